@@ -127,8 +127,7 @@ def _check_answer(recorder: Recorder, its: CallResult) -> None:
     late = its.ended - max(its.began, latest)
     agree(late <= SLACK, "a question ends too late", f"{its.call.kind}: {late} s")
     if isinstance(value, codec.Status):
-        said = any(status.is_same(value) for status in recorder.statuses)
-        agree(said, "a status that was not said", value)
+        agree(value in recorder.statuses, "a status that was not said", value)
     else:
         answered = value is None and recorder.last_pong >= its.began
         agree(answered or isinstance(value, MachineError), "no error, and no answer", repr(value))
@@ -155,23 +154,22 @@ def _check_end(recorder: Recorder, its: CallResult, command: Command, limits: _L
         over = value is None and (command.ending is not None or recorder.error is not None)
         agree(over or isinstance(value, MachineError), "no error, and no end", repr(value))
         return
-    at, frame = command.ending
-    wanted: list[object] = []
-    if frame.kind == "exec_failed":
-        wanted.append(StartError)
-    elif limits:
-        first = min(when for when, _ in limits)
-        wanted += [kind for when, kind in limits if when <= first + SLACK]
-    if frame.kind == "exec_response" and all(abs(at - when) < SLACK for when, _ in limits):
-        status = frame.values["status"]
-        wanted.append(-status if frame.values["ending"] else status)
+    at, end = command.ending
+    wanted: list[object]
+    if isinstance(end, codec.ExecFailed):
+        wanted, memory = [StartError], None
+    else:
+        first = min((when for when, _ in limits), default=0.0)
+        wanted = [kind for when, kind in limits if when <= first + SLACK]
+        if all(abs(at - when) < SLACK for when, _ in limits):
+            wanted.append(-end.status if end.ending else end.status)
+        memory = end.memory or None
     given = type(value) if isinstance(value, BaseException) else value
-    agree(given in wanted, "a command ends wrongly", f"{value!r}, and not {wanted}: {frame}")
+    agree(given in wanted, "a command ends wrongly", f"{value!r}, and not {wanted}: {end}")
     if its.call.kind != "communicate":  # which raises before anybody could ask
-        memory = frame.values.get("memory", 0) or None
-        agree(its.memory == memory, "wrong memory", f"{its.memory}: {frame}")
-    if isinstance(value, StartError):
-        agree(value.errno == frame.values["error_number"], "wrong errno", f"{value!r}: {frame}")
+        agree(its.memory == memory, "wrong memory", f"{its.memory}: {end}")
+    if isinstance(value, StartError) and isinstance(end, codec.ExecFailed):
+        agree(value.errno == end.error_number, "wrong errno", f"{value!r}: {end}")
 
 
 def _check_time(recorder: Recorder, its: CallResult, command: Command, limits: _Limits) -> None:

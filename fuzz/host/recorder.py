@@ -1,14 +1,16 @@
 """A recorder of a conversation knows, by the schema and a few rules, who breaks the protocol.
 
-It shares nothing with the host: it reads frames by `microvm_proto.frame`, which goes by the schema,
-and not by the generated codec, and keeps its own account of nonces, ids and credits.
+It shares nothing with the host but the classes of messages: it reads frames by
+`microvm_proto.frame`, which goes by the schema, and not by the generated codec, and keeps its own
+account of nonces, ids and credits.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+
+from tests.support.messages import made
 
 from microvm.errors import MachineError, ProtocolError, VersionMismatch
 from microvm.wire import codec
@@ -21,38 +23,25 @@ from ..report import explained, schema
 from .script import Call
 
 _MAX_CREDIT = 0xFFFFFFFF
+_LAST_SIGNAL = 64
 
 
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """A frame that is right by itself, with the fields of its body, but for constants, by name."""
+def _read(schema: Schema, data: bytes, sender: str) -> codec.Message:
+    """Read a frame that is right by itself; of lists, the values are their lengths.
 
-    kind: str
-    id: int
-    values: dict[str, Any]
-
-    @classmethod
-    def read(cls, schema: Schema, data: bytes, sender: str) -> Frame:
-        """Read it; of lists, the values are their lengths.
-
-        :raises Malformed: it is not right.
-        :raises Incomplete: it is not whole.
-        """
-        values = {
-            part.name: part.value
-            for part in read(schema, data, sender)
-            if part.field is not None and part.field.equals is None and part.item is None
-        }
-        _, number, _, id_ = HEADER.unpack_from(data)
-        message = message_of(schema, number)
-        assert message is not None
-        return cls(message.name, id_, values)
-
-    def is_same(self, event: codec.Message) -> bool:
-        """Tell whether this is what the codec has made of it."""
-        told = {name: getattr(event, name, None) for name in self.values}
-        kind = type(event).__name__.lower(), getattr(event, "id", 0)
-        return kind == (self.kind.replace("_", ""), self.id) and told == self.values
+    :raises Malformed: it is not right.
+    :raises Incomplete: it is not whole.
+    """
+    values = {
+        part.name: part.value
+        for part in read(schema, data, sender)
+        if part.field is not None and part.field.equals is None and part.item is None
+    }
+    _, number, _, id_ = HEADER.unpack_from(data)
+    kind = message_of(schema, number)
+    assert kind is not None
+    message: codec.Message = made(codec, kind, id_, values)
+    return message
 
 
 @dataclass
@@ -61,7 +50,7 @@ class Command:
 
     :ivar credit: what may come of each stream; `window` at most.
     :ivar outputs: moment, stream and bytes of each output.
-    :ivar ending: its moment and its frame.
+    :ivar ending: its moment and its message.
     :ivar kills: moments.
     :ivar fed: what the host has fed to it.
     :ivar takes_input: whether the host feeds it, and it has not said that it takes no more.
@@ -73,7 +62,7 @@ class Command:
     credit: dict[int, int]
     takes_input: bool
     outputs: list[tuple[float, int, bytes]] = field(default_factory=list)
-    ending: tuple[float, Frame] | None = None
+    ending: tuple[float, codec.ExecResponse | codec.ExecFailed] | None = None
     kills: list[float] = field(default_factory=list)
     fed: bytearray = field(default_factory=bytearray)
     fed_end: bool = False
@@ -128,7 +117,7 @@ class Recorder:
         self.commands: list[Command] = []
         self.pings: dict[int, float] = {}
         self.last_pong = 0.0
-        self.statuses: list[Frame] = []
+        self.statuses: list[codec.Message] = []
         self.frames = 0
         self.losses: list[float] = []
         self.left_at: float | None = None
@@ -148,54 +137,51 @@ class Recorder:
         if not right:
             self.faults.append(Disagreement(what, detail))
 
-    def _running(self, frame: Frame) -> Command | None:
-        """Return the command that a frame is about, if that runs."""
+    def _running(self, id_: int) -> Command | None:
+        """Return the command of this id, if it runs."""
         last = self.commands[-1] if self.commands else None
-        return last if last and last.id == frame.id and not last.ending else None
+        return last if last and last.id == id_ and not last.ending else None
 
     def sent(self, data: bytes, now: float) -> None:
         """Record a frame that the host sends.
 
         :raises Malformed: it is none.
         """
-        frame = Frame.read(self._schema, data, "host")
-        values = frame.values
-        greeted = self.greeted or frame.kind == "hello"
-        self.expect(greeted, "the host speaks before it is answered", frame)
-        match frame.kind:
-            case "hello":
-                self._nonce = values["nonce"]
-            case "ping":
-                self.pings[values["token"]] = now
-            case "status_request":
+        message = _read(self._schema, data, "host")
+        greeted = self.greeted or isinstance(message, codec.Hello)
+        self.expect(greeted, "the host speaks before it is answered", message)
+        match message:
+            case codec.Hello(nonce=nonce):
+                self._nonce = nonce
+            case codec.Ping(token=token):
+                self.pings[token] = now
+            case codec.StatusRequest():
                 self._asked += 1
-            case "exec_request":
+            case codec.ExecRequest(id=id_):
                 over = all(command.ending for command in self.commands)
-                in_turn = over and frame.id == len(self.commands) + 1
-                self.expect(in_turn, "the host asks for a command out of turn", frame)
-                window = {1: values["stdout_credit"], 2: values["stderr_credit"]}
-                fed = values["stdin_from"] == codec.StdinKind.HOST or values["rows"] > 0
-                self.commands.append(Command(frame.id, now, window, dict(window), fed))
-            case _ if frame.id:
-                command = self._running(frame)
-                self.expect(command is not None, "the host speaks of no command that runs", frame)
+                in_turn = over and id_ == len(self.commands) + 1
+                self.expect(in_turn, "the host asks for a command out of turn", message)
+                window = {1: message.stdout_credit, 2: message.stderr_credit}
+                fed = message.stdin_from is codec.StdinKind.HOST or message.rows > 0
+                self.commands.append(Command(id_, now, window, dict(window), fed))
+            case _ if id_ := getattr(message, "id", 0):
+                command = self._running(id_)
+                self.expect(command is not None, "the host speaks of no command that runs", message)
                 if command:
-                    self._sent_of(command, frame, now)
+                    self._sent_of(command, message, now)
 
-    def _sent_of(self, command: Command, frame: Frame, now: float) -> None:
-        match frame.kind:
-            case "exec_credit":
-                stream = frame.values["stream"]
-                command.credit[stream] += frame.values["amount"]
+    def _sent_of(self, command: Command, message: codec.Message, now: float) -> None:
+        match message:
+            case codec.ExecCredit(stream=stream, amount=amount):
+                command.credit[stream] += amount
                 taken = command.credit[stream] <= command.window[stream]
-                self.expect(taken, "the host gives credit for what it has not taken", frame)
-            case "exec_kill":
+                self.expect(taken, "the host gives credit for what it has not taken", message)
+            case codec.ExecKill():
                 command.kills.append(now)
-            case "exec_stdin":
-                data = frame.values["data"]
+            case codec.ExecStdin(data=data):
                 command.input_credit -= len(data)
                 asked = command.input_credit >= 0 and not command.fed_end
-                self.expect(asked, "the host feeds what was not asked for", frame)
+                self.expect(asked, "the host feeds what was not asked for", message)
                 command.fed += data
                 command.fed_end = not data
 
@@ -203,13 +189,13 @@ class Recorder:
         """Record bytes of the guest that reach the host."""
         self._received += data
 
-    def advance(self, now: float) -> Frame | None:
-        """Return the guest's next frame that means something; None: a breach, or nothing yet."""
+    def advance(self, now: float) -> codec.Message | None:
+        """Return the guest's next message that means something; None: a breach, or nothing yet."""
         while not self.breach:
             size = codec.HEADER_SIZE + int.from_bytes(self._received[:4], "little")
             data = bytes(self._received[: min(size, 1 << 18)])
             try:
-                frame = Frame.read(self._schema, data, "guest")
+                message = _read(self._schema, data, "guest")
             except Incomplete:
                 return None
             except Malformed as error:
@@ -219,12 +205,12 @@ class Recorder:
             del self._received[:size]
             self.frames += 1
             if self.greeted:
-                self._break(now, self._check(frame, now))
-            elif frame.kind != "ready" or frame.values["nonce"] != self._nonce:
+                self._break(now, self._check(message, now))
+            elif not isinstance(message, codec.Ready) or message.nonce != self._nonce:
                 continue  # it answers an earlier hello
             else:
-                self._greet(frame, now)
-            return None if self.breach else frame
+                self._greet(message, now)
+            return None if self.breach else message
         return None
 
     def _break(self, now: float, breach: str, reason: type[MachineError] = ProtocolError) -> None:
@@ -232,58 +218,57 @@ class Recorder:
             self.breach, self.reason = breach, reason
             self.losses.append(now)
 
-    def _greet(self, frame: Frame, now: float) -> None:
-        version, digest = frame.values["version"], frame.values["digest"]
-        if version <= codec.VERSION and codec.DIGESTS.get(version) != digest:
+    def _greet(self, ready: codec.Ready, now: float) -> None:
+        version = ready.version
+        if version <= codec.VERSION and codec.DIGESTS.get(version) != ready.digest:
             self._break(now, "another schema", VersionMismatch)
         elif version < codec.VERSION:
             self._schema = schema().at(version)
         self.greeted = True
 
-    def _check(self, frame: Frame, now: float) -> str:
-        """Record a frame, and return what is wrong with it; empty if nothing is."""
+    def _check(self, message: codec.Message, now: float) -> str:
+        """Record a message, and return what is wrong with it; empty if nothing is."""
+        kind = type(message).__name__
         if self._goodbye:
-            return f"{frame.kind} after goodbye"
-        match frame.kind:
-            case "pong":
+            return f"{kind} after goodbye"
+        match message:
+            case codec.Pong(token=token):
                 self.last_pong = now
-                asked = self.pings.pop(frame.values["token"], None)
+                asked = self.pings.pop(token, None)
                 return "an answer to no ping" if asked is None else ""
-            case "status":
+            case codec.Status():
                 self._asked -= 1
-                self.statuses.append(frame)
+                self.statuses.append(message)
                 return "a status that nobody asked for" if self._asked < 0 else ""
-            case "goodbye":
+            case codec.Goodbye():
                 self._goodbye = True
                 return ""
-        if not frame.kind.startswith("exec_"):
-            return f"{frame.kind} where it must not be"
-        command = self._running(frame)
-        return self._check_of(command, frame, now) if command else f"{frame.kind} of no command"
+            case codec.Ready() | codec.Error():
+                return f"{kind} where it must not be"
+        command = self._running(getattr(message, "id", 0))
+        return self._check_of(command, message, now) if command else f"{kind} of no command"
 
-    def _check_of(self, command: Command, frame: Frame, now: float) -> str:
-        values = frame.values
-        match frame.kind:
-            case "exec_output":
-                stream, data = values["stream"], values["data"]
+    def _check_of(self, command: Command, message: codec.Message, now: float) -> str:
+        match message:
+            case codec.ExecOutput(stream=stream, data=data):
                 if not 0 < len(data) <= command.credit[stream]:
                     return f"{len(data)} bytes of output for {command.credit[stream]} paid"
                 command.credit[stream] -= len(data)
-                command.outputs.append((now, stream, data))
-            case "exec_stdin_credit":
-                amount = values["amount"]
+                command.outputs.append((now, stream, bytes(data)))
+            case codec.ExecStdinCredit(amount=amount):
                 if not command.takes_input or not amount:
                     return f"credit of {amount} for input"
                 command.input_credit = min(command.input_credit + amount, _MAX_CREDIT)
-            case "exec_stdin_closed":
+            case codec.ExecStdinClosed():
                 if not command.takes_input:
                     return "the end of what is not fed"
                 command.input_credit, command.takes_input = 0, False
-            case _:
-                signalled = values.get("ending", codec.Ending.EXITED) != codec.Ending.EXITED
-                if signalled and values["status"] not in range(1, 65):
-                    return "the end by a signal that there is not"
-                if values.get("ending") == codec.Ending.OUT_OF_MEMORY:  # no script limits any
-                    return "the end for want of memory that is not limited"
-                command.ending = now, frame
+            case codec.ExecResponse(ending=codec.Ending.OUT_OF_MEMORY):
+                return "the end for want of memory that is not limited"  # by any script
+            case codec.ExecResponse(ending=codec.Ending.SIGNALLED, status=status) if not (
+                1 <= status <= _LAST_SIGNAL
+            ):
+                return "the end by a signal that there is not"
+            case codec.ExecResponse() | codec.ExecFailed():
+                command.ending = now, message
         return ""

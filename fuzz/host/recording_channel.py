@@ -32,10 +32,9 @@ class RecordingChannel(Channel):
         """Make a channel; `command` gives the command in flight, to measure what it holds."""
 
         def note(event: codec.Message) -> None:
-            frame = recorder.advance(self._loop.time())
-            said = frame is not None and frame.is_same(event)
-            detail = f"{event}, not {frame or recorder.breach}"
-            recorder.expect(said, "the host hears what is not said", detail)
+            said = recorder.advance(self._loop.time())
+            detail = f"{event}, not {said or recorder.breach}"
+            recorder.expect(event == said, "the host hears what is not said", detail)
             on_event(event)
 
         super().__init__(session, note, *others)
@@ -66,8 +65,8 @@ class RecordingChannel(Channel):
         if self._turn is not None:
             return  # there is more
         recorder, is_open = self._recorder, self._transport is not None
-        frame = recorder.advance(self._loop.time())
-        recorder.expect(frame is None or not is_open, "the host does not hear a frame", frame)
+        unheard = recorder.advance(self._loop.time())
+        recorder.expect(not unheard or not is_open, "the host does not hear a frame", unheard)
         if is_open:
             recorder.expect(not recorder.breach, "the host goes on after a breach", recorder.breach)
         else:
