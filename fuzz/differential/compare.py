@@ -22,15 +22,15 @@ from subprocess import PIPE
 from typing import TypeAlias
 
 from hypothesis import strategies as st
-from tests.support.emitted import emitted
 
 from microvm.wire import codec
 from microvm.wire.codec import ErrorCode
 
 from .. import messages
 from ..decoder.build import build
+from ..disagreement import Disagreement
 from ..frames import HEADER, HELLO, Event, Reader, pieces
-from ..report import corpus, explained, keep, schema
+from ..report import corpus, explained, keep
 from ..search import interrupted
 from ..strategies import Example, change, drawn, examples
 
@@ -53,16 +53,8 @@ _DEADLINE = 300.0
 Case: TypeAlias = tuple[bytes, Sequence[int]]
 """Bytes, and where they are cut."""
 
-
-class Disagreement(AssertionError):
-    """The two decoders do not say the same of these bytes, which a host or a guest would send."""
-
-    def __init__(self, sender: str, case: Case, why: str) -> None:
-        """Take who would have sent these bytes, and in what the two are not the same."""
-        self.sender, self.case = sender, case
-        data, cuts = case
-        at = list(cuts)[:40]
-        super().__init__(f"{len(data)} bytes of a {sender}, cut at {at}: {why}")
+_Failure: TypeAlias = tuple[Case, str, str]
+"""A case on which the two do not say the same, who would have sent it, and what they say."""
 
 
 class Pair:
@@ -72,54 +64,44 @@ class Pair:
     :ivar frames: that the C decoder has taken or refused in them.
     """
 
-    def __init__(self, folder: Path, style: str = "") -> None:
-        """Build the C decoder, as it is shipped or with a header of another style.
+    def __init__(self, folder: Path) -> None:
+        """Build the C decoder as it is shipped.
 
         :raises FileNotFoundError: gcc is not installed.
         """
         flags = "-O2 -fsanitize=undefined -fno-sanitize-recover=undefined"
-        if style:
-            header = folder / f"{style}.h"
-            header.write_text(*emitted("c", schema(), header.name, style).values())
-            # It comes first, so that its guard keeps the other one out.
-            flags += f" -include {header}"
         self._binary = build(folder / "logs", "gcc", flags, Path(__file__).with_name("logs.c"))
         self.cases = self.frames = 0
 
     def check(self, cases: Sequence[Case]) -> None:
-        """Compare, and make small and keep what is not the same.
+        """Read the bytes of each case as a host's, and as a guest's; what fails is made small.
 
-        :raises Disagreement: something is not; it is in the corpus.
+        :raises Disagreement: one of the decoders reads something else, breaks, or does not end; its
+            bytes are in the corpus.
         """
-        try:
-            self.compare(cases)
-        except Disagreement as error:
-            smallest = self._smaller(error)
-            data, sender = smallest.case[0], smallest.sender
+        if failure := self._differing(cases):
+            (data, cuts), sender, why = self._smaller(failure)
             path = keep(data, f"python and c disagree on a {sender}")
-            smallest.add_note(f"{path.name}\n{explained(data, sender)}")
-            raise smallest from None
+            at = f"{len(data)} bytes of a {sender}, cut at {list(cuts)[:40]}"
+            raise Disagreement(why, f"{at}\n{path.name}\n{explained(data, sender)}")
 
-    def compare(self, cases: Sequence[Case]) -> None:
-        """Read the bytes of each case as a host's, and as a guest's.
-
-        :raises Disagreement: one of the decoders reads something else, breaks, or does not end.
-        """
+    def _differing(self, cases: Sequence[Case]) -> _Failure | None:
         logs = self._logs_in_c(cases)
         for case, sender in itertools.product(cases, ("host", "guest")):
             try:
                 with interrupted(_DEADLINE, TimeoutError("it does not end")):
                     python = of_host(*case) if sender == "host" else of_guest(*case)
             except Exception as error:
-                raise Disagreement(sender, case, f"Python breaks: {error!r}") from error
+                return case, sender, f"Python breaks: {error!r}"
             c = next(logs, None)
             if c is None:
-                raise Disagreement(sender, case, "C breaks, or does not end")
+                return case, sender, "C breaks, or does not end"
             if python != c:
                 at = next(n for n, (a, b) in enumerate(zip_longest(python, c)) if a != b)
                 why = f"the logs of Python and C, {len(python)} and {len(c)} bytes, part at {at}"
-                raise Disagreement(sender, case, why)
+                return case, sender, why
         self.cases += len(cases)
+        return None
 
     def _logs_in_c(self, cases: Sequence[Case]) -> Iterator[bytes]:
         """Yield the logs of each case, a host's and a guest's, until the process has ended."""
@@ -139,22 +121,20 @@ class Pair:
             self.frames += frames
             yield said[at - size : at]
 
-    def _smaller(self, error: Disagreement, seconds: float = 10.0) -> Disagreement:
-        """Leave out what the disagreement does not need: halves, quarters, down to bytes."""
+    def _smaller(self, failure: _Failure, seconds: float = 10.0) -> _Failure:
+        """Leave out what the failure does not need: halves, quarters, down to bytes."""
         until = time.monotonic() + seconds
-        size = len(error.case[0]) // 2
+        size = len(failure[0][0]) // 2
         while size:
             at = 0
-            while at < len(error.case[0]) and time.monotonic() < until:
-                data, cuts = error.case
+            while at < len(failure[0][0]) and time.monotonic() < until:
+                data, cuts = failure[0]
                 data = data[:at] + data[at + size :]
-                try:
-                    self.compare([(data, [cut for cut in cuts if cut < len(data)])])
-                    at += size
-                except Disagreement as still:
-                    error = still
+                still = self._differing([(data, [cut for cut in cuts if cut < len(data)])])
+                failure = still or failure
+                at += 0 if still else size
             size //= 2
-        return error
+        return failure
 
 
 def of_guest(data: bytes, cuts: Sequence[int]) -> bytes:
