@@ -7,8 +7,6 @@ made of mutated bytes.
 from __future__ import annotations
 
 import itertools
-import random
-import struct
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +16,7 @@ import hypothesis
 from hypothesis import Phase
 from hypothesis import strategies as st
 from tests.support import vectors
+from tests.support.mutations import mutated
 
 from microvm.wire import codec
 
@@ -131,40 +130,6 @@ def malformed(*, large: bool) -> st.SearchStrategy[bytes]:
         if vector.fault and vector.sender == "host" and (len(vector.frame) > _SMALL) is large:
             frames[vector.fault[0]].append(vector.frame)
     return st.one_of([st.sampled_from(kind) for kind in frames.values()])
-
-
-_EDGES = (0, 1, 2, 7, 0x7F, 0x80, 0xFE, 0xFF)
-
-
-def change(data: bytearray, rng: random.Random) -> None:
-    """Change bytes in one place, in one of the ways that break parsers."""
-    at = rng.randrange(len(data) + 1)
-    end = at + rng.randrange(1, 9)
-    match rng.randrange(8):
-        case 0 | 1 if at < len(data):
-            data[at] ^= 1 << rng.randrange(8)
-        case 2 if at < len(data):
-            data[at] = rng.choice(_EDGES)
-        case 3:
-            data[at:at] = rng.randbytes(end - at)
-        case 4:
-            del data[at:end]
-        case 5:
-            data[at:at] = data[rng.randrange(len(data) + 1) :][: rng.randrange(100)]
-        case 6:
-            data[at:end] = struct.pack("<I", rng.choice((0, 1, 4096, 4097, 65536, 1 << 31)))
-        case 7:
-            del data[at:]
-
-
-@st.composite
-def mutated(draw: st.DrawFn, frames: st.SearchStrategy[bytes]) -> bytes:
-    """Frames with a few bytes changed, put in, left out or repeated."""
-    data = bytearray(draw(frames))
-    rng = draw(st.randoms(use_true_random=False))
-    for _ in range(rng.randrange(1, 5)):
-        change(data, rng)
-    return bytes(data)
 
 
 def _encoded(messages: st.SearchStrategy[codec.Message]) -> st.SearchStrategy[bytes]:

@@ -22,6 +22,7 @@ from subprocess import PIPE
 from typing import TypeAlias
 
 from hypothesis import strategies as st
+from tests.support.mutations import change
 
 from microvm.wire import codec
 from microvm.wire.codec import ErrorCode
@@ -32,7 +33,7 @@ from ..disagreement import Disagreement
 from ..frames import HEADER, HELLO, Event, Reader, pieces
 from ..report import corpus, explained, keep
 from ..search import interrupted
-from ..strategies import Example, change, drawn, examples
+from ..strategies import Example, drawn, examples
 
 ENTRY = struct.Struct("<QHIHIB")
 END = struct.Struct("<QIII")

@@ -21,6 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tests.support import encoders, messages, vectors
 from tests.support.emitted import compiled, emitted
+from tests.support.mutations import mutated
 from tests.support.values import values
 
 from microvm_proto import frame as reference
@@ -244,24 +245,8 @@ def quiet(schema: Schema, frame: bytes) -> bytes:
 @st.composite
 def mutations(draw: st.DrawFn, frame: bytes) -> bytes:
     """The frame with some of it changed; its length is kept right more often than not."""
-    data = bytearray(frame)
-    for _ in range(draw(st.integers(1, 3))):
-        at = draw(st.integers(0, len(data) - 1))
-        match draw(st.sampled_from(["set", "set", "flip", "insert", "delete", "word"])):
-            case "set":
-                data[at] = draw(st.sampled_from([0, 1, 2, 0x7F, 0x80, 0xFF]))
-            case "flip":
-                data[at] ^= 1 << draw(st.integers(0, 7))
-            case "insert":
-                data[at:at] = draw(st.binary(min_size=1, max_size=5))
-            case "delete":
-                del data[at : at + draw(st.integers(1, 5))]
-            case "word":
-                word = draw(st.sampled_from([0, 1, 5, 17, 4097, 131072, 2**20 + 1, 2**32 - 1]))
-                data[at : at + 4] = struct.pack("<I", word)
-        if len(data) < HEADER:
-            return bytes(data)
-    if draw(st.sampled_from([True, True, True, False])):
+    data = bytearray(draw(mutated(st.just(frame))))
+    if len(data) >= HEADER and draw(st.sampled_from([True, True, True, False])):
         data[:4] = struct.pack("<I", len(data) - HEADER)
     return bytes(data)
 
