@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -33,31 +32,23 @@ class Fuzzer:
 
     :ivar executions: inputs that it has run.
     :ivar frames: frames that the decoders have taken or refused, whatever the number of cuts.
-    :ivar grown: the folder of the inputs that libFuzzer has made and keeps.
     """
 
     def __init__(self, folder: Path) -> None:
         """Build it."""
         self._folder = folder
         self._binary = build(folder / "fuzzer", "clang", _SANITIZED)
-        self._broken, self.grown = folder / "broken", folder / "grown"
+        self._broken = folder / "broken"
         self._broken.mkdir()
-        self.grown.mkdir()
         self.executions = 0
         self.frames = 0
 
-    def replay(self) -> None:
-        """Run the corpus as it is.
-
-        :raises Disagreement: something breaks.
-        """
-        self._run(*corpus())
-
     def fuzz(self, seconds: float, seed: int) -> None:
-        """Mutate the corpus, the vectors and examples for so long.
+        """Run the corpus as it is, then mutate it, the vectors and examples for so long.
 
         :raises Disagreement: something breaks; its bytes are in the corpus.
         """
+        self._run(*corpus())
         begin = self._folder / "seeds"
         begin.mkdir()
         for vector in vectors.load(vectors.COMMITTED):
@@ -70,20 +61,10 @@ class Fuzzer:
             f"-seed={seed or 1}",
             f"-max_len={LONGEST}",
             "-timeout=20",
-            self.grown,
+            begin,  # where libFuzzer keeps what it makes
             report.CORPUS,
-            begin,
             seconds=seconds,
         )
-
-    def keep_what_reaches_more(self) -> list[Path]:
-        """Copy what reaches an edge that nothing in the corpus does into the corpus."""
-        merged = self._folder / "merged"
-        shutil.copytree(report.CORPUS, merged)
-        known = set(merged.iterdir())
-        self._run("-merge=1", "-use_counters=0", merged, self.grown)
-        new = sorted(set(merged.iterdir()) - known)
-        return [report.keep(path.read_bytes(), "reaches more") for path in new]
 
     def _run(self, *arguments: str | Path, seconds: float = 0.0) -> None:
         ran = subprocess.run(
