@@ -1,9 +1,10 @@
-"""A search for failures: for how long, from which seed, and what it finds made small and kept."""
+"""A search for failures: its seed and time, and what it finds, made small and kept."""
 
 from __future__ import annotations
 
 import itertools
 import math
+import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import hypothesis
+from hypothesis import HealthCheck, Phase
 
 from .disagreement import kind_of
 from .report import keep
@@ -19,8 +21,28 @@ from .report import keep
 Record = Callable[[str, object], None]
 """The fixture `record_property`: takes how many of something a rung has done."""
 
+SETTINGS = hypothesis.settings(
+    deadline=None,  # of an example; a target has its own
+    derandomize=os.environ.get("CI") == "true",
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+)
+"""The settings of Hypothesis: the same examples every time in CI, others each time elsewhere."""
+
 SHRINKING = 20.0
 """Seconds that a failure may take to become small."""
+
+
+def batch(size: int, *phases: Phase) -> hypothesis.settings:
+    """Return the settings of a batch of so many examples, of which the search has the seed."""
+    return hypothesis.settings(
+        SETTINGS,
+        max_examples=size,
+        database=None,
+        derandomize=False,
+        print_blob=False,
+        phases=[Phase.generate, *phases],
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import hypothesis
-from hypothesis import Phase
 from hypothesis import strategies as st
 from tests.support import vectors
 from tests.support.mutations import mutated
@@ -23,7 +22,7 @@ from microvm.wire import codec
 from . import messages as any_
 from .daemon import commands
 from .daemon.commands import Command
-from .settings import SETTINGS
+from .search import batch
 
 T = TypeVar("T")
 
@@ -182,7 +181,7 @@ def drawn(strategy: st.SearchStrategy[T], count: int, seed: int) -> list[T]:
     values: list[T] = []
 
     @hypothesis.seed(seed)
-    @hypothesis.settings(SETTINGS, max_examples=count, database=None, phases=[Phase.generate])
+    @batch(count)
     @hypothesis.given(strategy)
     def draw(value: T) -> None:
         values.append(value)

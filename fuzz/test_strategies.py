@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from microvm.wire import codec
 
 from .daemon import commands
-from .settings import SETTINGS
+from .search import SETTINGS
 from .strategies import is_safe, messages
 
 

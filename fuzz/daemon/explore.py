@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import hypothesis
+from hypothesis import Phase
 from hypothesis.stateful import run_state_machine_as_test
 
 from microvm.wire import codec
 
 from .. import report
 from ..frames import Reader
-from ..search import smallest
+from ..search import batch, smallest
 from .conversation import Conversation
 from .state_machine import Host
 
@@ -22,15 +23,12 @@ BATCH = 18
 """The examples of a batch."""
 
 
-def explore(conversation: Conversation, settings: hypothesis.settings, seed: int) -> None:
-    """Run a batch of examples.
+def explore(conversation: Conversation, seed: int, *phases: Phase) -> None:
+    """Run a batch of examples; in a real guest each attempt at a smaller one would take a machine.
 
     :raises Disagreement: the daemon is wrong, or the model; its bytes are in the corpus.
     :raises Lost: the daemon is gone, or does not answer.
     """
-    settings = hypothesis.settings(
-        settings, max_examples=BATCH, database=None, derandomize=False, print_blob=False
-    )
     with smallest(report.CORPUS, explained=report.explained) as failure:
 
         def host() -> Host:
@@ -38,7 +36,7 @@ def explore(conversation: Conversation, settings: hypothesis.settings, seed: int
             return Host(conversation, failure.note)
 
         factory: Any = hypothesis.seed(seed)(host)
-        run_state_machine_as_test(factory, settings=settings)
+        run_state_machine_as_test(factory, settings=batch(BATCH, *phases))
 
 
 def replay(conversation: Conversation, path: Path) -> bool:

@@ -8,6 +8,7 @@ from contextlib import closing
 from signal import SIGCONT, SIGSTOP
 
 import pytest
+from hypothesis import Phase
 from tests.support.daemon import DaemonProcess, build_sanitized
 from tests.support.polling import PAUSE, Deadline, eventually
 from tests.support.processes import children, state
@@ -16,7 +17,6 @@ from microvm.wire import codec
 
 from ..report import corpus
 from ..search import Record, Search
-from ..settings import SETTINGS
 from .commands import LASTING
 from .conversation import Conversation
 from .explore import explore, replay
@@ -42,7 +42,7 @@ def test_any_host(
     process: Conversation, batches: int, search: Search, record_property: Record
 ) -> None:
     for seed in search.batches(batches):
-        explore(process, SETTINGS, seed)
+        explore(process, seed, Phase.shrink)
     record_property("examples", process.examples)
     record_property("frames", process.frames)
     record_property("daemons", process.targets)

@@ -14,7 +14,6 @@ from ..daemon.conversation import Conversation
 from ..daemon.explore import explore, replay
 from ..report import corpus
 from ..search import Record, Search
-from ..settings import UNSHRUNK
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +36,7 @@ def test_any_host(
     machine: Conversation, batches: int, search: Search, record_property: Record
 ) -> None:
     for seed in search.batches(batches):
-        explore(machine, UNSHRUNK, seed)
+        explore(machine, seed)
     assert machine.targets == 1
     record_property("examples", machine.examples)
     record_property("frames", machine.frames)

@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import Phase, given, seed, settings
 
 from microvm.wire.session import Session
 
 from ..disagreement import Disagreement
-from ..search import Record, Search
-from ..settings import SETTINGS
-from .explore import explore
+from ..search import SETTINGS, Record, Search, batch, smallest
+from . import known
 from .harness import play
 from .known import ENDINGS, ending, failed
 from .script import Script
 from .strategies import honest, scripts
 
 FAILED = failed()
+
+
+def explore(number: int, played: Callable[[int], None]) -> None:
+    """Play a batch of scripts, and say of each how many frames it had.
+
+    :raises Disagreement: the host is wrong, or what is known of it; the script is in the corpus.
+    """
+    with smallest(known.CORPUS, ".json") as failure:
+
+        @batch(150, Phase.shrink)
+        @seed(number)
+        @given(script=scripts())
+        def examples(script: Script) -> None:
+            failure.assume_time()
+            try:
+                played(play(script).frames)
+            except Exception as error:
+                failure.note(error, script.to_json().encode())
+                raise
+
+        examples()
 
 
 @pytest.mark.rung
@@ -41,8 +62,8 @@ def test_an_honest_guest_is_believed(script: Script) -> None:
 @pytest.mark.parametrize("batches", [2, pytest.param(130, marks=pytest.mark.long)])
 def test_any_script(batches: int, search: Search, record_property: Record) -> None:
     frames: list[int] = []
-    for seed in search.batches(batches):
-        explore(seed, frames.append)
+    for number in search.batches(batches):
+        explore(number, frames.append)
     assert sum(frames) > len(frames)
     record_property("scripts", len(frames))
     record_property("frames", sum(frames))
@@ -67,7 +88,7 @@ def test_a_host_that_believes_everything_is_found_and_the_script_is_saved(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(Session, "_expect", lambda *_: None)
-    monkeypatch.setattr("fuzz.host.explore.CORPUS", tmp_path)
+    monkeypatch.setattr(known, "CORPUS", tmp_path)
     monkeypatch.setattr("fuzz.search.SHRINKING", 1.0)
     with pytest.raises(Disagreement):
         explore(7, lambda _: None)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from fuzz.settings import SETTINGS
+from fuzz.search import SETTINGS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.support.confined import SYSTEM, build, confined
