@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,34 +18,21 @@ from pathlib import Path
 import click
 from fuzz.mutants import RUNGS, Mutant, mutants
 from tests.support import signals
-from tests.support.processes import children
+from tests.support.processes import adopting, children
 
 ROOT = Path(__file__).resolve().parents[2]
-COPIED = (
-    "codegen",
-    "examples",
-    "fuzz",
-    "guest",
-    "host",
-    "image",
-    "protocol",
-    "tests",
-    "pyproject.toml",
-)
 WORKERS = 2
 BEYOND = 600.0
 """Seconds that a rung may take beyond its time, to compile and to shrink; each proof has its own."""
 
-_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
-def adopt() -> None:
-    """Become the parent of whatever loses its own below this process, and end with its own."""
+def end_with_parent() -> None:
+    """Have this process, and what runs below it, end with its parent."""
     signals.restore()
     signal.signal(signal.SIGTERM, end)
-    prctl = ctypes.CDLL(None).prctl
-    prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def end(*_: object) -> None:
@@ -70,7 +58,7 @@ def run(
     """
     paths = os.pathsep.join(str(tree / name) for name in ("host", "codegen", "image"))
     environment = {**os.environ, "PYTHONPATH": paths, "COLUMNS": "160"}
-    with (tree / "out").open("wb") as out, (tree / "err").open("wb") as err:
+    with adopting(), (tree / "out").open("wb") as out, (tree / "err").open("wb") as err:
         process = subprocess.Popen(command, cwd=tree, env=environment, stdout=out, stderr=err)
         try:
             status = process.wait(seconds)
@@ -95,8 +83,8 @@ def look(mutant: Mutant, rung: str, seconds: float) -> tuple[bool | None, str, f
         command[2:] = ["fuzz.proofs.prove", *filter(None, [mutant.proof])]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         tree = Path(folder)
-        tree.chmod(0o755)
-        subprocess.run(["cp", "-a", *(ROOT / name for name in COPIED), tree], check=True)
+        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
+        tree.chmod(0o755)  # QEMU runs as another user
         mutant.seed(tree)
         status, said, errors = run(command, tree, None if rung == "proofs" else seconds + BEYOND)
     found = re.search(r"^(FAILED fuzz/|.* FAILED +[1-9]).*", said, re.M) if status == 1 else None
@@ -130,7 +118,7 @@ def main(seconds: float, only: str, names: tuple[str, ...]) -> None:
     if not tasks:
         raise click.UsageError("none of these rungs looks for such a bug")
     verdicts: dict[Mutant, dict[str, bool | None]] = {}
-    with ProcessPoolExecutor(WORKERS, initializer=adopt) as pool:
+    with ProcessPoolExecutor(WORKERS, initializer=end_with_parent) as pool:
         looks = [pool.submit(look, mutant, rung, seconds) for mutant, rung in tasks]
         for (mutant, rung), looked in zip(tasks, looks, strict=True):
             found, words, took = looked.result()

@@ -9,7 +9,7 @@ from pathlib import Path
 from tests.support.processes import Process
 
 from . import RUNGS, mutants
-from .__main__ import ROOT, adopt, run
+from .__main__ import ROOT, end_with_parent, run
 
 
 def test_every_seeded_bug_has_its_place(tmp_path: Path) -> None:
@@ -30,7 +30,7 @@ def test_the_documentation_names_each_rung() -> None:
 
 
 def test_whatever_a_rung_leaves_behind_is_ended(tmp_path: Path) -> None:
-    with ProcessPoolExecutor(1, initializer=adopt) as pool:
+    with ProcessPoolExecutor(1, initializer=end_with_parent) as pool:
         ran = pool.submit(run, ["sh", "-c", "setsid sleep 1000 & echo $!"], tmp_path, 600.0)
         status, said, errors = ran.result()
         assert (status, errors) == (0, "")

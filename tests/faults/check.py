@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import os
 import threading
@@ -13,13 +12,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests.support.processes import children, open_files
+from tests.support.processes import adopting, children, open_files
 
 from microvm.start import template
 
 from .state import Scene
-
-_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
 @dataclass(frozen=True)
@@ -44,17 +41,6 @@ class Traces:
             {path for folder in folders for path in folder.rglob("*")},
             set(threading.enumerate()),
         )
-
-
-@contextmanager
-def adopting() -> Iterator[None]:
-    """Take over the children of children that end, so that none can hide from us."""
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    try:
-        yield
-    finally:
-        libc.prctl(_PR_SET_CHILD_SUBREAPER, 0)
 
 
 @contextmanager

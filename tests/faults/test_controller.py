@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 from tests.support.polling import eventually
-from tests.support.processes import Process, children
+from tests.support.processes import Process, adopting, children
 
 from microvm_image import Image
 
-from .check import adopting, uses_its_template
+from .check import uses_its_template
 from .matrix import WITHIN
 from .state import STATES, Scene
 

@@ -14,7 +14,8 @@ from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.faults.check import Traces, adopting
+from tests.faults.check import Traces
+from tests.support.processes import adopting
 
 from microvm import MicroVM
 from microvm_image import Image

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import hashlib
 import itertools
 import os
@@ -20,7 +19,7 @@ from typing import Any
 
 import pytest
 from tests.support.polling import eventually
-from tests.support.processes import children, open_files
+from tests.support.processes import adopting, children, open_files
 from tests.vm.conftest import Command, Misbehave, live_at_once
 
 from microvm import MicroVM, TemplateError
@@ -31,8 +30,6 @@ from microvm_image import Image
 
 MEMORY = 96
 """The memory of a guest in MiB: so little that a template is soon made."""
-
-_PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
 def _machine(image: Image, *, memory: int = MEMORY, **options: Any) -> MicroVM:
@@ -302,11 +299,8 @@ async def test_without_fresh_entropy_they_would_be(
 
 @pytest.fixture
 def _adopting() -> Iterator[None]:
-    """The children of a child that ends become ours: none can hide from us."""
-    libc = ctypes.CDLL(None)
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
-    yield
-    libc.prctl(_PR_SET_CHILD_SUBREAPER, 0)
+    with adopting():
+        yield
 
 
 @pytest.mark.usefixtures("_adopting")
