@@ -188,7 +188,7 @@ soak: $(VENV)/dev
 
 # By hatchling, which dates what it packs by nothing of today.
 dist: $(VENV)/dev
-	rm -rf dist
+	rm -f dist/microvm_proto-*
 	$(BIN)/hatchling build
 
 # A compiler for the kernel and one for the programs, each for the other processor, too.

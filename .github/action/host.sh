@@ -17,7 +17,7 @@ if [ -e /dev/kvm ] && [ ! -w /dev/kvm ]; then
 fi
 
 # The home of a container's root is not root's own there, and a cache in it would not be used.
-cache=$([ "$(id -u)" = 0 ] && echo /var/cache || echo "$HOME/.cache")/microvm-action
+cache=$([ -O "$HOME" ] && echo "$HOME/.cache" || echo /var/cache)/microvm-action
 echo "MICROVM_CACHE=$cache/microvm" >>"$GITHUB_ENV"
 
 # What a template is good for: one version, under one QEMU, on one kind of processor.

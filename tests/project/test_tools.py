@@ -47,8 +47,8 @@ def test_the_help_names_every_target() -> None:
 
 
 def test_the_workflow_runs_targets_of_the_makefile() -> None:
-    commands = re.findall(r"\brun: (.*)$", WORKFLOW, re.MULTILINE)
-    assert commands == ["make ${{ matrix.target }}"]
+    commands = re.findall(r"\brun: make (.*)$", WORKFLOW, re.MULTILINE)
+    assert commands == ["${{ matrix.target }}", "dist guest-pack"]
     targets = re.findall(r"target: ([\w-]+)\}", WORKFLOW)
     assert targets.count("test") == 1
     assert set(targets) == {"test", "test-host"} <= TARGETS
@@ -56,8 +56,8 @@ def test_the_workflow_runs_targets_of_the_makefile() -> None:
 
 def test_a_release_is_checked_as_it_is_by_hand() -> None:
     commands = [step["run"] for step in RELEASE["jobs"]["build"]["steps"] if "run" in step]
-    assert commands == ['make release-check TAG="$GITHUB_REF_NAME"']
-    assert "release-check" in TARGETS
+    assert commands == ['make guest-pack release-check TAG="$GITHUB_REF_NAME"']
+    assert {"guest-pack", "release-check"} <= TARGETS
 
 
 def test_what_signs_or_publishes_a_release_runs_nothing_of_the_repository() -> None:
@@ -74,6 +74,7 @@ def test_what_signs_or_publishes_a_release_runs_nothing_of_the_repository() -> N
 def test_what_hosted_runners_use_is_pinned(path: Path) -> None:
     used = re.findall(r"\buses: (.*)$", path.read_text(), re.MULTILINE)
     assert used
+    used = [line for line in used if not line.startswith("./ ")]
     assert [line for line in used if not re.search(r"@[0-9a-f]{40} # v\d+\.\d+\.\d+$", line)] == []
 
 
