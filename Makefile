@@ -44,13 +44,13 @@ PYTHONS := python3.11 python3.13
 NAME := 'import sys; print("python%d.%d" % sys.version_info[:2])'
 
 # All but what boots the guest, which takes most of the time.
-GUESTLESS := --ignore=tests/counts --ignore=tests/dask --ignore=tests/faults --ignore=tests/soak --ignore=tests/vm --ignore=fuzz/guest
+GUESTLESS := --ignore=tests/counts --ignore=tests/dask --ignore=tests/faults --ignore=tests/install --ignore=tests/soak --ignore=tests/vm --ignore=fuzz/guest
 
 # What waits for nothing but the processor, on both of two; the rest goes by the clock.
 PARALLEL := tests/codegen tests/project
 SERIAL := $(PARALLEL:%=--ignore=%)
 
-.PHONY: help hello test test-host test-long lint format constraints gen counts man docs bench bench-codec footprint scale fuzz fuzz-mutants soak dist guest-pack workflows release-check clean
+.PHONY: help hello test test-host test-long test-install lint format constraints gen counts man docs bench bench-codec footprint scale fuzz fuzz-mutants soak dist guest-pack workflows release-check clean
 
 help:
 	@echo 'make hello      install what is missing, build an image, run echo hello in it'
@@ -59,6 +59,7 @@ help:
 	@echo 'make test-host  only the tests that boot no guest'
 	@echo '                PYTHON=python3.12 VENV=.venv-3.12 after any of these for another Python'
 	@echo 'make test-long  the long ones too: 100 boots on a loaded machine, thousands of examples'
+	@echo 'make test-install  the built files, where nothing else is: the first hour of a user, from wheels'
 	@echo 'make lint       ruff, mypy, clang-format, the C compiler'"'"'s analyzer, whether generated files are'
 	@echo '                fresh, and whether the protocol still is compatible with its released form'
 	@echo 'make format     lay out Python and C as `make lint` wants them'
@@ -103,6 +104,12 @@ test-long: lint
 	@$(call require,$(RUN_NEEDS) $(LONG_NEEDS))
 	$(PIP_INSTALL) --editable '.[mavlink]'
 	$(BIN)/python -m pytest
+
+# The small kernel is what users have, who have a guest pack.
+test-install: $(VENV)/dev
+	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
+	$(BIN)/microvm kernel build --quiet
+	$(BIN)/python -m pytest tests/install
 
 lint: $(VENV)/dev
 	@$(call require,$(TEST_NEEDS))

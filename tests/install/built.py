@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,10 +22,10 @@ from microvm_image import kernel, kernel_cache, package
 
 ROOT = Path(__file__).parents[2]
 ARCH = arches.find()
-EXTRAS = "vm,guest"
+WHAT = "microvm-proto[vm,guest]"
 
 #: All that a host has in its PATH: no compiler, no make, no apt.
-PROGRAMS = (ARCH.qemu, "cat", "echo", "env", "id", "ls", "mkdir", "sh", "tar", "test", "true")
+PROGRAMS = (ARCH.qemu, *"cat echo env grep id ls mkdir sh tar tee test true".split())
 
 
 def build_all(folder: Path) -> None:
@@ -49,11 +50,10 @@ def build_pack(folder: Path) -> None:
 
 def download(folder: Path, python: str, *also: str) -> None:
     """Put all that an environment takes into the folder that has the built files."""
-    (wheel,) = folder.glob("microvm_proto-*.whl")
     pip = [python, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
     constraints = ["--constraint", str(ROOT / "constraints.txt")]
     where = ["--dest", str(folder), "--find-links", str(folder)]
-    subprocess.run([*pip, *where, *constraints, f"{wheel}[{EXTRAS}]", *also], check=True)
+    subprocess.run([*pip, *where, *constraints, WHAT, *also], check=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +71,13 @@ class Host:
     def home(self) -> Path:
         """Where they are."""
         return self.folder / "home"
+
+    def own(self) -> None:
+        """Give them what is in their folders."""
+        if self.is_user:
+            for top in (self.home, self.folder / "runtime"):
+                for path in (top, *top.rglob("*")):
+                    os.chown(path, USER, USER, follow_symlinks=False)
 
     def environment(self) -> dict[str, str]:
         """What they have set: nothing of ours, and no way to a network."""
@@ -104,25 +111,25 @@ class Host:
         assert done.returncode == status, f"{command}: {done.stdout}{done.stderr}"
         return done
 
-    def install(self, dist: Path, python: str, *also: str) -> None:
-        """Install it into a virtual environment, as docs/install.md says."""
+    def install(self, dist: Path, python: str, *what: str) -> None:
+        """Install something into a virtual environment, as docs/install.md says."""
         self.run([shutil.which(python) or python, "-m", "venv", self.home / "env"])
         pip = [str(self.home / "env/bin/pip"), "install", "--quiet", "--no-index"]
-        self.run([*pip, "--find-links", str(dist), f"microvm-proto[{EXTRAS}]", *also])
+        self.run([*pip, "--find-links", str(dist), *what])
 
 
 def host(folder: Path, *, is_user: bool) -> Host:
     """Make a host in an empty folder."""
     made = Host(folder, is_user)
+    for each in (folder, *folder.relative_to(tempfile.gettempdir()).parents[:-1]):
+        Path(tempfile.gettempdir(), each).chmod(0o755)  # which pytest lets nobody else enter
     for each in (made.home, folder / "runtime", folder / "bin"):
         each.mkdir(mode=0o755)
     for name in PROGRAMS:
         if found := shutil.which(name):
             (folder / "bin" / name).symlink_to(found)
     (folder / "runtime").chmod(0o700)
-    if is_user:
-        for each in (made.home, folder / "runtime"):
-            os.chown(each, USER, USER)
+    made.own()
     return made
 
 

@@ -23,5 +23,5 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def host(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Host:
     """A host of whoever runs the tests, where it is installed."""
     made = built.host(tmp_path_factory.mktemp("host"), is_user=False)
-    made.install(dist, sys.executable)
+    made.install(dist, sys.executable, built.WHAT)
     return made

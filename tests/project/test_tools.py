@@ -48,7 +48,7 @@ def test_the_help_names_every_target() -> None:
 
 def test_the_workflow_runs_targets_of_the_makefile() -> None:
     commands = re.findall(r"\brun: make (.*)$", WORKFLOW, re.MULTILINE)
-    assert commands == ["${{ matrix.target }}", "dist guest-pack"]
+    assert commands == ["${{ matrix.target }}", "test-install", "dist guest-pack"]
     targets = re.findall(r"target: ([\w-]+)\}", WORKFLOW)
     assert targets.count("test") == 1
     assert set(targets) == {"test", "test-host"} <= TARGETS

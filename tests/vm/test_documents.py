@@ -26,6 +26,8 @@ STEP_TIMEOUT = 1800  # an image may have to be made
 ELSEWHERE = {
     "make ": "a wheel has no Makefile",
     "pip install ": "it is installed, or this would not be from a wheel",
+    "pip uninstall ": "it is needed yet",
+    "pip download --dest wheels 'microvm-proto": "tests/install does it with the built files",
     "microvm kernel build": "it takes minutes: tests/image/test_kernel.py",
     "microvm bench": "it takes minutes: tests/vm/test_bench.py",
     "python -m microvm.bench": "of what that has measured",

@@ -1,0 +1,117 @@
+"""The first hour of a new user: what they type, what they see, and how long each step takes."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from tests.install.built import Host
+
+#: Files that they write meanwhile.
+FILES = {
+    "docs/a.md": "# A\n",
+    "jobs": 'echo one\n["sh", "-c", "exit 3"]\n',
+    "fork.py": """\
+import asyncio
+
+from microvm import MicroVM
+
+
+async def main():
+    async with MicroVM() as vm:
+        await vm.run(["sh", "-c", "echo prepared >/tmp/state"], check=True)
+        async with await vm.fork(3) as forks:
+            for fork in forks:
+                print((await fork.run(["cat", "/tmp/state"], text=True)).stdout, end="")
+
+
+asyncio.run(main())
+""",
+    "loop.py": """\
+import uvloop
+
+import microvm
+from microvm import sync
+
+
+async def main():
+    with sync.MicroVM() as vm:  # though a loop runs here
+        print(vm.run(["echo", "from", "sync"], text=True).stdout, end="")
+    async with microvm.MicroVM() as vm:
+        print((await vm.run(["echo", "from", "uvloop"], text=True)).stdout, end="")
+
+
+uvloop.run(main())
+""",
+    "test_clean.py": """\
+def test_a_machine_of_its_own(microvm):
+    microvm.run(["rm", "-rf", "/etc"], check=True)
+
+
+def test_another(microvm):
+    assert "etc" in [file.name for file in microvm.list("/")]
+""",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A step.
+
+    :ivar line: what is typed.
+    :ivar shows: what is to be read then.
+    :ivar status: how it ends.
+    """
+
+    line: str
+    shows: str = ""
+    status: int = 0
+
+
+STEPS = (
+    Step("microvm --version", "microvm, version "),
+    Step("microvm run -- echo hello", "hello\n"),
+    Step("microvm run -- echo hello", "hello\n"),
+    Step("microvm doctor", "hello"),
+    Step("microvm run -- cat /etc/alpine-release", "3.20.3\n"),
+    Step("microvm run -- sh -c 'echo out; echo err >&2; exit 7'", "out\nerr\n", 7),
+    Step("microvm run -- sh -c 'rm -rf / 2>/dev/null; echo oops'", "oops\n"),
+    Step("microvm run --copy docs --collect docs.tar -- tar cf docs.tar docs"),
+    Step("tar tf docs.tar", "docs/a.md\n"),
+    Step("microvm run -- pyhton", "pyhton", 127),
+    Step("microvm rnu -- true", "run", 2),
+    Step("microvm run --timeout 1 -- sleep 60", "1 s", 124),
+    Step("microvm start web"),
+    Step("microvm exec web -- sh -c 'echo kept >/tmp/state'"),
+    Step("microvm cp web:/tmp/state state && cat state", "kept\n"),
+    Step("microvm checkpoint web ready"),
+    Step("microvm stop web"),
+    Step("microvm run --from ready -- cat /tmp/state", "kept\n"),
+    Step("microvm map jobs", '"status": 3', 1),
+    Step("microvm image import python.image", "python:latest\n"),
+    Step("microvm run --image python -- python3 -c 'print(6 * 7)'", "42\n"),
+    Step("microvm run --image python -- python3 -c 'print(6 * 7)'", "42\n"),
+    Step("python fork.py", "prepared\n" * 3),
+    Step("python loop.py", "from sync\nfrom uvloop\n"),
+    Step("pytest -q test_clean.py", "2 passed"),
+    Step("microvm-proto init probe && cd probe && microvm-proto lint"),
+)
+
+
+def perform(host: Host) -> Iterator[tuple[Step, float]]:
+    """Do each step in their home, check what it shows, and yield how long it took, in seconds.
+
+    :raises AssertionError: a step ends in another way.
+    """
+    for name, text in FILES.items():
+        path = host.home / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    host.own()
+    for step in STEPS:
+        begun = time.monotonic()
+        done = host.run(["sh", "-c", step.line], status=step.status)
+        took = time.monotonic() - begun
+        assert step.shows in done.stdout + done.stderr, step.line
+        yield step, took

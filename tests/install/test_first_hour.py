@@ -1,0 +1,52 @@
+"""A new user's first hour, by each Python, as root and not, with nothing but the built files."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from tests.install import built
+from tests.install.first_hour import perform
+
+pytestmark = pytest.mark.long
+
+PYTHONS = [sys.executable, "python3.11"]
+
+
+@pytest.fixture(scope="module")
+def python_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of an image that has Python."""
+    path = tmp_path_factory.mktemp("image") / "python.image"
+    microvm = [sys.executable, "-m", "microvm"]
+    subprocess.run([*microvm, "run", "--image", "python", "--", "true"], check=True)
+    subprocess.run([*microvm, "image", "export", "--output", path, "python"], check=True)
+    return path
+
+
+@pytest.mark.parametrize("is_user", [False, True], ids=["root", "user"])
+@pytest.mark.parametrize("python", PYTHONS, ids=["python", "python3.11"])
+def test_the_first_hour(
+    python: str,
+    is_user: bool,
+    dist: Path,
+    python_image: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    if shutil.which(python) is None:
+        pytest.skip(f"{python} is not installed")
+    which = [python, "-c", "import sys; print(sys.executable)"]  # not a script that finds it
+    python = subprocess.run(which, check=True, capture_output=True, text=True).stdout.strip()
+    also = ("pytest", "uvloop")
+    built.download(dist, python, *also)
+    host = built.host(tmp_path, is_user=is_user)
+    (host.home / "python.image").symlink_to(python_image)
+    host.install(dist, python, built.WHAT, *also)
+    version = host.run(["python", "--version"]).stdout.strip()
+    with capsys.disabled():
+        print(f"\n{version}, {'an ordinary user' if is_user else 'whoever runs this'}")
+        for step, took in perform(host):
+            print(f"{took:7.2f} s  {step.line}")
