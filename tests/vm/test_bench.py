@@ -22,7 +22,7 @@ from tests.support.polling import eventually
 from tests.support.processes import exists
 from tests.vm.conftest import Command
 
-from microvm.bench import boot, figures
+from microvm.bench import boot, export, figures, plot
 from microvm.bench.floor import Floor
 from microvm.bench.markdown import to_markdown
 from microvm.bench.ours import Ours
@@ -146,6 +146,23 @@ while read n </run/question; do echo $((n * n)) >/run/answer; done
 @pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="no matplotlib")
 def test_the_plot_is_a_picture(everything: dict[str, bytes]) -> None:
     assert everything["plot"].startswith(b"\x89PNG")
+
+
+@pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="no matplotlib")
+def test_what_was_saved_is_drawn_again_and_alike(
+    everything: dict[str, bytes], tmp_path: Path
+) -> None:
+    text = everything["json"].decode()
+    report = export.from_json(text)
+    assert export.from_json(export.to_json(report)) == report
+    samples = {figure.metric.name: list(figure.ours) for figure in report.figures}
+    assert samples == {name: each["samples"] for name, each in json.loads(text)["figures"].items()}
+    pictures = tmp_path / "one.svg", tmp_path / "other.svg"
+    for picture in pictures:
+        plot.draw(report, picture)
+    one, other = (picture.read_bytes() for picture in pictures)
+    assert one == other
+    assert f"ready: {figures.formatted(samples['cold_ready_ms'][0])} ms".encode() in one
 
 
 def test_the_documents_table_comes_from_the_json(

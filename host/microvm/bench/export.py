@@ -1,14 +1,17 @@
-"""The report in JSON, for programs."""
+"""The report in JSON, for programs, and read back."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from typing import Any
 
-from microvm.bench.boot import Boot, median
-from microvm.bench.figures import Figure, percentile, summary
-from microvm.bench.report import Report
+from microvm.bench.boot import PARTS, Boot, median
+from microvm.bench.figures import METRICS, Figure, percentile, summary
+from microvm.bench.report import Density, Platform, Report
+
+_BESIDE = ("floor", "default")
 
 
 def to_json(report: Report) -> str:
@@ -28,6 +31,34 @@ def to_json(report: Report) -> str:
         },
     }
     return json.dumps(value, indent=2) + "\n"
+
+
+def from_json(text: str) -> Report:
+    """Read what `to_json` has written, to draw it again."""
+    value = json.loads(text)
+    return Report(
+        platform=Platform(**value["platform"]),
+        boots=tuple(
+            Boot(**{name: boot[name] / 1e3 for name in PARTS}) for boot in value["boots_ms"]
+        ),
+        figures=tuple(
+            Figure(metric, tuple(figure["samples"]), *(_samples(figure[name]) for name in _BESIDE))
+            for metric in METRICS
+            if (figure := value["figures"].get(metric.name))
+        ),
+        densities={
+            contender: Density(
+                alive["count"],
+                alive["seconds"],
+                {int(count): size for count, size in alive["pss_mib"].items()},
+            )
+            for contender, alive in value["alive"].items()
+        },
+    )
+
+
+def _samples(beside: dict[str, Any] | None) -> tuple[float, ...]:
+    return tuple(beside["samples"]) if beside else ()
 
 
 def _figure(figure: Figure) -> dict[str, object]:
