@@ -50,7 +50,7 @@ GUESTLESS := --ignore=tests/counts --ignore=tests/dask --ignore=tests/faults --i
 PARALLEL := tests/codegen tests/project
 SERIAL := $(PARALLEL:%=--ignore=%)
 
-.PHONY: help hello test test-host test-long test-install lint format constraints gen counts man docs bench bench-codec footprint scale fuzz fuzz-mutants soak dist guest-pack workflows release-check clean
+.PHONY: help hello test test-host test-long test-install lint format constraints gen counts man docs terminal bench bench-codec footprint scale fuzz fuzz-mutants soak dist guest-pack workflows release-check clean
 
 help:
 	@echo 'make hello      install what is missing, build an image, run echo hello in it'
@@ -68,6 +68,7 @@ help:
 	@echo 'make counts     count instructions, system calls and modules anew, which tests compare'
 	@echo 'make man        write the manual pages, which a wheel has, into build/man'
 	@echo 'make docs       build the documentation as a site, into build/site'
+	@echo 'make terminal   run what the README shows in a terminal, and draw that anew'
 	@echo 'make bench      measure starts, commands, throughput and memory, beside raw QEMU'
 	@echo 'make bench-codec  the same for the generated codec, beside protobuf and msgspec'
 	@echo 'make footprint  measure flash and RAM of the generated C, beside nanopb on a Cortex-M0+'
@@ -161,6 +162,10 @@ man: $(VENV)/dev
 
 docs: $(VENV)/dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+terminal: $(VENV)/dev
+	@$(call require,$(RUN_NEEDS))
+	$(BIN)/python docs/record.py
 
 bench: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS))

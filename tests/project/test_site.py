@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import html
 import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from docs import record
 
 import microvm
 
@@ -52,3 +54,11 @@ def test_the_reference_has_each_verb_and_each_public_name(site: Path) -> None:
     pages = "".join(path.read_text() for path in site.glob("reference/python/*.html"))
     for name in set(microvm.__all__) - {"__version__"}:
         assert re.search(rf'id="microvm\.(\w+\.)*{name}"', pages), name
+
+
+def test_the_terminal_shows_what_the_readme_has_its_reader_try() -> None:
+    picture = re.sub(r"<[^>]*>", "", (ROOT / "docs/terminal.svg").read_text())
+    shown = [line.strip() for line in html.unescape(picture).split("\n")]
+    typed = [line[2:].replace("\N{NO-BREAK SPACE}", " ") for line in shown if line[:1] == "$"]
+    assert typed == record.commands()
+    assert {"42", "out", "err", "7", "oops"} <= set(shown)
