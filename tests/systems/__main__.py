@@ -1,0 +1,41 @@
+"""`python -m tests.systems`: the wheels on other systems, by root and by a user."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from pathlib import Path
+
+import click
+
+from .system import SYSTEMS
+from .table import PAGE, RESULTS, renewed
+
+
+@click.command()
+@click.argument("built", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("roots", type=click.Path(file_okay=False, path_type=Path))
+def main(built: Path, roots: Path) -> None:
+    """Install the wheels in BUILT on each system, and do what somebody new does.
+
+    ROOTS has the systems' root file systems, and gets those that it has not. What is found is kept,
+    and the README has it as a table.
+    """
+    results = []
+    with tempfile.TemporaryDirectory() as folder:
+        for system in SYSTEMS:
+            root, wheels = roots.resolve() / system.suite, Path(folder, system.suite)
+            if not root.exists():
+                click.echo(f"{system.name}: making its root file system")
+                root.parent.mkdir(parents=True, exist_ok=True)
+                system.make(root)
+            system.download(built, wheels)
+            for user in (False, True):
+                results.append(system.visit(root, wheels, user=user))
+                click.echo(json.dumps(results[-1]))
+    RESULTS.write_text(json.dumps(results, indent=1) + "\n")
+    PAGE.write_text(renewed(PAGE.read_text()))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,37 @@
+"""The README's table of systems, made of what was found on them.
+
+python -m tests.systems.table
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+RESULTS = Path(__file__).with_name("results.json")
+PAGE = Path(__file__).parents[2] / "README.md"
+COLUMNS = ("system", "Python", "QEMU", "as", "accelerator", "absent layers", "absent tools")
+HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """The table in Markdown."""
+    return HEAD + "".join(_row(result) for result in results)
+
+
+def _row(result: dict[str, Any]) -> str:
+    found = [result[column] for column in COLUMNS]
+    cells = [", ".join(each) or "none" if isinstance(each, list) else each for each in found]
+    return f"| {' | '.join(cells)} |\n"
+
+
+def renewed(page: str) -> str:
+    """A page with the table as it should be."""
+    before, after = re.split(re.escape(HEAD) + r"(?:\|.*\n)*", page)
+    return before + table(json.loads(RESULTS.read_text())) + after
+
+
+if __name__ == "__main__":
+    PAGE.write_text(renewed(PAGE.read_text()))
