@@ -6,7 +6,7 @@ import hashlib
 import io
 import tarfile
 from collections.abc import Mapping
-from pathlib import Path
+from importlib import metadata
 from typing import NamedTuple
 
 from guest_pack import component
@@ -20,8 +20,6 @@ from microvm.qemu import launcher
 from microvm.tools import run
 from microvm_image import kernel, kernel_recipe, package, programs, rootfs, small
 from microvm_image.sources import alpine
-
-_DAEMON = "sandboxd"
 
 
 class Part(NamedTuple):
@@ -69,23 +67,15 @@ def _programs(files: Mapping[str, bytes]) -> tuple[Component, ...]:
 
 def _libc(arch: Arch) -> Component:
     """Return musl, as the compiler has it."""
-    command = compiler.compiler(arch, _DAEMON)
-    said = run([*command, "--version"], what="asking the C compiler for its version")
-    compiled_by = f"{Path(command[0]).name if len(command) == 1 else 'zig'}, {said.splitlines()[0]}"
+    command = compiler.compiler(arch, "sandboxd")
     if len(command) == 1:
         version = run(["dpkg-query", "-W", "-f", "${Version}", "musl-dev"], what="asking for musl")
-        purl, source = f"pkg:deb/debian/musl@{version}", f"Debian's source package musl {version}"
+        gcc = run([*command, "-dumpfullversion"], what="asking gcc for its version").strip()
+        purl, source = f"pkg:deb/debian/musl@{version}", f"Debian's musl {version}, gcc {gcc}"
     else:
-        version = said.splitlines()[0].rpartition(" ")[2]
+        version = metadata.version("ziglang")
         purl, source = f"pkg:pypi/ziglang@{version}", f"ziglang {version}, lib/libc/musl"
-    return Component(
-        "musl",
-        version,
-        "MIT",
-        purl,
-        f"{source}; the programs were linked with it by {compiled_by}",
-        website="https://musl.libc.org",
-    )
+    return Component("musl", version, "MIT", purl, source, website="https://musl.libc.org")
 
 
 def small_kernel(arch: Arch, report: Reporter) -> Part:

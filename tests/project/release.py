@@ -24,6 +24,7 @@ LIMITS = {
     f"{DISTRIBUTION}-guest-x86-64": 12_000_000,
     f"{DISTRIBUTION}-guest-aarch64": 12_000_000,
 }
+DAEMON_LIMIT = 32 << 10
 FIELDS = ["Name", "Version", "Summary", "License-Expression", "License-File", "Requires-Python"]
 STRAY = re.compile(r"(^|/)(tests|\.ci|\.git\w*|__pycache__)/|\.(pyc|so|o)$")
 
@@ -86,7 +87,11 @@ def wheel(path: Path, name: str, version: str, limit: int) -> Iterator[str]:
         folder = info.rpartition("/")[0]
         metadata = BytesParser(policy=default).parsebytes(archive.read(info))
         tags = archive.read(f"{folder}/WHEEL").decode()
+        daemons = [one for one in archive.infolist() if one.filename.endswith("/sandboxd")]
     yield from (f"{one} does not belong there" for one in members if STRAY.search(one))
+    for daemon in daemons:
+        if daemon.file_size > DAEMON_LIMIT:
+            yield f"{daemon.filename} has {daemon.file_size} bytes: more than {DAEMON_LIMIT}"
     yield from (f"its metadata have no {field}" for field in FIELDS if not metadata[field])
     if not metadata.get_content().strip():
         yield "its metadata have no description"
