@@ -22,9 +22,9 @@ TEST_NEEDS += $(shell rustc --version >/dev/null 2>&1 && echo rustc || echo /usr
 LIBFUZZER := $(wildcard /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a)
 TEST_NEEDS += $(or $(firstword $(LIBFUZZER)),libfuzzer):libclang-rt-dev
 
-# For what runs on a Cortex-M: half a gigabyte.
+# For what runs on a Cortex-M, half a gigabyte, and in a container.
 LONG_NEEDS := arm-none-eabi-gcc:gcc-arm-none-eabi /usr/lib/arm-none-eabi/lib/nano.specs:libnewlib-arm-none-eabi \
-	qemu-system-arm:qemu-system-arm
+	qemu-system-arm:qemu-system-arm buildah:buildah
 
 # For the guest packs: which, and what compiles a kernel for the processor that is not this one.
 GUESTS ?= x86_64 aarch64
@@ -109,7 +109,7 @@ test-long: lint
 
 # The small kernel is what users have, who have a guest pack.
 test-install: $(VENV)/dev
-	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
+	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS) buildah:buildah)
 	$(BIN)/microvm kernel build --quiet
 	$(BIN)/python -m pytest tests/install
 

@@ -115,11 +115,14 @@ def listed(nav: Navigation) -> Iterator[str]:
 def of_module(name: str) -> Iterator[str]:
     """What a module gives, but for errors, which have a page of their own, in Markdown."""
     module = import_module(name)
-    yield f"# {MODULES[name]}\n\n::: {name}"
+    yield f"# {MODULES[name]}\n"
     if names := getattr(module, "__all__", None):
+        yield "What is `Unpack[…]` here are keyword arguments: [options](../../options.md).\n"
+    yield f"::: {name}"
+    if names:
         of = {each: getattr(getattr(module, each), "__module__", "") for each in names}
         yield "    options:\n      members:"
-        yield from (f"        - {each}" for each in names if of[each] != "microvm.errors")
+        yield from (f"        - {each}" for each in names if of[each] not in ("", "microvm.errors"))
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:
@@ -138,7 +141,7 @@ def of_command(
     path: list[str], command: click.Command, above: click.Context | None = None
 ) -> Iterator[str]:
     """What a command and those below it do and take, in Markdown."""
-    context = click.Context(command, above, path[-1], max_content_width=96, terminal_width=96)
+    context = click.Context(command, above, path[-1], max_content_width=80, terminal_width=80)
     formatter = context.make_formatter()
     command.format_usage(context, formatter)
     command.format_options(context, formatter)
