@@ -31,7 +31,8 @@ class Arch(NamedTuple):
     :ivar alpine_sha256: the digest of the pinned minirootfs archive, in hex.
     :ivar kernel_package: Debian's package that stands for the newest cloud kernel.
     :ivar kernel_arch: the name that the kernel's Makefile has for it.
-    :ivar kernel_target: the target of that Makefile for QEMU: a vmlinux is not decompressed first.
+    :ivar kernel_target: what that Makefile makes for QEMU of the target of the same name: a vmlinux
+        is not decompressed first.
     :ivar kernel_magics: the forms of kernel that QEMU can start; one must match.
     :ivar zig_target: what `zig cc -target` takes.
     """

@@ -7,18 +7,18 @@ import io
 import tarfile
 from collections.abc import Mapping
 from importlib import metadata
+from textwrap import indent
 from typing import NamedTuple
 
 from guest_pack import component
 from guest_pack.component import Component
-from microvm import arch as arches
 from microvm import compiler, guest_pack
 from microvm.arch import Arch
 from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm.qemu import launcher
 from microvm.tools import run
-from microvm_image import kernel, kernel_recipe, package, programs, rootfs, small
+from microvm_image import kernel, kernel_recipe, kernel_source, programs, rootfs, small
 from microvm_image.sources import alpine
 
 
@@ -80,20 +80,19 @@ def _libc(arch: Arch) -> Component:
 
 def small_kernel(arch: Arch, report: Reporter) -> Part:
     """Compile the small kernel."""
-    path = small.build(arch=arch.name, report=report)
+    path = small.build(arch=arch.name, pinned=True, report=report)
     found = kernel.find(arch, path, report)
-    source = package.fetch(small.WANTED, arches.find(), report)
-    archive = _sha256(source.path.read_bytes())
+    source = kernel_source.PINNED
     linux = Component(
         "linux",
         found.version,
         "GPL-2.0-only WITH Linux-syscall-note",
         f"pkg:deb/debian/linux@{source.version}?arch=source",
-        f"Debian's linux-source {source.version}: {source.path.name}, SHA-256 {archive}",
+        f"Debian's {source.package} {source.version}, SHA-256 {source.sha256}",
         website="https://www.kernel.org",
         sha256=found.sha256,
         patches=tuple(
-            f"--- a/{name}\n+++ b/{name}\n-{before}\n+{after}\n"
+            f"--- a/{name}\n+++ b/{name}\n{indent(before, '-')}\n{indent(after, '+')}\n"
             for name, before, after in kernel_recipe.EDITS
         ),
     )

@@ -18,6 +18,13 @@ EDITS = (
         "unsigned int lapic_timer_period = 0;",
         "unsigned int lapic_timer_period = 1000000000 / HZ;",
     ),
+    # Nothing that the TSC's frequency could be refined by is there without ACPI. Waiting for it,
+    # Linux changes its clock a second after the boot, and stops all CPUs for that.
+    (
+        "arch/x86/kernel/tsc.c",
+        "X86_FEATURE_TSC_KNOWN_FREQ)) {\n\t\tif (boot_cpu_has(X86_FEATURE_ART))",
+        "X86_FEATURE_TSC)) {\n\t\tif (boot_cpu_has(X86_FEATURE_ART))",
+    ),
     # Without ACPI nothing can cut the power, but a reset ends QEMU as well.
     (
         "kernel/reboot.c",

@@ -28,12 +28,14 @@ class Wanted:
     :ivar companions: a pattern for further files that are wanted where the package has them.
     :ivar stands_for: the beginning of the name of the dependency that has the file, where the
         package itself is empty and depends on the newest of a kind.
+    :ivar version: the version that it has to be, the dependency's too; by default the newest.
     """
 
     package: str
     member: str
     companions: str = ""
     stands_for: str = ""
+    version: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,24 +95,25 @@ class _Apt:
             check_dates(dates(self._state / "lists"), report)
 
     def find(self, wanted: Wanted) -> _Package:
-        package = self._show(wanted.package)
+        package = self._show(wanted.package, wanted.version)
         if not wanted.stands_for:
             return package
         if (found := re.match(rf"{re.escape(wanted.stands_for)}\S*", package.depends)) is None:
             raise ImageError(f"package {wanted.package} stands for no other")
-        return self._show(found[0])
+        return self._show(found[0], wanted.version)
 
-    def _show(self, name: str) -> _Package:
+    def _show(self, name: str, version: str) -> _Package:
         command = ["apt-cache", *self._options, "show", "--no-all-versions"]
+        exact = f"{name}:{self._arch.debian}" + (f"={version}" if version else "")
         try:
-            text = run([*command, f"{name}:{self._arch.debian}"], what=f"looking up {name}")
+            text = run([*command, exact], what=f"looking up {name}")
             fields = dict(re.findall(r"^([\w-]+): (.*)$", text, re.MULTILINE))
             return _Package(fields["Package"], fields["Version"], fields.get("Depends", ""))
         except (ImageError, KeyError) as error:
             trouble = self._trouble
             why = trouble.message or "this is no Debian, or has no network"
             raise ImageError(
-                f"apt knows no package {name}: {why}",
+                f"apt knows no package {' '.join(filter(None, (name, version)))}: {why}",
                 detail=trouble.detail or getattr(error, "detail", ""),
             ) from error
 
@@ -135,7 +138,7 @@ def _run(command: Sequence[str], *, what: str, cwd: Path | None = None) -> None:
 
 
 def fetch(wanted: Wanted, arch: Arch, report: Reporter) -> Extracted:
-    """Return the file from the newest version of the package that can be had.
+    """Return the file from the newest version of the package that can be had, or the one wanted.
 
     That is the one the system's package lists know; where they do not know it, or know one that
     is gone, the newest in the cache; where there is none, what fresh lists say.
@@ -147,7 +150,7 @@ def fetch(wanted: Wanted, arch: Arch, report: Reporter) -> Extracted:
     except ImageError as error:
         first = error
         stem = _stem(wanted)
-        cached = stem.parent.glob(f"{stem.name}_*_{arch.debian}")
+        cached = stem.parent.glob(folder_of(wanted, arch, wanted.version or "*").name)
         for folder in sorted(cached, key=lambda folder: folder.stat().st_mtime, reverse=True):
             if found := _extracted(folder, wanted):
                 return found

@@ -20,11 +20,7 @@ from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
 from microvm.tools import run
-from microvm_image import kconfig, kernel_recipe, package
-
-WANTED = package.Wanted(
-    "linux-source", r"usr/src/linux-source-.*\.tar\.xz", stands_for="linux-source-"
-)
+from microvm_image import kconfig, kernel_recipe, kernel_source
 
 # Half of the source, and no part of any of our kernels; the Kconfig files among them are read.
 _NOT_UNPACKED = (
@@ -50,12 +46,14 @@ _STEPS = 1450
 """About how many lines `make` writes, for the progress bar: one for each file it makes."""
 
 
-def build(*, arch: str | None = None, report: Reporter | None = None) -> Path:
+def build(*, arch: str | None = None, pinned: bool = False, report: Reporter | None = None) -> Path:
     """Compile the kernel, or take what the same compiler has made of the same source.
 
     It takes some minutes, and 1 GB of the cache's disk meanwhile.
 
     :param arch: `x86_64` or `aarch64`; by default this machine's.
+    :param pinned: from `kernel_source.PINNED`; by default from the newest that the distribution
+        has.
     :return: the file: a vmlinux or an Image, without symbols.
     :raises ImageError: a tool is missing, the source cannot be had or does not take our options, a
         compiler failed, or the disk is full. Nothing half made is left.
@@ -64,7 +62,7 @@ def build(*, arch: str | None = None, report: Reporter | None = None) -> Path:
     target = arches.find(arch)
     check_tools(target)
     with cache.disk_errors():
-        source = package.fetch(WANTED, arches.find(), report)
+        source = kernel_source.fetch(report, pinned=pinned)
         path = cache.folder("kernels") / _name(target, source.version)
         work = path.with_name("build")  # one at a time, so that the next clears what one has left
         if _is_built(path):
@@ -121,8 +119,11 @@ def _package_of(arch: Arch) -> str:
 
 def _name(arch: Arch, version: str) -> str:
     """Return the name of the kernel, which digests its recipe, source and compiler."""
-    compiler = run([_prefix(arch) + "gcc", "--version"], what="asking gcc for its version")
-    digest = hashlib.sha256("\0".join((version, compiler)).encode()).hexdigest()
+    tools = [
+        run([_prefix(arch) + tool, "--version"], what=f"asking {tool} for its version")
+        for tool in ("gcc", "ld")
+    ]
+    digest = hashlib.sha256("\0".join((version, *tools)).encode()).hexdigest()
     return (
         f"linux-{version.partition('-')[0]}-{arch.name}-{kernel_recipe.digest(arch)}-{digest[:8]}"
     )
@@ -146,9 +147,9 @@ def _compile(arch: Arch, source: Path, work: Path, report: Reporter) -> Path:
     )
     cpus = len(os.sched_getaffinity(0))
     report.step(f"compiling the kernel on {cpus} CPUs, which takes some minutes")
-    _watch([*make, f"-j{cpus}", arch.kernel_target], report)
     made = work / arch.kernel_target
-    if arch.kernel_target == "vmlinux":
+    _watch([*make, f"-j{cpus}", made.name], report)
+    if made.name == "vmlinux":
         run([_prefix(arch) + "strip", "-s", str(made)], what="stripping the kernel")
     return made
 
@@ -166,6 +167,7 @@ def _make(arch: Arch, folder: Path) -> list[str]:
     settings = (
         f"PATH={os.environ.get('PATH', os.defpath)}",
         "LC_ALL=C",
+        "TZ=UTC",
         "KBUILD_BUILD_USER=microvm",
         "KBUILD_BUILD_HOST=microvm",
         f"KBUILD_BUILD_TIMESTAMP={time.strftime('%Y-%m-%d', released)}",

@@ -123,7 +123,7 @@ class Archive:
 
     def add(self, name: str, version: str, files: dict[str, bytes], *fields: str) -> str:
         """Add a package with these files, and return its path on the mirror."""
-        tree = self.folder / name
+        tree = self.folder / f"{name}_{version.replace(':', '')}"
         (tree / "DEBIAN").mkdir(parents=True)
         debian = arch.find().debian
         control = "\n".join(
@@ -141,7 +141,7 @@ class Archive:
             (tree / path).parent.mkdir(parents=True, exist_ok=True)
             (tree / path).write_bytes(data)
             (tree / path).chmod(0o755)
-        made = self.folder / f"{name}.deb"
+        made = tree.with_name(f"{tree.name}.deb")
         subprocess.run(["dpkg-deb", "--build", tree, made], check=True, capture_output=True)
         path = f"pool/{made.name}"
         data = self.files[path] = made.read_bytes()

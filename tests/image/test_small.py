@@ -24,6 +24,7 @@ from microvm_image import build as building
 from microvm_image import kconfig, kernel_cache, kernel_recipe, package, small
 from microvm_image import kernel as kernels
 from microvm_image.build import build
+from microvm_image.kernel_source import PINNED
 
 HOST = arch.find()
 
@@ -31,9 +32,12 @@ HOST = arch.find()
 MAKEFILE = """
 allnoconfig:
 	cp $(KCONFIG_ALLCONFIG) .config
-vmlinux arch/arm64/boot/Image:
-	mkdir -p arch/arm64/boot
+vmlinux:
 	cp {binary} $@
+	{then}
+Image: vmlinux
+	mkdir -p arch/arm64/boot
+	cp vmlinux arch/arm64/boot/$@
 	{then}
 """
 
@@ -122,6 +126,12 @@ def test_a_source_that_has_changed_is_refused(source: Source, cache: Path) -> No
     with pytest.raises(ImageError, match=r"another than expected: apic\.c"):
         small.build()
     assert not list((cache / "kernels").iterdir())
+
+
+@pytest.mark.usefixtures("source")
+def test_a_source_that_is_not_the_pinned_one_is_refused() -> None:
+    with pytest.raises(ImageError, match=rf"xz: its SHA-256 is \w+, not {PINNED.archive_sha256}"):
+        small.build(pinned=True)
 
 
 def test_an_interrupt_ends_the_compilers_and_leaves_nothing(

@@ -199,6 +199,19 @@ def test_who_tells_the_truth_is_believed(supply: Supply) -> None:
     assert supply.get()
 
 
+@pytest.mark.parametrize("supply", ["packages"], indirect=True)
+def test_a_version_can_be_wanted_that_is_not_the_newest(supply: Supply) -> None:
+    assert supply.archive
+    supply.archive.add("thing", "1:2-1", {"bin/thing": b""})
+    supply.archive.release()
+    for version in ("", "1:1-1", "1:2-1"):
+        wanted = package.Wanted("thing", "bin/thing", version=version)
+        assert package.fetch(wanted, HOST, NullReporter()).version == (version or "1:2-1")
+    wanted = package.Wanted("thing", "bin/thing", version="1:3-1")
+    with pytest.raises(ImageError, match="apt knows no package thing 1:3-1"):
+        package.fetch(wanted, HOST, NullReporter())
+
+
 @pytest.mark.parametrize(("supply", "part", "lie"), [*cases()], indirect=["supply"])
 def test_a_lie_is_refused(
     supply: Supply, part: str, lie: mirror.Lie, cache: Path, request: pytest.FixtureRequest

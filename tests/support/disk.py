@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import stat
+import subprocess
 import tarfile
 from collections.abc import Iterable, Mapping
 from functools import partial
@@ -32,7 +33,8 @@ def disk_image(
     without: Iterable[str] = (),
     more: Iterable[tuple[tarfile.TarInfo, bytes]] = (),
     add: Mapping[str, Path] | None = None,
-    built_for: str | None = None,
+    built_for: str | Path | None = None,
+    compression: str = "",
 ) -> Image:
     """Make an image in a folder.
 
@@ -41,6 +43,7 @@ def disk_image(
     :param more: members that are added.
     :param add: files of the host that are added, by their paths in the root.
     :param built_for: the kernel, as `kernel.find` takes it; by default what images get.
+    :param compression: how the disk is compressed, as `mkfs.erofs` calls it; ours are not.
     """
     target = arch.find(like.manifest.arch)
     report = NullReporter()
@@ -54,7 +57,11 @@ def disk_image(
         packed = folder.with_suffix(".tar")
         _pack(target, packed, frozenset(without), more, add or {})
         tree.add(TarLayer("the root", partial(Extent.of, packed)))
-        disk.write(tree, folder / DISK, name)
+        if compression:
+            command = ["mkfs.erofs", "--quiet", "--tar=f", f"-z{compression}"]
+            subprocess.run([*command, str(folder / DISK), str(packed)], check=True)
+        else:
+            disk.write(tree, folder / DISK, name)
     manifest = like.manifest._replace(name=f"disk-{name[:12]}", bus=chosen.bus)
     for part, path in (("kernel", KERNEL), ("initramfs", INITRAMFS), ("disk", DISK)):
         with (folder / path).open("rb") as file:

@@ -19,9 +19,13 @@ import pytest_asyncio
 from pytest_asyncio import is_async_test
 
 from microvm import MicroVM
+from microvm import arch as arches
 from microvm.commands import CommandMethods
+from microvm.errors import ImageError
+from microvm.progress import LineReporter
 from microvm.qemu import launcher
-from microvm_image import Image, default
+from microvm_image import Image, default, small
+from microvm_image.build import build
 
 DEADLINE = 120.0
 LONG_DEADLINE = 3000.0
@@ -33,6 +37,17 @@ MINUTE = 60.0
 def image() -> Image:
     """The default image, built if there is none."""
     return default()
+
+
+@pytest.fixture(scope="session")
+def small_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+    """An image with our own kernel, compiled now if the cache has none of these sources."""
+    try:
+        small.check_tools(arches.find())
+    except ImageError as error:
+        pytest.skip(str(error))
+    path = small.build(report=LineReporter())
+    return build(kernel=path, output=tmp_path_factory.mktemp("image") / "small")
 
 
 @pytest.fixture

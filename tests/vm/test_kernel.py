@@ -4,32 +4,19 @@ from __future__ import annotations
 
 import time
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from tests.support.disk import disk_image
 from tests.vm.conftest import DRIFT, drift, processes
 
 from microvm import ExecTimeout, GuestDied, MemoryLimit, MicroVM
-from microvm import arch as arches
-from microvm.errors import ImageError
-from microvm.progress import LineReporter
-from microvm_image import Image, small
-from microvm_image.build import build
+from microvm_image import Image
 
 pytestmark = pytest.mark.long
 
 BOOTS = 20
-
-
-@pytest.fixture(scope="module")
-def small_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    """An image with the kernel, compiled now if the cache has none of these sources."""
-    try:
-        small.check_tools(arches.find())
-    except ImageError as error:
-        pytest.skip(str(error))
-    path = small.build(report=LineReporter())
-    return build(kernel=path, output=tmp_path_factory.mktemp("image") / "small")
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -58,7 +45,7 @@ SCRIPTS = {
     "ping -c 1 -q ::1 | grep -c ' 0% packet loss'": "1",
     "syslogd -O /tmp/log; until grep -m 1 -o hello /tmp/log; do logger hello; done": "hello",
     # A writable layer over one that is read only.
-    "cd /tmp && mkdir -p a b/up b/work c && echo low >a/f && "
+    "mount -t tmpfs tmpfs /mnt && cd /mnt && mkdir -p a b/up b/work c && echo low >a/f && "
     "mount -t overlay -o lowerdir=a,upperdir=b/up,workdir=b/work overlay c && echo up >c/f && "
     "cat a/f c/f | tr '\\n' ' ' && umount c": "low up",
     "grep -o 'erofs' /proc/filesystems": "erofs",
@@ -68,10 +55,12 @@ SCRIPTS = {
     # What sandboxes ask of a kernel.
     "grep -c '^Seccomp:' /proc/self/status": "1",
     "grep -o allow /proc/sys/kernel/seccomp/actions_avail": "allow",
-    "ls /proc/self/ns | tr '\\n' ' '": ("cgroup ipc mnt net pid pid_for_children user uts"),
-    "unshare -r -p -f -m -n -u -i sh -c 'mount -t proc proc /proc && echo $$'": "1",
+    "ls /proc/self/ns | tr '\\n' ' '": (
+        "cgroup ipc mnt net pid pid_for_children time time_for_children user uts"
+    ),
+    "unshare -r -p -f -m -n -u -i sh -c 'mount -t tmpfs tmpfs /mnt && echo $$'": "1",
     # What ps and top read.
-    "ps -o pid,args | awk '$1 == 1 { print $2 }'": "/init",
+    "ps -o pid,args | awk '$1 == 1 { print $2 }'": "sandboxd",
     "top -b -n 1 | grep -c '^Mem:'": "1",
     "grep -c pgfault /proc/vmstat": "1",
     "head -c 32 /dev/urandom | wc -c": "32",
@@ -120,6 +109,18 @@ async def test_a_panic_ends_the_machine(small_image: Image) -> None:
     async with MicroVM(small_image) as machine:
         with pytest.raises(GuestDied):
             await machine.run(["sh", "-c", "echo c >/proc/sysrq-trigger"])
+
+
+@pytest.fixture(params=["lz4", "zstd"])
+def compressed(small_image: Image, tmp_path: Path, request: pytest.FixtureRequest) -> Image:
+    """An image whose root is on a compressed disk."""
+    made = small_image.path / "kernel"
+    return disk_image(small_image, tmp_path / "disk", built_for=made, compression=request.param)
+
+
+async def test_a_root_that_is_compressed(compressed: Image) -> None:
+    async with MicroVM(compressed) as machine:
+        assert (await machine.run(["echo", "hello"])).stdout == b"hello\n"
 
 
 async def test_several_cpus(small_image: Image) -> None:

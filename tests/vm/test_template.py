@@ -67,7 +67,7 @@ async def test_the_first_start_saves_a_guest_and_later_ones_use_it(
 
 
 async def test_what_is_saved_has_its_clock(image: Image, cache: Path) -> None:
-    """An emulated x86 kernel stays with the early one for a second."""
+    """Debian's kernel stays with the early one for a second, emulated on x86."""
     async with _machine(image) as vm:
         assert vm.cloned
         assert await vm.read_file(warmup._CLOCK) != b"tsc-early\n"

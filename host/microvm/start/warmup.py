@@ -60,7 +60,7 @@ async def warm_up(run: Run) -> None:
 async def settle(guest: Executor) -> None:
     """Wait until the kernel has the clock that it stays with, and nothing else to do.
 
-    It takes that clock a second after an emulated x86 boot, stopping all CPUs meanwhile, and so
+    Debian's takes that clock a second after an emulated x86 boot, stopping all CPUs for it, and so
     would each clone of a guest that was saved before.
 
     :raises MachineError: the machine died meanwhile.

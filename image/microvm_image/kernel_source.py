@@ -1,0 +1,58 @@
+"""The source of our own kernel: the newest that the distribution has, or one that is pinned."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+
+from microvm import arch as arches
+from microvm.errors import ImageError
+from microvm.progress import Reporter
+from microvm_image import package
+
+_WANTED = package.Wanted(
+    "linux-source", r"usr/src/linux-source-.*\.tar\.xz", stands_for="linux-source-"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Pinned:
+    """A version of Debian's package of the kernel's source, whose source package is `linux`.
+
+    :ivar package: the name of the package.
+    :ivar version: the version, as Debian writes it.
+    :ivar sha256: the SHA-256 of the package, as Debian's lists have it.
+    :ivar archive_sha256: the SHA-256 of the one archive in it.
+    """
+
+    package: str
+    version: str
+    sha256: str
+    archive_sha256: str
+
+
+PINNED = Pinned(
+    package="linux-source-6.12",
+    version="6.12.118-1",
+    sha256="b75bb2e78a5c7762254e2af7685085c788a67eb342cb4092ad2a05eaf9fc33b7",
+    archive_sha256="17cab14f737ae8cd261506833b1a88925777f59ee977e38a8c916909108ef131",
+)
+"""The source that a kernel is built from which others get."""
+
+
+def fetch(report: Reporter, *, pinned: bool) -> package.Extracted:
+    """Return the archive of the source, in the cache.
+
+    :raises ImageError: it cannot be had, or is not the one that is pinned.
+    """
+    if not pinned:
+        return package.fetch(_WANTED, arches.find(), report)
+    found = package.fetch(replace(_WANTED, version=PINNED.version), arches.find(), report)
+    with found.path.open("rb") as file:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != PINNED.archive_sha256:
+        raise ImageError(
+            f"{found.path}: its SHA-256 is {actual}, not {PINNED.archive_sha256}",
+            hint="remove it, so that it is fetched anew",
+        )
+    return found

@@ -1,0 +1,62 @@
+"""The system calls that a guest's kernel has: all but those that a page says it leaves out."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from microvm import MicroVM, arch
+from microvm.compiler import compiler
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = Path(__file__).with_name("system_calls.c")
+
+LAST = 462
+"""The number of `mseal`, on all architectures the newest call of Linux 6.12."""
+
+
+@pytest.fixture
+def program(tmp_path: Path) -> Path:
+    """The program that asks for them."""
+    made = tmp_path / "system_calls"
+    command = [*compiler(arch.find(), "a test"), "-static", "-o", str(made), str(PROGRAM)]
+    subprocess.run(command, check=True)
+    return made
+
+
+async def test_those_that_are_not_there_are_documented(vm: MicroVM, program: Path) -> None:
+    await vm.put(program, "/tmp")
+    printed = await vm.run([f"/tmp/{program.name}", str(LAST)], check=True, text=True)
+    await vm.run(["rm", f"/tmp/{program.name}"], check=True)
+    numbers = set(map(int, printed.stdout.split()))
+    known = calls()
+    missing = {name for name, number in known.items() if number in numbers} - NOWHERE
+    assert missing <= left_out()
+    if vm.image.manifest.bus == "mmio":
+        assert missing == left_out() & known.keys()
+
+
+def calls() -> dict[str, int]:
+    """The numbers of the system calls that Linux's headers here know, by their names."""
+    command = ["gcc", "-E", "-dM", "-include", "asm/unistd.h", "-x", "c", "/dev/null"]
+    macros = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+    found = re.findall(r"^#define __NR_(\w+) (\d+)$", macros, re.MULTILINE)
+    return {name: int(number) for name, number in found if int(number) <= LAST}
+
+
+def left_out() -> set[str]:
+    """The system calls in the table of the page."""
+    _, _, section = (ROOT / "docs/kernel.md").read_text().partition("## What it leaves out")
+    rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
+    return {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+
+
+NOWHERE = {
+    *("_sysctl", "afs_syscall", "create_module", "epoll_ctl_old", "epoll_wait_old"),
+    *("get_kernel_syms", "get_thread_area", "getpmsg", "lookup_dcookie", "nfsservctl", "putpmsg"),
+    *("query_module", "security", "set_thread_area", "tuxcall", "uretprobe", "vserver"),
+}
+"""Those that have a number and nothing behind it, in any kernel."""
