@@ -53,7 +53,7 @@ AS_IT_STANDS = re.compile(r"[\b]\n((?:.*\S.*\n)*)")
 MARKS = re.compile(r"<p>::</p>\n?|:(?:class|func|meth|mod):(?=<code>)")
 
 # The first sentence of a page's prose, in which there may be links.
-SENTENCE = re.compile(r"^(?=[\w`\[])(?:[^\n]|\n(?!\n))+?[.:](?=\s)", re.MULTILINE)
+SENTENCE = re.compile(r"^(?=[\w`\[])(?:[^\n]|\n(?!\n))+?[.:?](?=\s)", re.MULTILINE)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -104,8 +104,7 @@ def listed(nav: Navigation) -> Iterator[str]:
     """The lines that list the pages, by the parts of the site, each with its first sentence."""
     part = ""
     for page in nav.pages:
-        *_, above = [part, *(str(each.title) for each in page.ancestors)]
-        if part != (part := above):
+        if part != (part := str([page, *page.ancestors][-1].title)):
             yield f"\n## {part}\n"
         found = SENTENCE.search(re.sub(r"^```.*?^```", "", str(page.markdown), flags=re.M | re.S))
         words = re.sub(r"\[(.*?)\]\(\S*\)", r"\1", found[0]).rstrip(":.").split() if found else []
