@@ -51,6 +51,14 @@ static inline ssize_t nondet_part(size_t size)
 	return n;
 }
 
+/* What an encoder returns, as encoding.c proves: there must be room for the longest frame. */
+static inline size_t nondet_frame(uint8_t *out, size_t room, size_t limit)
+{
+	PROVE(__CPROVER_w_ok(out, room));
+	PROVE(room >= SANDBOXD_HEADER_SIZE + limit);
+	return nondet_upto(SANDBOXD_HEADER_SIZE + limit);
+}
+
 /* What the kernel may answer where a harness does not ask for more; system.h has what reads and writes. */
 #ifndef OWN_OPEN
 int open(const char *path, int flags, ...) { return nondet_int(); }

@@ -13,23 +13,18 @@
  * Wraps: conversion */
 #include "proof.h"
 
-static size_t encode(uint8_t *out, size_t room, size_t limit)
-{
-	PROVE(__CPROVER_w_ok(out, room));
-	PROVE(room >= SANDBOXD_HEADER_SIZE + limit);
-	return nondet_upto(SANDBOXD_HEADER_SIZE + limit);
-}
-#define sandboxd_encode_ready(out, room, ...) encode(out, room, SANDBOXD_READY_MAX_BODY)
-#define sandboxd_encode_status(out, room, ...) encode(out, room, SANDBOXD_STATUS_MAX_BODY)
-#define sandboxd_encode_exec_failed(out, room, ...) encode(out, room, SANDBOXD_EXEC_FAILED_MAX_BODY)
-#define sandboxd_encode_pong(out, room, ...) encode(out, room, SANDBOXD_PONG_MAX_BODY)
-#define sandboxd_encode_error(out, room, ...) encode(out, room, SANDBOXD_ERROR_MAX_BODY)
+#define sandboxd_encode_ready(out, room, ...) nondet_frame(out, room, SANDBOXD_READY_MAX_BODY)
+#define sandboxd_encode_status(out, room, ...) nondet_frame(out, room, SANDBOXD_STATUS_MAX_BODY)
+#define sandboxd_encode_exec_failed(out, room, ...) \
+	nondet_frame(out, room, SANDBOXD_EXEC_FAILED_MAX_BODY)
+#define sandboxd_encode_pong(out, room, ...) nondet_frame(out, room, SANDBOXD_PONG_MAX_BODY)
+#define sandboxd_encode_error(out, room, ...) nondet_frame(out, room, SANDBOXD_ERROR_MAX_BODY)
 #define sandboxd_encode_exec_response(out, room, ...) \
-	encode(out, room, SANDBOXD_EXEC_RESPONSE_MAX_BODY)
+	nondet_frame(out, room, SANDBOXD_EXEC_RESPONSE_MAX_BODY)
 #define sandboxd_encode_exec_stdin_credit(out, room, ...) \
-	encode(out, room, SANDBOXD_EXEC_STDIN_CREDIT_MAX_BODY)
+	nondet_frame(out, room, SANDBOXD_EXEC_STDIN_CREDIT_MAX_BODY)
 #define sandboxd_encode_exec_stdin_closed(out, room, ...) \
-	encode(out, room, SANDBOXD_EXEC_STDIN_CLOSED_MAX_BODY)
+	nondet_frame(out, room, SANDBOXD_EXEC_STDIN_CLOSED_MAX_BODY)
 
 #include <serve.c>
 
