@@ -48,7 +48,11 @@ def test_the_help_names_every_target() -> None:
 
 def test_the_workflow_runs_targets_of_the_makefile() -> None:
     commands = re.findall(r"\brun: make (.*)$", WORKFLOW, re.MULTILINE)
-    assert commands == ["${{ matrix.target }}", "test-install", "dist guest-pack"]
+    assert commands == [
+        "${{ matrix.target }}",
+        "test-install PYTHON=/usr/bin/python3",
+        "dist guest-pack",
+    ]
     targets = re.findall(r"target: ([\w-]+)\}", WORKFLOW)
     assert targets.count("test") == 1
     assert set(targets) == {"test", "test-host"} <= TARGETS
@@ -68,6 +72,15 @@ def test_what_signs_or_publishes_a_release_runs_nothing_of_the_repository() -> N
     for job in (jobs[name] for name in trusted):
         assert not [step for step in job["steps"] if "run" in step or "checkout" in step["uses"]]
     assert jobs["publish"]["environment"] == "release"
+
+
+@pytest.mark.parametrize("workflow", HOSTED[1:], ids=lambda path: path.stem)
+def test_a_container_has_a_cache_that_is_not_in_its_home(workflow: Path) -> None:
+    jobs = yaml.safe_load(workflow.read_text())["jobs"].values()
+    contained = [job for job in jobs if "container" in job]
+    assert contained
+    for job in contained:
+        assert job["env"]["MICROVM_CACHE"] == "/var/cache/microvm"
 
 
 @pytest.mark.parametrize("path", HOSTED, ids=lambda path: path.stem)
