@@ -68,7 +68,7 @@ class _Build(click.Command):
 @click.option(
     "--kernel",
     metavar="FILE|small|debian",
-    help="Default: small, if `microvm kernel build` has made it, else Debian's.",
+    help="Default: small, if a guest pack or `microvm kernel build` made it, else Debian's.",
 )
 @click.option("--mirror", metavar="URL", help="Where to download Alpine from.")
 @click.option("--arch", type=click.Choice(["x86_64", "aarch64"]), help="Default: this machine's.")
