@@ -28,7 +28,7 @@ def lines(path: Path) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 def runner(tmp_path: Path, dist: Path) -> dict[str, str]:
-    """The environment that a runner gives to steps; pip has the folder of the built files alone."""
+    """The environment that a runner gives to steps; the built files are pip's index."""
     written = {name: tmp_path / name for name in ("GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_PATH")}
     for path in written.values():
         path.touch()
@@ -45,10 +45,11 @@ def runner(tmp_path: Path, dist: Path) -> dict[str, str]:
     }
 
 
+@pytest.mark.parametrize("from_folder", [True, False], ids=["wheels", "index"])
 def test_they_end_with_a_machine_that_says_hello(
-    runner: dict[str, str], dist: Path, tmp_path: Path
+    from_folder: bool, runner: dict[str, str], dist: Path, tmp_path: Path
 ) -> None:
-    values = {"inputs.wheels": str(dist)}
+    values = {"inputs.wheels": str(dist) if from_folder else ""}
     for step in (step for step in STEPS if "run" in step):
         given = {
             name: re.sub(r"\$\{\{ (.*?) \}\}", lambda found: values[found[1]], value)

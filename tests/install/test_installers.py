@@ -2,23 +2,56 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from tests.install import built
-from tests.install.built import WHAT, Host
+from tests.install.built import Host
 
 pytestmark = pytest.mark.long
 
 PROGRAMS = Path(sys.executable).parent
 
 
+def section(title: str) -> list[str]:
+    """What is to be typed in a section of docs/install.md, but for what root installs."""
+    text = (built.ROOT / "docs/install.md").read_text().partition(f"# {title}\n")[2]
+    lines = re.findall(r"^    (\S.*)$", text.partition("\n## ")[0], re.MULTILINE)
+    return [line for line in lines if not line.startswith("sudo apt ")]
+
+
+DOWNLOAD, *OFFLINE = section("Without a network")
+
+
 @pytest.fixture
 def empty(tmp_path: Path) -> Host:
-    """A host on which nothing is installed."""
-    return built.host(tmp_path, is_user=False)
+    """A host on which nothing of ours is installed, but what installs it."""
+    host = built.host(tmp_path, is_user=False)
+    programs = {name: PROGRAMS / name for name in ("pipx", "uv")}
+    python = Path(sys.executable).resolve()  # not a virtual environment's, which uv passes over
+    system = {name: Path("/bin", name) for name in ("rm", "uname")}
+    for name, path in (programs | system | {"python3": python}).items():
+        (host.folder / "bin" / name).symlink_to(path)
+    return host
+
+
+@pytest.fixture
+def index(dist: Path) -> dict[str, str]:
+    """The variables by which pip and uv have the built files in the place of an index."""
+    return {
+        "PIP_NO_INDEX": "1",
+        "PIP_FIND_LINKS": str(dist),
+        "UV_OFFLINE": "1",
+        "UV_FIND_LINKS": str(dist),
+    }
+
+
+def typed(host: Host, line: str, **environment: str) -> str:
+    """Type something in a shell, and return what it prints."""
+    return host.run(["sh", "-c", line], status=0, **environment).stdout
 
 
 def works(host: Host) -> None:
@@ -27,16 +60,27 @@ def works(host: Host) -> None:
     assert host.run(["microvm", "run", "--", "echo", "hello"]).stdout == "hello\n"
 
 
-def test_a_tool_of_uv(empty: Host, dist: Path) -> None:
-    index = ["--offline", "--no-index", "--find-links", str(dist)]
-    uv = [str(PROGRAMS / "uv"), "tool", "install", "--python", sys.executable]
-    empty.run([*uv, *index, WHAT])
+def test_a_virtual_environment_and_its_end(empty: Host, index: dict[str, str]) -> None:
+    script = "\n".join(["set -e", *section("Installing")])
+    path = str(empty.folder / "bin")  # without the environment, which is to be activated
+    assert typed(empty, script, PATH=path, **index).endswith("\nhello\n")
+    works(empty)
+    for line in section("Removing it"):
+        typed(empty, line, PIP_YES="1")
+    assert not list(empty.home.rglob("*microvm*"))
+
+
+@pytest.mark.parametrize("line", section("As a tool"))
+def test_a_tool(line: str, empty: Host, index: dict[str, str]) -> None:
+    typed(empty, line, **index)
     works(empty)
 
 
-def test_an_application_of_pipx(empty: Host, dist: Path) -> None:
-    index = f"--pip-args=--no-index --find-links {dist}"
-    empty.run([PROGRAMS / "pipx", "install", "--python", sys.executable, index, WHAT])
+@pytest.mark.parametrize("line", OFFLINE)
+def test_without_a_network(line: str, empty: Host, index: dict[str, str]) -> None:
+    typed(empty, "python3 -m venv env")
+    typed(empty, DOWNLOAD, **index)
+    typed(empty, line)
     works(empty)
 
 
