@@ -60,10 +60,11 @@ def compiler(arch: Arch, what: str) -> list[str]:
         return ["musl-gcc"]
     if find_spec("ziglang"):
         return [sys.executable, "-P", "-m", "ziglang", "cc", "-target", arch.zig_target]
-    others = "`apt install musl-tools binutils` or " * native + "`pip install ziglang`"
+    others = "`apt install musl-tools binutils make` or " * native
     raise ImageError(
         f"no C compiler that makes {what} for {arch.name}",
-        hint=f"`pip install {guest_pack.distribution(arch)}` brings it; {others}, a compiler",
+        hint=f"`pip install '{guest_pack.wanted(arch)}'` brings it; {others}`pip install ziglang`, "
+        "a compiler",
     )
 
 

@@ -15,6 +15,7 @@ from typing import NamedTuple
 from microvm._version import DISTRIBUTION, __version__
 from microvm.arch import Arch
 from microvm.errors import ImageError
+from microvm.sha256 import sha256
 
 MANIFEST = "pack.json"
 """The name of the file that says what a pack was made of."""
@@ -23,20 +24,31 @@ PROGRAMS, LAUNCHER, KERNEL, ROOTFS = "programs", "launcher", "kernel", "rootfs"
 """The parts, by the names of their folders: the guest's programs, QEMU's launcher, the small
 kernel, and the archive of the root file system."""
 
-_LIMIT = 1 << 12
+_LIMIT = 1 << 14
+
+
+class Part(NamedTuple):
+    """A part of a pack.
+
+    :ivar of: the digest of what it was made of.
+    :ivar files: the SHA-256 of each file in its folder, in hex.
+    """
+
+    of: str
+    files: Mapping[str, str]
 
 
 class Manifest(NamedTuple):
-    """What a pack was made of.
+    """What a pack is.
 
     :ivar version: the version of this project that made it.
     :ivar schema: the digest of the protocol that its daemon speaks, 16 hex digits.
-    :ivar parts: the digests of what its parts were made of, by their names.
+    :ivar parts: its parts by their names.
     """
 
     version: str
     schema: str
-    parts: Mapping[str, str]
+    parts: Mapping[str, Part]
 
 
 def distribution(arch: Arch) -> str:
@@ -55,28 +67,55 @@ def manifest(arch: Arch) -> Path | None:
     return Path(spec.origin).with_name(MANIFEST) if spec and spec.origin else None
 
 
+def installed(arch: Arch) -> Manifest | None:
+    """Return what the installed pack is; None if none is installed.
+
+    :raises ImageError: it is damaged.
+    """
+    if (path := manifest(arch)) is None:
+        return None
+    import json
+
+    try:
+        with path.open("rb") as file:
+            fields = json.loads(file.read(_LIMIT))
+        parts = {
+            name: Part(str(of["of"]), dict(of["files"])) for name, of in fields["parts"].items()
+        }
+        return Manifest(str(fields["version"]), str(fields["schema"]), parts)
+    except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
+        raise _damaged(path, arch, error) from error
+
+
 def part(arch: Arch, name: str, digest: str) -> Path | None:
     """Return the folder of a part; None if there is none that was made of that.
 
     :param digest: the digest of what it would be made of here.
     :raises ImageError: the pack is damaged.
     """
-    if (path := manifest(arch)) is None:
+    path, found = manifest(arch), installed(arch)
+    if path is None or found is None or name not in found.parts:
         return None
-    return path.parent / name if _read(path, arch).parts.get(name) == digest else None
+    return path.parent / name if found.parts[name].of == digest else None
 
 
 def files(arch: Arch, name: str, digest: str, names: Iterable[str]) -> dict[str, bytes]:
-    """Return files of a part, by their names; empty if there is none that was made of that.
+    """Return files of a part, by their names; empty if there is no part that was made of that.
 
     :raises ImageError: the pack is damaged.
     """
-    if (folder := part(arch, name, digest)) is None:
+    folder, found = part(arch, name, digest), installed(arch)
+    if folder is None or found is None:
         return {}
-    try:
-        return {each: (folder / each).read_bytes() for each in names}
-    except OSError as error:
-        raise _damaged(folder, arch, error) from error
+    read = {}
+    for file in names:
+        try:
+            read[file] = (folder / file).read_bytes()
+        except OSError as error:
+            raise _damaged(folder / file, arch, error) from error
+        if sha256(read[file]).hexdigest() != found.parts[name].files.get(file):
+            raise _damaged(folder / file, arch, "it is another file than was packed")
+    return read
 
 
 def check(arch: Arch, schema: str) -> None:
@@ -85,29 +124,21 @@ def check(arch: Arch, schema: str) -> None:
     :param schema: the protocol's digest, 16 hex digits.
     :raises ImageError: it speaks another, or is damaged.
     """
-    if (path := manifest(arch)) is None:
-        return
-    found, name = _read(path, arch), distribution(arch)
-    if found.schema != schema:
+    found, name = installed(arch), distribution(arch)
+    if found and found.schema != schema:
         raise ImageError(
             f"{name} {found.version} speaks protocol {found.schema}, microvm {__version__} speaks "
             f"{schema}",
-            hint=f"pip install '{name}=={__version__}'; without it, after `pip uninstall {name}`, "
-            "all is made from sources",
+            hint=f"pip install '{wanted(arch)}'; without it, after `pip uninstall {name}`, all is "
+            "made from sources",
         )
 
 
-def _read(path: Path, arch: Arch) -> Manifest:
-    import json
-
-    try:
-        with path.open("rb") as file:
-            fields = json.loads(file.read(_LIMIT))
-        return Manifest(str(fields["version"]), str(fields["schema"]), dict(fields["parts"]))
-    except (OSError, ValueError, TypeError, LookupError, RecursionError) as error:
-        raise _damaged(path, arch, error) from error
+def wanted(arch: Arch) -> str:
+    """Return the requirement that is the pack of this version."""
+    return f"{distribution(arch)}=={__version__}"
 
 
-def _damaged(path: Path, arch: Arch, error: Exception) -> ImageError:
-    hint = f"pip install --force-reinstall {distribution(arch)}"
-    return ImageError(f"{path}: the guest pack is damaged: {error}", hint=hint)
+def _damaged(path: Path, arch: Arch, why: Exception | str) -> ImageError:
+    hint = f"pip install --force-reinstall '{wanted(arch)}'"
+    return ImageError(f"{path}: the guest pack is damaged: {why}", hint=hint)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -13,10 +13,12 @@ from pathlib import Path
 
 from guest_pack import sbom
 from guest_pack.component import Component
-from guest_pack.parts import Part
+from guest_pack.parts import Part, digests
 from microvm import guest_pack
 from microvm._version import __version__
 from microvm.arch import Arch
+from microvm.sha256 import sha256
+from microvm.tools import run
 from microvm_image import programs
 
 _HERE = Path(__file__).parent
@@ -52,7 +54,7 @@ needs no compiler and no network. It is used by the version of microvm that it w
 {rows}
 
 The kernel's configuration and changes are in the source distribution of microvm-proto {version},
-below image/, from which `make guest-pack` makes this again, bit for bit.
+below image/, from which `make guest-pack` makes this again by the same compilers, bit for bit.
 """
 
 
@@ -60,14 +62,17 @@ def build(arch: Arch, parts: Mapping[str, Part], directory: Path) -> Path:
     """Write the wheel of a pack to a folder, and return its path.
 
     The same parts make the same wheel.
+
+    :raises ImageError: hatchling failed.
     """
     components = sorted(set(chain.from_iterable(part.components for part in parts.values())))
     with tempfile.TemporaryDirectory() as folder:
         _write(arch, parts, components, Path(folder))
         command = [sys.executable, "-P", "-m", "hatchling", "build", "-t", "wheel"]
-        command += ["-d", str(directory)]
-        made = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
-    return directory / Path(made.stdout.strip() or made.stderr.strip()).name
+        run([*command, "-d", str(folder)], what="building the wheel", cwd=Path(folder))
+        (made,) = Path(folder).glob("*.whl")
+        directory.mkdir(parents=True, exist_ok=True)
+        return Path(shutil.move(made, directory / made.name))
 
 
 def _write(
@@ -85,7 +90,13 @@ def _write(
     manifest = {
         "version": __version__,
         "schema": programs.schema(),
-        "parts": {each: part.digest for each, part in parts.items()},
+        "parts": {
+            each: {
+                "of": digests(arch)[each],
+                "files": {file: sha256(data).hexdigest() for file, data in part.files.items()},
+            }
+            for each, part in parts.items()
+        },
     }
     (folder / module / guest_pack.MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
     (folder / sbom.NAME).write_text(sbom.write(name, __version__, components))

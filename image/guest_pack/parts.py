@@ -18,47 +18,58 @@ from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm.qemu import launcher
 from microvm.tools import run
-from microvm_image import kernel, kernel_recipe, kernel_source, programs, rootfs, small
+from microvm_image import kernel as kernels
+from microvm_image import kernel_recipe, kernel_source, programs, rootfs, small
 from microvm_image.sources import alpine
 
 
 class Part(NamedTuple):
     """A part.
 
-    :ivar digest: the digest of what it was made of.
     :ivar files: what is in its folder.
     :ivar components: what it consists of.
     """
 
-    digest: str
     files: Mapping[str, bytes]
     components: tuple[Component, ...]
 
 
-def parts(arch: Arch, report: Reporter) -> dict[str, Part]:
-    """Return all parts of a pack, by their names.
-
-    :raises ImageError: one cannot be made.
-    """
+def digests(arch: Arch) -> dict[str, str]:
+    """Return the digests of what the parts are made of here, by the names of all parts."""
     return {
-        guest_pack.PROGRAMS: guest_programs(arch, report),
-        guest_pack.LAUNCHER: confining(arch),
-        guest_pack.KERNEL: small_kernel(arch, report),
-        guest_pack.ROOTFS: root(arch, report),
+        guest_pack.PROGRAMS: programs.source_digest(),
+        guest_pack.LAUNCHER: compiler.source_digest(launcher.sources()),
+        guest_pack.KERNEL: kernel_recipe.digest(arch),
+        guest_pack.ROOTFS: arch.alpine_sha256,
     }
 
 
-def guest_programs(arch: Arch, report: Reporter) -> Part:
-    """Compile the guest's programs."""
+def parts(
+    arch: Arch, report: Reporter, *, kernel: bool = True, pinned: bool = True
+) -> dict[str, Part]:
+    """Return the parts of a pack, by their names.
+
+    :param kernel: whether there is to be a kernel, which takes minutes to compile, once.
+    :param pinned: whether it is made of `kernel_source.PINNED`, or of the newest that there is.
+    :raises ImageError: one cannot be made.
+    """
+    found = {
+        guest_pack.PROGRAMS: _guest_programs(arch, report),
+        guest_pack.LAUNCHER: _launcher(arch),
+        guest_pack.ROOTFS: _root(arch, report),
+    }
+    return found | ({guest_pack.KERNEL: _kernel(arch, report, pinned=pinned)} if kernel else {})
+
+
+def _guest_programs(arch: Arch, report: Reporter) -> Part:
     folder = programs.compiled(arch, report)
     files = {name: (folder / name).read_bytes() for name in programs.NAMES}
-    return Part(programs.source_digest(), files, (*_programs(files), _libc(arch)))
+    return Part(files, (*_programs(files), _libc(arch)))
 
 
-def confining(arch: Arch) -> Part:
-    """Compile what confines QEMU on a host of this architecture."""
+def _launcher(arch: Arch) -> Part:
     files = {launcher.NAME: launcher.compiled(arch)}
-    return Part(compiler.source_digest(launcher.sources()), files, _programs(files))
+    return Part(files, _programs(files))
 
 
 def _programs(files: Mapping[str, bytes]) -> tuple[Component, ...]:
@@ -71,24 +82,33 @@ def _libc(arch: Arch) -> Component:
     if len(command) == 1:
         version = run(["dpkg-query", "-W", "-f", "${Version}", "musl-dev"], what="asking for musl")
         gcc = run([*command, "-dumpfullversion"], what="asking gcc for its version").strip()
-        purl, source = f"pkg:deb/debian/musl@{version}", f"Debian's musl {version}, gcc {gcc}"
+        purl = f"pkg:deb/debian/musl@{version}"
+        source = f"Debian's musl {version}; the programs were compiled by gcc {gcc}"
     else:
         version = metadata.version("ziglang")
-        purl, source = f"pkg:pypi/ziglang@{version}", f"ziglang {version}, lib/libc/musl"
+        purl, source = (
+            f"pkg:pypi/ziglang@{version}",
+            f"ziglang {version}, by which they were compiled",
+        )
     return Component("musl", version, "MIT", purl, source, website="https://musl.libc.org")
 
 
-def small_kernel(arch: Arch, report: Reporter) -> Part:
-    """Compile the small kernel."""
-    path = small.build(arch=arch.name, pinned=True, report=report)
-    found = kernel.find(arch, path, report)
+def _kernel(arch: Arch, report: Reporter, *, pinned: bool) -> Part:
+    path = small.build(arch=arch.name, pinned=pinned, report=report)
+    found = kernels.find(arch, path, report)
     source = kernel_source.PINNED
+    if pinned:
+        version, origin = source.version, f"{source.package} {source.version}, {source.sha256}"
+    else:
+        version = kernel_source.fetch(report, pinned=False).version
+        origin = f"linux-source {version}"
+    compilers = ", ".join(each.splitlines()[0] for each in small.tools(arch))
     linux = Component(
         "linux",
         found.version,
         "GPL-2.0-only WITH Linux-syscall-note",
-        f"pkg:deb/debian/linux@{source.version}?arch=source",
-        f"Debian's {source.package} {source.version}, SHA-256 {source.sha256}",
+        f"pkg:deb/debian/linux@{version}?arch=source",
+        f"Debian's {origin}; compiled by {compilers}",
         website="https://www.kernel.org",
         sha256=found.sha256,
         patches=tuple(
@@ -96,11 +116,10 @@ def small_kernel(arch: Arch, report: Reporter) -> Part:
             for name, before, after in kernel_recipe.EDITS
         ),
     )
-    return Part(kernel_recipe.digest(arch), {guest_pack.KERNEL: found.data}, (linux,))
+    return Part({guest_pack.KERNEL: found.data}, (linux,))
 
 
-def root(arch: Arch, report: Reporter) -> Part:
-    """Take Alpine's archive from where an image would have it from."""
+def _root(arch: Arch, report: Reporter) -> Part:
     rootfs.find(arch, None, None, report)
     path = rootfs.given(arch) or rootfs.cached(arch)
     try:
@@ -112,8 +131,7 @@ def root(arch: Arch, report: Reporter) -> Part:
         if member is None:
             raise ImageError(f"{path}: names no packages")
         packages = component.alpine(member.read().decode(), alpine.VERSION)
-        name = alpine.archive_name(arch)
-        return Part(_sha256(data), {name: data}, tuple(packages))
+        return Part({alpine.archive_name(arch): data}, tuple(packages))
 
 
 def _sha256(data: bytes) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from microvm import arch as arches
+from microvm import guest_pack
 from microvm.arch import Arch
 from microvm.cache import lock
 from microvm.cache import store as cache
@@ -133,12 +134,13 @@ def build(
     :param run: what runs the steps that are commands; without it there can be none.
     :param report: who is told how far it is; nobody by default.
     :raises ImageError: a part cannot be had or is not what it should be, a step failed, or the disk
-        is full. Nothing half made is left.
+        is full; or the guest pack speaks another protocol. Nothing half made is left.
     """
     recipe = recipe or Recipe()
     tag = tags.parse(tag) if tag else None
     report = report or NullReporter()
     target = arches.find(arch)
+    guest_pack.check(target, programs.schema())
     with cache.disk_errors(), ExitStack() as files:
         if recipe.source in {"", ALPINE} and not recipe.packages:
             base = bases.find(target, rootfs, mirror, report)

@@ -102,9 +102,9 @@ def _note(arch: Arch) -> Path:
         FORMAT,
         arch.name,
         programs.source_digest(),
-        _stamp(guest_pack.manifest(arch)),
+        guest_pack.installed(arch),
         _stamp(archive) or os.environ.get("MICROVM_MIRROR"),
-        _stamp(kernel.given(arch)),
+        (given := kernel.given(arch)) == kernel.packed(arch) or _stamp(given),
         kernel.MODULES,
     )
     return cache.folder("defaults") / sha256(repr(key).encode()).hexdigest()[:32]

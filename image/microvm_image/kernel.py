@@ -96,6 +96,11 @@ def packed(arch: Arch) -> Path | None:
     return folder / guest_pack.KERNEL if folder else None
 
 
+def _packed(arch: Arch) -> bytes:
+    names, digest = [guest_pack.KERNEL], kernel_recipe.digest(arch)
+    return guest_pack.files(arch, guest_pack.KERNEL, digest, names)[guest_pack.KERNEL]
+
+
 def _requested(named: str | Path | None) -> str | Path | None:
     return named or os.environ.get("MICROVM_KERNEL")
 
@@ -106,7 +111,7 @@ def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
     :raises ImageError: it is not there or is no kernel, or the package cannot be had.
     """
     if chosen := given(arch, named):
-        return _read(chosen, arch)
+        return _read(chosen, arch, _packed(arch) if chosen == packed(arch) else None)
     if not _requested(named) and kernel_cache.outdated(arch):
         report.notice(
             "the small kernel here is of another version, and not used: `microvm kernel build`"
@@ -135,11 +140,15 @@ def wanted(arch: Arch) -> package.Wanted:
     )
 
 
-def _read(path: Path, arch: Arch) -> Kernel:
+def _read(path: Path, arch: Arch, data: bytes | None = None) -> Kernel:
+    """Return the kernel in a file.
+
+    :param data: what is in it, where it was read before.
+    """
     import hashlib
 
     try:
-        data = path.read_bytes()
+        data = path.read_bytes() if data is None else data
     except OSError as error:
         raise ImageError(f"{path}: cannot read the kernel: {error.strerror}") from error
     version = _version(data)

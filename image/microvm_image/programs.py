@@ -64,15 +64,19 @@ def build(arch: Arch, report: Reporter) -> Programs:
     Either has them of the same sources, and the cache of the same compiler.
 
     :raises ImageError: there is no compiler for this architecture, or it failed; or the guest pack
-        speaks another protocol.
+        is damaged.
     """
-    speaks = schema()
-    guest_pack.check(arch, speaks)
     if not (files := guest_pack.files(arch, guest_pack.PROGRAMS, source_digest(), NAMES)):
+        if pack := guest_pack.installed(arch):
+            name = guest_pack.distribution(arch)
+            report.notice(
+                f"{name} {pack.version} was made of other sources, and is not used: `pip install "
+                f"'{guest_pack.wanted(arch)}'` brings the one for these"
+            )
         path = compiled(arch, report)
         files = {name: cache.read(path / name) for name in NAMES}
     digest = sha256(b"".join(len(data).to_bytes(8) + data for data in files.values()))
-    return Programs(files, digest.hexdigest(), speaks)
+    return Programs(files, digest.hexdigest(), schema())
 
 
 def are_packed(arch: Arch) -> bool:

@@ -62,8 +62,11 @@ def build(*, arch: str | None = None, pinned: bool = False, report: Reporter | N
     target = arches.find(arch)
     check_tools(target)
     with cache.disk_errors():
+        path = cache.folder("kernels") / _name(target, kernel_source.PINNED.version)
+        if pinned and _is_built(path):
+            return path
         source = kernel_source.fetch(report, pinned=pinned)
-        path = cache.folder("kernels") / _name(target, source.version)
+        path = path.with_name(_name(target, source.version))
         work = path.with_name("build")  # one at a time, so that the next clears what one has left
         if _is_built(path):
             return path
@@ -119,11 +122,7 @@ def _package_of(arch: Arch) -> str:
 
 def _name(arch: Arch, version: str) -> str:
     """Return the name of the kernel, which digests its recipe, source and compiler."""
-    tools = [
-        run([_prefix(arch) + tool, "--version"], what=f"asking {tool} for its version")
-        for tool in ("gcc", "ld")
-    ]
-    digest = hashlib.sha256("\0".join((version, *tools)).encode()).hexdigest()
+    digest = hashlib.sha256("\0".join((version, *tools(arch))).encode()).hexdigest()
     return (
         f"linux-{version.partition('-')[0]}-{arch.name}-{kernel_recipe.digest(arch)}-{digest[:8]}"
     )
@@ -159,6 +158,17 @@ def _edit(path: Path, before: str, after: str) -> None:
     if text.count(before) != 1:
         raise ImageError(f"this kernel source is another than expected: {path.name}: {before!r}")
     path.write_text(text.replace(before, after))
+
+
+def tools(arch: Arch) -> list[str]:
+    """Return what the compiler and the linker say of themselves: their names, versions and more.
+
+    :raises ImageError: one is not there.
+    """
+    return [
+        run([_prefix(arch) + tool, "--version"], what=f"asking {tool} for its version")
+        for tool in ("gcc", "ld")
+    ]
 
 
 def _make(arch: Arch, folder: Path) -> list[str]:

@@ -37,6 +37,7 @@ from microvm.cli.doctor import doctor
 from microvm.errors import ImageError
 from microvm.qemu import accel, launch
 from microvm.qemu.confinement import launcher_options
+from microvm_image import programs
 
 ROOT = Path(__file__).parents[2]
 BY_A_MACHINE = {qemu.DEADLY, machine.NO_HELLO}
@@ -103,11 +104,18 @@ def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     shutil.rmtree(folder)
 
 
-def _wrong_pack(scene: Scene) -> None:
+def _pack(schema: str) -> Callable[[Scene], None]:
+    def make(scene: Scene) -> None:
+        _put_pack(scene, schema)
+
+    return make
+
+
+def _put_pack(scene: Scene, schema: str) -> None:
     folder = scene.folder / guest_pack.module(arch.find())
     folder.mkdir()
     (folder / "__init__.py").touch()
-    manifest = {"version": "0.0.1", "schema": "0" * 16, "parts": {}}
+    manifest = {"version": "0.0.1", "schema": schema, "parts": {}}
     (folder / guest_pack.MANIFEST).write_text(json.dumps(manifest))
     scene.patch.syspath_prepend(str(scene.folder))
 
@@ -326,7 +334,8 @@ CASES: dict[Fault, tuple[Check, Callable[[Scene], None]]] = {
         qemu.NO_COMPILER: _make_alone,
         qemu.NO_MAKE: _compiler_alone,
         qemu.NOT_COMPILED: _broken_compiler,
-        qemu.WRONG_PACK: _wrong_pack,
+        qemu.WRONG_PACK: _pack("0" * 16),
+        qemu.OTHER_PACK: _pack(programs.schema()),
         qemu.NOT_CONFINED: _fewer_layers,
         qemu.NO_CONFINEMENT: _no_programs,
         qemu.ABSENT: _kvm("gone"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,8 @@ def pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / PROGRAMS).mkdir(parents=True)
     (folder / PROGRAMS / "init").write_bytes(b"init")
     (folder / "__init__.py").touch()
-    manifest = {"version": "0.0.1", "schema": SCHEMA, "parts": {PROGRAMS: "digest"}}
+    part = {"of": "digest", "files": {"init": sha256(b"init").hexdigest()}}
+    manifest = {"version": "0.0.1", "schema": SCHEMA, "parts": {PROGRAMS: part}}
     (folder / MANIFEST).write_text(json.dumps(manifest))
     monkeypatch.syspath_prepend(str(tmp_path))
     return folder
@@ -66,10 +68,15 @@ def test_a_damaged_manifest(pack: Path, text: str) -> None:
     for call in (guest_pack.check, lambda of, digest: guest_pack.part(of, PROGRAMS, digest)):
         with pytest.raises(ImageError, match="the guest pack is damaged") as caught:
             call(ARCH, SCHEMA)
-        assert caught.value.hint == "pip install --force-reinstall microvm-proto-guest-aarch64"
+        wanted = f"microvm-proto-guest-aarch64=={__version__}"
+        assert caught.value.hint == f"pip install --force-reinstall '{wanted}'"
 
 
-def test_a_file_that_is_gone(pack: Path) -> None:
-    (pack / PROGRAMS / "init").unlink()
-    with pytest.raises(ImageError, match=r"programs: the guest pack is damaged: .*No such file"):
+def test_a_file_that_is_gone_or_another_than_was_packed(pack: Path) -> None:
+    (pack / PROGRAMS / "init").write_bytes(b"ini")
+    with pytest.raises(ImageError, match="init: the guest pack is damaged: it is another file"):
         guest_pack.files(ARCH, PROGRAMS, "digest", ["init"])
+    (pack / PROGRAMS / "init").unlink()
+    for name in ("init", "sandboxd"):
+        with pytest.raises(ImageError, match=rf"{name}: the guest pack is damaged: .*No such file"):
+            guest_pack.files(ARCH, PROGRAMS, "digest", [name])

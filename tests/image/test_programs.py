@@ -66,7 +66,7 @@ def test_a_header_without_a_digest(guest: Path) -> None:
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "find_spec", lambda _: None)
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(ImageError, match=r"musl-tools binutils` or `pip install ziglang`"):
+    with pytest.raises(ImageError, match=r"musl-tools binutils make` or `pip install ziglang`"):
         build()
 
 

@@ -14,9 +14,8 @@ from pathlib import Path
 from tests.support.ordinary import USER, as_user
 
 from guest_pack.build import build
-from guest_pack.parts import confining, guest_programs, root, small_kernel
+from guest_pack.parts import parts
 from microvm import arch as arches
-from microvm import guest_pack
 from microvm.progress import NullReporter
 from microvm_image import kernel, kernel_cache, package
 
@@ -29,23 +28,19 @@ PROGRAMS = (ARCH.qemu, *"cat echo env grep id ls mkdir sh tar tee test true".spl
 
 
 def build_all(folder: Path) -> None:
-    """Build the wheel, the source distribution, and this machine's guest pack."""
+    """Build the wheel, the source distribution, and this machine's guest pack.
+
+    That has a kernel if one was compiled here: compiling one takes minutes.
+    """
     command = [sys.executable, "-P", "-m", "hatchling", "build", "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    build_pack(folder)
+    build_pack(folder, kernel=kernel_cache.newest(ARCH) is not None)
 
 
-def build_pack(folder: Path) -> None:
-    """Build the guest pack, with a kernel if one was compiled here: compiling one takes minutes."""
-    report = NullReporter()
-    parts = {
-        guest_pack.PROGRAMS: guest_programs(ARCH, report),
-        guest_pack.LAUNCHER: confining(ARCH),
-        guest_pack.ROOTFS: root(ARCH, report),
-    }
-    if kernel_cache.newest(ARCH):
-        parts[guest_pack.KERNEL] = small_kernel(ARCH, report)
-    build(ARCH, parts, folder)
+def build_pack(folder: Path, *, kernel: bool) -> Path:
+    """Build the guest pack, and return its path."""
+    # The pinned source is gone from the distribution where there is a newer one.
+    return build(ARCH, parts(ARCH, NullReporter(), kernel=kernel, pinned=False), folder)
 
 
 def download(folder: Path, python: str, *also: str) -> None:
@@ -62,10 +57,12 @@ class Host:
 
     :ivar folder: where all that is.
     :ivar is_user: whether that is an ordinary user; else it is whoever runs the tests.
+    :ivar reads_all: whether they can read what is root's, such as a Python in root's home.
     """
 
     folder: Path
     is_user: bool
+    reads_all: bool = False
 
     @property
     def home(self) -> Path:
@@ -98,7 +95,9 @@ class Host:
         self, command: Sequence[str | Path], *, status: int = 0, **environment: str
     ) -> subprocess.CompletedProcess[str]:
         """Run a command in their home, and check how it ended."""
-        words = as_user(*command) if self.is_user else [str(word) for word in command]
+        words = [str(word) for word in command]
+        if self.is_user:
+            words = as_user(*words, reads_all=self.reads_all)
         done = subprocess.run(
             words,
             cwd=self.home,
@@ -118,9 +117,9 @@ class Host:
         self.run([*pip, "--find-links", str(dist), *what])
 
 
-def host(folder: Path, *, is_user: bool) -> Host:
+def host(folder: Path, *, is_user: bool, reads_all: bool = False) -> Host:
     """Make a host in an empty folder."""
-    made = Host(folder, is_user)
+    made = Host(folder, is_user, reads_all)
     for each in (folder, *folder.relative_to(tempfile.gettempdir()).parents[:-1]):
         Path(tempfile.gettempdir(), each).chmod(0o755)  # which pytest lets nobody else enter
     for each in (made.home, folder / "runtime", folder / "bin"):
@@ -134,4 +133,4 @@ def host(folder: Path, *, is_user: bool) -> Host:
 
 
 if __name__ == "__main__":
-    build_pack(Path(sys.argv[1]))
+    build_pack(Path(sys.argv[1]), kernel=False)

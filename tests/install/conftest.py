@@ -14,6 +14,7 @@ from tests.install.built import Host
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the built files, and of all that they take on this Python."""
     folder = tmp_path_factory.mktemp("dist")
+    folder.chmod(0o755)
     built.build_all(folder)
     built.download(folder, sys.executable)
     return folder

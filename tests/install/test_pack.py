@@ -5,25 +5,24 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
-from tests.install.built import ARCH, ROOT, Host
+from tests.install.built import ARCH, ROOT, Host, build_pack
 from tests.project import release
 from tests.support.ordinary import USER, as_user, only_root
 
 from microvm import guest_pack
 from microvm._version import __version__
-from microvm_image import kernel_cache, programs
+from microvm.guest_pack import MANIFEST
+from microvm_image import kernel_cache, programs, rootfs
 
 NAME = guest_pack.distribution(ARCH)
 
@@ -35,14 +34,22 @@ def pack(dist: Path) -> Path:
     return path
 
 
+def archive() -> Path:
+    """Alpine's archive, as the pack has it."""
+    return rootfs.given(ARCH) or rootfs.cached(ARCH)
+
+
 @contextmanager
-def another(host: Host, change: dict[str, Any]) -> Iterator[None]:
-    """Change what the manifest of an installed pack says, for a while."""
-    (path,) = host.home.rglob(f"{guest_pack.module(ARCH)}/{guest_pack.MANIFEST}")
-    before = path.read_text()
-    path.write_text(json.dumps(json.loads(before) | change) if change else before[:-9])
-    yield
-    path.write_text(before)
+def another(host: Host, name: str, data: bytes | None = None, **fields: object) -> Iterator[None]:
+    """Have another file in an installed pack, or another manifest, for a while."""
+    (folder,) = host.home.rglob(guest_pack.module(ARCH))
+    path = folder / name
+    before = path.read_bytes()
+    path.write_bytes(json.dumps(json.loads(before) | fields).encode() if data is None else data)
+    try:
+        yield
+    finally:
+        path.write_bytes(before)
 
 
 def test_a_machine_says_hello_where_there_is_no_compiler(host: Host) -> None:
@@ -57,7 +64,7 @@ def test_the_doctor_finds_nothing_to_mend(host: Host) -> None:
 
 
 def test_a_pack_of_another_protocol_is_refused(host: Host) -> None:
-    with another(host, {"schema": "0" * 16, "version": "0.0.9"}):
+    with another(host, MANIFEST, schema="0" * 16, version="0.0.9"):
         said = host.run(["microvm", "image", "build"], status=125).stderr
         diagnosed = host.run(["microvm", "doctor"], status=1).stdout
     assert said == (
@@ -69,23 +76,30 @@ def test_a_pack_of_another_protocol_is_refused(host: Host) -> None:
 
 
 def test_what_was_made_of_other_sources_is_not_used(host: Host) -> None:
-    with another(host, {"parts": {guest_pack.ROOTFS: ARCH.alpine_sha256}}):
-        said = host.run(["microvm", "image", "build"], status=125).stderr
+    with another(host, MANIFEST, version="0.0.9", parts={}):
+        said = host.run(["microvm", "image", "build", "--rootfs", archive()], status=125).stderr
+        diagnosed = host.run(["microvm", "doctor"], status=1).stdout
+    assert f"{NAME} 0.0.9 was made of other sources, and is not used" in said
     assert "no C compiler that makes sandboxd" in said
-    assert f"`pip install {NAME}`" in said
+    assert said.count(f"pip install '{NAME}=={__version__}'") == 2
+    assert "the guest pack is that of microvm 0.0.9" in diagnosed
 
 
-@pytest.mark.parametrize("change", [{}, {"parts": None}, {"parts": [1]}])
-def test_a_damaged_pack_is_said_to_be(host: Host, change: dict[str, Any]) -> None:
-    with another(host, change):
-        said = host.run(["microvm", "image", "build"], status=125).stderr
+@pytest.mark.parametrize(
+    "name", ["pack.json", "programs/sandboxd", "launcher/confine", f"rootfs/{archive().name}"]
+)
+def test_a_damaged_pack_is_said_to_be(host: Host, name: str, tmp_path: Path) -> None:
+    cache = str(tmp_path / "cache")
+    with another(host, name, b"{"):
+        said = host.run(["microvm", "run", "--", "true"], status=125, MICROVM_CACHE=cache).stderr
     assert "the guest pack is damaged" in said
-    assert f"(pip install --force-reinstall {NAME})" in said
-    assert said.count("\n") == 1
+    assert f"(pip install --force-reinstall '{NAME}=={__version__}')" in said
+    host.run(["microvm", "run", "--", "true"], MICROVM_CACHE=cache)  # it left nothing behind
 
 
 def test_it_is_small_and_has_licences_and_a_bill_of_materials(pack: Path) -> None:
-    assert [*release.wheel(pack, NAME, __version__, release.LIMITS[NAME])] == []
+    without = [] if kernel_cache.newest(ARCH) else ["it has no kernel"]
+    assert [*release.wheel(pack, NAME, __version__, release.LIMITS[NAME])] == without
     with zipfile.ZipFile(pack) as wheel:
         names = wheel.namelist()
         (bill,) = (name for name in names if name.endswith(".dist-info/sboms/guest.cdx.json"))
@@ -107,7 +121,7 @@ def test_it_is_small_and_has_licences_and_a_bill_of_materials(pack: Path) -> Non
 
 @only_root
 def test_it_is_the_same_by_another_user_in_another_folder(
-    pack: Path, tmp_path_factory: pytest.TempPathFactory
+    tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     folder = tmp_path_factory.mktemp("a-folder-with-a-longer-name")
     sources, made, cache = (folder / each for each in ("sources", "made", "cache"))
@@ -116,9 +130,6 @@ def test_it_is_the_same_by_another_user_in_another_folder(
     git = subprocess.run(["git", "ls-files"], cwd=ROOT, check=True, capture_output=True, text=True)
     copy = ["cp", "--parents", "--target-directory", str(sources), *git.stdout.splitlines()]
     subprocess.run(copy, cwd=ROOT, check=True)
-    if kernel := kernel_cache.newest(ARCH):
-        (cache / "kernels").mkdir()
-        shutil.copy2(kernel, cache / "kernels")
     folders = (".", "codegen", "host", "image")
     for path in (folder, *folder.rglob("*")):
         os.chown(path, USER, USER)
@@ -134,4 +145,5 @@ def test_it_is_the_same_by_another_user_in_another_folder(
         },
         check=True,
     )
-    assert (made / pack.name).read_bytes() == pack.read_bytes()
+    here = build_pack(tmp_path, kernel=False)
+    assert (made / here.name).read_bytes() == here.read_bytes()

@@ -5,6 +5,7 @@ python -m tests.project.release FOLDER [TAG]
 
 from __future__ import annotations
 
+import json
 import re
 import sys
 import zipfile
@@ -13,18 +14,23 @@ from email.parser import BytesParser
 from email.policy import default
 from pathlib import Path
 
+from guest_pack.parts import digests
+from microvm import guest_pack
 from microvm._version import DISTRIBUTION, __version__
+from microvm.arch import ARCHES, Arch
+from microvm_image import programs
 
-CHANGELOG = Path(__file__).parents[2] / "CHANGELOG.md"
+ROOT = Path(__file__).parents[2]
+CHANGELOG = ROOT / "CHANGELOG.md"
 UNRELEASED = "Unreleased"
 
 #: The distributions that there are, and the most that a wheel of each may take, in bytes.
 LIMITS = {
     DISTRIBUTION: 1_500_000,
-    f"{DISTRIBUTION}-guest-x86-64": 12_000_000,
-    f"{DISTRIBUTION}-guest-aarch64": 12_000_000,
+    **{guest_pack.distribution(arch): 12_000_000 for arch in ARCHES.values()},
 }
 DAEMON_LIMIT = 32 << 10
+LICENSES = ("LICENSE", *(path.name for path in (ROOT / "image/guest_pack/licenses").iterdir()))
 FIELDS = ["Name", "Version", "Summary", "License-Expression", "License-File", "Requires-Python"]
 STRAY = re.compile(r"(^|/)(tests|\.ci|\.git\w*|__pycache__)/|\.(pyc|so|o)$")
 
@@ -87,11 +93,7 @@ def wheel(path: Path, name: str, version: str, limit: int) -> Iterator[str]:
         folder = info.rpartition("/")[0]
         metadata = BytesParser(policy=default).parsebytes(archive.read(info))
         tags = archive.read(f"{folder}/WHEEL").decode()
-        daemons = [one for one in archive.infolist() if one.filename.endswith("/sandboxd")]
     yield from (f"{one} does not belong there" for one in members if STRAY.search(one))
-    for daemon in daemons:
-        if daemon.file_size > DAEMON_LIMIT:
-            yield f"{daemon.filename} has {daemon.file_size} bytes: more than {DAEMON_LIMIT}"
     yield from (f"its metadata have no {field}" for field in FIELDS if not metadata[field])
     if not metadata.get_content().strip():
         yield "its metadata have no description"
@@ -99,8 +101,30 @@ def wheel(path: Path, name: str, version: str, limit: int) -> Iterator[str]:
         yield f"it says that it is {metadata['Name']} {metadata['Version']}"
     if "Root-Is-Purelib: true" not in tags:
         yield "it is not pure"
-    if name != DISTRIBUTION and not any(one.startswith(f"{folder}/sboms/") for one in members):
-        yield "what it is made of is not listed: there is no SBOM"
+    for arch in ARCHES.values():
+        if name == guest_pack.distribution(arch):
+            yield from pack(path, arch, folder)
+
+
+def pack(path: Path, arch: Arch, folder: str) -> Iterator[str]:
+    """Find what is wrong with a guest pack: what it was made of, and what has to be with it."""
+    module = guest_pack.module(arch)
+    with zipfile.ZipFile(path) as archive:
+        members = archive.infolist()
+        manifest = json.loads(archive.read(f"{module}/{guest_pack.MANIFEST}"))
+    if manifest["schema"] != programs.schema():
+        yield f"it speaks protocol {manifest['schema']}, not {programs.schema()}"
+    for name, digest in digests(arch).items():
+        if name not in manifest["parts"]:
+            yield f"it has no {name}"
+        elif manifest["parts"][name]["of"] != digest:
+            yield f"its {name} is not made of what is here"
+    for one in members:
+        if one.filename.endswith("/sandboxd") and one.file_size > DAEMON_LIMIT:
+            yield f"{one.filename} has {one.file_size} bytes: more than {DAEMON_LIMIT}"
+    for needed in ("sboms/guest.cdx.json", *(f"licenses/licenses/{each}" for each in LICENSES)):
+        if f"{folder}/{needed}" not in {one.filename for one in members}:
+            yield f"{needed} is missing"
 
 
 def main(folder: Path, tag: str | None = None) -> None:

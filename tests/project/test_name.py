@@ -32,9 +32,12 @@ OTHERS = {
 }
 
 # Up to the end of the code or the text that it stands in.
-INSTALL = re.compile(r"(?:pipx?|uv tool|uv pip) (?:install|download) ([^`\"\n#;]+)")
+PROGRAM = r"(?:pip3?|pipx|uvx?|uv tool|uv pip)"
+VERB = r"(?:install|download|wheel|run|inject|add|upgrade)"
+INSTALL = re.compile(rf"\b{PROGRAM} {VERB} ([^`\"\n#;]+)")
 NAME = re.compile(r"'?([A-Za-z][\w.-]*)(?:\[[\w,]+\])?(?:[<>=~]=?[\w.{}]+)?'?[,.)]?")
-WITH_VALUE = {"--find-links", "--dest", "-d", "--constraint", "-c", "--python-version"}
+KINDS = (".py", ".md", ".yml", ".sh", ".toml", "Makefile")
+WITH_VALUE = set("--wheel-dir --find-links --dest -d --constraint -c --python-version".split())
 
 
 def named(text: str) -> Iterator[str]:
@@ -57,7 +60,11 @@ def test_the_name_is_no_strangers_in_any_hint_or_document() -> None:
         ["git", "-C", ROOT, "ls-files"], check=True, capture_output=True, text=True
     ).stdout.split()
     found = {}
-    for path in (ROOT / name for name in listed if name.endswith((".py", ".md"))):
+    for path in (
+        ROOT / name
+        for name in listed
+        if name.endswith((".py", ".md", ".yml", ".sh", ".toml", "Makefile"))
+    ):
         if path.is_relative_to(ROOT / "tests"):
             continue
         for name in named(path.read_text()):

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+import json
 import zipfile
 from pathlib import Path
 
 import pytest
-from tests.project.release import CHANGELOG, FIELDS, changelog, wheel
+from tests.project.release import (
+    CHANGELOG,
+    DAEMON_LIMIT,
+    FIELDS,
+    LICENSES,
+    changelog,
+    pack,
+    wheel,
+)
 
+from guest_pack.parts import digests
+from microvm import arch as arches
 from microvm._version import DISTRIBUTION, __version__
+from microvm.guest_pack import KERNEL, MANIFEST, ROOTFS, module
 
-PACK = f"{DISTRIBUTION}-guest-x86-64"
 OLD = "## 0.1.0 - 2026-11-01\n"
 NEW = "## 0.2.0 - 2026-12-01\n"
 
@@ -54,27 +65,46 @@ def packed(path: Path, metadata: str, pure: str, *more: str) -> Path:
     return path
 
 
-GOOD = f"Name: {PACK}\nVersion: 1.0.0\n" + "".join(f"{name}: x\n" for name in FIELDS[2:]) + "\nx"
-SBOM = "a-1.dist-info/sboms/pack.cdx.json"
+GOOD = f"Name: {DISTRIBUTION}\nVersion: 1.0.0\n"
+GOOD += "".join(f"{name}: x\n" for name in FIELDS[2:]) + "\nx"
 
 
 @pytest.mark.parametrize(
     ("metadata", "pure", "more", "fault"),
     [
-        (GOOD, "true", [SBOM], ""),
-        (GOOD, "true", [], "no SBOM"),
-        (GOOD, "false", [SBOM], "not pure"),
-        (GOOD, "true", [SBOM, "tests/test_a.py"], "tests/test_a.py does not belong"),
-        (GOOD, "true", [SBOM, "a/__pycache__/b.pyc"], "does not belong"),
-        (GOOD.replace("Summary: x\n", ""), "true", [SBOM], "no Summary"),
-        (GOOD.removesuffix("x"), "true", [SBOM], "no description"),
-        (GOOD.replace("1.0.0", "1.0.1"), "true", [SBOM], f"it is {PACK} 1.0.1"),
-        (GOOD, "true", [SBOM, *map(str, range(100))], "at most 5000"),
+        (GOOD, "true", [], ""),
+        (GOOD, "false", [], "not pure"),
+        (GOOD, "true", ["tests/test_a.py"], "tests/test_a.py does not belong"),
+        (GOOD, "true", ["a/__pycache__/b.pyc"], "does not belong"),
+        (GOOD.replace("Summary: x\n", ""), "true", [], "no Summary"),
+        (GOOD.removesuffix("x"), "true", [], "no description"),
+        (GOOD.replace("1.0.0", "1.0.1"), "true", [], f"it is {DISTRIBUTION} 1.0.1"),
+        (GOOD, "true", [*map(str, range(100))], "at most 5000"),
     ],
 )
 def test_a_wheel_with_what_does_not_belong_there_is_refused(
     metadata: str, pure: str, more: list[str], fault: str, tmp_path: Path
 ) -> None:
-    faults = [*wheel(packed(tmp_path / "a.whl", metadata, pure, *more), PACK, "1.0.0", 5000)]
+    faults = [
+        *wheel(packed(tmp_path / "a.whl", metadata, pure, *more), DISTRIBUTION, "1.0.0", 5000)
+    ]
     assert len(faults) == bool(fault)
     assert not faults or fault in faults[0]
+
+
+def test_a_pack_without_its_parts_or_of_something_else_is_refused(tmp_path: Path) -> None:
+    arch = arches.find("x86_64")
+    of = digests(arch) | {ROOTFS: "another"}
+    parts = {name: {"of": each, "files": {}} for name, each in of.items() if name != KERNEL}
+    manifest = {"version": "1.0.0", "schema": "0" * 16, "parts": parts}
+    with zipfile.ZipFile(tmp_path / "a.whl", "w") as archive:
+        archive.writestr(f"{module(arch)}/{MANIFEST}", json.dumps(manifest))
+        archive.writestr(f"{module(arch)}/programs/sandboxd", bytes(DAEMON_LIMIT + 1))
+        archive.writestr("a-1.dist-info/sboms/guest.cdx.json", "{}")
+        archive.writestr("a-1.dist-info/licenses/licenses/LICENSE", "")
+    faults = "\n".join(pack(tmp_path / "a.whl", arch, "a-1.dist-info"))
+    for fault in ("protocol 0000000000000000, not", "no kernel", "rootfs is not made of what is"):
+        assert fault in faults
+    assert "sandboxd has 32769 bytes" in faults
+    assert "GPL-2.0.txt is missing" in faults
+    assert faults.count("\n") == 4 + len(LICENSES) - 2

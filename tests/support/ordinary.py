@@ -16,17 +16,17 @@ USER = 12345
 only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
 
 
-def as_user(*command: str | Path) -> list[str]:
+def as_user(*command: str | Path, reads_all: bool = True) -> list[str]:
     """A command, run by a user who can write nothing of root's.
 
-    But read it: Python may lie in root's home.
+    :param reads_all: whether it can be read: Python may lie in root's home.
     """
     words = [str(word) for word in command]
     if os.geteuid() != 0:
         return words
     ids = [f"--reuid={USER}", f"--regid={USER}", "--clear-groups"]
     readers = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
-    return [shutil.which("setpriv") or "setpriv", *ids, *readers, *words]
+    return [shutil.which("setpriv") or "setpriv", *ids, *(readers if reads_all else []), *words]
 
 
 @contextmanager

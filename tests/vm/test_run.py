@@ -259,7 +259,7 @@ def test_without_a_compiler_the_launcher_says_what_to_install(
     assert line.startswith(
         b"microvm: QEMU cannot be started: no C compiler that makes the launcher"
     )
-    assert b"`apt install musl-tools binutils` or `pip install ziglang`" in line
+    assert b"`apt install musl-tools binutils make` or `pip install ziglang`" in line
     assert microvm(*arguments).returncode == 0  # now it is compiled
     assert microvm(*arguments, env={**os.environ, **own}).returncode == 0
 

@@ -48,8 +48,8 @@ def python(_: Context) -> Finding:
         sources = f"{Path(__file__).parents[4]}[vm]"
         return NOT_INSTALLED.found(python=sys.executable, sources=sources)
     if missing:
-        install = shlex.join([sys.executable, "-m", "pip", "install", *missing])
-        return NO_MODULES.found(mend=install, modules=", ".join(missing))
+        mend = requirements.install(*missing)
+        return NO_MODULES.found(mend=mend, modules=", ".join(missing))
     version = ".".join(map(str, sys.version_info[:3]))
     return ok(f"Python {version} at {sys.executable}")
 

@@ -40,8 +40,10 @@ def kernel(_: Context) -> Finding:
 
     try:
         given = kernels.given(arch.find())
-    except ImageError:
-        return NO_SMALL.found()
+    except ImageError as error:
+        if error.message.startswith(NO_SMALL.text):
+            return NO_SMALL.found()
+        return NO_SMALL.of(error, mend="")  # of a guest pack that is damaged
     if given is not None:
         path = Path(given)
         if os.path.isfile(path):  # noqa: PTH113 - which does not raise

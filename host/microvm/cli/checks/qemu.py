@@ -86,32 +86,46 @@ WRONG_PACK = Fault(
     "it speaks the protocol of another version, or is damaged; without it, all is made from "
     "sources",
 )
+OTHER_PACK = Fault(
+    "note",
+    "the guest pack is that of microvm {version}: what it has is made here",
+    "{python} -m pip install {pack}",
+    "where nothing can be compiled, this has failed",
+)
 
 
 def compiled(_: Context) -> Finding:
     """Have what confines QEMU compiled, as a start would."""
     import shutil
-    import sys
 
-    from microvm import __version__, arch, compiler, guest_pack
+    from microvm import arch, compiler, guest_pack
+    from microvm.cli.checks import requirements
     from microvm.qemu import launcher
     from microvm_image import programs
 
     target = arch.find()
+    pack = guest_pack.wanted(target)
     there = launcher.is_ready()
     needed: Severity = "note" if there else "failed"
     try:
+        installed = guest_pack.installed(target)
         if programs.are_packed(target):
             launcher.find()
             return ok(f"from {guest_pack.distribution(target)}")
     except ImageError as error:
-        pack = f"{guest_pack.distribution(target)}=={__version__}"
-        return WRONG_PACK.found(why=error.message, python=sys.executable, pack=pack)
+        mend = requirements.install("--force-reinstall", pack)
+        return WRONG_PACK.found(why=error.message, mend=mend)
     except ConfinementError as error:
         return NOT_COMPILED.of(error)
     try:
         command = compiler.compiler(target, "them")
     except ImageError:
+        command = []
+    if installed:
+        status: Severity = "note" if command and shutil.which("make") else needed
+        mend = requirements.install(pack)
+        return OTHER_PACK.found(status=status, version=installed.version, mend=mend)
+    if not command:
         return NO_COMPILER.found(status=needed)
     if shutil.which("make") is None:
         return NO_MAKE.found(status=needed)
@@ -247,7 +261,7 @@ CHECKS = (
         "compiler",
         "The programs in C, which are compiled once.",
         compiled,
-        (NO_COMPILER, NO_MAKE, NOT_COMPILED, WRONG_PACK),
+        (NO_COMPILER, NO_MAKE, NOT_COMPILED, WRONG_PACK, OTHER_PACK),
         after=("cache",),
         within=120.0,
     ),

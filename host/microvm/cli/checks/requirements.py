@@ -11,9 +11,11 @@ import ast
 import operator
 import platform
 import re
+import shlex
 import sys
 from collections.abc import Iterator
 from importlib import import_module, metadata
+from importlib.util import find_spec
 
 from microvm._version import DISTRIBUTION
 
@@ -33,6 +35,13 @@ def missing(extra: str) -> list[str]:
     :raises PackageNotFoundError: this project was not installed.
     """
     return [each for each in needed(metadata.requires(DISTRIBUTION) or [], extra) if not _has(each)]
+
+
+def install(*what: str) -> str:
+    """Return the command that installs distributions here; an environment of uv's has no pip."""
+    if find_spec("pip"):
+        return shlex.join([sys.executable, "-m", "pip", "install", *what])
+    return shlex.join(["uv", "pip", "install", "--python", sys.executable, *what])
 
 
 def needed(requirements: list[str], extra: str) -> Iterator[str]:
