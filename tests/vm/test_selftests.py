@@ -15,14 +15,13 @@ pytestmark = pytest.mark.long
 
 FOLDER = Path("tools/testing/selftests")
 
-# The source of each and its arguments. Left out are tests that take minutes under emulation, or a
-# clock that keeps real time, and those of what docs/kernel.md says is not there.
+# The source of each and its arguments. Left out are tests that take minutes under emulation, that
+# give another thread some milliseconds, and those of what docs/kernel.md says is not there.
 NO_MPTCP = "".join(
     f" -V {box}_sandbox_with_{ip}_mptcp" for box in ("no", "tcp") for ip in ("ipv4", "ipv6")
 )
 SELFTESTS = f"""
 cgroup/test_core
-cgroup/test_freezer
 cgroup/test_kill
 cgroup/test_pids
 clone3/clone3
@@ -34,15 +33,12 @@ fchmodat2/fchmodat2_test
 filelock/ofdlocks
 filesystems/eventfd/eventfd_test
 filesystems/statmount/statmount_test
-futex/functional/futex_requeue
 futex/functional/futex_requeue_pi
 futex/functional/futex_requeue_pi_mismatched_ops
 futex/functional/futex_requeue_pi_signal_restart
-futex/functional/futex_wait
 futex/functional/futex_wait_private_mapped_file
 futex/functional/futex_wait_timeout
 futex/functional/futex_wait_wouldblock
-futex/functional/futex_waitv
 kcmp/kcmp_test
 landlock/base_test -T cred_transfer
 landlock/fs_test
