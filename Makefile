@@ -44,11 +44,11 @@ PYTHONS := python3.11 python3.13
 NAME := 'import sys; print("python%d.%d" % sys.version_info[:2])'
 
 # All but what boots the guest, which takes most of the time.
-GUESTLESS := --ignore=tests/counts --ignore=tests/dask --ignore=tests/faults --ignore=tests/install --ignore=tests/soak --ignore=tests/vm --ignore=fuzz/guest
+GUESTLESS := --ignore=tests/counts --ignore=tests/dask --ignore=tests/faults --ignore=tests/soak --ignore=tests/vm --ignore=fuzz/guest
 
 # What waits for nothing but the processor, on both of two; the rest goes by the clock.
 PARALLEL := tests/codegen tests/project
-SERIAL := $(PARALLEL:%=--ignore=%)
+SERIAL := $(PARALLEL:%=--ignore=%) --ignore=tests/install
 
 .PHONY: help hello test test-host test-long test-install lint format constraints gen counts man docs terminal bench bench-codec footprint scale fuzz fuzz-mutants soak test-systems dist guest-pack workflows release-check clean
 

@@ -12,8 +12,6 @@ import pytest
 from tests.install import built
 from tests.install.first_hour import perform
 
-pytestmark = pytest.mark.long
-
 PYTHONS = [sys.executable, "python3.11"]
 
 

@@ -11,8 +11,6 @@ import pytest
 from tests.install import built
 from tests.install.built import Host
 
-pytestmark = pytest.mark.long
-
 PROGRAMS = Path(sys.executable).parent
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -19,9 +21,13 @@ from tests.install.built import ARCH, ROOT, Host, build_pack
 from tests.project import release
 from tests.support.ordinary import USER, as_user, only_root
 
+from guest_pack.build import build
+from guest_pack.parts import parts
 from microvm import guest_pack
 from microvm._version import __version__
+from microvm.arch import ARCHES
 from microvm.guest_pack import MANIFEST
+from microvm.progress import NullReporter
 from microvm_image import kernel_cache, programs, rootfs
 
 NAME = guest_pack.distribution(ARCH)
@@ -117,6 +123,19 @@ def test_it_is_small_and_has_licences_and_a_bill_of_materials(pack: Path) -> Non
     assert {"busybox", "musl"} <= {of["name"] for of in components}
     licences = {Path(name).name for name in names if "/licenses/" in name}
     assert {"LICENSE", "GPL-2.0.txt", "Apache-2.0.txt"} <= licences
+
+
+def test_guests_of_the_other_processor(host: Host, tmp_path: Path) -> None:
+    (other,) = (each for each in ARCHES.values() if each is not ARCH)
+    if not (kernel_cache.newest(other) and find_spec("ziglang") and shutil.which(other.qemu)):
+        pytest.skip("`make guest-pack` has not been run here")
+    pack = build(other, parts(other, NullReporter()), tmp_path)
+    assert [*release.wheel(pack, guest_pack.distribution(other), __version__, 12_000_000)] == []
+    host.run(["pip", "install", "--no-index", pack])
+    (host.folder / "bin" / other.qemu).symlink_to(shutil.which(other.qemu) or "")
+    host.run(["microvm", "image", "build", "--arch", other.name, "other"])
+    said = host.run(["microvm", "run", "--image", "other", "--", "uname", "-m"])
+    assert said.stdout == f"{other.name}\n"
 
 
 @only_root
