@@ -53,7 +53,10 @@ BREACHES: dict[str, tuple[Act, ...]] = {
     "the end of input that nobody feeds": (*ASKED, Say(codec.ExecStdinClosed(1))),
     "a stream that there is not": (*ASKED, Raw(output().encode()[:-2] + b"\3x")),
     "a body too long": (*ASKED, Say(output(), bent={"length": 65538})),
-    "a body too long by a byte": (*ASKED, Say(ENDED.message, bent={"length": 3})),
+    "a body too long by a byte": (
+        *ASKED,
+        Say(ENDED.message, bent={"length": codec.ExecResponse.MAX_BODY + 1}),
+    ),
     "a body too short": (*ASKED, Say(ENDED.message, bent={"length": 1})),
     "flags": (*ASKED, Say(ENDED.message, bent={"flags": 1})),
     "a word after goodbye": (*ASKED, Say(codec.Goodbye(1)), ENDED),
