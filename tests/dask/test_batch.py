@@ -228,9 +228,9 @@ FORGET = "from distributed.versions import _version_cached; _version_cached.cach
 async def test_a_worker_with_another_microvm_is_told_of(
     client: Client, tmp_path: Path, change: str, undo: str, says: str
 ) -> None:
-    other = tmp_path / "microvm-0.0.1.dist-info"
+    other = tmp_path / "microvm_proto-0.0.1.dist-info"
     other.mkdir()
-    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: microvm\nVersion: 0.0.1\n")
+    (other / "METADATA").write_text("Metadata-Version: 2.1\nName: microvm-proto\nVersion: 0.0.1\n")
     client.run(exec, change.format(str(tmp_path)))
     try:
         with pytest.raises(MicroVMError, match=says):

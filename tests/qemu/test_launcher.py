@@ -55,7 +55,7 @@ def test_it_is_compiled_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_a_damaged_one_is_compiled_again(
     cache: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
-    monkeypatch.setattr(launcher, "_compiled", lambda: b"as compiled" * 100)
+    monkeypatch.setattr(launcher, "compiled", lambda: b"as compiled" * 100)
     program = launcher.find()
     whole = program.read_bytes()
     middle = len(whole) // 2

@@ -12,6 +12,7 @@ from typing import Any, cast
 from dask import config
 from distributed import Client, LocalCluster, Security
 
+from microvm._version import DISTRIBUTION
 from microvm.capacity import usable_cpus
 from microvm.dask.worker import RESOURCE
 from microvm.errors import MicroVMError, UsageError
@@ -81,12 +82,12 @@ async def check_versions(client: Client) -> None:
     """
     try:
         async with asyncio.timeout(_PATIENCE):
-            found = await cast(Awaitable[Any], client.get_versions(packages=["microvm"]))
+            found = await cast(Awaitable[Any], client.get_versions(packages=[DISTRIBUTION]))
     except (TimeoutError, OSError):
         return  # a worker does not answer
-    ours = found["client"]["packages"]["microvm"]
+    ours = found["client"]["packages"][DISTRIBUTION]
     for address, theirs in found["workers"].items():
-        version = theirs["packages"]["microvm"]
+        version = theirs["packages"][DISTRIBUTION]
         if ours and version and ours != version:
             said = f"worker {address} has microvm {version}, and this is {ours}"
             raise MicroVMError(said, hint=EVERYWHERE)
