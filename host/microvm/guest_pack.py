@@ -1,8 +1,8 @@
 """The guest pack: a distribution that has, compiled, what guests of an architecture are made of.
 
 A part of it takes the place of what would be made here as long as it was made of the very same: of
-sources, of a recipe, of a pinned archive. Of a part that was not, nobody hears, but where the whole
-pack speaks another protocol.
+sources, of a recipe, of a pinned archive. A part that was not is made here, and a pack that speaks
+another protocol is an error.
 """
 
 from __future__ import annotations
