@@ -17,7 +17,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from microvm.base import Machine
     from microvm.errors import (
         BootError,
         Busy,
@@ -46,15 +45,16 @@ if TYPE_CHECKING:
         UsageError,
         VersionMismatch,
     )
-    from microvm.forks import Forks
     from microvm.guest.arrival import Received
     from microvm.guest.files import FileStatus
     from microvm.guest.process import CompletedProcess, Process
     from microvm.guest.streams import InputStream, OutputStream
-    from microvm.job import Job, Outcome
-    from microvm.machine import MicroVM
-    from microvm.pool import Pool
-    from microvm.snapshot import Snapshot
+    from microvm.jobs.job import Job, Outcome
+    from microvm.jobs.pool import Pool
+    from microvm.machine.base import Machine
+    from microvm.machine.forks import Forks
+    from microvm.machine.machine import MicroVM
+    from microvm.machine.snapshot import Snapshot
     from microvm.supervisor.attached import AttachedVM
 
 __all__ = [
@@ -103,13 +103,13 @@ __all__ = [
 
 _MODULES = {
     "AttachedVM": "supervisor.attached",
-    "Job": "job",
-    "Outcome": "job",
-    "Machine": "base",
-    "MicroVM": "machine",
-    "Pool": "pool",
-    "Snapshot": "snapshot",
-    "Forks": "forks",
+    "Job": "jobs.job",
+    "Outcome": "jobs.job",
+    "Machine": "machine.base",
+    "MicroVM": "machine.machine",
+    "Pool": "jobs.pool",
+    "Snapshot": "machine.snapshot",
+    "Forks": "machine.forks",
     "FileStatus": "guest.files",
     "Received": "guest.arrival",
     "CompletedProcess": "guest.process",

@@ -11,7 +11,7 @@ import os
 import signal
 import sys
 
-from microvm import interrupt
+from microvm.system import interrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def _is_plain(arguments: list[str]) -> bool:
 
 def _execute(name: str, *command: str) -> int:
     """Run `microvm exec NAME [--] CMD…`, and return our exit status."""
-    from microvm.streams import open_missing
     from microvm.supervisor.execute import execute
+    from microvm.system.streams import open_missing
 
     open_missing()
     return execute(name, list(command[1:] if command[0] == "--" else command))

@@ -18,7 +18,7 @@ from microvm import guest_pack
 from microvm._version import __version__
 from microvm.arch import Arch
 from microvm.sha256 import sha256
-from microvm.tools import run
+from microvm.system.tools import run
 from microvm_image import programs
 
 _HERE = Path(__file__).parent

@@ -12,12 +12,13 @@ from typing import NamedTuple
 
 from guest_pack import component
 from guest_pack.component import Component
-from microvm import compiler, guest_pack
+from microvm import guest_pack
 from microvm.arch import Arch
 from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm.qemu import launcher
-from microvm.tools import run
+from microvm.system import compiler
+from microvm.system.tools import run
 from microvm_image import kernel as kernels
 from microvm_image import kernel_recipe, kernel_source, programs, rootfs, small
 from microvm_image.sources import alpine

@@ -15,9 +15,9 @@ from microvm import guest_pack
 from microvm.arch import Arch
 from microvm.cache import lock
 from microvm.cache import store as cache
+from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError, MicroVMError
 from microvm.progress import NullReporter, Reporter
-from microvm.threads import check_stopped
 from microvm_image import defaults, disk, initramfs, programs, sharing, tags
 from microvm_image import kernel as kernels
 from microvm_image import rootfs as bases

@@ -11,11 +11,11 @@ from microvm import guest_pack
 from microvm.arch import Arch
 from microvm.cache import lock
 from microvm.cache import store as cache
-from microvm.capacity import SHORTAGES
 from microvm.errors import ImageError
 from microvm.log import Area
 from microvm.progress import Reporter
 from microvm.sha256 import sha256
+from microvm.system.capacity import SHORTAGES
 from microvm_image import kernel, programs, rootfs
 from microvm_image.image import FORMAT, Image, folder_of, load
 

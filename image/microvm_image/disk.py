@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from microvm.errors import ImageError
-from microvm.tools import finish, started
+from microvm.system.tools import finish, started
 from microvm_image.tree import Tree
 
 _PROGRAM = "mkfs.erofs"

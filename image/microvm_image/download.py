@@ -5,9 +5,9 @@ from __future__ import annotations
 import queue
 import time
 
+from microvm.concurrency.threads import check_stopped, start_thread
 from microvm.errors import ImageError
 from microvm.progress import Reporter
-from microvm.threads import check_stopped, start_thread
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to the answer's header: name resolution, connection, TLS and redirects together."""

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from microvm.cache import store as cache
+from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError
-from microvm.threads import check_stopped
 
 CHUNK = 1 << 20
 

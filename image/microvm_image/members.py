@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO
 
-from microvm.threads import check_stopped
+from microvm.concurrency.threads import check_stopped
 from microvm_image.compression import zstd_module
 
 CHUNK = 1 << 20

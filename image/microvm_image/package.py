@@ -15,7 +15,7 @@ from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import Reporter
-from microvm.tools import run
+from microvm.system.tools import run
 from microvm_image.apt import FORBIDDEN, check_dates, dates, refusal
 
 

@@ -8,13 +8,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from microvm import compiler, guest_pack
+from microvm import guest_pack
 from microvm.arch import Arch
 from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm.sha256 import sha256
+from microvm.system import compiler
 
 NAMES = ("init", "sandboxd", "pack", "carry")
 """The programs by their files: the guest's first process, the daemon that it becomes, what writes
@@ -93,7 +94,7 @@ def compiled(arch: Arch, report: Reporter) -> Path:
 
     :raises ImageError: there is no compiler for this architecture, or it failed.
     """
-    from microvm.tools import run
+    from microvm.system.tools import run
 
     cc = compiler.compiler(arch, _DAEMON)
     identity = run([*cc, "--version"], what="asking the C compiler for its version")

@@ -22,10 +22,10 @@ from typing import Any
 
 from microvm.cache import lock
 from microvm.cache import store as cache
+from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError
 from microvm.progress import Reporter
-from microvm.threads import check_stopped
-from microvm.tools import finish, started
+from microvm.system.tools import finish, started
 from microvm_image.extent import Extent
 from microvm_image.sources import oci
 from microvm_image.sources.files import FolderFiles, parse_json

@@ -19,7 +19,7 @@ from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
-from microvm.tools import run
+from microvm.system.tools import run
 from microvm_image import kconfig, kernel_recipe, kernel_source
 
 # Half of the source, and no part of any of our kernels; the Kconfig files among them are read.

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from microvm.cache import lock
 from microvm.cache import store as cache
-from microvm.capacity import SHORTAGES
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
+from microvm.system.capacity import SHORTAGES
 
 LATEST = "latest"
 """What stands behind the colon where nobody has put one."""

@@ -19,11 +19,11 @@ from tests.support.polling import comes_true
 from tests.support.processes import state
 
 from microvm import MicroVMError
+from microvm.concurrency.tasks import cancel
+from microvm.concurrency.threads import in_thread
 from microvm.dask import transfer
 from microvm.dask.batch import _listen
 from microvm.dask.transfer import Receiver, Sender
-from microvm.tasks import cancel
-from microvm.threads import in_thread
 
 BATCH = "transfer"
 DATA = Random(1).randbytes(16 << 20)

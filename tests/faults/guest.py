@@ -15,7 +15,8 @@ from subprocess import PIPE
 
 import pytest
 
-from microvm import ExecTimeout, MicroVM, arch, compiler
+from microvm import ExecTimeout, MicroVM, arch
+from microvm.system import compiler
 from microvm_image import Image, cpio
 from microvm_image.image import load
 

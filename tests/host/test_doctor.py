@@ -28,7 +28,7 @@ from tests.support import examples
 from tests.support.ordinary import USER, acting_as_user, as_user, only_root
 from tests.support.small_disk import small_disk
 
-from microvm import arch, capacity, guest_pack
+from microvm import arch, guest_pack
 from microvm.cli.checks import cache, host, image, machine, qemu, requirements
 from microvm.cli.checks.check import Check, Context, Fault, Finding
 from microvm.cli.checks.run import BROKEN, ENDLESS, FAULTS, NOT_TRIED, run
@@ -37,6 +37,7 @@ from microvm.cli.doctor import doctor
 from microvm.errors import ImageError
 from microvm.qemu import accel, launch
 from microvm.qemu.confinement import launcher_options
+from microvm.system import capacity
 from microvm_image import programs
 
 ROOT = Path(__file__).parents[2]
@@ -216,7 +217,7 @@ def _qemu(script: str) -> Callable[[Scene], None]:
 
 def _make_alone(scene: Scene) -> None:
     scene.programs("make")
-    scene.patch.setattr("microvm.compiler.find_spec", lambda _: None)
+    scene.patch.setattr("microvm.system.compiler.find_spec", lambda _: None)
 
 
 def _compiler_alone(scene: Scene) -> None:

@@ -13,8 +13,8 @@ from click.testing import CliRunner
 from microvm.cli.result import MAX_OUTPUT, Result
 from microvm.cli.run import result_of, run
 from microvm.cli.verbs import cli
-from microvm.ending import facts
 from microvm.errors import ExecTimeout, ImageError, MicroVMError
+from microvm.jobs.ending import facts
 
 
 @pytest.mark.parametrize(

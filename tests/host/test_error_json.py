@@ -12,7 +12,6 @@ import pytest
 
 from microvm import errors
 from microvm.cache import trust
-from microvm.error_json import from_json, to_json
 from microvm.errors import (
     ExecKilled,
     ExecTimeout,
@@ -28,6 +27,7 @@ from microvm.errors import (
     StartError,
     VersionMismatch,
 )
+from microvm.supervisor.error_json import from_json, to_json
 
 MADE: dict[type[MicroVMError], tuple[Any, ...]] = {
     VersionMismatch: ((3, 1 << 63), (2, 5)),

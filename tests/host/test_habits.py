@@ -16,11 +16,11 @@ import pytest
 from click.testing import CliRunner
 from tests.host.test_cli import pages
 
-from microvm import jobfile
 from microvm.cli import env_file, group, habits, log, names, shared
 from microvm.cli.run import run
 from microvm.cli.verbs import cli
 from microvm.errors import UsageError
+from microvm.jobs import file as jobfile
 from microvm.option import options_of
 from microvm.options import ExecOptions, MachineOptions
 from microvm.progress import STDERR

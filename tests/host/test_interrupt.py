@@ -12,7 +12,7 @@ import pytest
 # What handles a signal here is that of `__main__`, and stands for the others.
 SCRIPT = """
 import atexit, os, signal, sys
-from microvm import interrupt
+from microvm.system import interrupt
 from microvm.__main__ import main
 from microvm.cli import verbs
 number, status, at_once = map(int, sys.argv[1:])

@@ -14,8 +14,8 @@ import pytest
 from microvm.cli.lines import lines
 from microvm.errors import ExecTimeout, FileError, GuestDied, StartError, UsageError
 from microvm.guest.process import CompletedProcess
-from microvm.job import Outcome
-from microvm.jobfile import LineJob, parse, report
+from microvm.jobs.file import LineJob, parse, report
+from microvm.jobs.job import Outcome
 
 
 def parsed(text: str | bytes, env: dict[str, str] | None = None) -> list[LineJob]:

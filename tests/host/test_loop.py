@@ -15,9 +15,9 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from microvm.concurrency.loop import Loop
+from microvm.concurrency.threads import in_thread
 from microvm.errors import MicroVMError, UsageError
-from microvm.loop import Loop
-from microvm.threads import in_thread
 
 
 class Inhabitant:
@@ -208,8 +208,8 @@ def test_an_error_holds_no_loop() -> None:
 
 SCRIPT = """
 import asyncio, os, sys, threading, time
-from microvm.loop import Loop
-from microvm.threads import in_thread
+from microvm.concurrency.loop import Loop
+from microvm.concurrency.threads import in_thread
 
 async def end(): print("ended", flush=True)
 async def say(word): return word

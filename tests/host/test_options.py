@@ -13,14 +13,15 @@ from typing import Any, Literal, cast
 import click
 import pytest
 
-from microvm import MicroVM, Pool, jobfile, options, sync
+from microvm import MicroVM, Pool, options, sync
 from microvm.cli import shared
 from microvm.cli.bench import bench
 from microvm.cli.map import map as map_
 from microvm.cli.run import run
 from microvm.errors import UsageError
 from microvm.guest.request import Limits, request_of
-from microvm.jobfile import _KEYS, LineJob, _json_types, parse
+from microvm.jobs import file as jobfile
+from microvm.jobs.file import _KEYS, LineJob, _json_types, parse
 from microvm.option import Option, options_of
 from microvm.options import ExecOptions, MachineOptions, PoolOptions, RunOptions
 from microvm.wire import codec

@@ -9,14 +9,14 @@ from typing import ClassVar, cast
 
 import pytest
 
-from microvm import pool as pools
 from microvm.errors import BootError, GuestDied, UsageError
 from microvm.guest.process import CompletedProcess
 from microvm.guest.timeouts import Timeouts
-from microvm.job import Job
+from microvm.jobs import pool as pools
+from microvm.jobs.job import Job
+from microvm.jobs.pool import Pool
 from microvm.option import options_of
 from microvm.options import MachineOptions, PoolOptions
-from microvm.pool import Pool
 
 TIMEOUT = 30.0
 CPUS = 3

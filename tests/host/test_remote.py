@@ -19,7 +19,6 @@ import pytest
 from tests.support.peer import TIMEOUT
 from tests.support.virtual_loop import VirtualLoop
 
-from microvm.error_json import to_json
 from microvm.errors import (
     Busy,
     ExecKilled,
@@ -39,6 +38,7 @@ from microvm.guest.process import Process
 from microvm.guest.run import run
 from microvm.guest.timeouts import TIMEOUTS, Timeouts
 from microvm.supervisor.conversation import Conversation
+from microvm.supervisor.error_json import to_json
 from microvm.supervisor.remote import RemoteGuest
 from microvm.wire.session import WINDOW
 

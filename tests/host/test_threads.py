@@ -10,7 +10,8 @@ import pytest
 # Whoever is root has no such limit: it becomes nobody first, when all is imported.
 LIMITED = """
 import asyncio, os, resource, sys, threading
-from microvm import errors, threads
+from microvm import errors
+from microvm.concurrency import threads
 from microvm.guest import stdio
 from microvm.cli import run, verbs
 asyncio.run(asyncio.to_thread(int))

@@ -19,7 +19,7 @@ from microvm.cli import preset_places, presets
 from microvm.cli.image_build import _limits
 from microvm.cli.verbs import cli
 from microvm.errors import UsageError
-from microvm.jobfile import parse
+from microvm.jobs.file import parse
 from microvm.option import Option, options_of
 from microvm.options import ExecOptions, MachineOptions
 

@@ -19,10 +19,10 @@ from tests.support.polling import comes_true
 
 import microvm_image
 from microvm import arch as arches
-from microvm import readymade
 from microvm.cache import store as caches
 from microvm.cache import verified
 from microvm.errors import ImageError
+from microvm.start import readymade
 from microvm_image import build as building
 from microvm_image import defaults, initramfs, programs
 from microvm_image.build import build

@@ -12,11 +12,12 @@ from click.testing import CliRunner, Result
 from tests.image import oci
 from tests.image.layers import file, tar
 
-from microvm import readymade, step
 from microvm.cli.image import image
 from microvm.errors import ImageError, UsageError
+from microvm.machine import step
 from microvm.qemu import launcher
-from microvm.readymade import ReadyMade
+from microvm.start import readymade
+from microvm.start.readymade import ReadyMade
 from microvm_image.image import Image, load
 
 

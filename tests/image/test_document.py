@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from microvm import arch, readymade
+from microvm import arch
 from microvm.errors import ImageError
 from microvm.progress import NullReporter
+from microvm.start import readymade
 from microvm_image.limits import Limits
 from microvm_image.sources.find import find
 from microvm_image.tree import SMALL

@@ -15,7 +15,7 @@ import pytest
 from microvm import arch
 from microvm.errors import ImageError
 from microvm.progress import NullReporter
-from microvm.tools import run
+from microvm.system.tools import run
 from microvm_image import kernel as kernel_module
 from microvm_image import package
 from microvm_image.build import build

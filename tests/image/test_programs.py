@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from microvm import arch, compiler
+from microvm import arch
 from microvm.errors import ImageError
 from microvm.progress import NullReporter
+from microvm.system import compiler
 from microvm_image import programs
 
 

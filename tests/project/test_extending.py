@@ -88,7 +88,7 @@ OPTION_USED = (
     + """
 from microvm.guest.guest import Guest
 from microvm.guest.run import run
-from microvm.jobfile import parse
+from microvm.jobs.file import parse
 
 async def lines():
     yield b'{"argv": ["nice"], "niceness": 7}'

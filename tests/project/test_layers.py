@@ -11,25 +11,7 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 ROOTS = (REPOSITORY / "host", REPOSITORY / "image", REPOSITORY / "codegen")
 
-FRONT = {
-    "base",
-    "machine",
-    "commands",
-    "files",
-    "pool",
-    "job",
-    "jobfile",
-    "spread",
-    "dask",
-    "sync",
-    "loop",
-    "step",
-    "readymade",
-    "hints",
-    "snapshot",
-    "forks",
-    "testing",
-}
+FRONT = {"machine", "jobs", "dask", "sync", "testing"}
 WINGS = {"wire", "guest", "qemu", "start", "supervisor", "cli", "bench"}
 
 #: What each part may know beside itself; whoever is not named in `FRONT` or `WINGS` is the ground.

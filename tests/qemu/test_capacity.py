@@ -8,9 +8,10 @@ from typing import Any, cast
 
 import pytest
 
-from microvm import MicroVM, Pool, capacity
-from microvm.capacity import GUEST_CPUS_PER_CPU, usable_cpus, usable_memory
+from microvm import MicroVM, Pool
 from microvm.errors import UsageError
+from microvm.system import capacity
+from microvm.system.capacity import GUEST_CPUS_PER_CPU, usable_cpus, usable_memory
 
 HOST = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 

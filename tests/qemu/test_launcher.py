@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 from tests.support.confined import confined
 
-from microvm import compiler
 from microvm.errors import ConfinementError
 from microvm.qemu import launcher
 from microvm.qemu.child import Child
 from microvm.qemu.confinement import Status
+from microvm.system import compiler
 
 
 @pytest.fixture

@@ -14,8 +14,8 @@ import pytest
 from tests.support.polling import comes_true
 from tests.support.processes import open_files
 
+from microvm.concurrency.tasks import cancel
 from microvm.supervisor.descriptors import PAUSE, Descriptor
-from microvm.tasks import cancel
 
 BIG = bytes(range(256)) * 4096
 

@@ -20,8 +20,8 @@ from pytest_asyncio import is_async_test
 
 from microvm import MicroVM
 from microvm import arch as arches
-from microvm.commands import CommandMethods
 from microvm.errors import ImageError
+from microvm.machine.commands import CommandMethods
 from microvm.progress import LineReporter
 from microvm.qemu import launcher
 from microvm_image import Image, default, small

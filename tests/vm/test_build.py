@@ -16,12 +16,14 @@ from tests.image import oci
 from tests.image.layers import file, folder, tar
 from tests.vm.conftest import Command
 
-from microvm import MicroVM, arch, readymade, step
+from microvm import MicroVM, arch
 from microvm.cache import store as cache
-from microvm.compiler import compiler
 from microvm.errors import ImageError
+from microvm.machine import step
+from microvm.machine.step import StepRunner
 from microvm.progress import NullReporter
-from microvm.step import StepRunner
+from microvm.start import readymade
+from microvm.system.compiler import compiler
 from microvm_image import Image, programs, rootfs
 from microvm_image.build import build
 from microvm_image.limits import Limits

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from microvm import MicroVM, readymade
+from microvm import MicroVM
 from microvm.qemu import launcher
+from microvm.start import readymade
 from microvm_image import Image
 from microvm_image.build import build
 from microvm_image.recipe import Recipe

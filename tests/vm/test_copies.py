@@ -15,10 +15,12 @@ import pytest
 from tests.support.polling import eventually
 from tests.vm.conftest import DEADLINE, Command
 
-from microvm import ExecTimeout, MicroVM, MicroVMError, files, job
+from microvm import ExecTimeout, MicroVM, MicroVMError
 from microvm.cli.copies import Copies, Copy
 from microvm.guest.files import MAX_SIZE
-from microvm.job import Job, carry_out
+from microvm.jobs import job
+from microvm.jobs.job import Job, carry_out
+from microvm.machine import files
 from microvm.units import format_size
 
 

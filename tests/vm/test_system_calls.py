@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from microvm import MicroVM, arch
-from microvm.compiler import compiler
+from microvm.system.compiler import compiler
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("system_calls.c")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from microvm.errors import MicroVMError
-from microvm.machine import MicroVM
+from microvm.machine.machine import MicroVM
 
 PARTS = {
     "qemu": "QEMU's start, up to the guest's first instruction",

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from microvm.bench.contender import Machine
 from microvm.bench.report import Density
-from microvm.capacity import usable_cpus
-from microvm.tasks import cancel
+from microvm.concurrency.tasks import cancel
+from microvm.system.capacity import usable_cpus
 
 _STEPS = (100, 50, 20, 10, 5, 2, 1)
 _PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)

@@ -23,12 +23,12 @@ from microvm.bench.ours import OurMachine, Ours, clone_of
 from microvm.bench.platform import describe, load
 from microvm.bench.report import Density, Report
 from microvm.errors import ExecError, ImageError, MicroVMError
-from microvm.machine import MicroVM
+from microvm.jobs.pool import Pool
+from microvm.machine.machine import MicroVM
+from microvm.machine.snapshot import Snapshot
 from microvm.options import Accelerator, Confinement
-from microvm.pool import Pool
 from microvm.progress import NullReporter, Reporter
 from microvm.qemu.accel import BOOT_TIMEOUT
-from microvm.snapshot import Snapshot
 from microvm.units import Size, parse_memory
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 from microvm.bench.contender import STREAM_SIZE
 from microvm.errors import MicroVMError
-from microvm.machine import MicroVM
+from microvm.machine.machine import MicroVM
+from microvm.machine.snapshot import Snapshot
 from microvm.options import Accelerator, Confinement, PoolOptions
-from microvm.snapshot import Snapshot
 from microvm.units import Size
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from microvm.errors import MicroVMError
-from microvm.machine import MicroVM
+from microvm.machine.machine import MicroVM
 
 # As much as a program of some size would have read: some 64 MiB are then in use.
 _FILL = "head -c 32m /dev/urandom >/dev/shm/fill"

@@ -16,8 +16,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from microvm.cache import store as cache
+from microvm.concurrency.threads import check_stopped
 from microvm.progress import Reporter
-from microvm.threads import check_stopped
 
 INTERVAL = 0.02
 """The time between two attempts to take a lock, in seconds."""

@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from microvm.cache import trust
-from microvm.capacity import SHORTAGES
 from microvm.errors import ImageError
+from microvm.system.capacity import SHORTAGES
 
 FILE_MODE = 0o644
 FOLDER_MODE = 0o755

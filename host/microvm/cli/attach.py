@@ -13,18 +13,18 @@ from functools import partial
 from subprocess import PIPE
 from typing import TYPE_CHECKING, cast
 
-from microvm import hints
 from microvm.cli import names, standard, terminal
 from microvm.cli.result import Result
 from microvm.cli.signals import run_until_signal
 from microvm.errors import MachineError, MicroVMError, StartError
 from microvm.guest.stdio import attach, copy_in, read, write
+from microvm.machine import hints
 
 if TYPE_CHECKING:
     from microvm.cli.copies import Copies
     from microvm.guest.process import Process
     from microvm.guest.stdio import Writer
-    from microvm.machine import MicroVM
+    from microvm.machine.machine import MicroVM
     from microvm.options import ExecOptions
 
 _SECOND_CTRL_C = 1.0

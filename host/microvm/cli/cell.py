@@ -9,10 +9,10 @@ from contextlib import aclosing, suppress
 from signal import SIGINT
 from subprocess import PIPE
 
+from microvm.concurrency.tasks import cancel
 from microvm.guest.process import Process
 from microvm.options import ExecOptions
 from microvm.sync import AttachedVM, MicroVM
-from microvm.tasks import cancel
 
 # What a command may do once it has got a Ctrl-C: for so long, in seconds, and so much, in bytes.
 _GRACE = 5.0

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from microvm.cli import standard
 from microvm.errors import ExecTimeout, FileError, MachineError, MicroVMError
-from microvm.files import as_user, collected, in_folder
+from microvm.machine.files import as_user, collected, in_folder
 
 if TYPE_CHECKING:
     from microvm.guest.arrival import Received
-    from microvm.machine import MicroVM
+    from microvm.machine.machine import MicroVM
     from microvm.options import ExecOptions
 
 _SHOWN = 100  # names of files

@@ -113,9 +113,9 @@ def build(
 
     MICROVM_ROOTFS, MICROVM_KERNEL and MICROVM_MIRROR stand in for the options of those names.
     """  # noqa: D301 - click wants the backspace itself
+    from microvm.machine.step import StepRunner
     from microvm.progress import on_stderr
     from microvm.qemu import launcher
-    from microvm.step import StepRunner
     from microvm_image import tags
     from microvm_image.build import build as build_image
 
@@ -173,7 +173,7 @@ def _recipe(file: Path | None, options: dict[str, Any]) -> Recipe:
 def _have_ready_made(recipe: Recipe, arch: str | None, report: Reporter) -> None:
     """Build the ready-made image that is the recipe's source, if nobody has asked for it yet."""
     from microvm import arch as arches
-    from microvm import readymade
+    from microvm.start import readymade
 
     is_ours = arches.find(arch) == arches.find()
     is_path = (recipe.folder / recipe.source).exists()

@@ -10,7 +10,7 @@ from microvm.cli import names, standard
 from microvm.cli.copies import Copies
 from microvm.cli.result import Result
 from microvm.errors import UsageError
-from microvm.machine import MicroVM
+from microvm.machine.machine import MicroVM
 
 if TYPE_CHECKING:
     from microvm.options import ExecOptions, MachineOptions

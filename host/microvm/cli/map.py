@@ -22,9 +22,9 @@ from microvm.errors import MicroVMError, how_to_install
 from microvm.options import ExecOptions, ImageOptions, PoolOptions, RunOptions
 
 if TYPE_CHECKING:
-    from microvm.job import Outcome
-    from microvm.jobfile import LineJob
-    from microvm.snapshot import Snapshot
+    from microvm.jobs.file import LineJob
+    from microvm.jobs.job import Outcome
+    from microvm.machine.snapshot import Snapshot
     from microvm_image.image import Image
 
 # How often the bar is told what runs the jobs, in seconds: a cluster says it of each worker.
@@ -126,8 +126,8 @@ async def _map(
     scheduler: str | None,
     registry: str | None,
 ) -> int:
-    from microvm.capacity import usable_cpus
-    from microvm.jobfile import report, status
+    from microvm.jobs.file import report, status
+    from microvm.system.capacity import usable_cpus
 
     total = await lines.count()
     if total == 0:
@@ -169,7 +169,7 @@ async def _in_pool(
     ordered: bool,
 ) -> AsyncIterator[tuple[Outcomes, About]]:
     """Yield the outcomes of jobs that run on this host, and what says in how many machines."""
-    from microvm.pool import Pool
+    from microvm.jobs.pool import Pool
 
     pool = Pool(size, start, **machine)
 
@@ -223,7 +223,7 @@ class _Lines:
 
     def jobs(self) -> AsyncIterator[LineJob]:
         from microvm.cli.lines import lines
-        from microvm.jobfile import parse
+        from microvm.jobs.file import parse
 
         return parse(lines(self.descriptor, _LINE_LIMIT), self.env)
 
@@ -248,9 +248,9 @@ async def _progress(
     :param about: returns what runs the jobs, for people; asked again and again, since there may be
         no result because nothing runs them. An OSError leaves what it has said last.
     """
+    from microvm.concurrency.tasks import cancel
     from microvm.guest.stdio import write
     from microvm.progress import STDERR
-    from microvm.tasks import cancel
 
     if not STDERR.moves:
         yield lambda line, _: write(1, line)

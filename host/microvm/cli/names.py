@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from microvm.errors import ImageError, MicroVMError, SnapshotError
-from microvm.near import near
+from microvm.text import near
 
 if TYPE_CHECKING:
     import click
@@ -25,8 +25,8 @@ def image_of(given: str | None) -> Image:
 
     :raises ImageError: there is none, and none can be built.
     """
-    from microvm import readymade
     from microvm.progress import on_stderr
+    from microvm.start import readymade
     from microvm_image import default
 
     with on_stderr() as report:
@@ -42,7 +42,7 @@ def image(text: str) -> str:
 
     :raises ImageError: it is the beginning of several, or of none; says which come near.
     """
-    from microvm import readymade
+    from microvm.start import readymade
 
     if "/" in text or text in readymade.IMAGES:
         return text
@@ -113,7 +113,7 @@ def _images() -> dict[str, str]:
 
 
 def _with_ready_made() -> list[str]:
-    from microvm import readymade
+    from microvm.start import readymade
 
     return sorted({*(tag.removesuffix(":latest") for tag in _images()), *readymade.IMAGES})
 

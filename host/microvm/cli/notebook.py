@@ -18,16 +18,16 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 from click.core import ParameterSource
 
-from microvm import readymade
 from microvm.cli import names, shared, standard
 from microvm.cli.cell import STDERR, STDOUT, run
 from microvm.errors import ImageError, MachineError, MicroVMError
 from microvm.option import options_of, read_options
 from microvm.options import ExecOptions, ImageOptions, PoolOptions
+from microvm.start import readymade
 from microvm.sync import AttachedVM, MicroVM
 
 if TYPE_CHECKING:
-    from microvm.snapshot import Snapshot
+    from microvm.machine.snapshot import Snapshot
     from microvm_image.image import Image
 
 NAME = "microvm"

@@ -61,7 +61,7 @@ class Result:
     def _write(self, error: Exception | None) -> None:
         if self._file is None:
             return
-        from microvm.ending import facts, status
+        from microvm.jobs.ending import facts, status
 
         # A signal has ended us where our status is another than what the command's end makes it.
         if self.status is not None and self.status != status(self.returncode, error):

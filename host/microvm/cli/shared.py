@@ -14,12 +14,12 @@ from microvm.cli import habits, preset_places
 from microvm.errors import SnapshotError, UsageError
 from microvm.option import Option, check_needs, flag, options_of
 from microvm.options import counted
-from microvm.printable import printable
+from microvm.text import printable
 from microvm.units import parse_duration
 
 if TYPE_CHECKING:
     from microvm.cli.presets import Preset, Presets
-    from microvm.snapshot import Snapshot
+    from microvm.machine.snapshot import Snapshot
 
 _PRESETS = "microvm.presets"  # in click's notes about a command
 
@@ -293,7 +293,7 @@ def _preset(option: Option, verb: str, context: click.Context) -> Preset | None:
 
 def _of_snapshots() -> set[str]:
     """Return the options that a snapshot says itself."""
-    from microvm.snapshot import SETTLED
+    from microvm.machine.snapshot import SETTLED
 
     return {"image", "cold", *SETTLED}
 
@@ -332,7 +332,7 @@ def snapshot_of(given: str, image: str | None) -> Snapshot:
     :raises click.UsageError: an image is named, too.
     :raises SnapshotError: there is none, or it cannot be read.
     """
-    from microvm.snapshot import Snapshot
+    from microvm.machine.snapshot import Snapshot
 
     if image is not None:
         raise click.UsageError("--from has an image already: there is no --image beside it")

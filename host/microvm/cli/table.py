@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from microvm.printable import printable
+from microvm.text import printable
 
 
 def echo(rows: Sequence[tuple[str, ...]]) -> None:

@@ -25,7 +25,7 @@ from microvm.errors import (
     UsageError,
     how_to_install,
 )
-from microvm.printable import printable
+from microvm.text import printable
 
 _COMMANDS = {
     "bench": "microvm.cli.bench",
@@ -106,19 +106,19 @@ def main(work: Callable[[], object] = lambda: cli(standalone_mode=False)) -> Non
         message = f"the Python module {error.name} is not installed"
         fail(MicroVMError(message, hint=how_to_install("vm")))
     except MemoryError:
-        from microvm.capacity import SHORTAGES
+        from microvm.system.capacity import SHORTAGES
 
         fail(MicroVMError("there is no more memory", hint=SHORTAGES[errno.ENOMEM]))
     except RuntimeError as error:
         # Also of the event loop, when it has ended and waits for its threads in one more.
-        from microvm.threads import is_out_of_threads, thread_error
+        from microvm.concurrency.threads import is_out_of_threads, thread_error
 
         if not is_out_of_threads(error):
             raise
         fail(thread_error())
     except OSError as error:
         name = f"{error.filename}: " if error.filename else ""
-        from microvm.capacity import SHORTAGES
+        from microvm.system.capacity import SHORTAGES
 
         hint = SHORTAGES.get(error.errno or 0, "")
         fail(MicroVMError(f"{name}{error.strerror or error}", hint=hint))

@@ -18,20 +18,20 @@ from dask import config
 from distributed import Client, KilledWorker
 from distributed.client import FutureCancelledError
 
-from microvm import readymade
+from microvm.concurrency.tasks import cancel
+from microvm.concurrency.threads import in_stoppable_thread
 from microvm.dask import cluster, worker
 from microvm.dask.reference import ImageReference, SnapshotReference
 from microvm.dask.repository import Repository
 from microvm.dask.transfer import Sender
 from microvm.errors import MachineError, MicroVMError, UsageError
-from microvm.job import Commands, Job, Outcome, jobs
+from microvm.jobs.job import Commands, Job, Outcome, jobs
+from microvm.jobs.spread import spread
+from microvm.machine.snapshot import Snapshot
 from microvm.option import lists, options_of, read_options
 from microvm.options import PoolOptions, RunOptions, to_bytes
 from microvm.progress import NoticeReporter
-from microvm.snapshot import Snapshot
-from microvm.spread import spread
-from microvm.tasks import cancel
-from microvm.threads import in_stoppable_thread
+from microvm.start import readymade
 
 if TYPE_CHECKING:
     from microvm_image.image import Image

@@ -13,9 +13,9 @@ from dask import config
 from distributed import Client, LocalCluster, Security
 
 from microvm._version import DISTRIBUTION
-from microvm.capacity import usable_cpus
 from microvm.dask.worker import RESOURCE
 from microvm.errors import MicroVMError, UsageError
+from microvm.system.capacity import usable_cpus
 
 LOCAL = "local"
 """The scheduler of those who name none: one of this machine's own, `local:N` with N workers."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
 from microvm.errors import ImageError, QemuError, SnapshotError, UsageError
-from microvm.snapshot import Snapshot
+from microvm.machine.snapshot import Snapshot
 from microvm.start import export as snapshot_export
 from microvm.start import saved
 from microvm.start.restorer import image_of

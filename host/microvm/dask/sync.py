@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from distributed import Client
 
+from microvm.concurrency.loop import Loop
 from microvm.dask import batch, cluster
 from microvm.dask.batch import BatchOptions
-from microvm.job import Job, Outcome
-from microvm.loop import Loop
+from microvm.jobs.job import Job, Outcome
+from microvm.machine.snapshot import Snapshot
 from microvm.option import lists
 from microvm.options import Text
-from microvm.snapshot import Snapshot
 from microvm.sync.pool import asked, following
 
 if TYPE_CHECKING:

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO, NamedTuple, cast
 
 from distributed import Client, Worker
 
+from microvm.concurrency.threads import check_stopped, in_stoppable_thread, in_thread
 from microvm.dask.reference import Reference
 from microvm.errors import MicroVMError
-from microvm.threads import check_stopped, in_stoppable_thread, in_thread
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer

@@ -14,18 +14,18 @@ from distributed import Reschedule, Worker, WorkerPlugin, get_worker
 
 from microvm.cache import lock
 from microvm.cache import store as cache
+from microvm.concurrency.loop import Loop
+from microvm.concurrency.threads import in_stoppable_thread, in_thread
 from microvm.dask.reference import ImageReference, Reference, SnapshotReference
 from microvm.dask.repository import Repository
 from microvm.dask.transfer import Receiver
 from microvm.errors import MicroVMError
-from microvm.job import Job, Outcome, carry_out
-from microvm.loop import Loop
-from microvm.machine import MicroVM
+from microvm.jobs.job import Job, Outcome, carry_out
+from microvm.jobs.pool import Pool
+from microvm.machine.machine import MicroVM
+from microvm.machine.snapshot import Snapshot
 from microvm.options import PoolOptions
-from microvm.pool import Pool
 from microvm.progress import NoticeReporter
-from microvm.snapshot import Snapshot
-from microvm.threads import in_stoppable_thread, in_thread
 from microvm_image.image import Image
 
 T = TypeVar("T")

@@ -19,9 +19,9 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Self
 
+from microvm.concurrency.threads import check_stopped, in_stoppable_thread, in_thread
 from microvm.errors import FileError, MicroVMError
 from microvm.guest.place import FOLDER, Place
-from microvm.threads import check_stopped, in_stoppable_thread, in_thread
 from microvm.wire import files
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

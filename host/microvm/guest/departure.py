@@ -8,9 +8,9 @@ from collections.abc import AsyncIterable, AsyncIterator, Iterable
 from pathlib import Path
 from typing import BinaryIO
 
+from microvm.concurrency.threads import in_thread
 from microvm.errors import UsageError
 from microvm.guest.exchange import Exchange
-from microvm.threads import in_thread
 from microvm.wire import files
 
 CHUNK = (1 << 18) - files.HEADER_SIZE

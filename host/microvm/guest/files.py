@@ -11,6 +11,7 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 from typing import Any, BinaryIO
 
+from microvm.concurrency.threads import in_thread
 from microvm.errors import FileError, UsageError
 from microvm.guest.arrival import Arrival, Received, name_of
 from microvm.guest.departure import Data, send_data, send_tree
@@ -19,7 +20,6 @@ from microvm.guest.executor import Executor
 from microvm.guest.limits import Limits
 from microvm.option import options_of
 from microvm.options import ExecOptions, to_bytes
-from microvm.threads import in_thread
 from microvm.units import Duration, Size, parse_count, parse_duration, parse_size
 from microvm.wire import files
 from microvm.wire.files import Action

@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from errno import EISDIR
 from pathlib import Path
 
-from microvm.threads import check_stopped
+from microvm.concurrency.threads import check_stopped
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 """The flags to open a folder of ours with."""

@@ -11,10 +11,10 @@ from contextlib import suppress
 from functools import partial
 from typing import Any
 
+from microvm.concurrency.threads import in_thread
 from microvm.errors import ExecKilled, MicroVMError
 from microvm.guest.process import Process
 from microvm.guest.streams import InputStream, OutputStream
-from microvm.threads import in_thread
 
 Reader = Callable[[], Awaitable[bytes]]
 Writer = Callable[[bytearray | bytes | memoryview], Awaitable[object]]

@@ -18,9 +18,9 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from microvm.concurrency.threads import start_thread
 from microvm.qemu import cgroup
 from microvm.qemu.confinement import Status, may_raise
-from microvm.threads import start_thread
 
 if TYPE_CHECKING:
     import asyncio

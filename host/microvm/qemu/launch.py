@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from microvm import arch as arches
-from microvm.capacity import SHORTAGES
 from microvm.errors import ImageError, MicroVMError, QemuError
 from microvm.log import DEBUG, Area
 from microvm.qemu import cgroup, launcher
@@ -33,6 +32,7 @@ from microvm.qemu.command import (
     requests,
 )
 from microvm.qemu.confinement import bounds, launcher_options
+from microvm.system.capacity import SHORTAGES
 
 _logger = Area("qemu")
 

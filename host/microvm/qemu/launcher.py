@@ -10,13 +10,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from microvm import arch as arches
-from microvm import compiler, guest_pack
+from microvm import guest_pack
 from microvm.arch import Arch
 from microvm.cache import lock
 from microvm.cache import store as cache
-from microvm.capacity import SHORTAGES
 from microvm.errors import ConfinementError, ImageError
 from microvm.sha256 import sha256
+from microvm.system import compiler
+from microvm.system.capacity import SHORTAGES
 
 NAME = "confine"
 

@@ -8,9 +8,9 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from qemu.qmp import EventListener
 
+from microvm.concurrency.tasks import cancel
 from microvm.qemu.command import IGNORE_SHARED, Memory, descriptor_path
 from microvm.qemu.qmp import Client, field
-from microvm.tasks import cancel
 
 #: The first that migrates to and from a file by its name, and maps one that it may only read
 #: without making it a ROM; those before migrate by descriptors, and map what they may write.

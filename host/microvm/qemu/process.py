@@ -23,6 +23,7 @@ from typing import Any, Self
 
 from qemu.qmp import QMPError
 
+from microvm.concurrency.tasks import cancel, settled
 from microvm.errors import QemuError, QemuExit, TemplateError
 from microvm.log import Area
 from microvm.qemu import migration
@@ -33,7 +34,6 @@ from microvm.qemu.exit import KilledAs, classify
 from microvm.qemu.launch import Launched, ask, launch
 from microvm.qemu.lines import LoggedLines, sanitised
 from microvm.qemu.qmp import Client, words
-from microvm.tasks import cancel, settled
 
 _logger = Area("qemu")
 

@@ -17,6 +17,7 @@ from contextlib import ExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Any, Self
 
+from microvm.concurrency.threads import check_stopped, in_stoppable_thread
 from microvm.errors import MachineError, QemuError, SnapshotError, TemplateError
 from microvm.guest.freeze import Freeze
 from microvm.qemu.command import Memory
@@ -26,7 +27,6 @@ from microvm.start.origin import Origin, origin
 from microvm.start.running import RunningVM
 from microvm.start.saved import blank, restorable
 from microvm.start.starter import CLONE_TIMEOUT
-from microvm.threads import check_stopped, in_stoppable_thread
 from microvm_image.image import Image
 
 _SEAL_TIMEOUT, _SEAL_INTERVAL = 10.0, 0.02

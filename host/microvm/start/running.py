@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from microvm.concurrency.tasks import check_loop
 from microvm.errors import LOOK_AT_CONSOLE, BootError, GuestDied
 from microvm.guest.guest import Guest
 from microvm.options import ExecOptions
 from microvm.qemu.console import Console
 from microvm.qemu.launch import Launched
 from microvm.qemu.process import Qemu
-from microvm.tasks import check_loop
 
 _HINT_SILENT = "its console stayed silent; is this a kernel, has it far more CPUs than this host?"
 _HINT_NO_PORT = (

@@ -28,11 +28,11 @@ from typing import Literal, NamedTuple, TypeVar
 
 from microvm.cache import record, verified
 from microvm.cache import store as cache
-from microvm.capacity import SHORTAGES
 from microvm.qemu.command import Memory
 from microvm.sha256 import sha256
 from microvm.start import scratch, sparse
 from microvm.start.origin import Origin
+from microvm.system.capacity import SHORTAGES
 
 T = TypeVar("T")
 

@@ -7,7 +7,7 @@ import os
 import struct
 from collections.abc import Iterable, Iterator
 
-from microvm.threads import check_stopped
+from microvm.concurrency.threads import check_stopped
 
 _PAGE = 4096
 _BLOCK = 1 << 16

@@ -205,9 +205,9 @@ class Starter:
         :raises _Unavailable: something else was in the way.
         :raises BootError: it does not boot.
         """
+        from microvm.concurrency.threads import in_thread
         from microvm.guest.run import run
         from microvm.start.warmup import settle, warm_up, warm_up_image
-        from microvm.threads import in_thread
 
         template.limit()  # what is wrong with it is said before a boot, not after
         with _classify_errors("no template can be saved", boots=True):

@@ -12,11 +12,11 @@ from typing import NamedTuple
 from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import SnapshotError, TemplateError
-from microvm.near import near
 from microvm.qemu.command import Memory
 from microvm.start import saved
 from microvm.start.origin import Origin
 from microvm.start.saved import LOST, Flaw, FlawError, Manifest, Opened, restorable
+from microvm.text import near
 
 _NAME = re.compile(r"\w[\w.+~-]{0,199}", re.ASCII)
 _SECTOR = 512  # what st_blocks counts, stat(2)

@@ -14,15 +14,15 @@ import socket
 import sys
 from typing import Any
 
+from microvm.concurrency.tasks import cancel
 from microvm.errors import MicroVMError
-from microvm.machine import MicroVM
-from microvm.snapshot import Snapshot
+from microvm.machine.machine import MicroVM
+from microvm.machine.snapshot import Snapshot
 from microvm.supervisor.log import ConsoleLog, open_log
 from microvm.supervisor.peer import Peer
 from microvm.supervisor.place import Place
 from microvm.supervisor.runtime import Runtime
 from microvm.supervisor.supervisor import Supervisor
-from microvm.tasks import cancel
 
 
 def main() -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Self
 
-from microvm.base import Machine
 from microvm.errors import GuestDied
-from microvm.snapshot import Snapshot
+from microvm.machine.base import Machine
+from microvm.machine.snapshot import Snapshot
 from microvm.supervisor import door
 from microvm.supervisor.remote import RemoteGuest
 

@@ -231,6 +231,6 @@ def silent(name: str) -> MachineError:
 
 
 def _error(value: object) -> MicroVMError:
-    from microvm.error_json import from_json
+    from microvm.supervisor.error_json import from_json
 
     return from_json(value)

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Self
 
-from microvm.threads import in_thread
+from microvm.concurrency.threads import in_thread
 
 _CHUNK = 1 << 16
 _LOOK = 200  # ms between two looks whether what is written in a thread still is

@@ -7,9 +7,9 @@ import signal
 import time
 from contextlib import suppress
 
-from microvm import interrupt
 from microvm.supervisor import wire
 from microvm.supervisor.client import Connection, connect
+from microvm.system import interrupt
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,8 +62,8 @@ def execute(
 
 
 def _add_hint(error: Exception, argv: list[str], options: dict[str, Any]) -> None:
-    from microvm import hints
     from microvm.errors import StartError
+    from microvm.machine import hints
 
     if isinstance(error, StartError) and not error.hint:
         error.hint = hints.about(error, argv[0], options.get("cwd"), "`microvm cp`")

@@ -149,7 +149,7 @@ class Peer:
 
     async def fail(self, error: BaseException) -> None:
         """Send an error as the reply."""
-        from microvm.error_json import to_json
+        from microvm.supervisor.error_json import to_json
 
         status = error.exit_status if isinstance(error, MicroVMError) else MicroVMError.exit_status
         await self.send({"error": to_json(error), "status": status})

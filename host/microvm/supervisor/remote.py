@@ -12,6 +12,8 @@ from io import FileIO
 from subprocess import PIPE
 from typing import Any, Unpack
 
+from microvm.concurrency.tasks import check_loop
+from microvm.concurrency.threads import in_thread
 from microvm.errors import MicroVMError
 from microvm.guest.process import Process
 from microvm.guest.request import request_of
@@ -22,8 +24,6 @@ from microvm.supervisor import wire
 from microvm.supervisor.door import Supervisor, detached
 from microvm.supervisor.pipes import Inlet
 from microvm.supervisor.remote_command import RemoteCall, RemoteCommand
-from microvm.tasks import check_loop
-from microvm.threads import in_thread
 from microvm.wire import codec
 
 

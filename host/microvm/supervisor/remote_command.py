@@ -11,7 +11,6 @@ from functools import partial
 from io import FileIO
 from typing import Any
 
-from microvm.error_json import from_json
 from microvm.errors import (
     ExecKilled,
     MicroVMError,
@@ -24,6 +23,7 @@ from microvm.guest.timeouts import Timeouts
 from microvm.options import Text
 from microvm.supervisor.conversation import Conversation
 from microvm.supervisor.door import Supervisor, detached
+from microvm.supervisor.error_json import from_json
 from microvm.supervisor.pipes import Inlet, Outlet
 from microvm.wire import codec
 from microvm.wire.session import WINDOW

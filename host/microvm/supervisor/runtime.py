@@ -131,7 +131,7 @@ class Runtime:
         return self.of(names[0] if names else name)
 
     def _hint(self, name: str) -> str:
-        from microvm.near import near
+        from microvm.text import near
 
         if hint := near(name, self.names()):
             return hint

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from microvm import __version__
+from microvm.concurrency.tasks import cancel
 from microvm.errors import Busy, MachineError, MicroVMError, UsageError
 from microvm.supervisor import clock, wire
 from microvm.supervisor.calls import CALLS, LASTING, Function
@@ -22,10 +23,9 @@ from microvm.supervisor.peer import Peer
 from microvm.supervisor.place import FACTS, SOCKET, Place
 from microvm.supervisor.runtime import Runtime, unusable
 from microvm.supervisor.turns import Turns
-from microvm.tasks import cancel
 
 if TYPE_CHECKING:
-    from microvm.machine import MicroVM
+    from microvm.machine.machine import MicroVM
 
 # Clients whose calls can be held up, and what files each of those has, and all else may have.
 _MOST_LASTING = 200

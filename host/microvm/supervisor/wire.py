@@ -2,10 +2,10 @@
 
 A client connects and sends one request, a line, with descriptors (SCM_RIGHTS) at its first byte:
 `{"wire": 1, "call": "exec", …}`. The reply is one line, `{"result": …}` or `{"error": …, "status":
-N}`, the error as :mod:`microvm.error_json` has it. Until then either side may send lines of one key
-each: the client `{"signal": N}`, `{"resize": [lines, columns]}` and `{"abandon": true}` for its
-command, and `{"ping": N}`; the supervisor `{"started": true}` and `{"pong": N}`. A client that
-closes its connection takes back what it has asked for: its command is killed.
+N}`, the error as :mod:`microvm.supervisor.error_json` has it. Until then either side may send lines
+of one key each: the client `{"signal": N}`, `{"resize": [lines, columns]}` and `{"abandon": true}`
+for its command, and `{"ping": N}`; the supervisor `{"started": true}` and `{"pong": N}`. A client
+that closes its connection takes back what it has asked for: its command is killed.
 
 Lines are ASCII; lone surrogates stand for bytes that are not UTF-8.
 """

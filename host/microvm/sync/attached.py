@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 import microvm
-from microvm.loop import Loop
+from microvm.concurrency.loop import Loop
 from microvm.sync.base import Machine
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from microvm.guest.process import CompletedProcess
 from microvm.guest.timeouts import TIMEOUTS
+from microvm.machine.snapshot import Snapshot
 from microvm.option import lists
 from microvm.options import (
     AsBytes,
@@ -17,7 +18,6 @@ from microvm.options import (
     RunOptions,
     Text,
 )
-from microvm.snapshot import Snapshot
 from microvm.sync.files import FileMethods
 from microvm.sync.process import Process
 from microvm.units import Duration, parse_count

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from microvm.loop import Loop
+from microvm.concurrency.loop import Loop
 
 T = TypeVar("T")
 

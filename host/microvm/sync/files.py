@@ -5,7 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING, BinaryIO, Unpack, overload
 
-from microvm.files import Asked, Got, Listed, Read, Written, WrittenFromArchive
+from microvm.machine.files import Asked, Got, Listed, Read, Written, WrittenFromArchive
 from microvm.sync.bound import LoopBound
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class FileMethods(LoopBound):
-    """See :class:`microvm.files.FileMethods`."""
+    """See :class:`microvm.machine.files.FileMethods`."""
 
     _machine: Machine
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 from typing import Self, Unpack
 
-from microvm.capacity import usable_cpus
+from microvm.machine.snapshot import Snapshot
 from microvm.options import PoolOptions
-from microvm.snapshot import Snapshot
 from microvm.sync.machine import MicroVM
+from microvm.system.capacity import usable_cpus
 
 
 class Forks(list[MicroVM]):

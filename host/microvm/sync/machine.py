@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
-from microvm import machine
-from microvm.loop import Loop
+from microvm.concurrency.loop import Loop
+from microvm.machine import machine
+from microvm.machine.snapshot import Snapshot
 from microvm.option import lists
 from microvm.options import MachineOptions
-from microvm.snapshot import Snapshot
 from microvm.sync.base import Machine
 
 if TYPE_CHECKING:

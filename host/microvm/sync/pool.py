@@ -7,15 +7,16 @@ from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
 
-from microvm import machine, pool
-from microvm.job import Job, Outcome
-from microvm.loop import Loop
+from microvm.concurrency.loop import Loop
+from microvm.concurrency.threads import in_thread
+from microvm.jobs import pool
+from microvm.jobs.job import Job, Outcome
+from microvm.machine import machine
+from microvm.machine.snapshot import Snapshot
 from microvm.option import lists
 from microvm.options import AsBytes, AsEncoded, AsText, PoolOptions, RunOptions, Text
-from microvm.snapshot import Snapshot
 from microvm.sync.bound import LoopBound
 from microvm.sync.machine import MicroVM
-from microvm.threads import in_thread
 
 if TYPE_CHECKING:
     from microvm_image.image import Image

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Self
 
+from microvm.concurrency.loop import Loop
 from microvm.guest import process
-from microvm.loop import Loop
 from microvm.sync.bound import LoopBound
 from microvm.sync.streams import InputStream, OutputStream
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from microvm.concurrency.loop import Loop
 from microvm.guest import streams
-from microvm.loop import Loop
 from microvm.sync.bound import LoopBound
 
 

@@ -17,8 +17,9 @@ from microvm.testing.wanted import MicroVMOptions, Setup, Wanted, marked
 if TYPE_CHECKING:
     import pytest
 
-    from microvm import machine, sync
-    from microvm.snapshot import Snapshot
+    from microvm import sync
+    from microvm.machine import machine
+    from microvm.machine.snapshot import Snapshot
     from microvm.testing.origins import Origins
     from microvm_image.image import Image
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from microvm.errors import BootError, ImageError, MicroVMError, QemuError, SnapshotError
-from microvm.snapshot import Snapshot
+from microvm.machine.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from microvm.testing.run import Run

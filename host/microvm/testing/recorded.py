@@ -5,12 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
-from microvm import machine, sync
+from microvm import sync
+from microvm.machine import machine
 from microvm.options import MachineOptions
 from microvm.testing.transcript import Transcript
 
 if TYPE_CHECKING:
-    from microvm.snapshot import Snapshot
+    from microvm.machine.snapshot import Snapshot
     from microvm.start.running import RunningVM
     from microvm_image.image import Image
 

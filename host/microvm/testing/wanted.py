@@ -16,7 +16,7 @@ from microvm.option import options_of, read_options
 from microvm.options import MachineOptions
 
 if TYPE_CHECKING:
-    from microvm.snapshot import Snapshot
+    from microvm.machine.snapshot import Snapshot
     from microvm.sync import MicroVM
     from microvm_image.image import Image
 
@@ -118,7 +118,7 @@ class Wanted:
         """
         if not isinstance(self.snapshot, str):
             return self.snapshot or self.image
-        from microvm.snapshot import Snapshot
+        from microvm.machine.snapshot import Snapshot
 
         return Snapshot.find(self.snapshot)
 

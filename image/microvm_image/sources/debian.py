@@ -21,7 +21,7 @@ from microvm.cache import lock
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import Reporter
-from microvm.tools import finish, run, started
+from microvm.system.tools import finish, run, started
 from microvm_image.apt import check_dates, refusal
 from microvm_image.config import Config
 from microvm_image.download import DownloadError, fetch

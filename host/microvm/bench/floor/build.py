@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from microvm import arch as arches
-from microvm.compiler import compiler
-from microvm.tools import run
+from microvm.system.compiler import compiler
+from microvm.system.tools import run
 from microvm_image import cpio
 
 if TYPE_CHECKING:

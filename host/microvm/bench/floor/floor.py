@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Self
 from microvm.bench.contender import STREAM_SIZE
 from microvm.bench.floor.build import build
 from microvm.bench.floor.machine import Machine
+from microvm.concurrency.tasks import settled
+from microvm.concurrency.threads import in_thread
 from microvm.qemu.command import Memory, QemuConfig, descriptor_path
 from microvm.qemu.launch import find_qemu, qemu_arguments
 from microvm.start import saved
-from microvm.tasks import settled
-from microvm.threads import in_thread
 
 if TYPE_CHECKING:
     from microvm.arch import Accel

@@ -97,7 +97,7 @@ NOT_NOW = Fault(
 
 def memory(_: Context) -> Finding:
     """Compare what there is with what a guest has where nobody says otherwise."""
-    from microvm.capacity import usable_memory
+    from microvm.system.capacity import usable_memory
     from microvm.units import format_size
 
     usable, available, guest = usable_memory(), _available(), _guest_memory()

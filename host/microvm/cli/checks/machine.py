@@ -62,7 +62,7 @@ def hello(**options: Unpack[PoolOptions]) -> tuple[float, str]:
 
 
 async def _hello(image: Image, options: PoolOptions) -> tuple[float, str]:
-    from microvm.machine import MicroVM
+    from microvm.machine.machine import MicroVM
 
     begun = time.monotonic()
     async with asyncio.timeout(_TIMEOUT), MicroVM(image, **options) as vm:

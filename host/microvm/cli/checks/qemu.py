@@ -98,9 +98,10 @@ def compiled(_: Context) -> Finding:
     """Have what confines QEMU compiled, as a start would."""
     import shutil
 
-    from microvm import arch, compiler, guest_pack
+    from microvm import arch, guest_pack
     from microvm.cli.checks import requirements
     from microvm.qemu import launcher
+    from microvm.system import compiler
     from microvm_image import programs
 
     target = arch.find()

@@ -6,8 +6,8 @@ import queue
 from collections.abc import Iterator, Sequence
 
 from microvm.cli.checks.check import Check, Context, Fault, Finding
+from microvm.concurrency.threads import start_thread
 from microvm.errors import MicroVMError
-from microvm.threads import start_thread
 
 ENDLESS = Fault(
     "failed",

@@ -7,8 +7,8 @@ from collections import OrderedDict, deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, TypeVar
 
-from microvm.job import Job, Outcome
-from microvm.tasks import cancel
+from microvm.concurrency.tasks import cancel
+from microvm.jobs.job import Job, Outcome
 
 T = TypeVar("T")
 

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Generic, cast
 
 from microvm.errors import ExecKilled, FileError, UsageError
-from microvm.files import as_user, collected, in_folder
 from microvm.guest.process import CompletedProcess, O_co
+from microvm.machine.files import as_user, collected, in_folder
 from microvm.options import ExecOptions, RunOptions, Text
 from microvm.units import parse_size
 
 if TYPE_CHECKING:
-    from microvm.machine import MicroVM
+    from microvm.machine.machine import MicroVM
 
 MAX_COLLECT = 16 << 20
 """The bytes of all that a job collects, where its output has no limit."""

@@ -9,9 +9,9 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, BinaryIO, Unpack
 
+from microvm.concurrency.loop import Loop
 from microvm.errors import ExecError, ImageError, MicroVMError, OutputLimit, StartError
-from microvm.loop import Loop
-from microvm.machine import MicroVM
+from microvm.machine.machine import MicroVM
 from microvm.options import ExecOptions, MachineOptions
 from microvm.qemu.lines import sanitised
 from microvm_image.limits import Limits

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
-from microvm.files import FileMethods
 from microvm.guest.timeouts import TIMEOUTS
+from microvm.machine.files import FileMethods
 from microvm.option import lists
 from microvm.options import (
     AsBytes,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from microvm.errors import MicroVMError
 from microvm.options import Text, to_bytes
-from microvm.printable import printable
+from microvm.text import printable
 
 
 def facts(

@@ -9,20 +9,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
-from microvm import capacity, readymade
 from microvm.arch import Accel
-from microvm.base import Machine
 from microvm.errors import BootError, ConfinementError, MachineError, QemuError, UsageError
 from microvm.log import Area
+from microvm.machine.base import Machine
+from microvm.machine.snapshot import Snapshot
 from microvm.option import lists, read_options
 from microvm.options import Accelerator, Confinement, MachineOptions
 from microvm.qemu import accel as accels
 from microvm.qemu import launcher
 from microvm.qemu.launch import launch_errors
-from microvm.snapshot import Snapshot
-from microvm.start import origin
+from microvm.start import origin, readymade
 from microvm.start.choice import Choice
 from microvm.start.starter import Starter
+from microvm.system import capacity
 
 # The rest is imported when a machine starts, so that `launch` can come before it.
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class MicroVM(Machine):
 
     async def _start(self) -> None:
         if not launcher.is_ready():
-            from microvm.threads import in_stoppable_thread
+            from microvm.concurrency.threads import in_stoppable_thread
 
             await in_stoppable_thread(launcher.find)
         if self._snapshot is not None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
-from microvm.commands import CommandMethods
+from microvm.machine.commands import CommandMethods
 from microvm.options import Confinement
 from microvm.units import parse_count
 
 if TYPE_CHECKING:
-    from microvm.forks import Forks
-    from microvm.snapshot import Snapshot
+    from microvm.machine.forks import Forks
+    from microvm.machine.snapshot import Snapshot
 
 
 class Machine(CommandMethods):
@@ -67,7 +67,7 @@ class Machine(CommandMethods):
         """
         count = parse_count(count, least=1)
         with await self.checkpoint() as snapshot:
-            from microvm.forks import Forks
+            from microvm.machine.forks import Forks
             from microvm.qemu.launch import launch_errors
 
             with launch_errors():

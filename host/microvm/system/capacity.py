@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from microvm.concurrency.threads import MORE_PROCESSES
 from microvm.errors import UsageError
-from microvm.threads import MORE_PROCESSES
 from microvm.units import format_size
 
 GUEST_CPUS_PER_CPU = 8

@@ -10,11 +10,11 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from microvm.capacity import SHORTAGES
 from microvm.errors import SnapshotError, UsageError
 from microvm.log import Area
 from microvm.start import snapshots
 from microvm.start.restorer import Restorer, image_of
+from microvm.system.capacity import SHORTAGES
 from microvm.units import format_size
 
 if TYPE_CHECKING:
@@ -99,8 +99,8 @@ class Snapshot:
         if name is not None:
             snapshots.STORE.path(name)  # what is wrong with it is said at once
         with _taking_errors(), ExitStack() as files:
+            from microvm.concurrency.threads import in_stoppable_thread
             from microvm.start import checkpoint
-            from microvm.threads import in_stoppable_thread
 
             taken = await checkpoint.take(vm, image, files)
             _logger.info("took a snapshot, for which what runs stood %.1f ms", 1000 * taken.pause)

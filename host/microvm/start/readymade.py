@@ -81,7 +81,7 @@ async def find_or_build(image: Image | str | Path | None, notify: Callable[[str]
         return load(image)
     import asyncio
 
-    from microvm.threads import in_stoppable_thread
+    from microvm.concurrency.threads import in_stoppable_thread
     from microvm_image.defaults import default
 
     loop = asyncio.get_running_loop()

@@ -12,8 +12,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError
-from microvm.threads import check_stopped
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _INTERVAL = 0.1

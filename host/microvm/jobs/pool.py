@@ -10,19 +10,19 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
-from microvm.capacity import usable_cpus
+from microvm.concurrency.tasks import cancel, check_loop
 from microvm.errors import MachineError, UsageError
 from microvm.guest.timeouts import TIMEOUTS
-from microvm.job import Argvs, Commands, Job, Outcome, carry_out, jobs
-from microvm.machine import MicroVM
+from microvm.jobs.job import Argvs, Commands, Job, Outcome, carry_out, jobs
+from microvm.jobs.spread import spread
+from microvm.machine.machine import MicroVM
 from microvm.option import lists
 from microvm.options import AsBytes, AsEncoded, AsText, PoolOptions, RunOptions
-from microvm.spread import spread
 from microvm.start.warmup import warm_up
-from microvm.tasks import cancel, check_loop
+from microvm.system.capacity import usable_cpus
 
 if TYPE_CHECKING:
-    from microvm.snapshot import Snapshot
+    from microvm.machine.snapshot import Snapshot
     from microvm_image.image import Image
 
 T = TypeVar("T")

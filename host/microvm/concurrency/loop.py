@@ -13,8 +13,8 @@ from concurrent.futures import Future, wait
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
+from microvm.concurrency.threads import start_thread
 from microvm.errors import UsageError
-from microvm.threads import start_thread
 
 T = TypeVar("T")
 

@@ -79,7 +79,7 @@ def make(
     """
     import shutil
 
-    from microvm.tools import run
+    from microvm.system.tools import run
 
     if shutil.which("make") is None:
         message = f"compiling {what} failed: make is not installed"

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Self, Unpack
 
-from microvm.capacity import usable_cpus
-from microvm.machine import MicroVM
+from microvm.concurrency.tasks import cancel, settled
+from microvm.machine.machine import MicroVM
+from microvm.machine.snapshot import Snapshot
 from microvm.options import PoolOptions
-from microvm.snapshot import Snapshot
-from microvm.tasks import cancel, settled
+from microvm.system.capacity import usable_cpus
 
 
 class Forks(list[MicroVM]):

@@ -6,9 +6,9 @@ from errno import ENOENT
 from os import fsdecode
 from pathlib import Path
 
-from microvm import readymade
 from microvm.errors import StartError
 from microvm.options import Text
+from microvm.start import readymade
 
 
 def about(error: StartError, command: Text, cwd: object, copier: str) -> str:

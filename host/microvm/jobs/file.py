@@ -10,9 +10,9 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, Literal, Union, cast, get_args, get_origin
 
-from microvm import ending
 from microvm.errors import UsageError
-from microvm.job import Job, Outcome
+from microvm.jobs import ending
+from microvm.jobs.job import Job, Outcome
 from microvm.option import Option, options_of
 from microvm.options import ExecOptions, RunOptions, to_bytes
 

@@ -1,0 +1,1 @@
+"""A machine as its user has it: its start and its end, its commands and files, its snapshots."""
