@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import accumulate, compress
+from random import Random
 from typing import TypeAlias
 
 from microvm.errors import (
@@ -13,7 +14,9 @@ from microvm.errors import (
     MachineError,
     MicroVMError,
     OutputLimit,
+    ProtocolError,
     StartError,
+    VersionMismatch,
 )
 from microvm.guest.timeouts import TIMEOUTS
 from microvm.wire import codec
@@ -37,9 +40,7 @@ _Limits: TypeAlias = list[tuple[float, type[ExecKilled]]]
 
 def input_of(call: Call) -> bytes | None:
     """Return what a command is fed: in the wrong order it would be other bytes."""
-    return (
-        None if call.stdin is None else (bytes(range(251)) * (call.stdin // 251 + 1))[: call.stdin]
-    )
+    return None if call.stdin is None else Random(0).randbytes(call.stdin)
 
 
 def check(recorder: Recorder) -> None:
@@ -60,7 +61,8 @@ def _check_loss(recorder: Recorder) -> None:
     if error is not None:
         _check_text(error)
     if recorder.breach:
-        agree(type(error) is recorder.reason, "wrong error", f"{error!r}: {recorder.breach}")
+        reason = VersionMismatch if type(recorder.breach) is VersionMismatch else ProtocolError
+        agree(type(error) is reason, "wrong error", f"{error!r}: {recorder.breach}")
     elif isinstance(error, GuestUnresponsive):
         agree(_is_silent(recorder), "given up, though it has answered in time", error)
     elif isinstance(error, GuestDied):
@@ -89,9 +91,7 @@ def _check_call(recorder: Recorder, its: CallResult) -> None:
         agree(timed_out, f"{kind} raises what it must not", repr(value))
     if isinstance(value, MachineError):
         agree(value is recorder.error, "a call ends for another reason than the loss", repr(value))
-    if kind == "ready":
-        _check_ready(recorder, its)
-    elif kind in QUESTIONS:
+    if kind == "ready" or kind in QUESTIONS:
         _check_answer(recorder, its)
     elif command is None:
         # Who leaves without waiting for an end is not told of a loss.
@@ -101,36 +101,28 @@ def _check_call(recorder: Recorder, its: CallResult) -> None:
     else:
         limits = _passed_limits(its, command)
         _check_end(recorder, its, command, limits)
-        _check_time(recorder, its, command, limits)
+        _check_time(recorder, its, _deadlines(recorder, its, command, limits))
         _check_output(its, command, limits)
         fed = input_of(its.call) or b""
         agree(fed.startswith(command.fed), "what is fed is not what was given")
         agree(not command.fed_end or len(command.fed) == len(fed), "input ends early")
 
 
-def _check_ready(recorder: Recorder, its: CallResult) -> None:
-    """It is ready in time when it has said so."""
-    took = its.ended - its.began
-    agree(took <= READY_TIMEOUT + SLACK, "ready takes too long", took)
-    if its.value is None:
-        agree(recorder.greeted, "ready without a word")
-    elif isinstance(its.value, TimeoutError):
-        agree(not recorder.greeted, "a time-out for a guest that was ready")
-        agree(took >= READY_TIMEOUT - SLACK, "a time-out of ready that comes early", took)
-
-
 def _check_answer(recorder: Recorder, its: CallResult) -> None:
-    """Check the answer to a question."""
-    value = its.value
-    # When the guest is lost meanwhile, nobody waits on.
-    latest = min([its.began + (its.call.timeout or TIMEOUTS.ping), *recorder.losses])
-    late = its.ended - max(its.began, latest)
-    agree(late <= SLACK, "a question ends too late", f"{its.call.kind}: {late} s")
-    if isinstance(value, codec.Status):
-        agree(value in recorder.statuses, "a status that was not said", value)
-    else:
-        answered = value is None and recorder.last_pong >= its.began
-        agree(answered or isinstance(value, MachineError), "no error, and no answer", repr(value))
+    """A question is answered by what was said, and in time."""
+    timeout = its.call.timeout or TIMEOUTS.ping
+    _check_time(recorder, its, [its.began + timeout])
+    match its.value:
+        case codec.Status():
+            right = its.value in recorder.statuses
+        case TimeoutError():
+            right = not recorder.greeted and its.ended - its.began >= timeout - SLACK
+        case None if its.call.kind == "ready":
+            right = recorder.greeted
+        case answer:
+            answered = answer is None and recorder.last_pong >= its.began
+            right = answered or isinstance(answer, MachineError)
+    agree(right, "a question is answered wrongly", f"{its.call}: {its.value!r}")
 
 
 def _passed_limits(its: CallResult, command: Command) -> _Limits:
@@ -172,8 +164,10 @@ def _check_end(recorder: Recorder, its: CallResult, command: Command, limits: _L
         agree(value.errno == end.error_number, "wrong errno", f"{value!r}: {end}")
 
 
-def _check_time(recorder: Recorder, its: CallResult, command: Command, limits: _Limits) -> None:
-    """It ends within its deadlines: a guest that is silent, or lets nothing die, is lost."""
+def _deadlines(
+    recorder: Recorder, its: CallResult, command: Command, limits: _Limits
+) -> list[float]:
+    """Return when a command ends at the latest: a guest that lets nothing die is lost."""
     call, started, kill = its.call, command.started, TIMEOUTS.kill
     alive = max(started, recorder.last_pong)
     latest = [alive + TIMEOUTS.ping_interval + TIMEOUTS.ping]
@@ -181,33 +175,35 @@ def _check_time(recorder: Recorder, its: CallResult, command: Command, limits: _
         latest.append(started + call.timeout + (call.grace or 0) + kill)
     if its.left is not None:
         latest.append(its.left + kill)
-    latest += [when + kill for when, kind in limits if kind is OutputLimit]
-    latest += [max(started, at) for at in recorder.losses]
+    return latest + [when + kill for when, kind in limits if kind is OutputLimit]
+
+
+def _check_time(recorder: Recorder, its: CallResult, deadlines: list[float]) -> None:
+    """A call ends within its deadlines, and when the guest is lost nobody waits on."""
     # Who is asleep when a command ends finds out when he wakes.
-    late = its.ended - max(min(latest), its.left or 0)
-    agree(late <= SLACK, "a command ends too late", f"{call}: {late} s")
+    late = its.ended - max(its.began, its.left or 0, min([*deadlines, *recorder.losses]))
+    agree(late <= SLACK, "a call ends too late", f"{its.call}: {late} s")
 
 
 def _check_output(its: CallResult, command: Command, limits: _Limits) -> None:
     """Check that what was read is what was written: all, or as much as limits allow."""
     limit = its.call.max_output
     written: dict[int, bytearray] = {1: bytearray(), 2: bytearray()}
-    early = {1: 0, 2: 0}
+    least = {1: WINDOW, 2: WINDOW}
     total = 0
-    killed = min((when for when, _ in limits), default=None)
+    killed = min((when for when, _ in limits), default=float("inf"))
     for when, stream, data in command.outputs:
         kept = data if limit is None else data[: max(limit - total, 0)]
         total += len(kept)
         written[stream] += kept
-        if killed is None or when < killed - SLACK:
-            early[stream] += len(kept)
+        if when < killed - SLACK:
+            least[stream] += len(kept)
     for stream, out in its.out.items():
-        truth = bytes(written[stream])
+        truth = written[stream]
         agree(truth.startswith(out), "what is read is not what was written", f"stream {stream}")
-        if its.left is None:
-            dropped = killed is not None and len(truth) > WINDOW
-            least = early[stream] if dropped else len(truth)
-            agree(len(out) >= least, "output is lost", f"{len(out)} of {len(truth)} bytes")
+        # What is written to a command that is killed is kept as far as a window.
+        lost = its.left is None and len(out) < min(len(truth), least[stream])
+        agree(not lost, "output is lost", f"{len(out)} of {len(truth)} bytes")
 
 
 def _check_text(error: MicroVMError) -> None:

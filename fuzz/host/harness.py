@@ -8,17 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import logging
 import socket
-import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from functools import partial
-from logging.handlers import BufferingHandler
 from random import Random
 from subprocess import PIPE
 from typing import Any
+from unittest import TestCase
 
 from tests.support.peer import pair
 from tests.support.processes import open_files
@@ -58,37 +55,24 @@ def play(script: Script) -> Recorder:
     before = set(open_files())
     endless = interrupted(REAL_TIMEOUT, Disagreement("the host is busy for ever"))
     try:
-        with _complaints() as complaints:
+        with (
+            warnings.catch_warnings(record=True, action="always") as warned,
+            TestCase().assertNoLogs("asyncio", "WARNING"),
+        ):
             with endless, asyncio.Runner(loop_factory=VirtualLoop) as runner:
                 runner.run(_live(script, recorder))
                 tasks = asyncio.all_tasks(runner.get_loop())
             gc.collect(1)
         agree(not tasks, "tasks are left", tasks)
-        agree(not complaints, "something goes unnoticed", complaints)
+        agree(not warned, "there are warnings", [str(each.message) for each in warned])
         after = set(open_files()) - before
         agree(not after, "descriptors are left open", after)
         check(recorder)
-    except Disagreement as error:
+    except AssertionError as error:
         error.add_note(repr(script))
         error.add_note(recorder.transcript())
         raise
     return recorder
-
-
-@contextmanager
-def _complaints() -> Iterator[list[str]]:
-    """Collect what would only be logged, or be a warning."""
-    complaints: list[str] = []
-    log, handler = logging.getLogger("asyncio"), BufferingHandler(sys.maxsize)
-    handler.setLevel(logging.WARNING)
-    log.addHandler(handler)
-    try:
-        with warnings.catch_warnings(record=True) as caught:
-            warnings.simplefilter("always")
-            yield complaints
-        complaints += [*map(handler.format, handler.buffer), *(str(w.message) for w in caught)]
-    finally:
-        log.removeHandler(handler)
 
 
 async def _live(script: Script, recorder: Recorder) -> None:
@@ -129,7 +113,7 @@ async def _live(script: Script, recorder: Recorder) -> None:
 
 
 async def _use(guest: Guest, script: Script, recorder: Recorder) -> None:
-    for call in (Call("ready"), *script.calls):
+    for call in (Call("ready", timeout=READY_TIMEOUT), *script.calls):
         its = CallResult(call, _now())
         recorder.calls.append(its)
         known = len(recorder.commands)
@@ -143,20 +127,14 @@ async def _use(guest: Guest, script: Script, recorder: Recorder) -> None:
 async def _call(guest: Guest, call: Call, its: CallResult) -> None:
     try:
         match call.kind:
-            case "ready":
-                await guest.ready(READY_TIMEOUT)
-            case "ping":
-                await guest.ping(call.timeout or TIMEOUTS.ping)
-            case "status":
-                its.value = await guest.status(call.timeout or TIMEOUTS.ping)
-            case "keep":
-                await guest.keep(call.timeout or TIMEOUTS.ping)
             case "run":
                 done = await run(guest, ["command"], input=input_of(call), **_options(call))
                 its.value, its.memory = done.returncode, done.memory
                 its.out = {1: done.stdout, 2: done.stderr}
-            case _:
+            case "communicate" | "exec":
                 await _exec(guest, call, its)
+            case question:
+                its.value = await getattr(guest, question)(call.timeout or TIMEOUTS.ping)
     except Exception as error:  # noqa: BLE001, RUF100 - which it is, is looked at later
         its.value = error
         if isinstance(error, ExecKilled) and call.kind == "run":
@@ -192,8 +170,8 @@ async def _exec(guest: Guest, call: Call, its: CallResult) -> None:
 
 
 def _options(call: Call) -> dict[str, Any]:
-    grace = {} if call.timeout is None else {"grace": call.grace}
-    return {"timeout": call.timeout, "max_output": call.max_output, **grace}
+    grace = call.timeout and call.grace
+    return {"timeout": call.timeout, "grace": grace, "max_output": call.max_output}
 
 
 async def _read(stream: OutputStream, how: str) -> bytes:

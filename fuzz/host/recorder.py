@@ -7,18 +7,18 @@ account of nonces, ids and credits.
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, field
+from typing import Any
 
 from tests.support.messages import made
 
-from microvm.errors import MachineError, ProtocolError, VersionMismatch
+from microvm.errors import MachineError, VersionMismatch
 from microvm.wire import codec
+from microvm.wire.session import WINDOW
 from microvm_proto.frame import Incomplete, Malformed, message_of, read
 from microvm_proto.schema import Schema
 
-from ..disagreement import Disagreement
-from ..frames import HEADER
+from ..disagreement import Disagreement, agree
 from ..report import explained, schema
 from .script import Call
 
@@ -32,15 +32,10 @@ def _read(schema: Schema, data: bytes, sender: str) -> codec.Message:
     :raises Malformed: it is not right.
     :raises Incomplete: it is not whole.
     """
-    values = {
-        part.name: part.value
-        for part in read(schema, data, sender)
-        if part.field is not None and part.field.equals is None and part.item is None
-    }
-    _, number, _, id_ = HEADER.unpack_from(data)
-    kind = message_of(schema, number)
+    values: dict[str, Any] = {part.name: part.value for part in read(schema, data, sender)}
+    kind = message_of(schema, values["type"])
     assert kind is not None
-    message: codec.Message = made(codec, kind, id_, values)
+    message: codec.Message = made(codec, kind, values["id"], values)
     return message
 
 
@@ -48,7 +43,7 @@ def _read(schema: Schema, data: bytes, sender: str) -> codec.Message:
 class Command:
     """A command, as both sides have told it.
 
-    :ivar credit: what may come of each stream; `window` at most.
+    :ivar credit: what may come of each stream.
     :ivar outputs: moment, stream and bytes of each output.
     :ivar ending: its moment and its message.
     :ivar kills: moments.
@@ -56,9 +51,7 @@ class Command:
     :ivar takes_input: whether the host feeds it, and it has not said that it takes no more.
     """
 
-    id: int
     started: float
-    window: dict[int, int]
     credit: dict[int, int]
     takes_input: bool
     outputs: list[tuple[float, int, bytes]] = field(default_factory=list)
@@ -97,12 +90,12 @@ class Recorder:
     :ivar calls: what came of each call, `ready` first.
     :ivar error: for what the host has given the guest up, before it was stopped.
     :ivar greeted: whether the guest has answered.
-    :ivar breach: the guest's first, for which a host must finish it at once; empty without one.
-    :ivar reason: the host's error for that.
+    :ivar breach: the guest's first, for which a host must finish it at once.
     :ivar faults: what the host has done wrong.
     :ivar pings: when each was sent that is not answered.
     :ivar statuses: those that the guest has told.
-    :ivar frames: how many of the guest's have been read.
+    :ivar received: what the host has had of the guest, and not taken note of.
+    :ivar frames: the guest's that have been read.
     :ivar losses: the moments at which the guest must be known to be lost.
     :ivar left_at: when the host gave it up.
     """
@@ -111,36 +104,38 @@ class Recorder:
         self.calls: list[CallResult] = []
         self.error: MachineError | None = None
         self.greeted = False
-        self.breach = ""
-        self.reason: type[MachineError] = ProtocolError
+        self.breach: Exception | None = None
         self.faults: list[Disagreement] = []
         self.commands: list[Command] = []
         self.pings: dict[int, float] = {}
         self.last_pong = 0.0
         self.statuses: list[codec.Message] = []
-        self.frames = 0
+        self.received = bytearray()
+        self.frames: list[bytes] = []
         self.losses: list[float] = []
         self.left_at: float | None = None
         self._asked = 0
         self._goodbye = False
         self._nonce = -1
-        self._received = bytearray()
-        self._recent: deque[bytes] = deque(maxlen=5)
         self._schema = schema()
 
     def transcript(self) -> str:
         """Explain the last of the guest's frames."""
-        return explained(b"".join(self._recent) + bytes(self._received[:100]), "guest")
+        return explained(b"".join(self.frames[-5:]) + bytes(self.received[:100]), "guest")
 
     def expect(self, right: bool, what: str, detail: object = "") -> None:
         """Note a fault of the host, unless it is right."""
         if not right:
             self.faults.append(Disagreement(what, detail))
 
-    def _running(self, id_: int) -> Command | None:
-        """Return the command of this id, if it runs."""
-        last = self.commands[-1] if self.commands else None
-        return last if last and last.id == id_ and not last.ending else None
+    def _running(self, message: codec.Message) -> Command:
+        """Return the command that a message is about.
+
+        :raises Disagreement: it does not run.
+        """
+        agree(0 < len(self.commands) == getattr(message, "id", 0), "no command's id", message)
+        agree(not self.commands[-1].ending, "the id of a command that is over", message)
+        return self.commands[-1]
 
     def sent(self, data: bytes, now: float) -> None:
         """Record a frame that the host sends.
@@ -148,8 +143,14 @@ class Recorder:
         :raises Malformed: it is none.
         """
         message = _read(self._schema, data, "host")
+        try:
+            self._sent(message, now)
+        except Disagreement as error:
+            self.faults.append(error)
+
+    def _sent(self, message: codec.Message, now: float) -> None:
         greeted = self.greeted or isinstance(message, codec.Hello)
-        self.expect(greeted, "the host speaks before it is answered", message)
+        agree(greeted, "the host speaks before it is answered", message)
         match message:
             case codec.Hello(nonce=nonce):
                 self._nonce = nonce
@@ -160,115 +161,94 @@ class Recorder:
             case codec.ExecRequest(id=id_):
                 over = all(command.ending for command in self.commands)
                 in_turn = over and id_ == len(self.commands) + 1
-                self.expect(in_turn, "the host asks for a command out of turn", message)
-                window = {1: message.stdout_credit, 2: message.stderr_credit}
+                agree(in_turn, "the host asks for a command out of turn", message)
+                credit = {1: message.stdout_credit, 2: message.stderr_credit}
                 fed = message.stdin_from is codec.StdinKind.HOST or message.rows > 0
-                self.commands.append(Command(id_, now, window, dict(window), fed))
-            case _ if id_ := getattr(message, "id", 0):
-                command = self._running(id_)
-                self.expect(command is not None, "the host speaks of no command that runs", message)
-                if command:
-                    self._sent_of(command, message, now)
-
-    def _sent_of(self, command: Command, message: codec.Message, now: float) -> None:
-        match message:
+                self.commands.append(Command(now, credit, fed))
             case codec.ExecCredit(stream=stream, amount=amount):
+                command = self._running(message)
                 command.credit[stream] += amount
-                taken = command.credit[stream] <= command.window[stream]
-                self.expect(taken, "the host gives credit for what it has not taken", message)
+                taken = command.credit[stream] <= WINDOW
+                agree(taken, "the host gives credit for what it has not taken", message)
             case codec.ExecKill():
-                command.kills.append(now)
+                self._running(message).kills.append(now)
             case codec.ExecStdin(data=data):
+                command = self._running(message)
                 command.input_credit -= len(data)
                 asked = command.input_credit >= 0 and not command.fed_end
-                self.expect(asked, "the host feeds what was not asked for", message)
+                agree(asked, "the host feeds what was not asked for", message)
                 command.fed += data
                 command.fed_end = not data
-
-    def received(self, data: bytes) -> None:
-        """Record bytes of the guest that reach the host."""
-        self._received += data
+            case _ if hasattr(message, "id"):
+                self._running(message)
 
     def advance(self, now: float) -> codec.Message | None:
         """Return the guest's next message that means something; None: a breach, or nothing yet."""
         while not self.breach:
-            size = codec.HEADER_SIZE + int.from_bytes(self._received[:4], "little")
-            data = bytes(self._received[: min(size, 1 << 18)])
+            size = codec.HEADER_SIZE + int.from_bytes(self.received[:4], "little")
+            data = bytes(self.received[: min(size, 1 << 18)])
             try:
                 message = _read(self._schema, data, "guest")
+                self.frames.append(data)
+                del self.received[:size]
+                if self.greeted:
+                    self._check(message, now)
+                    return message
+                if isinstance(message, codec.Ready) and message.nonce == self._nonce:
+                    self._greet(message)
+                    return message
+                # else it answers an earlier hello
             except Incomplete:
                 return None
-            except Malformed as error:
-                self._break(now, f"malformed: {error}")
-                return None
-            self._recent.append(data)
-            del self._received[:size]
-            self.frames += 1
-            if self.greeted:
-                self._break(now, self._check(message, now))
-            elif not isinstance(message, codec.Ready) or message.nonce != self._nonce:
-                continue  # it answers an earlier hello
-            else:
-                self._greet(message, now)
-            return None if self.breach else message
+            except (Malformed, Disagreement, VersionMismatch) as error:
+                self.breach = error
+                self.losses.append(now)
         return None
 
-    def _break(self, now: float, breach: str, reason: type[MachineError] = ProtocolError) -> None:
-        if breach:
-            self.breach, self.reason = breach, reason
-            self.losses.append(now)
-
-    def _greet(self, ready: codec.Ready, now: float) -> None:
-        version = ready.version
-        if version <= codec.VERSION and codec.DIGESTS.get(version) != ready.digest:
-            self._break(now, "another schema", VersionMismatch)
-        elif version < codec.VERSION:
+    def _greet(self, ready: codec.Ready) -> None:
+        version, digest = ready.version, ready.digest
+        if version <= codec.VERSION and codec.DIGESTS.get(version) != digest:
+            raise VersionMismatch((codec.VERSION, codec.DIGEST), (version, digest))
+        if version < codec.VERSION:
             self._schema = schema().at(version)
         self.greeted = True
 
-    def _check(self, message: codec.Message, now: float) -> str:
-        """Record a message, and return what is wrong with it; empty if nothing is."""
-        kind = type(message).__name__
-        if self._goodbye:
-            return f"{kind} after goodbye"
+    def _check(self, message: codec.Message, now: float) -> None:
+        """Record a message of the guest.
+
+        :raises Disagreement: the guest must not send it.
+        """
+        agree(not self._goodbye, "a word after goodbye", message)
         match message:
             case codec.Pong(token=token):
                 self.last_pong = now
-                asked = self.pings.pop(token, None)
-                return "an answer to no ping" if asked is None else ""
+                agree(self.pings.pop(token, None) is not None, "an answer to no ping", message)
             case codec.Status():
-                self._asked -= 1
                 self.statuses.append(message)
-                return "a status that nobody asked for" if self._asked < 0 else ""
+                agree(len(self.statuses) <= self._asked, "a status that nobody asked for", message)
             case codec.Goodbye():
                 self._goodbye = True
-                return ""
-            case codec.Ready() | codec.Error():
-                return f"{kind} where it must not be"
-        command = self._running(getattr(message, "id", 0))
-        return self._check_of(command, message, now) if command else f"{kind} of no command"
-
-    def _check_of(self, command: Command, message: codec.Message, now: float) -> str:
-        match message:
             case codec.ExecOutput(stream=stream, data=data):
-                if not 0 < len(data) <= command.credit[stream]:
-                    return f"{len(data)} bytes of output for {command.credit[stream]} paid"
+                command = self._running(message)
+                agree(0 < len(data) <= command.credit[stream], "output that is not paid", message)
                 command.credit[stream] -= len(data)
                 command.outputs.append((now, stream, bytes(data)))
             case codec.ExecStdinCredit(amount=amount):
-                if not command.takes_input or not amount:
-                    return f"credit of {amount} for input"
+                command = self._running(message)
+                agree(command.takes_input and amount > 0, "credit for no input", message)
                 command.input_credit = min(command.input_credit + amount, _MAX_CREDIT)
             case codec.ExecStdinClosed():
-                if not command.takes_input:
-                    return "the end of what is not fed"
+                command = self._running(message)
+                agree(command.takes_input, "the end of what is not fed", message)
                 command.input_credit, command.takes_input = 0, False
-            case codec.ExecResponse(ending=codec.Ending.OUT_OF_MEMORY):
-                return "the end for want of memory that is not limited"  # by any script
-            case codec.ExecResponse(ending=codec.Ending.SIGNALLED, status=status) if not (
-                1 <= status <= _LAST_SIGNAL
-            ):
-                return "the end by a signal that there is not"
-            case codec.ExecResponse() | codec.ExecFailed():
-                command.ending = now, message
-        return ""
+            case codec.ExecResponse(ending=end, status=status):
+                # Of no command of a script the memory is limited.
+                agree(end is not codec.Ending.OUT_OF_MEMORY, "the end of what is not limited")
+                signalled = end is codec.Ending.SIGNALLED
+                known = not signalled or 1 <= status <= _LAST_SIGNAL
+                agree(known, "the end by a signal that there is not", message)
+                self._running(message).ending = now, message
+            case codec.ExecFailed():
+                self._running(message).ending = now, message
+            case _:
+                raise Disagreement("a message where it must not be", message)

@@ -33,8 +33,8 @@ class RecordingChannel(Channel):
 
         def note(event: codec.Message) -> None:
             said = recorder.advance(self._loop.time())
-            detail = f"{event}, not {said or recorder.breach}"
-            recorder.expect(event == said, "the host hears what is not said", detail)
+            heard = event, said or recorder.breach
+            recorder.expect(event == said, "the host hears what is not said", heard)
             on_event(event)
 
         super().__init__(session, note, *others)
@@ -55,7 +55,7 @@ class RecordingChannel(Channel):
 
     def data_received(self, data: bytes) -> None:
         """Record what the guest says."""
-        self._recorder.received(data)
+        self._recorder.received += data
         super().data_received(data)
 
     def _take_turn(self) -> None:

@@ -35,7 +35,7 @@ def explore(number: int, played: Callable[[int], None]) -> None:
         def examples(script: Script) -> None:
             failure.assume_time()
             try:
-                played(play(script).frames)
+                played(len(play(script).frames))
             except Exception as error:
                 failure.note(error, script.to_json().encode())
                 raise
