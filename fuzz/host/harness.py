@@ -34,6 +34,7 @@ from microvm.wire.session import Session
 from ..disagreement import Disagreement, agree
 from ..search import interrupted
 from .checks import READY_TIMEOUT, check, input_of
+from .known import written
 from .recorder import CallResult, Recorder
 from .recording_channel import RecordingChannel
 from .script import Call, Script
@@ -69,7 +70,7 @@ def play(script: Script) -> Recorder:
         agree(not after, "descriptors are left open", after)
         check(recorder)
     except AssertionError as error:
-        error.add_note(repr(script))
+        error.add_note(written(script))
         error.add_note(recorder.transcript())
         raise
     return recorder

@@ -1,15 +1,8 @@
-"""A script is what a guest is to do, as data: one act after the other, and what the host calls.
-
-Scripts stand in the corpus as JSON, to be read and edited by people.
-"""
+"""A script is what a guest is to do, as data: one act after the other, and what the host calls."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from dataclasses import dataclass, field, fields, is_dataclass
-from enum import EnumType
-from typing import Any, get_type_hints
+from dataclasses import dataclass
 
 from microvm.wire import codec
 
@@ -20,26 +13,16 @@ class Act:
 
 @dataclass(frozen=True, slots=True)
 class Say(Act):
-    """The guest sends a message.
+    """The guest sends a message, or bytes that need be none.
 
-    :ivar true: fields that get what is right at that moment: `id`, `nonce`, `token`, and what a
-        `Ready` says of the schema.
-    :ivar bent: what its header says instead: `length`, `type`, `flags`, `id`; and `flip`, a byte
-        of its body that is turned over.
+    :ivar true: a message's fields that get what is right at that moment: `id`, `nonce`, `token`,
+        and what a `Ready` says of the schema.
     :ivar times: how often.
     """
 
-    message: codec.Message
+    message: codec.Message | bytes
     true: tuple[str, ...] = ()
-    bent: dict[str, int] = field(default_factory=dict)
     times: int = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Raw(Act):
-    """The guest sends bytes."""
-
-    data: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +32,6 @@ class Flood(Act):
     stream: int
     size: int
     times: int
-
-
-@dataclass(frozen=True, slots=True)
-class SlowFrame(Act):
-    """The guest sends a frame of the longest body, a byte after each `every` seconds."""
-
-    every: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,58 +115,3 @@ class Script:
     acts: tuple[Act, ...]
     calls: tuple[Call, ...]
     cuts: tuple[int, ...] = ()
-
-    def to_json(self) -> str:
-        """Write it down, an act a line."""
-
-        def lines(items: Iterable[object]) -> str:
-            return ",\n".join(f"    {json.dumps(item, default=_plain)}" for item in items)
-
-        cuts = json.dumps(self.cuts)
-        return (
-            f'{{\n  "calls": [\n{lines(self.calls)}\n  ],\n'
-            f'  "acts": [\n{lines(self.acts)}\n  ],\n  "cuts": {cuts}\n}}\n'
-        )
-
-    @classmethod
-    def from_json(cls, text: str) -> Script:
-        """Read what `to_json` has written."""
-        parts = json.loads(text, object_hook=_made)
-        return cls(**{name: tuple(values) for name, values in parts.items()})
-
-    __repr__ = to_json
-
-
-_MESSAGES = {kind.__name__: kind for kind in codec.Message.__args__}
-_KINDS = _MESSAGES | {name: kind for name, kind in globals().items() if is_dataclass(kind)}
-
-
-def _plain(value: Any) -> Any:
-    """Return a value for JSON: of acts and messages the name, and fields that are not defaults."""
-    if not is_dataclass(value):
-        return bytes(value).hex()
-    values = {each.name: (getattr(value, each.name), each.default) for each in fields(value)}
-    given = {name: own for name, (own, default) in values.items() if own not in (default, {})}
-    return {"do": type(value).__name__} | given
-
-
-def _made(plain: dict[str, Any]) -> Any:
-    """Make an act, a call or a message of what `_plain` has made of it; all else stays."""
-    if "do" not in plain:
-        return plain
-    name = plain.pop("do")
-    kind: Any = _KINDS[name]
-    if name in _MESSAGES:
-        # What a later version of the protocol has in addition is 0, or empty.
-        plain = {each.name: 0 for each in fields(kind)} | plain
-    hints = get_type_hints(kind)
-    return kind(**{name: _value(hints[name], value) for name, value in plain.items()})
-
-
-def _value(hint: Any, plain: Any) -> Any:
-    if hint in (bytes, bytes | memoryview):
-        return bytes.fromhex(plain or "")
-    if isinstance(hint, EnumType):
-        # What is equal to a member of a closed enum need not be the same to a codec.
-        return hint(plain)
-    return tuple(plain) if isinstance(plain, list) else plain

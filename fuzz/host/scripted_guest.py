@@ -17,7 +17,6 @@ from microvm.guest.timeouts import TIMEOUTS
 from microvm.wire import codec
 from microvm.wire.codec import Ending, Stream
 
-from ..frames import HEADER
 from . import script as acts
 
 HEAR_TIMEOUT = 20.0
@@ -71,8 +70,6 @@ class ScriptedGuest(Peer):
         try:
             for act in self._script.acts:
                 await self._do(act)
-                if isinstance(act, acts.Reset):
-                    return
             self._answers = False
             await asyncio.Event().wait()
         except ConnectionError:
@@ -84,20 +81,10 @@ class ScriptedGuest(Peer):
     async def _do(self, act: acts.Act) -> None:
         match act:
             case acts.Say():
-                await self.say(self._frame(act) * act.times)
-            case acts.Raw(data=data):
-                await self.say(data)
+                await self.say(*[self._true(act)] * act.times)
             case acts.Flood(stream=stream, size=size, times=times):
                 output = codec.ExecOutput(self.id, Stream(stream), b"f" * size).encode()
-                for _ in range(times):
-                    await self.say(output)
-            case acts.SlowFrame(every=every):
-                size = codec.ExecOutput.MAX_BODY
-                header = HEADER.pack(size, codec.ExecOutput.TYPE, 0, self.id)
-                async with self._lock:
-                    for byte in (header + b"\1" * size)[:1000]:
-                        await super().say(bytes([byte]))
-                        await asyncio.sleep(every)
+                await self.say(*[output] * times)
             case acts.Serve():
                 await self._serve(act)
             case acts.Hear(kind=kind):
@@ -120,14 +107,12 @@ class ScriptedGuest(Peer):
                 self._losses.append(self._loop.time())
                 self._reset()
 
-    def _frame(self, act: acts.Say) -> bytes:
-        truth: dict[str, Any] = _OURS | {"nonce": self.nonce, "id": self.id, "token": self._token}
-        frame = replace(act.message, **{name: truth[name] for name in act.true}).encode()
-        header = zip(("length", "type", "flags", "id"), HEADER.unpack_from(frame), strict=True)
-        body = bytearray(frame[codec.HEADER_SIZE :])
-        if body and "flip" in act.bent:
-            body[act.bent["flip"] % len(body)] ^= 0xFF
-        return HEADER.pack(*(act.bent.get(name, value) for name, value in header)) + body
+    def _true(self, act: acts.Say) -> codec.Message | bytes:
+        if isinstance(act.message, bytes):
+            return act.message
+        truth = _OURS | {"nonce": self.nonce, "id": self.id, "token": self._token}
+        facts: dict[str, Any] = {name: truth[name] for name in act.true}
+        return replace(act.message, **facts)
 
     async def _serve(self, act: acts.Serve) -> None:
         if isinstance(request := await self._hear("ExecRequest"), codec.ExecRequest):
