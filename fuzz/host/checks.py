@@ -147,21 +147,18 @@ def _check_end(recorder: Recorder, its: CallResult, command: Command, limits: _L
         agree(over or isinstance(value, MachineError), "no error, and no end", repr(value))
         return
     at, end = command.ending
-    wanted: list[object]
     if isinstance(end, codec.ExecFailed):
-        wanted, memory = [StartError], None
-    else:
-        first = min((when for when, _ in limits), default=0.0)
-        wanted = [kind for when, kind in limits if when <= first + SLACK]
-        if all(abs(at - when) < SLACK for when, _ in limits):
-            wanted.append(-end.status if end.ending else end.status)
-        memory = end.memory or None
+        right = isinstance(value, StartError) and value.errno == end.error_number
+        agree(right and its.memory is None, "no start, and another error", f"{value!r}: {end}")
+        return
+    first = min((when for when, _ in limits), default=0.0)
+    wanted: list[object] = [kind for when, kind in limits if when <= first + SLACK]
+    if all(abs(at - when) < SLACK for when, _ in limits):
+        wanted.append(-end.status if end.ending else end.status)
     given = type(value) if isinstance(value, BaseException) else value
     agree(given in wanted, "a command ends wrongly", f"{value!r}, and not {wanted}: {end}")
     if its.call.kind != "communicate":  # which raises before anybody could ask
-        agree(its.memory == memory, "wrong memory", f"{its.memory}: {end}")
-    if isinstance(value, StartError) and isinstance(end, codec.ExecFailed):
-        agree(value.errno == end.error_number, "wrong errno", f"{value!r}: {end}")
+        agree(its.memory == (end.memory or None), "wrong memory", f"{its.memory}: {end}")
 
 
 def _deadlines(

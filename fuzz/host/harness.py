@@ -132,10 +132,10 @@ async def _call(guest: Guest, call: Call, its: CallResult) -> None:
                 done = await run(guest, ["command"], input=input_of(call), **_options(call))
                 its.value, its.memory = done.returncode, done.memory
                 its.out = {1: done.stdout, 2: done.stderr}
-            case "communicate" | "exec":
+            case "ready" | "ping" | "status" | "keep":
+                its.value = await getattr(guest, call.kind)(call.timeout or TIMEOUTS.ping)
+            case _:
                 await _exec(guest, call, its)
-            case question:
-                its.value = await getattr(guest, question)(call.timeout or TIMEOUTS.ping)
     except Exception as error:  # noqa: BLE001, RUF100 - which it is, is looked at later
         its.value = error
         if isinstance(error, ExecKilled) and call.kind == "run":
@@ -149,8 +149,8 @@ async def _exec(guest: Guest, call: Call, its: CallResult) -> None:
             process.send_signal(call.signal)
         if call.kind == "communicate":
             out, err = await process.communicate(input_of(call))
-        elif call.reading in ("none", "some"):
-            if call.reading == "some":
+        elif call.kind in ("none", "some"):
+            if call.kind == "some":
                 its.out[1] = await process.stdout.read(100)
             else:
                 await asyncio.sleep(1)
@@ -159,8 +159,8 @@ async def _exec(guest: Guest, call: Call, its: CallResult) -> None:
         else:
             _, out, err, _ = await asyncio.gather(
                 process.feed_all(input_of(call)),
-                _read(process.stdout, call.reading),
-                _read(process.stderr, call.reading),
+                _read(process.stdout, call.kind),
+                _read(process.stderr, call.kind),
                 _note_end(process, its),
             )
         its.out = {1: out, 2: err}

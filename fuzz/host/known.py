@@ -85,9 +85,9 @@ MALFORMED = [
 ]
 
 
-def lasting(*acts: Act) -> Script:
+def lasting(*acts: Act, cuts: tuple[int, ...] = ()) -> Script:
     """The script of these, while a slow reader runs one command and then another."""
-    return Script((*acts, Pause(100.0)), (Call("exec", "slow"), Call("run", timeout=100.0)))
+    return Script((*acts, Pause(100.0)), (Call("slow"), Call("run", timeout=100.0)), cuts)
 
 
 def written(script: Script) -> str:

@@ -90,14 +90,12 @@ QUESTIONS = ("ping", "status", "keep")
 class Call:
     """Something that the host does.
 
-    :ivar kind: `run`, `communicate`, `exec`, or one of the questions.
-    :ivar reading: of an `exec`: `all`, `slow`, `lines`, `some` of the output and then away, or
-        `none`.
+    :ivar kind: `run`, `communicate`, one of the questions, or an `exec` by how its output is read:
+        `all`, `slow`, `lines`, `some` and then away, or `none`.
     :ivar stdin: bytes of input; None for none.
     """
 
     kind: str
-    reading: str = "all"
     timeout: float | None = None
     grace: float | None = None
     max_output: int | None = None

@@ -38,8 +38,7 @@ _large = _one_of([WINDOW - 1, WINDOW, WINDOW + 1, 3 * WINDOW])
 
 _commands = st.builds(
     Call,
-    _one_of(["run", "communicate", "exec", "exec"]),
-    reading=_one_of(["all", "slow", "lines", "some", "none"]),
+    _one_of(["run", "communicate"]) | _one_of(["all", "slow", "lines", "some", "none"]),
     timeout=st.none() | _one_of([0.1, 1.0, 5.0, 30.0]),
     grace=st.none() | st.just(0.5),
     max_output=st.none() | st.none() | _one_of([0, 1, 1000, 200_000]),

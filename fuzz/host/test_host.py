@@ -15,7 +15,7 @@ from ..search import SETTINGS, Record, Search, batch, smallest
 from . import known
 from .harness import play
 from .known import ASKED, ENDINGS, MALFORMED, failed, lasting, read, written
-from .script import Say, Script
+from .script import Script
 from .strategies import honest, scripts
 
 FAILED = failed()
@@ -82,9 +82,10 @@ def test_what_a_guest_does_is_known_for_what_it_is(error: type) -> None:
 
 
 @pytest.mark.rung
-@pytest.mark.parametrize("said", MALFORMED)
-def test_no_frame_that_is_malformed_is_taken(said: Say) -> None:
-    assert play(lasting(*ASKED, said)).breach
+@pytest.mark.parametrize("cuts", [(), (7,)])
+def test_no_malformed_frame_is_taken(cuts: tuple[int, ...]) -> None:
+    for said in MALFORMED:
+        assert play(lasting(*ASKED, said, cuts=cuts)).breach
 
 
 def test_a_host_that_believes_everything_is_found_and_the_script_is_saved(
