@@ -104,6 +104,5 @@ def read(text: str) -> Script:
     return script
 
 
-def failed() -> dict[str, Script]:
-    """Return the corpus: what once failed."""
-    return {path.stem: read(path.read_text()) for path in sorted(CORPUS.glob("*.txt"))}
+FAILED = {path.stem: read(path.read_text()) for path in sorted(CORPUS.glob("*.txt"))}
+"""The corpus: what once failed."""

@@ -15,7 +15,7 @@ from microvm.wire.session import WINDOW
 from .. import messages as any_
 from ..strategies import LARGEST
 from . import script as acts
-from .known import ASKED, ENDINGS, GREETING, MALFORMED, PONG, READY, failed
+from .known import ASKED, ENDINGS, FAILED, GREETING, MALFORMED, PONG, READY
 from .script import QUESTIONS, Act, Call, Hear, Pause, Say, Script
 
 T = TypeVar("T")
@@ -103,6 +103,7 @@ _texts = st.lists(
             *(b"\x1b[31m", b"\x1b]0;title\x07", b"\x1b[2J", b"\x9b31m", b"\xc2\x9b1m", b"\x1bc"),
             *(b"\xe2\x80\xae", b"\0", b"\r", b"\n", b"\t", b"\x07", b"\x7f", b"text ", b"\xff"),
             *(b"\x1b", b"\x1b]8;;http://a\x1b\\", b"x" * 2000),
+            b"Kernel panic - not syncing: ",
         ]
     ),
     max_size=12,
@@ -110,13 +111,12 @@ _texts = st.lists(
 _manners: Acts = st.one_of(
     st.just(acts.StopReading()),
     st.builds(acts.Print, _texts),
-    st.builds(acts.Print, _texts.map(lambda text: b"Kernel panic - not syncing: " + text)),
 )
 _ends: Acts = st.builds(acts.Close, st.booleans()) | st.just(acts.Reset())
 _any_act = _weighted((6, _talk), (2, _waits), (1, _manners), (1, _ends))
 
 # What is known, of whatever follows the first request.
-_known = [script.acts for script in failed().values()]
+_known = [script.acts for script in FAILED.values()]
 _known += [told for endings in ENDINGS.values() for told in endings.values()]
 _stories = _one_of(_known).map(lambda told: [*itertools.dropwhile(ASKED.__contains__, told)])
 _between = _weighted((3, st.lists(_any_act, max_size=1)), (1, _stories))

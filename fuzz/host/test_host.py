@@ -14,11 +14,9 @@ from ..disagreement import Disagreement
 from ..search import SETTINGS, Record, Search, batch, smallest
 from . import known
 from .harness import play
-from .known import ASKED, ENDINGS, MALFORMED, failed, lasting, read, written
+from .known import ASKED, ENDINGS, FAILED, MALFORMED, lasting, read, written
 from .script import Script
 from .strategies import honest, scripts
-
-FAILED = failed()
 
 
 def explore(number: int, frames: list[int]) -> None:
