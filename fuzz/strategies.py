@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TypeVar
 
 import hypothesis
@@ -60,12 +60,9 @@ credit = st.sampled_from([0, 1, 3, 4, 6, 1 << 20, LARGEST]) | u32
 hellos = any_.hello(nonce=u32)
 
 
-def _cut(request: codec.ExecRequest, at: int) -> codec.ExecRequest:
-    """Put the arguments from this one on into the second list of them."""
-    return replace(request, argv=request.argv[:at], more_argv=request.argv[at:])
-
-
+@st.composite
 def requests(
+    draw: st.DrawFn,
     among: list[Command],
     *,
     id_: st.SearchStrategy[int] = ids,
@@ -73,35 +70,41 @@ def requests(
     folders: list[bytes] = commands.FOLDERS,
     fed: bool = False,
     rows: list[int] = [0, 0, 0, 1, 24],  # noqa: B006
-) -> st.SearchStrategy[codec.ExecRequest]:
+) -> codec.ExecRequest:
     """Requests to run one of these, with so much credit at first."""
-
-    def request(command: Command) -> st.SearchStrategy[codec.ExecRequest]:
-        limits = [0, commands.MANY, *[commands.FEW] * (command.limited is not None)]
-        variables = st.lists(st.sampled_from(commands.VARIABLES), max_size=3).map(tuple)
-        whole = any_.exec_request(
-            id_=id_,
-            command=st.just(command.argv[0]),
-            cwd=st.sampled_from(folders),
-            argv=st.just(command.argv),
-            env=variables,
-            stdout_credit=paid,
-            stderr_credit=paid,
-            user=st.just(b""),
-            stdin_from=st.just(codec.StdinKind.HOST) if fed else st.sampled_from(codec.StdinKind),
-            rows=st.sampled_from([1, 24] if command.sized else rows),
-            columns=st.sampled_from([0, 7, 80]),
-            max_processes=st.sampled_from(limits),
-            max_memory=st.just(0),
-            more_argv=st.just(()),
-            more_env=st.just(()) | variables,
-        )
-        ends = st.just(len(command.argv)) | st.integers(0, len(command.argv))
-        return st.builds(_cut, whole, ends)
-
-    return st.sampled_from(among).flatmap(request)
+    command = draw(st.sampled_from(among))
+    size = len(command.argv)
+    first = draw(st.just(size) | st.integers(0, size))
+    limits = [0, commands.MANY, *[commands.FEW] * (command.limited is not None)]
+    variables = st.lists(st.sampled_from(commands.VARIABLES), max_size=3).map(tuple)
+    request = any_.exec_request(
+        id_=id_,
+        command=st.just(command.argv[0]),
+        cwd=st.sampled_from(folders),
+        argv=st.just(command.argv[:first]),
+        env=variables,
+        stdout_credit=paid,
+        stderr_credit=paid,
+        user=st.just(b""),
+        stdin_from=st.just(codec.StdinKind.HOST) if fed else st.sampled_from(codec.StdinKind),
+        rows=st.sampled_from([1, 24] if command.sized else rows),
+        columns=st.sampled_from([0, 7, 80]),
+        max_processes=st.sampled_from(limits),
+        max_memory=st.just(0),
+        more_argv=st.just(command.argv[first:]),
+        more_env=st.just(()) | variables,
+    )
+    return draw(request)
 
 
+about_an_exec = st.one_of(
+    any_.exec_signal(id_=ids),
+    any_.exec_kill(id_=ids),
+    any_.exec_terminate(id_=ids),
+    any_.exec_credit(id_=ids, amount=credit),
+    any_.exec_stdin(id_=ids, data=st.just(b"") | st.binary(max_size=100)),
+    any_.exec_resize(id_=ids),
+)
 _small_requests = requests(commands.COMMANDS)
 messages: st.SearchStrategy[codec.Message] = st.one_of(
     hellos,
@@ -110,12 +113,7 @@ messages: st.SearchStrategy[codec.Message] = st.one_of(
     any_.status_request(),
     _small_requests,
     _small_requests,
-    any_.exec_signal(id_=ids),
-    any_.exec_kill(id_=ids),
-    any_.exec_terminate(id_=ids),
-    any_.exec_credit(id_=ids, amount=credit),
-    any_.exec_stdin(id_=ids, data=st.just(b"") | st.binary(max_size=100)),
-    any_.exec_resize(id_=ids),
+    about_an_exec,
 )
 
 _SMALL = 10_000

@@ -14,11 +14,10 @@ from hypothesis.stateful import RuleBasedStateMachine, precondition, rule
 
 from microvm.wire import codec
 
-from .. import messages as any_
 from .. import strategies
 from ..disagreement import agree
 from ..frames import HELLO
-from ..strategies import Example
+from ..strategies import LARGEST, Example
 from . import commands
 from .commands import LARGE, LASTING, LEAVING, READING, SHORT, SIZED
 from .conversation import Conversation
@@ -27,11 +26,8 @@ from .running import Running
 _MOST_ENDS = 3
 """The ends of daemons in an example, at most: after each another one must start."""
 
-_ALL = 0xFFFFFFFF
-
 _sizes = st.sampled_from([0, 1, 3, 6, 1000, 65524, 65536, 1 << 18, 1 << 20])
 _amounts = _sizes | st.integers(0, 1 << 17)
-_payments = st.sampled_from(["before", "after", "never"])
 _STEPS = [1, 1, 1, 1, 2, 1000, 0, -1, -3]
 """How far the id of a request is from the last one."""
 
@@ -52,14 +48,6 @@ _fed_requests |= _to_run([commands.CAT], fed=True, rows=[0])
 _floods = st.integers(1, 10).map(lambda count: [codec.ExecStdin.MAX_BODY] * count)
 """As much as a command takes, whether it can pass that on or not."""
 
-_about_an_exec: st.SearchStrategy[Any] = st.one_of(
-    any_.exec_signal(id_=st.just(1)),
-    any_.exec_kill(id_=st.just(1)),
-    any_.exec_terminate(id_=st.just(1)),
-    any_.exec_credit(id_=st.just(1)),
-    any_.exec_stdin(id_=st.just(1)),
-    any_.exec_resize(id_=st.just(1)),
-)
 _signals = st.sampled_from([0, 1, 2, 9, 13, 15, 17, 18, 19, 28, 34, 64, 65, 255]) | strategies.u8
 
 
@@ -92,14 +80,14 @@ class Host(RuleBasedStateMachine):
         if self._running is None or not fits(self._running):
             if self._running:
                 self._talk.greet()
-            if self._talk.model.last_id < _ALL:
+            if self._talk.model.last_id < LARGEST:
                 self._talk.say(replace(request, id=self._talk.model.last_id + 1))
                 self._talk.sync()
         return self._running
 
     def _pay_all(self, running: Running, held: int = 0) -> None:
         for stream in codec.Stream:
-            self._talk.say(codec.ExecCredit(running.id, stream, _ALL), held)
+            self._talk.say(codec.ExecCredit(running.id, stream, LARGEST), held)
 
     @rule(example=strategies.examples(), held=_held)
     def any_bytes(self, example: Example, held: int) -> None:
@@ -127,15 +115,15 @@ class Host(RuleBasedStateMachine):
         """Run a command, or try to while another runs, or with an id that was used."""
         self._talk.make_ready()
         id_ = max(1, self._talk.model.last_id + step)
-        if id_ <= _ALL:
+        if id_ <= LARGEST:
             self._talk.say(replace(request, id=id_), held)
 
-    @rule(message=_about_an_exec, step=st.integers(-3, 3), held=_held)
+    @rule(message=strategies.about_an_exec, step=st.integers(-3, 3), held=_held)
     def mistake(self, message: Any, step: int, held: int) -> None:
         """Send something about an exec that is over, or has not been."""
         self._talk.make_ready()
         id_ = self._talk.model.last_id + step
-        if 0 < id_ <= _ALL and not (self._running and self._running.id == id_):
+        if 0 < id_ <= LARGEST and not (self._running and self._running.id == id_):
             self._talk.say(replace(message, id=id_), held)
 
     # What follows draws a command to fall back on: none may be in flight any more, and when it has
@@ -157,7 +145,7 @@ class Host(RuleBasedStateMachine):
     @rule(
         request=_fed_requests,
         sizes=st.lists(st.sampled_from([0, 1, 100, 4096, 65535, 65536]), max_size=6) | _floods,
-        payment=_payments,
+        payment=st.sampled_from(["before", "after", "never"]),
         beyond=st.booleans(),
         wait=st.booleans(),
     )
