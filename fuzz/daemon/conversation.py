@@ -45,7 +45,7 @@ class Conversation:
     :ivar examples: how many have passed.
     :ivar frames: how many daemons have confirmed by their counters.
     :ivar sent: what was sent in this example.
-    :ivar model: the model of the target that is there.
+    :ivar model: the model of the target that was started last.
     """
 
     def __init__(self, make: Callable[[], Target]) -> None:
@@ -54,7 +54,7 @@ class Conversation:
         self.target: Target | None = None
         # No strategy draws any as large, and no file of the corpus has the same.
         self._nonces = itertools.count((1 + secrets.randbits(31)) << 32)
-        self.model = Model()
+        self.model: Model
         self.targets = self.examples = self.frames = 0
         self.sent = self._rest = b""
 
@@ -69,7 +69,6 @@ class Conversation:
     def _start(self) -> None:
         self.target = self._make()
         self._connection = Connection(self.target)
-        self._baseline: codec.Status | None = None
         self._known = 0
         self.targets += 1
         self.model = Model(self._connection.versions, is_init=self.target.is_init)
@@ -129,10 +128,7 @@ class Conversation:
 
     def _command(self) -> list[Process]:
         """Return the process of the command in flight, where it is known which that is."""
-        running = self.model.running if self.model.is_sure() else None
-        if not isinstance(self.target, DaemonProcess) or running is None or self.model.strays:
-            return []
-        if running.command.leaves or running.command.concurrent:
+        if not isinstance(self.target, DaemonProcess) or not self.model.runs_alone():
             return []
         # Before it may stand one that could not be started and has not quite ended.
         return [Process.of(pid) for pid in children(self.target.pid)[-1:]]
@@ -191,12 +187,11 @@ class Conversation:
 
     def _more(self, status: codec.Status) -> str:
         """Describe what a daemon has more of than at first."""
-        first = self._baseline or status
         most = _MEMORY if self.model.is_init else _MEMORY_OF_PROCESS
         has_more = {
-            "descriptors": status.descriptors != first.descriptors,
+            "descriptors": status.descriptors != self._baseline.descriptors,
             "zombies": status.zombies,
-            "memory": status.memory > first.memory + most,
+            "memory": status.memory > self._baseline.memory + most,
             # A hello has the daemon let go of their pipes, so that these do not tell of them.
             "children": self._children(),
         }

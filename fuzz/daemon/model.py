@@ -32,7 +32,7 @@ class Model:
     :ivar versions: those that were agreed on with each hello whose answer nobody has read yet.
     """
 
-    def __init__(self, versions: deque[int] | None = None, *, is_init: bool = False) -> None:
+    def __init__(self, versions: deque[int], *, is_init: bool) -> None:
         """Begin as a daemon that has just started."""
         self.is_init = is_init
         self.reader = Reader()
@@ -42,7 +42,7 @@ class Model:
         self.running: Running | None = None
         self.keeps = self.strays = False
         self.status: codec.Status | None = None
-        self.versions = deque() if versions is None else versions
+        self.versions = versions
         self._events: list[Event] = []
         self._answers: list[codec.Message] = []
 
@@ -88,9 +88,11 @@ class Model:
             agree(isinstance(first, OF_COMMAND) and not last, "unasked answer", first)
             self._take()
 
-    def is_sure(self) -> bool:
-        """Tell whether all that was sent has been checked."""
-        return not self._events
+    def runs_alone(self) -> bool:
+        """Tell whether the process of the command in flight is surely the only one."""
+        if self._events or self.strays or self.running is None:
+            return False
+        return not (self.running.command.leaves or self.running.command.concurrent)
 
     def missing(self) -> str:
         """Return what must come without a word from the host; nothing for nothing."""
@@ -175,7 +177,7 @@ class Model:
             (command.limited or 0) if is_limited else command.status,
             dict(zip(codec.Stream, (request.stdout_credit, request.stderr_credit), strict=True)),
             fed=request.rows > 0 or request.stdin_from is codec.StdinKind.HOST,
-            size=(request.rows, request.columns) if request.rows else None,
+            sizes={(request.rows, request.columns)} if request.rows else set(),
         )
 
     def _ends_first(self, running: Running) -> bool:

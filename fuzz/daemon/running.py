@@ -16,16 +16,14 @@ from .commands import ALL_INPUT, Command
 MOST_INPUT = 16 * codec.ExecStdin.MAX_BODY
 """The input in bytes that the daemon may allow ahead of the command; see guest/input.h."""
 
-_RESERVED = 2
-"""Bytes of that for the end of a terminal's input."""
+_REFILL = MOST_INPUT // 2 - 2
+"""The credit below which there is more; two bytes are kept for the end of a terminal's input."""
 
 _MOST_HELD = 1 << 21
 """Bytes, more than a pipe of the daemon holds."""
 
 _ENOUGH = 1 << 17
 """The bytes of an endless output that are waited for, at most."""
-
-_PAYABLE = 0xFFFFFFFF
 
 _STOPS = {19, 20, 21, 22}
 _HARMLESS = {0, 17, SIGCONT, 23, 28, *_STOPS}
@@ -45,7 +43,8 @@ class Running:
 
     :ivar status: that it exits with; below 0 it kills itself with that signal.
     :ivar paid: bytes of output paid for since its start.
-    :ivar size: of its terminal, None without one.
+    :ivar fed: whether its standard input comes from the host, as that of a terminal does.
+    :ivar sizes: those that its terminal may have had when it asked; none without a terminal.
     :ivar credit: bytes of input that it may still be sent.
     :ivar kills: signals that may have ended it.
     :ivar is_killed: whether one of them surely has, or will once it is paid.
@@ -59,7 +58,7 @@ class Running:
     status: int
     paid: dict[Stream, int]
     fed: bool = False
-    size: tuple[int, int] | None = None
+    sizes: set[tuple[int, int]] = field(default_factory=set)
     credit: int = 0
     kills: set[int] = field(default_factory=set)
     is_killed: bool = False
@@ -69,14 +68,7 @@ class Running:
     _input: bytes = b""
     _input_ended: bool = False
     _input_closed: bool = False
-    _granted: bool = False
     _stopped: bool = False
-    _sizes: set[tuple[int, int]] = field(default_factory=set)
-
-    def __post_init__(self) -> None:
-        """Begin with the size that was asked for."""
-        if self.size:
-            self._sizes = {self.size}
 
     def hear(self, message: codec.Message) -> None:
         """Note what the host has said about it."""
@@ -94,10 +86,10 @@ class Running:
                 self._signal(SIGKILL if is_kill else SIGTERM)
                 if is_kill:  # what is not paid for may be dropped
                     self.cut = self.cut or dict(self.paid)
-            case codec.ExecResize(rows=rows, columns=columns) if self.size:
+            case codec.ExecResize(rows=rows, columns=columns) if self.sizes:
                 # One that comes when it may have asked is one more.
                 has_asked = self._input or self._input_ended
-                self._sizes = {(rows, columns), *(self._sizes if has_asked else ())}
+                self.sizes = {(rows, columns), *(self.sizes if has_asked else ())}
 
     def _feed(self, data: bytes) -> None:
         """Note input; nothing is its end."""
@@ -105,7 +97,7 @@ class Running:
         if not self._input_ended and self.fed:
             self._input += data
             self._input_ended = not data
-        if self.size and data.strip(b"\n"):
+        if self.sizes and data.strip(b"\n"):
             self.kills |= {SIGINT, SIGQUIT}  # what is typed may be a ^C
 
     def _signal(self, number: int) -> None:
@@ -123,11 +115,10 @@ class Running:
         agree(self.fed and amount > 0, "credit for no input", self)
         self.credit += amount
         agree(self.credit <= MOST_INPUT, "more credit for input than there is room", self)
-        self._granted = True
 
     def _outputs(self, stream: Stream) -> list[bytes] | None:
         """Return what it may write in all, or repeat when it is endless; None for anything."""
-        if self.size is not None:
+        if self.sizes:
             return self._terminal_outputs() if stream is Stream.STDOUT else [b""]
         if self.command.takes is not None and stream is Stream.STDOUT:
             return [self._input[: self.command.takes]]
@@ -135,9 +126,9 @@ class Running:
 
     def _terminal_outputs(self) -> list[bytes] | None:
         if self.command.sized and self._input == b"\n":
-            if any(0 in size for size in self._sizes):
+            if any(0 in size for size in self.sizes):
                 return None  # busybox calls that an error
-            shown = itertools.chain.from_iterable(map(_shown, self._sizes))
+            shown = itertools.chain.from_iterable(map(_shown, self.sizes))
             return [b"\r\n%d %d\r\n" % size for size in shown]
         if self._input or self._input_ended or self.command.concurrent:
             return None
@@ -163,22 +154,22 @@ class Running:
         return whole[at : at + len(data)] == data
 
     def _may_exit(self) -> bool:
-        if self.command.takes is not None and (self.fed or self.size):
+        if self.command.takes is not None and self.fed:
             return self._input_ended or len(self._input) >= self.command.takes
         return not self.command.lasts and (not self.command.sized or bool(self._input))
 
     def _must_exit(self) -> bool:
-        return self._may_exit() and not (self.size and self._input.strip(b"\n"))
+        return self._may_exit() and not (self.sizes and self._input.strip(b"\n"))
 
     def end(self, response: codec.ExecResponse) -> None:
         """Check how it has ended."""
         ended = response.status if response.ending is Ending.EXITED else -response.status
-        typed = self.size is not None and (self._input or self._input_ended)
+        typed = self.sizes and (self._input or self._input_ended)
         if -ended in self.kills and ended < 0:
             return
         agree(ended == self.status, "wrong end", f"{response} of {self}")
         agree(bool(typed) or self._may_exit(), "too early an end", f"{response} of {self}")
-        if self.size is None:  # what a terminal has not passed on in time is lost
+        if not self.sizes:  # what a terminal has not passed on in time is lost
             for stream in Stream:  # what has come was right
                 sizes = [len(whole) for whole in self._outputs(stream) or []]
                 least = [min(size, self.cut[stream]) if self.cut else size for size in sizes]
@@ -191,7 +182,7 @@ class Running:
         keeps = (reads or command.lasts) and not command.closes_input
         may = self.fed and not self._input_closed
         agree(may, "closed input that was not open", self)
-        agree(not keeps or bool(self.kills) or self.size is not None, "input closed early", self)
+        agree(not keeps or bool(self.kills or self.sizes), "input closed early", self)
         self._input_closed = True
 
     def missing(self) -> str:
@@ -201,15 +192,14 @@ class Running:
     def _all_missing(self) -> Iterator[str]:
         command = self.command
         waits = command.lasts or command.sized or command.takes is not None
-        if not self.kills and self.fed and waits:
+        if self.fed and not self._input_ended and not self.kills:
             if command.closes_input:
-                if self.size is None and not self._input_ended and not self._input_closed:
+                if not self.sizes and not self._input_closed:
                     yield "the end of its input"
-            elif not self._granted and not self._input_ended:
+            elif waits and not (self.credit or self._input):
                 yield "credit for input"
-        if not self.kills and self.fed and self.size is None and command.takes == ALL_INPUT:
-            has_read = not self._input_ended and self._count[Stream.STDOUT] == len(self._input)
-            if has_read and self.credit <= MOST_INPUT // 2 - _RESERVED:
+            has_read = self._count[Stream.STDOUT] == len(self._input) and not self.sizes
+            if command.takes == ALL_INPUT and has_read and self.credit <= _REFILL:
                 yield "more credit for input"
         for stream in Stream:
             if not self.kills and self._count[stream] < self._due(stream):
@@ -228,12 +218,12 @@ class Running:
             least = _ENOUGH
         elif self.command.takes not in {None, ALL_INPUT}:  # it may write at its end
             least = least if self._may_exit() else 0
-        return min(least, self.paid[stream], _PAYABLE)
+        return min(least, self.paid[stream])
 
     def _is_paid(self, stream: Stream) -> bool:
         """Tell whether no output can be waiting for credit."""
         outputs = self._outputs(stream)
-        room = min(self.paid[stream], _PAYABLE) - self._count[stream]
+        room = self.paid[stream] - self._count[stream]
         if outputs is None or (self.command.endless and any(outputs)):
             return room >= _MOST_HELD
         return room >= max(map(len, outputs)) - self._count[stream]

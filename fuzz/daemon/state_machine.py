@@ -163,7 +163,7 @@ class Host(RuleBasedStateMachine):
             room = codec.ExecStdin.MAX_BODY if beyond else max(0, running.credit)
             data = commands.NUMBERS[number:][: min(size, room)]
             if data or not size:
-                data = b"\n" if running.size and data else data
+                data = b"\n" if running.sizes and data else data
                 self._talk.say(codec.ExecStdin(running.id, data))
             self._talk.settle() if wait else self._talk.sync()
         if running and payment == "after":
@@ -195,7 +195,7 @@ class Host(RuleBasedStateMachine):
     )
     def resize(self, request: codec.ExecRequest, sizes: list[tuple[int, int]], ask: bool) -> None:
         """Change the size of its terminal, and have it tell that."""
-        running = self._run(request, lambda running: running.size is not None)
+        running = self._run(request, lambda running: bool(running.sizes))
         self._talk.settle()
         for rows, columns in sizes:
             if running:
@@ -219,7 +219,7 @@ class Host(RuleBasedStateMachine):
             self._pay_all(running, held)  # or as one piece with what ends it
         if running.command.lasts and not held:
             self._talk.settle()
-        if running.command.takes and running.fed and not running.size and way == "input":
+        if running.command.takes and running.fed and not running.sizes and way == "input":
             self._talk.say(codec.ExecStdin(running.id, b""))
         elif way == "terminate":
             self._talk.say(codec.ExecTerminate(running.id))
