@@ -26,8 +26,8 @@ from .running import Running
 _MOST_ENDS = 3
 """The ends of daemons in an example, at most: after each another one must start."""
 
-_sizes = st.sampled_from([0, 1, 3, 6, 1000, 65524, 65536, 1 << 18, 1 << 20])
-_amounts = _sizes | st.integers(0, 1 << 17)
+_amounts = st.sampled_from([0, 1, 3, 6, 1000, 65524, 65536, 1 << 18, 1 << 20])
+_amounts |= st.integers(0, 1 << 17)
 _STEPS = [1, 1, 1, 1, 2, 1000, 0, -1, -3]
 """How far the id of a request is from the last one."""
 
@@ -37,8 +37,8 @@ _held = st.just(0) | st.just(0) | st.integers(1, 40)
 
 def _to_run(among: list[commands.Command], **more: Any) -> st.SearchStrategy[codec.ExecRequest]:
     """Requests to run one of these, which seldom fail for their folder."""
-    folders = [b"", b"", b"", b"/"]
-    return strategies.requests(among, id_=st.just(1), paid=_amounts, folders=folders, **more)
+    more |= {"id_": st.just(1), "paid": _amounts, "folders": [b"", b"", b"", b"/"]}
+    return strategies.requests(st.sampled_from(among), **more)
 
 
 _kinds = [SHORT, LARGE, LEAVING, READING, READING, LASTING, LASTING, [SIZED], [commands.FORKING]]
@@ -137,8 +137,7 @@ class Host(RuleBasedStateMachine):
     def pay(self, request: codec.ExecRequest, stream: codec.Stream, amounts: list[int]) -> None:
         """Give credit, piece by piece."""
         for amount in amounts:
-            running = self._run(request)
-            if running:
+            if running := self._run(request):
                 self._talk.say(codec.ExecCredit(running.id, stream, amount))
                 self._talk.settle()
 
