@@ -40,7 +40,7 @@ def is_safe(message: codec.Message) -> bool:
 
 @dataclass(frozen=True)
 class Example:
-    """Bytes for a daemon, and where the stream is cut into writes."""
+    """Bytes of an end, and where the stream is cut into writes."""
 
     data: bytes
     cuts: Sequence[int]
@@ -63,7 +63,7 @@ hellos = any_.hello(nonce=u32)
 @st.composite
 def requests(
     draw: st.DrawFn,
-    among: list[Command],
+    among: st.SearchStrategy[Command],
     *,
     id_: st.SearchStrategy[int] = ids,
     paid: st.SearchStrategy[int] = credit,
@@ -72,7 +72,7 @@ def requests(
     rows: list[int] = [0, 0, 0, 1, 24],  # noqa: B006
 ) -> codec.ExecRequest:
     """Requests to run one of these, with so much credit at first."""
-    command = draw(st.sampled_from(among))
+    command = draw(among)
     size = len(command.argv)
     first = draw(st.just(size) | st.integers(0, size))
     limits = [0, commands.MANY, *[commands.FEW] * (command.limited is not None)]
@@ -105,7 +105,7 @@ about_an_exec = st.one_of(
     any_.exec_stdin(id_=ids, data=st.just(b"") | st.binary(max_size=100)),
     any_.exec_resize(id_=ids),
 )
-_small_requests = requests(commands.COMMANDS)
+_small_requests = requests(st.sampled_from(commands.COMMANDS))
 messages: st.SearchStrategy[codec.Message] = st.one_of(
     hellos,
     any_.resume(),
@@ -146,7 +146,7 @@ _small_parts = st.one_of(
     _floods.map(lambda count: codec.Ping(count).encode() * count),
 )
 _large_parts = st.one_of(
-    _encoded(requests(commands.HUGE)),
+    _encoded(requests(st.sampled_from(commands.HUGE))),
     malformed(large=True),
     st.integers(1, 1 << 20).map(bytes),
 )

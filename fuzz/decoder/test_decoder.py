@@ -9,7 +9,7 @@ import pytest
 from ..report import corpus
 from ..search import Record, Search
 from .build import measure
-from .fuzzer import Fuzzer
+from .fuzzer import fuzz
 
 
 def test_the_corpus_reaches_every_line_and_branch() -> None:
@@ -20,8 +20,7 @@ def test_the_corpus_reaches_every_line_and_branch() -> None:
 @pytest.mark.rung
 @pytest.mark.parametrize("seconds", [5.0, pytest.param(300.0, marks=pytest.mark.long)])
 def test_any_bytes(tmp_path: Path, seconds: float, search: Search, record_property: Record) -> None:
-    fuzzer = Fuzzer(tmp_path)
-    fuzzer.fuzz(search.seconds or seconds, search.seed)
-    assert fuzzer.frames > fuzzer.executions > len(corpus())
-    record_property("inputs", fuzzer.executions)
-    record_property("frames", fuzzer.frames)
+    counts = fuzz(tmp_path, search.seconds or seconds, search.seed)
+    assert counts["frames"] > counts["inputs"] > len(corpus())
+    for name, count in counts.items():
+        record_property(name, count)

@@ -21,19 +21,17 @@ from pathlib import Path
 from subprocess import PIPE
 from typing import TypeAlias
 
-from hypothesis import strategies as st
 from tests.support.mutations import change
 
 from microvm.wire import codec
 from microvm.wire.codec import ErrorCode
 
-from .. import messages
 from ..decoder.build import build
 from ..disagreement import Disagreement
-from ..frames import HEADER, HELLO, Event, Reader, pieces
-from ..report import corpus, explained, keep
+from ..frames import HEADER, Event, Reader, pieces
+from ..report import explained, keep
 from ..search import interrupted
-from ..strategies import Example, drawn, examples
+from ..strategies import Example
 
 ENTRY = struct.Struct("<QHIHIB")
 END = struct.Struct("<QIII")
@@ -43,18 +41,12 @@ VARIANTS = 100
 
 LARGE = 2000
 
-BATCH = 20
-"""The examples between two looks at the clock."""
-
 SIZES = struct.Struct("<II")
 
 _DEADLINE = 300.0
 """Seconds for the cases of an example, which take less than one."""
 
-Case: TypeAlias = tuple[bytes, Sequence[int]]
-"""Bytes, and where they are cut."""
-
-_Failure: TypeAlias = tuple[Case, str, str]
+_Failure: TypeAlias = tuple[Example, str, str]
 """A case on which the two do not say the same, who would have sent it, and what they say."""
 
 
@@ -74,24 +66,25 @@ class Pair:
         self._binary = build(folder / "logs", "gcc", flags, Path(__file__).with_name("logs.c"))
         self.cases = self.frames = 0
 
-    def check(self, cases: Sequence[Case]) -> None:
+    def check(self, cases: Sequence[Example]) -> None:
         """Read the bytes of each case as a host's, and as a guest's; what fails is made small.
 
         :raises Disagreement: one of the decoders reads something else, breaks, or does not end; its
             bytes are in the corpus.
         """
         if failure := self._differing(cases):
-            (data, cuts), sender, why = self._smaller(failure)
-            path = keep(data, f"python and c disagree on a {sender}")
-            at = f"{len(data)} bytes of a {sender}, cut at {list(cuts)[:40]}"
-            raise Disagreement(why, f"{at}\n{path.name}\n{explained(data, sender)}")
+            case, sender, why = self._smaller(failure)
+            path = keep(case.data, f"python and c disagree on a {sender}")
+            shown = explained(case.data, sender)
+            raise Disagreement(why, f"{case}, of a {sender}\n{path.name}\n{shown}")
 
-    def _differing(self, cases: Sequence[Case]) -> _Failure | None:
+    def _differing(self, cases: Sequence[Example]) -> _Failure | None:
         logs = self._logs_in_c(cases)
         for case, sender in itertools.product(cases, ("host", "guest")):
             try:
                 with interrupted(_DEADLINE, TimeoutError("it does not end")):
-                    python = of_host(*case) if sender == "host" else of_guest(*case)
+                    log_of = of_host if sender == "host" else of_guest
+                    python = log_of(case.data, case.cuts)
             except Exception as error:
                 return case, sender, f"Python breaks: {error!r}"
             c = next(logs, None)
@@ -104,15 +97,16 @@ class Pair:
         self.cases += len(cases)
         return None
 
-    def _logs_in_c(self, cases: Sequence[Case]) -> Iterator[bytes]:
+    def _logs_in_c(self, cases: Sequence[Example]) -> Iterator[bytes]:
         """Yield the logs of each case, a host's and a guest's, until the process has ended."""
-        told = (SIZES.pack(len(d), len(cuts)) + array("I", cuts).tobytes() + d for d, cuts in cases)
-        given = b"".join(told)
+        given = b""
+        for case in cases:
+            sizes = SIZES.pack(len(case.data), len(case.cuts))
+            given += sizes + array("I", case.cuts).tobytes() + case.data
         try:
-            ran = subprocess.run(
+            said = subprocess.run(
                 self._binary, input=given, stdout=PIPE, check=False, timeout=_DEADLINE
-            )
-            said = ran.stdout
+            ).stdout
         except subprocess.TimeoutExpired as error:
             said = error.stdout or b""
         at = 0
@@ -125,13 +119,13 @@ class Pair:
     def _smaller(self, failure: _Failure, seconds: float = 10.0) -> _Failure:
         """Leave out what the failure does not need: halves, quarters, down to bytes."""
         until = time.monotonic() + seconds
-        size = len(failure[0][0]) // 2
+        size = len(failure[0].data) // 2
         while size:
             at = 0
-            while at < len(failure[0][0]) and time.monotonic() < until:
-                data, cuts = failure[0]
-                data = data[:at] + data[at + size :]
-                still = self._differing([(data, [cut for cut in cuts if cut < len(data)])])
+            while at < len((case := failure[0]).data) and time.monotonic() < until:
+                data = case.data[:at] + case.data[at + size :]
+                cuts = [cut for cut in case.cuts if cut < len(data)]
+                still = self._differing([Example(data, cuts)])
                 failure = still or failure
                 at += 0 if still else size
             size //= 2
@@ -222,33 +216,15 @@ class _Guest:
         return ErrorCode.UNKNOWN_ID if id_ > self._last_id else 0
 
 
-def cases(data: bytes, cuts: Sequence[int] = ()) -> list[Case]:
+def cases(example: Example) -> list[Example]:
     """Return an example and changed copies, each with cuts; from the same always the same."""
-    made: list[Case] = [(data, cuts)]
-    rng = random.Random(data)
-    for _ in range(VARIANTS if len(data) <= LARGE else 2):
-        changed = bytearray(data)
+    made = [example]
+    rng = random.Random(example.data)
+    for _ in range(VARIANTS if len(example.data) <= LARGE else 2):
+        changed = bytearray(example.data)
         for _ in range(rng.randrange(4)):
             change(changed, rng)
         size = len(changed)
         at = {rng.randrange(1, size) for _ in range(rng.randrange(5))} if size > 1 else ()
-        made.append((bytes(changed), sorted(at)))
+        made.append(Example(bytes(changed), sorted(at)))
     return made
-
-
-_guests = st.lists(messages.FRAMES["guest"], min_size=1, max_size=6).map(
-    lambda frames: Example(b"".join(frames), ())
-)
-
-
-def batch(seed: int) -> Iterator[list[Case]]:
-    """Yield the cases of each example of a batch, which is a host's or a guest's."""
-    for example in drawn(examples(HELLO) | _guests, BATCH, seed):
-        yield cases(example.data, example.cuts)
-
-
-def known() -> Iterator[list[Case]]:
-    """Yield the corpus: whole, byte by byte where it is short, and what is made of each file."""
-    for path in corpus():
-        data = path.read_bytes()
-        yield [(data, range(1, len(data)) if len(data) < 500 else ()), *cases(data)]

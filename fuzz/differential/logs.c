@@ -1,6 +1,8 @@
 /* Reads cases from its input, each the size of the bytes, the number of cuts, the cuts and the bytes;
  * writes how many frames it has taken or refused, the size of their log, and that: for the bytes as a
  * host's, and as a guest's. */
+#include <stdlib.h>
+
 #include "../decoder/replay.c"
 
 static void answer(size_t count, const struct log *log)
