@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import os
 import signal
 import time
 from collections.abc import Callable, Iterator
@@ -23,11 +22,9 @@ Record = Callable[[str, object], None]
 
 SETTINGS = hypothesis.settings(
     deadline=None,  # of an example; a target has its own
-    derandomize=os.environ.get("CI") == "true",
-    print_blob=True,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-"""The settings of Hypothesis: the same examples every time in CI, others each time elsewhere."""
+"""The settings of Hypothesis, which in CI takes the same examples every time."""
 
 SHRINKING = 20.0
 """Seconds that a failure may take to become small."""
@@ -39,7 +36,6 @@ def batch(size: int, *phases: Phase) -> hypothesis.settings:
         SETTINGS,
         max_examples=size,
         database=None,
-        derandomize=False,
         print_blob=False,
         phases=[Phase.generate, *phases],
     )

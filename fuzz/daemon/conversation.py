@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import os
 import secrets
-import select
 import socket
 import time
 from collections.abc import Callable, Sequence
@@ -29,9 +28,6 @@ _MEMORY = 2 << 20
 _MEMORY_OF_PROCESS = 1 << 23
 """The bytes that may become resident after the first frames: nothing is allocated, but buffers
 have pages that are seldom used; the sanitizers have their own."""
-
-_LONGEST_WAIT = 0.5
-"""The seconds for which `look_away` reads nothing, at most."""
 
 _SETTLING = 10.0
 """Seconds in which pipes of processes that have been killed are closed."""
@@ -63,7 +59,6 @@ class Conversation:
         self.sent = self._rest = b""
         if self.target is None:
             self._start()
-        self._connection.read_size = READ_SIZE
         self.greet()
 
     def _start(self) -> None:
@@ -157,13 +152,13 @@ class Conversation:
         self._connection.exchange([], lambda _: time.monotonic() >= until, interval=seconds)
 
     def look_away(self, read_size: int) -> None:
-        """Read nothing until no more comes, and then to the next check so much at a time."""
+        """Read nothing until no more comes, at most for half a second; then so much at a time."""
         assert self.target
         self._connection.read_size = read_size
-        until = time.monotonic() + _LONGEST_WAIT
+        until = time.monotonic() + 0.5
         before, here = -1, 0
         while before < here and time.monotonic() < until:
-            select.select([], [], [], PAUSE / 4)
+            time.sleep(PAUSE / 4)
             before, here = here, unread(self.target.stream)
 
     def check_status(self) -> None:

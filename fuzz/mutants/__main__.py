@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
+from subprocess import STDOUT
 
 import click
 from fuzz.mutants import RUNGS, Mutant, mutants
@@ -49,17 +50,16 @@ def end_children() -> None:
             os.waitpid(pid, 0)
 
 
-def run(
-    command: Sequence[str | Path], tree: Path, seconds: float | None
-) -> tuple[int | None, str, str]:
+def run(command: Sequence[str | Path], tree: Path, seconds: float | None) -> tuple[int | None, str]:
     """Run a command, and end what it has left behind, in whatever session that is.
 
-    :return: its status, None when it did not come to its end; its output, and its errors.
+    :return: its status, None when it did not come to its end; and what it wrote.
     """
     paths = os.pathsep.join(str(tree / name) for name in ("host", "codegen", "image"))
     environment = {**os.environ, "PYTHONPATH": paths, "COLUMNS": "160"}
-    with adopting(), (tree / "out").open("wb") as out, (tree / "err").open("wb") as err:
-        process = subprocess.Popen(command, cwd=tree, env=environment, stdout=out, stderr=err)
+    path = tree / "out"  # a pipe would stay open for what is left behind
+    with adopting(), path.open("wb") as out:
+        process = subprocess.Popen(command, cwd=tree, env=environment, stdout=out, stderr=STDOUT)
         try:
             status = process.wait(seconds)
         except subprocess.TimeoutExpired:
@@ -67,8 +67,7 @@ def run(
         finally:
             end_children()
             process.poll()
-    said, errors = ((tree / name).read_text(errors="replace") for name in ("out", "err"))
-    return status, said, errors
+    return status, path.read_text(errors="replace")
 
 
 def look(mutant: Mutant, rung: str, seconds: float) -> tuple[bool | None, str, float]:
@@ -86,9 +85,9 @@ def look(mutant: Mutant, rung: str, seconds: float) -> tuple[bool | None, str, f
         shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
         tree.chmod(0o755)  # QEMU runs as another user
         mutant.seed(tree)
-        status, said, errors = run(command, tree, None if rung == "proofs" else seconds + BEYOND)
+        status, said = run(command, tree, None if rung == "proofs" else seconds + BEYOND)
     found = re.search(r"^(FAILED fuzz/|.* FAILED +[1-9]).*", said, re.M) if status == 1 else None
-    words = found[0] if found else "" if status == 0 else f"{said}\n{errors}".strip()[-200:]
+    words = found[0] if found else "" if status == 0 else said.strip()[-200:]
     return (False if status == 0 else bool(found) or None), words, time.monotonic() - began
 
 
