@@ -112,7 +112,8 @@ class Conversation:
         self.release()
         filler = self.model.filler(b"")
         agree(filler is not None, "unsafe filler")
-        command = self._command()
+        # The newest child: there may be one that could not be started and has not quite ended.
+        command = self._children()[-1:] if self.model.runs_alone() else []
         nonce = next(self._nonces)
         hello = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce).encode()
         self.sent += (filler or b"") + hello
@@ -120,13 +121,6 @@ class Conversation:
         ready = codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce)
         self._await(lambda answer: answer == ready)
         agree(not any(each.exists() for each in command), "ready before the end", command)
-
-    def _command(self) -> list[Process]:
-        """Return the process of the command in flight, where it is known which that is."""
-        if not isinstance(self.target, DaemonProcess) or not self.model.runs_alone():
-            return []
-        # Before it may stand one that could not be started and has not quite ended.
-        return [Process.of(pid) for pid in children(self.target.pid)[-1:]]
 
     def sync(self) -> None:
         """Check all that has come by now, unless the daemon waits for a hello or a frame's rest."""
@@ -175,8 +169,8 @@ class Conversation:
             what = f"{more} not as at first"
             agree(not deadline.passed(), what, f"{status}, then {self._baseline}")
             if self.model.strays:
-                for pid in self._children():
-                    Process.of(pid).kill()
+                for child in self._children():
+                    child.kill()
             self.pause(PAUSE / 2)
         self.model.strays = False
 
@@ -192,9 +186,10 @@ class Conversation:
         }
         return next((name for name, more in has_more.items() if more), "")
 
-    def _children(self) -> list[int]:
+    def _children(self) -> list[Process]:
         """Return the children of a daemon that is a process; in a guest a hello has ended them."""
-        return children(self.target.pid) if isinstance(self.target, DaemonProcess) else []
+        pids = children(self.target.pid) if isinstance(self.target, DaemonProcess) else []
+        return [Process.of(pid) for pid in pids]
 
     def finish(self) -> None:
         """End an example: the daemon answers, and is as it was."""
