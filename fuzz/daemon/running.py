@@ -108,7 +108,8 @@ class Running:
             self._stopped = False
         if number not in _HARMLESS and number <= _LAST_SIGNAL:
             self.kills.add(number)
-            self.is_killed = True
+            # The shell of the guest ignores SIGQUIT while it waits for a job.
+            self.is_killed |= number != SIGQUIT
 
     def grant(self, amount: int) -> None:
         """Note credit for input that has come."""
