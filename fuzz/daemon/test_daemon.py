@@ -51,16 +51,16 @@ def test_any_host(
 def test_a_command_that_was_stopped_before_need_not_end_of_a_sigterm(process: Conversation) -> None:
     process.begin()
     argv, null = LASTING[0].argv, codec.StdinKind.NULL
-    process.send(codec.ExecRequest(1, argv[0], b"", argv, (), 0, 0, b"", null, 0, 0, 0, 0).encode())
-    process.send(codec.ExecSignal(1, SIGSTOP).encode())
+    process.say(codec.ExecRequest(1, argv[0], b"", argv, (), 0, 0, b"", null, 0, 0, 0, 0))
+    process.say(codec.ExecSignal(1, SIGSTOP))
     process.sync()
     daemon = process.target
     assert isinstance(daemon, DaemonProcess)
     eventually(lambda: [state(pid) for pid in children(daemon.pid)] == ["T"])
-    process.send(codec.ExecTerminate(1).encode())
-    process.send(codec.ExecSignal(1, SIGSTOP).encode())
+    process.say(codec.ExecTerminate(1))
+    process.say(codec.ExecSignal(1, SIGSTOP))
     process.settle()
-    process.send(codec.ExecSignal(1, SIGCONT).encode())
+    process.say(codec.ExecSignal(1, SIGCONT))
     process.settle()
     assert process.model.running is None
     process.finish()
