@@ -15,7 +15,7 @@ from microvm.wire.codec import Ending, Stream
 from microvm.wire.session import WINDOW
 
 from . import script as acts
-from .script import Act, Call, Close, Flood, Hear, Pause, Reset, Say, Script, Serve
+from .script import Act, Call, Close, Hear, Pause, Reset, Say, Script, Serve
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "host"
 
@@ -47,7 +47,7 @@ ENDINGS: dict[type, dict[str, tuple[Act, ...]]] = {
         "the end of the port": (*ASKED, Close()),
         "the end of a half of it": (*ASKED, Close(half=True)),
         "the end in a frame": (*ASKED, Say(_LONG[:-1]), Close()),
-        "the end behind a flood": (*ASKED, Flood(1, 1, 1000), Close()),
+        "the end behind a flood": (*ASKED, Say(output(), times=1000), Close()),
         "a reset": (*ASKED, Reset()),
     },
     GuestUnresponsive: {
@@ -65,10 +65,10 @@ ENDINGS: dict[type, dict[str, tuple[Act, ...]]] = {
         "an id of the past": (*GREETING, Serve(), Hear("ExecRequest"), Say(output())),
         "two ends": (*ASKED, ENDED, ENDED),
         "output after the end": (*ASKED, ENDED, Say(output())),
-        "output beyond its credit": (*ASKED, Flood(1, 65536, 17)),
+        "output beyond its credit": (*ASKED, Say(output(bytes(1 << 16)), times=17)),
         "a byte of output beyond its credit": (
             *ASKED,
-            Flood(1, 65536, WINDOW // 65536),
+            Say(output(bytes(1 << 16)), times=WINDOW >> 16),
             Say(output()),
         ),
         "output of nothing": (*ASKED, Say(output(b""))),
@@ -90,9 +90,15 @@ def lasting(*acts: Act, cuts: tuple[int, ...] = ()) -> Script:
     return Script((*acts, Pause(100.0)), (Call("slow"), Call("run", timeout=100.0)), cuts)
 
 
+def _short(data: bytes) -> str:
+    """Return the expression of some bytes, which often are one many times."""
+    return f"{data[:1]!r} * {len(data)}" if len(data) > len({*data}) == 1 else repr(data)
+
+
 def written(script: Script) -> str:
     """Write a script down, to be read and edited by people."""
     to = RepresentationPrinter()
+    to.type_pprinters[bytes] = lambda data, *_: to.text(_short(data))
     to.type_pprinters[IntEnum] = lambda each, *_: to.text(f"{type(each).__name__}.{each.name}")
     to.pretty(script)
     return to.getvalue()

@@ -26,15 +26,6 @@ class Say(Act):
 
 
 @dataclass(frozen=True, slots=True)
-class Flood(Act):
-    """The guest sends output, whatever has been paid for."""
-
-    stream: int
-    size: int
-    times: int
-
-
-@dataclass(frozen=True, slots=True)
 class Serve(Act):
     """The guest serves a request as it should, with its output, all input and its end."""
 

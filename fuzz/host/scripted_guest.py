@@ -82,9 +82,6 @@ class ScriptedGuest(Peer):
         match act:
             case acts.Say():
                 await self.say(*[self._true(act)] * act.times)
-            case acts.Flood(stream=stream, size=size, times=times):
-                output = codec.ExecOutput(self.id, Stream(stream), b"f" * size).encode()
-                await self.say(*[output] * times)
             case acts.Serve():
                 await self._serve(act)
             case acts.Hear(kind=kind):
