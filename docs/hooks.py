@@ -129,7 +129,7 @@ def commands() -> Iterator[tuple[str, click.Command]]:
     for name in [name for name in os.environ if name.startswith("MICROVM_")]:
         del os.environ[name]
     os.environ["MICROVM_NO_CONFIG"] = "1"
-    from microvm.cli.verbs import cli
+    from microvm.cli.root import cli
     from microvm_proto.cli import main
 
     yield "microvm", cli

@@ -47,7 +47,7 @@ def write(folder: Path) -> None:
     from click_man.core import write_man_pages
 
     from microvm import __version__
-    from microvm.cli.verbs import cli
+    from microvm.cli.root import cli
     from microvm_proto.cli import main
 
     for name, command in (("microvm", cli), ("microvm-proto", main)):

@@ -45,7 +45,7 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is 
 
 
 def main() -> None:
-    """Run the command line; see `microvm.cli.verbs.main`."""
+    """Run the command line; see `microvm.cli.root.main`."""
     try:
         verb, *arguments = sys.argv[1:] or [""]
         if verb == "exec" and _is_plain(arguments):
@@ -57,9 +57,9 @@ def main() -> None:
             if said := plain.read(arguments):
                 _do(lambda: _run(said))
             gc.enable()
-        from microvm.cli import verbs
+        from microvm.cli import root
 
-        verbs.main()
+        root.main()
     except SystemExit as ended:
         interrupt.check(ended.code)
         raise
@@ -102,9 +102,9 @@ def _do(work: Callable[[], int]) -> NoReturn:
         def fail() -> None:
             raise error
 
-        from microvm.cli import verbs
+        from microvm.cli import root
 
-        verbs.main(fail)
+        root.main(fail)
     interrupt.leave(status)
 
 

@@ -20,7 +20,7 @@ CLOCK = """
 import sys
 from tests.faults.faulty import step_clock
 step_clock(int(sys.argv.pop(1)))
-from microvm.cli.verbs import main
+from microvm.cli.root import main
 main()
 """
 

@@ -108,14 +108,14 @@ async def test_few_descriptors_for_what_a_machine_does(
 LIMITED = """
 import os, resource, sys
 from pathlib import Path
-import microvm.cli.run, microvm.cli.attach, microvm.start.running, microvm.guest.process
-from microvm.cli import verbs
+import microvm.cli.verbs.run, microvm.cli.attach, microvm.start.running, microvm.guest.process
+from microvm.cli import root
 kind, more, user = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 if kind == "RLIMIT_AS":
     more += int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGESIZE")
 resource.setrlimit(getattr(resource, kind), (more, more))
 sys.argv[1:] = sys.argv[4:]
-verbs.main()
+root.main()
 """
 
 

@@ -12,8 +12,8 @@ import click
 import pytest
 from click.testing import CliRunner
 
+from microvm.cli.root import cli
 from microvm.cli.table import echo
-from microvm.cli.verbs import cli
 from microvm_proto.cli import main as proto
 
 

@@ -33,7 +33,7 @@ from microvm.cli.checks import cache, host, image, machine, qemu, requirements
 from microvm.cli.checks.check import Check, Context, Fault, Finding
 from microvm.cli.checks.run import BROKEN, ENDLESS, FAULTS, NOT_TRIED, run
 from microvm.cli.checks.table import CHECKS
-from microvm.cli.doctor import doctor
+from microvm.cli.verbs.doctor import doctor
 from microvm.errors import ImageError
 from microvm.qemu import accel, launch
 from microvm.qemu.confinement import launcher_options

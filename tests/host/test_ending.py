@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from microvm.cli.result import MAX_OUTPUT, Result
-from microvm.cli.run import result_of, run
-from microvm.cli.verbs import cli
+from microvm.cli.root import cli
+from microvm.cli.verbs.run import result_of, run
 from microvm.errors import ExecTimeout, ImageError, MicroVMError
 from microvm.jobs.ending import facts
 

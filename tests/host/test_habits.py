@@ -17,8 +17,8 @@ from click.testing import CliRunner
 from tests.host.test_cli import pages
 
 from microvm.cli import env_file, group, habits, log, names, shared
-from microvm.cli.run import run
-from microvm.cli.verbs import cli
+from microvm.cli.root import cli
+from microvm.cli.verbs.run import run
 from microvm.errors import UsageError
 from microvm.jobs import file as jobfile
 from microvm.option import options_of

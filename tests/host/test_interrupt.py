@@ -14,7 +14,7 @@ SCRIPT = """
 import atexit, os, signal, sys
 from microvm.system import interrupt
 from microvm.__main__ import main
-from microvm.cli import verbs
+from microvm.cli import root
 number, status, at_once = map(int, sys.argv[1:])
 atexit.register(print, "cleared up")
 def work():
@@ -26,7 +26,7 @@ def work():
         if status == 130 and not at_once: raise
     if at_once: interrupt.leave(status)
     sys.exit(status)
-verbs.main = work
+root.main = work
 main()
 """
 

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from microvm.cli import names
-from microvm.cli.verbs import cli
+from microvm.cli.root import cli
 from microvm.errors import ImageError, SnapshotError
 from microvm.start.snapshots import STORE
 from microvm_image.image import find

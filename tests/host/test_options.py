@@ -15,9 +15,9 @@ import pytest
 
 from microvm import MicroVM, Pool, options, sync
 from microvm.cli import shared
-from microvm.cli.bench import bench
-from microvm.cli.map import map as map_
-from microvm.cli.run import run
+from microvm.cli.verbs.bench import bench
+from microvm.cli.verbs.map import map as map_
+from microvm.cli.verbs.run import run
 from microvm.errors import UsageError
 from microvm.guest.request import Limits, request_of
 from microvm.jobs import file as jobfile

@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from microvm.cli import plain, preset_places
-from microvm.cli.run import run
 from microvm.cli.shared import given
+from microvm.cli.verbs.run import run
 from microvm.options import ExecOptions, MachineOptions
 
 UNSET = {"cold": False, "tty": False, "env": {}}  # what click has for options that are not given

@@ -14,9 +14,9 @@ from click.testing import CliRunner
 from tests.support.ordinary import USER, only_root
 
 from microvm.cli import presets, shared
-from microvm.cli.config import config
 from microvm.cli.preset_places import NO_FILES, VARIABLES, any_there
 from microvm.cli.presets import OPTIONS, Presets
+from microvm.cli.verbs.config import config
 from microvm.errors import UsageError
 from microvm.options import ExecOptions, ImageOptions, MachineOptions
 

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 from tests.host.test_cli import pages
 
 from microvm.cli import standard
-from microvm.cli.verbs import cli
+from microvm.cli.root import cli
 from microvm.progress import STDERR, LineReporter, NullReporter, on_stderr
 
 _SHOW = (

@@ -11,7 +11,7 @@ from click.testing import CliRunner, Result
 from tests.host.test_origin import MADE
 
 from microvm import ImageError, SnapshotError
-from microvm.cli.verbs import cli
+from microvm.cli.root import cli
 from microvm.start import saved, snapshots
 
 GONE = MADE._replace(folder="", memory=1)  # an image of the cache, which has none

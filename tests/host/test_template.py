@@ -15,7 +15,7 @@ from click.testing import CliRunner
 
 from microvm import ImageError, QemuError, TemplateError, UsageError
 from microvm.cache import lock, verified
-from microvm.cli.verbs import cli
+from microvm.cli.root import cli
 from microvm.start import saved, scratch, sparse, template
 from microvm.start.origin import Origin
 

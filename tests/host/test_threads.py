@@ -13,7 +13,8 @@ import asyncio, os, resource, sys, threading
 from microvm import errors
 from microvm.concurrency import threads
 from microvm.guest import stdio
-from microvm.cli import run, verbs
+from microvm.cli.verbs import run
+from microvm.cli import root
 asyncio.run(asyncio.to_thread(int))
 if os.getuid() == 0:
     os.setuid(65534)
@@ -39,13 +40,13 @@ asyncio.run(main())
 """
 
 ENDS = """
-@verbs.cli.command()
+@root.cli.command()
 def thread():
     threading.Thread(target=int).start()
-verbs._COMMANDS = {"thread": "microvm.cli.verbs"}
-verbs.thread = thread
+root._COMMANDS = {"thread": "microvm.cli.root"}
+root.thread = thread
 sys.argv = ["microvm", "thread"]
-verbs.main()
+root.main()
 """
 
 

@@ -16,8 +16,8 @@ from tests.host.test_cli import pages
 import microvm
 from microvm import sync
 from microvm.cli import preset_places, presets
-from microvm.cli.image_build import _limits
-from microvm.cli.verbs import cli
+from microvm.cli.root import cli
+from microvm.cli.verbs.image_build import _limits
 from microvm.errors import UsageError
 from microvm.jobs.file import parse
 from microvm.option import Option, options_of

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 from tests.image import layers, oci
 
 from microvm.cache import lock
-from microvm.cli.image import image
+from microvm.cli.verbs.image import image
 from microvm.errors import ImageError
 from microvm_image.image import FORMAT, load
 

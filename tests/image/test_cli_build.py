@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 from tests.image import oci
 from tests.image.layers import file, tar
 
-from microvm.cli.image import image
+from microvm.cli.verbs.image import image
 from microvm.errors import ImageError, UsageError
 from microvm.machine import step
 from microvm.qemu import launcher

@@ -20,7 +20,7 @@ from microvm_image.build import build
 WORKER = """
 import sys
 from pathlib import Path
-from microvm.cli.verbs import main
+from microvm.cli.root import main
 from microvm import arch
 from microvm_image import default, programs
 

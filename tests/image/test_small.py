@@ -17,7 +17,7 @@ from tests.support.processes import is_alive
 
 import microvm_image
 from microvm import arch
-from microvm.cli.kernel import kernel as command
+from microvm.cli.verbs.kernel import kernel as command
 from microvm.errors import ImageError
 from microvm.progress import LineReporter, NullReporter
 from microvm_image import build as building

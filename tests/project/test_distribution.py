@@ -13,7 +13,7 @@ import click
 import pytest
 
 from microvm import __version__
-from microvm.cli.verbs import cli
+from microvm.cli.root import cli
 from microvm_proto.cli import main as proto
 
 ROOT = Path(__file__).parents[2]

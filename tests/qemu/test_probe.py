@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from tests.support.ordinary import USER, as_user
 
-from microvm.cli.confinement import confinement
+from microvm.cli.verbs.confinement import confinement
 from microvm.errors import ConfinementError
 from microvm.qemu import launch
 from microvm.qemu.command import QemuConfig

@@ -38,7 +38,7 @@ from microvm import (
     UsageError,
     sync,
 )
-from microvm.cli.cp import cp
+from microvm.cli.verbs.cp import cp
 from microvm.start.snapshots import STORE
 from microvm.wire.session import WINDOW
 

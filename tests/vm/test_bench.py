@@ -26,7 +26,7 @@ from microvm.bench import boot, export, figures, plot
 from microvm.bench.floor import Floor
 from microvm.bench.markdown import to_markdown
 from microvm.bench.ours import Ours
-from microvm.cli.bench import bench
+from microvm.cli.verbs.bench import bench
 from microvm.errors import MachineError
 from microvm.qemu import launcher
 from microvm_image import Image

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from tests.support.examples import EXAMPLES, check
 from tests.vm.conftest import DEADLINE, Command
 
-from microvm.cli.verbs import cli
+from microvm.cli.root import cli
 from microvm.start import snapshots
 from microvm_image import Image
 

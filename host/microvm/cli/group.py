@@ -60,7 +60,7 @@ class Group(click.Group):
         """
         name = args[0]
         if name == "help":
-            from microvm.cli.help import help as shown
+            from microvm.cli.verbs.help import help as shown
 
             return name, shown, args[1:]
         if ctx.resilient_parsing or name.startswith("-") or self.get_command(ctx, name):

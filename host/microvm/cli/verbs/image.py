@@ -14,7 +14,7 @@ import click
 from microvm.cli import shared, signals
 from microvm.cli.facts import echo_all, echo_json, time_text
 from microvm.cli.group import Group
-from microvm.cli.image_build import FILE, build
+from microvm.cli.verbs.image_build import FILE, build
 from microvm.errors import ImageError
 from microvm.option import Option
 from microvm.text import printable

@@ -1,4 +1,4 @@
-"""The verbs of the command line, and the running of one, up to its errors and exit status."""
+"""The root of the command line: its verbs, and the running of one, up to its exit status."""
 
 from __future__ import annotations
 
@@ -28,28 +28,28 @@ from microvm.errors import (
 from microvm.text import printable
 
 _COMMANDS = {
-    "bench": "microvm.cli.bench",
-    "checkpoint": "microvm.cli.checkpoint",
-    "completion": "microvm.cli.completion",
-    "config": "microvm.cli.config",
-    "confinement": "microvm.cli.confinement",
-    "cp": "microvm.cli.cp",
-    "exec": "microvm.cli.exec:execute",
-    "help": "microvm.cli.help",
-    "doctor": "microvm.cli.doctor",
-    "image": "microvm.cli.image",
-    "inspect": "microvm.cli.machines",
-    "kernel": "microvm.cli.kernel",
-    "logs": "microvm.cli.machines",
-    "map": "microvm.cli.map",
-    "ps": "microvm.cli.machines",
-    "run": "microvm.cli.run",
-    "shell": "microvm.cli.exec",
-    "snapshot": "microvm.cli.snapshot",
-    "start": "microvm.cli.start",
-    "stop": "microvm.cli.machines",
-    "template": "microvm.cli.template",
-    "wait": "microvm.cli.machines",
+    "bench": "microvm.cli.verbs.bench",
+    "checkpoint": "microvm.cli.verbs.checkpoint",
+    "completion": "microvm.cli.verbs.completion",
+    "config": "microvm.cli.verbs.config",
+    "confinement": "microvm.cli.verbs.confinement",
+    "cp": "microvm.cli.verbs.cp",
+    "exec": "microvm.cli.verbs.exec:execute",
+    "help": "microvm.cli.verbs.help",
+    "doctor": "microvm.cli.verbs.doctor",
+    "image": "microvm.cli.verbs.image",
+    "inspect": "microvm.cli.verbs.machines",
+    "kernel": "microvm.cli.verbs.kernel",
+    "logs": "microvm.cli.verbs.machines",
+    "map": "microvm.cli.verbs.map",
+    "ps": "microvm.cli.verbs.machines",
+    "run": "microvm.cli.verbs.run",
+    "shell": "microvm.cli.verbs.exec",
+    "snapshot": "microvm.cli.verbs.snapshot",
+    "start": "microvm.cli.verbs.start",
+    "stop": "microvm.cli.verbs.machines",
+    "template": "microvm.cli.verbs.template",
+    "wait": "microvm.cli.verbs.machines",
 }
 
 
@@ -87,7 +87,7 @@ def main(work: Callable[[], object] = lambda: cli(standalone_mode=False)) -> Non
     try:
         try:
             if "MICROVM_COMPLETE" in os.environ:
-                from microvm.cli.completion import answer
+                from microvm.cli.verbs.completion import answer
 
                 answer(cli, "MICROVM_COMPLETE")
             sys.exit(work())  # type: ignore[arg-type] # click's word for a status
