@@ -86,7 +86,7 @@ help:
 hello: $(VENV)/vm
 	@$(call require,$(RUN_NEEDS))
 	$(BIN)/microvm run -- echo hello
-	@$(BIN)/python -c 'from microvm import arch; from microvm_image import kernel; exit(not kernel.given(arch.find()))' || \
+	@$(BIN)/python -c 'from microvm import arch; from microvm_image.kernel import kernel; exit(not kernel.given(arch.find()))' || \
 		echo '$(BIN)/microvm kernel build: once, some five minutes, and guests boot seven times faster'
 
 test: lint

@@ -19,8 +19,11 @@ from microvm.progress import Reporter
 from microvm.qemu import launcher
 from microvm.system import compiler
 from microvm.system.tools import run
-from microvm_image import kernel as kernels
-from microvm_image import kernel_recipe, kernel_source, programs, rootfs, small
+from microvm_image import programs, rootfs
+from microvm_image.kernel import kernel as kernels
+from microvm_image.kernel import recipe as kernel_recipe
+from microvm_image.kernel import small
+from microvm_image.kernel import source as kernel_source
 from microvm_image.sources import alpine
 
 

@@ -19,7 +19,6 @@ from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError, MicroVMError
 from microvm.progress import NullReporter, Reporter
 from microvm_image import defaults, disk, initramfs, programs, sharing, tags
-from microvm_image import kernel as kernels
 from microvm_image import rootfs as bases
 from microvm_image.added import Added
 from microvm_image.compression import compressed
@@ -36,7 +35,8 @@ from microvm_image.image import (
     folder_of,
     load,
 )
-from microvm_image.kernel import Kernel
+from microvm_image.kernel import kernel as kernels
+from microvm_image.kernel.kernel import Kernel
 from microvm_image.layer import Layer, TarLayer, sha256
 from microvm_image.limits import Limits
 from microvm_image.programs import Programs

@@ -16,8 +16,9 @@ from microvm.log import Area
 from microvm.progress import Reporter
 from microvm.sha256 import sha256
 from microvm.system.capacity import SHORTAGES
-from microvm_image import kernel, programs, rootfs
+from microvm_image import programs, rootfs
 from microvm_image.image import FORMAT, Image, folder_of, load
+from microvm_image.kernel import kernel
 
 _logger = Area("image")
 _LIMIT = 1 << 12

@@ -6,7 +6,7 @@ import pytest
 
 from microvm import arch
 from microvm.errors import ImageError
-from microvm_image import kconfig
+from microvm_image.kernel import config as kconfig
 
 
 @pytest.mark.parametrize("name", arch.ARCHES)

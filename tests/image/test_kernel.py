@@ -16,10 +16,10 @@ from microvm import arch
 from microvm.errors import ImageError
 from microvm.progress import NullReporter
 from microvm.system.tools import run
-from microvm_image import kernel as kernel_module
 from microvm_image import package
 from microvm_image.build import build
-from microvm_image.kernel import Kernel
+from microvm_image.kernel import kernel as kernel_module
+from microvm_image.kernel.kernel import Kernel
 
 
 def find(path: Path | None, name: str | None = None) -> Kernel:

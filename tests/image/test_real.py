@@ -17,8 +17,9 @@ import microvm_image
 from microvm import arch
 from microvm.errors import ImageError
 from microvm.progress import LineReporter, NullReporter
-from microvm_image import disk, kernel, rootfs
+from microvm_image import disk, rootfs
 from microvm_image.build import build
+from microvm_image.kernel import kernel
 from microvm_image.source import Source
 from microvm_image.sources import busybox, debian
 from microvm_image.sources.find import find

@@ -21,10 +21,14 @@ from microvm.cli.verbs.kernel import kernel as command
 from microvm.errors import ImageError
 from microvm.progress import LineReporter, NullReporter
 from microvm_image import build as building
-from microvm_image import kconfig, kernel_cache, kernel_recipe, package, small
-from microvm_image import kernel as kernels
+from microvm_image import package
 from microvm_image.build import build
-from microvm_image.kernel_source import PINNED
+from microvm_image.kernel import cache as kernel_cache
+from microvm_image.kernel import config as kconfig
+from microvm_image.kernel import kernel as kernels
+from microvm_image.kernel import recipe as kernel_recipe
+from microvm_image.kernel import small
+from microvm_image.kernel.source import PINNED
 
 HOST = arch.find()
 
@@ -140,7 +144,8 @@ def test_an_interrupt_ends_the_compilers_and_leaves_nothing(
     pid = tmp_path / "pid"
     source(then=f"echo $$$$ >{pid}.new; mv {pid}.new {pid}; exec sleep 1000")
     script = (
-        "import sys; from pathlib import Path; from microvm_image import package, small\n"
+        "import sys; from pathlib import Path; from microvm_image.kernel import small\n"
+        "from microvm_image import package\n"
         "found = package.Extracted(Path(sys.argv[1]), '6.1.2-1')\n"
         "package.fetch = lambda *_: found\n"
         "small.build()"

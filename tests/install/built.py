@@ -17,7 +17,9 @@ from guest_pack.build import build
 from guest_pack.parts import parts
 from microvm import arch as arches
 from microvm.progress import NullReporter
-from microvm_image import kernel, kernel_cache, package
+from microvm_image import package
+from microvm_image.kernel import cache as kernel_cache
+from microvm_image.kernel import kernel
 
 ROOT = Path(__file__).parents[2]
 ARCH = arches.find()

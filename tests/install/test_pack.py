@@ -28,7 +28,8 @@ from microvm._version import __version__
 from microvm.arch import ARCHES
 from microvm.guest_pack import MANIFEST
 from microvm.progress import NullReporter
-from microvm_image import kernel_cache, programs, rootfs
+from microvm_image import programs, rootfs
+from microvm_image.kernel import cache as kernel_cache
 
 NAME = guest_pack.distribution(ARCH)
 

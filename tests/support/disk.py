@@ -13,9 +13,10 @@ from pathlib import Path
 
 from microvm import arch
 from microvm.progress import NullReporter
-from microvm_image import Image, disk, initramfs, kernel, load, programs, rootfs
+from microvm_image import Image, disk, initramfs, load, programs, rootfs
 from microvm_image.extent import Extent
 from microvm_image.image import DISK, INITRAMFS, KERNEL, MANIFEST
+from microvm_image.kernel import kernel
 from microvm_image.layer import TarLayer
 from microvm_image.tree import Tree
 

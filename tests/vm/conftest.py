@@ -24,8 +24,9 @@ from microvm.errors import ImageError
 from microvm.machine.commands import CommandMethods
 from microvm.progress import LineReporter
 from microvm.qemu import launcher
-from microvm_image import Image, default, small
+from microvm_image import Image, default
 from microvm_image.build import build
+from microvm_image.kernel import small
 
 DEADLINE = 120.0
 LONG_DEADLINE = 3000.0

@@ -13,14 +13,16 @@ from tests.support.ordinary import USER, as_user
 from microvm import arch
 from microvm.errors import ImageError
 from microvm.progress import LineReporter
-from microvm_image import kernel_source, small
+from microvm_image.kernel import small
+from microvm_image.kernel import source as kernel_source
 
 pytestmark = pytest.mark.long
 
 SCRIPT = """
 import sys
 from pathlib import Path
-from microvm_image import package, small
+from microvm_image.kernel import small
+from microvm_image import package
 package.fetch = lambda *_: package.Extracted(Path(sys.argv[2]), sys.argv[3])
 print(small.build(arch=sys.argv[1]))
 """

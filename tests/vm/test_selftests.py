@@ -9,7 +9,8 @@ import pytest
 
 from microvm import MicroVM
 from microvm.progress import LineReporter
-from microvm_image import Image, kernel_source
+from microvm_image import Image
+from microvm_image.kernel import source as kernel_source
 
 pytestmark = pytest.mark.long
 

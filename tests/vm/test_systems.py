@@ -10,8 +10,9 @@ import pytest
 
 from microvm import BootError, MicroVM, arch
 from microvm.progress import LineReporter
-from microvm_image import Image, kernel, package
+from microvm_image import Image, package
 from microvm_image.build import build
+from microvm_image.kernel import kernel
 
 SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
 

@@ -131,7 +131,7 @@ def _templates() -> Iterable[str]:
 
 
 def _kernels() -> Iterable[str]:
-    from microvm_image import kernel_cache
+    from microvm_image.kernel import cache as kernel_cache
 
     return [path.name for path in kernel_cache.installed()]
 

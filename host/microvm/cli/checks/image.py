@@ -36,7 +36,7 @@ SLOW_KERNEL = Fault(
 def kernel(_: Context) -> Finding:
     """See which one new images get."""
     from microvm import arch
-    from microvm_image import kernel as kernels
+    from microvm_image.kernel import kernel as kernels
 
     try:
         given = kernels.given(arch.find())

@@ -30,7 +30,7 @@ def build(arch: str | None) -> None:
     debian` and MICROVM_KERNEL=debian are the way back.
     """
     from microvm.progress import on_stderr
-    from microvm_image import small
+    from microvm_image.kernel import small
 
     with on_stderr() as report:
         made = small.build(arch=arch, report=report)
@@ -45,7 +45,7 @@ def ls(as_json: bool) -> None:
     Images get the first of their architecture that this version of microvm built.
     """
     from microvm.cli.table import echo
-    from microvm_image import kernel_cache
+    from microvm_image.kernel import cache as kernel_cache
 
     kernels = [(path, path.stat()) for path in kernel_cache.installed()]
     if as_json:
@@ -74,7 +74,7 @@ def ls(as_json: bool) -> None:
 )
 def rm(names: tuple[str, ...]) -> None:
     """Remove kernels from the cache; images that have one keep it."""
-    from microvm_image import kernel_cache
+    from microvm_image.kernel import cache as kernel_cache
 
     for name in names:
         kernel_cache.remove(name)

@@ -13,7 +13,8 @@ from microvm import guest_pack
 from microvm.arch import Arch, Bus, Magic
 from microvm.errors import ImageError, how_to_install
 from microvm.progress import Reporter
-from microvm_image import kernel_cache, kernel_recipe
+from microvm_image.kernel import cache as kernel_cache
+from microvm_image.kernel import recipe as kernel_recipe
 
 if TYPE_CHECKING:
     from microvm_image import package

@@ -20,7 +20,9 @@ from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
 from microvm.system.tools import run
-from microvm_image import kconfig, kernel_recipe, kernel_source
+from microvm_image.kernel import config as kconfig
+from microvm_image.kernel import recipe as kernel_recipe
+from microvm_image.kernel import source as kernel_source
 
 # Half of the source, and no part of any of our kernels; the Kconfig files among them are read.
 _NOT_UNPACKED = (

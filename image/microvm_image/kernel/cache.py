@@ -1,4 +1,4 @@
-"""The kernels in the cache, which `microvm_image.small` compiled here."""
+"""The kernels in the cache, which `microvm_image.kernel.small` compiled here."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 from microvm.arch import Arch
 from microvm.cache import store as cache
 from microvm.errors import ImageError
-from microvm_image import kernel_recipe
+from microvm_image.kernel import recipe as kernel_recipe
 
 
 def newest(arch: Arch) -> Path | None:
