@@ -1,0 +1,34 @@
+"""The digest of sources: of what they are now, read again only where that has changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from microvm.system.compiler import source_digest
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Give sources, with what is none of them."""
+    (tmp_path / "part").mkdir()
+    for name in ("main.c", "part/part.h", "Makefile", "notes"):
+        (tmp_path / name).write_text(name)
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["main.c", "part/part.h", "Makefile", "part/new.c"])
+def test_it_is_another_when_a_source_is(folder: Path, name: str) -> None:
+    before = source_digest(folder)
+    (folder / name).write_text("changed")
+    assert source_digest(folder) != before
+
+
+def test_what_has_not_changed_is_not_read_again(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = source_digest(folder)
+    (folder / "notes").write_text("no source")
+    monkeypatch.setattr(Path, "read_bytes", lambda _: pytest.fail("it is read again"))
+    assert source_digest(folder) == before
