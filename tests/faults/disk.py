@@ -190,8 +190,9 @@ def _remove() -> Operation:
         _images_are_whole()
 
     def do() -> None:
-        if tags.image_of("tag:latest"):
-            removal.remove("tag")
+        with cache.disk_errors():
+            if tags.image_of("tag:latest"):
+                removal.remove("tag")
 
     return Operation(do, reset, check)
 
