@@ -50,6 +50,12 @@ class Example:
         return f"{len(self.data)} bytes, cut at {list(self.cuts[:40])}"
 
 
+def weighted(*strategies: tuple[int, st.SearchStrategy[T]]) -> st.SearchStrategy[T]:
+    """One of these, as often as it says: `one_of` takes each once, however often it is given."""
+    each = [strategy for weight, strategy in strategies for _ in range(weight)]
+    return st.sampled_from(each).flatmap(lambda strategy: strategy)
+
+
 u8 = st.integers(0, 0xFF)
 u16 = st.integers(0, 0xFFFF)
 u32 = st.integers(0, LARGEST)
@@ -105,14 +111,12 @@ about_an_exec = st.one_of(
     any_.exec_stdin(id_=ids, data=st.just(b"") | st.binary(max_size=100)),
     any_.exec_resize(id_=ids),
 )
-_small_requests = requests(st.sampled_from(commands.COMMANDS))
 messages: st.SearchStrategy[codec.Message] = st.one_of(
     hellos,
     any_.resume(),
     any_.ping(),
     any_.status_request(),
-    _small_requests,
-    _small_requests,
+    requests(st.sampled_from(commands.COMMANDS)),
     about_an_exec,
 )
 
@@ -135,8 +139,7 @@ def _encoded(messages: st.SearchStrategy[codec.Message]) -> st.SearchStrategy[by
 
 _valid, _hellos, _malformed = _encoded(messages), _encoded(hellos), malformed(large=False)
 _floods = st.integers(1, 40) | st.integers(1, 500)
-_small_parts = st.one_of(
-    *[_valid] * 12,
+_odd_parts = st.one_of(
     _hellos,
     _malformed,
     any_.FRAMES["guest"],
@@ -150,7 +153,7 @@ _large_parts = st.one_of(
     malformed(large=True),
     st.integers(1, 1 << 20).map(bytes),
 )
-_parts = st.integers(0, 99).flatmap(lambda n: _large_parts if n >= 98 else _small_parts)
+_parts = weighted((60, _valid), (38, _odd_parts), (2, _large_parts))
 
 
 @st.composite

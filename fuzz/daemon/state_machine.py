@@ -31,7 +31,7 @@ _amounts |= st.integers(0, 1 << 17)
 _STEPS = [1, 1, 1, 1, 2, 1000, 0, -1, -3]
 """How far the id of a request is from the last one."""
 
-_held = st.just(0) | st.just(0) | st.integers(1, 40)
+_held = strategies.weighted((2, st.just(0)), (1, st.integers(1, 40)))
 """The number of bytes of a frame's end that come with what follows it."""
 
 

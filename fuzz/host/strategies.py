@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TypeAlias, TypeVar
+from typing import TypeAlias
 
 from hypothesis import strategies as st
 from tests.support.mutations import mutated
@@ -13,24 +13,16 @@ from microvm.wire.codec import Ending, Stream
 from microvm.wire.session import WINDOW
 
 from .. import messages as any_
-from ..strategies import LARGEST
+from ..strategies import LARGEST, weighted
 from . import script as acts
 from .known import ASKED, ENDINGS, FAILED, GREETING, MALFORMED, PONG, READY
 from .script import QUESTIONS, Act, Call, Hear, Pause, Say, Script
 
-T = TypeVar("T")
 Acts: TypeAlias = st.SearchStrategy[Act]
 
 FACTS = ("id", "token", "nonce", "version", "digest", "max_body")
 
 _one_of = st.sampled_from
-
-
-def _weighted(*strategies: tuple[int, st.SearchStrategy[T]]) -> st.SearchStrategy[T]:
-    """One of these, as often as it says: `one_of` takes each once, however often it is given."""
-    return _one_of([each for weight, each in strategies for _ in range(weight)]).flatmap(
-        lambda s: s
-    )
 
 
 _sizes = _one_of([0, 1, 5, 100, 16_383, 16_384, 100_000]) | st.integers(0, 5000)
@@ -41,12 +33,12 @@ _commands = st.builds(
     _one_of(["run", "communicate"]) | _one_of(["all", "slow", "lines", "some", "none"]),
     timeout=st.none() | _one_of([0.1, 1.0, 5.0, 30.0]),
     grace=st.none() | st.just(0.5),
-    max_output=st.none() | st.none() | _one_of([0, 1, 1000, 200_000]),
+    max_output=weighted((2, st.none()), (1, _one_of([0, 1, 1000, 200_000]))),
     stdin=st.none() | _sizes | st.just(1_000_000),
     signal=st.none() | st.just(15) | st.just(9),
 )
 _questions = st.builds(Call, _one_of(QUESTIONS), timeout=st.none() | st.just(1.0))
-_calls = st.lists(_weighted((2, _commands), (1, _questions)), min_size=1, max_size=3).map(tuple)
+_calls = st.lists(weighted((2, _commands), (1, _questions)), min_size=1, max_size=3).map(tuple)
 
 _serves = st.builds(
     acts.Serve,
@@ -84,7 +76,7 @@ _of_command = st.builds(
     times=_one_of([1, 1, 1, 2, 50]),
 )
 _outputs = any_.exec_output(id_=st.just(1), data=_one_of([b"f", b"f" * 1000, b"f" * 65_536]))
-_talk: Acts = _weighted(
+_talk: Acts = weighted(
     (4, _says(any_.MESSAGES["guest"])),
     (2, mutated(any_.FRAMES["guest"]).map(Say)),
     (2, _one_of(MALFORMED)),
@@ -114,14 +106,14 @@ _manners: Acts = st.one_of(
     st.builds(acts.Print, _texts),
 )
 _ends: Acts = st.builds(acts.Close, st.booleans()) | st.just(acts.Reset())
-_any_act = _weighted((6, _talk), (2, _waits), (1, _manners), (1, _ends))
+_any_act = weighted((6, _talk), (2, _waits), (1, _manners), (1, _ends))
 
 # What is known, of whatever follows the first request.
 _known = [script.acts for script in FAILED.values()]
 _known += [told for endings in ENDINGS.values() for told in endings.values()]
 _stories = _one_of(_known).map(lambda told: [*itertools.dropwhile(ASKED.__contains__, told)])
-_between = _weighted((3, st.lists(_any_act, max_size=1)), (1, _stories))
-_within = _weighted((3, st.lists(_any_act, min_size=1, max_size=5)), (1, _stories))
+_between = weighted((3, st.lists(_any_act, max_size=1)), (1, _stories))
+_within = weighted((3, st.lists(_any_act, min_size=1, max_size=5)), (1, _stories))
 _early = st.lists(_says(any_.ready()) | _any_act, min_size=1, max_size=2)
 
 _cuts = st.just(()) | st.lists(st.integers(1, 30), min_size=1, max_size=4).map(tuple)
