@@ -125,7 +125,6 @@ lint: $(VENV)/dev
 	$(BIN)/microvm-proto gen --check protocol/files.toml
 	$(BIN)/microvm-proto gen --check examples/sensor/sensor.toml
 	$(BIN)/microvm-proto gen --check examples/serial/meter.toml
-	$(BIN)/microvm-proto gen --check fuzz/proofs/types.toml
 	$(BIN)/microvm-proto breaking
 	@$(MAKE) --no-print-directory -s workflows
 	$(MAKE) --no-print-directory -s -C guest analyze CC=gcc
@@ -147,7 +146,6 @@ gen: $(VENV)/dev
 	$(BIN)/microvm-proto gen protocol/files.toml
 	$(BIN)/microvm-proto gen examples/sensor/sensor.toml
 	$(BIN)/microvm-proto gen examples/serial/meter.toml
-	$(BIN)/microvm-proto gen fuzz/proofs/types.toml
 	$(BIN)/python -m tests.project.modules
 	$(BIN)/python -m tests.project.options
 	$(BIN)/python -m tests.project.config

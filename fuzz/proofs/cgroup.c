@@ -10,7 +10,7 @@
  * Unwind: 23
  * Loops: sweep.0:65
  * Wraps: conversion */
-#include "system.h"
+#include "proof.h"
 
 #include <cgroup.h>
 #define CGROUP_EVENTS_SIZE 24

@@ -6,7 +6,7 @@
  *	only of what was added and not deleted, and gives no descriptor a second time before it is closed
  * Idle: epoll_create1
  * Unwind: 6 */
-#include "system.h"
+#include "proof.h"
 
 #include <drain.h>
 #define DRAIN_FILES 4

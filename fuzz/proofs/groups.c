@@ -8,7 +8,6 @@
  * Unwind: 10
  * Loops: find_groups.0:4 next_line.0:8 is_member.0:3
  * Wraps: conversion */
-#define OWN_OPEN
 #include "proof.h"
 
 #include <user.h>

@@ -6,7 +6,7 @@
  * Assumes: that size in the place of 1048576; of the writes of one turn, the fourth would block;
  *	session.c keeps the host to what it was allowed
  * Unwind: 5 */
-#include "system.h"
+#include "proof.h"
 
 #define SANDBOXD_EXEC_STDIN_DATA_MAX 2
 

@@ -8,8 +8,7 @@
  * Unwind: 22
  * Loops: port_read.0:17
  * Wraps: conversion */
-#define OWN_WRITE
-#include "system.h"
+#include "proof.h"
 
 #include <port.c>
 #include <stdarg.h>

@@ -1,8 +1,5 @@
 /* The receiver of frames on a serial line: one byte, in whatever state those before have left it.
  *
- * Functions: meter_receive meter_end_frame meter_store meter_judge meter_accept meter_is_foreign
- *	meter_decode_frame meter_decode_header meter_seed meter_seed_of meter_crc meter_stuff meter_put_check
- *	meter_encode_identity
  * Bound: any number of bytes, of either end of examples/serial; every frame up to the longest,
  *	stuffed in place, too
  * Assumes: fewer than 2^64 bytes between two zeros

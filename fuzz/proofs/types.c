@@ -1,13 +1,5 @@
 /* Every type that sandboxd's messages do not have, in a schema of its own: decoded, and encoded.
  *
- * Functions: types_decode_fixed types_decode_variable types_check_fixed types_check_variable
- *	types_encode_fixed types_encode_variable types_take_f32 types_take_f64 types_take_bool
- *	types_take_octets types_take_text types_take_count types_take_each_point
- *	types_take_each_reading types_take_each_i32 types_take_items_point types_take_items_u16
- *	types_is_text types_utf8 types_check_text types_fault_in_point types_fault_in_reading
- *	types_fault_of_items_point types_fault_of_items_u16 types_put_each_point
- *	types_put_each_reading types_put_each_i32 types_nonzero_point types_nonzero_reading
- *	types_known_access types_next_point
  * Bound: every body up to two bytes longer than the longest, any message, with text of up to 7 bytes
  *	and items of up to 12, every room up to that of the longest frame, every version
  * Unwind: 8
@@ -16,7 +8,7 @@
  * Wraps: conversion */
 #include "proof.h"
 
-#include <../fuzz/proofs/types.h>
+#include <types.h>
 
 enum {
 	FIXED = TYPES_FIXED_MAX_BODY + 2,
