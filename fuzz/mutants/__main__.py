@@ -82,7 +82,8 @@ def look(mutant: Mutant, rung: str, seconds: float) -> tuple[bool | None, str, f
         command[2:] = ["fuzz.proofs.prove", *filter(None, [mutant.proof])]
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         tree = Path(folder)
-        shutil.copytree(ROOT, tree, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True)
+        made = shutil.ignore_patterns(".*", "build", "dist")
+        shutil.copytree(ROOT, tree, ignore=made, dirs_exist_ok=True)
         tree.chmod(0o755)  # QEMU runs as another user
         mutant.seed(tree)
         status, said = run(command, tree, None if rung == "proofs" else seconds + BEYOND)

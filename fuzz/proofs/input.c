@@ -15,7 +15,7 @@
 /* The host's credit, as session.c keeps it. */
 static bool valid(const struct input *input, uint32_t allowed)
 {
-	uint32_t end = input->start + input->size;
+	uint64_t end = (uint64_t)input->start + input->size;
 
 	if (input->fd < 0)
 		return input->size == 0;
@@ -32,23 +32,18 @@ static uint8_t at(const struct input *input, uint32_t number)
 
 void prove(void)
 {
-	struct input input, before;
-	uint32_t allowed = 0;
+	struct input first, input;
+	uint32_t allowed = (uint32_t)nondet_upto(INPUT_SIZE);
 
-	input_open(&input, nondet_int(), nondet_bool());
-	PROVE(valid(&input, 0));
-	input.start = (uint32_t)nondet_upto(INPUT_SIZE);
-	input.size = (uint32_t)nondet_upto(INPUT_SIZE);
-	input.ended = nondet_bool();
-	input.pipe = nondet_u32();
+	input_open(&first, nondet_int(), nondet_bool());
+	PROVE(valid(&first, 0));
 	__CPROVER_havoc_object(waiting);
-	allowed = (uint32_t)nondet_upto(INPUT_SIZE);
 	ASSUME(valid(&input, allowed));
 
 	uint8_t bytes[SANDBOXD_EXEC_STDIN_DATA_MAX];
 	struct sandboxd_slice data = { bytes, (uint32_t)nondet_upto(sizeof bytes) };
 	ASSUME(data.size <= allowed);
-	before = input;
+	const struct input before = input;
 	uint32_t some = (uint32_t)nondet_upto(INPUT_SIZE - 1);
 	uint8_t old = some < before.size ? at(&before, some) : 0;
 	if (nondet_bool()) {

@@ -67,10 +67,8 @@ long syscall(long number, ...)
 
 void prove(void)
 {
-	static struct port port;
-	port.sent = nondet_upto(PORT_QUEUE_SIZE);
-	port.end = nondet_upto(PORT_QUEUE_SIZE);
-	ASSUME(port.sent <= port.end);
+	struct port port;
+	ASSUME(port.sent <= port.end && port.end <= PORT_QUEUE_SIZE);
 	size_t sent = port.sent, waits = port.end - port.sent;
 	size_t room = nondet_upto(PORT_QUEUE_SIZE);
 

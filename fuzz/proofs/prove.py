@@ -12,11 +12,11 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from microvm_proto.resolve import read_schema
 from tests.support.emitted import emitted
 
+from microvm_proto.resolve import read_schema
+
 HERE = Path(__file__).resolve().parent
-TYPES = HERE / "types.toml"
 JOBS = 2
 DEADLINE = 1800.0
 """Seconds for one proof: none takes more than a minute of a core that is its own."""
@@ -87,8 +87,9 @@ def prove(names: Iterable[str] = ()) -> Iterator[Proof]:
     """Run these harnesses, or all; yield what comes of each entry."""
     known = harnesses()
     chosen = [known[name] for name in (list(names) or known)]
+    schema = read_schema(HERE / "types.toml")
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(JOBS) as pool:
-        for name, text in emitted("c", read_schema(TYPES), "types.h", "inline").items():
+        for name, text in emitted("c", schema, "types.h", "inline").items():
             Path(folder, name).write_text(text)
         runs = [pool.submit(_run, each, entry, folder) for each in chosen for entry in each.entries]
         try:
@@ -100,8 +101,7 @@ def prove(names: Iterable[str] = ()) -> Iterator[Proof]:
 
 def _run(harness: Harness, entry: str, generated: str) -> Proof:
     function = f"prove_{entry}" if entry else "prove"
-    # Of two functions of one name CBMC takes the first: a harness goes before what all share.
-    command = ["cbmc", f"{harness.name}.c", "system.c", "--function", function]
+    command = ["cbmc", f"{harness.name}.c", "world.c", "--function", function]
     command += ["--verbosity", "4", "-D_GNU_SOURCE=", "-I", "../../guest", "-I", generated]
     command += ["--drop-unused-functions", "--no-standard-checks"]
     command += ["--unwind", *harness.fields["Unwind"]]

@@ -38,30 +38,27 @@ static void prove_from(enum meter_end sender, uint8_t *room, size_t size)
 
 void prove_reader(void)
 {
-	static uint8_t room[METER_ROOM_FROM_READER];
+	uint8_t room[METER_ROOM_FROM_READER];
 
-	__CPROVER_havoc_object(room);
 	prove_from(METER_READER, room, sizeof room);
 }
 
 void prove_meter(void)
 {
-	static uint8_t room[METER_ROOM_FROM_METER];
+	uint8_t room[METER_ROOM_FROM_METER];
 
-	__CPROVER_havoc_object(room);
 	prove_from(METER_METER, room, sizeof room);
 }
 
 /* What is stuffed where it stands is not written beyond its room, and has no zero but its last. */
 void prove_stuffed(void)
 {
-	static uint8_t model[32];
+	uint8_t model[32];
 	static uint8_t out[METER_IDENTITY_MAX_FRAME];
 	size_t room = nondet_upto(sizeof out);
 	size_t at = nondet_upto(sizeof out - 1);
 	struct meter_identity identity = { nondet_u32(), { model, (uint32_t)nondet_upto(33) } };
 
-	__CPROVER_havoc_object(model);
 	size_t size = meter_encode_identity(out, room, METER_VERSION, nondet_byte(), nondet_u16(),
 					    &identity);
 	PROVE(size <= room);

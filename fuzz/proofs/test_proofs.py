@@ -17,10 +17,10 @@ from ..report import ROOT, SCHEMA
 from ..search import Record
 from .prove import harnesses, prove
 
-QUICK = ("header", "list", "stream", "session", "input", "exec", "loop", "lines")
+QUICK = ("header", "list", "stream", "session", "input", "exec", "loop", "drain")
 """The harnesses that `make test` runs: what a frame passes through, some 16 seconds of one core."""
 
-QUICK_BUGS = ("header", "stream", "lines")
+QUICK_BUGS = ("header", "stream", "drain")
 
 BUGS = {mutant.name: mutant for mutant in mutants() if mutant.proof}
 

@@ -99,14 +99,11 @@ void prove_encoding_fixed(void)
 
 void prove_encoding_variable(void)
 {
-	static uint8_t title[BYTES], points[ITEMS], samples[ITEMS];
+	uint8_t title[BYTES], points[ITEMS], samples[ITEMS];
 	size_t room = nondet_upto(sizeof out);
 	uint32_t version = nondet_u32();
 	struct types_variable message;
 
-	__CPROVER_havoc_object(title);
-	__CPROVER_havoc_object(points);
-	__CPROVER_havoc_object(samples);
 	message.title = (struct types_slice){ title, (uint32_t)nondet_upto(BYTES) };
 	message.points = (struct types_list){ points, (uint32_t)nondet_upto(ITEMS), nondet_u32() };
 	message.samples = (struct types_list){ samples, (uint32_t)nondet_upto(ITEMS),
