@@ -7,8 +7,7 @@
  *	name of up to 21 bytes
  * Assumes: all names in the table are 0; a file of events of 24 bytes in the place of 256; bytes of
  *	memory have at most 19 digits
- * Unwind: 23
- * Loops: sweep.0:65
+ * Unwind: 23 sweep.0:65
  * Wraps: conversion */
 #include "proof.h"
 

@@ -8,8 +8,7 @@
  * Assumes: what request.c proves: in front of each string is its length; 1 item in the place of
  *	16384 and of 262144, a line limit of 5, which user.c keeps to, in the place of 1024; whether a
  *	variable is a default's is any answer; copying is replaced by what has room
- * Unwind: 11
- * Loops: prove_list.0:27 */
+ * Unwind: 11 prove_list.0:27 */
 #include "proof.h"
 
 #include <user.h>

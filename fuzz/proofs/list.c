@@ -3,8 +3,7 @@
  * Functions: sandboxd_take_count sandboxd_take_list sandboxd_take_bytes sandboxd_no_nul sandboxd_next
  * Bound: every body up to 18 bytes (3 items), every place in it, every maximum
  * Assumes: the cursor is not beyond the body's end
- * Unwind: 16
- * Loops: sandboxd_take_list.0:5 prove.0:5 */
+ * Unwind: 16 sandboxd_take_list.0:5 prove.0:5 */
 #include "proof.h"
 
 enum { SIZE = 18 };

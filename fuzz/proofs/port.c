@@ -5,8 +5,7 @@
  *	into, up to 65537 bytes; a folder of 3 entries
  * Assumes: the kernel's entries are whole: each ends within what getdents64 returned, with its name
  *	in it (they come from sysfs, before any command has run); the fourth write would block
- * Unwind: 22
- * Loops: port_read.0:17
+ * Unwind: 22 port_read.0:17
  * Wraps: conversion */
 #include "proof.h"
 

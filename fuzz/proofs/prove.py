@@ -36,9 +36,9 @@ _ENTRY = re.compile(r"^(?:void prove|PROVE_\w+\(\w+, )_?(\w*)", re.M)
 class Harness:
     """A harness: a file, whose comment says what CBMC is told.
 
-    :ivar fields: the words of Functions, Bound, Assumes, Unwind, Loops, Objects, which is how many
-        bits of a pointer say where to, Wraps, Beyond, and Idle, which are functions that give any
-        answer and change nothing.
+    :ivar fields: the words of Functions, Bound, Assumes, Unwind, which is how often a loop may go
+        on and which may more or less often, Objects, which is how many bits of a pointer say where
+        to, Wraps, Beyond, and Idle, which are functions that give any answer and change nothing.
     :ivar entries: what is behind the `prove_` of each function at which CBMC begins.
     """
 
@@ -104,11 +104,12 @@ def _run(harness: Harness, entry: str, generated: str) -> Proof:
     command = ["cbmc", f"{harness.name}.c", "world.c", "--function", function]
     command += ["--verbosity", "4", "-D_GNU_SOURCE=", "-I", "../../guest", "-I", generated]
     command += ["--drop-unused-functions", "--no-standard-checks"]
-    command += ["--unwind", *harness.fields["Unwind"]]
+    unwind, *loops = harness.fields["Unwind"]
+    command += ["--unwind", unwind]
+    for loop in loops:
+        command += ["--unwindset", loop]
     for bits in harness.fields.get("Objects", ()):
         command += ["--object-bits", bits]
-    for loop in harness.fields.get("Loops", ()):
-        command += ["--unwindset", loop]
     command += [] if "Beyond" in harness.fields else ["--unwinding-assertions"]
     wrong = harness.fields.get("Wraps", ())
     command += [f"--{check}-check" for check in CHECKS if check not in wrong]

@@ -2,8 +2,7 @@
  *
  * Functions: sandboxd_decode_exec_request sandboxd_no_list sandboxd_known_stdin_kind
  * Bound: every body up to 65 bytes, of strings up to 3 and lists up to 2, every version
- * Unwind: 9
- * Loops: sandboxd_take_list.0:3 sandboxd_no_nul.0:4
+ * Unwind: 9 sandboxd_take_list.0:3 sandboxd_no_nul.0:4
  * Beyond: not followed, since cursor.c and list.c prove each step */
 #include "proof.h"
 

@@ -3,7 +3,7 @@
  * Functions: resume add_entropy renew_id renew_machine_id write_id
  * Bound: every time, entropy of every length that the decoder lets through
  * Assumes: what body.c proves of a resume
- * Idle: ioctl lstat getrandom
+ * Idle: lstat getrandom
  * Unwind: 17 */
 #include "proof.h"
 

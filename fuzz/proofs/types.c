@@ -2,8 +2,7 @@
  *
  * Bound: every body up to two bytes longer than the longest, any message, with text of up to 7 bytes
  *	and items of up to 12, every room up to that of the longest frame, every version
- * Unwind: 8
- * Loops: types_get.0:9 types_put.0:9
+ * Unwind: 8 types_get.0:9 types_put.0:9
  * Objects: 10
  * Wraps: conversion */
 #include "proof.h"

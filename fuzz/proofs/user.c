@@ -8,8 +8,7 @@
  *	each with any number of one digit and any member of one letter
  * Assumes: a line limit of 6 and a group limit of 4 in the place of 1024 and 64; while a name is
  *	looked up there is no file
- * Unwind: 13
- * Loops: find_groups.0:4 next_line.0:10 is_member.0:8
+ * Unwind: 13 find_groups.0:4 next_line.0:10 is_member.0:8
  * Wraps: conversion */
 #include "proof.h"
 
