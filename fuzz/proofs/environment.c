@@ -6,7 +6,7 @@
  *	a folder and a user, of up to 1 byte; every text of a user up to 4 bytes, in an environment of up
  *	to 3
  * Assumes: what request.c proves: in front of each string is its length; 1 item in the place of
- *	16384 and of 262144, a line limit of 5, which user.c keeps to, in the place of 1024; whether a
+ *	16384 and of 262144, a line limit of 5, which lines.c keeps to, in the place of 1024; whether a
  *	variable is a default's is any answer; copying is replaced by what has room
  * Unwind: 11 prove_list.0:27 */
 #include "proof.h"
