@@ -7,7 +7,7 @@
  *	add to them, each with any number of one digit and any member of one letter
  * Assumes: a line limit of 6 and a group limit of 4 in the place of 1024 and 64; while a name is
  *	looked up there is no file (user.c has what a line is cut into)
- * Unwind: 13 find_groups.0:4 next_line.0:10 is_member.0:8
+ * Unwind: 10 find_groups.0:4 next_line.0:10 is_member.0:3
  * Wraps: conversion */
 #include "proof.h"
 
