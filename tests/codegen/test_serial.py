@@ -83,18 +83,22 @@ def unhurried(text: str) -> str:
     return re.sub(r": \d+ frames", ": all frames", text)
 
 
-def make_run(folder: Path, rate: float) -> str:
+def make_run(folder: Path, rate: float) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
     command = ["make", "-s", "run", f"RATE={rate}"]
-    done = subprocess.run(
+    return subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False
     )
+
+
+def check_run(folder: Path) -> None:
+    done = make_run(folder, 0)
     assert done.returncode == 0, done.stdout + done.stderr
-    return unhurried(done.stdout)
+    assert unhurried(done.stdout) == promised(folder)
 
 
 def test_the_sample_runs_as_its_readme_says(samples: Path) -> None:
-    assert make_run(samples / "serial", 0) == promised(samples / "serial")
+    check_run(samples / "serial")
 
 
 @pytest.mark.long
@@ -102,8 +106,11 @@ def test_the_sample_without_an_operating_system_runs_as_its_readme_says(samples:
     for needed in "arm-none-eabi-gcc", "qemu-system-arm":
         if not shutil.which(needed):
             pytest.skip(f"{needed} is not installed")
-    assert make_run(samples / "cortex_m", 0) == promised(samples / "cortex_m")
-    assert "line: 0 bits flipped" not in make_run(samples / "cortex_m", 0.002)
+    check_run(samples / "cortex_m")
+    # On such a line the meter may be given up after five tries.
+    assert re.search(
+        r"^line: [1-9]\d* bits flipped$", make_run(samples / "cortex_m", 0.01).stdout, re.M
+    )
 
 
 @dataclass
