@@ -70,9 +70,11 @@ static bool raise_loopback(void)
 	return raised;
 }
 
-/* The kernel's own id is what it holds until `resume` renews it. */
+/* The kernel's own id is what it holds until `resume` renews it. A user namespace may have a /proc of
+ * its own where there is one that nothing covers (mnt_already_visible in fs/namespace.c). */
 static bool cover_boot_id(void)
 {
+	static const char UNCOVERED[] = "/run/microvm/proc";
 	static const char kernels[] = "/proc/sys/kernel/random/boot_id";
 	char id[64];
 	int in = open(kernels, O_RDONLY | O_CLOEXEC);
@@ -87,7 +89,9 @@ static bool cover_boot_id(void)
 
 	if (out >= 0)
 		close(out);
-	return written && mount(BOOT_ID, kernels, NULL, MS_BIND, NULL) == 0;
+	return written && mount(BOOT_ID, kernels, NULL, MS_BIND, NULL) == 0 &&
+	       mkdir(UNCOVERED, 0555) == 0 &&
+	       mount("proc", UNCOVERED, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0;
 }
 
 /* Ours alone: its children begin with the usual one. */

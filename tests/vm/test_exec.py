@@ -193,6 +193,12 @@ async def test_a_folder_that_is_forbidden_to_the_user_is_a_typed_failure(vm: Mic
     assert (caught.value.stage, caught.value.errno) == ("chdir", 13)
 
 
+async def test_an_ordinary_user_may_have_a_container_with_a_proc_of_its_own(vm: MicroVM) -> None:
+    unshare = ["unshare", "-U", "-r", "-p", "-f", "-m", "--mount-proc"]
+    result = await vm.run([*unshare, "sh", "-c", "echo /proc/[0-9]*; id -u"], user="nobody")
+    assert (result.stdout, result.stderr) == (b"/proc/1\n0\n", b"")
+
+
 ESCAPES = {
     "silent": "exec sleep 300.1",
     "ignores SIGTERM": "trap '' TERM INT HUP; sleep 300.1 & wait; sleep 300.1",
