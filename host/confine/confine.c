@@ -108,12 +108,18 @@ static _Noreturn void attend(const struct options *options, pid_t child, int lin
 	_exit(0);
 }
 
+/* Whoever was to tell the child something has been killed, of which the program is not to blame. */
+static void expect(bool told)
+{
+	if (!told)
+		status_fail("launcher", "it was killed");
+}
+
 static void learn_pid(struct options *options, int link)
 {
 	pid_t pid;
 
-	if (read(link, &pid, sizeof pid) != sizeof pid)
-		_exit(EXIT_FAILED);
+	expect(read(link, &pid, sizeof pid) == sizeof pid);
 	options->uid += (uid_t)pid;
 }
 
@@ -121,9 +127,8 @@ static void expect_controller(int link)
 {
 	char word = 0;
 
-	if (write(link, &word, sizeof word) != sizeof word ||
-	    read(link, &word, sizeof word) != sizeof word)
-		_exit(EXIT_FAILED);
+	expect(send(link, &word, sizeof word, MSG_NOSIGNAL) == sizeof word &&
+	       read(link, &word, sizeof word) == sizeof word);
 }
 
 static _Noreturn void become(struct options *options, int link)

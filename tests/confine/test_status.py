@@ -105,6 +105,21 @@ def test_its_end_is_seen_whoever_else_has_a_copy(launcher: Path) -> None:
                 spawned.wait()
 
 
+def test_says_so_when_the_launcher_is_killed_before_it_has_done_its_part(launcher: Path) -> None:
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        status = str(theirs.fileno())
+        command = [str(launcher), "--status", status, *SYSTEM, "--", "/bin/sleep", "60"]
+        spawned = subprocess.Popen(command, pass_fds=[theirs.fileno()])
+        theirs.close()
+        with ours.makefile() as stream:
+            pid = int(stream.readline().split()[1])
+            spawned.kill()  # it waits for the other, which has namespaces to make
+            assert stream.readlines()[-1] == "failed launcher: it was killed\n"
+    assert spawned.wait() == -signal.SIGKILL
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 125
+
+
 def test_says_failures_on_standard_error_where_nobody_asks_for_the_status(launcher: Path) -> None:
     result = confined(launcher, ["--unknown"], ["/bin/true"], said=False)
     assert (result.output, result.code) == ("failed option: --unknown\n", 125)
