@@ -38,7 +38,7 @@ from signal import SIGKILL
 from typing import Any, Literal, NamedTuple
 
 from microvm._version import DISTRIBUTION
-from microvm.text import printable
+from microvm.printable import printable
 
 _NOTHING = "''"  # as an empty name is shown
 _ERRNO_END = 4096  # MAX_ERRNO, include/linux/err.h

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Protocol
 
-from microvm.text import printable
+from microvm.printable import printable
 
 if TYPE_CHECKING:
     from rich.progress import Progress

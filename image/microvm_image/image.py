@@ -16,8 +16,8 @@ from microvm.cache import record, trust, verified
 from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.log import Area
+from microvm.printable import printable
 from microvm.system.capacity import SHORTAGES
-from microvm.text import printable
 from microvm_image import tags
 from microvm_image.config import Config
 

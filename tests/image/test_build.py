@@ -22,9 +22,8 @@ from microvm import arch as arches
 from microvm.cache import store as caches
 from microvm.cache import verified
 from microvm.errors import ImageError
-from microvm.start import readymade
 from microvm_image import build as building
-from microvm_image import defaults, initramfs, programs
+from microvm_image import defaults, initramfs, programs, readymade
 from microvm_image.build import build
 from microvm_image.sources import alpine
 

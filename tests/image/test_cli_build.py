@@ -16,9 +16,9 @@ from microvm.cli.verbs.image import image
 from microvm.errors import ImageError, UsageError
 from microvm.machine import step
 from microvm.qemu import launcher
-from microvm.start import readymade
-from microvm.start.readymade import ReadyMade
+from microvm_image import readymade
 from microvm_image.image import Image, load
+from microvm_image.readymade import ReadyMade
 
 
 @pytest.fixture(autouse=True)

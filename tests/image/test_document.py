@@ -11,7 +11,7 @@ import pytest
 from microvm import arch
 from microvm.errors import ImageError
 from microvm.progress import NullReporter
-from microvm.start import readymade
+from microvm_image import readymade
 from microvm_image.limits import Limits
 from microvm_image.sources.find import find
 from microvm_image.tree import SMALL

@@ -18,8 +18,8 @@ from tests.support import signals
 from microvm import MicroVM
 from microvm.cli.signals import raised
 from microvm.errors import ImageError
-from microvm.start import readymade
 from microvm.system.tools import run, started
+from microvm_image import readymade
 from microvm_image.removal import prune
 
 Leftovers = Callable[[], list[str]]

@@ -15,7 +15,7 @@ from .options import PAGE, renewed
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/extending.md").read_text()
-PARTS = ("codegen", "docs", "guest", "host", "protocol", "tests/project")
+PARTS = ("codegen", "docs", "guest", "host", "image", "protocol", "tests/project")
 
 
 def edits(title: str) -> Iterator[tuple[str, str, str]]:
@@ -50,7 +50,7 @@ class Copy:
 
     def python(self, *arguments: str) -> str:
         """Run Python with the copy's modules, and return what it writes."""
-        path = ":".join(str(self.folder / part) for part in ("host", "codegen", "."))
+        path = ":".join(str(self.folder / part) for part in ("host", "image", "codegen", "."))
         done = subprocess.run(
             [sys.executable, "-P", "-B", *arguments],
             cwd=self.folder,

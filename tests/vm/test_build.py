@@ -22,9 +22,8 @@ from microvm.errors import ImageError
 from microvm.machine import step
 from microvm.machine.step import StepRunner
 from microvm.progress import NullReporter
-from microvm.start import readymade
 from microvm.system.compiler import compiler
-from microvm_image import Image, programs, rootfs
+from microvm_image import Image, programs, readymade, rootfs
 from microvm_image.build import build
 from microvm_image.limits import Limits
 from microvm_image.recipe import Add, Recipe, Run, shell

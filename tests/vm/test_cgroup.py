@@ -8,8 +8,7 @@ import pytest
 
 from microvm import MicroVM
 from microvm.qemu import launcher
-from microvm.start import readymade
-from microvm_image import Image
+from microvm_image import Image, readymade
 from microvm_image.build import build
 from microvm_image.recipe import Recipe
 

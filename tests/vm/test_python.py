@@ -11,8 +11,7 @@ import pytest
 from microvm import MicroVM
 from microvm.machine.step import StepRunner
 from microvm.options import MachineOptions
-from microvm.start import readymade
-from microvm_image import Image
+from microvm_image import Image, readymade
 from microvm_image.build import build
 from microvm_image.recipe import Add, Recipe, Run, shell
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 from microvm._version import __version__
 from microvm.bench.report import Platform
 from microvm.errors import QemuError
+from microvm.printable import printable
 from microvm.qemu.launch import find_qemu
 from microvm.system.capacity import usable_cpus
-from microvm.text import printable
 
 if TYPE_CHECKING:
     from microvm_image.image import Manifest

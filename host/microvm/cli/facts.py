@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from microvm.text import printable
+from microvm.printable import printable
 
 if TYPE_CHECKING:
     from microvm.start.store import Saved

@@ -19,7 +19,7 @@ import microvm
 from microvm import log
 from microvm.cli import BEGUN
 from microvm.errors import UsageError
-from microvm.text import printable
+from microvm.printable import printable
 
 if TYPE_CHECKING:
     from microvm_proto.schema import Schema

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from microvm.errors import ImageError, MicroVMError, SnapshotError
-from microvm.text import near
+from microvm.suggestion import did_you_mean
 
 if TYPE_CHECKING:
     import click
@@ -26,8 +26,7 @@ def image_of(given: str | None) -> Image:
     :raises ImageError: there is none, and none can be built.
     """
     from microvm.progress import on_stderr
-    from microvm.start import readymade
-    from microvm_image import default
+    from microvm_image import default, readymade
 
     with on_stderr() as report:
         if given is None:
@@ -42,7 +41,7 @@ def image(text: str) -> str:
 
     :raises ImageError: it is the beginning of several, or of none; says which come near.
     """
-    from microvm.start import readymade
+    from microvm_image import readymade
 
     if "/" in text or text in readymade.IMAGES:
         return text
@@ -66,7 +65,7 @@ def whole_image(text: str) -> str:
     try:
         find(text)
     except ImageError as error:
-        if text and (hint := near(text, _with_ready_made())):
+        if text and (hint := did_you_mean(text, _with_ready_made())):
             error.hint = hint
         raise
     return text
@@ -113,7 +112,7 @@ def _images() -> dict[str, str]:
 
 
 def _with_ready_made() -> list[str]:
-    from microvm.start import readymade
+    from microvm_image import readymade
 
     return sorted({*(tag.removesuffix(":latest") for tag in _images()), *readymade.IMAGES})
 

@@ -23,8 +23,8 @@ from microvm.cli.cell import STDERR, STDOUT, run
 from microvm.errors import ImageError, MachineError, MicroVMError
 from microvm.option import options_of, read_options
 from microvm.options import ExecOptions, ImageOptions, PoolOptions
-from microvm.start import readymade
 from microvm.sync import AttachedVM, MicroVM
+from microvm_image import readymade
 
 if TYPE_CHECKING:
     from microvm.machine.snapshot import Snapshot

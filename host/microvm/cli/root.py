@@ -25,7 +25,7 @@ from microvm.errors import (
     UsageError,
     how_to_install,
 )
-from microvm.text import printable
+from microvm.printable import printable
 
 _COMMANDS = {
     "bench": "microvm.cli.verbs.bench",

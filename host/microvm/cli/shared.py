@@ -14,7 +14,7 @@ from microvm.cli import habits, preset_places
 from microvm.errors import SnapshotError, UsageError
 from microvm.option import Option, check_needs, flag, options_of
 from microvm.options import counted
-from microvm.text import printable
+from microvm.printable import printable
 from microvm.units import parse_duration
 
 if TYPE_CHECKING:

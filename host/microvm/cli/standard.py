@@ -8,9 +8,9 @@ import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
+from microvm.printable import printable
 from microvm.system import interrupt
 from microvm.system.streams import open_missing
-from microvm.text import printable
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import click
 
-from microvm.text import printable
+from microvm.printable import printable
 
 
 def echo(rows: Sequence[tuple[str, ...]]) -> None:

@@ -31,7 +31,7 @@ from microvm.machine.snapshot import Snapshot
 from microvm.option import lists, options_of, read_options
 from microvm.options import PoolOptions, RunOptions, to_bytes
 from microvm.progress import NoticeReporter
-from microvm.start import readymade
+from microvm_image import readymade
 
 if TYPE_CHECKING:
     from microvm_image.image import Image

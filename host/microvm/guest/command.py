@@ -18,7 +18,7 @@ from microvm.errors import (
 )
 from microvm.guest.streams import InputStream, OutputBuffer
 from microvm.log import DEBUG, Area
-from microvm.text import printable
+from microvm.printable import printable
 from microvm.wire import codec
 from microvm.wire.session import WINDOW
 

@@ -22,7 +22,7 @@ from microvm.errors import (
 )
 from microvm.guest.executor import Executor
 from microvm.guest.process import Process
-from microvm.text import printable
+from microvm.printable import printable
 from microvm.wire import files
 
 MESSAGES_PER_TURN = 64

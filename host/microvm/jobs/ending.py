@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from microvm.errors import MicroVMError
 from microvm.options import Text, to_bytes
-from microvm.text import printable
+from microvm.printable import printable
 
 
 def facts(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from microvm.errors import StartError
 from microvm.options import Text
-from microvm.start import readymade
+from microvm_image import readymade
 
 
 def about(error: StartError, command: Text, cwd: object, copier: str) -> str:

@@ -19,10 +19,11 @@ from microvm.options import Accelerator, Confinement, MachineOptions
 from microvm.qemu import accel as accels
 from microvm.qemu import launcher
 from microvm.qemu.launch import launch_errors
-from microvm.start import origin, readymade
+from microvm.start import origin
 from microvm.start.choice import Choice
 from microvm.start.starter import Starter
 from microvm.system import capacity
+from microvm_image import readymade
 
 # The rest is imported when a machine starts, so that `launch` can come before it.
 if TYPE_CHECKING:

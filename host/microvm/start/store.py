@@ -16,7 +16,7 @@ from microvm.qemu.command import Memory
 from microvm.start import saved
 from microvm.start.origin import Origin
 from microvm.start.saved import LOST, Flaw, FlawError, Manifest, Opened, restorable
-from microvm.text import near
+from microvm.suggestion import did_you_mean
 
 _NAME = re.compile(r"\w[\w.+~-]{0,199}", re.ASCII)
 _SECTOR = 512  # what st_blocks counts, stat(2)
@@ -203,7 +203,7 @@ class Store:
 
     def missing(self, name: str) -> TemplateError | SnapshotError:
         """Return the error to raise where there is none of that name."""
-        hint = near(name, self.names()) or f"`microvm {self._noun} ls` lists them"
+        hint = did_you_mean(name, self.names()) or f"`microvm {self._noun} ls` lists them"
         return self._error(f"no {self._noun} {name}", hint=hint)
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from microvm.errors import ExecError, FileError
 from microvm.guest.process import CompletedProcess
 from microvm.log import Area
-from microvm.text import printable
+from microvm.printable import printable
 
 if TYPE_CHECKING:
     from microvm.guest.executor import Executor

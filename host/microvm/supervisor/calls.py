@@ -17,8 +17,8 @@ from microvm.errors import UsageError
 from microvm.guest.exchange import give_up
 from microvm.guest.stdio import attach, copy_in
 from microvm.guest.timeouts import TIMEOUTS
+from microvm.printable import printable
 from microvm.supervisor.descriptors import Descriptor
-from microvm.text import printable
 from microvm.units import parse_duration
 from microvm.wire import files
 

@@ -131,9 +131,9 @@ class Runtime:
         return self.of(names[0] if names else name)
 
     def _hint(self, name: str) -> str:
-        from microvm.text import near
+        from microvm.suggestion import did_you_mean
 
-        if hint := near(name, self.names()):
+        if hint := did_you_mean(name, self.names()):
             return hint
         if is_name(name) and (other := _elsewhere(name, self.path)):
             why = "as XDG_RUNTIME_DIR and TMPDIR have it"

@@ -9,8 +9,8 @@ from collections import deque
 from collections.abc import Callable, Iterator
 
 from microvm.guest.command import Command
+from microvm.printable import printable
 from microvm.qemu.lines import sanitised
-from microvm.text import printable
 from microvm.wire import files
 
 MOST_COMMANDS = 20

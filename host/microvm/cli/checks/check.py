@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from microvm.errors import MicroVMError
-from microvm.text import printable
+from microvm.printable import printable
 
 Severity = Literal["note", "failed"]
 """Machines start, and are slower or less than they can be; or they do not start."""

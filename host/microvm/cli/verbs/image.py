@@ -17,7 +17,7 @@ from microvm.cli.group import Group
 from microvm.cli.verbs.image_build import FILE, build
 from microvm.errors import ImageError
 from microvm.option import Option
-from microvm.text import printable
+from microvm.printable import printable
 from microvm.units import parse_size
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import click
 
 from microvm.cli import habits, shared
 from microvm.cli.facts import echo_all, echo_json, time_text
-from microvm.text import printable
+from microvm.printable import printable
 from microvm.units import format_size
 
 _complete = shared.completes("machine")
