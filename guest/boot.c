@@ -1,6 +1,5 @@
 #include "boot.h"
 
-#include <errno.h>
 #include <fcntl.h>
 #include <net/if.h>
 #include <sched.h>
@@ -14,6 +13,8 @@
 #include <unistd.h>
 
 #include "console.h"
+
+#define UNCOVERED "/run/microvm/proc"
 
 /* SCHED_RESET_ON_FORK of sched(7), beside the usual policy, which is 0. */
 enum { PRIORITY = -20, RESET_ON_FORK = 0x40000000 };
@@ -70,11 +71,9 @@ static bool raise_loopback(void)
 	return raised;
 }
 
-/* The kernel's own id is what it holds until `resume` renews it. A user namespace may have a /proc of
- * its own where there is one that nothing covers (mnt_already_visible in fs/namespace.c). */
+/* The kernel's own id is what it holds until `resume` renews it. */
 static bool cover_boot_id(void)
 {
-	static const char UNCOVERED[] = "/run/microvm/proc";
 	static const char kernels[] = "/proc/sys/kernel/random/boot_id";
 	char id[64];
 	int in = open(kernels, O_RDONLY | O_CLOEXEC);
@@ -82,15 +81,21 @@ static bool cover_boot_id(void)
 
 	if (in >= 0)
 		close(in);
-	if (size < 0 || (mkdir("/run/microvm", 0755) < 0 && errno != EEXIST))
+	if (size < 0)
 		return false;
 	int out = open(BOOT_ID, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0444);
 	bool written = out >= 0 && write(out, id, (size_t)size) == size;
 
 	if (out >= 0)
 		close(out);
-	return written && mount(BOOT_ID, kernels, NULL, MS_BIND, NULL) == 0 &&
-	       mkdir(UNCOVERED, 0555) == 0 &&
+	return written && mount(BOOT_ID, kernels, NULL, MS_BIND, NULL) == 0;
+}
+
+/* A user namespace may have a /proc of its own where there is one that nothing covers
+ * (mnt_already_visible in fs/namespace.c). */
+static bool mount_uncovered(void)
+{
+	return mkdir(UNCOVERED, 0555) == 0 &&
 	       mount("proc", UNCOVERED, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0;
 }
 
@@ -119,7 +124,9 @@ void boot_prepare(void)
 		console_expect(symlink(links[i].target, links[i].name) == 0, "link ",
 			       links[i].name);
 	use_console();
+	mkdir("/run/microvm", 0755);
 	console_expect(cover_boot_id(), "cover ", "boot_id");
+	console_expect(mount_uncovered(), "mount ", UNCOVERED);
 	console_expect(raise_loopback(), "raise ", "lo");
 	console_expect(sethostname("microvm", sizeof "microvm" - 1) == 0, "set ", "hostname");
 	/* The kernel's OOM killer spares PID 1 (oom_unkillable_task in mm/oom_kill.c). */

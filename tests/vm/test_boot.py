@@ -66,6 +66,7 @@ async def test_a_guest_that_lacks_something_says_so_once_and_serves(
         f"init: cover /: errno {errno.ENOTDIR}",
         f"init: mount /run: errno {errno.ENOTDIR}",
         f"init: cover boot_id: errno {errno.ENOTDIR}",
+        f"init: mount /run/microvm/proc: errno {errno.ENOTDIR}",
         f"sandboxd: use pids.max: errno {errno.ENOENT}",
     ]
 
