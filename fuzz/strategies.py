@@ -28,8 +28,6 @@ T = TypeVar("T")
 
 LARGEST = 0xFFFFFFFF
 
-NAMES = {kind.TYPE: kind.__name__ for kind in codec.Message.__args__}
-
 
 def is_safe(message: codec.Message) -> bool:
     """Tell whether a daemon may be sent this: it survives, and so does the machine it runs on."""
@@ -75,7 +73,7 @@ def requests(
     paid: st.SearchStrategy[int] = credit,
     folders: list[bytes] = commands.FOLDERS,
     fed: bool = False,
-    rows: list[int] = [0, 0, 0, 1, 24],  # noqa: B006
+    rows: Sequence[int] = (0, 0, 0, 1, 24),
 ) -> codec.ExecRequest:
     """Requests to run one of these, with so much credit at first."""
     command = draw(among)

@@ -27,7 +27,7 @@ _ENOUGH = 1 << 17
 
 _STOPS = {19, 20, 21, 22}
 _HARMLESS = {0, 17, SIGCONT, 23, 28, *_STOPS}
-_LAST_SIGNAL = 64
+LAST_SIGNAL = 64
 
 
 def _shown(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
@@ -106,7 +106,7 @@ class Running:
             self._stopped = SIGKILL not in self.kills
         elif number in {SIGCONT, SIGKILL}:
             self._stopped = False
-        if number not in _HARMLESS and number <= _LAST_SIGNAL:
+        if number not in _HARMLESS and number <= LAST_SIGNAL:
             self.kills.add(number)
             # The shell of the guest ignores SIGQUIT while it waits for a job.
             self.is_killed |= number != SIGQUIT

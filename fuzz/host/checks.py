@@ -23,8 +23,8 @@ from microvm.wire import codec
 from microvm.wire.session import WINDOW
 
 from ..disagreement import agree
+from .acts import QUESTIONS, Call
 from .recorder import CallResult, Command, Recorder
-from .script import QUESTIONS, Call
 
 READY_TIMEOUT = 60.0
 """The timeout of a boot, in seconds."""

@@ -33,11 +33,11 @@ from microvm.wire.session import Session
 
 from ..disagreement import Disagreement, agree
 from ..search import interrupted
+from .acts import Call, Script
 from .checks import READY_TIMEOUT, check, input_of
 from .known import written
 from .recorder import CallResult, Recorder
 from .recording_channel import RecordingChannel
-from .script import Call, Script
 from .scripted_guest import ScriptedGuest
 
 REAL_TIMEOUT = 30.0

@@ -14,8 +14,8 @@ from microvm.wire import codec
 from microvm.wire.codec import Ending, Stream
 from microvm.wire.session import WINDOW
 
-from . import script as acts
-from .script import Act, Call, Close, Hear, Pause, Reset, Say, Script, Serve
+from . import acts
+from .acts import Act, Call, Close, Hear, Pause, Reset, Say, Script, Serve
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "host"
 

@@ -18,12 +18,11 @@ from microvm.wire.session import WINDOW
 from microvm_proto.frame import Incomplete, Malformed, message_of, read
 from microvm_proto.schema import Schema
 
+from ..daemon.running import LAST_SIGNAL
 from ..disagreement import Disagreement, agree
 from ..report import explained, schema
-from .script import Call
-
-_MAX_CREDIT = 0xFFFFFFFF
-_LAST_SIGNAL = 64
+from ..strategies import LARGEST
+from .acts import Call
 
 
 def _read(schema: Schema, data: bytes, sender: str) -> codec.Message:
@@ -236,7 +235,7 @@ class Recorder:
             case codec.ExecStdinCredit(amount=amount):
                 command = self._running(message)
                 agree(command.takes_input and amount > 0, "credit for no input", message)
-                command.input_credit = min(command.input_credit + amount, _MAX_CREDIT)
+                command.input_credit = min(command.input_credit + amount, LARGEST)
             case codec.ExecStdinClosed():
                 command = self._running(message)
                 agree(command.takes_input, "the end of what is not fed", message)
@@ -245,7 +244,7 @@ class Recorder:
                 # Of no command of a script the memory is limited.
                 agree(end is not codec.Ending.OUT_OF_MEMORY, "the end of what is not limited")
                 signalled = end is codec.Ending.SIGNALLED
-                known = not signalled or 1 <= status <= _LAST_SIGNAL
+                known = not signalled or 1 <= status <= LAST_SIGNAL
                 agree(known, "the end by a signal that there is not", message)
                 self._running(message).ending = now, message
             case codec.ExecFailed():

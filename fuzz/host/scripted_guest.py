@@ -17,7 +17,7 @@ from microvm.guest.timeouts import TIMEOUTS
 from microvm.wire import codec
 from microvm.wire.codec import Ending, Stream
 
-from . import script as acts
+from . import acts
 
 HEAR_TIMEOUT = 20.0
 """The seconds that a guest waits for what it wants to hear; then it goes on."""

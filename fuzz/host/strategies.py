@@ -14,38 +14,49 @@ from microvm.wire.session import WINDOW
 
 from .. import messages as any_
 from ..strategies import LARGEST, weighted
-from . import script as acts
+from .acts import (
+    QUESTIONS,
+    Act,
+    Call,
+    Close,
+    Hear,
+    Pause,
+    Print,
+    Reset,
+    Say,
+    Script,
+    Serve,
+    StopReading,
+)
 from .known import ASKED, ENDINGS, FAILED, GREETING, MALFORMED, PONG, READY
-from .script import QUESTIONS, Act, Call, Hear, Pause, Say, Script
 
 Acts: TypeAlias = st.SearchStrategy[Act]
 
 FACTS = ("id", "token", "nonce", "version", "digest", "max_body")
 
-_one_of = st.sampled_from
+_sampled = st.sampled_from
 
-
-_sizes = _one_of([0, 1, 5, 100, 16_383, 16_384, 100_000]) | st.integers(0, 5000)
-_large = _one_of([WINDOW - 1, WINDOW, WINDOW + 1, 3 * WINDOW])
+_sizes = _sampled([0, 1, 5, 100, 16_383, 16_384, 100_000]) | st.integers(0, 5000)
+_large = _sampled([WINDOW - 1, WINDOW, WINDOW + 1, 3 * WINDOW])
 
 _commands = st.builds(
     Call,
-    _one_of(["run", "communicate"]) | _one_of(["all", "slow", "lines", "some", "none"]),
-    timeout=st.none() | _one_of([0.1, 1.0, 5.0, 30.0]),
+    _sampled(["run", "communicate"]) | _sampled(["all", "slow", "lines", "some", "none"]),
+    timeout=st.none() | _sampled([0.1, 1.0, 5.0, 30.0]),
     grace=st.none() | st.just(0.5),
-    max_output=weighted((2, st.none()), (1, _one_of([0, 1, 1000, 200_000]))),
+    max_output=weighted((2, st.none()), (1, _sampled([0, 1, 1000, 200_000]))),
     stdin=st.none() | _sizes | st.just(1_000_000),
     signal=st.none() | st.just(15) | st.just(9),
 )
-_questions = st.builds(Call, _one_of(QUESTIONS), timeout=st.none() | st.just(1.0))
+_questions = st.builds(Call, _sampled(QUESTIONS), timeout=st.none() | st.just(1.0))
 _calls = st.lists(weighted((2, _commands), (1, _questions)), min_size=1, max_size=3).map(tuple)
 
 _serves = st.builds(
-    acts.Serve,
+    Serve,
     stdout=_sizes | _large,
     stderr=_sizes,
-    size=_one_of([1000, 20_000, 65_536]),
-    status=_one_of([0, 0, 1, 255]),
+    size=_sampled([1000, 20_000, 65_536]),
+    status=_sampled([0, 0, 1, 255]),
 )
 
 
@@ -55,13 +66,13 @@ def _says(draw: st.DrawFn, messages: st.SearchStrategy[codec.Message]) -> Say:
     message = draw(messages)
     facts = [name for name in FACTS if hasattr(message, name)]
     true = tuple(name for name in facts if draw(st.integers(0, 3)))
-    return Say(message, true, times=draw(_one_of([1, 1, 1, 1, 1, 1, 2, 2, 100])))
+    return Say(message, true, times=draw(_sampled([1, 1, 1, 1, 1, 1, 2, 2, 100])))
 
 
 # What is true once is wrong the second time, or on another day.
 _of_command = st.builds(
     Say,
-    _one_of(
+    _sampled(
         [
             codec.ExecResponse(1, Ending.EXITED, 7),
             codec.ExecOutput(1, Stream.STDERR, b""),
@@ -73,25 +84,25 @@ _of_command = st.builds(
     | any_.exec_response(id_=st.just(1), ending=st.just(Ending.SIGNALLED))
     | any_.exec_failed(id_=st.just(1)),
     st.just(("id",)),
-    times=_one_of([1, 1, 1, 2, 50]),
+    times=_sampled([1, 1, 1, 2, 50]),
 )
-_outputs = any_.exec_output(id_=st.just(1), data=_one_of([b"f", b"f" * 1000, b"f" * 65_536]))
+_outputs = any_.exec_output(id_=st.just(1), data=_sampled([b"f", b"f" * 1000, b"f" * 65_536]))
 _talk: Acts = weighted(
     (4, _says(any_.MESSAGES["guest"])),
     (2, mutated(any_.FRAMES["guest"]).map(Say)),
-    (2, _one_of(MALFORMED)),
+    (2, _sampled(MALFORMED)),
     (8, _of_command),
     (1, any_.MESSAGES["host"].map(Say)),
     (1, st.binary(min_size=1, max_size=40).map(Say)),
-    (1, _one_of([READY, PONG])),
+    (1, _sampled([READY, PONG])),
     (2, st.builds(Say, _outputs, st.just(("id",)), st.integers(1, 40))),
 )
 _waits: Acts = st.one_of(
-    st.builds(Pause, _one_of([0.05, 1.0, 2.5, 9.0, 12.0])),
-    st.builds(Hear, _one_of(["ExecRequest", "Ping", "ExecStdin", "ExecKill", "ExecCredit"])),
+    st.builds(Pause, _sampled([0.05, 1.0, 2.5, 9.0, 12.0])),
+    st.builds(Hear, _sampled(["ExecRequest", "Ping", "ExecStdin", "ExecKill", "ExecCredit"])),
 )
 _texts = st.lists(
-    _one_of(
+    _sampled(
         [
             *(b"\x1b[31m", b"\x1b]0;title\x07", b"\x1b[2J", b"\x9b31m", b"\xc2\x9b1m", b"\x1bc"),
             *(b"\xe2\x80\xae", b"\0", b"\r", b"\n", b"\t", b"\x07", b"\x7f", b"text ", b"\xff"),
@@ -102,16 +113,16 @@ _texts = st.lists(
     max_size=12,
 ).map(b"".join)
 _manners: Acts = st.one_of(
-    st.just(acts.StopReading()),
-    st.builds(acts.Print, _texts),
+    st.just(StopReading()),
+    st.builds(Print, _texts),
 )
-_ends: Acts = st.builds(acts.Close, st.booleans()) | st.just(acts.Reset())
+_ends: Acts = st.builds(Close, st.booleans()) | st.just(Reset())
 _any_act = weighted((6, _talk), (2, _waits), (1, _manners), (1, _ends))
 
 # What is known, of whatever follows the first request.
 _known = [script.acts for script in FAILED.values()]
 _known += [told for endings in ENDINGS.values() for told in endings.values()]
-_stories = _one_of(_known).map(lambda told: [*itertools.dropwhile(ASKED.__contains__, told)])
+_stories = _sampled(_known).map(lambda told: [*itertools.dropwhile(ASKED.__contains__, told)])
 _between = weighted((3, st.lists(_any_act, max_size=1)), (1, _stories))
 _within = weighted((3, st.lists(_any_act, min_size=1, max_size=5)), (1, _stories))
 _early = st.lists(_says(any_.ready()) | _any_act, min_size=1, max_size=2)

@@ -13,9 +13,9 @@ from microvm.wire.session import Session
 from ..disagreement import Disagreement
 from ..search import SETTINGS, Record, Search, batch, smallest
 from . import known
+from .acts import Script
 from .harness import play
 from .known import ASKED, ENDINGS, FAILED, MALFORMED, lasting, read, written
-from .script import Script
 from .strategies import honest, scripts
 
 

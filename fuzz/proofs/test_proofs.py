@@ -40,6 +40,10 @@ def test_it_holds(name: str, record_property: Record) -> None:
     record_property("proofs", len(proofs))
 
 
+def test_what_a_harness_has_of_the_kernel_is_taken_before_that_of_the_world() -> None:
+    assert max(harnesses()) < "world"
+
+
 def test_there_is_a_bug_for_each() -> None:
     assert {bug.proof for bug in BUGS.values()} == set(harnesses())
 

@@ -1,8 +1,8 @@
 /* The kernel, where a harness has none of its own: a call fails or does any part of what it was
  * asked for. What it is asked to read or write must be there. The fourth write would block.
  *
- * Of two functions of one name CBMC takes that of the file whose name comes first: no harness is
- * called so that it comes behind this one. */
+ * Of two functions of one name CBMC takes that of the file whose name comes first: the names of all
+ * harnesses come before this one, which a test holds. */
 #include "proof.h"
 
 #include <poll.h>

@@ -210,9 +210,6 @@ STATES: dict[str, State] = {
 }
 """All of them, in the order of a machine's life."""
 
-NEEDS_NO_TEMPLATE = {"starting", "greeting", "saving"}
-"""Those of a machine that boots; `saving` comes only where there is no template."""
-
 
 def _hold(pid: int) -> None:
     print("reached", pid, flush=True)

@@ -27,7 +27,6 @@ from microvm.errors import UsageError
 from microvm.supervisor import client, fleet, wire
 
 NAME = "one"
-CRASH = "echo hello >/dev/console; echo c >/proc/sysrq-trigger"
 BYTES = bytes(range(256)) * 1000
 
 

@@ -1,4 +1,4 @@
-"""A script is what a guest is to do, as data: one act after the other, and what the host calls."""
+"""The acts of a guest that is played, as data: a script has some, and what the host calls."""
 
 from __future__ import annotations
 
