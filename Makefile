@@ -39,6 +39,9 @@ SOAK_SECONDS ?= 1200
 
 C_FILES = $(shell find codegen examples fuzz guest host tests -name '*.[ch]')
 
+# From each of these files are made, which are kept.
+SCHEMAS := protocol/sandboxd.toml protocol/files.toml examples/sensor/sensor.toml examples/serial/meter.toml
+
 # Whichever of these is there, and has not run all of the tests, runs those that boot no guest.
 PYTHONS := python3.11 python3.13
 NAME := 'import sys; print("python%d.%d" % sys.version_info[:2])'
@@ -50,7 +53,7 @@ GUESTLESS := --ignore=tests/counts --ignore=tests/dask --ignore=tests/faults --i
 PARALLEL := tests/codegen tests/project
 SERIAL := $(PARALLEL:%=--ignore=%) --ignore=tests/install
 
-.PHONY: help hello test test-host test-long test-install lint format constraints gen counts man docs terminal bench bench-codec footprint scale fuzz fuzz-mutants soak test-systems dist guest-pack workflows release-check clean
+.PHONY: help hello test test-host test-long test-install lint format constraints gen gen-check counts man docs terminal bench bench-codec footprint scale fuzz fuzz-mutants soak test-systems dist guest-pack workflows release-check clean
 
 help:
 	@echo 'make hello      install what is missing, build an image, run echo hello in it'
@@ -65,6 +68,7 @@ help:
 	@echo 'make format     lay out Python and C as `make lint` wants them'
 	@echo 'make constraints  renew constraints.txt, the list of what is installed: with Python 3.11'
 	@echo 'make gen        write the generated files anew'
+	@echo 'make gen-check  whether the files that are generated from schemas are fresh'
 	@echo 'make counts     count instructions, system calls and modules anew, which tests compare'
 	@echo 'make man        write the manual pages, which a wheel has, into build/man'
 	@echo 'make docs       build the documentation as a site, into build/site'
@@ -121,10 +125,7 @@ lint: $(VENV)/dev
 	$(BIN)/ruff format --check
 	@$(BIN)/clang-format --dry-run --Werror $(C_FILES)
 	$(BIN)/mypy
-	$(BIN)/microvm-proto gen --check
-	$(BIN)/microvm-proto gen --check protocol/files.toml
-	$(BIN)/microvm-proto gen --check examples/sensor/sensor.toml
-	$(BIN)/microvm-proto gen --check examples/serial/meter.toml
+	@$(MAKE) --no-print-directory gen-check
 	$(BIN)/microvm-proto breaking
 	@$(MAKE) --no-print-directory -s workflows
 	$(MAKE) --no-print-directory -s -C guest analyze CC=gcc
@@ -134,6 +135,10 @@ format: $(VENV)/dev
 	$(BIN)/ruff format
 	@$(BIN)/clang-format -i $(C_FILES)
 
+# What the hook for commits runs, too.
+gen-check: $(VENV)/dev
+	$(foreach schema,$(SCHEMAS),$(BIN)/microvm-proto gen --check $(schema) &&) true
+
 # By the oldest Python, since what it takes all take.
 constraints:
 	python3.11 -m venv .venv-constraints
@@ -142,10 +147,7 @@ constraints:
 	rm -rf .venv-constraints
 
 gen: $(VENV)/dev
-	$(BIN)/microvm-proto gen
-	$(BIN)/microvm-proto gen protocol/files.toml
-	$(BIN)/microvm-proto gen examples/sensor/sensor.toml
-	$(BIN)/microvm-proto gen examples/serial/meter.toml
+	$(foreach schema,$(SCHEMAS),$(BIN)/microvm-proto gen $(schema) &&) true
 	$(BIN)/python -m tests.project.modules
 	$(BIN)/python -m tests.project.options
 	$(BIN)/python -m tests.project.config

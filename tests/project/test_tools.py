@@ -102,9 +102,27 @@ def test_the_hooks_are_well_formed() -> None:
 
 
 def test_what_is_generated_from_each_schema_is_checked_and_written_anew() -> None:
-    released = set(ROOT.glob("protocol/*.released.toml"))
-    schemas = {path.name for path in set(ROOT.glob("protocol/*.toml")) - released}
-    default = {"sandboxd.toml"}  # which need not be named
-    for verb in ("gen --check", "gen"):
-        named = re.findall(rf"microvm-proto {verb} protocol/(\S+)$", MAKEFILE, re.MULTILINE)
-        assert set(named) == schemas - default
+    listed = subprocess.run(
+        ["git", "ls-files", "*.toml"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout.split()
+    schemas = {
+        name
+        for name in listed
+        if not name.startswith("tests/") and not name.endswith(".released.toml")
+        if {"protocol", "output"} <= tomllib.loads((ROOT / name).read_text()).keys()
+    }
+    [named] = re.findall(r"^SCHEMAS := (.*)$", MAKEFILE, re.MULTILINE)
+    assert set(named.split()) == schemas
+
+
+def test_what_the_guide_says_of_tests_names_each_folder_of_them() -> None:
+    guide = (ROOT / "CONTRIBUTING.md").read_text()
+    rows = re.findall(r"^\| `(tests/\w+)` \|", guide, re.MULTILINE)
+    folders = {path for path in (ROOT / "tests").iterdir() if any(path.rglob("test_*.py"))}
+    programs = {ROOT / "tests/systems"}  # which are no tests of pytest's
+    assert {ROOT / row for row in rows} == folders | programs
+
+
+def test_no_line_of_the_guide_is_too_long_to_be_read() -> None:
+    guide = (ROOT / "CONTRIBUTING.md").read_text().splitlines()
+    assert [line for line in guide if len(line) > 120 and not line.startswith("|")] == []
