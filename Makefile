@@ -90,7 +90,7 @@ help:
 hello: $(VENV)/vm
 	@$(call require,$(RUN_NEEDS))
 	$(BIN)/microvm run -- echo hello
-	@$(BIN)/python -c 'from microvm import arch; from microvm_image.kernel import kernel; exit(not kernel.given(arch.find()))' || \
+	@$(BIN)/python -c 'from microvm import arches; from microvm_image.kernel import choice; exit(not choice.given(arches.find()))' || \
 		echo '$(BIN)/microvm kernel build: once, some five minutes, and guests boot seven times faster'
 
 test: lint

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from microvm._version import DISTRIBUTION, __version__
-from microvm.arch import Arch
+from microvm.arches import Arch
 from microvm.errors import ImageError
 from microvm.sha256 import sha256
 

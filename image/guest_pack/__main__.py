@@ -8,7 +8,7 @@ import click
 
 from guest_pack.build import build
 from guest_pack.parts import parts
-from microvm import arch as arches
+from microvm import arches
 from microvm.errors import MicroVMError
 from microvm.progress import on_stderr
 

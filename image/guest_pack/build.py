@@ -16,7 +16,7 @@ from guest_pack.component import Component
 from guest_pack.parts import Part, digests
 from microvm import guest_pack
 from microvm._version import __version__
-from microvm.arch import Arch
+from microvm.arches import Arch
 from microvm.sha256 import sha256
 from microvm.system.tools import run
 from microvm_image import programs

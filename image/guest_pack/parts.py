@@ -13,17 +13,15 @@ from typing import NamedTuple
 from guest_pack import component
 from guest_pack.component import Component
 from microvm import guest_pack
-from microvm.arch import Arch
+from microvm.arches import Arch
 from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm.qemu import launcher
 from microvm.system import compiler
 from microvm.system.tools import run
 from microvm_image import programs, rootfs
-from microvm_image.kernel import kernel as kernels
-from microvm_image.kernel import recipe as kernel_recipe
-from microvm_image.kernel import small
-from microvm_image.kernel import source as kernel_source
+from microvm_image.kernel import choice, recipe, small
+from microvm_image.kernel.source import PINNED, fetch
 from microvm_image.sources import alpine
 
 
@@ -43,7 +41,7 @@ def digests(arch: Arch) -> dict[str, str]:
     return {
         guest_pack.PROGRAMS: programs.source_digest(),
         guest_pack.LAUNCHER: compiler.source_digest(launcher.sources()),
-        guest_pack.KERNEL: kernel_recipe.digest(arch),
+        guest_pack.KERNEL: recipe.digest(arch),
         guest_pack.ROOTFS: arch.alpine_sha256,
     }
 
@@ -54,7 +52,7 @@ def parts(
     """Return the parts of a pack, by their names.
 
     :param kernel: whether there is to be a kernel, which takes minutes to compile, once.
-    :param pinned: whether it is made of `kernel_source.PINNED`, or of the newest that there is.
+    :param pinned: whether it is made of `PINNED`, or of the newest that there is.
     :raises ImageError: one cannot be made.
     """
     found = {
@@ -99,12 +97,12 @@ def _libc(arch: Arch) -> Component:
 
 def _kernel(arch: Arch, report: Reporter, *, pinned: bool) -> Part:
     path = small.build(arch=arch.name, pinned=pinned, report=report)
-    found = kernels.find(arch, path, report)
-    source = kernel_source.PINNED
+    found = choice.find(arch, path, report)
+    source = PINNED
     if pinned:
         version, origin = source.version, f"{source.package} {source.version}, {source.sha256}"
     else:
-        version = kernel_source.fetch(report, pinned=False).version
+        version = fetch(report, pinned=False).version
         origin = f"linux-source {version}"
     compilers = ", ".join(each.splitlines()[0] for each in small.tools(arch))
     linux = Component(
@@ -117,7 +115,7 @@ def _kernel(arch: Arch, report: Reporter, *, pinned: bool) -> Part:
         sha256=found.sha256,
         patches=tuple(
             f"--- a/{name}\n+++ b/{name}\n{indent(before, '-')}\n{indent(after, '+')}\n"
-            for name, before, after in kernel_recipe.EDITS
+            for name, before, after in recipe.EDITS
         ),
     )
     return Part({guest_pack.KERNEL: found.data}, (linux,))

@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from email.utils import mktime_tz, parsedate_tz
 from pathlib import Path
 
+from microvm import cache
 from microvm.cache import lock, record
-from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import Reporter
 

@@ -17,8 +17,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from microvm import cache
 from microvm.cache import lock
-from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
 from microvm_image import skopeo

@@ -10,11 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from microvm import arch as arches
-from microvm import guest_pack
-from microvm.arch import Arch
+from microvm import arches, cache, guest_pack
+from microvm.arches import Arch
 from microvm.cache import lock
-from microvm.cache import store as cache
 from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError, MicroVMError
 from microvm.progress import NullReporter, Reporter
@@ -35,8 +33,8 @@ from microvm_image.image import (
     folder_of,
     load,
 )
-from microvm_image.kernel import kernel as kernels
-from microvm_image.kernel.kernel import Kernel
+from microvm_image.kernel import choice
+from microvm_image.kernel.choice import Kernel
 from microvm_image.layer import Layer, TarLayer, sha256
 from microvm_image.limits import Limits
 from microvm_image.programs import Programs
@@ -155,7 +153,7 @@ def build(
                     report=report,
                 )
             )
-        parts = programs.build(target, report), kernels.find(target, kernel, report), base
+        parts = programs.build(target, report), choice.find(target, kernel, report), base
         plan = _plan(target, *parts, recipe, limits or Limits())
         name = plan.name(plan.digest)
         path = output.absolute() if output else folder_of(name)

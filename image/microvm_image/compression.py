@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO, Protocol, cast
 
-from microvm.cache import store as cache
+from microvm import cache
 from microvm.errors import ImageError, how_to_install
 from microvm_image.extent import CHUNK, Extent
 from microvm_image.limits import Budget

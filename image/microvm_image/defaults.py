@@ -6,11 +6,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from microvm import arch as arches
-from microvm import guest_pack
-from microvm.arch import Arch
+from microvm import arches, cache, guest_pack
+from microvm.arches import Arch
 from microvm.cache import lock
-from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.log import Area
 from microvm.progress import Reporter
@@ -18,7 +16,7 @@ from microvm.sha256 import sha256
 from microvm.system.capacity import SHORTAGES
 from microvm_image import programs, rootfs
 from microvm_image.image import FORMAT, Image, folder_of, load
-from microvm_image.kernel import kernel
+from microvm_image.kernel import choice
 
 _logger = Area("image")
 _LIMIT = 1 << 12
@@ -105,8 +103,8 @@ def _note(arch: Arch) -> Path:
         programs.source_digest(),
         guest_pack.installed(arch),
         _stamp(archive) or os.environ.get("MICROVM_MIRROR"),
-        (given := kernel.given(arch)) == kernel.packed(arch) or _stamp(given),
-        kernel.MODULES,
+        (given := choice.given(arch)) == choice.packed(arch) or _stamp(given),
+        choice.MODULES,
     )
     return cache.folder("defaults") / sha256(repr(key).encode()).hexdigest()[:32]
 

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
+from microvm import cache
 from microvm.cache import lock, verified
-from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
 from microvm_image import members, sharing, tags

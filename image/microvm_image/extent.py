@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from microvm.cache import store as cache
+from microvm import cache
 from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError
 

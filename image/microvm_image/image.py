@@ -10,10 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from microvm import arch as arches
-from microvm.arch import Bus
+from microvm import arches, cache
+from microvm.arches import Bus
 from microvm.cache import record, trust, verified
-from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.log import Area
 from microvm.printable import printable

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from microvm.cache import store as cache
+from microvm import cache
 from microvm.errors import ImageError
 from microvm_image.compression import unpacked
 from microvm_image.extent import Extent

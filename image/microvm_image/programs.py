@@ -8,10 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from microvm import guest_pack
-from microvm.arch import Arch
+from microvm import cache, guest_pack
+from microvm.arches import Arch
 from microvm.cache import lock
-from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm.sha256 import sha256

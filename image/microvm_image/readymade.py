@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from microvm import cache
 from microvm.cache import lock
-from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.log import Area
 from microvm.progress import NoticeReporter, Reporter

@@ -7,10 +7,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from microvm import guest_pack
-from microvm.arch import Arch
+from microvm import cache, guest_pack
+from microvm.arches import Arch
 from microvm.cache import lock
-from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm_image.sources import alpine

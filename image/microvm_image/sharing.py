@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from microvm.cache import store as cache
+from microvm import cache
 from microvm.cache import verified
 from microvm_image.image import Image, Manifest, manifests
 

@@ -20,8 +20,8 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
+from microvm import cache
 from microvm.cache import lock
-from microvm.cache import store as cache
 from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError
 from microvm.progress import Reporter

@@ -16,7 +16,7 @@ from contextlib import ExitStack, suppress
 from types import TracebackType
 from typing import Protocol, Self
 
-from microvm.cache import store as cache
+from microvm import cache
 from microvm.errors import ImageError
 from microvm_image.cpio import Entry, encoded
 from microvm_image.layer import Layer

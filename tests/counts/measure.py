@@ -16,7 +16,7 @@ from pathlib import Path
 
 from tests.support.daemon import GUEST, Daemon
 
-from microvm.cache import store as cache
+from microvm import cache
 from microvm.wire import codec
 
 from . import imports

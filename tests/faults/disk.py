@@ -22,8 +22,7 @@ from typing import NamedTuple
 from tests.faults.faulty import EVER, failing
 from tests.support.processes import open_files
 
-from microvm import arch
-from microvm.cache import store as cache
+from microvm import arches, cache
 from microvm.errors import MicroVMError
 from microvm.qemu.accel import ProbeCache
 from microvm.qemu.command import Memory
@@ -138,10 +137,10 @@ def _small_parts(folder: Path) -> None:
         member = tarfile.TarInfo("./etc/alpine-release")
         member.size = 7
         archive.addfile(member, io.BytesIO(b"3.20.3\n"))
-    host = arch.find()
+    host = arches.find()
     (folder / alpine.archive_name(host)).write_bytes(buffer.getvalue())
     digest = hashlib.sha256(buffer.getvalue()).hexdigest()
-    arch.ARCHES[host.name] = host._replace(alpine_sha256=digest)
+    arches.ARCHES[host.name] = host._replace(alpine_sha256=digest)
     os.environ["MICROVM_ROOTFS"] = str(folder)
     os.environ["MICROVM_KERNEL"] = str(folder / "vmlinuz")
     programs.sources = lambda: parts

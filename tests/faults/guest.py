@@ -15,7 +15,7 @@ from subprocess import PIPE
 
 import pytest
 
-from microvm import ExecTimeout, MicroVM, arch
+from microvm import ExecTimeout, MicroVM, arches
 from microvm.system import compiler
 from microvm_image import Image, cpio
 from microvm_image.image import load
@@ -72,7 +72,7 @@ def changed(image: Image, folder: Path, *, warm: str = "", **files: bytes) -> Im
 @functools.cache
 def hostile(does: str) -> bytes:
     """Compile one of the programs of hostile.c."""
-    command = compiler.compiler(arch.find(), "a hostile guest")
+    command = compiler.compiler(arches.find(), "a hostile guest")
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / does
         options = ["-std=c11", "-D_DEFAULT_SOURCE", "-O2", "-static", "-Wall", "-Wextra", "-Werror"]

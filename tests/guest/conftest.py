@@ -12,8 +12,7 @@ import pytest
 from tests.support.daemon import Daemon, build_sanitized
 from tests.support.fifo import Fifo
 
-from microvm import arch
-from microvm.cache import store as cache
+from microvm import arches, cache
 from microvm.progress import NullReporter
 from microvm_image import programs
 
@@ -24,7 +23,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("shipped")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache, "root", lambda: folder)
-        files = programs.build(arch.find(), NullReporter()).files
+        files = programs.build(arches.find(), NullReporter()).files
     for name, data in files.items():
         (folder / name).write_bytes(data)
         (folder / name).chmod(0o755)

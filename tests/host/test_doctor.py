@@ -28,7 +28,7 @@ from tests.support import examples
 from tests.support.ordinary import USER, acting_as_user, as_user, only_root
 from tests.support.small_disk import small_disk
 
-from microvm import arch, guest_pack
+from microvm import arches, guest_pack
 from microvm.cli.checks import cache, host, image, machine, qemu, requirements
 from microvm.cli.checks.check import Check, Context, Fault, Finding
 from microvm.cli.checks.run import BROKEN, ENDLESS, FAULTS, NOT_TRIED, run
@@ -113,7 +113,7 @@ def _pack(schema: str) -> Callable[[Scene], None]:
 
 
 def _put_pack(scene: Scene, schema: str) -> None:
-    folder = scene.folder / guest_pack.module(arch.find())
+    folder = scene.folder / guest_pack.module(arches.find())
     folder.mkdir()
     (folder / "__init__.py").touch()
     manifest = {"version": "0.0.1", "schema": schema, "parts": {}}

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from microvm import arch, guest_pack
+from microvm import arches, guest_pack
 from microvm._version import __version__
 from microvm.errors import ImageError
 from microvm.guest_pack import KERNEL, MANIFEST, PROGRAMS
 
-ARCH = arch.find("aarch64")  # of which no test has one installed
+ARCH = arches.find("aarch64")  # of which no test has one installed
 SCHEMA = "0123456789abcdef"
 
 

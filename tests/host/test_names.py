@@ -48,23 +48,23 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_the_beginning_of_one_image_is_that_image(typed: str, image: str) -> None:
-    assert find(names.image(typed)) == image
+    assert find(names.meant_image(typed)) == image
 
 
 @pytest.mark.parametrize("typed", ["python", "./app", "/app"])
 def test_a_path_and_a_ready_made_image_are_taken_as_they_are(typed: str) -> None:
-    assert names.image(typed) == typed
+    assert names.meant_image(typed) == typed
 
 
 def test_the_beginning_of_several_images_lists_them() -> None:
     with pytest.raises(ImageError, match=r"deb begins the names of several images: debian-.*aaaa"):
-        names.image("deb")
+        names.meant_image("deb")
 
 
 @pytest.mark.parametrize("typed", ["web:1.1", "web:1", "x", ""])
 def test_no_other_version_stands_in_for_one(typed: str) -> None:
     with pytest.raises(ImageError, match=r"^no(t the name of an)? image"):
-        names.image(typed)
+        names.meant_image(typed)
 
 
 @pytest.mark.parametrize(
@@ -99,8 +99,8 @@ def test_every_verb_that_starts_from_a_snapshot_takes_its_beginning(verb: str) -
 
 
 def test_the_beginning_of_one_snapshot_is_that_snapshot() -> None:
-    assert names.snapshot("w") == "warm"
-    assert names.snapshot("ready") == "ready"
-    assert names.snapshot("other") == "other"
+    assert names.meant_snapshot("w") == "warm"
+    assert names.meant_snapshot("ready") == "ready"
+    assert names.meant_snapshot("other") == "other"
     with pytest.raises(SnapshotError, match="re begins the names of several snapshots: ready, re"):
-        names.snapshot("re")
+        names.meant_snapshot("re")

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from tests.image import oci
 
-from microvm import arch
+from microvm import arches
 from microvm.qemu import launcher
 from microvm_image import programs
 from microvm_image.sources import alpine
@@ -34,14 +34,14 @@ HEADER = "#define SANDBOXD_SCHEMA_DIGEST 0x0123456789abcdefULL\n"
 WORKER = """
 import sys
 from pathlib import Path
-from microvm import arch
+from microvm import arches
 from microvm.qemu import launcher
 from microvm import progress
 from microvm_image import build, initramfs, programs
 
 guest, pin, pause = sys.argv[1:]
-host = arch.find()
-arch.ARCHES[host.name] = host._replace(alpine_sha256=pin)
+host = arches.find()
+arches.ARCHES[host.name] = host._replace(alpine_sha256=pin)
 programs.sources = lambda: Path(guest)
 write = initramfs.write
 
@@ -117,11 +117,11 @@ def pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pin:
                 else:
                     info.size = len(value)
                     archive.addfile(info, io.BytesIO(value))
-        host = arch.find()
+        host = arches.find()
         path = tmp_path / alpine.archive_name(host)
         path.write_bytes(buffer.getvalue())
         digest = hashlib.sha256(buffer.getvalue()).hexdigest()
-        monkeypatch.setitem(arch.ARCHES, host.name, host._replace(alpine_sha256=digest))
+        monkeypatch.setitem(arches.ARCHES, host.name, host._replace(alpine_sha256=digest))
         return path
 
     return make

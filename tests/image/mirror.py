@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-from microvm import arch
+from microvm import arches
 
 SUITE = "trixie"
 DAY = 24 * 3600
@@ -125,7 +125,7 @@ class Archive:
         """Add a package with these files, and return its path on the mirror."""
         tree = self.folder / f"{name}_{version.replace(':', '')}"
         (tree / "DEBIAN").mkdir(parents=True)
-        debian = arch.find().debian
+        debian = arches.find().debian
         control = "\n".join(
             (
                 f"Package: {name}",
@@ -152,12 +152,12 @@ class Archive:
 
     def release(self, *, age: float = 0, suite: str = SUITE, signed: bool = True) -> None:
         """Write the indexes anew, as of some seconds ago."""
-        index = f"main/binary-{arch.find().debian}/Packages"
+        index = f"main/binary-{arches.find().debian}/Packages"
         packages = "\n".join(self._stanzas).encode()
         now = time.strftime("%a, %d %b %Y %H:%M:%S UTC", time.gmtime(time.time() - age))
         text = (
             f"Origin: Debian\nSuite: stable\nCodename: {suite}\nDate: {now}\n"
-            f"Architectures: {arch.find().debian}\nComponents: main\n"
+            f"Architectures: {arches.find().debian}\nComponents: main\n"
             f"SHA256:\n {_sha256(packages)} {len(packages)} {index}\n"
         ).encode()
         top = f"dists/{suite}"

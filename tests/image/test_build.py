@@ -18,8 +18,8 @@ import pytest
 from tests.support.polling import comes_true
 
 import microvm_image
-from microvm import arch as arches
-from microvm.cache import store as caches
+from microvm import arches
+from microvm import cache as caches
 from microvm.cache import verified
 from microvm.errors import ImageError
 from microvm_image import build as building

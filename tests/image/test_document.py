@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from microvm import arch
+from microvm import arches
 from microvm.errors import ImageError
 from microvm.progress import NullReporter
 from microvm_image import readymade
@@ -39,7 +39,7 @@ def test_the_ready_made_images_are_those_of_the_page() -> None:
 
 
 def test_the_hint_names_what_the_page_has() -> None:
-    with pytest.raises(ImageError) as caught, find("none", arch.find(), report=NullReporter()):
+    with pytest.raises(ImageError) as caught, find("none", arches.find(), report=NullReporter()):
         pass
     for kind in ("docker://NAME", "debian:SUITE", "alpine", "scratch", "`-`"):
         assert kind in caught.value.hint

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.image.layers import Part, file, folder, hard, layer, link, tar
 
-from microvm import arch as arches
+from microvm import arches
 from microvm.errors import ImageError
 from microvm.progress import NullReporter
 from microvm_image import disk

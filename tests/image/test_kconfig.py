@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from microvm import arch
+from microvm import arches
 from microvm.errors import ImageError
-from microvm_image.kernel import config as kconfig
+from microvm_image.kernel import kconfig
 
 
-@pytest.mark.parametrize("name", arch.ARCHES)
+@pytest.mark.parametrize("name", arches.ARCHES)
 def test_the_fragments_parse_and_end_the_version(name: str) -> None:
-    options = kconfig.parse(kconfig.fragment(arch.find(name)))
+    options = kconfig.parse(kconfig.fragment(arches.find(name)))
     assert options["CONFIG_LOCALVERSION"] == '"-microvm"'
     assert options["CONFIG_VIRTIO_MMIO"] == options["CONFIG_CGROUP_PIDS"] == "y"
     assert options["CONFIG_KALLSYMS"] is None

@@ -12,21 +12,21 @@ from pathlib import Path
 
 import pytest
 
-from microvm import arch
+from microvm import arches
 from microvm.errors import ImageError
 from microvm.progress import NullReporter
 from microvm.system.tools import run
 from microvm_image import package
 from microvm_image.build import build
-from microvm_image.kernel import kernel as kernel_module
-from microvm_image.kernel.kernel import Kernel
+from microvm_image.kernel import choice
+from microvm_image.kernel.choice import Kernel
 
 
 def find(path: Path | None, name: str | None = None) -> Kernel:
-    return kernel_module.find(arch.find(name), path, NullReporter())
+    return choice.find(arches.find(name), path, NullReporter())
 
 
-@pytest.mark.parametrize("name", arch.ARCHES)
+@pytest.mark.parametrize("name", arches.ARCHES)
 def test_a_kernel_tells_its_version(kernel: Path, name: str) -> None:
     found = find(kernel, name)
     assert found.version == "6.1.2-test"
@@ -96,7 +96,7 @@ def test_drivers_that_are_modules_come_along_in_their_order(kernel: Path) -> Non
 
 
 def test_modules_have_one_digit_for_a_name() -> None:
-    assert max(map(len, kernel_module.MODULES.values())) <= 10
+    assert max(map(len, choice.MODULES.values())) <= 10
 
 
 def test_drivers_that_are_built_in_leave_nothing_to_load(kernel: Path) -> None:
@@ -130,7 +130,7 @@ def test_what_is_taken_of_a_package(tmp_path: Path) -> None:
         (tree / name).write_text("Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x\n")
     subprocess.run(["dpkg-deb", "--build", tree, tmp_path / "x.deb"], check=True)
     taken = tmp_path / "taken"
-    package._unpack(tmp_path / "x.deb", kernel_module.wanted(arch.find()), taken)
+    package._unpack(tmp_path / "x.deb", choice.wanted(arches.find()), taken)
     assert {str(path.relative_to(taken)) for path in taken.rglob("*") if path.is_file()} == wanted
 
 
@@ -143,8 +143,8 @@ def test_no_package_says_what_else_there_is(monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_package_in_the_cache_needs_no_apt(
     kernel: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    host = arch.find()
-    wanted = kernel_module.wanted(host)
+    host = arches.find()
+    wanted = choice.wanted(host)
     boot = package.folder_of(wanted, host, "1:6.1-1") / "boot"
     boot.mkdir(parents=True)
     kernel.rename(boot / "vmlinuz-6.1.2-test")

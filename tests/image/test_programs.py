@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from microvm import arch
+from microvm import arches
 from microvm.errors import ImageError
 from microvm.progress import NullReporter
 from microvm.system import compiler
@@ -15,7 +15,7 @@ from microvm_image import programs
 
 
 def build() -> programs.Programs:
-    return programs.build(arch.find(), NullReporter())
+    return programs.build(arches.find(), NullReporter())
 
 
 def test_static_binaries_and_the_schema() -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 from tests.support.ordinary import as_user, read_only
 
-from microvm import arch
-from microvm.cache import store as caches
+from microvm import arches
+from microvm import cache as caches
 from microvm.qemu import launcher
 from microvm_image import tags
 from microvm_image.build import build
@@ -21,12 +21,12 @@ WORKER = """
 import sys
 from pathlib import Path
 from microvm.cli.root import main
-from microvm import arch
+from microvm import arches
 from microvm_image import default, programs
 
 guest, pin = Path(sys.argv.pop(1)), sys.argv.pop(1)
-host = arch.find()
-arch.ARCHES[host.name] = host._replace(alpine_sha256=pin)
+host = arches.find()
+arches.ARCHES[host.name] = host._replace(alpine_sha256=pin)
 programs.sources = lambda: guest
 if sys.argv[1:] == ["default"]:
     print(default().path)
@@ -46,7 +46,7 @@ def run(guest: Path, archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatc
     def run(*arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
         path = os.pathsep.join(sys.path)
         return subprocess.run(
-            as_user(sys.executable, "-c", WORKER, guest, arch.find().alpine_sha256, *arguments),
+            as_user(sys.executable, "-c", WORKER, guest, arches.find().alpine_sha256, *arguments),
             capture_output=True,
             text=True,
             check=False,

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 import microvm_image
-from microvm import arch
+from microvm import arches
 from microvm.errors import ImageError
 from microvm.progress import LineReporter, NullReporter
 from microvm_image import disk, rootfs
 from microvm_image.build import build
-from microvm_image.kernel import kernel
+from microvm_image.kernel import choice
 from microvm_image.source import Source
 from microvm_image.sources import busybox, debian
 from microvm_image.sources.find import find
@@ -33,10 +33,10 @@ needs_alpine = pytest.mark.skipif(not ROOTFS, reason="MICROVM_ROOTFS is not set"
 
 @needs_apt
 def test_the_distributions_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = kernel.find(arch.find(), None, LineReporter())
+    found = choice.find(arches.find(), None, LineReporter())
     assert "cloud" in found.version
     monkeypatch.setattr(subprocess, "Popen", _no_such_program)
-    assert kernel.find(arch.find(), None, NullReporter()) == found
+    assert choice.find(arches.find(), None, NullReporter()) == found
 
 
 def _no_such_program(*_: object, **__: object) -> None:
@@ -45,7 +45,7 @@ def _no_such_program(*_: object, **__: object) -> None:
 
 @needs_apt
 def test_the_distributions_busybox() -> None:
-    base = busybox.source(arch.find(), NullReporter())
+    base = busybox.source(arches.find(), NullReporter())
     assert base.name.startswith("busybox-1.")
     with base.tree() as tree:
         entries = {entry.name: entry for entry in tree.entries()}
@@ -69,7 +69,7 @@ def test_an_image_without_alpine(
 @needs_alpine
 def test_alpine(kernel: Path) -> None:
     assert ROOTFS
-    base = rootfs.find(arch.find(), Path(ROOTFS), None, NullReporter())
+    base = rootfs.find(arches.find(), Path(ROOTFS), None, NullReporter())
     with base.tree() as tree:
         assert tree.is_small()
         entries = {entry.name: entry for entry in tree.entries()}
@@ -89,7 +89,7 @@ def test_debian_by_packages(
 
     def python() -> AbstractContextManager[Source]:
         packages = ["python3"]
-        return find("debian:trixie", arch.find(), packages=packages, report=LineReporter())
+        return find("debian:trixie", arches.find(), packages=packages, report=LineReporter())
 
     with python() as source, source.tree() as tree:
         assert re.search(r"^debian:trixie \(.*\bbase-files=13\..*\bpython3=3\.13", source.pinned)
@@ -109,7 +109,7 @@ def test_debian_without_its_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv("PATH", str(tmp_path))
     with (
         pytest.raises(ImageError, match=r"needs mmdebstrap.*apt install mmdebstrap"),
-        find("debian:trixie", arch.find(), report=NullReporter()),
+        find("debian:trixie", arches.find(), report=NullReporter()),
     ):
         pass
 
@@ -126,7 +126,7 @@ def test_debian_by_one_who_may_not(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(debian, "_release", lambda *_: "")
     with (
         pytest.raises(ImageError, match=r"unable to pick.*apt install uidmap.*/etc/subuid"),
-        find("debian:trixie", arch.find(), report=NullReporter()),
+        find("debian:trixie", arches.find(), report=NullReporter()),
     ):
         pass
 
@@ -135,7 +135,7 @@ def test_debian_by_one_who_may_not(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_a_suite_that_is_none() -> None:
     with (
         pytest.raises(ImageError) as caught,
-        find("debian:nosuch", arch.find(), report=NullReporter()),
+        find("debian:nosuch", arches.find(), report=NullReporter()),
     ):
         pass
     assert caught.value.message.startswith("debian:nosuch cannot be had: ")
@@ -151,7 +151,7 @@ def test_a_failure_of_debians_names_a_command_that_shows_more(
     monkeypatch.setattr(debian, "_release", lambda *_: "")
     with (
         pytest.raises(ImageError) as caught,
-        find("debian:trixie", arch.find(), report=NullReporter()),
+        find("debian:trixie", arches.find(), report=NullReporter()),
     ):
         pass
     (command,) = re.findall(r"^`(.+)` shows more$", caught.value.hint)
@@ -173,6 +173,6 @@ def test_a_failure_of_debians_names_a_command_that_shows_more(
 def test_packages_that_cannot_be(text: str, packages: list[str], says: str) -> None:
     with (
         pytest.raises(ImageError, match=says),
-        find(text, arch.find(), packages=packages, report=NullReporter()),
+        find(text, arches.find(), packages=packages, report=NullReporter()),
     ):
         pass

@@ -15,7 +15,7 @@ import pytest
 from tests.support.ordinary import acting_as_user
 
 import microvm_image
-from microvm import arch
+from microvm import arches
 from microvm.errors import ImageError
 from microvm.progress import LineReporter, NullReporter, Reporter
 from microvm_image import rootfs
@@ -38,7 +38,7 @@ class Quiet(SimpleHTTPRequestHandler):
 def mirror(tmp_path: Path) -> Iterator[tuple[str, Path]]:
     """Give a mirror's address, and where the archive belongs in it."""
     top = tmp_path / "mirror"
-    place = top / alpine.url(arch.find(), "")[1:]
+    place = top / alpine.url(arches.find(), "")[1:]
     place.parent.mkdir(parents=True)
     with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(top))) as server:
         threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -57,7 +57,7 @@ def no_package(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def find(path: Path | None = None, mirror: str = NOWHERE, report: Reporter | None = None) -> str:
-    return rootfs.find(arch.find(), path, mirror, report or NullReporter()).name
+    return rootfs.find(arches.find(), path, mirror, report or NullReporter()).name
 
 
 def test_a_file_and_a_folder_that_holds_it(archive: Path) -> None:
@@ -152,7 +152,7 @@ def test_nothing_at_all_is_an_error_with_both_reasons() -> None:
 
 def test_the_archive_is_checked_before_it_is_used() -> None:
     with pytest.raises(ImageError, match="here: wrong checksum"):
-        alpine.source(b"", arch.find(), "here")
+        alpine.source(b"", arches.find(), "here")
 
 
 def test_who_asks_for_the_default_image_waits_for_no_builder() -> None:

@@ -16,21 +16,17 @@ from click.testing import CliRunner
 from tests.support.processes import is_alive
 
 import microvm_image
-from microvm import arch
+from microvm import arches
 from microvm.cli.verbs.kernel import kernel as command
 from microvm.errors import ImageError
 from microvm.progress import LineReporter, NullReporter
 from microvm_image import build as building
 from microvm_image import package
 from microvm_image.build import build
-from microvm_image.kernel import cache as kernel_cache
-from microvm_image.kernel import config as kconfig
-from microvm_image.kernel import kernel as kernels
-from microvm_image.kernel import recipe as kernel_recipe
-from microvm_image.kernel import small
+from microvm_image.kernel import choice, compiled, kconfig, recipe, small
 from microvm_image.kernel.source import PINNED
 
-HOST = arch.find()
+HOST = arches.find()
 
 # `make vmlinux` of the stand-in copies what the fragment was, and then does what the test says.
 MAKEFILE = """
@@ -58,11 +54,11 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
 
     def make(version: str = "6.1.2-1", then: str = "true", apic: str | None = None) -> None:
         tree = tmp_path / "linux"
-        for name, before, _ in kernel_recipe.EDITS:
+        for name, before, _ in recipe.EDITS:
             (tree / name).parent.mkdir(parents=True, exist_ok=True)
             (tree / name).write_text(before)
         if apic is not None:
-            (tree / kernel_recipe.EDITS[0][0]).write_text(apic)
+            (tree / recipe.EDITS[0][0]).write_text(apic)
         text = MAKEFILE.format(binary=Path(sys.executable).resolve(), then=then)
         (tree / "Makefile").write_text(text)
         path = tmp_path / "linux.tar.xz"
@@ -93,7 +89,7 @@ def test_other_parts_give_another_name(source: Source, monkeypatch: pytest.Monke
     text = kconfig.fragment(HOST)
     monkeypatch.setattr(kconfig, "fragment", lambda _: text + "CONFIG_MORE=y\n")
     names.add(small.build().name)
-    monkeypatch.setattr(kernel_recipe, "BUILDER", kernel_recipe.BUILDER + 1)
+    monkeypatch.setattr(recipe, "BUILDER", recipe.BUILDER + 1)
     names.add(small.build().name)
     assert len(names) == 4
 
@@ -109,11 +105,11 @@ def test_all_that_is_missing_is_named_at_once(
 
 
 def test_a_missing_header_and_cross_compiler_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    (other,) = set(arch.ARCHES) - {HOST.name}
+    (other,) = set(arches.ARCHES) - {HOST.name}
     monkeypatch.setattr(shutil, "which", lambda name: None if "linux-gnu" in name else name)
     monkeypatch.setattr(small, "_has_header", lambda name: name != "gelf.h")
     with pytest.raises(ImageError, match=f"{other}-linux-gnu-gcc, gelf.h.*libelf-dev"):
-        small.check_tools(arch.find(other))
+        small.check_tools(arches.find(other))
 
 
 def test_a_compiler_that_fails_is_quoted(source: Source, cache: Path) -> None:
@@ -168,7 +164,7 @@ def put(cache: Path, kernel: Path, version: str) -> Path:
     """Put the stand-in kernel where built ones are, with this version in it."""
     folder = cache / "kernels"
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"linux-{version}-{HOST.name}-{kernel_recipe.digest(HOST)}-01234567"
+    path = folder / f"linux-{version}-{HOST.name}-{recipe.digest(HOST)}-01234567"
     text = f"{version} (us)\0".encode()
     data = kernel.read_bytes()
     path.write_bytes(data[:0x1200] + text + data[0x1200 + len(text) :])
@@ -176,14 +172,14 @@ def put(cache: Path, kernel: Path, version: str) -> Path:
 
 
 def test_the_version_tells_the_bus(cache: Path, kernel: Path) -> None:
-    found = kernels.find(HOST, put(cache, kernel, "6.1.2-microvm"), NullReporter())
+    found = choice.find(HOST, put(cache, kernel, "6.1.2-microvm"), NullReporter())
     assert (found.version, found.bus) == ("6.1.2-microvm", "mmio")
 
 
 def test_images_get_it_when_it_is_there(
     archive: Path, kernel: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    boot = package.folder_of(kernels.wanted(HOST), HOST, "6.1-1") / "boot"
+    boot = package.folder_of(choice.wanted(HOST), HOST, "6.1-1") / "boot"
     boot.mkdir(parents=True)
     shutil.copy(kernel, boot / "vmlinuz-6.1")
     monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
@@ -204,7 +200,7 @@ def test_images_get_it_when_it_is_there(
     monkeypatch.setenv("MICROVM_KERNEL", "debian")
     assert microvm_image.default() == first
     monkeypatch.delenv("MICROVM_KERNEL")
-    kernel_cache.remove(next(kernel_cache.installed()).name)
+    compiled.remove(next(compiled.installed()).name)
     assert microvm_image.default() == first
 
 
@@ -212,15 +208,15 @@ def test_a_kernel_of_another_recipe_is_not_used(
     cache: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with monkeypatch.context() as older:
-        older.setattr(kernel_recipe, "BUILDER", kernel_recipe.BUILDER - 1)
+        older.setattr(recipe, "BUILDER", recipe.BUILDER - 1)
         put(cache, kernel, "6.1.2-microvm")
     monkeypatch.setattr(package._Apt, "find", _no_apt)
-    assert kernel_cache.newest(HOST) is None
+    assert compiled.newest(HOST) is None
     with pytest.raises(ImageError, match="has been built since microvm has changed"):
-        kernels.find(HOST, "small", LineReporter())
+        choice.find(HOST, "small", LineReporter())
     for named, told in ((None, True), ("debian", False)):
         with pytest.raises(ImageError, match="no kernel can be had"):
-            kernels.find(HOST, named, LineReporter())
+            choice.find(HOST, named, LineReporter())
         assert ("not used: `microvm kernel build`" in capsys.readouterr().err) == told
 
 
@@ -231,11 +227,11 @@ def _no_apt(*_: object) -> None:
 def test_the_commands(cache: Path, kernel: Path) -> None:
     older, newer = (put(cache, kernel, version) for version in ("6.1.3-microvm", "6.1.2-microvm"))
     os.utime(older, (0, 0))
-    assert kernel_cache.newest(HOST) == newer
+    assert compiled.newest(HOST) == newer
     lines = CliRunner().invoke(command, ["ls"]).stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["NAME", newer.name, older.name]
     assert CliRunner().invoke(command, ["rm", newer.name]).exit_code == 0
-    assert kernel_cache.newest(HOST) == older
+    assert compiled.newest(HOST) == older
     assert isinstance(CliRunner().invoke(command, ["rm", newer.name]).exception, ImageError)
     assert CliRunner().invoke(command, ["rm", "../x"]).exit_code == 1
 

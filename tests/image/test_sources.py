@@ -24,7 +24,7 @@ import pytest
 from tests.image import oci
 from tests.image.layers import file, folder, hard, link, shown, tar
 
-from microvm import arch as arches
+from microvm import arches
 from microvm.errors import ImageError
 from microvm.progress import LineReporter, NullReporter
 from microvm_image import skopeo

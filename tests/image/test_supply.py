@@ -15,7 +15,7 @@ import pytest
 from tests.image import mirror, oci
 from tests.image.layers import file, tar
 
-from microvm import arch
+from microvm import arches
 from microvm.errors import ImageError
 from microvm.progress import NullReporter
 from microvm_image import download, package, rootfs
@@ -24,7 +24,7 @@ from microvm_image.sources.find import find
 
 Pin = Callable[..., Path]
 
-HOST = arch.find()
+HOST = arches.find()
 SECURITY = Path(__file__).parents[2] / "docs/security.md"
 TRUE = "int main(void) { return 0; }\n"
 STATUS = "Package: apt\nStatus: install ok installed\nVersion: 1\nArchitecture: all\n\n"
@@ -51,7 +51,7 @@ def _alpine(_: Path, pin: Pin) -> Supply:
     data = pin(**{"./bin/sh": b"#!" * 999}).read_bytes()
 
     def get() -> object:
-        return rootfs.find(arch.find(), None, made.address, NullReporter())
+        return rootfs.find(arches.find(), None, made.address, NullReporter())
 
     made = Supply({alpine.url(HOST, "")[1:]: data}, get)
     return made

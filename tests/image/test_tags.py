@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import microvm_image
-from microvm.cache import store as caches
+from microvm import cache as caches
 from microvm.errors import ImageError
 from microvm_image import tags
 from microvm_image.build import build

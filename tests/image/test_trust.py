@@ -15,7 +15,7 @@ import pytest
 from tests.support.ordinary import USER, only_root
 
 import microvm_image
-from microvm.cache import store as caches
+from microvm import cache as caches
 from microvm.cache import trust, verified
 from microvm.errors import ImageError
 from microvm_image import initramfs

@@ -15,11 +15,10 @@ from tests.support.ordinary import USER, as_user
 
 from guest_pack.build import build
 from guest_pack.parts import parts
-from microvm import arch as arches
+from microvm import arches
 from microvm.progress import NullReporter
 from microvm_image import package
-from microvm_image.kernel import cache as kernel_cache
-from microvm_image.kernel import kernel
+from microvm_image.kernel import choice, compiled
 
 ROOT = Path(__file__).parents[2]
 ARCH = arches.find()
@@ -36,7 +35,7 @@ def build_all(folder: Path) -> None:
     """
     command = [sys.executable, "-P", "-m", "hatchling", "build", "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    build_pack(folder, kernel=kernel_cache.newest(ARCH) is not None)
+    build_pack(folder, kernel=compiled.newest(ARCH) is not None)
 
 
 def build_pack(folder: Path, *, kernel: bool) -> Path:
@@ -88,8 +87,8 @@ class Host:
             "MICROVM_MIRROR": "http://127.0.0.1:9",
             "all_proxy": "http://127.0.0.1:9",
         }
-        if not kernel_cache.newest(ARCH):  # which a pack would have
-            debian = package.fetch(kernel.wanted(ARCH), ARCH, NullReporter())
+        if not compiled.newest(ARCH):  # which a pack would have
+            debian = package.fetch(choice.wanted(ARCH), ARCH, NullReporter())
             found["MICROVM_KERNEL"] = str(debian.path)
         return found
 

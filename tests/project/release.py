@@ -17,7 +17,7 @@ from pathlib import Path
 from guest_pack.parts import digests
 from microvm import guest_pack
 from microvm._version import DISTRIBUTION, __version__
-from microvm.arch import ARCHES, Arch
+from microvm.arches import ARCHES, Arch
 from microvm_image import programs
 
 ROOT = Path(__file__).parents[2]

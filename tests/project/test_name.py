@@ -12,7 +12,7 @@ import pytest
 
 from microvm import guest_pack
 from microvm._version import DISTRIBUTION, __version__
-from microvm.arch import ARCHES
+from microvm.arches import ARCHES
 
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

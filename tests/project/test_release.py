@@ -18,7 +18,7 @@ from tests.project.release import (
 )
 
 from guest_pack.parts import digests
-from microvm import arch as arches
+from microvm import arches
 from microvm._version import DISTRIBUTION, __version__
 from microvm.guest_pack import KERNEL, MANIFEST, ROOTFS, module
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.support.ordinary import acting_as_user
 
-from microvm.cache import store as cache
+from microvm import cache
 from microvm.errors import QemuError
 from microvm.qemu import accel
 from microvm.qemu.accel import BOOT_TIMEOUT, ProbeCache, candidates, fallback_notice

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from microvm.arch import Accel
+from microvm.arches import Accel
 from microvm.qemu.command import Inherited, QemuConfig, arguments, kernel_command_line
 from microvm.qemu.launch import _group_of
 

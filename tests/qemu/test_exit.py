@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from microvm.cache import store as cache
+from microvm import cache
 from microvm.errors import QemuExit
 from microvm.qemu.exit import KilledAs, classify
 

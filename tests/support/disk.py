@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from pathlib import Path
 
-from microvm import arch
+from microvm import arches
 from microvm.progress import NullReporter
 from microvm_image import Image, disk, initramfs, load, programs, rootfs
 from microvm_image.extent import Extent
 from microvm_image.image import DISK, INITRAMFS, KERNEL, MANIFEST
-from microvm_image.kernel import kernel
+from microvm_image.kernel import choice
 from microvm_image.layer import TarLayer
 from microvm_image.tree import Tree
 
@@ -43,13 +43,13 @@ def disk_image(
     :param without: folders that its root shall not have.
     :param more: members that are added.
     :param add: files of the host that are added, by their paths in the root.
-    :param built_for: the kernel, as `kernel.find` takes it; by default what images get.
+    :param built_for: the kernel, as `choice.find` takes it; by default what images get.
     :param compression: how the disk is compressed, as `mkfs.erofs` calls it; ours are not.
     """
-    target = arch.find(like.manifest.arch)
+    target = arches.find(like.manifest.arch)
     report = NullReporter()
     name = hashlib.sha256(str(folder).encode()).hexdigest()
-    chosen = kernel.find(target, built_for, report)
+    chosen = choice.find(target, built_for, report)
     folder.mkdir()
     with (folder / INITRAMFS).open("wb") as file:
         initramfs.write([], programs.build(target, report).files, chosen.modules, file)
@@ -74,7 +74,7 @@ def disk_image(
 
 
 def _pack(
-    target: arch.Arch,
+    target: arches.Arch,
     path: Path,
     without: frozenset[str],
     more: Iterable[tuple[tarfile.TarInfo, bytes]],

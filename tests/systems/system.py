@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from microvm import arch as arches
+from microvm import arches
 
 HERE = Path(__file__).parent
 PACKAGES = ("python3", "python3-venv", arches.find().qemu_package)

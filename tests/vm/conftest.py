@@ -18,8 +18,7 @@ import pytest
 import pytest_asyncio
 from pytest_asyncio import is_async_test
 
-from microvm import MicroVM
-from microvm import arch as arches
+from microvm import MicroVM, arches
 from microvm.errors import ImageError
 from microvm.machine.commands import CommandMethods
 from microvm.progress import LineReporter

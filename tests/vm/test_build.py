@@ -16,8 +16,7 @@ from tests.image import oci
 from tests.image.layers import file, folder, tar
 from tests.vm.conftest import Command
 
-from microvm import MicroVM, arch
-from microvm.cache import store as cache
+from microvm import MicroVM, arches, cache
 from microvm.errors import ImageError
 from microvm.machine import step
 from microvm.machine.step import StepRunner
@@ -65,7 +64,7 @@ def lower(image: Image) -> bytes:
     """A layer: the root file system of the default image, and what an upper one removes."""
     del image
     out = io.BytesIO()
-    with rootfs.find(arch.find(), None, None, NullReporter()).tree() as tree:
+    with rootfs.find(arches.find(), None, None, NullReporter()).tree() as tree:
         tree.write_tar(out)
     end = tar(folder("opt"), file("opt/lower"), file("etc/lower"))
     return out.getvalue()[:-1024] + end  # without the zeros that are the end
@@ -117,7 +116,7 @@ async def test_a_registry(registry: str) -> None:
 def alone(tmp_path: Path) -> Path:
     """The folder of a static program of that name."""
     (tmp_path / "alone.c").write_text(STATIC)
-    command = [*compiler(arch.find(), "a test"), "-static", "-o", "alone", "alone.c"]
+    command = [*compiler(arches.find(), "a test"), "-static", "-o", "alone", "alone.c"]
     subprocess.run(command, check=True, cwd=tmp_path)
     return tmp_path
 

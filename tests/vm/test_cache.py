@@ -15,7 +15,7 @@ import pytest
 from tests.support.ordinary import USER, as_user, only_root, read_only
 from tests.vm.conftest import DEADLINE
 
-from microvm.cache import store as caches
+from microvm import cache as caches
 from microvm_image import Image
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -14,8 +14,7 @@ import pytest
 from tests.support.disk import disk_image
 from tests.support.small_disk import small_disk
 
-from microvm import BootError, GuestDied, ImageError, MicroVM, arch
-from microvm.cache import store as cache
+from microvm import BootError, GuestDied, ImageError, MicroVM, arches, cache
 from microvm.progress import NullReporter
 from microvm.start import template
 from microvm_image import Image, rootfs
@@ -35,7 +34,7 @@ def member(name: str, **facts: object) -> tarfile.TarInfo:
 @pytest.fixture(scope="module")
 def on_disk(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Image:
     """An image with its root on a disk, which has what an initramfs cannot have."""
-    root = rootfs.find(arch.find(), None, None, NullReporter())
+    root = rootfs.find(arches.find(), None, None, NullReporter())
     with root.tree() as tree:
         shell = next(entry.data for entry in tree.entries() if entry.name == "bin/busybox")
     capability = {"SCHILY.xattr.security.capability": "\1\0\0\2\0\4\0\0\0\0\0\0\0\0\0\0\0\0\0\0"}

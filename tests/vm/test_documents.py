@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from microvm.cache import store
+from microvm import cache as caches
 from microvm_image import Image
 
 pytestmark = pytest.mark.deadline(3000)
@@ -177,8 +177,8 @@ def environment(
     cache = home / "cache"
     cache.mkdir()
     for each in ("downloads", "images", "kernels", "programs", "readymade", "tags"):
-        if (store.root() / each).exists():
-            shutil.copytree(store.root() / each, cache / each, symlinks=True)
+        if (caches.root() / each).exists():
+            shutil.copytree(caches.root() / each, cache / each, symlinks=True)
     (home / "runtime").mkdir(mode=0o700)
     passed = {name: os.environ[name] for name in ("MICROVM_ROOTFS", "LANG") if name in os.environ}
     return {

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 from tests.support.ordinary import USER, as_user
 
-from microvm import arch
+from microvm import arches
 from microvm.errors import ImageError
 from microvm.progress import LineReporter
 from microvm_image.kernel import small
-from microvm_image.kernel import source as kernel_source
+from microvm_image.kernel.source import fetch
 
 pytestmark = pytest.mark.long
 
@@ -28,14 +28,14 @@ print(small.build(arch=sys.argv[1]))
 """
 
 
-@pytest.mark.parametrize("name", arch.ARCHES)
+@pytest.mark.parametrize("name", arches.ARCHES)
 def test_it_is_the_same_everywhere(name: str, tmp_path: Path) -> None:
     try:
-        small.check_tools(arch.find(name))
+        small.check_tools(arches.find(name))
     except ImageError as error:
         pytest.skip(str(error))
     here = small.build(arch=name, pinned=True, report=LineReporter())
-    source = kernel_source.fetch(LineReporter(), pinned=True)
+    source = fetch(LineReporter(), pinned=True)
     cache = tmp_path / "a-cache-of-a-longer-name-than-others-have"
     cache.mkdir()
     if os.geteuid() == 0:

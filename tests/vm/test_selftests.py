@@ -10,7 +10,7 @@ import pytest
 from microvm import MicroVM
 from microvm.progress import LineReporter
 from microvm_image import Image
-from microvm_image.kernel import source as kernel_source
+from microvm_image.kernel.source import fetch
 
 pytestmark = pytest.mark.long
 
@@ -101,7 +101,7 @@ LIBRARIES = ("-lcap", "-lpthread", "-lrt")
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the tests, unpacked."""
-    archive = kernel_source.fetch(LineReporter(), pinned=False).path
+    archive = fetch(LineReporter(), pinned=False).path
     folder = tmp_path_factory.mktemp("linux")
     members = (f"*/{FOLDER}", "*/tools/include")
     unpack = ["tar", "-xJf", str(archive), "-C", str(folder), "--strip-components=1", "--wildcards"]

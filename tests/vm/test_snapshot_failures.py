@@ -25,7 +25,7 @@ from tests.support.small_disk import small_disk
 from tests.vm.conftest import Command, Misbehave
 
 from microvm import GuestDied, ImageError, MicroVM, Snapshot, SnapshotError
-from microvm.cache import store
+from microvm import cache as caches
 from microvm.start import snapshots
 from microvm_image import Image
 
@@ -57,7 +57,7 @@ def _leaves_nothing() -> Iterator[None]:
 
 
 def _files() -> list[Path]:
-    folder = store.folder("snapshots")
+    folder = caches.folder("snapshots")
     return [each for each in folder.rglob("*") if each.is_file()] if folder.exists() else []
 
 
@@ -168,7 +168,7 @@ async def test_it_is_cancelled_at_any_moment(
 
 
 async def test_a_full_disk(prepared: MicroVM, cache: Path) -> None:
-    store.make(cache.parent)
+    caches.make(cache.parent)
     with small_disk(cache, "6m"), _leaves_nothing():
         with pytest.raises(ImageError, match="disk full"):
             await prepared.checkpoint("here")

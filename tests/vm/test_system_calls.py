@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from microvm import MicroVM, arch
+from microvm import MicroVM, arches
 from microvm.system.compiler import compiler
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +22,7 @@ LAST = 462
 def program(tmp_path: Path) -> Path:
     """The program that asks for them."""
     made = tmp_path / "system_calls"
-    command = [*compiler(arch.find(), "a test"), "-static", "-o", str(made), str(PROGRAM)]
+    command = [*compiler(arches.find(), "a test"), "-static", "-o", str(made), str(PROGRAM)]
     subprocess.run(command, check=True)
     return made
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from microvm import BootError, MicroVM, arch
+from microvm import BootError, MicroVM, arches
 from microvm.progress import LineReporter
 from microvm_image import Image, package
 from microvm_image.build import build
-from microvm_image.kernel import kernel
+from microvm_image.kernel import choice
 
 SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
 
@@ -27,13 +27,13 @@ def kernel_of_debian_12(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("bookworm")
     older = folder / "bookworm.sources"
     older.write_text(re.sub("trixie", "bookworm", SOURCES.read_text()))
-    host = arch.find()
+    host = arches.find()
     apt = package._Apt(host, folder / "apt")
     apt._options += [f"-o=Dir::Etc::SourceList={older}", "-o=Dir::Etc::SourceParts=-"]
     apt.update(LineReporter())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MICROVM_CACHE", str(folder / "cache"))
-        found = package._extract(apt, kernel.wanted(host), host, LineReporter())
+        found = package._extract(apt, choice.wanted(host), host, LineReporter())
     assert found.version.startswith("6.1.")
     return found.path
 

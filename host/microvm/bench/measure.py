@@ -32,7 +32,7 @@ from microvm.qemu.accel import BOOT_TIMEOUT
 from microvm.units import Size, parse_memory
 
 if TYPE_CHECKING:
-    from microvm.arch import Accel
+    from microvm.arches import Accel
     from microvm_image.image import Image
 
 STREAM_RUNS = 3

@@ -1,1 +1,257 @@
-"""The cache on disk: its folders, its locks, and who is trusted with it."""
+"""The user's cache, in which everything appears whole, once, and synced to the disk.
+
+What is there can be used where nothing can be written, as in a container's image that root has
+made. So only what writes makes folders, and only what writes takes a lock.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from microvm.cache import trust
+from microvm.errors import ImageError
+from microvm.system.capacity import SHORTAGES
+
+FILE_MODE = 0o644
+FOLDER_MODE = 0o755
+READ_ONLY_MODE = 0o444
+"""The modes of files and folders: QEMU is not root, so whatever root keeps here all can read.
+
+What a guest is made of nobody writes again, not even a user's own QEMU that has been taken over.
+"""
+
+HINT_FULL = "free some space, or set MICROVM_CACHE to a folder elsewhere"
+
+_ELSEWHERE = "MICROVM_CACHE names another folder for the cache"
+_EXECUTABLE = 0o111
+_LIMIT = 1 << 30
+_READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+_WRITE = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CREAT | os.O_TRUNC
+
+
+class NoHome(ImageError):
+    """There is no home, and so no place for a cache that nobody has named."""
+
+
+def root() -> Path:
+    """Return $MICROVM_CACHE, or the folder that the platform has for this user's caches.
+
+    :raises Untrusted: others can change what is in it; see `trust`.
+    :raises NoHome: nobody has named one, and there is no home.
+    :raises ImageError: it cannot be looked at.
+    """
+    top = _top()
+    with disk_errors():
+        trust.check(top)
+    return top
+
+
+def _top() -> Path:
+    chosen = os.environ.get("MICROVM_CACHE")
+    return Path(chosen).absolute() if chosen else usual()
+
+
+def usual() -> Path:
+    """Return the folder that the platform has for this user's caches.
+
+    :raises NoHome: there is none.
+    """
+    import platformdirs
+
+    try:
+        return Path(platformdirs.user_cache_dir("microvm"))
+    except RuntimeError:  # HOME is not set, and this user has no entry
+        raise NoHome("there is no home for a cache", hint=_ELSEWHERE) from None
+
+
+def folder(name: str) -> Path:
+    """Return a folder of the cache, there or not: such as `images`.
+
+    :raises ImageError: others can change what is in it; see `trust`.
+    """
+    path = _top() / name
+    with disk_errors():
+        trust.check(path)
+        trust.check_alone(path.parent)
+    return path
+
+
+def make(path: Path) -> None:
+    """Make a folder and those above it, if they are not there.
+
+    Nobody else may write to them, whatever the umask; those of the cache can be read by all.
+
+    :raises ImageError: another was faster, and its folder is not to be trusted.
+    """
+    if path.is_dir():
+        return
+    make(path.parent)
+    ours = path.is_relative_to(_top())
+    with suppress(FileExistsError):
+        path.mkdir(mode=FOLDER_MODE)
+        if ours:
+            path.chmod(FOLDER_MODE)
+    if ours:
+        trust.check(path)
+
+
+def open_file(path: Path) -> int:
+    """Open a file of the cache for reading, and return its descriptor.
+
+    :raises PermissionError: others can write it.
+    :raises OSError: it is not there, or is a link or no file.
+    """
+    descriptor = open_plain(path, _READ)
+    if wrong := trust.obstacle(os.fstat(descriptor)):
+        os.close(descriptor)
+        raise PermissionError(errno.EPERM, wrong, str(path))
+    return descriptor
+
+
+def has(path: Path) -> bool:
+    """Tell whether there is a file of the cache that can be used.
+
+    :raises OSError: this process may not have what it takes, such as one more file.
+    """
+    try:
+        os.close(open_file(path))
+    except OSError as error:
+        if error.errno in SHORTAGES:
+            raise
+        return False
+    return True
+
+
+def open_plain(path: Path, flags: int = _READ & ~os.O_NOFOLLOW) -> int:
+    """Open a file, whosever it is, without waiting for the other end of a FIFO.
+
+    :raises OSError: it is not there, or is no file.
+    """
+    descriptor = os.open(path, flags, FILE_MODE)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "not a plain file", str(path))
+    return descriptor
+
+
+def read(path: Path, limit: int = _LIMIT, opener: Callable[[Path], int] = open_file) -> bytes:
+    """Return what is in a file of the cache.
+
+    :param limit: the most bytes that the file may have.
+    :param opener: `open_file`, or `open_plain` for a file elsewhere.
+    :raises OSError: as the opener, or it is longer.
+    """
+    with os.fdopen(opener(path), "rb") as file:
+        if os.fstat(file.fileno()).st_size > limit:
+            raise OSError(errno.EFBIG, "too long", str(path))
+        return file.read()
+
+
+def write(path: Path, data: bytes) -> None:
+    """Write a short file of the cache that may be lost, or be read when it is half written.
+
+    :raises PermissionError: its folder is another's.
+    :raises OSError: it cannot be written, or is a link or no file.
+    """
+    if path.parent.stat().st_uid != os.geteuid():
+        raise PermissionError(errno.EPERM, "its folder is another's", str(path))
+    with os.fdopen(open_plain(path, _WRITE), "wb") as file:
+        os.fchmod(file.fileno(), FILE_MODE)
+        file.write(data)
+
+
+@contextmanager
+def staging(path: Path) -> Iterator[Path]:
+    """Yield a name for a file or folder to make; what stands there in the end becomes `path`.
+
+    The caller has the lock of `path`, so the name is always the same one, and what a killed process
+    left under it is cleared here. On an exception nothing stays.
+    """
+    with scratch(path) as temporary:
+        yield temporary
+        _settle(temporary)
+        if path.is_dir() or temporary.is_dir():
+            # Only files replace what is there; a folder goes out of the way as a whole.
+            with suppress(FileNotFoundError):
+                path.replace(temporary.with_name(f".{path.name}"))
+        temporary.replace(path)
+        _sync(path.parent)
+
+
+@contextmanager
+def scratch(path: Path) -> Iterator[Path]:
+    """Yield a name beside `path` that is free now and cleared afterwards.
+
+    It lies in a folder that nobody else can enter: with a umask of 0, all could write to what is
+    made there.
+    """
+    private = path.parent / f".{path.name}.tmp"
+    make(path.parent)
+    clear(private)
+    private.mkdir(mode=0o700)
+    try:
+        yield private / path.name
+    finally:
+        with suppress(OSError):  # then who needs the name next clears it
+            clear(private)
+
+
+def clear(path: Path) -> None:
+    """Remove a file or a folder with all that is in it; it need not be there."""
+    if path.is_dir() and not path.is_symlink():
+        import shutil  # QEMU is spawned without it
+
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def disk_errors(path: Path | None = None) -> Iterator[None]:
+    """Turn what the file system refuses into an error that says what to do.
+
+    :param path: what it is about, where the file system does not say.
+    :raises ImageError: the disk is full, or something cannot be read or written.
+    """
+    try:
+        yield
+    except OSError as error:
+        name = error.filename or path
+        where = f" {name}" if name else ""
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise ImageError(
+                f"disk full while writing{where or ' the cache'}",
+                hint=HINT_FULL,
+            ) from error
+        raise ImageError(
+            f"cannot use{where or ' the cache'}: {error.strerror or error}",
+            hint=SHORTAGES.get(error.errno or 0, _ELSEWHERE),
+        ) from error
+
+
+def _settle(path: Path) -> None:
+    """Give everything below the path its exact mode, and sync it to the disk."""
+    if path.is_dir():
+        for child in path.iterdir():
+            _settle(child)
+        wanted = FOLDER_MODE
+    else:
+        mode = path.stat().st_mode
+        wanted = FILE_MODE if mode & stat.S_IWUSR else READ_ONLY_MODE
+        wanted |= _EXECUTABLE if mode & stat.S_IXUSR else 0
+    if stat.S_IMODE(path.stat().st_mode) != wanted:
+        path.chmod(wanted)
+    _sync(path)
+
+
+def _sync(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from microvm.cache import store as cache
+from microvm import cache
 from microvm.concurrency.threads import check_stopped
 from microvm.progress import Reporter
 

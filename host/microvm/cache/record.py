@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from microvm.cache import store as cache
+from microvm import cache
 
 T = TypeVar("T")
 

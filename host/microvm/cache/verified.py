@@ -16,8 +16,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from microvm import cache
 from microvm.cache import record
-from microvm.cache import store as cache
 from microvm.log import Area
 
 _logger = Area("cache")

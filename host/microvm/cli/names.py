@@ -31,10 +31,10 @@ def image_of(given: str | None) -> Image:
     with on_stderr() as report:
         if given is None:
             return default(report=report)
-        return readymade.find(image(given), report)
+        return readymade.find(meant_image(given), report)
 
 
-def image(text: str) -> str:
+def meant_image(text: str) -> str:
     """Return what `microvm_image.image.find` takes, for the beginning of a tag or a name.
 
     A tag with a version is taken as it is: `python:3.1` never means `python:3.13`.
@@ -71,7 +71,7 @@ def whole_image(text: str) -> str:
     return text
 
 
-def snapshot(text: str) -> str:
+def meant_snapshot(text: str) -> str:
     """Return the name of a snapshot, for it or its beginning; as it is, where it begins none.
 
     :raises SnapshotError: it is the beginning of several.
@@ -130,9 +130,9 @@ def _templates() -> Iterable[str]:
 
 
 def _kernels() -> Iterable[str]:
-    from microvm_image.kernel import cache as kernel_cache
+    from microvm_image.kernel import compiled
 
-    return [path.name for path in kernel_cache.installed()]
+    return [path.name for path in compiled.installed()]
 
 
 def _machines() -> Iterable[str]:

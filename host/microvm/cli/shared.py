@@ -126,7 +126,7 @@ def _meant_snapshot(context: click.Context, parameter: click.Parameter, name: An
         return None
     from microvm.cli import names
 
-    return names.snapshot(snapshot_name(context, parameter, name))
+    return names.meant_snapshot(snapshot_name(context, parameter, name))
 
 
 machine = click.argument("name", shell_complete=completes("machine"))

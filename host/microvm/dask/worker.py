@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 from distributed import Reschedule, Worker, WorkerPlugin, get_worker
 
+from microvm import cache
 from microvm.cache import lock
-from microvm.cache import store as cache
 from microvm.concurrency.loop import Loop
 from microvm.concurrency.threads import in_stoppable_thread, in_thread
 from microvm.dask.reference import ImageReference, Reference, SnapshotReference

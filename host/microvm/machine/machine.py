@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
-from microvm.arch import Accel
+from microvm.arches import Accel
 from microvm.errors import BootError, ConfinementError, MachineError, QemuError, UsageError
 from microvm.log import Area
 from microvm.machine.base import Machine

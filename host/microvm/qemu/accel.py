@@ -19,8 +19,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from microvm.arch import Accel
-from microvm.cache import store as cache
+from microvm import cache
+from microvm.arches import Accel
 from microvm.errors import BootError, ImageError, QemuError
 from microvm.log import Area
 from microvm.sha256 import sha256

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from microvm import arch as arches
-from microvm.arch import Accel, Bus
+from microvm import arches
+from microvm.arches import Accel, Bus
 from microvm.constants import PORT_NAME
 from microvm.options import Confinement
 

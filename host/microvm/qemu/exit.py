@@ -8,7 +8,7 @@ import re
 import signal
 from typing import Literal
 
-from microvm.cache import store as cache
+from microvm import cache
 from microvm.errors import LOOK_AT_CONSOLE, ExitKind, QemuExit
 
 # ShutdownCause in QEMU's qapi/run-state.json; of its others, QEMU's exit status says as much. A

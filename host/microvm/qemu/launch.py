@@ -16,7 +16,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from microvm import arch as arches
+from microvm import arches
 from microvm.errors import ImageError, MicroVMError, QemuError
 from microvm.log import DEBUG, Area
 from microvm.qemu import cgroup, launcher

@@ -9,11 +9,9 @@ import threading
 from contextlib import suppress
 from pathlib import Path
 
-from microvm import arch as arches
-from microvm import guest_pack
-from microvm.arch import Arch
+from microvm import arches, cache, guest_pack
+from microvm.arches import Arch
 from microvm.cache import lock
-from microvm.cache import store as cache
 from microvm.errors import ConfinementError, ImageError
 from microvm.sha256 import sha256
 from microvm.system import compiler

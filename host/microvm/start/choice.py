@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from microvm.arch import Accel
-from microvm.cache import store as cache
+from microvm import cache
+from microvm.arches import Accel
 from microvm.errors import BootError, QemuError
 from microvm.options import Accelerator
 from microvm.qemu import accel as accels

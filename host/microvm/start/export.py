@@ -12,8 +12,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
+from microvm import cache
 from microvm.cache import lock
-from microvm.cache import store as cache
 from microvm.errors import SnapshotError
 from microvm.progress import NullReporter
 from microvm.start import saved, sparse

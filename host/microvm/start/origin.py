@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, NamedTuple
 
-from microvm.arch import Accel
+from microvm.arches import Accel
 from microvm.options import Confinement
 from microvm.qemu.accel import host_cpu, kvm_parameters
 from microvm.qemu.command import QemuConfig

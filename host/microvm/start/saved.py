@@ -26,8 +26,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Literal, NamedTuple, TypeVar
 
+from microvm import cache
 from microvm.cache import record, verified
-from microvm.cache import store as cache
 from microvm.qemu.command import Memory
 from microvm.sha256 import sha256
 from microvm.start import scratch, sparse

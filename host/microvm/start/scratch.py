@@ -11,7 +11,7 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from microvm.cache import store as cache
+from microvm import cache
 from microvm.errors import QemuError
 from microvm.start import sparse
 

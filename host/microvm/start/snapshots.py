@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
+from microvm import cache
 from microvm.cache import lock
-from microvm.cache import store as cache
 from microvm.errors import QemuError, SnapshotError
 from microvm.qemu.command import Memory
 from microvm.start import restorer

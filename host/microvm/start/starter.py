@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from microvm.cache import store as cache
+from microvm import cache
 from microvm.errors import (
     BootError,
     ConfinementError,

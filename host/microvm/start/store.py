@@ -9,8 +9,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from microvm import cache
 from microvm.cache import lock
-from microvm.cache import store as cache
 from microvm.errors import SnapshotError, TemplateError
 from microvm.qemu.command import Memory
 from microvm.start import saved

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from microvm import guest_pack
-from microvm.arch import Arch
+from microvm.arches import Arch
 from microvm.errors import ImageError
 from microvm.sha256 import sha256
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from microvm.arch import Arch
+from microvm.arches import Arch
 from microvm.sha256 import sha256
-from microvm_image.kernel import config as kconfig
+from microvm_image.kernel import kconfig
 
 BUILDER = 1
 """The version of the builder: another one makes another kernel of the same source."""

@@ -13,16 +13,14 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from microvm import arch as arches
-from microvm.arch import Arch
+from microvm import arches, cache
+from microvm.arches import Arch
 from microvm.cache import lock
-from microvm.cache import store as cache
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
 from microvm.system.tools import run
-from microvm_image.kernel import config as kconfig
-from microvm_image.kernel import recipe as kernel_recipe
-from microvm_image.kernel import source as kernel_source
+from microvm_image.kernel import kconfig, recipe
+from microvm_image.kernel.source import PINNED, fetch
 
 # Half of the source, and no part of any of our kernels; the Kconfig files among them are read.
 _NOT_UNPACKED = (
@@ -54,7 +52,7 @@ def build(*, arch: str | None = None, pinned: bool = False, report: Reporter | N
     It takes some minutes, and 1 GB of the cache's disk meanwhile.
 
     :param arch: `x86_64` or `aarch64`; by default this machine's.
-    :param pinned: from `kernel_source.PINNED`; by default from the newest that the distribution
+    :param pinned: from `PINNED`; by default from the newest that the distribution
         has.
     :return: the file: a vmlinux or an Image, without symbols.
     :raises ImageError: a tool is missing, the source cannot be had or does not take our options, a
@@ -64,10 +62,10 @@ def build(*, arch: str | None = None, pinned: bool = False, report: Reporter | N
     target = arches.find(arch)
     check_tools(target)
     with cache.disk_errors():
-        path = cache.folder("kernels") / _name(target, kernel_source.PINNED.version)
+        path = cache.folder("kernels") / _name(target, PINNED.version)
         if pinned and _is_built(path):
             return path
-        source = kernel_source.fetch(report, pinned=pinned)
+        source = fetch(report, pinned=pinned)
         path = path.with_name(_name(target, source.version))
         work = path.with_name("build")  # one at a time, so that the next clears what one has left
         if _is_built(path):
@@ -125,9 +123,7 @@ def _package_of(arch: Arch) -> str:
 def _name(arch: Arch, version: str) -> str:
     """Return the name of the kernel, which digests its recipe, source and compiler."""
     digest = hashlib.sha256("\0".join((version, *tools(arch))).encode()).hexdigest()
-    return (
-        f"linux-{version.partition('-')[0]}-{arch.name}-{kernel_recipe.digest(arch)}-{digest[:8]}"
-    )
+    return f"linux-{version.partition('-')[0]}-{arch.name}-{recipe.digest(arch)}-{digest[:8]}"
 
 
 def _compile(arch: Arch, source: Path, work: Path, report: Reporter) -> Path:
@@ -137,7 +133,7 @@ def _compile(arch: Arch, source: Path, work: Path, report: Reporter) -> Path:
         ["tar", "-xJf", str(source), "-C", str(work), "--strip-components=1", *excluded],
         what="unpacking the kernel's source",
     )
-    for name, before, after in kernel_recipe.EDITS:
+    for name, before, after in recipe.EDITS:
         _edit(work / name, before, after)
     fragment = work / "fragment.config"
     fragment.write_text(kconfig.fragment(arch))

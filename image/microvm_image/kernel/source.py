@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, replace
 
-from microvm import arch as arches
+from microvm import arches
 from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm_image import package

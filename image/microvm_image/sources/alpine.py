@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from microvm.arch import Arch
+from microvm.arches import Arch
 from microvm.errors import ImageError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
-from microvm.arch import Arch
+from microvm.arches import Arch
 from microvm.errors import ImageError
 from microvm_image.compression import spooled, unpacked
 from microvm_image.config import Config

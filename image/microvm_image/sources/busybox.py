@@ -8,9 +8,8 @@ import re
 import stat
 import subprocess
 
-from microvm import arch as arches
-from microvm.arch import Arch
-from microvm.cache import store as cache
+from microvm import arches, cache
+from microvm.arches import Arch
 from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm_image import package

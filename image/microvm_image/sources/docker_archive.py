@@ -10,7 +10,7 @@ import re
 from contextlib import ExitStack
 from typing import Any
 
-from microvm.arch import Arch
+from microvm.arches import Arch
 from microvm.errors import ImageError
 from microvm_image.extent import Extent
 from microvm_image.layer import TarLayer, sha256

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from microvm.arch import Arch
-from microvm.cache import store as cache
+from microvm import cache
+from microvm.arches import Arch
 from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm_image.config import Config

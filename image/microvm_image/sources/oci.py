@@ -11,7 +11,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
-from microvm.arch import Arch
+from microvm.arches import Arch
 from microvm.errors import ImageError
 from microvm_image.config import Config
 from microvm_image.extent import Extent

@@ -6,7 +6,7 @@ import hashlib
 from contextlib import ExitStack
 from typing import Any
 
-from microvm.arch import Arch
+from microvm.arches import Arch
 from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm_image import skopeo

@@ -7,7 +7,7 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from microvm import arch as arches
+from microvm import arches
 from microvm.system.compiler import compiler
 from microvm.system.tools import run
 from microvm_image import cpio

@@ -20,7 +20,7 @@ from microvm.qemu.launch import find_qemu, qemu_arguments
 from microvm.start import saved
 
 if TYPE_CHECKING:
-    from microvm.arch import Accel
+    from microvm.arches import Accel
     from microvm_image.image import Image
 
 # The options that shape the guest; both contenders have the same.

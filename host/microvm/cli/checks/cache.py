@@ -44,11 +44,12 @@ READ_ONLY = Fault(
 
 def cache(_: Context) -> Finding:
     """See whose it is, and whether it can be written."""
-    from microvm.cache import store, trust
+    from microvm import cache as caches
+    from microvm.cache import trust
 
     try:
-        folder = store.root()
-    except store.NoHome as error:
+        folder = caches.root()
+    except caches.NoHome as error:
         return NO_HOME.of(error, mend=_another())
     except trust.Untrusted as error:
         ours = error.by == "mode" and error.path.stat().st_uid == os.geteuid()
@@ -68,10 +69,10 @@ def cache(_: Context) -> Finding:
 
 def _another() -> str:
     """Return the command that has the cache in a folder that can be used."""
-    from microvm.cache import store
+    from microvm import cache as caches
 
     with suppress(ImageError):
-        if os.environ.get("MICROVM_CACHE") and _usable(store.usual()):
+        if os.environ.get("MICROVM_CACHE") and _usable(caches.usual()):
             return "unset MICROVM_CACHE"
     for folder in _PLACES:
         if _usable(own := folder / f"microvm-{os.geteuid()}"):
@@ -117,10 +118,10 @@ NEARLY_FULL = Fault(
 
 def disk(_: Context) -> Finding:
     """Look at the room in the cache's file system."""
-    from microvm.cache import store
+    from microvm import cache as caches
     from microvm.units import format_size
 
-    folder = _nearest(store.root())
+    folder = _nearest(caches.root())
     file_system = os.statvfs(folder)
     free = file_system.f_bavail * file_system.f_frsize
     without_inodes = file_system.f_files > 0 and file_system.f_favail == 0

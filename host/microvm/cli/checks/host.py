@@ -68,11 +68,11 @@ NOT_LINUX = Fault(
 
 def system(_: Context) -> Finding:
     """Find the guest's architecture."""
-    from microvm import arch
+    from microvm import arches
 
     host = os.uname()
     try:
-        arch.find()
+        arches.find()
     except UsageError:
         return NO_GUESTS.found(arch=host.machine)
     if sys.platform != "linux":

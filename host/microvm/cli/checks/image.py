@@ -35,11 +35,11 @@ SLOW_KERNEL = Fault(
 
 def kernel(_: Context) -> Finding:
     """See which one new images get."""
-    from microvm import arch
-    from microvm_image.kernel import kernel as kernels
+    from microvm import arches
+    from microvm_image.kernel import choice
 
     try:
-        given = kernels.given(arch.find())
+        given = choice.given(arches.find())
     except ImageError as error:
         if error.message.startswith(NO_SMALL.text):
             return NO_SMALL.found()
@@ -78,18 +78,17 @@ NOT_BUILT = Fault(
 
 def image(_: Context) -> Finding:
     """See whether the default image is there, or what it would be built of."""
-    from microvm import arch, guest_pack
-    from microvm.cache import store
+    from microvm import arches, cache, guest_pack
     from microvm.cli.presets import Presets
     from microvm_image import rootfs
     from microvm_image.sources import alpine
 
-    target = arch.find()
+    target = arches.find()
     found, given = there(), rootfs.given(target)
     needed: Severity = "note" if found or Presets().find("image", "run") else "failed"
     if given:
         try:
-            os.close(store.open_plain(given))
+            os.close(cache.open_plain(given))
         except PermissionError as error:
             return CLOSED_ROOTFS.found(status=needed, path=given, why=error.strerror)
         except OSError:
@@ -110,11 +109,11 @@ def image(_: Context) -> Finding:
 
 def there() -> Image | None:
     """Return the default image, if it is there and whole."""
-    from microvm import arch
+    from microvm import arches
     from microvm_image import defaults, load
 
     try:
-        return load(defaults.noted(arch.find()))
+        return load(defaults.noted(arches.find()))
     except ImageError:
         return None
 

@@ -32,10 +32,10 @@ OLD_QEMU = Fault(
 
 def qemu(_: Context) -> Finding:
     """Have it say its version."""
-    from microvm import arch
+    from microvm import arches
     from microvm.qemu.launch import find_qemu
 
-    target = arch.find()
+    target = arches.find()
     try:
         program = find_qemu(target.name)
     except QemuError:
@@ -98,13 +98,13 @@ def compiled(_: Context) -> Finding:
     """Have what confines QEMU compiled, as a start would."""
     import shutil
 
-    from microvm import arch, guest_pack
+    from microvm import arches, guest_pack
     from microvm.cli.checks import requirements
     from microvm.qemu import launcher
     from microvm.system import compiler
     from microvm_image import programs
 
-    target = arch.find()
+    target = arches.find()
     pack = guest_pack.wanted(target)
     there = launcher.is_ready()
     needed: Severity = "note" if there else "failed"
@@ -213,11 +213,11 @@ _MODULES = {"vmx": "kvm_intel", "svm": "kvm_amd"}
 
 def kvm(context: Context) -> Finding:
     """Start a guest under it: that it is there proves nothing."""
-    from microvm import arch
+    from microvm import arches
 
     if unwanted := _unwanted():
         return ok(unwanted)
-    if found := accel.obstacle(arch.find().name):
+    if found := accel.obstacle(arches.find().name):
         if found.kind == "absent":
             mend, hint = _how_to_have()
             return ABSENT.found(why=found.text, mend=mend, hint=hint)

@@ -77,10 +77,10 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
 
     That is what went in, the defaults of a run, files and their digests.
     """
-    from microvm.cli.names import image as meant
+    from microvm.cli.names import meant_image
     from microvm_image.image import load
 
-    found = [load(meant(name)) for name in names]
+    found = [load(meant_image(name)) for name in names]
     echo_all([_facts(each.path, each) for each in found], as_json=as_json)
 
 
@@ -94,10 +94,10 @@ def history(name: str, as_json: bool) -> None:
     """
     import shlex
 
-    from microvm.cli.names import image as meant
+    from microvm.cli.names import meant_image
     from microvm_image.image import load
 
-    made = load(meant(name)).manifest
+    made = load(meant_image(name)).manifest
     if as_json:
         echo_json({"source": made.source, "steps": made.history, "warm": made.warm})
         return
@@ -165,13 +165,13 @@ def tag(name: str, tag: str) -> None:
     TAG is NAME:VERSION, or NAME, which is NAME:latest. An image that has had this tag has it no
     more.
     """
-    from microvm.cli.names import image as meant
+    from microvm.cli.names import meant_image
     from microvm.progress import on_stderr
     from microvm_image import tags
     from microvm_image.image import find
 
     with on_stderr() as report:
-        tags.assign(tag, find(meant(name)), report)
+        tags.assign(tag, find(meant_image(name)), report)
 
 
 @image.command()
@@ -213,7 +213,7 @@ def export(name: str, output: Path | None) -> None:
 
     `microvm image import` takes it on another machine.
     """
-    from microvm.cli.names import image as meant
+    from microvm.cli.names import meant_image
     from microvm.progress import on_stderr
     from microvm_image import export as exports
     from microvm_image.image import load
@@ -221,7 +221,7 @@ def export(name: str, output: Path | None) -> None:
     if output is None and sys.stdout.isatty():
         raise click.UsageError("An image is nothing for a terminal: name a FILE with -o")
     with on_stderr() as report, _written(output) as out:
-        exports.write(load(meant(name)), out, report)
+        exports.write(load(meant_image(name)), out, report)
 
 
 @image.command("import")

@@ -172,7 +172,7 @@ def _recipe(file: Path | None, options: dict[str, Any]) -> Recipe:
 
 def _have_ready_made(recipe: Recipe, arch: str | None, report: Reporter) -> None:
     """Build the ready-made image that is the recipe's source, if nobody has asked for it yet."""
-    from microvm import arch as arches
+    from microvm import arches
     from microvm_image import readymade
 
     is_ours = arches.find(arch) == arches.find()

@@ -45,9 +45,9 @@ def ls(as_json: bool) -> None:
     Images get the first of their architecture that this version of microvm built.
     """
     from microvm.cli.table import echo
-    from microvm_image.kernel import cache as kernel_cache
+    from microvm_image.kernel import compiled
 
-    kernels = [(path, path.stat()) for path in kernel_cache.installed()]
+    kernels = [(path, path.stat()) for path in compiled.installed()]
     if as_json:
         echo_json(
             [
@@ -74,7 +74,7 @@ def ls(as_json: bool) -> None:
 )
 def rm(names: tuple[str, ...]) -> None:
     """Remove kernels from the cache; images that have one keep it."""
-    from microvm_image.kernel import cache as kernel_cache
+    from microvm_image.kernel import compiled
 
     for name in names:
-        kernel_cache.remove(name)
+        compiled.remove(name)

@@ -55,12 +55,12 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
 
     NAME may be the beginning of one, if it begins no other.
     """
-    from microvm.cli.names import snapshot as meant
+    from microvm.cli.names import meant_snapshot
     from microvm.start import snapshots
 
     installed = {each.name: each for each in snapshots.STORE.installed()}
     shown = []
-    for name in map(meant, names):
+    for name in map(meant_snapshot, names):
         if snapshots.STORE.manifest(name) is None or name not in installed:
             raise snapshots.STORE.missing(name)
         obstacle = snapshots.obstacle(name)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from microvm.arch import Arch
-from microvm.cache import store as cache
+from microvm import cache
+from microvm.arches import Arch
 from microvm.errors import ImageError
-from microvm_image.kernel import recipe as kernel_recipe
+from microvm_image.kernel import recipe
 
 
 def newest(arch: Arch) -> Path | None:
@@ -19,7 +19,7 @@ def newest(arch: Arch) -> Path | None:
     ours = [path for path in installed() if f"-{arch.name}-" in path.name and cache.has(path)]
     if not ours:
         return None
-    current = f"-{arch.name}-{kernel_recipe.digest(arch)}-"
+    current = f"-{arch.name}-{recipe.digest(arch)}-"
     return next((path for path in ours if current in path.name), None)
 
 

@@ -10,11 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from microvm import guest_pack
-from microvm.arch import Arch, Bus, Magic
+from microvm.arches import Arch, Bus, Magic
 from microvm.errors import ImageError, how_to_install
 from microvm.progress import Reporter
-from microvm_image.kernel import cache as kernel_cache
-from microvm_image.kernel import recipe as kernel_recipe
+from microvm_image.kernel import compiled, recipe
 
 if TYPE_CHECKING:
     from microvm_image import package
@@ -81,9 +80,9 @@ def given(arch: Arch, named: str | Path | None = None) -> Path | None:
         return None
     if named and named != SMALL:
         return Path(named)
-    built = kernel_cache.newest(arch) or packed(arch)
+    built = compiled.newest(arch) or packed(arch)
     if named and built is None:
-        since = " since microvm has changed" if kernel_cache.outdated(arch) else ""
+        since = " since microvm has changed" if compiled.outdated(arch) else ""
         raise ImageError(
             f"no small kernel has been built{since}",
             hint=f"`microvm kernel build` does it; {how_to_install('guest')} brings one",
@@ -93,12 +92,12 @@ def given(arch: Arch, named: str | Path | None = None) -> Path | None:
 
 def packed(arch: Arch) -> Path | None:
     """Return the small kernel of the guest pack; None if it has none of our recipe."""
-    folder = guest_pack.part(arch, guest_pack.KERNEL, kernel_recipe.digest(arch))
+    folder = guest_pack.part(arch, guest_pack.KERNEL, recipe.digest(arch))
     return folder / guest_pack.KERNEL if folder else None
 
 
 def _packed(arch: Arch) -> bytes:
-    names, digest = [guest_pack.KERNEL], kernel_recipe.digest(arch)
+    names, digest = [guest_pack.KERNEL], recipe.digest(arch)
     return guest_pack.files(arch, guest_pack.KERNEL, digest, names)[guest_pack.KERNEL]
 
 
@@ -113,7 +112,7 @@ def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
     """
     if chosen := given(arch, named):
         return _read(chosen, arch, _packed(arch) if chosen == packed(arch) else None)
-    if not _requested(named) and kernel_cache.outdated(arch):
+    if not _requested(named) and compiled.outdated(arch):
         report.notice(
             "the small kernel here is of another version, and not used: `microvm kernel build`"
         )

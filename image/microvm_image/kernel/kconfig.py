@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from microvm.arch import Arch
+from microvm.arches import Arch
 from microvm.errors import ImageError
 
 FOLDER = Path(__file__).with_name("fragments")
