@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-import microvm
 from microvm import log
 from microvm.cli import BEGUN
 from microvm.errors import UsageError
@@ -97,7 +96,7 @@ def _schema() -> Schema:
     """Return the schema, from an installed wheel or from the checkout."""
     from microvm_proto.resolve import read_schema
 
-    package = Path(microvm.__file__).parent
+    package = Path(__file__).parents[1]
     packaged = package / "_protocol/sandboxd.toml"
     checkout = package.parents[1] / "protocol/sandboxd.toml"
     return read_schema(packaged if packaged.exists() else checkout)

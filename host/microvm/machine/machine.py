@@ -27,10 +27,10 @@ from microvm_image import readymade
 
 # The rest is imported when a machine starts, so that `launch` can come before it.
 if TYPE_CHECKING:
-    from microvm import AttachedVM
     from microvm.guest.guest import Guest
     from microvm.start.restorer import Restorer
     from microvm.start.running import RunningVM, StartTimes
+    from microvm.supervisor.attached import AttachedVM
     from microvm_image.image import Image
 
 _logger = Area("start")
@@ -308,8 +308,8 @@ class MicroVM(Machine):
         :raises UsageError: no machine can have this name.
         :raises MicroVMError: there is no such machine, or it is gone; says why.
         """
-        # Of the package: a machine knows nothing of who may keep it.
-        from microvm import AttachedVM
+        # The one name from above: whoever uses machines looks for `attach` here.
+        from microvm.supervisor.attached import AttachedVM
 
         return AttachedVM(name, wait=wait)
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Self
 
-import microvm
 from microvm.concurrency.loop import Loop
+from microvm.supervisor import attached
 from microvm.sync.base import Machine
 
 
@@ -14,7 +14,7 @@ class AttachedVM(Machine):
 
     def __init__(self, name: str, *, wait: bool = False) -> None:
         """Find the machine; see `microvm.MicroVM.attach`."""
-        self._machine: microvm.AttachedVM = microvm.AttachedVM(name, wait=wait)
+        self._machine: attached.AttachedVM = attached.AttachedVM(name, wait=wait)
         self.name, self.facts = self._machine.name, self._machine.facts
         super().__init__(Loop(self._machine.detach, str))
 
