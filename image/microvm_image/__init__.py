@@ -1,7 +1,7 @@
-"""The builder of images: an Alpine minirootfs, a kernel and `sandboxd` become a folder that boots.
+"""The builder of images: a root file system, a kernel and `sandboxd` become a folder that boots.
 
 `default` is what an ordinary run calls: the image for this machine's environment, built if there
-is none. `build` makes one from chosen parts, `load` opens one by name or path.
+is none. `load` opens one by name or path, and `build.build` makes one from a recipe.
 """
 
 from __future__ import annotations

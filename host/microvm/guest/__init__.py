@@ -1,1 +1,4 @@
-"""A live guest: commands, their streams and deadlines. Nothing here knows QEMU."""
+"""A live guest: its commands, their streams and deadlines, and the files that go in and out.
+
+Nothing here knows QEMU.
+"""

@@ -1,1 +1,1 @@
-"""QEMU: its command line, its process, QMP, and how it came to its end."""
+"""QEMU: its command line, its confinement, its process, QMP, and how it came to its end."""

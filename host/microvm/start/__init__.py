@@ -1,1 +1,1 @@
-"""The start of a machine: by booting, or as a clone of a template."""
+"""Guests that are started and saved: boots and clones, templates, snapshots and checkpoints."""
