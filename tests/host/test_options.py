@@ -19,7 +19,7 @@ from microvm.cli.verbs.bench import bench
 from microvm.cli.verbs.map import map as map_
 from microvm.cli.verbs.run import run
 from microvm.errors import UsageError
-from microvm.guest.request import Limits, request_of
+from microvm.guest.request import HostLimits, request_of
 from microvm.jobs import file as jobfile
 from microvm.jobs.file import _KEYS, LineJob, _json_types, parse
 from microvm.option import Option, options_of
@@ -71,7 +71,7 @@ def test_a_request_has_what_was_asked_for() -> None:
             max_processes=3,
             max_memory=64 << 20,
         ),
-        Limits(timeout=120, grace=0.5, max_output=1024),
+        HostLimits(timeout=120, grace=0.5, max_output=1024),
     )
 
 

@@ -25,7 +25,7 @@ from typing import Any, BinaryIO, Self
 from microvm.errors import MicroVMError, UsageError
 from microvm.guest.departure import CHUNK, entry
 from microvm.guest.exchange import Exchange
-from microvm.guest.limits import Limits
+from microvm.guest.limits import TransferLimits
 from microvm.wire import files
 
 _NEW_FOLDER = 0o755
@@ -66,7 +66,7 @@ class Tree:
     :ivar left_out: the names of devices and FIFOs, which are not in it.
     """
 
-    def __init__(self, path: str, limits: Limits) -> None:
+    def __init__(self, path: str, limits: TransferLimits) -> None:
         """Prepare an empty one.
 
         :param path: where it is to go, for messages.

@@ -17,7 +17,7 @@ from microvm.guest.arrival import Arrival, Received, name_of
 from microvm.guest.departure import Data, send_data, send_tree
 from microvm.guest.exchange import Exchange, exchange
 from microvm.guest.executor import Executor
-from microvm.guest.limits import Limits
+from microvm.guest.limits import TransferLimits
 from microvm.option import options_of
 from microvm.options import ExecOptions, to_bytes
 from microvm.units import Duration, Size, parse_count, parse_duration, parse_size
@@ -101,7 +101,7 @@ async def list(  # noqa: A001 - the method's name
     max_files: int = MAX_FILES,
 ) -> tuple[FileStatus, ...]:
     """Ask what is in a folder; see `MicroVM.list`."""
-    limits = Limits(0, parse_count(max_files, least=0))
+    limits = TransferLimits(0, parse_count(max_files, least=0))
     found: dict[str, FileStatus] = {}  # what is replaced meanwhile may come twice
     async with _asked(guest, Action.LIST, path, user, timeout) as talk:
         while entry := await talk.expect_or(files.Entry, files.Done):
@@ -121,7 +121,7 @@ async def read_file(
     max_size: Size = MAX_READ,
 ) -> bytes:
     """Return what a file holds; see `MicroVM.read_file`."""
-    limits = Limits(parse_size(max_size), 0)
+    limits = TransferLimits(parse_size(max_size), 0)
     content = bytearray()
     async with _asked(guest, Action.READ, path, user, timeout) as talk:
         await talk.expect(files.Entry)
@@ -143,7 +143,7 @@ async def get(
     max_files: int = MAX_FILES,
 ) -> Received:
     """Copy a file or a folder to this host; see `MicroVM.get`."""
-    limits = Limits(parse_size(max_size), parse_count(max_files, least=0))
+    limits = TransferLimits(parse_size(max_size), parse_count(max_files, least=0))
     async with _asked(guest, Action.GET, source, user, timeout) as talk:
         answer = await talk.receive()  # before anything is made here, whether it is there
         place = _place(talk.path, destination)
@@ -208,7 +208,7 @@ async def put_archive(
     """Put what is in an archive into a folder of the guest; see `MicroVM.put_archive`."""
     from microvm.guest.archive import Tree
 
-    limits = Limits(parse_size(max_size), parse_count(max_files, least=0))
+    limits = TransferLimits(parse_size(max_size), parse_count(max_files, least=0))
     with Tree(os.fsdecode(to_bytes(destination)), limits) as tree:
         # The thread may be left behind, by a pipe whose writer takes its time.
         await in_thread(tree.read, archive)

@@ -15,8 +15,8 @@ _LONG_NAMES = 1 << 20
 
 
 @dataclass(slots=True)
-class Limits:
-    """What may still come.
+class TransferLimits:
+    """The limits of one transfer out of a guest, less what has come.
 
     :ivar size: in bytes.
     :ivar files: how many files, folders and links.

@@ -21,7 +21,7 @@ _CARRIED = options_of(ExecOptions).keys() & codec.ExecRequest.__dataclass_fields
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class HostLimits:
     """The limits that the host holds a command to; the guest holds it to the rest.
 
     :ivar timeout: in seconds.
@@ -36,7 +36,7 @@ class Limits:
 
 def request_of(
     argv: Sequence[Text], options: ExecOptions, defaults: ExecOptions | None = None
-) -> tuple[codec.ExecRequest, Limits]:
+) -> tuple[codec.ExecRequest, HostLimits]:
     """Check what a caller asks for.
 
     :param defaults: what is not among the options; variables stand in for each other one by one.
@@ -63,7 +63,7 @@ def request_of(
     fields["stdin_from"] = codec.StdinKind.HOST if given["stdin"] == PIPE else codec.StdinKind.NULL
     fields["rows"], fields["columns"] = given["tty"] or (0, 0)
     request = codec.ExecRequest(id=0, stdout_credit=0, stderr_credit=0, **fields)
-    return request, Limits(given["timeout"], given["grace"], given["max_output"])
+    return request, HostLimits(given["timeout"], given["grace"], given["max_output"])
 
 
 def _split(items: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:

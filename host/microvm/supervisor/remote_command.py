@@ -22,9 +22,9 @@ from microvm.guest.process import Process
 from microvm.guest.timeouts import Timeouts
 from microvm.options import Text
 from microvm.supervisor.conversation import Conversation
-from microvm.supervisor.door import Supervisor, detached
 from microvm.supervisor.error_json import from_json
 from microvm.supervisor.pipes import Inlet, Outlet
+from microvm.supervisor.route import Route, detached
 from microvm.wire import codec
 from microvm.wire.session import WINDOW
 
@@ -32,15 +32,13 @@ from microvm.wire.session import WINDOW
 class RemoteCall:
     """A call that is not a command, and its answer."""
 
-    def __init__(
-        self, connection: socket.socket, supervisor: Supervisor, timeouts: Timeouts
-    ) -> None:
+    def __init__(self, connection: socket.socket, route: Route, timeouts: Timeouts) -> None:
         self._answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         self._conversation = Conversation(
             connection,
             on_line=self._on_line,
-            on_end=lambda: self.fail(supervisor.lost()),
-            on_silence=lambda: self.fail(supervisor.silent()),
+            on_end=lambda: self.fail(route.lost()),
+            on_silence=lambda: self.fail(route.silent()),
             timeouts=timeouts,
         )
 
@@ -84,7 +82,7 @@ class RemoteCommand:
         args: Sequence[Text],
         request: codec.ExecRequest,
         connection: socket.socket,
-        supervisor: Supervisor,
+        route: Route,
         timeouts: Timeouts,
         *,
         stdin: Inlet | None,
@@ -104,13 +102,13 @@ class RemoteCommand:
             consumed=lambda stream, amount: self._outlets[stream].consumed(amount),
             max_output=None,
         )
-        self._supervisor = supervisor
+        self._route = route
         self._reply: int | MicroVMError | None = None
         self._conversation = Conversation(
             connection,
             on_line=self._on_line,
             on_end=self._on_end,
-            on_silence=lambda: self._fail(supervisor.silent(), at_once=True),
+            on_silence=lambda: self._fail(route.silent(), at_once=True),
             timeouts=timeouts,
         )
         for stream, outlet in self._outlets.items():
@@ -161,7 +159,7 @@ class RemoteCommand:
 
     def unclosed(self) -> str:
         """Return the warning for who has left it running."""
-        return f"a command was left running in machine {self._supervisor.name}: {self.command.name}"
+        return f"a command was left running in machine {self._route.name}: {self.command.name}"
 
     def _feed(self, stream: codec.Stream, data: bytes) -> None:
         self.command.feed(codec.ExecOutput(0, stream, data))
@@ -193,7 +191,7 @@ class RemoteCommand:
 
     def _on_end(self) -> None:
         taken_back = self.command.abandoned and not self._has_started
-        self._fail(detached() if taken_back else self._supervisor.lost())
+        self._fail(detached() if taken_back else self._route.lost())
 
     def _fail(self, error: MicroVMError, *, at_once: bool = False) -> None:
         """Note why there is no exit status, and see what output there still is."""

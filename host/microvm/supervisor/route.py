@@ -14,7 +14,7 @@ from microvm.supervisor.place import FACTS, Place
 from microvm.supervisor.runtime import Runtime, is_name
 
 
-class Supervisor(Protocol):
+class Route(Protocol):
     """The way to a supervisor.
 
     :ivar name: of its machine.
@@ -23,14 +23,14 @@ class Supervisor(Protocol):
     name: str
 
     def ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> socket.socket:
-        """Connect to it, and send it a request; this may take a while.
+        """Connect to the supervisor, and send it a request; this may take a while.
 
         :raises MicroVMError: it is not there.
         """
         ...
 
     def lost(self) -> MachineError:
-        """Return why it has gone."""
+        """Return why the supervisor has gone."""
         ...
 
     def silent(self) -> MachineError:
@@ -38,7 +38,7 @@ class Supervisor(Protocol):
         ...
 
 
-class Named:
+class NamedRoute:
     """The way to the supervisor of one machine, which has a name for as long as it is there."""
 
     def __init__(self, name: str, facts: Mapping[str, Any]) -> None:
@@ -50,7 +50,7 @@ class Named:
         self._identity = _identity(facts)
 
     def ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> socket.socket:
-        """Connect to it, and send it a request; see `Supervisor.ask`."""
+        """Connect to it, and send it a request; see `Route.ask`."""
         with self._place() as place:
             connection = client.connect_to(place)
         try:
