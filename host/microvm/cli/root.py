@@ -34,9 +34,9 @@ _COMMANDS = {
     "config": "microvm.cli.verbs.config",
     "confinement": "microvm.cli.verbs.confinement",
     "cp": "microvm.cli.verbs.cp",
+    "doctor": "microvm.cli.verbs.doctor",
     "exec": "microvm.cli.verbs.exec:execute",
     "help": "microvm.cli.verbs.help",
-    "doctor": "microvm.cli.verbs.doctor",
     "image": "microvm.cli.verbs.image",
     "inspect": "microvm.cli.verbs.machines",
     "kernel": "microvm.cli.verbs.kernel",
@@ -125,8 +125,7 @@ def main(work: Callable[[], object] = lambda: cli(standalone_mode=False)) -> Non
 
 
 def _print_to_stderr(text: str) -> None:
-    # No `map` here: it is our submodule of that name, once that is imported.
-    lines = [printable(line) for line in text.expandtabs().splitlines()]
+    lines = map(printable, text.expandtabs().splitlines())
     click.echo("".join(f"{line}\n" for line in lines), err=True, nl=False)
 
 
