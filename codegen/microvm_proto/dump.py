@@ -249,7 +249,10 @@ class _Dump:
                 self._swapped = row.is_swapped()
 
     def result(self, last: _Row) -> bytes | None:
-        """Return what `_dumped` does, behind the last line."""
+        """Return what `_dumped` does, behind the last line.
+
+        :raises Unreadable: it is a dump, but not one of bytes in order.
+        """
         bases = (16,) if self._marked else (16, 8, 10)
         readers = [each for each in self._readers if each.base in bases and each.is_done]
         narrow = self._widths <= {2}

@@ -83,7 +83,7 @@ class HeaderField:
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """How frames look and follow one another.
+    """The framing of a protocol: how frames look and follow one another.
 
     :ivar kind: `stream`: the header says how long a frame is; `cobs`: a zero ends it; `datagram`:
         the datagram does.

@@ -30,7 +30,7 @@ _CONTROL_FLAGS, _IN_SPEED, _OUT_SPEED = 2, 4, 5
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What is read.
+    """A file, a pipe or a serial port that is being read.
 
     :ivar pieces: its bytes, as they come.
     :ivar serial: whether it is a serial port, whose bytes are those of frames.

@@ -1,4 +1,4 @@
-"""What a recipe adds from the host: looked at once, named by its content, and then a layer."""
+"""The files that a recipe adds from the host: read once, named by their content, made a layer."""
 
 from __future__ import annotations
 

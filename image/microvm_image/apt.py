@@ -1,4 +1,4 @@
-"""What apt vouches for: packages of a signed release, and what it says of those that are none.
+"""The trust that packages get from apt: their release is signed, and not older than it was.
 
 A signature says who made a release, and not that it is the newest, and not every release says how
 long it is valid. So the newest date of each is kept in the cache, and an older one is refused.

@@ -76,6 +76,8 @@ class ErofsLayer:
 
 
 class _Reader:
+    """A disk that is read as members, of the forms that our own ones have."""
+
     def __init__(self, disk: Extent) -> None:
         self._disk = disk
         magic, bits, root, _, built, _, meta, xattrs, _ = _SUPER.unpack(

@@ -51,6 +51,11 @@ class Extracted:
 
 @dataclass(frozen=True, slots=True)
 class _Package:
+    """A package, as apt's lists have it.
+
+    :ivar depends: the packages that it depends on, as Debian writes it.
+    """
+
     name: str
     version: str
     depends: str

@@ -1,4 +1,4 @@
-"""What is in registries, which skopeo gets: it knows registries, mirrors and credentials.
+"""The program skopeo, which gets images: it knows registries, mirrors and credentials.
 
 Those are the user's own (`skopeo login`, `docker login`). What it gets is checked here against the
 digest that the reference had at first. It is stored as skopeo's `dir:` has it, and not as an OCI

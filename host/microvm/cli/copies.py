@@ -28,7 +28,7 @@ class Copy(NamedTuple):
 
 
 class Copies(NamedTuple):
-    """What is copied before a command, and after it.
+    """The files that are copied before a command, and after it.
 
     :ivar before: from this host into the guest.
     :ivar after: from the guest to this host, `max_collect` bytes of each at most; None for what
@@ -99,6 +99,8 @@ def named(what: str, spelled: Mapping[str, str] = MappingProxyType({})) -> Itera
     """Have an error of this host's say what could not be done, and a late one be no command's.
 
     :param spelled: how the command line writes what a hint speaks of.
+    :raises MicroVMError: something of this host or of its own deadline failed; a `FileError` of the
+        guest's, and a pipe that is closed, are raised as they are.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""What people's hands know from containers, and what there is here instead."""
+"""Hints for options and verbs that people know from docker: each says what there is instead."""
 
 from __future__ import annotations
 

@@ -123,7 +123,7 @@ class _Machine:
 
 
 class Notebook:
-    """What a notebook has of us: its machines, by the options that say what each starts from."""
+    """The machines of a notebook, by the options that say what each starts from."""
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell

@@ -108,7 +108,10 @@ def duration(name: str, help: str) -> Callable[[F], F]:  # noqa: A002 - as click
 
 
 def snapshot_name(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
-    """Let a snapshot's name through, as a callback of click's."""
+    """Let a snapshot's name through, as a callback of click's.
+
+    :raises BadParameter: no snapshot can have this name.
+    """
     del context, parameter
     if name is not None:
         from microvm.start.snapshots import STORE

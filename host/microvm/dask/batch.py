@@ -234,6 +234,7 @@ class _Batch:
     async def run(self, job: Job, options: RunOptions) -> Outcome[Any]:
         """Run a job on a worker.
 
+        :raises UsageError: it does not capture its output.
         :raises MicroVMError: its machine could not be started, or the scheduler is gone, or whoever
             can reach it has cancelled the job.
         """

@@ -23,7 +23,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Reference(Protocol[T_co]):
-    """What all references have."""
+    """An image or a snapshot, named so that each host finds its own copy of it."""
 
     @property
     def key(self) -> str:

@@ -245,7 +245,10 @@ class _Incoming(io.RawIOBase):
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """Read what has come; wait for it first."""
+        """Read what has come; wait for it first.
+
+        :raises MicroVMError: nothing comes any more.
+        """
         while not self._rest and not self._ended:
             try:
                 piece = self._queue.get(timeout=PATIENCE)

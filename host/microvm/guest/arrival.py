@@ -66,6 +66,8 @@ class _Folder:
 
 @dataclass(frozen=True, slots=True)
 class _Link:
+    """A symbolic link that has come; it is made when all else is there."""
+
     folder: _Folder
     name: str
     target: bytes

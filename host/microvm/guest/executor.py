@@ -11,7 +11,7 @@ from microvm.wire import codec
 
 
 class Executor(Protocol):
-    """What files and commands need of a guest; see `MicroVM.exec`, `ping` and `status`.
+    """A guest, as far as files and commands need one; see `MicroVM.exec`, `ping` and `status`.
 
     :ivar defaults: what a command has unless its caller says something else.
     """

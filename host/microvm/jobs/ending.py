@@ -1,4 +1,4 @@
-"""What has become of a command, as JSON has it: docs/json.md, for a line of `map` and for `run`."""
+"""The end of a command in JSON, as docs/json.md has it: for a line of `map`, and for `run`."""
 
 from __future__ import annotations
 

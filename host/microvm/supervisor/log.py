@@ -1,4 +1,4 @@
-"""What a supervisor writes: its guest's console, and its log, which is its standard error.
+"""The files that a supervisor writes: its guest's console, and its log, its standard error.
 
 Both are bounded, since they may lie in memory that others need.
 """

@@ -1,4 +1,4 @@
-"""What has its methods run in an event loop of ours."""
+"""The base of all objects here: their methods run in an event loop in another thread."""
 
 from __future__ import annotations
 

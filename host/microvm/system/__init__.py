@@ -1,1 +1,1 @@
-"""What the system below has for this process: memory and CPUs, tools, signals, standard streams."""
+"""The system below, as a process uses it: memory and CPUs, tools, signals, standard streams."""

@@ -1,4 +1,4 @@
-"""What the machines of a run of pytest start from: each set-up is done once, and so is a failure.
+"""The origins of the machines of a run of pytest: images, and snapshots of what is set up once.
 
 The first machine of a kind is a trial. Where it cannot be had, no other of that kind is tried: the
 tests that want one fail at once, or are skipped, and only the first shows all of the reason.

@@ -1,4 +1,4 @@
-"""How frames look and where they end, and what receivers count, in the specification."""
+"""The section of the specification on frames: their shape, their end, what receivers count."""
 
 from __future__ import annotations
 

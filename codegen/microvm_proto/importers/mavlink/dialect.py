@@ -132,7 +132,10 @@ class _Files:
         self.known: set[Path] = set()
 
     def including(self, path: Path) -> Iterator[Element]:
-        """Yield the elements of the files that `path` includes, and then its own."""
+        """Yield the elements of the files that `path` includes, and then its own.
+
+        :raises Refused: one of them is not to be read, or is no file of definitions.
+        """
         self.known.add(path)
         if len(self.known) > MAX_FILES:
             raise Refused(f"{path}: there are more than {MAX_FILES} files before it")

@@ -1,4 +1,4 @@
-"""What an extra of this project needs: what the metadata says that it was installed with.
+"""The distributions that an extra of this project needs, as its metadata has them.
 
 A marker (`python_version < '3.14' and extra == 'vm'`) is what the specification of dependency
 specifiers calls so. All that we use of it is an expression of Python's, too, so nothing is needed

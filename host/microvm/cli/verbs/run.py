@@ -166,7 +166,10 @@ def run(
 
 
 def result_of(options: dict[str, Any]) -> Result:
-    """Take what result is asked for out of the values of all options."""
+    """Take what result is asked for out of the values of all options.
+
+    :raises UsageError: two of them exclude each other.
+    """
     as_json, file = options.pop("as_json"), options.pop("json_file")
     if as_json and file:
         raise click.UsageError("--json keeps the output, --json-file passes it on: choose one")
