@@ -112,8 +112,3 @@ def test_the_example_handles_every_kind_of_error(bare: Path, sensor: Path) -> No
     assert fails("humidity", "1") == "read_sensor: the sensor has ended\n"
     (sensor / "sensor").unlink()
     assert "No such file or directory" in fails("humidity", "1")
-
-
-def test_what_is_generated_in_the_example_is_checked_by_make_lint() -> None:
-    lint = (ROOT / "Makefile").read_text().partition("\nlint:")[2].partition("\n\n")[0]
-    assert "microvm-proto gen --check examples/sensor/sensor.toml\n" in lint

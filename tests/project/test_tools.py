@@ -113,6 +113,11 @@ def test_what_is_generated_from_each_schema_is_checked_and_written_anew() -> Non
     }
     [named] = re.findall(r"^SCHEMAS := (.*)$", MAKEFILE, re.MULTILINE)
     assert set(named.split()) == schemas
+    recipes = dict(re.findall(r"^([a-z-]+):.*\n((?:\t.*\n)+)", MAKEFILE, re.MULTILINE))
+    assert all("$(SCHEMAS)" in recipes[target] for target in ("gen", "gen-check"))
+    hooks = (ROOT / ".pre-commit-config.yaml").read_text()
+    for text in (recipes["lint"], hooks):
+        assert re.search(r"(\bmake|\(MAKE\)) .*\bgen-check$", text, re.MULTILINE)
 
 
 def test_what_the_guide_says_of_tests_names_each_folder_of_them() -> None:
