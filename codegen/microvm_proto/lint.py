@@ -139,9 +139,9 @@ def _check_named(
     _check_names(document, [((*path, "name"), each.name) for path, each in named])
     seen: set[tuple[str, str]] = set()
     for path, each in named:
-        spelled = {"C": each.c_name, "Python": each.python_name}
-        reserved = [language for language, name in spelled.items() if name in words[language]]
-        for language, name in spelled.items():
+        generated = {"C": each.c_name, "Python": each.python_name}
+        reserved = [language for language, name in generated.items() if name in words[language]]
+        for language, name in generated.items():
             key = f"{language.lower()}_name"
             renamed = (*path, key) in document.positions
             there = (*path, key if renamed else "name")
@@ -177,12 +177,12 @@ def _check_types(document: Document, schema: Schema) -> None:
     for path, each in named:
         name = each.python_name
         there = (*path, "python_name" if each.renamed.python else "name")
-        spelled = camel(name)
-        if spelled in dir(builtins):
-            message = f"`{spelled}` is a word of Python"
+        generated = camel(name)
+        if generated in dir(builtins):
+            message = f"`{generated}` is a word of Python"
             document.error("reserved-word", there, message, "choose another")
-        if seen.setdefault(spelled, name) != name:
-            message = f"`{seen[spelled]}` is `{spelled}` already"
+        if seen.setdefault(generated, name) != name:
+            message = f"`{seen[generated]}` is `{generated}` already"
             document.error("duplicate-name", there, message, "choose another")
 
 

@@ -911,7 +911,7 @@ class Decoder:
                 frame = _unstuffed(stuffed, self._longest)
                 if frame is None:
                     self._refuse(DecodeError(Fault.BAD_STUFFING, 0), size)
-                elif (message := self._judged(frame, size)) is not None:
+                elif (message := self._decoded(frame, size)) is not None:
                     return message
         # Of a frame that is too long, no more is kept than what shows that it is.
         most = self._longest + self._longest // 254 + 3
@@ -919,7 +919,7 @@ class Decoder:
         del self._data[self._at + most :]
         return None
 
-    def _judged(self, frame: bytes, size: int) -> Message | None:
+    def _decoded(self, frame: bytes, size: int) -> Message | None:
         end = len(frame) - CHECK_SIZE
         try:
             if end < HEADER_SIZE:

@@ -964,7 +964,7 @@ static inline bool meter_is_foreign(struct meter_receiver *r, const uint8_t *fra
 }
 
 /* Counts a frame that has ended, of `wire` bytes. */
-static inline bool meter_judge(struct meter_receiver *r, const uint8_t *frame, size_t size, size_t wire)
+static inline bool meter_ended(struct meter_receiver *r, const uint8_t *frame, size_t size, size_t wire)
 {
 	if (meter_decode_frame(frame, size, r->sender, r->version, &r->header, &r->body, &r->fault))
 		return meter_accept(r);
@@ -996,7 +996,7 @@ static inline bool meter_end_frame(struct meter_receiver *r)
 		return false;
 	/* Of one that is too long this sees no more than the header. */
 	if (whole)
-		return meter_judge(r, r->frame, size, wire);
+		return meter_ended(r, r->frame, size, wire);
 	r->bad++;
 	r->skipped += (uint32_t)wire;
 	return meter_fail(&r->fault, METER_FAULT_BAD_STUFFING, 0, 0);

@@ -136,19 +136,19 @@ def flag(name: str) -> str:
 def check_needs(
     options: Mapping[str, Option],
     given: Mapping[str, object],
-    spelled: Callable[[str], str] = str,
+    written: Callable[[str], str] = str,
 ) -> None:
     """Check that no option is given without the one that it needs.
 
     :param given: None is as good as nothing.
-    :param spelled: how whoever gave them writes the name of one.
+    :param written: how whoever gave them writes the name of one.
     :raises UsageError: one is.
     """
     for name, option in options.items():
         needed = option.needs
         if needed and given.get(name) is not None and given.get(needed) is None:
             raise UsageError(
-                f"{spelled(name)} has no meaning without {spelled(needed)}: set that, too"
+                f"{written(name)} has no meaning without {written(needed)}: set that, too"
             )
 
 

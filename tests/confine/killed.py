@@ -12,7 +12,7 @@ import signal
 import sys
 import time
 
-PATIENCE = 30  # seconds
+TIMEOUT = 30  # seconds
 
 
 def launch(launcher: str, options: list[str], stdin: int, stdout: int) -> None:
@@ -30,7 +30,7 @@ def kill_after(seconds: float, launcher: str, options: list[str]) -> tuple[bool,
     controller = os.fork()
     if controller == 0:
         launch(launcher, options, stdin, stdout)
-        time.sleep(PATIENCE)
+        time.sleep(TIMEOUT)
         os._exit(1)
     os.close(stdin)
     os.close(stdout)
@@ -41,7 +41,7 @@ def kill_after(seconds: float, launcher: str, options: list[str]) -> tuple[bool,
     os.waitpid(controller, 0)
     said, left = b"", False
     while not left:  # until nobody holds the pipe
-        readable, _, _ = select.select([output], [], [], PATIENCE)
+        readable, _, _ = select.select([output], [], [], TIMEOUT)
         left = not readable
         if readable and not (more := os.read(output, 100)):
             break

@@ -27,7 +27,7 @@ from microvm.dask.transfer import Receiver, Sender
 
 BATCH = "transfer"
 DATA = Random(1).randbytes(16 << 20)
-PATIENCE = 1.5
+TIMEOUT = 1.5
 
 Receive = Callable[["Held"], Awaitable[object]]
 
@@ -62,11 +62,11 @@ class Held:
 
 @pytest.fixture(autouse=True)
 def _impatient(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(transfer, "REMINDER", PATIENCE / 10)
-    before = transfer.PATIENCE
-    client.run(setattr, transfer, "PATIENCE", PATIENCE)
+    monkeypatch.setattr(transfer, "REMINDER", TIMEOUT / 10)
+    before = transfer.PIECE_TIMEOUT
+    client.run(setattr, transfer, "PIECE_TIMEOUT", TIMEOUT)
     yield
-    client.run(setattr, transfer, "PATIENCE", before)
+    client.run(setattr, transfer, "PIECE_TIMEOUT", before)
 
 
 @asynccontextmanager
@@ -92,7 +92,7 @@ async def sending(client: Client, *references: Held) -> AsyncIterator[dict[int, 
 
 
 async def test_one_that_hangs_is_left_out(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "ANSWER", PATIENCE)
+    monkeypatch.setattr(transfer, "ANSWER_TIMEOUT", TIMEOUT)
     hanging = next(iter(client.run(os.getpid).values()))
 
     def hang() -> None:
@@ -113,7 +113,7 @@ async def test_one_that_hangs_is_left_out(client: Client, monkeypatch: pytest.Mo
 
 async def test_who_waits_is_told_so(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "ROUND", 1)
-    wanted = Held(writing=partial(time.sleep, 1.5 * PATIENCE))
+    wanted = Held(writing=partial(time.sleep, 1.5 * TIMEOUT))
     async with sending(client, wanted) as receive:
         await asyncio.gather(*(each(wanted) for each in receive.values()))
 

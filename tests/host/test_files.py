@@ -614,7 +614,7 @@ async def test_a_user_without_a_reason_has_a_number(guest: Guest, peer: Peer) ->
 async def test_a_guest_that_does_not_clear_up_is_not_waited_for(
     guest: Guest, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("microvm.guest.exchange._PATIENCE", 0.05)
+    monkeypatch.setattr("microvm.guest.exchange._CLEANUP_TIMEOUT", 0.05)
 
     async def deaf() -> None:
         await peer.expect(codec.ExecRequest)

@@ -147,7 +147,7 @@ def test_what_is_started_ends_with_its_owner(tmp_path: Path) -> None:
 def test_what_does_not_end_when_it_is_told_is_killed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("microvm.system.tools._PATIENCE", 0.1)
+    monkeypatch.setattr("microvm.system.tools._CLEANUP_TIMEOUT", 0.1)
     pids = tmp_path / "pids"
     deaf = f"trap '' TERM; {SLOW.format(pids=pids)}"
     with started(["sh", "-c", deaf]):

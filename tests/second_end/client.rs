@@ -11,7 +11,7 @@ use crate::codec::{Decoder, Frame, Value};
 use crate::messages::{Sender, DIGESTS, MAGIC, VERSION};
 
 /// How long the daemon may say nothing.
-const PATIENCE: Duration = Duration::from_secs(30);
+const TIMEOUT: Duration = Duration::from_secs(30);
 const READY: usize = 44;
 
 pub struct Client {
@@ -33,7 +33,7 @@ impl Client {
     /// Start a daemon whose stream is its standard input.
     pub fn start(program: &str) -> Client {
         let (stream, other) = UnixStream::pair().expect("a pair of sockets");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a time-out");
+        stream.set_read_timeout(Some(TIMEOUT)).expect("a time-out");
         let daemon =
             Command::new(program).arg("0").stdin(OwnedFd::from(other)).spawn().expect("a daemon");
         let decoder = Decoder { sender: Sender::Guest, version: VERSION, buffer: Vec::new() };

@@ -25,7 +25,7 @@ from .events import COMMANDS, EVENTS, MUST_FAIL, Event, World, quiet
 from .resources import RESOURCES, Resource
 from .trend import growth
 
-PATIENCE = 120.0
+TIMEOUT = 120.0
 """Seconds that a thing may take, on a busy host."""
 
 _WIDTH = 2  # things that happen at a time
@@ -168,7 +168,7 @@ class Soak:
 
     async def _happen(self, event: Event, world: World) -> None:
         try:
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 if event in COMMANDS:
                     async with world.turn:
                         await event.happens(world)

@@ -93,7 +93,7 @@ async def test_who_orders_a_machine_may_take_longer(
 ) -> None:
     monkeypatch.setattr(peers, "TIMEOUT", 0.001)
     peer, client = pair
-    asking = asyncio.create_task(peer.request(patient=True))
+    asking = asyncio.create_task(peer.request(timed=False))
     await asyncio.sleep(0.01)
     client.sendall(b'{"wire":1}\n')
     assert await asking == {"wire": 1}

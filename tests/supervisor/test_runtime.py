@@ -293,7 +293,7 @@ def test_of_two_with_one_name_one_is_made(runtime: Runtime, folder: Path) -> Non
 def test_nobody_waits_for_ever_for_the_lock_of_the_whole(
     runtime: Runtime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("microvm.supervisor.runtime._PATIENCE", 0.0)
+    monkeypatch.setattr("microvm.supervisor.runtime._LOCK_TIMEOUT", 0.0)
     with (
         runtime.locked(),
         pytest.raises(MicroVMError, match="another process holds its lock"),

@@ -8,14 +8,14 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { PATIENCE = 1 }; // seconds, for calls that wait
+enum { TIMEOUT = 1 }; // seconds, for calls that wait
 
 // Asks by a child, which the call may end, and with arguments that none of them takes.
 static bool lacks(long number)
 {
 	pid_t child = fork();
 	if (child == 0) {
-		alarm(PATIENCE);
+		alarm(TIMEOUT);
 		// An unknown operation on a futex is ENOSYS as well.
 		long operation = number == SYS_futex ? 0 : -1;
 		_exit(syscall(number, -1L, operation, -1L, -1L, -1L, -1L) == -1 && errno == ENOSYS);

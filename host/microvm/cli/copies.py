@@ -95,17 +95,17 @@ def notify_names(what: str, names: Sequence[str], count: int | None = None) -> N
 
 
 @contextmanager
-def named(what: str, spelled: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
+def named(what: str, flags: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
     """Have an error of this host's say what could not be done, and a late one be no command's.
 
-    :param spelled: how the command line writes what a hint speaks of.
+    :param flags: how the command line writes what a hint speaks of.
     :raises MicroVMError: something of this host or of its own deadline failed; a `FileError` of the
         guest's, and a pipe that is closed, are raised as they are.
     """
     try:
         yield
     except FileError as error:
-        for name, flag in spelled.items():
+        for name, flag in flags.items():
             error.hint = error.hint.replace(name, flag)
         raise
     except ExecTimeout as error:

@@ -48,12 +48,12 @@ def read(arguments: Sequence[str]) -> Plain | None:
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, list[str]], Sequence[str]] | None:
     """Split a command line into the texts of its options, by their names, and the command."""
-    spelled = {
-        spelling: option
+    by_flag = {
+        written: option
         for kind in (MachineOptions, ExecOptions, ImageOptions)
         for option in options_of(kind).values()
         if _VERB in option.verbs
-        for spelling in (flag(option.name), f"-{option.short}")
+        for written in (flag(option.name), f"-{option.short}")
     }
     texts: dict[str, list[str]] = {}
     words = iter(arguments)
@@ -63,7 +63,7 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, list[str]], Sequence[str
         if word == "--":
             command = [*words]
             return (texts, command) if command else None
-        option = spelled.get(word)
+        option = by_flag.get(word)
         if option is None or word == "-":
             return None
         text = "" if option.is_flag else next(words, "-")

@@ -53,8 +53,8 @@ class _Errors(io.FileIO):
             return memoryview(data).nbytes
 
 
-class Patient(io.FileIO):
-    """A standard stream, waited for also where whoever shares it has made it not block."""
+class Blocking(io.FileIO):
+    """A standard stream that blocks, also where whoever shares it has made it not block."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return what there is, as soon as that is anything; empty at the end."""

@@ -13,7 +13,7 @@ from microvm.errors import MicroVMError
 MORE_PROCESSES = "raise the limit on processes: `ulimit -u`, or pids.max of a cgroup around us"
 """The hint for users where there are no more threads or children."""
 
-_PATIENCE = 10.0  # with a thread that is to stop, in seconds
+_STOP_TIMEOUT = 10.0  # of a thread, in seconds
 _stopped: ContextVar[threading.Event | None] = ContextVar("stopped", default=None)
 
 P = ParamSpec("P")
@@ -88,7 +88,7 @@ async def in_stoppable_thread(function: Callable[P, T], *args: P.args, **kwargs:
         return await asyncio.shield(thread)
     except asyncio.CancelledError:
         stop.set()
-        await asyncio.wait([thread], timeout=_PATIENCE)
+        await asyncio.wait([thread], timeout=_STOP_TIMEOUT)
         if not thread.cancel() and not thread.cancelled():
             thread.exception()  # which nobody waits for
         raise

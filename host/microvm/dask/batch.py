@@ -51,10 +51,10 @@ _MAX_OUTPUT = 16 << 20
 """What an outcome holds, in bytes, where nobody says otherwise: as for `microvm map`."""
 
 # How long workers have to say that they can have machines, in seconds.
-_PATIENCE = 10.0
+_ANSWER_TIMEOUT = 10.0
 
 # How long the workers have to end their machines when a batch ends, in seconds.
-_ENDING = 10.0
+_END_TIMEOUT = 10.0
 
 
 class BatchOptions(PoolOptions, RunOptions, total=False):
@@ -163,7 +163,7 @@ async def _begun(
     finally:
         await cancel(tasks)
         with suppress(Exception):  # of workers that have not got it, and of those that are gone
-            async with asyncio.timeout(_ENDING):
+            async with asyncio.timeout(_END_TIMEOUT):
                 await client.unregister_worker_plugin(batch)
 
 
@@ -175,7 +175,7 @@ async def _registered(
     :raises MicroVMError: a worker cannot take them.
     """
     task = asyncio.ensure_future(cast(Awaitable[Any], client.register_plugin(machines)))
-    await asyncio.wait([task], timeout=_PATIENCE)
+    await asyncio.wait([task], timeout=_ANSWER_TIMEOUT)
     if not task.done():
         notify("there are workers that do not answer; the others begin")
         return task

@@ -37,7 +37,7 @@ _SETTINGS: dict[str, object] = {
 # Of the messages of each connection, which have jobs in them, Dask keeps 1,000 to look at.
 _FEW = {"distributed.admin.low-level-log-length": 100}
 
-_PATIENCE = 10.0  # with a scheduler that does not answer, in seconds
+_ANSWER_TIMEOUT = 10.0  # of a scheduler, in seconds
 
 
 @asynccontextmanager
@@ -81,7 +81,7 @@ async def check_versions(client: Client) -> None:
     :raises MicroVMError: one has.
     """
     try:
-        async with asyncio.timeout(_PATIENCE):
+        async with asyncio.timeout(_ANSWER_TIMEOUT):
             found = await cast(Awaitable[Any], client.get_versions(packages=[DISTRIBUTION]))
     except (TimeoutError, OSError):
         return  # a worker does not answer
@@ -134,11 +134,12 @@ class Connection(Client):
 
 @asynccontextmanager
 async def _client(address: str, security: Security | None) -> AsyncIterator[Client]:
-    client = Connection(address, security=security, timeout=_PATIENCE, asynchronous=True)
+    client = Connection(address, security=security, timeout=_ANSWER_TIMEOUT, asynchronous=True)
     try:
         try:
             with config.set(_FEW):
-                async with asyncio.timeout(2 * _PATIENCE):  # what is no scheduler may say nothing
+                # What is no scheduler may say nothing.
+                async with asyncio.timeout(2 * _ANSWER_TIMEOUT):
                     await client
         except (OSError, ValueError, TypeError) as error:  # the last, for want of keys for TLS
             hint = "`dask scheduler` says its address when it starts; for TLS, see Dask's settings"

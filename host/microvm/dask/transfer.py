@@ -39,13 +39,14 @@ ROUND = 16
 REMINDER = 10.0
 """The time between two words to each who receives or waits, in seconds."""
 
-ANSWER = 15.0
+ANSWER_TIMEOUT = 15.0
 """How long a worker may take to answer a word, which waits for no disk, before it is left out."""
 
-PATIENCE = 60.0
+PIECE_TIMEOUT = 60.0
 """How long a worker waits for the client, and for its disk to take a piece, in seconds."""
 
-_ON_ITS_WAY = 2 * PATIENCE  # with an answer to a piece, which such a disk or network holds up
+# Of the answer to a piece, which such a disk or network holds up.
+_SENT_TIMEOUT = 2 * PIECE_TIMEOUT
 
 _ENDED = "the batch has ended"
 
@@ -129,7 +130,7 @@ class Sender:
     async def _tell(self, **message: Any) -> None:
         """Send a piece to those who receive; who does not take it receives no more."""
         self._telling = {
-            request: asyncio.create_task(self._tell_one(request, _ON_ITS_WAY, **message))
+            request: asyncio.create_task(self._tell_one(request, _SENT_TIMEOUT, **message))
             for request in self._receiving
         }
         taken = await asyncio.gather(*self._telling.values(), return_exceptions=True)
@@ -138,19 +139,19 @@ class Sender:
 
     async def _remind(self, request: _Request) -> None:
         """Tell a worker that it is not forgotten; one that does not listen is."""
-        if not await self._tell_one(request, ANSWER):
+        if not await self._tell_one(request, ANSWER_TIMEOUT):
             self._asking.pop(request, None)
             self._receiving.discard(request)
             if request in self._telling:
                 self._telling[request].cancel()
 
-    async def _tell_one(self, request: _Request, patience: float, **message: Any) -> bool:
+    async def _tell_one(self, request: _Request, timeout: float, **message: Any) -> bool:
         """Tell one worker something; return whether it wants to hear more."""
         assert self._client.scheduler is not None  # noqa: S101 - it is connected
         said = {"op": self._operation, "key": request.key, **message}
         answers: dict[str, object] = {}
         with suppress(Exception):  # whatever it is, the worker has not heard it
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(timeout):
                 answers = await self._client.scheduler.broadcast(
                     msg=said, workers=[request.worker], on_error="ignore"
                 )
@@ -225,9 +226,9 @@ class _Incoming(io.RawIOBase):
         self._next += 1
         piece = MicroVMError(f"the client cannot send it: {error}") if error else data
         try:
-            self._queue.put(None if last and not error else piece, timeout=PATIENCE)
+            self._queue.put(None if last and not error else piece, timeout=PIECE_TIMEOUT)
         except queue.Full:
-            self.fail(MicroVMError(f"nothing of it could be written for {PATIENCE:.0f} s"))
+            self.fail(MicroVMError(f"nothing of it could be written for {PIECE_TIMEOUT:.0f} s"))
             return False
         return True
 
@@ -251,9 +252,11 @@ class _Incoming(io.RawIOBase):
         """
         while not self._rest and not self._ended:
             try:
-                piece = self._queue.get(timeout=PATIENCE)
+                piece = self._queue.get(timeout=PIECE_TIMEOUT)
             except queue.Empty:
-                raise MicroVMError(f"the client has sent nothing for {PATIENCE:.0f} s") from None
+                raise MicroVMError(
+                    f"the client has sent nothing for {PIECE_TIMEOUT:.0f} s"
+                ) from None
             if isinstance(piece, MicroVMError):
                 raise piece
             self._ended = piece is None

@@ -38,7 +38,7 @@ IDLE = 60.0
 
 # The machines of a worker that closes have this long to end, in seconds: its process takes those
 # that have not.
-_ENDING = 10.0
+_END_TIMEOUT = 10.0
 
 # The machines of a batch may come after its first job, as another message: within seconds.
 _ARRIVAL, _INTERVAL = 10.0, 0.05
@@ -94,7 +94,7 @@ class Machines(WorkerPlugin):
         with self._lock:
             self._jobs.clear()
         with suppress(TimeoutError):
-            async with asyncio.timeout(_ENDING):
+            async with asyncio.timeout(_END_TIMEOUT):
                 await in_thread(self._loop.close)
 
     def transition(self, key: Any, start: str, finish: str, **_: Any) -> None:

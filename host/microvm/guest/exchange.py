@@ -35,8 +35,8 @@ Answer = files.Entry | files.Data | files.Whole | files.Done
 # What small messages are gathered to, before they are sent.
 _GATHERED = 1 << 16
 
-# With a guest that is to remove what is half written, in seconds.
-_PATIENCE = 3.0
+# Of a guest that is to remove what is half written, in seconds.
+_CLEANUP_TIMEOUT = 3.0
 
 _OTHER_SCHEMA = 2  # the program's exit status, guest/carry.c
 _SCARCE = (EAGAIN, ENOMEM)  # of which a guest that fits may have too little
@@ -219,15 +219,15 @@ class Exchange:
         return FileError(EINVAL, self.path, message)
 
 
-async def give_up(process: Process, patience: float = _PATIENCE) -> None:
+async def give_up(process: Process, timeout: float = _CLEANUP_TIMEOUT) -> None:
     """Have a `carry` end by itself, which hears no more; see `Exchange.give_up`.
 
-    :param patience: for how long, in seconds.
+    :param timeout: for how long, in seconds.
     """
     assert process.stdin is not None  # noqa: S101 - it was asked for
     process.stdin.close()
     with suppress(MicroVMError, TimeoutError):
-        async with asyncio.timeout(patience):
+        async with asyncio.timeout(timeout):
             while await process.stdout.next_chunk():
                 pass
             await process.wait()

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 _CHUNK = 4096
 
 # A launcher has this long to say which process it has made, in seconds: it takes milliseconds.
-_PATIENCE = 10.0
+_LAUNCH_TIMEOUT = 10.0
 _INTERVAL = 0.05
 
 
@@ -137,7 +137,7 @@ class Child:
     def reap(self) -> int:
         """Wait for the process to end, blocking, and reap it."""
         pid = self.pid
-        self._part(time.monotonic() + _PATIENCE)
+        self._part(time.monotonic() + _LAUNCH_TIMEOUT)
         if self._returncode is None:
             code = 0  # as `subprocess` has it, of a child whose end somebody else was told of
             with suppress(ChildProcessError):
@@ -177,7 +177,7 @@ class Child:
             finally:
                 loop.remove_reader(self._said)
             self._meet()
-            self._part(time.monotonic() + _PATIENCE)
+            self._part(time.monotonic() + _LAUNCH_TIMEOUT)
         return self.status
 
     def _on_said(self, said: socket.socket, ended: asyncio.Future[None]) -> None:
@@ -228,7 +228,7 @@ class Child:
         """
         if self._pid is not None or self._said is None:
             return
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _LAUNCH_TIMEOUT
         poll = select.poll()
         poll.register(self._said, select.POLLIN)
         while self.status.pid is None:

@@ -44,7 +44,7 @@ def main() -> None:
 
 async def _serve(starter: Peer, runtime: Runtime, place: Place) -> None:
     try:
-        order = (await starter.request(patient=True))["order"]  # an image may have to be built
+        order = (await starter.request(timed=False))["order"]  # an image may have to be built
     except EOFError:
         return runtime.remove(place)
     supervisor = Supervisor(runtime, place)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from microvm.guest.streams import InputStream
     from microvm.supervisor.supervisor import Call, Supervisor
 
-_PATIENCE = 10.0  # with a transfer whose client has gone, in seconds
+_CLEANUP_TIMEOUT = 10.0  # of a transfer whose client has gone, in seconds
 _LONGEST_SHOWN = 200  # characters of a command line
 
 
@@ -67,7 +67,7 @@ async def _exec(supervisor: Supervisor, call: Call) -> dict[str, Any]:
                 returncode = -signal.SIGPIPE
             except asyncio.CancelledError:
                 if options.get("command") == files.PROGRAM:
-                    await give_up(process, _PATIENCE)  # what is half written would stay, too
+                    await give_up(process, _CLEANUP_TIMEOUT)  # what is half written would stay, too
                 raise
     return {"returncode": returncode, "memory": process.memory}
 

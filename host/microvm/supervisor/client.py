@@ -28,7 +28,7 @@ _CONNECT_TIMEOUT = 10.0  # in seconds
 # How long a supervisor may be silent until it is pinged, in ms, and for how many pings in a row. We
 # count, as what stops both of us at the same time stops no clock.
 _INTERVAL = 5000
-_PATIENCE = 12
+_MOST_PINGS = 12
 _PAUSE = 0.02  # between two attempts to connect, in seconds
 _CHUNK = 1 << 16
 
@@ -94,12 +94,12 @@ class Connection:
         on_line: Callable[[dict[str, Any]], object] = bool,
         readable: dict[int, Callable[[], object]] | None = None,
         *,
-        patience: int = _PATIENCE,
+        most_pings: int = _MOST_PINGS,
     ) -> Any:
         """Wait for the reply, and return what it says.
 
         :param on_line: called with each line before it.
-        :param patience: for how many pings in a row there may be no answer.
+        :param most_pings: for how many pings in a row there may be no answer.
         :param readable: by descriptor, what is called when that can be read; it may take one out.
         :raises MicroVMError: as `ask`.
         """
@@ -116,7 +116,7 @@ class Connection:
                     readable[descriptor]()
             if self.socket.fileno() not in ready:
                 silences += not ready
-                if silences > patience:
+                if silences > most_pings:
                     raise silent(self.name)
                 if not ready:
                     self.send({"ping": silences})

@@ -21,7 +21,7 @@ _SECOND_CTRL_C = 1.0
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _PIPE = -1  # subprocess.PIPE
 _CHUNK = 1 << 16
-_PATIENCE = 10.0  # with a supervisor that is to kill our command, in seconds
+_KILL_TIMEOUT = 10.0  # of a supervisor that is to kill our command, in seconds
 
 
 class _Ended(Exception):
@@ -189,7 +189,7 @@ class _Attached:
         connected = self.connection.socket
         with suppress(OSError):
             connected.shutdown(1)  # SHUT_WR
-            connected.settimeout(_PATIENCE)
+            connected.settimeout(_KILL_TIMEOUT)
             while connected.recv(_CHUNK):
                 pass
 

@@ -21,7 +21,7 @@ from microvm.supervisor.runtime import Runtime
 ANSWER_TIMEOUT = 1.5
 """The seconds that supervisors have to say what their machines do, all together."""
 
-_PATIENCE = 2  # pings of a supervisor that is to end its machine
+_MOST_PINGS = 2  # without an answer, of a supervisor that is to end its machine
 _DEATH = 5.0  # the seconds that the kernel has to clear up one that was killed
 _LOOK = 0.1  # the seconds between two looks at a console that is followed
 _CHUNK = 1 << 16
@@ -166,7 +166,7 @@ def _end(name: str) -> None:
     with Runtime() as runtime, runtime.open(name) as place, ExitStack() as opened:
         if connection := _asked(place, opened, "stop"):
             try:
-                connection.reply(patience=_PATIENCE)
+                connection.reply(most_pings=_MOST_PINGS)
             except GuestUnresponsive:
                 connection.kill()
             except UsageError:  # which ended the connection

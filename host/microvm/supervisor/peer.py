@@ -53,15 +53,15 @@ class Peer:
         _, user, _ = _CREDENTIALS.unpack(data)
         return user in (os.geteuid(), 0)
 
-    async def request(self, *, patient: bool = False) -> dict[str, Any]:
+    async def request(self, *, timed: bool = True) -> dict[str, Any]:
         """Return the request.
 
-        :param patient: it may take as long as it likes.
+        :param timed: whether it must come in time.
         :raises UsageError: it is none, or not one of this wire.
         :raises TimeoutError: it did not come in time.
         :raises EOFError: the client has gone.
         """
-        self._deadline = asyncio.timeout(None if patient else TIMEOUT)
+        self._deadline = asyncio.timeout(TIMEOUT if timed else None)
         async with self._deadline:
             self._buffer += await self._receive_first()
             line = await self._line()

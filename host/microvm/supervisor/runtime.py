@@ -33,7 +33,7 @@ _FIRST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 _REST = _FIRST | frozenset("_.-")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_PATIENCE = 10.0  # with whoever holds the lock of the whole, in seconds
+_LOCK_TIMEOUT = 10.0  # of whoever holds the lock of the whole, in seconds
 
 
 class Runtime:
@@ -282,7 +282,7 @@ class Held:
         self._path = path
 
     def __enter__(self) -> None:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _LOCK_TIMEOUT
         while True:
             try:
                 return fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -21,7 +21,7 @@ from microvm.supervisor.place import LOG, Place
 from microvm.supervisor.runtime import Runtime, unusable
 
 _LOG = 1 << 14  # of a supervisor that says why it ends, in characters
-_PATIENCE = 20.0  # with a supervisor that is to clear up, in seconds
+_CLEANUP_TIMEOUT = 20.0  # of a supervisor, in seconds
 
 
 class Start:
@@ -63,7 +63,7 @@ class Start:
             if not self._done:
                 self._take_back()
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_PATIENCE)  # it has only begotten the supervisor
+            self._process.wait(_CLEANUP_TIMEOUT)  # it has only begotten the supervisor
 
     def _take_back(self) -> None:
         """Have the supervisor clear up, and wait until it has."""
@@ -71,7 +71,7 @@ class Start:
         with suppress(OSError):
             ours.shutdown(socket.SHUT_WR)
         with suppress(MicroVMError, OSError), Runtime() as runtime, runtime.of(self.name) as place:
-            if place.dies(_PATIENCE):
+            if place.dies(_CLEANUP_TIMEOUT):
                 runtime.sweep(place)  # what one has left that could not clear up
 
     def order(

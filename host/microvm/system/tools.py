@@ -17,7 +17,7 @@ from microvm.errors import ImageError
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _INTERVAL = 0.1
-_PATIENCE = 5.0  # with a program that clears up what it has half made
+_CLEANUP_TIMEOUT = 5.0  # of a program that has half made something, in seconds
 
 
 @contextmanager
@@ -111,7 +111,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
-                process.wait(_PATIENCE)
+                process.wait(_CLEANUP_TIMEOUT)
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -256,7 +256,7 @@ static inline bool @p@_is_foreign(struct @p@_receiver *r, const uint8_t *frame, 
 @end
 @if cobs datagram
 /* Counts a frame that has ended, of `wire` bytes. */
-static inline bool @p@_judge(struct @p@_receiver *r, const uint8_t *frame, size_t size, size_t wire)
+static inline bool @p@_ended(struct @p@_receiver *r, const uint8_t *frame, size_t size, size_t wire)
 {
 	if (@p@_decode_frame(frame, size, r->sender, r->version, &r->header, &r->body, &r->fault))
 		return @p@_accept(r);
@@ -274,7 +274,7 @@ static inline bool @p@_judge(struct @p@_receiver *r, const uint8_t *frame, size_
 /* Takes a datagram. True: it is a message, which refers to `frame`. */
 static inline bool @p@_receive(struct @p@_receiver *r, const uint8_t *frame, size_t size)
 {
-	return @p@_judge(r, frame, size, size);
+	return @p@_ended(r, frame, size, size);
 }
 @end
 @if cobs
@@ -299,7 +299,7 @@ static inline bool @p@_end_frame(struct @p@_receiver *r)
 		return false;
 	/* Of one that is too long this sees no more than the header. */
 	if (whole)
-		return @p@_judge(r, r->frame, size, wire);
+		return @p@_ended(r, r->frame, size, wire);
 	r->bad++;
 	r->skipped += (uint32_t)wire;
 	return @p@_fail(&r->fault, @P@_FAULT_BAD_STUFFING, 0, 0);

@@ -222,7 +222,7 @@ class Decoder:
         A tail is a view of the bytes that were fed; everything else is a copy.
         """
         frame, self._frame = self._frame, None
-        return None if frame is None else self._judged(frame, len(frame))
+        return None if frame is None else self._decoded(frame, len(frame))
 @end
 @if cobs
     def receive_data(self, data: bytes) -> None:
@@ -249,7 +249,7 @@ class Decoder:
                 frame = _unstuffed(stuffed, self._longest)
                 if frame is None:
                     self._refuse(DecodeError(Fault.BAD_STUFFING, 0), size)
-                elif (message := self._judged(frame, size)) is not None:
+                elif (message := self._decoded(frame, size)) is not None:
                     return message
         # Of a frame that is too long, no more is kept than what shows that it is.
         most = self._longest + self._longest // 254 + 3
@@ -308,7 +308,7 @@ class Decoder:
         self._searching = True
 @else
 
-    def _judged(self, frame: bytes, size: int) -> Message | None:
+    def _decoded(self, frame: bytes, size: int) -> Message | None:
         end = len(frame) - CHECK_SIZE
         try:
             if end < HEADER_SIZE:

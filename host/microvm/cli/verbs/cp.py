@@ -131,9 +131,9 @@ def cp(source: _End, target: _End, wait: bool, **how: Any) -> None:
 
 async def _copy(vm: AttachedVM, source: _End, target: _End, how: dict[str, Any]) -> int:
     what = f"cannot copy {source.path}"
-    spelled = {"max_size": "--max-size", "max_files": "--max-files"}
+    flags = {"max_size": "--max-size", "max_files": "--max-files"}
     async with vm:
-        with copies.named(what, spelled):
+        with copies.named(what, flags):
             if target.machine:
                 await _put(vm, source.path, target.path, how)
                 return 0
@@ -148,7 +148,7 @@ async def _put(vm: AttachedVM, source: str, target: str, how: dict[str, Any]) ->
     if source != _ARCHIVE:
         await vm.put(source, target, **how)
         return
-    with standard.Patient(0, closefd=False) as archive:
+    with standard.Blocking(0, closefd=False) as archive:
         left_out = await vm.put_archive(archive, target, **how)
     copies.notify_names("left out of the archive, as devices and FIFOs are not carried", left_out)
 
@@ -157,5 +157,5 @@ async def _get(vm: AttachedVM, source: str, target: str, how: dict[str, Any]) ->
     if target != _ARCHIVE:
         copies.notify_left_out(await vm.get(source, target, **how))
         return
-    with BufferedWriter(standard.Patient(1, "w", closefd=False)) as archive:
+    with BufferedWriter(standard.Blocking(1, "w", closefd=False)) as archive:
         copies.notify_left_out(await vm.get_archive(source, archive, **how))
