@@ -16,8 +16,6 @@ from microvm import cache
 from microvm.cache import verified
 from microvm_image.image import Image, Manifest, manifests
 
-_SECTOR = 512  # what st_blocks counts, stat(2)
-
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -37,8 +35,8 @@ def usage(path: Path) -> Usage:
     with suppress(OSError):
         for file in path.iterdir():
             status = file.lstat()
-            size += status.st_blocks * _SECTOR
-            shared += status.st_blocks * _SECTOR * (status.st_nlink > 1)
+            size += status.st_blocks * cache.SECTOR
+            shared += status.st_blocks * cache.SECTOR * (status.st_nlink > 1)
     return Usage(size, shared)
 
 

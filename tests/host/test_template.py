@@ -16,8 +16,9 @@ from click.testing import CliRunner
 from microvm import ImageError, QemuError, TemplateError, UsageError
 from microvm.cache import lock, verified
 from microvm.cli.root import cli
-from microvm.start import saved, scratch, sparse, template
+from microvm.start import saved, sparse, template
 from microvm.start.origin import Origin
+from microvm.system import tools
 
 PAGE = 4096
 RAM = bytes(3 * PAGE) + b"a" * PAGE + bytes(505 * PAGE) + b"b" * (2 * PAGE) + bytes(PAGE)
@@ -87,7 +88,7 @@ def test_each_who_opens_it_has_a_disk_of_its_own() -> None:
 
 
 def test_a_disk_takes_what_makes_file_systems(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scratch, "_SYSTEM_PATH", "/nowhere")
+    monkeypatch.setattr(tools, "_SYSTEM_PATH", "/nowhere")
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(QemuError, match=r"mkfs\.ext4") as caught:
         save("a", disk=64 << 20)

@@ -249,7 +249,7 @@ def test_a_plot_of_another_kind_is_refused_before_anything_is_measured(microvm: 
 def test_a_guest_that_is_too_small_is_refused_before_anything_is_measured(microvm: Command) -> None:
     result = microvm("bench", "--memory", "128M")
     assert (result.returncode, result.stdout) == (2, b"")
-    assert b"less than 192M" in result.stderr
+    assert b"at least 192M" in result.stderr
 
 
 def test_a_kernel_is_of_no_use_to_an_image_that_has_one(microvm: Command) -> None:

@@ -22,20 +22,22 @@ from microvm.bench.floor import Floor
 from microvm.bench.ours import OurMachine, Ours, clone_of
 from microvm.bench.platform import describe, load
 from microvm.bench.report import Density, Report
-from microvm.errors import ExecError, ImageError, MicroVMError
+from microvm.errors import ExecError, ImageError, MicroVMError, UsageError
 from microvm.jobs.pool import Pool
 from microvm.machine.machine import MicroVM
 from microvm.machine.snapshot import Snapshot
 from microvm.options import Accelerator, Confinement
 from microvm.progress import NullReporter, Reporter
 from microvm.qemu.accel import BOOT_TIMEOUT
-from microvm.units import Size, parse_memory
+from microvm.units import Size, format_size, parse_memory
 
 if TYPE_CHECKING:
     from microvm.arches import Accel
     from microvm_image.image import Image
 
 STREAM_RUNS = 3
+
+_LEAST_MEMORY = 3 * STREAM_SIZE  # some of which the rest of the guest takes
 
 # Contenders take turns after so many round trips, the first few of which are not counted: an
 # emulator translates code when it first meets it, and whoever ran before has filled the caches.
@@ -52,7 +54,7 @@ _DEFAULT = "default"  # the contender that is the default image
 class Plan:
     """The plan of a run: what to measure, and on which machine.
 
-    :ivar memory: the guest's memory, as `MicroVM` takes it.
+    :ivar memory: the guest's memory, as `MicroVM` takes it; see `check_memory`.
     :ivar boots: how many machines are booted, one after the other; the last one runs the commands.
     :ivar execs: how many commands it runs, and how many pings it answers.
     :ivar clones: how many are started one after the other, by each way to start one, and then how
@@ -70,6 +72,24 @@ class Plan:
     clones: int = 20
     floor: bool = True
     default: Image | None = None
+
+    def __post_init__(self) -> None:
+        """Check what can be known before anything is measured.
+
+        :raises UsageError: the memory is too little.
+        """
+        check_memory(self.memory)
+
+
+def check_memory(memory: Size) -> None:
+    """Check that what is moved fits into a guest: a file of it, into a root of half its memory.
+
+    :raises UsageError: it does not.
+    """
+    size = parse_memory(memory)
+    if size < _LEAST_MEMORY:
+        said = f"{format_size(size)} is too little memory for what is moved into a guest"
+        raise UsageError(said, hint=f"at least {format_size(_LEAST_MEMORY)}")
 
 
 async def measure(plan: Plan, report: Reporter | None = None) -> Report:

@@ -25,6 +25,9 @@ READ_ONLY_MODE = 0o444
 What a guest is made of nobody writes again, not even a user's own QEMU that has been taken over.
 """
 
+SECTOR = 512
+"""Bytes, in which `st_blocks` counts: stat(2)."""
+
 HINT_FULL = "free some space, or set MICROVM_CACHE to a folder elsewhere"
 
 _ELSEWHERE = "MICROVM_CACHE names another folder for the cache"

@@ -19,6 +19,7 @@ from microvm.cli.signals import run_until_signal
 from microvm.errors import MachineError, MicroVMError, StartError
 from microvm.guest.stdio import attach, copy_in, read, write
 from microvm.machine import hints
+from microvm.system import interrupt
 
 if TYPE_CHECKING:
     from microvm.cli.copies import Copies
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from microvm.guest.stdio import Writer
     from microvm.machine.machine import MicroVM
     from microvm.options import ExecOptions
-
-_SECOND_CTRL_C = 1.0
 
 
 class Attached:
@@ -67,7 +66,7 @@ class Attached:
         """Pass a Ctrl-C on to the command; the second one within a second is for us."""
         now, before = time.monotonic(), self.interrupted_at
         self.interrupted_at = now
-        if self.process is None or now - before < _SECOND_CTRL_C:
+        if self.process is None or now - before < interrupt.AGAIN:
             return False
         self.process.send_signal(signal.SIGINT)
         return True

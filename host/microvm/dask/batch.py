@@ -29,7 +29,7 @@ from microvm.jobs.job import Commands, Job, Outcome, jobs
 from microvm.jobs.spread import spread
 from microvm.machine.snapshot import Snapshot
 from microvm.option import lists, options_of, read_options
-from microvm.options import PoolOptions, RunOptions, to_bytes
+from microvm.options import ExecOptions, PoolOptions, RunOptions, to_bytes
 from microvm.progress import NoticeReporter
 from microvm_image import readymade
 
@@ -47,8 +47,8 @@ _INTERVAL = 0.02  # between two events of our own, in seconds
 _PROGRAMS = 32  # that Dask shows by their names
 _NOTICES = 1000  # that a user is told, of all workers
 
-_MAX_OUTPUT = 16 << 20
-"""What an outcome holds, in bytes, where nobody says otherwise: as for `microvm map`."""
+_MAX_OUTPUT = options_of(ExecOptions)["max_output"].default_for("map")
+"""What an outcome holds where nobody says otherwise: as for `microvm map`."""
 
 # How long workers have to say that they can have machines, in seconds.
 _ANSWER_TIMEOUT = 10.0

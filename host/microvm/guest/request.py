@@ -12,9 +12,10 @@ from microvm.option import options_of, read_options
 from microvm.options import ExecOptions, Text, to_bytes
 from microvm.wire import codec
 
-# What the schema's `argv` and `env` take: items, and bytes in all, with 4 more for each.
+# What the schema's `argv` and `env` take: items, and bytes in all, with a prefix for each.
 _ITEMS = 16384
 _TOTAL = 1 << 20
+_PREFIX = 4
 
 # What the request has a field for, by the name of the option.
 _CARRIED = options_of(ExecOptions).keys() & codec.ExecRequest.__dataclass_fields__.keys()
@@ -70,7 +71,7 @@ def _split(items: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], tuple[bytes, ..
     """Split a list behind what its first field takes; the rest is for its second."""
     size = 0
     for number, item in enumerate(items):
-        size += 4 + len(item)
+        size += _PREFIX + len(item)
         if number == _ITEMS or size > _TOTAL:
             return items[:number], items[number:]
     return items, ()

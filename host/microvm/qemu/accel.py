@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from microvm import cache
-from microvm.arches import Accel
+from microvm.arches import ARCHES, Accel
 from microvm.errors import BootError, ImageError, QemuError
 from microvm.log import Area
 from microvm.sha256 import sha256
@@ -210,7 +210,7 @@ def fallback_notice(reason: str, hint: str = "") -> str:
 def obstacle(arch: str) -> Obstacle | None:
     """Return what keeps the hardware from accelerating guests of this architecture, or None."""
     machine = os.uname().machine
-    native = {"amd64": "x86_64", "arm64": "aarch64"}.get(machine, machine)
+    native = {each.debian: each.name for each in ARCHES.values()}.get(machine, machine)
     if arch != native:
         return Obstacle("foreign", f"this machine is {native}, the guest {arch}")
     return None if sys.platform == "darwin" else _kvm_obstacle()

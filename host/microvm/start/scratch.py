@@ -17,7 +17,6 @@ from microvm.start import sparse
 
 # A disk that is read once needs neither a journal nor blocks that only root may use.
 _OPTIONS = ("-q", "-F", "-O", "^has_journal", "-m", "0", "-E", "nodiscard,lazy_itable_init=1")
-_SYSTEM_PATH = "/usr/sbin:/sbin"  # which an ordinary user's PATH has not got
 
 
 @contextmanager
@@ -27,9 +26,9 @@ def blank(size: int) -> Iterator[int]:
     :raises QemuError: what makes it is not installed, or failed.
     :raises ImageError: the disk is full, or the cache's folder cannot be written.
     """
-    import shutil
+    from microvm.system import tools
 
-    program = shutil.which("mkfs.ext4", path=f"{os.environ.get('PATH', '')}:{_SYSTEM_PATH}")
+    program = tools.find("mkfs.ext4")
     if program is None:
         raise QemuError(
             "a scratch disk takes mkfs.ext4, which is not installed", hint="apt install e2fsprogs"

@@ -19,7 +19,6 @@ from microvm.start.saved import LOST, Flaw, FlawError, Manifest, Opened, restora
 from microvm.suggestion import did_you_mean
 
 _NAME = re.compile(r"\w[\w.+~-]{0,199}", re.ASCII)
-_SECTOR = 512  # what st_blocks counts, stat(2)
 
 
 class Saved(NamedTuple):
@@ -177,7 +176,7 @@ class Store:
         found = []
         for path in self.folder.glob("[!.]*"):
             with suppress(FileNotFoundError, NotADirectoryError):  # removed meanwhile, or not ours
-                size = sum(file.stat().st_blocks * _SECTOR for file in path.iterdir())
+                size = sum(file.stat().st_blocks * cache.SECTOR for file in path.iterdir())
                 manifest, flaw = _look(path, deep=deep)
                 found.append(Saved(path.name, manifest, flaw, size, path.stat().st_mtime))
         return sorted(found, key=lambda each: (-each.used, each.name))

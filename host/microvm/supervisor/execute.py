@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from types import FrameType
     from typing import Any, NoReturn
 
-_SECOND_CTRL_C = 1.0
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _PIPE = -1  # subprocess.PIPE
 _CHUNK = 1 << 16
@@ -174,7 +173,7 @@ class _Attached:
             self._exit(number)
         now, before = time.monotonic(), self.interrupted_at
         self.interrupted_at = now
-        if number == signal.SIGINT and self.started and now - before >= _SECOND_CTRL_C:
+        if number == signal.SIGINT and self.started and now - before >= interrupt.AGAIN:
             self.connection.send({"signal": number})
         else:
             self.leaving = True

@@ -14,6 +14,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import NoReturn
 
+AGAIN = 1.0
+"""The seconds within which a second Ctrl-C is for us, and not for the command."""
+
 _INTERRUPTED = 128 + signal.SIGINT
 _came: set[int] = set()
 

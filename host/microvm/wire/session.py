@@ -26,7 +26,7 @@ from microvm.wire.state import GUEST_STEPS, HOST_STEPS, State, Steps
 WINDOW = 1 << 20
 """Bytes of each output stream that the guest may send before we have taken any."""
 
-STDIN_CHUNK = 1 << 16
+STDIN_CHUNK = codec.ExecStdin.MAX_BODY
 """Bytes of standard input that fit into one frame."""
 
 _HINT = "its daemon is none of ours, or was broken into: start another, of an image that you trust"

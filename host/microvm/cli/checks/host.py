@@ -11,6 +11,7 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
+from microvm.arches import ARCHES
 from microvm.cli.checks.check import Check, Context, Fault, Finding, ok
 from microvm.errors import MicroVMError, UsageError
 from microvm.units import MINIMUM_MEMORY
@@ -57,7 +58,7 @@ def python(_: Context) -> Finding:
 NO_GUESTS = Fault(
     "failed",
     "there are no guests for this kind of processor: {arch}",
-    hint="take a host of one of x86_64, aarch64",
+    hint=f"take a host of one of {', '.join(ARCHES)}",
 )
 NOT_LINUX = Fault(
     "note",

@@ -134,14 +134,13 @@ TOOLS = {
 }
 """Programs by their names: their packages, and what they are for."""
 
-_SYSTEM_PATH = "/usr/sbin:/sbin"  # which an ordinary user's PATH has not got
-
 
 def tools(_: Context) -> Finding:
     """Look for the programs that some images are made with."""
-    path = f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_PATH}"
+    from microvm.system.tools import find
+
     wanted = {name for name in TOOLS if name != "newuidmap" or os.geteuid() != 0}
-    missing = [name for name in TOOLS if name in wanted and shutil.which(name, path=path) is None]
+    missing = [name for name in TOOLS if name in wanted and find(name) is None]
     if missing:
         return NO_TOOLS.found(
             tools=", ".join(f"{name} ({TOOLS[name][1]})" for name in missing),

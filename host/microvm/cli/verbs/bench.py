@@ -11,7 +11,6 @@ import click
 from microvm.cli import shared
 from microvm.option import read_options
 from microvm.options import ImageOptions, PoolOptions
-from microvm.units import format_size
 
 
 @click.command()
@@ -85,8 +84,7 @@ def bench(
     import asyncio
 
     from microvm.bench import export, plot, table
-    from microvm.bench.contender import STREAM_SIZE
-    from microvm.bench.measure import Plan, measure
+    from microvm.bench.measure import Plan, check_memory, measure
     from microvm.progress import on_stderr
     from microvm_image import default, load
     from microvm_image.build import build
@@ -94,10 +92,7 @@ def bench(
     machine = read_options(PoolOptions, shared.given(PoolOptions, options))
     if image is not None and kernel:
         raise click.UsageError("--image has its kernel: --kernel is for another image")
-    # Its root takes half of the memory, and a file of so many bytes must fit into that.
-    if machine["memory"] < 3 * STREAM_SIZE:
-        least = format_size(3 * STREAM_SIZE)
-        raise click.UsageError(f"--memory: what is moved does not fit into less than {least}")
+    check_memory(machine["memory"])  # an image may have to be built first
     for path in (json_file, plot_file):
         if path and str(path) != "-" and not os.access(path.parent, os.W_OK):
             raise click.UsageError(f"cannot write {path}: its folder is not there, or not ours")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from microvm.arches import ARCHES
 from microvm.cli import shared
 from microvm.options import MachineOptions
 
@@ -71,7 +72,7 @@ class _Build(click.Command):
     help="Default: small, if a guest pack or `microvm kernel build` made it, else Debian's.",
 )
 @click.option("--mirror", metavar="URL", help="Where to download Alpine from.")
-@click.option("--arch", type=click.Choice(["x86_64", "aarch64"]), help="Default: this machine's.")
+@click.option("--arch", type=click.Choice([*ARCHES]), help="Default: this machine's.")
 @click.option("-o", "--output", type=FILE, metavar="DIR", help="Make the image here.")
 @click.option(
     "--limit",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from microvm.arches import ARCHES
 from microvm.cli import shared, signals
 from microvm.cli.facts import echo_json, time_text
 from microvm.cli.group import Group
@@ -20,7 +21,7 @@ def kernel(context: click.Context) -> None:
 
 
 @kernel.command()
-@click.option("--arch", type=click.Choice(["x86_64", "aarch64"]), help="Default: this machine's.")
+@click.option("--arch", type=click.Choice([*ARCHES]), help="Default: this machine's.")
 @shared.quiet
 def build(arch: str | None) -> None:
     """Compile a small kernel and print its path.

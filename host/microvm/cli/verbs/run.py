@@ -11,7 +11,7 @@ from microvm.cli.copies import Copies, Copy
 from microvm.cli.result import MAX_OUTPUT, Result
 from microvm.option import Option
 from microvm.options import ExecOptions, ImageOptions, MachineOptions
-from microvm.units import parse_size
+from microvm.units import format_size, parse_size
 
 
 class _Run(habits.Command):
@@ -91,8 +91,8 @@ def _copies(
     "--json",
     "as_json",
     is_flag=True,
-    help="Print the result as JSON, with the output in it, in the place of the output: 16M at "
-    "most, if --max-output says nothing else.",
+    help="Print the result as JSON, with the output in it, in the place of the output: "
+    f"{format_size(MAX_OUTPUT)} at most, if --max-output says nothing else.",
 )
 @click.option(
     "--json-file",
