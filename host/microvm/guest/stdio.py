@@ -22,7 +22,7 @@ Writer = Callable[[bytearray | bytes | memoryview], Awaitable[object]]
 _CHUNK = 1 << 16
 
 # How long the reader of our output may take for the rest of it when the command was killed.
-_LAST_OUTPUT = 1.0
+_LAST_OUTPUT_TIMEOUT = 1.0
 
 
 async def attach(
@@ -41,7 +41,7 @@ async def attach(
         await asyncio.wait((copying, ended), return_when=asyncio.FIRST_EXCEPTION)
         if ended.done() and isinstance(ended.exception(), ExecKilled):
             # Its reader may never read on: then the end is not for it to hold up.
-            await asyncio.wait((copying,), timeout=_LAST_OUTPUT)
+            await asyncio.wait((copying,), timeout=_LAST_OUTPUT_TIMEOUT)
         else:
             await copying
     except BrokenPipeError:

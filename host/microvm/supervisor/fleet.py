@@ -22,7 +22,7 @@ ANSWER_TIMEOUT = 1.5
 """The seconds that supervisors have to say what their machines do, all together."""
 
 _MOST_PINGS = 2  # without an answer, of a supervisor that is to end its machine
-_DEATH = 5.0  # the seconds that the kernel has to clear up one that was killed
+_DEATH_TIMEOUT = 5.0  # of one that was killed, which the kernel clears up, in seconds
 _LOOK = 0.1  # the seconds between two looks at a console that is followed
 _CHUNK = 1 << 16
 
@@ -173,9 +173,9 @@ def _end(name: str) -> None:
                 with connect_to(place) as another:
                     another.kill()
             except MicroVMError:  # it was killed meanwhile
-                if not place.dies(_DEATH):
+                if not place.dies(_DEATH_TIMEOUT):
                     raise
-        if not place.dies(_DEATH):
+        if not place.dies(_DEATH_TIMEOUT):
             raise MicroVMError(f"machine {name} does not end")
         runtime.sweep(place)  # what one that was killed has left
 

@@ -37,7 +37,7 @@ _MOST_SILENT = 64  # clients of which no request has come yet
 # How often an idle guest is asked whether it is alive, and for how long it may be silent, in
 # seconds: one that has halted shows it by nothing else.
 _INTERVAL = 30.0
-_SILENCE = 60.0
+_PING_TIMEOUT = 60.0
 
 # How often it is looked whether the folder and the socket are still there, and how often they are
 # made to look used, in seconds.
@@ -170,7 +170,7 @@ class Supervisor:
             await asyncio.sleep(_INTERVAL)
             if not self.turns.runs:
                 with suppress(MachineError):  # which `_watch_machine` sees, too
-                    await self.machine.ping(_SILENCE)
+                    await self.machine.ping(_PING_TIMEOUT)
 
     async def _watch_place(self) -> None:
         """See whether we can still be found: nobody could end us, and another could have our name.

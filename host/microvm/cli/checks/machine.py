@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from microvm_image import Image
 
 _TIMEOUT = 150.0  # a boot under KVM that leads to nothing, one without, and a clone
-_BUILD = 900.0  # an image, with what is downloaded for it
+_BUILD_TIMEOUT = 900.0  # an image, with what is downloaded for it
 
 
 class Silent(MicroVMError):
@@ -73,5 +73,5 @@ async def _hello(image: Image, options: PoolOptions) -> tuple[float, str]:
         return seconds, f"{'a clone' if vm.cloned else 'booted'} under {vm.accel.upper()}"
 
 
-WITHIN = _BUILD + _TIMEOUT
+WITHIN = _BUILD_TIMEOUT + _TIMEOUT
 """How long it may take, in seconds."""
