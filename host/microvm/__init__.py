@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from microvm.machine.forks import Forks
     from microvm.machine.machine import MicroVM
     from microvm.machine.snapshot import Snapshot
-    from microvm.supervisor.attached import AttachedVM
+    from microvm.supervisor.client.attached import AttachedVM
 
 __all__ = [
     "AttachedVM",
@@ -102,7 +102,7 @@ __all__ = [
 ]
 
 _MODULES = {
-    "AttachedVM": "supervisor.attached",
+    "AttachedVM": "supervisor.client.attached",
     "Job": "jobs.job",
     "Outcome": "jobs.job",
     "Machine": "machine.base",

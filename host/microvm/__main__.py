@@ -75,7 +75,7 @@ def _is_plain(arguments: list[str]) -> bool:
 
 def _execute(name: str, *command: str) -> int:
     """Run `microvm exec NAME [--] CMD…`, and return our exit status."""
-    from microvm.supervisor.execute import execute
+    from microvm.supervisor.client.execute import execute
     from microvm.system.streams import open_missing
 
     open_missing()

@@ -37,9 +37,9 @@ from microvm.guest.files import read_file
 from microvm.guest.process import Process
 from microvm.guest.run import run
 from microvm.guest.timeouts import TIMEOUTS, Timeouts
-from microvm.supervisor.conversation import Conversation
+from microvm.supervisor.client.conversation import Conversation
+from microvm.supervisor.client.remote import RemoteGuest
 from microvm.supervisor.error_json import to_json
-from microvm.supervisor.remote import RemoteGuest
 from microvm.wire.session import WINDOW
 
 MEMORY = 40 << 20

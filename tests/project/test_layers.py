@@ -49,7 +49,7 @@ KNOWS = {
 #: The modules that know one from above, which they import when it is asked for.
 EXCEPTIONS = {
     "microvm": {"microvm.cli.notebook"},  # IPython's `%load_ext microvm`
-    "microvm.machine.machine": {"microvm.supervisor.attached"},  # `MicroVM.attach`
+    "microvm.machine.machine": {"microvm.supervisor.client.attached"},  # `MicroVM.attach`
 }
 
 #: The modules of the generator: each may know only those before it.
@@ -140,6 +140,18 @@ def test_a_module_knows_only_what_lies_below_it(module: str) -> None:
     foreign = {name for name in imported(NAMES[module]) if part(name) != here}
     wrong = {name for name in foreign if part(name) not in KNOWS[here]}
     assert wrong == EXCEPTIONS.get(module, set())
+
+
+def test_a_client_and_its_supervisor_know_what_both_have_and_nothing_else_of_each_other() -> None:
+    both = {"names", "place", "runtime", "wire", "error_json"}
+    supervisor, client = "microvm.supervisor.", "microvm.supervisor.client."
+    for module in (name for name in NAMES if name.startswith(supervisor)):
+        theirs = {name for name in imported(NAMES[module]) if name.startswith(supervisor)}
+        if module.startswith(client):
+            theirs -= {name for name in theirs if name.startswith(client)}
+            assert theirs <= {f"{supervisor}{name}" for name in both}, module
+        else:
+            assert not {name for name in theirs if name.startswith(client)}, module
 
 
 def test_what_an_extra_brings_is_imported_by_nobody_who_does_without() -> None:

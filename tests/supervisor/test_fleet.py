@@ -13,7 +13,7 @@ import pytest
 from tests.support.small_disk import small_disk
 
 from microvm.errors import GuestDied, MicroVMError
-from microvm.supervisor import client, fleet
+from microvm.supervisor.client import client, fleet
 from microvm.supervisor.runtime import Runtime
 
 # What a supervisor that a signal has stopped looks like: locked, and nobody answers.

@@ -14,7 +14,7 @@ from microvm import __version__
 from microvm.errors import UsageError
 from microvm.supervisor import peer as peers
 from microvm.supervisor import wire
-from microvm.supervisor.client import Connection
+from microvm.supervisor.client.client import Connection
 from microvm.supervisor.peer import Peer
 
 Pair = tuple[Peer, socket.socket]

@@ -15,10 +15,10 @@ from tests.support.small_disk import small_disk
 
 from microvm import MicroVM
 from microvm.errors import GuestDied, MicroVMError, UsageError
+from microvm.supervisor.client.start import Start
 from microvm.supervisor.names import made_up
 from microvm.supervisor.place import Place
 from microvm.supervisor.runtime import Runtime, is_name
-from microvm.supervisor.start import Start
 
 CREATE = """
 import sys

@@ -11,8 +11,8 @@ from tests.support.polling import eventually
 from tests.support.processes import children, state
 
 from microvm.errors import MicroVMError
+from microvm.supervisor.client.start import Start
 from microvm.supervisor.runtime import Runtime
-from microvm.supervisor.start import Start
 
 
 def _order(start: Start) -> None:

@@ -18,7 +18,7 @@ from microvm.errors import Busy, MicroVMError
 from microvm.supervisor import peer as peers
 from microvm.supervisor import supervisor as supervisors
 from microvm.supervisor import wire
-from microvm.supervisor.client import Connection, connect, connect_to
+from microvm.supervisor.client.client import Connection, connect, connect_to
 from microvm.supervisor.runtime import Runtime
 from microvm.supervisor.supervisor import Supervisor
 

@@ -24,7 +24,8 @@ from tests.vm.conftest import Command, Misbehave
 
 from microvm import __version__
 from microvm.errors import UsageError
-from microvm.supervisor import client, fleet, wire
+from microvm.supervisor import wire
+from microvm.supervisor.client import client, fleet
 
 NAME = "one"
 BYTES = bytes(range(256)) * 1000

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from microvm.guest.guest import Guest
     from microvm.start.restorer import Restorer
     from microvm.start.running import RunningVM, StartTimes
-    from microvm.supervisor.attached import AttachedVM
+    from microvm.supervisor.client.attached import AttachedVM
     from microvm_image.image import Image
 
 _logger = Area("start")
@@ -309,7 +309,7 @@ class MicroVM(Machine):
         :raises MicroVMError: there is no such machine, or it is gone; says why.
         """
         # The one name from above: whoever uses machines looks for `attach` here.
-        from microvm.supervisor.attached import AttachedVM
+        from microvm.supervisor.client.attached import AttachedVM
 
         return AttachedVM(name, wait=wait)
 

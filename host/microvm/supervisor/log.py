@@ -11,16 +11,13 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from microvm.supervisor.place import Place
+from microvm.supervisor.place import CONSOLE, Place
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 LIMIT = 1 << 20
 """The most bytes that a log has, and each half of a console."""
-
-CONSOLE = ("console.old", "console")
-"""The files of a console: the older half of its end, and the newer one."""
 
 
 class _Bounded(io.FileIO):

@@ -27,6 +27,9 @@ ENDED = "ended.json"
 LOG = "log"
 """The files that say what a machine is, why it ended, and what its supervisor complains of."""
 
+CONSOLE = ("console.old", "console")
+"""The files of a console: the older half of its end, and the newer one."""
+
 SOCKET = "socket"
 """Where a supervisor is asked."""
 

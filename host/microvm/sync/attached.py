@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Self
 
 from microvm.concurrency.loop import Loop
-from microvm.supervisor import attached
+from microvm.supervisor.client import attached
 from microvm.sync.base import Machine
 
 

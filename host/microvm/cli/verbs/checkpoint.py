@@ -22,7 +22,7 @@ def checkpoint(name: str, snapshot: str, wait: bool) -> None:
     NAME is its whole name.
     """
     from microvm.start.snapshots import check_room
-    from microvm.supervisor.client import connect
+    from microvm.supervisor.client.client import connect
 
     check_room()
     with connect(name) as connection:

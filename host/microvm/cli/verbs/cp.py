@@ -19,7 +19,7 @@ from microvm.units import parse_size
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
-    from microvm.supervisor.attached import AttachedVM
+    from microvm.supervisor.client.attached import AttachedVM
 
 _ARCHIVE = "-"
 
@@ -123,7 +123,7 @@ def cp(source: _End, target: _End, wait: bool, **how: Any) -> None:
     import asyncio
 
     from microvm.cli.signals import run_until_signal
-    from microvm.supervisor.attached import AttachedVM
+    from microvm.supervisor.client.attached import AttachedVM
 
     vm = AttachedVM(source.machine or target.machine, wait=wait)
     standard.leave(asyncio.run(run_until_signal(_copy(vm, source, target, given))))

@@ -39,7 +39,7 @@ def execute(
     that another command runs in it. A command whose `microvm exec` ends, however it does, is
     killed; the machine stays, with what the command has started elsewhere.
     """
-    from microvm.supervisor.execute import execute
+    from microvm.supervisor.client.execute import execute
 
     shared.check_terminal(standard_input, options["tty"])
     if command[0].startswith("-") and command[0] != "--":
@@ -68,7 +68,7 @@ def shell(name: str, wait: bool, **options: Any) -> None:
     """
     import os
 
-    from microvm.supervisor.execute import execute
+    from microvm.supervisor.client.execute import execute
 
     given = as_json(options) | ({"tty": True} if os.isatty(0) else {})
     standard.leave(execute(name, _SHELL, given, wait=wait))

@@ -38,7 +38,7 @@ def ps(as_json: bool, quiet: bool) -> None:
     reason, for an hour, or until `microvm stop NAME` or a start of that name clears it up.
     """
     from microvm.cli.table import echo
-    from microvm.supervisor import fleet
+    from microvm.supervisor.client import fleet
 
     known, failure = fleet.machines()
     listed = [_facts(each) for each in known]
@@ -91,7 +91,7 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
 
     NAME may be the beginning of a name, where no other begins so.
     """
-    from microvm.supervisor import fleet
+    from microvm.supervisor.client import fleet
 
     known, failure = fleet.machines(names)
     shown = [_facts(each) for each in known]
@@ -120,7 +120,7 @@ def logs(name: str, follow: bool) -> None:
     a terminal, what would do something to that is shown as text; elsewhere it comes byte for byte.
     NAME may be the beginning of its name, where no other begins so.
     """
-    from microvm.supervisor import fleet
+    from microvm.supervisor.client import fleet
 
     safely = sys.stdout.isatty()
     line = b""
@@ -152,7 +152,7 @@ def stop(names: tuple[str, ...], everything: bool) -> None:
     Whatever runs in them is killed, and nothing is left of them, nor of those that are gone
     already. Their names are printed as they are gone. NAME is a whole name.
     """
-    from microvm.supervisor import fleet
+    from microvm.supervisor.client import fleet
 
     if everything == bool(names):
         raise click.UsageError("name the machines to stop, or say --all")
@@ -170,7 +170,7 @@ def wait(name: str) -> None:
     name, where no other begins so.
     """
     from microvm.errors import GuestDied
-    from microvm.supervisor import fleet
+    from microvm.supervisor.client import fleet
 
     ended = fleet.wait(name)
     if not ended["asked"]:

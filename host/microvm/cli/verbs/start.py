@@ -45,7 +45,7 @@ def start(
     terminal. Without NAME it gets one. `microvm exec NAME -- CMD` runs a command in it, `microvm
     shell NAME` a shell, `microvm ps` lists such machines.
     """
-    from microvm.supervisor.start import Start
+    from microvm.supervisor.client.start import Start
 
     if name is not None and named is not None:
         raise click.UsageError("NAME and --name are the same: give one")

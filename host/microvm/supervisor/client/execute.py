@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 
 from microvm.supervisor import wire
-from microvm.supervisor.client import Connection, connect
+from microvm.supervisor.client.client import Connection, connect
 from microvm.system import interrupt
 
 TYPE_CHECKING = False

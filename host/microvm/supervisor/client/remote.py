@@ -21,9 +21,9 @@ from microvm.guest.timeouts import TIMEOUTS, Timeouts
 from microvm.option import options_of
 from microvm.options import ExecOptions, Text, to_bytes
 from microvm.supervisor import wire
-from microvm.supervisor.pipes import Inlet
-from microvm.supervisor.remote_command import RemoteCall, RemoteCommand
-from microvm.supervisor.route import Route, detached
+from microvm.supervisor.client.pipes import Inlet
+from microvm.supervisor.client.remote_command import RemoteCall, RemoteCommand
+from microvm.supervisor.client.route import Route, detached
 from microvm.wire import codec
 
 

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 from microvm.errors import GuestDied, MicroVMError
 from microvm.supervisor import wire
-from microvm.supervisor.client import Connection
+from microvm.supervisor.client.client import Connection
 from microvm.supervisor.place import LOG, Place
 from microvm.supervisor.runtime import Runtime, unusable
 

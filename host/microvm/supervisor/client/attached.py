@@ -7,8 +7,8 @@ from typing import Self
 from microvm.errors import GuestDied
 from microvm.machine.base import Machine
 from microvm.machine.snapshot import Snapshot
-from microvm.supervisor import route
-from microvm.supervisor.remote import RemoteGuest
+from microvm.supervisor.client import route
+from microvm.supervisor.client.remote import RemoteGuest
 
 
 class AttachedVM(Machine):

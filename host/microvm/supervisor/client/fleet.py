@@ -13,9 +13,8 @@ from typing import Any
 
 from microvm.errors import GuestUnresponsive, MicroVMError, UsageError
 from microvm.supervisor import wire
-from microvm.supervisor.client import Connection, connect_to
-from microvm.supervisor.log import CONSOLE
-from microvm.supervisor.place import FACTS, Place
+from microvm.supervisor.client.client import Connection, connect_to
+from microvm.supervisor.place import CONSOLE, FACTS, Place
 from microvm.supervisor.runtime import Runtime
 
 ANSWER_TIMEOUT = 1.5

@@ -21,10 +21,10 @@ from microvm.guest.command import Command
 from microvm.guest.process import Process
 from microvm.guest.timeouts import Timeouts
 from microvm.options import Text
-from microvm.supervisor.conversation import Conversation
+from microvm.supervisor.client.conversation import Conversation
+from microvm.supervisor.client.pipes import Inlet, Outlet
+from microvm.supervisor.client.route import Route, detached
 from microvm.supervisor.error_json import from_json
-from microvm.supervisor.pipes import Inlet, Outlet
-from microvm.supervisor.route import Route, detached
 from microvm.wire import codec
 from microvm.wire.session import WINDOW
 

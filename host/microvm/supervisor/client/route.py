@@ -8,7 +8,8 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from microvm.errors import GuestDied, MachineError, MicroVMError, UsageError
-from microvm.supervisor import client, wire
+from microvm.supervisor import wire
+from microvm.supervisor.client import client
 from microvm.supervisor.names import A_NAME
 from microvm.supervisor.place import FACTS, Place
 from microvm.supervisor.runtime import Runtime, is_name
