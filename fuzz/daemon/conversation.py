@@ -13,7 +13,7 @@ from signal import SIGCONT, SIGSTOP
 from tests.support.connection import READ_SIZE, Connection, Lost, Target, unread
 from tests.support.daemon import DaemonProcess
 from tests.support.polling import Deadline
-from tests.support.processes import Process, children
+from tests.support.processes import Process, children, leads_group
 
 from microvm.wire import codec
 
@@ -112,8 +112,10 @@ class Conversation:
         self.release()
         filler = self.model.filler(b"")
         agree(filler is not None, "unsafe filler")
-        # The newest child: there may be one that could not be started and has not quite ended.
-        command = self._children()[-1:] if self.model.runs_alone() else []
+        # The newest child with a group of its own, as its orphans have not: before it there may be
+        # one that could not be started and has not quite ended.
+        leaders = [each for each in self._children() if leads_group(each.pid)]
+        command = leaders[-1:] if self.model.runs_alone() else []
         nonce = next(self._nonces)
         hello = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce).encode()
         self.sent += (filler or b"") + hello

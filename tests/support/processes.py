@@ -39,6 +39,11 @@ def state(pid: int) -> str:
     return "".join(_stat(pid)[:1])
 
 
+def leads_group(pid: int) -> bool:
+    """Tell whether a process, be it a zombie, is the first of its group."""
+    return _stat(pid)[2:3] == [str(pid)]
+
+
 def children(pid: int) -> list[int]:
     """The processes that this one has started or taken over, zombies too.
 
