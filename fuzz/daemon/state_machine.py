@@ -37,14 +37,15 @@ _held = strategies.weighted((2, st.just(0)), (1, st.integers(1, 40)))
 
 def _to_run(among: list[commands.Command], **more: Any) -> st.SearchStrategy[codec.ExecRequest]:
     """Requests to run one of these, which seldom fail for their folder."""
-    more |= {"id_": st.just(1), "paid": _amounts, "folders": [b"", b"", b"", b"/"]}
-    return strategies.requests(st.sampled_from(among), **more)
+    usual: Any = {"id_": st.just(1), "paid": _amounts, "folders": [b"", b"", b"", b"/"]}
+    return strategies.requests(st.sampled_from(among), **usual | more)
 
 
 _kinds = [SHORT, LARGE, LEAVING, READING, READING, LASTING, LASTING, [SIZED], [commands.FORKING]]
 _requests = st.sampled_from(_kinds).flatmap(_to_run)
 _fed_requests = _to_run([*READING, *READING, *LASTING, SIZED], fed=True)
 _fed_requests |= _to_run([commands.CAT], fed=True, rows=[0])
+_unpaid_requests = _to_run([each for each in SHORT if each.stdout], paid=st.just(0))
 _floods = st.integers(1, 10).map(lambda count: [codec.ExecStdin.MAX_BODY] * count)
 """As much as a command takes, whether it can pass that on or not."""
 
@@ -205,7 +206,7 @@ class Host(RuleBasedStateMachine):
         self._talk.settle()
 
     @rule(
-        request=_requests | _fed_requests | _to_run(commands.FAMILIES),
+        request=_requests | _fed_requests | _to_run(commands.FAMILIES) | _unpaid_requests,
         way=st.sampled_from(["input", "terminate", "kill", "signal", "unpaid"]),
         held=st.sampled_from([0, 100]),
     )
@@ -214,8 +215,10 @@ class Host(RuleBasedStateMachine):
         running = self._run(request)
         if not running:
             return
+        if held:
+            self._talk.pause()  # what it has written is paid for in one piece with what ends it
         if way != "unpaid":
-            self._pay_all(running, held)  # or as one piece with what ends it
+            self._pay_all(running, held)
         if running.command.lasts and not held:
             self._talk.settle()
         if running.command.takes and running.fed and not running.sizes and way == "input":
