@@ -8,6 +8,7 @@ layout, for which it would have to write another manifest, of another digest.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -165,7 +166,7 @@ class Pull:
         while process.poll() is None:
             check_stopped()
             time.sleep(_INTERVAL)
-            size = sum(path.stat().st_size for path in _files(folder))
+            size = _size(folder)
             if size != done:
                 done, moved = size, time.monotonic()
                 self.report.advance(min(done, self.size), self.size)
@@ -178,11 +179,14 @@ class Pull:
         return ""
 
 
-def _files(folder: Path) -> list[Path]:
-    try:
-        return [path for path in folder.iterdir() if path.is_file()]
-    except FileNotFoundError:
-        return []
+def _size(folder: Path) -> int:
+    """Return the bytes of a folder's files, some of which are renamed while they are counted."""
+    size = 0
+    with suppress(FileNotFoundError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(FileNotFoundError):
+                size += entry.stat().st_size if entry.is_file() else 0
+    return size
 
 
 def _is_loopback(text: str) -> bool:
