@@ -246,7 +246,14 @@ class _Batch:
         key = f"{self._label(job)}-{self._name}-{next(self._numbers)}"
         with config.set(_NO_LIMIT):
             task = self._client.submit(
-                worker.run, self._name, key, sent, key=key, resources=self._resources, pure=False
+                worker.run,
+                self._name,
+                key,
+                sent,
+                key=key,
+                resources=self._resources,
+                fifo_timeout=0,  # else those that come within it are run in the order of their keys
+                pure=False,
             )
         try:
             result = await task
