@@ -105,7 +105,7 @@ def written(script: Script) -> str:
 
 
 def read(text: str) -> Script:
-    """Read it: Python, by the names of this module, of acts and calls, and of messages."""
+    """Read it, a file of ours: Python, by the names of this module, of acts and of messages."""
     script: Script = eval(text, {**vars(codec), **vars(acts), **globals()})  # noqa: S307
     return script
 

@@ -252,7 +252,7 @@ class _Batch:
                 sent,
                 key=key,
                 resources=self._resources,
-                fifo_timeout=0,  # else those that come within it are run in the order of their keys
+                fifo_timeout=0,  # else those that come within 100 ms have one priority
                 pure=False,
             )
         try:
