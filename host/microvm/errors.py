@@ -15,6 +15,7 @@
     │   ├── GuestUnresponsive   it no longer answers ping
     │   └── ProtocolError       it broke the protocol: hostile, or of another build
     │       └── VersionMismatch
+    ├── NotRun                  a job of a batch that got no machine
     └── ExecError               one command; the machine is as usable as before
         ├── Busy                another command is in flight on this machine
         ├── StartError          the guest could not start it: stage and errno
@@ -194,6 +195,17 @@ class VersionMismatch(ProtocolError):
         )
         self.host = host
         self.guest = guest
+
+
+class NotRun(MicroVMError):
+    """A job was not run, because no machine could be started for it.
+
+    :ivar reason: the error with which the start of a machine failed.
+    """
+
+    def __init__(self, reason: MicroVMError) -> None:
+        super().__init__(f"not run: {reason.message}", hint=reason.hint, detail=reason.detail)
+        self.reason = reason
 
 
 class ExecError(MicroVMError):

@@ -24,7 +24,7 @@ from microvm.dask import cluster, worker
 from microvm.dask.reference import ImageReference, SnapshotReference
 from microvm.dask.repository import Repository
 from microvm.dask.transfer import Sender
-from microvm.errors import MachineError, MicroVMError, UsageError
+from microvm.errors import MachineError, MicroVMError, NotRun, UsageError
 from microvm.jobs.job import Commands, Job, Outcome, jobs
 from microvm.jobs.spread import spread
 from microvm.machine.snapshot import Snapshot
@@ -81,6 +81,10 @@ async def map(  # noqa: A001 - as `Pool.map` is called
     worker has machines that wait, as many as it has threads, or fewer where its resource `machines`
     or its memory says so.
 
+    When a worker cannot start machines, also not by further attempts where these are of use, the
+    jobs that other workers have get their outcomes, and all others have the error `NotRun`. When
+    the scheduler is gone, a job that it had has a `MicroVMError`, since it may have run.
+
     :param commands: see `Pool.map`.
     :param client: a client of a cluster, of whatever loop, to which another connection is made.
     :param scheduler: the address of the cluster, where there is no client: `tcp://HOST:8786`; or
@@ -92,8 +96,8 @@ async def map(  # noqa: A001 - as `Pool.map` is called
         been asked for; by default twice as many as the workers have threads.
     :param ordered: see `Pool.map`.
     :raises UsageError: an option or a command cannot be.
-    :raises ImageError, SnapshotError: a worker has not got what machines are to start from.
-    :raises MicroVMError: a machine could not be started, or the scheduler cannot be reached.
+    :raises ImageError: there is no such image here.
+    :raises MicroVMError: the scheduler cannot be reached, or a worker has another microvm.
     """
     if size is not None and size < 1:
         raise UsageError(f"a batch needs room for at least one job, not {size}")
@@ -235,8 +239,8 @@ class _Batch:
         """Run a job on a worker.
 
         :raises UsageError: it does not capture its output.
-        :raises MicroVMError: its machine could not be started, or the scheduler is gone, or whoever
-            can reach it has cancelled the job.
+        :raises NotRun: its machine could not be started.
+        :raises MicroVMError: the scheduler is gone, or whoever can reach it has cancelled the job.
         """
         begun = time.monotonic()
         merged: RunOptions = {"max_output": _MAX_OUTPUT, **options, **job.options}
@@ -269,6 +273,8 @@ class _Batch:
             raise MicroVMError(f"Dask cannot run {key}: {error}") from error
         finally:
             task.release()  # which ends it, too, if it runs
+        if isinstance(result, MicroVMError):
+            raise NotRun(result)
         if isinstance(result, Exception):
             raise result
         if not isinstance(result, Outcome):

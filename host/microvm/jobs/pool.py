@@ -5,19 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
-from contextlib import aclosing, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
 from microvm.concurrency.tasks import cancel, check_loop
-from microvm.errors import MachineError, UsageError
+from microvm.errors import MachineError, MicroVMError, NotRun, UsageError
 from microvm.guest.timeouts import TIMEOUTS
 from microvm.jobs.job import Argvs, Commands, Job, Outcome, carry_out, jobs
 from microvm.jobs.spread import spread
 from microvm.machine.machine import MicroVM
-from microvm.option import lists
+from microvm.option import lists, read_options
 from microvm.options import AsBytes, AsEncoded, AsText, PoolOptions, RunOptions
+from microvm.start.retry import Attempt, Retries
 from microvm.start.warmup import warm_up
 from microvm.system.capacity import usable_cpus
 
@@ -43,8 +44,10 @@ class Pool:
     It has run a command before it is handed out, which makes the user's first one faster. One that
     dies while nobody uses it is replaced.
 
-    Where a machine cannot be started, one of those who wait for one gets the error, and from then
-    on machines are started only for who waits, until one starts.
+    A machine that dies while it starts or warms up is started again, after a pause that grows with
+    each failure in a row. After 8 failures in a row or a minute of them, or at once where another
+    start would fail in the same way, all users that wait get the error. From then on machines are
+    started only for users that wait, until one starts.
 
     When the block is left, however that happens, all machines end, whoever uses them.
     """
@@ -71,7 +74,10 @@ class Pool:
         self._factory()  # nothing is started; options that cannot be are refused here
         self._open = False
         self._loop: asyncio.AbstractEventLoop
-        self._failing = False
+        self._notify = read_options(PoolOptions, machine)["notify"]
+        self._retries = Retries()
+        self._pause: asyncio.TimerHandle | None = None  # until the next start, after a failure
+        self._given_up = False  # machines are started only for users that wait
         self._tasks: set[asyncio.Task[Any]] = set()
         self._slots: set[asyncio.Task[None]] = set()
         self._starting: set[asyncio.Task[None]] = set()
@@ -90,7 +96,8 @@ class Pool:
             return
         self._check_open()
         self._open = False
-        self._fail_waiters(_closed(), len(self._waiters))
+        self._end_pause()
+        self._fail_waiters(_closed())
         try:
             await cancel(self._tasks)
         finally:
@@ -111,7 +118,8 @@ class Pool:
 
         Who comes first is served first. The end of the machine is not waited for.
 
-        :raises MicroVMError: a machine could not be started; see `MicroVM.start`.
+        :raises MicroVMError: no machine could be started, also not by further attempts where these
+            were of use; see `MicroVM.start`.
         :raises UsageError: the pool is closed.
         """
         lease = await self._acquire()
@@ -147,13 +155,16 @@ class Pool:
         been taken from `commands` and whose outcome has not been asked for. What `commands` raises
         comes through when everything before it has been given.
 
+        When no machine can be started, the commands that run get their outcomes. Every other one,
+        also those that `commands` still yields, gets an outcome with the error `NotRun`; no machine
+        is started for it.
+
         :param commands: lists of arguments, or jobs; an iterable of any length, which is asked in
             the event loop and must not block it, or an asynchronous one.
         :param ordered: give outcomes in the order of the commands, so that a slow one holds up
             others; else as they come.
         :param options: of each command that does not say otherwise; without `max_output` there is
             no bound on what one outcome holds.
-        :raises MicroVMError: a machine could not be started; see `MicroVM.start`.
         :raises UsageError: the pool is closed, or a command is no list of arguments.
         """
         outcomes = spread(
@@ -174,7 +185,13 @@ class Pool:
 
     async def _outcome(self, job: Job, options: RunOptions) -> Outcome[Any]:
         merged: RunOptions = {**options, **job.options}
-        async with self.machine() as vm:
+        async with AsyncExitStack() as leased:
+            try:
+                vm = await leased.enter_async_context(self.machine())
+            except UsageError:
+                raise
+            except MicroVMError as error:
+                raise NotRun(error) from error
             return await carry_out(vm, job, merged)
 
     async def _acquire(self) -> _Lease:
@@ -218,20 +235,20 @@ class Pool:
                 return
         self._ready.append(lease)
 
-    def _fail_waiters(self, error: Exception, count: int) -> None:
-        while count and self._waiters:
+    def _fail_waiters(self, error: Exception) -> None:
+        while self._waiters:
             waiter = self._waiters.popleft()
             if not waiter.done():
                 waiter.set_exception(error)
-                count -= 1
 
     def _fill(self) -> None:
         """Start machines for the free slots; called whenever there may be more of these."""
         while (
             self._open
+            and self._pause is None
             and len(self._slots) < self.size
             and len(self._starting) < self._cpus
-            and (not self._failing or len(self._starting) < len(self._waiters))
+            and (not self._given_up or len(self._starting) < len(self._waiters))
         ):
             slot = self._spawn(self._own_machine())
             self._slots.add(slot)
@@ -245,16 +262,17 @@ class Pool:
 
     async def _own_machine(self) -> None:
         """Own one machine, from before its start until it is gone: the task of a slot."""
-        lease = _Lease(self._factory())
+        lease, attempt = _Lease(self._factory()), self._retries.begin()
         try:
             try:
                 await lease.vm.start()
                 await warm_up(lease.vm.run)
             except Exception as error:
-                self._failing = True
-                self._fail_waiters(error, 1)
+                self._fail(attempt, error)
                 return
-            self._failing = False
+            self._retries.succeed()
+            self._given_up = False
+            self._end_pause()
             self._starting.remove(_this_task())
             self._hand_over(lease)
             self._fill()
@@ -262,6 +280,28 @@ class Pool:
                 await lease.released.wait()
         finally:
             await lease.vm.stop()
+
+    def _fail(self, attempt: Attempt, error: Exception) -> None:
+        """Pause after the start of a machine has failed, or give up."""
+        try:
+            pause = self._retries.fail(attempt, error)
+        except Exception as final:
+            self._given_up = True
+            self._fail_waiters(final)
+            return
+        if pause:
+            self._notify(f"a machine was lost while it started: {error}; starting another")
+            self._end_pause()
+            self._pause = self._loop.call_later(pause, self._resume)
+
+    def _resume(self) -> None:
+        self._pause = None
+        self._fill()
+
+    def _end_pause(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+            self._pause = None
 
     async def _wait_until_taken(self, lease: _Lease) -> bool:
         """Wait until the machine is taken; return False if it died before."""

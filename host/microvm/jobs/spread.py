@@ -8,6 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any, TypeVar
 
 from microvm.concurrency.tasks import cancel
+from microvm.errors import MicroVMError, NotRun, UsageError
 from microvm.jobs.job import Job, Outcome
 
 T = TypeVar("T")
@@ -23,6 +24,9 @@ async def spread(
 ) -> AsyncGenerator[Outcome[Any], None]:
     """Run each job of a source, and yield the outcomes; what the source raises comes last.
 
+    The first error that `run` raises ends the batch: that job has it as its outcome, and the jobs
+    that the source yields afterwards have `NotRun` and are not run. A UsageError is raised here.
+
     :param source: asked for one job at a time; closed at the end.
     :param run: runs one job.
     :param room: how many jobs there may be at the moment that have been taken and whose outcome has
@@ -35,6 +39,19 @@ async def spread(
     pull: asyncio.Task[Job | None] | None = None
     more, failure = True, None
     moved = asyncio.Event()
+    ended_by: MicroVMError | None = None
+
+    async def outcome(job: Job) -> Outcome[Any]:
+        nonlocal ended_by
+        if ended_by is not None:
+            return Outcome(job, 0.0, error=NotRun(ended_by))
+        try:
+            return await run(job)
+        except UsageError:
+            raise
+        except MicroVMError as error:
+            ended_by = ended_by or (error.reason if isinstance(error, NotRun) else error)
+            return Outcome(job, 0.0, error=error)
 
     def begin(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
         task = spawn(coroutine)
@@ -56,7 +73,7 @@ async def spread(
                 job = None if failure else pull.result()
                 more, pull = job is not None, None
                 if job is not None:
-                    task = begin(run(job))
+                    task = begin(outcome(job))
                     running[task] = None
                     if not ordered:
                         task.add_done_callback(done.append)

@@ -18,7 +18,7 @@ import click
 
 from microvm.cli import names, shared, standard
 from microvm.cli.signals import run_until_signal
-from microvm.errors import MicroVMError, how_to_install
+from microvm.errors import MicroVMError, NotRun, how_to_install
 from microvm.options import ExecOptions, ImageOptions, PoolOptions, RunOptions
 
 if TYPE_CHECKING:
@@ -93,13 +93,17 @@ def map(  # noqa: A001 - the verb's name
     Each job gives a line of JSON on standard output as soon as it is done: line, id if it has one,
     argv, status (as that of `microvm run`), signal, reason, stdout and stderr, seconds, memory,
     error. What is no UTF-8 comes as argv_base64, stdout_base64 or stderr_base64 instead, and can be
-    given as argv_base64 and stdin_base64. The exit status is:
+    given as argv_base64 and stdin_base64.
+
+    A machine that dies while it starts is started again, after a pause. When that is of no use, the
+    remaining jobs are not run: each has a line with the status 125 and the reason NotRun, and FILE
+    is read to its end for that. The exit status is:
 
     \b
       0       every job had status 0
       1       some had not
       2       wrong usage, or a line that cannot be
-      125     microvm itself failed: a machine could not be started
+      125     microvm itself failed: no machine could be started
       128+N   signal N ended it: 130 for Ctrl-C, 141 when the reader has gone
     """  # noqa: D301 - click wants the backspace itself
     if registry is not None and scheduler is None:
@@ -137,12 +141,15 @@ async def _map(
     if size is not None and total is not None:
         size = min(size, total)
     run = _in_pool if scheduler is None else partial(_on_cluster, scheduler, registry)
-    failures = 0
+    failures, ended_by = 0, None
     async with (
         run(lines.jobs(), size, start(), machine, options, ordered) as (outcomes, about),
         _progress(total, about) as show,
     ):
         async for outcome in outcomes:
+            if ended_by is None and isinstance(outcome.error, NotRun):
+                ended_by = outcome.error.reason
+                standard.complain("no machine can be started: the remaining jobs are not run")
             failed = status(outcome) != 0
             failures += failed
             try:
@@ -152,6 +159,8 @@ async def _map(
                 return 128 + signal.SIGPIPE
             except OSError as error:
                 raise MicroVMError(f"cannot write the results: {error.strerror}") from error
+    if ended_by is not None:
+        raise ended_by
     return 1 if failures else 0
 
 
