@@ -10,18 +10,23 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import aclosing
+from contextlib import aclosing, contextmanager
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 from distributed import Client, Future, LocalCluster, Worker
+from tests.support.killing import check_batches
 from tests.support.polling import comes_true, eventually
 from tests.support.processes import exists
 
 import microvm.dask.sync
-from microvm import ExecTimeout, GuestDied, Job, MicroVMError, Outcome, Pool, UsageError
+from microvm import ExecTimeout, GuestDied, Job, MicroVMError, NotRun, Outcome, Pool, UsageError
 from microvm.dask import cluster, worker
+from microvm.jobs import pool as pools
+from microvm.start import retry
+from microvm.start.warmup import Run, warm_up
 from microvm_image import Image
 
 from .conftest import VARIABLE, machines
@@ -117,6 +122,53 @@ async def test_a_job_that_ends_its_machine_is_run_once(client: Client, image: Im
     assert after.result().returncode == 0
 
 
+@contextmanager
+def _killing(client: Client, *kills: bool) -> Iterator[None]:
+    """Have QEMUs of the workers killed as their machines begin to warm up, again and again so."""
+
+    def begin() -> None:
+        turns = itertools.cycle(kills)
+
+        async def warm_up_killed(run: Run) -> None:
+            if next(turns):
+                os.kill(run.__self__.pid, signal.SIGKILL)  # type: ignore[attr-defined]
+            await warm_up(run)
+
+        setattr(pools, "warm_up", warm_up_killed)  # noqa: B010 - mypy does not know it
+        retry.LONGEST_PAUSE = 0.1
+
+    client.run(begin)
+    try:
+        yield
+    finally:
+        client.run(setattr, pools, "warm_up", warm_up)
+        client.run(setattr, retry, "LONGEST_PAUSE", retry.LONGEST_PAUSE)
+
+
+async def test_machines_killed_in_their_warmup_end_no_batch(client: Client) -> None:
+    jobs = [["echo", str(number)] for number in range(8)]
+    with _killing(client, True, False, True):
+        batch = microvm.dask.map(jobs, client=client, text=True)
+        assert [each.result().stdout async for each in batch] == [f"{n}\n" for n in range(8)]
+
+
+async def test_each_job_has_an_outcome_where_no_machine_starts(client: Client) -> None:
+    jobs = [Job(["echo", str(number)]) for number in range(20)]
+    with _killing(client, True):
+        outcomes = [each async for each in microvm.dask.map(jobs, client=client)]
+    assert [each.job for each in outcomes] == jobs
+    for each in outcomes:
+        with pytest.raises(NotRun, match=r"worker tcp://.*: 8 starts of a machine in a row failed"):
+            each.result()
+
+
+@pytest.mark.long
+@pytest.mark.deadline(3000)
+@pytest.mark.usefixtures("image")
+def test_random_kills_leave_each_job_one_line() -> None:
+    check_batches(Random(1), 500, "--scheduler", "local:2")
+
+
 async def test_a_job_whose_workers_die_ends_with_an_error(client: Client) -> None:
     outcomes = microvm.dask.map([["sleep", "60"]], client=client)
     outcome = asyncio.create_task(anext(outcomes))
@@ -155,7 +207,7 @@ async def test_a_batch_that_ends_early_ends_what_runs(
                 tasks = [*client.cluster.scheduler.tasks]
                 client.cancel([Future(key, client) for key in tasks], force=True)
             with pytest.raises((asyncio.CancelledError, MicroVMError), match=says):
-                await waiting
+                (await waiting).result()
     assert not any(machines(client).values())
 
 
@@ -247,10 +299,12 @@ async def test_what_cannot_be_is_refused(client: Client, image: Image, tmp_path:
         ({"scheduler": "head"}, "not a scheduler: 'head'"),
         ({"size": 0}, "at least one job, not 0"),
         ({"client": client, "capture_output": False}, "capture_output: "),
-        ({"client": client, "memory": "100G"}, "worker tcp://.*: a guest of 100G"),
     ):
         with pytest.raises(UsageError, match=says):
             await anext(microvm.dask.map([["true"]], image=image, **options))
+    outcome = await anext(microvm.dask.map([["true"]], image=image, client=client, memory="100G"))
+    with pytest.raises(NotRun, match=r"^not run: worker tcp://.*: a guest of 100G"):
+        outcome.result()
     with pytest.raises(MicroVMError, match=r"cannot reach the scheduler tls://.*TLS expects"):
         await anext(microvm.dask.map([["true"]], image=image, scheduler="tls://127.0.0.1:1"))
     with pytest.raises(UsageError, match="list of arguments"):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import ClassVar, cast
 
 import pytest
 
-from microvm.errors import BootError, GuestDied, UsageError
+from microvm.errors import BootError, GuestDied, ImageError, NotRun, QemuExit, UsageError
 from microvm.guest.process import CompletedProcess
 from microvm.guest.timeouts import Timeouts
 from microvm.jobs import pool as pools
@@ -17,26 +18,43 @@ from microvm.jobs.job import Job
 from microvm.jobs.pool import Pool
 from microvm.option import options_of
 from microvm.options import MachineOptions, PoolOptions
+from microvm.start import retry
 
 TIMEOUT = 30.0
 CPUS = 3
 
 
+BROKEN = ImageError("it is broken")  # which another start does not mend
+
+
+def lost() -> GuestDied:
+    """Return the error of a machine whose QEMU was killed."""
+    error = GuestDied("it was killed")
+    error.qemu_exit = QemuExit("killed", "it was killed", -9)
+    return error
+
+
 class Machine:
-    """It starts after a few turns of the loop, unless `broken`, and a command takes one."""
+    """It starts after a few turns of the loop, or fails, and a command takes one.
+
+    :cvar failures: gives the error of each start, or None.
+    :cvar lost_in_warmup: the number of machines that die in their first command, from now on.
+    """
 
     alive: ClassVar[set[Machine]] = set()
     started = 0
     starting = 0
     most_alive = 0
     most_starting = 0
-    broken = False
+    failures: ClassVar[Iterator[Exception | None]] = itertools.repeat(None)
+    lost_in_warmup = 0
 
     def __init__(self, image: object = None, **options: object) -> None:
         self.image = image
         self.options = options
         self.dead = False
         self.commands: list[object] = []
+        self.waited = asyncio.Event()
 
     async def start(self) -> None:
         kind = type(self)
@@ -48,8 +66,8 @@ class Machine:
         try:
             for _ in range(3):
                 await asyncio.sleep(0)
-            if kind.broken:
-                raise BootError("it is broken")
+            if failure := next(kind.failures):
+                raise failure
         except BaseException:
             kind.alive.discard(self)
             raise
@@ -63,9 +81,12 @@ class Machine:
 
     async def run(self, argv: list[str], **options: object) -> CompletedProcess[str]:
         await self.ping()
+        if not self.commands and type(self).lost_in_warmup:
+            type(self).lost_in_warmup -= 1
+            raise lost()
         self.commands.append(argv)
         if argv[0] == "wait":
-            await asyncio.Event().wait()
+            await self.waited.wait()
         if argv[0] == "die":
             self.dead = True
             await self.ping()
@@ -87,6 +108,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Machine]]:
 
     monkeypatch.setattr(pools, "MicroVM", Own)
     monkeypatch.setattr(pools, "usable_cpus", lambda: CPUS)
+    monkeypatch.setattr(retry, "LONGEST_PAUSE", 0.001)
     yield Own
     assert not Own.alive
 
@@ -150,19 +172,19 @@ def test_a_machine_has_one_user(machine: type[Machine]) -> None:
     run(test)
 
 
-def test_a_start_that_fails_is_for_one_who_waits_and_nothing_spins(machine: type[Machine]) -> None:
+def test_a_start_that_cannot_succeed_fails_all_users(machine: type[Machine]) -> None:
     async def test() -> None:
-        machine.broken = True
+        machine.failures = itertools.repeat(BROKEN)
         async with Pool(8) as pool:
             await settle(200)
             assert machine.started == CPUS  # those that had begun when the first one failed
             for number in range(1, 4):
-                with pytest.raises(BootError, match="broken"):
+                with pytest.raises(ImageError, match="broken"):
                     async with pool.machine():
                         pass
                 await settle()
                 assert machine.started == CPUS + number
-            machine.broken = False
+            machine.failures = itertools.repeat(None)
             async with pool.machine():
                 pass
             await settle(100)
@@ -171,9 +193,10 @@ def test_a_start_that_fails_is_for_one_who_waits_and_nothing_spins(machine: type
     run(test)
 
 
-def test_each_of_those_who_wait_gets_its_own_answer(machine: type[Machine]) -> None:
+@pytest.mark.parametrize("failure", [BROKEN, lost()], ids=["broken", "lost"])
+def test_every_user_that_waits_gets_the_error(machine: type[Machine], failure: Exception) -> None:
     async def test() -> None:
-        machine.broken = True
+        machine.failures = itertools.repeat(failure)
 
         async def use(pool: Pool) -> None:
             async with pool.machine():
@@ -181,7 +204,96 @@ def test_each_of_those_who_wait_gets_its_own_answer(machine: type[Machine]) -> N
 
         async with Pool(2) as pool:
             results = await asyncio.gather(*(use(pool) for _ in range(7)), return_exceptions=True)
-            assert [type(result) for result in results] == [BootError] * 7
+            assert [type(result) for result in results] == [type(failure)] * 7
+
+    run(test)
+
+
+def test_a_machine_that_dies_in_its_start_is_replaced(machine: type[Machine]) -> None:
+    async def test() -> None:
+        failures = retry.MAX_FAILURES - 1
+        machine.failures = itertools.chain([lost()] * failures, itertools.repeat(None))
+        told: list[str] = []
+        async with Pool(1, notify=told.append) as pool:
+            outcomes = [outcome async for outcome in pool.map([["true"]] * 5)]
+        assert [outcome.result().returncode for outcome in outcomes] == [0] * 5
+        assert told == ["a machine was lost while it started: it was killed; starting another"] * 7
+
+    run(test)
+
+
+def test_a_machine_that_dies_in_its_warmup_is_replaced(machine: type[Machine]) -> None:
+    async def test() -> None:
+        machine.lost_in_warmup = retry.MAX_FAILURES - 1
+        async with Pool(1) as pool, pool.machine() as vm:
+            await vm.run(["true"])
+            assert machine.started == retry.MAX_FAILURES
+
+    run(test)
+
+
+@pytest.mark.parametrize("size", [1, 2, 8])
+def test_losses_that_are_no_row_end_no_batch(machine: type[Machine], size: int) -> None:
+    async def test() -> None:
+        machine.failures = itertools.cycle([None, None, lost()])
+        async with Pool(size) as pool:
+            outcomes = [outcome async for outcome in pool.map([["true"]] * 50)]
+        assert [outcome.error for outcome in outcomes] == [None] * 50
+
+    run(test)
+
+
+def test_starts_that_are_lost_together_count_once(machine: type[Machine]) -> None:
+    async def test() -> None:
+        events = retry.MAX_FAILURES - 1
+        machine.failures = itertools.chain([lost()] * CPUS * events, itertools.repeat(None))
+        async with Pool(CPUS) as pool:
+            outcomes = [outcome async for outcome in pool.map([["true"]] * 9)]
+        assert [outcome.error for outcome in outcomes] == [None] * 9
+
+    run(test)
+
+
+def test_a_pool_that_nobody_waits_for_is_filled_after_losses(machine: type[Machine]) -> None:
+    async def test() -> None:
+        machine.failures = itertools.chain([lost()] * 4, itertools.repeat(None))
+        async with Pool(2) as pool:
+            while pool.ready < 2:  # noqa: ASYNC110 - it has no event
+                await asyncio.sleep(0.001)
+
+    run(test)
+
+
+def test_starts_that_are_always_lost_have_a_bound(machine: type[Machine]) -> None:
+    async def test() -> None:
+        machine.failures = itertools.repeat(lost())
+        async with Pool(1) as pool:
+            while machine.started < retry.MAX_FAILURES:  # noqa: ASYNC110 - it has no event
+                await asyncio.sleep(0.001)
+            await asyncio.sleep(10 * retry.LONGEST_PAUSE)
+            assert machine.started == retry.MAX_FAILURES
+            with pytest.raises(GuestDied, match=r"^8 starts of a machine in a row failed, at last"):
+                async with pool.machine():
+                    pass
+            assert machine.started == 2 * retry.MAX_FAILURES
+            machine.failures = itertools.repeat(None)
+            async with pool.machine():
+                pass
+
+    run(test)
+
+
+def test_a_row_of_failures_has_a_bound_in_time(
+    machine: type[Machine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def test() -> None:
+        monkeypatch.setattr(retry, "MAX_SECONDS", 0.0)
+        machine.failures = itertools.repeat(BootError("it was not ready in time"))
+        async with Pool(1) as pool:
+            with pytest.raises(BootError, match=r"^it was not ready in time$"):
+                async with pool.machine():
+                    pass
+        assert machine.started == 1
 
     run(test)
 
@@ -348,12 +460,47 @@ def test_what_the_source_raises_comes_after_what_was_before_it(ordered: bool) ->
     run(test)
 
 
-def test_a_machine_that_cannot_be_started_ends_the_map(machine: type[Machine]) -> None:
+@pytest.mark.parametrize("ordered", [True, False])
+@pytest.mark.parametrize("failure", [BROKEN, lost()], ids=["broken", "lost"])
+def test_each_job_of_a_batch_that_ends_has_one_outcome(
+    machine: type[Machine], failure: Exception, ordered: bool
+) -> None:
     async def test() -> None:
-        machine.broken = True
+        first = itertools.chain([None], itertools.repeat(failure))
+        machine.failures = first
+        jobs = [Job(["echo", str(number)]) for number in range(20)]
+        async with Pool(3) as pool:
+            outcomes = [outcome async for outcome in pool.map(jobs, ordered=ordered)]
+            started = machine.started
+            await settle()
+            assert machine.started == started
+        if ordered:
+            assert [outcome.job for outcome in outcomes] == jobs
+        assert sorted(outcome.job.argv[1] for outcome in outcomes) == sorted(map(str, range(20)))
+        ran = [outcome for outcome in outcomes if outcome.error is None]
+        assert [outcome.job.argv for outcome in ran] == [["echo", "0"]]
+        for outcome in outcomes:
+            if outcome.error:
+                assert isinstance(outcome.error, NotRun)
+                assert type(outcome.error.reason) is type(failure)
+                assert outcome.seconds == 0
+
+    run(test)
+
+
+def test_a_job_that_runs_when_a_batch_ends_goes_on(machine: type[Machine]) -> None:
+    async def test() -> None:
+        machine.failures = itertools.chain([None], itertools.repeat(BROKEN))
         async with Pool(2) as pool:
-            with pytest.raises(BootError):
-                await anext(pool.map([["true"]] * 5))
+            outcomes = pool.map([["wait"], ["true"], ["true"]], ordered=False)
+            for _ in range(2):
+                assert isinstance((await anext(outcomes)).error, NotRun)
+            (waiting,) = machine.alive
+            assert waiting.commands[-1] == ["wait"]
+            waiting.waited.set()
+            assert (await anext(outcomes)).result().returncode == 0
+            with pytest.raises(StopAsyncIteration):
+                await anext(outcomes)
 
     run(test)
 

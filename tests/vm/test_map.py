@@ -12,12 +12,14 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.support.killing import check_batches
 from tests.support.processes import children, exists
-from tests.vm.conftest import DEADLINE, Command
+from tests.vm.conftest import DEADLINE, LONG_DEADLINE, Command
 
 from microvm import ExecTimeout, GuestDied, Job, Pool
 from microvm_image import Image
@@ -74,6 +76,61 @@ async def test_the_source_is_not_taken_beyond_the_bound(pool: Pool) -> None:
         assert (await anext(outcomes)).result().stdout == b"%d\n" % given
         assert taken <= given + pool.size
     await outcomes.aclose()
+
+
+_UP = re.compile(rb"QEMU is process (\d+), ready")
+
+
+def test_machines_killed_as_they_come_up_cost_no_line(image: Image, tmp_path: Path) -> None:
+    del image
+    (tmp_path / "jobs").write_text("".join(f"echo {number}\n" for number in range(1, 10)))
+    with (
+        (tmp_path / "results").open("w+b") as results,
+        subprocess.Popen(
+            [sys.executable, "-m", "microvm", "map", "-j2", tmp_path / "jobs"],
+            stdout=results,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "MICROVM_LOG": "info"},
+        ) as process,
+    ):
+        assert process.stderr is not None
+        up = 0
+        for line in process.stderr:
+            if started := _UP.search(line):
+                up += 1
+                if up % 3 == 0:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(int(started[1]), signal.SIGKILL)
+    found = _results((tmp_path / "results").read_bytes())
+    assert up > 9
+    assert sorted(each["line"] for each in found) == [*range(1, 10)]
+    for each in found:  # a job may have begun when its machine was killed
+        assert each["stdout"] == f"{each['line']}\n" or each["reason"] == "GuestDied"
+    assert process.returncode == any(each["status"] for each in found)
+
+
+@pytest.mark.long
+@pytest.mark.deadline(LONG_DEADLINE)
+def test_random_kills_leave_each_job_one_line(image: Image) -> None:
+    del image
+    check_batches(Random(1), 500, "-j2")
+
+
+def test_each_job_has_a_line_where_no_machine_starts(
+    microvm: Command, unbootable: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "jobs").write_text("".join(f"echo {number}\n" for number in range(1, 101)))
+    file = microvm("map", "--image", str(unbootable), str(tmp_path / "jobs"))
+    pipe = microvm("map", "--ordered", "--image", str(unbootable), "-", input=b"true\n" * 100)
+    for result in (file, pipe):
+        assert result.returncode == 125
+        found = _results(result.stdout)
+        assert sorted(each["line"] for each in found) == [*range(1, 101)]
+        assert {(each["status"], each["reason"]) for each in found} == {(125, "NotRun")}
+        assert all(each["error"].startswith("not run: the guest did not boot") for each in found)
+        said = result.stderr.decode().splitlines()
+        assert "microvm: no machine can be started: the remaining jobs are not run" in said
+        assert any(line.startswith("microvm: the guest did not boot") for line in said)
 
 
 def _results(output: bytes) -> list[dict[str, Any]]:

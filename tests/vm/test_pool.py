@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -16,9 +17,12 @@ import pytest_asyncio
 from tests.support.polling import comes_true
 from tests.support.processes import children, exists
 
-from microvm import BootError, ConfinementError, GuestDied, ImageError, MicroVM, Pool
+from microvm import BootError, ConfinementError, GuestDied, ImageError, MicroVM, NotRun, Pool
+from microvm.jobs import pool as pools
 from microvm.qemu import launch
 from microvm.qemu.confinement import launcher_options
+from microvm.start import retry, starter
+from microvm.start.warmup import Run, warm_up
 from microvm_image import Image
 
 
@@ -81,14 +85,76 @@ async def test_one_that_is_killed_under_its_user_is_an_error_and_replaced(pool: 
 async def test_an_image_that_is_none_is_the_error_of_who_waits(tmp_path: Path) -> None:
     async with Pool(2, image=tmp_path) as pool:
         for _ in range(3):
-            with pytest.raises(ImageError):
-                await anext(pool.map([["true"]]))
+            outcome = await anext(pool.map([["true"]]))
+            assert isinstance(outcome.error, NotRun)
+            assert isinstance(outcome.error.reason, ImageError)
 
 
 async def test_a_guest_that_does_not_boot_is_the_error_of_who_waits(unbootable: Path) -> None:
     async with Pool(1, image=unbootable) as pool:
         with pytest.raises(BootError):
-            await anext(pool.map([["true"]]))
+            async with pool.machine():
+                pass
+
+
+def _killing(monkeypatch: pytest.MonkeyPatch, kills: Iterator[bool]) -> None:
+    """Have QEMUs killed as their machines begin to warm up: those for which `kills` gives True."""
+
+    async def warm_up_killed(run: Run) -> None:
+        if next(kills):
+            os.kill(run.__self__.pid, signal.SIGKILL)  # type: ignore[attr-defined]
+        await warm_up(run)
+
+    monkeypatch.setattr(pools, "warm_up", warm_up_killed)
+
+
+async def test_machines_killed_in_their_warmup_end_no_batch(
+    image: Image, vm: MicroVM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del vm  # there is a template
+    _killing(monkeypatch, itertools.cycle([True, False, True]))
+    async with Pool(2, image) as pool:
+        jobs = [["echo", str(number)] for number in range(8)]
+        printed = [outcome.result().stdout async for outcome in pool.map(jobs, text=True)]
+    assert printed == [f"{number}\n" for number in range(8)]
+
+
+async def test_machines_killed_as_they_start_end_no_batch(
+    image: Image, vm: MicroVM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del vm
+    kills = 4  # two clones, and the two boots in their place
+
+    def launch_killed(*args: Any, **more: Any) -> launch.Launched:
+        nonlocal kills
+        launched = launch.launch(*args, **more)
+        if kills:
+            kills -= 1
+            os.kill(launched.child.pid, signal.SIGKILL)
+        return launched
+
+    monkeypatch.setattr(starter, "launch", launch_killed)
+    async with Pool(1, image) as pool, pool.machine() as machine:
+        assert kills == 0
+        assert machine.cloned  # of the template, which is not to blame
+        assert (await machine.run(["echo", "hello"])).stdout == b"hello\n"
+
+
+async def test_a_batch_whose_machines_are_all_killed_ends(
+    image: Image, vm: MicroVM, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del vm
+    monkeypatch.setattr(retry, "LONGEST_PAUSE", 0.01)
+    _killing(monkeypatch, itertools.chain([False], itertools.repeat(True)))
+    async with Pool(2, image) as pool:
+        outcomes = [outcome async for outcome in pool.map([["true"]] * 9)]
+    first, *others = outcomes
+    assert first.result().returncode == 0
+    for outcome in others:
+        assert isinstance(outcome.error, NotRun)
+        assert outcome.error.message.startswith("not run: 8 starts of a machine in a row failed")
+        assert "SIGKILL" in outcome.error.message
+        assert isinstance(outcome.error.reason, GuestDied)
 
 
 async def _use(image: Image) -> None:
@@ -134,6 +200,7 @@ async def test_what_is_not_confined_as_demanded_ends_it_at_once(
     before = children(os.getpid())
     monkeypatch.setattr(launch, "launcher_options", without)
     async with Pool(2, image, confinement="require") as pool:
-        with pytest.raises(ConfinementError, match=r"no seccomp \(left out\)"):
-            await anext(pool.map([["true"]] * 3))
+        with pytest.raises(NotRun, match=r"no seccomp \(left out\)") as caught:
+            (await anext(pool.map([["true"]] * 3))).result()
+        assert isinstance(caught.value.reason, ConfinementError)
     assert children(os.getpid()) == before

@@ -22,8 +22,9 @@ MAX_FAILURES = 8
 MAX_SECONDS = 60.0
 """Seconds after the first start of such a row, after which no machine is started again."""
 
-_FIRST_PAUSE = 0.1
-_LONGEST_PAUSE = 3.2
+FIRST_PAUSE, LONGEST_PAUSE = 0.1, 3.2
+"""Seconds between the first failure of a row and the next start; each further pause is twice as
+long, up to the longest."""
 
 # The exits of QEMU that come from outside: the next start may be spared. A guest that panics, or a
 # QEMU that refuses its arguments, would do so again.
@@ -91,7 +92,7 @@ class Retries:
         if self._failures >= MAX_FAILURES or time.monotonic() - self._since > MAX_SECONDS:
             failures, self._failures = self._failures, 0
             raise _counted(error, failures)
-        return min(_FIRST_PAUSE * 2.0 ** (self._failures - 1), _LONGEST_PAUSE)
+        return min(FIRST_PAUSE * 2.0 ** (self._failures - 1), LONGEST_PAUSE)
 
 
 def _counted(error: Exception, failures: int) -> Exception:

@@ -1,0 +1,68 @@
+"""The kill of QEMUs at random times, among the descendants of one process."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from random import Random
+
+from tests.support.processes import children, program
+
+MEAN = 1.0
+"""The mean time between two kills, in seconds."""
+
+JOBS = 200
+"""The jobs of each batch."""
+
+
+def qemus(pid: int) -> list[int]:
+    """The QEMUs among the descendants of a process."""
+    below = children(pid)
+    own = [child for child in below if program(child).startswith("qemu")]
+    return own + [each for child in below for each in qemus(child)]
+
+
+def kill_at_random(process: subprocess.Popen[bytes], random: Random, most: int) -> int:
+    """Kill QEMUs of a process at random times until it exits, and return how many.
+
+    :param most: the number of kills after which it is left alone.
+    """
+    kills = 0
+    while process.poll() is None:
+        time.sleep(random.expovariate(1 / MEAN))
+        found = qemus(process.pid)
+        if found and kills < most:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(random.choice(found), signal.SIGKILL)
+                kills += 1
+    return kills
+
+
+def check_batches(random: Random, wanted: int, *options: str) -> None:
+    """Run batches by `microvm map` under so many kills, and check that each job has one line."""
+    kills, reasons = 0, Counter[str]()
+    while kills < wanted:
+        with tempfile.NamedTemporaryFile("w+b") as jobs, tempfile.TemporaryFile() as results:
+            jobs.writelines(b"echo %d; sleep 0.1\n" % number for number in range(1, JOBS + 1))
+            jobs.flush()
+            command = [sys.executable, "-m", "microvm", "map", *options, jobs.name]
+            with subprocess.Popen(command, stdout=results) as process:
+                kills += kill_at_random(process, random, wanted - kills)
+            results.seek(0)
+            lines = [json.loads(line) for line in results]
+        assert sorted(each["line"] for each in lines) == [*range(1, JOBS + 1)]
+        for each in lines:
+            done = (each["status"], each["stdout"]) == (0, f"{each['line']}\n")
+            assert done or each["reason"] in {"GuestDied", "NotRun"}
+        not_run = any(each["reason"] == "NotRun" for each in lines)
+        failed = any(each["status"] for each in lines)
+        assert process.returncode == (125 if not_run else int(failed))
+        reasons.update(each["reason"] for each in lines)
+    print(f"{kills} kills: {dict(reasons)}")
