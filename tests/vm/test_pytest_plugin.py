@@ -168,6 +168,61 @@ def test_a_set_up_that_fails_is_shown_once(suite: pytest.Pytester) -> None:
     assert text.count(f"\n{again}") == 4
 
 
+def test_a_set_up_whose_machine_is_killed_is_done_again(suite: pytest.Pytester) -> None:
+    suite.makeconftest("""
+        import os
+        import signal
+        import pytest
+
+        @pytest.fixture(scope="session")
+        def microvm_setup():
+            killed = []
+            def prepare(vm):
+                if not killed:
+                    killed.append(vm.pid)
+                    os.kill(vm.pid, signal.SIGKILL)
+                vm.run(["true"], check=True)
+            return prepare
+    """)
+    suite.makepyfile("""
+        import pytest
+
+        @pytest.mark.parametrize("n", range(3))
+        def test_it(microvm, n): ...
+    """)
+    result = run(suite)
+    result.assert_outcomes(errors=1, passed=2)
+    result.stdout.fnmatch_lines(["*QEMU was killed by signal 9*"])
+
+
+def test_a_killed_start_fails_no_other_test(suite: pytest.Pytester) -> None:
+    suite.makeconftest("""
+        import os
+        import signal
+        import pytest
+        from microvm.start import starter
+
+        @pytest.fixture(autouse=True)
+        def _kill(request, monkeypatch):
+            def launch(*args, **more):
+                launched = real(*args, **more)
+                os.kill(launched.child.pid, signal.SIGKILL)
+                return launched
+
+            real = starter.launch
+            if request.node.name == "test_killed":
+                monkeypatch.setattr(starter, "launch", launch)
+    """)
+    suite.makepyfile("""
+        def test_killed(microvm): ...
+
+        def test_it(microvm): ...
+    """)
+    result = run(suite)
+    result.assert_outcomes(errors=1, passed=1)
+    result.stdout.fnmatch_lines(["*no machine for this test: QEMU was killed by signal 9*"])
+
+
 @contextmanager
 def started(pytester: pytest.Pytester, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     """Start pytest in a session of its own; a test of it runs in a machine, and never ends."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
-from microvm.errors import ImageError, SnapshotError, TemplateError
+from microvm.errors import BootError, ImageError, QemuError, SnapshotError, TemplateError
 from microvm.log import Area
 from microvm.options import Confinement
 from microvm.qemu.command import Memory, QemuConfig
@@ -73,10 +73,24 @@ class Restorer:
     async def clone(self) -> RunningVM:
         """Restore the guest, and wait until it is ready.
 
+        It is restored once more where its QEMU was killed or has crashed meanwhile: no boot can
+        stand in for a snapshot.
+
         :raises SnapshotError: as `launch`; or QEMU says that it cannot restore it.
         :raises BootError: the guest did not become ready.
         :raises QemuError: QEMU does not start.
         """
+        try:
+            return await self._clone()
+        except (QemuError, BootError) as error:
+            from microvm.start.retry import is_worthwhile
+
+            if error.qemu_exit is None or not is_worthwhile(error):
+                raise
+            _logger.warning("cannot clone %s: %s; trying again", self._label, error.message)
+        return await self._clone()
+
+    async def _clone(self) -> RunningVM:
         from microvm.start.running import RunningVM
 
         if self._launched is None:

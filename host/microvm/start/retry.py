@@ -13,6 +13,7 @@ from microvm.errors import (
     MachineError,
     MicroVMError,
     QemuError,
+    SnapshotError,
 )
 from microvm.system.capacity import SHORTAGES
 
@@ -35,8 +36,10 @@ def is_worthwhile(error: BaseException) -> bool:
     """Tell whether the next start of a machine may succeed where one has failed with this error.
 
     It may where QEMU was killed or has crashed, where this host was short of something, and where
-    the guest did not answer in time.
+    the guest did not answer in time. The same goes for an attempt to take a snapshot.
     """
+    if isinstance(error, SnapshotError):  # of a snapshot that could not be taken
+        return error.__cause__ is not None and is_worthwhile(error.__cause__)
     if isinstance(error, ConfinementError) or not isinstance(error, (QemuError, MachineError)):
         return False
     if error.qemu_exit is not None:
@@ -75,11 +78,11 @@ class Retries:
         """Note that a machine is up: the row of failures has ended."""
         self._failures = 0
 
-    def fail(self, attempt: Attempt, error: Exception) -> float:
+    def fail(self, attempt: Attempt, error: BaseException) -> float:
         """Note that a start has failed, and return the seconds to wait before the next one.
 
-        :raises Exception: the error, because no machine is to be started again. It says how many
-            starts have failed, if several have. A new row begins then.
+        :raises BaseException: the error, because no machine is to be started again. It says how
+            many starts have failed, if several have. A new row begins then.
         """
         if not is_worthwhile(error):
             self._failures = 0
@@ -95,7 +98,7 @@ class Retries:
         return min(FIRST_PAUSE * 2.0 ** (self._failures - 1), LONGEST_PAUSE)
 
 
-def _counted(error: Exception, failures: int) -> Exception:
+def _counted(error: BaseException, failures: int) -> BaseException:
     if failures == 1 or not isinstance(error, MicroVMError):
         return error
     counted = copy(error)

@@ -1,13 +1,15 @@
 """The origins of the machines of a run of pytest: images, and snapshots of what is set up once.
 
 The first machine of a kind is a trial. Where it cannot be had, no other of that kind is tried: the
-tests that want one fail at once, or are skipped, and only the first shows all of the reason.
+tests that want one fail at once, or are skipped, and only the first shows all of the reason. A
+machine that was killed says nothing about the next one, unless several in a row are killed.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
+from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, NoReturn
@@ -16,6 +18,7 @@ import pytest
 
 from microvm.errors import BootError, ImageError, MicroVMError, QemuError, SnapshotError
 from microvm.machine.snapshot import Snapshot
+from microvm.start.retry import Attempt, Retries
 
 if TYPE_CHECKING:
     from microvm.testing.run import Run
@@ -40,6 +43,8 @@ class Origins:
         self._of_set_up: BaseException | None = None
         self._had: set[str] = set()
         self._outcomes: dict[str, tuple[str, str]] = {}
+        self._starts: defaultdict[str, Retries] = defaultdict(Retries)
+        self._set_ups: defaultdict[str, Retries] = defaultdict(Retries)
         self._snapshots: dict[str, Snapshot] = {}
 
     def close(self) -> None:
@@ -73,11 +78,14 @@ class Origins:
         :raises MicroVMError: and what else the start raises.
         """
         self._again(kind)
+        retries = self._starts[kind]
+        attempt = retries.begin()
         try:
             yield
         except _LACKS as error:
             if kind not in self._had:
-                self._outcomes[kind] = "lack", str(error)
+                if _is_final(retries, attempt, error):
+                    self._outcomes[kind] = "lack", str(error)
                 if self._skips:
                     self._lack(str(error))
             raise
@@ -139,6 +147,8 @@ class Origins:
             vm.transcript.name = "the set-up"
             transcripts.append(vm.transcript)
             vm.start()
+        retries = self._set_ups[wanted.kind]
+        attempt = retries.begin()
         try:
             try:
                 wanted.setup(vm)
@@ -149,7 +159,17 @@ class Origins:
             except (Exception, pytest.fail.Exception) as error:
                 said = str(error).partition("\n")[0]
                 self._of_set_up = error
-                self._outcomes[wanted.kind] = "failed", f"{type(error).__name__}: {said}"
+                if _is_final(retries, attempt, error):
+                    self._outcomes[wanted.kind] = "failed", f"{type(error).__name__}: {said}"
                 raise
         finally:
             vm.stop()
+
+
+def _is_final(retries: Retries, attempt: Attempt, error: BaseException) -> bool:
+    """Tell whether no other test is to try again what has failed."""
+    try:
+        retries.fail(attempt, error)
+    except BaseException:
+        return True
+    return False
