@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import aclosing, contextmanager
+from contextlib import aclosing, contextmanager, suppress
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -158,7 +158,9 @@ async def test_each_job_has_an_outcome_where_no_machine_starts(client: Client) -
         outcomes = [each async for each in microvm.dask.map(jobs, client=client)]
     assert [each.job for each in outcomes] == jobs
     for each in outcomes:
-        with pytest.raises(NotRun, match=r"worker tcp://.*: 8 starts of a machine in a row failed"):
+        with pytest.raises(
+            NotRun, match=r"worker tcp://.*: 12 starts of a machine in a row failed"
+        ):
             each.result()
 
 
@@ -323,6 +325,41 @@ async def test_a_cluster_without_workers_is_waited_for(image: Image) -> None:
             assert await told.get() == "there is no worker in the cluster; jobs wait for one"
             cluster.scale(1)
             assert (await outcome).result().returncode == 0
+
+
+@pytest.mark.long
+async def test_jobs_have_outcomes_where_the_scheduler_is_killed(
+    image: Image, tmp_path: Path
+) -> None:
+    file = tmp_path / "scheduler.json"
+    where = ["--scheduler-file", str(file), "--no-dashboard"]
+    commands = [
+        ["scheduler", *where, "--host", "tcp://127.0.0.1", "--port", "0"],
+        ["worker", *where, "--nthreads", "1", "--no-nanny"],
+    ]
+    processes = []
+    try:
+        for command in commands:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "dask", *command, stderr=subprocess.DEVNULL
+            )
+            processes.append(process)
+            await comes_true(file.exists)
+        address = json.loads(file.read_text())["address"]
+        jobs = [["true"], *[["sleep", "60"]] * 2, *[["true"]] * 5]
+        batch = microvm.dask.map(jobs, scheduler=address, image=image, size=2)
+        async with aclosing(batch):
+            (await anext(batch)).result()
+            processes[0].kill()
+            errors = [outcome.error async for outcome in batch]
+    finally:
+        for process in processes:
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+    lost = "Dask has cancelled the batch: scheduler-connection-lost"
+    assert [str(error) for error in errors] == [lost] * 2 + [f"not run: {lost}"] * 5
+    assert [type(error) for error in errors] == [MicroVMError] * 2 + [NotRun] * 5
 
 
 LINES = b"""echo hi; exit 3

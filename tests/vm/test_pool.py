@@ -152,7 +152,7 @@ async def test_a_batch_whose_machines_are_all_killed_ends(
     assert first.result().returncode == 0
     for outcome in others:
         assert isinstance(outcome.error, NotRun)
-        assert outcome.error.message.startswith("not run: 8 starts of a machine in a row failed")
+        assert outcome.error.message.startswith("not run: 12 starts of a machine in a row failed")
         assert "SIGKILL" in outcome.error.message
         assert isinstance(outcome.error.reason, GuestDied)
 

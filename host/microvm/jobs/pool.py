@@ -15,6 +15,7 @@ from microvm.errors import MachineError, MicroVMError, NotRun, UsageError
 from microvm.guest.timeouts import TIMEOUTS
 from microvm.jobs.job import Argvs, Commands, Job, Outcome, carry_out, jobs
 from microvm.jobs.spread import spread
+from microvm.log import Area
 from microvm.machine.machine import MicroVM
 from microvm.option import lists, read_options
 from microvm.options import AsBytes, AsEncoded, AsText, PoolOptions, RunOptions
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from microvm_image.image import Image
 
 T = TypeVar("T")
+
+_logger = Area("start")
 
 
 class Pool:
@@ -45,7 +48,7 @@ class Pool:
     dies while nobody uses it is replaced.
 
     A machine that dies while it starts or warms up is started again, after a pause that grows with
-    each failure in a row. After 8 failures in a row or a minute of them, or at once where another
+    each failure in a row. After 12 failures in a row or a minute of them, or at once where another
     start would fail in the same way, all users that wait get the error. From then on machines are
     started only for users that wait, until one starts.
 
@@ -290,7 +293,9 @@ class Pool:
             self._fail_waiters(final)
             return
         if pause:
-            self._notify(f"a machine was lost while it started: {error}; starting another")
+            text = f"a machine was lost while it started: {error}; starting another"
+            _logger.warning("%s", text)
+            self._notify(text)
             self._end_pause()
             self._pause = self._loop.call_later(pause, self._resume)
 

@@ -17,7 +17,7 @@ from microvm.errors import (
 )
 from microvm.system.capacity import SHORTAGES
 
-MAX_FAILURES = 8
+MAX_FAILURES = 12
 """Number of failed starts in a row after which no machine is started again."""
 
 MAX_SECONDS = 60.0
