@@ -139,6 +139,18 @@ def wanted(arch: Arch) -> str:
     return f"{distribution(arch)}=={__version__}"
 
 
+def absence(arch: Arch) -> str:
+    """Return the reason why a part of the pack cannot be used, as a clause for an error."""
+    if (found := installed(arch)) is None:
+        return f"the guest pack {distribution(arch)} is not installed"
+    return f"the guest pack of microvm {found.version} does not fit microvm {__version__}"
+
+
+def how_to_install(arch: Arch) -> str:
+    """Return the hint that says how to install the pack of this version."""
+    return f"install the guest pack by `pip install '{wanted(arch)}'`"
+
+
 def _damaged(path: Path, arch: Arch, why: Exception | str) -> ImageError:
     hint = f"pip install --force-reinstall '{wanted(arch)}'"
     return ImageError(f"{path}: the guest pack is damaged: {why}", hint=hint)

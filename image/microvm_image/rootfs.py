@@ -57,7 +57,7 @@ def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) ->
 
     archive = archive_at(path, arch) if path else given(arch)
     if archive is not None:
-        data = _read(archive, "--rootfs names" if path else "MICROVM_ROOTFS names")
+        data = _read(archive, by_option=path is not None)
         found = alpine.source(data, arch, archive)
     elif kept := _cached_archive(arch):
         return kept
@@ -94,14 +94,15 @@ def _cache_archive(data: bytes, arch: Arch) -> None:
                 temporary.write_bytes(data)
 
 
-def _read(archive: Path, what: str) -> bytes:
+def _read(archive: Path, *, by_option: bool) -> bytes:
+    name = "--rootfs" if by_option else "MICROVM_ROOTFS"
+    without = "" if by_option else "; `unset MICROVM_ROOTFS` goes without"
     try:
         return archive.read_bytes()
     except OSError as error:
         raise ImageError(
-            f"{what} {archive}, which cannot be read: {error.strerror}",
-            hint="--rootfs and MICROVM_ROOTFS take Alpine's archive, or the folder that holds it; "
-            "`unset MICROVM_ROOTFS` goes without",
+            f"{name} names {archive}, which cannot be read: {error.strerror}",
+            hint=f"{name} takes Alpine's archive, or the folder that holds it{without}",
         ) from error
 
 
@@ -112,8 +113,11 @@ def _without_alpine(arch: Arch, error: ImageError, report: Reporter) -> Source:
         base = busybox.source(arch, report)
     except ImageError as second:
         raise ImageError(
-            f"no root file system can be had: {error.message}; {second.message}",
-            hint="name an Alpine archive with --rootfs, or another mirror with --mirror",
+            f"cannot get a root file system for the guest: {guest_pack.absence(arch)}; "
+            f"{error.message}; {second.message}",
+            # Variables, because `microvm run` has no options for these.
+            hint=f"{guest_pack.how_to_install(arch)}, or set MICROVM_ROOTFS to the path of "
+            f"{alpine.archive_name(arch)}, or MICROVM_MIRROR to a mirror of Alpine",
             detail=second.detail,
         ) from second
     report.notice(f"no Alpine archive ({error.message}): the image has {base.name} instead")

@@ -15,7 +15,7 @@ import pytest
 from tests.support.ordinary import acting_as_user
 
 import microvm_image
-from microvm import arches
+from microvm import arches, guest_pack
 from microvm.errors import ImageError
 from microvm.progress import LineReporter, NullReporter, Reporter
 from microvm_image import rootfs
@@ -95,8 +95,9 @@ def test_a_wrong_checksum_is_an_error(
 def test_a_named_archive_that_cannot_be_read_is_an_error(
     tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ImageError, match=r"--rootfs names .* cannot be read"):
+    with pytest.raises(ImageError, match=r"--rootfs names .* cannot be read") as caught:
         find(tmp_path / name)
+    assert "MICROVM_ROOTFS" not in caught.value.hint
     monkeypatch.setenv("MICROVM_ROOTFS", str(tmp_path / name))
     for use in (find, microvm_image.default):
         with pytest.raises(ImageError, match=r"MICROVM_ROOTFS names .* cannot be read") as caught:
@@ -146,8 +147,14 @@ def test_busybox_instead_and_one_line_that_says_so(
 
 @pytest.mark.usefixtures("no_package")
 def test_nothing_at_all_is_an_error_with_both_reasons() -> None:
-    with pytest.raises(ImageError, match=r"refused.*no apt here.*--rootfs"):
+    reasons = r"guest pack microvm-proto-guest-\S+ is not installed; .*refused; no apt here"
+    with pytest.raises(ImageError, match=reasons) as caught:
         find()
+    hint = caught.value.hint
+    assert f"`pip install '{guest_pack.wanted(arches.find())}'`" in hint
+    assert "MICROVM_ROOTFS" in hint
+    assert "MICROVM_MIRROR" in hint
+    assert "--" not in hint, "`microvm run` has no such option"
 
 
 def test_the_archive_is_checked_before_it_is_used() -> None:

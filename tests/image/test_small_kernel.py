@@ -215,8 +215,11 @@ def test_a_kernel_of_another_recipe_is_not_used(
     with pytest.raises(ImageError, match="has been built since microvm has changed"):
         choice.find(HOST, "small", LineReporter())
     for named, told in ((None, True), ("debian", False)):
-        with pytest.raises(ImageError, match="no kernel can be had"):
+        with pytest.raises(ImageError, match="cannot get a kernel for the guest: ") as caught:
             choice.find(HOST, named, LineReporter())
+        assert ("guest pack" in caught.value.message) == told
+        assert ("guest pack" in caught.value.hint) == told
+        assert "MICROVM_KERNEL" in caught.value.hint
         assert ("not used: `microvm kernel build`" in capsys.readouterr().err) == told
 
 

@@ -72,8 +72,8 @@ def compiler(arch: Arch, what: str) -> list[str]:
     others = "`apt install musl-tools binutils make` or " * native
     raise ImageError(
         f"no C compiler that makes {what} for {arch.name}",
-        hint=f"`pip install '{guest_pack.wanted(arch)}'` brings it; {others}`pip install ziglang`, "
-        "a compiler",
+        hint=f"{guest_pack.how_to_install(arch)}, which has it compiled; or install a compiler by "
+        f"{others}`pip install ziglang`",
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from microvm import guest_pack
 from microvm.arches import Arch, Bus, Magic
-from microvm.errors import ImageError, how_to_install
+from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm_image.kernel import compiled, recipe
 
@@ -85,7 +85,8 @@ def given(arch: Arch, named: str | Path | None = None) -> Path | None:
         since = " since microvm has changed" if compiled.outdated(arch) else ""
         raise ImageError(
             f"no small kernel has been built{since}",
-            hint=f"`microvm kernel build` does it; {how_to_install('guest')} brings one",
+            hint=f"`microvm kernel build` builds one; or {guest_pack.how_to_install(arch)}, which "
+            "has one",
         )
     return built
 
@@ -121,11 +122,12 @@ def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
     try:
         return _read(package.fetch(wanted(arch), arch, report).path, arch)
     except ImageError as error:
-        raise ImageError(
-            f"no kernel can be had: {error.message}",
-            hint="name one with --kernel or MICROVM_KERNEL",
-            detail=error.detail,
-        ) from error
+        reason, hint = "", "set MICROVM_KERNEL to the path of a kernel, such as /boot/vmlinuz"
+        if not _requested(named):
+            reason = f"{guest_pack.absence(arch)}; "
+            hint = f"{guest_pack.how_to_install(arch)}, which has a kernel, or {hint}"
+        message = f"cannot get a kernel for the guest: {reason}{error.message}"
+        raise ImageError(message, hint=hint, detail=error.detail) from error
 
 
 def wanted(arch: Arch) -> package.Wanted:
@@ -155,7 +157,8 @@ def _read(path: Path, arch: Arch, data: bytes | None = None) -> Kernel:
     if not (version and any(_has(data, magic) for magic in arch.kernel_magics)):
         raise ImageError(
             f"{path}: not a kernel for {arch.name}",
-            hint="--kernel and MICROVM_KERNEL take a file such as /boot/vmlinuz",
+            hint="MICROVM_KERNEL, and --kernel of `microvm image build` and `microvm bench`, take "
+            "a file such as /boot/vmlinuz",
         )
     bus: Bus = "mmio" if version.endswith(LOCAL_VERSION) else "pci"
     modules = {} if bus == "mmio" else _modules(path, version)
