@@ -50,7 +50,9 @@ BUILD_AGAIN = (
 )
 """The hint where what is in a guest is of another microvm."""
 
-LOOK_AT_CONSOLE = "its console may say why: --console, or console=, keeps it in a file"
+LOOK_AT_CONSOLE = (
+    "its console may say why: `microvm run --console FILE`, or console=, keeps it in a file"
+)
 """The hint where a guest is lost by its own doing."""
 
 ExitKind = Literal[
@@ -336,7 +338,9 @@ class ExecTimeout(ExecKilled):
     exit_status = 124
 
     def __init__(self, command: str, timeout: float) -> None:
-        super().__init__(f"{command}: timed out after {timeout:g} s")
+        from microvm.units import format_duration  # which imports this module
+
+        super().__init__(f"{command}: timed out after {format_duration(timeout)}")
         self.timeout = timeout
 
 
@@ -347,7 +351,9 @@ class OutputLimit(ExecKilled):
     """
 
     def __init__(self, command: str, limit: int) -> None:
-        message = f"{command}: wrote more than {limit} bytes, and was killed"
+        from microvm.units import exact_size  # which imports this module
+
+        message = f"{command}: wrote more than {exact_size(limit)}, and was killed"
         super().__init__(message, hint="--max-output and max_output set that limit")
         self.limit = limit
 
@@ -363,6 +369,8 @@ class MemoryLimit(ExecKilled):
     exit_status = 128 + SIGKILL
 
     def __init__(self, command: str, limit: int) -> None:
-        message = f"{command}: took more than {limit} bytes of memory, and was killed"
+        from microvm.units import exact_size  # which imports this module
+
+        message = f"{command}: took more than {exact_size(limit)} of memory, and was killed"
         super().__init__(message, hint="--max-memory and max_memory set that limit")
         self.limit = limit

@@ -151,3 +151,28 @@ def format_size(size: int) -> str:
             number = f"{size / _BYTES[unit]:.1f}".removesuffix(".0")
             return f"{number}{unit}"
     return str(size)
+
+
+def exact_size(size: int) -> str:
+    """Write a limit for people, in the largest unit that is exact: `20M`, `1.5G` or `1000 bytes`.
+
+    So errors mostly show the unit that the user has typed.
+    """
+    for name, unit in reversed(_BYTES.items()):
+        if name and size >= unit and 10 * size % unit == 0:
+            return f"{size / unit:.1f}".removesuffix(".0") + name
+    return f"{size} bytes"
+
+
+def format_duration(seconds: float) -> str:
+    """Write seconds for people: below a minute as `0.5 s`, else as `parse_duration` reads them.
+
+    What is no whole number of seconds stays a number of seconds.
+    """
+    if seconds < 60 or seconds % 1:
+        return f"{seconds:g} s"
+    rest, text = int(seconds), ""
+    for name, unit in (("d", 86400), ("h", 3600), ("m", 60), ("s", 1)):
+        count, rest = divmod(rest, unit)
+        text += f"{count}{name}" if count else ""
+    return text

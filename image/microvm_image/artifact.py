@@ -21,6 +21,7 @@ from microvm import cache
 from microvm.cache import lock
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
+from microvm.units import exact_size
 from microvm_image import skopeo
 from microvm_image.extent import Extent
 from microvm_image.layer import sha256
@@ -68,7 +69,7 @@ def pull(text: str, limit: int, report: Reporter | None = None) -> Iterator[Bina
     found = skopeo.look_up(text)
     layer = _only_layer(found.manifest, text)
     if layer.size > limit:
-        raise ImageError(f"{text}: has {layer.size:,} bytes, and may have {limit:,}")
+        raise ImageError(f"{text}: has {layer.size} bytes, and may have {exact_size(limit)}")
     with ExitStack() as files:
         fetched = skopeo.Pull(found.pinned(found.digest), layer.size, _SECONDS, report, files)
         extent = fetched.open(layer, files)

@@ -20,6 +20,7 @@ from microvm import cache
 from microvm.cache import lock, verified
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
+from microvm.units import exact_size, format_size
 from microvm_image import members, sharing, tags
 from microvm_image.image import (
     IMPORTED,
@@ -172,8 +173,8 @@ def _check_size(manifest: Manifest, limit: int) -> None:
     size = manifest.kernel_size + manifest.initramfs_size + manifest.disk_size
     if size > limit:
         raise ImageError(
-            f"image {manifest.name} takes {size / 1e6:,.0f} MB, and may take {limit / 1e6:,.0f} MB",
-            hint="if it can be trusted, raise --max-size",
+            f"image {manifest.name} takes {format_size(size)}, and may take {exact_size(limit)}",
+            hint="if you trust it, `microvm image import --max-size SIZE` takes a higher limit",
         )
     folder = cache.folder("images")
     cache.make(folder)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from microvm.errors import ImageError
+from microvm.units import exact_size
 
 NAME_MAX = 255
 PATH_MAX = 4096
@@ -61,7 +62,7 @@ class Budget:
         if self._members > self.limits.members:
             raise _beyond("members", f"more than {self.limits.members:,} files")
         if self._metadata > self.limits.metadata:
-            what = f"more than {self.limits.metadata >> 20} MiB of names and attributes"
+            what = f"more than {exact_size(self.limits.metadata)} of names and attributes"
             raise _beyond("metadata", what)
 
     def take_step(self) -> None:
@@ -80,7 +81,7 @@ class Budget:
         """
         self._unpacked += count
         if self._unpacked > self.limits.unpacked:
-            raise _beyond("unpacked", f"more than {self.limits.unpacked >> 20} MiB unpacked")
+            raise _beyond("unpacked", f"more than {exact_size(self.limits.unpacked)} unpacked")
 
     def check_ratio(self, packed: int, unpacked: int) -> None:
         """Refuse a layer that is much larger than what it was decompressed from.
@@ -92,8 +93,13 @@ class Budget:
             raise _beyond("ratio", f"a layer is {times} unpacked")
 
 
+def how_to_raise(limit: str) -> str:
+    """Return the hint for a source that is beyond a limit, which may well be trusted."""
+    return f"if you trust it, `microvm image build --limit {limit}=N` takes a higher limit"
+
+
 def _beyond(limit: str, what: str) -> ImageError:
     return ImageError(
         f"the source is larger than it may be: {what}",
-        hint=f"if it can be trusted, raise the limit `{limit}`: --limit {limit}=…",
+        hint=how_to_raise(limit),
     )

@@ -28,6 +28,7 @@ from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm.system.tools import finish, started
 from microvm_image.extent import Extent
+from microvm_image.limits import how_to_raise
 from microvm_image.sources import oci
 from microvm_image.sources.files import FolderFiles, parse_json
 
@@ -41,9 +42,7 @@ _SLACK = 16 << 20  # for the manifest and the like
 _SIZE_LIMIT = 8 << 20  # of what is read into memory
 _MISSING = "(manifest|name) unknown|not found"
 _HINTS = {
-    _SLOW.lower(): (
-        "if it can be trusted, `image build` may raise the limit `seconds`: --limit seconds=N"
-    ),
+    _SLOW.lower(): how_to_raise("seconds"),
     "unauthorized|authentication required|denied": (
         "`skopeo login` or `docker login` first, if it is there at all"
     ),

@@ -18,10 +18,11 @@ from microvm import sync
 from microvm.cli import preset_places, presets
 from microvm.cli.root import cli
 from microvm.cli.verbs.image_build import _limits
-from microvm.errors import UsageError
+from microvm.errors import ExecTimeout, MemoryLimit, OutputLimit, UsageError
 from microvm.jobs.file import parse
 from microvm.option import Option, options_of
 from microvm.options import ExecOptions, MachineOptions
+from microvm.units import exact_size, parse_duration, parse_size
 
 # What people write, and what it is in bytes or seconds: by what stands for it on the command line.
 WRITTEN: dict[str, tuple[str, float]] = {"SIZE": ("128M", 128 << 20), "TIME": ("1.5m", 90.0)}
@@ -81,6 +82,32 @@ def test_a_limit_of_what_an_image_is_made_from_reads_both() -> None:
     limits = _limits(("unpacked=1G", "metadata=1048576", "seconds=2m"))
     assert (limits.unpacked, limits.metadata, limits.seconds) == (1 << 30, 1 << 20, 120)
     assert _limits(("seconds=90",)).seconds == 90
+
+
+@pytest.mark.parametrize(
+    "typed", ["20M", "1.5G", "128M", "100K", "1.5M", "1100K", "2T", "1000 bytes", "1 bytes"]
+)
+def test_a_limit_is_shown_in_the_unit_that_was_typed(typed: str) -> None:
+    size = parse_size(typed.removesuffix(" bytes"))
+    assert exact_size(size) == typed
+    assert str(OutputLimit("sh", size)).startswith(f"sh: wrote more than {typed}, and was killed")
+    assert str(MemoryLimit("sh", size)).startswith(f"sh: took more than {typed} of memory, and ")
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("500ms", "0.5 s"),
+        ("59s", "59 s"),
+        ("2m", "2m"),
+        ("90s", "1m30s"),
+        ("60.5s", "60.5 s"),
+        ("1h30m", "1h30m"),
+        ("2d", "2d"),
+    ],
+)
+def test_a_duration_is_shown_in_units_for_people(typed: str, shown: str) -> None:
+    assert str(ExecTimeout("sh", parse_duration(typed))) == f"sh: timed out after {shown}"
 
 
 @pytest.mark.parametrize("option", DECLARED, ids=lambda option: option.name)

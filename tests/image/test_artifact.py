@@ -138,7 +138,7 @@ LAYER = {"mediaType": artifact.LAYER_TYPE, "digest": f"sha256:{'0' * 64}", "size
         ({"layers": [1]}, "in the place of an object"),
         ({"layers": [LAYER | {"digest": "sha256:../../x"}]}, "is no content that can be"),
         ({"layers": [LAYER | {"size": -1}]}, "is no content that can be"),
-        ({"layers": [LAYER | {"size": LIMIT + 1}]}, "has 1,048,577 bytes, and may have 1,048,576"),
+        ({"layers": [LAYER | {"size": LIMIT + 1}]}, "has 1048577 bytes, and may have 1M"),
         ({"layers": [LAYER]}, "cannot be had"),
     ],
 )

@@ -215,7 +215,7 @@ def test_more_than_the_limit_is_refused_at_once(image: Image) -> None:
         build(Recipe(steps=(run("truncate -s 200G /huge"),)), run=machine())
     assert caught.value.detail == "pack: write huge: with it, there is more than the limit"
     assert "--limit unpacked=" in caught.value.hint
-    with pytest.raises(ImageError, match="wrote more than 4096 bytes") as caught:
+    with pytest.raises(ImageError, match="wrote more than 4K") as caught:
         build(Recipe(steps=(run("mkdir -p /a/b/c/d/e/f/g/h"),)), run=machine(limit=4096))
     assert "--limit unpacked=" in caught.value.hint
 

@@ -168,7 +168,7 @@ echo "$A in $(pwd)"; echo err >&2; exit 3
     assert (found[2]["stdout"], found[2]["id"]) == ("in\nnobody\n", "c1")
     assert base64.b64decode(found[3]["stdout_base64"]) == b"\xff"
     assert found[4]["error"] == "sleep: timed out after 0.2 s"
-    assert found[6]["error"].startswith("sh: took more than 20971520 bytes of memory")
+    assert found[6]["error"].startswith("sh: took more than 20M of memory")
     assert all(each["seconds"] > 0 for each in found)
     assert [each["memory"] is None for each in found] == [each["status"] == 127 for each in found]
 

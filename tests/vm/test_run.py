@@ -198,7 +198,7 @@ def test_limits_have_units(microvm: Command) -> None:
 def test_a_command_that_takes_more_memory_than_it_may_is_killed(microvm: Command) -> None:
     script = "head -c 60m /dev/zero | tail -c 60m"
     result = microvm("run", "--max-memory", "20M", "--", "sh", "-c", script)
-    said = b"microvm: sh: took more than 20971520 bytes of memory, and was killed (--max-memory"
+    said = b"microvm: sh: took more than 20M of memory, and was killed (--max-memory"
     assert (result.returncode, result.stdout) == (137, b"")
     assert result.stderr.startswith(said)
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 
 from microvm.errors import UsageError
 from microvm.guest.stdio import read
+from microvm.units import exact_size
 
 
 async def lines(descriptor: int, limit: int) -> AsyncIterator[bytes]:
@@ -21,6 +22,6 @@ async def lines(descriptor: int, limit: int) -> AsyncIterator[bytes]:
             rest.clear()
         rest += last
         if len(rest) > limit:
-            raise UsageError(f"a line is longer than {limit} bytes")
+            raise UsageError(f"a line is longer than {exact_size(limit)}")
     if rest:
         yield bytes(rest)

@@ -35,7 +35,8 @@ _NO_NETWORK = (
     "'pip install --no-index --find-links /w NAME'`; `--package` has what a distribution has"
 )
 _TOO_LARGE = (
-    "have the step remove what need not stay; if it is to, raise the limit: --limit unpacked=…"
+    "have the step remove what need not stay; if all of it is to stay, `microvm image build "
+    "--limit unpacked=SIZE` takes a higher limit"
 )
 
 # As the guest's programs say it, without a table of reasons of their own.

@@ -23,6 +23,7 @@ from microvm.supervisor.peer import Peer
 from microvm.supervisor.place import FACTS, SOCKET, Place
 from microvm.supervisor.runtime import Runtime, unusable
 from microvm.supervisor.turns import Turns
+from microvm.units import format_duration
 
 if TYPE_CHECKING:
     from microvm.machine.machine import MicroVM
@@ -159,11 +160,11 @@ class Supervisor:
 
     async def _watch_idle(self, timeout: float) -> None:
         await self.turns.idle(timeout)
-        self.end(f"nobody used it for {timeout:g} s", asked=True)
+        self.end(f"nobody used it for {format_duration(timeout)}", asked=True)
 
     async def _watch_age(self, age: float) -> None:
         await clock.sleep(age)
-        self.end(f"it has reached its age of {age:g} s", asked=True)
+        self.end(f"it has reached its age of {format_duration(age)}", asked=True)
 
     async def _watch_silence(self) -> None:
         while True:

@@ -50,7 +50,7 @@ def find(image: str | Path, arch: Arch) -> Source:
     if manifest.arch != arch.name:
         raise ImageError(
             f"{image}: is for {manifest.arch}, not for {arch.name}",
-            hint="`--arch` names the architecture of the guest",
+            hint="`microvm image build --arch` names the architecture of the guest",
         )
     parts = f"{manifest.initramfs_sha256} {manifest.disk_sha256}"
     digest = hashlib.sha256(parts.encode()).hexdigest()

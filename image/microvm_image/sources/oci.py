@@ -129,7 +129,7 @@ def select(index: Any, read: Read, name: str, arch: Arch) -> tuple[str, Any]:
             known = {_platform(entry, name) for entry in index["manifests"]} - {"", "unknown"}
             raise ImageError(
                 f"{name}: is not for {arch.name}, but for {', '.join(sorted(known)) or 'nothing'}",
-                hint="`--arch` names the architecture of the guest",
+                hint="`microvm image build --arch` names the architecture of the guest",
             )
         digest = descriptor(entries[0], name).digest
         index = read(digest)
@@ -208,7 +208,7 @@ def checked_config(config: Any, name: str, arch: Arch) -> list[str]:
     if architecture not in {"", arch.debian} or system not in {"", "linux"}:
         raise ImageError(
             f"{name}: is for {system or 'linux'}/{architecture}, not for {arch.name}",
-            hint="`--arch` names the architecture of the guest",
+            hint="`microvm image build --arch` names the architecture of the guest",
         )
     found = []
     for diff_id in member(member(config, "rootfs", dict, name), "diff_ids", list, name):

@@ -9,8 +9,9 @@ from typing import Any
 from microvm.arches import Arch
 from microvm.errors import ImageError
 from microvm.progress import Reporter
+from microvm.units import exact_size, format_size
 from microvm_image import skopeo
-from microvm_image.limits import Limits
+from microvm_image.limits import Limits, how_to_raise
 from microvm_image.source import Source
 from microvm_image.sources import oci
 from microvm_image.sources.files import parse_json
@@ -41,8 +42,9 @@ def find(text: str, arch: Arch, limits: Limits, report: Reporter, files: ExitSta
     size = sum(blob.size for blob in blobs)
     if size > limits.unpacked:
         raise ImageError(
-            f"{text}: is larger than it may be: {size >> 20} MiB",
-            hint="if it can be trusted, raise the limit `unpacked`: --limit unpacked=…",
+            f"{text}: is larger than it may be: {format_size(size)}, and at most "
+            f"{exact_size(limits.unpacked)} are allowed",
+            hint=how_to_raise("unpacked"),
         )
     pull = skopeo.Pull(pinned, size, limits.seconds, report, files)
     return oci.source(text, digest, manifest, config, pull.open, arch)
