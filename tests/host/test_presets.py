@@ -201,10 +201,38 @@ def test_each_way_to_write_the_table(project: Path, text: str) -> None:
     assert parsed()["cpus"] == 2
 
 
-@pytest.mark.parametrize("text", ["", "[tool.microvm-proto]\nschema = 'x'", "[project\n", "[tool]"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[tool.microvm-proto]\nschema = 'x'",
+        "[tool.microvm_other]",
+        "[project\n",
+        "[project\ndependencies = ['microvm-proto']",
+        "[tool]",
+    ],
+)
 def test_a_project_that_says_nothing_to_us(project: Path, text: str) -> None:
     project.write_text(text)
     assert parsed().get("cpus") is None
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('[tool.microvm\nmax_memory = "20M"', ":1:14: error: Expected ']'"),
+        ("[tool.microvm", ":1:14: error: Expected ']'"),
+        ("[tool.microvm # limits", ":1:15: error: Expected ']'"),
+        ("tool.microvm]\ncpus = 2", ":1:13: error: Expected '='"),
+        ("[[tool.microvm]]\ncpus = 2", "`microvm` must be a table"),
+        ("[tool.microvm]\ncpus = 2\n[project", ":3:9: error: Expected ']'"),
+        ("[microvm]\ncpus = 2", "`microvm` is no table of a pyproject.toml"),
+        ("[microvm.run]\ncpus = 2", "write [tool.microvm]"),
+    ],
+)
+def test_a_miswritten_table_of_a_project_is_an_error(project: Path, text: str, says: str) -> None:
+    assert says in _told(project, text)
+    assert any_there()
 
 
 def _of_another(path: Path) -> None:

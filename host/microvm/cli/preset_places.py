@@ -52,16 +52,18 @@ def of_user() -> Path | None:
 
 
 def has_table(data: bytes) -> bool:
-    """Tell whether there may be a table of ours, `tool.microvm`, in a project's file."""
+    """Tell whether there may be a table of ours, `tool.microvm`, in a project's file.
+
+    True also for one that is miswritten, as by `[tool.microvm` or `[microvm]`: the limits in it are
+    not to be ignored silently.
+    """
     if b"microvm" not in data:
         return False
-    packed = data.translate(None, b" \t\"'")
-    ends = (b"]", b".", b"=")
-    return (
-        b"[tool]" in packed
-        or b"tool=" in packed
-        or any(b"tool.microvm" + e in packed for e in ends)
-    )
+    packed = b"\n" + data.translate(None, b" \t\"'")
+    if b"[tool]" in packed or b"tool=" in packed:
+        return True
+    behind = (rest for head in (b"tool.microvm", b"\n[microvm") for rest in packed.split(head)[1:])
+    return any(not (rest[:1].isalnum() or rest.startswith((b"-", b"_"))) for rest in behind)
 
 
 def any_there() -> bool:

@@ -186,6 +186,9 @@ def _parsed(path: Path, source: Source, at: tuple[str, ...], data: bytes) -> Fil
     reader = _Reader(path, source)
     try:
         table: object = tomllib.loads(data.decode())
+        if at and isinstance(table, dict) and at[-1] in table:
+            message = f"`{at[-1]}` is no table of a {path.name}"
+            reader.wrong.append(((at[-1],), "unknown-key", message, f"write [{'.'.join(at)}]"))
         for key in at:
             table = table.get(key, {}) if isinstance(table, dict) else None
         reader.table(at, table)
