@@ -10,6 +10,7 @@ from typing import Any
 
 import anyio
 import pytest
+import trio
 import uvloop
 from tests.support.processes import children
 
@@ -57,6 +58,48 @@ async def _snapshots(image: Image) -> None:
             for fork in forks:
                 assert (await fork.run(["echo", "hello"])).stdout == b"hello\n"
         assert (await vm.run(["echo", "hello"])).stdout == b"hello\n"
+
+
+async def _pool_alone(image: Image) -> None:
+    async with Pool(1, image):
+        raise AssertionError
+
+
+async def _batch(image: Image) -> None:
+    from microvm.dask import map as batch
+
+    async for _ in batch([["true"]], image=image):
+        raise AssertionError
+
+
+async def _machine(image: Image) -> None:
+    async with MicroVM(image):
+        raise AssertionError
+
+
+def _without_a_loop(use: Callable[[Image], Coroutine[Any, Any, None]], image: Image) -> None:
+    use(image).send(None)
+
+
+@pytest.mark.parametrize("run", [trio.run, _without_a_loop])
+@pytest.mark.parametrize("use", [_machine, _pool_alone, _batch])
+def test_without_asyncio_the_error_names_microvm_sync(
+    image: Image,
+    use: Callable[[Image], Coroutine[Any, Any, None]],
+    run: Callable[..., None],
+) -> None:
+    with pytest.raises(UsageError, match=r"needs a running event loop of asyncio") as caught:
+        run(use, image)
+    assert "`microvm.sync` needs none" in caught.value.hint
+    assert "trio.to_thread.run_sync" in caught.value.hint
+
+
+def test_a_thread_of_trio_uses_microvm_sync(image: Image) -> None:
+    def hello() -> bytes:
+        with microvm.sync.MicroVM(image) as vm:
+            return vm.run(["echo", "hello"]).stdout
+
+    assert trio.run(trio.to_thread.run_sync, hello) == b"hello\n"
 
 
 @pytest.mark.parametrize("use", [_commands, _a_boot, _a_pool, _without_async, _snapshots])

@@ -168,6 +168,13 @@ def test_a_machine_can_be_stopped_twice_and_is_not_used_afterwards(image: Image)
     machine.stop()
 
 
+def test_a_machine_that_was_not_started_says_how_to_start_it() -> None:
+    for use in (MicroVM().ping, lambda: MicroVM().run(["true"]), lambda: MicroVM().exec(["true"])):
+        with pytest.raises(UsageError, match="not running") as caught:
+            use()
+        assert "or one of microvm.sync by `with`" in caught.value.hint
+
+
 def test_output_can_be_passed_on(machine: MicroVM, capfd: pytest.CaptureFixture[str]) -> None:
     result = machine.run(["sh", "-c", "echo out; echo err >&2"], capture_output=False)
     assert (result.stdout, result.stderr) == (None, None)

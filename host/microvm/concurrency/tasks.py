@@ -36,15 +36,30 @@ async def settled(tasks: Iterable[asyncio.Task[Any]]) -> None:
         raise cancelled
 
 
+def running_loop(kind: str) -> asyncio.AbstractEventLoop:
+    """Return the event loop of asyncio that runs in this thread.
+
+    :param kind: what needs it, in a word.
+    :raises UsageError: none runs here, as under trio or outside of any loop.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise UsageError(
+            f"a {kind} of `microvm` needs a running event loop of asyncio, and there is none here",
+            hint="`microvm.sync` needs none; under trio, call it by `trio.to_thread.run_sync`",
+        ) from None
+
+
 def check_loop(kind: str, loop: asyncio.AbstractEventLoop) -> None:
     """See that the running loop is the one that something belongs to.
 
     In another, what waits for it would wait for ever.
 
     :param kind: what it is, in a word.
-    :raises UsageError: it is not.
+    :raises UsageError: it is not, or none runs.
     """
-    if asyncio.get_running_loop() is not loop:
+    if running_loop(kind) is not loop:
         raise UsageError(
             f"the {kind} belongs to the event loop that it was started in, and this is another",
             hint="the one of microvm.sync can be used from all loops and threads",

@@ -18,7 +18,7 @@ from dask import config
 from distributed import Client, KilledWorker
 from distributed.client import FutureCancelledError
 
-from microvm.concurrency.tasks import cancel
+from microvm.concurrency.tasks import cancel, running_loop
 from microvm.concurrency.threads import in_stoppable_thread
 from microvm.dask import cluster, worker
 from microvm.dask.reference import ImageReference, SnapshotReference
@@ -99,6 +99,7 @@ async def map(  # noqa: A001 - as `Pool.map` is called
     :raises ImageError: there is no such image here.
     :raises MicroVMError: the scheduler cannot be reached, or a worker has another microvm.
     """
+    running_loop("batch")
     if size is not None and size < 1:
         raise UsageError(f"a batch needs room for at least one job, not {size}")
     repository = None if registry is None else Repository(registry)

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 
-from microvm.concurrency.tasks import cancel, check_loop
+from microvm.concurrency.tasks import cancel, check_loop, running_loop
 from microvm.errors import MachineError, MicroVMError, NotRun, UsageError
 from microvm.guest.timeouts import TIMEOUTS
 from microvm.jobs.job import Argvs, Commands, Job, Outcome, carry_out, jobs
@@ -89,8 +89,8 @@ class Pool:
 
     async def __aenter__(self) -> Self:
         """Begin to start machines, without waiting for them."""
+        self._loop = running_loop("pool")
         self._open = True
-        self._loop = asyncio.get_running_loop()
         self._fill()
         return self
 

@@ -151,7 +151,8 @@ class MicroVM(Machine):
     async def start(self) -> None:
         """Bring the guest up, by cloning or by booting, and wait until it is ready.
 
-        :raises UsageError: it has been started before, or the console's file cannot be opened.
+        :raises UsageError: it has been started before, no event loop of asyncio runs here, or the
+            console's file cannot be opened.
         :raises ImageError: there is no image, and none can be built.
         :raises SnapshotError: the snapshot is gone, is damaged, or does not fit what is here.
         :raises QemuError: QEMU is missing, or does not start.
@@ -159,8 +160,11 @@ class MicroVM(Machine):
         :raises BootError: the guest did not become ready; its `detail` has the console's end.
         :raises ProtocolError: what answered is not our guest.
         """
+        from microvm.concurrency.tasks import running_loop
+
         if self._state != "new":
             raise UsageError("a machine is started once; make another")
+        running_loop("machine")
         self._state = "starting"
         with launch_errors():
             await self._start()
@@ -335,7 +339,8 @@ class MicroVM(Machine):
 
     def _guest(self) -> Guest:
         if self._running is None:
-            raise UsageError("the machine is not running", hint="use it within its `async with`")
+            hint = "start it by `async with MicroVM() as vm:`, or one of microvm.sync by `with`"
+            raise UsageError("the machine is not running", hint=hint)
         self._running.check_loop()
         return self._running.guest
 

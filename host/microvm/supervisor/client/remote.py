@@ -12,7 +12,7 @@ from io import FileIO
 from subprocess import PIPE
 from typing import Any, Unpack
 
-from microvm.concurrency.tasks import check_loop
+from microvm.concurrency.tasks import check_loop, running_loop
 from microvm.concurrency.threads import in_thread
 from microvm.errors import MicroVMError
 from microvm.guest.process import Process
@@ -120,7 +120,7 @@ class RemoteGuest:
 
     def _check_loop(self) -> None:
         """See that the running loop is the one that we have begun in."""
-        self._loop = self._loop or asyncio.get_running_loop()
+        self._loop = self._loop or running_loop("machine")
         check_loop("machine", self._loop)
 
     async def _wait_idle(self) -> None:
