@@ -41,6 +41,7 @@ from typing import Any, Literal, NamedTuple
 from microvm._version import DISTRIBUTION
 from microvm.printable import printable
 
+_OF_SHELLS = " \t|&;<>$`"  # what commands for a shell have in them, and names of programs hardly
 _NOTHING = "''"  # as an empty name is shown
 _ERRNO_END = 4096  # MAX_ERRNO, include/linux/err.h
 
@@ -246,7 +247,8 @@ class StartError(ExecError):
                 + (" in the guest" if missing else ""),
                 "user": f"{command}: cannot become its user{what}: "
                 + ("the guest has no such user or group" if missing else reason),
-            }.get(stage, f"{command}: cannot start it, {stage} failed: {reason}")
+            }.get(stage, f"{command}: cannot start it, {stage} failed: {reason}"),
+            hint=_how_to_use_a_shell(command) if missing and stage in ("lookup", "exec") else "",
         )
         self.stage = stage
         self.errno = errno
@@ -254,6 +256,15 @@ class StartError(ExecError):
         # As shells have it: 127 for what is not there, 126 for what is and cannot be run.
         absent = missing and stage in ("lookup", "exec", "interpreter")
         self.exit_status = 127 if absent else 126
+
+
+def _how_to_use_a_shell(command: str) -> str:
+    """Return the hint for a whole command line in the place of a command; empty for one word."""
+    if not any(char in command for char in _OF_SHELLS):
+        return ""
+    from shlex import quote
+
+    return f"a whole command line is for a shell: sh -c {quote(command)}"
 
 
 class FileError(ExecError, OSError):

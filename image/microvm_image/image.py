@@ -15,7 +15,7 @@ from microvm.arches import Bus
 from microvm.cache import record, trust, verified
 from microvm.errors import ImageError
 from microvm.log import Area
-from microvm.printable import printable
+from microvm.printable import printable, quoted
 from microvm.system.capacity import SHORTAGES
 from microvm_image import tags
 from microvm_image.config import Config
@@ -35,6 +35,9 @@ MANIFEST_LIMIT = 1 << 20
 
 _SIZE_END = 1 << 63
 _DIGEST = re.compile(r"[0-9a-f]{4,12}")
+_REFERENCE = re.compile(  # of a registry, without its host
+    r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?", re.ASCII
+)
 _NAME = re.compile(r"\w[\w.+~-]{0,127}", re.ASCII)  # templates are called by it, too
 
 
@@ -164,7 +167,7 @@ def folder_of(name: str) -> Path:
     :raises ImageError: no image can have that name.
     """
     if not name or "/" in name or name.startswith("."):
-        raise ImageError(f"not the name of an image: {name!r}")
+        raise ImageError(f"not the name of an image: {quoted(name)}", hint=tags.RULE)
     return cache.folder("images") / name
 
 
@@ -246,11 +249,19 @@ def _no_image(image: str | Path, path: Path) -> ImageError:
     if isinstance(image, str) and image not in {path.name, str(path)} and "/" not in image:
         message = f"the tag {image} means the image {path.name}, which is gone"
         return ImageError(message, hint="build or import it again")
-    return ImageError(
-        f"no image {image}",
-        hint="`microvm image ls` lists those in the cache, `microvm image pull` gets one from a "
-        "registry; a path to one has a slash in it",
-    )
+    return ImageError(f"no image {image}", hint=_how_to_get(image))
+
+
+def _how_to_get(image: str | Path) -> str:
+    """Return the hint for an image that is not there: where it may come from, or how to name it."""
+    known = "`microvm image ls` lists those in the cache"
+    if isinstance(image, Path) or "/" in image:
+        return known
+    if Path(image).is_dir():
+        return f"{known}; write ./{image} for the folder of that name"
+    if _REFERENCE.fullmatch(image):
+        return f"{known}, `microvm image pull {image}` gets it from a registry"
+    return f"{known}; {tags.RULE}"
 
 
 def _check(path: Path, size: int, sha256: str, opener: Callable[[Path], int]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from microvm import cache
 from microvm.cache import lock
 from microvm.errors import ImageError
+from microvm.printable import quoted
 from microvm.progress import NullReporter, Reporter
 from microvm.system.capacity import SHORTAGES
 
@@ -25,6 +26,9 @@ _PART = r"\w[\w.+~-]{0,99}"  # two of them are the name of a file, and of one to
 _TAG = re.compile(rf"({_PART})(?::({_PART}))?", re.ASCII)
 _LIMIT = 1 << 10
 
+RULE = "a tag is NAME or NAME:VERSION, each of up to 100 letters, digits, and _ . + ~ -"
+"""The form of a tag, for hints."""
+
 
 def parse(text: str) -> str:
     """Return a tag in full: `python:latest` for `python`.
@@ -33,8 +37,8 @@ def parse(text: str) -> str:
     """
     if (match := _TAG.fullmatch(text)) is None:
         raise ImageError(
-            f"{text!r} cannot be a tag",
-            hint="NAME or NAME:VERSION, each of up to 100 letters, digits, and _ . + ~ -",
+            f"{quoted(text)} cannot be a tag",
+            hint=RULE,
         )
     return f"{match[1]}:{match[2] or LATEST}"
 

@@ -23,7 +23,7 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
 
 
-def microvm(*arguments: str) -> subprocess.CompletedProcess[str]:
+def microvm(*arguments: str | bytes) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-P", "-m", "microvm", *arguments]
     return subprocess.run(
         command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
@@ -99,8 +99,11 @@ def test_what_is_no_image_is_told_what_it_is(tmp_path: Path) -> None:
         (str(tmp_path), f"microvm: {tmp_path} is a folder, and no image: there is no manifest"),
         (f"{tmp_path}/file", "is a file, and an image is a folder"),
         (f"{tmp_path}/none", f"microvm: no image {tmp_path}/none ("),
-        ("alpine:3.20", "`microvm image pull` gets one from a registry"),
-        ("", "not the name of an image: ''"),
+        ("alpine:3.20", "`microvm image pull alpine:3.20` gets it from a registry"),
+        ("python:3.12", "`microvm image pull python:3.12` gets it from a registry"),
+        ("A B", "no image A B (`microvm image ls` lists those in the cache; a tag is NAME or "),
+        (b"\xff", r"no image \xff (`microvm image ls` lists those in the cache; a tag is "),
+        ("", "not the name of an image: '' (a tag is NAME or NAME:VERSION"),
     ):
         said = microvm("run", "--image", given, "--", "true")
         assert said.returncode == 125

@@ -40,9 +40,21 @@ def test_an_error_can_be_pickled(error: MicroVMError) -> None:
     assert again.args == error.args
 
 
+@pytest.mark.parametrize("stage", ["lookup", "exec"])
+@pytest.mark.parametrize("line", ["echo hello", "ls|wc", "echo $HOME", "/bin/echo a:b"])
+def test_a_command_line_as_one_word_is_for_a_shell(line: str, stage: str) -> None:
+    error = StartError(stage, 2, line)
+    assert error.hint == f"a whole command line is for a shell: sh -c '{line}'"
+    assert StartError(stage, 13, line).hint == ""
+
+
+def test_a_command_of_one_word_is_for_no_shell() -> None:
+    assert StartError("lookup", 2, "c").hint == ""
+
+
 def test_what_others_wrote_is_safe_to_print() -> None:
     error = MicroVMError("a\x1b[31m\nb\u202e \udcff é", hint="\x07\t")
-    assert error.message == r"a\x1b[31m\nb\u202e \udcff é"
+    assert error.message == r"a\x1b[31m\nb\u202e \xff é"
     assert str(error) == rf"{error.message} (\x07\t)"
     assert error.args == (error.message,)
 

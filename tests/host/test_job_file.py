@@ -82,11 +82,14 @@ def test_bytes_that_are_no_utf_8_reach_the_shell_unchanged() -> None:
         ('["echo", 1]', "argv is an array of strings"),
         ("[]", "argv is an array of strings"),
         ("{}", "argv is an array of strings"),
-        ('{"argv": "echo"}', 'argv cannot be "echo"'),
+        ('{"argv": "echo"}', 'argv has to be an array, not "echo"'),
         ('{"argv": ["echo"], "shell": true}', "there is no 'shell' in a job"),
-        ('{"argv": ["echo"], "timeout": true}', "timeout cannot be true"),
+        ('{"argv": ["echo"], "timeout": true}', "timeout has to be a number or a string, not true"),
         ('{"argv": ["echo"], "timeout": NaN}', "no JSON: NaN is none"),
-        ('{"argv": ["echo"], "max_memory": [64]}', "max_memory cannot be [64]"),
+        (
+            '{"argv": ["echo"], "max_memory": [64]}',
+            "max_memory has to be a number or a string, not [64]",
+        ),
         ('{"argv": ["echo"], "max_memory": "64"}', "max_memory: '64' is too little memory"),
         ('{"argv": ["echo"], "max_output": "1 K"}', "max_output: '1 K' is not a size"),
         ('{"argv": ["echo"], "timeout": "5 s"}', "timeout: '5 s' is not a duration"),
@@ -97,7 +100,7 @@ def test_bytes_that_are_no_utf_8_reach_the_shell_unchanged() -> None:
         ('{"argv": ["echo"], "id": {"a": "\\udcff"}}', "id holds what is no UTF-8"),
         ('{"argv": ["echo"], "argv_base64": ["AA=="]}', "argv and argv_base64 are the same"),
         ('{"argv_base64": ["AAA"]}', "argv_base64 holds what is no base64: 'AAA'"),
-        ('{"argv_base64": "AAA="}', "argv_base64 cannot be"),
+        ('{"argv_base64": "AAA="}', "argv_base64 has to be an array, not"),
         ('{"argv": ["cat"], "stdin_base64": "?"}', "stdin_base64 holds what is no base64"),
         ('["echo"] ["echo"]', "no JSON: Extra data"),
     ],
@@ -106,6 +109,13 @@ def test_a_line_that_cannot_be_is_named(line: str, says: str) -> None:
     with pytest.raises(UsageError, match=r"^line 2: ") as caught:
         parsed(f"true\n{line}\n")
     assert says in caught.value.message
+
+
+@pytest.mark.parametrize("line", ['{"argv": "ls"}', '["ls", 1]', "[]"])
+def test_a_command_that_is_no_list_says_how_one_looks(line: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        parsed(line)
+    assert caught.value.hint.startswith('such as ["ls", "-l"]; a line that is no JSON')
 
 
 def told(outcome: Outcome[Any]) -> dict[str, Any]:
@@ -175,7 +185,7 @@ def test_bytes_that_are_no_utf_8_are_json_and_come_back(argv: list[str | bytes])
 
 def test_an_error_of_others_is_valid_json() -> None:
     value = told(Outcome(JOB, 1.0, error=ValueError("\udcff\x1b")))
-    assert value["error"] == r"\udcff\x1b"
+    assert value["error"] == r"\xff\x1b"
 
 
 def test_output_before_a_time_out_is_reported() -> None:

@@ -59,6 +59,12 @@ def test_keeps_the_streams_apart_and_passes_the_status_on(microvm: Command) -> N
             b"microvm: python:3: not found in the guest's PATH (an image is named by --image: "
             b"`microvm run --image python:3 -- sh -c 'a b'`)\n",
         ),
+        (
+            ["echo a:b"],
+            127,
+            b"microvm: echo a:b: not found in the guest's PATH (a whole command line is for a "
+            b"shell: sh -c 'echo a:b')\n",
+        ),
         (["/etc/passwd"], 126, b"microvm: /etc/passwd: Permission denied\n"),
         (["/etc"], 126, b"microvm: /etc: Permission denied\n"),
         (["sh", "-c", "kill -9 $$"], 137, b""),

@@ -121,7 +121,7 @@ class Attached:
             except StartError as error:
                 cwd = self.options.get("cwd")
                 hint = hints.about(error, self.command[0], cwd, "--copy")
-                error.hint = error.hint or hint or self._image_hint(error)
+                error.hint = hint or error.hint or self._image_hint(error)
                 raise
 
     def _image_hint(self, error: StartError) -> str:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import click
 
+from microvm.printable import quoted
+
 # What people's hands know from docker, podman and ssh, where no verb of ours has that name.
 _ELSEWHERE = {
     "attach": "shell",
@@ -71,10 +73,10 @@ class Group(click.Group):
 def no_such_command(group: click.Group, ctx: click.Context, name: str) -> click.UsageError:
     """Return the error for a verb that a group has not."""
     if ctx.parent is None and name in _INSTEAD:
-        return click.UsageError(f"No such command {name!r}. {_INSTEAD[name]}", ctx)
+        return click.UsageError(f"No such command {quoted(name)}. {_INSTEAD[name]}", ctx)
     meant = [f"`{ctx.command_path} {verb}`" for verb in _meant(group, ctx, name)]
     hint = f" Did you mean {' or '.join(meant)}?" if meant else ""
-    return click.UsageError(f"No such command {name!r}.{hint}", ctx)
+    return click.UsageError(f"No such command {quoted(name)}.{hint}", ctx)
 
 
 def _meant(group: click.Group, ctx: click.Context, name: str) -> list[str]:

@@ -54,6 +54,18 @@ _KEYS: dict[str, tuple[type, ...]] = {
     **{name: _json_types(option.type) for name, option in _OPTIONS.items()},
 }
 
+_IN_WORDS: dict[type, str] = {
+    str: "a string",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    list: "an array",
+    dict: "an object",
+    NoneType: "null",
+}
+
+_LISTED = 'such as ["ls", "-l"]; a line that is no JSON, such as ls -l, is run by a shell'
+
 _STDIN = Option("What to feed to standard input.", to_bytes, name="stdin")
 
 
@@ -119,7 +131,9 @@ def _fields(line: str) -> dict[str, Any]:
         if key == "env" and not _is_environment(content):
             raise UsageError("env is an object of strings")  # one of them may be a secret
         if type(content) not in _KEYS[key]:
-            raise UsageError(f"{key} cannot be {json.dumps(content)}")
+            expected = " or ".join(dict.fromkeys(_IN_WORDS[kind] for kind in _KEYS[key]))
+            message = f"{key} has to be {expected}, not {json.dumps(content)}"
+            raise UsageError(message, hint=_LISTED if key == "argv" else "")
     for plain in ("argv", "stdin"):
         if plain in given and f"{plain}_base64" in given:
             raise UsageError(f"{plain} and {plain}_base64 are the same: give one")
@@ -138,7 +152,7 @@ def _argv(given: dict[str, Any]) -> None:
     name = "argv_base64" if "argv_base64" in given else "argv"
     argv = given.pop(name, None)
     if not argv or not all(isinstance(argument, str) for argument in argv):
-        raise UsageError(f"{name} is an array of strings, and not empty")
+        raise UsageError(f"{name} is an array of strings, and not empty", hint=_LISTED)
     if name == "argv":
         given["argv"] = argv
         for argument in argv:

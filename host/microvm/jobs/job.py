@@ -129,5 +129,6 @@ async def jobs(commands: Commands) -> AsyncGenerator[Job, None]:
 
 def _job(command: Job | Sequence[Text]) -> Job:
     if isinstance(command, str | bytes):
-        raise UsageError(f"a command is a list of arguments, not {command!r}")
+        message = f"a command is a list of arguments, not {command!r}"
+        raise UsageError(message, hint="for a shell: ['sh', '-c', …]")
     return command if isinstance(command, Job) else Job(command)

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from microvm import cache
 from microvm.cache import lock
 from microvm.errors import SnapshotError, TemplateError
+from microvm.printable import quoted
 from microvm.qemu.command import Memory
 from microvm.start import saved
 from microvm.start.origin import Origin
@@ -72,7 +73,7 @@ class Store:
         :raises TemplateError, SnapshotError: none can have that name.
         """
         if not _NAME.fullmatch(name):
-            raise self._error(f"not the name of a {self._noun}: {name!r}")
+            raise self._error(f"not the name of a {self._noun}: {quoted(name)}")
         return self.folder / name
 
     @contextmanager

@@ -13,6 +13,7 @@ import click
 from microvm.cli import copies, habits, shared, standard
 from microvm.option import Option
 from microvm.options import counted
+from microvm.printable import quoted
 from microvm.supervisor.runtime import is_name
 from microvm.units import parse_size
 
@@ -37,7 +38,7 @@ def _parse(context: click.Context, parameter: click.Parameter, text: str) -> _En
     name, colon, path = text.partition(":")
     if colon and is_name(name):
         if not path:
-            raise click.BadParameter(f"{text!r} names no file in the machine: {name}:PATH")
+            raise click.BadParameter(f"{quoted(text)} names no file in the machine: {name}:PATH")
         return _End(path, name)
     return _End(text)
 

@@ -11,6 +11,7 @@ from microvm.cli.copies import Copies, Copy
 from microvm.cli.result import MAX_OUTPUT, Result
 from microvm.option import Option
 from microvm.options import ExecOptions, ImageOptions, MachineOptions
+from microvm.printable import quoted
 from microvm.units import format_size, parse_size
 
 
@@ -40,7 +41,7 @@ def _copies(
         if not colon:
             source, target = text, "."
         if not source or not target:
-            raise click.BadParameter(f"{text!r} is not SRC:DST")
+            raise click.BadParameter(f"{quoted(text)} is not SRC:DST")
         if "-" in (source, target):
             raise click.BadParameter("standard input and output are the command's")
         copies.append(Copy(source, target))

@@ -8,6 +8,7 @@ import click
 
 from microvm.cli import habits, names, shared, signals, standard
 from microvm.options import ImageOptions, MachineOptions
+from microvm.printable import quoted
 
 
 def _new_name(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
@@ -16,7 +17,7 @@ def _new_name(context: click.Context, parameter: click.Parameter, name: Any) -> 
     from microvm.supervisor.runtime import is_name
 
     if name is not None and not is_name(name):
-        raise click.BadParameter(f"{name!r} cannot be the name of a machine: {A_NAME}")
+        raise click.BadParameter(f"{quoted(name)} cannot be the name of a machine: {A_NAME}")
     return name
 
 

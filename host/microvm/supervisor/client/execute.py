@@ -64,8 +64,9 @@ def _add_hint(error: Exception, argv: list[str], options: dict[str, Any]) -> Non
     from microvm.errors import StartError
     from microvm.machine import hints
 
-    if isinstance(error, StartError) and not error.hint:
-        error.hint = hints.about(error, argv[0], options.get("cwd"), "`microvm cp`")
+    if isinstance(error, StartError):
+        hint = hints.about(error, argv[0], options.get("cwd"), "`microvm cp`")
+        error.hint = hint or error.hint
 
 
 class _Attached:

@@ -8,6 +8,7 @@ from contextlib import suppress
 from typing import Any, Protocol
 
 from microvm.errors import GuestDied, MachineError, MicroVMError, UsageError
+from microvm.printable import quoted
 from microvm.supervisor import wire
 from microvm.supervisor.client import client
 from microvm.supervisor.names import A_NAME
@@ -107,7 +108,7 @@ def find(name: str) -> tuple[str, dict[str, Any]]:
     :raises MicroVMError: there is none, or it is gone; says why.
     """
     if not isinstance(name, str) or not is_name(name):
-        raise UsageError(f"{name!r} cannot be the name of a machine: {A_NAME}")
+        raise UsageError(f"{quoted(str(name))} cannot be the name of a machine: {A_NAME}")
     with Runtime() as runtime, runtime.open(name) as place:
         if not place.lives():
             raise place.error()
