@@ -88,6 +88,25 @@ def test_no_escape_sequence_reaches_the_terminal(arguments: list[str]) -> None:
     assert "\x1b" not in said.stderr + said.stdout
 
 
+@pytest.mark.parametrize("kind", ["image", "snapshot", "template", "kernel"])
+def test_a_name_that_is_missing_stops_none_of_the_rest(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path))
+    names = ["linux-one", "linux-two", "linux-three"]
+    kept, *others = [tmp_path / f"{kind}s" / name for name in names]
+    for path in (kept, *others):
+        path.mkdir(parents=True)
+    said = microvm(kind, "rm", names[1], "absent", names[2], "gone", "absent")
+    assert said.returncode == 125
+    assert [path.exists() for path in (kept, *others)] == [True, False, False]
+    errors = said.stderr.splitlines()
+    assert [line.partition(" (")[0] for line in errors] == [
+        f"microvm: no {kind} absent",
+        f"microvm: no {kind} gone",
+    ]
+
+
 def test_tables_hold_no_escape_sequences(capsys: pytest.CaptureFixture[str]) -> None:
     echo([("NAME", "SIZE"), ("\x1b[31mx", "1")])
     assert capsys.readouterr().out == "NAME       SIZE\n\\x1b[31mx  1\n"

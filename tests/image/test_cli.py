@@ -114,7 +114,13 @@ def test_inspect_for_people_and_as_json(built: Path) -> None:
     assert [facts["source"] for facts in twice] == 2 * [
         f"alpine-3.20.3@sha256:{twice[0]['source_sha256']}"
     ]
-    assert isinstance(run("inspect", "node").exception, ImageError)
+    others = run("inspect", "--json", "node", built.name, "absent")
+    assert isinstance(others.exception, ImageError)
+    assert [facts["name"] for facts in json.loads(others.stdout)] == [built.name]
+    assert "microvm: no image node (" in others.stderr
+    nothing = run("inspect", "--json", "node")
+    assert isinstance(nothing.exception, ImageError)
+    assert nothing.stdout == ""
 
 
 def test_history_from_the_source_on(built: Path) -> None:

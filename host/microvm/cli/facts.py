@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 import click
 
+from microvm.cli.series import for_each
 from microvm.printable import printable
 
 if TYPE_CHECKING:
@@ -43,6 +45,21 @@ def echo_json(value: object) -> None:
     import json
 
     click.echo(json.dumps(value, indent=2))
+
+
+def echo_each(
+    names: Iterable[str], facts: Callable[[str], dict[str, object]], *, as_json: bool
+) -> None:
+    """Print the facts of each name that has some.
+
+    :raises MicroVMError: some have none; see `for_each`.
+    """
+    shown: list[dict[str, object]] = []
+    try:
+        shown.extend(for_each(names, facts))
+    finally:
+        if shown:
+            echo_all(shown, as_json=as_json)
 
 
 def echo_all(shown: list[dict[str, object]], *, as_json: bool) -> None:

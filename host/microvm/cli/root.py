@@ -131,6 +131,12 @@ def _print_to_stderr(text: str) -> None:
 
 def fail(error: MicroVMError) -> None:
     """Print an error, and exit with its status."""
+    show(error)
+    sys.exit(error.exit_status)
+
+
+def show(error: MicroVMError) -> None:
+    """Print an error."""
     click.echo(f"microvm: {error}", err=True)
     if isinstance(error, UsageError):
         _print_to_stderr(error.detail)
@@ -140,4 +146,3 @@ def fail(error: MicroVMError) -> None:
     ):
         whose = "the guest's console" if isinstance(error, BootError) else "what it said"
         _print_to_stderr(f"--- the end of {whose}\n{error.detail}\n---")
-    sys.exit(error.exit_status)

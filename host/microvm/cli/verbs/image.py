@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 import click
 
 from microvm.cli import shared, signals
-from microvm.cli.facts import echo_all, echo_json, time_text
+from microvm.cli.facts import echo_each, echo_json, time_text
 from microvm.cli.group import Group
+from microvm.cli.series import for_each
 from microvm.cli.verbs.image_build import FILE, build
 from microvm.errors import ImageError
 from microvm.option import Option
@@ -80,8 +81,11 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
     from microvm.cli.names import meant_image
     from microvm_image.image import load
 
-    found = [load(meant_image(name)) for name in names]
-    echo_all([_facts(each.path, each) for each in found], as_json=as_json)
+    def facts(name: str) -> dict[str, object]:
+        found = load(meant_image(name))
+        return _facts(found.path, found)
+
+    echo_each(names, facts, as_json=as_json)
 
 
 @image.command()
@@ -121,7 +125,8 @@ def rm(names: tuple[str, ...], force: bool) -> None:
 
     The saved guests of an image go with it. An image that is named in full, or by its digest, is
     removed with its tag. An image that a snapshot needs is not removed. Machines that run are not
-    disturbed, nor are images that were made from it.
+    disturbed, nor are images that were made from it. An IMAGE that cannot be removed stops none of
+    the others; then the exit status is 125.
     """
     from microvm.cli.names import whole_image
     from microvm.progress import on_stderr
@@ -129,8 +134,11 @@ def rm(names: tuple[str, ...], force: bool) -> None:
     from microvm_image.removal import remove
 
     with on_stderr() as report:
-        for name in names:
-            removed = remove(whole_image(name), force=force, needs=needs, report=report)
+
+        def remove_one(name: str) -> Removed:
+            return remove(whole_image(name), force=force, needs=needs, report=report)
+
+        for removed in for_each(names, remove_one):
             _echo_removed(removed)
 
 

@@ -8,6 +8,7 @@ from microvm.arches import ARCHES
 from microvm.cli import shared, signals
 from microvm.cli.facts import echo_json, time_text
 from microvm.cli.group import Group
+from microvm.cli.series import for_each
 
 
 @click.group(cls=Group)
@@ -74,8 +75,11 @@ def ls(as_json: bool) -> None:
     "names", nargs=-1, required=True, metavar="NAME…", shell_complete=shared.completes("kernel")
 )
 def rm(names: tuple[str, ...]) -> None:
-    """Remove kernels from the cache; images that have one keep it."""
+    """Remove kernels from the cache; images that have one keep it.
+
+    A NAME that cannot be removed stops none of the others; then the exit status is 125.
+    """
     from microvm_image.kernel import compiled
 
-    for name in names:
-        compiled.remove(name)
+    for _ in for_each(names, compiled.remove):
+        pass

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from microvm.cli.facts import echo_all, echo_json, saved_facts, time_text
+from microvm.cli.facts import echo_each, echo_json, saved_facts, time_text
 from microvm.cli.group import Group
+from microvm.cli.series import for_each
 from microvm.cli.shared import completes, quiet
 
 if TYPE_CHECKING:
@@ -59,24 +60,28 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
     from microvm.start import snapshots
 
     installed = {each.name: each for each in snapshots.STORE.installed()}
-    shown = []
-    for name in map(meant_snapshot, names):
+
+    def facts(given: str) -> dict[str, object]:
+        name = meant_snapshot(given)
         if snapshots.STORE.manifest(name) is None or name not in installed:
             raise snapshots.STORE.missing(name)
         obstacle = snapshots.obstacle(name)
-        facts = saved_facts(installed[name])
-        shown.append({**facts, "usable": not obstacle, "obstacle": obstacle})
-    echo_all(shown, as_json=as_json)
+        return {**saved_facts(installed[name]), "usable": not obstacle, "obstacle": obstacle}
+
+    echo_each(names, facts, as_json=as_json)
 
 
 @snapshot.command()
 @_names
 def rm(names: tuple[str, ...]) -> None:
-    """Remove some of them; machines that run are not disturbed."""
+    """Remove some of them; machines that run are not disturbed.
+
+    A NAME that cannot be removed stops none of the others; then the exit status is 125.
+    """
     from microvm.start.snapshots import STORE
 
-    for name in names:
-        STORE.remove(name)
+    for _ in for_each(names, STORE.remove):
+        pass
 
 
 @snapshot.command()

@@ -1,0 +1,33 @@
+"""The names that a verb is given: one whose work fails stops none of the rest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from microvm.errors import MicroVMError
+
+T = TypeVar("T")
+
+
+def for_each(names: Iterable[str], work: Callable[[str], T]) -> Iterator[T]:
+    """Yield the result of the work for each name, also behind one that fails.
+
+    All errors are printed at the end, so that none is lost among the names that are done.
+
+    :raises MicroVMError: the last of the errors; the others have been printed.
+    """
+    failures = []
+    for name in dict.fromkeys(names):
+        try:
+            result = work(name)
+        except MicroVMError as failure:
+            failures.append(failure)
+        else:
+            yield result
+    if failures:
+        from microvm.cli.root import show
+
+        for error in failures[:-1]:
+            show(error)
+        raise failures[-1]
