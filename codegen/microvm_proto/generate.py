@@ -93,8 +93,8 @@ def _stage(file: Generated, on_failure: contextlib.ExitStack) -> Path:
     with os.fdopen(descriptor, "w", encoding="utf-8", newline="\n") as text:
         text.write(file.text)
         text.flush()
+        os.fchmod(text.fileno(), 0o644)
         os.fsync(text.fileno())
-    temporary.chmod(0o644)
     return temporary
 
 

@@ -16,6 +16,7 @@ from microvm.cache import lock
 from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError, MicroVMError
 from microvm.progress import NullReporter, Reporter
+from microvm.system import private
 from microvm_image import defaults, disk, initramfs, programs, sharing, tags
 from microvm_image import rootfs as bases
 from microvm_image.added import Added
@@ -137,6 +138,8 @@ def build(
     recipe = recipe or Recipe()
     tag = tags.parse(tag) if tag else None
     report = report or NullReporter()
+    if output:
+        _check_output(output.absolute())
     target = arches.find(arch)
     guest_pack.check(target, programs.schema())
     with cache.disk_errors(), ExitStack() as files:
@@ -168,6 +171,21 @@ def build(
             if is_default:
                 defaults.remember(target, image)
     return image
+
+
+def _check_output(path: Path) -> None:
+    """Check that nobody else can replace what is written below the folder that an image is put in.
+
+    :raises ImageError: another user can.
+    """
+    with cache.disk_errors():
+        found = private.exposure(str(path.parent))
+    if found:
+        raise ImageError(
+            f"cannot make an image in {path}: {found.path} {found.why}",
+            hint="name a folder that only you can change; or build it in the cache, without -o, "
+            "and write it to a file by `microvm image export`",
+        )
 
 
 def _plan(

@@ -18,6 +18,7 @@ import microvm_image
 from microvm import cache as caches
 from microvm.cache import trust, verified
 from microvm.errors import ImageError
+from microvm.system import private
 from microvm_image import initramfs
 from microvm_image.build import build
 
@@ -91,16 +92,16 @@ def test_a_group_of_ones_own_may_write_on_the_way(
     way = tmp_path / "way"
     (way / "cache").mkdir(parents=True)
     way.chmod(0o775)
-    monkeypatch.setattr(trust, "_is_private", lambda group: group == way.stat().st_gid)
+    monkeypatch.setattr(private, "_is_private", lambda group: group == way.stat().st_gid)
     trust.check(way / "cache")
-    monkeypatch.setattr(trust, "_is_private", lambda _: False)
+    monkeypatch.setattr(private, "_is_private", lambda _: False)
     with pytest.raises(ImageError, match="way, on the way to it"):
         trust.check(way / "cache")
 
 
 def test_whose_groups_are_private() -> None:
-    assert trust._is_private(0)
-    assert not trust._is_private(54321)  # of no name
+    assert private._is_private(0)
+    assert not private._is_private(54321)  # of no name
 
 
 def test_links_are_followed_to_what_they_mean(tmp_path: Path) -> None:
@@ -124,6 +125,19 @@ def test_a_link_of_another_is_not_followed(tmp_path: Path) -> None:
     os.chown(tmp_path / "link", USER, USER, follow_symlinks=False)
     with pytest.raises(ImageError, match=f"link belongs to user {USER}"):
         trust.check(tmp_path / "link")
+
+
+@only_root
+def test_no_image_is_made_in_a_folder_of_another_user(cache: Path, tmp_path: Path) -> None:
+    del cache
+    theirs = tmp_path / "theirs"
+    theirs.mkdir()
+    os.chown(theirs, USER, USER)
+    for output in (theirs / "image", theirs / "new" / "image"):
+        with pytest.raises(ImageError, match=f"theirs belongs to user {USER}") as caught:
+            build(output=output)
+        assert "microvm image export" in caught.value.hint
+    assert not list(theirs.iterdir())
 
 
 @pytest.mark.parametrize("folder", ["images", "defaults", "programs", "downloads"])

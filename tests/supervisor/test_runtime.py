@@ -80,6 +80,21 @@ def test_another_users_is_refused(folder: Path) -> None:
         Runtime(make=True)
 
 
+@only_root
+@pytest.mark.parametrize("make", [False, True])
+def test_a_parent_folder_of_another_user_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make: bool
+) -> None:
+    (tmp_path / "theirs" / "ours").mkdir(parents=True)
+    os.chown(tmp_path / "theirs", USER, USER)
+    monkeypatch.delenv("XDG_RUNTIME_DIR")
+    for folder in ("theirs", "theirs/ours"):
+        monkeypatch.setenv("TMPDIR", str(tmp_path / folder))
+        with pytest.raises(MicroVMError, match=f"theirs.* belongs to user {USER}"):
+            Runtime(make=make)
+    assert not list((tmp_path / "theirs").glob("**/microvm-*"))
+
+
 @pytest.mark.parametrize("kind", ["link", "file"])
 def test_what_is_no_folder_is_refused(folder: Path, kind: str) -> None:
     if kind == "link":

@@ -9,8 +9,6 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, cast
 
 from microvm.bench import waiting
@@ -29,6 +27,7 @@ from microvm.machine.snapshot import Snapshot
 from microvm.options import Accelerator, Confinement
 from microvm.progress import NullReporter, Reporter
 from microvm.qemu.accel import BOOT_TIMEOUT
+from microvm.system import private
 from microvm.units import Size, format_size, parse_memory
 
 if TYPE_CHECKING:
@@ -210,8 +209,8 @@ class _Run:
                     await self._copy_file(contender, machine)
 
     async def _copy_file(self, contender: Contender, machine: OurMachine) -> None:
-        with TemporaryDirectory() as folder:
-            file = Path(folder) / "measured"
+        with private.temporary() as folder:
+            file = folder / "measured"
             file.write_bytes(bytes(STREAM_SIZE))
             for name, action in (("put_mb_s", machine.put_file), ("get_mb_s", machine.get_file)):
                 elapsed = await _elapsed(partial(action, file))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from microvm.cache import trust
 from microvm.errors import ImageError
+from microvm.system import private
 from microvm.system.capacity import SHORTAGES
 
 FILE_MODE = 0o644
@@ -96,9 +97,10 @@ def make(path: Path) -> None:
     make(path.parent)
     ours = path.is_relative_to(_top())
     with suppress(FileExistsError):
-        path.mkdir(mode=FOLDER_MODE)
         if ours:
-            path.chmod(FOLDER_MODE)
+            os.close(private.make_path(os.fspath(path), FOLDER_MODE))
+        else:
+            path.mkdir(mode=FOLDER_MODE)
     if ours:
         trust.check(path)
 
@@ -193,15 +195,15 @@ def scratch(path: Path) -> Iterator[Path]:
     It lies in a folder that nobody else can enter: with a umask of 0, all could write to what is
     made there.
     """
-    private = path.parent / f".{path.name}.tmp"
+    folder = path.parent / f".{path.name}.tmp"
     make(path.parent)
-    clear(private)
-    private.mkdir(mode=0o700)
+    clear(folder)
+    os.close(private.make_path(os.fspath(folder)))
     try:
-        yield private / path.name
+        yield folder / path.name
     finally:
         with suppress(OSError):  # then who needs the name next clears it
-            clear(private)
+            clear(folder)
 
 
 def clear(path: Path) -> None:

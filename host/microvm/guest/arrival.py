@@ -21,7 +21,8 @@ from typing import Self
 
 from microvm.concurrency.threads import check_stopped, in_stoppable_thread, in_thread
 from microvm.errors import FileError, MicroVMError
-from microvm.guest.place import FOLDER, Place
+from microvm.guest.place import Place
+from microvm.system.private import FOLDER
 from microvm.wire import files
 
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

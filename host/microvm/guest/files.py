@@ -235,9 +235,10 @@ async def get_archive(
     from tempfile import TemporaryDirectory
 
     from microvm.guest.archive import write
+    from microvm.system.private import temporary_root
 
     name = _base(os.fsdecode(to_bytes(source)))
-    folder = TemporaryDirectory(prefix="microvm-")
+    folder = TemporaryDirectory(prefix="microvm-", dir=temporary_root())
     try:
         place = Path(folder.name, "tree")
         received = await get(

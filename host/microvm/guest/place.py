@@ -15,9 +15,7 @@ from errno import EISDIR
 from pathlib import Path
 
 from microvm.concurrency.threads import check_stopped
-
-FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-"""The flags to open a folder of ours with."""
+from microvm.system.private import FOLDER, open_own
 
 # A folder of others need not be one that we may read.
 _DESTINATION = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -41,7 +39,7 @@ class Place:
             try:
                 for _ in range(2):
                     self._spare.append(os.open(self._path, FOLDER))
-                self.descriptor = os.open(self._path, FOLDER)
+                self.descriptor = open_own(self._path)
             except OSError:
                 self._free_spare()
                 self._path.rmdir()

@@ -14,7 +14,7 @@ from microvm.arches import Arch
 from microvm.cache import lock
 from microvm.errors import ConfinementError, ImageError
 from microvm.sha256 import sha256
-from microvm.system import compiler
+from microvm.system import compiler, private
 from microvm.system.capacity import SHORTAGES
 
 NAME = "confine"
@@ -117,13 +117,11 @@ def compiled(arch: Arch | None = None) -> bytes:
     :param arch: the architecture of the host that it is for; by default this one's.
     :raises ImageError: there is no compiler for it, or it failed.
     """
-    import tempfile
-
     command = compiler.compiler(arch or arches.find(), _WHAT)
     try:
-        with tempfile.TemporaryDirectory(prefix="microvm-") as folder:
-            compiler.make(sources(), command, Path(folder), names=(NAME,), what=_WHAT)
-            return Path(folder, NAME).read_bytes()
+        with private.temporary() as folder:
+            compiler.make(sources(), command, folder, names=(NAME,), what=_WHAT)
+            return (folder / NAME).read_bytes()
     except OSError as error:
         if error.errno in SHORTAGES:
             raise

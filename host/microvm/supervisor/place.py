@@ -33,9 +33,6 @@ CONSOLE = ("console.old", "console")
 SOCKET = "socket"
 """Where a supervisor is asked."""
 
-FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-"""How folders are opened."""
-
 _FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _LONGEST = 1 << 20  # of the files that are read
 _PAUSE = 0.01

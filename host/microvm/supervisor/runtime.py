@@ -14,7 +14,8 @@ import stat
 import time
 from contextlib import suppress
 
-from microvm.supervisor.place import FOLDER, Place
+from microvm.supervisor.place import Place
+from microvm.system import private
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -51,9 +52,7 @@ class Runtime:
         """
         self.path, _ = location()
         try:
-            if make:
-                _make(self.path)
-            self.descriptor = os.open(self.path, FOLDER)
+            self.descriptor = _opened(self.path, make=make)
         except FileNotFoundError as error:
             if make:
                 raise unusable(self.path, error) from None
@@ -150,7 +149,7 @@ class Runtime:
         if self.descriptor < 0 or not is_name(name):
             raise missing
         try:
-            place = Place(name, os.open(name, FOLDER, dir_fd=self.descriptor))
+            place = Place(name, os.open(name, private.FOLDER, dir_fd=self.descriptor))
         except OSError as error:
             if error.errno in (errno.ENOTDIR, errno.ELOOP):  # a file, or a link
                 raise missing from None
@@ -185,9 +184,7 @@ class Runtime:
             elif name in taken:
                 self._vacate(name)
             try:
-                os.mkdir(name, 0o700, dir_fd=self.descriptor)
-                os.chmod(name, 0o700, dir_fd=self.descriptor)  # whatever the umask
-                place = Place(name, os.open(name, FOLDER, dir_fd=self.descriptor))
+                place = Place(name, private.make(name, self.descriptor))
                 place.lock()
             except OSError as error:
                 raise unusable(self.path, error) from None
@@ -255,7 +252,7 @@ class Runtime:
 
         :raises MicroVMError: another process does not let go of it.
         """
-        return Held(os.open(".", FOLDER, dir_fd=self.descriptor), self.path)
+        return Held(os.open(".", private.FOLDER, dir_fd=self.descriptor), self.path)
 
     def refresh(self) -> None:
         """Have it look as if it were used, to those who remove what nobody has used for long."""
@@ -342,12 +339,20 @@ def _elsewhere(name: str, path: str) -> str:
     return next(found, "")
 
 
-def _make(path: str) -> None:
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        return
-    os.chmod(path, 0o700)  # whatever the umask
+def _opened(path: str, *, make: bool) -> int:
+    """Open the runtime folder, and make it before that if asked to.
+
+    :raises MicroVMError: another user can replace the folder.
+    :raises OSError: it cannot be opened, or be made.
+    """
+    above = os.path.dirname(path)
+    if found := private.exposure(above):
+        where = found.path if found.path == above else f"{found.path}, on the way to it,"
+        raise unusable(path, f"{where} {found.why}")
+    if make:
+        with suppress(FileExistsError):
+            return private.make_path(path)
+    return os.open(path, private.FOLDER)
 
 
 def _taken(name: str) -> MicroVMError:

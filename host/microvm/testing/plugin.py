@@ -88,7 +88,9 @@ def pytest_configure_node(node: Any) -> None:
         if _run not in node.config.stash:
             from tempfile import mkdtemp
 
-            node.config.stash[_run] = mkdtemp(prefix="microvm-pytest-")
+            from microvm.system.private import temporary_root
+
+            node.config.stash[_run] = mkdtemp(prefix="microvm-pytest-", dir=temporary_root())
         node.workerinput["microvm_run"] = node.config.stash[_run]
 
 

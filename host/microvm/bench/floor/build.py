@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import tempfile
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from microvm import arches
+from microvm.system import private
 from microvm.system.compiler import compiler
 from microvm.system.tools import run
 from microvm_image import cpio
@@ -36,7 +36,7 @@ def build(image: Image) -> bytes:
 
 def _compile(image: Image) -> bytes:
     command = compiler(arches.find(image.manifest.arch), "sandboxd")
-    with tempfile.TemporaryDirectory(prefix="microvm-floor-") as folder:
-        program = Path(folder) / "init"
+    with private.temporary() as folder:
+        program = folder / "init"
         run([*command, *_FLAGS, "-o", str(program), str(SOURCE)], what="compiling the floor")
         return program.read_bytes()

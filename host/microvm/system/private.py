@@ -1,0 +1,198 @@
+"""The folders that no other user can change, and folders that are made for this process alone.
+
+The rule is the one that ssh has for its own files. A folder, and each folder and link on the way to
+it, belongs to us or to root, and nobody else may write to it: a user who may write to a folder can
+replace everything in it. Three things on the way do no harm. In a sticky folder such as /tmp,
+nobody moves the files of another user. A group may write if it is root's or a group of our name,
+because a umask of 002 gives it that right. The owner of `/` may be neither of us, because some
+user namespaces do not know root by its number.
+
+After this check a path can be used twice: nobody else can put something in its place in between.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from contextlib import contextmanager
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+    from typing import Literal
+
+OTHERS = stat.S_IWGRP | stat.S_IWOTH
+"""The bits of a mode that let other users write."""
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+"""The flags to open a folder of ours with."""
+
+_ANY_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+
+
+class Exposure:
+    """The reason why another user can change or replace a folder.
+
+    :ivar path: the folder or link that the other user controls.
+    :ivar by: what gives that control: the `owner` of `path`, or its `mode`.
+    :ivar why: the same in words, to follow the path in a message.
+    """
+
+    def __init__(self, path: str, status: os.stat_result, by: Literal["owner", "mode"]) -> None:
+        self.path = path
+        self.by: Literal["owner", "mode"] = by
+        self.why = in_words(status, by)
+
+
+def exposure(path: str) -> Exposure | None:
+    """Return how another user could change or replace a folder; None if nobody can.
+
+    :param path: an absolute path; what is missing of it does no harm. Links on the way are
+        followed, and are checked, too.
+    :raises OSError: a folder on the way cannot be read.
+    """
+    top = os.stat("/").st_uid
+    for each, status in _components(path):
+        if not is_ours(status) and status.st_uid != top:
+            return Exposure(each, status, "owner")
+        if stat.S_ISDIR(status.st_mode) and _is_open_to_others(status):
+            return Exposure(each, status, "mode")
+    return None
+
+
+def is_ours(status: os.stat_result) -> bool:
+    """Tell whether a file belongs to us or to root."""
+    return status.st_uid in {0, os.geteuid()}
+
+
+def in_words(status: os.stat_result, by: Literal["owner", "mode"]) -> str:
+    """Return the reason of an exposure in words, to follow a path in a message."""
+    return f"belongs to {_name(status.st_uid)}" if by == "owner" else "can be written by others"
+
+
+def make(name: str, parent: int | None = None, mode: int = 0o700) -> int:
+    """Make a folder, whatever the umask, and return its open descriptor.
+
+    The descriptor is of a folder of ours even where another user renames things in the parent.
+
+    :param parent: a descriptor of the folder that it is made in.
+    :param mode: the permissions of the new folder.
+    :raises FileExistsError: something has this name already.
+    :raises OSError: it cannot be made, or another user has put something in its place.
+    """
+    os.mkdir(name, mode, dir_fd=parent)
+    # A umask may have taken the right to read the folder, so it is opened without reading first.
+    found = os.open(name, _ANY_FOLDER | os.O_NOFOLLOW, dir_fd=parent)
+    try:
+        status = os.fstat(found)
+        if status.st_uid != os.geteuid():
+            raise PermissionError(errno.EPERM, "another user has replaced it", name)
+        if stat.S_IMODE(status.st_mode) != mode:
+            os.chmod(f"/proc/self/fd/{found}", mode)  # as fchmod takes no such descriptor
+        return os.open(".", FOLDER, dir_fd=found)
+    finally:
+        os.close(found)
+
+
+def make_path(path: str, mode: int = 0o700) -> int:
+    """Make a folder by its path, as `make` does."""
+    above, name = os.path.split(path)
+    parent = os.open(above or ".", _ANY_FOLDER)
+    try:
+        return make(name, parent, mode)
+    finally:
+        os.close(parent)
+
+
+def open_own(path: str | Path) -> int:
+    """Open a folder that we have just made, and return its descriptor.
+
+    :raises OSError: it cannot be opened, or another user has put something in its place.
+    """
+    descriptor = os.open(path, FOLDER)
+    if os.fstat(descriptor).st_uid != os.geteuid():
+        os.close(descriptor)
+        raise PermissionError(errno.EPERM, "another user has replaced it", os.fspath(path))
+    return descriptor
+
+
+@contextmanager
+def temporary() -> Iterator[Path]:
+    """Make a folder for temporary files, which is removed with everything in it.
+
+    :raises OSError: it cannot be made, or other users can change the folder that TMPDIR names.
+    """
+    from pathlib import Path
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="microvm-", dir=temporary_root()) as folder:
+        yield Path(folder)
+
+
+def temporary_root() -> str:
+    """Return the folder for temporary files, which TMPDIR names.
+
+    :raises PermissionError: other users can replace what is made in it.
+    :raises OSError: a folder on the way to it cannot be read.
+    """
+    from tempfile import gettempdir
+
+    root = os.path.abspath(gettempdir())
+    if found := exposure(root):
+        raise PermissionError(errno.EPERM, f"{found.path} {found.why}", root)
+    return root
+
+
+def _components(folder: str) -> Iterator[tuple[str, os.stat_result]]:
+    """Yield everything that a path leads through except `/`: folders, links and their targets."""
+    here, ahead = "/", folder.split("/")[::-1]
+    while ahead:
+        part = ahead.pop()
+        if part in {"", "."}:
+            continue
+        if part == "..":
+            here = os.path.dirname(here)
+            continue
+        path = os.path.join(here, part)
+        try:
+            status = os.lstat(path)
+        except FileNotFoundError:
+            return
+        yield path, status
+        if not stat.S_ISLNK(status.st_mode):
+            here = path
+            continue
+        os.stat(path)  # raises where links go in circles
+        target = os.readlink(path)
+        here = "/" if target.startswith("/") else here
+        ahead += target.split("/")[::-1]
+
+
+def _is_open_to_others(status: os.stat_result) -> bool:
+    if status.st_mode & stat.S_ISVTX:
+        return False
+    if status.st_mode & stat.S_IWOTH:
+        return True
+    return bool(status.st_mode & stat.S_IWGRP) and not _is_private(status.st_gid)
+
+
+def _is_private(group: int) -> bool:
+    """Tell whether a group is root's, or has our name and so us alone, as for pam_umask(8)."""
+    import grp
+    import pwd
+
+    try:
+        return group == 0 or grp.getgrgid(group).gr_name == pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return False
+
+
+def _name(user: int) -> str:
+    import pwd
+
+    try:
+        return f"user {pwd.getpwuid(user).pw_name}"
+    except KeyError:
+        return f"user {user}"
