@@ -6,12 +6,18 @@ line is imported, while it works, and after its last event loop.
 
 from __future__ import annotations
 
-import gc
 import os
-import signal
 import sys
 
-from microvm.system import interrupt
+_HERE = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 - pathlib takes long to import
+if __name__ == "__main__" and not sys.flags.safe_path and sys.path[0] != _HERE:
+    # `python -m` looks for every module in the working folder first, which may be a stranger's.
+    del sys.path[0]
+
+import gc  # noqa: E402 - behind that
+import signal  # noqa: E402
+
+from microvm.system import interrupt  # noqa: E402
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,6 +52,7 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else it is 
 
 def main() -> None:
     """Run the command line; see `microvm.cli.root.main`."""
+    _take_absolute_paths_only()
     try:
         verb, *arguments = sys.argv[1:] or [""]
         if verb == "exec" and _is_plain(arguments):
@@ -63,6 +70,14 @@ def main() -> None:
     except SystemExit as ended:
         interrupt.check(ended.code)
         raise
+
+
+def _take_absolute_paths_only() -> None:
+    """Remove relative folders from PATH: in a stranger's folder they hold the stranger's tools."""
+    folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
+    absolute = [folder for folder in folders if folder.startswith("/")]
+    if absolute != folders:
+        os.environ["PATH"] = os.pathsep.join(absolute)
 
 
 def _is_plain(arguments: list[str]) -> bool:

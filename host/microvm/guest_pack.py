@@ -3,12 +3,15 @@
 A part of it takes the place of what would be made here as long as it was made of the very same: of
 sources, of a recipe, of a pinned archive. A part that was not is made here, and a pack that speaks
 another protocol is an error.
+
+The host executes a part of it, so a pack counts only where packages are installed: beside this
+package, and in the folders of this Python and of this user. Python would also look in the working
+folder and in those of PYTHONPATH, which may be a stranger's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from importlib.util import find_spec
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -62,9 +65,19 @@ def module(arch: Arch) -> str:
 
 
 def manifest(arch: Arch) -> Path | None:
-    """Return where the manifest of the installed pack is; None if none is installed."""
-    spec = find_spec(module(arch))
-    return Path(spec.origin).with_name(MANIFEST) if spec and spec.origin else None
+    """Return the path of the installed pack's manifest; None if no pack is installed."""
+    paths = (folder / module(arch) / MANIFEST for folder in _folders())
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _folders() -> Iterator[Path]:
+    """Yield the folders that packages are installed in."""
+    yield Path(__file__).absolute().parents[1]
+    import site
+
+    yield from map(Path, site.getsitepackages())
+    if site.ENABLE_USER_SITE:
+        yield Path(site.getusersitepackages())
 
 
 def installed(arch: Arch) -> Manifest | None:

@@ -12,6 +12,7 @@ import re
 import resource
 import shlex
 import shutil
+import site
 import subprocess
 import sys
 import tempfile
@@ -118,7 +119,7 @@ def _put_pack(scene: Scene, schema: str) -> None:
     (folder / "__init__.py").touch()
     manifest = {"version": "0.0.1", "schema": schema, "parts": {}}
     (folder / guest_pack.MANIFEST).write_text(json.dumps(manifest))
-    scene.patch.syspath_prepend(str(scene.folder))
+    scene.patch.setattr(site, "getsitepackages", lambda: [str(scene.folder)])
 
 
 def _no_modules(scene: Scene) -> None:
@@ -201,9 +202,11 @@ def _runtime_folder_of_another(scene: Scene) -> None:
 
 
 def _session_open_to_others(scene: Scene) -> None:
-    scene.patch.setenv("XDG_RUNTIME_DIR", str(scene.folder))
+    session = scene.folder / "session"
+    session.mkdir()
+    session.chmod(0o777)
+    scene.patch.setenv("XDG_RUNTIME_DIR", str(session))
     scene.patch.setenv("TMPDIR", str(scene.folder))
-    scene.folder.chmod(0o777)
 
 
 def _no_programs(scene: Scene) -> None:
@@ -585,9 +588,9 @@ def test_a_folder_of_the_session_that_is_not_taken(scene: Scene) -> None:
     finding = host.runtime(Context())
     assert finding.text == (
         f"named machines are in {scene.folder}/microvm-{os.geteuid()}, "
-        f"and not in XDG_RUNTIME_DIR, {scene.folder}: others can write to it"
+        f"and not in XDG_RUNTIME_DIR, {scene.folder}/session: others can write to it"
     )
-    assert finding.mend == f"chmod go-rwx {scene.folder}"
+    assert finding.mend == f"chmod go-rwx {scene.folder}/session"
 
 
 def test_an_image_that_is_there_needs_no_archive(scene: Scene) -> None:

@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import site
+import subprocess
+import sys
+import venv
 from hashlib import sha256
 from pathlib import Path
 
@@ -12,6 +17,13 @@ from microvm import arches, guest_pack
 from microvm._version import __version__
 from microvm.errors import ImageError
 from microvm.guest_pack import KERNEL, MANIFEST, PROGRAMS
+
+ROOT = Path(__file__).parents[2]
+FIND = """
+from microvm import arches, guest_pack
+print(guest_pack.manifest(arches.find("aarch64")))
+"""
+"""A program that prints the path of the manifest of the pack that it finds."""
 
 ARCH = arches.find("aarch64")  # of which no test has one installed
 SCHEMA = "0123456789abcdef"
@@ -27,7 +39,7 @@ def pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     part = {"of": "digest", "files": {"init": sha256(b"init").hexdigest()}}
     manifest = {"version": "0.0.1", "schema": SCHEMA, "parts": {PROGRAMS: part}}
     (folder / MANIFEST).write_text(json.dumps(manifest))
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(site, "getsitepackages", lambda: [str(tmp_path)])
     return folder
 
 
@@ -48,8 +60,45 @@ def test_no_pack_is_installed_or_a_folder_is_left_of_one(
     guest_pack.check(ARCH, SCHEMA)
     assert guest_pack.part(ARCH, PROGRAMS, "digest") is None
     (tmp_path / guest_pack.module(ARCH)).mkdir()
-    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setattr(site, "getsitepackages", lambda: [str(tmp_path)])
     assert guest_pack.manifest(ARCH) is None
+
+
+def found(python: str | Path, folder: Path, **environment: str) -> str:
+    """Return the path of the manifest that a process in a folder finds."""
+    environment = {"PATH": os.environ["PATH"], **environment}
+    command = [str(python), "-c", FIND]
+    return subprocess.check_output(command, cwd=folder, env=environment, text=True).strip()
+
+
+def test_a_pack_in_the_working_folder_is_not_used(pack: Path) -> None:
+    assert found(sys.executable, pack.parent) == "None"
+
+
+def test_a_pack_in_a_folder_of_pythonpath_is_not_used(pack: Path, tmp_path: Path) -> None:
+    assert found(sys.executable, tmp_path, PYTHONPATH=str(pack.parent)) == "None"
+
+
+@pytest.mark.parametrize("user", [False, True])
+def test_a_pack_is_found_beside_an_editable_install(pack: Path, tmp_path: Path, user: bool) -> None:
+    """It is in the folder of the environment, or in that of the user."""
+    where = tmp_path / "environment"
+    venv.create(where, system_site_packages=user, symlinks=True)
+    python, base = where / "bin" / "python", str(tmp_path / "base")
+    asked = "site.getusersitepackages()" if user else "site.getsitepackages()[0]"
+    command = [python, "-c", f"import site; print({asked})"]
+    text = subprocess.check_output(command, env={"PYTHONUSERBASE": base}, text=True)
+    folder = Path(text.strip())
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "editable.pth").write_text(f"{ROOT / 'host'}\n")
+    pack.rename(folder / pack.name)
+    found_there = found(python, tmp_path, PYTHONUSERBASE=base)
+    assert found_there == str(folder / pack.name / MANIFEST)
+
+
+def test_a_pack_is_found_beside_the_modules(pack: Path, tmp_path: Path) -> None:
+    (tmp_path / "microvm").symlink_to(ROOT / "host" / "microvm")
+    assert found(sys.executable, ROOT, PYTHONPATH=str(tmp_path)) == str(pack / MANIFEST)
 
 
 @pytest.mark.usefixtures("pack")

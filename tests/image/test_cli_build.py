@@ -96,7 +96,7 @@ def test_a_cache_that_is_filled_beforehand_has_the_launcher(
 ) -> None:
     monkeypatch.setattr(launcher, "is_ready", lambda: False)
     build()
-    (program,) = (cache / "programs").glob("confine-*")
+    (program,) = (cache / "programs").glob("launcher-*")
     assert launcher.find() == program
 
 

@@ -51,6 +51,16 @@ def test_it_is_compiled_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert launcher.find() == program
 
 
+def test_one_that_an_older_version_kept_is_not_used(cache: Path) -> None:
+    """It may be of a guest pack that lay in the working folder."""
+    kept = cache / "programs" / f"confine-{os.uname().machine}-{launcher._path().name[-32:]}"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(launcher._sealed(b"#!/bin/sh\n"))
+    kept.chmod(0o755)
+    assert not launcher.is_ready()
+    assert launcher.find() != kept
+
+
 @pytest.mark.parametrize("damage", ["empty", "a byte", "cut"])
 def test_a_damaged_one_is_compiled_again(
     cache: Path, monkeypatch: pytest.MonkeyPatch, damage: str

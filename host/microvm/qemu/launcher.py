@@ -64,7 +64,9 @@ def is_ready() -> bool:
 
 
 def _path() -> Path:
-    return cache.folder("programs") / f"{NAME}-{os.uname().machine}-{_digest(sources())[:32]}"
+    # Not `confine-…`: under that name, older versions kept the launcher of any guest pack that
+    # Python found, also of one in the working folder.
+    return cache.folder("programs") / f"launcher-{os.uname().machine}-{_digest(sources())[:32]}"
 
 
 @functools.cache

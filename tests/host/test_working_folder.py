@@ -1,0 +1,39 @@
+"""The working folder of a command, in which a stranger may have put files."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+STRANGE = "raise SystemExit('a module of a stranger')\n"
+
+
+def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the command line as a module of Python."""
+    command = [sys.executable, "-m", "microvm", *arguments]
+    variables = {**os.environ, "MICROVM_CACHE": str(folder / "cache"), **environment}
+    return subprocess.run(
+        command, cwd=folder, env=variables, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.parametrize("name", ["click", "platformdirs", "signal", "json", "microvm_image"])
+def test_no_module_in_it_is_imported(tmp_path: Path, name: str) -> None:
+    (tmp_path / f"{name}.py").write_text(STRANGE)
+    ended = run(tmp_path, "image", "ls")
+    assert (ended.returncode, ended.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("entry", ["", ".", "bin/.."])
+def test_no_tool_in_it_is_executed(tmp_path: Path, entry: str) -> None:
+    (tmp_path / "bin").mkdir()
+    for name in ("qemu-system-x86_64", "musl-gcc", "make", "mkfs.ext4"):
+        (tmp_path / name).write_text(f"#!/bin/sh\n: > {tmp_path}/executed\n")
+        (tmp_path / name).chmod(0o755)
+    ended = run(tmp_path, "run", "true", PATH=f"{entry}:/nonexistent")
+    assert ended.returncode == 125  # it has found none
+    assert not (tmp_path / "executed").exists()
