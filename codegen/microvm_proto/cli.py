@@ -20,7 +20,7 @@ from microvm_proto.diagnostics import CONTROL, SchemaError
 from microvm_proto.digest import api_digest, wire_digest
 from microvm_proto.generate import Generated, generate, write
 from microvm_proto.lint import nearest_name
-from microvm_proto.load import Document
+from microvm_proto.load import Document, content
 from microvm_proto.resolve import read, read_schema
 from microvm_proto.schema import Schema
 
@@ -395,7 +395,7 @@ def _configured_schema() -> Path:
     """Return the schema that the nearest pyproject.toml with [tool.microvm-proto] names."""
     for project in _projects(Path.cwd()):
         try:
-            named: Any = tomllib.loads(project.read_text(encoding="utf-8"))
+            named: Any = tomllib.loads(content(project).decode())
         except (OSError, ValueError, RecursionError) as error:
             _fail(f"{_display(project)}: {error}")
         for key in ("tool", "microvm-proto", "schema"):

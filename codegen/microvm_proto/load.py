@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 import re
+import stat
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path as FilePath
@@ -23,6 +26,26 @@ _SAMPLES = {str: '"…"', int: "1", bool: "true", float: "0.5"}
 _PLURALS = {str: "strings", int: "integers"}
 
 
+LIMIT = 1 << 20
+"""Maximum number of bytes of a file."""
+
+
+def content(path: FilePath) -> bytes:
+    """Return the content of a plain file, which may be a stranger's.
+
+    :raises OSError: it cannot be read, is no plain file, or is longer than `LIMIT`.
+    """
+    # A FIFO would wait for a writer.
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    with os.fdopen(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Not a plain file", os.fspath(path))
+        data = file.read(LIMIT + 1)
+    if len(data) > LIMIT:
+        raise OSError(errno.EFBIG, f"Longer than {LIMIT >> 20} MiB", os.fspath(path))
+    return data
+
+
 class Document:
     """A file, and what has been found wrong with it so far."""
 
@@ -37,7 +60,7 @@ class Document:
         self.positions: dict[Path, Position] = {(): START}
         self._reported: set[Path] = set()
         try:
-            self.text = path.read_bytes().decode() if text is None else text
+            self.text = content(path).decode() if text is None else text
             if _LONG_KEY.search(self.text):
                 raise RecursionError
             self.data: dict[str, Any] = tomllib.loads(self.text)

@@ -5,13 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
 from microvm.errors import ImageError
 from microvm_image.layer import HostLayer, Member
 from microvm_image.limits import Budget, Limits
 from microvm_image.node import Folder, Node
-from microvm_image.recipe import Add
+from microvm_image.recipe import Add, Recipe
 from microvm_image.tree import Tree
 
 
@@ -22,18 +21,19 @@ class Added:
         of files: the same sources have others in another checkout.
     """
 
-    def __init__(self, step: Add, folder: Path, limits: Limits) -> None:
-        """List it; relative paths are in `folder`.
+    def __init__(self, step: Add, recipe: Recipe, limits: Limits) -> None:
+        """List the file or folder that a step of the recipe names.
 
         :raises ImageError: it is not there, cannot be read, or is larger than it may be.
+        :raises UsageError: the recipe may not take it.
         """
-        path = folder / step.source
+        path = recipe.path(step.source)
         if not path.exists():
             raise ImageError(f"{step}: there is no such file or folder")
         self.name = str(step.source)
         self._target = step.target
         if step.target.endswith("/") and not path.is_dir():
-            self._target += path.name
+            self._target += step.source.name or path.name
         with ExitStack() as files:
             layer = HostLayer(path, self._target.strip("/"))
             self._members = list(layer.members(files, Budget(limits)))

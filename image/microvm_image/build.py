@@ -151,7 +151,7 @@ def build(
                     recipe.source or ALPINE,
                     target,
                     packages=recipe.packages,
-                    folder=recipe.folder,
+                    locate=recipe.path,
                     limits=limits,
                     report=report,
                 )
@@ -212,7 +212,7 @@ def _plan(
             digest = _digest(digest, "run", step.command)
             steps.append(_Step(step.command, str(step), None, digest))
         else:
-            content = Added(step, recipe.folder, limits)
+            content = Added(step, recipe, limits)
             digest = _digest(digest, "add", content.digest)
             steps.append(_Step((), str(step), content, digest))
     digest = _digest(digest, config, recipe.warm)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from microvm.errors import UsageError
@@ -87,6 +87,8 @@ class Recipe:
     :ivar workdir: the working directory of a run, and of commands that are steps; this and the
         other three are None where the source's own stays.
     :ivar folder: the folder that relative paths are in.
+    :ivar allowed: the files and folders that the source and the steps may be taken from, with
+        everything in them; None for all of the host.
     """
 
     source: str = ""
@@ -99,6 +101,7 @@ class Recipe:
     entrypoint: tuple[str, ...] | None = None
     cmd: tuple[str, ...] | None = None
     folder: Path = Path()
+    allowed: tuple[Path, ...] | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         for command in self.warm:
@@ -125,6 +128,25 @@ class Recipe:
             entrypoint=source.entrypoint if self.entrypoint is None else self.entrypoint,
             cmd=cmd,
         )
+
+    def path(self, text: str | Path) -> Path:
+        """Return the path of a file or folder that the recipe names.
+
+        :raises UsageError: it leads out of all that is allowed.
+        """
+        path = self.folder / text
+        if self.allowed is None:
+            return path
+        try:
+            real, *within = (each.resolve() for each in (path, *self.allowed))
+        except (OSError, RuntimeError) as error:  # links in a circle
+            raise UsageError(f"{text}: cannot be read: {error}") from None
+        if not any(real.is_relative_to(each) for each in within):
+            raise UsageError(
+                f"{text} is outside the folder of the machine file: it leads to {real}",
+                hint=f"if you want this in the image, `--allow {shlex.quote(str(real))}`",
+            )
+        return path if path.is_symlink() else real
 
     def history(self) -> Iterator[str]:
         """Yield a line for each thing that it puts on top of its source."""

@@ -86,7 +86,7 @@ def test_a_pack_is_found_beside_an_editable_install(pack: Path, tmp_path: Path, 
     venv.create(where, system_site_packages=user, symlinks=True)
     python, base = where / "bin" / "python", str(tmp_path / "base")
     asked = "site.getusersitepackages()" if user else "site.getsitepackages()[0]"
-    command = [python, "-c", f"import site; print({asked})"]
+    command = [str(python), "-c", f"import site; print({asked})"]
     text = subprocess.check_output(command, env={"PYTHONUSERBASE": base}, text=True)
     folder = Path(text.strip())
     folder.mkdir(parents=True, exist_ok=True)

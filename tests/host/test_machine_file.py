@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +12,8 @@ import pytest
 
 from microvm.cli.machine_file import read
 from microvm.errors import UsageError
+from microvm_image.added import Added
+from microvm_image.limits import Limits
 from microvm_image.recipe import Add, Recipe, Run
 
 Write = Callable[[str], Path]
@@ -142,3 +146,74 @@ def test_all_that_is_wrong_is_shown_at_once(write: Write) -> None:
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert said(tmp_path / "none.toml") == [" error: No such file or directory [unreadable]"]
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "folder", "long"])
+def test_a_file_that_is_none_or_too_long_is_refused(tmp_path: Path, kind: str) -> None:
+    path, why = tmp_path / "machine.toml", "Not a plain file"
+    if kind == "link":
+        path.symlink_to("/dev/null")
+    elif kind == "fifo":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+        why = "Is a directory"
+    else:
+        path.write_bytes(b"\n" * ((1 << 20) + 1))
+        why = "Longer than 1 MiB"
+    before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it waits"))
+    signal.alarm(20)
+    try:
+        assert said(path) == [f" error: {why} [unreadable]"]
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+
+OUTSIDE = ("/etc/passwd", "../outside", "wheels/../../outside", "link", "folder/passwd")
+
+
+@pytest.fixture
+def links(write: Write, tmp_path: Path) -> Path:
+    """A machine file's folder with links that lead out of it; the path of the file."""
+    path = write("")
+    folder = tmp_path / "project"
+    folder.mkdir()
+    (tmp_path / "outside").touch()
+    (folder / "link").symlink_to("/etc/passwd")
+    (folder / "folder").symlink_to("/etc")
+    (folder / "inside").symlink_to("wheels")
+    (tmp_path / "wheels").rename(folder / "wheels")
+    return path.rename(folder / path.name)
+
+
+@pytest.mark.parametrize("named", OUTSIDE)
+def test_paths_outside_its_folder_are_refused(links: Path, named: str) -> None:
+    real = (links.parent / named).resolve()
+    for text in (f"from = '{named}'", f"[[step]]\nadd = '{named}:/x'"):
+        links.write_text(text)
+        first, *_, hint = said(links)
+        said_of_it = f"{named} is outside the folder of the machine file: it leads to {real}"
+        assert first.endswith(f": error: {said_of_it} [outside]")
+        assert hint.endswith(f"if you want this in the image, `--allow {real}`")
+        for allowed in (real, real.parent):
+            assert read(links, [allowed])
+        with pytest.raises(UsageError):
+            read(links, [Path("/nowhere")])
+
+
+@pytest.mark.parametrize("named", ["wheels", "./wheels", "inside", "wheels/../wheels", "."])
+def test_paths_in_its_folder_are_not(links: Path, named: str) -> None:
+    links.write_text(f"from = '{named}'\n[[step]]\nadd = '{named}:/x'")
+    assert read(links).source == named
+
+
+def test_a_link_that_is_changed_after_the_file_is_read_is_refused(links: Path) -> None:
+    links.write_text("[[step]]\nadd = 'inside:/x'")
+    recipe = read(links)
+    (links.parent / "inside").unlink()
+    (links.parent / "inside").symlink_to("/etc")
+    [step] = recipe.steps
+    assert isinstance(step, Add)
+    with pytest.raises(UsageError, match="it leads to /etc"):
+        Added(step, recipe, Limits())

@@ -117,6 +117,26 @@ def test_a_file_says_all_or_nothing(tmp_path: Path) -> None:
     assert "--from is for the file to say" in result.stderr
 
 
+def test_a_file_takes_from_elsewhere_what_the_command_line_allows(tmp_path: Path) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/machine.toml").write_text("[[step]]\nadd = '../one:/one'\n")
+    (tmp_path / "one").touch()
+    error = build("-f", "folder/machine.toml").exception
+    assert isinstance(error, UsageError)
+    assert f"--allow {tmp_path}/one" in error.detail
+    assert build("-f", "folder/machine.toml", "--allow", "one").exit_code == 0
+    assert build("--allow", "one").exit_code == 2
+
+
+@pytest.mark.parametrize("source", ["oci:../layout:app", "docker-archive:/saved.tar"])
+def test_a_file_takes_no_stored_image_from_elsewhere(tmp_path: Path, source: str) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "folder/machine.toml").write_text(f"from = '{source}'\n")
+    error = build("-f", "folder/machine.toml").exception
+    assert isinstance(error, UsageError)
+    assert "is outside the folder of the machine file" in error.message
+
+
 def test_what_is_wrong_with_a_file_is_shown() -> None:
     Path("machine.toml").write_text("cmd = 1\n")
     error = build("-f", "machine.toml").exception

@@ -6,7 +6,8 @@ as a protocol's schema is: by the generator's own tables, which know where in th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -21,14 +22,17 @@ T = TypeVar("T")
 _COMMAND = "a command is text for a shell, or a list of its words"
 
 
-def read(path: Path) -> Recipe:
+def read(path: Path, allow: Sequence[Path] = ()) -> Recipe:
     """Return the recipe in a file; relative paths in it are relative to its folder.
 
+    A stranger may have written the file, so it names files in its own folder alone.
+
+    :param allow: other files and folders that it may name.
     :raises UsageError: it cannot be read, or is wrong; `detail` shows where, and how to mend it.
     """
     try:
         document = Document(path)
-        recipe = _recipe(document.root())
+        recipe = _recipe(document.root(), Recipe(folder=path.parent, allowed=(path.parent, *allow)))
         document.check()
     except SchemaError as error:
         count = len(error.diagnostics)
@@ -37,31 +41,31 @@ def read(path: Path) -> Recipe:
     return recipe
 
 
-def _recipe(table: Table) -> Recipe:
+def _recipe(table: Table, empty: Recipe) -> Recipe:
     given: dict[str, Any] = {
         "source": table.get("from", str, ""),
         "packages": table.items("package", str),
-        "steps": tuple(_steps(table)),
+        "steps": tuple(_steps(table, empty)),
         "warm": tuple(_commands(table, "warm")),
         "env": tuple(_variables(table)),
         "workdir": table.optional("workdir", str),
         "user": table.optional("user", str),
         "entrypoint": _words(table, "entrypoint"),
         "cmd": _words(table, "cmd"),
-        "folder": table.document.path.parent,
     }
     if table.data.get("from") == "":
         table.error("wrong-value", "from", "it names nothing")
+    _located(table, "from", empty, given["source"])
     table.done()
     table.document.check()
     try:
-        return Recipe(**given)
+        return replace(empty, **given)
     except UsageError as error:
         table.document.error("wrong-value", (), error.message)
         return Recipe()
 
 
-def _steps(table: Table) -> Iterator[Step]:
+def _steps(table: Table, empty: Recipe) -> Iterator[Step]:
     for step in table.tables("step"):
         added, command = step.optional("add", str), _command(step, "run")
         step.done()
@@ -70,9 +74,19 @@ def _steps(table: Table) -> Iterator[Step]:
         elif command is not None and (run := _made(step, "run", Run, command)):
             yield run
         elif added is not None and (add := _made(step, "add", Add.parse, added)):
-            if not (table.document.path.parent / add.source).exists():
+            path = _located(step, "add", empty, add.source)
+            if path and not path.exists():
                 step.error("missing-file", "add", f"there is no {add.source} beside this file")
             yield add
+
+
+def _located(table: Table, key: str, empty: Recipe, path: str | Path) -> Path | None:
+    """Return the path of something that the file names, or note that it may not name it."""
+    try:
+        return empty.path(path)
+    except UsageError as error:
+        table.error("outside", key, error.message, error.hint)
+        return None
 
 
 def _made(table: Table, key: str, make: Callable[[A], T], given: A) -> T | None:

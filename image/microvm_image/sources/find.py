@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -31,19 +31,19 @@ def find(
     arch: Arch,
     *,
     packages: Sequence[str] = (),
-    folder: Path = Path(),
+    locate: Callable[[str], Path] = Path,
     limits: Limits | None = None,
     report: Reporter,
 ) -> Iterator[Source]:
     """Yield the source that a text means; what it needs is there until the end.
 
     :param packages: what is wanted of a distribution's packages.
-    :param folder: the folder that a relative path is in.
+    :param locate: the function that returns the path of a file or folder that the text names.
     :raises ImageError: there is none, or it is not what it should be.
     """
     with ExitStack() as files:
         with cache.disk_errors():
-            found = _found(text, arch, packages, folder, limits or Limits(), report, files)
+            found = _found(text, arch, packages, locate, limits or Limits(), report, files)
         yield found
 
 
@@ -51,7 +51,7 @@ def _found(
     text: str,
     arch: Arch,
     packages: Sequence[str],
-    folder: Path,
+    locate: Callable[[str], Path],
     limits: Limits,
     report: Reporter,
     files: ExitStack,
@@ -75,10 +75,10 @@ def _found(
         return archive.find(text, arch, limits, files)
     kind, colon, rest = text.partition(":")
     if colon and kind in archive.KINDS:
-        path, tag = _split(folder, kind, rest)
+        path, tag = _split(locate, kind, rest)
         report.step(f"reading {path}")
-        return archive.find_stored(kind, folder / path, tag, arch, limits, files)
-    where = folder / text
+        return archive.find_stored(kind, locate(path), tag, arch, limits, files)
+    where = locate(text)
     if "/" not in text and not where.exists():
         try:
             return images.find(text, arch)
@@ -97,11 +97,11 @@ def _found(
     return folders.find(where, limits)
 
 
-def _split(folder: Path, kind: str, text: str) -> tuple[str, str]:
+def _split(locate: Callable[[str], Path], kind: str, text: str) -> tuple[str, str]:
     """Return the PATH and the NAME of PATH:NAME, or PATH and ""; both may have colons in them."""
     path, tag = text, ""
     while path:
-        if (folder / path).exists():
+        if locate(path).exists():
             return path, tag
         path, _, name = path.rpartition(":")
         tag = f"{name}:{tag}" if tag else name

@@ -39,6 +39,13 @@ class _Build(click.Command):
 @click.command(cls=_Build)
 @click.option("-f", "--file", type=FILE, metavar="FILE", help="Take all of these from a file:")
 @click.option(
+    "--allow",
+    multiple=True,
+    type=FILE,
+    metavar="PATH",
+    help="Let the file of -f also take this file or folder from outside its own; repeatable.",
+)
+@click.option(
     "--from", "source", metavar="SOURCE", help="What it is made from. [default: Alpine's base]"
 )
 @click.option("--package", multiple=True, metavar="NAME", help="Of a distribution; repeatable.")
@@ -87,6 +94,7 @@ class _Build(click.Command):
 def build(
     name: str | None,
     file: Path | None,
+    allow: tuple[Path, ...],
     rootfs: Path | None,
     kernel: str | None,
     mirror: str | None,
@@ -122,7 +130,7 @@ def build(
 
     if name and output:
         raise click.UsageError("NAME is of an image in the cache, and --output makes it elsewhere")
-    recipe = _recipe(file, options)
+    recipe = _recipe(file, allow, options)
     if name:
         tags.parse(name)
     bounds = _limits(limits)
@@ -146,7 +154,7 @@ def build(
     click.echo(made.path)
 
 
-def _recipe(file: Path | None, options: dict[str, Any]) -> Recipe:
+def _recipe(file: Path | None, allow: tuple[Path, ...], options: dict[str, Any]) -> Recipe:
     from microvm_image.recipe import Recipe, shell
 
     if options["source"] == "":
@@ -157,7 +165,9 @@ def _recipe(file: Path | None, options: dict[str, Any]) -> Recipe:
             raise click.UsageError(f"--{option} is for the file to say: it is `{option}` there")
         from microvm.cli.machine_file import read
 
-        return read(file)
+        return read(file, allow)
+    if allow:
+        raise click.UsageError("--allow is for the paths in a machine file: it needs -f")
     return Recipe(
         source=options["source"] or "",
         packages=options["package"],
@@ -177,7 +187,7 @@ def _have_ready_made(recipe: Recipe, arch: str | None, report: Reporter) -> None
     from microvm_image import readymade
 
     is_ours = arches.find(arch) == arches.find()
-    is_path = (recipe.folder / recipe.source).exists()
+    is_path = recipe.path(recipe.source).exists()
     if is_ours and not is_path and not recipe.packages and readymade.is_missing(recipe.source):
         readymade.find(recipe.source, report)
 
