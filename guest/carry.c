@@ -60,9 +60,10 @@ static _Noreturn void serve(const struct files_request *what)
 {
 	static struct user user = { .home = "/root" }, owner;
 	struct target target = { .path = request.path, .name = request.name };
-	bool keep_mode = what->keep_mode != 0;
 	uint8_t action = what->action;
 
+	target.mode_rule = (enum files_mode_rule)what->mode_rule;
+	target.replace = what->replace != 0;
 	copy_request(what);
 	if (*request.owner)
 		find(&owner, FILES_SUBJECT_OWNER, request.owner);
@@ -81,7 +82,6 @@ static _Noreturn void serve(const struct files_request *what)
 	case FILES_ACTION_GET:
 		source_get(request.path, action == FILES_ACTION_GET);
 	default:
-		target.keep_mode = keep_mode;
 		target.owned = *request.owner != 0;
 		target.uid = owner.uid;
 		target.gid = owner.gid;

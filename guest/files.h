@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define FILES_VERSION 1u
-#define FILES_SCHEMA_DIGEST 0xf101471b02884181ULL
+#define FILES_SCHEMA_DIGEST 0x1647427d513011e5ULL
 
 /* Where root finds the guest's program: its first process keeps it open, whatever is in its file
  * system. */
@@ -77,7 +77,8 @@ enum files_type {
 	FILES_TYPE_WHOLE = 4,
 	/* All of the request is done. Nothing follows. */
 	FILES_TYPE_DONE = 5,
-	/* The request failed, and what is half written has been removed. Nothing follows. */
+	/* The request failed. New files and folders that are not whole have been removed; a file that
+	 * existed before may be partly written. Nothing follows. */
 	FILES_TYPE_FAILURE = 6,
 };
 
@@ -171,16 +172,26 @@ enum files_subject {
 	FILES_SUBJECT_OWNER = 3,
 };
 
+/* The mode that a file gets which exists already. */
+enum files_mode_rule {
+	/* The tree's mode. If the user may not set it, the request fails and the file stays as it was. */
+	FILES_MODE_RULE_REQUIRE = 0,
+	/* The tree's mode if the user may set it, otherwise its own mode. */
+	FILES_MODE_RULE_PREFER = 1,
+	/* Its own mode. */
+	FILES_MODE_RULE_KEEP = 2,
+};
+
 /* Sizes in bytes; list bounds count the items. TAILLESS is about messages without a tail, which
  * are small as a rule. */
 enum {
 	FILES_HEADER_SIZE = 12,
 	FILES_MAX_BODY = 262132,
 	FILES_MAX_BODY_FROM_HOST = 262132,
-	FILES_MAX_TAILLESS_BODY_FROM_HOST = 9489,
+	FILES_MAX_TAILLESS_BODY_FROM_HOST = 9490,
 	FILES_MAX_BODY_FROM_GUEST = 262132,
 	FILES_MAX_TAILLESS_BODY_FROM_GUEST = 4386,
-	FILES_REQUEST_MAX_BODY = 9489,
+	FILES_REQUEST_MAX_BODY = 9490,
 	FILES_REQUEST_PATH_MAX = 4095,
 	FILES_REQUEST_NAME_MAX = 255,
 	FILES_REQUEST_CWD_MAX = 4095,
@@ -245,8 +256,12 @@ struct files_fault_at {
 struct files_request {
 	/* What. */
 	uint8_t action;
-	/* Unless it is 0, a file that is replaced keeps its mode. */
-	uint8_t keep_mode;
+	/* The mode of a file that exists already. */
+	uint8_t mode_rule;
+	/* Unless it is 0, a new file replaces one that exists, and gets its name when it is whole. If
+	 * it is 0, the file that exists is opened and written with the user's rights; a request that
+	 * fails midway leaves it partly written. */
+	uint8_t replace;
 	/* Where. */
 	struct files_slice path;
 	/* The name that a tree is put under where the path is a folder's, or ends with a slash; when it
@@ -257,8 +272,8 @@ struct files_request {
 	/* Whom to act as: a name or a number, and perhaps a colon and a group; when it is empty, who
 	 * runs the program. */
 	struct files_slice user;
-	/* Who is to own what is written, likewise; when it is empty, who writes it, or who has owned
-	 * what is replaced. */
+	/* The owner of what is written, likewise; when it is empty, the user for new files, and no
+	 * change for others. */
 	struct files_slice owner;
 };
 
@@ -286,7 +301,8 @@ struct files_data {
 	struct files_slice data;
 };
 
-/* The request failed, and what is half written has been removed. Nothing follows. */
+/* The request failed. New files and folders that are not whole have been removed; a file that
+ * existed before may be partly written. Nothing follows. */
 struct files_failure {
 	/* What it is about. */
 	uint8_t subject;
@@ -515,6 +531,14 @@ static inline bool files_known_subject(uint8_t value, uint32_t version)
 		value == FILES_SUBJECT_OWNER;
 }
 
+static inline bool files_known_mode_rule(uint8_t value, uint32_t version)
+{
+	(void)version;
+	return value == FILES_MODE_RULE_REQUIRE ||
+		value == FILES_MODE_RULE_PREFER ||
+		value == FILES_MODE_RULE_KEEP;
+}
+
 /* What a message is from the version `since` on, until a later rule of its type. */
 struct files_rule {
 	uint16_t type;
@@ -525,7 +549,7 @@ struct files_rule {
 };
 
 static const struct files_rule files_rules[] = {
-	{ FILES_TYPE_REQUEST, FILES_HOST, 0, 1, 9489 },
+	{ FILES_TYPE_REQUEST, FILES_HOST, 0, 1, 9490 },
 	{ FILES_TYPE_ENTRY, FILES_BOTH, 0, 1, 4386 },
 	{ FILES_TYPE_DATA, FILES_BOTH, 0, 1, 262132 },
 	{ FILES_TYPE_WHOLE, FILES_BOTH, 0, 1, 0 },
@@ -575,12 +599,14 @@ static inline bool files_decode_request(const uint8_t *body, size_t size,
 
 	return files_take_u8(&cursor, 1, &message->action) &&
 		files_known(&cursor, 1, 1, files_known_action(message->action, version)) &&
-		files_take_u8(&cursor, 2, &message->keep_mode) &&
-		files_take_bytes(&cursor, 3, 4095, false, &message->path) &&
-		files_take_bytes(&cursor, 4, 255, false, &message->name) &&
-		files_take_bytes(&cursor, 5, 4095, false, &message->cwd) &&
-		files_take_bytes(&cursor, 6, 511, false, &message->user) &&
-		files_take_bytes(&cursor, 7, 511, false, &message->owner) &&
+		files_take_u8(&cursor, 2, &message->mode_rule) &&
+		files_known(&cursor, 2, 1, files_known_mode_rule(message->mode_rule, version)) &&
+		files_take_u8(&cursor, 3, &message->replace) &&
+		files_take_bytes(&cursor, 4, 4095, false, &message->path) &&
+		files_take_bytes(&cursor, 5, 255, false, &message->name) &&
+		files_take_bytes(&cursor, 6, 4095, false, &message->cwd) &&
+		files_take_bytes(&cursor, 7, 511, false, &message->user) &&
+		files_take_bytes(&cursor, 8, 511, false, &message->owner) &&
 		files_end(&cursor);
 }
 
@@ -704,6 +730,8 @@ static inline enum files_fault files_check_request(uint32_t version,
 
 	if (!files_known_action(message->action, version))
 		return FILES_FAULT_UNKNOWN_VALUE;
+	if (!files_known_mode_rule(message->mode_rule, version))
+		return FILES_FAULT_UNKNOWN_VALUE;
 	fault = files_check_bytes(&message->path, 4095);
 	if (fault)
 		return fault;
@@ -731,12 +759,13 @@ static inline size_t files_encode_request(uint8_t *out, size_t room, uint32_t ve
 
 	if (files_check_request(version, message))
 		return 0;
-	size += 22 + message->path.size + message->name.size + message->cwd.size + message->user.size + message->owner.size;
+	size += 23 + message->path.size + message->name.size + message->cwd.size + message->user.size + message->owner.size;
 	if (size > room)
 		return 0;
 	uint8_t *at = out + FILES_HEADER_SIZE;
 	at = files_put(at, 1, (uint64_t)message->action);
-	at = files_put(at, 1, (uint64_t)message->keep_mode);
+	at = files_put(at, 1, (uint64_t)message->mode_rule);
+	at = files_put(at, 1, (uint64_t)message->replace);
 	at = files_put(at, 4, message->path.size);
 	at = files_put_bytes(at, message->path.data, message->path.size);
 	at = files_put(at, 4, message->name.size);

@@ -40,10 +40,10 @@ static size_t depth;
 static struct trail trail;
 static struct part file_part, folder_part;
 static struct {
-	int fd;	     /* -1: none is being written */
-	bool is_new; /* and not what is written as it is */
-	bool replaces;
-	struct stat before; /* what it replaces */
+	int fd;		    /* -1: none is being written */
+	bool is_new;	    /* false: it existed before, and is written as it is */
+	bool was_there;	    /* a regular file existed under its name */
+	struct stat before; /* if so, its status */
 	uint32_t mode;
 	int64_t mtime;
 } file = { .fd = -1 };
@@ -108,14 +108,20 @@ static struct timespec time_of(int64_t mtime)
 	return time;
 }
 
-/* Gives what is open its owner, its mode and its time, in that order: chown takes bits of a mode. */
-static void dress(int fd, uint32_t mode, int64_t mtime)
+/* Only the owner may, and there are file systems without times. */
+static void set_time(int fd, int64_t mtime)
 {
 	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, time_of(mtime) };
 
+	(void)futimens(fd, times);
+}
+
+/* Gives what is open its owner, its mode and its time, in that order: chown takes bits of a mode. */
+static void dress(int fd, uint32_t mode, int64_t mtime)
+{
 	need(!target->owned || fchown(fd, target->uid, target->gid) == 0);
 	need(fchmod(fd, mode & 07777) == 0);
-	(void)futimens(fd, times); /* there are file systems without */
+	set_time(fd, mtime);
 }
 
 /* Makes the folders that a path goes through, as `mkdir -p` does. */
@@ -201,33 +207,56 @@ static bool open_beside(const char *name)
 	return file.fd >= 0;
 }
 
-static void open_in_place(const char *name)
+/* Sets the owner and the mode of a file that existed before, as far as the request asks for them. */
+static void adapt(void)
+{
+	need(!target->owned || fchown(file.fd, target->uid, target->gid) == 0);
+	if (target->mode_rule != FILES_MODE_RULE_KEEP)
+		need(fchmod(file.fd, file.mode & 07777) == 0 ||
+		     (target->mode_rule == FILES_MODE_RULE_PREFER && errno == EPERM));
+}
+
+/* Opens for writing what exists under this name. Owner and mode come before the old content is lost,
+ * so that a request which may not set them changes nothing. */
+static void open_existing(const char *name, int flags)
 {
 	int nofollow = depth > 1 ? O_NOFOLLOW : 0; /* such as /dev/stdout */
 
 	*file_part.temporary = 0;
 	file.is_new = false;
-	file.fd = openat(innermost()->fd, name,
-			 O_WRONLY | O_TRUNC | O_NOCTTY | O_CLOEXEC | nofollow);
-	need(file.fd >= 0);
+	file.fd = openat(innermost()->fd, name, O_WRONLY | O_NOCTTY | O_CLOEXEC | nofollow | flags,
+			 0644);
+	need(file.fd >= 0 && fstat(file.fd, &file.before) == 0);
+	file.was_there = S_ISREG(file.before.st_mode);
+	if (file.was_there) {
+		adapt();
+		need(ftruncate(file.fd, 0) == 0);
+	}
 }
 
-/* Opens what is to be a file of this name where something may have it. */
-static void open_over(const char *name)
+static bool is_link(const char *name)
+{
+	struct stat status;
+
+	return fstatat(innermost()->fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0 &&
+	       S_ISLNK(status.st_mode);
+}
+
+/* Opens the file that is to have this name. A link inside the tree is replaced, never followed. */
+static void open_named(const char *name)
 {
 	int nofollow = depth > 1 ? AT_SYMLINK_NOFOLLOW : 0;
 	bool exists = fstatat(innermost()->fd, name, &file.before, nofollow) == 0;
+	uint32_t type = exists ? file.before.st_mode & S_IFMT : 0;
 
-	need_not(exists && S_ISDIR(file.before.st_mode), EISDIR);
-	file.replaces = exists && S_ISREG(file.before.st_mode);
-	if (exists && !file.replaces && !S_ISLNK(file.before.st_mode)) {
-		open_in_place(name);
-	} else if (!open_beside(name)) {
-		/* A folder that we may not write to, or /proc, may have a file that we may. */
-		need(file.replaces &&
-		     (errno == EACCES || errno == EPERM || errno == EROFS || errno == ENOENT));
-		open_in_place(name);
-	}
+	need_not(type == S_IFDIR, EISDIR);
+	file.was_there = type == S_IFREG;
+	if (exists && type != S_IFLNK && !(file.was_there && target->replace))
+		open_existing(name, 0);
+	else if (!exists && depth == 1 && !target->replace && is_link(name))
+		open_existing(name, O_CREAT);
+	else
+		need(open_beside(name));
 }
 
 static void begin_file(const char *name, const struct files_entry *entry)
@@ -236,10 +265,11 @@ static void begin_file(const char *name, const struct files_entry *entry)
 	file.mtime = entry->mtime;
 	if (*folder_part.temporary) { /* a name for what is not whole is above us */
 		*file_part.temporary = 0;
+		file.was_there = false;
 		open_new(name);
 		need(file.fd >= 0);
 	} else {
-		open_over(name);
+		open_named(name);
 	}
 }
 
@@ -255,12 +285,15 @@ static void write_file(size_t size)
 static void end_file(void)
 {
 	int folder = innermost()->fd, fd = file.fd;
+	bool keep = file.was_there && target->mode_rule == FILES_MODE_RULE_KEEP;
 
 	if (file.is_new) {
-		if (file.replaces && !target->owned) /* which only root may do */
+		if (file.was_there && !target->owned) /* which only root may do */
 			(void)!fchown(fd, file.before.st_uid, file.before.st_gid);
-		dress(fd, file.replaces && target->keep_mode ? file.before.st_mode : file.mode,
-		      file.mtime);
+		dress(fd, keep ? file.before.st_mode : file.mode, file.mtime);
+	} else if (file.was_there) {
+		adapt(); /* again: a write takes bits of a mode */
+		set_time(fd, file.mtime);
 	}
 	need(close(fd) == 0);
 	if (*file_part.temporary)

@@ -5,17 +5,20 @@
 #include <stdbool.h>
 #include <sys/types.h>
 
+#include "files.h"
+
 struct target {
 	const char *path;
 	const char *name; /* see the request's */
-	bool keep_mode;
+	enum files_mode_rule mode_rule;
+	bool replace;
 	bool owned; /* whether an owner was asked for: this */
 	uid_t uid;
 	gid_t gid;
 };
 
-/* Takes the tree from the host. A file appears whole, under its name, and so does a folder that is
- * new; of what could not be finished nothing is left. */
+/* Takes the tree from the host. New files and new folders appear whole, under their names, or not at
+ * all. A file that exists is written as it is, or replaced if the request asks for that. */
 _Noreturn void target_put(const struct target *target);
 
 #endif

@@ -22,7 +22,7 @@ from microvm_image.config import Config
 
 _logger = Area("image")
 
-FORMAT = 3
+FORMAT = 4
 """The version of what the builder puts into an image; images of an older one are made anew."""
 MANIFEST = "manifest.json"
 KERNEL = "kernel"

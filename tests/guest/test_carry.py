@@ -18,7 +18,7 @@ from tests.support.polling import eventually
 from tests.support.processes import state
 
 from microvm.wire import files
-from microvm.wire.files import Action
+from microvm.wire.files import Action, ModeRule
 
 Carry = Callable[..., list[files.Message]]
 
@@ -29,7 +29,15 @@ SECOND = 1_000_000_000
 
 
 def request(action: Action, path: Path | str, **fields: Any) -> files.Request:
-    given = {"keep_mode": 0, "name": b"", "cwd": b"", "user": b"", "owner": b"", **fields}
+    given = {
+        "mode_rule": ModeRule.PREFER,
+        "replace": 0,
+        "name": b"",
+        "cwd": b"",
+        "user": b"",
+        "owner": b"",
+        **fields,
+    }
     return files.Request(action=action, path=os.fsencode(path), **given)
 
 
@@ -140,18 +148,86 @@ def test_a_slash_behind_what_is_not_there_makes_a_folder(carry: Carry, tmp_path:
     assert (tmp_path / "new/name").read_bytes() == b"content"
 
 
-def test_a_file_that_is_replaced_keeps_its_mode_if_that_is_asked_for(
-    carry: Carry, tmp_path: Path
-) -> None:
-    path = tmp_path / "script"
+def test_an_existing_file_keeps_inode_and_hard_links(carry: Carry, tmp_path: Path) -> None:
+    path, other = tmp_path / "script", tmp_path / "other"
+    path.write_text("old and long")
+    path.chmod(0o755)
+    other.hardlink_to(path)
+    assert carry(*put(path, *content(b"new"), mode_rule=ModeRule.KEEP)) == DONE
+    assert (other.read_bytes(), stat.S_IMODE(path.stat().st_mode)) == (b"new", 0o755)
+    for rule in (ModeRule.PREFER, ModeRule.REQUIRE):
+        path.chmod(0o755)
+        assert carry(*put(path, *content(b"newer"), mode_rule=rule)) == DONE
+        assert path.samefile(other)
+        assert (other.read_bytes(), path.stat().st_mode) == (b"newer", FILE)
+        assert path.stat().st_mtime_ns == SECOND
+    tree = [entry(FOLDER), *content(b"tree", b"script"), files.Whole()]
+    assert carry(*put(tmp_path, *tree)) == DONE
+    assert other.read_bytes() == b"tree"
+
+
+def test_a_mode_may_set_the_user_id(carry: Carry, tmp_path: Path) -> None:
+    """A write takes these bits from a file, so they are set behind it."""
+    path = tmp_path / "program"
+    path.write_text("old")
+    assert carry(*put(path, *content(b"new", mode=stat.S_IFREG | 0o4755))) == DONE
+    assert stat.S_IMODE(path.stat().st_mode) == 0o4755
+
+
+def test_an_atomic_write_replaces_the_file(carry: Carry, tmp_path: Path) -> None:
+    path, other = tmp_path / "script", tmp_path / "other"
     path.write_text("old")
     path.chmod(0o755)
-    inode = path.stat().st_ino
-    carry(*put(path, *content(b"new"), keep_mode=1))
+    other.hardlink_to(path)
+    carry(*put(path, *content(b"new"), mode_rule=ModeRule.KEEP, replace=1))
+    assert (path.read_bytes(), other.read_bytes()) == (b"new", b"old")
     assert stat.S_IMODE(path.stat().st_mode) == 0o755
-    assert path.stat().st_ino != inode
-    carry(*put(path, *content(b"new")))
+    carry(*put(path, *content(b"new"), mode_rule=ModeRule.REQUIRE, replace=1))
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    assert names_in(tmp_path) == ["other", "script"]
+
+
+def test_a_dangling_link_is_written_through(carry: Carry, tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("target")
+    assert carry(*put(tmp_path / "link", *content(b"new"))) == DONE
+    assert (tmp_path / "target").read_bytes() == b"new"
+    assert (tmp_path / "link").is_symlink()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="acting as others takes root")
+@pytest.mark.parametrize("replace", [False, True])
+def test_a_file_needs_its_users_right_to_write(carry: Carry, tmp_path: Path, replace: bool) -> None:
+    for parent in (tmp_path, *tmp_path.parents):
+        parent.chmod(parent.stat().st_mode | 0o001)
+    path = tmp_path / "file"
+    path.write_text("kept")
+    path.chmod(0o444)
+    os.chown(path, 1234, 1234)
+    os.chown(tmp_path, 1234, 1234)
+    tree = [entry(FOLDER), *content(b"new", b"file"), files.Whole()]
+    how = {"user": b"1234", "mode_rule": ModeRule.KEEP, "replace": int(replace)}
+    for sent in (put(path, *content(b"new"), **how), put(tmp_path, *tree, **how)):
+        answers = carry(*sent)
+        if replace:
+            assert (answers, path.read_text()) == (DONE, "new")
+        else:
+            assert (failure(answers), path.read_text()) == ((errno.EACCES, str(path)), "kept")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o444
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="acting as others takes root")
+def test_a_mode_that_is_not_ours_to_set_changes_nothing(carry: Carry, tmp_path: Path) -> None:
+    for parent in (tmp_path, *tmp_path.parents):
+        parent.chmod(parent.stat().st_mode | 0o001)
+    path = tmp_path / "file"
+    path.write_text("kept")
+    path.chmod(0o666)
+    sent = put(path, *content(b"new"), user=b"1234", mode_rule=ModeRule.REQUIRE)
+    assert failure(carry(*sent)) == (errno.EPERM, str(path))
+    assert path.read_text() == "kept"
+    assert carry(*put(path, *content(b"new"), user=b"1234")) == DONE
+    status = path.stat()
+    assert (path.read_text(), stat.S_IMODE(status.st_mode), status.st_uid) == ("new", 0o666, 0)
 
 
 def test_a_path_leads_through_links_and_a_tree_does_not(carry: Carry, tmp_path: Path) -> None:
@@ -187,7 +263,7 @@ def test_what_is_no_file_is_written_as_it_is(
 
 
 @pytest.mark.parametrize("fresh", [True, False])
-def test_of_a_tree_that_is_cut_no_half_file_and_no_half_folder_is_left(
+def test_a_tree_that_is_cut_leaves_nothing_new_half_written(
     run: Callable[..., subprocess.CompletedProcess[bytes]], tmp_path: Path, fresh: bool
 ) -> None:
     path = tmp_path / "folder"
@@ -210,7 +286,7 @@ def test_of_a_tree_that_is_cut_no_half_file_and_no_half_folder_is_left(
         assert names_in(tmp_path) == []
     else:
         assert names_in(path) == ["half", "inner"]
-        assert (path / "half").read_text() == "whole"
+        assert (path / "half").read_text() == "01234"
 
 
 @pytest.mark.parametrize("name", [b"", b".", b"..", b"a/b", b"/a"])
@@ -391,9 +467,13 @@ def test_it_acts_as_the_user_who_is_named_and_gives_what_it_writes_to_the_owner(
     for path in ("a", "a/for", "a/for/file", "a/for/link"):
         status = (tmp_path / path).lstat()
         assert (status.st_uid, status.st_gid) == (1234, 5678)
-    # What is replaced stays its owner's.
-    assert carry(*put(tmp_path / "as", *content(b"y"))) == DONE
-    assert (tmp_path / "as").stat().st_uid == 1234
+    # A file that exists keeps its owner, unless another is named.
+    for replace in (0, 1):
+        assert carry(*put(tmp_path / "as", *content(b"y"), replace=replace)) == DONE
+        assert (tmp_path / "as").stat().st_uid == 1234
+    for replace in (0, 1):
+        assert carry(*put(tmp_path / "as", *content(b"y"), replace=replace, owner=b"1")) == DONE
+        assert (tmp_path / "as").stat().st_uid == 1
     sent = put(tmp_path / "other", *content(b"x"), user=b"1234", owner=b"0")
     assert failure(carry(*sent))[0] == errno.EPERM
     assert not (tmp_path / "other").exists()
@@ -413,6 +493,8 @@ def test_a_file_in_a_folder_that_cannot_be_written_to_is_written_in_place(
     assert (tmp_path / "file").stat().st_ino == inode
     sent = put(tmp_path / "other", *content(b"new"), user=b"1234")
     assert failure(carry(*sent)) == (errno.EACCES, str(tmp_path / "other"))
+    sent = put(tmp_path / "file", *content(b"newer"), user=b"1234", replace=1)
+    assert failure(carry(*sent)) == (errno.EACCES, str(tmp_path / "file"))
 
 
 def test_a_user_or_an_owner_who_is_not_there_is_named(carry: Carry, tmp_path: Path) -> None:

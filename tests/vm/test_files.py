@@ -85,6 +85,38 @@ async def test_a_file_is_written_and_read(vm: MicroVM, folder: str) -> None:
     assert await vm.read_file(path) == b""
 
 
+@pytest.mark.parametrize("data", ["new text", b"new bytes"])
+async def test_a_file_is_written_with_its_users_rights(
+    vm: MicroVM, folder: str, data: str | bytes
+) -> None:
+    await vm.run(["install", "-d", "-o", "nobody", folder], check=True)
+    path = f"{folder}/file"
+    await vm.write_file(path, "kept", user="nobody")
+    await vm.run(["chmod", "-w", path], user="nobody", check=True)
+    with pytest.raises(FileForbidden, match=path):
+        await vm.write_file(path, data, user="nobody")
+    with pytest.raises(FileForbidden, match=path):
+        await vm.put(__file__, path, user="nobody")
+    assert await vm.read_file(path) == b"kept"
+    await vm.write_file(path, data, user="nobody", atomic=True)
+    assert await vm.read_file(path) == (data if isinstance(data, bytes) else data.encode())
+    assert (await vm.stat(path)).mode & 0o777 == 0o444
+
+
+async def test_a_write_keeps_hard_links_mode_and_owner(vm: MicroVM, folder: str) -> None:
+    script = "echo old and long >a; chmod 751 a; chown nobody a; ln a b"
+    await vm.run(["install", "-d", folder], check=True)
+    await vm.run(["sh", "-c", script], cwd=folder, check=True)
+    await vm.write_file(f"{folder}/a", "new")
+    assert await vm.read_file(f"{folder}/b") == b"new"
+    kept = await vm.run(["stat", "-c", "%a %U %h", f"{folder}/a"], text=True)
+    assert kept.stdout == "751 nobody 2\n"
+    await vm.write_file(f"{folder}/a", "newer", atomic=True)
+    assert await vm.read_file(f"{folder}/b") == b"new"
+    replaced = await vm.run(["stat", "-c", "%a %U %h", f"{folder}/a"], text=True)
+    assert replaced.stdout == "751 nobody 1\n"
+
+
 async def test_a_file_is_made_of_whatever_gives_bytes(vm: MicroVM, folder: str) -> None:
     data = os.urandom(MIB + 1)
     pieces = [data[:100], b"", data[100:]]
@@ -273,7 +305,8 @@ async def test_a_full_disk_of_the_guest_leaves_nothing_half(
     try:
         await vm.write_file(f"{folder}/small", "kept")
         for putting in (
-            vm.write_file(f"{folder}/small", bytes(2 * MIB)),
+            vm.write_file(f"{folder}/small", bytes(2 * MIB), atomic=True),
+            vm.write_file(f"{folder}/new", bytes(2 * MIB)),
             vm.put(tree, f"{folder}/tree"),
         ):
             with pytest.raises(FileError, match="No space left on device") as caught:
@@ -304,10 +337,15 @@ async def test_a_source_that_fails_leaves_nothing_half(vm: MicroVM, folder: str)
         raise RuntimeError("the source failed")
 
     await vm.write_file(f"{folder}/file", "kept")
+    for name, atomic in (("file", True), ("new", False)):
+        with pytest.raises(RuntimeError, match="the source failed"):
+            await vm.write_file(f"{folder}/{name}", failing(), atomic=atomic)
+        assert [file.name for file in await vm.list(folder)] == ["file"]
+        assert await vm.read_file(f"{folder}/file") == b"kept"
+    # A plain write of a file that exists has begun, as a shell's has.
     with pytest.raises(RuntimeError, match="the source failed"):
         await vm.write_file(f"{folder}/file", failing())
-    assert [file.name for file in await vm.list(folder)] == ["file"]
-    assert await vm.read_file(f"{folder}/file") == b"kept"
+    assert bytes(MIB).startswith(await vm.read_file(f"{folder}/file"))
 
 
 @pytest.mark.parametrize("cancelled", [False, True])
@@ -323,7 +361,7 @@ async def test_a_transfer_that_is_cut_short_leaves_nothing_half(
     await vm.write_file(f"{folder}/file", "kept")
     timeout = None if cancelled else "500ms"
     writing = asyncio.create_task(
-        vm.write_file(f"{folder}/file", stalled(), timeout=timeout or "1h")
+        vm.write_file(f"{folder}/file", stalled(), timeout=timeout or "1h", atomic=True)
     )
     with pytest.raises(asyncio.CancelledError if cancelled else ExecTimeout):
         await writing

@@ -22,7 +22,7 @@ from microvm.option import options_of
 from microvm.options import ExecOptions, to_bytes
 from microvm.units import Duration, Size, parse_count, parse_duration, parse_size
 from microvm.wire import files
-from microvm.wire.files import Action
+from microvm.wire.files import Action, ModeRule
 
 GuestPath = str | bytes | os.PathLike[str]
 """A path in a guest; a relative one is relative to where commands run."""
@@ -164,13 +164,15 @@ async def write_file(
     data: Data,
     mode: int | None,
     *,
+    atomic: bool = False,
     user: User = None,
     owner: User = None,
     timeout: Duration = TIMEOUT,
 ) -> None:
-    """Make a file of data; see `MicroVM.write_file`."""
+    """Write data to a file; see `MicroVM.write_file`."""
     given = _NEW_MODE if mode is None else parse_count(mode, least=0, most=0o7777)
-    fields = {"keep_mode": mode is None, "owner": _user(owner)}
+    rule = ModeRule.KEEP if mode is None else ModeRule.REQUIRE
+    fields = {"mode_rule": rule, "replace": atomic, "owner": _user(owner)}
     async with _asked(guest, Action.PUT, path, user, timeout, **fields) as talk, _sending(talk):
         await send_data(talk, data, given)
 
@@ -278,7 +280,13 @@ async def _finish(talk: Exchange) -> None:
 async def _asked(
     guest: Executor, action: Action, path: GuestPath, user: User, timeout: Duration, **fields: Any
 ) -> AsyncIterator[Exchange]:
-    given: dict[str, Any] = {"keep_mode": False, "name": b"", "owner": b"", **fields}
+    given: dict[str, Any] = {
+        "mode_rule": ModeRule.PREFER,
+        "replace": False,
+        "name": b"",
+        "owner": b"",
+        **fields,
+    }
     request = files.Request(
         action=action,
         path=to_bytes(path),

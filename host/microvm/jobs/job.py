@@ -26,7 +26,8 @@ class Job:
 
     :ivar argv: the arguments, of which the first is the name that the command sees.
     :ivar options: keyword arguments of `MicroVM.run`, over those that all jobs have.
-    :ivar files: what is in files of the guest's before, by their paths; see `MicroVM.write_file`.
+    :ivar files: the content of files that are written in the guest before, by their paths; see
+        `MicroVM.write_file`.
     :ivar collect: the files that are read after it, whether it has failed or not: together at most
         `max_output` bytes, or where that is not said `MAX_COLLECT`.
     """

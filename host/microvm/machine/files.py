@@ -34,7 +34,8 @@ class Asked(TypedDict, total=False):
 class Written(Asked, total=False):
     """Keyword arguments of what writes.
 
-    :ivar owner: whose it is to be; by default whose it was that is replaced, else `user`'s.
+    :ivar owner: the owner of what is written; by default `user` for new files, and no change for
+        files that exist.
     """
 
     owner: User
@@ -104,23 +105,36 @@ class FileMethods:
         raise NotImplementedError
 
     async def write_file(
-        self, path: GuestPath, data: Data, *, mode: int | None = None, **how: Unpack[Written]
+        self,
+        path: GuestPath,
+        data: Data,
+        *,
+        mode: int | None = None,
+        atomic: bool = False,
+        **how: Unpack[Written],
     ) -> None:
-        """Make a file of data, or replace one; folders that are missing are made.
+        """Write data to a file of the guest; folders that are missing are made.
 
-        The file appears whole, under its name. What is there and is no file, such as a FIFO, is
-        written as it is.
+        A file that exists is opened and written with the user's rights: it keeps its owner, its
+        mode and its hard links, and one that the user may not write is refused. If the transfer
+        fails midway, the file is left partly written, as with a shell's `>`. A new file appears
+        whole under its name, or not at all. What is no regular file, such as a FIFO, is written as
+        it is.
 
         :param data: bytes, text, a file to read them from, or an iterable of bytes, asynchronous or
             not, which is asked in the event loop.
-        :param mode: permissions, such as 0o755; by default those of the file that is replaced, else
-            0o644.
+        :param mode: permissions, such as 0o755; by default those of the file that exists, else
+            0o644. Only the owner of a file that exists and root may change them.
+        :param atomic: replaces the file instead of writing it: a new file takes its name when it is
+            whole, so nobody reads a part of it, and a failed transfer changes nothing. This takes
+            the right to write the folder, and none on the file. Hard links keep the old content.
+            Unless root writes it, the new file is `user`'s.
         :param how: see `Written`.
         :raises FileError: it cannot be written.
         """
         from microvm.guest import files
 
-        await files.write_file(self._guest(), path, data, mode, **how)
+        await files.write_file(self._guest(), path, data, mode, atomic=atomic, **how)
 
     @overload
     async def read_file(
@@ -150,6 +164,9 @@ class FileMethods:
         else it becomes `dst`. Of a source that ends with `/.` the content is put into `dst`. Modes
         and times stay; folders that are there get what they lack. `src` may be a link, and links in
         it stay links; what is neither a file, a folder nor a link is left out.
+
+        A file that exists in the guest is opened and written with the user's rights, as by
+        `write_file`; it gets the mode and the time of the source if the user owns it.
 
         :param how: see `Written`.
         :raises OSError: of Python's own: the source cannot be read.

@@ -21,10 +21,16 @@ class FileMethods(LoopBound):
     _machine: Machine
 
     def write_file(
-        self, path: GuestPath, data: Data, *, mode: int | None = None, **how: Unpack[Written]
+        self,
+        path: GuestPath,
+        data: Data,
+        *,
+        mode: int | None = None,
+        atomic: bool = False,
+        **how: Unpack[Written],
     ) -> None:
-        """Make a file of data; see `microvm.MicroVM.write_file`."""
-        self._do(self._machine.write_file(path, data, mode=mode, **how))
+        """Write data to a file of the guest; see `microvm.MicroVM.write_file`."""
+        self._do(self._machine.write_file(path, data, mode=mode, atomic=atomic, **how))
 
     @overload
     def read_file(

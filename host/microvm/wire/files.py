@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any, ClassVar, Generic, Self, TypeAlias, TypeVar, dataclass_transform
 
 VERSION = 1
-DIGEST = 0xF101471B02884181
+DIGEST = 0x1647427D513011E5
 DIGESTS: Mapping[int, int] = {1: DIGEST}
 HEADER_SIZE = 12
 MAX_BODY = 262132
@@ -100,6 +100,20 @@ class Subject(enum.IntEnum):
     """Whom to act as."""
     OWNER = 3
     """Who is to own what is written."""
+
+
+class ModeRule(enum.IntEnum):
+    """The mode that a file gets which exists already."""
+
+    REQUIRE = 0
+    """The tree's mode.
+
+    If the user may not set it, the request fails and the file stays as it was.
+    """
+    PREFER = 1
+    """The tree's mode if the user may set it, otherwise its own mode."""
+    KEEP = 2
+    """Its own mode."""
 
 
 class DecodeError(Exception):
@@ -211,7 +225,10 @@ class Request(_Frozen, init=False):
     """What is to be done: the first message, and the only one of its kind.
 
     :ivar action: What.
-    :ivar keep_mode: Unless it is 0, a file that is replaced keeps its mode.
+    :ivar mode_rule: The mode of a file that exists already.
+    :ivar replace: Unless it is 0, a new file replaces one that exists, and gets its name when it is
+        whole. If it is 0, the file that exists is opened and written with the user's rights; a
+        request that fails midway leaves it partly written.
     :ivar path: Where. At most 4095 bytes, without NUL.
     :ivar name: The name that a tree is put under where the path is a folder's, or ends with a
         slash; when it is empty, the path is the tree's own. At most 255 bytes, without NUL.
@@ -219,17 +236,27 @@ class Request(_Frozen, init=False):
         bytes, without NUL.
     :ivar user: Whom to act as: a name or a number, and perhaps a colon and a group; when it is
         empty, who runs the program. At most 511 bytes, without NUL.
-    :ivar owner: Who is to own what is written, likewise; when it is empty, who writes it, or who
-        has owned what is replaced. At most 511 bytes, without NUL.
+    :ivar owner: The owner of what is written, likewise; when it is empty, the user for new files,
+        and no change for others. At most 511 bytes, without NUL.
     """
 
     TYPE: ClassVar[int] = 1
-    MAX_BODY: ClassVar[int] = 9489
+    MAX_BODY: ClassVar[int] = 9490
 
-    __slots__ = __match_args__ = ("action", "keep_mode", "path", "name", "cwd", "user", "owner")
+    __slots__ = __match_args__ = (
+        "action",
+        "mode_rule",
+        "replace",
+        "path",
+        "name",
+        "cwd",
+        "user",
+        "owner",
+    )
 
     action: Action
-    keep_mode: int
+    mode_rule: ModeRule
+    replace: int
     path: bytes
     name: bytes
     cwd: bytes
@@ -239,7 +266,8 @@ class Request(_Frozen, init=False):
     def __new__(
         _cls,
         action: Action,
-        keep_mode: int,
+        mode_rule: ModeRule,
+        replace: int,
         path: bytes,
         name: bytes,
         cwd: bytes,
@@ -248,7 +276,8 @@ class Request(_Frozen, init=False):
     ) -> Self:
         _made: Any = _new(_cls._mutable)
         _made.action = action
-        _made.keep_mode = keep_mode
+        _made.mode_rule = mode_rule
+        _made.replace = replace
         _made.path = path
         _made.name = name
         _made.cwd = cwd
@@ -265,7 +294,7 @@ class Request(_Frozen, init=False):
         """
         try:
             parts = (
-                _BB.pack(_AS_ACTION[self.action], self.keep_mode),
+                _3B.pack(_AS_ACTION[self.action], _AS_MODE_RULE[self.mode_rule], self.replace),
                 _put(self.path, 4095, False),
                 _put(self.name, 255, False),
                 _put(self.cwd, 4095, False),
@@ -418,9 +447,10 @@ class Done(_Frozen):
 
 
 class Failure(_Frozen, init=False):
-    """The request failed, and what is half written has been removed.
+    """The request failed.
 
-    Nothing follows.
+    New files and folders that are not whole have been removed; a file that existed before may be
+    partly written. Nothing follows.
 
     :ivar subject: What it is about.
     :ivar error_number: Linux's number of the error.
@@ -471,10 +501,11 @@ _B = struct.Struct("<B")
 _I = struct.Struct("<I")
 _Q = struct.Struct("<Q")
 _q = struct.Struct("<q")
-_BB = struct.Struct("<BB")
+_3B = struct.Struct("<3B")
 _BI = struct.Struct("<BI")
 _IQqII = struct.Struct("<IQqII")
 _AS_ACTION = {int(value): value for value in Action}
+_AS_MODE_RULE = {int(value): value for value in ModeRule}
 _AS_SUBJECT = {int(value): value for value in Subject}
 
 
@@ -518,15 +549,25 @@ def _take(frame: bytes, at: int, maximum: int, nul: bool) -> tuple[bytes, int]:
 
 def _decode_request(id_: int, frame: bytes, start: int, end: int) -> Request:
     try:
-        action, keep_mode = _BB.unpack_from(frame, start)
-        path, at = _take(frame, start + 2, 4095, False)
+        action, mode_rule, replace = _3B.unpack_from(frame, start)
+        path, at = _take(frame, start + 3, 4095, False)
         name, at = _take(frame, at, 255, False)
         cwd, at = _take(frame, at, 4095, False)
         user, at = _take(frame, at, 511, False)
         owner, at = _take(frame, at, 511, False)
         if at != end:
             raise _Fallback
-        return Request.__new__(Request, _AS_ACTION[action], keep_mode, path, name, cwd, user, owner)
+        return Request.__new__(
+            Request,
+            _AS_ACTION[action],
+            _AS_MODE_RULE[mode_rule],
+            replace,
+            path,
+            name,
+            cwd,
+            user,
+            owner,
+        )
     except _FALLBACK_ON:
         return _LAYOUT_REQUEST.read(id_, frame, start, end)
 
@@ -796,12 +837,13 @@ _LAYOUT_REQUEST = _Layout(
     "request",
     _NO_ID,
     _Field(1, "action", _Closed(_B, _AS_ACTION)),
-    _Field(2, "keep_mode", _Number(_B)),
-    _Field(3, "path", _Bytes(4095, nul=False)),
-    _Field(4, "name", _Bytes(255, nul=False)),
-    _Field(5, "cwd", _Bytes(4095, nul=False)),
-    _Field(6, "user", _Bytes(511, nul=False)),
-    _Field(7, "owner", _Bytes(511, nul=False)),
+    _Field(2, "mode_rule", _Closed(_B, _AS_MODE_RULE)),
+    _Field(3, "replace", _Number(_B)),
+    _Field(4, "path", _Bytes(4095, nul=False)),
+    _Field(5, "name", _Bytes(255, nul=False)),
+    _Field(6, "cwd", _Bytes(4095, nul=False)),
+    _Field(7, "user", _Bytes(511, nul=False)),
+    _Field(8, "owner", _Bytes(511, nul=False)),
 )
 _LAYOUT_ENTRY = _Layout(
     Entry,
@@ -853,7 +895,7 @@ class _Rule:
 
 
 _RULES = (
-    _Rule(1, 1, _decode_request, ("host",), _NO_ID, 9489),
+    _Rule(1, 1, _decode_request, ("host",), _NO_ID, 9490),
     _Rule(2, 1, _decode_entry, END_NAMES, _NO_ID, 4386),
     _Rule(3, 1, _decode_data, END_NAMES, _NO_ID, 262132),
     _Rule(4, 1, _decode_whole, END_NAMES, _NO_ID, 0),
