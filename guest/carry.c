@@ -48,12 +48,11 @@ static void become(const struct user *user)
 		end_failed(FILES_SUBJECT_USER, errno, request.user);
 }
 
-static void enter_folder(const char *home)
+/* As the daemon does for a command, so that both find the same files. */
+static void enter_folder(const struct user *user)
 {
-	const char *folder = *request.cwd ? request.cwd : *home ? home : "/";
-
-	if (*request.path != '/' && chdir(folder) < 0)
-		end_failed(FILES_SUBJECT_PATH, errno, folder);
+	if (*request.cwd ? chdir(request.cwd) < 0 : !user_enter_home(user))
+		end_failed(FILES_SUBJECT_PATH, errno, *request.cwd ? request.cwd : user->home);
 }
 
 static _Noreturn void serve(const struct files_request *what)
@@ -69,9 +68,11 @@ static _Noreturn void serve(const struct files_request *what)
 		find(&owner, FILES_SUBJECT_OWNER, request.owner);
 	if (*request.user) {
 		find(&user, FILES_SUBJECT_USER, request.user);
+		user_settle(&user);
 		become(&user);
 	}
-	enter_folder(user.home);
+	if (*request.path != '/')
+		enter_folder(&user);
 	switch (action) {
 	case FILES_ACTION_STAT:
 	case FILES_ACTION_LSTAT:

@@ -267,7 +267,9 @@ struct files_request {
 	/* The name that a tree is put under where the path is a folder's, or ends with a slash; when it
 	 * is empty, the path is the tree's own. */
 	struct files_slice name;
-	/* What a relative path is relative to; when it is empty, the user's home. */
+	/* The folder that a relative path is relative to. When it is empty, it is the folder that a
+	 * command of the user gets by default: the user's home, which is made if the user has none, or
+	 * `/` where that cannot be entered. */
 	struct files_slice cwd;
 	/* Whom to act as: a name or a number, and perhaps a colon and a group; when it is empty, who
 	 * runs the program. */

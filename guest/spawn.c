@@ -191,9 +191,7 @@ static struct spawn_failure look_up(const struct environment *environment,
 
 static void enter_folder(const char *cwd, const struct user *user)
 {
-	const char *home = *user->home ? user->home : "/";
-
-	if (*cwd ? chdir(cwd) < 0 : chdir(home) < 0 && chdir("/") < 0)
+	if (*cwd ? chdir(cwd) < 0 : !user_enter_home(user))
 		fail(SANDBOXD_STAGE_CHDIR, errno);
 }
 
@@ -217,6 +215,7 @@ static void become(const struct spawn *what, struct environment *environment, st
 		return;
 	if (!user_find(environment->user, user))
 		fail(SANDBOXD_STAGE_USER, ENOENT);
+	user_settle(user);
 	for (int fd = 0; fd < 3; fd++)
 		if (what->streams[fd] >= 0)
 			(void)!fchown(fd, user->uid, user->gid);

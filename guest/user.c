@@ -6,6 +6,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "decimal.h"
+
+/* Where init has made files of ours, and where users get a home that have none. */
+#define MACHINE "/run/microvm"
+#define HOMES "/home/"
+
 enum { PASSWD_NAME, PASSWD_UID = 2, PASSWD_GID, PASSWD_HOME = 5, PASSWD_SHELL, FIELDS };
 enum { GROUP_NAME, GROUP_GID = 2, GROUP_MEMBERS };
 
@@ -197,4 +203,55 @@ bool user_find(const char *text, struct user *user)
 		return false;
 	user->groups[0] = user->gid;
 	return true;
+}
+
+static bool is_folder_of(const struct stat *status, uid_t owner)
+{
+	return S_ISDIR(status->st_mode) && status->st_uid == owner;
+}
+
+/* True if the path is a folder of the user, made now if nothing is there. Who else may write its
+ * parent can have put another folder there, but none of root's. */
+static bool make_home(const char *path, const struct user *user)
+{
+	struct stat status;
+	bool made = mkdir(path, 0700) == 0;
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+
+	if (fd < 0)
+		return false;
+	made = fstat(fd, &status) == 0 && is_folder_of(&status, made ? 0 : user->uid) &&
+	       (!made || fchown(fd, user->uid, user->gid) == 0);
+	close(fd);
+	return made;
+}
+
+/* The path of the home that a user gets who has none. It holds until the next call. */
+static char *home_of(uid_t uid)
+{
+	static char text[sizeof HOMES + DIGITS];
+	const size_t size = sizeof HOMES - 1;
+
+	return memcpy(decimal(text + size, uid) - size, HOMES, size);
+}
+
+void user_settle(struct user *user)
+{
+	struct stat status;
+	char *path;
+
+	if (stat(user->home, &status) == 0 && is_folder_of(&status, user->uid))
+		return;
+	/* A daemon that is a process of a host, as in tests, makes nothing there. */
+	if (access(MACHINE, F_OK) < 0)
+		return;
+	mkdir(HOMES, 0755);
+	path = home_of(user->uid);
+	if (make_home(path, user))
+		user->home = path;
+}
+
+bool user_enter_home(const struct user *user)
+{
+	return chdir(*user->home ? user->home : "/") == 0 || chdir("/") == 0;
 }

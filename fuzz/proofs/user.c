@@ -1,13 +1,13 @@
-/* Lines of passwd and group, cut at their colons and commas.
+/* Lines of passwd and group, cut at their colons and commas; the path of a home.
  *
- * Functions: split parse_id is_member
- * Bound: every line up to 6 bytes, every number up to 11 characters, every name up to 2
+ * Functions: split parse_id is_member home_of
+ * Bound: every line up to 6 bytes, every number up to 11 characters, every name up to 2, every UID
  * Unwind: 13 */
 #include "proof.h"
 
 #include <user.c>
 
-enum { SIZE = 6, DIGITS = 11 };
+enum { SIZE = 6, ID_SIZE = 11 };
 
 void prove_split(void)
 {
@@ -25,10 +25,10 @@ void prove_split(void)
 
 void prove_id(void)
 {
-	char text[DIGITS + 1];
+	char text[ID_SIZE + 1];
 	uint32_t id;
 
-	text[DIGITS] = 0;
+	text[ID_SIZE] = 0;
 	if (!parse_id(text, &id))
 		return;
 	PROVE(text[0] != 0 && id < UINT32_MAX);
@@ -45,4 +45,14 @@ void prove_members(void)
 	bool found = is_member(text, name);
 	PROVE(!found || text[0]);
 	WITNESS(found && name[0] && name[1] && text[0] == ',');
+}
+
+void prove_home(void)
+{
+	uint32_t uid = nondet_u32();
+	const char *path = home_of(uid);
+
+	PROVE(path[0] == '/' && path[5] == '/' && path[6] >= '0' && path[6] <= '9');
+	PROVE(path[6] != '0' || path[7] == 0);
+	WITNESS(uid == UINT32_MAX - 1 && path[15] == '4' && path[16] == 0);
 }

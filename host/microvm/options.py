@@ -224,7 +224,7 @@ class ExecOptions(TypedDict, total=False):
             "The working directory, in the guest.",
             to_bytes,
             default=b"",
-            shown="the image's, else the user's home",
+            shown="the image's, else the user's home; /home/UID if that is no folder of the user",
             verbs=_COMMAND,
             metavar="DIR",
             short="w",

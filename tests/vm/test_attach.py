@@ -415,6 +415,25 @@ def test_files_are_copied_by_the_command(name: str, microvm: Command, tmp_path: 
     assert (tmp_path / "again/in/a").read_text() == "content"
 
 
+def test_a_copy_goes_where_commands_of_its_user_run(
+    name: str, microvm: Command, tmp_path: Path
+) -> None:
+    script = tmp_path / "x.sh"
+    script.write_text("#!/bin/sh\npwd\n")
+    script.chmod(0o755)
+    user = ("--user", "nobody")
+    assert microvm("cp", *user, str(script), f"{name}:.").returncode == 0
+    ran = microvm("exec", *user, name, "--", "./x.sh")
+    assert (ran.returncode, ran.stdout, ran.stderr) == (0, b"/home/65534\n", b"")
+    script.write_text("not written")
+    microvm("exec", *user, name, "--", "chmod", "a-w", "x.sh")
+    refused = microvm("cp", *user, str(script), f"{name}:.")
+    assert (refused.returncode, refused.stderr) == (
+        125,
+        b"microvm: /home/65534/x.sh: Permission denied in the guest\n",
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [

@@ -55,6 +55,18 @@ def test_what_is_copied_is_the_users_and_relative_to_where_the_command_runs(
     assert (work / "made").read_text() == "x\n"
 
 
+def test_a_user_without_a_home_runs_what_was_copied(work: Path, microvm: Command) -> None:
+    script = work / "x.sh"
+    script.write_text("#!/bin/sh\npwd; cat data/numbers >made; cat made\n")
+    script.chmod(0o755)
+    copies = ("--copy", "x.sh", "--copy", "data", "--collect", "made")
+    done = microvm("run", "--user", "nobody", *copies, "--", "./x.sh")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"/home/65534\n1\n2\n", b"")
+    assert (work / "made").read_text() == "1\n2\n"
+    words = " ".join(microvm("run", "--help").stdout.decode().split())
+    assert "gets the home /home/UID, which is made" in words
+
+
 @pytest.mark.parametrize(
     ("options", "command", "status"),
     [

@@ -17,6 +17,7 @@ from tests.vm.conftest import kill, processes
 
 from microvm import (
     ExecTimeout,
+    FileForbidden,
     MachineError,
     MemoryLimit,
     MicroVM,
@@ -164,7 +165,7 @@ async def test_a_user_gets_its_groups_home_and_streams(vm: MicroVM) -> None:
         [
             "sh",
             "-c",
-            "echo 'u:x:77:78::/home/u:/bin/ash' >>/etc/passwd; mkdir -p /home/u;"
+            "echo 'u:x:77:78::/home/u:/bin/ash' >>/etc/passwd; mkdir -p /home/u; chown 77 /home/u;"
             "echo 'g:x:78:' >>/etc/group; echo 'more:x:79:a,u,b' >>/etc/group",
         ],
         check=True,
@@ -177,6 +178,49 @@ async def test_a_user_gets_its_groups_home_and_streams(vm: MicroVM) -> None:
         "uid=77(u) gid=78(g) groups=78(g),79(more)\n/home/u u u /bin/ash\n/home/u\nout\n"
     )
     assert result.stderr == "err\n"
+
+
+SHOW_HOME = ["sh", "-c", 'pwd; echo "$HOME"; stat -c "%u:%g %a" .; echo x >made && cat made']
+
+
+@pytest.mark.parametrize(
+    ("user", "uid", "gid"), [("nobody", 65534, 65534), (1234, 1234, 1234), ("daemon:0", 2, 0)]
+)
+@pytest.mark.parametrize("first", ["command", "copy"])
+async def test_a_user_without_a_home_gets_one(
+    vm: MicroVM, user: str | int, uid: int, gid: int, first: str
+) -> None:
+    """Commands and copied files share it, whichever comes first."""
+    await vm.run(["rm", "-rf", f"/home/{uid}"], check=True)
+    if first == "copy":
+        await vm.write_file("script", "#!/bin/sh\necho ran\n", mode=0o755, user=user)
+    shown = await vm.run(SHOW_HOME, user=user, text=True)
+    home = f"/home/{uid}"
+    assert (shown.stdout, shown.stderr) == (f"{home}\n{home}\n{uid}:{gid} 700\nx\n", "")
+    if first == "command":
+        await vm.write_file("script", "#!/bin/sh\necho ran\n", mode=0o755, user=user)
+    assert (await vm.run(["./script"], user=user, text=True)).stdout == "ran\n"
+    assert await vm.read_file("made", user=user) == b"x\n"
+
+
+@pytest.mark.parametrize(
+    "taken",
+    [
+        "mkdir -m 777 /home/1234; chown 77 /home/1234",
+        "ln -s /tmp /home/1234",
+        "touch /home/1234",
+    ],
+    ids=["another's", "a link", "a file"],
+)
+async def test_a_home_that_others_made_is_not_used(vm: MicroVM, taken: str) -> None:
+    await vm.run(["sh", "-c", f"rm -rf /home/1234; mkdir -p /home; {taken}"], check=True)
+    try:
+        shown = await vm.run(["sh", "-c", "pwd; echo $HOME"], user=1234, text=True)
+        assert shown.stdout == "/\n/\n"
+        with pytest.raises(FileForbidden, match="script"):
+            await vm.write_file("script", "x", user=1234)
+    finally:
+        await vm.run(["rm", "-rf", "/home/1234"], check=True)
 
 
 @pytest.mark.parametrize("user", ["nosuch", "nobody:nosuch", "4294967295", "a b", ":0"])

@@ -232,8 +232,9 @@ class Request(_Frozen, init=False):
     :ivar path: Where. At most 4095 bytes, without NUL.
     :ivar name: The name that a tree is put under where the path is a folder's, or ends with a
         slash; when it is empty, the path is the tree's own. At most 255 bytes, without NUL.
-    :ivar cwd: What a relative path is relative to; when it is empty, the user's home. At most 4095
-        bytes, without NUL.
+    :ivar cwd: The folder that a relative path is relative to. When it is empty, it is the folder
+        that a command of the user gets by default: the user's home, which is made if the user has
+        none, or `/` where that cannot be entered. At most 4095 bytes, without NUL.
     :ivar user: Whom to act as: a name or a number, and perhaps a colon and a group; when it is
         empty, who runs the program. At most 511 bytes, without NUL.
     :ivar owner: The owner of what is written, likewise; when it is empty, the user for new files,
