@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from microvm import ImageError, QemuError, TemplateError, UsageError
-from microvm.cache import lock, verified
+from microvm.cache import async_lock, lock, verified
 from microvm.cli.root import cli
 from microvm.start import saved, sparse, template
 from microvm.start.origin import Origin
@@ -279,8 +279,8 @@ def test_a_changed_byte_of_a_copy_is_found(
 
 
 async def test_who_waits_takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(template, "HOLDER_TIMEOUT", 0.5)
-    monkeypatch.setattr(template, "_HEARTBEAT", 0.1)
+    monkeypatch.setattr(async_lock, "HOLDER_TIMEOUT", 0.5)
+    monkeypatch.setattr(async_lock, "HEARTBEAT", 0.1)
     told: list[str] = []
     order = []
 
@@ -298,10 +298,12 @@ async def test_who_waits_takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 async def test_nobody_waits_for_who_shows_no_life(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(template, "HOLDER_TIMEOUT", 0.2)
+    monkeypatch.setattr(async_lock, "HOLDER_TIMEOUT", 0.2)
     with lock.attempt(folder / "a") as ours:
         assert ours
-        with pytest.raises(ImageError, match=f"process {os.getpid()} makes it.*no sign of life"):
+        with pytest.raises(
+            ImageError, match=f"process {os.getpid()} saves a guest.*no sign of life"
+        ):
             async with template.locked("a", lambda _: None):
                 pass
         with pytest.raises(TemplateError, match="no template"):

@@ -7,9 +7,8 @@ shapes the guest; who makes one shows that it lives, and those not used for the 
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager, suppress
 
 from microvm.cache import lock
 from microvm.errors import ImageError, TemplateError, UsageError
@@ -26,53 +25,16 @@ LIMIT = "4G"
 """The size that all templates together may take on the disk, unless MICROVM_TEMPLATES says another;
 those that were not used for the longest go first."""
 
-HOLDER_TIMEOUT = 5.0
-"""Seconds without a heartbeat after which nobody waits for a process that makes a template."""
 
-_HEARTBEAT = 0.5
-
-
-@asynccontextmanager
-async def locked(name: str, notify: Callable[[str], None]) -> AsyncIterator[None]:
+def locked(name: str, notify: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
     """Hold the right to make this template; wait while another process has it, and lives.
 
     :param notify: called with a line for the user where the wait is long.
-    :raises ImageError: nothing can be made there, or who has the right shows no sign of life.
+    :raises ImageError: nothing can be made there, or the holder shows no sign of life.
     """
-    import asyncio
+    from microvm.cache import async_lock
 
-    path = STORE.path(name)
-    # Counted, as it may be us whom a signal stops meanwhile, and that stops no clock.
-    max_checks = round(HOLDER_TIMEOUT / lock.INTERVAL)
-    heartbeat, checks, silent = None, 0, 0
-    while True:
-        with lock.attempt(path) as ours:
-            if ours:
-                beating = asyncio.create_task(_send_heartbeats(path))
-                try:
-                    yield
-                finally:
-                    beating.cancel()
-                    await asyncio.wait([beating])
-                return
-        before, heartbeat = heartbeat, lock.last_heartbeat(path)
-        checks, silent = checks + 1, silent + 1 if heartbeat == before else 0
-        if silent > max_checks:
-            who = lock.holder(path)
-            raise ImageError(
-                f"{who} makes it, and has given no sign of life for {HOLDER_TIMEOUT:g} s"
-            )
-        if checks == max_checks:
-            notify(f"waiting for {lock.holder(path)}, which saves a guest to clone")
-        await asyncio.sleep(lock.INTERVAL)
-
-
-async def _send_heartbeats(path: Path) -> None:
-    import asyncio
-
-    while True:
-        lock.heartbeat(path)
-        await asyncio.sleep(_HEARTBEAT)
+    return async_lock.held(STORE.path(name), "saves a guest to clone", notify)
 
 
 def save(memory: Memory, *, name: str, origin: Origin, copied: bool) -> None:
