@@ -26,24 +26,36 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from tests.support import examples
+from tests.support.busy_device import busy_device
 from tests.support.ordinary import USER, acting_as_user, as_user, only_root
 from tests.support.small_disk import small_disk
 
 from microvm import arches, guest_pack
-from microvm.cli.checks import cache, host, image, machine, qemu, requirements
+from microvm.cli.checks import cache, host, image, kvm, machine, qemu, requirements
 from microvm.cli.checks.check import Check, Context, Fault, Finding
 from microvm.cli.checks.run import BROKEN, ENDLESS, FAULTS, NOT_TRIED, run
 from microvm.cli.checks.table import CHECKS
 from microvm.cli.verbs.doctor import doctor
 from microvm.errors import ImageError
-from microvm.qemu import accel, launch
+from microvm.qemu import accel, kvm_failure, launch
 from microvm.qemu.confinement import launcher_options
 from microvm.system import capacity
 from microvm_image import programs
 
 ROOT = Path(__file__).parents[2]
-BY_A_MACHINE = {qemu.DEADLY, machine.NO_HELLO}
-WITHOUT_A_COMMAND = {host.NO_GUESTS, host.NOT_LINUX, image.NO_APT, qemu.UNPROVED, NOT_TRIED}
+BY_A_MACHINE = {
+    machine.NO_HELLO,
+    *(
+        kvm.FAULTS[failure]
+        for failure in (
+            kvm_failure.INTERNAL_ERROR,
+            kvm_failure.DIED,
+            kvm_failure.SILENT,
+            kvm_failure.DISTURBED,
+        )
+    ),
+}
+WITHOUT_A_COMMAND = {host.NO_GUESTS, host.NOT_LINUX, image.NO_APT, kvm.UNPROVED, NOT_TRIED}
 COMMANDS = set(
     "export unset ulimit sudo apt chmod chgrp usermod echo env microvm ps uptime".split()
 )
@@ -309,6 +321,12 @@ def _kvm(name: str, mode: int | None = None) -> Callable[[Scene], None]:
     return make
 
 
+def _busy_kvm(scene: Scene) -> None:
+    path = scene.undo.enter_context(busy_device())
+    scene.patch.setattr(accel, "KVM", path)
+    scene.as_user()
+
+
 def _promising_kvm(scene: Scene) -> None:
     scene.patch.setattr(accel, "obstacle", lambda _: None)
 
@@ -342,10 +360,11 @@ CASES: dict[Fault, tuple[Check, Callable[[Scene], None]]] = {
         qemu.OTHER_PACK: _pack(programs.schema()),
         qemu.NOT_CONFINED: _fewer_layers,
         qemu.NO_CONFINEMENT: _no_programs,
-        qemu.ABSENT: _kvm("gone"),
-        qemu.FORBIDDEN: _kvm("kvm", 0o600),
-        qemu.UNUSABLE: _kvm("kvm", 0o666),
-        qemu.UNPROVED: _promising_kvm,
+        kvm.FAULTS[kvm_failure.ABSENT]: _kvm("gone"),
+        kvm.FAULTS[kvm_failure.FORBIDDEN]: _kvm("kvm", 0o600),
+        kvm.FAULTS[kvm_failure.BUSY]: _busy_kvm,
+        kvm.FAULTS[kvm_failure.REFUSED]: _kvm("kvm", 0o666),
+        kvm.UNPROVED: _promising_kvm,
         cache.UNTRUSTED: _cache_of_all,
         cache.UNREADABLE: _cache_behind_a_device,
         cache.NO_FOLDER: _cache_that_is_a_file,
@@ -372,7 +391,7 @@ CASES: dict[Fault, tuple[Check, Callable[[Scene], None]]] = {
 )
 def test_what_is_wrong_is_found(fault: Fault, scene: Scene) -> None:
     check, make = CASES[fault]
-    context = Context(["another"] if fault is qemu.UNPROVED else [])
+    context = Context(["another"] if fault is kvm.UNPROVED else [])
     make(scene)
     finding = check.run(context)
     scene.undo.close()
@@ -575,11 +594,11 @@ def test_a_guest_of_less_memory_and_no_kvm_are_what_was_asked_for(
 ) -> None:
     _small_cgroup(scene)
     _promising_kvm(scene)
-    for finding in (host.memory(Context()), qemu.kvm(Context(["another"]))):
+    for finding in (host.memory(Context()), kvm.kvm(Context(["another"]))):
         assert finding.status != "ok"
-    for fault in (host.TOO_SMALL, qemu.DEADLY):
+    for fault in (host.TOO_SMALL, kvm.FAULTS[kvm_failure.SILENT]):
         monkeypatch.setenv(*fault.mend.removeprefix("export ").split("="))
-    for finding in (host.memory(Context()), qemu.kvm(Context(["another"]))):
+    for finding in (host.memory(Context()), kvm.kvm(Context(["another"]))):
         assert finding.status == "ok"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import grp
 import os
 import platform
@@ -11,13 +12,15 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
+from tests.support.busy_device import busy_device
 from tests.support.ordinary import acting_as_user
 
 from microvm import cache
-from microvm.errors import QemuError
-from microvm.qemu import accel
+from microvm.errors import ExitKind, QemuError
+from microvm.qemu import accel, kvm_failure
 from microvm.qemu.accel import BOOT_TIMEOUT, ProbeCache, candidates, fallback_notice
 from microvm.qemu.command import QemuConfig
 from microvm.qemu.console import Console
@@ -155,6 +158,50 @@ def test_probe_result_is_of_how_kvm_was_loaded(
     assert probes.recall() is False
 
 
+def test_each_failure_is_recognised_by_one_thing() -> None:
+    errors = [number for each in kvm_failure.FAILURES for number in each.errors]
+    exits = [kind for each in kvm_failure.FAILURES for kind in each.exits]
+    assert len(errors) == len(set(errors))
+    assert sorted(exits) == sorted(get_args(ExitKind))
+    assert kvm_failure.of_device(OSError(errno.ENOTTY, "")) is kvm_failure.REFUSED
+
+
+@pytest.mark.parametrize("cause", [None, TimeoutError(), OSError(errno.EACCES, "")])
+def test_a_start_without_an_exit_of_qemu(cause: Exception | None) -> None:
+    error = QemuError("it does not start")
+    error.__cause__ = cause
+    expected = kvm_failure.FORBIDDEN if type(cause) is PermissionError else kvm_failure.SILENT
+    assert kvm_failure.of_start(error) is expected
+
+
+def test_device_that_another_hypervisor_has(
+    probes: ProbeCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with busy_device() as device, acting_as_user():
+        monkeypatch.setattr(accel, "KVM", device)
+        found = accel.obstacle(NATIVE)
+        assert candidates("auto", arch=NATIVE, probes=probes) == ("tcg",)
+        with pytest.raises(QemuError, match="busy"):
+            candidates("kvm", arch=NATIVE, probes=probes)
+    assert found is not None
+    assert found.failure is kvm_failure.BUSY
+
+
+def test_probe_result_counts_as_long_as_it_says(probes: ProbeCache) -> None:
+    probes.remember(works=False, lifetime=3600)
+    os.utime(probes.path, (time.time() - 3500,) * 2)
+    assert probes.recall() is False
+    os.utime(probes.path, (time.time() - 3700,) * 2)
+    assert probes.recall() is None
+
+
+@pytest.mark.parametrize("text", ["broken", "broken for ever", "broken nan", "broken inf"])
+def test_probe_result_without_a_time_is_none(probes: ProbeCache, text: str) -> None:
+    probes.remember(works=False)
+    probes.path.write_text(text)
+    assert probes.recall() is (False if text == "broken inf" else None)
+
+
 @pytest.mark.parametrize("mode", [0o060, 0o600])
 def test_device_that_one_may_not_open(
     probes: ProbeCache, monkeypatch: pytest.MonkeyPatch, mode: int
@@ -174,8 +221,8 @@ def test_device_that_one_may_not_open(
             candidates("kvm", arch=NATIVE, probes=probes)
     shutil.rmtree(folder)
     assert found is not None
-    assert not found.expected
-    assert found.text == f"{device}: Permission denied"
+    assert found.failure is kvm_failure.FORBIDDEN
+    assert found.text == f"you may not use KVM ({device}: Permission denied)"
     assert caught.value.hint == found.hint
     if mode == 0o060:
         assert found.command.startswith(f"sudo usermod -aG {group.gr_name} ")
@@ -211,7 +258,5 @@ async def test_kvm_works_or_says_why_not(configure: Configure, tmp_path: Path) -
     async with asyncio.timeout(BOOT_TIMEOUT):
         failure = await failure_to_speak(configure(accel="kvm"))
     if failure is not None:
-        # The last where only root may open the device, and this QEMU cannot inherit it.
-        reasons = "QEMU was killed by signal", "Property 'kvm-accel.device' not found"
-        assert any(reason in failure.message for reason in reasons)
-        assert failure.detail
+        assert kvm_failure.of_start(failure) is not kvm_failure.DISTURBED
+        assert failure.message

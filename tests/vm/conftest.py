@@ -97,7 +97,8 @@ Misbehave = Callable[[str], Path]
 def misbehave(monkeypatch: pytest.MonkeyPatch, image: Image) -> Iterator[Misbehave]:
     """Have every QEMU run a line of shell before it becomes QEMU; an empty one is the end of it.
 
-    In that line, `clones` and `saves` tell what QEMU is for; it returns the folder that it is in.
+    In that line, `clones` and `saves` tell what QEMU is for, and `$real` is its program; it returns
+    the folder that it is in.
     No shell can do much where QEMU is confined: these machines have `confinement="off"`.
     """
     folder = Path(tempfile.mkdtemp(prefix="microvm-test-", dir="/tmp"))
@@ -107,10 +108,10 @@ def misbehave(monkeypatch: pytest.MonkeyPatch, image: Image) -> Iterator[Misbeha
     hook, wrapper = folder / "hook", folder / name
     hook.touch()
     wrapper.write_text(
-        '#!/bin/sh\nall="$*"\n'
+        f'#!/bin/sh\nall="$*" real={real}\n'
         'clones() { case "$all" in *-incoming*) ;; *) false ;; esac; }\n'
         'saves() { case "$all" in *share=on*) ;; *) false ;; esac; }\n'
-        f'. {hook}\nexec {real} "$@"\n'
+        f'. {hook}\nexec $real "$@"\n'
     )
     wrapper.chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")

@@ -10,7 +10,7 @@ import pytest
 from tests.vm.conftest import Misbehave
 
 from microvm import MicroVM
-from microvm.qemu import accel, launch
+from microvm.qemu import accel, kvm_failure, launch
 from microvm.qemu.accel import Obstacle, ProbeCache
 from microvm.qemu.launch import find_qemu
 from microvm_image import Image
@@ -67,7 +67,7 @@ async def test_what_is_broken_is_said_once_and_tried_again_after_a_day(
     misbehave(NOT.format("kill -ABRT $$"))
     name, (line,) = await _start(image)
     assert name == "tcg"
-    assert line.startswith("KVM does not work here; using TCG")
+    assert line.startswith("KVM refuses to run a machine (QEMU was killed by signal 6 (SIGABRT))")
     assert await _start(image) == ("tcg", [])
     os.utime(probes.path, (time.time() - 25 * 3600,) * 2)
     misbehave(WORKS)
@@ -81,7 +81,7 @@ async def test_what_somebody_did_to_a_qemu_says_nothing_about_kvm(
     misbehave(NOT.format(end) + WORKS)
     name, (line,) = await _start(image)
     assert name == "tcg"
-    assert line.startswith("no KVM this time: ")
+    assert line.startswith("no KVM this time (")
     assert probes.recall() is None
 
 
@@ -94,19 +94,20 @@ async def test_what_did_work_and_does_no_more_is_found_out(
         await _start(image)
     name, (line,) = await _start(image)
     assert name == "tcg"
-    assert line.startswith("KVM does not work here")
+    assert line.startswith("KVM refuses to run a machine")
 
 
 async def test_what_is_there_and_may_not_be_used_is_said_once(
     image: Image, probes: ProbeCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    denied = Obstacle("forbidden", "/dev/kvm: Permission denied", "join its group")
+    failure = kvm_failure.FORBIDDEN
+    denied = Obstacle(failure, "/dev/kvm: Permission denied", "join its group")
     monkeypatch.setattr(accel, "obstacle", lambda _: denied)
-    line = "/dev/kvm: Permission denied; using TCG, which is slower (join its group)"
+    line = f"{denied.text}; using TCG, which is slower (join its group)"
     assert await _start(image, "tcg") == ("tcg", [])
     assert await _start(image) == ("tcg", [line])
     assert await _start(image) == ("tcg", [])
-    absent = denied._replace(kind="absent")
+    absent = denied._replace(failure=kvm_failure.ABSENT)
     monkeypatch.setattr(accel, "obstacle", lambda _: absent)
     probes._replace(subject="obstacle").forget()
     assert await _start(image) == ("tcg", [])

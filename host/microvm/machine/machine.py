@@ -16,7 +16,6 @@ from microvm.machine.base import Machine
 from microvm.machine.snapshot import Snapshot
 from microvm.option import lists, read_options
 from microvm.options import Accelerator, Confinement, MachineOptions
-from microvm.qemu import accel as accels
 from microvm.qemu import launcher
 from microvm.qemu.launch import launch_errors
 from microvm.start import origin
@@ -143,9 +142,10 @@ class MicroVM(Machine):
         if self._state != "new" or given is None or readymade.is_missing(given):
             return
         image = self._given_image = readymade.load(given)
-        candidates = self._choose(image).candidates
-        if len(candidates) == 1:
-            self._starter = self._make_starter(image, candidates[0])
+        choice = self._choose(image)
+        if len(choice.candidates) == 1:
+            accel = choice.candidates[0]
+            self._starter = self._make_starter(image, accel, choice.timeout(accel))
             self._starter.launch(cold=self._cold or not image.is_ours)
 
     async def start(self) -> None:
@@ -179,13 +179,18 @@ class MicroVM(Machine):
             return
         image = self._image = await readymade.find_or_build(self._given_image, self._notify)
         choice = self._choose(image)
+        async with choice.settled():
+            await self._start_chosen(image, choice)
+
+    async def _start_chosen(self, image: Image, choice: Choice) -> None:
         choice.explain()
         cold = self._cold or not image.is_ours
         if cold and not self._cold:
             self._notify(f"{image.path} can be changed by others; booting, and saving no template")
         failure: QemuError | BootError | None = None
         for accel in choice.candidates:
-            starter, self._starter = self._starter or self._make_starter(image, accel), None
+            made = self._starter or self._make_starter(image, accel, choice.timeout(accel))
+            starter, self._starter = made, None
             self.accel = accel
             try:
                 running = await (starter.boot() if cold else starter.clone())
@@ -200,8 +205,7 @@ class MicroVM(Machine):
             finally:
                 starter.end()
             self._begin(running, cloned=starter.cloned)
-            times = running.times
-            choice.succeeded(accel, failure, within=times.ready - times.begun)
+            choice.succeeded(accel, failure)
             return
 
     async def _restore(self, snapshot: Snapshot) -> None:
@@ -230,7 +234,7 @@ class MicroVM(Machine):
     def _choose(self, image: Image) -> Choice:
         return Choice(self._requested, image.manifest.arch, self._notify)
 
-    def _make_starter(self, image: Image, accel: Accel) -> Starter:
+    def _make_starter(self, image: Image, accel: Accel, timeout: float) -> Starter:
         _logger.info(
             "image %s, %d MiB, CPUs: %d, %s",
             image.name,
@@ -250,7 +254,7 @@ class MicroVM(Machine):
             image,
             config,
             console=self._console_log,
-            timeout=accels.BOOT_TIMEOUT,
+            timeout=timeout,
             notify=self._notify,
         )
 

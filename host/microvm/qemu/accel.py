@@ -3,8 +3,8 @@
 That /dev/kvm exists, or even that it makes a VM, proves nothing: there are hosts where a guest dies
 under it. So `candidates` only rules out what cannot work; whoever boots a machine tries them in
 order, and has `ProbeCache` remember the result: that the first works once a guest is ready under
-it, that it is broken only once a guest is ready under the next, and only if it was the hardware
-that failed.
+it, and that it is broken once a guest is ready under the next. The table in `kvm_failure` says for
+how long each failure is remembered.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ import sys
 import time
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from microvm import cache
 from microvm.arches import ARCHES, Accel
-from microvm.errors import BootError, ImageError, QemuError
+from microvm.errors import ImageError, QemuError
 from microvm.log import Area
 from microvm.sha256 import sha256
+
+if TYPE_CHECKING:
+    from microvm.qemu.kvm_failure import KvmFailure
 
 _logger = Area("qemu")
 
@@ -31,8 +34,11 @@ _logger = Area("qemu")
 #: slow, and so is the first boot under an accelerator that is emulated itself.
 BOOT_TIMEOUT = 60.0
 
-#: How long the result of a probe counts, in seconds: what was wrong may have been mended, or have
-#: come.
+#: The same where nobody knows whether the accelerator works, and another can be tried next.
+TRIAL_TIMEOUT = 20.0
+
+#: How long the result of a probe counts at most, in seconds: what was wrong may have been mended,
+#: or have come.
 PROBE_LIFETIME = 24 * 3600.0
 
 #: The device that KVM is used through.
@@ -66,17 +72,23 @@ class ProbeCache(NamedTuple):
         try:
             with os.fdopen(cache.open_file(self.path)) as file:
                 age = time.time() - os.fstat(file.fileno()).st_mtime
-                text = file.read().strip()
-            return {"works": True, "broken": False}.get(text) if 0 <= age < PROBE_LIFETIME else None
-        except (OSError, UnicodeDecodeError):
+                # The result, and the seconds for which it counts.
+                text, seconds = file.read().split()
+            lifetime = min(float(seconds), PROBE_LIFETIME)
+            return {"works": True, "broken": False}.get(text) if 0 <= age < lifetime else None
+        except (OSError, ValueError):
             return None
 
-    def remember(self, *, works: bool) -> None:
-        """Keep the result of a probe; where it cannot be written, the next run probes again."""
+    def remember(self, *, works: bool, lifetime: float = PROBE_LIFETIME) -> None:
+        """Keep the result of a probe; where it cannot be written, the next run probes again.
+
+        :param lifetime: how long it counts, in seconds.
+        """
+        text = f"{'works' if works else 'broken'} {lifetime:.0f}\n"
         with suppress(OSError, ImageError):
             cache.make(self.folder)
             # Whoever reads a half-written one takes it for none, which is harmless.
-            cache.write(self.path, b"works\n" if works else b"broken\n")
+            cache.write(self.path, text.encode())
 
     def forget(self) -> None:
         """Remove the result, so that the next start probes again."""
@@ -104,23 +116,23 @@ class ProbeCache(NamedTuple):
 
 
 class Obstacle(NamedTuple):
-    """A reason why the hardware cannot accelerate a guest.
+    """A reason why the hardware cannot accelerate a guest, found without starting one.
 
-    :ivar kind: the device is not there, is another's, or of no use; or the guest is foreign.
-    :ivar text: what is wrong.
+    :ivar failure: the way in which KVM fails.
+    :ivar why: the cause, as the host says it.
     :ivar hint: what to do about it.
     :ivar command: a line for a shell that does it, where one does.
     """
 
-    kind: Literal["absent", "forbidden", "unusable", "foreign"]
-    text: str
+    failure: KvmFailure
+    why: str
     hint: str = ""
     command: str = ""
 
     @property
-    def expected(self) -> bool:
-        """Whether no user would expect hardware to accelerate this guest here."""
-        return self.kind in {"absent", "foreign"}
+    def text(self) -> str:
+        """What is wrong, in a line."""
+        return self.failure.line(self.why)
 
 
 def candidates(
@@ -138,34 +150,12 @@ def candidates(
     if requested == "kvm":
         if found:
             hint = found.hint or "try --accel tcg"
-            raise QemuError(f"KVM cannot be used: {found.text}", hint=hint)
+            raise QemuError(f"KVM cannot be used: {found.why}", hint=hint)
         return (hardware,)
     if found:
-        _logger.debug("no %s: %s", hardware.upper(), found.text)
+        _logger.debug("no %s: %s", hardware.upper(), found.why)
         return ("tcg",)
     return (hardware,) if probes.recall() else (hardware, "tcg")
-
-
-def is_broken(failure: QemuError | BootError, *, within: float) -> bool:
-    """Tell whether a failed boot was the hardware's fault, where one under emulation worked.
-
-    A signal from somebody and a limit say nothing about it; nor does a time-out, where this host is
-    so busy that emulation did not take less.
-
-    :param within: how long the boot under emulation took, in seconds.
-    """
-    if failure.qemu_exit is None:
-        return within < BOOT_TIMEOUT
-    return failure.qemu_exit.kind not in {"killed", "limit", "quit"}
-
-
-def is_hardware_failure(failure: QemuError | BootError) -> bool:
-    """Tell whether QEMU failed in a way that it does not on healthy hardware."""
-    return failure.qemu_exit is not None and failure.qemu_exit.kind in {
-        "crash",
-        "internal_error",
-        "exit",
-    }
 
 
 def host_cpu() -> str:
@@ -212,29 +202,38 @@ def obstacle(arch: str) -> Obstacle | None:
     machine = os.uname().machine
     native = {each.debian: each.name for each in ARCHES.values()}.get(machine, machine)
     if arch != native:
-        return Obstacle("foreign", f"this machine is {native}, the guest {arch}")
+        from microvm.qemu import kvm_failure
+
+        return Obstacle(kvm_failure.FOREIGN, f"this machine is {native}, the guest {arch}")
     return None if sys.platform == "darwin" else _kvm_obstacle()
 
 
 def _kvm_obstacle() -> Obstacle | None:
     try:
         device = os.open(KVM, os.O_RDWR | os.O_CLOEXEC)
-    except FileNotFoundError as error:
-        return Obstacle("absent", f"{KVM}: {error.strerror}")
-    except PermissionError as error:
-        return Obstacle("forbidden", f"{KVM}: {error.strerror}", *_permission())
     except OSError as error:
-        return Obstacle("unusable", f"{KVM}: {error.strerror}")
+        return _of_error(error, f"{KVM}: {error.strerror}")
     try:
         version = fcntl.ioctl(device, _KVM_GET_API_VERSION, 0)
         if version != _KVM_API_VERSION:
-            return Obstacle("unusable", f"{KVM} speaks version {version} of its interface")
+            from microvm.qemu import kvm_failure
+
+            why = f"{KVM} speaks version {version} of its interface"
+            return Obstacle(kvm_failure.REFUSED, why)
         os.close(_create_vm(device))
     except OSError as error:
-        return Obstacle("unusable", f"{KVM} makes no virtual machine: {error.strerror}")
+        return _of_error(error, f"{KVM} makes no virtual machine: {error.strerror}")
     finally:
         os.close(device)
     return None
+
+
+def _of_error(error: OSError, why: str) -> Obstacle:
+    from microvm.qemu import kvm_failure
+
+    failure = kvm_failure.of_device(error)
+    hints = _permission() if failure is kvm_failure.FORBIDDEN else ()
+    return Obstacle(failure, why, *hints)
 
 
 def _create_vm(device: int) -> int:

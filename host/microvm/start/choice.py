@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from microvm import cache
 from microvm.arches import Accel
-from microvm.errors import BootError, QemuError
+from microvm.errors import BootError, ImageError, QemuError
 from microvm.options import Accelerator
 from microvm.qemu import accel as accels
 from microvm.qemu.launch import find_qemu
@@ -28,7 +29,35 @@ class Choice:
         self._arch = arch
         self._notify = notify
         self._probes = accels.ProbeCache(cache.root(), find_qemu(arch))
-        self.candidates = accels.candidates(requested, arch=arch, probes=self._probes)
+        self.candidates = self._find()
+
+    def _find(self) -> tuple[Accel, ...]:
+        return accels.candidates(self._requested, arch=self._arch, probes=self._probes)
+
+    def timeout(self, accel: Accel) -> float:
+        """Return how long a boot may take under one of the candidates, in seconds."""
+        is_trial = accel != self.candidates[-1]
+        return accels.TRIAL_TIMEOUT if is_trial else accels.BOOT_TIMEOUT
+
+    @asynccontextmanager
+    async def settled(self) -> AsyncIterator[None]:
+        """Keep other starts from trying the hardware, where nobody knows whether it works.
+
+        A start that tries it already is waited for, so that its result counts here, too. The block
+        is a whole start: the result is known when it ends.
+        """
+        async with AsyncExitStack() as held:
+            if len(self.candidates) > 1:
+                from microvm.cache import async_lock
+
+                path, purpose = self._probes.path, "finds out whether KVM works"
+                # Without the lock, as in a cache that cannot be written, this start tries it, too.
+                with suppress(ImageError):
+                    await held.enter_async_context(async_lock.held(path, purpose, self._notify))
+                self.candidates = self._find()
+                if len(self.candidates) == 1:
+                    await held.aclose()
+            yield
 
     def explain(self) -> None:
         """Notify why the hardware cannot be used, if not, unless that was done within a day."""
@@ -38,33 +67,33 @@ class Choice:
             return  # it was tried, and that was said
         obstacle = accels.obstacle(self._arch)
         notified = self._probes._replace(subject="obstacle")
-        if obstacle is not None and not obstacle.expected and notified.recall() is None:
+        if obstacle is not None and obstacle.failure.told and notified.recall() is None:
             notified.remember(works=False)
             self._notify(accels.fallback_notice(obstacle.text, obstacle.hint))
 
     def failed(self, error: QemuError | BootError) -> None:
         """Take note that nothing has worked: the last one failed like this."""
-        if self.candidates[-1] != "tcg" and accels.is_hardware_failure(error):
+        from microvm.qemu import kvm_failure
+
+        if self.candidates[-1] != "tcg" and kvm_failure.of_start(error).remembered:
             self._probes.forget()  # it did work; the next start finds out
 
-    def succeeded(
-        self, accel: Accel, failure: QemuError | BootError | None, *, within: float
-    ) -> None:
+    def succeeded(self, accel: Accel, error: QemuError | BootError | None) -> None:
         """Take note that a start has worked, and notify why it was not with the first candidate.
 
-        :param failure: how those before it have failed, if there were any.
-        :param within: the seconds that this one took.
+        :param error: the error of the candidate before it, if there was one.
         """
         if accel != "tcg":
             if self._probes.recall() is not True:
                 self._probes.remember(works=True)
-        elif failure is not None:
-            self._report(self.candidates[0], failure, within)
+        elif error is not None:
+            from microvm.qemu import kvm_failure
 
-    def _report(self, accel: Accel, failure: QemuError | BootError, within: float) -> None:
-        hint = "--accel kvm shows why"
-        if accels.is_broken(failure, within=within):
-            self._probes.remember(works=False)
-            self._notify(accels.fallback_notice(f"{accel.upper()} does not work here", hint))
-        else:
-            self._notify(accels.fallback_notice(f"no {accel.upper()} this time: {failure.message}"))
+            failure = kvm_failure.of_start(error)
+            hint = ""
+            if failure.remembered:
+                hint = "--accel kvm shows why"
+                self._probes.remember(works=False, lifetime=failure.remembered)
+            self._notify(
+                accels.fallback_notice(failure.line(error.message, self.candidates[0]), hint)
+            )

@@ -259,7 +259,13 @@ def _classify_errors(what: str, *, boots: bool = False) -> Iterator[None]:
     except TemplateError as error:
         raise _Refused(f"{what}: {error.message}") from error
     except (QemuError, MachineError) as error:
-        own = error.qemu_exit is not None and error.qemu_exit.kind in _OWN_EXITS
+        kind = error.qemu_exit.kind if error.qemu_exit else None
+        if boots and kind == "internal_error":
+            # A second boot would take as long, and fail in the same way.
+            failed = BootError(error.message, hint=error.hint, detail=error.detail)
+            failed.qemu_exit = error.qemu_exit
+            raise failed from error
+        own = kind in _OWN_EXITS
         if boots and isinstance(error, (BootError, ProtocolError)) and (own or not error.qemu_exit):
             raise
         # What a guest does that runs here has nothing to do with being saved.

@@ -92,9 +92,11 @@ class Context:
     """What the checks before have found.
 
     :ivar failed: the names of those that have failed.
+    :ivar noted: the names of those that have found a note.
     """
 
     failed: list[str] = field(default_factory=list)
+    noted: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

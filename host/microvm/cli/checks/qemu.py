@@ -1,16 +1,13 @@
-"""The checks of QEMU: its program, what confines it, and what accelerates it."""
+"""The checks of QEMU: its program, and what confines it."""
 
 from __future__ import annotations
 
 import re
 import subprocess
-from contextlib import suppress
 from pathlib import Path
 
-from microvm.cli.checks import machine
 from microvm.cli.checks.check import Check, Context, Fault, Finding, Severity, ok
-from microvm.errors import ConfinementError, ImageError, QemuError, UsageError
-from microvm.qemu import accel
+from microvm.errors import ConfinementError, ImageError, QemuError
 
 _OLDEST = (7, 2)
 _TIMEOUT = 15.0
@@ -176,86 +173,6 @@ def confinement(_: Context) -> Finding:
     return ok(f"{len(found) - len(without)} layers of {len(found)}{rest}")
 
 
-_WITHOUT = "export MICROVM_ACCEL=tcg"  # which is silent, and tries nothing else
-
-ABSENT = Fault(
-    "note",
-    "there is no KVM here ({why}): guests are emulated, which is slower",
-    _WITHOUT,
-    "the processor has no virtualization, or hides it from this virtual machine or container; "
-    "where the module is not loaded, `sudo modprobe kvm_intel`, or `kvm_amd`, is what mends it",
-)
-FORBIDDEN = Fault(
-    "note",
-    "you may not use KVM ({why}): guests are emulated, which is slower",
-    "sudo usermod -aG {group} {user}",
-    "log in anew then; where the device has no group, `sudo chgrp kvm /dev/kvm && sudo chmod 660 "
-    "/dev/kvm` before; a container is given the device by `--device /dev/kvm`",
-)
-UNUSABLE = Fault(
-    "note",
-    "KVM is there and makes no machine ({why}): guests are emulated, which is slower",
-    _WITHOUT,
-    hint="`sudo dmesg | grep -i kvm` may say more",
-)
-DEADLY = Fault(
-    "note",
-    "KVM is there, and a guest dies under it: {why}; guests are emulated, which is slower",
-    _WITHOUT,
-    "as in virtual machines whose own host emulates virtualization in part",
-    "`microvm run --accel kvm --cold -v -- true` shows how",
-)
-UNPROVED = Fault(
-    "skipped", "KVM is there, but no guest was tried under it, as others have failed: {failed}"
-)
-_MODULES = {"vmx": "kvm_intel", "svm": "kvm_amd"}
-
-
-def kvm(context: Context) -> Finding:
-    """Start a guest under it: that it is there proves nothing."""
-    from microvm import arches
-
-    if unwanted := _unwanted():
-        return ok(unwanted)
-    if found := accel.obstacle(arches.find().name):
-        if found.kind == "absent":
-            mend, hint = _how_to_have()
-            return ABSENT.found(why=found.text, mend=mend, hint=hint)
-        fault = FORBIDDEN if found.kind == "forbidden" else UNUSABLE
-        return fault.found(why=found.text, mend=found.command or _WITHOUT, hint=found.hint)
-    if context.failed:
-        return UNPROVED.found(failed=", ".join(context.failed))
-    try:
-        seconds, _ = machine.hello(accel="kvm", cold=True)
-    except (QemuError, machine.Silent) as error:
-        return DEADLY.found(why=error.message)
-    return ok(f"a guest booted under it in {seconds:.2f} seconds")
-
-
-def _unwanted() -> str:
-    """Return who says that guests are to be emulated; empty if nobody does."""
-    from microvm.cli.presets import Presets
-
-    with suppress(UsageError):  # of which another check is
-        preset = Presets().find("accel", "run")
-        if preset and preset.value == "tcg":
-            return f"not asked for: guests are emulated, as {preset.where} says"
-    return ""
-
-
-def _how_to_have() -> tuple[str, str]:
-    """Return the command for who has no device, and what else there is to do."""
-    with suppress(OSError):
-        flags = set(re.findall(r"\b(?:vmx|svm)\b", Path("/proc/cpuinfo").read_text()))
-        for module in (_MODULES[flag] for flag in sorted(flags)):
-            if Path("/sys/module", module).exists():
-                return _WITHOUT, f"a container must be given the device: `--device {accel.KVM}`"
-            return f"sudo modprobe {module}", ""
-    return _WITHOUT, (
-        "or turn on virtualization: in the firmware, or nested, on the host of this virtual machine"
-    )
-
-
 CHECKS = (
     Check("qemu", "QEMU's program and version.", qemu, (NO_QEMU, NO_VERSION, OLD_QEMU)),
     Check(
@@ -274,11 +191,4 @@ CHECKS = (
         after=("config", "cache", "compiler"),
         within=60.0,
     ),
-)
-KVM = Check(
-    "kvm",
-    "KVM, proved by a guest that is booted under it.",
-    kvm,
-    (ABSENT, FORBIDDEN, UNUSABLE, DEADLY, UNPROVED),
-    within=machine.WITHIN,
 )

@@ -38,6 +38,8 @@ def run(checks: Sequence[Check]) -> Iterator[tuple[Check, Finding]]:
             finding = _bounded(check, context)
         if finding.status == "failed":
             context.failed.append(check.name)
+        elif finding.status == "note":
+            context.noted.append(check.name)
         elif finding.status == "skipped":
             skipped.append(check.name)
         yield check, finding

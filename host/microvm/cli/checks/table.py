@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from microvm.cli.checks import cache, host, image, machine, qemu
+from microvm.cli.checks import cache, host, image, kvm, machine, qemu
 from microvm.cli.checks.check import Check
 
-_BEFORE = (*host.CHECKS, *cache.CHECKS, *qemu.CHECKS, *image.CHECKS)
+_BEFORE = (*host.CHECKS, *cache.CHECKS, *qemu.CHECKS, *image.CHECKS, kvm.CHECK)
 
 CHECKS = (
     *_BEFORE,
-    qemu.KVM,
     Check(
         "machine",
         "A machine, started as `microvm run` does it.",
         machine.machine,
         (machine.NO_HELLO,),
         after=[check.name for check in _BEFORE],
-        within=machine.WITHIN,
+        within=machine.BUILD_TIMEOUT + machine.TIMEOUT,
     ),
 )
 """All of them. The last two start machines, so they come behind what would have them fail."""

@@ -1,0 +1,195 @@
+"""Tests of KVM that fails: a QEMU that emulates its guest simulates each way, on any host."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from tests.support import failing_kvm
+from tests.vm.conftest import Misbehave
+
+from microvm import MicroVM
+from microvm.cache import async_lock, lock
+from microvm.cli.checks import kvm as check
+from microvm.cli.checks import machine
+from microvm.cli.checks.check import Context
+from microvm.cli.verbs.doctor import doctor
+from microvm.errors import BootError, QemuError
+from microvm.qemu import accel, kvm_failure, launch
+from microvm.qemu.accel import ProbeCache
+from microvm.qemu.kvm_failure import KvmFailure
+from microvm.qemu.launch import find_qemu
+from microvm_image import Image
+
+FAILURES = {
+    "refused": kvm_failure.REFUSED,
+    "no accelerator": kvm_failure.REFUSED,
+    "busy": kvm_failure.BUSY,
+    "internal error": kvm_failure.INTERNAL_ERROR,
+    "died": kvm_failure.DIED,
+    "silent": kvm_failure.SILENT,
+}
+every_way = pytest.mark.parametrize("way", FAILURES)
+
+
+@pytest.fixture
+def folder(
+    image: Image, cache: Path, misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """Return the folder of QEMU's stand-in, on a host that seems to have KVM."""
+    del cache
+    monkeypatch.setattr(accel, "obstacle", lambda _: None)
+    monkeypatch.setattr(launch, "KVM", Path(os.devnull))
+    monkeypatch.setattr(accel, "TRIAL_TIMEOUT", 5.0)
+    monkeypatch.setenv("MICROVM_IMAGE", str(image.path))
+    monkeypatch.setenv("MICROVM_CONFINEMENT", "off")  # the stand-in executes another program
+    return misbehave("")
+
+
+@pytest.fixture
+def probes(folder: Path, cache: Path, image: Image) -> ProbeCache:
+    del folder
+    return ProbeCache(cache, find_qemu(image.manifest.arch))
+
+
+def _machine(image: Image, told: list[str], requested: str = "auto", cold: bool = True) -> MicroVM:
+    options = {"accel": requested, "confinement": "off", "cold": cold, "notify": told.append}
+    return MicroVM(image, **options)  # type: ignore[arg-type]
+
+
+def _beginning(failure: KvmFailure) -> str:
+    return failure.message.partition("{")[0]
+
+
+def test_every_failure_of_a_guest_is_simulated() -> None:
+    simulated = {*FAILURES.values(), kvm_failure.DISTURBED}  # by signals, in test_accelerator.py
+    assert {each for each in kvm_failure.FAILURES if each.exits or each.remembered} <= simulated
+    assert FAILURES.keys() == failing_kvm.WAYS.keys()
+
+
+@every_way
+async def test_auto_uses_tcg_and_remembers(
+    image: Image,
+    folder: Path,
+    probes: ProbeCache,
+    misbehave: Misbehave,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+) -> None:
+    if way == "silent":
+        monkeypatch.setattr(accel, "TRIAL_TIMEOUT", 0.5)
+    misbehave(failing_kvm.script(folder, way))
+    told: list[str] = []
+    async with _machine(image, told) as vm:
+        assert vm.accel == "tcg"
+    (line,) = told
+    failure = FAILURES[way]
+    assert line.startswith(_beginning(failure))
+    assert "using TCG" in line
+    assert probes.recall() is (False if failure.remembered else None)
+    if failure.remembered:
+        assert probes.path.read_text() == f"broken {failure.remembered:.0f}\n"
+
+
+@every_way
+async def test_kvm_on_request_is_an_error(
+    image: Image,
+    folder: Path,
+    misbehave: Misbehave,
+    monkeypatch: pytest.MonkeyPatch,
+    way: str,
+) -> None:
+    if way == "silent":
+        monkeypatch.setattr(accel, "BOOT_TIMEOUT", 0.5)
+    misbehave(failing_kvm.script(folder, way))
+    with pytest.raises((QemuError, BootError)) as caught:
+        async with _machine(image, [], "kvm"):
+            pass
+    error = caught.value
+    assert isinstance(error, QemuError | BootError)
+    assert kvm_failure.of_start(error) is FAILURES[way]
+
+
+async def test_a_start_meets_an_internal_error_once(
+    image: Image, folder: Path, misbehave: Misbehave
+) -> None:
+    """The failed boot of a template is not followed by another boot under KVM."""
+    misbehave(failing_kvm.script(folder, "internal error"))
+    async with _machine(image, [], cold=False) as vm:
+        assert (vm.accel, vm.cloned) == ("tcg", True)
+    assert failing_kvm.tries(folder) == 1
+
+
+async def test_starts_at_the_same_time_try_kvm_once(
+    image: Image, folder: Path, misbehave: Misbehave
+) -> None:
+    misbehave(failing_kvm.script(folder, "internal error"))
+    told: list[str] = []
+    machines = [_machine(image, told, cold=False) for _ in range(3)]
+    try:
+        await asyncio.gather(*(each.start() for each in machines))
+        assert [each.accel for each in machines] == ["tcg"] * 3
+    finally:
+        await asyncio.gather(*(each.stop() for each in machines))
+    assert failing_kvm.tries(folder) == 1
+    assert [line for line in told if "using TCG" in line] == told
+
+
+async def test_a_trial_that_hangs_is_not_waited_for(
+    image: Image,
+    folder: Path,
+    probes: ProbeCache,
+    misbehave: Misbehave,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its holder gives no sign of life; so this start tries KVM, too."""
+    monkeypatch.setattr(async_lock, "HOLDER_TIMEOUT", 0.1)
+    misbehave(failing_kvm.script(folder, "refused"))
+    with lock.attempt(probes.path) as ours:
+        assert ours
+        async with _machine(image, []) as vm:
+            assert vm.accel == "tcg"
+    assert failing_kvm.tries(folder) == 1
+
+
+@every_way
+def test_doctor_names_the_failure(
+    folder: Path, misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    if way == "silent":
+        monkeypatch.setattr(check, "TIMEOUT", 0.5)
+    misbehave(failing_kvm.script(folder, way))
+    finding = check.kvm(Context())
+    fault = check.FAULTS[FAILURES[way]]
+    assert fault.is_in(finding), finding
+    assert (finding.status, bool(finding.mend)) == ("note", True)
+
+
+def test_doctor_fails_where_kvm_is_wanted(
+    folder: Path, misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MICROVM_ACCEL", "kvm")
+    misbehave(failing_kvm.script(folder, "refused"))
+    assert check.kvm(Context()).status == "failed"
+
+
+def test_doctor_uses_tcg_after_kvm_has_failed(folder: Path, misbehave: Misbehave) -> None:
+    misbehave(failing_kvm.script(folder, "silent"))
+    finding = machine.machine(Context(noted=["kvm"]))
+    assert finding.status == "ok"
+    assert finding.text.endswith("under TCG")
+    assert failing_kvm.tries(folder) == 0
+
+
+@pytest.mark.parametrize("way", ["internal error", "silent"])
+def test_doctor_succeeds_without_kvm(folder: Path, misbehave: Misbehave, way: str) -> None:
+    misbehave(failing_kvm.script(folder, way))
+    done = CliRunner().invoke(doctor, [])
+    lines = {line.split()[1]: line for line in done.stdout.splitlines() if line[:1].strip()}
+    assert done.exit_code == 0, done.stdout
+    assert lines["kvm"].startswith("note")
+    assert lines["machine"].startswith("ok")
+    assert failing_kvm.tries(folder) == 1
