@@ -94,9 +94,11 @@ def prune(
     report = report or NullReporter()
     kept = {*(needs() if needs else ()), *(() if everything else _defaults())}
     removed = []
-    for folder in ("", *(each.name for each in cache.root().glob("[!.]*/"))):
-        if folder not in {"kernels", "tags"}:  # of which all have one lock
-            lock.sweep(cache.folder(folder))
+    root = cache.root()
+    lock.sweep(root)
+    for folder in root.glob("[!.]*/"):
+        if folder.name not in {"kernels", "tags"}:  # of which all have one lock
+            lock.sweep(cache.folder(folder.name))
     tags.sweep(report)
     for path, _ in entries():
         if _is_used(path, kept):

@@ -155,6 +155,21 @@ def test_prune_takes_what_cannot_be_used_and_the_tags_of_that(
     assert not leftovers()
 
 
+def test_prune_works_in_a_folder_that_all_users_share(
+    image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where the cache lies directly in /tmp."""
+    del image
+    shared = tmp_path / "shared"
+    shared.mkdir()
+    shared.chmod(0o1777)
+    (shared / "cache" / "images").mkdir(parents=True, mode=0o755)
+    (shared / "cache" / ".left.tmp").mkdir()
+    monkeypatch.setenv("MICROVM_CACHE", str(shared / "cache"))
+    assert prune() == []
+    assert [path.name for path in (shared / "cache").iterdir()] == ["images"]
+
+
 def test_processes_that_import_tag_remove_and_prune_at_once(
     image: Image, tmp_path: Path, cache: Path, leftovers: Leftovers
 ) -> None:

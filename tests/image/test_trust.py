@@ -64,6 +64,22 @@ def test_what_others_can_write_is_refused(cache: Path, part: str, mode: int) -> 
         microvm_image.default()
 
 
+@pytest.mark.parametrize(("mode", "mendable"), [(0o777, True), (0o1777, False)])
+def test_no_advice_to_close_a_folder_that_all_share(
+    tmp_path: Path, mode: int, mendable: bool
+) -> None:
+    """A cache that is /tmp itself: `chmod` would keep all other users out of it."""
+    folder = tmp_path / "shared"
+    folder.mkdir()
+    folder.chmod(mode)
+    with pytest.raises(trust.Untrusted) as caught:
+        trust.check_alone(folder)
+    assert caught.value.mendable is mendable
+    assert ("chmod" in caught.value.hint) is mendable
+    assert "MICROVM_CACHE" in caught.value.hint
+    assert "sudo" not in caught.value.hint
+
+
 @only_root
 def test_a_cache_of_root_is_trusted_by_all(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build()

@@ -20,10 +20,13 @@ class Untrusted(ImageError):
 
     :ivar path: what others have a say in: the folder itself, or something on the way to it.
     :ivar by: what gives it to them.
+    :ivar mendable: whether its mode can be changed without harm: it is ours, and is not a folder
+        that many users share, such as /tmp.
     """
 
     path: Path
     by: Literal["owner", "mode"]
+    mendable: bool
 
 
 def check(folder: Path) -> None:
@@ -65,10 +68,12 @@ def _at_fault(status: os.stat_result) -> Literal["owner", "mode"] | None:
 def _refusal(folder: Path, path: Path, why: str, by: Literal["owner", "mode"]) -> Untrusted:
     where = f"{path} {why}" if path == folder else f"{path}, on the way to it, {why}"
     hint = "name a folder of your own with MICROVM_CACHE"
-    if by == "mode":
+    ours = status.st_uid == os.geteuid() and not status.st_mode & stat.S_ISVTX
+    mendable = by == "mode" and ours
+    if mendable:
         hint = f"`chmod go-w {path}`, if nobody else has put anything there, or {hint}"
-    elif os.geteuid() == 0:
+    elif by == "owner" and os.geteuid() == 0:
         hint += "; under sudo, -H takes root's"
     error = Untrusted(f"the cache {folder} cannot be trusted: {where}", hint=hint)
-    error.path, error.by = path, by
+    error.path, error.by, error.mendable = path, by, mendable
     return error

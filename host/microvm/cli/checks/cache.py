@@ -52,8 +52,7 @@ def cache(_: Context) -> Finding:
     except caches.NoHome as error:
         return NO_HOME.of(error, mend=_another())
     except trust.Untrusted as error:
-        ours = error.by == "mode" and error.path.stat().st_uid == os.geteuid()
-        mend = f"chmod go-w {shlex.quote(str(error.path))}" if ours else _another()
+        mend = f"chmod go-w {shlex.quote(str(error.path))}" if error.mendable else _another()
         return UNTRUSTED.of(error, mend=mend)
     except ImageError as error:
         return UNREADABLE.of(error, mend=_another())
