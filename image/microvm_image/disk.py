@@ -12,9 +12,11 @@ import tempfile
 import uuid
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+from microvm import cache
 from microvm.errors import ImageError
-from microvm.system.tools import finish, started
+from microvm.system.tools import finish, is_full, started
 from microvm_image.tree import Tree
 
 _PROGRAM = "mkfs.erofs"
@@ -27,16 +29,20 @@ def write(tree: Tree, out: Path, digest: str) -> None:
     :param digest: what the file system's UUID is made of, in hex, as of the image's source.
     :raises ImageError: mkfs.erofs is not installed, or fails; the tree is of no use.
     """
-    # Its own copy of the data is in a file without a name, in $TMPDIR.
-    environment = {**os.environ, "LC_ALL": "C", "TMPDIR": str(out.parent)}
+    environment = {**os.environ, "LC_ALL": "C"}
     command = [
         *(_PROGRAM, "--tar=f", "--quiet", "-d1", "-b4096", "-T0", "--mkfs-time"),
         *("-U", str(uuid.UUID(digest[:32])), str(out)),
     ]
     with tempfile.TemporaryFile(dir=out.parent) as log:
-        out_in = {"stdin": subprocess.PIPE, "stdout": subprocess.DEVNULL, "stderr": log}
+        pipes: dict[str, Any] = {
+            "stdin": subprocess.PIPE,
+            "stdout": subprocess.DEVNULL,
+            "stderr": log,
+        }
         try:
-            with started(command, env=environment, **out_in) as maker:
+            # Its own copy of the data is among its temporary files.
+            with started(command, temporary=out.parent, env=environment, **pipes) as maker:
                 status = _feed(maker, tree)
         except FileNotFoundError:
             raise ImageError(
@@ -46,10 +52,11 @@ def write(tree: Tree, out: Path, digest: str) -> None:
         if status:
             log.seek(max(0, log.tell() - 4096))
             said = log.read(4096).decode(errors="replace").strip()
-            full = " (disk full)" if "No space left" in said else ""
+            full = is_full(said)
             raise ImageError(
-                f"writing the disk failed{full}: {_PROGRAM} ended with status {status}",
-                hint="" if full else "it must be of erofs-utils 1.7 or newer",
+                f"writing the disk failed{' (disk full)' * full}: {_PROGRAM} ended with status "
+                f"{status}",
+                hint=cache.HINT_FULL if full else "it must be of erofs-utils 1.7 or newer",
                 detail="\n".join(said.splitlines()[-20:]),
             )
 

@@ -9,13 +9,14 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from microvm import cache
 from microvm.arches import Arch
 from microvm.cache import lock
 from microvm.errors import ImageError
 from microvm.progress import Reporter
-from microvm.system.tools import run
+from microvm.system.tools import run, started
 from microvm_image.apt import FORBIDDEN, check_dates, dates, refusal
 
 
@@ -93,7 +94,7 @@ class _Apt:
         """Fetch the lists; that some cannot be had is told when a package is not in the others."""
         command = ["apt-get", *self._options, "-o=APT::Update::Error-Mode=any", "update"]
         try:
-            _run(command, what="fetching the package lists")
+            _run(command, what="fetching the package lists", temporary=self._state)
         except ImageError as error:
             self._trouble = error
         if self._state:
@@ -125,17 +126,18 @@ class _Apt:
     def download(self, package: _Package, folder: Path) -> Path:
         exact = f"{package.name}:{self._arch.debian}={package.version}"
         command = ["apt-get", *self._options, "download", exact]
-        _run(command, what=f"downloading {package.name}", cwd=folder)
+        _run(command, what=f"downloading {package.name}", cwd=folder, temporary=folder)
         return next(folder.glob("*.deb"))
 
 
-def _run(command: Sequence[str], *, what: str, cwd: Path | None = None) -> None:
+def _run(command: Sequence[str], *, what: str, **options: Any) -> None:
     """Run a tool of apt.
 
+    :param options: those of `started`.
     :raises ImageError: it failed; the message says what it did not take.
     """
     try:
-        run(command, what=what, cwd=cwd)
+        run(command, what=what, **options)
     except ImageError as error:
         if why := refusal(error.detail):
             raise ImageError(f"{what} failed: {why}", detail=error.detail) from error
@@ -218,7 +220,8 @@ def _unpack(archive: Path, wanted: Wanted, folder: Path) -> None:
 
     patterns = re.compile("|".join(filter(None, (wanted.member, wanted.companions))))
     command = ["dpkg-deb", "--fsys-tarfile", str(archive)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as unpacker:
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with started(command, temporary=archive.parent, **pipes) as unpacker:
         try:
             with tarfile.open(fileobj=unpacker.stdout, mode="r|") as members:
                 for member in members:
@@ -231,8 +234,6 @@ def _unpack(archive: Path, wanted: Wanted, folder: Path) -> None:
                     with path.open("wb") as file:
                         shutil.copyfileobj(content, file)
                     if not wanted.companions:
-                        break
+                        break  # the rest of a large package is not unpacked
         except tarfile.TarError as error:
             raise ImageError(f"{archive.name}: damaged package: {error}") from error
-        finally:
-            unpacker.kill()  # of a large package the rest is not unpacked

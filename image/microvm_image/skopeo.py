@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -119,7 +120,8 @@ def push(folder: Path, text: str, seconds: int) -> None:
     :raises ImageError: the registry cannot be reached, or does not take it.
     """
     options = ["--quiet", "--preserve-digests", *_tls("--dest-tls-verify", text)]
-    _run([f"--command-timeout={seconds}s", "copy", *options, f"dir:{folder}", text], text)
+    command = [f"--command-timeout={seconds}s", "copy", *options, f"dir:{folder}", text]
+    _run(command, text, temporary=folder.parent)
 
 
 @dataclass(slots=True)
@@ -156,9 +158,10 @@ class Pull:
     def _fetch(self, folder: Path) -> None:
         options = ["--quiet", "--preserve-digests", *_tls("--src-tls-verify", self.pinned)]
         command = ["copy", *options, self.pinned, f"dir:{folder}"]
-        _run(command, self.pinned, lambda process: self._watch(process, folder))
+        watch = partial(self._watch, folder)
+        _run(command, self.pinned, watch, temporary=folder.parent)
 
-    def _watch(self, process: subprocess.Popen[bytes], folder: Path) -> str:
+    def _watch(self, folder: Path, process: subprocess.Popen[bytes]) -> str:
         """Return why the pull must end, or "" when it has ended by itself."""
         done, begun = 0, time.monotonic()
         moved = begun
@@ -222,17 +225,21 @@ def _run(
     command: Sequence[str],
     name: str,
     watch: Callable[[subprocess.Popen[bytes]], str] = _finished,
+    *,
+    temporary: Path | None = None,
 ) -> bytes:
     """Run skopeo, and return what it writes.
 
     :param watch: waits for its end, or returns why it must end.
+    :param temporary: the folder for its temporary files, by default $TMPDIR.
     """
     if shutil.which("skopeo") is None:
         raise ImageError(
             "what is in a registry needs skopeo, which is not installed", hint="apt install skopeo"
         )
     with tempfile.TemporaryFile() as log, tempfile.TemporaryFile() as out:
-        with started(["skopeo", *command], stdout=out, stderr=log) as process:
+        skopeo = ["skopeo", *command]
+        with started(skopeo, temporary=temporary, stdout=out, stderr=log) as process:
             why = watch(process)
         log.seek(0)
         out.seek(0)

@@ -7,99 +7,106 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.support import signals
+from tests.support.lifeline import Lifeline
 
 from microvm import MicroVM
 from microvm.cli.signals import raised
 from microvm.errors import ImageError
+from microvm.system import namespaces
 from microvm.system.tools import run, started
 from microvm_image import readymade
 from microvm_image.removal import prune
 
 Leftovers = Callable[[], list[str]]
 
-#: Stands in for a program that takes long: it, and a child of it, which it waits for.
+#: Stands in for a tool that takes long: it mounts where it may, and waits for a child of its own.
 SLOW = """#!/bin/sh
+exec 9>{lifeline}
+mkdir $TMPDIR/mounted
+mount -t tmpfs microvm-test $TMPDIR/mounted 2>/dev/null
 sleep 1000 &
-echo $! $$ >>{pids}
+echo begun >&9
 wait
 """
+#: Stands in for `unshare`, where the ids of an ordinary user are not what is tested.
+NO_IDS = '#!/bin/sh\nuntil [ "$1" = -- ]; do shift; done\nshift\nexec "$@"\n'
 
 
 @pytest.fixture
-def pids(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the file where the stand-in of mmdebstrap, which takes long, says what it has started.
+def lifeline(tmp_path: Path) -> Iterator[Lifeline]:
+    """Give the lifeline of the tools that a test starts."""
+    made = Lifeline(tmp_path / "lifeline")
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Give the folder that is $TMPDIR."""
+    folder = tmp_path / "temporary"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    return folder
+
+
+@pytest.fixture
+def slow(
+    tmp_path: Path, lifeline: Lifeline, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> Lifeline:
+    """Put a tool that takes long in the place of mmdebstrap, and give its lifeline.
 
     There is no other way to a ready-made image.
     """
+    del temporary
     folder = tmp_path / "programs"
     folder.mkdir()
-    for name, text in {
-        "mmdebstrap": SLOW.format(pids=tmp_path / "pids"),
+    programs = {
+        "mmdebstrap": SLOW.format(lifeline=lifeline),
         "apt-get": "#!/bin/sh\n",
         "skopeo": "#!/bin/sh\nexit 1\n",
-    }.items():
+    }
+    if os.geteuid():
+        programs["unshare"] = NO_IDS
+    for name, text in programs.items():
         (folder / name).write_text(text)
         (folder / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
-    return tmp_path / "pids"
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    """Wait until it holds, but not for ever."""
-    end = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
-def is_running(pids: Path) -> bool:
-    """Whether something runs that was started."""
-    return any(_is_alive(pid) for pid in pids.read_text().split())
-
-
-def _is_alive(pid: str) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except OSError:
-        return False
-
-
-def has_begun(pids: Path) -> bool:
-    return pids.exists() and len(pids.read_text().split()) == 2
+    return lifeline
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_a_build_and_all_that_it_has_started(
-    number: signal.Signals, pids: Path, leftovers: Leftovers
+    number: signal.Signals, slow: Lifeline, temporary: Path, leftovers: Leftovers, tmp_path: Path
 ) -> None:
     with build() as process:
-        wait_for(lambda: has_begun(pids))
+        slow.wait_for_start()
         process.send_signal(number)
         out, err = process.communicate()
     status = -number if number == signal.SIGINT else 128 + number
     assert (process.returncode, out) == (status, "")
     assert "Traceback" not in err
-    wait_for(lambda: not is_running(pids))
+    slow.wait_for_end()
     assert not leftovers()
+    assert not [*temporary.iterdir()]
+    assert not namespaces.mounts_below(str(tmp_path))
 
 
 def test_a_build_that_is_killed_leaves_nothing_running_and_prune_the_rest(
-    pids: Path, leftovers: Leftovers
+    slow: Lifeline, leftovers: Leftovers, tmp_path: Path
 ) -> None:
     with build() as process:
-        wait_for(lambda: has_begun(pids))
+        slow.wait_for_start()
         process.kill()
         process.communicate()
-    parent = pids.read_text().split()[1]
-    wait_for(lambda: not _is_alive(parent))
-    os.kill(int(pids.read_text().split()[0]), signal.SIGKILL)  # a shell does not end its children
+    slow.wait_for_end()
+    assert not namespaces.mounts_below(str(tmp_path))
     assert leftovers()
     prune()
     assert not leftovers()
@@ -117,42 +124,35 @@ def build() -> subprocess.Popen[str]:
 
 
 async def test_a_machine_that_is_cancelled_ends_the_build_of_its_image(
-    pids: Path, leftovers: Leftovers
+    slow: Lifeline, leftovers: Leftovers
 ) -> None:
     assert readymade.is_missing("python")
     machine = asyncio.create_task(MicroVM("python").start())
-    while not has_begun(pids):
-        assert not machine.done()
-        await asyncio.sleep(0.02)
+    await asyncio.to_thread(slow.wait_for_start)
+    assert not machine.done()
     machine.cancel()
     with pytest.raises(asyncio.CancelledError):
         await machine
-    wait_for(lambda: not is_running(pids))
+    slow.wait_for_end()
     assert not leftovers()
 
 
-def test_what_is_started_ends_with_its_owner(tmp_path: Path) -> None:
-    pids = tmp_path / "pids"
-
+def test_what_is_started_ends_with_its_owner(lifeline: Lifeline) -> None:
     def work() -> None:
-        with started(["sh", "-c", SLOW.format(pids=pids)]):
-            wait_for(lambda: has_begun(pids))
+        with started(["sh", "-c", SLOW.format(lifeline=lifeline)]):
+            lifeline.wait_for_start()
             raise KeyError
 
     with pytest.raises(KeyError):
         work()
-    wait_for(lambda: not is_running(pids))
+    lifeline.wait_for_end()
 
 
-def test_what_does_not_end_when_it_is_told_is_killed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("microvm.system.tools._CLEANUP_TIMEOUT", 0.1)
-    pids = tmp_path / "pids"
-    deaf = f"trap '' TERM; {SLOW.format(pids=pids)}"
+def test_what_ignores_signals_is_killed(lifeline: Lifeline) -> None:
+    deaf = f"trap '' TERM INT HUP; {SLOW.format(lifeline=lifeline)}"
     with started(["sh", "-c", deaf]):
-        wait_for(lambda: has_begun(pids))
-    wait_for(lambda: not is_running(pids))
+        lifeline.wait_for_start()
+    lifeline.wait_for_end()
 
 
 def test_a_program_says_why_it_failed() -> None:
@@ -165,21 +165,19 @@ def test_a_program_says_why_it_failed() -> None:
 
 
 def test_a_signal_that_comes_while_a_program_starts_ends_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    lifeline: Lifeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    pids = tmp_path / "pids"
-
     class Popen(subprocess.Popen[bytes]):
         def __init__(self, *args: Any, **options: Any) -> None:
             super().__init__(*args, **options)
-            wait_for(lambda: has_begun(pids))
+            lifeline.wait_for_start()
             signal.raise_signal(signal.SIGTERM)
 
     monkeypatch.setattr(subprocess, "Popen", Popen)
     with (
         pytest.raises(SystemExit, match="143"),
         raised(),
-        started(["sh", "-c", SLOW.format(pids=pids)]),
+        started(["sh", "-c", SLOW.format(lifeline=lifeline)]),
     ):
         pass
-    wait_for(lambda: not is_running(pids))
+    lifeline.wait_for_end()

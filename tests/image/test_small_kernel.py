@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from tests.support.processes import is_alive
+from tests.support.lifeline import Lifeline
 
 import microvm_image
 from microvm import arches
@@ -137,8 +137,8 @@ def test_a_source_that_is_not_the_pinned_one_is_refused() -> None:
 def test_an_interrupt_ends_the_compilers_and_leaves_nothing(
     source: Source, cache: Path, tmp_path: Path
 ) -> None:
-    pid = tmp_path / "pid"
-    source(then=f"echo $$$$ >{pid}.new; mv {pid}.new {pid}; exec sleep 1000")
+    lifeline = Lifeline(tmp_path / "lifeline")
+    source(then=f"exec 9>{lifeline}; echo begun >&9; exec sleep 1000")
     script = (
         "import sys; from pathlib import Path; from microvm_image.kernel import small\n"
         "from microvm_image import package\n"
@@ -151,12 +151,12 @@ def test_an_interrupt_ends_the_compilers_and_leaves_nothing(
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         stderr=subprocess.PIPE,
     ) as process:
-        while not pid.exists():
-            assert process.poll() is None
+        lifeline.wait_for_start()
         process.send_signal(signal.SIGINT)
         process.communicate()
     assert process.returncode == -signal.SIGINT
-    assert not is_alive(int(pid.read_text()))
+    lifeline.wait_for_end()
+    lifeline.close()
     assert not list((cache / "kernels").iterdir())
 
 

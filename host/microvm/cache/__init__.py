@@ -207,13 +207,37 @@ def scratch(path: Path) -> Iterator[Path]:
 
 
 def clear(path: Path) -> None:
-    """Remove a file or a folder with all that is in it; it need not be there."""
-    if path.is_dir() and not path.is_symlink():
-        import shutil  # QEMU is spawned without it
+    """Remove a file or a folder with all that is in it; it need not be there.
 
-        shutil.rmtree(path)
-    else:
+    :raises OSError: it cannot be removed.
+    """
+    if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
+        return
+    import shutil  # QEMU is spawned without it
+
+    while path.exists():
+        try:
+            shutil.rmtree(path)
+        except FileNotFoundError:
+            continue  # the keeper of a killed tool removes its files at the same time
+        except PermissionError:
+            if os.geteuid() == 0:
+                raise
+            _clear_all_ids(path)
+
+
+def _clear_all_ids(path: Path) -> None:
+    """Remove a folder with the files that an ordinary user's mmdebstrap has created as others.
+
+    :raises PermissionError: it cannot be removed.
+    """
+    from microvm.system.tools import run
+
+    try:
+        run(["rm", "-rf", "--", str(path)], what=f"removing {path}", all_ids=True)
+    except ImageError as error:
+        raise PermissionError(errno.EACCES, error.detail or error.message, str(path)) from error
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from microvm.arches import Arch
 from microvm.cache import lock
 from microvm.errors import ConfinementError, ImageError
 from microvm.sha256 import sha256
-from microvm.system import compiler, private
+from microvm.system import compiler
 from microvm.system.capacity import SHORTAGES
 
 NAME = "confine"
@@ -120,16 +120,7 @@ def compiled(arch: Arch | None = None) -> bytes:
     :raises ImageError: there is no compiler for it, or it failed.
     """
     command = compiler.compiler(arch or arches.find(), _WHAT)
-    try:
-        with private.temporary() as folder:
-            compiler.make(sources(), command, folder, names=(NAME,), what=_WHAT)
-            return (folder / NAME).read_bytes()
-    except OSError as error:
-        if error.errno in SHORTAGES:
-            raise
-        why = error.strerror or str(error)
-        hint = "TMPDIR names another folder for it"
-        raise ImageError(f"{_WHAT} cannot be compiled: {why}", hint=hint) from error
+    return compiler.make_one(sources(), command, name=NAME, what=_WHAT)
 
 
 def _keep(path: Path, program: bytes) -> None:

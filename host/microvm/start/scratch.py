@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import errno
 import os
-import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
 from microvm import cache
-from microvm.errors import QemuError
+from microvm.errors import ImageError, QemuError
 from microvm.start import sparse
 
 # A disk that is read once needs neither a journal nor blocks that only root may use.
@@ -34,21 +33,14 @@ def blank(size: int) -> Iterator[int]:
             "a scratch disk takes mkfs.ext4, which is not installed", hint="apt install e2fsprogs"
         )
     with _unnamed(size) as disk:
-        made = subprocess.run(
-            [program, *_OPTIONS, f"/dev/fd/{disk}"],
-            pass_fds=(disk,),
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-            env={**os.environ, "LC_ALL": "C"},
-        )
-        if os.strerror(errno.ENOSPC) in made.stderr:
-            with cache.disk_errors(cache.folder("scratch")):
-                raise OSError(errno.ENOSPC, made.stderr)
-        if made.returncode != 0:
-            raise QemuError("cannot make a scratch disk", detail=made.stderr.strip())
+        command = [program, *_OPTIONS, f"/dev/fd/{disk}"]
+        try:
+            tools.run(command, what="making a scratch disk", pass_fds=(disk,))
+        except ImageError as error:
+            if tools.is_full(error.detail):
+                with cache.disk_errors(cache.folder("scratch")):
+                    raise OSError(errno.ENOSPC, error.message) from error
+            raise QemuError("cannot make a scratch disk", detail=error.detail) from error
         yield disk
 
 

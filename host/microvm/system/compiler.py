@@ -80,22 +80,39 @@ def compiler(arch: Arch, what: str) -> list[str]:
 def make(
     folder: Path, command: Sequence[str], out: Path, *, names: Sequence[str], what: str
 ) -> None:
-    """Compile the programs of a folder into another.
+    """Compile the programs of a folder into another folder.
 
-    :param command: the compiler's, as `compiler` gives it.
-    :param names: the files that there are afterwards.
-    :raises ImageError: it failed, or there is no make.
+    :param command: the command of the compiler, as `compiler` returns it.
+    :param out: the folder to create; the compiler's temporary files are beside it.
+    :param names: the files that must exist afterwards.
+    :raises ImageError: the compiler failed, or make is not installed.
     """
-    import shutil
-
     from microvm.system.tools import run
+
+    words = [*_make(folder, command, what), f"OUT={out}"]
+    run(words, what=f"compiling {what}", temporary=out.parent)
+    if not all((out / name).is_file() for name in names):
+        raise ImageError(f"compiling {what} failed: {folder / 'Makefile'} did not make all")
+
+
+def make_one(folder: Path, command: Sequence[str], *, name: str, what: str) -> bytes:
+    """Compile the program of a folder, and return its content; no file is left of it.
+
+    :param command: the command of the compiler, as `compiler` returns it.
+    :param name: the file of the program.
+    :raises ImageError: the compiler failed, or make is not installed.
+    """
+    from microvm.system.tools import output
+
+    script = 'name=$1; shift; "$@" "OUT=$TMPDIR" && cat "$TMPDIR/$name"'
+    words = ["sh", "-c", script, "sh", name, *_make(folder, command, what)]
+    return output(words, what=f"compiling {what}")
+
+
+def _make(folder: Path, command: Sequence[str], what: str) -> list[str]:
+    import shutil
 
     if shutil.which("make") is None:
         message = f"compiling {what} failed: make is not installed"
         raise ImageError(message, hint="apt install make")
-    run(
-        ["make", "-s", "-C", str(folder), f"OUT={out}", f"CC={shlex.join(command)}"],
-        what=f"compiling {what}",
-    )
-    if not all((out / name).is_file() for name in names):
-        raise ImageError(f"compiling {what} failed: {folder / 'Makefile'} did not make all")
+    return ["make", "-s", "-C", str(folder), f"CC={shlex.join(command)}"]

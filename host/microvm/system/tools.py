@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -14,11 +16,18 @@ from typing import Any
 
 from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError
+from microvm.log import Area
+from microvm.system import private
+
+_logger = Area("image")
 
 _SYSTEM_PATH = "/usr/sbin:/sbin"  # which an ordinary user's PATH has not got
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _INTERVAL = 0.1
-_CLEANUP_TIMEOUT = 5.0  # of a program that has half made something, in seconds
+_CLEANUP_TIMEOUT = 60.0  # to kill a tool and remove its temporary files, in seconds
+_KEEPER = Path(__file__).with_name("namespaces.py")
+_OWN_IDS = ("unshare", "--user", "--map-root-user", "--map-auto", "--")
+_NOTES_LIMIT = 1 << 10
 
 
 def find(program: str) -> str | None:
@@ -27,30 +36,71 @@ def find(program: str) -> str | None:
 
 
 @contextmanager
-def started(argv: Sequence[str], **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a program, and end it and all that it has started if it has not ended by then.
+def started(
+    argv: Sequence[str],
+    *,
+    temporary: Path | None = None,
+    all_ids: bool = False,
+    executable: str | None = None,
+    pass_fds: Sequence[int] = (),
+    **options: Any,
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Start a tool, and kill it with everything that it has started if it runs at the end.
 
-    It is told by SIGTERM, also where we are killed, and killed if it does not end for that.
+    It runs in namespaces of its own; see `namespaces`. If this process is killed, so is the tool.
+    The process that is yielded is the keeper of the tool and exits with the tool's status: 128 and
+    the number of the signal if one killed the tool.
 
+    :param temporary: the folder for the tool's temporary files, by default $TMPDIR. They are in a
+        folder in there, which is removed when the tool exits.
+    :param all_ids: give an ordinary user the ids of /etc/subuid and /etc/subgid in a user
+        namespace, and root's rights there.
+    :param executable: the file to execute, by default `argv[0]`.
     :param options: those of `Popen`; its stdin is empty by default.
-    :raises OSError: there is no such program, or it cannot be run.
+    :raises OSError: the tool is not installed, or cannot be run.
     """
-    program, setpriv = shutil.which(argv[0]), shutil.which("setpriv")
-    command = list(argv)
-    if program and setpriv:  # else the system says what is wrong
-        command = [setpriv, "--pdeathsig", "TERM", "--", program, *argv[1:]]
+    program = executable or shutil.which(argv[0])
+    if program is None:
+        number = errno.EACCES if "/" in argv[0] and Path(argv[0]).exists() else errno.ENOENT
+        raise OSError(number, os.strerror(number), argv[0])
+    usual = _usual_folder()
+    folder, shown = (temporary.absolute(), usual) if temporary else (usual, "")
+    said, notes = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     process = None
     try:
-        with _signals_later():
-            process = subprocess.Popen(
-                command,
-                start_new_session=True,
-                **{"stdin": subprocess.DEVNULL, **options},
-            )
+        command = (
+            *(_OWN_IDS if all_ids and os.geteuid() else ()),
+            *(sys.executable, "-IS", _KEEPER, str(os.getpid()), str(notes), folder, shown),
+            *(program, *argv),
+        )
+        try:
+            with _signals_later():
+                process = subprocess.Popen(
+                    command,
+                    start_new_session=True,
+                    pass_fds=(*pass_fds, notes),
+                    **{"stdin": subprocess.DEVNULL, **options},
+                )
+        finally:
+            os.close(notes)
         yield process
     finally:
         if process is not None:
             _end(process)
+            with suppress(BlockingIOError):  # a process that cannot be killed has the other end
+                if note := os.read(said, _NOTES_LIMIT).decode(errors="replace"):
+                    _logger.info("%s ran %s", argv[0], note)
+        os.close(said)
+
+
+def _usual_folder() -> str:
+    try:
+        return private.temporary_root()
+    except OSError as error:
+        raise ImageError(
+            f"there is no folder for temporary files: {error.strerror}",
+            hint="TMPDIR names another folder for them",
+        ) from error
 
 
 @contextmanager
@@ -87,16 +137,22 @@ def finish(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
             return out or b"", err or b""
 
 
-def run(argv: Sequence[str], *, what: str, cwd: Path | None = None) -> str:
-    """Run a program to its end and return what it wrote to stdout.
+def run(argv: Sequence[str], *, what: str, **options: Any) -> str:
+    """Run a tool until it exits, and return the text that it wrote to stdout.
 
     :param what: the work, for the message: `what` failed.
-    :raises ImageError: it is not there or failed; `detail` holds the end of its stderr.
+    :param options: those of `started`.
+    :raises ImageError: the tool is not installed or failed; `detail` holds the end of its stderr.
     """
+    return output(argv, what=what, **options).decode(errors="replace")
+
+
+def output(argv: Sequence[str], *, what: str, **options: Any) -> bytes:
+    """Run a tool until it exits, and return the bytes that it wrote to stdout; see `run`."""
     pipe = subprocess.PIPE
-    environment = {**os.environ, "LC_ALL": "C"}
+    environment = {**options.pop("env", os.environ), "LC_ALL": "C"}
     try:
-        with started(argv, cwd=cwd, env=environment, stdout=pipe, stderr=pipe) as process:
+        with started(argv, env=environment, stdout=pipe, stderr=pipe, **options) as process:
             out, err = finish(process)
     except FileNotFoundError:
         raise ImageError(f"{what} failed: {argv[0]} is not installed") from None
@@ -104,18 +160,26 @@ def run(argv: Sequence[str], *, what: str, cwd: Path | None = None) -> str:
         raise ImageError(f"{what} failed: {argv[0]}: {error.strerror}") from error
     if process.returncode != 0:
         said = err.decode(errors="replace")
-        full = " (disk full)" if "No space left on device" in said else ""
+        full = " (disk full)" if is_full(said) else ""
         raise ImageError(
             f"{what} failed{full}: {argv[0]} ended with status {process.returncode}",
             detail="\n".join(said.strip().splitlines()[-20:]),
         )
-    return out.decode(errors="replace")
+    return out
+
+
+def is_full(said: str) -> bool:
+    """Tell whether a tool failed because a disk is full, by what it wrote to stderr.
+
+    :param said: its lines, in the locale C.
+    """
+    return any(os.strerror(number) in said for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
     try:
         if process.poll() is None:
-            os.killpg(process.pid, signal.SIGTERM)
+            process.terminate()
             with suppress(subprocess.TimeoutExpired):
                 process.wait(_CLEANUP_TIMEOUT)
             with suppress(ProcessLookupError):

@@ -5,20 +5,20 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import signal
 import subprocess
 import time
 from collections import deque
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 from microvm import arches, cache
 from microvm.arches import Arch
 from microvm.cache import lock
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
-from microvm.system.tools import run
+from microvm.system.tools import finish, is_full, run, started
 from microvm_image.kernel import kconfig, recipe
 from microvm_image.kernel.source import PINNED, fetch
 
@@ -107,8 +107,11 @@ def check_tools(arch: Arch) -> None:
 
 
 def _has_header(name: str) -> bool:
-    command = ["gcc", "-E", "-include", name, "-x", "c", os.devnull]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    try:
+        run(["gcc", "-E", "-include", name, "-x", "c", os.devnull], what=f"looking for {name}")
+    except ImageError:
+        return False
+    return True
 
 
 def _prefix(arch: Arch) -> str:
@@ -132,22 +135,30 @@ def _compile(arch: Arch, source: Path, work: Path, report: Reporter) -> Path:
     run(
         ["tar", "-xJf", str(source), "-C", str(work), "--strip-components=1", *excluded],
         what="unpacking the kernel's source",
+        temporary=work.parent,
     )
     for name, before, after in recipe.EDITS:
         _edit(work / name, before, after)
     fragment = work / "fragment.config"
     fragment.write_text(kconfig.fragment(arch))
-    make = _make(arch, work)
-    run([*make, f"KCONFIG_ALLCONFIG={fragment}", "allnoconfig"], what="configuring the kernel")
+    make = ["make", "-C", str(work), f"ARCH={arch.kernel_arch}", f"CROSS_COMPILE={_prefix(arch)}"]
+    environment = _environment(work)
+    run(
+        [*make, f"KCONFIG_ALLCONFIG={fragment}", "allnoconfig"],
+        what="configuring the kernel",
+        temporary=work.parent,
+        env=environment,
+    )
     kconfig.check(
         kconfig.parse(fragment.read_text()), kconfig.parse((work / ".config").read_text())
     )
     cpus = len(os.sched_getaffinity(0))
     report.step(f"compiling the kernel on {cpus} CPUs, which takes some minutes")
     made = work / arch.kernel_target
-    _watch([*make, f"-j{cpus}", made.name], report)
+    _watch([*make, f"-j{cpus}", made.name], environment, work.parent, report)
     if made.name == "vmlinux":
-        run([_prefix(arch) + "strip", "-s", str(made)], what="stripping the kernel")
+        strip = [_prefix(arch) + "strip", "-s", str(made)]
+        run(strip, what="stripping the kernel", temporary=work.parent)
     return made
 
 
@@ -169,44 +180,35 @@ def tools(arch: Arch) -> list[str]:
     ]
 
 
-def _make(arch: Arch, folder: Path) -> list[str]:
-    """Return the command of `make`, without anything of the environment that changes the result."""
-    released = time.gmtime((folder / "Makefile").stat().st_mtime)
-    settings = (
-        f"PATH={os.environ.get('PATH', os.defpath)}",
-        "LC_ALL=C",
-        "TZ=UTC",
-        "KBUILD_BUILD_USER=microvm",
-        "KBUILD_BUILD_HOST=microvm",
-        f"KBUILD_BUILD_TIMESTAMP={time.strftime('%Y-%m-%d', released)}",
-    )
-    options = (f"ARCH={arch.kernel_arch}", f"CROSS_COMPILE={_prefix(arch)}")
-    return ["env", "-i", *settings, "make", "-C", str(folder), *options]
+def _environment(source: Path) -> dict[str, str]:
+    """Return the environment of `make`, with nothing of ours that changes the result."""
+    released = time.gmtime((source / "Makefile").stat().st_mtime)
+    return {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "LC_ALL": "C",
+        "TZ": "UTC",
+        "KBUILD_BUILD_USER": "microvm",
+        "KBUILD_BUILD_HOST": "microvm",
+        "KBUILD_BUILD_TIMESTAMP": time.strftime("%Y-%m-%d", released),
+    }
 
 
-def _watch(command: Sequence[str], report: Reporter) -> None:
-    """Run a long `make`, report each line that it writes, and kill all of it if we are stopped."""
+def _watch(
+    command: Sequence[str], environment: dict[str, str], temporary: Path, report: Reporter
+) -> None:
+    """Run a long `make`, and report each line that it writes.
+
+    :param temporary: the folder for the temporary files of compilers.
+    """
     last: deque[str] = deque(maxlen=20)
-    with subprocess.Popen(
-        command,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-        start_new_session=True,
-    ) as process:
-        assert process.stdout is not None  # noqa: S101 -- PIPE
-        try:
-            for count, line in enumerate(process.stdout, start=1):
-                last.append(line.rstrip())
-                report.advance(min(count, _STEPS), _STEPS)
-        except BaseException:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.stdout.read()  # its end is that of the last compiler
-            raise
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    with started(command, temporary=temporary, env=environment, **pipes) as process:
+        for count, line in enumerate(process.stdout or (), start=1):
+            last.append(line.decode(errors="replace").rstrip())
+            report.advance(min(count, _STEPS), _STEPS)
+        finish(process)
     if process.returncode != 0:
-        full = " (disk full)" if any("No space left on device" in line for line in last) else ""
+        full = " (disk full)" if is_full("\n".join(last)) else ""
         raise ImageError(
             f"compiling the kernel failed{full}: make ended with status {process.returncode}",
             hint=next((line for line in last if "rror" in line), ""),

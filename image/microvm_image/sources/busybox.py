@@ -6,12 +6,11 @@ import hashlib
 import os
 import re
 import stat
-import subprocess
 
 from microvm import arches, cache
 from microvm.arches import Arch
-from microvm.errors import ImageError
 from microvm.progress import Reporter
+from microvm.system.tools import run
 from microvm_image import package
 from microvm_image.config import Config
 from microvm_image.layer import NodeLayer
@@ -53,16 +52,12 @@ def _applets(binary: bytes, arch: Arch, report: Reporter) -> tuple[str, ...]:
     try:
         with os.fdopen(os.dup(fd), "wb") as file:
             file.write(binary)
-        listed = subprocess.run(
+        listed = run(
             ["busybox", "--list-full"],
+            what=f"listing the commands of {WANTED.package}",
             executable=f"/proc/self/fd/{fd}",
             pass_fds=(fd,),
-            capture_output=True,
-            text=True,
-            check=False,
         )
     finally:
         os.close(fd)
-    if listed.returncode != 0:
-        raise ImageError(f"{WANTED.package} does not list its commands: {listed.stderr.strip()}")
-    return tuple(sorted(set(listed.stdout.split()) - {"bin/busybox"}))
+    return tuple(sorted(set(listed.split()) - {"bin/busybox"}))

@@ -21,7 +21,7 @@ from microvm.arches import Arch
 from microvm.cache import lock
 from microvm.errors import ImageError
 from microvm.progress import Reporter
-from microvm.system.tools import finish, run, started
+from microvm.system.tools import finish, is_full, run, started
 from microvm_image.apt import check_dates, refusal
 from microvm_image.config import Config
 from microvm_image.download import DownloadError, fetch
@@ -162,7 +162,14 @@ def _make(
             hint="apt install mmdebstrap",
         )
     pipe = subprocess.PIPE
-    with started(command, stdout=subprocess.DEVNULL, stderr=pipe, env=environment) as maker:
+    with started(
+        command,
+        temporary=out.parent,
+        all_ids=True,
+        stdout=subprocess.DEVNULL,
+        stderr=pipe,
+        env=environment,
+    ) as maker:
         _, err = finish(maker)
     said = err.decode(errors="replace")
     if maker.returncode:
@@ -177,13 +184,15 @@ def _failure(suite: str, said: str, command: str) -> ImageError:
     unknown = re.search(r"Unable to locate package (\S+)", said)
     if unknown:
         return ImageError(f"{SCHEME}{suite} has no package {unknown[1]}")
-    if re.search("chroot mode|unshare|subuid|newuidmap", said):
+    if is_full(said) or "enough free space" in said:  # the words of apt
+        why = "disk full"
+        hint = cache.HINT_FULL
+    elif re.search(r"^(unshare|newuidmap|newgidmap): |chroot mode", said, re.MULTILINE):
         hint = (
-            "as an ordinary user it needs user namespaces, newuidmap (apt install uidmap), and a "
-            "range of ids in /etc/subuid and /etc/subgid; root needs nothing"
+            "as an ordinary user it needs user namespaces, newuidmap (apt install uidmap), "
+            "util-linux 2.38 or newer, and a range of ids in /etc/subuid and /etc/subgid; root "
+            "needs nothing"
         )
-    elif "No space left" in said:
-        hint = "free some space, or set MICROVM_CACHE to a folder elsewhere"
     elif re.search(r"404|no Release|not have a Release|resolve|connect|timed out", why):
         hint = "is the suite's name right, as in debian:trixie, and can the mirror be reached?"
     elif why:

@@ -1,0 +1,271 @@
+"""The namespaces of a tool, as a script: the tool, its children and its mounts end with its owner.
+
+The owner is the process that starts this script, and the script is the keeper of one tool. The
+keeper starts the first process of a new PID namespace and mount namespace, and that one starts the
+tool. When the tool exits, when the owner exits, or on SIGTERM, the kernel kills every process of
+the PID namespace; the mount namespace is gone with them, so that nothing stays in the host's mount
+table. Then the keeper removes the tool's temporary folder.
+
+An ordinary user needs a user namespace, too. Some hosts refuse namespaces, as most containers do.
+The tool then runs in a process group, which the keeper kills in the same cases. A process that may
+not create a mount namespace may not mount anything either, so no mount is left in that case.
+
+The script is run by its path and imports nothing of the package, because each tool waits for it.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import select
+import signal
+import sys
+from contextlib import suppress
+from typing import NamedTuple, NoReturn
+
+START_FAILED = 125
+"""The exit status if the tool could not be started. Standard error says why."""
+
+_CLONE_NEWNS = 0x00020000
+_CLONE_NEWUSER = 0x10000000
+_CLONE_NEWPID = 0x20000000
+_MS_NOSUID_NODEV_NOEXEC = 2 | 4 | 8
+_MS_BIND = 1 << 12
+_MS_REC_SLAVE = 1 << 14 | 1 << 19
+_PR_SET_PDEATHSIG = 1
+_ENDS = {signal.SIGTERM, signal.SIGCHLD}
+
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class _Tool(NamedTuple):
+    """A tool to run.
+
+    :ivar program: its path.
+    :ivar argv: its arguments, from its own name on.
+    :ivar mask: the signals that are blocked for it.
+    """
+
+    program: str
+    argv: tuple[str, ...]
+    mask: set[signal.Signals]
+
+
+class _Temporary(NamedTuple):
+    """The folder for the temporary files of a tool.
+
+    :ivar real: its path on the host.
+    :ivar path: its path for the tool, which is another one if the folder is mounted there.
+    """
+
+    real: str
+    path: str
+
+
+def main(owner: str, notes: str, parent: str, shown: str, program: str, *argv: str) -> int:
+    """Run a tool. Return its exit status, or 128 and the number of the signal that killed it.
+
+    :param owner: the process number of the owner.
+    :param notes: a descriptor, to which the reason is written if the host refuses a namespace.
+    :param parent: the folder in which the tool's temporary folder is created.
+    :param shown: another folder, in which the tool is to find its temporary folder; or nothing.
+        The tool may have processes of another user, who cannot enter the first one.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+    if os.getppid() != int(owner):
+        return START_FAILED  # the owner exited before the kernel knew that it is to tell us
+    os.set_inheritable(int(notes), False)
+    tool = _Tool(program, argv, {*map(signal.Signals, mask)})
+    try:
+        isolated = _enter_pid_namespace(int(notes))
+        temporary = _create(parent, shown if isolated else "")
+        try:
+            return _keep(tool, temporary, int(notes), isolated=isolated)
+        finally:
+            _remove(temporary)
+    except OSError as error:
+        return _failed(error, program)
+
+
+def mounts_below(folder: str) -> list[str]:
+    """Return the mount points below a folder, the deepest first.
+
+    :param folder: its real path.
+    """
+    with open("/proc/self/mountinfo", "rb") as lines:
+        points = [os.fsdecode(_unescaped(line.split()[4])) for line in lines]
+    return sorted((point for point in points if point.startswith(f"{folder}/")), reverse=True)
+
+
+def unmount(path: str) -> None:
+    """Detach a mount, without following a link at the end of its path.
+
+    :raises OSError: the kernel refuses.
+    """
+    mnt_detach_umount_nofollow = 2 | 8
+    _check(_libc.umount2(os.fsencode(path), mnt_detach_umount_nofollow), path)
+
+
+def _unescaped(field: bytes) -> bytes:
+    import re  # a tool is started without it
+
+    return re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code[1], 8)]), field)
+
+
+def _check(result: int, path: str = "") -> None:
+    if result != 0:
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), path)
+
+
+def _failed(error: OSError, program: str) -> int:
+    with suppress(OSError):
+        os.write(2, f"{error.filename or program}: {error.strerror}\n".encode())
+    return START_FAILED
+
+
+def _enter_pid_namespace(notes: int) -> bool:
+    """Put the next child of this process into a PID namespace; return False if that is refused."""
+    user, group = os.geteuid(), os.getegid()
+    if _libc.unshare(_CLONE_NEWPID | (_CLONE_NEWUSER if user else 0)) != 0:
+        os.write(notes, f"without namespaces: {os.strerror(ctypes.get_errno())}".encode())
+        return False
+    if user:
+        maps = {
+            "setgroups": "deny",
+            "uid_map": f"{user} {user} 1",
+            "gid_map": f"{group} {group} 1",
+        }
+        for name, text in maps.items():
+            with open(f"/proc/self/{name}", "w") as file:
+                file.write(text)
+    return True
+
+
+def _create(parent: str, shown: str) -> _Temporary:
+    name = f"microvm-{os.urandom(8).hex()}"
+    real, path = os.path.join(parent, name), os.path.join(shown or parent, name)
+    os.mkdir(real, 0o700)
+    if shown:
+        os.chmod(real, 0o755)  # noqa: S103 - only its owner can enter the folder that it is in
+        try:
+            os.mkdir(path, 0o700)
+        except OSError:
+            path = real
+    return _Temporary(real, path)
+
+
+def _remove(temporary: _Temporary) -> None:
+    """Remove the folder, unless something is mounted in it: that would be removed, too."""
+    if temporary.path != temporary.real:
+        with suppress(OSError):
+            os.rmdir(temporary.path)
+    with suppress(OSError):
+        os.rmdir(temporary.real)  # most tools leave it empty
+    if os.path.lexists(temporary.real) and not mounts_below(os.path.realpath(temporary.real)):
+        import shutil
+
+        shutil.rmtree(temporary.real, ignore_errors=True)
+
+
+def _keep(tool: _Tool, temporary: _Temporary, notes: int, *, isolated: bool) -> int:
+    """Start the first process, wait until the tool exits, and kill all if we are told to end."""
+    alive, ours = os.pipe()
+    first = os.fork()
+    if first == 0:
+        os.close(ours)
+        _run_first(tool, temporary, alive, notes, isolated=isolated)
+    _let_go_of_streams()
+    if not isolated:
+        os.setpgid(first, first)
+    while True:
+        if signal.sigwait(_ENDS) == signal.SIGTERM:
+            _kill(first, isolated=isolated)
+        pid, status = os.waitpid(first, os.WNOHANG)
+        if pid:
+            if not isolated:
+                with suppress(ProcessLookupError):
+                    os.killpg(first, signal.SIGKILL)
+            return _exit_status(status)
+
+
+def _kill(first: int, *, isolated: bool) -> None:
+    with suppress(ProcessLookupError):
+        if isolated:
+            os.kill(first, signal.SIGKILL)
+        else:
+            os.killpg(first, signal.SIGKILL)
+
+
+def _exit_status(status: int) -> int:
+    code = os.waitstatus_to_exitcode(status)
+    return code if code >= 0 else 128 - code
+
+
+def _run_first(
+    tool: _Tool, temporary: _Temporary, alive: int, notes: int, *, isolated: bool
+) -> NoReturn:
+    """Be the first process of the namespaces: start the tool, and exit when it has exited.
+
+    :param alive: the read end of a pipe whose write end the keeper alone has.
+    """
+    status = START_FAILED
+    try:
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        poll = select.poll()
+        poll.register(alive, select.POLLIN)
+        if not poll.poll(0):  # else the keeper was killed before the kernel knew
+            if isolated:
+                _enter_mount_namespace(temporary, notes)
+            else:
+                os.setpgid(0, 0)
+            os.environ["TMPDIR"] = temporary.path
+            child = os.fork()
+            if child == 0:
+                _execute(tool)
+            _let_go_of_streams()
+            pid = 0
+            while pid != child:  # the others are those that lost their parents
+                pid, code = os.wait()
+            status = _exit_status(code)
+    except OSError as error:
+        status = _failed(error, tool.program)
+    finally:
+        os._exit(status)
+
+
+def _enter_mount_namespace(temporary: _Temporary, notes: int) -> None:
+    """Enter a mount namespace from which no mount reaches the host, with a /proc of its own."""
+    _check(_libc.unshare(_CLONE_NEWNS))
+    _check(_libc.mount(None, b"/", None, _MS_REC_SLAVE, None))
+    if temporary.path != temporary.real:
+        real, path = os.fsencode(temporary.real), os.fsencode(temporary.path)
+        _check(_libc.mount(real, path, None, _MS_BIND, None), temporary.path)
+    if _libc.mount(b"proc", b"/proc", b"proc", _MS_NOSUID_NODEV_NOEXEC, None) != 0:
+        # A container that hides some of /proc. The tool sees the processes of the container there.
+        os.write(notes, f"without a /proc of its own: {os.strerror(ctypes.get_errno())}".encode())
+
+
+def _execute(tool: _Tool) -> NoReturn:
+    try:
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores
+            signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_SETMASK, tool.mask)
+        os.execv(tool.program, tool.argv)  # noqa: S606 - no shell is wanted
+    except OSError as error:
+        _failed(error, tool.program)
+    finally:
+        os._exit(START_FAILED)
+
+
+def _let_go_of_streams() -> None:
+    """Leave the standard streams to the tool, so that their other ends see when it closes them."""
+    null = os.open(os.devnull, os.O_RDWR)
+    for stream in (0, 1, 2):
+        os.dup2(null, stream)
+    os.close(null)
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

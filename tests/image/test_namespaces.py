@@ -1,0 +1,165 @@
+"""The namespaces of tools: whoever is killed, no process, mount or temporary file is left."""
+
+from __future__ import annotations
+
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.ordinary import USER, as_user, only_root
+from tests.support.polling import DEADLINE
+from tests.support.processes import adopting, children
+
+from microvm.errors import ImageError
+from microvm.system import namespaces, tools
+
+#: Mounts as mmdebstrap does, has children, and one in another session.
+TOOL = """
+mkdir "$TMPDIR/root" && mount -t tmpfs microvm-test "$TMPDIR/root" && mkdir "$TMPDIR/root/proc"
+mount -t proc proc "$TMPDIR/root/proc"
+setsid sleep 1000 &
+sleep 1000 &
+echo begun
+"""
+OWNER = """
+import subprocess, sys
+from pathlib import Path
+from microvm.system.tools import started
+
+staging = Path(sys.argv[1])
+print("ready", flush=True)
+while True:
+    with started(["sh", "-c", sys.argv[2]], temporary=staging, all_ids=len(sys.argv) > 3,
+                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as tool:
+        tool.stdout.read(1)
+"""
+WITHOUT = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
+
+
+@pytest.fixture
+def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Give the folder of both the staging folder and $TMPDIR, which an ordinary user has."""
+    made = Path(f"/tmp/microvm-test-{os.urandom(6).hex()}")  # which every user can enter
+    for each in (made, made / "staging", made / "temporary"):
+        each.mkdir()
+        if os.geteuid() == 0:
+            os.chown(each, USER, USER)
+    (made / "staging").chmod(0o700)
+    monkeypatch.setenv("TMPDIR", str(made / "temporary"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    yield made
+    shutil.rmtree(made)
+
+
+def kill_at_random(prefix: list[str], folder: Path, tries: int, *options: str) -> None:
+    """Kill the owner of tools after random times, and check that nothing is left of them."""
+    command = [*prefix, sys.executable, "-c", OWNER, str(folder / "staging"), TOOL, *options]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    random_time = random.Random(1)
+    for _ in range(tries):
+        with adopting():
+            owner = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+            assert owner.stdout
+            with owner.stdout:
+                assert owner.stdout.readline() == b"ready\n"
+                time.sleep(random_time.uniform(0, 0.3))
+                assert owner.poll() is None
+                owner.kill()
+                owner.wait()
+                # What has lost its parents is ours now.
+                end = time.monotonic() + DEADLINE
+                while children(os.getpid()):
+                    os.waitpid(-1, os.WNOHANG)
+                    assert time.monotonic() < end
+                    time.sleep(0.01)
+        assert not namespaces.mounts_below(str(folder))
+        assert not [*folder.glob("*/*")]
+
+
+TRIES = [20, pytest.param(300, marks=pytest.mark.long)]
+
+
+@only_root
+@pytest.mark.parametrize("tries", TRIES)
+def test_a_kill_of_roots_build_leaves_nothing(folder: Path, tries: int) -> None:
+    kill_at_random([], folder, tries)
+
+
+@pytest.mark.parametrize("tries", [10, pytest.param(300, marks=pytest.mark.long)])
+def test_a_kill_of_a_users_build_leaves_nothing(folder: Path, tries: int) -> None:
+    kill_at_random(as_user(), folder, tries)
+
+
+@only_root
+def test_without_namespaces_a_kill_leaves_nothing(folder: Path) -> None:
+    """A process that may not create namespaces may not mount anything, either."""
+    kill_at_random(WITHOUT, folder, 5)
+
+
+@only_root
+def test_the_log_says_that_namespaces_are_refused(folder: Path) -> None:
+    script = (
+        "import logging; from microvm.system.tools import run; "
+        "logging.basicConfig(level='INFO', format='%(message)s'); run(['true'], what='trying')"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [*WITHOUT, sys.executable, "-c", script]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert done.stderr == "true ran without namespaces: Operation not permitted\n"
+    assert not [*folder.glob("*/*")]
+
+
+def test_a_tool_has_its_temporary_files_in_the_staging_folder(folder: Path) -> None:
+    here = folder / "here"
+    here.mkdir()
+    script = 'touch "$TMPDIR/a"; find "$0" -name a; echo "$TMPDIR"'
+    found, path = tools.run(["sh", "-c", script, str(here)], what="x", temporary=here).split()
+    assert Path(found).parents[1] == here
+    assert Path(path).name == Path(found).parent.name
+    assert not [*here.iterdir()]
+    assert not [*(folder / "temporary").iterdir()]
+
+
+def test_a_tool_that_fails_to_start_is_quoted(tmp_path: Path) -> None:
+    program = tmp_path / "program"
+    program.write_bytes(b"\x7fELF")
+    program.chmod(0o755)
+    with pytest.raises(ImageError, match="ended with status 125") as failure:
+        tools.run([str(program)], what="trying")
+    assert failure.value.detail == f"{program}: Exec format error"
+    with pytest.raises(ImageError, match="ended with status 143"):
+        tools.run(["sh", "-c", "kill $$"], what="trying")
+
+
+def test_a_missing_folder_for_temporary_files_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ImageError) as failure:
+        tools.run(["true"], what="trying", temporary=tmp_path / "missing")
+    assert re.fullmatch(r".*/missing/microvm-\w+: No such file or directory", failure.value.detail)
+
+
+def test_a_tool_sees_when_its_reader_is_gone() -> None:
+    pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with tools.started(["sh", "-c", "exec <&-; echo closed; sleep 1000"], **pipes) as tool:
+        assert tool.stdin
+        assert tool.stdout
+        assert tool.stdout.readline() == b"closed\n"
+        with pytest.raises(BrokenPipeError):
+            tool.stdin.write(bytes(1 << 20))
+
+
+@only_root
+def test_the_host_does_not_see_what_a_tool_mounts(folder: Path) -> None:
+    script = 'mount -t tmpfs microvm-test "$0" && cat /proc/self/mountinfo'
+    seen = tools.run(["sh", "-c", script, str(folder / "staging")], what="x")
+    assert f"{folder}/staging" in seen
+    assert not namespaces.mounts_below(str(folder))

@@ -1,0 +1,44 @@
+"""A named pipe that tells a test when the processes that have opened it exist no more."""
+
+from __future__ import annotations
+
+import os
+import select
+from pathlib import Path
+
+from .polling import DEADLINE
+
+
+class Lifeline:
+    """A named pipe that processes write a line to when they run, and keep open.
+
+    Numbers of processes do not tell that: those in another PID namespace have others there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Create it."""
+        os.mkfifo(path)
+        self.path = path
+        self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+
+    def __str__(self) -> str:
+        """Return its path, for scripts."""
+        return str(self.path)
+
+    def wait_for_start(self) -> None:
+        """Wait until a process has written to it."""
+        assert self._read(), f"everything that had opened {self.path} has exited"
+
+    def wait_for_end(self) -> None:
+        """Wait until no process has it open."""
+        while self._read():
+            pass
+
+    def _read(self) -> bytes:
+        readable, _, _ = select.select([self._fd], [], [], DEADLINE)
+        assert readable, f"nobody has written to {self.path} or closed it"
+        return os.read(self._fd, 4096)
+
+    def close(self) -> None:
+        """Close it."""
+        os.close(self._fd)
