@@ -9,13 +9,15 @@ import os
 import sys
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import BinaryIO, Protocol, cast
 
 from microvm import cache
+from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError, how_to_install
 from microvm_image.extent import CHUNK, Extent
 from microvm_image.limits import Budget
@@ -25,6 +27,14 @@ _ZSTD_WINDOW = 27
 """What a decompressor may use: enough for `xz -9` and `zstd --long`, 65 and 128 MiB."""
 
 _ZEROS = bytes(CHUNK)
+
+# One stream may follow another: so many of them, and one more for each so many bytes that are read.
+# Tools that make a stream of each file, for lazy pulling, write longer ones.
+_FREE_STREAMS = 1024
+_STREAM_BYTES = 64
+
+_READ = 1 << 17
+_PIECE = 1 << 12  # fed to a new stream: what lies behind its end is copied
 
 
 class _Decoder(Protocol):
@@ -61,12 +71,20 @@ class _Gzip:
         return self._stream.decompress(self._stream.unconsumed_tail + data, max_length)
 
 
+class TooManyStreamsError(Exception):
+    """What is read has so many compressed streams that they would take long for nothing."""
+
+
+class NotZstdError(EOFError):
+    """What is read is no stream of zstd."""
+
+
 class _Zstd:
     """The one of zstd, whose errors would have to be imported to be caught."""
 
-    def __init__(self) -> None:
+    def __init__(self, window: int = _ZSTD_WINDOW) -> None:
         zstd = zstd_module()
-        options = {zstd.DecompressionParameter.window_log_max: _ZSTD_WINDOW}
+        options = {zstd.DecompressionParameter.window_log_max: window}
         self._stream = zstd.ZstdDecompressor(options=options)
         self._error = zstd.ZstdError
 
@@ -86,7 +104,7 @@ class _Zstd:
         try:
             return cast(bytes, self._stream.decompress(data, max_length))
         except self._error as error:
-            raise EOFError(str(error)) from error
+            raise NotZstdError(str(error)) from error
 
 
 def zstd_module() -> ModuleType:
@@ -115,30 +133,40 @@ _FORMS: tuple[tuple[bytes, Callable[[], _Decoder]], ...] = (
 
 
 def unpacked(
-    packed: Extent, name: str, files: ExitStack, budget: Budget, *, any_ratio: bool = False
+    packed: Extent,
+    name: str,
+    files: ExitStack,
+    budget: Budget,
+    *,
+    key: str = "",
+    any_ratio: bool = False,
 ) -> Extent:
     """Return a layer as it is decompressed: itself, or a spool that is closed with `files`.
 
     :param name: the layer's name, for messages.
+    :param key: the layer's digest, if it is known.
     :param any_ratio: whether it may be any number of times as large as what it is made from.
     :raises ImageError: it is damaged or cut short, or beyond what is left of the budget.
     """
     start = packed.read(0, 8)
     new = next((new for magic, new in _FORMS if start.startswith(magic)), None)
     if new is None:
+        budget.take_stored(packed.size, key)
         budget.take_bytes(packed.size)
         return packed
-    size = None if any_ratio else packed.size
-    return spooled(_counted(_decoded(packed, new, name), size, budget), files)
+    if not any_ratio:
+        budget.take_stored(packed.size, key)
+    spool = spooled(_counted(_named(packed, new, name), budget, any_ratio=any_ratio), files)
+    if any_ratio:
+        budget.take_stored(spool.size, key)
+    return spool
 
 
-def _counted(chunks: Iterator[bytes], packed: int | None, budget: Budget) -> Iterator[bytes]:
-    size = 0
+def _counted(chunks: Iterator[bytes], budget: Budget, *, any_ratio: bool) -> Iterator[bytes]:
     for chunk in chunks:
-        size += len(chunk)
         budget.take_bytes(len(chunk))
-        if packed is not None:
-            budget.check_ratio(packed, size)
+        if not any_ratio:
+            budget.check_ratio()
         yield chunk
 
 
@@ -165,31 +193,89 @@ def spooled(chunks: Iterator[bytes], files: ExitStack) -> Extent:
     return Extent(file.fileno(), 0, size)
 
 
-def _decoded(packed: Extent, new: Callable[[], _Decoder], name: str) -> Iterator[bytes]:
-    """Yield what one stream behind the other holds; zeros may follow, as gzip(1) allows it."""
-    chunks = packed.chunks()
-    decoder = new()
-    data = next(chunks, b"")
+def _named(packed: Extent, new: Callable[[], _Decoder], name: str) -> Iterator[bytes]:
     try:
-        while True:
-            if part := decoder.decompress(data, CHUNK):
-                yield part
-            data = b""
-            if decoder.eof:
-                data = decoder.unused_data.lstrip(b"\0")
-                while not data:
-                    if (chunk := next(chunks, None)) is None:
-                        return
-                    data = chunk.lstrip(b"\0")
-                decoder = new()
-            elif decoder.needs_input and not part and not (data := next(chunks, b"")):
-                raise EOFError("it is cut short")
+        yield from _decoded(packed.chunks(), new)
     except OSError as error:
         if error.errno is not None:  # of the file; that of bz2 has no number
             raise
         raise ImageError(f"{name}: damaged archive: {error}") from error
     except (EOFError, zlib.error, lzma.LZMAError) as error:
         raise ImageError(f"{name}: damaged archive: {error}") from error
+    except TooManyStreamsError as error:
+        raise ImageError(f"{name}: {error}", hint="compress it again, as one stream") from error
+
+
+def _decoded(chunks: Iterable[bytes], new: Callable[[], _Decoder]) -> Iterator[bytes]:
+    """Yield what one stream behind the other holds; zeros may follow, as gzip(1) allows it.
+
+    :raises EOFError: the last one is cut short.
+    :raises TooManyStreamsError: there are too many for their size.
+    """
+    decoder: _Decoder | None = None
+    streams = size = 0
+    for chunk in chunks:
+        size += len(chunk)
+        at, step = 0, CHUNK
+        while at < len(chunk):
+            data = chunk[at : at + step]
+            at += len(data)
+            if decoder is None:
+                data = data.lstrip(b"\0")
+                if not data:
+                    continue
+                streams += 1
+                if streams > _FREE_STREAMS + size // _STREAM_BYTES:
+                    raise TooManyStreamsError(
+                        f"it has more than {_FREE_STREAMS:,} compressed streams, and more than one "
+                        f"for each {_STREAM_BYTES} bytes"
+                    )
+                decoder = new()
+            yield from _parts(decoder, data)
+            step = min(2 * step, CHUNK)
+            if decoder.eof:
+                at -= len(decoder.unused_data)
+                decoder, step = None, _PIECE
+    if decoder is not None or not streams:
+        raise EOFError("it is cut short")
+
+
+def _parts(decoder: _Decoder, data: bytes) -> Iterator[bytes]:
+    """Yield what comes of some more data of a stream."""
+    while True:
+        part = decoder.decompress(data, CHUNK)
+        if part:
+            yield part
+        if decoder.eof or (decoder.needs_input and len(part) < CHUNK):
+            return
+        data = b""
+
+
+class ZstdReader:
+    """A reader of what zstd has compressed, which holds as little of it as can be."""
+
+    def __init__(self, file: BinaryIO, window: int) -> None:
+        """Prepare it.
+
+        :param window: the logarithm of the memory that decompression may take.
+        """
+        chunks = iter(partial(file.read, _READ), b"")  # of a pipe, all of that is waited for
+        self._parts = _decoded(chunks, partial(_Zstd, window))
+        self._rest = memoryview(b"")
+
+    def read(self, size: int) -> bytes:
+        """Return up to so many bytes; none at the end only.
+
+        :raises EOFError: it is cut short; :class:`NotZstdError` where it is none.
+        :raises TooManyStreamsError: it has too many streams for its size.
+        """
+        while not self._rest:
+            check_stopped()
+            if (part := next(self._parts, None)) is None:
+                return b""
+            self._rest = memoryview(part)
+        data, self._rest = bytes(self._rest[:size]), self._rest[size:]
+        return data
 
 
 def compressed(path: Path) -> BinaryIO:

@@ -20,7 +20,8 @@ MAGIC = b"070701"
 TRAILER = "TRAILER!!!"
 
 _FIELDS = 13
-_HEADER = len(MAGIC) + 8 * _FIELDS
+HEADER = len(MAGIC) + 8 * _FIELDS
+"""The bytes of a header."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,29 +73,32 @@ def write(entries: Iterable[Entry], out: BinaryIO) -> None:
     _write(Entry(TRAILER, 0), inode + 1, out)
 
 
-def read(archive: Extent) -> Iterator[tuple[str, Node]]:
+def read(archive: Extent, name: str) -> Iterator[tuple[str, Node]]:
     """Yield the members of an archive; their data stay where they are.
 
+    :param name: the archive's name, for messages.
     :raises ImageError: it is damaged.
     """
     offset = 0
     while True:
-        header = archive.read(offset, _HEADER)
+        header = archive.read(offset, HEADER)
         try:
-            fields = [int(header[at : at + 8], 16) for at in range(len(MAGIC), _HEADER, 8)]
+            # int() takes signs, blanks and underscores as well.
+            fields = [int(header[at : at + 8], 16) for at in range(len(MAGIC), HEADER, 8)]
+            is_header = header.startswith(MAGIC) and len(header) == HEADER and header.isalnum()
         except ValueError:
-            fields = []
-        if not header.startswith(MAGIC) or len(fields) != _FIELDS or not 0 < fields[11] <= PATH_MAX:
-            raise ImageError("damaged initramfs: it is no cpio archive")
+            is_header = False
+        if not is_header or not 0 < fields[11] <= PATH_MAX:
+            raise ImageError(f"{name}: damaged initramfs: it is no cpio archive")
         _, mode, uid, gid, _, _, size, *_, length, _ = fields
-        name = archive.read(offset + _HEADER, length - 1).decode("utf-8", "surrogateescape")
-        if name == TRAILER:
+        path = archive.read(offset + HEADER, length - 1).decode("utf-8", "surrogateescape")
+        if path == TRAILER:
             return
-        data = archive.part(offset + _HEADER + length + -(_HEADER + length) % 4, size)
+        data = archive.part(offset + HEADER + length + -(HEADER + length) % 4, size)
         if data.size != size:
-            raise ImageError("damaged initramfs: it is cut short")
-        yield name, _node(mode, uid, gid, data)
-        offset += _HEADER + length + -(_HEADER + length) % 4 + size + -size % 4
+            raise ImageError(f"{name}: damaged initramfs: it is cut short")
+        yield path, _node(mode, uid, gid, data)
+        offset += HEADER + length + -(HEADER + length) % 4 + size + -size % 4
 
 
 def _node(mode: int, uid: int, gid: int, data: Extent) -> Node:

@@ -3,6 +3,11 @@
 An image keeps nothing else to be made into another: its disk has all that its tree had, and the
 files' data are read where they lie. The tools of erofs-utils write them to folders only, and owners
 and devices by root only.
+
+A disk may be hostile: any number of folders and files may share the same blocks. In one that
+`disk.write` has written nothing is shared but extended attributes, so what its files, folders and
+attributes take together is counted, and must not be more than the disk has. That bounds the memory
+and the time of a reader.
 """
 
 from __future__ import annotations
@@ -16,7 +21,7 @@ from dataclasses import dataclass
 from microvm.errors import ImageError
 from microvm_image.extent import Extent
 from microvm_image.layer import Member
-from microvm_image.limits import PATH_MAX, Budget
+from microvm_image.limits import MTIME_END, PATH_MAX, Budget
 from microvm_image.node import Folder, HardLink, Node
 
 _MAGIC = 0xE0F5E1E2
@@ -36,7 +41,6 @@ _XATTR_NAMES = {
 }
 _SLOT = 32  # of inodes, whose number is that of their slot
 _PLAIN, _INLINE = 0, 2  # layouts of data
-_FOLDER_MAX = 1 << 28  # bytes of one folder's names
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,23 @@ class _Split:
         yield from self.tail.chunks()
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Way:
+    """The way to a folder: its name, and the way to the folder that it is in."""
+
+    name: str
+    above: _Way | None
+
+    def prefix(self) -> str:
+        """Return what the paths in the folder begin with."""
+        names = [""]
+        way: _Way | None = self
+        while way is not None:
+            names.append(way.name)
+            way = way.above
+        return "/".join(reversed(names)).lstrip("/")
+
+
 @dataclass(frozen=True, slots=True)
 class ErofsLayer:
     """A disk, as `disk.write` has written it.
@@ -68,6 +89,7 @@ class ErofsLayer:
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
         """Yield the members, folders before what is in them."""
         disk = self.open(files)
+        budget.take_stored(disk.size)
         budget.take_bytes(disk.size)
         try:
             yield from _Reader(disk).members()
@@ -87,33 +109,60 @@ class _Reader:
             raise ValueError("it is no EROFS")
         self._root, self._built, self._bits = root, built, bits
         self._meta, self._xattrs = meta << bits, xattrs << bits
+        self._left = disk.size
+        self._shared: dict[int, tuple[str, bytes]] = {}
+
+    def _take(self, size: int) -> None:
+        """Count bytes of the disk that something has for itself."""
+        self._left -= size
+        if self._left < 0:
+            raise ValueError("its files and folders overlap")
 
     def members(self) -> Iterator[Member]:
-        seen: dict[int, str] = {}
-        stack = [("", self._root)]
+        """Yield the members; of each folder on the way, one block is in memory."""
+        seen: dict[int, tuple[_Way, str]] = {}  # names of files that have more than one
+        folders = {self._root}
+        root, data, _ = self._inode(self._root)
+        if not isinstance(root, Folder):
+            raise ValueError("its root is no folder")
+        yield ".", root
+        stack = [(_Way("", None), "", self._names(data))]
         while stack:
-            path, number = stack.pop()
-            if number in seen:
-                yield path, HardLink(seen[number])
+            way, prefix, names = stack[-1]
+            if (found := next(names, None)) is None:
+                stack.pop()
                 continue
-            node, data = self._inode(number)
+            name, number = found
+            path = prefix + name
+            if len(path) >= PATH_MAX:
+                raise ValueError(f"a path is too long: {path[:64]}...")
+            if number in seen:
+                above, first = seen[number]
+                yield path, HardLink(above.prefix() + first)
+                continue
+            node, data, links = self._inode(number)
             if isinstance(node, Folder):
-                seen[number] = f"{path}/"  # no folder has two names
-                inside = f"{path}/" if path else ""
-                stack += [(inside + name, child) for name, child in self._names(data)]
+                if number in folders:
+                    raise ValueError(f"a folder has two names, one of which is {path!r}")
+                folders.add(number)
+                stack.append((_Way(name, way), f"{path}/", self._names(data)))
             else:
-                seen[number] = path
-            yield path or ".", node
+                self._take(data.size)
+                if links > 1:
+                    seen[number] = way, name
+            yield path, node
 
-    def _inode(self, number: int) -> tuple[Node, Extent | _Split]:
+    def _inode(self, number: int) -> tuple[Node, Extent | _Split, int]:
+        """Return a file, its data, and the number of its names."""
+        self._take(_COMPACT.size)
         offset = self._meta + number * _SLOT
         head = self._disk.read(offset, _EXTENDED.size)
         if head[0] & 1:
-            shape, attributes, mode, size, where, uid, gid, mtime, _ = _EXTENDED.unpack(head)
+            shape, attributes, mode, size, where, uid, gid, mtime, links = _EXTENDED.unpack(head)
             offset += _EXTENDED.size
         else:
             head = head[: _COMPACT.size]
-            shape, attributes, mode, _, size, where, uid, gid = _COMPACT.unpack(head)
+            shape, attributes, mode, links, size, where, uid, gid = _COMPACT.unpack(head)
             mtime = self._built
             offset += _COMPACT.size
         area = 12 + 4 * (attributes - 1) if attributes else 0
@@ -127,13 +176,13 @@ class _Reader:
             mode,
             uid,
             gid,
-            mtime,
+            min(mtime, MTIME_END),
             device if is_device else (0, 0),
-            self._text(data, PATH_MAX) if kind == stat.S_IFLNK else "",
+            self._target(data) if kind == stat.S_IFLNK else "",
             xattrs,
             data if kind == stat.S_IFREG else None,
         )
-        return node, data
+        return node, data, links
 
     def _data(self, layout: int, block: int, behind: int, size: int) -> Extent | _Split:
         if size == 0:
@@ -147,18 +196,15 @@ class _Reader:
             raise ValueError("a file leads out of it")
         return found
 
-    def _text(self, data: Extent | _Split, limit: int) -> str:
-        return self._read(data, limit).decode("utf-8", "surrogateescape")
-
-    def _read(self, data: Extent | _Split, limit: int) -> bytes:
-        if data.size > limit:
-            raise ValueError("a link or a folder is too long")
-        return b"".join(data.chunks())
+    def _target(self, data: Extent | _Split) -> str:
+        if data.size > PATH_MAX:
+            raise ValueError("the target of a link is too long")
+        return b"".join(data.chunks()).decode("utf-8", "surrogateescape")
 
     def _names(self, data: Extent | _Split) -> Iterator[tuple[str, int]]:
-        everything = self._read(data, _FOLDER_MAX)
-        for start in range(0, len(everything), 1 << self._bits):
-            block = everything[start : start + (1 << self._bits)]
+        """Yield the names in a folder, and the inodes that they are of."""
+        self._take(data.size)
+        for block in self._blocks(data):
             count = _DIRENT.unpack_from(block)[1] // _DIRENT.size
             entries = [_DIRENT.unpack_from(block, index * _DIRENT.size) for index in range(count)]
             ends = [entry[1] for entry in entries[1:]] + [len(block)]
@@ -167,19 +213,34 @@ class _Reader:
                 if name not in {b".", b".."}:
                     yield name.decode("utf-8", "surrogateescape"), number
 
+    def _blocks(self, data: Extent | _Split) -> Iterator[bytes]:
+        size = 1 << self._bits
+        for part in (data.blocks, data.tail) if isinstance(data, _Split) else (data,):
+            for offset in range(0, part.size, size):
+                yield part.read(offset, size)
+
     def _attributes(self, offset: int, area: int) -> Iterator[tuple[str, bytes]]:
         if not area:
             return
+        self._take(area)
         data = self._disk.read(offset, area)
         [shared] = _XATTRS.unpack_from(data)
         at = _XATTRS.size + 4 * shared
         for index in range(shared):
             [number] = struct.unpack_from("<I", data, _XATTRS.size + 4 * index)
-            start = self._xattrs + 4 * number
-            yield self._attribute(self._disk.read(start, 1 << 17), 0)[0]
+            yield self._shared_attribute(number)
         while at + _XATTR.size <= len(data) and data[at]:
             found, at = self._attribute(data, at)
             yield found
+
+    def _shared_attribute(self, number: int) -> tuple[str, bytes]:
+        if number not in self._shared:
+            offset = self._xattrs + 4 * number
+            length, _, size = _XATTR.unpack(self._disk.read(offset, _XATTR.size))
+            whole = _XATTR.size + length + size
+            self._take(whole)
+            self._shared[number] = self._attribute(self._disk.read(offset, whole), 0)[0]
+        return self._shared[number]
 
     def _attribute(self, data: bytes, at: int) -> tuple[tuple[str, bytes], int]:
         length, kind, size = _XATTR.unpack_from(data, at)

@@ -43,8 +43,10 @@ class Extent:
         return Extent(self.descriptor, self.start + offset, max(0, min(size, self.size - offset)))
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return up to so many bytes; fewer at the end only."""
+        """Return up to so many bytes; fewer at the end, and none behind it."""
         wanted = max(0, min(size, self.size - offset))
+        if not wanted:
+            return b""  # an offset may be larger than the kernel can take
         return os.pread(self.descriptor, wanted, self.start + offset)
 
     def chunks(self) -> Iterator[bytes]:

@@ -16,17 +16,16 @@ from microvm import cache
 from microvm.errors import ImageError
 from microvm_image.compression import unpacked
 from microvm_image.extent import Extent
-from microvm_image.limits import Budget
+from microvm_image.limits import MTIME_END, Budget
 from microvm_image.node import Folder, HardLink, Node
 
 Member = tuple[str, Node | HardLink]
 """A path from the root, as the layer says it, and what is there."""
 
-_HEADERS = (
-    512 << 10
-)  # of one member, extended ones included; the kernel's largest attribute: 64 KiB
+_HEADERS = 512 << 10  # bytes of one member's headers; the kernel's largest attribute: 64 KiB
+_GLOBALS = 4 << 10  # bytes of the global headers, which tarfile goes through for each member
+_INODE = 4096  # bytes that a file of the host takes there beside its content, about
 _ID_END = 0xFFFFFFFF  # -1 is no user and no group
-_MTIME_END = 1 << 34
 _XATTR = "SCHILY.xattr."
 _XATTR_KINDS = ("user.", "trusted.", "security.", "system.posix_acl_")
 _OVERLAY = ("trusted.overlay.", "user.overlay.")
@@ -70,7 +69,14 @@ class TarLayer:
         """Yield the members; their data stay where they are."""
         packed = self.open(files)
         check_digest(packed, self.digest, self.name)
-        archive = unpacked(packed, self.name, files, budget, any_ratio=self.is_packed_here)
+        archive = unpacked(
+            packed,
+            self.name,
+            files,
+            budget,
+            key=self.digest or self.diff_id,
+            any_ratio=self.is_packed_here,
+        )
         if self.diff_id != self.digest or archive is not packed:
             check_digest(archive, self.diff_id, self.name)
         is_whole = self.is_whole or bool(self.digest or self.diff_id)
@@ -137,7 +143,9 @@ def _tar_members(archive: Extent, name: str, *, is_whole: bool) -> Iterator[Memb
             is_empty = tar.firstmember is None  # which it has read already
             while not is_empty and (info := tar.next()) is not None:
                 tar.members = []  # which it keeps for a second reading
-                headers.left = _HEADERS - sum(map(len, tar.pax_headers.values()))
+                headers.left = _HEADERS
+                if sum(len(key) + len(value) for key, value in tar.pax_headers.items()) > _GLOBALS:
+                    raise tarfile.ReadError(f"its global headers have more than {_GLOBALS} bytes")
                 if info.offset < end:
                     raise tarfile.ReadError("a member lies in another")
                 end = info.offset_data
@@ -181,7 +189,7 @@ def _member(info: tarfile.TarInfo, archive: Extent) -> Node | HardLink:
         kind | info.mode & 0o7777,
         info.uid,
         info.gid,
-        max(0, min(int(info.mtime), _MTIME_END)),
+        max(0, min(int(info.mtime), MTIME_END)),
         device,
         info.linkname if kind == stat.S_IFLNK else "",
         _xattrs(
@@ -283,6 +291,7 @@ class HostLayer:
                         continue
                     seen[inode] = inside
                 node = _host_node(path, status)
+                budget.take_stored(node.size + _INODE)
                 budget.take_bytes(node.size)
                 yield inside, node
                 if isinstance(node, Folder):

@@ -12,7 +12,12 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 from microvm.concurrency.threads import check_stopped
-from microvm_image.compression import zstd_module
+from microvm_image.compression import (
+    NotZstdError,
+    TooManyStreamsError,
+    ZstdReader,
+    zstd_module,
+)
 
 CHUNK = 1 << 20
 """The bytes that are read at a time."""
@@ -55,7 +60,7 @@ class Writer:
 class Reader:
     """What reads a file, member by member; `reading` makes one."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: ZstdReader) -> None:
         self._stream = stream
 
     @contextmanager
@@ -112,15 +117,14 @@ def reading(file: BinaryIO) -> Iterator[Reader]:
     :raises ForeignError: it is none.
     :raises DamagedError: it is cut short.
     """
-    library = zstd_module()
-    options = {library.DecompressionParameter.window_log_max: _WINDOW}
     try:
-        with library.ZstdFile(file, options=options) as stream:
-            yield Reader(stream)
-    except (library.ZstdError, tarfile.HeaderError) as error:
+        yield Reader(ZstdReader(file, _WINDOW))
+    except (NotZstdError, tarfile.HeaderError) as error:
         raise ForeignError(str(error)) from error
     except EOFError as error:
         raise DamagedError("it is cut short") from error
+    except TooManyStreamsError as error:
+        raise DamagedError(str(error)) from error
 
 
 def bound(size: int) -> int:
@@ -128,7 +132,7 @@ def bound(size: int) -> int:
     return size + (size >> 7) + (2 << 20)  # zstd adds less than that (ZSTD_COMPRESSBOUND)
 
 
-def chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
+def chunks(file: BinaryIO | ZstdReader, size: int) -> Iterator[bytes]:
     """Yield exactly this many bytes of a file.
 
     :raises DamagedError: it has less.

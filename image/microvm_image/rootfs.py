@@ -17,6 +17,8 @@ from microvm_image.sources import alpine
 if TYPE_CHECKING:
     from microvm_image.source import Source
 
+_LIMIT = 64 << 20  # bytes of the archive, twenty times those of Alpine's
+
 
 def given(arch: Arch) -> Path | None:
     """Return the archive that $MICROVM_ROOTFS names, if it is set."""
@@ -98,7 +100,7 @@ def _read(archive: Path, *, by_option: bool) -> bytes:
     name = "--rootfs" if by_option else "MICROVM_ROOTFS"
     without = "" if by_option else "; `unset MICROVM_ROOTFS` goes without"
     try:
-        return archive.read_bytes()
+        return cache.read(archive, _LIMIT, cache.open_plain)
     except OSError as error:
         raise ImageError(
             f"{name} names {archive}, which cannot be read: {error.strerror}",

@@ -41,6 +41,7 @@ _SLOW = "the registry takes more than"
 _INTERVAL = 0.1
 _SLACK = 16 << 20  # for the manifest and the like
 _SIZE_LIMIT = 8 << 20  # of what is read into memory
+_SAID = 64 << 10  # bytes of its messages that are read: the last of them says why it failed
 _MISSING = "(manifest|name) unknown|not found"
 _HINTS = {
     _SLOW.lower(): how_to_raise("seconds"),
@@ -241,10 +242,10 @@ def _run(
         skopeo = ["skopeo", *command]
         with started(skopeo, temporary=temporary, stdout=out, stderr=log) as process:
             why = watch(process)
-        log.seek(0)
         out.seek(0)
         if why or process.returncode:
-            raise _failure(name, log.read(_SIZE_LIMIT), why)
+            log.seek(max(0, os.fstat(log.fileno()).st_size - _SAID))
+            raise _failure(name, log.read(_SAID), why)
         return out.read(_SIZE_LIMIT)
 
 

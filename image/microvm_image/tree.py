@@ -18,9 +18,9 @@ from typing import Protocol, Self
 
 from microvm import cache
 from microvm.errors import ImageError
-from microvm_image.cpio import Entry, encoded
+from microvm_image.cpio import HEADER, Entry, encoded
 from microvm_image.layer import Layer
-from microvm_image.limits import NAME_MAX, PATH_MAX, Budget, Limits
+from microvm_image.limits import ATTRIBUTE, NAME_MAX, PATH_MAX, Budget, Limits
 from microvm_image.node import Data, Folder, HardLink, Node
 
 SMALL = 16 << 20
@@ -47,6 +47,7 @@ class Tree:
         self._root = Folder(stat.S_IFDIR | 0o755)
         self._files = ExitStack()
         self._upper: set[tuple[int, str]] = set()  # folders and names in them of this layer
+        self._opaque: set[int] = set()  # folders that have nothing but what is of this layer
         self._layers = 0
 
     def __enter__(self) -> Self:
@@ -69,10 +70,14 @@ class Tree:
             is of no use then.
         """
         self._upper.clear()
+        self._opaque.clear()
         self._layers += 1
         if self._layers > self._budget.limits.layers:
-            raise ImageError(f"more than {self._budget.limits.layers} layers")
-        with cache.disk_errors():
+            raise ImageError(
+                f"{layer.name}: more than {self._budget.limits.layers} layers",
+                hint="if it can be trusted, raise the limit `layers`: --limit layers=…",
+            )
+        with cache.disk_errors(), self._budget.reading(layer.name):
             for path, member in layer.members(self._files, self._budget):
                 try:
                     self._place(path, member)
@@ -118,23 +123,30 @@ class Tree:
 
         :raises ImageError: a path is too long.
         """
-        stack: list[tuple[str, Node]] = [("", self._root)]
+        for way, node in self._walk():
+            yield _path(way), node
+
+    def _walk(self) -> Iterator[tuple[_Way, Node]]:
+        """Yield everything by its way, of which millions can be kept: see `_Way`."""
+        yield None, self._root
+        stack: list[tuple[_Way, Iterator[tuple[str, Node]]]] = [(None, _sorted(self._root))]
         while stack:
-            path, node = stack.pop()
-            if len(encoded(path)) >= PATH_MAX:
-                raise ImageError(f"a path is too long: {path[:64]}...")
-            yield path, node
-            inside = f"{path}/" if path else ""
+            above, children = stack[-1]
+            if (child := next(children, None)) is None:
+                stack.pop()
+                continue
+            name, node = child
+            way: _Way = above, name
+            yield way, node
             if isinstance(node, Folder):
-                names = sorted(node.children, key=encoded, reverse=True)
-                stack += [(inside + name, node.children[name]) for name in names]
+                stack.append((way, _sorted(node)))
 
     def is_small(self) -> bool:
         """Tell whether it can be the initramfs, with all that it has."""
         size = 0
         files: set[int] = set()
-        for _, node in self.walk():
-            size += node.size
+        for path, node in self.walk():
+            size += HEADER + len(path) + node.size
             if size > SMALL or node.xattrs or node.is_device or id(node) in files:
                 return False
             files.add(id(node))
@@ -153,14 +165,14 @@ class Tree:
 
         :raises ImageError: a file of the host was changed meanwhile.
         """
-        first: dict[int, str] = {}  # name of each file
-        for path, node in self.walk():
-            info = _info(path, node)
+        first: dict[int, _Way] = {}  # name of each file
+        for way, node in self._walk():
+            info = _info(_path(way), node)
             data = node.data
             if not isinstance(node, Folder):
-                known = first.setdefault(id(node), path)
-                if known is not path:
-                    info.type, info.linkname, info.size = tarfile.LNKTYPE, known, 0
+                known = first.setdefault(id(node), way)
+                if known is not way:
+                    info.type, info.linkname, info.size = tarfile.LNKTYPE, _path(known), 0
                     info.pax_headers, data = {}, None
             out.write(info.tobuf(tarfile.PAX_FORMAT, "utf-8", "surrogateescape"))
             if data:
@@ -172,10 +184,12 @@ class Tree:
     def _place(self, path: str, member: Node | HardLink) -> None:
         target = member.target
         xattrs = member.xattrs if isinstance(member, Node) else ()
-        attributes = sum(len(name) + len(value) for name, value in xattrs)
+        attributes = sum(ATTRIBUTE + len(name) + len(value) for name, value in xattrs)
         self._budget.take_member(len(path) + len(target) + attributes)
         if len(encoded(target)) >= PATH_MAX or "\0" in target:
             raise _PathError("a link's target is too long, or has a NUL in it")
+        if isinstance(member, Node) and stat.S_IFMT(member.mode) not in _TYPES:
+            raise _PathError("a file of a type that does not exist")
         parts = _parts(path)
         if any(part.startswith(_AUFS) and part != _OPAQUE for part in parts):
             return
@@ -216,9 +230,9 @@ class Tree:
         """
         way = [self._root]
         left = [*reversed(parts)]
+        self._budget.take_steps(len(left))
         links = 0
         while left:
-            self._budget.take_step()
             part = left.pop()
             if part in {"", "."}:
                 continue
@@ -244,7 +258,9 @@ class Tree:
                     raise _PathError("too many symbolic links on its way")
                 if node.target.startswith("/"):
                     del way[1:]
-                left += reversed(node.target.split("/"))
+                target = node.target.split("/")
+                self._budget.take_steps(len(target))
+                left += reversed(target)
             elif make:
                 raise _PathError(f"it lies in {part!r}, which is no folder")
             else:
@@ -263,6 +279,13 @@ class Tree:
                 self._remove(folder, gone)
 
     def _remove_lower(self, folder: Folder) -> None:
+        """Remove all below a folder but what this layer has put there.
+
+        From then on, all that comes there is of this layer: to remove it again takes no time.
+        """
+        if id(folder) in self._opaque:
+            return
+        self._opaque.add(id(folder))
         for name in list(folder.children):
             self._remove(folder, name)
 
@@ -281,6 +304,31 @@ class _PathError(Exception):
 
 class _NotThereError(Exception):
     """A path leads to nothing."""
+
+
+_Way = tuple["_Way", str] | None
+"""A path as names, each with the way to its folder: a string of a path may take 4 KiB."""
+
+
+def _path(way: _Way) -> str:
+    """Return a way as text.
+
+    :raises ImageError: it is too long.
+    """
+    names: list[str] = []
+    while way is not None:
+        way, name = way
+        names.append(name)
+    path = "/".join(reversed(names))
+    if len(encoded(path)) >= PATH_MAX:
+        raise ImageError(f"a path is too long: {path[:64]}...")
+    return path
+
+
+def _sorted(folder: Folder) -> Iterator[tuple[str, Node]]:
+    """Yield what is in a folder, sorted by the bytes of the names."""
+    for name in sorted(folder.children, key=encoded):
+        yield name, folder.children[name]
 
 
 def _parts(path: str) -> list[str]:

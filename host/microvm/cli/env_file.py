@@ -6,6 +6,8 @@ import os
 
 from microvm.errors import UsageError
 
+_LIMIT = 4 << 20  # bytes of a file
+
 
 def read(path: str) -> dict[str, str]:
     """Return the variables in a file, in its order.
@@ -14,22 +16,29 @@ def read(path: str) -> dict[str, str]:
     alone, which passes on our own variable, if there is one. Empty lines and those that begin with
     `#` are skipped.
 
-    :raises UsageError: a line is neither; says which.
+    :raises UsageError: a line is neither, and the message says which; or the file is too long.
     :raises OSError: it cannot be read.
     """
     variables = {}
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="\n") as file:  # noqa: PTH123 - also /dev/fd/N
-        for number, raw in enumerate(file, 1):
-            line = raw.removesuffix("\n").removesuffix("\r").lstrip()
-            if not line or line.startswith("#"):
-                continue
-            name, equals, value = line.partition("=")
-            if wrong := _wrong(name, equals):
-                raise UsageError(f"{path}: line {number}: {wrong}")
-            if equals:
-                variables[name] = value
-            elif name in os.environ:
-                variables[name] = os.environ[name]
+    with open(path, "rb") as file:  # noqa: PTH123 - also /dev/fd/N
+        data = file.read(_LIMIT + 1)
+    if len(data) > _LIMIT:
+        raise UsageError(
+            f"{path}: more than {_LIMIT >> 20} MiB, the most that a file of variables may have",
+            hint="is it a file of variables? A guest takes long values by `--copy`",
+        )
+    text = data.decode("utf-8-sig", "surrogateescape")
+    for number, raw in enumerate(text.split("\n"), 1):
+        line = raw.removesuffix("\r").lstrip()
+        if not line or line.startswith("#"):
+            continue
+        name, equals, value = line.partition("=")
+        if wrong := _wrong(name, equals):
+            raise UsageError(f"{path}: line {number}: {wrong}")
+        if equals:
+            variables[name] = value
+        elif name in os.environ:
+            variables[name] = os.environ[name]
     return variables
 
 

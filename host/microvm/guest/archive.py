@@ -33,6 +33,8 @@ _NEW_FOLDER = 0o755
 _PIECE = 1 << 20  # the most of it that is read at a time; so much may tell of one member
 _OVERHEAD, _MEMBER_OVERHEAD = 1 << 20, 1 << 12  # bytes beside what is in files
 
+_GLOBALS = 4 << 10  # bytes of the global headers
+
 _MODES_END = 1 << 32
 _SECONDS_END = 1 << 33  # of what nanoseconds there are in 63 bits
 
@@ -98,6 +100,9 @@ class Tree:
                 fileobj=stream, encoding="utf-8", errors="surrogateescape"
             ) as members:
                 for member in members:
+                    # It keeps them for a second reading.
+                    members.members = []  # type: ignore[attr-defined]
+                    _check_globals(members)
                     self._add(members, member)
             # To tarfile, whatever is no header is an end; an end is a block of zeros.
             if len(stream.last) < tarfile.BLOCKSIZE or any(stream.last):
@@ -231,6 +236,12 @@ class _Stream:
         if self._at > self._most:
             raise _wrong("it is much longer than what is in it")
         return self.last
+
+
+def _check_globals(archive: tarfile.TarFile) -> None:
+    """Refuse long global headers, which tarfile goes through for each member."""
+    if sum(len(key) + len(value) for key, value in archive.pax_headers.items()) > _GLOBALS:
+        raise _wrong(f"its global headers have more than {_GLOBALS} bytes")
 
 
 def _read(file: Any, size: int) -> bytes:

@@ -9,7 +9,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from microvm import guest_pack
+from microvm import cache, guest_pack
 from microvm.arches import Arch, Bus, Magic
 from microvm.errors import ImageError
 from microvm.progress import Reporter
@@ -20,6 +20,11 @@ if TYPE_CHECKING:
 
 SMALL, DEBIAN = "small", "debian"
 """Names for our own kernel and for the distribution's, where a file may be named."""
+
+_KERNEL_LIMIT = 256 << 20
+_MODULE_LIMIT = 64 << 20
+_XZ_MEMORY = 160 << 20
+"""The most bytes of a kernel, of a module, and of the memory that takes to decompress a module."""
 
 LOCAL_VERSION = "-microvm"
 """The end of the version of our own kernel, which has virtio-mmio built in; Debian's has PCI."""
@@ -150,7 +155,8 @@ def _read(path: Path, arch: Arch, data: bytes | None = None) -> Kernel:
     import hashlib
 
     try:
-        data = path.read_bytes() if data is None else data
+        if data is None:
+            data = cache.read(path, _KERNEL_LIMIT, cache.open_plain)
     except OSError as error:
         raise ImageError(f"{path}: cannot read the kernel: {error.strerror}") from error
     version = _version(data)
@@ -180,15 +186,28 @@ def _module(path: Path) -> bytes:
     """Return a module; empty if it is not there, as it is built in."""
     plain, packed = path.with_name(f"{path.name}.ko"), path.with_name(f"{path.name}.ko.xz")
     if plain.exists():
-        return plain.read_bytes()
+        return _module_file(plain)
     if not packed.exists():
         return b""
     import lzma
 
+    decoder = lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=_XZ_MEMORY)
     try:
-        return lzma.decompress(packed.read_bytes())
+        data = decoder.decompress(_module_file(packed), _MODULE_LIMIT + 1)
     except lzma.LZMAError as error:
         raise ImageError(f"{packed}: damaged module: {error}") from error
+    if len(data) > _MODULE_LIMIT:
+        raise ImageError(f"{packed}: has more than {_MODULE_LIMIT >> 20} MiB, decompressed")
+    if not decoder.eof:
+        raise ImageError(f"{packed}: damaged module: it is cut short")
+    return data
+
+
+def _module_file(path: Path) -> bytes:
+    try:
+        return cache.read(path, _MODULE_LIMIT, cache.open_plain)
+    except OSError as error:
+        raise ImageError(f"{path}: cannot read the module: {error.strerror}") from error
 
 
 def _has(data: bytes, magic: Magic) -> bool:

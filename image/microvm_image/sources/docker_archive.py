@@ -72,7 +72,7 @@ def _chosen(entries: Any, name: str, tag: str) -> Any:
         chosen = entries
     if len(chosen) == 1:
         return chosen[0]
-    known = ", ".join(sorted(str(one) for called in tags for one in called)) or "of no name"
+    known = oci.listed(sorted(str(one) for called in tags for one in called)) or "of no name"
     raise ImageError(
         f"{name}: there is no image {tag!r} in it, but: {known}"
         if tag

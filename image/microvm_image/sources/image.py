@@ -33,8 +33,9 @@ class InitramfsLayer:
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
         """Yield the members."""
         archive = self.open(files)
+        budget.take_stored(archive.size)
         budget.take_bytes(archive.size)
-        for path, node in cpio.read(archive):
+        for path, node in cpio.read(archive, self.name):
             if path not in NAMES and not _MODULE.fullmatch(path):
                 yield path, node
 

@@ -6,9 +6,10 @@ Each is found by its digest and checked against it, so who trusts the first trus
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 from microvm.arches import Arch
@@ -26,6 +27,9 @@ _DIGEST = re.compile(r"sha256:([0-9a-f]{64})", re.ASCII)
 _PINNED = re.compile(r"@sha256:[0-9a-f]{64}$", re.ASCII)
 _REF = "org.opencontainers.image.ref.name"
 _NESTED = 4  # indexes in indexes
+_ENTRIES = 10_000  # images of an index
+_SHOWN = 10  # names in a message
+_SIZE_END = 1 << 63
 
 Read = Callable[[str], Any]
 """A reader of the JSON that has a digest."""
@@ -66,8 +70,11 @@ def descriptor(value: Any, name: str) -> Descriptor:
     """
     digest = member(value, "digest", str, name)
     size = member(value, "size", int, name)
-    if not (match := _DIGEST.fullmatch(digest)) or size < 0:
-        raise ImageError(f"{name}: damaged: {digest!r} of size {size} is no content that can be")
+    if not (match := _DIGEST.fullmatch(digest)) or not 0 <= size < _SIZE_END:
+        raise ImageError(
+            f"{name}: damaged: a descriptor has the digest {digest[:80]!r} and a size of "
+            f"{size if 0 <= size < _SIZE_END else 'no file'}"
+        )
     return Descriptor(match[1], size)
 
 
@@ -79,14 +86,14 @@ def find(stored: Files, name: str, tag: str, arch: Arch) -> Source:
     :raises ImageError: there is none, or more than one; or it is damaged.
     """
     index = read_json(stored, INDEX)
-    entries = [entry for entry in member(index, "manifests", list, name) if _is_called(entry, tag)]
+    entries = [entry for entry in _manifests(index, name) if _is_called(entry, tag)]
     if not entries:
         raise ImageError(f"{name}: there is no image {tag!r} in it" if tag else f"{name}: is empty")
     fitting = list(_fitting(index | {"manifests": entries}, name, arch))
     if len({descriptor(entry, name).digest for entry in fitting}) > 1:
         names = sorted({member(_annotations(entry), _REF, str, name) for entry in entries})
         raise ImageError(
-            f"{name}: has more than one image: {', '.join(map(repr, names))}",
+            f"{name}: has more than one image: {listed(map(repr, names))}",
             hint="choose one: `--from oci:PATH:NAME`",
         )
 
@@ -101,6 +108,22 @@ def find(stored: Files, name: str, tag: str, arch: Arch) -> Source:
 
     called = f"{name}:{tag}" if tag else name
     return source(called, digest, manifest, config, opened, arch)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return names for a message: the first ten, shortened, since whoever chose them may harm."""
+    first = [name if len(name) <= 80 else f"{name[:79]}…" for name in islice(names, _SHOWN + 1)]
+    return ", ".join(first[:_SHOWN]) + (", …" if len(first) > _SHOWN else "")
+
+
+def _manifests(index: Any, name: str) -> list[Any]:
+    entries: list[Any] = member(index, "manifests", list, name)
+    if len(entries) > _ENTRIES:
+        raise ImageError(
+            f"{name}: damaged: its index has {len(entries):,} images, of at most {_ENTRIES:,}",
+            hint="name one of them by its digest, or copy it alone with skopeo",
+        )
+    return entries
 
 
 def _annotations(entry: Any) -> Any:
@@ -128,7 +151,7 @@ def select(index: Any, read: Read, name: str, arch: Arch) -> tuple[str, Any]:
         if not entries:
             known = {_platform(entry, name) for entry in index["manifests"]} - {"", "unknown"}
             raise ImageError(
-                f"{name}: is not for {arch.name}, but for {', '.join(sorted(known)) or 'nothing'}",
+                f"{name}: is not for {arch.name}, but for {listed(sorted(known)) or 'nothing'}",
                 hint="`microvm image build --arch` names the architecture of the guest",
             )
         digest = descriptor(entries[0], name).digest
@@ -139,7 +162,7 @@ def select(index: Any, read: Read, name: str, arch: Arch) -> tuple[str, Any]:
 
 
 def _fitting(index: Any, name: str, arch: Arch) -> Iterator[Any]:
-    entries = member(index, "manifests", list, name)
+    entries = _manifests(index, name)
     yield from (entry for entry in entries if _platform(entry, name) == arch.debian)
     yield from (entry for entry in entries if not member(entry, "platform", dict, name))
 
@@ -213,7 +236,7 @@ def checked_config(config: Any, name: str, arch: Arch) -> list[str]:
     found = []
     for diff_id in member(member(config, "rootfs", dict, name), "diff_ids", list, name):
         if not isinstance(diff_id, str) or not (match := _DIGEST.fullmatch(diff_id)):
-            raise ImageError(f"{name}: damaged: {diff_id!r} is no digest")
+            raise ImageError(f"{name}: damaged: {str(diff_id)[:80]!r} is no digest")
         found.append(match[1])
     if "rootfs" not in config:
         raise ImageError(f"{name}: holds no image: its config names no layers")

@@ -1,0 +1,193 @@
+"""The worst inputs of each reader take memory and work in proportion to their size, or less."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import lzma
+import resource
+import signal
+import sys
+import tracemalloc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+
+import pytest
+from tests.image import worst
+from tests.image.layers import file, layer, tar
+from tests.image.worst import Worst
+
+from microvm import arches
+from microvm.cli import env_file
+from microvm.errors import ImageError, UsageError
+from microvm.progress import NullReporter
+from microvm_image import export
+from microvm_image.build import build
+from microvm_image.compression import spooled, zstd_module
+from microvm_image.erofs import ErofsLayer
+from microvm_image.kernel import choice
+from microvm_image.layer import Layer
+from microvm_image.limits import Limits
+from microvm_image.sources.archive import find_layout
+from microvm_image.sources.image import InitramfsLayer
+from microvm_image.tree import Tree
+
+SIZE = 2000
+LIMITS = Limits(metadata=4 << 20, unsuspected=4 << 20, members=20_000)
+MEMORY = 24 << 20
+"""Bytes of memory that any of these inputs may take, beside 8 times its size."""
+ADDRESSES = 512 << 20
+DEADLINE = 300
+"""Seconds until a reader that does not end is killed; none of these takes more than some."""
+
+
+class Null:
+    """A file to which everything can be written, for nothing."""
+
+    def write(self, data: bytes) -> int:
+        return len(data)
+
+
+@contextmanager
+def bounded(size: int) -> Iterator[None]:
+    """Have the block fail if it takes more memory than inputs of this size may take."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + ADDRESSES, hard))
+    signal.alarm(DEADLINE)
+    tracemalloc.start()
+    try:
+        yield
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+        signal.alarm(0)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+    assert peak < MEMORY + 8 * size
+
+
+def read(one: Layer) -> None:
+    """Read a layer and write what is in it, as a build does."""
+    with Tree(LIMITS) as tree:
+        tree.add(one)
+        tree.is_small()
+        tree.write_tar(Null())
+
+
+def disk(data: bytes) -> Layer:
+    return ErofsLayer("layer", lambda files: spooled(iter([data]), files))
+
+
+def initramfs(data: bytes) -> Layer:
+    return InitramfsLayer("layer", lambda files: spooled(iter([data]), files))
+
+
+KINDS: dict[str, tuple[Callable[[bytes], Layer], dict[str, Worst]]] = {
+    "tar": (layer, worst.TARS),
+    "packed": (layer, worst.PACKED),
+    "disk": (disk, worst.DISKS),
+    "initramfs": (initramfs, worst.INITRAMFS),
+}
+CASES = [
+    pytest.param(reader, input_, id=f"{kind}: {name}")
+    for kind, (reader, inputs) in KINDS.items()
+    for name, input_ in inputs.items()
+]
+
+
+@pytest.mark.parametrize(("reader", "input_"), CASES)
+def test_a_layer_is_read_within_bounds(reader: Callable[[bytes], Layer], input_: Worst) -> None:
+    data = input_.make(SIZE)
+    with bounded(len(data)):
+        if not input_.says:
+            read(reader(data))
+            return
+        with pytest.raises(ImageError, match=input_.says) as caught:
+            read(reader(data))
+    assert "layer" in caught.value.message
+    assert caught.value.exit_status == 125
+    assert len(str(caught.value)) < 1000
+
+
+def calls(function: Callable[[], object]) -> int:
+    """Return how many functions it calls, Python's own ones among them."""
+    count = 0
+
+    def note(frame: object, event: str, argument: object) -> None:
+        nonlocal count
+        count += event in {"call", "c_call"}
+
+    sys.setprofile(note)
+    try:
+        function()
+    finally:
+        sys.setprofile(None)
+    return count
+
+
+@pytest.mark.parametrize(
+    ("reader", "input_"),
+    [case for case in CASES if not case.values[1].says],  # type: ignore[union-attr]
+)
+def test_twice_the_input_is_twice_the_work(reader: Callable[[bytes], Layer], input_: Worst) -> None:
+    once, twice = (
+        calls(partial(lambda data: read(reader(data)), input_.make(size))) for size in (400, 800)
+    )
+    assert twice < 2.2 * once
+
+
+@pytest.mark.parametrize("name", worst.DOCUMENTS)
+def test_a_document_is_read_within_bounds(name: str, tmp_path: Path) -> None:
+    input_ = worst.DOCUMENTS[name]
+    data = input_.make(SIZE)
+    (tmp_path / "index.json").write_bytes(data)
+    with bounded(len(data)), pytest.raises(ImageError, match=input_.says) as caught:
+        find_layout(tmp_path, "", arches.find())
+    assert len(str(caught.value)) < 1500
+
+
+def test_an_export_of_empty_streams_is_refused() -> None:
+    data = zstd_module().compress(b"") * 100_000
+    with bounded(len(data)), pytest.raises(ImageError, match="compressed streams"):
+        export.read(io.BytesIO(data), "x", limit=1 << 30)
+
+
+def test_a_layer_that_comes_again_is_stored_once() -> None:
+    data = tar(file("f", bytes(3 << 20)))
+    packed = gzip.compress(data)
+    limits = Limits(unsuspected=4 << 20, ratio=5 * len(data) // (2 * len(packed)))
+    one = layer(packed, diff_id=hashlib.sha256(data).hexdigest())
+    with Tree(limits) as tree:
+        tree.add(one)
+        tree.add(one)
+        with pytest.raises(ImageError, match="times its compressed size"):
+            tree.add(one)
+
+
+def test_processor_time_is_limited() -> None:
+    data = tar(*(file(f"{n}") for n in range(100)))
+    with Tree(Limits(processor=0)) as tree, pytest.raises(ImageError, match="more than 0 s"):
+        tree.add(layer(data))
+
+
+@pytest.mark.parametrize("made_of", ["kernel", "rootfs"])
+def test_a_part_without_an_end_is_refused(made_of: str, kernel: Path, archive: Path) -> None:
+    parts = {"kernel": kernel, "rootfs": archive} | {made_of: Path("/dev/zero")}
+    with bounded(0), pytest.raises(ImageError, match="not a plain file"):
+        build(kernel=parts["kernel"], rootfs=parts["rootfs"])
+
+
+def test_a_module_that_is_a_bomb_is_refused(kernel: Path) -> None:
+    module = kernel.parent.parent / f"lib/modules/6.1.2-test/kernel/{choice.MODULES[''][0]}.ko.xz"
+    module.parent.mkdir(parents=True)
+    module.write_bytes(lzma.compress(bytes(65 << 20)))
+    with pytest.raises(ImageError, match="more than 64 MiB"):
+        choice.find(arches.find(), kernel, NullReporter())
+
+
+def test_an_env_file_without_an_end_is_refused() -> None:
+    with bounded(0), pytest.raises(UsageError, match="more than 4 MiB"):
+        env_file.read("/dev/zero")
