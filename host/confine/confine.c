@@ -19,6 +19,7 @@
 #include "filter.h"
 #include "ids.h"
 #include "landlock.h"
+#include "lent.h"
 #include "limits.h"
 #include "mounts.h"
 #include "namespaces.h"
@@ -134,6 +135,8 @@ static void expect_controller(int link)
 static _Noreturn void become(struct options *options, int link)
 {
 	learn_pid(options, link);
+	if (options->has_uid && !lent_open(options))
+		status_fail("files", strerror(errno));
 	LAY(options, privileged);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		status_fail("ids", strerror(errno));
@@ -165,6 +168,8 @@ int main(int argc, char **argv)
 		status_fail("controller", "it is not the parent");
 	/* A uid that nobody else has needs no namespace, nor could it be given one here. */
 	options.left_out[LAYER_USER] |= options.has_uid;
+	if (options.has_uid)
+		lent_prepare();
 	LAY(&options, before);
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, link) < 0)
 		status_fail("socketpair", strerror(errno));

@@ -86,7 +86,7 @@ bool handed_protect(const struct files *files)
 	int error = 0;
 
 	for (unsigned i = 0; i < files->count; i++)
-		if (!protect(files->at[i]))
+		if (!files->read_only[i] && !protect(files->at[i]))
 			error = errno;
 	errno = error;
 	return !error;

@@ -72,6 +72,9 @@ const char *ids_give_up(const struct options *options, char detail[static DETAIL
 		become(options, NOBODY);
 	} else if (options->has_uid) {
 		snprintf(detail, DETAIL_SIZE, "uid %u", options->uid);
+		if (options->copied > 0)
+			snprintf(detail, DETAIL_SIZE, "uid %u, which has copies of %u files",
+				 options->uid, options->copied);
 	}
 	if (!drop() && !reason)
 		reason = strerror(errno);

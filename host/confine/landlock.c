@@ -111,6 +111,7 @@ static bool allow_all(const struct rules *rules, const struct options *options)
 	       allow_paths(rules, &options->devices, READ_FILE | WRITE_FILE | IOCTL_DEV) &&
 	       allow_paths(rules, &null, written) &&
 	       allow_files(rules, &options->files, READ_FILE) &&
+	       allow_files(rules, &options->disks, READ_FILE) &&
 	       allow_files(rules, &options->writable, written);
 }
 

@@ -153,7 +153,9 @@ const char *mounts_replace(const struct options *options, char detail[static DET
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return strerror(errno);
 	/* If it can write one of these, it does not hold; but the rest is there. */
-	unprotected = handed_protect(&options->files) ? NULL : strerror(errno);
+	unprotected = handed_protect(&options->files) && handed_protect(&options->disks) ?
+			      NULL :
+			      strerror(errno);
 	root = make_root();
 	reason = replace(options, root) ? unprotected : strerror(errno);
 	close_all(root);

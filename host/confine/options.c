@@ -151,6 +151,11 @@ static bool add_readable(struct options *options, const char *text)
 	return add_file(&options->files, text);
 }
 
+static bool add_disk(struct options *options, const char *text)
+{
+	return add_file(&options->disks, text);
+}
+
 static bool add_writable(struct options *options, const char *text)
 {
 	return add_file(&options->writable, text);
@@ -167,6 +172,7 @@ static const struct {
 	{ "--read", add_read },
 	{ "--device", add_device },
 	{ "--file", add_readable },
+	{ "--disk", add_disk },
 	{ "--writable", add_writable },
 	{ "--uid", set_uid },
 	{ "--group", set_group },

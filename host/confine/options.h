@@ -18,6 +18,7 @@ struct paths {
 struct files {
 	unsigned count;
 	int at[FILES_MAX];
+	bool read_only[FILES_MAX]; /* in a mount of our own, which cannot be written */
 };
 
 /* In the order of `limit_names`. */
@@ -40,8 +41,10 @@ struct options {
 	struct paths read;    /* to be read and executed, with all below them */
 	struct paths devices; /* to be read, written and controlled */
 	struct files files;   /* to be opened anew for reading */
+	struct files disks;   /* to be read, and not opened anew */
 	struct files writable;
-	char **program; /* its path and its arguments */
+	unsigned copied; /* files that were copied to memory, so that the uid may open them */
+	char **program;	 /* its path and its arguments */
 };
 
 /* The largest uid to which every pid can be added, and which is not that of nobody's file. */

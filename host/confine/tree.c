@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 /* What linux/mount.h and linux/fcntl.h have, which musl has not. */
-enum { TREE_CLONE = 1, EMPTY_PATH = 0x1000, RECURSIVE = 0x8000 };
+enum { TREE_CLONE = 1, EMPTY_PATH = 0x1000, RECURSIVE = 0x8000, OWNERS_OF_NAMESPACE = 0x100000 };
 
 struct attributes {
 	uint64_t set;
@@ -33,6 +33,21 @@ int tree_copy(const char *path, uint64_t set)
 	error = errno;
 	close(tree);
 	errno = error;
+	return -1;
+}
+
+int tree_copy_owned(int file, int user_namespace)
+{
+	const struct attributes attributes = {
+		.set = READ_ONLY | NO_SUID | NO_DEVICES | NO_EXECUTION | OWNERS_OF_NAMESPACE,
+		.user_namespace = (uint64_t)user_namespace,
+	};
+	int tree = (int)syscall(SYS_open_tree, file, "", TREE_CLONE | O_CLOEXEC | EMPTY_PATH);
+
+	if (tree < 0 ||
+	    syscall(SYS_mount_setattr, tree, "", EMPTY_PATH, &attributes, sizeof attributes) == 0)
+		return tree;
+	close(tree);
 	return -1;
 }
 

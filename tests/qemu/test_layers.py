@@ -60,7 +60,10 @@ def test_root_has_a_uid_for_each_and_keeps_the_group_of_the_device() -> None:
 def test_off_leaves_what_must_not_be_gained_and_that_it_ends_with_us() -> None:
     options = told(CONFIG._replace(confinement="off"), root=True, cgroup=9)
     left_out = [f"--without {layer.name}" for layer in LAYERS if layer.name != "ids"]
-    assert options == ["--controller 7", "--status 8", f"--uid {UIDS}", *left_out]
+    files = ["--file 13", "--file 14"]  # which have to be lent to that uid all the same
+    assert options == ["--controller 7", "--status 8", f"--uid {UIDS}", *files, *left_out]
+    options = told(CONFIG._replace(confinement="off"), root=False)
+    assert options == ["--controller 7", "--status 8", *left_out]
 
 
 @pytest.mark.parametrize(
@@ -77,9 +80,11 @@ def test_what_a_clone_shares_it_cannot_write(
 ) -> None:
     inherited = INHERITED._replace(memory=memory)
     assert (inherited.read(), inherited.written()) == (read, written)
-    assert inherited._replace(disk=17).read() == (*read[:2], 17, *read[2:])
+    inherited = inherited._replace(disk=17)
+    assert (inherited.read(), inherited.disks()) == (read, (17,))
     options = told(inherited=inherited)
     assert [word for word in options if word.startswith("--file")] == [f"--file {n}" for n in read]
+    assert [word for word in options if word.startswith("--disk")] == ["--disk 17"]
     assert ("--writable 15" in options) == (15 in written)
 
 

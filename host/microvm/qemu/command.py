@@ -26,8 +26,8 @@ IGNORE_SHARED = "x-ignore-shared"
 class QemuConfig(NamedTuple):
     """The configuration of a machine, as QEMU needs it.
 
-    :ivar kernel: a bzImage, an Image or a PVH ELF file, readable by all if we are root.
-    :ivar initramfs: a cpio archive, readable in the same way.
+    :ivar kernel: a bzImage, an Image or a PVH ELF file.
+    :ivar initramfs: a cpio archive.
     :ivar bus: the bus of the virtio devices, for which the kernel has drivers.
     :ivar memory: the guest's memory in MiB.
     :ivar cpus: the number of CPUs that the guest sees.
@@ -106,10 +106,14 @@ class Inherited(NamedTuple):
         return (*own, *(each for each in some if each is not None))
 
     def read(self) -> tuple[int, ...]:
-        """Return those of the files that it may read, now or opened anew, and not write."""
+        """Return the files that QEMU opens anew by their descriptors, and may not write."""
         memory = self.memory
-        shared = memory.ram if memory and memory.saved and not memory.copied else None
-        return (self.kernel, self.initramfs, *(x for x in (self.disk, shared) if x is not None))
+        shared = (memory.ram,) if memory and memory.saved and not memory.copied else ()
+        return (self.kernel, self.initramfs, *shared)
+
+    def disks(self) -> tuple[int, ...]:
+        """Return the disks that QEMU uses by their descriptors alone, and may not write."""
+        return () if self.disk is None else (self.disk,)
 
     def written(self) -> tuple[int, ...]:
         """Return those that it opens anew to write them, which are in memory."""

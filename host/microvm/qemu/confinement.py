@@ -244,10 +244,12 @@ def launcher_options(
     if root:
         options += ["--uid", str(UIDS)]
         options += [] if group is None else ["--group", str(group)]
+        options += _each("--file", inherited.read())  # which that uid could not open otherwise
     if config.confinement == "off":
         return [*options, *_each("--without", (x.name for x in LAYERS if x.name not in _ALWAYS))]
     options += _each("--read", readable(program))
-    options += _each("--file", inherited.read())
+    options += [] if root else _each("--file", inherited.read())
+    options += _each("--disk", inherited.disks())
     options += _each("--writable", inherited.written())
     options += [] if device is None else ["--device", str(device)]
     options += _each("--limit", (f"{name}={value}" for name, value in limits(config, inherited)))

@@ -1,0 +1,158 @@
+#include "lent.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <sys/mman.h>
+#include <sys/sendfile.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tree.h"
+
+/* The user namespace, and what its ids mean; -1 where there is none. */
+static int namespace = -1, uids = -1, gids = -1;
+
+static int open_of(pid_t process, const char *name, int flags)
+{
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/%d/%s", (int)process, name);
+	return open(path, flags | O_CLOEXEC);
+}
+
+void lent_prepare(void)
+{
+	pid_t process = (pid_t)syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL);
+
+	if (process == 0)
+		_exit(0);
+	if (process < 0)
+		return;
+	/* Until it is waited for, a process that has exited still has its namespace. */
+	namespace = open_of(process, "ns/user", O_RDONLY);
+	uids = open_of(process, "uid_map", O_WRONLY);
+	gids = open_of(process, "gid_map", O_WRONLY);
+	waitpid(process, NULL, 0);
+}
+
+static bool map(int file, unsigned inside, unsigned outside, unsigned number)
+{
+	return dprintf(file, "%u %u %u", inside, outside, number) > 0;
+}
+
+/* In the namespace root is that uid, and every group is what it is. */
+static bool map_root(uid_t uid)
+{
+	return namespace >= 0 && map(uids, 0, uid, 1) && map(gids, 0, 0, UINT32_MAX);
+}
+
+static bool is_open_to_all(int file)
+{
+	struct stat status;
+
+	return fstat(file, &status) == 0 && (status.st_mode & S_IROTH);
+}
+
+/* Puts a descriptor in the place of another. */
+static bool put(int descriptor, int place)
+{
+	bool done = descriptor >= 0 && dup2(descriptor, place) == place;
+	int error = errno;
+
+	if (descriptor >= 0)
+		close(descriptor);
+	errno = error;
+	return done;
+}
+
+/* Opens a file in a mount where root's files belong to the uid. Whatever has not this owner fails here, or when
+ * the uid opens it: so that is tried. */
+static bool open_owned(int file, uid_t uid)
+{
+	int tree = tree_copy_owned(file, namespace), opened;
+	struct stat status;
+	char path[32];
+
+	if (tree < 0)
+		return false;
+	snprintf(path, sizeof path, "/proc/self/fd/%d", tree);
+	opened = open(path, O_RDONLY | O_CLOEXEC);
+	close(tree);
+	if (opened >= 0 && (fstat(opened, &status) < 0 || status.st_uid != uid)) {
+		close(opened);
+		return false;
+	}
+	return put(opened, file);
+}
+
+/* Copies the data of a file, and leaves its holes. */
+static bool copy_data(int file, int copy, off_t size)
+{
+	off_t at = 0, end;
+
+	for (;;) {
+		at = lseek(file, at, SEEK_DATA);
+		if (at < 0)
+			return errno == ENXIO; /* nothing but a hole */
+		end = lseek(file, at, SEEK_HOLE);
+		if (end < 0 || lseek(copy, at, SEEK_SET) < 0)
+			return false;
+		while (at < end)
+			if (sendfile(copy, file, &at, (size_t)(end - at)) <= 0)
+				return false;
+		if (at >= size)
+			return true;
+	}
+}
+
+static bool fill(int copy, int file)
+{
+	struct stat status;
+
+	return fstat(file, &status) == 0 && ftruncate(copy, status.st_size) == 0 &&
+	       copy_data(file, copy, status.st_size) &&
+	       fcntl(copy, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) ==
+		       0 &&
+	       lseek(copy, 0, SEEK_SET) == 0;
+}
+
+/* A copy in memory, which every uid may open that has its descriptor, and none can write. */
+static bool open_copy(int file)
+{
+	int copy = memfd_create("microvm-file", MFD_CLOEXEC | MFD_ALLOW_SEALING), error;
+	/* Too large a copy is an error, and no signal. */
+	void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
+	bool done = copy >= 0 && fill(copy, file);
+
+	signal(SIGXFSZ, before);
+	if (done)
+		return put(copy, file);
+	error = errno;
+	if (copy >= 0)
+		close(copy);
+	errno = error;
+	return false;
+}
+
+bool lent_open(struct options *options)
+{
+	struct files *files = &options->files;
+	bool mapped = map_root(options->uid);
+
+	for (unsigned i = 0; i < files->count; i++) {
+		if (is_open_to_all(files->at[i]))
+			continue;
+		files->read_only[i] = mapped && open_owned(files->at[i], options->uid);
+		if (files->read_only[i])
+			continue;
+		if (!open_copy(files->at[i]))
+			return false;
+		options->copied++;
+	}
+	return true;
+}

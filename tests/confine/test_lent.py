@@ -1,0 +1,139 @@
+"""Tests of root's files that the program may open anew with a uid of its own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from tests.confine.test_layers import BASE, LAYERS, ROOT, with_layers
+from tests.support.confined import SYSTEM, Confined, confined
+from tests.support.ordinary import USER
+
+pytestmark = pytest.mark.skipif(not ROOT, reason="only root has uids to give")
+
+SETPRIV = shutil.which("setpriv") or "setpriv"
+WITHOUT_MOUNTS = [SETPRIV, "--bounding-set=-sys_admin"]
+HOLE = 16 << 20
+
+
+@pytest.fixture
+def private(reachable: Path) -> Path:
+    """Make a file that only root can read, in a folder that only root can enter; with a hole."""
+    folder = reachable / "private"
+    folder.mkdir(mode=0o700)
+    path = folder / "file"
+    with path.open("wb") as file:
+        file.write(b"content\n")
+        file.truncate(HOLE)
+        file.seek(HOLE)
+        file.write(b"end\n")
+    path.chmod(0o400)
+    return path
+
+
+def lend(
+    launcher: Path,
+    path: Path,
+    script: str,
+    *,
+    prefix: Sequence[str] = (),
+    layers: str = "ids",
+    option: str = "--file",
+) -> Confined:
+    """Run a script with a uid of its own, which is handed a file as $0 and knows its path as $1."""
+    left_out = [word for name in LAYERS if name not in layers for word in ("--without", name)]
+    with path.open("rb") as file:
+        number = str(file.fileno())
+        options = [*left_out, *SYSTEM, "--uid", str(BASE), option, number]
+        program = ["/bin/bash", "-c", script, number, str(path)]
+        return confined(launcher, options, program, prefix=prefix, descriptors=[file.fileno()])
+
+
+def ids(result: Confined) -> str:
+    """Return the line of the status on the ids, without the uid."""
+    line = next(line for line in result.status if line.startswith("ids "))
+    return line.replace(str(BASE + result.pid), "UID")
+
+
+def has_mounts(launcher: Path, path: Path) -> bool:
+    """Tell whether this host has mounts in which a file has another owner."""
+    return "copies" not in ids(lend(launcher, path, "true"))
+
+
+@pytest.mark.parametrize("prefix", [[], WITHOUT_MOUNTS])
+@pytest.mark.parametrize("layers", ["ids", "ids mount landlock"])
+def test_it_reads_a_file_that_only_root_can(
+    launcher: Path, private: Path, prefix: Sequence[str], layers: str
+) -> None:
+    script = "head -c 8 /dev/fd/$0; tail -c 4 /dev/fd/$0; stat -Lc %s /dev/fd/$0"
+    result = lend(launcher, private, script, prefix=prefix, layers=layers)
+    assert result.output == f"content\nend\n{HOLE + 4}\n"
+    assert private.stat().st_mode & 0o7777 == 0o400
+
+
+def test_it_has_the_file_itself_where_mounts_can_be_made(launcher: Path, private: Path) -> None:
+    """So all clones of a template share its pages."""
+    if not has_mounts(launcher, private):
+        pytest.skip("no mount here gives a file another owner")
+    result = lend(launcher, private, "stat -Lc '%d %i %u' /dev/fd/$0")
+    status = private.stat()
+    assert result.output == f"{status.st_dev} {status.st_ino} {BASE + result.pid}\n"
+    assert ids(result) == "ids ok uid UID"
+
+
+def test_it_has_a_copy_where_no_mounts_can_be_made(launcher: Path, private: Path) -> None:
+    result = lend(launcher, private, "stat -Lc '%b' /dev/fd/$0", prefix=WITHOUT_MOUNTS)
+    assert ids(result) == "ids ok uid UID, which has copies of 1 files"
+    assert int(result.output) < HOLE // 512  # the hole takes no memory
+
+
+@pytest.mark.parametrize("prefix", [[], WITHOUT_MOUNTS])
+@pytest.mark.parametrize("layers", ["ids", "ids mount landlock"])
+def test_it_cannot_write_a_file_that_was_lent(
+    launcher: Path, private: Path, prefix: Sequence[str], layers: str
+) -> None:
+    script = "chmod 600 /dev/fd/$0; echo more >>/dev/fd/$0; echo more >&$0; true"
+    result = lend(launcher, private, script, prefix=prefix, layers=layers)
+    assert len(result.output.splitlines()) == 3  # each of which is an error
+    assert private.stat().st_size == HOLE + 4
+    assert private.stat().st_mode & 0o7777 == 0o400
+
+
+def test_it_reads_no_other_file_of_root(launcher: Path, private: Path) -> None:
+    script = "cat $1; cat /proc/$PPID/environ; cat /etc/shadow"
+    result = lend(launcher, private, script)
+    assert result.output.count("Permission denied") == 3, result.output
+
+
+def test_a_file_of_another_user_is_copied(launcher: Path, private: Path) -> None:
+    os.chown(private, USER, USER)
+    result = lend(launcher, private, "head -c 8 /dev/fd/$0")
+    assert result.output == "content\n"
+    assert ids(result).endswith("which has copies of 1 files")
+
+
+def test_a_file_that_is_gone_is_lent(launcher: Path, private: Path) -> None:
+    with private.open("rb") as file:
+        private.unlink()
+        number = str(file.fileno())
+        program = ["/bin/sh", "-c", f"head -c 8 /dev/fd/{number}"]
+        options = ["--uid", str(BASE), "--file", number]
+        result = with_layers(launcher, "ids", program, *options, descriptors=[file.fileno()])
+    assert result.output == "content\n"
+
+
+def test_a_disk_is_only_read_by_its_descriptor(launcher: Path, private: Path) -> None:
+    script = "head -c 8 <&$0; cat /dev/fd/$0"
+    result = lend(launcher, private, script, option="--disk", layers="ids mount landlock")
+    first, second = result.output.splitlines()
+    assert first == "content"
+    assert "Permission denied" in second
+
+
+def test_what_cannot_be_copied_is_a_failure(launcher: Path, private: Path) -> None:
+    limit = [shutil.which("prlimit") or "prlimit", "--fsize=4096", *WITHOUT_MOUNTS]
+    result = lend(launcher, private, "true", prefix=limit)
+    assert result.failure.startswith("files: ")
