@@ -16,6 +16,8 @@ from microvm import cache
 from microvm.cache import verified
 from microvm_image.image import Image, Manifest, manifests
 
+_READ = 0o555
+
 
 @dataclass(frozen=True, slots=True)
 class Usage:
@@ -63,7 +65,7 @@ def _link(existing: Path, copy: Path, sha256: str) -> None:
     try:
         if not verified.check(existing, file, sha256):
             return
-        existing.chmod(cache.READ_ONLY_MODE)  # which versions before this one did not
+        existing.chmod(os.fstat(file).st_mode & _READ)  # which versions before this one did not
         link.hardlink_to(existing)
         link.replace(copy)
         verified.remember(existing, file, sha256)  # its time of change is another now

@@ -51,16 +51,17 @@ def test_what_an_image_is(cache: Path, kernel: Path) -> None:
 
 
 @pytest.mark.usefixtures("parts")
-def test_everybody_may_read_it() -> None:
-    before = os.umask(0o077)
+@pytest.mark.parametrize("mask", [0, 0o022, 0o077])
+def test_nobody_else_may_read_it(mask: int) -> None:
+    before = os.umask(mask)
     try:
         image = build()
     finally:
         os.umask(before)
-    assert image.path.stat().st_mode & 0o777 == 0o755
-    assert {path.stat().st_mode & 0o777 for path, _, _ in image.files} == {0o444}
+    assert image.path.stat().st_mode & 0o777 == 0o700
+    assert {path.stat().st_mode & 0o777 for path, _, _ in image.files} == {0o400}
     others = {*image.path.iterdir()} - {path for path, _, _ in image.files}
-    assert {path.stat().st_mode & 0o777 for path in others} == {0o644}
+    assert {path.stat().st_mode & 0o777 for path in others} == {0o600}
 
 
 @pytest.mark.usefixtures("parts")

@@ -120,7 +120,7 @@ def test_an_image_is_the_same_on_another_machine(
     assert load("python") == load(image.name) == found
     assert found.is_imported
     assert not image.is_imported
-    assert {path.stat().st_mode & 0o777 for path, _, _ in found.files} == {0o444}
+    assert {path.stat().st_mode & 0o777 for path, _, _ in found.files} == {0o400}
     again = io.BytesIO()
     export.write(found, again)
     assert again.getvalue() == exported

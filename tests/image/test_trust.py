@@ -188,13 +188,13 @@ def test_modes_are_exact_whatever_the_umask(
     finally:
         os.umask(before)
     files = {path: path.stat().st_mode & 0o777 for path in cache.rglob("*") if path.is_file()}
-    assert {*files.values()} <= {0o444, 0o644, 0o755}
-    executable = {path for path, mode in files.items() if mode == 0o755}
+    assert {*files.values()} <= {0o400, 0o600, 0o700}
+    executable = {path for path, mode in files.items() if mode == 0o700}
     assert all(path.is_relative_to(cache / "programs") for path in executable)
-    read_only = {path.name for path, mode in files.items() if mode == 0o444}
+    read_only = {path.name for path, mode in files.items() if mode == 0o400}
     assert read_only == {"kernel", "initramfs.cpio"}
     folders = [cache, *(path for path in cache.rglob("*") if path.is_dir())]
-    assert {path.stat().st_mode & 0o777 for path in folders} == {0o755}
+    assert {path.stat().st_mode & 0o777 for path in folders} == {0o700}
 
 
 def _fifo(path: Path) -> None:
@@ -243,6 +243,6 @@ def test_what_is_no_file_of_ours_is_neither_used_nor_waited_for(
     assert microvm_image.default() == image
     assert build() == image
     if path.name != verified.RECORD:
-        assert stat.S_IMODE(path.lstat().st_mode) in {0o444, 0o644, 0o755}
+        assert stat.S_IMODE(path.lstat().st_mode) in {0o400, 0o600, 0o700}
     assert image.kernel.read_bytes() == Path(os.environ["MICROVM_KERNEL"]).read_bytes()
     assert list(microvm_image.installed()) == [image]

@@ -109,7 +109,7 @@ def test_probe_results_make_no_cache_that_others_can_write(
     finally:
         os.umask(before)
     assert cache.root() == probes.folder
-    assert probes.path.stat().st_mode & 0o777 == 0o644
+    assert probes.path.stat().st_mode & 0o777 == 0o600
 
 
 def test_probe_result_that_is_damaged(probes: ProbeCache) -> None:

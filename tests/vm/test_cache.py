@@ -16,6 +16,7 @@ from tests.support.ordinary import USER, as_user, only_root, read_only
 from tests.vm.conftest import DEADLINE
 
 from microvm import cache as caches
+from microvm.cache import readers
 from microvm_image import Image
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
@@ -44,6 +45,14 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm: Path) -> Path:
     return copy
 
 
+@pytest.fixture
+def shared(cache: Path) -> Path:
+    """Share the cache with all users, if we are root."""
+    (cache / readers.MARK).touch()
+    caches.folder("images")
+    return cache
+
+
 def command(image: str) -> list[str]:
     """Small, so that a template is soon made; verbose, so that it says what it was."""
     options = ["--image", image, "--memory", "96M", "--accel", "tcg", "-v"]
@@ -68,32 +77,32 @@ def test_a_copy_of_a_cache_is_as_warm(image: Image, cache: Path) -> None:
     assert [path.stat().st_ino for path in (cache / "templates").rglob("ram")] == before
 
 
-def test_who_cannot_write_a_cache_uses_what_is_in_it(image: Image, cache: Path) -> None:
-    with read_only(cache):
+def test_who_cannot_write_a_cache_uses_what_is_in_it(image: Image, shared: Path) -> None:
+    with read_only(shared):
         said = hello(image, user=True)
         assert "cloned" in said
         assert "instead" not in said
 
 
 def test_who_cannot_write_a_cache_boots_where_there_is_no_template(
-    image: Image, cache: Path
+    image: Image, shared: Path
 ) -> None:
-    caches.clear(cache / "templates")
-    with read_only(cache):
+    caches.clear(shared / "templates")
+    with read_only(shared):
         said = hello(image, user=True)
         assert "no template can be saved" in said
         assert "Permission denied" in said
         assert said.count("instead") == 1
-    assert not (cache / "templates").exists()
+    assert not (shared / "templates").exists()
 
 
-def test_a_template_that_is_damaged_and_cannot_be_made_anew(image: Image, cache: Path) -> None:
-    (ram,) = (cache / "templates").rglob("ram")
+def test_a_template_that_is_damaged_and_cannot_be_made_anew(image: Image, shared: Path) -> None:
+    (ram,) = (shared / "templates").rglob("ram")
     ram.chmod(0o600)
     with ram.open("r+b") as file:
         os.pwrite(file.fileno(), b"damage", 1 << 20)
     ram.chmod(0o444)
-    with read_only(cache):
+    with read_only(shared):
         said = hello(image, user=True)
     assert "its memory is not what was saved" in said
     assert "booting instead" in said

@@ -13,17 +13,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from microvm.cache import trust
+from microvm.cache import readers, trust
 from microvm.errors import ImageError
 from microvm.system import private
 from microvm.system.capacity import SHORTAGES
 
-FILE_MODE = 0o644
-FOLDER_MODE = 0o755
-READ_ONLY_MODE = 0o444
-"""The modes of files and folders: QEMU is not root, so whatever root keeps here all can read.
+FILE_MODE = 0o600
+FOLDER_MODE = 0o700
+READ_ONLY_MODE = 0o400
+"""The modes of files and folders in a cache that is not shared; see `readers`.
 
-What a guest is made of nobody writes again, not even a user's own QEMU that has been taken over.
+Files of images and saved guests are read-only: a user's own QEMU may have been compromised.
 """
 
 SECTOR = 512
@@ -32,7 +32,7 @@ SECTOR = 512
 HINT_FULL = "free some space, or set MICROVM_CACHE to a folder elsewhere"
 
 _ELSEWHERE = "MICROVM_CACHE names another folder for the cache"
-_EXECUTABLE = 0o111
+_FOLDER_ABOVE_MODE = 0o755
 _LIMIT = 1 << 30
 _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _WRITE = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CREAT | os.O_TRUNC
@@ -78,17 +78,31 @@ def folder(name: str) -> Path:
 
     :raises ImageError: others can change what is in it; see `trust`.
     """
-    path = _top() / name
+    top = _top()
+    path = top / name
     with disk_errors():
-        trust.check(path)
-        trust.check_alone(path.parent)
+        found = trust.check(path)
+        above = trust.check_alone(top)
+        shared = readers.is_shared(top, name)
+        looked_at = (found, above) if shared else (found,)
+        if name and not all(readers.is_right(each, shared=shared) for each in looked_at if each):
+            readers.correct(top, made_by_us=not os.environ.get("MICROVM_CACHE"))
     return path
+
+
+def is_shared(path: Path) -> bool:
+    """Tell whether root shares the part of the cache that a path is in with all users."""
+    top = _top()
+    if not path.is_relative_to(top):
+        return False
+    parts = path.relative_to(top).parts
+    return readers.is_shared(top, parts[0] if parts else "")
 
 
 def make(path: Path) -> None:
     """Make a folder and those above it, if they are not there.
 
-    Nobody else may write to them, whatever the umask; those of the cache can be read by all.
+    Nobody else may write to them, or read those of the cache, whatever the umask; see `readers`.
 
     :raises ImageError: another was faster, and its folder is not to be trusted.
     """
@@ -98,9 +112,10 @@ def make(path: Path) -> None:
     ours = path.is_relative_to(_top())
     with suppress(FileExistsError):
         if ours:
-            os.close(private.make_path(os.fspath(path), FOLDER_MODE))
+            mode = readers.mode(FOLDER_MODE, shared=is_shared(path))
+            os.close(private.make_path(os.fspath(path), mode))
         else:
-            path.mkdir(mode=FOLDER_MODE)
+            path.mkdir(mode=_FOLDER_ABOVE_MODE)
     if ours:
         trust.check(path)
 
@@ -166,7 +181,7 @@ def write(path: Path, data: bytes) -> None:
     if path.parent.stat().st_uid != os.geteuid():
         raise PermissionError(errno.EPERM, "its folder is another's", str(path))
     with os.fdopen(open_plain(path, _WRITE), "wb") as file:
-        os.fchmod(file.fileno(), FILE_MODE)
+        os.fchmod(file.fileno(), readers.mode(FILE_MODE, shared=is_shared(path)))
         file.write(data)
 
 
@@ -179,7 +194,7 @@ def staging(path: Path) -> Iterator[Path]:
     """
     with scratch(path) as temporary:
         yield temporary
-        _settle(temporary)
+        _settle(temporary, shared=is_shared(path))
         if path.is_dir() or temporary.is_dir():
             # Only files replace what is there; a folder goes out of the way as a whole.
             with suppress(FileNotFoundError):
@@ -192,8 +207,8 @@ def staging(path: Path) -> Iterator[Path]:
 def scratch(path: Path) -> Iterator[Path]:
     """Yield a name beside `path` that is free now and cleared afterwards.
 
-    It lies in a folder that nobody else can enter: with a umask of 0, all could write to what is
-    made there.
+    It lies in a folder that nobody else can enter: with a umask of 0, all could read and write
+    the files in it.
     """
     folder = path.parent / f".{path.name}.tmp"
     make(path.parent)
@@ -259,22 +274,26 @@ def disk_errors(path: Path | None = None) -> Iterator[None]:
             ) from error
         raise ImageError(
             f"cannot use{where or ' the cache'}: {error.strerror or error}",
-            hint=SHORTAGES.get(error.errno or 0, _ELSEWHERE),
+            hint=SHORTAGES.get(error.errno or 0) or _remedy(error),
         ) from error
 
 
-def _settle(path: Path) -> None:
+def _remedy(error: OSError) -> str:
+    """Return what a user does who may not use the cache."""
+    with suppress(OSError, NoHome):
+        top = _top()
+        closed = error.errno == errno.EACCES and 0 == top.stat().st_uid != os.geteuid()
+        if closed and not os.path.lexists(top / readers.MARK):
+            return f"root can share it by an empty file {readers.MARK} in it; or {_ELSEWHERE}"
+    return _ELSEWHERE
+
+
+def _settle(path: Path, *, shared: bool) -> None:
     """Give everything below the path its exact mode, and sync it to the disk."""
     if path.is_dir():
         for child in path.iterdir():
-            _settle(child)
-        wanted = FOLDER_MODE
-    else:
-        mode = path.stat().st_mode
-        wanted = FILE_MODE if mode & stat.S_IWUSR else READ_ONLY_MODE
-        wanted |= _EXECUTABLE if mode & stat.S_IXUSR else 0
-    if stat.S_IMODE(path.stat().st_mode) != wanted:
-        path.chmod(wanted)
+            _settle(child, shared=shared)
+    readers.set_mode(path, shared=shared)
     _sync(path)
 
 

@@ -29,20 +29,21 @@ class Untrusted(ImageError):
     mendable: bool
 
 
-def check(folder: Path) -> None:
+def check(folder: Path) -> os.stat_result | None:
     """Check that a folder, as far as it is there, can be changed by us and by root alone.
 
     :param folder: an absolute path; links on the way are followed, and have to be trusted, too.
+    :return: the status of the folder; None if it is not there.
     :raises Untrusted: it cannot be trusted.
     :raises OSError: it cannot be looked at.
     """
     if found := private.exposure(os.fspath(folder)):
         raise _refusal(folder, Path(found.path), found.why, found.by)
-    check_alone(folder)
+    return check_alone(folder)
 
 
-def check_alone(folder: Path) -> None:
-    """Check the same of a folder whose parents have been checked.
+def check_alone(folder: Path) -> os.stat_result | None:
+    """Check the same of a folder whose parents have been checked; return the same.
 
     :raises Untrusted: it cannot be trusted.
     :raises OSError: it cannot be looked at.
@@ -51,6 +52,8 @@ def check_alone(folder: Path) -> None:
         status = folder.stat()
         if by := _at_fault(status):
             raise _refusal(folder, folder, private.in_words(status, by), by)
+        return status
+    return None
 
 
 def obstacle(status: os.stat_result) -> str:

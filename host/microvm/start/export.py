@@ -43,9 +43,10 @@ def read(file: BinaryIO, manifest: Manifest) -> None:
     """Take over a snapshot.
 
     :param manifest: what it must be, and the name that it gets.
-    :raises SnapshotError: it is another one, is damaged or cut short.
+    :raises SnapshotError: it is another one, is damaged or cut short; or the cache is shared.
     :raises ImageError: the disk is full. Nothing half made is left.
     """
+    STORE.check_private()
     path = STORE.path(manifest.name)
     try:
         with (

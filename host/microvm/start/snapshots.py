@@ -23,10 +23,12 @@ _LEAST = 16 << 20  # bytes; those of the smallest guests take more
 def check_room() -> None:
     """Check that a snapshot can be kept, before there is one.
 
+    :raises SnapshotError: the cache is shared with all users.
     :raises ImageError: the cache cannot be written, or has no room for the smallest.
     """
     import tempfile
 
+    STORE.check_private()
     folder = STORE.folder
     with cache.disk_errors(folder):
         cache.make(folder)
@@ -39,9 +41,10 @@ def save(
 ) -> None:
     """Keep a guest, as `Store.save` does.
 
-    :raises SnapshotError: another process saves one under that name.
+    :raises SnapshotError: another process saves one under that name, or the cache is shared.
     :raises ImageError: the disk is full, or cannot be written. Nothing half made is left.
     """
+    STORE.check_private()
     path = STORE.path(name)
     lock.sweep(STORE.folder)
     with lock.attempt(path) as ours:

@@ -98,6 +98,15 @@ class Store:
             copied = guest.manifest.copied
             yield files.enter_context(restorable(guest.ram, guest.state, guest.disk, copied=copied))
 
+    def check_private(self) -> None:
+        """Check that no other user may read the cache, before a guest with a user's data is kept.
+
+        :raises TemplateError, SnapshotError: root shares the cache with all users.
+        """
+        if cache.is_shared(self.folder.parent):
+            message = f"cannot keep a {self._noun} in {self.folder.parent}: all users may read it"
+            raise self._error(message, hint="MICROVM_CACHE names another folder for the cache")
+
     def check(self, name: str) -> Manifest:
         """Compare one with its digests, and return what it is made of.
 

@@ -1,0 +1,116 @@
+"""The users who may read a cache: its owner alone, or every user where root has decided so.
+
+Every file has mode 0400 or 0600, and every folder 0700. Root shares a cache with all users by an
+empty file `SHARED` in it; then all may read it, except its snapshots and disks, which hold what
+users have put into guests. Nobody else can share one, as nobody trusts a cache of another user.
+
+Older versions let all users read every cache. The owner's first use of such a cache corrects that.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from microvm.log import Area
+
+_logger = Area("cache")
+
+MARK = "SHARED"
+"""The name of the file that shares a cache."""
+
+PRIVATE = ("snapshots", "scratch")
+"""The folders that are never shared."""
+
+FOLDERS = (
+    *PRIVATE,
+    *("templates", "layers", "readymade", "tags", "defaults", "downloads", "kernels"),
+    *("images", "programs"),
+)
+"""All folders of a cache; each start looks at the last, so it is corrected when the rest is."""
+
+_RESULTS = ("accel-*", "clone-*")
+_OTHERS = 0o077
+_READ = 0o055
+
+_corrected: set[tuple[Path, bool]] = set()
+
+
+def is_shared(top: Path, name: str = "") -> bool:
+    """Tell whether every user may read a cache, or a folder of it.
+
+    :param top: the cache.
+    :param name: the name of the folder.
+    """
+    return os.geteuid() == 0 and name not in PRIVATE and (top / MARK).is_file()
+
+
+def mode(owner: int, *, shared: bool) -> int:
+    """Return the mode of a file or a folder.
+
+    :param owner: the rights of its owner, such as 0o600.
+    """
+    return owner | ((owner >> 3 | owner >> 6) & _READ if shared else 0)
+
+
+def set_mode(path: Path, *, shared: bool) -> None:
+    """Set the mode of a file or a folder. The owner keeps the rights to write and execute a file.
+
+    :raises OSError: it is gone, or its mode cannot be set.
+    """
+    now = path.stat().st_mode
+    owner = stat.S_IRWXU if stat.S_ISDIR(now) else now & stat.S_IRWXU | stat.S_IRUSR
+    wanted = mode(owner, shared=shared)
+    if stat.S_IMODE(now) != wanted:
+        path.chmod(wanted)
+
+
+def is_right(status: os.stat_result, *, shared: bool) -> bool:
+    """Tell whether only the right users may read a folder; true where we are not its owner."""
+    return status.st_uid != os.geteuid() or status.st_mode & _OTHERS == (_READ if shared else 0)
+
+
+def correct(top: Path, *, made_by_us: bool) -> None:
+    """Set the mode of each file and folder of a cache that we own, once in a process.
+
+    Snapshots come first. A file whose mode cannot be set, as on a read-only disk, keeps its mode.
+
+    :param made_by_us: whether the cache itself is a folder that only we use.
+    """
+    shared = is_shared(top)
+    if (top, shared) in _corrected:
+        return
+    _corrected.add((top, shared))
+    _logger.info("correcting the modes of the files in %s", top)
+    for name in FOLDERS:
+        for path in _files(top / name):
+            _correct(path, shared=is_shared(top, name))
+    for pattern in _RESULTS:
+        for path in top.glob(pattern):
+            _correct(path, shared=shared)
+    if shared or made_by_us:
+        _correct(top, shared=shared)
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """Yield everything in a folder of a cache, and at the end the folder itself.
+
+    Locks and unfinished work have names that begin with a dot. They belong to other processes, and
+    are private already.
+    """
+    for entry in folder.glob("[!.]*"):
+        for inner, _, files in os.walk(entry, topdown=False):
+            yield from (Path(inner, name) for name in files)
+            yield Path(inner)
+        yield entry
+    yield folder
+
+
+def _correct(path: Path, *, shared: bool) -> None:
+    with suppress(OSError):
+        status = path.lstat()
+        if not stat.S_ISLNK(status.st_mode) and status.st_uid == os.geteuid():
+            set_mode(path, shared=shared)
