@@ -7,8 +7,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,8 @@ from microvm.cache import readers
 from microvm_image import Image
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+
+START = [sys.executable, "-m", "microvm", "run"]
 
 
 @pytest.fixture(scope="module")
@@ -56,7 +59,7 @@ def shared(cache: Path) -> Path:
 def command(image: str) -> list[str]:
     """Small, so that a template is soon made; verbose, so that it says what it was."""
     options = ["--image", image, "--memory", "96M", "--accel", "tcg", "-v"]
-    return [sys.executable, "-m", "microvm", "run", *options, "--", "echo", "hello"]
+    return [*START, *options, "--", "echo", "hello"]
 
 
 def hello(image: Image | Path, *, user: bool = False) -> str:
@@ -116,6 +119,41 @@ def test_root_uses_no_cache_of_another(image: Image, cache: Path) -> None:
     assert done.returncode == 125
     assert f"belongs to user {USER}" in done.stderr
     assert "under sudo, -H takes root's" in done.stderr
+
+
+@pytest.fixture
+def older(warm: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Make a copy that every user can find and read, as versions before this one had it."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        cache = Path(name, "cache")
+        shutil.copytree(warm, cache)
+        subprocess.run(["chmod", "-R", "go+rX", name], check=True)
+        monkeypatch.setenv("MICROVM_CACHE", str(cache))
+        yield cache
+
+
+def readable(folder: Path) -> list[str]:
+    """Return everything in a folder that others may read; if we are root, another user looks."""
+    if os.geteuid() != 0:
+        return [str(path) for path in folder.rglob("*") if path.stat().st_mode & 0o077]
+    walk = as_user("find", folder, "-mindepth", "1", "-readable", reads_all=False)
+    done = subprocess.run(walk, capture_output=True, text=True, check=False)
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("mask", [0, 0o022, 0o077])
+def test_nobody_else_reads_a_cache(image: Image, older: Path, mask: int) -> None:
+    assert len(readable(older)) == len(list(older.rglob("*")))
+    save, script = ["--save", "kept", "-v", "--", "sh", "-c"], "echo secret >/dev/shm/file"
+    for words, output in (
+        ([*command(image.name)[:-4], *save, script], ""),
+        ([*START, "--from", "kept", "-v", "--", "cat", "/dev/shm/file"], "secret\n"),
+    ):
+        done = subprocess.run(words, capture_output=True, text=True, check=False, umask=mask)
+        assert (done.returncode, done.stdout) == (0, output), done.stderr
+        assert "cloned" in done.stderr
+    assert b"secret" in (older / "snapshots/kept/ram").read_bytes()
+    assert readable(older) == []
 
 
 def test_an_image_that_others_can_change_leaves_no_template(
