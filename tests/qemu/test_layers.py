@@ -134,7 +134,7 @@ def test_words_of_the_launcher() -> None:
     for part in (b"pid 1", b"2\nuser no left out\npid ok\nlimits ok core file-size\nids o", b"k\n"):
         status.feed(part)
     assert status.pid == 12
-    assert str(status) == "pid, limits, ids; without user (left out)"
+    assert str(status) == "pid, limits (core file-size), ids; without user (left out)"
     status.check(required=False)
     status.feed(b"failed /usr/bin/qemu: Permission denied\n")
     with pytest.raises(QemuError, match="cannot start QEMU: /usr/bin/qemu: Permission denied"):

@@ -7,6 +7,7 @@ In the cache itself nobody but its owner may write, not even a private group.
 from __future__ import annotations
 
 import os
+import stat
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -38,7 +39,7 @@ def check(folder: Path) -> os.stat_result | None:
     :raises OSError: it cannot be looked at.
     """
     if found := private.exposure(os.fspath(folder)):
-        raise _refusal(folder, Path(found.path), found.why, found.by)
+        raise _refusal(folder, Path(found.path), found.status, found.by)
     return check_alone(folder)
 
 
@@ -51,7 +52,7 @@ def check_alone(folder: Path) -> os.stat_result | None:
     with suppress(FileNotFoundError):
         status = folder.stat()
         if by := _at_fault(status):
-            raise _refusal(folder, folder, private.in_words(status, by), by)
+            raise _refusal(folder, folder, status, by)
         return status
     return None
 
@@ -68,7 +69,10 @@ def _at_fault(status: os.stat_result) -> Literal["owner", "mode"] | None:
     return "mode" if status.st_mode & private.OTHERS else None
 
 
-def _refusal(folder: Path, path: Path, why: str, by: Literal["owner", "mode"]) -> Untrusted:
+def _refusal(
+    folder: Path, path: Path, status: os.stat_result, by: Literal["owner", "mode"]
+) -> Untrusted:
+    why = private.in_words(status, by)
     where = f"{path} {why}" if path == folder else f"{path}, on the way to it, {why}"
     hint = "name a folder of your own with MICROVM_CACHE"
     ours = status.st_uid == os.geteuid() and not status.st_mode & stat.S_ISVTX

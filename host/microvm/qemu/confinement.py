@@ -180,9 +180,12 @@ class Status:
             )
 
     def __str__(self) -> str:
-        held = [each.layer for each in self.findings.values() if each.holds]
-        lost = [f"{each.layer} ({each.text})" for each in self.findings.values() if not each.holds]
-        return f"{', '.join(held) or 'nothing'}" + (f"; without {', '.join(lost)}" if lost else "")
+        def listed(*, holds: bool) -> str:
+            found = [each for each in self.findings.values() if each.holds == holds]
+            return ", ".join(f"{x.layer} ({x.text})" if x.text else x.layer for x in found)
+
+        lost = listed(holds=False)
+        return (listed(holds=True) or "nothing") + (f"; without {lost}" if lost else "")
 
 
 def helped(findings: Mapping[str, Finding]) -> Mapping[str, Finding]:

@@ -36,12 +36,14 @@ class Exposure:
     """The reason why another user can change or replace a folder.
 
     :ivar path: the folder or link that the other user controls.
+    :ivar status: the status of `path`.
     :ivar by: what gives that control: the `owner` of `path`, or its `mode`.
     :ivar why: the same in words, to follow the path in a message.
     """
 
     def __init__(self, path: str, status: os.stat_result, by: Literal["owner", "mode"]) -> None:
         self.path = path
+        self.status = status
         self.by: Literal["owner", "mode"] = by
         self.why = in_words(status, by)
 

@@ -63,7 +63,9 @@ def cache(_: Context) -> Finding:
         return NO_FOLDER.found(folder=folder, mend=_another())
     if above == folder and not _writable(folder):
         return READ_ONLY.found(folder=folder, mend=_another())
-    return ok(f"{folder}{'' if above == folder else ', which is made by the first start'}")
+    if above != folder:
+        return ok(f"{folder}, which is made by the first start")
+    return ok(f"{folder}{', which all users may read' if caches.is_shared(folder) else ''}")
 
 
 def _another() -> str:
