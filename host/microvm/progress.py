@@ -139,6 +139,11 @@ class _Stderr:
     def __init__(self) -> None:
         self.quiet = False
 
+    def notify(self, text: str) -> None:
+        """Print a line that a user may want to see, but for `--quiet`."""
+        if not self.quiet:
+            LineReporter().notice(text)
+
     @property
     def moves(self) -> bool:
         """Whether a line may move there: it is a terminal, and one that can do that."""

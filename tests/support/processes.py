@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import pexpect
+
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
@@ -134,3 +136,15 @@ def _stat(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return []
+
+
+def interrupt_again_until_end(child: pexpect.spawn[bytes]) -> None:
+    """Press Ctrl-C in a terminal until its process has ended: a few times within a second.
+
+    Two that come at once are one signal.
+    """
+    for _ in range(100):
+        child.sendcontrol("c")
+        if child.expect([pexpect.EOF, pexpect.TIMEOUT], timeout=0.2) == 0:
+            break
+    child.wait()

@@ -19,7 +19,7 @@ import pexpect
 import pytest
 from tests.support.examples import EXAMPLES, check
 from tests.support.polling import eventually
-from tests.support.processes import Process, is_alive, open_files
+from tests.support.processes import Process, interrupt_again_until_end, is_alive, open_files
 from tests.vm.conftest import Command, Misbehave
 
 from microvm import __version__
@@ -257,6 +257,26 @@ def test_what_is_elsewhere_is_said_to_be_so(microvm: Command, machine: str) -> N
         said = microvm("exec", *arguments).stderr
         assert said.startswith(b"microvm: ")
         assert said.endswith(says)
+
+
+@pytest.mark.parametrize("options", [(), ("-u", "root")])
+def test_a_terminal_is_told_of_t_and_of_a_second_ctrl_c(
+    machine: str, options: tuple[str, ...]
+) -> None:
+    command = ["-m", "microvm", "exec", *options, machine]
+    with pexpect.spawn(sys.executable, [*command, "sh"], timeout=60) as shell:
+        shell.expect_exact(f": type `microvm exec -t {' '.join((*options, machine))} sh`")
+        shell.expect(pexpect.EOF)
+    with pexpect.spawn(sys.executable, [*command, "true"], timeout=60) as quiet:
+        quiet.expect(pexpect.EOF)
+        assert quiet.before == b""
+    script = "trap '' INT; echo ready; while :; do sleep 0.1; done"
+    with pexpect.spawn(sys.executable, [*command, "sh", "-c", script], timeout=60) as goes_on:
+        goes_on.expect("ready")
+        goes_on.sendcontrol("c")
+        goes_on.expect_exact("press Ctrl-C twice within a second to kill it")
+        interrupt_again_until_end(goes_on)
+        assert goes_on.signalstatus == signal.SIGINT
 
 
 @pytest.mark.parametrize("options", [(), ("-e", "A=1")])

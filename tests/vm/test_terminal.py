@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import sys
@@ -10,7 +11,7 @@ from collections.abc import Callable, Iterator
 
 import pexpect
 import pytest
-from tests.support.processes import children
+from tests.support.processes import children, interrupt_again_until_end
 
 from microvm_image import Image
 
@@ -194,6 +195,61 @@ def test_without_t_ctrl_c_interrupts_the_command(run: Run) -> None:
     child.expect("caught")
     assert _ended(child) == 3
     assert _is_as_new(child)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "typed"),
+    [
+        (["--", "sh"], "microvm run -t -- sh"),
+        (["-m", "128M", "/bin/sh"], "microvm run -t -m 128M /bin/sh"),
+    ],
+)
+def test_a_shell_without_t_says_what_to_type(run: Run, arguments: list[str], typed: str) -> None:
+    child = run(*arguments)
+    child.expect_exact(f"{arguments[-1]} had no input, since a terminal is passed on with -t alone")
+    child.expect_exact(f": type `{typed}`")
+    assert _ended(child) == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["-q", "--", "sh"],
+        ["-n", "--", "sh"],
+        ["--json-file", "/dev/null", "--", "sh"],
+        ["--", "sh", "-c", ":"],
+        ["--", "true"],
+    ],
+    ids=" ".join,
+)
+def test_nothing_is_said_where_nobody_asks_for_a_terminal(run: Run, arguments: list[str]) -> None:
+    child = run(*arguments)
+    assert _ended(child) == 0
+    assert child.before == b""
+
+
+def test_json_of_a_shell_without_t_is_json_alone(run: Run) -> None:
+    child = run("--json", "--", "sh")
+    assert _ended(child) == 0
+    assert json.loads(child.before or b"")["status"] == 0
+
+
+def test_nothing_of_a_terminal_is_said_into_a_pipe(image: Image) -> None:
+    del image
+    command = f"{sys.executable} -m microvm run -- sh | cat"
+    with pexpect.spawn("sh", ["-c", command], timeout=60) as child:
+        child.expect(pexpect.EOF)
+        assert child.before == b""
+
+
+def test_a_ctrl_c_that_is_ignored_says_what_a_second_does(run: Run) -> None:
+    child = run("--", "sh", "-c", "trap '' INT; echo ready; while :; do sleep 0.1; done")
+    child.expect("ready")
+    child.sendcontrol("c")
+    child.expect_exact("sh goes on after Ctrl-C; press Ctrl-C twice within a second to end the ")
+    child.expect_exact("machine\r\n")
+    interrupt_again_until_end(child)
+    assert child.signalstatus == signal.SIGINT
 
 
 def test_a_ctrl_c_that_ends_the_command_ends_the_shells_loop_too(image: Image) -> None:

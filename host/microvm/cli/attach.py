@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import shlex
 import signal
@@ -57,6 +58,7 @@ class Attached:
         self.result = result or Result()
         self.process: Process | None = None
         self.interrupted_at = float("-inf")
+        self.explained = False  # what a second Ctrl-C does
 
     async def status(self) -> int:
         """Run the command, and return the exit status; it is 128+N when signal N has ended us."""
@@ -69,7 +71,16 @@ class Attached:
         if self.process is None or now - before < interrupt.AGAIN:
             return False
         self.process.send_signal(signal.SIGINT)
+        if not self.explained and not self.options.get("tty"):
+            asyncio.get_running_loop().call_later(interrupt.AGAIN, self._explain, self.process)
         return True
+
+    def _explain(self, interrupted: Process) -> None:
+        if self.process is interrupted and interrupted.returncode is None and not self.explained:
+            from microvm.system import interactive
+
+            self.explained = True
+            interactive.explain_interrupt(self.command[0], "to end the machine")
 
     async def _run(self) -> int:
         async with self.machine:
@@ -140,6 +151,11 @@ class Attached:
             return bool(self.options.get("tty")) or not os.isatty(0)
         return self.standard_input
 
+    def _lacked_terminal(self) -> bool:
+        """Tell whether our standard input is a terminal that is not passed on, unasked."""
+        unasked = self.standard_input is None and not self.result.is_asked_for
+        return unasked and not self._forwards_stdin()
+
     async def _streams(self, process: Process, *, fed: bool) -> int:
         feed = copy_in(partial(read, 0), process.stdin) if process.stdin and fed else None
         if process.stdin and not fed:
@@ -150,6 +166,10 @@ class Attached:
             # Our reader has gone, as in `microvm run … | head -1`: end as the signal would.
             return 128 + signal.SIGPIPE
         self.result.returncode = returncode
+        if returncode == 0 and self._lacked_terminal():
+            from microvm.system import interactive
+
+            interactive.suggest_terminal(self.command)
         return returncode if returncode >= 0 else 128 - returncode
 
     def _write(self, descriptor: int) -> Writer:

@@ -39,6 +39,11 @@ class Result:
         self._file = sys.stdout if keeps else file
         self._seconds = 0.0
 
+    @property
+    def is_asked_for(self) -> bool:
+        """Whether somebody asks for it: a program, rather than a user at a terminal."""
+        return self._file is not None
+
     @contextmanager
     def timed(self) -> Iterator[None]:
         """Measure the block: the command, with what is copied before it and after."""

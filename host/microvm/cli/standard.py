@@ -92,8 +92,7 @@ def notify(text: str) -> None:
     """Print a line that a user may want to see to standard error, but for `--quiet`."""
     from microvm.progress import STDERR
 
-    if not STDERR.quiet:
-        complain(text)
+    STDERR.notify(text)
 
 
 def _text(raw: io.FileIO, before: TextIO | None) -> TextIO:

@@ -75,10 +75,12 @@ class _Attached:
     def __init__(self, connection: Connection, options: dict[str, Any]) -> None:
         self.connection = connection
         self.options = options
+        self.command = ""
         self.started = False
         self.leaving = False
         self.raw = False  # whether our terminal is the command's
         self.interrupted_at = float("-inf")
+        self.explained = False  # what a second Ctrl-C does
         self.feed = -1
         self.restore: Callable[[], object] = bool
         self.readable: dict[int, Callable[[], object]] = {}
@@ -88,6 +90,7 @@ class _Attached:
 
         :raises _Ended: a signal ends us.
         """
+        self.command = argv[0]
         if self.options.get("tty"):
             self.options["tty"] = _size()
             variables = self.options.get("env") or {}
@@ -109,9 +112,14 @@ class _Attached:
             else:
                 self.connection.send(request, (0, 1, 2))
             code: int = self.connection.reply(self._on_line, self.readable)["returncode"]
-            return code
         finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
             self.restore()
+        if code == 0 and terminal and standard_input is None and "stdin" not in self.options:
+            from microvm.system import interactive
+
+            interactive.suggest_terminal(argv)
+        return code
 
     def _send_with_source(self, request: dict[str, Any]) -> None:
         """Send the request with something in the place of our terminal.
@@ -176,9 +184,18 @@ class _Attached:
         self.interrupted_at = now
         if number == signal.SIGINT and self.started and now - before >= interrupt.AGAIN:
             self.connection.send({"signal": number})
+            if not (self.raw or self.explained):
+                signal.signal(signal.SIGALRM, lambda *_: self._explain())
+                signal.setitimer(signal.ITIMER_REAL, interrupt.AGAIN)
         else:
             self.leaving = True
             raise _Ended(number)
+
+    def _explain(self) -> None:
+        from microvm.system import interactive
+
+        self.explained = True
+        interactive.explain_interrupt(self.command, "to kill it")
 
     def _exit(self, number: int) -> NoReturn:
         self.restore()
