@@ -38,13 +38,11 @@ def empty(tmp_path: Path) -> Host:
 
 @pytest.fixture
 def index(dist: Path) -> dict[str, str]:
-    """The variables by which pip and uv have the built files in the place of an index."""
-    return {
-        "PIP_NO_INDEX": "1",
-        "PIP_FIND_LINKS": str(dist),
-        "UV_OFFLINE": "1",
-        "UV_FIND_LINKS": str(dist),
-    }
+    """The variables by which pip and uv have the built files: those that the page names."""
+    (line,) = [each for each in section("Where the wheels come from") if each.startswith("export ")]
+    named = dict(each.split("=") for each in line.removeprefix("export ").split())
+    assert set(named.values()) == {"$PWD/dist"}
+    return {"PIP_NO_INDEX": "1", "UV_OFFLINE": "1", **dict.fromkeys(named, str(dist))}
 
 
 def typed(host: Host, line: str, **environment: str) -> str:

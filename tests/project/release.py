@@ -24,6 +24,10 @@ ROOT = Path(__file__).parents[2]
 CHANGELOG = ROOT / "CHANGELOG.md"
 UNRELEASED = "Unreleased"
 
+#: The page that says where the wheels come from, and its words for as long as no release is out.
+INSTALL = ROOT / "docs/install.md"
+UNPUBLISHED = "is on no package index yet"
+
 #: The distributions that there are, and the most that a wheel of each may take, in bytes.
 LIMITS = {
     DISTRIBUTION: 1_500_000,
@@ -61,6 +65,12 @@ def changelog(text: str, version: str, tag: str | None = None) -> Iterator[str]:
         yield f"{version} was released, and something is unreleased: raise the version"
     elif not unreleased and released[:1] != [version]:
         yield f"CHANGELOG.md: there is neither a section '{UNRELEASED}' nor one of {version}"
+
+
+def index(text: str, tag: str | None = None) -> Iterator[str]:
+    """Find what is wrong with the page that says where the wheels come from."""
+    if tag and UNPUBLISHED in text:
+        yield f"docs/install.md: says that the distribution {UNPUBLISHED}, and {tag} is on one"
 
 
 def files(folder: Path, version: str, tag: str | None = None) -> Iterator[str]:
@@ -134,6 +144,7 @@ def main(folder: Path, tag: str | None = None) -> None:
     """
     faults = [
         *changelog(CHANGELOG.read_text(), __version__, tag),
+        *index(INSTALL.read_text(), tag),
         *files(folder, __version__, tag),
     ]
     if faults:

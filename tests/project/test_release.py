@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import zipfile
 from pathlib import Path
 
@@ -11,8 +12,12 @@ from tests.project.release import (
     CHANGELOG,
     DAEMON_LIMIT,
     FIELDS,
+    INSTALL,
     LICENSES,
+    ROOT,
+    UNPUBLISHED,
     changelog,
+    index,
     pack,
     wheel,
 )
@@ -53,6 +58,20 @@ def test_a_version_that_the_changelog_does_not_tell_is_refused(
     faults = [*changelog(text, version, tag)]
     assert len(faults) == bool(fault)
     assert not faults or fault in faults[0]
+
+
+def test_one_page_says_that_no_index_has_the_wheels_yet() -> None:
+    is_released = bool(re.search(r"^## [0-9]", CHANGELOG.read_text(), re.MULTILINE))
+    pages = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*/README.md")]
+    said = [page for page in pages if re.search(r"\bno (package )?index\b", page.read_text())]
+    assert said == ([] if is_released else [INSTALL])
+
+
+def test_a_release_is_refused_while_that_page_says_so() -> None:
+    text = f"`microvm-proto` {UNPUBLISHED}."
+    assert [*index(text)] == []
+    assert "docs/install.md" in next(index(text, "v0.1.0"))
+    assert [*index("`microvm-proto` is on an index.", "v0.1.0")] == []
 
 
 def packed(path: Path, metadata: str, pure: str, *more: str) -> Path:

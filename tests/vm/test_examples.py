@@ -55,9 +55,7 @@ def test_each_test_has_the_database_as_it_was(image: Image) -> None:
     folder = EXAMPLES / "postgres"
     build = ("image", "build", "postgres", "-f", "postgres.toml")
     run("-m", "microvm", *build, folder=folder)
-    # As elsewhere, where this project's own settings are not in force; and it leaves nothing here.
-    alone = ("-c", "/dev/null", "--rootdir", ".", "-p", "no:cacheprovider")
-    lines = run("-B", "-m", "pytest", "-q", *alone, folder=folder)
+    lines = run("-B", "-m", "pytest", "-q", "-p", "no:cacheprovider", folder=folder)
     assert lines[-1].startswith("21 passed")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 import sys
 import zipfile
@@ -46,7 +45,7 @@ def environment(tmp_path: Path, image: Image) -> dict[str, str]:
 def test_the_first_five_things_do_what_they_say(
     number: int, prints: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    shutil.copytree(README.parent / "docs", tmp_path / "docs")
+    (tmp_path / "notes").write_text("hello\n")  # which the README has its reader write
     result = subprocess.run(
         ["sh", "-c", _commands()[number]],
         env=environment,
@@ -60,11 +59,12 @@ def test_the_first_five_things_do_what_they_say(
     assert re.fullmatch(prints, result.stdout), result.stderr
     assert "Traceback" not in result.stderr
     if number == 3:
-        assert "docs/files.md" in zipfile.ZipFile(tmp_path / "docs.zip").namelist()
+        assert zipfile.ZipFile(tmp_path / "notes.zip").read("notes") == b"hello\n"
 
 
-def test_there_are_five() -> None:
+def test_there_are_five_and_a_file_for_the_fourth() -> None:
     assert len(_commands()) == 5
+    assert re.search(r"^    echo hello >notes +#", README.read_text(), re.MULTILINE)
 
 
 def test_the_python_example_runs(environment: dict[str, str]) -> None:
