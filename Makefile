@@ -11,20 +11,30 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 ARCH := $(shell uname -m)
 QEMU_PACKAGE := $(if $(filter aarch64,$(ARCH)),qemu-system-arm,qemu-system-x86)
 
-# A program or a header that must be there, and the Debian package that has it.
-RUN_NEEDS := qemu-system-$(ARCH):$(QEMU_PACKAGE) musl-gcc:musl-tools as:binutils
-TEST_NEEDS := gcc:gcc g++:g++ clang:clang tshark:tshark xxd:xxd hexdump:bsdextrautils cpio:cpio flex:flex bison:bison bc:bc xz:xz-utils \
-	/usr/include/gelf.h:libelf-dev cbmc:cbmc mkfs.erofs:erofs-utils skopeo:skopeo umoci:umoci \
-	docker-registry:docker-registry mmdebstrap:mmdebstrap gpg:gpg /usr/sbin/mkfs.ext4:e2fsprogs valgrind:valgrind
-# What rustup puts in the PATH may have no compiler behind it.
-TEST_NEEDS += $(shell rustc --version >/dev/null 2>&1 && echo rustc || echo /usr/bin/rustc):rustc
+# A program or a header that must be there, and the Debian package that has it. A target requires the groups
+# whose programs it runs, and nothing else: tests/project/test_needs.py has them for each target.
+
+# The guest's programs and QEMU's launcher are compiled by these; with QEMU, machines run.
+MUSL_NEEDS := musl-gcc:musl-tools as:binutils
+RUN_NEEDS := qemu-system-$(ARCH):$(QEMU_PACKAGE) $(MUSL_NEEDS)
+# Programs for this host are compiled and analyzed by gcc; the small kernel takes more.
+C_NEEDS := gcc:gcc /usr/include/stdio.h:libc6-dev
+KERNEL_NEEDS := $(C_NEEDS) flex:flex bison:bison bc:bc xz:xz-utils /usr/include/gelf.h:libelf-dev
+# Images of registries are made by these.
+IMAGE_NEEDS := mkfs.erofs:erofs-utils skopeo:skopeo
 # libFuzzer comes with clang, but not with its package; its place has clang's version.
 LIBFUZZER := $(wildcard /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a)
-TEST_NEEDS += $(or $(firstword $(LIBFUZZER)),libfuzzer):libclang-rt-dev
+FUZZ_NEEDS := $(C_NEEDS) g++:g++ clang:clang cbmc:cbmc $(or $(firstword $(LIBFUZZER)),libfuzzer):libclang-rt-dev
+COUNTS_NEEDS := $(C_NEEDS) valgrind:valgrind
+TEST_NEEDS := $(KERNEL_NEEDS) $(IMAGE_NEEDS) $(FUZZ_NEEDS) $(COUNTS_NEEDS) tshark:tshark xxd:xxd hexdump:bsdextrautils \
+	cpio:cpio umoci:umoci docker-registry:docker-registry mmdebstrap:mmdebstrap gpg:gpg /usr/sbin/mkfs.ext4:e2fsprogs
+# What rustup puts in the PATH may have no compiler behind it.
+TEST_NEEDS += $(shell rustc --version >/dev/null 2>&1 && echo rustc || echo /usr/bin/rustc):rustc
 
-# For what runs on a Cortex-M, half a gigabyte, and in a container.
-LONG_NEEDS := arm-none-eabi-gcc:gcc-arm-none-eabi /usr/lib/arm-none-eabi/lib/nano.specs:libnewlib-arm-none-eabi \
-	qemu-system-arm:qemu-system-arm buildah:buildah /usr/include/sys/capability.h:libcap-dev
+# For what runs on a Cortex-M, half a gigabyte; and for what runs in a container.
+ARM_NEEDS := arm-none-eabi-gcc:gcc-arm-none-eabi /usr/lib/arm-none-eabi/lib/nano.specs:libnewlib-arm-none-eabi \
+	qemu-system-arm:qemu-system-arm
+LONG_NEEDS := $(ARM_NEEDS) buildah:buildah /usr/include/sys/capability.h:libcap-dev
 
 # For the guest packs: which, and what compiles a kernel for the processor that is not this one.
 GUESTS ?= x86_64 aarch64
@@ -94,7 +104,7 @@ hello: $(VENV)/vm
 		echo '$(BIN)/microvm kernel build: once, some five minutes, and guests boot seven times faster'
 
 test: lint
-	@$(call require,$(RUN_NEEDS))
+	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
 	$(BIN)/python -m pytest -m 'not long' -n 2 --dist loadfile $(PARALLEL)
 	$(BIN)/python -m pytest -m 'not long' $(SERIAL)
 	@for python in $(PYTHONS); do \
@@ -109,7 +119,7 @@ test-host: $(VENV)/dev
 	$(BIN)/python -m pytest -m 'not long' $(SERIAL) $(GUESTLESS)
 
 test-long: lint
-	@$(call require,$(RUN_NEEDS) $(LONG_NEEDS))
+	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS) $(LONG_NEEDS))
 	$(PIP_INSTALL) --editable '.[mavlink]'
 	$(BIN)/python -m pytest
 
@@ -120,7 +130,7 @@ test-install: $(VENV)/dev
 	$(BIN)/python -m pytest tests/install
 
 lint: $(VENV)/dev
-	@$(call require,$(TEST_NEEDS))
+	@$(call require,$(C_NEEDS))
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	@$(BIN)/clang-format --dry-run --Werror $(C_FILES)
@@ -157,7 +167,7 @@ gen: $(VENV)/dev
 	$(BIN)/python -m tests.faults.document
 
 counts: $(VENV)/dev
-	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
+	@$(call require,$(RUN_NEEDS) $(COUNTS_NEEDS))
 	$(BIN)/python -m tests.counts
 
 man: $(VENV)/dev
@@ -167,7 +177,7 @@ docs: $(VENV)/dev
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 terminal: $(VENV)/dev
-	@$(call require,$(RUN_NEEDS))
+	@$(call require,$(RUN_NEEDS) $(IMAGE_NEEDS))
 	$(BIN)/python docs/record.py
 
 bench: $(VENV)/dev
@@ -179,7 +189,7 @@ bench-codec: $(VENV)/vm
 	$(BIN)/python codegen/benchmark.py
 
 footprint: $(VENV)/vm
-	@$(call require,$(LONG_NEEDS) protoc:protobuf-compiler)
+	@$(call require,$(ARM_NEEDS) protoc:protobuf-compiler)
 	$(PIP_INSTALL) --editable '.[bench]'
 	$(BIN)/python -m footprint
 
@@ -190,11 +200,11 @@ scale: $(VENV)/dev
 	$(BIN)/python -m tests.dask.scale million
 
 fuzz: $(VENV)/dev
-	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
+	@$(call require,$(RUN_NEEDS) $(FUZZ_NEEDS))
 	$(BIN)/python -m pytest $(FUZZ) -m 'rung and not long' --fuzz-seconds=$(FUZZ_SECONDS) $(FUZZ_OPTIONS)
 
 fuzz-mutants: $(VENV)/dev
-	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
+	@$(call require,$(RUN_NEEDS) $(FUZZ_NEEDS))
 	$(BIN)/python -m fuzz.mutants $(FUZZ_OPTIONS)
 
 soak: $(VENV)/dev
@@ -214,7 +224,7 @@ dist: $(VENV)/dev
 
 # A compiler for the kernel and one for the programs, each for the other processor, too.
 guest-pack: $(VENV)/dev
-	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS) $(if $(filter-out $(ARCH),$(GUESTS)),$(CROSS_NEEDS)))
+	@$(call require,$(MUSL_NEEDS) $(KERNEL_NEEDS) $(if $(filter-out $(ARCH),$(GUESTS)),$(CROSS_NEEDS)))
 	$(PIP_INSTALL) --editable '.[pack]'
 	$(BIN)/python -m guest_pack $(GUESTS:%=--arch %) --directory dist
 
@@ -233,7 +243,6 @@ clean:
 
 # Two environments in one: what running needs, and what developing needs on top.
 $(VENV)/vm: pyproject.toml constraints.txt
-	@$(call require,$(RUN_NEEDS))
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(call install,python3-venv) }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) --editable '.[vm]'

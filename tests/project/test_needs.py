@@ -1,0 +1,66 @@
+"""Each target of the Makefile has the system's packages installed that it uses, and no others."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from tests.project.test_tools import TARGETS
+
+ROOT = Path(__file__).parents[2]
+
+MUSL = {"musl-tools", "binutils"}
+RUN = {"qemu-system-x86", *MUSL}
+C = {"gcc", "libc6-dev"}
+KERNEL = {*C, "flex", "bison", "bc", "xz-utils", "libelf-dev"}
+IMAGE = {"erofs-utils", "skopeo"}
+FUZZ = {*C, "g++", "clang", "libclang-rt-dev", "cbmc"}
+COUNTS = {*C, "valgrind"}
+TEST = {
+    *(RUN | KERNEL | IMAGE | FUZZ | COUNTS),
+    *("tshark", "xxd", "bsdextrautils", "cpio", "umoci", "docker-registry", "mmdebstrap", "gpg"),
+    *("e2fsprogs", "rustc"),
+}
+ARM = {"gcc-arm-none-eabi", "libnewlib-arm-none-eabi", "qemu-system-arm"}
+CROSS = {"gcc-aarch64-linux-gnu"}
+
+#: The packages by targets; all others need none.
+NEEDS = {
+    "hello": RUN,
+    "lint": C,
+    "test": TEST,
+    "test-host": TEST,
+    "test-install": {*TEST, "buildah"},
+    "test-long": {*TEST, *ARM, "buildah", "libcap-dev"},
+    "test-systems": {*MUSL, *KERNEL, "mmdebstrap", "ubuntu-keyring"},
+    "counts": RUN | COUNTS,
+    "terminal": RUN | IMAGE,
+    "bench": RUN,
+    "footprint": {*ARM, "protobuf-compiler"},
+    "scale": RUN,
+    "soak": RUN,
+    "fuzz": RUN | FUZZ,
+    "fuzz-mutants": RUN | FUZZ,
+    "guest-pack": MUSL | KERNEL | CROSS,
+}
+
+
+def wanted(target: str, *settings: str) -> set[str]:
+    """The packages that a target would install where none of them is there."""
+    command = ["make", "-n", "--no-print-directory", target, "VENV=/nowhere", "PYTHONS="]
+    said = subprocess.run(
+        [*command, "ARCH=x86_64", *settings], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    needs = " ".join(re.findall(r"for need in (.*?); do", said, re.DOTALL)).split()
+    return {need.rpartition(":")[2] for need in needs if need != "\\"}
+
+
+@pytest.mark.parametrize("target", sorted(TARGETS - {"help"}))
+def test_a_target_installs_what_it_uses_alone(target: str) -> None:
+    assert wanted(target) == NEEDS.get(target, set())
+
+
+def test_a_pack_for_this_processor_takes_no_other_compiler() -> None:
+    assert wanted("guest-pack", "GUESTS=x86_64") == MUSL | KERNEL
