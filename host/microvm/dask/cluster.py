@@ -6,7 +6,7 @@ import asyncio
 import logging
 import re
 from collections.abc import AsyncIterator, Awaitable
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 from typing import Any, cast
 
 from dask import config
@@ -15,6 +15,7 @@ from distributed import Client, LocalCluster, Security
 from microvm._version import DISTRIBUTION
 from microvm.dask.worker import RESOURCE
 from microvm.errors import MicroVMError, UsageError
+from microvm.system import private
 from microvm.system.capacity import usable_cpus
 
 LOCAL = "local"
@@ -23,9 +24,9 @@ LOCAL = "local"
 EVERYWHERE = "install the same microvm, with its extra dask, on all workers and here"
 """The hint where a worker has another microvm, or none."""
 
-# No pages that other users of this machine could look at, nor what is measured for them alone. And
-# a worker that is started again has the time that it takes on a busy machine: by default Dask does
-# without it after 15 s.
+# Dask serves its pages to every user of this host, so there are none, and nothing is measured for
+# them alone. A worker that is started again may take long on a busy host: by default Dask gives it
+# up after 15 s.
 _SETTINGS: dict[str, object] = {
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
@@ -57,22 +58,45 @@ async def connected(scheduler: str | Client, machines: int | None) -> AsyncItera
         async with _client(reached.address, scheduler.security) as client:
             yield client
     elif (workers := _local(scheduler)) is not None:
-        threads = -(-(machines or usable_cpus()) // workers)
-        with config.set(_SETTINGS | _FEW):
-            # Whoever can connect to a scheduler can run what he likes: TLS, with keys of its own.
-            local = LocalCluster(
-                n_workers=workers,
-                threads_per_worker=threads,
-                security=True,
-                dashboard_address="127.0.0.1:0",
-                silence_logs=logging.CRITICAL,
-                asynchronous=True,
-            )
-            async with local, _client(local.scheduler_address, local.security) as client:
-                yield client
+        async with (
+            _local_cluster(workers, machines) as local,
+            _client(local.scheduler_address, local.security) as client,
+        ):
+            yield client
     else:
         async with _client(scheduler, None) as client:
             yield client
+
+
+@asynccontextmanager
+async def _local_cluster(workers: int, machines: int | None) -> AsyncIterator[LocalCluster]:
+    """Run a cluster of this host's own, of which other users can use nothing.
+
+    :raises MicroVMError: there is no folder that it could have for itself.
+    """
+    with ExitStack() as stack:
+        try:
+            # Dask would take a folder of a fixed name in TMPDIR, whoever made it, and import
+            # modules from there.
+            folder = stack.enter_context(private.temporary())
+        except OSError as error:
+            raise MicroVMError(
+                f"cannot make a folder for the workers in {error.filename}: {error.strerror}",
+                hint="TMPDIR names another folder: one of your own, or /tmp",
+            ) from error
+        stack.enter_context(config.set(_SETTINGS | _FEW | {"temporary-directory": str(folder)}))
+        # Whoever can connect to a scheduler can run anything: TLS, with keys of its own.
+        local = LocalCluster(
+            n_workers=workers,
+            threads_per_worker=-(-(machines or usable_cpus()) // workers),
+            security=True,
+            dashboard_address="127.0.0.1:0",
+            scheduler_kwargs={"dashboard": False},  # else its pages are served where bokeh is
+            silence_logs=logging.CRITICAL,
+            asynchronous=True,
+        )
+        async with local:
+            yield local
 
 
 async def check_versions(client: Client) -> None:

@@ -129,7 +129,8 @@ def temporary() -> Iterator[Path]:
     from pathlib import Path
     from tempfile import TemporaryDirectory
 
-    with TemporaryDirectory(prefix="microvm-", dir=temporary_root()) as folder:
+    made = TemporaryDirectory(prefix="microvm-", dir=temporary_root(), ignore_cleanup_errors=True)
+    with made as folder:
         yield Path(folder)
 
 
