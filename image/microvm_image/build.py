@@ -17,7 +17,7 @@ from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError, MicroVMError
 from microvm.progress import NullReporter, Reporter
 from microvm.system import private
-from microvm_image import defaults, disk, initramfs, programs, sharing, tags
+from microvm_image import defaults, disk, identity, initramfs, programs, sharing, tags
 from microvm_image import rootfs as bases
 from microvm_image.added import Added
 from microvm_image.compression import compressed
@@ -325,6 +325,7 @@ class _Builder:
         """
         check_stopped()
         plan = self._plan
+        identity.settle(tree)
         small = tree.is_small()
         with cache.staging(path) as folder:
             folder.mkdir()

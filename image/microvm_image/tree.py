@@ -95,7 +95,7 @@ class Tree:
                 node = self._follow(above).children.get(name)
                 if node is None or not stat.S_ISLNK(node.mode):
                     return node.data if node else None
-                path = posixpath.normpath(posixpath.join(*above, node.target))
+                path = posixpath.normpath(posixpath.join("/", *above, node.target)).lstrip("/")
         except _NotThereError:
             return None
         except _PathError as error:
@@ -113,6 +113,16 @@ class Tree:
             return self._follow(_parts(path.lstrip("/")), make=make)
         except _NotThereError:
             return None
+        except _PathError as error:
+            raise ImageError(f"{path!r}: {error}") from None
+
+    def put(self, path: str, node: Node) -> None:
+        """Put a file at a path from the root, and remove whatever is there.
+
+        :raises ImageError: the path cannot be followed, or the tree is beyond the limits.
+        """
+        try:
+            self._place(path, node)
         except _PathError as error:
             raise ImageError(f"{path!r}: {error}") from None
 

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+import tarfile
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 from tests.image import mirror, oci
 from tests.image.layers import file, tar
+from tests.support import ordinary
 
 from microvm import arches
 from microvm.errors import ImageError
@@ -266,6 +268,56 @@ def test_a_release_is_believed_and_one_of_before_it_is_not(supply: Supply, cache
     assert kept(cache) == set()
     archive.release(age=mirror.DAY / 2)  # mirrors lag behind each other
     assert supply.get()
+
+
+OTHER_HOST = """#!/bin/sh
+exec unshare --mount --uts sh -c '
+hostname secret-name
+for file in hostname resolv.conf hosts; do
+    test ! -e /etc/$file || mount --bind "$0" /etc/$file || exit 1
+done
+export TZ=Asia/Tokyo LANG=de_DE.UTF-8 USER=secret-user LOGNAME=secret-user EMAIL=secret@example
+umask 077
+exec {} "$@"' {} "$@"
+"""
+"""An mmdebstrap that runs on a host of another name, address, user, locale and time zone."""
+
+
+@ordinary.only_root
+@pytest.mark.parametrize("supply", ["debian:SUITE"], indirect=True)
+def test_an_image_has_nothing_of_the_host_that_builds_it(
+    supply: Supply, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    supply.get()
+    here = contents(cache)
+    for path in kept(cache):
+        (cache / path).unlink()
+    secret, program = tmp_path / "secret", tmp_path / "mmdebstrap"
+    secret.write_text("nameserver 10.9.8.7 # secret-name\n")
+    program.write_text(OTHER_HOST.format(shutil.which("mmdebstrap"), secret))
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    supply.get()
+    assert contents(cache) == here
+    (debian,) = cache.glob("downloads/debian-*.tar")
+    text = debian.read_bytes()
+    assert b"secret" not in text
+    assert supply.address.encode() not in text
+    assert here["./etc/apt/sources.list"][-1] == b"deb http://deb.debian.org/debian trixie main\n"
+    assert here.keys().isdisjoint({"./etc/hostname", "./etc/resolv.conf"})
+
+
+def contents(cache: Path) -> dict[str, tuple[object, ...]]:
+    """Return all but the times of the members of the archive that mmdebstrap made."""
+    (path,) = cache.glob("downloads/debian-*.tar")
+    with tarfile.open(path) as archive:
+        return {
+            each.name: (
+                *(each.type, each.mode, each.uid, each.gid, each.uname, each.gname, each.linkname),
+                archive.extractfile(each).read() if each.isreg() else b"",  # type: ignore[union-attr]
+            )
+            for each in archive
+        }
 
 
 @pytest.mark.parametrize("supply", ["docker://"], indirect=True)

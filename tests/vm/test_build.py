@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import signal
+import stat
 import subprocess
 import sys
 import uuid
@@ -25,6 +26,7 @@ from microvm.system.compiler import compiler
 from microvm_image import Image, programs, readymade, rootfs
 from microvm_image.build import build
 from microvm_image.limits import Limits
+from microvm_image.node import Bytes, Node
 from microvm_image.recipe import Add, Recipe, Run, shell
 
 CONFIG = ("--config.env=GREETING=hello", "--config.workingdir=/srv")
@@ -32,6 +34,7 @@ CMD = ("--config.cmd=cat", "--config.cmd=greeting")
 UPPER = tar(
     *(folder("srv"), file("srv/greeting", b"from the upper layer\n")),
     *(file("etc/.wh.lower"), folder("opt"), file("opt/.wh..wh..opq"), file("opt/upper")),
+    *(file("etc/hostname", b"web1\n"), file("etc/hosts")),
 )
 STATIC = '#include <stdio.h>\nint main(void) { return puts("alone") < 0; }\n'
 
@@ -85,6 +88,40 @@ async def looks_merged(image: Image) -> None:
 async def test_an_oci_layout_with_whiteouts(layout: Path) -> None:
     image = build(Recipe(source=str(layout)))
     await looks_merged(image)
+
+
+SHOW_NAME = """
+hostname
+cat /etc/hostname
+for name in "$(hostname)" localhost; do getent hosts $name; ping -c 1 $name >&2; done
+"""
+
+
+@pytest.mark.parametrize("source", ["default", "layout", "archive"])
+async def test_a_guest_resolves_its_own_name(
+    image: Image, layout: Path, tmp_path: Path, source: str
+) -> None:
+    """Whatever name and whichever hosts the image brings."""
+    if source == "layout":
+        image = build(Recipe(source=str(layout)))
+    elif source == "archive":
+        with (
+            rootfs.find(arches.find(), None, None, NullReporter()).tree() as tree,
+            (tmp_path / "root.tar").open("wb") as archive,
+        ):
+            for name, text in (("etc/hosts", b"10.9.8.7 db\n"), ("etc/hostname", b"web1\n")):
+                tree.put(name, Node(stat.S_IFREG | 0o644, data=Bytes(text)))
+            tree.write_tar(archive)
+        image = build(Recipe(source=str(tmp_path / "root.tar")))
+    async with MicroVM(image) as vm:
+        seen = await vm.run(["sh", "-c", SHOW_NAME], text=True)
+        assert seen.returncode == 0, seen.stderr
+        name, file_name, *found = seen.stdout.splitlines()
+        assert (name, file_name) == ("microvm", "microvm")
+        assert {line.split()[0] for line in found} <= {"127.0.0.1", "::1"}
+        assert {line.split()[1] for line in found} == {"microvm", "localhost"}
+        hosts = await vm.read_file("/etc/hosts", encoding="utf-8")
+        assert ("10.9.8.7 db\n" in hosts) == (source == "archive")
 
 
 async def test_what_docker_saves(layout: Path, tmp_path: Path, microvm: Command) -> None:
@@ -189,7 +226,7 @@ async def test_what_a_step_changes_is_in_the_image_as_it_left_it(image: Image) -
             steps=(
                 run("mkdir -m 750 /srv/own && echo text >/srv/own/file && chown -R 7:8 /srv/own"),
                 run("cd /srv; ln own/file own/same; ln -s file own/link; mkdir gone; : >gone/file"),
-                run("rm -r /srv/gone /etc/hostname; mkdir /srv/gone"),
+                run("rm -r /srv/gone /etc/motd; mkdir /srv/gone"),
                 run("test -L /srv/own/link && test $A = b && test $PWD = /srv/new && touch here"),
             ),
             env=("A=b",),
@@ -206,7 +243,7 @@ async def test_what_a_step_changes_is_in_the_image_as_it_left_it(image: Image) -
             *("new/here 644 0 0 1", "gone 755 0 0 2", "text"),
         ]
         assert (await vm.run(["id", "-un"])).stdout == b"nobody\n"
-        assert (await vm.run(["test", "-e", "/etc/hostname"])).returncode == 1
+        assert (await vm.run(["test", "-e", "/etc/motd"])).returncode == 1
 
 
 def test_more_than_the_limit_is_refused_at_once(image: Image) -> None:

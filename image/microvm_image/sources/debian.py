@@ -36,6 +36,10 @@ SCHEME = "debian:"
 _SUITE = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,127}(=[A-Za-z0-9.+:~-]+)?", re.ASCII)
 _MIRROR = "http://deb.debian.org/debian"  # mmdebstrap's own
+_FORMAT = "2"  # the version of what `_make` leaves in an archive: older ones are not used
+# mmdebstrap copies these from the host that it runs on, and lists that host's mirrors.
+_REMOVE_HOST = 'rm -f "$1"/etc/hostname "$1"/etc/resolv.conf'
+_LIST_DEBIAN = 'rm -f "$1"/etc/apt/sources.list.d/* && echo {} >"$1"/etc/apt/sources.list'
 _SHOW_DATES = 'grep -H ^Date: "$1"/var/lib/apt/lists/*Release >&2'
 _STATUS = "var/lib/dpkg/status"
 
@@ -72,10 +76,11 @@ def find(
 def _archive(suite: str, packages: Sequence[str], arch: Arch, report: Reporter) -> Path:
     """Return the root file system as a tar archive in the cache."""
     mirrors = _mirrors(suite)
-    key = hashlib.sha256("\0".join((suite, arch.debian, *packages, *mirrors)).encode()).hexdigest()
+    facts = (_FORMAT, suite, arch.debian, *packages, *mirrors)
+    key = hashlib.sha256("\0".join(facts).encode()).hexdigest()
     stem = cache.folder("downloads") / f"debian-{suite}-{arch.debian}-{key[:12]}"
     report.step(f"looking for the newest {SCHEME}{suite}")
-    release = _release(mirrors or [f"deb {_MIRROR} {suite} main"], report)
+    release = _release(mirrors or [_debian(suite)], report)
     kept = sorted(
         (path for path in stem.parent.glob(f"{stem.name}-*.tar") if cache.has(path)),
         key=lambda path: path.stat().st_mtime,
@@ -121,6 +126,11 @@ def _mirrors(suite: str) -> list[str]:
     return list(found or others)
 
 
+def _debian(suite: str) -> str:
+    """Return the line of a sources.list for Debian's own mirror."""
+    return f"deb {_MIRROR} {suite} main"
+
+
 def _release(mirrors: Sequence[str], report: Reporter) -> str:
     """Return a digest of what the mirrors have now; "" where one does not say."""
     digest = hashlib.sha256()
@@ -149,6 +159,8 @@ def _make(
         *("mmdebstrap", "--variant=minbase", "--format=tar"),
         f"--architectures={arch.debian}",
         f"--customize-hook={_SHOW_DATES}",
+        f"--customize-hook={_REMOVE_HOST}",
+        f"--customize-hook={_LIST_DEBIAN.format(shlex.quote(_debian(suite)))}",
         *([f"--include={','.join(packages)}"] if packages else []),
         *(suite, str(out), *mirrors),
     ]
