@@ -28,6 +28,9 @@ FORBIDDEN = (
 SLACK = 24 * 3600
 """Seconds by which a release may be older than another: mirrors lag behind each other."""
 
+RELEASES = "releases.json"
+"""The name of the file that has the newest date of each release."""
+
 _LIMIT = 1 << 20
 _DATE = re.compile(r"^(?:.*/)?([^/]+)_(?:In)?Release:Date: (.+)$", re.MULTILINE)
 _FETCHED = re.compile(
@@ -73,7 +76,7 @@ def check_dates(said: str, report: Reporter) -> None:
     :param said: lines of `NAME_InRelease:Date: …`, among others: what `grep -H ^Date:` writes.
     :raises ImageError: one is older by more than a day.
     """
-    path = cache.folder("downloads") / "releases.json"
+    path = cache.folder("downloads") / RELEASES
     with lock.held(path, report):
         newest = dict(_newest(path))
         for name, text in _DATE.findall(said):

@@ -17,7 +17,7 @@ from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError, MicroVMError
 from microvm.progress import NullReporter, Reporter
 from microvm.system import private
-from microvm_image import defaults, disk, identity, initramfs, programs, sharing, tags
+from microvm_image import defaults, disk, downloads, identity, initramfs, programs, sharing, tags
 from microvm_image import rootfs as bases
 from microvm_image.added import Added
 from microvm_image.compression import compressed
@@ -142,7 +142,7 @@ def build(
         _check_output(output.absolute())
     target = arches.find(arch)
     guest_pack.check(target, programs.schema())
-    with cache.disk_errors(), ExitStack() as files:
+    with cache.disk_errors(), downloads.in_use(), ExitStack() as files:
         if recipe.source in {"", ALPINE} and not recipe.packages:
             base = bases.find(target, rootfs, mirror, report)
         else:
@@ -170,6 +170,7 @@ def build(
                 tags.assign(tag, name, report)
             if is_default:
                 defaults.remember(target, image)
+    downloads.expire()
     return image
 
 

@@ -183,7 +183,7 @@ def _check_size(manifest: Manifest, limit: int) -> None:
         raise ImageError(
             f"disk full: {manifest.name} takes {size / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are "
             f"free in {folder}",
-            hint="`microvm image prune` and `microvm template prune` make room",
+            hint="`microvm cache prune` makes room",
         )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from microvm import cache
 from microvm.arches import Arch
-from microvm.cache import lock
+from microvm.cache import contents, lock
 from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm.system.tools import run, started
@@ -210,6 +210,7 @@ def _extracted(folder: Path, wanted: Wanted) -> Extracted | None:
     if all(map(cache.has, files)):
         for path in files:
             if re.fullmatch(wanted.member, str(path.relative_to(folder))):
+                contents.use(path)
                 return Extracted(path, folder.name.split("_")[-2].replace("%3a", ":"))
     return None
 

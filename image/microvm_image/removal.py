@@ -17,6 +17,7 @@ from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
 from microvm_image import defaults, tags
 from microvm_image.image import entries, find, folder_of, load
+from microvm_image.kernel import compiled
 
 Needs = Callable[[], Mapping[str, Sequence[str]]]
 """Returns what needs which images: by an image's name, in words."""
@@ -100,6 +101,7 @@ def prune(
         if folder.name not in {"kernels", "tags"}:  # of which all have one lock
             lock.sweep(cache.folder(folder.name))
     tags.sweep(report)
+    compiled.sweep()
     for path, _ in entries():
         if _is_used(path, kept):
             continue

@@ -29,6 +29,7 @@ from microvm.printable import printable
 
 _COMMANDS = {
     "bench": "microvm.cli.verbs.bench",
+    "cache": "microvm.cli.verbs.cache",
     "checkpoint": "microvm.cli.verbs.checkpoint",
     "completion": "microvm.cli.verbs.completion",
     "config": "microvm.cli.verbs.config",

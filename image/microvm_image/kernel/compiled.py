@@ -6,9 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from microvm import cache
-from microvm.arches import Arch
+from microvm.arches import ARCHES, Arch
+from microvm.cache import lock
 from microvm.errors import ImageError
 from microvm_image.kernel import recipe
+
+WORK = "build"
+"""The name of the folder that a kernel is compiled in; its lock is that of all kernels."""
 
 
 def newest(arch: Arch) -> Path | None:
@@ -34,6 +38,26 @@ def installed() -> Iterator[Path]:
     yield from sorted(
         cache.folder("kernels").glob("linux-*"), key=lambda p: p.stat().st_mtime_ns, reverse=True
     )
+
+
+def sweep() -> None:
+    """Remove what a process that was killed has left of a kernel: up to a gigabyte."""
+    folder = cache.folder("kernels")
+    if left := [*folder.glob(".*.tmp")]:
+        with cache.disk_errors(), lock.attempt(folder / WORK) as ours:
+            for each in left if ours else ():
+                cache.clear(each)
+
+
+def superseded() -> list[Path]:
+    """Return the kernels that no new image gets, as there is a newer one for the same guests."""
+    newest_ones = {arch.name: newest(arch) for arch in ARCHES.values()}
+    return [
+        path
+        for path in installed()
+        for name, current in newest_ones.items()
+        if f"-{name}-" in path.name and current not in {None, path}
+    ]
 
 
 def remove(name: str) -> None:

@@ -19,7 +19,8 @@ from microvm.cache import lock
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
 from microvm.system.tools import finish, is_full, run, started
-from microvm_image.kernel import kconfig, recipe
+from microvm_image import downloads
+from microvm_image.kernel import compiled, kconfig, recipe
 from microvm_image.kernel.source import PINNED, fetch
 
 # Half of the source, and no part of any of our kernels; the Kconfig files among them are read.
@@ -61,13 +62,15 @@ def build(*, arch: str | None = None, pinned: bool = False, report: Reporter | N
     report = report or NullReporter()
     target = arches.find(arch)
     check_tools(target)
-    with cache.disk_errors():
+    with cache.disk_errors(), downloads.in_use():
         path = cache.folder("kernels") / _name(target, PINNED.version)
         if pinned and _is_built(path):
             return path
         source = fetch(report, pinned=pinned)
         path = path.with_name(_name(target, source.version))
-        work = path.with_name("build")  # one at a time, so that the next clears what one has left
+        work = path.with_name(
+            compiled.WORK
+        )  # one at a time, so that the next clears what one has left
         if _is_built(path):
             return path
         with lock.held(work, report), cache.scratch(work) as folder:

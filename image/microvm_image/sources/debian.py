@@ -18,7 +18,7 @@ from pathlib import Path
 
 from microvm import cache
 from microvm.arches import Arch
-from microvm.cache import lock
+from microvm.cache import contents, lock
 from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm.system.tools import finish, is_full, run, started
@@ -88,9 +88,11 @@ def _archive(suite: str, packages: Sequence[str], arch: Arch, report: Reporter) 
     )
     path = stem.with_name(f"{stem.name}-{release}.tar")
     if path in kept:
+        contents.use(path)
         return path
     if kept and not release:
         report.notice(f"no mirror of {SCHEME}{suite} answers: the one made before is used")
+        contents.use(kept[0])
         return kept[0]
     with lock.held(stem, report):
         if not cache.has(path):

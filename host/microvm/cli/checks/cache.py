@@ -105,14 +105,14 @@ _ELSEWHERE = "or name a folder elsewhere with MICROVM_CACHE"
 FULL = Fault(
     "failed",
     "{free} are free in the file system of {folder}",
-    "microvm template prune",
+    "microvm cache prune",
     "an image cannot be built; where one is there, this is a note: no template can be saved",
     _ELSEWHERE,
 )
 NEARLY_FULL = Fault(
     "note",
     "{free} are free in the file system of {folder}: enough for few images and templates",
-    "microvm template prune",
+    "microvm cache prune",
     hint=_ELSEWHERE,
 )
 

@@ -139,7 +139,7 @@ def rm(names: tuple[str, ...], force: bool) -> None:
             return remove(whole_image(name), force=force, needs=needs, report=report)
 
         for removed in for_each(names, remove_one):
-            _echo_removed(removed)
+            echo_removed(removed)
 
 
 @image.command()
@@ -160,7 +160,7 @@ def prune(everything: bool) -> None:
 
     with on_stderr() as report:
         for removed in removal.prune(everything=everything, needs=needs, report=report):
-            _echo_removed(removed)
+            echo_removed(removed)
 
 
 @image.command()
@@ -285,7 +285,7 @@ def _written(output: Path | None) -> Iterator[BinaryIO]:
         partial.unlink(missing_ok=True)
 
 
-def _echo_removed(removed: Removed) -> None:
+def echo_removed(removed: Removed) -> None:
     """Say what was removed, and remove the guests that were saved of it."""
     from microvm.errors import TemplateError
     from microvm.start import template
