@@ -19,6 +19,8 @@ from tests.support.processes import children
 from tests.vm.conftest import DEADLINE, Command, Misbehave
 
 from microvm import BootError, MicroVM, QemuError
+from microvm.qemu.accel import ProbeCache
+from microvm.qemu.launch import find_qemu
 from microvm.start import starter, template, warmup
 from microvm.wire.session import Session
 from microvm_image import Image
@@ -182,6 +184,26 @@ async def test_one_that_qemu_refused_may_be_another_meanwhile(
     assert line.endswith("making it anew")
     assert replaced == [_identity(cache)]
     assert replaced != [refused]
+
+
+async def test_the_result_of_another_start_is_read_with_the_lock(
+    image: Image, cache: Path, misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another start has found out that QEMU saves no guest, while this one waited for the lock."""
+    folder = misbehave("")
+    misbehave(f"saves && {{ echo >>{folder}/saves; exit 1; }}")
+    locked = template.locked
+
+    def late(name: str, *rest: Any) -> Any:
+        made = ProbeCache(cache, find_qemu(image.manifest.arch), "clone-tcg")
+        made.remember(works=False)
+        return locked(name, *rest)
+
+    monkeypatch.setattr(template, "locked", late)
+    cloned, (line,) = await _start(image)
+    assert not cloned
+    assert line.endswith("makes no clones; booting instead")
+    assert not (folder / "saves").exists()
 
 
 def _is_another_program(pid: int) -> bool:

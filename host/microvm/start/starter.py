@@ -214,6 +214,8 @@ class Starter:
             async with template.locked(self._name, self._notify):
                 if self._exists():
                     return
+                if self._probes.recall() is False:
+                    raise _Unavailable("another start has found that this QEMU makes no clones")
                 _logger.info("booting a guest to save as template %s", self._name)
                 with saved.blank(self._config.scratch) as memory:
                     launched = launch(self._config, memory)
