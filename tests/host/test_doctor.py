@@ -300,6 +300,7 @@ def _rootfs_that_is_gone(scene: Scene) -> None:
 
 def _closed_rootfs(scene: Scene) -> None:
     (scene.folder / "closed").mkdir(mode=0)
+    scene.undo.callback((scene.folder / "closed").chmod, 0o700)  # so that it can be removed
     scene.patch.setenv("MICROVM_ROOTFS", str(scene.folder / "closed/archive"))
     scene.patch.setattr(image, "there", lambda: None)  # which reads our sources, maybe root's
     scene.as_user()
@@ -361,7 +362,7 @@ CASES: dict[Fault, tuple[Check, Callable[[Scene], None]]] = {
         qemu.NOT_CONFINED: _fewer_layers,
         qemu.NO_CONFINEMENT: _no_programs,
         kvm.FAULTS[kvm_failure.ABSENT]: _kvm("gone"),
-        kvm.FAULTS[kvm_failure.FORBIDDEN]: _kvm("kvm", 0o600),
+        kvm.FAULTS[kvm_failure.FORBIDDEN]: _kvm("kvm", 0),
         kvm.FAULTS[kvm_failure.BUSY]: _busy_kvm,
         kvm.FAULTS[kvm_failure.REFUSED]: _kvm("kvm", 0o666),
         kvm.UNPROVED: _promising_kvm,
