@@ -27,7 +27,7 @@ from microvm.cache import lock
 from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError
 from microvm.progress import Reporter
-from microvm.system.tools import finish, started
+from microvm.system.tools import finish, started, temporary_folder
 from microvm_image.extent import Extent
 from microvm_image.limits import how_to_raise
 from microvm_image.sources import oci
@@ -238,7 +238,8 @@ def _run(
         raise ImageError(
             "what is in a registry needs skopeo, which is not installed", hint="apt install skopeo"
         )
-    with tempfile.TemporaryFile() as log, tempfile.TemporaryFile() as out:
+    where = temporary_folder()
+    with tempfile.TemporaryFile(dir=where) as log, tempfile.TemporaryFile(dir=where) as out:
         skopeo = ["skopeo", *command]
         with started(skopeo, temporary=temporary, stdout=out, stderr=log) as process:
             why = watch(process)

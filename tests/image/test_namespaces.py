@@ -54,7 +54,6 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
             os.chown(each, USER, USER)
     (made / "staging").chmod(0o700)
     monkeypatch.setenv("TMPDIR", str(made / "temporary"))
-    monkeypatch.setattr("tempfile.tempdir", None)
     yield made
     shutil.rmtree(made)
 

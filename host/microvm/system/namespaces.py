@@ -7,8 +7,9 @@ the PID namespace; the mount namespace is gone with them, so that nothing stays 
 table. Then the keeper removes the tool's temporary folder.
 
 An ordinary user needs a user namespace, too. Some hosts refuse namespaces, as most containers do.
-The tool then runs in a process group, which the keeper kills in the same cases. A process that may
-not create a mount namespace may not mount anything either, so no mount is left in that case.
+The tool then runs in a process group. The keeper kills that group in the same cases, and then the
+processes that have left the group. A process that may not create a mount namespace may not mount
+anything either, so no mount is left in that case.
 
 The script is run by its path and imports nothing of the package, because each tool waits for it.
 """
@@ -33,6 +34,7 @@ _MS_NOSUID_NODEV_NOEXEC = 2 | 4 | 8
 _MS_BIND = 1 << 12
 _MS_REC_SLAVE = 1 << 14 | 1 << 19
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
 _ENDS = {signal.SIGTERM, signal.SIGCHLD}
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -172,6 +174,8 @@ def _remove(temporary: _Temporary) -> None:
 def _keep(tool: _Tool, temporary: _Temporary, notes: int, *, isolated: bool) -> int:
     """Start the first process, wait until the tool exits, and kill all if we are told to end."""
     alive, ours = os.pipe()
+    if not isolated:  # what has lost its parents becomes a child of this process
+        _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     first = os.fork()
     if first == 0:
         os.close(ours)
@@ -185,8 +189,7 @@ def _keep(tool: _Tool, temporary: _Temporary, notes: int, *, isolated: bool) -> 
         pid, status = os.waitpid(first, os.WNOHANG)
         if pid:
             if not isolated:
-                with suppress(ProcessLookupError):
-                    os.killpg(first, signal.SIGKILL)
+                _kill_orphans()
             return _exit_status(status)
 
 
@@ -196,6 +199,19 @@ def _kill(first: int, *, isolated: bool) -> None:
             os.kill(first, signal.SIGKILL)
         else:
             os.killpg(first, signal.SIGKILL)
+
+
+def _kill_orphans() -> None:
+    with suppress(FileNotFoundError):  # of a kernel that does not list children
+        while children := _read(f"/proc/self/task/{os.getpid()}/children").split():
+            for child in map(int, children):
+                os.kill(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+
+
+def _read(path: str) -> str:
+    with open(path) as file:
+        return file.read()
 
 
 def _exit_status(status: int) -> int:

@@ -135,14 +135,18 @@ def temporary() -> Iterator[Path]:
 
 
 def temporary_root() -> str:
-    """Return the folder for temporary files, which TMPDIR names.
+    """Return the folder for temporary files: $TMPDIR, or /tmp.
 
-    :raises PermissionError: other users can replace what is made in it.
-    :raises OSError: a folder on the way to it cannot be read.
+    `tempfile` would try the folder with a file, which a kill would leave there.
+
+    :raises OSError: it is no folder, this user may not write to it, or another user can replace
+        what is made in it.
     """
-    from tempfile import gettempdir
-
-    root = os.path.abspath(gettempdir())
+    root = os.path.abspath(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - only fresh names
+    if not os.path.isdir(root):
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), root)
+    if not os.access(root, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), root)
     if found := exposure(root):
         raise PermissionError(errno.EPERM, f"{found.path} {found.why}", root)
     return root

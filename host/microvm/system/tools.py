@@ -63,7 +63,7 @@ def started(
     if program is None:
         number = errno.EACCES if "/" in argv[0] and Path(argv[0]).exists() else errno.ENOENT
         raise OSError(number, os.strerror(number), argv[0])
-    usual = _usual_folder()
+    usual = temporary_folder()
     folder, shown = (temporary.absolute(), usual) if temporary else (usual, "")
     said, notes = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     process = None
@@ -93,12 +93,16 @@ def started(
         os.close(said)
 
 
-def _usual_folder() -> str:
+def temporary_folder() -> str:
+    """Return the folder for temporary files; see `private.temporary_root`.
+
+    :raises ImageError: it is no folder, this user may not write to it, or others may replace it.
+    """
     try:
         return private.temporary_root()
     except OSError as error:
         raise ImageError(
-            f"there is no folder for temporary files: {error.strerror}",
+            f"cannot use {error.filename} for temporary files: {error.strerror}",
             hint="TMPDIR names another folder for them",
         ) from error
 
