@@ -15,7 +15,7 @@ from microvm import arches, cache
 from microvm.cache import lock
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
-from microvm_image import defaults, tags
+from microvm_image import defaults, leftovers, tags
 from microvm_image.image import entries, find, folder_of, load
 from microvm_image.kernel import compiled
 
@@ -85,7 +85,7 @@ def prune(
 
     That is what is damaged or of another version of microvm, and what has no tag, but for the
     image of an ordinary run and those that are needed; and what the steps of builds have changed;
-    also what builds that were killed have left.
+    also what builds that were killed have left; see `leftovers` for those of older versions.
 
     :param everything: the image of an ordinary run, too, if it has no tag; it is built again when
         it is wanted.
@@ -122,6 +122,7 @@ def prune(
         with lock.attempt(layer) as ours:
             if ours:
                 cache.clear(layer)
+    leftovers.remove(report)
     return removed
 
 

@@ -152,7 +152,8 @@ def prune(everything: bool) -> None:
 
     That is images without a tag, damaged ones, those of another version of microvm, and what steps
     of builds have changed. The image of `microvm run` without --image stays, those that snapshots
-    need, and what a process is just building.
+    need, and what a process is just building. Folders and mounts that killed builds of older
+    versions left in TMPDIR are removed, too.
     """
     from microvm.progress import on_stderr
     from microvm.start.snapshots import needs

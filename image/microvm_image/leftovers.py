@@ -1,0 +1,102 @@
+"""Folders in $TMPDIR that builds of older versions of microvm left there when they were killed.
+
+Those of mmdebstrap may have file systems mounted in them. Nothing is touched but what has such a
+name, belongs to this user in folders that nobody else can change, and is no longer in use.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from microvm import cache
+from microvm.cache import trust
+from microvm.errors import ImageError
+from microvm.progress import Reporter
+from microvm.system.namespaces import mounts_below, unmount
+from microvm.system.tools import temporary_folder
+
+_LOCKED = re.compile(r"mmdebstrap\.\w{10}", re.ASCII)
+"""The root that mmdebstrap makes: it holds a lock of the folder for as long as it runs."""
+
+_OTHERS = re.compile(r"mmdebstrap\.(?:gpghome|apt\.conf)\.\w{12}|(microvm-[a-z0-9_]{8})", re.ASCII)
+"""What else mmdebstrap makes, and the folder in which the launcher was compiled."""
+
+_LAUNCHER = "confine"
+
+_DAY = 24 * 3600
+"""The seconds after which nobody uses a folder that has no lock."""
+
+
+def remove(report: Reporter) -> None:
+    """Remove what was left, and tell the reporter of each."""
+    for path in _found():
+        try:
+            if _is_unused(path):
+                _unmount_all(path)
+                cache.clear(path)
+                report.notice(f"removed {path}, which a killed build had left")
+        except (ImageError, OSError) as error:
+            report.notice(f"cannot remove {path}, which a killed build has left: {error}")
+
+
+def _found() -> Iterator[Path]:
+    """Yield the paths, without a link in them, of what has such a name and belongs to this user."""
+    folders = {Path("/tmp")}  # noqa: S108 - where mmdebstrap is without $TMPDIR
+    with suppress(ImageError):
+        folders.add(Path(temporary_folder()))
+    for folder in {each.resolve() for each in folders}:
+        with suppress(ImageError, OSError):
+            trust.check(folder / "new")  # as for a folder that is to be made there
+            for path in sorted(folder.iterdir()):
+                if _LOCKED.fullmatch(path.name) or _OTHERS.fullmatch(path.name):
+                    status = path.lstat()
+                    is_ours = _is_own_id(status.st_uid) and not status.st_mode & trust.OTHERS
+                    if is_ours and not (path.is_symlink() or path.is_mount()):
+                        yield path
+
+
+def _is_own_id(user: int) -> bool:
+    """Tell whether an id is ours, or one of /etc/subuid, which is ours in a user namespace."""
+    import pwd
+
+    own = os.geteuid()
+    if user == own:
+        return True
+    with suppress(KeyError, OSError, ValueError):
+        names = {str(own), pwd.getpwuid(own).pw_name}
+        for line in Path("/etc/subuid").read_text().splitlines():
+            name, start, count = line.split(":")
+            if name in names and int(start) <= user < int(start) + int(count):
+                return True
+    return False
+
+
+def _is_unused(path: Path) -> bool:
+    if other := _OTHERS.fullmatch(path.name):
+        is_ours = not other[1] or {each.name for each in path.iterdir()} <= {_LAUNCHER}
+        return is_ours and path.lstat().st_mtime < time.time() - _DAY
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    finally:
+        os.close(descriptor)
+    return True
+
+
+def _unmount_all(path: Path) -> None:
+    """Unmount what is mounted below a folder.
+
+    :raises OSError: something cannot be unmounted, or is still mounted there.
+    """
+    for point in mounts_below(str(path)):
+        unmount(point)
+    if points := mounts_below(str(path)):
+        raise OSError(f"{points[0]} is mounted")
