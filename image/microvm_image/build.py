@@ -20,6 +20,7 @@ from microvm.system import private
 from microvm_image import defaults, disk, downloads, identity, initramfs, programs, sharing, tags
 from microvm_image import rootfs as bases
 from microvm_image.added import Added
+from microvm_image.checks import check
 from microvm_image.compression import compressed
 from microvm_image.config import Config
 from microvm_image.extent import Extent
@@ -142,6 +143,8 @@ def build(
         _check_output(output.absolute())
     target = arches.find(arch)
     guest_pack.check(target, programs.schema())
+    with cache.disk_errors():
+        check(recipe, target, kernel)
     with cache.disk_errors(), downloads.in_use(), ExitStack() as files:
         if recipe.source in {"", ALPINE} and not recipe.packages:
             base = bases.find(target, rootfs, mirror, report)

@@ -19,6 +19,9 @@ from microvm.errors import ImageError
 from microvm.system.tools import finish, is_full, started
 from microvm_image.tree import Tree
 
+TOOLS = {"mkfs.erofs": "erofs-utils"}
+"""The program that writes disks, and its package in Debian."""
+
 _PROGRAM = "mkfs.erofs"
 
 

@@ -79,6 +79,15 @@ def build(arch: Arch, report: Reporter) -> Programs:
     return Programs(files, digest.hexdigest(), schema())
 
 
+def check(arch: Arch) -> None:
+    """Check that the guest pack has the programs, or that they can be compiled.
+
+    :raises ImageError: there is no compiler; or the pack speaks another protocol, or is damaged.
+    """
+    if not are_packed(arch):
+        compiler.check(arch, _DAEMON)
+
+
 def are_packed(arch: Arch) -> bool:
     """Tell whether the guest pack has them, made of the same sources.
 

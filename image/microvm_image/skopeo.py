@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 import time
@@ -27,7 +26,7 @@ from microvm.cache import lock
 from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError
 from microvm.progress import Reporter
-from microvm.system.tools import finish, started, temporary_folder
+from microvm.system.tools import finish, require, started, temporary_folder
 from microvm_image.extent import Extent
 from microvm_image.limits import how_to_raise
 from microvm_image.sources import oci
@@ -62,6 +61,14 @@ _HINTS = {
     ),
 }
 """What to do, by what skopeo says in lower case."""
+
+
+def check() -> None:
+    """Check that skopeo is installed.
+
+    :raises ImageError: it is not.
+    """
+    require("what is in a registry", {"skopeo": "skopeo"})
 
 
 class MissingError(ImageError):
@@ -234,10 +241,7 @@ def _run(
     :param watch: waits for its end, or returns why it must end.
     :param temporary: the folder for its temporary files, by default $TMPDIR.
     """
-    if shutil.which("skopeo") is None:
-        raise ImageError(
-            "what is in a registry needs skopeo, which is not installed", hint="apt install skopeo"
-        )
+    check()
     where = temporary_folder()
     with tempfile.TemporaryFile(dir=where) as log, tempfile.TemporaryFile(dir=where) as out:
         skopeo = ["skopeo", *command]

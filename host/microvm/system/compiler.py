@@ -77,6 +77,24 @@ def compiler(arch: Arch, what: str) -> list[str]:
     )
 
 
+def check(arch: Arch, what: str) -> None:
+    """Check that everything is installed that compiles programs for an architecture.
+
+    :param what: the program that is to be compiled, for people.
+    :raises ImageError: the compiler or make is not installed.
+    """
+    compiler(arch, what)
+    _check_make(what)
+
+
+def _check_make(what: str) -> None:
+    import shutil
+
+    if shutil.which("make") is None:
+        message = f"compiling {what} failed: make is not installed"
+        raise ImageError(message, hint="apt install make")
+
+
 def make(
     folder: Path, command: Sequence[str], out: Path, *, names: Sequence[str], what: str
 ) -> None:
@@ -110,9 +128,5 @@ def make_one(folder: Path, command: Sequence[str], *, name: str, what: str) -> b
 
 
 def _make(folder: Path, command: Sequence[str], what: str) -> list[str]:
-    import shutil
-
-    if shutil.which("make") is None:
-        message = f"compiling {what} failed: make is not installed"
-        raise ImageError(message, hint="apt install make")
+    _check_make(what)
     return ["make", "-s", "-C", str(folder), f"CC={shlex.join(command)}"]

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,23 @@ _NOTES_LIMIT = 1 << 10
 def find(program: str) -> str | None:
     """Return the path of an installed program, also of one that is for administrators."""
     return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_PATH}")
+
+
+def require(what: str, programs: Mapping[str, str]) -> None:
+    """Check that programs are installed.
+
+    :param what: what needs them, for the message.
+    :param programs: the packages of Debian that they are in, by their names.
+    :raises ImageError: some are not installed; the message names all of these.
+    """
+    if missing := [name for name in programs if shutil.which(name) is None]:
+        *others, last = missing
+        names, are = (f"{', '.join(others)} and {last}", "are") if others else (last, "is")
+        packages = dict.fromkeys(programs[name] for name in missing)
+        raise ImageError(
+            f"{what} needs {names}, which {are} not installed",
+            hint=f"apt install {' '.join(packages)}",
+        )
 
 
 @contextmanager

@@ -135,6 +135,22 @@ def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
         raise ImageError(message, hint=hint, detail=error.detail) from error
 
 
+def check(arch: Arch, named: str | Path | None) -> None:
+    """Check that the file of the kernel for an image can be read, where it is to be a file.
+
+    :raises ImageError: it cannot be read; or it is to be the small kernel, and none was built.
+    """
+    if chosen := given(arch, named):
+        try:
+            chosen.open("rb").close()
+        except OSError as error:
+            raise _unreadable(chosen, error) from error
+
+
+def _unreadable(path: Path, error: OSError) -> ImageError:
+    return ImageError(f"{path}: cannot read the kernel: {error.strerror}")
+
+
 def wanted(arch: Arch) -> package.Wanted:
     """Return what an image needs of the package of the distribution's kernel."""
     from microvm_image import package
@@ -158,7 +174,7 @@ def _read(path: Path, arch: Arch, data: bytes | None = None) -> Kernel:
         if data is None:
             data = cache.read(path, _KERNEL_LIMIT, cache.open_plain)
     except OSError as error:
-        raise ImageError(f"{path}: cannot read the kernel: {error.strerror}") from error
+        raise _unreadable(path, error) from error
     version = _version(data)
     if not (version and any(_has(data, magic) for magic in arch.kernel_magics)):
         raise ImageError(

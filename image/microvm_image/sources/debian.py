@@ -10,7 +10,6 @@ import hashlib
 import os
 import re
 import shlex
-import shutil
 import subprocess
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -21,7 +20,8 @@ from microvm.arches import Arch
 from microvm.cache import contents, lock
 from microvm.errors import ImageError
 from microvm.progress import Reporter
-from microvm.system.tools import finish, is_full, run, started
+from microvm.system.tools import finish, is_full, require, run, started
+from microvm_image import disk
 from microvm_image.apt import check_dates, refusal
 from microvm_image.config import Config
 from microvm_image.download import DownloadError, fetch
@@ -59,11 +59,7 @@ def find(
         no network, or no such package.
     """
     suite = text.removeprefix(SCHEME)
-    if not _SUITE.fullmatch(suite):
-        raise ImageError(f"{text}: not the name of a suite", hint="such as debian:trixie")
-    for package in packages:
-        if not _PACKAGE.fullmatch(package):
-            raise ImageError(f"{package!r} is not the name of a package")
+    _check_names(text, packages)
     wanted = sorted(set(packages))
     path = _archive(suite, wanted, arch, report)
     layer = TarLayer(text, lambda files: Extent.of(path, files))
@@ -73,19 +69,45 @@ def find(
     return Source(called, f"{text} ({', '.join(versions)})", digest, Config(), (layer,))
 
 
+def check(text: str, packages: Sequence[str], arch: Arch) -> None:
+    """Check the names, and unless a Debian of this suite was made before, the tools.
+
+    :raises ImageError: one of them cannot be a name, or a tool is not installed.
+    """
+    _check_names(text, packages)
+    suite = text.removeprefix(SCHEME)
+    if not _kept(cache.folder("downloads") / f"debian-{suite}-{arch.debian}"):
+        _check_tools(suite)
+
+
+def _check_names(text: str, packages: Sequence[str]) -> None:
+    """Check the form of the names of a suite and of packages.
+
+    :raises ImageError: one of them cannot be a name.
+    """
+    if not _SUITE.fullmatch(text.removeprefix(SCHEME)):
+        raise ImageError(f"{text}: not the name of a suite", hint="such as debian:trixie")
+    for package in packages:
+        if not _PACKAGE.fullmatch(package):
+            raise ImageError(f"{package!r} is not the name of a package")
+
+
+def _check_tools(suite: str) -> None:
+    ids = {} if os.geteuid() == 0 else {"unshare": "util-linux", "newuidmap": "uidmap"}
+    require(f"{SCHEME}{suite}", {"mmdebstrap": "mmdebstrap", **disk.TOOLS, **ids})
+
+
 def _archive(suite: str, packages: Sequence[str], arch: Arch, report: Reporter) -> Path:
     """Return the root file system as a tar archive in the cache."""
     mirrors = _mirrors(suite)
     facts = (_FORMAT, suite, arch.debian, *packages, *mirrors)
     key = hashlib.sha256("\0".join(facts).encode()).hexdigest()
     stem = cache.folder("downloads") / f"debian-{suite}-{arch.debian}-{key[:12]}"
+    if not _kept(stem):
+        _check_tools(suite)
     report.step(f"looking for the newest {SCHEME}{suite}")
     release = _release(mirrors or [_debian(suite)], report)
-    kept = sorted(
-        (path for path in stem.parent.glob(f"{stem.name}-*.tar") if cache.has(path)),
-        key=lambda path: path.stat().st_mtime,
-        reverse=True,
-    )
+    kept = _kept(stem)
     path = stem.with_name(f"{stem.name}-{release}.tar")
     if path in kept:
         contents.use(path)
@@ -96,12 +118,22 @@ def _archive(suite: str, packages: Sequence[str], arch: Arch, report: Reporter) 
         return kept[0]
     with lock.held(stem, report):
         if not cache.has(path):
+            _check_tools(suite)
             report.step(f"putting {SCHEME}{suite} together of its packages")
             with lock.held(path, report), cache.staging(path) as temporary:
                 _make(suite, packages, mirrors, arch, temporary, report)
             for old in kept:
                 old.unlink(missing_ok=True)
     return path
+
+
+def _kept(stem: Path) -> list[Path]:
+    """Return the archives in the cache whose names begin so, the newest first."""
+    return sorted(
+        (path for path in stem.parent.glob(f"{stem.name}-*.tar") if cache.has(path)),
+        key=lambda path: path.stat().st_mtime,
+        reverse=True,
+    )
 
 
 def _mirrors(suite: str) -> list[str]:
@@ -170,11 +202,6 @@ def _make(
     # a digest of the source, which Python reads and digests again at every start.
     environment = {name: text for name, text in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
     environment["LC_ALL"] = "C"
-    if shutil.which(command[0]) is None:
-        raise ImageError(
-            f"{SCHEME}{suite} needs mmdebstrap, which is not installed",
-            hint="apt install mmdebstrap",
-        )
     pipe = subprocess.PIPE
     with started(
         command,

@@ -9,12 +9,15 @@ from typing import Any
 from microvm.arches import Arch
 from microvm.errors import ImageError
 from microvm.progress import Reporter
+from microvm.system.tools import require
 from microvm.units import exact_size, format_size
-from microvm_image import skopeo
+from microvm_image import disk, skopeo
+from microvm_image.extent import Extent
 from microvm_image.limits import Limits, how_to_raise
 from microvm_image.source import Source
 from microvm_image.sources import oci
 from microvm_image.sources.files import parse_json
+from microvm_image.tree import SMALL
 
 
 def find(text: str, arch: Arch, limits: Limits, report: Reporter, files: ExitStack) -> Source:
@@ -47,7 +50,13 @@ def find(text: str, arch: Arch, limits: Limits, report: Reporter, files: ExitSta
             hint=how_to_raise("unpacked"),
         )
     pull = skopeo.Pull(pinned, size, limits.seconds, report, files)
-    return oci.source(text, digest, manifest, config, pull.open, arch)
+
+    def fetched(blob: oci.Descriptor, files: ExitStack) -> Extent:
+        if size > SMALL:  # unpacked it is larger still, and so will be a disk
+            require(text, disk.TOOLS)
+        return pull.open(blob, files)
+
+    return oci.source(text, digest, manifest, config, fetched, arch)
 
 
 def _checked(data: bytes, digest: str, name: str) -> Any:

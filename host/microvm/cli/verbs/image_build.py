@@ -122,11 +122,14 @@ def build(
 
     MICROVM_ROOTFS, MICROVM_KERNEL and MICROVM_MIRROR stand in for the options of those names.
     """  # noqa: D301 - click wants the backspace itself
+    from microvm import arches
     from microvm.machine.step import StepRunner
     from microvm.progress import on_stderr
     from microvm.qemu import launcher
-    from microvm_image import tags
+    from microvm.qemu.launch import find_qemu
+    from microvm_image import checks, tags
     from microvm_image.build import build as build_image
+    from microvm_image.recipe import Run
 
     if name and output:
         raise click.UsageError("NAME is of an image in the cache, and --output makes it elsewhere")
@@ -134,6 +137,10 @@ def build(
     if name:
         tags.parse(name)
     bounds = _limits(limits)
+    target = arches.find(arch)
+    checks.check(recipe, target, kernel)
+    if any(isinstance(step, Run) for step in recipe.steps):
+        find_qemu(target.name)
     with on_stderr() as report:
         if not launcher.is_ready():  # so that a cache that is filled beforehand has all
             launcher.find()

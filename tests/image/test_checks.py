@@ -1,0 +1,112 @@
+"""Faults that are found before a build fetches or compiles anything, all of them at once."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from microvm import arches
+from microvm.cli.verbs.image import image as command
+from microvm.errors import ImageError, QemuError
+from microvm.progress import NullReporter
+from microvm.system import compiler
+from microvm_image import checks
+from microvm_image.build import build
+from microvm_image.recipe import Add, Recipe
+
+
+class Recorder(NullReporter):
+    """A reporter that keeps what a build has begun to do."""
+
+    def __init__(self) -> None:
+        self.steps: list[str] = []
+
+    def step(self, text: str) -> None:
+        self.steps.append(text)
+
+
+def fault(recipe: Recipe, kernel: Path | None = None) -> ImageError:
+    """Return the error of a build, which must not have begun."""
+    report = Recorder()
+    with pytest.raises(ImageError) as caught:
+        build(recipe, kernel=kernel, report=report)
+    assert report.steps == []
+    return caught.value
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Have no tools but those that compile, and give the folder of them."""
+    folder = tmp_path / "tools"
+    folder.mkdir()
+    for name in ("sh", "make", "musl-gcc", "gcc", "as", "ld"):
+        if path := shutil.which(name):
+            (folder / name).symlink_to(path)
+    monkeypatch.setenv("PATH", str(folder))
+    return folder
+
+
+def test_all_missing_files_are_named(tmp_path: Path) -> None:
+    there = tmp_path / "there"
+    there.touch()
+    steps = tuple(Add(tmp_path / name, "/x") for name in ("one", "there", "two"))
+    error = fault(Recipe(steps=steps))
+    reason = "there is no such file or folder"
+    assert error.message == "; ".join(
+        f"add {tmp_path / name}:/x: {reason}" for name in ("one", "two")
+    )
+
+
+def test_all_missing_tools_are_named(tools: Path) -> None:
+    error = fault(Recipe(source="debian:trixie"))
+    user = ["unshare", "newuidmap"] if os.geteuid() else []
+    for name in ("mmdebstrap", "mkfs.erofs", *user):
+        assert name in error.message
+    assert error.message.endswith("which are not installed")
+    assert error.hint.startswith("apt install mmdebstrap erofs-utils")
+    assert fault(Recipe(source="docker://a/b")).hint == "apt install skopeo"
+    (tools / "make").unlink()
+    assert "make is not installed" in fault(Recipe()).message
+
+
+def test_faults_of_several_kinds_are_named_together(tools: Path, tmp_path: Path) -> None:
+    del tools
+    recipe = Recipe(source="debian:trixie", steps=(Add(tmp_path / "file", "/x"),))
+    error = fault(recipe, tmp_path / "kernel")
+    for text in (f"add {tmp_path}/file:/x: ", f"{tmp_path}/kernel: cannot", "mkfs.erofs"):
+        assert text in error.message
+
+
+def test_a_missing_compiler_is_found_before_downloads(
+    tools: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tools / "musl-gcc").unlink(missing_ok=True)
+    monkeypatch.setattr(compiler, "find_spec", lambda _: None)
+    assert "no C compiler" in fault(Recipe()).message
+
+
+def test_a_kept_debian_needs_no_tools(tools: Path, cache: Path) -> None:
+    """Its tools are looked for when the cache has none that is new enough."""
+    del tools
+    kept = cache / "downloads" / f"debian-trixie-{arches.find().debian}-0-1.tar"
+    kept.parent.mkdir(parents=True)
+    kept.touch()
+    checks.check(Recipe(source="debian:trixie"), arches.find())
+
+
+def test_files_are_checked_before_a_ready_made_image_is_built(tools: Path, tmp_path: Path) -> None:
+    del tools
+    arguments = ["build", "x", "--from", "python", "--add", f"{tmp_path}/file:/x"]
+    result = CliRunner().invoke(command, arguments)
+    assert isinstance(result.exception, ImageError)
+    assert result.exception.message.startswith(f"add {tmp_path}/file:/x: ")
+
+
+def test_qemu_is_looked_for_before_a_build_with_commands(tools: Path) -> None:
+    del tools
+    result = CliRunner().invoke(command, ["build", "x", "--run", "true"])
+    assert isinstance(result.exception, QemuError)
