@@ -8,6 +8,7 @@ import time
 from microvm.concurrency.threads import check_stopped, start_thread
 from microvm.errors import ImageError
 from microvm.progress import Reporter
+from microvm_image.pace import Pace, too_slow
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to the answer's header: name resolution, connection, TLS and redirects together."""
@@ -25,10 +26,15 @@ class DownloadError(ImageError):
     """The file cannot be downloaded: it is not there, or there is no way to it."""
 
 
+class TooSlowError(DownloadError):
+    """The server sends the file, but so slowly that it would take hours."""
+
+
 def fetch(url: str, report: Reporter) -> bytes:
     """Download what an `http:` or `https:` address holds, at most 64 MiB.
 
-    :raises DownloadError: it cannot be had, or not in time.
+    :raises DownloadError: it cannot be had, or not in time; :class:`TooSlowError` where it is sent
+        too slowly.
     :raises ImageError: it is longer.
     """
     if not url.startswith(("http://", "https://")):
@@ -39,6 +45,7 @@ def fetch(url: str, report: Reporter) -> bytes:
     deadline = time.monotonic() + TOTAL_TIMEOUT
     wait, total = CONNECT_TIMEOUT, 0
     body = bytearray()
+    pace = Pace()
     while True:
         try:
             event = _next(events, min(time.monotonic() + wait, deadline))
@@ -52,6 +59,8 @@ def fetch(url: str, report: Reporter) -> bytes:
                 if len(body) > SIZE_LIMIT:
                     raise ImageError(f"{url}: sends more than {SIZE_LIMIT >> 20} MiB")
                 report.advance(len(body), total or None)
+                if pace.is_too_slow(len(body)):
+                    raise TooSlowError(f"{url}: {too_slow()}", hint="try another mirror, or later")
             case bytes():
                 return bytes(body)
             case str():

@@ -18,6 +18,7 @@ from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm.system.tools import run, started
 from microvm_image.apt import FORBIDDEN, check_dates, dates, refusal
+from microvm_image.pace import Pace, size_of, too_slow
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +95,7 @@ class _Apt:
         """Fetch the lists; that some cannot be had is told when a package is not in the others."""
         command = ["apt-get", *self._options, "-o=APT::Update::Error-Mode=any", "update"]
         try:
-            _run(command, what="fetching the package lists", temporary=self._state)
+            _run(command, what="fetching the package lists", into=self._state)
         except ImageError as error:
             self._trouble = error
         if self._state:
@@ -126,18 +127,27 @@ class _Apt:
     def download(self, package: _Package, folder: Path) -> Path:
         exact = f"{package.name}:{self._arch.debian}={package.version}"
         command = ["apt-get", *self._options, "download", exact]
-        _run(command, what=f"downloading {package.name}", cwd=folder, temporary=folder)
+        _run(command, what=f"downloading {package.name}", into=folder, cwd=folder)
         return next(folder.glob("*.deb"))
 
 
-def _run(command: Sequence[str], *, what: str, **options: Any) -> None:
-    """Run a tool of apt.
+def _run(command: Sequence[str], *, what: str, into: Path | None, cwd: Path | None = None) -> None:
+    """Run a tool of apt that downloads: apt itself waits for each byte anew.
 
-    :param options: those of `started`.
-    :raises ImageError: it failed; the message says what it did not take.
+    :param into: the folder below which everything is downloaded.
+    :raises ImageError: it failed, and the message says what it did not take; or it is too slow.
     """
+    pace = Pace()
+
+    def watch() -> None:
+        if into and pace.is_too_slow(size_of(into)):
+            message = f"{what} failed: the mirror is {too_slow()}"
+            raise ImageError(
+                message, hint="name another mirror in apt's sources, or try again later"
+            )
+
     try:
-        run(command, what=what, **options)
+        run(command, what=what, cwd=cwd, temporary=into, watch=watch)
     except ImageError as error:
         if why := refusal(error.detail):
             raise ImageError(f"{what} failed: {why}", detail=error.detail) from error

@@ -29,13 +29,13 @@ from microvm.progress import Reporter
 from microvm.system.tools import finish, require, started, temporary_folder
 from microvm_image.extent import Extent
 from microvm_image.limits import how_to_raise
+from microvm_image.pace import Pace, size_of, too_slow
 from microvm_image.sources import oci
 from microvm_image.sources.files import FolderFiles, parse_json
 
 SCHEME = "docker://"
 
 _SHORT = "--command-timeout=60s"  # of what is short
-_STALL = 60.0
 _SLOW = "the registry takes more than"
 _INTERVAL = 0.1
 _SLACK = 16 << 20  # for the manifest and the like
@@ -51,7 +51,7 @@ _HINTS = {
     "x509|tls: |http response to https": (
         "this host must know its certificate; only a registry on this machine may do without TLS"
     ),
-    "http status: 5|toomanyrequests|sends no more": (
+    "http status: 5|toomanyrequests|too slow": (
         "that is the registry's own trouble: try again later"
     ),
     "invalid reference": "such as docker://python:3.13-slim",
@@ -171,32 +171,21 @@ class Pull:
 
     def _watch(self, folder: Path, process: subprocess.Popen[bytes]) -> str:
         """Return why the pull must end, or "" when it has ended by itself."""
-        done, begun = 0, time.monotonic()
-        moved = begun
+        done, begun, pace = 0, time.monotonic(), Pace()
         while process.poll() is None:
             check_stopped()
             time.sleep(_INTERVAL)
-            size = _size(folder)
+            size = size_of(folder)
             if size != done:
-                done, moved = size, time.monotonic()
+                done = size
                 self.report.advance(min(done, self.size), self.size)
             if size > self.size + _SLACK:
                 return "the registry sends more than the manifest says"
-            if time.monotonic() - moved > _STALL:
-                return "the registry sends no more"
+            if pace.is_too_slow(size):
+                return f"the registry is {too_slow()}"
             if time.monotonic() - begun > self.seconds:
                 return f"{_SLOW} {self.seconds} s"
         return ""
-
-
-def _size(folder: Path) -> int:
-    """Return the bytes of a folder's files, some of which are renamed while they are counted."""
-    size = 0
-    with suppress(FileNotFoundError), os.scandir(folder) as entries:
-        for entry in entries:
-            with suppress(FileNotFoundError):
-                size += entry.stat().st_size if entry.is_file() else 0
-    return size
 
 
 def _is_loopback(text: str) -> bool:

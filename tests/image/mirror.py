@@ -63,6 +63,15 @@ def endless(handler: BaseHTTPRequestHandler, data: bytes) -> None:
             handler.wfile.write(bytes(1 << 20))
 
 
+def trickled(handler: BaseHTTPRequestHandler, data: bytes) -> None:
+    """Send a byte at a time, so that no wait for the next one is ever long."""
+    send(handler, b"", len(data))
+    with suppress(OSError):  # nobody reads any more
+        for byte in data:
+            handler.wfile.write(bytes([byte]))
+            time.sleep(0.05)  # what makes it slow is the subject of the test
+
+
 LIES: tuple[Lie, ...] = (changed, truncated, broken_off, other, endless)
 
 

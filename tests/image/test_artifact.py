@@ -14,7 +14,7 @@ import pytest
 from tests.image import mirror, oci
 
 from microvm.errors import ImageError
-from microvm_image import artifact, skopeo
+from microvm_image import artifact, pace, skopeo
 
 DATA = random.Random(1).randbytes(1 << 20)
 LIMIT = len(DATA)
@@ -109,7 +109,8 @@ def silent(handler: BaseHTTPRequestHandler, data: bytes) -> None:
         (mirror.changed, r"sha256:\w{64}.*sha256:\w{64}"),
         (mirror.truncated, r"sha256:\w{64}.*sha256:\w{64}"),
         (mirror.endless, "sends more than the manifest says"),
-        (silent, r"sends no more \(.*try again later"),
+        (silent, r"too slow: less than .*try again later"),
+        (mirror.trickled, r"too slow: less than .*try again later"),
     ],
 )
 def test_a_registry_that_sends_something_else(
@@ -117,8 +118,8 @@ def test_a_registry_that_sends_something_else(
 ) -> None:
     assert pulled(liar.text) == DATA
     liar.lies[liar.layer] = lie
-    if lie is silent:
-        monkeypatch.setattr(skopeo, "_STALL", 0.5)
+    if lie in {silent, mirror.trickled}:
+        monkeypatch.setattr(pace, "WINDOW", 0.5)
     with pytest.raises(ImageError, match=says):
         pulled(liar.text)
     assert [*(cache / "downloads").iterdir()] == []

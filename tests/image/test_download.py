@@ -6,13 +6,13 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
 from microvm.errors import ImageError
 from microvm.progress import NullReporter
-from microvm_image import download
+from microvm_image import download, pace
 
 Serve = Callable[[socket.socket], object]
 
@@ -83,3 +83,18 @@ def test_a_body_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/", "x", "http://[", "http://"])
 def test_what_is_no_address(url: str) -> None:
     assert url in failure(url)
+
+
+def test_a_server_that_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pace, "WINDOW", 0.5)
+    over = threading.Event()
+
+    def serve(connection: socket.socket) -> None:
+        connection.sendall(header(1 << 20))
+        with suppress(OSError):
+            while not over.wait(0.02):
+                connection.sendall(b"x")
+
+    with server(serve) as url:
+        assert "too slow: less than 1024 bytes per second" in failure(url, download.TooSlowError)
+        over.set()

@@ -20,7 +20,7 @@ from tests.support import ordinary
 from microvm import arches
 from microvm.errors import ImageError
 from microvm.progress import NullReporter
-from microvm_image import download, package, rootfs
+from microvm_image import download, pace, package, rootfs
 from microvm_image.sources import alpine
 from microvm_image.sources.find import find
 
@@ -223,6 +223,24 @@ def test_a_lie_is_refused(
     with pytest.raises(ImageError) as caught:
         supply.get()
     assert re.search(SAYS[name][lie], caught.value.message)
+    assert kept(cache) == set()
+
+
+@pytest.mark.parametrize(
+    ("supply", "part"), [("packages", "package"), ("debian:SUITE", "release")], indirect=["supply"]
+)
+def test_a_mirror_that_trickles_is_given_up(
+    supply: Supply,
+    part: str,
+    cache: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    name = request.node.callspec.params["supply"]
+    supply.lies[[*supply.files][PARTS[name][part]]] = mirror.trickled
+    monkeypatch.setattr(pace, "WINDOW", 1.0)
+    with pytest.raises(ImageError, match="too slow: less than 1024 bytes per second"):
+        supply.get()
     assert kept(cache) == set()
 
 

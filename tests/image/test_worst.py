@@ -180,8 +180,10 @@ def test_a_part_without_an_end_is_refused(made_of: str, kernel: Path, archive: P
         build(kernel=parts["kernel"], rootfs=parts["rootfs"])
 
 
-def test_a_module_that_is_a_bomb_is_refused(kernel: Path) -> None:
-    module = kernel.parent.parent / f"lib/modules/6.1.2-test/kernel/{choice.MODULES[''][0]}.ko.xz"
+def test_a_module_that_is_a_bomb_is_refused(kernel: Path, tmp_path: Path) -> None:
+    (tmp_path / "boot").mkdir()
+    kernel = kernel.rename(tmp_path / "boot/vmlinuz")
+    module = tmp_path / f"lib/modules/6.1.2-test/kernel/{choice.MODULES[''][0]}.ko.xz"
     module.parent.mkdir(parents=True)
     module.write_bytes(lzma.compress(bytes(65 << 20)))
     with pytest.raises(ImageError, match="more than 64 MiB"):

@@ -308,7 +308,7 @@ DOCUMENTS = {
         lambda _: (
             b'{"manifests":[{"digest":"sha256:' + b"0" * 64 + b'","size":' + b"9" * 4000 + b"}]}"
         ),
-        "a size of no file",
+        "of size beyond any file",
     ),
     "many images": Worst(lambda n: _index(*[{}] * (n * 10)), "images, of at most 10,000"),
     "images of long names": Worst(

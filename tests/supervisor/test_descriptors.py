@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import fcntl
 import os
 import pty
+import select
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -67,6 +70,76 @@ async def test_who_never_reads_holds_up_nobody_else(kind: str) -> None:
         assert not writing.done()
         await cancel([writing])
     os.close(source)
+
+
+def _silent(kind: str) -> int:
+    """Return a descriptor from which nothing can be read for now, and that blocks who tries."""
+    library = ctypes.CDLL(None)
+    if kind == "eventfd":
+        return os.eventfd(0)
+    if kind == "timerfd":
+        return int(library.timerfd_create(time.CLOCK_MONOTONIC, 0))
+    if kind == "signalfd":
+        return int(library.signalfd(-1, ctypes.create_string_buffer(128), 0))
+    if kind == "inotify":
+        return int(library.inotify_init1(0))
+    if kind == "epoll":
+        with select.epoll() as polled:
+            return os.dup(polled.fileno())
+    raise ValueError(kind)
+
+
+SILENT = ("eventfd", "timerfd", "signalfd", "epoll", "inotify")
+
+
+@pytest.mark.parametrize("kind", SILENT)
+async def test_a_descriptor_with_nothing_to_read_holds_up_nobody(kind: str) -> None:
+    with Descriptor(_silent(kind), writes=False) as reads:
+        reading = asyncio.create_task(reads.read())
+        for _ in range(5):
+            await asyncio.sleep(0)
+        assert not reading.done()
+        await cancel([reading])
+
+
+@pytest.mark.parametrize("kind", SILENT)
+async def test_a_descriptor_that_takes_no_text_holds_up_nobody(kind: str) -> None:
+    with Descriptor(_silent(kind), writes=True) as writes:
+        if kind == "eventfd":
+            await writes.write(b"8 bytes.")
+            writing = asyncio.create_task(writes.write(b"\xfe" + b"\xff" * 7))  # more than it holds
+            await asyncio.wait([writing], timeout=0.1)
+            assert not writing.done()
+            await cancel([writing])
+        else:
+            with pytest.raises(OSError, match=r"Invalid argument|Bad file descriptor"):
+                await writes.write(b"data")
+
+
+async def test_what_an_eventfd_counts_is_read() -> None:
+    with Descriptor(os.eventfd(7), writes=False) as reads:
+        assert await reads.read() == (7).to_bytes(8, sys.byteorder)
+
+
+async def test_the_wrong_end_of_a_pipe_is_an_end() -> None:
+    source, sink = os.pipe()
+    os.write(sink, b"for its own reader")
+    with Descriptor(os.dup(sink), writes=False) as reads:
+        assert await reads.read() == b""
+    with (
+        Descriptor(os.dup(source), writes=True) as writes,
+        pytest.raises(OSError, match="Bad file descriptor"),
+    ):
+        await writes.write(b"data")
+    assert os.read(source, 100) == b"for its own reader"
+    os.close(source)
+    os.close(sink)
+
+
+@pytest.mark.parametrize("path", ["/", "/dev/null"])
+async def test_a_folder_and_the_null_device_are_at_their_end(path: str) -> None:
+    with Descriptor(os.open(path, os.O_RDONLY), writes=False) as reads:
+        assert await reads.read() == b""
 
 
 async def test_another_reader_of_a_pipe_that_was_faster_holds_up_nobody() -> None:

@@ -23,7 +23,7 @@ from tests.support.processes import Process, interrupt_again_until_end, is_alive
 from tests.vm.conftest import Command, Misbehave
 
 from microvm import __version__
-from microvm.errors import UsageError
+from microvm.errors import GuestUnresponsive, UsageError
 from microvm.supervisor import wire
 from microvm.supervisor.client import client, fleet
 
@@ -476,6 +476,50 @@ def _supervisors(name: str) -> list[Process]:
             if b"microvm.supervisor" in words and name.encode() in words:
                 found.append(Process.of(int(folder.name)))
     return found
+
+
+def test_an_input_without_an_event_holds_up_nobody(microvm: Command, machine: str) -> None:
+    """An eventfd(2) blocks who reads it before it has counted anything."""
+    counter = os.eventfd(0)
+    with os.fdopen(counter):
+        command = [sys.executable, "-m", "microvm", "exec", machine, "--", "head", "-c", "8"]
+        with subprocess.Popen(command, stdin=counter, stdout=subprocess.PIPE) as waits:
+            try:
+                eventually(lambda: "head" in runs(microvm))
+                os.eventfd_write(counter, 7)
+                assert waits.communicate(timeout=60)[0] == (7).to_bytes(8, sys.byteorder)
+            finally:
+                waits.kill()
+
+
+@pytest.mark.parametrize("verb", [("exec", NAME), ("run",)], ids=["exec", "run"])
+def test_the_write_end_of_a_pipe_is_an_empty_input(
+    microvm: Command, machine: str, verb: tuple[str, ...]
+) -> None:
+    del machine
+    source, sink = os.pipe()
+    with os.fdopen(source), os.fdopen(sink):
+        done = microvm(*verb, "--", "cat", stdin=sink, timeout=120)
+    assert (done.returncode, done.stdout) == (0, b"")
+
+
+@pytest.mark.parametrize("size", [1, 2 << 20], ids=["short", "long"])
+def test_a_call_to_a_stopped_supervisor_says_so(
+    microvm: Command, machine: str, size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A long request does not fit into the buffer of the socket."""
+    monkeypatch.setattr(client, "_INTERVAL", 10)
+    monkeypatch.setattr(client, "_SEND_TIMEOUT", 0.1)
+    supervisor = facts(microvm)["supervisor"]
+    os.kill(supervisor, signal.SIGSTOP)
+    try:
+        with client.connect(machine) as connection, pytest.raises(GuestUnresponsive) as caught:
+            connection.ask("exec", argv=["x" * size])
+    finally:
+        os.kill(supervisor, signal.SIGCONT)
+    assert f"a signal has stopped process {supervisor}" in caught.value.message
+    assert f"kill -CONT {supervisor}" in caught.value.hint
+    assert microvm("exec", "--wait", machine, "true").returncode == 0
 
 
 def test_a_supervisor_that_is_stopped_is_shown_and_can_be_ended(

@@ -15,6 +15,7 @@ from microvm.concurrency.threads import in_thread
 from microvm.errors import ExecKilled, MicroVMError
 from microvm.guest.process import Process
 from microvm.guest.streams import InputStream, OutputStream
+from microvm.system.streams import allows
 
 Reader = Callable[[], Awaitable[bytes]]
 Writer = Callable[[bytearray | bytes | memoryview], Awaitable[object]]
@@ -109,8 +110,11 @@ async def copy_in(source: Reader, stream: InputStream) -> None:
 async def read(descriptor: int) -> bytes:
     """Return what a descriptor has, as soon as that is anything; empty at its end.
 
-    Its flags are left alone: they are shared with whoever else has it open.
+    Its flags are left alone: they are shared with whoever else has it open. A descriptor that
+    cannot be read, such as the write end of a pipe, is at its end.
     """
+    if not allows(descriptor, writes=False):
+        return b""
     loop = asyncio.get_running_loop()
     readable: asyncio.Future[None] = loop.create_future()
     try:

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import Self
 
 from microvm.concurrency.threads import in_thread
+from microvm.system.streams import allows
 
 _CHUNK = 1 << 16
 _LOOK = 200  # ms between two looks whether what is written in a thread still is
@@ -37,7 +38,10 @@ class Descriptor:
         self._writes = writes
         self._socket: socket.socket | None = None
         self._blocks = False
+        self._shows_room = True  # whether poll(2) says when it can be written
         status = os.fstat(descriptor)
+        if not allows(descriptor, writes=writes):
+            return  # what is tried says so: to open a pipe anew would be to take its other end
         if stat.S_ISSOCK(status.st_mode):
             self._socket = socket.socket(fileno=descriptor)
         elif stat.S_ISFIFO(status.st_mode) or (
@@ -45,7 +49,9 @@ class Descriptor:
         ):
             self._open_anew()
         else:
-            self._blocks = stat.S_ISCHR(status.st_mode)
+            # An eventfd(2), timerfd, signalfd or the like has no type, and can block a reader.
+            self._blocks = not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode)
+            self._shows_room = stat.S_ISCHR(status.st_mode)
 
     def _open_anew(self) -> None:
         mode = os.O_WRONLY if self._writes else os.O_RDONLY
@@ -117,7 +123,7 @@ class Descriptor:
         waiting.register(descriptor, select.POLLOUT)
         try:
             while view and self._descriptor >= 0:
-                if waiting.poll(_LOOK):
+                if not self._shows_room or waiting.poll(_LOOK):
                     try:
                         view = view[os.write(descriptor, view) :]
                     except BlockingIOError:  # a terminal with room for one byte takes no newline

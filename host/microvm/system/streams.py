@@ -10,3 +10,19 @@ def open_missing() -> None:
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
+
+
+def allows(descriptor: int, *, writes: bool) -> bool:
+    """Tell whether a descriptor was opened for reading, or for writing.
+
+    Some wait for ever until they are ready for what they do not allow, such as the write end of a
+    pipe for a reader.
+
+    :param writes: whether it is to be written, or else to be read.
+    :raises OSError: it is closed.
+    """
+    import fcntl
+
+    flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+    wanted = os.O_WRONLY if writes else os.O_RDONLY
+    return not flags & os.O_PATH and flags & os.O_ACCMODE in {wanted, os.O_RDWR}

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -144,9 +144,12 @@ def _signals_later() -> Iterator[None]:
             signal.raise_signal(late)
 
 
-def finish(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
+def finish(
+    process: subprocess.Popen[bytes], watch: Callable[[], object] = bool
+) -> tuple[bytes, bytes]:
     """Wait for the end of a program, and return what it wrote to those of its pipes that we have.
 
+    :param watch: called now and then while it runs; it raises what ends the wait.
     :raises asyncio.CancelledError: nobody waits for the work of this thread any more.
     """
     while True:
@@ -154,6 +157,7 @@ def finish(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
             out, err = process.communicate(timeout=_INTERVAL)
         except subprocess.TimeoutExpired:
             check_stopped()
+            watch()
         else:
             return out or b"", err or b""
 
@@ -162,7 +166,7 @@ def run(argv: Sequence[str], *, what: str, **options: Any) -> str:
     """Run a tool until it exits, and return the text that it wrote to stdout.
 
     :param what: the work, for the message: `what` failed.
-    :param options: those of `started`.
+    :param options: those of `started`, and `watch` as :func:`finish` takes it.
     :raises ImageError: the tool is not installed or failed; `detail` holds the end of its stderr.
     """
     return output(argv, what=what, **options).decode(errors="replace")
@@ -170,11 +174,12 @@ def run(argv: Sequence[str], *, what: str, **options: Any) -> str:
 
 def output(argv: Sequence[str], *, what: str, **options: Any) -> bytes:
     """Run a tool until it exits, and return the bytes that it wrote to stdout; see `run`."""
+    watch: Callable[[], object] = options.pop("watch", bool)
     pipe = subprocess.PIPE
     environment = {**options.pop("env", os.environ), "LC_ALL": "C"}
     try:
         with started(argv, env=environment, stdout=pipe, stderr=pipe, **options) as process:
-            out, err = finish(process)
+            out, err = finish(process, watch)
     except FileNotFoundError:
         raise ImageError(f"{what} failed: {argv[0]} is not installed") from None
     except OSError as error:  # such as of a host that has no more processes for us

@@ -11,8 +11,10 @@ import os
 import re
 import shlex
 import subprocess
+import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 from microvm import cache
@@ -24,7 +26,7 @@ from microvm.system.tools import finish, is_full, require, run, started
 from microvm_image import disk
 from microvm_image.apt import check_dates, refusal
 from microvm_image.config import Config
-from microvm_image.download import DownloadError, fetch
+from microvm_image.download import DownloadError, TooSlowError, fetch
 from microvm_image.extent import Extent
 from microvm_image.layer import TarLayer
 from microvm_image.limits import Limits
@@ -61,7 +63,7 @@ def find(
     suite = text.removeprefix(SCHEME)
     _check_names(text, packages)
     wanted = sorted(set(packages))
-    path = _archive(suite, wanted, arch, report)
+    path = _archive(suite, wanted, arch, limits.seconds, report)
     layer = TarLayer(text, lambda files: Extent.of(path, files))
     versions = _versions(layer, limits)
     digest = hashlib.sha256("\0".join((text, arch.debian, *versions)).encode()).hexdigest()
@@ -97,7 +99,9 @@ def _check_tools(suite: str) -> None:
     require(f"{SCHEME}{suite}", {"mmdebstrap": "mmdebstrap", **disk.TOOLS, **ids})
 
 
-def _archive(suite: str, packages: Sequence[str], arch: Arch, report: Reporter) -> Path:
+def _archive(
+    suite: str, packages: Sequence[str], arch: Arch, seconds: int, report: Reporter
+) -> Path:
     """Return the root file system as a tar archive in the cache."""
     mirrors = _mirrors(suite)
     facts = (_FORMAT, suite, arch.debian, *packages, *mirrors)
@@ -106,7 +110,11 @@ def _archive(suite: str, packages: Sequence[str], arch: Arch, report: Reporter) 
     if not _kept(stem):
         _check_tools(suite)
     report.step(f"looking for the newest {SCHEME}{suite}")
-    release = _release(mirrors or [_debian(suite)], report)
+    slow = None
+    try:
+        release = _release(mirrors or [_debian(suite)], report)
+    except TooSlowError as error:
+        release, slow = "", error
     kept = _kept(stem)
     path = stem.with_name(f"{stem.name}-{release}.tar")
     if path in kept:
@@ -116,12 +124,14 @@ def _archive(suite: str, packages: Sequence[str], arch: Arch, report: Reporter) 
         report.notice(f"no mirror of {SCHEME}{suite} answers: the one made before is used")
         contents.use(kept[0])
         return kept[0]
+    if slow:
+        raise slow
     with lock.held(stem, report):
         if not cache.has(path):
             _check_tools(suite)
             report.step(f"putting {SCHEME}{suite} together of its packages")
             with lock.held(path, report), cache.staging(path) as temporary:
-                _make(suite, packages, mirrors, arch, temporary, report)
+                _make(suite, packages, mirrors, arch, temporary, seconds, report)
             for old in kept:
                 old.unlink(missing_ok=True)
     return path
@@ -166,11 +176,16 @@ def _debian(suite: str) -> str:
 
 
 def _release(mirrors: Sequence[str], report: Reporter) -> str:
-    """Return a digest of what the mirrors have now; "" where one does not say."""
+    """Return a digest of what the mirrors have now; "" where one does not say.
+
+    :raises TooSlowError: one is too slow to be of use.
+    """
     digest = hashlib.sha256()
     for line in mirrors:
         try:
             digest.update(fetch(_release_address(line), report))
+        except TooSlowError:
+            raise
         except DownloadError:
             return ""
     return digest.hexdigest()[:12]
@@ -187,6 +202,7 @@ def _make(
     mirrors: Sequence[str],
     arch: Arch,
     out: Path,
+    seconds: int,
     report: Reporter,
 ) -> None:
     command = [
@@ -211,12 +227,20 @@ def _make(
         stderr=pipe,
         env=environment,
     ) as maker:
-        _, err = finish(maker)
+        _, err = finish(maker, partial(_check_time, suite, seconds, time.monotonic()))
     said = err.decode(errors="replace")
     if maker.returncode:
         command[command.index(str(out))] = "/dev/null"
         raise _failure(suite, said, shlex.join(command))
     check_dates(said, report)
+
+
+def _check_time(suite: str, seconds: int, begun: float) -> None:
+    if time.monotonic() - begun > seconds:
+        raise ImageError(
+            f"{SCHEME}{suite} cannot be had: more than {seconds} s; its mirror may be slow",
+            hint="try another mirror; or raise the limit `seconds`: --limit seconds=N",
+        )
 
 
 def _failure(suite: str, said: str, command: str) -> ImageError:

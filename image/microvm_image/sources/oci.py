@@ -71,9 +71,9 @@ def descriptor(value: Any, name: str) -> Descriptor:
     digest = member(value, "digest", str, name)
     size = member(value, "size", int, name)
     if not (match := _DIGEST.fullmatch(digest)) or not 0 <= size < _SIZE_END:
+        shown = size if abs(size) < _SIZE_END else "beyond any file's"
         raise ImageError(
-            f"{name}: damaged: a descriptor has the digest {digest[:80]!r} and a size of "
-            f"{size if 0 <= size < _SIZE_END else 'no file'}"
+            f"{name}: damaged: {digest[:80]!r} of size {shown} is no content that can be"
         )
     return Descriptor(match[1], size)
 

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
     from microvm.errors import MachineError, MicroVMError
 
 _CONNECT_TIMEOUT = 10.0  # in seconds
+_SEND_TIMEOUT = 10.0  # for a line, in seconds
 
 # How long a supervisor may be silent until it is pinged, in ms, and for how many pings in a row. We
 # count, as what stops both of us at the same time stops no clock.
 _INTERVAL = 5000
 _MOST_PINGS = 12
+_LOOKS = 2  # intervals of silence until one that is stopped is not waited for any more
 _PAUSE = 0.02  # between two attempts to connect, in seconds
 _CHUNK = 1 << 16
 
@@ -76,6 +78,7 @@ class Connection:
         What a supervisor that has ended does not take is left to `reply`.
 
         :raises UsageError: it is too long.
+        :raises GuestUnresponsive: the supervisor does not take it in time.
         """
         try:
             line = wire.encode(value)
@@ -83,11 +86,16 @@ class Connection:
             from microvm.errors import UsageError
 
             raise UsageError(f"this cannot be sent to a machine: {error}") from None
+        self.socket.settimeout(_SEND_TIMEOUT)
         try:
             sent = socket.send_fds(self.socket, [line], list(descriptors)) if descriptors else 0
             self.socket.sendall(line[sent:])
         except (BrokenPipeError, ConnectionResetError):
             pass
+        except TimeoutError:
+            raise silent(self.name, self._pid()) from None
+        finally:
+            self.socket.settimeout(None)
 
     def reply(
         self,
@@ -116,8 +124,8 @@ class Connection:
                     readable[descriptor]()
             if self.socket.fileno() not in ready:
                 silences += not ready
-                if silences > most_pings:
-                    raise silent(self.name)
+                if silences > most_pings or (silences >= _LOOKS and is_stopped(self._pid())):
+                    raise silent(self.name, self._pid())
                 if not ready:
                     self.send({"ping": silences})
                 continue
@@ -129,10 +137,13 @@ class Connection:
                     return line["result"]
                 on_line(line)
 
+    def _pid(self) -> int:
+        data = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+        return int.from_bytes(data[:4], sys.byteorder)
+
     def kill(self) -> None:
         """Kill the supervisor, which does not answer, and wait for its end."""
-        data = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-        process = os.pidfd_open(int.from_bytes(data[:4], sys.byteorder))
+        process = os.pidfd_open(self._pid())
         try:
             waiting = poll()
             waiting.register(self.socket, POLLRDHUP)
@@ -220,14 +231,31 @@ def ended(name: str) -> MachineError:
             return place.error()
 
 
-def silent(name: str) -> MachineError:
-    """Return the error for a supervisor that does not answer."""
+def silent(name: str, process: int = 0) -> MachineError:
+    """Return the error for a supervisor that does not answer.
+
+    :param process: its process, if that is known.
+    """
     from microvm.errors import GuestUnresponsive
 
+    if is_stopped(process):
+        return GuestUnresponsive(
+            f"the supervisor of {name} does not answer: a signal has stopped process {process}",
+            hint=f"`kill -CONT {process}` lets it go on, `microvm stop {name}` ends the machine",
+        )
     return GuestUnresponsive(
         f"the supervisor of {name} does not answer",
-        hint="is it stopped? `microvm inspect` says its process",
+        hint=f"`microvm inspect {name}` says its process, `microvm stop {name}` ends the machine",
     )
+
+
+def is_stopped(process: int) -> bool:
+    """Tell whether a signal such as SIGSTOP has stopped a process."""
+    try:
+        with open(f"/proc/{process}/stat", "rb") as file:
+            return file.read().rpartition(b")")[2].split()[0] == b"T"
+    except (OSError, IndexError):
+        return False
 
 
 def _error(value: object) -> MicroVMError:

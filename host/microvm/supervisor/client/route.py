@@ -72,7 +72,7 @@ class NamedRoute:
 
     def silent(self) -> MachineError:
         """Return the error for one that does not answer."""
-        return client.silent(self.name)
+        return client.silent(self.name, self._identity[0] or 0)
 
     def is_replaced(self) -> bool:
         """Tell whether another machine has its name."""

@@ -1,4 +1,4 @@
-"""What is looked at of a pull while it goes on."""
+"""The pace of a download: how much has come while it goes on."""
 
 from __future__ import annotations
 
@@ -6,26 +6,28 @@ import threading
 import time
 from pathlib import Path
 
-from microvm_image import skopeo
+from microvm_image import pace
 
 
 def test_the_size_of_a_folder_is_counted_while_its_files_are_renamed(tmp_path: Path) -> None:
+    folder = tmp_path / "pull"
+    (folder / "partial").mkdir(parents=True)
     over = threading.Event()
 
     def rename() -> None:
         while not over.is_set():
             for name in map(str, range(20)):
-                (tmp_path / f"{name}.new").write_bytes(b"12345")
-                (tmp_path / f"{name}.new").rename(tmp_path / name)
+                (folder / "partial" / name).write_bytes(b"12345")
+                (folder / "partial" / name).rename(folder / name)
 
     thread = threading.Thread(target=rename)
     thread.start()
     try:
         until = time.monotonic() + 1
         while time.monotonic() < until:
-            assert skopeo._size(tmp_path) % 5 == 0
+            assert pace.size_of(folder) % 5 == 0
     finally:
         over.set()
         thread.join()
-    assert skopeo._size(tmp_path) == 100
-    assert skopeo._size(tmp_path / "gone") == 0
+    assert pace.size_of(folder) == 100
+    assert pace.size_of(folder / "gone") == 0

@@ -1,0 +1,58 @@
+"""The pace of a download: one that is too slow is given up.
+
+A time-out between two bytes does not help against a server that sends one byte a second. So this
+counts what comes in each window of time, as curl's --speed-limit and --speed-time do.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import suppress
+from pathlib import Path
+
+LEAST = 1024
+"""The bytes that must come each second, on average over a window."""
+WINDOW = 60.0
+"""The seconds of a window."""
+
+
+class Pace:
+    """The pace of one download."""
+
+    def __init__(self) -> None:
+        """Begin the first window."""
+        self._begun = time.monotonic()
+        self._before = 0
+
+    def is_too_slow(self, size: int) -> bool:
+        """Tell whether the window that has just ended brought too little.
+
+        :param size: the bytes that have come since the beginning. Fewer than before is a change,
+            too, since what came first may have been moved elsewhere.
+        """
+        now = time.monotonic()
+        if now - self._begun < WINDOW:
+            return False
+        came = abs(size - self._before)
+        is_slow = came < LEAST * (now - self._begun)
+        self._begun, self._before = now, size
+        return is_slow
+
+
+def too_slow() -> str:
+    """Return what is wrong with a download that is too slow, for a message."""
+    return f"too slow: less than {LEAST} bytes per second came in {WINDOW:g} s"
+
+
+def size_of(folder: Path) -> int:
+    """Return the bytes of the files below a folder, while others rename and remove them."""
+    size = 0
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with suppress(OSError):
+                if entry.is_dir(follow_symlinks=False):
+                    size += size_of(Path(entry.path))
+                else:
+                    size += entry.stat(follow_symlinks=False).st_size
+    return size
