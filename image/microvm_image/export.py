@@ -38,6 +38,7 @@ LIMIT = "16G"
 
 _TAGS = "tags.json"
 _TAGS_LIMIT = 1 << 16
+_MOST_TAGS = 1000  # each of which is a file of the cache
 HEAD_LIMIT = MANIFEST_LIMIT + _TAGS_LIMIT
 """The most bytes that an exported image has beside those of its files."""
 
@@ -147,6 +148,8 @@ def _tags(archive: members.Reader) -> list[str]:
         named = json.loads(text)
         if not isinstance(named, list):
             raise ValueError("they are no list")
+        if len(named) > _MOST_TAGS:
+            raise ValueError(f"there are {len(named):,}, of at most {_MOST_TAGS:,}")
         return [tags.parse(str(each)) for each in named]
     except (ValueError, RecursionError) as error:
         raise members.DamagedError(f"its tags: {error}") from error

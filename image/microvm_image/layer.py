@@ -9,6 +9,7 @@ import tarfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
@@ -277,9 +278,12 @@ class HostLayer:
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
         """Yield the folders before what is in them, sorted by name."""
         seen: dict[tuple[int, int], str] = {}
-        stack = [(self.path, self.destination)]
+        stack = [iter([(self.path, self.destination)])]
         while stack:
-            path, inside = stack.pop()
+            if (found := next(stack[-1], None)) is None:
+                stack.pop()
+                continue
+            path, inside = found
             try:
                 status = path.lstat()
                 if stat.S_ISSOCK(status.st_mode):
@@ -295,13 +299,19 @@ class HostLayer:
                 budget.take_bytes(node.size)
                 yield inside, node
                 if isinstance(node, Folder):
-                    children = sorted(path.iterdir(), key=os.fsencode, reverse=True)
-                    stack += [(child, f"{inside}/{child.name}".lstrip("/")) for child in children]
+                    stack.append(_children(path, inside, budget.limits.members))
             except OSError as error:
                 raise ImageError(
                     f"{error.filename or path}: cannot read it: {error.strerror}",
                     hint="what only root can read is missing in what another builds of it",
                 ) from error
+
+
+def _children(path: Path, inside: str, most: int) -> Iterator[tuple[Path, str]]:
+    """Yield what is in a folder, sorted by name; of more than `most` only so many and one more."""
+    with os.scandir(path) as entries:
+        names = sorted((entry.name for entry in islice(entries, most + 1)), key=os.fsencode)
+    return ((path / name, f"{inside}/{name}".lstrip("/")) for name in names)
 
 
 def _host_node(path: Path, status: os.stat_result) -> Node:

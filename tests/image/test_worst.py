@@ -5,13 +5,15 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import json
 import lzma
 import resource
 import signal
 import sys
+import tarfile
 import tracemalloc
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -24,13 +26,15 @@ from microvm import arches
 from microvm.cli import env_file
 from microvm.errors import ImageError, UsageError
 from microvm.progress import NullReporter
-from microvm_image import export
+from microvm_image import export, members
 from microvm_image.build import build
 from microvm_image.compression import spooled, zstd_module
 from microvm_image.erofs import ErofsLayer
 from microvm_image.kernel import choice
 from microvm_image.layer import Layer
 from microvm_image.limits import Limits
+from microvm_image.sources import debian
+from microvm_image.sources.archive import find as find_archive
 from microvm_image.sources.archive import find_layout
 from microvm_image.sources.image import InitramfsLayer
 from microvm_image.tree import Tree
@@ -153,6 +157,32 @@ def test_an_export_of_empty_streams_is_refused() -> None:
     data = zstd_module().compress(b"") * 100_000
     with bounded(len(data)), pytest.raises(ImageError, match="compressed streams"):
         export.read(io.BytesIO(data), "x", limit=1 << 30)
+
+
+def test_an_export_of_many_tags_is_refused() -> None:
+    named = json.dumps([f"t{n}" for n in range(2000)]).encode()
+    archive = members.Reader(io.BytesIO(_member("tags.json", named)))  # type: ignore[arg-type]
+    with pytest.raises(members.DamagedError, match="2,000, of at most 1,000"):
+        export._tags(archive)
+
+
+def _member(name: str, data: bytes) -> bytes:
+    header = tarfile.TarInfo(name)
+    header.size = len(data)
+    return header.tobuf(tarfile.GNU_FORMAT) + data + bytes(-len(data) % tarfile.BLOCKSIZE)
+
+
+def test_the_names_in_a_stored_image_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "stored"
+    path.write_bytes(tar(*[file("blobs/x")] * 2000, file("blobs/y/" * 20)))
+    limits = Limits(members=1000)
+    with bounded(1 << 20), ExitStack() as files, pytest.raises(ImageError, match="more than 1,000"):
+        find_archive(str(path), arches.find(), limits, files)
+
+
+def test_a_package_without_a_version_is_left_out() -> None:
+    status = b"Package: a\nX: 1\n\nVersion: 5\n\nPackage: b\nVersion: 2\n" + b"\nPackage: c" * 9
+    assert debian._versions(layer(tar(file("var/lib/dpkg/status", status))), LIMITS) == ["b=2"]
 
 
 def test_a_layer_that_comes_again_is_stored_once() -> None:

@@ -84,7 +84,8 @@ def _layer(path: str, limits: Limits, files: ExitStack) -> tuple[Extent, TarLaye
     else:
         packed = _opened(Path(path), files)
     name = path if path == STDIN else Path(path).name
-    plain = unpacked(packed, name, files, budget)
+    with budget.reading(name):
+        plain = unpacked(packed, name, files, budget)
     return packed, TarLayer(name, lambda _: plain)
 
 
@@ -139,5 +140,10 @@ def _input(budget: Budget) -> Iterator[bytes]:
 def _is_stored_image(layer: TarLayer, limits: Limits) -> bool:
     """Tell whether only what images are stored as is in an archive, which its first names show."""
     with ExitStack() as files:
-        members = layer.members(files, Budget(limits))
-        return all(_STORED.fullmatch(path) or path == "." for path, _ in members)
+        budget = Budget(limits)
+        with budget.reading(layer.name):
+            for path, _ in layer.members(files, budget):
+                budget.take_member(len(path))
+                if not _STORED.fullmatch(path) and path != ".":
+                    return False
+    return True

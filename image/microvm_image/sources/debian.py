@@ -44,6 +44,8 @@ _REMOVE_HOST = 'rm -f "$1"/etc/hostname "$1"/etc/resolv.conf'
 _LIST_DEBIAN = 'rm -f "$1"/etc/apt/sources.list.d/* && echo {} >"$1"/etc/apt/sources.list'
 _SHOW_DATES = 'grep -H ^Date: "$1"/var/lib/apt/lists/*Release >&2'
 _STATUS = "var/lib/dpkg/status"
+_STATUS_LIMIT = 64 << 20  # bytes; 40,000 packages take as much
+_FIELD = re.compile(r"^(Package|Version): (\S+)$", re.MULTILINE)
 
 
 def find(
@@ -278,6 +280,12 @@ def _versions(layer: TarLayer, limits: Limits) -> list[str]:
         tree = files.enter_context(Tree(limits))
         tree.add(layer)
         status = tree.file(_STATUS)
+        if status and status.size > _STATUS_LIMIT:
+            raise ImageError(f"{layer.name}: {_STATUS} has more than {_STATUS_LIMIT >> 20} MiB")
         text = b"".join(status.chunks()).decode(errors="replace") if status else ""
-    found = re.findall(r"^Package: (\S+)$.*?^Version: (\S+)$", text, re.MULTILINE | re.DOTALL)
-    return sorted(f"{name}={version}" for name, version in found)
+    stanzas = (dict(_FIELD.findall(stanza)) for stanza in text.split("\n\n"))
+    return sorted(
+        f"{fields['Package']}={fields['Version']}"
+        for fields in stanzas
+        if fields.keys() >= {"Package", "Version"}
+    )
