@@ -66,6 +66,7 @@ def launcher() -> Path:
     """The launcher, where every user can execute it: a cache may be in a home."""
     copy = program().with_name(find_launcher().name)
     shutil.copy(find_launcher(), copy)
+    copy.chmod(0o755)
     return copy
 
 

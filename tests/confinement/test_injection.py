@@ -6,8 +6,10 @@ import errno
 import functools
 import os
 import platform
+import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -102,6 +104,21 @@ def calls_of(place: Scene, sibling: int, pid: int) -> dict[str, Call]:
 
 
 @contextmanager
+def image_of(user: int | None, image: Image, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Give a user an image and a cache, as root's are for root alone; yield the image's path."""
+    if user is None:
+        yield str(image.path)
+        return
+    with tempfile.TemporaryDirectory(dir="/tmp", prefix="microvm-user-") as name:
+        path = Path(name, "image")
+        shutil.copytree(image.path, path)
+        for each in (path.parent, path, *path.iterdir()):
+            os.chown(each, user, user)
+        monkeypatch.setenv("MICROVM_CACHE", f"{name}/cache")
+        yield str(path)
+
+
+@contextmanager
 def machine(place: Scene, *options: str) -> Iterator[tuple[int, Callable[[], None]]]:
     """Run `cat` in a machine of the scene's user: QEMU's pid, and a check that it goes on."""
     command = [sys.executable, "-m", "microvm", "run", *options, "--", "cat"]
@@ -127,12 +144,15 @@ def machine(place: Scene, *options: str) -> Iterator[tuple[int, Callable[[], Non
 
 
 @pytest.mark.parametrize("root", [False, True], ids=["user", "root"])
-def test_a_running_qemu_reaches_nothing(root: bool, image: Image, inject: Inject) -> None:
+def test_a_running_qemu_reaches_nothing(
+    root: bool, image: Image, inject: Inject, monkeypatch: pytest.MonkeyPatch
+) -> None:
     user = None if root else ordinary()
     with (
+        image_of(user, image, monkeypatch) as path,
         scene(user) as place,
-        machine(place, "--image", str(image.path)) as (sibling, _),
-        machine(place, "--image", str(image.path)) as (qemu, goes_on),
+        machine(place, "--image", path) as (sibling, _),
+        machine(place, "--image", path) as (qemu, goes_on),
     ):
         place.mark()
         calls = calls_of(place, sibling, qemu)
@@ -147,10 +167,16 @@ def test_a_running_qemu_reaches_nothing(root: bool, image: Image, inject: Inject
             assert uids == [UIDS + qemu, UIDS + sibling]
 
 
-def test_without_confinement_it_does(image: Image, inject: Inject) -> None:
+def test_without_confinement_it_does(
+    image: Image, inject: Inject, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Or the other would prove nothing."""
-    options = ("--image", str(image.path), "--confinement", "off")
-    with scene(ordinary()) as place, machine(place, *options) as (qemu, goes_on):
+    user = ordinary()
+    with (
+        image_of(user, image, monkeypatch) as path,
+        scene(user) as place,
+        machine(place, "--image", path, "--confinement", "off") as (qemu, goes_on),
+    ):
         calls = calls_of(place, place.victim, qemu)
         open_to_all = ["open a secret", "socket", "memfd_create", "kill of the controller"]
         assert all(result >= 0 for result in inject(qemu, [calls[name] for name in open_to_all]))

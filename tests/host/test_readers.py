@@ -5,14 +5,15 @@ from __future__ import annotations
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from tests.host.test_template import ORIGIN
-from tests.support.ordinary import USER, only_root
+from tests.support.ordinary import USER, acting_as_user, only_root
 
-from microvm import SnapshotError, cache
+from microvm import ImageError, SnapshotError, cache
 from microvm.cache import lock, readers
 from microvm.progress import NullReporter
 from microvm.start import saved, snapshots
@@ -190,15 +191,23 @@ def test_shared_cache_takes_no_snapshot(top: Path) -> None:
 
 
 @only_root
+def test_error_says_how_root_shares_a_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:
+        Path(name).chmod(0o755)
+        monkeypatch.setenv("MICROVM_CACHE", f"{name}/cache")
+        make("images")
+        with acting_as_user(), pytest.raises(ImageError, match="Permission denied") as caught:
+            cache.folder("images")
+    assert "an empty file SHARED" in caught.value.hint
+
+
+@only_root
 def test_mark_of_another_user_shares_nothing(top: Path) -> None:
     top.mkdir()
     (top / readers.MARK).touch()
     os.chown(top, USER, USER)
-    os.seteuid(USER)
-    try:
+    with acting_as_user():
         assert not cache.is_shared(top)
-    finally:
-        os.seteuid(0)
 
 
 def test_all_folders_of_a_cache_are_known() -> None:

@@ -112,9 +112,10 @@ def test_pages_of_zeros_take_no_disk() -> None:
     assert status.st_blocks * 512 <= 8 * PAGE
 
 
-def test_what_is_saved_can_be_read_by_all_and_written_by_nobody() -> None:
+def test_only_its_owner_reads_what_is_saved_and_nobody_writes_it() -> None:
     path = save("a")
-    assert {(path / part).stat().st_mode & 0o777 for part in ("ram", "state")} == {0o444}
+    assert {(path / part).stat().st_mode & 0o777 for part in ("ram", "state")} == {0o400}
+    assert path.stat().st_mode & 0o777 == 0o700
 
 
 def test_there_may_be_none() -> None:

@@ -284,7 +284,7 @@ def _remedy(error: OSError) -> str:
         top = _top()
         closed = error.errno == errno.EACCES and 0 == top.stat().st_uid != os.geteuid()
         if closed and not os.path.lexists(top / readers.MARK):
-            return f"root can share it by an empty file {readers.MARK} in it; or {_ELSEWHERE}"
+            return f"{_ELSEWHERE}; or root shares this one by an empty file {readers.MARK} in it"
     return _ELSEWHERE
 
 
