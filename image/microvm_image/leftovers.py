@@ -18,6 +18,7 @@ from microvm import cache
 from microvm.cache import trust
 from microvm.errors import ImageError
 from microvm.progress import Reporter
+from microvm.system import private
 from microvm.system.namespaces import mounts_below, unmount
 from microvm.system.tools import temporary_folder
 
@@ -56,7 +57,7 @@ def _found() -> Iterator[Path]:
             for path in sorted(folder.iterdir()):
                 if _LOCKED.fullmatch(path.name) or _OTHERS.fullmatch(path.name):
                     status = path.lstat()
-                    is_ours = _is_own_id(status.st_uid) and not status.st_mode & trust.OTHERS
+                    is_ours = _is_own_id(status.st_uid) and not status.st_mode & private.OTHERS
                     if is_ours and not (path.is_symlink() or path.is_mount()):
                         yield path
 
