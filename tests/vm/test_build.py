@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import signal
 import stat
 import subprocess
@@ -11,6 +12,7 @@ import uuid
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.image import oci
@@ -22,6 +24,8 @@ from microvm.errors import ImageError
 from microvm.machine import step
 from microvm.machine.step import StepRunner
 from microvm.progress import NullReporter
+from microvm.qemu import launch
+from microvm.start import starter
 from microvm.system.compiler import compiler
 from microvm_image import Image, programs, readymade, rootfs
 from microvm_image.build import build
@@ -217,6 +221,26 @@ async def test_pip_installs_wheels_that_were_added(
     script = "import demo; print(demo.ANSWER, demo.__file__)"
     done = microvm("run", "--image", "wheels:test", "--", "python3", "-c", script)
     assert done.stdout == b"42 /usr/local/lib/python3.13/dist-packages/demo.py\n", done.stderr
+
+
+def test_a_step_whose_machine_is_killed_as_it_boots_has_another(
+    image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills, shown = 1, list[str]()
+
+    def launch_killed(*args: Any, **more: Any) -> launch.Launched:
+        nonlocal kills
+        launched = launch.launch(*args, **more)
+        if kills:
+            kills -= 1
+            os.kill(launched.child.pid, signal.SIGKILL)
+        return launched
+
+    monkeypatch.setattr(starter, "launch", launch_killed)
+    with io.BytesIO() as layer:
+        machine()(image, ["echo", "said"], shown.append, layer)
+    assert "SIGKILL" in shown[0]
+    assert "said" in shown[1:]
 
 
 async def test_what_a_step_changes_is_in_the_image_as_it_left_it(image: Image) -> None:

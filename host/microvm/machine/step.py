@@ -14,6 +14,7 @@ from microvm.errors import ExecError, ImageError, MicroVMError, OutputLimit, Sta
 from microvm.machine.machine import MicroVM
 from microvm.options import ExecOptions, MachineOptions
 from microvm.qemu.lines import sanitised
+from microvm.start.retry import Retries
 from microvm_image.limits import Limits
 from microvm_image.programs import PACK
 
@@ -83,9 +84,27 @@ class StepRunner:
         layer: BinaryIO,
     ) -> None:
         options: MachineOptions = {**self._options, "cold": True}
-        async with MicroVM(image, **options) as machine:
+        machine = await _started(image, options, show)
+        try:
             await _command(machine, command, show)
             await _pack(machine, layer, self._limit, show)
+        finally:
+            await machine.stop()
+
+
+async def _started(image: Image, options: MachineOptions, show: Callable[[str], None]) -> MicroVM:
+    """Start a machine, and another one where it dies while it starts: no command has run yet."""
+    retries = Retries()
+    while True:
+        machine, attempt = MicroVM(image, **options), retries.begin()
+        try:
+            await machine.start()
+        except MicroVMError as error:
+            pause = retries.fail(attempt, error)
+            show(f"a machine was lost while it started: {error}; starting another")
+            await asyncio.sleep(pause)
+        else:
+            return machine
 
 
 async def _nothing() -> None:
