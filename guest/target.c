@@ -124,18 +124,54 @@ static void dress(int fd, uint32_t mode, int64_t mtime)
 	set_time(fd, mtime);
 }
 
-/* Makes the folders that a path goes through, as `mkdir -p` does. */
-static void make_folders(char *path)
+/* Gives a folder that was just made to its owner. It is opened without following a link: a user who
+   may write to the folder around it may have put something else in its place. */
+static bool give(int parent, const char *name)
 {
-	for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat status;
+	bool done;
+
+	if (fd < 0 || fstat(fd, &status) < 0)
+		return false;
+	errno = EPERM;
+	done = status.st_uid == geteuid() && fchown(fd, target->uid, target->gid) == 0;
+	close(fd);
+	return done;
+}
+
+/* Makes a folder, if there is none of this name, and opens it in place of the one around it. */
+static int enter(int parent, const char *name)
+{
+	int fd;
+
+	if (mkdirat(parent, name, 0755) == 0)
+		need(!target->owned || give(parent, name));
+	else
+		need(errno == EEXIST);
+	fd = openat(parent, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	need(fd >= 0);
+	close(parent);
+	return fd;
+}
+
+/* Makes the folders that a path goes through, as `mkdir -p` does, and opens the last of them. Each is
+   reached from the one before, so that nobody can lead a later step elsewhere. */
+static int make_folders(char *path)
+{
+	int fd = open(*path == '/' ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	char *name = path;
+
+	need(fd >= 0);
+	for (char *slash = strchr(name, '/'); slash; slash = strchr(name, '/')) {
 		*slash = 0;
 		trail_set(&trail, 0, path);
-		if (mkdir(path, 0755) == 0)
-			need(!target->owned || chown(path, target->uid, target->gid) == 0);
-		else
-			need(errno == EEXIST);
+		if (*name)
+			fd = enter(fd, name);
 		*slash = '/';
+		name = slash + 1;
 	}
+	return fd;
 }
 
 static bool is_folder(const char *path)
@@ -177,15 +213,11 @@ static const char *open_place(bool folder)
 	char *name;
 
 	find_place(path, folder);
-	make_folders(path);
+	levels[0].fd = make_folders(path);
 	trail_set(&trail, 0, path);
-	name = strrchr(path, '/');
-	if (name)
-		*name++ = 0;
-	levels[0].fd = open(!name ? "." : *path ? path : "/", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	need(levels[0].fd >= 0);
 	depth = 1;
-	return !name ? path : *name ? name : ".";
+	name = strrchr(path, '/');
+	return !name ? path : *++name ? name : ".";
 }
 
 static void open_new(const char *name)

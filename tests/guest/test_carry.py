@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -477,6 +479,50 @@ def test_it_acts_as_the_user_who_is_named_and_gives_what_it_writes_to_the_owner(
     sent = put(tmp_path / "other", *content(b"x"), user=b"1234", owner=b"0")
     assert failure(carry(*sent))[0] == errno.EPERM
     assert not (tmp_path / "other").exists()
+
+
+RACER = """
+import os, sys
+folder, moved, victim = sys.argv[1:]
+os.setgid(1234)
+os.setuid(1234)
+print("ready", flush=True)
+while True:
+    try:
+        os.rename(folder, moved)
+        break
+    except FileNotFoundError:
+        pass
+os.symlink(victim, folder)
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="acting as others takes root")
+@pytest.mark.skipif(not shutil.which("strace"), reason="takes strace, for the time of a race")
+def test_a_user_who_replaces_a_new_folder_is_given_nothing_else(
+    binary: Path, tmp_path: Path
+) -> None:
+    for parent in (tmp_path, *tmp_path.parents):
+        parent.chmod(parent.stat().st_mode | 0o001)
+    theirs, victim = tmp_path / "theirs", tmp_path / "victim"
+    theirs.mkdir()
+    victim.mkdir()
+    os.chown(theirs, 1234, 1234)
+    racer = [sys.executable, "-c", RACER, theirs / "a", theirs / "moved", victim]
+    slowly = ["strace", "-o", os.devnull, "-e", "inject=chown,fchown,openat:delay_enter=100000"]
+    sent = put(theirs / "a/file", *content(b"x"), owner=b"1234")
+    with subprocess.Popen(racer, stdout=subprocess.PIPE) as process:
+        assert process.stdout
+        assert process.stdout.readline() == b"ready\n"
+        subprocess.run(
+            [*slowly, binary.with_name("carry"), f"{files.DIGEST:016x}"],
+            input=b"".join(message.encode() for message in sent),
+            capture_output=True,
+            check=False,
+            timeout=60,
+        )
+        assert process.wait(60) == 0  # it has replaced the folder
+    assert victim.stat().st_uid == 0
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="acting as others takes root")
