@@ -135,7 +135,7 @@ async def test_starts_at_the_same_time_try_kvm_once(
     finally:
         await asyncio.gather(*(each.stop() for each in machines))
     assert failing_kvm.tries(folder) == 1
-    assert [line for line in told if "using TCG" in line] == told
+    assert sum("using TCG" in line for line in told) == 1
 
 
 async def test_a_trial_that_hangs_is_not_waited_for(
