@@ -138,6 +138,13 @@ def test_a_tool_that_fails_to_start_is_quoted(tmp_path: Path) -> None:
         tools.run(["sh", "-c", "kill $$"], what="trying")
 
 
+def test_a_tool_that_signals_its_group_does_not_reach_its_keeper(folder: Path) -> None:
+    script = 'touch "$TMPDIR/file"; kill -HUP 0; sleep 1000'
+    with pytest.raises(ImageError, match="ended with status 129"):
+        tools.run(["sh", "-c", script], what="trying", temporary=folder / "staging")
+    assert not [*folder.glob("*/*")]
+
+
 def test_a_missing_folder_for_temporary_files_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -181,24 +181,16 @@ def _keep(tool: _Tool, temporary: _Temporary, notes: int, *, isolated: bool) -> 
         os.close(ours)
         _run_first(tool, temporary, alive, notes, isolated=isolated)
     _let_go_of_streams()
-    if not isolated:
-        os.setpgid(first, first)
     while True:
         if signal.sigwait(_ENDS) == signal.SIGTERM:
-            _kill(first, isolated=isolated)
+            os.kill(first, signal.SIGKILL)
         pid, status = os.waitpid(first, os.WNOHANG)
         if pid:
             if not isolated:
+                with suppress(ProcessLookupError):
+                    os.killpg(first, signal.SIGKILL)
                 _kill_orphans()
             return _exit_status(status)
-
-
-def _kill(first: int, *, isolated: bool) -> None:
-    with suppress(ProcessLookupError):
-        if isolated:
-            os.kill(first, signal.SIGKILL)
-        else:
-            os.killpg(first, signal.SIGKILL)
 
 
 def _kill_orphans() -> None:
@@ -232,10 +224,9 @@ def _run_first(
         poll = select.poll()
         poll.register(alive, select.POLLIN)
         if not poll.poll(0):  # else the keeper was killed before the kernel knew
+            os.setsid()  # a tool that signals its process group is not to reach the keeper
             if isolated:
                 _enter_mount_namespace(temporary, notes)
-            else:
-                os.setpgid(0, 0)
             os.environ["TMPDIR"] = temporary.path
             child = os.fork()
             if child == 0:
