@@ -28,13 +28,13 @@ _ZSTD_WINDOW = 27
 
 _ZEROS = bytes(CHUNK)
 
-# One stream may follow another: so many of them, and one more for each so many bytes that are read.
-# Tools that make a stream of each file, for lazy pulling, write longer ones.
+# Maximum number of compressed streams, one behind the other: so many, and one more for each so many
+# bytes that are read. Tools for lazy pulling make a stream of each file, which is longer than that.
 _FREE_STREAMS = 1024
 _STREAM_BYTES = 64
 
 _READ = 1 << 17
-_PIECE = 1 << 12  # fed to a new stream: what lies behind its end is copied
+_PIECE = 1 << 12  # bytes that a new stream is fed first, since those behind its end are copied
 
 
 class _Decoder(Protocol):
@@ -72,11 +72,11 @@ class _Gzip:
 
 
 class TooManyStreamsError(Exception):
-    """What is read has so many compressed streams that they would take long for nothing."""
+    """An archive has so many compressed streams that they take long and bring next to nothing."""
 
 
 class NotZstdError(EOFError):
-    """What is read is no stream of zstd."""
+    """A file is no stream of zstd."""
 
 
 class _Zstd:
@@ -252,7 +252,7 @@ def _parts(decoder: _Decoder, data: bytes) -> Iterator[bytes]:
 
 
 class ZstdReader:
-    """A reader of what zstd has compressed, which holds as little of it as can be."""
+    """A reader of a file that zstd has compressed; it holds one part of the content in memory."""
 
     def __init__(self, file: BinaryIO, window: int) -> None:
         """Prepare it.

@@ -4,10 +4,10 @@ An image keeps nothing else to be made into another: its disk has all that its t
 files' data are read where they lie. The tools of erofs-utils write them to folders only, and owners
 and devices by root only.
 
-A disk may be hostile: any number of folders and files may share the same blocks. In one that
-`disk.write` has written nothing is shared but extended attributes, so what its files, folders and
-attributes take together is counted, and must not be more than the disk has. That bounds the memory
-and the time of a reader.
+A disk may be hostile: any number of its folders and files may share the same blocks. The files and
+folders of a disk that `disk.write` has written share no blocks. So the reader counts the bytes of
+all files, folders and attributes, and refuses a disk that has fewer bytes than that. This bounds
+the reader's memory and time.
 """
 
 from __future__ import annotations

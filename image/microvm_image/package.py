@@ -180,7 +180,9 @@ def fetch(wanted: Wanted, arch: Arch, report: Reporter) -> Extracted:
             return _extract(apt, wanted, arch, report)
         except ImageError as second:
             raise ImageError(
-                f"{first.message}; {second.message}", detail=second.detail or first.detail
+                f"{first.message}; {second.message}",
+                hint=second.hint or first.hint,
+                detail=second.detail or first.detail,
             ) from second
 
 

@@ -24,7 +24,7 @@ from microvm_image.limits import ATTRIBUTE, NAME_MAX, PATH_MAX, Budget, Limits
 from microvm_image.node import Data, Folder, HardLink, Node
 
 SMALL = 16 << 20
-"""The most bytes of files that an image has as its initramfs."""
+"""The most bytes that the files of an image may have in an initramfs, with their headers."""
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
