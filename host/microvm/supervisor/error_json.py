@@ -1,8 +1,8 @@
 """The errors of this library as JSON, and back: for those that another process raises again.
 
 An error is `{"kind": "StartError", "message": …, "hint": …, "detail": …, "attributes": {…}}`, with
-all that it has. What JSON has no word for is an object of one key: `{"bytes": BASE64}`, `{"tuple":
-[…]}`, `{"QemuExit": {…}}`.
+all that it has. A value that JSON does not have is an object of one key: `{"bytes": BASE64}`,
+`{"tuple": […]}`, `{"QemuExit": {…}}`, `{"error": {…}}`.
 """
 
 from __future__ import annotations
@@ -69,6 +69,8 @@ def _packed(value: object) -> Any:
             return [_packed(each) for each in value]
         case QemuExit():
             return {"QemuExit": value._asdict()}
+        case MicroVMError():
+            return {"error": to_json(value)}
         case tuple():
             return {"tuple": [_packed(each) for each in value]}
         case None | bool() | int() | float() | str():
@@ -84,6 +86,8 @@ def _unpacked(value: Any) -> Any:
             return tuple(_unpacked(each) for each in items)
         case {"QemuExit": fields}:
             return QemuExit(**fields)
+        case {"error": error}:
+            return from_json(error)
         case list():
             return [_unpacked(each) for each in value]
     return value
