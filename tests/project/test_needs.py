@@ -20,7 +20,17 @@ FUZZ = {*C, "g++", "clang", "libclang-rt-dev", "cbmc"}
 COUNTS = {*C, "valgrind"}
 TEST = {
     *(RUN | KERNEL | IMAGE | FUZZ | COUNTS),
-    *("tshark", "xxd", "bsdextrautils", "cpio", "umoci", "docker-registry", "mmdebstrap", "gpg"),
+    *(
+        "tshark",
+        "xxd",
+        "bsdextrautils",
+        "cpio",
+        "strace",
+        "umoci",
+        "docker-registry",
+        "mmdebstrap",
+        "gpg",
+    ),
     *("e2fsprogs", "rustc"),
 }
 ARM = {"gcc-arm-none-eabi", "libnewlib-arm-none-eabi", "qemu-system-arm"}
