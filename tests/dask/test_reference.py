@@ -9,6 +9,7 @@ import os
 import resource
 import shutil
 from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from microvm import (
     BootError,
     ImageError,
     MicroVM,
-    MicroVMError,
+    NotRun,
     Snapshot,
     SnapshotError,
     UsageError,
@@ -66,8 +67,8 @@ def elsewhere(client: Client, tmp_path: Path) -> Iterator[Path]:
 async def outcomes(
     client: Client, image: Image | Snapshot, *argvs: list[str], **options: Any
 ) -> list[bytes]:
-    batch = microvm.dask.map(argvs, client=client, image=image, **options)
-    return [each.result().stdout async for each in batch]
+    async with aclosing(microvm.dask.map(argvs, client=client, image=image, **options)) as batch:
+        return [each.result().stdout async for each in batch]
 
 
 def large_image(image: Image, path: Path, size: int = 3 << 30) -> Image:
@@ -183,8 +184,9 @@ async def test_what_is_sent_is_held_nowhere(
     monkeypatch.setenv(CACHE, str(tmp_path / "here"))
     large = large_image(image, tmp_path / "here" / "images" / "large")
     before = peaks(client)
-    with pytest.raises(BootError):
+    with pytest.raises(NotRun) as caught:
         await outcomes(client, large, ["true"])
+    assert isinstance(caught.value.reason, BootError)
     assert large.name in {path.name for path in files(elsewhere)}
     grown = {who: now - before[who] for who, now in peaks(client).items()}
     assert max(grown.values()) < 128 << 20, grown
@@ -196,10 +198,11 @@ async def test_where_that_fails_who_asks_is_told_why(
     kernel = Path(shutil.copytree(image.path, elsewhere / "images" / image.name)) / "kernel"
     kernel.chmod(0o644)
     kernel.write_bytes(b"")
-    with pytest.raises(ImageError, match=r"worker tcp://.*: .*damaged image"):
+    with pytest.raises(NotRun, match=r"worker tcp://.*: .*damaged image") as caught:
         await outcomes(client, image, ["true"])
+    assert isinstance(caught.value.reason, ImageError)
     gone = Image(tmp_path / "gone", image.manifest._replace(history=("nowhere",)))
-    with pytest.raises(MicroVMError, match=r"worker tcp://.*the client cannot send it: .*is gone"):
+    with pytest.raises(NotRun, match=r"worker tcp://.*the client cannot send it: .*is gone"):
         await outcomes(client, gone, ["true"])
 
 
@@ -210,8 +213,9 @@ async def test_where_a_registry_sends_something_else_a_worker_says_so(
     text = f"{registry}:{ImageReference.to(image).key}"
     artifact.push(text, lambda out: image_export.write(other, out))
     says = rf"worker tcp://.*: {text}: image .* it is another one"
-    with pytest.raises(ImageError, match=says):
+    with pytest.raises(NotRun, match=says) as caught:
         await outcomes(client, image, ["true"], registry=registry)
+    assert isinstance(caught.value.reason, ImageError)
     eventually(lambda: not any(path.is_file() for path in files(elsewhere)))
 
 
