@@ -32,6 +32,7 @@ from microvm_image.image import (
     MANIFEST,
     Image,
     Manifest,
+    check_manifest,
     folder_of,
     load,
 )
@@ -167,7 +168,8 @@ def build(
         is_default = recipe == Recipe() and not (rootfs or kernel or mirror or output)
         with lock.held(path, report) if tag or image is None else nullcontext():
             if tag or image is None:
-                image = _existing(path, name) or _Builder(plan, run, report).build(path, name)
+                image = _existing(path, name, report)
+                image = image or _Builder(plan, run, report).build(path, name)
             # Before anybody can prune it.
             if tag:
                 tags.assign(tag, name, report)
@@ -238,6 +240,7 @@ class _Builder:
     def build(self, path: Path, name: str) -> Image:
         """Make the image at the path, whose lock the caller has."""
         plan = self._plan
+        check_manifest(self._manifest(name))
         self._report.step(f"building {name}")
         with Tree(plan.limits) as tree:
             for layer in plan.source.layers:
@@ -295,7 +298,9 @@ class _Builder:
             try:
                 yield self._write(path, tree, manifest._replace(config=config, warm=()))
             finally:
-                cache.clear(path)
+                if path.exists():
+                    with cache.scratch(path) as grave:  # so that nobody ever finds half of it
+                        path.replace(grave)
 
     def _manifest(self, name: str) -> Manifest:
         """Return the manifest of an image whose files are not written yet."""
@@ -377,17 +382,20 @@ def _measured(path: Path) -> tuple[int, str]:
         return file.tell(), digest
 
 
-def _existing(path: Path, name: str) -> Image | None:
+def _existing(path: Path, name: str, report: Reporter | None = None) -> Image | None:
     """Return the image at the path if it is the same one, or None if one may be made there.
 
+    :param report: who is told why an image that is there is not used.
     :raises ImageError: something that is no image is in the way.
     """
     try:
         image = load(path)
-    except ImageError:
+    except ImageError as error:
         if path.exists() and not _replaceable(path):
             message = f"{path}: is there, and is no image"
             raise ImageError(message, hint="remove it, or choose another") from None
+        if report and path.is_dir() and any(path.iterdir()):
+            report.notice(f"{error.message}: {name} is built again")
         return None
     return image if image.name == name and not image.is_imported else None
 

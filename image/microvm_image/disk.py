@@ -7,8 +7,8 @@ and its kernel would need the code for it.
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
-import tempfile
 import uuid
 from contextlib import suppress
 from pathlib import Path
@@ -37,7 +37,8 @@ def write(tree: Tree, out: Path, digest: str) -> None:
         *(_PROGRAM, "--tar=f", "--quiet", "-d1", "-b4096", "-T0", "--mkfs-time"),
         *("-U", str(uuid.UUID(digest[:32])), str(out)),
     ]
-    with tempfile.TemporaryFile(dir=out.parent) as log:
+    # In memory, as a full disk would swallow the reason.
+    with os.fdopen(os.memfd_create("log"), "w+b") as log:
         pipes: dict[str, Any] = {
             "stdin": subprocess.PIPE,
             "stdout": subprocess.DEVNULL,
@@ -55,13 +56,20 @@ def write(tree: Tree, out: Path, digest: str) -> None:
         if status:
             log.seek(max(0, log.tell() - 4096))
             said = log.read(4096).decode(errors="replace").strip()
-            full = is_full(said)
+            full = is_full(said) or _is_short(tree, out)
             raise ImageError(
                 f"writing the disk failed{' (disk full)' * full}: {_PROGRAM} ended with status "
                 f"{status}",
                 hint=cache.HINT_FULL if full else "it must be of erofs-utils 1.7 or newer",
                 detail="\n".join(said.splitlines()[-20:]),
             )
+
+
+def _is_short(tree: Tree, out: Path) -> bool:
+    """Tell whether the folder has less room than a disk takes, which the program may not notice."""
+    written = out.stat().st_blocks * cache.SECTOR if out.exists() else 0
+    wanted = 2 * sum(node.size for _, node in tree.walk())
+    return shutil.disk_usage(out.parent).free + written < wanted
 
 
 def _feed(maker: subprocess.Popen[bytes], tree: Tree) -> int:

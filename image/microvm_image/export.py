@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -21,7 +22,7 @@ from microvm.cache import lock, verified
 from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
 from microvm.units import exact_size, format_size
-from microvm_image import members, sharing, tags
+from microvm_image import members, readymade, sharing, tags
 from microvm_image.image import (
     IMPORTED,
     MANIFEST,
@@ -35,6 +36,10 @@ from microvm_image.image import (
 
 LIMIT = "16G"
 """The most that an imported image may take, where its user says nothing else."""
+
+SOURCES = ("alpine", "scratch")
+DEBIAN = "debian"
+"""The names by which sources of images are known, `debian` with each suite."""
 
 _TAGS = "tags.json"
 _TAGS_LIMIT = 1 << 16
@@ -137,7 +142,11 @@ def _manifest(archive: members.Reader, name: str) -> Manifest:
         found = json.loads(text)
         if not isinstance(found, dict):
             raise ValueError("it is no object")
-        return read_manifest(found, name)
+        manifest = read_manifest(found, name)
+        if not re.search(rf"-{manifest.arch}-[0-9a-f]{{12}}$", manifest.name):
+            # It could be a tag, and this image be taken for the one that has it.
+            raise ValueError(f"no build gives an image the name {manifest.name!r}")
+        return manifest
     except (ValueError, RecursionError) as error:
         raise members.DamagedError(f"its manifest: {error}") from error
 
@@ -216,10 +225,22 @@ def _make(path: Path, manifest: Manifest, archive: members.Reader, report: Repor
     return load(path)
 
 
+def _is_reserved(tag: str) -> bool:
+    """Tell whether a tag, given in full, is a name that stands for a source of ours."""
+    name, _, version = tag.partition(":")
+    return name == DEBIAN or (version == tags.LATEST and name in {*readymade.IMAGES, *SOURCES})
+
+
 def _assign(image: Image, named: list[str], wanted: str | None, report: Reporter) -> list[str]:
     given = []
     for tag in named:
         holder = tags.image_of(tag)
+        if _is_reserved(tag) and tag != wanted and holder != image.name:
+            report.notice(
+                f"{tag} is a name of microvm's own, which no file can take: "
+                f"`microvm image tag {image.name} {tag}` gives it to this image"
+            )
+            continue
         if holder in {None, image.name} or tag == wanted:
             given.append(tags.assign(tag, image.name, report))
         else:

@@ -33,6 +33,7 @@ IMPORTED = "imported"
 MANIFEST_LIMIT = 1 << 20
 """The most bytes that a manifest may have."""
 
+_DIGESTS = 1 << 10  # the most bytes of a manifest that are not known before the image is written
 _SIZE_END = 1 << 63
 _DIGEST = re.compile(r"[0-9a-f]{4,12}")
 _REFERENCE = re.compile(  # of a registry, without its host
@@ -310,6 +311,24 @@ def read_manifest(members: dict[str, object], where: str) -> Manifest:
     if (manifest.disk_size > 0) != bool(manifest.disk_sha256):
         raise ValueError(f"disk_size cannot be {manifest.disk_size} with that disk_sha256")
     return manifest
+
+
+def check_manifest(manifest: Manifest) -> None:
+    """Check that the manifest of an image that is to be built can be read again.
+
+    :raises ImageError: it is too long, or has a member that cannot be.
+    """
+    text = manifest.json()
+    if len(text.encode()) > MANIFEST_LIMIT - _DIGESTS:
+        raise ImageError(
+            f"the variables, commands and steps of an image take {len(text):,} bytes, and may take "
+            f"{MANIFEST_LIMIT - _DIGESTS:,}",
+            hint="--add puts long texts into the image as files",
+        )
+    try:
+        read_manifest(json.loads(text), manifest.name)
+    except ValueError as error:
+        raise ImageError(f"no image can be {manifest.name}: {error}") from error
 
 
 def manifests() -> Iterator[Image]:

@@ -231,8 +231,10 @@ def _run(
     :param temporary: the folder for its temporary files, by default $TMPDIR.
     """
     check()
-    where = temporary_folder()
-    with tempfile.TemporaryFile(dir=where) as log, tempfile.TemporaryFile(dir=where) as out:
+    with (
+        os.fdopen(os.memfd_create("log"), "w+b") as log,  # a full disk would swallow the reason
+        tempfile.TemporaryFile(dir=temporary_folder()) as out,
+    ):
         skopeo = ["skopeo", *command]
         with started(skopeo, temporary=temporary, stdout=out, stderr=log) as process:
             why = watch(process)

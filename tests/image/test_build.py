@@ -22,9 +22,11 @@ from microvm import arches
 from microvm import cache as caches
 from microvm.cache import verified
 from microvm.errors import ImageError
+from microvm.progress import LineReporter
 from microvm_image import build as building
 from microvm_image import defaults, initramfs, programs, readymade
 from microvm_image.build import build
+from microvm_image.recipe import Recipe
 from microvm_image.sources import alpine
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -137,6 +139,30 @@ def test_notes_of_images_that_are_gone_are_dropped(guest: Path, cache: Path) -> 
     (guest / "main.c").write_text("int main(void) { return 1; }\n")
     build()
     assert len(list((cache / "defaults").iterdir())) == 1
+
+
+@pytest.mark.usefixtures("parts")
+@pytest.mark.parametrize("lost", ["manifest.json", "initramfs.cpio"])
+def test_a_build_says_that_the_old_image_was_damaged(
+    lost: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    image = build(report=LineReporter())
+    assert "damaged" not in capsys.readouterr().err
+    (image.path / lost).unlink()
+    assert build(report=LineReporter()) == image
+    lines = [line for line in capsys.readouterr().err.splitlines() if "damaged" in line]
+    assert len(lines) == 1
+    assert lines[0].endswith(f": {image.name} is built again")
+
+
+@pytest.mark.usefixtures("parts")
+def test_a_build_that_fails_leaves_no_damaged_image(cache: Path, leftovers: Leftovers) -> None:
+    """A manifest that is longer than one may be could not be read again."""
+    env = tuple(f"A{number}={'x' * 100_000}" for number in range(11))
+    with pytest.raises(ImageError, match=r"take \d,\d{3},\d{3} bytes, and may take 1,047,552"):
+        build(Recipe(env=env))
+    assert not [*cache.glob("images/*")]
+    assert not leftovers()
 
 
 def _flip_a_bit(path: Path) -> None:
@@ -378,6 +404,20 @@ def test_a_full_disk(
         build(rootfs=archive, kernel=kernel)
     assert not leftovers()
     assert not list(cache.glob("images/*"))
+
+
+@pytest.mark.parametrize("size", ["6m", "12m", "24m", "36m"])
+def test_a_full_disk_is_not_blamed_on_mkfs(
+    size: str, tmp_path: Path, small_disk: Callable[[str], None], kernel: Path
+) -> None:
+    """A disk takes the files twice, and the log of mkfs.erofs could not be written, either."""
+    source = tmp_path / "source"
+    source.mkdir()
+    (source / "large").write_bytes(os.urandom(18 << 20))
+    small_disk(size)
+    with pytest.raises(ImageError, match="disk full") as caught:
+        build(Recipe(source=str(source)), kernel=kernel)
+    assert "erofs-utils" not in caught.value.hint
 
 
 def test_a_cache_that_cannot_be(cache: Path) -> None:

@@ -64,7 +64,7 @@ def image(archive: Path, kernel: Path) -> Image:
 @pytest.fixture
 def exported(image: Image) -> bytes:
     """Give the image, which has two tags, as one file."""
-    for tag in ("python", "python:3.13"):
+    for tag in ("app", "app:3.13"):
         tags.assign(tag, image.name)
     out = io.BytesIO()
     export.write(image, out)
@@ -116,8 +116,8 @@ def test_an_image_is_the_same_on_another_machine(
     assert found.manifest.config == image.manifest.config
     for path, _, _ in image.files:
         assert (found.path / path.name).read_bytes() == path.read_bytes()
-    assert named == ["python:3.13", "python:latest"]
-    assert load("python") == load(image.name) == found
+    assert named == ["app:3.13", "app:latest"]
+    assert load("app") == load(image.name) == found
     assert found.is_imported
     assert not image.is_imported
     assert {path.stat().st_mode & 0o777 for path, _, _ in found.files} == {0o400}
@@ -137,11 +137,11 @@ def test_it_is_a_tar_as_others_know_it(image: Image, exported: bytes, tmp_path: 
 def test_a_second_time_it_is_there(exported: bytes) -> None:
     first, _ = read(exported)
     made = first.kernel.stat()
-    tags.clear("python:latest")
+    tags.clear("app:latest")
     second, named = read(exported)
     assert second == first
     assert second.kernel.stat().st_ino == made.st_ino
-    assert named == ["python:3.13", "python:latest"]
+    assert named == ["app:3.13", "app:latest"]
 
 
 @pytest.mark.usefixtures("elsewhere")
@@ -158,7 +158,7 @@ def test_a_damaged_one_that_is_there_is_replaced(exported: bytes) -> None:
     first, _ = read(exported)
     first.kernel.chmod(0o644)
     first.kernel.write_bytes(b"")
-    assert read(exported)[0] == load("python") == first
+    assert read(exported)[0] == load("app") == first
 
 
 @pytest.mark.usefixtures("elsewhere")
@@ -167,19 +167,61 @@ def test_tags_of_others_stay_with_them_unless_they_are_asked_for(
 ) -> None:
     kernel.write_bytes(kernel.read_bytes() + b"more")
     other = build(rootfs=archive, kernel=kernel)
-    tags.assign("python", other.name)
+    tags.assign("app", other.name)
     told = Notices()
     found, named = read(exported, report=told)
-    assert named == ["python:3.13"]
-    assert load("python") == other
+    assert named == ["app:3.13"]
+    assert load("app") == other
     assert told.said == [
-        f"python:latest stays with {other.name}: `microvm image tag {found.name} python:latest` "
-        "moves it"
+        f"app:latest stays with {other.name}: `microvm image tag {found.name} app:latest` moves it"
     ]
-    assert read(exported, tag="python")[1] == ["python:latest"]
-    assert load("python") == found
+    assert read(exported, tag="app")[1] == ["app:latest"]
+    assert load("app") == found
     with pytest.raises(ImageError, match="cannot be a tag"):
-        read(exported, tag="../python")
+        read(exported, tag="../app")
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("python", False),
+        ("node", False),
+        ("alpine", False),
+        ("scratch", False),
+        ("debian:trixie", False),
+        ("debian", False),
+        ("python:3.13", True),
+        ("alpine:3.20", True),
+    ],
+)
+def test_a_file_takes_no_name_of_our_own(
+    image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, *, taken: bool
+) -> None:
+    out = io.BytesIO()
+    export.write(image, out, named=[name, "app"])
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "elsewhere"))
+    told = Notices()
+    found, named = read(out.getvalue(), report=told)
+    full = tags.parse(name)
+    assert named == [*([full] if taken else []), "app:latest"]
+    assert (tags.image_of(full) == found.name) == taken
+    if not taken:
+        assert told.said == [
+            f"{full} is a name of microvm's own, which no file can take: "
+            f"`microvm image tag {found.name} {full}` gives it to this image"
+        ]
+    assert read(out.getvalue(), tag=name)[1] == [full]  # as its user says so
+
+
+@pytest.mark.usefixtures("elsewhere")
+@pytest.mark.parametrize("name", ["python", "app", "debian-x86_64-0123456789", "a-riscv-{}"])
+def test_an_images_name_cannot_be_a_tag(exported: bytes, name: str) -> None:
+    """An image is found by its name before one is by its tag."""
+    found = members(exported)
+    manifest = json.loads(found[0][1]) | {"name": name.format("0" * 12)}
+    text = json.dumps(manifest).encode()
+    with pytest.raises(ImageError, match="no build gives an image the name"):
+        read(packed([("manifest.json", text), *found[1:]]))
 
 
 def test_it_stands_in_for_none_that_is_built_here(
@@ -371,7 +413,7 @@ def test_a_full_disk(exported: bytes, small_cache: Path, monkeypatch: pytest.Mon
         tags.assign("full", found.name)
     assert "full:latest" not in tags.all_tags()
     assert not list(small_cache.rglob(".*"))
-    assert remove("python").image == ""  # which takes no room
+    assert remove("app").image == ""  # which takes no room
 
 
 READER = """
@@ -395,7 +437,7 @@ def test_one_that_is_killed_leaves_nothing_for_long(exported: bytes, elsewhere: 
     process.communicate()
     assert not list(elsewhere.glob("images/[!.]*"))
     read(exported)
-    assert [path.name for path in (elsewhere / "images").iterdir()] == [load("python").name]
+    assert [path.name for path in (elsewhere / "images").iterdir()] == [load("app").name]
 
 
 def test_facts_of_the_manifest_are_all_there(image: Image, exported: bytes) -> None:
