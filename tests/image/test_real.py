@@ -8,15 +8,20 @@ import re
 import shlex
 import shutil
 import subprocess
-from contextlib import AbstractContextManager
+import sys
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import pytest
+from tests.support.ordinary import only_root
+from tests.support.polling import eventually
+from tests.support.processes import adopting, children
 
 import microvm_image
 from microvm import arches
 from microvm.errors import ImageError
 from microvm.progress import LineReporter, NullReporter
+from microvm.system.namespaces import mounts_below
 from microvm_image import disk, rootfs
 from microvm_image.build import build
 from microvm_image.kernel import choice
@@ -103,6 +108,31 @@ def test_debian_by_packages(
     with python() as again:
         assert (again.pinned, again.digest) == (source.pinned, source.digest)
     assert "putting" not in capsys.readouterr().err
+
+
+@needs_apt
+@only_root
+@pytest.mark.long
+def test_a_killed_build_of_debian_leaves_no_mount(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "temporary"))
+    (tmp_path / "temporary").mkdir()
+    script = (
+        "from microvm import arches; from microvm.progress import NullReporter\n"
+        "from microvm_image.sources.find import find\n"
+        "with find('debian:trixie', arches.find(), report=NullReporter()): pass"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    for seconds in (15, 20, 25, 30):  # in which mmdebstrap mounts, and runs what it has unpacked
+        with adopting(), subprocess.Popen([sys.executable, "-c", script], env=environment) as owner:
+            with suppress(subprocess.TimeoutExpired):
+                owner.wait(seconds)
+            owner.kill()
+            owner.wait()
+            eventually(lambda: not children(os.getpid()) or not os.waitpid(-1, os.WNOHANG))
+        assert not mounts_below(str(tmp_path))
+        assert not [*(tmp_path / "temporary").iterdir()]
 
 
 def test_debian_without_its_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

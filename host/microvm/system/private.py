@@ -135,21 +135,20 @@ def temporary() -> Iterator[Path]:
 
 
 def temporary_root() -> str:
-    """Return the folder for temporary files: $TMPDIR, or /tmp.
+    """Return the folder for temporary files: $TMPDIR, or /tmp or /var/tmp where it cannot be used.
 
-    `tempfile` would try the folder with a file, which a kill would leave there.
+    `tempfile` tries a folder by a file, which is left there if this process is killed.
 
-    :raises OSError: it is no folder, this user may not write to it, or another user can replace
-        what is made in it.
+    :raises PermissionError: this user may write to none of them, or another user can replace what
+        is made in it.
     """
-    root = os.path.abspath(os.environ.get("TMPDIR") or "/tmp")  # noqa: S108 - only fresh names
-    if not os.path.isdir(root):
-        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), root)
-    if not os.access(root, os.W_OK | os.X_OK):
-        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), root)
-    if found := exposure(root):
-        raise PermissionError(errno.EPERM, f"{found.path} {found.why}", root)
-    return root
+    folders = [*filter(None, (os.environ.get("TMPDIR"), "/tmp", "/var/tmp"))]  # noqa: S108
+    for folder in map(os.path.abspath, folders):
+        if os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK):
+            if found := exposure(folder):
+                raise PermissionError(errno.EPERM, f"{found.path} {found.why}", folder)
+            return folder
+    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folders[0])
 
 
 def _components(folder: str) -> Iterator[tuple[str, os.stat_result]]:

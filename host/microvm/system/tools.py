@@ -113,7 +113,7 @@ def started(
 def temporary_folder() -> str:
     """Return the folder for temporary files; see `private.temporary_root`.
 
-    :raises ImageError: it is no folder, this user may not write to it, or others may replace it.
+    :raises ImageError: this user may write to none, or another user can replace what is made in it.
     """
     try:
         return private.temporary_root()
