@@ -40,7 +40,7 @@ from microvm_image.sources.image import InitramfsLayer
 from microvm_image.tree import Tree
 
 SIZE = 2000
-LIMITS = Limits(metadata=4 << 20, unsuspected=4 << 20, members=20_000)
+LIMITS = Limits(metadata=4 << 20, unsuspected=4 << 20, members=10_000)
 MEMORY = 24 << 20
 """Bytes of memory that any of these inputs may take, beside 8 times its size."""
 ADDRESSES = 512 << 20

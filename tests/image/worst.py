@@ -177,10 +177,10 @@ PACKED = {
         for name, pack in _COMPRESS.items()
     },
     "many files": Worst(
-        lambda n: gzip.compress(tar(*(file(f"{i}") for i in range(n * 12))), 9), "more than 20,000"
+        lambda n: gzip.compress(tar(*(file(f"{i}") for i in range(n * 6))), 9), "more than 10,000"
     ),
 }
-"""Archives, compressed; they are read with limits of `Limits(unsuspected=4 MiB, members=20000)`."""
+"""Archives, compressed; they are read with limits of `Limits(unsuspected=4 MiB, members=10000)`."""
 
 
 def _inode(
@@ -253,7 +253,7 @@ def _again(count: int, links: int) -> bytes:
 
 
 DISKS = {
-    "folders that overlap": Worst(_windows, "overlap|more than 20,000 files"),
+    "folders that overlap": Worst(_windows, "overlap|more than 10,000 files"),
     "files that overlap": Worst(lambda n: _flat(FILE, n, size=BLOCK * 4), "overlap"),
     "attributes that overlap": Worst(lambda n: _flat(FILE, n, attributes=60000), "overlap"),
     "many files": Worst(lambda n: _flat(FILE, n)),
