@@ -26,6 +26,9 @@ _XZ_MEMORY = 160 << 20
 _ZSTD_WINDOW = 27
 """What a decompressor may use: enough for `xz -9` and `zstd --long`, 65 and 128 MiB."""
 
+DAMAGED = "it is damaged or was cut short; get it again"
+"""The hint for an archive that cannot be read."""
+
 _ZEROS = bytes(CHUNK)
 
 # Maximum number of compressed streams, one behind the other: so many, and one more for each so many
@@ -199,9 +202,9 @@ def _named(packed: Extent, new: Callable[[], _Decoder], name: str) -> Iterator[b
     except OSError as error:
         if error.errno is not None:  # of the file; that of bz2 has no number
             raise
-        raise ImageError(f"{name}: damaged archive: {error}") from error
+        raise ImageError(f"{name}: damaged archive: {error}", hint=DAMAGED) from error
     except (EOFError, zlib.error, lzma.LZMAError) as error:
-        raise ImageError(f"{name}: damaged archive: {error}") from error
+        raise ImageError(f"{name}: damaged archive: {error}", hint=DAMAGED) from error
     except TooManyStreamsError as error:
         raise ImageError(f"{name}: {error}", hint="compress it again, as one stream") from error
 

@@ -89,16 +89,23 @@ def read(archive: Extent, name: str) -> Iterator[tuple[str, Node]]:
         except ValueError:
             is_header = False
         if not is_header or not 0 < fields[11] <= PATH_MAX:
-            raise ImageError(f"{name}: damaged initramfs: it is no cpio archive")
+            raise _damaged(name, "it is no cpio archive")
         _, mode, uid, gid, _, _, size, *_, length, _ = fields
         path = archive.read(offset + HEADER, length - 1).decode("utf-8", "surrogateescape")
         if path == TRAILER:
             return
         data = archive.part(offset + HEADER + length + -(HEADER + length) % 4, size)
         if data.size != size:
-            raise ImageError(f"{name}: damaged initramfs: it is cut short")
+            raise _damaged(name, "it is cut short")
         yield path, _node(mode, uid, gid, data)
         offset += HEADER + length + -(HEADER + length) % 4 + size + -size % 4
+
+
+def _damaged(name: str, why: str) -> ImageError:
+    return ImageError(
+        f"{name}: damaged initramfs: {why}",
+        hint="remove the image, and build or import it again",
+    )
 
 
 def _node(mode: int, uid: int, gid: int, data: Extent) -> Node:

@@ -94,7 +94,10 @@ class ErofsLayer:
         try:
             yield from _Reader(disk).members()
         except (struct.error, ValueError, LookupError) as error:
-            raise ImageError(f"{self.name}: damaged disk: {error}") from error
+            raise ImageError(
+                f"{self.name}: damaged disk: {error}",
+                hint="remove the image, and build or import it again",
+            ) from error
 
 
 class _Reader:
@@ -157,6 +160,8 @@ class _Reader:
         self._take(_COMPACT.size)
         offset = self._meta + number * _SLOT
         head = self._disk.read(offset, _EXTENDED.size)
+        if len(head) < _COMPACT.size:
+            raise ValueError("an inode lies behind its end")
         if head[0] & 1:
             shape, attributes, mode, size, where, uid, gid, mtime, links = _EXTENDED.unpack(head)
             offset += _EXTENDED.size

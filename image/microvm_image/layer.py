@@ -15,7 +15,7 @@ from typing import Protocol
 
 from microvm import cache
 from microvm.errors import ImageError
-from microvm_image.compression import unpacked
+from microvm_image.compression import DAMAGED, unpacked
 from microvm_image.extent import Extent
 from microvm_image.limits import MTIME_END, Budget
 from microvm_image.node import Folder, HardLink, Node
@@ -92,7 +92,7 @@ def check_digest(extent: Extent, digest: str, name: str) -> None:
     if digest and (actual := sha256(extent)) != digest:
         raise ImageError(
             f"{name}: wrong digest: its SHA-256 is {actual}, not {digest}",
-            hint="it is damaged or was cut short; get it again",
+            hint=DAMAGED,
         )
 
 
@@ -159,7 +159,7 @@ def _tar_members(archive: Extent, name: str, *, is_whole: bool) -> Iterator[Memb
         if headers.last.strip(b"\0") or not (headers.last or is_whole):
             raise tarfile.ReadError("it is cut short, or no tar archive")
     except (tarfile.TarError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
-        raise ImageError(f"{name}: damaged archive: {error}") from error
+        raise ImageError(f"{name}: damaged archive: {error}", hint=DAMAGED) from error
 
 
 def _member(info: tarfile.TarInfo, archive: Extent) -> Node | HardLink:

@@ -125,6 +125,16 @@ class Budget:
                 hint="have its links lead to their targets directly",
             )
 
+    def check_depth(self, depth: int) -> None:
+        """Refuse a folder that lies within too many others.
+
+        :raises ImageError: it does.
+        """
+        if depth > self.limits.depth:
+            raise self._beyond(
+                "depth", f"too many folders in each other: more than {self.limits.depth}"
+            )
+
     def take_bytes(self, count: int) -> None:
         """Count bytes of a layer, as they are when decompressed.
 

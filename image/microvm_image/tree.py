@@ -82,7 +82,10 @@ class Tree:
                 try:
                     self._place(path, member)
                 except _PathError as error:
-                    raise ImageError(f"{layer.name}: {path!r}: {error}") from None
+                    raise ImageError(
+                        f"{layer.name}: {path!r}: {error}",
+                        hint="an image cannot have it: leave it out, or get the source elsewhere",
+                    ) from None
 
     def file(self, path: str) -> Data | None:
         """Return the content of a file, if there is one at the path, where links lead on.
@@ -260,8 +263,7 @@ class Tree:
                 if make:
                     self._upper.add((id(here), part))
                 way.append(node)
-                if len(way) > self._budget.limits.depth:
-                    raise _PathError("too many folders in each other")
+                self._budget.check_depth(len(way))
             elif stat.S_ISLNK(node.mode):
                 links += 1
                 if links > _LINKS:

@@ -113,6 +113,7 @@ def test_a_layer_is_read_within_bounds(reader: Callable[[bytes], Layer], input_:
             read(reader(data))
     assert "layer" in caught.value.message
     assert caught.value.exit_status == 125
+    assert caught.value.hint
     assert len(str(caught.value)) < 1000
 
 

@@ -260,7 +260,7 @@ DISKS = {
     "one file of many names": Worst(lambda n: _again(n, 2)),
     "one file of many names that says it has one": Worst(lambda n: _again(n, 1), "overlap"),
     "a folder in itself": Worst(lambda _: _one(0), "a folder has two names"),
-    "a number beyond the disk": Worst(lambda _: _one(1 << 59), "damaged disk"),
+    "a number beyond the disk": Worst(lambda _: _one(1 << 59), "an inode lies behind its end"),
     "the largest number": Worst(lambda _: _one((1 << 64) - 1), "damaged disk"),
     "a file of no type": Worst(lambda _: _one(1, _inode(0o644)), "a type that does not exist"),
     "a socket": Worst(lambda _: _one(1, _inode(stat.S_IFSOCK)), "a type that does not exist"),
