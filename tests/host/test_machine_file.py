@@ -208,7 +208,7 @@ def test_paths_in_its_folder_are_not(links: Path, named: str) -> None:
     assert read(links).source == named
 
 
-def test_a_link_that_is_changed_after_the_file_is_read_is_refused(links: Path) -> None:
+def test_a_link_that_changes_after_the_file_is_read_is_refused(links: Path) -> None:
     links.write_text("[[step]]\nadd = 'inside:/x'")
     recipe = read(links)
     (links.parent / "inside").unlink()

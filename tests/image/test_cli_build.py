@@ -117,7 +117,7 @@ def test_a_file_says_all_or_nothing(tmp_path: Path) -> None:
     assert "--from is for the file to say" in result.stderr
 
 
-def test_a_file_takes_from_elsewhere_what_the_command_line_allows(tmp_path: Path) -> None:
+def test_a_file_takes_from_elsewhere_what_allow_names(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/machine.toml").write_text("[[step]]\nadd = '../one:/one'\n")
     (tmp_path / "one").touch()
