@@ -127,6 +127,19 @@ def test_a_tool_has_its_temporary_files_in_the_staging_folder(folder: Path) -> N
     assert not [*(folder / "temporary").iterdir()]
 
 
+def test_a_tools_temporary_files_are_removed_and_no_link_followed(folder: Path) -> None:
+    kept = folder / "kept"
+    kept.mkdir()
+    (kept / "file").touch()
+    script = (
+        'cd "$TMPDIR"; mkdir -p a/b "a/c d"; touch a/b/file "a/c d/file" .hidden; '
+        'ln -s "$0" a/link; ln -s "$0/file" a/b/link; ln -s nowhere broken; mkfifo fifo'
+    )
+    tools.run(["sh", "-c", script, str(kept)], what="trying", temporary=folder / "staging")
+    assert not [*(folder / "staging").iterdir()]
+    assert (kept / "file").exists()
+
+
 def test_a_tool_that_fails_to_start_is_quoted(tmp_path: Path) -> None:
     program = tmp_path / "program"
     program.write_bytes(b"\x7fELF")

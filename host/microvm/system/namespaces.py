@@ -16,6 +16,7 @@ The script is run by its path and imports nothing of the package, because each t
 
 from __future__ import annotations
 
+import codecs
 import ctypes
 import os
 import select
@@ -110,9 +111,8 @@ def unmount(path: str) -> None:
 
 
 def _unescaped(field: bytes) -> bytes:
-    import re  # a tool is started without it
-
-    return re.sub(rb"\\([0-7]{3})", lambda code: bytes([int(code[1], 8)]), field)
+    """Return a path without the octal numbers that stand for its blanks and backslashes."""
+    return codecs.unicode_escape_decode(field)[0].encode("latin-1")
 
 
 def _check(result: int, path: str = "") -> None:
@@ -166,9 +166,22 @@ def _remove(temporary: _Temporary) -> None:
     with suppress(OSError):
         os.rmdir(temporary.real)  # most tools leave it empty
     if os.path.lexists(temporary.real) and not mounts_below(os.path.realpath(temporary.real)):
-        import shutil
+        # Not by shutil: in a user namespace this process may be unable to read Python's modules.
+        with suppress(OSError):
+            _empty(temporary.real)
+            os.rmdir(temporary.real)
 
-        shutil.rmtree(temporary.real, ignore_errors=True)
+
+def _empty(folder: str) -> None:
+    """Remove all that is in a folder, and follow no link."""
+    for _, folders, files, descriptor in os.fwalk(folder, topdown=False):
+        for name in files:
+            os.unlink(name, dir_fd=descriptor)
+        for name in folders:
+            try:
+                os.rmdir(name, dir_fd=descriptor)
+            except NotADirectoryError:
+                os.unlink(name, dir_fd=descriptor)
 
 
 def _keep(tool: _Tool, temporary: _Temporary, notes: int, *, isolated: bool) -> int:
