@@ -6,7 +6,6 @@ import os
 import stat
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -130,7 +129,7 @@ def racing(*paths: Path) -> Iterator[None]:
 def test_temporary_files_need_a_folder_that_nobody_can_replace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     with private.temporary() as folder:
         assert folder.parent == tmp_path
         assert mode(folder) == 0o700

@@ -136,7 +136,7 @@ def test_what_is_taken_of_a_package(tmp_path: Path) -> None:
 
 def test_no_package_says_what_else_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(ImageError, match=r"apt-get is not installed.*--kernel"):
+    with pytest.raises(ImageError, match=r"apt-get is not installed.*MICROVM_KERNEL"):
         find(None)
 
 

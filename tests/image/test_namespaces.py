@@ -46,12 +46,10 @@ WITHOUT = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
 
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give the folder of both the staging folder and $TMPDIR, which an ordinary user has."""
+    """Give the folder of both the staging folder and $TMPDIR."""
     made = Path(f"/tmp/microvm-test-{os.urandom(6).hex()}")  # which every user can enter
     for each in (made, made / "staging", made / "temporary"):
         each.mkdir()
-        if os.geteuid() == 0:
-            os.chown(each, USER, USER)
     (made / "staging").chmod(0o700)
     monkeypatch.setenv("TMPDIR", str(made / "temporary"))
     yield made
@@ -94,6 +92,9 @@ def test_a_kill_of_roots_build_leaves_nothing(folder: Path, tries: int) -> None:
 
 @pytest.mark.parametrize("tries", [10, pytest.param(300, marks=pytest.mark.long)])
 def test_a_kill_of_a_users_build_leaves_nothing(folder: Path, tries: int) -> None:
+    if os.geteuid() == 0:
+        for each in (folder, *folder.iterdir()):
+            os.chown(each, USER, USER)
     kill_at_random(as_user(), folder, tries)
 
 
