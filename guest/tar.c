@@ -97,8 +97,8 @@ static bool record_number(const char *key, uint64_t value, bool negative)
 static bool octal(char *field, size_t size, uint64_t value)
 {
 	field[size - 1] = 0;
-	for (size_t at = size - 1; at-- > 0; value /= 8)
-		field[at] = (char)('0' + value % 8);
+	for (size_t from_end = 2; from_end <= size; from_end++, value /= 8)
+		field[size - from_end] = (char)('0' + value % 8);
 	return value == 0;
 }
 
