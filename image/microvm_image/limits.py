@@ -44,7 +44,8 @@ class Limits:
         counts for `ATTRIBUTE` bytes more.
     :ivar depth: folders within folders.
     :ivar layers: layers of an image.
-    :ivar seconds: what a registry may take to send the layers of an image.
+    :ivar seconds: what a registry may take to send the layers of an image, and mmdebstrap to make a
+        Debian.
     :ivar processor: the seconds of processor time that the reading of the layers may take, beside
         10 for each MiB that is stored.
     """
