@@ -1,4 +1,4 @@
-"""The kill of QEMUs at random times, among the descendants of one process."""
+"""Kills of QEMUs: at random times among the descendants of a process, or as they are spawned."""
 
 from __future__ import annotations
 
@@ -12,8 +12,13 @@ import tempfile
 import time
 from collections import Counter
 from random import Random
+from types import ModuleType
+from typing import Any
 
+import pytest
 from tests.support.processes import children, program
+
+from microvm.qemu import launch
 
 MEAN = 1.0
 """The mean time between two kills, in seconds."""
@@ -66,3 +71,21 @@ def check_batches(random: Random, wanted: int, *options: str) -> None:
         assert process.returncode == (125 if not_run else int(failed))
         reasons.update(each["reason"] for each in lines)
     print(f"{kills} kills: {dict(reasons)}")
+
+
+class KilledStarts:
+    """The next starts of QEMU by a module, each of which is killed as soon as it is spawned.
+
+    :ivar left: the number of starts that are still to be killed.
+    """
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, module: ModuleType, count: int) -> None:
+        self.left = count
+        monkeypatch.setattr(module, "launch", self._launch)
+
+    def _launch(self, *args: Any, **more: Any) -> launch.Launched:
+        launched = launch.launch(*args, **more)
+        if self.left:
+            self.left -= 1
+            os.kill(launched.child.pid, signal.SIGKILL)
+        return launched

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import signal
 import stat
 import subprocess
@@ -12,11 +11,11 @@ import uuid
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tests.image import oci
 from tests.image.layers import file, folder, tar
+from tests.support.killing import KilledStarts
 from tests.vm.conftest import Command
 
 from microvm import MicroVM, arches, cache
@@ -24,7 +23,6 @@ from microvm.errors import ImageError
 from microvm.machine import step
 from microvm.machine.step import StepRunner
 from microvm.progress import NullReporter
-from microvm.qemu import launch
 from microvm.start import starter
 from microvm.system.compiler import compiler
 from microvm_image import Image, programs, readymade, rootfs
@@ -226,17 +224,8 @@ async def test_pip_installs_wheels_that_were_added(
 def test_a_step_whose_machine_is_killed_as_it_boots_has_another(
     image: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kills, shown = 1, list[str]()
-
-    def launch_killed(*args: Any, **more: Any) -> launch.Launched:
-        nonlocal kills
-        launched = launch.launch(*args, **more)
-        if kills:
-            kills -= 1
-            os.kill(launched.child.pid, signal.SIGKILL)
-        return launched
-
-    monkeypatch.setattr(starter, "launch", launch_killed)
+    KilledStarts(monkeypatch, starter, 1)
+    shown = list[str]()
     with io.BytesIO() as layer:
         machine()(image, ["echo", "said"], shown.append, layer)
     assert "SIGKILL" in shown[0]

@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.support.killing import KilledStarts
 from tests.support.polling import comes_true
 from tests.support.processes import children, exists
 
@@ -123,19 +124,10 @@ async def test_machines_killed_as_they_start_end_no_batch(
     image: Image, vm: MicroVM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del vm
-    kills = 4  # two clones, and the two boots in their place
-
-    def launch_killed(*args: Any, **more: Any) -> launch.Launched:
-        nonlocal kills
-        launched = launch.launch(*args, **more)
-        if kills:
-            kills -= 1
-            os.kill(launched.child.pid, signal.SIGKILL)
-        return launched
-
-    monkeypatch.setattr(starter, "launch", launch_killed)
+    # Two clones, and the two boots in their place.
+    killed = KilledStarts(monkeypatch, starter, 4)
     async with Pool(1, image) as pool, pool.machine() as machine:
-        assert kills == 0
+        assert killed.left == 0
         assert machine.cloned  # of the template, which is not to blame
         assert (await machine.run(["echo", "hello"])).stdout == b"hello\n"
 

@@ -16,10 +16,10 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import pytest
 import pytest_asyncio
+from tests.support.killing import KilledStarts
 from tests.support.polling import comes_true
 from tests.support.processes import children, open_files
 from tests.support.small_disk import small_disk
@@ -27,7 +27,6 @@ from tests.vm.conftest import Command, Misbehave
 
 from microvm import GuestDied, ImageError, MicroVM, QemuError, Snapshot, SnapshotError
 from microvm import cache as caches
-from microvm.qemu import launch
 from microvm.start import restorer, snapshots
 from microvm_image import Image
 
@@ -92,23 +91,13 @@ async def test_a_receiver_that_fails(
 async def test_a_fork_that_is_killed_as_it_starts_is_started_again(
     prepared: MicroVM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kills = 1
-
-    def launch_killed(*args: Any, **more: Any) -> launch.Launched:
-        nonlocal kills
-        launched = launch.launch(*args, **more)
-        if kills:
-            kills -= 1
-            os.kill(launched.child.pid, signal.SIGKILL)
-        return launched
-
-    monkeypatch.setattr(restorer, "launch", launch_killed)
+    killed = KilledStarts(monkeypatch, restorer, 1)
     with _leaves_nothing():
         async with await prepared.fork(2) as forks:
-            assert kills == 0
+            assert killed.left == 0
             for fork in forks:
                 assert (await fork.run(["pidof", "sleep"])).returncode == 0
-        kills = 2
+        killed.left = 2
         with await prepared.checkpoint() as taken, pytest.raises(QemuError, match="SIGKILL"):
             await MicroVM(taken).start()
 
