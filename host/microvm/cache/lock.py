@@ -80,25 +80,35 @@ def attempt(path: Path) -> Iterator[bool]:
 
 @contextmanager
 def shared(path: Path) -> Iterator[None]:
-    """Have nobody hold the right to make `path`, together with others who do that.
+    """Keep everybody from taking the lock of `path`, together with others who do that.
 
-    :raises ImageError: nothing can be made there.
+    :raises ImageError: no lock can be made there.
     """
     name = _name(path)
     with cache.disk_errors(name):
         cache.make(path.parent)
-        fd = os.open(name, _FLAGS, 0o600)
-        while not _lock(fd, name, fcntl.LOCK_SH):
-            os.close(fd)
+        while (fd := _open_shared(name)) is None:
+            check_stopped()
             time.sleep(INTERVAL)
-            fd = os.open(name, _FLAGS, 0o600)
     try:
         yield
     finally:
-        if _lock(fd, name):
-            with suppress(OSError):
+        with suppress(OSError):  # a lock file that nobody holds does no harm
+            if _lock(fd, name):
                 name.unlink()
         os.close(fd)
+
+
+def _open_shared(name: Path) -> int | None:
+    """Open the file of a lock, and share the lock; None where somebody holds it."""
+    fd = os.open(name, _FLAGS, 0o600)
+    locked = False
+    try:
+        locked = _lock(fd, name, fcntl.LOCK_SH)
+    finally:
+        if not locked:
+            os.close(fd)
+    return fd if locked else None
 
 
 def _lock(fd: int, name: Path, kind: int = fcntl.LOCK_EX) -> bool:
