@@ -11,16 +11,16 @@ SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 ARCH := $(shell uname -m)
 QEMU_PACKAGE := $(if $(filter aarch64,$(ARCH)),qemu-system-arm,qemu-system-x86)
 
-# A program or a header that must be there, and the Debian package that has it. A target requires the groups
-# whose programs it runs, and nothing else: tests/project/test_needs.py has them for each target.
+# Each word below is a program or a header, and the Debian package that contains it. A target requires only the
+# groups whose programs it runs: tests/project/test_needs.py lists them for each target.
 
-# The guest's programs and QEMU's launcher are compiled by these; with QEMU, machines run.
+# MUSL_NEEDS compile the guest's programs and QEMU's launcher. A target that starts machines requires RUN_NEEDS.
 MUSL_NEEDS := musl-gcc:musl-tools as:binutils
 RUN_NEEDS := qemu-system-$(ARCH):$(QEMU_PACKAGE) $(MUSL_NEEDS)
-# Programs for this host are compiled and analyzed by gcc; the small kernel takes more.
+# C_NEEDS compile and analyze programs for this host. KERNEL_NEEDS compile the small kernel.
 C_NEEDS := gcc:gcc /usr/include/stdio.h:libc6-dev
 KERNEL_NEEDS := $(C_NEEDS) flex:flex bison:bison bc:bc xz:xz-utils /usr/include/gelf.h:libelf-dev
-# Images of registries are made by these.
+# Tests that build images from a registry run these programs.
 IMAGE_NEEDS := mkfs.erofs:erofs-utils skopeo:skopeo
 # libFuzzer comes with clang, but not with its package; its place has clang's version.
 LIBFUZZER := $(wildcard /usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.fuzzer-*.a)
@@ -28,10 +28,10 @@ FUZZ_NEEDS := $(C_NEEDS) g++:g++ clang:clang cbmc:cbmc $(or $(firstword $(LIBFUZ
 COUNTS_NEEDS := $(C_NEEDS) valgrind:valgrind
 TEST_NEEDS := $(KERNEL_NEEDS) $(IMAGE_NEEDS) $(FUZZ_NEEDS) $(COUNTS_NEEDS) tshark:tshark xxd:xxd hexdump:bsdextrautils \
 	cpio:cpio strace:strace umoci:umoci docker-registry:docker-registry mmdebstrap:mmdebstrap gpg:gpg /usr/sbin/mkfs.ext4:e2fsprogs
-# What rustup puts in the PATH may have no compiler behind it.
+# rustup may put a `rustc` into PATH without a compiler, so run it to see whether it works.
 TEST_NEEDS += $(shell rustc --version >/dev/null 2>&1 && echo rustc || echo /usr/bin/rustc):rustc
 
-# For what runs on a Cortex-M, half a gigabyte; and for what runs in a container.
+# ARM_NEEDS compile and run programs for a Cortex-M, and take half a gigabyte. The long tests also run containers.
 ARM_NEEDS := arm-none-eabi-gcc:gcc-arm-none-eabi /usr/lib/arm-none-eabi/lib/nano.specs:libnewlib-arm-none-eabi \
 	qemu-system-arm:qemu-system-arm
 LONG_NEEDS := $(ARM_NEEDS) buildah:buildah /usr/include/sys/capability.h:libcap-dev

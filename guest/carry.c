@@ -48,7 +48,8 @@ static void become(const struct user *user)
 		end_failed(FILES_SUBJECT_USER, errno, request.user);
 }
 
-/* As the daemon does for a command, so that both find the same files. */
+/* Enters the same folder as the daemon enters for a command, so that a relative path means the
+ * same file for both. */
 static void enter_folder(const struct user *user)
 {
 	if (*request.cwd ? chdir(request.cwd) < 0 : !user_enter_home(user))

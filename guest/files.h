@@ -77,8 +77,8 @@ enum files_type {
 	FILES_TYPE_WHOLE = 4,
 	/* All of the request is done. Nothing follows. */
 	FILES_TYPE_DONE = 5,
-	/* The request failed. New files and folders that are not whole have been removed; a file that
-	 * existed before may be partly written. Nothing follows. */
+	/* The request failed. Incomplete new files and folders have been removed; a file that existed
+	 * before may be partly written. No message follows. */
 	FILES_TYPE_FAILURE = 6,
 };
 
@@ -172,13 +172,14 @@ enum files_subject {
 	FILES_SUBJECT_OWNER = 3,
 };
 
-/* The mode that a file gets which exists already. */
+/* The rule for the mode of a file that exists before the request. */
 enum files_mode_rule {
-	/* The tree's mode. If the user may not set it, the request fails and the file stays as it was. */
+	/* The file gets the mode in the tree. If the user may not set it, the request fails and changes
+	 * nothing. */
 	FILES_MODE_RULE_REQUIRE = 0,
-	/* The tree's mode if the user may set it, otherwise its own mode. */
+	/* The file gets the mode in the tree if the user may set it; otherwise it keeps its mode. */
 	FILES_MODE_RULE_PREFER = 1,
-	/* Its own mode. */
+	/* The file keeps its mode. */
 	FILES_MODE_RULE_KEEP = 2,
 };
 
@@ -256,26 +257,26 @@ struct files_fault_at {
 struct files_request {
 	/* What. */
 	uint8_t action;
-	/* The mode of a file that exists already. */
+	/* The rule for the mode of a file that exists before the request. */
 	uint8_t mode_rule;
-	/* Unless it is 0, a new file replaces one that exists, and gets its name when it is whole. If
-	 * it is 0, the file that exists is opened and written with the user's rights; a request that
-	 * fails midway leaves it partly written. */
+	/* If it is 0, a file that exists is opened and written with the user's rights. A request that
+	 * fails midway leaves the file partly written. Otherwise a new file replaces the file that
+	 * exists, and gets its name when it is complete. */
 	uint8_t replace;
 	/* Where. */
 	struct files_slice path;
 	/* The name that a tree is put under where the path is a folder's, or ends with a slash; when it
 	 * is empty, the path is the tree's own. */
 	struct files_slice name;
-	/* The folder that a relative path is relative to. When it is empty, it is the folder that a
-	 * command of the user gets by default: the user's home, which is made if the user has none, or
-	 * `/` where that cannot be entered. */
+	/* The folder that a relative path is relative to. When it is empty, it is the default folder of
+	 * the user's commands: the user's home, which is created if the user has none, or `/` if the
+	 * home cannot be entered. */
 	struct files_slice cwd;
 	/* Whom to act as: a name or a number, and perhaps a colon and a group; when it is empty, who
 	 * runs the program. */
 	struct files_slice user;
-	/* The owner of what is written, likewise; when it is empty, the user for new files, and no
-	 * change for others. */
+	/* The owner of the files that are written, in the same form as the user. When it is empty, new
+	 * files belong to the user, and files that exist keep their owner. */
 	struct files_slice owner;
 };
 
@@ -303,8 +304,8 @@ struct files_data {
 	struct files_slice data;
 };
 
-/* The request failed. New files and folders that are not whole have been removed; a file that
- * existed before may be partly written. Nothing follows. */
+/* The request failed. Incomplete new files and folders have been removed; a file that existed
+ * before may be partly written. No message follows. */
 struct files_failure {
 	/* What it is about. */
 	uint8_t subject;

@@ -503,7 +503,8 @@ struct sandboxd_error {
 struct sandboxd_exec_request {
 	/* The file to execute; without a slash it is looked for in PATH. */
 	struct sandboxd_slice command;
-	/* The working directory; when empty, the user's home, or `/` where that cannot be entered. */
+	/* The working directory. When it is empty, it is the user's home, or `/` if the home cannot be
+	 * entered. */
 	struct sandboxd_slice cwd;
 	/* The arguments, as `execve` takes them: the first is the name that the program sees. */
 	struct sandboxd_list argv;

@@ -40,10 +40,10 @@ static size_t depth;
 static struct trail trail;
 static struct part file_part, folder_part;
 static struct {
-	int fd;		    /* -1: none is being written */
-	bool is_new;	    /* false: it existed before, and is written as it is */
-	bool was_there;	    /* a regular file existed under its name */
-	struct stat before; /* if so, its status */
+	int fd;		    /* -1 if no file is open */
+	bool is_new;	    /* false if the file existed before and is opened for writing */
+	bool was_there;	    /* true if a regular file with this name existed before */
+	struct stat before; /* the status of that file */
 	uint32_t mode;
 	int64_t mtime;
 } file = { .fd = -1 };
@@ -108,7 +108,8 @@ static struct timespec time_of(int64_t mtime)
 	return time;
 }
 
-/* Only the owner may, and there are file systems without times. */
+/* Sets the time of a file. Errors are ignored: only the owner of a file may set its time, and
+ * some file systems have none. */
 static void set_time(int fd, int64_t mtime)
 {
 	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, time_of(mtime) };
@@ -116,7 +117,8 @@ static void set_time(int fd, int64_t mtime)
 	(void)futimens(fd, times);
 }
 
-/* Gives what is open its owner, its mode and its time, in that order: chown takes bits of a mode. */
+/* Sets owner, mode and time of an open file, in that order: chown(2) clears the set-user-ID and
+ * set-group-ID bits of the mode. */
 static void dress(int fd, uint32_t mode, int64_t mtime)
 {
 	need(!target->owned || fchown(fd, target->uid, target->gid) == 0);
@@ -140,7 +142,7 @@ static bool give(int parent, const char *name)
 	return done;
 }
 
-/* Makes a folder, if there is none of this name, and opens it in place of the one around it. */
+/* Creates a folder unless the name exists, opens it, and closes its parent. */
 static int enter(int parent, const char *name)
 {
 	int fd;
@@ -155,8 +157,8 @@ static int enter(int parent, const char *name)
 	return fd;
 }
 
-/* Makes the folders that a path goes through, as `mkdir -p` does, and opens the last of them. Each is
-   reached from the one before, so that nobody can lead a later step elsewhere. */
+/* Creates the folders of a path, as `mkdir -p` does, and opens the last of them. Each folder is
+ * opened relative to its parent, so that another user cannot redirect a later step. */
 static int make_folders(char *path)
 {
 	int fd = open(*path == '/' ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -239,7 +241,7 @@ static bool open_beside(const char *name)
 	return file.fd >= 0;
 }
 
-/* Sets the owner and the mode of a file that existed before, as far as the request asks for them. */
+/* Sets the owner and the mode of a file that existed before, if the request asks for them. */
 static void adapt(void)
 {
 	need(!target->owned || fchown(file.fd, target->uid, target->gid) == 0);
@@ -248,8 +250,8 @@ static void adapt(void)
 		     (target->mode_rule == FILES_MODE_RULE_PREFER && errno == EPERM));
 }
 
-/* Opens for writing what exists under this name. Owner and mode come before the old content is lost,
- * so that a request which may not set them changes nothing. */
+/* Opens an existing file for writing. Its owner and mode are set before it is truncated, so that
+ * a request which may not set them changes nothing. */
 static void open_existing(const char *name, int flags)
 {
 	int nofollow = depth > 1 ? O_NOFOLLOW : 0; /* such as /dev/stdout */
@@ -274,7 +276,8 @@ static bool is_link(const char *name)
 	       S_ISLNK(status.st_mode);
 }
 
-/* Opens the file that is to have this name. A link inside the tree is replaced, never followed. */
+/* Opens the file of this name for writing. If the name is a link inside the tree, the link is
+ * replaced and not followed. */
 static void open_named(const char *name)
 {
 	int nofollow = depth > 1 ? AT_SYMLINK_NOFOLLOW : 0;
@@ -320,11 +323,11 @@ static void end_file(void)
 	bool keep = file.was_there && target->mode_rule == FILES_MODE_RULE_KEEP;
 
 	if (file.is_new) {
-		if (file.was_there && !target->owned) /* which only root may do */
+		if (file.was_there && !target->owned) /* only root may do this */
 			(void)!fchown(fd, file.before.st_uid, file.before.st_gid);
 		dress(fd, keep ? file.before.st_mode : file.mode, file.mtime);
 	} else if (file.was_there) {
-		adapt(); /* again: a write takes bits of a mode */
+		adapt(); /* again, because a write clears the set-user-ID and set-group-ID bits */
 		set_time(fd, file.mtime);
 	}
 	need(close(fd) == 0);

@@ -17,8 +17,8 @@ struct target {
 	gid_t gid;
 };
 
-/* Takes the tree from the host. New files and new folders appear whole, under their names, or not at
- * all. A file that exists is written as it is, or replaced if the request asks for that. */
+/* Writes the tree that the host sends. A new file or folder gets its name when it is complete. A
+ * file that exists is opened and written, or is replaced if the request asks for that. */
 _Noreturn void target_put(const struct target *target);
 
 #endif

@@ -8,7 +8,8 @@
 
 #include "decimal.h"
 
-/* Where init has made files of ours, and where users get a home that have none. */
+/* The folder in which init creates files of ours, and the folder for the homes of users without
+ * a home. */
 #define MACHINE "/run/microvm"
 #define HOMES "/home/"
 
@@ -210,8 +211,8 @@ static bool is_folder_of(const struct stat *status, uid_t owner)
 	return S_ISDIR(status->st_mode) && status->st_uid == owner;
 }
 
-/* True if the path is a folder of the user, made now if nothing is there. Who else may write its
- * parent can have put another folder there, but none of root's. */
+/* Creates the folder, unless the path exists; returns true if it is a folder of the user.
+ * Another user who may write to the parent may have put a folder there, but not one of root. */
 static bool make_home(const char *path, const struct user *user)
 {
 	struct stat status;
@@ -226,7 +227,7 @@ static bool make_home(const char *path, const struct user *user)
 	return made;
 }
 
-/* The path of the home that a user gets who has none. It holds until the next call. */
+/* Returns the path of the home for a user without a home. The text is valid until the next call. */
 static char *home_of(uid_t uid)
 {
 	static char text[sizeof HOMES + DIGITS];
@@ -242,7 +243,8 @@ void user_settle(struct user *user)
 
 	if (stat(user->home, &status) == 0 && is_folder_of(&status, user->uid))
 		return;
-	/* A daemon that is a process of a host, as in tests, makes nothing there. */
+	/* If the daemon runs as a process of a host, as in tests, it must not create homes
+	 * there. */
 	if (access(MACHINE, F_OK) < 0)
 		return;
 	mkdir(HOMES, 0755);

@@ -20,12 +20,12 @@ struct user {
 /* Finds whom `NAME`, `UID` or either with `:GROUP` means; false when there is none. */
 bool user_find(const char *text, struct user *user);
 
-/* Gives the user a home that can be worked in: unless `home` exists and is the user's, it becomes
- * /home/UID, which is made. If that cannot be, `home` stays. Only root may, so it comes before the
- * process becomes the user. */
+/* Gives the user a home. Unless `home` exists and belongs to the user, the home becomes
+ * /home/UID, which is created. If that fails, `home` stays. Only root may create it, so call
+ * this before the process becomes the user. */
 void user_settle(struct user *user);
 
-/* Enters the home, or `/` if that fails; false when neither can be entered. */
+/* Enters the home, or `/` if that fails. Returns false if neither can be entered. */
 bool user_enter_home(const struct user *user);
 
 #endif

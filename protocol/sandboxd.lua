@@ -60,7 +60,7 @@ local fields = {
   ["error.offset"] = ProtoField.uint32(NAME .. ".error.offset", "offset", base.DEC, nil, nil, "Where it broke, in bytes from the start of the frame; 0 for the codes from 64 on."),
   ["error.field"] = ProtoField.uint8(NAME .. ".error.field", "field", base.DEC, nil, nil, "Which field broke, counted from 1; 0 for the header, for `trailing_bytes`, and for the codes from 64 on."),
   ["exec_request.command"] = ProtoField.bytes(NAME .. ".exec_request.command", "command", base.NONE, "The file to execute; without a slash it is looked for in PATH."),
-  ["exec_request.cwd"] = ProtoField.bytes(NAME .. ".exec_request.cwd", "cwd", base.NONE, "The working directory; when empty, the user's home, or `/` where that cannot be entered."),
+  ["exec_request.cwd"] = ProtoField.bytes(NAME .. ".exec_request.cwd", "cwd", base.NONE, "The working directory. When it is empty, it is the user's home, or `/` if the home cannot be entered."),
   ["exec_request.argv"] = ProtoField.bytes(NAME .. ".exec_request.argv", "argv", base.NONE, "The arguments, as `execve` takes them: the first is the name that the program sees."),
   ["exec_request.env"] = ProtoField.bytes(NAME .. ".exec_request.env", "env", base.NONE, "Entries `KEY=VALUE`, before those defaults whose key none of them has."),
   ["exec_request.stdout_credit"] = ProtoField.uint32(NAME .. ".exec_request.stdout_credit", "stdout_credit", base.DEC, nil, nil, "Bytes of standard output that the guest may send at first."),

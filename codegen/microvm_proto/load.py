@@ -27,15 +27,15 @@ _PLURALS = {str: "strings", int: "integers"}
 
 
 LIMIT = 1 << 20
-"""Maximum number of bytes of a file."""
+"""Maximum size of a file, in bytes."""
 
 
 def content(path: FilePath) -> bytes:
-    """Return the content of a plain file, which may be a stranger's.
+    """Return the content of a regular file, which a stranger may have written.
 
-    :raises OSError: it cannot be read, is no plain file, or is longer than `LIMIT`.
+    :raises OSError: it cannot be read, is no regular file, or is longer than `LIMIT`.
     """
-    # A FIFO would wait for a writer.
+    # Without O_NONBLOCK, opening a FIFO would wait until another process writes to it.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

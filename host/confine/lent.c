@@ -14,7 +14,8 @@
 
 #include "tree.h"
 
-/* The user namespace, and what its ids mean; -1 where there is none. */
+/* The user namespace that `lent_prepare` creates, and its open uid_map and gid_map; each is -1
+ * if it could not be opened. */
 static int namespace = -1, uids = -1, gids = -1;
 
 static int open_of(pid_t process, const char *name, int flags)
@@ -33,7 +34,8 @@ void lent_prepare(void)
 		_exit(0);
 	if (process < 0)
 		return;
-	/* Until it is waited for, a process that has exited still has its namespace. */
+	/* A process that has exited keeps its namespace until waitpid(2), so its namespace is
+	 * opened first. */
 	namespace = open_of(process, "ns/user", O_RDONLY);
 	uids = open_of(process, "uid_map", O_WRONLY);
 	gids = open_of(process, "gid_map", O_WRONLY);
@@ -45,7 +47,7 @@ static bool map(int file, unsigned inside, unsigned outside, unsigned number)
 	return dprintf(file, "%u %u %u", inside, outside, number) > 0;
 }
 
-/* In the namespace root is that uid, and every group is what it is. */
+/* Maps root to the uid in the namespace, and each group to itself. */
 static bool map_root(uid_t uid)
 {
 	return namespace >= 0 && map(uids, 0, uid, 1) && map(gids, 0, 0, UINT32_MAX);
@@ -58,7 +60,7 @@ static bool is_open_to_all(int file)
 	return fstat(file, &status) == 0 && (status.st_mode & S_IROTH);
 }
 
-/* Puts a descriptor in the place of another. */
+/* Replaces the descriptor `place` by `descriptor`, and closes `descriptor`. */
 static bool put(int descriptor, int place)
 {
 	bool done = descriptor >= 0 && dup2(descriptor, place) == place;
@@ -70,8 +72,9 @@ static bool put(int descriptor, int place)
 	return done;
 }
 
-/* Opens a file in a mount where root's files belong to the uid. Whatever has not this owner fails here, or when
- * the uid opens it: so that is tried. */
+/* Opens a file in a mount in which the files of root belong to the uid. A file of another owner
+ * keeps an owner that is not the uid there. Opening such a file can succeed, so its owner is
+ * checked after that. */
 static bool open_owned(int file, uid_t uid)
 {
 	int tree = tree_copy_owned(file, namespace), opened;
@@ -90,7 +93,7 @@ static bool open_owned(int file, uid_t uid)
 	return put(opened, file);
 }
 
-/* Copies the data of a file, and leaves its holes. */
+/* Copies the data of a file. The holes in the file stay holes in the copy. */
 static bool copy_data(int file, int copy, off_t size)
 {
 	off_t at = 0, end;
@@ -98,7 +101,7 @@ static bool copy_data(int file, int copy, off_t size)
 	for (;;) {
 		at = lseek(file, at, SEEK_DATA);
 		if (at < 0)
-			return errno == ENXIO; /* nothing but a hole */
+			return errno == ENXIO; /* no data after this offset, only a hole */
 		end = lseek(file, at, SEEK_HOLE);
 		if (end < 0 || lseek(copy, at, SEEK_SET) < 0)
 			return false;
@@ -121,11 +124,13 @@ static bool fill(int copy, int file)
 	       lseek(copy, 0, SEEK_SET) == 0;
 }
 
-/* A copy in memory, which every uid may open that has its descriptor, and none can write. */
+/* Replaces a file by a copy in memory. Every uid that has the descriptor can open the copy, and
+ * nobody can write it. */
 static bool open_copy(int file)
 {
 	int copy = memfd_create("microvm-file", MFD_CLOEXEC | MFD_ALLOW_SEALING), error;
-	/* Too large a copy is an error, and no signal. */
+	/* Beyond the limit of a file's size, ftruncate(2) would kill this process by SIGXFSZ, so
+	 * the signal is ignored. */
 	void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
 	bool done = copy >= 0 && fill(copy, file);
 

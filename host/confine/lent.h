@@ -1,4 +1,5 @@
-/* The files of root that the program opens anew with its own uid, which has no right to them. */
+/* Files of root that the confined program can open again, though its own uid has no right to
+ * read them. */
 #ifndef LENT_H
 #define LENT_H
 
@@ -6,13 +7,13 @@
 
 #include "options.h"
 
-/* Makes a user namespace for `lent_open`. To be called outside of a new pid namespace, whose first process
- * would be one that ends at once. */
+/* Creates a user namespace for `lent_open`. Call it before a new PID namespace is created: the
+ * short-lived process that this function starts would be the first process of that namespace. */
 void lent_prepare(void);
 
-/* Opens each file anew, by the same descriptor, so that the uid of the options may open it by /dev/fd/N: in a
- * mount where that uid owns it, or as a copy in memory. Everybody else has the rights that they had. False,
- * with errno, if neither is possible. */
+/* Opens each file again, under the same descriptor, so that the uid of the options can open it
+ * by /dev/fd/N. The file is in a mount in which that uid owns it, or is a copy in memory. The
+ * rights of all other users stay the same. Returns false, with errno, if neither is possible. */
 bool lent_open(struct options *options);
 
 #endif

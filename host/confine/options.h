@@ -18,7 +18,7 @@ struct paths {
 struct files {
 	unsigned count;
 	int at[FILES_MAX];
-	bool read_only[FILES_MAX]; /* in a mount of our own, which cannot be written */
+	bool read_only[FILES_MAX]; /* true: in a read-only mount of our own */
 };
 
 /* In the order of `limit_names`. */
@@ -41,9 +41,9 @@ struct options {
 	struct paths read;    /* to be read and executed, with all below them */
 	struct paths devices; /* to be read, written and controlled */
 	struct files files;   /* to be opened anew for reading */
-	struct files disks;   /* to be read, and not opened anew */
+	struct files disks;   /* read by their descriptors alone, not opened again */
 	struct files writable;
-	unsigned copied; /* files that were copied to memory, so that the uid may open them */
+	unsigned copied; /* number of files that were copied into memory for the uid */
 	char **program;	 /* its path and its arguments */
 };
 

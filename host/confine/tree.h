@@ -12,8 +12,8 @@ enum { READ_ONLY = 1, NO_SUID = 2, NO_DEVICES = 4, NO_EXECUTION = 8 };
  * a descriptor of it, or -1. This takes a mount namespace of our own. */
 int tree_copy(const char *path, uint64_t set);
 
-/* Copies the mount of an open file, read-only; the owner of the file has another uid there, which the user
- * namespace says. A descriptor of the file, or -1. */
+/* Copies the mount of an open file, read-only. In the copy, the user namespace says which uid
+ * owns the file. Returns a descriptor of the file in that mount, or -1. */
 int tree_copy_owned(int file, int user_namespace);
 
 /* The same of a mount that is there, and not of those below it. */

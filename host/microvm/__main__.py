@@ -9,12 +9,13 @@ from __future__ import annotations
 import os
 import sys
 
-_HERE = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 - pathlib takes long to import
+_HERE = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 - importing pathlib takes long
 if __name__ == "__main__" and not sys.flags.safe_path and sys.path[0] != _HERE:
-    # `python -m` looks for every module in the working folder first, which may be a stranger's.
+    # `python -m` looks for each module in the working folder first, and that folder may be a
+    # stranger's.
     del sys.path[0]
 
-import gc  # noqa: E402 - behind that
+import gc  # noqa: E402 - imported after the working folder is removed from sys.path
 import signal  # noqa: E402
 
 from microvm.system import interrupt  # noqa: E402
@@ -73,7 +74,7 @@ def main() -> None:
 
 
 def _take_absolute_paths_only() -> None:
-    """Remove relative folders from PATH: in a stranger's folder they hold the stranger's tools."""
+    """Remove relative folders from PATH, because a stranger may have put programs there."""
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     absolute = [folder for folder in folders if folder.startswith("/")]
     if absolute != folders:

@@ -41,7 +41,8 @@ from typing import Any, Literal, NamedTuple
 from microvm._version import DISTRIBUTION
 from microvm.printable import printable
 
-_OF_SHELLS = " \t|&;<>$`"  # what commands for a shell have in them, and names of programs hardly
+# characters that are in commands for a shell, and rarely in names of programs
+_OF_SHELLS = " \t|&;<>$`"
 _NOTHING = "''"  # as an empty name is shown
 _ERRNO_END = 4096  # MAX_ERRNO, include/linux/err.h
 
@@ -52,7 +53,7 @@ BUILD_AGAIN = (
 """The hint where what is in a guest is of another microvm."""
 
 LOOK_AT_CONSOLE = (
-    "its console may say why: `microvm run --console FILE`, or console=, keeps it in a file"
+    "its console may show why: keep it by `microvm run --console FILE`, or by console="
 )
 """The hint where a guest is lost by its own doing."""
 
@@ -259,12 +260,12 @@ class StartError(ExecError):
 
 
 def _how_to_use_a_shell(command: str) -> str:
-    """Return the hint for a whole command line in the place of a command; empty for one word."""
+    """Return the hint for a command that seems to be a whole command line; "" for a single word."""
     if not any(char in command for char in _OF_SHELLS):
         return ""
     from shlex import quote
 
-    return f"a whole command line is for a shell: sh -c {quote(command)}"
+    return f"run a whole command line by a shell: sh -c {quote(command)}"
 
 
 class FileError(ExecError, OSError):
@@ -349,7 +350,8 @@ class ExecTimeout(ExecKilled):
     exit_status = 124
 
     def __init__(self, command: str, timeout: float) -> None:
-        from microvm.units import format_duration  # which imports this module
+        # imported here, since that module imports this one
+        from microvm.units import format_duration
 
         super().__init__(f"{command}: timed out after {format_duration(timeout)}")
         self.timeout = timeout
@@ -362,7 +364,7 @@ class OutputLimit(ExecKilled):
     """
 
     def __init__(self, command: str, limit: int) -> None:
-        from microvm.units import exact_size  # which imports this module
+        from microvm.units import exact_size  # imported here, since that module imports this one
 
         message = f"{command}: wrote more than {exact_size(limit)}, and was killed"
         super().__init__(message, hint="--max-output and max_output set that limit")
@@ -380,7 +382,7 @@ class MemoryLimit(ExecKilled):
     exit_status = 128 + SIGKILL
 
     def __init__(self, command: str, limit: int) -> None:
-        from microvm.units import exact_size  # which imports this module
+        from microvm.units import exact_size  # imported here, since that module imports this one
 
         message = f"{command}: took more than {exact_size(limit)} of memory, and was killed"
         super().__init__(message, hint="--max-memory and max_memory set that limit")

@@ -1,12 +1,12 @@
-"""The guest pack: a distribution that has, compiled, what guests of an architecture are made of.
+"""The guest pack: a distribution with the compiled parts that guests of one architecture need.
 
-A part of it takes the place of what would be made here as long as it was made of the very same: of
-sources, of a recipe, of a pinned archive. A part that was not is made here, and a pack that speaks
-another protocol is an error.
+A part of the pack replaces the part that would be built here, if both are built from the same
+sources, recipe and pinned archive. Otherwise the part is built here. A pack for another version of
+the protocol is an error.
 
-The host executes a part of it, so a pack counts only where packages are installed: beside this
-package, and in the folders of this Python and of this user. Python would also look in the working
-folder and in those of PYTHONPATH, which may be a stranger's.
+The host executes one part of the pack, so only a pack in a folder of installed packages is used:
+the folder of this package, and those of this Python and of this user. Python itself would also look
+in the working folder and in the folders of PYTHONPATH, which may be a stranger's.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def manifest(arch: Arch) -> Path | None:
 
 
 def _folders() -> Iterator[Path]:
-    """Yield the folders that packages are installed in."""
+    """Yield the folders in which packages are installed."""
     yield Path(__file__).absolute().parents[1]
     import site
 
@@ -153,14 +153,14 @@ def wanted(arch: Arch) -> str:
 
 
 def absence(arch: Arch) -> str:
-    """Return the reason why a part of the pack cannot be used, as a clause for an error."""
+    """Return the reason why the pack cannot be used, as a clause for an error message."""
     if (found := installed(arch)) is None:
         return f"the guest pack {distribution(arch)} is not installed"
     return f"the guest pack of microvm {found.version} does not fit microvm {__version__}"
 
 
 def how_to_install(arch: Arch) -> str:
-    """Return the hint that says how to install the pack of this version."""
+    """Return the hint for installing the pack of this version."""
     return f"install the guest pack by `pip install '{wanted(arch)}'`"
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    r"""Escape what would move a cursor, or is no character: `\x1b`, `\n`, `\xff`.
+    r"""Escape control characters and invalid ones, such as `\x1b`, `\n` and `\xff`.
 
-    A surrogate that stands for a byte is shown as that byte, which is what its user has typed. What
-    comes of it is one line, whoever wrote the text: a guest, a file, an argument.
+    A surrogate that stands for a byte is shown as that byte, because the user typed the byte. The
+    result is always a single line, even if a guest, a file or an argument supplied the text.
     """
     return text if text.isprintable() else "".join(map(_escaped, text))
 
 
 def quoted(text: str) -> str:
-    r"""Return a name as an error shows it that refuses the name: `'a\xff b'`."""
+    r"""Return a name in quotes, for an error that refuses the name: `'a\xff b'`."""
     return f"'{printable(text)}'"
 
 

@@ -140,7 +140,7 @@ class _Stderr:
         self.quiet = False
 
     def notify(self, text: str) -> None:
-        """Print a line that a user may want to see, but for `--quiet`."""
+        """Print a line for the user, unless `--quiet` is given."""
         if not self.quiet:
             LineReporter().notice(text)
 

@@ -154,9 +154,9 @@ def format_size(size: int) -> str:
 
 
 def exact_size(size: int) -> str:
-    """Write a limit for people, in the largest unit that is exact: `20M`, `1.5G` or `1000 bytes`.
+    """Return a limit as text, in the largest unit that is exact: `20M`, `1.5G` or `1000 bytes`.
 
-    So errors mostly show the unit that the user has typed.
+    Usually this is the unit that the user has typed.
     """
     for name, unit in reversed(_BYTES.items()):
         if name and size >= unit and 10 * size % unit == 0:
@@ -165,9 +165,9 @@ def exact_size(size: int) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Write seconds for people: below a minute as `0.5 s`, else as `parse_duration` reads them.
+    """Return seconds as text: `0.5 s` below a minute, else in the form that `parse_duration` reads.
 
-    What is no whole number of seconds stays a number of seconds.
+    A number that is not whole is always in seconds.
     """
     if seconds < 60 or seconds % 1:
         return f"{seconds:g} s"

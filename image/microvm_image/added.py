@@ -24,8 +24,8 @@ class Added:
     def __init__(self, step: Add, recipe: Recipe, limits: Limits) -> None:
         """List the file or folder that a step of the recipe names.
 
-        :raises ImageError: it is not there, cannot be read, or is larger than it may be.
-        :raises UsageError: the recipe may not take it.
+        :raises ImageError: it does not exist, cannot be read, or is beyond the limits.
+        :raises UsageError: it is outside the folders that the recipe may use.
         """
         path = recipe.path(step.source)
         if not path.exists():

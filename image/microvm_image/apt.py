@@ -29,7 +29,7 @@ SLACK = 24 * 3600
 """Seconds by which a release may be older than another: mirrors lag behind each other."""
 
 RELEASES = "releases.json"
-"""The name of the file that has the newest date of each release."""
+"""The name of the file that stores the newest date seen of each release."""
 
 _LIMIT = 1 << 20
 _DATE = re.compile(r"^(?:.*/)?([^/]+)_(?:In)?Release:Date: (.+)$", re.MULTILINE)

@@ -69,7 +69,7 @@ def pull(text: str, limit: int, report: Reporter | None = None) -> Iterator[Bina
     found = skopeo.look_up(text)
     layer = _only_layer(found.manifest, text)
     if layer.size > limit:
-        raise ImageError(f"{text}: has {layer.size} bytes, and may have {exact_size(limit)}")
+        raise ImageError(f"{text}: has {layer.size} bytes, of at most {exact_size(limit)}")
     with ExitStack() as files:
         fetched = skopeo.Pull(found.pinned(found.digest), layer.size, _SECONDS, report, files)
         extent = fetched.open(layer, files)

@@ -180,7 +180,7 @@ def build(
 
 
 def _check_output(path: Path) -> None:
-    """Check that nobody else can replace what is written below the folder that an image is put in.
+    """Check that no other user can replace the folder that an image is written to.
 
     :raises ImageError: another user can.
     """
@@ -188,8 +188,8 @@ def _check_output(path: Path) -> None:
         found = private.exposure(str(path.parent))
     if found:
         raise ImageError(
-            f"cannot make an image in {path}: {found.path} {found.why}",
-            hint="name a folder that only you can change; or build it in the cache, without -o, "
+            f"cannot write an image to {path}: {found.path} {found.why}",
+            hint="choose a folder that only you can change; or build it in the cache, without -o, "
             "and write it to a file by `microvm image export`",
         )
 
@@ -299,7 +299,8 @@ class _Builder:
                 yield self._write(path, tree, manifest._replace(config=config, warm=()))
             finally:
                 if path.exists():
-                    with cache.scratch(path) as grave:  # so that nobody ever finds half of it
+                    # scratch deletes it; until then no process finds it half removed
+                    with cache.scratch(path) as grave:
                         path.replace(grave)
 
     def _manifest(self, name: str) -> Manifest:
@@ -385,7 +386,7 @@ def _measured(path: Path) -> tuple[int, str]:
 def _existing(path: Path, name: str, report: Reporter | None = None) -> Image | None:
     """Return the image at the path if it is the same one, or None if one may be made there.
 
-    :param report: who is told why an image that is there is not used.
+    :param report: it is notified why an existing image is not used.
     :raises ImageError: something that is no image is in the way.
     """
     try:

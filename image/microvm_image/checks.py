@@ -1,4 +1,4 @@
-"""The checks before a build: faults that can be known before anything is fetched or compiled."""
+"""The checks before a build, which find faults before any file is downloaded or compiled."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from microvm_image.sources import debian
 
 
 def check(recipe: Recipe, arch: Arch, kernel: str | Path | None = None) -> None:
-    """Check a recipe, and that this host has what its build needs.
+    """Check a recipe, and that this host has all files and tools that the build needs.
 
-    :param kernel: the kernel that is asked for, as `choice.given` takes it.
-    :raises ImageError: something is missing. If several things are, the message names all of them.
+    :param kernel: the kernel that the user asks for, as `choice.given` takes it.
+    :raises ImageError: a file or tool is missing. The message names all that are missing.
     """
     faults = [*_faults(recipe, arch, kernel)]
     if len(faults) == 1:

@@ -31,13 +31,14 @@ DAMAGED = "it is damaged or was cut short; get it again"
 
 _ZEROS = bytes(CHUNK)
 
-# Maximum number of compressed streams, one behind the other: so many, and one more for each so many
-# bytes that are read. Tools for lazy pulling make a stream of each file, which is longer than that.
+# An archive may have at most _FREE_STREAMS compressed streams, and one more for each _STREAM_BYTES
+# bytes of it. Some tools make a stream of each file, and such a stream is longer than that.
 _FREE_STREAMS = 1024
 _STREAM_BYTES = 64
 
 _READ = 1 << 17
-_PIECE = 1 << 12  # bytes that a new stream is fed first, since those behind its end are copied
+# size of the first piece that a new stream gets; a decoder copies the bytes after its stream
+_PIECE = 1 << 12
 
 
 class _Decoder(Protocol):
@@ -75,11 +76,11 @@ class _Gzip:
 
 
 class TooManyStreamsError(Exception):
-    """An archive has so many compressed streams that they take long and bring next to nothing."""
+    """An archive has too many compressed streams for its size, so reading it would take long."""
 
 
 class NotZstdError(EOFError):
-    """A file is no stream of zstd."""
+    """A file is not compressed by zstd."""
 
 
 class _Zstd:
@@ -144,12 +145,12 @@ def unpacked(
     key: str = "",
     any_ratio: bool = False,
 ) -> Extent:
-    """Return a layer as it is decompressed: itself, or a spool that is closed with `files`.
+    """Return a layer in decompressed form: the layer itself, or a file that is closed with `files`.
 
     :param name: the layer's name, for messages.
     :param key: the layer's digest, if it is known.
-    :param any_ratio: whether it may be any number of times as large as what it is made from.
-    :raises ImageError: it is damaged or cut short, or beyond what is left of the budget.
+    :param any_ratio: whether the layer may be any number of times as large as its compressed form.
+    :raises ImageError: the layer is damaged or incomplete, or is beyond what is left of the budget.
     """
     start = packed.read(0, 8)
     new = next((new for magic, new in _FORMS if start.startswith(magic)), None)
@@ -210,10 +211,10 @@ def _named(packed: Extent, new: Callable[[], _Decoder], name: str) -> Iterator[b
 
 
 def _decoded(chunks: Iterable[bytes], new: Callable[[], _Decoder]) -> Iterator[bytes]:
-    """Yield what one stream behind the other holds; zeros may follow, as gzip(1) allows it.
+    """Yield the content of all streams in turn; accept zeros after the last, as gzip(1) does.
 
-    :raises EOFError: the last one is cut short.
-    :raises TooManyStreamsError: there are too many for their size.
+    :raises EOFError: the last stream is incomplete.
+    :raises TooManyStreamsError: there are too many streams for their size.
     """
     decoder: _Decoder | None = None
     streams = size = 0
@@ -244,7 +245,7 @@ def _decoded(chunks: Iterable[bytes], new: Callable[[], _Decoder]) -> Iterator[b
 
 
 def _parts(decoder: _Decoder, data: bytes) -> Iterator[bytes]:
-    """Yield what comes of some more data of a stream."""
+    """Yield the output of a decoder for some more input."""
     while True:
         part = decoder.decompress(data, CHUNK)
         if part:
@@ -255,22 +256,24 @@ def _parts(decoder: _Decoder, data: bytes) -> Iterator[bytes]:
 
 
 class ZstdReader:
-    """A reader of a file that zstd has compressed; it holds one part of the content in memory."""
+    """A reader of a file that zstd has compressed; it keeps one piece of the content in memory."""
 
     def __init__(self, file: BinaryIO, window: int) -> None:
-        """Prepare it.
+        """Prepare to read.
 
-        :param window: the logarithm of the memory that decompression may take.
+        :param window: the binary logarithm of the memory that decompression may take, in bytes.
         """
-        chunks = iter(partial(file.read, _READ), b"")  # of a pipe, all of that is waited for
+        # if the file is a pipe, a read waits for that many bytes
+        chunks = iter(partial(file.read, _READ), b"")
         self._parts = _decoded(chunks, partial(_Zstd, window))
         self._rest = memoryview(b"")
 
     def read(self, size: int) -> bytes:
-        """Return up to so many bytes; none at the end only.
+        """Return at most `size` bytes; b"" only at the end of the file.
 
-        :raises EOFError: it is cut short; :class:`NotZstdError` where it is none.
-        :raises TooManyStreamsError: it has too many streams for its size.
+        :raises EOFError: the file is incomplete.
+        :raises NotZstdError: the file is not compressed by zstd.
+        :raises TooManyStreamsError: the file has too many streams for its size.
         """
         while not self._rest:
             check_stopped()

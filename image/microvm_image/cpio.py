@@ -21,7 +21,7 @@ TRAILER = "TRAILER!!!"
 
 _FIELDS = 13
 HEADER = len(MAGIC) + 8 * _FIELDS
-"""The bytes of a header."""
+"""The size of a header, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,16 +74,16 @@ def write(entries: Iterable[Entry], out: BinaryIO) -> None:
 
 
 def read(archive: Extent, name: str) -> Iterator[tuple[str, Node]]:
-    """Yield the members of an archive; their data stay where they are.
+    """Yield the members of an archive, whose data are not read yet.
 
     :param name: the archive's name, for messages.
-    :raises ImageError: it is damaged.
+    :raises ImageError: the archive is damaged.
     """
     offset = 0
     while True:
         header = archive.read(offset, HEADER)
         try:
-            # int() takes signs, blanks and underscores as well.
+            # int() would also accept signs, blanks and underscores.
             fields = [int(header[at : at + 8], 16) for at in range(len(MAGIC), HEADER, 8)]
             is_header = header.startswith(MAGIC) and len(header) == HEADER and header.isalnum()
         except ValueError:

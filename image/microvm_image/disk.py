@@ -20,7 +20,7 @@ from microvm.system.tools import finish, is_full, started
 from microvm_image.tree import Tree
 
 TOOLS = {"mkfs.erofs": "erofs-utils"}
-"""The program that writes disks, and its package in Debian."""
+"""The program that writes disks, and the Debian package that contains it."""
 
 _PROGRAM = "mkfs.erofs"
 
@@ -37,7 +37,7 @@ def write(tree: Tree, out: Path, digest: str) -> None:
         *(_PROGRAM, "--tar=f", "--quiet", "-d1", "-b4096", "-T0", "--mkfs-time"),
         *("-U", str(uuid.UUID(digest[:32])), str(out)),
     ]
-    # In memory, as a full disk would swallow the reason.
+    # The messages go to memory, because a full disk could not store them.
     with os.fdopen(os.memfd_create("log"), "w+b") as log:
         pipes: dict[str, Any] = {
             "stdin": subprocess.PIPE,
@@ -45,7 +45,7 @@ def write(tree: Tree, out: Path, digest: str) -> None:
             "stderr": log,
         }
         try:
-            # Its own copy of the data is among its temporary files.
+            # mkfs.erofs writes a copy of the data to its temporary files.
             with started(command, temporary=out.parent, env=environment, **pipes) as maker:
                 status = _feed(maker, tree)
         except FileNotFoundError:
@@ -66,7 +66,7 @@ def write(tree: Tree, out: Path, digest: str) -> None:
 
 
 def _is_short(tree: Tree, out: Path) -> bool:
-    """Tell whether the folder has less room than a disk takes, which the program may not notice."""
+    """Tell whether the folder has less free space than a disk needs; mkfs.erofs may not notice."""
     written = out.stat().st_blocks * cache.SECTOR if out.exists() else 0
     wanted = 2 * sum(node.size for _, node in tree.walk())
     return shutil.disk_usage(out.parent).free + written < wanted

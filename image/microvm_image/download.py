@@ -27,15 +27,15 @@ class DownloadError(ImageError):
 
 
 class TooSlowError(DownloadError):
-    """The server sends the file, but so slowly that it would take hours."""
+    """The server sends the file too slowly, so that it would take hours."""
 
 
 def fetch(url: str, report: Reporter) -> bytes:
-    """Download what an `http:` or `https:` address holds, at most 64 MiB.
+    """Download the file at an `http:` or `https:` address; it may have at most 64 MiB.
 
-    :raises DownloadError: it cannot be had, or not in time; :class:`TooSlowError` where it is sent
-        too slowly.
-    :raises ImageError: it is longer.
+    :raises TooSlowError: the server sends it too slowly.
+    :raises DownloadError: it cannot be downloaded, or not in time.
+    :raises ImageError: it is larger.
     """
     if not url.startswith(("http://", "https://")):
         raise DownloadError(f"{url}: not an http or https address")
@@ -60,7 +60,8 @@ def fetch(url: str, report: Reporter) -> bytes:
                     raise ImageError(f"{url}: sends more than {SIZE_LIMIT >> 20} MiB")
                 report.advance(len(body), total or None)
                 if pace.is_too_slow(len(body)):
-                    raise TooSlowError(f"{url}: {too_slow()}", hint="try another mirror, or later")
+                    hint = "use another mirror, or try again later"
+                    raise TooSlowError(f"{url}: {too_slow()}", hint=hint)
             case bytes():
                 return bytes(body)
             case str():

@@ -1,7 +1,7 @@
-"""The downloads in the cache: packages, archives and sources, which can be fetched again.
+"""The downloads in the cache: packages, archives and sources, which can be downloaded again.
 
-The last use of a download is the newest time of writing of its files, which `contents.use` sets.
-A build holds all of them, so that none is removed while it is read.
+The last use of a download is the newest modification time of its files, which `contents.use` sets.
+A build holds a lock on all downloads, so that none is removed while it is read.
 """
 
 from __future__ import annotations
@@ -19,44 +19,44 @@ from microvm_image import rootfs
 from microvm_image.apt import RELEASES
 
 KEPT = 30 * 24 * 3600.0
-"""Seconds without use after which the next build removes a download."""
+"""Number of seconds without use after which the next build removes a download."""
 
 _logger = Area("image")
 
 
 def folder() -> Path:
-    """Return their folder, there or not.
+    """Return the folder of the downloads, whether it exists or not.
 
-    :raises ImageError: others can change what is in it; see `cache.trust`.
+    :raises ImageError: other users can change it; see `cache.trust`.
     """
     return cache.folder("downloads")
 
 
 @contextmanager
 def in_use() -> Iterator[None]:
-    """Keep all downloads for as long as the block takes."""
+    """Prevent the removal of downloads while the block runs."""
     with ExitStack() as held:
-        with suppress(ImageError):  # where nothing can be written, nothing can be removed
+        with suppress(ImageError):  # if the cache cannot be written, no process can remove anything
             held.enter_context(lock.shared(folder()))
         yield
 
 
 def expire() -> None:
-    """Remove downloads that have not been used for a long time; where that fails, they stay."""
+    """Remove downloads that have not been used for a long time, and ignore errors."""
     with suppress(ImageError, OSError):
         for path in prune(unused=KEPT) or ():
             _logger.info("removed the download %s, which was not used for long", path.name)
 
 
 def prune(*, unused: float = 0.0, everything: bool = False) -> list[Path] | None:
-    """Remove downloads, and return their paths; None where a build holds them.
+    """Remove downloads, and return their paths; return None if a build is using the downloads.
 
     The dates of releases always stay, since they show whether a mirror sends an old one.
 
-    :param unused: the seconds for which one must not have been used.
-    :param everything: also the archives that default images are made from: without them the
-        default image is made anew.
-    :raises ImageError: they cannot be removed.
+    :param unused: the minimum number of seconds since the last use of a download.
+    :param everything: remove also the archives of default images, so that the default image is
+        built again.
+    :raises ImageError: a download cannot be removed.
     """
     top = folder()
     kept = {RELEASES}

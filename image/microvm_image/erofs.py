@@ -1,8 +1,8 @@
 """The files of an uncompressed EROFS, read back as a layer (linux/fs/erofs/erofs_fs.h).
 
-An image keeps nothing else to be made into another: its disk has all that its tree had, and the
-files' data are read where they lie. The tools of erofs-utils write them to folders only, and owners
-and devices by root only.
+An image stores no other copy of its files, so another image is built from its disk, whose data are
+read in place. The tools of erofs-utils cannot do that: they extract files to folders only, and need
+root for owners and devices.
 
 A disk may be hostile: any number of its folders and files may share the same blocks. The files and
 folders of a disk that `disk.write` has written share no blocks. So the reader counts the bytes of
@@ -61,13 +61,13 @@ class _Split:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Way:
-    """The way to a folder: its name, and the way to the folder that it is in."""
+    """A path of a folder, as its name and the path of its parent folder."""
 
     name: str
     above: _Way | None
 
     def prefix(self) -> str:
-        """Return what the paths in the folder begin with."""
+        """Return the common beginning of the paths in the folder."""
         names = [""]
         way: _Way | None = self
         while way is not None:
@@ -116,14 +116,14 @@ class _Reader:
         self._shared: dict[int, tuple[str, bytes]] = {}
 
     def _take(self, size: int) -> None:
-        """Count bytes of the disk that something has for itself."""
+        """Count bytes that a file, folder or attribute does not share with others."""
         self._left -= size
         if self._left < 0:
             raise ValueError("its files and folders overlap")
 
     def members(self) -> Iterator[Member]:
-        """Yield the members; of each folder on the way, one block is in memory."""
-        seen: dict[int, tuple[_Way, str]] = {}  # names of files that have more than one
+        """Yield the members. Of each open folder, only one block is in memory."""
+        seen: dict[int, tuple[_Way, str]] = {}  # the first name of each file with hard links
         folders = {self._root}
         root, data, _ = self._inode(self._root)
         if not isinstance(root, Folder):
@@ -156,12 +156,12 @@ class _Reader:
             yield path, node
 
     def _inode(self, number: int) -> tuple[Node, Extent | _Split, int]:
-        """Return a file, its data, and the number of its names."""
+        """Return a file, its data, and its number of hard links."""
         self._take(_COMPACT.size)
         offset = self._meta + number * _SLOT
         head = self._disk.read(offset, _EXTENDED.size)
         if len(head) < _COMPACT.size:
-            raise ValueError("an inode lies behind its end")
+            raise ValueError("an inode is beyond the end of the disk")
         if head[0] & 1:
             shape, attributes, mode, size, where, uid, gid, mtime, links = _EXTENDED.unpack(head)
             offset += _EXTENDED.size
@@ -207,7 +207,7 @@ class _Reader:
         return b"".join(data.chunks()).decode("utf-8", "surrogateescape")
 
     def _names(self, data: Extent | _Split) -> Iterator[tuple[str, int]]:
-        """Yield the names in a folder, and the inodes that they are of."""
+        """Yield each name in a folder with the number of its inode."""
         self._take(data.size)
         for block in self._blocks(data):
             count = _DIRENT.unpack_from(block)[1] // _DIRENT.size

@@ -39,11 +39,11 @@ LIMIT = "16G"
 
 SOURCES = ("alpine", "scratch")
 DEBIAN = "debian"
-"""The names by which sources of images are known, `debian` with each suite."""
+"""The names that stand for sources of images; `debian` also with each suite."""
 
 _TAGS = "tags.json"
 _TAGS_LIMIT = 1 << 16
-_MOST_TAGS = 1000  # each of which is a file of the cache
+_MOST_TAGS = 1000  # each tag is a file in the cache
 HEAD_LIMIT = MANIFEST_LIMIT + _TAGS_LIMIT
 """The most bytes that an exported image has beside those of its files."""
 
@@ -144,7 +144,7 @@ def _manifest(archive: members.Reader, name: str) -> Manifest:
             raise ValueError("it is no object")
         manifest = read_manifest(found, name)
         if not re.search(rf"-{manifest.arch}-[0-9a-f]{{12}}$", manifest.name):
-            # It could be a tag, and this image be taken for the one that has it.
+            # The name could be a tag, and then be taken for another image.
             raise ValueError(f"no build gives an image the name {manifest.name!r}")
         return manifest
     except (ValueError, RecursionError) as error:
@@ -158,7 +158,7 @@ def _tags(archive: members.Reader) -> list[str]:
         if not isinstance(named, list):
             raise ValueError("they are no list")
         if len(named) > _MOST_TAGS:
-            raise ValueError(f"there are {len(named):,}, of at most {_MOST_TAGS:,}")
+            raise ValueError(f"there are {len(named):,} tags, more than {_MOST_TAGS:,}")
         return [tags.parse(str(each)) for each in named]
     except (ValueError, RecursionError) as error:
         raise members.DamagedError(f"its tags: {error}") from error
@@ -185,8 +185,8 @@ def _check_size(manifest: Manifest, limit: int) -> None:
     size = manifest.kernel_size + manifest.initramfs_size + manifest.disk_size
     if size > limit:
         raise ImageError(
-            f"image {manifest.name} takes {format_size(size)}, and may take {exact_size(limit)}",
-            hint="if you trust it, `microvm image import --max-size SIZE` takes a higher limit",
+            f"image {manifest.name} has {format_size(size)}, of at most {exact_size(limit)}",
+            hint="if you trust it, raise the limit: `microvm image import --max-size SIZE`",
         )
     folder = cache.folder("images")
     cache.make(folder)
@@ -226,7 +226,7 @@ def _make(path: Path, manifest: Manifest, archive: members.Reader, report: Repor
 
 
 def _is_reserved(tag: str) -> bool:
-    """Tell whether a tag, given in full, is a name that stands for a source of ours."""
+    """Tell whether a tag, given in full, is a name that stands for a source of images."""
     name, _, version = tag.partition(":")
     return name == DEBIAN or (version == tags.LATEST and name in {*readymade.IMAGES, *SOURCES})
 
@@ -237,7 +237,7 @@ def _assign(image: Image, named: list[str], wanted: str | None, report: Reporter
         holder = tags.image_of(tag)
         if _is_reserved(tag) and tag != wanted and holder != image.name:
             report.notice(
-                f"{tag} is a name of microvm's own, which no file can take: "
+                f"{tag} is a reserved name, which no file can take: "
                 f"`microvm image tag {image.name} {tag}` gives it to this image"
             )
             continue

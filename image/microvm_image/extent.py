@@ -43,10 +43,10 @@ class Extent:
         return Extent(self.descriptor, self.start + offset, max(0, min(size, self.size - offset)))
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return up to so many bytes; fewer at the end, and none behind it."""
+        """Return at most `size` bytes at an offset; fewer at the end, and none beyond it."""
         wanted = max(0, min(size, self.size - offset))
         if not wanted:
-            return b""  # an offset may be larger than the kernel can take
+            return b""  # the offset may be too large for the kernel
         return os.pread(self.descriptor, wanted, self.start + offset)
 
     def chunks(self) -> Iterator[bytes]:

@@ -1,4 +1,4 @@
-"""The name of a guest, in the files that programs read it from."""
+"""The host name of a guest, and the files in an image from which programs read it."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from microvm_image.node import Bytes, Node
 from microvm_image.tree import Tree
 
 NAME = "microvm"
-"""The host name of every guest; guest/boot.c sets it in the kernel."""
+"""The host name of every guest. In the guest, guest/boot.c sets it in the kernel."""
 
 _HOSTNAME = "etc/hostname"
 _HOSTS = "etc/hosts"
-_HOSTS_LIMIT = 4 << 20  # bytes that are read of an image's own file
+_HOSTS_LIMIT = 4 << 20  # the maximum size of an image's own /etc/hosts, in bytes
 
 
 def settle(tree: Tree) -> None:
-    """Make /etc/hostname and /etc/hosts agree with the guest's name, whatever layers say of it.
+    """Put the guest's host name into /etc/hostname and /etc/hosts, whatever the layers say.
 
-    An image's own /etc/hosts keeps its lines, and gets those of `localhost` and of the name if it
-    lacks them. If it has more than 4 MiB, it stays as it is.
+    The image's own /etc/hosts keeps its lines. Lines for `localhost` and the host name are added if
+    they are missing. A file of more than 4 MiB stays as it is.
 
     :raises ImageError: the tree is beyond the limits.
     """
     try:
         tree.folder("etc", make=True)
     except ImageError:
-        return  # an image whose /etc is no folder has no program that reads these files
+        return  # if /etc is no folder, the image has no program that reads these files
     if _content(tree, _HOSTNAME) != f"{NAME}\n".encode():
         _write(tree, _HOSTNAME, f"{NAME}\n".encode())
     hosts = _content(tree, _HOSTS)
@@ -38,9 +38,9 @@ def settle(tree: Tree) -> None:
 
 
 def _content(tree: Tree, path: str) -> bytes | None:
-    """Return the content of a file; nothing if there is no file, None if it has too much."""
+    """Return the content of a file; "" if it does not exist, None if it is too long."""
     data = None
-    with suppress(ImageError):  # a link that leads round in circles
+    with suppress(ImageError):  # the path may have links that lead in a circle
         data = tree.file(path)
     if data is None:
         return b""
@@ -48,7 +48,7 @@ def _content(tree: Tree, path: str) -> bytes | None:
 
 
 def _lacking(hosts: bytes) -> bytes:
-    """Return the lines that a text of /etc/hosts lacks."""
+    """Return the lines that a text of /etc/hosts needs in addition."""
     lines = [line.partition(b"#")[0].split() for line in hosts.splitlines()]
     named = {name for line in lines for name in line[1:]}
     lacking = b""

@@ -33,10 +33,11 @@ IMPORTED = "imported"
 MANIFEST_LIMIT = 1 << 20
 """The most bytes that a manifest may have."""
 
-_DIGESTS = 1 << 10  # the most bytes of a manifest that are not known before the image is written
+# maximum size of the members of a manifest that are known only when the image is written
+_DIGESTS = 1 << 10
 _SIZE_END = 1 << 63
 _DIGEST = re.compile(r"[0-9a-f]{4,12}")
-_REFERENCE = re.compile(  # of a registry, without its host
+_REFERENCE = re.compile(  # the name of an image in a registry, without the host
     r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?", re.ASCII
 )
 _NAME = re.compile(r"\w[\w.+~-]{0,127}", re.ASCII)  # templates are called by it, too
@@ -254,7 +255,7 @@ def _no_image(image: str | Path, path: Path) -> ImageError:
 
 
 def _how_to_get(image: str | Path) -> str:
-    """Return the hint for an image that is not there: where it may come from, or how to name it."""
+    """Return the hint for an image that does not exist: where to get it, or how to name it."""
     known = "`microvm image ls` lists those in the cache"
     if isinstance(image, Path) or "/" in image:
         return known
@@ -314,21 +315,21 @@ def read_manifest(members: dict[str, object], where: str) -> Manifest:
 
 
 def check_manifest(manifest: Manifest) -> None:
-    """Check that the manifest of an image that is to be built can be read again.
+    """Check that the manifest of a new image can be read again later.
 
-    :raises ImageError: it is too long, or has a member that cannot be.
+    :raises ImageError: it is too long, or has an invalid member.
     """
     text = manifest.json()
     if len(text.encode()) > MANIFEST_LIMIT - _DIGESTS:
         raise ImageError(
-            f"the variables, commands and steps of an image take {len(text):,} bytes, and may take "
+            f"the variables, commands and steps of an image have {len(text):,} bytes, more than "
             f"{MANIFEST_LIMIT - _DIGESTS:,}",
-            hint="--add puts long texts into the image as files",
+            hint="put long texts into the image as files, by --add",
         )
     try:
         read_manifest(json.loads(text), manifest.name)
     except ValueError as error:
-        raise ImageError(f"no image can be {manifest.name}: {error}") from error
+        raise ImageError(f"an image cannot have this manifest: {error}") from error
 
 
 def manifests() -> Iterator[Image]:

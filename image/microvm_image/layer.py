@@ -23,9 +23,10 @@ from microvm_image.node import Folder, HardLink, Node
 Member = tuple[str, Node | HardLink]
 """A path from the root, as the layer says it, and what is there."""
 
-_HEADERS = 512 << 10  # bytes of one member's headers; the kernel's largest attribute: 64 KiB
-_GLOBALS = 4 << 10  # bytes of the global headers, which tarfile goes through for each member
-_INODE = 4096  # bytes that a file of the host takes there beside its content, about
+# maximum size of the headers of one member; the kernel's largest attribute has 64 KiB
+_HEADERS = 512 << 10
+_GLOBALS = 4 << 10  # maximum size of the global headers, which tarfile goes through for each member
+_INODE = 4096  # approximate number of bytes that a file takes on the host's disk beside its content
 _ID_END = 0xFFFFFFFF  # -1 is no user and no group
 _XATTR = "SCHILY.xattr."
 _XATTR_KINDS = ("user.", "trusted.", "security.", "system.posix_acl_")
@@ -308,7 +309,7 @@ class HostLayer:
 
 
 def _children(path: Path, inside: str, most: int) -> Iterator[tuple[Path, str]]:
-    """Yield what is in a folder, sorted by name; of more than `most` only so many and one more."""
+    """Yield the entries of a folder, sorted by name; at most one more than `most`."""
     with os.scandir(path) as entries:
         names = sorted((entry.name for entry in islice(entries, most + 1)), key=os.fsencode)
     return ((path / name, f"{inside}/{name}".lstrip("/")) for name in names)

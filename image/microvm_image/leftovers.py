@@ -1,7 +1,7 @@
-"""Folders in $TMPDIR that builds of older versions of microvm left there when they were killed.
+"""The folders in $TMPDIR that killed builds of older versions of microvm have left there.
 
-Those of mmdebstrap may have file systems mounted in them. Nothing is touched but what has such a
-name, belongs to this user in folders that nobody else can change, and is no longer in use.
+File systems may be mounted in the folders of mmdebstrap. A folder is removed only if it has a known
+name, belongs to this user, is in folders that nobody else can change, and is no longer in use.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ from microvm.system.namespaces import mounts_below, unmount
 from microvm.system.tools import temporary_folder
 
 _LOCKED = re.compile(r"mmdebstrap\.\w{10}", re.ASCII)
-"""The root that mmdebstrap makes: it holds a lock of the folder for as long as it runs."""
+"""The name of the root folder that mmdebstrap creates. A running mmdebstrap holds a lock on it."""
 
 _OTHERS = re.compile(r"mmdebstrap\.(?:gpghome|apt\.conf)\.\w{12}|(microvm-[a-z0-9_]{8})", re.ASCII)
-"""What else mmdebstrap makes, and the folder in which the launcher was compiled."""
+"""The names of mmdebstrap's other folders, and of the folder in which the launcher was compiled."""
 
 _LAUNCHER = "confine"
 
 _DAY = 24 * 3600
-"""The seconds after which nobody uses a folder that has no lock."""
+"""Number of seconds after which a folder without a lock is no longer in use."""
 
 
 def remove(report: Reporter) -> None:
-    """Remove what was left, and tell the reporter of each."""
+    """Remove the folders, and report each of them."""
     for path in _found():
         try:
             if _is_unused(path):
@@ -47,13 +47,13 @@ def remove(report: Reporter) -> None:
 
 
 def _found() -> Iterator[Path]:
-    """Yield the paths, without a link in them, of what has such a name and belongs to this user."""
-    folders = {Path("/tmp")}  # noqa: S108 - where mmdebstrap is without $TMPDIR
+    """Yield the real paths of the folders that have such a name and belong to this user."""
+    folders = {Path("/tmp")}  # noqa: S108 - mmdebstrap uses /tmp if $TMPDIR is not set
     with suppress(ImageError):
         folders.add(Path(temporary_folder()))
     for folder in {each.resolve() for each in folders}:
         with suppress(ImageError, OSError):
-            trust.check(folder / "new")  # as for a folder that is to be made there
+            trust.check(folder / "new")  # raises an error if another user can change the folder
             for path in sorted(folder.iterdir()):
                 if _LOCKED.fullmatch(path.name) or _OTHERS.fullmatch(path.name):
                     status = path.lstat()
@@ -63,7 +63,7 @@ def _found() -> Iterator[Path]:
 
 
 def _is_own_id(user: int) -> bool:
-    """Tell whether an id is ours, or one of /etc/subuid, which is ours in a user namespace."""
+    """Tell whether an id is ours, or is one of our ids in /etc/subuid."""
     import pwd
 
     own = os.geteuid()
@@ -93,9 +93,9 @@ def _is_unused(path: Path) -> bool:
 
 
 def _unmount_all(path: Path) -> None:
-    """Unmount what is mounted below a folder.
+    """Unmount every file system below a folder.
 
-    :raises OSError: something cannot be unmounted, or is still mounted there.
+    :raises OSError: a file system cannot be unmounted, or is still mounted there.
     """
     for point in mounts_below(str(path)):
         unmount(point)

@@ -1,8 +1,8 @@
-"""The limits on what an image is made from, and how much of them is used up.
+"""The limits of an image's source, and how much of them has been used up.
 
-A source can be hostile: a few bytes of it may stand for terabytes, or for a million files. Its
-layers are read while a `Budget` lasts, which all of a tree's layers share. Each reader counts what
-it does there, so that memory and time are bounded by the limits and by the size of the source.
+A source can be hostile: a few bytes of it may stand for terabytes, or for a million files. All
+layers of a tree share a `Budget`. Each reader counts its work there, and fails when the budget is
+used up. So the limits and the size of the source bound memory and time.
 """
 
 from __future__ import annotations
@@ -20,34 +20,36 @@ PATH_MAX = 4096
 """The most bytes of a name, and of a path or a link's target with its NUL (linux/limits.h)."""
 
 MTIME_END = 1 << 34
-"""The most seconds of a time of change: what is later is set to this."""
+"""Maximum modification time in seconds; a later time is replaced by this one."""
 
 ATTRIBUTE = 128
-"""The bytes of memory that an extended attribute takes beside its name and its value."""
+"""Number of bytes of memory that an extended attribute takes beside its name and its value."""
 
-# Steps of paths: for all paths together, and for each member on average.
+# Maximum number of steps for following paths: for all paths together, and in addition for each
+# member.
 _FREE_STEPS = 1 << 18
 _STEPS = 32
 
-_SECONDS_PER_MIB = 10  # of processor time, which even a slow processor needs only a tenth of
+_SECONDS_PER_MIB = 10  # seconds of processor time; even a slow processor needs only a tenth of them
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The bounds of a source; sizes are in bytes.
+    """The limits of a source; sizes are in bytes.
 
-    :ivar members: files, folders and all else, in all layers together.
-    :ivar unpacked: the layers' size when they are decompressed, and that of a host's folder.
-    :ivar ratio: how many times the compressed size that may be, once it is beyond `unsuspected`.
-    :ivar unsuspected: a size that the layers may have together whatever their ratio.
-    :ivar metadata: names, targets of links and extended attributes, all together; each attribute
+    :ivar members: number of files, folders and other members, in all layers together.
+    :ivar unpacked: size of all layers when decompressed, or of a folder of the host.
+    :ivar ratio: decompressed size of all layers, as a multiple of their compressed size. It counts
+        only for layers that are larger than `unsuspected`.
+    :ivar unsuspected: decompressed size of all layers up to which any ratio is allowed.
+    :ivar metadata: size of all names, targets of links and extended attributes; each attribute
         counts for `ATTRIBUTE` bytes more.
-    :ivar depth: folders within folders.
-    :ivar layers: layers of an image.
-    :ivar seconds: what a registry may take to send the layers of an image, and mmdebstrap to make a
-        Debian.
-    :ivar processor: the seconds of processor time that the reading of the layers may take, beside
-        10 for each MiB that is stored.
+    :ivar depth: number of folders within folders.
+    :ivar layers: number of layers of an image.
+    :ivar seconds: number of seconds that a registry may take to send the layers of an image, and
+        mmdebstrap to build a Debian.
+    :ivar processor: number of seconds of processor time for reading the layers; each MiB of the
+        layers, as they are stored, adds 10.
     """
 
     members: int = 500_000
@@ -90,9 +92,9 @@ class Budget:
             self._since = None
 
     def take_stored(self, size: int, key: str = "") -> None:
-        """Add bytes of a layer, as they are stored, to what bounds the work on all layers.
+        """Add the stored size of a layer, which raises the limits of ratio and processor time.
 
-        :param key: what the layer is known by, if anything: what is used again is stored once.
+        :param key: the layer's digest; "" if none is known. A layer that is used twice counts once.
         """
         if key not in self._keys:
             self._stored += size
@@ -114,7 +116,7 @@ class Budget:
         self._check_time()
 
     def take_steps(self, count: int) -> None:
-        """Count steps from a folder to what is in it, on the way of a path.
+        """Count the steps from a folder to its members that following a path takes.
 
         :raises ImageError: there are too many.
         """
@@ -123,21 +125,19 @@ class Budget:
             raise ImageError(
                 f"{self._name}: larger than it may be: its paths are too long to follow, with more "
                 f"than {_STEPS} steps for each of {self._members:,} files",
-                hint="have its links lead to their targets directly",
+                hint="make its links point to their targets directly",
             )
 
     def check_depth(self, depth: int) -> None:
-        """Refuse a folder that lies within too many others.
+        """Refuse a folder that is nested in too many others.
 
-        :raises ImageError: it does.
+        :raises ImageError: it is.
         """
         if depth > self.limits.depth:
-            raise self._beyond(
-                "depth", f"too many folders in each other: more than {self.limits.depth}"
-            )
+            raise self._beyond("depth", f"folders are nested more than {self.limits.depth} deep")
 
     def take_bytes(self, count: int) -> None:
-        """Count bytes of a layer, as they are when decompressed.
+        """Count bytes of a layer in decompressed form.
 
         :raises ImageError: there are too many, or reading them takes too long.
         """
@@ -148,7 +148,7 @@ class Budget:
         self._check_time()
 
     def check_ratio(self) -> None:
-        """Refuse layers that are much larger than what they were decompressed from.
+        """Refuse layers that are much larger than their compressed form.
 
         :raises ImageError: they are.
         """
@@ -169,5 +169,5 @@ class Budget:
 
 
 def how_to_raise(limit: str) -> str:
-    """Return the hint for a source that is beyond a limit, which may well be trusted."""
-    return f"if you trust it, `microvm image build --limit {limit}=N` takes a higher limit"
+    """Return the hint for a source that is beyond a limit but may be trusted."""
+    return f"if you trust it, raise the limit: `microvm image build --limit {limit}=N`"

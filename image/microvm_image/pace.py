@@ -1,7 +1,7 @@
-"""The pace of a download: one that is too slow is given up.
+"""The pace of a download, so that a download that is too slow can be cancelled.
 
 A time-out between two bytes does not help against a server that sends one byte a second. So this
-counts what comes in each window of time, as curl's --speed-limit and --speed-time do.
+counts the bytes that arrive in each window of time, as curl's --speed-limit and --speed-time do.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from contextlib import suppress
 from pathlib import Path
 
 LEAST = 1024
-"""The bytes that must come each second, on average over a window."""
+"""Minimum number of bytes per second, on average over a window."""
 WINDOW = 60.0
-"""The seconds of a window."""
+"""Length of a window, in seconds."""
 
 
 class Pace:
@@ -26,10 +26,10 @@ class Pace:
         self._before = 0
 
     def is_too_slow(self, size: int) -> bool:
-        """Tell whether the window that has just ended brought too little.
+        """Tell whether too few bytes arrived in the window that has just ended.
 
-        :param size: the bytes that have come since the beginning. Fewer than before is a change,
-            too, since what came first may have been moved elsewhere.
+        :param size: number of bytes since the beginning. A decrease counts as progress, too,
+            because received files may have been moved elsewhere.
         """
         now = time.monotonic()
         if now - self._begun < WINDOW:
@@ -41,12 +41,12 @@ class Pace:
 
 
 def too_slow() -> str:
-    """Return what is wrong with a download that is too slow, for a message."""
-    return f"too slow: less than {LEAST} bytes per second came in {WINDOW:g} s"
+    """Return the reason why a download is too slow, for a message."""
+    return f"too slow: less than {LEAST} bytes per second for {WINDOW:g} s"
 
 
 def size_of(folder: Path) -> int:
-    """Return the bytes of the files below a folder, while others rename and remove them."""
+    """Return the size of all files below a folder, while other processes rename and remove them."""
     size = 0
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:

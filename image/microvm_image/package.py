@@ -132,10 +132,12 @@ class _Apt:
 
 
 def _run(command: Sequence[str], *, what: str, into: Path | None, cwd: Path | None = None) -> None:
-    """Run a tool of apt that downloads: apt itself waits for each byte anew.
+    """Run a tool of apt that downloads; cancel it if the mirror is too slow.
+
+    The limits of apt itself start anew with each byte.
 
     :param into: the folder below which everything is downloaded.
-    :raises ImageError: it failed, and the message says what it did not take; or it is too slow.
+    :raises ImageError: it failed, and the message says what apt refused; or it is too slow.
     """
     pace = Pace()
 
@@ -247,6 +249,6 @@ def _unpack(archive: Path, wanted: Wanted, folder: Path) -> None:
                     with path.open("wb") as file:
                         shutil.copyfileobj(content, file)
                     if not wanted.companions:
-                        break  # the rest of a large package is not unpacked
+                        break  # do not unpack the rest of a large package
         except tarfile.TarError as error:
             raise ImageError(f"{archive.name}: damaged package: {error}") from error

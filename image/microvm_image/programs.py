@@ -82,7 +82,8 @@ def build(arch: Arch, report: Reporter) -> Programs:
 def check(arch: Arch) -> None:
     """Check that the guest pack has the programs, or that they can be compiled.
 
-    :raises ImageError: there is no compiler; or the pack speaks another protocol, or is damaged.
+    :raises ImageError: the compiler is not installed; or the pack is damaged, or has another
+        version of the protocol.
     """
     if not are_packed(arch):
         compiler.check(arch, _DAEMON)

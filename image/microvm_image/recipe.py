@@ -87,8 +87,8 @@ class Recipe:
     :ivar workdir: the working directory of a run, and of commands that are steps; this and the
         other three are None where the source's own stays.
     :ivar folder: the folder that relative paths are in.
-    :ivar allowed: the files and folders that the source and the steps may be taken from, with
-        everything in them; None for all of the host.
+    :ivar allowed: the files and folders of the host that the source and the steps may use, with
+        everything in them; None for all.
     """
 
     source: str = ""
@@ -132,19 +132,19 @@ class Recipe:
     def path(self, text: str | Path) -> Path:
         """Return the path of a file or folder that the recipe names.
 
-        :raises UsageError: it leads out of all that is allowed.
+        :raises UsageError: it is outside the allowed files and folders.
         """
         path = self.folder / text
         if self.allowed is None:
             return path
         try:
             real, *within = (each.resolve() for each in (path, *self.allowed))
-        except (OSError, RuntimeError) as error:  # links in a circle
+        except (OSError, RuntimeError) as error:  # RuntimeError if links lead in a circle
             raise UsageError(f"{text}: cannot be read: {error}") from None
         if not any(real.is_relative_to(each) for each in within):
             raise UsageError(
                 f"{text} is outside the folder of the machine file: it leads to {real}",
-                hint=f"if you want this in the image, `--allow {shlex.quote(str(real))}`",
+                hint=f"to use it in the image, add `--allow {shlex.quote(str(real))}`",
             )
         return path if path.is_symlink() else real
 

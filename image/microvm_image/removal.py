@@ -98,7 +98,7 @@ def prune(
     root = cache.root()
     lock.sweep(root)
     for folder in root.glob("[!.]*/"):
-        if folder.name not in {"kernels", "tags"}:  # of which all have one lock
+        if folder.name not in {"kernels", "tags"}:  # the items of these two folders share one lock
             lock.sweep(cache.folder(folder.name))
     tags.sweep(report)
     compiled.sweep()

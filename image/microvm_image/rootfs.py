@@ -17,7 +17,7 @@ from microvm_image.sources import alpine
 if TYPE_CHECKING:
     from microvm_image.source import Source
 
-_LIMIT = 64 << 20  # bytes of the archive, twenty times those of Alpine's
+_LIMIT = 64 << 20  # maximum size of the archive in bytes, twenty times the size of Alpine's
 
 
 def given(arch: Arch) -> Path | None:
@@ -98,13 +98,13 @@ def _cache_archive(data: bytes, arch: Arch) -> None:
 
 def _read(archive: Path, *, by_option: bool) -> bytes:
     name = "--rootfs" if by_option else "MICROVM_ROOTFS"
-    without = "" if by_option else "; `unset MICROVM_ROOTFS` goes without"
+    without = "" if by_option else "; or `unset MICROVM_ROOTFS`"
     try:
         return cache.read(archive, _LIMIT, cache.open_plain)
     except OSError as error:
         raise ImageError(
             f"{name} names {archive}, which cannot be read: {error.strerror}",
-            hint=f"{name} takes Alpine's archive, or the folder that holds it{without}",
+            hint=f"{name} has to name Alpine's archive, or the folder that contains it{without}",
         ) from error
 
 
@@ -117,7 +117,7 @@ def _without_alpine(arch: Arch, error: ImageError, report: Reporter) -> Source:
         raise ImageError(
             f"cannot get a root file system for the guest: {guest_pack.absence(arch)}; "
             f"{error.message}; {second.message}",
-            # Variables, because `microvm run` has no options for these.
+            # The hint names variables, because `microvm run` has no options for these.
             hint=f"{guest_pack.how_to_install(arch)}, or set MICROVM_ROOTFS to the path of "
             f"{alpine.archive_name(arch)}, or MICROVM_MIRROR to a mirror of Alpine",
             detail=second.detail,

@@ -65,7 +65,8 @@ def _link(existing: Path, copy: Path, sha256: str) -> None:
     try:
         if not verified.check(existing, file, sha256):
             return
-        existing.chmod(os.fstat(file).st_mode & _READ)  # which versions before this one did not
+        # files of older versions of microvm can be written
+        existing.chmod(os.fstat(file).st_mode & _READ)
         link.hardlink_to(existing)
         link.replace(copy)
         verified.remember(existing, file, sha256)  # its time of change is another now

@@ -40,7 +40,7 @@ _SLOW = "the registry takes more than"
 _INTERVAL = 0.1
 _SLACK = 16 << 20  # for the manifest and the like
 _SIZE_LIMIT = 8 << 20  # of what is read into memory
-_SAID = 64 << 10  # bytes of its messages that are read: the last of them says why it failed
+_SAID = 64 << 10  # number of bytes read from the end of its messages; the last message is the error
 _MISSING = "(manifest|name) unknown|not found"
 _HINTS = {
     _SLOW.lower(): how_to_raise("seconds"),
@@ -68,7 +68,7 @@ def check() -> None:
 
     :raises ImageError: it is not.
     """
-    require("what is in a registry", {"skopeo": "skopeo"})
+    require("an image of a registry", {"skopeo": "skopeo"})
 
 
 class MissingError(ImageError):
@@ -227,12 +227,13 @@ def _run(
 ) -> bytes:
     """Run skopeo, and return what it writes.
 
-    :param watch: waits for its end, or returns why it must end.
+    :param watch: waits until skopeo exits, or returns the reason to kill it.
     :param temporary: the folder for its temporary files, by default $TMPDIR.
     """
     check()
     with (
-        os.fdopen(os.memfd_create("log"), "w+b") as log,  # a full disk would swallow the reason
+        # in memory, because a full disk could not store the error
+        os.fdopen(os.memfd_create("log"), "w+b") as log,
         tempfile.TemporaryFile(dir=temporary_folder()) as out,
     ):
         skopeo = ["skopeo", *command]

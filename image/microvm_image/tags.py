@@ -27,7 +27,7 @@ _TAG = re.compile(rf"({_PART})(?::({_PART}))?", re.ASCII)
 _LIMIT = 1 << 10
 
 RULE = "a tag is NAME or NAME:VERSION, each of up to 100 letters, digits, and _ . + ~ -"
-"""The form of a tag, for hints."""
+"""The form of a tag, for hints in errors."""
 
 
 def parse(text: str) -> str:

@@ -24,7 +24,7 @@ from microvm_image.limits import ATTRIBUTE, NAME_MAX, PATH_MAX, Budget, Limits
 from microvm_image.node import Data, Folder, HardLink, Node
 
 SMALL = 16 << 20
-"""The most bytes that the files of an image may have in an initramfs, with their headers."""
+"""Maximum size of an initramfs: of an image's files, with their headers, in bytes."""
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
@@ -47,7 +47,8 @@ class Tree:
         self._root = Folder(stat.S_IFDIR | 0o755)
         self._files = ExitStack()
         self._upper: set[tuple[int, str]] = set()  # folders and names in them of this layer
-        self._opaque: set[int] = set()  # folders that have nothing but what is of this layer
+        # ids of the folders in which every member belongs to this layer
+        self._opaque: set[int] = set()
         self._layers = 0
 
     def __enter__(self) -> Self:
@@ -140,7 +141,7 @@ class Tree:
             yield _path(way), node
 
     def _walk(self) -> Iterator[tuple[_Way, Node]]:
-        """Yield everything by its way, of which millions can be kept: see `_Way`."""
+        """Yield the path and node of each member; millions of these paths fit into memory."""
         yield None, self._root
         stack: list[tuple[_Way, Iterator[tuple[str, Node]]]] = [(None, _sorted(self._root))]
         while stack:
@@ -178,7 +179,7 @@ class Tree:
 
         :raises ImageError: a file of the host was changed meanwhile.
         """
-        first: dict[int, _Way] = {}  # name of each file
+        first: dict[int, _Way] = {}  # the first name of each file
         for way, node in self._walk():
             info = _info(_path(way), node)
             data = node.data
@@ -291,9 +292,9 @@ class Tree:
                 self._remove(folder, gone)
 
     def _remove_lower(self, folder: Folder) -> None:
-        """Remove all below a folder but what this layer has put there.
+        """Remove everything below a folder that an earlier layer has put there.
 
-        From then on, all that comes there is of this layer: to remove it again takes no time.
+        Members that are added later belong to this layer, so a second call has nothing to do.
         """
         if id(folder) in self._opaque:
             return
@@ -319,11 +320,11 @@ class _NotThereError(Exception):
 
 
 _Way = tuple["_Way", str] | None
-"""A path as names, each with the way to its folder: a string of a path may take 4 KiB."""
+"""A path, as the path of its parent folder and a name. The text of each path could take 4 KiB."""
 
 
 def _path(way: _Way) -> str:
-    """Return a way as text.
+    """Return a path as text.
 
     :raises ImageError: it is too long.
     """
@@ -338,7 +339,7 @@ def _path(way: _Way) -> str:
 
 
 def _sorted(folder: Folder) -> Iterator[tuple[str, Node]]:
-    """Yield what is in a folder, sorted by the bytes of the names."""
+    """Yield each name and node in a folder, sorted by the bytes of the names."""
     for name in sorted(folder.children, key=encoded):
         yield name, folder.children[name]
 

@@ -1,4 +1,4 @@
-"""Tests of root's files that the program may open anew with a uid of its own."""
+"""Tests of files of root that a confined program opens again with its own uid."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOLE = 16 << 20
 
 @pytest.fixture
 def private(reachable: Path) -> Path:
-    """Make a file that only root can read, in a folder that only root can enter; with a hole."""
+    """Create a file with a hole that only root can read, in a folder that only root can enter."""
     folder = reachable / "private"
     folder.mkdir(mode=0o700)
     path = folder / "file"
@@ -43,7 +43,7 @@ def lend(
     layers: str = "ids",
     option: str = "--file",
 ) -> Confined:
-    """Run a script with a uid of its own, which is handed a file as $0 and knows its path as $1."""
+    """Run a shell script with its own uid; $0 is the descriptor of the file, and $1 is its path."""
     left_out = [word for name in LAYERS if name not in layers for word in ("--without", name)]
     with path.open("rb") as file:
         number = str(file.fileno())
@@ -53,13 +53,13 @@ def lend(
 
 
 def ids(result: Confined) -> str:
-    """Return the line of the status on the ids, without the uid."""
+    """Return the status line about ids, with the uid replaced by UID."""
     line = next(line for line in result.status if line.startswith("ids "))
     return line.replace(str(BASE + result.pid), "UID")
 
 
 def has_mounts(launcher: Path, path: Path) -> bool:
-    """Tell whether this host has mounts in which a file has another owner."""
+    """Tell whether this host can mount a file so that it has another owner."""
     return "copies" not in ids(lend(launcher, path, "true"))
 
 
@@ -75,7 +75,7 @@ def test_it_reads_a_file_that_only_root_can(
 
 
 def test_it_has_the_file_itself_where_mounts_can_be_made(launcher: Path, private: Path) -> None:
-    """So all clones of a template share its pages."""
+    """All clones of a template share its pages for this reason."""
     if not has_mounts(launcher, private):
         pytest.skip("no mount here gives a file another owner")
     result = lend(launcher, private, "stat -Lc '%d %i %u' /dev/fd/$0")
@@ -97,7 +97,7 @@ def test_it_cannot_write_a_file_that_was_lent(
 ) -> None:
     script = "chmod 600 /dev/fd/$0; echo more >>/dev/fd/$0; echo more >&$0; true"
     result = lend(launcher, private, script, prefix=prefix, layers=layers)
-    assert len(result.output.splitlines()) == 3  # each of which is an error
+    assert len(result.output.splitlines()) == 3  # each of these lines is an error
     assert private.stat().st_size == HOLE + 4
     assert private.stat().st_mode & 0o7777 == 0o400
 

@@ -105,7 +105,7 @@ def calls_of(place: Scene, sibling: int, pid: int) -> dict[str, Call]:
 
 @contextmanager
 def image_of(user: int | None, image: Image, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Give a user an image and a cache, as root's are for root alone; yield the image's path."""
+    """Yield the path of a copy of the image that a user can read; root's own image is private."""
     if user is None:
         yield str(image.path)
         return

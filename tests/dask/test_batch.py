@@ -124,7 +124,7 @@ async def test_a_job_that_ends_its_machine_is_run_once(client: Client, image: Im
 
 @contextmanager
 def _killing(client: Client, *kills: bool) -> Iterator[None]:
-    """Have QEMUs of the workers killed as their machines begin to warm up, again and again so."""
+    """Kill QEMUs of the workers when their machines begin to warm up, in a repeated pattern."""
 
     def begin() -> None:
         turns = itertools.cycle(kills)
@@ -134,7 +134,7 @@ def _killing(client: Client, *kills: bool) -> Iterator[None]:
                 os.kill(run.__self__.pid, signal.SIGKILL)  # type: ignore[attr-defined]
             await warm_up(run)
 
-        setattr(pools, "warm_up", warm_up_killed)  # noqa: B010 - mypy does not know it
+        setattr(pools, "warm_up", warm_up_killed)  # noqa: B010 - mypy does not know the attribute
         retry.LONGEST_PAUSE = 0.1
 
     client.run(begin)
@@ -159,7 +159,7 @@ async def test_each_job_has_an_outcome_where_no_machine_starts(client: Client) -
     assert [each.job for each in outcomes] == jobs
     for each in outcomes:
         with pytest.raises(
-            NotRun, match=r"worker tcp://.*: 12 starts of a machine in a row failed"
+            NotRun, match=r"worker tcp://.*: 12 starts of a machine failed in a row"
         ):
             each.result()
 

@@ -1,4 +1,4 @@
-"""The cluster of this host's own: other users get nothing of it, and nothing of it stays."""
+"""Tests of the private cluster: other users cannot use it, and its files are removed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from microvm.errors import MicroVMError
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder for temporary files, in which another user has made the one that Dask takes."""
+    """Return a TMPDIR in which another user has already created Dask's default folder."""
     folder = tmp_path / "temporary"
     (folder / "dask-scratch-space").mkdir(parents=True)
     folder.chmod(0o1777)
@@ -33,7 +33,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def pages(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Stand in for the pages of Dask's dashboard, which bokeh serves; collect who connects them."""
+    """Replace Dask's dashboard, which needs bokeh; return a list of attempts to serve it."""
     served: list[object] = []
 
     def connect(*arguments: object, **_: object) -> None:
@@ -47,24 +47,24 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 
 def folders(dask_worker: Worker) -> list[tuple[str, int, int]]:
-    """The folder of a worker and those above it: path, mode and owner of each."""
+    """Return the path, mode and owner of a worker's folder and of each of its parents."""
     paths = [Path(dask_worker.local_directory), *Path(dask_worker.local_directory).parents]
     found = [(str(path), path.stat()) for path in paths]
     return [(path, stat.S_IMODE(status.st_mode), status.st_uid) for path, status in found]
 
 
 def facts(dask_scheduler: Scheduler) -> tuple[int, str]:
-    """The port of its HTTP server, and its folder."""
+    """Return the port of the scheduler's HTTP server, and the scheduler's folder."""
     return dask_scheduler.service_ports["dashboard"], dask_scheduler.local_directory
 
 
 def port(dask_worker: Worker) -> int:
-    """The port of the worker's HTTP server."""
+    """Return the port of the worker's HTTP server."""
     return dask_worker.service_ports["dashboard"]  # type: ignore[no-any-return]
 
 
 async def answer(port: int, page: str) -> bytes:
-    """What an HTTP server of this host says first when it is asked for a page."""
+    """Return the status line with which an HTTP server on this host answers a request."""
     reader, writer = await asyncio.open_connection("127.0.0.1", port)
     writer.write(f"GET {page} HTTP/1.0\r\n\r\n".encode())
     line = await reader.readline()

@@ -168,7 +168,7 @@ def test_an_existing_file_keeps_inode_and_hard_links(carry: Carry, tmp_path: Pat
 
 
 def test_a_mode_may_set_the_user_id(carry: Carry, tmp_path: Path) -> None:
-    """A write takes these bits from a file, so they are set behind it."""
+    """A write clears the set-user-ID and set-group-ID bits, so they are set after it."""
     path = tmp_path / "program"
     path.write_text("old")
     assert carry(*put(path, *content(b"new", mode=stat.S_IFREG | 0o4755))) == DONE
@@ -468,7 +468,7 @@ def test_it_acts_as_the_user_who_is_named_and_gives_what_it_writes_to_the_owner(
     for path in ("a", "a/for", "a/for/file", "a/for/link"):
         status = (tmp_path / path).lstat()
         assert (status.st_uid, status.st_gid) == (1234, 5678)
-    # A file that exists keeps its owner, unless another is named.
+    # A file that exists keeps its owner, unless another owner is named.
     for replace in (0, 1):
         assert carry(*put(tmp_path / "as", *content(b"y"), replace=replace)) == DONE
         assert (tmp_path / "as").stat().st_uid == 1234
@@ -519,7 +519,7 @@ def test_a_user_who_replaces_a_new_folder_is_given_nothing_else(
             check=False,
             timeout=60,
         )
-        assert process.wait(60) == 0  # it has replaced the folder
+        assert process.wait(60) == 0  # until then the other program has replaced the folder
     assert victim.stat().st_uid == 0
 
 

@@ -300,7 +300,7 @@ def _rootfs_that_is_gone(scene: Scene) -> None:
 
 def _closed_rootfs(scene: Scene) -> None:
     (scene.folder / "closed").mkdir(mode=0)
-    scene.undo.callback((scene.folder / "closed").chmod, 0o700)  # so that it can be removed
+    scene.undo.callback((scene.folder / "closed").chmod, 0o700)  # so that the folder can be removed
     scene.patch.setenv("MICROVM_ROOTFS", str(scene.folder / "closed/archive"))
     scene.patch.setattr(image, "there", lambda: None)  # which reads our sources, maybe root's
     scene.as_user()
@@ -436,7 +436,7 @@ def test_what_says_nothing_is_not_waited_for(scene: Scene, monkeypatch: pytest.M
     monkeypatch.setattr(qemu, "_TIMEOUT", 0.1)
     finding = qemu.qemu(Context())
     assert qemu.NO_VERSION.is_in(finding)
-    assert "nothing within" in finding.text
+    assert "no answer within" in finding.text
 
 
 def test_what_was_compiled_works_without_a_compiler(

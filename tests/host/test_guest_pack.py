@@ -23,7 +23,7 @@ FIND = """
 from microvm import arches, guest_pack
 print(guest_pack.manifest(arches.find("aarch64")))
 """
-"""A program that prints the path of the manifest of the pack that it finds."""
+"""A Python program that prints the path of the manifest of the guest pack that it finds."""
 
 ARCH = arches.find("aarch64")  # of which no test has one installed
 SCHEMA = "0123456789abcdef"
@@ -65,7 +65,7 @@ def test_no_pack_is_installed_or_a_folder_is_left_of_one(
 
 
 def found(python: str | Path, folder: Path, **environment: str) -> str:
-    """Return the path of the manifest that a process in a folder finds."""
+    """Return the path of the manifest that a process in a working folder finds."""
     environment = {"PATH": os.environ["PATH"], **environment}
     command = [str(python), "-c", FIND]
     return subprocess.check_output(command, cwd=folder, env=environment, text=True).strip()
@@ -81,7 +81,7 @@ def test_a_pack_in_a_folder_of_pythonpath_is_not_used(pack: Path, tmp_path: Path
 
 @pytest.mark.parametrize("user", [False, True])
 def test_a_pack_is_found_beside_an_editable_install(pack: Path, tmp_path: Path, user: bool) -> None:
-    """It is in the folder of the environment, or in that of the user."""
+    """An installed pack is in the folder of the environment, or in the folder of the user."""
     where = tmp_path / "environment"
     venv.create(where, system_site_packages=user, symlinks=True)
     python, base = where / "bin" / "python", str(tmp_path / "base")

@@ -175,7 +175,7 @@ OUTSIDE = ("/etc/passwd", "../outside", "wheels/../../outside", "link", "folder/
 
 @pytest.fixture
 def links(write: Write, tmp_path: Path) -> Path:
-    """A machine file's folder with links that lead out of it; the path of the file."""
+    """Return the path of a machine file whose folder has links that lead out of the folder."""
     path = write("")
     folder = tmp_path / "project"
     folder.mkdir()
@@ -195,7 +195,7 @@ def test_paths_outside_its_folder_are_refused(links: Path, named: str) -> None:
         first, *_, hint = said(links)
         said_of_it = f"{named} is outside the folder of the machine file: it leads to {real}"
         assert first.endswith(f": error: {said_of_it} [outside]")
-        assert hint.endswith(f"if you want this in the image, `--allow {real}`")
+        assert hint.endswith(f"to use it in the image, add `--allow {real}`")
         for allowed in (real, real.parent):
             assert read(links, [allowed])
         with pytest.raises(UsageError):

@@ -24,7 +24,7 @@ TIMEOUT = 30.0
 CPUS = 3
 
 
-BROKEN = ImageError("it is broken")  # which another start does not mend
+BROKEN = ImageError("it is broken")  # another start would fail in the same way
 
 
 def lost() -> GuestDied:
@@ -35,10 +35,10 @@ def lost() -> GuestDied:
 
 
 class Machine:
-    """It starts after a few turns of the loop, or fails, and a command takes one.
+    """A fake machine that starts after a few turns of the event loop, or fails to start.
 
-    :cvar failures: gives the error of each start, or None.
-    :cvar lost_in_warmup: the number of machines that die in their first command, from now on.
+    :cvar failures: returns the error of each start, or None.
+    :cvar lost_in_warmup: the number of machines, from now on, that die in their first command.
     """
 
     alive: ClassVar[set[Machine]] = set()
@@ -261,7 +261,7 @@ def test_a_pool_that_nobody_waits_for_is_filled_after_losses(machine: type[Machi
     async def test() -> None:
         machine.failures = itertools.chain([lost()] * 4, itertools.repeat(None))
         async with Pool(2) as pool:
-            while pool.ready < 2:  # noqa: ASYNC110 - it has no event
+            while pool.ready < 2:  # noqa: ASYNC110 - the pool has no event for this
                 await asyncio.sleep(0.001)
 
     run(test)
@@ -276,7 +276,7 @@ def test_starts_that_are_always_lost_have_a_bound(machine: type[Machine]) -> Non
             await asyncio.sleep(10 * retry.LONGEST_PAUSE)
             assert machine.started == retry.MAX_FAILURES
             with pytest.raises(
-                GuestDied, match=r"^12 starts of a machine in a row failed, at last"
+                GuestDied, match=r"^12 starts of a machine failed in a row, the last"
             ):
                 async with pool.machine():
                     pass

@@ -226,7 +226,7 @@ def test_a_project_that_says_nothing_to_us(project: Path, text: str) -> None:
         ("tool.microvm]\ncpus = 2", ":1:13: error: Expected '='"),
         ("[[tool.microvm]]\ncpus = 2", "`microvm` must be a table"),
         ("[tool.microvm]\ncpus = 2\n[project", ":3:9: error: Expected ']'"),
-        ("[microvm]\ncpus = 2", "`microvm` is no table of a pyproject.toml"),
+        ("[microvm]\ncpus = 2", "`[microvm]` is no valid table in pyproject.toml"),
         ("[microvm.run]\ncpus = 2", "write [tool.microvm]"),
     ],
 )

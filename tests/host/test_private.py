@@ -1,4 +1,4 @@
-"""Folders of ours in folders that another user can change."""
+"""Tests of creating private folders in folders that another user can change."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ while os.getppid() != 1:
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Path:
-    """A file of ours that everybody can read."""
+    """Return the path of a file of ours that everybody can read."""
     file = tmp_path / "victim"
     file.touch()
     file.chmod(0o644)
@@ -65,7 +65,7 @@ def test_a_link_in_place_of_a_new_folder_is_not_followed(
     make = os.mkdir
 
     def replaced(name: str, mode: int, *, dir_fd: int) -> None:
-        """Make the folder, and be replaced at once."""
+        """Create the folder, and replace it by a link at once."""
         make(name, mode, dir_fd=dir_fd)
         os.rmdir(name, dir_fd=dir_fd)
         os.symlink(victim, name, dir_fd=dir_fd)
@@ -109,12 +109,12 @@ def test_a_racing_user_changes_the_mode_of_no_file(tmp_path: Path, victim: Path)
                 os.close(private.make_path(str(theirs / "ours")))
                 made += 1
             assert mode(victim) == 0o644
-    assert made > 1  # so the racer has moved one out of the way
+    assert made > 1  # after each but the last, the racer has moved the folder away
 
 
 @contextmanager
 def racing(*paths: Path) -> Iterator[None]:
-    """Have another user replace the first path by a link to the last, over and over."""
+    """Let another user replace the first path by a link to the last one, again and again."""
     command = as_user(sys.executable, "-c", RACER, *paths)
     with subprocess.Popen(command, stdout=subprocess.PIPE) as racer:
         try:

@@ -31,7 +31,7 @@ def mask(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.fixture
 def top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Name a cache that is not there."""
+    """Set the path of a cache that does not exist."""
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(readers, "_corrected", set())
     return tmp_path / "cache"
@@ -42,7 +42,7 @@ def mode(path: Path) -> int:
 
 
 def make(name: str) -> Path:
-    """Make a folder with a file in it, as an image is, in a folder of the cache."""
+    """Create a folder of the cache that contains a folder with a file, as an image is."""
     path = cache.folder(name) / "made"
     with lock.held(path, NullReporter()), cache.staging(path) as folder:
         folder.mkdir()
@@ -53,7 +53,7 @@ def make(name: str) -> Path:
 
 
 def modes(path: Path) -> dict[str, int]:
-    """Return the modes of such a folder, of the files in it, and of the folder above."""
+    """Return the modes of this folder, of the files in it, and of its parent."""
     return {each.name: mode(each) for each in (path.parent, path, *path.iterdir())}
 
 
@@ -73,7 +73,7 @@ def test_nobody_else_reads_what_is_made(top: Path) -> None:
 
 
 def older(top: Path) -> None:
-    """Make a cache as versions before this one did."""
+    """Create a cache with the modes of older versions."""
     for name in (*readers.FOLDERS, ""):
         (top / name).mkdir(parents=True, exist_ok=True)
         (top / name).chmod(0o755)
@@ -95,7 +95,7 @@ def test_first_use_corrects_the_cache_of_an_older_version(top: Path, first: str)
     for name in readers.FOLDERS:
         assert modes(top / name / "made") == {name: 0o700, **PRIVATE}
     assert mode(top / "accel-0") == 0o600
-    assert mode(top) == 0o755  # a user may have made this folder, for more than a cache
+    assert mode(top) == 0o755  # a user may have created this folder, and not only for the cache
 
 
 def test_first_use_corrects_the_usual_folder(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -107,7 +107,7 @@ def test_first_use_corrects_the_usual_folder(top: Path, monkeypatch: pytest.Monk
 
 
 def test_correction_leaves_everything_else_alone(top: Path, tmp_path: Path) -> None:
-    """Files of users beside the cache's, files that links lead to, and unfinished work."""
+    """The cache's folder may also have a user's files, links to files, and unfinished items."""
     older(top)
     left = [
         tmp_path / "linked",

@@ -302,9 +302,7 @@ async def test_nobody_waits_for_who_shows_no_life(
     monkeypatch.setattr(async_lock, "HOLDER_TIMEOUT", 0.2)
     with lock.attempt(folder / "a") as ours:
         assert ours
-        with pytest.raises(
-            ImageError, match=f"process {os.getpid()} saves a guest.*no sign of life"
-        ):
+        with pytest.raises(ImageError, match=f"process {os.getpid()} saves a guest.*no heartbeat"):
             async with template.locked("a", lambda _: None):
                 pass
         with pytest.raises(TemplateError, match="no template"):

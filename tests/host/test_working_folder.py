@@ -1,4 +1,4 @@
-"""The working folder of a command, in which a stranger may have put files."""
+"""Tests of a command whose working folder has files of a stranger."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STRANGE = "raise SystemExit('a module of a stranger')\n"
 
 
 def run(folder: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a module of Python."""
+    """Run the command line as `python -m microvm`."""
     command = [sys.executable, "-m", "microvm", *arguments]
     variables = {**os.environ, "MICROVM_CACHE": str(folder / "cache"), **environment}
     return subprocess.run(
@@ -35,5 +35,5 @@ def test_no_tool_in_it_is_executed(tmp_path: Path, entry: str) -> None:
         (tmp_path / name).write_text(f"#!/bin/sh\n: > {tmp_path}/executed\n")
         (tmp_path / name).chmod(0o755)
     ended = run(tmp_path, "run", "true", PATH=f"{entry}:/nonexistent")
-    assert ended.returncode == 125  # it has found none
+    assert ended.returncode == 125  # it found no program
     assert not (tmp_path / "executed").exists()

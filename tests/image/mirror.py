@@ -64,12 +64,12 @@ def endless(handler: BaseHTTPRequestHandler, data: bytes) -> None:
 
 
 def trickled(handler: BaseHTTPRequestHandler, data: bytes) -> None:
-    """Send a byte at a time, so that no wait for the next one is ever long."""
+    """Send one byte at a time, so that the client never waits long for the next byte."""
     send(handler, b"", len(data))
-    with suppress(OSError):  # nobody reads any more
+    with suppress(OSError):  # the client no longer reads
         for byte in data:
             handler.wfile.write(bytes([byte]))
-            time.sleep(0.05)  # what makes it slow is the subject of the test
+            time.sleep(0.05)  # a slow server is what the test needs
 
 
 LIES: tuple[Lie, ...] = (changed, truncated, broken_off, other, endless)

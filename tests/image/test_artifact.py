@@ -137,9 +137,9 @@ LAYER = {"mediaType": artifact.LAYER_TYPE, "digest": f"sha256:{'0' * 64}", "size
         ({"layers": [LAYER] * 2}, "holds something else"),
         ({"layers": {}}, "layers is of another type"),
         ({"layers": [1]}, "in the place of an object"),
-        ({"layers": [LAYER | {"digest": "sha256:../../x"}]}, "is no content that can be"),
-        ({"layers": [LAYER | {"size": -1}]}, "is no content that can be"),
-        ({"layers": [LAYER | {"size": LIMIT + 1}]}, "has 1048577 bytes, and may have 1M"),
+        ({"layers": [LAYER | {"digest": "sha256:../../x"}]}, "is no valid content"),
+        ({"layers": [LAYER | {"size": -1}]}, "is no valid content"),
+        ({"layers": [LAYER | {"size": LIMIT + 1}]}, "has 1048577 bytes, of at most 1M"),
         ({"layers": [LAYER]}, "cannot be had"),
     ],
 )

@@ -157,9 +157,9 @@ def test_a_build_says_that_the_old_image_was_damaged(
 
 @pytest.mark.usefixtures("parts")
 def test_a_build_that_fails_leaves_no_damaged_image(cache: Path, leftovers: Leftovers) -> None:
-    """A manifest that is longer than one may be could not be read again."""
+    """A manifest beyond the limit could not be read again."""
     env = tuple(f"A{number}={'x' * 100_000}" for number in range(11))
-    with pytest.raises(ImageError, match=r"take \d,\d{3},\d{3} bytes, and may take 1,047,552"):
+    with pytest.raises(ImageError, match=r"have \d,\d{3},\d{3} bytes, more than 1,047,552"):
         build(Recipe(env=env))
     assert not [*cache.glob("images/*")]
     assert not leftovers()
@@ -410,7 +410,7 @@ def test_a_full_disk(
 def test_a_full_disk_is_not_blamed_on_mkfs(
     size: str, tmp_path: Path, small_disk: Callable[[str], None], kernel: Path
 ) -> None:
-    """A disk takes the files twice, and the log of mkfs.erofs could not be written, either."""
+    """A disk needs space for the files twice, and mkfs.erofs could not even write its log."""
     source = tmp_path / "source"
     source.mkdir()
     (source / "large").write_bytes(os.urandom(18 << 20))

@@ -1,4 +1,4 @@
-"""`microvm cache`, as a user types it."""
+"""Tests of `microvm cache` as a user calls it."""
 
 from __future__ import annotations
 
@@ -95,7 +95,8 @@ def test_ls_shows_the_last_use_of_a_kind(image: Image, cache: Path) -> None:
             os.utime(path, (now - 9000, now - 9000))
     facts = _facts()
     assert facts["templates"]["used"] == time_text(used["b"])
-    assert facts["images"]["used"] == facts["templates"]["used"]  # a clone uses its image
+    # a clone also uses the image of its template
+    assert facts["images"]["used"] == facts["templates"]["used"]
     assert facts["snapshots"]["used"] is None
 
 
@@ -127,7 +128,8 @@ def test_prune_removes_what_nobody_has_named(image: Image, cache: Path) -> None:
     freed = float(lines[-1].removeprefix("Freed: ").removesuffix(" MB"))
     assert 3.0 <= freed < 4.0
     left = {kind for kind, each in _facts().items() if each["items"]}
-    assert left == {"downloads", "programs"}  # the archive of the default image
+    # the download that stays is the archive of the default image
+    assert left == {"downloads", "programs"}
     assert run("prune").stdout == "Freed: 0.0 MB\n"
     assert "Deleted: download alpine-" in run("prune", "--all").stdout
 

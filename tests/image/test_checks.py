@@ -1,4 +1,4 @@
-"""Faults that are found before a build fetches or compiles anything, all of them at once."""
+"""Tests that a build finds all faults together, before it downloads or compiles anything."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from microvm_image.recipe import Add, Recipe
 
 
 class Recorder(NullReporter):
-    """A reporter that keeps what a build has begun to do."""
+    """A reporter that collects the steps that a build has begun."""
 
     def __init__(self) -> None:
         self.steps: list[str] = []
@@ -30,7 +30,7 @@ class Recorder(NullReporter):
 
 
 def fault(recipe: Recipe, kernel: Path | None = None) -> ImageError:
-    """Return the error of a build, which must not have begun."""
+    """Return the error of a build, and check that the build has begun no step."""
     report = Recorder()
     with pytest.raises(ImageError) as caught:
         build(recipe, kernel=kernel, report=report)
@@ -40,7 +40,7 @@ def fault(recipe: Recipe, kernel: Path | None = None) -> ImageError:
 
 @pytest.fixture
 def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Have no tools but those that compile, and give the folder of them."""
+    """Install only the programs that compile, and return the folder of these programs."""
     folder = tmp_path / "tools"
     folder.mkdir()
     for name in ("sh", "make", "musl-gcc", "gcc", "as", "ld"):
@@ -90,7 +90,7 @@ def test_a_missing_compiler_is_found_before_downloads(
 
 
 def test_a_kept_debian_needs_no_tools(tools: Path, cache: Path) -> None:
-    """Its tools are looked for when the cache has none that is new enough."""
+    """The tools are required only if the cache has no Debian that is recent enough."""
     del tools
     kept = cache / "downloads" / f"debian-trixie-{arches.find().debian}-0-1.tar"
     kept.parent.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The downloads in the cache: which are removed, when, and which stay."""
+"""Tests of when downloads are removed from the cache, and which of them stay."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def folder(cache: Path) -> Path:
 
 
 def _package(days: float, version: str = "6.1.2-1") -> Path:
-    """Make a package of which a file was extracted, and which was used so many days ago."""
+    """Create a download with an extracted file that was last used some days ago."""
     path = package.folder_of(WANTED, arches.find(), version)
     (path / "boot").mkdir(parents=True)
     (path / "boot/vmlinuz-6").write_bytes(b"kernel")
@@ -54,7 +54,7 @@ def test_a_build_removes_downloads_unused_for_a_month(folder: Path) -> None:
 
 def test_the_use_of_a_package_is_noted(folder: Path) -> None:
     path = _package(31)
-    before = path.stat().st_mtime  # by which the newest version is found
+    before = path.stat().st_mtime  # the newest version is found by this time
     assert package._extracted(path, WANTED) is not None
     assert contents.last_use(path) > time.time() - DAY
     assert path.stat().st_mtime == before

@@ -25,7 +25,7 @@ from microvm_image.removal import prune
 
 Leftovers = Callable[[], list[str]]
 
-#: Stands in for a tool that takes long: it mounts where it may, and waits for a child of its own.
+#: A slow tool: it mounts a file system if it may, and waits for a child process.
 SLOW = """#!/bin/sh
 exec 9>{lifeline}
 mkdir $TMPDIR/mounted
@@ -34,13 +34,13 @@ sleep 1000 &
 echo begun >&9
 wait
 """
-#: Stands in for `unshare`, where the ids of an ordinary user are not what is tested.
+#: A replacement of `unshare`, for tests that do not need the ids of an ordinary user.
 NO_IDS = '#!/bin/sh\nuntil [ "$1" = -- ]; do shift; done\nshift\nexec "$@"\n'
 
 
 @pytest.fixture
 def lifeline(tmp_path: Path) -> Iterator[Lifeline]:
-    """Give the lifeline of the tools that a test starts."""
+    """Yield the lifeline of the tools that a test starts."""
     made = Lifeline(tmp_path / "lifeline")
     yield made
     made.close()
@@ -48,7 +48,7 @@ def lifeline(tmp_path: Path) -> Iterator[Lifeline]:
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the folder that is $TMPDIR."""
+    """Set $TMPDIR to a new folder, and return the folder."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
@@ -59,9 +59,9 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def slow(
     tmp_path: Path, lifeline: Lifeline, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Lifeline:
-    """Put a tool that takes long in the place of mmdebstrap, and give its lifeline.
+    """Replace mmdebstrap by a slow tool, and return the tool's lifeline.
 
-    There is no other way to a ready-made image.
+    All other ways to get a ready-made image fail.
     """
     del temporary
     folder = tmp_path / "programs"

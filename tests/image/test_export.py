@@ -207,16 +207,16 @@ def test_a_file_takes_no_name_of_our_own(
     assert (tags.image_of(full) == found.name) == taken
     if not taken:
         assert told.said == [
-            f"{full} is a name of microvm's own, which no file can take: "
+            f"{full} is a reserved name, which no file can take: "
             f"`microvm image tag {found.name} {full}` gives it to this image"
         ]
-    assert read(out.getvalue(), tag=name)[1] == [full]  # as its user says so
+    assert read(out.getvalue(), tag=name)[1] == [full]  # the user chose this tag
 
 
 @pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize("name", ["python", "app", "debian-x86_64-0123456789", "a-riscv-{}"])
 def test_an_images_name_cannot_be_a_tag(exported: bytes, name: str) -> None:
-    """An image is found by its name before one is by its tag."""
+    """If the name of one image is the tag of another, the name wins."""
     found = members(exported)
     manifest = json.loads(found[0][1]) | {"name": name.format("0" * 12)}
     text = json.dumps(manifest).encode()
@@ -266,7 +266,7 @@ LIES: dict[str, tuple[Callable[[list[Member]], list[Member]], str]] = {
     "a digest that is none": (_manifest({"disk_sha256": "0"}), "root.erofs is not what its manif"),
     "a bomb": (
         _manifest({"disk_size": 1 << 40}),
-        r"takes 1T, and may take 1G \(if you trust it, `microvm image import --max-size SIZE`",
+        r"has 1T, of at most 1G \(if you trust it, raise the limit: `microvm image import",
     ),
     "a bomb of numbers": (_manifest({"disk_size": 10**400}), "its manifest: no file has 1000"),
     "a missing field": (lambda found: [(found[0][0], b"{}"), *found[1:]], "another version"),
@@ -371,7 +371,7 @@ def test_a_bomb_of_compression_is_left_alone(exported: bytes, elsewhere: Path) -
 
 @pytest.mark.usefixtures("elsewhere")
 def test_the_limit_on_its_size_can_be_raised(exported: bytes, image: Image) -> None:
-    says = r"may take \S+( bytes)? \(if you trust it, `microvm image import --max-size SIZE`"
+    says = r"of at most \S+( bytes)? \(if you trust it, raise the limit: `microvm image import"
     with pytest.raises(ImageError, match=says):
         read(exported, limit=image.size - 1)
     assert read(exported, limit=image.size)[0].manifest == image.manifest
@@ -413,7 +413,7 @@ def test_a_full_disk(exported: bytes, small_cache: Path, monkeypatch: pytest.Mon
         tags.assign("full", found.name)
     assert "full:latest" not in tags.all_tags()
     assert not list(small_cache.rglob(".*"))
-    assert remove("app").image == ""  # which takes no room
+    assert remove("app").image == ""  # this needs no free space
 
 
 READER = """

@@ -1,4 +1,4 @@
-"""The guest's name in the files of an image, whatever its layers bring."""
+"""Tests of the guest's host name in the files of an image, whatever its layers contain."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def file(text: bytes) -> Node:
 
 
 def settled(nodes: Mapping[str, Node], times: int = 1) -> dict[str, bytes]:
-    """Return the files in /etc of a tree with these nodes."""
+    """Return the contents of the files in /etc of a tree that has these nodes."""
     with Tree() as tree:
         tree.add(NodeLayer("brought", nodes))
         for _ in range(times):

@@ -1,4 +1,4 @@
-"""What killed builds of older versions left in $TMPDIR: prune removes it, and nothing else."""
+"""Tests that prune removes the folders of killed builds of older versions, and nothing else."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from microvm_image.removal import prune
 
 
 class Mounts:
-    """File systems in memory that a test mounts."""
+    """The temporary file systems that a test has mounted."""
 
     def __init__(self) -> None:
         self._points: list[Path] = []
@@ -35,7 +35,7 @@ class Mounts:
 
 @pytest.fixture
 def mounts() -> Iterator[Mounts]:
-    """Give what mounts, and unmounts in the end."""
+    """Yield an object that mounts file systems, and unmount them after the test."""
     made = Mounts()
     yield made
     made.clear()
@@ -43,7 +43,7 @@ def mounts() -> Iterator[Mounts]:
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the folder that is $TMPDIR."""
+    """Set $TMPDIR to a new folder, and return the folder."""
     folder = tmp_path / "temporary files"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
@@ -52,7 +52,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def root(temporary: Path) -> Path:
-    """Give a root that mmdebstrap left, with a link to a file that is to stay."""
+    """Return a folder that mmdebstrap left, with a link to a file that has to stay."""
     folder = temporary / "mmdebstrap.ptzgiVBg0Q"
     (folder / "etc").mkdir(parents=True)
     (temporary.parent / "kept").write_text("kept")

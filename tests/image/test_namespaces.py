@@ -1,4 +1,4 @@
-"""The namespaces of tools: whoever is killed, no process, mount or temporary file is left."""
+"""Tests that a tool leaves no process, mount or temporary file, whichever process is killed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.support.processes import adopting, children
 from microvm.errors import ImageError
 from microvm.system import namespaces, tools
 
-#: Mounts as mmdebstrap does, has children, and one in another session.
+#: A tool that mounts file systems like mmdebstrap, and has child processes, one in another session.
 TOOL = """
 mkdir "$TMPDIR/root" && mount -t tmpfs microvm-test "$TMPDIR/root" && mkdir "$TMPDIR/root/proc"
 mount -t proc proc "$TMPDIR/root/proc"
@@ -46,8 +46,8 @@ WITHOUT = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
 
 @pytest.fixture
 def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give the folder of both the staging folder and $TMPDIR."""
-    made = Path(f"/tmp/microvm-test-{os.urandom(6).hex()}")  # which every user can enter
+    """Return the parent of the staging folder and of $TMPDIR."""
+    made = Path(f"/tmp/microvm-test-{os.urandom(6).hex()}")  # every user can enter /tmp
     for each in (made, made / "staging", made / "temporary"):
         each.mkdir()
     (made / "staging").chmod(0o700)
@@ -57,7 +57,7 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def kill_at_random(prefix: list[str], folder: Path, tries: int, *options: str) -> None:
-    """Kill the owner of tools after random times, and check that nothing is left of them."""
+    """Kill the owner of tools after random times, and check that nothing of the tools is left."""
     command = [*prefix, sys.executable, "-c", OWNER, str(folder / "staging"), TOOL, *options]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     random_time = random.Random(1)
@@ -71,7 +71,7 @@ def kill_at_random(prefix: list[str], folder: Path, tries: int, *options: str) -
                 assert owner.poll() is None
                 owner.kill()
                 owner.wait()
-                # What has lost its parents is ours now.
+                # Processes whose parents have exited are now children of this process.
                 end = time.monotonic() + DEADLINE
                 while children(os.getpid()):
                     os.waitpid(-1, os.WNOHANG)
@@ -128,7 +128,7 @@ def test_a_tool_has_its_temporary_files_in_the_staging_folder(folder: Path) -> N
     assert not [*(folder / "temporary").iterdir()]
 
 
-def test_a_tools_temporary_files_are_removed_and_no_link_followed(folder: Path) -> None:
+def test_temporary_files_are_removed_without_following_links(folder: Path) -> None:
     kept = folder / "kept"
     kept.mkdir()
     (kept / "file").touch()

@@ -1,4 +1,4 @@
-"""The pace of a download: how much has come while it goes on."""
+"""Tests of the pace of a download, from the bytes that have arrived at each time."""
 
 from __future__ import annotations
 

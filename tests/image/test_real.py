@@ -124,7 +124,8 @@ def test_a_killed_build_of_debian_leaves_no_mount(
         "with find('debian:trixie', arches.find(), report=NullReporter()): pass"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    for seconds in (15, 20, 25, 30):  # in which mmdebstrap mounts, and runs what it has unpacked
+    # at these times mmdebstrap mounts file systems, and runs unpacked programs
+    for seconds in (15, 20, 25, 30):
         with adopting(), subprocess.Popen([sys.executable, "-c", script], env=environment) as owner:
             with suppress(subprocess.TimeoutExpired):
                 owner.wait(seconds)

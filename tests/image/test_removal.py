@@ -158,7 +158,7 @@ def test_prune_takes_what_cannot_be_used_and_the_tags_of_that(
 def test_prune_works_in_a_folder_that_all_users_share(
     image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where the cache lies directly in /tmp."""
+    """A cache directly in /tmp is in such a folder."""
     del image
     shared = tmp_path / "shared"
     shared.mkdir()

@@ -298,7 +298,7 @@ export TZ=Asia/Tokyo LANG=de_DE.UTF-8 USER=secret-user LOGNAME=secret-user EMAIL
 umask 077
 exec {} "$@"' {} "$@"
 """
-"""An mmdebstrap that runs on a host of another name, address, user, locale and time zone."""
+"""A script that runs mmdebstrap as on a host with another name, user, locale and time zone."""
 
 
 @ordinary.only_root
@@ -326,7 +326,7 @@ def test_an_image_has_nothing_of_the_host_that_builds_it(
 
 
 def contents(cache: Path) -> dict[str, tuple[object, ...]]:
-    """Return all but the times of the members of the archive that mmdebstrap made."""
+    """Return everything but the times of the members of the archive that mmdebstrap wrote."""
     (path,) = cache.glob("downloads/debian-*.tar")
     with tarfile.open(path) as archive:
         return {

@@ -119,7 +119,7 @@ def test_hard_links_are_names_of_one_file() -> None:
         ([file("x" * 256)], "too long"),
         ([file("x/" * 2100)], "too long"),
         ([link("x", "y" * 4096)], "too long"),
-        ([file("x/" * 200)], "too many folders"),
+        ([file("x/" * 200)], "folders are nested more"),
         ([file("a\0b", pax_headers={"path": "a\0b"})], "NUL"),
         ([file("a", uid=-2)], "belongs to nobody"),
         ([Part("a", kind="char", attributes=(("devmajor", 1 << 20),))], "device that cannot be"),
@@ -140,9 +140,9 @@ def test_a_hostile_member_is_refused(parts: list[Part], says: str) -> None:
     ("limits", "says"),
     [
         (Limits(members=3), "more than 3 files"),
-        (Limits(metadata=1), "more than 0 MiB of names"),
+        (Limits(metadata=1), "more than 1 bytes of names"),
         (Limits(unpacked=4096), "unpacked"),
-        (Limits(depth=3), "too many folders"),
+        (Limits(depth=3), "folders are nested more"),
     ],
 )
 def test_limits(limits: Limits, says: str) -> None:

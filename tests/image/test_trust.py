@@ -68,7 +68,7 @@ def test_what_others_can_write_is_refused(cache: Path, part: str, mode: int) -> 
 def test_no_advice_to_close_a_folder_that_all_share(
     tmp_path: Path, mode: int, mendable: bool
 ) -> None:
-    """A cache that is /tmp itself: `chmod` would keep all other users out of it."""
+    """If the cache is /tmp itself, `chmod` would lock out all other users."""
     folder = tmp_path / "shared"
     folder.mkdir()
     folder.chmod(mode)

@@ -1,4 +1,4 @@
-"""The worst inputs of each reader take memory and work in proportion to their size, or less."""
+"""Tests that the memory and work for the worst inputs grow at most in proportion to their size."""
 
 from __future__ import annotations
 
@@ -42,14 +42,14 @@ from microvm_image.tree import Tree
 SIZE = 2000
 LIMITS = Limits(metadata=4 << 20, unsuspected=4 << 20, members=10_000)
 MEMORY = 24 << 20
-"""Bytes of memory that any of these inputs may take, beside 8 times its size."""
+"""Number of bytes of memory that any of these inputs may take, in addition to 8 times its size."""
 ADDRESSES = 512 << 20
 DEADLINE = 300
-"""Seconds until a reader that does not end is killed; none of these takes more than some."""
+"""Number of seconds after which a reader is killed; each of these inputs takes only a few."""
 
 
 class Null:
-    """A file to which everything can be written, for nothing."""
+    """A file that accepts data, and discards them."""
 
     def write(self, data: bytes) -> int:
         return len(data)
@@ -57,7 +57,7 @@ class Null:
 
 @contextmanager
 def bounded(size: int) -> Iterator[None]:
-    """Have the block fail if it takes more memory than inputs of this size may take."""
+    """Fail if the block takes more memory than an input of this size may take."""
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + ADDRESSES, hard))
@@ -74,7 +74,7 @@ def bounded(size: int) -> Iterator[None]:
 
 
 def read(one: Layer) -> None:
-    """Read a layer and write what is in it, as a build does."""
+    """Read a layer and write its files, as a build does."""
     with Tree(LIMITS) as tree:
         tree.add(one)
         tree.is_small()
@@ -118,7 +118,7 @@ def test_a_layer_is_read_within_bounds(reader: Callable[[bytes], Layer], input_:
 
 
 def calls(function: Callable[[], object]) -> int:
-    """Return how many functions it calls, Python's own ones among them."""
+    """Return the number of function calls, including those of Python's own modules."""
     count = 0
 
     def note(frame: object, event: str, argument: object) -> None:
@@ -163,7 +163,7 @@ def test_an_export_of_empty_streams_is_refused() -> None:
 def test_an_export_of_many_tags_is_refused() -> None:
     named = json.dumps([f"t{n}" for n in range(2000)]).encode()
     archive = members.Reader(io.BytesIO(_member("tags.json", named)))  # type: ignore[arg-type]
-    with pytest.raises(members.DamagedError, match="2,000, of at most 1,000"):
+    with pytest.raises(members.DamagedError, match="2,000 tags, more than 1,000"):
         export._tags(archive)
 
 
@@ -222,5 +222,5 @@ def test_a_module_that_is_a_bomb_is_refused(kernel: Path, tmp_path: Path) -> Non
 
 
 def test_an_env_file_without_an_end_is_refused() -> None:
-    with bounded(0), pytest.raises(UsageError, match="more than 4 MiB"):
+    with bounded(0), pytest.raises(UsageError, match="larger than 4 MiB"):
         env_file.read("/dev/zero")

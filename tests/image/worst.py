@@ -1,4 +1,4 @@
-"""The worst inputs of the readers of images: small ones, which stand for much work or memory."""
+"""The worst inputs of the readers of images: small files that cause much work or memory use."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ FOLDER, FILE = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o644
 class Worst:
     """A kind of input.
 
-    :ivar make: makes one of a size, in pieces of whatever it is made from.
-    :ivar says: a part of the error that it ends with; "" where it is read to its end.
+    :ivar make: takes a number, and returns an input with about so many members, records or bytes.
+    :ivar says: a part of the error message; "" if the input is read to its end without an error.
     """
 
     make: Callable[[int], bytes]
@@ -35,12 +35,12 @@ class Worst:
 
 
 def _cut(archive: bytes) -> bytes:
-    """Return an archive without its end, for another to follow."""
+    """Return a tar archive without the blocks at its end, so that another can follow."""
     return archive[: -(-len(archive.rstrip(b"\0")) // tarfile.BLOCKSIZE) * tarfile.BLOCKSIZE]
 
 
 def _extended(records: Iterator[tuple[str, str]], kind: bytes) -> bytes:
-    """Return an extended header of these records."""
+    """Return an extended header with these records."""
     data = bytearray()
     for key, value in records:
         rest = f" {key}={value}\n".encode()
@@ -72,14 +72,14 @@ def _attributes(count: int) -> bytes:
 
 
 def _wandering(count: int) -> bytes:
-    """Return links that lead on by long paths to nothing, and whiteouts below the first of them."""
+    """Return a chain of links with long paths that ends nowhere, and whiteouts below it."""
     way = "/".join(["."] * 2000)
     links = (link(f"l{n}", f"l{n + 1}/{way}" if n < 38 else "nowhere") for n in range(39))
     return tar(*links, *(file(f"l0/.wh.{n}") for n in range(count)))
 
 
 def _far(count: int) -> bytes:
-    """Return files whose own paths are short, and lead by a link to a folder of a long one."""
+    """Return files with short paths through a link, whose real folder has a long path."""
     far = "/".join(["d" * 250] * 15)
     return tar(folder(far), link("l", far), *(file(f"l/{n}") for n in range(count)))
 
@@ -143,7 +143,7 @@ def _xz(dictionary: int) -> Callable[[bytes], bytes]:
 
 
 def _wide_xz(_: int) -> bytes:
-    """Return a stream of xz whose dictionary has 3 GiB, as a byte of its block's header says."""
+    """Return an xz stream whose block header claims a dictionary of 3 GiB."""
     packed = bytearray(_xz(1 << 20)(tar(file("f"))))
     packed[packed.index(b"\x21\x01") + 2] = 39
     end = 12 + (packed[12] + 1) * 4
@@ -152,7 +152,7 @@ def _wide_xz(_: int) -> bytes:
 
 
 def _wide_zstd(_: int) -> bytes:
-    """Return a frame of zstd whose window has 2 GiB."""
+    """Return a zstd frame whose header claims a window of 2 GiB."""
     return b"\x28\xb5\x2f\xfd" + b"\x00" + bytes([21 << 3]) + b"\x01\x00\x00"
 
 
@@ -180,7 +180,7 @@ PACKED = {
         lambda n: gzip.compress(tar(*(file(f"{i}") for i in range(n * 6))), 9), "more than 10,000"
     ),
 }
-"""Archives, compressed; they are read with limits of `Limits(unsuspected=4 MiB, members=10000)`."""
+"""Compressed archives, for `Limits(unsuspected=4 MiB, members=10000)`."""
 
 
 def _inode(
@@ -191,7 +191,7 @@ def _inode(
 
 
 def _names(entries: list[tuple[str, int]]) -> bytes:
-    """Return a block of a folder."""
+    """Return a block of a folder that lists these names and inode numbers."""
     at = 12 * len(entries)
     heads, names = b"", b""
     for name, number in entries:
@@ -201,7 +201,7 @@ def _names(entries: list[tuple[str, int]]) -> bytes:
 
 
 def _erofs(inodes: list[bytes], blocks: list[bytes]) -> bytes:
-    """Return a disk: a block of its head, those of the inodes, and these."""
+    """Return a disk: a block with the superblock, the inodes, and the other blocks."""
     table = b"".join(inodes)
     table += bytes(-len(table) % BLOCK)
     head = bytearray(BLOCK)
@@ -215,7 +215,7 @@ def _first_block(inodes: int) -> int:
 
 
 def _windows(count: int) -> bytes:
-    """Return folders that share blocks, in each of which the last name is that of the next one."""
+    """Return nested folders whose blocks overlap; the last name in each is the next folder."""
     window, depth, names = count // 10, 100, 300
     first = _first_block(depth + 1)
     blocks = []
@@ -230,7 +230,7 @@ def _windows(count: int) -> bytes:
 
 
 def _flat(mode: int, count: int, *, size: int = 0, links: int = 1, attributes: int = 0) -> bytes:
-    """Return a folder of files that have the same block."""
+    """Return a folder of files that all use the same block."""
     listed = [
         _names([(f"{at + n:06x}", 1 + at + n) for n in range(200)]) for at in range(0, count, 200)
     ]
@@ -246,7 +246,7 @@ def _one(number: int, *inodes: bytes) -> bytes:
 
 
 def _again(count: int, links: int) -> bytes:
-    """Return a folder, each name in which is of the same file."""
+    """Return a folder whose names all belong to the same file."""
     listed = [_names([(f"{at + n:06x}", 1) for n in range(200)]) for at in range(0, count, 200)]
     inodes = [_inode(FOLDER, len(listed) * BLOCK, 2), _inode(FILE, BLOCK, 2, links=links)]
     return _erofs(inodes, listed)
@@ -260,7 +260,7 @@ DISKS = {
     "one file of many names": Worst(lambda n: _again(n, 2)),
     "one file of many names that says it has one": Worst(lambda n: _again(n, 1), "overlap"),
     "a folder in itself": Worst(lambda _: _one(0), "a folder has two names"),
-    "a number beyond the disk": Worst(lambda _: _one(1 << 59), "an inode lies behind its end"),
+    "a number beyond the disk": Worst(lambda _: _one(1 << 59), "an inode is beyond the end of"),
     "the largest number": Worst(lambda _: _one((1 << 64) - 1), "damaged disk"),
     "a file of no type": Worst(lambda _: _one(1, _inode(0o644)), "a type that does not exist"),
     "a socket": Worst(lambda _: _one(1, _inode(stat.S_IFSOCK)), "a type that does not exist"),
@@ -276,7 +276,7 @@ DISKS = {
 
 
 def _member(name: str, **facts: str) -> bytes:
-    """Return a member of an initramfs, some of whose numbers are these texts."""
+    """Return a member of an initramfs, with some numbers of its header replaced by these texts."""
     numbers = dict.fromkeys(("ino", "mode", "uid", "gid", "nlink", "mtime", "size"), "00000000")
     numbers |= {"mode": f"{FILE:08x}"} | facts
     tail = "00000000" * 4 + f"{len(name) + 1:08x}" + "00000000"
@@ -310,7 +310,7 @@ DOCUMENTS = {
         ),
         "of size beyond any file",
     ),
-    "many images": Worst(lambda n: _index(*[{}] * (n * 10)), "images, of at most 10,000"),
+    "many images": Worst(lambda n: _index(*[{}] * (n * 10)), "images, more than 10,000"),
     "images of long names": Worst(
         lambda _: _index(
             *(
@@ -326,4 +326,4 @@ DOCUMENTS = {
     ),
     "a long document": Worst(lambda n: b" " * n * 5000, "too long"),
 }
-"""The file index.json of an OCI layout."""
+"""The contents of the file index.json of an OCI layout."""

@@ -38,7 +38,7 @@ def empty(tmp_path: Path) -> Host:
 
 @pytest.fixture
 def index(dist: Path) -> dict[str, str]:
-    """The variables by which pip and uv have the built files: those that the page names."""
+    """Return the variables that let pip and uv find the built files, as the page lists them."""
     (line,) = [each for each in section("Where the wheels come from") if each.startswith("export ")]
     named = dict(each.split("=") for each in line.removeprefix("export ").split())
     assert set(named.values()) == {"$PWD/dist"}

@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[2]
 CHANGELOG = ROOT / "CHANGELOG.md"
 UNRELEASED = "Unreleased"
 
-#: The page that says where the wheels come from, and its words for as long as no release is out.
+#: The page that says which index has the wheels, and its words before the first release.
 INSTALL = ROOT / "docs/install.md"
 UNPUBLISHED = "is on no package index yet"
 
@@ -68,7 +68,7 @@ def changelog(text: str, version: str, tag: str | None = None) -> Iterator[str]:
 
 
 def index(text: str, tag: str | None = None) -> Iterator[str]:
-    """Find what is wrong with the page that says where the wheels come from."""
+    """Find errors in the page that says which index has the wheels."""
     if tag and UNPUBLISHED in text:
         yield f"docs/install.md: says that the distribution {UNPUBLISHED}, and {tag} is on one"
 

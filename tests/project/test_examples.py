@@ -1,4 +1,4 @@
-"""The tests of the examples are found by pytest in a checkout, as their pages have it called."""
+"""Tests that pytest finds the tests of the examples in a checkout, as their pages call it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 @pytest.mark.parametrize(("name", "count"), [("postgres", 21), ("pytest", 9)])
 def test_the_tests_of_an_example_are_found(name: str, count: int) -> None:
-    # The program, since `python -m pytest` puts the working folder into the path.
+    # Run the program, since `python -m pytest` would put the working folder into sys.path.
     program = Path(sys.executable).with_name("pytest")
     done = subprocess.run(
         [program, "--collect-only", "-q", "-p", "no:cacheprovider", "-p", "no:asyncio"],

@@ -1,4 +1,4 @@
-"""Each target of the Makefile has the system's packages installed that it uses, and no others."""
+"""Tests that each target of the Makefile installs only the system packages that it uses."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ TEST = {
 ARM = {"gcc-arm-none-eabi", "libnewlib-arm-none-eabi", "qemu-system-arm"}
 CROSS = {"gcc-aarch64-linux-gnu"}
 
-#: The packages by targets; all others need none.
+#: The packages that each target installs; all other targets install none.
 NEEDS = {
     "hello": RUN,
     "lint": C,
@@ -58,7 +58,7 @@ NEEDS = {
 
 
 def wanted(target: str, *settings: str) -> set[str]:
-    """The packages that a target would install where none of them is there."""
+    """Return the packages that a target would install on a system with none of them."""
     command = ["make", "-n", "--no-print-directory", target, "VENV=/nowhere", "PYTHONS="]
     said = subprocess.run(
         [*command, "ARCH=x86_64", *settings], cwd=ROOT, capture_output=True, text=True, check=True

@@ -52,7 +52,7 @@ def test_it_is_compiled_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_one_that_an_older_version_kept_is_not_used(cache: Path) -> None:
-    """It may be of a guest pack that lay in the working folder."""
+    """An older version may have kept it from a guest pack in the working folder."""
     kept = cache / "programs" / f"confine-{os.uname().machine}-{launcher._path().name[-32:]}"
     kept.parent.mkdir(parents=True)
     kept.write_bytes(launcher._sealed(b"#!/bin/sh\n"))

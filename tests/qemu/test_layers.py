@@ -60,7 +60,8 @@ def test_root_has_a_uid_for_each_and_keeps_the_group_of_the_device() -> None:
 def test_off_leaves_what_must_not_be_gained_and_that_it_ends_with_us() -> None:
     options = told(CONFIG._replace(confinement="off"), root=True, cgroup=9)
     left_out = [f"--without {layer.name}" for layer in LAYERS if layer.name != "ids"]
-    files = ["--file 13", "--file 14"]  # which have to be lent to that uid all the same
+    # the uid may not read these, so the launcher opens them again
+    files = ["--file 13", "--file 14"]
     assert options == ["--controller 7", "--status 8", f"--uid {UIDS}", *files, *left_out]
     options = told(CONFIG._replace(confinement="off"), root=False)
     assert options == ["--controller 7", "--status 8", *left_out]

@@ -73,7 +73,7 @@ async def test_who_never_reads_holds_up_nobody_else(kind: str) -> None:
 
 
 def _silent(kind: str) -> int:
-    """Return a descriptor from which nothing can be read for now, and that blocks who tries."""
+    """Return a descriptor that has nothing to read yet, so that a read(2) of it blocks."""
     library = ctypes.CDLL(None)
     if kind == "eventfd":
         return os.eventfd(0)
@@ -107,7 +107,8 @@ async def test_a_descriptor_that_takes_no_text_holds_up_nobody(kind: str) -> Non
     with Descriptor(_silent(kind), writes=True) as writes:
         if kind == "eventfd":
             await writes.write(b"8 bytes.")
-            writing = asyncio.create_task(writes.write(b"\xfe" + b"\xff" * 7))  # more than it holds
+            # more than the descriptor can hold
+            writing = asyncio.create_task(writes.write(b"\xfe" + b"\xff" * 7))
             await asyncio.wait([writing], timeout=0.1)
             assert not writing.done()
             await cancel([writing])

@@ -1,4 +1,4 @@
-"""A device that is busy: a terminal that one process has for itself alone."""
+"""A busy device for tests: a terminal that one process uses exclusively."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 @contextmanager
 def busy_device() -> Iterator[Path]:
-    """Yield the path of a device that nobody but root can open: it is busy (EBUSY)."""
+    """Yield the path of a busy device: only root can open it, all others get EBUSY."""
     ours, theirs = os.openpty()
     path = Path(os.ttyname(theirs))
     before = path.stat().st_mode

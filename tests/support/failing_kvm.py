@@ -1,6 +1,6 @@
-"""A program in QEMU's place that fails under KVM in one of several ways; under TCG it is QEMU.
+"""A replacement of QEMU that fails under KVM in one of several ways, and runs QEMU under TCG.
 
-The real QEMU runs behind it, with TCG, so that each failure can be had on every host.
+It runs the real QEMU with TCG, so that each failure can be simulated on every host.
 
     python failing_kvm.py QEMU WAY -- ARGUMENT…
 """
@@ -28,16 +28,16 @@ WAYS = {
     "died": "the guest's kernel panics",
     "silent": "the guest runs and never answers",
 }
-"""The ways, with the behaviour of QEMU in each."""
+"""The ways to fail, and what QEMU does in each."""
 
 TRIES = "tries"
-"""The name of a file that has a line for each QEMU that was to use KVM."""
+"""The name of a file with a line for each QEMU that was started with KVM."""
 
 _SAID = {
     "no accelerator": "failed to initialize kvm: Input/output error",
     "busy": "failed to initialize kvm: Device or resource busy",
 }
-# A first process that reads its console for ever, and one that does not exist.
+# The first process reads its console forever, or does not exist.
 _WORDS = {
     "silent": "rdinit=/bin/cat",
     "internal error": "rdinit=/bin/cat",
@@ -47,10 +47,10 @@ _PR_SET_PDEATHSIG = 1
 
 
 def script(folder: Path, way: str) -> str:
-    """Return a line of shell, for `misbehave`, that becomes this program.
+    """Return a shell command for `misbehave` that replaces the shell by this program.
 
-    :param folder: the folder of `misbehave`, into which the program is copied: QEMU may run as a
-        user who cannot read our sources, or the Python that we run with.
+    :param folder: the folder of `misbehave`, into which this program is copied: QEMU may run as a
+        user who cannot read our sources or our Python.
     """
     assert way in WAYS
     program = shutil.copy(__file__, folder)
@@ -62,12 +62,12 @@ def script(folder: Path, way: str) -> str:
 
 
 def tries(folder: Path) -> int:
-    """Return how many QEMUs were to use KVM."""
+    """Return the number of QEMUs that were started with KVM."""
     return len((folder / TRIES).read_text().splitlines())
 
 
 def _emulated(arguments: list[str], way: str) -> list[str]:
-    """Return QEMU's arguments with TCG in KVM's place, and a first process for the guest."""
+    """Return QEMU's arguments with TCG instead of KVM, and with the guest's first process."""
     replaced = {"-accel": "tcg", "-cpu": "max"}
     before = ["", *arguments]
     made = [replaced.get(option, each) for option, each in zip(before, arguments, strict=False)]
@@ -76,7 +76,7 @@ def _emulated(arguments: list[str], way: str) -> list[str]:
 
 
 def _fail_internally(qemu: str, arguments: list[str]) -> int:
-    """Run QEMU, and say in its place on QMP that it has stopped the guest for an internal error."""
+    """Run QEMU, and report on its behalf by QMP that an internal error has stopped the guest."""
     chardev = next(each for each in arguments if each.startswith("socket,id=qmp,fd="))
     number = int(chardev.rpartition("=")[2])
     host = socket.socket(fileno=os.dup(number))
@@ -90,7 +90,7 @@ def _fail_internally(qemu: str, arguments: list[str]) -> int:
     with subprocess.Popen(
         [qemu, *arguments],
         close_fds=False,
-        preexec_fn=end_with_us,  # noqa: PLW1509 - no other thread runs yet
+        preexec_fn=end_with_us,  # noqa: PLW1509 - this process has no other threads yet
     ) as process:
         os.close(number)
         threading.Thread(target=_forward, args=(host, ours), daemon=True).start()
@@ -103,8 +103,8 @@ def _fail_internally(qemu: str, arguments: list[str]) -> int:
 
 
 def _forward(host: socket.socket, qemu: socket.socket) -> None:
-    """Hand on what QEMU is asked, but for the guest's status."""
-    while data := host.recv(1 << 16):  # a request is one message, without the end of a line
+    """Forward requests to QEMU, but answer the request for the guest's status."""
+    while data := host.recv(1 << 16):  # each message is one request, without a newline
         if b'"query-status"' in data:
             status = {"status": "internal-error", "running": False}
             _say(host, {"return": status, "id": json.loads(data)["id"]})
@@ -117,10 +117,10 @@ def _say(host: socket.socket, message: object) -> None:
 
 
 def main(qemu: str, way: str, arguments: list[str]) -> int:
-    """Become QEMU, or fail as KVM does."""
+    """Run QEMU, or fail as QEMU does if KVM fails."""
     options = dict(pairwise(arguments))
     if not options.get("-accel", "").startswith("kvm"):
-        os.execv(qemu, [qemu, *arguments])  # noqa: S606 - it is to be this process
+        os.execv(qemu, [qemu, *arguments])  # noqa: S606 - QEMU has to keep this process id
     with Path(__file__).with_name(TRIES).open("a") as file:
         file.write(f"{os.getpid()}\n")
     if way == "refused":

@@ -1,4 +1,4 @@
-"""Kills of QEMUs: at random times among the descendants of a process, or as they are spawned."""
+"""Helpers that kill QEMUs: those of a process at random times, or each as it starts."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ from tests.support.processes import children, program
 from microvm.qemu import launch
 
 MEAN = 1.0
-"""The mean time between two kills, in seconds."""
+"""Mean number of seconds between two kills."""
 
 JOBS = 200
-"""The jobs of each batch."""
+"""Number of jobs in each batch."""
 
 
 def qemus(pid: int) -> list[int]:
-    """The QEMUs among the descendants of a process."""
+    """Return the QEMUs among the descendants of a process."""
     below = children(pid)
     own = [child for child in below if program(child).startswith("qemu")]
     return own + [each for child in below for each in qemus(child)]
 
 
 def kill_at_random(process: subprocess.Popen[bytes], random: Random, most: int) -> int:
-    """Kill QEMUs of a process at random times until it exits, and return how many.
+    """Kill QEMUs of a process at random times until it exits; return the number of kills.
 
-    :param most: the number of kills after which it is left alone.
+    :param most: maximum number of kills.
     """
     kills = 0
     while process.poll() is None:
@@ -51,7 +51,7 @@ def kill_at_random(process: subprocess.Popen[bytes], random: Random, most: int) 
 
 
 def check_batches(random: Random, wanted: int, *options: str) -> None:
-    """Run batches by `microvm map` under so many kills, and check that each job has one line."""
+    """Run batches by `microvm map` until so many QEMUs were killed, and check each job's line."""
     kills, reasons = 0, Counter[str]()
     while kills < wanted:
         with tempfile.NamedTemporaryFile("w+b") as jobs, tempfile.TemporaryFile() as results:

@@ -1,4 +1,4 @@
-"""A named pipe that tells a test when the processes that have opened it exist no more."""
+"""A named pipe that shows a test when all processes that opened it have exited."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from .polling import DEADLINE
 
 
 class Lifeline:
-    """A named pipe that processes write a line to when they run, and keep open.
+    """A named pipe to which processes write a line when they run, and which they keep open.
 
-    Numbers of processes do not tell that: those in another PID namespace have others there.
+    A process id would not show this: in another PID namespace, a process has another id.
     """
 
     def __init__(self, path: Path) -> None:
@@ -22,15 +22,15 @@ class Lifeline:
         self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
 
     def __str__(self) -> str:
-        """Return its path, for scripts."""
+        """Return the path of the pipe, for scripts."""
         return str(self.path)
 
     def wait_for_start(self) -> None:
-        """Wait until a process has written to it."""
+        """Wait until a process has written a line."""
         assert self._read(), f"everything that had opened {self.path} has exited"
 
     def wait_for_end(self) -> None:
-        """Wait until no process has it open."""
+        """Wait until no process has the pipe open."""
         while self._read():
             pass
 

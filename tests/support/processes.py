@@ -139,9 +139,9 @@ def _stat(pid: int) -> list[str]:
 
 
 def interrupt_again_until_end(child: pexpect.spawn[bytes]) -> None:
-    """Press Ctrl-C in a terminal until its process has ended: a few times within a second.
+    """Press Ctrl-C in a terminal, a few times a second, until its process has exited.
 
-    Two that come at once are one signal.
+    If two arrive at once, the process gets only one signal.
     """
     for _ in range(100):
         child.sendcontrol("c")

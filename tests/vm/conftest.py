@@ -95,11 +95,11 @@ Misbehave = Callable[[str], Path]
 
 @pytest.fixture
 def misbehave(monkeypatch: pytest.MonkeyPatch, image: Image) -> Iterator[Misbehave]:
-    """Have every QEMU run a line of shell before it becomes QEMU; an empty one is the end of it.
+    """Return a function that lets every QEMU run a shell script before it starts.
 
-    In that line, `clones` and `saves` tell what QEMU is for, and `$real` is its program; it returns
-    the folder that it is in.
-    No shell can do much where QEMU is confined: these machines have `confinement="off"`.
+    The function takes the script, "" for none, and returns the folder of the replacement. In the
+    script, the functions `clones` and `saves` tell the purpose of QEMU, and `$real` is the path of
+    QEMU. A confined QEMU could not run the script, so these machines have `confinement="off"`.
     """
     folder = Path(tempfile.mkdtemp(prefix="microvm-test-", dir="/tmp"))
     folder.chmod(0o777)  # QEMU may run as another user

@@ -103,7 +103,7 @@ for name in "$(hostname)" localhost; do getent hosts $name; ping -c 1 $name >&2;
 async def test_a_guest_resolves_its_own_name(
     image: Image, layout: Path, tmp_path: Path, source: str
 ) -> None:
-    """Whatever name and whichever hosts the image brings."""
+    """The image itself may contain any host name and hosts file."""
     if source == "layout":
         image = build(Recipe(source=str(layout)))
     elif source == "archive":

@@ -50,7 +50,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm: Path) -> Path:
 
 @pytest.fixture
 def shared(cache: Path) -> Path:
-    """Share the cache with all users, if we are root."""
+    """If we are root, share the cache with all users."""
     (cache / readers.MARK).touch()
     caches.folder("images")
     return cache
@@ -123,7 +123,7 @@ def test_root_uses_no_cache_of_another(image: Image, cache: Path) -> None:
 
 @pytest.fixture
 def older(warm: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Make a copy that every user can find and read, as versions before this one had it."""
+    """Copy an image to where every user can read it, with the modes of older versions."""
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         cache = Path(name, "cache")
         shutil.copytree(warm, cache)
@@ -133,7 +133,7 @@ def older(warm: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def readable(folder: Path) -> list[str]:
-    """Return everything in a folder that others may read; if we are root, another user looks."""
+    """Return everything in a folder that others may read; root checks it as another user."""
     if os.geteuid() != 0:
         return [str(path) for path in folder.rglob("*") if path.stat().st_mode & 0o077]
     walk = as_user("find", folder, "-mindepth", "1", "-readable", reads_all=False)
@@ -191,7 +191,7 @@ def test_a_start_does_without_the_template_of_one_who_is_stopped(image: Image, c
             os.waitpid(maker.pid, os.WUNTRACED)
             said = hello(image)
             who = f"process {maker.pid} (stopped: kill -CONT {maker.pid})"
-            assert f"no template can be saved: {who} makes it, and has given no sign of" in said
+            assert f"no template can be saved: {who} saves a guest to clone, but" in said
             assert "booting instead" in said
             done = subprocess.run(
                 [sys.executable, "-m", "microvm", "template", "prune", "--all"],

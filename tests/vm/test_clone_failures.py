@@ -189,7 +189,7 @@ async def test_one_that_qemu_refused_may_be_another_meanwhile(
 async def test_the_result_of_another_start_is_read_with_the_lock(
     image: Image, cache: Path, misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another start has found out that QEMU saves no guest, while this one waited for the lock."""
+    """While this start waits for the lock, another start finds that QEMU cannot save a guest."""
     folder = misbehave("")
     misbehave(f"saves && {{ echo >>{folder}/saves; exit 1; }}")
     locked = template.locked

@@ -37,13 +37,14 @@ def test_a_machine_that_does_not_start(misbehave: Callable[[str], Path]) -> None
 
 
 def test_kvm_is_proved_by_a_guest(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    """KVM of this host, whichever it is; test_failing_kvm.py simulates each failure."""
+    """The test uses the KVM of this host; test_failing_kvm.py simulates each failure."""
     del image
-    if accel.obstacle(arches.find().name) is not None:  # then QEMU refuses it, as a broken one may
+    # in this case QEMU refuses KVM, as it may refuse a broken KVM
+    if accel.obstacle(arches.find().name) is not None:
         monkeypatch.setattr(accel, "obstacle", lambda _: None)
     finding = kvm.kvm(Context())
     if finding.status == "ok":
-        assert "a guest booted under it" in finding.text
+        assert "a guest booted under KVM" in finding.text
     else:
         assert any(fault.is_in(finding) for fault in kvm.FAULTS.values())
         assert finding.status == "note"
@@ -52,5 +53,5 @@ def test_kvm_is_proved_by_a_guest(image: Image, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_machine_that_takes_too_long(image: Image) -> None:
     del image
-    with pytest.raises(machine.Silent, match="nothing within"):
+    with pytest.raises(machine.Silent, match="no answer within"):
         machine.hello(within=0.001)

@@ -190,7 +190,7 @@ SHOW_HOME = ["sh", "-c", 'pwd; echo "$HOME"; stat -c "%u:%g %a" .; echo x >made 
 async def test_a_user_without_a_home_gets_one(
     vm: MicroVM, user: str | int, uid: int, gid: int, first: str
 ) -> None:
-    """Commands and copied files share it, whichever comes first."""
+    """Commands and copied files share the home, whichever is used first."""
     await vm.run(["rm", "-rf", f"/home/{uid}"], check=True)
     if first == "copy":
         await vm.write_file("script", "#!/bin/sh\necho ran\n", mode=0o755, user=user)

@@ -1,4 +1,4 @@
-"""Tests of KVM that fails: a QEMU that emulates its guest simulates each way, on any host."""
+"""Tests of failures of KVM, which a replacement of QEMU simulates with TCG on any host."""
 
 from __future__ import annotations
 
@@ -39,13 +39,14 @@ every_way = pytest.mark.parametrize("way", FAILURES)
 def folder(
     image: Image, cache: Path, misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
 ) -> Path:
-    """Return the folder of QEMU's stand-in, on a host that seems to have KVM."""
+    """Return the folder of the replacement of QEMU; the host seems to have KVM."""
     del cache
     monkeypatch.setattr(accel, "obstacle", lambda _: None)
     monkeypatch.setattr(launch, "KVM", Path(os.devnull))
     monkeypatch.setattr(accel, "TRIAL_TIMEOUT", 5.0)
     monkeypatch.setenv("MICROVM_IMAGE", str(image.path))
-    monkeypatch.setenv("MICROVM_CONFINEMENT", "off")  # the stand-in executes another program
+    # a confined QEMU could not execute the replacement
+    monkeypatch.setenv("MICROVM_CONFINEMENT", "off")
     return misbehave("")
 
 
@@ -65,7 +66,8 @@ def _beginning(failure: KvmFailure) -> str:
 
 
 def test_every_failure_of_a_guest_is_simulated() -> None:
-    simulated = {*FAILURES.values(), kvm_failure.DISTURBED}  # by signals, in test_accelerator.py
+    # signals simulate it, in test_accelerator.py
+    simulated = {*FAILURES.values(), kvm_failure.DISTURBED}
     assert {each for each in kvm_failure.FAILURES if each.exits or each.remembered} <= simulated
     assert FAILURES.keys() == failing_kvm.WAYS.keys()
 
@@ -116,7 +118,7 @@ async def test_kvm_on_request_is_an_error(
 async def test_a_start_meets_an_internal_error_once(
     image: Image, folder: Path, misbehave: Misbehave
 ) -> None:
-    """The failed boot of a template is not followed by another boot under KVM."""
+    """After the boot of a template has failed, no other boot tries KVM."""
     misbehave(failing_kvm.script(folder, "internal error"))
     async with _machine(image, [], cold=False) as vm:
         assert (vm.accel, vm.cloned) == ("tcg", True)
@@ -145,7 +147,7 @@ async def test_a_trial_that_hangs_is_not_waited_for(
     misbehave: Misbehave,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its holder gives no sign of life; so this start tries KVM, too."""
+    """The holder of the lock sends no heartbeats, so this start tries KVM, too."""
     monkeypatch.setattr(async_lock, "HOLDER_TIMEOUT", 0.1)
     misbehave(failing_kvm.script(folder, "refused"))
     with lock.attempt(probes.path) as ours:

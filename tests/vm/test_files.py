@@ -342,7 +342,7 @@ async def test_a_source_that_fails_leaves_nothing_half(vm: MicroVM, folder: str)
             await vm.write_file(f"{folder}/{name}", failing(), atomic=atomic)
         assert [file.name for file in await vm.list(folder)] == ["file"]
         assert await vm.read_file(f"{folder}/file") == b"kept"
-    # A plain write of a file that exists has begun, as a shell's has.
+    # A plain write has opened and truncated the existing file, as a shell's `>` does.
     with pytest.raises(RuntimeError, match="the source failed"):
         await vm.write_file(f"{folder}/file", failing())
     assert bytes(MIB).startswith(await vm.read_file(f"{folder}/file"))

@@ -409,7 +409,7 @@ def test_a_machine_that_dies_says_why(microvm: Command, machine: str) -> None:
 def test_a_machine_ends_when_its_time_is_over(microvm: Command) -> None:
     for name, option, reason in (
         ("idle", "--idle-timeout", "nobody used it for 0.05 s"),
-        ("old", "--max-age", "it has reached its age of 0.05 s"),
+        ("old", "--max-age", "it has reached its maximum age of 0.05 s"),
     ):
         assert microvm("start", name, option, "50ms").returncode == 0
         assert microvm("wait", name).returncode == 0
@@ -479,7 +479,7 @@ def _supervisors(name: str) -> list[Process]:
 
 
 def test_an_input_without_an_event_holds_up_nobody(microvm: Command, machine: str) -> None:
-    """An eventfd(2) blocks who reads it before it has counted anything."""
+    """A read of an eventfd(2) blocks until its count is above 0."""
     counter = os.eventfd(0)
     with os.fdopen(counter):
         command = [sys.executable, "-m", "microvm", "exec", machine, "--", "head", "-c", "8"]
@@ -507,7 +507,7 @@ def test_the_write_end_of_a_pipe_is_an_empty_input(
 def test_a_call_to_a_stopped_supervisor_says_so(
     microvm: Command, machine: str, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A long request does not fit into the buffer of the socket."""
+    """The request is longer than the buffer of the socket."""
     monkeypatch.setattr(client, "_INTERVAL", 10)
     monkeypatch.setattr(client, "_SEND_TIMEOUT", 0.1)
     supervisor = facts(microvm)["supervisor"]

@@ -99,7 +99,7 @@ async def test_a_guest_that_does_not_boot_is_the_error_of_who_waits(unbootable: 
 
 
 def _killing(monkeypatch: pytest.MonkeyPatch, kills: Iterator[bool]) -> None:
-    """Have QEMUs killed as their machines begin to warm up: those for which `kills` gives True."""
+    """Kill QEMUs when their machines begin to warm up, if `kills` yields True."""
 
     async def warm_up_killed(run: Run) -> None:
         if next(kills):
@@ -112,7 +112,7 @@ def _killing(monkeypatch: pytest.MonkeyPatch, kills: Iterator[bool]) -> None:
 async def test_machines_killed_in_their_warmup_end_no_batch(
     image: Image, vm: MicroVM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    del vm  # there is a template
+    del vm  # this fixture has created a template
     _killing(monkeypatch, itertools.cycle([True, False, True]))
     async with Pool(2, image) as pool:
         jobs = [["echo", str(number)] for number in range(8)]
@@ -124,11 +124,11 @@ async def test_machines_killed_as_they_start_end_no_batch(
     image: Image, vm: MicroVM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del vm
-    # Two clones, and the two boots in their place.
+    # Two clones, and the two boots that replace them.
     killed = KilledStarts(monkeypatch, starter, 4)
     async with Pool(1, image) as pool, pool.machine() as machine:
         assert killed.left == 0
-        assert machine.cloned  # of the template, which is not to blame
+        assert machine.cloned  # a killed clone does not make the template unusable
         assert (await machine.run(["echo", "hello"])).stdout == b"hello\n"
 
 
@@ -144,7 +144,7 @@ async def test_a_batch_whose_machines_are_all_killed_ends(
     assert first.result().returncode == 0
     for outcome in others:
         assert isinstance(outcome.error, NotRun)
-        assert outcome.error.message.startswith("not run: 12 starts of a machine in a row failed")
+        assert outcome.error.message.startswith("not run: 12 starts of a machine failed in a row")
         assert "SIGKILL" in outcome.error.message
         assert isinstance(outcome.error.reason, GuestDied)
 

@@ -45,7 +45,7 @@ def environment(tmp_path: Path, image: Image) -> dict[str, str]:
 def test_the_first_five_things_do_what_they_say(
     number: int, prints: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    (tmp_path / "notes").write_text("hello\n")  # which the README has its reader write
+    (tmp_path / "notes").write_text("hello\n")  # the README lets its reader write this file
     result = subprocess.run(
         ["sh", "-c", _commands()[number]],
         env=environment,

@@ -62,7 +62,7 @@ def test_keeps_the_streams_apart_and_passes_the_status_on(microvm: Command) -> N
         (
             ["echo a:b"],
             127,
-            b"microvm: echo a:b: not found in the guest's PATH (a whole command line is for a "
+            b"microvm: echo a:b: not found in the guest's PATH (run a whole command line by a "
             b"shell: sh -c 'echo a:b')\n",
         ),
         (["/etc/passwd"], 126, b"microvm: /etc/passwd: Permission denied\n"),

@@ -71,7 +71,7 @@ async def test_the_first_start_saves_a_guest_and_later_ones_use_it(
 
 
 async def test_clones_map_the_file_of_the_template(image: Image, cache: Path) -> None:
-    """So they share its pages, also where QEMU has a uid that may not read the file."""
+    """The clones share the pages of the file, even if QEMU's uid may not read the file."""
     async with _machine(image) as vm, _machine(image) as other:
         ram = _folder(cache) / "ram"
         assert ram.stat().st_mode & 0o7777 == 0o400

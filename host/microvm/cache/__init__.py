@@ -91,7 +91,7 @@ def folder(name: str) -> Path:
 
 
 def is_shared(path: Path) -> bool:
-    """Tell whether root shares the part of the cache that a path is in with all users."""
+    """Tell whether root shares the part of the cache that contains a path with all users."""
     top = _top()
     if not path.is_relative_to(top):
         return False
@@ -100,11 +100,11 @@ def is_shared(path: Path) -> bool:
 
 
 def make(path: Path) -> None:
-    """Make a folder and those above it, if they are not there.
+    """Create a folder and its parents, if they do not exist.
 
-    Nobody else may write to them, or read those of the cache, whatever the umask; see `readers`.
+    Nobody else may write to them or read those of the cache, whatever the umask is; see `readers`.
 
-    :raises ImageError: another was faster, and its folder is not to be trusted.
+    :raises ImageError: another process created the folder first, and it cannot be trusted.
     """
     if path.is_dir():
         return
@@ -205,10 +205,10 @@ def staging(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch(path: Path) -> Iterator[Path]:
-    """Yield a name beside `path` that is free now and cleared afterwards.
+    """Yield a path for a temporary file or folder named like `path`, and remove it afterwards.
 
-    It lies in a folder that nobody else can enter: with a umask of 0, all could read and write
-    the files in it.
+    The path is in a private folder beside `path`: with a umask of 0, every user could otherwise
+    read and write the files.
     """
     folder = path.parent / f".{path.name}.tmp"
     make(path.parent)
@@ -222,20 +222,20 @@ def scratch(path: Path) -> Iterator[Path]:
 
 
 def clear(path: Path) -> None:
-    """Remove a file or a folder with all that is in it; it need not be there.
+    """Remove a file, or a folder with everything in it. Do nothing if it does not exist.
 
     :raises OSError: it cannot be removed.
     """
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
         return
-    import shutil  # QEMU is spawned without it
+    import shutil  # loaded only here, since the process that spawns QEMU does not need it
 
     while path.exists():
         try:
             shutil.rmtree(path)
         except FileNotFoundError:
-            continue  # the keeper of a killed tool removes its files at the same time
+            continue  # the keeper of a killed tool is removing its files at the same time
         except PermissionError:
             if os.geteuid() == 0:
                 raise
@@ -243,7 +243,7 @@ def clear(path: Path) -> None:
 
 
 def _clear_all_ids(path: Path) -> None:
-    """Remove a folder with the files that an ordinary user's mmdebstrap has created as others.
+    """Remove a folder with files of other user ids, as mmdebstrap of an ordinary user makes.
 
     :raises PermissionError: it cannot be removed.
     """
@@ -279,12 +279,12 @@ def disk_errors(path: Path | None = None) -> Iterator[None]:
 
 
 def _remedy(error: OSError) -> str:
-    """Return what a user does who may not use the cache."""
+    """Return the hint for a user who may not use the cache."""
     with suppress(OSError, NoHome):
         top = _top()
         closed = error.errno == errno.EACCES and 0 == top.stat().st_uid != os.geteuid()
         if closed and not os.path.lexists(top / readers.MARK):
-            return f"{_ELSEWHERE}; or root shares this one by an empty file {readers.MARK} in it"
+            return f"{_ELSEWHERE}; or root shares it by an empty file {readers.MARK} in it"
     return _ELSEWHERE
 
 

@@ -1,4 +1,4 @@
-"""The lock of the cache for starts of machines: in an event loop, with heartbeats of its holder."""
+"""The asynchronous lock of a path in the cache, whose holder sends heartbeats."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ from microvm.cache import lock
 from microvm.errors import ImageError
 
 HOLDER_TIMEOUT = 5.0
-"""Seconds without a heartbeat after which nobody waits for a process that holds the lock."""
+"""Number of seconds without a heartbeat after which other processes no longer wait for the holder
+of the lock."""
 
 HEARTBEAT = 0.5
-"""The time between two heartbeats, in seconds."""
+"""Number of seconds between two heartbeats."""
 
 
 @asynccontextmanager
 async def held(path: Path, purpose: str, notify: Callable[[str], None]) -> AsyncIterator[None]:
-    """Hold the right to make `path`; wait while another process has it, and lives.
+    """Hold the lock of `path`; while another process holds it and sends heartbeats, wait.
 
-    :param purpose: what a holder does, for messages: a verb and its object.
-    :param notify: called with a line for the user where the wait is long.
-    :raises ImageError: nothing can be made there, or the holder shows no sign of life.
+    :param purpose: the work of the holder, for messages: a verb and its object, such as "saves a
+        guest".
+    :param notify: called with a line for the user if the wait is long.
+    :raises ImageError: the cache cannot be written, or the holder sends no heartbeats.
     """
-    # Counted, as it may be us whom a signal stops meanwhile, and that stops no clock.
+    # We count checks instead of seconds: a signal may stop this process, and the clock goes on
+    # meanwhile.
     max_checks = round(HOLDER_TIMEOUT / lock.INTERVAL)
     heartbeat, checks, silent = None, 0, 0
     while True:
@@ -42,9 +45,7 @@ async def held(path: Path, purpose: str, notify: Callable[[str], None]) -> Async
         checks, silent = checks + 1, silent + 1 if heartbeat == before else 0
         if silent > max_checks:
             who = lock.holder(path)
-            raise ImageError(
-                f"{who} {purpose}, and has given no sign of life for {HOLDER_TIMEOUT:g} s"
-            )
+            raise ImageError(f"{who} {purpose}, but has sent no heartbeat for {HOLDER_TIMEOUT:g} s")
         if checks == max_checks:
             notify(f"waiting for {lock.holder(path)}, which {purpose}")
         await asyncio.sleep(lock.INTERVAL)

@@ -1,4 +1,4 @@
-"""The contents of the cache by kind: how many there are, their size, and their last use."""
+"""The contents of the cache: the number, the size and the last use of the items of each kind."""
 
 from __future__ import annotations
 
@@ -24,23 +24,25 @@ FOLDERS = {
     "defaults": "records",
     "readymade": "records",
 }
-"""The kinds of what lies in the folders of the cache."""
+"""The kind of the items in each folder of the cache."""
 
 UNFINISHED = "unfinished"
 OTHER = "other"
 KINDS = (*dict.fromkeys(FOLDERS.values()), UNFINISHED, OTHER)
-"""All kinds: records are small notes, and unfinished is what is just being made, or was left."""
+"""All kinds. Records are small notes. Unfinished items are being created, or a killed process left
+them."""
 
 RECORDS = ("accel-", "clone-", "obstacle-")
-"""The beginnings of the names of records in the cache's own folder: results of probes."""
+"""The prefixes of the names of records, which are results of probes in the cache's top folder."""
 
 
 class Usage(NamedTuple):
-    """The usage of the cache by one kind.
+    """The items of one kind in the cache.
 
-    :ivar items: how many there are.
-    :ivar size: the bytes that they take on the disk; what several share counts once.
-    :ivar used: the time of the last use, in seconds since 1970; 0.0 where there are none.
+    :ivar items: the number of items.
+    :ivar size: the bytes that they take on the disk; a file that several items share counts once.
+    :ivar used: the time of the last use of any item, in seconds since 1970; 0.0 if there is no
+        item.
     """
 
     kind: str
@@ -52,7 +54,7 @@ class Usage(NamedTuple):
 def usage() -> list[Usage]:
     """Return the usage of each kind.
 
-    :raises ImageError: the cache cannot be trusted, or not be read.
+    :raises ImageError: the cache cannot be trusted or cannot be read.
     """
     found = {kind: Usage(kind, 0, 0, 0.0) for kind in KINDS}
     seen: set[tuple[int, int]] = set()
@@ -62,14 +64,14 @@ def usage() -> list[Usage]:
             before = found[kind]
             found[kind] = Usage(kind, before.items + 1, before.size + size, max(before.used, used))
     images, templates = found["images"], found["templates"]
-    if images.items:  # whoever clones a template uses its image
+    if images.items:  # a machine that is cloned from a template uses the template's image
         found["images"] = images._replace(used=max(images.used, templates.used))
     return list(found.values())
 
 
 def use(path: Path) -> None:
-    """Take note that a file in the cache is used."""
-    with suppress(OSError):  # it may be another's
+    """Set the time of the last use of a file in the cache to now."""
+    with suppress(OSError):  # the file may belong to another user
         os.utime(path)
 
 
@@ -79,7 +81,7 @@ def last_use(path: Path) -> float:
 
 
 def _items(root: Path) -> Iterator[tuple[str, Path]]:
-    """Yield all that lies in the cache, each with its kind."""
+    """Yield the path of each item in the cache, with its kind."""
     for path in _entries(root):
         kind = FOLDERS.get(path.name)
         if path.name.startswith("."):
@@ -89,18 +91,19 @@ def _items(root: Path) -> Iterator[tuple[str, Path]]:
                 yield UNFINISHED if item.name.startswith(".") else kind, item
         elif path.name.startswith(RECORDS):
             yield "records", path
-        elif path.name != "scratch" or any(_entries(path)):  # whose files have no names
+        # files in `scratch` have no names, so an empty folder is normal
+        elif path.name != "scratch" or any(_entries(path)):
             yield OTHER, path
 
 
 def _entries(folder: Path) -> list[Path]:
-    with suppress(FileNotFoundError):  # removed meanwhile, or not made yet
+    with suppress(FileNotFoundError):  # removed meanwhile, or not created yet
         return sorted(folder.iterdir())
     return []
 
 
 def _measure(path: Path, seen: set[tuple[int, int]]) -> tuple[int, float]:
-    """Return the size of a file or folder on the disk, and the newest time of writing in it."""
+    """Return the size of a file or folder on the disk, and the newest modification time in it."""
     size, used, waiting = 0, 0.0, [path]
     while waiting:
         here = waiting.pop()
@@ -109,7 +112,8 @@ def _measure(path: Path, seen: set[tuple[int, int]]) -> tuple[int, float]:
             if (status.st_dev, status.st_ino) not in seen:
                 seen.add((status.st_dev, status.st_ino))
                 size += status.st_blocks * cache.SECTOR
-            if here.name != RECORD:  # which a comparison of digests writes
+            # a record is written when digests are compared, which is no use of the item
+            if here.name != RECORD:
                 used = max(used, status.st_mtime)
             if stat.S_ISDIR(status.st_mode):
                 waiting += [Path(entry.path) for entry in os.scandir(here)]

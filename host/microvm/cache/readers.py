@@ -1,8 +1,8 @@
-"""The users who may read a cache: its owner alone, or every user where root has decided so.
+"""The users who may read a cache: its owner alone, or every user if root shares it.
 
 Every file has mode 0400 or 0600, and every folder 0700. Root shares a cache with all users by an
-empty file `SHARED` in it; then all may read it, except its snapshots and disks, which hold what
-users have put into guests. Nobody else can share one, as nobody trusts a cache of another user.
+empty file `SHARED` in it; then all may read it, except its snapshots and disks, which contain the
+data of guests. Nobody else can share one, as nobody trusts a cache of another user.
 
 Older versions let all users read every cache. The owner's first use of such a cache corrects that.
 """
@@ -20,17 +20,18 @@ from microvm.log import Area
 _logger = Area("cache")
 
 MARK = "SHARED"
-"""The name of the file that shares a cache."""
+"""The name of the file by which root shares a cache with all users."""
 
 PRIVATE = ("snapshots", "scratch")
-"""The folders that are never shared."""
+"""The names of the folders that are never shared."""
 
 FOLDERS = (
     *PRIVATE,
     *("templates", "layers", "readymade", "tags", "defaults", "downloads", "kernels"),
     *("images", "programs"),
 )
-"""All folders of a cache; each start looks at the last, so it is corrected when the rest is."""
+"""The names of all folders of a cache. Each start checks the mode of the last one, so the last one
+is corrected after all others."""
 
 _RESULTS = ("accel-*", "clone-*")
 _OTHERS = 0o077
@@ -40,16 +41,16 @@ _corrected: set[tuple[Path, bool]] = set()
 
 
 def is_shared(top: Path, name: str = "") -> bool:
-    """Tell whether every user may read a cache, or a folder of it.
+    """Tell whether every user may read a cache, or one folder of it.
 
-    :param top: the cache.
+    :param top: the path of the cache.
     :param name: the name of the folder.
     """
     return os.geteuid() == 0 and name not in PRIVATE and (top / MARK).is_file()
 
 
 def mode(owner: int, *, shared: bool) -> int:
-    """Return the mode of a file or a folder.
+    """Return the mode for a file or folder of the cache.
 
     :param owner: the rights of its owner, such as 0o600.
     """
@@ -59,7 +60,7 @@ def mode(owner: int, *, shared: bool) -> int:
 def set_mode(path: Path, *, shared: bool) -> None:
     """Set the mode of a file or a folder. The owner keeps the rights to write and execute a file.
 
-    :raises OSError: it is gone, or its mode cannot be set.
+    :raises OSError: it no longer exists, or its mode cannot be set.
     """
     now = path.stat().st_mode
     owner = stat.S_IRWXU if stat.S_ISDIR(now) else now & stat.S_IRWXU | stat.S_IRUSR
@@ -69,16 +70,17 @@ def set_mode(path: Path, *, shared: bool) -> None:
 
 
 def is_right(status: os.stat_result, *, shared: bool) -> bool:
-    """Tell whether only the right users may read a folder; true where we are not its owner."""
+    """Tell whether only the right users may read a folder; return True if we are not its owner."""
     return status.st_uid != os.geteuid() or status.st_mode & _OTHERS == (_READ if shared else 0)
 
 
 def correct(top: Path, *, made_by_us: bool) -> None:
-    """Set the mode of each file and folder of a cache that we own, once in a process.
+    """Set the mode of each file and folder of a cache that we own, once in each process.
 
-    Snapshots come first. A file whose mode cannot be set, as on a read-only disk, keeps its mode.
+    Snapshots are done first. A file whose mode cannot be set, as on a read-only disk, keeps its
+    mode.
 
-    :param made_by_us: whether the cache itself is a folder that only we use.
+    :param made_by_us: whether nobody but us uses the folder of the cache itself.
     """
     shared = is_shared(top)
     if (top, shared) in _corrected:
@@ -96,9 +98,9 @@ def correct(top: Path, *, made_by_us: bool) -> None:
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    """Yield everything in a folder of a cache, and at the end the folder itself.
+    """Yield the paths of everything in a folder of a cache, and at last the path of the folder.
 
-    Locks and unfinished work have names that begin with a dot. They belong to other processes, and
+    Locks and unfinished items have names that begin with a dot. They belong to other processes, and
     are private already.
     """
     for entry in folder.glob("[!.]*"):

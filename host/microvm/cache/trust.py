@@ -1,7 +1,7 @@
-"""The trust in a cache: whom it must belong to, since what lies in it is believed and executed.
+"""The check whether a cache can be trusted, since files from it are executed and believed later.
 
 `microvm.system.private` has the rule for the cache's folder and for each folder on the way to it.
-In the cache itself nobody but its owner may write, not even a private group.
+Within the cache, only its owner may write: not even a private group may.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from microvm.system import private
 class Untrusted(ImageError):
     """A cache cannot be trusted; the hint says what to do.
 
-    :ivar path: what others have a say in: the folder itself, or something on the way to it.
-    :ivar by: what gives it to them.
+    :ivar path: the folder or link that other users can change: the cache itself, or one on the way
+        to it.
+    :ivar by: what lets them change it: its `owner` or its `mode`.
     :ivar mendable: whether its mode can be changed without harm: it is ours, and is not a folder
         that many users share, such as /tmp.
     """
@@ -31,12 +32,12 @@ class Untrusted(ImageError):
 
 
 def check(folder: Path) -> os.stat_result | None:
-    """Check that a folder, as far as it is there, can be changed by us and by root alone.
+    """Check that only we and root can change a folder, whether it exists or is to be created.
 
     :param folder: an absolute path; links on the way are followed, and have to be trusted, too.
-    :return: the status of the folder; None if it is not there.
-    :raises Untrusted: it cannot be trusted.
-    :raises OSError: it cannot be looked at.
+    :return: the status of the folder; None if it does not exist.
+    :raises Untrusted: another user can change it.
+    :raises OSError: it cannot be examined.
     """
     if found := private.exposure(os.fspath(folder)):
         raise _refusal(folder, Path(found.path), found.status, found.by)
@@ -44,10 +45,11 @@ def check(folder: Path) -> os.stat_result | None:
 
 
 def check_alone(folder: Path) -> os.stat_result | None:
-    """Check the same of a folder whose parents have been checked; return the same.
+    """Check that only we and root can change a folder, of which the parents have been checked.
 
-    :raises Untrusted: it cannot be trusted.
-    :raises OSError: it cannot be looked at.
+    :return: the status of the folder; None if it does not exist.
+    :raises Untrusted: another user can change it.
+    :raises OSError: it cannot be examined.
     """
     with suppress(FileNotFoundError):
         status = folder.stat()

@@ -58,7 +58,7 @@ class Attached:
         self.result = result or Result()
         self.process: Process | None = None
         self.interrupted_at = float("-inf")
-        self.explained = False  # what a second Ctrl-C does
+        self.explained = False  # whether the effect of a second Ctrl-C was explained
 
     async def status(self) -> int:
         """Run the command, and return the exit status; it is 128+N when signal N has ended us."""
@@ -152,7 +152,7 @@ class Attached:
         return self.standard_input
 
     def _lacked_terminal(self) -> bool:
-        """Tell whether our standard input is a terminal that is not passed on, unasked."""
+        """Tell whether standard input is a terminal that is not passed on, by default."""
         unasked = self.standard_input is None and not self.result.is_asked_for
         return unasked and not self._forwards_stdin()
 

@@ -6,26 +6,27 @@ import os
 
 from microvm.errors import UsageError
 
-_LIMIT = 4 << 20  # bytes of a file
+_LIMIT = 4 << 20  # the maximum size of a file, in bytes
 
 
 def read(path: str) -> dict[str, str]:
-    """Return the variables in a file, in its order.
+    """Return the variables in a file, in the order of its lines.
 
-    A line is NAME=VALUE, of which the value is taken as it stands, quotes and blanks too; or NAME
-    alone, which passes on our own variable, if there is one. Empty lines and those that begin with
-    `#` are skipped.
+    A line is NAME=VALUE or NAME. The value is taken literally, with its quotes and blanks. A NAME
+    alone passes on our own variable, if that is set. Empty lines and lines that begin with `#` are
+    skipped.
 
-    :raises UsageError: a line is neither, and the message says which; or the file is too long.
-    :raises OSError: it cannot be read.
+    :raises UsageError: a line has another form, and the message says which; or the file is too
+        long.
+    :raises OSError: the file cannot be read.
     """
     variables = {}
-    with open(path, "rb") as file:  # noqa: PTH123 - also /dev/fd/N
+    with open(path, "rb") as file:  # noqa: PTH123 - the path may also be /dev/fd/N
         data = file.read(_LIMIT + 1)
     if len(data) > _LIMIT:
         raise UsageError(
-            f"{path}: more than {_LIMIT >> 20} MiB, the most that a file of variables may have",
-            hint="is it a file of variables? A guest takes long values by `--copy`",
+            f"{path}: larger than {_LIMIT >> 20} MiB, the limit for a file of variables",
+            hint="check that it is a file of variables; copy long values in a file, by `--copy`",
         )
     text = data.decode("utf-8-sig", "surrogateescape")
     for number, raw in enumerate(text.split("\n"), 1):

@@ -50,9 +50,9 @@ def echo_json(value: object) -> None:
 def echo_each(
     names: Iterable[str], facts: Callable[[str], dict[str, object]], *, as_json: bool
 ) -> None:
-    """Print the facts of each name that has some.
+    """Print the facts of each name, and leave out the names that fail.
 
-    :raises MicroVMError: some have none; see `for_each`.
+    :raises MicroVMError: at least one name failed; see `for_each`.
     """
     shown: list[dict[str, object]] = []
     try:

@@ -23,12 +23,13 @@ _COMMAND = "a command is text for a shell, or a list of its words"
 
 
 def read(path: Path, allow: Sequence[Path] = ()) -> Recipe:
-    """Return the recipe in a file; relative paths in it are relative to its folder.
+    """Return the recipe in a file; relative paths in it are relative to the folder of the file.
 
-    A stranger may have written the file, so it names files in its own folder alone.
+    A stranger may have written the file, so it can name only files in its own folder.
 
-    :param allow: other files and folders that it may name.
-    :raises UsageError: it cannot be read, or is wrong; `detail` shows where, and how to mend it.
+    :param allow: other files and folders that the recipe can name.
+    :raises UsageError: the file cannot be read, or is wrong; `detail` shows where, and how to
+        correct it.
     """
     try:
         document = Document(path)
@@ -81,7 +82,7 @@ def _steps(table: Table, empty: Recipe) -> Iterator[Step]:
 
 
 def _located(table: Table, key: str, empty: Recipe, path: str | Path) -> Path | None:
-    """Return the path of something that the file names, or note that it may not name it."""
+    """Return the path of a file that the recipe names; record an error if it may not name it."""
     try:
         return empty.path(path)
     except UsageError as error:

@@ -66,7 +66,8 @@ def whole_image(text: str) -> str:
         find(text)
     except ImageError as error:
         if text and (hint := did_you_mean(text, _with_ready_made())):
-            # Who has written a version wants that one, which no other name has.
+            # A user who wrote a version wants that version, and no similar name has it, so both
+            # hints are shown.
             error.hint = f"{hint} {error.hint}" if ":" in text else hint
         raise
     return text

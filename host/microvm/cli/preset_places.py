@@ -52,10 +52,10 @@ def of_user() -> Path | None:
 
 
 def has_table(data: bytes) -> bool:
-    """Tell whether there may be a table of ours, `tool.microvm`, in a project's file.
+    """Tell whether a project's file may contain our table, `tool.microvm`.
 
-    True also for one that is miswritten, as by `[tool.microvm` or `[microvm]`: the limits in it are
-    not to be ignored silently.
+    Return True also for a miswritten table, such as `[tool.microvm` or `[microvm]`, because the
+    limits in it must not be ignored silently.
     """
     if b"microvm" not in data:
         return False

@@ -187,7 +187,7 @@ def _parsed(path: Path, source: Source, at: tuple[str, ...], data: bytes) -> Fil
     try:
         table: object = tomllib.loads(data.decode())
         if at and isinstance(table, dict) and at[-1] in table:
-            message = f"`{at[-1]}` is no table of a {path.name}"
+            message = f"`[{at[-1]}]` is no valid table in {path.name}"
             reader.wrong.append(((at[-1],), "unknown-key", message, f"write [{'.'.join(at)}]"))
         for key in at:
             table = table.get(key, {}) if isinstance(table, dict) else None

@@ -41,7 +41,7 @@ class Result:
 
     @property
     def is_asked_for(self) -> bool:
-        """Whether somebody asks for it: a program, rather than a user at a terminal."""
+        """Whether the result is written for a program, rather than for a user at a terminal."""
         return self._file is not None
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""The names that a verb is given: one whose work fails stops none of the rest."""
+"""The work on each name that a verb is given: if one name fails, the others are still done."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ T = TypeVar("T")
 
 
 def for_each(names: Iterable[str], work: Callable[[str], T]) -> Iterator[T]:
-    """Yield the result of the work for each name, also behind one that fails.
+    """Yield the result of the work for each name, and go on after a failure.
 
-    All errors are printed at the end, so that none is lost among the names that are done.
+    All errors are printed at the end, so that the user sees them after the results.
 
     :raises MicroVMError: the last of the errors; the others have been printed.
     """

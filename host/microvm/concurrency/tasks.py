@@ -39,25 +39,25 @@ async def settled(tasks: Iterable[asyncio.Task[Any]]) -> None:
 def running_loop(kind: str) -> asyncio.AbstractEventLoop:
     """Return the event loop of asyncio that runs in this thread.
 
-    :param kind: what needs it, in a word.
-    :raises UsageError: none runs here, as under trio or outside of any loop.
+    :param kind: the kind of object that needs the loop, in a word.
+    :raises UsageError: no loop of asyncio runs in this thread, as under trio.
     """
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
         raise UsageError(
             f"a {kind} of `microvm` needs a running event loop of asyncio, and there is none here",
-            hint="`microvm.sync` needs none; under trio, call it by `trio.to_thread.run_sync`",
+            hint="use `microvm.sync`, which needs none; under trio, in `trio.to_thread.run_sync`",
         ) from None
 
 
 def check_loop(kind: str, loop: asyncio.AbstractEventLoop) -> None:
-    """See that the running loop is the one that something belongs to.
+    """Check that the running event loop is the one that an object was created in.
 
-    In another, what waits for it would wait for ever.
+    In another loop, a task that waits for the object would wait forever.
 
-    :param kind: what it is, in a word.
-    :raises UsageError: it is not, or none runs.
+    :param kind: the kind of the object, in a word.
+    :raises UsageError: another loop runs, or none.
     """
     if running_loop(kind) is not loop:
         raise UsageError(

@@ -81,9 +81,9 @@ async def map(  # noqa: A001 - as `Pool.map` is called
     worker has machines that wait, as many as it has threads, or fewer where its resource `machines`
     or its memory says so.
 
-    When a worker cannot start machines, also not by further attempts where these are of use, the
-    jobs that other workers have get their outcomes, and all others have the error `NotRun`. When
-    the scheduler is gone, a job that it had has a `MicroVMError`, since it may have run.
+    If a worker cannot start machines, even after repeated attempts, the jobs on other workers
+    finish, and all others have the error `NotRun`. If the connection to the scheduler is lost, each
+    job that was sent to it has a `MicroVMError`, since the job may have run.
 
     :param commands: see `Pool.map`.
     :param client: a client of a cluster, of whatever loop, to which another connection is made.
@@ -239,9 +239,10 @@ class _Batch:
     async def run(self, job: Job, options: RunOptions) -> Outcome[Any]:
         """Run a job on a worker.
 
-        :raises UsageError: it does not capture its output.
-        :raises NotRun: its machine could not be started.
-        :raises MicroVMError: the scheduler is gone, or whoever can reach it has cancelled the job.
+        :raises UsageError: the job does not capture its output.
+        :raises NotRun: no machine could be started for the job.
+        :raises MicroVMError: the scheduler no longer answers, or another client has cancelled the
+            job.
         """
         begun = time.monotonic()
         merged: RunOptions = {"max_output": _MAX_OUTPUT, **options, **job.options}

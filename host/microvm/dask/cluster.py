@@ -24,8 +24,8 @@ LOCAL = "local"
 EVERYWHERE = "install the same microvm, with its extra dask, on all workers and here"
 """The hint where a worker has another microvm, or none."""
 
-# Dask serves its pages to every user of this host, so there are none, and nothing is measured for
-# them alone. A worker that is started again may take long on a busy host: by default Dask gives it
+# Dask's dashboard can be read by every user of this host, so it is off, and so are the measurements
+# that only it shows. A worker that is restarted may take long on a busy host: by default Dask gives
 # up after 15 s.
 _SETTINGS: dict[str, object] = {
     "distributed.scheduler.http.routes": [],
@@ -70,28 +70,30 @@ async def connected(scheduler: str | Client, machines: int | None) -> AsyncItera
 
 @asynccontextmanager
 async def _local_cluster(workers: int, machines: int | None) -> AsyncIterator[LocalCluster]:
-    """Run a cluster of this host's own, of which other users can use nothing.
+    """Run a private cluster on this host, which other users of the host cannot use.
 
-    :raises MicroVMError: there is no folder that it could have for itself.
+    :raises MicroVMError: no private folder can be created for its workers.
     """
     with ExitStack() as stack:
         try:
-            # Dask would take a folder of a fixed name in TMPDIR, whoever made it, and import
-            # modules from there.
+            # By default, Dask uses a folder with a fixed name in TMPDIR, even one that another user
+            # created, and imports modules from it.
             folder = stack.enter_context(private.temporary())
         except OSError as error:
             raise MicroVMError(
                 f"cannot make a folder for the workers in {error.filename}: {error.strerror}",
-                hint="TMPDIR names another folder: one of your own, or /tmp",
+                hint="set TMPDIR to a folder of your own, or to /tmp",
             ) from error
         stack.enter_context(config.set(_SETTINGS | _FEW | {"temporary-directory": str(folder)}))
-        # Whoever can connect to a scheduler can run anything: TLS, with keys of its own.
+        # Whoever can connect to a scheduler can execute any program, so connections use TLS with
+        # keys of this cluster.
         local = LocalCluster(
             n_workers=workers,
             threads_per_worker=-(-(machines or usable_cpus()) // workers),
             security=True,
             dashboard_address="127.0.0.1:0",
-            scheduler_kwargs={"dashboard": False},  # else its pages are served where bokeh is
+            # otherwise the dashboard is served if bokeh is installed
+            scheduler_kwargs={"dashboard": False},
             silence_logs=logging.CRITICAL,
             asynchronous=True,
         )

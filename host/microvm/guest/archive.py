@@ -33,7 +33,7 @@ _NEW_FOLDER = 0o755
 _PIECE = 1 << 20  # the most of it that is read at a time; so much may tell of one member
 _OVERHEAD, _MEMBER_OVERHEAD = 1 << 20, 1 << 12  # bytes beside what is in files
 
-_GLOBALS = 4 << 10  # bytes of the global headers
+_GLOBALS = 4 << 10  # the maximum size of the global headers, in bytes
 
 _MODES_END = 1 << 32
 _SECONDS_END = 1 << 33  # of what nanoseconds there are in 63 bits
@@ -100,7 +100,8 @@ class Tree:
                 fileobj=stream, encoding="utf-8", errors="surrogateescape"
             ) as members:
                 for member in members:
-                    # It keeps them for a second reading.
+                    # tarfile collects the members for a second reading, so we empty its list to
+                    # bound the memory.
                     members.members = []  # type: ignore[attr-defined]
                     _check_globals(members)
                     self._add(members, member)
@@ -239,7 +240,7 @@ class _Stream:
 
 
 def _check_globals(archive: tarfile.TarFile) -> None:
-    """Refuse long global headers, which tarfile goes through for each member."""
+    """Refuse long global headers, because tarfile reads all of them again for each member."""
     if sum(len(key) + len(value) for key, value in archive.pax_headers.items()) > _GLOBALS:
         raise _wrong(f"its global headers have more than {_GLOBALS} bytes")
 

@@ -108,10 +108,10 @@ async def copy_in(source: Reader, stream: InputStream) -> None:
 
 
 async def read(descriptor: int) -> bytes:
-    """Return what a descriptor has, as soon as that is anything; empty at its end.
+    """Wait until a descriptor has data, and return the data; b"" at the end of file.
 
-    Its flags are left alone: they are shared with whoever else has it open. A descriptor that
-    cannot be read, such as the write end of a pipe, is at its end.
+    The flags of the descriptor stay the same, because other processes share them. A descriptor that
+    cannot be read, such as the write end of a pipe, counts as at its end of file.
     """
     if not allows(descriptor, writes=False):
         return b""

@@ -152,7 +152,7 @@ def _argv(given: dict[str, Any]) -> None:
     name = "argv_base64" if "argv_base64" in given else "argv"
     argv = given.pop(name, None)
     if not argv or not all(isinstance(argument, str) for argument in argv):
-        raise UsageError(f"{name} is an array of strings, and not empty", hint=_LISTED)
+        raise UsageError(f"{name} has to be a non-empty array of strings", hint=_LISTED)
     if name == "argv":
         given["argv"] = argv
         for argument in argv:

@@ -22,14 +22,14 @@ MAX_COLLECT = 16 << 20
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A command and how it is to be run.
+    """A command and the way to run it.
 
-    :ivar argv: the arguments, of which the first is the name that the command sees.
-    :ivar options: keyword arguments of `MicroVM.run`, over those that all jobs have.
-    :ivar files: the content of files that are written in the guest before, by their paths; see
-        `MicroVM.write_file`.
-    :ivar collect: the files that are read after it, whether it has failed or not: together at most
-        `max_output` bytes, or where that is not said `MAX_COLLECT`.
+    :ivar argv: the arguments; the command sees the first one as its name.
+    :ivar options: keyword arguments of `MicroVM.run`, which override those of all jobs.
+    :ivar files: the content of files that are written into the guest before the command runs, by
+        path; see `MicroVM.write_file`.
+    :ivar collect: the files that are read after the command, even if it has failed: together at
+        most `max_output` bytes, or `MAX_COLLECT` if that is not given.
     """
 
     argv: Sequence[Text]
@@ -131,5 +131,5 @@ async def jobs(commands: Commands) -> AsyncGenerator[Job, None]:
 def _job(command: Job | Sequence[Text]) -> Job:
     if isinstance(command, str | bytes):
         message = f"a command is a list of arguments, not {command!r}"
-        raise UsageError(message, hint="for a shell: ['sh', '-c', …]")
+        raise UsageError(message, hint="to use a shell: ['sh', '-c', …]")
     return command if isinstance(command, Job) else Job(command)

@@ -79,8 +79,9 @@ class Pool:
         self._loop: asyncio.AbstractEventLoop
         self._notify = read_options(PoolOptions, machine)["notify"]
         self._retries = Retries()
-        self._pause: asyncio.TimerHandle | None = None  # until the next start, after a failure
-        self._given_up = False  # machines are started only for users that wait
+        # the timer of the next start after a failure
+        self._pause: asyncio.TimerHandle | None = None
+        self._given_up = False  # True if machines are started only for users that wait
         self._tasks: set[asyncio.Task[Any]] = set()
         self._slots: set[asyncio.Task[None]] = set()
         self._starting: set[asyncio.Task[None]] = set()
@@ -119,10 +120,11 @@ class Pool:
     async def machine(self) -> AsyncIterator[MicroVM]:
         """Lease a machine that nobody has used, for as long as the block lasts.
 
-        Who comes first is served first. The end of the machine is not waited for.
+        Leases are given in the order of the calls. The block does not wait until its machine has
+        ended.
 
-        :raises MicroVMError: no machine could be started, also not by further attempts where these
-            were of use; see `MicroVM.start`.
+        :raises MicroVMError: no machine could be started, even after repeated attempts; see
+            `MicroVM.start`.
         :raises UsageError: the pool is closed.
         """
         lease = await self._acquire()
@@ -285,7 +287,7 @@ class Pool:
             await lease.vm.stop()
 
     def _fail(self, attempt: Attempt, error: Exception) -> None:
-        """Pause after the start of a machine has failed, or give up."""
+        """Wait after a failed start of a machine, or give up starting machines ahead."""
         try:
             pause = self._retries.fail(attempt, error)
         except Exception as final:

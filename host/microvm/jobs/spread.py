@@ -22,17 +22,18 @@ async def spread(
     ordered: bool,
     spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]],
 ) -> AsyncGenerator[Outcome[Any], None]:
-    """Run each job of a source, and yield the outcomes; what the source raises comes last.
+    """Run each job of a source, and yield the outcomes; then raise the error of the source, if any.
 
-    The first error that `run` raises ends the batch: that job has it as its outcome, and the jobs
-    that the source yields afterwards have `NotRun` and are not run. A UsageError is raised here.
+    The first error that `run` raises ends the batch: it is the outcome of that job. The jobs that
+    the source yields afterwards are not run, and their outcome is `NotRun`. A UsageError is raised
+    here.
 
-    :param source: asked for one job at a time; closed at the end.
+    :param source: an iterator that is asked for one job at a time, and is closed at the end.
     :param run: runs one job.
-    :param room: how many jobs there may be at the moment that have been taken and whose outcome has
-        not been asked for.
-    :param ordered: yield outcomes in the order of the jobs, else as they come.
-    :param spawn: makes a task of a coroutine.
+    :param room: returns the maximum number of jobs that have been taken from the source while the
+        caller has not yet asked for their outcomes.
+    :param ordered: yield outcomes in the order of the jobs, otherwise as jobs finish.
+    :param spawn: creates a task of a coroutine.
     """
     running: OrderedDict[asyncio.Task[Outcome[Any]], None] = OrderedDict()
     done: deque[asyncio.Task[Outcome[Any]]] = deque()  # of these, those that have ended, in turn

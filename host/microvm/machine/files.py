@@ -32,10 +32,10 @@ class Asked(TypedDict, total=False):
 
 
 class Written(Asked, total=False):
-    """Keyword arguments of what writes.
+    """Keyword arguments of the methods that write files.
 
-    :ivar owner: the owner of what is written; by default `user` for new files, and no change for
-        files that exist.
+    :ivar owner: the owner of the files that are written. By default, new files belong to `user`,
+        and existing files keep their owner.
     """
 
     owner: User
@@ -113,22 +113,22 @@ class FileMethods:
         atomic: bool = False,
         **how: Unpack[Written],
     ) -> None:
-        """Write data to a file of the guest; folders that are missing are made.
+        """Write data to a file of the guest; missing folders are created.
 
         A file that exists is opened and written with the user's rights: it keeps its owner, its
         mode and its hard links, and one that the user may not write is refused. If the transfer
         fails midway, the file is left partly written, as with a shell's `>`. A new file appears
-        whole under its name, or not at all. What is no regular file, such as a FIFO, is written as
-        it is.
+        whole under its name, or not at all. A FIFO or another special file is opened and written,
+        too.
 
         :param data: bytes, text, a file to read them from, or an iterable of bytes, asynchronous or
             not, which is asked in the event loop.
         :param mode: permissions, such as 0o755; by default those of the file that exists, else
             0o644. Only the owner of a file that exists and root may change them.
-        :param atomic: replaces the file instead of writing it: a new file takes its name when it is
-            whole, so nobody reads a part of it, and a failed transfer changes nothing. This takes
-            the right to write the folder, and none on the file. Hard links keep the old content.
-            Unless root writes it, the new file is `user`'s.
+        :param atomic: replace the file instead of writing to it. The new file gets its name when it
+            is complete, so nobody reads a part of it, and a failed transfer changes nothing. The
+            user needs the right to write to the folder, and no right on the file. Hard links keep
+            the old content. The new file belongs to `user`, unless that is root.
         :param how: see `Written`.
         :raises FileError: it cannot be written.
         """

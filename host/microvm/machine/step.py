@@ -36,8 +36,8 @@ _NO_NETWORK = (
     "'pip install --no-index --find-links /w NAME'`; `--package` has what a distribution has"
 )
 _TOO_LARGE = (
-    "have the step remove what need not stay; if all of it is to stay, `microvm image build "
-    "--limit unpacked=SIZE` takes a higher limit"
+    "remove files in the step that the image does not need; or raise the limit: "
+    "`microvm image build --limit unpacked=SIZE`"
 )
 
 # As the guest's programs say it, without a table of reasons of their own.
@@ -93,7 +93,7 @@ class StepRunner:
 
 
 async def _started(image: Image, options: MachineOptions, show: Callable[[str], None]) -> MicroVM:
-    """Start a machine, and another one where it dies while it starts: no command has run yet."""
+    """Start a machine, and another one if it dies while it starts: no command has run yet."""
     retries = Retries()
     while True:
         machine, attempt = MicroVM(image, **options), retries.begin()

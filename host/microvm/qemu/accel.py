@@ -1,10 +1,10 @@
 """The choice of the accelerator that a guest runs under.
 
-That /dev/kvm exists, or even that it makes a VM, proves nothing: there are hosts where a guest dies
-under it. So `candidates` only rules out what cannot work; whoever boots a machine tries them in
-order, and has `ProbeCache` remember the result: that the first works once a guest is ready under
-it, and that it is broken once a guest is ready under the next. The table in `kvm_failure` says for
-how long each failure is remembered.
+That /dev/kvm exists, or can create a virtual machine, proves nothing: on some hosts a guest dies
+under it. So `candidates` only excludes accelerators that cannot work. A caller that boots a machine
+tries the candidates in order, and stores the result by `ProbeCache`: the first candidate works once
+a guest is ready under it, and is broken once a guest is ready under the next one. The table in
+`kvm_failure` says for how long each failure is remembered.
 """
 
 from __future__ import annotations
@@ -34,11 +34,10 @@ _logger = Area("qemu")
 #: slow, and so is the first boot under an accelerator that is emulated itself.
 BOOT_TIMEOUT = 60.0
 
-#: The same where nobody knows whether the accelerator works, and another can be tried next.
+#: The same limit for an accelerator that may not work, if another one can be tried next.
 TRIAL_TIMEOUT = 20.0
 
-#: How long the result of a probe counts at most, in seconds: what was wrong may have been mended,
-#: or have come.
+#: Maximum number of seconds for which the result of a probe is valid: the host may change.
 PROBE_LIFETIME = 24 * 3600.0
 
 #: The device that KVM is used through.
@@ -72,7 +71,7 @@ class ProbeCache(NamedTuple):
         try:
             with os.fdopen(cache.open_file(self.path)) as file:
                 age = time.time() - os.fstat(file.fileno()).st_mtime
-                # The result, and the seconds for which it counts.
+                # The file has the result and the number of seconds for which it is valid.
                 text, seconds = file.read().split()
             lifetime = min(float(seconds), PROBE_LIFETIME)
             return {"works": True, "broken": False}.get(text) if 0 <= age < lifetime else None
@@ -80,9 +79,9 @@ class ProbeCache(NamedTuple):
             return None
 
     def remember(self, *, works: bool, lifetime: float = PROBE_LIFETIME) -> None:
-        """Keep the result of a probe; where it cannot be written, the next run probes again.
+        """Store the result of a probe. If it cannot be written, the next run probes again.
 
-        :param lifetime: how long it counts, in seconds.
+        :param lifetime: the number of seconds for which the result is valid.
         """
         text = f"{'works' if works else 'broken'} {lifetime:.0f}\n"
         with suppress(OSError, ImageError):
@@ -119,9 +118,9 @@ class Obstacle(NamedTuple):
     """A reason why the hardware cannot accelerate a guest, found without starting one.
 
     :ivar failure: the way in which KVM fails.
-    :ivar why: the cause, as the host says it.
-    :ivar hint: what to do about it.
-    :ivar command: a line for a shell that does it, where one does.
+    :ivar why: the cause, in the words of the host.
+    :ivar hint: what the user can do.
+    :ivar command: a shell command that corrects it, if one can.
     """
 
     failure: KvmFailure
@@ -131,7 +130,7 @@ class Obstacle(NamedTuple):
 
     @property
     def text(self) -> str:
-        """What is wrong, in a line."""
+        """The message of the failure with its cause, in one line."""
         return self.failure.line(self.why)
 
 
@@ -222,7 +221,7 @@ def _kvm_obstacle() -> Obstacle | None:
             return Obstacle(kvm_failure.REFUSED, why)
         os.close(_create_vm(device))
     except OSError as error:
-        return _of_error(error, f"{KVM} makes no virtual machine: {error.strerror}")
+        return _of_error(error, f"{KVM} cannot create a virtual machine: {error.strerror}")
     finally:
         os.close(device)
     return None

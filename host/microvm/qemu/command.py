@@ -32,9 +32,11 @@ class QemuConfig(NamedTuple):
     :ivar memory: the guest's memory in MiB.
     :ivar cpus: the number of CPUs that the guest sees.
     :ivar arch: the guest's architecture, as `uname -m` names it.
-    :ivar disk: the EROFS file system that is the root's lower layer; None if the initramfs is.
-    :ivar scratch: the size of the disk that the root is written to, in bytes; 0: to memory.
-    :ivar quiet: whether the kernel keeps its boot messages to itself.
+    :ivar disk: the EROFS file system that is the lower layer of the root; None if that is the
+        initramfs.
+    :ivar scratch: the size in bytes of the disk to which changes of the root are written; 0 for
+        memory.
+    :ivar quiet: whether the kernel prints no boot messages.
     :ivar confinement: what QEMU is to be confined by; see `microvm.qemu.confinement`.
     """
 
@@ -106,13 +108,13 @@ class Inherited(NamedTuple):
         return (*own, *(each for each in some if each is not None))
 
     def read(self) -> tuple[int, ...]:
-        """Return the files that QEMU opens anew by their descriptors, and may not write."""
+        """Return the files that QEMU opens again by their descriptors, and may not write."""
         memory = self.memory
         shared = (memory.ram,) if memory and memory.saved and not memory.copied else ()
         return (self.kernel, self.initramfs, *shared)
 
     def disks(self) -> tuple[int, ...]:
-        """Return the disks that QEMU uses by their descriptors alone, and may not write."""
+        """Return the disks that QEMU reads by their descriptors alone, and may not write."""
         return () if self.disk is None else (self.disk,)
 
     def written(self) -> tuple[int, ...]:

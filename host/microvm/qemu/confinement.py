@@ -247,7 +247,7 @@ def launcher_options(
     if root:
         options += ["--uid", str(UIDS)]
         options += [] if group is None else ["--group", str(group)]
-        options += _each("--file", inherited.read())  # which that uid could not open otherwise
+        options += _each("--file", inherited.read())  # QEMU's uid could not open these otherwise
     if config.confinement == "off":
         return [*options, *_each("--without", (x.name for x in LAYERS if x.name not in _ALWAYS))]
     options += _each("--read", readable(program))

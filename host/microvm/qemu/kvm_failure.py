@@ -1,6 +1,6 @@
 """The table of the ways in which KVM fails, and of the consequences of each.
 
-The accelerator `auto` uses TCG in each of these cases, and `kvm` is an error in each of them.
+In each of these cases, the accelerator `auto` uses TCG, and the accelerator `kvm` is an error.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ HOUR = 3600.0
 class KvmFailure(NamedTuple):
     """A way in which KVM fails.
 
-    :ivar name: a word.
+    :ivar name: the name, a single word.
     :ivar message: a line for people, with `{why}` in the place of the cause.
-    :ivar errors: the errors that opening the device or creating a virtual machine ends with.
-    :ivar exits: the kinds of QEMU's exit before the guest is ready.
-    :ivar remembered: the seconds for which `auto` does not try KVM again; 0 where each start does.
-    :ivar told: whether `auto` tells its user, who may not expect this.
+    :ivar errors: the errors of opening the device or creating a virtual machine that show this
+        failure.
+    :ivar exits: the kinds of QEMU's exit before the guest is ready that show this failure.
+    :ivar remembered: the number of seconds for which `auto` does not try KVM again; 0 if each start
+        tries it.
+    :ivar told: whether `auto` notifies its user, who may not expect this failure.
     :ivar severity: the status in `microvm doctor`. Machines run without KVM, so it is a note.
     """
 
@@ -37,7 +39,7 @@ class KvmFailure(NamedTuple):
     severity: Literal["note", "failed"] = "note"
 
     def line(self, why: str, accel: Accel = "kvm") -> str:
-        """Return the message with the cause in it, and the name of the hardware's accelerator."""
+        """Return the message with its cause, and with the name of the hardware's accelerator."""
         return self.message.replace("KVM", accel.upper()).format(why=why)
 
 
@@ -59,7 +61,7 @@ BUSY = KvmFailure(
     errors=frozenset({errno.EBUSY}),
 )
 REFUSED = KvmFailure(
-    "refused",  # by any error that is not in this table, too
+    "refused",  # also for any error that is not in this table
     "KVM refuses to run a machine ({why})",
     exits=frozenset({"exit", "crash"}),
     remembered=24 * HOUR,
@@ -77,13 +79,13 @@ DIED = KvmFailure(
     remembered=24 * HOUR,
 )
 SILENT = KvmFailure(
-    "silent",  # no error, and no exit: the time is up
+    "silent",  # QEMU reports no error and does not exit, and the time limit has passed
     "a guest does not answer under KVM ({why})",
     remembered=HOUR,  # the host may only have been busy
 )
 DISTURBED = KvmFailure(
-    "disturbed",  # it says nothing about KVM
-    "no KVM this time ({why})",
+    "disturbed",  # a signal or a limit ended QEMU, which says nothing about KVM
+    "KVM could not be tried ({why})",
     exits=frozenset({"killed", "limit", "quit"}),
 )
 
@@ -102,12 +104,12 @@ FAILURES = (
 
 
 def of_device(error: OSError) -> KvmFailure:
-    """Return the failure that an error of the device, or of creating a virtual machine, shows."""
+    """Return the failure for an error of opening the device, or of creating a virtual machine."""
     return next((each for each in FAILURES if error.errno in each.errors), REFUSED)
 
 
 def of_start(error: QemuError | BootError) -> KvmFailure:
-    """Return the failure that the start of a guest under KVM has ended with."""
+    """Return the failure for an error of the start of a guest under KVM."""
     if error.qemu_exit is None:
         cause = error.__cause__
         if isinstance(cause, OSError) and not isinstance(cause, TimeoutError):

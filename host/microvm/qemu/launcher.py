@@ -64,8 +64,8 @@ def is_ready() -> bool:
 
 
 def _path() -> Path:
-    # Not `confine-…`: under that name, older versions kept the launcher of any guest pack that
-    # Python found, also of one in the working folder.
+    # The name is not `confine-…`: under that name, older versions kept the launcher of any guest
+    # pack that Python found, even of a pack in the working folder.
     return cache.folder("programs") / f"launcher-{os.uname().machine}-{_digest(sources())[:32]}"
 
 

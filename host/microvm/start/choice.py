@@ -35,23 +35,24 @@ class Choice:
         return accels.candidates(self._requested, arch=self._arch, probes=self._probes)
 
     def timeout(self, accel: Accel) -> float:
-        """Return how long a boot may take under one of the candidates, in seconds."""
+        """Return the maximum number of seconds for a boot under one of the accelerators to try."""
         is_trial = accel != self.candidates[-1]
         return accels.TRIAL_TIMEOUT if is_trial else accels.BOOT_TIMEOUT
 
     @asynccontextmanager
     async def settled(self) -> AsyncIterator[None]:
-        """Keep other starts from trying the hardware, where nobody knows whether it works.
+        """Prevent two starts from trying the hardware at once, while nobody knows whether it works.
 
-        A start that tries it already is waited for, so that its result counts here, too. The block
-        is a whole start: the result is known when it ends.
+        If another start is trying it, wait for that start and use its result. The block is a whole
+        start, because the result is known only when the start is done.
         """
         async with AsyncExitStack() as held:
             if len(self.candidates) > 1:
                 from microvm.cache import async_lock
 
                 path, purpose = self._probes.path, "finds out whether KVM works"
-                # Without the lock, as in a cache that cannot be written, this start tries it, too.
+                # If the lock cannot be taken, as in a read-only cache, this start tries the
+                # hardware, too.
                 with suppress(ImageError):
                     await held.enter_async_context(async_lock.held(path, purpose, self._notify))
                 self.candidates = self._find()
@@ -79,7 +80,7 @@ class Choice:
             self._probes.forget()  # it did work; the next start finds out
 
     def succeeded(self, accel: Accel, error: QemuError | BootError | None) -> None:
-        """Take note that a start has worked, and notify why it was not with the first candidate.
+        """Note that a start has succeeded; notify the user if the first candidate had failed.
 
         :param error: the error of the candidate before it, if there was one.
         """

@@ -40,11 +40,11 @@ def write(manifest: Manifest, out: BinaryIO) -> None:
 
 
 def read(file: BinaryIO, manifest: Manifest) -> None:
-    """Take over a snapshot.
+    """Import a snapshot.
 
-    :param manifest: what it must be, and the name that it gets.
-    :raises SnapshotError: it is another one, is damaged or cut short; or the cache is shared.
-    :raises ImageError: the disk is full. Nothing half made is left.
+    :param manifest: the manifest that the snapshot must match, and its new name.
+    :raises SnapshotError: it does not match, is damaged or incomplete; or the cache is shared.
+    :raises ImageError: the disk is full. Incomplete files are removed.
     """
     STORE.check_private()
     path = STORE.path(manifest.name)

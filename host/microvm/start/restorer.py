@@ -73,10 +73,10 @@ class Restorer:
     async def clone(self) -> RunningVM:
         """Restore the guest, and wait until it is ready.
 
-        It is restored once more where its QEMU was killed or has crashed meanwhile: no boot can
-        stand in for a snapshot.
+        If its QEMU is killed or crashes meanwhile, restore the guest once more, because no boot can
+        replace a snapshot.
 
-        :raises SnapshotError: as `launch`; or QEMU says that it cannot restore it.
+        :raises SnapshotError: as `launch`; or QEMU reports that it cannot restore the guest.
         :raises BootError: the guest did not become ready.
         :raises QemuError: QEMU does not start.
         """

@@ -1,4 +1,4 @@
-"""The rules for starting a machine again when one was lost while it started."""
+"""The rules for starting another machine when one dies while it starts."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ MAX_FAILURES = 12
 """Number of failed starts in a row after which no machine is started again."""
 
 MAX_SECONDS = 60.0
-"""Seconds after the first start of such a row, after which no machine is started again."""
+"""Maximum number of seconds of failed starts in a row; after that, no machine is started again."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 3.2
-"""Seconds between the first failure of a row and the next start; each further pause is twice as
-long, up to the longest."""
+"""Number of seconds between the first failure of a row and the next start. Each further pause is
+twice as long, up to `LONGEST_PAUSE`."""
 
-# The exits of QEMU that come from outside: the next start may be spared. A guest that panics, or a
-# QEMU that refuses its arguments, would do so again.
+# The cause of these exits of QEMU is outside of the guest, so the next start may succeed. A guest
+# that panics, or a QEMU that refuses its arguments, would fail again.
 _PASSING_EXITS = {"killed", "crash", "limit", "internal_error"}
 
 
 def is_worthwhile(error: BaseException) -> bool:
-    """Tell whether the next start of a machine may succeed where one has failed with this error.
+    """Tell whether the next start of a machine may succeed after this error.
 
-    It may where QEMU was killed or has crashed, where this host was short of something, and where
-    the guest did not answer in time. The same goes for an attempt to take a snapshot.
+    It may succeed if QEMU was killed or crashed, if this host was short of a resource, or if the
+    guest did not answer in time. The same rule holds for an attempt to take a snapshot.
     """
-    if isinstance(error, SnapshotError):  # of a snapshot that could not be taken
+    if isinstance(error, SnapshotError):  # the error of an attempt to take a snapshot
         return error.__cause__ is not None and is_worthwhile(error.__cause__)
     if isinstance(error, ConfinementError) or not isinstance(error, (QemuError, MachineError)):
         return False
@@ -54,14 +54,14 @@ def is_worthwhile(error: BaseException) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A start of a machine: when it began, and how many in a row had failed by then."""
+    """A start of a machine: when it began, and the number of failures in a row before it."""
 
     began: float
     failures: int
 
 
 class Retries:
-    """The failed starts in a row of machines that several start at a time.
+    """The failed starts in a row of machines, several of which may start at the same time.
 
     Starts that overlap count as one failure, because one event may have ended all of them.
     """
@@ -71,24 +71,24 @@ class Retries:
         self._since = 0.0
 
     def begin(self) -> Attempt:
-        """Note that a start begins."""
+        """Note that a start begins, and return it."""
         return Attempt(time.monotonic(), self._failures)
 
     def succeed(self) -> None:
-        """Note that a machine is up: the row of failures has ended."""
+        """Note that a machine is ready, which ends the row of failures."""
         self._failures = 0
 
     def fail(self, attempt: Attempt, error: BaseException) -> float:
         """Note that a start has failed, and return the seconds to wait before the next one.
 
-        :raises BaseException: the error, because no machine is to be started again. It says how
-            many starts have failed, if several have. A new row begins then.
+        :raises BaseException: the given error, if no machine is to be started again. If several
+            starts in a row have failed, the message says how many. The count then begins anew.
         """
         if not is_worthwhile(error):
             self._failures = 0
             raise error
         if attempt.failures != self._failures:
-            return 0.0  # counted with another start
+            return 0.0  # already counted as one failure with another start
         if self._failures == 0:
             self._since = attempt.began
         self._failures += 1
@@ -102,5 +102,5 @@ def _counted(error: BaseException, failures: int) -> BaseException:
     if failures == 1 or not isinstance(error, MicroVMError):
         return error
     counted = copy(error)
-    counted.message = f"{failures} starts of a machine in a row failed, at last: {error.message}"
+    counted.message = f"{failures} starts of a machine failed in a row, the last: {error.message}"
     return counted

@@ -21,10 +21,10 @@ _LEAST = 16 << 20  # bytes; those of the smallest guests take more
 
 
 def check_room() -> None:
-    """Check that a snapshot can be kept, before there is one.
+    """Check that the cache can keep a snapshot, before one is taken.
 
     :raises SnapshotError: the cache is shared with all users.
-    :raises ImageError: the cache cannot be written, or has no room for the smallest.
+    :raises ImageError: the cache cannot be written, or has no room for the smallest snapshot.
     """
     import tempfile
 
@@ -39,10 +39,11 @@ def check_room() -> None:
 def save(
     memory: Memory, *, name: str, origin: Origin, copied: bool, base: int | None = None
 ) -> None:
-    """Keep a guest, as `Store.save` does.
+    """Keep a guest as a snapshot; see `Store.save`.
 
-    :raises SnapshotError: another process saves one under that name, or the cache is shared.
-    :raises ImageError: the disk is full, or cannot be written. Nothing half made is left.
+    :raises SnapshotError: another process is saving a snapshot under that name, or the cache is
+        shared.
+    :raises ImageError: the disk is full, or cannot be written. Incomplete files are removed.
     """
     STORE.check_private()
     path = STORE.path(name)

@@ -263,7 +263,7 @@ def _classify_errors(what: str, *, boots: bool = False) -> Iterator[None]:
     except (QemuError, MachineError) as error:
         kind = error.qemu_exit.kind if error.qemu_exit else None
         if boots and kind == "internal_error":
-            # A second boot would take as long, and fail in the same way.
+            # A second boot would take as long and fail in the same way, so do not try it.
             failed = BootError(error.message, hint=error.hint, detail=error.detail)
             failed.qemu_exit = error.qemu_exit
             raise failed from error

@@ -99,7 +99,7 @@ class Store:
             yield files.enter_context(restorable(guest.ram, guest.state, guest.disk, copied=copied))
 
     def check_private(self) -> None:
-        """Check that no other user may read the cache, before a guest with a user's data is kept.
+        """Check that no other user may read the cache, before it gets a guest with a user's data.
 
         :raises TemplateError, SnapshotError: root shares the cache with all users.
         """

@@ -27,10 +27,10 @@ those that were not used for the longest go first."""
 
 
 def locked(name: str, notify: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
-    """Hold the right to make this template; wait while another process has it, and lives.
+    """Hold the lock of this template; while another process holds it and sends heartbeats, wait.
 
-    :param notify: called with a line for the user where the wait is long.
-    :raises ImageError: nothing can be made there, or the holder shows no sign of life.
+    :param notify: called with a line for the user if the wait is long.
+    :raises ImageError: the cache cannot be written, or the holder sends no heartbeats.
     """
     from microvm.cache import async_lock
 

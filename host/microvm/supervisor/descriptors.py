@@ -38,10 +38,11 @@ class Descriptor:
         self._writes = writes
         self._socket: socket.socket | None = None
         self._blocks = False
-        self._shows_room = True  # whether poll(2) says when it can be written
+        self._shows_room = True  # whether poll(2) reports that the descriptor can be written
         status = os.fstat(descriptor)
         if not allows(descriptor, writes=writes):
-            return  # what is tried says so: to open a pipe anew would be to take its other end
+            # the first read or write fails; to open a pipe again would give us its other end
+            return
         if stat.S_ISSOCK(status.st_mode):
             self._socket = socket.socket(fileno=descriptor)
         elif stat.S_ISFIFO(status.st_mode) or (
@@ -49,7 +50,7 @@ class Descriptor:
         ):
             self._open_anew()
         else:
-            # An eventfd(2), timerfd, signalfd or the like has no type, and can block a reader.
+            # An eventfd(2), a timerfd or a signalfd has no file type, and a read can block.
             self._blocks = not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode)
             self._shows_room = stat.S_ISCHR(status.st_mode)
 

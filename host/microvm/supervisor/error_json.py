@@ -1,8 +1,8 @@
-"""The errors of this library as JSON, and back: for those that another process raises again.
+"""The errors of this library as JSON, and back, for errors that another process raises again.
 
-An error is `{"kind": "StartError", "message": …, "hint": …, "detail": …, "attributes": {…}}`, with
-all that it has. A value that JSON does not have is an object of one key: `{"bytes": BASE64}`,
-`{"tuple": […]}`, `{"QemuExit": {…}}`, `{"error": {…}}`.
+An error is `{"kind": "StartError", "message": …, "hint": …, "detail": …, "attributes": {…}}`;
+`attributes` has all other attributes of the error. A value that JSON lacks is an object with one
+key: `{"bytes": BASE64}`, `{"tuple": […]}`, `{"QemuExit": {…}}`, `{"error": {…}}`.
 """
 
 from __future__ import annotations

@@ -340,10 +340,10 @@ def _elsewhere(name: str, path: str) -> str:
 
 
 def _opened(path: str, *, make: bool) -> int:
-    """Open the runtime folder, and make it before that if asked to.
+    """Open the runtime folder. If asked to, create it first.
 
     :raises MicroVMError: another user can replace the folder.
-    :raises OSError: it cannot be opened, or be made.
+    :raises OSError: it cannot be opened or created.
     """
     above = os.path.dirname(path)
     if found := private.exposure(above):

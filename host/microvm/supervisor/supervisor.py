@@ -164,7 +164,7 @@ class Supervisor:
 
     async def _watch_age(self, age: float) -> None:
         await clock.sleep(age)
-        self.end(f"it has reached its age of {format_duration(age)}", asked=True)
+        self.end(f"it has reached its maximum age of {format_duration(age)}", asked=True)
 
     async def _watch_silence(self) -> None:
         while True:

@@ -72,15 +72,15 @@ def compiler(arch: Arch, what: str) -> list[str]:
     others = "`apt install musl-tools binutils make` or " * native
     raise ImageError(
         f"no C compiler that makes {what} for {arch.name}",
-        hint=f"{guest_pack.how_to_install(arch)}, which has it compiled; or install a compiler by "
+        hint=f"{guest_pack.how_to_install(arch)}, which contains it; or install a compiler by "
         f"{others}`pip install ziglang`",
     )
 
 
 def check(arch: Arch, what: str) -> None:
-    """Check that everything is installed that compiles programs for an architecture.
+    """Check that the compiler for an architecture, and make, are installed.
 
-    :param what: the program that is to be compiled, for people.
+    :param what: the program that is to be compiled, for the message.
     :raises ImageError: the compiler or make is not installed.
     """
     compiler(arch, what)
@@ -114,10 +114,10 @@ def make(
 
 
 def make_one(folder: Path, command: Sequence[str], *, name: str, what: str) -> bytes:
-    """Compile the program of a folder, and return its content; no file is left of it.
+    """Compile the program of a folder, and return its content; remove the compiler's files.
 
     :param command: the command of the compiler, as `compiler` returns it.
-    :param name: the file of the program.
+    :param name: the name of the program's file.
     :raises ImageError: the compiler failed, or make is not installed.
     """
     from microvm.system.tools import output

@@ -1,4 +1,4 @@
-"""The hints for who uses a command on a terminal: how it gets the terminal, and how it ends."""
+"""The hints for a user at a terminal: how to pass it on, and how to end a command."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from collections.abc import Sequence
 
 from microvm.progress import STDERR
 
-# Without an argument these talk to their user, and exit at once where there is no input.
+# Without arguments, these programs read commands from a terminal, and exit at once without one.
 _TALKS = re.compile(
     r"(ba|da|a|fi|k|z)?sh|bc|cat|irb|lua|node|perl|php|psql|python[0-9.]*|ruby|sqlite3"
 )
 
 
 def suggest_terminal(argv: Sequence[str]) -> None:
-    """Say what to type for a command that wanted our terminal, and has ended without input.
+    """Print the command line with `-t`, for a command that needs a terminal and got no input.
 
-    The caller knows that it has had none, and that standard input is a terminal. Nothing is said
-    where standard output is none: a script reads that.
+    The caller has checked that the command read no input, and that standard input is a terminal. If
+    standard output is no terminal, print nothing, because a script reads the output.
     """
     if len(argv) == 1 and os.isatty(1) and _TALKS.fullmatch(argv[0].rpartition("/")[2]):
         verb, *rest = sys.argv[1:]
         typed = shlex.join(["microvm", verb, "-t", *rest])
-        why = "since a terminal is passed on with -t alone"
-        STDERR.notify(f"{argv[0]} had no input, {why}: type `{typed}`")
+        why = "because a terminal is passed on only with -t"
+        STDERR.notify(f"{argv[0]} got no input, {why}: type `{typed}`")
 
 
 def explain_interrupt(command: str, purpose: str) -> None:
-    """Say what a second Ctrl-C does, where a command goes on after the first.
+    """Print the effect of a second Ctrl-C, if a command goes on after the first one.
 
-    :param purpose: what it is pressed again for, such as "to end the machine".
+    :param purpose: the effect, such as "to end the machine".
     """
     if os.isatty(2):
         STDERR.notify(

@@ -26,7 +26,7 @@ from contextlib import suppress
 from typing import NamedTuple, NoReturn
 
 START_FAILED = 125
-"""The exit status if the tool could not be started. Standard error says why."""
+"""The exit status if the tool could not be started. Standard error has the reason."""
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
@@ -45,8 +45,8 @@ class _Tool(NamedTuple):
     """A tool to run.
 
     :ivar program: its path.
-    :ivar argv: its arguments, from its own name on.
-    :ivar mask: the signals that are blocked for it.
+    :ivar argv: its arguments; the first is the name of the tool.
+    :ivar mask: the signals that are blocked in the tool.
     """
 
     program: str
@@ -58,7 +58,8 @@ class _Temporary(NamedTuple):
     """The folder for the temporary files of a tool.
 
     :ivar real: its path on the host.
-    :ivar path: its path for the tool, which is another one if the folder is mounted there.
+    :ivar path: its path in the tool's mount namespace, which differs if the folder is mounted
+        elsewhere there.
     """
 
     real: str
@@ -66,18 +67,18 @@ class _Temporary(NamedTuple):
 
 
 def main(owner: str, notes: str, parent: str, shown: str, program: str, *argv: str) -> int:
-    """Run a tool. Return its exit status, or 128 and the number of the signal that killed it.
+    """Run a tool. Return its exit status, or 128 plus the number of the signal that killed it.
 
-    :param owner: the process number of the owner.
-    :param notes: a descriptor, to which the reason is written if the host refuses a namespace.
+    :param owner: the process id of the owner.
+    :param notes: a descriptor to which the reason is written if the host refuses a namespace.
     :param parent: the folder in which the tool's temporary folder is created.
-    :param shown: another folder, in which the tool is to find its temporary folder; or nothing.
-        The tool may have processes of another user, who cannot enter the first one.
+    :param shown: another folder under which the tool sees its temporary folder; "" for the same. It
+        is needed if the tool starts processes of other user ids, which cannot enter `parent`.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != int(owner):
-        return START_FAILED  # the owner exited before the kernel knew that it is to tell us
+        return START_FAILED  # the owner exited before the kernel was asked to notify us of that
     os.set_inheritable(int(notes), False)
     tool = _Tool(program, argv, {*map(signal.Signals, mask)})
     try:
@@ -111,7 +112,7 @@ def unmount(path: str) -> None:
 
 
 def _unescaped(field: bytes) -> bytes:
-    """Return a path without the octal numbers that stand for its blanks and backslashes."""
+    """Return a mount point without the octal escapes that stand for its blanks and backslashes."""
     return codecs.unicode_escape_decode(field)[0].encode("latin-1")
 
 
@@ -128,7 +129,7 @@ def _failed(error: OSError, program: str) -> int:
 
 
 def _enter_pid_namespace(notes: int) -> bool:
-    """Put the next child of this process into a PID namespace; return False if that is refused."""
+    """Create a PID namespace for our next child process; return False if the host refuses."""
     user, group = os.geteuid(), os.getegid()
     if _libc.unshare(_CLONE_NEWPID | (_CLONE_NEWUSER if user else 0)) != 0:
         os.write(notes, f"without namespaces: {os.strerror(ctypes.get_errno())}".encode())
@@ -150,7 +151,7 @@ def _create(parent: str, shown: str) -> _Temporary:
     real, path = os.path.join(parent, name), os.path.join(shown or parent, name)
     os.mkdir(real, 0o700)
     if shown:
-        os.chmod(real, 0o755)  # noqa: S103 - only its owner can enter the folder that it is in
+        os.chmod(real, 0o755)  # noqa: S103 - only its owner can enter its parent
         try:
             os.mkdir(path, 0o700)
         except OSError:
@@ -159,21 +160,22 @@ def _create(parent: str, shown: str) -> _Temporary:
 
 
 def _remove(temporary: _Temporary) -> None:
-    """Remove the folder, unless something is mounted in it: that would be removed, too."""
+    """Remove the temporary folder, but nothing while a file system is mounted in it."""
     if temporary.path != temporary.real:
         with suppress(OSError):
             os.rmdir(temporary.path)
     with suppress(OSError):
-        os.rmdir(temporary.real)  # most tools leave it empty
+        os.rmdir(temporary.real)  # this is enough for most tools, which leave the folder empty
     if os.path.lexists(temporary.real) and not mounts_below(os.path.realpath(temporary.real)):
-        # Not by shutil: in a user namespace this process may be unable to read Python's modules.
+        # Without shutil, because in a user namespace this process may be unable to read Python's
+        # modules.
         with suppress(OSError):
             _empty(temporary.real)
             os.rmdir(temporary.real)
 
 
 def _empty(folder: str) -> None:
-    """Remove all that is in a folder, and follow no link."""
+    """Remove everything in a folder, and follow no links."""
     for _, folders, files, descriptor in os.fwalk(folder, topdown=False):
         for name in files:
             os.unlink(name, dir_fd=descriptor)
@@ -185,9 +187,12 @@ def _empty(folder: str) -> None:
 
 
 def _keep(tool: _Tool, temporary: _Temporary, notes: int, *, isolated: bool) -> int:
-    """Start the first process, wait until the tool exits, and kill all if we are told to end."""
+    """Start the first process, wait until the tool exits, and kill all processes on SIGTERM.
+
+    The kernel sends SIGTERM when the owner exits.
+    """
     alive, ours = os.pipe()
-    if not isolated:  # what has lost its parents becomes a child of this process
+    if not isolated:  # children whose parents exit become children of this process
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     first = os.fork()
     if first == 0:
@@ -207,7 +212,7 @@ def _keep(tool: _Tool, temporary: _Temporary, notes: int, *, isolated: bool) -> 
 
 
 def _kill_orphans() -> None:
-    with suppress(FileNotFoundError):  # of a kernel that does not list children
+    with suppress(FileNotFoundError):  # the kernel may be built without lists of children
         while children := _read(f"/proc/self/task/{os.getpid()}/children").split():
             for child in map(int, children):
                 os.kill(child, signal.SIGKILL)
@@ -227,17 +232,18 @@ def _exit_status(status: int) -> int:
 def _run_first(
     tool: _Tool, temporary: _Temporary, alive: int, notes: int, *, isolated: bool
 ) -> NoReturn:
-    """Be the first process of the namespaces: start the tool, and exit when it has exited.
+    """Run as the first process of the namespaces: start the tool, and exit after it.
 
-    :param alive: the read end of a pipe whose write end the keeper alone has.
+    :param alive: the read end of a pipe; the keeper alone has the write end.
     """
     status = START_FAILED
     try:
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         poll = select.poll()
         poll.register(alive, select.POLLIN)
-        if not poll.poll(0):  # else the keeper was killed before the kernel knew
-            os.setsid()  # a tool that signals its process group is not to reach the keeper
+        # otherwise the keeper was killed before the kernel was asked to notify us
+        if not poll.poll(0):
+            os.setsid()  # a tool that signals its own process group must not reach the keeper
             if isolated:
                 _enter_mount_namespace(temporary, notes)
             os.environ["TMPDIR"] = temporary.path
@@ -246,7 +252,7 @@ def _run_first(
                 _execute(tool)
             _let_go_of_streams()
             pid = 0
-            while pid != child:  # the others are those that lost their parents
+            while pid != child:  # the other ones are children whose parents have exited
                 pid, code = os.wait()
             status = _exit_status(code)
     except OSError as error:
@@ -256,14 +262,15 @@ def _run_first(
 
 
 def _enter_mount_namespace(temporary: _Temporary, notes: int) -> None:
-    """Enter a mount namespace from which no mount reaches the host, with a /proc of its own."""
+    """Create a mount namespace with its own /proc; mounts in it do not reach the host."""
     _check(_libc.unshare(_CLONE_NEWNS))
     _check(_libc.mount(None, b"/", None, _MS_REC_SLAVE, None))
     if temporary.path != temporary.real:
         real, path = os.fsencode(temporary.real), os.fsencode(temporary.path)
         _check(_libc.mount(real, path, None, _MS_BIND, None), temporary.path)
     if _libc.mount(b"proc", b"/proc", b"proc", _MS_NOSUID_NODEV_NOEXEC, None) != 0:
-        # A container that hides some of /proc. The tool sees the processes of the container there.
+        # The kernel refuses a new /proc in a container that hides some of /proc. The tool sees the
+        # processes of the container there.
         os.write(notes, f"without a /proc of its own: {os.strerror(ctypes.get_errno())}".encode())
 
 
@@ -280,7 +287,7 @@ def _execute(tool: _Tool) -> NoReturn:
 
 
 def _let_go_of_streams() -> None:
-    """Leave the standard streams to the tool, so that their other ends see when it closes them."""
+    """Close our standard streams, so that the other side of each sees when the tool closes it."""
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)

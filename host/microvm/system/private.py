@@ -1,11 +1,11 @@
-"""The folders that no other user can change, and folders that are made for this process alone.
+"""The check that no other user can change a folder, and folders that only this process uses.
 
 The rule is the one that ssh has for its own files. A folder, and each folder and link on the way to
 it, belongs to us or to root, and nobody else may write to it: a user who may write to a folder can
 replace everything in it. Three things on the way do no harm. In a sticky folder such as /tmp,
 nobody moves the files of another user. A group may write if it is root's or a group of our name,
-because a umask of 002 gives it that right. The owner of `/` may be neither of us, because some
-user namespaces do not know root by its number.
+because a umask of 002 gives it that right. The owner of `/` may be another user id, because root
+may have another number in a user namespace.
 
 After this check a path can be used twice: nobody else can put something in its place in between.
 """
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from typing import Literal
 
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
-"""The bits of a mode that let other users write."""
+"""The bits of a file mode that let other users write."""
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-"""The flags to open a folder of ours with."""
+"""The flags for open(2) of a folder of ours."""
 
 _ANY_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -51,8 +51,8 @@ class Exposure:
 def exposure(path: str) -> Exposure | None:
     """Return how another user could change or replace a folder; None if nobody can.
 
-    :param path: an absolute path; what is missing of it does no harm. Links on the way are
-        followed, and are checked, too.
+    :param path: an absolute path. It need not exist: a missing folder does no harm. Links on the
+        way are followed and checked.
     :raises OSError: a folder on the way cannot be read.
     """
     top = os.stat("/").st_uid
@@ -70,36 +70,36 @@ def is_ours(status: os.stat_result) -> bool:
 
 
 def in_words(status: os.stat_result, by: Literal["owner", "mode"]) -> str:
-    """Return the reason of an exposure in words, to follow a path in a message."""
+    """Return the reason of an exposure in words, so that they can follow a path in a message."""
     return f"belongs to {_name(status.st_uid)}" if by == "owner" else "can be written by others"
 
 
 def make(name: str, parent: int | None = None, mode: int = 0o700) -> int:
-    """Make a folder, whatever the umask, and return its open descriptor.
+    """Create a folder, whatever the umask is, and return its open descriptor.
 
-    The descriptor is of a folder of ours even where another user renames things in the parent.
+    The descriptor belongs to our folder, even if another user renames files in the parent.
 
-    :param parent: a descriptor of the folder that it is made in.
+    :param parent: a descriptor of the folder in which it is created.
     :param mode: the permissions of the new folder.
-    :raises FileExistsError: something has this name already.
-    :raises OSError: it cannot be made, or another user has put something in its place.
+    :raises FileExistsError: the name exists already.
+    :raises OSError: it cannot be created, or another user has replaced it.
     """
     os.mkdir(name, mode, dir_fd=parent)
-    # A umask may have taken the right to read the folder, so it is opened without reading first.
+    # The umask may have removed our right to read the folder, so we open it without reading first.
     found = os.open(name, _ANY_FOLDER | os.O_NOFOLLOW, dir_fd=parent)
     try:
         status = os.fstat(found)
         if status.st_uid != os.geteuid():
             raise PermissionError(errno.EPERM, "another user has replaced it", name)
         if stat.S_IMODE(status.st_mode) != mode:
-            os.chmod(f"/proc/self/fd/{found}", mode)  # as fchmod takes no such descriptor
+            os.chmod(f"/proc/self/fd/{found}", mode)  # fchmod(2) refuses a descriptor with O_PATH
         return os.open(".", FOLDER, dir_fd=found)
     finally:
         os.close(found)
 
 
 def make_path(path: str, mode: int = 0o700) -> int:
-    """Make a folder by its path, as `make` does."""
+    """Create a folder by its path, as `make` does."""
     above, name = os.path.split(path)
     parent = os.open(above or ".", _ANY_FOLDER)
     try:
@@ -109,9 +109,9 @@ def make_path(path: str, mode: int = 0o700) -> int:
 
 
 def open_own(path: str | Path) -> int:
-    """Open a folder that we have just made, and return its descriptor.
+    """Open a folder that we have just created, and return its descriptor.
 
-    :raises OSError: it cannot be opened, or another user has put something in its place.
+    :raises OSError: it cannot be opened, or another user has replaced it.
     """
     descriptor = os.open(path, FOLDER)
     if os.fstat(descriptor).st_uid != os.geteuid():
@@ -122,9 +122,9 @@ def open_own(path: str | Path) -> int:
 
 @contextmanager
 def temporary() -> Iterator[Path]:
-    """Make a folder for temporary files, which is removed with everything in it.
+    """Create a folder for temporary files, which is removed with everything in it.
 
-    :raises OSError: it cannot be made, or other users can change the folder that TMPDIR names.
+    :raises OSError: it cannot be created, or other users can change the folder that TMPDIR names.
     """
     from pathlib import Path
     from tempfile import TemporaryDirectory
@@ -135,12 +135,13 @@ def temporary() -> Iterator[Path]:
 
 
 def temporary_root() -> str:
-    """Return the folder for temporary files: $TMPDIR, or /tmp or /var/tmp where it cannot be used.
+    """Return the folder for temporary files: $TMPDIR, or /tmp or /var/tmp if $TMPDIR is unusable.
 
-    `tempfile` tries a folder by a file, which is left there if this process is killed.
+    We do not use `tempfile` for this: it creates a file to try the folder, and the file stays if
+    this process is killed.
 
-    :raises PermissionError: this user may write to none of them, or another user can replace what
-        is made in it.
+    :raises PermissionError: we may not write to any of these folders, or another user can replace
+        files in it.
     """
     folders = [*filter(None, (os.environ.get("TMPDIR"), "/tmp", "/var/tmp"))]  # noqa: S108
     for folder in map(os.path.abspath, folders):
@@ -152,7 +153,7 @@ def temporary_root() -> str:
 
 
 def _components(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    """Yield everything that a path leads through except `/`: folders, links and their targets."""
+    """Yield each folder and link that a path leads through, except `/`, with its status."""
     here, ahead = "/", folder.split("/")[::-1]
     while ahead:
         part = ahead.pop()
@@ -170,7 +171,7 @@ def _components(folder: str) -> Iterator[tuple[str, os.stat_result]]:
         if not stat.S_ISLNK(status.st_mode):
             here = path
             continue
-        os.stat(path)  # raises where links go in circles
+        os.stat(path)  # raises an error if links lead in a circle
         target = os.readlink(path)
         here = "/" if target.startswith("/") else here
         ahead += target.split("/")[::-1]
@@ -185,7 +186,7 @@ def _is_open_to_others(status: os.stat_result) -> bool:
 
 
 def _is_private(group: int) -> bool:
-    """Tell whether a group is root's, or has our name and so us alone, as for pam_umask(8)."""
+    """Tell whether a group is root's, or has our name and so no other member; see pam_umask(8)."""
     import grp
     import pwd
 

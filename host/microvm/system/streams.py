@@ -15,10 +15,10 @@ def open_missing() -> None:
 def allows(descriptor: int, *, writes: bool) -> bool:
     """Tell whether a descriptor was opened for reading, or for writing.
 
-    Some wait for ever until they are ready for what they do not allow, such as the write end of a
-    pipe for a reader.
+    If it was not, waiting until it is ready may take forever, as for reading the write end of a
+    pipe.
 
-    :param writes: whether it is to be written, or else to be read.
+    :param writes: True for writing, False for reading.
     :raises OSError: it is closed.
     """
     import fcntl

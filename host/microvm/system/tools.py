@@ -24,7 +24,7 @@ _logger = Area("image")
 _SYSTEM_PATH = "/usr/sbin:/sbin"  # which an ordinary user's PATH has not got
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _INTERVAL = 0.1
-_CLEANUP_TIMEOUT = 60.0  # to kill a tool and remove its temporary files, in seconds
+_CLEANUP_TIMEOUT = 60.0  # maximum number of seconds to kill a tool and remove its temporary files
 _KEEPER = Path(__file__).with_name("namespaces.py")
 _OWN_IDS = ("unshare", "--user", "--map-root-user", "--map-auto", "--")
 _NOTES_LIMIT = 1 << 10
@@ -38,9 +38,9 @@ def find(program: str) -> str | None:
 def require(what: str, programs: Mapping[str, str]) -> None:
     """Check that programs are installed.
 
-    :param what: what needs them, for the message.
-    :param programs: the packages of Debian that they are in, by their names.
-    :raises ImageError: some are not installed; the message names all of these.
+    :param what: the work that needs them, for the message.
+    :param programs: the name of each program, and the Debian package that contains it.
+    :raises ImageError: at least one is not installed; the message names all that are missing.
     """
     if missing := [name for name in programs if shutil.which(name) is None]:
         *others, last = missing
@@ -62,18 +62,18 @@ def started(
     pass_fds: Sequence[int] = (),
     **options: Any,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a tool, and kill it with everything that it has started if it runs at the end.
+    """Start a tool. At the end of the block, kill it and all processes that it has started.
 
-    It runs in namespaces of its own; see `namespaces`. If this process is killed, so is the tool.
-    The process that is yielded is the keeper of the tool and exits with the tool's status: 128 and
-    the number of the signal if one killed the tool.
+    The tool runs in namespaces of its own; see `namespaces`. If this process is killed, the tool is
+    killed, too. The process that is yielded is the keeper of the tool, and exits with the tool's
+    status, or with 128 plus the number of the signal that killed the tool.
 
-    :param temporary: the folder for the tool's temporary files, by default $TMPDIR. They are in a
-        folder in there, which is removed when the tool exits.
-    :param all_ids: give an ordinary user the ids of /etc/subuid and /etc/subgid in a user
-        namespace, and root's rights there.
+    :param temporary: the folder for the tool's temporary files, by default $TMPDIR. The tool gets a
+        new folder in it, which is removed when the tool exits.
+    :param all_ids: run the tool of an ordinary user in a user namespace, with the rights of root
+        there and with the ids of /etc/subuid and /etc/subgid.
     :param executable: the file to execute, by default `argv[0]`.
-    :param options: those of `Popen`; its stdin is empty by default.
+    :param options: options of `Popen`; stdin is empty by default.
     :raises OSError: the tool is not installed, or cannot be run.
     """
     program = executable or shutil.which(argv[0])
@@ -104,7 +104,8 @@ def started(
     finally:
         if process is not None:
             _end(process)
-            with suppress(BlockingIOError):  # a process that cannot be killed has the other end
+            # if a process of the tool cannot be killed, it keeps the write end open
+            with suppress(BlockingIOError):
                 if note := os.read(said, _NOTES_LIMIT).decode(errors="replace"):
                     _logger.info("%s ran %s", argv[0], note)
         os.close(said)
@@ -113,14 +114,14 @@ def started(
 def temporary_folder() -> str:
     """Return the folder for temporary files; see `private.temporary_root`.
 
-    :raises ImageError: this user may write to none, or another user can replace what is made in it.
+    :raises ImageError: we may not write to it, or another user can replace files in it.
     """
     try:
         return private.temporary_root()
     except OSError as error:
         raise ImageError(
             f"cannot use {error.filename} for temporary files: {error.strerror}",
-            hint="TMPDIR names another folder for them",
+            hint="set TMPDIR to another folder",
         ) from error
 
 
@@ -149,7 +150,7 @@ def finish(
 ) -> tuple[bytes, bytes]:
     """Wait for the end of a program, and return what it wrote to those of its pipes that we have.
 
-    :param watch: called now and then while it runs; it raises what ends the wait.
+    :param watch: called repeatedly while the program runs; it raises an error to end the wait.
     :raises asyncio.CancelledError: nobody waits for the work of this thread any more.
     """
     while True:
@@ -165,9 +166,9 @@ def finish(
 def run(argv: Sequence[str], *, what: str, **options: Any) -> str:
     """Run a tool until it exits, and return the text that it wrote to stdout.
 
-    :param what: the work, for the message: `what` failed.
-    :param options: those of `started`, and `watch` as :func:`finish` takes it.
-    :raises ImageError: the tool is not installed or failed; `detail` holds the end of its stderr.
+    :param what: the work, for the message "WORK failed".
+    :param options: options of `started`, and `watch` of :func:`finish`.
+    :raises ImageError: the tool is not installed or failed; `detail` has the end of its stderr.
     """
     return output(argv, what=what, **options).decode(errors="replace")
 
@@ -195,9 +196,9 @@ def output(argv: Sequence[str], *, what: str, **options: Any) -> bytes:
 
 
 def is_full(said: str) -> bool:
-    """Tell whether a tool failed because a disk is full, by what it wrote to stderr.
+    """Tell from the stderr of a tool whether it failed because a disk is full.
 
-    :param said: its lines, in the locale C.
+    :param said: the text of its stderr, in the locale C.
     """
     return any(os.strerror(number) in said for number in (errno.ENOSPC, errno.EDQUOT))
 

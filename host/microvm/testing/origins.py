@@ -1,8 +1,8 @@
 """The origins of the machines of a run of pytest: images, and snapshots of what is set up once.
 
-The first machine of a kind is a trial. Where it cannot be had, no other of that kind is tried: the
-tests that want one fail at once, or are skipped, and only the first shows all of the reason. A
-machine that was killed says nothing about the next one, unless several in a row are killed.
+The first machine of a kind is a trial. If it cannot be started, no other of that kind is tried: the
+tests that need one fail at once, or are skipped, and only the first test shows the whole reason. If
+a machine is killed, the next one is tried all the same, unless several in a row were killed.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class Origins:
 
 
 def _is_final(retries: Retries, attempt: Attempt, error: BaseException) -> bool:
-    """Tell whether no other test is to try again what has failed."""
+    """Tell whether an error is final, so that no other test tries the same start again."""
     try:
         retries.fail(attempt, error)
     except BaseException:

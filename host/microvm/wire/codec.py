@@ -715,8 +715,8 @@ class ExecRequest(_Frozen, init=False):
     :ivar id: What it is about.
     :ivar command: The file to execute; without a slash it is looked for in PATH. At most 4096
         bytes, without NUL.
-    :ivar cwd: The working directory; when empty, the user's home, or `/` where that cannot be
-        entered. At most 4096 bytes, without NUL.
+    :ivar cwd: The working directory. When it is empty, it is the user's home, or `/` if the home
+        cannot be entered. At most 4096 bytes, without NUL.
     :ivar argv: The arguments, as `execve` takes them: the first is the name that the program sees.
         At most 16384 items of at most 131071 bytes, without NUL; at most 1048576 bytes in all, 4
         more for each item included.

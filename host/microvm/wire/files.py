@@ -103,17 +103,17 @@ class Subject(enum.IntEnum):
 
 
 class ModeRule(enum.IntEnum):
-    """The mode that a file gets which exists already."""
+    """The rule for the mode of a file that exists before the request."""
 
     REQUIRE = 0
-    """The tree's mode.
+    """The file gets the mode in the tree.
 
-    If the user may not set it, the request fails and the file stays as it was.
+    If the user may not set it, the request fails and changes nothing.
     """
     PREFER = 1
-    """The tree's mode if the user may set it, otherwise its own mode."""
+    """The file gets the mode in the tree if the user may set it; otherwise it keeps its mode."""
     KEEP = 2
-    """Its own mode."""
+    """The file keeps its mode."""
 
 
 class DecodeError(Exception):
@@ -225,20 +225,21 @@ class Request(_Frozen, init=False):
     """What is to be done: the first message, and the only one of its kind.
 
     :ivar action: What.
-    :ivar mode_rule: The mode of a file that exists already.
-    :ivar replace: Unless it is 0, a new file replaces one that exists, and gets its name when it is
-        whole. If it is 0, the file that exists is opened and written with the user's rights; a
-        request that fails midway leaves it partly written.
+    :ivar mode_rule: The rule for the mode of a file that exists before the request.
+    :ivar replace: If it is 0, a file that exists is opened and written with the user's rights. A
+        request that fails midway leaves the file partly written. Otherwise a new file replaces the
+        file that exists, and gets its name when it is complete.
     :ivar path: Where. At most 4095 bytes, without NUL.
     :ivar name: The name that a tree is put under where the path is a folder's, or ends with a
         slash; when it is empty, the path is the tree's own. At most 255 bytes, without NUL.
-    :ivar cwd: The folder that a relative path is relative to. When it is empty, it is the folder
-        that a command of the user gets by default: the user's home, which is made if the user has
-        none, or `/` where that cannot be entered. At most 4095 bytes, without NUL.
+    :ivar cwd: The folder that a relative path is relative to. When it is empty, it is the default
+        folder of the user's commands: the user's home, which is created if the user has none, or
+        `/` if the home cannot be entered. At most 4095 bytes, without NUL.
     :ivar user: Whom to act as: a name or a number, and perhaps a colon and a group; when it is
         empty, who runs the program. At most 511 bytes, without NUL.
-    :ivar owner: The owner of what is written, likewise; when it is empty, the user for new files,
-        and no change for others. At most 511 bytes, without NUL.
+    :ivar owner: The owner of the files that are written, in the same form as the user. When it is
+        empty, new files belong to the user, and files that exist keep their owner. At most 511
+        bytes, without NUL.
     """
 
     TYPE: ClassVar[int] = 1
@@ -450,8 +451,8 @@ class Done(_Frozen):
 class Failure(_Frozen, init=False):
     """The request failed.
 
-    New files and folders that are not whole have been removed; a file that existed before may be
-    partly written. Nothing follows.
+    Incomplete new files and folders have been removed; a file that existed before may be partly
+    written. No message follows.
 
     :ivar subject: What it is about.
     :ivar error_number: Linux's number of the error.

@@ -24,7 +24,7 @@ SMALL, DEBIAN = "small", "debian"
 _KERNEL_LIMIT = 256 << 20
 _MODULE_LIMIT = 64 << 20
 _XZ_MEMORY = 160 << 20
-"""The most bytes of a kernel, of a module, and of the memory that takes to decompress a module."""
+"""Maximum size of a kernel, of a module, and of the memory to decompress a module, in bytes."""
 
 LOCAL_VERSION = "-microvm"
 """The end of the version of our own kernel, which has virtio-mmio built in; Debian's has PCI."""
@@ -136,7 +136,7 @@ def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
 
 
 def check(arch: Arch, named: str | Path | None) -> None:
-    """Check that the file of the kernel for an image can be read, where it is to be a file.
+    """Check that the kernel's file can be read, if the user or a setting names a file.
 
     :raises ImageError: it cannot be read; or it is to be the small kernel, and none was built.
     """

@@ -12,7 +12,7 @@ from microvm.errors import ImageError
 from microvm_image.kernel import recipe
 
 WORK = "build"
-"""The name of the folder that a kernel is compiled in; its lock is that of all kernels."""
+"""The name of the folder in which kernels are compiled; its lock is the lock of all kernels."""
 
 
 def newest(arch: Arch) -> Path | None:
@@ -41,7 +41,7 @@ def installed() -> Iterator[Path]:
 
 
 def sweep() -> None:
-    """Remove what a process that was killed has left of a kernel: up to a gigabyte."""
+    """Remove the unfinished kernels that killed processes have left, up to a gigabyte each."""
     folder = cache.folder("kernels")
     if left := [*folder.glob(".*.tmp")]:
         with cache.disk_errors(), lock.attempt(folder / WORK) as ours:
@@ -50,7 +50,7 @@ def sweep() -> None:
 
 
 def superseded() -> list[Path]:
-    """Return the kernels that no new image gets, as there is a newer one for the same guests."""
+    """Return the kernels that new images do not use, since a newer one fits the same guests."""
     newest_ones = {arch.name: newest(arch) for arch in ARCHES.values()}
     return [
         path

@@ -68,9 +68,8 @@ def build(*, arch: str | None = None, pinned: bool = False, report: Reporter | N
             return path
         source = fetch(report, pinned=pinned)
         path = path.with_name(_name(target, source.version))
-        work = path.with_name(
-            compiled.WORK
-        )  # one at a time, so that the next clears what one has left
+        # One folder for all kernels, so that the next build removes what a killed one has left.
+        work = path.with_name(compiled.WORK)
         if _is_built(path):
             return path
         with lock.held(work, report), cache.scratch(work) as folder:
@@ -184,7 +183,7 @@ def tools(arch: Arch) -> list[str]:
 
 
 def _environment(source: Path) -> dict[str, str]:
-    """Return the environment of `make`, with nothing of ours that changes the result."""
+    """Return the environment for `make`, without variables that would change the result."""
     released = time.gmtime((source / "Makefile").stat().st_mtime)
     return {
         "PATH": os.environ.get("PATH", os.defpath),
@@ -199,9 +198,9 @@ def _environment(source: Path) -> dict[str, str]:
 def _watch(
     command: Sequence[str], environment: dict[str, str], temporary: Path, report: Reporter
 ) -> None:
-    """Run a long `make`, and report each line that it writes.
+    """Run a long `make`, and report each line of its output.
 
-    :param temporary: the folder for the temporary files of compilers.
+    :param temporary: the folder for the temporary files of the compiler.
     """
     last: deque[str] = deque(maxlen=20)
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}

@@ -38,13 +38,14 @@ SCHEME = "debian:"
 _SUITE = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,127}(=[A-Za-z0-9.+:~-]+)?", re.ASCII)
 _MIRROR = "http://deb.debian.org/debian"  # mmdebstrap's own
-_FORMAT = "2"  # the version of what `_make` leaves in an archive: older ones are not used
+# the version of the archives that `_make` writes; archives of another version are not used
+_FORMAT = "2"
 # mmdebstrap copies these from the host that it runs on, and lists that host's mirrors.
 _REMOVE_HOST = 'rm -f "$1"/etc/hostname "$1"/etc/resolv.conf'
 _LIST_DEBIAN = 'rm -f "$1"/etc/apt/sources.list.d/* && echo {} >"$1"/etc/apt/sources.list'
 _SHOW_DATES = 'grep -H ^Date: "$1"/var/lib/apt/lists/*Release >&2'
 _STATUS = "var/lib/dpkg/status"
-_STATUS_LIMIT = 64 << 20  # bytes; 40,000 packages take as much
+_STATUS_LIMIT = 64 << 20  # maximum size of dpkg's status file; 40,000 packages take as much
 _FIELD = re.compile(r"^(Package|Version): (\S+)$", re.MULTILINE)
 
 
@@ -74,9 +75,9 @@ def find(
 
 
 def check(text: str, packages: Sequence[str], arch: Arch) -> None:
-    """Check the names, and unless a Debian of this suite was made before, the tools.
+    """Check the names; unless the cache has a Debian of this suite, check also for the tools.
 
-    :raises ImageError: one of them cannot be a name, or a tool is not installed.
+    :raises ImageError: a name is invalid, or a tool is not installed.
     """
     _check_names(text, packages)
     suite = text.removeprefix(SCHEME)
@@ -85,9 +86,9 @@ def check(text: str, packages: Sequence[str], arch: Arch) -> None:
 
 
 def _check_names(text: str, packages: Sequence[str]) -> None:
-    """Check the form of the names of a suite and of packages.
+    """Check that the names of a suite and of packages have the right form.
 
-    :raises ImageError: one of them cannot be a name.
+    :raises ImageError: a name is invalid.
     """
     if not _SUITE.fullmatch(text.removeprefix(SCHEME)):
         raise ImageError(f"{text}: not the name of a suite", hint="such as debian:trixie")
@@ -140,7 +141,7 @@ def _archive(
 
 
 def _kept(stem: Path) -> list[Path]:
-    """Return the archives in the cache whose names begin so, the newest first."""
+    """Return the archives in the cache whose names begin like the path, the newest first."""
     return sorted(
         (path for path in stem.parent.glob(f"{stem.name}-*.tar") if cache.has(path)),
         key=lambda path: path.stat().st_mtime,
@@ -173,14 +174,14 @@ def _mirrors(suite: str) -> list[str]:
 
 
 def _debian(suite: str) -> str:
-    """Return the line of a sources.list for Debian's own mirror."""
+    """Return the line for sources.list that names Debian's own mirror."""
     return f"deb {_MIRROR} {suite} main"
 
 
 def _release(mirrors: Sequence[str], report: Reporter) -> str:
-    """Return a digest of what the mirrors have now; "" where one does not say.
+    """Return a digest of the current release of the mirrors; "" if a mirror does not answer.
 
-    :raises TooSlowError: one is too slow to be of use.
+    :raises TooSlowError: a mirror is too slow.
     """
     digest = hashlib.sha256()
     for line in mirrors:
@@ -240,7 +241,7 @@ def _make(
 def _check_time(suite: str, seconds: int, begun: float) -> None:
     if time.monotonic() - begun > seconds:
         raise ImageError(
-            f"{SCHEME}{suite} cannot be had: more than {seconds} s; its mirror may be slow",
+            f"cannot get {SCHEME}{suite}: it took more than {seconds} s; the mirror may be slow",
             hint="try another mirror; or raise the limit `seconds`: --limit seconds=N",
         )
 
@@ -251,7 +252,7 @@ def _failure(suite: str, said: str, command: str) -> ImageError:
     unknown = re.search(r"Unable to locate package (\S+)", said)
     if unknown:
         return ImageError(f"{SCHEME}{suite} has no package {unknown[1]}")
-    if is_full(said) or "enough free space" in said:  # the words of apt
+    if is_full(said) or "enough free space" in said:  # the message of apt
         why = "disk full"
         hint = cache.HINT_FULL
     elif re.search(r"^(unshare|newuidmap|newgidmap): |chroot mode", said, re.MULTILINE):

@@ -35,9 +35,9 @@ def find(
     limits: Limits | None = None,
     report: Reporter,
 ) -> Iterator[Source]:
-    """Yield the source that a text means; what it needs is there until the end.
+    """Yield the source that a text names; its files stay open until the end of the block.
 
-    :param packages: what is wanted of a distribution's packages.
+    :param packages: the packages to install from the distribution.
     :param locate: the function that returns the path of a file or folder that the text names.
     :raises ImageError: there is none, or it is not what it should be.
     """

@@ -51,7 +51,7 @@ def find(image: str | Path, arch: Arch) -> Source:
     if manifest.arch != arch.name:
         raise ImageError(
             f"{image}: is for {manifest.arch}, not for {arch.name}",
-            hint="`microvm image build --arch` names the architecture of the guest",
+            hint="set the architecture of the guest by `microvm image build --arch`",
         )
     parts = f"{manifest.initramfs_sha256} {manifest.disk_sha256}"
     digest = hashlib.sha256(parts.encode()).hexdigest()

@@ -27,8 +27,8 @@ _DIGEST = re.compile(r"sha256:([0-9a-f]{64})", re.ASCII)
 _PINNED = re.compile(r"@sha256:[0-9a-f]{64}$", re.ASCII)
 _REF = "org.opencontainers.image.ref.name"
 _NESTED = 4  # indexes in indexes
-_ENTRIES = 10_000  # images of an index
-_SHOWN = 10  # names in a message
+_ENTRIES = 10_000  # maximum number of images in an index
+_SHOWN = 10  # maximum number of names in a message
 _SIZE_END = 1 << 63
 
 Read = Callable[[str], Any]
@@ -72,9 +72,7 @@ def descriptor(value: Any, name: str) -> Descriptor:
     size = member(value, "size", int, name)
     if not (match := _DIGEST.fullmatch(digest)) or not 0 <= size < _SIZE_END:
         shown = size if abs(size) < _SIZE_END else "beyond any file's"
-        raise ImageError(
-            f"{name}: damaged: {digest[:80]!r} of size {shown} is no content that can be"
-        )
+        raise ImageError(f"{name}: damaged: {digest[:80]!r} of size {shown} is no valid content")
     return Descriptor(match[1], size)
 
 
@@ -111,7 +109,7 @@ def find(stored: Files, name: str, tag: str, arch: Arch) -> Source:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return names for a message: the first ten, shortened, since whoever chose them may harm."""
+    """Return names for a message: only the first ten, shortened, because a stranger chose them."""
     first = [name if len(name) <= 80 else f"{name[:79]}…" for name in islice(names, _SHOWN + 1)]
     return ", ".join(first[:_SHOWN]) + (", …" if len(first) > _SHOWN else "")
 
@@ -120,7 +118,7 @@ def _manifests(index: Any, name: str) -> list[Any]:
     entries: list[Any] = member(index, "manifests", list, name)
     if len(entries) > _ENTRIES:
         raise ImageError(
-            f"{name}: damaged: its index has {len(entries):,} images, of at most {_ENTRIES:,}",
+            f"{name}: damaged: its index has {len(entries):,} images, more than {_ENTRIES:,}",
             hint="name one of them by its digest, or copy it alone with skopeo",
         )
     return entries
@@ -152,7 +150,7 @@ def select(index: Any, read: Read, name: str, arch: Arch) -> tuple[str, Any]:
             known = {_platform(entry, name) for entry in index["manifests"]} - {"", "unknown"}
             raise ImageError(
                 f"{name}: is not for {arch.name}, but for {listed(sorted(known)) or 'nothing'}",
-                hint="`microvm image build --arch` names the architecture of the guest",
+                hint="set the architecture of the guest by `microvm image build --arch`",
             )
         digest = descriptor(entries[0], name).digest
         index = read(digest)
@@ -231,7 +229,7 @@ def checked_config(config: Any, name: str, arch: Arch) -> list[str]:
     if architecture not in {"", arch.debian} or system not in {"", "linux"}:
         raise ImageError(
             f"{name}: is for {system or 'linux'}/{architecture}, not for {arch.name}",
-            hint="`microvm image build --arch` names the architecture of the guest",
+            hint="set the architecture of the guest by `microvm image build --arch`",
         )
     found = []
     for diff_id in member(member(config, "rootfs", dict, name), "diff_ids", list, name):

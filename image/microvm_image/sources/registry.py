@@ -52,7 +52,7 @@ def find(text: str, arch: Arch, limits: Limits, report: Reporter, files: ExitSta
     pull = skopeo.Pull(pinned, size, limits.seconds, report, files)
 
     def fetched(blob: oci.Descriptor, files: ExitStack) -> Extent:
-        if size > SMALL:  # unpacked it is larger still, and so will be a disk
+        if size > SMALL:  # the unpacked image is larger still, so it becomes a disk
             require(text, disk.TOOLS)
         return pull.open(blob, files)
 

@@ -64,7 +64,7 @@ def cache(_: Context) -> Finding:
     if above == folder and not _writable(folder):
         return READ_ONLY.found(folder=folder, mend=_another())
     if above != folder:
-        return ok(f"{folder}, which is made by the first start")
+        return ok(f"{folder}, which the first start creates")
     return ok(f"{folder}{', which all users may read' if caches.is_shared(folder) else ''}")
 
 

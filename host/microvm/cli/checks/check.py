@@ -89,10 +89,10 @@ class Fault:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What the checks before have found.
+    """The results of the checks that have already run.
 
-    :ivar failed: the names of those that have failed.
-    :ivar noted: the names of those that have found a note.
+    :ivar failed: the names of the checks that failed.
+    :ivar noted: the names of the checks whose result is a note.
     """
 
     failed: list[str] = field(default_factory=list)

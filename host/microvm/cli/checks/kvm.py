@@ -1,4 +1,4 @@
-"""The check of KVM: a guest is booted under it."""
+"""The check of KVM, which boots a guest under KVM."""
 
 from __future__ import annotations
 
@@ -16,24 +16,26 @@ if TYPE_CHECKING:
     from microvm.cli.presets import Preset
 
 TIMEOUT = 3.0
-"""Seconds that the guest has: under KVM it boots in less than one."""
+"""Number of seconds for the guest to answer; under KVM, a guest boots in less than one."""
 
-_WITHOUT = "export MICROVM_ACCEL=tcg"  # which is silent, and tries nothing else
+# with this setting, no start tries KVM, and none prints a notice
+_WITHOUT = "export MICROVM_ACCEL=tcg"
 _SHOW = "`microvm run --accel kvm --cold -v -- true` shows how"
 
-# The command that mends a failure, the hint behind it, and its meaning for the document.
+# For each failure: the command that corrects it, the hint after the command, and the meaning for
+# the documentation.
 _HELP = {
     kvm_failure.ABSENT: (
         _WITHOUT,
         "",
-        "the processor has no virtualization, or hides it from this virtual machine or container; "
-        "where the module is not loaded, `sudo modprobe kvm_intel`, or `kvm_amd`, mends it",
+        "the processor lacks virtualization, or hides it from this virtual machine or container; "
+        "if the module is not loaded, `sudo modprobe kvm_intel`, or `kvm_amd`, loads it",
     ),
     kvm_failure.FORBIDDEN: (
         "sudo usermod -aG {group} {user}",
         "",
-        "log in anew then; where the device has no group, `sudo chgrp kvm /dev/kvm && sudo chmod "
-        "660 /dev/kvm` before; a container is given the device by `--device /dev/kvm`",
+        "then log in again; if the device has no group, first run `sudo chgrp kvm /dev/kvm && "
+        "sudo chmod 660 /dev/kvm`; a container gets the device by `--device /dev/kvm`",
     ),
     kvm_failure.BUSY: (
         _WITHOUT,
@@ -43,19 +45,19 @@ _HELP = {
     kvm_failure.REFUSED: (
         _WITHOUT,
         "`sudo dmesg | grep -i kvm` may say more",
-        "as in virtual machines whose own host emulates virtualization in part",
+        "this happens in virtual machines whose own host emulates only a part of virtualization",
     ),
     kvm_failure.INTERNAL_ERROR: (
         _WITHOUT,
         _SHOW,
-        "as in virtual machines whose own host emulates virtualization in part",
+        "this happens in virtual machines whose own host emulates only a part of virtualization",
     ),
     kvm_failure.DIED: (_WITHOUT, _SHOW, "the same guest boots without KVM"),
     kvm_failure.SILENT: (
         _WITHOUT,
         _SHOW,
-        f"`doctor` waits {TIMEOUT:g} seconds, and a first start {accel.TRIAL_TIMEOUT:g}, before it "
-        "does without KVM",
+        f"`doctor` waits {TIMEOUT:g} seconds for the guest, and a first start "
+        f"{accel.TRIAL_TIMEOUT:g}, before it uses emulation",
     ),
     kvm_failure.DISTURBED: (
         "microvm doctor",
@@ -72,22 +74,22 @@ FAULTS = {
     )
     for failure, (mend, hint, means) in _HELP.items()
 }
-"""The failures of KVM, as faults: all that can happen to a guest of this host's kind."""
+"""Each failure of KVM, as a fault of this check."""
 
 UNPROVED = Fault(
-    "skipped", "KVM is there, but no guest was tried under it, as others have failed: {failed}"
+    "skipped", "KVM exists, but no guest was tried under it, as other checks failed: {failed}"
 )
 _MODULES = {"vmx": "kvm_intel", "svm": "kvm_amd"}
 
 
 def kvm(context: Context) -> Finding:
-    """Start a guest under it: that it is there proves nothing."""
+    """Boot a guest under KVM, because an existing /dev/kvm does not prove that guests can run."""
     from microvm import arches
 
     preset = _preset()
     if preset and preset.value == "tcg":
-        return ok(f"not asked for: guests are emulated, as {preset.where} says")
-    # Whoever asks for KVM has no machine without it.
+        return ok(f"not tried: {preset.where} asks for emulated guests")
+    # A user who asks for KVM gets no machine without KVM, so the check fails.
     status: Severity | None = "failed" if preset and preset.value == "kvm" else None
     if found := accel.obstacle(arches.find().name):
         mend, hint = found.command or _WITHOUT, found.hint
@@ -103,20 +105,20 @@ def kvm(context: Context) -> Finding:
     except (QemuError, BootError) as error:
         failure = kvm_failure.of_start(error)
         return FAULTS[failure].found(status=status, why=error.message)
-    return ok(f"a guest booted under it in {seconds:.2f} seconds")
+    return ok(f"a guest booted under KVM in {seconds:.2f} seconds")
 
 
 def _preset() -> Preset | None:
-    """Return the accelerator that the user has asked for, if any."""
+    """Return the accelerator that the user has asked for; None if there is none."""
     from microvm.cli.presets import Presets
 
-    with suppress(UsageError):  # of which another check is
+    with suppress(UsageError):  # another check reports wrong defaults
         return Presets().find("accel", "run")
     return None
 
 
 def _how_to_have() -> tuple[str, str]:
-    """Return the command for who has no device, and what else there is to do."""
+    """Return a command for a host without /dev/kvm, and a hint."""
     with suppress(OSError):
         flags = set(re.findall(r"\b(?:vmx|svm)\b", Path("/proc/cpuinfo").read_text()))
         for module in (_MODULES[flag] for flag in sorted(flags)):
@@ -124,7 +126,8 @@ def _how_to_have() -> tuple[str, str]:
                 return _WITHOUT, f"a container must be given the device: `--device {accel.KVM}`"
             return f"sudo modprobe {module}", ""
     return _WITHOUT, (
-        "or turn on virtualization: in the firmware, or nested, on the host of this virtual machine"
+        "or enable virtualization in the firmware, or nested virtualization on the host of this "
+        "virtual machine"
     )
 
 

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from microvm_image import Image
 
 TIMEOUT = 150.0
-"""Seconds for a boot under KVM that leads to nothing, one without it, and a clone."""
+"""Number of seconds for a boot under KVM that fails, a boot without KVM, and a clone."""
 
 BUILD_TIMEOUT = 900.0
-"""Seconds for an image, with what is downloaded for it."""
+"""Number of seconds to build the image, downloads included."""
 
 
 class Silent(MicroVMError):
@@ -34,7 +34,7 @@ NO_HELLO = Fault(
 
 def machine(context: Context) -> Finding:
     """Start one as `microvm run` does, and have it say hello."""
-    # A first start would find out once more that KVM does not work, and take its time.
+    # KVM has just failed, so this machine does not spend time on trying it again.
     options: PoolOptions = {"accel": "tcg"} if "kvm" in context.noted else {}
     try:
         seconds, how = hello(**options)
@@ -44,14 +44,15 @@ def machine(context: Context) -> Finding:
 
 
 def hello(within: float = TIMEOUT, **options: Unpack[PoolOptions]) -> tuple[float, str]:
-    """Return after how many seconds a machine has said hello, and how it was started.
+    """Start a machine that says hello; return how many seconds that took, and how it was started.
 
-    It is that of `microvm run` without options, whose image is built before, if there is none.
+    It is the machine of `microvm run` without options. Its image is built first if it does not
+    exist.
 
-    :param within: the seconds that it has, once its image is built.
-    :param options: those that are to be other ones all the same.
-    :raises Silent: it has not, or not in time.
-    :raises MicroVMError: whatever the start of a machine raises.
+    :param within: the maximum number of seconds, counted from when the image exists.
+    :param options: options that replace the user's defaults.
+    :raises Silent: the machine did not say hello, or not in time.
+    :raises MicroVMError: any error of the start of a machine.
     """
     from microvm.cli import names, presets
     from microvm.option import options_of
@@ -64,7 +65,7 @@ def hello(within: float = TIMEOUT, **options: Unpack[PoolOptions]) -> tuple[floa
     try:
         return asyncio.run(_hello(booted, within, cast(PoolOptions, {**given, **options})))
     except TimeoutError:
-        raise Silent(f"nothing within {within:.0f} seconds") from None
+        raise Silent(f"no answer within {within:.0f} seconds") from None
 
 
 async def _hello(image: Image, within: float, options: PoolOptions) -> tuple[float, str]:

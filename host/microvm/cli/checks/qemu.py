@@ -1,4 +1,4 @@
-"""The checks of QEMU: its program, and what confines it."""
+"""The checks of QEMU: its program, and the launcher that confines it."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def qemu(_: Context) -> Finding:
     except OSError as error:
         why = error.strerror or str(error)
     except subprocess.TimeoutExpired:
-        why = f"nothing within {_TIMEOUT:.0f} seconds"
+        why = f"no answer within {_TIMEOUT:.0f} seconds"
     version = re.search(r"version (\d+)\.(\d+)[.\d]*", said)
     if version is None:
         return NO_VERSION.found(program=program, why=why, package=target.qemu_package)

@@ -1,4 +1,4 @@
-"""`microvm cache`: what lies in the cache, and how to get rid of what nobody needs."""
+"""`microvm cache`: show the contents of the cache, and remove items that nobody needs."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ if TYPE_CHECKING:
 def cache(context: click.Context) -> None:
     """Show and clear the cache.
 
-    It holds images, saved guests, and the files that they are made of. MICROVM_CACHE names another
-    folder for it.
+    The cache contains images, saved guests, and the files that they are built from. Set
+    MICROVM_CACHE to use another folder.
     """
     context.with_resource(signals.raised())
 
 
 @cache.command()
 def path() -> None:
-    """Print the path of the cache, which the first start makes."""
+    """Print the path of the cache, whether it exists or not. The first start creates it."""
     from microvm import cache as caches
 
     click.echo(caches.root())
@@ -42,10 +42,10 @@ def path() -> None:
 def ls(as_json: bool) -> None:
     """List the kinds of items in the cache.
 
-    SIZE is the room that they take on the disk, USED the last use of any of a kind. Downloads are
-    packages and archives of images; layers are results of the steps of a build; programs are
-    compiled once; records are small notes; unfinished items are being made, or a process that was
-    killed has left them.
+    SIZE is the space that the items take on the disk. USED is the last use of any item of the kind.
+    Downloads are packages and archives of images. Layers are results of the steps of a build.
+    Programs were compiled once. Records are small notes. Unfinished items are being created, or a
+    killed process has left them.
     """
     from microvm.cache import contents
     from microvm.cli.table import echo
@@ -69,15 +69,15 @@ def ls(as_json: bool) -> None:
 )
 @shared.quiet
 def prune(everything: bool) -> None:
-    """Remove what nobody has named, and nothing uses.
+    """Remove everything that nobody has named and nothing uses.
 
-    What is wanted again is made or fetched again. Removed are images without a tag, damaged images,
-    the results of build steps, downloads, surplus saved guests, kernels that a newer one has
-    replaced, and what killed processes have left.
+    This removes images without a tag, damaged images, the results of build steps, downloads,
+    surplus saved guests, kernels that a newer one has replaced, and files that killed processes
+    have left. If an item is needed again, it is built or downloaded again.
 
     Images with a tag and snapshots stay: `microvm image rm` and `microvm snapshot rm` remove them.
-    What is in use stays, too: images that a snapshot needs, what is just being made, and all
-    downloads while an image or a kernel is built. Machines that run are not disturbed.
+    Items in use stay, too: images that a snapshot needs, unfinished items of running processes, and
+    all downloads while an image or a kernel is built. Running machines are not disturbed.
     """
     from microvm.cache import contents
     from microvm.progress import on_stderr
@@ -131,7 +131,7 @@ def _kernels() -> Iterator[str]:
 
 
 def _records() -> Iterator[str]:
-    """Remove the results of probes that count no more."""
+    """Remove the records of probes that are too old to be used."""
     from microvm import cache as caches
     from microvm.cache import contents
     from microvm.qemu.accel import PROBE_LIFETIME

@@ -125,8 +125,8 @@ def rm(names: tuple[str, ...], force: bool) -> None:
 
     The saved guests of an image go with it. An image that is named in full, or by its digest, is
     removed with its tag. An image that a snapshot needs is not removed. Machines that run are not
-    disturbed, nor are images that were made from it. An IMAGE that cannot be removed stops none of
-    the others; then the exit status is 125.
+    disturbed, nor are images that were made from it. If an IMAGE cannot be removed, the others are
+    removed all the same, and the exit status is 125.
     """
     from microvm.cli.names import whole_image
     from microvm.progress import on_stderr
@@ -152,8 +152,8 @@ def prune(everything: bool) -> None:
 
     That is images without a tag, damaged ones, those of another version of microvm, and what steps
     of builds have changed. The image of `microvm run` without --image stays, those that snapshots
-    need, and what a process is just building. Folders and mounts that killed builds of older
-    versions left in TMPDIR are removed, too.
+    need, and what a process is just building. Also removed are folders and mounts in TMPDIR that
+    killed builds of older versions have left there.
     """
     from microvm.progress import on_stderr
     from microvm.start.snapshots import needs

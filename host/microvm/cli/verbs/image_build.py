@@ -43,7 +43,7 @@ class _Build(click.Command):
     multiple=True,
     type=FILE,
     metavar="PATH",
-    help="Let the file of -f also take this file or folder from outside its own; repeatable.",
+    help="Let the file of -f use this file or folder from outside its own folder; repeatable.",
 )
 @click.option(
     "--from", "source", metavar="SOURCE", help="What it is made from. [default: Alpine's base]"
@@ -174,7 +174,7 @@ def _recipe(file: Path | None, allow: tuple[Path, ...], options: dict[str, Any])
 
         return read(file, allow)
     if allow:
-        raise click.UsageError("--allow is for the paths in a machine file: it needs -f")
+        raise click.UsageError("--allow needs -f, because it allows paths in a machine file")
     return Recipe(
         source=options["source"] or "",
         packages=options["package"],

@@ -77,7 +77,7 @@ def ls(as_json: bool) -> None:
 def rm(names: tuple[str, ...]) -> None:
     """Remove kernels from the cache; images that have one keep it.
 
-    A NAME that cannot be removed stops none of the others; then the exit status is 125.
+    If a NAME cannot be removed, the others are removed all the same, and the exit status is 125.
     """
     from microvm_image.kernel import compiled
 

@@ -95,9 +95,9 @@ def map(  # noqa: A001 - the verb's name
     error. What is no UTF-8 comes as argv_base64, stdout_base64 or stderr_base64 instead, and can be
     given as argv_base64 and stdin_base64.
 
-    A machine that dies while it starts is started again, after a pause. When that is of no use, the
-    remaining jobs are not run: each has a line with the status 125 and the reason NotRun, and FILE
-    is read to its end for that. The exit status is:
+    If a machine dies while it starts, another one is started after a pause. After repeated
+    failures, the remaining jobs are not run. Each of them still has a line, with the status 125 and
+    the reason NotRun, so FILE is read to its end. The exit status is:
 
     \b
       0       every job had status 0

@@ -126,8 +126,8 @@ def run(
 
     Files go in by --copy and come out by --collect, each as often as you like, as `docker cp` does
     it. They are CMD's user's, and relative paths in the guest are relative to where CMD runs: to
-    --cwd, the image's working directory, or the user's home. A user whose home is no folder or
-    belongs to somebody else gets the home /home/UID, which is made.
+    --cwd, the image's working directory, or the user's home. If the user's home is no folder or
+    belongs to somebody else, the home is /home/UID, which is created.
 
     An image may have defaults, as docker's have: a command, which CMD stands in for; an entrypoint,
     which comes before it; variables, a working directory, a user.

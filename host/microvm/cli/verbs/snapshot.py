@@ -76,7 +76,7 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
 def rm(names: tuple[str, ...]) -> None:
     """Remove some of them; machines that run are not disturbed.
 
-    A NAME that cannot be removed stops none of the others; then the exit status is 125.
+    If a NAME cannot be removed, the others are removed all the same, and the exit status is 125.
     """
     from microvm.start.snapshots import STORE
 

@@ -24,13 +24,15 @@ if TYPE_CHECKING:
     from microvm.errors import MachineError, MicroVMError
 
 _CONNECT_TIMEOUT = 10.0  # in seconds
-_SEND_TIMEOUT = 10.0  # for a line, in seconds
+_SEND_TIMEOUT = 10.0  # the maximum number of seconds to send a line
 
 # How long a supervisor may be silent until it is pinged, in ms, and for how many pings in a row. We
 # count, as what stops both of us at the same time stops no clock.
 _INTERVAL = 5000
 _MOST_PINGS = 12
-_LOOKS = 2  # intervals of silence until one that is stopped is not waited for any more
+# number of silent intervals after which we no longer wait for a supervisor that a signal has
+# stopped
+_LOOKS = 2
 _PAUSE = 0.02  # between two attempts to connect, in seconds
 _CHUNK = 1 << 16
 
@@ -75,10 +77,10 @@ class Connection:
     def send(self, value: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
         """Send a line, and descriptors with it.
 
-        What a supervisor that has ended does not take is left to `reply`.
+        If the supervisor has exited, this raises nothing, and `reply` raises the error.
 
-        :raises UsageError: it is too long.
-        :raises GuestUnresponsive: the supervisor does not take it in time.
+        :raises UsageError: the line is too long.
+        :raises GuestUnresponsive: the supervisor does not read the line in time.
         """
         try:
             line = wire.encode(value)
@@ -234,18 +236,18 @@ def ended(name: str) -> MachineError:
 def silent(name: str, process: int = 0) -> MachineError:
     """Return the error for a supervisor that does not answer.
 
-    :param process: its process, if that is known.
+    :param process: the process id of the supervisor; 0 if it is not known.
     """
     from microvm.errors import GuestUnresponsive
 
     if is_stopped(process):
         return GuestUnresponsive(
             f"the supervisor of {name} does not answer: a signal has stopped process {process}",
-            hint=f"`kill -CONT {process}` lets it go on, `microvm stop {name}` ends the machine",
+            hint=f"`kill -CONT {process}` resumes it, `microvm stop {name}` ends the machine",
         )
     return GuestUnresponsive(
         f"the supervisor of {name} does not answer",
-        hint=f"`microvm inspect {name}` says its process, `microvm stop {name}` ends the machine",
+        hint=f"`microvm inspect {name}` shows its process, `microvm stop {name}` ends the machine",
     )
 
 

@@ -80,7 +80,7 @@ class _Attached:
         self.leaving = False
         self.raw = False  # whether our terminal is the command's
         self.interrupted_at = float("-inf")
-        self.explained = False  # what a second Ctrl-C does
+        self.explained = False  # whether the effect of a second Ctrl-C was explained
         self.feed = -1
         self.restore: Callable[[], object] = bool
         self.readable: dict[int, Callable[[], object]] = {}
