@@ -30,33 +30,33 @@ enum sandboxd_fault {
 	SANDBOXD_FAULT_NONE = 0,
 	/* No message has this type. */
 	SANDBOXD_FAULT_UNKNOWN_TYPE = 1,
-	/* The other side sends this message. */
+	/* Only the other side may send this message. */
 	SANDBOXD_FAULT_BAD_DIRECTION = 2,
 	/* The header's flags are not 0. */
 	SANDBOXD_FAULT_RESERVED_FLAGS = 3,
-	/* The id is 0 where one is needed, or not 0 where none is. */
+	/* The id is 0 but the message needs one, or not 0 but the message has none. */
 	SANDBOXD_FAULT_BAD_ID = 4,
-	/* The body is longer than any body of this type. */
+	/* The body is longer than this message's maximum. */
 	SANDBOXD_FAULT_BODY_TOO_LONG = 5,
-	/* A field, or its length, ends beyond the body. */
+	/* A field, or the length of a field, extends beyond the body. */
 	SANDBOXD_FAULT_TRUNCATED = 6,
-	/* A variable-length value is above its bound. */
+	/* A value of variable length is longer than its bound. */
 	SANDBOXD_FAULT_TOO_LONG = 7,
 	/* A list has more items than its bound. */
 	SANDBOXD_FAULT_TOO_MANY = 8,
-	/* A list's items, with their prefixes, are longer than its bound. */
+	/* The items of a list, with their lengths, exceed its total bound. */
 	SANDBOXD_FAULT_TOTAL_TOO_LONG = 9,
-	/* A value that its field cannot have. */
+	/* A value is not among those that its field allows. */
 	SANDBOXD_FAULT_UNKNOWN_VALUE = 10,
-	/* A NUL byte where none may be. */
+	/* A value that must not contain a NUL byte contains one. */
 	SANDBOXD_FAULT_EMBEDDED_NUL = 11,
-	/* The body goes on after its last field. */
+	/* The body continues after its last field. */
 	SANDBOXD_FAULT_TRAILING_BYTES = 12,
-	/* Text that is not UTF-8. */
+	/* Text is not valid UTF-8. */
 	SANDBOXD_FAULT_NOT_UTF8 = 13,
-	/* A NaN or an infinity where none may be. */
+	/* A float that must be finite is a NaN or an infinity. */
 	SANDBOXD_FAULT_NOT_FINITE = 14,
-	/* The check is not that of the frame. */
+	/* The frame's check is wrong. */
 	SANDBOXD_FAULT_BAD_CHECK = 15,
 	/* The bytes between two delimiters are not a stuffed frame. */
 	SANDBOXD_FAULT_BAD_STUFFING = 16,
@@ -214,33 +214,33 @@ static inline const char *sandboxd_message_name(uint16_t type)
 enum sandboxd_error_code {
 	/* No message has this type. */
 	SANDBOXD_ERROR_CODE_UNKNOWN_TYPE = 1,
-	/* The other side sends this message. */
+	/* Only the other side may send this message. */
 	SANDBOXD_ERROR_CODE_BAD_DIRECTION = 2,
 	/* The header's flags are not 0. */
 	SANDBOXD_ERROR_CODE_RESERVED_FLAGS = 3,
-	/* The id is 0 where one is needed, or not 0 where none is. */
+	/* The id is 0 but the message needs one, or not 0 but the message has none. */
 	SANDBOXD_ERROR_CODE_BAD_ID = 4,
-	/* The body is longer than any body of this type. */
+	/* The body is longer than this message's maximum. */
 	SANDBOXD_ERROR_CODE_BODY_TOO_LONG = 5,
-	/* A field, or its length, ends beyond the body. */
+	/* A field, or the length of a field, extends beyond the body. */
 	SANDBOXD_ERROR_CODE_TRUNCATED = 6,
-	/* A variable-length value is above its bound. */
+	/* A value of variable length is longer than its bound. */
 	SANDBOXD_ERROR_CODE_TOO_LONG = 7,
 	/* A list has more items than its bound. */
 	SANDBOXD_ERROR_CODE_TOO_MANY = 8,
-	/* A list's items, with their prefixes, are longer than its bound. */
+	/* The items of a list, with their lengths, exceed its total bound. */
 	SANDBOXD_ERROR_CODE_TOTAL_TOO_LONG = 9,
-	/* A value that its field cannot have. */
+	/* A value is not among those that its field allows. */
 	SANDBOXD_ERROR_CODE_UNKNOWN_VALUE = 10,
-	/* A NUL byte where none may be. */
+	/* A value that must not contain a NUL byte contains one. */
 	SANDBOXD_ERROR_CODE_EMBEDDED_NUL = 11,
-	/* The body goes on after its last field. */
+	/* The body continues after its last field. */
 	SANDBOXD_ERROR_CODE_TRAILING_BYTES = 12,
-	/* Text that is not UTF-8. */
+	/* Text is not valid UTF-8. */
 	SANDBOXD_ERROR_CODE_NOT_UTF8 = 13,
-	/* A NaN or an infinity where none may be. */
+	/* A float that must be finite is a NaN or an infinity. */
 	SANDBOXD_ERROR_CODE_NOT_FINITE = 14,
-	/* The check is not that of the frame. */
+	/* The frame's check is wrong. */
 	SANDBOXD_ERROR_CODE_BAD_CHECK = 15,
 	/* The bytes between two delimiters are not a stuffed frame. */
 	SANDBOXD_ERROR_CODE_BAD_STUFFING = 16,

@@ -1,7 +1,7 @@
-"""The comparison of a schema with its released form, for whether ends of both can talk.
+"""The comparison of a schema with its released form, which decides whether they are compatible.
 
-They can when the schema, reduced to the released version, says the same of every byte. What more
-there is must then have come with a later version. Names are no part of that: they are noted.
+They are compatible if the schema, reduced to the released version, gives every byte the same
+meaning, and if a later version made each addition. A changed name is only worth a note.
 """
 
 from __future__ import annotations
@@ -24,15 +24,16 @@ class Verdict(Choice):
 
 
 class Comparison:
-    """The changes since a schema was released.
+    """The differences between a schema and its released form.
 
-    :ivar verdict: whether ends of both can talk to each other.
+    :ivar verdict: Relation of the schema to its released form. Peers with these two schemas can
+        talk to each other, except if the verdict is `INCOMPATIBLE`.
     """
 
     def __init__(self, schema: FilePath, released: FilePath) -> None:
-        """Compare the schema file with the released one.
+        """Read and compare the two schema files.
 
-        :raises SchemaError: one of them cannot be used.
+        :raises SchemaError: Raised if one of the files is not a valid schema.
         """
         self._found = Findings(schema, released)
         self.new, self.old = self._found.new, self._found.old
@@ -48,12 +49,12 @@ class Comparison:
 
     @property
     def errors(self) -> int:
-        """The number of findings that forbid a release."""
+        """Number of incompatible changes."""
         documents = (self._found.new_document, self._found.old_document)
         return sum(not found.is_note for each in documents for found in each.diagnostics)
 
     def report(self) -> str:
-        """Render all findings with their lines, those in the released form last."""
+        """Format all findings for people; those in the released form come last."""
         documents = (self._found.new_document, self._found.old_document)
         reports = (render(d.path, d.text, in_order(d.diagnostics)) for d in documents)
         return "\n".join(report for report in reports if report)
@@ -64,46 +65,45 @@ class Comparison:
         for at in (0, 1):
             self._found.renamed(("protocol", "ends", at), old.ends[at], new.ends[at])
         if new.framing != old.framing:
-            text = "frames of older ends look otherwise, or end elsewhere"
-            self._found.error("framing-changed", ("framing",), text, "put it back as it was")
+            text = "older peers send frames in another format"
+            self._found.error("framing-changed", ("framing",), text, "restore the framing")
         self._constants()
         self._messages()
         self._found.reserved(old.reserved, new.reserved, ("protocol", "reserved"))
         if new.prefix != old.prefix:
-            text = (
-                f"lengths and counts were of type `{old.prefix.name}`, and older ends read them so"
-            )
-            self._found.error("prefix-changed", ("protocol", "prefix"), text, "put it back")
+            text = f"older peers send lengths and counts of type `{old.prefix.name}`"
+            hint = f'restore `prefix = "{old.prefix.name}"`'
+            self._found.error("prefix-changed", ("protocol", "prefix"), text, hint)
 
     def _constants(self) -> None:
         released = {constant.name: constant.value for constant in self.old.constants}
         for at, constant in enumerate(self.new.constants):
             before = released.get(constant.name, constant.value)
             if constant.value != before:
-                text = f"`{constant.name}` was {before!r}, and older ends go by that"
-                self._found.error(
-                    "constant-changed", ("constant", at, "value"), text, "put it back"
-                )
+                text = f"`{constant.name}` is {before!r} for older peers"
+                path = ("constant", at, "value")
+                self._found.error("constant-changed", path, text, "restore the value")
 
     def _seed(self) -> None:
-        """Check that the check of older ends is right, which is of more than what they read."""
+        """Check that older peers compute the same seed, which also covers values and units."""
         if not self.errors and self.new.at(self.old.version).seed != self.old.seed:
-            text = "older ends have another seed, for a value, an `absent`, a unit or a scale"
+            text = "the seed of the check changed, by a value, an `absent`, a unit or a scale"
             self._found.error("seed-changed", ("framing", "check"), text)
 
     def _version(self) -> None:
-        """Check that the version was raised if, and only if, something is new."""
-        new, old, there = self.new, self.old, ("protocol", "version")
+        """Check that the version was not lowered, and was raised only for additions."""
+        new, old, path = self.new, self.old, ("protocol", "version")
         if new.version < old.version:
-            hint = f"a version is never taken back: `version = {old.version}` or more"
-            self._found.error("version-lowered", there, f"version {old.version} is released", hint)
+            hint = f"write `version = {old.version}` or a higher version"
+            text = f"version {old.version} is already released"
+            self._found.error("version-lowered", path, text, hint)
         elif new.version > old.version and not self._has_additions():
-            message = f"nothing in the schema is newer than version {old.version}"
-            hint = f"`version = {old.version}`, or `since = {new.version}` on what is new"
-            self._found.error("version-needless", there, message, hint)
+            message = f"the schema has no additions since version {old.version}"
+            hint = f"write `version = {old.version}`, or add `since = {new.version}` to additions"
+            self._found.error("version-needless", path, message, hint)
 
     def _has_additions(self) -> bool:
-        """Tell whether anything came after the released version."""
+        """Return True if the schema has additions after the released version."""
         return any(
             since > self.old.version
             for since in (
@@ -122,7 +122,7 @@ class Comparison:
                     for at, m in enumerate(self.new.messages)
                     if m.sender in (end, "both") and m.max_body == now
                 ]
-                message = f"the longest body that {end} sends grows from {before} to {now} bytes"
+                message = f"the longest body from the {end} grows from {before} to {now} bytes"
                 self._found.note("body-grown", ("message", sent[0], "name"), message)
 
     def _messages(self) -> None:
@@ -137,7 +137,7 @@ class Comparison:
                 self._found.named(path, before, message)
                 self._message(path, message, ("message", old_at), before)
             elif message.since <= self.old.version:
-                text = f"`{message.name}` is new, and an older {self._reader(message)} refuses it"
+                text = f"an older {self._reader(message)} refuses the new `{message.name}`"
                 self._found.error(
                     "message-unversioned", (*path, "name"), text, self._found.since_hint
                 )
@@ -145,34 +145,37 @@ class Comparison:
         kept = {message.name for message in self.new.messages}
         for number, (at, message) in old.items():
             if number not in there and message.name not in kept:
-                text = f"`{message.name}` is gone, and an older {self._writer(message)} sends it"
-                hint = f"put it back; when nobody speaks it any more, `reserved = [{number}]`"
-                self._found.removed("message-removed", ("message", at, "name"), f"{text}", hint)
+                text = (
+                    f"`{message.name}` is removed, but an older {self._writer(message)} may send it"
+                )
+                hint = f"restore it; once no peer uses it any more, write `reserved = [{number}]`"
+                self._found.removed("message-removed", ("message", at, "name"), text, hint)
 
     def _renumbered(self, path: Path, name: str, number: int) -> None:
         message = f"the number of `{name}` was {number}"
-        self._found.error("number-changed", (*path, "number"), message, "put it back")
+        hint = f"restore `number = {number}`"
+        self._found.error("number-changed", (*path, "number"), message, hint)
 
     def _reader(self, message: Message) -> str:
         if message.sender == "both":
-            return "end"
+            return "peer"
         return self.new.ends[1 - self.new.ends.index(message.sender)]
 
     def _writer(self, message: Message) -> str:
-        return "end" if message.sender == "both" else message.sender
+        return "peer" if message.sender == "both" else message.sender
 
     def _message(self, path: Path, new: Message, old_path: Path, old: Message) -> None:
         if self._sender_index(self.new, new) != self._sender_index(self.old, old):
-            text = f"`{old.sender}` sends `{new.name}`, and older ends refuse it from others"
+            text = f"older peers accept `{new.name}` only from `{old.sender}`"
+            if old.sender == "both":
+                text = f"older peers send `{new.name}` from both sides"
             self._found.error("sender-changed", (*path, "sender"), text)
         if new.id != old.id:
-            text = f'the id of `{new.name}` was "{old.id}", and older ends go by that'
+            text = f'older peers expect `id = "{old.id}"` of `{new.name}`'
             self._found.error("id-changed", (*path, "id"), text)
         if old.frozen and not new.frozen:
-            message = f"the layout of `{new.name}` was promised to stay"
-            self._found.error(
-                "frozen-changed", (*path, "name"), message, "put back `frozen = true`"
-            )
+            message = f"`{new.name}` was released as frozen, which promises that it never changes"
+            self._found.error("frozen-changed", (*path, "name"), message, "restore `frozen = true`")
         self._found.since(path, new.name, old.since, new.since)
         ends = Ends(f"an older {self._reader(new)}", f"an older {self._writer(new)}")
         self._fields.fields(path, new, old_path, old, ends)

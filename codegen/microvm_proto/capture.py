@@ -1,7 +1,7 @@
-"""A reader of captures: the packets in a file of libpcap or pcapng, as they come.
+"""A reader of the packets in a capture file, in pcap or pcapng format.
 
-The formats are those of draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng. Times, names and
-comments are passed over.
+The formats are specified in draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng. Times, names and
+comments are ignored.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ _ORDERS = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}
 _INTERFACE, _OBSOLETE_PACKET, _SIMPLE_PACKET, _PACKET = 1, 2, 3, 6
 
 MAX_PACKET = 1 << 18
-"""Bytes of a packet; tcpdump and Wireshark take no longer ones, either."""
+"""Maximum number of bytes in a packet, the same as in tcpdump and Wireshark."""
 
 _MAX_BLOCK = 1 << 24
 _MAX_INTERFACES = 1 << 16
 
 
 class Packet(NamedTuple):
-    """A packet as it was captured, perhaps not to its end.
+    """A captured packet, which may be truncated.
 
-    :ivar number: counted from 1, as Wireshark does.
-    :ivar link: the link type, a number of the registry of LINKTYPE_ values.
+    :ivar number: Number of the packet in the file, from 1, as in Wireshark.
+    :ivar link: Link type, a number from the registry of LINKTYPE_ values.
     """
 
     number: int
@@ -46,15 +46,15 @@ class Packet(NamedTuple):
 
 
 def is_capture(head: bytes) -> bool:
-    """Tell whether what begins with these four bytes is a capture."""
+    """Return True if these are the first four bytes of a capture file."""
     return head == _PCAPNG or head in _PCAP
 
 
 def packets(pieces: Iterable[bytes]) -> Iterator[Packet]:
-    """Yield the packets of a capture, each when it is whole.
+    """Yield the packets of a capture file, each as soon as it is complete.
 
-    :param pieces: the file, in pieces of any size.
-    :raises Unreadable: behind the last that can be read, when the file is damaged or cut short.
+    :param pieces: The file, in pieces of any size.
+    :raises Unreadable: Raised after the last readable packet if the file is damaged or truncated.
     """
     source = _Source(pieces)
     found = _pcapng(source) if source.head() == _PCAPNG else _pcap(source)
@@ -63,14 +63,14 @@ def packets(pieces: Iterable[bytes]) -> Iterator[Packet]:
 
 
 class _Source:
-    """The bytes of a file, taken from pieces of any size."""
+    """A reader of exact numbers of bytes from a file that arrives in pieces of any size."""
 
     def __init__(self, pieces: Iterable[bytes]) -> None:
         self._pieces = iter(pieces)
         self._data = bytearray()
 
     def head(self) -> bytes:
-        """Return the first four bytes, and leave them."""
+        """Return the first four bytes without removing them."""
         self._fill(4)
         return bytes(self._data[:4])
 
@@ -81,7 +81,7 @@ class _Source:
     def take(self, size: int) -> bytes:
         self._fill(size)
         if len(self._data) < size:
-            raise Unreadable("is a capture that was cut short in the middle of a packet")
+            raise Unreadable("is a capture that ends in the middle of a packet")
         taken = bytes(self._data[:size])
         del self._data[:size]
         return taken
@@ -93,7 +93,7 @@ class _Source:
 
 def _pcap(source: _Source) -> Iterator[tuple[int, bytes]]:
     order = _PCAP[source.head()]
-    # What stands above the number of the link type is about checksums.
+    # The low 16 bits are the link type; the others describe the checksum.
     link = struct.unpack(f"{order}20xI", source.take(24))[0] & 0xFFFF
     header = struct.Struct(f"{order}8xI4x")
     while not source.at_end():
@@ -109,7 +109,7 @@ def _pcapng(source: _Source) -> Iterator[tuple[int, bytes]]:
         if head.startswith(_PCAPNG):
             mark = source.take(4)
             if mark not in _ORDERS:
-                raise Unreadable("is a capture with a section in no byte order")
+                raise Unreadable("is a capture with an invalid byte-order mark, so it is damaged")
             order, interfaces = _ORDERS[mark], []
             _body(source, order, head, 4)
             continue
@@ -127,18 +127,21 @@ def _pcapng(source: _Source) -> Iterator[tuple[int, bytes]]:
                 (size,) = struct.unpack_from(f"{order}I", body)
                 yield link, body[4 : 4 + min(size, snap or size)]
         except (struct.error, IndexError):
-            raise Unreadable("is a capture with a block that is damaged") from None
+            raise Unreadable("is a capture with a damaged block") from None
 
 
 def _body(source: _Source, order: str, head: bytes, taken: int = 0) -> bytes:
-    """Return the body of a block, of which some may be taken, without its length behind it."""
+    """Return the rest of a block's body, without the length that follows the body.
+
+    :param taken: Number of bytes of the body that have been read before.
+    """
     (size,) = struct.unpack(f"{order}4xI", head)
     if size % 4 or size < 12 + taken:
-        raise Unreadable(f"is a capture with a block of {size} bytes, which is damaged")
+        raise Unreadable(f"is a capture with a damaged block: its size is {size} bytes")
     return source.take(_checked(size, _MAX_BLOCK) - 8 - taken)[:-4]
 
 
 def _checked(size: int, limit: int) -> int:
     if size > limit:
-        raise Unreadable(f"is a capture with a packet of {size} bytes, which is damaged")
+        raise Unreadable(f"is a capture with a damaged packet: its size is {size} bytes")
     return size

@@ -32,11 +32,11 @@ _SCHEMA = click.argument(
 )
 
 
-class _Verbs(click.Group):
-    """The verbs; a disk that is full under what one prints is an error like any other."""
+class _Commands(click.Group):
+    """A group of subcommands that reports a failing standard output, such as a full disk."""
 
     def main(self, *arguments: Any, **settings: Any) -> Any:
-        """Run the command line; a broken pipe is for click."""
+        """Run the command line. Click itself handles a broken pipe."""
         try:
             return super().main(*arguments, **settings)
         except OSError as error:
@@ -45,28 +45,28 @@ class _Verbs(click.Group):
             _fail(f"cannot write to standard output: {error.strerror}")
 
 
-@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="microvm-proto")
 def main() -> None:
-    """Generate both ends of a small typed protocol from one schema.
+    """Generate both sides of a small typed protocol from one schema.
 
-    SCHEMA is a TOML file. Without it, the nearest pyproject.toml says which in its table
-    [tool.microvm-proto], key `schema`.
+    SCHEMA is a TOML file. By default, it is the file that the nearest pyproject.toml names with the
+    key `schema` of its table [tool.microvm-proto].
     """
     try:
         Path.cwd()
     except OSError as error:
-        _fail(f"the working folder: {error.strerror}")
+        _fail(f"cannot read the working folder: {error.strerror}")
 
 
 @main.command()
 @click.argument("folder", default=".", type=click.Path(path_type=Path))
-@click.option("--name", help="What the protocol is called; by default as its folder.")
+@click.option("--name", help="Name of the protocol. Default: the name of the folder.")
 def init(folder: Path, name: str | None) -> None:
     """Start a protocol in FOLDER, by default the working folder.
 
-    Writes a small schema to change, NAME.toml, what `gen` makes of it for Python and C, a test in
-    each language that passes at once, and a Makefile that runs both. Nothing is overwritten.
+    Writes a small example schema, NAME.toml, the Python and C files that `gen` generates from it,
+    one test in each language, and a Makefile that runs both tests. Never overwrites a file.
     """
     from microvm_proto import init
 
@@ -75,45 +75,53 @@ def init(folder: Path, name: str | None) -> None:
     try:
         files = init.protocol(folder, name, project=project is None)
     except SchemaError as error:
-        _fail(f"{name!a} cannot be the name: {error.diagnostics[0].message}; choose one by --name")
-    there = [_display(file.path) for file in files if os.path.lexists(file.path)]
-    if there:
-        _fail(f"already there: {', '.join(there)}; `microvm-proto init FOLDER` takes a new folder")
+        message = error.diagnostics[0].message
+        _fail(f"a protocol cannot be named {name!a}: {message}; choose a name with --name")
+    existing = [_display(file.path) for file in files if os.path.lexists(file.path)]
+    if existing:
+        _fail(
+            f"refusing to overwrite {', '.join(existing)}; choose another folder with "
+            "`microvm-proto init FOLDER`"
+        )
     _write(files)
     schema = files[0].path
-    click.echo("\nBoth tests pass as it is; they need make, a C compiler, pytest and hypothesis:\n")
+    click.echo("\nThe tests need make, a C compiler, pytest and hypothesis. To run them:\n")
     if folder.resolve() != Path.cwd():
         click.echo(f"    cd {shlex.quote(str(folder))}")
     click.echo("    pip install pytest hypothesis")
     click.echo("    make test")
     click.echo(f"\nThen change {schema.name}, and run `microvm-proto gen` and `make test` again.")
     click.echo(
-        "The head of test_protocol.c says what has to be changed there, as for a new message."
+        "For a new message, change test_protocol.c, too: the comment at its top explains how."
     )
     if project:
         named = os.path.relpath(schema.absolute(), project.parent)
-        click.echo(f"For that, add to {_display(project)}:\n")
+        click.echo(f"So that `gen` finds the schema, add to {_display(project)}:\n")
         click.echo(f'    [tool.microvm-proto]\n    schema = "{named}"')
 
 
 @main.group("import")
 def importers() -> None:
-    """Make a schema of the definitions of another protocol."""
+    """Convert the definitions of another protocol into a schema."""
 
 
 @importers.command()
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option(
-    "--output", "-o", type=click.Path(path_type=Path), help="The schema; by default it is printed."
+    "--output",
+    "-o",
+    type=click.Path(path_type=Path),
+    help="File to write the schema to. Default: standard output.",
 )
-@click.option("--name", help="What the protocol is called; by default as FILE.")
+@click.option("--name", help="Name of the protocol. Default: the name of FILE.")
 def mavlink(file: Path, output: Path | None, name: str | None) -> None:
-    """Make a schema of MAVLink's message definitions.
+    """Convert MAVLink message definitions into a schema.
 
-    FILE is one of them, such as common.xml.
+    FILE is an XML file of MAVLink, such as common.xml. The files that it includes have to be in the
+    same folder.
 
-    A message's body has the bytes of its payload in MAVLink 2. What FILE includes has to be beside
-    it. What the schema cannot have is left out, and named on standard error.
+    A message's body has the same bytes as its payload in MAVLink 2. Standard error lists the
+    definitions that a schema cannot express; they are left out.
     """
     from microvm_proto.importers.mavlink import import_
     from microvm_proto.importers.mavlink.dialect import Refused
@@ -129,22 +137,26 @@ def mavlink(file: Path, output: Path | None, name: str | None) -> None:
         _write([Generated(output, imported.text)])
     else:
         click.echo(imported.text, nl=False)
-    for what in imported.left_out:
-        click.echo(f"left out: {what}", err=True)
+    for omission in imported.left_out:
+        click.echo(f"left out: {omission}", err=True)
     counts = (len(schema.messages), len(schema.enums), len(schema.flags))
     click.echo("{} messages, {} enums, {} flags".format(*counts), err=True)
 
 
 @main.command()
 @_SCHEMA
-@click.option("--check", is_flag=True, help="Write nothing; exit 1 with a diff if one is stale.")
+@click.option(
+    "--check",
+    is_flag=True,
+    help="Write nothing. Print a diff of each stale file, and exit with 1 if there is any.",
+)
 def gen(schema: Path | None, check: bool) -> None:
-    """Write every file that the schema's [[output]] tables name."""
+    """Generate the files that the schema's [[output]] tables name."""
     with _reporting_errors():
         read = _read(schema)
         files = generate(read)
     if not files:
-        _fail(f"{_display(read.path)} has no [[output]], so there is nothing to write")
+        _fail(f"no files to generate: {_display(read.path)} has no [[output]]")
     if not check:
         _write(files)
         return
@@ -162,7 +174,7 @@ def gen(schema: Path | None, check: bool) -> None:
 
 
 def _write(files: list[Generated]) -> None:
-    """Write what is not up to date, and name it."""
+    """Write the files that are not up to date, and print the path of each."""
     try:
         written = write(files)
     except OSError as error:
@@ -174,9 +186,10 @@ def _write(files: list[Generated]) -> None:
 @main.command()
 @_SCHEMA
 def lint(schema: Path | None) -> None:
-    """Report everything that is wrong with the schema.
+    """Report every error in the schema.
 
-    Where its released form is beside it, that includes what older ends would not understand.
+    If the schema has a released form, STEM.released.toml in the same folder, this also reports
+    changes that programs of the released version would not understand.
     """
     path = schema or _configured_schema()
     with _reporting_errors():
@@ -191,10 +204,11 @@ def lint(schema: Path | None) -> None:
 def digest(schema: Path | None) -> None:
     """Print the two digests of the schema.
 
-    `wire` is over what shapes the bytes on the wire: both ends compare it when they connect.
+    `wire` covers everything that shapes the bytes on the wire. Both sides compare it when they
+    connect.
 
-    `api` is over all but the documentation, names and order included: when it has changed, so has
-    the generated code, and what calls it may have to.
+    `api` covers everything except documentation, including names and order. When it changes, the
+    generated code changes, too, and the code that calls it may have to.
     """
     with _reporting_errors():
         read = _read(schema)
@@ -207,13 +221,14 @@ def digest(schema: Path | None) -> None:
 @click.option(
     "--against",
     type=click.Path(path_type=Path),
-    help="The released form; by default SCHEMA's own, beside it, as STEM.released.toml.",
+    help="The released form. Default: STEM.released.toml in the folder of SCHEMA.",
 )
 def breaking(schema: Path | None, against: Path | None) -> None:
     """Compare the schema with its released form.
 
-    Ends of both can talk to each other when it is equivalent, or newer: with all that is new marked
-    by a later `since`, and a `version` to match. Exits with 1 otherwise.
+    Programs of both versions can talk to each other if the schema is equivalent to its released
+    form, or newer. It is newer if it has a higher `version`, and every addition has a later
+    `since`. Otherwise, the exit status is 1.
     """
     from microvm_proto.breaking import Comparison
 
@@ -222,7 +237,7 @@ def breaking(schema: Path | None, against: Path | None) -> None:
     with _reporting_errors():
         if not against and not target.exists():
             _read(path)
-            _fail(f"{_display(target)} is not there; `microvm-proto release` writes it")
+            _fail(f"{_display(target)} does not exist; write it with `microvm-proto release`")
         comparison = Comparison(path, target)
     _conclude(comparison)
 
@@ -232,8 +247,8 @@ def breaking(schema: Path | None, against: Path | None) -> None:
 def release(schema: Path | None) -> None:
     """Write the released form of the schema.
 
-    That is STEM.released.toml beside it. Refuses when there is one with which the schema is not
-    compatible.
+    The released form is STEM.released.toml in the folder of SCHEMA. Refuses to replace one with
+    which the schema is not compatible.
     """
     path = schema or _configured_schema()
     target = released.path_of(path)
@@ -246,7 +261,7 @@ def release(schema: Path | None) -> None:
 
 
 def _comparison(path: Path) -> Comparison | None:
-    """Compare the schema with its released form, where there is one."""
+    """Compare the schema with its released form; return None if that does not exist."""
     from microvm_proto.breaking import Comparison
 
     target = released.path_of(path)
@@ -254,7 +269,7 @@ def _comparison(path: Path) -> Comparison | None:
 
 
 def _conclude(comparison: Comparison) -> None:
-    """Print the findings and the verdict; exit with 1 if there is an error."""
+    """Print the findings and the verdict, and exit with 1 if one of them is an error."""
     if report := comparison.report():
         click.echo(report, err=True)
     old, new, errors = comparison.old, comparison.new, comparison.errors
@@ -268,15 +283,24 @@ def _conclude(comparison: Comparison) -> None:
 
 @main.command()
 @click.argument("frames", nargs=-1, required=True, metavar="HEX|FILE")
-@click.option("--schema", type=click.Path(path_type=Path), help="The schema, if not the usual one.")
-@click.option("--from", "sender", metavar="END", help="Who sends the frames, one of the two ends.")
+@click.option(
+    "--schema",
+    type=click.Path(path_type=Path),
+    help="The schema. Default: the one that the nearest pyproject.toml names.",
+)
+@click.option(
+    "--from",
+    "sender",
+    metavar="END",
+    help="Side that sends the frames: one of the schema's two `ends`.",
+)
 @click.option(
     "--port",
     type=click.IntRange(1, 65535),
     metavar="PORT",
-    help="In a capture, the port of the end that the schema names second: only its connections.",
+    help="Show only a capture's connections to this port, where the second of the `ends` listens.",
 )
-@click.option("--baud", type=int, metavar="RATE", help="The speed to set on a serial port.")
+@click.option("--baud", type=int, metavar="RATE", help="Speed to set on a serial port.")
 def explain(
     frames: tuple[str, ...],
     schema: Path | None,
@@ -284,15 +308,17 @@ def explain(
     port: int | None,
     baud: int | None,
 ) -> None:
-    """Show frames field by field, and where and why one is malformed.
+    """Show the fields of frames, and why a frame is malformed.
 
-    They are given in hexadecimal, with or without spaces, or by a FILE; `-` is standard input. A
-    FILE holds raw bytes, such as what one end has sent; a capture, of libpcap or pcapng; or text:
-    hexadecimal, a dump by xxd, hexdump -C, od -t x1, tshark -x or Wireshark, or an array of C. From
-    a pipe or a serial port, such as /dev/ttyUSB0, each frame is shown as soon as it is whole.
+    Give the frames in hexadecimal, with or without spaces, or in a FILE; `-` is standard input.
 
-    Without --from, and --port for a capture, each frame is taken to come from the side that sends
-    its message. The exit status is 1 when a frame is malformed, or not whole.
+    A FILE contains raw bytes, such as the bytes that one side has sent; or a capture, in pcap or
+    pcapng format; or text: hexadecimal, a dump by xxd, hexdump -C, od -t x1, tshark -x or
+    Wireshark, or a C array. When FILE is a pipe or a serial port, such as /dev/ttyUSB0, each frame
+    is shown as soon as it is complete.
+
+    Without --from, or --port for a capture, either side may have sent each frame. The exit status
+    is 1 if a frame is malformed or incomplete.
     """
     from microvm_proto.dump import FORMS, Unreadable
     from microvm_proto.explain import BrokenStream, Foreign
@@ -301,11 +327,11 @@ def explain(
     with _reporting_errors():
         known = _read(schema)
     if sender is not None and sender not in known.ends:
-        raise click.UsageError(f"--from is one of {' and '.join(known.ends)}")
+        raise click.UsageError(f"--from must be one of {' and '.join(known.ends)}")
     if baud is not None and baud not in SPEEDS:
-        raise click.UsageError(f"--baud is one of {', '.join(map(str, sorted(SPEEDS)))}")
+        raise click.UsageError(f"--baud must be one of {', '.join(map(str, sorted(SPEEDS)))}")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A unit can have what the encoding of the output has not.
+        # A field's unit can contain characters that the output's encoding lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
     given = " ".join(frames)
     name = "standard input" if given == "-" else repr(given)
@@ -316,19 +342,22 @@ def explain(
                 sys.stdout.writelines(f"{line}\n" for line in lines)
             finally:
                 sys.stdout.flush()
-    except KeyboardInterrupt:  # the usual end of what comes from a serial port
+    except KeyboardInterrupt:  # the usual way to stop reading from a serial port
         sys.exit(128 + signal.SIGINT)
     except Unreadable as error:
         _fail(f"{name} {error}")
     except BrokenStream as error:
         doubtful = isinstance(error, Foreign) and sender is None and not raw
-        _fail(f"{error}; {name} may be something else: {FORMS}" if doubtful else str(error))
+        _fail(f"{error}; {name} may be in another format: {FORMS}" if doubtful else str(error))
 
 
 def _explained(
     schema: Schema, pieces: Iterator[bytes], raw: bool, sender: str | None, port: int | None
 ) -> Iterator[str]:
-    """Return what describes the frames in a file, of any kind unless it is `raw`."""
+    """Return the lines that describe the frames in a file.
+
+    :param raw: True if the file holds the bytes of frames; otherwise its format is detected.
+    """
     from microvm_proto.capture import is_capture
     from microvm_proto.conversation import explain_capture
     from microvm_proto.dump import stream_of
@@ -340,16 +369,19 @@ def _explained(
     if not raw and is_capture(head):
         return explain_capture(schema, file, sender, port=port, colour=colour)
     if port is not None:
-        raise click.UsageError("--port is for a capture")
+        raise click.UsageError("--port can only be used with a capture")
     head, stream = peek(file if raw else stream_of(file), 1)
     if not head:
-        _fail("there is no frame")
+        _fail("no frames: the input is empty")
     return explained(schema, stream, sender, colour=colour)
 
 
 @contextmanager
 def _source(given: str, baud: int | None) -> Iterator[tuple[Iterator[bytes], bool]]:
-    """Open what the arguments of `explain` stand for; tell whether that is frames as they are."""
+    """Open the input that the arguments of `explain` name, or decode it from hexadecimal.
+
+    Yield its bytes, and True if these are the bytes of frames.
+    """
     from microvm_proto.dump import Unreadable, bytes_of
     from microvm_proto.source import Source, opened
 
@@ -362,15 +394,15 @@ def _source(given: str, baud: int | None) -> Iterator[tuple[Iterator[bytes], boo
             except OSError as error:
                 if " " in given.strip():
                     _fail(f"{given!a} {reason}")
-                _fail(f"{given!a} is not in hexadecimal, nor a file to read: {error.strerror}")
+                _fail(f"{given!a} is not hexadecimal, and not a readable file: {error.strerror}")
             raw = source.serial
         if baud and not source.serial:
-            raise click.UsageError("--baud is for a serial port")
+            raise click.UsageError("--baud can only be used with a serial port")
         yield _flushing(source.pieces), raw
 
 
 def _flushing(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Let what is known of a piece be seen while the next is waited for."""
+    """Yield the pieces, and flush standard output before waiting for the next one."""
     for piece in pieces:
         yield piece
         sys.stdout.flush()
@@ -382,7 +414,7 @@ def _read(path: Path | None) -> Schema:
 
 @contextmanager
 def _reporting_errors() -> Iterator[None]:
-    """Print the findings, and exit with 1, when the schema cannot be used."""
+    """Print the findings of a `SchemaError`, and exit with 1."""
     try:
         yield
     except SchemaError as error:
@@ -403,19 +435,19 @@ def _configured_schema() -> Path:
         if isinstance(named, str):
             return Path(_display(project.parent / named))
     raise click.UsageError(
-        "no SCHEMA is given, and no pyproject.toml here or above names one "
-        'in [tool.microvm-proto], as `schema = "…"`'
+        "give a SCHEMA: no pyproject.toml in this folder, or in one above it, names one "
+        'with `schema = "…"` in [tool.microvm-proto]'
     )
 
 
 def _projects(folder: Path) -> list[Path]:
-    """Return each pyproject.toml in the folder and above, the nearest first."""
+    """Return each pyproject.toml in the folder and in those above it, the nearest first."""
     projects = (each / "pyproject.toml" for each in (folder, *folder.parents))
     return [project for project in projects if project.is_file()]
 
 
 def _display(path: Path) -> str:
-    """Return the path relative to the working folder, if it is in there."""
+    """Return the path, relative to the working folder if it is inside that folder."""
     absolute = path.absolute()
     return str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else path)
 

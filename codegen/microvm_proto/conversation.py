@@ -1,7 +1,7 @@
-"""A view of a capture for people: the frames of each flow, in the order in which they came.
+"""A formatter that shows the frames of a capture to people, in the order in which they arrived.
 
-As in the dissector, a segment is taken to begin with a frame where nothing else is known: behind
-bytes that are not in the capture, and behind a frame that is malformed.
+After a gap in the capture, or after a malformed frame, it looks for a segment that begins with a
+frame. The Wireshark dissector does the same.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ def explain_capture(
     port: int | None = None,
     colour: bool = False,
 ) -> Iterator[str]:
-    """Yield the lines that describe each frame in a capture, as soon as it is whole.
+    """Yield the lines that describe the frames in a capture, each as soon as it is complete.
 
-    :param pieces: the file of the capture, in pieces of any size.
-    :param sender: who sends, where no port tells; None: whoever may send each frame.
-    :param port: that of the schema's second end; None: every flow that begins with a frame.
-    :raises BrokenStream: behind the last, when there is none, or something is wrong with one.
-    :raises Unreadable: behind the last, when the file is damaged.
+    :param pieces: The capture file, in pieces of any size.
+    :param sender: Side that has sent the frames, if the ports do not tell; None for either side.
+    :param port: Port of the schema's second side; None to show every flow that contains a frame.
+    :raises BrokenStream: Raised at the end if there was no frame, or if a flow had an error.
+    :raises Unreadable: Raised at the end if the file is damaged.
     """
     view = View(schema, colour=colour)
     segments = Segments()
@@ -51,19 +51,19 @@ def explain_capture(
             flows += 1
             frames += shown.frames
             broken += shown.broken
-    for what, count in segments.ignored.items():
-        yield f"packets that are {what}, and not read: {count}"
+    for reason, count in segments.ignored.items():
+        yield f"ignored packets ({reason}): {count}"
     if not frames:
         hint = "" if port is None else f" of port {port}"
-        raise BrokenStream(f"no frame begins in any of the {flows} flows{hint}")
+        raise BrokenStream(f"none of the {flows} flows{hint} contains a frame")
     if broken:
-        raise BrokenStream(f"something is wrong in {broken} of {flows} flows")
+        raise BrokenStream(f"{broken} of {flows} flows have errors")
 
 
 class _FlowView:
-    """A flow whose frames are shown, as far as it is known where they begin.
+    """A formatter of the frames of one flow.
 
-    :ivar broken: whether a frame was malformed or not whole, or bytes were missing.
+    :ivar broken: True if a frame was malformed or incomplete, or if bytes were missing.
     """
 
     def __init__(self, view: View, flow: Flow, sender: str | None, *, known: bool) -> None:
@@ -72,16 +72,16 @@ class _FlowView:
         self._schema = view.schema
         self._sender = sender
         self._known = known
-        """Whether its port says that it is one of this protocol."""
+        """True if the port tells that the flow is of this protocol."""
         self._stream = Stream(view, sender, known=known)
         self._at = 0
-        """The offset behind the last byte that came."""
+        """Number of bytes so far, including missing ones."""
         self._lost = None if flow.whole or view.schema.framing.resynchronises else 0
-        """The offset from which on it is not known where a frame begins."""
+        """Offset since when the beginning of the next frame is unknown; None if it is known."""
 
     @property
     def frames(self) -> int:
-        """How many frames were shown."""
+        """Number of frames shown."""
         return self._stream.frames
 
     def take(self, segment: Segment) -> Iterator[str]:
@@ -111,7 +111,7 @@ class _FlowView:
     def _miss(self, size: int) -> Iterator[str]:
         if self._is_ours:
             self.broken = True
-            yield f"{self._flow.name}: {size} bytes from {self._at} on are not in the capture"
+            yield f"{self._flow.name}: the capture lacks {size} bytes from offset {self._at}"
             yield ""
         self._at += size
         if self._schema.framing.resynchronises:
@@ -128,12 +128,12 @@ class _FlowView:
 
     def _skipped(self) -> Iterator[str]:
         if self._is_ours and self._lost not in (None, self._at):
-            where = f"from {self._lost} to {self._at}"
-            yield f"{self._flow.name}: no segment begins with a frame {where}"
+            offsets = f"from offset {self._lost} to {self._at}"
+            yield f"{self._flow.name}: no segment begins with a frame {offsets}"
             yield ""
 
     def _shown(self, lines: Iterator[str]) -> Iterator[str]:
-        """Yield the lines, also of what breaks the flow."""
+        """Yield lines of the stream; after a `BrokenStream`, wait for the next frame."""
         try:
             yield from lines
         except BrokenStream:

@@ -1,4 +1,4 @@
-"""The findings about a schema: where something is wrong, why, and how to mend it."""
+"""The findings about a schema, and how they are shown: the position, the problem, and a hint."""
 
 from __future__ import annotations
 
@@ -12,21 +12,24 @@ from microvm_proto.positions import Position
 CONTROL = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]"
 )
-"""The characters that steer a terminal, break a line, or turn text around; not tab and newline."""
+"""Control characters, except tab and newline, and characters that break lines or reverse text.
+
+Output to a terminal must not contain them, because they could mislead its reader.
+"""
 
 _LONGEST_SHOWN = 500
-"""Characters of a line that is shown with a finding."""
+"""Maximum length of a line of the file that is shown with a finding, in characters."""
 
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
     """A finding about a schema.
 
-    :ivar rule: the id of the rule, such as `unknown-type`.
-    :ivar message: what is wrong, one line.
-    :ivar hint: how to mend it, one line; may be empty.
-    :ivar position: the place; lines and columns count from 1. None when there is no text.
-    :ivar is_note: whether it is only worth knowing.
+    :ivar rule: Name of the rule, such as `unknown-type`.
+    :ivar message: One line that describes the problem.
+    :ivar hint: One line that describes how to solve it; may be empty.
+    :ivar position: Position in the file, or None if the file could not be read.
+    :ivar is_note: True if the finding is a note rather than an error.
     """
 
     rule: str
@@ -37,10 +40,11 @@ class Diagnostic:
 
 
 class SchemaError(Exception):
-    """The schema cannot be used.
+    """The schema is invalid, or cannot be read.
 
-    :ivar path: the schema file.
-    :ivar diagnostics: every finding, in the order of the file.
+    :ivar path: Path of the schema file.
+    :ivar text: Content of the file.
+    :ivar diagnostics: All findings, in the order of their positions.
     """
 
     def __init__(self, path: Path, text: str, diagnostics: Iterable[Diagnostic]) -> None:
@@ -51,17 +55,17 @@ class SchemaError(Exception):
 
 
 def in_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """Sort findings in the order of their file."""
-    return sorted(diagnostics, key=lambda found: _place(found.position))
+    """Sort findings by their position in the file."""
+    return sorted(diagnostics, key=lambda found: _line_and_column(found.position))
 
 
 def render(path: Path, text: str, diagnostics: Iterable[Diagnostic]) -> str:
-    """Render findings as people read them, each with its line of the file and a caret."""
+    """Format findings for people, each with its line of the file and a caret below the error."""
     lines = text.split("\n")
     return "\n".join(_render_one(path, lines, found) for found in diagnostics)
 
 
-def _place(position: Position | None) -> tuple[int, int]:
+def _line_and_column(position: Position | None) -> tuple[int, int]:
     return (position.line, position.column) if position else (0, 0)
 
 
@@ -81,7 +85,7 @@ def _underlined(lines: list[str], position: Position) -> list[str]:
     source = CONTROL.sub("?", lines[line - 1].rstrip("\r")) if line <= len(lines) else ""
     if not source.strip() or len(source) > _LONGEST_SHOWN:
         return []
-    # Tabs stay tabs in the margin, so that the caret stands under what it means.
+    # The margin repeats the tabs of the line, so that the caret is below the right character.
     margin = "".join("\t" if char == "\t" else " " for char in source[: column - 1])
     caret = "^" * max(1, min(position.width, len(source) - column + 1))
     return [f"    {source}", f"    {margin}{caret}"]

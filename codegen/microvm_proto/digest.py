@@ -1,4 +1,4 @@
-"""The digests of a schema: of its bytes on the wire, and of the code generated from it."""
+"""The two digests of a schema: one for the bytes on the wire, one for the generated code."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from microvm_proto.types import (
 
 
 def wire_digest(schema: Schema) -> int:
-    """Return 64 bits of SHA-256 over what shapes the bytes on the wire.
+    """Return 64 bits of SHA-256 over everything that shapes the bytes on the wire.
 
-    Names, documentation and the order of declarations do not; numbers, types, bounds, senders, and
-    the version that brought each of them do, and the seed of a check. Of `schema.at(version)` it is
-    what that version's own schema had.
+    The digest covers numbers, types, bounds, senders, the version that added each of them, and the
+    seed of a check. It does not cover names, documentation and the order of declarations. The
+    digest of `schema.at(version)` equals the digest that the schema had in that version.
     """
     messages: list[Any] = [
         [
@@ -49,25 +49,26 @@ def wire_digest(schema: Schema) -> int:
         for message in sorted(schema.messages, key=lambda message: message.number)
     ]
     form = [schema.version, messages]
-    # What is as it is by default is not in the form.
+    # Defaults are left out, so that a new key with a default does not change existing digests.
     form += [["prefix", schema.prefix.name]] if schema.prefix != U32 else []
     form += [["framing", *_framing(schema), schema.seed]] if schema.framing != PLAIN else []
     return _digest(json.dumps(form, separators=(",", ":")))
 
 
 def api_digest(schema: Schema) -> int:
-    """Return 64 bits of SHA-256 over all but the documentation.
+    """Return 64 bits of SHA-256 over the whole schema, except its documentation.
 
-    It changes whenever the generated code does.
+    This digest changes whenever the generated code changes.
     """
     return _digest(canonical(schema))
 
 
 def seeds(schema: Schema) -> tuple[tuple[int, int], ...]:
-    """Return the seeds of the check, as long as it is, each behind the version that brought it.
+    """Return pairs of a version and the seed of the check from this version on.
 
-    A seed is of all that gives the bytes a meaning in a version. Where two ends differ in that,
-    their checks do in each frame. Without a check there are none.
+    A seed is a digest, of the size of the check, over everything that gives the bytes a meaning. If
+    the schemas of two peers differ in this, each refuses the frames of the other. Without a check,
+    the result is empty.
     """
     size = schema.framing.check_size
     found: dict[int, int] = {}
@@ -79,7 +80,7 @@ def seeds(schema: Schema) -> tuple[tuple[int, int], ...]:
 
 
 def _meaning(schema: Schema) -> str:
-    """Return the form of a schema with its names."""
+    """Return a text of everything that gives the bytes a meaning, including names."""
     messages = [
         [message.number, message.name, _sender(schema, message), message.id, _named(message.fields)]
         for message in sorted(schema.messages, key=lambda message: message.number)
@@ -88,7 +89,7 @@ def _meaning(schema: Schema) -> str:
 
 
 def _named(fields: Sequence[Field]) -> list[Any]:
-    """Return the form of fields with their names and those in their types."""
+    """Describe fields for a digest, with their names and the names in their types."""
     return [
         [
             [field.name, _shape(field.type), field.equals, field.absent, field.unit, field.scale],
@@ -101,7 +102,7 @@ def _named(fields: Sequence[Field]) -> list[Any]:
 def _names(kind: Type) -> list[Any]:
     match kind:
         case Enum(values=values):
-            # Faults that all schemas have may become more without a change of this one.
+            # Leave out the built-in faults, so that adding a fault does not change the seed.
             own = values[len(FAULTS) if kind.extends_faults else 0 :]
             return sorted([value.number, value.name] for value in own)
         case Flags(bits=bits):
@@ -130,7 +131,7 @@ def _shape(kind: Type) -> list[Any]:
         case Integer(name=name) | Bool(name=name):
             return [name]
         case Enum(base=base, closed=False) | Flags(base=base, closed=False):
-            # What an open enum's values mean changes no frame that can be decoded.
+            # A decoder accepts every value of an open enum, so the named values do not matter.
             return [base.name]
         case Float(name=name, finite=finite):
             return [name, finite]

@@ -1,8 +1,8 @@
-"""A reader of bytes as people have them: raw, in hexadecimal, or as a dump with offsets.
+"""A reader of bytes in many formats: raw, in hexadecimal, or as a hex dump with offsets.
 
-A dump is what `xxd`, `hexdump -C`, `od -t x1`, `tshark -x` and Wireshark print. It is checked
-against itself: each offset has to be where the bytes before it end, and a column of text has to
-show the bytes beside it. Input that could be read in two ways is refused.
+It reads the hex dumps of `xxd`, `hexdump -C`, `od -t x1`, `tshark -x` and Wireshark. Each offset in
+a dump must equal the number of bytes before it, and a text column must match the bytes of its line.
+Ambiguous input is refused.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 MAX_SIZE = 1 << 26
-"""Bytes that a dump may stand for: a line `*` stands for any number of them."""
+"""Maximum number of bytes that a dump decodes to; a single line `*` can repeat others endlessly."""
 
 MAX_TEXT = 1 << 26
-"""Bytes of a text."""
+"""Maximum number of bytes of a text."""
 
 _MAX_LINE = 2000
-"""Characters on a line of a dump."""
+"""Maximum number of characters on a line of a dump."""
 
 FORMS = (
-    "give raw bytes, a capture (pcap or pcapng), hexadecimal, or what `xxd`, `hexdump -C` or "
-    "`od -A x -t x1` prints"
+    "give raw bytes, a capture (pcap or pcapng), hexadecimal, or the output of `xxd`, "
+    "`hexdump -C` or `od -A x -t x1`"
 )
 
 _LINE = re.compile(r"[^\r\n]+")
@@ -36,7 +36,7 @@ _PAIRS = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})++", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _HEX = re.compile(r"[0-9A-Fa-f\s]*", re.ASCII)
 
-# An array of C; `xxd -i` prints its elements alone for what it reads from a pipe.
+# A C array, or only its elements, which `xxd -i` prints when it reads from a pipe.
 _ARRAY = re.compile(r"([^{}]*\{)?\s*(?:0[xX][0-9A-Fa-f]{1,2}\s*(?:,\s*|(?=\}|$)))++(?(1)\}[^{}]*)")
 _ELEMENT = re.compile(r"0[xX]([0-9A-Fa-f]{1,2})(?=[\s,}]|$)")
 _ESCAPE = r"""\\(?:[\\'"abfnrtv]|x[0-9A-Fa-f]{2}|[0-3]?[0-7]{1,2})"""
@@ -48,19 +48,20 @@ _UNSHOWN = {byte: "." for byte in range(256) if not 0x20 <= byte < 0x7F}
 
 
 class Unreadable(ValueError):
-    """The input is in no known form.
+    """The input is not in a known format, or damaged.
 
-    The text continues a sentence that starts with the name of the input.
+    The message continues a sentence that begins with the name of the input.
     """
 
 
 def stream_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the bytes that a file stands for: what its text shows, or its own, as they come.
+    """Yield the bytes of a binary file as they arrive, or decode a text file.
 
-    It is text until a byte says otherwise, as the zeros do that are in a header or end a frame.
+    A file is binary if it contains a control character, or is not UTF-8. Frames do, because their
+    header or delimiter contains zero bytes.
 
-    :param pieces: the file, in pieces of any size.
-    :raises Unreadable: it is text, but of no known form, or it can be read in two ways.
+    :param pieces: The file, in pieces of any size.
+    :raises Unreadable: Raised if a text is not in a known format, or is ambiguous.
     """
     source = iter(pieces)
     decoder = codecs.getincrementaldecoder("utf-8")()
@@ -83,13 +84,13 @@ def stream_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 class _NoDump(Exception):
-    """A line of the text is of no dump."""
+    """A line of the text cannot belong to a hex dump."""
 
 
 def bytes_of(text: str) -> bytes:
-    """Return the bytes that a text shows: as a dump, in hexadecimal, or as C or Python has them.
+    """Decode a text: a hex dump, hexadecimal digits, a C array, or a bytes literal of Python.
 
-    :raises Unreadable: it does in none of these ways, or in two.
+    :raises Unreadable: Raised if the text is not in one of these formats, or is ambiguous.
     """
     if (found := _dumped(text)) is not None:
         return found
@@ -99,13 +100,14 @@ def bytes_of(text: str) -> bytes:
         return bytes(ast.literal_eval(literal[1]))
     digits = _COLONS.sub(_without_colons, text) if ":" in text else text
     if not _HEX.fullmatch(digits):
-        raise Unreadable(f"is text, but neither hexadecimal nor a dump that is known; {FORMS}")
+        raise Unreadable(f"is text, but neither hexadecimal nor a known dump format; {FORMS}")
     try:
         return bytes.fromhex(digits)
     except ValueError:
         if len(digits.split(maxsplit=1)) > 1:
-            raise Unreadable(f"has half bytes, as in octal or behind offsets; {FORMS}") from None
-        raise Unreadable("ends in the middle of a byte") from None
+            text = "has groups with an odd number of digits, such as octal numbers or offsets"
+            raise Unreadable(f"{text}; {FORMS}") from None
+        raise Unreadable("has an odd number of hexadecimal digits") from None
 
 
 def _without_colons(word: re.Match[str]) -> str:
@@ -114,11 +116,13 @@ def _without_colons(word: re.Match[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A line of a dump.
+    """A line of a hex dump.
 
-    :ivar offset: the digits of its offset, in any base; empty for `*`, which repeats a line.
-    :ivar rest: what is behind it.
-    :ivar end: where in `rest` the groups of digits end; the last may be text.
+    :ivar offset: Digits of the offset, in any base; empty for `*`, which repeats the line before.
+    :ivar colon: True if a colon follows the offset.
+    :ivar rest: Text after the offset.
+    :ivar end: Index in `rest` where the groups of digits end. The last group may belong to the text
+        column.
     """
 
     offset: str
@@ -128,13 +132,13 @@ class _Row:
 
     @property
     def groups(self) -> list[str]:
-        """The groups of digits; the last may be text."""
+        """Groups of digits; the last one may belong to the text column."""
         return self.rest[: self.end].split()
 
     def readings(self, *, swapped: bool = False) -> Iterator[tuple[bytes, bool]]:
-        """Yield the bytes that the line can mean, and whether a column of text confirms them.
+        """Yield the possible bytes of the line, each with True if a text column confirms them.
 
-        :param swapped: whether the bytes of each group are in reverse.
+        :param swapped: True to reverse the bytes of each group.
         """
         end, bare = self.end, None
         while end:
@@ -144,7 +148,7 @@ class _Row:
                 continue
             try:
                 data = _reversed(digits) if swapped else bytes.fromhex(digits)
-            except ValueError:  # half a byte
+            except ValueError:  # an odd number of digits
                 continue
             if not behind:
                 bare = data
@@ -154,7 +158,7 @@ class _Row:
             yield bare, False
 
     def is_swapped(self) -> bool:
-        """Tell whether the column of text has the bytes of each group in reverse."""
+        """Return True if the text column shows the bytes of each group in reverse order."""
         words = any(len(group) > 2 for group in self.groups)
         return words and any(shown for _, shown in self.readings(swapped=True))
 
@@ -164,7 +168,7 @@ def _reversed(digits: str) -> bytes:
 
 
 def _is_text_of(behind: str, data: bytes) -> bool:
-    """Tell whether a column of text shows these bytes."""
+    """Return True if the text after the digits is a text column that shows these bytes."""
     shown = data.decode("latin-1").translate(_UNSHOWN)
     for column in (shown.rstrip(), f"|{shown}|", f">{shown}<"):
         if behind.endswith(column) and behind.removesuffix(column).isspace():
@@ -173,9 +177,9 @@ def _is_text_of(behind: str, data: bytes) -> bool:
 
 
 def _rows(text: str) -> Iterator[_Row]:
-    """Yield the lines of a dump.
+    """Yield the lines of a hex dump.
 
-    :raises _NoDump: behind the last line that can be one.
+    :raises _NoDump: Raised at the first line that cannot belong to one.
     """
     repeats = False
     for line in _LINE.finditer(text):
@@ -194,9 +198,9 @@ def _rows(text: str) -> Iterator[_Row]:
 
 
 def _dumped(text: str) -> bytes | None:
-    """Return the bytes of a dump, or None when it is none.
+    """Decode a hex dump; return None if the text is not one.
 
-    :raises Unreadable: it is one, but not one of single bytes in their order.
+    :raises Unreadable: Raised if it is a dump, but not one of single bytes in order.
     """
     dump, row = _Dump(), None
     try:
@@ -213,25 +217,28 @@ def _dumped(text: str) -> bytes | None:
 
 
 class _Dump:
-    """A dump that is read line by line, with the offsets in each base that they can be in."""
+    """A hex dump that is read line by line, by one reader for each possible base of its offsets."""
 
     def __init__(self) -> None:
         self._readers = [_Reader(base) for base in (16, 8, 10)]
         self._first: _Row | None = None
         self._offset = ""
         self._marked = False
-        """Whether a colon is behind an offset."""
+        """True if a colon follows an offset."""
         self._shown = False
-        """Whether a column of text confirms a line."""
+        """True if a text column confirms a line."""
         self._numbered = True
-        """Whether the offsets rise from zero, all of one width."""
+        """True if the offsets increase from zero and have the same number of digits."""
         self._widths: set[int] = set()
-        """How many digits the groups have; but the last of a line, which may be text."""
+        """Numbers of digits per group, except of each line's last group, which may be text."""
         self._swapped = self._straight = False
-        """Whether some line's column of text has the bytes of each group in reverse, or not."""
+        """True if the text column of some line shows the bytes reversed, or in order."""
 
     def take(self, row: _Row, following: _Row | None) -> None:
-        """Read a line."""
+        """Read a line.
+
+        :param following: The next line; None after the last one.
+        """
         self._first = self._first or row
         self._marked |= row.colon
         self._widths.update(map(len, row.groups[:-1]))
@@ -249,16 +256,16 @@ class _Dump:
                 self._swapped = row.is_swapped()
 
     def result(self, last: _Row) -> bytes | None:
-        """Return what `_dumped` does, behind the last line.
+        """Return the bytes of the dump after its last line; None if the text is not a dump.
 
-        :raises Unreadable: it is a dump, but not one of bytes in order.
+        :raises Unreadable: Raised if it is a dump, but not one of single bytes in order.
         """
         bases = (16,) if self._marked else (16, 8, 10)
         readers = [each for each in self._readers if each.base in bases and each.is_done]
         narrow = self._widths <= {2}
         if not readers:
             if self._swapped:
-                raise Unreadable(f"is a dump of words whose bytes are swapped; {FORMS}")
+                raise Unreadable(f"is a dump of words with swapped bytes; {FORMS}")
             ends = self._numbered and not last.rest.strip()
             if not (self._marked or self._shown or ends):
                 return None
@@ -268,30 +275,30 @@ class _Dump:
                 )
             raise Unreadable(f"is a dump of words, or of numbers that are not hexadecimal; {FORMS}")
         if not (self._marked or self._shown or any(reader.agreed for reader in readers)):
-            # A frame in groups of digits begins with zeros, too.
+            # The zeros at the beginning could be an offset, or the first bytes of a frame.
             if narrow and self._first and len(self._first.groups) > 1:
                 raise Unreadable(
-                    "is a line of a dump, or hexadecimal that begins with zeros: leave out the "
-                    "offset, or the spaces"
+                    "is ambiguous: the first zeros can be an offset, or bytes; remove the offset, "
+                    "or the spaces"
                 )
             return None
         if not narrow and not (self._marked or self._shown):
-            raise Unreadable(f"is a dump of words, whose bytes may be swapped; {FORMS}")
+            raise Unreadable(f"is a dump of words, which may have swapped bytes; {FORMS}")
         if max(self._widths, default=0) > 4 and not self._straight:
-            raise Unreadable("is a dump of words, whose bytes may be swapped; give `xxd -g1`")
+            raise Unreadable("is a dump of words, which may have swapped bytes; use `xxd -g1`")
         if any(reader.data != readers[0].data for reader in readers):
-            raise Unreadable(f"has offsets that can be read in two ways; {FORMS}")
+            raise Unreadable(f"has ambiguous offsets; {FORMS}")
         data = bytes(readers[0].data)
         if _is_packet(data):
             raise Unreadable(
-                "is a whole packet, with the headers of Ethernet and IP; give the capture, or no "
-                "more than its payload, such as `tcp.payload` as a hex stream"
+                "is a packet with Ethernet and IP headers; give the capture file, or only the "
+                "payload, such as `tcp.payload` as a hex stream"
             )
         return data
 
 
 def _is_packet(data: bytes) -> bool:
-    """Tell whether the bytes are an Ethernet header with a valid IP header behind it."""
+    """Return True if the bytes begin with an Ethernet header and a valid IP header."""
     kind, ip = data[12:14], data[14:]
     if kind == b"\x08\x00" and len(ip) >= 20 and ip[0] >> 4 == 4:
         header = ip[: 4 * (ip[0] & 15)]
@@ -307,10 +314,10 @@ def _is_packet(data: bytes) -> bool:
 
 
 class _Reader:
-    """A reader of the lines of a dump, with the offsets in one base.
+    """A reader of the lines of a dump, which assumes one base for the offsets.
 
-    :ivar agreed: offsets that are where they should be; 0 is always.
-    :ivar shown: whether a column of text confirms what was read.
+    :ivar agreed: Number of correct offsets, except offsets 0, which are always correct.
+    :ivar shown: True if a text column confirms the bytes of a line.
     """
 
     def __init__(self, base: int) -> None:
@@ -325,11 +332,11 @@ class _Reader:
 
     @property
     def is_done(self) -> bool:
-        """Whether the lines so far are all of a dump."""
+        """True if the dump may end after the lines so far."""
         return bool(self.data) and not self._repeats
 
     def take(self, row: _Row, following: _Row | None) -> bool:
-        """Read a line; tell whether its offset and bytes agree with those around it."""
+        """Read a line; return False if its offset or bytes contradict the neighbouring lines."""
         if not row.offset:
             self._started = self._repeats = True
             return True
@@ -346,7 +353,7 @@ class _Reader:
             return None
 
     def _move_to(self, offset: int) -> bool:
-        """Go to the offset of a line; tell whether it can follow what was read."""
+        """Continue at the offset of a line; return False if that offset is impossible."""
         gap = offset - self._at
         if self._repeats:
             if not self._last or gap < 0 or gap % len(self._last) or gap > MAX_SIZE:
@@ -354,7 +361,7 @@ class _Reader:
             self.data += self._last * (gap // len(self._last))
         elif gap and offset and self._started:
             return False
-        # The first may be anywhere, and each packet of several begins at 0.
+        # The first offset may be any number, and each packet of a dump of packets begins at 0.
         self.agreed += bool(offset) and self._started
         self._at = offset
         return len(self.data) <= MAX_SIZE

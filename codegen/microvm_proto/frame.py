@@ -1,7 +1,7 @@
-"""A reader and writer of frames that works from the schema itself, field by field.
+"""A simple, slow reader and writer of frames, which interprets the schema field by field.
 
-The generated codecs are fast; this reader is slow and obvious, and they are tested against it. It
-keeps to the order of :data:`microvm_proto.faults.CHECKS`, and does no I/O.
+Tests compare the generated codecs with this module. It makes its checks in the order of
+:data:`microvm_proto.faults.CHECKS`, and does no I/O.
 """
 
 from __future__ import annotations
@@ -31,24 +31,25 @@ from microvm_proto.types import (
 )
 
 Value: TypeAlias = "int | bytes | tuple[Value, ...] | Mapping[str, Value]"
-"""A value as it stands in a body: a float is its bits, flags are their number, a `bool` is 0 or 1,
-text is its UTF-8, an array of `u8` is bytes, another array or list a tuple, a struct its fields."""
+"""A decoded value. A float is its bits, flags are an integer, a `bool` is 0 or 1, text is its UTF-8
+bytes, an array of `u8` is bytes. Another array or list is a tuple, and a struct is a mapping from
+the names of its fields."""
 
 _FAULTS = {fault.name: fault for fault in FAULTS}
 
 
 class Part(NamedTuple):
-    """A part of a frame and its value: a field of the header or body, or what a field is made of.
+    """A piece of a frame with its value: a field of the header, or a field of the body, or an item.
 
-    A struct has a part for each field, as `position.x`, and an array one for each element, as
-    `samples[3]`, unless it is of `u8`; a list has that of its count, and those of its items.
+    A struct is split into its fields, such as `position.x`, and an array into its elements, such as
+    `samples[3]`, except an array of `u8`. A list is split into its count and its items.
 
-    :ivar offset: the offset from the start of the frame.
-    :ivar size: the size in bytes, with the prefix of a value of variable length.
-    :ivar number: the number of the field, counted from 1; 0 in the header.
-    :ivar field: the innermost field that it belongs to: of a struct, or else of the message.
-    :ivar kind: the type of the value; of a list's count it is the list's.
-    :ivar item: the index of a list's item or an array's element, of the outermost one.
+    :ivar offset: Offset from the start of the frame.
+    :ivar size: Number of bytes, including the length that precedes a value.
+    :ivar number: Number of the message's field, from 1; 0 in the header.
+    :ivar field: Innermost field that contains the value: the field of a struct or of the message.
+    :ivar kind: Type of the value; for the count of a list, type of the list.
+    :ivar item: Index of the item or element in the outermost list or array; None outside of one.
     """
 
     offset: int
@@ -62,12 +63,13 @@ class Part(NamedTuple):
 
 
 class Malformed(Exception):
-    """The frame is one that every decoder has to refuse.
+    """The frame is malformed, and every decoder has to refuse it.
 
-    :ivar offset: the offset of the fault from the start of the frame.
-    :ivar expected: what should have been there, one line.
-    :ivar number: the number of the field, from 1; 0 for the header and for trailing bytes.
-    :ivar name: the name of that field, or empty.
+    :ivar fault: Fault of the frame.
+    :ivar offset: Offset of the fault from the start of the frame.
+    :ivar expected: One line that describes the valid bytes at that offset.
+    :ivar number: Number of the field, from 1; 0 for the header and for trailing bytes.
+    :ivar name: Name of that field; empty for the header and for trailing bytes.
     """
 
     def __init__(
@@ -82,7 +84,10 @@ class Malformed(Exception):
 
 
 class Incomplete(Exception):
-    """The frame is not whole yet; at least `missing` more bytes are needed."""
+    """The data ends before the frame does.
+
+    :ivar missing: Minimum number of bytes that are still needed.
+    """
 
     def __init__(self, missing: int) -> None:
         needed = "1 more byte is" if missing == 1 else f"{missing} more bytes are"
@@ -93,11 +98,11 @@ class Incomplete(Exception):
 def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[Part]:
     """Yield the parts of a bare frame, in order.
 
-    :param data: what begins with the frame, when a header of the protocol says how long it is; or
-        else all of the frame.
-    :param sender: one of the schema's ends; None lets everybody send everything.
-    :raises Malformed: after the last part that is right.
-    :raises Incomplete: the frame goes on behind `data`.
+    :param data: Bytes of the frame. More bytes may follow if the header holds the frame's length.
+    :param sender: Side that has sent the frame, one of the schema's `ends`; None to accept every
+        message.
+    :raises Malformed: Raised after the last valid part if the frame is malformed.
+    :raises Incomplete: Raised if `data` ends before the frame does.
     """
     framing = schema.framing
     least = framing.header_size
@@ -125,28 +130,28 @@ def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[Par
         cursor.number, cursor.name = field.number, field.name
         yield from cursor.field(field)
     if cursor.left:
-        raise Malformed("trailing_bytes", cursor.at, "the end of the body")
+        raise Malformed("trailing_bytes", cursor.offset, "the end of the body")
     if framing.check_size:
         check = int.from_bytes(data[end : end + framing.check_size], "little")
         yield Part(end, framing.check_size, "check", check)
 
 
 def _checked(schema: Schema, header: Mapping[str, int], sender: str | None) -> Message:
-    """Return the message that a header is of, when all that can be told by it is right."""
-    at = schema.framing.offset
+    """Check the values of a header, and return the message that its type names."""
+    offset_of = schema.framing.offset
     message = message_of(schema, header["type"])
     if message is None:
-        raise Malformed("unknown_type", at("type"), "the type of a message")
+        raise Malformed("unknown_type", offset_of("type"), "the type of a message")
     if sender is not None and message.sender not in (sender, "both"):
-        raise Malformed("bad_direction", at("type"), f"a message of the {sender}")
+        raise Malformed("bad_direction", offset_of("type"), f"a message of the {sender}")
     if header["flags"]:
-        raise Malformed("reserved_flags", at("flags"), "0")
+        raise Malformed("reserved_flags", offset_of("flags"), "0")
     if message.id == "required" and header["id"] == 0:
-        raise Malformed("bad_id", at("id"), "any id but 0")
+        raise Malformed("bad_id", offset_of("id"), "any id but 0")
     if message.id == "none" and header["id"] != 0:
-        raise Malformed("bad_id", at("id"), "0")
+        raise Malformed("bad_id", offset_of("id"), "0")
     if header["body_length"] > message.max_body:
-        raise Malformed("body_too_long", at("body_length"), f"at most {message.max_body}")
+        raise Malformed("body_too_long", offset_of("body_length"), f"at most {message.max_body}")
     return message
 
 
@@ -160,9 +165,9 @@ def write(
     length: int | None = None,
     sequence: int = 0,
 ) -> bytes:
-    """Encode a bare frame, valid or not; its check is right.
+    """Encode a bare frame with a valid check. Nothing else of the frame is validated.
 
-    :param length: the length in the header; by default that of the body.
+    :param length: Body length to write into the header. Default: the length of the body.
     """
     framing = schema.framing
     values = {
@@ -177,9 +182,9 @@ def write(
 
 
 def pack(kind: Type, value: Value) -> bytes:
-    """Encode a value as it stands in a body, whether or not it is within its bounds.
+    """Encode a value of a body, without a check of its bounds.
 
-    :raises TypeError: the value is of another type than the field.
+    :raises TypeError: Raised if the value does not have the field's type.
     """
     match kind, value:
         case Integer(size=size, signed=signed), int():
@@ -203,7 +208,7 @@ def pack(kind: Type, value: Value) -> bytes:
             return pack(prefix, len(value)) + b"".join(pack(element, each) for each in value)
         case Tail(), bytes():
             return value
-    raise TypeError(f"{value!r} is no value of {kind}")
+    raise TypeError(f"{value!r} is not a value of {kind}")
 
 
 def message_of(schema: Schema, number: int) -> Message | None:
@@ -212,33 +217,37 @@ def message_of(schema: Schema, number: int) -> Message | None:
 
 
 class _Cursor:
-    """A place in a frame; `number` and `name` are of the field there."""
+    """A position in the body of a frame, from which the methods read fields and values.
 
-    def __init__(self, frame: bytes, at: int) -> None:
+    :ivar number: Number of the message's field that is being read.
+    :ivar name: Name of that field.
+    """
+
+    def __init__(self, frame: bytes, offset: int) -> None:
         self.frame = frame
-        self.at = at
+        self.offset = offset
         self.number = 0
         self.name = ""
 
     @property
     def left(self) -> int:
-        return len(self.frame) - self.at
+        return len(self.frame) - self.offset
 
     def field(self, field: Field) -> Iterator[Part]:
         yield from self.value(field, field.type, field.name)
 
     def value(self, field: Field, kind: Type, name: str, item: int | None = None) -> Iterator[Part]:
-        """Read a value, which is all of a field or what it is made of, as one part or more."""
-        start = self.at
+        """Read the value of a field, or of a part of a field, and yield its parts."""
+        start = self.offset
         match kind:
             case Struct(fields=fields):
                 for each in fields:
                     yield from self.value(each, each.type, f"{name}.{each.name}", item)
                 return
             case Array(is_octets=False, element=element, count=count):
-                for at in range(count):
-                    first = at if item is None else item
-                    yield from self.value(field, element, f"{name}[{at}]", first)
+                for index in range(count):
+                    outermost = index if item is None else item
+                    yield from self.value(field, element, f"{name}[{index}]", outermost)
                 return
             case ByteList() | List():
                 yield from self.list(field, kind, name)
@@ -255,10 +264,10 @@ class _Cursor:
                 value = self.take(self.left)
             case _:
                 value = self.number_of(field, kind)
-        yield Part(start, self.at - start, name, value, self.number, field, kind, item)
+        yield Part(start, self.offset - start, name, value, self.number, field, kind, item)
 
     def number_of(self, field: Field, kind: Scalar) -> int:
-        start = self.at
+        start = self.offset
         match kind:
             case Integer():
                 value = self.integer(kind)
@@ -280,34 +289,34 @@ class _Cursor:
             case Flags(base=base, closed=closed, mask=mask):
                 value = self.integer(base)
                 if closed and value & ~mask:
-                    raise self.malformed("unknown_value", start, f"no bits but those of {mask:#x}")
+                    raise self.malformed("unknown_value", start, f"only bits of {mask:#x}")
         return value
 
     def list(self, field: Field, kind: ByteList | List, name: str) -> Iterator[Part]:
-        start = self.at
+        start = self.offset
         count = self.integer(kind.prefix)
         if count > kind.max_items:
             raise self.malformed("too_many", start, f"at most {kind.max_items} items")
-        yield Part(start, self.at - start, name, count, self.number, field, kind)
-        first = self.at
+        yield Part(start, self.offset - start, name, count, self.number, field, kind)
+        first = self.offset
         for item in range(count):
             if isinstance(kind, List):
                 yield from self.value(field, kind.element, f"{name}[{item}]", item)
                 continue
-            start = self.at
+            start = self.offset
             value = self.octets(kind.prefix, kind.max_item, nul=kind.nul)
-            if self.at - first > kind.max_total:
-                expected = f"at most {kind.max_total} bytes of items in all"
+            if self.offset - first > kind.max_total:
+                expected = f"at most {kind.max_total} bytes in all items"
                 raise self.malformed("total_too_long", start, expected)
             part = f"{name}[{item}]"
             octets = Bytes(kind.max_item, kind.nul, kind.prefix)
-            yield Part(start, self.at - start, part, value, self.number, field, octets, item)
+            yield Part(start, self.offset - start, part, value, self.number, field, octets, item)
 
     def integer(self, kind: Integer) -> int:
         return int.from_bytes(self.take(kind.size), "little", signed=kind.signed)
 
     def octets(self, prefix: Integer, maximum: int, *, nul: bool) -> bytes:
-        start = self.at
+        start = self.offset
         size = self.integer(prefix)
         if size > maximum:
             raise self.malformed("too_long", start, f"a length of at most {maximum}")
@@ -317,7 +326,7 @@ class _Cursor:
         return value
 
     def text(self, prefix: Integer, maximum: int, *, nul: bool) -> bytes:
-        start = self.at + prefix.size
+        start = self.offset + prefix.size
         value = self.octets(prefix, maximum, nul=nul)
         try:
             value.decode()
@@ -327,10 +336,10 @@ class _Cursor:
 
     def take(self, size: int) -> bytes:
         if size > self.left:
-            expected = f"{size} bytes; the body has {self.left} left"
-            raise self.malformed("truncated", self.at, expected)
-        self.at += size
-        return self.frame[self.at - size : self.at]
+            expected = f"{size} bytes, but only {self.left} are left in the body"
+            raise self.malformed("truncated", self.offset, expected)
+        self.offset += size
+        return self.frame[self.offset - size : self.offset]
 
     def malformed(self, fault: str, offset: int, expected: str) -> Malformed:
         return Malformed(fault, offset, expected, self.number, self.name)

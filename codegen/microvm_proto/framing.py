@@ -1,7 +1,8 @@
-"""The framing of a protocol: a frame's header and check, and where one frame ends on the wire.
+"""The framing of a protocol: the header and the check of a frame, and how receivers find its end.
 
-All sizes and offsets are bytes. A *bare* frame is a header, a body and a check; on the wire it may
-have more: COBS takes the zeros out of it, so that a zero can end it.
+Sizes and offsets are in bytes. A *bare* frame consists of a header, a body and a check. On the
+wire, a frame can be longer, because Consistent Overhead Byte Stuffing (COBS) encodes it without
+zero bytes, so that a zero byte can delimit it.
 """
 
 from __future__ import annotations
@@ -13,20 +14,20 @@ from struct import Struct
 
 KINDS = ("stream", "cobs", "datagram")
 SIZES = {"none": 0, "u8": 1, "u16": 2, "u32": 4}
-"""The sizes of the integers in a header, by the names of their types."""
+"""Sizes of the integer types that a schema can choose for the fields of a header."""
 
 DELIMITER = b"\0"
 _BLOCK = 254
-"""Bytes that one byte of COBS can announce."""
+"""Maximum number of bytes in a run of COBS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A check at the end of a frame.
+    """A check, such as a CRC, at the end of a frame.
 
-    :ivar size: of what it adds to a frame; 0 for none.
-    :ivar function: what it computes from a header and a body.
-    :ivar doc: its name and parameters, for the specification.
+    :ivar size: Number of bytes that the check adds to a frame; 0 if there is no check.
+    :ivar function: Function that computes the check of a header and body.
+    :ivar doc: Name and parameters of the algorithm, for the specification.
     """
 
     size: int
@@ -35,12 +36,12 @@ class Check:
 
 
 def crc16(data: bytes) -> int:
-    """Return the CRC-16/IBM-3740 of `data`, which is also known as CCITT-FALSE."""
+    """Return the CRC-16/IBM-3740 of `data`. This CRC is also known as CCITT-FALSE."""
     return binascii.crc_hqx(data, 0xFFFF)
 
 
 def crc32c(data: bytes) -> int:
-    """Return the CRC-32C of `data`, which is also known as Castagnoli's."""
+    """Return the CRC-32C (Castagnoli) of `data`."""
     crc = 0xFFFFFFFF
     for byte in data:
         crc = crc >> 8 ^ _CRC32C[(crc ^ byte) & 0xFF]
@@ -61,13 +62,13 @@ CHECKS = {
         2,
         crc16,
         "CRC-16/IBM-3740 (also called CCITT-FALSE): polynomial 0x1021, initial value 0xFFFF, "
-        "nothing reflected, no final XOR; of the bytes `123456789` it is 0x29B1",
+        "nothing reflected, no final XOR; the CRC of the bytes `123456789` is 0x29B1",
     ),
     "crc32c": Check(
         4,
         crc32c,
         "CRC-32C (Castagnoli): polynomial 0x1EDC6F41, initial value and final XOR 0xFFFFFFFF, "
-        "input and output reflected; of the bytes `123456789` it is 0xE3069283",
+        "input and output reflected; the CRC of the bytes `123456789` is 0xE3069283",
     ),
 }
 
@@ -83,19 +84,19 @@ class HeaderField:
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """The framing of a protocol: how frames look and follow one another.
+    """The framing of a protocol.
 
-    :ivar kind: `stream`: the header says how long a frame is; `cobs`: a zero ends it; `datagram`:
-        the datagram does.
-    :ivar length: the size of the body's length in the header of a stream.
-    :ivar type: the size of a message's number, and of a stream's flags.
-    :ivar id: the size of an id; 0 when no message has one.
-    :ivar sequence: whether frames are numbered, modulo 256.
-    :ivar check: the name of one of :data:`CHECKS`.
-    :ivar mtu: the longest that a frame may be on the wire; None: as long as it is.
-    :ivar given: whether the schema has a table for it, and so wants a receiver in C.
-    :ivar header: the fields of the header, in their order.
-    :ivar layout: the header as `struct` has it.
+    :ivar kind: How a receiver finds the end of a frame. `stream`: the header holds the length of
+        the body. `cobs`: a zero byte delimits the frame. `datagram`: a datagram holds one frame.
+    :ivar length: Size of the body's length in the header, if the kind is `stream`.
+    :ivar type: Size of a message's number, and of a stream's flags.
+    :ivar id: Size of an id; 0 if messages have no ids.
+    :ivar sequence: True if the header holds a sequence number, modulo 256.
+    :ivar check: Name of one of :data:`CHECKS`.
+    :ivar mtu: Maximum size of a frame on the wire; None for no limit.
+    :ivar given: True if the schema has a `[framing]` table, so that C code gets a receiver.
+    :ivar header: Fields of the header, in order.
+    :ivar layout: Format of the header for the `struct` module.
     """
 
     kind: str = "stream"
@@ -110,7 +111,7 @@ class Framing:
     layout: Struct = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Lay out the header."""
+        """Compute the layout of the header."""
         stream = self.kind == "stream"
         sizes = {
             "body_length": self.length if stream else 0,
@@ -130,96 +131,96 @@ class Framing:
 
     @property
     def letters(self) -> str:
-        """The letters that `struct` has for the fields of the header."""
+        """The header's format characters for the `struct` module."""
         return "".join({1: "B", 2: "H", 4: "I"}[each.size] for each in self.header)
 
     @property
     def header_size(self) -> int:
-        """The size of the header."""
+        """Size of the header."""
         return self.layout.size
 
     @property
     def check_size(self) -> int:
-        """The size of the check; 0 without one."""
+        """Size of the check; 0 if frames have none."""
         return CHECKS[self.check].size
 
     @property
     def max_type(self) -> int:
-        """The highest number of a message."""
+        """Maximum number of a message."""
         return (1 << (8 * self.type)) - 1
 
     @property
     def max_length(self) -> int:
-        """The highest length of a body that a header can have; 0 when it has none."""
+        """Maximum body length that fits the header; 0 if the header does not hold the length."""
         return (1 << (8 * self.length)) - 1 if self.kind == "stream" else 0
 
     @property
     def max_id(self) -> int:
-        """The highest id; 0 when no message has one."""
+        """Maximum id; 0 if messages have no ids."""
         return (1 << (8 * self.id)) - 1
 
     @property
     def check_doc(self) -> str:
-        """The name and the parameters of the check; empty without one."""
+        """Name and parameters of the check's algorithm; empty if frames have no check."""
         return CHECKS[self.check].doc
 
     @property
     def resynchronises(self) -> bool:
-        """Whether a receiver finds the next frame behind one that it refuses."""
+        """True if a receiver that refuses a frame can still find the next one."""
         return self.kind != "stream" or self.check != "none"
 
     @property
     def seals(self) -> bool:
-        """Whether there is more to a frame on the wire than a header and a body."""
+        """True if a frame on the wire is more than a header and a body."""
         return self.kind == "cobs" or self.check_size > 0
 
     def offset(self, name: str) -> int:
-        """Return the offset of a field of the header; 0 when it has none of that name."""
+        """Return the offset of a header field; 0 if the header has no field of that name."""
         return next((each.offset for each in self.header if each.name == name), 0)
 
     @property
     def features(self) -> frozenset[str]:
-        """Names for what there is in this framing, for text that is only for some."""
+        """Names of this framing's features, which select variants of the generated text."""
         names = {self.kind, self.check, *(each.name for each in self.header)}
         names |= {"check"} if self.check_size else set()
         return frozenset(names)
 
     def bare_size(self, body: int) -> int:
-        """Return the size of a bare frame with a body of so many bytes."""
+        """Return the size of a bare frame with a body of `body` bytes."""
         return self.header_size + body + self.check_size
 
     def stuffing(self, body: int) -> int:
-        """Return how much longer the frame with such a body can be on the wire than it is bare."""
+        """Return the maximum number of bytes that COBS adds to a frame with a body of this size."""
         return -(-self.bare_size(body) // _BLOCK) + len(DELIMITER) if self.kind == "cobs" else 0
 
     def wire_size(self, body: int) -> int:
-        """Return the size of the frame with such a body on the wire, at the most."""
+        """Return the maximum size on the wire of a frame with a body of `body` bytes."""
         return self.bare_size(body) + self.stuffing(body)
 
     def seal(self, frame: bytes, seed: int) -> bytes:
-        """Return a header and body with the check of a protocol whose seed is `seed`."""
+        """Append the check, which is XORed with the protocol's seed, to a header and body."""
         value = CHECKS[self.check].function(frame) ^ seed
         return frame + (value % (1 << 8 * self.check_size)).to_bytes(self.check_size, "little")
 
     def seed_of(self, frame: bytes) -> int:
-        """Return the seed for which the check of a bare frame is right."""
+        """Return the seed with which the check of this bare frame would be valid."""
         data, check = frame[: -self.check_size], frame[-self.check_size :]
         return CHECKS[self.check].function(data) ^ int.from_bytes(check, "little")
 
     def wire(self, frame: bytes) -> bytes:
-        """Return a bare frame as it is on the wire."""
+        """Return the bytes on the wire of a bare frame."""
         return stuff(frame) + DELIMITER if self.kind == "cobs" else frame
 
 
 PLAIN = Framing()
-"""What frames are without a `[framing]`."""
+"""The default framing, for schemas without a `[framing]` table."""
 
 
 def stuff(data: bytes) -> bytes:
-    """Return `data` without its zeros, as Consistent Overhead Byte Stuffing has it.
+    """Encode `data` without zero bytes, with Consistent Overhead Byte Stuffing (COBS).
 
-    Each run of other bytes, of 254 at the most, stands behind its length plus one. Behind a run
-    that is shorter, and not the last, there was a zero.
+    Each run of at most 254 nonzero bytes is preceded by its length plus one. A zero byte followed
+    each run that is shorter than that, except the last.
     """
     stuffed = bytearray()
     at = 0
@@ -235,9 +236,10 @@ def stuff(data: bytes) -> bytes:
 
 
 def unstuff(data: bytes, most: int) -> bytes | None:
-    """Return what :func:`stuff` made `data` of, or None when a run goes beyond its end.
+    """Decode data that :func:`stuff` encoded; return None if a run extends beyond its end.
 
-    :param most: bytes beyond which nothing is looked at; one more than these are returned then.
+    :param most: Number of decoded bytes after which decoding stops. Longer data is returned with
+        one more byte than this.
     """
     bare = bytearray()
     at = 0

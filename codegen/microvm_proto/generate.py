@@ -1,4 +1,4 @@
-"""The files that the backends make of a schema: written, or compared with those on the disk."""
+"""The generation of files from a schema, and functions that write them or find stale ones."""
 
 from __future__ import annotations
 
@@ -18,15 +18,19 @@ from microvm_proto.schema import Schema
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """A file as it should be; lines of `text` end in a bare newline."""
+    """A generated file, which may differ from the file on the disk.
+
+    :ivar path: Path of the file on the disk.
+    :ivar text: Generated content, with Unix line ends.
+    """
 
     path: Path
     text: str
 
     def current(self) -> str | None:
-        """Return the text that is there, or None when there is none.
+        """Return the text of the file on the disk; None if it does not exist, or is not UTF-8.
 
-        :raises OSError: it cannot be read, or is not a file that could be replaced.
+        :raises OSError: Raised if the file cannot be read, or is not a regular file.
         """
         if self.path.exists() and not (self.path.is_file() or self.path.is_dir()):
             raise OSError(errno.EINVAL, "Not a regular file")
@@ -36,9 +40,11 @@ class Generated:
             return None
 
     def diff(self, root: Path) -> str:
-        """Return the unified diff from what is there, empty when it is up to date.
+        """Return the unified diff from the file on the disk to the generated text.
 
-        :raises OSError: what is there cannot be read.
+        The diff is empty if the file is up to date.
+
+        :raises OSError: Raised if the file on the disk cannot be read.
         """
         current = self.current()
         if current == self.text:
@@ -50,9 +56,10 @@ class Generated:
 
 
 def write(files: Iterable[Generated]) -> list[Path]:
-    """Bring the files up to date, all of them or none, and return those that were not.
+    """Write the stale files, either all of them or none, and return their paths.
 
-    :raises OSError: one of them cannot be written, its `filename`; all is as it was.
+    :raises OSError: Raised if the file that the error names cannot be written. All files are
+        unchanged.
     """
     stale = []
     for file in files:
@@ -74,7 +81,7 @@ def write(files: Iterable[Generated]) -> list[Path]:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Make errors name the file that is meant, not a temporary one in its place."""
+    """Replace the name of a temporary file in an `OSError` by that of the generated file."""
     try:
         yield
     except OSError as error:
@@ -83,7 +90,10 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _stage(file: Generated, on_failure: contextlib.ExitStack) -> Path:
-    """Write the text beside its file and sync it: a full disk may fail as late as that."""
+    """Write the text to a temporary file in the same folder, and return its path.
+
+    The file is synced, because some file systems only report a full disk then.
+    """
     for folder in reversed([each for each in file.path.parents if not each.exists()]):
         folder.mkdir()
         on_failure.callback(folder.rmdir)
@@ -101,20 +111,20 @@ def _stage(file: Generated, on_failure: contextlib.ExitStack) -> Path:
 def _back_up(
     path: Path, kept: Path, always: contextlib.ExitStack, on_failure: contextlib.ExitStack
 ) -> None:
-    """Arrange that what is at the path, if anything is, comes back on failure."""
+    """Keep a copy of the file at `path`, if it exists, and register its restoration on failure."""
     if not os.path.lexists(path):
         on_failure.callback(path.unlink, missing_ok=True)
         return
     always.callback(kept.unlink, missing_ok=True)
     try:
         os.link(path, kept, follow_symlinks=False)
-    except OSError:  # such as on file systems without links
+    except OSError:  # for example because the file system does not support links
         shutil.copy2(path, kept, follow_symlinks=False)
     on_failure.callback(kept.replace, path)
 
 
 def generate(schema: Schema) -> list[Generated]:
-    """Run the backends of all `[[output]]` tables of the schema."""
+    """Run the backend of each `[[output]]` table of the schema, and return the generated files."""
     return [
         Generated(output.path.parent / name, text)
         for output in schema.outputs

@@ -1,4 +1,4 @@
-"""A protocol to start from: a schema, a test of it in each language, and what is generated."""
+"""The files of a new protocol: an example schema, a test in each language, and generated code."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ _TEMPLATES = Path(__file__).with_name("template")
 
 
 def protocol(folder: Path, name: str, *, project: bool) -> list[Generated]:
-    """Return the files of a protocol called `name`, the schema first.
+    """Return the files of a new protocol with the name `name`. The first file is the schema.
 
-    :param project: whether a pyproject.toml that names the schema is among them.
-    :raises SchemaError: no protocol can be called that.
+    :param project: True to include a pyproject.toml that names the schema.
+    :raises SchemaError: Raised if the name is invalid.
     """
     paths = {"schema.toml": f"{name}.toml"}
     written = [
@@ -30,6 +30,7 @@ def protocol(folder: Path, name: str, *, project: bool) -> list[Generated]:
 
 
 def _filled(template: Path, name: str) -> str:
-    name = json.dumps(name)[1:-1]  # so that whatever it is, the schema's rules hear of it
+    # Escape the name, so that the rules of the schema report an invalid one.
+    name = json.dumps(name)[1:-1]
     text = template.read_text(encoding="utf-8")
     return text.replace("@p@", name).replace("@P@", name.upper())

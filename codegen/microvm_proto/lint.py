@@ -1,4 +1,4 @@
-"""The rules of a schema beyond its syntax: names, numbers, order."""
+"""The rules for a schema's names, numbers and order of fields."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _Words: TypeAlias = Mapping[str, Collection[str]]
 _NO_WORDS: _Words = {"C": (), "Python": ()}
 _NAME = re.compile(r"[a-z][a-z0-9]*(?:_[a-z0-9]+)*")
 
-# The keywords of C and C++, and what the standard headers call types and macros.
+# The keywords of C and C++, and the names of types and macros in the standard headers.
 _C_WORDS = frozenset(
     """
     alignas alignof and and_eq asm assert auto bitand bitor bool break case catch char char16_t
@@ -47,7 +47,7 @@ _C_WORDS = frozenset(
 )
 _PYTHON_WORDS = frozenset((*keyword.kwlist, *dir(builtins)))
 _RESERVED_WORDS = {"C": _C_WORDS, "Python": _PYTHON_WORDS}
-# What generated code calls its own types.
+# Names of types that generated code itself declares.
 _OWN_TYPES = frozenset(
     """
     body cursor decode_error decoder encode_error end fault fault_at field_rule header list message
@@ -55,7 +55,7 @@ _OWN_TYPES = frozenset(
     """.split()
 )
 _OWN_WITH_FRAMING = frozenset("encoder frame receiver".split())
-# What constants of the C header are called that have a name as short as an end's.
+# Names of constants in the C header that one of the `ends` could otherwise have.
 _OWN_CONSTANTS = frozenset(
     """
     both define_take header_size kind_any kind_byte_list kind_bytes kind_constant kind_enum
@@ -63,24 +63,24 @@ _OWN_CONSTANTS = frozenset(
     max_body protocol_h schema_digest version
     """.split()
 )
-# What constants of the Python codec are called that those of C are not.
+# Names of constants in the Python codec that are not constants in C.
 _OWN_IN_PYTHON = frozenset("digest digests end_names".split())
-# What a message's class has in Python beside its fields.
+# Names of attributes of a message's Python class that are not fields.
 _OWN_ATTRIBUTES = frozenset("id encode encode_parts mro".split())
 FIELD_WORDS = {**_RESERVED_WORDS, "Python": _PYTHON_WORDS | _OWN_ATTRIBUTES}
 FIELD_SUFFIX = "_"
-"""What a field is called in a language that has its name for something else: `type_` for `type`."""
+"""Suffix for the name of a field if it is a reserved word in a language: `type_` for `type`."""
 
 _MAX_FIELDS = 255
 
 
 def nearest_name(text: str) -> str:
-    """Return the words of a text as a name; it may still not be one."""
+    """Convert a text into a name. The result may still be invalid, for example empty."""
     return "_".join(re.findall("[a-z0-9]+", text.lower()))
 
 
 def lint(document: Document, schema: Schema) -> None:
-    """Note every breach of a rule in `document`."""
+    """Check the schema, and record an error in `document` for each violation of a rule."""
     _check_names(document, [(("protocol", "name"), schema.name)], _RESERVED_WORDS)
     ends = [(("protocol", "ends", at), end) for at, end in enumerate(schema.ends)]
     _check_names(document, ends, _with(_OWN_CONSTANTS))
@@ -111,18 +111,23 @@ def _check_names(
     words: _Words = _NO_WORDS,
     taken: Iterable[str] = (),
 ) -> None:
-    """Check names that are the same in every language."""
+    """Check names that are the same in all languages.
+
+    :param words: Reserved words by language.
+    :param taken: Names that are already used.
+    """
     seen = set(taken)
     for path, name in names:
         languages = [language for language, reserved in words.items() if name in reserved]
         if not _NAME.fullmatch(name):
-            message = f"`{name}` is not lower_case_with_underscores"
+            message = f"the name `{name}` is not in lower_case_with_underscores"
             document.error("bad-name", path, message, "such as `exec_output_2`")
         elif languages:
-            message = f"`{name}` means something in {' and '.join(languages)}"
-            document.error("reserved-word", path, message, "choose another")
+            message = f"the name `{name}` already has a meaning in {' and '.join(languages)}"
+            document.error("reserved-word", path, message, "choose another name")
         elif name in seen:
-            document.error("duplicate-name", path, f"`{name}` is there already", "choose another")
+            message = f"the name `{name}` is already used"
+            document.error("duplicate-name", path, message, "choose another name")
         seen.add(name)
 
 
@@ -132,9 +137,10 @@ def _check_named(
     words: _Words = _NO_WORDS,
     suffix: str = "_1",
 ) -> None:
-    """Check the names of what can have another one in C or in Python.
+    """Check the names of things that can have different names in C and in Python.
 
-    `words` are those that none may have, by language; with the suffix they are another name.
+    :param words: Reserved words by language.
+    :param suffix: Suffix that turns a reserved word into a valid name, for hints.
     """
     _check_names(document, [((*path, "name"), each.name) for path, each in named])
     seen: set[tuple[str, str]] = set()
@@ -144,23 +150,23 @@ def _check_named(
         for language, name in generated.items():
             key = f"{language.lower()}_name"
             renamed = (*path, key) in document.positions
-            there = (*path, key if renamed else "name")
+            named_at = (*path, key if renamed else "name")
             if name in words[language]:
-                message = f"`{name}` means something in {' and '.join(reserved)}"
-                hint = f', or one for {language} alone: `{key} = "{name}{suffix}"`'
-                hint = "choose another" + (hint if len(reserved) == 1 and not renamed else "")
-                document.error("reserved-word", there, message, hint)
+                message = f"the name `{name}` already has a meaning in {' and '.join(reserved)}"
+                hint = f', or add one for {language} alone: `{key} = "{name}{suffix}"`'
+                hint = "choose another name" + (hint if len(reserved) == 1 and not renamed else "")
+                document.error("reserved-word", named_at, message, hint)
             elif renamed and not _NAME.fullmatch(name.removesuffix(suffix)):
-                message = f"`{name}` is not lower_case_with_underscores"
-                document.error("bad-name", there, message, "such as `exec_output_2`")
+                message = f"the name `{name}` is not in lower_case_with_underscores"
+                document.error("bad-name", named_at, message, "such as `exec_output_2`")
             elif (language, name) in seen:
-                message = f"`{name}` is there already"
-                document.error("duplicate-name", there, message, "choose another")
+                message = f"the name `{name}` is already used"
+                document.error("duplicate-name", named_at, message, "choose another name")
             seen.add((language, name))
 
 
 def _check_types(document: Document, schema: Schema) -> None:
-    """Check the names of all types, which share one namespace in C and Python."""
+    """Check the names of all types and messages, which share one namespace in C and Python."""
     tables: list[tuple[str, Sequence[Named]]] = [
         ("enum", schema.enums),
         ("flags", schema.flags),
@@ -176,14 +182,14 @@ def _check_types(document: Document, schema: Schema) -> None:
     seen: dict[str, str] = {}
     for path, each in named:
         name = each.python_name
-        there = (*path, "python_name" if each.renamed.python else "name")
+        named_at = (*path, "python_name" if each.renamed.python else "name")
         generated = camel(name)
         if generated in dir(builtins):
-            message = f"`{generated}` is a word of Python"
-            document.error("reserved-word", there, message, "choose another")
+            message = f"the Python class `{generated}` would hide Python's own `{generated}`"
+            document.error("reserved-word", named_at, message, "choose another name")
         if seen.setdefault(generated, name) != name:
-            message = f"`{seen[generated]}` is `{generated}` already"
-            document.error("duplicate-name", there, message, "choose another")
+            message = f"`{seen[generated]}` already has the Python class `{generated}`"
+            document.error("duplicate-name", named_at, message, "choose another name")
 
 
 def _check_numbers(
@@ -196,17 +202,17 @@ def _check_numbers(
     numbers = list(numbers)
     taken = {*reserved, *(number for _, number in numbers)}
     free = next((n for n in range(max(low, 1), high + 1) if n not in taken), None)
-    lowest = f"the lowest that is free is {free}" if free else "no number is free"
+    lowest = f"the lowest free number is {free}" if free else "no number is free"
     seen: set[int] = set()
     for path, number in numbers:
         if number in reserved:
-            message = f"{number} is reserved: an old peer would take the one for the other"
+            message = f"{number} is reserved: an old peer would confuse the old and the new meaning"
             document.error("reserved-number", path, message, lowest)
         if not low <= number <= high:
             message = f"{number} is not between {low} and {high}"
             document.error("bad-number", path, message, lowest)
         if number in seen:
-            document.error("duplicate-number", path, f"{number} is taken already", lowest)
+            document.error("duplicate-number", path, f"{number} is already used", lowest)
         seen.add(number)
 
 
@@ -217,10 +223,11 @@ def _check_reserved(
     for at, number in enumerate(numbers):
         if not low <= number <= high:
             message = f"{number} is not between {low} and {high}"
-            document.error("bad-number", (*path, at), message, "leave it out: nothing had it")
+            hint = "remove it: this number was never possible"
+            document.error("bad-number", (*path, at), message, hint)
         if number in seen:
-            message = f"{number} is there already"
-            document.error("duplicate-number", (*path, at), message, "leave it out")
+            message = f"{number} is already reserved"
+            document.error("duplicate-number", (*path, at), message, "remove it")
         seen.add(number)
 
 
@@ -277,8 +284,8 @@ def _check_messages(document: Document, schema: Schema) -> None:
             document.error(
                 "frozen-since",
                 ("message", at, "frozen"),
-                f"`{message.name}` is not the same in every version",
-                "a frozen message has no `since`, and no closed enum that has grown",
+                f"`{message.name}` is frozen, but its layout is not the same in every version",
+                "remove `frozen`; or remove each `since`, and later values of its closed enums",
             )
 
 
@@ -287,50 +294,52 @@ def _check_fields(document: Document, at: int, message: Message) -> None:
     named = [((*path, n), field) for n, field in enumerate(message.fields)]
     _check_named(document, named, FIELD_WORDS, suffix=FIELD_SUFFIX)
     if len(named) > _MAX_FIELDS:
-        there = ("message", at, "name")
-        text = f"a message has at most {_MAX_FIELDS} fields"
-        document.error("too-many-fields", there, text, "make two messages of it")
+        text = f"`{message.name}` has more than {_MAX_FIELDS} fields"
+        document.error("too-many-fields", ("message", at, "name"), text, "split it into two")
     newest = message.since
     for number, field in enumerate(message.fields):
         here = (*path, number)
         last = number == len(message.fields) - 1
         if isinstance(field.type, Tail) and not last:
-            hint = "put it last; fields that come later go before it"
-            document.error("tail-not-last", (*here, "type"), "nothing can follow a tail", hint)
+            hint = "move the tail to the end; later versions add their fields before it"
+            document.error("tail-not-last", (*here, "type"), "no field can follow a tail", hint)
         kind, given = field.type, (*here, "max_total") in document.positions
         if isinstance(kind, ByteList) and given and kind.max_item > kind.max_total:
             hint = "raise `max_total`, or lower `max_item`"
-            text = "an item is longer than the total"
+            text = "`max_item` is larger than `max_total`"
             document.error("bad-bound", (*here, "max_item"), text, hint)
         if field.since < (message.since if isinstance(field.type, Tail) else newest):
             document.error(
                 "not-appended",
                 here,
-                f"`{field.name}` is older than what is before it",
-                "fields are only added at the end, each with the version that brought it",
+                f"`{field.name}` is older than the field before it",
+                "add fields at the end, each with its version as `since`",
             )
         newest = max(newest, field.since)
     if message.max_body > MAX_BODY:
         document.error(
             "frame-too-long",
             ("message", at, "name"),
-            f"the body of `{message.name}` can be {message.max_body} bytes",
-            f"lower its bounds: a body is at most {MAX_BODY} bytes",
+            f"the body of `{message.name}` can have {message.max_body} bytes",
+            f"lower the bounds of its fields: a body has at most {MAX_BODY} bytes",
         )
 
 
 def _check_constants(document: Document, schema: Schema) -> None:
-    """Check the constants' names in C, where `a` with `b_c` is the same as `a_b` with `c`."""
+    """Check the names of constants in C.
+
+    Joining names with `_` can make two of them equal, as `a` and `b_c` with `a_b` and `c`.
+    """
     seen: dict[str, Path] = {}
     for name, path in constants(schema):
         if seen.setdefault(name, path) != path:
             text = f"`{schema.name}_{name}`".upper()
-            message = f"{text} is the name of another constant in C already"
-            document.error("duplicate-name", path or seen[name], message, "choose another")
+            message = f"another constant in C already has the name {text}"
+            document.error("duplicate-name", path or seen[name], message, "choose another name")
 
 
 def constants(schema: Schema) -> Iterator[tuple[str, Path]]:
-    """Yield the constants of the C header without their prefix, each with where it comes from."""
+    """Yield the name of each constant of the C header, without its prefix, and its schema path."""
     for name in (*_OWN_CONSTANTS, "fault_none", *(f"fault_{fault.name}" for fault in FAULTS)):
         yield name, ()
     for at, end in enumerate(schema.ends):
@@ -359,7 +368,7 @@ def constants(schema: Schema) -> Iterator[tuple[str, Path]]:
 
 
 def _constants_of_framing(schema: Schema) -> Iterator[tuple[str, Path]]:
-    """Yield the constants that the header has with a `[framing]`."""
+    """Yield the constants that the C header only has for a schema with a `[framing]` table."""
     yield "check_size", ("framing",)
     kinds = ["max_frame", *([] if schema.framing.kind == "datagram" else ["room"])]
     for at, end in enumerate(schema.ends):
@@ -369,7 +378,7 @@ def _constants_of_framing(schema: Schema) -> Iterator[tuple[str, Path]]:
 
 
 def _constants_of(name: str, fields: Iterable[Field], path: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the constants about the fields of a struct or message."""
+    """Yield the constants of the fields of a struct or message."""
     for number, field in enumerate(fields):
         for key in field.constants:
             yield f"{name}_{field.c_name}_{key}", (*path, number, "name")
@@ -379,30 +388,27 @@ def _check_outputs(document: Document, schema: Schema) -> None:
     seen = {schema.path.resolve(), path_of(schema.path).resolve()}
     for at, output in enumerate(schema.outputs):
         if not backends.exists(output.backend):
-            there = ("output", at, "backend")
-            message = f"no backend is called `{output.backend}`"
-            document.error(
-                "unknown-backend", there, message, f"known: {', '.join(backends.names())}"
-            )
+            message = f"unknown backend `{output.backend}`"
+            hint = f"known: {', '.join(backends.names())}"
+            document.error("unknown-backend", ("output", at, "backend"), message, hint)
         elif output.style and output.style not in (known := backends.styles(output.backend)):
-            hint = f"known: {', '.join(known)}" if known else "leave it out: it has none"
+            hint = f"known: {', '.join(known)}" if known else "remove `style`: it has no styles"
             message = f"`{output.backend}` has no style `{output.style}`"
             document.error("bad-style", ("output", at, "style"), message, hint)
         if output.path in seen:
-            there = ("output", at, "file")
-            text = "that is the schema, its released form, or another output"
-            document.error("duplicate-output", there, text, "give it a file of its own")
+            text = "this file is the schema, its released form, or another output"
+            document.error("duplicate-output", ("output", at, "file"), text, "choose another file")
         seen.add(output.path)
 
 
 def _check_modules(document: Document, schema: Schema) -> None:
-    """Check the module names of outputs that are imported: given ones, and codecs of strategies."""
+    """Check that Python can import each `module`, and each codec that strategies import."""
     strategies = any(output.backend == "strategies" for output in schema.outputs)
     for at, output in enumerate(schema.outputs):
         named = ("output", at, "module") in document.positions
         words = output.module.split(".")
         right = all(word.isidentifier() and not keyword.iskeyword(word) for word in words)
         if not right and (named or (strategies and output.backend == "python")):
-            there = ("output", at, "module" if named else "file")
-            message = f"Python cannot import `{output.module}`"
-            document.error("bad-module", there, message, 'module = "package.module"')
+            path = ("output", at, "module" if named else "file")
+            message = f"Python cannot import a module with the name `{output.module}`"
+            document.error("bad-module", path, message, 'such as `module = "package.module"`')

@@ -1,4 +1,4 @@
-"""A TOML file, such as a schema, as tables that know where each of their values stands."""
+"""A loader of TOML files, such as schemas, that remembers the position of each value."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from microvm_proto.positions import START, Path, Position
 T = TypeVar("T", str, int, bool, float)
 
 _TOML_ERROR = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
-# tomllib takes memory by the square of the parts of a key.
+# tomllib's memory use grows with the square of the number of parts in a dotted key.
 _LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){32}""")
 _KINDS = {str: "a string", int: "an integer", bool: "true or false", float: "a number"}
 _SAMPLES = {str: '"…"', int: "1", bool: "true", float: "0.5"}
@@ -47,12 +47,12 @@ def content(path: FilePath) -> bytes:
 
 
 class Document:
-    """A file, and what has been found wrong with it so far."""
+    """A TOML file, with the findings about it so far."""
 
     def __init__(self, path: FilePath, text: str | None = None) -> None:
-        """Read `path`, or take the text that is to be there.
+        """Read and parse the file at `path`, or parse `text` as if it were the file's content.
 
-        :raises SchemaError: it cannot be read, or is not TOML.
+        :raises SchemaError: Raised if the file cannot be read, or is not TOML.
         """
         self.path = path
         self.text = ""
@@ -70,10 +70,10 @@ class Document:
         except UnicodeDecodeError as error:
             line = error.object[: error.start].count(b"\n") + 1
             where, hint = Position(line, 1), "save the file as UTF-8"
-            raise self._fail("encoding", "not UTF-8", where, hint) from None
+            raise self._fail("encoding", "the file is not UTF-8", where, hint) from None
         except RecursionError:
             raise self._fail("syntax", "Nested too deeply", START) from None
-        except ValueError as error:  # also an integer of more digits than Python converts
+        except ValueError as error:  # including integers with too many digits for Python
             raise self._fail("syntax", *self._syntax_error(str(error))) from None
 
     def _fail(
@@ -91,9 +91,9 @@ class Document:
         return match[1], Position(int(match[2]), int(match[3]))
 
     def error(self, rule: str, path: Path, message: str, hint: str = "") -> None:
-        """Note a finding at `path`, or at the nearest thing around it that has a position.
+        """Record an error at `path`, or at the nearest parent of it that has a position.
 
-        Only the first finding at a path, or below it, counts: others are likely to follow from it.
+        Only the first error at a path or below it is kept, because it probably causes the others.
         """
         if any(path[:length] in self._reported for length in range(1, len(path) + 1)):
             return
@@ -101,7 +101,7 @@ class Document:
         self.diagnostics.append(Diagnostic(rule, message, hint, self._near(path)))
 
     def note(self, rule: str, path: Path, message: str) -> None:
-        """Note a fact at `path` that is no error, once."""
+        """Record a note, which is not an error, at `path`, unless the same note is recorded."""
         note = Diagnostic(rule, message, "", self._near(path), is_note=True)
         if note not in self.diagnostics:
             self.diagnostics.append(note)
@@ -112,22 +112,23 @@ class Document:
         return self.positions[path]
 
     def check(self) -> None:
-        """Fail if anything has been found.
+        """Raise the recorded findings, if there are any.
 
-        :raises SchemaError: with all that has been found.
+        :raises SchemaError: Raised with all findings.
         """
         if self.diagnostics:
             raise SchemaError(self.path, self.text, self.diagnostics)
 
     def root(self) -> Table:
-        """Return the table of the whole file."""
+        """Return the root table of the file."""
         return Table(self, (), self.data)
 
 
 class Table:
-    """A table of the file, whose values are taken out one by one.
+    """A table of the file.
 
-    At the end, `done` reports the keys that nobody asked for.
+    The methods return the values of keys and record an error if a value is invalid. Finally,
+    `done` records an error for each key that no method has asked for.
     """
 
     def __init__(self, document: Document, path: Path, data: dict[str, Any]) -> None:
@@ -141,15 +142,18 @@ class Table:
         return (*self.path, *keys)
 
     def error(self, rule: str, key: str, message: str, hint: str = "") -> None:
-        """Note a finding at a key of this table."""
+        """Record an error at a key of this table."""
         self.document.error(rule, self.at(key), message, hint)
 
     def get(self, key: str, kind: type[T], default: T) -> T:
-        """Take an optional value; one of another type is noted, and counts as absent."""
+        """Return an optional value, or the default if it is absent.
+
+        A value of another type is an error, and the default is returned.
+        """
         return default if (value := self.optional(key, kind)) is None else value
 
     def require(self, key: str, kind: type[T]) -> T:
-        """Take a value that must be there; if it is not, that is noted, and it is empty."""
+        """Return a required value. If it is missing, that is an error, and it is empty."""
         value = self.optional(key, kind)
         if value is None:
             if key not in self.data:
@@ -158,7 +162,10 @@ class Table:
         return value
 
     def optional(self, key: str, kind: type[T]) -> T | None:
-        """Take a value, or None when it is absent; one of another type is noted, and None."""
+        """Return an optional value, or None if it is absent.
+
+        A value of another type is an error, and None is returned.
+        """
         self.known_keys.append(key)
         value = self.data.get(key)
         if value is None:
@@ -171,12 +178,12 @@ class Table:
             return None
         if isinstance(value, str) and CONTROL.search(value):
             message = f"`{key}` contains a control character"
-            self.error("control-character", key, message, "drop it")
+            self.error("control-character", key, message, "remove it")
             return None
         return value
 
     def items(self, key: str, kind: type[T]) -> tuple[T, ...]:
-        """Take an optional list of values of one type."""
+        """Return an optional list of values of one type; if it is absent, the list is empty."""
         self.known_keys.append(key)
         value = self.data.get(key, [])
         if not isinstance(value, list) or not all(type(item) is kind for item in value):
@@ -186,18 +193,19 @@ class Table:
         return tuple(value)
 
     def tables(self, key: str) -> Iterator[Table]:
-        """Take an array of tables, in order; it is empty when it is absent."""
+        """Yield the items of an optional array of tables, in order."""
         self.known_keys.append(key)
         value = self.data.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             name = ".".join(part for part in self.at(key) if isinstance(part, str))
-            self.error("wrong-type", key, f"`{key}` must be tables", f"write [[{name}]]")
+            hint = f"write [[{name}]]"
+            self.error("wrong-type", key, f"`{key}` must be an array of tables", hint)
             return
         for number, item in enumerate(value):
             yield Table(self.document, self.at(key, number), item)
 
     def table(self, key: str) -> Table:
-        """Take a table that must be there; if it is not, that is noted, and it is empty."""
+        """Return a required table. If it is missing, that is an error, and it is empty."""
         self.known_keys.append(key)
         value = self.data.get(key)
         if not isinstance(value, dict):
@@ -209,10 +217,10 @@ class Table:
         return Table(self.document, self.at(key), value)
 
     def done(self) -> None:
-        """Note every key that has not been taken."""
+        """Record an error for every key that has not been asked for."""
         for key in self.data:
             if key not in self.known_keys:
                 close = difflib.get_close_matches(key.lower(), self.known_keys, 1)
                 known = ", ".join(f"`{name}`" for name in sorted(set(self.known_keys)))
                 hint = f"did you mean `{close[0]}`?" if close else f"known: {known}"
-                self.error("unknown-key", key, f"`{key}` means nothing here", hint)
+                self.error("unknown-key", key, f"`{key}` is not a key of this table", hint)

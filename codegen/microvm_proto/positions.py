@@ -1,8 +1,8 @@
-"""The positions of the keys and values in a TOML document, which tomllib does not keep.
+"""An index of the positions of keys and values in a TOML document, which tomllib does not keep.
 
-The index understands all of TOML's syntax as far as needed to find keys and the starts of values:
-tables, arrays of tables, dotted and quoted keys, every kind of string, and values over many lines.
-It runs on documents that tomllib has accepted.
+The scanner finds keys and values in all of TOML's syntax: tables, arrays of tables, dotted and
+quoted keys, every kind of string, and values of several lines. It only works on documents that
+tomllib has accepted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,12 @@ _ATOM = re.compile(r"[^,\]}\n#]+")
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in the text: line and column from 1, and the width in characters to underline."""
+    """A position in a text.
+
+    :ivar line: Line number, from 1.
+    :ivar column: Column in characters, from 1.
+    :ivar width: Number of characters to underline.
+    """
 
     line: int
     column: int
@@ -38,10 +43,11 @@ START = Position(1, 1)
 
 
 def index(text: str) -> dict[Path, Position]:
-    """Map the path of every value, table and array item of `text` to its position.
+    """Return the position of every value, table and array item of `text`.
 
-    :param text: a TOML document that `tomllib.loads` accepts.
-    :returns: paths such as `("message", 3, "field", 0, "type")`; the document itself is `()`.
+    :param text: A TOML document that `tomllib.loads` accepts.
+    :returns: A mapping from paths, such as `("message", 3, "field", 0, "type")`, to positions. The
+        path of the document itself is `()`.
     """
     return _Scanner(text).scan()
 
@@ -50,7 +56,7 @@ class _Scanner:
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
-        # Where each line starts.
+        # The offset of each line.
         self.lines = [0, *(match.end() for match in re.finditer("\n", text))]
         self.found: dict[Path, Position] = {(): START}
         self.implied: dict[Path, Position] = {}
@@ -89,7 +95,7 @@ class _Scanner:
         self.at += 2 if array else 1
         for key in keys[:-1]:
             path = (*path, key)
-            # A table that is only named on the way; its own header may come later.
+            # The header of a table also creates its parents; their own headers may come later.
             self.implied.setdefault(path, self.position(start, self.at))
             path = self.descend(path)
         path = (*path, keys[-1])
@@ -102,7 +108,10 @@ class _Scanner:
         return path
 
     def descend(self, path: Path) -> Path:
-        """Step from an array of tables to its last item, as a header below it means it."""
+        """Return the path of an array's last item, which a nested header refers to.
+
+        The path of anything but an array of tables is returned unchanged.
+        """
         return (*path, self.lengths[path] - 1) if path in self.lengths else path
 
     def keys(self, until: str) -> list[str]:
@@ -174,7 +183,7 @@ class _Scanner:
 
 
 def _unquote(text: str) -> str:
-    # A quoted key is a string: let the real parser undo its escapes.
+    # A quoted key has the syntax of a string, so tomllib can decode its escapes.
     value = tomllib.loads(f"key = {text}")["key"]
     assert isinstance(value, str)  # noqa: S101 - as above
     return value

@@ -1,4 +1,4 @@
-"""The released form of a schema: the part of it that a later one is compared with."""
+"""The released form of a schema: a copy without documentation, to compare later versions with."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ Value: TypeAlias = str | int | bool | float | list[str] | list[int]
 
 
 def path_of(schema: Path) -> Path:
-    """Return the path of a schema's released form, which lies beside it."""
+    """Return the path of a schema's released form, which is in the same folder."""
     return schema.parent / f"{schema.stem}.released.toml"
 
 
 def canonical(schema: Schema) -> str:
-    """Write the schema as TOML without documentation and outputs, and with defaults left out.
+    """Return the schema as TOML, without documentation, outputs and default values.
 
-    Declarations keep their order, which is that of the generated code.
+    Declarations keep their order, because the generated code depends on it.
     """
     return "\n\n".join(table(head, keys) for head, keys in _tables(schema)) + "\n"
 
 
 def table(head: str, keys: Mapping[str, Value | None]) -> str:
-    """Write a table of TOML, without the keys that are None."""
-    # What JSON says of strings, numbers, booleans and lists of them is TOML, too.
-    said = {key: json.dumps(value, ensure_ascii=False) for key, value in keys.items()}
-    lines = [f"{key} = {text}" for key, text in said.items() if keys[key] is not None]
+    """Return a table of TOML, without the keys whose value is None."""
+    # Strings, numbers, booleans and lists of them have the same syntax in JSON and in TOML.
+    values = {key: json.dumps(value, ensure_ascii=False) for key, value in keys.items()}
+    lines = [f"{key} = {text}" for key, text in values.items() if keys[key] is not None]
     return "\n".join([head, *lines])
 
 
@@ -166,7 +166,7 @@ def _type(kind: Type) -> Mapping[str, Value | None]:
 
 
 def default_of(field: Field) -> Value | None:
-    """Return a default as a schema has it; an open enum's 0 needs no name."""
+    """Return a field's default as it is written in a schema; None if it need not be written."""
     match field.type:
         case Enum(values=values):
             names = [value.name for value in values if value.number == field.default]

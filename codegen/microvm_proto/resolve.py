@@ -1,4 +1,4 @@
-"""The step from the tables of a schema file to a schema: names to types, types to sizes."""
+"""The step that turns a loaded schema file into a `Schema`, with its types and sizes resolved."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _IDS = ("required", "none", "any")
 def read_schema(path: Path) -> Schema:
     """Load, resolve and lint the schema at `path`.
 
-    :raises SchemaError: with everything that is wrong with it.
+    :raises SchemaError: Raised with all findings if the schema is invalid.
     """
     return read(Document(path))
 
 
 def read(document: Document) -> Schema:
-    """Resolve and lint a document that has been loaded.
+    """Resolve and lint a loaded schema file.
 
-    :raises SchemaError: with everything that is wrong with it.
+    :raises SchemaError: Raised with all findings if the schema is invalid.
     """
     schema = _Resolver(document).schema()
     lint.lint(document, schema)
@@ -49,8 +49,8 @@ class _Resolver:
         self.version = protocol.require("version", int)
         newest = INTEGERS["u32"].maximum
         if not 1 <= self.version <= newest:
-            message = "a version is from 1 to 2^32 - 1"
-            protocol.error("bad-version", "version", message, "start with `version = 1`")
+            message = "a version must be between 1 and 2^32 - 1"
+            protocol.error("bad-version", "version", message, "begin with `version = 1`")
             self.version = newest
         ends = self.ends(protocol)
         doc = protocol.get("doc", str, "").strip()
@@ -83,9 +83,8 @@ class _Resolver:
     def ends(self, protocol: Table) -> tuple[str, str]:
         names = protocol.items("ends", str)
         if len(names) != 2 or names[0] == names[1]:
-            protocol.error(
-                "bad-ends", "ends", "two different names are needed", 'ends = ["a", "b"]'
-            )
+            text, hint = "`ends` must be two different names", 'such as `ends = ["a", "b"]`'
+            protocol.error("bad-ends", "ends", text, hint)
             return ("", "")
         return (names[0], names[1])
 
@@ -100,8 +99,8 @@ class _Resolver:
         since = table.get("since", int, default)
         if not 1 <= since <= self.version:
             message = f"version {since} is not between 1 and {self.version}"
-            hint = f"raise `version` in [protocol] first, or lower it to {self.version}"
-            hint = hint if since > 0 else "versions count from 1, which is what it is without it"
+            hint = f"raise `version` in [protocol], or lower `since` to {self.version}"
+            hint = hint if since > 0 else "remove it: `since` is 1 by default"
             table.error("bad-since", "since", message, hint)
         return since
 
@@ -110,12 +109,13 @@ class _Resolver:
         if isinstance(table.data.get("value"), str):
             value = table.require("value", str)
             if not value.isascii():
-                message = "the text of a constant is ASCII"
-                table.error("bad-constant", "value", message, "other bytes have no name in C")
+                message = "the text of a constant must be ASCII"
+                table.error("bad-constant", "value", message, "remove the other characters")
         else:
             value = table.require("value", int)
             if not INTEGERS["i64"].minimum <= value <= INTEGERS["u64"].maximum:
-                table.error("bad-constant", "value", "does not fit 64 bits", "make it smaller")
+                message = "the number does not fit 64 bits"
+                table.error("bad-constant", "value", message, "choose a smaller number")
         doc = table.get("doc", str, "").strip()
         constant = Constant(table.require("name", str), value, doc, renamed(table))
         table.done()
@@ -125,10 +125,12 @@ class _Resolver:
         sender = table.require("sender", str)
         if ends[0] and sender not in (*ends, "both"):
             names = f"`{ends[0]}`, `{ends[1]}` or `both`"
-            table.error("bad-sender", "sender", f"nobody is called `{sender}`", f"use {names}")
+            text = f"`{sender}` is not one of the `ends`"
+            table.error("bad-sender", "sender", text, f"write {names}")
         identifier = table.require("id", str)
         if identifier not in _IDS:
-            table.error("bad-id", "id", f"`{identifier}` says nothing", f"one of {', '.join(_IDS)}")
+            text, hint = f"`id` cannot be `{identifier}`", f"write one of {', '.join(_IDS)}"
+            table.error("bad-id", "id", text, hint)
         since = self.since(table)
         message = Message(
             name=table.require("name", str),

@@ -1,4 +1,4 @@
-"""The step from the table `[framing]` of a schema file to how frames look."""
+"""The step that turns the table `[framing]` of a schema file into a `Framing`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from microvm_proto.load import Document, Table
 from microvm_proto.schema import Schema
 
 _TYPES = {"type": ("u16", "u8"), "id": ("u32", "u16", "u8", "none"), "length": ("u32", "u16", "u8")}
-"""The types of the header's fields, the default first."""
+"""Possible types of the header's fields; the first one is the default."""
 
 
 def framing(root: Table) -> Framing:
-    """Take the table `[framing]`, which may be absent."""
+    """Read the table `[framing]`; return the default framing if the table is absent."""
     if "framing" not in root.data:
         root.known_keys.append("framing")
         return PLAIN
@@ -24,11 +24,11 @@ def framing(root: Table) -> Framing:
         for key, names in _TYPES.items()
     }
     if kind != "stream" and "length" in table.data:
-        text = f"frames of the kind `{kind}` have no length in their header"
-        table.error("bad-framing", "length", text, "leave it out")
+        text = f"the header of a `{kind}` frame has no length"
+        table.error("bad-framing", "length", text, "remove `length`")
     mtu = table.optional("mtu", int)
     if mtu is not None and mtu < 1:
-        table.error("bad-framing", "mtu", "a frame has at least one byte", "such as `mtu = 256`")
+        table.error("bad-framing", "mtu", "`mtu` must be at least 1", "such as `mtu = 256`")
     result = Framing(
         kind=kind,
         **sizes,
@@ -38,38 +38,39 @@ def framing(root: Table) -> Framing:
         given=True,
     )
     if result.sequence and not result.resynchronises:
-        text = "no frame is missing from a stream that ends with the first bad one"
-        table.error("bad-framing", "sequence", text, "leave it out, or add `check`")
+        text = "a stream without `check` cannot lose frames, so it needs no sequence numbers"
+        table.error("bad-framing", "sequence", text, "remove `sequence`, or add `check`")
     table.done()
     return result
 
 
 def _choice(table: Table, key: str, choices: Collection[str], value: str) -> str:
-    """Return a value that is one of the choices; another is noted."""
+    """Return `value` if it is one of the choices. Otherwise, record an error."""
     if value in choices:
         return value
     if key in table.data:
         names = ", ".join(f"`{name}`" for name in choices)
-        table.error("bad-framing", key, f"`{key}` cannot be `{value}`", f"one of {names}")
+        table.error("bad-framing", key, f"`{key}` cannot be `{value}`", f"write one of {names}")
     return next(iter(choices))
 
 
 def check_framing(document: Document, schema: Schema) -> None:
-    """Note every message that does not fit the frames."""
+    """Record an error for each message whose frames the framing cannot carry."""
     framing = schema.framing
-    for at, message in enumerate(schema.messages):
-        there = ("message", at, "name")
+    for index, message in enumerate(schema.messages):
+        path = ("message", index, "name")
         size = framing.wire_size(message.max_body)
         if framing.mtu is not None and size > framing.mtu:
-            text = f"the longest frame of `{message.name}` has {size} bytes on the wire"
-            hint = f"lower its bounds: `mtu` is {framing.mtu}"
-            document.error("mtu-exceeded", there, text, hint)
+            text = f"a frame of `{message.name}` can have {size} bytes on the wire"
+            hint = f"lower the bounds of its fields: `mtu` is {framing.mtu}"
+            document.error("mtu-exceeded", path, text, hint)
         longest = (1 << 8 * framing.length) - 1
         if framing.kind == "stream" and message.max_body > longest:
-            text = f"the body of `{message.name}` can be {message.max_body} bytes"
-            hint = f"lower its bounds, or widen `length` in [framing]: it goes to {longest}"
-            document.error("frame-too-long", there, text, hint)
+            text = f"the body of `{message.name}` can have {message.max_body} bytes"
+            hint = "lower the bounds of its fields, or choose a larger type for `length` in "
+            hint += f"[framing]: now, a body has at most {longest} bytes"
+            document.error("frame-too-long", path, text, hint)
         if not framing.id and message.id != "none":
             text = "the header has no id"
-            hint = 'write `id = "none"`, or widen `id` in [framing]'
-            document.error("bad-id", ("message", at, "id"), text, hint)
+            hint = 'write `id = "none"`, or choose another type for `id` in [framing]'
+            document.error("bad-id", ("message", index, "id"), text, hint)

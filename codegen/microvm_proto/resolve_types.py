@@ -1,4 +1,4 @@
-"""The step from the tables of types and fields to what they take on the wire."""
+"""The step that turns the tables of types and fields into the classes of `types`."""
 
 from __future__ import annotations
 
@@ -46,20 +46,23 @@ _PREFIXES = ("u8", "u16", "u32")
 _VARIABLE = ("bytes", "text", "list<bytes>", "tail")
 _LIST = re.compile(r"list<(\w+)>", re.ASCII)
 _MAX_DEPTH = 16
-"""Structs that can be in one another."""
+"""Maximum depth of nested structs."""
 
 _MAX_PARTS = 4096
-"""Fields that a struct or message has with all that is in it."""
+"""Maximum number of fields in a struct or message, including the fields of nested structs."""
 
 _MAX_TOTAL = 1 << 16
-"""Fields that all messages have with all that is in them: the generated code grows with them."""
+"""Maximum number of fields in all messages, including the fields of nested structs.
+
+The size of the generated code is proportional to this number.
+"""
 
 Since: TypeAlias = Callable[[Table, int], int]
-"""A function that reads `since`; the number is what it is when it is not given."""
+"""A function that reads the key `since` of a table. The number is its default."""
 
 
 def renamed(table: Table) -> Renamed:
-    """Read the names that something has in C and in Python instead of its own."""
+    """Read the names in C and in Python that replace the name in the schema."""
     c, python = table.get("c_name", str, ""), table.get("python_name", str, "")
     return Renamed(c, python) if c or python else NOT_RENAMED
 
@@ -69,15 +72,16 @@ def prefix(protocol: Table) -> Integer:
     name = protocol.get("prefix", str, "u32")
     if name not in _PREFIXES:
         names = ", ".join(f"`{known}`" for known in _PREFIXES)
-        protocol.error("bad-prefix", "prefix", f"no length is of type `{name}`", f"one of {names}")
+        text = f"`prefix` cannot be `{name}`"
+        protocol.error("bad-prefix", "prefix", text, f"write one of {names}")
         return INTEGERS["u32"]
     return INTEGERS[name]
 
 
 class Types:
-    """The types that a schema declares, and the fields that are made of them.
+    """The types that a schema declares, and a reader of fields, which refer to these types.
 
-    :ivar messages: the names of messages, for hints.
+    :ivar messages: Names of the messages, for hints.
     """
 
     def __init__(self, root: Table, prefix: Integer, since: Since) -> None:
@@ -100,8 +104,8 @@ class Types:
     def _enum(self, table: Table) -> Enum:
         extends = table.get("extends", str, "")
         if extends not in ("", "fault"):
-            hint = 'write `extends = "fault"`, or leave it out'
-            table.error("bad-extends", "extends", "only `fault` can be extended", hint)
+            hint = 'write `extends = "fault"`, or remove `extends`'
+            table.error("bad-extends", "extends", "an enum can only extend `fault`", hint)
         name, base = table.require("name", str), self._base(table, "enum")
         values = tuple(self._enum_value(item) for item in table.tables("value"))
         if extends == "fault":
@@ -133,7 +137,7 @@ class Types:
         name, base = table.require("name", str), self._base(table, "flags")
         if base.signed:
             hint = f"did you mean `u{8 * base.size}`?"
-            table.error("unknown-type", "type", "flags have no sign", hint)
+            table.error("unknown-type", "type", "the type of flags must be unsigned", hint)
         flags = Flags(
             name=name,
             base=base,
@@ -160,11 +164,11 @@ class Types:
         name = table.require("type", str)
         if name not in INTEGERS:
             hint = unknown_type.hint_of_base(name, kind)
-            table.error("unknown-type", "type", f"no type is called `{name}`", hint)
+            table.error("unknown-type", "type", f"unknown type `{name}`", hint)
         return INTEGERS.get(name, INTEGERS["u64"])
 
     def _struct(self, name: str) -> Struct:
-        """Resolve a struct, and before it those that are in it."""
+        """Resolve a struct, after the structs that it contains."""
         if name in self._structs:
             return self._structs[name]
         table = self._tables[name]
@@ -177,8 +181,8 @@ class Types:
         )
         self._open.pop()
         if made.size > MAX_BODY:
-            text, hint = f"`{name}` is {made.size} bytes", f"a body is at most {MAX_BODY}"
-            table.error("frame-too-long", "name", text, hint)
+            text = f"`{name}` has {made.size} bytes"
+            table.error("frame-too-long", "name", text, f"a body has at most {MAX_BODY} bytes")
             made = replace(made, fields=())
         elif not self._has_room(table, made.fields):
             made = replace(made, fields=())
@@ -187,31 +191,31 @@ class Types:
         return made
 
     def _has_room(self, table: Table, fields: Iterable[Field]) -> int:
-        """Return how many fields there are with all that is in them; 0 when they are too many."""
+        """Return the number of fields, including those of nested structs; 0 if it is too large."""
         parts = (part for field in fields for part in within(field.type))
         count = sum(1 for _ in itertools.islice(parts, _MAX_PARTS + 1))
         if count <= _MAX_PARTS:
             return max(count, 1)
-        text = f"more than {_MAX_PARTS} fields, with those of the structs in it"
-        table.error("too-many-fields", "name", text, "make two of it")
+        text = f"there are more than {_MAX_PARTS} fields, including those of nested structs"
+        table.error("too-many-fields", "name", text, "split it into two")
         return 0
 
     def fields(self, table: Table, oldest: int) -> tuple[Field, ...]:
-        """Read the fields of a message that came with the version `oldest`."""
+        """Read the fields of a message that the version `oldest` added."""
         fields = lay_out(self._field(item, oldest) for item in table.tables("field"))
         count = self._has_room(table, fields)
         self._total += count
         if self._total > _MAX_TOTAL >= self._total - count:
-            text = f"up to here, messages have more than {_MAX_TOTAL} fields"
-            hint = "make two protocols of it; a field counts with all that is in its structs"
+            text = f"up to this message, there are more than {_MAX_TOTAL} fields"
+            hint = "split the protocol into two; the fields of nested structs count, too"
             table.error("too-many-fields", "name", text, hint)
         return fields if count and self._total <= _MAX_TOTAL else ()
 
     def _struct_field(self, table: Table) -> Field:
         kind = self.type(table)
         if isinstance(kind, Bytes | Text | ByteList | List | Tail):
-            hint = "a struct is of fixed size: give it a `count`, or put the field into the message"
-            text = f"`{table.data['type']}` has no fixed size"
+            hint = "choose a type with a `count`, or move the field to the message"
+            text = f"a struct has a fixed size, but `{table.data['type']}` has not"
             table.error("unsized-in-struct", "type", text, hint)
             kind = INTEGERS["u8"]
         field = replace(self._described(table, kind), absent=self._absent(table, kind))
@@ -219,7 +223,7 @@ class Types:
         return field
 
     def _field(self, table: Table, oldest: int) -> Field:
-        """Read a field of a message that came with the version `oldest`; its offset is not set."""
+        """Read a field, without its offset, of a message that the version `oldest` added."""
         kind = self.type(table)
         equals = self._equals(table, kind)
         since = self.since(table, oldest)
@@ -232,8 +236,8 @@ class Types:
             absent=self._absent(table, kind),
         )
         if field.absent is not None and equals is not None:
-            text = "a field with one value is never absent"
-            table.error("bad-absent", "absent", text, "leave out `absent` or `equals`")
+            text = "a field with `equals` is never absent"
+            table.error("bad-absent", "absent", text, "remove `absent` or `equals`")
         table.done()
         return field
 
@@ -242,7 +246,7 @@ class Types:
         is_number = isinstance(getattr(kind, "element", kind), Integer | Float)
         scale = table.optional("scale", float) if is_number else None
         if scale is not None and (not math.isfinite(scale) or scale == 0):
-            text = "a scale is a number other than 0"
+            text = "`scale` must be a finite number other than 0"
             table.error("bad-scale", "scale", text, "such as `scale = 0.01`")
         return Field(
             name=table.require("name", str),
@@ -263,19 +267,19 @@ class Types:
             return None
         number = table.optional("absent", int)
         if number is not None and not kind.minimum <= number <= kind.maximum:
-            message = "does not fit the field's type"
+            message = "the number does not fit the field's type"
             table.error("bad-absent", "absent", message, _range(kind))
         return number
 
     def _equals(self, table: Table, kind: Type) -> int | None:
-        """Return the only value of a field, given as a number or by a constant's name."""
+        """Read the only valid value of a field, given as a number or as the name of a constant."""
         equals = self._equal_number(table)
         if equals is not None and not (
             isinstance(kind, Integer) and kind.minimum <= equals <= kind.maximum
         ):
             scalar = kind if isinstance(kind, Integer) else None
-            hint = _range(scalar) if scalar else "only a field of an integer type can be constant"
-            table.error("bad-constant", "equals", "does not fit the field's type", hint)
+            hint = _range(scalar) if scalar else "only a field of an integer type can have `equals`"
+            table.error("bad-constant", "equals", "the value does not fit the field's type", hint)
         return equals
 
     def _equal_number(self, table: Table) -> int | None:
@@ -286,21 +290,21 @@ class Types:
         if constant is not None and isinstance(constant.value, int):
             return constant.value
         numbers = [known.name for known in self.constants.values() if isinstance(known.value, int)]
-        hint = f"known: {', '.join(numbers)}" if numbers else "add it as a [[constant]]"
-        table.error("bad-constant", "equals", f"no number is called `{name}`", hint)
+        hint = f"known: {', '.join(numbers)}" if numbers else "declare it as a [[constant]]"
+        table.error("bad-constant", "equals", f"no constant integer has the name `{name}`", hint)
         return None
 
     def _default(self, table: Table, kind: Type, since: int, later: bool) -> int:
-        """Read the value that stands for the field in versions without it."""
+        """Read the value that a decoder uses in versions of the message without the field."""
         if isinstance(kind, Scalar) and "default" in table.data and not later:
-            message = "every version of the message has this field"
-            hint = "leave it out: a default stands for a field that came later"
+            message = "`default` is useless: every version of the message has this field"
+            hint = "remove it; only a field that a later version added needs a default"
             table.error("bad-default", "default", message, hint)
         match kind:
             case Integer():
                 number = table.get("default", int, 0)
                 if not kind.minimum <= number <= kind.maximum:
-                    message = "does not fit the field's type"
+                    message = "the number does not fit the field's type"
                     table.error("bad-default", "default", message, _range(kind))
                 return number
             case Float():
@@ -327,11 +331,11 @@ class Types:
             data = struct.pack("<f" if kind.size == 4 else "<d", number)
         except OverflowError:
             data = bytes(kind.size)
-            message = "does not fit the field's type"
-            table.error("bad-default", "default", message, "it is beyond what an `f32` can be")
+            message = "the number does not fit the field's type"
+            table.error("bad-default", "default", message, "choose a number in the range of `f32`")
         bits = int.from_bytes(data, "little")
         if bits & kind.exponent == kind.exponent:
-            message = "is no finite number"
+            message = "`default` must be a finite number"
             table.error("bad-default", "default", message, "such as `default = 0.5`")
         return bits
 
@@ -341,7 +345,7 @@ class Types:
         if "default" not in table.data:
             if kind.closed and later:
                 hint = f"add `default = …`, one of {', '.join(numbers)}"
-                message = "a closed enum has no natural value for versions without this field"
+                message = "a later field with a closed enum needs a `default` for older versions"
                 table.error("enum-default-missing", "type", message, hint)
             return 0
         if name not in numbers:
@@ -350,15 +354,18 @@ class Types:
         return numbers.get(name, 0)
 
     def _check_zero(self, table: Table, kind: Type, since: int) -> None:
-        """Check that all-zero bytes are a value, as they are in versions without the field."""
+        """Check that all-zero bytes are valid, because older versions decode the field as these."""
         if isinstance(kind, List):
             return
         for enum in within(kind):
             if isinstance(enum, Enum) and enum.closed:
                 zero = any(value.number == 0 and value.since <= since for value in enum.values)
                 if not zero:
-                    hint = f"give `{enum.name}` a value for 0, or put the field into a new message"
-                    message = f"it is all zeros in older versions, and `{enum.name}` has no 0"
+                    hint = f"add a value 0 to `{enum.name}`, or move the field to a new message"
+                    message = (
+                        f"the field is all zeros in older versions, but `{enum.name}` has no "
+                        "value 0"
+                    )
                     table.error("enum-default-missing", "type", message, hint)
 
     def type(self, table: Table) -> Type:
@@ -383,7 +390,7 @@ class Types:
         if element is None:
             known = [*FLOATS, *_VARIABLE, *self._scalars, *self._tables]
             hint = unknown_type.hint(name, known, self.messages)
-            table.error("unknown-type", "type", f"no type is called `{name}`", hint)
+            table.error("unknown-type", "type", f"unknown type `{name}`", hint)
             table.known_keys += ["max", "max_items", "max_item", "max_total", "nul", "default"]
             table.known_keys += ["count", "finite", "absent", "unit", "scale"]
             return INTEGERS["u8"]
@@ -395,7 +402,7 @@ class Types:
         return element
 
     def _element(self, table: Table, name: str) -> Scalar | Struct | None:
-        """Return the type of fixed size with this name, or None."""
+        """Return the type of fixed size that has this name, or None."""
         if name in FLOATS:
             return replace(FLOATS[name], finite=table.get("finite", bool, False))
         if name in self._scalars:
@@ -403,19 +410,21 @@ class Types:
         if name not in self._tables:
             return None
         if name in self._open or len(self._open) > _MAX_DEPTH:
-            text = f"`{self._open[0]}` is in itself" if name in self._open else "too many structs"
-            hint = f"structs are not recursive, and at most {_MAX_DEPTH} are in one another"
+            text = f"structs are nested deeper than {_MAX_DEPTH}"
+            text = f"`{self._open[0]}` contains itself" if name in self._open else text
+            hint = f"flatten it: structs are not recursive, and at most {_MAX_DEPTH} levels deep"
             table.error("recursive-struct", "type", text, hint)
             return INTEGERS["u8"]
         return self._struct(name)
 
     def _prefix(self, table: Table, *keys: str) -> Integer:
-        """Return the type of lengths and counts, in which these bounds have to fit."""
+        """Return the type of lengths and counts, after a check that these bounds fit it."""
         for key in keys:
             bound = table.data.get(key)
             if isinstance(bound, int) and self.prefix.maximum < bound <= INTEGERS["u32"].maximum:
-                message = f"{bound} does not fit a prefix of type `{self.prefix.name}`"
-                table.error("bad-bound", key, message, "lower it, or widen `prefix` in [protocol]")
+                message = f"{bound} does not fit a length or count of type `{self.prefix.name}`"
+                hint = "lower it, or choose a larger type for `prefix` in [protocol]"
+                table.error("bad-bound", key, message, hint)
         return self.prefix
 
     def _bounds(self, table: Table, *keys: str) -> list[int]:
@@ -429,11 +438,11 @@ class Types:
     def _bound(self, table: Table, key: str) -> int:
         bound = table.get(key, int, 1)
         if not 0 < bound <= INTEGERS["u32"].maximum:
-            hint = "say how much there can be at most; what is always empty is no field"
-            hint = hint if bound < 1 else f"a body is at most {MAX_BODY} bytes"
-            table.error("bad-bound", key, "a bound is from 1 to 2^32 - 1", hint)
+            hint = "a field that is always empty is useless: remove it, or raise the bound"
+            hint = hint if bound < 1 else f"a body has at most {MAX_BODY} bytes"
+            table.error("bad-bound", key, f"`{key}` must be between 1 and 2^32 - 1", hint)
         return bound
 
 
 def _range(kind: Integer) -> str:
-    return f"a `{kind.name}` is from {kind.minimum} to {kind.maximum}"
+    return f"a `{kind.name}` is between {kind.minimum} and {kind.maximum}"

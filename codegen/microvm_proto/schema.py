@@ -1,7 +1,6 @@
-"""The schema in memory: known to be valid, with every fact about its layout computed.
+"""The classes of a validated schema: messages, constants, outputs, and the schema itself.
 
-All sizes and offsets are bytes. A body starts right after the header; offsets here count from the
-start of the body.
+Sizes are in bytes. Offsets count from the start of the body, which follows the header of a frame.
 """
 
 from __future__ import annotations
@@ -28,15 +27,16 @@ from microvm_proto.types import (
 )
 
 MAX_BODY = 1 << 24
-"""Bytes that the longest body of a schema may have."""
+"""Maximum number of bytes in a message's body."""
 
 
 @dataclass(frozen=True, slots=True)
 class Message(Named):
-    """A message; `sender` is one of the schema's ends or `both`.
+    """A message.
 
-    :ivar id: what its header's id must be: `required` (not 0), `none` (0) or `any`.
-    :ivar frozen: its layout is the same in every version.
+    :ivar sender: Side that sends the message: one of the schema's `ends`, or `both`.
+    :ivar id: Rule for the id in the frame's header: `required` (not 0), `none` (0) or `any`.
+    :ivar frozen: True if the layout must be the same in every version.
     """
 
     name: str
@@ -51,43 +51,43 @@ class Message(Named):
 
     @property
     def min_body(self) -> int:
-        """The length of the shortest body."""
+        """Number of bytes in the shortest body."""
         return sum(field.min_size for field in self.fields)
 
     @property
     def max_body(self) -> int:
-        """The length of the longest body."""
+        """Number of bytes in the longest body."""
         return sum(field.max_size for field in self.fields)
 
     @property
     def has_tail(self) -> bool:
-        """Whether the last field is a tail."""
+        """True if the last field is a tail."""
         return bool(self.fields) and isinstance(self.fields[-1].type, Tail)
 
     @property
     def visible(self) -> tuple[Field, ...]:
-        """The fields that are given when a message is made: all but the constants."""
+        """The fields whose values the caller chooses: all except those with a fixed value."""
         return tuple(field for field in self.fields if field.equals is None)
 
     @property
     def versions(self) -> list[int]:
-        """The versions in which the message came or changed, ascending."""
+        """Versions that added or changed the message, in ascending order."""
         sinces = (since for field in self.fields for since in (field.since, *field.growth))
         return sorted({self.since, *sinces})
 
     def is_later(self, field: Field) -> bool:
-        """Tell whether there are versions of the message without this field."""
+        """Return True if the message has versions without this field."""
         return field.since > self.since
 
     def at(self, version: int) -> Message:
         """Return the message as it is in `version`."""
-        there = (field.at(version) for field in self.fields if field.since <= version)
-        return replace(self, fields=lay_out(there))
+        fields = (field.at(version) for field in self.fields if field.since <= version)
+        return replace(self, fields=lay_out(fields))
 
 
 @dataclass(frozen=True, slots=True)
 class Constant(Named):
-    """A value that both ends know by its name: an integer of at most 64 bits, or ASCII text."""
+    """A named value that is generated for both sides: an integer of up to 64 bits, or ASCII."""
 
     name: str
     value: int | str
@@ -97,7 +97,7 @@ class Constant(Named):
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section of the specification, for what no field can say."""
+    """A section of text in the specification, written by the author of the schema."""
 
     title: str
     text: str
@@ -105,10 +105,11 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A file that a backend writes; `path` is absolute.
+    """A file that a backend writes.
 
-    :ivar module: the name by which Python imports it, when it is a module.
-    :ivar style: one of the backend's, where it has some; empty for its own choice.
+    :ivar path: Absolute path of the file.
+    :ivar module: Name under which Python imports the file, if it is a module.
+    :ivar style: One of the backend's styles; empty for its default style.
     """
 
     backend: str
@@ -119,14 +120,15 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A protocol: its ends, its messages and their types.
+    """A protocol: the names of its two sides, its messages, and their types.
 
-    :ivar reserved: numbers of messages that are gone, which no other may take.
-    :ivar prefix: the type of every length and count in a body.
-    :ivar framing: how frames look, and where they end.
-    :ivar seeds: what the check of a frame is XORed with, each behind the version from which on it
-        is, ascending; empty where frames have no check.
-    :ivar digest: 64 bits over everything that shapes the bytes on the wire, and nothing else.
+    :ivar ends: Names of the two sides.
+    :ivar reserved: Numbers of removed messages, which no new message may use.
+    :ivar prefix: Type of every length and count in a body.
+    :ivar framing: Format of the frames that carry the messages.
+    :ivar seeds: Pairs of a version and the number that frames' checks are XORed with from this
+        version on, in ascending order; empty if frames have no check.
+    :ivar digest: 64-bit digest over everything that shapes the bytes on the wire.
     """
 
     path: Path
@@ -149,29 +151,29 @@ class Schema:
 
     @property
     def seed(self) -> int:
-        """The seed of the newest version; 0 where frames have no check."""
+        """The newest version's seed; 0 if frames have no check."""
         return self.seeds[-1][1] if self.seeds else 0
 
     @property
     def older_seeds(self) -> list[tuple[int, int]]:
-        """The seeds of older versions, each before the version that brought another."""
+        """Pairs of an older seed and the version that replaced it."""
         return [(seed, since) for (_, seed), (since, _) in itertools.pairwise(self.seeds)]
 
     @property
     def source(self) -> str:
-        """The name of the schema file, safe for generated text: without quotes and the like."""
+        """Name of the schema file, without quotes and other characters unsafe in generated code."""
         return re.sub(r"[^\w.+-]", "_", self.path.name)
 
     @property
     def versions(self) -> list[int]:
-        """The versions that brought something, and the newest, ascending."""
+        """Versions that added something, version 1, and the newest version, in ascending order."""
         values = {value.since for enum in self.enums for value in enum.values}
         values |= {bit.since for flags in self.flags for bit in flags.bits}
         messages = {version for message in self.messages for version in message.versions}
         return sorted({1, self.version, *values, *messages})
 
     def at(self, version: int) -> Schema:
-        """Return the schema as it was in `version`, without a digest."""
+        """Return the schema as it was in `version`. Its digest is 0."""
         return replace(
             self,
             version=version,
@@ -185,7 +187,7 @@ class Schema:
 
     @property
     def structs_in_order(self) -> list[Struct]:
-        """The structs, each behind those that it is made of."""
+        """The structs, ordered so that each follows the structs that it contains."""
         found: dict[str, Struct] = {}
         for struct in self.structs:
             for kind in reversed([*within(struct)]):
@@ -195,13 +197,13 @@ class Schema:
 
     @property
     def max_body(self) -> int:
-        """The length of the longest body of any message."""
+        """Number of bytes in the longest body of any message."""
         return max((message.max_body for message in self.messages), default=0)
 
     def max_body_from(self, end: str, *, tails: bool = True) -> int:
-        """Return the length of the longest body that `end` may send.
+        """Return the number of bytes in the longest body that the side `end` may send.
 
-        :param tails: whether messages with a tail count.
+        :param tails: False to leave out messages with a tail.
         """
         sent = (m for m in self.messages if m.sender in (end, "both"))
         return max((m.max_body for m in sent if tails or not m.has_tail), default=0)

@@ -1,7 +1,7 @@
-"""A reader of captured packets: what each end of a connection has sent, in its order.
+"""A reader of captured packets, which returns the bytes of each side of a connection in order.
 
-It takes TCP and UDP over IPv4 and IPv6; and packets of the private link types `USER0` to `USER15`,
-whose bytes are taken for those of a serial line.
+It supports TCP and UDP over IPv4 and IPv6. Packets of the private link types `USER0` to `USER15`
+are read as the bytes of a serial line.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ from microvm_proto.capture import Packet
 from microvm_proto.dump import Unreadable
 
 MAX_FLOWS = 1024
-"""Flows that are followed; for one more, that which was silent for longest is forgotten."""
+"""Maximum number of flows; beyond it, the flow that was silent for the longest time is ended."""
 
 MAX_WAITING = 1 << 17
-"""Bytes of a flow that wait for others in front of them."""
+"""Maximum number of bytes that a flow buffers while earlier bytes are missing."""
 
 _MAX_WAITING_SEGMENTS = 256
 
 _USER = range(147, 163)
-# Where IP begins, by the link type. Its version tells IPv4 from IPv6.
+# Offset of the IP header by link type. The version in that header tells IPv4 from IPv6.
 _BARE = {0: 4, 12: 0, 14: 0, 101: 0, 108: 4, 228: 0, 229: 0}
-# Where IP begins, and where its EtherType is: Ethernet, and "any" interface of Linux.
+# Offsets of the IP header and of the EtherType, for Ethernet and for Linux's interface "any".
 _TYPED = {1: (14, 12), 113: (16, 14), 276: (20, 0)}
 _VLAN = (0x8100, 0x88A8, 0x9100)
 _IP = (0x0800, 0x86DD)
 
-# Headers between that of IPv6 and what it carries.
+# Extension headers, which may follow the IPv6 header.
 _OPTIONS = (0, 43, 60)
 _MAX_OPTIONS = 8
 _FRAGMENT = 44
@@ -46,10 +46,10 @@ _SYN, _ACK = 0x02, 0x10
 class Flow:
     """One direction of a connection, or of an exchange of datagrams.
 
-    :ivar name: its ends, as tcpdump shows them.
-    :ivar ports: of the sender and of the receiver; none of a serial line.
-    :ivar datagrams: whether each segment stands for itself.
-    :ivar whole: whether the first byte that was sent is there.
+    :ivar name: Addresses of the sender and the receiver, in the format of tcpdump.
+    :ivar ports: Ports of the sender and the receiver; empty for a serial line.
+    :ivar datagrams: True if each segment is a datagram.
+    :ivar whole: True if the capture contains the first byte that was sent.
     """
 
     name: str
@@ -59,11 +59,11 @@ class Flow:
 
 
 class Segment(NamedTuple):
-    """Bytes of a flow that follow those of the segment before it.
+    """The next bytes of a flow.
 
-    :ivar packet: the number of the packet that brought them.
-    :ivar data: the bytes; None at the end of the flow.
-    :ivar missing: how many bytes in front of them are not in the capture.
+    :ivar packet: Number of the packet that contains the bytes.
+    :ivar data: The bytes; None at the end of the flow.
+    :ivar missing: Number of bytes before them that the capture lacks.
     """
 
     flow: Flow
@@ -73,20 +73,20 @@ class Segment(NamedTuple):
 
 
 class Segments:
-    """The segments of all flows in a capture.
+    """A reader that splits the packets of a capture into flows and puts their segments in order.
 
-    :ivar ignored: how many packets were not read, by what is the matter with them.
+    :ivar ignored: Numbers of ignored packets, by the reason.
     """
 
     def __init__(self) -> None:
         self.ignored: Counter[str] = Counter()
         self._directions: dict[object, _Direction] = {}
-        """By addresses and ports; the first has been silent for longest."""
+        """Directions by addresses and ports; the first one was silent for the longest time."""
 
     def read(self, packets: Iterable[Packet]) -> Iterator[Segment]:
-        """Yield the segments, as early as their order is known.
+        """Yield the segments of all flows, each as soon as the bytes before it are known.
 
-        :raises Unreadable: behind the last, where `packets` does.
+        :raises Unreadable: Raised after the last segment if `packets` raises it.
         """
         number, damage = 0, None
         try:
@@ -95,7 +95,7 @@ class Segments:
                 try:
                     yield from self._packet(packet)
                 except (struct.error, IndexError):
-                    self.ignored["cut short in a header"] += 1
+                    self.ignored["truncated header"] += 1
         except Unreadable as error:
             damage = error
         for direction in self._directions.values():
@@ -123,7 +123,7 @@ class Segments:
                 yield from self._add(name, direction, packet.number)
             yield Segment(direction.flow, packet.number, data)
         else:
-            self.ignored[f"of link type {packet.link}"] += 1
+            self.ignored[f"link type {packet.link}"] += 1
 
     def _ip(self, number: int, ip: bytes) -> Iterator[Segment]:
         version = ip[0] >> 4
@@ -141,10 +141,10 @@ class Segments:
             fragment = kind == _FRAGMENT
         else:
             return
-        # A packet that the network adapter is to cut up has no size.
+        # The size is 0 if the network adapter was to split the packet.
         data = ip[start : size or None]
         if fragment:
-            self.ignored["fragments of IP"] += 1
+            self.ignored["IP fragments"] += 1
         elif kind == _TCP:
             yield from self._tcp(number, source, target, data)
         elif kind == _UDP:
@@ -167,7 +167,7 @@ class Segments:
         sequence += begins
         direction = self._find(key)
         if begins and direction and not direction.begins_at(sequence):
-            # Another connection between the same ports.
+            # This SYN opens another connection between the same ports.
             yield from self._directions.pop(key).end(number)
             direction = None
         if direction is None and (begins or data):
@@ -180,7 +180,7 @@ class Segments:
             yield from back.acknowledge(ack)
 
     def _find(self, key: object) -> _Direction | None:
-        """Return a direction; it is the one that was heard of last."""
+        """Return the direction with this key, if it is known, and mark it as the most recent."""
         direction = self._directions.pop(key, None)
         if direction:
             self._directions[key] = direction
@@ -205,24 +205,24 @@ def _end(address: bytes, port: int) -> str:
 
 
 class _Direction:
-    """A flow, whose segments of TCP are put in order."""
+    """A flow, with a buffer that puts its TCP segments in order."""
 
     def __init__(self, flow: Flow, first: int = 0) -> None:
         self.flow = flow
         self._first = first
-        """The sequence number of its first byte."""
+        """Sequence number of the first byte."""
         self._at = 0
-        """How many bytes have been given out, or are missing."""
+        """Number of bytes that were yielded, or are missing."""
         self._waiting: list[tuple[int, int, bytes]] = []
-        """A heap of what is behind bytes that have not come: offset, packet, data."""
+        """Heap of the segments that wait for earlier bytes, as offset, packet number, data."""
         self._size = 0
 
     def begins_at(self, sequence: int) -> bool:
-        """Tell whether that is its first sequence number, as in a SYN that is repeated."""
+        """Return True if this is the first sequence number, as in a retransmitted SYN."""
         return (sequence - self._first) % (1 << 32) == 0
 
     def take(self, packet: int, sequence: int, data: bytes) -> Iterator[Segment]:
-        """Take a segment, in any order and any number of times; yield what is in order then."""
+        """Add a segment, which may be out of order or repeated; yield those now in order."""
         offset = self._offset(sequence)
         if data and offset + len(data) > self._at:
             heappush(self._waiting, (offset, packet, data))
@@ -232,18 +232,18 @@ class _Direction:
             yield from self._skip()
 
     def acknowledge(self, sequence: int) -> Iterator[Segment]:
-        """Wait no longer for bytes that the receiver has: they are not in the capture."""
+        """Stop waiting for bytes that the receiver has acknowledged: the capture lacks them."""
         while self._waiting and self._waiting[0][0] <= self._offset(sequence):
             yield from self._skip()
 
     def end(self, packet: int) -> Iterator[Segment]:
-        """Yield what waits, and the end."""
+        """Yield the waiting segments, and then the segment that ends the flow."""
         while self._waiting:
             yield from self._skip()
         yield Segment(self.flow, packet, None)
 
     def _offset(self, sequence: int) -> int:
-        """Return the offset of the byte with a sequence number, which has 32 bits."""
+        """Convert a sequence number, which has 32 bits, into an offset in the flow."""
         ahead = (sequence - self._first - self._at) % (1 << 32)
         return self._at + ahead - (1 << 32 if ahead >> 31 else 0)
 

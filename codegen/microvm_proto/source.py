@@ -1,4 +1,4 @@
-"""A reader of files, pipes and serial ports, whose bytes are there as soon as they come."""
+"""A reader of files, pipes and serial ports that returns bytes as soon as they arrive."""
 
 from __future__ import annotations
 
@@ -21,19 +21,19 @@ SPEEDS = {
     for name, value in vars(termios).items()
     if name[0] == "B" and name[1:].isdigit() and value
 }
-"""The speeds of serial ports, in baud, and what the system has for them."""
+"""Mapping from the speed of a serial port, in baud, to its constant in `termios`."""
 
-_AT_ONCE = 1 << 16
+_READ_SIZE = 1 << 16
 
 _CONTROL_FLAGS, _IN_SPEED, _OUT_SPEED = 2, 4, 5
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A file, a pipe or a serial port that is being read.
+    """A file, a pipe or a serial port that is open for reading.
 
-    :ivar pieces: its bytes, as they come.
-    :ivar serial: whether it is a serial port, whose bytes are those of frames.
+    :ivar pieces: Iterator over its bytes, as they arrive.
+    :ivar serial: True if it is a serial port.
     """
 
     pieces: Iterator[bytes]
@@ -42,18 +42,18 @@ class Source:
 
 @contextmanager
 def opened(name: str, baud: int | None = None) -> Iterator[Source]:
-    """Open a file, a pipe or a serial port; or take standard input for `-`.
+    """Open a file, a pipe or a serial port by its name, or standard input if the name is `-`.
 
-    A serial port is raw as long as it is open, with eight bits and no parity.
+    While it is open, a serial port is in raw mode, with eight bits and no parity.
 
-    :param baud: one of :data:`SPEEDS` for a serial port; None leaves it as it is.
-    :raises OSError: it cannot be opened.
-    :raises Unreadable: it is a serial port that cannot be set up.
+    :param baud: Speed of a serial port, one of :data:`SPEEDS`; None to leave it unchanged.
+    :raises OSError: Raised if the file cannot be opened.
+    :raises Unreadable: Raised if the serial port cannot be configured.
     """
     if name == "-":
         yield Source(_pieces(cast(BufferedIOBase, sys.stdin.buffer)))
         return
-    # A serial port without a carrier would not open.
+    # Without O_NONBLOCK, opening a serial port waits for a carrier signal.
     flags = os.O_NOCTTY | (os.O_NONBLOCK if Path(name).is_char_device() else 0)
     with open(name, "rb", opener=lambda path, mode: os.open(path, mode | flags)) as file:
         os.set_blocking(file.fileno(), True)
@@ -65,7 +65,7 @@ def opened(name: str, baud: int | None = None) -> Iterator[Source]:
 
 
 def _is_serial(descriptor: int) -> bool:
-    """Tell whether it is a terminal, and not the one that this process is used from."""
+    """Return True if the file is a terminal device, but not this process's own terminal."""
     if not os.isatty(descriptor):
         return False
     try:
@@ -77,7 +77,7 @@ def _is_serial(descriptor: int) -> bool:
 
 @contextmanager
 def _raw(descriptor: int, baud: int | None) -> Iterator[None]:
-    """Have a serial port give all its bytes, as they are."""
+    """Set a serial port to raw mode, so that it delivers all bytes unchanged; restore it later."""
     before = termios.tcgetattr(descriptor)
     try:
         tty.setraw(descriptor, termios.TCSANOW)
@@ -88,22 +88,22 @@ def _raw(descriptor: int, baud: int | None) -> Iterator[None]:
         termios.tcsetattr(descriptor, termios.TCSANOW, mode)
         yield
     except termios.error as error:
-        raise Unreadable(f"cannot be set up as a serial port: {error.args[1]}") from error
+        raise Unreadable(f"cannot be configured as a serial port: {error.args[1]}") from error
     finally:
-        with suppress(termios.error):  # It may be gone.
+        with suppress(termios.error):  # The device may have been unplugged.
             termios.tcsetattr(descriptor, termios.TCSANOW, before)
 
 
 def _pieces(file: BufferedIOBase) -> Iterator[bytes]:
     try:
-        while piece := file.read1(_AT_ONCE):
+        while piece := file.read1(_READ_SIZE):
             yield piece
     except OSError as error:
         raise Unreadable(f"cannot be read any further: {error.strerror}") from error
 
 
 def peek(pieces: Iterator[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
-    """Return the first bytes, as many as these or fewer, and all the pieces."""
+    """Return up to `size` bytes from the beginning, and an iterator over all pieces."""
     head = bytearray()
     while len(head) < size and (piece := next(pieces, b"")):
         head += piece

@@ -1,4 +1,4 @@
-"""A splitter of streams into frames, for pieces of a stream as they come."""
+"""Splitters of a stream, which arrives in pieces, into frames."""
 
 from __future__ import annotations
 
@@ -12,10 +12,12 @@ from microvm_proto.stream import Receiver
 
 
 class Frame(NamedTuple):
-    """A frame of a stream, as far as it can be read; or bytes that make none.
+    """A frame of a stream, or bytes that are not a frame.
 
-    :ivar at: the offset in the stream of its first byte.
-    :ivar broken: what is wrong behind the parts.
+    :ivar at: Offset of the first byte in the stream.
+    :ivar data: Bytes of the frame.
+    :ivar parts: Valid parts of the frame.
+    :ivar broken: Fault after these parts; None if the frame is valid.
     """
 
     at: int
@@ -25,12 +27,12 @@ class Frame(NamedTuple):
 
 
 class Splitter:
-    """A splitter of a stream into frames, for pieces of it as they come.
+    """A splitter of a stream, which arrives in pieces, into frames.
 
-    What can be no frame is given out as one; nothing behind it can be made out.
+    It yields bytes that cannot be a frame as a broken frame. Frames after it are unreliable.
 
-    :ivar at: the offset in the stream of the first byte that is in no frame yet.
-    :ivar rest: the bytes from there on.
+    :ivar at: Offset in the stream of the first byte that does not belong to a frame yet.
+    :ivar rest: Bytes from that offset on.
     """
 
     def __init__(self, schema: Schema, sender: str | None) -> None:
@@ -41,7 +43,7 @@ class Splitter:
         self._max_body = {message.number: message.max_body for message in schema.messages}
 
     def begin(self, at: int) -> None:
-        """Begin again, with a frame at this offset."""
+        """Discard the buffered bytes, and expect a frame at this offset."""
         self.at = at
         self.rest.clear()
 
@@ -60,7 +62,7 @@ class Splitter:
         self.at += at
 
     def end(self) -> Iterator[Frame]:
-        """Yield the last frame, if it is not whole."""
+        """Yield the incomplete frame at the end of the stream, if there is one."""
         if self.rest:
             yield self._read(self.at, bytes(self.rest))
 
@@ -75,7 +77,7 @@ class Splitter:
 
 
 class ResumingSplitter(Splitter):
-    """A splitter that goes on behind what is no frame, as the framing lets it."""
+    """A splitter that continues after a broken frame, for framings that allow this."""
 
     def __init__(self, schema: Schema, sender: str | None) -> None:
         super().__init__(schema, sender)
@@ -83,7 +85,7 @@ class ResumingSplitter(Splitter):
         self._most = schema.framing.wire_size(schema.max_body)
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames that end in these bytes, and what lies between them."""
+        """Yield the frames that end in these bytes, and the bytes between frames."""
         self.rest += data
         for piece in self.receiver.receive(bytes(self.rest)):
             wire = bytes(self.rest[piece.at : piece.at + piece.size])
@@ -97,7 +99,7 @@ class ResumingSplitter(Splitter):
             self.begin(self.at + len(self.rest))
 
     def end(self) -> Iterator[Frame]:
-        """Yield the last frame, if it is not whole."""
+        """Yield the incomplete frame at the end of the stream, if there is one."""
         if self.rest and self._schema.framing.kind == "cobs":
             yield Frame(self.at, bytes(self.rest), (), Incomplete(len(DELIMITER)))
         else:

@@ -1,7 +1,6 @@
-"""A receiver of the frames that an end sends, which goes on behind a bad one and counts.
+"""A simple, slow receiver of frames, which continues after a bad frame, and counts both kinds.
 
-As :mod:`microvm_proto.frame`, it is slow and obvious, and what the generated receivers are tested
-against.
+Tests compare the generated receivers with it.
 """
 
 from __future__ import annotations
@@ -16,14 +15,14 @@ from microvm_proto.schema import Schema
 
 @dataclass(slots=True)
 class Counts:
-    """What a receiver has seen; bytes are those on the wire.
+    """Counters of a receiver.
 
-    :ivar frames: frames that were handed on.
-    :ivar bad: frames, or runs of bytes that make none, that were refused.
-    :ivar foreign: those of them whose check is right for the seed for which that of the last frame
-        was, which is how frames of another schema look.
-    :ivar skipped: the bytes of all that was refused.
-    :ivar lost: frames that are missing by the numbers of those that came.
+    :ivar frames: Number of valid frames.
+    :ivar bad: Number of refused frames, and of runs of bytes that are no frame.
+    :ivar foreign: Number of refused frames that seem to be from another schema: their check is
+        valid with the same seed as the previous frame's check.
+    :ivar skipped: Number of refused bytes, as counted on the wire.
+    :ivar lost: Number of frames that the gaps in the sequence numbers show to be missing.
     """
 
     frames: int = 0
@@ -35,14 +34,14 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A frame on the wire, or bytes that make none.
+    """A frame on the wire, or a run of bytes that is not a frame.
 
-    :ivar at: the offset of its first byte.
-    :ivar size: how many bytes it has there.
-    :ivar frame: the bare frame, or what there is of it.
-    :ivar parts: the parts of the frame, up to the fault.
-    :ivar error: why it is refused; None when it is not.
-    :ivar foreign: whether it is a frame of another schema.
+    :ivar at: Offset of the first byte on the wire.
+    :ivar size: Number of bytes on the wire.
+    :ivar frame: The bare frame, or as much of it as could be decoded.
+    :ivar parts: Parts of the frame, up to the fault.
+    :ivar error: Reason why the frame is refused; None if it is valid.
+    :ivar foreign: True if the frame seems to be from another schema.
     """
 
     at: int
@@ -53,7 +52,7 @@ class Piece:
     foreign: bool = False
 
     def header(self, name: str) -> int:
-        """Return the value of a field of the header; 0 when there is none."""
+        """Return the value of a header field; 0 if the frame has no field of that name."""
         values = (part.value for part in self.parts if not part.number and part.name == name)
         value = next(values, 0)
         return value if isinstance(value, int) else 0
@@ -61,11 +60,12 @@ class Piece:
 
 @dataclass(slots=True)
 class Receiver:
-    """A receiver of what `sender` sends, or of what either end does when that is None.
+    """A receiver of frames.
 
-    :ivar schema: as it is in the version.
-    :ivar version: the one that is spoken; None: the newest.
-    :ivar rest: how many bytes at the end belong to a frame that is not whole.
+    :ivar schema: The schema, in the version that the peers speak.
+    :ivar sender: Side that sends the frames, one of the schema's `ends`; None for either side.
+    :ivar version: Version that the peers speak; None for the newest.
+    :ivar rest: Number of bytes at the end of the data that belong to an incomplete frame.
     """
 
     schema: Schema
@@ -78,7 +78,7 @@ class Receiver:
     _seed: int = 0
 
     def __post_init__(self) -> None:
-        """Look up the longest bare frame of any version, beyond which nothing is kept."""
+        """Compute the maximum size of a bare frame in any version, and select the version."""
         ends = (self.sender,) if self.sender else self.schema.ends
         longest = max(map(self.schema.max_body_from, ends))
         self._longest = self.schema.framing.bare_size(longest)
@@ -87,7 +87,7 @@ class Receiver:
         self._seed = self.schema.seed
 
     def receive(self, data: bytes) -> Iterator[Piece]:
-        """Yield the pieces of a whole stream, or the one of a datagram, and count them."""
+        """Yield and count the pieces of a complete stream, or the single piece of a datagram."""
         split = {"datagram": self._datagram, "cobs": self._stuffed}
         for piece in split.get(self.schema.framing.kind, self._stream)(data):
             self._count(piece)
@@ -103,7 +103,7 @@ class Receiver:
             size = len(chunk) + 1
             frame = unstuff(chunk, self._longest)
             if frame is None:
-                error = Malformed("bad_stuffing", 0, "runs that end before the delimiter")
+                error = Malformed("bad_stuffing", 0, "a last run that ends at the delimiter")
                 yield Piece(at, size, b"", error=error)
             elif chunk:
                 yield self._piece(at, size, frame)
@@ -120,7 +120,8 @@ class Receiver:
             except Incomplete:
                 break
             if piece.error and not self._ends(piece, piece.error):
-                # No frame begins here; one may begin at the next byte, where that can be told.
+                # No valid frame begins here. If frames have a check, try the next byte; otherwise,
+                # nothing can tell where the next frame begins.
                 why = why or piece.error
                 at = at + 1 if framing.resynchronises else len(data)
                 continue
@@ -134,22 +135,22 @@ class Receiver:
         self.rest = len(data) - at
 
     def _frame_at(self, data: bytes, at: int) -> bytes:
-        """Return the frame there, or where none can be so long its header, which says so.
+        """Return the frame at an offset, or only its header if the length in it is too large.
 
-        No more than that, since in noise one seems to begin at each byte.
+        Noise seems to contain a frame at every byte, so copying more than this would be slow.
         """
         framing = self.schema.framing
         size = framing.bare_size(int.from_bytes(data[at : at + framing.length], "little"))
         return data[at : at + (size if size <= self._longest else framing.header_size)]
 
     def _ends(self, piece: Piece, error: Malformed) -> bool:
-        """Tell whether it is certain where a bad frame of a stream ends."""
+        """Return True if the end of a bad frame in a stream is known for certain."""
         framing = self.schema.framing
         checked = framing.check_size > 0 and error.fault.name != "bad_check"
         return piece.foreign or (checked and error.offset >= framing.header_size)
 
     def _piece(self, at: int, size: int | None, frame: bytes) -> Piece:
-        """Read a frame of `size` bytes on the wire; None: as many as its header says."""
+        """Read a frame that has `size` bytes on the wire; None if the header holds its length."""
         framing = self.schema.framing
         parts: list[Part] = []
         error: Malformed | None = None
@@ -181,7 +182,7 @@ class Receiver:
         if self.schema.framing.sequence:
             number = piece.header("sequence")
             gap = (number - self._next) % 256 if self._next is not None else 0
-            # A number that is behind is that of a datagram which was overtaken.
+            # A gap of 128 or more means a number before the expected one: a late datagram.
             if gap < 128:
                 counts.lost += gap
                 self._next = number + 1

@@ -1,7 +1,7 @@
-"""The types of fields, and the fields: what each takes on the wire, in bytes.
+"""The classes of fields and of their types, with the number of bytes that each takes on the wire.
 
-Integers, floats, `bool`, enums, flags, structs and arrays of them are of fixed size; the others
-have a length or a count in front, or are the rest of the body.
+Integers, floats, `bool`, enums, flags, structs and arrays have a fixed size. The other types begin
+with a length or a count, except the tail, which is the rest of the body.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Renamed:
-    """The names that something has in C and in Python instead of its own; empty for its own."""
+    """Names in C and in Python that replace the name in the schema; empty to keep that name."""
 
     c: str = ""
     python: str = ""
@@ -24,7 +24,7 @@ NOT_RENAMED = Renamed()
 
 
 class Named:
-    """Something with a name, which may be another one in C or in Python."""
+    """A base class of things whose name may be a different one in C or in Python."""
 
     __slots__ = ()
 
@@ -43,13 +43,13 @@ class Named:
 
 
 def camel(name: str) -> str:
-    """Turn a name such as `exec_request` into `ExecRequest`."""
+    """Convert a name such as `exec_request` into `ExecRequest`."""
     return "".join(word.capitalize() for word in name.split("_"))
 
 
 @dataclass(frozen=True, slots=True)
 class Integer:
-    """An integer type, `u8` to `u64` or `i8` to `i64`; little-endian."""
+    """A little-endian integer type, `u8` to `u64` or `i8` to `i64`."""
 
     name: str
     size: int
@@ -76,9 +76,11 @@ U32 = INTEGERS["u32"]
 
 @dataclass(frozen=True, slots=True)
 class Float:
-    """A number of IEEE 754, `f32` or `f64`; its value here is its bits, as an unsigned integer.
+    """A floating-point type of IEEE 754, `f32` or `f64`.
 
-    :ivar finite: whether a decoder refuses NaN and the infinities.
+    The generator represents a value by its bits, as an unsigned integer.
+
+    :ivar finite: True if a decoder refuses NaN and the infinities.
     """
 
     name: str
@@ -87,16 +89,16 @@ class Float:
 
     @property
     def bits(self) -> Integer:
-        """The integer type of the same size."""
+        """The unsigned integer type of the same size."""
         return INTEGERS[f"u{8 * self.size}"]
 
     @property
     def exponent(self) -> int:
-        """The mask of the bits that are all 1 in NaN and the infinities."""
+        """Mask of the exponent's bits, which are all 1 in NaN and the infinities."""
         return 0x7F800000 if self.size == 4 else 0x7FF0000000000000
 
     def number(self, bits: int) -> float:
-        """Return the number that has these bits."""
+        """Return the floating-point number with these bits."""
         data = bits.to_bytes(self.size, "little")
         number: float = struct.unpack("<f" if self.size == 4 else "<d", data)[0]
         return number
@@ -107,7 +109,7 @@ FLOATS = {name: Float(name, size) for name, size in (("f32", 4), ("f64", 8))}
 
 @dataclass(frozen=True, slots=True)
 class Bool:
-    """A byte that is 0 or 1."""
+    """A boolean type: a byte that is 0 or 1."""
 
     name: str = "bool"
     size: int = 1
@@ -118,7 +120,10 @@ BOOL = Bool()
 
 @dataclass(frozen=True, slots=True)
 class EnumValue:
-    """A named number; `since` is the version that brought it."""
+    """A value of an enum.
+
+    :ivar since: Version that added the value.
+    """
 
     name: str
     number: int
@@ -128,9 +133,11 @@ class EnumValue:
 
 @dataclass(frozen=True, slots=True)
 class Enum(Named):
-    """Names for the values of an integer type; a decoder refuses other values of a closed one.
+    """An enum: an integer type whose values have names.
 
-    :ivar reserved: numbers of values that are gone, which no other may take.
+    :ivar closed: True if a decoder refuses values without a name.
+    :ivar extends_faults: True if the values begin with the faults that all decoders share.
+    :ivar reserved: Numbers of removed values, which no new value may use.
     """
 
     name: str
@@ -144,7 +151,7 @@ class Enum(Named):
 
     @property
     def size(self) -> int:
-        """The size of its integer."""
+        """Number of bytes of the integer type."""
         return self.base.size
 
     def at(self, version: int) -> Enum:
@@ -154,7 +161,11 @@ class Enum(Named):
 
 @dataclass(frozen=True, slots=True)
 class FlagBit:
-    """A named bit, counted from the lowest, which is 0; `since` is the version that brought it."""
+    """A named bit of flags.
+
+    :ivar bit: Number of the bit; 0 is the lowest.
+    :ivar since: Version that added the bit.
+    """
 
     name: str
     bit: int
@@ -163,15 +174,16 @@ class FlagBit:
 
     @property
     def mask(self) -> int:
-        """The number that has this bit alone."""
+        """The integer that has only this bit set."""
         return 1 << self.bit
 
 
 @dataclass(frozen=True, slots=True)
 class Flags(Named):
-    """Names for the bits of an unsigned integer; a decoder refuses other bits of closed ones.
+    """Flags: an unsigned integer type whose bits have names.
 
-    :ivar reserved: bits that are gone, which no other may take.
+    :ivar closed: True if a decoder refuses bits without a name.
+    :ivar reserved: Removed bits, which no new bit may use.
     """
 
     name: str
@@ -184,12 +196,12 @@ class Flags(Named):
 
     @property
     def size(self) -> int:
-        """The size of its integer."""
+        """Number of bytes of the integer type."""
         return self.base.size
 
     @property
     def mask(self) -> int:
-        """The number that has all bits that are named."""
+        """The integer that has all named bits set."""
         return sum(bit.mask for bit in self.bits)
 
     def at(self, version: int) -> Flags:
@@ -199,7 +211,7 @@ class Flags(Named):
 
 @dataclass(frozen=True, slots=True)
 class Struct(Named):
-    """Fields of fixed size, one after the other, without padding; the same in every version."""
+    """A sequence of fields of fixed size, without padding; every version has the same fields."""
 
     name: str
     doc: str
@@ -208,7 +220,7 @@ class Struct(Named):
 
     @property
     def size(self) -> int:
-        """The sum of the fields' sizes."""
+        """Sum of the fields' sizes."""
         return sum(field.max_size for field in self.fields)
 
     def at(self, version: int) -> Struct:
@@ -218,25 +230,29 @@ class Struct(Named):
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """A fixed number of values of one type, one after the other."""
+    """A sequence of a fixed number of values of one type."""
 
     element: Scalar | Struct
     count: int
 
     @property
     def size(self) -> int:
-        """The size of all elements."""
+        """Sum of the elements' sizes."""
         return self.count * self.element.size
 
     @property
     def is_octets(self) -> bool:
-        """Whether it is bytes rather than numbers."""
+        """True if the array is `bytes` in Python, because its elements are `u8`."""
         return self.element == INTEGERS["u8"]
 
 
 @dataclass(frozen=True, slots=True)
 class Bytes:
-    """A length and that many bytes; `nul` says whether a zero byte may be among them."""
+    """A byte string, preceded by its length.
+
+    :ivar maximum: Maximum number of bytes.
+    :ivar nul: True if the string may contain zero bytes.
+    """
 
     maximum: int
     nul: bool
@@ -245,7 +261,11 @@ class Bytes:
 
 @dataclass(frozen=True, slots=True)
 class Text:
-    """A length and that many bytes of UTF-8; `nul` says whether U+0000 may be in it."""
+    """A UTF-8 string, preceded by its length in bytes.
+
+    :ivar maximum: Maximum number of bytes.
+    :ivar nul: True if the string may contain U+0000.
+    """
 
     maximum: int
     nul: bool
@@ -254,7 +274,13 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class ByteList:
-    """A count and that many `Bytes`; `max_total` bounds the items with their prefixes."""
+    """A list of byte strings, preceded by their number.
+
+    :ivar max_items: Maximum number of items.
+    :ivar max_item: Maximum number of bytes in an item.
+    :ivar max_total: Maximum number of bytes in all items, including their lengths.
+    :ivar nul: True if items may contain zero bytes.
+    """
 
     max_items: int
     max_item: int
@@ -265,7 +291,7 @@ class ByteList:
 
 @dataclass(frozen=True, slots=True)
 class List:
-    """A count and that many values of one type of fixed size."""
+    """A list of values of one type of fixed size, preceded by their number."""
 
     element: Scalar | Struct
     max_items: int
@@ -274,7 +300,7 @@ class List:
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """The rest of the body, without a prefix."""
+    """A byte string without a length: the rest of the body."""
 
     maximum: int
 
@@ -297,7 +323,7 @@ def at_version(kind: Type, version: int) -> Type:
 
 
 def sizes(kind: Type) -> tuple[int, int]:
-    """Return the sizes of the shortest and the longest value, prefixes included."""
+    """Return the sizes of the shortest and the longest value, including lengths and counts."""
     match kind:
         case Bytes() | Text():
             return kind.prefix.size, kind.prefix.size + kind.maximum
@@ -311,7 +337,7 @@ def sizes(kind: Type) -> tuple[int, int]:
 
 
 def bounds(kind: Type) -> dict[str, int]:
-    """Return the bounds of a type of variable length, by their keys in a schema."""
+    """Return the bounds of a type of variable length, as a mapping from their schema keys."""
     match kind:
         case Bytes(maximum=maximum) | Text(maximum=maximum) | Tail(maximum=maximum):
             return {"max": maximum}
@@ -323,7 +349,7 @@ def bounds(kind: Type) -> dict[str, int]:
 
 
 def within(kind: Type) -> Iterator[Type]:
-    """Yield a type and all that it is made of."""
+    """Yield a type, and recursively the types of its elements or fields."""
     yield kind
     match kind:
         case Array(element=element) | List(element=element):
@@ -335,18 +361,19 @@ def within(kind: Type) -> Iterator[Type]:
 
 @dataclass(frozen=True, slots=True)
 class Field(Named):
-    """A field of a message, or of a struct, whose fields came all with version 1.
+    """A field of a message or struct.
 
-    :ivar equals: the only value it may have; then it is not part of the decoded message.
-    :ivar absent: the number that stands for no value: None in Python.
-    :ivar offset: the offset in the body or struct; None behind a field of variable length.
-    :ivar since: the version that brought it.
-    :ivar number: from 1, in the order in which the fields came: a tail keeps its own when others
-        are put before it.
-    :ivar default: what a decoder puts in its place in older versions: a number, or a float's bits;
-        what is neither is zero or empty.
-    :ivar unit: what it is measured in, as documentation.
-    :ivar scale: what the number is multiplied by to be in that unit, as documentation.
+    :ivar since: Version that added the field; 1 for every field of a struct.
+    :ivar equals: The only valid value. A field with such a value is not part of the decoded
+        message.
+    :ivar offset: Offset in the body or struct; None if a field before it has a variable length.
+    :ivar number: Number of the field, from 1, in the order in which fields were added. A tail keeps
+        its number when a later version inserts fields before it.
+    :ivar default: Value that a decoder uses if the message is of an older version without the
+        field: an integer, or the bits of a float. For other types, the value is zero or empty.
+    :ivar absent: Number that means "no value", which is None in Python.
+    :ivar unit: Unit of the value, for documentation.
+    :ivar scale: Factor that converts the number into the unit, for documentation.
     """
 
     name: str
@@ -366,20 +393,20 @@ class Field(Named):
 
     @property
     def fixed(self) -> bool:
-        """Whether the field's length is the same in every message."""
+        """True if the field has the same size in every message."""
         return isinstance(self.type, Fixed)
 
     @property
     def growth(self) -> list[int]:
-        """The versions after the field's own that added values to what is closed in it."""
+        """Versions that added values to closed enums or flags in this field, after it was added."""
         sinces = {since for kind in within(self.type) for since in _closed_sinces(kind)}
         return sorted(since for since in sinces if since > self.since)
 
     @property
     def constants(self) -> dict[str, int]:
-        """The numbers about the field that have names in C, by the last words of these."""
+        """The numbers of the field that are constants in C, by the last word of their names."""
         named = bounds(self.type)
-        # The tail is last: what precedes it has a fixed offset when nothing is variable.
+        # The tail is the last field. If all others have a fixed size, its offset is their total.
         if isinstance(self.type, Tail) and self.offset is not None:
             named["prefix"] = self.offset
         if isinstance(self.type, Array):
@@ -390,13 +417,13 @@ class Field(Named):
 
     @property
     def about(self) -> str:
-        """The documentation, with the unit; empty without both."""
+        """The documentation and the unit as one text; empty if the field has neither."""
         step = "" if self.scale is None else f"steps of {self.scale:g} "
         unit = self.unit or ("of its unit" if step else "")
         return " ".join(filter(None, [self.doc, f"In {step}{unit}." if unit else ""]))
 
     def at(self, version: int) -> Field:
-        """Return the field as it is in `version`; its offset is not moved."""
+        """Return the field as it is in `version`, with the same offset."""
         return replace(self, type=at_version(self.type, version))
 
 
@@ -409,14 +436,13 @@ def _closed_sinces(kind: Type) -> Iterator[int]:
 
 
 def lay_out(fields: Iterable[Field]) -> tuple[Field, ...]:
-    """Return the fields with their numbers and offsets."""
-    there = list(fields)
-    numbers = {
-        at: n for n, at in enumerate(sorted(range(len(there)), key=lambda at: there[at].since), 1)
-    }
+    """Return the fields with their numbers and offsets computed."""
+    given = list(fields)
+    by_age = sorted(range(len(given)), key=lambda index: given[index].since)
+    numbers = {index: number for number, index in enumerate(by_age, 1)}
     placed: list[Field] = []
     offset: int | None = 0
-    for at, field in enumerate(there):
-        placed.append(replace(field, number=numbers[at], offset=offset))
+    for index, field in enumerate(given):
+        placed.append(replace(field, number=numbers[index], offset=offset))
         offset = offset + field.max_size if offset is not None and field.fixed else None
     return tuple(placed)

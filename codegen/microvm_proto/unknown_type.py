@@ -1,4 +1,4 @@
-"""The hints for a type that does not exist here, such as one of another protocol language."""
+"""Hints for a type that does not exist, such as a type of C, Rust or protobuf."""
 
 from __future__ import annotations
 
@@ -10,31 +10,32 @@ from microvm_proto.types import INTEGERS
 
 _SIZED = re.compile(r"(u?)(?:int|i|s)?_?(\d+)(?:_?t)?")
 _INTEGERS = f"{', '.join(list(INTEGERS)[:-1])} and {list(INTEGERS)[-1]}"
-_FRACTIONS = "floats are f32 and f64; or send an integer, with what it is multiplied by as `scale`"
-# In this order: `list<string>` is a list.
+_FRACTIONS = "write `f32` or `f64`, or an integer with a `scale`"
+# The order matters: `list<string>` must match the pattern of lists before that of strings.
 _FOREIGN = (
     (
         r"(bytes?|octets?|u8|uint8(_t)?|(unsigned )?char)\s*(\[.*\]|<.*>|\(.*\))",
-        "write `bytes`, with the bound as `max`; or `u8` with a `count`, if it is always as many",
+        "write `bytes` with a `max`, or `u8` with a `count` if the number of bytes is fixed",
     ),
     (
         r"(repeated|list|array|vec|vector|seq|sequence|set|slice)\b.*|.+\[.*\]",
-        "an array is its element's type with a `count`; a list is `list<bytes>`, or `list<NAME>` "
-        "of a type of fixed size, with `max_items`",
+        "for a fixed number of items, write the item's type and a `count`; otherwise, write "
+        "`list<bytes>`, or `list<TYPE>` with a type of fixed size and `max_items`",
     ),
     (
         r"(map|dict|table)\b.*",
-        "there are no maps: send a list of a [[struct]], or a `list<bytes>`, such as of KEY=VALUE",
+        "there are no maps: write a list of a [[struct]], or a `list<bytes>` of KEY=VALUE items",
     ),
     (
         r"(optional|option|maybe|nullable)\b.*|.+\?",
-        "every field is always there: say which number stands for none as `absent`, or have a "
-        "message without the field",
+        'there are no optional fields: choose a number that means "no value" as `absent`, or '
+        "declare a second message without the field",
     ),
     (r"(struct|object|record|tuple)\b.*", "declare a [[struct]], and write its name"),
     (
         r"(message|union|oneof|variant|any|json)\b.*",
-        "there are no unions: have a message for each, or what it encodes to in a `bytes`",
+        "there are no unions: declare a message for each variant, or write `bytes` and encode the "
+        "value yourself",
     ),
     (r"f(p|loat)?_?32(_?t)?|float|single", "did you mean `f32`?"),
     (r"f(p|loat)?_?64(_?t)?|double", "did you mean `f64`?"),
@@ -45,16 +46,16 @@ _FOREIGN = (
     (r"c?_?str(ing)?\d*|utf[-_]?8|unicode|varchar.*", "did you mean `text`?"),
     (
         r"w?chars?(_t)?",
-        "write `text`, with the bound in bytes as `max`; or `u8` with a `count`",
+        "write `text` with a `max` in bytes, or `u8` with a `count`",
     ),
     (r"_?bool(ean)?(_t)?", "did you mean `bool`?"),
     (
         r"flags?|bits?|bit_?(field|mask|set|map)\w*",
-        "declare [[flags]], with a [[flags.bit]] for each, and write their name",
+        "declare [[flags]] with a [[flags.bit]] for each bit, and write the name of the flags",
     ),
     (
         r"(date_?)?time(stamp|_t)?|date|duration|instant|timespec|timeval",
-        "time is an integer; its `unit` says which, and its `doc` since when",
+        "write an integer, with a `unit`, and the epoch in its `doc`",
     ),
     (
         r"blob|binary|data|buffer|octets?|bytearray|raw|opaque",
@@ -62,43 +63,44 @@ _FOREIGN = (
     ),
     (
         r"u?_?int(eger)?|(unsigned|signed|long|short)\b.*|[ui]?size(_t)?|varint|zigzag",
-        f"an integer has a size: {_INTEGERS}",
+        f"choose an integer type with a size: {_INTEGERS}",
     ),
 )
 
 
 def hint(name: str, known: Collection[str], messages: Collection[str]) -> str:
-    """Return a line that says what to write instead of a field's type.
+    """Return a hint, one line, about a field's unknown type.
 
-    :param known: the types that there are.
-    :param messages: the names of messages, which are no types.
+    :param known: Names of the existing types.
+    :param messages: Names of the messages, which are not types.
     """
     word = name.strip().lower()
     if word in known:
         return f"did you mean `{word}`?"
     if name in messages:
-        return f"`{name}` is a message: declare a [[struct]] for what is in it"
+        return f"`{name}` is a message, not a type: declare a [[struct]] with its fields"
     return _integer(word) or _foreign(word) or _similar(word, known)
 
 
 def hint_of_base(name: str, kind: str) -> str:
-    """Return a line that says what to write instead of the type of an enum or of flags.
+    """Return a hint, one line, about the unknown type of an enum or of flags.
 
     :param kind: `enum` or `flags`.
     """
-    verb = "an enum is" if kind == "enum" else "flags are"
-    return _integer(name.strip().lower()) or f"{verb} an integer on the wire: {_INTEGERS}"
+    subject = "an enum" if kind == "enum" else "flags"
+    hint = f"the type of {subject} must be an integer: {_INTEGERS}"
+    return _integer(name.strip().lower()) or hint
 
 
 def _integer(word: str) -> str:
-    """Suggest the integer that C, Rust or protobuf call so: never one of another size or sign."""
+    """Suggest the integer type of the same size and sign for a type of C, Rust or protobuf."""
     sized = _SIZED.fullmatch(word)
     if sized is None:
         return ""
     meant = f"{sized[1] or 'i'}{sized[2]}"
     if meant in INTEGERS:
         return f"did you mean `{meant}`?"
-    return f"integers are {_INTEGERS}; what is longer is `bytes`"
+    return f"integer types are {_INTEGERS}; for a larger value, write `bytes`"
 
 
 def _foreign(word: str) -> str:
@@ -106,6 +108,6 @@ def _foreign(word: str) -> str:
 
 
 def _similar(word: str, known: Collection[str]) -> str:
-    # The names of integers are always similar, and never meant for each other.
+    # The names of integer types resemble each other, but `u16` is no good guess for `u61`.
     close = difflib.get_close_matches(word, [each for each in known if each not in INTEGERS], 1)
     return f"did you mean `{close[0]}`?" if close else f"known: {', '.join(known)}"

@@ -1,4 +1,4 @@
-"""Text with parts that are only for some schemas."""
+"""Templates with conditional sections, which only schemas with certain features get."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from microvm_proto.framing import Framing
 
 
 def for_framing(template: str, framing: Framing) -> str:
-    """Return a template without the parts that are for another framing: for other features."""
+    """Return a template without the sections that this framing does not need."""
     return variant(template, framing.features)
 
 
 def variant(template: str, features: Set[str]) -> str:
-    """Return a template without the parts that are for other features.
+    """Return a template without the sections that the features do not select.
 
-    A part stands between the lines `@if NAMES` and `@end`, with or without an `@else`, and is there
-    when one of the names is among the features.
+    A section begins with a line `@if NAMES` and ends with a line `@end`; a line `@else` may divide
+    it. The text before `@else` is kept if one of the names is a feature, the text after it if not.
     """
     kept: list[str] = []
     wanted = [True]

@@ -25,33 +25,33 @@ enum sensor_fault {
 	SENSOR_FAULT_NONE = 0,
 	/* No message has this type. */
 	SENSOR_FAULT_UNKNOWN_TYPE = 1,
-	/* The other side sends this message. */
+	/* Only the other side may send this message. */
 	SENSOR_FAULT_BAD_DIRECTION = 2,
 	/* The header's flags are not 0. */
 	SENSOR_FAULT_RESERVED_FLAGS = 3,
-	/* The id is 0 where one is needed, or not 0 where none is. */
+	/* The id is 0 but the message needs one, or not 0 but the message has none. */
 	SENSOR_FAULT_BAD_ID = 4,
-	/* The body is longer than any body of this type. */
+	/* The body is longer than this message's maximum. */
 	SENSOR_FAULT_BODY_TOO_LONG = 5,
-	/* A field, or its length, ends beyond the body. */
+	/* A field, or the length of a field, extends beyond the body. */
 	SENSOR_FAULT_TRUNCATED = 6,
-	/* A variable-length value is above its bound. */
+	/* A value of variable length is longer than its bound. */
 	SENSOR_FAULT_TOO_LONG = 7,
 	/* A list has more items than its bound. */
 	SENSOR_FAULT_TOO_MANY = 8,
-	/* A list's items, with their prefixes, are longer than its bound. */
+	/* The items of a list, with their lengths, exceed its total bound. */
 	SENSOR_FAULT_TOTAL_TOO_LONG = 9,
-	/* A value that its field cannot have. */
+	/* A value is not among those that its field allows. */
 	SENSOR_FAULT_UNKNOWN_VALUE = 10,
-	/* A NUL byte where none may be. */
+	/* A value that must not contain a NUL byte contains one. */
 	SENSOR_FAULT_EMBEDDED_NUL = 11,
-	/* The body goes on after its last field. */
+	/* The body continues after its last field. */
 	SENSOR_FAULT_TRAILING_BYTES = 12,
-	/* Text that is not UTF-8. */
+	/* Text is not valid UTF-8. */
 	SENSOR_FAULT_NOT_UTF8 = 13,
-	/* A NaN or an infinity where none may be. */
+	/* A float that must be finite is a NaN or an infinity. */
 	SENSOR_FAULT_NOT_FINITE = 14,
-	/* The check is not that of the frame. */
+	/* The frame's check is wrong. */
 	SENSOR_FAULT_BAD_CHECK = 15,
 	/* The bytes between two delimiters are not a stuffed frame. */
 	SENSOR_FAULT_BAD_STUFFING = 16,
@@ -147,33 +147,33 @@ enum sensor_channel {
 enum sensor_refusal {
 	/* No message has this type. */
 	SENSOR_REFUSAL_UNKNOWN_TYPE = 1,
-	/* The other side sends this message. */
+	/* Only the other side may send this message. */
 	SENSOR_REFUSAL_BAD_DIRECTION = 2,
 	/* The header's flags are not 0. */
 	SENSOR_REFUSAL_RESERVED_FLAGS = 3,
-	/* The id is 0 where one is needed, or not 0 where none is. */
+	/* The id is 0 but the message needs one, or not 0 but the message has none. */
 	SENSOR_REFUSAL_BAD_ID = 4,
-	/* The body is longer than any body of this type. */
+	/* The body is longer than this message's maximum. */
 	SENSOR_REFUSAL_BODY_TOO_LONG = 5,
-	/* A field, or its length, ends beyond the body. */
+	/* A field, or the length of a field, extends beyond the body. */
 	SENSOR_REFUSAL_TRUNCATED = 6,
-	/* A variable-length value is above its bound. */
+	/* A value of variable length is longer than its bound. */
 	SENSOR_REFUSAL_TOO_LONG = 7,
 	/* A list has more items than its bound. */
 	SENSOR_REFUSAL_TOO_MANY = 8,
-	/* A list's items, with their prefixes, are longer than its bound. */
+	/* The items of a list, with their lengths, exceed its total bound. */
 	SENSOR_REFUSAL_TOTAL_TOO_LONG = 9,
-	/* A value that its field cannot have. */
+	/* A value is not among those that its field allows. */
 	SENSOR_REFUSAL_UNKNOWN_VALUE = 10,
-	/* A NUL byte where none may be. */
+	/* A value that must not contain a NUL byte contains one. */
 	SENSOR_REFUSAL_EMBEDDED_NUL = 11,
-	/* The body goes on after its last field. */
+	/* The body continues after its last field. */
 	SENSOR_REFUSAL_TRAILING_BYTES = 12,
-	/* Text that is not UTF-8. */
+	/* Text is not valid UTF-8. */
 	SENSOR_REFUSAL_NOT_UTF8 = 13,
-	/* A NaN or an infinity where none may be. */
+	/* A float that must be finite is a NaN or an infinity. */
 	SENSOR_REFUSAL_NOT_FINITE = 14,
-	/* The check is not that of the frame. */
+	/* The frame's check is wrong. */
 	SENSOR_REFUSAL_BAD_CHECK = 15,
 	/* The bytes between two delimiters are not a stuffed frame. */
 	SENSOR_REFUSAL_BAD_STUFFING = 16,

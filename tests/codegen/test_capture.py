@@ -188,10 +188,10 @@ def test_ports_tell_who_sends(schema: Schema) -> None:
     packets = [tcp(PING, 1), tcp(PONG, 1, back=True), tcp(PING, 1, back=True, client=5001)]
     lines, said = shown(schema, pcap(packets))
     assert frames(lines) == ["host ping", "guest pong"]
-    assert said == "something is wrong in 1 of 3 flows"
+    assert said == "1 of 3 flows have errors"
     assert shown(schema, pcap(packets), port=None)[1] == ""
     assert (
-        shown(schema, pcap(packets), port=9)[1] == "no frame begins in any of the 0 flows of port 9"
+        shown(schema, pcap(packets), port=9)[1] == "none of the 0 flows of port 9 contains a frame"
     )
 
 
@@ -200,9 +200,9 @@ def test_other_protocols_are_passed_over(schema: Schema) -> None:
     lines, said = shown(schema, pcap(packets), port=None)
     assert (frames(lines), len(lines), said) == (["host ping"], 1, "")
     lines, said = shown(schema, pcap(packets[:3]), port=None)
-    assert (lines, said) == ([], "no frame begins in any of the 2 flows")
+    assert (lines, said) == ([], "none of the 2 flows contains a frame")
     lines, said = shown(schema, pcap(packets))
-    assert said == "something is wrong in 2 of 3 flows"
+    assert said == "2 of 3 flows have errors"
 
 
 @pytest.mark.parametrize("acknowledged", [True, False])
@@ -219,17 +219,17 @@ def test_a_gap_is_said_and_a_segment_behind_it_begins_with_a_frame(
     lines, said = shown(schema, pcap(packets), port=None)
     assert frames(lines) == ["guest exec_output", "host ping", "host ping"]
     assert [line.partition(": ")[2] for line in lines if "frame 1" not in line][:2] == [
-        f"50 bytes from {start - 50} on are not in the capture",
-        f"no segment begins with a frame from {len(OUTPUT)} to {2 * len(OUTPUT)}",
+        f"the capture lacks 50 bytes from offset {start - 50}",
+        f"no segment begins with a frame from offset {len(OUTPUT)} to {2 * len(OUTPUT)}",
     ]
-    assert said == "something is wrong in 1 of 1 flows"
+    assert said == "1 of 1 flows have errors"
 
 
 def test_what_lacks_its_start_is_shown_from_a_frame_on(schema: Schema) -> None:
     packets = [tcp(OUTPUT[40:], 41), tcp(PING, 1 + len(OUTPUT))]
     lines, said = shown(schema, pcap(packets))
     assert frames(lines) == ["host ping"]
-    assert lines[0].endswith(f"no segment begins with a frame from 0 to {len(OUTPUT) - 40}")
+    assert lines[0].endswith(f"no segment begins with a frame from offset 0 to {len(OUTPUT) - 40}")
     assert said == ""
 
 
@@ -238,9 +238,9 @@ def test_a_segment_behind_a_malformed_frame_begins_with_one(schema: Schema) -> N
     lines, said = shown(schema, pcap(packets))
     assert frames(lines) == ["host ping", "host ping"]
     assert lines[1].startswith("frame 2, at 20 of")
-    assert lines[2].endswith("no segment begins with a frame from 20 to 58")
+    assert lines[2].endswith("no segment begins with a frame from offset 20 to 58")
     assert lines[3].startswith("frame 3, at 58 of")
-    assert said == "something is wrong in 1 of 1 flows"
+    assert said == "1 of 1 flows have errors"
 
 
 def test_a_connection_of_the_same_ports_is_another(schema: Schema) -> None:
@@ -248,13 +248,13 @@ def test_a_connection_of_the_same_ports_is_another(schema: Schema) -> None:
     packets += [tcp(b"", 7, flags=SYN), tcp(PING[:9], 8)]
     lines, said = shown(schema, pcap(packets))
     assert [line.partition(" of ")[0] for line in lines] == ["frame 1, at 0", "frame 1, at 0"]
-    assert said == "something is wrong in 1 of 2 flows"
+    assert said == "1 of 2 flows have errors"
 
 
 def test_each_datagram_stands_for_itself(schema: Schema) -> None:
     lines, said = shown(schema, pcap([udp(PING + PING[:7]), udp(PING), udp(NO_FRAME), udp(PING)]))
     assert frames(lines) == ["host ping"] * 3
-    assert said == "something is wrong in 1 of 1 flows"
+    assert said == "1 of 1 flows have errors"
 
 
 @pytest.mark.parametrize("framing", ['kind = "datagram"', 'kind = "cobs"\ncheck = "crc16"'])
@@ -266,11 +266,11 @@ def test_behind_a_bad_frame_goes_on_what_the_framing_lets(
     bad = bytes([1, 1, 1, 0])
     for packet in (udp, lambda data: tcp(data, 1)):
         lines, said = shown(schema, pcap([packet(bad), packet(FOREIGN)]), port=None)
-        assert (lines, said) == ([], "no frame begins in any of the 1 flows")
+        assert (lines, said) == ([], "none of the 1 flows contains a frame")
     lines, said = shown(schema, pcap([udp(good), udp(bad), udp(good)]), port=None)
     assert frames(lines) == ["device measured"] * 2
     assert lines[1].startswith(f"frame 2, at {len(good)} of")
-    assert said == "something is wrong in 1 of 1 flows"
+    assert said == "1 of 1 flows have errors"
 
 
 def test_behind_a_gap_a_stream_goes_on_at_the_next_frame(framed: Callable[[str], Schema]) -> None:
@@ -280,21 +280,21 @@ def test_behind_a_gap_a_stream_goes_on_at_the_next_frame(framed: Callable[[str],
     packets = [tcp(good + good[:3], 1), tcp(good[3:] + good, 1 + 2 * size + 3)]
     lines, said = shown(schema, pcap(packets), port=None)
     assert frames(lines) == ["device measured"] * 2
-    assert f"{size} bytes from {size + 3} on are not in the capture" in lines[1]
-    assert said == "something is wrong in 1 of 1 flows"
+    assert f"the capture lacks {size} bytes from offset {size + 3}" in lines[1]
+    assert said == "1 of 1 flows have errors"
 
 
 def test_what_is_not_read_is_counted(schema: Schema) -> None:
     packets = [udp(PING), ipv4(17, bytes(20), 0x2000), ipv4(17, bytes(20), 1), b"\x45\0", b""]
     lines, said = shown(schema, pcap(packets))
     assert lines[1:] == [
-        "packets that are fragments of IP, and not read: 2",
-        "packets that are cut short in a header, and not read: 2",
+        "ignored packets (IP fragments): 2",
+        "ignored packets (truncated header): 2",
     ]
     assert said == ""
     lines, said = shown(schema, pcap(packets, 189))
-    assert lines == ["packets that are of link type 189, and not read: 5"]
-    assert said.startswith("no frame begins in any")
+    assert lines == ["ignored packets (link type 189): 5"]
+    assert said.startswith("none of the ")
 
 
 def test_what_waits_is_bounded(schema: Schema) -> None:
@@ -305,7 +305,7 @@ def test_what_waits_is_bounded(schema: Schema) -> None:
     lines: list[str] = []
     for line in explain_capture(schema, iter([pcap(packets)]), port=PORT):
         lines.append(line)
-        if line.endswith(f"{gap} bytes from 20 on are not in the capture"):
+        if line.endswith(f"the capture lacks {gap} bytes from offset 20"):
             break
     else:
         pytest.fail("it waits for the end")
@@ -321,7 +321,7 @@ def test_a_file_that_is_cut_short_is_shown_to_there(cut: int, run: Run, tmp_path
     result = run("explain", tmp_path / "cut")
     assert frames(result.stdout.splitlines()) == ["host ping"]
     assert result.exit_code == 1
-    assert result.stderr.endswith(" is a capture that was cut short in the middle of a packet\n")
+    assert result.stderr.endswith(" is a capture that ends in the middle of a packet\n")
 
 
 def pcapng() -> bytes:

@@ -122,7 +122,7 @@ def test_lines_count_the_same_with_windows_line_ends(tmp_path: Path) -> None:
     with pytest.raises(SchemaError) as caught:
         read_schema(tmp_path / "crlf.toml")
     assert str(caught.value).splitlines()[:3] == [
-        f"{tmp_path}/crlf.toml:5:9: error: `extra` means nothing here [unknown-key]",
+        f"{tmp_path}/crlf.toml:5:9: error: `extra` is not a key of this table [unknown-key]",
         "    extra = 1",
         "            ^",
     ]

@@ -165,14 +165,14 @@ def test_one_line_that_may_be_either_is_refused(run: Run) -> None:
     result = run("explain", "00000000 08 00 00 00 00 00 00 00")
     assert result.exit_code == 1
     assert result.stdout == ""
-    assert result.stderr.endswith("leave out the offset, or the spaces\n")
+    assert result.stderr.endswith("remove the offset, or the spaces\n")
     assert run("explain", "00000000: 0000 0000 0800 0000 0000 0000").exit_code == 0
 
 
 def test_a_whole_packet_is_not_taken_for_a_frame(tmp_path: Path) -> None:
     (tmp_path / "dump").write_bytes(printed("od -A x -v -t x1", STREAMS["text"]))
     printed(f"text2pcap -q -T 7000,5000 {tmp_path / 'dump'} {tmp_path / 'capture'}", b"")
-    with pytest.raises(Unreadable, match="is a whole packet"):
+    with pytest.raises(Unreadable, match="is a packet with Ethernet"):
         read(printed(f"tshark -r {tmp_path / 'capture'} -x", b""))
 
 

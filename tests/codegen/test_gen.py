@@ -169,7 +169,7 @@ def test_without_a_schema_it_is_a_usage_error(
         (tmp_path / "pyproject.toml").write_text(text)
     result = run("gen")
     assert result.exit_code == 2
-    assert "no SCHEMA is given" in result.stderr
+    assert "give a SCHEMA" in result.stderr
 
 
 def test_a_pyproject_that_is_not_toml_is_named(
@@ -189,7 +189,7 @@ def test_a_schema_that_names_no_output_is_said_to_have_none(run: Run, project: P
     result = run("gen")
     assert result.exit_code == 1
     assert result.stderr == (
-        "microvm-proto: protocol/sandboxd.toml has no [[output]], so there is nothing to write\n"
+        "microvm-proto: no files to generate: protocol/sandboxd.toml has no [[output]]\n"
     )
 
 
@@ -204,7 +204,7 @@ def test_every_command_reports_an_unknown_type_with_line_and_column(
     result = run(command)
     assert result.exit_code == 1
     assert result.stderr == (
-        f"protocol/sandboxd.toml:{line}:8: error: no type is called `tial` [unknown-type]\n"
+        f"protocol/sandboxd.toml:{line}:8: error: unknown type `tial` [unknown-type]\n"
         '    type = "tial"\n'
         "           ^^^^^^\n"
         "    hint: did you mean `tail`?\n"
@@ -236,7 +236,7 @@ def test_an_unknown_backend_stops_gen_before_it_writes(run: Run, project: Path) 
     before = snapshot(project)
     result = run("gen")
     assert result.exit_code == 1
-    assert "no backend is called `word` [unknown-backend]" in result.stderr
+    assert "unknown backend `word` [unknown-backend]" in result.stderr
     assert snapshot(project) == before
 
 
@@ -272,7 +272,8 @@ def test_a_folder_is_no_schema(verb: str, schema: str, run: Run, project: Path) 
 def test_a_working_folder_that_is_gone_is_reported(run: Run, project: Path) -> None:
     shutil.rmtree(project)
     result = run("lint")
-    assert result.stderr == "microvm-proto: the working folder: No such file or directory\n"
+    problem = "cannot read the working folder: No such file or directory"
+    assert result.stderr == f"microvm-proto: {problem}\n"
     assert result.exit_code == 1
 
 
@@ -389,8 +390,8 @@ def test_the_digests_have_labels_and_the_help_says_what_they_are_for(
 ) -> None:
     assert re.fullmatch(r"wire [0-9a-f]{16}\napi  [0-9a-f]{16}\n", run("digest").stdout)
     text = " ".join(run("digest", "--help").stdout.split())
-    assert "`wire` is over what shapes the bytes" in text
-    assert "`api` is over all but the documentation" in text
+    assert "`wire` covers everything that shapes the bytes" in text
+    assert "`api` covers everything except documentation" in text
 
 
 @pytest.mark.parametrize("arguments", ["--help", "digest", "explain 00"])

@@ -61,19 +61,21 @@ MEANT = {
     "list<bytes>": ["List<Bytes>"],
 }
 INSTEAD = {
-    "floats are f32 and f64; ": "f16 bf16 half real decimal",
-    "write `text`, ": "char wchar_t",
-    "declare [[flags]], ": "flag bit bitfield bitmask",
-    f"an integer has a size: {INTEGERS}": "int uint integer long size_t usize varint unsigned",
-    f"integers are {INTEGERS}; ": "u24 u128 i7 uint256 int128_t u1",
-    "an array is its element's type ": "list<text> u32[4] vec<u8> array repeated set<u8>",
-    "write `bytes`, with the bound ": "bytes[16] u8[16] bytes<4> char[8]",
+    "write `f32` or `f64`, ": "f16 bf16 half real decimal",
+    "write `text` with a `max` ": "char wchar_t",
+    "declare [[flags]] with a ": "flag bit bitfield bitmask",
+    f"choose an integer type with a size: {INTEGERS}": (
+        "int uint integer long size_t usize varint unsigned"
+    ),
+    f"integer types are {INTEGERS}; ": "u24 u128 i7 uint256 int128_t u1",
+    "for a fixed number of items, ": "list<text> u32[4] vec<u8> array repeated set<u8>",
+    "write `bytes` with a `max`, ": "bytes[16] u8[16] bytes<4> char[8]",
     "there are no maps: ": "map<bytes> dict",
     "declare a [[struct]], ": "struct object tuple",
     "there are no unions: ": "union oneof any json",
-    "`point` is a message: ": "point",
-    "every field is always there: ": "optional optional<u8> u32?",
-    "time is an integer; ": "timestamp datetime duration time_t",
+    "`point` is a message, not a type: ": "point",
+    "there are no optional fields: ": "optional optional<u8> u32?",
+    "write an integer, with a `unit`, ": "timestamp datetime duration time_t",
     "known: f32, ": "quux",
 }
 
@@ -96,9 +98,9 @@ def test_a_type_that_there_is_not_has_no_other_suggested(name: str, start: str, 
     ("name", "hint"),
     [
         ("uint8_t", "did you mean `u8`?"),
-        ("f32", f"an enum is an integer on the wire: {INTEGERS}"),
-        ("bytes", f"an enum is an integer on the wire: {INTEGERS}"),
-        ("u24", f"integers are {INTEGERS}; what is longer is `bytes`"),
+        ("f32", f"the type of an enum must be an integer: {INTEGERS}"),
+        ("bytes", f"the type of an enum must be an integer: {INTEGERS}"),
+        ("u24", f"integer types are {INTEGERS}; for a larger value, write `bytes`"),
     ],
 )
 def test_the_type_of_an_enum_is_an_integer(name: str, hint: str, read: Read) -> None:
@@ -108,16 +110,16 @@ def test_the_type_of_an_enum_is_an_integer(name: str, hint: str, read: Read) -> 
 @pytest.mark.parametrize(
     ("old", "new", "hint"),
     [
-        ('id = "none"', 'id = "none"\nsince = 0', "versions count from 1"),
-        ('id = "none"', 'id = "none"\nsince = 2', "raise `version` in [protocol] first"),
+        ('id = "none"', 'id = "none"\nsince = 0', "remove it: `since` is 1 by default"),
+        ('id = "none"', 'id = "none"\nsince = 2', "raise `version` in [protocol], or"),
         ('id = "none"', 'id = "none"\n[message.field]', "write [[message.field]]"),
-        ("version = 1", "version = 1\nreserved = [0]", "leave it out: nothing had it"),
-        ("version = 1", "version = 1\nreserved = [7, 7]", "leave it out"),
+        ("version = 1", "version = 1\nreserved = [0]", "remove it: this number was never possible"),
+        ("version = 1", "version = 1\nreserved = [7, 7]", "remove it"),
         ("[protocol]", "[[protocol]]", "write [protocol]"),
         (
             'id = "none"',
             'id = "none"\n[[message.field]]\nname = "x"\ntype = "bytes"\nmax = 4294967296',
-            "a body is at most 16777216 bytes",
+            "a body has at most 16777216 bytes",
         ),
     ],
 )

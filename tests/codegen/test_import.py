@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 Run = Callable[..., Result]
 PROBE = Path(__file__).parent / "mavlink/probe.xml"
 LEFT_OUT = """\
-left out: FAR: its number is 16777215, and 65534 is the highest
-left out: HALF: a is of type float16_t
-left out: LONG: it has 256 bytes, and 255 is the most
+left out: FAR: its number is 16777215, but the maximum is 65534
+left out: HALF: its field a has the unknown type float16_t
+left out: LONG: it has 256 bytes, but the maximum is 255
 left out: PROBE_STATE_3D_SCAN: 300 does not fit u8
 left out: PROBE_STATE_ON: 301 does not fit u8
 left out: PROBE_PARTS_LIMBS: 32769 is not one bit
@@ -54,34 +54,37 @@ BILLION_LAUGHS = """<!DOCTYPE mavlink [<!ENTITY a "aaaaaaaaaa"><!ENTITY b "&a;&a
 MESSAGE = '<message id="1" name="A"/>'
 ENTRY = '<entry name="B" value="{}"/>'
 REFUSED = {
-    "a document type": (BILLION_LAUGHS, "a document type is not for definitions of messages"),
+    "a document type": (BILLION_LAUGHS, "the file has a document type"),
     "an entity": ("<mavlink>&a;</mavlink>", "undefined entity: line 1, column 9"),
     "no XML": ("once upon a time", "syntax error: line 1, column 0"),
     "nothing": ("", "no element found: line 1, column 0"),
     "an encoding": ('<?xml version="1.0" encoding="x"?><a/>', "unknown encoding"),
-    "another format": ("<html/>", "the root is <html>, and that of definitions <mavlink>"),
-    "no message": ("<mavlink/>", "there is no message in it"),
-    "a folder": ("<mavlink><include>../a.xml</include></mavlink>", "'../a.xml' is not a file of "),
-    "an address": ("<mavlink><include>http://a/b</include></mavlink>", "is not a file of this"),
-    "no file": ("<mavlink><include>b.xml</include></mavlink>", "b.xml: there is no such file; "),
-    "itself": ("<mavlink><include>.</include></mavlink>", "'.' is not a file of this folder"),
-    "nowhere": ("<mavlink><include/></mavlink>", "'' is not a file of this folder"),
-    "too much": (f"<mavlink>{' ' * (1 << 21)}</mavlink>", "more than 2 MiB, with what is included"),
+    "another format": ("<html/>", "the root element is <html> instead of <mavlink>"),
+    "no message": ("<mavlink/>", "the file defines no messages"),
+    "a folder": ("<mavlink><include>../a.xml</include></mavlink>", "cannot include '../a.xml', "),
+    "an address": (
+        "<mavlink><include>http://a/b</include></mavlink>",
+        "which is not a file in its folder",
+    ),
+    "no file": ("<mavlink><include>b.xml</include></mavlink>", "b.xml: the file does not exist, "),
+    "itself": ("<mavlink><include>.</include></mavlink>", "cannot include '.', "),
+    "nowhere": ("<mavlink><include/></mavlink>", "cannot include '', "),
+    "too much": (f"<mavlink>{' ' * (1 << 21)}</mavlink>", "have more than 2 MiB"),
     "no name": ('<mavlink><messages><message id="1"/></messages></mavlink>', "has no name"),
     "a name": (
         f"<mavlink><messages>{MESSAGE.replace('A', 'a b')}</messages></mavlink>",
-        "a <message> has name='a b'",
+        "a <message> has an invalid name='a b'",
     ),
     "a number": (
         f"<mavlink><messages>{MESSAGE.replace('1', 'one')}</messages></mavlink>",
-        "A has 'one', which is no number",
+        "A has 'one', which is not a number",
     ),
     "a long number": (
         f'<mavlink><enums><enum name="A">{ENTRY.format("9" * 5000)}</enum></enums>'
         f"<messages>{MESSAGE}</messages></mavlink>",
         "1 messages, 0 enums",
     ),
-    "twice": (f"<mavlink><messages>{2 * MESSAGE}</messages></mavlink>", "1 is taken already"),
+    "twice": (f"<mavlink><messages>{2 * MESSAGE}</messages></mavlink>", "1 is already used"),
 }
 
 
@@ -102,7 +105,7 @@ def test_files_that_include_each_other_without_end_are_refused(run: Run, tmp_pat
         text = f"<mavlink><include>{number + 1}.xml</include></mavlink>"
         (tmp_path / f"{number}.xml").write_text(text)
     result = run("import", "mavlink", tmp_path / "0.xml")
-    assert result.stderr.endswith("100.xml: there are more than 100 files before it\n")
+    assert result.stderr.endswith("100.xml: there are more than 100 included files\n")
 
 
 WORDS = st.sampled_from(

@@ -60,7 +60,7 @@ def test_both_tests_find_a_codec_that_is_not_as_the_vectors(run: Run, probe: Pat
     done = make_test("--ignore-errors")
     assert '\nwrong: {"name": "log, the most"' in done.stdout
     assert (
-        "\nFAILED test_protocol.py::test_a_valid_frame_is_encoded_to_the_same[log, the most]"
+        "\nFAILED test_protocol.py::test_valid_frame_is_encoded_to_the_same_bytes[log, the most]"
         in (done.stdout)
     )
 
@@ -126,7 +126,7 @@ def test_nothing_is_overwritten(name: str, run: Run, tmp_path: Path) -> None:
     (tmp_path / name).write_text("mine")
     result = run("init", tmp_path, "--name=my_probe")
     assert result.exit_code == 1
-    assert f"already there: {tmp_path / name}; " in result.stderr
+    assert f"refusing to overwrite {tmp_path / name}; " in result.stderr
     assert list(tmp_path.iterdir()) == [tmp_path / name]
 
 
@@ -148,7 +148,7 @@ def test_a_project_is_told_what_to_add_to_it(
 def test_a_name_that_cannot_be_is_refused(name: str, run: Run, tmp_path: Path) -> None:
     result = run("init", tmp_path, f"--name={name}")
     assert result.exit_code == 1
-    assert result.stderr.startswith(f"microvm-proto: {name!a} cannot be the name: ")
+    assert result.stderr.startswith(f"microvm-proto: a protocol cannot be named {name!a}: ")
     assert list(tmp_path.iterdir()) == []
 
 

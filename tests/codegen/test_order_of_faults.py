@@ -82,8 +82,8 @@ def documented() -> dict[str, list[str]]:
     for line in table.splitlines():
         cells = [cell.strip() for cell in line.strip("|").split("|")]
         if len(cells) == 5 and cells[0] not in ("of", "---"):
-            of = of if cells[0] in ("", "each item of it") else cells[0]
-            whole = found["`bytes`, `text`"] if cells[0] == "each item of it" else []
+            of = of if cells[0] in ("", "each item of a list") else cells[0]
+            whole = found["`bytes`, `text`"] if cells[0] == "each item of a list" else []
             found.setdefault(of, []).extend(whole or re.findall(r"\w+", cells[2]))
     return found
 

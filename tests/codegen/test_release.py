@@ -54,7 +54,7 @@ def test_a_first_release_writes_the_form_that_breaking_reads(run: Run, project: 
     (project / RELEASED).unlink()
     missing = run("breaking")
     assert missing.stderr == (
-        f"microvm-proto: {RELEASED} is not there; `microvm-proto release` writes it\n"
+        f"microvm-proto: {RELEASED} does not exist; write it with `microvm-proto release`\n"
     )
     assert missing.exit_code == 1
     assert run("release").stdout == f"wrote {RELEASED}\n"

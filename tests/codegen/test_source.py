@@ -92,11 +92,11 @@ def test_what_comes_from_a_serial_port_is_no_text(serial: tuple[int, int, str]) 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["-", "--baud", "9600"], "--baud is for a serial port"),
-        (["/dev/zero", "--baud", "9600"], "--baud is for a serial port"),
-        (["-", "--baud", "9601"], "--baud is one of 50, 75, "),
-        ([PING.hex(), "--baud", "9600"], "--baud is for a serial port"),
-        ([PING.hex(), "--port", "7000"], "--port is for a capture"),
+        (["-", "--baud", "9600"], "--baud can only be used with a serial port"),
+        (["/dev/zero", "--baud", "9600"], "--baud can only be used with a serial port"),
+        (["-", "--baud", "9601"], "--baud must be one of 50, 75, "),
+        ([PING.hex(), "--baud", "9600"], "--baud can only be used with a serial port"),
+        ([PING.hex(), "--port", "7000"], "--port can only be used with a capture"),
     ],
 )
 def test_what_does_not_fit_is_refused(arguments: list[str], said: str, run: Run) -> None:
@@ -109,10 +109,10 @@ def test_what_does_not_fit_is_refused(arguments: list[str], said: str, run: Run)
 @pytest.mark.parametrize(
     ("command", "said"),
     [
-        ("cat /dev/zero", "may be something else: give raw bytes, a capture"),
+        ("cat /dev/zero", "may be in another format: give raw bytes, a capture"),
         ("yes 00", "standard input is a text of more than 64 MiB"),
-        ("gzip -c README.md", "may be something else: give raw bytes, a capture"),
-        ("true", "there is no frame"),
+        ("gzip -c README.md", "may be in another format: give raw bytes, a capture"),
+        ("true", "no frames: the input is empty"),
     ],
 )
 def test_a_stream_of_anything_ends(command: str, said: str) -> None:

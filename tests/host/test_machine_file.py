@@ -96,7 +96,7 @@ def test_the_document_shows_one_that_can_be_read(write: Write) -> None:
 
 def test_a_misspelt_key_is_shown_with_what_was_meant(write: Write) -> None:
     assert said(write('form = "alpine"\n')) == [
-        "1:8: error: `form` means nothing here [unknown-key]",
+        "1:8: error: `form` is not a key of this table [unknown-key]",
         '    form = "alpine"',
         "           ^^^^^^^^",
         "    hint: did you mean `from`?",
@@ -115,8 +115,8 @@ def test_a_misspelt_key_is_shown_with_what_was_meant(write: Write) -> None:
         ("env = ['A=b']", "1:7: error: `env` must be one table [wrong-type]"),
         ("[env]\nA = 1", "2:5: error: `A` must be a string [wrong-type]"),
         ("[env]\n'A=B' = ''", "2:9: error: no variable can be called that [wrong-value]"),
-        ("run = 'true'", "1:7: error: `run` means nothing here [unknown-key]"),
-        ("step = 'true'", "1:8: error: `step` must be tables [wrong-type]"),
+        ("run = 'true'", "1:7: error: `run` is not a key of this table [unknown-key]"),
+        ("step = 'true'", "1:8: error: `step` must be an array of tables [wrong-type]"),
         ("[[step]]", "1:1: error: a step has one of `add` and `run` [step]"),
         (
             "[[step]]\nadd = 'wheels:/w'\nrun = 'ls'",

@@ -1,1 +1,1 @@
-"""The importers: what describes a protocol in another language, made into a schema of ours."""
+"""Importers, which convert the definitions of another protocol into a schema."""

@@ -34,33 +34,33 @@ class Fault(enum.IntEnum):
     UNKNOWN_TYPE = 1
     """No message has this type."""
     BAD_DIRECTION = 2
-    """The other side sends this message."""
+    """Only the other side may send this message."""
     RESERVED_FLAGS = 3
     """The header's flags are not 0."""
     BAD_ID = 4
-    """The id is 0 where one is needed, or not 0 where none is."""
+    """The id is 0 but the message needs one, or not 0 but the message has none."""
     BODY_TOO_LONG = 5
-    """The body is longer than any body of this type."""
+    """The body is longer than this message's maximum."""
     TRUNCATED = 6
-    """A field, or its length, ends beyond the body."""
+    """A field, or the length of a field, extends beyond the body."""
     TOO_LONG = 7
-    """A variable-length value is above its bound."""
+    """A value of variable length is longer than its bound."""
     TOO_MANY = 8
     """A list has more items than its bound."""
     TOTAL_TOO_LONG = 9
-    """A list's items, with their prefixes, are longer than its bound."""
+    """The items of a list, with their lengths, exceed its total bound."""
     UNKNOWN_VALUE = 10
-    """A value that its field cannot have."""
+    """A value is not among those that its field allows."""
     EMBEDDED_NUL = 11
-    """A NUL byte where none may be."""
+    """A value that must not contain a NUL byte contains one."""
     TRAILING_BYTES = 12
-    """The body goes on after its last field."""
+    """The body continues after its last field."""
     NOT_UTF8 = 13
-    """Text that is not UTF-8."""
+    """Text is not valid UTF-8."""
     NOT_FINITE = 14
-    """A NaN or an infinity where none may be."""
+    """A float that must be finite is a NaN or an infinity."""
     BAD_CHECK = 15
-    """The check is not that of the frame."""
+    """The frame's check is wrong."""
     BAD_STUFFING = 16
     """The bytes between two delimiters are not a stuffed frame."""
 
@@ -71,33 +71,33 @@ class ErrorCode(enum.IntEnum):
     UNKNOWN_TYPE = 1
     """No message has this type."""
     BAD_DIRECTION = 2
-    """The other side sends this message."""
+    """Only the other side may send this message."""
     RESERVED_FLAGS = 3
     """The header's flags are not 0."""
     BAD_ID = 4
-    """The id is 0 where one is needed, or not 0 where none is."""
+    """The id is 0 but the message needs one, or not 0 but the message has none."""
     BODY_TOO_LONG = 5
-    """The body is longer than any body of this type."""
+    """The body is longer than this message's maximum."""
     TRUNCATED = 6
-    """A field, or its length, ends beyond the body."""
+    """A field, or the length of a field, extends beyond the body."""
     TOO_LONG = 7
-    """A variable-length value is above its bound."""
+    """A value of variable length is longer than its bound."""
     TOO_MANY = 8
     """A list has more items than its bound."""
     TOTAL_TOO_LONG = 9
-    """A list's items, with their prefixes, are longer than its bound."""
+    """The items of a list, with their lengths, exceed its total bound."""
     UNKNOWN_VALUE = 10
-    """A value that its field cannot have."""
+    """A value is not among those that its field allows."""
     EMBEDDED_NUL = 11
-    """A NUL byte where none may be."""
+    """A value that must not contain a NUL byte contains one."""
     TRAILING_BYTES = 12
-    """The body goes on after its last field."""
+    """The body continues after its last field."""
     NOT_UTF8 = 13
-    """Text that is not UTF-8."""
+    """Text is not valid UTF-8."""
     NOT_FINITE = 14
-    """A NaN or an infinity where none may be."""
+    """A float that must be finite is a NaN or an infinity."""
     BAD_CHECK = 15
-    """The check is not that of the frame."""
+    """The frame's check is wrong."""
     BAD_STUFFING = 16
     """The bytes between two delimiters are not a stuffed frame."""
     BUSY = 64

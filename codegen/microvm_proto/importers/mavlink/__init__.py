@@ -1,7 +1,8 @@
-"""An importer of MAVLink's messages: a body has the bytes of MAVLink 2's payload.
+"""An importer of MAVLink message definitions.
 
-The frame around it, with MAVLink's checksum, is not part of that, nor that zeros at a payload's end
-are not sent: a payload is filled up with them before it is decoded.
+The body of a message has the same bytes as its payload in MAVLink 2, except that MAVLink does not
+send zeros at the end of a payload: append them before decoding it. The schema does not describe
+MAVLink's frames and checksums.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from microvm_proto.types import INTEGERS, Integer
 _COMMENT = "# Made by `microvm-proto import mavlink`."
 _MAX_PAYLOAD = 255
 _INSTEAD_OF_0 = 65535
-"""The number of MAVLink's message 0, the heartbeat: ours start at 1."""
+"""Number in the schema of MAVLink's message 0, the heartbeat, because 0 is invalid in a schema."""
 
 _LIMIT = re.compile(r"(U?)INT(8|16|32|64)_(MIN|MAX)")
 _NUMBER = re.compile(r"-?(?:\d{1,20}|0[xX][0-9a-fA-F]{1,16})")
@@ -41,16 +42,20 @@ _Table: TypeAlias = tuple[str, _Keys]
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """A schema as TOML, and what of the definitions is not in it, with the reason."""
+    """The result of an import.
+
+    :ivar text: The schema, as TOML.
+    :ivar left_out: One line for each definition that the schema lacks, with the reason.
+    """
 
     text: str
     left_out: tuple[str, ...]
 
 
 def import_(path: Path, name: str) -> Imported:
-    """Make a schema called `name` of the definitions in `path`.
+    """Convert the definitions in the file at `path` into a schema with the name `name`.
 
-    :raises Refused: they cannot be used.
+    :raises Refused: Raised if the definitions are invalid.
     """
     conversion = _Conversion(read(path))
     tables = [*_heads(path.name, name), *conversion.enums(), *conversion.messages()]
@@ -59,7 +64,7 @@ def import_(path: Path, name: str) -> Imported:
 
 
 def _heads(source: str, name: str) -> Iterator[_Table]:
-    doc = f"The messages of MAVLink's {source}; a body is MAVLink 2's payload in full length."
+    doc = f"The messages of MAVLink's {source}. A body is a full-length payload of MAVLink 2."
     ends = ["vehicle", "station"]
     yield "[protocol]", {"name": name, "version": 1, "ends": ends, "doc": doc}
     yield "[[output]]", {"backend": "python", "file": f"{name}.py"}
@@ -67,9 +72,10 @@ def _heads(source: str, name: str) -> Iterator[_Table]:
 
 
 class _Conversion:
-    """The tables that a dialect becomes; what it cannot be made of is in `left_out`.
+    """A conversion of a dialect into the tables of a schema.
 
-    :ivar names: what each enum is called here, by MAVLink's name and the type of the fields.
+    :ivar left_out: One line for each definition that the schema lacks, with the reason.
+    :ivar names: Names of the enums in the schema, by MAVLink's name and the integer type.
     """
 
     def __init__(self, dialect: Dialect) -> None:
@@ -82,18 +88,18 @@ class _Conversion:
         size = sum(field.size * max(field.count, 1) for field in message.fields)
         obstacle = message.obstacle
         if size > _MAX_PAYLOAD:
-            obstacle = f"it has {size} bytes, and {_MAX_PAYLOAD} is the most"
+            obstacle = f"it has {size} bytes, but the maximum is {_MAX_PAYLOAD}"
         elif not 0 <= message.number < _INSTEAD_OF_0:
-            obstacle = f"its number is {message.number}, and {_INSTEAD_OF_0 - 1} is the highest"
+            obstacle = f"its number is {message.number}, but the maximum is {_INSTEAD_OF_0 - 1}"
         if obstacle:
             self.left_out.append(f"{message.name}: {obstacle}")
         return not obstacle
 
     def enums(self) -> Iterator[_Table]:
-        """Yield the enums, each once for every integer type that fields have it by.
+        """Yield the enums, each once for every integer type of the fields that use it.
 
-        MAVLink's have no type. The first here keeps the name; one without fields has the smallest
-        type that will do.
+        Enums of MAVLink have no integer type. The enum of the first type keeps the name. An enum
+        that no field uses gets the smallest type that fits its values.
         """
         types: dict[str, dict[str, None]] = {name: {} for name in self.dialect.enums}
         for message in self.fitting:
@@ -106,7 +112,7 @@ class _Conversion:
                 yield from self.enum(enum, name, INTEGERS[kind])
 
     def enum(self, enum: Enum, name: str, base: Integer) -> Iterator[_Table]:
-        """Yield an enum, or flags, with its values, if it has any."""
+        """Yield the tables of an enum or of flags; yield nothing if no value is left."""
         flags = enum.bitmask and not base.signed
         values: dict[int, _Keys] = {}
         for entry, short in zip(enum.entries, _without_prefix(enum), strict=True):
@@ -117,7 +123,7 @@ class _Conversion:
                 self.left_out.append(f"{entry.name}: it is another name for {number}")
             elif flags and number.bit_count() > 1:
                 self.left_out.append(f"{entry.name}: {number} is not one bit")
-            elif number or not flags:  # no flags are there without a name
+            elif number or not flags:  # flags need no name for 0
                 key = {"bit": number.bit_length() - 1} if flags else {"number": number}
                 values[number] = {"name": short, **key, "doc": entry.doc or None}
         if values:
@@ -130,7 +136,7 @@ class _Conversion:
     def messages(self) -> Iterator[_Table]:
         """Yield the messages, with their fields."""
         for message in self.fitting:
-            doc = sentences(message.doc, "" if message.number else "MAVLink's number is 0")
+            doc = sentences(message.doc, "" if message.number else "Its MAVLink number is 0")
             yield (
                 "[[message]]",
                 {
@@ -144,20 +150,20 @@ class _Conversion:
             yield from (("[[message.field]]", self.field(field)) for field in message.fields)
 
     def field(self, field: Field) -> _Keys:
-        """Return the keys of a field; what has no key is said in its `doc`."""
+        """Return the keys of a field. Its `doc` describes properties that no key can express."""
         kind = TYPES[field.type]
         enum = self.names.get((field.enum, kind))
         doc = [field.doc]
         if field.type == "char" and field.count:
-            doc.append("Text, with zeros behind it")
+            doc.append("Text, padded with zeros")
         if field.type == "uint8_t_mavlink_version" and self.dialect.version:
-            doc.append(f"MAVLink fills in {self.dialect.version}")
+            doc.append(f"The sender sets it to {self.dialect.version}")
         scale = _scale(field.multiplier)
         if field.multiplier and scale is None:
-            doc.append(f"Times {field.multiplier}")
+            doc.append(f"Multiplier: {field.multiplier}")
         absent = None if enum or field.count else _absent(field.invalid, kind)
         if field.invalid and absent is None:
-            doc.append(f"Invalid: {field.invalid}")
+            doc.append(f"Invalid value: {field.invalid}")
         return {
             **_names_of_field(nearest_name(field.name)),
             "type": enum or kind,
@@ -170,16 +176,17 @@ class _Conversion:
 
 
 def _names_of_field(name: str) -> _Keys:
-    """Return its name, and those in the languages that have this one for something else."""
+    """Return the keys for a field's name, with another name for languages that reserve it."""
     taken = (language for language, words in FIELD_WORDS.items() if name in words)
     others = {f"{language.lower()}_name": name + FIELD_SUFFIX for language in taken}
     return {"name": name, **others}
 
 
 def _without_prefix(enum: Enum) -> list[str]:
-    """Return the names of an enum's values, without the words that all begin with, and its own.
+    """Return the names of an enum's values, without the words that they share with its name.
 
-    Where one would not begin with a letter it keeps a word more, and all where two would be one.
+    A name keeps one of these words if it would otherwise begin with a digit. All names are kept
+    unchanged if two of them would become equal.
     """
     names = [nearest_name(entry.name).split("_") for entry in enum.entries]
     columns = zip(nearest_name(enum.name).split("_"), *names, strict=False)
@@ -192,7 +199,7 @@ def _without_prefix(enum: Enum) -> list[str]:
 
 
 def _smallest(enum: Enum) -> str:
-    """Return the smallest integer type for all values of an enum, as far as there is one."""
+    """Return the name of the smallest integer type that fits all values of an enum, or `u64`."""
     low = min((entry.number for entry in enum.entries), default=0)
     high = max((entry.number for entry in enum.entries), default=0)
     wide = (name for name, i in INTEGERS.items() if i.minimum <= low and high <= i.maximum)
@@ -200,7 +207,7 @@ def _smallest(enum: Enum) -> str:
 
 
 def _absent(invalid: str, kind: str) -> int | None:
-    """Return the number that stands for no value, if it is one, and of this type."""
+    """Return the number that means "no value"; None if `invalid` is not a number of this type."""
     if kind not in INTEGERS:
         return None
     if limit := _LIMIT.fullmatch(invalid):

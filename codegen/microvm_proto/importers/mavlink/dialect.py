@@ -1,4 +1,4 @@
-"""A reader of MAVLink's message definitions: an XML file, and those that it includes."""
+"""A reader of MAVLink message definitions, which are an XML file and the files it includes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
 MAX_SIZE = 1 << 21
-"""Bytes that a file may have with all that it includes; all that MAVLink has are half of it."""
+"""Maximum size in bytes of a file and all files that it includes.
+
+This is twice the total size of MAVLink's own definitions.
+"""
 MAX_FILES = 100
 
 TYPES = {
@@ -19,22 +22,24 @@ TYPES = {
     "double": "f64",
     **{f"{u}int{8 * n}_t": f"{u or 'i'}{8 * n}" for u in ("u", "") for n in (1, 2, 4, 8)},
 }
-"""The types of fields, and what they are called here."""
+"""Mapping from MAVLink's types of fields to the types of a schema."""
 
 _TYPE = re.compile(r"(\w+?)(?:\[([1-9]\d{0,2})\])?")
 _POWER = re.compile(r"2\*\*(\d\d?)")
 
 
 class Refused(Exception):
-    """The definitions are not MAVLink's, or not to be read; the message says where, and why."""
+    """The definitions are invalid, or cannot be read. The message names the file and the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
     """A field of a message.
 
-    :ivar type: one of `TYPES`.
-    :ivar count: how many of it there are in an array; 0 for a single one.
+    :ivar type: Type of the value, one of `TYPES`.
+    :ivar count: Number of elements of an array; 0 for a single value.
+    :ivar multiplier: Factor that converts the value into its unit, as MAVLink writes it.
+    :ivar invalid: Value that means "no value", as MAVLink writes it.
     """
 
     name: str
@@ -48,15 +53,16 @@ class Field:
 
     @property
     def size(self) -> int:
-        """The bytes of one value."""
+        """Number of bytes of a single value."""
         return int(TYPES[self.type][1:]) // 8
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message; its fields are in the order of the wire.
+    """A message.
 
-    :ivar obstacle: why it cannot be imported; empty if it can.
+    :ivar fields: Fields, in their order on the wire.
+    :ivar obstacle: Reason why the message cannot be imported; empty if it can.
     """
 
     name: str
@@ -77,7 +83,11 @@ class Entry:
 
 @dataclass(slots=True)
 class Enum:
-    """An enum, which several files may have added to."""
+    """An enum, to which several files may add values.
+
+    :ivar bitmask: True if the values are bits.
+    :ivar highest: Highest number of a value so far.
+    """
 
     name: str
     bitmask: bool
@@ -86,7 +96,7 @@ class Enum:
     highest: int = 0
 
     def add(self, name: str, number: int | None, doc: str) -> None:
-        """Add an entry; without a number it has the next one."""
+        """Add a value. If `number` is None, the value gets the next number."""
         number = self.highest + 1 if number is None else number
         self.highest = max(self.highest, number)
         self.entries.append(Entry(name, number, doc))
@@ -94,7 +104,7 @@ class Enum:
 
 @dataclass(slots=True)
 class Dialect:
-    """What a file and those that it includes define, what is included first."""
+    """The definitions of a file and, before them, those of the files that it includes."""
 
     version: int = 0
     enums: dict[str, Enum] = field(default_factory=dict)
@@ -102,9 +112,9 @@ class Dialect:
 
 
 def read(path: Path) -> Dialect:
-    """Read the definitions in `path`, and in the files of its folder that it includes.
+    """Read the definitions in the file at `path`, and in the files that it includes.
 
-    :raises Refused: they cannot be used.
+    :raises Refused: Raised if the definitions are invalid, or cannot be read.
     """
     dialect = Dialect()
     for root in _Files().including(path):
@@ -114,39 +124,43 @@ def read(path: Path) -> Dialect:
             _add_enum(dialect.enums, element)
         dialect.messages += [_message(each) for each in root.iterfind("messages/message")]
     if not dialect.messages:
-        raise Refused(f"{path}: there is no message in it")
+        raise Refused(f"{path}: the file defines no messages")
     return dialect
 
 
 class _Builder(TreeBuilder):
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
-        # Entities grow when they are expanded, or are other files; no definitions need them.
-        raise Refused("a document type is not for definitions of messages")
+        # A document type can declare entities, which can expand to huge texts or read other files.
+        raise Refused("the file has a document type, which message definitions must not have")
 
 
 class _Files:
-    """The files that have been read, and the bytes that may still be."""
+    """A reader of files, which limits their total size and number.
+
+    :ivar room: Number of bytes that may still be read.
+    :ivar known: Paths of the files that were read.
+    """
 
     def __init__(self) -> None:
         self.room = MAX_SIZE
         self.known: set[Path] = set()
 
     def including(self, path: Path) -> Iterator[Element]:
-        """Yield the elements of the files that `path` includes, and then its own.
+        """Yield the root elements of the files that `path` includes, and then its own.
 
-        :raises Refused: one of them is not to be read, or is no file of definitions.
+        :raises Refused: Raised if a file cannot be read, or is not a file of definitions.
         """
         self.known.add(path)
         if len(self.known) > MAX_FILES:
-            raise Refused(f"{path}: there are more than {MAX_FILES} files before it")
+            raise Refused(f"{path}: there are more than {MAX_FILES} included files")
         root = self.parse(path)
         for include in root.iterfind("include"):
             name = (include.text or "").strip()
             beside = path.with_name(name) if name and Path(name).name == name else path.parent
             if beside == path.parent or beside.is_symlink():
-                raise Refused(f"{path}: {name!a} is not a file of this folder, so not included")
+                raise Refused(f"{path}: cannot include {name!a}, which is not a file in its folder")
             if not beside.exists():
-                raise Refused(f"{beside}: there is no such file; {path} includes it: put it there")
+                raise Refused(f"{beside}: the file does not exist, but {path} includes it; add it")
             if beside not in self.known:
                 yield from self.including(beside)
         yield root
@@ -159,8 +173,8 @@ class _Files:
                 data = file.read(self.room + 1)
             self.room -= len(data)
             if self.room < 0:
-                raise Refused(f"more than {MAX_SIZE >> 20} MiB, with what is included")
-            parser = XMLParser(target=_Builder())  # noqa: S314 - without document types
+                raise Refused(f"the included files have more than {MAX_SIZE >> 20} MiB")
+            parser = XMLParser(target=_Builder())  # noqa: S314 - refuses document types
             parser.feed(data)
             root: Element = parser.close()
         except OSError as error:
@@ -168,7 +182,7 @@ class _Files:
         except (Refused, ParseError, LookupError, ValueError) as error:
             raise Refused(f"{path}: {error}") from None
         if root.tag != "mavlink":
-            raise Refused(f"{path}: the root is <{root.tag}>, and that of definitions <mavlink>")
+            raise Refused(f"{path}: the root element is <{root.tag}> instead of <mavlink>")
         return root
 
 
@@ -185,15 +199,16 @@ def _message(element: Element) -> Message:
     number = _number(_attribute(element, "id"), name)
     base: list[Field] = []
     extensions: list[Field] = []
-    there = base
+    fields = base
     for child in element:
         if child.tag == "extensions":
-            there = extensions
+            fields = extensions
         elif child.tag == "field":
             found = _field(child)
             if found.type not in TYPES:
-                return Message(name, number, "", (), f"{found.name} is of type {found.type}")
-            there.append(found)
+                problem = f"its field {found.name} has the unknown type {found.type}"
+                return Message(name, number, "", (), problem)
+            fields.append(found)
     base.sort(key=lambda field: -field.size)
     return Message(name, number, _doc(element), (*base, *extensions))
 
@@ -216,21 +231,22 @@ def _field(element: Element) -> Field:
 def _attribute(element: Element, key: str) -> str:
     value = element.get(key)
     if not value or not re.fullmatch(r"[\w\[\]]+", value):
-        raise Refused(f"a <{element.tag}> has {f'{key}={value!a}' if value else f'no {key}'}")
+        problem = f"has an invalid {key}={value!a}" if value else f"has no {key}"
+        raise Refused(f"a <{element.tag}> {problem}")
     return value
 
 
-def _number(text: str, of: str) -> int:
+def _number(text: str, owner: str) -> int:
     if power := _POWER.fullmatch(text):
         return 1 << int(power[1])
     try:
         return int(text[:70], 0)
     except ValueError:
-        raise Refused(f"{of} has {text!a}, which is no number") from None
+        raise Refused(f"{owner} has {text!a}, which is not a number") from None
 
 
 def _doc(element: Element) -> str:
-    """Return what is said of an element, and that it is not to be relied on."""
+    """Return the description of an element, and whether it is unfinished or deprecated."""
     parts = [_prose(element.findtext("description"))]
     if element.find("wip") is not None:
         parts.append("Work in progress")
@@ -244,10 +260,10 @@ def _doc(element: Element) -> str:
 
 
 def sentences(*parts: str) -> str:
-    """Join what is there of texts; of several, each has an end."""
-    there = [part for part in parts if part]
-    ends = [part if part.endswith((".", "!", "?")) else f"{part}." for part in there]
-    return " ".join(ends if len(ends) > 1 else there)
+    """Join the texts that are not empty. If there are several, each gets a full stop."""
+    texts = [part for part in parts if part]
+    ended = [text if text.endswith((".", "!", "?")) else f"{text}." for text in texts]
+    return " ".join(ended if len(ended) > 1 else texts)
 
 
 def _prose(text: str | None) -> str:
