@@ -1,11 +1,14 @@
-"""The speed of the generated Python codec beside protobuf and msgspec, on the same messages.
+"""Measure the speed of the generated Python codec, protobuf and msgspec with the same messages.
 
-`make bench-codec` runs it. To encode is to go from values to bytes, and to decode from bytes to
-values, each of which is read once. What is ours includes the frame's header, the bounds and the
-stream of frames; theirs is the bare message. All three end with equal values, which is checked.
-To encode in parts is what the host does with data: the frame's head, and the data as it is.
-`plain` is our codec in that style, without the fast path.
-Times are of the processor, so that what else runs on it disturbs less.
+Run it with `make bench-codec`. Encoding converts values to bytes. Decoding converts bytes to values
+and reads each value once. The generated codec also processes the frame's header, checks bounds, and
+finds the frames in a stream, while protobuf and msgspec process only the message itself. The
+program checks that all three decode to equal values.
+
+"encode in parts" returns the head of the frame and the data separately, without copying the data,
+as the host does. `plain` is the generated codec in the style `plain`, which has no fast path.
+
+Times are CPU times, so other processes on the machine affect them less.
 """
 
 from __future__ import annotations
@@ -67,7 +70,7 @@ VALUES: dict[str, dict[str, Any]] = {
 }
 HERE = Path(__file__).parent
 SCHEMAS = {"motion": HERE / "benchmark.toml"}
-"""Those of messages that are not of sandboxd."""
+"""Schema files of the messages that do not belong to sandboxd."""
 SENDERS = {
     "exec_output": "guest",
     "exec_stdin": "host",
@@ -86,7 +89,7 @@ Pair = tuple[Callable[[], bytes], Callable[[], tuple[Any, ...]]]
 
 
 def _codec(name: str, style: str) -> ModuleType:
-    """Return the codec of a message in a style."""
+    """Return the codec module for a message in a style."""
     return _generated(SCHEMAS.get(name, HERE.parent / "protocol/sandboxd.toml"), style)
 
 
@@ -107,7 +110,7 @@ def _generated(schema: Path, style: str) -> ModuleType:
 
 
 def ours(name: str, values: dict[str, Any], style: str = "fast") -> Pair:
-    """Return functions that encode and decode by the generated codec."""
+    """Return functions that encode and decode a message with the generated codec."""
     codec = _codec(name, style)
     kind = getattr(codec, _camel(name))
     arguments = tuple(values.values())
@@ -123,14 +126,17 @@ def ours(name: str, values: dict[str, Any], style: str = "fast") -> Pair:
 
 
 def in_parts(name: str, values: dict[str, Any], style: str = "fast") -> Callable[[], object]:
-    """Return a function that encodes by the generated codec without copying the data."""
+    """Return a function that encodes with the generated codec, without copying the data."""
     kind = getattr(_codec(name, style), _camel(name))
     arguments = tuple(values.values())
     return lambda: kind(*arguments).encode_parts()
 
 
 def protobuf(name: str, values: dict[str, Any]) -> Pair:
-    """Return the same pair for protobuf, from a descriptor that is made here."""
+    """Return functions that encode and decode a message with protobuf.
+
+    The function builds the message's descriptor itself, so no `.proto` file is needed.
+    """
     labels = descriptor_pb2.FieldDescriptorProto
     file = descriptor_pb2.FileDescriptorProto(name=f"{name}.proto", package=name, syntax="proto3")
     message = file.message_type.add(name=_camel(name))
@@ -156,9 +162,9 @@ def protobuf(name: str, values: dict[str, Any]) -> Pair:
 
 
 def msgpack(name: str, values: dict[str, Any], view: bool = False) -> Pair:
-    """Return the same pair for msgspec's MessagePack, with messages as arrays.
+    """Return functions that encode and decode a message with msgspec, as a MessagePack array.
 
-    :param view: decode bytes to views of the input, without a copy.
+    :param view: True to decode bytes to views of the input, without a copy.
     """
     types: dict[type, Any] = {bytes: memoryview if view else bytes}
     fields = [
@@ -185,16 +191,19 @@ TOOLS: dict[str, Callable[[str, dict[str, Any]], Pair]] = {
 
 
 def measure(rounds: int, seconds: float) -> Iterator[dict[str, Any]]:
-    """Yield a row for each message and direction.
+    """Measure all tools; yield a row for each message and direction.
 
-    It holds the median and the quartiles of each tool, in microseconds.
+    A row contains the median and the quartiles of each tool, in microseconds.
+
+    :param rounds: Number of measurements of each tool.
+    :param seconds: Approximate duration of each measurement.
     """
     calls: dict[tuple[str, str], dict[str, Callable[[], Any]]] = {}
     for name, values in VALUES.items():
         for tool, pair in TOOLS.items():
             encode, decode = pair(name, values)
             if [_plain(value) for value in decode()] != list(values.values()):
-                raise AssertionError(f"{tool} decodes {name} to something else")
+                raise AssertionError(f"{tool} decodes {name} to other values than were encoded")
             calls.setdefault((name, "encode"), {})[tool] = encode
             calls.setdefault((name, "decode"), {})[tool] = decode
         if hasattr(getattr(codec, _camel(name), None), "encode_parts"):
@@ -217,7 +226,7 @@ def measure(rounds: int, seconds: float) -> Iterator[dict[str, Any]]:
 
 
 def table(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """Yield the rows as a table in Markdown."""
+    """Yield the lines of a Markdown table with the rows."""
     yield "| µs, median (quartiles) | " + " | ".join(TOOLS) + " |"
     yield "|---" * (len(TOOLS) + 1) + "|"
     for row in rows:
@@ -233,12 +242,12 @@ def _camel(name: str) -> str:
 
 
 def _reader(values: dict[str, Any]) -> Callable[[Any], tuple[Any, ...]]:
-    """Make a function that reads all fields of a message, each as a plain value."""
+    """Return a function that returns the values of all fields of a message."""
     fields = [
         f"tuple(message.{name})" if isinstance(value, tuple) else f"message.{name}"
         for name, value in values.items()
     ]
-    reader: Callable[[Any], tuple[Any, ...]] = eval(f"lambda message: ({', '.join(fields)})")  # noqa: S307 - our own text
+    reader: Callable[[Any], tuple[Any, ...]] = eval(f"lambda message: ({', '.join(fields)})")  # noqa: S307 - the text comes from this function
     return reader
 
 
@@ -254,14 +263,24 @@ def _repetitions(call: Callable[[], Any], seconds: float) -> int:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the measurements and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=25)
-    parser.add_argument("--seconds", type=float, default=0.02, help="of each tool in each round")
-    parser.add_argument("--json", action="store_true")
+    parser.add_argument(
+        "--rounds", type=int, default=25, help="number of measurements (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=0.02,
+        help="duration of each measurement of each tool (default: %(default)s)",
+    )
+    parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args()
     if api_implementation.Type() != "upb":
-        sys.exit("benchmark: protobuf runs without its C core, and would be measured unfairly")
+        sys.exit(
+            "benchmark: protobuf is installed without its C implementation (upb), so the "
+            "comparison would be unfair. Install a protobuf wheel for this platform."
+        )
     rows = list(measure(options.rounds, options.seconds))
     versions = {name: importlib.metadata.version(name) for name in ("protobuf", "msgspec")}
     versions["python"] = platform.python_version()

@@ -1,8 +1,8 @@
 """Hypothesis strategies for the messages of sandboxd, version 3.
 
 Generated from sandboxd.toml by `microvm-proto gen`.
-Each message has a function, whose arguments are the strategies of its fields; a default keeps to
-the field's bounds, and visits their edges often.
+Each message has a function that returns a strategy for it. Its arguments are the strategies of the
+message's fields. A default strategy generates only valid values, often ones at a bound.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from microvm.wire import codec
 
 MAX_LENGTH = 4096
-"""Bytes or items that a generated value has at most, whatever the bound of its field."""
+"""Maximum number of bytes or items in a generated value, even if its field allows more."""
 
 
 def _integers(low: int, high: int) -> st.SearchStrategy[int]:
@@ -314,9 +314,9 @@ MESSAGES: dict[str, st.SearchStrategy[codec.Message]] = {
         exec_stdin_closed(),
     ),
 }
-"""The messages that each end may send."""
+"""Strategies for the messages that each end may send, by the name of the end."""
 
 FRAMES: dict[str, st.SearchStrategy[bytes]] = {
     end: messages.map(lambda message: message.encode()) for end, messages in MESSAGES.items()
 }
-"""The same, as it is on the wire."""
+"""Strategies for the encoded messages that each end may send, by the name of the end."""

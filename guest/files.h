@@ -1,7 +1,7 @@
-/* The wire protocol of files, version 1. Generated from files.toml by `microvm-proto gen`. C99
- * and C++11, or later; of libraries it needs string.h. Nothing in it allocates or keeps state.
- * Every value that is decoded has been checked against its bounds, and slices point into the
- * frame. */
+/* The wire protocol of files, version 1. Generated from files.toml by `microvm-proto gen`. This
+ * header needs C99 or C++11, or later, and string.h. It allocates no memory. It keeps no state.
+ * Decoders check every value against its bounds. Decoded slices point into the frame, so keep
+ * the frame while you use them. */
 #ifndef FILES_PROTOCOL_H
 #define FILES_PROTOCOL_H
 
@@ -21,14 +21,14 @@
 /* As an entry's `mtime`: the time at which it is written. */
 #define FILES_NOW (-9223372036854775807LL - 1)
 
-/* The two ends; a message's sender is one of them, or both. */
+/* The two ends of a connection. The sender of a message is one of them, or both. */
 enum files_end {
 	FILES_HOST = 1,
 	FILES_GUEST = 2,
 	FILES_BOTH = 3,
 };
 
-/* The faults of a malformed frame; 0 stands for none. */
+/* Reasons for which a frame is rejected; 0 means that it is valid. */
 enum files_fault {
 	FILES_FAULT_NONE = 0,
 	/* No message has this type. */
@@ -65,7 +65,7 @@ enum files_fault {
 	FILES_FAULT_BAD_STUFFING = 16,
 };
 
-/* The messages. */
+/* The types of messages. */
 enum files_type {
 	/* What is to be done: the first message, and the only one of its kind. */
 	FILES_TYPE_REQUEST = 1,
@@ -82,7 +82,7 @@ enum files_type {
 	FILES_TYPE_FAILURE = 6,
 };
 
-/* The name of a fault; "unknown" for any other number. */
+/* Returns the name of a fault, or "unknown" if no fault has this number. */
 static inline const char *files_fault_name(enum files_fault fault)
 {
 	switch (fault) {
@@ -124,7 +124,7 @@ static inline const char *files_fault_name(enum files_fault fault)
 	return "unknown";
 }
 
-/* The name of a message; "unknown" for any other number. */
+/* Returns the name of a message, or "unknown" if no message has this number. */
 static inline const char *files_message_name(uint16_t type)
 {
 	switch (type) {
@@ -183,8 +183,8 @@ enum files_mode_rule {
 	FILES_MODE_RULE_KEEP = 2,
 };
 
-/* Sizes in bytes; list bounds count the items. TAILLESS is about messages without a tail, which
- * are small as a rule. */
+/* Sizes are in bytes; bounds of lists are numbers of items. MAX_TAILLESS_BODY is the largest
+ * body of the messages without a tail, most of which are small. */
 enum {
 	FILES_HEADER_SIZE = 12,
 	FILES_MAX_BODY = 262132,
@@ -210,14 +210,14 @@ enum {
 	FILES_FAILURE_PATH_MAX = 4095,
 };
 
-/* Bytes inside a frame; not terminated. */
+/* Bytes inside a frame. They are not terminated by a NUL. */
 struct files_slice {
 	const uint8_t *data;
 	uint32_t size;
 };
 
-/* A list inside a frame: its items as they are there, those of bytes each behind its length; `size`
- * is all of that. */
+/* The encoded items of a list inside a frame. An item of variable size is preceded by its length;
+ * `size` is the number of bytes of all items and lengths. */
 struct files_list {
 	const uint8_t *items;
 	uint32_t size;
@@ -245,8 +245,8 @@ struct files_header {
 	uint32_t id;
 };
 
-/* Where and why decoding failed: the offset from the start of the frame; the field counted from
- * 1, or 0 for the header. */
+/* The reason for which decoding failed, the offset of the error from the start of the frame, and
+ * the number of the field, counted from 1, or 0 for the header. */
 struct files_fault_at {
 	enum files_fault fault;
 	uint32_t offset;
@@ -339,7 +339,8 @@ static inline uint8_t *files_put(uint8_t *at, unsigned size, uint64_t value)
 	return at + size;
 }
 
-/* Data that is in place already is not moved: a tail can be read straight into its frame. */
+/* Copies `size` bytes to `at`, and returns the end of the copy. Does not copy if `data` is `at`, so
+ * that a program can read a tail directly into its frame. */
 static inline uint8_t *files_put_bytes(uint8_t *at, const uint8_t *data, uint32_t size)
 {
 	if (size > 0 && data != at)
@@ -366,7 +367,7 @@ static inline bool files_fail(struct files_fault_at *at, enum files_fault fault,
 	return false;
 }
 
-/* A body that is being decoded: `at` is never beyond `size`. */
+/* The state of decoding a body. The offset `at` never exceeds `size`. */
 struct files_cursor {
 	const uint8_t *body;
 	size_t size;
@@ -410,7 +411,8 @@ FILES_DEFINE_TAKE(i64, int64_t, 8)
 FILES_DEFINE_TAKE(length, uint32_t, 4)
 #undef FILES_DEFINE_TAKE
 
-/* What was just taken, `size` bytes of it, must be a known value. */
+/* Reports an unknown value if `known` is false. The value is the last `size` bytes that were read.
+ * Returns `known`. */
 static inline bool files_known(const struct files_cursor *cursor, uint8_t field, unsigned size,
 	bool known)
 {
@@ -486,7 +488,7 @@ static inline bool files_take_list(struct files_cursor *cursor, uint8_t field, u
 	return true;
 }
 
-/* Steps through a list that has been decoded: returns the item at `*at` and moves on. */
+/* Returns the item at `*at` of a decoded list, and advances `*at` to the next item. */
 static inline struct files_slice files_next(const uint8_t **at)
 {
 	struct files_slice item = { *at + 4, (uint32_t)files_get(*at, 4) };
@@ -542,11 +544,12 @@ static inline bool files_known_mode_rule(uint8_t value, uint32_t version)
 		value == FILES_MODE_RULE_KEEP;
 }
 
-/* What a message is from the version `since` on, until a later rule of its type. */
+/* A rule for the header of a message. It applies to all versions from `since` on, up to
+ * the next rule for the same type. */
 struct files_rule {
 	uint16_t type;
 	uint8_t sender;
-	uint8_t id; /* 0: none, 1: required, 2: any */
+	uint8_t id; /* 0: must be zero, 1: must not be zero, 2: any */
 	uint32_t since;
 	uint32_t max_body;
 };
@@ -561,7 +564,7 @@ static const struct files_rule files_rules[] = {
 	{ 0, 0, 0, 0, 0 },
 };
 
-/* The last rule for a type that is not newer than the version. */
+/* Returns the newest rule for a type that applies to `version`, or NULL if there is none. */
 static inline const struct files_rule *files_find_rule(uint32_t version, uint16_t type)
 {
 	const struct files_rule *found = NULL;
@@ -572,8 +575,8 @@ static inline const struct files_rule *files_find_rule(uint32_t version, uint16_
 	return found;
 }
 
-/* Reads the header of a frame from `sender` and checks all that can be known without its body.
- * `version`, here and below, is the one that both sides agreed on. */
+/* Reads the header of a frame from `sender`, and checks everything that needs no body.
+ * `version`, here and below, is the version that both sides agreed on. */
 static inline bool files_decode_header(const uint8_t *frame, enum files_end sender, uint32_t version,
 	struct files_header *header, struct files_fault_at *fault)
 {
@@ -668,7 +671,7 @@ static inline bool files_decode_failure(const uint8_t *body, size_t size,
 		files_end(&cursor);
 }
 
-/* Decodes the body behind a header that has passed its check. */
+/* Decodes the body of a frame whose header files_decode_header has accepted. */
 static inline bool files_decode_body(const struct files_header *header, const uint8_t *body,
 	uint32_t version, union files_body *out, struct files_fault_at *fault)
 {
@@ -693,7 +696,7 @@ static inline bool files_decode_body(const struct files_header *header, const ui
 	}
 }
 
-/* What is wrong with bytes among which no NUL may be. */
+/* Returns the fault of bytes that must not contain NUL, or FAULT_NONE. */
 static inline enum files_fault files_check_bytes(const struct files_slice *bytes, uint32_t max)
 {
 	struct files_fault_at at = { FILES_FAULT_NONE, 0, 0 };
@@ -705,7 +708,7 @@ static inline enum files_fault files_check_bytes(const struct files_slice *bytes
 	return at.fault;
 }
 
-/* What is wrong with a list, whose items are as a decoder finds them: each behind its length. */
+/* Returns the fault of a list, each of whose items is preceded by its length, or FAULT_NONE. */
 static inline enum files_fault files_check_list(const struct files_list *list, uint32_t max_items,
 	uint32_t max_item, uint32_t max_total, bool nul)
 {
@@ -725,7 +728,8 @@ static inline enum files_fault files_check_list(const struct files_list *list, u
 	return at.fault;
 }
 
-/* What a decoder would say of the frame: FILES_FAULT_NONE, or why the message is not sent. */
+/* Returns FILES_FAULT_NONE if the message is valid, or else the fault that a decoder would find
+ * in its frame. */
 static inline enum files_fault files_check_request(uint32_t version,
 	const struct files_request *message)
 {
@@ -753,8 +757,8 @@ static inline enum files_fault files_check_request(uint32_t version,
 	return FILES_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * files_check_request finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * files_check_request finds a fault or the frame does not fit. */
 static inline size_t files_encode_request(uint8_t *out, size_t room, uint32_t version,
 	const struct files_request *message)
 {
@@ -783,7 +787,8 @@ static inline size_t files_encode_request(uint8_t *out, size_t room, uint32_t ve
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: FILES_FAULT_NONE, or why the message is not sent. */
+/* Returns FILES_FAULT_NONE if the message is valid, or else the fault that a decoder would find
+ * in its frame. */
 static inline enum files_fault files_check_entry(uint32_t version,
 	const struct files_entry *message)
 {
@@ -799,8 +804,8 @@ static inline enum files_fault files_check_entry(uint32_t version,
 	return FILES_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * files_check_entry finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * files_check_entry finds a fault or the frame does not fit. */
 static inline size_t files_encode_entry(uint8_t *out, size_t room, uint32_t version,
 	const struct files_entry *message)
 {
@@ -825,7 +830,8 @@ static inline size_t files_encode_entry(uint8_t *out, size_t room, uint32_t vers
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: FILES_FAULT_NONE, or why the message is not sent. */
+/* Returns FILES_FAULT_NONE if the message is valid, or else the fault that a decoder would find
+ * in its frame. */
 static inline enum files_fault files_check_data(uint32_t version,
 	const struct files_data *message)
 {
@@ -835,8 +841,8 @@ static inline enum files_fault files_check_data(uint32_t version,
 	return FILES_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * files_check_data finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * files_check_data finds a fault or the frame does not fit. */
 static inline size_t files_encode_data(uint8_t *out, size_t room, uint32_t version,
 	const struct files_data *message)
 {
@@ -853,15 +859,16 @@ static inline size_t files_encode_data(uint8_t *out, size_t room, uint32_t versi
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: FILES_FAULT_NONE, or why the message is not sent. */
+/* Returns FILES_FAULT_NONE if the message is valid, or else the fault that a decoder would find
+ * in its frame. */
 static inline enum files_fault files_check_whole(uint32_t version)
 {
 	(void)version;
 	return FILES_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * files_check_whole finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * files_check_whole finds a fault or the frame does not fit. */
 static inline size_t files_encode_whole(uint8_t *out, size_t room, uint32_t version)
 {
 	uint32_t size = FILES_HEADER_SIZE;
@@ -875,15 +882,16 @@ static inline size_t files_encode_whole(uint8_t *out, size_t room, uint32_t vers
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: FILES_FAULT_NONE, or why the message is not sent. */
+/* Returns FILES_FAULT_NONE if the message is valid, or else the fault that a decoder would find
+ * in its frame. */
 static inline enum files_fault files_check_done(uint32_t version)
 {
 	(void)version;
 	return FILES_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * files_check_done finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * files_check_done finds a fault or the frame does not fit. */
 static inline size_t files_encode_done(uint8_t *out, size_t room, uint32_t version)
 {
 	uint32_t size = FILES_HEADER_SIZE;
@@ -897,7 +905,8 @@ static inline size_t files_encode_done(uint8_t *out, size_t room, uint32_t versi
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: FILES_FAULT_NONE, or why the message is not sent. */
+/* Returns FILES_FAULT_NONE if the message is valid, or else the fault that a decoder would find
+ * in its frame. */
 static inline enum files_fault files_check_failure(uint32_t version,
 	const struct files_failure *message)
 {
@@ -911,8 +920,8 @@ static inline enum files_fault files_check_failure(uint32_t version,
 	return FILES_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * files_check_failure finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * files_check_failure finds a fault or the frame does not fit. */
 static inline size_t files_encode_failure(uint8_t *out, size_t room, uint32_t version,
 	const struct files_failure *message)
 {

@@ -1,7 +1,7 @@
 /* The wire protocol of sandboxd, version 3. Generated from sandboxd.toml by `microvm-proto gen`.
- * C99 and C++11, or later; of libraries it needs string.h. Nothing in it allocates or keeps
- * state. Every value that is decoded has been checked against its bounds, and slices point into
- * the frame. */
+ * This header needs C99 or C++11, or later, and string.h. It allocates no memory. It keeps no
+ * state. Decoders check every value against its bounds. Decoded slices point into the frame, so
+ * keep the frame while you use them. */
 #ifndef SANDBOXD_PROTOCOL_H
 #define SANDBOXD_PROTOCOL_H
 
@@ -18,14 +18,14 @@
 /* The bytes `microvm` and a newline, with which `hello` and `ready` begin. */
 #define SANDBOXD_MAGIC 0xa6d766f7263696dULL
 
-/* The two ends; a message's sender is one of them, or both. */
+/* The two ends of a connection. The sender of a message is one of them, or both. */
 enum sandboxd_end {
 	SANDBOXD_HOST = 1,
 	SANDBOXD_GUEST = 2,
 	SANDBOXD_BOTH = 3,
 };
 
-/* The faults of a malformed frame; 0 stands for none. */
+/* Reasons for which a frame is rejected; 0 means that it is valid. */
 enum sandboxd_fault {
 	SANDBOXD_FAULT_NONE = 0,
 	/* No message has this type. */
@@ -62,7 +62,7 @@ enum sandboxd_fault {
 	SANDBOXD_FAULT_BAD_STUFFING = 16,
 };
 
-/* The messages. */
+/* The types of messages. */
 enum sandboxd_type {
 	/* Starts a new session on the stream. */
 	SANDBOXD_TYPE_HELLO = 1,
@@ -114,7 +114,7 @@ enum sandboxd_type {
 	SANDBOXD_TYPE_EXEC_RESIZE = 26,
 };
 
-/* The name of a fault; "unknown" for any other number. */
+/* Returns the name of a fault, or "unknown" if no fault has this number. */
 static inline const char *sandboxd_fault_name(enum sandboxd_fault fault)
 {
 	switch (fault) {
@@ -156,7 +156,7 @@ static inline const char *sandboxd_fault_name(enum sandboxd_fault fault)
 	return "unknown";
 }
 
-/* The name of a message; "unknown" for any other number. */
+/* Returns the name of a message, or "unknown" if no message has this number. */
 static inline const char *sandboxd_message_name(uint16_t type)
 {
 	switch (type) {
@@ -312,8 +312,8 @@ enum sandboxd_goodbye_reason {
 	SANDBOXD_GOODBYE_REASON_BROKEN = 2,
 };
 
-/* Sizes in bytes; list bounds count the items. TAILLESS is about messages without a tail, which
- * are small as a rule. */
+/* Sizes are in bytes; bounds of lists are numbers of items. MAX_TAILLESS_BODY is the largest
+ * body of the messages without a tail, most of which are small. */
 enum {
 	SANDBOXD_HEADER_SIZE = 12,
 	SANDBOXD_MAX_BODY = 6299829,
@@ -367,14 +367,14 @@ enum {
 	SANDBOXD_EXEC_RESIZE_MAX_BODY = 4,
 };
 
-/* Bytes inside a frame; not terminated. */
+/* Bytes inside a frame. They are not terminated by a NUL. */
 struct sandboxd_slice {
 	const uint8_t *data;
 	uint32_t size;
 };
 
-/* A list inside a frame: its items as they are there, those of bytes each behind its length; `size`
- * is all of that. */
+/* The encoded items of a list inside a frame. An item of variable size is preceded by its length;
+ * `size` is the number of bytes of all items and lengths. */
 struct sandboxd_list {
 	const uint8_t *items;
 	uint32_t size;
@@ -402,8 +402,8 @@ struct sandboxd_header {
 	uint32_t id;
 };
 
-/* Where and why decoding failed: the offset from the start of the frame; the field counted from
- * 1, or 0 for the header. */
+/* The reason for which decoding failed, the offset of the error from the start of the frame, and
+ * the number of the field, counted from 1, or 0 for the header. */
 struct sandboxd_fault_at {
 	enum sandboxd_fault fault;
 	uint32_t offset;
@@ -636,7 +636,8 @@ static inline uint8_t *sandboxd_put(uint8_t *at, unsigned size, uint64_t value)
 	return at + size;
 }
 
-/* Data that is in place already is not moved: a tail can be read straight into its frame. */
+/* Copies `size` bytes to `at`, and returns the end of the copy. Does not copy if `data` is `at`, so
+ * that a program can read a tail directly into its frame. */
 static inline uint8_t *sandboxd_put_bytes(uint8_t *at, const uint8_t *data, uint32_t size)
 {
 	if (size > 0 && data != at)
@@ -663,7 +664,7 @@ static inline bool sandboxd_fail(struct sandboxd_fault_at *at, enum sandboxd_fau
 	return false;
 }
 
-/* A body that is being decoded: `at` is never beyond `size`. */
+/* The state of decoding a body. The offset `at` never exceeds `size`. */
 struct sandboxd_cursor {
 	const uint8_t *body;
 	size_t size;
@@ -707,7 +708,8 @@ SANDBOXD_DEFINE_TAKE(i64, int64_t, 8)
 SANDBOXD_DEFINE_TAKE(length, uint32_t, 4)
 #undef SANDBOXD_DEFINE_TAKE
 
-/* What was just taken, `size` bytes of it, must be a known value. */
+/* Reports an unknown value if `known` is false. The value is the last `size` bytes that were read.
+ * Returns `known`. */
 static inline bool sandboxd_known(const struct sandboxd_cursor *cursor, uint8_t field, unsigned size,
 	bool known)
 {
@@ -783,7 +785,7 @@ static inline bool sandboxd_take_list(struct sandboxd_cursor *cursor, uint8_t fi
 	return true;
 }
 
-/* Steps through a list that has been decoded: returns the item at `*at` and moves on. */
+/* Returns the item at `*at` of a decoded list, and advances `*at` to the next item. */
 static inline struct sandboxd_slice sandboxd_next(const uint8_t **at)
 {
 	struct sandboxd_slice item = { *at + 4, (uint32_t)sandboxd_get(*at, 4) };
@@ -833,11 +835,12 @@ static inline bool sandboxd_known_stdin_kind(uint8_t value, uint32_t version)
 		value == SANDBOXD_STDIN_KIND_HOST;
 }
 
-/* What a message is from the version `since` on, until a later rule of its type. */
+/* A rule for the header of a message. It applies to all versions from `since` on, up to
+ * the next rule for the same type. */
 struct sandboxd_rule {
 	uint16_t type;
 	uint8_t sender;
-	uint8_t id; /* 0: none, 1: required, 2: any */
+	uint8_t id; /* 0: must be zero, 1: must not be zero, 2: any */
 	uint32_t since;
 	uint32_t max_body;
 };
@@ -873,7 +876,7 @@ static const struct sandboxd_rule sandboxd_rules[] = {
 	{ 0, 0, 0, 0, 0 },
 };
 
-/* The last rule for a type that is not newer than the version. */
+/* Returns the newest rule for a type that applies to `version`, or NULL if there is none. */
 static inline const struct sandboxd_rule *sandboxd_find_rule(uint32_t version, uint16_t type)
 {
 	const struct sandboxd_rule *found = NULL;
@@ -884,8 +887,8 @@ static inline const struct sandboxd_rule *sandboxd_find_rule(uint32_t version, u
 	return found;
 }
 
-/* Reads the header of a frame from `sender` and checks all that can be known without its body.
- * `version`, here and below, is the one that both sides agreed on. */
+/* Reads the header of a frame from `sender`, and checks everything that needs no body.
+ * `version`, here and below, is the version that both sides agreed on. */
 static inline bool sandboxd_decode_header(const uint8_t *frame, enum sandboxd_end sender, uint32_t version,
 	struct sandboxd_header *header, struct sandboxd_fault_at *fault)
 {
@@ -1177,7 +1180,7 @@ static inline bool sandboxd_decode_exec_resize(const uint8_t *body, size_t size,
 		sandboxd_end(&cursor);
 }
 
-/* Decodes the body behind a header that has passed its check. */
+/* Decodes the body of a frame whose header sandboxd_decode_header has accepted. */
 static inline bool sandboxd_decode_body(const struct sandboxd_header *header, const uint8_t *body,
 	uint32_t version, union sandboxd_body *out, struct sandboxd_fault_at *fault)
 {
@@ -1236,7 +1239,7 @@ static inline bool sandboxd_decode_body(const struct sandboxd_header *header, co
 	}
 }
 
-/* What is wrong with bytes among which no NUL may be. */
+/* Returns the fault of bytes that must not contain NUL, or FAULT_NONE. */
 static inline enum sandboxd_fault sandboxd_check_bytes(const struct sandboxd_slice *bytes, uint32_t max)
 {
 	struct sandboxd_fault_at at = { SANDBOXD_FAULT_NONE, 0, 0 };
@@ -1248,7 +1251,7 @@ static inline enum sandboxd_fault sandboxd_check_bytes(const struct sandboxd_sli
 	return at.fault;
 }
 
-/* What is wrong with a list, whose items are as a decoder finds them: each behind its length. */
+/* Returns the fault of a list, each of whose items is preceded by its length, or FAULT_NONE. */
 static inline enum sandboxd_fault sandboxd_check_list(const struct sandboxd_list *list, uint32_t max_items,
 	uint32_t max_item, uint32_t max_total, bool nul)
 {
@@ -1268,7 +1271,8 @@ static inline enum sandboxd_fault sandboxd_check_list(const struct sandboxd_list
 	return at.fault;
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_hello(uint32_t version,
 	const struct sandboxd_hello *message)
 {
@@ -1277,8 +1281,8 @@ static inline enum sandboxd_fault sandboxd_check_hello(uint32_t version,
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_hello finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_hello finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_hello(uint8_t *out, size_t room, uint32_t version,
 	const struct sandboxd_hello *message)
 {
@@ -1299,7 +1303,8 @@ static inline size_t sandboxd_encode_hello(uint8_t *out, size_t room, uint32_t v
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_ready(uint32_t version,
 	const struct sandboxd_ready *message)
 {
@@ -1308,8 +1313,8 @@ static inline enum sandboxd_fault sandboxd_check_ready(uint32_t version,
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_ready finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_ready finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_ready(uint8_t *out, size_t room, uint32_t version,
 	const struct sandboxd_ready *message)
 {
@@ -1330,7 +1335,8 @@ static inline size_t sandboxd_encode_ready(uint8_t *out, size_t room, uint32_t v
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_resume(uint32_t version,
 	const struct sandboxd_resume *message)
 {
@@ -1340,8 +1346,8 @@ static inline enum sandboxd_fault sandboxd_check_resume(uint32_t version,
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_resume finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_resume finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_resume(uint8_t *out, size_t room, uint32_t version,
 	const struct sandboxd_resume *message)
 {
@@ -1360,7 +1366,8 @@ static inline size_t sandboxd_encode_resume(uint8_t *out, size_t room, uint32_t 
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_ping(uint32_t version,
 	const struct sandboxd_ping *message)
 {
@@ -1369,8 +1376,8 @@ static inline enum sandboxd_fault sandboxd_check_ping(uint32_t version,
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_ping finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_ping finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_ping(uint8_t *out, size_t room, uint32_t version,
 	const struct sandboxd_ping *message)
 {
@@ -1387,7 +1394,8 @@ static inline size_t sandboxd_encode_ping(uint8_t *out, size_t room, uint32_t ve
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_pong(uint32_t version,
 	const struct sandboxd_pong *message)
 {
@@ -1396,8 +1404,8 @@ static inline enum sandboxd_fault sandboxd_check_pong(uint32_t version,
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_pong finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_pong finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_pong(uint8_t *out, size_t room, uint32_t version,
 	const struct sandboxd_pong *message)
 {
@@ -1414,15 +1422,16 @@ static inline size_t sandboxd_encode_pong(uint8_t *out, size_t room, uint32_t ve
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_status_request(uint32_t version)
 {
 	(void)version;
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_status_request finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_status_request finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_status_request(uint8_t *out, size_t room,
 	uint32_t version)
 {
@@ -1437,7 +1446,8 @@ static inline size_t sandboxd_encode_status_request(uint8_t *out, size_t room,
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_status(uint32_t version,
 	const struct sandboxd_status *message)
 {
@@ -1446,8 +1456,8 @@ static inline enum sandboxd_fault sandboxd_check_status(uint32_t version,
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_status finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_status finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_status(uint8_t *out, size_t room, uint32_t version,
 	const struct sandboxd_status *message)
 {
@@ -1473,15 +1483,16 @@ static inline size_t sandboxd_encode_status(uint8_t *out, size_t room, uint32_t 
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_shutdown(uint32_t version)
 {
 	(void)version;
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_shutdown finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_shutdown finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_shutdown(uint8_t *out, size_t room, uint32_t version)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
@@ -1495,7 +1506,8 @@ static inline size_t sandboxd_encode_shutdown(uint8_t *out, size_t room, uint32_
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_goodbye(uint32_t version,
 	const struct sandboxd_goodbye *message)
 {
@@ -1504,8 +1516,8 @@ static inline enum sandboxd_fault sandboxd_check_goodbye(uint32_t version,
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_goodbye finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_goodbye finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_goodbye(uint8_t *out, size_t room, uint32_t version,
 	const struct sandboxd_goodbye *message)
 {
@@ -1522,7 +1534,8 @@ static inline size_t sandboxd_encode_goodbye(uint8_t *out, size_t room, uint32_t
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_error(uint32_t version, uint32_t id,
 	const struct sandboxd_error *message)
 {
@@ -1532,8 +1545,8 @@ static inline enum sandboxd_fault sandboxd_check_error(uint32_t version, uint32_
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_error finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_error finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_error(uint8_t *out, size_t room, uint32_t version,
 	uint32_t id, const struct sandboxd_error *message)
 {
@@ -1553,7 +1566,8 @@ static inline size_t sandboxd_encode_error(uint8_t *out, size_t room, uint32_t v
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_keep(uint32_t version)
 {
 	if (version < 2)
@@ -1561,8 +1575,8 @@ static inline enum sandboxd_fault sandboxd_check_keep(uint32_t version)
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_keep finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_keep finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_keep(uint8_t *out, size_t room, uint32_t version)
 {
 	uint32_t size = SANDBOXD_HEADER_SIZE;
@@ -1576,7 +1590,8 @@ static inline size_t sandboxd_encode_keep(uint8_t *out, size_t room, uint32_t ve
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_exec_request(uint32_t version, uint32_t id,
 	const struct sandboxd_exec_request *message)
 {
@@ -1614,8 +1629,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_request(uint32_t version, 
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_exec_request finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_exec_request finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_exec_request(uint8_t *out, size_t room,
 	uint32_t version, uint32_t id, const struct sandboxd_exec_request *message)
 {
@@ -1656,7 +1671,8 @@ static inline size_t sandboxd_encode_exec_request(uint8_t *out, size_t room,
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_exec_output(uint32_t version, uint32_t id,
 	const struct sandboxd_exec_output *message)
 {
@@ -1669,8 +1685,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_output(uint32_t version, u
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_exec_output finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_exec_output finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_exec_output(uint8_t *out, size_t room,
 	uint32_t version, uint32_t id, const struct sandboxd_exec_output *message)
 {
@@ -1688,7 +1704,8 @@ static inline size_t sandboxd_encode_exec_output(uint8_t *out, size_t room,
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_exec_response(uint32_t version,
 	uint32_t id, const struct sandboxd_exec_response *message)
 {
@@ -1701,8 +1718,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_response(uint32_t version,
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_exec_response finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_exec_response finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_exec_response(uint8_t *out, size_t room,
 	uint32_t version, uint32_t id, const struct sandboxd_exec_response *message)
 {
@@ -1725,7 +1742,8 @@ static inline size_t sandboxd_encode_exec_response(uint8_t *out, size_t room,
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_exec_failed(uint32_t version, uint32_t id,
 	const struct sandboxd_exec_failed *message)
 {
@@ -1738,8 +1756,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_failed(uint32_t version, u
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_exec_failed finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_exec_failed finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_exec_failed(uint8_t *out, size_t room,
 	uint32_t version, uint32_t id, const struct sandboxd_exec_failed *message)
 {
@@ -1763,7 +1781,8 @@ static inline size_t sandboxd_encode_exec_failed(uint8_t *out, size_t room,
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_exec_signal(uint32_t version, uint32_t id,
 	const struct sandboxd_exec_signal *message)
 {
@@ -1774,8 +1793,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_signal(uint32_t version, u
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_exec_signal finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_exec_signal finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_exec_signal(uint8_t *out, size_t room,
 	uint32_t version, uint32_t id, const struct sandboxd_exec_signal *message)
 {
@@ -1792,7 +1811,8 @@ static inline size_t sandboxd_encode_exec_signal(uint8_t *out, size_t room,
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_exec_kill(uint32_t version, uint32_t id)
 {
 	(void)version;
@@ -1801,8 +1821,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_kill(uint32_t version, uin
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_exec_kill finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_exec_kill finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_exec_kill(uint8_t *out, size_t room, uint32_t version,
 	uint32_t id)
 {
@@ -1817,7 +1837,8 @@ static inline size_t sandboxd_encode_exec_kill(uint8_t *out, size_t room, uint32
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_exec_terminate(uint32_t version,
 	uint32_t id)
 {
@@ -1827,8 +1848,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_terminate(uint32_t version
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_exec_terminate finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_exec_terminate finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_exec_terminate(uint8_t *out, size_t room,
 	uint32_t version, uint32_t id)
 {
@@ -1843,7 +1864,8 @@ static inline size_t sandboxd_encode_exec_terminate(uint8_t *out, size_t room,
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_exec_credit(uint32_t version, uint32_t id,
 	const struct sandboxd_exec_credit *message)
 {
@@ -1854,8 +1876,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_credit(uint32_t version, u
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_exec_credit finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_exec_credit finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_exec_credit(uint8_t *out, size_t room,
 	uint32_t version, uint32_t id, const struct sandboxd_exec_credit *message)
 {
@@ -1873,7 +1895,8 @@ static inline size_t sandboxd_encode_exec_credit(uint8_t *out, size_t room,
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_exec_stdin(uint32_t version, uint32_t id,
 	const struct sandboxd_exec_stdin *message)
 {
@@ -1885,8 +1908,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_stdin(uint32_t version, ui
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_exec_stdin finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_exec_stdin finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_exec_stdin(uint8_t *out, size_t room, uint32_t version,
 	uint32_t id, const struct sandboxd_exec_stdin *message)
 {
@@ -1903,7 +1926,8 @@ static inline size_t sandboxd_encode_exec_stdin(uint8_t *out, size_t room, uint3
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_exec_stdin_credit(uint32_t version,
 	uint32_t id, const struct sandboxd_exec_stdin_credit *message)
 {
@@ -1914,8 +1938,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_stdin_credit(uint32_t vers
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_exec_stdin_credit finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_exec_stdin_credit finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_exec_stdin_credit(uint8_t *out, size_t room,
 	uint32_t version, uint32_t id, const struct sandboxd_exec_stdin_credit *message)
 {
@@ -1932,7 +1956,8 @@ static inline size_t sandboxd_encode_exec_stdin_credit(uint8_t *out, size_t room
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_exec_stdin_closed(uint32_t version,
 	uint32_t id)
 {
@@ -1942,8 +1967,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_stdin_closed(uint32_t vers
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_exec_stdin_closed finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_exec_stdin_closed finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_exec_stdin_closed(uint8_t *out, size_t room,
 	uint32_t version, uint32_t id)
 {
@@ -1958,7 +1983,8 @@ static inline size_t sandboxd_encode_exec_stdin_closed(uint8_t *out, size_t room
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SANDBOXD_FAULT_NONE, or why the message is not sent. */
+/* Returns SANDBOXD_FAULT_NONE if the message is valid, or else the fault that a decoder would
+ * find in its frame. */
 static inline enum sandboxd_fault sandboxd_check_exec_resize(uint32_t version, uint32_t id,
 	const struct sandboxd_exec_resize *message)
 {
@@ -1969,8 +1995,8 @@ static inline enum sandboxd_fault sandboxd_check_exec_resize(uint32_t version, u
 	return SANDBOXD_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sandboxd_check_exec_resize finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sandboxd_check_exec_resize finds a fault or the frame does not fit. */
 static inline size_t sandboxd_encode_exec_resize(uint8_t *out, size_t room,
 	uint32_t version, uint32_t id, const struct sandboxd_exec_resize *message)
 {

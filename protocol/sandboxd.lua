@@ -3,12 +3,13 @@
 --
 --   tshark -X lua_script:sandboxd.lua -o sandboxd.port:PORT -r FILE
 --
--- PORT is the guest's. Without it, `Decode As` works, and each message counts as right in either
--- direction.
+-- PORT is the port of the guest. Without it, use `Decode As` in Wireshark. The direction of the
+-- messages is then not checked.
 
 local HEADER_SIZE, PREFIX_SIZE = 12, 4
 
--- The name of filters and preferences: another, where Wireshark has a protocol of that name.
+-- The prefix of filters and preferences. If Wireshark already has a protocol of that name,
+-- `_frames` is appended.
 local NAME = "sandboxd"
 local free, protocol = pcall(Proto, NAME, "sandboxd, version 3")
 if not free then
@@ -16,9 +17,10 @@ if not free then
   protocol = Proto(NAME, "sandboxd, version 3")
 end
 
-protocol.prefs.port = Pref.uint("TCP port of the guest", 0, "0 when it is not known")
+protocol.prefs.port = Pref.uint("TCP port of the guest", 0, "0 if it is not known")
 
--- Those of the header, of prefixes, and of what is malformed have no dot in their names.
+-- A field of a message, struct or flags has a dot in its name here. These others have none, so the
+-- names cannot clash.
 local fields = {
   body_length = ProtoField.uint32(NAME .. ".body_length", "body_length"),
   type = ProtoField.uint16(NAME .. ".type", "type", base.DEC, { [1] = "hello", [2] = "ready", [3] = "resume", [4] = "ping", [5] = "pong", [6] = "status_request", [7] = "status", [8] = "shutdown", [9] = "goodbye", [10] = "error", [11] = "keep", [16] = "exec_request", [17] = "exec_output", [18] = "exec_response", [19] = "exec_failed", [20] = "exec_signal", [21] = "exec_kill", [27] = "exec_terminate", [22] = "exec_credit", [23] = "exec_stdin", [24] = "exec_stdin_credit", [25] = "exec_stdin_closed", [26] = "exec_resize" }),
@@ -96,7 +98,7 @@ local malformed = ProtoExpert.new(
 )
 protocol.experts = { malformed }
 
--- The code of each fault, and what it means.
+-- The code and the description of each fault.
 local faults = {
   ["unknown_type"] = { 1, "No message has this type." },
   ["bad_direction"] = { 2, "Only the other side may send this message." },
@@ -116,8 +118,8 @@ local faults = {
   ["bad_stuffing"] = { 16, "The bytes between two delimiters are not a stuffed frame." },
 }
 
--- The fields of structs. `known` are the only values of a field, as they are on the wire, and
--- `unknown` are bits that may not be set.
+-- The fields of structs. `known` lists the valid values of a field, as they are encoded; `unknown`
+-- has the bits that must not be set.
 local structs = {
 }
 
@@ -227,7 +229,7 @@ local function refuse(fault, offset)
   error({ fault = fault, offset = offset }, 0)
 end
 
--- A place in a frame: `at` counts from its start, `number` is of the field there.
+-- A position in a frame: `at` is the offset from its start, `number` that of the current field.
 local Cursor = {}
 Cursor.__index = Cursor
 
@@ -277,7 +279,7 @@ function Cursor:octets(field)
   self:add_text(field, self:take(field.size))
 end
 
--- What has a length in front.
+-- Reads a value that is preceded by its length. Returns the ranges of the value and of the length.
 function Cursor:prefixed(field)
   local start = self.at
   local prefix = self:take(PREFIX_SIZE)
@@ -297,7 +299,7 @@ function Cursor:bytes(field)
   self:add_text(field, range)
 end
 
--- The characters of UTF-8, as patterns that begin where they are told to.
+-- Patterns of UTF-8 characters. In a search from an offset, `^` matches at that offset.
 local CHARACTERS = {
   "^[\0-\x7F]+", "^[\xC2-\xDF][\x80-\xBF]", "^\xE0[\xA0-\xBF][\x80-\xBF]",
   "^[\xE1-\xEC\xEE\xEF][\x80-\xBF][\x80-\xBF]", "^\xED[\x80-\x9F][\x80-\xBF]",
@@ -305,7 +307,7 @@ local CHARACTERS = {
   "^\xF4[\x80-\x8F][\x80-\xBF][\x80-\xBF]",
 }
 
--- How many bytes of a string are UTF-8, from its start.
+-- Returns the number of bytes at the start of a string that are valid UTF-8.
 local function valid(text)
   local at, last = 1, nil
   repeat
@@ -327,7 +329,7 @@ function Cursor:text(field)
   self.tree:add_packet_field(fields[field.field], range, ENC_UTF_8 + ENC_STRING)
 end
 
--- Wireshark shows bytes in hexadecimal; what can be read of the first of them stands behind.
+-- Wireshark shows bytes in hexadecimal. This appends the first 48 of them as text.
 function Cursor:add_text(field, range)
   local text = range:raw():sub(1, 48):gsub("[^ -~]", ".")
   self.tree:add(fields[field.field], range):append_text('  "' .. text .. '"')
@@ -355,7 +357,7 @@ function Cursor:tail(field)
   self:add_text(field, self:take(left))
 end
 
--- The message of a frame; all that can be known without its body is right.
+-- Checks everything that needs no body. Returns the message of the frame.
 local function check_header(header, sender)
   local message = messages[header(4, 2):le_uint()]
   local id = header(8, 4):le_uint()
@@ -380,7 +382,8 @@ local function check_body(cursor, message)
   if cursor.at < cursor.size then refuse("trailing_bytes", cursor.at) end
 end
 
--- Calls a check; returns whether it has passed, what it returns, and shows a fault in the tree.
+-- Calls `check`. If it finds a fault, shows the fault in the tree and returns false. Otherwise
+-- returns true and the result of `check`.
 local function shown(tree, frame, cursor, check, ...)
   local passed, result = pcall(check, ...)
   if passed then return true, result end
@@ -408,8 +411,8 @@ local function add_header(tree, header)
   tree:add_le(fields.id, header(8, 4))
 end
 
--- Shows the frame at an offset. Returns its size; or 0 and how many bytes are missing; or nil when
--- it is malformed, and nothing behind it can be made out.
+-- Shows the frame at an offset. Returns its size. If the frame is incomplete, returns 0 and the
+-- number of missing bytes. If it is malformed, so that its end is unknown, returns nil.
 local function dissect(buffer, at, pinfo, root)
   local left = buffer:len() - at
   if left < HEADER_SIZE then return 0, DESEGMENT_ONE_MORE_SEGMENT end

@@ -1,9 +1,10 @@
-"""The flash and the RAM of the generated C beside nanopb's, on a Cortex-M0+, for the same messages.
+"""Measure flash and RAM of the generated C code and of nanopb on a Cortex-M0+.
 
-`make footprint` runs it. Both tools have the same compiler, flags and library, and programs that do
-the same. Flash is code, constants and initial values. RAM is variables, and the deepest that the
-stack is while each message, with its longest bytes, goes there and back in an emulated machine,
-which also shows that the programs work.
+Run it with `make footprint`. The programs for both tools process the same messages in the same way,
+and are built with the same compiler, flags and C library. Flash is the size of code, constants and
+initial values. RAM is the size of variables plus the maximum depth of the stack. To measure the
+stack, each program encodes and decodes every message in an emulated machine, with all bytes fields
+at their maximum length. This also checks that the programs work.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from footprint.programs import nanopbs, ours
 
 COUNTS = (5, 20, 60, 200)
 HERE = Path(__file__).parent
-# nanopb's package for Python has no library in C; Debian's source of it has, and is kept.
+# The nanopb package on PyPI lacks the C library. Debian's source archive has it, and stays online.
 NANOPB = "0.4.9.1"
 NANOPB_URL = f"https://deb.debian.org/debian/pool/main/n/nanopb/nanopb_{NANOPB}.orig.tar.gz"
 NANOPB_SHA256 = "4575944a468718ef25f05eb01d994364650b581563089a9841986bb1e460eac3"
@@ -43,7 +44,7 @@ Write = Callable[[Path, list[Message]], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """What a program takes, in bytes."""
+    """The memory that a program needs, in bytes."""
 
     flash: int
     variables: int
@@ -51,25 +52,31 @@ class Footprint:
 
 
 def unpacked(folder: Path) -> Path:
-    """Fetch nanopb, whose sources have the generator as well as the library."""
+    """Download the sources of nanopb, extract them into `folder`, and return their directory.
+
+    They contain both the generator and the C library.
+    """
     with urllib.request.urlopen(NANOPB_URL, timeout=60) as answer:
         data = answer.read()
     if hashlib.sha256(data).hexdigest() != NANOPB_SHA256:
-        sys.exit(f"footprint: {NANOPB_URL} is not what it was")
+        sys.exit(f"footprint: the SHA-256 digest of {NANOPB_URL} is wrong, so it is not used")
     with tarfile.open(fileobj=io.BytesIO(data)) as archive:
         archive.extractall(folder, filter="data")
     return folder / f"nanopb-{NANOPB}"
 
 
 def measure(folder: Path, more: list[str]) -> Footprint:
-    """Compile the program that is there, and run it."""
+    """Compile and run the program in `folder`; return its footprint.
+
+    :param more: Additional arguments for gcc, such as source files.
+    """
     link = [GCC, *FLAGS.split(), *LIBRARY.split(), f"-T{HERE / 'board.ld'}", "-I."]
     _run(*link, "-o", "program.elf", "program.c", *more, cwd=folder)
     text, data, bss, *_ = _run("arm-none-eabi-size", "program.elf", cwd=folder).split()[6:]
     _run(*link, "-o", "board.elf", str(HERE / "board.c"), "exercise.c", *more, cwd=folder)
     stack = int(_run(*QEMU.split(), cwd=folder))
     if not stack:
-        sys.exit("footprint: a message did not come back as it was sent")
+        sys.exit("footprint: the program decoded a message to other values than it had encoded")
     return Footprint(int(text) + int(data), int(data) + int(bss), stack)
 
 
@@ -78,23 +85,26 @@ def _run(*command: str, cwd: Path) -> str:
 
 
 def rows(tools: dict[str, Write], folder: Path) -> Iterator[str]:
-    """Yield a table of Markdown, with the flash for a message, and the part that is stack."""
+    """Measure each tool; yield the lines of a Markdown table.
+
+    Flash is followed by the flash for each message, RAM by the part of it that is stack.
+    """
     heads = [f"{what}, {tool}" for what in ("flash", "RAM") for tool in tools]
     yield f"| messages | {' | '.join(heads)} |"
     yield "|---" * (len(heads) + 1) + "|"
     for count in COUNTS:
         found = []
         for tool, write in tools.items():
-            place = folder / f"{tool}-{count}"
-            place.mkdir()
-            found.append(measure(place, write(place, messages(count))))
+            program = folder / f"{tool}-{count}"
+            program.mkdir()
+            found.append(measure(program, write(program, messages(count))))
         flash = [f"{each.flash} ({each.flash / count:.0f})" for each in found]
         ram = [f"{each.variables + each.stack} ({each.stack})" for each in found]
         yield f"| {count} | {' | '.join([*flash, *ram])} |"
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the measurements and print the results."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         tools: dict[str, Write] = {

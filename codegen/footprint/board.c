@@ -1,10 +1,11 @@
-/* Sends every message of the program to itself, and tells how deep the stack was meanwhile. */
+/* Makes the program decode every message that it encodes, and prints the maximum depth of its stack
+ * in bytes, or 0 if a message was decoded to other values than were encoded. */
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
-/* What the program has: its buffers, its messages, and what it does with them. */
+/* The buffers and functions of the program. */
 extern uint8_t received[], sent[];
 extern const unsigned messages;
 void fill(unsigned number);
@@ -39,8 +40,9 @@ static void write_number(uint32_t number)
 	semihost(WRITE, at);
 }
 
-/* What comes back is what was sent when it is the same once it has been sent again. */
-static inline __attribute__((always_inline)) bool goes_there_and_back(unsigned number, size_t *size)
+/* Encodes and decodes a message. Returns true if encoding the decoded message again yields the same
+ * bytes. */
+static inline __attribute__((always_inline)) bool is_reproduced(unsigned number, size_t *size)
 {
 	static uint8_t first[2048];
 
@@ -51,7 +53,7 @@ static inline __attribute__((always_inline)) bool goes_there_and_back(unsigned n
 	       !memcmp(first, sent, *size);
 }
 
-/* Bytes of stack that one message takes; 0 if it did not come back. */
+/* Returns the bytes of stack that one message needs; 0 if decoding does not reproduce it. */
 static size_t depth(unsigned number)
 {
 	uint8_t *top, *at = (uint8_t *)&unused;
@@ -61,7 +63,7 @@ static size_t depth(unsigned number)
 	__asm__("mov %0, sp" : "=r"(top));
 	for (volatile uint8_t *each = at; each < top; each++)
 		*each = PAINT;
-	if (!goes_there_and_back(number, &size))
+	if (!is_reproduced(number, &size))
 		return 0;
 	while (*at == PAINT)
 		at++;
@@ -70,12 +72,12 @@ static size_t depth(unsigned number)
 
 void start(void)
 {
-	size_t deepest = 0, here = 1;
+	size_t deepest = 0, current = 1;
 
-	for (unsigned number = 1; number <= messages && here; number++) {
-		here = depth(number);
-		deepest = here > deepest ? here : deepest;
+	for (unsigned number = 1; number <= messages && current; number++) {
+		current = depth(number);
+		deepest = current > deepest ? current : deepest;
 	}
-	write_number(here ? deepest : 0);
+	write_number(current ? deepest : 0);
 	semihost(CALL, (const void *)EXITED);
 }

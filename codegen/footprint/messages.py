@@ -1,4 +1,7 @@
-"""The messages that are measured, in our language and in nanopb's: those of sensors and motors."""
+"""Generate the measured messages as a schema and for nanopb.
+
+They resemble the messages of sensors and motors.
+"""
 
 from __future__ import annotations
 
@@ -7,14 +10,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 ENUMS = 6
-"""They have two values and more, one more each."""
+"""Number of enums. The first has two values, and each further one has one value more."""
 
 BYTES = (8, 16, 24, 32)
+"""Maximum sizes of fields of bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A field: its type here and there, the rest of its keys, and nanopb's options."""
+    """A field of a message.
+
+    :ivar type: Type in the schema.
+    :ivar proto: Type in the `.proto` file.
+    :ivar keys: Further keys of the field in the schema.
+    :ivar options: Options of the field for nanopb.
+    """
 
     type: str
     proto: str
@@ -42,14 +52,17 @@ KINDS = [
     ),
     (2, [Field("bytes", "bytes", f"max = {n}", f"max_size:{n}") for n in BYTES]),
 ]
-"""What a field can be, and how many of its kind there are among others."""
+"""The kinds of fields, each with the weight with which it is chosen at random."""
 
 Message = tuple[Field, ...]
 
 
 def messages(count: int) -> list[Message]:
-    """Return so many messages, of one to seven fields; fewer are the first of more."""
-    chance = random.Random(0)  # noqa: S311 - the same ones each time
+    """Return `count` random messages of one to seven fields, the same messages in each run.
+
+    A smaller `count` returns the first of the messages of a larger one.
+    """
+    chance = random.Random(0)  # noqa: S311 - the messages must be the same in each run
     weights = [weight for weight, _ in KINDS]
 
     def field() -> Field:
@@ -60,7 +73,7 @@ def messages(count: int) -> list[Message]:
 
 
 def schema(messages: list[Message], style: str) -> str:
-    """Write the messages in our language."""
+    """Return a schema of the messages."""
     return "\n".join(_schema(messages, style)) + "\n"
 
 
@@ -83,7 +96,7 @@ def _schema(messages: list[Message], style: str) -> Iterator[str]:
 
 
 def proto(messages: list[Message]) -> str:
-    """Write them in protobuf's."""
+    """Return a `.proto` file of the messages."""
     return "\n".join(_proto(messages)) + "\n"
 
 
@@ -99,7 +112,7 @@ def _proto(messages: list[Message]) -> Iterator[str]:
 
 
 def options(messages: list[Message]) -> str:
-    """Write nanopb's options: nothing is allocated, and no integer larger than ours."""
+    """Return options that make nanopb use no dynamic memory, and integers as small as possible."""
     return "\n".join(_options(messages)) + "\n"
 
 

@@ -1,9 +1,10 @@
-"""The programs that are measured, one with each tool.
+"""Generate the measured programs, one for each tool.
 
-Both have buffers for one frame each way and for one message, `receive`, which decodes a frame of
-any message, and for each message a function that encodes it. Our frames have their header, with
-its checks; nanopb has none, so that its frames have the least that would do: two bytes of length,
-two of type.
+Each program has a buffer for a received frame, one for a sent frame, and one for a message. Its
+function `receive` decodes a frame of any message. It has a function that encodes each message.
+
+Frames of the generated C code have the header of the protocol, which is checked. nanopb does not
+define frames, so its frames have a minimal header: two bytes of length and two bytes of type.
 """
 
 from __future__ import annotations
@@ -17,10 +18,10 @@ from footprint.messages import Message
 from microvm_proto import backends
 from microvm_proto.resolve import read_schema
 
-# All that makes nanopb smaller; there are no 64-bit fields.
+# All options that make nanopb smaller. The messages have no 64-bit fields.
 NANOPB_FLAGS = "-DPB_NO_ERRMSG -DPB_BUFFER_ONLY -DPB_WITHOUT_64BIT".split()
 
-# What a program must not lose when it is linked without a main.
+# The program has no `main`, so the linker would remove functions without this attribute.
 KEPT = '#define KEPT __attribute__((used, noinline, section(".kept")))'
 
 OURS = """
@@ -119,7 +120,10 @@ size_t send(unsigned number)
 
 
 def ours(folder: Path, messages: list[Message], style: str) -> list[str]:
-    """Write a program, and what exercises it, with our generator; return what else gcc is told."""
+    """Write a program that uses the generated C code, and a test driver for it, into `folder`.
+
+    :return: Additional arguments for gcc.
+    """
     (folder / "p.toml").write_text(measured.schema(messages, style))
     schema = read_schema(folder / "p.toml")
     (output,) = schema.outputs
@@ -131,7 +135,11 @@ def ours(folder: Path, messages: list[Message], style: str) -> list[str]:
 
 
 def nanopbs(folder: Path, messages: list[Message], nanopb: Path) -> list[str]:
-    """Write the same with nanopb, which is unpacked there."""
+    """Write a program that uses nanopb, and a test driver for it, into `folder`.
+
+    :param nanopb: Directory of nanopb's sources.
+    :return: Additional arguments for gcc.
+    """
     (folder / "p.proto").write_text(measured.proto(messages))
     (folder / "p.options").write_text(measured.options(messages))
     generator = str(nanopb / "generator/nanopb_generator.py")
@@ -151,7 +159,10 @@ def _write(folder: Path, program: str, send: str, messages: list[Message]) -> No
 
 
 def _exercise(folder: Path, messages: list[Message], longest: str) -> None:
-    """Write what fills any message, with the longest bytes, and sends it."""
+    """Write the test driver: C code that fills and sends any message.
+
+    :param longest: C statement that sets a bytes field to its maximum length.
+    """
     fills = sends = ""
     for n, fields in enumerate(messages, 1):
         sizes = {at: f.keys.split()[-1] for at, f in enumerate(fields) if f.type == "bytes"}

@@ -1,7 +1,7 @@
-/* The wire protocol of sensor, version 1. Generated from sensor.toml by `microvm-proto gen`. C99
- * and C++11, or later; of libraries it needs string.h. Nothing in it allocates or keeps state.
- * Every value that is decoded has been checked against its bounds, and slices point into the
- * frame. */
+/* The wire protocol of sensor, version 1. Generated from sensor.toml by `microvm-proto gen`.
+ * This header needs C99 or C++11, or later, and string.h. It allocates no memory. It keeps no
+ * state. Decoders check every value against its bounds. Decoded slices point into the frame, so
+ * keep the frame while you use them. */
 #ifndef SENSOR_PROTOCOL_H
 #define SENSOR_PROTOCOL_H
 
@@ -13,14 +13,14 @@
 #define SENSOR_VERSION 1u
 #define SENSOR_SCHEMA_DIGEST 0x0b032bff4d772bc3ULL
 
-/* The two ends; a message's sender is one of them, or both. */
+/* The two ends of a connection. The sender of a message is one of them, or both. */
 enum sensor_end {
 	SENSOR_READER = 1,
 	SENSOR_DEVICE = 2,
 	SENSOR_BOTH = 3,
 };
 
-/* The faults of a malformed frame; 0 stands for none. */
+/* Reasons for which a frame is rejected; 0 means that it is valid. */
 enum sensor_fault {
 	SENSOR_FAULT_NONE = 0,
 	/* No message has this type. */
@@ -57,7 +57,7 @@ enum sensor_fault {
 	SENSOR_FAULT_BAD_STUFFING = 16,
 };
 
-/* The messages. */
+/* The types of messages. */
 enum sensor_type {
 	/* Asks who it is. */
 	SENSOR_TYPE_IDENTIFY = 1,
@@ -73,7 +73,7 @@ enum sensor_type {
 	SENSOR_TYPE_REFUSED = 6,
 };
 
-/* The name of a fault; "unknown" for any other number. */
+/* Returns the name of a fault, or "unknown" if no fault has this number. */
 static inline const char *sensor_fault_name(enum sensor_fault fault)
 {
 	switch (fault) {
@@ -115,7 +115,7 @@ static inline const char *sensor_fault_name(enum sensor_fault fault)
 	return "unknown";
 }
 
-/* The name of a message; "unknown" for any other number. */
+/* Returns the name of a message, or "unknown" if no message has this number. */
 static inline const char *sensor_message_name(uint16_t type)
 {
 	switch (type) {
@@ -181,8 +181,8 @@ enum sensor_refusal {
 	SENSOR_REFUSAL_TOO_OFTEN = 64,
 };
 
-/* Sizes in bytes; list bounds count the items. TAILLESS is about messages without a tail, which
- * are small as a rule. */
+/* Sizes are in bytes; bounds of lists are numbers of items. MAX_TAILLESS_BODY is the largest
+ * body of the messages without a tail, most of which are small. */
 enum {
 	SENSOR_HEADER_SIZE = 12,
 	SENSOR_MAX_BODY = 68,
@@ -200,14 +200,14 @@ enum {
 	SENSOR_REFUSED_MAX_BODY = 6,
 };
 
-/* Bytes inside a frame; not terminated. */
+/* Bytes inside a frame. They are not terminated by a NUL. */
 struct sensor_slice {
 	const uint8_t *data;
 	uint32_t size;
 };
 
-/* A list inside a frame: its items as they are there, those of bytes each behind its length; `size`
- * is all of that. */
+/* The encoded items of a list inside a frame. An item of variable size is preceded by its length;
+ * `size` is the number of bytes of all items and lengths. */
 struct sensor_list {
 	const uint8_t *items;
 	uint32_t size;
@@ -235,8 +235,8 @@ struct sensor_header {
 	uint32_t id;
 };
 
-/* Where and why decoding failed: the offset from the start of the frame; the field counted from
- * 1, or 0 for the header. */
+/* The reason for which decoding failed, the offset of the error from the start of the frame, and
+ * the number of the field, counted from 1, or 0 for the header. */
 struct sensor_fault_at {
 	enum sensor_fault fault;
 	uint32_t offset;
@@ -297,7 +297,8 @@ static inline uint8_t *sensor_put(uint8_t *at, unsigned size, uint64_t value)
 	return at + size;
 }
 
-/* Data that is in place already is not moved: a tail can be read straight into its frame. */
+/* Copies `size` bytes to `at`, and returns the end of the copy. Does not copy if `data` is `at`, so
+ * that a program can read a tail directly into its frame. */
 static inline uint8_t *sensor_put_bytes(uint8_t *at, const uint8_t *data, uint32_t size)
 {
 	if (size > 0 && data != at)
@@ -324,7 +325,7 @@ static inline bool sensor_fail(struct sensor_fault_at *at, enum sensor_fault fau
 	return false;
 }
 
-/* A body that is being decoded: `at` is never beyond `size`. */
+/* The state of decoding a body. The offset `at` never exceeds `size`. */
 struct sensor_cursor {
 	const uint8_t *body;
 	size_t size;
@@ -368,7 +369,8 @@ SENSOR_DEFINE_TAKE(i64, int64_t, 8)
 SENSOR_DEFINE_TAKE(length, uint32_t, 4)
 #undef SENSOR_DEFINE_TAKE
 
-/* What was just taken, `size` bytes of it, must be a known value. */
+/* Reports an unknown value if `known` is false. The value is the last `size` bytes that were read.
+ * Returns `known`. */
 static inline bool sensor_known(const struct sensor_cursor *cursor, uint8_t field, unsigned size,
 	bool known)
 {
@@ -444,7 +446,7 @@ static inline bool sensor_take_list(struct sensor_cursor *cursor, uint8_t field,
 	return true;
 }
 
-/* Steps through a list that has been decoded: returns the item at `*at` and moves on. */
+/* Returns the item at `*at` of a decoded list, and advances `*at` to the next item. */
 static inline struct sensor_slice sensor_next(const uint8_t **at)
 {
 	struct sensor_slice item = { *at + 4, (uint32_t)sensor_get(*at, 4) };
@@ -480,11 +482,12 @@ static inline bool sensor_known_channel(uint8_t value, uint32_t version)
 		value == SENSOR_CHANNEL_HUMIDITY;
 }
 
-/* What a message is from the version `since` on, until a later rule of its type. */
+/* A rule for the header of a message. It applies to all versions from `since` on, up to
+ * the next rule for the same type. */
 struct sensor_rule {
 	uint16_t type;
 	uint8_t sender;
-	uint8_t id; /* 0: none, 1: required, 2: any */
+	uint8_t id; /* 0: must be zero, 1: must not be zero, 2: any */
 	uint32_t since;
 	uint32_t max_body;
 };
@@ -499,7 +502,7 @@ static const struct sensor_rule sensor_rules[] = {
 	{ 0, 0, 0, 0, 0 },
 };
 
-/* The last rule for a type that is not newer than the version. */
+/* Returns the newest rule for a type that applies to `version`, or NULL if there is none. */
 static inline const struct sensor_rule *sensor_find_rule(uint32_t version, uint16_t type)
 {
 	const struct sensor_rule *found = NULL;
@@ -510,8 +513,8 @@ static inline const struct sensor_rule *sensor_find_rule(uint32_t version, uint1
 	return found;
 }
 
-/* Reads the header of a frame from `sender` and checks all that can be known without its body.
- * `version`, here and below, is the one that both sides agreed on. */
+/* Reads the header of a frame from `sender`, and checks everything that needs no body.
+ * `version`, here and below, is the version that both sides agreed on. */
 static inline bool sensor_decode_header(const uint8_t *frame, enum sensor_end sender, uint32_t version,
 	struct sensor_header *header, struct sensor_fault_at *fault)
 {
@@ -593,7 +596,7 @@ static inline bool sensor_decode_refused(const uint8_t *body, size_t size,
 		sensor_end(&cursor);
 }
 
-/* Decodes the body behind a header that has passed its check. */
+/* Decodes the body of a frame whose header sensor_decode_header has accepted. */
 static inline bool sensor_decode_body(const struct sensor_header *header, const uint8_t *body,
 	uint32_t version, union sensor_body *out, struct sensor_fault_at *fault)
 {
@@ -618,7 +621,7 @@ static inline bool sensor_decode_body(const struct sensor_header *header, const 
 	}
 }
 
-/* What is wrong with bytes among which no NUL may be. */
+/* Returns the fault of bytes that must not contain NUL, or FAULT_NONE. */
 static inline enum sensor_fault sensor_check_bytes(const struct sensor_slice *bytes, uint32_t max)
 {
 	struct sensor_fault_at at = { SENSOR_FAULT_NONE, 0, 0 };
@@ -630,7 +633,7 @@ static inline enum sensor_fault sensor_check_bytes(const struct sensor_slice *by
 	return at.fault;
 }
 
-/* What is wrong with a list, whose items are as a decoder finds them: each behind its length. */
+/* Returns the fault of a list, each of whose items is preceded by its length, or FAULT_NONE. */
 static inline enum sensor_fault sensor_check_list(const struct sensor_list *list, uint32_t max_items,
 	uint32_t max_item, uint32_t max_total, bool nul)
 {
@@ -650,15 +653,16 @@ static inline enum sensor_fault sensor_check_list(const struct sensor_list *list
 	return at.fault;
 }
 
-/* What a decoder would say of the frame: SENSOR_FAULT_NONE, or why the message is not sent. */
+/* Returns SENSOR_FAULT_NONE if the message is valid, or else the fault that a decoder would find
+ * in its frame. */
 static inline enum sensor_fault sensor_check_identify(uint32_t version)
 {
 	(void)version;
 	return SENSOR_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sensor_check_identify finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sensor_check_identify finds a fault or the frame does not fit. */
 static inline size_t sensor_encode_identify(uint8_t *out, size_t room, uint32_t version)
 {
 	uint32_t size = SENSOR_HEADER_SIZE;
@@ -672,7 +676,8 @@ static inline size_t sensor_encode_identify(uint8_t *out, size_t room, uint32_t 
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SENSOR_FAULT_NONE, or why the message is not sent. */
+/* Returns SENSOR_FAULT_NONE if the message is valid, or else the fault that a decoder would find
+ * in its frame. */
 static inline enum sensor_fault sensor_check_identity(uint32_t version,
 	const struct sensor_identity *message)
 {
@@ -682,8 +687,8 @@ static inline enum sensor_fault sensor_check_identity(uint32_t version,
 	return SENSOR_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sensor_check_identity finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sensor_check_identity finds a fault or the frame does not fit. */
 static inline size_t sensor_encode_identity(uint8_t *out, size_t room, uint32_t version,
 	const struct sensor_identity *message)
 {
@@ -701,7 +706,8 @@ static inline size_t sensor_encode_identity(uint8_t *out, size_t room, uint32_t 
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SENSOR_FAULT_NONE, or why the message is not sent. */
+/* Returns SENSOR_FAULT_NONE if the message is valid, or else the fault that a decoder would find
+ * in its frame. */
 static inline enum sensor_fault sensor_check_measure(uint32_t version, uint32_t id,
 	const struct sensor_measure *message)
 {
@@ -712,8 +718,8 @@ static inline enum sensor_fault sensor_check_measure(uint32_t version, uint32_t 
 	return SENSOR_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sensor_check_measure finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sensor_check_measure finds a fault or the frame does not fit. */
 static inline size_t sensor_encode_measure(uint8_t *out, size_t room, uint32_t version,
 	uint32_t id, const struct sensor_measure *message)
 {
@@ -731,7 +737,8 @@ static inline size_t sensor_encode_measure(uint8_t *out, size_t room, uint32_t v
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SENSOR_FAULT_NONE, or why the message is not sent. */
+/* Returns SENSOR_FAULT_NONE if the message is valid, or else the fault that a decoder would find
+ * in its frame. */
 static inline enum sensor_fault sensor_check_reading(uint32_t version, uint32_t id,
 	const struct sensor_reading *message)
 {
@@ -742,8 +749,8 @@ static inline enum sensor_fault sensor_check_reading(uint32_t version, uint32_t 
 	return SENSOR_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sensor_check_reading finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sensor_check_reading finds a fault or the frame does not fit. */
 static inline size_t sensor_encode_reading(uint8_t *out, size_t room, uint32_t version,
 	uint32_t id, const struct sensor_reading *message)
 {
@@ -760,7 +767,8 @@ static inline size_t sensor_encode_reading(uint8_t *out, size_t room, uint32_t v
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SENSOR_FAULT_NONE, or why the message is not sent. */
+/* Returns SENSOR_FAULT_NONE if the message is valid, or else the fault that a decoder would find
+ * in its frame. */
 static inline enum sensor_fault sensor_check_done(uint32_t version, uint32_t id)
 {
 	(void)version;
@@ -769,8 +777,8 @@ static inline enum sensor_fault sensor_check_done(uint32_t version, uint32_t id)
 	return SENSOR_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sensor_check_done finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sensor_check_done finds a fault or the frame does not fit. */
 static inline size_t sensor_encode_done(uint8_t *out, size_t room, uint32_t version,
 	uint32_t id)
 {
@@ -785,7 +793,8 @@ static inline size_t sensor_encode_done(uint8_t *out, size_t room, uint32_t vers
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: SENSOR_FAULT_NONE, or why the message is not sent. */
+/* Returns SENSOR_FAULT_NONE if the message is valid, or else the fault that a decoder would find
+ * in its frame. */
 static inline enum sensor_fault sensor_check_refused(uint32_t version, uint32_t id,
 	const struct sensor_refused *message)
 {
@@ -795,8 +804,8 @@ static inline enum sensor_fault sensor_check_refused(uint32_t version, uint32_t 
 	return SENSOR_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * sensor_check_refused finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * sensor_check_refused finds a fault or the frame does not fit. */
 static inline size_t sensor_encode_refused(uint8_t *out, size_t room, uint32_t version,
 	uint32_t id, const struct sensor_refused *message)
 {

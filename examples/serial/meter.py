@@ -1,7 +1,7 @@
-"""The wire protocol of meter, version 1: a codec without I/O.
+"""Encode and decode messages of the protocol meter, version 1.
 
-Generated from meter.toml by `microvm-proto gen`. Takes measurements on request, over a line that
-flips bits now and then.
+Generated from meter.toml by `microvm-proto gen`. This module does no I/O. Takes measurements on
+request, over a line that flips bits now and then.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ END_NAMES = ("reader", "meter")
 
 
 class Fault(enum.IntEnum):
-    """The faults of a malformed frame."""
+    """The reasons for which a frame is rejected."""
 
     UNKNOWN_TYPE = 1
     """No message has this type."""
@@ -69,12 +69,12 @@ class Channel(enum.IntEnum):
 
 
 class DecodeError(Exception):
-    """A malformed frame; the decoder goes on behind it.
+    """The reason for which a frame was rejected. The decoder continues with the next frame.
 
-    :ivar fault: how it is malformed.
-    :ivar offset: where, in bytes from the start of the frame.
-    :ivar field_number: which field of the message, from 1; 0 for the header.
-    :ivar field: that field's name; empty for the header.
+    :ivar fault: Reason for which the frame was rejected.
+    :ivar offset: Offset of the error in bytes from the start of the frame.
+    :ivar field_number: Number of the message's field, counted from 1; 0 for the header.
+    :ivar field: Name of the message's field; empty for the header.
     """
 
     def __init__(self, fault: Fault, offset: int, field_number: int = 0, field: str = "") -> None:
@@ -87,10 +87,10 @@ class DecodeError(Exception):
 
 
 class EncodeError(ValueError):
-    """A message that the protocol does not allow; nothing of it is sent.
+    """Raised if a message cannot be encoded because a decoder would reject it.
 
-    :ivar fault: what a decoder would have said.
-    :ivar field: the field that is wrong; `id` and `type` are the header's.
+    :ivar fault: Fault that a decoder would report.
+    :ivar field: Name of the invalid field of the message, or `id` or `type` for the header.
     """
 
     def __init__(self, fault: Fault, field: str, reason: str) -> None:
@@ -103,7 +103,8 @@ _T = TypeVar("_T")
 
 
 class _Fields:
-    # What `dataclasses` knows of a class: listed when it asks, as that takes long to import.
+    # Makes the functions of `dataclasses` work with a class. The fields are listed on first use,
+    # because importing that module takes long.
     def __get__(self, instance: object, kind: Any) -> Any:
         from dataclasses import field, make_dataclass
 
@@ -123,18 +124,18 @@ class _Fields:
 
 @dataclass_transform(frozen_default=True)
 class _Frozen:
-    # What does not change, as what `dataclasses` freezes. To set each field past that would take
-    # most of a decoder's time: so an instance is made as one of a mutable class with the same
-    # slots, whose class is then changed.
+    # The base of immutable classes, which behave like frozen ones of `dataclasses`. Setting each
+    # field with `object.__setattr__` would take most of the time of decoding. So an instance is
+    # created from a mutable class with the same slots, and its `__class__` is changed at the end.
     __slots__: ClassVar[tuple[str, ...]] = ()
     __match_args__: ClassVar[tuple[str, ...]] = ()
     __dataclass_fields__: ClassVar[Any] = _Fields()
     _mutable: ClassVar[Any]
 
     def __init_subclass__(cls, *, init: bool = True) -> None:
-        del init  # which tells a type checker that there is a `__new__`
+        del init  # it only tells a type checker that the class has a `__new__`
         if "__setattr__" not in vars(cls):
-            # Both of them, or each is looked for at every assignment.
+            # Both are set, because with only one of them Python looks up the other on every call.
             own = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
             cls._mutable = type(cls.__name__, (_Frozen,), {"__slots__": cls.__slots__, **own})
 
@@ -176,7 +177,7 @@ _new = object.__new__
 class Identify(_Frozen, init=False):
     """Asks who it is.
 
-    :ivar id: What it is about.
+    :ivar id: The id in the frame's header.
     """
 
     TYPE: ClassVar[int] = 1
@@ -194,9 +195,9 @@ class Identify(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             head = _HEADER.pack(1, self.id or None, sequence & 0xFF)
@@ -208,7 +209,7 @@ class Identify(_Frozen, init=False):
 class Identity(_Frozen, init=False):
     """Answers `identify`.
 
-    :ivar id: What it is about.
+    :ivar id: The id in the frame's header.
     :ivar serial: The serial number.
     :ivar model: What it is, in ASCII. At most 32 bytes, without NUL.
     """
@@ -232,9 +233,9 @@ class Identity(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             parts = (
@@ -251,7 +252,7 @@ class Identity(_Frozen, init=False):
 class Measure(_Frozen, init=False):
     """Asks for measurements; its id is in all that answers it.
 
-    :ivar id: What it is about.
+    :ivar id: The id in the frame's header.
     :ivar channel: What to measure.
     :ivar times: How often.
     """
@@ -275,9 +276,9 @@ class Measure(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             head = _BHBBH.pack(
@@ -291,7 +292,7 @@ class Measure(_Frozen, init=False):
 class Reading(_Frozen, init=False):
     """One measurement.
 
-    :ivar id: What it is about.
+    :ivar id: The id in the frame's header.
     :ivar tick: Which it is, counted from the first since the meter was switched on.
     :ivar value: In the channel's unit.
     """
@@ -315,9 +316,9 @@ class Reading(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             head = _BHBIi.pack(4, self.id or None, sequence & 0xFF, self.tick, self.value)
@@ -329,7 +330,7 @@ class Reading(_Frozen, init=False):
 class Done(_Frozen, init=False):
     """All measurements of a request have been sent.
 
-    :ivar id: What it is about.
+    :ivar id: The id in the frame's header.
     """
 
     TYPE: ClassVar[int] = 5
@@ -347,9 +348,9 @@ class Done(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             head = _HEADER.pack(5, self.id or None, sequence & 0xFF)
@@ -361,7 +362,7 @@ class Done(_Frozen, init=False):
 class Status(_Frozen, init=False):
     """What has come over the line since the meter was switched on; sent before `done`.
 
-    :ivar id: What it is about.
+    :ivar id: The id in the frame's header.
     :ivar frames: Frames.
     :ivar bad: Frames that were refused.
     :ivar lost: Frames that are missing by the numbers of the others.
@@ -388,9 +389,9 @@ class Status(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION, sequence: int = 0) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             head = _BHB3I.pack(
@@ -404,7 +405,7 @@ class Status(_Frozen, init=False):
 Message: TypeAlias = Identify | Identity | Measure | Reading | Done | Status
 
 
-# Layouts are called as `struct` writes them; BHB is the header.
+# Each layout is named after its format in `struct`; BHB is the header.
 _HEADER = struct.Struct("<BHB")
 _B = struct.Struct("<B")
 _H = struct.Struct("<H")
@@ -442,7 +443,8 @@ def _stuffed(frame: bytes) -> bytes:
 
 
 def _unstuffed(data: bytes, most: int) -> bytes | None:
-    # None: a run goes beyond the end; more than `most` bytes: whatever it is, it is too long.
+    # Returns None if a run exceeds the data. If there are more than `most` bytes, returns the first
+    # `most` + 1 of them, so that the caller sees that the frame is too long.
     parts = []
     at, end = 0, len(data)
     while at < end:
@@ -456,12 +458,13 @@ def _unstuffed(data: bytes, most: int) -> bytes | None:
 
 
 def _seed(version: int) -> int:
-    # What a check is XORed with: it stands for all that gives the bytes of a version their meaning.
+    # The number that the checksum is XORed with. It identifies the schema and version, so that a
+    # decoder rejects frames of a sender that has another schema.
     return 0x644F
 
 
 def _seed_of(frame: bytes) -> int:
-    # The seed for which the check of a frame is right: that of this schema, or of another.
+    # The seed for which the checksum of a frame is correct.
     return _crc(frame[:-CHECK_SIZE]) ^ int.from_bytes(frame[-CHECK_SIZE:], "little")
 
 
@@ -470,7 +473,7 @@ def _sealed(frame: bytes, version: int) -> bytes:
     return _stuffed(frame)
 
 
-# The lengths that are frequent: looking one up is faster than packing it.
+# Frequent lengths, encoded: looking up a length is faster than packing it.
 _LENGTHS = tuple(_I.pack(length) for length in range(1024))
 
 
@@ -478,8 +481,8 @@ class _Fallback(Exception):
     pass
 
 
-# The code of each message is fast and takes only what is surely valid. Where it meets one of these
-# exceptions, the message's layout, which knows every rule, does the work again.
+# The fast code of a message accepts only valid input. If it raises one of these exceptions, the
+# layout of the message, which knows every rule, encodes or decodes the message again.
 _FALLBACK_ON = (_Fallback, struct.error, LookupError)
 
 
@@ -546,7 +549,8 @@ def _decode_status(id_: int, frame: bytes, start: int, end: int) -> Status:
 
 
 class _Wrong(Exception):
-    # A value that is malformed, and where in the body; or one that is refused, and why.
+    # Raised for an invalid value: with its offset in the body when reading, or with a reason when
+    # writing.
     def __init__(self, fault: Fault, at: int = 0, reason: str = "") -> None:
         super().__init__(reason)
         self.fault = fault
@@ -555,7 +559,7 @@ class _Wrong(Exception):
 
 
 class _Kind:
-    # What a field can be, in any version: read at an offset of a body, and written.
+    # Reads a value at an offset of a body, and writes it, in any version of the protocol.
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         raise NotImplementedError
 
@@ -596,7 +600,8 @@ class _Constant(_Number):
 
 
 class _Closed(_Number):
-    # A number that has to be in a table. Those that came later have their version in `sinces`.
+    # A number that must be in the table `names`. `sinces` maps numbers that a later version added
+    # to that version.
     def __init__(
         self,
         layout: struct.Struct,
@@ -622,11 +627,11 @@ class _Closed(_Number):
 
     def write(self, value: Any, version: int) -> bytes:
         if (since := self.since(value)) > version:
-            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} came with version {since}")
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} was added in version {since}")
         try:
             return self.layout.pack(self.names[value])
         except KeyError:
-            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} is none of its values") from None
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} is not a known value") from None
 
 
 def _prefix(body: memoryview, at: int) -> tuple[int, int]:
@@ -638,7 +643,7 @@ def _prefix(body: memoryview, at: int) -> tuple[int, int]:
 
 def _check_size(size: int, maximum: int) -> None:
     if size > maximum:
-        reason = f"{size} bytes, and at most {maximum} are allowed"
+        reason = f"{size} bytes, but at most {maximum} are allowed"
         raise _Wrong(Fault.TOO_LONG, reason=reason)
 
 
@@ -695,7 +700,7 @@ _NO_ID, _SOME_ID, _ANY_ID = range(1), range(1, 1 << 16), range(1 << 16)
 
 
 class _Layout(Generic[_T]):
-    # Reads and writes a message field by field, with every rule, as any version has it.
+    # Reads and writes a message of any version, field by field, and checks every rule.
     def __init__(
         self, kind: Callable[..., _T], name: str, ids: range, *fields: _Field, since: int = 1
     ) -> None:
@@ -725,7 +730,7 @@ class _Layout(Generic[_T]):
 
     def write(self, message: Any, version: int, sequence: int) -> tuple[bytes, bytes | memoryview]:
         if version < self.since:
-            reason = f"{self.name} came with version {self.since}"
+            reason = f"{self.name} was added in version {self.since}"
             raise EncodeError(Fault.UNKNOWN_TYPE, "type", reason)
         id_ = 0 if self.ids is _NO_ID else message.id
         if id_ not in self.ids:
@@ -742,8 +747,8 @@ class _Layout(Generic[_T]):
                 except _Wrong as wrong:
                     raise EncodeError(wrong.fault, field.name, wrong.reason) from None
             elif not field.is_default(value):
-                only = f"before which it can only be {field.default!r}"
-                reason = f"it came with version {field.since}, {only}"
+                only = f"in older versions it can only be {field.default!r}"
+                reason = f"it was added in version {field.since}; {only}"
                 raise EncodeError(Fault.TRAILING_BYTES, field.name, reason)
         body = b"".join(parts)
         header = _HEADER.pack(message.TYPE, id_, sequence & 0xFF)
@@ -788,7 +793,8 @@ _LAYOUT_STATUS = _Layout(
 
 
 class _Rule:
-    # What a message is from the version `since` on, until another rule has its number.
+    # How to check and decode a message in the versions from `since` on, up to the next rule with
+    # the same number.
     def __init__(
         self,
         number: int,
@@ -817,17 +823,17 @@ _RULES = (
 
 
 class Encoder:
-    """An encoder of what one side sends, which numbers the frames."""
+    """An encoder of the messages that one side sends. It numbers the frames."""
 
     def __init__(self, version: int = VERSION) -> None:
-        """Encode for the version that both sides agreed on."""
+        """Create an encoder for the version that both sides agreed on."""
         self.version = version
         self._sequence = 0
 
     def encode(self, message: Message) -> bytes:
-        """Encode the next frame.
+        """Encode the message as the next frame.
 
-        :raises EncodeError: the protocol, or the version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         frame = message.encode(self.version, self._sequence)
         self._sequence = (self._sequence + 1) & 0xFF
@@ -835,28 +841,31 @@ class Encoder:
 
 
 class Decoder:
-    """A decoder of what one side sends, which goes on behind what it refuses.
+    """A decoder of the frames that one side sends. After a bad frame it continues with the next.
 
-    Feed it with :meth:`receive_data`, however the bytes are cut, then take messages with
-    :meth:`next_message` until that returns None. It holds at most one frame beyond what it was fed
-    last. The counts only rise; bytes are those on the wire.
+    Pass each chunk of bytes to :meth:`receive_data`, then call :meth:`next_message` until it
+    returns None. A chunk may begin and end anywhere. The decoder stores at most one frame in
+    addition to the last chunk. Counters never decrease. Byte counts are those on the wire.
 
-    :ivar frames: Messages that were handed on.
-    :ivar bad: Frames, or bytes in a row that make none, that were refused.
-    :ivar foreign: Bad frames whose check was wrong as that of the frame before was: what comes from
-        an end with another schema is, what was damaged hardly ever.
-    :ivar skipped: Bytes of all that was refused.
-    :ivar lost: Frames that are missing by the numbers of those that came.
-    :ivar error: Why the last of what was refused was.
+    :ivar frames: Number of messages that were decoded.
+    :ivar bad: Number of bad frames. A run of bytes that contains no frame counts as one.
+    :ivar foreign: Number of bad frames whose wrong checksum is correct for the same seed as that of
+        the frame before. This happens if the sender has another schema, but hardly ever if frames
+        are damaged in transit.
+    :ivar skipped: Number of bytes that were rejected.
+    :ivar lost: Number of frames that are missing between the received sequence numbers.
+    :ivar error: Error of the last frame or bytes that were rejected, or None.
     """
 
     def __init__(self, sender: str, version: int = VERSION) -> None:
-        """Decode what `sender` sends, one of END_NAMES, at a version.
+        """Create a decoder of the messages from one end.
 
-        :raises ValueError: there is no such end or version.
+        :param sender: Name of the end, one of END_NAMES.
+        :param version: Version of the protocol that both sides agreed on.
+        :raises ValueError: Raised if the end or the version does not exist.
         """
         if sender not in END_NAMES:
-            raise ValueError(f"{sender!r} is neither of {END_NAMES}")
+            raise ValueError(f"{sender!r} is not one of {END_NAMES}")
         self._sender = sender
         self.version = version
         self.frames = self.bad = self.skipped = 0
@@ -873,9 +882,9 @@ class Decoder:
 
     @property
     def version(self) -> int:
-        """The version that both sides agreed on; a new one counts from the next message on.
+        """The version that both sides agreed on. A change applies from the next message on.
 
-        :raises ValueError: it is set to a version that does not exist.
+        :raises ValueError: Raised when it is set to a version that does not exist.
         """
         return self._version
 
@@ -888,7 +897,7 @@ class Decoder:
         self._own = {n: rule for n, rule in self._rules.items() if self._sender in rule.senders}
 
     def receive_data(self, data: bytes) -> None:
-        """Take the next bytes of the stream."""
+        """Add the next bytes of the stream."""
         if self._beyond:
             end = data.find(0)
             self._beyond += len(data) if end < 0 else end
@@ -898,9 +907,9 @@ class Decoder:
         self._at = 0
 
     def next_message(self) -> Message | None:
-        """Return the next whole message, or None when more bytes are needed.
+        """Return the next complete message, or None if more bytes are needed.
 
-        A tail is a view of the bytes of its frame; everything else is a copy.
+        A tail is a view of the bytes of its frame. All other values are copies.
         """
         while (end := self._data.find(0, self._at)) >= 0:
             stuffed = bytes(self._data[self._at : end])
@@ -913,7 +922,7 @@ class Decoder:
                     self._refuse(DecodeError(Fault.BAD_STUFFING, 0), size)
                 elif (message := self._decoded(frame, size)) is not None:
                     return message
-        # Of a frame that is too long, no more is kept than what shows that it is.
+        # If a frame is too long, only as many bytes are kept as are needed to reject it.
         most = self._longest + self._longest // 254 + 3
         self._beyond += max(0, len(self._data) - self._at - most)
         del self._data[self._at + most :]
@@ -947,7 +956,7 @@ class Decoder:
         self.frames += 1
         self._seed = _seed(self.version)
         gap = (sequence - self._next) & 0xFF if self._next is not None else 0
-        # A number that is behind is that of a datagram which was overtaken.
+        # A lower number belongs to a datagram that arrived out of order.
         if gap < 128:
             self.lost += gap
             self._next = sequence + 1

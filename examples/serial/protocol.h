@@ -1,7 +1,7 @@
-/* The wire protocol of meter, version 1. Generated from meter.toml by `microvm-proto gen`. C99
- * and C++11, or later; of libraries it needs string.h. Nothing in it allocates and only a
- * receiver keeps state. Every value that is decoded has been checked against its bounds, and
- * slices point into the frame. */
+/* The wire protocol of meter, version 1. Generated from meter.toml by `microvm-proto gen`. This
+ * header needs C99 or C++11, or later, and string.h. It allocates no memory. Only a receiver
+ * keeps state. Decoders check every value against its bounds. Decoded slices point into the
+ * frame, so keep the frame while you use them. */
 #ifndef METER_PROTOCOL_H
 #define METER_PROTOCOL_H
 
@@ -13,14 +13,14 @@
 #define METER_VERSION 1u
 #define METER_SCHEMA_DIGEST 0xef242eb51e314b12ULL
 
-/* The two ends; a message's sender is one of them, or both. */
+/* The two ends of a connection. The sender of a message is one of them, or both. */
 enum meter_end {
 	METER_READER = 1,
 	METER_METER = 2,
 	METER_BOTH = 3,
 };
 
-/* The faults of a malformed frame; 0 stands for none. */
+/* Reasons for which a frame is rejected; 0 means that it is valid. */
 enum meter_fault {
 	METER_FAULT_NONE = 0,
 	/* No message has this type. */
@@ -57,7 +57,7 @@ enum meter_fault {
 	METER_FAULT_BAD_STUFFING = 16,
 };
 
-/* The messages. */
+/* The types of messages. */
 enum meter_type {
 	/* Asks who it is. */
 	METER_TYPE_IDENTIFY = 1,
@@ -73,7 +73,7 @@ enum meter_type {
 	METER_TYPE_STATUS = 6,
 };
 
-/* The name of a fault; "unknown" for any other number. */
+/* Returns the name of a fault, or "unknown" if no fault has this number. */
 static inline const char *meter_fault_name(enum meter_fault fault)
 {
 	switch (fault) {
@@ -115,7 +115,7 @@ static inline const char *meter_fault_name(enum meter_fault fault)
 	return "unknown";
 }
 
-/* The name of a message; "unknown" for any other number. */
+/* Returns the name of a message, or "unknown" if no message has this number. */
 static inline const char *meter_message_name(uint16_t type)
 {
 	switch (type) {
@@ -143,8 +143,9 @@ enum meter_channel {
 	METER_CHANNEL_CURRENT = 2,
 };
 
-/* Sizes in bytes; list bounds count the items. TAILLESS is about messages without a tail, which
- * are small as a rule. MAX_FRAME is on the wire, ROOM what a receiver needs. */
+/* Sizes are in bytes; bounds of lists are numbers of items. MAX_TAILLESS_BODY is the largest
+ * body of the messages without a tail, most of which are small. MAX_FRAME is the size on the
+ * wire; ROOM is the size of a receiver's buffer. */
 enum {
 	METER_HEADER_SIZE = 4,
 	METER_MAX_BODY = 40,
@@ -172,14 +173,14 @@ enum {
 	METER_STATUS_MAX_FRAME = 20,
 };
 
-/* Bytes inside a frame; not terminated. */
+/* Bytes inside a frame. They are not terminated by a NUL. */
 struct meter_slice {
 	const uint8_t *data;
 	uint32_t size;
 };
 
-/* A list inside a frame: its items as they are there, those of bytes each behind its length; `size`
- * is all of that. */
+/* The encoded items of a list inside a frame. An item of variable size is preceded by its length;
+ * `size` is the number of bytes of all items and lengths. */
 struct meter_list {
 	const uint8_t *items;
 	uint32_t size;
@@ -207,8 +208,8 @@ struct meter_header {
 	uint8_t sequence;
 };
 
-/* Where and why decoding failed: the offset from the start of the frame; the field counted from
- * 1, or 0 for the header. */
+/* The reason for which decoding failed, the offset of the error from the start of the frame, and
+ * the number of the field, counted from 1, or 0 for the header. */
 struct meter_fault_at {
 	enum meter_fault fault;
 	uint32_t offset;
@@ -273,7 +274,8 @@ static inline uint8_t *meter_put(uint8_t *at, unsigned size, uint64_t value)
 	return at + size;
 }
 
-/* Data that is in place already is not moved: a tail can be read straight into its frame. */
+/* Copies `size` bytes to `at`, and returns the end of the copy. Does not copy if `data` is `at`, so
+ * that a program can read a tail directly into its frame. */
 static inline uint8_t *meter_put_bytes(uint8_t *at, const uint8_t *data, uint32_t size)
 {
 	if (size > 0 && data != at)
@@ -297,7 +299,7 @@ static inline bool meter_fail(struct meter_fault_at *at, enum meter_fault fault,
 	return false;
 }
 
-/* A body that is being decoded: `at` is never beyond `size`. */
+/* The state of decoding a body. The offset `at` never exceeds `size`. */
 struct meter_cursor {
 	const uint8_t *body;
 	size_t size;
@@ -341,7 +343,8 @@ METER_DEFINE_TAKE(i64, int64_t, 8)
 METER_DEFINE_TAKE(length, uint32_t, 4)
 #undef METER_DEFINE_TAKE
 
-/* What was just taken, `size` bytes of it, must be a known value. */
+/* Reports an unknown value if `known` is false. The value is the last `size` bytes that were read.
+ * Returns `known`. */
 static inline bool meter_known(const struct meter_cursor *cursor, uint8_t field, unsigned size,
 	bool known)
 {
@@ -417,7 +420,7 @@ static inline bool meter_take_list(struct meter_cursor *cursor, uint8_t field, u
 	return true;
 }
 
-/* Steps through a list that has been decoded: returns the item at `*at` and moves on. */
+/* Returns the item at `*at` of a decoded list, and advances `*at` to the next item. */
 static inline struct meter_slice meter_next(const uint8_t **at)
 {
 	struct meter_slice item = { *at + 4, (uint32_t)meter_get(*at, 4) };
@@ -453,7 +456,7 @@ static inline bool meter_known_channel(uint8_t value, uint32_t version)
 		value == METER_CHANNEL_CURRENT;
 }
 
-/* CRC-16/IBM-3740, without a table. */
+/* Returns the CRC-16/IBM-3740, computed without a table. */
 static inline uint16_t meter_crc(const uint8_t *data, size_t size)
 {
 	uint32_t crc = 0xffff;
@@ -467,7 +470,8 @@ static inline uint16_t meter_crc(const uint8_t *data, size_t size)
 	return (uint16_t)crc;
 }
 
-/* What a check is XORed with: it stands for all that gives the bytes of a version their meaning. */
+/* Returns the number that the checksum is XORed with. It identifies the schema and version, so that
+ * a receiver rejects frames of a sender that has another schema. */
 static inline uint16_t meter_seed(uint32_t version)
 {
 	(void)version;
@@ -481,14 +485,14 @@ static inline uint8_t *meter_put_check(const uint8_t *frame, uint8_t *at, uint32
 	return meter_put(at, METER_CHECK_SIZE, (uint64_t)crc ^ meter_seed(version));
 }
 
-/* Stuffs the bytes from `from` to `end` into `out`, and ends them with a zero. `out` is so far
- * before `from` that what is written never overtakes what is read. */
+/* Encodes the bytes from `from` to `end` by COBS into `out`, and appends a zero. `out` must start
+ * so far before `from` that no byte is overwritten before it is read. */
 static inline uint8_t *meter_stuff(uint8_t *out, const uint8_t *from, const uint8_t *end)
 {
 	uint8_t *code = out++;
 
 	for (*code = 1; from < end; from++) {
-		/* No zero is behind a run of 254 bytes. */
+		/* A run has at most 254 bytes. No zero follows a run of this length. */
 		if (*code == 0xff) {
 			code = out++;
 			*code = 1;
@@ -505,11 +509,12 @@ static inline uint8_t *meter_stuff(uint8_t *out, const uint8_t *from, const uint
 	return out;
 }
 
-/* What a message is from the version `since` on, until a later rule of its type. */
+/* A rule for the header of a message. It applies to all versions from `since` on, up to
+ * the next rule for the same type. */
 struct meter_rule {
 	uint16_t type;
 	uint8_t sender;
-	uint8_t id; /* 0: none, 1: required, 2: any */
+	uint8_t id; /* 0: must be zero, 1: must not be zero, 2: any */
 	uint32_t since;
 	uint32_t max_body;
 };
@@ -524,7 +529,7 @@ static const struct meter_rule meter_rules[] = {
 	{ 0, 0, 0, 0, 0 },
 };
 
-/* The last rule for a type that is not newer than the version. */
+/* Returns the newest rule for a type that applies to `version`, or NULL if there is none. */
 static inline const struct meter_rule *meter_find_rule(uint32_t version, uint16_t type)
 {
 	const struct meter_rule *found = NULL;
@@ -535,8 +540,8 @@ static inline const struct meter_rule *meter_find_rule(uint32_t version, uint16_
 	return found;
 }
 
-/* Reads the header of a frame of `size` bytes from `sender` and checks all but its check and body.
- * `version`, here and below, is the one that both sides agreed on. */
+/* Reads and checks the header of a frame of `size` bytes from `sender`. Does not check the checksum
+ * and the body. `version`, here and below, is the version that both sides agreed on. */
 static inline bool meter_decode_header(const uint8_t *frame, size_t size, enum meter_end sender,
 	uint32_t version, struct meter_header *header, struct meter_fault_at *fault)
 {
@@ -621,7 +626,7 @@ static inline bool meter_decode_status(const uint8_t *body, size_t size,
 		meter_end(&cursor);
 }
 
-/* Decodes the body behind a header that has passed its check. */
+/* Decodes the body of a frame whose header meter_decode_header has accepted. */
 static inline bool meter_decode_body(const struct meter_header *header, const uint8_t *body,
 	uint32_t version, union meter_body *out, struct meter_fault_at *fault)
 {
@@ -646,7 +651,7 @@ static inline bool meter_decode_body(const struct meter_header *header, const ui
 	}
 }
 
-/* What is wrong with bytes among which no NUL may be. */
+/* Returns the fault of bytes that must not contain NUL, or FAULT_NONE. */
 static inline enum meter_fault meter_check_bytes(const struct meter_slice *bytes, uint32_t max)
 {
 	struct meter_fault_at at = { METER_FAULT_NONE, 0, 0 };
@@ -658,7 +663,7 @@ static inline enum meter_fault meter_check_bytes(const struct meter_slice *bytes
 	return at.fault;
 }
 
-/* What is wrong with a list, whose items are as a decoder finds them: each behind its length. */
+/* Returns the fault of a list, each of whose items is preceded by its length, or FAULT_NONE. */
 static inline enum meter_fault meter_check_list(const struct meter_list *list, uint32_t max_items,
 	uint32_t max_item, uint32_t max_total, bool nul)
 {
@@ -678,7 +683,8 @@ static inline enum meter_fault meter_check_list(const struct meter_list *list, u
 	return at.fault;
 }
 
-/* What a decoder would say of the frame: METER_FAULT_NONE, or why the message is not sent. */
+/* Returns METER_FAULT_NONE if the message is valid, or else the fault that a decoder would find
+ * in its frame. */
 static inline enum meter_fault meter_check_identify(uint32_t version, uint16_t id)
 {
 	(void)version;
@@ -687,8 +693,8 @@ static inline enum meter_fault meter_check_identify(uint32_t version, uint16_t i
 	return METER_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * meter_check_identify finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * meter_check_identify finds a fault or the frame does not fit. */
 static inline size_t meter_encode_identify(uint8_t *out, size_t room, uint32_t version,
 	uint8_t sequence, uint16_t id)
 {
@@ -706,7 +712,8 @@ static inline size_t meter_encode_identify(uint8_t *out, size_t room, uint32_t v
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: METER_FAULT_NONE, or why the message is not sent. */
+/* Returns METER_FAULT_NONE if the message is valid, or else the fault that a decoder would find
+ * in its frame. */
 static inline enum meter_fault meter_check_identity(uint32_t version, uint16_t id,
 	const struct meter_identity *message)
 {
@@ -721,8 +728,8 @@ static inline enum meter_fault meter_check_identity(uint32_t version, uint16_t i
 	return METER_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * meter_check_identity finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * meter_check_identity finds a fault or the frame does not fit. */
 static inline size_t meter_encode_identity(uint8_t *out, size_t room, uint32_t version,
 	uint8_t sequence, uint16_t id, const struct meter_identity *message)
 {
@@ -744,7 +751,8 @@ static inline size_t meter_encode_identity(uint8_t *out, size_t room, uint32_t v
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: METER_FAULT_NONE, or why the message is not sent. */
+/* Returns METER_FAULT_NONE if the message is valid, or else the fault that a decoder would find
+ * in its frame. */
 static inline enum meter_fault meter_check_measure(uint32_t version, uint16_t id,
 	const struct meter_measure *message)
 {
@@ -755,8 +763,8 @@ static inline enum meter_fault meter_check_measure(uint32_t version, uint16_t id
 	return METER_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * meter_check_measure finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * meter_check_measure finds a fault or the frame does not fit. */
 static inline size_t meter_encode_measure(uint8_t *out, size_t room, uint32_t version,
 	uint8_t sequence, uint16_t id, const struct meter_measure *message)
 {
@@ -777,7 +785,8 @@ static inline size_t meter_encode_measure(uint8_t *out, size_t room, uint32_t ve
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: METER_FAULT_NONE, or why the message is not sent. */
+/* Returns METER_FAULT_NONE if the message is valid, or else the fault that a decoder would find
+ * in its frame. */
 static inline enum meter_fault meter_check_reading(uint32_t version, uint16_t id,
 	const struct meter_reading *message)
 {
@@ -788,8 +797,8 @@ static inline enum meter_fault meter_check_reading(uint32_t version, uint16_t id
 	return METER_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * meter_check_reading finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * meter_check_reading finds a fault or the frame does not fit. */
 static inline size_t meter_encode_reading(uint8_t *out, size_t room, uint32_t version,
 	uint8_t sequence, uint16_t id, const struct meter_reading *message)
 {
@@ -810,7 +819,8 @@ static inline size_t meter_encode_reading(uint8_t *out, size_t room, uint32_t ve
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: METER_FAULT_NONE, or why the message is not sent. */
+/* Returns METER_FAULT_NONE if the message is valid, or else the fault that a decoder would find
+ * in its frame. */
 static inline enum meter_fault meter_check_done(uint32_t version, uint16_t id)
 {
 	(void)version;
@@ -819,8 +829,8 @@ static inline enum meter_fault meter_check_done(uint32_t version, uint16_t id)
 	return METER_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * meter_check_done finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * meter_check_done finds a fault or the frame does not fit. */
 static inline size_t meter_encode_done(uint8_t *out, size_t room, uint32_t version,
 	uint8_t sequence, uint16_t id)
 {
@@ -838,7 +848,8 @@ static inline size_t meter_encode_done(uint8_t *out, size_t room, uint32_t versi
 	return (size_t)(at - out);
 }
 
-/* What a decoder would say of the frame: METER_FAULT_NONE, or why the message is not sent. */
+/* Returns METER_FAULT_NONE if the message is valid, or else the fault that a decoder would find
+ * in its frame. */
 static inline enum meter_fault meter_check_status(uint32_t version, uint16_t id,
 	const struct meter_status *message)
 {
@@ -849,8 +860,8 @@ static inline enum meter_fault meter_check_status(uint32_t version, uint16_t id,
 	return METER_FAULT_NONE;
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where
- * meter_check_status finds a fault, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if
+ * meter_check_status finds a fault or the frame does not fit. */
 static inline size_t meter_encode_status(uint8_t *out, size_t room, uint32_t version,
 	uint8_t sequence, uint16_t id, const struct meter_status *message)
 {
@@ -872,7 +883,7 @@ static inline size_t meter_encode_status(uint8_t *out, size_t room, uint32_t ver
 	return (size_t)(at - out);
 }
 
-/* The seed for which the check of a frame is right: that of this schema, or of another. */
+/* Returns the seed for which the checksum of a frame is correct. */
 static inline uint16_t meter_seed_of(const uint8_t *frame, size_t size)
 {
 	size_t checked = size - METER_CHECK_SIZE;
@@ -880,7 +891,8 @@ static inline uint16_t meter_seed_of(const uint8_t *frame, size_t size)
 	return (uint16_t)(meter_crc(frame, checked) ^ meter_get(frame + checked, METER_CHECK_SIZE));
 }
 
-/* Decodes a whole frame, unstuffed: its header, its check, its body. */
+/* Decodes a complete frame, whose COBS encoding is removed already: checks its header and checksum,
+ * and decodes its body. */
 static inline bool meter_decode_frame(const uint8_t *frame, size_t size, enum meter_end sender,
 	uint32_t version, struct meter_header *header, union meter_body *body,
 	struct meter_fault_at *fault)
@@ -892,32 +904,32 @@ static inline bool meter_decode_frame(const uint8_t *frame, size_t size, enum me
 	return meter_decode_body(header, frame + METER_HEADER_SIZE, version, body, fault);
 }
 
-/* What one end receives from `sender`; `header` and `body` are of the last frame, and `fault` is of
- * what was refused last. The counts only rise; bytes are those on the wire. */
+/* A receiver of frames from `sender`. `header` and `body` belong to the last valid frame, and
+ * `fault` to the last bad frame. Counters never decrease. Byte counts are those on the wire. */
 struct meter_receiver {
 	enum meter_end sender;
-	uint32_t version; /* may be changed between two frames */
+	uint32_t version; /* the caller may change it between two frames */
 	struct meter_header header;
 	union meter_body body;
 	struct meter_fault_at fault;
-	uint32_t frames;
-	uint32_t bad; /* frames, or bytes in a row that make none, that were refused */
-	uint32_t skipped; /* bytes of all that was refused */
-	uint32_t foreign; /* bad frames whose check was right for the seed of the one before */
-	uint16_t seed; /* for which the last check was right */
-	uint32_t lost; /* frames that are missing by the numbers of those that came */
+	uint32_t frames; /* number of valid frames */
+	uint32_t bad; /* number of bad frames; a run of bytes without any frame counts as one */
+	uint32_t skipped; /* number of bytes that were rejected */
+	uint32_t foreign; /* number of bad frames that seem to be of a sender with another schema */
+	uint16_t seed; /* the seed for which the last checksum was correct */
+	uint32_t lost; /* number of frames that are missing between the received sequence numbers */
 	bool numbered;
 	uint8_t next;
 	uint8_t *frame;
 	size_t room;
-	size_t size; /* above `room` when the frame is too long */
+	size_t size; /* exceeds `room` if the frame is too long */
 	size_t wire;
-	uint8_t left; /* bytes of a run that are to come */
-	bool zero; /* whether a zero is behind it */
+	uint8_t left; /* number of bytes that the current run still lacks */
+	bool zero; /* true if a zero follows the run */
 };
 
-/* Makes a receiver of the frames of `sender`; `frame` has room for the longest of them, which is
- * METER_ROOM_FROM_ and the name of that end. */
+/* Initializes a receiver of frames from `sender`. `frame` must have room for the longest of them:
+ * METER_ROOM_FROM_SENDER bytes, where SENDER is the name of that end. */
 static inline void meter_receiver_init(struct meter_receiver *r, enum meter_end sender, uint32_t version,
 	uint8_t *frame)
 {
@@ -940,7 +952,7 @@ static inline bool meter_accept(struct meter_receiver *r)
 {
 	uint8_t gap = r->numbered ? (uint8_t)(r->header.sequence - r->next) : 0;
 
-	/* A number that is behind is that of a datagram which was overtaken. */
+	/* A lower number belongs to a datagram that arrived out of order. */
 	if (gap < 128) {
 		r->lost += gap;
 		r->next = (uint8_t)(r->header.sequence + 1);
@@ -951,8 +963,9 @@ static inline bool meter_accept(struct meter_receiver *r)
 	return true;
 }
 
-/* Counts a check that is wrong just as that of the frame before was: what comes from an end with
- * another schema is, what was damaged on its way hardly ever. */
+/* Returns true, and counts the frame as foreign, if its wrong checksum is correct for the same seed
+ * as that of the frame before. Frames of a sender with another schema have the same seed; two
+ * damaged frames hardly ever have. */
 static inline bool meter_is_foreign(struct meter_receiver *r, const uint8_t *frame, size_t size)
 {
 	uint16_t seed = meter_seed_of(frame, size);
@@ -963,7 +976,8 @@ static inline bool meter_is_foreign(struct meter_receiver *r, const uint8_t *fra
 	return again;
 }
 
-/* Counts a frame that has ended, of `wire` bytes. */
+/* Decodes and counts a complete frame, which had `wire` bytes on the wire. Returns true if it is
+ * valid. */
 static inline bool meter_ended(struct meter_receiver *r, const uint8_t *frame, size_t size, size_t wire)
 {
 	if (meter_decode_frame(frame, size, r->sender, r->version, &r->header, &r->body, &r->fault))
@@ -983,7 +997,7 @@ static inline void meter_store(struct meter_receiver *r, uint8_t byte)
 		r->size++;
 }
 
-/* Ends a frame; several zeros in a row end one. */
+/* Processes the zero at the end of a frame. Zeros that follow another zero have no effect. */
 static inline bool meter_end_frame(struct meter_receiver *r)
 {
 	size_t size = r->size, wire = r->wire + 1;
@@ -994,7 +1008,7 @@ static inline bool meter_end_frame(struct meter_receiver *r)
 	r->zero = false;
 	if (wire == 1)
 		return false;
-	/* Of one that is too long this sees no more than the header. */
+	/* If the frame is too long, its header is rejected, so nothing behind the header is read. */
 	if (whole)
 		return meter_ended(r, r->frame, size, wire);
 	r->bad++;
@@ -1002,7 +1016,8 @@ static inline bool meter_end_frame(struct meter_receiver *r)
 	return meter_fail(&r->fault, METER_FAULT_BAD_STUFFING, 0, 0);
 }
 
-/* Takes the next byte. True: it ends a message, which stays until the next one. */
+/* Processes the next byte. Returns true if it completes a message, which remains valid until the
+ * next call. */
 static inline bool meter_receive(struct meter_receiver *r, uint8_t byte)
 {
 	if (byte == 0)

@@ -105,11 +105,11 @@ def test_each_type_has_its_own_in_python(codec: ModuleType, least: Least) -> Non
 
 DOCSTRINGS = {
     "Reading": "A value, and where it is from.\n\n"
-    ":ivar samples: In steps of 0.5 mV. Always 3 of them.",
+    ":ivar samples: In steps of 0.5 mV. Always 3 elements.",
     "Point": "point.\n\n"
     ":ivar x: To the right. In m.\n"
-    ":ivar depth: In cm. None is 65535 on the wire.",
-    "Structs": "structs.\n\n:ivar id: What it is about.",
+    ":ivar depth: In cm. None is encoded as 65535.",
+    "Structs": "structs.\n\n:ivar id: The id in the frame's header.",
 }
 
 

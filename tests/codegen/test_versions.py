@@ -109,19 +109,19 @@ def test_what_a_version_cannot_carry_is_refused_by_both_encoders(
 
 
 REFUSED = [
-    ("Latest()", 3, "UNKNOWN_TYPE", "type: latest came with version 4"),
-    ("Paint(Colour.GREEN, 1)", 2, "UNKNOWN_VALUE", "colour: 1 came with version 3"),
+    ("Latest()", 3, "UNKNOWN_TYPE", "type: latest was added in version 4"),
+    ("Paint(Colour.GREEN, 1)", 2, "UNKNOWN_VALUE", "colour: 1 was added in version 3"),
     (
         "Every(1, 2, b'', plain=1)",
         1,
         "TRAILING_BYTES",
-        "plain: it came with version 2, before which it can only be 0",
+        "plain: it was added in version 2; in older versions it can only be 0",
     ),
     (
         "Every(1, 2, b'', count=-7, colour=Colour.RED)",
         2,
         "TRAILING_BYTES",
-        "colour: it came with version 3, before which it can only be <Colour.GREEN: 1>",
+        "colour: it was added in version 3; in older versions it can only be <Colour.GREEN: 1>",
     ),
 ]
 

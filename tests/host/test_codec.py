@@ -498,7 +498,7 @@ def test_a_wrong_header_is_refused_before_any_of_the_body(name: str) -> None:
 
 
 def test_an_unknown_side_has_no_decoder() -> None:
-    with pytest.raises(ValueError, match="'server' is neither of"):
+    with pytest.raises(ValueError, match="'server' is not one of"):
         Decoder("server")
 
 

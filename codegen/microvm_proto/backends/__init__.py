@@ -1,10 +1,13 @@
-"""The backends: what a schema can be written to, such as Python, C or Markdown.
+"""Find the backends, which generate code or documents from a schema, such as Python, C or Markdown.
 
-A backend is one function, `emit(schema, output)`, that returns the text of each file it writes, by
-name; `output` is the schema's `[[output]]` that asks for it. It is pure: no I/O, no clock, no order
-that is not the schema's. Those of this package are the modules beside this one; others are entry
-points of the group `microvm_proto.backends`. The ways in which one can write the same are `STYLES`,
-names in a tuple beside its `emit`.
+A backend is a function `emit(schema, output)`. It returns a dictionary from the name of each
+generated file to its text. `output` is the `[[output]]` table of the schema that requested it.
+`emit` must be pure: it does no I/O, does not read the clock, and keeps the order of the schema.
+A backend that can generate code in several styles lists their names in a tuple `STYLES`, in the
+module of its `emit`.
+
+Each submodule of this package is a built-in backend. Other packages add backends through entry
+points in the group `microvm_proto.backends`.
 """
 
 from __future__ import annotations
@@ -25,19 +28,19 @@ GROUP = "microvm_proto.backends"
 
 
 def names() -> list[str]:
-    """Return the names of all backends, built in or installed, sorted."""
+    """Return the sorted names of all backends, both built-in and installed."""
     return sorted({*_built_in(), *(point.name for point in _installed())})
 
 
 def exists(name: str) -> bool:
-    """Tell whether there is a backend called `name`, without loading it."""
+    """Return True if a backend called `name` exists; do not load it."""
     return name in _built_in() or any(point.name == name for point in _installed())
 
 
 def find(name: str) -> Backend:
-    """Load the backend called `name`; a built-in one comes first.
+    """Load the backend called `name`. A built-in backend takes precedence over an installed one.
 
-    :raises KeyError: there is none.
+    :raises KeyError: Raised if no such backend exists.
     """
     if name in _built_in():
         emit: Backend = importlib.import_module(f"{__name__}.{name}").emit
@@ -52,7 +55,7 @@ def find(name: str) -> Backend:
 def styles(name: str) -> tuple[str, ...]:
     """Return the styles of the backend called `name`.
 
-    :raises KeyError: there is no such backend.
+    :raises KeyError: Raised if no such backend exists.
     """
     module = importlib.import_module(find(name).__module__)
     known: tuple[str, ...] = getattr(module, "STYLES", ())

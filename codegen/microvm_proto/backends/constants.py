@@ -1,4 +1,4 @@
-"""The backend `constants`: the schema's constants alone, in Python, for modules without a codec."""
+"""Generate a Python module that holds only the constants of a schema, without a codec."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from microvm_proto.schema import Output, Schema
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
-    """Write the constants, which are one module."""
+    """Generate the module of constants."""
     head = f'"""Constants of the protocol {schema.name}. Generated from {schema.source}."""\n'
     return {output.path.name: head + declare(schema)}
 
 
 def declare(schema: Schema) -> str:
-    """Write the assignments of the constants behind an empty line; nothing where there is none."""
+    """Generate an empty line and the assignments of the constants.
+
+    Return an empty string if the schema has no constants.
+    """
     lines = [
         f"{constant.name.upper()} = {_value(constant.value)}\n" for constant in schema.constants
     ]
@@ -23,7 +26,7 @@ def declare(schema: Schema) -> str:
 
 def _value(value: int | str) -> str:
     if isinstance(value, str):
-        # In the quotes that a formatter would choose.
+        # Use the quotes that a code formatter would choose.
         single = value.count('"') > value.count("'")
         return repr(value) if single else json.dumps(value)
     return f"0x{value:X}" if value > 0x7FFFFFFF else str(value)

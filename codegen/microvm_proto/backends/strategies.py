@@ -1,4 +1,4 @@
-"""The backend `strategies`: Hypothesis strategies for the messages of a generated Python codec."""
+"""Generate Hypothesis strategies for the messages of a generated Python codec."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from microvm_proto.types import (
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
-    """Write the strategies, which are one module."""
+    """Generate the module of strategies."""
     constants: dict[str, str] = {}
     blocks = []
     for struct in schema.structs_in_order:
         before = len(constants)
         function = _function(struct, constants, [], struct.fields)
-        # What a struct is made of comes before it.
+        # The function's default arguments use these constants, so they must be defined first.
         blocks += [_assigned([*constants.items()][before:]), function]
     before = len(constants)
     functions = [_of_message(message, constants, schema) for message in schema.messages]
@@ -62,7 +62,10 @@ def _imports(words: Collection[str]) -> str:
 
 
 def _import(schema: Schema) -> str:
-    """Write the import of the codec, by the name that the schema's output gives it."""
+    """Return the statement that imports the codec as `codec`.
+
+    The name of its module is that of the schema's first `[[output]]` for Python.
+    """
     modules = [output.module for output in schema.outputs if output.backend == "python"]
     package, _, name = (modules[0] if modules else "codec").rpartition(".")
     renamed = "" if name == "codec" else " as codec"
@@ -70,7 +73,7 @@ def _import(schema: Schema) -> str:
 
 
 def _of_message(message: Message, constants: dict[str, str], schema: Schema) -> str:
-    """Write a function from the strategies of a message's fields to that of the message."""
+    """Generate the function that builds a message's strategy from the strategies of its fields."""
     identifier = []
     if message.id != "none":
         name, least = ("_ID", 1) if message.id == "required" else ("_ID_OR_0", 0)
@@ -85,9 +88,12 @@ def _function(
     first: list[tuple[str, str, str, str]],
     fields: tuple[Field, ...],
 ) -> str:
-    """Write a function from strategies, each with a default, to that of a message or struct.
+    """Generate the function that builds the strategy for a message or struct.
 
-    :param first: what comes before the fields: attribute, parameter, type and default.
+    Its parameters are the strategies of the fields, each with a default.
+
+    :param first: Parameters that come before the fields. Each is a tuple of attribute name,
+        parameter name, type and default.
     """
     given = [*first]
     for field in fields:
@@ -109,7 +115,7 @@ def _function(
 
 
 def _unshadowed(name: str) -> str:
-    """Return a name that hides none of the modules that the code refers to."""
+    """Return `name`, with an underscore appended if it is the name of a module that is imported."""
     return f"{name}_" if name in ("codec", "enum", "itertools", "st") else name
 
 
@@ -118,13 +124,13 @@ def _of_field(field: Field, constants: dict[str, str]) -> str:
     if field.absent is None:
         return name
     absent = f"{name}_ABSENT_{field.absent}".replace("-", "MINUS_")
-    # The number itself would come back as None.
+    # This number stands for an absent value on the wire, so it would be decoded as None.
     constants[absent] = f"st.none() | {name}.filter(lambda number: number != {field.absent})"
     return absent
 
 
 def _of(kind: Type, constants: dict[str, str]) -> str:
-    """Return the name of the strategy for values of a type, defining it if need be."""
+    """Add a strategy for the values of a type to `constants`, and return its name."""
     annotation = ""
     match kind:
         case Integer(name=integer):
@@ -190,8 +196,8 @@ _HEAD = '''
 """Hypothesis strategies for the messages of {name}, version {version}.
 
 Generated from {source} by `microvm-proto gen`.
-Each message has a function, whose arguments are the strategies of its fields; a default keeps to
-the field's bounds, and visits their edges often.
+Each message has a function that returns a strategy for it. Its arguments are the strategies of the
+message's fields. A default strategy generates only valid values, often ones at a bound.
 """
 
 from __future__ import annotations
@@ -201,7 +207,7 @@ from __future__ import annotations
 {codec}
 
 MAX_LENGTH = 4096
-"""Bytes or items that a generated value has at most, whatever the bound of its field."""
+"""Maximum number of bytes or items in a generated value, even if its field allows more."""
 '''
 
 _HELPERS = """
@@ -247,7 +253,7 @@ def _lists(
 
 
 def _floats(width: Literal[32, 64], *, finite: bool) -> st.SearchStrategy[float]:
-    # Without NaN, which is not equal to itself, nor is a message that has one.
+    # NaN is left out because it is not equal to itself, so messages could not be compared.
     ends = {
         32: (2.0**-149, 2.0**-126, 3.4028234663852886e38),
         64: (5e-324, 2.0**-1022, 1.7976931348623157e308),
@@ -285,10 +291,10 @@ def _text(maximum: int, *, nul: bool) -> st.SearchStrategy[str]:
 """
 
 _FRAMES = '''
-"""The messages that each end may send."""
+"""Strategies for the messages that each end may send, by the name of the end."""
 
 FRAMES: dict[str, st.SearchStrategy[bytes]] = {
     end: messages.map(lambda message: message.encode()) for end, messages in MESSAGES.items()
 }
-"""The same, as it is on the wire."""
+"""Strategies for the encoded messages that each end may send, by the name of the end."""
 '''

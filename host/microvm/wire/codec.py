@@ -1,8 +1,8 @@
-"""The wire protocol of sandboxd, version 3: a codec without I/O.
+"""Encode and decode messages of the protocol sandboxd, version 3.
 
-Generated from sandboxd.toml by `microvm-proto gen`. Runs one command at a time inside a virtual
-machine: its output is streamed, its end is reported. The host is the side that starts the machine;
-the guest is `sandboxd`, its first process.
+Generated from sandboxd.toml by `microvm-proto gen`. This module does no I/O. Runs one command at a
+time inside a virtual machine: its output is streamed, its end is reported. The host is the side
+that starts the machine; the guest is `sandboxd`, its first process.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ MAGIC = 0xA6D766F7263696D
 
 
 class Fault(enum.IntEnum):
-    """The faults of a malformed frame."""
+    """The reasons for which a frame is rejected."""
 
     UNKNOWN_TYPE = 1
     """No message has this type."""
@@ -176,12 +176,12 @@ class GoodbyeReason(enum.IntEnum):
 
 
 class DecodeError(Exception):
-    """A malformed frame; nothing after it on its stream can be trusted.
+    """Raised if a frame is malformed. No further messages can be read from its stream.
 
-    :ivar fault: how it is malformed.
-    :ivar offset: where, in bytes from the start of the frame.
-    :ivar field_number: which field of the message, from 1; 0 for the header.
-    :ivar field: that field's name; empty for the header.
+    :ivar fault: Reason for which the frame was rejected.
+    :ivar offset: Offset of the error in bytes from the start of the frame.
+    :ivar field_number: Number of the message's field, counted from 1; 0 for the header.
+    :ivar field: Name of the message's field; empty for the header.
     """
 
     def __init__(self, fault: Fault, offset: int, field_number: int = 0, field: str = "") -> None:
@@ -194,10 +194,10 @@ class DecodeError(Exception):
 
 
 class EncodeError(ValueError):
-    """A message that the protocol does not allow; nothing of it is sent.
+    """Raised if a message cannot be encoded because a decoder would reject it.
 
-    :ivar fault: what a decoder would have said.
-    :ivar field: the field that is wrong; `id` and `type` are the header's.
+    :ivar fault: Fault that a decoder would report.
+    :ivar field: Name of the invalid field of the message, or `id` or `type` for the header.
     """
 
     def __init__(self, fault: Fault, field: str, reason: str) -> None:
@@ -210,7 +210,8 @@ _T = TypeVar("_T")
 
 
 class _Fields:
-    # What `dataclasses` knows of a class: listed when it asks, as that takes long to import.
+    # Makes the functions of `dataclasses` work with a class. The fields are listed on first use,
+    # because importing that module takes long.
     def __get__(self, instance: object, kind: Any) -> Any:
         from dataclasses import field, make_dataclass
 
@@ -230,18 +231,18 @@ class _Fields:
 
 @dataclass_transform(frozen_default=True)
 class _Frozen:
-    # What does not change, as what `dataclasses` freezes. To set each field past that would take
-    # most of a decoder's time: so an instance is made as one of a mutable class with the same
-    # slots, whose class is then changed.
+    # The base of immutable classes, which behave like frozen ones of `dataclasses`. Setting each
+    # field with `object.__setattr__` would take most of the time of decoding. So an instance is
+    # created from a mutable class with the same slots, and its `__class__` is changed at the end.
     __slots__: ClassVar[tuple[str, ...]] = ()
     __match_args__: ClassVar[tuple[str, ...]] = ()
     __dataclass_fields__: ClassVar[Any] = _Fields()
     _mutable: ClassVar[Any]
 
     def __init_subclass__(cls, *, init: bool = True) -> None:
-        del init  # which tells a type checker that there is a `__new__`
+        del init  # it only tells a type checker that the class has a `__new__`
         if "__setattr__" not in vars(cls):
-            # Both of them, or each is looked for at every assignment.
+            # Both are set, because with only one of them Python looks up the other on every call.
             own = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
             cls._mutable = type(cls.__name__, (_Frozen,), {"__slots__": cls.__slots__, **own})
 
@@ -310,9 +311,9 @@ class Hello(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             return _IHHIQIQIQ.pack(
@@ -352,9 +353,9 @@ class Ready(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             return _IHHIQIQIQ.pack(
@@ -390,9 +391,9 @@ class Resume(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             parts = (
@@ -426,9 +427,9 @@ class Ping(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             return _IHHIQ.pack(8, 4, 0, 0, self.token)
@@ -457,9 +458,9 @@ class Pong(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             return _IHHIQ.pack(8, 5, 0, 0, self.token)
@@ -476,9 +477,9 @@ class StatusRequest(_Frozen):
     __slots__ = __match_args__ = ()
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             return _HEADER.pack(0, 6, 0, 0)
@@ -560,9 +561,9 @@ class Status(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             return _IHHI7QIBQ.pack(
@@ -594,9 +595,9 @@ class Shutdown(_Frozen):
     __slots__ = __match_args__ = ()
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             return _HEADER.pack(0, 8, 0, 0)
@@ -625,9 +626,9 @@ class Goodbye(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             return _IHHIB.pack(1, 9, 0, 0, self.reason)
@@ -640,7 +641,7 @@ class Error(_Frozen, init=False):
 
     The header's id is that of the refused frame.
 
-    :ivar id: What it is about.
+    :ivar id: The id in the frame's header.
     :ivar code: Why.
     :ivar refused_type: The type in the refused frame's header.
     :ivar offset: Where it broke, in bytes from the start of the frame; 0 for the codes from 64 on.
@@ -673,9 +674,9 @@ class Error(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             return _IHHIHHIB.pack(
@@ -697,9 +698,9 @@ class Keep(_Frozen):
     __slots__ = __match_args__ = ()
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         if version < 2:
             return b"".join(_LAYOUT_KEEP.write(self, version))
@@ -712,17 +713,17 @@ class Keep(_Frozen):
 class ExecRequest(_Frozen, init=False):
     """Runs a command.
 
-    :ivar id: What it is about.
+    :ivar id: The id in the frame's header.
     :ivar command: The file to execute; without a slash it is looked for in PATH. At most 4096
         bytes, without NUL.
     :ivar cwd: The working directory. When it is empty, it is the user's home, or `/` if the home
         cannot be entered. At most 4096 bytes, without NUL.
     :ivar argv: The arguments, as `execve` takes them: the first is the name that the program sees.
-        At most 16384 items of at most 131071 bytes, without NUL; at most 1048576 bytes in all, 4
-        more for each item included.
+        At most 16384 items of at most 131071 bytes, without NUL. At most 1048576 bytes in all,
+        including 4 bytes for each item.
     :ivar env: Entries `KEY=VALUE`, before those defaults whose key none of them has. At most 16384
-        items of at most 131071 bytes, without NUL; at most 1048576 bytes in all, 4 more for each
-        item included.
+        items of at most 131071 bytes, without NUL. At most 1048576 bytes in all, including 4 bytes
+        for each item.
     :ivar stdout_credit: Bytes of standard output that the guest may send at first.
     :ivar stderr_credit: Bytes of standard error that the guest may send at first.
     :ivar user: Whom to run as: `NAME`, `UID` or either with `:GROUP`; when empty, the guest's own,
@@ -735,11 +736,11 @@ class ExecRequest(_Frozen, init=False):
     :ivar max_memory: Bytes of memory that they may use together, where there are cgroups; 0: as
         much as there is.
     :ivar more_argv: The arguments behind those in `argv`, which has no room for them. At most
-        262144 items of at most 131071 bytes, without NUL; at most 2097152 bytes in all, 4 more for
-        each item included. Since version 2.
+        262144 items of at most 131071 bytes, without NUL. At most 2097152 bytes in all, including 4
+        bytes for each item. Since version 2.
     :ivar more_env: The entries behind those in `env`, which has no room for them. At most 262144
-        items of at most 131071 bytes, without NUL; at most 2097152 bytes in all, 4 more for each
-        item included. Since version 2.
+        items of at most 131071 bytes, without NUL. At most 2097152 bytes in all, including 4 bytes
+        for each item. Since version 2.
     """
 
     TYPE: ClassVar[int] = 16
@@ -818,9 +819,9 @@ class ExecRequest(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         if version < 2:
             return b"".join(_LAYOUT_EXEC_REQUEST.write(self, version))
@@ -851,7 +852,7 @@ class ExecRequest(_Frozen, init=False):
 class ExecOutput(_Frozen, init=False):
     """Bytes that the command has written.
 
-    :ivar id: What it is about.
+    :ivar id: The id in the frame's header.
     :ivar stream: Where it wrote them.
     :ivar data: The bytes, at least one. At most 65536 bytes.
     """
@@ -875,16 +876,16 @@ class ExecOutput(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         return b"".join(self.encode_parts(version))
 
     def encode_parts(self, version: int = VERSION) -> tuple[bytes, bytes | memoryview]:
-        """Encode the frame as two parts, of which the second is `data` itself.
+        """Encode the frame as two parts. The second part is `data` itself, not a copy.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             tail = _put_tail(self.data, 65536)
@@ -897,7 +898,7 @@ class ExecOutput(_Frozen, init=False):
 class ExecResponse(_Frozen, init=False):
     """The command has ended, and its output has been sent.
 
-    :ivar id: What it is about.
+    :ivar id: The id in the frame's header.
     :ivar ending: How it ended.
     :ivar status: Its exit code or the signal, as `ending` says.
     :ivar memory: The most memory that it and all that it had started took at a time, in bytes; 0
@@ -926,9 +927,9 @@ class ExecResponse(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         if version < 3:
             return b"".join(_LAYOUT_EXEC_RESPONSE.write(self, version))
@@ -943,7 +944,7 @@ class ExecResponse(_Frozen, init=False):
 class ExecFailed(_Frozen, init=False):
     """The command could not be started.
 
-    :ivar id: What it is about.
+    :ivar id: The id in the frame's header.
     :ivar stage: What failed.
     :ivar error_number: The `errno` it failed with, as Linux numbers them.
     :ivar missing: What was not there, where the host cannot know it: at `interpreter` the first
@@ -975,9 +976,9 @@ class ExecFailed(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         if version < 2:
             return b"".join(_LAYOUT_EXEC_FAILED.write(self, version))
@@ -995,7 +996,7 @@ class ExecFailed(_Frozen, init=False):
 class ExecSignal(_Frozen, init=False):
     """Sends a signal to the command's process group.
 
-    :ivar id: What it is about.
+    :ivar id: The id in the frame's header.
     :ivar signal: The signal's number; 0, and one that the guest's kernel does not have, are
         ignored.
     """
@@ -1017,9 +1018,9 @@ class ExecSignal(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             return _IHHIB.pack(1, 20, 0, self.id or None, self.signal)
@@ -1032,7 +1033,7 @@ class ExecKill(_Frozen, init=False):
 
     Its response waits for no more credit.
 
-    :ivar id: What it is about.
+    :ivar id: The id in the frame's header.
     """
 
     TYPE: ClassVar[int] = 21
@@ -1050,9 +1051,9 @@ class ExecKill(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             return _HEADER.pack(0, 21, 0, self.id or None)
@@ -1063,7 +1064,7 @@ class ExecKill(_Frozen, init=False):
 class ExecTerminate(_Frozen, init=False):
     """Asks the command to end, by SIGTERM; what it leaves behind when it does is killed.
 
-    :ivar id: What it is about.
+    :ivar id: The id in the frame's header.
     """
 
     TYPE: ClassVar[int] = 27
@@ -1081,9 +1082,9 @@ class ExecTerminate(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             return _HEADER.pack(0, 27, 0, self.id or None)
@@ -1094,7 +1095,7 @@ class ExecTerminate(_Frozen, init=False):
 class ExecCredit(_Frozen, init=False):
     """Allows more output.
 
-    :ivar id: What it is about.
+    :ivar id: The id in the frame's header.
     :ivar stream: The stream it is for.
     :ivar amount: How many bytes more; all credit together is 4294967295 at most, and what is above
         that is lost.
@@ -1119,9 +1120,9 @@ class ExecCredit(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             return _IHHIBI.pack(5, 22, 0, self.id or None, _AS_STREAM[self.stream], self.amount)
@@ -1132,7 +1133,7 @@ class ExecCredit(_Frozen, init=False):
 class ExecStdin(_Frozen, init=False):
     """Bytes for the command's standard input; without any, its end.
 
-    :ivar id: What it is about.
+    :ivar id: The id in the frame's header.
     :ivar data: The bytes. At most 65536 bytes.
     """
 
@@ -1153,16 +1154,16 @@ class ExecStdin(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         return b"".join(self.encode_parts(version))
 
     def encode_parts(self, version: int = VERSION) -> tuple[bytes, bytes | memoryview]:
-        """Encode the frame as two parts, of which the second is `data` itself.
+        """Encode the frame as two parts. The second part is `data` itself, not a copy.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             tail = _put_tail(self.data, 65536)
@@ -1175,7 +1176,7 @@ class ExecStdin(_Frozen, init=False):
 class ExecStdinCredit(_Frozen, init=False):
     """Allows more standard input.
 
-    :ivar id: What it is about.
+    :ivar id: The id in the frame's header.
     :ivar amount: How many bytes more; at least one.
     """
 
@@ -1196,9 +1197,9 @@ class ExecStdinCredit(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             return _IHHII.pack(4, 24, 0, self.id or None, self.amount)
@@ -1209,7 +1210,7 @@ class ExecStdinCredit(_Frozen, init=False):
 class ExecStdinClosed(_Frozen, init=False):
     """The command has closed its standard input; what is still sent is dropped.
 
-    :ivar id: What it is about.
+    :ivar id: The id in the frame's header.
     """
 
     TYPE: ClassVar[int] = 25
@@ -1227,9 +1228,9 @@ class ExecStdinClosed(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             return _HEADER.pack(0, 25, 0, self.id or None)
@@ -1240,7 +1241,7 @@ class ExecStdinClosed(_Frozen, init=False):
 class ExecResize(_Frozen, init=False):
     """Changes the size of the command's terminal.
 
-    :ivar id: What it is about.
+    :ivar id: The id in the frame's header.
     :ivar rows: Lines.
     :ivar columns: Columns.
     """
@@ -1264,9 +1265,9 @@ class ExecResize(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             return _IHHIHH.pack(4, 26, 0, self.id or None, self.rows, self.columns)
@@ -1301,7 +1302,7 @@ Message: TypeAlias = (
 )
 
 
-# Layouts are called as `struct` writes them; IHHI is the header.
+# Each layout is named after its format in `struct`; IHHI is the header.
 _HEADER = struct.Struct("<IHHI")
 _B = struct.Struct("<B")
 _H = struct.Struct("<H")
@@ -1332,7 +1333,7 @@ _AS_ENDING = {int(value): value for value in Ending}
 _AS_STAGE = {int(value): value for value in Stage}
 
 
-# The lengths that are frequent: looking one up is faster than packing it.
+# Frequent lengths, encoded: looking up a length is faster than packing it.
 _LENGTHS = tuple(_I.pack(length) for length in range(1024))
 
 
@@ -1340,8 +1341,8 @@ class _Fallback(Exception):
     pass
 
 
-# The code of each message is fast and takes only what is surely valid. Where it meets one of these
-# exceptions, the message's layout, which knows every rule, does the work again.
+# The fast code of a message accepts only valid input. If it raises one of these exceptions, the
+# layout of the message, which knows every rule, encodes or decodes the message again.
 _FALLBACK_ON = (_Fallback, struct.error, LookupError)
 
 
@@ -1352,7 +1353,7 @@ def _put(value: bytes, maximum: int, nul: bool) -> bytes:
 
 
 def _put_list(items: tuple[bytes, ...], safe_size: int, nul: bool) -> bytes:
-    # A list of at most `safe_size` bytes breaks none of its bounds.
+    # A list of at most `safe_size` bytes cannot exceed any of its bounds.
     parts = [_LENGTHS[len(items)]]
     for item in items:
         parts.append(_LENGTHS[len(item)])
@@ -1634,7 +1635,8 @@ def _decode_exec_resize(id_: int, frame: bytes, start: int, end: int) -> ExecRes
 
 
 class _Wrong(Exception):
-    # A value that is malformed, and where in the body; or one that is refused, and why.
+    # Raised for an invalid value: with its offset in the body when reading, or with a reason when
+    # writing.
     def __init__(self, fault: Fault, at: int = 0, reason: str = "") -> None:
         super().__init__(reason)
         self.fault = fault
@@ -1643,7 +1645,7 @@ class _Wrong(Exception):
 
 
 class _Kind:
-    # What a field can be, in any version: read at an offset of a body, and written.
+    # Reads a value at an offset of a body, and writes it, in any version of the protocol.
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         raise NotImplementedError
 
@@ -1684,7 +1686,7 @@ class _Constant(_Number):
 
 
 class _Open(_Number):
-    # A number that may be in a table of names.
+    # A number that becomes a value of an enum if the table `names` contains it.
     def __init__(self, layout: struct.Struct, names: Mapping[int, Any]) -> None:
         super().__init__(layout)
         self.names = names
@@ -1695,7 +1697,8 @@ class _Open(_Number):
 
 
 class _Closed(_Number):
-    # A number that has to be in a table. Those that came later have their version in `sinces`.
+    # A number that must be in the table `names`. `sinces` maps numbers that a later version added
+    # to that version.
     def __init__(
         self,
         layout: struct.Struct,
@@ -1721,11 +1724,11 @@ class _Closed(_Number):
 
     def write(self, value: Any, version: int) -> bytes:
         if (since := self.since(value)) > version:
-            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} came with version {since}")
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} was added in version {since}")
         try:
             return self.layout.pack(self.names[value])
         except KeyError:
-            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} is none of its values") from None
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} is not a known value") from None
 
 
 def _prefix(body: memoryview, at: int) -> tuple[int, int]:
@@ -1737,7 +1740,7 @@ def _prefix(body: memoryview, at: int) -> tuple[int, int]:
 
 def _check_size(size: int, maximum: int) -> None:
     if size > maximum:
-        reason = f"{size} bytes, and at most {maximum} are allowed"
+        reason = f"{size} bytes, but at most {maximum} are allowed"
         raise _Wrong(Fault.TOO_LONG, reason=reason)
 
 
@@ -1766,7 +1769,7 @@ class _Bytes(_Kind):
 
 
 class _List(_Kind):
-    # A `total` bounds the bytes of all items.
+    # `total` is the maximum number of bytes of all items together; None means no limit.
     def __init__(self, element: _Kind, items: int, total: int | None = None) -> None:
         self.element = element
         self.items = items
@@ -1788,7 +1791,7 @@ class _List(_Kind):
 
     def write(self, value: Any, version: int) -> bytes:
         if len(value) > self.items:
-            reason = f"{len(value)} items, and at most {self.items} are allowed"
+            reason = f"{len(value)} items, but at most {self.items} are allowed"
             raise _Wrong(Fault.TOO_MANY, reason=reason)
         parts: list[bytes | memoryview] = [_I.pack(len(value))]
         total = 0
@@ -1796,7 +1799,7 @@ class _List(_Kind):
             parts.append(self.element.write(item, version))
             total += len(parts[-1])
             if self.total is not None and total > self.total:
-                reason = f"{total} bytes or more in all, and at most {self.total} are allowed"
+                reason = f"{total} bytes or more in all, but at most {self.total} are allowed"
                 raise _Wrong(Fault.TOTAL_TOO_LONG, reason=reason)
         return b"".join(parts)
 
@@ -1845,7 +1848,7 @@ _NO_ID, _SOME_ID, _ANY_ID = range(1), range(1, 1 << 32), range(1 << 32)
 
 
 class _Layout(Generic[_T]):
-    # Reads and writes a message field by field, with every rule, as any version has it.
+    # Reads and writes a message of any version, field by field, and checks every rule.
     def __init__(
         self, kind: Callable[..., _T], name: str, ids: range, *fields: _Field, since: int = 1
     ) -> None:
@@ -1875,7 +1878,7 @@ class _Layout(Generic[_T]):
 
     def write(self, message: Any, version: int) -> tuple[bytes, bytes | memoryview]:
         if version < self.since:
-            reason = f"{self.name} came with version {self.since}"
+            reason = f"{self.name} was added in version {self.since}"
             raise EncodeError(Fault.UNKNOWN_TYPE, "type", reason)
         id_ = 0 if self.ids is _NO_ID else message.id
         if id_ not in self.ids:
@@ -1892,8 +1895,8 @@ class _Layout(Generic[_T]):
                 except _Wrong as wrong:
                     raise EncodeError(wrong.fault, field.name, wrong.reason) from None
             elif not field.is_default(value):
-                only = f"before which it can only be {field.default!r}"
-                reason = f"it came with version {field.since}, {only}"
+                only = f"in older versions it can only be {field.default!r}"
+                reason = f"it was added in version {field.since}; {only}"
                 raise EncodeError(Fault.TRAILING_BYTES, field.name, reason)
         body = b"".join(parts)
         return _HEADER.pack(len(body) + len(tail), message.TYPE, 0, id_) + body, tail
@@ -2056,7 +2059,8 @@ _LAYOUT_EXEC_RESIZE = _Layout(
 
 
 class _Rule:
-    # What a message is from the version `since` on, until another rule has its number.
+    # How to check and decode a message in the versions from `since` on, up to the next rule with
+    # the same number.
     def __init__(
         self,
         number: int,
@@ -2106,20 +2110,22 @@ _RULES = (
 
 
 class Decoder:
-    """A decoder of the bytes that one side sends, however they are cut.
+    """A decoder of the stream of bytes that one side sends.
 
-    Feed it with :meth:`receive_data`, then take messages with :meth:`next_message` until that
-    returns None. It holds at most one frame beyond what it was fed last, and checks a frame's
-    length before it keeps any of its body.
+    Pass each chunk of bytes to :meth:`receive_data`, then call :meth:`next_message` until it
+    returns None. A chunk may begin and end anywhere. The decoder stores at most one frame in
+    addition to the last chunk. It checks the length of a frame before it stores any of its body.
     """
 
     def __init__(self, sender: str, version: int = VERSION) -> None:
-        """Decode what `sender` sends, one of END_NAMES, at a version.
+        """Create a decoder of the messages from one end.
 
-        :raises ValueError: there is no such end or version.
+        :param sender: Name of the end, one of END_NAMES.
+        :param version: Version of the protocol that both sides agreed on.
+        :raises ValueError: Raised if the end or the version does not exist.
         """
         if sender not in END_NAMES:
-            raise ValueError(f"{sender!r} is neither of {END_NAMES}")
+            raise ValueError(f"{sender!r} is not one of {END_NAMES}")
         self._sender = sender
         self.version = version
         self._chunk = b""
@@ -2129,9 +2135,9 @@ class Decoder:
 
     @property
     def version(self) -> int:
-        """The version that both sides agreed on; a new one counts from the next message on.
+        """The version that both sides agreed on. A change applies from the next message on.
 
-        :raises ValueError: it is set to a version that does not exist.
+        :raises ValueError: Raised when it is set to a version that does not exist.
         """
         return self._version
 
@@ -2144,7 +2150,7 @@ class Decoder:
         self._own = {n: rule for n, rule in self._rules.items() if self._sender in rule.senders}
 
     def receive_data(self, data: bytes) -> None:
-        """Take the next bytes of the stream; messages may refer to `data` without a copy."""
+        """Add the next bytes of the stream. The decoder may keep `data` without copying it."""
         if self._error is not None:
             return
         if self._at < len(self._chunk):
@@ -2153,11 +2159,11 @@ class Decoder:
         self._at = 0
 
     def next_message(self) -> Message | None:
-        """Return the next whole message, or None when more bytes are needed.
+        """Return the next complete message, or None if more bytes are needed.
 
-        A tail is a view of the bytes that were fed; everything else is a copy.
+        A tail is a view of the received bytes. All other values are copies.
 
-        :raises DecodeError: the stream is malformed here; every later call raises it again.
+        :raises DecodeError: Raised if the stream is malformed, and again by every later call.
         """
         try:
             chunk, start = self._chunk, self._at + HEADER_SIZE

@@ -1,9 +1,9 @@
-"""The wire protocol of files, version 1: a codec without I/O.
+"""Encode and decode messages of the protocol files, version 1.
 
-Generated from files.toml by `microvm-proto gen`. Carries files into a guest and out of it, over the
-standard input and output of one run of the program `carry`. The host sends a `request`, and behind
-one that puts something a tree; the guest answers with trees or entries, and then with `done` or
-`failure`.
+Generated from files.toml by `microvm-proto gen`. This module does no I/O. Carries files into a
+guest and out of it, over the standard input and output of one run of the program `carry`. The host
+sends a `request`, and behind one that puts something a tree; the guest answers with trees or
+entries, and then with `done` or `failure`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ NOW = -9223372036854775808
 
 
 class Fault(enum.IntEnum):
-    """The faults of a malformed frame."""
+    """The reasons for which a frame is rejected."""
 
     UNKNOWN_TYPE = 1
     """No message has this type."""
@@ -117,12 +117,12 @@ class ModeRule(enum.IntEnum):
 
 
 class DecodeError(Exception):
-    """A malformed frame; nothing after it on its stream can be trusted.
+    """Raised if a frame is malformed. No further messages can be read from its stream.
 
-    :ivar fault: how it is malformed.
-    :ivar offset: where, in bytes from the start of the frame.
-    :ivar field_number: which field of the message, from 1; 0 for the header.
-    :ivar field: that field's name; empty for the header.
+    :ivar fault: Reason for which the frame was rejected.
+    :ivar offset: Offset of the error in bytes from the start of the frame.
+    :ivar field_number: Number of the message's field, counted from 1; 0 for the header.
+    :ivar field: Name of the message's field; empty for the header.
     """
 
     def __init__(self, fault: Fault, offset: int, field_number: int = 0, field: str = "") -> None:
@@ -135,10 +135,10 @@ class DecodeError(Exception):
 
 
 class EncodeError(ValueError):
-    """A message that the protocol does not allow; nothing of it is sent.
+    """Raised if a message cannot be encoded because a decoder would reject it.
 
-    :ivar fault: what a decoder would have said.
-    :ivar field: the field that is wrong; `id` and `type` are the header's.
+    :ivar fault: Fault that a decoder would report.
+    :ivar field: Name of the invalid field of the message, or `id` or `type` for the header.
     """
 
     def __init__(self, fault: Fault, field: str, reason: str) -> None:
@@ -151,7 +151,8 @@ _T = TypeVar("_T")
 
 
 class _Fields:
-    # What `dataclasses` knows of a class: listed when it asks, as that takes long to import.
+    # Makes the functions of `dataclasses` work with a class. The fields are listed on first use,
+    # because importing that module takes long.
     def __get__(self, instance: object, kind: Any) -> Any:
         from dataclasses import field, make_dataclass
 
@@ -171,18 +172,18 @@ class _Fields:
 
 @dataclass_transform(frozen_default=True)
 class _Frozen:
-    # What does not change, as what `dataclasses` freezes. To set each field past that would take
-    # most of a decoder's time: so an instance is made as one of a mutable class with the same
-    # slots, whose class is then changed.
+    # The base of immutable classes, which behave like frozen ones of `dataclasses`. Setting each
+    # field with `object.__setattr__` would take most of the time of decoding. So an instance is
+    # created from a mutable class with the same slots, and its `__class__` is changed at the end.
     __slots__: ClassVar[tuple[str, ...]] = ()
     __match_args__: ClassVar[tuple[str, ...]] = ()
     __dataclass_fields__: ClassVar[Any] = _Fields()
     _mutable: ClassVar[Any]
 
     def __init_subclass__(cls, *, init: bool = True) -> None:
-        del init  # which tells a type checker that there is a `__new__`
+        del init  # it only tells a type checker that the class has a `__new__`
         if "__setattr__" not in vars(cls):
-            # Both of them, or each is looked for at every assignment.
+            # Both are set, because with only one of them Python looks up the other on every call.
             own = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
             cls._mutable = type(cls.__name__, (_Frozen,), {"__slots__": cls.__slots__, **own})
 
@@ -290,9 +291,9 @@ class Request(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             parts = (
@@ -351,9 +352,9 @@ class Entry(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             parts = (
@@ -388,16 +389,16 @@ class Data(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         return b"".join(self.encode_parts(version))
 
     def encode_parts(self, version: int = VERSION) -> tuple[bytes, bytes | memoryview]:
-        """Encode the frame as two parts, of which the second is `data` itself.
+        """Encode the frame as two parts. The second part is `data` itself, not a copy.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             tail = _put_tail(self.data, 262132)
@@ -416,9 +417,9 @@ class Whole(_Frozen):
     __slots__ = __match_args__ = ()
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             return _HEADER.pack(0, 4, 0, 0)
@@ -438,9 +439,9 @@ class Done(_Frozen):
     __slots__ = __match_args__ = ()
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             return _HEADER.pack(0, 5, 0, 0)
@@ -479,9 +480,9 @@ class Failure(_Frozen, init=False):
         return _frozen
 
     def encode(self, version: int = VERSION) -> bytes:
-        """Encode the whole frame for the version that both sides agreed on.
+        """Encode the frame for the version that both sides agreed on.
 
-        :raises EncodeError: the protocol, or this version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         try:
             parts = (
@@ -497,7 +498,7 @@ class Failure(_Frozen, init=False):
 Message: TypeAlias = Request | Entry | Data | Whole | Done | Failure
 
 
-# Layouts are called as `struct` writes them; IHHI is the header.
+# Each layout is named after its format in `struct`; IHHI is the header.
 _HEADER = struct.Struct("<IHHI")
 _B = struct.Struct("<B")
 _I = struct.Struct("<I")
@@ -511,7 +512,7 @@ _AS_MODE_RULE = {int(value): value for value in ModeRule}
 _AS_SUBJECT = {int(value): value for value in Subject}
 
 
-# The lengths that are frequent: looking one up is faster than packing it.
+# Frequent lengths, encoded: looking up a length is faster than packing it.
 _LENGTHS = tuple(_I.pack(length) for length in range(1024))
 
 
@@ -519,8 +520,8 @@ class _Fallback(Exception):
     pass
 
 
-# The code of each message is fast and takes only what is surely valid. Where it meets one of these
-# exceptions, the message's layout, which knows every rule, does the work again.
+# The fast code of a message accepts only valid input. If it raises one of these exceptions, the
+# layout of the message, which knows every rule, encodes or decodes the message again.
 _FALLBACK_ON = (_Fallback, struct.error, LookupError)
 
 
@@ -616,7 +617,8 @@ def _decode_failure(id_: int, frame: bytes, start: int, end: int) -> Failure:
 
 
 class _Wrong(Exception):
-    # A value that is malformed, and where in the body; or one that is refused, and why.
+    # Raised for an invalid value: with its offset in the body when reading, or with a reason when
+    # writing.
     def __init__(self, fault: Fault, at: int = 0, reason: str = "") -> None:
         super().__init__(reason)
         self.fault = fault
@@ -625,7 +627,7 @@ class _Wrong(Exception):
 
 
 class _Kind:
-    # What a field can be, in any version: read at an offset of a body, and written.
+    # Reads a value at an offset of a body, and writes it, in any version of the protocol.
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         raise NotImplementedError
 
@@ -666,7 +668,8 @@ class _Constant(_Number):
 
 
 class _Closed(_Number):
-    # A number that has to be in a table. Those that came later have their version in `sinces`.
+    # A number that must be in the table `names`. `sinces` maps numbers that a later version added
+    # to that version.
     def __init__(
         self,
         layout: struct.Struct,
@@ -692,11 +695,11 @@ class _Closed(_Number):
 
     def write(self, value: Any, version: int) -> bytes:
         if (since := self.since(value)) > version:
-            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} came with version {since}")
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} was added in version {since}")
         try:
             return self.layout.pack(self.names[value])
         except KeyError:
-            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} is none of its values") from None
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} is not a known value") from None
 
 
 def _prefix(body: memoryview, at: int) -> tuple[int, int]:
@@ -708,7 +711,7 @@ def _prefix(body: memoryview, at: int) -> tuple[int, int]:
 
 def _check_size(size: int, maximum: int) -> None:
     if size > maximum:
-        reason = f"{size} bytes, and at most {maximum} are allowed"
+        reason = f"{size} bytes, but at most {maximum} are allowed"
         raise _Wrong(Fault.TOO_LONG, reason=reason)
 
 
@@ -780,7 +783,7 @@ _NO_ID, _SOME_ID, _ANY_ID = range(1), range(1, 1 << 32), range(1 << 32)
 
 
 class _Layout(Generic[_T]):
-    # Reads and writes a message field by field, with every rule, as any version has it.
+    # Reads and writes a message of any version, field by field, and checks every rule.
     def __init__(
         self, kind: Callable[..., _T], name: str, ids: range, *fields: _Field, since: int = 1
     ) -> None:
@@ -810,7 +813,7 @@ class _Layout(Generic[_T]):
 
     def write(self, message: Any, version: int) -> tuple[bytes, bytes | memoryview]:
         if version < self.since:
-            reason = f"{self.name} came with version {self.since}"
+            reason = f"{self.name} was added in version {self.since}"
             raise EncodeError(Fault.UNKNOWN_TYPE, "type", reason)
         id_ = 0 if self.ids is _NO_ID else message.id
         if id_ not in self.ids:
@@ -827,8 +830,8 @@ class _Layout(Generic[_T]):
                 except _Wrong as wrong:
                     raise EncodeError(wrong.fault, field.name, wrong.reason) from None
             elif not field.is_default(value):
-                only = f"before which it can only be {field.default!r}"
-                reason = f"it came with version {field.since}, {only}"
+                only = f"in older versions it can only be {field.default!r}"
+                reason = f"it was added in version {field.since}; {only}"
                 raise EncodeError(Fault.TRAILING_BYTES, field.name, reason)
         body = b"".join(parts)
         return _HEADER.pack(len(body) + len(tail), message.TYPE, 0, id_) + body, tail
@@ -878,7 +881,8 @@ _LAYOUT_FAILURE = _Layout(
 
 
 class _Rule:
-    # What a message is from the version `since` on, until another rule has its number.
+    # How to check and decode a message in the versions from `since` on, up to the next rule with
+    # the same number.
     def __init__(
         self,
         number: int,
@@ -907,20 +911,22 @@ _RULES = (
 
 
 class Decoder:
-    """A decoder of the bytes that one side sends, however they are cut.
+    """A decoder of the stream of bytes that one side sends.
 
-    Feed it with :meth:`receive_data`, then take messages with :meth:`next_message` until that
-    returns None. It holds at most one frame beyond what it was fed last, and checks a frame's
-    length before it keeps any of its body.
+    Pass each chunk of bytes to :meth:`receive_data`, then call :meth:`next_message` until it
+    returns None. A chunk may begin and end anywhere. The decoder stores at most one frame in
+    addition to the last chunk. It checks the length of a frame before it stores any of its body.
     """
 
     def __init__(self, sender: str, version: int = VERSION) -> None:
-        """Decode what `sender` sends, one of END_NAMES, at a version.
+        """Create a decoder of the messages from one end.
 
-        :raises ValueError: there is no such end or version.
+        :param sender: Name of the end, one of END_NAMES.
+        :param version: Version of the protocol that both sides agreed on.
+        :raises ValueError: Raised if the end or the version does not exist.
         """
         if sender not in END_NAMES:
-            raise ValueError(f"{sender!r} is neither of {END_NAMES}")
+            raise ValueError(f"{sender!r} is not one of {END_NAMES}")
         self._sender = sender
         self.version = version
         self._chunk = b""
@@ -930,9 +936,9 @@ class Decoder:
 
     @property
     def version(self) -> int:
-        """The version that both sides agreed on; a new one counts from the next message on.
+        """The version that both sides agreed on. A change applies from the next message on.
 
-        :raises ValueError: it is set to a version that does not exist.
+        :raises ValueError: Raised when it is set to a version that does not exist.
         """
         return self._version
 
@@ -945,7 +951,7 @@ class Decoder:
         self._own = {n: rule for n, rule in self._rules.items() if self._sender in rule.senders}
 
     def receive_data(self, data: bytes) -> None:
-        """Take the next bytes of the stream; messages may refer to `data` without a copy."""
+        """Add the next bytes of the stream. The decoder may keep `data` without copying it."""
         if self._error is not None:
             return
         if self._at < len(self._chunk):
@@ -954,11 +960,11 @@ class Decoder:
         self._at = 0
 
     def next_message(self) -> Message | None:
-        """Return the next whole message, or None when more bytes are needed.
+        """Return the next complete message, or None if more bytes are needed.
 
-        A tail is a view of the bytes that were fed; everything else is a copy.
+        A tail is a view of the received bytes. All other values are copies.
 
-        :raises DecodeError: the stream is malformed here; every later call raises it again.
+        :raises DecodeError: Raised if the stream is malformed, and again by every later call.
         """
         try:
             chunk, start = self._chunk, self._at + HEADER_SIZE

@@ -60,7 +60,7 @@ class Document:
         self.codes = {fault: int(code) for _, _, fault, code, _ in rows if code}
         self._header = [(name, _number(kind)) for _, name, kind, _ in _rows(framing)]
         self._check = next((check for name, check in CHECKS.items() if name in framing), None)
-        seeds = re.findall(r"`(0x\w+)`(?: since version (\d+))?", framing.partition(" speak:")[2])
+        seeds = re.findall(r"`(0x\w+)`(?: since version (\d+))?", framing.partition(" use:")[2])
         self._seeds = [(int(since or 1), int(seed, 16)) for seed, since in seeds]
         self._is_stuffed = "Consistent Overhead Byte Stuffing" in framing
         self._prefix = _number(_find(r"\| `bytes` \| `(\w+)` length", parts["Types"]))
@@ -240,7 +240,7 @@ def _find(pattern: str, text: str) -> str:
 
 
 def _since(meaning: str) -> int:
-    found = re.search(r"Since version (\d+)(; before, .*)?\.$", meaning)
+    found = re.search(r"Since version (\d+)(; in older versions, .*)?\.$", meaning)
     return int(found[1]) if found else 1
 
 

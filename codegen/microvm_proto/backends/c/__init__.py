@@ -1,4 +1,8 @@
-"""The backend `c`: one header of C99 that decodes in place and encodes into a buffer."""
+"""Generate a C99 header with an encoder and a decoder for every message of a schema.
+
+The decoder does not copy: its results point into the received frame. The encoder writes into a
+buffer of the caller.
+"""
 
 from __future__ import annotations
 
@@ -21,13 +25,13 @@ from microvm_proto.schema import Output, Schema
 
 STYLES = ("inline", "table")
 MOST_INLINE = 25
-"""The messages up to which the style is `inline`, unless the schema says which."""
+"""Maximum number of messages for which `inline` is the default style; above it, `table` is."""
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
-    """Write the header, in which every name starts with the schema's.
+    """Generate the header. Every identifier in it starts with the name of the schema.
 
-    Templates have `@p@` for that name, and `@P@` for it in capitals.
+    Templates contain `@p@` instead of that name, and `@P@` instead of that name in capitals.
     """
     name, framing = schema.name, schema.framing
     faults = [("fault_none", 0, ""), *((f"fault_{f.name}", f.number, f.doc) for f in FAULTS)]
@@ -41,16 +45,16 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
         declare.enum(
             name,
             "end",
-            "The two ends; a message's sender is one of them, or both.",
+            "The two ends of a connection. The sender of a message is one of them, or both.",
             [(end, number, "") for number, end in enumerate(schema.ends, 1)] + [("both", 3, "")],
         ),
         declare.enum(
             name,
             "fault",
-            "The faults of a malformed frame; 0 stands for none.",
+            "Reasons for which a frame is rejected; 0 means that it is valid.",
             faults,
         ),
-        declare.enum(name, "type", "The messages.", types),
+        declare.enum(name, "type", "The types of messages.", types),
         declare.names("fault", "enum @p@_fault fault", _named(faults)),
         declare.names(
             "message", "uint16_t type", ((f"type_{m.c_name}", m.name) for m in schema.messages)
@@ -76,12 +80,12 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
 
 
 def _named(values: Iterable[tuple[str, int, str]]) -> Iterator[tuple[str, str]]:
-    """Yield the constants of an enum, each with its name without the kind before it."""
+    """Yield the constants of an enum, each with its name without the prefix up to the first `_`."""
     return ((constant, constant.partition("_")[2]) for constant, *_ in values)
 
 
 def _inline(schema: Schema) -> Iterator[str]:
-    """Write what decodes and encodes the messages of a schema, as functions for each of them."""
+    """Generate a decoder and an encoder for each message of a schema: the style `inline`."""
     framing = schema.framing
     yield declare.rules(schema)
     yield header.check(framing)
@@ -95,12 +99,12 @@ def _inline(schema: Schema) -> Iterator[str]:
 
 
 def _top(schema: Schema) -> str:
-    state = "and only a receiver keeps" if schema.framing.given else "or keeps"
+    state = "Only a receiver keeps state" if schema.framing.given else "It keeps no state"
     about = (
         f"The wire protocol of {schema.name}, version {schema.version}. Generated from "
-        f"{schema.source} by `microvm-proto gen`. C99 and C++11, or later; of libraries it needs "
-        f"string.h. Nothing in it allocates {state} state. Every value that is decoded has been "
-        "checked against its bounds, and slices point into the frame."
+        f"{schema.source} by `microvm-proto gen`. This header needs C99 or C++11, or later, and "
+        f"string.h. It allocates no memory. {state}. Decoders check every value against its "
+        "bounds. Decoded slices point into the frame, so keep the frame while you use them."
     )
     return f"""{comment(about)}#ifndef @P@_PROTOCOL_H
 #define @P@_PROTOCOL_H

@@ -1,4 +1,4 @@
-"""The declarations of the C header: enums, sizes, structs and the rules of each message."""
+"""Generate the declarations of the C header: enums, sizes, structs and the rules of messages."""
 
 from __future__ import annotations
 
@@ -10,13 +10,19 @@ from microvm_proto.types import Array, Enum, Field, Flags, Struct
 
 
 def enum(name: str, kind: str, doc: str, values: Iterable[tuple[str, int, str]]) -> str:
-    """Declare the enum `NAME_KIND`; its values are names, numbers and their documentation."""
+    """Generate the declaration of the enum `NAME_KIND`.
+
+    :param values: Name, number and documentation of each constant.
+    """
     named = [(f"{name.upper()}_{value.upper()}", number, text) for value, number, text in values]
     return f"{comment(doc)}{_constants(f'enum {name}_{kind}', named)}"
 
 
 def _constants(head: str, values: Iterable[tuple[str, int, str]]) -> str:
-    """Declare constants as an enum; those beyond `int`, which standard C forbids, as macros."""
+    """Generate an enum, and macros for those constants that are out of the range of `int`.
+
+    Standard C does not allow such constants in an enum.
+    """
     inside, beyond = [], []
     for name, number, text in values:
         if -(1 << 31) <= number < 1 << 31:
@@ -28,12 +34,16 @@ def _constants(head: str, values: Iterable[tuple[str, int, str]]) -> str:
 
 
 def names(what: str, parameter: str, values: Iterable[tuple[str, str]]) -> str:
-    """Write the function `NAME_WHAT_name`; its values are constants and their names."""
+    """Generate the C function `NAME_WHAT_name`, which returns the name of a number.
+
+    :param parameter: Declaration of the function's parameter.
+    :param values: Each constant with the name that the function returns for it.
+    """
     value = parameter.rsplit(maxsplit=1)[-1]
     cases = "".join(
         f'\tcase @P@_{constant.upper()}:\n\t\treturn "{name}";\n' for constant, name in values
     )
-    about = f'The name of a {what}; "unknown" for any other number.'
+    about = f'Returns the name of a {what}, or "unknown" if no {what} has this number.'
     return f"""{comment(about)}static inline const char *@p@_{what}_name({parameter})
 {{
 \tswitch ({value}) {{
@@ -43,7 +53,7 @@ def names(what: str, parameter: str, values: Iterable[tuple[str, str]]) -> str:
 
 
 def constants(schema: Schema) -> str:
-    """Declare the constants of the schema."""
+    """Generate macros for the constants of the schema."""
     return "\n".join(
         f"{comment(constant.doc)}#define @P@_{constant.c_name.upper()} {value(constant.value)}"
         for constant in schema.constants
@@ -51,19 +61,19 @@ def constants(schema: Schema) -> str:
 
 
 def schema_enum(name: str, kind: Enum) -> str:
-    """Declare an enum of the schema."""
+    """Generate the declaration of an enum of the schema."""
     values = [(f"{kind.c_name}_{value.name}", value.number, value.doc) for value in kind.values]
     return enum(name, kind.c_name, kind.doc, values)
 
 
 def flags(name: str, kind: Flags) -> str:
-    """Declare the masks of flags."""
+    """Generate an enum of the masks of a set of flags."""
     bits = [(f"{kind.c_name}_{bit.name}", bit.mask, bit.doc) for bit in kind.bits]
     return enum(name, kind.c_name, kind.doc, bits)
 
 
 def sizes(schema: Schema) -> str:
-    """Declare the size of the header, of the longest bodies, and the bounds of the fields."""
+    """Generate constants for the header size, for the longest bodies and for field bounds."""
     framing = schema.framing
     values = [("HEADER_SIZE", framing.header_size), ("MAX_BODY", schema.max_body)]
     values += [("CHECK_SIZE", framing.check_size)] if framing.given else []
@@ -85,23 +95,26 @@ def sizes(schema: Schema) -> str:
         values += _of_fields(message)
     named = [(f"@P@_{name.upper()}", size, "") for name, size in values]
     about = (
-        "Sizes in bytes; list bounds count the items. TAILLESS is about messages without a tail, "
-        "which are small as a rule."
+        "Sizes are in bytes; bounds of lists are numbers of items. MAX_TAILLESS_BODY is the "
+        "largest body of the messages without a tail, most of which are small."
     )
     if framing.given:
-        about += " MAX_FRAME is on the wire, ROOM what a receiver needs."
+        about += " MAX_FRAME is the size on the wire; ROOM is the size of a receiver's buffer."
     return f"{comment(about)}{_constants('enum', named)}"
 
 
 def _of_fields(kind: Struct | Message) -> Iterator[tuple[str, int]]:
-    """Yield the constants about the fields of a struct or message."""
+    """Yield name and value of the constants for the field bounds of a struct or message."""
     for field in kind.fields:
         for key, number in field.constants.items():
             yield f"{kind.c_name}_{field.c_name}_{key}", number
 
 
 def struct(name: str, kind: Struct | Message) -> str:
-    """Declare a struct, or that of a message; nothing for one without fields to set."""
+    """Generate the C struct of a struct or message.
+
+    Return an empty string if it has no field that a program can set.
+    """
     lines = [f"{comment(f.about, chr(9))}\t{_member(f)};" for f in kind.fields if f.equals is None]
     if not lines:
         return ""
@@ -114,7 +127,7 @@ def _member(field: Field) -> str:
 
 
 def union(schema: Schema) -> str:
-    """Declare the union of all messages' structs."""
+    """Generate the union of the structs of all messages."""
     members = "\n".join(
         f"\tstruct @p@_{message.c_name} {message.c_name};"
         for message in schema.messages
@@ -125,7 +138,7 @@ def union(schema: Schema) -> str:
 
 
 def rules(schema: Schema) -> str:
-    """Declare the table of what the header of each message may be, by version."""
+    """Generate the table of rules for the header of each message, by version."""
     identifiers = {"none": 0, "required": 1, "any": 2}
     rows = [
         f"\t{{ @P@_TYPE_{m.c_name.upper()}, @P@_{m.sender.upper()}, {identifiers[m.id]}, "
@@ -133,12 +146,13 @@ def rules(schema: Schema) -> str:
         for m in schema.messages
         for version in m.versions
     ]
-    # No message has the type 0, so that it can end the table.
+    # No message has the type 0, so a row with this type marks the end of the table.
     rows.append("\t{ 0, 0, 0, 0, 0 },")
     return (
-        "/* What a message is from the version `since` on, until a later rule of its type. */\n"
+        "/* A rule for the header of a message. It applies to all versions from `since` on, up to\n"
+        " * the next rule for the same type. */\n"
         "struct @p@_rule {\n\tuint16_t type;\n\tuint8_t sender;\n"
-        "\tuint8_t id; /* 0: none, 1: required, 2: any */\n\tuint32_t since;\n"
+        "\tuint8_t id; /* 0: must be zero, 1: must not be zero, 2: any */\n\tuint32_t since;\n"
         "\tuint32_t max_body;\n};\n\n"
         "static const struct @p@_rule @p@_rules[] = {\n" + "\n".join(rows) + "\n};"
     )

@@ -1,4 +1,4 @@
-"""The functions of the C header that decode the body of a message."""
+"""Generate the C functions that decode the body of a message."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from microvm_proto.types import Field, Tail
 
 
 def decode_message(name: str, message: Message) -> str:
-    """Write the function that decodes the body of one message."""
+    """Generate the C function that decodes the body of one message."""
     has_struct = bool(message.visible)
     target = f"struct {name}_{message.c_name} *message, " if has_struct else ""
     steps = [
@@ -31,14 +31,14 @@ def decode_message(name: str, message: Message) -> str:
 
 
 def decode_any(schema: Schema) -> str:
-    """Write the function that decodes a body by the type in its header."""
+    """Generate the C function that decodes a body according to the type in its header."""
     cases = "".join(
         f"\tcase @P@_TYPE_{message.c_name.upper()}:\n"
         f"\t\treturn @p@_decode_{message.c_name}(body, header->body_length, version, "
         f"{f'&out->{message.c_name}, ' if message.visible else ''}fault);\n"
         for message in schema.messages
     )
-    return f"""/* Decodes the body behind a header that has passed its check. */
+    return f"""/* Decodes the body of a frame whose header @p@_decode_header has accepted. */
 static inline bool @p@_decode_body(const struct @p@_header *header, const uint8_t *body,
 \tuint32_t version, union @p@_body *out, struct @p@_fault_at *fault)
 {{
@@ -60,7 +60,7 @@ def _decode_field(field: Field) -> str:
 
 
 def _decode_later(field: Field, step: str) -> str:
-    """Write the step for a field that older versions do not have."""
+    """Generate the decoding step for a field that older versions lack."""
     if field.equals is not None:
         return f"(version < {field.since} || {step})"
     instead = values.assign(field.type, f"message->{field.c_name}", field.default)

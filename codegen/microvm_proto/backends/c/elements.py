@@ -1,6 +1,6 @@
-"""The functions of the C header for what fields are made of: enums, structs and elements.
+"""Generate the C functions for enums, structs, and elements of arrays and lists.
 
-Those of a struct, or of the elements of an array, take any number of them.
+Functions for structs and for elements of arrays have a parameter `count`: the number of values.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from microvm_proto.types import Array, Enum, Field, Flags, List, Scalar, Struct,
 
 
 def functions(schema: Schema) -> Iterator[str]:
-    """Yield the functions, each behind those that it calls."""
+    """Yield the functions, each after those that it calls."""
     fields = [field for message in schema.messages for field in message.fields]
     used = {kind.name for kind in _parts(fields) if isinstance(kind, Struct)}
     structs = [struct for struct in schema.structs_in_order if struct.name in used]
@@ -46,7 +46,7 @@ def _parts(fields: Iterable[Field]) -> list[Type]:
 def _distinct(
     kinds: Iterable[Scalar | Struct], name: Callable[[Scalar | Struct], str]
 ) -> Iterable[Scalar | Struct]:
-    """Return one type of each name."""
+    """Return the types, but only one of those that have the same name."""
     return {name(kind): kind for kind in kinds}.values()
 
 
@@ -55,7 +55,10 @@ def _scalars(arrays: Iterable[Array]) -> list[Scalar | Struct]:
 
 
 def _fields(kind: Scalar | Struct, value: str = "value") -> Iterator[tuple[Type, str]]:
-    """Yield what one element consists of, each with what it is in C."""
+    """Yield the type and the C expression of each field of a struct, or of a scalar itself.
+
+    :param value: Expression for a pointer to the struct or scalar.
+    """
     if isinstance(kind, Struct):
         yield from ((field.type, f"{value}->{field.c_name}") for field in kind.fields)
     else:
@@ -63,7 +66,7 @@ def _fields(kind: Scalar | Struct, value: str = "value") -> Iterator[tuple[Type,
 
 
 def _known(kind: Enum | Flags) -> str:
-    """Write the function that tells whether a decoder takes a value in the version spoken."""
+    """Generate the C function that returns true if a value is defined in the negotiated version."""
     name = f"@P@_{kind.c_name.upper()}"
     if isinstance(kind, Enum):
         terms = [(each.since, f"value == {name}_{each.name.upper()}") for each in kind.values]
@@ -141,7 +144,7 @@ def _take_items(kind: Scalar | Struct) -> str:
 
 def _fault_of_items(kind: Scalar | Struct) -> str:
     name = values.checked(kind)
-    about = "What is wrong with a list, whose items are as they stand in a frame."
+    about = "Returns the fault of a list whose items are encoded as in a frame, or FAULT_NONE."
     return comment(about) + _function(
         f"enum @p@_fault @p@_fault_of_items_{name}(uint32_t version,\n"
         "\tconst struct @p@_list *list, uint32_t max_items)",
@@ -163,7 +166,7 @@ def _next(kind: Scalar | Struct) -> str:
     name = values.stored(kind)
     take = f"@p@_take_{'each_' if isinstance(kind, Struct) else ''}{name}(&cursor, 0, "
     take += "UINT32_MAX, 1, item);" if isinstance(kind, Struct) else "item);"
-    about = "Steps through a list that has been decoded: reads the item at `*at` and moves on."
+    about = "Reads the item at `*at` of a decoded list, and advances `*at` to the next item."
     return comment(about) + _function(
         f"void @p@_next_{name}(const uint8_t **at, {c_type(kind)} *item)",
         [
@@ -177,7 +180,10 @@ def _next(kind: Scalar | Struct) -> str:
 
 
 def _append(kind: Scalar | Struct) -> str:
-    about = f"Writes an item of a list to `*at`, where {kind.size} bytes have room, and moves on."
+    about = (
+        f"Writes an item of a list to `*at`, which must have room for {kind.size} bytes, and "
+        "advances `*at` to the end of the item."
+    )
     lines = values.put(kind, "*item")
     return comment(about) + _function(
         f"void @p@_append_{values.stored(kind)}(uint8_t **at, const {c_type(kind)} *item)",
@@ -186,12 +192,12 @@ def _append(kind: Scalar | Struct) -> str:
 
 
 def _each(lines: Iterable[str]) -> list[str]:
-    """Put the statements about the value into a loop over all of them."""
+    """Return a C loop that runs the statements for each of `count` values."""
     return ["for (; count > 0; count--, value++) {", *(f"\t{line}" for line in lines), "}"]
 
 
 def _function(head: str, lines: Iterable[str], end: str = "") -> str:
-    """Write a function; the version spoken is a parameter that it need not use."""
+    """Generate a C function. Its parameter `version`, if it has one, may be unused."""
     body = [*lines, end] if end else [*lines]
     if "uint32_t version" in head and not uses("version", "\n".join(body)):
         body.insert(-1, "(void)version;")

@@ -1,4 +1,4 @@
-"""The functions of the C header that check a message and encode it."""
+"""Generate the C functions that check a message and encode it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from microvm_proto.types import Field
 
 
 def check(name: str, message: Message, framing: Framing) -> str:
-    """Write the function that tells whether a message can be sent, by the decoders' rules."""
+    """Generate the C function that checks a message against the rules that decoders apply."""
     lines = [*_refusals(message)]
     text = "\n".join(lines)
     given = map(_name, _parameters(name, message, framing))
@@ -22,21 +22,21 @@ def check(name: str, message: Message, framing: Framing) -> str:
     if "fault = " in text:
         lines.insert(0, "enum @p@_fault fault;\n")
     about = (
-        f"What a decoder would say of the frame: {name.upper()}_FAULT_NONE, or why the message is "
-        "not sent."
+        f"Returns {name.upper()}_FAULT_NONE if the message is valid, or else the fault that a "
+        "decoder would find in its frame."
     )
     head = check_head(name, message, framing)
     return f"{comment(about)}{head}\n{{\n{_lines(lines)}\treturn @P@_FAULT_NONE;\n}}"
 
 
 def check_head(name: str, message: Message, framing: Framing) -> str:
-    """Write the head of the function that :func:`check` writes."""
+    """Return the signature of the function that :func:`check` generates."""
     head = f"static inline enum {name}_fault {name}_check_{message.c_name}"
     return signature(head, _parameters(name, message, framing))
 
 
 def encode_head(name: str, message: Message, framing: Framing) -> str:
-    """Write the head of the function that :func:`encode_message` writes."""
+    """Return the signature of the function that :func:`encode_message` generates."""
     version, *own = _parameters(name, message, framing)
     sequence = ["uint8_t sequence"] if framing.sequence else []
     head = f"static inline size_t {name}_encode_{message.c_name}"
@@ -51,22 +51,22 @@ def _parameters(name: str, message: Message, framing: Framing) -> list[str]:
 
 
 def _name(parameter: str) -> str:
-    """Return the name in a declaration such as `const struct p_ping *message`."""
+    """Return the name of the parameter in a declaration such as `const struct p_ping *message`."""
     return parameter.rsplit(maxsplit=1)[-1].lstrip("*")
 
 
 def encode_message(name: str, message: Message, framing: Framing) -> str:
-    """Write the function that encodes one message."""
+    """Generate the C function that encodes one message."""
     arguments = ", ".join(map(_name, _parameters(name, message, framing)))
     check = f"{name}_check_{message.c_name}"
     about = (
-        f"Writes a frame into `out`, which has so much room, and returns its size; 0 where {check} "
-        "finds a fault, or the frame does not fit."
+        "Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 "
+        f"if {check} finds a fault or the frame does not fit."
     )
     size = f"@P@_HEADER_SIZE{' + @P@_CHECK_SIZE' if framing.check_size else ''}"
     frame, place = "out", ""
     if framing.kind == "cobs":
-        # Stuffing moves the frame to the front of its room.
+        # The frame is first written behind a gap, because its COBS encoding in `out` is longer.
         stuffing = framing.stuffing(message.max_body)
         size, frame = f"{size} + {stuffing}", "frame"
         place = f"\tuint8_t *frame = out + {stuffing - len(DELIMITER)};\n"
@@ -87,9 +87,11 @@ def encode_message(name: str, message: Message, framing: Framing) -> str:
 
 
 def finish(framing: Framing, frame: str, header: Mapping[str, str]) -> Iterator[str]:
-    """Yield the statements that make a frame of a body, which ends `at`, and return its size.
+    """Yield the C statements that turn a body into a frame and return the size of the frame.
 
-    :param header: what its fields are, but the length and the sequence.
+    They expect the pointer `at` at the end of the body.
+
+    :param header: Expressions for the fields of the header, except for length and sequence.
     """
     given = {"body_length": "at", "sequence": "sequence", **header}
     fields = [given[each.name] for each in framing.header if each.name != "flags"]
@@ -106,7 +108,7 @@ def _lines(statements: Iterable[str]) -> str:
 
 
 def _frame_size(message: Message) -> Iterator[str]:
-    """Yield the statements that add up the size of a frame."""
+    """Yield the C statements that add the sizes of a message's fields to `size`."""
     for later, run in _by_version(message):
         fields = list(run)
         fixed = sum(field.min_size for field in fields)
@@ -118,7 +120,7 @@ def _frame_size(message: Message) -> Iterator[str]:
 
 
 def _refusals(message: Message) -> Iterator[str]:
-    """Yield the statements that return a fault, in the order in which decoders check."""
+    """Yield the C statements that return a fault, in the order in which decoders check."""
     if message.since > 1:
         yield from values.refuse_if(f"version < {message.since}", "unknown_type")
     if message.id == "required":
@@ -133,7 +135,10 @@ def _refusals(message: Message) -> Iterator[str]:
 
 
 def _by_version(message: Message) -> Iterator[tuple[int, Iterator[Field]]]:
-    """Yield runs of fields, each with the version that brought them; 0 for what is always there."""
+    """Yield runs of consecutive fields, each with the version that introduced them.
+
+    The version is 0 for fields that exist in every version of the message.
+    """
     return itertools.groupby(
         message.fields, lambda field: field.since if message.is_later(field) else 0
     )

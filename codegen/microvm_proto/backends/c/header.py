@@ -1,4 +1,4 @@
-"""The header of a frame in C: its struct, and the functions that read, check and write it."""
+"""Generate the C code for the header of a frame: its struct, and functions to read and write it."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from microvm_proto.variants import for_framing
 
 
 def struct(framing: Framing) -> str:
-    """Declare the fields of the header; the length of the body is one of them in any case."""
+    """Generate the members of the header's struct.
+
+    The struct always has the length of the body, even if the header on the wire lacks it.
+    """
     fields = [each for each in framing.header if each.name != "body_length"]
     declared = "".join(f"\t{_type(each)} {each.name};\n" for each in fields)
     return f"\tuint32_t body_length;\n{declared}"
 
 
 def put(framing: Framing) -> str:
-    """Write the function that writes a header before its body."""
+    """Generate the C function that writes a header in front of its body."""
     parameters = ["uint8_t *out"]
     parameters += ["const uint8_t *end"] if "body_length" in framing.features else []
     parameters += [
@@ -33,7 +36,7 @@ def put(framing: Framing) -> str:
 
 
 def check(framing: Framing) -> str:
-    """Write the function that reads a header and checks it."""
+    """Generate the C function that reads and checks a header."""
     reads = "\n".join(
         f"\theader->{each.name} = ({_type(each)})@p@_get({_at('frame', each.offset)}, {each.size});"
         for each in framing.header
@@ -53,7 +56,7 @@ def _at(base: str, offset: int) -> str:
 
 
 _CHECK = """
-/* The last rule for a type that is not newer than the version. */
+/* Returns the newest rule for a type that applies to `version`, or NULL if there is none. */
 static inline const struct @p@_rule *@p@_find_rule(uint32_t version, uint16_t type)
 {
 	const struct @p@_rule *found = NULL;
@@ -65,14 +68,14 @@ static inline const struct @p@_rule *@p@_find_rule(uint32_t version, uint16_t ty
 }
 
 @if stream
-/* Reads the header of a frame from `sender` and checks all that can be known without its body.
- * `version`, here and below, is the one that both sides agreed on. */
+/* Reads the header of a frame from `sender`, and checks everything that needs no body.
+ * `version`, here and below, is the version that both sides agreed on. */
 static inline bool @p@_decode_header(const uint8_t *frame, enum @p@_end sender, uint32_t version,
 	struct @p@_header *header, struct @p@_fault_at *fault)
 {
 @else
-/* Reads the header of a frame of `size` bytes from `sender` and checks all but its check and body.
- * `version`, here and below, is the one that both sides agreed on. */
+/* Reads and checks the header of a frame of `size` bytes from `sender`. Does not check the checksum
+ * and the body. `version`, here and below, is the version that both sides agreed on. */
 static inline bool @p@_decode_header(const uint8_t *frame, size_t size, enum @p@_end sender,
 	uint32_t version, struct @p@_header *header, struct @p@_fault_at *fault)
 {

@@ -1,23 +1,24 @@
-"""The functions of the style `table` that read a body by the rules of its message.
+"""Template of the C functions of the style `table` that decode a body by the rules of its message.
 
-Here and in what writes one, parts are for some kinds of fields or for some framings; `@number@` and
-the like are the smallest unsigned types that have room for what they are named after.
+Here and in the template of the encoding functions, the lines between `@if KIND` and `@end` are kept
+only if the schema has such fields or such frames. `@number@`, `@index@` and similar placeholders
+become the smallest unsigned type that can hold every such value.
 """
 
 READING = """
-/* A message that is read from a body, or written to one: where `to` is NULL it is only measured. */
+/* The state of decoding or encoding a message. */
 struct @p@_walk {
 	struct @p@_cursor from;
-	uint8_t *to;
+	uint8_t *to; /* end of the output; NULL: compute the size without writing */
 	size_t size;
 	uint32_t version;
-	uint8_t number; /* of the field */
+	uint8_t number; /* of the current field */
 @if LATER
-	const @number@ *instead; /* of a field that the version does not have */
+	const @number@ *instead; /* default of the current field if the version lacks it, or NULL */
 @end
 };
 
-/* Between a message, in the machine's order of bytes, and a frame, whose lowest byte is first. */
+/* Copies a number between a message, in native byte order, and a frame, which is little-endian. */
 static inline void @p@_copy(void *to, const void *from, unsigned size)
 {
 	const uint16_t one = 1;
@@ -58,7 +59,8 @@ static inline enum @p@_fault @p@_value_fault(const struct @p@_walk *walk,
 }
 
 @if LATER
-/* What a field is in a version that does not have it, or NULL; steps over its LATER. */
+/* Advances `*field` past its LATER rule. Returns the default of a field that the version lacks, or
+ * NULL. */
 static inline const @number@ *@p@_instead(const struct @p@_field_rule **field, uint32_t version)
 {
 	const @number@ *numbers = &@p@_numbers[(*field)->numbers];
@@ -70,7 +72,7 @@ static inline const @number@ *@p@_instead(const struct @p@_field_rule **field, u
 }
 
 @end
-/* Puts a value into a message; NULL stands for that of what is only checked. */
+/* Stores a value in a message. Does nothing if `message` is NULL, when a value is only checked. */
 static inline void @p@_set(const struct @p@_field_rule *field, void *message, uint64_t value)
 {
 	const unsigned size = field->kind & 15;
@@ -108,7 +110,8 @@ static inline bool @p@_take_value(struct @p@_walk *walk, const struct @p@_field_
 static inline bool @p@_take_field(struct @p@_walk *walk, const struct @p@_field_rule *field,
 	void *message);
 
-/* Reads so many elements, of which `numbers` has the first field, the fields, and the size. */
+/* Decodes `count` elements. `numbers` are the index of the first field of an element, the number of
+ * its fields, and its size in memory. */
 static inline bool @p@_take_elements(struct @p@_walk *walk, size_t count, const @number@ *numbers,
 	uint8_t *element)
 {
@@ -137,7 +140,7 @@ static inline bool @p@_take_list_of(struct @p@_walk *walk, const struct @p@_fiel
 	return true;
 }
 
-/* What is wrong with a list: its elements are as a decoder finds them. */
+/* Returns the fault of a list whose elements are encoded as in a frame, or FAULT_NONE. */
 static inline enum @p@_fault @p@_list_fault(const struct @p@_walk *walk, const @number@ *numbers,
 	const struct @p@_list *list)
 {
@@ -254,7 +257,7 @@ static inline bool @p@_decode(const uint8_t *body, size_t size, uint32_t version
 	return @p@_end(&walk.from);
 }
 
-/* Decodes the body behind a header that has passed its check. */
+/* Decodes the body of a frame whose header @p@_decode_header has accepted. */
 static inline bool @p@_decode_body(const struct @p@_header *header, const uint8_t *body,
 	uint32_t version, union @p@_body *out, struct @p@_fault_at *fault)
 {

@@ -1,4 +1,4 @@
-"""The part of the C header that a schema with a `[framing]` has: checks, stuffing, a receiver."""
+"""Generate the C code for a schema with a `[framing]` table: checksums, COBS, and a receiver."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from microvm_proto.variants import for_framing
 
 
 def seal(schema: Schema) -> str:
-    """Write the functions that finish a frame, and those that they share with the receiver."""
+    """Generate the functions for checksums and COBS, which encoders and the receiver use."""
     text = _filled(_SEAL, schema)
     older = (
         f"\tif (version < {since})\n\t\treturn {seed:#x};\n" for seed, since in schema.older_seeds
@@ -17,7 +17,7 @@ def seal(schema: Schema) -> str:
 
 
 def receiver(schema: Schema) -> str:
-    """Write the receiver."""
+    """Generate the receiver."""
     text = _filled(_RECEIVER, schema)
     return text.replace("@FIRST@", schema.ends[0].upper()).replace(
         "@SECOND@", schema.ends[1].upper()
@@ -31,7 +31,7 @@ def _filled(template: str, schema: Schema) -> str:
 
 _SEAL = """
 @if crc16
-/* CRC-16/IBM-3740, without a table. */
+/* Returns the CRC-16/IBM-3740, computed without a table. */
 static inline uint16_t @p@_crc(const uint8_t *data, size_t size)
 {
 	uint32_t crc = 0xffff;
@@ -47,7 +47,7 @@ static inline uint16_t @p@_crc(const uint8_t *data, size_t size)
 
 @end
 @if crc32c
-/* CRC-32C, with a table for half bytes. */
+/* Returns the CRC-32C, computed with a table for half bytes. */
 static inline uint32_t @p@_crc(const uint8_t *data, size_t size)
 {
 	static const uint32_t table[16] = {
@@ -67,7 +67,8 @@ static inline uint32_t @p@_crc(const uint8_t *data, size_t size)
 
 @end
 @if check
-/* What a check is XORed with: it stands for all that gives the bytes of a version their meaning. */
+/* Returns the number that the checksum is XORed with. It identifies the schema and version, so that
+ * a receiver rejects frames of a sender that has another schema. */
 static inline @check_t@ @p@_seed(uint32_t version)
 {
 @seed@
@@ -82,14 +83,14 @@ static inline uint8_t *@p@_put_check(const uint8_t *frame, uint8_t *at, uint32_t
 
 @end
 @if cobs
-/* Stuffs the bytes from `from` to `end` into `out`, and ends them with a zero. `out` is so far
- * before `from` that what is written never overtakes what is read. */
+/* Encodes the bytes from `from` to `end` by COBS into `out`, and appends a zero. `out` must start
+ * so far before `from` that no byte is overwritten before it is read. */
 static inline uint8_t *@p@_stuff(uint8_t *out, const uint8_t *from, const uint8_t *end)
 {
 	uint8_t *code = out++;
 
 	for (*code = 1; from < end; from++) {
-		/* No zero is behind a run of 254 bytes. */
+		/* A run has at most 254 bytes. No zero follows a run of this length. */
 		if (*code == 0xff) {
 			code = out++;
 			*code = 1;
@@ -111,7 +112,7 @@ static inline uint8_t *@p@_stuff(uint8_t *out, const uint8_t *from, const uint8_
 
 _RECEIVER = """
 @if check
-/* The seed for which the check of a frame is right: that of this schema, or of another. */
+/* Returns the seed for which the checksum of a frame is correct. */
 static inline @check_t@ @p@_seed_of(const uint8_t *frame, size_t size)
 {
 	size_t checked = size - @P@_CHECK_SIZE;
@@ -121,9 +122,10 @@ static inline @check_t@ @p@_seed_of(const uint8_t *frame, size_t size)
 
 @end
 @if cobs
-/* Decodes a whole frame, unstuffed: its header, its check, its body. */
+/* Decodes a complete frame, whose COBS encoding is removed already: checks its header and checksum,
+ * and decodes its body. */
 @else
-/* Decodes a whole frame: its header, its check, its body. */
+/* Decodes a complete frame: checks its header and checksum, and decodes its body. */
 @end
 static inline bool @p@_decode_frame(const uint8_t *frame, size_t size, enum @p@_end sender,
 	uint32_t version, struct @p@_header *header, union @p@_body *body,
@@ -144,51 +146,51 @@ static inline bool @p@_decode_frame(const uint8_t *frame, size_t size, enum @p@_
 	return @p@_decode_body(header, frame + @P@_HEADER_SIZE, version, body, fault);
 }
 
-/* What one end receives from `sender`; `header` and `body` are of the last frame, and `fault` is of
- * what was refused last. The counts only rise; bytes are those on the wire. */
+/* A receiver of frames from `sender`. `header` and `body` belong to the last valid frame, and
+ * `fault` to the last bad frame. Counters never decrease. Byte counts are those on the wire. */
 struct @p@_receiver {
 	enum @p@_end sender;
-	uint32_t version; /* may be changed between two frames */
+	uint32_t version; /* the caller may change it between two frames */
 	struct @p@_header header;
 	union @p@_body body;
 	struct @p@_fault_at fault;
-	uint32_t frames;
-	uint32_t bad; /* frames, or bytes in a row that make none, that were refused */
-	uint32_t skipped; /* bytes of all that was refused */
+	uint32_t frames; /* number of valid frames */
+	uint32_t bad; /* number of bad frames; a run of bytes without any frame counts as one */
+	uint32_t skipped; /* number of bytes that were rejected */
 @if check
-	uint32_t foreign; /* bad frames whose check was right for the seed of the one before */
-	@check_t@ seed; /* for which the last check was right */
+	uint32_t foreign; /* number of bad frames that seem to be of a sender with another schema */
+	@check_t@ seed; /* the seed for which the last checksum was correct */
 @end
 @if sequence
-	uint32_t lost; /* frames that are missing by the numbers of those that came */
+	uint32_t lost; /* number of frames that are missing between the received sequence numbers */
 	bool numbered;
 	uint8_t next;
 @end
 @if cobs
 	uint8_t *frame;
 	size_t room;
-	size_t size; /* above `room` when the frame is too long */
+	size_t size; /* exceeds `room` if the frame is too long */
 	size_t wire;
-	uint8_t left; /* bytes of a run that are to come */
-	bool zero; /* whether a zero is behind it */
+	uint8_t left; /* number of bytes that the current run still lacks */
+	bool zero; /* true if a zero follows the run */
 @end
 @if stream
 	uint8_t *frame;
 	size_t room;
-	size_t start; /* of what may be a frame; `end` is that of what has come */
-	size_t end;
-	size_t need; /* bytes without which nothing can be told */
-	size_t taken; /* bytes of the frame that was handed on */
-	bool searching;
+	size_t start; /* offset of the first byte that may begin a frame */
+	size_t end; /* offset behind the last received byte */
+	size_t need; /* number of bytes that the next step of decoding needs */
+	size_t taken; /* size of the last frame that was returned */
+	bool searching; /* true after bytes that belong to no frame */
 @end
 };
 
 @if datagram
-/* Makes a receiver of the datagrams of `sender`. */
+/* Initializes a receiver of datagrams from `sender`. */
 static inline void @p@_receiver_init(struct @p@_receiver *r, enum @p@_end sender, uint32_t version)
 @else
-/* Makes a receiver of the frames of `sender`; `frame` has room for the longest of them, which is
- * @P@_ROOM_FROM_ and the name of that end. */
+/* Initializes a receiver of frames from `sender`. `frame` must have room for the longest of them:
+ * @P@_ROOM_FROM_SENDER bytes, where SENDER is the name of that end. */
 static inline void @p@_receiver_init(struct @p@_receiver *r, enum @p@_end sender, uint32_t version,
 	uint8_t *frame)
 @end
@@ -226,7 +228,7 @@ static inline bool @p@_accept(struct @p@_receiver *r)
 @if sequence
 	uint8_t gap = r->numbered ? (uint8_t)(r->header.sequence - r->next) : 0;
 
-	/* A number that is behind is that of a datagram which was overtaken. */
+	/* A lower number belongs to a datagram that arrived out of order. */
 	if (gap < 128) {
 		r->lost += gap;
 		r->next = (uint8_t)(r->header.sequence + 1);
@@ -241,8 +243,9 @@ static inline bool @p@_accept(struct @p@_receiver *r)
 }
 
 @if check
-/* Counts a check that is wrong just as that of the frame before was: what comes from an end with
- * another schema is, what was damaged on its way hardly ever. */
+/* Returns true, and counts the frame as foreign, if its wrong checksum is correct for the same seed
+ * as that of the frame before. Frames of a sender with another schema have the same seed; two
+ * damaged frames hardly ever have. */
 static inline bool @p@_is_foreign(struct @p@_receiver *r, const uint8_t *frame, size_t size)
 {
 	@check_t@ seed = @p@_seed_of(frame, size);
@@ -255,7 +258,8 @@ static inline bool @p@_is_foreign(struct @p@_receiver *r, const uint8_t *frame, 
 
 @end
 @if cobs datagram
-/* Counts a frame that has ended, of `wire` bytes. */
+/* Decodes and counts a complete frame, which had `wire` bytes on the wire. Returns true if it is
+ * valid. */
 static inline bool @p@_ended(struct @p@_receiver *r, const uint8_t *frame, size_t size, size_t wire)
 {
 	if (@p@_decode_frame(frame, size, r->sender, r->version, &r->header, &r->body, &r->fault))
@@ -271,7 +275,7 @@ static inline bool @p@_ended(struct @p@_receiver *r, const uint8_t *frame, size_
 
 @end
 @if datagram
-/* Takes a datagram. True: it is a message, which refers to `frame`. */
+/* Decodes a datagram. Returns true if it is a valid message. Its slices point into `frame`. */
 static inline bool @p@_receive(struct @p@_receiver *r, const uint8_t *frame, size_t size)
 {
 	return @p@_ended(r, frame, size, size);
@@ -286,7 +290,7 @@ static inline void @p@_store(struct @p@_receiver *r, uint8_t byte)
 		r->size++;
 }
 
-/* Ends a frame; several zeros in a row end one. */
+/* Processes the zero at the end of a frame. Zeros that follow another zero have no effect. */
 static inline bool @p@_end_frame(struct @p@_receiver *r)
 {
 	size_t size = r->size, wire = r->wire + 1;
@@ -297,7 +301,7 @@ static inline bool @p@_end_frame(struct @p@_receiver *r)
 	r->zero = false;
 	if (wire == 1)
 		return false;
-	/* Of one that is too long this sees no more than the header. */
+	/* If the frame is too long, its header is rejected, so nothing behind the header is read. */
 	if (whole)
 		return @p@_ended(r, r->frame, size, wire);
 	r->bad++;
@@ -305,7 +309,8 @@ static inline bool @p@_end_frame(struct @p@_receiver *r)
 	return @p@_fail(&r->fault, @P@_FAULT_BAD_STUFFING, 0, 0);
 }
 
-/* Takes the next byte. True: it ends a message, which stays until the next one. */
+/* Processes the next byte. Returns true if it completes a message, which remains valid until the
+ * next call. */
 static inline bool @p@_receive(struct @p@_receiver *r, uint8_t byte)
 {
 	if (byte == 0)
@@ -324,7 +329,8 @@ static inline bool @p@_receive(struct @p@_receiver *r, uint8_t byte)
 }
 @end
 @if stream
-/* Drops bytes that make no frame; `fault` is why the first of them in a row do not. */
+/* Skips bytes that do not form a frame, because of `fault`. A run of such bytes counts as one bad
+ * frame. */
 static inline void @p@_skip(struct @p@_receiver *r, size_t size, const struct @p@_fault_at *fault)
 {
 	if (!r->searching) {
@@ -336,7 +342,7 @@ static inline void @p@_skip(struct @p@_receiver *r, size_t size, const struct @p
 	r->searching = true;
 }
 
-/* Takes the frame at `start`, or drops it, or what is no frame. */
+/* Decodes the frame at `start`. Returns true if it is valid, or else skips it. */
 static inline bool @p@_take_frame(struct @p@_receiver *r, const uint8_t *frame, size_t size)
 {
 	struct @p@_fault_at fault = { @P@_FAULT_NONE, 0, 0 };
@@ -351,7 +357,7 @@ static inline bool @p@_take_frame(struct @p@_receiver *r, const uint8_t *frame, 
 		@p@_skip(r, 1, &fault);
 		return false;
 	}
-	/* It is certain where this frame ends, though not what it says. */
+	/* The checksum shows that this frame ends here, although its content is not valid. */
 	r->searching = false;
 	@p@_skip(r, size, &fault);
 	r->searching = false;
@@ -361,7 +367,7 @@ static inline bool @p@_take_frame(struct @p@_receiver *r, const uint8_t *frame, 
 	return false;
 }
 
-/* True: there is another message, which has come with the last byte, too. */
+/* Decodes the next message among the bytes received so far. Returns true if there is one. */
 static inline bool @p@_receive_more(struct @p@_receiver *r)
 {
 	r->start += r->taken;
@@ -391,11 +397,11 @@ static inline bool @p@_receive_more(struct @p@_receiver *r)
 }
 
 @if check
-/* Takes the next byte. True: there is a message, which stays until the next call; and while
- * @p@_receive_more is true, there is another. */
+/* Processes the next byte. Returns true if a message is complete, which remains valid until the
+ * next call. Then call @p@_receive_more until it returns false: there may be more messages. */
 @else
-/* Takes the next byte. True: it ends a message, which stays until the next one. The first bad frame
- * is the last: what is behind it is skipped. */
+/* Processes the next byte. Returns true if it completes a message, which remains valid until the
+ * next call. After a bad frame all further bytes are skipped. */
 @end
 static inline bool @p@_receive(struct @p@_receiver *r, uint8_t byte)
 {

@@ -1,4 +1,4 @@
-"""The part of a generated header that is the same for every schema that has such types."""
+"""Templates of the C code that does not depend on the messages of a schema."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from microvm_proto.schema import Schema
 from microvm_proto.types import FLOATS, Array, Bool, Float, Text, within
 
 TYPES = """
-/* Bytes inside a frame; not terminated. */
+/* Bytes inside a frame. They are not terminated by a NUL. */
 struct @p@_slice {
 	const uint8_t *data;
 	uint32_t size;
 };
 
-/* A list inside a frame: its items as they are there, those of bytes each behind its length; `size`
- * is all of that. */
+/* The encoded items of a list inside a frame. An item of variable size is preceded by its length;
+ * `size` is the number of bytes of all items and lengths. */
 struct @p@_list {
 	const uint8_t *items;
 	uint32_t size;
@@ -39,8 +39,8 @@ static inline struct @p@_list @p@_no_list(void)
 struct @p@_header {
 @header@};
 
-/* Where and why decoding failed: the offset from the start of the frame; the field counted from
- * 1, or 0 for the header. */
+/* The reason for which decoding failed, the offset of the error from the start of the frame, and
+ * the number of the field, counted from 1, or 0 for the header. */
 struct @p@_fault_at {
 	enum @p@_fault fault;
 	uint32_t offset;
@@ -65,7 +65,8 @@ static inline uint8_t *@p@_put(uint8_t *at, unsigned size, uint64_t value)
 	return at + size;
 }
 
-/* Data that is in place already is not moved: a tail can be read straight into its frame. */
+/* Copies `size` bytes to `at`, and returns the end of the copy. Does not copy if `data` is `at`, so
+ * that a program can read a tail directly into its frame. */
 static inline uint8_t *@p@_put_bytes(uint8_t *at, const uint8_t *data, uint32_t size)
 {
 	if (size > 0 && data != at)
@@ -84,7 +85,7 @@ static inline bool @p@_fail(struct @p@_fault_at *at, enum @p@_fault fault, size_
 	return false;
 }
 
-/* A body that is being decoded: `at` is never beyond `size`. */
+/* The state of decoding a body. The offset `at` never exceeds `size`. */
 struct @p@_cursor {
 	const uint8_t *body;
 	size_t size;
@@ -128,7 +129,8 @@ static inline bool @p@_take(struct @p@_cursor *cursor, uint8_t field, unsigned s
 @P@_DEFINE_TAKE(length, uint32_t, @prefix@)
 #undef @P@_DEFINE_TAKE
 
-/* What was just taken, `size` bytes of it, must be a known value. */
+/* Reports an unknown value if `known` is false. The value is the last `size` bytes that were read.
+ * Returns `known`. */
 static inline bool @p@_known(const struct @p@_cursor *cursor, uint8_t field, unsigned size,
 	bool known)
 {
@@ -204,7 +206,7 @@ static inline bool @p@_take_list(struct @p@_cursor *cursor, uint8_t field, uint3
 	return true;
 }
 
-/* Steps through a list that has been decoded: returns the item at `*at` and moves on. */
+/* Returns the item at `*at` of a decoded list, and advances `*at` to the next item. */
 static inline struct @p@_slice @p@_next(const uint8_t **at)
 {
 	struct @p@_slice item = { *at + @prefix@, (uint32_t)@p@_get(*at, @prefix@) };
@@ -259,7 +261,8 @@ static inline bool @p@_take_octets(struct @p@_cursor *cursor, uint8_t field, uin
 """
 
 _FINITE = """
-/* What was just taken, `size` bytes of it, must be a number. */
+/* Reports an infinite number or NaN if `finite` is false. The number is the last `size` bytes that
+ * were read. Returns `finite`. */
 static inline bool @p@_finite(const struct @p@_cursor *cursor, uint8_t field, unsigned size,
 	bool finite)
 {
@@ -269,7 +272,7 @@ static inline bool @p@_finite(const struct @p@_cursor *cursor, uint8_t field, un
 }
 """
 
-# By its address, as a float that is passed can become another NaN.
+# Floats are passed by address, because passing a NaN by value can change its bits.
 _FLOAT = """
 typedef char @p@_size_of_@f@[sizeof(@type@) == @size@ ? 1 : -1];
 
@@ -303,7 +306,7 @@ static inline bool @p@_take_@f@(struct @p@_cursor *cursor, uint8_t field, @type@
 """
 
 _TEXT = """
-/* The size of the sequence of UTF-8 (RFC 3629) at the start of `left` bytes; 0 when it is none. */
+/* Returns the size of the UTF-8 sequence (RFC 3629) at the start of `left` bytes; 0 if invalid. */
 static inline uint32_t @p@_utf8(const uint8_t *at, uint32_t left)
 {
 	uint8_t low = at[0] == 0xe0 ? 0xa0 : at[0] == 0xf0 ? 0x90 : 0x80;
@@ -340,7 +343,7 @@ static inline bool @p@_take_text(struct @p@_cursor *cursor, uint8_t field, uint3
 	return @p@_take_bytes(cursor, field, max, nul, out) && @p@_is_text(cursor, field, out);
 }
 
-/* What is wrong with text. */
+/* Returns the fault of a text, or FAULT_NONE. */
 static inline enum @p@_fault @p@_check_text(const struct @p@_slice *text, uint32_t max, bool nul)
 {
 	struct @p@_fault_at at = { @P@_FAULT_NONE, 0, 0 };
@@ -356,7 +359,7 @@ static inline enum @p@_fault @p@_check_text(const struct @p@_slice *text, uint32
 
 
 def of_types(schema: Schema) -> Iterator[str]:
-    """Yield the functions that not every header needs, for what the schema has."""
+    """Yield those C functions that only some types need, for the types in a schema."""
     fields = [field for message in schema.messages for field in message.fields]
     kinds = [kind for field in fields for kind in within(field.type)]
     if any(isinstance(kind, Bool) for kind in kinds):
@@ -387,7 +390,7 @@ def _float(kind: Float) -> str:
 
 
 CHECKS = """
-/* What is wrong with bytes among which no NUL may be. */
+/* Returns the fault of bytes that must not contain NUL, or FAULT_NONE. */
 static inline enum @p@_fault @p@_check_bytes(const struct @p@_slice *bytes, uint32_t max)
 {
 	struct @p@_fault_at at = { @P@_FAULT_NONE, 0, 0 };
@@ -399,7 +402,7 @@ static inline enum @p@_fault @p@_check_bytes(const struct @p@_slice *bytes, uint
 	return at.fault;
 }
 
-/* What is wrong with a list, whose items are as a decoder finds them: each behind its length. */
+/* Returns the fault of a list, each of whose items is preceded by its length, or FAULT_NONE. */
 static inline enum @p@_fault @p@_check_list(const struct @p@_list *list, uint32_t max_items,
 	uint32_t max_item, uint32_t max_total, bool nul)
 {

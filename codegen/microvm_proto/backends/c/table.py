@@ -1,6 +1,8 @@
-"""The style `table` of the C header: every message as rules, and functions that go through them.
+"""Generate a C header in the style `table`.
 
-With more than a few messages it is smaller than functions for each of them, and slower.
+Such a header has tables of rules that describe each message, and functions that interpret these
+rules. If there are more than a few messages, its code is smaller than a decoder and an encoder for
+each message (style `inline`), but slower.
 """
 
 from __future__ import annotations
@@ -34,7 +36,7 @@ from microvm_proto.types import (
 from microvm_proto.variants import variant
 
 _RULES = """
-/* What a field is; the size of its value, or of its length or count, is in the low bits. */
+/* The kind of a field. Its low four bits hold the size of the value, length or count in bytes. */
 enum {
 	@P@_KIND_ANY = 0x00,
 	@P@_KIND_ENUM = 0x10,
@@ -51,16 +53,20 @@ enum {
 	@P@_KIND_LATER = 0xc0,
 };
 
-/* A field of a message or struct. From `numbers` on there are
- * for ENUM, CONSTANT: how many ranges; of each its first and last value, and its version;
- * FLAGS: how many masks; of each its bits, and its version;
- * GROUP, which is a struct or an array: how many elements, the first field of one, how many fields
- * it has, and its size in memory;
- * OCTETS, which is an array of u8: how many;
- * BYTES, TEXT: the longest, and whether a NUL may be in it; TAIL: the longest;
- * BYTE_LIST: the most items, the longest, all of them together, and whether a NUL may be in one;
- * LIST: the most items, and the rest of a GROUP;
- * LATER, before a field that old versions do not have: since when, and what it is until then. */
+/* A field of a message or struct. Its parameters are in the table of numbers, from the index
+ * `numbers` on. By the kind of the field they are:
+ * ENUM, CONSTANT: number of ranges; for each its first value, last value, and first version
+ * FLAGS: number of masks; for each its bits, and its first version
+ * GROUP (a struct or an array): number of elements, index of the first field of an element, number
+ * of fields of an element, size of an element in memory
+ * OCTETS (an array of u8): number of bytes
+ * BYTES, TEXT: maximum size, and 1 if NUL is allowed or else 0
+ * TAIL: maximum size
+ * BYTE_LIST: maximum number of items, maximum size of an item, maximum total size, and 1 if NUL is
+ * allowed or else 0
+ * LIST: maximum number of items, and all numbers of a GROUP but the first
+ * LATER (precedes a field that older versions lack): first version of the field, and its value in
+ * older versions */
 struct @p@_field_rule {
 	uint8_t kind;
 	uint8_t number;
@@ -68,14 +74,15 @@ struct @p@_field_rule {
 	@index@ numbers;
 };
 
-/* What a message is from the version `since` on, until a later rule of its type. */
+/* A rule for a message. It applies to all versions from `since` on, up to the next rule for the
+ * same type. */
 struct @p@_rule {
 	uint16_t type;
-	@first@ first; /* of its fields */
+	@first@ first; /* index of its first field */
 	@longest@ max_body;
 	uint8_t fields;
 	uint8_t sender;
-	uint8_t id; /* 0: none, 1: required, 2: any */
+	uint8_t id; /* 0: must be zero, 1: must not be zero, 2: any */
 	@version@ since;
 };
 """
@@ -85,34 +92,36 @@ _Numbers: TypeAlias = tuple[int | str, ...]
 
 
 def parts(schema: Schema) -> Iterator[str]:
-    """Write what decodes and encodes the messages of a schema."""
+    """Generate the tables and functions that decode and encode the messages of a schema."""
     table = _Table(schema)
     yield table.rules()
     yield header.check(schema.framing)
     yield runtime.CHECKS
     yield table.functions()
     functions = [_functions(schema, message) for message in schema.messages]
-    about = "What @p@_decode_body, @p@_check and @p@_encode do, for each message."
+    about = (
+        "Functions that call @p@_decode, @p@_check and @p@_encode with the type of each message."
+    )
     yield comment(about) + "\n" + "\n\n".join(functions) if functions else ""
 
 
 class _Table:
-    """The rules of a schema's messages and fields, and the numbers that these refer to."""
+    """The rules of the messages and fields of a schema, and the numbers that the rules refer to."""
 
     def __init__(self, schema: Schema) -> None:
-        """Write down the rules of all messages, and of what is in them."""
+        """Create the rules of all messages, and of the fields and structs in them."""
         self._schema = schema
         self._kinds: set[str] = set()
         self._fields: list[str] = []
         self._numbers: list[int | str] = []
-        self._places: dict[_Numbers, int] = {}
+        self._indices: dict[_Numbers, int] = {}
         self._elements: dict[Scalar | Struct, _Numbers] = {}
         self._messages = [rule for message in schema.messages for rule in self._message(message)]
 
     def rules(self) -> str:
-        """Declare the tables."""
-        # No message has the type 0, so that it can end the table.
-        numbers = [", ".join(map(_written, each)) for each in self._places]
+        """Generate the declarations of the tables."""
+        # No message has the type 0, so a row with this type marks the end of the table.
+        numbers = [", ".join(map(_written, each)) for each in self._indices]
         tables = {
             "struct @p@_field_rule @p@_field_rules": self._fields or ["{ 0, 0, 0, 0 }"],
             "@number@ @p@_numbers": numbers or ["0"],
@@ -125,11 +134,11 @@ class _Table:
         return self._fill("\n\n".join([_RULES.rstrip(), *declared]))
 
     def functions(self) -> str:
-        """Write the functions that go through a message by its rules."""
+        """Generate the functions that interpret the rules."""
         return self._fill(READING + WRITING)
 
     def _fill(self, text: str) -> str:
-        """Leave out what no field and no frame needs, and write in the types."""
+        """Fill in a template: drop its unused variants, and replace its placeholders."""
         schema, framing = self._schema, self._schema.framing
         structs = (_memory(struct)[0] for struct in schema.structs)
         numbers = (number for number in self._numbers if isinstance(number, int))
@@ -156,7 +165,7 @@ class _Table:
         return re.sub("@([a-z_]{2,})@", lambda name: written[name[1]], text)
 
     def _message(self, message: Message) -> Iterator[str]:
-        """Write the rules of a message, one for each version in which it changed."""
+        """Add the rules of a message's fields; yield a rule for each version that changed it."""
         fields = [(field, *self._field(field)) for field in message.fields]
         first = len(self._fields)
         for field, kind, size, numbers in fields:
@@ -172,12 +181,12 @@ class _Table:
             yield f"{{ {name}, {first}, {longest}, {about}, {version} }}"
 
     def _add(self, kind: str, size: int, number: int, offset: str, numbers: _Numbers) -> None:
-        """Write the rule of a field; its numbers are those of another, where they are the same."""
+        """Add the rule of a field. Fields with equal numbers share them."""
         self._kinds.add(kind)
-        place = self._places.setdefault(numbers, len(self._numbers))
-        if place == len(self._numbers):
+        index = self._indices.setdefault(numbers, len(self._numbers))
+        if index == len(self._numbers):
             self._numbers += numbers
-        self._fields.append(f"{{ @P@_KIND_{kind} | {size}, {number}, {offset}, {place} }}")
+        self._fields.append(f"{{ @P@_KIND_{kind} | {size}, {number}, {offset}, {index} }}")
 
     def _field(self, field: Field) -> tuple[str, int, _Numbers]:
         if field.equals is None:
@@ -186,7 +195,7 @@ class _Table:
         return "CONSTANT", field.max_size, (1, bits, bits, 1)
 
     def _kind(self, kind: Type) -> tuple[str, int, _Numbers]:
-        """Return what a type is called here, the size of its value or prefix, and its numbers."""
+        """Return the kind of a type, the size of its value or prefix in bytes, and its numbers."""
         match kind:
             case Bool():
                 return "ENUM", 1, (1, 0, 1, 1)
@@ -217,7 +226,10 @@ class _Table:
                 return "LIST", prefix.size, (kind.max_items, *self._of(kind.element))
 
     def _of(self, element: Scalar | Struct) -> _Numbers:
-        """Write the rules of an element's fields once, and return where they are."""
+        """Add the rules of an element's fields, unless they exist already.
+
+        Return the index of the first rule, the number of rules, and the size of the element.
+        """
         if element not in self._elements:
             if isinstance(element, Struct):
                 kinds = [(f.c_name, self._kind(f.type)) for f in element.fields]
@@ -234,7 +246,7 @@ class _Table:
 
 
 def _functions(schema: Schema, message: Message) -> str:
-    """Write the functions of one message."""
+    """Generate the functions of one message."""
     framing, name = schema.framing, message.c_name
     id_ = "id" if message.id != "none" else "0"
     body = "message" if message.visible else "NULL"
@@ -269,7 +281,7 @@ def _functions(schema: Schema, message: Message) -> str:
 
 
 def _bits(field: Field, number: int) -> int:
-    """Return what a number is on the wire, as an unsigned one."""
+    """Return the value of a field on the wire as an unsigned number; 0 if its size varies."""
     return number & ((1 << 8 * field.max_size) - 1) if field.fixed else 0
 
 
@@ -278,7 +290,10 @@ def _written(number: int | str) -> str:
 
 
 def _ranges(enum: Enum) -> _Numbers:
-    """Return how many ranges an enum's values are in, and each: its ends and its version."""
+    """Return the numbers of an ENUM rule: the number of ranges, and three numbers for each.
+
+    A range is given by its first value, its last value, and its first version.
+    """
     ranges: list[list[int]] = []
     wrapped = ((value.number % (1 << 8 * enum.size), value.since) for value in enum.values)
     for number, since in sorted(wrapped):
@@ -290,7 +305,10 @@ def _ranges(enum: Enum) -> _Numbers:
 
 
 def _masks(flags: Flags) -> _Numbers:
-    """Return how many masks the bits are in, one for each version, and each with its version."""
+    """Return the numbers of a FLAGS rule: the number of masks, and each mask with its version.
+
+    There is a mask for each version that added bits.
+    """
     masks: dict[int, int] = {}
     for bit in flags.bits:
         masks[bit.since] = masks.get(bit.since, 0) | bit.mask
@@ -298,7 +316,7 @@ def _masks(flags: Flags) -> _Numbers:
 
 
 def _memory(kind: Type) -> tuple[int, int]:
-    """Return the size and the alignment of a type in memory, with pointers of 64 bits."""
+    """Return the size and the alignment of a type in memory, on a machine with 64-bit pointers."""
     match kind:
         case Integer() | Float() | Bool() | Enum() | Flags():
             return kind.size, kind.size
@@ -321,5 +339,5 @@ def _laid_out(fields: Iterable[Field]) -> tuple[int, int]:
 
 
 def _unsigned(most: int) -> str:
-    """Return the smallest type that has room for the number."""
+    """Return the smallest unsigned type that can hold the number."""
     return next(f"uint{bits}_t" for bits in (8, 16, 32, 64) if most < 1 << bits)

@@ -1,4 +1,4 @@
-"""The text of comments, numbers, types and conditions in C."""
+"""Format comments, function signatures, numbers and types in C."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TAB = 8
 
 
 def comment(text: str, indent: str = "") -> str:
-    """Return a comment that ends its line, or nothing for an empty text."""
+    """Return a C comment with a line break at its end, or an empty string for an empty text."""
     if not text:
         return ""
     text = text.replace("*/", "* /").replace("/*", "/ *")
@@ -40,8 +40,8 @@ def comment(text: str, indent: str = "") -> str:
 
 
 def signature(head: str, parameters: Iterable[str]) -> str:
-    """Write the head of a function, in which lines are broken between parameters only."""
-    # What wraps text takes no-break spaces for letters.
+    """Return the head of a C function. Lines are broken only between parameters."""
+    # textwrap does not break a line at a no-break space.
     kept = [text.replace(" ", "\xa0") for text in (head, *parameters)]
     text = f"{kept[0]}({', '.join(kept[1:])})"
     lines = textwrap.wrap(text, WIDTH - _TAB, break_long_words=False, break_on_hyphens=False)
@@ -49,7 +49,10 @@ def signature(head: str, parameters: Iterable[str]) -> str:
 
 
 def literal(number: int) -> str:
-    """Write a number so that C reads it without a warning; the most negative one is a sum."""
+    """Return a C literal for a number, which compilers accept without a warning.
+
+    C has no literal for the smallest 64-bit number, so the result for that is a difference.
+    """
     if number < -0x7FFFFFFFFFFFFFFF:
         return f"({number + 1}LL - 1)"
     if number > 0x7FFFFFFFFFFFFFFF:
@@ -58,24 +61,25 @@ def literal(number: int) -> str:
 
 
 def value(constant: int | str) -> str:
-    """Write what a constant stands for; a question mark could begin a trigraph."""
+    """Return a C literal for the value of a constant."""
     if isinstance(constant, str):
+        # Two question marks could begin a trigraph, so each is escaped.
         return json.dumps(constant).replace("?", "\\?")
     return f"0x{constant:x}ULL" if constant > 0x7FFFFFFF else literal(constant)
 
 
 def wire_bits(field: Field, number: int) -> str:
-    """Write the bits that a field with this value has on the wire, as an unsigned number."""
+    """Return a C literal for the bits of a field's value on the wire, as an unsigned number."""
     return f"0x{number & ((1 << 8 * field.max_size) - 1):x}ULL"
 
 
 def boolean(value: bool) -> str:
-    """Write a truth value."""
+    """Return the C literal of a boolean."""
     return "true" if value else "false"
 
 
 def c_type(kind: Type) -> str:
-    """Return the type that a value has in a struct; of an array that of its elements."""
+    """Return the C type for a type of a schema; for an array, the type of its elements."""
     match kind:
         case Integer(size=size, signed=signed):
             return f"{'' if signed else 'u'}int{8 * size}_t"
@@ -96,10 +100,10 @@ def c_type(kind: Type) -> str:
 
 
 def address(value: str) -> str:
-    """Write a pointer to a value, which may be what one points to."""
+    """Return a C expression for the address of `value`: `&value`, or `pointer` for `*pointer`."""
     return value[1:] if value.startswith("*") else f"&{value}"
 
 
 def uses(name: str, text: str) -> bool:
-    """Tell whether a parameter is used in C, where its name may be that of a field as well."""
+    """Return True if C code uses a parameter. A struct member of the same name does not count."""
     return bool(re.search(rf"(?<!->)\b{name}\b", text))

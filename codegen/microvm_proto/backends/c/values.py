@@ -1,4 +1,4 @@
-"""Values in C: how one is decoded, checked, encoded, and compared with its default."""
+"""Generate the C statements that decode, check and encode a value, or compare it with a default."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from microvm_proto.types import (
 
 
 def stored(kind: Scalar | Struct) -> str:
-    """Return what functions call the values of a type, whether a decoder takes them or not."""
+    """Return the part of a C function's name for a type, if it accepts any value of the type."""
     match kind:
         case Enum(base=base) | Flags(base=base):
             return base.name
@@ -37,7 +37,7 @@ def stored(kind: Scalar | Struct) -> str:
 
 
 def checked(kind: Scalar | Struct) -> str:
-    """Return what functions call those values of a type that a decoder takes."""
+    """Return the part of a C function's name for a type, if it accepts only valid values."""
     match kind:
         case Enum(closed=True) | Flags(closed=True):
             return kind.c_name
@@ -48,7 +48,12 @@ def checked(kind: Scalar | Struct) -> str:
 
 
 def take(kind: Type, cursor: str, number: str, value: str) -> str:
-    """Write the condition that a value is decoded; the version spoken is in `version`."""
+    """Generate the C condition that decodes a value and is true if that succeeds.
+
+    :param cursor: Expression for a pointer to the cursor.
+    :param number: Expression for the number of the field, which is used in faults.
+    :param value: Expression for the variable that receives the value.
+    """
     here, into = f"{cursor}, {number}", address(value)
     match kind:
         case Enum(base=base, closed=True) | Flags(base=base, closed=True):
@@ -81,9 +86,9 @@ def take(kind: Type, cursor: str, number: str, value: str) -> str:
 
 
 def refusals(kind: Type, value: str, there: str = "") -> Iterator[str]:
-    """Yield the statements that return the fault of a value that a decoder would not take.
+    """Yield the C statements that return a fault if a decoder would reject the value.
 
-    :param there: the condition under which the value is in the frame; empty: always.
+    :param there: Condition under which the frame contains the value; empty if it always does.
     """
     condition = f"{there} && " if there else ""
     otherwise, instead = (f"{there} ? ", " : @P@_FAULT_NONE") if there else ("", "")
@@ -100,7 +105,7 @@ def refusals(kind: Type, value: str, there: str = "") -> Iterator[str]:
             fault = f"@p@_check_bytes(&{value}, {maximum})"
         case Text(maximum=maximum, nul=nul):
             fault = f"@p@_check_text(&{value}, {maximum}, {boolean(nul)})"
-        # Compilers complain about a comparison that is never true.
+        # Without the guard, compilers would warn that the comparison is never true.
         case Bytes(maximum=maximum) | Tail(maximum=maximum) if maximum < U32.maximum:
             yield from refuse_if(f"{condition}{value}.size > {maximum}", "too_long")
         case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
@@ -116,7 +121,10 @@ def refusals(kind: Type, value: str, there: str = "") -> Iterator[str]:
 
 
 def is_refusable(kind: Type) -> bool:
-    """Tell whether a value in C, of a type of fixed size, can be one that a decoder refuses."""
+    """Return True if a C variable of this type can hold a value that decoders reject.
+
+    The type must have a fixed size.
+    """
     return any(
         (isinstance(each, Enum | Flags) and each.closed)
         or (isinstance(each, Float) and each.finite)
@@ -125,12 +133,12 @@ def is_refusable(kind: Type) -> bool:
 
 
 def refuse_if(condition: str, fault: str) -> list[str]:
-    """Write the statement that returns a fault under a condition."""
+    """Return the C statement that returns a fault if a condition is true."""
     return [f"if ({condition})", f"\treturn @P@_FAULT_{fault.upper()};"]
 
 
 def put(kind: Type, value: str) -> Iterator[str]:
-    """Yield the statements that write a value, and move `at` behind it."""
+    """Yield the C statements that write a value at the pointer `at` and advance `at` past it."""
     match kind:
         case Float(name=name, size=size):
             yield f"at = @p@_put(at, {size}, @p@_bits_of_{name}({address(value)}));"
@@ -157,7 +165,10 @@ def put(kind: Type, value: str) -> Iterator[str]:
 
 
 def differs(kind: Type, value: str, default: int = 0) -> str:
-    """Write the condition that a value is not its default, which older versions imply."""
+    """Return the C condition that a value differs from its default.
+
+    The default is the value of a field in versions of the protocol that lack the field.
+    """
     match kind:
         case Bytes() | Text() | Tail():
             return f"{value}.size != 0"
@@ -176,7 +187,7 @@ def differs(kind: Type, value: str, default: int = 0) -> str:
 
 
 def assign(kind: Type, value: str, default: int) -> str:
-    """Write the expression that gives a value its default."""
+    """Return the C expression that sets a value to its default."""
     match kind:
         case Bytes() | Text() | Tail():
             return f"{value} = @p@_no_slice()"

@@ -1,7 +1,7 @@
-"""The functions of the style `table` that write a frame by the rules of its message."""
+"""Template of the C functions of the style `table` that encode a frame by its message's rules."""
 
 WRITING = """
-/* Writes bytes, or measures them. */
+/* Writes bytes to the output if there is one, and adds their number to the size. */
 static inline void @p@_write(struct @p@_walk *walk, const uint8_t *data, uint32_t size)
 {
 	if (walk->to)
@@ -153,7 +153,7 @@ static inline enum @p@_fault @p@_measure(struct @p@_walk *walk, @id@ id, const v
 	return @p@_put_message(walk, rule, message);
 }
 
-/* What a decoder would say of the frame: FAULT_NONE, or why the message is not sent. */
+/* Returns FAULT_NONE if the message is valid, or else the fault that a decoder would find. */
 static inline enum @p@_fault @p@_check(uint32_t version, @id@ id, const void *message,
 	uint16_t type)
 {
@@ -162,13 +162,13 @@ static inline enum @p@_fault @p@_check(uint32_t version, @id@ id, const void *me
 	return @p@_measure(&walk, id, message, @p@_find_rule(version, type));
 }
 
-/* Writes a frame into `out`, which has so much room, and returns its size; 0 where the message is
- * not sent, or the frame does not fit. */
+/* Writes a frame into `out`, a buffer of `room` bytes. Returns the size of the frame, or 0 if the
+ * message is invalid or the frame does not fit. */
 static inline size_t @p@_encode(uint8_t *out, size_t room, uint32_t version, @sequence@@id@ id,
 @if cobs
 	const void *message, uint16_t type, size_t stuffing)
 {
-	/* Stuffing moves the frame to the front of its room. */
+	/* The frame is first written behind a gap. Its COBS encoding in `out` is longer. */
 	uint8_t *frame = out + stuffing - 1;
 @else
 	const void *message, uint16_t type)

@@ -1,4 +1,4 @@
-"""The backend `markdown`: a specification from which the protocol can be implemented."""
+"""Generate a specification in Markdown that is sufficient to implement the protocol."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from microvm_proto.variants import for_framing
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
-    """Write the specification, which is one file."""
+    """Generate the file of the specification."""
     parts = [
         f"# The protocol of {schema.name}, version {schema.version}",
         f"Generated from `{schema.source}` by `microvm-proto gen`; {_digests(schema)}.",
@@ -46,15 +46,15 @@ def _faults(framing: Framing) -> str:
         for check in CHECKS
         if not check.only or not framing.features.isdisjoint(check.only.split())
     ]
-    head = ("of", "what is checked", "if not", "code", "offset reported")
+    head = ("checked object", "rule", "fault", "code", "reported offset")
     malformed = for_framing(_MALFORMED, framing).replace("@header@", str(framing.header_size))
     return f"{malformed.rstrip()}\n\n{table(head, rows)}"
 
 
 def _digests(schema: Schema) -> str:
     older = schema.versions[-2::-1]
-    said = [f"that of version {n} was `{wire_digest(schema.at(n)):016x}`" for n in older]
-    return ";\n".join([f"schema digest `{schema.digest:016x}`", *said])
+    earlier = [f"that of version {n} was `{wire_digest(schema.at(n)):016x}`" for n in older]
+    return ";\n".join([f"schema digest `{schema.digest:016x}`", *earlier])
 
 
 def _constants(schema: Schema) -> str:
@@ -111,25 +111,30 @@ def _message(message: Message, framing: Framing) -> str:
 _MALFORMED = """## Malformed frames
 
 @if stream
-A decoder checks a header as soon as its @header@ bytes are there, and a body when all of it is: its
-fields one after the other, each by its type, then its end. It checks in the order of this table,
+A decoder checks a header as soon as it has received all @header@ bytes of it, and a body as soon as
+it has received all of that. In a body it checks each field in turn by the rules of its type, then
+the end of the body.
 @else
-A decoder checks the header of a frame, then its body: its fields one after the other, each by its
-type, then its end. It checks in the order of this table,
+A decoder first checks the header of a frame, then its body. In a body it checks each field in turn
+by the rules of its type, then the end of the body.
 @end
-and reports the first fault alone: its code, the offset from the start of the frame, and the number
-of the field, counted from 1; 0 stands for the header and for what is left behind the last field.
+It applies the rules in the order of this table, and reports only the first fault: its code, its
+offset from the start of the frame, and the number of the field, counted from 1. The number is 0 for
+a fault in the header, and for bytes behind the last field.
 @if cobs
-Offsets are those of the frame before it was stuffed.
+Offsets refer to the frame before its encoding with COBS.
 @end
 """
 
 _VERSIONS = """## Versions
 
-A side that speaks a version speaks every older one, too. Two sides speak the lower of their
-versions, and then nothing that came later is on the wire: what came later among messages is an
-unknown type, among the values of a closed enum or the bits of closed flags an unknown value. Fields
-are only added, at the end but before a tail; one that came later is not in the body, nor counted in
-the longest that it can be, and the reader takes the value that is given for it. A writer does not
-send what the version cannot carry: it refuses. Fields are numbered in the order in which they came,
-so that a tail keeps its number. A message whose layout is frozen is the same in every version."""
+A side that supports a version supports every older version too. Both sides use the lower of their
+highest versions. Then neither sends anything that a later version added. A decoder reports a
+message that was added later as `unknown_type`, and a value of a closed enum or a bit of closed
+flags that was added later as `unknown_value`.
+
+A new version can add fields to a message only at its end, or before its tail. In older versions
+these fields are not in the body, and do not count towards its maximum size. A decoder then uses the
+value that is given for the field. An encoder rejects a message that the version cannot represent.
+Fields are numbered in the order in which they were added, so a tail keeps its number. A message
+whose layout is frozen is the same in every version."""

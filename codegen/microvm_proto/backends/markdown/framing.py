@@ -1,4 +1,4 @@
-"""The section of the specification on frames: their shape, their end, what receivers count."""
+"""Generate the section of the specification on frames: their layout, checksum and counters."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from microvm_proto.variants import for_framing
 
 
 def section(schema: Schema) -> str:
-    """Write the section on frames."""
+    """Generate the section on frames."""
     framing = schema.framing
     meanings = dict(MEANINGS)
     if framing.check_size:
-        meanings["body_length"] += ", the check not counted"
+        meanings["body_length"] += ", without the checksum"
     rows = [
         (str(each.offset), f"`{each.name}`", f"`u{8 * each.size}`", meanings[each.name])
         for each in framing.header
@@ -32,7 +32,7 @@ def section(schema: Schema) -> str:
 
 
 def _seeds(schema: Schema) -> str:
-    """Write the seeds and the versions from which on they are."""
+    """List the seeds, each with the version that introduced it."""
     each = (
         f"`{seed:#x}`{f' since version {since}' if since > 1 else ''}"
         for since, seed in schema.seeds
@@ -41,7 +41,7 @@ def _seeds(schema: Schema) -> str:
 
 
 def _longest(schema: Schema) -> str:
-    """Write a sentence about the longest frame of each end."""
+    """Return a sentence about the size of the longest frame from each end."""
     sizes = ((end, schema.framing.wire_size(schema.max_body_from(end))) for end in schema.ends)
     longest = " and ".join(f"{size} bytes from the {end}" for end, size in sizes)
     where = " on the wire" if schema.framing.kind == "cobs" else ""
@@ -49,39 +49,40 @@ def _longest(schema: Schema) -> str:
 
 
 MEANINGS = {
-    "body_length": "bytes after the header",
-    "type": "which message",
-    "flags": "reserved, 0",
-    "id": "what the message is about; 0 where it has none",
-    "sequence": "the number of the frame, from 0 on and modulo 256, for each end by itself",
+    "body_length": "number of bytes after the header",
+    "type": "type of the message",
+    "flags": "reserved; must be 0",
+    "id": "id of the object that the message is about; 0 if the message has no id",
+    "sequence": "sequence number of the frame, from 0 on, modulo 256; each end has its own",
 }
-"""What the fields of a header are."""
+"""The meaning of each field of a header."""
 
 _FRAMING = """## Framing
 
 @if check
-Everything is a frame: a header of @header@ bytes, a body, and a check of @check@ bytes. All
-integers are little-endian and unaligned.
+Both ends send only frames. A frame has a header of @header@ bytes, a body, and a checksum of
+@check@ bytes. All integers are little-endian and unaligned.
 @else
-Everything is a frame: a header of @header@ bytes and a body. All integers are little-endian and
-unaligned.
+Both ends send only frames. A frame has a header of @header@ bytes and a body. All integers are
+little-endian and unaligned.
 @end
 
 @fields@
 
 @if none stream
 @if stream
-`body_length` is checked against the longest body of its type before any of the body is buffered.
+A receiver checks `body_length` against the maximum for the type before it buffers any of the body.
 @end
 @end
 @if cobs
-On the wire a frame is stuffed (Consistent Overhead Byte Stuffing), so that it has no zero byte, and
-a zero byte ends it; several in a row end one frame. A stuffed frame is made of runs. Each begins
-with a byte that is the run's length, itself included, and goes on with that many bytes less one of
-the frame, none of them zero; behind each run that is shorter than 255 bytes, and not the last, the
-frame has a zero. There are as few runs as there can be. A frame whose runs do not end with it is
-refused as `bad_stuffing`. A sender may put zeros before a frame, too: then no damage to the end of
-another takes it along.
+On the wire a frame is encoded with COBS (Consistent Overhead Byte Stuffing). An encoded frame
+contains no zero byte, and a zero byte follows it; further zero bytes have no effect. An encoded
+frame consists of runs. The first byte of a run is the length of the run, this byte included. Then
+follow bytes of the frame, none of which is zero. After each run that is shorter than 255 bytes and
+is not the last run, the frame has a zero byte. An encoder uses as few runs as possible. If a run
+extends beyond the end of the encoded frame, a decoder reports `bad_stuffing`. A sender may also
+send zero bytes before a frame. Then the frame is not lost if the end of the previous frame was
+damaged.
 
 @end
 @if datagram
@@ -89,40 +90,42 @@ Each datagram is one frame.
 
 @end
 @if check
-The check is of header and body, XORed with the seed of the version that both ends speak:
-@seeds@. A seed stands for all that gives the bytes a meaning, names
-included: where two ends differ in that, each refuses what the other sends. The check is
+The checksum of header and body is XORed with the seed of the version that both ends use:
+@seeds@. A seed is derived from the parts of the schema that give the bytes their meaning, names
+included. If the schemas of two ends differ in these parts, each rejects the frames of the other.
+The checksum is
 @crc@.
 
 @end
 @if cobs datagram check
-What is refused is skipped. A receiver counts
+A receiver skips everything that it rejects. It counts:
 
-- frames that it hands on;
+- valid frames
 @if stream
-- bad ones: frames that are refused, and bytes in a row that make no frame. When the header or the
-  check is wrong nobody knows where the frame ends, and the next may begin with the next byte;
+- bad frames. A run of bytes that contains no frame counts as one bad frame. If the header or the
+  checksum is wrong, the end of the frame is unknown, so a receiver looks for the next frame from
+  the next byte on
 @else
-- bad ones, which are refused;
+- bad frames, which it rejects
 @end
 @if check
-- foreign ones: bad frames whose check is right for another seed, and so was that of the last frame
-  whose check was wrong, with no frame handed on between them. An end with another schema sends
-  such;
+- foreign frames: a bad frame is foreign if its checksum is correct for another seed, the last frame
+  with a wrong checksum was correct for that seed too, and no valid frame came between the two. A
+  sender with another schema causes foreign frames
 @end
 @if sequence
-- lost frames: those whose numbers were left out. A number that is more than 127 ahead is behind
-  instead, of a frame that was overtaken; it changes nothing;
+- lost frames: those whose sequence numbers are missing. If a number is more than 127 ahead, it
+  belongs to an older frame that arrived out of order, and does not change this counter
 @end
-- the bytes on the wire of all that is bad.
+- bytes on the wire of everything that is bad
 
 @end
 @if none
 @if stream
-There is neither a magic number nor a checksum per frame: the transport is reliable, and a body may
-contain anything. @longest@
+Frames have neither a magic number nor a checksum, because the transport must be reliable. A body
+may contain any bytes. @longest@
 @else
-There is no checksum per frame, so that what is damaged on its way can be taken for another message.
+Frames have no checksum, so a damaged frame can be mistaken for another message.
 @longest@
 @end
 @else

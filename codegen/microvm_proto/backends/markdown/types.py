@@ -1,4 +1,4 @@
-"""The types in a specification: what each is on the wire, and what the schema declares."""
+"""Generate the sections of a specification on types: their encoding, and enums, flags, structs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from microvm_proto.types import (
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Write a table; what is in a cell is on one line."""
+    """Return a table in Markdown. Line breaks in a cell become spaces."""
     lines = [list(head), *([_cell(text) for text in row] for row in rows)]
     text = [f"| {' | '.join(line)} |" for line in lines]
     return "\n".join([text[0], f"|{'---|' * len(lines[0])}", *text[1:]])
@@ -36,7 +36,10 @@ def _cell(text: str) -> str:
 
 
 def section(schema: Schema) -> str:
-    """Write what the types are on the wire; of those that not every schema has, what is used."""
+    """Generate the section on the encoding of types.
+
+    Types that only some schemas use are left out if this schema does not use them.
+    """
     used = {
         type(kind)
         for message in schema.messages
@@ -54,30 +57,30 @@ def section(schema: Schema) -> str:
 
 _TYPES = """## Types
 
-The fields of a body follow one another without padding."""
+The fields of a body follow each other without padding."""
 
 _ON_THE_WIRE: list[tuple[type[Type] | None, str, str]] = [
     (None, "`u8` `u16` `u32` `u64`, `i8` … `i64`", "the integer; signed ones in two's complement"),
     (
         Float,
         "`f32` `f64`",
-        "the bits of the number, by IEEE 754; a finite one is neither NaN nor infinite",
+        "the bits of the number by IEEE 754; a finite number is neither NaN nor infinite",
     ),
     (Bool, "`bool`", "a byte that is 0 or 1"),
     (None, "an enum", "its integer"),
-    (Flags, "flags", "their integer; bit 0 is the lowest"),
-    (Struct, "a struct", "its fields, one after the other without padding"),
-    (Array, "an array", "that many values, one after the other"),
+    (Flags, "flags", "their integer; bit 0 is the lowest bit"),
+    (Struct, "a struct", "its fields, one after the other, without padding"),
+    (Array, "an array", "its elements, one after the other, without a count"),
     (None, "`bytes`", "{prefix} length, then that many bytes"),
     (
         Text,
         "`text`",
-        "as `bytes`, of UTF-8: the shortest forms, no surrogates, nothing above U+10FFFF",
+        "as `bytes`, in UTF-8: shortest encodings only, no surrogates, nothing above U+10FFFF",
     ),
     (
         None,
         "`list<bytes>`",
-        '{prefix} count, then each item as `bytes`; "in all" counts items with their lengths',
+        '{prefix} count, then each item as `bytes`; sizes "in all" include the length of each item',
     ),
     (List, "another list", "{prefix} count, then that many values"),
     (None, "`tail`", "the rest of the body, without a length"),
@@ -85,7 +88,7 @@ _ON_THE_WIRE: list[tuple[type[Type] | None, str, str]] = [
 
 
 def type_of(field: Field) -> str:
-    """Write the type of a field, with what restricts it and what its numbers mean."""
+    """Describe the type of a field, its restrictions, and the unit of its numbers."""
     return ", ".join([*_rules(field.type, field.equals), *_measure(field)])
 
 
@@ -117,20 +120,20 @@ def _rules(kind: Type, equals: int | None = None) -> Iterator[str]:
 
 
 def _measure(field: Field) -> Iterator[str]:
-    """Yield what the numbers of a field stand for."""
+    """Yield the scale and the unit of a field's numbers, and the number that means none."""
     if field.scale:
         yield f"times {field.scale:g} {field.unit}".rstrip()
     elif field.unit:
         yield f"in {field.unit}"
     if field.absent is not None:
-        yield f"{field.absent} for none"
+        yield f"{field.absent} means none"
 
 
 def since(field: Field) -> str:
-    """Write when a later field of a message came, and what it is in older versions."""
+    """Return a sentence on the version that added a field, and its value in older versions."""
     if field.equals is not None:
         return f" Since version {field.since}."
-    return f" Since version {field.since}; before, {_default(field)}."
+    return f" Since version {field.since}; in older versions, {_default(field)}."
 
 
 def _default(field: Field) -> str:
@@ -151,16 +154,16 @@ def _default(field: Field) -> str:
 
 
 def declarations(schema: Schema) -> Iterator[str]:
-    """Yield the sections of enums, and those of flags and structs when there are any."""
+    """Yield the section on enums, and those on flags and structs if the schema has any."""
     yield "## Enums"
     for enum in schema.enums:
-        kind = "closed: other values are malformed" if enum.closed else "open: expect other values"
+        kind = "closed: other values are invalid" if enum.closed else "open: expect other values"
         yield _declared(
             enum, kind, "value", [(v.number, v.name, v.doc, v.since) for v in enum.values]
         )
     yield from ["## Flags"] if schema.flags else []
     for flags in schema.flags:
-        kind = "closed: other bits are malformed" if flags.closed else "open: expect other bits"
+        kind = "closed: other bits are invalid" if flags.closed else "open: expect other bits"
         yield _declared(flags, kind, "bit", [(b.bit, b.name, b.doc, b.since) for b in flags.bits])
     yield from ["## Structs"] if schema.structs else []
     for each in schema.structs:

@@ -1,7 +1,8 @@
-"""The backend `python`: a codec without I/O, in one module that needs the standard library only.
+"""Generate a Python codec: one module that does no I/O and needs only the standard library.
 
-Of its styles `plain` is a table of fields for each message, and `fast`, the default, has straight
-code before that for what is valid.
+In the style `plain` each message has a table of its fields, which a general encoder and decoder
+interpret. In the style `fast`, the default, each message also has a function of its own that
+processes valid messages faster. If that function fails, the table is used.
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ STYLES = ("fast", "plain")
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
-    """Write the codec, which is one module."""
+    """Generate the module of the codec."""
     is_fast = output.style != "plain"
     straight = [*map(fast.struct, schema.structs), *map(fast.decode, schema.messages)]
     faults = ((fault.name, fault.number, fault.doc) for fault in FAULTS)
     parts, words = needed(
         [
-            declare.named("Fault(enum.IntEnum)", "The faults of a malformed frame.", faults),
+            declare.named(
+                "Fault(enum.IntEnum)", "The reasons for which a frame is rejected.", faults
+            ),
             *map(declare.enum, schema.enums),
             *map(declare.flags, schema.flags),
             for_framing(runtime.ERRORS, schema.framing),
@@ -66,8 +69,11 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
 def _docstring(schema: Schema) -> str:
     return declare.docstring(
         0,
-        f"The wire protocol of {schema.name}, version {schema.version}: a codec without I/O.",
-        [f"Generated from {schema.source} by `microvm-proto gen`. {schema.doc}"],
+        f"Encode and decode messages of the protocol {schema.name}, version {schema.version}.",
+        [
+            f"Generated from {schema.source} by `microvm-proto gen`. This module does no I/O. "
+            f"{schema.doc}"
+        ],
     )
 
 

@@ -1,4 +1,4 @@
-"""The classes of the codec: enums, flags, structs and messages."""
+"""Generate the classes of the codec: enums, flags, structs and messages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from microvm_proto.types import (
 
 
 def docstring(indent: int, text: str, paragraphs: Iterable[str] = ()) -> str:
-    """Write a docstring, of which the first sentence of `text` is the summary."""
+    """Return a docstring. Its summary line is the first sentence of `text`."""
     margin = " " * indent
     summary, _, rest = text.replace("\n", " ").partition(". ")
     blocks = [f"{summary.rstrip('.')}.", *filter(None, [rest, *paragraphs])]
@@ -43,7 +43,8 @@ def docstring(indent: int, text: str, paragraphs: Iterable[str] = ()) -> str:
 
 
 def _wrapped(block: str, indent: int, quotes: int) -> list[str]:
-    # A field's lines hang under its name; the first line has quotes on both of its sides.
+    # Continuation lines of an `:ivar` field are indented. The width leaves room for quotes at both
+    # ends of a line.
     hanging = "    " if block.startswith(":ivar") else ""
     return [
         line
@@ -59,20 +60,23 @@ def _wrapped(block: str, indent: int, quotes: int) -> list[str]:
 
 
 def enum(kind: Enum) -> str:
-    """Write the class of an enum."""
+    """Generate the class for an enum."""
     members = ((value.name, value.number, value.doc) for value in kind.values)
     return named(f"{camel(kind.python_name)}(enum.IntEnum)", kind.doc or f"{kind.name}.", members)
 
 
 def flags(kind: Flags) -> str:
-    """Write the class of flags: of closed ones, other bits are a `ValueError`."""
+    """Generate the class for flags. If they are closed, unknown bits raise `ValueError`."""
     boundary = "STRICT" if kind.closed else "KEEP"
     head = f"{camel(kind.python_name)}(enum.IntFlag, boundary=enum.{boundary})"
     return named(head, kind.doc or f"{kind.name}.", ((b.name, b.mask, b.doc) for b in kind.bits))
 
 
 def named(head: str, doc: str, members: Iterable[tuple[str, int, str]]) -> str:
-    """Write a class of named numbers, each with its documentation."""
+    """Generate a class of named numbers.
+
+    :param members: Name, number and documentation of each.
+    """
     lines = [f"class {head}:", docstring(4, doc), ""]
     for name, number, about in members:
         lines.append(f"    {name.upper()} = {number}")
@@ -90,24 +94,27 @@ def _bounds(field: Field) -> str:
             return f"At most {maximum} bytes of UTF-8{'' if allowed else nul}."
         case ByteList(max_items=items, max_item=item, max_total=total, nul=allowed, prefix=prefix):
             return (
-                f"At most {items} items of at most {item} bytes{'' if allowed else nul}; "
-                f"at most {total} bytes in all, {prefix.size} more for each item included."
+                f"At most {items} items of at most {item} bytes{'' if allowed else nul}. "
+                f"At most {total} bytes in all, including {prefix.size} bytes for each item."
             )
         case List(max_items=items):
             return f"At most {items} items."
         case Array(is_octets=True, count=count):
             return f"Always {count} bytes."
         case Array(count=count):
-            return f"Always {count} of them."
+            return f"Always {count} elements."
         case Tail(maximum=maximum):
             return f"At most {maximum} bytes."
     return ""
 
 
 def _about(fields: Iterable[Field], message: Message | None = None) -> Iterator[str]:
-    """Yield what there is to say of fields, which may be those of a message."""
+    """Yield the `:ivar` paragraph of each field that has any documentation.
+
+    :param message: Message that the fields belong to; None for a struct.
+    """
     for field in fields:
-        absent = "" if field.absent is None else f"None is {field.absent} on the wire."
+        absent = "" if field.absent is None else f"None is encoded as {field.absent}."
         later = message is not None and message.is_later(field)
         since = f"Since version {field.since}." if later else ""
         if about := " ".join(filter(None, [field.about, _bounds(field), absent, since])):
@@ -115,18 +122,18 @@ def _about(fields: Iterable[Field], message: Message | None = None) -> Iterator[
 
 
 def struct(kind: Struct, *, is_fast: bool) -> str:
-    """Write the class of a struct."""
+    """Generate the class for a struct."""
     doc = docstring(4, kind.doc or f"{kind.name}.", ["\n".join(_about(kind.fields))])
     fields = [(field.python_name, of_field(field)) for field in kind.fields]
     return "\n".join(_frozen(camel(kind.python_name), [doc, ""], fields, [], is_fast=is_fast))
 
 
 def message(message: Message, framing: Framing, *, is_fast: bool) -> str:
-    """Write the class of a message."""
+    """Generate the class for a message."""
     visible = [field for field in message.visible if not message.is_later(field)]
     added = [field for field in message.visible if message.is_later(field)]
     has_id = message.id != "none"
-    docs = [":ivar id: What it is about."] if has_id else []
+    docs = [":ivar id: The id in the frame's header."] if has_id else []
     docs += _about([*visible, *added], message)
     top = [
         docstring(4, message.doc or f"{message.name}.", ["\n".join(docs)]),
@@ -152,12 +159,12 @@ def _frozen(
     *,
     is_fast: bool,
 ) -> Iterator[str]:
-    """Yield a class whose instances do not change, but for its methods.
+    """Yield the lines of a class with immutable instances, without its methods.
 
-    :param top: the lines before its fields.
-    :param first: the names and types of fields.
-    :param later: the same, with defaults: keywords, so that a message that grows breaks no code
-        that makes it.
+    :param top: Lines of the class body that come before its fields.
+    :param first: Names and types of the fields without a default.
+    :param later: Names, types and defaults of the fields that later versions added. They are
+        keyword-only, so code that creates a message still works when a version adds fields.
     """
     if not is_fast:
         yield from ("@dataclass(frozen=True, slots=True)", f"class {name}:", *top)
@@ -189,7 +196,7 @@ def _frozen(
 
 
 def _names(head: str, names: Sequence[str]) -> Iterator[str]:
-    """Yield the lines that set something to a tuple."""
+    """Yield the lines of an assignment of a tuple to `head`."""
     names = [f"{names[0]},"] if len(names) == 1 else names
     fits = 4 + len(f"{head} = ({', '.join(names)})") <= WIDTH
     yield from _indented(call(f"{head} = ", names, 4, one_a_line=not fits))
@@ -204,13 +211,13 @@ def _encoders(message: Message, framing: Framing, *, is_fast: bool) -> Iterator[
     if framing.resynchronises:
         more, given = (", sequence: int = 0", ", sequence") if framing.sequence else ("", "")
         yield f"def encode(self, version: int = VERSION{more}) -> bytes:"
-        yield from _raises("Encode the whole frame for the version that both sides agreed on.")
+        yield from _raises("Encode the frame for the version that both sides agreed on.")
         written = f"{layout(message)}.frame(self, version{given})"
         body = fast.encode(message, written, framing) if is_fast else [f"return {written}"]
         yield from (f"    {line}" for line in body)
         return
     yield "def encode(self, version: int = VERSION) -> bytes:"
-    yield from _raises("Encode the whole frame for the version that both sides agreed on.")
+    yield from _raises("Encode the frame for the version that both sides agreed on.")
     written = f"{layout(message)}.write(self, version)"
     if message.has_tail:
         yield '    return b"".join(self.encode_parts(version))'
@@ -218,7 +225,7 @@ def _encoders(message: Message, framing: Framing, *, is_fast: bool) -> Iterator[
         yield "def encode_parts(self, version: int = VERSION) -> tuple[bytes, bytes | memoryview]:"
         tail = message.fields[-1].python_name
         yield from _raises(
-            f"Encode the frame as two parts, of which the second is `{tail}` itself."
+            f"Encode the frame as two parts. The second part is `{tail}` itself, not a copy."
         )
     else:
         written = f'b"".join({written})'
@@ -229,12 +236,12 @@ def _encoders(message: Message, framing: Framing, *, is_fast: bool) -> Iterator[
 def _raises(summary: str) -> Iterator[str]:
     yield f'    """{summary}'
     yield ""
-    yield "    :raises EncodeError: the protocol, or this version, does not allow the message."
+    yield "    :raises EncodeError: Raised if the message is not valid in this version."
     yield '    """'
 
 
 def union(schema: Schema) -> str:
-    """Write the type of all messages."""
+    """Generate the type alias for the union of all messages."""
     names = [camel(message.python_name) for message in schema.messages] or ["Never"]
     line = f"Message: TypeAlias = {' | '.join(names)}"
     if len(line) <= WIDTH:

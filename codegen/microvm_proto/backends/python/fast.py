@@ -1,8 +1,9 @@
-"""The fast path of the codec: straight code for each message, right for valid input only.
+"""Generate the fast path of the codec: functions for each message that accept only valid input.
 
-Where it finds anything else, the plain codec of :mod:`plain` does the work again. What is of fixed
-size, one field behind the other, is packed at once; an array or a struct among it is octets there,
-which are packed on their own.
+If such a function fails, the plain codec of :mod:`plain` encodes or decodes the message again.
+
+A run is a sequence of consecutive fields of fixed size. One call of `struct` packs a whole run. An
+array or a struct in a run is packed into bytes first, by a call of its own.
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ from microvm_proto.types import (
 )
 
 _MAX_FORMAT = 48
-"""Characters that the format of a run has at most, so that its name fits a line."""
+"""Maximum length of the format of a run, so that the name derived from it fits on a line."""
 
 
 def helpers(schema: Schema) -> str:
-    """Return what the fast path of any schema needs, with the widths of this one."""
+    """Generate the helper functions of the fast path."""
     found = [*kinds(schema)]
-    # What `struct` and `sum` say of numbers that are none, and `str` of text that is none.
+    # Further exceptions that invalid values cause: two for numbers, one for text.
     floats = ", OverflowError, TypeError" if any(isinstance(k, Float) for k in found) else ""
     text = ", UnicodeError" if any(isinstance(kind, Text) for kind in found) else ""
     frequent = min(1024, schema.prefix.maximum + 1)
@@ -61,7 +62,7 @@ def helpers(schema: Schema) -> str:
 
 
 def _code(kind: Type) -> str:
-    """Return what a value of fixed size is in the format of a run: a number, or so many octets."""
+    """Return the code of `struct` for a value of fixed size, as part of the format of a run."""
     match kind:
         case Array(size=size) | Struct(size=size):
             return f"{size}s"
@@ -75,7 +76,10 @@ def _scalar(kind: Type) -> Scalar:
 
 
 def _runs(message: Message) -> Iterator[tuple[bool, list[Field]]]:
-    """Yield runs of fields: those of fixed length, packed at once, and single others."""
+    """Yield the runs of fields of fixed size, and each field of variable size on its own.
+
+    The first item of each pair is True for a run.
+    """
     for fixed, group in itertools.groupby(message.fields, lambda field: field.fixed):
         run: list[Field] = []
         width, last = 0, ""
@@ -100,7 +104,7 @@ def _format(fields: Iterable[Field]) -> str:
 def encode(message: Message, plain: str, framing: Framing) -> Iterator[str]:
     """Yield the statements that encode a message.
 
-    :param plain: the expression that does it by the plain codec.
+    :param plain: Expression that encodes the message with the plain codec.
     """
     if message.versions[-1] > 1:
         yield f"if version < {message.versions[-1]}:"
@@ -157,7 +161,7 @@ def _encode_newest(message: Message, framing: Framing) -> Iterator[str]:
 
 
 def _return(message: Message, framing: Framing, head: str, tail: str) -> Iterator[str]:
-    """Yield the statement that returns a frame, or its two parts where these are sent as such."""
+    """Yield the statement that returns the frame, or its two parts if the framing allows that."""
     if not framing.resynchronises:
         yield f"return {head}{tail}"
         return
@@ -166,7 +170,10 @@ def _return(message: Message, framing: Framing, head: str, tail: str) -> Iterato
 
 
 def _packed(field: Field, of: str) -> str:
-    """Write what a field of fixed size is in its run: a number, or octets."""
+    """Return the expression for a field of fixed size as an argument of `struct`'s `pack`.
+
+    :param of: Expression for the message or struct.
+    """
     value = f"{of}.{field.python_name}"
     if field.equals is not None:
         return literal(field.equals)
@@ -186,7 +193,10 @@ def _packed(field: Field, of: str) -> str:
 
 
 def _number(kind: Scalar, value: str) -> str:
-    """Write the number of a value, which for a closed type is the value again."""
+    """Return the expression for the number of a value.
+
+    For a closed type, it is a lookup that fails if the value is unknown.
+    """
     match kind:
         case Enum(closed=True) | Bool() | Flags():
             return f"{by_number(kind)}[{value}]"
@@ -194,7 +204,7 @@ def _number(kind: Scalar, value: str) -> str:
 
 
 def _numbers(kind: Scalar, values: str) -> str:
-    """Write the numbers of several values."""
+    """Return the expression for the numbers of several values."""
     if isinstance(kind, Float) and kind.finite:
         return f"_finite(*{values})"
     number = _number(kind, "each")
@@ -220,9 +230,10 @@ def _put(field: Field) -> tuple[str, list[str]]:
 
 
 def _safe_size(kind: ByteList) -> int:
-    """Return how many bytes a list, with its count, can take without breaking a bound.
+    """Return the largest size in bytes at which a list cannot exceed any of its bounds.
 
-    It is at most 64 KiB, so that copying the list in order to look for a NUL costs little.
+    The size includes the count of items. It is limited to 64 KiB, because searching a list for NUL
+    copies the list.
     """
     size = kind.prefix.size
     items = min(kind.max_item + size, kind.max_total, size * (kind.max_items + 1) - 1, 1 << 16)
@@ -230,7 +241,7 @@ def _safe_size(kind: ByteList) -> int:
 
 
 def decode(message: Message) -> str:
-    """Write the function that decodes a message from its body."""
+    """Generate the function that decodes the body of a message."""
     parameters = "id_: int, frame: bytes, start: int, end: int"
     kind = camel(message.python_name)
     head = f"def _decode_{message.python_name}({parameters}) -> {kind}:"
@@ -273,7 +284,8 @@ def _decode_newest(message: Message) -> Iterator[str]:
                 yield f"{name}, at = _take_items(frame, {at}, {items}, {element.size})"
                 at = "at"
             case Tail(maximum=maximum):
-                # The header's length has its bound already, but what comes before may vary.
+                # The length in the header is checked already. That bounds the tail too, unless the
+                # size of the fields before it varies.
                 if at != "start":
                     wrong = f"end < {at}" + (f" or end > {at} + {maximum}" * ("start" not in at))
                     yield from _fallback_if(wrong)
@@ -298,7 +310,7 @@ def _check_finite(fields: Iterable[Field], of: str, margin: int) -> Iterator[str
         for field in fields
         if isinstance(field.type, Float) and field.type.finite
     ]
-    # As `_finite` does, without the time of a call.
+    # This inlines `_finite`, which saves the time of a call.
     wrong = f"not isfinite({' + '.join(numbers)})"
     if numbers and margin + len(f"if {wrong}:") <= WIDTH:
         yield from _fallback_if(wrong)
@@ -307,7 +319,7 @@ def _check_finite(fields: Iterable[Field], of: str, margin: int) -> Iterator[str
 
 
 def _unpack(names: list[str], value: str, margin: int) -> list[str]:
-    """Write an assignment to several names, as a formatter lays it out."""
+    """Return the lines of an assignment to several names, formatted as a code formatter would."""
     joined = f"({names[0]},)" if len(names) == 1 else ", ".join(names)
     if margin + len(joined) + 3 + len(value) <= WIDTH:
         return [f"{joined} = {value}"]
@@ -320,7 +332,7 @@ def _unpack(names: list[str], value: str, margin: int) -> list[str]:
 
 
 def _decoded(field: Field) -> str:
-    """Write the value of a field, of which a variable has what is in the frame."""
+    """Return the expression that converts the variable of a field, as unpacked, to its value."""
     name = _local(field)
     if field.absent is not None:
         return f"None if {name} == {field.absent} else {name}"
@@ -343,7 +355,7 @@ def _decoded(field: Field) -> str:
 
 
 def _value(kind: Scalar, number: str) -> str:
-    """Write the value that a number is."""
+    """Return the expression that converts a number to a value of a type."""
     match kind:
         case Enum(closed=False):
             return f"{by_number(kind)}.get({number}, {number})"
@@ -351,7 +363,7 @@ def _value(kind: Scalar, number: str) -> str:
 
 
 def _values(kind: Scalar, numbers: str) -> str:
-    """Write the values that a tuple of numbers are."""
+    """Return the expression that converts a tuple of numbers to a tuple of values."""
     if isinstance(kind, Float) and kind.finite:
         return f"_finite(*{numbers})"
     value = _value(kind, "each")
@@ -359,7 +371,7 @@ def _values(kind: Scalar, numbers: str) -> str:
 
 
 def _local(field: Field) -> str:
-    """Return the name of a field's variable, which is none that every decoder has."""
+    """Return the name of the variable for a field; it differs from the decoder's own variables."""
     name = field.python_name
     return f"{name}_" if name in ("at", "end", "frame", "start") else name
 
@@ -369,7 +381,7 @@ def _struct(kind: Struct) -> str:
 
 
 def struct(kind: Struct) -> str:
-    """Write a struct's layout, and the functions from its values to it and from it to octets."""
+    """Generate a struct's layout, and functions that convert unpacked values to and from it."""
     name, made = kind.python_name, camel(kind.python_name)
     values = call(f"return {made}.__new__", [made, *map(_decoded, kind.fields)], 4)
     packed = (_packed(field, "value") for field in kind.fields)
@@ -398,7 +410,7 @@ def _layout(kind: Struct) -> list[str]:
 
 
 def formats(schema: Schema) -> set[str]:
-    """Return the formats of runs, and of arrays of numbers."""
+    """Return the formats of `struct` for all runs and all arrays of numbers."""
     found = set()
     for message in schema.messages:
         runs = list(_runs(message))

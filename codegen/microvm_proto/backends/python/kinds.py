@@ -1,8 +1,9 @@
-"""The part of a codec that reads and writes values: a class for each kind, with its rules."""
+"""Template of the classes in a codec that read, check and write values: one for each kind."""
 
 KINDS = """
 class _Wrong(Exception):
-    # A value that is malformed, and where in the body; or one that is refused, and why.
+    # Raised for an invalid value: with its offset in the body when reading, or with a reason when
+    # writing.
     def __init__(self, fault: Fault, at: int = 0, reason: str = "") -> None:
         super().__init__(reason)
         self.fault = fault
@@ -11,7 +12,7 @@ class _Wrong(Exception):
 
 
 class _Kind:
-    # What a field can be, in any version: read at an offset of a body, and written.
+    # Reads a value at an offset of a body, and writes it, in any version of the protocol.
     def read(self, body: memoryview, at: int, version: int) -> tuple[Any, int]:
         raise NotImplementedError
 
@@ -66,7 +67,7 @@ class _Constant(_Number):
 
 
 class _Absent(_Number):
-    # A number, or None, for which one number stands.
+    # A number or None. On the wire, the number `absent` stands for None.
     def __init__(self, layout: struct.Struct, absent: int) -> None:
         super().__init__(layout)
         self.absent = absent
@@ -80,7 +81,7 @@ class _Absent(_Number):
 
 
 class _Open(_Number):
-    # A number that may be in a table of names.
+    # A number that becomes a value of an enum if the table `names` contains it.
     def __init__(self, layout: struct.Struct, names: Mapping[int, Any]) -> None:
         super().__init__(layout)
         self.names = names
@@ -91,7 +92,8 @@ class _Open(_Number):
 
 
 class _Closed(_Number):
-    # A number that has to be in a table. Those that came later have their version in `sinces`.
+    # A number that must be in the table `names`. `sinces` maps numbers that a later version added
+    # to that version.
     def __init__(
         self,
         layout: struct.Struct,
@@ -117,24 +119,24 @@ class _Closed(_Number):
 
     def write(self, value: Any, version: int) -> bytes:
         if (since := self.since(value)) > version:
-            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} came with version {since}")
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} was added in version {since}")
         try:
             return self.layout.pack(self.names[value])
         except KeyError:
-            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} is none of its values") from None
+            raise _Wrong(Fault.UNKNOWN_VALUE, reason=f"{value} is not a known value") from None
 
 
 class _Bits(_Closed):
-    # Flags; it is bits that came later.
+    # Flags. The keys of `sinces` are bits.
     def since(self, number: int) -> int:
         return max((since for bit, since in self.sinces.items() if number & bit), default=1)
 
 
 def _check_count(count: int, expected: int, what: str) -> None:
-    # What a decoder says of an array that is all of its body.
+    # Reports the fault that a decoder would find if the array were the whole body.
     if count != expected:
         fault = Fault.TRUNCATED if count < expected else Fault.TRAILING_BYTES
-        raise _Wrong(fault, reason=f"{count} {what}, and there are always {expected}")
+        raise _Wrong(fault, reason=f"{count} {what}, but it must have {expected}")
 
 
 class _Octets(_Kind):
@@ -194,7 +196,7 @@ def _prefix(body: memoryview, at: int) -> tuple[int, int]:
 
 def _check_size(size: int, maximum: int) -> None:
     if size > maximum:
-        reason = f"{size} bytes, and at most {maximum} are allowed"
+        reason = f"{size} bytes, but at most {maximum} are allowed"
         raise _Wrong(Fault.TOO_LONG, reason=reason)
 
 
@@ -240,7 +242,7 @@ class _Text(_Bytes):
 
 
 class _List(_Kind):
-    # A `total` bounds the bytes of all items.
+    # `total` is the maximum number of bytes of all items together; None means no limit.
     def __init__(self, element: _Kind, items: int, total: int | None = None) -> None:
         self.element = element
         self.items = items
@@ -262,7 +264,7 @@ class _List(_Kind):
 
     def write(self, value: Any, version: int) -> bytes:
         if len(value) > self.items:
-            reason = f"{len(value)} items, and at most {self.items} are allowed"
+            reason = f"{len(value)} items, but at most {self.items} are allowed"
             raise _Wrong(Fault.TOO_MANY, reason=reason)
         parts: list[bytes | memoryview] = [_@I@.pack(len(value))]
         total = 0
@@ -270,7 +272,7 @@ class _List(_Kind):
             parts.append(self.element.write(item, version))
             total += len(parts[-1])
             if self.total is not None and total > self.total:
-                reason = f"{total} bytes or more in all, and at most {self.total} are allowed"
+                reason = f"{total} bytes or more in all, but at most {self.total} are allowed"
                 raise _Wrong(Fault.TOTAL_TOO_LONG, reason=reason)
         return b"".join(parts)
 

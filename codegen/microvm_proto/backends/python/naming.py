@@ -1,4 +1,4 @@
-"""The names and literals in generated Python, laid out as a formatter does."""
+"""Choose names and format literals and calls in generated Python."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ WIDTH = 100
 
 
 def annotation(kind: Type, module: str = "") -> str:
-    """Write the type that a value has in Python.
+    """Return the Python type annotation for a type of the schema.
 
-    :param module: what stands before the names of classes, such as `codec.`.
+    :param module: Prefix for the names of generated classes, such as `codec.`.
     """
     match kind:
         case Integer():
@@ -56,12 +56,12 @@ def annotation(kind: Type, module: str = "") -> str:
 
 
 def of_field(field: Field, module: str = "") -> str:
-    """Write the type that a field has in Python, as :func:`annotation` does."""
+    """Return the Python type annotation for a field; see :func:`annotation`."""
     return annotation(field.type, module) + (" | None" if field.absent is not None else "")
 
 
 def default(field: Field) -> str:
-    """Write the value that a field has in versions without it."""
+    """Return a Python expression for the value of a field in versions that lack it."""
     if field.absent == field.default:
         return "None"
     match field.type:
@@ -108,17 +108,17 @@ def _zero(kind: Type) -> str:
 
 
 def zero(kind: Flags | Struct) -> str:
-    """Return the name of what all-zero bytes are."""
+    """Return the name of the constant for the value whose bytes are all zero."""
     return f"_ZERO_{kind.python_name.upper()}"
 
 
 def literal(number: int) -> str:
-    """Write a number, in hexadecimal from 10 on."""
+    """Return a Python literal for a number. Numbers above 9 are in hexadecimal."""
     return f"0x{number:X}" if number > 9 else str(number)
 
 
 def letter(kind: Scalar) -> str:
-    """Return the letter that `struct` has for a number."""
+    """Return the format character of the module `struct` for a type."""
     match kind:
         case Enum(base=base) | Flags(base=base):
             return letter(base)
@@ -130,13 +130,13 @@ def letter(kind: Scalar) -> str:
 
 
 def of_format(format_: str) -> str:
-    """Return the name of the layout with a format of `struct`."""
-    # A name that begins small and goes on in capitals would be a linter's mixed case.
+    """Return the name of the `struct.Struct` object with a format."""
+    # Linters reject mixed-case names that begin with a lowercase letter.
     return f"_{'L' * (format_[0].islower() and not format_.islower())}{format_}"
 
 
 def by_number(kind: Bool | Enum | Flags) -> str:
-    """Return the name of the table of a type's values by number."""
+    """Return the name of the dictionary from numbers to the values of a type."""
     return f"_AS_{'BOOL' if isinstance(kind, Bool) else kind.python_name.upper()}"
 
 
@@ -146,30 +146,33 @@ def layout(message: Message) -> str:
 
 
 def ids(message: Message) -> str:
-    """Return the name of the range of ids that the header of a message may have."""
+    """Return the name of the range of ids that are valid in the header of a message."""
     return {"none": "_NO_ID", "required": "_SOME_ID", "any": "_ANY_ID"}[message.id]
 
 
 def of_prefix(code: str, schema: Schema) -> str:
-    """Put the letter and the size of the schema's lengths into code that has `@I@` and `@4@`."""
+    """Replace `@I@` in code by the format character of lengths, and `@4@` by their size."""
     return code.replace("@I@", letter(schema.prefix)).replace("@4@", str(schema.prefix.size))
 
 
 def header(framing: Framing, length: str, number: str, identifier: str) -> list[str]:
-    """Return the arguments with which the header is packed."""
+    """Return the expressions that are packed into the header, in the order of its fields."""
     values = {"body_length": length, "type": number, "flags": "0", "id": identifier}
     values |= {"sequence": "sequence & 0xFF"}
     return [values[each.name] for each in framing.header]
 
 
 def header_names(framing: Framing) -> list[str]:
-    """Return the variables into which the header is unpacked."""
+    """Return the names of the variables into which the header is unpacked."""
     names = {"body_length": "length", "type": "number", "id": "id_"}
     return [names.get(each.name, each.name) for each in framing.header]
 
 
 def kinds(schema: Schema) -> Iterator[Type]:
-    """Yield all types of a schema's fields, and what they are made of, each as often as it is."""
+    """Yield the types of all fields of a schema, and the types that they contain.
+
+    A type that is used several times is yielded several times.
+    """
     for message in schema.messages:
         for field in message.fields:
             yield from within(field.type)
@@ -180,10 +183,14 @@ def kinds(schema: Schema) -> Iterator[Type]:
 def call(
     head: str, arguments: Iterable[str], margin: int, *, tail: str = "", one_a_line: bool = False
 ) -> list[str]:
-    """Lay out a call or a signature: in one line, its arguments in one, or one argument a line.
+    """Return the lines of a call or a signature, formatted as a code formatter would.
 
-    :param margin: how far the lines will be indented.
-    :param tail: what follows the closing parenthesis.
+    If they fit, everything is on one line, or else all arguments are on one line, or else each
+    argument has its own line.
+
+    :param margin: Number of columns by which the caller will indent the lines.
+    :param tail: Text that follows the closing parenthesis.
+    :param one_a_line: True to give each argument its own line in any case.
     """
     arguments = list(arguments)
     joined = ", ".join(arguments)

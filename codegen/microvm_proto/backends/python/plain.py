@@ -1,8 +1,8 @@
-"""The plain codec: a table of each message's fields, with every rule of the schema.
+"""Generate the plain codec: a table of fields for each message, and code that interprets it.
 
-It is all of the style `plain`. In the style `fast` it encodes and decodes what the fast path does
-not take: malformed frames, values out of bounds, older versions. So it is the one that names a
-fault.
+The plain codec knows every rule of the schema. In the style `plain` it is the only codec. In the
+style `fast` it encodes and decodes everything that the fast path rejects: malformed frames, values
+out of bounds, and messages of older versions. So only the plain codec reports faults.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ _NO_ID, _SOME_ID, _ANY_ID = range(1), range(1, 1 << @bits@), range(1 << @bits@)
 
 
 class _Layout(Generic[_T]):
-    # Reads and writes a message field by field, with every rule, as any version has it.
+    # Reads and writes a message of any version, field by field, and checks every rule.
     def __init__(
         self, kind: Callable[..., _T], name: str, ids: range, *fields: _Field, since: int = 1
     ) -> None:
@@ -109,7 +109,7 @@ class _Layout(Generic[_T]):
     def write(self, message: Any, version: int) -> tuple[bytes, bytes | memoryview]:
 @end
         if version < self.since:
-            reason = f"{self.name} came with version {self.since}"
+            reason = f"{self.name} was added in version {self.since}"
             raise EncodeError(Fault.UNKNOWN_TYPE, "type", reason)
         id_ = 0 if self.ids is _NO_ID else message.id
         if id_ not in self.ids:
@@ -126,8 +126,8 @@ class _Layout(Generic[_T]):
                 except _Wrong as wrong:
                     raise EncodeError(wrong.fault, field.name, wrong.reason) from None
             elif not field.is_default(value):
-                only = f"before which it can only be {field.default!r}"
-                reason = f"it came with version {field.since}, {only}"
+                only = f"in older versions it can only be {field.default!r}"
+                reason = f"it was added in version {field.since}; {only}"
                 raise EncodeError(Fault.TRAILING_BYTES, field.name, reason)
         body = b"".join(parts)
 @if sequence
@@ -151,7 +151,7 @@ class _Layout(Generic[_T]):
 
 
 def helpers(schema: Schema) -> str:
-    """Return what the layouts of any schema are made of, with the widths of this one."""
+    """Generate the classes that interpret the tables of fields."""
     framing = schema.framing
     text = of_prefix(KINDS + "\n" + for_framing(LAYOUT, framing), schema)
     packed = header(framing, "len(body) + len(tail)", "message.TYPE", "id_")
@@ -160,7 +160,10 @@ def helpers(schema: Schema) -> str:
 
 
 def later_values(schema: Schema) -> Iterator[str]:
-    """Yield a table for each closed enum, or flags, that has grown: the version of what is new."""
+    """Yield a table for each closed enum or set of flags that later versions extended.
+
+    It maps each value that was added later to the version that added it.
+    """
     grown = {}
     for kind in kinds(schema):
         match kind:
@@ -179,14 +182,18 @@ def _since(kind: Enum | Flags) -> str:
 
 
 def layouts(schema: Schema) -> str:
-    """Write the layout of each struct and message."""
-    made_of = (line for struct in schema.structs_in_order for line in _layout_of_struct(struct))
+    """Generate the table of fields of each struct and message."""
+    structs = (line for struct in schema.structs_in_order for line in _layout_of_struct(struct))
     messages = (line for message in schema.messages for line in _layout_of(message))
-    return "\n".join([*made_of, *messages])
+    return "\n".join([*structs, *messages])
 
 
 def zeros(schema: Schema) -> str:
-    """Write what all-zero bytes are, of flags and structs for which older versions need it."""
+    """Generate constants for the flags and structs whose bytes are all zero.
+
+    They are the values of fields that older versions lack, so only those that are needed are
+    generated.
+    """
     needed = {
         kind.name
         for message in schema.messages
@@ -239,7 +246,10 @@ def _field(message: Message, field: Field) -> Iterator[str]:
 
 
 def _kind(kind: Type, field: Field | None = None) -> str:
-    """Write the reader and writer of a field, or of what it is made of."""
+    """Return the expression that creates the reader and writer for a type.
+
+    :param field: Field that has this type; None for an element of an array or list.
+    """
     match kind:
         case Integer() if field and field.equals is not None:
             return f"_Constant(_{letter(kind)}, {literal(field.equals)})"

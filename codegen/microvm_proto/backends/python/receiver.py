@@ -1,4 +1,4 @@
-"""The part of a codec that depends on the framing: checks, stuffing, and the decoder."""
+"""Generate the code of a codec that depends on its framing: checksums, COBS, and the decoder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from microvm_proto.variants import for_framing
 
 
 def seal(schema: Schema) -> str:
-    """Write the functions that finish a frame, or look at one that was finished."""
+    """Generate the functions that add and verify the checksum of a frame, and its COBS encoding."""
     older = (
         f"    if version < {since}:\n        return 0x{seed:X}\n"
         for seed, since in schema.older_seeds
@@ -22,14 +22,17 @@ def seal(schema: Schema) -> str:
 
 
 def sealed(framing: Framing, frame: str) -> str:
-    """Write the expression for a frame on the wire; `frame` is that for its header and body."""
+    """Return the expression for a frame as it is sent.
+
+    :param frame: Expression for the header and the body of the frame.
+    """
     if framing.check_size:
         return f"_sealed({frame}, version)"
     return f"_stuffed({frame})" if framing.kind == "cobs" else frame
 
 
 def decoder(framing: Framing) -> str:
-    """Write the decoder."""
+    """Generate the decoder."""
     code = _DECODER if framing.resynchronises else runtime.DECODER
     code = code.replace("@version@\n", runtime.VERSION.lstrip("\n"))
     code = for_framing(code.replace("@refused@\n", runtime.REFUSED.lstrip("\n")), framing)
@@ -44,7 +47,7 @@ def decoder(framing: Framing) -> str:
         "accept": ", ".join(f"{name}: int" for name in accepted),
         **{f"{name}_at": str(framing.offset(name)) for name in ("type", "flags", "id")},
     }
-    return re.sub(r"@(\w+)@", lambda place: values[place[1]], code)
+    return re.sub(r"@(\w+)@", lambda match: values[match[1]], code)
 
 
 _SEAL = """
@@ -92,7 +95,8 @@ def _stuffed(frame: bytes) -> bytes:
 
 
 def _unstuffed(data: bytes, most: int) -> bytes | None:
-    # None: a run goes beyond the end; more than `most` bytes: whatever it is, it is too long.
+    # Returns None if a run exceeds the data. If there are more than `most` bytes, returns the first
+    # `most` + 1 of them, so that the caller sees that the frame is too long.
     parts = []
     at, end = 0, len(data)
     while at < end:
@@ -108,12 +112,13 @@ def _unstuffed(data: bytes, most: int) -> bytes | None:
 @end
 @if check
 def _seed(version: int) -> int:
-    # What a check is XORed with: it stands for all that gives the bytes of a version their meaning.
+    # The number that the checksum is XORed with. It identifies the schema and version, so that a
+    # decoder rejects frames of a sender that has another schema.
 @seed@
 
 
 def _seed_of(frame: bytes) -> int:
-    # The seed for which the check of a frame is right: that of this schema, or of another.
+    # The seed for which the checksum of a frame is correct.
     return _crc(frame[:-CHECK_SIZE]) ^ int.from_bytes(frame[-CHECK_SIZE:], "little")
 
 
@@ -132,17 +137,17 @@ def _sealed(frame: bytes, version: int) -> bytes:
 _DECODER = '''
 @if sequence
 class Encoder:
-    """An encoder of what one side sends, which numbers the frames."""
+    """An encoder of the messages that one side sends. It numbers the frames."""
 
     def __init__(self, version: int = VERSION) -> None:
-        """Encode for the version that both sides agreed on."""
+        """Create an encoder for the version that both sides agreed on."""
         self.version = version
         self._sequence = 0
 
     def encode(self, message: Message) -> bytes:
-        """Encode the next frame.
+        """Encode the message as the next frame.
 
-        :raises EncodeError: the protocol, or the version, does not allow the message.
+        :raises EncodeError: Raised if the message is not valid in this version.
         """
         frame = message.encode(self.version, self._sequence)
         self._sequence = (self._sequence + 1) & 0xFF
@@ -151,37 +156,40 @@ class Encoder:
 
 @end
 class Decoder:
-    """A decoder of what one side sends, which goes on behind what it refuses.
+    """A decoder of the frames that one side sends. After a bad frame it continues with the next.
 
 @if datagram
-    Feed it with :meth:`receive_data`, one datagram at a time, and take its message with
-    :meth:`next_message`. The counts only rise; bytes are those on the wire.
+    Pass each datagram to :meth:`receive_data`, then call :meth:`next_message` once. Counters never
+    decrease. Byte counts are those on the wire.
 @else
-    Feed it with :meth:`receive_data`, however the bytes are cut, then take messages with
-    :meth:`next_message` until that returns None. It holds at most one frame beyond what it was fed
-    last. The counts only rise; bytes are those on the wire.
+    Pass each chunk of bytes to :meth:`receive_data`, then call :meth:`next_message` until it
+    returns None. A chunk may begin and end anywhere. The decoder stores at most one frame in
+    addition to the last chunk. Counters never decrease. Byte counts are those on the wire.
 @end
 
-    :ivar frames: Messages that were handed on.
-    :ivar bad: Frames, or bytes in a row that make none, that were refused.
+    :ivar frames: Number of messages that were decoded.
+    :ivar bad: Number of bad frames. A run of bytes that contains no frame counts as one.
 @if check
-    :ivar foreign: Bad frames whose check was wrong as that of the frame before was: what comes from
-        an end with another schema is, what was damaged hardly ever.
+    :ivar foreign: Number of bad frames whose wrong checksum is correct for the same seed as that of
+        the frame before. This happens if the sender has another schema, but hardly ever if frames
+        are damaged in transit.
 @end
-    :ivar skipped: Bytes of all that was refused.
+    :ivar skipped: Number of bytes that were rejected.
 @if sequence
-    :ivar lost: Frames that are missing by the numbers of those that came.
+    :ivar lost: Number of frames that are missing between the received sequence numbers.
 @end
-    :ivar error: Why the last of what was refused was.
+    :ivar error: Error of the last frame or bytes that were rejected, or None.
     """
 
     def __init__(self, sender: str, version: int = VERSION) -> None:
-        """Decode what `sender` sends, one of END_NAMES, at a version.
+        """Create a decoder of the messages from one end.
 
-        :raises ValueError: there is no such end or version.
+        :param sender: Name of the end, one of END_NAMES.
+        :param version: Version of the protocol that both sides agreed on.
+        :raises ValueError: Raised if the end or the version does not exist.
         """
         if sender not in END_NAMES:
-            raise ValueError(f"{sender!r} is neither of {END_NAMES}")
+            raise ValueError(f"{sender!r} is not one of {END_NAMES}")
         self._sender = sender
         self.version = version
         self.frames = self.bad = self.skipped = 0
@@ -213,20 +221,21 @@ class Decoder:
 
 @if datagram
     def receive_data(self, data: bytes) -> None:
-        """Take a datagram; its message may refer to `data` without a copy."""
+        """Set the datagram to decode. Its message may refer to `data` without a copy."""
         self._frame = data if type(data) is bytes else bytes(data)
 
     def next_message(self) -> Message | None:
-        """Return the message of the last datagram, once; None when it was refused.
+        """Return the message of the last datagram, or None if the datagram is invalid.
 
-        A tail is a view of the bytes that were fed; everything else is a copy.
+        A second call for the same datagram returns None. A tail is a view of the received bytes.
+        All other values are copies.
         """
         frame, self._frame = self._frame, None
         return None if frame is None else self._decoded(frame, len(frame))
 @end
 @if cobs
     def receive_data(self, data: bytes) -> None:
-        """Take the next bytes of the stream."""
+        """Add the next bytes of the stream."""
         if self._beyond:
             end = data.find(0)
             self._beyond += len(data) if end < 0 else end
@@ -236,9 +245,9 @@ class Decoder:
         self._at = 0
 
     def next_message(self) -> Message | None:
-        """Return the next whole message, or None when more bytes are needed.
+        """Return the next complete message, or None if more bytes are needed.
 
-        A tail is a view of the bytes of its frame; everything else is a copy.
+        A tail is a view of the bytes of its frame. All other values are copies.
         """
         while (end := self._data.find(0, self._at)) >= 0:
             stuffed = bytes(self._data[self._at : end])
@@ -251,7 +260,7 @@ class Decoder:
                     self._refuse(DecodeError(Fault.BAD_STUFFING, 0), size)
                 elif (message := self._decoded(frame, size)) is not None:
                     return message
-        # Of a frame that is too long, no more is kept than what shows that it is.
+        # If a frame is too long, only as many bytes are kept as are needed to reject it.
         most = self._longest + self._longest // 254 + 3
         self._beyond += max(0, len(self._data) - self._at - most)
         del self._data[self._at + most :]
@@ -259,15 +268,15 @@ class Decoder:
 @end
 @if stream
     def receive_data(self, data: bytes) -> None:
-        """Take the next bytes of the stream."""
+        """Add the next bytes of the stream."""
         del self._data[: self._at]
         self._data += data
         self._at = 0
 
     def next_message(self) -> Message | None:
-        """Return the next whole message, or None when more bytes are needed.
+        """Return the next complete message, or None if more bytes are needed.
 
-        A tail is a view of the bytes of its frame; everything else is a copy.
+        A tail is a view of the bytes of its frame. All other values are copies.
         """
         while self._at + HEADER_SIZE <= len(self._data):
             @header@ = _HEADER.unpack_from(self._data, self._at)
@@ -284,7 +293,7 @@ class Decoder:
             if not is_own and not self._is_foreign(seed):
                 self._skip(DecodeError(Fault.BAD_CHECK, end))
                 continue
-            # From here on it is certain where the frame ends.
+            # The checksum shows that the frame ends here, so decoding continues behind it.
             self._at += size
             self._searching = False
             try:
@@ -299,7 +308,7 @@ class Decoder:
         return None
 
     def _skip(self, error: DecodeError) -> None:
-        # No frame begins here; one may begin at the next byte.
+        # No frame begins at this byte. Try the next byte.
         self._at += 1
         if not self._searching:
             self.bad += 1
@@ -342,7 +351,7 @@ class Decoder:
 @end
 @if sequence
         gap = (sequence - self._next) & 0xFF if self._next is not None else 0
-        # A number that is behind is that of a datagram which was overtaken.
+        # A lower number belongs to a datagram that arrived out of order.
         if gap < 128:
             self.lost += gap
             self._next = sequence + 1

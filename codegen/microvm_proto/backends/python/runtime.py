@@ -1,17 +1,17 @@
-"""The part of a generated codec that is the same for every schema."""
+"""Templates of the code in a generated codec that does not depend on the messages of a schema."""
 
 ERRORS = '''
 class DecodeError(Exception):
 @if cobs datagram check
-    """A malformed frame; the decoder goes on behind it.
+    """The reason for which a frame was rejected. The decoder continues with the next frame.
 @else
-    """A malformed frame; nothing after it on its stream can be trusted.
+    """Raised if a frame is malformed. No further messages can be read from its stream.
 @end
 
-    :ivar fault: how it is malformed.
-    :ivar offset: where, in bytes from the start of the frame.
-    :ivar field_number: which field of the message, from 1; 0 for the header.
-    :ivar field: that field's name; empty for the header.
+    :ivar fault: Reason for which the frame was rejected.
+    :ivar offset: Offset of the error in bytes from the start of the frame.
+    :ivar field_number: Number of the message's field, counted from 1; 0 for the header.
+    :ivar field: Name of the message's field; empty for the header.
     """
 
     def __init__(self, fault: Fault, offset: int, field_number: int = 0, field: str = "") -> None:
@@ -24,10 +24,10 @@ class DecodeError(Exception):
 
 
 class EncodeError(ValueError):
-    """A message that the protocol does not allow; nothing of it is sent.
+    """Raised if a message cannot be encoded because a decoder would reject it.
 
-    :ivar fault: what a decoder would have said.
-    :ivar field: the field that is wrong; `id` and `type` are the header's.
+    :ivar fault: Fault that a decoder would report.
+    :ivar field: Name of the invalid field of the message, or `id` or `type` for the header.
     """
 
     def __init__(self, fault: Fault, field: str, reason: str) -> None:
@@ -40,7 +40,8 @@ TYPE_VARIABLE = '_T = TypeVar("_T")'
 
 FROZEN = """
 class _Fields:
-    # What `dataclasses` knows of a class: listed when it asks, as that takes long to import.
+    # Makes the functions of `dataclasses` work with a class. The fields are listed on first use,
+    # because importing that module takes long.
     def __get__(self, instance: object, kind: Any) -> Any:
         from dataclasses import field, make_dataclass
 
@@ -60,18 +61,18 @@ class _Fields:
 
 @dataclass_transform(frozen_default=True)
 class _Frozen:
-    # What does not change, as what `dataclasses` freezes. To set each field past that would take
-    # most of a decoder's time: so an instance is made as one of a mutable class with the same
-    # slots, whose class is then changed.
+    # The base of immutable classes, which behave like frozen ones of `dataclasses`. Setting each
+    # field with `object.__setattr__` would take most of the time of decoding. So an instance is
+    # created from a mutable class with the same slots, and its `__class__` is changed at the end.
     __slots__: ClassVar[tuple[str, ...]] = ()
     __match_args__: ClassVar[tuple[str, ...]] = ()
     __dataclass_fields__: ClassVar[Any] = _Fields()
     _mutable: ClassVar[Any]
 
     def __init_subclass__(cls, *, init: bool = True) -> None:
-        del init  # which tells a type checker that there is a `__new__`
+        del init  # it only tells a type checker that the class has a `__new__`
         if "__setattr__" not in vars(cls):
-            # Both of them, or each is looked for at every assignment.
+            # Both are set, because with only one of them Python looks up the other on every call.
             own = {"__setattr__": object.__setattr__, "__delattr__": object.__delattr__}
             cls._mutable = type(cls.__name__, (_Frozen,), {"__slots__": cls.__slots__, **own})
 
@@ -111,7 +112,7 @@ _new = object.__new__
 """
 
 FAST = """
-# The lengths that are frequent: looking one up is faster than packing it.
+# Frequent lengths, encoded: looking up a length is faster than packing it.
 _LENGTHS = tuple(_@I@.pack(length) for length in range(@frequent@))
 
 
@@ -119,8 +120,8 @@ class _Fallback(Exception):
     pass
 
 
-# The code of each message is fast and takes only what is surely valid. Where it meets one of these
-# exceptions, the message's layout, which knows every rule, does the work again.
+# The fast code of a message accepts only valid input. If it raises one of these exceptions, the
+# layout of the message, which knows every rule, encodes or decodes the message again.
 _FALLBACK_ON = (_Fallback, struct.error, LookupError@more@)
 
 
@@ -131,7 +132,7 @@ def _put(value: bytes, maximum: int, nul: bool) -> bytes:
 
 
 def _put_list(items: tuple[bytes, ...], safe_size: int, nul: bool) -> bytes:
-    # A list of at most `safe_size` bytes breaks none of its bounds.
+    # A list of at most `safe_size` bytes cannot exceed any of its bounds.
     parts = [_LENGTHS[len(items)]]
     for item in items:
         parts.append(_LENGTHS[len(item)])
@@ -204,7 +205,7 @@ def _numbers(letter: str, size: int, data: bytes) -> tuple[Any, ...]:
 
 
 def _finite(*numbers: float) -> tuple[float, ...]:
-    # There is no NaN and no infinity among numbers whose sum is finite.
+    # If the sum is finite, none of the numbers is NaN or infinite.
     if not isfinite(sum(numbers)):
         raise _Fallback
     return numbers
@@ -218,8 +219,8 @@ def _exactly(value: bytes, size: int) -> bytes:
 
 FLAGS = """
 class _Flags(dict[int, Any]):
-    # Flags by their number. Their class keeps every combination that it is ever called with, so
-    # those that are beyond a limit are made without it.
+    # Maps numbers to flags. The class of the flags keeps every combination forever. To limit the
+    # memory that a peer can use up, further combinations are created without calling the class.
     def __init__(self, kind: type[enum.IntFlag], mask: int) -> None:
         super().__init__((int(flag), flag) for flag in kind)
         self.kind = kind
@@ -238,7 +239,8 @@ class _Flags(dict[int, Any]):
 
 RULE = """
 class _Rule:
-    # What a message is from the version `since` on, until another rule has its number.
+    # How to check and decode a message in the versions from `since` on, up to the next rule with
+    # the same number.
     def __init__(
         self,
         number: int,
@@ -258,20 +260,22 @@ class _Rule:
 
 DECODER = '''
 class Decoder:
-    """A decoder of the bytes that one side sends, however they are cut.
+    """A decoder of the stream of bytes that one side sends.
 
-    Feed it with :meth:`receive_data`, then take messages with :meth:`next_message` until that
-    returns None. It holds at most one frame beyond what it was fed last, and checks a frame's
-    length before it keeps any of its body.
+    Pass each chunk of bytes to :meth:`receive_data`, then call :meth:`next_message` until it
+    returns None. A chunk may begin and end anywhere. The decoder stores at most one frame in
+    addition to the last chunk. It checks the length of a frame before it stores any of its body.
     """
 
     def __init__(self, sender: str, version: int = VERSION) -> None:
-        """Decode what `sender` sends, one of END_NAMES, at a version.
+        """Create a decoder of the messages from one end.
 
-        :raises ValueError: there is no such end or version.
+        :param sender: Name of the end, one of END_NAMES.
+        :param version: Version of the protocol that both sides agreed on.
+        :raises ValueError: Raised if the end or the version does not exist.
         """
         if sender not in END_NAMES:
-            raise ValueError(f"{sender!r} is neither of {END_NAMES}")
+            raise ValueError(f"{sender!r} is not one of {END_NAMES}")
         self._sender = sender
         self.version = version
         self._chunk = b""
@@ -282,7 +286,7 @@ class Decoder:
 @version@
 
     def receive_data(self, data: bytes) -> None:
-        """Take the next bytes of the stream; messages may refer to `data` without a copy."""
+        """Add the next bytes of the stream. The decoder may keep `data` without copying it."""
         if self._error is not None:
             return
         if self._at < len(self._chunk):
@@ -291,11 +295,11 @@ class Decoder:
         self._at = 0
 
     def next_message(self) -> Message | None:
-        """Return the next whole message, or None when more bytes are needed.
+        """Return the next complete message, or None if more bytes are needed.
 
-        A tail is a view of the bytes that were fed; everything else is a copy.
+        A tail is a view of the received bytes. All other values are copies.
 
-        :raises DecodeError: the stream is malformed here; every later call raises it again.
+        :raises DecodeError: Raised if the stream is malformed, and again by every later call.
         """
         try:
             chunk, start = self._chunk, self._at + HEADER_SIZE
@@ -352,9 +356,9 @@ class Decoder:
 VERSION = '''
     @property
     def version(self) -> int:
-        """The version that both sides agreed on; a new one counts from the next message on.
+        """The version that both sides agreed on. A change applies from the next message on.
 
-        :raises ValueError: it is set to a version that does not exist.
+        :raises ValueError: Raised when it is set to a version that does not exist.
         """
         return self._version
 

@@ -1,4 +1,7 @@
-"""The choice of what a generated module needs of the code that is the same for every schema."""
+"""Select the shared code that a generated module needs.
+
+Shared code is the same for every schema. A definition in it is left out if nothing uses its name.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +10,17 @@ from collections.abc import Collection, Iterable
 
 
 class Shared(str):
-    """Code that is the same for every schema, in pieces with two empty lines between them."""
+    """Shared code: definitions with two empty lines between them."""
 
     __slots__ = ()
 
 
 def needed(parts: Iterable[str]) -> tuple[list[str], Collection[str]]:
-    """Return the parts, shared ones as far as others need them, and the words of their code."""
+    """Remove unused definitions from shared code; return the parts and all words in their code.
+
+    Parts that are not shared remain as they are. A definition is used if its name occurs in a part
+    that is not shared, or in another definition that is used.
+    """
     words: set[str] = set()
     found = list(parts)
     for part in found:
@@ -21,13 +28,13 @@ def needed(parts: Iterable[str]) -> tuple[list[str], Collection[str]]:
     kept: list[str] = []
     for part in reversed(found):
         pieces = part.strip("\n").split("\n\n\n") if isinstance(part, Shared) else []
-        there: list[str] = []
+        used: list[str] = []
         for piece in reversed(pieces):
             (names,) = re.findall(r"^(?:class |def )?(\w+(?:, \w+)*)", piece, re.MULTILINE)[:1]
             if words & {*names.split(", ")}:
                 words |= _words(piece)
-                there.insert(0, piece)
-        kept.insert(0, "\n\n\n".join(there) if isinstance(part, Shared) else part)
+                used.insert(0, piece)
+        kept.insert(0, "\n\n\n".join(used) if isinstance(part, Shared) else part)
     return kept, words
 
 

@@ -1,4 +1,4 @@
-"""The tables of the codec: the layouts of numbers for `struct`, and values by their numbers."""
+"""Generate the tables of the codec: `struct.Struct` objects, and values by their numbers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from microvm_proto.types import Bool, Enum, Flags, Scalar, camel
 
 
 def tables(schema: Schema, formats: Iterable[str]) -> str:
-    """Write the tables.
+    """Generate the tables.
 
-    :param formats: those that are needed for more than a number.
+    :param formats: Formats of `struct` for several values, which are needed in addition.
     """
     found = [kind for kind in kinds(schema) if isinstance(kind, Scalar)]
     names = {letter(schema.prefix), *map(letter, found), *formats}
     header = schema.framing.letters
-    lines = [f"# Layouts are called as `struct` writes them; {header} is the header."]
+    lines = [f"# Each layout is named after its format in `struct`; {header} is the header."]
     lines += [f'_HEADER = struct.Struct("<{header}")']
     lines += [
         f'{of_format(name)} = struct.Struct("<{name}")'

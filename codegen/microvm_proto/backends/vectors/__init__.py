@@ -1,4 +1,4 @@
-"""The backend `vectors`: valid and invalid frames for testing a decoder, in JSON."""
+"""Generate test vectors for a decoder: valid and invalid frames, in JSON."""
 
 from __future__ import annotations
 
@@ -24,23 +24,26 @@ from microvm_proto.framing import Framing
 from microvm_proto.schema import Message, Output, Schema
 
 _Candidate: TypeAlias = tuple[str, str, str, bytes]
-"""A name, the fault that is meant, the sender and the frame."""
+"""Name of the vector, name of the intended fault, name of the sender, and frame."""
 
 _FORMAT = [
-    "Each valid frame is decoded to its message, id and fields, and encoded to the same bytes; "
-    "constants are not among the fields.",
-    "Each invalid one is refused with its code, at its offset from the start of the frame, in its "
-    "field, counted from 1; 0 is the header, or trailing bytes. Its bytes suffice for that.",
-    "Bytes are chunks of hexadecimal digits, spaces between them; xx*N is the byte xx, N times.",
-    "Numbers have up to 64 bits: a float is its bits, flags are theirs, a bool is 0 or 1, what is "
-    "absent is the number that stands for it. Text is its bytes. A list or an array, unless it is "
-    "of u8, is a list of [item, how many times in a row]; a struct is an object.",
+    "A decoder must decode each valid frame to the given message, id and fields, and an encoder "
+    "must encode them to the same bytes. Constants are not among the fields.",
+    "A decoder must reject each invalid frame with the given fault and its code, the offset from "
+    "the start of the frame, and the number of the field, counted from 1. The number is 0 for the "
+    "header and for trailing bytes. The decoder must not wait for more bytes than are given.",
+    "Bytes are hexadecimal digits in groups, with spaces between the groups. The group xx*N stands "
+    "for N bytes xx.",
+    "Numbers have up to 64 bits. Floats and flags are given as their bits, a bool as 0 or 1, and "
+    "an absent value as the number that stands for it. Text is given as its bytes, like an array "
+    "of u8. Any other list or array is a list of [item, number of consecutive repetitions]. A "
+    "struct is an object.",
 ]
-_SEQUENCE = "Each frame has the number 0 in its sequence."
+_SEQUENCE = "The sequence number of each frame is 0."
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
-    """Write the vectors, which are one file with one vector a line."""
+    """Generate the file of vectors, with one vector on each line."""
     head = {
         "source": f"Generated from {schema.source} by `microvm-proto gen`.",
         "format": [*_FORMAT, *_format_of(schema.framing)],
@@ -85,7 +88,11 @@ def _valid(schema: Schema) -> Iterator[dict[str, Any]]:
 
 
 def _variations(message: Message, max_id: int) -> Iterator[tuple[str, int, dict[str, Value]]]:
-    """Yield a name, an id and values: the least, the most, and each value beside the least."""
+    """Yield variations of a message: the suffix of the vector's name, the id and the values.
+
+    They are the least and the most values of all fields, and each value of a field, while the other
+    fields have their least values.
+    """
     choices = {field.name: values_of(field) for field in message.fields if field.equals is None}
     least = {name: next(iter(values.values())) for name, values in choices.items()}
     most = {name: list(values.values())[-1] for name, values in choices.items()}
@@ -108,7 +115,8 @@ def _invalid(schema: Schema) -> Iterator[dict[str, Any]]:
     codes = {fault.name: fault.number for fault in FAULTS}
     for name, fault, sender, frame in candidates:
         found = _fault(schema, frame, sender)
-        # Another fault can come first, as when a tail above its bound is a body above its own.
+        # Skip the frame if a decoder reports another fault first. For example, a tail that is too
+        # long can make the whole body too long.
         if found is not None and found.fault.name == fault:
             yield {
                 "name": f"{name}: {fault}",
@@ -141,10 +149,10 @@ def _unknown_types(schema: Schema) -> Iterator[_Candidate]:
                 sender,
                 write(schema, number, 0, b""),
             )
-            # The first of many faults counts.
+            # If a frame has several faults, a decoder must report the first.
             id_, length = min(1, framing.max_id), framing.max_length
             all_wrong = write(schema, number, id_, b"", flags=1, length=length)
-            yield f"type {number} by {sender}, and all else", "unknown_type", sender, all_wrong
+            yield f"type {number} by {sender}, and other faults", "unknown_type", sender, all_wrong
 
 
 def _faulty_frames(schema: Schema, message: Message) -> Iterator[_Candidate]:
@@ -166,7 +174,11 @@ def _faulty_frames(schema: Schema, message: Message) -> Iterator[_Candidate]:
 def _faulty_headers(
     schema: Schema, message: Message, right: bytes, body: bytes
 ) -> Iterator[_Candidate]:
-    """Yield frames with a fault in the header; `right` is one without, and `body` its body."""
+    """Yield frames with a fault in the header.
+
+    :param right: Valid frame of the message.
+    :param body: Body of the valid frame.
+    """
     name, number, sender = message.name, message.number, _sender(schema, message)
     other = next(end for end in schema.ends if end != sender)
     framing, id_, over = schema.framing, _least_id(message), message.max_body + 1
@@ -175,12 +187,12 @@ def _faulty_headers(
 
     yield name, "bad_direction", other, right
     all_wrong = write(schema, number, wrong_id, b"", flags=1, length=too_long)
-    yield f"{name}, and all else", "bad_direction", other, all_wrong
+    yield f"{name}, and other faults", "bad_direction", other, all_wrong
     if "flags" in framing.features:
         for flags in 1, 1 << (8 * framing.type - 1):
             frame = write(schema, number, id_, body, flags=flags)
             yield f"{name}, flags {flags}", "reserved_flags", sender, frame
-    yield f"{name}, and all else", "reserved_flags", sender, all_wrong
+    yield f"{name}, and other faults", "reserved_flags", sender, all_wrong
     for wrong in sorted({wrong_id, wrong_id * framing.max_id}):
         yield f"{name}, id {wrong}", "bad_id", sender, write(schema, number, wrong, body)
     all_wrong = write(schema, number, wrong_id, b"", length=too_long)
@@ -203,7 +215,7 @@ def _least_id(message: Message) -> int:
 
 
 def _body(message: Message, values: dict[str, Value]) -> bytes:
-    """Return the body with these values, and the least where there is none."""
+    """Return a body with the given values, and the least value for every other field."""
     return b"".join(
         pack(field.type, values[field.name]) if field.name in values else least_bytes(field)
         for field in message.fields

@@ -1,4 +1,4 @@
-"""The bytes that are no value of a type, each for one fault that a decoder has to find in them."""
+"""Generate invalid encodings of each type, each with the fault that a decoder must report."""
 
 from __future__ import annotations
 
@@ -33,14 +33,17 @@ from microvm_proto.types import (
 )
 
 Faulty: TypeAlias = tuple[str, str, bytes]
-"""The text of what is wrong, the fault, and the bytes."""
+"""Description of the error, name of the fault, and invalid bytes."""
 
 _LAST = ("truncated", "total_too_long")
-"""The faults behind which nothing comes: it comes first, and the body stays within its bound."""
+"""Faults after which the body ends.
+
+More bytes would make a truncated value complete, or a body longer than allowed.
+"""
 
 _ILL_FORMED = {
-    "a continuation alone": b"\x80",
-    "the highest continuation alone": b"\xbf",
+    "only a continuation byte": b"\x80",
+    "only the highest continuation byte": b"\xbf",
     "2 bytes for U+0000": b"\xc0\x80",
     "2 bytes for U+007F": b"\xc1\xbf",
     "3 bytes for U+0000": b"\xe0\x80\x80",
@@ -57,14 +60,18 @@ _ILL_FORMED = {
     "2 of 3 bytes": b"\xe2\x82",
     "1 of 4 bytes": b"\xf0",
     "3 of 4 bytes": b"\xf0\x9f\x98",
-    "1 of 2 bytes, an a": b"\xc3a",
-    "2 of 3 bytes, an a": b"\xe2\x82a",
-    "3 of 4 bytes, an a": b"\xf0\x9f\x98a",
+    "1 of 2 bytes, then an a": b"\xc3a",
+    "2 of 3 bytes, then an a": b"\xe2\x82a",
+    "3 of 4 bytes, then an a": b"\xf0\x9f\x98a",
 }
 
 
 def faulty_fields(fields: Sequence[Field]) -> Iterator[tuple[str, str, bytes]]:
-    """Yield the name of a field with what is wrong, the fault, and the bytes of all fields."""
+    """Yield bodies in which one field is invalid.
+
+    Each is a tuple of the field's name with a description of the error, the name of the fault, and
+    the bytes of all fields.
+    """
     yield from _fields(fields, set() if is_large(fields) else None)
 
 
@@ -78,9 +85,11 @@ def _fields(fields: Sequence[Field], seen: set[object] | None) -> Iterator[Fault
 
 
 def _value(kind: Type, equals: int | None, seen: set[object] | None) -> Iterator[Faulty]:
-    """Yield faulty values; a label begins with what leads to what is wrong within the value.
+    """Yield invalid encodings of a type. Each label begins with the path to the invalid value.
 
-    :param seen: the kinds of values that have been made faulty and are not again; None for all.
+    :param equals: Value of the field if it is a constant; None otherwise.
+    :param seen: Kinds of values whose faults have been yielded already. They are skipped, and new
+        kinds are added. None to yield the faults of every value.
     """
     match kind:
         case Struct(fields=fields):
@@ -102,18 +111,18 @@ def _value(kind: Type, equals: int | None, seen: set[object] | None) -> Iterator
 
 
 def _elements(
-    element: Scalar | Struct, places: Sequence[int], count: int, seen: set[object] | None
+    element: Scalar | Struct, indices: Sequence[int], count: int, seen: set[object] | None
 ) -> Iterator[Faulty]:
-    """Yield so many elements, of which the one at one of the places is faulty."""
+    """Yield encodings of `count` elements in which the element at one of `indices` is invalid."""
     whole = pack(element, least(element))
-    for at in places:
+    for at in indices:
         for label, fault, data in _value(element, None, seen):
             rest = b"" if fault in _LAST else whole * (count - at - 1)
             yield f"[{at}]{label}", fault, whole * at + data + rest
 
 
 def _rule(kind: Type, equals: int | None) -> object:
-    """Return what values of a type have in common that are faulty in the same ways."""
+    """Return a key that is the same for all types that have the same faults."""
     match kind:
         case Enum(closed=rule) | Flags(closed=rule) | Float(finite=rule):
             return type(kind), rule
@@ -164,7 +173,7 @@ def _labelled(start: str, found: Iterable[Faulty]) -> Iterator[Faulty]:
 
 
 def _cut(whole: bytes) -> Iterator[Faulty]:
-    """Yield a value that ends too early, or is not there."""
+    """Yield a value that is truncated or missing."""
     for size in sorted({0, len(whole) - 1}):
         yield f"{size} of {len(whole)} bytes", "truncated", whole[:size]
 
@@ -180,14 +189,14 @@ def _octets(maximum: int, prefix: Integer, *, nul: bool) -> Iterator[Faulty]:
         data = pack(prefix, maximum + 1) + b"a" * (maximum + 1)
         yield f"{maximum + 1} bytes", "too_long", data
     if not nul:
-        yield "1 of 2 bytes, a NUL", "truncated", pack(prefix, 2) + b"\0"
+        yield "1 of 2 bytes, which is NUL", "truncated", pack(prefix, 2) + b"\0"
         for value in sorted({b"\0", b"\0".ljust(maximum, b"a"), b"\0".rjust(maximum, b"a")}):
             label = f"NUL at {value.index(0)} of {len(value)}"
             yield label, "embedded_nul", pack(prefix, len(value)) + value
 
 
 def _above(maximum: int, prefix: Integer) -> list[int]:
-    """Return the lengths or counts above the bound that a prefix can have: the ends of them."""
+    """Return the smallest and the largest prefix above the maximum, if a prefix can exceed it."""
     return sorted({maximum + 1, prefix.maximum}) if maximum < prefix.maximum else []
 
 
@@ -200,8 +209,8 @@ def _text(kind: Text) -> Iterator[Faulty]:
             yield f"{label} at {at}", "not_utf8", pack(octets, b"a" * at + data)
     if kind.maximum > 1:
         fault = "not_utf8" if kind.nul else "embedded_nul"
-        yield "a NUL, then no UTF-8", fault, pack(octets, b"\0\xff")
-        yield "no UTF-8, then a NUL", fault, pack(octets, b"\xff\0")
+        yield "a NUL, then invalid UTF-8", fault, pack(octets, b"\0\xff")
+        yield "invalid UTF-8, then a NUL", fault, pack(octets, b"\xff\0")
 
 
 def _count(kind: ByteList | List) -> Iterator[Faulty]:
@@ -213,7 +222,7 @@ def _count(kind: ByteList | List) -> Iterator[Faulty]:
 def _byte_list(kind: ByteList) -> Iterator[Faulty]:
     yield from _count(kind)
     prefix = kind.prefix
-    # An item is as faulty alone as behind another one.
+    # Test an invalid item as the only item, and after a valid item.
     for before in (), (b"a",):
         start = pack(prefix, len(before) + 1) + pack(kind, before)[prefix.size :]
         for label, fault, data in _octets(kind.max_item, prefix, nul=kind.nul):
@@ -223,8 +232,8 @@ def _byte_list(kind: ByteList) -> Iterator[Faulty]:
         return
     for more in b"", b"a" * kind.max_item:
         yield f"{len(more)} bytes more", "total_too_long", pack(kind, (*longest, more))
-    # Only a valid item can be one too many.
+    # After the maximum total size, an invalid item must be reported by its own fault.
     ahead = pack(prefix, len(longest) + 1) + pack(kind, longest)[prefix.size :]
     last = {fault: data for _, fault, data in _octets(kind.max_item, prefix, nul=kind.nul)}
     for fault, data in last.items() if longest else ():
-        yield "behind as much as there may be", fault, ahead + data
+        yield "an item after the maximum total", fault, ahead + data

@@ -1,4 +1,4 @@
-"""The notation of bytes in the vectors."""
+"""Format bytes for the test vectors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _RUN = re.compile(rb"(.)\1{15}", re.DOTALL)
 
 
 def compact(data: bytes) -> str:
-    """Write bytes in hexadecimal, long runs of one byte as their number."""
+    """Format bytes in hexadecimal. A byte that is repeated 16 times or more becomes `xx*N`."""
     chunks: list[str] = []
     at = 0
     while run := _RUN.search(data, at):
@@ -19,6 +19,6 @@ def compact(data: bytes) -> str:
 
 
 def _end_of_run(data: bytes, start: int) -> int:
-    """Return where the run of bytes ends that are all as the one at `start`."""
+    """Return the end of the run of equal bytes that begins at `start`."""
     run = re.compile(re.escape(data[start : start + 1]) + b"*").match(data, start)
     return run.end() if run else start

@@ -1,4 +1,4 @@
-"""Streams in which not everything is right, and what a receiver makes of them."""
+"""Generate test vectors for receivers: damaged streams of frames, and the expected results."""
 
 from __future__ import annotations
 
@@ -15,26 +15,31 @@ from microvm_proto.schema import Message, Schema
 from microvm_proto.stream import Receiver
 
 FORMAT = [
-    "Of a stream a receiver is given the pieces, each of which is a datagram where there are such. "
-    "It hands on the messages, each by its name and its frame's id and number, and then its counts "
-    "are those of frames, bad and foreign ones, skipped bytes and lost frames.",
-    "Of a flipped frame each bit is inverted in turn, from the lowest of the first byte on; the "
-    "pieces are what is before, the frame, and what is behind. The counts are for each bit: a list "
-    "of [counts, how many times in a row].",
+    "A stream consists of pieces. Give them to a receiver in order; with datagrams, each piece is "
+    "one datagram. The receiver must return the messages that are given by name, id and sequence "
+    "number. The expected counters at the end are: frames, bad, foreign, skipped, lost.",
+    "For a flipped frame, repeat this test for each bit of the frame, from the lowest bit of the "
+    "first byte on: invert the bit, and give the pieces before, frame and behind to a new "
+    "receiver. The expected counters of all bits are a list of [counters, number of consecutive "
+    "bits].",
 ]
 
 _MOST = 4
-"""Messages of an end whose bits are flipped; what is wrong with the frames of all is the same."""
+"""Maximum number of messages of an end whose bits are flipped; further ones would test the same."""
 
 _MOST_BEHIND = 16
-"""Frames behind it, with which a receiver has all that a false header may make it wait for."""
+"""Maximum number of frames that follow a flipped frame.
+
+After a damaged length, a receiver may wait for as many bytes as the longest frame has. So many
+frames must follow that it receives them all.
+"""
 
 _LONGEST = 64
-"""Bytes on the wire that a frame has at most whose bits are flipped."""
+"""Maximum size on the wire of a frame whose bits are flipped, in bytes."""
 
 
 def streams(schema: Schema) -> Iterator[dict[str, Any]]:
-    """Yield streams of each end, with what a receiver makes of them."""
+    """Yield vectors with damaged streams of each end, and the messages and counters expected."""
     for end in schema.ends:
         for message in _sent_by(schema, end)[:1]:
             for name, pieces in _disturbed(schema, message, end):
@@ -56,12 +61,12 @@ def streams(schema: Schema) -> Iterator[dict[str, Any]]:
 
 
 def _fed(schema: Schema, pieces: Sequence[bytes]) -> list[bytes]:
-    """Return what a receiver is given of the pieces: a stream at once."""
+    """Return the chunks that a receiver is given: each datagram, or a whole stream at once."""
     return [*pieces] if schema.framing.kind == "datagram" else [b"".join(pieces)]
 
 
 def flipped(schema: Schema) -> Iterator[dict[str, Any]]:
-    """Yield frames of each end, with what a receiver makes of each with a bit inverted."""
+    """Yield vectors with frames of each end, and the counters expected if a bit is inverted."""
     for end in schema.ends:
         for message in _sent_by(schema, end)[:_MOST]:
             before, frame = (_frame(schema, message, number) for number in (0, 1))
@@ -94,7 +99,7 @@ def _sent_by(schema: Schema, end: str) -> list[Message]:
 
 
 def _ahead(schema: Schema) -> bytes:
-    """Return what keeps a frame from the damage to another that is before it."""
+    """Return bytes that protect a frame from damage to the end of the frame before it."""
     return DELIMITER if schema.framing.kind == "cobs" else b""
 
 
@@ -110,8 +115,8 @@ def _disturbed(schema: Schema, message: Message, end: str) -> Iterator[tuple[str
     cut = right[1][: len(right[1]) // 2]
     yield "nothing wrong", right[:3]
     yield "noise ahead", [b"\xa5\x5a\x01\xff", *right[:2]]
-    yield "a frame that is cut", [right[0], cut, *right[2:5]]
-    yield "a byte too many", [right[0], right[1][:2] + b"\x2a" + right[1][2:], *right[2:5]]
+    yield "a truncated frame", [right[0], cut, *right[2:5]]
+    yield "an additional byte", [right[0], right[1][:2] + b"\x2a" + right[1][2:], *right[2:5]]
     yield "noise behind", [*right[:2], b"\x01\x02"]
     wrong = [_frame(schema, message, number, b"\0") for number in (1, 2)]
     yield "bodies that are too long", [right[0], *wrong, right[3]]
@@ -121,9 +126,9 @@ def _disturbed(schema: Schema, message: Message, end: str) -> Iterator[tuple[str
     longest = schema.framing.wire_size(schema.max_body_from(end))
     if longest <= 1 << 12:
         yield "more than the longest frame", [b"\x01" * (longest + 4), *right[:3]]
-    yield "numbers that are left out", [*right[:2], right[7], right[9]]
-    yield "numbers that begin anew", [*right[254:], *right[:2]]
-    yield "a frame that was overtaken", [right[0], right[2], right[1], right[3]]
+    yield "missing sequence numbers", [*right[:2], right[7], right[9]]
+    yield "sequence numbers that wrap around", [*right[254:], *right[:2]]
+    yield "two frames out of order", [right[0], right[2], right[1], right[3]]
     yield "the same frame twice", [right[0], right[0], right[1]]
     for opposite in _sent_by(schema, next(each for each in schema.ends if each != end))[:1]:
         if opposite.sender != "both":

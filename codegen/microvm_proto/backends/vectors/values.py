@@ -1,4 +1,4 @@
-"""The values of each type with which a decoder is tested: the least, the most, and the edges."""
+"""Choose the values of each type for tests of a decoder: the least, the most, and edge cases."""
 
 from __future__ import annotations
 
@@ -23,20 +23,24 @@ from microvm_proto.types import (
 )
 
 MAX_FILLED = 1 << 16
-"""A list, or a body, that can hold more is not filled."""
+"""Maximum size of a list in values, or of a body in bytes, up to which a vector fills it."""
 
 _MAX_VALUES = 4096
-"""A message that never has fewer has no vectors."""
+"""Maximum number of values in the shortest body of a message that has vectors."""
 
 _MAX_LEAVES = 32
-"""A message with more values has less for each of them: all of it would grow with the square."""
+"""Maximum number of values in a message up to which each value is tested in a vector of its own.
+
+Larger messages test several values in one vector, because the size of all vectors would grow with
+the square of the number of values.
+"""
 
 _BORDERS = [0x01, 0x7F, 0x80, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF, 0x10000, 0x10FFFF]
-"""The first and the last characters of each length in UTF-8, and those beside the surrogates."""
+"""First and last character of each length in UTF-8, and the characters next to the surrogates."""
 
 
 def values_of(field: Field) -> dict[str, Value]:
-    """Return the values of a field to try, by name; the least comes first and the most last."""
+    """Return the values of a field to test, by name. The least comes first, the most last."""
     if field.absent is None:
         return values(field.type)
     known = values(field.type)
@@ -44,12 +48,12 @@ def values_of(field: Field) -> dict[str, Value]:
 
 
 def least(kind: Type) -> Value:
-    """Return the first of the values to try."""
+    """Return the least of the values to test."""
     return next(iter(values(kind).values()))
 
 
 def values(kind: Type) -> dict[str, Value]:
-    """Return the values of a type to try, by name; the least comes first and the most last."""
+    """Return the values of a type to test, by name. The least comes first, the most last."""
     match kind:
         case Integer(size=size, minimum=low, maximum=high):
             counted = int.from_bytes(range(1, size + 1), "little")
@@ -81,13 +85,16 @@ def values(kind: Type) -> dict[str, Value]:
 
 
 def least_bytes(field: Field) -> bytes:
-    """Return the least value of a field as it stands in a body."""
+    """Return the encoding of the least value of a field."""
     value = least(field.type) if field.equals is None else field.equals
     return pack(field.type, value)
 
 
 def combined(choices: Mapping[str, Mapping[str, Value]]) -> Iterator[tuple[str, dict[str, Value]]]:
-    """Yield values of all fields, each value at least once, in as few steps as it takes."""
+    """Yield combinations of values of all fields.
+
+    Every value occurs in at least one combination. There are as few combinations as possible.
+    """
     columns = {name: list(values.values()) for name, values in choices.items()}
     for row in range(max(map(len, columns.values()), default=0)):
         values = {name: values[row % len(values)] for name, values in columns.items()}
@@ -95,7 +102,7 @@ def combined(choices: Mapping[str, Mapping[str, Value]]) -> Iterator[tuple[str, 
 
 
 def unknown(kind: Enum, base: Integer) -> list[int]:
-    """Return numbers that an enum does not name: next to those that it does, and the limits."""
+    """Return numbers that an enum does not define: those next to its values, and the limits."""
     known = {value.number for value in kind.values}
     near = {number + step for number in known for step in (-1, 1)}
     inside = {number for number in near if base.minimum <= number <= base.maximum}
@@ -103,13 +110,13 @@ def unknown(kind: Enum, base: Integer) -> list[int]:
 
 
 def quiet_nan(kind: Float) -> int:
-    """Return the bits of a NaN that no conversion changes."""
+    """Return the bits of a quiet NaN, which no conversion changes."""
     lowest = kind.exponent & -kind.exponent
     return kind.exponent | lowest >> 1
 
 
 def full(kind: ByteList) -> tuple[bytes, ...]:
-    """Return items as long in all as they may be, or as near as number and lengths allow."""
+    """Return items that fill a list to its maximum size, or as far as its other bounds allow."""
     prefix = kind.prefix.size
     longest = min(kind.max_item, max(0, kind.max_total - prefix))
     whole, rest = divmod(kind.max_total, prefix + longest)
@@ -125,17 +132,17 @@ def full(kind: ByteList) -> tuple[bytes, ...]:
 
 
 def is_large(fields: Iterable[Field]) -> bool:
-    """Tell whether fields have more values in them than can all be tried beside one another."""
+    """Return True if the fields contain too many values for a vector for each value."""
     return sum(_leaves(field.type) for field in fields) > _MAX_LEAVES
 
 
 def is_huge(fields: Iterable[Field]) -> bool:
-    """Tell whether even the shortest body has more values than can be written out."""
+    """Return True if even the shortest body contains too many values for a vector."""
     return sum(_count(field.type) for field in fields) > _MAX_VALUES
 
 
 def _count(kind: Type) -> int:
-    """Return how many values there are in one of fixed size; 1 for others, which can be empty."""
+    """Return the number of values in a struct or an array; 1 for other types."""
     match kind:
         case Struct(fields=fields):
             return sum(_count(field.type) for field in fields)
@@ -145,7 +152,7 @@ def _count(kind: Type) -> int:
 
 
 def _leaves(kind: Type) -> int:
-    """Return how many values there are in one, of arrays and lists two elements at most."""
+    """Return the number of values in a type. At most two elements of an array or list count."""
     match kind:
         case Struct(fields=fields):
             return sum(_leaves(field.type) for field in fields)
@@ -162,7 +169,7 @@ def _floats(kind: Float) -> dict[str, Value]:
     edges: dict[str, Value] = {"zero": 0, "-0": sign, "1": one, "-1": sign | one, "subnormal": 1}
     if not kind.finite:
         edges |= {"infinity": infinity, "-infinity": sign | infinity}
-        # A signalling one does not survive every language's conversions.
+        # A signalling NaN is left out, because conversions in some languages change it.
         edges |= {"quiet NaN": quiet_nan(kind)}
     return edges | {"largest": infinity - 1}
 
@@ -181,7 +188,7 @@ def _structs(fields: Sequence[Field]) -> dict[str, Value]:
 
 
 def _arrays(kind: Array) -> dict[str, Value]:
-    """Return arrays with each value of the element first and, beside another one, last."""
+    """Return arrays in which each value of the element comes first once and last once."""
     if kind.is_octets:
         counted = (bytes(range(256)) * (kind.count // 256 + 1))[1 : kind.count + 1]
         known: dict[str, Value] = {"zeros": bytes(kind.count), "bytes in order": counted}
@@ -225,7 +232,7 @@ def _lists(kind: List) -> Iterator[tuple[str, Value]]:
     elements = values(kind.element)
     for label, value in elements.items():
         yield f"one item, {label}", (value,)
-    yield "each item another one", tuple(elements.values())[: kind.max_items]
+    yield "all different items", tuple(elements.values())[: kind.max_items]
     if kind.max_items * _count(kind.element) <= MAX_FILLED:
         yield "most items", (least(kind.element),) * kind.max_items
         yield "longest", (list(elements.values())[-1],) * kind.max_items

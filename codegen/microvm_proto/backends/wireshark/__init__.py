@@ -1,4 +1,4 @@
-"""The backend `wireshark`: a dissector in Lua, in one file, for TCP, or UDP with datagrams."""
+"""Generate a Wireshark dissector in Lua: for UDP if the frames are datagrams, otherwise for TCP."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from microvm_proto.variants import for_framing
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
-    """Write the dissector, which is one file."""
+    """Generate the file of the dissector."""
     values = {
         "source": schema.source,
         "file": output.path.name,
@@ -47,13 +47,13 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
     values |= {each.name: f"header({each.offset}, {each.size})" for each in schema.framing.header}
     values |= {f"{each.name}_at": str(each.offset) for each in schema.framing.header}
     template = for_framing(DISSECTOR.replace("@cursor@\n", CURSOR.lstrip()), schema.framing)
-    text = re.sub("@([a-z_]+)@", lambda place: values[place[1]], template)
+    text = re.sub("@([a-z_]+)@", lambda match: values[match[1]], template)
     return {output.path.name: text.lstrip("\n")}
 
 
 def filter_name(schema: Schema) -> str:
-    """Return what the name of a field in a filter begins with.
+    """Return the prefix of field names in Wireshark filters.
 
-    Wireshark wants more than one letter.
+    A name with a single letter is extended, because Wireshark does not accept it.
     """
     return schema.name if len(schema.name) > 1 else f"{schema.name}_frames"

@@ -1,4 +1,4 @@
-"""The part of a dissector that reads bodies, each type by a function of its own."""
+"""Template of the Lua code that reads the body of a frame, with one function for each type."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ local function refuse(fault, offset)
   error({ fault = fault, offset = offset }, 0)
 end
 
--- A place in a frame: `at` counts from its start, `number` is of the field there.
+-- A position in a frame: `at` is the offset from its start, `number` that of the current field.
 local Cursor = {}
 Cursor.__index = Cursor
 
@@ -57,7 +57,7 @@ function Cursor:octets(field)
   self:add_text(field, self:take(field.size))
 end
 
--- What has a length in front.
+-- Reads a value that is preceded by its length. Returns the ranges of the value and of the length.
 function Cursor:prefixed(field)
   local start = self.at
   local prefix = self:take(PREFIX_SIZE)
@@ -77,7 +77,7 @@ function Cursor:bytes(field)
   self:add_text(field, range)
 end
 
--- The characters of UTF-8, as patterns that begin where they are told to.
+-- Patterns of UTF-8 characters. In a search from an offset, `^` matches at that offset.
 local CHARACTERS = {
   "^[\0-\x7F]+", "^[\xC2-\xDF][\x80-\xBF]", "^\xE0[\xA0-\xBF][\x80-\xBF]",
   "^[\xE1-\xEC\xEE\xEF][\x80-\xBF][\x80-\xBF]", "^\xED[\x80-\x9F][\x80-\xBF]",
@@ -85,7 +85,7 @@ local CHARACTERS = {
   "^\xF4[\x80-\x8F][\x80-\xBF][\x80-\xBF]",
 }
 
--- How many bytes of a string are UTF-8, from its start.
+-- Returns the number of bytes at the start of a string that are valid UTF-8.
 local function valid(text)
   local at, last = 1, nil
   repeat
@@ -107,7 +107,7 @@ function Cursor:text(field)
   self.tree:add_packet_field(fields[field.field], range, ENC_UTF_8 + ENC_STRING)
 end
 
--- Wireshark shows bytes in hexadecimal; what can be read of the first of them stands behind.
+-- Wireshark shows bytes in hexadecimal. This appends the first 48 of them as text.
 function Cursor:add_text(field, range)
   local text = range:raw():sub(1, 48):gsub("[^ -~]", ".")
   self.tree:add(fields[field.field], range):append_text('  "' .. text .. '"')

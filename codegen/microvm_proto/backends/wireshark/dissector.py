@@ -1,4 +1,4 @@
-"""The dissector in Lua, with places for what a schema says of its frames."""
+"""Template of the dissector in Lua, with placeholders for the parts that depend on a schema."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ DISSECTOR = r"""
 --
 --   tshark -X lua_script:@file@ -o @filter@.port:PORT -r FILE
 --
--- PORT is the @second@'s. Without it, `Decode As` works, and each message counts as right in either
--- direction.
+-- PORT is the port of the @second@. Without it, use `Decode As` in Wireshark. The direction of the
+-- messages is then not checked.
 
 local HEADER_SIZE, PREFIX_SIZE = @header_size@, @prefix_size@
 @if cobs datagram check
@@ -19,7 +19,8 @@ local CHECK_SIZE = @check_size@
 local SEEDS = { @seeds@ }
 @end
 
--- The name of filters and preferences: another, where Wireshark has a protocol of that name.
+-- The prefix of filters and preferences. If Wireshark already has a protocol of that name,
+-- `_frames` is appended.
 local NAME = "@filter@"
 local free, protocol = pcall(Proto, NAME, "@name@, version @version@")
 if not free then
@@ -27,9 +28,10 @@ if not free then
   protocol = Proto(NAME, "@name@, version @version@")
 end
 
-protocol.prefs.port = Pref.uint("@transport@ port of the @second@", 0, "0 when it is not known")
+protocol.prefs.port = Pref.uint("@transport@ port of the @second@", 0, "0 if it is not known")
 
--- Those of the header, of prefixes, and of what is malformed have no dot in their names.
+-- A field of a message, struct or flags has a dot in its name here. These others have none, so the
+-- names cannot clash.
 local fields = {
 @header_fields@  length = ProtoField.uint32(NAME .. ".length", "length"),
   count = ProtoField.uint32(NAME .. ".count", "count"),
@@ -45,12 +47,12 @@ local malformed = ProtoExpert.new(
 )
 protocol.experts = { malformed }
 
--- The code of each fault, and what it means.
+-- The code and the description of each fault.
 local faults = {
 @codes@}
 
--- The fields of structs. `known` are the only values of a field, as they are on the wire, and
--- `unknown` are bits that may not be set.
+-- The fields of structs. `known` lists the valid values of a field, as they are encoded; `unknown`
+-- has the bits that must not be set.
 local structs = {
 @structs@}
 
@@ -59,10 +61,10 @@ local messages = {
 @messages@}
 
 @cursor@
--- The message of a frame; all that can be known without its body is right.
+-- Checks everything that needs no body. Returns the message of the frame.
 local function check_header(header, sender)
 @else
--- The message of a frame, which is all of `header`; all but its check and body is right.
+-- Checks everything except for checksum and body. `header` is the whole frame. Returns its message.
 local function check_header(header, sender)
   local length = header:len() - HEADER_SIZE - CHECK_SIZE
   if length < 0 then refuse("truncated", header:len()) end
@@ -123,7 +125,7 @@ end
 
 @end
 @if check
--- The check of a frame is right for one of the versions.
+-- Checks that the checksum of a frame is correct for one of the versions.
 local function check_check(frame)
   local at = frame:len() - CHECK_SIZE
   local seed = bit.bxor(crc(frame:raw(0, at)), frame(at, CHECK_SIZE):le_uint())
@@ -143,7 +145,8 @@ local function check_body(cursor, message)
   if cursor.at < cursor.size then refuse("trailing_bytes", cursor.at) end
 end
 
--- Calls a check; returns whether it has passed, what it returns, and shows a fault in the tree.
+-- Calls `check`. If it finds a fault, shows the fault in the tree and returns false. Otherwise
+-- returns true and the result of `check`.
 local function shown(tree, frame, cursor, check, ...)
   local passed, result = pcall(check, ...)
   if passed then return true, result end
@@ -168,7 +171,7 @@ local function add_header(tree, header)
 @header_shown@end
 
 @if cobs datagram
--- Shows a frame that is whole, right or not.
+-- Shows a complete frame, which may be malformed.
 local function show(frame, pinfo, root)
   local tree = root:add(protocol, frame(), "@name@")
   local size = math.max(frame:len() - CHECK_SIZE, 0)
@@ -191,7 +194,7 @@ end
 
 @end
 @if cobs
--- What was stuffed; nil when a run goes beyond its end.
+-- Decodes COBS. Returns nil if a run extends beyond the end of the data.
 local function unstuffed(data)
   local parts, at = {}, 1
   while at <= #data do
@@ -204,7 +207,7 @@ local function unstuffed(data)
   return table.concat(parts)
 end
 
--- Shows what stands between two zeros.
+-- Shows the bytes between two zero bytes.
 local function show_stuffed(stuffed, pinfo, root)
   local bare = unstuffed(stuffed:raw())
   if bare and #bare > 0 then
@@ -243,8 +246,8 @@ end
 
 @end
 @if stream
--- Shows the frame at an offset. Returns its size; or 0 and how many bytes are missing; or nil when
--- it is malformed, and nothing behind it can be made out.
+-- Shows the frame at an offset. Returns its size. If the frame is incomplete, returns 0 and the
+-- number of missing bytes. If it is malformed, so that its end is unknown, returns nil.
 local function dissect(buffer, at, pinfo, root)
   local left = buffer:len() - at
   if left < HEADER_SIZE then return 0, DESEGMENT_ONE_MORE_SEGMENT end

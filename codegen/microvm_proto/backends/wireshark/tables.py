@@ -1,4 +1,4 @@
-"""The tables of a dissector: what Wireshark shows of each field, and what the field may be."""
+"""Generate the Lua tables of a dissector: how each field is shown, and its valid values."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ from microvm_proto.types import (
 )
 
 _Entry: TypeAlias = Mapping[str, str]
-"""The entries of a table in Lua, each written as such."""
+"""Keys of a Lua table, each with a Lua expression for its value."""
 
 
 def table(entries: Iterable[tuple[str, str]]) -> str:
-    """Write lines with an entry each."""
+    """Return the entries of a Lua table, one on each line."""
     return "".join(f"  [{string(key)}] = {value},\n" for key, value in entries)
 
 
 def names(numbers: Iterable[tuple[int, str]]) -> str:
-    """Write a table of what numbers are called."""
+    """Return a Lua table from numbers to names."""
     named = ", ".join(f"[{number}] = {string(name)}" for number, name in numbers)
     return f"{{ {named} }}" if named else "{}"
 
 
 def string(text: str) -> str:
-    """Write a literal on one line; what is not printable ASCII is escaped."""
+    """Return a Lua string literal on one line. Bytes that are not printable ASCII are escaped."""
     escaped = (
         f"\\{byte:03}" if chr(byte) in '"\\' or not 32 <= byte < 127 else chr(byte)
         for byte in " ".join(text.split()).encode()
@@ -51,7 +51,10 @@ def string(text: str) -> str:
 
 
 def proto_fields(schema: Schema) -> Iterator[tuple[str, str]]:
-    """Yield what Wireshark filters by and shows: of messages, of structs, and bits of flags."""
+    """Yield the `ProtoField` of each bit of flags, and of each field of structs and messages.
+
+    Wireshark needs a `ProtoField` for everything that it shows and filters by.
+    """
     for flags in schema.flags:
         for bit in flags.bits:
             head = f'NAME .. ".{flags.name}.{bit.name}", "{bit.name}"'
@@ -91,20 +94,20 @@ def _integer(kind: Integer | Enum) -> str:
 
 
 def _value_names(kind: Integer | Enum) -> str:
-    # Wireshark has no names for numbers of 64 bits.
+    # Wireshark does not support names for 64-bit numbers.
     if isinstance(kind, Integer) or kind.base.size > 4:
         return "nil"
     return names((value.number, value.name) for value in kind.values)
 
 
 def struct(kind: Struct) -> str:
-    """Write the table of a struct, which is that of its fields."""
+    """Return the Lua table of a struct, which lists its fields."""
     fields = (f"    {_entry(_field(kind, field))},\n" for field in kind.fields)
     return f"  {kind.name} = {{\n{''.join(fields)}  }},\n"
 
 
 def message(message: Message) -> str:
-    """Write the table of a message, by its type."""
+    """Return the entry of a message in the Lua table of all messages by type."""
     head = (
         f'  [{message.number}] = {{ name = "{message.name}", sender = "{message.sender}", '
         f'id = "{message.id}", max_body = {message.max_body}, fields = {{'
@@ -117,7 +120,7 @@ def message(message: Message) -> str:
 
 
 def header_fields(schema: Schema) -> str:
-    """Write the fields of the header, and of a check."""
+    """Return the `ProtoField` entries for the header and the checksum."""
     types = names((message.number, message.name) for message in schema.messages)
     more = {"type": f", base.DEC, {types}", "flags": ", base.HEX", "check": ", base.HEX"}
     sizes = {each.name: each.size for each in schema.framing.header}
@@ -129,7 +132,7 @@ def header_fields(schema: Schema) -> str:
 
 
 def header_shown(framing: Framing) -> str:
-    """Write the statements that show the header."""
+    """Return the Lua statements that show the header."""
     return "".join(
         f"  tree:add_le(fields.{each.name}, header({each.offset}, {each.size}))\n"
         for each in framing.header
@@ -152,7 +155,10 @@ def _field(owner: Message | Struct, field: Field) -> _Entry:
 
 
 def _kind(kind: Type, shown: _Entry, equals: int | None = None) -> _Entry:
-    """Return the entries of a type, with what is shown of its values."""
+    """Return the keys that describe a type, together with `shown`.
+
+    :param shown: Keys that say how a value is shown, or each element of an array or list.
+    """
     match kind:
         case Array(is_octets=False, element=element, count=count):
             return {
@@ -184,7 +190,7 @@ def _kind(kind: Type, shown: _Entry, equals: int | None = None) -> _Entry:
 
 
 def _rule(kind: Scalar, equals: int | None) -> _Entry:
-    """Return the entries for what a number of one type may be, and how it is read."""
+    """Return the keys for the valid values of a type of number, and how a number is read."""
     match kind:
         case Integer(size=size, signed=signed):
             read = f"le_{'' if signed else 'u'}int{'64' if size == 8 else ''}"
@@ -194,7 +200,8 @@ def _rule(kind: Scalar, equals: int | None) -> _Entry:
         case Bool():
             return _known(kind, [0, 1])
         case Float(size=size, finite=finite):
-            # The two highest bytes: all bits of the exponent are in them.
+            # The exponent is in the two highest bytes. This is the least value of the second
+            # highest byte in which all bits of the exponent are set.
             least = {"finite": "128" if size == 4 else "240"} if finite else {}
             return {"read": '"le_float"', **least}
         case Flags(name=name, bits=bits):
@@ -205,7 +212,7 @@ def _rule(kind: Scalar, equals: int | None) -> _Entry:
 
 
 def _known(kind: Scalar, numbers: Iterable[int] | None) -> _Entry:
-    # By their bytes: Lua's own numbers do not hold all those of 64 bits.
+    # The keys are encoded bytes, because Lua numbers cannot represent every 64-bit number.
     if numbers is None:
         return {}
     known = ", ".join(f'["{pack(kind, number).hex()}"] = true' for number in numbers)
