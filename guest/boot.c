@@ -16,7 +16,7 @@
 
 #define UNCOVERED "/run/microvm/proc"
 
-/* SCHED_RESET_ON_FORK of sched(7), beside the usual policy, which is 0. */
+/* SCHED_RESET_ON_FORK of sched(7), combined with the default policy, which is 0. */
 enum { PRIORITY = -20, RESET_ON_FORK = 0x40000000 };
 
 static const struct {
@@ -29,11 +29,12 @@ static const struct {
 	{ "devpts", "/dev/pts", "gid=5,mode=620,ptmxmode=666", MS_NOSUID | MS_NOEXEC },
 	{ "tmpfs", "/dev/shm", "mode=1777", MS_NOSUID | MS_NODEV },
 	{ "tmpfs", "/run", "mode=755", MS_NOSUID | MS_NODEV },
-	/* Without this option, turning on a controller waits for RCU: tens of milliseconds. */
+	/* Without this option, enabling a controller waits for RCU, which takes tens of
+	 * milliseconds. */
 	{ "cgroup2", "/sys/fs/cgroup", "favordynmods", MS_NOSUID | MS_NODEV | MS_NOEXEC },
 };
 
-/* devtmpfs has none of these. */
+/* Links that programs expect and devtmpfs lacks. */
 static const struct {
 	const char *target, *name;
 } links[] = {
@@ -43,7 +44,8 @@ static const struct {
 	{ "/proc/self/fd/2", "/dev/stderr" },
 };
 
-/* Until then the console is the one that the kernel has opened. */
+/* Makes /dev/console the standard streams. Until then they are a console that the kernel has
+ * opened. */
 static void use_console(void)
 {
 	int console = open("/dev/console", O_RDWR | O_NOCTTY);
@@ -57,7 +59,8 @@ static void use_console(void)
 		close(console);
 }
 
-/* There is no network, but programs expect to reach themselves. */
+/* Brings up the loopback interface. A machine has no network, but programs expect to reach
+ * localhost. */
 static bool raise_loopback(void)
 {
 	struct ifreq request = { .ifr_flags = IFF_UP | IFF_RUNNING };
@@ -71,7 +74,8 @@ static bool raise_loopback(void)
 	return raised;
 }
 
-/* The kernel's own id is what it holds until `resume` renews it. */
+/* Mounts a file over the kernel's boot_id. The file holds the kernel's id until `resume` renews
+ * it. */
 static bool cover_boot_id(void)
 {
 	static const char kernels[] = "/proc/sys/kernel/random/boot_id";
@@ -91,25 +95,25 @@ static bool cover_boot_id(void)
 	return written && mount(BOOT_ID, kernels, NULL, MS_BIND, NULL) == 0;
 }
 
-/* A user namespace may have a /proc of its own where there is one that nothing covers
- * (mnt_already_visible in fs/namespace.c). */
+/* Mounts a second /proc, in which no file is covered. Without it, the kernel would not permit
+ * mounts of /proc in user namespaces (mnt_already_visible in fs/namespace.c). */
 static bool mount_uncovered(void)
 {
 	return mkdir(UNCOVERED, 0555) == 0 &&
 	       mount("proc", UNCOVERED, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0;
 }
 
-/* Ours alone: its children begin with the usual one. */
+/* Raises the priority of this process. Its children start with the default priority. */
 static bool raise_priority(void)
 {
 	const struct sched_param none = { 0 };
 
-	/* Itself a system call: musl's function says that there is no such thing. */
+	/* A direct system call, because the function of musl always fails with ENOSYS. */
 	return setpriority(PRIO_PROCESS, 0, PRIORITY) == 0 &&
 	       syscall(SYS_sched_setscheduler, 0, RESET_ON_FORK, &none) == 0;
 }
 
-/* A guest that lacks one of these still serves; so none of them is the end. */
+/* Failures are reported and then ignored, because a guest can serve without any of these. */
 void boot_prepare(void)
 {
 	umask(022);
@@ -129,6 +133,7 @@ void boot_prepare(void)
 	console_expect(mount_uncovered(), "mount ", UNCOVERED);
 	console_expect(raise_loopback(), "raise ", "lo");
 	console_expect(sethostname("microvm", sizeof "microvm" - 1) == 0, "set ", "hostname");
-	/* The kernel's OOM killer spares PID 1 (oom_unkillable_task in mm/oom_kill.c). */
+	/* The OOM score need not be lowered: the OOM killer spares PID 1 (oom_unkillable_task in
+	 * mm/oom_kill.c). */
 	console_expect(raise_priority(), "raise ", "priority");
 }

@@ -1,8 +1,10 @@
-/* The machine as every program expects it: file systems, devices, console, loopback, a name. */
+/* Prepares a machine as programs expect it: file systems, devices, console, loopback and host
+ * name. */
 #ifndef BOOT_H
 #define BOOT_H
 
-/* What programs read as the kernel's boot id: a file of ours, since the kernel's own never changes. */
+/* Path of the file that is mounted over the kernel's boot_id. The kernel's own id never changes,
+ * but every clone of a machine needs another one. */
 #define BOOT_ID "/run/microvm/boot_id"
 
 void boot_prepare(void);

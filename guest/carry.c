@@ -1,10 +1,11 @@
-/* carry: carries files into the guest and out of it, for the host.
+/* carry: copies files into the guest and out of it, for the host.
  *
  *     carry DIGEST
  *
- * Reads a request from standard input and answers on standard output, in the frames of files.h, of
- * whose schema DIGEST is; with another digest it exits with 2. It is started as root, acts as the user
- * that the request names, and needs nothing of the image that it runs in. */
+ * Reads a request from standard input and answers on standard output, in the frames of files.h.
+ * DIGEST is the digest of their schema. If carry was compiled with another schema, it exits with
+ * status 2. It is started as root, and then changes to the user that the request names. It needs no
+ * programs or libraries of the image in which it runs. */
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -42,14 +43,15 @@ static void find(struct user *user, enum files_subject subject, const char *text
 
 static void become(const struct user *user)
 {
-	/* The system calls themselves: libc's functions tell other threads, of which there are none. */
+	/* Direct system calls, because libc's functions do this in all threads, and there is only
+	 * one. */
 	if (syscall(SYS_setgroups, user->group_count, user->groups) < 0 ||
 	    syscall(SYS_setgid, user->gid) < 0 || syscall(SYS_setuid, user->uid) < 0)
 		end_failed(FILES_SUBJECT_USER, errno, request.user);
 }
 
-/* Enters the same folder as the daemon enters for a command, so that a relative path means the
- * same file for both. */
+/* Changes to the folder in which the daemon starts commands, so that relative paths mean the
+ * same. */
 static void enter_folder(const struct user *user)
 {
 	if (*request.cwd ? chdir(request.cwd) < 0 : !user_enter_home(user))

@@ -12,26 +12,28 @@
 
 #define ROOT "/sys/fs/cgroup"
 
-/* Those of commands that have left processes behind; beyond these, empty ones stay until the end. */
+/* Maximum number of cgroups with background processes that are removed when they become empty. Any
+ * others stay, even if they are empty. */
 enum { LEFT_MAX = 64 };
 
-/* What a command may leave of the kernel's memory and of files; that is counted 64 pages a CPU at a time. */
+/* Maximum memory, of the kernel and of cached files, that a command may leave in a cgroup which the
+ * next command then uses. The kernel counts it in steps of 64 pages for each CPU. */
 #define LEFT_MEMORY (1ULL << 20)
 
 static int root = -1;
 static int current = -1;
-static uint64_t number;	  /* of the current one, which is its name */
-static int pids_max = -1; /* its limit of processes; -1 where the kernel has none */
-static int peak = -1;	  /* the most memory that it took; -1 before Linux 6.12: it has no reset */
-static int events = -1;	  /* what has happened in it */
+static uint64_t number;	  /* number of the current cgroup, which is its name */
+static int pids_max = -1; /* its pids.max; -1 if the kernel lacks that */
+static int peak = -1;	  /* its memory.peak; -1 before Linux 6.12, which cannot reset it */
+static int events = -1;	  /* its cgroup.events */
 static uint64_t left[LEFT_MAX];
 static unsigned left_count;
-static bool limits_memory; /* of the current command */
-static bool freezes;	   /* those of processes that are kept */
+static bool limits_memory; /* the current command has a memory limit */
+static bool freezes;	   /* background processes are frozen */
 
 static bool write_file(int folder, const char *name, const char *text)
 {
-	/* Root may have mounted anything there: a fifo must not stop us. */
+	/* O_NONBLOCK, because root may have put a FIFO here, which must not block the daemon. */
 	int fd = openat(folder, name, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
 	ssize_t size = fd < 0 ? -1 : write(fd, text, strlen(text));
 
@@ -40,7 +42,7 @@ static bool write_file(int folder, const char *name, const char *text)
 	return size >= 0;
 }
 
-/* What there is of a file, 0 when it cannot be read. */
+/* Reads up to `size` bytes of a file. Returns their number, or 0 if the file cannot be read. */
 static size_t read_file(int folder, const char *name, char *into, size_t size)
 {
 	int fd = openat(folder, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -58,7 +60,7 @@ static void close_file(int *fd)
 	*fd = -1;
 }
 
-/* Of the current one. */
+/* Opens a file of the current cgroup. */
 static int open_file(const char *name, int flags)
 {
 	return openat(current, name, flags | O_NONBLOCK | O_CLOEXEC);
@@ -73,7 +75,8 @@ static void make(void)
 	close_file(&pids_max);
 	close_file(&peak);
 	close_file(&events);
-	/* Each time: a command that was root may have taken it away. */
+	/* Enable the controllers for every new cgroup, because a command that ran as root may have
+	 * disabled them. */
 	write_file(root, "cgroup.subtree_control", "+pids");
 	write_file(root, "cgroup.subtree_control", "+memory");
 	if (mkdirat(root, name, 0755) < 0)
@@ -93,7 +96,7 @@ static bool remove_numbered(uint64_t which)
 	return unlinkat(root, decimal(text, which), AT_REMOVEDIR) == 0 || errno != EBUSY;
 }
 
-/* Removes those whose last process has ended meanwhile. */
+/* Removes the cgroups whose last process has exited. */
 static void sweep(void)
 {
 	unsigned kept = 0;
@@ -111,7 +114,7 @@ const char *cgroup_init(void)
 		make();
 	if (current < 0)
 		return ROOT;
-	/* There since Linux 5.14; in an empty cgroup it kills nobody. */
+	/* Linux has cgroup.kill since 5.14. In an empty cgroup, as here, it kills no process. */
 	if (write_file(current, "cgroup.kill", "1"))
 		return pids_max < 0 ? "pids.max" : NULL;
 	close(current);
@@ -132,7 +135,8 @@ static bool limit_processes(uint32_t processes)
 	return pids_max < 0 || pwrite(pids_max, value, strlen(value), 0) > 0;
 }
 
-/* Whether a file of events has more than 0 in the line, not the first, with this key and a space. */
+/* Returns whether a file of events has a value other than 0 for a key. `key` begins with the
+ * newline in front of the key and ends with a space, so it is never found in the first line. */
 static bool tells(int folder, const char *file, const char *key)
 {
 	char text[CGROUP_EVENTS_SIZE];
@@ -143,7 +147,8 @@ static bool tells(int folder, const char *file, const char *key)
 	return at + length < size && text[at + length] != '0';
 }
 
-/* Whether the kernel has killed a process of the current one for want of memory. */
+/* Returns whether the kernel has killed a process of the current cgroup because of its memory
+ * limit. */
 static bool had_oom_kill(void)
 {
 	return tells(current, "memory.events", "\noom_kill ");
@@ -157,7 +162,8 @@ static bool limit_memory(uint64_t memory)
 	limits_memory = false;
 	if (!memory && !limited)
 		return true;
-	/* All or nothing: what is left of a command that has lost some process is of no use. */
+	/* Let the kernel kill all processes of the command together, because a command that has
+	 * lost only one of its processes is of no use. */
 	write_file(current, "memory.oom.group", "1");
 	if (!write_file(current, "memory.max", memory ? decimal(text, memory) : "max"))
 		return false;
@@ -174,7 +180,7 @@ bool cgroup_limit(uint32_t processes, uint64_t memory)
 {
 	if (current < 0)
 		return true;
-	/* What has been killed in it would be taken for this command. */
+	/* An earlier kill in this cgroup would be reported as a kill of this command. */
 	if (memory && had_oom_kill())
 		cgroup_replace();
 	return limit_processes(processes) && limit_memory(memory);
@@ -194,7 +200,8 @@ void cgroup_kill(void)
 		write_file(current, "cgroup.kill", "1");
 }
 
-/* Whether no process is left in the current one and below it, and the next one would not freeze. */
+/* Returns whether the current cgroup, with those below it, contains no process, and would not
+ * freeze a new process. */
 static bool is_idle(void)
 {
 	static const char idle[] = "populated 0\nfrozen 0\n";
@@ -204,7 +211,8 @@ static bool is_idle(void)
 	       memcmp(text, idle, sizeof idle - 1) == 0;
 }
 
-/* Counts from what is left of it, and says whether that is too much to be taken for the next command's. */
+/* Resets the peak to the memory that is in use now. Returns whether that is too much to be counted
+ * as memory of the next command. */
 static bool keeps_memory(void)
 {
 	return peak >= 0 && (write(peak, "0", 1) < 0 || cgroup_memory() > LEFT_MEMORY);
@@ -237,7 +245,8 @@ static bool is_frozen(int cgroup)
 	return tells(cgroup, "cgroup.events", "\nfrozen ");
 }
 
-/* What comes of one of the folders in the root; true of what is none of ours, or gone by now. */
+/* Calls a function for a cgroup that a command has left behind, and returns its result. Returns
+ * true if the name is of another folder, or the cgroup is gone. */
 static bool visit(const char *name, bool (*what)(int cgroup))
 {
 	char text[DIGITS + 1];
@@ -250,7 +259,8 @@ static bool visit(const char *name, bool (*what)(int cgroup))
 	return done;
 }
 
-/* Whether it is true of every one but the current one, which is empty. */
+/* Calls a function for each cgroup that a command has left behind, which excludes the current one.
+ * Returns true if all calls have returned true. */
 static bool each(bool (*what)(int cgroup))
 {
 	static _Alignas(struct entry) char entries[2048];
@@ -271,11 +281,13 @@ static bool each(bool (*what)(int cgroup))
 
 void cgroup_freeze(bool freezing)
 {
-	/* What root has frozen itself is not ours to let go. */
+	/* Do not thaw cgroups that root has frozen. */
 	if (!freezing && !freezes)
 		return;
 	freezes = freezing;
-	/* The current one is a command's when others go on: it keeps that, to be killed by it. */
+	/* Before a freeze, give the next command another cgroup if processes are left in the
+	 * current one. On a thaw, a command may be running in the current one, which must stay its
+	 * cgroup to kill it. */
 	if (freezing)
 		cgroup_renew();
 	each(freeze);

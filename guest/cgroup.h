@@ -1,42 +1,50 @@
-/* A cgroup for each command: what kills it with all that it has started, and what limits it. */
+/* The cgroup of each command: it limits the command, and kills it with every process that it
+ * started. */
 #ifndef CGROUP_H
 #define CGROUP_H
 
 #include "protocol.h"
 
-/* Of a file that tells what has happened in a cgroup, in bytes; the kernel's have some hundred. */
+/* Maximum size in bytes of a cgroup file that lists events. The files of Linux have about 100
+ * bytes. */
 enum { CGROUP_EVENTS_SIZE = 256 };
 
-/* Finds out whether the kernel has what is needed, and makes the first one. What it has not, with the
- * errno of that; NULL where it has all. */
+/* Checks that the kernel supports cgroups as needed, and makes the first cgroup. Returns NULL, or
+ * the name of what is missing, with errno set. */
 const char *cgroup_init(void);
 
-/* The cgroup of the next command, as a descriptor for clone3; -1 where there are none. */
+/* Returns a descriptor of the next command's cgroup, for clone3. Returns -1 if there are no
+ * cgroups. */
 int cgroup_fd(void);
 
-/* Limits the next command; 0 is no limit. False when it cannot. */
+/* Limits the number of processes and the memory (in bytes) of the next command; 0 means no limit.
+ * Returns false if a limit cannot be set. */
 bool cgroup_limit(uint32_t processes, uint64_t memory);
 
-/* Whether the kernel has killed the command in the current one: it wanted more memory than its limit. */
+/* Returns whether the kernel has killed the current command because it exceeded its memory
+ * limit. */
 bool cgroup_out_of_memory(void);
 
-/* The most memory that the command in the current one took at a time, with all that it has started, in
- * bytes; 0 where that is not known. */
+/* Returns the peak memory use of the current command and of every process that it started, in
+ * bytes. Returns 0 if it is unknown. */
 uint64_t cgroup_memory(void);
 
-/* Kills everything in the current one, where there is one. */
+/* Kills every process in the current cgroup, if there is one. */
 void cgroup_kill(void);
 
-/* Is done with the current one: an idle one in which nothing happened serves the next command too, else it is replaced. */
+/* Prepares a cgroup for the next command. An idle cgroup without leftovers is used again; otherwise
+ * a new one replaces it. */
 void cgroup_renew(void);
 
-/* Freezes what runs in all but the current one, which must have no command then; or lets it go on. */
+/* Freezes the processes that earlier commands have left behind, or thaws them. No command may be
+ * running when they are frozen. */
 void cgroup_freeze(bool freezing);
 
-/* Whether all of that is frozen by now. */
+/* Returns whether all processes that earlier commands have left behind are frozen. */
 bool cgroup_is_frozen(void);
 
-/* Makes a new one; what still runs in the old one goes on. False where there are none. */
+/* Makes a new cgroup for the next command. Processes in the old cgroup keep running. Returns false
+ * if there are no cgroups. */
 bool cgroup_replace(void);
 
 #endif

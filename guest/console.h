@@ -1,18 +1,18 @@
-/* What of a start was not to be had, said on the console. */
+/* Writes messages about failed steps to standard error, which is the console for init and
+ * sandboxd. */
 #ifndef CONSOLE_H
 #define CONSOLE_H
 
 #include <stdbool.h>
 
-/* Who says it, such as "init: "; each program has its own. */
+/* Prefix of every message, such as "init: ". Each program defines its own. */
 extern const char console_name[];
 
-/* Says what cannot be done, and why: a step, which ends with a space, what it was about, and a reason,
- * which ends the line. */
+/* Writes that a step failed. `step` ends with a space, and `reason` with a newline. */
 void console_say(const char *step, const char *object, const char *reason);
 
-/* Says what was not `done`, and the errno of that: a step, which ends with a space, and what it was
- * about. */
+/* Unless `done` is true, writes that a step failed, with the number of errno. `step` ends with a
+ * space. */
 void console_expect(bool done, const char *step, const char *object);
 
 #endif

@@ -1,14 +1,14 @@
-/* Numbers in decimal. */
+/* Converts numbers to decimal text and back. */
 #ifndef DECIMAL_H
 #define DECIMAL_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* The most digits that a number has. */
+/* Maximum number of digits of a 64-bit number. */
 enum { DIGITS = 20 };
 
-/* Writes the number in decimal at the end of `text`, and returns where it starts. */
+/* Writes a number at the end of `text`, and returns a pointer to its first digit. */
 static inline char *decimal(char text[static DIGITS + 1], uint64_t value)
 {
 	char *at = text + DIGITS;
@@ -20,7 +20,8 @@ static inline char *decimal(char text[static DIGITS + 1], uint64_t value)
 	return at;
 }
 
-/* The number that a text of this size begins with; 0 where it begins with none. */
+/* Returns the number at the start of a text of `size` bytes, or 0 if the text starts with no
+ * digit. */
 static inline uint64_t decimal_value(const char *text, size_t size)
 {
 	uint64_t value = 0;

@@ -6,7 +6,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* For what the daemon itself has open, and what starting a command takes. */
+/* SPARE is the number of descriptors that are left for the daemon itself and for the start of a
+ * command. EVENTS is the maximum number of pipes that are read in one call. */
 enum { SPARE = 32, EVENTS = 16 };
 
 static int set;
@@ -62,7 +63,8 @@ void drain_add(int fd)
 
 static void let_go(int fd)
 {
-	/* Closing it is not enough when somebody in the guest has got hold of the same pipe's end. */
+	/* close alone does not remove it from the epoll set if another process has opened the same
+	 * end of the pipe. */
 	epoll_ctl(set, EPOLL_CTL_DEL, fd, NULL);
 	close(fd);
 	held[fd] = false;

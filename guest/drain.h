@@ -1,30 +1,31 @@
-/* Pipes that outlive their command: processes in the background still write to them. They are
- * read to nowhere, so that these processes neither block nor die of it. */
+/* Pipes of finished commands to which background processes still write. The daemon reads and
+ * discards this output, so that the processes neither block nor get SIGPIPE. */
 #ifndef DRAIN_H
 #define DRAIN_H
 
 #include <stdbool.h>
 
-/* Descriptors that the daemon may have open where its limit can be raised to that. A machine has no
- * memory for as many processes. */
+/* Maximum number of open descriptors of the daemon, if its limit can be raised to that. The memory
+ * of a machine holds fewer processes. */
 enum { DRAIN_FILES = 65536 };
 
-/* Called once, before anything is added; false when there is no memory. */
+/* Must be called once, before drain_add. Returns false if there is no memory. */
 bool drain_init(void);
 
-/* What to wait for: it is readable when drain_run has something to do. */
+/* Returns a descriptor that is readable when drain_run has something to do. */
 int drain_fd(void);
 
-/* Takes over the read end of a pipe; closes it where the next command would lack descriptors. */
+/* Takes ownership of the read end of a pipe. Closes it if the next command would lack descriptors
+ * otherwise. */
 void drain_add(int fd);
 
-/* Reads from those that are ready, and closes those that nobody writes to any more. */
+/* Reads from the pipes that are ready, and closes those that no process can write to any more. */
 void drain_run(void);
 
-/* Closes all of them. */
+/* Closes all pipes. */
 void drain_clear(void);
 
-/* The highest descriptor that has ever been taken over. */
+/* Returns the highest descriptor that drain_add has ever kept. */
 int drain_highest(void);
 
 #endif

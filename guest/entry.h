@@ -1,4 +1,5 @@
-/* A name in a folder, as getdents64(2) gives it; opendir would allocate. */
+/* A directory entry, as getdents64(2) returns it. opendir(3) is not used because it allocates
+ * memory. */
 #ifndef ENTRY_H
 #define ENTRY_H
 
@@ -7,7 +8,7 @@
 struct entry {
 	uint64_t inode;
 	int64_t offset;
-	uint16_t length; /* of all of this */
+	uint16_t length; /* size of the entry in bytes, including its name */
 	uint8_t type;
 	char name[];
 };

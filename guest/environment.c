@@ -20,8 +20,9 @@ enum {
 static char *argv[ARGUMENTS + 1];
 static char *envp[VARIABLES + DEFAULTS + 1];
 
-/* In the frame, each string's length is in front of it. The string moves over the last byte of that,
- * which has been read: so its end has room, and what follows is left alone. */
+/* Terminates a string in its frame. The string moves one byte to the left, over the last byte of
+ * its length, which was decoded already. So there is room for the NUL, and the bytes behind the
+ * string stay intact. */
 static char *terminate(uint8_t *frame, struct sandboxd_slice slice)
 {
 	uint8_t *text = frame + (slice.data - frame) - 1;
@@ -41,7 +42,8 @@ static size_t collect(char **out, uint8_t *frame, struct sandboxd_list list)
 	return list.count;
 }
 
-/* The value of the variable that `entry` names, as KEY=VALUE, in `list`; NULL without one. */
+/* Returns the value in `list` of the variable that `entry` (KEY=VALUE) sets, or NULL if `list` does
+ * not set it. */
 static const char *value_of(char **list, const char *entry)
 {
 	size_t key = (size_t)(strchr(entry, '=') - entry) + 1;
@@ -79,7 +81,8 @@ struct environment environment_of(const struct sandboxd_exec_request *request, u
 	};
 }
 
-/* Where a default stands in the environment, the same key with another value comes in its place. */
+/* Replaces a default in the environment, if it is there, by the same variable with another
+ * value. */
 static void replace(char **list, int which, const char *value)
 {
 	static char texts[DEFAULTS][USER_LINE_MAX + 16];
@@ -97,7 +100,7 @@ void environment_become(struct environment *environment, const struct user *user
 	replace(environment->envp, HOME, user->home);
 	replace(environment->envp, USER, user->name);
 	replace(environment->envp, LOGNAME, user->name);
-	/* passwd(5): an empty one means /bin/sh, which is the default. */
+	/* An empty shell means /bin/sh (passwd(5)), which is the default. */
 	if (*user->shell)
 		replace(environment->envp, SHELL, user->shell);
 }

@@ -7,18 +7,19 @@
 
 struct environment {
 	char *command;
-	char *cwd;  /* empty: the default */
-	char *user; /* empty: root */
+	char *cwd;  /* working directory; empty for the user's home */
+	char *user; /* user to run as; empty for root */
 	char **argv;
 	char **envp;
-	const char *path; /* where commands are looked up */
+	const char *path; /* the value of PATH */
 };
 
-/* Points into the frame that the request was decoded from, and terminates the strings in it. It
- * holds until the next call. */
+/* Returns the arguments and the environment of a request. They point into the frame that the
+ * request was decoded from, in which the strings are terminated. They are valid until the next
+ * call. */
 struct environment environment_of(const struct sandboxd_exec_request *request, uint8_t *frame);
 
-/* Puts the user's name, home and shell in the place of the defaults for root. */
+/* Sets HOME, USER, LOGNAME and SHELL to the user's values, unless the request has set them. */
 void environment_become(struct environment *environment, const struct user *user);
 
 #endif

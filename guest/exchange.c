@@ -9,7 +9,7 @@
 
 static uint8_t in[FILES_HEADER_SIZE + FILES_MAX_BODY_FROM_HOST];
 
-/* What is small is gathered: many frames may go by one write. */
+/* Small frames are gathered, so that one write sends many of them. */
 enum { GATHERED = 1 << 16, LONGEST = FILES_HEADER_SIZE + CHUNK };
 static uint8_t out[GATHERED + LONGEST];
 static size_t gathered;
@@ -80,7 +80,7 @@ static bool write_all(int fd, const uint8_t *at, size_t size)
 	return true;
 }
 
-/* For files that pages cannot be moved to, such as those of /proc. */
+/* Copies data to a file that splice does not support, such as one in /proc. */
 static enum received copy_data(int fd, size_t size)
 {
 	if (!read_all(in, size))
@@ -88,7 +88,7 @@ static enum received copy_data(int fd, size_t size)
 	return write_all(fd, in, size) ? RECEIVED : NOT_WRITTEN;
 }
 
-/* Without a copy to us and back. */
+/* Moves the data with splice, which does not copy it to this process and back. */
 enum received receive_data(int fd, size_t size)
 {
 	while (size > 0) {
@@ -118,7 +118,8 @@ static uint8_t *frame_room(void)
 	return out + gathered;
 }
 
-/* An encoder gives 0 for what a frame cannot carry, which no path and name of Linux's is. */
+/* Sends a frame that was encoded behind the gathered ones. Encoders return 0 if a value does not
+ * fit into a frame, but all paths and names of Linux fit. */
 static void send_out(size_t size)
 {
 	if (size == 0)

@@ -8,32 +8,34 @@
 
 #include "files.h"
 
-/* A path in messages; one that is too long loses its end. */
+/* The path that an error message names. A path that is too long is truncated. */
 struct trail {
 	size_t size;
 	char path[FILES_FAILURE_PATH_MAX + 1];
 };
 
-/* Makes it the path of a name in the folder whose path had this size. */
+/* Appends `name` to the first `folder` bytes of the path, which are the path of a folder. */
 void trail_set(struct trail *trail, size_t folder, const char *name);
 
-/* Copies a string out of a frame; `to` has room for all that its field can hold. */
+/* Copies a string out of a frame and terminates it. `to` must hold the longest string of the
+ * field. */
 void copy_text(char *to, const struct files_slice *from);
 
-/* Reads the next frame, of which `body` is valid up to the next call. False: there is none, or it is
- * malformed. Of data it gives the size alone: the bytes are for `receive_data` to read. */
+/* Reads the next frame. `body` is valid until the next call. Returns false at the end of the
+ * stream, or if the frame is malformed. For a data frame it sets only the size; `receive_data`
+ * reads the bytes. */
 bool receive(enum files_type *type, union files_body *body);
 
-/* Moves data from the stream to a file. */
+/* Moves the bytes of a data frame from standard input to a file. */
 enum received { RECEIVED, NO_MORE, NOT_WRITTEN };
 enum received receive_data(int fd, size_t size);
 
-/* Where a file's content is read to, and how much of it fits, before it is sent from there. */
+/* Up to CHUNK bytes of a file are read into `data_room()`, from where `send_data` sends them. */
 enum { CHUNK = (1 << 16) - FILES_HEADER_SIZE };
 void *data_room(void);
 void send_data(size_t size);
 
-/* Each ends the program when nobody reads any more. */
+/* Each of these functions exits the program if it cannot write to standard output. */
 void send_entry(const struct stat *status, const char *name, const char *target);
 void send_whole(void);
 _Noreturn void end_done(void);

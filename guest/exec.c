@@ -14,9 +14,10 @@
 #include "environment.h"
 #include "terminal.h"
 
-/* virtio_console sends at most 32 KiB a write (port_fops_write in drivers/char/virtio_console.c),
- * and each write costs an exit to the host: a full frame is two full writes. A command that fills
- * one at a time gets a pipe that goes on taking from it while its output coalesces. */
+/* virtio_console sends at most 32 KiB for each write (port_fops_write in
+ * drivers/char/virtio_console.c), and each write costs an exit to the host. So a full frame has the
+ * size of two full writes. A command that fills a frame at once gets a larger pipe, to which it can
+ * go on writing while its output coalesces. */
 enum {
 	PREFIX = SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_DATA_PREFIX,
 	CHUNK = 2 * 32768 - PREFIX,
@@ -24,15 +25,16 @@ enum {
 };
 _Static_assert((int)CHUNK <= (int)SANDBOXD_EXEC_OUTPUT_DATA_MAX, "a chunk fits into its message");
 
-/* A pipe or terminal can be followed by its end a moment after its command: what the command
- * wrote to a terminal passes through a queue of the kernel's (flush_to_ldisc in tty_buffer.c). */
+/* Time without output after which a terminal counts as silent. Output of a command can arrive after
+ * its exit, because data that is written to a terminal passes through a queue of the kernel
+ * (flush_to_ldisc in tty_buffer.c). */
 #define SILENCE_NS 100000000ULL
 
-/* More than a terminal holds of what was written to it: 8192 bytes in its queue (pty_common_install in
- * drivers/tty/pty.c), up to a page above that, and 4096 behind it (N_TTY_BUF_SIZE in n_tty.c). */
+/* More bytes than a terminal can hold: 8192 in its queue (pty_common_install in drivers/tty/pty.c),
+ * up to a page above that, and 4096 behind it (N_TTY_BUF_SIZE in n_tty.c). */
 enum { TERMINAL_HOLDS = 16384 };
 
-/* The descriptors of a command: its own ends, and ours. */
+/* Both ends of a command's standard streams: the command's ends, and the daemon's ends. */
 struct ends {
 	int theirs[3];
 	int ours[3];
@@ -52,7 +54,7 @@ static void close_first(int count, int fds[static 3])
 	}
 }
 
-/* Only our end does not block: the command's is as it expects a pipe to be. */
+/* Makes a pipe. Only our end is non-blocking, because a command expects a pipe that blocks. */
 static bool make_pipe(int *ours, int *theirs, bool we_read)
 {
 	int ends[2];
@@ -82,7 +84,7 @@ static bool make_ends(struct ends *ends, const struct sandboxd_exec_request *req
 	if (request->stdin_from == SANDBOXD_STDIN_KIND_HOST) {
 		if (!make_pipe(&ends->ours[0], &ends->theirs[0], false))
 			return false;
-		/* Who is not root may have less (fs.pipe-max-size), as a daemon in a test. */
+		/* Without root, as in tests, the maximum size may be lower (fs.pipe-max-size). */
 		if (fcntl(ends->ours[0], F_SETPIPE_SZ, INPUT_PIPE) < 0)
 			fcntl(ends->ours[0], F_SETPIPE_SZ, INPUT_SIZE);
 	}
@@ -122,7 +124,8 @@ static struct spawn_failure start(const struct ends *ends, pid_t *pid,
 	};
 	struct spawn_failure failure = spawn_limited(&what, pid, request);
 
-	/* What an earlier command has left behind can remove the idle cgroup, freeze it, or worse. */
+	/* Try again in a new cgroup: processes that an earlier command has left behind may have
+	 * removed the idle cgroup, or frozen it. */
 	if (is_cgroups_fault(failure) && cgroup_replace())
 		failure = spawn_limited(&what, pid, request);
 	return failure;
@@ -139,7 +142,8 @@ struct spawn_failure exec_start(struct exec *exec, uint32_t id,
 		failure = start(&ends, &pid, request, frame);
 	else
 		failure.error = errno;
-	/* Of its output we keep those of pipes: the last to close one would wake us. */
+	/* Keep the write ends of output pipes open here, because the daemon would wake up when the
+	 * last one is closed. */
 	close_first(failure.stage || request->rows ? 3 : 1, ends.theirs);
 	if (failure.stage) {
 		close_first(3, ends.ours);
@@ -173,8 +177,10 @@ static void kill_all(const struct exec *exec)
 {
 	siginfo_t member;
 
-	/* Both: root can leave the cgroup, and anybody the process group. The group's number can be
-	 * another's unless a child of ours is in it, as all become that have lost their parents. */
+	/* Kill both the cgroup and the process group: root can leave the cgroup, and any process
+	 * can leave the group. But the group's number may belong to another group by now, unless
+	 * one of our children is in it. All processes of the command whose parents have exited are
+	 * our children. */
 	cgroup_kill();
 	if (waitid(P_PGID, (id_t)exec->group, &member, WEXITED | WNOHANG | WNOWAIT) == 0)
 		kill(-exec->group, SIGKILL);
@@ -244,7 +250,7 @@ void exec_poll(const struct exec *exec, bool busy, struct pollfd *fds)
 		};
 }
 
-/* Reads up to `size` bytes of output; closes the stream at its end. */
+/* Reads up to `size` bytes of output. Closes the stream at end of file. */
 static uint32_t read_stream(struct exec_stream *stream, uint8_t *into, size_t size)
 {
 	ssize_t n = read(stream->fd, into, size);
@@ -266,14 +272,15 @@ static bool pump(struct exec *exec, int number, struct port *port, uint32_t vers
 
 	if (stream->last && stream->left < size)
 		size = stream->left;
-	/* Straight to its place in the frame, so that encoding need not copy it. */
+	/* Read into the frame directly, so that encoding does not copy the data. */
 	struct sandboxd_exec_output output = {
 		.stream = (uint8_t)(number + SANDBOXD_STREAM_STDOUT),
 		.data = { frame + PREFIX, read_stream(stream, frame + PREFIX, size) },
 	};
 
 	if (output.data.size == 0) {
-		/* Somebody in the guest has read what was in the pipe; a terminal looks into its queue. */
+		/* The pipe is empty, because another process has read the rest of it. A terminal,
+		 * however, may have more output in the kernel's queue. */
 		if (!exec->terminal || exec->killed)
 			stream->left = 0;
 		return false;
@@ -288,7 +295,8 @@ static bool pump(struct exec *exec, int number, struct port *port, uint32_t vers
 	return true;
 }
 
-/* Whether poll has found it empty; what an ended command has left is looked for, not waited for. */
+/* Returns whether poll has found the stream empty. After the command has exited, its streams are
+ * read without poll. */
 static bool is_empty(const struct exec_stream *stream, struct pollfd polled)
 {
 	return !stream->last && polled.fd >= 0 && !polled.revents;
@@ -297,7 +305,7 @@ static bool is_empty(const struct exec_stream *stream, struct pollfd polled)
 void exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t now_ns,
 	       const struct pollfd *fds)
 {
-	static int turn; /* the stream that was not served last comes first */
+	static int turn; /* the stream to read first: not the one that was read last */
 
 	for (int i = 0; i < EXEC_STREAMS && exec->id && !exec->coalescing && port_idle(port); i++) {
 		int number = (turn + i) % EXEC_STREAMS;
@@ -311,7 +319,7 @@ void exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t 
 	}
 }
 
-/* Whether output waits for credit. */
+/* Returns whether a stream has output but no credit. */
 static bool is_unpaid(const struct exec_stream *stream)
 {
 	struct pollfd readable = { .fd = stream->fd, .events = POLLIN };
@@ -319,14 +327,15 @@ static bool is_unpaid(const struct exec_stream *stream)
 	return stream->credit == 0 && poll(&readable, 1, 0) > 0 && (readable.revents & POLLIN);
 }
 
-/* A terminal has no end while somebody holds it: then it is silence that counts. */
+/* Returns whether a terminal has no more output. It has no end of file while any process has it
+ * open, so some time without output counts as its end. */
 static bool is_silent(const struct exec *exec, const struct port *port, uint64_t now_ns)
 {
 	return exec->terminal && port_idle(port) && now_ns >= exec->silent_ns &&
 	       !is_unpaid(&exec->streams[0]);
 }
 
-/* Whether output of an ended command is still to be sent. */
+/* Returns whether output of a command that has exited is still to be sent. */
 static bool has_output_left(const struct exec *exec, const struct exec_stream *stream)
 {
 	return stream->fd >= 0 && stream->left > 0 && !(exec->killed && stream->credit == 0);

@@ -1,11 +1,12 @@
-/* init: the first process of a virtual machine, which makes its root and becomes sandboxd.
+/* init: the first process of a virtual machine, which mounts the root file system and executes
+ * sandboxd.
  *
  *     /init [disk] [scratch]
  *
- * The root is an overlay: nothing that a guest writes changes what is below. Its lower layer is what
- * the kernel has unpacked init from, or, with the word `disk`, the EROFS file system on a read-only
- * disk. Its upper layer is in memory, or, with `scratch`, on the other disk. The words come from the
- * kernel's command line, where they are nobody else's. */
+ * The root is an overlay, so that nothing a guest writes changes its lower layer. This is the file
+ * system into which the kernel has unpacked init or, with the word `disk`, the EROFS file system of
+ * a read-only disk. The upper layer is in memory or, with the word `scratch`, on the other disk.
+ * The kernel passes both words from its command line, and nothing else uses them. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -22,12 +23,14 @@
 
 #define MERGED "/run/root"
 
-/* Where sandboxd keeps open what has no name in the root; the host reads these numbers, too. */
+/* Descriptors of files that have no path in the root. sandboxd keeps them open, and the host refers
+ * to them by these numbers. */
 enum { PACK_FD = 3, UPPER_FD = 4, CARRY_FD = 5 };
 
 const char console_name[] = "init: ";
 
-/* A guest without its root is of no use. */
+/* Reports a step that has failed and resets the machine, because a guest is of no use without its
+ * root. */
 static void need(bool done, const char *step, const char *object)
 {
 	console_expect(done, step, object);
@@ -43,7 +46,8 @@ static bool has_word(char *const *words, const char *word)
 	return false;
 }
 
-/* Loads what this kernel has not built in; the image has it in the order in which it loads. */
+/* Loads the kernel modules 0.ko to 9.ko of a folder, as many as there are. The image has numbered
+ * them in the order in which they must be loaded. */
 static void load_modules(char *path)
 {
 	for (char *number = path + strlen(path) - sizeof "0.ko" + 1; *number <= '9'; ++*number) {
@@ -56,7 +60,8 @@ static void load_modules(char *path)
 	}
 }
 
-/* Reading from it would take longer than all else here. */
+/* Returns whether a disk is read-only. Looking for a file system on it instead would take longer
+ * than everything else here. */
 static bool is_read_only(const char *disk)
 {
 	int value = 0, fd = open(disk, O_RDONLY | O_CLOEXEC);
@@ -66,7 +71,8 @@ static bool is_read_only(const char *disk)
 	return is;
 }
 
-/* Disks are numbered in the order in which the kernel finds them, which is not always the same. */
+/* Returns the path of the read-only disk, or of the writable one. The kernel numbers disks in the
+ * order in which it finds them, which varies. */
 static const char *find_disk(bool read_only)
 {
 	return is_read_only("/dev/vda") == read_only ? "/dev/vda" : "/dev/vdb";
@@ -84,13 +90,14 @@ static void mount_scratch(void)
 {
 	const char *disk = find_disk(false);
 
-	/* Nobody reads it after this boot. So nothing has to be in order on it when the power goes. */
+	/* The disk is not used after this boot, so it need not be consistent after a loss of
+	 * power. */
 	need(mount(disk, "/run", "ext4", MS_NOATIME, "nobarrier,noinit_itable,discard") == 0,
 	     "mount ", disk);
 }
 
-/* Lays the overlay: even without a disk, as df and others say of what the kernel unpacks its archive
- * into that there is no file system. */
+/* Mounts the overlay. Even without a disk there is one, because df and other programs do not report
+ * the file system into which the kernel unpacks its archive. */
 static bool mount_overlay(bool disk, bool scratch)
 {
 	static const char from_disk[] = "lowerdir=/lower,upperdir=/run/upper,workdir=/run/work";
@@ -106,7 +113,7 @@ static bool mount_overlay(bool disk, bool scratch)
 	mkdir(MERGED, 0755);
 	if (mount("overlay", MERGED, "overlay", 0, disk ? from_disk : from_memory) == 0)
 		return true;
-	umount2("/run", MNT_DETACH); /* leaves errno alone, as it does not fail */
+	umount2("/run", MNT_DETACH); /* cannot fail, so errno stays as it is */
 	return false;
 }
 
@@ -115,7 +122,7 @@ static bool enter_root(void)
 	return chdir(MERGED) == 0 && mount(".", "/", NULL, MS_MOVE, NULL) == 0 && chroot(".") == 0;
 }
 
-/* What every program expects, whatever the image holds. */
+/* Makes folders that programs expect, in case the image lacks them. */
 static void add_folders(void)
 {
 	struct stat status;
@@ -151,7 +158,7 @@ int main(int argc, char **argv)
 		mount_lower();
 	bool covered = mount_overlay(disk, scratch);
 
-	/* A kernel without overlays still has what it unpacked. */
+	/* Without support for overlays, the unpacked files can still be the root. */
 	(disk || scratch ? need : console_expect)(covered, "cover ", "/");
 	keep(open("/pack", O_RDONLY), PACK_FD);
 	keep(open("/run/upper", O_RDONLY | O_DIRECTORY), UPPER_FD);

@@ -7,13 +7,14 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* There is one command, and so one buffer. */
+/* One buffer suffices, because there is one command at a time. */
 static uint8_t waiting[INPUT_SIZE];
 
-/* VEOF of a new terminal, termios(3): in the middle of a line the first one only ends the line. */
+/* The character VEOF of a new terminal (termios(3)), twice: in the middle of a line, the first one
+ * only ends the line. */
 static const uint8_t end_of_file[] = { 4, 4 };
 
-/* The room that a pipe has in all; a terminal has as much as may wait. */
+/* Returns the capacity of a pipe. For a terminal, returns INPUT_SIZE. */
 static uint32_t size_of(const struct input *input)
 {
 	int size = input->is_terminal ? -1 : fcntl(input->fd, F_GETPIPE_SZ);
@@ -38,14 +39,15 @@ void input_close(struct input *input)
 static void refuse(struct input *input)
 {
 	input->refused = true;
-	/* Closing our end of a terminal would hang up a command that has only let go of it. */
+	/* Do not close a terminal, because that would hang up a command that has only closed its
+	 * descriptors of it. */
 	if (!input->is_terminal)
 		input_close(input);
 	input->ended = true;
 	input->size = 0;
 }
 
-/* Writes what is taken at once, and returns how much that is. */
+/* Writes data without blocking, and returns the number of bytes that were written. */
 static uint32_t pass(struct input *input, const uint8_t *data, uint32_t size)
 {
 	ssize_t n = write(input->fd, data, size);
@@ -55,7 +57,8 @@ static uint32_t pass(struct input *input, const uint8_t *data, uint32_t size)
 	return n < 0 ? 0 : (uint32_t)n;
 }
 
-/* Keeps what cannot be written yet; credit leaves room for it, and for the end of a terminal. */
+/* Keeps data that cannot be written yet. The credit of the host leaves room for it, and for the end
+ * of file of a terminal. */
 static void keep(struct input *input, const uint8_t *data, uint32_t size)
 {
 	memcpy(waiting + input->start + input->size, data, size);
@@ -72,7 +75,8 @@ void input_add(struct input *input, struct sandboxd_slice data)
 			keep(input, end_of_file, sizeof end_of_file);
 		return;
 	}
-	/* What comes while nothing waits is not copied on its way. */
+	/* If no older data waits, write the new data directly instead of copying it to the
+	 * buffer. */
 	uint32_t passed = input->size ? 0 : pass(input, data.data, data.size);
 
 	if (!input->ended)
@@ -81,7 +85,8 @@ void input_add(struct input *input, struct sandboxd_slice data)
 
 struct pollfd input_poll(const struct input *input)
 {
-	/* Without events it still tells that the reader is gone, as long as that matters. */
+	/* Without events, poll still reports that the reader has gone. After the end of the input,
+	 * this no longer matters. */
 	return (struct pollfd){ .fd = input->ended && !input->size ? -1 : input->fd,
 				.events = input->size || input->full ? POLLOUT : 0 };
 }
@@ -101,7 +106,7 @@ static void write_on(struct input *input)
 
 void input_run(struct input *input, short events)
 {
-	/* A pipe that nobody can read any more, or a terminal that nobody has open. */
+	/* The pipe has no reader any more, or no process has the terminal open. */
 	if (input->fd >= 0 && (events & (input->is_terminal ? POLLHUP : POLLERR)))
 		refuse(input);
 	write_on(input);
@@ -109,7 +114,7 @@ void input_run(struct input *input, short events)
 		input_close(input);
 }
 
-/* What can be written now, as far as it may also wait. */
+/* Returns the number of bytes that can be written now, at most as many as fit into the buffer. */
 static uint32_t free_space(struct input *input)
 {
 	uint32_t most = INPUT_SIZE - (uint32_t)sizeof end_of_file;
@@ -117,7 +122,7 @@ static uint32_t free_space(struct input *input)
 
 	if (!input->is_terminal)
 		ioctl(input->fd, FIONREAD, &held);
-	/* Whoever else has it open can give it another size. */
+	/* Another process that has the pipe open may have changed its capacity. */
 	if (held >= input->pipe)
 		input->pipe = size_of(input);
 	uint32_t space = held < input->pipe ? input->pipe - held : 0;
@@ -128,7 +133,8 @@ static uint32_t free_space(struct input *input)
 uint32_t input_room(struct input *input, uint32_t allowed, bool waited)
 {
 	input->full = input->withheld = false;
-	/* Where nothing waits, what comes waits from the beginning on. */
+	/* Give credit only while no data waits, so that new data starts at the beginning of the
+	 * buffer. */
 	if (input->fd < 0 || input->ended || input->size > 0)
 		return 0;
 	uint32_t space = free_space(input),

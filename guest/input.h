@@ -1,4 +1,5 @@
-/* The command's standard input: what the host has sent and the command has not read yet. */
+/* The standard input of the command: data that the host has sent and the command has not read
+ * yet. */
 #ifndef INPUT_H
 #define INPUT_H
 
@@ -6,37 +7,38 @@
 
 #include "protocol.h"
 
-/* What the host may send ahead of what has been written to the command's pipe, and the room that this
- * pipe has where it can: twice as much, so that what comes need not wait, and be copied, before it is
- * written, and there is something to read while more is on its way. */
+/* INPUT_SIZE is the maximum number of bytes that the host may send ahead of what was written to the
+ * command's pipe. INPUT_PIPE is the capacity of this pipe, if the kernel allows it. It is twice as
+ * large, so that data can be written as it arrives, without a copy, and the command has data to
+ * read while more is on its way. */
 enum { INPUT_SIZE = 16 * SANDBOXD_EXEC_STDIN_DATA_MAX, INPUT_PIPE = 2 * INPUT_SIZE };
 
 struct input {
-	int fd; /* the write end; -1 when closed */
+	int fd; /* the write end; -1 if it is closed */
 	bool is_terminal;
-	bool ended;	/* the host has sent the end */
-	bool refused;	/* the command has closed its end, and the host does not know yet */
-	uint32_t start; /* of what waits */
-	uint32_t size;	/* of what waits */
-	uint32_t pipe;	/* the room that the pipe had in all when it was looked at last */
-	bool full;	/* the pipe has no room */
-	bool withheld;	/* the host needs more, and gets it when that is much, or after a moment */
+	bool ended;	/* the host has sent end of file */
+	bool refused;	/* the command closed its input, and the host is not notified yet */
+	uint32_t start; /* offset of the data that waits to be written */
+	uint32_t size;	/* number of bytes that wait to be written */
+	uint32_t pipe;	/* capacity of the pipe, when it was last looked up */
+	bool full;	/* the pipe has no free space */
+	bool withheld;	/* credit for the host is held back until it is large, or a moment passed */
 };
 
-/* Takes over a descriptor that does not block, or -1 for no input. */
+/* Takes ownership of a non-blocking descriptor; -1 means no input. */
 void input_open(struct input *input, int fd, bool is_terminal);
 void input_close(struct input *input);
 
-/* Takes what the host has sent, and has been allowed to; no data is the end. */
+/* Takes data that the host has sent within its credit. Empty data means end of file. */
 void input_add(struct input *input, struct sandboxd_slice data);
 
 struct pollfd input_poll(const struct input *input);
 
-/* Writes on; `events` is what poll has said of the descriptor, or 0. */
+/* Writes data that waits. `events` is the result of poll for the descriptor, or 0. */
 void input_run(struct input *input, short events);
 
-/* What the host can be allowed to send beyond what it still may; 0 for nothing. In large pieces, but
- * when it has waited for them. */
+/* Returns the number of bytes that the host may send in addition to the `allowed` ones, or 0. A
+ * small number is held back unless `waited` is true. */
 uint32_t input_room(struct input *input, uint32_t allowed, bool waited);
 
 #endif

@@ -3,12 +3,12 @@
 #include <stddef.h>
 #include <string.h>
 
-/* Memory that nothing is written to costs nothing. */
+/* The arrays can be this large because memory costs nothing until it is written to. */
 enum { SLOTS = 1 << 17, FILES_MAX = SLOTS / 2, PATHS_SIZE = 8 << 20 };
 
 static struct {
 	uint64_t inode;
-	const char *path; /* NULL: the slot is free */
+	const char *path; /* NULL if the slot is free */
 } slots[SLOTS];
 static char paths[PATHS_SIZE];
 static size_t paths_size, files;

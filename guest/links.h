@@ -1,12 +1,12 @@
-/* The files with more than one name that have been met, and the first name of each. */
+/* The files with several hard links that were packed, and the first path of each. */
 #ifndef LINKS_H
 #define LINKS_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* Gives the first path by which this inode was met, or NULL, and notes this one. False: there are
- * too many. */
+/* Sets `first` to the path under which this inode was met first. If it was not met before, sets
+ * `first` to NULL and records `path`. Returns false if there are too many files. */
 bool links_meet(uint64_t inode, const char *path, const char **first);
 
 #endif

@@ -1,13 +1,15 @@
-/* pack: writes a layer of a root file system to standard output, as a tar.
+/* pack: writes a layer of a root file system to standard output, as a tar archive.
  *
  *     pack FOLDER LIMIT
  *
- * The folder is an overlay's upper layer. What it says of the layers below is said as OCI's layers say
- * it: `.wh.NAME` for a name that is gone, `.wh..wh..opq` in a folder of which nothing below is seen.
+ * FOLDER is the upper layer of an overlay. Its changes to the layers below are written as in the
+ * layers of OCI: as `.wh.NAME` for a name that was removed, and as `.wh..wh..opq` in a folder that
+ * hides the same folder of the layers below.
  *
- * Who filled the folder may have meant harm, and may change it meanwhile. So nothing is followed, and
- * nothing waited for; memory is static; and what is too much for it, or cannot be said, is an error. So
- * are files of more than LIMIT bytes in all, and before any of the one that is too large is written. */
+ * The files may come from an attacker, who may change them while pack runs. So pack follows no
+ * links, waits for nothing, and has static memory. It fails if its memory does not suffice, or if a
+ * layer cannot express something. It also fails if the files have more than LIMIT bytes in total,
+ * before it writes any byte of the file that exceeds the limit. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -27,10 +29,10 @@
 #define OVERLAY "trusted.overlay."
 #define TOO_MUCH "there is too much of it\n"
 
-/* Every folder on the way to where we are is open. */
+/* DEPTH_MAX is limited because all folders on the current path are open at the same time. */
 enum { DEPTH_MAX = 1000, ENTRIES_SIZE = 1024, ATTRIBUTES_SIZE = 1 << 16, CHUNK = 1 << 16 };
 
-enum { SHOWN = 100 }; /* of each end of a long path */
+enum { SHOWN = 100 }; /* number of bytes shown of each end of a long path */
 
 enum { ATTRIBUTE_NAME_MAX = 255 }; /* XATTR_NAME_MAX of linux/limits.h */
 
@@ -38,7 +40,7 @@ enum { ATTRIBUTE_NAME_MAX = 255 }; /* XATTR_NAME_MAX of linux/limits.h */
 struct level {
 	int fd;
 	size_t path_size;
-	size_t at, end; /* of what has been read of it, and is not packed yet */
+	size_t at, end; /* start and end of the entries that are not packed yet */
 	_Alignas(struct entry) char entries[ENTRIES_SIZE];
 };
 
@@ -46,11 +48,11 @@ const char console_name[] = "pack: ";
 
 static struct level levels[DEPTH_MAX];
 static size_t depth;
-static char path[PATH_MAX]; /* of what is packed, from FOLDER on */
+static char path[PATH_MAX]; /* path of the current file, relative to FOLDER */
 static dev_t device;
-static uint64_t room; /* what is left of LIMIT */
+static uint64_t room; /* number of bytes that are left of LIMIT */
 
-/* A path as it is shown: one that is long, without its middle. */
+/* Returns a path for a message. A long path is shown without its middle. */
 static const char *shown(const char *whole)
 {
 	static char text[2 * SHOWN + sizeof "..."];
@@ -72,7 +74,7 @@ static void need(bool done, const char *step, const char *object)
 	_exit(1);
 }
 
-/* As `need`, for what no system call has refused. */
+/* Fails as `need` does, but with a reason in place of errno. */
 static void need_room(bool done, const char *step, const char *reason)
 {
 	if (done)
@@ -81,7 +83,7 @@ static void need_room(bool done, const char *step, const char *reason)
 	_exit(1);
 }
 
-/* Makes the path that of a name in the folder whose path has this size. */
+/* Sets the path to `prefix` and `name` in the folder whose path is the first `size` bytes. */
 static void set_path(size_t size, const char *prefix, const char *name)
 {
 	size_t prefix_size = strlen(prefix), name_size = strlen(name) + 1;
@@ -107,7 +109,7 @@ static void write_mark(const struct stat *status)
 	write_member(TAR_FILE, &plain, 0, NULL);
 }
 
-/* Whether a folder hides what is in the layers below. */
+/* Returns whether a folder hides the same folder of the layers below. */
 static bool is_opaque(int fd)
 {
 	char value = 0;
@@ -115,7 +117,8 @@ static bool is_opaque(int fd)
 	return fgetxattr(fd, OVERLAY "opaque", &value, 1) == 1 && value == 'y';
 }
 
-/* Only files and folders can have any that matter: an open one is what they are read from. */
+/* Adds the extended attributes of an open file or folder. Other types of files have none that
+ * matter. */
 static void add_attributes(int fd)
 {
 	static char names[ATTRIBUTES_SIZE], value[ATTRIBUTES_SIZE];
@@ -128,7 +131,7 @@ static void add_attributes(int fd)
 			continue;
 		ssize_t length = fgetxattr(fd, name, value, sizeof value);
 
-		if (length < 0 && errno == ENODATA) /* gone meanwhile */
+		if (length < 0 && errno == ENODATA) /* removed in the meantime */
 			continue;
 		need(length >= 0, "read an attribute of ", path);
 		/* A record's key ends at its first "=". */
@@ -139,8 +142,8 @@ static void add_attributes(int fd)
 	}
 }
 
-/* Writes as much as the header has said. What a file has grown by since is left out, and what it has
- * shrunk by is zeros. */
+/* Writes as many bytes as the header says, even if the file has another size by now. Additional
+ * data is left out, and missing data is written as zeros. */
 static void write_data(int fd, uint64_t size)
 {
 	static char chunk[CHUNK];
@@ -160,7 +163,8 @@ static void write_data(int fd, uint64_t size)
 	tar_pad(size);
 }
 
-/* Whether this is another name of what has been packed; then that is what is written. */
+/* Writes a hard link if the file was packed under another name before. Returns whether it has done
+ * so. */
 static bool write_link(const struct stat *status)
 {
 	const char *first = NULL;
@@ -210,13 +214,14 @@ static void pack_folder(int fd, const struct stat *status)
 	enter(fd);
 }
 
-/* What is a file or a folder is read from what is open, which nobody can replace. */
+/* Packs a file or a folder. It is opened first and then read from the descriptor, so that it cannot
+ * be replaced in between. */
 static void pack_open(int folder, const char *name)
 {
 	struct stat status;
 	int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
-	/* It is gone, or something else by now. */
+	/* It was removed or replaced in the meantime. */
 	if (fd < 0 && (errno == ENOENT || errno == ELOOP || errno == ENXIO))
 		return;
 	need(fd >= 0 && fstat(fd, &status) == 0, "open ", path);
@@ -246,7 +251,8 @@ static void pack_special(const struct stat *status)
 		    S_ISBLK(status->st_mode) ? TAR_BLOCK :
 					       TAR_FIFO;
 
-	if (!S_ISSOCK(status->st_mode) && !write_link(status)) /* a tar has no sockets */
+	if (!S_ISSOCK(status->st_mode) &&
+	    !write_link(status)) /* a tar archive cannot hold sockets */
 		write_member(type, status, 0, NULL);
 }
 
@@ -259,7 +265,7 @@ static void pack_entry(const struct level *level, const char *name)
 		need(errno == ENOENT, "look at ", path);
 		return;
 	}
-	if (status.st_dev != device) /* another file system, which somebody has mounted there */
+	if (status.st_dev != device) /* it is in a file system that is mounted there */
 		return;
 	if (S_ISCHR(status.st_mode) && status.st_rdev == 0) {
 		set_path(level->path_size, WHITEOUT, name);
@@ -276,13 +282,13 @@ static void pack_entry(const struct level *level, const char *name)
 		pack_symlink(level->fd, name, &status);
 }
 
-/* The next name in a folder; NULL at its end. */
+/* Returns the next name in a folder, or NULL at its end. */
 static const char *next_name(struct level *level)
 {
 	if (level->at == level->end) {
 		long size = syscall(SYS_getdents64, level->fd, level->entries, ENTRIES_SIZE);
 
-		if (size < 0 && errno == ENOENT) /* the folder has been removed meanwhile */
+		if (size < 0 && errno == ENOENT) /* the folder was removed in the meantime */
 			size = 0;
 		need(size >= 0, "list ", path);
 		level->at = 0;

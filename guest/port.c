@@ -11,16 +11,17 @@
 #include "entry.h"
 
 #define PORTS "/sys/class/virtio-ports"
-/* With the newline that the kernel puts behind it. */
+/* The name of our port, with the newline that the kernel appends. */
 #define NAME SANDBOXD_PORT_NAME "\n"
 
 enum { OPEN_TRIES = 20000, OPEN_PAUSE_NS = 500000 };
 
-/* A read of a virtio port ends with the buffer that it is given, a page (port_fops_read in
- * drivers/char/virtio_console.c): by pages one call takes as many as are full. */
+/* One read of a virtio port returns data of one buffer only, which is a page (port_fops_read in
+ * drivers/char/virtio_console.c). readv with one vector for each page reads several buffers in one
+ * call. */
 enum { PAGE = 4096, PAGES = 16 };
 
-/* Whether the port of this device name, such as vport0p1, is ours. */
+/* Returns whether a device, such as vport0p1, is our port. */
 static bool is_ours(int ports, const char *device)
 {
 	char name[sizeof NAME];
@@ -61,7 +62,8 @@ int port_open(void)
 {
 	const struct timespec pause = { 0, OPEN_PAUSE_NS };
 
-	/* The device may come after us; there is nothing to wait on but time. */
+	/* The device may appear after the start of the daemon. No event announces it, so look again
+	 * after a pause. */
 	for (int i = 0; i < OPEN_TRIES; i++) {
 		int ports = open(PORTS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		int fd = ports < 0 ? -1 : open_ours(ports);
@@ -96,7 +98,7 @@ bool port_flush(struct port *port)
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		/* With no host on the other end, a virtio port may take 0 bytes. */
+		/* A virtio port may accept 0 bytes while no host is connected. */
 		if (n == 0 || (n < 0 && errno == EAGAIN))
 			return true;
 		if (n < 0)

@@ -16,7 +16,7 @@ static bool is_self_or_parent(const char *name)
 	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
-/* Removes the next names in a folder; false at its end. */
+/* Removes some entries of a folder. Returns false if there are no entries left. */
 static bool remove_some(int folder)
 {
 	_Alignas(struct entry) char entries[ENTRIES_SIZE];

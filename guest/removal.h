@@ -1,8 +1,9 @@
-/* The removal of a tree of files. */
+/* Removes a folder with all files and folders in it. */
 #ifndef REMOVAL_H
 #define REMOVAL_H
 
-/* Removes a folder and what is in it, as far as that can be done; no link is followed. */
+/* Removes a folder and as many of its files and folders as possible. It follows no symbolic
+ * links. */
 void remove_tree(int parent, const char *name);
 
 #endif

@@ -10,7 +10,7 @@
 
 #include "boot.h"
 
-/* linux/random.h, which musl's headers leave out. */
+/* Definitions of linux/random.h, which musl lacks. */
 #define RNDADDENTROPY _IOW('R', 0x03, int[2])
 #define RNDRESEEDCRNG _IO('R', 0x07)
 
@@ -18,7 +18,8 @@
 
 enum { NS_PER_S = 1000000000, ID_SIZE = 37 };
 
-/* Kept open: looking them up takes an emulated CPU longer than what is done with them. */
+/* Descriptors that stay open, because on an emulated CPU opening a file takes longer than using
+ * it. */
 static int random_device = -1;
 static int boot_id = -1;
 
@@ -28,7 +29,8 @@ void resume_init(void)
 	boot_id = open(BOOT_ID, O_WRONLY | O_CLOEXEC);
 }
 
-/* random(4): what RNDADDENTROPY takes, a count of bits and one of bytes before the bytes. */
+/* Adds entropy to the kernel's pool. The argument of RNDADDENTROPY is a number of bits, a number of
+ * bytes, and the bytes (random(4)). */
 static void add_entropy(struct sandboxd_slice entropy)
 {
 	struct {
@@ -41,7 +43,7 @@ static void add_entropy(struct sandboxd_slice entropy)
 	ioctl(random_device, RNDRESEEDCRNG);
 }
 
-/* Writes it as UUIDs of version 4 are written, or without their dashes, and a newline. */
+/* Writes an id as a UUID of version 4, with or without dashes, and a newline. Returns the size. */
 static size_t write_id(char text[static ID_SIZE], uint8_t id[static 16], bool dashes)
 {
 	static const char digits[] = "0123456789abcdef";
@@ -59,18 +61,18 @@ static size_t write_id(char text[static ID_SIZE], uint8_t id[static 16], bool da
 	return size;
 }
 
-/* Gives a file another id, in its place: who watches it is told. */
+/* Writes a new id into an existing file, so that programs that watch the file are notified. */
 static void renew_id(int fd, bool dashes)
 {
 	char text[ID_SIZE];
 	uint8_t id[16];
 
-	/* It must not block, as it might in a guest that was not given any entropy. */
+	/* GRND_INSECURE, because this must not block in a guest that has no entropy. */
 	if (getrandom(id, sizeof id, GRND_INSECURE) == sizeof id)
 		(void)!pwrite(fd, text, write_id(text, id, dashes), 0);
 }
 
-/* Where no id is, none is wanted. */
+/* Renews the machine id, unless the image has none. */
 static void renew_machine_id(void)
 {
 	struct stat status;

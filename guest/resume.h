@@ -1,14 +1,15 @@
-/* What a machine cannot know by itself when it begins or goes on: the time, fresh entropy, and who it
- * is now that others may have begun as it did. */
+/* Gives a machine that starts or resumes the time, fresh entropy, and ids that no other clone
+ * has. */
 #ifndef RESUME_H
 #define RESUME_H
 
 #include "protocol.h"
 
-/* Called once, before the first. */
+/* Must be called once, before `resume`. */
 void resume_init(void);
 
-/* `renewed` says whether it gets other ids. */
+/* Sets the clock and adds entropy. If `renewed` is true, replaces the boot id and the machine id,
+ * too. */
 void resume(const struct sandboxd_resume *given, bool renewed);
 
 #endif

@@ -1,9 +1,9 @@
 /* sandboxd: PID 1 of a virtual machine, which runs one command at a time for the host.
  *
- *     sandboxd         as PID 1, which init has made ready: serves the port that it finds by name
- *     sandboxd FD      as any process, for tests: serves that descriptor until its end
+ *     sandboxd         as PID 1, executed by init: serves the port, which it finds by its name
+ *     sandboxd FD      as an ordinary process, for tests: serves a descriptor until end of file
  *
- * One thread, one poll loop, static memory. Nothing in the loop blocks. */
+ * It has one thread, one poll loop, and static memory. Nothing in the loop blocks. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -20,14 +20,16 @@
 #include "resume.h"
 #include "serve.h"
 
-/* CLOSE_RANGE_CLOEXEC of linux/close_range.h, which musl's headers leave out. */
+/* CLOSE_RANGE_CLOEXEC of linux/close_range.h, which musl lacks. */
 enum { CLOEXEC_RANGE = 4 };
 
-/* Nothing tells of all that is frozen: it is looked at again and again. */
+/* Timeouts of poll: while the host is gone, while the last frame waits to be written, and while
+ * processes are being frozen, whose progress no event announces. */
 enum { ABSENT_MS = 20, GOODBYE_MS = 200, FREEZING_MS = 1 };
 
-/* For how long the port must be closed until what is half a frame is dropped, and until the machine,
- * which is nobody's then, ends itself. */
+/* Times for which the port must be closed until an incomplete frame is discarded, and until the
+ * machine resets itself because no host controls it any more. STEP_NS is the longest time that is
+ * counted at once. */
 #define CUT_NS 50000000ULL
 #define ABANDONED_NS 10000000000ULL
 #define STEP_NS 100000000ULL
@@ -54,8 +56,8 @@ static _Noreturn void die(const char *what, size_t size)
 }
 #define DIE(what) die("sandboxd: " what "\n", sizeof "sandboxd: " what)
 
-/* PID 1 is spared by the default action of signals anyway; blocked ones cannot interrupt either.
- * As a process it stays killable by those that people use. */
+/* Blocks all signals. PID 1 survives them anyway, but when blocked they do not interrupt system
+ * calls, either. An ordinary process can still be ended by SIGTERM and SIGINT. */
 static void block_signals(void)
 {
 	sigset_t blocked;
@@ -68,8 +70,9 @@ static void block_signals(void)
 	sigprocmask(SIG_SETMASK, &blocked, NULL);
 }
 
-/* A kernel without a console starts us without streams. A pipe of ours in such a place would be
- * closed when a command executes. */
+/* Opens /dev/null as each standard stream that is missing. A kernel without a console starts PID 1
+ * without streams. If a pipe got the number of a stream, it would be closed when a command is
+ * executed. */
 static void occupy_streams(void)
 {
 	int fd;
@@ -113,7 +116,8 @@ static _Noreturn void finish(enum sandboxd_goodbye_reason reason)
 	if (port_has_room(&server.port, PORT_SMALL_SIZE))
 		server.port.end += sandboxd_encode_goodbye(port_tail(&server.port), PORT_SMALL_SIZE,
 							   server.session.version, &goodbye);
-	/* Not without POLLOUT: a virtio port that nobody reads polls as hung up for ever. */
+	/* Stop without POLLOUT, because a virtio port without a reader reports POLLHUP all the
+	 * time. */
 	while (port_flush(&server.port) && !port_idle(&server.port) &&
 	       poll(&port, 1, GOODBYE_MS) > 0 && (port.revents & POLLOUT))
 		;
@@ -122,24 +126,27 @@ static _Noreturn void finish(enum sandboxd_goodbye_reason reason)
 	_exit(0);
 }
 
-/* Notes that the port is closed. Time counts in steps: for a machine that was stopped, saved or moved
- * it makes a jump in which no host could have come. */
+/* Records that the port is closed. The time since the last call counts only up to STEP_NS, because
+ * the clock jumps when a machine has been stopped, saved or moved, and no host could connect
+ * meanwhile. */
 static void miss_host(void)
 {
 	uint64_t now = serve_clock(), step = server.missed_ns ? now - server.missed_ns : 0;
 
 	server.missed_ns = now;
 	server.absent_ns += step < STEP_NS ? step : STEP_NS;
-	/* The next host knows nothing of the last one's half frame. Not at once: the first bytes of a
-	 * host can be there before the kernel says that it is (control_work in virtio_console.c). */
+	/* Discard an incomplete frame, because the next host will not complete it. But do not
+	 * discard it at once: the first bytes of a host can arrive before the kernel reports that
+	 * the port is open (control_work in virtio_console.c). */
 	if (server.absent_ns > CUT_NS)
 		stream_cut(&server.session.in);
 	if (server.absent_ns > ABANDONED_NS && server.session.frames_seen > 0)
 		DIE("the host has gone");
 }
 
-/* Whether the host is there. Without one, a virtio port reads as ended and polls as ready for
- * ever, and a socket has really ended. */
+/* Reads from the port. Returns whether a host is connected. Without a host, poll always reports a
+ * virtio port as ready, and reads return end of file. A socket at end of file is closed for
+ * good. */
 static bool read_port(void)
 {
 	struct stream *in = &server.session.in;
@@ -167,8 +174,8 @@ static void read_signals(int signals)
 	serve_children(&server);
 }
 
-/* The port is not read before all that has come is handled: the end of the stream, if it is there
- * already, would overtake it. */
+/* Returns the events to wait for on the port. It is not read until all frames that have arrived are
+ * handled, because the daemon would exit at end of file before it has handled them. */
 static short port_events(bool all_read)
 {
 	int in = all_read ? POLLIN : 0;
@@ -177,7 +184,7 @@ static short port_events(bool all_read)
 	return (short)(in | out);
 }
 
-/* How long to wait for an event; -1 is for ever. */
+/* Returns the time to wait for an event in milliseconds; -1 for no limit. */
 static int poll_timeout_ms(bool present, bool go_on)
 {
 	bool counts = server.exec.terminal && port_idle(&server.port);
@@ -216,7 +223,8 @@ static _Noreturn void loop(int signals)
 							  (struct pollfd){ .fd = -1 };
 		exec_poll(&server.exec, !serve_wants_output(&server), fds + STREAMS);
 		fds[DRAINS] = (struct pollfd){ drain_fd(), POLLIN, 0 };
-		/* What made serve_input stop may be over by now, and nothing else will say so. */
+		/* The reason why serve_input has stopped may be gone by now, and no event announces
+		 * that. */
 		bool go_on = !all_read && serve_wants_input(&server);
 		int ready = poll(fds, POLLED, poll_timeout_ms(present, go_on));
 
@@ -238,7 +246,7 @@ int main(int argc, char **argv)
 {
 	serve_init(&server, getpid() == 1);
 	block_signals();
-	/* What else we were started with is no command's. */
+	/* Close all other inherited descriptors on exec, so that no command gets them. */
 	syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOEXEC_RANGE);
 	occupy_streams();
 	int signals = open_signals();

@@ -10,7 +10,8 @@
 #include "cgroup.h"
 #include "drain.h"
 
-/* How long a keep waits for what is frozen; who hangs in the kernel is not. */
+/* Maximum time that a keep waits for processes to freeze. A process that hangs in the kernel does
+ * not freeze. */
 #define FREEZE_NS 1000000000ULL
 
 void serve_init(struct server *server, bool is_init)
@@ -49,8 +50,9 @@ bool serve_wants_output(const struct server *server)
 	return !server->renewing && port_idle(&server->port);
 }
 
-/* Whoever saves the machine asks next: when the answer comes, nothing runs that a clone must not let
- * go on before its clock, and what else it must not have in common with its twins, is right. */
+/* Handles a keep, which the host sends before it saves the machine: freezes all processes, so that
+ * in a clone they run only after its clock, its entropy and its ids were set. The next frame is
+ * handled when all processes are frozen, so its answer tells the host that they are. */
 static void keep(struct server *server)
 {
 	server->keep = true;
@@ -59,7 +61,8 @@ static void keep(struct server *server)
 	cgroup_freeze(true);
 }
 
-/* The machine that was saved is who it was; one that goes on from there, behind a hello, is not. */
+/* Handles a resume. The machine that was saved keeps its ids. A clone receives a hello before the
+ * resume, and gets new ids. */
 static void go_on(struct server *server, const struct sandboxd_resume *given)
 {
 	if (server->is_init)
@@ -76,7 +79,8 @@ static void kill_all(struct server *server)
 		exec_kill(&server->exec);
 }
 
-/* A hello ends the session before it: what runs is killed, and reaped before the answer. */
+/* Handles a hello, which ends the session before it. All processes are killed, and reaped before
+ * the answer is sent. */
 static void renew(struct server *server, const struct sandboxd_hello *hello)
 {
 	if (!server->keep)
@@ -89,7 +93,8 @@ static bool is_renewed(const struct server *server, bool childless)
 {
 	if (server->keep)
 		return true;
-	/* Outside PID 1, children that left the process group are not ours to wait for. */
+	/* Unless it is PID 1, the daemon does not wait for children that have left the process
+	 * group. */
 	return server->is_init ? childless : !server->exec.pid;
 }
 
@@ -152,7 +157,7 @@ static void answer_ping(struct server *server, const struct sandboxd_ping *ping)
 						 server->session.version, &pong);
 }
 
-/* What is about an exec is about the one in flight. */
+/* Frames about an exec are always about the one in flight, because the session has checked that. */
 static void handle(struct server *server, const struct frame *frame)
 {
 	const union sandboxd_body *body = &frame->body;
@@ -258,7 +263,8 @@ static void end_exec(struct server *server)
 	server->port.end += sandboxd_encode_exec_response(port_tail(&server->port), PORT_SMALL_SIZE,
 							  server->session.version, server->exec.id,
 							  &response);
-	/* The host has it while we put things in order; a port that is broken is found so by the loop. */
+	/* Write the response before the cleanup, so that the host gets it early. The loop notices
+	 * if the port is broken. */
 	(void)port_flush(&server->port);
 	exec_clear(&server->exec);
 	session_end(&server->session);

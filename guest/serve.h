@@ -1,4 +1,4 @@
-/* Answers the host: each frame's effect, and the frames that the command's end brings. */
+/* Handles the frames from the host, and sends the output and the result of the command. */
 #ifndef SERVE_H
 #define SERVE_H
 
@@ -7,15 +7,15 @@
 #include "session.h"
 
 struct server {
-	bool is_init; /* PID 1: the whole machine is ours */
+	bool is_init; /* the daemon is PID 1 of a machine */
 	bool shutdown;
-	bool keep;	       /* the next hello keeps what runs, which is frozen */
-	bool freezing;	       /* the next frame waits until that is so */
-	bool renewing;	       /* a hello waits until what it killed has been reaped */
-	uint64_t frozen_by_ns; /* a keep waits no longer */
+	bool keep;	       /* processes are frozen, and the next hello does not kill them */
+	bool freezing;	       /* the next frame waits until all processes are frozen */
+	bool renewing;	       /* a hello waits until the killed processes are reaped */
+	uint64_t frozen_by_ns; /* when a keep stops waiting for processes to freeze */
 	uint64_t nonce;
-	uint64_t missed_ns; /* when the host was last found gone; 0 while it is there */
-	uint64_t absent_ns; /* for how long it has been gone */
+	uint64_t missed_ns; /* when the port was last found closed; 0 while it is open */
+	uint64_t absent_ns; /* for how long the port has been closed */
 	struct sandboxd_status counters;
 	struct session session;
 	struct exec exec;
@@ -24,30 +24,31 @@ struct server {
 
 void serve_init(struct server *server, bool is_init);
 
-/* Handles the frames that have come. False when it stopped early, with frames left: their answers
- * found no room, a hello waits for the end of the session before it, or a keep has to be whole. */
+/* Handles the frames that have arrived. Returns false if it stops before all are handled: because
+ * their answers do not fit into the queue, because a hello waits until killed processes are reaped,
+ * or because a keep waits until processes are frozen. */
 bool serve_input(struct server *server);
 
-/* Waits for every child that has ended, and sees whether what is waited for has come. */
+/* Reaps every child that has exited, and checks whether a hello or a keep still has to wait. */
 void serve_children(struct server *server);
 
-/* Queues output, and the command's end after it; `fds` are exec_pump's. */
+/* Queues output and, after all output, the result of the command. `fds` are passed to exec_pump. */
 void serve_output(struct server *server, const struct pollfd *fds);
 
-/* Moves standard input on; `events` is what poll has said of its descriptor, or 0, and `waited` whether
- * all that it was to wait for has not come in its time. */
+/* Writes standard input to the command and grants credit to the host. `events` is the result of
+ * poll for the input's descriptor, or 0. `waited` is true if poll has timed out. */
 void serve_stdin(struct server *server, short events, bool waited);
 
-/* Whether frames wait for what no event announces. */
+/* Returns whether frames wait for a hello or a keep, whose progress no event announces. */
 bool serve_waits(const struct server *server);
 
-/* Whether the next frame can be handled now. */
+/* Returns whether the next frame can be handled now. */
 bool serve_wants_input(const struct server *server);
 
-/* Whether standard input can be moved on now. */
+/* Returns whether standard input can be written and credit be granted now. */
 bool serve_wants_stdin(const struct server *server);
 
-/* Whether output of the command can be queued now. */
+/* Returns whether output of the command can be queued now. */
 bool serve_wants_output(const struct server *server);
 
 uint64_t serve_clock(void);

@@ -1,38 +1,38 @@
-/* The guest's side of the conversation: which frames have come, and which of them are in order. No
- * I/O and no clock here: bytes go in behind `in`, events come out of `session_next`, and only what
- * it cannot know, that a command has ended or takes more input, is told to it. */
+/* The guest's side of a session: it checks which frames the host may send, and when. It has neither
+ * I/O nor a clock. The caller appends bytes to `in`, takes events from `session_next`, and reports
+ * that a command has exited or that it accepts more input. */
 #ifndef SESSION_H
 #define SESSION_H
 
 #include "stream.h"
 
 struct session {
-	uint32_t version;      /* of the protocol, that both sides speak */
-	uint32_t last_id;      /* the highest that an exec_request has had since the last hello */
-	uint32_t current;      /* the exec in flight; 0 when there is none */
-	uint32_t stdin_credit; /* how much input the host may still send to it */
+	uint32_t version;      /* the version of the protocol that both sides speak */
+	uint32_t last_id;      /* highest id of an exec_request since the last hello */
+	uint32_t current;      /* id of the exec in flight; 0 if there is none */
+	uint32_t stdin_credit; /* number of bytes of input that the host may still send */
 	uint64_t frames_seen;
 	uint64_t frames_refused;
 	struct stream in;
 };
 
 enum session_event {
-	SESSION_MORE,	 /* nothing is left to do until more bytes come */
-	SESSION_FRAME,	 /* `frame` is to be carried out */
-	SESSION_REFUSAL, /* `refusal` is the answer, to `frame`'s header */
+	SESSION_MORE,	 /* there is nothing to do until more bytes arrive */
+	SESSION_FRAME,	 /* `frame` must be handled */
+	SESSION_REFUSAL, /* `refusal` must be sent in answer to `frame` */
 };
 
 void session_init(struct session *session);
 
-/* The next event. An exec_request that comes out is in flight until `session_end`; a hello has ended
- * whatever was. */
+/* Returns the next event. If the event is an exec_request, it is in flight until the caller calls
+ * `session_end`. A hello ends the exec in flight, too. */
 enum session_event session_next(struct session *session, struct frame *frame,
 				struct sandboxd_error *refusal);
 
-/* The exec in flight has ended, or could not be started. */
+/* Records that the exec in flight has exited, or could not be started. */
 void session_end(struct session *session);
 
-/* Allows the host to send so much more input. */
+/* Allows the host to send `amount` more bytes of input. */
 void session_allow(struct session *session, uint32_t amount);
 
 #endif

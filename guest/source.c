@@ -16,7 +16,7 @@ enum { ENTRIES_SIZE = 4096 };
 /* A folder that is being read. */
 struct level {
 	int fd;
-	size_t trail; /* the size of its path */
+	size_t trail; /* length of its path */
 	size_t at, end;
 	_Alignas(struct entry) char entries[ENTRIES_SIZE];
 };
@@ -31,7 +31,8 @@ static void need(bool done)
 		end_failed(FILES_SUBJECT_PATH, errno, trail.path);
 }
 
-/* What is removed while we look at its folder has never been there. */
+/* Returns whether a call failed because the file does not exist. A file that is removed while its
+ * folder is read is left out. */
 static bool is_gone(void)
 {
 	return errno == ENOENT;
@@ -53,7 +54,7 @@ static void leave(void)
 	close(levels[--depth].fd);
 }
 
-/* The next name in the innermost folder; NULL at its end. */
+/* Returns the next name in the innermost folder, or NULL at its end. */
 static const char *next_name(void)
 {
 	struct level *level = &levels[depth - 1];
@@ -94,7 +95,8 @@ static void send_bare(int folder, const char *path, const char *name, const stru
 	send_entry(status, name, target);
 }
 
-/* Waits for a FIFO's next data, or for its last writer to go; for its first one, too. */
+/* Waits until a FIFO has data, or until its last writer has closed it. If it had no writer yet,
+ * waits for the first one. */
 static void await_writer(int fd)
 {
 	struct pollfd fifo = { .fd = fd, .events = POLLIN };
@@ -102,7 +104,8 @@ static void await_writer(int fd)
 	need(poll(&fifo, 1, -1) >= 0 || errno == EINTR);
 }
 
-/* Sends what can be read now, of a FIFO up to where its last writer goes. */
+/* Sends all data that can be read now. From a FIFO, sends data until its last writer has closed
+ * it. */
 static void send_content(int fd, bool fifo)
 {
 	ssize_t size;
@@ -121,7 +124,8 @@ static void send_content(int fd, bool fifo)
 	close(fd);
 }
 
-/* Sends what is open: a folder's beginning, or all of anything else. */
+/* Sends the entry of an open file and its content. For a folder, sends the entry and begins to read
+ * the folder. */
 static void send_open(int fd, const struct stat *status, const char *name)
 {
 	send_entry(status, name, "");
@@ -144,7 +148,7 @@ static void send_member(int folder, const char *name)
 		send_bare(folder, name, name, &status);
 	if (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode))
 		return;
-	/* By now it may be something else, which must not be waited for. */
+	/* It may have been replaced by now, for example by a FIFO, on which open must not block. */
 	fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0 && (is_gone() || errno == ELOOP || errno == ENXIO))
 		return;

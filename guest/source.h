@@ -1,4 +1,4 @@
-/* What the host asks to be sent. */
+/* Sends files to the host: the status of a file, the entries of a folder, or a whole tree. */
 #ifndef SOURCE_H
 #define SOURCE_H
 
@@ -7,7 +7,8 @@
 _Noreturn void source_stat(const char *path, bool follow);
 _Noreturn void source_list(const char *path);
 
-/* Sends the tree of what is no folder, whatever it is; or if folders are wanted, of one or a file. */
+/* Sends the content of a file, a device or a FIFO. If `folders` is true, it sends the tree of a
+ * folder as well, but devices and FIFOs without their content. */
 _Noreturn void source_get(const char *path, bool folders);
 
 #endif

@@ -17,11 +17,11 @@
 
 #include "drain.h"
 
-/* How long a child may take to execute: another process of its user can stop it, and root can
- * freeze it. */
+/* Maximum time until a child executes the program. Another process of the same user can stop the
+ * child, and root can freeze it. */
 enum { EXEC_TIMEOUT_MS = 5000 };
 
-/* linux/sched.h, which musl's headers leave out; see clone(2). */
+/* Definitions of linux/sched.h, which musl lacks; see clone(2). */
 #define CLONE_INTO_CGROUP_FLAG 0x200000000ULL
 
 struct clone_arguments {
@@ -29,18 +29,19 @@ struct clone_arguments {
 		set_tid_size, cgroup;
 };
 
-/* Shared with the child, which we wait for until it has executed or exited: it writes what failed
- * straight into these. */
+/* Memory that is shared with the child, which writes the reason of a failure into it. The daemon
+ * reads it after the child has executed the program or exited. */
 static struct spawn_failure *failure;
 static struct missing {
 	uint32_t size;
 	uint8_t path[SANDBOXD_EXEC_FAILED_MISSING_MAX];
 } *missing;
 
-static int null;	    /* the input of commands that have none */
-static struct rlimit files; /* a command's limit of descriptors: what was ours at first */
+static int null;	    /* standard input of commands that get none */
+static struct rlimit files; /* limit of descriptors for commands: the initial limit of the daemon */
 
-/* What commands leave behind takes descriptors of ours. */
+/* Raises the limit of descriptors, because the daemon keeps the pipes of background processes
+ * open. */
 static void raise_limit(void)
 {
 	prlimit(0, RLIMIT_NOFILE, NULL, &files);
@@ -81,7 +82,7 @@ static struct spawn_failure execute(const char *file, const struct environment *
 	return (struct spawn_failure){ SANDBOXD_STAGE_EXEC, errno };
 }
 
-/* How many of these bytes are the word behind `#!`, which starts at `start`. */
+/* Returns the length of the word behind `#!`, and sets `start` to its offset. */
 static size_t find_word(const char *text, size_t size, size_t *start)
 {
 	size_t end;
@@ -94,7 +95,8 @@ static size_t find_word(const char *text, size_t size, size_t *start)
 	return end - *start;
 }
 
-/* Where in the file an ELF program names its interpreter, and how long that is; 0 when it does not. */
+/* Returns the length of the path of an ELF program's interpreter, or 0 if it has none, and sets
+ * `start` to the offset of the path in the file. */
 static size_t find_segment(const uint8_t *data, size_t size, size_t *start)
 {
 	Elf64_Ehdr header;
@@ -118,7 +120,7 @@ static size_t find_segment(const uint8_t *data, size_t size, size_t *start)
 	return 0;
 }
 
-/* Notes the path of what is to interpret a file. */
+/* Records the path of the interpreter of a file, for `spawn_missing`. */
 static void note_interpreter(const char *file)
 {
 	uint8_t data[1024];
@@ -136,7 +138,8 @@ static void note_interpreter(const char *file)
 	close(fd);
 }
 
-/* execve says ENOENT both for a missing file and for one whose interpreter is missing. */
+/* Executes a file and explains the failure. execve fails with ENOENT both for a missing file and
+ * for a file whose interpreter is missing. */
 static struct spawn_failure explain(const char *file, const struct environment *environment)
 {
 	struct spawn_failure failed = execute(file, environment);
@@ -148,7 +151,8 @@ static struct spawn_failure explain(const char *file, const struct environment *
 	return failed;
 }
 
-/* Puts "folder/command" into `out`; an empty folder is the working directory, as for execvp. */
+/* Writes "folder/command" to `out`. An empty folder means the working directory, as for execvp.
+ * Returns false if the path is too long. */
 static bool join(char out[static PATH_MAX], const char *folder, size_t length, const char *command)
 {
 	size_t size = strlen(command) + 1;
@@ -163,8 +167,9 @@ static bool join(char out[static PATH_MAX], const char *folder, size_t length, c
 	return true;
 }
 
-/* Tries each folder of PATH. What was found and would not run is worth more than "not found", and
- * an error other than these two ends the search, both as execvp does it. */
+/* Tries the command in each folder of PATH, as execvp does. If a file was found but could not be
+ * executed, this failure is returned instead of "not found". The search ends at any error other
+ * than EACCES, ENOENT and ENOTDIR. */
 static struct spawn_failure look_up(const struct environment *environment,
 				    struct spawn_failure (*try)(const char *file,
 								const struct environment *))
@@ -197,7 +202,7 @@ static void enter_folder(const char *cwd, const struct user *user)
 
 static void take_streams(const struct spawn *what)
 {
-	/* A guest without /dev/null has no input. */
+	/* Without /dev/null in the guest, standard input is closed. */
 	if (what->streams[0] < 0 && dup2(null, STDIN_FILENO) < 0)
 		close(STDIN_FILENO);
 	for (int fd = 0; fd < 3; fd++)
@@ -207,7 +212,8 @@ static void take_streams(const struct spawn *what)
 		fail(SANDBOXD_STAGE_SETUP, errno);
 }
 
-/* Also gives it its pipes: else /dev/stdout, which opens them anew, would be forbidden to it. */
+/* Changes to the user of the command. The user becomes the owner of the command's pipes, because
+ * opening /dev/stdout, which reopens a pipe, requires that. */
 static void become(const struct spawn *what, struct environment *environment, struct user *user)
 {
 	*user = (struct user){ .home = "/root" };
@@ -219,7 +225,8 @@ static void become(const struct spawn *what, struct environment *environment, st
 	for (int fd = 0; fd < 3; fd++)
 		if (what->streams[fd] >= 0)
 			(void)!fchown(fd, user->uid, user->gid);
-	/* The system calls themselves: libc's functions tell other threads, of which there are none. */
+	/* Direct system calls, because libc's functions do this in all threads, and there is only
+	 * one. */
 	if (syscall(SYS_setgroups, user->group_count, user->groups) < 0 ||
 	    syscall(SYS_setgid, user->gid) < 0 || syscall(SYS_setuid, user->uid) < 0)
 		fail(SANDBOXD_STAGE_USER, errno);
@@ -246,7 +253,8 @@ static _Noreturn void child(const struct spawn *what)
 	if (strchr(environment.command, '/')) {
 		failed = explain(environment.command, &environment);
 	} else {
-		/* Most commands are found: why one is not is asked in a second round. */
+		/* Most commands are found. Only for one that is not, search again to find out
+		 * why. */
 		look_up(&environment, execute);
 		failed = look_up(&environment, explain);
 	}
@@ -256,8 +264,8 @@ static _Noreturn void child(const struct spawn *what)
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
 enum { CLONE_VM_FLAG = 0x100 };
 
-/* As vfork's, the child shares our memory, which spares copying the page tables; it has a stack of
- * its own, so that we can wait for it with a deadline. */
+/* Clones a child that shares our memory, as vfork does, because copying the page tables takes time.
+ * Unlike after vfork, the child has a stack of its own, so we can wait for it with a deadline. */
 static pid_t clone_into(struct clone_arguments *arguments, const struct spawn *what)
 {
 	static _Alignas(16) uint8_t stack[65536];
@@ -282,7 +290,8 @@ static pid_t clone_into(struct clone_arguments *arguments, const struct spawn *w
 	return result < 0 ? -1 : (pid_t)result;
 }
 #else
-/* Without a way to give the child a stack in our memory, it gets a copy of all of it. */
+/* Clones a child with a copy of our memory, because sharing the memory is implemented only
+ * above. */
 static pid_t clone_into(struct clone_arguments *arguments, const struct spawn *what)
 {
 	pid_t pid = (pid_t)syscall(SYS_clone3, arguments, sizeof *arguments);
@@ -304,7 +313,8 @@ static pid_t clone_child(const struct spawn *what)
 	return clone_into(&arguments, what);
 }
 
-/* Waits until the child has executed or exited: either closes the pipe, whose other end it has. */
+/* Waits until the child has executed the program or has exited. Both close its end of the pipe.
+ * Returns false if this takes too long. */
 static bool await_exec(int fd)
 {
 	struct pollfd closed = { .fd = fd };
@@ -312,7 +322,8 @@ static bool await_exec(int fd)
 	return poll(&closed, 1, EXEC_TIMEOUT_MS) > 0;
 }
 
-/* Nothing holds back a SIGKILL; until it has come to its end, the child uses our memory. */
+/* Kills a child that has taken too long, and waits for its exit, because it uses our memory until
+ * then. A process cannot block SIGKILL, so this wait is short. */
 static void give_up(pid_t pid)
 {
 	kill(pid, SIGKILL);

@@ -1,4 +1,4 @@
-/* Starts a process, and says precisely what failed when that cannot be done. */
+/* Starts a process, and reports which step failed if it cannot be started. */
 #ifndef SPAWN_H
 #define SPAWN_H
 
@@ -8,25 +8,26 @@
 #include "protocol.h"
 
 struct spawn_failure {
-	enum sandboxd_stage stage; /* 0 when it has started */
+	enum sandboxd_stage stage; /* 0 if the process was started */
 	int error;
 };
 
-/* What a process is started with. */
+/* The settings of a process that is to be started. */
 struct spawn {
 	struct environment environment;
-	int streams[3]; /* its 0, 1 and 2; -1 for the first is /dev/null */
-	bool terminal;	/* they are its controlling terminal */
-	int cgroup;	/* that it lives in; -1 for ours */
+	int streams[3]; /* standard streams; -1 as input means /dev/null */
+	bool terminal;	/* the streams are its controlling terminal */
+	int cgroup;	/* descriptor of its cgroup; -1: the daemon's cgroup */
 };
 
-/* Called once, before anything is started. */
+/* Must be called once, before `spawn`. Returns false if there is no memory. */
 bool spawn_init(void);
 
-/* Runs the command in a session of its own. Sets `pid`. */
+/* Starts the command in a new session, and sets `pid` to its process id. */
 struct spawn_failure spawn(const struct spawn *what, pid_t *pid);
 
-/* What was not there where the last stage was `interpreter`; else nothing. */
+/* Returns the path of the missing interpreter, if the last failure has the stage `interpreter`;
+ * else an empty slice. */
 struct sandboxd_slice spawn_missing(void);
 
 #endif

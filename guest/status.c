@@ -9,11 +9,13 @@
 #include "decimal.h"
 #include "drain.h"
 
-/* More than the daemon has open beside what it drains; and how many to ask for in one call, which
- * may not be more than its limit of open files: it could not have started with fewer. */
+/* DESCRIPTORS is more than the number of descriptors that the daemon has open besides drained
+ * pipes. AT_ONCE is the number that one call of poll checks. It must not exceed the limit of open
+ * files, but with fewer than 4 the daemon could not have started. */
 enum { DESCRIPTORS = 64, AT_ONCE = 4 };
 
-/* poll says of a number that is no open file so, and of some in one call; /proc may be gone. */
+/* Counts the open descriptors among AT_ONCE numbers. For a number that is not open, poll reports
+ * POLLNVAL. This does not use /proc, which may be unmounted. */
 static uint32_t count_from(int first)
 {
 	struct pollfd fds[AT_ONCE];
@@ -32,7 +34,7 @@ static uint32_t count_descriptors(void)
 {
 	uint32_t open = 0;
 
-	/* The kernel gives the lowest that is free: none is so far above those that are drained. */
+	/* The kernel assigns the lowest free number, so there are no descriptors beyond this. */
 	for (int first = 0; first <= drain_highest() + DESCRIPTORS; first += AT_ONCE)
 		open += count_from(first);
 	return open;
@@ -45,7 +47,8 @@ static bool has_zombie(void)
 	return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid;
 }
 
-/* The second number of statm, proc(5): resident pages; 0 when somebody has unmounted /proc. */
+/* Returns the number of resident pages, which is the second number of statm (proc(5)). Returns 0 if
+ * /proc was unmounted. */
 static uint64_t resident_pages(void)
 {
 	char text[64];

@@ -1,4 +1,4 @@
-/* What the daemon holds, for the host to see that it holds on to nothing. */
+/* The resources that the daemon holds, which the host checks for leaks. */
 #ifndef STATUS_H
 #define STATUS_H
 

@@ -2,10 +2,10 @@
 
 #include <string.h>
 
-/* A byte of the magic, as it is on the wire. */
+/* A byte of the magic number, by its position on the wire. */
 #define MAGIC(at) (uint8_t)(SANDBOXD_MAGIC >> 8 * (at))
 
-/* What every hello begins with: its header, then the magic. */
+/* The first bytes of every hello: its header, then the magic number. */
 enum { HELLO_START = SANDBOXD_HEADER_SIZE + 8 };
 /* clang-format off */
 static const uint8_t hello_start[HELLO_START] = {
@@ -31,7 +31,7 @@ void stream_cut(struct stream *stream)
 	stream->seeking = true;
 }
 
-/* Makes room behind what is left; a whole frame always fits. */
+/* Moves the remaining bytes to the start of the buffer, so that a whole frame fits. */
 static void compact(struct stream *stream)
 {
 	size_t left = stream->end - stream->start;
@@ -43,7 +43,7 @@ static void compact(struct stream *stream)
 	stream->end = left;
 }
 
-/* Drops bytes up to something that may become a hello. */
+/* Skips bytes up to the next ones that may be the start of a hello. */
 static void seek(struct stream *stream)
 {
 	for (; stream->start < stream->end; stream->start++, stream->dropped++) {

@@ -1,5 +1,5 @@
-/* The bytes that come from the host, cut into decoded frames. No I/O here: bytes are put behind
- * `data + end`, frames come out of `stream_next`. */
+/* Splits the bytes from the host into decoded frames. It does no I/O: the caller appends bytes at
+ * `data + end`, and takes frames from `stream_next`. */
 #ifndef STREAM_H
 #define STREAM_H
 
@@ -8,28 +8,28 @@
 enum { STREAM_SIZE = SANDBOXD_HEADER_SIZE + SANDBOXD_MAX_BODY_FROM_HOST };
 
 struct stream {
-	uint64_t dropped; /* bytes skipped while seeking */
-	size_t start;	  /* what is before it has been consumed */
+	uint64_t dropped; /* number of bytes that were skipped or discarded */
+	size_t start;	  /* offset of the first byte that is not consumed yet */
 	size_t end;
-	bool seeking; /* for the next hello; so does a new stream begin */
+	bool seeking; /* bytes are skipped up to the next hello, as in a new stream */
 	uint8_t data[STREAM_SIZE];
 };
 
-/* A decoded frame; its slices point into the stream and hold until the next call. */
+/* A decoded frame. Its slices point into the stream, and are valid until the next call. */
 struct frame {
 	struct sandboxd_header header;
 	union sandboxd_body body;
 };
 
 enum stream_result {
-	STREAM_MORE,  /* feed it */
-	STREAM_FRAME, /* `frame` is set */
-	STREAM_FAULT, /* `fault` and the frame's header are set; the stream is seeking now */
+	STREAM_MORE,  /* more bytes are needed */
+	STREAM_FRAME, /* a frame was decoded; `frame` is set */
+	STREAM_FAULT, /* `fault` and the frame's header are set; the stream is seeking */
 };
 
 void stream_init(struct stream *stream);
 
-/* Drops what is held: what comes next need not continue it. */
+/* Discards all bytes that it holds, and skips what follows up to the next hello. */
 void stream_cut(struct stream *stream);
 
 enum stream_result stream_next(struct stream *stream, uint32_t version, struct frame *frame,

@@ -1,4 +1,4 @@
-/* A tar of POSIX's pax form, written to standard output. */
+/* Writes a tar archive in the pax format of POSIX to standard output. */
 #ifndef TAR_H
 #define TAR_H
 
@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
-/* A member's type, as the header has it. */
+/* The type of a member, as the header stores it. */
 enum {
 	TAR_FILE = '0',
 	TAR_LINK = '1',
@@ -18,15 +18,17 @@ enum {
 	TAR_FIFO = '6',
 };
 
-/* Adds a record to the next member: what the header has no place for. False: there is no room. */
+/* Adds a pax record to the next member, for a value that the header has no field for. Returns false
+ * if there is no room. */
 bool tar_record(const char *key, const void *value, size_t size);
 
-/* Writes a member's header. `size` bytes of data are to follow; `target` is what a link leads to, or
- * NULL. False: no room for the records that it takes. */
+/* Writes the header of a member, behind which the caller writes `size` bytes of data. `target` is
+ * the target of a link, or NULL. Returns false if there is no room for the pax records of the
+ * member. */
 bool tar_member(const char *path, char type, const struct stat *status, uint64_t size,
 		const char *target);
 
-/* Writes data of a member, and behind all of it what fills the last block. */
+/* tar_data writes data of a member. tar_pad fills the last block after all `size` bytes of it. */
 void tar_data(const void *data, size_t size);
 void tar_pad(uint64_t size);
 

@@ -18,32 +18,33 @@
 
 enum { TEMPORARY_SIZE = sizeof PREFIX + DIGITS, TEMPORARIES_MAX = 1000 };
 
-/* A folder that is being filled. */
+/* A folder that is being written. */
 struct level {
 	int fd;
-	size_t trail; /* the size of its path */
+	size_t trail; /* length of its path */
 	bool made;
 	uint32_t mode;
 	int64_t mtime;
 };
 
-/* What has another name until it is whole: the file that is being written, or the outermost folder. */
+/* A file or an outermost folder that is being written, and has a temporary name until it is
+ * complete. */
 struct part {
-	char temporary[TEMPORARY_SIZE]; /* empty: there is none */
+	char temporary[TEMPORARY_SIZE]; /* temporary name; empty if there is none */
 	char name[PATH_MAX];
 };
 
 static const struct target *target;
 static struct level
-	levels[FILES_MAX_DEPTH + 1]; /* the first is the folder that the tree is put in */
+	levels[FILES_MAX_DEPTH + 1]; /* the first is the folder that contains the tree */
 static size_t depth;
 static struct trail trail;
 static struct part file_part, folder_part;
 static struct {
-	int fd;		    /* -1 if no file is open */
-	bool is_new;	    /* false if the file existed before and is opened for writing */
-	bool was_there;	    /* true if a regular file with this name existed before */
-	struct stat before; /* the status of that file */
+	int fd;		    /* -1 if no file is being written */
+	bool is_new;	    /* false if an existing file is overwritten in place */
+	bool was_there;	    /* a regular file existed under its name */
+	struct stat before; /* the status of that regular file */
 	uint32_t mode;
 	int64_t mtime;
 } file = { .fd = -1 };
@@ -53,7 +54,7 @@ static struct level *innermost(void)
 	return &levels[depth - 1];
 }
 
-/* Removes what is not whole. */
+/* Removes the file and the folder that are not complete. */
 static void discard(void)
 {
 	if (file.fd >= 0 && *file_part.temporary)
@@ -78,7 +79,7 @@ static void need_not(bool wrong, int error)
 	need(!wrong);
 }
 
-/* The host has gone, or is not ours. */
+/* Exits, because the host has disconnected or violates the protocol. */
 static _Noreturn void give_up(void)
 {
 	discard();
@@ -108,8 +109,8 @@ static struct timespec time_of(int64_t mtime)
 	return time;
 }
 
-/* Sets the time of a file. Errors are ignored: only the owner of a file may set its time, and
- * some file systems have none. */
+/* Sets the modification time. Failures are ignored, because only the owner may set it, and some
+ * file systems have no times. */
 static void set_time(int fd, int64_t mtime)
 {
 	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, time_of(mtime) };
@@ -117,8 +118,8 @@ static void set_time(int fd, int64_t mtime)
 	(void)futimens(fd, times);
 }
 
-/* Sets owner, mode and time of an open file, in that order: chown(2) clears the set-user-ID and
- * set-group-ID bits of the mode. */
+/* Sets the owner, the mode and the time of an open file, in this order, because chown clears bits
+ * of the mode. */
 static void dress(int fd, uint32_t mode, int64_t mtime)
 {
 	need(!target->owned || fchown(fd, target->uid, target->gid) == 0);
@@ -126,8 +127,8 @@ static void dress(int fd, uint32_t mode, int64_t mtime)
 	set_time(fd, mtime);
 }
 
-/* Gives a folder that was just made to its owner. It is opened without following a link: a user who
-   may write to the folder around it may have put something else in its place. */
+/* Gives a folder that was just made to its new owner. It is opened without following links and then
+ * checked, because a user who may write to its parent may have replaced it. */
 static bool give(int parent, const char *name)
 {
 	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -142,7 +143,8 @@ static bool give(int parent, const char *name)
 	return done;
 }
 
-/* Creates a folder unless the name exists, opens it, and closes its parent. */
+/* Makes a folder, if it does not exist, and opens it. Returns its descriptor and closes the
+ * parent. */
 static int enter(int parent, const char *name)
 {
 	int fd;
@@ -157,8 +159,8 @@ static int enter(int parent, const char *name)
 	return fd;
 }
 
-/* Creates the folders of a path, as `mkdir -p` does, and opens the last of them. Each folder is
- * opened relative to its parent, so that another user cannot redirect a later step. */
+/* Makes the parent folders of a path, as `mkdir -p` does, and opens the last of them. Each is
+ * opened from the one before, so that no other user can redirect a later step. */
 static int make_folders(char *path)
 {
 	int fd = open(*path == '/' ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -183,7 +185,8 @@ static bool is_folder(const char *path)
 	return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
 }
 
-/* Finds where the tree is to be, as cp does it: `path` becomes that of its root. */
+/* Sets `path` to the path of the tree's root, by the rules of cp: if the requested path is a
+ * folder, the root is in this folder. */
 static void find_place(char path[static PATH_MAX], bool folder)
 {
 	static char resolved[PATH_MAX];
@@ -203,12 +206,12 @@ static void find_place(char path[static PATH_MAX], bool folder)
 	}
 	for (size = strlen(path); size > 1 && path[size - 1] == '/'; size--)
 		path[size - 1] = 0;
-	/* The path itself may lead through links; what is put below it may not. */
+	/* Links in the requested path are followed, but links in the tree are not. */
 	if (realpath(path, resolved))
 		strcpy(path, resolved);
 }
 
-/* Opens the folder that the tree's root is to be in, and gives the root's name in it. */
+/* Opens the folder that will contain the root of the tree. Returns the name of the root in it. */
 static const char *open_place(bool folder)
 {
 	static char path[PATH_MAX];
@@ -228,7 +231,8 @@ static void open_new(const char *name)
 	file.is_new = true;
 }
 
-/* Opens a new file beside the one that it is to become. False: there cannot be one. */
+/* Opens a new file under a temporary name, which is later renamed to `name`. Returns false if no
+ * file can be created. */
 static bool open_beside(const char *name)
 {
 	for (int i = 0; i < TEMPORARIES_MAX; i++) {
@@ -250,11 +254,12 @@ static void adapt(void)
 		     (target->mode_rule == FILES_MODE_RULE_PREFER && errno == EPERM));
 }
 
-/* Opens an existing file for writing. Its owner and mode are set before it is truncated, so that
- * a request which may not set them changes nothing. */
+/* Opens an existing file to overwrite it in place. Sets its owner and its mode before the old
+ * content is lost, so that a request that may not set them changes nothing. */
 static void open_existing(const char *name, int flags)
 {
-	int nofollow = depth > 1 ? O_NOFOLLOW : 0; /* such as /dev/stdout */
+	int nofollow = depth > 1 ? O_NOFOLLOW :
+				   0; /* the root itself may be a link, such as /dev/stdout */
 
 	*file_part.temporary = 0;
 	file.is_new = false;
@@ -276,8 +281,7 @@ static bool is_link(const char *name)
 	       S_ISLNK(status.st_mode);
 }
 
-/* Opens the file of this name for writing. If the name is a link inside the tree, the link is
- * replaced and not followed. */
+/* Opens the file that will have this name. A link inside the tree is replaced, never followed. */
 static void open_named(const char *name)
 {
 	int nofollow = depth > 1 ? AT_SYMLINK_NOFOLLOW : 0;
@@ -298,7 +302,7 @@ static void begin_file(const char *name, const struct files_entry *entry)
 {
 	file.mode = entry->mode;
 	file.mtime = entry->mtime;
-	if (*folder_part.temporary) { /* a name for what is not whole is above us */
+	if (*folder_part.temporary) { /* an outer folder has a temporary name */
 		*file_part.temporary = 0;
 		file.was_there = false;
 		open_new(name);
@@ -327,7 +331,7 @@ static void end_file(void)
 			(void)!fchown(fd, file.before.st_uid, file.before.st_gid);
 		dress(fd, keep ? file.before.st_mode : file.mode, file.mtime);
 	} else if (file.was_there) {
-		adapt(); /* again, because a write clears the set-user-ID and set-group-ID bits */
+		adapt(); /* again, because a write clears bits of the mode */
 		set_time(fd, file.mtime);
 	}
 	need(close(fd) == 0);
@@ -336,7 +340,7 @@ static void end_file(void)
 	file.fd = -1;
 }
 
-/* A link, too, replaces what is there in one step. */
+/* Makes a symbolic link, which replaces an existing file in one step. */
 static void put_symlink(const char *name, const struct files_entry *entry)
 {
 	static char leads_to[FILES_ENTRY_TARGET_MAX + 1];
@@ -406,7 +410,7 @@ static void end_folder(void)
 	}
 }
 
-/* A name that leads nowhere else. */
+/* Returns whether a name is a single component, which cannot lead to another folder. */
 static bool is_name(const char *name)
 {
 	return *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;

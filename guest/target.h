@@ -1,4 +1,4 @@
-/* What the host puts: a tree that is written below a folder, and never through a link in it. */
+/* Writes files from the host: a tree below a folder, never through a symbolic link in the tree. */
 #ifndef TARGET_H
 #define TARGET_H
 
@@ -9,16 +9,17 @@
 
 struct target {
 	const char *path;
-	const char *name; /* see the request's */
+	const char *name; /* see `name` in the request */
 	enum files_mode_rule mode_rule;
 	bool replace;
-	bool owned; /* whether an owner was asked for: this */
+	bool owned; /* the request names an owner: `uid` and `gid` */
 	uid_t uid;
 	gid_t gid;
 };
 
-/* Writes the tree that the host sends. A new file or folder gets its name when it is complete. A
- * file that exists is opened and written, or is replaced if the request asks for that. */
+/* Receives the tree from the host and writes it. New files and folders appear under their names
+ * only when they are complete. An existing file is overwritten in place, or replaced if the request
+ * asks for that. */
 _Noreturn void target_put(const struct target *target);
 
 #endif

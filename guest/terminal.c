@@ -5,7 +5,7 @@
 #include <termios.h>
 #include <unistd.h>
 
-/* ioctl_tty(2): opens the other end without a path; musl's headers leave it out. */
+/* Opens the slave without a path (ioctl_tty(2)). musl lacks this constant. */
 #ifndef TIOCGPTPEER
 #define TIOCGPTPEER 0x5441
 #endif

@@ -4,8 +4,8 @@
 
 #include "protocol.h"
 
-/* Opens a new one of this size. The descriptors are closed by exec, and the master does not block.
- * False when it cannot: what it has opened by then is the caller's to close. */
+/* Opens a new pseudo-terminal of this size. Its descriptors are closed on exec, and the master does
+ * not block. Returns false on failure; the caller then closes the descriptors that are open. */
 bool terminal_open(int *master, int *slave, uint16_t rows, uint16_t columns);
 void terminal_resize(int master, uint16_t rows, uint16_t columns);
 

@@ -8,15 +8,15 @@
 
 #include "decimal.h"
 
-/* The folder in which init creates files of ours, and the folder for the homes of users without
- * a home. */
+/* MACHINE is a folder that init has made, and that exists in machines only. HOMES is the folder of
+ * homes for users that have none. */
 #define MACHINE "/run/microvm"
 #define HOMES "/home/"
 
 enum { PASSWD_NAME, PASSWD_UID = 2, PASSWD_GID, PASSWD_HOME = 5, PASSWD_SHELL, FIELDS };
 enum { GROUP_NAME, GROUP_GID = 2, GROUP_MEMBERS };
 
-/* A file that is read by lines; a line that is too long is skipped. */
+/* A file that is read line by line. A line that is too long is skipped. */
 struct lines {
 	int fd;
 	size_t at, end;
@@ -27,7 +27,8 @@ static bool open_lines(struct lines *lines, const char *path)
 {
 	struct stat status;
 
-	/* PID 1 waits for us meanwhile: only what cannot block and has an end will do. */
+	/* PID 1 waits for this process, so only a regular file will do, which cannot block and is
+	 * finite. */
 	lines->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	lines->at = lines->end = 0;
 	if (lines->fd >= 0 && (fstat(lines->fd, &status) < 0 || !S_ISREG(status.st_mode))) {
@@ -64,7 +65,7 @@ static bool next_line(struct lines *lines, char line[static USER_LINE_MAX])
 		if (size > 0 && size < USER_LINE_MAX)
 			line[size - 1] = (char)byte;
 	}
-	if (size > 0 && size < USER_LINE_MAX) { /* the last line, without its end */
+	if (size > 0 && size < USER_LINE_MAX) { /* the last line, if it has no newline */
 		line[size] = 0;
 		return true;
 	}
@@ -72,7 +73,7 @@ static bool next_line(struct lines *lines, char line[static USER_LINE_MAX])
 	return false;
 }
 
-/* Cuts a line at its colons; false when there are too few. */
+/* Splits a line at its colons. Returns false if there are too few. */
 static bool split(char *line, char **fields, int count)
 {
 	for (int i = 0; i < count; i++) {
@@ -97,7 +98,7 @@ static bool parse_id(const char *text, uint32_t *id)
 		if (*text < '0' || *text > '9')
 			return false;
 		value = value * 10 + (uint64_t)(*text - '0');
-		/* The highest number means "no change" to the calls that take one. */
+		/* System calls that set an id take the highest number for "no change". */
 		if (value >= UINT32_MAX)
 			return false;
 	}
@@ -140,7 +141,7 @@ static bool is_member(const char *members, const char *name)
 	return false;
 }
 
-/* The groups that list the user as a member, behind its own. */
+/* Sets the groups of the user: its own group, then the groups that list it as a member. */
 static void find_groups(struct user *user)
 {
 	static char line[USER_LINE_MAX];
@@ -211,8 +212,9 @@ static bool is_folder_of(const struct stat *status, uid_t owner)
 	return S_ISDIR(status->st_mode) && status->st_uid == owner;
 }
 
-/* Creates the folder, unless the path exists; returns true if it is a folder of the user.
- * Another user who may write to the parent may have put a folder there, but not one of root. */
+/* Makes a folder for the user if nothing exists at the path. Returns whether the path is a folder
+ * of the user. A new folder must still belong to root here: another user with write access to its
+ * parent may have replaced it, but not by a folder of root. */
 static bool make_home(const char *path, const struct user *user)
 {
 	struct stat status;
@@ -227,7 +229,7 @@ static bool make_home(const char *path, const struct user *user)
 	return made;
 }
 
-/* Returns the path of the home for a user without a home. The text is valid until the next call. */
+/* Returns the path of the home for a user that has none. It is valid until the next call. */
 static char *home_of(uid_t uid)
 {
 	static char text[sizeof HOMES + DIGITS];
@@ -243,8 +245,7 @@ void user_settle(struct user *user)
 
 	if (stat(user->home, &status) == 0 && is_folder_of(&status, user->uid))
 		return;
-	/* If the daemon runs as a process of a host, as in tests, it must not create homes
-	 * there. */
+	/* In tests, the daemon is a process of the host, and must not make homes there. */
 	if (access(MACHINE, F_OK) < 0)
 		return;
 	mkdir(HOMES, 0755);

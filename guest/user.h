@@ -1,4 +1,5 @@
-/* Users and groups, as /etc/passwd and /etc/group have them. Only for a process that may block. */
+/* Looks up users and groups in /etc/passwd and /etc/group. Reading these files may block, so PID 1
+ * must not call these functions. */
 #ifndef USER_H
 #define USER_H
 
@@ -13,19 +14,20 @@ struct user {
 	gid_t gid;
 	int group_count;
 	gid_t groups[USER_GROUPS_MAX];
-	/* Of a number that is not in /etc/passwd: itself, `/`, empty. */
+	/* For a uid that is not in /etc/passwd: its number, `/`, and an empty string. */
 	const char *name, *home, *shell;
 };
 
-/* Finds whom `NAME`, `UID` or either with `:GROUP` means; false when there is none. */
+/* Finds the user that `text` names: `NAME` or `UID`, optionally with `:GROUP`. Returns false if
+ * there is no such user or group. */
 bool user_find(const char *text, struct user *user);
 
-/* Gives the user a home. Unless `home` exists and belongs to the user, the home becomes
- * /home/UID, which is created. If that fails, `home` stays. Only root may create it, so call
- * this before the process becomes the user. */
+/* Makes sure that the user has a usable home. If `home` is not a folder of the user, sets it to
+ * /home/UID and creates that folder. If this fails, `home` stays as it is. Only root can do this,
+ * so it must be called before the process changes its uid. */
 void user_settle(struct user *user);
 
-/* Enters the home, or `/` if that fails. Returns false if neither can be entered. */
+/* Changes to the home, or to `/` if that fails. Returns false if both fail. */
 bool user_enter_home(const struct user *user);
 
 #endif

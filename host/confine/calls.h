@@ -1,11 +1,12 @@
-/* The system calls of QEMU: those that the filter allows, as measured of QEMU 7.2, 10.0 and 11.1 with the C
- * library of their time, and some that other versions of that library have in their place. */
+/* The system calls that the filter allows QEMU. They are the calls that QEMU 7.2, 10.0 and 11.1
+ * were measured to make with the C library of their time, and calls that other versions of this
+ * library make instead. */
 #ifndef CALLS_H
 #define CALLS_H
 
 #include <sys/syscall.h>
 
-/* Newer than the oldest musl with which this is compiled; the same number everywhere. */
+/* Older versions of musl lack these constants. The numbers are the same on every architecture. */
 #ifndef SYS_map_shadow_stack
 #define SYS_map_shadow_stack 453
 #endif
@@ -13,12 +14,13 @@
 #define SYS_mseal 462
 #endif
 
-/* The last of those that this table was made with: a later one is to be taken for missing. */
+/* The newest call that was known when these tables were made. The filter answers later calls with
+ * ENOSYS, as if the kernel lacked them. */
 enum { NEWEST_CALL = SYS_mseal };
 
-/* Whatever their arguments are. */
+/* Calls that are allowed with any arguments. */
 static const int allowed_calls[] = {
-	/* files: by what the mounts, Landlock and descriptors leave of them */
+	/* files, as far as the mounts, Landlock and the descriptors permit */
 	SYS_read,
 	SYS_write,
 	SYS_readv,
@@ -51,7 +53,7 @@ static const int allowed_calls[] = {
 	SYS_copy_file_range,
 	SYS_dup,
 	SYS_dup3,
-	/* sockets that are connected */
+	/* connected sockets */
 	SYS_getsockname,
 	SYS_getpeername,
 	SYS_shutdown,
@@ -96,7 +98,7 @@ static const int allowed_calls[] = {
 	SYS_sigaltstack,
 	SYS_exit,
 	SYS_exit_group,
-	/* what it learns of itself and of the system */
+	/* information about the process and the system */
 	SYS_getpid,
 	SYS_getppid,
 	SYS_gettid,
@@ -111,7 +113,7 @@ static const int allowed_calls[] = {
 	SYS_capget,
 	SYS_uname,
 	SYS_sysinfo,
-#ifdef SYS_arch_prctl /* x86-64 has old forms of some */
+#ifdef SYS_arch_prctl /* x86-64 has older variants of some calls */
 	SYS_arch_prctl,
 	SYS_stat,
 	SYS_lstat,
@@ -128,7 +130,8 @@ static const int allowed_calls[] = {
 #endif
 };
 
-/* Those for which the C library, or QEMU, has another way where the kernel has them not. */
+/* Calls that the filter answers with ENOSYS. The C library and QEMU then use other calls, as they
+ * do on a kernel that lacks these. */
 static const int missing_calls[] = {
 	SYS_clone3,	  SYS_openat2,	      SYS_close_range,	     SYS_epoll_pwait2,
 	SYS_memfd_create, SYS_io_uring_setup, SYS_io_uring_register, SYS_io_uring_enter,

@@ -1,4 +1,4 @@
-/* The control group that counts and limits what the program uses. */
+/* Joins the control group that counts and limits the resources of the program. */
 #ifndef CGROUP_H
 #define CGROUP_H
 

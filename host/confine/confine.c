@@ -1,9 +1,11 @@
-/* Executes a program with as little around it, and as few rights, as this host can take from it.
+/* confine: executes a program with as few privileges, and as little access to the host, as
+ * possible.
  *
  *     confine [OPTION]... -- PROGRAM ARGUMENT...
  *
- * The process that was spawned makes a sibling, in a new pid namespace, which becomes the program: both
- * are the controller's children, and die with it. */
+ * The spawned process clones a sibling in a new pid namespace, and the sibling executes the
+ * program. Both are children of the controller, and the kernel kills both when the controller
+ * exits. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -26,20 +28,20 @@
 #include "options.h"
 #include "status.h"
 
-/* A layer: a namespace, if it is or needs one, and what is to be done besides. */
+/* How to apply a layer: a namespace to enter, or 0, and a function to call, or NULL. */
 struct step {
 	enum layer layer;
 	int namespace;
 	layer_lay *lay;
 };
 
-/* Before there is the process that becomes the program. */
+/* Layers that are applied before the process that becomes the program is cloned. */
 static const struct step before[] = {
 	{ LAYER_USER, CLONE_NEWUSER, namespace_map },
 	{ LAYER_PID, CLONE_NEWPID, NULL },
 };
 
-/* While it has the privileges that it needs for these. */
+/* Layers that are applied while the process has the privileges for them. */
 static const struct step privileged[] = {
 	{ LAYER_NET, CLONE_NEWNET, NULL }, { LAYER_IPC, CLONE_NEWIPC, NULL },
 	{ LAYER_UTS, CLONE_NEWUTS, NULL }, { LAYER_MOUNT, CLONE_NEWNS, mounts_replace },
@@ -76,7 +78,8 @@ static void die_with_parent(void)
 		status_fail("controller", strerror(errno));
 }
 
-/* Nothing else may come to be a standard stream. */
+/* Opens /dev/null as each standard stream that is closed. Otherwise the next file that is opened
+ * would become this stream. */
 static void open_streams(void)
 {
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
@@ -84,7 +87,7 @@ static void open_streams(void)
 			open("/dev/null", O_RDWR);
 }
 
-/* What is for the launcher alone, where there is such a descriptor. */
+/* Marks a descriptor that only the launcher uses, if there is one, to be closed on exec. */
 static void close_on_execution(int fd)
 {
 	if (fd >= 0)
@@ -96,8 +99,9 @@ static bool has_controller(const struct options *options)
 	return !options->controller || getppid() == options->controller;
 }
 
-/* Tells the child its pid; and, when the child dies with the controller, that it still lives: in a pid
- * namespace it cannot see its parent. */
+/* Sends the child its pid. Later, when the child has asked to be killed with the controller,
+ * confirms that the controller is still alive. The child cannot check this itself, because a
+ * process in a new pid namespace cannot see its parent. */
 static _Noreturn void attend(const struct options *options, pid_t child, int link)
 {
 	char word;
@@ -109,7 +113,8 @@ static _Noreturn void attend(const struct options *options, pid_t child, int lin
 	_exit(0);
 }
 
-/* Whoever was to tell the child something has been killed, of which the program is not to blame. */
+/* Fails unless `told` is true. It is false if the other process of the launcher was killed before
+ * it sent its message. The error then blames the launcher instead of the program. */
 static void expect(bool told)
 {
 	if (!told)
@@ -140,7 +145,8 @@ static _Noreturn void become(struct options *options, int link)
 	LAY(options, privileged);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		status_fail("ids", strerror(errno));
-	/* Only now: with another uid it would be forgotten. */
+	/* Ask for the signal at the controller's exit only now, because the kernel forgets it when
+	 * the uid changes. */
 	die_with_parent();
 	expect_controller(link);
 	LAY(options, last);
@@ -166,7 +172,8 @@ int main(int argc, char **argv)
 	die_with_parent();
 	if (!has_controller(&options))
 		status_fail("controller", "it is not the parent");
-	/* A uid that nobody else has needs no namespace, nor could it be given one here. */
+	/* A process with a uid of its own needs no user namespace. This uid would not exist in one
+	 * that is made here, either. */
 	options.left_out[LAYER_USER] |= options.has_uid;
 	if (options.has_uid)
 		lent_prepare();

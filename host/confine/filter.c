@@ -16,10 +16,10 @@
 #include "calls.h"
 #include "options.h"
 
-/* What linux/filter.h, linux/seccomp.h and linux/audit.h have, which musl has not. */
+/* Definitions of linux/filter.h, linux/seccomp.h and linux/audit.h, which musl lacks. */
 struct instruction {
 	uint16_t code;
-	uint8_t if_true, if_false; /* how many to skip */
+	uint8_t if_true, if_false; /* number of instructions to skip */
 	uint32_t operand;
 };
 
@@ -28,7 +28,7 @@ struct program {
 	struct instruction *instructions;
 };
 
-/* What it is asked about, in this machine's order of bytes. */
+/* The data that the filter examines, in native byte order: `struct seccomp_data` of the kernel. */
 struct call {
 	int32_t number;
 	uint32_t machine;
@@ -48,7 +48,7 @@ enum { SET_MODE_FILTER = 1, GET_NOTIF_SIZES = 3, FLAG_NEW_LISTENER = 1 << 3 };
 #define MACHINE 0xc00000b7u
 #endif
 
-/* Of the type of KVM's ioctls. */
+/* The bits of an ioctl number that are its type, and the type of KVM's ioctls. */
 enum { IOCTL_TYPE = 0xff00, KVM_TYPE = 0xae00 };
 
 enum { LENGTH_MAX = 512 };
@@ -56,7 +56,8 @@ enum { LENGTH_MAX = 512 };
 static struct instruction instructions[LENGTH_MAX];
 static uint16_t length;
 
-/* What only the launcher knows: the kernel forgets a register that is no argument. */
+/* A random number that only the launcher knows. It passes the number to execve as a fourth
+ * argument, which the kernel ignores, and the filter allows execve only with it. */
 static uint64_t password;
 
 static void add(uint16_t code, uint8_t if_true, uint8_t if_false, uint32_t operand)
@@ -69,7 +70,7 @@ static void load(size_t offset)
 	add(LOAD, 0, 0, (uint32_t)offset);
 }
 
-/* The half of an argument that an int has. */
+/* Loads the low half of an argument, which holds an int. */
 static void load_low(unsigned argument)
 {
 	load(offsetof(struct call, arguments) + argument * sizeof(uint64_t));
@@ -85,7 +86,7 @@ static void answer(uint32_t with)
 	add(RETURN, 0, 0, with);
 }
 
-/* Answers if what was loaded is this. */
+/* Returns `with` from the filter if the loaded value equals `value`. */
 static void answer_if(uint32_t value, uint32_t with)
 {
 	add(EQUAL, 0, 1, value);
@@ -104,7 +105,7 @@ static void refuse_if_any(uint32_t bits)
 	answer(FAIL(EPERM));
 }
 
-/* A thread, and neither a process nor one in another namespace. */
+/* Allows new threads, but neither new processes nor new namespaces. */
 static void check_clone(void)
 {
 	load_low(0);
@@ -127,7 +128,7 @@ static void check_prctl(void)
 	answer(FAIL(EPERM));
 }
 
-/* Its own limits, to be read. */
+/* Allows the process to read its own limits, but not to set them. */
 static void check_prlimit(void)
 {
 	load_low(0);
@@ -144,7 +145,8 @@ static void check_tgkill(void)
 	refuse_unless((uint32_t)getpid());
 }
 
-/* A device says itself whom it obeys, but a terminal would take input from any program. */
+/* Allows the ioctls of KVM only. With others, the program could for example insert input into the
+ * user's terminal. */
 static void check_ioctl(void)
 {
 	load_low(1);
@@ -154,7 +156,7 @@ static void check_ioctl(void)
 
 static void check_fcntl(void)
 {
-	/* Neither locks, which others would wait for, nor signals. */
+	/* Allow neither locks, for which other processes would wait, nor signals. */
 	enum { DUPFD, GETFD, SETFD, GETFL, SETFL, DUPFD_CLOEXEC = 1030, GET_SEALS = 1034 };
 	static const uint32_t commands[] = {
 		DUPFD, GETFD, SETFD, GETFL, DUPFD_CLOEXEC, GET_SEALS,
@@ -164,16 +166,16 @@ static void check_fcntl(void)
 	for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
 		answer_if(commands[i], ALLOW);
 	refuse_unless(SETFL);
-	/* Of a file that others have open by the same description. */
+	/* Other processes may share the open file description, so these flags must not be set. */
 	load_low(2);
 	refuse_if_any(O_APPEND | O_ASYNC | O_DIRECT);
 }
 
-/* Whether there is something that it may open to write to. */
+/* True if the options permit the program to open any file or device for writing. */
 static bool writes;
 
-/* Else it opens nothing so, whatever paths lead to: /dev/fd/N does to the user's own files, and a mount that
- * is for reading does not hold that back. */
+/* Unless `writes` is true, refuses to open any path for writing. The read-only mounts do not
+ * prevent this: /dev/fd/N leads to the user's own files. */
 static void check_flags(unsigned argument)
 {
 	if (writes)
@@ -194,7 +196,7 @@ static void check_open(void)
 }
 #endif
 
-/* Not the handle of the process at the other end, which is its controller. */
+/* Refuses the option that returns a handle of the peer process, which is the controller. */
 static void check_getsockopt(void)
 {
 	static const uint32_t options[] = {
@@ -207,7 +209,8 @@ static void check_getsockopt(void)
 	answer(FAIL(EPERM));
 }
 
-/* Not out of band: it sends a signal, and its code in the kernel has let others out (CVE-2025-38236). */
+/* Refuses out-of-band data. It sends signals, and programs have escaped through a bug of its kernel
+ * code (CVE-2025-38236). */
 static void check_message(void)
 {
 	load_low(2);
@@ -220,10 +223,11 @@ static void check_transfer(void)
 	refuse_if_any(MSG_OOB);
 }
 
-/* Pages that are shared with other processes tell, by the time that writing takes, what these hold. */
+/* Refuses to merge pages with equal pages of other processes, because the time that a write takes
+ * would tell whether another process holds the same data. Refuses unknown advice, too. */
 static void check_madvise(void)
 {
-	enum { GUARD_REMOVE = 103 }; /* the last that there is */
+	enum { GUARD_REMOVE = 103 }; /* the newest advice known */
 
 	load_low(2);
 	answer_if(MADV_MERGEABLE, FAIL(EPERM));
@@ -231,14 +235,14 @@ static void check_madvise(void)
 	answer(FAIL(EPERM));
 }
 
-/* Huge pages are few, and the host's. */
+/* Refuses huge pages, which are a scarce resource of the host. */
 static void check_mmap(void)
 {
 	load_low(3);
 	refuse_if_any(MAP_HUGETLB);
 }
 
-/* QEMU's own filter, and the questions that its library asks before. */
+/* Allows QEMU to install its own filter, and the queries that libseccomp makes before. */
 static void check_seccomp(void)
 {
 	load_low(1);
@@ -256,7 +260,8 @@ static void check_execve(void)
 	refuse_unless((uint32_t)(password >> 32));
 }
 
-/* Those that are allowed with some arguments only: the check refuses, or goes on. */
+/* Calls that are allowed with certain arguments only. The check returns an error from the filter,
+ * or continues, and the call is allowed. */
 static const struct {
 	int number;
 	void (*check)(void);
@@ -303,7 +308,7 @@ static void write_filter(void)
 		answer_if((uint32_t)allowed_calls[i], ALLOW);
 	for (size_t i = 0; i < sizeof missing_calls / sizeof *missing_calls; i++)
 		answer_if((uint32_t)missing_calls[i], FAIL(ENOSYS));
-	/* Those of x32 are beyond, too. */
+	/* The numbers of x32 calls are also above the newest call. */
 	add(GREATER, 0, 1, NEWEST_CALL);
 	answer(FAIL(ENOSYS));
 	answer(FAIL(EPERM));

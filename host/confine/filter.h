@@ -1,4 +1,4 @@
-/* The kernel's filter of system calls: those of the table are allowed, no others. */
+/* Installs the seccomp filter, which allows only the system calls of calls.h. */
 #ifndef FILTER_H
 #define FILTER_H
 
@@ -6,7 +6,8 @@
 
 layer_lay filter_install;
 
-/* Executes a program, which the filter allows the launcher alone; returns if it fails. */
+/* Executes a program. The filter allows execve only if this function calls it. Returns on failure
+ * only. */
 void filter_execute(char **program);
 
 #endif

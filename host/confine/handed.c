@@ -21,7 +21,8 @@ static struct link link_of(int fd)
 	return link;
 }
 
-/* Memory that nobody can write any more. */
+/* Returns whether the descriptor is of memory that is sealed, so that no process can write to
+ * it. */
 static bool is_sealed(int fd)
 {
 	int seals = fcntl(fd, F_GET_SEALS);
@@ -29,8 +30,9 @@ static bool is_sealed(int fd)
 	return seals >= 0 && (seals & F_SEAL_WRITE);
 }
 
-/* The descriptor is of a mount of the host's, which cannot be copied from here: ours has the file by the same
- * path, if it is still there. */
+/* Copies the mount of a file, read-only. The descriptor itself refers to a mount in the host's
+ * namespace, which cannot be copied from here. So this looks the file up by the same path in our
+ * namespace, where it may no longer exist. */
 static int copy_of(int fd)
 {
 	char path[PATH_MAX];

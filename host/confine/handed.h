@@ -1,4 +1,4 @@
-/* The files that the program was handed to read, which are others' to write. */
+/* Write-protects the files that the program receives for reading. */
 #ifndef HANDED_H
 #define HANDED_H
 
@@ -6,8 +6,9 @@
 
 #include "options.h"
 
-/* Opens each anew, by the same descriptor, where it cannot be written: neither by that nor by /dev/fd/N, which
- * leads to the place where it was opened. False, with errno, if one of them can still be. */
+/* Reopens each file in a read-only mount, by the same descriptor number. Then the program cannot
+ * open it for writing through /dev/fd/N, either, which leads to the mount of the descriptor.
+ * Returns false, with errno, if any file remains writable. */
 bool handed_protect(const struct files *files);
 
 #endif

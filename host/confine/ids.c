@@ -12,14 +12,14 @@
 
 #include "options.h"
 
-/* What linux/capability.h and linux/securebits.h have, which musl has not. */
+/* Definitions of linux/capability.h and linux/securebits.h, which musl lacks. */
 enum { CAPABILITY_VERSION_3 = 0x20080522 };
 enum {
 	NOROOT = 1 << 0,
 	NO_SETUID_FIXUP = 1 << 2,
 	KEEP_CAPS_LOCKED = 1 << 5,
 	NO_CAP_AMBIENT_RAISE = 1 << 6,
-	/* The lock of each is the next bit. */
+	/* The next higher bit of each setting locks it. */
 	SECURE = NOROOT | NOROOT << 1 | NO_SETUID_FIXUP | NO_SETUID_FIXUP << 1 | KEEP_CAPS_LOCKED |
 		NO_CAP_AMBIENT_RAISE | NO_CAP_AMBIENT_RAISE << 1,
 };
@@ -33,7 +33,7 @@ struct capability_data {
 	uint32_t effective, permitted, inheritable;
 };
 
-/* The kernel's overflow id: whom files belong to that belong to nobody here. */
+/* The kernel's overflow id, which is shown as the owner of files whose owner is not mapped here. */
 enum { NOBODY = 65534 };
 
 static bool become(const struct options *options, uid_t id)
@@ -44,7 +44,9 @@ static bool become(const struct options *options, uid_t id)
 	       setresuid(id, id, id) == 0;
 }
 
-/* Those that an ordinary user cannot give up would be of no use: it has no new privileges. */
+/* Empties and locks the capability sets from which an executed program could gain capabilities. An
+ * ordinary user may not do all of this, but the program cannot gain privileges anyway, because it
+ * runs with no_new_privs. */
 static void narrow(void)
 {
 	for (unsigned long each = 0; prctl(PR_CAPBSET_DROP, each, 0, 0, 0) == 0; each++)
@@ -67,7 +69,8 @@ const char *ids_give_up(const struct options *options, char detail[static DETAIL
 
 	narrow();
 	if (options->has_uid && !become(options, options->uid)) {
-		/* A container may have few ids. */
+		/* Become nobody instead: a container may have few ids, and this uid is not one of
+		 * them. */
 		reason = strerror(errno);
 		become(options, NOBODY);
 	} else if (options->has_uid) {

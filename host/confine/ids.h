@@ -1,10 +1,11 @@
-/* Whose the program is, and what privileges it has: none. */
+/* Sets the uid and the groups of the program, and drops all its privileges. */
 #ifndef IDS_H
 #define IDS_H
 
 #include "layers.h"
 
-/* Afterwards the parent's death sends no signal any more. */
+/* A change of the uid clears the signal that this process gets when its parent exits, so ask for
+ * this signal afterwards. */
 layer_lay ids_give_up;
 
 #endif

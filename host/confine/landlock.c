@@ -13,7 +13,7 @@
 
 #include "options.h"
 
-/* What linux/landlock.h has, which musl has not. */
+/* Definitions of linux/landlock.h, which musl lacks. */
 enum { CREATE_RULESET_VERSION = 1, RULE_PATH_BENEATH = 1 };
 enum {
 	EXECUTE = 1 << 0,
@@ -36,7 +36,7 @@ struct path_beneath {
 	int32_t parent;
 } __attribute__((packed));
 
-/* All that there is to be held back, by the version of the ABI. */
+/* Everything that Landlock can restrict, by the version of its ABI. */
 static const struct ruleset by_version[] = {
 	{ 0 },
 	{ (1 << 13) - 1, 0, 0 },
@@ -49,7 +49,8 @@ static const struct ruleset by_version[] = {
 
 enum { NEWEST = sizeof by_version / sizeof *by_version - 1 };
 
-/* The size that the version knows: a kernel takes no more than zeroes beyond it. */
+/* Returns the size of a ruleset up to its last field that is not 0. A kernel accepts nothing but
+ * zeros beyond the size that it knows. */
 static size_t size_of(const struct ruleset *ruleset)
 {
 	return ruleset->scoped ? sizeof *ruleset :
@@ -73,11 +74,11 @@ static bool allow(const struct rules *rules, int fd, uint64_t access)
 		rule.allowed &= OF_FILES;
 	if (syscall(SYS_landlock_add_rule, rules->fd, RULE_PATH_BENEATH, &rule, 0) == 0)
 		return true;
-	/* Of no file system that one could open it by, such as a memfd: that needs no rule. */
+	/* The file is in no file system that is mounted, for example a memfd. It needs no rule. */
 	return errno == EBADFD;
 }
 
-/* What is not there needs no rule. */
+/* Allows access to those paths that exist. The others need no rule. */
 static bool allow_paths(const struct rules *rules, const struct paths *paths, uint64_t access)
 {
 	bool done = true;

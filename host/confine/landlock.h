@@ -1,4 +1,4 @@
-/* The kernel's Landlock: what of the file system, of TCP and of other processes can be reached. */
+/* Restricts access to files, TCP and other processes with Landlock. */
 #ifndef LANDLOCK_H
 #define LANDLOCK_H
 

@@ -1,4 +1,4 @@
-/* The layers of the confinement, by the names that options and status give them. */
+/* The layers of the confinement, and their names in options and in the status. */
 #ifndef LAYERS_H
 #define LAYERS_H
 
@@ -19,12 +19,12 @@ enum layer {
 
 extern const char *const layer_names[LAYERS];
 
-/* What is said of a layer that holds: some words, empty at first. */
+/* Size of the text that describes a layer in the status, after `ok`. It is empty at first. */
 enum { DETAIL_SIZE = 64 };
 
 struct options;
 
-/* Lays a layer around this process: NULL, or why it cannot. */
+/* Applies a layer to this process. Returns NULL, or the reason why it failed. */
 typedef const char *layer_lay(const struct options *options, char detail[static DETAIL_SIZE]);
 
 #endif

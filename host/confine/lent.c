@@ -14,8 +14,7 @@
 
 #include "tree.h"
 
-/* The user namespace that `lent_prepare` creates, and its open uid_map and gid_map; each is -1
- * if it could not be opened. */
+/* Descriptors of the user namespace and of its two id maps; -1 if there is none. */
 static int namespace = -1, uids = -1, gids = -1;
 
 static int open_of(pid_t process, const char *name, int flags)
@@ -34,8 +33,7 @@ void lent_prepare(void)
 		_exit(0);
 	if (process < 0)
 		return;
-	/* A process that has exited keeps its namespace until waitpid(2), so its namespace is
-	 * opened first. */
+	/* A process that has exited keeps its namespace until it is reaped. */
 	namespace = open_of(process, "ns/user", O_RDONLY);
 	uids = open_of(process, "uid_map", O_WRONLY);
 	gids = open_of(process, "gid_map", O_WRONLY);
@@ -47,7 +45,7 @@ static bool map(int file, unsigned inside, unsigned outside, unsigned number)
 	return dprintf(file, "%u %u %u", inside, outside, number) > 0;
 }
 
-/* Maps root to the uid in the namespace, and each group to itself. */
+/* Maps root in the namespace to this uid, and every group to itself. */
 static bool map_root(uid_t uid)
 {
 	return namespace >= 0 && map(uids, 0, uid, 1) && map(gids, 0, 0, UINT32_MAX);
@@ -60,7 +58,7 @@ static bool is_open_to_all(int file)
 	return fstat(file, &status) == 0 && (status.st_mode & S_IROTH);
 }
 
-/* Replaces the descriptor `place` by `descriptor`, and closes `descriptor`. */
+/* Makes `place` refer to the open file of `descriptor`, which is closed. */
 static bool put(int descriptor, int place)
 {
 	bool done = descriptor >= 0 && dup2(descriptor, place) == place;
@@ -72,9 +70,8 @@ static bool put(int descriptor, int place)
 	return done;
 }
 
-/* Opens a file in a mount in which the files of root belong to the uid. A file of another owner
- * keeps an owner that is not the uid there. Opening such a file can succeed, so its owner is
- * checked after that. */
+/* Reopens a file in a mount in which root's files belong to the uid. If the owner of the file is
+ * not root, opening it fails, or the check of its owner. */
 static bool open_owned(int file, uid_t uid)
 {
 	int tree = tree_copy_owned(file, namespace), opened;
@@ -93,7 +90,7 @@ static bool open_owned(int file, uid_t uid)
 	return put(opened, file);
 }
 
-/* Copies the data of a file. The holes in the file stay holes in the copy. */
+/* Copies the data of a file. Holes stay holes. */
 static bool copy_data(int file, int copy, off_t size)
 {
 	off_t at = 0, end;
@@ -101,7 +98,7 @@ static bool copy_data(int file, int copy, off_t size)
 	for (;;) {
 		at = lseek(file, at, SEEK_DATA);
 		if (at < 0)
-			return errno == ENXIO; /* no data after this offset, only a hole */
+			return errno == ENXIO; /* only a hole is left */
 		end = lseek(file, at, SEEK_HOLE);
 		if (end < 0 || lseek(copy, at, SEEK_SET) < 0)
 			return false;
@@ -124,13 +121,12 @@ static bool fill(int copy, int file)
 	       lseek(copy, 0, SEEK_SET) == 0;
 }
 
-/* Replaces a file by a copy in memory. Every uid that has the descriptor can open the copy, and
- * nobody can write it. */
+/* Replaces a file by a copy in memory. Every uid that has the descriptor can open the copy, and no
+ * process can write to it. */
 static bool open_copy(int file)
 {
 	int copy = memfd_create("microvm-file", MFD_CLOEXEC | MFD_ALLOW_SEALING), error;
-	/* Beyond the limit of a file's size, ftruncate(2) would kill this process by SIGXFSZ, so
-	 * the signal is ignored. */
+	/* A copy that is too large fails with an error instead of a signal. */
 	void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
 	bool done = copy >= 0 && fill(copy, file);
 

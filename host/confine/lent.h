@@ -1,5 +1,4 @@
-/* Files of root that the confined program can open again, though its own uid has no right to
- * read them. */
+/* Lets the program reopen root's files with its own uid, which has no right to them. */
 #ifndef LENT_H
 #define LENT_H
 
@@ -7,13 +6,14 @@
 
 #include "options.h"
 
-/* Creates a user namespace for `lent_open`. Call it before a new PID namespace is created: the
- * short-lived process that this function starts would be the first process of that namespace. */
+/* Makes a user namespace for `lent_open`, by cloning a process that exits at once. Must be called
+ * before a new pid namespace is made, because this process would become its first, and the
+ * namespace would end with it. */
 void lent_prepare(void);
 
-/* Opens each file again, under the same descriptor, so that the uid of the options can open it
- * by /dev/fd/N. The file is in a mount in which that uid owns it, or is a copy in memory. The
- * rights of all other users stay the same. Returns false, with errno, if neither is possible. */
+/* Reopens each file, by the same descriptor number, so that the uid of the options can open it
+ * through /dev/fd/N: in a mount in which this uid owns the file, or else as a copy in memory. The
+ * rights of other users do not change. Returns false, with errno, if neither is possible. */
 bool lent_open(struct options *options);
 
 #endif

@@ -13,7 +13,7 @@
 
 static const struct {
 	int resource;
-	bool is_soft; /* the controller raises it while the program writes a snapshot */
+	bool is_soft; /* soft limit only: the controller raises it while it saves a snapshot */
 } kinds[LIMITS] = {
 	[LIMIT_FILE_SIZE] = { RLIMIT_FSIZE, true },
 	[LIMIT_ADDRESS_SPACE] = { RLIMIT_AS, false },
@@ -21,7 +21,8 @@ static const struct {
 	[LIMIT_THREADS] = { RLIMIT_NPROC, false },
 };
 
-/* Linux counts the processes of a user in each user namespace by itself since 5.14. */
+/* Returns whether the kernel counts the processes of a user separately in each user namespace, as
+ * it does since Linux 5.14. */
 static bool counts_by_namespace(void)
 {
 	struct utsname name;
@@ -47,7 +48,8 @@ static bool set(int resource, rlim_t value, bool is_soft)
 	return setrlimit(resource, &limit) == 0;
 }
 
-/* Elsewhere it would count the user's other processes, too. */
+/* Returns whether the limit of threads counts those of the program only. If it counts the user's
+ * other processes, too, it must not be set. */
 static bool counts_threads(const struct options *options)
 {
 	return options->has_uid ? status_holds(LAYER_IDS) :
@@ -56,10 +58,12 @@ static bool counts_threads(const struct options *options)
 
 const char *limits_set(const struct options *options, char detail[static DETAIL_SIZE])
 {
-	/* Of 1 byte, and not 0: then a pattern that is a pipe gets no core either (core(5)). */
+	/* 1 byte instead of 0, so that a core pattern which is a pipe gets no core, either
+	 * (core(5)). */
 	if (!set(RLIMIT_CORE, 1, false))
 		return strerror(errno);
-	/* Signals that wait are counted for all processes of a user: threads need few. */
+	/* Limit queued signals, because the kernel counts them for all processes of a user. QEMU's
+	 * threads need few. */
 	if (!set(RLIMIT_SIGPENDING, 256, false))
 		return strerror(errno);
 	strcpy(detail, "core");
@@ -68,9 +72,10 @@ const char *limits_set(const struct options *options, char detail[static DETAIL_
 			continue;
 		if (!set(kinds[i].resource, options->limits[i], kinds[i].is_soft))
 			return strerror(errno);
-		strcat(strcat(detail, " "), limit_names[i]); /* there is room for all */
+		strcat(strcat(detail, " "), limit_names[i]); /* DETAIL_SIZE suffices */
 	}
-	/* Who writes more gets an error, and decides. */
+	/* Ignore SIGXFSZ, so that a write beyond the limit of file size fails with an error, which
+	 * QEMU handles. */
 	signal(SIGXFSZ, SIG_IGN);
 	return NULL;
 }

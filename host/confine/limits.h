@@ -1,4 +1,4 @@
-/* How much the program may use. */
+/* Sets the resource limits of the program. */
 #ifndef LIMITS_H
 #define LIMITS_H
 

@@ -15,11 +15,12 @@
 #include "options.h"
 #include "tree.h"
 
-/* What linux/mount.h has, which musl has not. */
+/* Definitions of linux/mount.h, which musl lacks. */
 enum { SET_STRING = 1, CREATE = 6 };
 enum { CLOSE_ON_EXEC = 1, FROM_EMPTY_PATH = 4 };
 
-/* A copy of some part of the host's tree, and where it is to be in ours, without the first slash. */
+/* A copy of a part of the host's file tree, and its path in the new root, without the first
+ * slash. */
 struct tree {
 	int fd;
 	const char *at;
@@ -30,7 +31,8 @@ enum { TREES_MAX = 2 * PATHS_MAX + 2 };
 static struct tree trees[TREES_MAX];
 static unsigned count;
 
-/* The directory that is covered for an instant: if that is not there, nothing here works. */
+/* The directory on which the new root is mounted for a moment. If it does not exist, nothing else
+ * here works, either. */
 static const char covered[] = "/proc";
 
 static bool copy(const char *path, uint64_t set)
@@ -42,7 +44,7 @@ static bool copy(const char *path, uint64_t set)
 	return fd >= 0;
 }
 
-/* What is not there, or not for this user, is left out. */
+/* Copies each path, except those that do not exist or that this user may not access. */
 static bool copy_all(const struct paths *paths, uint64_t set)
 {
 	for (unsigned i = 0; i < paths->count; i++)
@@ -52,7 +54,7 @@ static bool copy_all(const struct paths *paths, uint64_t set)
 	return true;
 }
 
-/* An empty file system, which is nowhere yet, or -1. */
+/* Returns a descriptor of an empty file system that is not mounted anywhere yet, or -1. */
 static int make_root(void)
 {
 	int context = (int)syscall(SYS_fsopen, "tmpfs", CLOSE_ON_EXEC), root = -1;
@@ -66,7 +68,7 @@ static int make_root(void)
 	return root;
 }
 
-/* Makes the directories that lead to a path. */
+/* Makes the parent directories of a path. */
 static bool make_parents(int root, const char *path)
 {
 	char parent[PATH_MAX];
@@ -83,7 +85,7 @@ static bool make_parents(int root, const char *path)
 	return true;
 }
 
-/* Makes what a tree can be mounted on: of its kind. */
+/* Makes the mount point of a tree: a directory for a directory, otherwise a file. */
 static bool make_place(int root, const struct tree *tree)
 {
 	struct stat status;
@@ -102,7 +104,7 @@ static bool attach(int tree, int directory, const char *path)
 
 static bool fill(int root)
 {
-	umask(S_IWGRP | S_IWOTH); /* QEMU has another uid than whoever made this, and enters it */
+	umask(S_IWGRP | S_IWOTH); /* the program may have another uid, and must enter it */
 	for (unsigned i = 0; i < count; i++)
 		if (!make_place(root, &trees[i]) || !attach(trees[i].fd, root, trees[i].at))
 			return false;
@@ -110,7 +112,8 @@ static bool fill(int root)
 	       tree_limit(root, READ_ONLY | NO_SUID | NO_DEVICES | NO_EXECUTION);
 }
 
-/* The old root comes to lie on the new one, from where it is taken (pivot_root(2)). */
+/* Makes a file system the root of this process. pivot_root(2) mounts the old root on top of the new
+ * one, and the old root is then unmounted. */
 static bool enter(int root)
 {
 	return fchdir(root) == 0 && syscall(SYS_pivot_root, ".", ".") == 0 &&
@@ -131,7 +134,7 @@ static bool replace(const struct options *options, int root)
 
 	if (root < 0 || !copy_all(&options->read, READ_ONLY | NO_DEVICES) ||
 	    !copy_all(&options->devices, NO_EXECUTION) || !copy("/dev/null", NO_EXECUTION) ||
-	    /* All of /proc that it has: what it opens by /dev/fd. */
+	    /* The program needs no other part of /proc. It uses this one through /dev/fd. */
 	    !copy("/proc/self", READ_ONLY | NO_DEVICES | NO_EXECUTION) ||
 	    !attach(root, AT_FDCWD, covered))
 		return false;
@@ -149,10 +152,11 @@ const char *mounts_replace(const struct options *options, char detail[static DET
 	int root;
 
 	(void)detail;
-	/* As the host's they would be seen by all. */
+	/* If these mounts propagated to the host, all its processes would see them. */
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return strerror(errno);
-	/* If it can write one of these, it does not hold; but the rest is there. */
+	/* If the program can still write to one of these files, report that this layer is missing,
+	 * but use the new root. */
 	unprotected = handed_protect(&options->files) && handed_protect(&options->disks) ?
 			      NULL :
 			      strerror(errno);

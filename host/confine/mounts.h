@@ -1,4 +1,4 @@
-/* A file system of its own, with nothing in it but what the program reads. */
+/* Gives the program a root file system that holds only the files it needs. */
 #ifndef MOUNTS_H
 #define MOUNTS_H
 

@@ -26,7 +26,7 @@ static bool write_file(const char *path, const char *text)
 	return size >= 0;
 }
 
-/* An id stays what it is: nothing has another owner inside than outside. */
+/* Maps an id to itself, so that files have the same owner inside the namespace as outside. */
 static bool map(const char *path, unsigned id)
 {
 	char line[32];
@@ -37,11 +37,12 @@ static bool map(const char *path, unsigned id)
 
 const char *namespace_map(const struct options *options, char detail[static DETAIL_SIZE])
 {
-	/* What they were when the launcher was executed: now they have no meaning. */
+	/* The ids that the launcher was executed with. In the new namespace they are not mapped
+	 * yet, so the system calls do not return them. */
 	unsigned uid = (unsigned)getauxval(AT_EUID), gid = (unsigned)getauxval(AT_EGID);
 
 	(void)options, (void)detail;
-	/* Without the first line nobody but the host's root may write the second. */
+	/* Unless setgroups is denied first, only root on the host may write to gid_map. */
 	return write_file("/proc/self/setgroups", "deny") && map("/proc/self/gid_map", gid) &&
 			       map("/proc/self/uid_map", uid) ?
 		       NULL :

@@ -1,13 +1,14 @@
-/* Namespaces of its own, in which there is nobody else. */
+/* Moves the process to new namespaces, in which there are no other processes. */
 #ifndef NAMESPACES_H
 #define NAMESPACES_H
 
 #include "layers.h"
 
-/* Leaves the one that it is in, of a kind such as CLONE_NEWNET: NULL, or why it cannot. */
+/* Moves the process to a new namespace of a kind such as CLONE_NEWNET. Returns NULL, or the reason
+ * why it failed. */
 const char *namespace_leave(int kind);
 
-/* Gives the ids of a new user namespace a meaning. */
+/* Maps the uid and the gid of the user into a new user namespace. */
 layer_lay namespace_map;
 
 #endif

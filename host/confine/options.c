@@ -34,7 +34,7 @@ static bool number(const char *text, uint64_t max, uint64_t *into)
 	return true;
 }
 
-/* Whether it leads through a parent of something: where to, would depend on who follows it. */
+/* Returns whether a path contains `..`. Such a path could lead elsewhere in the new root. */
 static bool goes_up(const char *path)
 {
 	size_t length = strlen(path);
@@ -180,7 +180,7 @@ static const struct {
 	{ "--cgroup", set_cgroup },
 };
 
-/* The rest after one option and its value, or NULL where either is wrong. */
+/* Reads one option and its value. Returns the arguments behind them, or NULL if either is wrong. */
 static char **read_one(struct options *options, char **arguments)
 {
 	for (size_t i = 0; i < sizeof table / sizeof *table; i++)

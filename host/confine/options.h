@@ -1,4 +1,4 @@
-/* What the launcher was told to do. */
+/* The command line options of the launcher. */
 #ifndef OPTIONS_H
 #define OPTIONS_H
 
@@ -18,7 +18,7 @@ struct paths {
 struct files {
 	unsigned count;
 	int at[FILES_MAX];
-	bool read_only[FILES_MAX]; /* true: in a read-only mount of our own */
+	bool read_only[FILES_MAX]; /* lent_open has reopened it in a read-only mount */
 };
 
 /* In the order of `limit_names`. */
@@ -27,31 +27,32 @@ enum limit { LIMIT_FILE_SIZE, LIMIT_ADDRESS_SPACE, LIMIT_OPEN_FILES, LIMIT_THREA
 extern const char *const limit_names[LIMITS];
 
 struct options {
-	pid_t controller; /* 0: whoever is the parent */
-	int status;	  /* -1: nobody is told */
-	int cgroup;	  /* an open cgroup.procs, or -1 */
+	pid_t controller; /* pid that the parent must have; 0 for any */
+	int status;	  /* descriptor to report to; -1 for none */
+	int cgroup;	  /* descriptor of a cgroup.procs file; -1 for none */
 	bool required[LAYERS];
 	bool left_out[LAYERS];
 	bool limited[LIMITS];
 	uint64_t limits[LIMITS];
 	bool has_uid;
-	uid_t uid; /* to which the program's pid is added */
+	uid_t uid; /* the pid of the program is added to it */
 	bool has_group;
 	gid_t group;
-	struct paths read;    /* to be read and executed, with all below them */
-	struct paths devices; /* to be read, written and controlled */
-	struct files files;   /* to be opened anew for reading */
-	struct files disks;   /* read by their descriptors alone, not opened again */
+	struct paths read;    /* paths that may be read and executed, with all below them */
+	struct paths devices; /* devices that may be read, written and controlled */
+	struct files files;   /* files that may be reopened for reading */
+	struct files disks;   /* files that may be read, but are not reopened */
 	struct files writable;
-	unsigned copied; /* number of files that were copied into memory for the uid */
-	char **program;	 /* its path and its arguments */
+	unsigned copied; /* number of files that lent_open has copied to memory */
+	char **program;	 /* path of the program, and its arguments */
 };
 
-/* The largest uid to which every pid can be added, and which is not that of nobody's file. */
+/* The largest value of --uid. With any pid added to it, the sum is still a valid uid. */
 enum { PID_LIMIT = 1 << 22 };
 #define UID_BASE_MAX (UINT32_MAX - 1 - PID_LIMIT)
 
-/* Reads the arguments, without the launcher's own name; a word that is wrong, or NULL. */
+/* Reads the arguments, which do not include the launcher's own name. Returns NULL, or the argument
+ * that is wrong. */
 const char *options_read(struct options *options, char **arguments);
 
 #endif

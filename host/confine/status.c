@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 static int descriptor = -1;
-static char text[LAYERS * 2 * DETAIL_SIZE]; /* longer than all names, details and reasons */
+static char text[LAYERS * 2 * DETAIL_SIZE]; /* room for the lines of all layers */
 static size_t used;
 static bool held[LAYERS];
 
@@ -15,7 +15,7 @@ void status_open(int fd)
 	descriptor = fd;
 }
 
-/* Writes the lines that were kept. */
+/* Writes the collected lines. */
 static void write_kept(void)
 {
 	if (descriptor >= 0)

@@ -1,9 +1,11 @@
-/* What the controller is told, in lines of text: first `pid N`, then `LAYER ok DETAIL` or `LAYER no
- * REASON` of each layer, and, where it does not come to execute the program, `failed WHAT: REASON`.
+/* Reports to the controller what the launcher does, in lines of text. The first line is `pid N`. A
+ * line `LAYER ok DETAIL` or `LAYER no REASON` follows for each layer. If the program is not
+ * executed, the last line is `failed WHAT: REASON`.
  *
- * A socket ends there, whoever else has a copy of it, just before the program is executed: a process that
- * the controller forks meanwhile has one. What the kernel then says of the program, if it does not execute
- * it, is said on standard error instead: the same line, and the same exit status. */
+ * Just before the launcher executes the program, it shuts down the socket. So the controller sees
+ * the end of the report even if another process, for example one that the controller has just
+ * forked, holds a copy of the socket. If the kernel fails to execute the program after that, the
+ * launcher writes the same line to standard error, and exits with the same status. */
 #ifndef STATUS_H
 #define STATUS_H
 
@@ -12,25 +14,27 @@
 
 #include "layers.h"
 
-/* The launcher's exit status where it has not become the program. */
+/* Exit status of the launcher if it has not executed the program. */
 enum { EXIT_FAILED = 125 };
 
-/* Says everything there, from now on, a socket or a pipe; -1: only failures, on standard error. */
+/* Sets the descriptor of a socket or a pipe to report to. With -1, only failures are reported, on
+ * standard error. */
 void status_open(int fd);
 
-/* Writes the pid at once. */
+/* Writes the line with the pid at once. */
 void status_pid(pid_t pid);
 
-/* Keeps a line about a layer until it is written with all others. */
+/* Collects the line of a layer, to be written together with all others. */
 void status_layer(enum layer layer, bool holds, const char *detail);
 
-/* Whether such a line said so. */
+/* Returns whether the line of this layer says `ok`. */
 bool status_holds(enum layer layer);
 
-/* Writes the lines that were kept, and ends a socket: a failure after that is said on standard error. */
+/* Writes the collected lines, and shuts down a socket. Later failures are reported on standard
+ * error. */
 void status_end(void);
 
-/* Writes what was kept, and why there will be no program, and ends the process. */
+/* Writes the collected lines and the reason why the program is not executed, and exits. */
 _Noreturn void status_fail(const char *what, const char *reason);
 
 #endif

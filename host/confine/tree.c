@@ -5,7 +5,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-/* What linux/mount.h and linux/fcntl.h have, which musl has not. */
+/* Definitions of linux/mount.h and linux/fcntl.h, which musl lacks. */
 enum { TREE_CLONE = 1, EMPTY_PATH = 0x1000, RECURSIVE = 0x8000, OWNERS_OF_NAMESPACE = 0x100000 };
 
 struct attributes {

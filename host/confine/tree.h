@@ -1,22 +1,24 @@
-/* Copies of parts of the host's tree of files, which are mounted nowhere. */
+/* Copies parts of the host's file tree. The copies are not mounted anywhere yet. */
 #ifndef TREE_H
 #define TREE_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-/* What linux/mount.h has, which musl has not. */
+/* Definitions of linux/mount.h, which musl lacks: restrictions of a mount. */
 enum { READ_ONLY = 1, NO_SUID = 2, NO_DEVICES = 4, NO_EXECUTION = 8 };
 
-/* Copies what is at a path, with all that is mounted below it, where nothing can be done that is in the set:
- * a descriptor of it, or -1. This takes a mount namespace of our own. */
+/* Copies the mount at a path, with all mounts below it, and applies the restrictions in `set` to
+ * the copies. Returns a descriptor of the copy, or -1. The process must have a mount namespace of
+ * its own. */
 int tree_copy(const char *path, uint64_t set);
 
-/* Copies the mount of an open file, read-only. In the copy, the user namespace says which uid
- * owns the file. Returns a descriptor of the file in that mount, or -1. */
+/* Copies the mount of an open file, read-only. In the copy, the file belongs to the uid to which
+ * the user namespace maps its owner. Returns a descriptor of the file in the copy, or -1. */
 int tree_copy_owned(int file, int user_namespace);
 
-/* The same of a mount that is there, and not of those below it. */
+/* Applies restrictions to an existing mount, but not to the mounts below it. Returns false on
+ * failure. */
 bool tree_limit(int tree, uint64_t set);
 
 #endif
