@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs/comparison.md").read_text()
 DIGITS = str.maketrans("¹²³⁴⁵⁶⁷⁸⁹⁰", "1234567890")
-CLAIMS = TEXT.partition("## What it is for\n")[2]
+CLAIMS = TEXT.partition("## Strengths of microvm-proto\n")[2]
 
 
 def test_every_line_of_the_table_has_its_tests() -> None:

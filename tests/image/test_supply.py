@@ -354,7 +354,7 @@ def test_the_users_policy_of_signatures_holds(
 
 def test_the_document_names_every_supply() -> None:
     (table,) = re.findall(
-        r"\n## What is downloaded, and what vouches for it\n.*?\n(\|.*?)\n\n",
+        r"\n## Downloads and their verification\n.*?\n(\|.*?)\n\n",
         SECURITY.read_text(),
         re.DOTALL,
     )
