@@ -146,7 +146,7 @@ def build(
     guest_pack.check(target, programs.schema())
     with cache.disk_errors():
         check(recipe, target, kernel)
-    with cache.disk_errors(), downloads.in_use(), ExitStack() as files:
+    with cache.disk_errors(), downloads.in_use(report), ExitStack() as files:
         if recipe.source in {"", ALPINE} and not recipe.packages:
             base = bases.find(target, rootfs, mirror, report)
         else:

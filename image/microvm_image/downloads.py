@@ -15,6 +15,7 @@ from microvm import arches, cache
 from microvm.cache import contents, lock
 from microvm.errors import ImageError
 from microvm.log import Area
+from microvm.progress import Reporter
 from microvm_image import rootfs
 from microvm_image.apt import RELEASES
 
@@ -33,11 +34,11 @@ def folder() -> Path:
 
 
 @contextmanager
-def in_use() -> Iterator[None]:
+def in_use(report: Reporter) -> Iterator[None]:
     """Prevent the removal of downloads while the block runs."""
     with ExitStack() as held:
         with suppress(ImageError):  # if the cache cannot be written, no process can remove anything
-            held.enter_context(lock.shared(folder()))
+            held.enter_context(lock.shared(folder(), report))
         yield
 
 

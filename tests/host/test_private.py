@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.support.ordinary import USER, as_user, only_root
 
+from microvm.errors import MicroVMError
 from microvm.system import private
 
 TRIES = 20_000
@@ -135,11 +136,11 @@ def test_temporary_files_need_a_folder_that_nobody_can_replace(
         assert mode(folder) == 0o700
     assert not folder.exists()
     os.chown(tmp_path, USER, USER)
-    with pytest.raises(PermissionError, match=f"belongs to user {USER}"), private.temporary():
+    with pytest.raises(MicroVMError, match=f"belongs to user {USER}"), private.temporary():
         pass
     os.chown(tmp_path, 0, 0)
     tmp_path.chmod(0o777)
-    with pytest.raises(PermissionError, match="can be written by others"), private.temporary():
+    with pytest.raises(MicroVMError, match="can be written by others"), private.temporary():
         pass
     tmp_path.chmod(0o1777)
     with private.temporary():

@@ -15,6 +15,7 @@ from microvm import arches
 from microvm.cache import contents, lock
 from microvm.cli.facts import time_text
 from microvm.cli.verbs.cache import cache as cache_group
+from microvm.progress import NullReporter
 from microvm_image import downloads, tags
 from microvm_image.build import build
 from microvm_image.image import Image
@@ -137,7 +138,7 @@ def test_prune_removes_what_nobody_has_named(image: Image, cache: Path) -> None:
 def test_prune_keeps_downloads_while_a_build_runs(image: Image, cache: Path) -> None:
     del image
     (cache / "downloads/debian-trixie.tar").write_bytes(b"")
-    with downloads.in_use():
+    with downloads.in_use(NullReporter()):
         done = run("prune")
     assert "all downloads stay" in done.stderr
     assert (cache / "downloads/debian-trixie.tar").exists()

@@ -75,7 +75,7 @@ def test_prune_keeps_the_dates_of_releases_and_the_base(folder: Path) -> None:
 
 def test_prune_keeps_all_while_a_build_runs(folder: Path) -> None:
     path = _package(31)
-    with downloads.in_use(), downloads.in_use():
+    with downloads.in_use(NullReporter()), downloads.in_use(NullReporter()):
         assert downloads.prune() is None
         downloads.expire()
         assert path.is_dir()

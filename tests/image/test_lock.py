@@ -69,6 +69,16 @@ def test_who_waits_is_told_for_whom_again_and_again(
     assert set(listener.lines) == {f"waiting for process {other.pid}, which makes {path}"}
 
 
+def test_who_shares_a_lock_waits_for_its_holder(
+    path: Path, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "REMINDER", 0.1)
+    listener = Listener(other)
+    with lock.shared(path, listener), lock.shared(path, listener), lock.attempt(path) as ours:
+        assert not ours
+    assert set(listener.lines) == {f"waiting for process {other.pid}, which clears {path}"}
+
+
 def test_a_holder_that_is_stopped_is_told_as_such(path: Path, other: subprocess.Popen[str]) -> None:
     assert lock.holder(path) == f"process {other.pid}"
     other.send_signal(signal.SIGSTOP)

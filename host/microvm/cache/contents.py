@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from microvm import cache
+from microvm.cache.readers import MARK, RECORDS
 from microvm.cache.verified import RECORD
 
 FOLDERS = {
@@ -31,9 +32,6 @@ OTHER = "other"
 KINDS = (*dict.fromkeys(FOLDERS.values()), UNFINISHED, OTHER)
 """All kinds. Records are small notes. Unfinished items are being created, or a killed process left
 them."""
-
-RECORDS = ("accel-", "clone-", "obstacle-")
-"""The prefixes of the names of records, which are results of probes in the cache's top folder."""
 
 
 class Usage(NamedTuple):
@@ -89,7 +87,7 @@ def _items(root: Path) -> Iterator[tuple[str, Path]]:
         elif kind and path.is_dir():
             for item in _entries(path):
                 yield UNFINISHED if item.name.startswith(".") else kind, item
-        elif path.name.startswith(RECORDS):
+        elif path.name.startswith(RECORDS) or path.name == MARK:
             yield "records", path
         # files in `scratch` have no names, so an empty folder is normal
         elif path.name != "scratch" or any(_entries(path)):

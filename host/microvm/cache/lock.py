@@ -18,6 +18,7 @@ from pathlib import Path
 from microvm import cache
 from microvm.concurrency.threads import check_stopped
 from microvm.progress import Reporter
+from microvm.system.process import is_stopped
 
 INTERVAL = 0.02
 """The time between two attempts to take a lock, in seconds."""
@@ -34,15 +35,30 @@ def held(path: Path, report: Reporter) -> Iterator[None]:
 
     :raises ImageError: nothing can be made there.
     """
-    reminder = 0.0
+    wait = _Wait(path, report)
     while True:
         with attempt(path) as ours:
             if ours:
                 yield
                 return
-        if time.monotonic() >= reminder:
-            report.notice(f"waiting for {holder(path)}, which makes {path}")
-            reminder = time.monotonic() + REMINDER
+        wait.pause()
+
+
+class _Wait:
+    """A wait for the holder of a lock, which says now and then for whom it waits."""
+
+    def __init__(self, path: Path, report: Reporter, holder_does: str = "makes") -> None:
+        self._path = path
+        self._holder_does = holder_does
+        self._report = report
+        self._reminder = 0.0
+
+    def pause(self) -> None:
+        """Wait until the next attempt to take the lock."""
+        if time.monotonic() >= self._reminder:
+            text = f"waiting for {holder(self._path)}, which {self._holder_does} {self._path}"
+            self._report.notice(text)
+            self._reminder = time.monotonic() + REMINDER
         check_stopped()
         time.sleep(INTERVAL)
 
@@ -79,17 +95,18 @@ def attempt(path: Path) -> Iterator[bool]:
 
 
 @contextmanager
-def shared(path: Path) -> Iterator[None]:
+def shared(path: Path, report: Reporter) -> Iterator[None]:
     """Keep everybody from taking the lock of `path`, together with others who do that.
+
+    It waits, and says so now and then, while another process holds the lock.
 
     :raises ImageError: no lock can be made there.
     """
-    name = _name(path)
+    name, wait = _name(path), _Wait(path, report, "clears")
     with cache.disk_errors(name):
         cache.make(path.parent)
         while (fd := _open_shared(name)) is None:
-            check_stopped()
-            time.sleep(INTERVAL)
+            wait.pause()
     try:
         yield
     finally:
@@ -125,11 +142,8 @@ def holder(path: Path) -> str:
         process = int(cache.read(_name(path)).partition(b"\n")[0])
     except (OSError, ValueError):
         return "another process"
-    stopped = False
-    with suppress(OSError, IndexError):
-        status = Path(f"/proc/{process}/stat").read_text(errors="replace")
-        stopped = status.rpartition(")")[2].split()[0] in {"T", "t"}  # proc_pid_stat(5)
-    return f"process {process} (stopped: kill -CONT {process})" if stopped else f"process {process}"
+    stopped = f" (stopped: kill -CONT {process})" if is_stopped(process) else ""
+    return f"process {process}{stopped}"
 
 
 def heartbeat(path: Path) -> None:

@@ -1,8 +1,9 @@
 """The users who may read a cache: its owner alone, or every user if root shares it.
 
-Every file has mode 0400 or 0600, and every folder 0700. Root shares a cache with all users by an
-empty file `SHARED` in it; then all may read it, except its snapshots and disks, which contain the
-data of guests. Nobody else can share one, as nobody trusts a cache of another user.
+Every file has mode 0400 or 0600, a program 0700, and every folder 0700. Root shares a cache with
+all users by an empty file `SHARED` in it; then all may read it, except its snapshots and disks,
+which contain the data of guests. Nobody else can share one, as nobody trusts a cache of another
+user.
 
 Older versions let all users read every cache. The owner's first use of such a cache corrects that.
 """
@@ -33,7 +34,9 @@ FOLDERS = (
 """The names of all folders of a cache. Each start checks the mode of the last one, so the last one
 is corrected after all others."""
 
-_RESULTS = ("accel-*", "clone-*")
+RECORDS = ("accel-", "clone-", "obstacle-")
+"""The beginnings of the names of records in the top folder of a cache: results of probes."""
+
 _OTHERS = 0o077
 _READ = 0o055
 
@@ -90,8 +93,8 @@ def correct(top: Path, *, made_by_us: bool) -> None:
     for name in FOLDERS:
         for path in _files(top / name):
             _correct(path, shared=is_shared(top, name))
-    for pattern in _RESULTS:
-        for path in top.glob(pattern):
+    for beginning in RECORDS:
+        for path in top.glob(f"{beginning}*"):
             _correct(path, shared=shared)
     if shared or made_by_us:
         _correct(top, shared=shared)

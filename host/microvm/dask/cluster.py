@@ -75,15 +75,9 @@ async def _local_cluster(workers: int, machines: int | None) -> AsyncIterator[Lo
     :raises MicroVMError: no private folder can be created for its workers.
     """
     with ExitStack() as stack:
-        try:
-            # By default, Dask uses a folder with a fixed name in TMPDIR, even one that another user
-            # created, and imports modules from it.
-            folder = stack.enter_context(private.temporary())
-        except OSError as error:
-            raise MicroVMError(
-                f"cannot make a folder for the workers in {error.filename}: {error.strerror}",
-                hint="set TMPDIR to a folder of your own, or to /tmp",
-            ) from error
+        # By default, Dask uses a folder with a fixed name in TMPDIR, even one that another user
+        # created, and imports modules from it.
+        folder = stack.enter_context(private.temporary())
         stack.enter_context(config.set(_SETTINGS | _FEW | {"temporary-directory": str(folder)}))
         # Whoever can connect to a scheduler can execute any program, so connections use TLS with
         # keys of this cluster.

@@ -295,7 +295,8 @@ class Pool:
             self._fail_waiters(final)
             return
         if pause:
-            text = f"a machine was lost while it started: {error}; starting another"
+            why = error.message if isinstance(error, MicroVMError) else error
+            text = f"a machine was lost while it started: {why}; starting another"
             _logger.warning("%s", text)
             self._notify(text)
             self._end_pause()

@@ -101,7 +101,7 @@ async def _started(image: Image, options: MachineOptions, show: Callable[[str], 
             await machine.start()
         except MicroVMError as error:
             pause = retries.fail(attempt, error)
-            show(f"a machine was lost while it started: {error}; starting another")
+            show(f"a machine was lost while it started: {error.message}; starting another")
             await asyncio.sleep(pause)
         else:
             return machine

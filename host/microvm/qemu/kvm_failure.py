@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from microvm.arches import Accel
 from microvm.errors import BootError, ExitKind, QemuError
@@ -27,7 +27,6 @@ class KvmFailure(NamedTuple):
     :ivar remembered: the number of seconds for which `auto` does not try KVM again; 0 if each start
         tries it.
     :ivar told: whether `auto` notifies its user, who may not expect this failure.
-    :ivar severity: the status in `microvm doctor`. Machines run without KVM, so it is a note.
     """
 
     name: str
@@ -36,7 +35,6 @@ class KvmFailure(NamedTuple):
     exits: frozenset[ExitKind] = frozenset()
     remembered: float = 0.0
     told: bool = True
-    severity: Literal["note", "failed"] = "note"
 
     def line(self, why: str, accel: Accel = "kvm") -> str:
         """Return the message with its cause, and with the name of the hardware's accelerator."""

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
     from typing import Literal
 
+    from microvm.errors import MicroVMError
+
 OTHERS = stat.S_IWGRP | stat.S_IWOTH
 """The bits of a file mode that let other users write."""
 
@@ -124,7 +126,8 @@ def open_own(path: str | Path) -> int:
 def temporary() -> Iterator[Path]:
     """Create a folder for temporary files, which is removed with everything in it.
 
-    :raises OSError: it cannot be created, or other users can change the folder that TMPDIR names.
+    :raises MicroVMError: other users can change the folder that TMPDIR names.
+    :raises OSError: it cannot be created.
     """
     from pathlib import Path
     from tempfile import TemporaryDirectory
@@ -140,16 +143,23 @@ def temporary_root() -> str:
     We do not use `tempfile` for this: it creates a file to try the folder, and the file stays if
     this process is killed.
 
-    :raises PermissionError: we may not write to any of these folders, or another user can replace
+    :raises MicroVMError: we may not write to any of these folders, or another user can replace
         files in it.
     """
     folders = [*filter(None, (os.environ.get("TMPDIR"), "/tmp", "/var/tmp"))]  # noqa: S108
     for folder in map(os.path.abspath, folders):
         if os.path.isdir(folder) and os.access(folder, os.W_OK | os.X_OK):
             if found := exposure(folder):
-                raise PermissionError(errno.EPERM, f"{found.path} {found.why}", folder)
+                raise _unusable(folder, f"{found.path} {found.why}")
             return folder
-    raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), folders[0])
+    raise _unusable(folders[0], os.strerror(errno.EACCES))
+
+
+def _unusable(folder: str, why: str) -> MicroVMError:
+    from microvm.errors import MicroVMError  # which `microvm exec` does without
+
+    message = f"cannot use {folder} for temporary files: {why}"
+    return MicroVMError(message, hint="set TMPDIR to a folder of your own, or to /tmp")
 
 
 def _components(folder: str) -> Iterator[tuple[str, os.stat_result]]:

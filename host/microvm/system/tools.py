@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from microvm.concurrency.threads import check_stopped
-from microvm.errors import ImageError
+from microvm.errors import ImageError, MicroVMError
 from microvm.log import Area
 from microvm.system import private
 
@@ -118,11 +118,8 @@ def temporary_folder() -> str:
     """
     try:
         return private.temporary_root()
-    except OSError as error:
-        raise ImageError(
-            f"cannot use {error.filename} for temporary files: {error.strerror}",
-            hint="set TMPDIR to another folder",
-        ) from error
+    except MicroVMError as error:
+        raise ImageError(error.message, hint=error.hint) from error
 
 
 @contextmanager

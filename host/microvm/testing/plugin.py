@@ -88,9 +88,13 @@ def pytest_configure_node(node: Any) -> None:
         if _run not in node.config.stash:
             from tempfile import mkdtemp
 
+            from microvm.errors import MicroVMError
             from microvm.system.private import temporary_root
 
-            node.config.stash[_run] = mkdtemp(prefix="microvm-pytest-", dir=temporary_root())
+            try:
+                node.config.stash[_run] = mkdtemp(prefix="microvm-pytest-", dir=temporary_root())
+            except MicroVMError as error:
+                raise pytest.UsageError(str(error)) from error
         node.workerinput["microvm_run"] = node.config.stash[_run]
 
 

@@ -44,7 +44,7 @@ class Run:
             return None
         run = cls(Path(folder))
         with suppress(ImageError):
-            run._stack.enter_context(lock.shared(snapshots.STORE.path(run.name)))
+            run._stack.enter_context(lock.shared(snapshots.STORE.path(run.name), NullReporter()))
             snapshots.check_room()
             return run
         run.leave()

@@ -62,7 +62,7 @@ def build(*, arch: str | None = None, pinned: bool = False, report: Reporter | N
     report = report or NullReporter()
     target = arches.find(arch)
     check_tools(target)
-    with cache.disk_errors(), downloads.in_use():
+    with cache.disk_errors(), downloads.in_use(report):
         path = cache.folder("kernels") / _name(target, PINNED.version)
         if pinned and _is_built(path):
             return path

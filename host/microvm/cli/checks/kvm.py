@@ -68,7 +68,7 @@ _HELP = {
 
 FAULTS = {
     failure: Fault(
-        failure.severity,
+        "note",  # machines run without KVM
         f"{failure.message}: guests are emulated, which is slower",
         *(mend, means, hint),
     )

@@ -133,10 +133,10 @@ def _kernels() -> Iterator[str]:
 def _records() -> Iterator[str]:
     """Remove the records of probes that are too old to be used."""
     from microvm import cache as caches
-    from microvm.cache import contents
+    from microvm.cache import contents, readers
     from microvm.qemu.accel import PROBE_LIFETIME
 
-    for prefix in contents.RECORDS:
+    for prefix in readers.RECORDS:
         for each in sorted(caches.root().glob(f"{prefix}*")):
             if contents.last_use(each) < time.time() - PROBE_LIFETIME:
                 _remove(each)

@@ -15,6 +15,7 @@ from select import POLLIN, POLLRDHUP, poll
 from microvm.supervisor import wire
 from microvm.supervisor.place import SOCKET, Place
 from microvm.supervisor.runtime import Runtime
+from microvm.system.process import is_stopped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -249,15 +250,6 @@ def silent(name: str, process: int = 0) -> MachineError:
         f"the supervisor of {name} does not answer",
         hint=f"`microvm inspect {name}` shows its process, `microvm stop {name}` ends the machine",
     )
-
-
-def is_stopped(process: int) -> bool:
-    """Tell whether a signal such as SIGSTOP has stopped a process."""
-    try:
-        with open(f"/proc/{process}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] == b"T"
-    except (OSError, IndexError):
-        return False
 
 
 def _error(value: object) -> MicroVMError:
