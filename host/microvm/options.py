@@ -1,11 +1,12 @@
-"""The options of a command and of a machine: every one of them is declared here, and nowhere else.
+"""The declarations of all options of commands and machines.
 
-An entry is a name, a type, and an :class:`microvm.option.Option`. From it come the type hints of
-`MicroVM.run` and others, the checks, what goes to the guest, the options of the command line, the
-keys of a job, what `help()` says, and docs/options.md. How to add one is in docs/extending.md.
+Each entry has a name, a type, and an :class:`microvm.option.Option`. The type hints of
+`MicroVM.run` and other methods, the validation of values, the request to the guest, the options of
+the command line, the keys of a job, the text of `help()`, and docs/options.md are derived from
+these entries. docs/extending.md explains how to add an option.
 """
 
-# Without `from __future__ import annotations`: the entries are read when this is imported.
+# Do not add `from __future__ import annotations`: :mod:`microvm.option` reads the annotations.
 import codecs
 import math
 import os
@@ -35,17 +36,17 @@ Accelerator = Literal["auto", "kvm", "tcg"]
 Confinement = Literal["auto", "require", "off"]
 
 TERMINAL_SIZE = (24, 80)
-"""Lines and columns of a terminal whose size nobody knows."""
+"""Default size of a terminal: the number of lines and the number of columns."""
 
-# The most that the protocol has room for, in a u16 and in a u32.
+# Largest values of the protocol's fields: a u16 and a u32.
 _MOST_LINES = 0xFFFF
 _MOST_PROCESSES = 0xFFFFFFFF
 
 
 def to_bytes(value: object) -> bytes:
-    """Write text as the operating system has it: surrogates stand for bytes that are not UTF-8.
+    """Encode text or a path as the operating system does: as UTF-8 with `surrogateescape`.
 
-    :raises UsageError: it is no text, or holds surrogates that stand for no byte.
+    :raises UsageError: Raised if the value has another type, or cannot be encoded.
     """
     if isinstance(value, PathLike):
         value = fspath(value)
@@ -61,7 +62,7 @@ def to_bytes(value: object) -> bytes:
 
 def _environment(value: Any) -> dict[bytes, bytes]:
     if not isinstance(value, Mapping):
-        raise UsageError(f"{type(value).__name__} is no mapping of names to values")
+        raise UsageError(f"{type(value).__name__} is not a mapping of names to values")
     variables = {to_bytes(name): _content(name, content) for name, content in value.items()}
     for name in variables:
         if not name or b"=" in name:
@@ -70,12 +71,15 @@ def _environment(value: Any) -> dict[bytes, bytes]:
 
 
 def _content(name: object, content: object) -> bytes:
-    """Return a variable's value; an error does not say it, for it may be a secret."""
+    """Return the value of a variable as bytes.
+
+    The error message does not contain the value, because it may be a secret.
+    """
     try:
         return to_bytes(content)
     except UsageError:
         kind = type(content).__name__
-        raise UsageError(f"the value of {name!r}, of type {kind}, is no text") from None
+        raise UsageError(f"the value of {name!r}, of type {kind}, is not text") from None
 
 
 def _variables(entries: tuple[str, ...]) -> dict[str, str]:
@@ -83,23 +87,23 @@ def _variables(entries: tuple[str, ...]) -> dict[str, str]:
     for entry in entries:
         name, equals, content = entry.partition("=")
         if not name:
-            raise UsageError("it is KEY=VALUE or KEY, and there is no KEY before the =")
+            raise UsageError("it must be KEY=VALUE or KEY, but there is no KEY before the =")
         if equals:
             variables[name] = content
-        elif name in os.environ:  # as for docker, which leaves it out where there is none
+        elif name in os.environ:  # docker also ignores a variable that is not set
             variables[name] = os.environ[name]
     return variables
 
 
 def _user(value: Any) -> bytes:
     if value == "":
-        raise UsageError("it is a name or a number; without one it is root")
+        raise UsageError("it must be a name or a number; leave it out for root")
     return to_bytes(str(value) if isinstance(value, int) else value)
 
 
 def _stdin(value: Any) -> int | None:
     if value not in (PIPE, DEVNULL):
-        raise UsageError("it is subprocess.PIPE, DEVNULL or None")
+        raise UsageError("it must be subprocess.PIPE, DEVNULL or None")
     return PIPE if value == PIPE else None
 
 
@@ -112,12 +116,12 @@ def _terminal(value: Any) -> tuple[int, int] | None:
                 parse_count(lines, least=1, most=_MOST_LINES),
                 parse_count(columns, least=0, most=_MOST_LINES),
             )
-    raise UsageError(f"it is True, or lines and columns, not {value!r}")
+    raise UsageError(f"it must be True, False, or (lines, columns), not {value!r}")
 
 
 def _one_of(names: tuple[str, ...], value: str) -> str:
     if value not in names:
-        raise UsageError(f"it is one of {', '.join(names)}, not {value!r}")
+        raise UsageError(f"it must be one of {', '.join(names)}, not {value!r}")
     return value
 
 
@@ -148,20 +152,20 @@ def _error_handler(value: Any) -> Any:
 
 def _function(value: Any) -> Any:
     if not callable(value):
-        raise UsageError(f"{value!r} cannot be called")
+        raise UsageError(f"{value!r} is not callable")
     return value
 
 
 def _path(value: Any) -> Path:
     path = fspath(value) if isinstance(value, PathLike) else value
     if not isinstance(path, str) or "\0" in path:
-        raise UsageError(f"{value!r} is no path of a file")
+        raise UsageError(f"{value!r} is not the path of a file")
     return Path(path)
 
 
 def _image(value: Any) -> str:
     if not isinstance(value, str):
-        raise UsageError(f"it is a name, or a folder as text, not {value!r}")
+        raise UsageError(f"it must be the name of an image or the path of a folder, not {value!r}")
     return value
 
 
@@ -174,32 +178,35 @@ def _ignore(_: str) -> None:
 
 
 def _chosen(kind: Any) -> partial[Option]:
-    """Return the maker of an option that is one of a few words."""
+    """Return a constructor of options whose value is one of the words of a `Literal` type."""
     names = get_args(kind)
     return partial(Option, read=partial(_one_of, names), metavar=f"[{'|'.join(names)}]")
 
 
 _COMMAND = ("run", "map", "exec", "shell")
 
-# What options of one kind have in common.
+# Constructors of options of the same kind.
 _PYTHON_ONLY = partial(Option, verbs=())
-_DURATION = partial(Option, read=parse_duration, unit="seconds, or text as `2m`", metavar="TIME")
-_SIZE = partial(Option, read=parse_size, unit="bytes, or text as `64M`", metavar="SIZE")
+_DURATION = partial(
+    Option, read=parse_duration, unit="seconds, or text such as `2m`", metavar="TIME"
+)
+_SIZE = partial(Option, read=parse_size, unit="bytes, or text such as `64M`", metavar="SIZE")
 
 
 def counted(least: int, most: float = math.inf) -> partial[Option]:
-    """Return the maker of an option that is a whole number from `least` to `most`."""
+    """Return a constructor of options whose value is a whole number from `least` to `most`."""
     read = partial(parse_count, least=least, most=most)
     return partial(Option, read=read, metavar="N", from_text=_number)
 
 
 class ExecOptions(TypedDict, total=False):
-    """Keyword arguments of `MicroVM.exec` and `MicroVM.run`; each has a default."""
+    """Keyword arguments of `MicroVM.exec` and `MicroVM.run`. All of them are optional."""
 
     command: Annotated[
         Text | None,
         _PYTHON_ONLY(
-            "The file to execute; without a slash it is looked up in the guest's PATH.",
+            "Execute this file instead of `argv[0]`. A name without a slash is searched in the "
+            "guest's PATH.",
             to_bytes,
             shown="argv[0]",
         ),
@@ -207,8 +214,9 @@ class ExecOptions(TypedDict, total=False):
     env: Annotated[
         Mapping[str, str] | Mapping[bytes, bytes] | None,
         Option(
-            "Variables over those of the image and the guest; nothing of the host's environment is "
-            "passed on, but for what the command line names as KEY alone.",
+            "Set environment variables of the command. They override the variables of the image "
+            "and the guest. On the command line, KEY without a value passes the host's variable "
+            "on; no other variable of the host is passed on.",
             _environment,
             verbs=_COMMAND,
             metavar="KEY[=VALUE]",
@@ -221,10 +229,10 @@ class ExecOptions(TypedDict, total=False):
     cwd: Annotated[
         Text | Path | None,
         Option(
-            "The working directory, in the guest.",
+            "Run the command in this directory of the guest.",
             to_bytes,
             default=b"",
-            shown="the image's, else the user's home; /home/UID if that is no folder of the user",
+            shown="the image's working directory, else the user's home, else /home/UID",
             verbs=_COMMAND,
             metavar="DIR",
             short="w",
@@ -234,10 +242,10 @@ class ExecOptions(TypedDict, total=False):
     user: Annotated[
         Text | int | None,
         Option(
-            "Whom to run it as.",
+            "Run the command as this user of the guest.",
             _user,
             default=b"",
-            shown="the image's, else root",
+            shown="the image's user, else root",
             unit="NAME or UID, or either with :GROUP",
             verbs=_COMMAND,
             metavar="NAME|UID[:GROUP]",
@@ -248,7 +256,7 @@ class ExecOptions(TypedDict, total=False):
     stdin: Annotated[
         int | None,
         _PYTHON_ONLY(
-            "`subprocess.PIPE` feeds it by `process.stdin`.",
+            "Standard input of the command. With `subprocess.PIPE`, write to `process.stdin`.",
             _stdin,
             shown="/dev/null",
         ),
@@ -256,11 +264,11 @@ class ExecOptions(TypedDict, total=False):
     tty: Annotated[
         bool | tuple[int, int],
         Option(
-            "Give the command a terminal for all three streams, "
-            "on the command line one of the size of ours.",
+            "Run the command in a terminal, which is its standard input, output and error. On the "
+            "command line, the terminal has the size of your terminal.",
             _terminal,
             default=False,
-            unit="lines and columns; True for 24 and 80",
+            unit="(lines, columns), or True for 24 lines and 80 columns",
             verbs=("run", "exec"),
             short="t",
             preset_by="nobody",
@@ -269,15 +277,16 @@ class ExecOptions(TypedDict, total=False):
     timeout: Annotated[
         Duration | None,
         _DURATION(
-            "Kill the command, and all that it has started, this long after its start: "
-            "5s, 500ms, 2m.",
+            "After this time, such as 5s, 500ms or 2m, kill the command and all processes that it "
+            "has started.",
             preset_by="project",
         ),
     ]
     grace: Annotated[
         Duration | None,
         _DURATION(
-            "At the timeout, send SIGTERM first and kill this much later.",
+            "At the timeout, send SIGTERM first, and kill the command only after this further "
+            "time.",
             shown="no SIGTERM",
             needs="timeout",
             preset_by="project",
@@ -286,69 +295,72 @@ class ExecOptions(TypedDict, total=False):
     max_output: Annotated[
         Size | None,
         _SIZE(
-            "Kill the command when both of its streams together have more than this, such as 1K.",
-            shown="endless",
+            "Kill the command when its standard output and error together exceed this size, such "
+            "as 1K.",
+            shown="no limit",
             verb_defaults=(("map", "16M"),),
         ),
     ]
     max_processes: Annotated[
         int,
         counted(0, _MOST_PROCESSES)(
-            "Processes and threads that the command may have at a time; 0: no limit.",
-            default=1024,  # a fork bomb is to harm itself only
+            "Limit the number of processes and threads that the command has at the same time; 0 "
+            "is no limit.",
+            default=1024,  # a fork bomb must not stop the guest
             preset_by="project",
         ),
     ]
     max_memory: Annotated[
         Size,
         _SIZE(
-            "Memory that the command, and all that it has started, may take, such as 64M.",
+            "Limit the memory of the command and all processes that it has started, such as 64M.",
             read=parse_memory_limit,
             preset_by="project",
             default=0,
-            shown="all there is",
+            shown="no limit",
         ),
     ]
 
 
 class PlainRunOptions(ExecOptions, total=False):
-    """The options of `MicroVM.run` that do not say what type the output has."""
+    """The options of `MicroVM.run` that do not affect the type of the output."""
 
     input: Annotated[
         Text | None,
         _PYTHON_ONLY(
-            "What to feed to standard input: bytes, or str where text is asked for.",
+            "Send this to the standard input of the command: bytes, or str in text mode.",
             _input,
-            shown="nothing",
+            shown="no input",
         ),
     ]
     check: Annotated[
         bool,
         _PYTHON_ONLY(
-            "Raise `subprocess.CalledProcessError` unless it exits with 0.",
+            "Raise `subprocess.CalledProcessError` if the exit status of the command is not 0.",
             default=False,
         ),
     ]
 
 
 class RunOptions(PlainRunOptions, total=False):
-    """Keyword arguments of `MicroVM.run` alone, named after those of `subprocess.run`."""
+    """Keyword arguments of `MicroVM.run`, with the names that `subprocess.run` uses."""
 
     capture_output: Annotated[
         bool,
         _PYTHON_ONLY(
-            "Whether the result has the output; else it goes to our own output and error.",
+            "Store the output in the result. If False, write it to the standard output and error "
+            "of this process.",
             default=True,
         ),
     ]
     text: Annotated[
         bool,
-        _PYTHON_ONLY("Whether input and output are str.", default=False),
+        _PYTHON_ONLY("Use text mode: input and output are str.", default=False),
     ]
     encoding: Annotated[
         str | None,
         _PYTHON_ONLY(
-            "The encoding of input and output as str; naming one asks for text.",
+            "Use text mode with this encoding.",
             _encoding,
             shown="UTF-8",
         ),
@@ -356,8 +368,7 @@ class RunOptions(PlainRunOptions, total=False):
     errors: Annotated[
         str | None,
         _PYTHON_ONLY(
-            "What to do about bytes that are no text, as in `bytes.decode`; naming it asks for "
-            "text.",
+            "Use text mode with this handling of encoding errors, as in `bytes.decode`.",
             _error_handler,
             shown="strict",
         ),
@@ -365,7 +376,7 @@ class RunOptions(PlainRunOptions, total=False):
 
 
 class NotCaptured(PlainRunOptions, total=False):
-    """The `RunOptions` that give no output."""
+    """The `RunOptions` with which the result has no output."""
 
     capture_output: Required[Literal[False]]
     text: bool
@@ -374,7 +385,7 @@ class NotCaptured(PlainRunOptions, total=False):
 
 
 class AsText(PlainRunOptions, total=False):
-    """The `RunOptions` that give str, since they ask for it."""
+    """The `RunOptions` with which the output is str, because they set `text`."""
 
     capture_output: Literal[True]
     text: Required[Literal[True]]
@@ -383,7 +394,7 @@ class AsText(PlainRunOptions, total=False):
 
 
 class AsEncoded(PlainRunOptions, total=False):
-    """The `RunOptions` that give str, since they name an encoding."""
+    """The `RunOptions` with which the output is str, because they set `encoding`."""
 
     capture_output: Literal[True]
     text: bool
@@ -392,7 +403,7 @@ class AsEncoded(PlainRunOptions, total=False):
 
 
 class AsBytes(PlainRunOptions, total=False):
-    """The `RunOptions` that give bytes."""
+    """The `RunOptions` with which the output is bytes."""
 
     capture_output: Literal[True]
     text: Literal[False]
@@ -401,12 +412,12 @@ class AsBytes(PlainRunOptions, total=False):
 
 
 class PoolOptions(TypedDict, total=False):
-    """Keyword arguments of `Pool`, which are those of `MicroVM` that many machines can share."""
+    """Keyword arguments of `Pool`: the options that apply to each machine of the pool."""
 
     memory: Annotated[
         Size,
         _SIZE(
-            "Memory of the guest, such as 512M or 2G.",
+            "Give the guest this much memory, such as 512M or 2G.",
             read=parse_memory,
             default="256M",
             verbs=("run", "map", "start", "bench", "image build"),
@@ -418,7 +429,7 @@ class PoolOptions(TypedDict, total=False):
     cpus: Annotated[
         int,
         counted(1)(
-            "CPUs of the guest.",
+            "Give the guest this number of CPUs.",
             default=1,
             verbs=("run", "map", "start", "image build"),
             preset_by="project",
@@ -427,11 +438,13 @@ class PoolOptions(TypedDict, total=False):
     disk: Annotated[
         Size,
         _SIZE(
-            "Room for what the guest writes, such as 2G: a file of the host that takes what is "
-            "written, and is gone with the machine; 0: half of the guest's memory.",
+            "Store the files that the guest writes on a disk of this size, such as 2G, instead of "
+            "in the guest's memory. The disk is a file on the host that grows as the guest "
+            "writes, and is deleted with the machine. 0 is no disk: the files then use up to half "
+            "of the guest's memory.",
             read=parse_disk,
             default=0,
-            shown="half of the memory",
+            shown="no disk",
             verbs=("run", "map", "start", "image build"),
             verb_defaults=(("image build", "8G"),),
         ),
@@ -439,7 +452,8 @@ class PoolOptions(TypedDict, total=False):
     accel: Annotated[
         Accelerator,
         _chosen(Accelerator)(
-            "`auto`: KVM where a guest really runs under it, emulation elsewhere.",
+            "Choose how the guest's CPU runs. `kvm`: by the host's CPU, with KVM; `tcg`: emulated "
+            "by QEMU; `auto`: `kvm` if a guest starts with it on this host, else `tcg`.",
             default="auto",
             verbs=("run", "map", "start", "bench"),
         ),
@@ -447,9 +461,10 @@ class PoolOptions(TypedDict, total=False):
     confinement: Annotated[
         Confinement,
         _chosen(Confinement)(
-            "What holds QEMU back, should a guest break out into it. `auto`: all that this host "
-            "has; `require`: that, and no start where too much is missing; `off`: next to nothing, "
-            "for debugging QEMU. `microvm confinement` says what there is.",
+            "Restrict what QEMU can do on the host, in case a guest takes control of it. `auto`: "
+            "use all restrictions that this host supports; `require`: fail if important ones are "
+            "not supported; `off`: use almost none, to debug QEMU. `microvm confinement` lists "
+            "them.",
             default="auto",
             verbs=("run", "map", "start", "bench", "image build"),
         ),
@@ -457,7 +472,7 @@ class PoolOptions(TypedDict, total=False):
     cold: Annotated[
         bool,
         Option(
-            "Boot the guest, instead of cloning a saved one.",
+            "Boot the guest instead of cloning it from a template.",
             default=False,
             verbs=("run", "map", "start"),
             preset_by="project",
@@ -466,10 +481,11 @@ class PoolOptions(TypedDict, total=False):
     notify: Annotated[
         Callable[[str], None],
         _PYTHON_ONLY(
-            "Called with lines that a user should see once, such as why there is no KVM.",
+            "Call this function with each notice for the user, such as the reason why KVM is not "
+            "used.",
             _function,
             default=_ignore,
-            shown="nobody is told",
+            shown="ignore notices",
         ),
     ]
 
@@ -480,8 +496,8 @@ class MachineOptions(PoolOptions, total=False):
     console: Annotated[
         Path | None,
         Option(
-            "Write the guest's serial console to this file, live, at most 16 MiB; of a clone only "
-            "what it writes itself.",
+            "Write the output of the guest's serial console to this file while the guest runs, up "
+            "to 16 MiB. For a clone, the file does not contain the boot messages of its template.",
             _path,
             verbs=("run",),
             metavar="FILE",
@@ -490,12 +506,12 @@ class MachineOptions(PoolOptions, total=False):
 
 
 class ImageOptions(TypedDict, total=False):
-    """What is booted: an argument of its own in Python, and an option on the command line."""
+    """The image: a positional argument in Python, and an option on the command line."""
 
     image: Annotated[
         str | None,
         Option(
-            "What it boots.",
+            "Use this image: its name, or the path of its folder.",
             _image,
             shown="built on the first run",
             verbs=("run", "map", "start", "bench"),

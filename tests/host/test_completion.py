@@ -77,9 +77,9 @@ def test_it_is_installed_once(home: Path, shell: str) -> None:
         said = run("microvm", "completion", shell, "--install")
     files = [path for path in home.rglob("*") if path.is_file() and "cache" not in path.parts]
     (installed,) = [path for path in files if path.read_text() == script]
-    assert f"{installed}: there already" in said
+    assert f"{installed}: up to date" in said
     for startup in set(files) - {installed}:
-        assert f"{startup}: loads it already" in said
+        assert f"{startup}: already loads the script" in said
         assert startup.read_text() == f"source {installed}\n"
     if shutil.which(shell):
         assert run(shell, "-n", str(installed)) == ""
@@ -93,4 +93,4 @@ def test_a_startup_file_keeps_what_is_in_it(home: Path) -> None:
     assert startup.read_bytes() == f"echo \udcff\nsource {script}\n".encode(
         errors="surrogateescape"
     )
-    assert f"{startup}: loads it now, by its last line" in said
+    assert f"{startup}: added a last line that loads the script" in said

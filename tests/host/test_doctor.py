@@ -547,7 +547,7 @@ def test_one_cause_is_one_failure_and_is_said_last(scene: Scene) -> None:
     _cache_that_is_a_file(scene)
     done = CliRunner().invoke(doctor, [])
     assert done.exit_code == 1
-    said, last = done.stdout.split("\n\nTo be mended first:\n\n")
+    said, last = done.stdout.split("\n\nFix this first:\n\n")
     failed = [line for line in said.splitlines() if line.startswith("failed")]
     assert [line.split(maxsplit=2)[1:] for line in failed] == [
         ["cache", f"the cache {scene.folder}/cache is no folder"]

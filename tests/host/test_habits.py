@@ -48,14 +48,17 @@ def parsed(*arguments: str) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["-v", "/home/me:/w", "--", "ls"], "-v is --verbose, there are no volumes"),
-        (["-v", "data:/w:ro", "ls"], "--copy SRC:DST puts them there"),
-        (["--volume=/x:/y", "ls"], "There is no --volume: the guest sees no files of the host"),
+        (["-v", "/home/me:/w", "--", "ls"], "-v means --verbose, there are no volumes"),
+        (["-v", "data:/w:ro", "ls"], "use --copy SRC:DST to copy files in"),
+        (
+            ["--volume=/x:/y", "ls"],
+            "There is no --volume: the guest cannot access files of the host",
+        ),
         (["-p", "80:80", "true"], "There is no -p: the guest has no network"),
-        (["-d", "true"], "There is no -d: `microvm start` makes a machine that stays"),
+        (["-d", "true"], "There is no -d: use `microvm start` to start a machine in"),
         (["--env-file", "/nonexistent", "true"], "/nonexistent: No such file or directory"),
         (["-i", "-t", "true"], "the input device is not a TTY: leave out -t"),
-        (["--workdir=/", "true"], "There is no --workdir: it is -w or --cwd"),
+        (["--workdir=/", "true"], "There is no --workdir: use -w or --cwd"),
         (["--timeuot", "1", "true"], "--timeout"),
     ],
     ids=str,
@@ -69,26 +72,26 @@ def test_an_option_of_containers_is_answered(arguments: list[str], says: str) ->
 @pytest.mark.parametrize(
     ("verb", "arguments", "says"),
     [
-        ("start", ["-v", "/home/me:/w"], "`microvm cp SRC NAME:DST` puts them there"),
-        ("start", ["-v", "/home/me:/w", "box"], "-v is --verbose, there are no volumes"),
-        ("start", ["-d"], "There is no -d: it goes on in the background always"),
+        ("start", ["-v", "/home/me:/w"], "use `microvm cp SRC NAME:DST` to copy files in"),
+        ("start", ["-v", "/home/me:/w", "box"], "-v means --verbose, there are no volumes"),
+        ("start", ["-d"], "There is no -d: the machine always runs in the background"),
         ("start", ["--name", "one", "two"], "NAME and --name are the same"),
-        ("exec", ["-v", "/home/me:/w", "box", "ls"], "-v is --verbose, there are no volumes"),
-        ("start", ["-it"], "There is no -i: it runs no command; `microvm shell NAME` opens"),
-        ("start", ["bar", "sleep", "1 0"], "`microvm exec bar -- sleep '1 0'` runs a command"),
-        ("exec", ["-d", "box", "ls"], "There is no -d: a command goes on in the background as"),
+        ("exec", ["-v", "/home/me:/w", "box", "ls"], "-v means --verbose, there are no volumes"),
+        ("start", ["-it"], "There is no -i: it runs no command; use `microvm shell NAME` to open"),
+        ("start", ["bar", "sleep", "1 0"], "use `microvm exec bar -- sleep '1 0'` to run"),
+        ("exec", ["-d", "box", "ls"], "There is no -d: use `sh -c 'CMD &'` to run"),
         ("exec", ["-it", "box", "sh"], "the input device is not a TTY: leave out -t"),
-        ("exec", ["box", "-it", "sh"], "options are before NAME: `microvm exec -it … box …`"),
+        ("exec", ["box", "-it", "sh"], "write options before NAME: `microvm exec -it … box …`"),
         ("exec", ["box", "-e", "A=1", "--", "env"], "`microvm exec -e … box …`"),
-        ("shell", ["box", "ls"], "`microvm exec box -- ls` runs a command"),
-        ("logs", ["--tail", "5", "box"], "There is no --tail: `microvm logs NAME | tail` shows"),
-        ("stop", ["-t", "5", "box"], "There is no -t: a machine ends at once"),
-        ("shell", ["-it", "box"], "There is no -i: a shell has both always"),
-        ("cp", ["-r", "a", "box:/"], "There is no -r: a folder is copied whole always"),
-        ("inspect", ["-f", "{{.State}}", "box"], "There is no -f: --json has all that is known"),
-        ("ps", ["box"], "`microvm inspect box` shows one machine"),
-        ("config", ["set", "memory"], "it shows what is set; `memory ="),
-        ("cp", ["a:b", "box:/"], "a file that is here is ./a:b"),
+        ("shell", ["box", "ls"], "use `microvm exec box -- ls` to run a command"),
+        ("logs", ["--tail", "5", "box"], "There is no --tail: use `microvm logs NAME | tail`"),
+        ("stop", ["-t", "5", "box"], "There is no -t: machines always stop immediately"),
+        ("shell", ["-it", "box"], "There is no -i: a shell always has both"),
+        ("cp", ["-r", "a", "box:/"], "There is no -r: folders are always copied with their"),
+        ("inspect", ["-f", "{{.State}}", "box"], "There is no -f: use --json to print all details"),
+        ("ps", ["box"], "use `microvm inspect box` to show one machine"),
+        ("config", ["set", "memory"], "write a line such as `memory ="),
+        ("cp", ["a:b", "box:/"], "write ./a:b for a file on the host"),
     ],
     ids=str,
 )
@@ -182,10 +185,10 @@ def test_options_are_over_files_and_later_files_over_earlier(tmp_path: Path) -> 
     ("line", "wrong"),
     [
         ("=s3cr3t", "there is no name before the ="),
-        ("export TOKEN=s3cr3t", "'export TOKEN' has blanks; leave out export"),
-        ("A B=s3cr3t", "'A B' has blanks"),
-        ("A =s3cr3t", "'A ' has blanks"),
-        ("s3cr3t more", "it has blanks, and no ="),
+        ("export TOKEN=s3cr3t", "the name 'export TOKEN' contains spaces; leave out export"),
+        ("A B=s3cr3t", "the name 'A B' contains spaces"),
+        ("A =s3cr3t", "the name 'A ' contains spaces"),
+        ("s3cr3t more", "the line contains spaces, but no ="),
     ],
 )
 def test_a_line_that_is_no_variable_is_refused_without_its_value(
@@ -222,7 +225,7 @@ async def _parsed(line: bytes) -> None:
 def test_an_option_that_is_no_variable_is_refused_without_its_value() -> None:
     with pytest.raises(click.BadParameter) as refused:
         parsed("-e", "=s3cr3t")
-    assert refused.value.message == "it is KEY=VALUE or KEY, and there is no KEY before the ="
+    assert refused.value.message == "it must be KEY=VALUE or KEY, but there is no KEY before the ="
 
 
 @pytest.mark.parametrize(
@@ -237,15 +240,15 @@ def test_an_option_that_is_no_variable_is_refused_without_its_value() -> None:
         (["info"], "Did you mean `microvm doctor`?"),
         (["pull", "x"], "Did you mean `microvm image pull`?"),
         (["stats"], "Did you mean `microvm ps`?"),
-        (["rm", "box"], "of a machine; `microvm image rm` removes an image."),
-        (["restart", "box"], "`microvm stop NAME`, then `microvm start NAME`, is a new machine."),
-        (["rename", "a", "b"], "keeps the name that `microvm start NAME` has given it."),
-        (["login"], "keeps what `microvm image pull` goes by."),
-        (["-q", "run", "true"], "-q is behind its verb: `microvm run -q`"),
+        (["rm", "box"], "a machine, or `microvm image rm` to remove an image."),
+        (["restart", "box"], "then `microvm start NAME` to start a new machine."),
+        (["rename", "a", "b"], "Name them with `microvm start NAME`."),
+        (["login"], "`microvm image pull` uses their credentials."),
+        (["-q", "run", "true"], "Write -q after the verb: `microvm run -q`"),
         (["--memory", "image", "build"], "`microvm image build --memory`"),
         (["help", "rnu"], "Did you mean `microvm run`?"),
         (["help", "image", "tga"], "Did you mean `microvm image tag`?"),
-        (["help", "run", "x"], "`microvm run` has no commands below it"),
+        (["help", "run", "x"], "`microvm run` has no subcommands"),
         (["quux"], "No such command 'quux'."),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
@@ -264,7 +267,7 @@ def test_help_may_come_first(verb: list[str]) -> None:
 def test_an_option_that_no_verb_has_is_behind_none() -> None:
     status, said = microvm("--nonsense", "run")
     assert status == 2
-    assert "behind" not in said
+    assert "after the verb" not in said
 
 
 def test_help_may_be_in_the_middle() -> None:

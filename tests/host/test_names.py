@@ -57,7 +57,9 @@ def test_a_path_and_a_ready_made_image_are_taken_as_they_are(typed: str) -> None
 
 
 def test_the_beginning_of_several_images_lists_them() -> None:
-    with pytest.raises(ImageError, match=r"deb begins the names of several images: debian-.*aaaa"):
+    with pytest.raises(
+        ImageError, match=r"the names of several images begin with deb: debian-.*aaaa"
+    ):
         names.meant_image("deb")
 
 
@@ -102,5 +104,7 @@ def test_the_beginning_of_one_snapshot_is_that_snapshot() -> None:
     assert names.meant_snapshot("w") == "warm"
     assert names.meant_snapshot("ready") == "ready"
     assert names.meant_snapshot("other") == "other"
-    with pytest.raises(SnapshotError, match="re begins the names of several snapshots: ready, re"):
+    with pytest.raises(
+        SnapshotError, match="the names of several snapshots begin with re: ready, re"
+    ):
         names.meant_snapshot("re")

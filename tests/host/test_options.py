@@ -201,7 +201,7 @@ def test_help_lists_every_option_with_type_unit_and_default(
         assert f"({option.type_text}" in line
         assert option.unit in line
         assert f"default: {option.default_text})" in line
-    assert "(float | str, seconds, or text as `2m`; default: no SIGTERM)" in str(
+    assert "(float | str, seconds, or text such as `2m`; default: no SIGTERM)" in str(
         MicroVM.run.__doc__
     )
 
@@ -235,8 +235,8 @@ def test_those_who_say_what_the_output_is_have_the_options_of_run() -> None:
         ({"cpus": "2"}, "cpus: '2' is not a whole number from 1 on"),
         ({"cpus": True}, "cpus: True is not a whole number"),
         ({"memory": "1K"}, "memory: '1K' is too little memory for a guest"),
-        ({"accel": "fast"}, "accel: it is one of auto, kvm, tcg, not 'fast'"),
-        ({"notify": 5}, "notify: 5 cannot be called"),
+        ({"accel": "fast"}, "accel: it must be one of auto, kvm, tcg, not 'fast'"),
+        ({"notify": 5}, "notify: 5 is not callable"),
     ],
 )
 @pytest.mark.parametrize("kind", [MicroVM, sync.MicroVM, Pool])
@@ -247,7 +247,7 @@ def test_a_machine_that_cannot_be_is_refused(kind: Any, given: Any, says: str) -
 
 @pytest.mark.parametrize("console", [5, b"x", "a\0b"])
 def test_a_console_that_is_no_file_is_refused(console: Any) -> None:
-    with pytest.raises(UsageError, match=r"^console: .* is no path of a file"):
+    with pytest.raises(UsageError, match=r"^console: .* is not the path of a file"):
         MicroVM(console=console)
 
 

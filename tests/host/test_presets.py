@@ -124,18 +124,21 @@ def _told(file: Path, text: str) -> str:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ("memroy = 1", ("config.toml:1:10: error: `memroy` is no option", "did you mean `memory`")),
+        (
+            "memroy = 1",
+            ("config.toml:1:10: error: `memroy` is not an option", "did you mean `memory`"),
+        ),
         ("max-memory = 1", ("did you mean `max_memory`?",)),
         ("xyz = 1", ("known: accel, bench, cold,",)),
-        ("env = {}", ("`env` is no option that can be preset",)),
+        ("env = {}", ("`env` is not an option that can be preset",)),
         ("memory = true", ("memory: True is not a size", "write 64M, 1K or 2G")),
-        ("accel = 'hvf'", ("accel: it is one of auto, kvm, tcg, not 'hvf'",)),
-        ("cold = 'yes'", ("cold: it is true or false, not 'yes'",)),
+        ("accel = 'hvf'", ("accel: it must be one of auto, kvm, tcg, not 'hvf'",)),
+        ("cold = 'yes'", ("cold: it must be true or false, not 'yes'",)),
         ("cwd = 3", ("cwd: 3 is neither",)),
-        ("image = 3", ("image: it is a name",)),
+        ("image = 3", ("image: it must be the name of an image",)),
         ("cpus = [1]", ("cpus: [1] is not a whole number",)),
         ("bench = 3", ("`bench` must be a table",)),
-        ("bench.cpus = 3", ("`cpus` is no option of `microvm bench`", "known: accel, ")),
+        ("bench.cpus = 3", ("`cpus` is not an option of `microvm bench`", "known: accel, ")),
         ("memory = ", ("config.toml:1:10: error: Invalid value",)),
         ("x = " + "[" * 5000, ("error: ",)),
         ("memory = 1\nmemory = 2", ("error: ",)),
@@ -163,7 +166,7 @@ def test_what_is_wrong_in_a_variable_is_said_with_its_name(
 def test_a_project_has_no_say_in_what_puts_the_host_at_risk(project: Path, name: str) -> None:
     for table in ("tool.microvm", "tool.microvm.run"):
         detail = _told(project, f'[{table}]\n{name} = "x"\n')
-        assert f"{name}: a project may not say that" in detail
+        assert f"{name}: a project's file must not set this option" in detail
         assert presets.variable_of(name) in detail
 
 
@@ -178,7 +181,7 @@ def test_what_a_project_may_say() -> None:
 @pytest.mark.parametrize("image", ["./x", "/etc", "x/", "../x", "~/x"])
 def test_a_project_names_no_folder(project: Path, image: str) -> None:
     detail = _told(project, f'tool.microvm.image = "{image}"\n')
-    assert "a project may name an image, and no folder" in detail
+    assert "a project's file must name an image, not a folder" in detail
     project.write_text("tool.microvm.image = 'python:3.13'\n")
     assert parsed()["image"] == "python:3.13"
 
@@ -226,7 +229,7 @@ def test_a_project_that_says_nothing_to_us(project: Path, text: str) -> None:
         ("tool.microvm]\ncpus = 2", ":1:13: error: Expected '='"),
         ("[[tool.microvm]]\ncpus = 2", "`microvm` must be a table"),
         ("[tool.microvm]\ncpus = 2\n[project", ":3:9: error: Expected ']'"),
-        ("[microvm]\ncpus = 2", "`[microvm]` is no valid table in pyproject.toml"),
+        ("[microvm]\ncpus = 2", "`microvm` is not a table of pyproject.toml"),
         ("[microvm.run]\ncpus = 2", "write [tool.microvm]"),
     ],
 )

@@ -154,7 +154,7 @@ async def test_options_that_mean_nothing_are_refused(
         (b"ls", {}, "a list of arguments"),
         (["echo", 5], {}, "neither str, bytes nor a path"),
         (["a", None], {}, "neither str, bytes nor a path"),
-        (["true"], {"env": {"A": None}}, "the value of .A., of type NoneType, is no text"),
+        (["true"], {"env": {"A": None}}, "the value of .A., of type NoneType, is not text"),
         (["true"], {"max_output": -1}, "max_output"),
         (["true"], {"max_processes": "4"}, "max_processes"),
         (["true"], {"max_processes": 1 << 32}, "max_processes: 4294967296 is not"),

@@ -140,7 +140,7 @@ def test_prune_keeps_downloads_while_a_build_runs(image: Image, cache: Path) -> 
     (cache / "downloads/debian-trixie.tar").write_bytes(b"")
     with downloads.in_use(NullReporter()):
         done = run("prune")
-    assert "all downloads stay" in done.stderr
+    assert "all downloads are kept" in done.stderr
     assert (cache / "downloads/debian-trixie.tar").exists()
 
 

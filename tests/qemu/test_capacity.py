@@ -26,7 +26,7 @@ def test_what_the_host_has_not_got_is_refused(kind: type[MicroVM] | type[Pool]) 
     with pytest.raises(UsageError, match="cpus: 0 is not a whole number from 1 on"):
         kind(cpus=0)
     kind(cpus=most)
-    with pytest.raises(UsageError, match="accel: it is one of auto, kvm, tcg, not 'fast'"):
+    with pytest.raises(UsageError, match="accel: it must be one of auto, kvm, tcg, not 'fast'"):
         kind(accel=cast(Any, "fast"))
 
 

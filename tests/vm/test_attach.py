@@ -403,14 +403,14 @@ def test_files_are_copied_by_the_command(name: str, microvm: Command, tmp_path: 
     put = microvm("cp", "-", f"{name}:/tmp/again", input=fifo.tobuf() + bytes(1024))
     assert (put.returncode, put.stderr) == (
         0,
-        b"microvm: left out of the archive, as devices and FIFOs are not carried: fifo\n",
+        b"microvm: left out of the archive, because devices and FIFOs are not copied: fifo\n",
     )
     with sync.MicroVM.attach(name) as vm:
         vm.run(["ln", "-s", "/etc/passwd", "/tmp/again/out"], check=True)
     got = microvm("cp", f"{name}:/tmp/again", ".", cwd=tmp_path)
     assert (got.returncode, got.stderr) == (
         0,
-        b"microvm: left out of again, as they lead out of it: out\n",
+        b"microvm: left out of again, because they point out of it: out\n",
     )
     assert (tmp_path / "again/in/a").read_text() == "content"
 
@@ -454,11 +454,11 @@ def test_a_copy_that_cannot_be_says_why(
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["a", "b"], "one of SRC and DST is in a machine, as NAME:PATH"),
-        (["x:a", "y:b"], "one of SRC and DST is in a machine"),
-        (["a", "x:"], "names no file in the machine: x:PATH"),
-        (["--max-size", "1M", "a", "x:b"], "--max-size is about what comes from a machine"),
-        (["--owner", "0", "x:a", "b"], "what comes out is yours"),
+        (["a", "b"], "one of SRC and DST must be NAME:PATH"),
+        (["x:a", "y:b"], "one of SRC and DST must be NAME:PATH"),
+        (["a", "x:"], "has no path: write x:PATH"),
+        (["--max-size", "1M", "a", "x:b"], "--max-size limits only copies out of a machine"),
+        (["--owner", "0", "x:a", "b"], "files copied out of it are yours"),
     ],
 )
 def test_a_copy_that_makes_no_sense_is_refused(arguments: list[str], why: str) -> None:

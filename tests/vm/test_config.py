@@ -103,8 +103,8 @@ def test_there_must_be_something_to_run(microvm: Command, configured: Configured
     nothing = str(configured(Config(env=("A=1",))))
     for arguments, message in (
         ([], "Missing argument '[--] CMD [ARG]...'"),
-        (["--image", nothing], f"image {nothing} has no command of its own (say what to run"),
-        (["--entrypoint", ""], "there is no command (say what to run"),
+        (["--image", nothing], f"image {nothing} has no command of its own (give a command"),
+        (["--entrypoint", ""], "there is no command (give a command"),
     ):
         done = microvm("run", *arguments)
         assert done.returncode == 2

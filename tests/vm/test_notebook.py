@@ -145,7 +145,7 @@ def test_wrong_usage_is_said_in_a_line(kernel: Kernel) -> None:
     for line, said in {
         "--nope": "No such option '--nope'",
         "--memory 1": "'1' is too little memory for a guest",
-        "--memory 1G": "started with another --memory: `%microvm --memory … restart` starts it",
+        "--memory 1G": "started with another --memory: use `%microvm --memory … restart` to",
         "--grace 1s": "--grace has no meaning without --timeout",
         "'": "No closing quotation",
     }.items():
@@ -175,7 +175,7 @@ def test_machines_are_listed_ended_and_started_anew(kernel: Kernel) -> None:
 def test_where_a_machine_dies_the_next_cell_has_another(kernel: Kernel) -> None:
     shown = kernel.run("%%microvm\ntouch /root/old; reboot -f")
     assert shown.error[0].startswith("GuestDied: the guest rebooted")
-    assert "the next cell starts another" in shown.stderr
+    assert "the next cell starts a new one" in shown.stderr
     assert kernel.run("%%microvm\nls /root; echo new").stdout == "new\n"
 
 
@@ -221,7 +221,7 @@ def test_a_cell_can_run_in_a_machine_that_has_a_name(kernel: Kernel) -> None:
         assert kernel.run("vm.read_file('/root/said')").value == r"b'hello\n'"
         shown = kernel.run("%%microvm --name web\necho begun; sleep 60", interrupt_at="begun")
         assert shown.error == INTERRUPTED
-        assert "no --memory with it" in kernel.run("%%microvm --name web --memory 1G\n:").stderr
+        assert "leave out --memory" in kernel.run("%%microvm --name web --memory 1G\n:").stderr
         assert "microvm stop NAME" in kernel.run("%microvm --name web stop").stderr
         assert kernel.machines() == before
     finally:

@@ -56,7 +56,7 @@ def test_keeps_the_streams_apart_and_passes_the_status_on(microvm: Command) -> N
         (
             ["python:3", "--", "sh", "-c", "a b"],
             127,
-            b"microvm: python:3: not found in the guest's PATH (an image is named by --image: "
+            b"microvm: python:3: not found in the guest's PATH (to use an image, write "
             b"`microvm run --image python:3 -- sh -c 'a b'`)\n",
         ),
         (

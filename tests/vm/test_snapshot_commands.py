@@ -110,7 +110,7 @@ def test_room_is_looked_for_before_the_command_runs(
 
 def test_wrong_usage(microvm: Command, kept: str) -> None:
     for options, says in (
-        (["--image", "python"], b"--from has an image already"),
+        (["--image", "python"], b"the snapshot of --from includes its image"),
         (["--memory", "1G"], b"memory: machines from snapshot of-a-test have 96M"),
         (["--disk", "1G"], b"disk: machines from snapshot of-a-test have none"),
         (["--cold"], b"cold: "),

@@ -3,4 +3,4 @@
 import time
 
 BEGUN = time.monotonic()
-"""The time when the command began, in seconds; the log counts from it."""
+"""The start time of the command in seconds, on the monotonic clock. The log's times start here."""

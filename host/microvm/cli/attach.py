@@ -1,4 +1,4 @@
-"""A command in a machine, attached to our streams, our terminal and our signals."""
+"""Runs a command in a new machine, connected to the standard streams, terminal and signals."""
 
 from __future__ import annotations
 
@@ -31,12 +31,13 @@ if TYPE_CHECKING:
 
 
 class Attached:
-    """A command in a machine, which ends with it.
+    """A command in a new machine. The machine is deleted when the command exits.
 
-    :param copies: what is copied into the machine before, and out of it after.
-    :param save: the name to keep the machine under, as a snapshot, if the command exits with 0.
-    :param standard_input: whether ours is passed on; None for: unless it is a terminal.
-    :param result: what is told of the command's end, if that is asked for.
+    :param copies: Files to copy into the machine before the command, and out of it afterwards.
+    :param save: Name of the snapshot to save if the command exits with status 0.
+    :param standard_input: True to pass standard input to the command. None passes it unless it is a
+        terminal.
+    :param result: Record that stores how the command ended.
     """
 
     def __init__(
@@ -58,14 +59,20 @@ class Attached:
         self.result = result or Result()
         self.process: Process | None = None
         self.interrupted_at = float("-inf")
-        self.explained = False  # whether the effect of a second Ctrl-C was explained
+        self.explained = False  # True if the user was told what a second Ctrl-C does
 
     async def status(self) -> int:
-        """Run the command, and return the exit status; it is 128+N when signal N has ended us."""
+        """Run the command, and return the exit status of this process.
+
+        The status is 128+N if this process received signal N.
+        """
         return await run_until_signal(self._run(), self._interrupt)
 
     def _interrupt(self) -> bool:
-        """Pass a Ctrl-C on to the command; the second one within a second is for us."""
+        """Send SIGINT to the command for a Ctrl-C.
+
+        Return False for a second Ctrl-C within a second, which stops the machine.
+        """
         now, before = time.monotonic(), self.interrupted_at
         self.interrupted_at = now
         if self.process is None or now - before < interrupt.AGAIN:
@@ -113,14 +120,14 @@ class Attached:
         return status or MicroVMError.exit_status if failed else status
 
     async def _collect(self) -> MicroVMError | None:
-        self.process = None  # a Ctrl-C is for us now
+        self.process = None  # from now on, Ctrl-C stops the machine
         return await self.copies.get(self.machine, self.options)
 
     async def _command(self) -> int:
         fed = self._forwards_stdin()
         options: ExecOptions = {**self.options, "stdin": PIPE if fed else None}
         if options.get("tty"):
-            # With a terminal, the command is told what kind it is.
+            # The variable TERM tells the command the type of the terminal.
             given = cast(Mapping[bytes, bytes], options.get("env", {}))
             env = {b"TERM": os.environb.get(b"TERM", b"dumb"), **given}
             options = {**options, "tty": terminal.size(0), "env": env}
@@ -136,34 +143,35 @@ class Attached:
                 raise
 
     def _image_hint(self, error: StartError) -> str:
-        """Return a hint for who has named an image in the place of the command."""
+        """Return a hint for users who wrote the name of an image instead of the command."""
         first, *rest = self.command
         if error.errno != ENOENT or error.stage != "lookup" or not names.may_be_image(first):
             return ""
         command = shlex.join(rest[rest[:1] == ["--"] :])
-        if command.startswith("-"):  # options of ours, of which we know no end
+        if command.startswith("-"):  # microvm's options; it is unknown where they end
             command = "CMD"
-        return f"an image is named by --image: `microvm run --image {first} -- {command}`"
+        return f"to use an image, write `microvm run --image {first} -- {command}`"
 
     def _forwards_stdin(self) -> bool:
-        """Tell whether our standard input is passed on; with `-t` a terminal's is, too."""
+        """Return whether standard input is passed to the command. With `-t`, it is by default."""
         if self.standard_input is None:
             return bool(self.options.get("tty")) or not os.isatty(0)
         return self.standard_input
 
     def _lacked_terminal(self) -> bool:
-        """Tell whether standard input is a terminal that is not passed on, by default."""
+        """Return whether standard input is a terminal that is not passed on by default."""
         unasked = self.standard_input is None and not self.result.is_asked_for
         return unasked and not self._forwards_stdin()
 
     async def _streams(self, process: Process, *, fed: bool) -> int:
         feed = copy_in(partial(read, 0), process.stdin) if process.stdin and fed else None
         if process.stdin and not fed:
-            process.stdin.close()  # a terminal, which always has one
+            process.stdin.close()  # a command with a terminal always has a standard input
         try:
             returncode = await attach(process, feed, self._write(1), self._write(2))
         except BrokenPipeError:
-            # Our reader has gone, as in `microvm run … | head -1`: end as the signal would.
+            # The reader has closed the pipe, as in `microvm run … | head -1`. Exit with the status
+            # that SIGPIPE would cause.
             return 128 + signal.SIGPIPE
         self.result.returncode = returncode
         if returncode == 0 and self._lacked_terminal():
@@ -173,7 +181,7 @@ class Attached:
         return returncode if returncode >= 0 else 128 - returncode
 
     def _write(self, descriptor: int) -> Writer:
-        """Return what takes the output that goes to a descriptor."""
+        """Return a function that prints the output for a file descriptor, or stores it."""
         if self.result.kept is None:
             return partial(write, descriptor)
         kept = self.result.kept[descriptor - 1]

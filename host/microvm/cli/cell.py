@@ -1,4 +1,4 @@
-"""A cell of a notebook, run by a command in a machine: its output as it comes, and its end."""
+"""Runs a cell of a notebook as a command in a machine, and reports its output while it runs."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from microvm.guest.process import Process
 from microvm.options import ExecOptions
 from microvm.sync import AttachedVM, MicroVM
 
-# What a command may do once it has got a Ctrl-C: for so long, in seconds, and so much, in bytes.
+# Limits of a command after Ctrl-C, before it is killed: seconds, and bytes of output.
 _GRACE = 5.0
 _LAST_OUTPUT = 1 << 20
 
-# What comes within this time, in seconds, is shown together: a kernel drops messages if there are
-# too many, the last one of a cell among them.
+# Interval in seconds at which output is shown. Output within the interval is combined, because a
+# notebook's kernel drops messages if there are too many, including the last one of a cell.
 _PAUSE = 0.02
 _CHUNK = 1 << 18
 
 STDOUT, STDERR = 1, 2
 
 Write = Callable[[int, str], object]
-"""Takes the number of a stream, `STDOUT` or `STDERR`, and text that has come on it."""
+"""The type of functions that show output: the number of a stream (`STDOUT`, `STDERR`), and text."""
 
 
 def run(
@@ -36,14 +36,14 @@ def run(
     cell: str | None,
     write: Write,
 ) -> int:
-    """Run a command to its end, and return its return code, -N when signal N ended it.
+    """Run a command, and return its return code: the exit status, or -N if signal N killed it.
 
-    A Ctrl-C goes to the command, and is raised when that has ended: killed, if that takes it too
-    long, or with a second Ctrl-C.
+    Ctrl-C is sent to the command. KeyboardInterrupt is raised when the command has exited. If the
+    command does not exit soon, or if Ctrl-C is pressed again, the command is killed.
 
-    :param cell: what the command reads on its standard input, if anything.
-    :param write: is called in this thread.
-    :raises MicroVMError: as `MicroVM.run` does.
+    :param cell: Standard input of the command, or None for no input.
+    :param write: Function that shows output. It is called in this thread.
+    :raises MicroVMError: Raised in the same cases as by `MicroVM.run`.
     """
     loop, machine = vm._loop, vm._machine
     how: ExecOptions = {**options, "stdin": None if cell is None else PIPE}
@@ -52,8 +52,8 @@ def run(
     try:
         output = _output(process, (cell or "").encode("utf-8", "replace"))
         try:
-            while (came := loop.run(_next(output))) is not None:
-                text.add(*came)
+            while (chunk := loop.run(_next(output))) is not None:
+                text.add(*chunk)
         except KeyboardInterrupt:
             for last in loop.run(_interrupted(process, output)):
                 text.add(*last)
@@ -65,7 +65,7 @@ def run(
 
 
 class _Text:
-    """The text of bytes that come in pieces, on two streams."""
+    """A decoder of the two output streams, whose bytes may end within a character."""
 
     def __init__(self, write: Write) -> None:
         self._write = write
@@ -90,7 +90,7 @@ async def _next(output: Output) -> tuple[int, bytes] | None:
 
 
 async def _output(process: Process, data: bytes = b"") -> Output:
-    """Feed a command, and yield what it writes: the number of the stream, and at least a byte."""
+    """Send input to a command, and yield its output as pairs of a stream's number and bytes."""
     feeding = asyncio.create_task(process.feed_all(data))
     streams = {STDOUT: process.stdout, STDERR: process.stderr}
     reading: dict[asyncio.Task[bytes], int] = {}
@@ -112,17 +112,17 @@ async def _output(process: Process, data: bytes = b"") -> Output:
 
 
 async def _interrupted(process: Process, output: Output) -> list[tuple[int, bytes]]:
-    """Have a command interrupted, and return what it writes before it ends.
+    """Interrupt a command, and return the output that it writes before it exits.
 
-    :param output: what has given its output until now.
+    :param output: Iterator that has read the output until now. It is closed.
     """
     process.send_signal(SIGINT)
-    await output.aclose()  # there is one reader at a time
-    came: list[tuple[int, bytes]] = []
+    await output.aclose()  # a stream can have only one reader
+    chunks: list[tuple[int, bytes]] = []
     with suppress(TimeoutError):
         async with asyncio.timeout(_GRACE), aclosing(_output(process)) as rest:
             async for each in rest:
-                came.append(each)
-                if sum(len(chunk) for _, chunk in came) > _LAST_OUTPUT:
+                chunks.append(each)
+                if sum(len(chunk) for _, chunk in chunks) > _LAST_OUTPUT:
                     break
-    return came
+    return chunks

@@ -1,4 +1,4 @@
-"""The copies that `microvm run` makes: into the machine before its command, and out of it after."""
+"""Copies files for `microvm run`, into the machine before the command and out of it afterwards."""
 
 from __future__ import annotations
 
@@ -17,22 +17,24 @@ if TYPE_CHECKING:
     from microvm.machine.machine import MicroVM
     from microvm.options import ExecOptions
 
-_SHOWN = 100  # names of files
+# Maximum number of file names in a notice.
+_SHOWN = 100
 
 
 class Copy(NamedTuple):
-    """A copy from one path to another, one of which is the guest's."""
+    """The source and the target path of a copy. One of them is in the guest."""
 
     source: str
     target: str
 
 
 class Copies(NamedTuple):
-    """The files that are copied before a command, and after it.
+    """The copies before and after a command.
 
-    :ivar before: from this host into the guest.
-    :ivar after: from the guest to this host, `max_collect` bytes of each at most; None for what
-        `MicroVM.get` brings.
+    :ivar before: Copies from the host into the guest.
+    :ivar after: Copies from the guest to the host.
+    :ivar max_collect: Maximum number of bytes of each copy to the host, or None for the default of
+        `MicroVM.get`.
     """
 
     before: tuple[Copy, ...] = ()
@@ -40,19 +42,19 @@ class Copies(NamedTuple):
     max_collect: int | None = None
 
     async def put(self, machine: MicroVM, how: ExecOptions) -> None:
-        """Copy what the command is to find, as its user and into its working directory.
+        """Copy files into the guest, as the user of the command and into its working directory.
 
-        :raises MicroVMError: something cannot be copied; says what.
+        :raises MicroVMError: Raised if a file cannot be copied.
         """
         for copy in self.before:
             with named(f"cannot copy {copy.source}"):
                 await machine.put(copy.source, in_folder(copy.target, how), **as_user(how))
 
     async def get(self, machine: MicroVM, how: ExecOptions) -> MicroVMError | None:
-        """Copy what the command has left, as far as it can be copied, and say what cannot.
+        """Copy files out of the guest. If a copy fails, print the error and continue.
 
-        :return: the first error; None where all of it could.
-        :raises MachineError: the machine is lost.
+        :return: The first error, or None if all copies succeeded.
+        :raises MachineError: Raised if the machine has failed.
         """
         failed: MicroVMError | None = None
         for copy in self.after:
@@ -77,15 +79,17 @@ class Copies(NamedTuple):
 
 
 def notify_left_out(received: Received) -> None:
-    """Tell the user of links that have not come from a guest."""
-    what = f"left out of {received.path}, as they lead out of it"
+    """Print a notice about links that were not copied because they point out of their folder."""
+    what = f"left out of {received.path}, because they point out of it"
     notify_names(what, received.left_out, received.left_out_count)
 
 
 def notify_names(what: str, names: Sequence[str], count: int | None = None) -> None:
-    """Tell the user what has become of files, if there are any.
+    """Print a notice with the names of files, unless there are none.
 
-    :param count: how many there are; by default those that are named.
+    :param what: Text before the names.
+    :param names: Names of files.
+    :param count: Number of all files, if it is larger than the number of `names`.
     """
     if not names:
         return
@@ -96,11 +100,14 @@ def notify_names(what: str, names: Sequence[str], count: int | None = None) -> N
 
 @contextmanager
 def named(what: str, flags: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
-    """Have an error of this host's say what could not be done, and a late one be no command's.
+    """Convert errors of a copy into errors that say which copy failed.
 
-    :param flags: how the command line writes what a hint speaks of.
-    :raises MicroVMError: something of this host or of its own deadline failed; a `FileError` of the
-        guest's, and a pipe that is closed, are raised as they are.
+    An ExecTimeout becomes a MicroVMError, because no command timed out. A FileError and a
+    BrokenPipeError are not converted.
+
+    :param what: Text that describes the failed copy.
+    :param flags: Options of the command line by the parameters that hints may contain.
+    :raises MicroVMError: Raised if the copy times out, or if a file of the host cannot be used.
     """
     try:
         yield

@@ -1,4 +1,4 @@
-"""A file of environment variables, as docker's `--env-file` takes it."""
+"""Reads files with environment variables for `--env-file`, in docker's format."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import os
 
 from microvm.errors import UsageError
 
-_LIMIT = 4 << 20  # the maximum size of a file, in bytes
+# Maximum number of bytes in a file.
+_LIMIT = 4 << 20
 
 
 def read(path: str) -> dict[str, str]:
     """Return the variables in a file, in the order of its lines.
 
-    A line is NAME=VALUE or NAME. The value is taken literally, with its quotes and blanks. A NAME
-    alone passes on our own variable, if that is set. Empty lines and lines that begin with `#` are
-    skipped.
+    A line is either NAME=VALUE or NAME. The value is used unchanged, with its quotes and spaces.
+    For NAME, the variable of this process is used if it is set. Empty lines and lines that begin
+    with `#` are skipped.
 
-    :raises UsageError: a line has another form, and the message says which; or the file is too
-        long.
-    :raises OSError: the file cannot be read.
+    :raises UsageError: Raised if a line has another form, or if the file is too long. The message
+        contains the number of the line.
+    :raises OSError: Raised if the file cannot be read.
     """
     variables = {}
     with open(path, "rb") as file:  # noqa: PTH123 - the path may also be /dev/fd/N
@@ -44,12 +45,15 @@ def read(path: str) -> dict[str, str]:
 
 
 def _wrong(name: str, equals: str) -> str:
-    """Return what is wrong with a line, without its value: that may be a secret."""
+    """Return the fault of a line, or an empty string.
+
+    The text does not contain the value, because it may be a secret.
+    """
     if not name:
         return "there is no name before the ="
     if name.split() == [name]:
         return ""
-    if not equals:  # the rest of a value of several lines, perhaps
-        return "it has blanks, and no ="
+    if not equals:  # perhaps a further line of a value that has several lines
+        return "the line contains spaces, but no ="
     exported = "; leave out export" if name.split(maxsplit=1)[0] == "export" else ""
-    return f"{name!r} has blanks{exported}"
+    return f"the name {name!r} contains spaces{exported}"

@@ -1,4 +1,4 @@
-"""The facts that `inspect` prints: as JSON, or a line each."""
+"""Prints the properties of machines, images and snapshots for `inspect`, as JSON or as lines."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 def time_text(seconds: float) -> str:
-    """Return a time, in seconds since 1970, as ISO 8601 writes it, in our zone."""
+    """Return a time in seconds since 1970 in the format of ISO 8601, in the local time zone."""
     from datetime import datetime
 
     return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
 
 
 def saved_facts(saved: Saved) -> dict[str, object]:
-    """Return what is known of a template or a snapshot, by stable names: docs/json.md."""
+    """Return the properties of a template or a snapshot by the names that docs/json.md defines."""
     from microvm.cache import record
 
     facts: dict[str, object] = {
@@ -35,7 +35,7 @@ def saved_facts(saved: Saved) -> dict[str, object]:
         return facts
     made = record.members(manifest)
     origin = made.pop("origin")
-    origin["memory"] <<= 20  # MiB, as QEMU counts it
+    origin["memory"] <<= 20  # the manifest contains MiB
     origin["disk"] = origin.pop("scratch")
     return {**facts, **origin, **made}
 
@@ -50,9 +50,10 @@ def echo_json(value: object) -> None:
 def echo_each(
     names: Iterable[str], facts: Callable[[str], dict[str, object]], *, as_json: bool
 ) -> None:
-    """Print the facts of each name, and leave out the names that fail.
+    """Print the properties for each name, also if `facts` fails for some names.
 
-    :raises MicroVMError: at least one name failed; see `for_each`.
+    :param facts: Function that returns the properties for a name.
+    :raises MicroVMError: Raised at the end if `facts` has failed; see `for_each`.
     """
     shown: list[dict[str, object]] = []
     try:
@@ -63,7 +64,7 @@ def echo_each(
 
 
 def echo_all(shown: list[dict[str, object]], *, as_json: bool) -> None:
-    """Print the facts of several things, as JSON or with an empty line between them."""
+    """Print several sets of properties, as JSON or as lines with an empty line between the sets."""
     if as_json:
         echo_json(shown)
         return
@@ -74,7 +75,7 @@ def echo_all(shown: list[dict[str, object]], *, as_json: bool) -> None:
 
 
 def _echo(facts: dict[str, object], indent: str = "") -> None:
-    """Print facts, a line each; a dictionary in them as a block, a list as several lines."""
+    """Print each property on a line. Dictionaries and lists become indented lines."""
     for name, value in facts.items():
         match value:
             case dict():

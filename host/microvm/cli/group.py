@@ -1,4 +1,4 @@
-"""The groups of verbs, which know what somebody may have meant."""
+"""Groups of verbs whose errors suggest the verb that the user may have meant."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from microvm.printable import quoted
 
-# What people's hands know from docker, podman and ssh, where no verb of ours has that name.
+# Verbs of docker, podman and others that microvm does not have, and the equivalent verbs.
 _ELSEWHERE = {
     "attach": "shell",
     "commit": "checkpoint",
@@ -28,20 +28,21 @@ _ELSEWHERE = {
     "version": "--version",
 }
 _INSTEAD = {
-    "login": "`skopeo login` or `docker login` keeps what `microvm image pull` goes by.",
-    "rename": "A machine keeps the name that `microvm start NAME` has given it.",
-    "restart": "`microvm stop NAME`, then `microvm start NAME`, is a new machine.",
-    "rm": "`microvm stop NAME` leaves nothing of a machine; `microvm image rm` removes an image.",
+    "login": "Use `skopeo login` or `docker login`; `microvm image pull` uses their credentials.",
+    "rename": "Machines cannot be renamed. Name them with `microvm start NAME`.",
+    "restart": "Use `microvm stop NAME`, then `microvm start NAME` to start a new machine.",
+    "rm": "Use `microvm stop NAME` to delete a machine, or `microvm image rm` to remove an image.",
 }
 
 
 class Group(click.Group):
-    """A group that answers a verb that it has not with those that may be meant."""
+    """A click group that suggests similar verbs when the user types an unknown one."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments.
 
-        :raises click.UsageError: they are wrong; says so of a verb's option that is before it.
+        :raises click.UsageError: Raised if an argument is wrong. The message contains a hint if an
+            option of a verb is before the verb.
         """
         words = list(args)
         try:
@@ -49,7 +50,7 @@ class Group(click.Group):
         except click.NoSuchOption as error:
             option = error.option_name
             if verb := _verb_with(option, self, ctx, words):
-                message = f"{option} is behind its verb: `{ctx.command_path} {verb} {option}`"
+                message = f"Write {option} after the verb: `{ctx.command_path} {verb} {option}`"
                 raise click.UsageError(message, ctx) from None
             raise
 
@@ -58,7 +59,8 @@ class Group(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         """Find the command that the arguments begin with.
 
-        :raises click.UsageError: there is none; says which come near.
+        :raises click.UsageError: Raised if the command does not exist. The message suggests similar
+            commands.
         """
         name = args[0]
         if name == "help":
@@ -71,7 +73,7 @@ class Group(click.Group):
 
 
 def no_such_command(group: click.Group, ctx: click.Context, name: str) -> click.UsageError:
-    """Return the error for a verb that a group has not."""
+    """Return the error for an unknown verb, with a suggestion if there is one."""
     if ctx.parent is None and name in _INSTEAD:
         return click.UsageError(f"No such command {quoted(name)}. {_INSTEAD[name]}", ctx)
     meant = [f"`{ctx.command_path} {verb}`" for verb in _meant(group, ctx, name)]
@@ -91,7 +93,10 @@ def _meant(group: click.Group, ctx: click.Context, name: str) -> list[str]:
 
 
 def _verb_with(option: str, group: click.Group, ctx: click.Context, words: list[str]) -> str:
-    """Return the verb among words, if it has an option; else nothing."""
+    """Return the first verb in `words` if it supports `option`, else an empty string.
+
+    The verb of a subgroup is returned with the name of the subgroup, such as `image build`.
+    """
     for index, name in enumerate(words):
         command = group.get_command(ctx, name)
         if isinstance(command, click.Group):

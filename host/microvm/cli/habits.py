@@ -1,4 +1,4 @@
-"""Hints for options and verbs that people know from docker: each says what there is instead."""
+"""Hints for users who type options and arguments of docker: each names the equivalent."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import Any
 
 import click
 
-_NO_VOLUMES = "the guest sees no files of the host; "
+_NO_VOLUMES = "the guest cannot access files of the host; "
 _NO_NETWORK = "the guest has no network"
 _COPIES = {
-    "run": "--copy SRC:DST puts them there, and --collect SRC:DST brings back what comes of them",
-    "": "`microvm cp SRC NAME:DST` puts them there, and brings them back",
+    "run": "use --copy SRC:DST to copy files in, and --collect SRC:DST to copy files out",
+    "": "use `microvm cp SRC NAME:DST` to copy files in, and `microvm cp NAME:SRC DST` to copy "
+    "files out",
 }
-_STAYS = "`microvm start` makes a machine that stays"
-_IN_BACKGROUND = "a command goes on in the background as `sh -c 'CMD &'`"
-_ROOT = "commands are root's already, in a kernel of their own"
+_STAYS = "use `microvm start` to start a machine in the background"
+_IN_BACKGROUND = "use `sh -c 'CMD &'` to run a command in the background"
+_ROOT = "commands run as root by default, in a kernel of their own"
 
 _VOLUMES = ("-v", "--volume", "--mount", "--tmpfs", "--volumes-from")
 _NETWORKS = ("-p", "-P", "--publish", "--publish-all", "--expose", "--net", "--network", "--dns")
@@ -25,45 +26,49 @@ _OPTIONS = {
     **dict.fromkeys(_NETWORKS, _NO_NETWORK),
     "--privileged": _ROOT,
     "--cap-add": _ROOT,
-    "--workdir": "it is -w or --cwd",
-    "--pids-limit": "it is --max-processes",
+    "--workdir": "use -w or --cwd",
+    "--pids-limit": "use --max-processes",
     "--restart": _STAYS,
 }
-_TALKS = "it runs no command; `microvm shell NAME` opens a shell in the machine"
-_TAIL = "`microvm logs NAME | tail` shows the end"
-_AS_JSON = "--json has all that is known"
-_AT_ONCE = "a machine ends at once"
+_TALKS = "it runs no command; use `microvm shell NAME` to open a shell in the machine"
+_TAIL = "use `microvm logs NAME | tail`"
+_AS_JSON = "use --json to print all details"
+_AT_ONCE = "machines always stop immediately"
 _OPTIONS_OF = {
     "run": {**_OPTIONS, **dict.fromkeys(("-d", "--detach"), _STAYS)},
     "exec": {**_OPTIONS, **dict.fromkeys(("-d", "--detach"), _IN_BACKGROUND)},
-    "shell": {**_OPTIONS, **dict.fromkeys(("-i", "-t"), "a shell has both always")},
+    "shell": {**_OPTIONS, **dict.fromkeys(("-i", "-t"), "a shell always has both")},
     "start": {
         **_OPTIONS,
-        **dict.fromkeys(("-d", "--detach"), "it goes on in the background always"),
+        **dict.fromkeys(("-d", "--detach"), "the machine always runs in the background"),
         **dict.fromkeys(("-i", "-t", "--interactive", "--tty", "-a", "--attach"), _TALKS),
     },
     "logs": dict.fromkeys(("--tail", "-n", "--since", "--until"), _TAIL),
     "stop": dict.fromkeys(("-t", "--time", "--timeout", "-f", "--force"), _AT_ONCE),
-    "cp": dict.fromkeys(("-r", "-R", "-a", "--archive"), "a folder is copied whole always"),
+    "cp": dict.fromkeys(
+        ("-r", "-R", "-a", "--archive"), "folders are always copied with their content"
+    ),
     "ps": dict.fromkeys(("--format", "--filter", "-f"), _AS_JSON),
     "inspect": dict.fromkeys(("--format", "-f"), _AS_JSON),
 }
 _EXTRA = {
-    "config": 'it shows what is set; `memory = "1G"` in a file that it names sets an option',
-    "ps": "`microvm inspect {words}` shows one machine",
-    "shell": "`microvm exec {name} -- {words}` runs a command",
-    "start": "`microvm exec {name} -- {words}` runs a command, once the machine is started",
+    "config": 'it only shows options; to set one, write a line such as `memory = "1G"` to one of '
+    "the files that it lists",
+    "ps": "use `microvm inspect {words}` to show one machine",
+    "shell": "use `microvm exec {name} -- {words}` to run a command",
+    "start": "start the machine, then use `microvm exec {name} -- {words}` to run a command",
 }
 _VOLUME = re.compile(r"[^:]*/[^:]*:/[^:]*(:[\w,]+)?|[\w.-]+:/[^:]*(:[\w,]+)?")
 
 
 class Command(click.Command):
-    """A command that answers what is meant for container tools with what there is instead."""
+    """A click command that adds a hint to the error for an option or argument of docker."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments.
 
-        :raises click.UsageError: they are wrong; says what to do instead.
+        :raises click.UsageError: Raised if an argument is wrong. The message contains a hint if
+            docker supports the argument.
         """
         verb = self.name or ""
         ctx.allow_extra_args = verb in _EXTRA
@@ -77,24 +82,24 @@ class Command(click.Command):
         if rest and verb in _EXTRA and not ctx.resilient_parsing:
             words = shlex.join(rest)
             instead = _EXTRA[verb].format(name=ctx.params.get("name"), words=words)
-            raise click.UsageError(f"{words} is more than it takes: {instead}", ctx)
+            raise click.UsageError(f"Unexpected arguments {words}: {instead}", ctx)
         return rest
 
 
 class Verbose(click.Option):
-    """The option `-v`, which whoever means a volume by it is told of."""
+    """The option `-v`, whose error has a hint for users who mean docker's option for volumes."""
 
     def handle_parse_result(
         self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
     ) -> tuple[Any, list[str]]:
-        """Take the value from what the whole command line says.
+        """Return the value of the option.
 
-        :raises click.UsageError: the first word of an argument, which an option with a value would
-            have taken, is a volume.
+        :raises click.UsageError: Raised if the first word of an argument looks like a volume, such
+            as `/a:/b`. For docker, the word would be the value of `-v`.
         """
         if opts.get(self.name or "") and any(map(_VOLUME.fullmatch, _first(ctx, opts))):
             instead = _no_volumes(ctx.command.name or "")
-            raise click.UsageError(f"-v is --verbose, there are no volumes: {instead}", ctx)
+            raise click.UsageError(f"-v means --verbose, there are no volumes: {instead}", ctx)
         return super().handle_parse_result(ctx, opts, args)
 
 
@@ -105,7 +110,8 @@ def _no_volumes(verb: str) -> str:
 def _first(ctx: click.Context, opts: Mapping[str, Any]) -> Iterator[str]:
     for argument in ctx.command.params:
         if isinstance(argument, click.Argument):
-            words = opts.get(argument.name or "")  # what stands for none differs: see click.core
+            # The value of a missing argument depends on the version of click.
+            words = opts.get(argument.name or "")
             first = words[0] if isinstance(words, tuple) and words else words
             if isinstance(first, str):
                 yield first

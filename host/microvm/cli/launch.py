@@ -1,4 +1,4 @@
-"""The work of `microvm run`: its QEMU is spawned before most of this library is imported."""
+"""Implements `microvm run`. QEMU is started before most modules are imported, to save time."""
 
 from __future__ import annotations
 
@@ -29,12 +29,17 @@ def run(
     copies: Copies | None = None,
     result: Result | None = None,
 ) -> int:
-    """Run a command in a machine of its own, and return our exit status.
+    """Run a command in a new machine, and return the exit status of this process.
 
-    :param command: see `microvm_image.config.Config.argv`; so is `entrypoint`.
-    :param image: what `--image` names, and `snapshot` what `--from` does.
-    :param save: see `Attached`; so are `standard_input` and `copies`.
-    :param result: is told of the command, and written.
+    :param command: Command and arguments, combined with `entrypoint` as described in
+        `microvm_image.config.Config.argv`.
+    :param machine: Options of the machine.
+    :param how: Options of the command.
+    :param image: Value of `--image`.
+    :param snapshot: Value of `--from`.
+    :param save: Name of the snapshot to save; see `Attached`, also for `standard_input` and
+        `copies`.
+    :param result: Record that stores the result and writes it at the end.
     """
     result = result or Result()
     result.argv = command
@@ -52,7 +57,7 @@ def run(
                 if image is snapshot is None
                 else f"image {image or booted.name} has no command of its own"
             )
-            hint = "say what to run, as in `microvm run … -- echo hello`"
+            hint = "give a command, as in `microvm run … -- echo hello`"
             raise UsageError(named, hint=hint)
         options: MachineOptions = {**machine, "notify": standard.notify}
         vm = MicroVM(start or booted, **options)
@@ -60,9 +65,9 @@ def run(
             from microvm.start.snapshots import check_room
 
             check_room()
-        gc.disable()  # until all is imported
+        gc.disable()  # collections would slow down the imports below
         vm.launch()
-        # While QEMU starts, all the rest is imported.
+        # Import the other modules while QEMU starts.
         import asyncio
 
         from microvm.cli.attach import Attached

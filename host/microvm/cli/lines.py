@@ -1,4 +1,4 @@
-"""The lines of a file or a pipe, as they come."""
+"""Reads the lines of a file or a pipe without waiting for its end."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from microvm.units import exact_size
 
 
 async def lines(descriptor: int, limit: int) -> AsyncIterator[bytes]:
-    """Give a descriptor's lines without their ends, as they come.
+    """Yield the lines of a file descriptor, without their newlines, as soon as they are complete.
 
-    :raises UsageError: a line is longer than `limit` bytes.
+    :raises UsageError: Raised if a line is longer than `limit` bytes.
     """
     rest = bytearray()
     while data := await read(descriptor):

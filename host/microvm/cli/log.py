@@ -1,4 +1,4 @@
-"""The log on standard error: each line with its time since the command began, and its area."""
+"""Writes the log to standard error. Each line has the seconds since the start, and its area."""
 
 from __future__ import annotations
 
@@ -24,16 +24,17 @@ if TYPE_CHECKING:
     from microvm_proto.schema import Schema
 
 VARIABLE = "MICROVM_LOG"
-"""What names levels beside `-v`: `debug`, or `wire=trace,qemu=debug,info`."""
+"""The variable that sets log levels, such as `debug`, or `wire=trace,qemu=debug,info`."""
 
 _VERBOSITY = (log.WARNING, log.INFO, log.DEBUG, log.TRACE)
 
 
 def listen(verbosity: int = 0) -> None:
-    """Write the log to standard error from now on.
+    """Start to write the log to standard error.
 
-    :param verbosity: how many `-v` were given; areas that `VARIABLE` names have their own level.
-    :raises UsageError: what that names is no level, or no area.
+    :param verbosity: Number of `-v` options. The environment variable `VARIABLE` can set a more
+        verbose level, or the levels of areas.
+    :raises UsageError: Raised if the variable contains an unknown level or area.
     """
     levels = {"": _VERBOSITY[min(verbosity, len(_VERBOSITY) - 1)]}
     wanted = os.environ.get(VARIABLE, "").lower()
@@ -53,30 +54,34 @@ def listen(verbosity: int = 0) -> None:
 
 
 class _Stderr(logging.Handler):
-    """A handler that writes records as lines; what a guest or QEMU said cannot move the cursor."""
+    """A handler that writes log records as lines.
+
+    Control characters are escaped, because texts of a guest or of QEMU must not control the
+    terminal.
+    """
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= log.WARNING:
-            return  # `notify` says it
+            return  # `notify` prints warnings
         area = record.name.removeprefix(f"{log.ROOT}.")
         text = f"microvm: {time.monotonic() - BEGUN:.3f} s: {area}: {record.getMessage()}"
         lines = [printable(text)]
         if frame := getattr(record, "frame", None):
-            lines += _explained(frame, record.sender)  # type: ignore[attr-defined] # with it
+            lines += _explained(frame, record.sender)  # type: ignore[attr-defined] # set with `frame`
         text = "".join(line + _line_end() for line in lines)
-        with suppress(OSError):  # nobody reads it, or the disk is full
-            # Not by click.echo, which goes past a bar that moves there.
+        with suppress(OSError):  # the reader has closed the pipe, or the disk is full
+            # Not click.echo, which would write over a progress bar.
             sys.stderr.write(text if sys.stderr.isatty() else click.unstyle(text))
             sys.stderr.flush()
 
 
 @cache
 def _stderr() -> logging.Handler:
-    return _Stderr()  # the only one
+    return _Stderr()
 
 
 def _line_end() -> str:
-    """Return the end of a line: a terminal in raw mode (`-t`) does not begin the next one."""
+    """Return the characters that end a line. A terminal in raw mode (`-t`) needs CR LF."""
     with suppress(termios.error, OSError):
         if not termios.tcgetattr(sys.stderr.fileno())[1] & termios.OPOST:
             return "\r\n"
@@ -84,16 +89,16 @@ def _line_end() -> str:
 
 
 def _explained(frame: bytes, sender: str) -> Iterator[str]:
-    """Yield the lines by which `microvm-proto explain` shows a frame."""
+    """Yield the lines that `microvm-proto explain` prints for a frame."""
     from microvm_proto.explain import BrokenStream, explain
 
-    with suppress(BrokenStream):  # its lines say so
+    with suppress(BrokenStream):  # the lines already show the fault
         yield from explain(_schema(), [frame], sender, colour=True)
 
 
 @cache
 def _schema() -> Schema:
-    """Return the schema, from an installed wheel or from the checkout."""
+    """Return the schema of the protocol from the installed wheel, or from the checkout."""
     from microvm_proto.resolve import read_schema
 
     package = Path(__file__).parents[1]

@@ -1,7 +1,7 @@
-"""The machine file: the recipe of an image, in TOML, as `microvm image build -f` takes it.
+"""Reads the machine file of `microvm image build -f`, which describes an image in TOML.
 
-Its keys are the options of `microvm image build`. It is read, and what is wrong with it is shown,
-as a protocol's schema is: by the generator's own tables, which know where in the file they stand.
+The keys of the file are the options of `microvm image build`. The file is parsed with the tables of
+the protocol generator, because their errors contain the line and column.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from microvm_proto.load import Document, Table
 A = TypeVar("A")
 T = TypeVar("T")
 
-_COMMAND = "a command is text for a shell, or a list of its words"
+_COMMAND = "write a command as text for a shell, or as a list of words"
 
 
 def read(path: Path, allow: Sequence[Path] = ()) -> Recipe:
-    """Return the recipe in a file; relative paths in it are relative to the folder of the file.
+    """Return the recipe in a machine file. Relative paths in the file start at its folder.
 
-    A stranger may have written the file, so it can name only files in its own folder.
+    A stranger may have written the file, so it must not use files outside of its folder.
 
-    :param allow: other files and folders that the recipe can name.
-    :raises UsageError: the file cannot be read, or is wrong; `detail` shows where, and how to
-        correct it.
+    :param path: Path of the machine file.
+    :param allow: Other files and folders that the machine file may use.
+    :raises UsageError: Raised if the file cannot be read, or is wrong. `detail` contains the line
+        of each fault, and a hint.
     """
     try:
         document = Document(path)
@@ -55,7 +56,7 @@ def _recipe(table: Table, empty: Recipe) -> Recipe:
         "cmd": _words(table, "cmd"),
     }
     if table.data.get("from") == "":
-        table.error("wrong-value", "from", "it names nothing")
+        table.error("wrong-value", "from", "the source is empty")
     _located(table, "from", empty, given["source"])
     table.done()
     table.document.check()
@@ -71,18 +72,18 @@ def _steps(table: Table, empty: Recipe) -> Iterator[Step]:
         added, command = step.optional("add", str), _command(step, "run")
         step.done()
         if len(step.data.keys() & {"add", "run"}) != 1:
-            step.error("step", "", "a step has one of `add` and `run`")
+            step.error("step", "", "a step must have either `add` or `run`")
         elif command is not None and (run := _made(step, "run", Run, command)):
             yield run
         elif added is not None and (add := _made(step, "add", Add.parse, added)):
             path = _located(step, "add", empty, add.source)
             if path and not path.exists():
-                step.error("missing-file", "add", f"there is no {add.source} beside this file")
+                step.error("missing-file", "add", f"{add.source} does not exist")
             yield add
 
 
 def _located(table: Table, key: str, empty: Recipe, path: str | Path) -> Path | None:
-    """Return the path of a file that the recipe names; record an error if it may not name it."""
+    """Return the absolute path for a path in the file, or report that it must not be used."""
     try:
         return empty.path(path)
     except UsageError as error:
@@ -91,7 +92,7 @@ def _located(table: Table, key: str, empty: Recipe, path: str | Path) -> Path | 
 
 
 def _made(table: Table, key: str, make: Callable[[A], T], given: A) -> T | None:
-    """Return what is made of a value, or note why that cannot be."""
+    """Return the result of `make` for a value, or report that the value is wrong."""
     try:
         return make(given)
     except UsageError as error:
@@ -136,6 +137,6 @@ def _variables(table: Table) -> Iterator[str]:
     for name in variables.data:
         value = variables.optional(name, str)
         if not name or "=" in name:
-            variables.error("wrong-value", name, "no variable can be called that")
+            variables.error("wrong-value", name, "this is not a valid name of a variable")
         elif value is not None:
             yield f"{name}={value}"

@@ -1,7 +1,8 @@
-"""The names that people type: each may be the beginning of one, if it is of no other.
+"""Finds images, snapshots and machines by the names that users type, which may be abbreviated.
 
-Only what leaves things as they are takes beginnings; what removes them takes whole names, or for
-images the beginning of a digest. Nothing but the command line does: a program has whole names.
+A user may type the beginning of a name if no other name begins so. Verbs that remove something
+accept only full names, or for images the beginning of a digest. Abbreviations are a feature of the
+command line only; the Python API accepts full names.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
 
 
 def image_of(given: str | None) -> Image:
-    """Return the image that `--image` names, or begins to; for those who name none the default.
+    """Return the image for the value of `--image`, or the default image for None.
 
-    The default and a ready-made one are built if need be.
+    The default image and ready-made images are built if they do not exist.
 
-    :raises ImageError: there is none, and none can be built.
+    :raises ImageError: Raised if the image does not exist or cannot be built.
     """
     from microvm.progress import on_stderr
     from microvm_image import default, readymade
@@ -35,11 +36,12 @@ def image_of(given: str | None) -> Image:
 
 
 def meant_image(text: str) -> str:
-    """Return what `microvm_image.image.find` takes, for the beginning of a tag or a name.
+    """Return the name of an image for `microvm_image.image.find`, given the beginning of it.
 
-    A tag with a version is taken as it is: `python:3.1` never means `python:3.13`.
+    A tag with a version is never an abbreviation: `python:3.1` does not mean `python:3.13`.
 
-    :raises ImageError: it is the beginning of several, or of none; says which come near.
+    :raises ImageError: Raised if no name or several names begin so. The message suggests similar
+        names.
     """
     from microvm_image import readymade
 
@@ -56,9 +58,10 @@ def meant_image(text: str) -> str:
 
 
 def whole_image(text: str) -> str:
-    """Return a name, a tag or the beginning of a digest, which are of an image.
+    """Check that `text` is the full name or tag of an image, or the beginning of its digest.
 
-    :raises ImageError: it is none of these; says which come near.
+    :return: `text` itself.
+    :raises ImageError: Raised if there is no such image. The message suggests similar names.
     """
     from microvm_image.image import find
 
@@ -66,17 +69,18 @@ def whole_image(text: str) -> str:
         find(text)
     except ImageError as error:
         if text and (hint := did_you_mean(text, _with_ready_made())):
-            # A user who wrote a version wants that version, and no similar name has it, so both
-            # hints are shown.
+            # Users who type a version need this version, so keep the general hint, too.
             error.hint = f"{hint} {error.hint}" if ":" in text else hint
         raise
     return text
 
 
 def meant_snapshot(text: str) -> str:
-    """Return the name of a snapshot, for it or its beginning; as it is, where it begins none.
+    """Return the name of a snapshot, given the beginning of it.
 
-    :raises SnapshotError: it is the beginning of several.
+    If no snapshot's name begins with `text`, return `text` itself.
+
+    :raises SnapshotError: Raised if several names begin so.
     """
     from microvm.start.snapshots import STORE
 
@@ -87,7 +91,7 @@ def meant_snapshot(text: str) -> str:
 
 
 def may_be_image(word: str) -> bool:
-    """Tell whether a word looks like the name of an image, or is one's up to a version."""
+    """Return whether a word looks like the name of an image, with or without its version."""
     return ":" in word or any(
         each == word or each.startswith((f"{word}:", f"{word}-")) for each in _with_ready_made()
     )
@@ -98,15 +102,18 @@ def _begins(text: str, name: str) -> bool:
 
 
 def _only(text: str, begun: Mapping[str, str], noun: str, kind: type[MicroVMError]) -> str:
-    """Return a name, if all that begin so mean the same."""
+    """Return the value that all names in `begun` have.
+
+    :raises MicroVMError: Raised, as the class `kind`, if the names have different values.
+    """
     if len(set(begun.values())) > 1:
-        message = f"{text} begins the names of several {noun}: {', '.join(sorted(begun))}"
-        raise kind(message, hint="give more of it")
+        message = f"the names of several {noun} begin with {text}: {', '.join(sorted(begun))}"
+        raise kind(message, hint="type more of the name")
     return next(iter(begun))
 
 
 def _images() -> dict[str, str]:
-    """Return the names of images by their tags and by themselves."""
+    """Return a mapping from the tags and the names of all images to their names."""
     from microvm_image import image as images
     from microvm_image import tags
 
@@ -154,12 +161,15 @@ _KINDS: Mapping[str, Callable[[], Iterable[str]]] = {
 
 
 def complete(kind: str, context: click.Context, incomplete: str) -> list[str]:
-    """Return the names of a kind that begin so, but for those that are given already."""
+    """Return the names of one kind that begin with `incomplete`, for the completion of shells.
+
+    Names that the command line contains already are left out.
+    """
     given = {word for value in context.params.values() for word in _words(value)}
     try:
         known = sorted(_KINDS[kind]())
     except (MicroVMError, OSError):
-        return []  # the command itself says what is wrong
+        return []  # the command itself reports the error
     return [name for name in known if name.startswith(incomplete) and name not in given]
 
 

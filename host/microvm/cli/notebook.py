@@ -1,7 +1,7 @@
-"""The magic `%%microvm` of IPython, and so of notebooks: cells that run in machines.
+"""The IPython magic `%%microvm`, which runs the cells of a notebook in machines.
 
-A machine lives from cell to cell, with its files and with what its commands have left running, for
-as long as the kernel does or until `%microvm stop`: docs/notebooks.md.
+A machine keeps its files and background processes from cell to cell. It runs until the notebook's
+kernel exits or `%microvm stop` is run. See docs/notebooks.md.
 """
 
 from __future__ import annotations
@@ -37,21 +37,22 @@ Start = tuple[str, ...]
 
 _SH = ("sh",)
 
-# So that what a cell's Python prints is seen when it is printed, as from the kernel's own.
+# Let Python in the machine print its output immediately, as the notebook's kernel does.
 _UNBUFFERED = {b"PYTHONUNBUFFERED": b"1"}
 
-HELP = """Run a cell in a virtual machine: by sh, or in an image of Python by that.
+HELP = """Run a cell in a virtual machine.
 
-A CMD is run in their place, and gets the cell on its standard input. `%microvm CMD` runs a command
-without a cell.
+The cell is run by python3 if the image is a Python image, else by sh. If CMD is given, CMD is run
+instead, and reads the cell from its standard input. `%microvm CMD` runs a command without a cell.
 
-The machine lives from cell to cell, one for each image or snapshot: files stay, and what was left
-running; variables do not, since each cell is a process of its own. `%microvm stop` ends all
-machines, `%microvm OPTIONS stop` that of an image, `%microvm OPTIONS restart` starts it anew, and
-`%microvm` lists them. A machine has the options of the cell that started it.
+There is one machine for each image or snapshot. It keeps its files and background processes from
+cell to cell. Variables are not kept, because each cell is run by a new process. `%microvm` lists
+the machines, `%microvm stop` stops all of them, `%microvm OPTIONS stop` stops the machine with
+these options, and `%microvm OPTIONS restart` restarts it. The options of a machine are those of the
+cell that started it.
 
-Output comes as it is written. A status that is not 0 is an error. Interrupting the kernel
-interrupts the command.
+Output is shown while the cell runs. An exit status other than 0 raises an error. Interrupting the
+kernel interrupts the command.
 """
 
 
@@ -65,35 +66,38 @@ interrupts the command.
 @click.option(
     "--name",
     metavar="NAME",
-    help="Run it in a machine that `microvm start NAME` has left running; nothing here ends that.",
+    help="Run the cell in a machine that `microvm start NAME` has started. The notebook does not "
+    "stop it.",
 )
-@click.option("--rm", is_flag=True, help="Run it in a machine of its own, which is gone after.")
+@click.option("--rm", is_flag=True, help="Run the cell in a new machine, and delete it afterwards.")
 @click.option(
     "--machine",
     metavar="NAME",
-    help="Keep the machine itself in a variable: a microvm.sync.MicroVM, for files and snapshots.",
+    help="Store the machine in this variable, as a microvm.sync.MicroVM, for example to copy files "
+    "or save snapshots.",
 )
-@click.option("--out", metavar="NAME", help="Keep standard output in a variable of that name.")
-@click.option("--err", metavar="NAME", help="Keep standard error in a variable of that name.")
+@click.option("--out", metavar="NAME", help="Store the standard output in this variable.")
+@click.option("--err", metavar="NAME", help="Store the standard error in this variable.")
 @click.option(
     "--no-raise-error",
     "quiet",
     is_flag=True,
-    help="A status that is not 0 is no error; `_exit_code` has it, -N for signal N.",
+    help="Do not raise an error for an exit status other than 0. The variable `_exit_code` "
+    "contains the status, or -N for signal N.",
 )
 @shared.options(PoolOptions, "run")
 @shared.options(ExecOptions, "run")
 @click.argument("words", nargs=-1, metavar="[--] [CMD [ARG]...]")
 def _line() -> None:
-    """Declare what a line of the magic may have; it is only parsed."""
+    """Declare the options of the magic. click only parses them, and never calls this function."""
 
 
-# A cell is no terminal.
+# A cell has no terminal.
 _line.params = [parameter for parameter in _line.params if parameter.name != "tty"]
 
 
 def load(shell: Any) -> None:
-    """Give IPython the magic; `%load_ext microvm` calls it."""
+    """Register the magic in IPython. `%load_ext microvm` calls this function."""
     notebook = Notebook(shell)
     with _line.make_context(_line.name, [], resilient_parsing=True) as context:
         Notebook.microvm.__doc__ = _line.get_help(context)
@@ -102,7 +106,7 @@ def load(shell: Any) -> None:
 
 
 def unload(shell: Any) -> None:
-    """Take the magic away, and end its machines; `%unload_ext microvm` calls it."""
+    """Remove the magic, and stop its machines. `%unload_ext microvm` calls this function."""
     for kind in KINDS:
         magic = shell.magics_manager.magics[kind].pop(NAME, None)
         if isinstance(owner := getattr(magic, "__self__", None), Notebook):
@@ -111,10 +115,10 @@ def unload(shell: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Machine:
-    """A machine for cells.
+    """A machine that runs cells.
 
-    :ivar interpreter: what runs cells that say nothing else.
-    :ivar options: what it has been started with; nothing of one that has a name.
+    :ivar interpreter: Command that runs the cells for which no command is given.
+    :ivar options: Options that the machine was started with; empty for a named machine.
     """
 
     vm: MicroVM | AttachedVM
@@ -123,7 +127,7 @@ class _Machine:
 
 
 class Notebook:
-    """The machines of a notebook, by the options that say what each starts from."""
+    """The magic, with the machines of a notebook by the image or snapshot of each."""
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
@@ -131,17 +135,17 @@ class Notebook:
         atexit.register(self.close)
 
     def close(self) -> None:
-        """End all machines; idempotent."""
+        """Stop all machines. Closing twice has no effect."""
         atexit.unregister(self.close)
         self._end(*self._machines)
 
     def microvm(self, line: str, cell: str | None = None) -> None:
-        """Run a cell, or what a line says; `load` gives it its help."""
+        """Run a cell or a line of the magic. `load` sets the help of this method."""
         with _shown_briefly():
             try:
                 context = _line.make_context(_line.name, shlex.split(line))
             except click.exceptions.Exit:
-                return  # it was `--help`
+                return  # the help was printed
             except ValueError as error:
                 raise click.UsageError(f"{line}: {error}") from None
             start = _start_of(context)
@@ -163,23 +167,26 @@ class Notebook:
                 machine.vm.stop()
 
     def _machine(self, context: click.Context, start: Start) -> _Machine:
-        """Return the notebook's machine that a line asks for, started if need be."""
+        """Return the machine for an image or snapshot, and start it if it is not running."""
         asked = shared.given(PoolOptions, context.params)
         if start not in self._machines:
             self._machines[start] = _start(context.params, asked)
         machine, options = self._machines[start], read_options(PoolOptions, asked)
-        for name in _said(context, PoolOptions):
+        for name in _given_options(context, PoolOptions):
             if options[name] != machine.options[name]:
                 again = " ".join((f"%{NAME}", *start, f"--{name} … restart"))
                 raise click.UsageError(
-                    f"the machine has been started with another --{name}: "
-                    f"`{again}` starts it anew, or --rm takes one for this cell alone"
+                    f"the machine was started with another --{name}: "
+                    f"use `{again}` to restart it, or --rm to run this cell in a new machine"
                 )
         return machine
 
     @contextmanager
     def _used(self, context: click.Context, start: Start) -> Iterator[_Machine]:
-        """Yield the machine that a line asks for; what is this cell's alone is given back."""
+        """Yield the machine for a cell.
+
+        A machine of `--rm` is stopped afterwards, and a machine of `--name` is detached.
+        """
         params = context.params
         if params["name"] is not None:
             machine = _attach(params["name"])
@@ -198,7 +205,9 @@ class Notebook:
                 yield self._machine(context, start)
             except MachineError:
                 self._end(start)
-                standard.notify("the machine is gone, with all in it; the next cell starts another")
+                standard.notify(
+                    "the machine has failed, and its files are lost; the next cell starts a new one"
+                )
                 raise
 
     def _run(
@@ -210,7 +219,8 @@ class Notebook:
         kept = _Kept(params["out"], params["err"])
         with self._used(context, start) as machine:
             if params["machine"]:
-                name = params["name"]  # whose machine is the cell's only as long as that lasts
+                # The cell's own connection to a named machine is closed after the cell.
+                name = params["name"]
                 variables[params["machine"]] = MicroVM.attach(name) if name else machine.vm
             argv = command or machine.interpreter
             try:
@@ -223,9 +233,9 @@ class Notebook:
 
 
 class _Kept:
-    """The output of a cell: shown, or kept for a variable.
+    """The output of a cell, which is shown or stored in variables.
 
-    :ivar variables: the text by the variable's name.
+    :ivar variables: Text by the name of the variable.
     """
 
     def __init__(self, out: str | None, err: str | None) -> None:
@@ -233,7 +243,7 @@ class _Kept:
         self.variables = {name: "" for name in (out, err) if name}
 
     def write(self, number: int, text: str) -> None:
-        """Take some text of a stream."""
+        """Show or store text that the command has written to a stream."""
         if name := self._names[number]:
             self.variables[name] += text
         else:
@@ -242,26 +252,26 @@ class _Kept:
             stream.flush()
 
 
-def _said(context: click.Context, kind: Any) -> list[str]:
-    """Return which options of a class the line itself has."""
+def _given_options(context: click.Context, kind: Any) -> list[str]:
+    """Return the names of the options of a class that the line contains."""
     line = ParameterSource.COMMANDLINE
     return [name for name in options_of(kind) if context.get_parameter_source(name) is line]
 
 
 def _start_of(context: click.Context) -> Start:
-    """Return the options that say what a machine starts from; none for the default image.
+    """Return the options that identify the image or snapshot; empty for the default image.
 
-    :raises click.UsageError: there is a name, too, which means a machine that has been started.
+    :raises click.UsageError: Raised if the line contains `--name` and an option for a new machine.
     """
     image, snapshot = context.params["image"], context.params["snapshot"]
     if context.params["name"] is not None:
         own = {"snapshot": "from", "rm": "rm"}
-        said = [*_said(context, ImageOptions), *_said(context, PoolOptions)]
-        said += [own[name] for name in own if context.params[name]]
-        if said:
-            raise click.UsageError(f"--name is a machine that runs already: no --{said[0]} with it")
+        given = [*_given_options(context, ImageOptions), *_given_options(context, PoolOptions)]
+        given += [own[name] for name in own if context.params[name]]
+        if given:
+            raise click.UsageError(f"--name is a running machine: leave out --{given[0]}")
         if context.params["words"] in (("stop",), ("restart",)):
-            raise click.UsageError("machines that have names are ended by `microvm stop NAME`")
+            raise click.UsageError("use `microvm stop NAME` to stop a named machine")
         return ()
     if snapshot:
         return ("--from", snapshot)
@@ -289,19 +299,19 @@ def _attach(name: str) -> _Machine:
     vm = MicroVM.attach(name)
     try:
         return _Machine(vm, _interpreter(readymade.load(vm.facts["image"])))
-    except ImageError:  # it has been removed, but not from under those who run it
+    except ImageError:  # the image was removed while the machine was running
         return _Machine(vm, _SH)
 
 
 def _interpreter(image: Image) -> tuple[str, ...]:
-    """Return what runs cells in an image: its own command, where that is one that runs scripts."""
+    """Return the command that runs cells: the image's command if it is an interpreter, else sh."""
     cmd = image.manifest.config.cmd
     return cmd if len(cmd) == 1 and readymade.having(cmd[0]) else _SH
 
 
 @contextmanager
 def _shown_briefly() -> Iterator[None]:
-    """Have IPython show what is raised in a few lines: none of the frames is of the user's."""
+    """Let IPython show errors without a traceback, because no frame of it is the user's code."""
     try:
         yield
     except click.ClickException as error:

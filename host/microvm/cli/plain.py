@@ -1,7 +1,8 @@
-"""The plain command lines of `microvm run`, which are read by the table of options alone.
+"""Parses simple command lines of `microvm run` without click.
 
-They need no click, which takes longer to import than QEMU to be spawned. Whatever is not exactly
-what the table has, or is wrong, or may be said elsewhere, is left to click.
+Importing click takes longer than starting QEMU. A command line is parsed here only if it consists
+of declared options with valid values, and if no variable or file contains presets. All other
+command lines are parsed by click.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ _VERB = "run"
 
 
 class Plain(NamedTuple):
-    """What a plain command line says."""
+    """The parsed command line of `microvm run`.
+
+    :ivar command: Command and arguments.
+    :ivar machine: Options of the machine.
+    :ivar how: Options of the command.
+    :ivar image: Value of `--image`, or None.
+    """
 
     command: Sequence[str]
     machine: MachineOptions
@@ -28,7 +35,7 @@ class Plain(NamedTuple):
 
 
 def read(arguments: Sequence[str]) -> Plain | None:
-    """Read what is behind the verb; None for what is not plain."""
+    """Parse the arguments after the verb. Return None if click must parse them."""
     if "MICROVM_LOG" in os.environ or preset_places.any_there():
         return None
     found = _split(arguments)
@@ -47,7 +54,7 @@ def read(arguments: Sequence[str]) -> Plain | None:
 
 
 def _split(arguments: Sequence[str]) -> tuple[dict[str, list[str]], Sequence[str]] | None:
-    """Split a command line into the texts of its options, by their names, and the command."""
+    """Return the texts of the options by name, and the command; None if click must parse them."""
     by_flag = {
         written: option
         for kind in (MachineOptions, ExecOptions, ImageOptions)
@@ -74,9 +81,9 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, list[str]], Sequence[str
 
 
 def _values(kind: Any, texts: Mapping[str, list[str]]) -> Any:
-    """Return the values of the options of a class, checked together.
+    """Return the values of the options that a class declares.
 
-    :raises UsageError: one cannot be.
+    :raises UsageError: Raised if a value is invalid, or if an option needs another one.
     """
     declared = options_of(kind)
     values = {

@@ -1,6 +1,6 @@
-"""The places that presets come from, and whether there is anything in them.
+"""The variables and files that can contain presets, and a fast check whether there are any.
 
-Hardly anything is imported here: a command looks first, and mostly there is nothing.
+This module imports little, because every command runs the check, and mostly finds no presets.
 """
 
 from __future__ import annotations
@@ -9,53 +9,53 @@ import os
 from pathlib import Path
 
 NO_FILES = "MICROVM_NO_CONFIG"
-"""The variable that, set to anything, has no file read."""
+"""The name of the variable that disables all configuration files if it is not empty."""
 
 VARIABLES = {
-    "MICROVM_CACHE": "the folder of the cache",
-    "MICROVM_COMPLETE": "what a shell asks for, which completes a line",
-    "MICROVM_KERNEL": "the kernel of images: a file, or small or debian",
-    "MICROVM_LOG": "how much is said on standard error: info, debug or trace",
-    "MICROVM_MIRROR": "where Alpine is downloaded from",
-    NO_FILES: "set to anything: no file of defaults is read",
-    "MICROVM_ROOTFS": "Alpine's archive, or the folder that has it",
-    "MICROVM_TEMPLATES": "how much room templates may take",
+    "MICROVM_CACHE": "folder of the cache",
+    "MICROVM_COMPLETE": "command line to complete; set by the completion of shells",
+    "MICROVM_KERNEL": "kernel of images: a file, `small` or `debian`",
+    "MICROVM_LOG": "level of the log on standard error: `info`, `debug` or `trace`",
+    "MICROVM_MIRROR": "mirror from which Alpine is downloaded",
+    NO_FILES: "if not empty, configuration files are not read",
+    "MICROVM_ROOTFS": "archive of Alpine's minirootfs, or the folder that contains it",
+    "MICROVM_TEMPLATES": "maximum total size of templates",
 }
-"""The variables that are no option's: no option is called so."""
+"""The environment variables that do not set an option, with their meaning."""
 
 PREFIX = "MICROVM_"
-"""How all variables begin."""
+"""The prefix of the names of all variables."""
 
 WITHOUT = ("exec", "shell")
-"""The verbs that take none: their machine need not be of the project that we are in."""
+"""The verbs without presets. Their machine may belong to another project."""
 
 LIMIT = 1 << 20
-"""The most bytes that a file may have."""
+"""Maximum number of bytes in a file."""
 
 
 def of_project() -> Path | None:
-    """Return the nearest pyproject.toml upwards; None where there is none."""
+    """Return the path of the nearest pyproject.toml in the current folder or above, or None."""
     try:
         here = Path.cwd()
-    except OSError:  # it has been removed
+    except OSError:  # the current folder was removed
         return None
     paths = (folder / "pyproject.toml" for folder in (here, *here.parents))
     return next((path for path in paths if os.path.lexists(path)), None)
 
 
 def of_user() -> Path | None:
-    """Return where the user's own file is, there or not; None where there is no home."""
+    """Return the path of the user's file, which need not exist, or None if there is no home."""
     folder = os.environ.get("XDG_CONFIG_HOME", "")
-    if not os.path.isabs(folder):  # noqa: PTH117 - then it is ignored: XDG Base Directory
-        folder = os.path.expanduser("~/.config")  # noqa: PTH111 - which raises nothing
+    if not os.path.isabs(folder):  # noqa: PTH117 - XDG ignores a relative path
+        folder = os.path.expanduser("~/.config")  # noqa: PTH111 - never raises
     return Path(folder, "microvm/config.toml") if os.path.isabs(folder) else None  # noqa: PTH117
 
 
 def has_table(data: bytes) -> bool:
-    """Tell whether a project's file may contain our table, `tool.microvm`.
+    """Return whether a project's file may contain the table `tool.microvm`.
 
-    Return True also for a miswritten table, such as `[tool.microvm` or `[microvm]`, because the
-    limits in it must not be ignored silently.
+    Also return True for a misspelled table, such as `[tool.microvm` or `[microvm]`, so that its
+    limits are not silently ignored.
     """
     if b"microvm" not in data:
         return False
@@ -67,7 +67,7 @@ def has_table(data: bytes) -> bool:
 
 
 def any_there() -> bool:
-    """Tell whether a variable or a file may say anything of an option."""
+    """Return whether a variable or a file may contain presets."""
     if any(name.startswith(PREFIX) and name not in VARIABLES for name in os.environ):
         return True
     if os.environ.get(NO_FILES):
@@ -79,7 +79,7 @@ def any_there() -> bool:
 
 
 def _head(path: Path) -> bytes:
-    """Return as much of a file as may be read of it; nothing where that cannot be."""
+    """Return the first `LIMIT` bytes of a file, or no bytes if it cannot be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:

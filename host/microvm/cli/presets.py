@@ -1,9 +1,10 @@
-"""The presets: what variables and files say of the options that the command line does not give.
+"""Presets: values of options from environment variables and configuration files.
 
-A value is that of the command line; else of `MICROVM_OPTION`; else of the project's file, which is
-the nearest pyproject.toml upwards; else of the user's own file; else what is built in. In a file
-the table of a verb counts more than what stands outside of it. All options, and which of them a
-project's file may have, are those of :mod:`microvm.options`: docs/config.md.
+The value of an option is the first of these: the command line; the variable `MICROVM_OPTION`; the
+project's file, which is the nearest pyproject.toml in the current folder or above; the user's file;
+the built-in default. In a file, the table of a verb overrides the top level.
+:mod:`microvm.options` declares the options, and whether a project's file may contain them. See
+docs/config.md.
 """
 
 from __future__ import annotations
@@ -37,12 +38,13 @@ _TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no"
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """A value that an option has where the command line gives none.
+    """The value of an option that the command line does not give.
 
-    :ivar value: as the option reads it.
-    :ivar given: as it was written.
-    :ivar file: the file that it is from; None of a variable, or of what is built in.
-    :ivar key: its key there, or the variable.
+    :ivar value: Parsed value.
+    :ivar given: Value as it is written in the variable or file.
+    :ivar source: Kind of the source.
+    :ivar file: File that contains the value, or None for a variable or a built-in default.
+    :ivar key: Key in the file, or name of the variable; empty for a built-in default.
     """
 
     value: Any
@@ -53,7 +55,7 @@ class Preset:
 
     @property
     def where(self) -> str:
-        """Where it is from, in words."""
+        """The source of the value, as text for the user."""
         return (
             self.source if self.key == "" else f"{self.file}: {self.key}" if self.file else self.key
         )
@@ -61,10 +63,12 @@ class Preset:
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file of presets, there or not.
+    """A configuration file, which need not exist.
 
-    :ivar state: what has become of it: `read`, `not there`, or why it is ignored.
-    :ivar values: by table, which is a verb or nothing, and option.
+    :ivar path: Path of the file.
+    :ivar source: Kind of the file.
+    :ivar state: `read`, `not there`, or the reason why the file is ignored.
+    :ivar values: Presets by verb and option. The verb is empty for the top level of the file.
     """
 
     path: Path
@@ -74,9 +78,10 @@ class File:
 
 
 class Presets:
-    """What variables and files say.
+    """The presets from all variables and files.
 
-    :raises UsageError: one of them is wrong; names file and key, and what can be there.
+    :raises UsageError: Raised if a variable or file is wrong. The message names the variable, or
+        the file and the key.
     """
 
     def __init__(self) -> None:
@@ -84,7 +89,7 @@ class Presets:
         self._variables = dict(_variables())
 
     def find(self, name: str, verb: str) -> Preset | None:
-        """Return what an option of a verb is preset to, or None."""
+        """Return the preset of an option of a verb, or None if the option has no preset."""
         if verb in WITHOUT:
             return None
         if found := self._variables.get(name):
@@ -97,7 +102,7 @@ class Presets:
 
 
 def verbs() -> list[str]:
-    """Return the verbs that have options to be preset."""
+    """Return the verbs that have options with presets."""
     return list(dict.fromkeys(chain.from_iterable(map(verbs_of, OPTIONS.values()))))
 
 
@@ -107,12 +112,12 @@ def verbs_of(option: Option) -> list[str]:
 
 
 def table_of(verb: str) -> str:
-    """Return the name of a verb's table in a file."""
+    """Return the name of the table for a verb in a file."""
     return verb.replace(" ", "-")
 
 
 def variable_of(name: str) -> str:
-    """Return the name of an option's variable."""
+    """Return the name of the environment variable for an option."""
     return f"{PREFIX}{name.upper()}"
 
 
@@ -129,7 +134,7 @@ def _variables() -> Iterator[tuple[str, Preset]]:
 
 def _truth(text: str) -> bool:
     if text.lower() not in _TRUTH:
-        raise UsageError(f"it is one of {', '.join(_TRUTH)}, not {text!r}")
+        raise UsageError(f"it must be one of {', '.join(_TRUTH)}, not {text!r}")
     return _TRUTH[text.lower()]
 
 
@@ -150,23 +155,24 @@ def _file(path: Path, source: Source, at: tuple[str, ...]) -> File:
     except FileNotFoundError:
         return File(path, source, "not there", {})
     except OSError as error:
-        if source == "project":  # which may well have nothing for us
+        if source == "project":  # the file may have no settings of microvm
             return File(path, source, f"ignored: {error.strerror}", {})
-        hint = f"{NO_FILES}=1 goes without"
+        hint = f"set {NO_FILES}=1 to ignore the file"
         raise UsageError(f"{path}: cannot be read: {error.strerror}", hint=hint) from None
     if at and not preset_places.has_table(data):
-        return File(path, source, "nothing for microvm in it", {})
+        return File(path, source, "contains no settings of microvm", {})
     return _parsed(path, source, at, data)
 
 
 class _Ignored(Exception):
-    """A file is not to be trusted."""
+    """Raised if a file is not trusted, and therefore ignored."""
 
 
 def _read(path: Path) -> bytes:
-    """Return what is in a file of ours or of root's that not everybody can write to.
+    """Return the content of a file that belongs to the current user or root.
 
-    Not so of a group, which a umask of 002 goes with.
+    A file that every user can write to is ignored. A file that its group can write to is accepted,
+    because a umask of 002 creates such files.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
@@ -176,7 +182,7 @@ def _read(path: Path) -> bytes:
         if status.st_mode & stat.S_IWOTH:
             raise _Ignored("ignored: everybody can write to it")
         if not stat.S_ISREG(status.st_mode) or status.st_size > LIMIT:
-            raise _Ignored("ignored: it is no file, or too long")
+            raise _Ignored("ignored: it is not a regular file, or is too long")
         return file.read(LIMIT)
 
 
@@ -187,12 +193,12 @@ def _parsed(path: Path, source: Source, at: tuple[str, ...], data: bytes) -> Fil
     try:
         table: object = tomllib.loads(data.decode())
         if at and isinstance(table, dict) and at[-1] in table:
-            message = f"`[{at[-1]}]` is no valid table in {path.name}"
+            message = f"`{at[-1]}` is not a table of {path.name}"
             reader.wrong.append(((at[-1],), "unknown-key", message, f"write [{'.'.join(at)}]"))
         for key in at:
             table = table.get(key, {}) if isinstance(table, dict) else None
         reader.table(at, table)
-    except (ValueError, RecursionError):  # `explain` finds it again, with the line
+    except (ValueError, RecursionError):  # `_explained` reports the line of the error
         reader.wrong.append(((), "", "", ""))
     if reader.wrong:
         raise _explained(path, reader.wrong)
@@ -200,11 +206,11 @@ def _parsed(path: Path, source: Source, at: tuple[str, ...], data: bytes) -> Fil
 
 
 Wrong = tuple[tuple[str, ...], str, str, str]
-"""A path in a file, the rule that is broken there, what is wrong, and what to do."""
+"""An error in a file: the path of keys, the name of the rule, the message, and a hint."""
 
 
 class _Reader:
-    """The values of a file, and what is wrong with it."""
+    """Reads the tables of a file, and collects the presets and the errors."""
 
     def __init__(self, path: Path, source: Source) -> None:
         self.values: dict[tuple[str, str], Preset] = {}
@@ -213,7 +219,7 @@ class _Reader:
         self._source = source
 
     def table(self, at: tuple[str, ...], table: object, verb: str = "") -> None:
-        """Read a table: of all verbs, in which those of each verb are, or of one."""
+        """Read the table of a verb, or the top-level table, which contains the tables of verbs."""
         if not isinstance(table, dict):
             self.wrong.append((at, "wrong-type", f"`{at[-1]}` must be a table", ""))
             return
@@ -232,7 +238,7 @@ class _Reader:
             if self._source == "project":
                 _check_harmless(option, given)
             if option.is_flag and not isinstance(given, bool):
-                raise UsageError(f"it is true or false, not {given!r}")
+                raise UsageError(f"it must be true or false, not {given!r}")
             value = option.read(given)
         except UsageError as error:
             self.wrong.append((at, "wrong-value", f"{option.name}: {error.message}", error.hint))
@@ -242,20 +248,22 @@ class _Reader:
 
 
 def _check_harmless(option: Option, given: object) -> None:
-    """Check that a project's file may say this: it can be anybody's who had us enter its folder.
+    """Check that a project's file may set an option to this value.
 
-    :raises UsageError: it may not.
+    The project may come from a stranger, so its file must not put the host at risk.
+
+    :raises UsageError: Raised if the file must not set the option.
     """
     if option.preset_by != "project":
         user = preset_places.of_user()
         raise UsageError(
-            "a project may not say that",
-            hint=f"you can: in {user or 'a file of your own'}, by {variable_of(option.name)}, or "
-            "on the command line",
+            "a project's file must not set this option",
+            hint=f"set it in {user or 'your own file'}, by {variable_of(option.name)}, or on the "
+            "command line",
         )
     if option.name == "image" and "/" in str(given):
         raise UsageError(
-            "a project may name an image, and no folder",
+            "a project's file must name an image, not a folder",
             hint="give the image a name: `microvm image build NAME`, or `microvm image tag`",
         )
 
@@ -266,11 +274,11 @@ def _unknown(key: str, known: list[str], verb: str) -> tuple[str, str, str]:
     close = get_close_matches(key.lower().replace("-", "_"), known, 1)
     hint = f"did you mean `{close[0]}`?" if close else f"known: {', '.join(sorted(known))}"
     of = f" of `microvm {verb}`" if verb else ""
-    return "unknown-key", f"`{key}` is no option{of} that can be preset", hint
+    return "unknown-key", f"`{key}` is not an option{of} that can be preset", hint
 
 
 def _explained(path: Path, wrong: list[Wrong]) -> UsageError:
-    """Return the error that shows each of them in its line, as those in a schema are shown."""
+    """Return an error that shows each fault of a file with its line."""
     from microvm_proto.diagnostics import SchemaError
     from microvm_proto.load import Document
 
@@ -283,5 +291,7 @@ def _explained(path: Path, wrong: list[Wrong]) -> UsageError:
     except SchemaError as error:
         detail = str(error)
     return UsageError(
-        f"{path}: wrong defaults of microvm's", hint=f"{NO_FILES}=1 goes without", detail=detail
+        f"{path}: the settings of microvm are wrong",
+        hint=f"set {NO_FILES}=1 to ignore the file",
+        detail=detail,
     )

@@ -1,4 +1,4 @@
-"""The result of `microvm run` as JSON: `--json`, with the output in it, and `--json-file`."""
+"""Writes the result of `microvm run` as JSON, for `--json` and `--json-file`."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from microvm.guest.process import Process
 
 MAX_OUTPUT = 16 << 20
-"""The bytes that a command may write where its output is kept, and nothing else is said."""
+"""Default maximum number of bytes of output that are stored for `--json`."""
 
 
 class Result:
-    """The result of a command, which is written for those who ask for it.
+    """The result of a command, which is written as JSON if the user asked for it.
 
-    :param file: where to.
-    :param keeps: whether the output is in it, which is written to standard output then.
-    :ivar argv: its command line, as soon as that is known.
-    :ivar kept: both streams of its output, where they are kept.
-    :ivar process: its process, as soon as it is started.
-    :ivar returncode: that of a command that has ended by itself.
-    :ivar failed: why a file could not be collected.
-    :ivar status: our own exit status, in the end.
+    :param file: File to write to, or None.
+    :param keeps: True to include the output of the command, and to write to standard output.
+    :ivar argv: Command and arguments; empty until they are known.
+    :ivar kept: Standard output and standard error of the command, or None if they are not included.
+    :ivar process: Process of the command, or None before it is started.
+    :ivar returncode: Return code of the command, or None if it has not exited by itself.
+    :ivar failed: Error of the first file that could not be collected.
+    :ivar status: Exit status of this process, or None before the end.
     """
 
     def __init__(self, file: TextIO | None = None, *, keeps: bool = False) -> None:
@@ -41,12 +41,12 @@ class Result:
 
     @property
     def is_asked_for(self) -> bool:
-        """Whether the result is written for a program, rather than for a user at a terminal."""
+        """True if the result is written. Then a program probably reads it, not a user."""
         return self._file is not None
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Measure the block: the command, with what is copied before it and after."""
+        """Measure the time of the block, which runs the command and copies its files."""
         begun = time.monotonic()
         try:
             yield
@@ -55,7 +55,7 @@ class Result:
 
     @contextmanager
     def written(self) -> Iterator[None]:
-        """Write the result at the end of the block, whichever way that is left."""
+        """Write the result at the end of the block, also if the block raises an exception."""
         try:
             yield
         except Exception as error:
@@ -68,7 +68,7 @@ class Result:
             return
         from microvm.jobs.ending import facts, status
 
-        # A signal has ended us where our status is another than what the command's end makes it.
+        # If the status does not follow from the command's return code, a signal ended this process.
         if self.status is not None and self.status != status(self.returncode, error):
             self.returncode = None
         shown = facts(

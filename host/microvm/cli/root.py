@@ -1,4 +1,4 @@
-"""The root of the command line: its verbs, and the running of one, up to its exit status."""
+"""The command `microvm`: its verbs, the entry point, and the exit status for each error."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class _LazyGroup(Group):
 )
 @click.version_option(__version__, "-V", "--version", prog_name="microvm")
 def cli() -> None:
-    """Run a command inside a real virtual machine as easily as on your own."""
+    """Run a command in a virtual machine as easily as on the host."""
     if "MICROVM_LOG" in os.environ:
         from microvm.cli.log import listen
 
@@ -83,7 +83,10 @@ def cli() -> None:
 
 
 def main(work: Callable[[], object] = lambda: cli(standalone_mode=False)) -> None:
-    """Run the command line, or a part of it, and exit with the status that it documents."""
+    """Run the command line, print an error if it fails, and exit with the documented status.
+
+    :param work: Function to run. Its result is the exit status.
+    """
     standard.open_all()
     try:
         try:
@@ -91,15 +94,15 @@ def main(work: Callable[[], object] = lambda: cli(standalone_mode=False)) -> Non
                 from microvm.cli.verbs.completion import answer
 
                 answer(cli, "MICROVM_COMPLETE")
-            sys.exit(work())  # type: ignore[arg-type] # click's word for a status
+            sys.exit(work())  # type: ignore[arg-type] # click returns the status
         finally:
-            sys.stdout.flush()  # what fails here fails below
+            sys.stdout.flush()  # now, so that the handlers below report an error of the output
     except click.ClickException as error:
         text = io.StringIO()
         error.show(text)
         _print_to_stderr(text.getvalue())
         sys.exit(error.exit_code)
-    except click.Abort:  # Ctrl-C, before there was anything to end
+    except click.Abort:  # Ctrl-C before a command has started
         sys.exit(128 + signal.SIGINT)
     except MicroVMError as error:
         fail(error)
@@ -111,7 +114,7 @@ def main(work: Callable[[], object] = lambda: cli(standalone_mode=False)) -> Non
 
         fail(MicroVMError("there is no more memory", hint=SHORTAGES[errno.ENOMEM]))
     except RuntimeError as error:
-        # Also of the event loop, when it has ended and waits for its threads in one more.
+        # asyncio can also fail to start a thread when it shuts its executor down.
         from microvm.concurrency.threads import is_out_of_threads, thread_error
 
         if not is_out_of_threads(error):
@@ -131,18 +134,18 @@ def _print_to_stderr(text: str) -> None:
 
 
 def fail(error: MicroVMError) -> None:
-    """Print an error, and exit with its status."""
+    """Print an error on standard error, and exit with its status."""
     show(error)
     sys.exit(error.exit_status)
 
 
 def show(error: MicroVMError) -> None:
-    """Print an error."""
+    """Print an error and its details on standard error."""
     click.echo(f"microvm: {error}", err=True)
     if isinstance(error, UsageError):
         _print_to_stderr(error.detail)
     elif error.detail and (
-        isinstance(error, ConfinementError)  # what the compiler of the launcher said
+        isinstance(error, ConfinementError)  # the details are the compiler's output
         or not isinstance(error, QemuError | GuestDied | GuestUnresponsive)
     ):
         whose = "the guest's console" if isinstance(error, BootError) else "what it said"

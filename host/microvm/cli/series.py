@@ -1,4 +1,4 @@
-"""The work on each name that a verb is given: if one name fails, the others are still done."""
+"""Runs the work of a verb for each of its names, and continues after a failure."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ T = TypeVar("T")
 
 
 def for_each(names: Iterable[str], work: Callable[[str], T]) -> Iterator[T]:
-    """Yield the result of the work for each name, and go on after a failure.
+    """Call `work` for each name, and yield the results. Continue with the next name after an error.
 
-    All errors are printed at the end, so that the user sees them after the results.
+    All errors are reported at the end, so that the user does not overlook them.
 
-    :raises MicroVMError: the last of the errors; the others have been printed.
+    :raises MicroVMError: The last error. The other errors are printed before.
     """
     failures = []
     for name in dict.fromkeys(names):

@@ -1,4 +1,4 @@
-"""The options that several verbs have, and what else they share."""
+"""Options, arguments and callbacks for click that several verbs use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from microvm.cli.presets import Preset, Presets
     from microvm.machine.snapshot import Snapshot
 
-_PRESETS = "microvm.presets"  # in click's notes about a command
+# Key of the presets in `click.Context.meta`.
+_PRESETS = "microvm.presets"
 
 F = TypeVar("F", bound=Callable[..., object])
 T = TypeVar("T")
@@ -46,9 +47,10 @@ def _silence(context: click.Context, parameter: click.Parameter, quiet: bool) ->
 
 
 def read(option: Option, verb: str = "") -> Callback:
-    """Return a callback by which click reads an option's text as the library does.
+    """Return a callback for click that parses the text of an option, as the library does.
 
-    :param verb: the verb whose option it is, where that can be preset.
+    :param verb: Verb that has the option. If it is empty, variables and configuration files cannot
+        preset the option.
     """
 
     def callback(context: click.Context, parameter: click.Parameter, text: Any) -> Any:
@@ -66,7 +68,7 @@ def read(option: Option, verb: str = "") -> Callback:
 
 
 def completes(kind: str) -> Complete:
-    """Return a callback by which click completes names of a kind, such as `image`."""
+    """Return a callback for click that completes names of one kind, such as `image`."""
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         del parameter
@@ -78,7 +80,7 @@ def completes(kind: str) -> Complete:
 
 
 def files(context: click.Context, parameter: click.Parameter, incomplete: str) -> Any:
-    """Complete files, as the shell does, as a callback of click's."""
+    """Let the shell complete a file name. This is a callback for click."""
     del context, parameter
     from click.shell_completion import CompletionItem
 
@@ -86,7 +88,7 @@ def files(context: click.Context, parameter: click.Parameter, incomplete: str) -
 
 
 def _words(metavar: str) -> Complete | None:
-    """Return a callback that completes files, or words of which one is to be chosen."""
+    """Return a callback that completes file names or the words of `[ONE|OTHER]`, or None."""
     if metavar == "FILE":
         return files
     if not (metavar.startswith("[") and "|" in metavar):
@@ -97,20 +99,20 @@ def _words(metavar: str) -> Complete | None:
 
 
 def count(least: int) -> Callback:
-    """Return a callback by which click reads a whole number from `least` on."""
+    """Return a callback for click that parses a whole number of at least `least`."""
     return read(counted(least)(""))
 
 
-def duration(name: str, help: str) -> Callable[[F], F]:  # noqa: A002 - as click calls it
-    """Return a decorator that adds an option that is a duration, without a default."""
+def duration(name: str, help: str) -> Callable[[F], F]:  # noqa: A002 - click uses this name
+    """Return a decorator that adds an option for a duration, without a default."""
     option = Option(help, parse_duration, metavar="TIME")
     return click.option(name, metavar=option.metavar, callback=read(option), help=help)
 
 
 def snapshot_name(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
-    """Let a snapshot's name through, as a callback of click's.
+    """Return the name of a snapshot after checking it. This is a callback for click.
 
-    :raises BadParameter: no snapshot can have this name.
+    :raises BadParameter: Raised if the name is not valid for a snapshot.
     """
     del context, parameter
     if name is not None:
@@ -124,7 +126,7 @@ def snapshot_name(context: click.Context, parameter: click.Parameter, name: Any)
 
 
 def _meant_snapshot(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
-    """Return the name of a snapshot that is there, for it or its beginning."""
+    """Return the full name of an existing snapshot, given its name or the beginning of it."""
     if name is None:
         return None
     from microvm.cli import names
@@ -134,7 +136,10 @@ def _meant_snapshot(context: click.Context, parameter: click.Parameter, name: An
 
 machine = click.argument("name", shell_complete=completes("machine"))
 rm = click.option(
-    "--rm", is_flag=True, expose_value=False, help="Nothing: of a machine that ends nothing stays."
+    "--rm",
+    is_flag=True,
+    expose_value=False,
+    help="Accepted for compatibility with docker; has no effect.",
 )
 from_snapshot = click.option(
     "--from",
@@ -142,10 +147,13 @@ from_snapshot = click.option(
     metavar="NAME",
     callback=_meant_snapshot,
     shell_complete=completes("snapshot"),
-    help="Go on from a snapshot, as `run --save` keeps them, with the memory, CPUs and disk of it.",
+    help="Start from this snapshot, with the memory, CPUs and disk that it was saved with. "
+    "`microvm run --save` and `microvm checkpoint` create snapshots.",
 )
 wait = click.option(
-    "--wait", is_flag=True, help="Wait for our turn, where another command runs in the machine."
+    "--wait",
+    is_flag=True,
+    help="Wait until no other command is running in the machine, instead of failing.",
 )
 quiet = click.option(
     "-q",
@@ -154,7 +162,7 @@ quiet = click.option(
     is_eager=True,
     expose_value=False,
     callback=_silence,
-    help="Say nothing of our own on stderr but errors.",
+    help="Hide microvm's progress and notices, and print only its errors.",
 )
 _verbose = click.option(
     "-v",
@@ -164,28 +172,27 @@ _verbose = click.option(
     is_eager=True,
     expose_value=False,
     callback=_listen,
-    help="Say on stderr what happens; -vv: how, with QEMU's command line and QMP; -vvv: with every "
-    "frame. So does MICROVM_LOG=info|debug|trace.",
+    help="Log what microvm does to standard error. -vv: also log QEMU's command line and QMP "
+    "messages; -vvv: also log every protocol frame. MICROVM_LOG=info, debug or trace does the "
+    "same.",
 )
-
-
 standard_input = click.option(
     "-i/-n",
     "--interactive/--no-stdin",
     "standard_input",
     default=None,
-    help="Pass standard input on, also a terminal's; or none, as `ssh -n`. [default: on, unless it "
-    "is a terminal and there is no -t]",
+    help="-i: pass standard input to the command, even if it is a terminal. -n: pass no input, "
+    "like `ssh -n`. [default: -i, but -n if standard input is a terminal and -t is not given]",
 )
 
 
 def verbose(function: F) -> F:
-    """Add the options that say how much is said on stderr."""
+    """Add the options `-v` and `-q`, which control the messages on standard error."""
     return _verbose(quiet(function))
 
 
 class _Declared(click.Option):
-    """An option that is declared in :mod:`microvm.options`, whose help has the default it has."""
+    """An option that :mod:`microvm.options` declares. Its help shows the default that applies."""
 
     def __init__(self, *names: Any, declared: Option, verb: str, **more: Any) -> None:
         super().__init__(*names, **more)
@@ -196,14 +203,19 @@ class _Declared(click.Option):
         record = super().get_help_record(ctx)
         option = self._declared
         shown = "" if option.is_flag else option.default_for(self._verb) or option.default_text
-        with suppress(UsageError):  # a command says so, and not its help
+        # A wrong configuration file must not prevent the help; running the command reports it.
+        with suppress(UsageError):
             if preset := _find_preset(option.name, self._verb, ctx):
                 shown = f"{printable(str(preset.given))}, by {printable(preset.where)}"
         return (record[0], f"{record[1]} [default: {shown}]") if record and shown else record
 
 
 def options(kind: Any, verb: str) -> Callable[[F], F]:
-    """Return a decorator that adds the options of a class of :mod:`microvm.options` to a verb."""
+    """Return a decorator that adds options to a verb.
+
+    :param kind: Class of :mod:`microvm.options` that declares the options.
+    :param verb: Verb that gets those of the options that are declared for it.
+    """
 
     def decorate(function: F) -> F:
         for option in reversed(options_of(kind).values()):
@@ -263,12 +275,16 @@ _env_file = click.option(
     callback=_read_env_files,
     shell_complete=files,
     metavar="FILE",
-    help="Take variables from a file of lines such as KEY=VALUE, or KEY for ours; -e is over them.",
+    help="Read variables from a file with lines such as KEY=VALUE, or KEY to pass the host's "
+    "variable on. -e overrides the file; repeatable.",
 )
 
 
 def _find_preset(name: str, verb: str, context: click.Context) -> Preset | None:
-    """Return what variables and files say of an option; they are read once a command."""
+    """Return the value of an option from environment variables or configuration files, or None.
+
+    The files are read once for each command.
+    """
     if _PRESETS not in context.meta:
         found = None
         if verb not in preset_places.WITHOUT and preset_places.any_there():
@@ -281,7 +297,10 @@ def _find_preset(name: str, verb: str, context: click.Context) -> Preset | None:
 
 
 def _preset(option: Option, verb: str, context: click.Context) -> Preset | None:
-    """Return what an option that is not given is preset to, where that has a meaning."""
+    """Return the preset of an option that the command line does not give, or None.
+
+    Presets are ignored where they have no meaning, such as the image beside `--from`.
+    """
     source = context.get_parameter_source(option.name)
     if not verb or option.preset_by == "nobody" or source is not ParameterSource.DEFAULT:
         return None
@@ -290,22 +309,23 @@ def _preset(option: Option, verb: str, context: click.Context) -> Preset | None:
     if context.params.get("snapshot") is not None and option.name in _of_snapshots():
         return None
     if context.params.get("kernel") is not None and option.name == "image":
-        return None  # `bench --kernel` makes its own
+        return None  # `bench --kernel` builds an image itself
     return _find_preset(option.name, verb, context)
 
 
 def _of_snapshots() -> set[str]:
-    """Return the options that a snapshot says itself."""
+    """Return the names of the options whose values a snapshot determines."""
     from microvm.machine.snapshot import SETTLED
 
     return {"image", "cold", *SETTLED}
 
 
 def given(kind: type[T], parsed: Mapping[str, Any]) -> T:
-    """Return the options of a class that the command line gives, checked together.
+    """Return the options of one class that are set, after checking that they go together.
 
-    :param parsed: the values of all of the verb's options, by name.
-    :raises click.UsageError: one of them needs another that is not given.
+    :param kind: Class of :mod:`microvm.options` that declares the options.
+    :param parsed: Values of all options of the verb, by name.
+    :raises click.UsageError: Raised if an option needs another one that is not given.
     """
     declared = options_of(cast(Any, kind))
     try:
@@ -319,11 +339,11 @@ def given(kind: type[T], parsed: Mapping[str, Any]) -> T:
 
 
 def check_terminal(standard_input: bool | None, tty: Any) -> None:
-    """Refuse what asks for a terminal, where our standard input, which is asked for, is none.
+    """Check that standard input is a terminal if both `-i` and `-t` are given, as docker does.
 
-    Docker does so. With `-t` alone the command gets one in any case, for scripts.
+    With `-t` alone, the command always gets a terminal, so that scripts can use it.
 
-    :raises click.UsageError: it is none.
+    :raises click.UsageError: Raised if standard input is not a terminal.
     """
     if standard_input and tty and not os.isatty(0):
         raise click.UsageError("the input device is not a TTY: leave out -t")
@@ -332,11 +352,11 @@ def check_terminal(standard_input: bool | None, tty: Any) -> None:
 def snapshot_of(given: str, image: str | None) -> Snapshot:
     """Return the snapshot that `--from` names.
 
-    :raises click.UsageError: an image is named, too.
-    :raises SnapshotError: there is none, or it cannot be read.
+    :raises click.UsageError: Raised if an image is given, too.
+    :raises SnapshotError: Raised if the snapshot does not exist or cannot be read.
     """
     from microvm.machine.snapshot import Snapshot
 
     if image is not None:
-        raise click.UsageError("--from has an image already: there is no --image beside it")
+        raise click.UsageError("the snapshot of --from includes its image: leave out --image")
     return Snapshot.find(given)

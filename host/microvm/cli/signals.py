@@ -1,4 +1,4 @@
-"""The signals that end a verb."""
+"""Handlers for the signals that end a verb: SIGINT, SIGTERM, SIGHUP and SIGQUIT."""
 
 from __future__ import annotations
 
@@ -15,10 +15,11 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 @contextmanager
 def raised() -> Iterator[None]:
-    """Have SIGTERM, SIGHUP and SIGQUIT raise SystemExit, as a Ctrl-C does, with 128+N.
+    """Let SIGTERM, SIGHUP and SIGQUIT raise SystemExit with the status 128+N.
 
-    It is for verbs whose work is not a coroutine. Of these signals, the first one counts: what
-    comes while the work clears up changes nothing. What we were started to ignore stays ignored.
+    Use it for verbs that do not run in an event loop. Only the first signal raises, so that a
+    second one does not interrupt the cleanup. Signals that were ignored when this process started
+    stay ignored.
     """
     ended = False
 
@@ -42,12 +43,14 @@ def raised() -> Iterator[None]:
 async def run_until_signal(
     work: Coroutine[Any, Any, int], take_interrupt: Callable[[], bool] = lambda: False
 ) -> int:
-    """Run the work, and cancel it at a Ctrl-C, SIGTERM, SIGHUP or SIGQUIT.
+    """Run a coroutine, and cancel it at SIGINT (Ctrl-C), SIGTERM, SIGHUP or SIGQUIT.
 
-    What of these we were started to ignore, as by nohup(1), stays ignored.
+    Signals that were ignored when this process started, for example by nohup(1), stay ignored.
 
-    :param take_interrupt: called at a Ctrl-C; True if it has taken care of it.
-    :return: the work's exit status, or 128+N when signal N has ended it.
+    :param work: Coroutine that returns an exit status.
+    :param take_interrupt: Function that is called for SIGINT. If it returns True, the coroutine is
+        not cancelled.
+    :return: The exit status of the coroutine, or 128+N if signal N cancelled it.
     """
     loop = asyncio.get_running_loop()
     task = asyncio.create_task(work)
@@ -70,7 +73,7 @@ async def run_until_signal(
     except asyncio.CancelledError:
         return 128 + ended_by
     finally:
-        # Restored by us: the loop would leave the default actions.
+        # `remove_signal_handler` sets the default actions, not the previous handlers.
         for number in handled:
             loop.remove_signal_handler(number)
             signal.signal(number, before[number])

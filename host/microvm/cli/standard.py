@@ -1,4 +1,4 @@
-"""The standard streams of the command itself: what they are, and what becomes of a failed write."""
+"""The standard streams of the command `microvm`, and the handling of failed writes to them."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ READER_GONE = 128 + signal.SIGPIPE
 
 
 class _Output(io.FileIO):
-    """A standard output that fails once: what comes later has nowhere to go, and is dropped."""
+    """Standard output, whose first failed write ends the process. Later writes are discarded."""
 
     _failed = False
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write what can be written.
+        """Write bytes, and return their number.
 
-        :raises SystemExit: the reader has gone, which ends us as the signal would.
-        :raises OSError: it cannot be written.
+        :raises SystemExit: Raised if the reader has closed the pipe, with the exit status that
+            SIGPIPE would cause.
+        :raises OSError: Raised if the first write fails for another reason.
         """
         if not self._failed:
             try:
                 return super().write(data)
             except BrokenPipeError:
                 self._failed = True
-                # Past click and rich: each of them has a status of its own for this.
+                # SystemExit, because click and rich would exit with another status.
                 raise SystemExit(READER_GONE) from None
             except OSError as error:
                 self._failed = True
@@ -43,10 +44,10 @@ class _Output(io.FileIO):
 
 
 class _Errors(io.FileIO):
-    """A standard error: where nobody can be told, the status tells."""
+    """Standard error, which ignores failed writes, because they could not be reported."""
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write what can be written."""
+        """Write bytes, and return their number even if the write fails."""
         try:
             return super().write(data)
         except OSError:
@@ -54,49 +55,52 @@ class _Errors(io.FileIO):
 
 
 class Blocking(io.FileIO):
-    """A standard stream that blocks, also where whoever shares it has made it not block."""
+    """A standard stream that always blocks, even if another process has set O_NONBLOCK."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return what there is, as soon as that is anything; empty at the end."""
+        """Wait for data and return it, or return no bytes at the end of the stream."""
         while (data := super().read(size)) is None:
             select.select((self,), (), ())
         return data
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write what there is room for, as soon as that is anything."""
+        """Wait until data can be written, and return the number of bytes written."""
         while (written := super().write(data)) is None:
             select.select((), (self,), ())
         return written
 
 
 def open_all() -> None:
-    """Open our standard streams, also where they were closed, and have no later file be one."""
+    """Open the standard streams of this process, with replacements for closed ones.
+
+    Without replacements, the next opened file would get the descriptor of a standard stream.
+    """
     open_missing()
     sys.stdout = _text(_Output(1, "w", closefd=False), sys.stdout)
     sys.stderr = _text(_Errors(2, "w", closefd=False), sys.stderr)
 
 
 def leave(status: int) -> NoReturn:
-    """Exit without taking the interpreter apart, which takes longer than many a command."""
+    """Exit at once. A normal shutdown of Python takes longer than many commands."""
     sys.stdout.flush()
     sys.stderr.flush()
     interrupt.leave(status)
 
 
 def complain(text: str) -> None:
-    """Print a line about what has failed to standard error."""
+    """Print an error message to standard error."""
     print(f"microvm: {printable(text)}", file=sys.stderr)
 
 
 def notify(text: str) -> None:
-    """Print a line that a user may want to see to standard error, but for `--quiet`."""
+    """Print a notice to standard error, unless `--quiet` is given."""
     from microvm.progress import STDERR
 
     STDERR.notify(text)
 
 
 def _text(raw: io.FileIO, before: TextIO | None) -> TextIO:
-    """Return a text stream with the encoding that Python had chosen; it had None for a closed."""
+    """Return a text stream with the encoding of the stream `before`, or UTF-8 if it was closed."""
     encoding, errors = (before.encoding, before.errors) if before else ("utf-8", "replace")
     buffered = io.BufferedWriter(raw)
     return io.TextIOWrapper(buffered, encoding, errors, line_buffering=True)

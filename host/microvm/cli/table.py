@@ -1,4 +1,4 @@
-"""The tables that `ls` prints: aligned, without lines, easy to cut."""
+"""Prints tables with aligned columns and without borders, for `ls` and similar verbs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from microvm.printable import printable
 
 
 def echo(rows: Sequence[tuple[str, ...]]) -> None:
-    """Print rows of equal length, the first one the heading."""
+    """Print rows as a table.
+
+    :param rows: Rows of the same length. The first one is the heading.
+    """
     rows = [tuple(map(printable, row)) for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:

@@ -1,4 +1,4 @@
-"""Our own terminal, while a command in a guest uses it."""
+"""Controls the user's terminal while a command in a guest uses it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from microvm.options import TERMINAL_SIZE
 
 
 def size(descriptor: int) -> tuple[int, int]:
-    """Return lines and columns; the default for what is no terminal, or does not know its size."""
+    """Return the number of lines and columns of a terminal.
+
+    Return the default if the descriptor is not a terminal, or if the size is unknown.
+    """
     try:
         columns, lines = os.get_terminal_size(descriptor)
     except OSError:
@@ -25,9 +28,9 @@ def size(descriptor: int) -> tuple[int, int]:
 
 @contextmanager
 def raw_mode(descriptor: int, process: Process) -> Iterator[None]:
-    """Put the terminal into raw mode and pass its size on to the command; restore it at the end.
+    """Put the terminal into raw mode during the block, and pass changes of its size to the command.
 
-    What is no terminal is left alone, so that a script can use `-t` too.
+    If the descriptor is not a terminal, do nothing, so that a script can use `-t`, too.
     """
     if not os.isatty(descriptor):
         yield
@@ -37,7 +40,7 @@ def raw_mode(descriptor: int, process: Process) -> Iterator[None]:
     try:
         tty.setraw(descriptor, termios.TCSADRAIN)
         loop.add_signal_handler(signal.SIGWINCH, lambda: process.resize(*size(descriptor)))
-        process.resize(*size(descriptor))  # it may have changed since the command was started
+        process.resize(*size(descriptor))  # the size may have changed since the command was started
         yield
     finally:
         loop.remove_signal_handler(signal.SIGWINCH)

@@ -1,1 +1,1 @@
-"""The wire between host and guest: frames, the conversation, and its bytes on a socket."""
+"""The connection between host and guest: frames, sessions, and their bytes on a socket."""

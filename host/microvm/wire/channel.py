@@ -1,4 +1,4 @@
-"""A channel carries a session's bytes over a stream socket; it knows neither QEMU nor commands."""
+"""The asyncio protocol that transfers the bytes of a session over a stream socket."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ from microvm.wire.session import Session
 _logger = Area("wire")
 
 FRAMES_PER_TURN = 512
-"""The frames of a guest that are handled before others in the event loop have their turn."""
+"""Maximum number of frames that are handled before other callbacks of the event loop run."""
 
 
 class Channel(asyncio.Protocol):
-    """A channel is the connection to one guest.
+    """The connection to one guest.
 
-    It reads whenever there is something: what the guest may send is bounded by the session's
-    credits, so that a slow reader of output never holds up anything else. A guest that sends more
-    than it can handle in a turn of the event loop waits, and the loop's others do not.
+    The channel always reads from the socket. The session's credits limit how much the guest may
+    send, so a slow reader of a command's output does not delay other messages. If the guest sends
+    more frames than can be handled in one iteration of the event loop, reading is paused.
 
-    :ivar is_full: whether the guest has yet to read so much that no data should be added.
+    :ivar is_full: True if the write buffer is full, so that no more input of a command should be
+        written.
     """
 
     def __init__(
@@ -36,12 +37,13 @@ class Channel(asyncio.Protocol):
         on_lost: Callable[[MachineError], None],
         on_room: Callable[[], None],
     ) -> None:
-        """Prepare one; `connect` gives it its port.
+        """Create a channel without a socket; `connect` sets the socket.
 
-        :param on_event: called with each event of the session.
-        :param on_lost: called once, when the guest breaks the protocol or the port ends, and not
-            after `close`.
-        :param on_room: called when it is full no more.
+        :param session: State machine of the conversation with the guest.
+        :param on_event: Function that is called with each event of the session.
+        :param on_lost: Function that is called once with an error, when the guest violates the
+            protocol or the socket is closed. It is not called after `close`.
+        :param on_room: Function that is called when the write buffer is no longer full.
         """
         self.is_full = False
         self._session = session
@@ -50,20 +52,24 @@ class Channel(asyncio.Protocol):
         self._on_room = on_room
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._turn: asyncio.Handle | None = None  # the next one, where one was not enough
-        self._frames = Frames()  # of the guest's, those that are still to be logged
+        # Scheduled call of `_take_turn`, if frames are left to handle.
+        self._turn: asyncio.Handle | None = None
+        # Received frames that are not logged yet.
+        self._frames = Frames()
         self._guest_limit = Limit(_logger, "the guest's frames")
         self._host_limit = Limit(_logger, "the host's frames")
 
     async def connect(self, port: socket.socket) -> None:
-        """Take over a port."""
+        """Use this socket, and own it from now on."""
         await self._loop.create_connection(lambda: self, sock=port)
 
     def write(self, *parts: bytes | memoryview) -> None:
-        """Send what the session gave; data waits while `is_full`, the rest is little.
+        """Write bytes that the session returned.
 
-        Once the port is closed it goes nowhere. The parts are joined: the `writelines` of Python
-        3.12.0 to 3.12.8, 3.13.0 and 3.13.1 never says that it is full (CVE-2024-12254).
+        Callers must not write a command's input while `is_full` is True; other messages are small.
+        Bytes written after the socket is closed are discarded. The parts are joined because
+        `writelines` of Python 3.12.0 to 3.12.8, 3.13.0 and 3.13.1 never calls `pause_writing`
+        (CVE-2024-12254).
         """
         transport = self._transport
         if (data := b"".join(parts)) and transport and not transport.is_closing():
@@ -72,7 +78,7 @@ class Channel(asyncio.Protocol):
             transport.write(data)
 
     def close(self) -> None:
-        """Let go of the port, and of those who were told of it; idempotent."""
+        """Close the socket, and drop the callbacks. Closing twice has no effect."""
         if self._turn is not None:
             self._turn.cancel()
         transport, self._transport = self._transport, None
@@ -85,19 +91,19 @@ class Channel(asyncio.Protocol):
         self._on_event = self._on_lost = self._on_room = _ignore
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport; asyncio calls this."""
-        # Of a stream socket it is one, though that of uvloop does not derive from it.
+        """Store the transport. asyncio calls this method."""
+        # uvloop's transport has the interface of `asyncio.Transport`, but is not a subclass of it.
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        """Handle what the guest has sent; asyncio calls this."""
+        """Handle bytes from the guest. asyncio calls this method."""
         if _logger.listens(TRACE) and not self._guest_limit.is_reached:
             self._frames.receive_data(data)
         self._session.receive_data(data)
         self._take_turn()
 
     def _take_turn(self) -> None:
-        """Handle what has been read, or a part of it; more is not read before that is done."""
+        """Handle received frames. If some are left, pause reading until they are handled."""
         put_off, self._turn = self._turn, None
         done = self._handle(FRAMES_PER_TURN)
         if self._transport is None:
@@ -110,7 +116,10 @@ class Channel(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _handle(self, most: int) -> bool:
-        """Log so many frames and tell of so many events; whether there were no more."""
+        """Log up to `most` frames, and report up to `most` events.
+
+        Return True if nothing is left to handle.
+        """
         try:
             logged = self._log(most)
             for _ in range(most):
@@ -123,13 +132,13 @@ class Channel(asyncio.Protocol):
         except MachineError as error:
             self._lose(error)
         except BaseException:
-            # A mistake of ours: who waits for this guest must not wait for ever.
+            # A bug in the host. Report the guest as lost, so that callers do not wait forever.
             self._lose(GuestDied("what the guest said could not be handled"))
             raise
         return False
 
     def _log(self, most: int) -> bool:
-        """Log so many of the guest's frames; whether there were no more."""
+        """Log up to `most` frames of the guest. Return True if no frame is left to log."""
         for _ in range(most):
             frame = self._frames.next_frame()
             if frame is None:
@@ -141,20 +150,23 @@ class Channel(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
-        """Note that the transport's buffer is full; asyncio calls this."""
+        """Record that the write buffer is full. asyncio calls this method."""
         self.is_full = True
 
     def resume_writing(self) -> None:
-        """Let those write on who wait for room; asyncio calls this."""
+        """Notify writers that the write buffer has room again. asyncio calls this method."""
         self.is_full = False
         self._on_room()
 
     def eof_received(self) -> None:
-        """End the connection: a guest that sends no more need not have read what waits for it."""
+        """Treat the end of the guest's stream as a lost connection. asyncio calls this method.
+
+        Bytes that the guest has not read yet are not waited for.
+        """
         self.connection_lost(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Report the end of the connection, after all that came before it; asyncio calls this."""
+        """Handle all received frames, then report the loss. asyncio calls this method."""
         while self._turn is not None and not self._handle(FRAMES_PER_TURN):
             pass
         reason = f": {exc}" if exc else ""
@@ -180,4 +192,4 @@ ChannelFactory: TypeAlias = Callable[
     ],
     Channel,
 ]
-"""The type of what makes a channel, as `Channel` does."""
+"""The type of functions that create a channel, with the parameters of `Channel`."""

@@ -1,4 +1,4 @@
-"""A splitter of what a guest sends into frames, for the log; it checks nothing in them."""
+"""Splits a stream of bytes into frames for the log, without checking their content."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ from microvm.wire.codec import HEADER_SIZE, MAX_BODY
 
 
 class Frames:
-    """A stream of frames, however it is cut: what was received of it, and not yet taken."""
+    """The received bytes of a stream that have not been taken as frames yet."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
 
     def receive_data(self, data: bytes) -> None:
-        """Take the next bytes."""
+        """Append bytes of the stream."""
         self._rest += data
 
     def next_frame(self) -> bytes | None:
-        """Take the next frame that is whole; behind a length that cannot be, all there is."""
+        """Remove and return the next complete frame, or None if none is complete.
+
+        If the length in the frame's header is invalid, return all bytes.
+        """
         if len(self._rest) < HEADER_SIZE:
             return None
         length = int.from_bytes(self._rest[:4], "little")
@@ -24,7 +27,7 @@ class Frames:
         return self._take(size) if size <= len(self._rest) else None
 
     def take_rest(self) -> bytes:
-        """Take all there is."""
+        """Remove and return all bytes."""
         return self._take(len(self._rest))
 
     def _take(self, size: int) -> bytes:

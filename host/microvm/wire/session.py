@@ -1,14 +1,15 @@
-"""A session is the host's side of the conversation with one guest, without I/O.
+"""The host's side of the protocol with one guest, without I/O.
 
-It knows the handshake, ids and credits, and speaks the lower of both sides' versions.
+A session handles the handshake, the ids of commands, and credits. It uses the lower one of the
+versions that host and guest support.
 
-Bytes from the guest go into :meth:`Session.receive_data`, then :meth:`Session.next_event` is called
-until it returns None and :attr:`Session.is_behind` is false. Every method that says something to
-the guest returns the bytes to write.
+Pass bytes from the guest to :meth:`Session.receive_data`, then call :meth:`Session.next_event`
+until it returns None and :attr:`Session.is_behind` is False. Every method that sends a message
+returns the bytes to write to the guest.
 
-What each side may say in which state is in :mod:`microvm.wire.state`.
-Anything else of the guest's leads to FAILED, and there it ends: the guest orders its own output, so
-what comes out of order is no race but a broken or hostile guest.
+:mod:`microvm.wire.state` defines which messages are allowed in which state. If the guest sends
+another message, the session fails for good. The guest sends its messages in order, so such a
+message is not caused by a race, but by a broken or hostile guest.
 """
 
 from __future__ import annotations
@@ -24,29 +25,29 @@ from microvm.wire import codec
 from microvm.wire.state import GUEST_STEPS, HOST_STEPS, State, Steps
 
 WINDOW = 1 << 20
-"""Bytes of each output stream that the guest may send before we have taken any."""
+"""Number of bytes of each output stream that the guest may send before it gets new credit."""
 
 STDIN_CHUNK = codec.ExecStdin.MAX_BODY
-"""Bytes of standard input that fit into one frame."""
+"""Maximum number of bytes of standard input in one frame."""
 
 _HINT = "its daemon is none of ours, or was broken into: start another, of an image that you trust"
 
 _ENTROPY_SIZE = 64
 
-# Bytes that come before `ready`: of an older session there are two windows at most, and where each
-# byte had a frame of its own, that is 14 times as many.
+# Maximum number of bytes before `Ready`. An older session has at most two windows of output left.
+# If each byte of output is a frame, the frames are 14 times as long as the output.
 _STALE_LIMIT = 32 * WINDOW
 
-# Frames of an older session that are dropped at a time.
+# Frames of an older session that one call of `next_event` drops, before it returns.
 _DROPPED = range(64)
 _MAX_CREDIT = 0xFFFFFFFF
 
-# What comes in these, and does not lead on, is of an older session.
+# States in which all messages except `Ready` belong to an older session.
 _BEFORE_READY = (State.NEW, State.GREETING)
 
 
 def _by_type(steps: Steps) -> dict[State, dict[int, State]]:
-    """Index messages by the number of their type, as a frame has it."""
+    """Return the steps with messages replaced by the numbers of their types."""
     return {
         state: {kind.TYPE: following for kind, following in messages.items()}
         for state, messages in steps.items()
@@ -58,13 +59,14 @@ _FROM_GUEST = _by_type(GUEST_STEPS)
 
 
 class Session:
-    """A session gives the bytes to send, takes those that came, and knows what is in order.
+    """The host's side of the protocol. It encodes messages, and decodes and checks answers.
 
-    :ivar state: where it stands.
-    :ivar takes_stdin: whether the host feeds the command's standard input.
-    :ivar stdin_credit: bytes of standard input that the guest takes now; 0 once it takes no more.
-    :ivar is_behind: whether `next_event` has only stopped so that its caller can do other things,
-        too.
+    :ivar state: Current state of the session.
+    :ivar takes_stdin: True if the running command reads standard input from the host.
+    :ivar stdin_credit: Number of bytes of standard input that may be sent now; 0 after the command
+        has closed its standard input.
+    :ivar is_behind: True if `next_event` returned None although more messages may be available, so
+        that the caller can do other work in between.
     """
 
     def __init__(
@@ -73,10 +75,11 @@ class Session:
         clock: Callable[[], int] = time.time_ns,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """Begin one.
+        """Create a session in the state NEW.
 
-        :param clock: tells the time, in nanoseconds since 1970; a guest is given it.
-        :param entropy: gives so many random bytes, for nonces and for the guest.
+        :param clock: Function that returns the time in nanoseconds since 1970, for the guest.
+        :param entropy: Function that returns the given number of random bytes, for nonces and for
+            the guest.
         """
         self._clock = clock
         self._entropy = entropy
@@ -102,10 +105,10 @@ class Session:
         self._from_guest = _FROM_GUEST[state]
 
     def _say(self, message: codec.Message) -> bytes:
-        """Encode a message, and step.
+        """Encode a message, and enter the state that follows it.
 
-        :raises ProtocolError: it has no place in this state.
-        :raises EncodeError: the protocol cannot carry it.
+        :raises ProtocolError: Raised if the message is not allowed in the current state.
+        :raises EncodeError: Raised if a field does not fit into the message.
         """
         following = self._from_host.get(message.TYPE)
         if following is None:
@@ -116,17 +119,17 @@ class Session:
         return frame
 
     def _can_say(self, kind: type[codec.Message]) -> bool:
-        """Whether a message has its place in this state; those about a command: while it runs."""
+        """Return whether a message is allowed in the current state."""
         return kind.TYPE in self._from_host
 
     def _say_of_command(self, message: codec.Message) -> bytes:
-        """Encode what is about the running command; nothing when it has ended."""
+        """Encode a message to the running command. Return no bytes if the command has exited."""
         return message.encode(self._version) if self._can_say(type(message)) else b""
 
     def hello(self) -> bytes:
-        """Start afresh: whatever runs in the guest is killed, and earlier frames are dropped.
+        """Start a new session: the guest kills all commands, and earlier frames are dropped.
 
-        :raises ProtocolError: the session has failed.
+        :raises ProtocolError: Raised if the session has failed.
         """
         self._nonce = int.from_bytes(self._entropy(8), "little")
         frame = self._say(codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, self._nonce))
@@ -138,18 +141,20 @@ class Session:
         return frame
 
     def resume(self) -> bytes:
-        """Tell a guest that has just started the time, and give it entropy.
+        """Send the current time and random bytes to a guest that was booted or cloned.
 
-        :raises ProtocolError: it is not idle.
+        :raises ProtocolError: Raised if the session is not idle.
         """
         return self._say(codec.Resume(self._clock(), self._entropy(_ENTROPY_SIZE)))
 
     def keep(self) -> bytes:
-        """Have the next `hello` keep what runs in the guest, frozen until the `resume` behind it.
+        """Ask the guest to freeze its processes until the `resume` after the next `hello`.
 
-        :raises Busy: a command is running.
-        :raises UsageError: the guest is too old to know how.
-        :raises ProtocolError: it is not ready.
+        Without this message, `hello` kills the processes.
+
+        :raises Busy: Raised if a command is running.
+        :raises UsageError: Raised if the guest is too old to support this message.
+        :raises ProtocolError: Raised if the guest is not ready.
         """
         if self._can_say(codec.ExecKill):
             raise Busy("a command is running on this machine, and what runs cannot be kept")
@@ -163,37 +168,37 @@ class Session:
             ) from None
 
     def ping(self, token: int) -> bytes:
-        """Ask for a `Pong` with this number.
+        """Ask the guest for a `Pong` with this token.
 
-        :raises ProtocolError: the guest is not ready.
+        :raises ProtocolError: Raised if the guest is not ready.
         """
         frame = self._say(codec.Ping(token))
         self._pings.append(token)
         return frame
 
     def status_request(self) -> bytes:
-        """Ask for a `Status`.
+        """Ask the guest for a `Status`.
 
-        :raises ProtocolError: the guest is not ready.
+        :raises ProtocolError: Raised if the guest is not ready.
         """
         frame = self._say(codec.StatusRequest())
         self._statuses += 1
         return frame
 
     def shutdown(self) -> bytes:
-        """Ask the guest to end itself; it says `Goodbye`.
+        """Ask the guest to shut down. It answers with `Goodbye`.
 
-        :raises ProtocolError: it is not ready.
+        :raises ProtocolError: Raised if the guest is not ready.
         """
         return self._say(codec.Shutdown())
 
     def exec_request(self, request: codec.ExecRequest) -> bytes:
-        """Run a command.
+        """Ask the guest to run a command.
 
-        :param request: its id and its credits are given by the session, whatever they are.
-        :raises Busy: one is in flight.
-        :raises ProtocolError: the guest is not ready.
-        :raises UsageError: the protocol cannot carry it: too long, or a NUL byte in it.
+        :param request: Description of the command. The session replaces its id and credits.
+        :raises Busy: Raised if a command is running.
+        :raises ProtocolError: Raised if the guest is not ready.
+        :raises UsageError: Raised if the request is too long, or contains a NUL byte.
         """
         if self._can_say(codec.ExecKill):
             raise Busy("a command is running on this machine, and it takes one at a time")
@@ -211,9 +216,11 @@ class Session:
         return frame
 
     def exec_signal(self, signal: int) -> bytes:
-        """Send a signal to the running command's process group; nothing when it has ended.
+        """Send a signal to the running command's process group.
 
-        :raises UsageError: no signal has this number.
+        Return no bytes if the command has exited.
+
+        :raises UsageError: Raised if no signal has this number.
         """
         try:
             return self._say_of_command(codec.ExecSignal(self._id, signal))
@@ -221,17 +228,25 @@ class Session:
             raise UsageError(f"no signal has the number {signal}") from None
 
     def exec_kill(self) -> bytes:
-        """Kill the running command; nothing when it has ended. Its response still comes."""
+        """Kill the running command. The guest still sends its `ExecResponse`.
+
+        Return no bytes if the command has exited.
+        """
         return self._say_of_command(codec.ExecKill(self._id))
 
     def exec_terminate(self) -> bytes:
-        """Ask the running command to end; what it leaves behind is killed. Else as `exec_kill`."""
+        """Send SIGTERM to the running command; processes that it leaves behind are killed.
+
+        Return no bytes if the command has exited.
+        """
         return self._say_of_command(codec.ExecTerminate(self._id))
 
     def exec_resize(self, rows: int, columns: int) -> bytes:
-        """Tell the running command's terminal its size; nothing when it has ended.
+        """Change the size of the running command's terminal.
 
-        :raises UsageError: no terminal has this size.
+        Return no bytes if the command has exited.
+
+        :raises UsageError: Raised if the size is invalid.
         """
         try:
             return self._say_of_command(codec.ExecResize(self._id, rows, columns))
@@ -239,11 +254,13 @@ class Session:
             raise UsageError(f"no terminal has {rows} lines and {columns} columns") from None
 
     def exec_stdin(self, data: bytes | memoryview) -> tuple[bytes | memoryview, ...]:
-        """Feed the running command; without data, end its input. Nothing when it has ended.
+        """Send standard input to the running command.
 
-        :param data: at most `stdin_credit` and :data:`STDIN_CHUNK` bytes.
-        :return: the frame's parts; the data is one of them, so it must not change until it is sent.
-        :raises UsageError: it is more than the credit.
+        :param data: Input, at most `stdin_credit` and at most :data:`STDIN_CHUNK` bytes. Empty data
+            closes the standard input of the command.
+        :return: Parts of the frame. One of them is `data` itself, so it must not change until it is
+            sent. There are no parts if the command has exited.
+        :raises UsageError: Raised if the data exceeds the credit.
         """
         if not self._can_say(codec.ExecStdin):
             return ()
@@ -253,7 +270,10 @@ class Session:
         return codec.ExecStdin(self._id, data).encode_parts(self._version)
 
     def consumed(self, stream: codec.Stream, amount: int) -> bytes:
-        """Note that output has been taken; gives the guest new credit, in large pieces."""
+        """Record that `amount` bytes of output were consumed.
+
+        Return a message that gives the guest new credit, or no bytes until enough was consumed.
+        """
         if not self._can_say(codec.ExecCredit):
             return b""
         self._owed[stream] += amount
@@ -264,19 +284,20 @@ class Session:
         return codec.ExecCredit(self._id, stream, amount).encode(self._version)
 
     def receive_data(self, data: bytes) -> None:
-        """Take bytes from the guest; output refers to them without a copy."""
+        """Pass bytes from the guest to the decoder. Output messages contain views of them."""
         if self.state is not State.FAILED:
             self._decoder.receive_data(data)
         if self.state in _BEFORE_READY:
             self._stale += len(data)
 
     def next_event(self) -> codec.Message | None:
-        """Return the next message that means something, or None when more bytes are needed.
+        """Return the next message for the caller, or None if more bytes are needed.
 
-        Of many that mean nothing it drops a part: None then, too, and :attr:`is_behind`.
+        Messages of an older session are dropped. If there are many of them, return None and set
+        :attr:`is_behind`; call the method again later.
 
-        :raises VersionMismatch: the guest was built from a schema that is not one of ours.
-        :raises ProtocolError: the guest broke the protocol; the session is over.
+        :raises VersionMismatch: Raised if the guest was built from an unknown schema.
+        :raises ProtocolError: Raised if the guest violated the protocol. The session has failed.
         """
         if self.state is State.FAILED:
             return None
@@ -303,10 +324,13 @@ class Session:
         return None
 
     def _accept(self, message: codec.Message) -> bool:
-        """Check a message, and step; whether it is for the caller.
+        """Check a message, and enter the state that follows it.
 
-        :raises ProtocolError: the guest must not send it now, or says that it refuses a frame.
-        :raises VersionMismatch: the guest was built from a schema that is not one of ours.
+        Return True if the message is for the caller, False if it belongs to an older session.
+
+        :raises ProtocolError: Raised if the message is not allowed now, or if it reports that the
+            guest refused a frame.
+        :raises VersionMismatch: Raised if the guest was built from an unknown schema.
         """
         following = self._from_guest.get(message.TYPE)
         if following is None or self._goodbye:
@@ -349,11 +373,11 @@ class Session:
         return True
 
     def _agree(self, ready: codec.Ready) -> None:
-        """Choose the version that both sides speak.
+        """Choose the protocol version to use.
 
-        :raises VersionMismatch: the guest was built from a schema that is not one of ours.
+        :raises VersionMismatch: Raised if the guest was built from an unknown schema.
         """
-        # A newer guest speaks our version: `microvm-proto breaking` has seen to that.
+        # A newer guest supports the host's version: `microvm-proto breaking` ensures this.
         newer = ready.version > codec.VERSION
         if not newer and codec.DIGESTS.get(ready.version) != ready.digest:
             host = (codec.VERSION, codec.DIGEST)
@@ -361,11 +385,11 @@ class Session:
         self._version = self._decoder.version = min(codec.VERSION, ready.version)
 
     def _can_be(self, message: codec.ExecResponse | codec.ExecFailed) -> bool:
-        """Whether the running command can have come to this end."""
+        """Return whether the running command can have ended as the message says."""
         if isinstance(message, codec.ExecFailed) or message.ending is codec.Ending.EXITED:
             return True
         limited = message.ending is not codec.Ending.OUT_OF_MEMORY or self._limits_memory
-        # The signal's negative is the return code: 0 would be success.
+        # The return code is the negative number of the signal, so signal 0 would look like success.
         return limited and 0 < message.status < NSIG
 
     def _expect(self, right: bool, message: codec.Message) -> None:

@@ -1,6 +1,6 @@
-"""The states of a session: what each side may say in them, and where that leads.
+"""The states of a session, with the messages that each side may send and the following states.
 
-The picture in docs/architecture.md is drawn from these tables.
+The diagram in docs/architecture.md is drawn from these tables.
 """
 
 from __future__ import annotations
@@ -13,22 +13,22 @@ from microvm.wire import codec
 
 
 class State(enum.Enum):
-    """A state of the conversation."""
+    """A state of a session."""
 
     NEW = enum.auto()
-    """Nothing has been said."""
+    """No message has been sent."""
     GREETING = enum.auto()
-    """The guest has been greeted, and has not answered; what still comes is of an older session."""
+    """The host waits for `Ready`. Other messages of the guest belong to an older session."""
     IDLE = enum.auto()
-    """No command is in flight."""
+    """No command is running."""
     RUNNING = enum.auto()
-    """A command is in flight."""
+    """A command is running."""
     FAILED = enum.auto()
-    """The guest has broken the protocol; from here nothing leads on."""
+    """The guest has violated the protocol. This state is final."""
 
 
 Steps: TypeAlias = Mapping[State, Mapping[type[codec.Message], State]]
-"""Each state's messages, and the state that each leads to; others are out of order."""
+"""The messages that are allowed in each state, and the state that follows each message."""
 
 HOST_STEPS: Steps = {
     State.NEW: {codec.Hello: State.GREETING},

@@ -1,1 +1,1 @@
-"""The verbs of the command line, and groups of them; `cli/root.py` has the table of all."""
+"""The verbs of the command line. `cli/root.py` contains the table of all verbs."""

@@ -1,4 +1,4 @@
-"""`microvm bench`: what a machine costs here."""
+"""`microvm bench`: measure the time and memory that machines need on this host."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ from microvm.options import ImageOptions, PoolOptions
 @click.command()
 @shared.options(ImageOptions, "bench")
 @click.option(
-    "--kernel", metavar="FILE|small|debian", help="Measure an image with this kernel instead."
+    "--kernel",
+    metavar="FILE|small|debian",
+    help="Build and measure an image with this kernel instead.",
 )
 @shared.options(PoolOptions, "bench")
 @click.option(
@@ -25,7 +27,7 @@ from microvm.options import ImageOptions, PoolOptions
     callback=shared.count(1),
     metavar="N",
     show_default=True,
-    help="Machines to boot.",
+    help="Boot this number of machines.",
 )
 @click.option(
     "--execs",
@@ -33,7 +35,7 @@ from microvm.options import ImageOptions, PoolOptions
     callback=shared.count(1),
     metavar="N",
     show_default=True,
-    help="Commands to run, and pings to send.",
+    help="Run this number of commands, and send this number of pings.",
 )
 @click.option(
     "--clones",
@@ -41,22 +43,26 @@ from microvm.options import ImageOptions, PoolOptions
     callback=shared.count(1),
     metavar="N",
     show_default=True,
-    help="Clones to start one by one, then to have alive at once.",
+    help="Start this number of clones one after another, then the same number at the same time.",
 )
-@click.option("--floor/--no-floor", default=True, help="Measure raw QEMU beside it, the default.")
+@click.option(
+    "--floor/--no-floor",
+    default=True,
+    help="Also measure plain QEMU, for comparison. [default: --floor]",
+)
 @click.option(
     "--json",
     "json_file",
     type=click.Path(dir_okay=False, path_type=Path, allow_dash=True),
     metavar="FILE",
-    help="Write the figures as JSON; `-` for standard output, instead of the table.",
+    help="Write the figures to FILE as JSON; with `-`, print JSON instead of the table.",
 )
 @click.option(
     "--plot",
     "plot_file",
     type=click.Path(dir_okay=False, path_type=Path),
     metavar="FILE",
-    help="Draw them; .svg or .png.",
+    help="Draw the figures to FILE, which ends with .svg or .png.",
 )
 @shared.verbose
 def bench(
@@ -70,16 +76,17 @@ def bench(
     plot_file: Path | None,
     **options: Any,
 ) -> None:
-    """Measure what a machine costs here, in time and memory.
+    """Measure the time and memory that machines need on this host.
 
-    Machines are booted and cloned, answer pings, run `true`, move 64 MiB each way, come from a
-    pool, are alive all at once, and are forked with a process that waits in them. Each figure
-    stands beside its floor: raw QEMU with the same kernel and file system, and a guest that does
-    nothing but answer, measured in turn with ours.
+    The benchmark boots and clones machines, sends pings, runs `true`, transfers 64 MiB in each
+    direction, takes machines from a pool, runs many machines at the same time, and forks a machine
+    in which a process waits. Each figure is compared with a baseline, the floor: plain QEMU with
+    the same kernel and file system, and a minimal guest that only answers. microvm and the baseline
+    are measured alternately.
 
-    An image with a disk stands beside the default image, too. Where it has python3, what that takes
-    to start in a new clone is measured: to have it warmed up as the floor's is, the image must have
-    been built with `--warm 'python3 -c pass'`.
+    An image with a disk is also compared with the default image. If the image contains python3, the
+    start of python3 in a new clone is measured. Build such an image with `--warm 'python3 -c pass'`
+    for a fair comparison, because python3 is warmed up in the baseline.
     """
     import asyncio
 
@@ -91,11 +98,11 @@ def bench(
 
     machine = read_options(PoolOptions, shared.given(PoolOptions, options))
     if image is not None and kernel:
-        raise click.UsageError("--image has its kernel: --kernel is for another image")
-    check_memory(machine["memory"])  # an image may have to be built first
+        raise click.UsageError("--image includes a kernel: leave out --kernel or --image")
+    check_memory(machine["memory"])  # fail early: building an image takes long
     for path in (json_file, plot_file):
         if path and str(path) != "-" and not os.access(path.parent, os.W_OK):
-            raise click.UsageError(f"cannot write {path}: its folder is not there, or not ours")
+            raise click.UsageError(f"cannot write {path}: its folder is missing or not writable")
     if plot_file:
         plot.check(plot_file)
     with on_stderr() as report_to:

@@ -1,4 +1,4 @@
-"""`microvm cache`: show the contents of the cache, and remove items that nobody needs."""
+"""`microvm cache`: list the contents of the cache, and remove unused items."""
 
 from __future__ import annotations
 
@@ -23,29 +23,30 @@ if TYPE_CHECKING:
 def cache(context: click.Context) -> None:
     """Show and clear the cache.
 
-    The cache contains images, saved guests, and the files that they are built from. Set
-    MICROVM_CACHE to use another folder.
+    The cache contains images, templates, snapshots, and the files that they are built from. The
+    variable MICROVM_CACHE changes its folder.
     """
     context.with_resource(signals.raised())
 
 
 @cache.command()
 def path() -> None:
-    """Print the path of the cache, whether it exists or not. The first start creates it."""
+    """Print the path of the cache. The first start creates it."""
     from microvm import cache as caches
 
     click.echo(caches.root())
 
 
 @cache.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON, with sizes in bytes.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with sizes in bytes.")
 def ls(as_json: bool) -> None:
     """List the kinds of items in the cache.
 
-    SIZE is the space that the items take on the disk. USED is the last use of any item of the kind.
-    Downloads are packages and archives of images. Layers are results of the steps of a build.
-    Programs were compiled once. Records are small notes. Unfinished items are being created, or a
-    killed process has left them.
+    SIZE is the size of all items of a kind on the disk. USED is the time when an item of the kind
+    was last used. Downloads are packages and archives for images. Layers are the results of build
+    steps. Programs are helpers of microvm that are compiled once. Records are small files, such
+    as tags and results of checks. Unfinished items are being created, or a killed process has left
+    them.
     """
     from microvm.cache import contents
     from microvm.cli.table import echo
@@ -65,19 +66,19 @@ def ls(as_json: bool) -> None:
     "--all",
     "everything",
     is_flag=True,
-    help="Also saved guests, and the default image if it has no tag.",
+    help="Also remove templates, and the default image if it has no tag.",
 )
 @shared.quiet
 def prune(everything: bool) -> None:
-    """Remove everything that nobody has named and nothing uses.
+    """Remove items that have no name and are not used.
 
-    This removes images without a tag, damaged images, the results of build steps, downloads,
-    surplus saved guests, kernels that a newer one has replaced, and files that killed processes
-    have left. If an item is needed again, it is built or downloaded again.
+    The command removes images without a tag, damaged images, the results of build steps, downloads,
+    templates above the size limit, kernels that a newer kernel replaces, and files that killed
+    processes have left. Items that are needed again are built or downloaded again.
 
-    Images with a tag and snapshots stay: `microvm image rm` and `microvm snapshot rm` remove them.
-    Items in use stay, too: images that a snapshot needs, unfinished items of running processes, and
-    all downloads while an image or a kernel is built. Running machines are not disturbed.
+    Images with a tag and snapshots are kept; use `microvm image rm` and `microvm snapshot rm` to
+    remove them. Items in use are kept, too: images that a snapshot needs, items that are being
+    created, and all downloads while an image or a kernel is being built. Running machines continue.
     """
     from microvm.cache import contents
     from microvm.progress import on_stderr
@@ -117,7 +118,7 @@ def _downloads(report: Reporter, *, everything: bool) -> Iterator[str]:
 
     removed = downloads.prune(everything=everything)
     if removed is None:
-        report.notice("all downloads stay, as an image or a kernel is being built")
+        report.notice("all downloads are kept, because an image or a kernel is being built")
     for each in removed or ():
         yield f"download {each.name}"
 
@@ -131,7 +132,7 @@ def _kernels() -> Iterator[str]:
 
 
 def _records() -> Iterator[str]:
-    """Remove the records of probes that are too old to be used."""
+    """Remove the results of checks of this host that have expired, and yield their names."""
     from microvm import cache as caches
     from microvm.cache import contents, readers
     from microvm.qemu.accel import PROBE_LIFETIME

@@ -1,4 +1,4 @@
-"""`microvm checkpoint`: a snapshot of a machine that has a name."""
+"""`microvm checkpoint`: save a snapshot of a named machine."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from microvm.cli import shared
     "snapshot", callback=shared.snapshot_name, shell_complete=shared.completes("snapshot")
 )
 def checkpoint(name: str, snapshot: str, wait: bool) -> None:
-    """Keep a machine as it is, as a snapshot; it goes on.
+    """Save a named machine as a snapshot, and let it continue.
 
-    With its memory, its files and what runs in it, it is what `microvm run --from SNAPSHOT` and
-    `microvm start --from SNAPSHOT` start from, as often as you like; one of that name is replaced.
-    NAME is its whole name.
+    The snapshot contains the memory, the files and the processes of the machine. `microvm run
+    --from SNAPSHOT` and `microvm start --from SNAPSHOT` start any number of machines from it. A
+    snapshot that has the name SNAPSHOT already is replaced. NAME is the full name of the machine.
     """
     from microvm.start.snapshots import check_room
     from microvm.supervisor.client.client import connect

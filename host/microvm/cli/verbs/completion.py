@@ -1,9 +1,9 @@
-"""`microvm completion`: what a shell asks for at a press of the tabulator.
+"""`microvm completion`: completion of microvm's command lines in bash, zsh and fish.
 
-The shell's function, which is in `_SCRIPTS`, calls `microvm` with MICROVM_COMPLETE: of `:` and `=`
-those at which a word ends for the shell, a blank, and the line so far. What comes back is a line
-for each word that may stand there: `plain`, `file` or `dir`, the word, and what it means, with
-tabulators between them.
+The scripts in `_SCRIPTS` define a shell function that runs `microvm` with the variable
+MICROVM_COMPLETE. Its value is a list of the characters `:` and `=` at which the shell splits words,
+a space, and the command line up to the cursor. `microvm` then prints one line for each completion:
+its type (`plain`, `file` or `dir`), the word, and a description, separated by tabs.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _microvm() {
         plain)
             COMPREPLY+=("$(printf %q "$word")")
             [[ $word != *: ]] || compopt -o nospace 2>/dev/null ;;
-        file)  # beside the name of a machine, that it be not web\:
+        file)  # beside a machine's name, `filenames` would escape its colon: web\:
             ((${#COMPREPLY[@]})) || compopt -o filenames 2>/dev/null
             COMPREPLY+=($(compgen -f -- "$word")) ;;
         dir) compopt -o filenames 2>/dev/null; COMPREPLY+=($(compgen -d -- "$word")) ;;
@@ -78,17 +78,20 @@ _SCRIPTS = {"bash": _BASH, "zsh": _ZSH, "fish": _FISH}
 
 @click.command()
 @click.argument("shell", type=click.Choice(list(_SCRIPTS)), required=False)
-@click.option("--install", is_flag=True, help="Write it where the shell finds it, for this user.")
+@click.option("--install", is_flag=True, help="Install the script for the current user.")
 def completion(shell: str | None, install: bool) -> None:
-    """Print what completes our commands in a shell, or install it.
+    """Print or install a script for tab completion in a shell.
 
-    It is a script of bash, zsh or fish, by default of the one that SHELL names. With it, the
-    tabulator completes verbs, options, files, and the names of images, snapshots and machines.
-    Installed once, it is there in each new shell; installed again, it is renewed.
+    The script is for bash, zsh or fish, by default for the shell that the variable SHELL names.
+    With the script, the Tab key completes verbs, options, files, and the names of images, snapshots
+    and machines. --install makes the script available in each new shell; run it again after an
+    update of microvm.
     """
     shell = shell or Path(os.environ.get("SHELL", "")).name
     if shell not in _SCRIPTS:
-        raise click.UsageError(f"Name a shell, which SHELL does not: {', '.join(_SCRIPTS)}")
+        raise click.UsageError(
+            f"The variable SHELL names no supported shell: give one of {', '.join(_SCRIPTS)}"
+        )
     if install:
         _install(shell)
     else:
@@ -104,17 +107,20 @@ def _install(shell: str) -> None:
         "fish": config / "fish/completions/microvm.fish",
     }[shell]
     _write(script, _SCRIPTS[shell])
-    if shell == "zsh":  # which looks in no folder of a user's
+    if shell == "zsh":  # zsh does not search for scripts in the user's home
         startup = Path(os.environ.get("ZDOTDIR") or Path.home()) / ".zshrc"
         _add_line(startup, f"source {shlex.quote(str(script))}")
     if shell == "bash" and not Path("/usr/share/bash-completion/bash_completion").exists():
         _add_line(Path.home() / ".bashrc", f"source {shlex.quote(str(script))}")
-    click.echo(f"A new {shell} has it, and this one after: source {shlex.quote(str(script))}")
+    click.echo(
+        f"Each new {shell} loads the script. To load it in this shell, run: "
+        f"source {shlex.quote(str(script))}"
+    )
 
 
 def _write(path: Path, text: str) -> None:
     if path.exists() and path.read_text() == text:
-        click.echo(f"{path}: there already")
+        click.echo(f"{path}: up to date")
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -127,18 +133,18 @@ def _write(path: Path, text: str) -> None:
 
 
 def _add_line(path: Path, line: str) -> None:
-    """Add a line to the end of a user's own file, if it is not there."""
+    """Append a line to a startup file of the user, unless the file contains the line already."""
     text = path.read_text(errors="surrogateescape") if path.exists() else ""
     if line in text.splitlines():
-        click.echo(f"{path}: loads it already")
+        click.echo(f"{path}: already loads the script")
         return
     with path.open("a") as file:
         file.write(f"{'' if not text or text.endswith(chr(10)) else chr(10)}{line}\n")
-    click.echo(f"{path}: loads it now, by its last line")
+    click.echo(f"{path}: added a last line that loads the script")
 
 
-class _Asked(ShellComplete):
-    """The question of a shell: what may stand at the end of a line."""
+class _Completer(ShellComplete):
+    """The completion of the last word of a command line, for click."""
 
     def get_completion_args(self) -> tuple[list[str], str]:
         line = os.environ[self.complete_var].partition(" ")[2]
@@ -150,7 +156,7 @@ class _Asked(ShellComplete):
         words, incomplete = self.get_completion_args()
         option, equals, _ = incomplete.partition("=")
         before = option + equals if equals and option.startswith("-") else ""
-        # What the shell replaces begins behind the last character at which it ends a word.
+        # The shell replaces only the text after the last character at which it splits words.
         breaks = os.environ[self.complete_var].partition(" ")[0]
         kept = 1 + max((incomplete.rfind(each) for each in breaks), default=-1)
         for item in (found := self.get_completions(words, incomplete)):
@@ -162,6 +168,10 @@ class _Asked(ShellComplete):
 
 
 def answer(cli: click.Command, variable: str) -> NoReturn:
-    """Answer the question of a shell, which a variable of the environment holds, and exit."""
-    click.echo(_Asked(cli, {}, "microvm", variable).complete(), nl=False)
+    """Print the completions for a shell, and exit.
+
+    :param cli: Root command of the command line.
+    :param variable: Name of the environment variable that the shell's function has set.
+    """
+    click.echo(_Completer(cli, {}, "microvm", variable).complete(), nl=False)
     raise SystemExit(0)

@@ -1,4 +1,4 @@
-"""`microvm config`: what each option is where the command line does not say, and who says so."""
+"""`microvm config`: show the default value of each option, and where the value comes from."""
 
 from __future__ import annotations
 
@@ -11,15 +11,23 @@ from microvm.option import Option
 
 
 @click.command(cls=habits.Command)
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def config(as_json: bool) -> None:
-    """Show the defaults of options, and where each is from.
+    """Show the default of each option, and where it is set.
 
-    A value is that of the command line; else of the variable MICROVM_OPTION; else of the project's
-    file, `[tool.microvm]` in the nearest pyproject.toml upwards; else of the user's own,
-    microvm/config.toml in XDG_CONFIG_HOME or ~/.config; else what is built in. Verbs that differ
-    have a line each. MICROVM_NO_CONFIG=1 goes without files.
-    """
+    The value of an option is the first of these:
+
+    \b
+      1. the option on the command line
+      2. the environment variable MICROVM_OPTION, such as MICROVM_MEMORY
+      3. the project's file: [tool.microvm] in the nearest pyproject.toml, in the
+         current folder or a folder above it
+      4. the user's file: microvm/config.toml in XDG_CONFIG_HOME or ~/.config
+      5. the built-in default
+
+    An option whose default differs between verbs has several lines. MICROVM_NO_CONFIG=1 disables
+    both files.
+    """  # noqa: D301 - click needs the backspace character
     from microvm.cli import facts, table
 
     found = presets.Presets()
@@ -35,7 +43,7 @@ def config(as_json: bool) -> None:
 
 
 Row = tuple[str, list[str], presets.Preset]
-"""An option, verbs of which it has the same value from the same place, and that."""
+"""The name of an option, the verbs for which it has the same default, and that default."""
 
 
 def _rows(option: Option, found: presets.Presets) -> Iterator[Row]:

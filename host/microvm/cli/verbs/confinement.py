@@ -1,4 +1,4 @@
-"""`microvm confinement`: what holds QEMU back on this host."""
+"""`microvm confinement`: show the restrictions that protect this host from QEMU."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def confinement(as_json: bool) -> None:
-    """Show what holds back a QEMU that a guest has broken into.
+    """Show how QEMU is restricted on this host.
 
-    A program is confined here and now, as QEMU is when you start a machine: root, another user and
-    a container may have other layers. What is missing comes with the reason and what to do.
+    If a guest takes control of QEMU, these restrictions protect the host. They consist of several
+    layers, such as namespaces and Landlock. This command starts a test program with the same
+    restrictions as QEMU, and shows which layers work. The result can differ for root, for another
+    user, and in a container. For each missing layer, the reason and the remedy are shown.
 
-    The exit status is 0 where --confinement=require starts machines, and 1 where it does not.
+    The exit status is 0 if machines start with --confinement=require on this host, else 1.
     """
     from microvm.qemu.confinement import missing
     from microvm.qemu.probe import probe
@@ -59,7 +61,10 @@ def _show(found: Mapping[str, Finding], wanting: list[str]) -> None:
 
 
 def _wrap(rows: Sequence[tuple[str, ...]]) -> None:
-    """Print rows as wide as the terminal is, the first one the heading."""
+    """Print a table whose cells are wrapped to fit the terminal.
+
+    :param rows: Rows of the table. The first one is the heading.
+    """
     from rich.console import Console
     from rich.table import Table
 

@@ -1,4 +1,4 @@
-"""`microvm cp`: files into a machine that has a name, and out of it."""
+"""`microvm cp`: copy files into and out of a named machine."""
 
 from __future__ import annotations
 
@@ -26,27 +26,31 @@ _ARCHIVE = "-"
 
 
 @dataclass(frozen=True, slots=True)
-class _End:
-    """One end of a copy: a path here, or in the machine of that name."""
+class _Endpoint:
+    """The source or the target of a copy.
+
+    :ivar path: Path of a file or folder.
+    :ivar machine: Name of the machine that the path is in; empty for a path on the host.
+    """
 
     path: str
     machine: str = ""
 
 
-def _parse(context: click.Context, parameter: click.Parameter, text: str) -> _End:
+def _parse(context: click.Context, parameter: click.Parameter, text: str) -> _Endpoint:
     del context, parameter
     name, colon, path = text.partition(":")
     if colon and is_name(name):
         if not path:
-            raise click.BadParameter(f"{quoted(text)} names no file in the machine: {name}:PATH")
-        return _End(path, name)
-    return _End(text)
+            raise click.BadParameter(f"{quoted(text)} has no path: write {name}:PATH")
+        return _Endpoint(path, name)
+    return _Endpoint(text)
 
 
 def _complete(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem[str]]:
-    """Complete files that are here, and machines; nothing in them."""
+    """Complete the names of machines, and of files on the host; not of files in a machine."""
     from click.shell_completion import CompletionItem
 
     machines = shared.completes("machine")(context, parameter, incomplete)
@@ -63,63 +67,72 @@ def _complete(
     "--max-size",
     metavar="SIZE",
     callback=shared.read(Option("", parse_size)),
-    help="Bytes that may come out of the machine, or in an archive into it. [default: 1G]",
+    help="Limit the size of all files copied out of the machine, or of the archive copied into "
+    "it. [default: 1G]",
 )
 @click.option(
     "--max-files",
     metavar="N",
     callback=shared.read(counted(0)("")),
-    help="Files, folders and links that may come likewise. [default: 100000]",
+    help="Limit the number of files, folders and links in the same way. [default: 100000]",
 )
-@shared.duration("--timeout", "How long it may take, such as 5m. [default: 10m]")
+@shared.duration("--timeout", "Stop the copy after this time, such as 5m. [default: 10m]")
 @click.option(
     "--owner",
     metavar="NAME|UID[:GROUP]",
-    help="Whose it is to be in the machine; for that, the user has to be root.",
+    help="Make this user the owner of the files in the machine. -u must be root then.",
 )
 @click.option(
     "-u",
     "--user",
     metavar="NAME|UID[:GROUP]",
-    help="As whom files are read and written in the machine. [default: the image's, else root]",
+    help="Read and write files in the machine as this user. [default: the image's user, else root]",
 )
 @shared.verbose
 @click.argument("source", metavar="SRC", callback=_parse, shell_complete=_complete)
 @click.argument("target", metavar="DST", callback=_parse, shell_complete=_complete)
-def cp(source: _End, target: _End, wait: bool, **how: Any) -> None:
-    """Copy a file or a folder into a machine, or out of it.
+def cp(source: _Endpoint, target: _Endpoint, wait: bool, **how: Any) -> None:
+    """Copy a file or a folder into or out of a named machine.
 
     \b
       microvm cp SRC NAME:DST
       microvm cp NAME:SRC DST
 
-    Where it goes is as for `cp -R` and `docker cp`: into a folder that is there, or behind which a
-    slash stands, under its own name; of a SRC that ends with `/.` the content. A path in the
-    machine is relative to where its commands run. NAME is its whole name.
+    NAME is the full name of a machine. The other path is on the host; write ./a:b if it contains a
+    colon.
 
-    For - in the place of the path here, the files are an archive of tar: it is read from standard
-    input, and unpacked into the folder DST; or it is written to standard output.
+    DST is interpreted as by `cp -R` and `docker cp`. If DST is an existing folder, or ends with a
+    slash, SRC is copied into that folder under its own name. If SRC ends with `/.`, only the
+    content of the folder is copied. A relative path in the machine is relative to the working
+    directory of commands.
 
-    A machine may mean harm: nothing comes out that leads elsewhere. A path here that has a colon is
-    written as ./a:b.
-    """  # noqa: D301 - click wants the backspace itself
+    If the path on the host is -, files are copied as a tar archive: read from standard input and
+    unpacked into the folder DST of the machine, or written to standard output.
+
+    Files from a machine are not trusted: no file is written outside of DST, and no link that points
+    out of DST is copied.
+    """  # noqa: D301 - click needs the backspace character
     if bool(source.machine) == bool(target.machine):
-        hint = f": a file that is here is ./{source.machine}:{source.path}"
+        hint = f": write ./{source.machine}:{source.path} for a file on the host"
         raise click.UsageError(
-            "one of SRC and DST is in a machine, as NAME:PATH, and the other one here"
+            "one of SRC and DST must be NAME:PATH, in a machine, and the other a path on the host"
             + (hint if source.machine else "")
         )
     if _ARCHIVE in (source.path, target.path):
-        here, of = (0, "input") if target.machine else (1, "output")
-        if os.isatty(here):
-            raise click.UsageError(f"- is an archive, and standard {of} is a terminal")
+        descriptor, stream = (0, "input") if target.machine else (1, "output")
+        if os.isatty(descriptor):
+            raise click.UsageError(f"- is a tar archive, but standard {stream} is a terminal")
     given = {name: value for name, value in how.items() if value is not None}
     if target.machine and source.path != _ARCHIVE:
         if limits := [name for name in ("max_size", "max_files") if name in given]:
             flag = f"--{limits[0].replace('_', '-')}"
-            raise click.UsageError(f"{flag} is about what comes from a machine, or of an archive")
+            raise click.UsageError(
+                f"{flag} limits only copies out of a machine, and archives: leave it out"
+            )
     elif source.machine and "owner" in given:
-        raise click.UsageError("--owner is about files in a machine: what comes out is yours")
+        raise click.UsageError(
+            "--owner applies only to copies into a machine: files copied out of it are yours"
+        )
 
     import asyncio
 
@@ -130,7 +143,7 @@ def cp(source: _End, target: _End, wait: bool, **how: Any) -> None:
     standard.leave(asyncio.run(run_until_signal(_copy(vm, source, target, given))))
 
 
-async def _copy(vm: AttachedVM, source: _End, target: _End, how: dict[str, Any]) -> int:
+async def _copy(vm: AttachedVM, source: _Endpoint, target: _Endpoint, how: dict[str, Any]) -> int:
     what = f"cannot copy {source.path}"
     flags = {"max_size": "--max-size", "max_files": "--max-files"}
     async with vm:
@@ -151,7 +164,9 @@ async def _put(vm: AttachedVM, source: str, target: str, how: dict[str, Any]) ->
         return
     with standard.Blocking(0, closefd=False) as archive:
         left_out = await vm.put_archive(archive, target, **how)
-    copies.notify_names("left out of the archive, as devices and FIFOs are not carried", left_out)
+    copies.notify_names(
+        "left out of the archive, because devices and FIFOs are not copied", left_out
+    )
 
 
 async def _get(vm: AttachedVM, source: str, target: str, how: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`microvm doctor`: what works here, what does not, and what mends it."""
+"""`microvm doctor`: check whether machines can start on this host, and show how to fix faults."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @shared.verbose
 def doctor(as_json: bool) -> None:
-    """Show what works here, and what to do about what does not.
+    """Check this host, and show how to fix faults.
+
+    Each check prints a line with its result:
 
     \b
-    ok      it is as it can be
-    note    machines start, and are slower or less than they can be
-    failed  machines do not start
-    skipped it was not tried, as it needs what has failed
+      ok       no fault was found
+      note     machines start, but are slower or lack a feature
+      failed   machines do not start
+      skipped  the check was not run, because it depends on a failed check
 
-    Below what is no ok stands the command that mends it, and the first that failed is the first to
-    be mended. Things are tried rather than looked at: what a first
-    start would compile or build is, and in the end a machine says hello. Nothing else is changed.
-    docs/troubleshooting.md has all that can be said here.
+    The command that fixes a fault is printed below it. Fix the first failed check first. The checks
+    compile and build what the first start of a machine needs, and finally run a command in a
+    machine. They change nothing else. docs/troubleshooting.md lists all results.
 
-    The exit status is 0 where machines start, and 1 where they do not.
-    """  # noqa: D301 - click wants the backspace itself
+    The exit status is 0 if machines start on this host, else 1.
+    """  # noqa: D301 - click needs the backspace character
     from microvm.cli.checks.run import run
     from microvm.cli.checks.table import CHECKS
 
@@ -54,7 +55,7 @@ def doctor(as_json: bool) -> None:
         ]
         facts.echo_json({"works": not first, "first": first and first[0], "checks": checks})
     elif first:
-        click.echo("\nTo be mended first:\n")
+        click.echo("\nFix this first:\n")
         _show(*first)
     sys.exit(1 if first else 0)
 

@@ -1,4 +1,4 @@
-"""`microvm exec` and `microvm shell`: commands in a machine that has a name."""
+"""`microvm exec` and `microvm shell`: run a command or a shell in a named machine."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import click
 from microvm.cli import habits, shared, standard
 from microvm.options import ExecOptions
 
-# The shell of the command's user, as login(1) starts it.
+# The user's login shell, as login(1) starts it.
 _SHELL = ["sh", "-c", 'exec "${SHELL:-/bin/sh}" -l']
 
 
 def as_json(options: dict[str, Any]) -> dict[str, Any]:
-    """Return `ExecOptions` as JSON has them."""
+    """Return the `ExecOptions` among the options of a verb, as values for JSON."""
     from microvm.supervisor.wire import plain
 
     return {name: plain(value) for name, value in shared.given(ExecOptions, options).items()}
@@ -32,22 +32,22 @@ def execute(
 ) -> None:
     """Run CMD in a machine that `microvm start` has started.
 
-    NAME may be the beginning of its name, where no other begins so.
+    NAME is the name of the machine, or the beginning of it if no other name begins so.
 
-    Standard input is passed on unless it is a terminal, which -t or -i passes on. Output, Ctrl-C
-    and the exit status are as for `microvm run`; 125 also says that there is no such machine, or
-    that another command runs in it. A command whose `microvm exec` ends, however it does, is
-    killed; the machine stays, with what the command has started elsewhere.
+    Standard input is passed to CMD, but a terminal only with -t or -i. Output, Ctrl-C and the exit
+    status are the same as for `microvm run`. The exit status is also 125 if the machine does not
+    exist, or if another command is running in it. When `microvm exec` exits or is killed, CMD is
+    killed, too, but the machine keeps running.
     """
     from microvm.supervisor.client.execute import execute
 
     shared.check_terminal(standard_input, options["tty"])
     if command[0].startswith("-") and command[0] != "--":
-        message = f"options are before NAME: `microvm exec {command[0]} … {name} …`"
+        message = f"write options before NAME: `microvm exec {command[0]} … {name} …`"
         raise click.UsageError(message)
     argv = command[1:] if command[0] == "--" else command
     if not argv:
-        raise click.UsageError("say what to run, as in `microvm exec NAME -- echo hello`")
+        raise click.UsageError("give a command to run, as in `microvm exec NAME -- echo hello`")
     given = as_json(options)
     status = execute(name, [*argv], given, standard_input=standard_input, wait=wait)
     standard.leave(status)
@@ -59,12 +59,12 @@ def execute(
 @shared.verbose
 @shared.machine
 def shell(name: str, wait: bool, **options: Any) -> None:
-    """Open a shell in a machine that has a name.
+    """Open a shell in a machine that `microvm start` has started.
 
-    NAME may be the beginning of its name, where no other begins so.
+    NAME is the name of the machine, or the beginning of it if no other name begins so.
 
-    It is that of the user, root unless -u says another, as a login. It has a terminal; without one
-    of ours, it reads commands from standard input, as with ssh.
+    The shell is the login shell of the user that -u names. It runs in a terminal. If standard input
+    is not a terminal, the shell reads commands from standard input instead, as with ssh.
     """
     import os
 

@@ -1,4 +1,4 @@
-"""`microvm help`: the same as `--help`, for those who put it first."""
+"""`microvm help`: show the help of a command, as `--help` does."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def _complete(context: click.Context, parameter: click.Parameter, incomplete: st
 @click.argument("commands", nargs=-1, metavar="[CMD…]", shell_complete=_complete)
 @click.pass_context
 def help(context: click.Context, commands: tuple[str, ...]) -> None:  # noqa: A001 - the verb's name
-    """Show what a command does: `microvm help image build`."""
+    """Show the help of a command, as in `microvm help image build`."""
     shown = context.parent or context
     for name in " ".join(commands).split():
         group = shown.command
         if not isinstance(group, click.Group):
-            raise click.UsageError(f"`{shown.command_path}` has no commands below it", shown)
+            raise click.UsageError(f"`{shown.command_path}` has no subcommands", shown)
         command = group.get_command(shown, name)
         if command is None:
             raise no_such_command(group, shown, name)

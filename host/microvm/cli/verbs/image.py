@@ -1,4 +1,4 @@
-"""`microvm image`: build images, and keep house with them."""
+"""`microvm image`: build, list, inspect, tag, remove, pull, export and import images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from microvm_image import Image
     from microvm_image.removal import Removed
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, with all that is known.")
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
 _complete = shared.completes("image")
 _name = click.argument("name", metavar="IMAGE", shell_complete=_complete)
 _names = click.argument(
@@ -39,9 +39,9 @@ _size = shared.read(Option("", parse_size, metavar="SIZE"))
 def image(context: click.Context) -> None:
     """Build, list, tag, remove, export and import images.
 
-    IMAGE is a tag, such as `python:3.13`, or `python`, which is `python:latest`; the name of an
-    image; or the beginning of its digest. Where an image is not removed, it is also the beginning
-    of a tag or a name, if that begins no other; or a folder that has a slash in its path.
+    IMAGE is a tag, such as `python:3.13`, or `python` for `python:latest`; or the name of an image;
+    or the beginning of its digest. All verbs except `rm` also accept the beginning of a tag or name
+    if no other begins so, and the path of an image's folder if the path contains a slash.
     """
     context.with_resource(signals.raised())
 
@@ -51,11 +51,12 @@ image.add_command(build)
 
 @image.command()
 @_as_json
-@click.option("-q", "--quiet", is_flag=True, help="Print their full names alone.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the full names.")
 def ls(as_json: bool, quiet: bool) -> None:
-    """List the images in the cache, a line for each tag.
+    """List the images in the cache, with one line for each tag.
 
-    SIZE is what an image takes on the disk, SHARED the part of it that other images have, too.
+    SIZE is the size of an image on the disk. SHARED is the size of its files that other images use,
+    too.
     """
     from microvm.cli.table import echo
     from microvm_image.image import entries
@@ -74,9 +75,10 @@ def ls(as_json: bool, quiet: bool) -> None:
 @_names
 @_as_json
 def inspect(names: tuple[str, ...], as_json: bool) -> None:
-    """Show all that is known of images.
+    """Show the details of images.
 
-    That is what went in, the defaults of a run, files and their digests.
+    They are the sources of the image, the default options for `microvm run`, and the files of the
+    image with their digests.
     """
     from microvm.cli.names import meant_image
     from microvm_image.image import load
@@ -92,9 +94,10 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
 @_name
 @_as_json
 def history(name: str, as_json: bool) -> None:
-    """Show how an image was made.
+    """Show how an image was built.
 
-    Its source, the steps on top of it, and what runs before a guest is saved: a line each.
+    The first line is the source of the image. Then follow the build steps, and the commands that
+    run before a guest is saved as a template.
     """
     import shlex
 
@@ -117,16 +120,18 @@ def history(name: str, as_json: bool) -> None:
     "-f",
     "--force",
     is_flag=True,
-    help="Also an image with several tags, or one that snapshots need.",
+    help="Also remove an image that has several tags, or that a snapshot needs.",
 )
 @shared.quiet
 def rm(names: tuple[str, ...], force: bool) -> None:
-    """Remove tags, and images with their last one.
+    """Remove tags, and images that have no other tag.
 
-    The saved guests of an image go with it. An image that is named in full, or by its digest, is
-    removed with its tag. An image that a snapshot needs is not removed. Machines that run are not
-    disturbed, nor are images that were made from it. If an IMAGE cannot be removed, the others are
-    removed all the same, and the exit status is 125.
+    If IMAGE is a tag, the tag is removed, and the image only if this was its last tag. If IMAGE is
+    the full name or the digest of an image, the image is removed with its tag. The templates of an
+    image are removed with it. An image that a snapshot needs is not removed.
+
+    Running machines, and images built from a removed image, still work. If an IMAGE cannot be
+    removed, the others are removed nevertheless, and the exit status is 125.
     """
     from microvm.cli.names import whole_image
     from microvm.progress import on_stderr
@@ -144,16 +149,20 @@ def rm(names: tuple[str, ...], force: bool) -> None:
 
 @image.command()
 @click.option(
-    "-a", "--all", "everything", is_flag=True, help="Also the default image, if it has no tag."
+    "-a",
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Also remove the default image if it has no tag.",
 )
 @shared.quiet
 def prune(everything: bool) -> None:
-    """Remove what nobody has a use for.
+    """Remove unused images and the results of build steps.
 
-    That is images without a tag, damaged ones, those of another version of microvm, and what steps
-    of builds have changed. The image of `microvm run` without --image stays, those that snapshots
-    need, and what a process is just building. Also removed are folders and mounts in TMPDIR that
-    killed builds of older versions have left there.
+    Unused images are images without a tag, damaged images, and images of another version of
+    microvm. The following are kept: the default image of `microvm run`, images that snapshots need,
+    and images that are being built. Folders and mounts that killed builds of older versions have
+    left in TMPDIR are removed, too.
     """
     from microvm.progress import on_stderr
     from microvm.start.snapshots import needs
@@ -169,10 +178,9 @@ def prune(everything: bool) -> None:
 @click.argument("tag", metavar="TAG")
 @shared.quiet
 def tag(name: str, tag: str) -> None:
-    """Give an image of the cache a tag.
+    """Add a tag to an image in the cache.
 
-    TAG is NAME:VERSION, or NAME, which is NAME:latest. An image that has had this tag has it no
-    more.
+    TAG is NAME:VERSION, or NAME for NAME:latest. If another image has this tag, the tag is moved.
     """
     from microvm.cli.names import meant_image
     from microvm.progress import on_stderr
@@ -188,13 +196,13 @@ def tag(name: str, tag: str) -> None:
 @click.argument("tag", required=False, metavar="[TAG]")
 @shared.quiet
 def pull(reference: str, tag: str | None) -> None:
-    """Build an image from one in a registry.
+    """Build an image from an image in a registry.
 
-    Its tag is printed, or else its name.
-
-    REFERENCE is what docker takes, such as `python:3.13-slim` or `localhost:5000/base@sha256:…`.
-    The tag is the last part of it, unless it is a digest, or TAG. `microvm image build` does the
-    same with more of a choice.
+    REFERENCE is the name of the image as docker writes it, such as `python:3.13-slim` or
+    `localhost:5000/base@sha256:…`. The new image gets the tag TAG, by default the part of REFERENCE
+    after the last slash. It gets no tag if REFERENCE contains a digest and TAG is not given. The
+    tag is printed, or else the name of the image. `microvm image build --from
+    docker://REFERENCE` does the same, and has more options.
     """
     from microvm.progress import on_stderr
     from microvm_image import tags
@@ -215,12 +223,14 @@ def pull(reference: str, tag: str | None) -> None:
 
 @image.command()
 @_name
-@click.option("-o", "--output", type=FILE, metavar="FILE", help="[default: standard output]")
+@click.option(
+    "-o", "--output", type=FILE, metavar="FILE", help="Write to FILE. [default: standard output]"
+)
 @shared.quiet
 def export(name: str, output: Path | None) -> None:
-    """Write an image as one file.
+    """Write an image to a file.
 
-    `microvm image import` takes it on another machine.
+    `microvm image import` reads the file, also on another host.
     """
     from microvm.cli.names import meant_image
     from microvm.progress import on_stderr
@@ -228,7 +238,7 @@ def export(name: str, output: Path | None) -> None:
     from microvm_image.image import load
 
     if output is None and sys.stdout.isatty():
-        raise click.UsageError("An image is nothing for a terminal: name a FILE with -o")
+        raise click.UsageError("Cannot write an image to a terminal: name a FILE with -o")
     with on_stderr() as report, _written(output) as out:
         exports.write(load(meant_image(name)), out, report)
 
@@ -244,16 +254,18 @@ def export(name: str, output: Path | None) -> None:
     show_default=True,
     metavar="SIZE",
     callback=_size,
-    help="The most that the image may take on the disk.",
+    help="Limit the size of the image on the disk.",
 )
 @shared.quiet
 def import_(file: str, tag: str | None, max_size: int) -> None:
-    """Take over an image from a file.
+    """Add an image to the cache from a file.
 
-    `microvm image export` wrote it. Its tags are printed, or else its name.
+    FILE is a file that `microvm image export` has written. The image gets the tag TAG, by default
+    its tags in FILE that no other image in the cache has. The tags are printed, or else the name of
+    the image.
 
-    It gets those of its tags that no other image has, or TAG instead. What is in FILE is compared
-    with the digests in it, so that nothing damaged is taken; whom it is from is for you to know.
+    The content is compared with the digests in FILE, so a damaged file is refused. The digests do
+    not show who made the file: import only files that you trust.
     """
     from microvm.progress import on_stderr
     from microvm_image.export import read
@@ -271,7 +283,10 @@ def import_(file: str, tag: str | None, max_size: int) -> None:
 
 @contextmanager
 def _written(output: Path | None) -> Iterator[BinaryIO]:
-    """Yield a file to write, which is there only when it is whole; without a name, stdout."""
+    """Yield a file to write to: a temporary file that replaces `output` at the end.
+
+    If `output` is None, yield standard output.
+    """
     if output is None:
         yield sys.stdout.buffer
         return
@@ -287,7 +302,7 @@ def _written(output: Path | None) -> Iterator[BinaryIO]:
 
 
 def echo_removed(removed: Removed) -> None:
-    """Say what was removed, and remove the guests that were saved of it."""
+    """Print the removed tags and the removed image, and remove the templates of that image."""
     from microvm.errors import TemplateError
     from microvm.start import template
 
@@ -298,7 +313,7 @@ def echo_removed(removed: Removed) -> None:
     click.echo(f"Deleted: {removed.image}")
     for each in template.STORE.installed():
         if each.manifest and each.manifest.origin.image == removed.image:
-            with suppress(TemplateError):  # another process makes it, or has removed it
+            with suppress(TemplateError):  # another process creates or removes it
                 template.STORE.remove(each.name)
 
 
@@ -345,5 +360,6 @@ def _rows(path: Path, image: Image | ImageError) -> Iterator[tuple[str, ...]]:
 def _created(path: Path) -> str:
     from microvm_image.image import MANIFEST
 
-    manifest = path / MANIFEST  # the folder changes when another image comes to share its files
+    # The folder's own time changes when another image starts to share its files.
+    manifest = path / MANIFEST
     return time_text((manifest if manifest.is_file() else path).stat().st_mtime)

@@ -1,4 +1,4 @@
-"""`microvm image build`: an image, made of what its user names."""
+"""`microvm image build`: build an image from sources and steps that the user names."""
 
 from __future__ import annotations
 
@@ -25,7 +25,10 @@ _RECIPE = ("source", "package", *_STEPS, "warm", "env", "workdir", "user", "entr
 
 
 class _Build(click.Command):
-    """A command whose `--add` and `--run` are in one order, that in which they are given."""
+    """The click command of `microvm image build`.
+
+    It keeps the common order of the options `--add` and `--run` in the parameter `steps`.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         _, _, given = self.make_parser(ctx).parse_args(list(args))
@@ -37,56 +40,102 @@ class _Build(click.Command):
 
 
 @click.command(cls=_Build)
-@click.option("-f", "--file", type=FILE, metavar="FILE", help="Take all of these from a file:")
+@click.option(
+    "-f",
+    "--file",
+    type=FILE,
+    metavar="FILE",
+    help="Read the options from --from to --cmd from this TOML file instead.",
+)
 @click.option(
     "--allow",
     multiple=True,
     type=FILE,
     metavar="PATH",
-    help="Let the file of -f use this file or folder from outside its own folder; repeatable.",
+    help="Allow the file of -f to use this file or folder outside of its own folder; repeatable.",
 )
 @click.option(
-    "--from", "source", metavar="SOURCE", help="What it is made from. [default: Alpine's base]"
+    "--from",
+    "source",
+    metavar="SOURCE",
+    help="Build the image from this source. [default: alpine]",
 )
-@click.option("--package", multiple=True, metavar="NAME", help="Of a distribution; repeatable.")
+@click.option(
+    "--package",
+    multiple=True,
+    metavar="NAME",
+    help="Install this package of the distribution; repeatable.",
+)
 @click.option(
     "--add",
     multiple=True,
     metavar="SRC:DST",
-    help="Put a file or folder there; in one order with --run.",
+    help="Copy a file or folder into the image; repeatable. --add and --run are executed in the "
+    "given order.",
 )
 @click.option(
     "--run",
     multiple=True,
     metavar="CMD",
-    help="Run it by `sh -c` in a machine of the image so far, and keep what it changes.",
+    help="Run CMD with `sh -c` in a machine with the image as built so far, and keep the changes; "
+    "repeatable.",
 )
 @click.option(
     "--warm",
     multiple=True,
     metavar="CMD",
-    help="Run it by `sh -c` before a guest is saved for later starts.",
+    help="Run CMD with `sh -c` in the booted guest before it is saved as a template, so that "
+    "later starts are faster; repeatable.",
 )
-@click.option("--env", multiple=True, metavar="KEY=VALUE", help="A variable of all commands.")
-@click.option("--workdir", metavar="DIR", help="The working directory of commands.")
-@click.option("--user", metavar="NAME|UID[:GROUP]", help="Whom they run as.")
-@click.option("--entrypoint", metavar="WORDS", help="What `microvm run` puts before its command.")
-@click.option("--cmd", metavar="WORDS", help="What `microvm run` runs where it is given nothing.")
-@click.option("--rootfs", type=FILE, metavar="PATH", help="Alpine archive, or its folder.")
+@click.option(
+    "--env",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Set an environment variable for all commands; repeatable.",
+)
+@click.option("--workdir", metavar="DIR", help="Run commands in this directory by default.")
+@click.option("--user", metavar="NAME|UID[:GROUP]", help="Run commands as this user by default.")
+@click.option(
+    "--entrypoint",
+    metavar="WORDS",
+    help="Let `microvm run` start this program, with its CMD as the arguments.",
+)
+@click.option(
+    "--cmd", metavar="WORDS", help="Let `microvm run` run this command if it is given no CMD."
+)
+@click.option(
+    "--rootfs",
+    type=FILE,
+    metavar="PATH",
+    help="Use this archive of Alpine's minirootfs, or the folder that contains it, instead of "
+    "downloading it.",
+)
 @click.option(
     "--kernel",
     metavar="FILE|small|debian",
-    help="Default: small, if a guest pack or `microvm kernel build` made it, else Debian's.",
+    help="Use this kernel. [default: small, if a guest pack or `microvm kernel build` provides it, "
+    "else debian]",
 )
-@click.option("--mirror", metavar="URL", help="Where to download Alpine from.")
-@click.option("--arch", type=click.Choice([*ARCHES]), help="Default: this machine's.")
-@click.option("-o", "--output", type=FILE, metavar="DIR", help="Make the image here.")
+@click.option("--mirror", metavar="URL", help="Download Alpine from this mirror.")
+@click.option(
+    "--arch",
+    type=click.Choice([*ARCHES]),
+    help="Build for this architecture. [default: the host's architecture]",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=FILE,
+    metavar="DIR",
+    help="Write the image to this folder instead of the cache.",
+)
 @click.option(
     "--limit",
     "limits",
     multiple=True,
     metavar="NAME=N",
-    help="Raise a limit on what a source may be; an error names it.",
+    help="Change a limit on sources, such as their size; repeatable. The error for an exceeded "
+    "limit names the limit.",
 )
 @shared.options(MachineOptions, "image build")
 @shared.quiet
@@ -105,23 +154,25 @@ def build(
 ) -> None:
     """Build an image, tag it, and print its path.
 
-    Without options it is the default image, which `microvm run` builds too if there is none. The
-    same sources and options give the same image, which is not built again.
+    Without options, the default image of `microvm run` is built. An image with the same sources and
+    options is built only once.
 
     \b
     SOURCE is one of
-      FILE or DIR        a root file system as tar, or a folder; an OCI layout; what
-                         `docker save` or `podman save` writes; - is standard input
+      FILE or DIR        a root file system, as a tar archive or a folder; an OCI layout;
+                         or an archive of `docker save` or `podman save`; - is
+                         standard input
       docker://NAME:TAG  an image in a registry
       debian:RELEASE     Debian, with each --package
-      alpine             Alpine's minirootfs, which is the default
-      NAME               another image of ours
+      alpine             Alpine's minirootfs, the default
+      NAME               an image in the cache, or a ready-made one such as python
 
-    CMD is text for a shell; WORDS are split as a shell splits them. A file has the same in TOML:
-    docs/images.md has the form. --memory, --cpus and --disk are those of the machines of --run.
+    CMD is a shell command. WORDS are split into arguments as a shell does. docs/images.md describes
+    the TOML file of -f. --memory, --cpus and --disk apply to the machines of --run.
 
-    MICROVM_ROOTFS, MICROVM_KERNEL and MICROVM_MIRROR stand in for the options of those names.
-    """  # noqa: D301 - click wants the backspace itself
+    The variables MICROVM_ROOTFS, MICROVM_KERNEL and MICROVM_MIRROR are the defaults of --rootfs,
+    --kernel and --mirror.
+    """  # noqa: D301 - click needs the backspace character
     from microvm import arches
     from microvm.machine.step import StepRunner
     from microvm.progress import on_stderr
@@ -132,7 +183,9 @@ def build(
     from microvm_image.recipe import Run
 
     if name and output:
-        raise click.UsageError("NAME is of an image in the cache, and --output makes it elsewhere")
+        raise click.UsageError(
+            "NAME is a tag in the cache, but --output writes elsewhere: leave out one of them"
+        )
     recipe = _recipe(file, allow, options)
     if name:
         tags.parse(name)
@@ -142,7 +195,8 @@ def build(
     if any(isinstance(step, Run) for step in recipe.steps):
         find_qemu(target.name)
     with on_stderr() as report:
-        if not launcher.is_ready():  # so that a cache that is filled beforehand has all
+        # Compile the launcher, too, so that the cache contains all that a later start needs.
+        if not launcher.is_ready():
             launcher.find()
         _have_ready_made(recipe, arch, report)
         machine = shared.given(MachineOptions, {**options, "notify": report.notice})
@@ -165,16 +219,16 @@ def _recipe(file: Path | None, allow: tuple[Path, ...], options: dict[str, Any])
     from microvm_image.recipe import Recipe, shell
 
     if options["source"] == "":
-        raise click.BadParameter("it names nothing", param_hint="--from")
+        raise click.BadParameter("the source is empty", param_hint="--from")
     if file is not None:
         if also := [name for name in _RECIPE if options[name]]:
             option = "from" if also[0] == "source" else also[0]
-            raise click.UsageError(f"--{option} is for the file to say: it is `{option}` there")
+            raise click.UsageError(f"-f excludes --{option}: set `{option}` in the file instead")
         from microvm.cli.machine_file import read
 
         return read(file, allow)
     if allow:
-        raise click.UsageError("--allow needs -f, because it allows paths in a machine file")
+        raise click.UsageError("--allow applies to the paths in the file of -f: add -f")
     return Recipe(
         source=options["source"] or "",
         packages=options["package"],
@@ -189,7 +243,7 @@ def _recipe(file: Path | None, allow: tuple[Path, ...], options: dict[str, Any])
 
 
 def _have_ready_made(recipe: Recipe, arch: str | None, report: Reporter) -> None:
-    """Build the ready-made image that is the recipe's source, if nobody has asked for it yet."""
+    """Build the ready-made image that the recipe uses as its source, if it is not built yet."""
     from microvm import arches
     from microvm_image import readymade
 
@@ -210,7 +264,7 @@ def _limits(entries: tuple[str, ...]) -> Limits:
     for entry in entries:
         name, _, text = entry.partition("=")
         if name not in names:
-            message = f"{name!r} is none of {', '.join(names)}"
+            message = f"{name!r} is not one of {', '.join(names)}"
             raise click.BadParameter(message, param_hint="--limit")
         given[name] = math.ceil(parse_duration(text)) if name == "seconds" else parse_size(text)
     return Limits(**given)

@@ -1,4 +1,4 @@
-"""`microvm kernel`: build, list and remove our own small kernel."""
+"""`microvm kernel`: build, list and remove small kernels, which make guests boot faster."""
 
 from __future__ import annotations
 
@@ -16,20 +16,26 @@ from microvm.cli.series import for_each
 def kernel(context: click.Context) -> None:
     """Build, list and remove small kernels.
 
-    Images with one boot in a fraction of the time that the distribution's kernel takes.
+    An image with a small kernel boots several times faster than one with the kernel of a
+    distribution.
     """
     context.with_resource(signals.raised())
 
 
 @kernel.command()
-@click.option("--arch", type=click.Choice([*ARCHES]), help="Default: this machine's.")
+@click.option(
+    "--arch",
+    type=click.Choice([*ARCHES]),
+    help="Build for this architecture. [default: the host's architecture]",
+)
 @shared.quiet
 def build(arch: str | None) -> None:
     """Compile a small kernel and print its path.
 
-    It is made from the distribution's source, which takes some minutes and 1 GB of disk meanwhile,
-    once. Images built from then on have it, the default one too; `microvm image build --kernel
-    debian` and MICROVM_KERNEL=debian are the way back.
+    The kernel is compiled from Debian's source. This takes several minutes, and 1 GB of disk until
+    it is finished. Images that are built later have the small kernel, including the default image.
+    To build an image with Debian's kernel, use `microvm image build --kernel debian` or set
+    MICROVM_KERNEL=debian.
     """
     from microvm.progress import on_stderr
     from microvm_image.kernel import small
@@ -40,11 +46,12 @@ def build(arch: str | None) -> None:
 
 
 @kernel.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def ls(as_json: bool) -> None:
     """List the kernels in the cache.
 
-    Images get the first of their architecture that this version of microvm built.
+    A new image gets the first kernel in this list that is for its architecture and was built by
+    this version of microvm.
     """
     from microvm.cli.table import echo
     from microvm_image.kernel import compiled
@@ -75,9 +82,10 @@ def ls(as_json: bool) -> None:
     "names", nargs=-1, required=True, metavar="NAME…", shell_complete=shared.completes("kernel")
 )
 def rm(names: tuple[str, ...]) -> None:
-    """Remove kernels from the cache; images that have one keep it.
+    """Remove kernels from the cache.
 
-    If a NAME cannot be removed, the others are removed all the same, and the exit status is 125.
+    Images keep their copy of a removed kernel. If a NAME cannot be removed, the others are removed
+    nevertheless, and the exit status is 125.
     """
     from microvm_image.kernel import compiled
 

@@ -1,4 +1,4 @@
-"""The verbs about machines that have names: `ps`, `inspect`, `logs`, `stop` and `wait`."""
+"""The verbs for named machines: `ps`, `inspect`, `logs`, `stop` and `wait`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from microvm.units import format_size
 
 _complete = shared.completes("machine")
 _names = click.argument("names", nargs=-1, required=True, metavar="NAME…", shell_complete=_complete)
-_as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, with all that is known.")
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
 
 _NAMES = (
     "name state reason image snapshot accel cloned memory cpus disk started age idle_timeout "
@@ -23,19 +23,29 @@ _NAMES = (
 ).split()
 _SIZES = {"memory", "memory_used", "disk"}
 _SECONDS = {"age", "cpu_time", "idle_timeout", "max_age"}
-_LONGEST_LINE = 4096  # of a console, until it is shown
-_MOST_SHOWN = 60  # characters of what runs
+# Maximum number of bytes of a console line. A longer line is shown as several lines.
+_LONGEST_LINE = 4096
+
+# Maximum number of characters of a command in the table.
+_MOST_SHOWN = 60
 
 
 @click.command(cls=habits.Command)
 @_as_json
-@click.option("-q", "--quiet", is_flag=True, help="Only the names.")
-@click.option("-a", "--all", is_flag=True, expose_value=False, help="Nothing: all are listed.")
+@click.option("-q", "--quiet", is_flag=True, help="Print only the names.")
+@click.option(
+    "-a",
+    "--all",
+    is_flag=True,
+    expose_value=False,
+    help="Accepted for compatibility with docker; has no effect.",
+)
 def ps(as_json: bool, quiet: bool) -> None:
-    """List the machines that have names.
+    """List the machines that `microvm start` has started.
 
-    One that is gone, since it or its supervisor died, or its time was over, is shown with the
-    reason, for an hour, or until `microvm stop NAME` or a start of that name clears it up.
+    A machine that has failed, or has reached its --idle-timeout or --max-age, is listed with the
+    reason for one hour. `microvm stop NAME` and `microvm start NAME` remove it from the list
+    earlier.
     """
     from microvm.cli.table import echo
     from microvm.supervisor.client import fleet
@@ -54,7 +64,7 @@ def ps(as_json: bool, quiet: bool) -> None:
 
 
 def _facts(known: dict[str, Any]) -> dict[str, Any]:
-    """Return what is known of a machine, by stable names: docs/json.md."""
+    """Return the properties of a machine by the names that docs/json.md defines."""
     facts = {name: known.get(name) for name in _NAMES}
     if facts["started"] is not None:
         facts["age"] = round(time.time() - facts["started"], 3)
@@ -87,9 +97,9 @@ def _seconds(age: float) -> str:
 @_names
 @_as_json
 def inspect(names: tuple[str, ...], as_json: bool) -> None:
-    """Show what machines that have names are, and what they do.
+    """Show the state and properties of named machines.
 
-    NAME may be the beginning of a name, where no other begins so.
+    NAME is the name of a machine, or the beginning of it if no other name begins so.
     """
     from microvm.supervisor.client import fleet
 
@@ -104,21 +114,22 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
 
 
 def _text(name: str, value: Any) -> Any:
-    """Return a fact as people read it."""
+    """Return the value of a property, with its unit."""
     if name in _SECONDS:
         return f"{value:.1f} s"
     return format_size(value) if name in _SIZES else value
 
 
 @click.command(cls=habits.Command)
-@click.option("-f", "--follow", is_flag=True, help="Go on with what comes, until it ends.")
+@click.option("-f", "--follow", is_flag=True, help="Print new output until the machine stops.")
 @shared.machine
 def logs(name: str, follow: bool) -> None:
-    """Show the console of a machine that has a name.
+    """Show the serial console of a named machine.
 
-    That is what its kernel says, the last mebibyte or two; the output of commands is not in it. On
-    a terminal, what would do something to that is shown as text; elsewhere it comes byte for byte.
-    NAME may be the beginning of its name, where no other begins so.
+    The console contains the messages of the guest's kernel, of which the last 1 to 2 MiB are kept.
+    It does not contain the output of commands. On a terminal, control characters are shown as text;
+    otherwise the bytes are written unchanged. NAME is the name of the machine, or the beginning of
+    it if no other name begins so.
     """
     from microvm.supervisor.client import fleet
 
@@ -144,18 +155,19 @@ def _echo(line: bytes) -> None:
 
 
 @click.command(cls=habits.Command)
-@click.option("-a", "--all", "everything", is_flag=True, help="Stop all of them.")
+@click.option("-a", "--all", "everything", is_flag=True, help="Stop all machines.")
 @click.argument("names", nargs=-1, metavar="[NAME]…", shell_complete=_complete)
 def stop(names: tuple[str, ...], everything: bool) -> None:
-    """End machines that have names.
+    """Stop named machines, and delete them.
 
-    Whatever runs in them is killed, and nothing is left of them, nor of those that are gone
-    already. Their names are printed as they are gone. NAME is a whole name.
+    All processes in the machines are killed, and the files of the machines are deleted, also if a
+    machine has already failed. The name of each machine is printed when it has stopped. NAME is the
+    full name of a machine.
     """
     from microvm.supervisor.client import fleet
 
     if everything == bool(names):
-        raise click.UsageError("name the machines to stop, or say --all")
+        raise click.UsageError("give either the names of the machines to stop, or --all")
     for name in fleet.stop(names or None):
         click.echo(name)
 
@@ -163,11 +175,11 @@ def stop(names: tuple[str, ...], everything: bool) -> None:
 @click.command()
 @shared.machine
 def wait(name: str) -> None:
-    """Wait until a machine has ended.
+    """Wait until a named machine stops.
 
-    The exit status is 0 where that was asked for, by `microvm stop` or by its --idle-timeout or
-    --max-age; else 125, and standard error says what happened. NAME may be the beginning of its
-    name, where no other begins so.
+    The exit status is 0 if `microvm stop`, --idle-timeout or --max-age has stopped the machine.
+    Otherwise it is 125, and the reason is printed on standard error. NAME is the name of the
+    machine, or the beginning of it if no other name begins so.
     """
     from microvm.errors import GuestDied
     from microvm.supervisor.client import fleet

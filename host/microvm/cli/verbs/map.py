@@ -1,4 +1,4 @@
-"""`microvm map`: many commands, each in a machine of its own."""
+"""`microvm map`: run many commands, each in a new machine."""
 
 from __future__ import annotations
 
@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from microvm.machine.snapshot import Snapshot
     from microvm_image.image import Image
 
-# How often the bar is told what runs the jobs, in seconds: a cluster says it of each worker.
+# Interval in seconds at which the progress bar shows the number of machines or workers. It is long,
+# because a cluster answers the question with data about each worker.
 _LOOK = 2.0
 
-# The bytes that a line of the input may have: a job with its standard input.
+# Maximum number of bytes of an input line. A line contains a job and its standard input.
 _LINE_LIMIT = 16 << 20
 
 
@@ -40,18 +41,20 @@ _LINE_LIMIT = 16 << 20
     "--jobs",
     callback=shared.count(1),
     metavar="N",
-    help="Machines at a time. [default: one for each CPU]",
+    help="Run this number of machines at the same time. [default: the number of CPUs]",
 )
-@click.option("--ordered", is_flag=True, help="Give results in the order of the jobs.")
+@click.option("--ordered", is_flag=True, help="Print the results in the order of the jobs.")
 @click.option(
     "--scheduler",
     metavar="ADDRESS",
-    help="Run them on a cluster of Dask's: tcp://HOST:8786; or local:N, for N workers here.",
+    help="Run the jobs on a Dask cluster, such as tcp://HOST:8786, or in N local Dask workers with "
+    "local:N.",
 )
 @click.option(
     "--registry",
     metavar="docker://HOST/REPOSITORY",
-    help="With --scheduler: where workers get the image or snapshot from; it is put there first.",
+    help="With --scheduler: push the image or snapshot to this registry, from which the workers "
+    "pull it.",
 )
 @shared.options(ImageOptions, "map")
 @shared.from_snapshot
@@ -69,45 +72,48 @@ def map(  # noqa: A001 - the verb's name
     snapshot: str | None,
     **options: Any,
 ) -> None:
-    """Run each line of FILE in a machine of its own.
+    """Run each line of FILE as a command in a new machine.
 
-    FILE is `-` for standard input. A line is a job:
+    If FILE is `-`, the lines are read from standard input. Each line is one job:
 
     \b
-      uname -a | cut -c1-5           for `sh -c`
-      ["echo", "hello"]              a JSON array: the command line
+      uname -a | cut -c1-5           text: a command for `sh -c`
+      ["echo", "hello"]              a JSON array: the command and its arguments
       {"argv": ["cat"], "id": "c1", "stdin": "hello", "env": {"A": "1"},
        "cwd": "/tmp", "user": "nobody", "timeout": "5s",
        "files": {"in.txt": "text", "/srv/x": {"base64": "/w=="}}, "collect": ["out.txt"]}
-                                     a JSON object; also --max-output as max_output,
-                                     and so on for every option of the command
+                                     a JSON object, which can also contain the options
+                                     of a command, such as --max-output as max_output
 
-    What begins with `[` or `{` is taken for JSON; empty lines and those that begin with `#` are
-    skipped. A file is checked before anything runs; a pipe is read as jobs are run, and a line that
-    cannot be ends it when the jobs before it are done.
+    A line that begins with `[` or `{` is JSON. Empty lines and lines that begin with `#` are
+    skipped. If FILE is a regular file, all lines are checked before the first job is run. If it is
+    a pipe, it is read while jobs are run; at an invalid line, the jobs before it are finished, and
+    the remaining lines are not run.
 
-    What `files` has is written before the command runs, and what `collect` names is read after it,
-    also when it has failed: --max-output is the limit of all of them together, too. They are in the
-    job's line as files, text by path, or an object with base64; one that is not there is an error.
+    The files in `files` are written into the machine before the command is run. The files that
+    `collect` names are read after the command, even if it failed, and --max-output also limits
+    their total size. The result contains them as `files`, an object of paths with text or with an
+    object that contains base64. A file of `collect` that does not exist is an error.
 
-    Each job gives a line of JSON on standard output as soon as it is done: line, id if it has one,
-    argv, status (as that of `microvm run`), signal, reason, stdout and stderr, seconds, memory,
-    error. What is no UTF-8 comes as argv_base64, stdout_base64 or stderr_base64 instead, and can be
-    given as argv_base64 and stdin_base64.
+    The result of each job is printed as a line of JSON when the job is finished. The members are
+    line, id (if the job has an id), argv, status (the exit status that `microvm run` would have),
+    signal, reason, stdout, stderr, seconds, memory and error. Data that is not UTF-8 is in
+    argv_base64, stdout_base64 or stderr_base64 instead. In a job, use argv_base64 and stdin_base64
+    for such data.
 
-    If a machine dies while it starts, another one is started after a pause. After repeated
-    failures, the remaining jobs are not run. Each of them still has a line, with the status 125 and
-    the reason NotRun, so FILE is read to its end. The exit status is:
+    A machine that fails to start is started again after a pause. If no machine can be started, the
+    remaining jobs are not run, and the result of each has status 125 and reason NotRun. The exit
+    status is:
 
     \b
       0       every job had status 0
-      1       some had not
-      2       wrong usage, or a line that cannot be
-      125     microvm itself failed: no machine could be started
-      128+N   signal N ended it: 130 for Ctrl-C, 141 when the reader has gone
-    """  # noqa: D301 - click wants the backspace itself
+      1       at least one job had another status
+      2       the usage was wrong, or a line of FILE was invalid
+      125     microvm failed, or no machine could be started
+      128+N   signal N ended microvm: 130 for Ctrl-C, 141 if the reader closed the pipe
+    """  # noqa: D301 - click needs the backspace character
     if registry is not None and scheduler is None:
-        raise click.UsageError("--registry is for the workers of a cluster: it needs --scheduler")
+        raise click.UsageError("--registry is for the workers of a cluster: add --scheduler")
     machine, how = shared.given(PoolOptions, options), shared.given(RunOptions, options)
     descriptor = 0 if file == "-" else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
     lines = _Lines(descriptor, how.pop("env"))
@@ -136,7 +142,7 @@ async def _map(
     total = await lines.count()
     if total == 0:
         return 0
-    machine["notify"] = cache(standard.notify)  # what several machines say is said once
+    machine["notify"] = cache(standard.notify)  # print a notice of several machines once
     size = machines or (usable_cpus() if scheduler is None else None)
     if size is not None and total is not None:
         size = min(size, total)
@@ -155,7 +161,8 @@ async def _map(
             try:
                 await show(report(outcome), failed)
             except BrokenPipeError:
-                # Our reader has gone, as in `microvm map … | head -1`: end as the signal would.
+                # The reader has closed the pipe, as in `microvm map … | head -1`. Exit with the
+                # status that SIGPIPE would cause.
                 return 128 + signal.SIGPIPE
             except OSError as error:
                 raise MicroVMError(f"cannot write the results: {error.strerror}") from error
@@ -177,7 +184,10 @@ async def _in_pool(
     options: RunOptions,
     ordered: bool,
 ) -> AsyncIterator[tuple[Outcomes, About]]:
-    """Yield the outcomes of jobs that run on this host, and what says in how many machines."""
+    """Run jobs on this host.
+
+    Yield the outcomes, and a function that describes the number of machines for the user.
+    """
     from microvm.jobs.pool import Pool
 
     pool = Pool(size, start, **machine)
@@ -200,7 +210,10 @@ async def _on_cluster(
     options: RunOptions,
     ordered: bool,
 ) -> AsyncIterator[tuple[Outcomes, About]]:
-    """The same of jobs that run on a cluster."""
+    """Run jobs on a Dask cluster.
+
+    Yield the outcomes, and a function that describes the cluster for the user.
+    """
     try:
         from microvm import dask
         from microvm.dask.cluster import connected, shape
@@ -225,7 +238,11 @@ async def _on_cluster(
 
 @dataclass(frozen=True, slots=True)
 class _Lines:
-    """The file with the jobs, and the variables that all of them have."""
+    """The input of `microvm map`.
+
+    :ivar descriptor: File descriptor from which the lines are read.
+    :ivar env: Environment variables of all jobs.
+    """
 
     descriptor: int
     env: Mapping[str, str] | Mapping[bytes, bytes] | None
@@ -237,7 +254,10 @@ class _Lines:
         return parse(lines(self.descriptor, _LINE_LIMIT), self.env)
 
     async def count(self) -> int | None:
-        """Check a file and count its jobs; None for what can be read only once."""
+        """Check all lines of a regular file and return the number of jobs.
+
+        Return None for other inputs, because they can be read only once.
+        """
         if not stat.S_ISREG(os.fstat(self.descriptor).st_mode):
             return None
         begin = os.lseek(self.descriptor, 0, os.SEEK_CUR)
@@ -252,10 +272,15 @@ class _Lines:
 async def _progress(
     total: int | None, about: About
 ) -> AsyncIterator[Callable[[bytes, bool], Awaitable[None]]]:
-    """Yield a function that writes a job's result, told whether it failed; it moves a bar, too.
+    """Show a progress bar if standard error is a terminal.
 
-    :param about: returns what runs the jobs, for people; asked again and again, since there may be
-        no result because nothing runs them. An OSError leaves what it has said last.
+    Yield a function that prints the result of a job and updates the bar. Its arguments are the line
+    to print, and True if the job failed.
+
+    :param total: Number of jobs, or None if it is unknown.
+    :param about: Function that describes the machines or the cluster for the user. It is called at
+        regular intervals, so that the user sees if nothing runs the jobs. If it raises OSError, the
+        bar keeps the last description.
     """
     from microvm.concurrency.tasks import cancel
     from microvm.guest.stdio import write
@@ -274,12 +299,12 @@ async def _progress(
         TimeElapsedColumn,
     )
 
-    said = "{task.fields[failed]} failed, {task.fields[rate]:.1f}/s, {task.fields[about]}"
+    description = "{task.fields[failed]} failed, {task.fields[rate]:.1f}/s, {task.fields[about]}"
     columns = (
         SpinnerColumn(),
         MofNCompleteColumn(),
         BarColumn(bar_width=24),
-        TextColumn(said),
+        TextColumn(description),
         TimeElapsedColumn(),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
@@ -297,7 +322,7 @@ async def _progress(
                 await asyncio.sleep(_LOOK)
 
         async def show(line: bytes, failed: bool) -> None:
-            if same:  # above the bar
+            if same:  # print the line above the bar
                 progress.console.out(line.decode(), end="", highlight=False)
             else:
                 await write(1, line)

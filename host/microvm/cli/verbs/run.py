@@ -1,4 +1,4 @@
-"""`microvm run`: one command, in one machine that is gone afterwards."""
+"""`microvm run`: run a command in a new machine, then delete the machine."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ from microvm.units import format_size, parse_size
 
 
 class _Run(habits.Command):
-    """A command that must be there, unless an image may have one."""
+    """The click command of `microvm run`.
+
+    CMD may be left out only with options whose image or snapshot can have a default command.
+    """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         rest = super().parse_args(ctx, args)
@@ -33,7 +36,7 @@ class _Run(habits.Command):
 def _copies(
     context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
 ) -> tuple[Copy, ...]:
-    """Read what is to be copied, as a callback of click's."""
+    """Parse the values of `--copy` or `--collect`. This is a callback for click."""
     del context, parameter
     copies = []
     for text in texts:
@@ -43,7 +46,9 @@ def _copies(
         if not source or not target:
             raise click.BadParameter(f"{quoted(text)} is not SRC:DST")
         if "-" in (source, target):
-            raise click.BadParameter("standard input and output are the command's")
+            raise click.BadParameter(
+                "- is not supported: the command uses standard input and output"
+            )
         copies.append(Copy(source, target))
     return tuple(copies)
 
@@ -55,7 +60,7 @@ def _copies(
     "--save",
     metavar="NAME",
     callback=shared.snapshot_name,
-    help="Keep the machine as it is after CMD, if that exits with 0, as a snapshot of that name.",
+    help="If CMD exits with status 0, save the machine as a snapshot of this name.",
 )
 @click.option(
     "--copy",
@@ -63,27 +68,28 @@ def _copies(
     metavar="SRC[:DST]",
     callback=_copies,
     shell_complete=shared.files,
-    help="Copy a file or folder into the guest before CMD. [default DST: where CMD runs]",
+    help="Copy a file or folder into the guest before CMD; repeatable. [default DST: the working "
+    "directory of CMD]",
 )
 @click.option(
     "--collect",
     multiple=True,
     metavar="SRC[:DST]",
     callback=_copies,
-    help="Copy a file or folder of the guest to here after CMD, also when that has failed. "
+    help="Copy a file or folder out of the guest after CMD, even if CMD failed; repeatable. "
     "[default DST: the current folder]",
 )
 @click.option(
     "--max-collect",
     metavar="SIZE",
     callback=shared.read(Option("", parse_size, metavar="SIZE")),
-    help="Bytes that each --collect may bring. [default: 1G]",
+    help="Limit the size of the files of each --collect. [default: 1G]",
 )
 @click.option(
     "--entrypoint",
     metavar="CMD",
-    help="What to run, with CMD and ARG behind it, in the place of what the image has; '' for "
-    "nothing but CMD.",
+    help="Run this command, with CMD and ARG as its arguments, instead of the image's entrypoint "
+    "and default command. '' runs CMD without an entrypoint.",
 )
 @shared.options(MachineOptions, "run")
 @shared.options(ExecOptions, "run")
@@ -92,21 +98,23 @@ def _copies(
     "--json",
     "as_json",
     is_flag=True,
-    help="Print the result as JSON, with the output in it, in the place of the output: "
-    f"{format_size(MAX_OUTPUT)} at most, if --max-output says nothing else.",
+    help="Print the result, including the output of CMD, as a JSON object instead of the output. "
+    f"--max-output is {format_size(MAX_OUTPUT)} by default then.",
 )
 @click.option(
     "--json-file",
     type=click.File("w", lazy=False),
     metavar="FILE",
-    help="Write the result as JSON to this file, as /dev/fd/3, and pass the output on.",
+    help="Write the result as a JSON object to this file, such as /dev/fd/3, and still print the "
+    "output of CMD.",
 )
 @shared.rm
 @click.option(
     "--name",
     metavar="NAME",
     expose_value=False,
-    help="Nothing: nobody else comes to this machine. `microvm start NAME` makes one that stays.",
+    help="Accepted for compatibility with docker; has no effect. `microvm start NAME` starts a "
+    "machine with a name.",
 )
 @shared.verbose
 @click.argument("command", nargs=-1, metavar="[--] CMD [ARG]...")
@@ -119,37 +127,39 @@ def run(
     standard_input: bool | None,
     **options: Any,
 ) -> None:
-    """Run CMD in a fresh virtual machine, thrown away after.
+    """Run CMD in a new virtual machine, then delete the machine.
 
-    With --save the machine is kept as it is after CMD, with its files and with what CMD has left
-    running; --from starts there, as often as you like.
+    With --save, the machine is saved as a snapshot after CMD: its files and the processes that CMD
+    has left running. --from starts a machine from a snapshot, and can be used any number of times.
 
-    Files go in by --copy and come out by --collect, each as often as you like, as `docker cp` does
-    it. They are CMD's user's, and relative paths in the guest are relative to where CMD runs: to
-    --cwd, the image's working directory, or the user's home. If the user's home is no folder or
-    belongs to somebody else, the home is /home/UID, which is created.
+    --copy copies files into the guest before CMD, and --collect copies files out of it after CMD.
+    Both copy a file or a folder as `docker cp` does. Files copied into the guest belong to the user
+    of CMD. A relative path in the guest is relative to the working directory of CMD: --cwd, else
+    the image's working directory, else the user's home. A user whose home does not exist or belongs
+    to another user gets the home /home/UID, which is created.
 
-    An image may have defaults, as docker's have: a command, which CMD stands in for; an entrypoint,
-    which comes before it; variables, a working directory, a user.
+    An image may have default options, like an image of docker: a command, which CMD replaces; an
+    entrypoint, which gets CMD as its arguments; variables; a working directory; and a user.
 
-    Standard input is passed on unless it is a terminal, which -t or -i passes on. The command's
-    output comes as it is written, byte for byte; its exit status becomes ours:
+    Standard input is passed to CMD, but a terminal only with -t or -i. The output of CMD is printed
+    unchanged. The exit status is:
 
     \b
-      N       the command exited with N
-      128+N   signal N ended it
-      127     there is no such command; 126: it cannot be executed
-      137     it took more than --max-memory, or signal 9 ended it
-      124     it ran past --timeout
-      125     microvm itself failed, a --copy did, or the command went beyond --max-output; or it
-              exited with 0, and a --collect failed
+      N       CMD exited with status N
+      124     CMD was killed because it ran longer than --timeout
+      125     microvm failed, a --copy failed, or CMD exceeded --max-output; or CMD
+              exited with status 0 and a --collect failed
+      126     CMD cannot be executed
+      127     CMD was not found
+      137     CMD exceeded --max-memory, or signal 9 killed it
+      128+N   signal N killed CMD
 
-    With --json or --json-file these, and what else became of it, are an object of JSON, with the
-    names that `microvm map` has: status, signal, reason, seconds, memory, error.
+    --json and --json-file write a JSON object with these members, as `microvm map` does: status,
+    signal, reason, seconds, memory, error.
 
-    Ctrl-C goes to the command; a second one within a second ends the machine. With -t the terminal
-    is the command's, and Ctrl-C is a key like any other.
-    """  # noqa: D301 - click wants the backspace itself
+    Ctrl-C interrupts CMD, and a second Ctrl-C within a second stops the machine. With -t, CMD gets
+    every key, including Ctrl-C.
+    """  # noqa: D301 - click needs the backspace character
     shared.check_terminal(standard_input, options["tty"])
     copies = Copies(options.pop("copy"), options.pop("collect"), options.pop("max_collect"))
     result = result_of(options)
@@ -169,15 +179,18 @@ def run(
 
 
 def result_of(options: dict[str, Any]) -> Result:
-    """Take what result is asked for out of the values of all options.
+    """Remove the options of the JSON result from `options`, and return the result to fill.
 
-    :raises UsageError: two of them exclude each other.
+    `max_output` gets a default if the result contains the output.
+
+    :param options: Values of all options, by name.
+    :raises UsageError: Raised if two of the options exclude each other.
     """
     as_json, file = options.pop("as_json"), options.pop("json_file")
     if as_json and file:
-        raise click.UsageError("--json keeps the output, --json-file passes it on: choose one")
+        raise click.UsageError("--json and --json-file exclude each other: give only one of them")
     if as_json and options.get("tty"):
-        raise click.UsageError("--json keeps the output, -t is to see it: --json-file goes with it")
+        raise click.UsageError("--json does not print the output for -t: use --json-file instead")
     if as_json and options.get("max_output") is None:
         options["max_output"] = MAX_OUTPUT
     return Result(file, keeps=as_json)

@@ -1,4 +1,4 @@
-"""`microvm snapshot`: the machines that were kept as they were, for others to start from."""
+"""`microvm snapshot`: list, inspect and remove snapshots, which are saved machines."""
 
 from __future__ import annotations
 
@@ -22,22 +22,24 @@ _names = click.argument(
     metavar="NAME…",
     shell_complete=completes("snapshot"),
 )
-_as_json = click.option("--json", "as_json", is_flag=True, help="As JSON, with all that is known.")
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
 
 
 @click.group(cls=Group)
 def snapshot() -> None:
     """List and remove snapshots.
 
-    `microvm run --save NAME` makes one, and `microvm run --from NAME` starts there. They stay until
-    they are removed, and fit the QEMU, the host and the image that they were made with.
+    A snapshot is a saved machine. `microvm run --save NAME` and `microvm checkpoint` create
+    snapshots, and `microvm run --from NAME` starts a machine from one. A snapshot is kept until it
+    is removed. It can be used only with the version of QEMU, the host and the image that it was
+    created with.
     """
 
 
 @snapshot.command()
 @_as_json
 def ls(as_json: bool) -> None:
-    """List them, the one that was used last first."""
+    """List the snapshots, the most recently used first."""
     from microvm.cli.table import echo
     from microvm.start.snapshots import STORE
 
@@ -52,9 +54,9 @@ def ls(as_json: bool) -> None:
 @_names
 @_as_json
 def inspect(names: tuple[str, ...], as_json: bool) -> None:
-    """Show what some were made of and with, and whether they fit here.
+    """Show how snapshots were created, and whether they can be used here.
 
-    NAME may be the beginning of one, if it begins no other.
+    NAME is the name of a snapshot, or the beginning of it if no other name begins so.
     """
     from microvm.cli.names import meant_snapshot
     from microvm.start import snapshots
@@ -74,9 +76,10 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
 @snapshot.command()
 @_names
 def rm(names: tuple[str, ...]) -> None:
-    """Remove some of them; machines that run are not disturbed.
+    """Remove snapshots.
 
-    If a NAME cannot be removed, the others are removed all the same, and the exit status is 125.
+    Machines that run from a removed snapshot keep running. If a NAME cannot be removed, the others
+    are removed nevertheless, and the exit status is 125.
     """
     from microvm.start.snapshots import STORE
 
@@ -85,14 +88,14 @@ def rm(names: tuple[str, ...]) -> None:
 
 
 @snapshot.command()
-@click.option("--unusable", is_flag=True, help="Also those that do not fit here as things are.")
-@click.option("--all", "everything", is_flag=True, help="Remove all of them.")
+@click.option("--unusable", is_flag=True, help="Also remove snapshots that cannot be used here.")
+@click.option("--all", "everything", is_flag=True, help="Remove all snapshots.")
 @quiet
 def prune(unusable: bool, everything: bool) -> None:
-    """Remove those that are damaged, or of another version of microvm.
+    """Remove damaged snapshots, and those of another version of microvm.
 
-    One that is whole, and cannot be used here for want of its image, its QEMU or its host, stays,
-    and a line on stderr says why it cannot.
+    A snapshot that cannot be used because its image is missing, or because QEMU or the host is
+    different, is kept. The reason is printed on standard error.
     """
     from microvm.cli.standard import notify
     from microvm.start import snapshots

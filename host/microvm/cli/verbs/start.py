@@ -1,4 +1,4 @@
-"""`microvm start`: a machine with a name, which outlives the command that starts it."""
+"""`microvm start`: start a named machine, which keeps running after this command exits."""
 
 from __future__ import annotations
 
@@ -24,10 +24,17 @@ def _new_name(context: click.Context, parameter: click.Parameter, name: Any) -> 
 @click.command(cls=habits.Command)
 @shared.options(ImageOptions, "start")
 @shared.from_snapshot
-@shared.duration("--idle-timeout", "Stop the machine when nobody has used it for this long: 10m.")
-@shared.duration("--max-age", "Stop the machine this long after its start, whatever runs: 8h.")
+@shared.duration(
+    "--idle-timeout", "Stop the machine when it has not been used for this time, such as 10m."
+)
+@shared.duration(
+    "--max-age",
+    "Stop the machine after this time, such as 8h, even if commands are running in it.",
+)
 @shared.options(MachineOptions, "start")
-@click.option("--name", "named", metavar="NAME", callback=_new_name, help="The same as NAME.")
+@click.option(
+    "--name", "named", metavar="NAME", callback=_new_name, help="Same as the argument NAME."
+)
 @shared.rm
 @shared.verbose
 @click.argument("name", required=False, callback=_new_name)
@@ -40,16 +47,17 @@ def start(
     named: str | None,
     **options: Any,
 ) -> None:
-    """Start a machine that stays, and print its name.
+    """Start a machine in the background, and print its name.
 
-    It runs until `microvm stop NAME`, on its own: no daemon, and nothing of this command or its
-    terminal. Without NAME it gets one. `microvm exec NAME -- CMD` runs a command in it, `microvm
-    shell NAME` a shell, `microvm ps` lists such machines.
+    The machine runs until `microvm stop NAME`, also after this command has exited and its terminal
+    is closed. It needs no daemon. Without NAME, microvm chooses a name. `microvm exec NAME -- CMD`
+    runs a command in the machine, `microvm shell NAME` opens a shell, and `microvm ps` lists all
+    such machines.
     """
     from microvm.supervisor.client.start import Start
 
     if name is not None and named is not None:
-        raise click.UsageError("NAME and --name are the same: give one")
+        raise click.UsageError("NAME and --name are the same: give only one of them")
     name = name or named
     with signals.raised(), Start(name) as begun:
         given = {} if snapshot is not None else {"image": str(names.image_of(image).path)}

@@ -1,4 +1,4 @@
-"""`microvm template`: the saved guests that machines are cloned from."""
+"""`microvm template`: list and remove templates, the saved guests that machines are cloned from."""
 
 from __future__ import annotations
 
@@ -17,18 +17,20 @@ if TYPE_CHECKING:
 
 @click.group(cls=Group)
 def template() -> None:
-    """List and remove saved guests.
+    """List and remove templates.
 
-    They make themselves: the first start of an image in a configuration boots and saves a guest,
-    of which later starts are clones. Together they take up to MICROVM_TEMPLATES, 4G if that is not
-    set; then those that were not used for the longest go.
+    A template is a booted guest that is saved on the disk. The first start of an image with a
+    memory size and number of CPUs boots a guest and saves it as a template. Later starts are fast
+    because they clone the template instead of booting. The variable MICROVM_TEMPLATES limits the
+    total size of all templates, by default to 4G. If it is exceeded, the least recently used
+    templates are removed.
     """
 
 
 @template.command()
-@click.option("--json", "as_json", is_flag=True, help="As JSON, with all that is known.")
+@click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
 def ls(as_json: bool) -> None:
-    """List them, the one that was used last first."""
+    """List the templates, the most recently used first."""
     from microvm.cli.table import echo
     from microvm.start.template import STORE
 
@@ -44,9 +46,10 @@ def ls(as_json: bool) -> None:
     "names", nargs=-1, required=True, metavar="NAME…", shell_complete=completes("template")
 )
 def rm(names: tuple[str, ...]) -> None:
-    """Remove some of them; machines that run are not disturbed.
+    """Remove templates.
 
-    If a NAME cannot be removed, the others are removed all the same, and the exit status is 125.
+    Machines that run from a removed template keep running. If a NAME cannot be removed, the others
+    are removed nevertheless, and the exit status is 125.
     """
     from microvm.start.template import STORE
 
@@ -55,11 +58,11 @@ def rm(names: tuple[str, ...]) -> None:
 
 
 @template.command()
-@click.option("--all", "everything", is_flag=True, help="Remove all of them.")
+@click.option("--all", "everything", is_flag=True, help="Remove all templates.")
 def prune(everything: bool) -> None:
-    """Remove damaged and surplus ones.
+    """Remove damaged templates, and old ones if they take too much disk.
 
-    Those not used for the longest go, until the rest fits into MICROVM_TEMPLATES.
+    The least recently used templates are removed until the total size is at most MICROVM_TEMPLATES.
     """
     from microvm.start import template as templates
 
