@@ -133,6 +133,7 @@ lint: $(VENV)/dev
 	@$(call require,$(C_NEEDS))
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/python -m tests.project.prose
 	@$(BIN)/clang-format --dry-run --Werror $(C_FILES)
 	$(BIN)/mypy
 	@$(MAKE) --no-print-directory gen-check

@@ -18,7 +18,7 @@
 #define FILES_PROGRAM "/proc/1/fd/5"
 /* Folders within each other, of which the outermost is the first. */
 #define FILES_MAX_DEPTH 128
-/* As an entry's `mtime`: the time at which it is written. */
+/* The `mtime` of an entry that is to get the time of the write. */
 #define FILES_NOW (-9223372036854775807LL - 1)
 
 /* The two ends of a connection. The sender of a message is one of them, or both. */
@@ -67,15 +67,16 @@ enum files_fault {
 
 /* The types of messages. */
 enum files_type {
-	/* What is to be done: the first message, and the only one of its kind. */
+	/* The request. It is the first message of the host, and the host sends only one. */
 	FILES_TYPE_REQUEST = 1,
-	/* A file, a folder, a link, or anything else that has a name. */
+	/* An entry of a tree: a file, a folder, a link, or anything else that has a name. */
 	FILES_TYPE_ENTRY = 2,
-	/* More of the file that was begun last; with its header it is 256 KiB at most. */
+	/* More content of the file that was begun last. The frame is at most 256 KiB long, header
+	 * included. */
 	FILES_TYPE_DATA = 3,
-	/* The file or folder that was begun last, and is not whole yet, is whole. */
+	/* The innermost file or folder that is not complete yet is complete now. */
 	FILES_TYPE_WHOLE = 4,
-	/* All of the request is done. Nothing follows. */
+	/* The request is complete. No message follows. */
 	FILES_TYPE_DONE = 5,
 	/* The request failed. Incomplete new files and folders have been removed; a file that existed
 	 * before may be partly written. No message follows. */
@@ -144,7 +145,7 @@ static inline const char *files_message_name(uint16_t type)
 	return "unknown";
 }
 
-/* What is asked for. */
+/* The kind of request. */
 enum files_action {
 	/* One entry without content. A link is followed. */
 	FILES_ACTION_STAT = 1,
@@ -152,23 +153,23 @@ enum files_action {
 	FILES_ACTION_LSTAT = 2,
 	/* An entry without content for each that is in a folder. */
 	FILES_ACTION_LIST = 3,
-	/* The tree of what is no folder, whatever it is: what can be read now, of a FIFO what comes up
-	 * to its end. */
+	/* The content of anything but a folder: all bytes that can be read now, or from a FIFO all
+	 * bytes up to its end. */
 	FILES_ACTION_READ = 4,
-	/* The tree of a file or a folder; in a folder, only files, folders and links. Of anything else
-	 * the entry alone. */
+	/* The tree of a file or a folder. A folder's tree has only files, folders and links. Anything
+	 * else has an entry without content. */
 	FILES_ACTION_GET = 5,
-	/* The host sends a tree, which is written. */
+	/* The host sends a tree, and the guest writes it. */
 	FILES_ACTION_PUT = 6,
 };
 
-/* What a failure is about. */
+/* The subject of a failure. */
 enum files_subject {
 	/* A path. */
 	FILES_SUBJECT_PATH = 1,
-	/* Whom to act as. */
+	/* The user to act as. */
 	FILES_SUBJECT_USER = 2,
-	/* Who is to own what is written. */
+	/* The owner of the written files. */
 	FILES_SUBJECT_OWNER = 3,
 };
 
@@ -253,9 +254,9 @@ struct files_fault_at {
 	uint8_t field;
 };
 
-/* What is to be done: the first message, and the only one of its kind. */
+/* The request. It is the first message of the host, and the host sends only one. */
 struct files_request {
-	/* What. */
+	/* The kind of request. */
 	uint8_t action;
 	/* The rule for the mode of a file that exists before the request. */
 	uint8_t mode_rule;
@@ -263,7 +264,7 @@ struct files_request {
 	 * fails midway leaves the file partly written. Otherwise a new file replaces the file that
 	 * exists, and gets its name when it is complete. */
 	uint8_t replace;
-	/* Where. */
+	/* The path of the file or folder. */
 	struct files_slice path;
 	/* The name that a tree is put under where the path is a folder's, or ends with a slash; when it
 	 * is empty, the path is the tree's own. */
@@ -272,33 +273,34 @@ struct files_request {
 	 * the user's commands: the user's home, which is created if the user has none, or `/` if the
 	 * home cannot be entered. */
 	struct files_slice cwd;
-	/* Whom to act as: a name or a number, and perhaps a colon and a group; when it is empty, who
-	 * runs the program. */
+	/* The user to act as: a name or a number, optionally with a colon and a group. If it is empty,
+	 * the user that runs the program. */
 	struct files_slice user;
 	/* The owner of the files that are written, in the same form as the user. When it is empty, new
 	 * files belong to the user, and files that exist keep their owner. */
 	struct files_slice owner;
 };
 
-/* A file, a folder, a link, or anything else that has a name. */
+/* An entry of a tree: a file, a folder, a link, or anything else that has a name. */
 struct files_entry {
-	/* Its type and permissions, as Linux has them in `st_mode`. */
+	/* The type and permissions, as in Linux's `st_mode`. */
 	uint32_t mode;
-	/* Its size in bytes; what comes as data may be more, or less. */
+	/* The size in bytes. The data that follow may be longer or shorter. */
 	uint64_t size;
-	/* When it was changed, in nanoseconds since 1970. */
+	/* The time of the last modification, in nanoseconds since 1970. */
 	int64_t mtime;
-	/* Its owner; not read by the guest. */
+	/* The owner's uid. The guest ignores it. */
 	uint32_t uid;
-	/* Its group; not read by the guest. */
+	/* The gid. The guest ignores it. */
 	uint32_t gid;
-	/* Its name in its folder; empty for the root of a tree. */
+	/* The name in the folder; empty for the root of a tree. */
 	struct files_slice name;
-	/* What a link leads to. */
+	/* The target of a link. */
 	struct files_slice target;
 };
 
-/* More of the file that was begun last; with its header it is 256 KiB at most. */
+/* More content of the file that was begun last. The frame is at most 256 KiB long, header
+ * included. */
 struct files_data {
 	/* The bytes. */
 	struct files_slice data;
@@ -307,11 +309,11 @@ struct files_data {
 /* The request failed. Incomplete new files and folders have been removed; a file that existed
  * before may be partly written. No message follows. */
 struct files_failure {
-	/* What it is about. */
+	/* The subject of the failure. */
 	uint8_t subject;
-	/* Linux's number of the error. */
+	/* The `errno`, as Linux numbers it. */
 	uint32_t error_number;
-	/* Where: a path, whose end is missing when it is too long, or a user. */
+	/* The path or user that the failure concerns. A path that is too long lacks its end. */
 	struct files_slice path;
 };
 

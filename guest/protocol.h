@@ -13,7 +13,7 @@
 #define SANDBOXD_VERSION 3u
 #define SANDBOXD_SCHEMA_DIGEST 0x10b62806af5993c0ULL
 
-/* The name of the virtio-serial port that the stream is. */
+/* The name of the virtio-serial port that carries the stream. */
 #define SANDBOXD_PORT_NAME "microvm.sandboxd.0"
 /* The bytes `microvm` and a newline, with which `hello` and `ready` begin. */
 #define SANDBOXD_MAGIC 0xa6d766f7263696dULL
@@ -68,10 +68,10 @@ enum sandboxd_type {
 	SANDBOXD_TYPE_HELLO = 1,
 	/* Answers `hello`. */
 	SANDBOXD_TYPE_READY = 2,
-	/* What a machine that has just started, or was restored, cannot know by itself. A guest that is
+	/* Gives a machine that was just started or restored the time and random bytes. A guest that is
 	 * not PID 1 ignores it. */
 	SANDBOXD_TYPE_RESUME = 3,
-	/* Asks whether the guest is alive; it answers also while a command runs. */
+	/* Asks whether the guest is alive. The guest also answers while a command runs. */
 	SANDBOXD_TYPE_PING = 4,
 	/* Answers `ping`. */
 	SANDBOXD_TYPE_PONG = 5,
@@ -80,35 +80,38 @@ enum sandboxd_type {
 	/* Answers `status_request`. Times are of CLOCK_MONOTONIC, in nanoseconds since the guest's
 	 * kernel started. */
 	SANDBOXD_TYPE_STATUS = 7,
-	/* Ends the guest: it kills what runs, says `goodbye`, and resets the machine. */
+	/* Shuts the guest down: it kills all commands, sends `goodbye`, and resets the machine. */
 	SANDBOXD_TYPE_SHUTDOWN = 8,
-	/* The last frame of a guest that ends by intent. */
+	/* The last frame of a guest that shuts down on purpose. */
 	SANDBOXD_TYPE_GOODBYE = 9,
 	/* Refuses a frame. The header's id is that of the refused frame. */
 	SANDBOXD_TYPE_ERROR = 10,
-	/* Freezes what runs; the next `hello` keeps it. Refused as `busy` while a command runs. */
+	/* Freezes all processes, so that the next `hello` keeps them. Refused as `busy` while a command
+	 * runs. */
 	SANDBOXD_TYPE_KEEP = 11,
 	/* Runs a command. */
 	SANDBOXD_TYPE_EXEC_REQUEST = 16,
-	/* Bytes that the command has written. */
+	/* Output of the command. */
 	SANDBOXD_TYPE_EXEC_OUTPUT = 17,
-	/* The command has ended, and its output has been sent. */
+	/* The command has ended, and all of its output has been sent. */
 	SANDBOXD_TYPE_EXEC_RESPONSE = 18,
 	/* The command could not be started. */
 	SANDBOXD_TYPE_EXEC_FAILED = 19,
 	/* Sends a signal to the command's process group. */
 	SANDBOXD_TYPE_EXEC_SIGNAL = 20,
-	/* Kills the command and everything that it has started. Its response waits for no more credit. */
+	/* Kills the command and all processes that it has started. The guest then sends the response
+	 * without waiting for credit. */
 	SANDBOXD_TYPE_EXEC_KILL = 21,
-	/* Asks the command to end, by SIGTERM; what it leaves behind when it does is killed. */
+	/* Asks the command to exit, by SIGTERM. When it has exited, the guest kills all processes that
+	 * it leaves behind. */
 	SANDBOXD_TYPE_EXEC_TERMINATE = 27,
 	/* Allows more output. */
 	SANDBOXD_TYPE_EXEC_CREDIT = 22,
-	/* Bytes for the command's standard input; without any, its end. */
+	/* Bytes for the standard input of the command. An empty message is the end of file. */
 	SANDBOXD_TYPE_EXEC_STDIN = 23,
 	/* Allows more standard input. */
 	SANDBOXD_TYPE_EXEC_STDIN_CREDIT = 24,
-	/* The command has closed its standard input; what is still sent is dropped. */
+	/* The command has closed its standard input. The guest drops any more input. */
 	SANDBOXD_TYPE_EXEC_STDIN_CLOSED = 25,
 	/* Changes the size of the command's terminal. */
 	SANDBOXD_TYPE_EXEC_RESIZE = 26,
@@ -244,13 +247,13 @@ enum sandboxd_error_code {
 	SANDBOXD_ERROR_CODE_BAD_CHECK = 15,
 	/* The bytes between two delimiters are not a stuffed frame. */
 	SANDBOXD_ERROR_CODE_BAD_STUFFING = 16,
-	/* An exec is in flight. */
+	/* Another exec is in flight. */
 	SANDBOXD_ERROR_CODE_BUSY = 64,
-	/* The id is above all that an `exec_request` has had. */
+	/* The id is higher than the id of every `exec_request` so far. */
 	SANDBOXD_ERROR_CODE_UNKNOWN_ID = 65,
-	/* An `exec_request` whose id is not above all before it. */
+	/* An `exec_request` whose id is not higher than all earlier ids. */
 	SANDBOXD_ERROR_CODE_STALE_ID = 66,
-	/* An `exec_stdin` with more data than was paid for. */
+	/* An `exec_stdin` with more data than the guest has given credit for. */
 	SANDBOXD_ERROR_CODE_OVER_CREDIT = 67,
 };
 
@@ -276,23 +279,23 @@ enum sandboxd_ending {
 
 /* The steps of a command's start, at each of which it can fail. */
 enum sandboxd_stage {
-	/* Making its pipes. */
+	/* Creating the pipes. */
 	SANDBOXD_STAGE_PIPE = 1,
-	/* Making its process. */
+	/* Creating the process. */
 	SANDBOXD_STAGE_FORK = 2,
 	/* Giving the process its streams, session and limits. */
 	SANDBOXD_STAGE_SETUP = 3,
-	/* Entering its working directory. */
+	/* Entering the working directory. */
 	SANDBOXD_STAGE_CHDIR = 4,
-	/* Finding it: no folder of PATH has it. */
+	/* Looking up the command: no folder of PATH has it. */
 	SANDBOXD_STAGE_LOOKUP = 5,
-	/* Executing it. */
+	/* Executing the command. */
 	SANDBOXD_STAGE_EXEC = 6,
-	/* Executing it: the file is there, but what should interpret it is not. */
+	/* Executing the command: its file exists, but the interpreter of that file does not. */
 	SANDBOXD_STAGE_INTERPRETER = 7,
-	/* Becoming its user: there is none of that name. */
+	/* Changing to the user: there is no user of that name. */
 	SANDBOXD_STAGE_USER = 8,
-	/* Limiting its memory or processes. */
+	/* Limiting memory or processes. */
 	SANDBOXD_STAGE_LIMIT = 9,
 };
 
@@ -304,11 +307,11 @@ enum sandboxd_stdin_kind {
 	SANDBOXD_STDIN_KIND_HOST = 1,
 };
 
-/* The reasons for which the guest ends itself. */
+/* The reasons why the guest shuts itself down. */
 enum sandboxd_goodbye_reason {
 	/* The host asked for it. */
 	SANDBOXD_GOODBYE_REASON_SHUTDOWN = 1,
-	/* The daemon cannot go on, or its stream has ended. */
+	/* The daemon cannot continue, or its stream has ended. */
 	SANDBOXD_GOODBYE_REASON_BROKEN = 2,
 };
 
@@ -416,7 +419,7 @@ struct sandboxd_hello {
 	uint32_t version;
 	/* The digest of the sender's schema. */
 	uint64_t digest;
-	/* The longest body that the sender has room for, in bytes; it binds nobody. */
+	/* The longest body that the sender can receive, in bytes; information only. */
 	uint32_t max_body;
 	/* Random, fresh for each `hello`. */
 	uint64_t nonce;
@@ -428,13 +431,13 @@ struct sandboxd_ready {
 	uint32_t version;
 	/* The digest of the sender's schema. */
 	uint64_t digest;
-	/* The longest body that the sender has room for, in bytes; it binds nobody. */
+	/* The longest body that the sender can receive, in bytes; information only. */
 	uint32_t max_body;
 	/* The nonce of the `hello` that this answers. */
 	uint64_t nonce;
 };
 
-/* What a machine that has just started, or was restored, cannot know by itself. A guest that is
+/* Gives a machine that was just started or restored the time and random bytes. A guest that is
  * not PID 1 ignores it. */
 struct sandboxd_resume {
 	/* The wall clock, in nanoseconds since 1970-01-01 UTC. */
@@ -443,7 +446,7 @@ struct sandboxd_resume {
 	struct sandboxd_slice entropy;
 };
 
-/* Asks whether the guest is alive; it answers also while a command runs. */
+/* Asks whether the guest is alive. The guest also answers while a command runs. */
 struct sandboxd_ping {
 	/* Any number. */
 	uint64_t token;
@@ -458,106 +461,108 @@ struct sandboxd_pong {
 /* Answers `status_request`. Times are of CLOCK_MONOTONIC, in nanoseconds since the guest's
  * kernel started. */
 struct sandboxd_status {
-	/* When the daemon started. */
+	/* The time at which the daemon started. */
 	uint64_t started_ns;
-	/* When it had opened its port. */
+	/* The time at which the daemon had opened its port. */
 	uint64_t opened_ns;
-	/* When it wrote this. */
+	/* The time at which the daemon wrote this message. */
 	uint64_t now_ns;
-	/* Well-formed frames since it started, the `status_request` included. */
+	/* Number of well-formed frames since the daemon started, including the `status_request`. */
 	uint64_t frames_seen;
-	/* Frames that it answered with `error`. */
+	/* Number of frames that the daemon answered with `error`. */
 	uint64_t frames_refused;
-	/* Commands that it has started; failed starts are not counted. */
+	/* Number of commands that the daemon has started, without failed starts. */
 	uint64_t execs;
-	/* Bytes skipped in search of a `hello`, those of the malformed frame before it included. */
+	/* Number of bytes skipped in search of a `hello`, including those of the malformed frame
+	 * before. */
 	uint64_t bytes_dropped;
-	/* Files that the daemon has open. */
+	/* Number of files that the daemon has open. */
 	uint32_t descriptors;
-	/* 1 when a child has ended and waits to be reaped, 0 when none does. */
+	/* 1 if a child process has exited and was not reaped yet, otherwise 0. */
 	uint8_t zombies;
-	/* How much of the daemon's memory is resident, in bytes; 0 when its `/proc` is gone. */
+	/* The resident memory of the daemon, in bytes; 0 if it has no `/proc`. */
 	uint64_t memory;
 };
 
-/* The last frame of a guest that ends by intent. */
+/* The last frame of a guest that shuts down on purpose. */
 struct sandboxd_goodbye {
-	/* Why it ends. */
+	/* The reason. */
 	uint8_t reason;
 };
 
 /* Refuses a frame. The header's id is that of the refused frame. */
 struct sandboxd_error {
-	/* Why. */
+	/* The reason. */
 	uint16_t code;
 	/* The type in the refused frame's header. */
 	uint16_t refused_type;
-	/* Where it broke, in bytes from the start of the frame; 0 for the codes from 64 on. */
+	/* The position of the fault, in bytes from the start of the frame; 0 for codes from 64 on. */
 	uint32_t offset;
-	/* Which field broke, counted from 1; 0 for the header, for `trailing_bytes`, and for the codes
+	/* The number of the faulty field, from 1; 0 for the header, for `trailing_bytes`, and for codes
 	 * from 64 on. */
 	uint8_t field;
 };
 
 /* Runs a command. */
 struct sandboxd_exec_request {
-	/* The file to execute; without a slash it is looked for in PATH. */
+	/* The file to execute. Without a slash, it is looked up in PATH. */
 	struct sandboxd_slice command;
 	/* The working directory. When it is empty, it is the user's home, or `/` if the home cannot be
 	 * entered. */
 	struct sandboxd_slice cwd;
-	/* The arguments, as `execve` takes them: the first is the name that the program sees. */
+	/* The arguments, as for `execve`: the first is the program's own name. */
 	struct sandboxd_list argv;
-	/* Entries `KEY=VALUE`, before those defaults whose key none of them has. */
+	/* Entries `KEY=VALUE`. Defaults whose keys are not among them are added after them. */
 	struct sandboxd_list env;
-	/* Bytes of standard output that the guest may send at first. */
+	/* The initial credit for standard output, in bytes. */
 	uint32_t stdout_credit;
-	/* Bytes of standard error that the guest may send at first. */
+	/* The initial credit for standard error, in bytes. */
 	uint32_t stderr_credit;
-	/* Whom to run as: `NAME`, `UID` or either with `:GROUP`; when empty, the guest's own, root in a
-	 * machine. */
+	/* The user to run as: `NAME`, `UID`, or either with `:GROUP`. If it is empty, the daemon's own
+	 * user, which is root in a machine. */
 	struct sandboxd_slice user;
-	/* Where standard input comes from; a terminal's is always the host. */
+	/* The source of standard input. The source for a terminal is always the host. */
 	uint8_t stdin_from;
-	/* Lines of the terminal; 0: there is no terminal. */
+	/* Number of lines of the terminal; 0: no terminal. */
 	uint16_t rows;
-	/* Columns of the terminal. */
+	/* Number of columns of the terminal. */
 	uint16_t columns;
-	/* Processes and threads that may exist at a time, where there are cgroups; 0: as many as the
+	/* Maximum number of processes and threads at a time, if there are cgroups; 0: as many as the
 	 * kernel allows. */
 	uint32_t max_processes;
-	/* Bytes of memory that they may use together, where there are cgroups; 0: as much as there is. */
+	/* Maximum number of bytes of memory that they may use together, if there are cgroups; 0: no
+	 * limit. */
 	uint64_t max_memory;
-	/* The arguments behind those in `argv`, which has no room for them. */
+	/* The arguments after those in `argv`, for which `argv` has no room. */
 	struct sandboxd_list more_argv;
-	/* The entries behind those in `env`, which has no room for them. */
+	/* The entries after those in `env`, for which `env` has no room. */
 	struct sandboxd_list more_env;
 };
 
-/* Bytes that the command has written. */
+/* Output of the command. */
 struct sandboxd_exec_output {
-	/* Where it wrote them. */
+	/* The stream that the command wrote to. */
 	uint8_t stream;
 	/* The bytes, at least one. */
 	struct sandboxd_slice data;
 };
 
-/* The command has ended, and its output has been sent. */
+/* The command has ended, and all of its output has been sent. */
 struct sandboxd_exec_response {
-	/* How it ended. */
+	/* The way in which the command ended. */
 	uint8_t ending;
-	/* Its exit code or the signal, as `ending` says. */
+	/* The exit code or the number of the signal, depending on `ending`. */
 	uint8_t status;
-	/* The most memory that it and all that it had started took at a time, in bytes; 0 where that is
+	/* The peak memory use of the command and all processes that it started, in bytes; 0 if it is
 	 * not known. */
 	uint64_t memory;
 };
 
 /* The command could not be started. */
 struct sandboxd_exec_failed {
-	/* What failed. */
+	/* The step that failed. */
 	uint8_t stage;
-	/* The `errno` it failed with, as Linux numbers them. */
+	/* The `errno` of the failure, as Linux numbers it. */
 	uint32_t error_number;
 	/* What was not there, where the host cannot know it: at `interpreter` the first bytes of that
 	 * one's path, as the file names it; else empty. */
@@ -566,20 +571,19 @@ struct sandboxd_exec_failed {
 
 /* Sends a signal to the command's process group. */
 struct sandboxd_exec_signal {
-	/* The signal's number; 0, and one that the guest's kernel does not have, are ignored. */
+	/* The number of the signal. 0 and numbers that the guest's kernel does not have are ignored. */
 	uint8_t signal;
 };
 
 /* Allows more output. */
 struct sandboxd_exec_credit {
-	/* The stream it is for. */
+	/* The stream that the credit is for. */
 	uint8_t stream;
-	/* How many bytes more; all credit together is 4294967295 at most, and what is above that is
-	 * lost. */
+	/* Number of additional bytes. The total credit is at most 4294967295; anything above is lost. */
 	uint32_t amount;
 };
 
-/* Bytes for the command's standard input; without any, its end. */
+/* Bytes for the standard input of the command. An empty message is the end of file. */
 struct sandboxd_exec_stdin {
 	/* The bytes. */
 	struct sandboxd_slice data;
@@ -587,15 +591,15 @@ struct sandboxd_exec_stdin {
 
 /* Allows more standard input. */
 struct sandboxd_exec_stdin_credit {
-	/* How many bytes more; at least one. */
+	/* Number of additional bytes, at least one. */
 	uint32_t amount;
 };
 
 /* Changes the size of the command's terminal. */
 struct sandboxd_exec_resize {
-	/* Lines. */
+	/* Number of lines. */
 	uint16_t rows;
-	/* Columns. */
+	/* Number of columns. */
 	uint16_t columns;
 };
 

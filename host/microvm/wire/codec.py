@@ -101,13 +101,13 @@ class ErrorCode(enum.IntEnum):
     BAD_STUFFING = 16
     """The bytes between two delimiters are not a stuffed frame."""
     BUSY = 64
-    """An exec is in flight."""
+    """Another exec is in flight."""
     UNKNOWN_ID = 65
-    """The id is above all that an `exec_request` has had."""
+    """The id is higher than the id of every `exec_request` so far."""
     STALE_ID = 66
-    """An `exec_request` whose id is not above all before it."""
+    """An `exec_request` whose id is not higher than all earlier ids."""
     OVER_CREDIT = 67
-    """An `exec_stdin` with more data than was paid for."""
+    """An `exec_stdin` with more data than the guest has given credit for."""
 
 
 class Stream(enum.IntEnum):
@@ -138,23 +138,23 @@ class Stage(enum.IntEnum):
     """The steps of a command's start, at each of which it can fail."""
 
     PIPE = 1
-    """Making its pipes."""
+    """Creating the pipes."""
     FORK = 2
-    """Making its process."""
+    """Creating the process."""
     SETUP = 3
     """Giving the process its streams, session and limits."""
     CHDIR = 4
-    """Entering its working directory."""
+    """Entering the working directory."""
     LOOKUP = 5
-    """Finding it: no folder of PATH has it."""
+    """Looking up the command: no folder of PATH has it."""
     EXEC = 6
-    """Executing it."""
+    """Executing the command."""
     INTERPRETER = 7
-    """Executing it: the file is there, but what should interpret it is not."""
+    """Executing the command: its file exists, but the interpreter of that file does not."""
     USER = 8
-    """Becoming its user: there is none of that name."""
+    """Changing to the user: there is no user of that name."""
     LIMIT = 9
-    """Limiting its memory or processes."""
+    """Limiting memory or processes."""
 
 
 class StdinKind(enum.IntEnum):
@@ -167,12 +167,12 @@ class StdinKind(enum.IntEnum):
 
 
 class GoodbyeReason(enum.IntEnum):
-    """The reasons for which the guest ends itself."""
+    """The reasons why the guest shuts itself down."""
 
     SHUTDOWN = 1
     """The host asked for it."""
     BROKEN = 2
-    """The daemon cannot go on, or its stream has ended."""
+    """The daemon cannot continue, or its stream has ended."""
 
 
 class DecodeError(Exception):
@@ -286,7 +286,7 @@ class Hello(_Frozen, init=False):
 
     :ivar version: The highest version of this protocol that the sender speaks.
     :ivar digest: The digest of the sender's schema.
-    :ivar max_body: The longest body that the sender has room for, in bytes; it binds nobody.
+    :ivar max_body: The longest body that the sender can receive, in bytes; information only.
     :ivar nonce: Random, fresh for each `hello`.
     """
 
@@ -328,7 +328,7 @@ class Ready(_Frozen, init=False):
 
     :ivar version: The highest version of this protocol that the sender speaks.
     :ivar digest: The digest of the sender's schema.
-    :ivar max_body: The longest body that the sender has room for, in bytes; it binds nobody.
+    :ivar max_body: The longest body that the sender can receive, in bytes; information only.
     :ivar nonce: The nonce of the `hello` that this answers.
     """
 
@@ -366,7 +366,7 @@ class Ready(_Frozen, init=False):
 
 
 class Resume(_Frozen, init=False):
-    """What a machine that has just started, or was restored, cannot know by itself.
+    """Gives a machine that was just started or restored the time and random bytes.
 
     A guest that is not PID 1 ignores it.
 
@@ -407,7 +407,9 @@ class Resume(_Frozen, init=False):
 
 
 class Ping(_Frozen, init=False):
-    """Asks whether the guest is alive; it answers also while a command runs.
+    """Asks whether the guest is alive.
+
+    The guest also answers while a command runs.
 
     :ivar token: Any number.
     """
@@ -492,17 +494,18 @@ class Status(_Frozen, init=False):
 
     Times are of CLOCK_MONOTONIC, in nanoseconds since the guest's kernel started.
 
-    :ivar started_ns: When the daemon started.
-    :ivar opened_ns: When it had opened its port.
-    :ivar now_ns: When it wrote this.
-    :ivar frames_seen: Well-formed frames since it started, the `status_request` included.
-    :ivar frames_refused: Frames that it answered with `error`.
-    :ivar execs: Commands that it has started; failed starts are not counted.
-    :ivar bytes_dropped: Bytes skipped in search of a `hello`, those of the malformed frame before
-        it included.
-    :ivar descriptors: Files that the daemon has open.
-    :ivar zombies: 1 when a child has ended and waits to be reaped, 0 when none does.
-    :ivar memory: How much of the daemon's memory is resident, in bytes; 0 when its `/proc` is gone.
+    :ivar started_ns: The time at which the daemon started.
+    :ivar opened_ns: The time at which the daemon had opened its port.
+    :ivar now_ns: The time at which the daemon wrote this message.
+    :ivar frames_seen: Number of well-formed frames since the daemon started, including the
+        `status_request`.
+    :ivar frames_refused: Number of frames that the daemon answered with `error`.
+    :ivar execs: Number of commands that the daemon has started, without failed starts.
+    :ivar bytes_dropped: Number of bytes skipped in search of a `hello`, including those of the
+        malformed frame before.
+    :ivar descriptors: Number of files that the daemon has open.
+    :ivar zombies: 1 if a child process has exited and was not reaped yet, otherwise 0.
+    :ivar memory: The resident memory of the daemon, in bytes; 0 if it has no `/proc`.
     """
 
     TYPE: ClassVar[int] = 7
@@ -587,7 +590,7 @@ class Status(_Frozen, init=False):
 
 
 class Shutdown(_Frozen):
-    """Ends the guest: it kills what runs, says `goodbye`, and resets the machine."""
+    """Shuts the guest down: it kills all commands, sends `goodbye`, and resets the machine."""
 
     TYPE: ClassVar[int] = 8
     MAX_BODY: ClassVar[int] = 0
@@ -606,9 +609,9 @@ class Shutdown(_Frozen):
 
 
 class Goodbye(_Frozen, init=False):
-    """The last frame of a guest that ends by intent.
+    """The last frame of a guest that shuts down on purpose.
 
-    :ivar reason: Why it ends.
+    :ivar reason: The reason.
     """
 
     TYPE: ClassVar[int] = 9
@@ -642,11 +645,12 @@ class Error(_Frozen, init=False):
     The header's id is that of the refused frame.
 
     :ivar id: The id in the frame's header.
-    :ivar code: Why.
+    :ivar code: The reason.
     :ivar refused_type: The type in the refused frame's header.
-    :ivar offset: Where it broke, in bytes from the start of the frame; 0 for the codes from 64 on.
-    :ivar field: Which field broke, counted from 1; 0 for the header, for `trailing_bytes`, and for
-        the codes from 64 on.
+    :ivar offset: The position of the fault, in bytes from the start of the frame; 0 for codes from
+        64 on.
+    :ivar field: The number of the faulty field, from 1; 0 for the header, for `trailing_bytes`, and
+        for codes from 64 on.
     """
 
     TYPE: ClassVar[int] = 10
@@ -687,7 +691,7 @@ class Error(_Frozen, init=False):
 
 
 class Keep(_Frozen):
-    """Freezes what runs; the next `hello` keeps it.
+    """Freezes all processes, so that the next `hello` keeps them.
 
     Refused as `busy` while a command runs.
     """
@@ -714,31 +718,31 @@ class ExecRequest(_Frozen, init=False):
     """Runs a command.
 
     :ivar id: The id in the frame's header.
-    :ivar command: The file to execute; without a slash it is looked for in PATH. At most 4096
+    :ivar command: The file to execute. Without a slash, it is looked up in PATH. At most 4096
         bytes, without NUL.
     :ivar cwd: The working directory. When it is empty, it is the user's home, or `/` if the home
         cannot be entered. At most 4096 bytes, without NUL.
-    :ivar argv: The arguments, as `execve` takes them: the first is the name that the program sees.
-        At most 16384 items of at most 131071 bytes, without NUL. At most 1048576 bytes in all,
-        including 4 bytes for each item.
-    :ivar env: Entries `KEY=VALUE`, before those defaults whose key none of them has. At most 16384
+    :ivar argv: The arguments, as for `execve`: the first is the program's own name. At most 16384
         items of at most 131071 bytes, without NUL. At most 1048576 bytes in all, including 4 bytes
         for each item.
-    :ivar stdout_credit: Bytes of standard output that the guest may send at first.
-    :ivar stderr_credit: Bytes of standard error that the guest may send at first.
-    :ivar user: Whom to run as: `NAME`, `UID` or either with `:GROUP`; when empty, the guest's own,
-        root in a machine. At most 128 bytes, without NUL.
-    :ivar stdin_from: Where standard input comes from; a terminal's is always the host.
-    :ivar rows: Lines of the terminal; 0: there is no terminal.
-    :ivar columns: Columns of the terminal.
-    :ivar max_processes: Processes and threads that may exist at a time, where there are cgroups; 0:
+    :ivar env: Entries `KEY=VALUE`. Defaults whose keys are not among them are added after them. At
+        most 16384 items of at most 131071 bytes, without NUL. At most 1048576 bytes in all,
+        including 4 bytes for each item.
+    :ivar stdout_credit: The initial credit for standard output, in bytes.
+    :ivar stderr_credit: The initial credit for standard error, in bytes.
+    :ivar user: The user to run as: `NAME`, `UID`, or either with `:GROUP`. If it is empty, the
+        daemon's own user, which is root in a machine. At most 128 bytes, without NUL.
+    :ivar stdin_from: The source of standard input. The source for a terminal is always the host.
+    :ivar rows: Number of lines of the terminal; 0: no terminal.
+    :ivar columns: Number of columns of the terminal.
+    :ivar max_processes: Maximum number of processes and threads at a time, if there are cgroups; 0:
         as many as the kernel allows.
-    :ivar max_memory: Bytes of memory that they may use together, where there are cgroups; 0: as
-        much as there is.
-    :ivar more_argv: The arguments behind those in `argv`, which has no room for them. At most
+    :ivar max_memory: Maximum number of bytes of memory that they may use together, if there are
+        cgroups; 0: no limit.
+    :ivar more_argv: The arguments after those in `argv`, for which `argv` has no room. At most
         262144 items of at most 131071 bytes, without NUL. At most 2097152 bytes in all, including 4
         bytes for each item. Since version 2.
-    :ivar more_env: The entries behind those in `env`, which has no room for them. At most 262144
+    :ivar more_env: The entries after those in `env`, for which `env` has no room. At most 262144
         items of at most 131071 bytes, without NUL. At most 2097152 bytes in all, including 4 bytes
         for each item. Since version 2.
     """
@@ -850,10 +854,10 @@ class ExecRequest(_Frozen, init=False):
 
 
 class ExecOutput(_Frozen, init=False):
-    """Bytes that the command has written.
+    """Output of the command.
 
     :ivar id: The id in the frame's header.
-    :ivar stream: Where it wrote them.
+    :ivar stream: The stream that the command wrote to.
     :ivar data: The bytes, at least one. At most 65536 bytes.
     """
 
@@ -896,13 +900,13 @@ class ExecOutput(_Frozen, init=False):
 
 
 class ExecResponse(_Frozen, init=False):
-    """The command has ended, and its output has been sent.
+    """The command has ended, and all of its output has been sent.
 
     :ivar id: The id in the frame's header.
-    :ivar ending: How it ended.
-    :ivar status: Its exit code or the signal, as `ending` says.
-    :ivar memory: The most memory that it and all that it had started took at a time, in bytes; 0
-        where that is not known. Since version 3.
+    :ivar ending: The way in which the command ended.
+    :ivar status: The exit code or the number of the signal, depending on `ending`.
+    :ivar memory: The peak memory use of the command and all processes that it started, in bytes; 0
+        if it is not known. Since version 3.
     """
 
     TYPE: ClassVar[int] = 18
@@ -945,8 +949,8 @@ class ExecFailed(_Frozen, init=False):
     """The command could not be started.
 
     :ivar id: The id in the frame's header.
-    :ivar stage: What failed.
-    :ivar error_number: The `errno` it failed with, as Linux numbers them.
+    :ivar stage: The step that failed.
+    :ivar error_number: The `errno` of the failure, as Linux numbers it.
     :ivar missing: What was not there, where the host cannot know it: at `interpreter` the first
         bytes of that one's path, as the file names it; else empty. At most 96 bytes. Since version
         2.
@@ -997,7 +1001,7 @@ class ExecSignal(_Frozen, init=False):
     """Sends a signal to the command's process group.
 
     :ivar id: The id in the frame's header.
-    :ivar signal: The signal's number; 0, and one that the guest's kernel does not have, are
+    :ivar signal: The number of the signal. 0 and numbers that the guest's kernel does not have are
         ignored.
     """
 
@@ -1029,9 +1033,9 @@ class ExecSignal(_Frozen, init=False):
 
 
 class ExecKill(_Frozen, init=False):
-    """Kills the command and everything that it has started.
+    """Kills the command and all processes that it has started.
 
-    Its response waits for no more credit.
+    The guest then sends the response without waiting for credit.
 
     :ivar id: The id in the frame's header.
     """
@@ -1062,7 +1066,9 @@ class ExecKill(_Frozen, init=False):
 
 
 class ExecTerminate(_Frozen, init=False):
-    """Asks the command to end, by SIGTERM; what it leaves behind when it does is killed.
+    """Asks the command to exit, by SIGTERM.
+
+    When it has exited, the guest kills all processes that it leaves behind.
 
     :ivar id: The id in the frame's header.
     """
@@ -1096,9 +1102,9 @@ class ExecCredit(_Frozen, init=False):
     """Allows more output.
 
     :ivar id: The id in the frame's header.
-    :ivar stream: The stream it is for.
-    :ivar amount: How many bytes more; all credit together is 4294967295 at most, and what is above
-        that is lost.
+    :ivar stream: The stream that the credit is for.
+    :ivar amount: Number of additional bytes. The total credit is at most 4294967295; anything above
+        is lost.
     """
 
     TYPE: ClassVar[int] = 22
@@ -1131,7 +1137,9 @@ class ExecCredit(_Frozen, init=False):
 
 
 class ExecStdin(_Frozen, init=False):
-    """Bytes for the command's standard input; without any, its end.
+    """Bytes for the standard input of the command.
+
+    An empty message is the end of file.
 
     :ivar id: The id in the frame's header.
     :ivar data: The bytes. At most 65536 bytes.
@@ -1177,7 +1185,7 @@ class ExecStdinCredit(_Frozen, init=False):
     """Allows more standard input.
 
     :ivar id: The id in the frame's header.
-    :ivar amount: How many bytes more; at least one.
+    :ivar amount: Number of additional bytes, at least one.
     """
 
     TYPE: ClassVar[int] = 24
@@ -1208,7 +1216,9 @@ class ExecStdinCredit(_Frozen, init=False):
 
 
 class ExecStdinClosed(_Frozen, init=False):
-    """The command has closed its standard input; what is still sent is dropped.
+    """The command has closed its standard input.
+
+    The guest drops any more input.
 
     :ivar id: The id in the frame's header.
     """
@@ -1242,8 +1252,8 @@ class ExecResize(_Frozen, init=False):
     """Changes the size of the command's terminal.
 
     :ivar id: The id in the frame's header.
-    :ivar rows: Lines.
-    :ivar columns: Columns.
+    :ivar rows: Number of lines.
+    :ivar columns: Number of columns.
     """
 
     TYPE: ClassVar[int] = 26

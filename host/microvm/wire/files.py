@@ -64,7 +64,7 @@ class Fault(enum.IntEnum):
 
 
 class Action(enum.IntEnum):
-    """What is asked for."""
+    """The kind of request."""
 
     STAT = 1
     """One entry without content.
@@ -79,27 +79,27 @@ class Action(enum.IntEnum):
     LIST = 3
     """An entry without content for each that is in a folder."""
     READ = 4
-    """The tree of what is no folder, whatever it is: what can be read now, of a FIFO what comes
-    up to its end.
+    """The content of anything but a folder: all bytes that can be read now, or from a FIFO all
+    bytes up to its end.
     """
     GET = 5
-    """The tree of a file or a folder; in a folder, only files, folders and links.
+    """The tree of a file or a folder.
 
-    Of anything else the entry alone.
+    A folder's tree has only files, folders and links. Anything else has an entry without content.
     """
     PUT = 6
-    """The host sends a tree, which is written."""
+    """The host sends a tree, and the guest writes it."""
 
 
 class Subject(enum.IntEnum):
-    """What a failure is about."""
+    """The subject of a failure."""
 
     PATH = 1
     """A path."""
     USER = 2
-    """Whom to act as."""
+    """The user to act as."""
     OWNER = 3
-    """Who is to own what is written."""
+    """The owner of the written files."""
 
 
 class ModeRule(enum.IntEnum):
@@ -223,21 +223,23 @@ _new = object.__new__
 
 
 class Request(_Frozen, init=False):
-    """What is to be done: the first message, and the only one of its kind.
+    """The request.
 
-    :ivar action: What.
+    It is the first message of the host, and the host sends only one.
+
+    :ivar action: The kind of request.
     :ivar mode_rule: The rule for the mode of a file that exists before the request.
     :ivar replace: If it is 0, a file that exists is opened and written with the user's rights. A
         request that fails midway leaves the file partly written. Otherwise a new file replaces the
         file that exists, and gets its name when it is complete.
-    :ivar path: Where. At most 4095 bytes, without NUL.
+    :ivar path: The path of the file or folder. At most 4095 bytes, without NUL.
     :ivar name: The name that a tree is put under where the path is a folder's, or ends with a
         slash; when it is empty, the path is the tree's own. At most 255 bytes, without NUL.
     :ivar cwd: The folder that a relative path is relative to. When it is empty, it is the default
         folder of the user's commands: the user's home, which is created if the user has none, or
         `/` if the home cannot be entered. At most 4095 bytes, without NUL.
-    :ivar user: Whom to act as: a name or a number, and perhaps a colon and a group; when it is
-        empty, who runs the program. At most 511 bytes, without NUL.
+    :ivar user: The user to act as: a name or a number, optionally with a colon and a group. If it
+        is empty, the user that runs the program. At most 511 bytes, without NUL.
     :ivar owner: The owner of the files that are written, in the same form as the user. When it is
         empty, new files belong to the user, and files that exist keep their owner. At most 511
         bytes, without NUL.
@@ -311,16 +313,16 @@ class Request(_Frozen, init=False):
 
 
 class Entry(_Frozen, init=False):
-    """A file, a folder, a link, or anything else that has a name.
+    """An entry of a tree: a file, a folder, a link, or anything else that has a name.
 
-    :ivar mode: Its type and permissions, as Linux has them in `st_mode`.
-    :ivar size: Its size in bytes; what comes as data may be more, or less.
-    :ivar mtime: When it was changed, in nanoseconds since 1970.
-    :ivar uid: Its owner; not read by the guest.
-    :ivar gid: Its group; not read by the guest.
-    :ivar name: Its name in its folder; empty for the root of a tree. At most 255 bytes, without
+    :ivar mode: The type and permissions, as in Linux's `st_mode`.
+    :ivar size: The size in bytes. The data that follow may be longer or shorter.
+    :ivar mtime: The time of the last modification, in nanoseconds since 1970.
+    :ivar uid: The owner's uid. The guest ignores it.
+    :ivar gid: The gid. The guest ignores it.
+    :ivar name: The name in the folder; empty for the root of a tree. At most 255 bytes, without
         NUL.
-    :ivar target: What a link leads to. At most 4095 bytes, without NUL.
+    :ivar target: The target of a link. At most 4095 bytes, without NUL.
     """
 
     TYPE: ClassVar[int] = 2
@@ -369,7 +371,9 @@ class Entry(_Frozen, init=False):
 
 
 class Data(_Frozen, init=False):
-    """More of the file that was begun last; with its header it is 256 KiB at most.
+    """More content of the file that was begun last.
+
+    The frame is at most 256 KiB long, header included.
 
     :ivar data: The bytes. At most 262132 bytes.
     """
@@ -409,7 +413,7 @@ class Data(_Frozen, init=False):
 
 
 class Whole(_Frozen):
-    """The file or folder that was begun last, and is not whole yet, is whole."""
+    """The innermost file or folder that is not complete yet is complete now."""
 
     TYPE: ClassVar[int] = 4
     MAX_BODY: ClassVar[int] = 0
@@ -428,9 +432,9 @@ class Whole(_Frozen):
 
 
 class Done(_Frozen):
-    """All of the request is done.
+    """The request is complete.
 
-    Nothing follows.
+    No message follows.
     """
 
     TYPE: ClassVar[int] = 5
@@ -455,10 +459,10 @@ class Failure(_Frozen, init=False):
     Incomplete new files and folders have been removed; a file that existed before may be partly
     written. No message follows.
 
-    :ivar subject: What it is about.
-    :ivar error_number: Linux's number of the error.
-    :ivar path: Where: a path, whose end is missing when it is too long, or a user. At most 4095
-        bytes, without NUL.
+    :ivar subject: The subject of the failure.
+    :ivar error_number: The `errno`, as Linux numbers it.
+    :ivar path: The path or user that the failure concerns. A path that is too long lacks its end.
+        At most 4095 bytes, without NUL.
     """
 
     TYPE: ClassVar[int] = 6
