@@ -36,6 +36,10 @@ _ZEROS = bytes(CHUNK)
 _FREE_STREAMS = 1024
 _STREAM_BYTES = 64
 
+# Maximum number of zeros between and behind the compressed streams of an archive. Tapes and tools
+# pad an archive to a multiple of their block size, which is at most some hundred KiB.
+_PADDING = 1 << 20
+
 _READ = 1 << 17
 # size of the first piece that a new stream gets; a decoder copies the bytes after its stream
 _PIECE = 1 << 12
@@ -77,6 +81,10 @@ class _Gzip:
 
 class TooManyStreamsError(Exception):
     """An archive has too many compressed streams for its size, so reading it would take long."""
+
+
+class PaddingError(EOFError):
+    """A compressed archive has more zeros behind its streams than any tool adds."""
 
 
 class NotZstdError(EOFError):
@@ -211,23 +219,32 @@ def _named(packed: Extent, new: Callable[[], _Decoder], name: str) -> Iterator[b
 
 
 def _decoded(chunks: Iterable[bytes], new: Callable[[], _Decoder]) -> Iterator[bytes]:
-    """Yield the content of all streams in turn; accept zeros after the last, as gzip(1) does.
+    """Yield the content of all streams in turn; accept some zeros behind them, as gzip(1) does.
 
     :raises EOFError: the last stream is incomplete.
+    :raises PaddingError: there are too many zeros behind the streams.
     :raises TooManyStreamsError: there are too many streams for their size.
     """
     decoder: _Decoder | None = None
-    streams = size = 0
+    streams = size = padding = 0
     for chunk in chunks:
+        check_stopped()
         size += len(chunk)
         at, step = 0, CHUNK
         while at < len(chunk):
             data = chunk[at : at + step]
             at += len(data)
             if decoder is None:
-                data = data.lstrip(b"\0")
-                if not data:
-                    continue
+                if streams:
+                    rest = data.lstrip(b"\0")
+                    padding += len(data) - len(rest)
+                    if padding > _PADDING:
+                        raise PaddingError(
+                            f"more than {_PADDING >> 20} MiB of zeros follow its compressed streams"
+                        )
+                    if not rest:
+                        continue
+                    data = rest
                 streams += 1
                 if streams > _FREE_STREAMS + size // _STREAM_BYTES:
                     raise TooManyStreamsError(
@@ -273,6 +290,7 @@ class ZstdReader:
 
         :raises EOFError: the file is incomplete.
         :raises NotZstdError: the file is not compressed by zstd.
+        :raises PaddingError: too many zeros follow the content.
         :raises TooManyStreamsError: the file has too many streams for its size.
         """
         while not self._rest:

@@ -14,6 +14,7 @@ from typing import BinaryIO
 from microvm.concurrency.threads import check_stopped
 from microvm_image.compression import (
     NotZstdError,
+    PaddingError,
     TooManyStreamsError,
     ZstdReader,
     zstd_module,
@@ -121,10 +122,10 @@ def reading(file: BinaryIO) -> Iterator[Reader]:
         yield Reader(ZstdReader(file, _WINDOW))
     except (NotZstdError, tarfile.HeaderError) as error:
         raise ForeignError(str(error)) from error
+    except (PaddingError, TooManyStreamsError) as error:
+        raise DamagedError(str(error)) from error
     except EOFError as error:
         raise DamagedError("it is cut short") from error
-    except TooManyStreamsError as error:
-        raise DamagedError(str(error)) from error
 
 
 def bound(size: int) -> int:

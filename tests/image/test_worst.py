@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import lzma
+import os
 import resource
 import signal
 import sys
@@ -158,6 +159,38 @@ def test_an_export_of_empty_streams_is_refused() -> None:
     data = zstd_module().compress(b"") * 100_000
     with bounded(len(data)), pytest.raises(ImageError, match="compressed streams"):
         export.read(io.BytesIO(data), "x", limit=1 << 30)
+
+
+@pytest.mark.parametrize("start", [b"", zstd_module().compress(b"")])
+def test_an_export_without_an_end_is_refused(start: bytes) -> None:
+    class Endless(io.BytesIO):
+        """A file that goes on with zeros for ever."""
+
+        def read(self, size: int | None = -1) -> bytes:
+            assert size is not None and size > 0
+            return super().read(size) or bytes(size)
+
+    with bounded(0), pytest.raises(ImageError, match="no image that was exported|of zeros"):
+        export.read(Endless(start), "x", limit=1 << 30)
+
+
+def test_a_sparse_export_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "x").touch()
+    os.truncate(tmp_path / "x", 1 << 40)
+    with (
+        (tmp_path / "x").open("rb") as file,
+        bounded(0),
+        pytest.raises(ImageError, match="no image that was exported"),
+    ):
+        export.read(file, "x", limit=1 << 30)
+
+
+def test_a_sparse_end_of_an_archive_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.tgz"
+    path.write_bytes(gzip.compress(tar(file("f"))))
+    os.truncate(path, 1 << 40)
+    with bounded(0), ExitStack() as files, pytest.raises(ImageError, match="of zeros"):
+        find_archive(str(path), arches.find(), LIMITS, files)
 
 
 def test_an_export_of_many_tags_is_refused() -> None:

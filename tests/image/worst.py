@@ -170,6 +170,9 @@ PACKED = {
     },
     "streams of a byte": Worst(_streams(_zstd, b"x"), "compressed streams"),
     "streams with dictionaries": Worst(lambda n: _xz(8 << 20)(b"x") * n, "damaged"),
+    "zeros behind a stream": Worst(lambda n: _zstd(tar(file("f"))) + bytes(n * 600), "of zeros"),
+    "zeros between streams": Worst(lambda n: (gzip.compress(b"") + bytes(1000)) * n, "of zeros"),
+    "some zeros behind a stream": Worst(lambda n: gzip.compress(tar(file("f"))) + bytes(n * 500)),
     "a wide dictionary": Worst(_wide_xz, "damaged"),
     "a wide window": Worst(_wide_zstd, "damaged"),
     **{
