@@ -145,7 +145,7 @@ def build(
     target = arches.find(arch)
     guest_pack.check(target, programs.schema())
     with cache.disk_errors():
-        check(recipe, target, kernel)
+        check(recipe, target, kernel, limits)
     with cache.disk_errors(), downloads.in_use(report), ExitStack() as files:
         if recipe.source in {"", ALPINE} and not recipe.packages:
             base = bases.find(target, rootfs, mirror, report)

@@ -9,17 +9,27 @@ from microvm.arches import Arch
 from microvm.errors import ImageError
 from microvm_image import programs, skopeo
 from microvm_image.kernel import choice
+from microvm_image.layer import HostLayer, unreadable
+from microvm_image.limits import Budget, Limits
 from microvm_image.recipe import Add, Recipe
 from microvm_image.sources import debian
 
 
-def check(recipe: Recipe, arch: Arch, kernel: str | Path | None = None) -> None:
+def check(
+    recipe: Recipe,
+    arch: Arch,
+    kernel: str | Path | None = None,
+    limits: Limits | None = None,
+) -> None:
     """Check a recipe, and that this host has all files and tools that the build needs.
 
     :param kernel: the kernel that the user asks for, as `choice.given` takes it.
-    :raises ImageError: a file or tool is missing. The message names all that are missing.
+    :param limits: the limits of each file or folder that the recipe adds.
+    :raises ImageError: a file or tool is missing, or a file cannot be read. The message names all
+        faults that were found.
+    :raises UsageError: an added file is outside the folders that the recipe may use.
     """
-    faults = [*_faults(recipe, arch, kernel)]
+    faults = [*_faults(recipe, arch, kernel, limits)]
     if len(faults) == 1:
         raise faults[0]
     if faults:
@@ -29,10 +39,15 @@ def check(recipe: Recipe, arch: Arch, kernel: str | Path | None = None) -> None:
         )
 
 
-def _faults(recipe: Recipe, arch: Arch, kernel: str | Path | None) -> Iterator[ImageError]:
+def _faults(
+    recipe: Recipe, arch: Arch, kernel: str | Path | None, limits: Limits | None
+) -> Iterator[ImageError]:
     for step in recipe.steps:
-        if isinstance(step, Add) and not (recipe.folder / step.source).exists():
-            yield ImageError(f"{step}: there is no such file or folder")
+        if isinstance(step, Add):
+            try:
+                _check_added(recipe.path(step.source), step, limits)
+            except ImageError as error:
+                yield error
     try:
         programs.check(arch)
     except ImageError as error:
@@ -45,6 +60,22 @@ def _faults(recipe: Recipe, arch: Arch, kernel: str | Path | None) -> Iterator[I
         _check_source(recipe, arch)
     except ImageError as error:
         yield error
+
+
+def _check_added(path: Path, step: Add, limits: Limits | None) -> None:
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        raise ImageError(f"{step}: there is no such file or folder") from None
+    except OSError as error:
+        fault = unreadable(path, error)
+        raise ImageError(f"{step}: {fault.message}", hint=fault.hint) from error
+    budget = Budget(limits)
+    try:
+        with budget.reading(str(step.source)):
+            HostLayer(path).check(budget)
+    except ImageError as error:
+        raise ImageError(f"{step}: {error.message}", hint=error.hint) from error
 
 
 def _check_source(recipe: Recipe, arch: Arch) -> None:

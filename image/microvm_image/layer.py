@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -14,7 +15,9 @@ from pathlib import Path
 from typing import Protocol
 
 from microvm import cache
+from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError
+from microvm.system.capacity import SHORTAGES
 from microvm_image.compression import DAMAGED, unpacked
 from microvm_image.extent import Extent
 from microvm_image.limits import MTIME_END, Budget
@@ -241,14 +244,22 @@ class HostData:
         return self.stamp[0]
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the content in parts of up to 1 MiB."""
-        descriptor = cache.open_plain(
-            self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-        )
+        """Yield the content in parts of up to 1 MiB.
+
+        :raises ImageError: the file cannot be read, or was changed.
+        """
+        try:
+            descriptor = cache.open_plain(
+                self.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+            )
+        except OSError as error:
+            raise unreadable(self.path, error) from error
         try:
             if _stamp(os.fstat(descriptor)) != self.stamp:
                 raise ImageError(f"{self.path} was changed while the image was built")
             yield from Extent(descriptor, 0, self.size).chunks()
+        except OSError as error:
+            raise unreadable(self.path, error) from error
         finally:
             os.close(descriptor)
 
@@ -302,10 +313,31 @@ class HostLayer:
                 if isinstance(node, Folder):
                     stack.append(_children(path, inside, budget.limits.members))
             except OSError as error:
-                raise ImageError(
-                    f"{error.filename or path}: cannot read it: {error.strerror}",
-                    hint="what only root can read is missing in what another builds of it",
-                ) from error
+                raise unreadable(path, error) from error
+
+    def check(self, budget: Budget) -> None:
+        """Check that all files and folders can be read, without reading the files.
+
+        :raises ImageError: a file or folder cannot be read, or the layer is beyond the limits.
+        """
+        with ExitStack() as files:
+            for _, node in self.members(files, budget):
+                check_stopped()
+                if isinstance(node, Node) and isinstance(node.data, HostData):
+                    path = node.data.path
+                    if not os.access(path, os.R_OK, effective_ids=True):
+                        reason = OSError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
+                        raise unreadable(path, reason)
+
+
+def unreadable(path: Path, error: OSError) -> ImageError:
+    """Return the error for a file or folder of the host that cannot be read."""
+    forbidden = error.errno in {errno.EACCES, errno.EPERM}
+    own = "make it readable for your user, or leave it out of the image" if forbidden else ""
+    return ImageError(
+        f"{error.filename or path}: cannot read it: {error.strerror or error}",
+        hint=SHORTAGES.get(error.errno or 0) or own,
+    )
 
 
 def _children(path: Path, inside: str, most: int) -> Iterator[tuple[Path, str]]:

@@ -8,14 +8,18 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from tests.support.ordinary import acting_as_user
 
 from microvm import arches
+from microvm.cache import disk_errors
 from microvm.cli.verbs.image import image as command
 from microvm.errors import ImageError, QemuError
 from microvm.progress import NullReporter
 from microvm.system import compiler
 from microvm_image import checks
 from microvm_image.build import build
+from microvm_image.layer import HostData
+from microvm_image.limits import Limits
 from microvm_image.recipe import Add, Recipe
 
 
@@ -59,6 +63,54 @@ def test_all_missing_files_are_named(tmp_path: Path) -> None:
     assert error.message == "; ".join(
         f"add {tmp_path / name}:/x: {reason}" for name in ("one", "two")
     )
+
+
+@pytest.mark.parametrize("closed", ["file", "folder/file", "folder", "above"])
+def test_an_unreadable_file_is_found_before_downloads(
+    tmp_path: Path, closed: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The hint is about the user's file, not about the cache."""
+    for other in (checks.programs, checks.choice, checks.debian):
+        monkeypatch.setattr(other, "check", lambda *_: None)
+    tmp_path.chmod(0o755)
+    source = tmp_path / ("above/file" if closed == "above" else closed.partition("/")[0])
+    path = tmp_path / closed
+    if closed in {"folder", "above"}:
+        path.mkdir()
+        (path / "file").touch()
+    else:
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    path.chmod(0)
+    recipe = Recipe(source="debian:trixie", steps=(Add(source, "/x"),))
+    try:
+        with acting_as_user(), pytest.raises(ImageError) as caught:
+            checks.check(recipe, arches.find())
+    finally:
+        path.chmod(0o700)
+    assert f"add {source}:/x: " in caught.value.message
+    assert ": cannot read it: Permission denied" in caught.value.message
+    assert "make it readable for your user" in caught.value.hint
+    assert "MICROVM_CACHE" not in caught.value.hint
+
+
+def test_added_files_are_counted_before_downloads(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(5))
+    recipe = Recipe(source="debian:trixie", steps=(Add(tmp_path, "/x"),))
+    with pytest.raises(ImageError, match=r"add .*: larger than it may be"):
+        checks.check(recipe, arches.find(), limits=Limits(unpacked=4))
+
+
+def test_a_file_that_becomes_unreadable_is_no_fault_of_the_cache(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    path = tmp_path / "file"
+    path.write_text("x")
+    path.chmod(0)
+    data = HostData(path, (1, 0, 0))
+    with disk_errors(), acting_as_user(), pytest.raises(ImageError) as caught:
+        list(data.chunks())
+    assert caught.value.message == f"{path}: cannot read it: Permission denied"
+    assert "MICROVM_CACHE" not in caught.value.hint
 
 
 def test_all_missing_tools_are_named(tools: Path) -> None:

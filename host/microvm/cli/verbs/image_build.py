@@ -191,7 +191,7 @@ def build(
         tags.parse(name)
     bounds = _limits(limits)
     target = arches.find(arch)
-    checks.check(recipe, target, kernel)
+    checks.check(recipe, target, kernel, bounds)
     if any(isinstance(step, Run) for step in recipe.steps):
         find_qemu(target.name)
     with on_stderr() as report:
