@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
 from microvm import cache, guest_pack
-from microvm.arches import Arch
+from microvm.arches import ARCHES, Arch
 from microvm.cache import lock
 from microvm.errors import ImageError
 from microvm.progress import Reporter
@@ -25,6 +26,7 @@ PACK = ("/proc/1/fd/3", ["pack", "/proc/1/fd/4"])
 takes, as nothing of it is in the root."""
 
 _WHAT = "the guest's programs"
+_KEY = re.compile(r"[0-9a-f]{32}")  # the name of a folder of programs in the cache
 _DAEMON = "sandboxd"  # which stands for all of them
 
 
@@ -103,12 +105,8 @@ def compiled(arch: Arch, report: Reporter) -> Path:
 
     :raises ImageError: there is no compiler for this architecture, or it failed.
     """
-    from microvm.system.tools import run
-
     cc = compiler.compiler(arch, _DAEMON)
-    identity = run([*cc, "--version"], what="asking the C compiler for its version")
-    key = f"{arch.name}\0{shlex.join(cc)}\0{identity}\0{source_digest()}"
-    path = cache.folder("programs") / sha256(key.encode()).hexdigest()[:32]
+    path = _path(arch, cc)
     if not _is_built(path):
         with lock.held(path, report):
             if not _is_built(path):
@@ -116,6 +114,32 @@ def compiled(arch: Arch, report: Reporter) -> Path:
                 with cache.staging(path) as out:
                     compiler.make(sources(), cc, out, names=NAMES, what=_DAEMON)
     return path
+
+
+def _path(arch: Arch, cc: Sequence[str]) -> Path:
+    from microvm.system.tools import run
+
+    identity = run([*cc, "--version"], what="asking the C compiler for its version")
+    key = f"{arch.name}\0{shlex.join(cc)}\0{identity}\0{source_digest()}"
+    return cache.folder("programs") / sha256(key.encode()).hexdigest()[:32]
+
+
+def superseded() -> list[Path]:
+    """Return the folders in the cache that no build of this version and this compiler uses.
+
+    :raises ImageError: the sources are missing, or the cache cannot be trusted.
+    """
+    found = [path for path in cache.folder("programs").glob("*") if _KEY.fullmatch(path.name)]
+    if not found:
+        return []
+    source_digest()  # without the sources, nothing tells which folders are in use
+    current = set()
+    for arch in ARCHES.values():
+        with suppress(
+            ImageError
+        ):  # without a compiler, no build uses a folder of this architecture
+            current.add(_path(arch, compiler.compiler(arch, _DAEMON)))
+    return sorted({*found} - current)
 
 
 def _is_built(path: Path) -> bool:

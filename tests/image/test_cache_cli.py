@@ -16,6 +16,7 @@ from microvm.cache import contents, lock
 from microvm.cli.facts import time_text
 from microvm.cli.verbs.cache import cache as cache_group
 from microvm.progress import NullReporter
+from microvm.qemu import launcher
 from microvm_image import downloads, tags
 from microvm_image.build import build
 from microvm_image.image import Image
@@ -156,6 +157,55 @@ def test_prune_keeps_the_newest_kernel(cache: Path) -> None:
     assert sorted(done.stdout.splitlines()[:-1]) == [f"Deleted: kernel {n}" for n in names[:2]]
     assert compiled.newest(arch) == cache / "kernels" / names[2]
     assert (cache / "kernels/linux-6.1-riscv-0-0").exists()
+
+
+@pytest.fixture
+def programs(image: Image, cache: Path) -> tuple[set[Path], set[Path]]:
+    """Give the programs in the cache that this version uses, and those that it does not use."""
+    del image
+    folder = cache / "programs"
+    current = {*folder.iterdir()}
+    for machine in ("x86_64", "aarch64"):
+        current.add(folder / f"launcher-{machine}-{launcher._digest(launcher.sources())[:32]}")
+    old = {folder / name for name in ("confine-x86_64-01", "launcher-x86_64-0123", "0" * 32)}
+    for path in current | old:
+        if not path.exists():
+            path.write_bytes(b"x")
+    (folder / "0123").touch()
+    return {*current, folder / "0123"}, old
+
+
+def test_prune_removes_programs_of_other_versions(
+    programs: tuple[set[Path], set[Path]], cache: Path
+) -> None:
+    current, old = programs
+    lines = run("prune").stdout.splitlines()
+    assert {line for line in lines if "program" in line} == {
+        f"Deleted: program {path.name}" for path in old
+    }
+    assert {*(cache / "programs").iterdir()} == current
+
+
+def test_prune_keeps_programs_while_a_build_runs(
+    programs: tuple[set[Path], set[Path]], cache: Path
+) -> None:
+    current, old = programs
+    with downloads.in_use():
+        assert "program" not in run("prune").stdout
+    assert {*(cache / "programs").iterdir()} == current | old
+
+
+def test_prune_keeps_a_program_that_is_being_compiled(
+    programs: tuple[set[Path], set[Path]], cache: Path
+) -> None:
+    current, old = programs
+    path = min(old)
+    with lock.attempt(path) as ours:
+        assert ours
+        assert path.name not in run("prune").stdout
+        assert path.exists()
+    run("prune")
+    assert {*(cache / "programs").iterdir()} == current
 
 
 def test_prune_keeps_a_kernel_that_is_being_compiled(cache: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import sys
 import threading
 from contextlib import suppress
@@ -21,6 +22,8 @@ NAME = "confine"
 
 _WHAT = "the launcher"
 _DIGEST = 32
+# the names of launchers in the cache, also of those of older versions; the machine is between both
+_NAMES = re.compile(r"(confine|launcher)-(?:.*-)?([0-9a-f]+)")
 _MFD_EXEC = 0x10  # memfd_create(2); Linux 6.3
 _compiling = threading.Lock()
 _whole: dict[Path, tuple[int, ...]] = {}  # what has been compared, and which file that was
@@ -67,6 +70,19 @@ def _path() -> Path:
     # The name is not `confine-…`: under that name, older versions kept the launcher of any guest
     # pack that Python found, even of a pack in the working folder.
     return cache.folder("programs") / f"launcher-{os.uname().machine}-{_digest(sources())[:32]}"
+
+
+def superseded() -> list[Path]:
+    """Return the launchers in the cache that were compiled from other sources than ours.
+
+    :raises ImageError: the sources are missing, or the cache cannot be trusted.
+    """
+    current = _digest(sources())[:32]
+    return [
+        path
+        for path in sorted(cache.folder("programs").glob("*"))
+        if (found := _NAMES.fullmatch(path.name)) and (found[1], found[2]) != ("launcher", current)
+    ]
 
 
 @functools.cache

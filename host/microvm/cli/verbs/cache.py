@@ -73,12 +73,14 @@ def prune(everything: bool) -> None:
     """Remove items that have no name and are not used.
 
     The command removes images without a tag, damaged images, the results of build steps, downloads,
-    templates above the size limit, kernels that a newer kernel replaces, and files that killed
-    processes have left. Items that are needed again are built or downloaded again.
+    templates above the size limit, kernels that a newer kernel replaces, programs that this version
+    of microvm does not use, and files that killed processes have left. Items that are needed again
+    are built or downloaded again.
 
     Images with a tag and snapshots are kept; use `microvm image rm` and `microvm snapshot rm` to
     remove them. Items in use are kept, too: images that a snapshot needs, items that are being
-    created, and all downloads while an image or a kernel is being built. Running machines continue.
+    created, and all downloads and programs while an image or a kernel is being built. Running
+    machines continue.
     """
     from microvm.cache import contents
     from microvm.progress import on_stderr
@@ -90,6 +92,7 @@ def prune(everything: bool) -> None:
             *_templates(everything=everything),
             *_downloads(report, everything=everything),
             *_kernels(),
+            *_programs(),
             *_records(),
         ):
             click.echo(f"Deleted: {removed}")
@@ -129,6 +132,24 @@ def _kernels() -> Iterator[str]:
     for each in compiled.superseded():
         compiled.remove(each.name)
         yield f"kernel {each.name}"
+
+
+def _programs() -> Iterator[str]:
+    """Remove the compiled programs of other versions; while a build runs, all programs stay."""
+    from microvm import cache as caches
+    from microvm.cache import lock
+    from microvm.qemu import launcher
+    from microvm_image import downloads, programs
+
+    if not (old := [*launcher.superseded(), *programs.superseded()]):
+        return
+    with lock.attempt(downloads.folder()) as no_build:
+        for each in old if no_build else ():
+            with lock.attempt(each) as ours:
+                if ours:
+                    with caches.disk_errors(each):
+                        caches.clear(each)
+                    yield f"program {each.name}"
 
 
 def _records() -> Iterator[str]:
