@@ -23,6 +23,7 @@ _TOML_ERROR = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document
 _LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){32}""")
 _KINDS = {str: "a string", int: "an integer", bool: "true or false", float: "a number"}
 _SAMPLES = {str: '"…"', int: "1", bool: "true", float: "0.5"}
+_NOT_PLAIN = "write the content to a regular file, and name that file"
 _PLURALS = {str: "strings", int: "integers"}
 
 
@@ -66,7 +67,8 @@ class Document:
             self.data: dict[str, Any] = tomllib.loads(self.text)
             self.positions = positions.index(self.text)
         except OSError as error:
-            raise self._fail("unreadable", error.strerror or str(error), None) from None
+            hint = _NOT_PLAIN if error.errno == errno.EINVAL else ""
+            raise self._fail("unreadable", error.strerror or str(error), None, hint) from None
         except UnicodeDecodeError as error:
             line = error.object[: error.start].count(b"\n") + 1
             where, hint = Position(line, 1), "save the file as UTF-8"

@@ -151,20 +151,23 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", ["link", "fifo", "folder", "long"])
 def test_a_file_that_is_none_or_too_long_is_refused(tmp_path: Path, kind: str) -> None:
     path, why = tmp_path / "machine.toml", "Not a plain file"
+    hint = ["hint: write the content to a regular file, and name that file"]
     if kind == "link":
         path.symlink_to("/dev/null")
     elif kind == "fifo":
         os.mkfifo(path)
     elif kind == "folder":
         path.mkdir()
-        why = "Is a directory"
+        why, hint = "Is a directory", []
     else:
         path.write_bytes(b"\n" * ((1 << 20) + 1))
-        why = "Longer than 1 MiB"
+        why, hint = "Longer than 1 MiB", []
     before = signal.signal(signal.SIGALRM, lambda *_: pytest.fail("it waits"))
     signal.alarm(20)
     try:
-        assert said(path) == [f" error: {why} [unreadable]"]
+        first, *hints = said(path)
+        assert first == f" error: {why} [unreadable]"
+        assert [*map(str.strip, hints)] == hint
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
@@ -190,7 +193,13 @@ def links(write: Write, tmp_path: Path) -> Path:
 @pytest.mark.parametrize("named", OUTSIDE)
 def test_paths_outside_its_folder_are_refused(links: Path, named: str) -> None:
     real = (links.parent / named).resolve()
-    for text in (f"from = '{named}'", f"[[step]]\nadd = '{named}:/x'"):
+    for text in (
+        f"from = '{named}'",
+        f"[[step]]\nadd = '{named}:/x'",
+        f"from = 'oci:{named}'",
+        f"from = 'oci:{named}:tag:1'",
+        f"from = 'docker-archive:{named}'",
+    ):
         links.write_text(text)
         first, *_, hint = said(links)
         said_of_it = f"{named} is outside the folder of the machine file: it leads to {real}"
@@ -205,6 +214,12 @@ def test_paths_outside_its_folder_are_refused(links: Path, named: str) -> None:
 @pytest.mark.parametrize("named", ["wheels", "./wheels", "inside", "wheels/../wheels", "."])
 def test_paths_in_its_folder_are_not(links: Path, named: str) -> None:
     links.write_text(f"from = '{named}'\n[[step]]\nadd = '{named}:/x'")
+    assert read(links).source == named
+
+
+@pytest.mark.parametrize("named", ["oci:wheels", "oci:inside:tag", "docker-archive:none:tag"])
+def test_stored_images_in_its_folder_are_not(links: Path, named: str) -> None:
+    links.write_text(f"from = '{named}'")
     assert read(links).source == named
 
 

@@ -7,12 +7,15 @@ the protocol generator, because their errors contain the line and column.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from microvm.errors import UsageError
+from microvm.errors import ImageError, UsageError
 from microvm_image.recipe import Add, Recipe, Run, Step, shell
+from microvm_image.sources.archive import KINDS
+from microvm_image.sources.find import split
 from microvm_proto.diagnostics import SchemaError
 from microvm_proto.load import Document, Table
 
@@ -57,7 +60,7 @@ def _recipe(table: Table, empty: Recipe) -> Recipe:
     }
     if table.data.get("from") == "":
         table.error("wrong-value", "from", "the source is empty")
-    _located(table, "from", empty, given["source"])
+    _check_source(table, empty, given["source"])
     table.done()
     table.document.check()
     try:
@@ -65,6 +68,19 @@ def _recipe(table: Table, empty: Recipe) -> Recipe:
     except UsageError as error:
         table.document.error("wrong-value", (), error.message)
         return Recipe()
+
+
+def _check_source(table: Table, empty: Recipe, source: str) -> None:
+    """Record an error if the source is a file or folder that the recipe may not name."""
+    kind, colon, rest = source.partition(":")
+    if not (colon and kind in KINDS):
+        _located(table, "from", empty, source)
+        return
+    with suppress(ImageError, OSError):  # the build reports a file that does not exist
+        try:
+            split(empty.path, kind, rest)
+        except UsageError as error:
+            table.error("outside", "from", error.message, error.hint)
 
 
 def _steps(table: Table, empty: Recipe) -> Iterator[Step]:

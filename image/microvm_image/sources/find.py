@@ -9,7 +9,7 @@ from pathlib import Path
 
 from microvm import cache
 from microvm.arches import Arch
-from microvm.errors import ImageError
+from microvm.errors import ImageError, UsageError
 from microvm.progress import Reporter
 from microvm_image.config import Config
 from microvm_image.image import KERNEL, MANIFEST
@@ -75,7 +75,7 @@ def _found(
         return archive.find(text, arch, limits, files)
     kind, colon, rest = text.partition(":")
     if colon and kind in archive.KINDS:
-        path, tag = _split(locate, kind, rest)
+        path, tag = split(locate, kind, rest)
         report.step(f"reading {path}")
         return archive.find_stored(kind, locate(path), tag, arch, limits, files)
     where = locate(text)
@@ -97,14 +97,25 @@ def _found(
     return folders.find(where, limits)
 
 
-def _split(locate: Callable[[str], Path], kind: str, text: str) -> tuple[str, str]:
-    """Return the PATH and the NAME of PATH:NAME, or PATH and ""; both may have colons in them."""
+def split(locate: Callable[[str], Path], kind: str, text: str) -> tuple[str, str]:
+    """Return the PATH and the NAME of PATH:NAME, or PATH and ""; both may have colons in them.
+
+    :param locate: the function that returns the path of a file or folder that the text names.
+    :raises ImageError: the file or folder does not exist.
+    :raises UsageError: `locate` refuses the path.
+    """
     path, tag = text, ""
+    refusal: UsageError | None = None
     while path:
-        if locate(path).exists():
-            return path, tag
+        try:
+            if locate(path).exists():
+                return path, tag
+        except UsageError as error:
+            refusal = error  # the text can still be the path of an allowed file and a name
         path, _, name = path.rpartition(":")
         tag = f"{name}:{tag}" if tag else name
+    if refusal:
+        raise refusal
     raise ImageError(
         f"{kind}:{text}: there is no such file or folder",
         hint=f"`{kind}:PATH`, or `{kind}:PATH:NAME` for one image of several",
