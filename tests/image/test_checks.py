@@ -16,11 +16,13 @@ from microvm.cli.verbs.image import image as command
 from microvm.errors import ImageError, QemuError
 from microvm.progress import NullReporter
 from microvm.system import compiler
-from microvm_image import checks
+from microvm_image import checks, programs
 from microvm_image.build import build
+from microvm_image.kernel import choice
 from microvm_image.layer import HostData
 from microvm_image.limits import Limits
 from microvm_image.recipe import Add, Recipe
+from microvm_image.sources import debian
 
 
 class Recorder(NullReporter):
@@ -70,7 +72,7 @@ def test_an_unreadable_file_is_found_before_downloads(
     tmp_path: Path, closed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hint is about the user's file, not about the cache."""
-    for other in (checks.programs, checks.choice, checks.debian):
+    for other in (programs, choice, debian):
         monkeypatch.setattr(other, "check", lambda *_: None)
     tmp_path.chmod(0o755)
     source = tmp_path / ("above/file" if closed == "above" else closed.partition("/")[0])
