@@ -134,7 +134,8 @@ def test_a_file_takes_no_stored_image_from_elsewhere(tmp_path: Path, source: str
     (tmp_path / "folder/machine.toml").write_text(f"from = '{source}'\n")
     error = build("-f", "folder/machine.toml").exception
     assert isinstance(error, UsageError)
-    assert "is outside the folder of the machine file" in error.message
+    assert error.detail.startswith("folder/machine.toml:1:8: error: ")
+    assert "is outside the folder of the machine file" in error.detail
 
 
 def test_what_is_wrong_with_a_file_is_shown() -> None:
