@@ -28,8 +28,8 @@ from microvm import MicroVM
 from microvm.log import ROOT, TRACE
 from microvm_image import Image, load
 
-MEMORY = "96M"
-"""The memory of a guest: so little that a template is soon made."""
+MEMORY = "112M"
+"""The memory of a guest: so little that a template is soon created, and enough for Debian's kernel."""
 
 Inject = Callable[[int], object] | None
 """The type of what makes a fault happen to the QEMU that is this process; None where it is there

@@ -41,7 +41,7 @@ _SAID = {
 _WORDS = {
     "silent": "rdinit=/bin/cat",
     "internal error": "rdinit=/bin/cat",
-    "died": "rdinit=/nonexistent",
+    "died": "rdinit=/bin/false",
 }
 _PR_SET_PDEATHSIG = 1
 

@@ -166,7 +166,7 @@ def test_machines_are_listed_ended_and_started_anew(kernel: Kernel) -> None:
     shown = kernel.run(
         "%%microvm --memory 300M\nls /root; awk '/MemTotal/ { print $2 }' </proc/meminfo"
     )
-    assert 256 << 10 < int(shown.stdout) <= 300 << 10
+    assert 240 << 10 < int(shown.stdout) <= 300 << 10
     assert kernel.run("%microvm stop") == Shown()
     assert kernel.machines() == 0
     assert kernel.run("%microvm") == Shown()
