@@ -6,6 +6,7 @@ import os
 import random
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -18,8 +19,11 @@ from tests.support.ordinary import USER, as_user, only_root
 from tests.support.polling import DEADLINE
 from tests.support.processes import adopting, children
 
+from microvm import arches
 from microvm.errors import ImageError
+from microvm.progress import NullReporter
 from microvm.system import namespaces, tools
+from microvm_image.sources import debian
 
 #: A tool that mounts file systems like mmdebstrap, and has child processes, one in another session.
 TOOL = """
@@ -42,6 +46,17 @@ while True:
         tool.stdout.read(1)
 """
 WITHOUT = ["setpriv", "--bounding-set=-sys_admin", "--inh-caps=-sys_admin"]
+#: The strace options with which one system call of a tool's namespaces fails, as on some hosts.
+REFUSALS = {
+    "map": ["-e", "inject=openat:error=EACCES", "-P", "/proc/self/uid_map"],
+    "mount": ["-e", "inject=mount:error=EACCES"],
+    "unshare": ["-e", "inject=unshare:error=EPERM"],
+}
+RUN = (
+    "import logging; from microvm.system.tools import run; "
+    "logging.basicConfig(level='INFO', format='%(message)s'); "
+    "print(run(['sh', '-c', 'echo $TMPDIR; ls -ld $TMPDIR'], what='trying'))"
+)
 
 
 @pytest.fixture
@@ -54,6 +69,12 @@ def folder(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.setenv("TMPDIR", str(made / "temporary"))
     yield made
     shutil.rmtree(made)
+
+
+def give_to_user(folder: Path) -> None:
+    if os.geteuid() == 0:
+        for each in (folder, *folder.iterdir()):
+            os.chown(each, USER, USER)
 
 
 def kill_at_random(prefix: list[str], folder: Path, tries: int, *options: str) -> None:
@@ -92,9 +113,7 @@ def test_a_kill_of_roots_build_leaves_nothing(folder: Path, tries: int) -> None:
 
 @pytest.mark.parametrize("tries", [10, pytest.param(300, marks=pytest.mark.long)])
 def test_a_kill_of_a_users_build_leaves_nothing(folder: Path, tries: int) -> None:
-    if os.geteuid() == 0:
-        for each in (folder, *folder.iterdir()):
-            os.chown(each, USER, USER)
+    give_to_user(folder)
     kill_at_random(as_user(), folder, tries)
 
 
@@ -102,6 +121,137 @@ def test_a_kill_of_a_users_build_leaves_nothing(folder: Path, tries: int) -> Non
 def test_without_namespaces_a_kill_leaves_nothing(folder: Path) -> None:
     """A process that may not create namespaces may not mount anything, either."""
     kill_at_random(WITHOUT, folder, 5)
+
+
+def refusing(refusal: str) -> list[str]:
+    """Return the start of a command in which the kernel seems to refuse a system call."""
+    quiet = ["-qq", "-o", os.devnull, "-e", "signal=none", "-e", "status=none"]
+    return ["strace", "-D", "-f", *quiet, *REFUSALS[refusal]]
+
+
+CASES = [
+    pytest.param("root", "mount", marks=only_root),
+    pytest.param("root", "unshare", marks=only_root),
+    ("user", "map"),
+    ("user", "mount"),
+    ("user", "unshare"),
+]
+
+
+@pytest.mark.parametrize(("who", "refusal"), CASES)
+def test_a_tool_runs_if_the_host_refuses_a_step(folder: Path, who: str, refusal: str) -> None:
+    command = [*refusing(refusal), sys.executable, "-c", RUN]
+    if who == "user":
+        command = as_user(*command)
+        give_to_user(folder)
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    reason = "Operation not permitted" if refusal == "unshare" else "Permission denied"
+    # strace can write a line before
+    assert done.stderr.splitlines()[-1] == f"sh ran without namespaces: {reason}"
+    assert done.stdout.startswith(f"{folder}/temporary/microvm-")
+    assert "drwx------" in done.stdout
+    assert not [*folder.glob("*/*")]
+
+
+@pytest.mark.parametrize(("who", "refusal"), CASES)
+def test_if_a_step_is_refused_a_kill_leaves_nothing(folder: Path, who: str, refusal: str) -> None:
+    if who == "user":
+        give_to_user(folder)
+    prefix = as_user() if who == "user" else []
+    kill_at_random([*prefix, *refusing(refusal)], folder, 4)
+
+
+@only_root
+@pytest.mark.parametrize("prefix", [[], WITHOUT], ids=["isolated", "not isolated"])
+def test_a_kill_of_the_keeper_kills_the_tool(folder: Path, prefix: list[str]) -> None:
+    """The signal SIGTERM to its process group does not hide this from the first process."""
+    script = "trap '' TERM; kill -TERM 0; setsid sleep 1000 & sleep 1000 & wait"
+    command = [*prefix, sys.executable, "-c", OWNER, str(folder / "staging"), script]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with adopting():
+        owner = subprocess.Popen(command, stdout=subprocess.PIPE, env=environment)
+        assert owner.stdout
+        with owner.stdout:
+            owner.stdout.readline()
+            end = time.monotonic() + DEADLINE
+            while not (keepers := children(owner.pid)) or not descendants(keepers[0], 4):
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            os.kill(owner.pid, signal.SIGSTOP)
+            os.kill(keepers[0], signal.SIGKILL)
+            os.kill(owner.pid, signal.SIGKILL)
+            owner.wait()
+            while children(os.getpid()):
+                os.waitpid(-1, os.WNOHANG)
+                assert time.monotonic() < end
+                time.sleep(0.01)
+    assert [*folder.glob("staging/microvm-*")], "the keeper was killed before its cleanup"
+
+
+def descendants(process: int, count: int) -> bool:
+    """Return whether a process has a number of descendants."""
+    found = 0
+    ahead = [process]
+    while ahead:
+        below = children(ahead.pop())
+        found += len(below)
+        ahead += below
+    return found >= count
+
+
+def test_other_ids_can_use_the_files_of_a_tool_that_is_not_isolated(folder: Path) -> None:
+    script = 'stat -c %a "$TMPDIR"; readlink /proc/self/ns/pid'
+    seen = tools.run(["sh", "-c", script], what="trying", isolate=False).split()
+    assert seen == ["711", str(Path("/proc/self/ns/pid").readlink())]
+    assert not [*folder.glob("*/*")]
+
+
+@pytest.mark.parametrize("allowed", [True, False])
+def test_mmdebstrap_isolates_itself_if_we_may_not(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, allowed: bool
+) -> None:
+    programs = folder / "programs"
+    programs.mkdir()
+    fake = programs / "mmdebstrap"
+    fake.write_text(f'#!/bin/sh\necho "$1" "$TMPDIR" >{folder}/seen\n')
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    monkeypatch.setattr(debian, "may_use_all_ids", lambda: allowed)
+    if allowed and os.geteuid():
+        monkeypatch.setattr(tools, "_OWN_IDS", ())
+    out = folder / "staging" / "out"
+    debian._make("trixie", [], [], arches.find(), out, 60, NullReporter())
+    mode, temporary = (folder / "seen").read_text().split()
+    assert mode == ("--variant=minbase" if allowed else "--mode=unshare")
+    assert temporary.startswith(f"{folder}/temporary/microvm-")
+
+
+def test_a_refused_map_of_all_ids_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "unshare").write_text("#!/bin/sh\nexit 1\n")
+    (tmp_path / "unshare").chmod(0o755)
+    monkeypatch.setattr(os, "geteuid", lambda: USER)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not tools.may_use_all_ids()
+    (tmp_path / "unshare").write_text("#!/bin/sh\nexit 0\n")
+    assert tools.may_use_all_ids()
+    (tmp_path / "unshare").unlink()
+    assert not tools.may_use_all_ids()
+
+
+def test_an_unusable_tmpdir_does_not_hide_the_mirrors(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    programs = folder / "programs"
+    programs.mkdir()
+    apt = programs / "apt-get"
+    apt.write_text("#!/bin/sh\nexit 1\n")
+    apt.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    assert debian._mirrors("trixie") == []
+    (folder / "temporary").chmod(0o777)
+    with pytest.raises(ImageError, match="can be written by others"):
+        debian._mirrors("trixie")
 
 
 @only_root

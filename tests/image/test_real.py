@@ -145,18 +145,22 @@ def test_debian_without_its_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
         pass
 
 
-def test_debian_by_one_who_may_not(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "said",
+    ["unable to pick chroot mode automatically", "failed to parse /etc/subuid and /etc/subgid"],
+)
+def test_debian_by_one_who_may_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
+) -> None:
     """What mmdebstrap says to a user without a range of ids is explained."""
     program = tmp_path / "mmdebstrap"
-    program.write_text(
-        "#!/bin/sh\necho 'E: unable to pick chroot mode automatically' >&2\nexit 1\n"
-    )
+    program.write_text(f"#!/bin/sh\necho 'E: {said}' >&2\nexit 1\n")
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(debian, "_mirrors", lambda _: [])
     monkeypatch.setattr(debian, "_release", lambda *_: "")
     with (
-        pytest.raises(ImageError, match=r"unable to pick.*apt install uidmap.*/etc/subuid"),
+        pytest.raises(ImageError, match=rf"{said}.*apt install uidmap.*/etc/subuid"),
         find("debian:trixie", arches.find(), report=NullReporter()),
     ):
         pass

@@ -6,10 +6,12 @@ tool. When the tool exits, when the owner exits, or on SIGTERM, the kernel kills
 the PID namespace; the mount namespace is gone with them, so that nothing stays in the host's mount
 table. Then the keeper removes the tool's temporary folder.
 
-An ordinary user needs a user namespace, too. Some hosts refuse namespaces, as most containers do.
-The tool then runs in a process group. The keeper kills that group in the same cases, and then the
-processes that have left the group. A process that may not create a mount namespace may not mount
-anything either, so no mount is left in that case.
+An ordinary user needs a user namespace, too. Some hosts refuse namespaces or mounts in them, as
+most containers do. A child process tries both first. If it fails, the tool runs in a process group.
+The keeper kills that group in the same cases, and then the processes that have left the group. If
+the keeper itself is killed, the first process kills the tool and all processes that the tool has
+started. Such a tool can rarely mount anything. If it can, the keeper unmounts the file systems
+below the tool's temporary folder.
 
 The script is run by its path and imports nothing of the package, because each tool waits for it.
 """
@@ -18,6 +20,7 @@ from __future__ import annotations
 
 import codecs
 import ctypes
+import fcntl
 import os
 import select
 import signal
@@ -66,7 +69,9 @@ class _Temporary(NamedTuple):
     path: str
 
 
-def main(owner: str, notes: str, parent: str, shown: str, program: str, *argv: str) -> int:
+def main(
+    owner: str, notes: str, parent: str, shown: str, isolate: str, program: str, *argv: str
+) -> int:
     """Run a tool. Return its exit status, or 128 plus the number of the signal that killed it.
 
     :param owner: the process id of the owner.
@@ -74,6 +79,8 @@ def main(owner: str, notes: str, parent: str, shown: str, program: str, *argv: s
     :param parent: the folder in which the tool's temporary folder is created.
     :param shown: another folder under which the tool sees its temporary folder; "" for the same. It
         is needed if the tool starts processes of other user ids, which cannot enter `parent`.
+    :param isolate: "" for a tool that creates its own namespaces. The tool then runs in a process
+        group, and every user id can enter its temporary folder.
     """
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
@@ -82,9 +89,11 @@ def main(owner: str, notes: str, parent: str, shown: str, program: str, *argv: s
     os.set_inheritable(int(notes), False)
     tool = _Tool(program, argv, {*map(signal.Signals, mask)})
     try:
-        isolated = _enter_pid_namespace(int(notes))
-        temporary = _create(parent, shown if isolated else "")
+        temporary = _create(parent, shown, 0o700 if isolate else 0o711)
         try:
+            isolated = bool(isolate) and _enter_pid_namespace(temporary, int(notes))
+            if not isolated:
+                temporary = _without_mount(temporary)
             return _keep(tool, temporary, int(notes), isolated=isolated)
         finally:
             _remove(temporary)
@@ -128,12 +137,46 @@ def _failed(error: OSError, program: str) -> int:
     return START_FAILED
 
 
-def _enter_pid_namespace(notes: int) -> bool:
-    """Create a PID namespace for our next child process; return False if the host refuses."""
+def _enter_pid_namespace(temporary: _Temporary, notes: int) -> bool:
+    """Create a PID namespace for our next child process; return False if the host refuses.
+
+    A process cannot leave a user namespace again. AppArmor and some containers allow namespaces,
+    but refuse the map of user ids or mounts in them. So a child process tries everything first.
+    """
+    child = os.fork()
+    if child == 0:
+        _try_namespaces(temporary)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    reason = os.strerror(status) if status >= 0 else f"signal {-status}"
+    if status == 0:
+        try:
+            _unshare_processes()
+        except OSError as error:
+            # The maps are allowed, as the child process has tried them. The kernel can still refuse
+            # one more namespace.
+            reason = str(error.strerror)
+        else:
+            return True
+    os.write(notes, f"without namespaces: {reason}".encode())
+    return False
+
+
+def _try_namespaces(temporary: _Temporary) -> NoReturn:
+    """Enter the namespaces of a tool, and exit with 0 or with the number of the error."""
+    status = 1
+    try:
+        _unshare_processes()
+        _unshare_mounts(temporary)
+        status = 0
+    except OSError as error:
+        status = error.errno or 1
+    finally:
+        os._exit(status)
+
+
+def _unshare_processes() -> None:
     user, group = os.geteuid(), os.getegid()
-    if _libc.unshare(_CLONE_NEWPID | (_CLONE_NEWUSER if user else 0)) != 0:
-        os.write(notes, f"without namespaces: {os.strerror(ctypes.get_errno())}".encode())
-        return False
+    _check(_libc.unshare(_CLONE_NEWPID | (_CLONE_NEWUSER if user else 0)))
     if user:
         maps = {
             "setgroups": "deny",
@@ -143,30 +186,76 @@ def _enter_pid_namespace(notes: int) -> bool:
         for name, text in maps.items():
             with open(f"/proc/self/{name}", "w") as file:
                 file.write(text)
-    return True
 
 
-def _create(parent: str, shown: str) -> _Temporary:
-    name = f"microvm-{os.urandom(8).hex()}"
-    real, path = os.path.join(parent, name), os.path.join(shown or parent, name)
-    os.mkdir(real, 0o700)
-    if shown:
-        os.chmod(real, 0o755)  # noqa: S103 - only its owner can enter its parent
-        try:
-            os.mkdir(path, 0o700)
-        except OSError:
-            path = real
-    return _Temporary(real, path)
+def _unshare_mounts(temporary: _Temporary) -> None:
+    _check(_libc.unshare(_CLONE_NEWNS))
+    _check(_libc.mount(None, b"/", None, _MS_REC_SLAVE, None))
+    if temporary.path != temporary.real:
+        real, path = os.fsencode(temporary.real), os.fsencode(temporary.path)
+        _check(_libc.mount(real, path, None, _MS_BIND, None), temporary.path)
+
+
+def _create(parent: str, shown: str, mode: int) -> _Temporary:
+    """Create the temporary folder of a tool, and the folder on which it is mounted.
+
+    We hold a lock on both until we exit, so that nobody removes them as the folders of a killed
+    tool.
+    """
+    while True:
+        name = f"microvm-{os.urandom(8).hex()}"
+        real, path = os.path.join(parent, name), os.path.join(shown or parent, name)
+        os.mkdir(real, 0o700)
+        if not _lock(real):
+            continue
+        os.chmod(real, 0o755 if shown else mode)  # if `shown`, only its owner can enter its parent
+        if path != real:
+            try:
+                os.mkdir(path, 0o700)
+                if not _lock(path):
+                    path = real
+            except OSError:
+                path = real
+        return _Temporary(real, path)
+
+
+def _lock(folder: str) -> bool:
+    """Lock a folder until this process exits. Return False if somebody has just removed it."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+    except FileNotFoundError:
+        return False
+    with suppress(OSError):  # some file systems have no locks
+        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    return os.path.exists(folder)
+
+
+def _without_mount(temporary: _Temporary) -> _Temporary:
+    """Remove the folder for the mount, and return a temporary folder that is not mounted."""
+    if temporary.path != temporary.real:
+        with suppress(OSError):
+            os.rmdir(temporary.path)
+        os.chmod(temporary.real, 0o700)
+    return _Temporary(temporary.real, temporary.real)
 
 
 def _remove(temporary: _Temporary) -> None:
-    """Remove the temporary folder, but nothing while a file system is mounted in it."""
+    """Unmount the file systems in the temporary folder, and remove the folder.
+
+    Nothing in it is removed while a file system is still mounted there.
+    """
     if temporary.path != temporary.real:
         with suppress(OSError):
             os.rmdir(temporary.path)
     with suppress(OSError):
         os.rmdir(temporary.real)  # this is enough for most tools, which leave the folder empty
-    if os.path.lexists(temporary.real) and not mounts_below(os.path.realpath(temporary.real)):
+    if not os.path.lexists(temporary.real):
+        return
+    real = os.path.realpath(temporary.real)
+    for point in mounts_below(real):
+        with suppress(OSError):
+            unmount(point)
+    if not mounts_below(real):
         # Without shutil, because in a user namespace this process may be unable to read Python's
         # modules.
         with suppress(OSError):
@@ -212,10 +301,12 @@ def _keep(tool: _Tool, temporary: _Temporary, notes: int, *, isolated: bool) -> 
 
 
 def _kill_orphans() -> None:
+    """Kill our child processes, and those that become our children when these have exited."""
     with suppress(FileNotFoundError):  # the kernel may be built without lists of children
-        while children := _read(f"/proc/self/task/{os.getpid()}/children").split():
-            for child in map(int, children):
+        while children := [*map(int, _read(f"/proc/self/task/{os.getpid()}/children").split())]:
+            for child in children:  # all of them before we wait for one that may not exit
                 os.kill(child, signal.SIGKILL)
+            for child in children:
                 os.waitpid(child, 0)
 
 
@@ -238,7 +329,8 @@ def _run_first(
     """
     status = START_FAILED
     try:
-        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        # In a PID namespace, the kernel kills all processes with this one. Otherwise we have to.
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL if isolated else signal.SIGTERM)
         poll = select.poll()
         poll.register(alive, select.POLLIN)
         # otherwise the keeper was killed before the kernel was asked to notify us
@@ -246,28 +338,49 @@ def _run_first(
             os.setsid()  # a tool that signals its own process group must not reach the keeper
             if isolated:
                 _enter_mount_namespace(temporary, notes)
+            else:
+                _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
             os.environ["TMPDIR"] = temporary.path
             child = os.fork()
             if child == 0:
                 _execute(tool)
             _let_go_of_streams()
-            pid = 0
-            while pid != child:  # the other ones are children whose parents have exited
-                pid, code = os.wait()
-            status = _exit_status(code)
+            status = _wait_inside(child) if isolated else _wait_outside(child, poll)
     except OSError as error:
         status = _failed(error, tool.program)
     finally:
         os._exit(status)
 
 
+def _wait_inside(child: int) -> int:
+    """Return the exit status of the tool, whose processes the kernel kills after this one."""
+    pid = 0
+    while pid != child:  # the other ones are children whose parents have exited
+        pid, code = os.wait()
+    return _exit_status(code)
+
+
+def _wait_outside(child: int, keeper: select.poll) -> int:
+    """Return the exit status of the tool; if the keeper is killed, kill the tool's processes.
+
+    :param keeper: reports an event if the keeper has exited. A SIGTERM does not tell that, because
+        the tool can send one to its process group.
+    """
+    while True:
+        if signal.sigwait(_ENDS) == signal.SIGTERM and keeper.poll(0):
+            _kill_orphans()
+            return START_FAILED
+        pid = -1
+        with suppress(ChildProcessError):
+            while pid:
+                pid, code = os.waitpid(-1, os.WNOHANG)
+                if pid == child:
+                    return _exit_status(code)
+
+
 def _enter_mount_namespace(temporary: _Temporary, notes: int) -> None:
     """Create a mount namespace with its own /proc; mounts in it do not reach the host."""
-    _check(_libc.unshare(_CLONE_NEWNS))
-    _check(_libc.mount(None, b"/", None, _MS_REC_SLAVE, None))
-    if temporary.path != temporary.real:
-        real, path = os.fsencode(temporary.real), os.fsencode(temporary.path)
-        _check(_libc.mount(real, path, None, _MS_BIND, None), temporary.path)
+    _unshare_mounts(temporary)
     if _libc.mount(b"proc", b"/proc", b"proc", _MS_NOSUID_NODEV_NOEXEC, None) != 0:
         # The kernel refuses a new /proc in a container that hides some of /proc. The tool sees the
         # processes of the container there.

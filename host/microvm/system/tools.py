@@ -18,6 +18,7 @@ from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError, MicroVMError
 from microvm.log import Area
 from microvm.system import private
+from microvm.system.namespaces import START_FAILED
 
 _logger = Area("image")
 
@@ -27,7 +28,13 @@ _INTERVAL = 0.1
 _CLEANUP_TIMEOUT = 60.0  # maximum number of seconds to kill a tool and remove its temporary files
 _KEEPER = Path(__file__).with_name("namespaces.py")
 _OWN_IDS = ("unshare", "--user", "--map-root-user", "--map-auto", "--")
+# AppArmor can allow a user namespace, but take the rights in it from the program that runs there.
+_TRY_OWN_IDS = (*_OWN_IDS, "unshare", "--mount", "--", "true")
 _NOTES_LIMIT = 1 << 10
+
+
+class ToolError(ImageError):
+    """A tool is not installed, or it ran and failed."""
 
 
 def find(program: str) -> str | None:
@@ -52,12 +59,25 @@ def require(what: str, programs: Mapping[str, str]) -> None:
         )
 
 
+def may_use_all_ids() -> bool:
+    """Return whether this host allows `started` with `all_ids`, which root never needs."""
+    if os.geteuid() == 0:
+        return True
+    quiet = subprocess.DEVNULL
+    try:
+        tried = subprocess.run(_TRY_OWN_IDS, check=False, stdin=quiet, stdout=quiet, stderr=quiet)
+    except OSError:
+        return False
+    return tried.returncode == 0
+
+
 @contextmanager
 def started(
     argv: Sequence[str],
     *,
     temporary: Path | None = None,
     all_ids: bool = False,
+    isolate: bool = True,
     executable: str | None = None,
     pass_fds: Sequence[int] = (),
     **options: Any,
@@ -72,6 +92,8 @@ def started(
         new folder in it, which is removed when the tool exits.
     :param all_ids: run the tool of an ordinary user in a user namespace, with the rights of root
         there and with the ids of /etc/subuid and /etc/subgid.
+    :param isolate: False for a tool that creates its own namespaces. The tool then runs in a
+        process group, and other user ids can enter its temporary folder.
     :param executable: the file to execute, by default `argv[0]`.
     :param options: options of `Popen`; stdin is empty by default.
     :raises OSError: the tool is not installed, or cannot be run.
@@ -88,7 +110,7 @@ def started(
         command = (
             *(_OWN_IDS if all_ids and os.geteuid() else ()),
             *(sys.executable, "-IS", _KEEPER, str(os.getpid()), str(notes), folder, shown),
-            *(program, *argv),
+            *("1" if isolate else "", program, *argv),
         )
         try:
             with _signals_later():
@@ -165,7 +187,8 @@ def run(argv: Sequence[str], *, what: str, **options: Any) -> str:
 
     :param what: the work, for the message "WORK failed".
     :param options: options of `started`, and `watch` of :func:`finish`.
-    :raises ImageError: the tool is not installed or failed; `detail` has the end of its stderr.
+    :raises ToolError: the tool is not installed or failed; `detail` has the end of its stderr.
+    :raises ImageError: the tool cannot be started, or $TMPDIR cannot be used.
     """
     return output(argv, what=what, **options).decode(errors="replace")
 
@@ -179,13 +202,14 @@ def output(argv: Sequence[str], *, what: str, **options: Any) -> bytes:
         with started(argv, env=environment, stdout=pipe, stderr=pipe, **options) as process:
             out, err = finish(process, watch)
     except FileNotFoundError:
-        raise ImageError(f"{what} failed: {argv[0]} is not installed") from None
+        raise ToolError(f"{what} failed: {argv[0]} is not installed") from None
     except OSError as error:  # such as of a host that has no more processes for us
         raise ImageError(f"{what} failed: {argv[0]}: {error.strerror}") from error
     if process.returncode != 0:
         said = err.decode(errors="replace")
         full = " (disk full)" if is_full(said) else ""
-        raise ImageError(
+        failure = ImageError if process.returncode == START_FAILED else ToolError
+        raise failure(
             f"{what} failed{full}: {argv[0]} ended with status {process.returncode}",
             detail="\n".join(said.strip().splitlines()[-20:]),
         )

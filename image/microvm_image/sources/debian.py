@@ -22,7 +22,7 @@ from microvm.arches import Arch
 from microvm.cache import contents, lock
 from microvm.errors import ImageError
 from microvm.progress import Reporter
-from microvm.system.tools import finish, is_full, require, run, started
+from microvm.system.tools import ToolError, finish, is_full, may_use_all_ids, require, run, started
 from microvm_image import disk
 from microvm_image.apt import check_dates, refusal
 from microvm_image.config import Config
@@ -46,6 +46,8 @@ _LIST_DEBIAN = 'rm -f "$1"/etc/apt/sources.list.d/* && echo {} >"$1"/etc/apt/sou
 _SHOW_DATES = 'grep -H ^Date: "$1"/var/lib/apt/lists/*Release >&2'
 _STATUS = "var/lib/dpkg/status"
 _STATUS_LIMIT = 64 << 20  # maximum size of dpkg's status file; 40,000 packages take as much
+# The messages of mmdebstrap and its programs if it cannot have the ids of an ordinary user.
+_NO_IDS = r"^(unshare|newuidmap|newgidmap): |chroot mode|/etc/sub[ug]id|user namespace|unshare syscall"
 _FIELD = re.compile(r"^(Package|Version): (\S+)$", re.MULTILINE)
 
 
@@ -150,15 +152,18 @@ def _kept(stem: Path) -> list[Path]:
 
 
 def _mirrors(suite: str) -> list[str]:
-    """Return lines of a sources.list for a suite, from what the host's apt has of Debian."""
+    """Return lines of a sources.list for a suite, from the sources of the host's apt.
+
+    :raises ImageError: apt-get cannot be started, such as if $TMPDIR cannot be used.
+    """
     form = "$(SITE)|$(RELEASE)|$(COMPONENT)|$(SIGNED_BY)|$(ORIGIN)"
     try:
         text = run(
             ["apt-get", "indextargets", "--format", form, "Created-By: Packages"],
             what="asking apt for its mirrors",
         )
-    except ImageError:
-        return []  # mmdebstrap knows Debian's own
+    except ToolError:
+        return []  # the host has no apt; mmdebstrap then uses Debian's own mirror
     found: dict[str, str] = {}
     others: dict[str, str] = {}
     for line in text.splitlines():
@@ -208,8 +213,12 @@ def _make(
     seconds: int,
     report: Reporter,
 ) -> None:
+    # Some hosts allow mmdebstrap the namespaces of an ordinary user, but not this process. So
+    # mmdebstrap creates them. Its user ids cannot enter the cache, so its files are in $TMPDIR.
+    isolate = may_use_all_ids()
     command = [
-        *("mmdebstrap", "--variant=minbase", "--format=tar"),
+        *("mmdebstrap", *([] if isolate else ["--mode=unshare"])),
+        *("--variant=minbase", "--format=tar"),
         f"--architectures={arch.debian}",
         f"--customize-hook={_SHOW_DATES}",
         f"--customize-hook={_REMOVE_HOST}",
@@ -224,8 +233,9 @@ def _make(
     pipe = subprocess.PIPE
     with started(
         command,
-        temporary=out.parent,
-        all_ids=True,
+        temporary=out.parent if isolate else None,
+        all_ids=isolate,
+        isolate=isolate,
         stdout=subprocess.DEVNULL,
         stderr=pipe,
         env=environment,
@@ -255,11 +265,10 @@ def _failure(suite: str, said: str, command: str) -> ImageError:
     if is_full(said) or "enough free space" in said:  # the message of apt
         why = "disk full"
         hint = cache.HINT_FULL
-    elif re.search(r"^(unshare|newuidmap|newgidmap): |chroot mode", said, re.MULTILINE):
+    elif re.search(_NO_IDS, said, re.MULTILINE):
         hint = (
             "as an ordinary user it needs user namespaces, newuidmap (apt install uidmap), "
-            "util-linux 2.38 or newer, and a range of ids in /etc/subuid and /etc/subgid; root "
-            "needs nothing"
+            "and a range of ids in /etc/subuid and /etc/subgid; root needs nothing"
         )
     elif re.search(r"404|no Release|not have a Release|resolve|connect|timed out", why):
         hint = "is the suite's name right, as in debian:trixie, and can the mirror be reached?"
