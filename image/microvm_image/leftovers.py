@@ -1,7 +1,9 @@
-"""The folders in $TMPDIR that killed builds of older versions of microvm have left there.
+"""The folders in $TMPDIR that killed builds have left there.
 
-File systems may be mounted in the folders of mmdebstrap. A folder is removed only if it has a known
-name, belongs to this user, is in folders that nobody else can change, and is no longer in use.
+Most are from older versions of microvm. A build of this version leaves the temporary folder of a
+tool only if the tool's keeper is killed, too. File systems may be mounted in the folders of
+mmdebstrap. A folder is removed only if it has a known name, belongs to this user, is in folders
+that nobody else can change, and is no longer in use.
 """
 
 from __future__ import annotations
@@ -11,19 +13,21 @@ import os
 import re
 import time
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from microvm import cache
-from microvm.cache import trust
 from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm.system import private
 from microvm.system.namespaces import mounts_below, unmount
 from microvm.system.tools import temporary_folder
 
-_LOCKED = re.compile(r"mmdebstrap\.\w{10}", re.ASCII)
-"""The name of the root folder that mmdebstrap creates. A running mmdebstrap holds a lock on it."""
+_LOCKED = re.compile(r"mmdebstrap\.\w{10}|microvm-[0-9a-f]{16}", re.ASCII)
+"""The names of mmdebstrap's root folder and of a tool's temporary folder; see `namespaces`.
+
+A running mmdebstrap and the keeper of a running tool hold a lock on their folder.
+"""
 
 _OTHERS = re.compile(r"mmdebstrap\.(?:gpghome|apt\.conf)\.\w{12}|(microvm-[a-z0-9_]{8})", re.ASCII)
 """The names of mmdebstrap's other folders, and of the folder in which the launcher was compiled."""
@@ -36,24 +40,34 @@ _DAY = 24 * 3600
 
 def remove(report: Reporter) -> None:
     """Remove the folders, and report each of them."""
-    for path in _found():
+    for path in _found(report):
         try:
-            if _is_unused(path):
-                _unmount_all(path)
-                cache.clear(path)
-                report.notice(f"removed {path}, which a killed build had left")
+            with _claimed(path) as is_unused:
+                if is_unused:
+                    _unmount_all(path)
+                    cache.clear(path)
+                    report.notice(f"removed {path}, which a killed build had left")
+        except FileNotFoundError:
+            continue  # its owner has removed it
         except (ImageError, OSError) as error:
             report.notice(f"cannot remove {path}, which a killed build has left: {error}")
 
 
-def _found() -> Iterator[Path]:
+def _found(report: Reporter) -> Iterator[Path]:
     """Yield the real paths of the folders that have such a name and belong to this user."""
     folders = {Path("/tmp")}  # noqa: S108 - mmdebstrap uses /tmp if $TMPDIR is not set
-    with suppress(ImageError):
+    try:
         folders.add(Path(temporary_folder()))
+    except ImageError as error:
+        report.notice(f"cannot search for folders of killed builds: {error}")
     for folder in {each.resolve() for each in folders}:
-        with suppress(ImageError, OSError):
-            trust.check(folder / "new")  # raises an error if another user can change the folder
+        with suppress(OSError):
+            if exposure := private.exposure(os.fspath(folder)):
+                report.notice(
+                    f"cannot search {folder} for folders of killed builds: "
+                    f"{exposure.path} {exposure.why}"
+                )
+                continue
             for path in sorted(folder.iterdir()):
                 if _LOCKED.fullmatch(path.name) or _OTHERS.fullmatch(path.name):
                     status = path.lstat()
@@ -78,18 +92,23 @@ def _is_own_id(user: int) -> bool:
     return False
 
 
-def _is_unused(path: Path) -> bool:
+@contextmanager
+def _claimed(path: Path) -> Iterator[bool]:
+    """Yield whether a folder is no longer in use; during the block, nobody else can lock it."""
     if other := _OTHERS.fullmatch(path.name):
         is_ours = not other[1] or {each.name for each in path.iterdir()} <= {_LAUNCHER}
-        return is_ours and path.lstat().st_mtime < time.time() - _DAY
+        yield is_ours and path.lstat().st_mtime < time.time() - _DAY
+        return
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
     finally:
         os.close(descriptor)
-    return True
 
 
 def _unmount_all(path: Path) -> None:

@@ -85,7 +85,7 @@ def prune(
 
     That is what is damaged or of another version of microvm, and what has no tag, but for the
     image of an ordinary run and those that are needed; and what the steps of builds have changed;
-    also what builds that were killed have left; see `leftovers` for those of older versions.
+    also what builds that were killed have left; see `leftovers` for those in $TMPDIR.
 
     :param everything: the image of an ordinary run, too, if it has no tag; it is built again when
         it is wanted.

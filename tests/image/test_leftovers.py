@@ -1,17 +1,23 @@
-"""Tests that prune removes the folders of killed builds of older versions, and nothing else."""
+"""Tests that prune removes the folders of killed builds, and nothing else."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from tests.support.ordinary import USER, only_root
+from tests.support.polling import DEADLINE
 
+from microvm.progress import NoticeReporter
 from microvm.system.namespaces import mounts_below
+from microvm_image import leftovers
 from microvm_image.removal import prune
 
 
@@ -117,6 +123,69 @@ def test_prune_keeps_a_root_that_is_in_use(root: Path, is_kept: Callable[[], boo
     prune()
     assert not root.exists()
     assert is_kept()
+
+
+def test_prune_removes_the_folder_of_a_killed_keeper(temporary: Path) -> None:
+    script = (
+        "import sys; from microvm.system.tools import started\n"
+        "tool = 'touch \"$TMPDIR/file\"; echo begun; sleep 1000'\n"
+        "with started(['sh', '-c', tool], stdout=1) as tool:\n"
+        "    print(tool.pid, flush=True); tool.wait()"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    owner = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, env=environment, text=True
+    )
+    assert owner.stdout
+    with owner.stdout:
+        lines = {owner.stdout.readline().strip(), owner.stdout.readline().strip()}
+        keeper = int(max(lines - {"begun"}))
+        (folder,) = temporary.iterdir()
+        prune()
+        assert (folder / "file").exists()
+        os.kill(owner.pid, signal.SIGSTOP)
+        os.kill(keeper, signal.SIGKILL)
+        owner.kill()
+        owner.wait()
+        owner.stdout.read()  # until the last process of the tool has exited
+    assert folder.exists()
+    end = time.monotonic() + DEADLINE
+    while folder.exists():
+        prune()
+        assert time.monotonic() < end
+
+
+@pytest.mark.parametrize("name", ["microvm-0123456789abcdef", "microvm-0123456789abcdeg"])
+def test_prune_removes_only_folders_with_names_of_a_keeper(temporary: Path, name: str) -> None:
+    (temporary / name / "folder").mkdir(parents=True)
+    prune()
+    assert (temporary / name).exists() == name.endswith("g")
+
+
+def test_a_file_called_new_does_not_stop_prune(root: Path, temporary: Path) -> None:
+    new = temporary / "new"
+    new.mkdir()
+    new.chmod(0o777)  # as if it belonged to another user
+    prune()
+    assert not root.exists()
+
+
+@only_root
+def test_prune_reports_a_folder_that_it_does_not_trust(
+    root: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.chown(temporary, USER, USER)
+    notices: list[str] = []
+    prune(report=NoticeReporter(notices.append))
+    assert root.exists()
+    assert any(str(temporary) in notice for notice in notices)
+    # the folder can also become unsafe after it was chosen
+    monkeypatch.setattr(leftovers, "temporary_folder", lambda: str(temporary))
+    notices.clear()
+    prune(report=NoticeReporter(notices.append))
+    assert root.exists()
+    why = f"{temporary} belongs to user {USER}"
+    assert notices == [f"cannot search {temporary} for folders of killed builds: {why}"]
 
 
 def test_prune_follows_no_link(root: Path, temporary: Path) -> None:
