@@ -47,7 +47,9 @@ _SHOW_DATES = 'grep -H ^Date: "$1"/var/lib/apt/lists/*Release >&2'
 _STATUS = "var/lib/dpkg/status"
 _STATUS_LIMIT = 64 << 20  # maximum size of dpkg's status file; 40,000 packages take as much
 # The messages of mmdebstrap and its programs if it cannot have the ids of an ordinary user.
-_NO_IDS = r"^(unshare|newuidmap|newgidmap): |chroot mode|/etc/sub[ug]id|user namespace|unshare syscall"
+_NO_IDS = (
+    r"^(unshare|newuidmap|newgidmap): |chroot mode|/etc/sub[ug]id|user namespace|unshare syscall"
+)
 _FIELD = re.compile(r"^(Package|Version): (\S+)$", re.MULTILINE)
 
 
