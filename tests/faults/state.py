@@ -29,7 +29,7 @@ from microvm.log import ROOT, TRACE
 from microvm_image import Image, load
 
 MEMORY = "112M"
-"""The memory of a guest: so little that a template is soon created, and enough for Debian's kernel."""
+"""The memory of a guest: so little that a template is soon made, and enough for Debian's kernel."""
 
 Inject = Callable[[int], object] | None
 """The type of what makes a fault happen to the QEMU that is this process; None where it is there

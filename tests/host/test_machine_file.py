@@ -115,8 +115,8 @@ def test_a_misspelt_key_is_shown_with_what_was_meant(write: Write) -> None:
         ("env = ['A=b']", "1:7: error: `env` must be one table [wrong-type]"),
         ("[env]\nA = 1", "2:5: error: `A` must be a string [wrong-type]"),
         ("[env]\n'A=B' = ''", "2:9: error: this is not a valid name of a variable [wrong-value]"),
-        ("run = 'true'", "1:7: error: `run` means nothing here [unknown-key]"),
-        ("step = 'true'", "1:8: error: `step` must be tables [wrong-type]"),
+        ("run = 'true'", "1:7: error: `run` is not a key of this table [unknown-key]"),
+        ("step = 'true'", "1:8: error: `step` must be an array of tables [wrong-type]"),
         ("[[step]]", "1:1: error: a step must have either `add` or `run` [step]"),
         (
             "[[step]]\nadd = 'wheels:/w'\nrun = 'ls'",

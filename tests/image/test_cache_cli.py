@@ -190,7 +190,7 @@ def test_prune_keeps_programs_while_a_build_runs(
     programs: tuple[set[Path], set[Path]], cache: Path
 ) -> None:
     current, old = programs
-    with downloads.in_use():
+    with downloads.in_use(NullReporter()):
         assert "program" not in run("prune").stdout
     assert {*(cache / "programs").iterdir()} == current | old
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -71,8 +72,17 @@ def _emulated(arguments: list[str], way: str) -> list[str]:
     replaced = {"-accel": "tcg", "-cpu": "max"}
     before = ["", *arguments]
     made = [replaced.get(option, each) for option, each in zip(before, arguments, strict=False)]
-    made[made.index("-append") + 1] += f" {_WORDS[way]}"
+    made[made.index("-append") + 1] += f" {_WORDS[way]} {_clock()}"
     return made
+
+
+def _clock() -> str:
+    """Return the word for the frequency of the clock, without which Debian's kernel may hang.
+
+    Under KVM the kernel needs no such word, so it is not among the arguments.
+    """
+    found = re.search(r"^bogomips\s*: ([\d.]+)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    return f"tsc_early_khz={round(float(found[1]) * 500)}" if found else ""
 
 
 def _fail_internally(qemu: str, arguments: list[str]) -> int:
