@@ -1,4 +1,4 @@
-"""The steps of the site's build that are ours: pages from elsewhere, generated pages, and links."""
+"""The steps that this project adds to the build of the site: other and generated pages, links."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ LINK = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 
-# What click prints as it stands, up to an empty line.
+# The text that click prints without filling its lines: up to an empty line.
 AS_IT_STANDS = re.compile(r"[\b]\n((?:.*\S.*\n)*)")
 
-# What docstrings have of reStructuredText: the mark before a block of code, and roles.
+# The marks of reStructuredText in docstrings: before a block of code, and roles.
 MARKS = re.compile(r"<p>::</p>\n?|:(?:class|func|meth|mod):(?=<code>)")
 
 # The first sentence of a page's prose, in which there may be links.
@@ -112,7 +112,7 @@ def listed(nav: Navigation) -> Iterator[str]:
 
 
 def of_module(name: str) -> Iterator[str]:
-    """What a module gives, but for errors, which have a page of their own, in Markdown."""
+    """Yield the documentation of a module in Markdown; errors have a page of their own."""
     module = import_module(name)
     yield f"# {MODULES[name]}\n"
     if names := getattr(module, "__all__", None):
@@ -139,7 +139,7 @@ def commands() -> Iterator[tuple[str, click.Command]]:
 def of_command(
     path: list[str], command: click.Command, above: click.Context | None = None
 ) -> Iterator[str]:
-    """What a command and those below it do and take, in Markdown."""
+    """Yield the documentation of a command and its subcommands in Markdown."""
     context = click.Context(command, above, path[-1], max_content_width=80, terminal_width=80)
     formatter = context.make_formatter()
     command.format_usage(context, formatter)
