@@ -514,9 +514,9 @@ struct sandboxd_exec_request {
 	struct sandboxd_list argv;
 	/* Entries `KEY=VALUE`. Defaults whose keys are not among them are added after them. */
 	struct sandboxd_list env;
-	/* The initial credit for standard output, in bytes. */
+	/* The credit for standard output at the start, in bytes. */
 	uint32_t stdout_credit;
-	/* The initial credit for standard error, in bytes. */
+	/* The credit for standard error at the start, in bytes. */
 	uint32_t stderr_credit;
 	/* The user to run as: `NAME`, `UID`, or either with `:GROUP`. If it is empty, the daemon's own
 	 * user, which is root in a machine. */

@@ -219,8 +219,9 @@ def test_a_new_value_of_an_open_enum_does_not_change_it(read: Read) -> None:
 def test_fields_that_swap_names_do_not_change_it_and_break_the_release(
     read: Read, tmp_path: Path
 ) -> None:
-    old = 'name = "rows"\ntype = "u16"\ndoc = "Lines."\n\n[[message.field]]\nname = "columns"'
-    new = 'name = "columns"\ntype = "u16"\ndoc = "Lines."\n\n[[message.field]]\nname = "rows"'
+    between = 'type = "u16"\ndoc = "Number of lines."\n\n[[message.field]]'
+    old = f'name = "rows"\n{between}\nname = "columns"'
+    new = f'name = "columns"\n{between}\nname = "rows"'
     text = TEXTS["sandboxd"]
     assert old in text
     swapped, released = tmp_path / "swapped.toml", tmp_path / "released.toml"

@@ -728,8 +728,8 @@ class ExecRequest(_Frozen, init=False):
     :ivar env: Entries `KEY=VALUE`. Defaults whose keys are not among them are added after them. At
         most 16384 items of at most 131071 bytes, without NUL. At most 1048576 bytes in all,
         including 4 bytes for each item.
-    :ivar stdout_credit: The initial credit for standard output, in bytes.
-    :ivar stderr_credit: The initial credit for standard error, in bytes.
+    :ivar stdout_credit: The credit for standard output at the start, in bytes.
+    :ivar stderr_credit: The credit for standard error at the start, in bytes.
     :ivar user: The user to run as: `NAME`, `UID`, or either with `:GROUP`. If it is empty, the
         daemon's own user, which is root in a machine. At most 128 bytes, without NUL.
     :ivar stdin_from: The source of standard input. The source for a terminal is always the host.
