@@ -50,10 +50,11 @@ def median(boots: Sequence[Boot]) -> Boot:
     return sorted(boots, key=lambda boot: boot.total)[(len(boots) - 1) // 2]
 
 
-async def boot_times(vm: MicroVM, begun: float) -> Boot:
-    """Return the times of a machine's boot; it has to be fresh.
+async def boot_times(vm: MicroVM, begun: float, ready: float) -> Boot:
+    """Return the times of a machine's boot. No command may have run in the machine yet.
 
-    :param begun: when its start was called, of `time.monotonic()`, in seconds.
+    :param begun: the time of `time.monotonic()` at which its start was called, in seconds.
+    :param ready: the time at which its start returned, on the same clock.
     :raises MicroVMError: the machine was cloned, so that it has not booted.
     """
     times = vm.times
@@ -64,7 +65,7 @@ async def boot_times(vm: MicroVM, begun: float) -> Boot:
         qemu=times.running - begun,
         kernel=started - times.running,
         daemon=opened - started,
-        handshake=times.ready - opened,
+        handshake=ready - opened,
     )
 
 

@@ -180,10 +180,11 @@ class _Run:
                 for contender in self._contenders:
                     begun = time.monotonic()
                     machine = machines[contender] = await contender.boot()
-                    self._add(contender, "cold_ready_ms", (time.monotonic() - begun) * 1e3)
+                    ready = time.monotonic()
+                    self._add(contender, "cold_ready_ms", (ready - begun) * 1e3)
                     owned.push_async_callback(machine.stop)
                     if contender is self._ours and isinstance(machine, OurMachine):
-                        self.boots.append(await boot_times(machine.vm, begun))
+                        self.boots.append(await boot_times(machine.vm, begun, ready))
                 if number == self._plan.boots - 1:
                     await self._run_commands(machines)
 
