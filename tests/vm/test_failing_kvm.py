@@ -81,8 +81,8 @@ async def test_auto_uses_tcg_and_remembers(
     monkeypatch: pytest.MonkeyPatch,
     way: str,
 ) -> None:
-    if way == "silent":
-        monkeypatch.setattr(accel, "TRIAL_TIMEOUT", 0.5)
+    # The kernel boots emulated here, so it takes longer to fail than under KVM.
+    monkeypatch.setattr(accel, "TRIAL_TIMEOUT", 0.5 if way == "silent" else 60.0)
     misbehave(failing_kvm.script(folder, way))
     told: list[str] = []
     async with _machine(image, told) as vm:
@@ -161,8 +161,8 @@ async def test_a_trial_that_hangs_is_not_waited_for(
 def test_doctor_names_the_failure(
     folder: Path, misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    if way == "silent":
-        monkeypatch.setattr(check, "TIMEOUT", 0.5)
+    # The kernel boots emulated here, so it takes longer to fail than under KVM.
+    monkeypatch.setattr(check, "TIMEOUT", 0.5 if way == "silent" else 60.0)
     misbehave(failing_kvm.script(folder, way))
     finding = check.kvm(Context())
     fault = check.FAULTS[FAILURES[way]]
