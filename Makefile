@@ -34,7 +34,9 @@ TEST_NEEDS += $(shell rustc --version >/dev/null 2>&1 && echo rustc || echo /usr
 # ARM_NEEDS compile and run programs for a Cortex-M, and take half a gigabyte. The long tests also run containers.
 ARM_NEEDS := arm-none-eabi-gcc:gcc-arm-none-eabi /usr/lib/arm-none-eabi/lib/nano.specs:libnewlib-arm-none-eabi \
 	qemu-system-arm:qemu-system-arm
-LONG_NEEDS := $(ARM_NEEDS) buildah:buildah /usr/include/sys/capability.h:libcap-dev
+# For containers; buildah runs without a network of its own, and looks for netavark all the same.
+CONTAINER_NEEDS := buildah:buildah /usr/lib/podman/netavark:netavark
+LONG_NEEDS := $(ARM_NEEDS) $(CONTAINER_NEEDS) /usr/include/sys/capability.h:libcap-dev
 
 # For the guest packs: which, and what compiles a kernel for the processor that is not this one.
 GUESTS ?= x86_64 aarch64
@@ -125,7 +127,7 @@ test-long: lint
 
 # The small kernel is what users have, who have a guest pack.
 test-install: $(VENV)/dev
-	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS) buildah:buildah)
+	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS) $(CONTAINER_NEEDS))
 	$(BIN)/microvm kernel build --quiet
 	$(BIN)/python -m pytest tests/install
 

@@ -69,12 +69,8 @@ def build(arch: Arch, report: Reporter) -> Programs:
         is damaged.
     """
     if not (files := guest_pack.files(arch, guest_pack.PROGRAMS, source_digest(), NAMES)):
-        if pack := guest_pack.installed(arch):
-            name = guest_pack.distribution(arch)
-            report.notice(
-                f"{name} {pack.version} was made of other sources, and is not used: `pip install "
-                f"'{guest_pack.wanted(arch)}'` brings the one for these"
-            )
+        if unused := _unused_pack(arch):
+            report.notice(unused)
         path = compiled(arch, report)
         files = {name: cache.read(path / name) for name in NAMES}
     digest = sha256(b"".join(len(data).to_bytes(8) + data for data in files.values()))
@@ -87,8 +83,25 @@ def check(arch: Arch) -> None:
     :raises ImageError: the compiler is not installed; or the pack is damaged, or has another
         version of the protocol.
     """
-    if not are_packed(arch):
+    if are_packed(arch):
+        return
+    try:
         compiler.check(arch, _DAEMON)
+    except ImageError as error:
+        if unused := _unused_pack(arch):
+            raise ImageError(f"{error.message}; {unused}", hint=error.hint) from error
+        raise
+
+
+def _unused_pack(arch: Arch) -> str:
+    """Return a sentence about an installed guest pack that cannot be used; empty without one."""
+    pack = guest_pack.installed(arch)
+    if pack is None:
+        return ""
+    return (
+        f"{guest_pack.distribution(arch)} {pack.version} was made of other sources, and is not "
+        f"used: `pip install '{guest_pack.wanted(arch)}'` installs the pack for these"
+    )
 
 
 def are_packed(arch: Arch) -> bool:

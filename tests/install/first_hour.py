@@ -89,7 +89,7 @@ STEPS = (
     Step("microvm stop web"),
     Step("microvm run --from ready -- cat /tmp/state", "kept\n"),
     Step("microvm map jobs", '"status": 3', 1),
-    Step("microvm image import python.image", "python:latest\n"),
+    Step("microvm image import python.image python", "python:latest\n"),
     Step("microvm run --image python -- python3 -c 'print(6 * 7)'", "42\n"),
     Step("microvm run --image python -- python3 -c 'print(6 * 7)'", "42\n"),
     Step("python fork.py", "prepared\n" * 3),

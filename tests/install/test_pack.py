@@ -153,6 +153,8 @@ def test_it_is_the_same_by_another_user_in_another_folder(
     folders = (".", "codegen", "host", "image")
     for path in (folder, *folder.rglob("*")):
         os.chown(path, USER, USER)
+    for parent in folder.parents:  # a tool in a user namespace has no capability to enter them
+        parent.chmod(parent.stat().st_mode | 0o001)
     subprocess.run(
         as_user(sys.executable, "-P", "-m", "tests.install.built", made),
         cwd=sources,
