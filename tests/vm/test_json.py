@@ -15,9 +15,11 @@ from click.testing import CliRunner
 from tests.support.examples import EXAMPLES, check
 from tests.vm.conftest import DEADLINE, Command
 
+from microvm import arches
 from microvm.cli.root import cli
 from microvm.start import snapshots
 from microvm_image import Image
+from microvm_image.kernel import compiled
 
 SNAPSHOT = "of-a-test-of-json"
 OF_MACHINES = [each for each in EXAMPLES if each.startswith(("microvm run", "echo"))]
@@ -48,10 +50,10 @@ def names(image: Image) -> Iterator[dict[str, str]]:
     "command", [each for each in EXAMPLES if each not in (*OF_MACHINES, *ELSEWHERE)]
 )
 def test_what_is_listed_has_the_names_that_are_documented(
-    command: str, names: dict[str, str], request: pytest.FixtureRequest
+    command: str, names: dict[str, str]
 ) -> None:
-    if command.startswith("microvm kernel"):
-        request.getfixturevalue("small_image")  # for which a kernel is compiled
+    if command.startswith("microvm kernel") and compiled.newest(arches.find()) is None:
+        pytest.skip("no kernel has been compiled")
     words = [names.get(word, word) for word in shlex.split(command)[1:]]
     found = json.loads(CliRunner().invoke(cli, words).stdout)
     assert found
