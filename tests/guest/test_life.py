@@ -84,7 +84,9 @@ def test_thousands_of_commands_leave_no_trace(sandboxd: Daemon, binary: Path, co
     some(count)
     assert sandboxd.sync() == []
     eventually(lambda: open_files(sandboxd.pid) == fds)
-    assert not children(sandboxd.pid)
+    # A child that cannot execute its program closes its pipe, which is the daemon's cue to answer,
+    # before it is a zombie. On a busy host the scheduler can preempt it in between.
+    eventually(lambda: not children(sandboxd.pid))
     if "sanitized" not in str(binary):  # the sanitizers' own memory grows
         assert memory(sandboxd.pid) <= before + 64
 

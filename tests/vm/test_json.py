@@ -56,6 +56,8 @@ def test_what_is_listed_has_the_names_that_are_documented(
         pytest.skip("no kernel has been compiled")
     words = [names.get(word, word) for word in shlex.split(command)[1:]]
     found = json.loads(CliRunner().invoke(cli, words).stdout)
+    if command == "microvm image ls --json":  # which lists images of other versions, too
+        found = [each for each in found if not each["error"]]
     assert found
     check(json.loads(EXAMPLES[command]), found, command)
 
