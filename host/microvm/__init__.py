@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from microvm.errors import (
         BootError,
         Busy,
+        CacheError,
         ConfinementError,
         ExecError,
         ExecKilled,
@@ -62,6 +63,7 @@ __all__ = [
     "AttachedVM",
     "BootError",
     "Busy",
+    "CacheError",
     "CompletedProcess",
     "ConfinementError",
     "ExecError",

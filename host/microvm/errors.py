@@ -5,6 +5,7 @@
     MicroVMError                what went wrong, and a hint: what to do about it
     ├── UsageError              an argument that cannot be (also a ValueError)
     ├── ImageError              an image cannot be built, found or trusted
+    ├── CacheError              the cache cannot be read, written or trusted
     ├── TemplateError           a saved guest cannot be used, or none can be saved
     ├── SnapshotError           a snapshot cannot be taken, found, or used here
     ├── QemuError               QEMU is missing, or refuses to start
@@ -26,7 +27,7 @@
         │   ├── IsAFolder
         │   └── NotAFolder
         └── ExecKilled          it was killed for going too far; holds its output so far
-            ├── ExecTimeout     it ran past its deadline
+            ├── ExecTimeout     it ran past its deadline (also a TimeoutError)
             ├── OutputLimit     it wrote more than it may
             └── MemoryLimit     it wanted more memory than it may have
 """
@@ -123,6 +124,7 @@ def _rebuild(
     kind: type[MicroVMError], args: tuple[object, ...], state: dict[str, object]
 ) -> MicroVMError:
     error = kind.__new__(kind, *args)
+    error.args = args  # an OSError does not get its arguments from `__new__`
     error.__dict__.update(state)
     return error
 
@@ -135,6 +137,10 @@ class UsageError(MicroVMError, ValueError):
 
 class ImageError(MicroVMError):
     """An image cannot be built, found or trusted."""
+
+
+class CacheError(MicroVMError):
+    """The cache cannot be read, written, locked or trusted."""
 
 
 class TemplateError(MicroVMError):
@@ -341,8 +347,8 @@ class ExecKilled(ExecError):
     returncode: int | None = None
 
 
-class ExecTimeout(ExecKilled):
-    """The command ran past its deadline.
+class ExecTimeout(ExecKilled, TimeoutError):
+    """The command ran past its deadline. This error is also a `TimeoutError`.
 
     :ivar timeout: the deadline, in seconds from its start.
     """

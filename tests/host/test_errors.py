@@ -69,6 +69,11 @@ def test_the_hierarchy_is_drawn_whole() -> None:
     assert kinds == {word for word in errors.__doc__.split() if word in vars(errors)}
 
 
+def test_exec_timeout_is_a_timeout_error() -> None:
+    with pytest.raises(TimeoutError, match="sleep: timed out after 2 s"):
+        raise ExecTimeout("sleep", 2)
+
+
 def test_every_name_that_the_package_offers_is_there() -> None:
     for name in microvm.__all__:
         assert getattr(microvm, name) is not None

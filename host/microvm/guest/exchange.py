@@ -68,15 +68,15 @@ async def exchange(
             talk = Exchange(process, path)
             talk.gather(frame)
             yield talk
-    except TimeoutError:
-        if not deadline.expired():
-            raise  # of whoever gives the data
-        late = ExecTimeout(printable(argv[0]), timeout)
-        process.came_to(late)
-        raise late from None
     except MicroVMError as error:
         process.came_to(error)
         raise
+    except TimeoutError:
+        if not deadline.expired():
+            raise  # the iterable that yields the data has raised it
+        late = ExecTimeout(printable(argv[0]), timeout)
+        process.came_to(late)
+        raise late from None
 
 
 class Exchange:
