@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import NoReturn
 
-    from microvm.cli.plain import Plain
+    from microvm.cli.fast_path import SimpleRun
 
 _LOG = "MICROVM_LOG"
 
@@ -59,10 +59,10 @@ def main() -> None:
         if verb == "exec" and _is_plain(arguments):
             _do(lambda: _execute(*arguments))
         if verb == "run":
-            gc.disable()  # which would look at what is imported, and stays; see `launch.run`
-            from microvm.cli import plain
+            gc.disable()  # which would look at what is imported, and stays; see `run_command.run`
+            from microvm.cli import fast_path
 
-            if said := plain.read(arguments):
+            if said := fast_path.read(arguments):
                 _do(lambda: _run(said))
             gc.enable()
         from microvm.cli import root
@@ -98,12 +98,12 @@ def _execute(name: str, *command: str) -> int:
     return execute(name, list(command[1:] if command[0] == "--" else command))
 
 
-def _run(said: Plain) -> int:
+def _run(said: SimpleRun) -> int:
     """Run `microvm run`, and return our exit status."""
-    from microvm.cli import launch, standard
+    from microvm.cli import run_command, standard_streams
 
-    standard.open_all()
-    status = launch.run(said.command, said.machine, said.how, image=said.image)
+    standard_streams.open_all()
+    status = run_command.run(said.command, said.machine, said.how, image=said.image)
     sys.stdout.flush()
     return status
 

@@ -32,8 +32,8 @@ from tests.support.small_disk import small_disk
 
 from microvm import arches, guest_pack
 from microvm.cli.checks import cache, host, image, kvm, machine, qemu, requirements
-from microvm.cli.checks.check import Check, Context, Fault, Finding
-from microvm.cli.checks.run import BROKEN, ENDLESS, FAULTS, NOT_TRIED, run
+from microvm.cli.checks.check import CheckResult, EarlierResults, HostCheck, HostFault
+from microvm.cli.checks.runner import BROKEN, ENDLESS, FAULTS, NOT_TRIED, run
 from microvm.cli.checks.table import CHECKS
 from microvm.cli.verbs.doctor import doctor
 from microvm.errors import ImageError
@@ -332,7 +332,7 @@ def _promising_kvm(scene: Scene) -> None:
     scene.patch.setattr(accel, "obstacle", lambda _: None)
 
 
-CASES: dict[Fault, tuple[Check, Callable[[Scene], None]]] = {
+CASES: dict[HostFault, tuple[HostCheck, Callable[[Scene], None]]] = {
     fault: (next(check for check in CHECKS if fault in check.faults), make)
     for fault, make in {
         host.NO_MODULES: _no_modules,
@@ -390,9 +390,9 @@ CASES: dict[Fault, tuple[Check, Callable[[Scene], None]]] = {
 @pytest.mark.parametrize(
     "fault", CASES, ids=lambda fault: re.sub(r"\W+", "-", fault.text.replace("{", ""))[:50]
 )
-def test_what_is_wrong_is_found(fault: Fault, scene: Scene) -> None:
+def test_what_is_wrong_is_found(fault: HostFault, scene: Scene) -> None:
     check, make = CASES[fault]
-    context = Context(["another"] if fault is kvm.UNPROVED else [])
+    context = EarlierResults(["another"] if fault is kvm.UNPROVED else [])
     make(scene)
     finding = check.run(context)
     scene.undo.close()
@@ -415,7 +415,7 @@ def _is_command(text: str) -> bool:
 
 
 @pytest.mark.parametrize("fault", [*CASES, *BY_A_MACHINE, *FAULTS], ids=lambda fault: fault.text)
-def test_what_mends_it_is_a_command(fault: Fault) -> None:
+def test_what_mends_it_is_a_command(fault: HostFault) -> None:
     """That of the page, with names in the places of what differs."""
     if fault in WITHOUT_A_COMMAND:
         assert (fault.mend, bool(fault.hint)) == ("", fault.status != "skipped")
@@ -434,7 +434,7 @@ def test_what_says_nothing_is_not_waited_for(scene: Scene, monkeypatch: pytest.M
     _qemu("exec sleep 60")(scene)
     (scene.folder / "bin/sleep").symlink_to(shutil.which("sleep", path=os.defpath) or "")
     monkeypatch.setattr(qemu, "_TIMEOUT", 0.1)
-    finding = qemu.qemu(Context())
+    finding = qemu.qemu(EarlierResults())
     assert qemu.NO_VERSION.is_in(finding)
     assert "no answer within" in finding.text
 
@@ -444,13 +444,13 @@ def test_what_was_compiled_works_without_a_compiler(
 ) -> None:
     monkeypatch.setattr("microvm.qemu.launcher.is_ready", lambda: True)
     _make_alone(scene)
-    assert qemu.compiled(Context()).status == "note"
+    assert qemu.compiled(EarlierResults()).status == "note"
 
 
 def test_a_folder_for_named_machines_that_cannot_be_made(scene: Scene) -> None:
     scene.patch.setenv("XDG_RUNTIME_DIR", "")
     scene.patch.setenv("TMPDIR", str(scene.folder / "gone"))
-    finding = host.runtime(Context())
+    finding = host.runtime(EarlierResults())
     assert host.NO_FOLDER.is_in(finding)
     assert finding.text.endswith("/gone cannot be written, or is not there")
 
@@ -458,7 +458,7 @@ def test_a_folder_for_named_machines_that_cannot_be_made(scene: Scene) -> None:
 def test_what_is_required_and_missing_has_failed(scene: Scene) -> None:
     scene.patch.setenv("MICROVM_CONFINEMENT", "require")
     _fewer_layers(scene)
-    finding = qemu.confinement(Context())
+    finding = qemu.confinement(EarlierResults())
     assert qemu.NOT_CONFINED.is_in(finding)
     assert finding.status == "failed"
 
@@ -477,33 +477,33 @@ def test_each_package_that_an_error_names_is_one_of_a_tool() -> None:
 def test_a_check_that_breaks_or_does_not_end_is_one_that_failed() -> None:
     forever = threading.Event()
 
-    def hangs(_: Context) -> Finding:
+    def hangs(_: EarlierResults) -> CheckResult:
         forever.wait()
-        return Finding("ok", "")
+        return CheckResult("ok", "")
 
-    def breaks(_: Context) -> Finding:
+    def breaks(_: EarlierResults) -> CheckResult:
         raise OSError(5, "Input/output error", "/x")
 
-    def refuses(_: Context) -> Finding:
+    def refuses(_: EarlierResults) -> CheckResult:
         raise ImageError("it is wrong", hint="mend it")
 
-    def looks(context: Context) -> Finding:
-        return Finding("ok", " ".join(context.failed))
+    def looks(context: EarlierResults) -> CheckResult:
+        return CheckResult("ok", " ".join(context.failed))
 
     checks = [
-        Check("hangs", "", hangs, (), within=0.05),
-        Check("breaks", "", breaks, ()),
-        Check("refuses", "", refuses, ()),
-        Check("looks", "", looks, (), after=("else",)),
-        Check("waits", "", looks, (), after=("looks", "refuses")),
-        Check("waits too", "", looks, (), after=("waits",)),
+        HostCheck("hangs", "", hangs, (), within=0.05),
+        HostCheck("breaks", "", breaks, ()),
+        HostCheck("refuses", "", refuses, ()),
+        HostCheck("looks", "", looks, (), after=("else",)),
+        HostCheck("waits", "", looks, (), after=("looks", "refuses")),
+        HostCheck("waits too", "", looks, (), after=("waits",)),
     ]
     found = [finding for _, finding in run(checks)]
     forever.set()
     assert [each.status for each in found] == [*["failed"] * 3, "ok", *["skipped"] * 2]
     assert ENDLESS.is_in(found[0])
     assert found[1].text == "OSError: [Errno 5] Input/output error: '/x'"
-    assert found[2] == Finding("failed", "it is wrong", BROKEN.mend, "mend it")
+    assert found[2] == CheckResult("failed", "it is wrong", BROKEN.mend, "mend it")
     assert found[3].text == "hangs breaks refuses"
     assert found[4:] == [NOT_TRIED.found(failed=each) for each in ("refuses", "waits")]
 
@@ -585,7 +585,7 @@ def test_markers(marker: str, holds: bool) -> None:
 @pytest.mark.skipif(sys.version_info >= (3, 14), reason="this Python has it")
 def test_a_module_of_some_pythons_alone_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "backports.zstd", None)
-    finding = host.python(Context())
+    finding = host.python(EarlierResults())
     assert (finding.status, finding.text.split(": ")[1]) == ("failed", "backports-zstd>=1")
     assert finding.mend == f"{sys.executable} -m pip install 'backports-zstd>=1'"
 
@@ -595,17 +595,17 @@ def test_a_guest_of_less_memory_and_no_kvm_are_what_was_asked_for(
 ) -> None:
     _small_cgroup(scene)
     _promising_kvm(scene)
-    for finding in (host.memory(Context()), kvm.kvm(Context(["another"]))):
+    for finding in (host.memory(EarlierResults()), kvm.kvm(EarlierResults(["another"]))):
         assert finding.status != "ok"
     for fault in (host.TOO_SMALL, kvm.FAULTS[kvm_failure.SILENT]):
         monkeypatch.setenv(*fault.mend.removeprefix("export ").split("="))
-    for finding in (host.memory(Context()), kvm.kvm(Context(["another"]))):
+    for finding in (host.memory(EarlierResults()), kvm.kvm(EarlierResults(["another"]))):
         assert finding.status == "ok"
 
 
 def test_a_folder_of_the_session_that_is_not_taken(scene: Scene) -> None:
     _session_open_to_others(scene)
-    finding = host.runtime(Context())
+    finding = host.runtime(EarlierResults())
     assert finding.text == (
         f"named machines are in {scene.folder}/microvm-{os.geteuid()}, "
         f"and not in XDG_RUNTIME_DIR, {scene.folder}/session: others can write to it"
@@ -615,16 +615,16 @@ def test_a_folder_of_the_session_that_is_not_taken(scene: Scene) -> None:
 
 def test_an_image_that_is_there_needs_no_archive(scene: Scene) -> None:
     scene.patch.setenv("MICROVM_ROOTFS", "/nonexistent")
-    assert image.image(Context()).status == "failed"
+    assert image.image(EarlierResults()).status == "failed"
     scene.patch.setenv("MICROVM_IMAGE", "app")
-    assert image.image(Context()).status == "note"
+    assert image.image(EarlierResults()).status == "note"
 
 
 @only_root
 def test_a_cache_of_another_is_left_to_its_owner(scene: Scene) -> None:
     (scene.folder / "cache").mkdir(mode=0o755)
     os.chown(scene.folder / "cache", USER, USER)
-    finding = cache.cache(Context())
+    finding = cache.cache(EarlierResults())
     assert cache.UNTRUSTED.is_in(finding)
     assert (finding.status, finding.mend) == ("failed", "unset MICROVM_CACHE")
 
@@ -635,7 +635,7 @@ def test_another_place_for_the_cache_is_one_that_can_be_used(scene: Scene) -> No
         scene.patch.setenv(name, "/dev/null")
     (scene.folder / "a b").mkdir(mode=0o755)
     scene.patch.setattr(cache, "_PLACES", [Path("/dev/null"), scene.folder / "a b"])
-    command = cache.cache(Context()).mend
+    command = cache.cache(EarlierResults()).mend
     assert command == f"export MICROVM_CACHE='{scene.folder}/a b/microvm-{os.geteuid()}'"
     scene.patch.setenv("MICROVM_CACHE", shlex.split(command)[1].split("=")[1])
-    assert cache.cache(Context()).status == "ok"
+    assert cache.cache(EarlierResults()).status == "ok"

@@ -10,7 +10,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from microvm.cli.result import MAX_OUTPUT, Result
+from microvm.cli.json_result import MAX_OUTPUT, JsonResult
 from microvm.cli.root import cli
 from microvm.cli.verbs.run import result_of, run
 from microvm.errors import ExecTimeout, ImageError, MicroVMError
@@ -55,7 +55,7 @@ def test_a_signal_that_ends_us_is_no_end_of_the_command(
     tmp_path: Path, status: int, returncode: int | None, reason: str
 ) -> None:
     with (tmp_path / "file").open("w") as file:
-        told = Result(file)
+        told = JsonResult(file)
         with told.written():
             told.status, told.returncode = status, returncode
     found = json.loads((tmp_path / "file").read_text())

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from microvm.cli.lines import lines
+from microvm.cli.line_reader import read_lines
 from microvm.errors import ExecTimeout, FileError, GuestDied, StartError, UsageError
 from microvm.guest.process import CompletedProcess
 from microvm.jobs.file import LineJob, parse, report
@@ -235,7 +235,7 @@ def test_a_signal_is_told_apart() -> None:
 def read(path: Path, limit: int) -> list[bytes]:
     async def main() -> list[bytes]:
         with path.open("rb") as file:
-            return [line async for line in lines(file.fileno(), limit)]
+            return [line async for line in read_lines(file.fileno(), limit)]
 
     return asyncio.run(main())
 

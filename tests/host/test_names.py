@@ -48,25 +48,25 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_the_beginning_of_one_image_is_that_image(typed: str, image: str) -> None:
-    assert find(names.meant_image(typed)) == image
+    assert find(names.expand_image(typed)) == image
 
 
 @pytest.mark.parametrize("typed", ["python", "./app", "/app"])
 def test_a_path_and_a_ready_made_image_are_taken_as_they_are(typed: str) -> None:
-    assert names.meant_image(typed) == typed
+    assert names.expand_image(typed) == typed
 
 
 def test_the_beginning_of_several_images_lists_them() -> None:
     with pytest.raises(
         ImageError, match=r"the names of several images begin with deb: debian-.*aaaa"
     ):
-        names.meant_image("deb")
+        names.expand_image("deb")
 
 
 @pytest.mark.parametrize("typed", ["web:1.1", "web:1", "x", ""])
 def test_no_other_version_stands_in_for_one(typed: str) -> None:
     with pytest.raises(ImageError, match=r"^no(t the name of an)? image"):
-        names.meant_image(typed)
+        names.expand_image(typed)
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_no_other_version_stands_in_for_one(typed: str) -> None:
 )
 def test_who_mistypes_an_image_is_told_which_there_are(typed: str, meant: str) -> None:
     with pytest.raises(ImageError) as caught:
-        names.whole_image(typed)
+        names.check_image(typed)
     assert f"did you mean {meant}" in caught.value.hint
 
 
@@ -101,10 +101,10 @@ def test_every_verb_that_starts_from_a_snapshot_takes_its_beginning(verb: str) -
 
 
 def test_the_beginning_of_one_snapshot_is_that_snapshot() -> None:
-    assert names.meant_snapshot("w") == "warm"
-    assert names.meant_snapshot("ready") == "ready"
-    assert names.meant_snapshot("other") == "other"
+    assert names.expand_snapshot("w") == "warm"
+    assert names.expand_snapshot("ready") == "ready"
+    assert names.expand_snapshot("other") == "other"
     with pytest.raises(
         SnapshotError, match="the names of several snapshots begin with re: ready, re"
     ):
-        names.meant_snapshot("re")
+        names.expand_snapshot("re")

@@ -14,7 +14,7 @@ import click
 import pytest
 
 from microvm import MicroVM, Pool, options, sync
-from microvm.cli import shared
+from microvm.cli import parameters
 from microvm.cli.verbs.bench import bench
 from microvm.cli.verbs.map import map as map_
 from microvm.cli.verbs.run import run
@@ -255,7 +255,7 @@ def test_what_an_option_needs_is_said_as_it_was_given() -> None:
     with pytest.raises(UsageError, match=r"^grace has no meaning without timeout: "):
         request_of(["true"], {"grace": 1})
     with pytest.raises(click.UsageError, match=r"^--grace has no meaning without --timeout: "):
-        shared.given(ExecOptions, {"grace": 1, "timeout": None})
+        parameters.given_options(ExecOptions, {"grace": 1, "timeout": None})
 
 
 @pytest.mark.parametrize("kind", [MicroVM, sync.MicroVM, Pool])

@@ -13,8 +13,8 @@ import pytest
 from click.testing import CliRunner
 from tests.support.ordinary import USER, only_root
 
-from microvm.cli import presets, shared
-from microvm.cli.preset_places import NO_FILES, VARIABLES, any_there
+from microvm.cli import parameters, presets
+from microvm.cli.preset_sources import NO_FILES, VARIABLES, may_exist
 from microvm.cli.presets import OPTIONS, Presets
 from microvm.cli.verbs.config import config
 from microvm.errors import UsageError
@@ -22,13 +22,16 @@ from microvm.options import ExecOptions, ImageOptions, MachineOptions
 
 
 @click.command()
-@shared.options(ImageOptions, "run")
-@shared.from_snapshot
-@shared.options(MachineOptions, "run")
-@shared.options(ExecOptions, "run")
+@parameters.options(ImageOptions, "run")
+@parameters.from_snapshot
+@parameters.options(MachineOptions, "run")
+@parameters.options(ExecOptions, "run")
 def run(**options: Any) -> None:
     """Print what `microvm run` would go by."""
-    given = {**shared.given(MachineOptions, options), **shared.given(ExecOptions, options)}
+    given = {
+        **parameters.given_options(MachineOptions, options),
+        **parameters.given_options(ExecOptions, options),
+    }
     click.echo(json.dumps({**given, "image": options["image"]}, default=repr))
 
 
@@ -235,7 +238,7 @@ def test_a_project_that_says_nothing_to_us(project: Path, text: str) -> None:
 )
 def test_a_miswritten_table_of_a_project_is_an_error(project: Path, text: str, says: str) -> None:
     assert says in _told(project, text)
-    assert any_there()
+    assert may_exist()
 
 
 def _of_another(path: Path) -> None:
@@ -339,25 +342,25 @@ def test_whether_there_is_anything_is_known_before_it_is_read(
     project: Path, user: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MICROVM_CACHE", "/x")
-    assert not any_there()
+    assert not may_exist()
     project.write_text("[project]\ndependencies = ['microvm']\n[tool.microvm-proto]\n")
-    assert not any_there()
+    assert not may_exist()
     project.write_text("[tool.microvm]\ncpus = 2\n")
-    assert any_there()
+    assert may_exist()
     monkeypatch.setenv(NO_FILES, "1")
-    assert not any_there()
+    assert not may_exist()
     monkeypatch.setenv("MICROVM_CPUS", "2")
-    assert any_there()
+    assert may_exist()
     monkeypatch.delenv("MICROVM_CPUS")
     monkeypatch.delenv(NO_FILES)
     project.unlink()
     os.mkfifo(project)
-    assert not any_there()
+    assert not may_exist()
     project.unlink()
     project.mkdir()
-    assert not any_there()
+    assert not may_exist()
     user.touch()
-    assert any_there()
+    assert may_exist()
 
 
 def test_no_variable_means_two_things() -> None:

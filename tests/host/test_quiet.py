@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from tests.host.test_cli import pages
 
-from microvm.cli import standard
+from microvm.cli import standard_streams
 from microvm.cli.root import cli
 from microvm.progress import STDERR, LineReporter, NullReporter, on_stderr
 
@@ -59,8 +59,8 @@ def test_quiet_leaves_errors(capsys: pytest.CaptureFixture[str]) -> None:
     assert said.exception is not None
     with on_stderr() as report:
         assert isinstance(report, NullReporter)
-    standard.notify("so")
-    standard.complain("it failed")
+    standard_streams.notify("so")
+    standard_streams.print_error("it failed")
     assert capsys.readouterr().err == "microvm: it failed\n"
 
 

@@ -15,7 +15,7 @@ from tests.host.test_cli import pages
 
 import microvm
 from microvm import sync
-from microvm.cli import preset_places, presets
+from microvm.cli import preset_sources, presets
 from microvm.cli.root import cli
 from microvm.cli.verbs.image_build import _limits
 from microvm.errors import ExecTimeout, MemoryLimit, OutputLimit, UsageError
@@ -122,7 +122,7 @@ def test_the_api_jobs_files_and_variables_read_both(
             assert asyncio.run(_options(job))[option.name] == number
     if option.name not in presets.OPTIONS:
         return
-    monkeypatch.delenv(preset_places.NO_FILES, raising=False)
+    monkeypatch.delenv(preset_sources.NO_FILES, raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     (tmp_path / "microvm").mkdir()
     for value in (json.dumps(text), number):

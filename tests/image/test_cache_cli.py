@@ -13,7 +13,7 @@ from click.testing import CliRunner, Result
 
 from microvm import arches
 from microvm.cache import contents, lock
-from microvm.cli.facts import time_text
+from microvm.cli.properties import time_text
 from microvm.cli.verbs.cache import cache as cache_group
 from microvm.progress import NullReporter
 from microvm.qemu import launcher

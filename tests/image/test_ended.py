@@ -16,7 +16,7 @@ from tests.support import signals
 from tests.support.lifeline import Lifeline
 
 from microvm import MicroVM
-from microvm.cli.signals import raised
+from microvm.cli.signals import exit_on_signal
 from microvm.errors import ImageError
 from microvm.system import namespaces
 from microvm.system.tools import run, started
@@ -175,7 +175,7 @@ def test_a_signal_that_comes_while_a_program_starts_ends_it(
     monkeypatch.setattr(subprocess, "Popen", Popen)
     with (
         pytest.raises(SystemExit, match="143"),
-        raised(),
+        exit_on_signal(),
         started(["sh", "-c", SLOW.format(lifeline=lifeline)]),
     ):
         pass

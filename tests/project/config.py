@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from microvm.cli.preset_places import VARIABLES
+from microvm.cli.preset_sources import VARIABLES
 from microvm.cli.presets import OPTIONS, table_of, variable_of, verbs, verbs_of
 
 PAGE = Path(__file__).parents[2] / "docs/config.md"

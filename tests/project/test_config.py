@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from microvm.cli.preset_places import PREFIX, VARIABLES
+from microvm.cli.preset_sources import PREFIX, VARIABLES
 from microvm.cli.presets import OPTIONS, variable_of
 
 from .config import PAGE, renewed

@@ -9,8 +9,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from microvm.cli.checks.check import Fault
-from microvm.cli.checks.run import FAULTS
+from microvm.cli.checks.check import HostFault
+from microvm.cli.checks.runner import FAULTS
 from microvm.cli.checks.table import CHECKS
 
 PAGE = Path(__file__).parents[2] / "docs/troubleshooting.md"
@@ -25,11 +25,11 @@ def sections() -> str:
     return "\n".join([*parts, general])
 
 
-def _table(faults: Iterable[Fault]) -> str:
+def _table(faults: Iterable[HostFault]) -> str:
     return _HEAD + "".join(map(_row, faults))
 
 
-def _row(fault: Fault) -> str:
+def _row(fault: HostFault) -> str:
     mend = f"`{_text(fault.mend)}`" if fault.mend else ""
     about = "; ".join(filter(None, (fault.hint, fault.means)))
     return f"| {_text(fault.text)} | {fault.status} | {mend} | {_text(about)} |\n"

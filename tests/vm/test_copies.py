@@ -16,7 +16,7 @@ from tests.support.polling import eventually
 from tests.vm.conftest import DEADLINE, Command
 
 from microvm import ExecTimeout, MicroVM, MicroVMError
-from microvm.cli.copies import Copies, Copy
+from microvm.cli.copies import Copies, FileCopy
 from microvm.guest.files import MAX_SIZE
 from microvm.jobs import job
 from microvm.jobs.job import Job, carry_out
@@ -254,7 +254,7 @@ async def test_a_copy_that_takes_too_long_is_not_the_commands_time_out() -> None
         async def put(self, *_: object) -> None:
             raise ExecTimeout("the transfer of /to", 600)
 
-    copies = Copies(before=(Copy("here", "/to"),))
+    copies = Copies(before=(FileCopy("here", "/to"),))
     with pytest.raises(MicroVMError, match="the transfer of /to: timed out") as caught:
         await copies.put(cast(MicroVM, Slow()), {})
     assert caught.value.exit_status == 125

@@ -11,7 +11,7 @@ import pytest
 
 from microvm import arches
 from microvm.cli.checks import kvm, machine
-from microvm.cli.checks.check import Context
+from microvm.cli.checks.check import EarlierResults
 from microvm.cli.checks.table import CHECKS
 from microvm.qemu import accel
 from microvm_image import Image
@@ -31,7 +31,7 @@ def test_it_has_a_machine_say_hello(image: Image) -> None:
 
 def test_a_machine_that_does_not_start(misbehave: Callable[[str], Path]) -> None:
     misbehave("exit 1")
-    finding = machine.machine(Context())
+    finding = machine.machine(EarlierResults())
     assert machine.NO_HELLO.is_in(finding)
     assert (finding.status, bool(finding.mend)) == ("failed", True)
 
@@ -42,7 +42,7 @@ def test_kvm_is_proved_by_a_guest(image: Image, monkeypatch: pytest.MonkeyPatch)
     # in this case QEMU refuses KVM, as it may refuse a broken KVM
     if accel.obstacle(arches.find().name) is not None:
         monkeypatch.setattr(accel, "obstacle", lambda _: None)
-    finding = kvm.kvm(Context())
+    finding = kvm.kvm(EarlierResults())
     if finding.status == "ok":
         assert "a guest booted under KVM" in finding.text
     else:
@@ -53,5 +53,5 @@ def test_kvm_is_proved_by_a_guest(image: Image, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_machine_that_takes_too_long(image: Image) -> None:
     del image
-    with pytest.raises(machine.Silent, match="no answer within"):
+    with pytest.raises(machine.NoAnswer, match="no answer within"):
         machine.hello(within=0.001)

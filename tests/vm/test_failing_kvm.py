@@ -15,7 +15,7 @@ from microvm import MicroVM
 from microvm.cache import async_lock, lock
 from microvm.cli.checks import kvm as check
 from microvm.cli.checks import machine
-from microvm.cli.checks.check import Context
+from microvm.cli.checks.check import EarlierResults
 from microvm.cli.verbs.doctor import doctor
 from microvm.errors import BootError, QemuError
 from microvm.qemu import accel, kvm_failure, launch
@@ -164,7 +164,7 @@ def test_doctor_names_the_failure(
     # The kernel boots emulated here, so it takes longer to fail than under KVM.
     monkeypatch.setattr(check, "TIMEOUT", 0.5 if way == "silent" else 60.0)
     misbehave(failing_kvm.script(folder, way))
-    finding = check.kvm(Context())
+    finding = check.kvm(EarlierResults())
     fault = check.FAULTS[FAILURES[way]]
     assert fault.is_in(finding), finding
     assert (finding.status, bool(finding.mend)) == ("note", True)
@@ -175,12 +175,12 @@ def test_doctor_fails_where_kvm_is_wanted(
 ) -> None:
     monkeypatch.setenv("MICROVM_ACCEL", "kvm")
     misbehave(failing_kvm.script(folder, "refused"))
-    assert check.kvm(Context()).status == "failed"
+    assert check.kvm(EarlierResults()).status == "failed"
 
 
 def test_doctor_uses_tcg_after_kvm_has_failed(folder: Path, misbehave: Misbehave) -> None:
     misbehave(failing_kvm.script(folder, "silent"))
-    finding = machine.machine(Context(noted=["kvm"]))
+    finding = machine.machine(EarlierResults(noted=["kvm"]))
     assert finding.status == "ok"
     assert finding.text.endswith("under TCG")
     assert failing_kvm.tries(folder) == 0

@@ -14,8 +14,8 @@ from functools import partial
 from subprocess import PIPE
 from typing import TYPE_CHECKING, cast
 
-from microvm.cli import names, standard, terminal
-from microvm.cli.result import Result
+from microvm.cli import names, standard_streams, terminal
+from microvm.cli.json_result import JsonResult
 from microvm.cli.signals import run_until_signal
 from microvm.errors import MachineError, MicroVMError, StartError
 from microvm.guest.stdio import attach, copy_in, read, write
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from microvm.options import ExecOptions
 
 
-class Attached:
+class AttachedRun:
     """A command in a new machine. The machine is deleted when the command exits.
 
     :param copies: Files to copy into the machine before the command, and out of it afterwards.
@@ -48,7 +48,7 @@ class Attached:
         copies: Copies,
         save: str | None = None,
         standard_input: bool | None = None,
-        result: Result | None = None,
+        result: JsonResult | None = None,
     ) -> None:
         self.machine = machine
         self.command = command
@@ -56,7 +56,7 @@ class Attached:
         self.copies = copies
         self.save = save
         self.standard_input = standard_input
-        self.result = result or Result()
+        self.result = result or JsonResult()
         self.process: Process | None = None
         self.interrupted_at = float("-inf")
         self.explained = False  # True if the user was told what a second Ctrl-C does
@@ -105,7 +105,7 @@ class Attached:
 
     def _notify_unsaved(self, why: str = "") -> None:
         if self.save is not None:
-            standard.complain(f"no snapshot {self.save} was saved{why}")
+            standard_streams.print_error(f"no snapshot {self.save} was saved{why}")
 
     async def _copied_command(self) -> int:
         await self.copies.put(self.machine, self.options)

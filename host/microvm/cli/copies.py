@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
-from microvm.cli import standard
+from microvm.cli import standard_streams
 from microvm.errors import ExecTimeout, FileError, MachineError, MicroVMError
 from microvm.machine.files import as_user, collected, in_folder
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SHOWN = 100
 
 
-class Copy(NamedTuple):
+class FileCopy(NamedTuple):
     """The source and the target path of a copy. One of them is in the guest."""
 
     source: str
@@ -37,8 +37,8 @@ class Copies(NamedTuple):
         `MicroVM.get`.
     """
 
-    before: tuple[Copy, ...] = ()
-    after: tuple[Copy, ...] = ()
+    before: tuple[FileCopy, ...] = ()
+    after: tuple[FileCopy, ...] = ()
     max_collect: int | None = None
 
     async def put(self, machine: MicroVM, how: ExecOptions) -> None:
@@ -47,7 +47,7 @@ class Copies(NamedTuple):
         :raises MicroVMError: Raised if a file cannot be copied.
         """
         for copy in self.before:
-            with named(f"cannot copy {copy.source}"):
+            with converted_errors(f"cannot copy {copy.source}"):
                 await machine.put(copy.source, in_folder(copy.target, how), **as_user(how))
 
     async def get(self, machine: MicroVM, how: ExecOptions) -> MicroVMError | None:
@@ -63,12 +63,14 @@ class Copies(NamedTuple):
             except MachineError:
                 raise
             except MicroVMError as error:
-                standard.complain(str(error))
+                standard_streams.print_error(str(error))
                 failed = failed or error
         return failed
 
-    async def _get(self, copy: Copy, machine: MicroVM, how: ExecOptions) -> None:
-        with named(f"cannot collect {copy.source} to {copy.target}", {"max_size": "--max-collect"}):
+    async def _get(self, copy: FileCopy, machine: MicroVM, how: ExecOptions) -> None:
+        with converted_errors(
+            f"cannot collect {copy.source} to {copy.target}", {"max_size": "--max-collect"}
+        ):
             received = await machine.get(
                 in_folder(copy.source, how),
                 copy.target,
@@ -95,11 +97,11 @@ def notify_names(what: str, names: Sequence[str], count: int | None = None) -> N
         return
     shown = names[:_SHOWN]
     more = (len(names) if count is None else count) - len(shown)
-    standard.notify(f"{what}: {', '.join(shown)}{f' and {more} more' if more else ''}")
+    standard_streams.notify(f"{what}: {', '.join(shown)}{f' and {more} more' if more else ''}")
 
 
 @contextmanager
-def named(what: str, flags: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
+def converted_errors(what: str, flags: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
     """Convert errors of a copy into errors that say which copy failed.
 
     An ExecTimeout becomes a MicroVMError, because no command timed out. A FileError and a

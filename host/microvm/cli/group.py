@@ -35,7 +35,7 @@ _INSTEAD = {
 }
 
 
-class Group(click.Group):
+class VerbGroup(click.Group):
     """A click group that suggests similar verbs when the user types an unknown one."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:

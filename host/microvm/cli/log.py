@@ -53,7 +53,7 @@ def listen(verbosity: int = 0) -> None:
     logging.getLogger(log.ROOT).addHandler(_stderr())
 
 
-class _Stderr(logging.Handler):
+class _StderrHandler(logging.Handler):
     """A handler that writes log records as lines.
 
     Control characters are escaped, because texts of a guest or of QEMU must not control the
@@ -77,7 +77,7 @@ class _Stderr(logging.Handler):
 
 @cache
 def _stderr() -> logging.Handler:
-    return _Stderr()
+    return _StderrHandler()
 
 
 def _line_end() -> str:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from microvm_image.image import Image
 
 
-def image_of(given: str | None) -> Image:
+def find_image(given: str | None) -> Image:
     """Return the image for the value of `--image`, or the default image for None.
 
     The default image and ready-made images are built if they do not exist.
@@ -32,10 +32,10 @@ def image_of(given: str | None) -> Image:
     with on_stderr() as report:
         if given is None:
             return default(report=report)
-        return readymade.find(meant_image(given), report)
+        return readymade.find(expand_image(given), report)
 
 
-def meant_image(text: str) -> str:
+def expand_image(text: str) -> str:
     """Return the name of an image for `microvm_image.image.find`, given the beginning of it.
 
     A tag with a version is never an abbreviation: `python:3.1` does not mean `python:3.13`.
@@ -48,7 +48,7 @@ def meant_image(text: str) -> str:
     if "/" in text or text in readymade.IMAGES:
         return text
     try:
-        return whole_image(text)
+        return check_image(text)
     except ImageError:
         known = _images()
         begun = {} if ":" in text else {each: known[each] for each in known if _begins(text, each)}
@@ -57,7 +57,7 @@ def meant_image(text: str) -> str:
         return _only(text, begun, "images", ImageError)
 
 
-def whole_image(text: str) -> str:
+def check_image(text: str) -> str:
     """Check that `text` is the full name or tag of an image, or the beginning of its digest.
 
     :return: `text` itself.
@@ -75,7 +75,7 @@ def whole_image(text: str) -> str:
     return text
 
 
-def meant_snapshot(text: str) -> str:
+def expand_snapshot(text: str) -> str:
     """Return the name of a snapshot, given the beginning of it.
 
     If no snapshot's name begins with `text`, return `text` itself.

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 from click.core import ParameterSource
 
-from microvm.cli import names, shared, standard
-from microvm.cli.cell import STDERR, STDOUT, run
+from microvm.cli import names, parameters, standard_streams
+from microvm.cli.notebook_cell import STDERR, STDOUT, run_cell
 from microvm.errors import ImageError, MachineError, MicroVMError
 from microvm.option import options_of, read_options
 from microvm.options import ExecOptions, ImageOptions, PoolOptions
@@ -61,8 +61,8 @@ kernel interrupts the command.
     help=HELP,
     context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
 )
-@shared.options(ImageOptions, "run")
-@shared.from_snapshot
+@parameters.options(ImageOptions, "run")
+@parameters.from_snapshot
 @click.option(
     "--name",
     metavar="NAME",
@@ -85,8 +85,8 @@ kernel interrupts the command.
     help="Do not raise an error for an exit status other than 0. The variable `_exit_code` "
     "contains the status, or -N for signal N.",
 )
-@shared.options(PoolOptions, "run")
-@shared.options(ExecOptions, "run")
+@parameters.options(PoolOptions, "run")
+@parameters.options(ExecOptions, "run")
 @click.argument("words", nargs=-1, metavar="[--] [CMD [ARG]...]")
 def _line() -> None:
     """Declare the options of the magic. click only parses them, and never calls this function."""
@@ -114,7 +114,7 @@ def unload(shell: Any) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Machine:
+class _CellMachine:
     """A machine that runs cells.
 
     :ivar interpreter: Command that runs the cells for which no command is given.
@@ -131,7 +131,7 @@ class Notebook:
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
-        self._machines: dict[Start, _Machine] = {}
+        self._machines: dict[Start, _CellMachine] = {}
         atexit.register(self.close)
 
     def close(self) -> None:
@@ -166,9 +166,9 @@ class Notebook:
             if machine := self._machines.pop(start, None):
                 machine.vm.stop()
 
-    def _machine(self, context: click.Context, start: Start) -> _Machine:
+    def _machine(self, context: click.Context, start: Start) -> _CellMachine:
         """Return the machine for an image or snapshot, and start it if it is not running."""
-        asked = shared.given(PoolOptions, context.params)
+        asked = parameters.given_options(PoolOptions, context.params)
         if start not in self._machines:
             self._machines[start] = _start(context.params, asked)
         machine, options = self._machines[start], read_options(PoolOptions, asked)
@@ -182,7 +182,7 @@ class Notebook:
         return machine
 
     @contextmanager
-    def _used(self, context: click.Context, start: Start) -> Iterator[_Machine]:
+    def _used(self, context: click.Context, start: Start) -> Iterator[_CellMachine]:
         """Yield the machine for a cell.
 
         A machine of `--rm` is stopped afterwards, and a machine of `--name` is detached.
@@ -195,7 +195,7 @@ class Notebook:
             finally:
                 cast(AttachedVM, machine.vm).detach()
         elif params["rm"]:
-            machine = _start(params, shared.given(PoolOptions, params))
+            machine = _start(params, parameters.given_options(PoolOptions, params))
             try:
                 yield machine
             finally:
@@ -205,7 +205,7 @@ class Notebook:
                 yield self._machine(context, start)
             except MachineError:
                 self._end(start)
-                standard.notify(
+                standard_streams.notify(
                     "the machine has failed, and its files are lost; the next cell starts a new one"
                 )
                 raise
@@ -214,9 +214,9 @@ class Notebook:
         self, context: click.Context, start: Start, command: tuple[str, ...], cell: str | None
     ) -> None:
         params, variables = context.params, self._shell.user_ns
-        options = shared.given(ExecOptions, params)
+        options = parameters.given_options(ExecOptions, params)
         options["env"] = cast(Any, {**_UNBUFFERED, **cast(Any, options.get("env") or {})})
-        kept = _Kept(params["out"], params["err"])
+        kept = _CellOutput(params["out"], params["err"])
         with self._used(context, start) as machine:
             if params["machine"]:
                 # The cell's own connection to a named machine is closed after the cell.
@@ -224,7 +224,7 @@ class Notebook:
                 variables[params["machine"]] = MicroVM.attach(name) if name else machine.vm
             argv = command or machine.interpreter
             try:
-                status = run(machine.vm, argv, options, cell, kept.write)
+                status = run_cell(machine.vm, argv, options, cell, kept.write)
             finally:
                 variables.update(kept.variables)
         variables["_exit_code"] = status
@@ -232,7 +232,7 @@ class Notebook:
             raise CalledProcessError(status, shlex.join(argv))
 
 
-class _Kept:
+class _CellOutput:
     """The output of a cell, which is shown or stored in variables.
 
     :ivar variables: Text by the name of the variable.
@@ -278,29 +278,29 @@ def _start_of(context: click.Context) -> Start:
     return ("--image", image) if image else ()
 
 
-def _start(params: Mapping[str, Any], options: PoolOptions) -> _Machine:
+def _start(params: Mapping[str, Any], options: PoolOptions) -> _CellMachine:
     image, snapshot = params["image"], params["snapshot"]
     start: Snapshot | Image
     if snapshot is None:
-        booted = start = names.image_of(image)
+        booted = start = names.find_image(image)
     else:
-        start = shared.snapshot_of(snapshot, image)
+        start = parameters.snapshot_of(snapshot, image)
         booted = start.find_image()
     notices: list[str] = []
     asked: PoolOptions = {**options, "notify": notices.append}
     vm = MicroVM(start, **asked)
     vm.start()
     for notice in notices:
-        standard.notify(notice)
-    return _Machine(vm, _interpreter(booted), read_options(PoolOptions, options))
+        standard_streams.notify(notice)
+    return _CellMachine(vm, _interpreter(booted), read_options(PoolOptions, options))
 
 
-def _attach(name: str) -> _Machine:
+def _attach(name: str) -> _CellMachine:
     vm = MicroVM.attach(name)
     try:
-        return _Machine(vm, _interpreter(readymade.load(vm.facts["image"])))
+        return _CellMachine(vm, _interpreter(readymade.load(vm.facts["image"])))
     except ImageError:  # the image was removed while the machine was running
-        return _Machine(vm, _SH)
+        return _CellMachine(vm, _SH)
 
 
 def _interpreter(image: Image) -> tuple[str, ...]:

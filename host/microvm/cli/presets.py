@@ -17,8 +17,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
 
-from microvm.cli import preset_places
-from microvm.cli.preset_places import LIMIT, NO_FILES, PREFIX, WITHOUT
+from microvm.cli import preset_sources
+from microvm.cli.preset_sources import LIMIT, NO_FILES, PREFIX, WITHOUT
 from microvm.errors import UsageError
 from microvm.option import Option, options_of
 from microvm.options import ExecOptions, ImageOptions, MachineOptions
@@ -62,7 +62,7 @@ class Preset:
 
 
 @dataclass(frozen=True, slots=True)
-class File:
+class PresetFile:
     """A configuration file, which need not exist.
 
     :ivar path: Path of the file.
@@ -138,29 +138,29 @@ def _truth(text: str) -> bool:
     return _TRUTH[text.lower()]
 
 
-def _files() -> Iterator[File]:
+def _files() -> Iterator[PresetFile]:
     if os.environ.get(NO_FILES):
         return
-    if project := preset_places.of_project():
+    if project := preset_sources.project_file():
         yield _file(project, "project", ("tool", "microvm"))
-    if user := preset_places.of_user():
+    if user := preset_sources.user_file():
         yield _file(user, "user", ())
 
 
-def _file(path: Path, source: Source, at: tuple[str, ...]) -> File:
+def _file(path: Path, source: Source, at: tuple[str, ...]) -> PresetFile:
     try:
         data = _read(path)
     except _Ignored as ignored:
-        return File(path, source, str(ignored), {})
+        return PresetFile(path, source, str(ignored), {})
     except FileNotFoundError:
-        return File(path, source, "not there", {})
+        return PresetFile(path, source, "not there", {})
     except OSError as error:
         if source == "project":  # the file may have no settings of microvm
-            return File(path, source, f"ignored: {error.strerror}", {})
+            return PresetFile(path, source, f"ignored: {error.strerror}", {})
         hint = f"set {NO_FILES}=1 to ignore the file"
         raise UsageError(f"{path}: cannot be read: {error.strerror}", hint=hint) from None
-    if at and not preset_places.has_table(data):
-        return File(path, source, "contains no settings of microvm", {})
+    if at and not preset_sources.has_table(data):
+        return PresetFile(path, source, "contains no settings of microvm", {})
     return _parsed(path, source, at, data)
 
 
@@ -186,10 +186,10 @@ def _read(path: Path) -> bytes:
         return file.read(LIMIT)
 
 
-def _parsed(path: Path, source: Source, at: tuple[str, ...], data: bytes) -> File:
+def _parsed(path: Path, source: Source, at: tuple[str, ...], data: bytes) -> PresetFile:
     import tomllib
 
-    reader = _Reader(path, source)
+    reader = _PresetReader(path, source)
     try:
         table: object = tomllib.loads(data.decode())
         if at and isinstance(table, dict) and at[-1] in table:
@@ -202,14 +202,14 @@ def _parsed(path: Path, source: Source, at: tuple[str, ...], data: bytes) -> Fil
         reader.wrong.append(((), "", "", ""))
     if reader.wrong:
         raise _explained(path, reader.wrong)
-    return File(path, source, "read", reader.values)
+    return PresetFile(path, source, "read", reader.values)
 
 
 Wrong = tuple[tuple[str, ...], str, str, str]
 """An error in a file: the path of keys, the name of the rule, the message, and a hint."""
 
 
-class _Reader:
+class _PresetReader:
     """Reads the tables of a file, and collects the presets and the errors."""
 
     def __init__(self, path: Path, source: Source) -> None:
@@ -255,7 +255,7 @@ def _check_harmless(option: Option, given: object) -> None:
     :raises UsageError: Raised if the file must not set the option.
     """
     if option.preset_by != "project":
-        user = preset_places.of_user()
+        user = preset_sources.user_file()
         raise UsageError(
             "a project's file must not set this option",
             hint=f"set it in {user or 'your own file'}, by {variable_of(option.name)}, or on the "

@@ -13,8 +13,8 @@ from collections.abc import Callable
 import click
 
 from microvm._version import __version__
-from microvm.cli import standard
-from microvm.cli.group import Group
+from microvm.cli import standard_streams
+from microvm.cli.group import VerbGroup
 from microvm.errors import (
     BootError,
     ConfinementError,
@@ -54,7 +54,7 @@ _COMMANDS = {
 }
 
 
-class _LazyGroup(Group):
+class _LazyGroup(VerbGroup):
     """A group that imports a command's module when that command is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -87,7 +87,7 @@ def main(work: Callable[[], object] = lambda: cli(standalone_mode=False)) -> Non
 
     :param work: Function to run. Its result is the exit status.
     """
-    standard.open_all()
+    standard_streams.open_all()
     try:
         try:
             if "MICROVM_COMPLETE" in os.environ:

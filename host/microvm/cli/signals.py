@@ -14,7 +14,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 @contextmanager
-def raised() -> Iterator[None]:
+def exit_on_signal() -> Iterator[None]:
     """Let SIGTERM, SIGHUP and SIGQUIT raise SystemExit with the status 128+N.
 
     Use it for verbs that do not run in an event loop. Only the first signal raises, so that a

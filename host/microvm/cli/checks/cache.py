@@ -7,7 +7,7 @@ import shlex
 from contextlib import suppress
 from pathlib import Path
 
-from microvm.cli.checks.check import Check, Context, Fault, Finding, ok
+from microvm.cli.checks.check import CheckResult, EarlierResults, HostCheck, HostFault, ok
 from microvm.errors import ImageError
 
 _MIB = 1 << 20
@@ -18,23 +18,23 @@ _ROOM_FOR_ALL, _ROOM_AT_LEAST = 1024 * _MIB, 256 * _MIB
 
 _MEND = "export MICROVM_CACHE={another}"  # or what `_another` says here
 
-UNTRUSTED = Fault(
+UNTRUSTED = HostFault(
     "failed",
     "the cache {folder} cannot be trusted: {why}",
     "chmod go-w {folder}",
     "it belongs to another user, or others can write to it or to a folder above it; unless it is "
     "yours, another folder is named",
 )
-UNREADABLE = Fault("failed", "cannot use {folder}: {why}", _MEND)
-NO_FOLDER = Fault("failed", "the cache {folder} is no folder", _MEND)
-NO_HOME = Fault("failed", "there is no home for a cache", _MEND)
-NOT_TO_BE_MADE = Fault(
+UNREADABLE = HostFault("failed", "cannot use {folder}: {why}", _MEND)
+NO_FOLDER = HostFault("failed", "the cache {folder} is no folder", _MEND)
+NO_HOME = HostFault("failed", "there is no home for a cache", _MEND)
+NOT_TO_BE_MADE = HostFault(
     "failed",
     "the cache {folder} is not there, and cannot be made: {above} cannot be written",
     _MEND,
     "there is no home, or it is another's, or read-only",
 )
-READ_ONLY = Fault(
+READ_ONLY = HostFault(
     "note",
     "the cache {folder} cannot be written: what is in it is used, and no more comes into it",
     _MEND,
@@ -42,7 +42,7 @@ READ_ONLY = Fault(
 )
 
 
-def cache(_: Context) -> Finding:
+def cache(_: EarlierResults) -> CheckResult:
     """See whose it is, and whether it can be written."""
     from microvm import cache as caches
     from microvm.cache import trust
@@ -102,14 +102,14 @@ def _writable(folder: Path) -> bool:
 
 _ELSEWHERE = "or name a folder elsewhere with MICROVM_CACHE"
 
-FULL = Fault(
+FULL = HostFault(
     "failed",
     "{free} are free in the file system of {folder}",
     "microvm cache prune",
     "an image cannot be built; where one is there, this is a note: no template can be saved",
     _ELSEWHERE,
 )
-NEARLY_FULL = Fault(
+NEARLY_FULL = HostFault(
     "note",
     "{free} are free in the file system of {folder}: enough for few images and templates",
     "microvm cache prune",
@@ -117,7 +117,7 @@ NEARLY_FULL = Fault(
 )
 
 
-def disk(_: Context) -> Finding:
+def disk(_: EarlierResults) -> CheckResult:
     """Look at the room in the cache's file system."""
     from microvm import cache as caches
     from microvm.units import format_size
@@ -141,14 +141,14 @@ def _has_image() -> bool:
 
 
 CHECKS = (
-    Check(
+    HostCheck(
         "cache",
         "Whose the cache is, and whether it can be written.",
         cache,
         (UNTRUSTED, UNREADABLE, NO_FOLDER, NO_HOME, NOT_TO_BE_MADE, READ_ONLY),
         after=("python",),
     ),
-    Check(
+    HostCheck(
         "disk",
         "Room in the cache's file system.",
         disk,

@@ -21,7 +21,7 @@ _NAME = re.compile(r"\\{\w+\\}")  # in a text that has been escaped
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class CheckResult:
     """What a check has found.
 
     :ivar text: what is there, or what is wrong, in a line.
@@ -37,7 +37,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class HostFault:
     """A thing that can be wrong, as docs/troubleshooting.md has it.
 
     :ivar text: what is said of it, with `{names}` in the places of what differs.
@@ -59,7 +59,7 @@ class Fault:
         mend: str | None = None,
         hint: str = "",
         **facts: object,
-    ) -> Finding:
+    ) -> CheckResult:
         """Return the finding that it is there.
 
         :param status: where it is less, or more, than mostly.
@@ -71,24 +71,24 @@ class Fault:
             mend = self.mend.format(**{name: shlex.quote(str(facts[name])) for name in facts})
         return self._finding(status, self.text.format(**facts), mend, hint)
 
-    def of(self, error: MicroVMError, prefix: str = "", *, mend: str | None = None) -> Finding:
+    def of(self, error: MicroVMError, prefix: str = "", *, mend: str | None = None) -> CheckResult:
         """Return the finding that an error says is there, which has a hint of its own."""
         mend = self.mend if mend is None else mend
         return self._finding(None, prefix + error.message, mend, error.hint)
 
-    def _finding(self, status: Severity | None, text: str, mend: str, hint: str) -> Finding:
+    def _finding(self, status: Severity | None, text: str, mend: str, hint: str) -> CheckResult:
         if os.geteuid() == 0:
             mend = re.sub(r"\bsudo ", "", mend)  # a container may not have it
         shown = (printable(each) for each in (text, mend, hint or self.hint))
-        return Finding(status or self.status, *shown)
+        return CheckResult(status or self.status, *shown)
 
-    def is_in(self, finding: Finding) -> bool:
+    def is_in(self, finding: CheckResult) -> bool:
         """Tell whether this is what was found."""
         return bool(re.fullmatch(_NAME.sub(".+", re.escape(self.text)), finding.text))
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class EarlierResults:
     """The results of the checks that have already run.
 
     :ivar failed: the names of the checks that failed.
@@ -100,7 +100,7 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class HostCheck:
     """A check.
 
     :ivar name: a word.
@@ -113,12 +113,12 @@ class Check:
 
     name: str
     about: str
-    run: Callable[[Context], Finding]
-    faults: Sequence[Fault]
+    run: Callable[[EarlierResults], CheckResult]
+    faults: Sequence[HostFault]
     after: Sequence[str] = ()
     within: float = 30.0
 
 
-def ok(text: str) -> Finding:
+def ok(text: str) -> CheckResult:
     """Return the finding that all is well."""
-    return Finding("ok", printable(text))
+    return CheckResult("ok", printable(text))

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 from microvm.arches import ARCHES
-from microvm.cli.checks.check import Check, Context, Fault, Finding, ok
+from microvm.cli.checks.check import CheckResult, EarlierResults, HostCheck, HostFault, ok
 from microvm.errors import MicroVMError, UsageError
 from microvm.units import MINIMUM_MEMORY
 
@@ -25,13 +25,13 @@ _PROCESSES = 64
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP, _CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
-NO_MODULES = Fault(
+NO_MODULES = HostFault(
     "failed",
     "the Python modules of the extra `vm` are missing: {modules}",
     "{python} -m pip install {modules}",
     "`microvm` was installed without what runs machines",
 )
-NOT_INSTALLED = Fault(
+NOT_INSTALLED = HostFault(
     "note",
     "microvm was not installed, so what it needs is not known",
     "{python} -m pip install --editable {sources}",
@@ -39,7 +39,7 @@ NOT_INSTALLED = Fault(
 )
 
 
-def python(_: Context) -> Finding:
+def python(_: EarlierResults) -> CheckResult:
     """Import what the extra brings."""
     from microvm.cli.checks import requirements
 
@@ -55,19 +55,19 @@ def python(_: Context) -> Finding:
     return ok(f"Python {version} at {sys.executable}")
 
 
-NO_GUESTS = Fault(
+NO_GUESTS = HostFault(
     "failed",
     "there are no guests for this kind of processor: {arch}",
     hint=f"take a host of one of {', '.join(ARCHES)}",
 )
-NOT_LINUX = Fault(
+NOT_LINUX = HostFault(
     "note",
     "this is {system}: QEMU is not confined here, and nothing of this is tested",
     hint="take a host with Linux",
 )
 
 
-def system(_: Context) -> Finding:
+def system(_: EarlierResults) -> CheckResult:
     """Find the guest's architecture."""
     from microvm import arches
 
@@ -81,14 +81,14 @@ def system(_: Context) -> Finding:
     return ok(f"{host.sysname} {host.release} on {host.machine}")
 
 
-TOO_SMALL = Fault(
+TOO_SMALL = HostFault(
     "failed",
     "all processes together may have {usable} of memory: a guest of {guest} does not fit",
     f"export MICROVM_MEMORY={MINIMUM_MEMORY >> 20}M",
     "the host's memory, or the limit of a cgroup (v2) around us",
     "or raise memory.max of the cgroup around us",
 )
-NOT_NOW = Fault(
+NOT_NOW = HostFault(
     "note",
     "{available} of memory are free now: a guest of {guest} may not fit",
     "ps aux --sort=-rss | head",
@@ -96,7 +96,7 @@ NOT_NOW = Fault(
 )
 
 
-def memory(_: Context) -> Finding:
+def memory(_: EarlierResults) -> CheckResult:
     """Compare what there is with what a guest has where nobody says otherwise."""
     from microvm.system.capacity import usable_memory
     from microvm.units import format_size
@@ -134,37 +134,37 @@ def _available() -> int | None:
 
 _AS_ROOT = "where the hard limit is lower, root has to raise it"
 
-FEW_FILES = Fault(
+FEW_FILES = HostFault(
     "note",
     "this process may have {limit} open files: enough for few machines at a time",
     "ulimit -Sn 1024",
     _AS_ROOT,
 )
-NO_FILES = Fault(
+NO_FILES = HostFault(
     "failed",
     "this process may have {limit} open files: too few for a machine",
     "ulimit -Sn 1024",
     _AS_ROOT,
 )
-FEW_PROCESSES = Fault(
+FEW_PROCESSES = HostFault(
     "note",
     "{left} more processes may be had: each machine takes some, as it has threads",
     "ulimit -Su 4096",
     _AS_ROOT,
 )
-CROWDED = Fault(
+CROWDED = HostFault(
     "note",
     "{left} more processes may be had in {folder}: each machine takes some, as it has threads",
     "echo max | sudo tee {folder}/pids.max",
     "a cgroup around us has a limit",
 )
-SHORT_FILES = Fault(
+SHORT_FILES = HostFault(
     "note",
     "no file may be longer than {limit}: no guest can be saved, and each start is a boot",
     "ulimit -Sf unlimited",
     _AS_ROOT,
 )
-FEW_ADDRESSES = Fault(
+FEW_ADDRESSES = HostFault(
     "failed",
     "a process may have {limit} of addresses, and QEMU takes more",
     "ulimit -Sv unlimited",
@@ -172,7 +172,7 @@ FEW_ADDRESSES = Fault(
 )
 
 
-def limits(_: Context) -> Finding:
+def limits(_: EarlierResults) -> CheckResult:
     """Look at the limits that this process hands on to QEMU; locked memory is not among them."""
     import resource
 
@@ -242,17 +242,17 @@ def _own_threads() -> int:
     return count
 
 
-WRONG_DEFAULTS = Fault(
+WRONG_DEFAULTS = HostFault(
     "failed",
     "{file}: {why}",
     "export MICROVM_NO_CONFIG=1",
     "a file of defaults is wrong, or cannot be read; [config.md](config.md)",
     "`microvm config` shows the line that is wrong",
 )
-WRONG_VARIABLE = Fault("failed", "MICROVM_{name}: {why}", "unset MICROVM_{name}")
+WRONG_VARIABLE = HostFault("failed", "MICROVM_{name}: {why}", "unset MICROVM_{name}")
 
 
-def config(_: Context) -> Finding:
+def config(_: EarlierResults) -> CheckResult:
     """Read the defaults that variables and files give."""
     from microvm.cli.presets import Presets
 
@@ -269,14 +269,14 @@ def config(_: Context) -> Finding:
     return ok(", ".join(read) or "no file of defaults is read")
 
 
-NO_FOLDER = Fault(
+NO_FOLDER = HostFault(
     "note",
     "the folder of named machines, {folder}, cannot be used: {why}",
     'export XDG_RUNTIME_DIR="$(mktemp -d)"',
     "`microvm start` cannot start any; `microvm run` needs none",
     "or name another folder of your own, which nobody else can enter",
 )
-ELSEWHERE = Fault(
+ELSEWHERE = HostFault(
     "note",
     "named machines are in {folder}, and not in XDG_RUNTIME_DIR, {given}: {why}",
     "unset XDG_RUNTIME_DIR",
@@ -285,7 +285,7 @@ ELSEWHERE = Fault(
 )
 
 
-def runtime(_: Context) -> Finding:
+def runtime(_: EarlierResults) -> CheckResult:
     """See whether there can be named machines."""
     from microvm.supervisor.runtime import Runtime, location
 
@@ -315,17 +315,17 @@ def _closed(folder: Path) -> str:
 
 
 CHECKS = (
-    Check(
+    HostCheck(
         "python", "Python, and the modules of the extra `vm`.", python, (NO_MODULES, NOT_INSTALLED)
     ),
-    Check("system", "The host's kernel and processor.", system, (NO_GUESTS, NOT_LINUX)),
-    Check("memory", "Memory for a guest.", memory, (TOO_SMALL, NOT_NOW)),
-    Check(
+    HostCheck("system", "The host's kernel and processor.", system, (NO_GUESTS, NOT_LINUX)),
+    HostCheck("memory", "Memory for a guest.", memory, (TOO_SMALL, NOT_NOW)),
+    HostCheck(
         "limits",
         "What this process, and with it QEMU, may have.",
         limits,
         (NO_FILES, FEW_ADDRESSES, SHORT_FILES, FEW_PROCESSES, CROWDED, FEW_FILES),
     ),
-    Check("config", "Defaults of yours.", config, (WRONG_DEFAULTS, WRONG_VARIABLE)),
-    Check("named", "The folder of named machines.", runtime, (NO_FOLDER, ELSEWHERE)),
+    HostCheck("config", "Defaults of yours.", config, (WRONG_DEFAULTS, WRONG_VARIABLE)),
+    HostCheck("named", "The folder of named machines.", runtime, (NO_FOLDER, ELSEWHERE)),
 )

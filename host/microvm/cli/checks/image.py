@@ -7,25 +7,25 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from microvm.cli.checks.check import Check, Context, Fault, Finding, Severity, ok
+from microvm.cli.checks.check import CheckResult, EarlierResults, HostCheck, HostFault, Severity, ok
 from microvm.errors import ImageError
 
 if TYPE_CHECKING:
     from microvm_image import Image
 
-NO_KERNEL = Fault(
+NO_KERNEL = HostFault(
     "failed",
     "MICROVM_KERNEL names {path}, which is not there",
     "unset MICROVM_KERNEL",
 )
-NO_SMALL = Fault("failed", "no small kernel has been built", "microvm kernel build")
-NO_APT = Fault(
+NO_SMALL = HostFault("failed", "no small kernel has been built", "microvm kernel build")
+NO_APT = HostFault(
     "failed",
     "there is no {program}, by which Debian's kernel is downloaded",
     means="and no small kernel has been built, and no image either",
     hint="MICROVM_KERNEL=FILE names a kernel, such as one of Debian's for the cloud",
 )
-SLOW_KERNEL = Fault(
+SLOW_KERNEL = HostFault(
     "note",
     "new images get Debian's kernel: a small one boots several times faster",
     "microvm kernel build",
@@ -33,7 +33,7 @@ SLOW_KERNEL = Fault(
 )
 
 
-def kernel(_: Context) -> Finding:
+def kernel(_: EarlierResults) -> CheckResult:
     """See which one new images get."""
     from microvm import arches
     from microvm_image.kernel import choice
@@ -56,19 +56,19 @@ def kernel(_: Context) -> Finding:
     return SLOW_KERNEL.found()
 
 
-NO_ROOTFS = Fault(
+NO_ROOTFS = HostFault(
     "failed",
     "MICROVM_ROOTFS names {path}, and there is no archive",
     "unset MICROVM_ROOTFS",
 )
-CLOSED_ROOTFS = Fault(
+CLOSED_ROOTFS = HostFault(
     "failed",
     "MICROVM_ROOTFS names {path}, which you cannot read: {why}",
     "unset MICROVM_ROOTFS",
     "where an image is there already, this is a note",
     "or `chmod` it, and the folders that it is in, so that you can",
 )
-NOT_BUILT = Fault(
+NOT_BUILT = HostFault(
     "note",
     "it is built on the first start, of {what}",
     "microvm image build",
@@ -76,7 +76,7 @@ NOT_BUILT = Fault(
 )
 
 
-def image(_: Context) -> Finding:
+def image(_: EarlierResults) -> CheckResult:
     """See whether the default image is there, or what it would be built of."""
     from microvm import arches, cache, guest_pack
     from microvm.cli.presets import Presets
@@ -118,7 +118,7 @@ def there() -> Image | None:
         return None
 
 
-NO_TOOLS = Fault(
+NO_TOOLS = HostFault(
     "note",
     "not installed: {tools}",
     "sudo apt install {packages}",
@@ -135,7 +135,7 @@ TOOLS = {
 """Programs by their names: their packages, and what they are for."""
 
 
-def tools(_: Context) -> Finding:
+def tools(_: EarlierResults) -> CheckResult:
     """Look for the programs that some images are made with."""
     from microvm.system.tools import find
 
@@ -150,19 +150,19 @@ def tools(_: Context) -> Finding:
 
 
 CHECKS = (
-    Check(
+    HostCheck(
         "kernel",
         "The kernel that new images get.",
         kernel,
         (NO_KERNEL, NO_SMALL, NO_APT, SLOW_KERNEL),
         after=("cache",),
     ),
-    Check(
+    HostCheck(
         "image",
         "The default image.",
         image,
         (NO_ROOTFS, CLOSED_ROOTFS, NOT_BUILT),
         after=("config", "cache"),
     ),
-    Check("tools", "Programs that some images are made with.", tools, (NO_TOOLS,)),
+    HostCheck("tools", "Programs that some images are made with.", tools, (NO_TOOLS,)),
 )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from microvm.cli.checks import machine
-from microvm.cli.checks.check import Check, Context, Fault, Finding, Severity, ok
+from microvm.cli.checks.check import CheckResult, EarlierResults, HostCheck, HostFault, Severity, ok
 from microvm.errors import BootError, QemuError, UsageError
 from microvm.qemu import accel, kvm_failure
 
@@ -67,7 +67,7 @@ _HELP = {
 }
 
 FAULTS = {
-    failure: Fault(
+    failure: HostFault(
         "note",  # machines run without KVM
         f"{failure.message}: guests are emulated, which is slower",
         *(mend, means, hint),
@@ -76,13 +76,13 @@ FAULTS = {
 }
 """Each failure of KVM, as a fault of this check."""
 
-UNPROVED = Fault(
+UNPROVED = HostFault(
     "skipped", "KVM exists, but no guest was tried under it, as other checks failed: {failed}"
 )
 _MODULES = {"vmx": "kvm_intel", "svm": "kvm_amd"}
 
 
-def kvm(context: Context) -> Finding:
+def kvm(context: EarlierResults) -> CheckResult:
     """Boot a guest under KVM, because an existing /dev/kvm does not prove that guests can run."""
     from microvm import arches
 
@@ -100,7 +100,7 @@ def kvm(context: Context) -> Finding:
         return UNPROVED.found(failed=", ".join(context.failed))
     try:
         seconds, _ = machine.hello(within=TIMEOUT, accel="kvm", cold=True)
-    except machine.Silent as error:
+    except machine.NoAnswer as error:
         return FAULTS[kvm_failure.SILENT].found(status=status, why=error.message)
     except (QemuError, BootError) as error:
         failure = kvm_failure.of_start(error)
@@ -131,7 +131,7 @@ def _how_to_have() -> tuple[str, str]:
     )
 
 
-CHECK = Check(
+CHECK = HostCheck(
     "kvm",
     "KVM, proved by a guest that is booted under it.",
     kvm,

@@ -6,7 +6,7 @@ import asyncio
 import time
 from typing import TYPE_CHECKING, Unpack, cast
 
-from microvm.cli.checks.check import Context, Fault, Finding, ok
+from microvm.cli.checks.check import CheckResult, EarlierResults, HostFault, ok
 from microvm.errors import MicroVMError
 from microvm.options import PoolOptions
 
@@ -20,11 +20,11 @@ BUILD_TIMEOUT = 900.0
 """Number of seconds to build the image, downloads included."""
 
 
-class Silent(MicroVMError):
+class NoAnswer(MicroVMError):
     """A machine did not say hello, or not in time."""
 
 
-NO_HELLO = Fault(
+NO_HELLO = HostFault(
     "failed",
     "no machine says hello: {why}",
     "microvm run -v --console console.log -- true",
@@ -32,7 +32,7 @@ NO_HELLO = Fault(
 )
 
 
-def machine(context: Context) -> Finding:
+def machine(context: EarlierResults) -> CheckResult:
     """Start one as `microvm run` does, and have it say hello."""
     # KVM has just failed, so this machine does not spend time on trying it again.
     options: PoolOptions = {"accel": "tcg"} if "kvm" in context.noted else {}
@@ -51,7 +51,7 @@ def hello(within: float = TIMEOUT, **options: Unpack[PoolOptions]) -> tuple[floa
 
     :param within: the maximum number of seconds, counted from when the image exists.
     :param options: options that replace the user's defaults.
-    :raises Silent: the machine did not say hello, or not in time.
+    :raises NoAnswer: the machine did not say hello, or not in time.
     :raises MicroVMError: any error of the start of a machine.
     """
     from microvm.cli import names, presets
@@ -61,11 +61,11 @@ def hello(within: float = TIMEOUT, **options: Unpack[PoolOptions]) -> tuple[floa
     image = found.find("image", "run")
     preset = {name: found.find(name, "run") for name in options_of(PoolOptions)}
     given = {name: each.value for name, each in preset.items() if each}
-    booted = names.image_of(image.value if image else None)
+    booted = names.find_image(image.value if image else None)
     try:
         return asyncio.run(_hello(booted, within, cast(PoolOptions, {**given, **options})))
     except TimeoutError:
-        raise Silent(f"no answer within {within:.0f} seconds") from None
+        raise NoAnswer(f"no answer within {within:.0f} seconds") from None
 
 
 async def _hello(image: Image, within: float, options: PoolOptions) -> tuple[float, str]:
@@ -76,5 +76,5 @@ async def _hello(image: Image, within: float, options: PoolOptions) -> tuple[flo
         said = await vm.run(["echo", "hello"])
         seconds = time.monotonic() - begun
         if (said.returncode, said.stdout) != (0, b"hello\n"):
-            raise Silent(f"it said {said.stdout[:80]!r}, and ended with {said.returncode}")
+            raise NoAnswer(f"it said {said.stdout[:80]!r}, and ended with {said.returncode}")
         return seconds, f"{'a clone' if vm.cloned else 'booted'} under {vm.accel.upper()}"

@@ -6,20 +6,20 @@ import re
 import subprocess
 from pathlib import Path
 
-from microvm.cli.checks.check import Check, Context, Fault, Finding, Severity, ok
+from microvm.cli.checks.check import CheckResult, EarlierResults, HostCheck, HostFault, Severity, ok
 from microvm.errors import ConfinementError, ImageError, QemuError
 
 _OLDEST = (7, 2)
 _TIMEOUT = 15.0
 
-NO_QEMU = Fault("failed", "{program} is not installed", "sudo apt install {package}")
-NO_VERSION = Fault(
+NO_QEMU = HostFault("failed", "{program} is not installed", "sudo apt install {package}")
+NO_VERSION = HostFault(
     "failed",
     "{program} does not say its version: {why}",
     "sudo apt install --reinstall {package}",
     "it, or a library of it, is damaged, or it is something else of that name",
 )
-OLD_QEMU = Fault(
+OLD_QEMU = HostFault(
     "note",
     "QEMU {version} is older than {oldest}, with which nothing was tried",
     "sudo apt install {package}",
@@ -27,7 +27,7 @@ OLD_QEMU = Fault(
 )
 
 
-def qemu(_: Context) -> Finding:
+def qemu(_: EarlierResults) -> CheckResult:
     """Have it say its version."""
     from microvm import arches
     from microvm.qemu.launch import find_qemu
@@ -62,28 +62,30 @@ def qemu(_: Context) -> Finding:
     return ok(f"QEMU {number} at {program}")
 
 
-NO_COMPILER = Fault(
+NO_COMPILER = HostFault(
     "failed",
     "there is no C compiler that makes static programs",
     "sudo apt install musl-tools binutils make",
     "what confines QEMU, and the guest's own programs, are compiled once; where they have been, "
     "this is a note: what is there works on; the extra `guest` brings them compiled",
 )
-NO_MAKE = Fault("failed", "make is not installed", "sudo apt install make", "as without a compiler")
-NOT_COMPILED = Fault(
+NO_MAKE = HostFault(
+    "failed", "make is not installed", "sudo apt install make", "as without a compiler"
+)
+NOT_COMPILED = HostFault(
     "failed",
     "QEMU cannot be started: {why}",
     "sudo apt install musl-tools binutils make",
     "what confines QEMU could not be compiled, or may be neither in the cache nor in memory",
 )
-WRONG_PACK = Fault(
+WRONG_PACK = HostFault(
     "failed",
     "the guest pack cannot be used: {why}",
     "{python} -m pip install --force-reinstall {pack}",
     "it speaks the protocol of another version, or is damaged; without it, all is made from "
     "sources",
 )
-OTHER_PACK = Fault(
+OTHER_PACK = HostFault(
     "note",
     "the guest pack is that of microvm {version}: what it has is made here",
     "{python} -m pip install {pack}",
@@ -91,7 +93,7 @@ OTHER_PACK = Fault(
 )
 
 
-def compiled(_: Context) -> Finding:
+def compiled(_: EarlierResults) -> CheckResult:
     """Have what confines QEMU compiled, as a start would."""
     import shutil
 
@@ -134,7 +136,7 @@ def compiled(_: Context) -> Finding:
     return ok(f"compiled by {Path(command[0]).name if len(command) == 1 else 'zig'}")
 
 
-NOT_CONFINED = Fault(
+NOT_CONFINED = HostFault(
     "note",
     "a guest that breaks out is held back by less than `require` demands: {missing}",
     "microvm confinement",
@@ -142,14 +144,14 @@ NOT_CONFINED = Fault(
     "this has failed; each layer, and what to do about it, is in "
     "[security.md](security.md#what-confines-qemu)",
 )
-NO_CONFINEMENT = Fault(
+NO_CONFINEMENT = HostFault(
     "failed",
     "a program cannot be confined as QEMU is: {why}",
     "env MICROVM_LOG=debug microvm confinement",
 )
 
 
-def confinement(_: Context) -> Finding:
+def confinement(_: EarlierResults) -> CheckResult:
     """Confine a program that does nothing."""
     import sys
 
@@ -174,8 +176,8 @@ def confinement(_: Context) -> Finding:
 
 
 CHECKS = (
-    Check("qemu", "QEMU's program and version.", qemu, (NO_QEMU, NO_VERSION, OLD_QEMU)),
-    Check(
+    HostCheck("qemu", "QEMU's program and version.", qemu, (NO_QEMU, NO_VERSION, OLD_QEMU)),
+    HostCheck(
         "compiler",
         "The programs in C, which are compiled once.",
         compiled,
@@ -183,7 +185,7 @@ CHECKS = (
         after=("cache",),
         within=120.0,
     ),
-    Check(
+    HostCheck(
         "confinement",
         "What holds QEMU back, should a guest break out into it.",
         confinement,

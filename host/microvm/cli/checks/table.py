@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from microvm.cli.checks import cache, host, image, kvm, machine, qemu
-from microvm.cli.checks.check import Check
+from microvm.cli.checks.check import HostCheck
 
 _BEFORE = (*host.CHECKS, *cache.CHECKS, *qemu.CHECKS, *image.CHECKS, kvm.CHECK)
 
 CHECKS = (
     *_BEFORE,
-    Check(
+    HostCheck(
         "machine",
         "A machine, started as `microvm run` does it.",
         machine.machine,

@@ -8,23 +8,23 @@ from typing import Any
 
 import click
 
-from microvm.cli import shared
+from microvm.cli import parameters
 from microvm.option import read_options
 from microvm.options import ImageOptions, PoolOptions
 
 
 @click.command()
-@shared.options(ImageOptions, "bench")
+@parameters.options(ImageOptions, "bench")
 @click.option(
     "--kernel",
     metavar="FILE|small|debian",
     help="Build and measure an image with this kernel instead.",
 )
-@shared.options(PoolOptions, "bench")
+@parameters.options(PoolOptions, "bench")
 @click.option(
     "--boots",
     default="5",
-    callback=shared.count(1),
+    callback=parameters.count(1),
     metavar="N",
     show_default=True,
     help="Boot this number of machines.",
@@ -32,7 +32,7 @@ from microvm.options import ImageOptions, PoolOptions
 @click.option(
     "--execs",
     default="200",
-    callback=shared.count(1),
+    callback=parameters.count(1),
     metavar="N",
     show_default=True,
     help="Run this number of commands, and send this number of pings.",
@@ -40,7 +40,7 @@ from microvm.options import ImageOptions, PoolOptions
 @click.option(
     "--clones",
     default="20",
-    callback=shared.count(1),
+    callback=parameters.count(1),
     metavar="N",
     show_default=True,
     help="Start this number of clones one after another, then the same number at the same time.",
@@ -64,7 +64,7 @@ from microvm.options import ImageOptions, PoolOptions
     metavar="FILE",
     help="Draw the figures to FILE, which ends with .svg or .png.",
 )
-@shared.verbose
+@parameters.verbose
 def bench(
     image: str | None,
     kernel: str | None,
@@ -96,7 +96,7 @@ def bench(
     from microvm_image import default, load
     from microvm_image.build import build
 
-    machine = read_options(PoolOptions, shared.given(PoolOptions, options))
+    machine = read_options(PoolOptions, parameters.given_options(PoolOptions, options))
     if image is not None and kernel:
         raise click.UsageError("--image includes a kernel: leave out --kernel or --image")
     check_memory(machine["memory"])  # fail early: building an image takes long

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from microvm.cli import shared, signals
-from microvm.cli.facts import echo_json, time_text
-from microvm.cli.group import Group
+from microvm.cli import parameters, signals
+from microvm.cli.group import VerbGroup
+from microvm.cli.properties import echo_json, time_text
 
 if TYPE_CHECKING:
     from microvm.cache.contents import Usage
     from microvm.progress import Reporter
 
 
-@click.group(cls=Group)
+@click.group(cls=VerbGroup)
 @click.pass_context
 def cache(context: click.Context) -> None:
     """Show and clear the cache.
@@ -26,7 +26,7 @@ def cache(context: click.Context) -> None:
     The cache contains images, templates, snapshots, and the files that they are built from. The
     variable MICROVM_CACHE changes its folder.
     """
-    context.with_resource(signals.raised())
+    context.with_resource(signals.exit_on_signal())
 
 
 @cache.command()
@@ -68,7 +68,7 @@ def ls(as_json: bool) -> None:
     is_flag=True,
     help="Also remove templates, and the default image if it has no tag.",
 )
-@shared.quiet
+@parameters.quiet
 def prune(everything: bool) -> None:
     """Remove items that have no name and are not used.
 

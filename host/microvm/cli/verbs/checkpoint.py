@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import click
 
-from microvm.cli import shared
+from microvm.cli import parameters
 
 
 @click.command()
-@shared.wait
-@shared.verbose
-@shared.machine
+@parameters.wait
+@parameters.verbose
+@parameters.machine
 @click.argument(
-    "snapshot", callback=shared.snapshot_name, shell_complete=shared.completes("snapshot")
+    "snapshot", callback=parameters.snapshot_name, shell_complete=parameters.completer("snapshot")
 )
 def checkpoint(name: str, snapshot: str, wait: bool) -> None:
     """Save a named machine as a snapshot, and let it continue.

@@ -6,11 +6,11 @@ from collections.abc import Iterator
 
 import click
 
-from microvm.cli import habits, presets
+from microvm.cli import docker_hints, presets
 from microvm.option import Option
 
 
-@click.command(cls=habits.Command)
+@click.command(cls=docker_hints.HintingCommand)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def config(as_json: bool) -> None:
     """Show the default of each option, and where it is set.
@@ -28,12 +28,12 @@ def config(as_json: bool) -> None:
     An option whose default differs between verbs has several lines. MICROVM_NO_CONFIG=1 disables
     both files.
     """  # noqa: D301 - click needs the backspace character
-    from microvm.cli import facts, table
+    from microvm.cli import properties, table
 
     found = presets.Presets()
     rows = [row for option in presets.OPTIONS.values() for row in _rows(option, found)]
     if as_json:
-        facts.echo_json({"options": [*map(_json, rows)], "files": [*map(_file, found.files)]})
+        properties.echo_json({"options": [*map(_json, rows)], "files": [*map(_file, found.files)]})
         return
     shown = [(name, _text(preset), ", ".join(of), preset.where) for name, of, preset in rows]
     table.echo([("OPTION", "VALUE", "OF", "FROM"), *shown])
@@ -80,5 +80,5 @@ def _json(row: Row) -> dict[str, object]:
     }
 
 
-def _file(file: presets.File) -> dict[str, object]:
+def _file(file: presets.PresetFile) -> dict[str, object]:
     return {"source": file.source, "file": str(file.path), "state": file.state}

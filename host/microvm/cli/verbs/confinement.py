@@ -30,7 +30,7 @@ def confinement(as_json: bool) -> None:
     found = probe()
     wanting = missing(found)
     if as_json:
-        from microvm.cli.facts import echo_json
+        from microvm.cli.properties import echo_json
 
         layers = [each._asdict() for each in found.values()]
         echo_json({"require": not wanting, "missing": wanting, "layers": layers})

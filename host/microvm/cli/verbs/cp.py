@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from microvm.cli import copies, habits, shared, standard
+from microvm.cli import copies, docker_hints, parameters, standard_streams
 from microvm.option import Option
 from microvm.options import counted
 from microvm.printable import quoted
@@ -53,7 +53,7 @@ def _complete(
     """Complete the names of machines, and of files on the host; not of files in a machine."""
     from click.shell_completion import CompletionItem
 
-    machines = shared.completes("machine")(context, parameter, incomplete)
+    machines = parameters.completer("machine")(context, parameter, incomplete)
     files = [] if is_name(incomplete.partition(":")[0]) and ":" in incomplete else ["file"]
     return [
         *(CompletionItem(f"{name}:") for name in machines),
@@ -61,22 +61,22 @@ def _complete(
     ]
 
 
-@click.command(cls=habits.Command)
-@shared.wait
+@click.command(cls=docker_hints.HintingCommand)
+@parameters.wait
 @click.option(
     "--max-size",
     metavar="SIZE",
-    callback=shared.read(Option("", parse_size)),
+    callback=parameters.parser(Option("", parse_size)),
     help="Limit the size of all files copied out of the machine, or of the archive copied into "
     "it. [default: 1G]",
 )
 @click.option(
     "--max-files",
     metavar="N",
-    callback=shared.read(counted(0)("")),
+    callback=parameters.parser(counted(0)("")),
     help="Limit the number of files, folders and links in the same way. [default: 100000]",
 )
-@shared.duration("--timeout", "Stop the copy after this time, such as 5m. [default: 10m]")
+@parameters.duration("--timeout", "Stop the copy after this time, such as 5m. [default: 10m]")
 @click.option(
     "--owner",
     metavar="NAME|UID[:GROUP]",
@@ -88,7 +88,7 @@ def _complete(
     metavar="NAME|UID[:GROUP]",
     help="Read and write files in the machine as this user. [default: the image's user, else root]",
 )
-@shared.verbose
+@parameters.verbose
 @click.argument("source", metavar="SRC", callback=_parse, shell_complete=_complete)
 @click.argument("target", metavar="DST", callback=_parse, shell_complete=_complete)
 def cp(source: _Endpoint, target: _Endpoint, wait: bool, **how: Any) -> None:
@@ -140,14 +140,14 @@ def cp(source: _Endpoint, target: _Endpoint, wait: bool, **how: Any) -> None:
     from microvm.supervisor.client.attached import AttachedVM
 
     vm = AttachedVM(source.machine or target.machine, wait=wait)
-    standard.leave(asyncio.run(run_until_signal(_copy(vm, source, target, given))))
+    standard_streams.leave(asyncio.run(run_until_signal(_copy(vm, source, target, given))))
 
 
 async def _copy(vm: AttachedVM, source: _Endpoint, target: _Endpoint, how: dict[str, Any]) -> int:
     what = f"cannot copy {source.path}"
     flags = {"max_size": "--max-size", "max_files": "--max-files"}
     async with vm:
-        with copies.named(what, flags):
+        with copies.converted_errors(what, flags):
             if target.machine:
                 await _put(vm, source.path, target.path, how)
                 return 0
@@ -162,7 +162,7 @@ async def _put(vm: AttachedVM, source: str, target: str, how: dict[str, Any]) ->
     if source != _ARCHIVE:
         await vm.put(source, target, **how)
         return
-    with standard.Blocking(0, closefd=False) as archive:
+    with standard_streams.BlockingStream(0, closefd=False) as archive:
         left_out = await vm.put_archive(archive, target, **how)
     copies.notify_names(
         "left out of the archive, because devices and FIFOs are not copied", left_out
@@ -173,5 +173,5 @@ async def _get(vm: AttachedVM, source: str, target: str, how: dict[str, Any]) ->
     if target != _ARCHIVE:
         copies.notify_left_out(await vm.get(source, target, **how))
         return
-    with BufferedWriter(standard.Blocking(1, "w", closefd=False)) as archive:
+    with BufferedWriter(standard_streams.BlockingStream(1, "w", closefd=False)) as archive:
         copies.notify_left_out(await vm.get_archive(source, archive, **how))

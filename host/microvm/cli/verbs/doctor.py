@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from microvm.cli import facts, shared
+from microvm.cli import parameters, properties
 
 if TYPE_CHECKING:
-    from microvm.cli.checks.check import Finding
+    from microvm.cli.checks.check import CheckResult
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@shared.verbose
+@parameters.verbose
 def doctor(as_json: bool) -> None:
     """Check this host, and show how to fix faults.
 
@@ -33,7 +33,7 @@ def doctor(as_json: bool) -> None:
 
     The exit status is 0 if machines start on this host, else 1.
     """  # noqa: D301 - click needs the backspace character
-    from microvm.cli.checks.run import run
+    from microvm.cli.checks.runner import run
     from microvm.cli.checks.table import CHECKS
 
     found = []
@@ -53,14 +53,14 @@ def doctor(as_json: bool) -> None:
             }
             for name, each in found
         ]
-        facts.echo_json({"works": not first, "first": first and first[0], "checks": checks})
+        properties.echo_json({"works": not first, "first": first and first[0], "checks": checks})
     elif first:
         click.echo("\nFix this first:\n")
         _show(*first)
     sys.exit(1 if first else 0)
 
 
-def _show(name: str, finding: Finding) -> None:
+def _show(name: str, finding: CheckResult) -> None:
     click.echo(f"{finding.status:7}  {name:11}  {finding.text}")
     for more in filter(None, (finding.mend, finding.hint)):
         click.echo(f"{'':22}{more}")

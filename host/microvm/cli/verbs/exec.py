@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from microvm.cli import habits, shared, standard
+from microvm.cli import docker_hints, parameters, standard_streams
 from microvm.options import ExecOptions
 
 # The user's login shell, as login(1) starts it.
@@ -17,15 +17,19 @@ def as_json(options: dict[str, Any]) -> dict[str, Any]:
     """Return the `ExecOptions` among the options of a verb, as values for JSON."""
     from microvm.supervisor.wire import plain
 
-    return {name: plain(value) for name, value in shared.given(ExecOptions, options).items()}
+    return {
+        name: plain(value) for name, value in parameters.given_options(ExecOptions, options).items()
+    }
 
 
-@click.command("exec", cls=habits.Command, context_settings={"allow_interspersed_args": False})
-@shared.standard_input
-@shared.wait
-@shared.options(ExecOptions, "exec")
-@shared.verbose
-@shared.machine
+@click.command(
+    "exec", cls=docker_hints.HintingCommand, context_settings={"allow_interspersed_args": False}
+)
+@parameters.standard_input
+@parameters.wait
+@parameters.options(ExecOptions, "exec")
+@parameters.verbose
+@parameters.machine
 @click.argument("command", nargs=-1, required=True, metavar="[--] CMD [ARG]...")
 def execute(
     name: str, command: tuple[str, ...], standard_input: bool | None, wait: bool, **options: Any
@@ -41,7 +45,7 @@ def execute(
     """
     from microvm.supervisor.client.execute import execute
 
-    shared.check_terminal(standard_input, options["tty"])
+    parameters.check_terminal(standard_input, options["tty"])
     if command[0].startswith("-") and command[0] != "--":
         message = f"write options before NAME: `microvm exec {command[0]} … {name} …`"
         raise click.UsageError(message)
@@ -50,14 +54,14 @@ def execute(
         raise click.UsageError("give a command to run, as in `microvm exec NAME -- echo hello`")
     given = as_json(options)
     status = execute(name, [*argv], given, standard_input=standard_input, wait=wait)
-    standard.leave(status)
+    standard_streams.leave(status)
 
 
-@click.command(cls=habits.Command)
-@shared.wait
-@shared.options(ExecOptions, "shell")
-@shared.verbose
-@shared.machine
+@click.command(cls=docker_hints.HintingCommand)
+@parameters.wait
+@parameters.options(ExecOptions, "shell")
+@parameters.verbose
+@parameters.machine
 def shell(name: str, wait: bool, **options: Any) -> None:
     """Open a shell in a machine that `microvm start` has started.
 
@@ -71,4 +75,4 @@ def shell(name: str, wait: bool, **options: Any) -> None:
     from microvm.supervisor.client.execute import execute
 
     given = as_json(options) | ({"tty": True} if os.isatty(0) else {})
-    standard.leave(execute(name, _SHELL, given, wait=wait))
+    standard_streams.leave(execute(name, _SHELL, given, wait=wait))

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import click
 
-from microvm.cli import shared, signals
-from microvm.cli.facts import echo_each, echo_json, time_text
-from microvm.cli.group import Group
-from microvm.cli.series import for_each
+from microvm.cli import parameters, signals
+from microvm.cli.failures import for_each
+from microvm.cli.group import VerbGroup
+from microvm.cli.properties import echo_each, echo_json, time_text
 from microvm.cli.verbs.image_build import FILE, build
 from microvm.errors import ImageError
 from microvm.option import Option
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     from microvm_image.removal import Removed
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
-_complete = shared.completes("image")
+_complete = parameters.completer("image")
 _name = click.argument("name", metavar="IMAGE", shell_complete=_complete)
 _names = click.argument(
     "names", nargs=-1, required=True, metavar="IMAGE…", shell_complete=_complete
 )
-_size = shared.read(Option("", parse_size, metavar="SIZE"))
+_size = parameters.parser(Option("", parse_size, metavar="SIZE"))
 
 
-@click.group(cls=Group)
+@click.group(cls=VerbGroup)
 @click.pass_context
 def image(context: click.Context) -> None:
     """Build, list, tag, remove, export and import images.
@@ -43,7 +43,7 @@ def image(context: click.Context) -> None:
     or the beginning of its digest. All verbs except `rm` also accept the beginning of a tag or name
     if no other begins so, and the path of an image's folder if the path contains a slash.
     """
-    context.with_resource(signals.raised())
+    context.with_resource(signals.exit_on_signal())
 
 
 image.add_command(build)
@@ -80,11 +80,11 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
     They are the sources of the image, the default options for `microvm run`, and the files of the
     image with their digests.
     """
-    from microvm.cli.names import meant_image
+    from microvm.cli.names import expand_image
     from microvm_image.image import load
 
     def facts(name: str) -> dict[str, object]:
-        found = load(meant_image(name))
+        found = load(expand_image(name))
         return _facts(found.path, found)
 
     echo_each(names, facts, as_json=as_json)
@@ -101,10 +101,10 @@ def history(name: str, as_json: bool) -> None:
     """
     import shlex
 
-    from microvm.cli.names import meant_image
+    from microvm.cli.names import expand_image
     from microvm_image.image import load
 
-    made = load(meant_image(name)).manifest
+    made = load(expand_image(name)).manifest
     if as_json:
         echo_json({"source": made.source, "steps": made.history, "warm": made.warm})
         return
@@ -122,7 +122,7 @@ def history(name: str, as_json: bool) -> None:
     is_flag=True,
     help="Also remove an image that has several tags, or that a snapshot needs.",
 )
-@shared.quiet
+@parameters.quiet
 def rm(names: tuple[str, ...], force: bool) -> None:
     """Remove tags, and images that have no other tag.
 
@@ -133,7 +133,7 @@ def rm(names: tuple[str, ...], force: bool) -> None:
     Running machines, and images built from a removed image, still work. If an IMAGE cannot be
     removed, the others are removed nevertheless, and the exit status is 125.
     """
-    from microvm.cli.names import whole_image
+    from microvm.cli.names import check_image
     from microvm.progress import on_stderr
     from microvm.start.snapshots import needs
     from microvm_image.removal import remove
@@ -141,7 +141,7 @@ def rm(names: tuple[str, ...], force: bool) -> None:
     with on_stderr() as report:
 
         def remove_one(name: str) -> Removed:
-            return remove(whole_image(name), force=force, needs=needs, report=report)
+            return remove(check_image(name), force=force, needs=needs, report=report)
 
         for removed in for_each(names, remove_one):
             echo_removed(removed)
@@ -155,7 +155,7 @@ def rm(names: tuple[str, ...], force: bool) -> None:
     is_flag=True,
     help="Also remove the default image if it has no tag.",
 )
-@shared.quiet
+@parameters.quiet
 def prune(everything: bool) -> None:
     """Remove unused images and the results of build steps.
 
@@ -176,25 +176,25 @@ def prune(everything: bool) -> None:
 @image.command()
 @_name
 @click.argument("tag", metavar="TAG")
-@shared.quiet
+@parameters.quiet
 def tag(name: str, tag: str) -> None:
     """Add a tag to an image in the cache.
 
     TAG is NAME:VERSION, or NAME for NAME:latest. If another image has this tag, the tag is moved.
     """
-    from microvm.cli.names import meant_image
+    from microvm.cli.names import expand_image
     from microvm.progress import on_stderr
     from microvm_image import tags
     from microvm_image.image import find
 
     with on_stderr() as report:
-        tags.assign(tag, find(meant_image(name)), report)
+        tags.assign(tag, find(expand_image(name)), report)
 
 
 @image.command()
 @click.argument("reference")
 @click.argument("tag", required=False, metavar="[TAG]")
-@shared.quiet
+@parameters.quiet
 def pull(reference: str, tag: str | None) -> None:
     """Build an image from an image in a registry.
 
@@ -226,13 +226,13 @@ def pull(reference: str, tag: str | None) -> None:
 @click.option(
     "-o", "--output", type=FILE, metavar="FILE", help="Write to FILE. [default: standard output]"
 )
-@shared.quiet
+@parameters.quiet
 def export(name: str, output: Path | None) -> None:
     """Write an image to a file.
 
     `microvm image import` reads the file, also on another host.
     """
-    from microvm.cli.names import meant_image
+    from microvm.cli.names import expand_image
     from microvm.progress import on_stderr
     from microvm_image import export as exports
     from microvm_image.image import load
@@ -240,7 +240,7 @@ def export(name: str, output: Path | None) -> None:
     if output is None and sys.stdout.isatty():
         raise click.UsageError("Cannot write an image to a terminal: name a FILE with -o")
     with on_stderr() as report, _written(output) as out:
-        exports.write(load(meant_image(name)), out, report)
+        exports.write(load(expand_image(name)), out, report)
 
 
 @image.command("import")
@@ -256,7 +256,7 @@ def export(name: str, output: Path | None) -> None:
     callback=_size,
     help="Limit the size of the image on the disk.",
 )
-@shared.quiet
+@parameters.quiet
 def import_(file: str, tag: str | None, max_size: int) -> None:
     """Add an image to the cache from a file.
 

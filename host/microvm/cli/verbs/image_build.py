@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from microvm.arches import ARCHES
-from microvm.cli import shared
+from microvm.cli import parameters
 from microvm.options import MachineOptions
 
 if TYPE_CHECKING:
@@ -137,8 +137,8 @@ class _Build(click.Command):
     help="Change a limit on sources, such as their size; repeatable. The error for an exceeded "
     "limit names the limit.",
 )
-@shared.options(MachineOptions, "image build")
-@shared.quiet
+@parameters.options(MachineOptions, "image build")
+@parameters.quiet
 @click.argument("name", required=False, metavar="[NAME[:TAG]]")
 def build(
     name: str | None,
@@ -199,7 +199,7 @@ def build(
         if not launcher.is_ready():
             launcher.find()
         _have_ready_made(recipe, arch, report)
-        machine = shared.given(MachineOptions, {**options, "notify": report.notice})
+        machine = parameters.given_options(MachineOptions, {**options, "notify": report.notice})
         made = build_image(
             recipe,
             arch=arch,

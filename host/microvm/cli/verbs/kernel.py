@@ -5,13 +5,13 @@ from __future__ import annotations
 import click
 
 from microvm.arches import ARCHES
-from microvm.cli import shared, signals
-from microvm.cli.facts import echo_json, time_text
-from microvm.cli.group import Group
-from microvm.cli.series import for_each
+from microvm.cli import parameters, signals
+from microvm.cli.failures import for_each
+from microvm.cli.group import VerbGroup
+from microvm.cli.properties import echo_json, time_text
 
 
-@click.group(cls=Group)
+@click.group(cls=VerbGroup)
 @click.pass_context
 def kernel(context: click.Context) -> None:
     """Build, list and remove small kernels.
@@ -19,7 +19,7 @@ def kernel(context: click.Context) -> None:
     An image with a small kernel boots several times faster than one with the kernel of a
     distribution.
     """
-    context.with_resource(signals.raised())
+    context.with_resource(signals.exit_on_signal())
 
 
 @kernel.command()
@@ -28,7 +28,7 @@ def kernel(context: click.Context) -> None:
     type=click.Choice([*ARCHES]),
     help="Build for this architecture. [default: the host's architecture]",
 )
-@shared.quiet
+@parameters.quiet
 def build(arch: str | None) -> None:
     """Compile a small kernel and print its path.
 
@@ -79,7 +79,7 @@ def ls(as_json: bool) -> None:
 
 @kernel.command()
 @click.argument(
-    "names", nargs=-1, required=True, metavar="NAME…", shell_complete=shared.completes("kernel")
+    "names", nargs=-1, required=True, metavar="NAME…", shell_complete=parameters.completer("kernel")
 )
 def rm(names: tuple[str, ...]) -> None:
     """Remove kernels from the cache.

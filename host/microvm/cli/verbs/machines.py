@@ -8,12 +8,12 @@ from typing import Any
 
 import click
 
-from microvm.cli import habits, shared
-from microvm.cli.facts import echo_all, echo_json, time_text
+from microvm.cli import docker_hints, parameters
+from microvm.cli.properties import echo_all, echo_json, time_text
 from microvm.printable import printable
 from microvm.units import format_size
 
-_complete = shared.completes("machine")
+_complete = parameters.completer("machine")
 _names = click.argument("names", nargs=-1, required=True, metavar="NAME…", shell_complete=_complete)
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
 
@@ -30,7 +30,7 @@ _LONGEST_LINE = 4096
 _MOST_SHOWN = 60
 
 
-@click.command(cls=habits.Command)
+@click.command(cls=docker_hints.HintingCommand)
 @_as_json
 @click.option("-q", "--quiet", is_flag=True, help="Print only the names.")
 @click.option(
@@ -93,7 +93,7 @@ def _seconds(age: float) -> str:
     return f"{max(age, 0):.0f}s"
 
 
-@click.command(cls=habits.Command)
+@click.command(cls=docker_hints.HintingCommand)
 @_names
 @_as_json
 def inspect(names: tuple[str, ...], as_json: bool) -> None:
@@ -120,9 +120,9 @@ def _text(name: str, value: Any) -> Any:
     return format_size(value) if name in _SIZES else value
 
 
-@click.command(cls=habits.Command)
+@click.command(cls=docker_hints.HintingCommand)
 @click.option("-f", "--follow", is_flag=True, help="Print new output until the machine stops.")
-@shared.machine
+@parameters.machine
 def logs(name: str, follow: bool) -> None:
     """Show the serial console of a named machine.
 
@@ -154,7 +154,7 @@ def _echo(line: bytes) -> None:
     click.echo(printable(text))
 
 
-@click.command(cls=habits.Command)
+@click.command(cls=docker_hints.HintingCommand)
 @click.option("-a", "--all", "everything", is_flag=True, help="Stop all machines.")
 @click.argument("names", nargs=-1, metavar="[NAME]…", shell_complete=_complete)
 def stop(names: tuple[str, ...], everything: bool) -> None:
@@ -173,7 +173,7 @@ def stop(names: tuple[str, ...], everything: bool) -> None:
 
 
 @click.command()
-@shared.machine
+@parameters.machine
 def wait(name: str) -> None:
     """Wait until a named machine stops.
 

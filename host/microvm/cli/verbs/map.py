@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from microvm.cli import names, shared, standard
+from microvm.cli import names, parameters, standard_streams
 from microvm.cli.signals import run_until_signal
 from microvm.errors import MicroVMError, NotRun, how_to_install
 from microvm.options import ExecOptions, ImageOptions, PoolOptions, RunOptions
@@ -39,7 +39,7 @@ _LINE_LIMIT = 16 << 20
 @click.option(
     "-j",
     "--jobs",
-    callback=shared.count(1),
+    callback=parameters.count(1),
     metavar="N",
     help="Run this number of machines at the same time. [default: the number of CPUs]",
 )
@@ -56,11 +56,11 @@ _LINE_LIMIT = 16 << 20
     help="With --scheduler: push the image or snapshot to this registry, from which the workers "
     "pull it.",
 )
-@shared.options(ImageOptions, "map")
-@shared.from_snapshot
-@shared.options(PoolOptions, "map")
-@shared.options(ExecOptions, "map")
-@shared.verbose
+@parameters.options(ImageOptions, "map")
+@parameters.from_snapshot
+@parameters.options(PoolOptions, "map")
+@parameters.options(ExecOptions, "map")
+@parameters.verbose
 @click.argument("file", type=click.Path(exists=True, dir_okay=False, allow_dash=True))
 def map(  # noqa: A001 - the verb's name
     file: str,
@@ -114,20 +114,23 @@ def map(  # noqa: A001 - the verb's name
     """  # noqa: D301 - click needs the backspace character
     if registry is not None and scheduler is None:
         raise click.UsageError("--registry is for the workers of a cluster: add --scheduler")
-    machine, how = shared.given(PoolOptions, options), shared.given(RunOptions, options)
+    machine, how = (
+        parameters.given_options(PoolOptions, options),
+        parameters.given_options(RunOptions, options),
+    )
     descriptor = 0 if file == "-" else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    lines = _Lines(descriptor, how.pop("env"))
+    lines = _JobLines(descriptor, how.pop("env"))
     start = (
-        partial(names.image_of, image)
+        partial(names.find_image, image)
         if snapshot is None
-        else partial(shared.snapshot_of, snapshot, image)
+        else partial(parameters.snapshot_of, snapshot, image)
     )
     work = _map(lines, jobs, start, machine, how, ordered, scheduler, registry)
     sys.exit(asyncio.run(run_until_signal(work)))
 
 
 async def _map(
-    lines: _Lines,
+    lines: _JobLines,
     machines: int | None,
     start: Callable[[], Snapshot | Image],
     machine: PoolOptions,
@@ -142,7 +145,7 @@ async def _map(
     total = await lines.count()
     if total == 0:
         return 0
-    machine["notify"] = cache(standard.notify)  # print a notice of several machines once
+    machine["notify"] = cache(standard_streams.notify)  # print a notice of several machines once
     size = machines or (usable_cpus() if scheduler is None else None)
     if size is not None and total is not None:
         size = min(size, total)
@@ -155,7 +158,9 @@ async def _map(
         async for outcome in outcomes:
             if ended_by is None and isinstance(outcome.error, NotRun):
                 ended_by = outcome.error.reason
-                standard.complain("no machine can be started: the remaining jobs are not run")
+                standard_streams.print_error(
+                    "no machine can be started: the remaining jobs are not run"
+                )
             failed = status(outcome) != 0
             failures += failed
             try:
@@ -237,7 +242,7 @@ async def _on_cluster(
 
 
 @dataclass(frozen=True, slots=True)
-class _Lines:
+class _JobLines:
     """The input of `microvm map`.
 
     :ivar descriptor: File descriptor from which the lines are read.
@@ -248,10 +253,10 @@ class _Lines:
     env: Mapping[str, str] | Mapping[bytes, bytes] | None
 
     def jobs(self) -> AsyncIterator[LineJob]:
-        from microvm.cli.lines import lines
+        from microvm.cli.line_reader import read_lines
         from microvm.jobs.file import parse
 
-        return parse(lines(self.descriptor, _LINE_LIMIT), self.env)
+        return parse(read_lines(self.descriptor, _LINE_LIMIT), self.env)
 
     async def count(self) -> int | None:
         """Check all lines of a regular file and return the number of jobs.

@@ -6,16 +6,16 @@ from typing import Any
 
 import click
 
-from microvm.cli import habits, launch, shared, standard
-from microvm.cli.copies import Copies, Copy
-from microvm.cli.result import MAX_OUTPUT, Result
+from microvm.cli import docker_hints, parameters, run_command, standard_streams
+from microvm.cli.copies import Copies, FileCopy
+from microvm.cli.json_result import MAX_OUTPUT, JsonResult
 from microvm.option import Option
 from microvm.options import ExecOptions, ImageOptions, MachineOptions
 from microvm.printable import quoted
 from microvm.units import format_size, parse_size
 
 
-class _Run(habits.Command):
+class _RunCommand(docker_hints.HintingCommand):
     """The click command of `microvm run`.
 
     CMD may be left out only with options whose image or snapshot can have a default command.
@@ -35,7 +35,7 @@ class _Run(habits.Command):
 
 def _copies(
     context: click.Context, parameter: click.Parameter, texts: tuple[str, ...]
-) -> tuple[Copy, ...]:
+) -> tuple[FileCopy, ...]:
     """Parse the values of `--copy` or `--collect`. This is a callback for click."""
     del context, parameter
     copies = []
@@ -49,17 +49,17 @@ def _copies(
             raise click.BadParameter(
                 "- is not supported: the command uses standard input and output"
             )
-        copies.append(Copy(source, target))
+        copies.append(FileCopy(source, target))
     return tuple(copies)
 
 
-@click.command(cls=_Run, context_settings={"allow_interspersed_args": False})
-@shared.options(ImageOptions, "run")
-@shared.from_snapshot
+@click.command(cls=_RunCommand, context_settings={"allow_interspersed_args": False})
+@parameters.options(ImageOptions, "run")
+@parameters.from_snapshot
 @click.option(
     "--save",
     metavar="NAME",
-    callback=shared.snapshot_name,
+    callback=parameters.snapshot_name,
     help="If CMD exits with status 0, save the machine as a snapshot of this name.",
 )
 @click.option(
@@ -67,7 +67,7 @@ def _copies(
     multiple=True,
     metavar="SRC[:DST]",
     callback=_copies,
-    shell_complete=shared.files,
+    shell_complete=parameters.complete_files,
     help="Copy a file or folder into the guest before CMD; repeatable. [default DST: the working "
     "directory of CMD]",
 )
@@ -82,7 +82,7 @@ def _copies(
 @click.option(
     "--max-collect",
     metavar="SIZE",
-    callback=shared.read(Option("", parse_size, metavar="SIZE")),
+    callback=parameters.parser(Option("", parse_size, metavar="SIZE")),
     help="Limit the size of the files of each --collect. [default: 1G]",
 )
 @click.option(
@@ -91,9 +91,9 @@ def _copies(
     help="Run this command, with CMD and ARG as its arguments, instead of the image's entrypoint "
     "and default command. '' runs CMD without an entrypoint.",
 )
-@shared.options(MachineOptions, "run")
-@shared.options(ExecOptions, "run")
-@shared.standard_input
+@parameters.options(MachineOptions, "run")
+@parameters.options(ExecOptions, "run")
+@parameters.standard_input
 @click.option(
     "--json",
     "as_json",
@@ -108,7 +108,7 @@ def _copies(
     help="Write the result as a JSON object to this file, such as /dev/fd/3, and still print the "
     "output of CMD.",
 )
-@shared.rm
+@parameters.rm
 @click.option(
     "--name",
     metavar="NAME",
@@ -116,7 +116,7 @@ def _copies(
     help="Accepted for compatibility with docker; has no effect. `microvm start NAME` starts a "
     "machine with a name.",
 )
-@shared.verbose
+@parameters.verbose
 @click.argument("command", nargs=-1, metavar="[--] CMD [ARG]...")
 def run(
     command: tuple[str, ...],
@@ -160,13 +160,13 @@ def run(
     Ctrl-C interrupts CMD, and a second Ctrl-C within a second stops the machine. With -t, CMD gets
     every key, including Ctrl-C.
     """  # noqa: D301 - click needs the backspace character
-    shared.check_terminal(standard_input, options["tty"])
+    parameters.check_terminal(standard_input, options["tty"])
     copies = Copies(options.pop("copy"), options.pop("collect"), options.pop("max_collect"))
     result = result_of(options)
-    status = launch.run(
+    status = run_command.run(
         command,
-        shared.given(MachineOptions, options),
-        shared.given(ExecOptions, options),
+        parameters.given_options(MachineOptions, options),
+        parameters.given_options(ExecOptions, options),
         image=image,
         snapshot=snapshot,
         save=save,
@@ -175,10 +175,10 @@ def run(
         copies=copies,
         result=result,
     )
-    standard.leave(status)
+    standard_streams.leave(status)
 
 
-def result_of(options: dict[str, Any]) -> Result:
+def result_of(options: dict[str, Any]) -> JsonResult:
     """Remove the options of the JSON result from `options`, and return the result to fill.
 
     `max_output` gets a default if the result contains the output.
@@ -193,4 +193,4 @@ def result_of(options: dict[str, Any]) -> Result:
         raise click.UsageError("--json does not print the output for -t: use --json-file instead")
     if as_json and options.get("max_output") is None:
         options["max_output"] = MAX_OUTPUT
-    return Result(file, keeps=as_json)
+    return JsonResult(file, keeps=as_json)

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from microvm.cli.facts import echo_each, echo_json, saved_facts, time_text
-from microvm.cli.group import Group
-from microvm.cli.series import for_each
-from microvm.cli.shared import completes, quiet
+from microvm.cli.failures import for_each
+from microvm.cli.group import VerbGroup
+from microvm.cli.parameters import completer, quiet
+from microvm.cli.properties import echo_each, echo_json, saved_properties, time_text
 
 if TYPE_CHECKING:
     from microvm.start.store import Saved
@@ -20,12 +20,12 @@ _names = click.argument(
     nargs=-1,
     required=True,
     metavar="NAME…",
-    shell_complete=completes("snapshot"),
+    shell_complete=completer("snapshot"),
 )
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
 
 
-@click.group(cls=Group)
+@click.group(cls=VerbGroup)
 def snapshot() -> None:
     """List and remove snapshots.
 
@@ -45,7 +45,7 @@ def ls(as_json: bool) -> None:
 
     snapshots = STORE.installed()
     if as_json:
-        echo_json([saved_facts(each) for each in snapshots])
+        echo_json([saved_properties(each) for each in snapshots])
         return
     echo([("NAME", "IMAGE", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED"), *map(_row, snapshots)])
 
@@ -58,17 +58,17 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
 
     NAME is the name of a snapshot, or the beginning of it if no other name begins so.
     """
-    from microvm.cli.names import meant_snapshot
+    from microvm.cli.names import expand_snapshot
     from microvm.start import snapshots
 
     installed = {each.name: each for each in snapshots.STORE.installed()}
 
     def facts(given: str) -> dict[str, object]:
-        name = meant_snapshot(given)
+        name = expand_snapshot(given)
         if snapshots.STORE.manifest(name) is None or name not in installed:
             raise snapshots.STORE.missing(name)
         obstacle = snapshots.obstacle(name)
-        return {**saved_facts(installed[name]), "usable": not obstacle, "obstacle": obstacle}
+        return {**saved_properties(installed[name]), "usable": not obstacle, "obstacle": obstacle}
 
     echo_each(names, facts, as_json=as_json)
 
@@ -97,7 +97,7 @@ def prune(unusable: bool, everything: bool) -> None:
     A snapshot that cannot be used because its image is missing, or because QEMU or the host is
     different, is kept. The reason is printed on standard error.
     """
-    from microvm.cli.standard import notify
+    from microvm.cli.standard_streams import notify
     from microvm.start import snapshots
 
     for each in snapshots.prune(unusable=unusable, everything=everything):

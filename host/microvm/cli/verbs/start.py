@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from microvm.cli import habits, names, shared, signals, standard
+from microvm.cli import docker_hints, names, parameters, signals, standard_streams
 from microvm.options import ImageOptions, MachineOptions
 from microvm.printable import quoted
 
@@ -21,22 +21,22 @@ def _new_name(context: click.Context, parameter: click.Parameter, name: Any) -> 
     return name
 
 
-@click.command(cls=habits.Command)
-@shared.options(ImageOptions, "start")
-@shared.from_snapshot
-@shared.duration(
+@click.command(cls=docker_hints.HintingCommand)
+@parameters.options(ImageOptions, "start")
+@parameters.from_snapshot
+@parameters.duration(
     "--idle-timeout", "Stop the machine when it has not been used for this time, such as 10m."
 )
-@shared.duration(
+@parameters.duration(
     "--max-age",
     "Stop the machine after this time, such as 8h, even if commands are running in it.",
 )
-@shared.options(MachineOptions, "start")
+@parameters.options(MachineOptions, "start")
 @click.option(
     "--name", "named", metavar="NAME", callback=_new_name, help="Same as the argument NAME."
 )
-@shared.rm
-@shared.verbose
+@parameters.rm
+@parameters.verbose
 @click.argument("name", required=False, callback=_new_name)
 def start(
     name: str | None,
@@ -59,16 +59,16 @@ def start(
     if name is not None and named is not None:
         raise click.UsageError("NAME and --name are the same: give only one of them")
     name = name or named
-    with signals.raised(), Start(name) as begun:
-        given = {} if snapshot is not None else {"image": str(names.image_of(image).path)}
+    with signals.exit_on_signal(), Start(name) as begun:
+        given = {} if snapshot is not None else {"image": str(names.find_image(image).path)}
         if snapshot is not None:
-            shared.snapshot_of(snapshot, image)
+            parameters.snapshot_of(snapshot, image)
         begun.order(
             image=given.get("image"),
             snapshot=snapshot,
-            options=dict(shared.given(MachineOptions, options)),
+            options=dict(parameters.given_options(MachineOptions, options)),
             idle_timeout=idle_timeout,
             max_age=max_age,
-            notify=standard.notify,
+            notify=standard_streams.notify,
         )
     click.echo(begun.name)

@@ -6,16 +6,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from microvm.cli.facts import echo_json, saved_facts, time_text
-from microvm.cli.group import Group
-from microvm.cli.series import for_each
-from microvm.cli.shared import completes
+from microvm.cli.failures import for_each
+from microvm.cli.group import VerbGroup
+from microvm.cli.parameters import completer
+from microvm.cli.properties import echo_json, saved_properties, time_text
 
 if TYPE_CHECKING:
     from microvm.start.store import Saved
 
 
-@click.group(cls=Group)
+@click.group(cls=VerbGroup)
 def template() -> None:
     """List and remove templates.
 
@@ -36,14 +36,14 @@ def ls(as_json: bool) -> None:
 
     templates = STORE.installed()
     if as_json:
-        echo_json([saved_facts(each) for each in templates])
+        echo_json([saved_properties(each) for each in templates])
         return
     echo([("NAME", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED"), *map(_row, templates)])
 
 
 @template.command()
 @click.argument(
-    "names", nargs=-1, required=True, metavar="NAME…", shell_complete=completes("template")
+    "names", nargs=-1, required=True, metavar="NAME…", shell_complete=completer("template")
 )
 def rm(names: tuple[str, ...]) -> None:
     """Remove templates.

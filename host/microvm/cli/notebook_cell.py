@@ -29,7 +29,7 @@ Write = Callable[[int, str], object]
 """The type of functions that show output: the number of a stream (`STDOUT`, `STDERR`), and text."""
 
 
-def run(
+def run_cell(
     vm: MicroVM | AttachedVM,
     argv: Sequence[str],
     options: ExecOptions,
@@ -48,7 +48,7 @@ def run(
     loop, machine = vm._loop, vm._machine
     how: ExecOptions = {**options, "stdin": None if cell is None else PIPE}
     process = loop.run(machine.exec(argv, **how))
-    text = _Text(write)
+    text = _OutputDecoder(write)
     try:
         output = _output(process, (cell or "").encode("utf-8", "replace"))
         try:
@@ -64,7 +64,7 @@ def run(
         loop.post(process.__aexit__)
 
 
-class _Text:
+class _OutputDecoder:
     """A decoder of the two output streams, whose bytes may end within a character."""
 
     def __init__(self, write: Write) -> None:

@@ -61,7 +61,7 @@ _EXTRA = {
 _VOLUME = re.compile(r"[^:]*/[^:]*:/[^:]*(:[\w,]+)?|[\w.-]+:/[^:]*(:[\w,]+)?")
 
 
-class Command(click.Command):
+class HintingCommand(click.Command):
     """A click command that adds a hint to the error for an option or argument of docker."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -86,7 +86,7 @@ class Command(click.Command):
         return rest
 
 
-class Verbose(click.Option):
+class VerboseOption(click.Option):
     """The option `-v`, whose error has a hint for users who mean docker's option for volumes."""
 
     def handle_parse_result(

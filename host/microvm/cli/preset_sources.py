@@ -33,7 +33,7 @@ LIMIT = 1 << 20
 """Maximum number of bytes in a file."""
 
 
-def of_project() -> Path | None:
+def project_file() -> Path | None:
     """Return the path of the nearest pyproject.toml in the current folder or above, or None."""
     try:
         here = Path.cwd()
@@ -43,7 +43,7 @@ def of_project() -> Path | None:
     return next((path for path in paths if os.path.lexists(path)), None)
 
 
-def of_user() -> Path | None:
+def user_file() -> Path | None:
     """Return the path of the user's file, which need not exist, or None if there is no home."""
     folder = os.environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(folder):  # noqa: PTH117 - XDG ignores a relative path
@@ -66,13 +66,13 @@ def has_table(data: bytes) -> bool:
     return any(not (rest[:1].isalnum() or rest.startswith((b"-", b"_"))) for rest in behind)
 
 
-def any_there() -> bool:
+def may_exist() -> bool:
     """Return whether a variable or a file may contain presets."""
     if any(name.startswith(PREFIX) and name not in VARIABLES for name in os.environ):
         return True
     if os.environ.get(NO_FILES):
         return False
-    user, project = of_user(), of_project()
+    user, project = user_file(), project_file()
     if user is not None and os.path.lexists(user):
         return True
     return project is not None and has_table(_head(project))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from microvm.cli.series import for_each
+from microvm.cli.failures import for_each
 from microvm.printable import printable
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ def time_text(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
 
 
-def saved_facts(saved: Saved) -> dict[str, object]:
+def saved_properties(saved: Saved) -> dict[str, object]:
     """Return the properties of a template or a snapshot by the names that docs/json.md defines."""
     from microvm.cache import record
 

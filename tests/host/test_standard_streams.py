@@ -6,7 +6,7 @@ import os
 from concurrent.futures import ThreadPoolExecutor
 from io import BufferedWriter
 
-from microvm.cli.standard import Blocking
+from microvm.cli.standard_streams import BlockingStream
 
 BIG = bytes(range(256)) * 1000  # more than a pipe holds
 
@@ -15,12 +15,12 @@ def test_they_are_waited_for() -> None:
     source, sink = os.pipe()
     for descriptor in (source, sink):
         os.set_blocking(descriptor, False)
-    with ThreadPoolExecutor(1) as threads, Blocking(source) as reader:
+    with ThreadPoolExecutor(1) as threads, BlockingStream(source) as reader:
 
         def read() -> bytes:
             return b"".join(iter(lambda: reader.read(1000), b""))
 
         reading = threads.submit(read)
-        with BufferedWriter(Blocking(sink, "w")) as writer:
+        with BufferedWriter(BlockingStream(sink, "w")) as writer:
             writer.write(BIG)
         assert reading.result() == BIG

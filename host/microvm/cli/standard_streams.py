@@ -43,7 +43,7 @@ class _Output(io.FileIO):
         return memoryview(data).nbytes
 
 
-class _Errors(io.FileIO):
+class _ErrorOutput(io.FileIO):
     """Standard error, which ignores failed writes, because they could not be reported."""
 
     def write(self, data: ReadableBuffer, /) -> int:
@@ -54,7 +54,7 @@ class _Errors(io.FileIO):
             return memoryview(data).nbytes
 
 
-class Blocking(io.FileIO):
+class BlockingStream(io.FileIO):
     """A standard stream that always blocks, even if another process has set O_NONBLOCK."""
 
     def read(self, size: int | None = -1, /) -> bytes:
@@ -77,7 +77,7 @@ def open_all() -> None:
     """
     open_missing()
     sys.stdout = _text(_Output(1, "w", closefd=False), sys.stdout)
-    sys.stderr = _text(_Errors(2, "w", closefd=False), sys.stderr)
+    sys.stderr = _text(_ErrorOutput(2, "w", closefd=False), sys.stderr)
 
 
 def leave(status: int) -> NoReturn:
@@ -87,7 +87,7 @@ def leave(status: int) -> NoReturn:
     interrupt.leave(status)
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Print an error message to standard error."""
     print(f"microvm: {printable(text)}", file=sys.stderr)
 

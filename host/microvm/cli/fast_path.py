@@ -11,7 +11,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from microvm.cli import preset_places
+from microvm.cli import preset_sources
 from microvm.errors import UsageError
 from microvm.option import Option, check_needs, flag, options_of
 from microvm.options import ExecOptions, ImageOptions, MachineOptions
@@ -19,7 +19,7 @@ from microvm.options import ExecOptions, ImageOptions, MachineOptions
 _VERB = "run"
 
 
-class Plain(NamedTuple):
+class SimpleRun(NamedTuple):
     """The parsed command line of `microvm run`.
 
     :ivar command: Command and arguments.
@@ -34,16 +34,16 @@ class Plain(NamedTuple):
     image: str | None
 
 
-def read(arguments: Sequence[str]) -> Plain | None:
+def read(arguments: Sequence[str]) -> SimpleRun | None:
     """Parse the arguments after the verb. Return None if click must parse them."""
-    if "MICROVM_LOG" in os.environ or preset_places.any_there():
+    if "MICROVM_LOG" in os.environ or preset_sources.may_exist():
         return None
     found = _split(arguments)
     if found is None:
         return None
     texts, command = found
     try:
-        return Plain(
+        return SimpleRun(
             command,
             machine=_values(MachineOptions, texts),
             how=_values(ExecOptions, texts),

@@ -16,7 +16,7 @@ import pytest
 from click.testing import CliRunner
 from tests.host.test_cli import pages
 
-from microvm.cli import env_file, group, habits, log, names, shared
+from microvm.cli import docker_hints, env_file, group, log, names, parameters
 from microvm.cli.root import cli
 from microvm.cli.verbs.run import run
 from microvm.errors import UsageError
@@ -143,13 +143,15 @@ def test_standard_input_is_passed_on_as_asked(given: list[str], passed_on: bool 
 
 
 def test_m_is_memory() -> None:
-    assert shared.given(MachineOptions, parsed("-m", "1G")).get("memory") == 1 << 30
+    assert parameters.given_options(MachineOptions, parsed("-m", "1G")).get("memory") == 1 << 30
 
 
 def test_a_variable_without_a_value_is_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIVEN", "a=b")
     monkeypatch.delenv("ABSENT", raising=False)
-    options = shared.given(ExecOptions, parsed("-e", "GIVEN", "-e", "ABSENT", "-e", "EMPTY="))
+    options = parameters.given_options(
+        ExecOptions, parsed("-e", "GIVEN", "-e", "ABSENT", "-e", "EMPTY=")
+    )
     assert options.get("env") == {b"GIVEN": b"a=b", b"EMPTY": b""}
 
 
@@ -177,7 +179,7 @@ def test_options_are_over_files_and_later_files_over_earlier(tmp_path: Path) -> 
     first.write_text("A=first\nB=first\nC=first")
     second.write_text("B=second\nC=second")
     given = parsed("-e", "C=option", "--env-file", str(first), "--env-file", str(second))
-    env = shared.given(ExecOptions, given).get("env")
+    env = parameters.given_options(ExecOptions, given).get("env")
     assert env == {b"A": b"first", b"B": b"second", b"C": b"option"}
 
 
@@ -277,7 +279,7 @@ def test_help_may_be_in_the_middle() -> None:
 
 def test_every_answer_is_of_a_verb_that_is_there() -> None:
     verbs = {" ".join(verb) for verb in pages(cli)}
-    assert {*habits._OPTIONS_OF, *habits._EXTRA} <= verbs
+    assert {*docker_hints._OPTIONS_OF, *docker_hints._EXTRA} <= verbs
     assert {*group._ELSEWHERE.values()} <= {*verbs, "--version"}
     assert not {*group._ELSEWHERE, *group._INSTEAD} & verbs
 

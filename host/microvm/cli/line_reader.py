@@ -9,7 +9,7 @@ from microvm.guest.stdio import read
 from microvm.units import exact_size
 
 
-async def lines(descriptor: int, limit: int) -> AsyncIterator[bytes]:
+async def read_lines(descriptor: int, limit: int) -> AsyncIterator[bytes]:
     """Yield the lines of a file descriptor, without their newlines, as soon as they are complete.
 
     :raises UsageError: Raised if a line is longer than `limit` bytes.

@@ -16,7 +16,7 @@ MAX_OUTPUT = 16 << 20
 """Default maximum number of bytes of output that are stored for `--json`."""
 
 
-class Result:
+class JsonResult:
     """The result of a command, which is written as JSON if the user asked for it.
 
     :param file: File to write to, or None.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 import click
 from click.core import ParameterSource
 
-from microvm.cli import habits, preset_places
+from microvm.cli import docker_hints, preset_sources
 from microvm.errors import SnapshotError, UsageError
 from microvm.option import Option, check_needs, flag, options_of
 from microvm.options import counted
@@ -46,7 +46,7 @@ def _silence(context: click.Context, parameter: click.Parameter, quiet: bool) ->
     STDERR.quiet = quiet
 
 
-def read(option: Option, verb: str = "") -> Callback:
+def parser(option: Option, verb: str = "") -> Callback:
     """Return a callback for click that parses the text of an option, as the library does.
 
     :param verb: Verb that has the option. If it is empty, variables and configuration files cannot
@@ -67,7 +67,7 @@ def read(option: Option, verb: str = "") -> Callback:
     return callback
 
 
-def completes(kind: str) -> Complete:
+def completer(kind: str) -> Complete:
     """Return a callback for click that completes names of one kind, such as `image`."""
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
@@ -79,7 +79,7 @@ def completes(kind: str) -> Complete:
     return complete
 
 
-def files(context: click.Context, parameter: click.Parameter, incomplete: str) -> Any:
+def complete_files(context: click.Context, parameter: click.Parameter, incomplete: str) -> Any:
     """Let the shell complete a file name. This is a callback for click."""
     del context, parameter
     from click.shell_completion import CompletionItem
@@ -87,10 +87,10 @@ def files(context: click.Context, parameter: click.Parameter, incomplete: str) -
     return [CompletionItem(incomplete, type="file")]
 
 
-def _words(metavar: str) -> Complete | None:
+def _word_completer(metavar: str) -> Complete | None:
     """Return a callback that completes file names or the words of `[ONE|OTHER]`, or None."""
     if metavar == "FILE":
-        return files
+        return complete_files
     if not (metavar.startswith("[") and "|" in metavar):
         return None
     return lambda _, __, incomplete: [
@@ -100,13 +100,13 @@ def _words(metavar: str) -> Complete | None:
 
 def count(least: int) -> Callback:
     """Return a callback for click that parses a whole number of at least `least`."""
-    return read(counted(least)(""))
+    return parser(counted(least)(""))
 
 
 def duration(name: str, help: str) -> Callable[[F], F]:  # noqa: A002 - click uses this name
     """Return a decorator that adds an option for a duration, without a default."""
     option = Option(help, parse_duration, metavar="TIME")
-    return click.option(name, metavar=option.metavar, callback=read(option), help=help)
+    return click.option(name, metavar=option.metavar, callback=parser(option), help=help)
 
 
 def snapshot_name(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
@@ -131,10 +131,10 @@ def _meant_snapshot(context: click.Context, parameter: click.Parameter, name: An
         return None
     from microvm.cli import names
 
-    return names.meant_snapshot(snapshot_name(context, parameter, name))
+    return names.expand_snapshot(snapshot_name(context, parameter, name))
 
 
-machine = click.argument("name", shell_complete=completes("machine"))
+machine = click.argument("name", shell_complete=completer("machine"))
 rm = click.option(
     "--rm",
     is_flag=True,
@@ -146,7 +146,7 @@ from_snapshot = click.option(
     "snapshot",
     metavar="NAME",
     callback=_meant_snapshot,
-    shell_complete=completes("snapshot"),
+    shell_complete=completer("snapshot"),
     help="Start from this snapshot, with the memory, CPUs and disk that it was saved with. "
     "`microvm run --save` and `microvm checkpoint` create snapshots.",
 )
@@ -167,7 +167,7 @@ quiet = click.option(
 _verbose = click.option(
     "-v",
     "--verbose",
-    cls=habits.Verbose,
+    cls=docker_hints.VerboseOption,
     count=True,
     is_eager=True,
     expose_value=False,
@@ -191,7 +191,7 @@ def verbose(function: F) -> F:
     return _verbose(quiet(function))
 
 
-class _Declared(click.Option):
+class _DeclaredOption(click.Option):
     """An option that :mod:`microvm.options` declares. Its help shows the default that applies."""
 
     def __init__(self, *names: Any, declared: Option, verb: str, **more: Any) -> None:
@@ -242,12 +242,14 @@ def _option(option: Option, verb: str) -> Callable[[F], F]:
     return click.option(
         *names,
         option.name,
-        cls=_Declared,
+        cls=_DeclaredOption,
         declared=option,
         verb=verb,
-        callback=read(option, verb),
+        callback=parser(option, verb),
         help=option.help,
-        shell_complete=completes("image") if option.name == "image" else _words(option.metavar),
+        shell_complete=completer("image")
+        if option.name == "image"
+        else _word_completer(option.metavar),
         **more,
     )
 
@@ -273,7 +275,7 @@ _env_file = click.option(
     "--env-file",
     multiple=True,
     callback=_read_env_files,
-    shell_complete=files,
+    shell_complete=complete_files,
     metavar="FILE",
     help="Read variables from a file with lines such as KEY=VALUE, or KEY to pass the host's "
     "variable on. -e overrides the file; repeatable.",
@@ -287,7 +289,7 @@ def _find_preset(name: str, verb: str, context: click.Context) -> Preset | None:
     """
     if _PRESETS not in context.meta:
         found = None
-        if verb not in preset_places.WITHOUT and preset_places.any_there():
+        if verb not in preset_sources.WITHOUT and preset_sources.may_exist():
             from microvm.cli.presets import Presets
 
             found = Presets()
@@ -320,7 +322,7 @@ def _of_snapshots() -> set[str]:
     return {"image", "cold", *SETTLED}
 
 
-def given(kind: type[T], parsed: Mapping[str, Any]) -> T:
+def given_options(kind: type[T], parsed: Mapping[str, Any]) -> T:
     """Return the options of one class that are set, after checking that they go together.
 
     :param kind: Class of :mod:`microvm.options` that declares the options.

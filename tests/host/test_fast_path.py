@@ -7,8 +7,8 @@ import sys
 
 import pytest
 
-from microvm.cli import plain, preset_places
-from microvm.cli.shared import given
+from microvm.cli import fast_path, preset_sources
+from microvm.cli.parameters import given_options
 from microvm.cli.verbs.run import run
 from microvm.options import ExecOptions, MachineOptions
 
@@ -17,7 +17,7 @@ UNSET = {"cold": False, "tty": False, "env": {}}  # what click has for options t
 
 @pytest.fixture(autouse=True)
 def _nothing_preset(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(preset_places.NO_FILES, "1")
+    monkeypatch.setenv(preset_sources.NO_FILES, "1")
 
 
 @pytest.mark.parametrize(
@@ -34,14 +34,14 @@ def _nothing_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_plain_command_line_says_what_it_says_to_click(line: str) -> None:
-    found = plain.read(line.split())
+    found = fast_path.read(line.split())
     params = run.make_context("run", line.split()).params
     assert found is not None
     assert (tuple(found.command), found.image) == (params.pop("command"), params["image"])
     assert UNSET | found.machine | found.how == {
         **UNSET,
-        **given(MachineOptions, params),
-        **given(ExecOptions, params),
+        **given_options(MachineOptions, params),
+        **given_options(ExecOptions, params),
     }
 
 
@@ -64,7 +64,7 @@ def test_a_plain_command_line_says_what_it_says_to_click(line: str) -> None:
     ],
 )
 def test_whatever_is_not_plain_is_left_to_click(line: str) -> None:
-    assert plain.read(line.split()) is None
+    assert fast_path.read(line.split()) is None
 
 
 @pytest.mark.parametrize("variable", ["MICROVM_LOG", "MICROVM_MEMORY"])
@@ -72,7 +72,7 @@ def test_what_a_variable_says_is_left_to_click(
     variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, "1")
-    assert plain.read(["true"]) is None
+    assert fast_path.read(["true"]) is None
 
 
 def test_it_needs_neither_click_nor_what_takes_as_long() -> None:

@@ -5,31 +5,31 @@ from __future__ import annotations
 import queue
 from collections.abc import Iterator, Sequence
 
-from microvm.cli.checks.check import Check, Context, Fault, Finding
+from microvm.cli.checks.check import CheckResult, EarlierResults, HostCheck, HostFault
 from microvm.concurrency.threads import start_thread
 from microvm.errors import MicroVMError
 
-ENDLESS = Fault(
+ENDLESS = HostFault(
     "failed",
     "it did not end within {seconds} seconds",
     "uptime",
     "a file system that does not answer, or a host that is too busy",
     "look at the load of this host, and at its file systems",
 )
-BROKEN = Fault(
+BROKEN = HostFault(
     "failed",
     "{error}",
     "env MICROVM_LOG=debug microvm run -- true",
     "what is wrong is nothing that this check knows of",
 )
-NOT_TRIED = Fault("skipped", "not tried: it needs {failed}")
+NOT_TRIED = HostFault("skipped", "not tried: it needs {failed}")
 FAULTS = (NOT_TRIED, ENDLESS, BROKEN)
 """What can be found by any of them."""
 
 
-def run(checks: Sequence[Check]) -> Iterator[tuple[Check, Finding]]:
+def run(checks: Sequence[HostCheck]) -> Iterator[tuple[HostCheck, CheckResult]]:
     """Yield each with what it has found, as soon as it is there."""
-    context, skipped = Context(), list[str]()
+    context, skipped = EarlierResults(), list[str]()
     for check in checks:
         failed = [name for name in check.after if name in context.failed]
         if wanting := failed or [name for name in check.after if name in skipped]:
@@ -45,9 +45,9 @@ def run(checks: Sequence[Check]) -> Iterator[tuple[Check, Finding]]:
         yield check, finding
 
 
-def _bounded(check: Check, context: Context) -> Finding:
+def _bounded(check: HostCheck, context: EarlierResults) -> CheckResult:
     """Run it in a thread: a call on a file system that hangs can only be left behind."""
-    found: queue.SimpleQueue[Finding] = queue.SimpleQueue()
+    found: queue.SimpleQueue[CheckResult] = queue.SimpleQueue()
     try:
         start_thread(lambda: found.put(_whole(check, context)))
     except MicroVMError:
@@ -58,7 +58,7 @@ def _bounded(check: Check, context: Context) -> Finding:
         return ENDLESS.found(seconds=f"{check.within:g}")
 
 
-def _whole(check: Check, context: Context) -> Finding:
+def _whole(check: HostCheck, context: EarlierResults) -> CheckResult:
     try:
         return check.run(context)
     except MicroVMError as error:

@@ -6,9 +6,9 @@ import gc
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from microvm.cli import names, standard
+from microvm.cli import names, standard_streams
 from microvm.cli.copies import Copies
-from microvm.cli.result import Result
+from microvm.cli.json_result import JsonResult
 from microvm.errors import UsageError
 from microvm.machine.machine import MicroVM
 
@@ -27,7 +27,7 @@ def run(
     entrypoint: str | None = None,
     standard_input: bool | None = None,
     copies: Copies | None = None,
-    result: Result | None = None,
+    result: JsonResult | None = None,
 ) -> int:
     """Run a command in a new machine, and return the exit status of this process.
 
@@ -37,19 +37,19 @@ def run(
     :param how: Options of the command.
     :param image: Value of `--image`.
     :param snapshot: Value of `--from`.
-    :param save: Name of the snapshot to save; see `Attached`, also for `standard_input` and
+    :param save: Name of the snapshot to save; see `AttachedRun`, also for `standard_input` and
         `copies`.
     :param result: Record that stores the result and writes it at the end.
     """
-    result = result or Result()
+    result = result or JsonResult()
     result.argv = command
     with result.written():
         start = None
         if snapshot is not None:
-            from microvm.cli.shared import snapshot_of
+            from microvm.cli.parameters import snapshot_of
 
             start = snapshot_of(snapshot, image)
-        booted = start.find_image() if start else names.image_of(image)
+        booted = start.find_image() if start else names.find_image(image)
         argv = result.argv = booted.manifest.config.argv(command, entrypoint)
         if not argv:
             named = (
@@ -59,7 +59,7 @@ def run(
             )
             hint = "give a command, as in `microvm run … -- echo hello`"
             raise UsageError(named, hint=hint)
-        options: MachineOptions = {**machine, "notify": standard.notify}
+        options: MachineOptions = {**machine, "notify": standard_streams.notify}
         vm = MicroVM(start or booted, **options)
         if save is not None:
             from microvm.start.snapshots import check_room
@@ -70,9 +70,9 @@ def run(
         # Import the other modules while QEMU starts.
         import asyncio
 
-        from microvm.cli.attach import Attached
+        from microvm.cli.attach import AttachedRun
 
-        attached = Attached(vm, argv, how, copies or Copies(), save, standard_input, result)
+        attached = AttachedRun(vm, argv, how, copies or Copies(), save, standard_input, result)
         gc.enable()
         result.status = asyncio.run(attached.status())
     return result.status
