@@ -39,7 +39,7 @@ class Event:
     dropped: int
 
 
-class Reader:
+class FrameReader:
     """A reader that cuts a host's bytes into frames as the daemon does; see guest/stream.c.
 
     :ivar dropped: bytes skipped in search of a hello.
@@ -54,9 +54,9 @@ class Reader:
         self._decoder: codec.Decoder | None = None  # while it seeks
         self.rest = b""
 
-    def fork(self) -> Reader:
+    def fork(self) -> FrameReader:
         """Return one that goes on from here by itself."""
-        other = Reader()
+        other = FrameReader()
         other.dropped, other.version, other.rest = self.dropped, self.version, self.rest
         if self._decoder:
             other._decoder = codec.Decoder("host", self.version)

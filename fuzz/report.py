@@ -14,7 +14,7 @@ from microvm_proto.explain import BrokenStream, explain
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
 
-from .frames import Reader
+from .frames import FrameReader
 
 CORPUS = Path(__file__).parent / "corpus"
 
@@ -48,7 +48,7 @@ def explained(data: bytes, sender: str = "host") -> str:
 
 
 def _lines(data: bytes) -> Iterator[str]:
-    reader = Reader()
+    reader = FrameReader()
     events = [(event.data, event.dropped) for event in reader.feed(data)]
     number, before = 1, 0
     for (frame, dropped), alike in groupby([*events, (reader.rest, reader.dropped)]):

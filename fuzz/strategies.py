@@ -21,7 +21,7 @@ from microvm.wire import codec
 
 from . import messages as any_
 from .daemon import commands
-from .daemon.commands import Command
+from .daemon.commands import KnownCommand
 from .search import batch
 
 T = TypeVar("T")
@@ -67,7 +67,7 @@ hellos = any_.hello(nonce=u32)
 @st.composite
 def requests(
     draw: st.DrawFn,
-    among: st.SearchStrategy[Command],
+    among: st.SearchStrategy[KnownCommand],
     *,
     id_: st.SearchStrategy[int] = ids,
     paid: st.SearchStrategy[int] = credit,

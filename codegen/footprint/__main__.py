@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from footprint.messages import Message, messages
+from footprint.messages import MeasuredMessage, messages
 from footprint.programs import nanopbs, ours
 
 COUNTS = (5, 20, 60, 200)
@@ -39,7 +39,7 @@ QEMU = (
     "-chardev stdio,id=out -semihosting-config enable=on,chardev=out -kernel board.elf"
 )
 
-Write = Callable[[Path, list[Message]], list[str]]
+Write = Callable[[Path, list[MeasuredMessage]], list[str]]
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ BYTES = (8, 16, 24, 32)
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class MeasuredField:
     """A field of a message.
 
     :ivar type: Type in the schema.
@@ -33,31 +33,31 @@ class Field:
 
 
 KINDS = [
-    (6, [Field("u8", "uint32", options="int_size:IS_8")]),
-    (6, [Field("u16", "uint32", options="int_size:IS_16")]),
-    (4, [Field("u32", "uint32")]),
-    (2, [Field("i16", "sint32", options="int_size:IS_16")]),
-    (3, [Field("i32", "sint32")]),
-    (2, [Field("bool", "bool")]),
-    (3, [Field("f32", "float")]),
-    (3, [Field(f"kind_{n}", f"Kind{n}") for n in range(ENUMS)]),
-    (1, [Field("vector", "Vector")]),
+    (6, [MeasuredField("u8", "uint32", options="int_size:IS_8")]),
+    (6, [MeasuredField("u16", "uint32", options="int_size:IS_16")]),
+    (4, [MeasuredField("u32", "uint32")]),
+    (2, [MeasuredField("i16", "sint32", options="int_size:IS_16")]),
+    (3, [MeasuredField("i32", "sint32")]),
+    (2, [MeasuredField("bool", "bool")]),
+    (3, [MeasuredField("f32", "float")]),
+    (3, [MeasuredField(f"kind_{n}", f"Kind{n}") for n in range(ENUMS)]),
+    (1, [MeasuredField("vector", "Vector")]),
     (
         1,
         [
-            Field(
+            MeasuredField(
                 "u16", "repeated uint32", "count = 4", "int_size:IS_16 max_count:4 fixed_count:true"
             )
         ],
     ),
-    (2, [Field("bytes", "bytes", f"max = {n}", f"max_size:{n}") for n in BYTES]),
+    (2, [MeasuredField("bytes", "bytes", f"max = {n}", f"max_size:{n}") for n in BYTES]),
 ]
 """The kinds of fields, each with the weight with which it is chosen at random."""
 
-Message = tuple[Field, ...]
+MeasuredMessage = tuple[MeasuredField, ...]
 
 
-def messages(count: int) -> list[Message]:
+def messages(count: int) -> list[MeasuredMessage]:
     """Return `count` random messages of one to seven fields, the same messages in each run.
 
     A smaller `count` returns the first of the messages of a larger one.
@@ -65,19 +65,19 @@ def messages(count: int) -> list[Message]:
     chance = random.Random(0)  # noqa: S311 - the messages must be the same in each run
     weights = [weight for weight, _ in KINDS]
 
-    def field() -> Field:
+    def field() -> MeasuredField:
         ((_, several),) = chance.choices(KINDS, weights)
         return chance.choice(several)
 
     return [tuple(field() for _ in range(chance.randint(1, 7))) for _ in range(count)]
 
 
-def schema(messages: list[Message], style: str) -> str:
+def schema(messages: list[MeasuredMessage], style: str) -> str:
     """Return a schema of the messages."""
     return "\n".join(_schema(messages, style)) + "\n"
 
 
-def _schema(messages: list[Message], style: str) -> Iterator[str]:
+def _schema(messages: list[MeasuredMessage], style: str) -> Iterator[str]:
     yield from ("[protocol]", 'name = "p"', "version = 1", 'ends = ["host", "board"]')
     yield from ("[[output]]", 'backend = "c"', 'file = "p.h"', f'style = "{style}"')
     for number in range(ENUMS):
@@ -95,12 +95,12 @@ def _schema(messages: list[Message], style: str) -> Iterator[str]:
             yield field.keys
 
 
-def proto(messages: list[Message]) -> str:
+def proto(messages: list[MeasuredMessage]) -> str:
     """Return a `.proto` file of the messages."""
     return "\n".join(_proto(messages)) + "\n"
 
 
-def _proto(messages: list[Message]) -> Iterator[str]:
+def _proto(messages: list[MeasuredMessage]) -> Iterator[str]:
     yield 'syntax = "proto3";'
     for number in range(ENUMS):
         values = "".join(f" K{number}V{value} = {value};" for value in range(number + 2))
@@ -111,12 +111,12 @@ def _proto(messages: list[Message]) -> Iterator[str]:
         yield f"message m{number} {{{inside} }}"
 
 
-def options(messages: list[Message]) -> str:
+def options(messages: list[MeasuredMessage]) -> str:
     """Return options that make nanopb use no dynamic memory, and integers as small as possible."""
     return "\n".join(_options(messages)) + "\n"
 
 
-def _options(messages: list[Message]) -> Iterator[str]:
+def _options(messages: list[MeasuredMessage]) -> Iterator[str]:
     yield from (f"Kind{number} enum_intsize:IS_8" for number in range(ENUMS))
     yield from (f"Vector.{axis} int_size:IS_16" for axis in "xyz")
     for number, fields in enumerate(messages, 1):

@@ -14,7 +14,7 @@ import sys
 from pathlib import Path
 
 from footprint import messages as measured
-from footprint.messages import Message
+from footprint.messages import MeasuredMessage
 from microvm_proto import backends
 from microvm_proto.resolve import read_schema
 
@@ -119,7 +119,7 @@ size_t send(unsigned number)
 """
 
 
-def ours(folder: Path, messages: list[Message], style: str) -> list[str]:
+def ours(folder: Path, messages: list[MeasuredMessage], style: str) -> list[str]:
     """Write a program that uses the generated C code, and a test driver for it, into `folder`.
 
     :return: Additional arguments for gcc.
@@ -134,7 +134,7 @@ def ours(folder: Path, messages: list[Message], style: str) -> list[str]:
     return []
 
 
-def nanopbs(folder: Path, messages: list[Message], nanopb: Path) -> list[str]:
+def nanopbs(folder: Path, messages: list[MeasuredMessage], nanopb: Path) -> list[str]:
     """Write a program that uses nanopb, and a test driver for it, into `folder`.
 
     :param nanopb: Directory of nanopb's sources.
@@ -153,12 +153,12 @@ def nanopbs(folder: Path, messages: list[Message], nanopb: Path) -> list[str]:
     return ["p.pb.c", f"-I{nanopb}", *NANOPB_FLAGS, *library]
 
 
-def _write(folder: Path, program: str, send: str, messages: list[Message]) -> None:
+def _write(folder: Path, program: str, send: str, messages: list[MeasuredMessage]) -> None:
     sends = (send.replace("@n@", str(number)) for number in range(1, len(messages) + 1))
     (folder / "program.c").write_text(program.replace("@kept@", KEPT) + "".join(sends))
 
 
-def _exercise(folder: Path, messages: list[Message], longest: str) -> None:
+def _exercise(folder: Path, messages: list[MeasuredMessage], longest: str) -> None:
     """Write the test driver: C code that fills and sends any message.
 
     :param longest: C statement that sets a bytes field to its maximum length.

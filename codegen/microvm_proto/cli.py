@@ -383,11 +383,11 @@ def _source(given: str, baud: int | None) -> Iterator[tuple[Iterator[bytes], boo
     Yield its bytes, and True if these are the bytes of frames.
     """
     from microvm_proto.dump import Unreadable, bytes_of
-    from microvm_proto.source import Source, opened
+    from microvm_proto.source import ByteSource, opened
 
     with ExitStack() as stack:
         try:
-            source, raw = Source(iter([bytes_of(given)])), True
+            source, raw = ByteSource(iter([bytes_of(given)])), True
         except Unreadable as reason:
             try:
                 source = stack.enter_context(opened(given, baud))

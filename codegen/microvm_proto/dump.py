@@ -220,7 +220,7 @@ class _Dump:
     """A hex dump that is read line by line, by one reader for each possible base of its offsets."""
 
     def __init__(self) -> None:
-        self._readers = [_Reader(base) for base in (16, 8, 10)]
+        self._readers = [_DumpReader(base) for base in (16, 8, 10)]
         self._first: _Row | None = None
         self._offset = ""
         self._marked = False
@@ -313,7 +313,7 @@ def _is_packet(data: bytes) -> bool:
     )
 
 
-class _Reader:
+class _DumpReader:
     """A reader of the lines of a dump, which assumes one base for the offsets.
 
     :ivar agreed: Number of correct offsets, except offsets 0, which are always correct.

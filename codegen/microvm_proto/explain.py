@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from microvm_proto.frame import Incomplete, Malformed, Part, Value
+from microvm_proto.frame import FramePart, Incomplete, Malformed, Value
 from microvm_proto.schema import Message, Schema
 from microvm_proto.splitter import Frame, ResumingSplitter, Splitter
 from microvm_proto.types import Bool, Enum, Field, Flags, Float, Integer, Text
@@ -172,7 +172,7 @@ class View:
             lines += self._break(frame, broken)
         return lines
 
-    def _sent(self, parts: Sequence[Part]) -> str:
+    def _sent(self, parts: Sequence[FramePart]) -> str:
         message = self._messages.get(parts[self._type].value) if len(parts) > self._type else None
         if message is None:
             return ""
@@ -186,7 +186,7 @@ class View:
         row = f"{where}  {self._dim}{octets}{self._plain}  {label} {value}"
         return row if value else row.rstrip()
 
-    def _value(self, part: Part) -> str:
+    def _value(self, part: FramePart) -> str:
         value, kind, field = part.value, part.kind, part.field
         if isinstance(value, bytes):
             return _text(value, "utf-8" if isinstance(kind, Text) else "latin-1")

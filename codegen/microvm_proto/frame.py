@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple, TypeAlias
 
-from microvm_proto.faults import FAULTS, Fault
+from microvm_proto.faults import FAULTS, FrameFault
 from microvm_proto.schema import Message, Schema
 from microvm_proto.types import (
     INTEGERS,
@@ -38,7 +38,7 @@ the names of its fields."""
 _FAULTS = {fault.name: fault for fault in FAULTS}
 
 
-class Part(NamedTuple):
+class FramePart(NamedTuple):
     """A piece of a frame with its value: a field of the header, or a field of the body, or an item.
 
     A struct is split into its fields, such as `position.x`, and an array into its elements, such as
@@ -76,7 +76,7 @@ class Malformed(Exception):
         self, fault: str, offset: int, expected: str, number: int = 0, name: str = ""
     ) -> None:
         super().__init__(f"{fault} at {offset}: {expected}")
-        self.fault: Fault = _FAULTS[fault]
+        self.fault: FrameFault = _FAULTS[fault]
         self.offset = offset
         self.expected = expected
         self.number = number
@@ -95,7 +95,7 @@ class Incomplete(Exception):
         self.missing = missing
 
 
-def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[Part]:
+def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[FramePart]:
     """Yield the parts of a bare frame, in order.
 
     :param data: Bytes of the frame. More bytes may follow if the header holds the frame's length.
@@ -115,7 +115,7 @@ def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[Par
     header = {"body_length": len(data) - least, "flags": 0, "id": 0}
     for part, value in zip(framing.header, framing.layout.unpack_from(data), strict=True):
         header[part.name] = value
-        yield Part(part.offset, part.size, part.name, value)
+        yield FramePart(part.offset, part.size, part.name, value)
     message = _checked(schema, header, sender)
     end = framing.header_size + header["body_length"]
     if len(data) < end + framing.check_size:
@@ -133,7 +133,7 @@ def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[Par
         raise Malformed("trailing_bytes", cursor.offset, "the end of the body")
     if framing.check_size:
         check = int.from_bytes(data[end : end + framing.check_size], "little")
-        yield Part(end, framing.check_size, "check", check)
+        yield FramePart(end, framing.check_size, "check", check)
 
 
 def _checked(schema: Schema, header: Mapping[str, int], sender: str | None) -> Message:
@@ -233,10 +233,12 @@ class _Cursor:
     def left(self) -> int:
         return len(self.frame) - self.offset
 
-    def field(self, field: Field) -> Iterator[Part]:
+    def field(self, field: Field) -> Iterator[FramePart]:
         yield from self.value(field, field.type, field.name)
 
-    def value(self, field: Field, kind: Type, name: str, item: int | None = None) -> Iterator[Part]:
+    def value(
+        self, field: Field, kind: Type, name: str, item: int | None = None
+    ) -> Iterator[FramePart]:
         """Read the value of a field, or of a part of a field, and yield its parts."""
         start = self.offset
         match kind:
@@ -264,7 +266,7 @@ class _Cursor:
                 value = self.take(self.left)
             case _:
                 value = self.number_of(field, kind)
-        yield Part(start, self.offset - start, name, value, self.number, field, kind, item)
+        yield FramePart(start, self.offset - start, name, value, self.number, field, kind, item)
 
     def number_of(self, field: Field, kind: Scalar) -> int:
         start = self.offset
@@ -292,12 +294,12 @@ class _Cursor:
                     raise self.malformed("unknown_value", start, f"only bits of {mask:#x}")
         return value
 
-    def list(self, field: Field, kind: ByteList | List, name: str) -> Iterator[Part]:
+    def list(self, field: Field, kind: ByteList | List, name: str) -> Iterator[FramePart]:
         start = self.offset
         count = self.integer(kind.prefix)
         if count > kind.max_items:
             raise self.malformed("too_many", start, f"at most {kind.max_items} items")
-        yield Part(start, self.offset - start, name, count, self.number, field, kind)
+        yield FramePart(start, self.offset - start, name, count, self.number, field, kind)
         first = self.offset
         for item in range(count):
             if isinstance(kind, List):
@@ -310,7 +312,9 @@ class _Cursor:
                 raise self.malformed("total_too_long", start, expected)
             part = f"{name}[{item}]"
             octets = Bytes(kind.max_item, kind.nul, kind.prefix)
-            yield Part(start, self.offset - start, part, value, self.number, field, octets, item)
+            yield FramePart(
+                start, self.offset - start, part, value, self.number, field, octets, item
+            )
 
     def integer(self, kind: Integer) -> int:
         return int.from_bytes(self.take(kind.size), "little", signed=kind.signed)

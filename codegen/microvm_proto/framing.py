@@ -22,7 +22,7 @@ _BLOCK = 254
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Checksum:
     """A check, such as a CRC, at the end of a frame.
 
     :ivar size: Number of bytes that the check adds to a frame; 0 if there is no check.
@@ -57,14 +57,14 @@ def _crc32c_of(byte: int) -> int:
 _CRC32C = tuple(map(_crc32c_of, range(256)))
 
 CHECKS = {
-    "none": Check(0, lambda _: 0, ""),
-    "crc16": Check(
+    "none": Checksum(0, lambda _: 0, ""),
+    "crc16": Checksum(
         2,
         crc16,
         "CRC-16/IBM-3740 (also called CCITT-FALSE): polynomial 0x1021, initial value 0xFFFF, "
         "nothing reflected, no final XOR; the CRC of the bytes `123456789` is 0x29B1",
     ),
-    "crc32c": Check(
+    "crc32c": Checksum(
         4,
         crc32c,
         "CRC-32C (Castagnoli): polynomial 0x1EDC6F41, initial value and final XOR 0xFFFFFFFF, "

@@ -29,7 +29,7 @@ _CONTROL_FLAGS, _IN_SPEED, _OUT_SPEED = 2, 4, 5
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ByteSource:
     """A file, a pipe or a serial port that is open for reading.
 
     :ivar pieces: Iterator over its bytes, as they arrive.
@@ -41,7 +41,7 @@ class Source:
 
 
 @contextmanager
-def opened(name: str, baud: int | None = None) -> Iterator[Source]:
+def opened(name: str, baud: int | None = None) -> Iterator[ByteSource]:
     """Open a file, a pipe or a serial port by its name, or standard input if the name is `-`.
 
     While it is open, a serial port is in raw mode, with eight bits and no parity.
@@ -51,7 +51,7 @@ def opened(name: str, baud: int | None = None) -> Iterator[Source]:
     :raises Unreadable: Raised if the serial port cannot be configured.
     """
     if name == "-":
-        yield Source(_pieces(cast(BufferedIOBase, sys.stdin.buffer)))
+        yield ByteSource(_pieces(cast(BufferedIOBase, sys.stdin.buffer)))
         return
     # Without O_NONBLOCK, opening a serial port waits for a carrier signal.
     flags = os.O_NOCTTY | (os.O_NONBLOCK if Path(name).is_char_device() else 0)
@@ -59,9 +59,9 @@ def opened(name: str, baud: int | None = None) -> Iterator[Source]:
         os.set_blocking(file.fileno(), True)
         if _is_serial(file.fileno()):
             with _raw(file.fileno(), baud):
-                yield Source(_pieces(file), serial=True)
+                yield ByteSource(_pieces(file), serial=True)
         else:
-            yield Source(_pieces(file))
+            yield ByteSource(_pieces(file))
 
 
 def _is_serial(descriptor: int) -> bool:

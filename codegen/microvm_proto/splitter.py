@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from microvm_proto.frame import Incomplete, Malformed, Part, read
+from microvm_proto.frame import FramePart, Incomplete, Malformed, read
 from microvm_proto.framing import DELIMITER
 from microvm_proto.schema import Schema
-from microvm_proto.stream import Receiver
+from microvm_proto.stream import FrameReceiver
 
 
 class Frame(NamedTuple):
@@ -22,7 +22,7 @@ class Frame(NamedTuple):
 
     at: int
     data: bytes
-    parts: Sequence[Part]
+    parts: Sequence[FramePart]
     broken: Malformed | Incomplete | None
 
 
@@ -67,7 +67,7 @@ class Splitter:
             yield self._read(self.at, bytes(self.rest))
 
     def _read(self, at: int, data: bytes) -> Frame:
-        parts: list[Part] = []
+        parts: list[FramePart] = []
         try:
             for part in read(self._schema, data, self._sender):
                 parts.append(part)
@@ -81,7 +81,7 @@ class ResumingSplitter(Splitter):
 
     def __init__(self, schema: Schema, sender: str | None) -> None:
         super().__init__(schema, sender)
-        self.receiver = Receiver(schema, sender)
+        self.receiver = FrameReceiver(schema, sender)
         self._most = schema.framing.wire_size(schema.max_body)
 
     def feed(self, data: bytes) -> Iterator[Frame]:

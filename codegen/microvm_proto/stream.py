@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from microvm_proto.frame import Incomplete, Malformed, Part, read
+from microvm_proto.frame import FramePart, Incomplete, Malformed, read
 from microvm_proto.framing import DELIMITER, unstuff
 from microvm_proto.schema import Schema
 
@@ -47,7 +47,7 @@ class Piece:
     at: int
     size: int
     frame: bytes
-    parts: tuple[Part, ...] = ()
+    parts: tuple[FramePart, ...] = ()
     error: Malformed | None = None
     foreign: bool = False
 
@@ -59,7 +59,7 @@ class Piece:
 
 
 @dataclass(slots=True)
-class Receiver:
+class FrameReceiver:
     """A receiver of frames.
 
     :ivar schema: The schema, in the version that the peers speak.
@@ -152,7 +152,7 @@ class Receiver:
     def _piece(self, at: int, size: int | None, frame: bytes) -> Piece:
         """Read a frame that has `size` bytes on the wire; None if the header holds its length."""
         framing = self.schema.framing
-        parts: list[Part] = []
+        parts: list[FramePart] = []
         error: Malformed | None = None
         try:
             for part in read(self.schema, frame, self.sender):

@@ -13,7 +13,7 @@ from microvm.wire.codec import Stage
 
 
 @dataclass(frozen=True)
-class Command:
+class KnownCommand:
     """A harmless command, and what comes of it.
 
     :ivar limited: its status when it may not fork; None when it must not be tried.
@@ -45,7 +45,7 @@ class Command:
 
     def __repr__(self) -> str:
         """Return how it is called, which is short enough for those who print strategies."""
-        return f"Command({b' '.join(self.argv)[:80]!r})"
+        return f"KnownCommand({b' '.join(self.argv)[:80]!r})"
 
 
 def sh(script: bytes) -> tuple[bytes, ...]:
@@ -59,63 +59,63 @@ NUMBERS = b"".join(b"%d\n" % number for number in range(1, 30001))
 """Numbers, more than a pipe holds, of which no two frames are alike."""
 
 # Where it may not fork, a shell says so and exits with 2.
-FORKING = Command(sh(b"exec 2>/dev/null; (exit 7); exit 3"), status=3, limited=2)
+FORKING = KnownCommand(sh(b"exec 2>/dev/null; (exit 7); exit 3"), status=3, limited=2)
 
 SHORT = [
-    Command((b"true",), limited=0),
-    Command((b"nonexistent",), failure=(Stage.LOOKUP, errno.ENOENT)),
-    Command((b"/nonexistent",), failure=(Stage.EXEC, errno.ENOENT)),
-    *(Command(sh(b"exit %d" % code), status=code, limited=code) for code in (0, 1, 7, 255)),
-    Command((b"echo", b"hello"), stdout=b"hello\n", limited=0),
-    Command(sh(b"echo out; echo err >&2"), stdout=b"out\n", stderr=b"err\n", limited=0),
-    Command((b"sleep", b"0.01"), limited=0),
-    Command(sh(b"exec >&- 2>&-; exec sleep 0.01"), limited=0),
-    Command(sh(b"kill -9 $$; exit 1"), status=-9),
+    KnownCommand((b"true",), limited=0),
+    KnownCommand((b"nonexistent",), failure=(Stage.LOOKUP, errno.ENOENT)),
+    KnownCommand((b"/nonexistent",), failure=(Stage.EXEC, errno.ENOENT)),
+    *(KnownCommand(sh(b"exit %d" % code), status=code, limited=code) for code in (0, 1, 7, 255)),
+    KnownCommand((b"echo", b"hello"), stdout=b"hello\n", limited=0),
+    KnownCommand(sh(b"echo out; echo err >&2"), stdout=b"out\n", stderr=b"err\n", limited=0),
+    KnownCommand((b"sleep", b"0.01"), limited=0),
+    KnownCommand(sh(b"exec >&- 2>&-; exec sleep 0.01"), limited=0),
+    KnownCommand(sh(b"kill -9 $$; exit 1"), status=-9),
     FORKING,
 ]
 """Commands that end by themselves."""
 
 LARGE = [
-    Command((b"seq", b"30000"), NUMBERS, limited=0),
-    Command(sh(b"exec seq 30000 >&2"), stderr=NUMBERS, limited=0),
-    Command(sh(b"seq 30000 & seq 30000 >&2; wait"), NUMBERS, NUMBERS, concurrent=True),
+    KnownCommand((b"seq", b"30000"), NUMBERS, limited=0),
+    KnownCommand(sh(b"exec seq 30000 >&2"), stderr=NUMBERS, limited=0),
+    KnownCommand(sh(b"seq 30000 & seq 30000 >&2; wait"), NUMBERS, NUMBERS, concurrent=True),
 ]
 """Commands that write more than a pipe holds."""
 
 _DETACHED = b"(setsid sleep 0.02 >/dev/null 2>&1 &); exit 4"
 LEAVING = [
-    Command(sh(b"sleep 1000 & echo left"), b"left\n", leaves=True),
-    Command(sh(b"setsid sleep 1000 & echo left"), b"left\n", leaves=True, escapes=True),
-    Command(sh(b"(sleep 0.02 &); exit 3"), status=3, leaves=True),
-    Command(sh(_DETACHED), status=4, leaves=True, escapes=True),
+    KnownCommand(sh(b"sleep 1000 & echo left"), b"left\n", leaves=True),
+    KnownCommand(sh(b"setsid sleep 1000 & echo left"), b"left\n", leaves=True, escapes=True),
+    KnownCommand(sh(b"(sleep 0.02 &); exit 3"), status=3, leaves=True),
+    KnownCommand(sh(_DETACHED), status=4, leaves=True, escapes=True),
 ]
 """Commands that leave a process behind, some of them an orphan."""
 
-CAT = Command((b"cat",), takes=ALL_INPUT, limited=0)
-READING = [CAT, Command((b"head", b"-c", b"3"), takes=3, limited=0)]
+CAT = KnownCommand((b"cat",), takes=ALL_INPUT, limited=0)
+READING = [CAT, KnownCommand((b"head", b"-c", b"3"), takes=3, limited=0)]
 
 _ESCAPED = b"setsid sh -c 'echo up; exec sleep 1000' & exec sleep 1000"
 _STUBBORN = b"(trap '' TERM; echo up; exec sleep 1000) & wait"
 FAMILIES = [
-    Command(sh(b"sleep 1000 & echo up; exec sleep 1000"), b"up\n", lasts=True, leaves=True),
-    Command(sh(_ESCAPED), b"up\n", lasts=True, leaves=True, escapes=True),
-    Command(sh(_STUBBORN), b"up\n", lasts=True, leaves=True),
+    KnownCommand(sh(b"sleep 1000 & echo up; exec sleep 1000"), b"up\n", lasts=True, leaves=True),
+    KnownCommand(sh(_ESCAPED), b"up\n", lasts=True, leaves=True, escapes=True),
+    KnownCommand(sh(_STUBBORN), b"up\n", lasts=True, leaves=True),
 ]
 """Commands of two processes that last; the second one holds the pipes, too."""
 
-YES = Command((b"yes",), b"y\n", lasts=True, endless=True, limited=0)
+YES = KnownCommand((b"yes",), b"y\n", lasts=True, endless=True, limited=0)
 LASTING = [
-    Command((b"sleep", b"1000"), lasts=True, limited=0),
+    KnownCommand((b"sleep", b"1000"), lasts=True, limited=0),
     YES,
-    Command(sh(b"exec <&-; exec sleep 1000"), lasts=True, closes_input=True, limited=0),
-    Command(sh(b"exec >&- 2>&-; exec sleep 1000"), lasts=True, limited=0),
-    Command(sh(b"echo up; exec sleep 1000"), b"up\n", lasts=True, limited=0),
+    KnownCommand(sh(b"exec <&-; exec sleep 1000"), lasts=True, closes_input=True, limited=0),
+    KnownCommand(sh(b"exec >&- 2>&-; exec sleep 1000"), lasts=True, limited=0),
+    KnownCommand(sh(b"echo up; exec sleep 1000"), b"up\n", lasts=True, limited=0),
     *FAMILIES,
 ]
 
-SIZED = Command(sh(b"read x; stty size"), sized=True)
+SIZED = KnownCommand(sh(b"read x; stty size"), sized=True)
 
-HUGE = [Command((b"true", *[b""] * 16383)), Command((b"true", *[b"x" * 131071] * 7))]
+HUGE = [KnownCommand((b"true", *[b""] * 16383)), KnownCommand((b"true", *[b"x" * 131071] * 7))]
 """Commands of the longest requests."""
 
 COMMANDS = [*SHORT, *LARGE, *LEAVING, *READING, *LASTING, SIZED]
@@ -128,10 +128,10 @@ FEW, MANY = 1, 64
 """The limits of processes that requests have."""
 
 
-def command_of(request: codec.ExecRequest) -> Command:
+def command_of(request: codec.ExecRequest) -> KnownCommand:
     """Return what a safe request leads to, where it is not limited."""
     if request.cwd == b"/nonexistent":
-        return Command(request.argv, failure=(Stage.CHDIR, errno.ENOENT))
+        return KnownCommand(request.argv, failure=(Stage.CHDIR, errno.ENOENT))
     return _KNOWN[request.argv + request.more_argv]
 
 

@@ -33,7 +33,7 @@ _SETTLING = 10.0
 """Seconds in which pipes of processes that have been killed are closed."""
 
 
-class Conversation:
+class DaemonConversation:
     """A target with its model; after a failure the next example meets a new target.
 
     :ivar target: the one that is there, if any.

@@ -14,16 +14,16 @@ from hypothesis.stateful import run_state_machine_as_test
 from microvm.wire import codec
 
 from .. import report
-from ..frames import Reader
+from ..frames import FrameReader
 from ..search import batch, smallest
-from .conversation import Conversation
+from .conversation import DaemonConversation
 from .state_machine import Host
 
 BATCH = 18
 """The examples of a batch."""
 
 
-def explore(conversation: Conversation, seed: int, *phases: Phase) -> None:
+def explore(conversation: DaemonConversation, seed: int, *phases: Phase) -> None:
     """Run a batch of examples; in a real guest each attempt at a smaller one would take a machine.
 
     :raises Disagreement: the daemon is wrong, or the model; its bytes are in the corpus.
@@ -39,7 +39,7 @@ def explore(conversation: Conversation, seed: int, *phases: Phase) -> None:
         run_state_machine_as_test(factory, settings=batch(BATCH, *phases))
 
 
-def replay(conversation: Conversation, path: Path) -> bool:
+def replay(conversation: DaemonConversation, path: Path) -> bool:
     """Send a file of the corpus whole, frame by frame and, where it is short, byte by byte.
 
     :return: whether it was sent: what would end a daemon, or run an unknown command, is for the
@@ -67,7 +67,7 @@ def replay(conversation: Conversation, path: Path) -> bool:
 def _ends(data: bytes) -> Iterator[int]:
     """Yield where in these bytes each frame ends that is taken or refused."""
     taken = 0
-    for event in Reader().feed(data):
+    for event in FrameReader().feed(data):
         yield event.dropped + taken + len(event.data)
         if not isinstance(event.outcome, codec.DecodeError):
             taken += len(event.data)

@@ -15,7 +15,7 @@ from microvm.wire.codec import ErrorCode
 
 from .. import strategies
 from ..disagreement import Disagreement, agree
-from ..frames import Event, Reader, agreed
+from ..frames import Event, FrameReader, agreed
 from .commands import FEW, command_of
 from .running import Running
 
@@ -35,7 +35,7 @@ class Model:
     def __init__(self, versions: deque[int], *, is_init: bool) -> None:
         """Begin as a daemon that has just started."""
         self.is_init = is_init
-        self.reader = Reader()
+        self.reader = FrameReader()
         self.frames_seen = self.frames_refused = 0
         self.execs = 0
         self.last_id = 0

@@ -11,7 +11,7 @@ from microvm.wire import codec
 from microvm.wire.codec import Ending, Stream
 
 from ..disagreement import Disagreement, agree
-from .commands import ALL_INPUT, Command
+from .commands import ALL_INPUT, KnownCommand
 
 MOST_INPUT = 16 * codec.ExecStdin.MAX_BODY
 """The input in bytes that the daemon may allow ahead of the command; see guest/input.h."""
@@ -54,7 +54,7 @@ class Running:
     """
 
     id: int
-    command: Command
+    command: KnownCommand
     status: int
     paid: dict[Stream, int]
     fed: bool = False

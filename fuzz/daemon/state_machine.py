@@ -19,8 +19,8 @@ from ..disagreement import agree
 from ..frames import HELLO
 from ..strategies import LARGEST, Example
 from . import commands
-from .commands import LARGE, LASTING, LEAVING, READING, SHORT, SIZED
-from .conversation import Conversation
+from .commands import LARGE, LASTING, LEAVING, READING, SHORT, SIZED, KnownCommand
+from .conversation import DaemonConversation
 from .running import Running
 
 _MOST_ENDS = 3
@@ -35,7 +35,7 @@ _held = strategies.weighted((2, st.just(0)), (1, st.integers(1, 40)))
 """The number of bytes of a frame's end that come with what follows it."""
 
 
-def _to_run(among: list[commands.Command], **more: Any) -> st.SearchStrategy[codec.ExecRequest]:
+def _to_run(among: list[KnownCommand], **more: Any) -> st.SearchStrategy[codec.ExecRequest]:
     """Requests to run one of these, which seldom fail for their folder."""
     usual: Any = {"id_": st.just(1), "paid": _amounts, "folders": [b"", b"", b"", b"/"]}
     return strategies.requests(st.sampled_from(among), **usual | more)
@@ -60,7 +60,7 @@ class Host(RuleBasedStateMachine):
     """
 
     def __init__(
-        self, conversation: Conversation, note: Callable[[Exception, bytes], None]
+        self, conversation: DaemonConversation, note: Callable[[Exception, bytes], None]
     ) -> None:
         """Begin an example; `note` takes a failure, and what was sent."""
         super().__init__()

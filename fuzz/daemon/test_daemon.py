@@ -18,20 +18,20 @@ from microvm.wire import codec
 from ..report import corpus
 from ..search import Record, Search
 from .commands import LASTING
-from .conversation import Conversation
+from .conversation import DaemonConversation
 from .explore import explore, replay
 
 
 @pytest.fixture(scope="module")
-def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Conversation]:
+def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonConversation]:
     """Give a daemon under the sanitizers, as a process."""
     binary = build_sanitized(tmp_path_factory.mktemp("sanitized"))
-    with closing(Conversation(lambda: DaemonProcess(binary))) as conversation:
+    with closing(DaemonConversation(lambda: DaemonProcess(binary))) as conversation:
         yield conversation
 
 
 @pytest.mark.rung
-def test_what_once_failed(process: Conversation) -> None:
+def test_what_once_failed(process: DaemonConversation) -> None:
     sent = [path.name for path in corpus() if replay(process, path)]
     assert len(sent) > len(corpus()) / 2
 
@@ -39,7 +39,7 @@ def test_what_once_failed(process: Conversation) -> None:
 @pytest.mark.rung
 @pytest.mark.parametrize("batches", [1, pytest.param(110, marks=pytest.mark.long)])
 def test_any_host(
-    process: Conversation, batches: int, search: Search, record_property: Record
+    process: DaemonConversation, batches: int, search: Search, record_property: Record
 ) -> None:
     for seed in search.batches(batches):
         explore(process, seed, Phase.shrink)
@@ -48,7 +48,9 @@ def test_any_host(
     record_property("daemons", process.targets)
 
 
-def test_a_command_that_was_stopped_before_need_not_end_of_a_sigterm(process: Conversation) -> None:
+def test_stopped_command_may_survive_sigterm(
+    process: DaemonConversation,
+) -> None:
     process.begin()
     argv, null = LASTING[0].argv, codec.StdinKind.NULL
     process.say(codec.ExecRequest(1, argv[0], b"", argv, (), 0, 0, b"", null, 0, 0, 0, 0))

@@ -28,7 +28,7 @@ from microvm.wire.codec import ErrorCode
 
 from ..decoder.build import build
 from ..disagreement import Disagreement
-from ..frames import HEADER, Event, Reader, pieces
+from ..frames import HEADER, Event, FrameReader, pieces
 from ..report import explained, keep
 from ..search import interrupted
 from ..strategies import Example
@@ -156,7 +156,7 @@ def of_guest(data: bytes, cuts: Sequence[int]) -> bytes:
 
 def of_host(data: bytes, cuts: Sequence[int]) -> bytes:
     """Write the log of a host's bytes."""
-    reader, guest = Reader(), _Guest()
+    reader, guest = FrameReader(), _Guest()
     for piece in pieces(data, cuts):
         for event in reader.feed(piece):
             guest.take(event, reader.version)

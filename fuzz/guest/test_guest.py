@@ -10,22 +10,22 @@ from tests.support.machine import Machine
 
 import microvm_image
 
-from ..daemon.conversation import Conversation
+from ..daemon.conversation import DaemonConversation
 from ..daemon.explore import explore, replay
 from ..report import corpus
 from ..search import Record, Search
 
 
 @pytest.fixture(scope="module")
-def machine() -> Iterator[Conversation]:
+def machine() -> Iterator[DaemonConversation]:
     """Give a daemon in a real guest; one boot must do for all examples."""
     image = microvm_image.default()
-    with closing(Conversation(lambda: Machine(image))) as conversation:
+    with closing(DaemonConversation(lambda: Machine(image))) as conversation:
         yield conversation
 
 
 @pytest.mark.rung
-def test_what_once_failed(machine: Conversation) -> None:
+def test_what_once_failed(machine: DaemonConversation) -> None:
     sent = [path.name for path in corpus() if replay(machine, path)]
     assert len(sent) > len(corpus()) / 2
 
@@ -33,7 +33,7 @@ def test_what_once_failed(machine: Conversation) -> None:
 @pytest.mark.rung
 @pytest.mark.parametrize("batches", [1, pytest.param(70, marks=pytest.mark.long)])
 def test_any_host(
-    machine: Conversation, batches: int, search: Search, record_property: Record
+    machine: DaemonConversation, batches: int, search: Search, record_property: Record
 ) -> None:
     for seed in search.batches(batches):
         explore(machine, seed)

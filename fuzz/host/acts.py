@@ -78,7 +78,7 @@ QUESTIONS = ("ping", "status", "keep")
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class HostCall:
     """Something that the host does.
 
     :ivar kind: `run`, `communicate`, one of the questions, or an `exec` by how its output is read:
@@ -102,5 +102,5 @@ class Script:
     """
 
     acts: tuple[Act, ...]
-    calls: tuple[Call, ...]
+    calls: tuple[HostCall, ...]
     cuts: tuple[int, ...] = ()

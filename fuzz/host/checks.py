@@ -23,8 +23,8 @@ from microvm.wire import codec
 from microvm.wire.session import WINDOW
 
 from ..disagreement import agree
-from .acts import QUESTIONS, Call
-from .recorder import CallResult, Command, Recorder
+from .acts import QUESTIONS, HostCall
+from .recorder import CallResult, RecordedCommand, Recorder
 
 READY_TIMEOUT = 60.0
 """The timeout of a boot, in seconds."""
@@ -38,7 +38,7 @@ LONGEST_MESSAGE = 500
 _Limits: TypeAlias = list[tuple[float, type[ExecKilled]]]
 
 
-def input_of(call: Call) -> bytes | None:
+def input_of(call: HostCall) -> bytes | None:
     """Return what a command is fed: in the wrong order it would be other bytes."""
     return None if call.stdin is None else Random(0).randbytes(call.stdin)
 
@@ -125,7 +125,7 @@ def _check_answer(recorder: Recorder, its: CallResult) -> None:
     agree(right, "a question is answered wrongly", f"{its.call}: {its.value!r}")
 
 
-def _passed_limits(its: CallResult, command: Command) -> _Limits:
+def _passed_limits(its: CallResult, command: RecordedCommand) -> _Limits:
     """Return when a command went beyond its limits, and beyond which."""
     call = its.call
     end = command.ending[0] if command.ending else its.ended
@@ -139,7 +139,9 @@ def _passed_limits(its: CallResult, command: Command) -> _Limits:
     return limits
 
 
-def _check_end(recorder: Recorder, its: CallResult, command: Command, limits: _Limits) -> None:
+def _check_end(
+    recorder: Recorder, its: CallResult, command: RecordedCommand, limits: _Limits
+) -> None:
     """A command ends as the guest has said, or as its limits have it, or with the machine."""
     value = its.value
     if command.ending is None or (its.left is not None and value is None):
@@ -162,7 +164,7 @@ def _check_end(recorder: Recorder, its: CallResult, command: Command, limits: _L
 
 
 def _deadlines(
-    recorder: Recorder, its: CallResult, command: Command, limits: _Limits
+    recorder: Recorder, its: CallResult, command: RecordedCommand, limits: _Limits
 ) -> list[float]:
     """Return when a command ends at the latest: a guest that lets nothing die is lost."""
     call, started, kill = its.call, command.started, TIMEOUTS.kill
@@ -182,7 +184,7 @@ def _check_time(recorder: Recorder, its: CallResult, deadlines: list[float]) -> 
     agree(late <= SLACK, "a call ends too late", f"{its.call}: {late} s")
 
 
-def _check_output(its: CallResult, command: Command, limits: _Limits) -> None:
+def _check_output(its: CallResult, command: RecordedCommand, limits: _Limits) -> None:
     """Check that what was read is what was written: all, or as much as limits allow."""
     limit = its.call.max_output
     written: dict[int, bytearray] = {1: bytearray(), 2: bytearray()}

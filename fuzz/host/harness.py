@@ -33,7 +33,7 @@ from microvm.wire.session import Session
 
 from ..disagreement import Disagreement, agree
 from ..search import interrupted
-from .acts import Call, Script
+from .acts import HostCall, Script
 from .checks import READY_TIMEOUT, check, input_of
 from .known import written
 from .recorder import CallResult, Recorder
@@ -114,7 +114,7 @@ async def _live(script: Script, recorder: Recorder) -> None:
 
 
 async def _use(guest: Guest, script: Script, recorder: Recorder) -> None:
-    for call in (Call("ready", timeout=READY_TIMEOUT), *script.calls):
+    for call in (HostCall("ready", timeout=READY_TIMEOUT), *script.calls):
         its = CallResult(call, _now())
         recorder.calls.append(its)
         known = len(recorder.commands)
@@ -125,7 +125,7 @@ async def _use(guest: Guest, script: Script, recorder: Recorder) -> None:
             break
 
 
-async def _call(guest: Guest, call: Call, its: CallResult) -> None:
+async def _call(guest: Guest, call: HostCall, its: CallResult) -> None:
     try:
         match call.kind:
             case "run":
@@ -142,7 +142,7 @@ async def _call(guest: Guest, call: Call, its: CallResult) -> None:
             its.out, its.memory = {1: error.stdout, 2: error.stderr}, error.memory
 
 
-async def _exec(guest: Guest, call: Call, its: CallResult) -> None:
+async def _exec(guest: Guest, call: HostCall, its: CallResult) -> None:
     stdin = None if call.stdin is None else PIPE
     async with guest.exec(["command"], stdin=stdin, **_options(call)) as process:
         if call.signal is not None:
@@ -170,7 +170,7 @@ async def _exec(guest: Guest, call: Call, its: CallResult) -> None:
             its.memory = process.memory
 
 
-def _options(call: Call) -> dict[str, Any]:
+def _options(call: HostCall) -> dict[str, Any]:
     grace = call.timeout and call.grace
     return {"timeout": call.timeout, "grace": grace, "max_output": call.max_output}
 

@@ -15,7 +15,7 @@ from microvm.wire.codec import Ending, Stream
 from microvm.wire.session import WINDOW
 
 from . import acts
-from .acts import Act, Call, Close, Hear, Pause, Reset, Say, Script, Serve
+from .acts import Act, Close, Hear, HostCall, Pause, Reset, Say, Script, Serve
 
 CORPUS = Path(__file__).parents[1] / "corpus" / "host"
 
@@ -87,7 +87,7 @@ MALFORMED = [
 
 def lasting(*acts: Act, cuts: tuple[int, ...] = ()) -> Script:
     """The script of these, while a slow reader runs one command and then another."""
-    return Script((*acts, Pause(100.0)), (Call("slow"), Call("run", timeout=100.0)), cuts)
+    return Script((*acts, Pause(100.0)), (HostCall("slow"), HostCall("run", timeout=100.0)), cuts)
 
 
 def _short(data: bytes) -> str:

@@ -22,7 +22,7 @@ from ..daemon.running import LAST_SIGNAL
 from ..disagreement import Disagreement, agree
 from ..report import explained, schema
 from ..strategies import LARGEST
-from .acts import Call
+from .acts import HostCall
 
 
 def _read(schema: Schema, data: bytes, sender: str) -> codec.Message:
@@ -39,7 +39,7 @@ def _read(schema: Schema, data: bytes, sender: str) -> codec.Message:
 
 
 @dataclass
-class Command:
+class RecordedCommand:
     """A command, as both sides have told it.
 
     :ivar credit: what may come of each stream.
@@ -73,12 +73,12 @@ class CallResult:
     :ivar left: when the caller had enough; else all was read.
     """
 
-    call: Call
+    call: HostCall
     began: float
     ended: float = float("inf")
     value: object = None
     memory: int | None = None
-    command: Command | None = None
+    command: RecordedCommand | None = None
     out: dict[int, bytes] = field(default_factory=dict)
     left: float | None = None
 
@@ -105,7 +105,7 @@ class Recorder:
         self.greeted = False
         self.breach: Exception | None = None
         self.faults: list[Disagreement] = []
-        self.commands: list[Command] = []
+        self.commands: list[RecordedCommand] = []
         self.pings: dict[int, float] = {}
         self.last_pong = 0.0
         self.statuses: list[codec.Message] = []
@@ -127,7 +127,7 @@ class Recorder:
         if not right:
             self.faults.append(Disagreement(what, detail))
 
-    def _running(self, message: codec.Message) -> Command:
+    def _running(self, message: codec.Message) -> RecordedCommand:
         """Return the command that a message is about.
 
         :raises Disagreement: it does not run.
@@ -163,7 +163,7 @@ class Recorder:
                 agree(in_turn, "the host asks for a command out of turn", message)
                 credit = {1: message.stdout_credit, 2: message.stderr_credit}
                 fed = message.stdin_from is codec.StdinKind.HOST or message.rows > 0
-                self.commands.append(Command(now, credit, fed))
+                self.commands.append(RecordedCommand(now, credit, fed))
             case codec.ExecCredit(stream=stream, amount=amount):
                 command = self._running(message)
                 command.credit[stream] += amount

@@ -17,9 +17,9 @@ from ..strategies import LARGEST, weighted
 from .acts import (
     QUESTIONS,
     Act,
-    Call,
     Close,
     Hear,
+    HostCall,
     Pause,
     Print,
     Reset,
@@ -40,7 +40,7 @@ _sizes = _sampled([0, 1, 5, 100, 16_383, 16_384, 100_000]) | st.integers(0, 5000
 _large = _sampled([WINDOW - 1, WINDOW, WINDOW + 1, 3 * WINDOW])
 
 _commands = st.builds(
-    Call,
+    HostCall,
     _sampled(["run", "communicate"]) | _sampled(["all", "slow", "lines", "some", "none"]),
     timeout=st.none() | _sampled([0.1, 1.0, 5.0, 30.0]),
     grace=st.none() | st.just(0.5),
@@ -48,7 +48,7 @@ _commands = st.builds(
     stdin=st.none() | _sizes | st.just(1_000_000),
     signal=st.none() | st.just(15) | st.just(9),
 )
-_questions = st.builds(Call, _sampled(QUESTIONS), timeout=st.none() | st.just(1.0))
+_questions = st.builds(HostCall, _sampled(QUESTIONS), timeout=st.none() | st.just(1.0))
 _calls = st.lists(weighted((2, _commands), (1, _questions)), min_size=1, max_size=3).map(tuple)
 
 _serves = st.builds(
@@ -130,7 +130,7 @@ _early = st.lists(_says(any_.ready()) | _any_act, min_size=1, max_size=2)
 _cuts = st.just(()) | st.lists(st.integers(1, 30), min_size=1, max_size=4).map(tuple)
 
 
-def _service(draw: st.DrawFn, calls: tuple[Call, ...]) -> list[Act]:
+def _service(draw: st.DrawFn, calls: tuple[HostCall, ...]) -> list[Act]:
     return [draw(_serves) for call in calls if call.kind not in QUESTIONS]
 
 

@@ -25,7 +25,7 @@ from microvm_proto.framing import CHECKS, stuff, unstuff
 from microvm_proto.released import canonical
 from microvm_proto.resolve import read_schema
 from microvm_proto.schema import Schema
-from microvm_proto.stream import Receiver
+from microvm_proto.stream import FrameReceiver
 
 from . import test_backends, test_wireshark
 
@@ -170,7 +170,7 @@ class Ends:
 
     def by_reference(self, pieces: Iterable[bytes], sender: str, version: int = 0) -> Received:
         framing = self.schema.framing
-        receiver = Receiver(self.schema, sender, version or None)
+        receiver = FrameReceiver(self.schema, sender, version or None)
         datagram = framing.kind == "datagram"
         found = [
             piece
@@ -616,7 +616,7 @@ def seeded(folder: Path, change: tuple[str, str] = ("", "")) -> Schema:
 @pytest.mark.parametrize("change", OTHER_MEANINGS)
 def test_a_sender_of_another_meaning_is_foreign(change: tuple[str, str], tmp_path: Path) -> None:
     schema, other = seeded(tmp_path), seeded(tmp_path, change)
-    receiver = Receiver(schema, "left")
+    receiver = FrameReceiver(schema, "left")
     for _ in range(3):
         frame = other.framing.wire(write(other, 1, 0, bytes(5)))
         (piece,) = receiver.receive(frame)

@@ -18,7 +18,7 @@ from types import ModuleType
 import pytest
 
 from microvm_proto.resolve import read_schema
-from microvm_proto.stream import Receiver
+from microvm_proto.stream import FrameReceiver
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RATE = 1e-4
@@ -185,7 +185,7 @@ def test_no_frame_is_wrong_and_none_that_was_not_hit_is_lost(
         len(chunk) + 1 for chunk in tap.received.split(b"\0")[:-1] if chunk
     ) - sum(len(frame) - 1 for frame in right)
 
-    receiver = Receiver(read_schema(samples / "serial/meter.toml"), "meter")
+    receiver = FrameReceiver(read_schema(samples / "serial/meter.toml"), "meter")
     assert len([*receiver.receive(bytes(tap.received))]) == decoder.frames + decoder.bad
     counts = [decoder.frames, decoder.bad, decoder.foreign, decoder.skipped, decoder.lost]
     assert list(astuple(receiver.counts)) == counts

@@ -21,7 +21,7 @@ from tests.support.confined import confined
 from microvm.errors import ConfinementError
 from microvm.qemu import launcher
 from microvm.qemu.child import Child
-from microvm.qemu.confinement import Status
+from microvm.qemu.confinement import LauncherReport
 from microvm.system import compiler
 
 
@@ -191,14 +191,14 @@ async def test_another_thread_kills_it_before_it_has_said_anything(children: lis
 async def test_no_kill_is_lost_while_another_thread_hears_the_launcher(
     children: list[Child], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    feed = Status.feed
+    feed = LauncherReport.feed
 
-    def slowly(self: Status, data: bytes) -> None:
+    def slowly(self: LauncherReport, data: bytes) -> None:
         if threading.current_thread() is threading.main_thread():
             time.sleep(0.2)  # it loses the processor here
         feed(self, data)
 
-    monkeypatch.setattr(Status, "feed", slowly)
+    monkeypatch.setattr(LauncherReport, "feed", slowly)
     child = spawned("echo pid $$; exec sleep 60 > /dev/null", children)
 
     def kill() -> None:

@@ -17,7 +17,7 @@ from microvm.qemu.confinement import (
     DEMANDED,
     LAYERS,
     UIDS,
-    Status,
+    LauncherReport,
     bounds,
     launcher_options,
     limits,
@@ -131,7 +131,7 @@ def test_homebrew_has_the_libraries_of_a_program_in_other_packages(tmp_path: Pat
 
 
 def test_words_of_the_launcher() -> None:
-    status = Status()
+    status = LauncherReport()
     for part in (b"pid 1", b"2\nuser no left out\npid ok\nlimits ok core file-size\nids o", b"k\n"):
         status.feed(part)
     assert status.pid == 12
@@ -144,7 +144,7 @@ def test_words_of_the_launcher() -> None:
 
 @pytest.mark.parametrize("names", DEMANDED, ids="-or-".join)
 def test_what_is_demanded(names: tuple[str, ...]) -> None:
-    status = Status()
+    status = LauncherReport()
     for layer in LAYERS:
         word = "no of the kernel" if layer.name in names else "ok"
         status.feed(f"{layer.name} {word}\n".encode())

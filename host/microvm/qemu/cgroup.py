@@ -30,7 +30,7 @@ class Unavailable(Exception):
     :ivar help: what to do about it; empty where that is to be started in another group.
     """
 
-    def __init__(self, reason: str, help: str = "") -> None:  # noqa: A002 - as `Layer` has it
+    def __init__(self, reason: str, help: str = "") -> None:  # noqa: A002 - as `ConfinementLayer` has it
         super().__init__(reason)
         self.help = help
 

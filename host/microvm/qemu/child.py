@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from microvm.concurrency.threads import start_thread
 from microvm.qemu import cgroup
-from microvm.qemu.confinement import Status, may_raise
+from microvm.qemu.confinement import LauncherReport, may_raise
 
 if TYPE_CHECKING:
     import asyncio
@@ -52,7 +52,7 @@ class Child:
             where the program itself was spawned.
         :param group: the control group that it is in, where it has one of its own.
         """
-        self.status = Status()
+        self.status = LauncherReport()
         self._spawned = spawned
         self._said = said
         self._group = group
@@ -156,14 +156,14 @@ class Child:
             if self._said is not None:
                 self._said.close()
 
-    def hear(self) -> Status:
+    def hear(self) -> LauncherReport:
         """Take what the launcher has said, of a program that has been reaped."""
         with suppress(BlockingIOError):  # there is no end where another has the socket open
             while self._said is not None and (data := self._said.recv(_CHUNK)):
                 self.status.feed(data)
         return self.status
 
-    async def started(self) -> Status:
+    async def started(self) -> LauncherReport:
         """Wait until the program is executed, or never will be; return what the launcher said."""
         if self._said is not None:
             from asyncio import get_running_loop  # QEMU is spawned before that is imported

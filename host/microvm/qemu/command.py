@@ -74,7 +74,7 @@ class Memory(NamedTuple):
     identity: tuple[int, ...] = ()
 
 
-class Request(NamedTuple):
+class QmpRequest(NamedTuple):
     """A request of QMP."""
 
     command: str
@@ -153,21 +153,21 @@ def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) 
     ]
 
 
-def requests(memory: Memory | None) -> Sequence[Request]:
+def requests(memory: Memory | None) -> Sequence[QmpRequest]:
     """Return what QEMU is asked before anything else: to start its guest, if that can be said.
 
     How one is restored that was sent depends on QEMU's version.
     """
-    asked = [Request("qmp_capabilities")]
+    asked = [QmpRequest("qmp_capabilities")]
     if memory is None or not (memory.saved or memory.sent is not None):
-        asked.append(Request("cont"))
+        asked.append(QmpRequest("cont"))
     elif memory.sent is None:
         # Of versions that need a copy of the memory, none can read a file by its name.
         uri = f"fd:{memory.state}" if memory.copied else f"file:{descriptor_path(memory.state)}"
         shared = [{"capability": name, "state": True} for name in ("events", IGNORE_SHARED)]
         asked += [
-            Request("migrate-set-capabilities", {"capabilities": shared}),
-            Request("migrate-incoming", {"uri": uri}),
+            QmpRequest("migrate-set-capabilities", {"capabilities": shared}),
+            QmpRequest("migrate-incoming", {"uri": uri}),
         ]
     return asked
 

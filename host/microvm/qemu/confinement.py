@@ -19,7 +19,7 @@ UIDS = 0x7C000000
 at most 2 ** 22. It is above what systemd, FreeIPA and container engines give away."""
 
 
-class Layer(NamedTuple):
+class ConfinementLayer(NamedTuple):
     """A layer of the confinement.
 
     :ivar holds_back: what it holds back.
@@ -41,7 +41,7 @@ _ALLOW = (
 )
 
 LAYERS = (
-    Layer(
+    ConfinementLayer(
         "ids",
         "privileges: it has no capability, and gains nothing by set-user-ID programs; started by "
         "root, it has a uid that no other process has",
@@ -49,33 +49,35 @@ LAYERS = (
         "start it as an ordinary user, or give the container CAP_SETUID, CAP_SETGID, and uids from "
         f"{UIDS} on; until then QEMU has a uid that others have, and no capability all the same",
     ),
-    Layer(
+    ConfinementLayer(
         "limits",
         "use without bounds of memory, open files, threads and the size of files; a core dump",
         "Linux",
         "look at the limits that this process itself has: `ulimit -a`",
     ),
-    Layer(
+    ConfinementLayer(
         "landlock",
         "files but those of QEMU's own packages, and what it was handed; TCP (Linux 6.7); signals "
         "and abstract sockets of others (Linux 6.12)",
         "Linux 5.13, with landlock among its security modules",
         "boot a kernel that has it, with `landlock` in /sys/kernel/security/lsm",
     ),
-    Layer(
+    ConfinementLayer(
         "seccomp",
         "system calls but those that QEMU was measured to make: none that opens a connection, "
         "starts a process or reaches another",
         "Linux with CONFIG_SECCOMP_FILTER",
         "boot a kernel that has it",
     ),
-    Layer("mount", "files, as landlock does: its root has nothing else, read-only", _USER, _ALLOW),
-    Layer("user", "what a capability could do to the host", _USER, _ALLOW),
-    Layer("pid", "other processes", _USER, _ALLOW),
-    Layer("net", "networks, and abstract sockets", _USER, _ALLOW),
-    Layer("ipc", "shared memory and queues of System V and POSIX", _USER, _ALLOW),
-    Layer("uts", "the host's name", _USER, _ALLOW),
-    Layer(
+    ConfinementLayer(
+        "mount", "files, as landlock does: its root has nothing else, read-only", _USER, _ALLOW
+    ),
+    ConfinementLayer("user", "what a capability could do to the host", _USER, _ALLOW),
+    ConfinementLayer("pid", "other processes", _USER, _ALLOW),
+    ConfinementLayer("net", "networks, and abstract sockets", _USER, _ALLOW),
+    ConfinementLayer("ipc", "shared memory and queues of System V and POSIX", _USER, _ALLOW),
+    ConfinementLayer("uts", "the host's name", _USER, _ALLOW),
+    ConfinementLayer(
         "cgroup",
         "memory, processor time and threads beyond its machine's, all together",
         "cgroup v2, with the group above ours delegated to us",
@@ -121,7 +123,7 @@ _SYS_RESOURCE = 1 << 24  # CAP_SYS_RESOURCE, capabilities(7)
 _PERIOD = 100_000  # in microseconds, which is cgroup's own default
 
 
-class Finding(NamedTuple):
+class LayerResult(NamedTuple):
     """What the launcher has found of a layer.
 
     :ivar holds: whether it holds.
@@ -135,7 +137,7 @@ class Finding(NamedTuple):
     help: str = ""
 
 
-class Status:
+class LauncherReport:
     """What the launcher has said so far, in lines of text.
 
     :ivar pid: the process that has become the program; None while that is not known.
@@ -145,7 +147,7 @@ class Status:
 
     def __init__(self) -> None:
         self.pid: int | None = None
-        self.findings: dict[str, Finding] = {}
+        self.findings: dict[str, LayerResult] = {}
         self.failure = ""
         self._rest = b""
 
@@ -162,7 +164,7 @@ class Status:
             self.failure = rest
         else:
             verdict, _, text = rest.partition(" ")
-            self.findings[word] = Finding(word, verdict == "ok", text)
+            self.findings[word] = LayerResult(word, verdict == "ok", text)
 
     def check(self, *, required: bool) -> None:
         """Check that the program was executed, and with the layers that must be there.
@@ -188,10 +190,10 @@ class Status:
         return (listed(holds=True) or "nothing") + (f"; without {lost}" if lost else "")
 
 
-def helped(findings: Mapping[str, Finding]) -> Mapping[str, Finding]:
+def helped(findings: Mapping[str, LayerResult]) -> Mapping[str, LayerResult]:
     """Return findings in the order of LAYERS; with what is missing comes what to do about it."""
 
-    def help_for(layer: Layer, finding: Finding) -> str:
+    def help_for(layer: ConfinementLayer, finding: LayerResult) -> str:
         if finding.help:
             return finding.help
         if finding.holds:
@@ -208,7 +210,7 @@ def helped(findings: Mapping[str, Finding]) -> Mapping[str, Finding]:
     }
 
 
-def missing(findings: Mapping[str, Finding]) -> list[str]:
+def missing(findings: Mapping[str, LayerResult]) -> list[str]:
     """Return, in words, what `require` demands that does not hold."""
 
     def why(name: str) -> str:

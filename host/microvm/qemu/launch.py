@@ -26,7 +26,7 @@ from microvm.qemu.command import (
     Inherited,
     Memory,
     QemuConfig,
-    Request,
+    QmpRequest,
     arguments,
     descriptor_path,
     requests,
@@ -64,7 +64,7 @@ class Launched(NamedTuple):
     console: socket.socket
     stderr: socket.socket
     files: Mapping[str, Path]
-    requests: Sequence[Request]
+    requests: Sequence[QmpRequest]
 
     def kill(self) -> None:
         """Kill QEMU and close our ends, where nobody has taken it over."""
@@ -99,7 +99,7 @@ def find_qemu(arch_name: str) -> Path:
     return program.resolve() if ".." in program.parts else program
 
 
-def ask(qmp: socket.socket, asked: Sequence[Request]) -> None:
+def ask(qmp: socket.socket, asked: Sequence[QmpRequest]) -> None:
     """Ask QEMU what it is asked first, to be read when it gets so far.
 
     :param qmp: our end of its socket.

@@ -11,14 +11,14 @@ from pathlib import Path
 from microvm.errors import ConfinementError
 from microvm.qemu import cgroup
 from microvm.qemu.command import Inherited, QemuConfig
-from microvm.qemu.confinement import Finding, Status, bounds, helped
+from microvm.qemu.confinement import LauncherReport, LayerResult, bounds, helped
 from microvm.qemu.launch import spawn
 
 _TIMEOUT = 30.0
 _CONFIG = QemuConfig(kernel=Path(), initramfs=Path(), bus="mmio", accel="tcg")
 
 
-def probe() -> Mapping[str, Finding]:
+def probe() -> Mapping[str, LayerResult]:
     """Return what holds a machine's QEMU back here, by the names of layers.
 
     A program that does nothing is confined in its place.
@@ -53,7 +53,7 @@ def probe() -> Mapping[str, Finding]:
     return helped(_with_reason(status))
 
 
-def _with_reason(status: Status) -> Mapping[str, Finding]:
+def _with_reason(status: LauncherReport) -> Mapping[str, LayerResult]:
     """Have it say why there is no group, which the launcher does not know."""
     found = dict(status.findings)
     if "cgroup" in found and not found["cgroup"].holds:

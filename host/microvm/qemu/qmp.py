@@ -15,7 +15,7 @@ from qemu.qmp.models import Greeting
 
 from microvm.errors import MicroVMError, QemuError, TemplateError
 from microvm.log import DEBUG, Area, Limit
-from microvm.qemu.command import Request
+from microvm.qemu.command import QmpRequest
 from microvm.qemu.exit import is_about_limit
 from microvm.qemu.lines import LINE_SIZE, sanitised
 
@@ -59,10 +59,10 @@ class Client(QMPClient):
         self._port: socket.socket
         self._pid: int
         self._limit: Limit
-        self._asked: Sequence[Request] = ()
+        self._asked: Sequence[QmpRequest] = ()
         self._refusal: MicroVMError | None = None
 
-    async def greet(self, port: socket.socket, pid: int, asked: Sequence[Request]) -> None:
+    async def greet(self, port: socket.socket, pid: int, asked: Sequence[QmpRequest]) -> None:
         """Connect over a port, and learn the version, and how QEMU has answered.
 
         :param pid: the process that QEMU is.

@@ -37,8 +37,8 @@ def _faults(framing: Framing) -> str:
     offsets = {name: str(framing.offset(name)) for name in MEANINGS}
     rows = [
         (
-            check.of,
-            check.rule,
+            check.subject,
+            check.condition,
             f"`{check.fault}`" if check.fault else "",
             codes.get(check.fault, ""),
             offsets.get(check.offset, check.offset),

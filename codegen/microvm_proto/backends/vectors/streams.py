@@ -12,7 +12,7 @@ from microvm_proto.backends.vectors.values import least_bytes
 from microvm_proto.frame import write
 from microvm_proto.framing import DELIMITER
 from microvm_proto.schema import Message, Schema
-from microvm_proto.stream import Receiver
+from microvm_proto.stream import FrameReceiver
 
 FORMAT = [
     "A stream consists of pieces. Give them to a receiver in order; with datagrams, each piece is "
@@ -43,7 +43,7 @@ def streams(schema: Schema) -> Iterator[dict[str, Any]]:
     for end in schema.ends:
         for message in _sent_by(schema, end)[:1]:
             for name, pieces in _disturbed(schema, message, end):
-                receiver = Receiver(schema, end)
+                receiver = FrameReceiver(schema, end)
                 found = [piece for data in _fed(schema, pieces) for piece in receiver.receive(data)]
                 names = {each.number: each.name for each in schema.messages}
                 handed = [
@@ -79,7 +79,7 @@ def flipped(schema: Schema) -> Iterator[dict[str, Any]]:
             for bit in range(8 * len(frame)):
                 damaged = bytearray(frame)
                 damaged[bit // 8] ^= 1 << bit % 8
-                receiver = Receiver(schema, end)
+                receiver = FrameReceiver(schema, end)
                 for data in _fed(schema, [before, bytes(damaged), *behind]):
                     for _ in receiver.receive(data):
                         pass

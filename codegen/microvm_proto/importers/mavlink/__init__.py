@@ -17,9 +17,9 @@ from typing import TypeAlias
 from microvm_proto.importers.mavlink.dialect import (
     TYPES,
     Dialect,
-    Enum,
-    Field,
-    Message,
+    MavlinkEnum,
+    MavlinkField,
+    MavlinkMessage,
     read,
     sentences,
 )
@@ -84,7 +84,7 @@ class _Conversion:
         self.names: dict[tuple[str, str], str] = {}
         self.fitting = [message for message in dialect.messages if self.fits(message)]
 
-    def fits(self, message: Message) -> bool:
+    def fits(self, message: MavlinkMessage) -> bool:
         size = sum(field.size * max(field.count, 1) for field in message.fields)
         obstacle = message.obstacle
         if size > _MAX_PAYLOAD:
@@ -111,7 +111,7 @@ class _Conversion:
                 name = f"{nearest_name(enum.name)}_{kind}" if at else nearest_name(enum.name)
                 yield from self.enum(enum, name, INTEGERS[kind])
 
-    def enum(self, enum: Enum, name: str, base: Integer) -> Iterator[_Table]:
+    def enum(self, enum: MavlinkEnum, name: str, base: Integer) -> Iterator[_Table]:
         """Yield the tables of an enum or of flags; yield nothing if no value is left."""
         flags = enum.bitmask and not base.signed
         values: dict[int, _Keys] = {}
@@ -149,7 +149,7 @@ class _Conversion:
             )
             yield from (("[[message.field]]", self.field(field)) for field in message.fields)
 
-    def field(self, field: Field) -> _Keys:
+    def field(self, field: MavlinkField) -> _Keys:
         """Return the keys of a field. Its `doc` describes properties that no key can express."""
         kind = TYPES[field.type]
         enum = self.names.get((field.enum, kind))
@@ -182,7 +182,7 @@ def _names_of_field(name: str) -> _Keys:
     return {"name": name, **others}
 
 
-def _without_prefix(enum: Enum) -> list[str]:
+def _without_prefix(enum: MavlinkEnum) -> list[str]:
     """Return the names of an enum's values, without the words that they share with its name.
 
     A name keeps one of these words if it would otherwise begin with a digit. All names are kept
@@ -198,7 +198,7 @@ def _without_prefix(enum: Enum) -> list[str]:
     return short if len({*short}) == len(short) else ["_".join(words) for words in names]
 
 
-def _smallest(enum: Enum) -> str:
+def _smallest(enum: MavlinkEnum) -> str:
     """Return the name of the smallest integer type that fits all values of an enum, or `u64`."""
     low = min((entry.number for entry in enum.entries), default=0)
     high = max((entry.number for entry in enum.entries), default=0)

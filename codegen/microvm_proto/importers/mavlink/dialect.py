@@ -33,7 +33,7 @@ class Refused(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class MavlinkField:
     """A field of a message.
 
     :ivar type: Type of the value, one of `TYPES`.
@@ -58,7 +58,7 @@ class Field:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class MavlinkMessage:
     """A message.
 
     :ivar fields: Fields, in their order on the wire.
@@ -68,12 +68,12 @@ class Message:
     name: str
     number: int
     doc: str
-    fields: tuple[Field, ...]
+    fields: tuple[MavlinkField, ...]
     obstacle: str = ""
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class MavlinkEntry:
     """A value of an enum."""
 
     name: str
@@ -82,7 +82,7 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Enum:
+class MavlinkEnum:
     """An enum, to which several files may add values.
 
     :ivar bitmask: True if the values are bits.
@@ -92,14 +92,14 @@ class Enum:
     name: str
     bitmask: bool
     doc: str
-    entries: list[Entry] = field(default_factory=list)
+    entries: list[MavlinkEntry] = field(default_factory=list)
     highest: int = 0
 
     def add(self, name: str, number: int | None, doc: str) -> None:
         """Add a value. If `number` is None, the value gets the next number."""
         number = self.highest + 1 if number is None else number
         self.highest = max(self.highest, number)
-        self.entries.append(Entry(name, number, doc))
+        self.entries.append(MavlinkEntry(name, number, doc))
 
 
 @dataclass(slots=True)
@@ -107,8 +107,8 @@ class Dialect:
     """The definitions of a file and, before them, those of the files that it includes."""
 
     version: int = 0
-    enums: dict[str, Enum] = field(default_factory=dict)
-    messages: list[Message] = field(default_factory=list)
+    enums: dict[str, MavlinkEnum] = field(default_factory=dict)
+    messages: list[MavlinkMessage] = field(default_factory=list)
 
 
 def read(path: Path) -> Dialect:
@@ -128,7 +128,7 @@ def read(path: Path) -> Dialect:
     return dialect
 
 
-class _Builder(TreeBuilder):
+class _PositionedTreeBuilder(TreeBuilder):
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
         # A document type can declare entities, which can expand to huge texts or read other files.
         raise Refused("the file has a document type, which message definitions must not have")
@@ -174,7 +174,7 @@ class _Files:
             self.room -= len(data)
             if self.room < 0:
                 raise Refused(f"the included files have more than {MAX_SIZE >> 20} MiB")
-            parser = XMLParser(target=_Builder())  # noqa: S314 - refuses document types
+            parser = XMLParser(target=_PositionedTreeBuilder())  # noqa: S314 - refuses document types
             parser.feed(data)
             root: Element = parser.close()
         except OSError as error:
@@ -186,19 +186,21 @@ class _Files:
         return root
 
 
-def _add_enum(enums: dict[str, Enum], element: Element) -> None:
+def _add_enum(enums: dict[str, MavlinkEnum], element: Element) -> None:
     name = _attribute(element, "name")
-    known = enums.setdefault(name, Enum(name, element.get("bitmask") == "true", _doc(element)))
+    known = enums.setdefault(
+        name, MavlinkEnum(name, element.get("bitmask") == "true", _doc(element))
+    )
     for child in element.iterfind("entry"):
         entry, value = _attribute(child, "name"), child.get("value")
         known.add(entry, None if value is None else _number(value, entry), _doc(child))
 
 
-def _message(element: Element) -> Message:
+def _message(element: Element) -> MavlinkMessage:
     name = _attribute(element, "name")
     number = _number(_attribute(element, "id"), name)
-    base: list[Field] = []
-    extensions: list[Field] = []
+    base: list[MavlinkField] = []
+    extensions: list[MavlinkField] = []
     fields = base
     for child in element:
         if child.tag == "extensions":
@@ -207,16 +209,16 @@ def _message(element: Element) -> Message:
             found = _field(child)
             if found.type not in TYPES:
                 problem = f"its field {found.name} has the unknown type {found.type}"
-                return Message(name, number, "", (), problem)
+                return MavlinkMessage(name, number, "", (), problem)
             fields.append(found)
     base.sort(key=lambda field: -field.size)
-    return Message(name, number, _doc(element), (*base, *extensions))
+    return MavlinkMessage(name, number, _doc(element), (*base, *extensions))
 
 
-def _field(element: Element) -> Field:
+def _field(element: Element) -> MavlinkField:
     kind = _attribute(element, "type")
     match = _TYPE.fullmatch(kind)
-    return Field(
+    return MavlinkField(
         name=_attribute(element, "name"),
         type=match[1] if match else kind,
         count=int(match[2] or 0) if match else 0,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 if TYPE_CHECKING:
-    from microvm.qemu.confinement import Finding
+    from microvm.qemu.confinement import LayerResult
 
 
 @click.command()
@@ -39,7 +39,7 @@ def confinement(as_json: bool) -> None:
     sys.exit(1 if wanting else 0)
 
 
-def _show(found: Mapping[str, Finding], wanting: list[str]) -> None:
+def _show(found: Mapping[str, LayerResult], wanting: list[str]) -> None:
     from microvm.cli import table
     from microvm.qemu.confinement import LAYERS
 
