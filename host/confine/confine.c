@@ -21,7 +21,7 @@
 #include "filter.h"
 #include "ids.h"
 #include "landlock.h"
-#include "lent.h"
+#include "reopen.h"
 #include "limits.h"
 #include "mounts.h"
 #include "namespaces.h"
@@ -140,7 +140,7 @@ static void expect_controller(int link)
 static _Noreturn void become(struct options *options, int link)
 {
 	learn_pid(options, link);
-	if (options->has_uid && !lent_open(options))
+	if (options->has_uid && !reopen_files(options))
 		status_fail("files", strerror(errno));
 	LAY(options, privileged);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
@@ -176,7 +176,7 @@ int main(int argc, char **argv)
 	 * that is made here, either. */
 	options.left_out[LAYER_USER] |= options.has_uid;
 	if (options.has_uid)
-		lent_prepare();
+		reopen_prepare();
 	LAY(&options, before);
 	if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, link) < 0)
 		status_fail("socketpair", strerror(errno));

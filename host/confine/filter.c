@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "calls.h"
+#include "allowed_calls.h"
 #include "options.h"
 
 /* Definitions of linux/filter.h, linux/seccomp.h and linux/audit.h, which musl lacks. */

@@ -1,4 +1,4 @@
-/* Installs the seccomp filter, which allows only the system calls of calls.h. */
+/* Installs the seccomp filter, which allows only the system calls of allowed_calls.h. */
 #ifndef FILTER_H
 #define FILTER_H
 

@@ -11,9 +11,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "handed.h"
+#include "readonly.h"
 #include "options.h"
-#include "tree.h"
+#include "mount_tree.h"
 
 /* Definitions of linux/mount.h, which musl lacks. */
 enum { SET_STRING = 1, CREATE = 6 };
@@ -157,7 +157,7 @@ const char *mounts_replace(const struct options *options, char detail[static DET
 		return strerror(errno);
 	/* If the program can still write to one of these files, report that this layer is missing,
 	 * but use the new root. */
-	unprotected = handed_protect(&options->files) && handed_protect(&options->disks) ?
+	unprotected = readonly_protect(&options->files) && readonly_protect(&options->disks) ?
 			      NULL :
 			      strerror(errno);
 	root = make_root();

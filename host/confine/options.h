@@ -18,7 +18,7 @@ struct paths {
 struct files {
 	unsigned count;
 	int at[FILES_MAX];
-	bool read_only[FILES_MAX]; /* lent_open has reopened it in a read-only mount */
+	bool read_only[FILES_MAX]; /* reopen_files has reopened it in a read-only mount */
 };
 
 /* In the order of `limit_names`. */
@@ -43,7 +43,7 @@ struct options {
 	struct files files;   /* files that may be reopened for reading */
 	struct files disks;   /* files that may be read, but are not reopened */
 	struct files writable;
-	unsigned copied; /* number of files that lent_open has copied to memory */
+	unsigned copied; /* number of files that reopen_files has copied to memory */
 	char **program;	 /* path of the program, and its arguments */
 };
 

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#include "calls.h"
+#include "allowed_calls.h"
 
 enum { LAST = 600 };
 

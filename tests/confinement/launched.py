@@ -17,7 +17,7 @@ from pathlib import Path
 
 from tests.confinement.attacker import DEADLINE, said_by
 
-from microvm.qemu.command import Memory, QemuConfig
+from microvm.qemu.command_line import Memory, QemuConfig
 from microvm.qemu.launch import launch
 
 

@@ -25,7 +25,7 @@ from tests.support.processes import open_files
 from microvm import arches, cache
 from microvm.errors import MicroVMError
 from microvm.qemu.accel import ProbeCache
-from microvm.qemu.command import Memory
+from microvm.qemu.command_line import Memory
 from microvm.start import scratch, snapshots, template
 from microvm.start.origin import Origin
 from microvm.start.store import Store

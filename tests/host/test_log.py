@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from microvm.errors import GuestDied, MachineError
 from microvm.log import AREAS, DEBUG, LEVELS, MOST_LOGGED, TRACE, Area
-from microvm.qemu.lines import LINE_SIZE, LoggedLines, sanitised
+from microvm.qemu.logged_lines import LINE_SIZE, LoggedLines, sanitised
 from microvm.wire import codec
 from microvm.wire.channel import FRAMES_PER_TURN, Channel
 from microvm.wire.frames import Frames

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from tests.support.processes import open_files
 
-from microvm.qemu.command import QemuConfig
+from microvm.qemu.command_line import QemuConfig
 
 LOAD = 0x100000
 

@@ -22,7 +22,7 @@ from microvm import cache
 from microvm.errors import ExitKind, QemuError
 from microvm.qemu import accel, kvm_failure
 from microvm.qemu.accel import BOOT_TIMEOUT, ProbeCache, candidates, fallback_notice
-from microvm.qemu.command import QemuConfig
+from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.console import Console
 from microvm.qemu.launch import find_qemu
 from microvm.qemu.process import Qemu

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from microvm.arches import Accel
-from microvm.qemu.command import Inherited, QemuConfig, arguments, kernel_command_line
+from microvm.qemu.command_line import Inherited, QemuConfig, arguments, kernel_command_line
 from microvm.qemu.launch import _group_of
 
 CONFIG = QemuConfig(

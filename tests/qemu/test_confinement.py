@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from tests.support.processes import open_files, status
 
-from microvm.qemu.command import QemuConfig
+from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.confinement import UIDS
 from microvm.qemu.console import Console
 from microvm.qemu.process import Qemu

@@ -15,7 +15,7 @@ import pytest
 
 from microvm.errors import QemuError
 from microvm.qemu import process
-from microvm.qemu.command import QemuConfig
+from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.console import Console
 from microvm.qemu.process import Qemu
 

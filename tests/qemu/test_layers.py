@@ -12,7 +12,7 @@ import pytest
 
 from microvm.errors import ConfinementError, QemuError
 from microvm.qemu import launch
-from microvm.qemu.command import Inherited, Memory, QemuConfig
+from microvm.qemu.command_line import Inherited, Memory, QemuConfig
 from microvm.qemu.confinement import (
     DEMANDED,
     LAYERS,

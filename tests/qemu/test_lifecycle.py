@@ -20,7 +20,7 @@ from tests.support.processes import children
 from microvm.errors import QemuExit
 from microvm.qemu import process
 from microvm.qemu.child import Child
-from microvm.qemu.command import QemuConfig, requests
+from microvm.qemu.command_line import QemuConfig, requests
 from microvm.qemu.console import Console
 from microvm.qemu.process import Qemu
 from microvm.qemu.qmp import Client

@@ -16,7 +16,7 @@ from tests.support.polling import eventually
 
 from microvm.qemu import launcher
 from microvm.qemu.child import Child
-from microvm.qemu.command import QemuConfig
+from microvm.qemu.command_line import QemuConfig
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="PR_SET_PDEATHSIG is Linux's")
 
@@ -27,7 +27,7 @@ import asyncio, sys
 from pathlib import Path
 from microvm.qemu.console import Console
 from microvm.qemu.process import Qemu
-from microvm.qemu.command import QemuConfig
+from microvm.qemu.command_line import QemuConfig
 
 async def main():
     kernel, initramfs = map(Path, sys.argv[1:])

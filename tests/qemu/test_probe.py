@@ -19,9 +19,9 @@ from tests.support.ordinary import USER, as_user
 from microvm.cli.verbs.confinement import confinement
 from microvm.errors import ConfinementError
 from microvm.qemu import launch
-from microvm.qemu.command import QemuConfig
+from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.confinement import LAYERS, launcher_options
-from microvm.qemu.probe import probe
+from microvm.qemu.confinement_probe import probe
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the layers are Linux's")
 
@@ -104,7 +104,7 @@ def test_root_without_uids_is_not_told_that_it_has_them() -> None:
 @pytest.mark.usefixtures("_leakless")
 def test_a_program_that_does_not_end_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
     endless = shutil.which("yes")
-    monkeypatch.setattr("microvm.qemu.probe.shutil.which", lambda _: endless)
-    monkeypatch.setattr("microvm.qemu.probe._TIMEOUT", 0.2)
+    monkeypatch.setattr("microvm.qemu.confinement_probe.shutil.which", lambda _: endless)
+    monkeypatch.setattr("microvm.qemu.confinement_probe._TIMEOUT", 0.2)
     with pytest.raises(ConfinementError, match="did not end within"):
         probe()

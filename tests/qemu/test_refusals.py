@@ -13,7 +13,7 @@ import pytest
 from microvm.errors import ImageError, QemuError, UsageError
 from microvm.qemu import confinement, qmp
 from microvm.qemu import process as qemu_module
-from microvm.qemu.command import QemuConfig
+from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.console import Console
 from microvm.qemu.launch import find_qemu
 from microvm.qemu.process import Qemu

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from microvm.qemu.command import QemuConfig
+from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.console import Console
 from microvm.qemu.process import Qemu
 from microvm_image.image import Image

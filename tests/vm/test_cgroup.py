@@ -76,10 +76,10 @@ for each in folder, second:
     cgroup.remove(each)
 assert not folder.exists() and not second.exists()
 
-from microvm.qemu import launcher, probe
+from microvm.qemu import confinement_probe, launcher
 
 launcher.find = lambda: Path("/srv/confine")
-found = probe.probe()
+found = confinement_probe.probe()
 assert found["cgroup"].holds, found
 assert not list(top.glob(f"{prefix}{os.getpid()}-*"))
 print("done")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from microvm.qemu.command import QemuConfig
+from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.launch import find_qemu, qemu_arguments
 from microvm.wire import codec
 from microvm_image import Image

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from microvm.options import Confinement
-    from microvm.qemu.command import Memory
+    from microvm.qemu.command_line import Memory
     from microvm.start.checkpoint import Checkpoint
     from microvm.start.origin import Origin
     from microvm.start.running import RunningVM

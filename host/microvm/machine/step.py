@@ -13,7 +13,7 @@ from microvm.concurrency.loop import Loop
 from microvm.errors import ExecError, ImageError, MicroVMError, OutputLimit, StartError
 from microvm.machine.machine import MicroVM
 from microvm.options import ExecOptions, MachineOptions
-from microvm.qemu.lines import sanitised
+from microvm.qemu.logged_lines import sanitised
 from microvm.start.retry import Retries
 from microvm_image.limits import Limits
 from microvm_image.programs import PACK

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from microvm.errors import ConfinementError, QemuError
-from microvm.qemu.command import Inherited, QemuConfig
+from microvm.qemu.command_line import Inherited, QemuConfig
 
 UIDS = 0x7C000000
 """The first uid of machines whose controller is root: each has this plus its process id, which is

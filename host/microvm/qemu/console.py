@@ -12,7 +12,7 @@ from typing import Self
 
 from microvm.errors import UsageError
 from microvm.log import Area
-from microvm.qemu.lines import LoggedLines, sanitised
+from microvm.qemu.logged_lines import LoggedLines, sanitised
 
 _logger = Area("qemu")
 

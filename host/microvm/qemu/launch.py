@@ -22,7 +22,7 @@ from microvm.log import DEBUG, Area
 from microvm.qemu import cgroup, launcher
 from microvm.qemu.accel import KVM
 from microvm.qemu.child import Child
-from microvm.qemu.command import (
+from microvm.qemu.command_line import (
     Inherited,
     Memory,
     QemuConfig,

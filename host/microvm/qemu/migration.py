@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from qemu.qmp import EventListener
 
 from microvm.concurrency.tasks import cancel
-from microvm.qemu.command import IGNORE_SHARED, Memory, descriptor_path
+from microvm.qemu.command_line import IGNORE_SHARED, Memory, descriptor_path
 from microvm.qemu.qmp import Client, field
 
 #: The first that migrates to and from a file by its name, and maps one that it may only read

@@ -27,12 +27,12 @@ from microvm.concurrency.tasks import cancel, settled
 from microvm.errors import QemuError, QemuExit, TemplateError
 from microvm.log import Area
 from microvm.qemu import migration
-from microvm.qemu.command import Memory, QemuConfig
+from microvm.qemu.command_line import Memory, QemuConfig
 from microvm.qemu.confinement import saved_size
 from microvm.qemu.console import Console
 from microvm.qemu.exit import KilledAs, classify
 from microvm.qemu.launch import Launched, ask, launch
-from microvm.qemu.lines import LoggedLines, sanitised
+from microvm.qemu.logged_lines import LoggedLines, sanitised
 from microvm.qemu.qmp import Client, words
 
 _logger = Area("qemu")

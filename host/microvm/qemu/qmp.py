@@ -15,9 +15,9 @@ from qemu.qmp.models import Greeting
 
 from microvm.errors import MicroVMError, QemuError, TemplateError
 from microvm.log import DEBUG, Area, Limit
-from microvm.qemu.command import QmpRequest
+from microvm.qemu.command_line import QmpRequest
 from microvm.qemu.exit import is_about_limit
-from microvm.qemu.lines import LINE_SIZE, sanitised
+from microvm.qemu.logged_lines import LINE_SIZE, sanitised
 
 _logger = Area("qemu")
 

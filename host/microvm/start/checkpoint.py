@@ -20,7 +20,7 @@ from typing import Any, Self
 from microvm.concurrency.threads import check_stopped, in_stoppable_thread
 from microvm.errors import MachineError, QemuError, SnapshotError, TemplateError
 from microvm.guest.freeze import Freeze
-from microvm.qemu.command import Memory
+from microvm.qemu.command_line import Memory
 from microvm.qemu.launch import launch
 from microvm.start import scratch, snapshots, sparse
 from microvm.start.origin import Origin, origin

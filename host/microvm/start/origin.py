@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from microvm.arches import Accel
 from microvm.options import Confinement
 from microvm.qemu.accel import host_cpu, kvm_parameters
-from microvm.qemu.command import QemuConfig
+from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.launch import find_qemu, qemu_arguments
 from microvm.sha256 import sha256
 

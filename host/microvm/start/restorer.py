@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from microvm.errors import BootError, ImageError, QemuError, SnapshotError, TemplateError
 from microvm.log import Area
 from microvm.options import Confinement
-from microvm.qemu.command import Memory, QemuConfig
+from microvm.qemu.command_line import Memory, QemuConfig
 from microvm.qemu.launch import Launched, launch
 from microvm.start import origin
 from microvm.start.origin import Origin

@@ -28,7 +28,7 @@ from typing import Literal, NamedTuple, TypeVar
 
 from microvm import cache
 from microvm.cache import record, verified
-from microvm.qemu.command import Memory
+from microvm.qemu.command_line import Memory
 from microvm.sha256 import sha256
 from microvm.start import scratch, sparse
 from microvm.start.origin import Origin

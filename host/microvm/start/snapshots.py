@@ -8,7 +8,7 @@ from contextlib import suppress
 from microvm import cache
 from microvm.cache import lock
 from microvm.errors import QemuError, SnapshotError
-from microvm.qemu.command import Memory
+from microvm.qemu.command_line import Memory
 from microvm.start import restorer
 from microvm.start.origin import Origin
 from microvm.start.saved import LOST

@@ -20,7 +20,7 @@ from microvm.errors import (
 )
 from microvm.log import Area
 from microvm.qemu.accel import ProbeCache
-from microvm.qemu.command import Memory, QemuConfig
+from microvm.qemu.command_line import Memory, QemuConfig
 from microvm.qemu.launch import Launched, launch
 from microvm.start import saved, scratch, template
 from microvm.start.origin import digest, origin

@@ -13,7 +13,7 @@ from microvm import cache
 from microvm.cache import lock
 from microvm.errors import SnapshotError, TemplateError
 from microvm.printable import quoted
-from microvm.qemu.command import Memory
+from microvm.qemu.command_line import Memory
 from microvm.start import saved
 from microvm.start.origin import Origin
 from microvm.start.saved import LOST, Flaw, FlawError, Manifest, Opened, restorable

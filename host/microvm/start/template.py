@@ -12,7 +12,7 @@ from contextlib import AbstractAsyncContextManager, suppress
 
 from microvm.cache import lock
 from microvm.errors import ImageError, TemplateError, UsageError
-from microvm.qemu.command import Memory
+from microvm.qemu.command_line import Memory
 from microvm.start.origin import Origin
 from microvm.start.saved import LOST
 from microvm.start.store import Saved, Store

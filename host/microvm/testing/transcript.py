@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 from microvm.guest.command import Command
 from microvm.printable import printable
-from microvm.qemu.lines import sanitised
+from microvm.qemu.logged_lines import sanitised
 from microvm.wire import files
 
 MOST_COMMANDS = 20

@@ -15,7 +15,7 @@ from microvm.bench.floor.build import build
 from microvm.bench.floor.machine import Machine
 from microvm.concurrency.tasks import settled
 from microvm.concurrency.threads import in_thread
-from microvm.qemu.command import Memory, QemuConfig, descriptor_path
+from microvm.qemu.command_line import Memory, QemuConfig, descriptor_path
 from microvm.qemu.launch import find_qemu, qemu_arguments
 from microvm.start import saved
 

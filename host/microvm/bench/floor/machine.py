@@ -12,7 +12,7 @@ from typing import Any
 
 from microvm.bench.contender import STREAM_SIZE
 from microvm.errors import MachineError, QemuError
-from microvm.qemu.command import descriptor_path
+from microvm.qemu.command_line import descriptor_path
 
 READY_TIMEOUT = 60.0
 """Seconds from QEMU's start to the guest's first answer."""

@@ -157,7 +157,7 @@ def confinement(_: EarlierResults) -> CheckResult:
 
     from microvm.cli.presets import Presets
     from microvm.qemu.confinement import missing
-    from microvm.qemu.probe import probe
+    from microvm.qemu.confinement_probe import probe
 
     if sys.platform != "linux":
         return NOT_CONFINED.found(missing="this is no Linux")

@@ -25,7 +25,7 @@ def confinement(as_json: bool) -> None:
     The exit status is 0 if machines start with --confinement=require on this host, else 1.
     """
     from microvm.qemu.confinement import missing
-    from microvm.qemu.probe import probe
+    from microvm.qemu.confinement_probe import probe
 
     found = probe()
     wanting = missing(found)

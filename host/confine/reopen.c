@@ -1,4 +1,4 @@
-#include "lent.h"
+#include "reopen.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -12,7 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "tree.h"
+#include "mount_tree.h"
 
 /* Descriptors of the user namespace and of its two id maps; -1 if there is none. */
 static int namespace = -1, uids = -1, gids = -1;
@@ -25,7 +25,7 @@ static int open_of(pid_t process, const char *name, int flags)
 	return open(path, flags | O_CLOEXEC);
 }
 
-void lent_prepare(void)
+void reopen_prepare(void)
 {
 	pid_t process = (pid_t)syscall(SYS_clone, CLONE_NEWUSER | SIGCHLD, NULL, NULL, NULL, NULL);
 
@@ -140,7 +140,7 @@ static bool open_copy(int file)
 	return false;
 }
 
-bool lent_open(struct options *options)
+bool reopen_files(struct options *options)
 {
 	struct files *files = &options->files;
 	bool mapped = map_root(options->uid);

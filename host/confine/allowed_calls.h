@@ -1,8 +1,8 @@
 /* The system calls that the filter allows QEMU. They are the calls that QEMU 7.2, 10.0 and 11.1
  * were measured to make with the C library of their time, and calls that other versions of this
  * library make instead. */
-#ifndef CALLS_H
-#define CALLS_H
+#ifndef ALLOWED_CALLS_H
+#define ALLOWED_CALLS_H
 
 #include <sys/syscall.h>
 

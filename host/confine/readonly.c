@@ -1,4 +1,4 @@
-#include "handed.h"
+#include "readonly.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -7,7 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "tree.h"
+#include "mount_tree.h"
 
 struct link {
 	char path[32];
@@ -83,7 +83,7 @@ static bool protect(int fd)
 	return done;
 }
 
-bool handed_protect(const struct files *files)
+bool readonly_protect(const struct files *files)
 {
 	int error = 0;
 

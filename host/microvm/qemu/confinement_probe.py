@@ -10,7 +10,7 @@ from pathlib import Path
 
 from microvm.errors import ConfinementError
 from microvm.qemu import cgroup
-from microvm.qemu.command import Inherited, QemuConfig
+from microvm.qemu.command_line import Inherited, QemuConfig
 from microvm.qemu.confinement import LauncherReport, LayerResult, bounds, helped
 from microvm.qemu.launch import spawn
 

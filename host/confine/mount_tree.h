@@ -1,6 +1,6 @@
 /* Copies parts of the host's file tree. The copies are not mounted anywhere yet. */
-#ifndef TREE_H
-#define TREE_H
+#ifndef MOUNT_TREE_H
+#define MOUNT_TREE_H
 
 #include <stdbool.h>
 #include <stdint.h>
