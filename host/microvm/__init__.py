@@ -47,7 +47,7 @@ if TYPE_CHECKING:
         UsageError,
         VersionMismatch,
     )
-    from microvm.guest.arrival import Received
+    from microvm.guest.download import Received
     from microvm.guest.files import FileStatus
     from microvm.guest.process import CompletedProcess, Process
     from microvm.guest.streams import InputStream, OutputStream
@@ -115,7 +115,7 @@ _MODULES = {
     "Snapshot": "machine.snapshot",
     "Forks": "machine.forks",
     "FileStatus": "guest.files",
-    "Received": "guest.arrival",
+    "Received": "guest.download",
     "CompletedProcess": "guest.process",
     "InputStream": "guest.streams",
     "OutputStream": "guest.streams",

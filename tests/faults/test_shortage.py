@@ -108,7 +108,7 @@ async def test_few_descriptors_for_what_a_machine_does(
 LIMITED = """
 import os, resource, sys
 from pathlib import Path
-import microvm.cli.verbs.run, microvm.cli.attach, microvm.start.running, microvm.guest.process
+import microvm.cli.verbs.run, microvm.cli.attach, microvm.start.running_vm, microvm.guest.process
 from microvm.cli import root
 kind, more, user = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 if kind == "RLIMIT_AS":

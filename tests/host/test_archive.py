@@ -16,7 +16,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from microvm.errors import FileError, MicroVMError, UsageError
-from microvm.guest.archive import Node, Tree, write
+from microvm.guest.archive import ArchiveMember, ArchiveTree, write
 from microvm.guest.limits import TransferLimits
 from microvm.wire import files
 
@@ -47,11 +47,11 @@ def archive(*members: Member, format: int = tarfile.PAX_FORMAT) -> bytes:  # noq
 
 def read(data: bytes | BinaryIO, size: int = 1 << 20, count: int = 100) -> dict[str, str]:
     """What is in an archive by path: `0755/` of a folder, `-> to` of a link, content of a file."""
-    with Tree("/to", TransferLimits(size, count)) as tree:
+    with ArchiveTree("/to", TransferLimits(size, count)) as tree:
         tree.read(io.BytesIO(data) if isinstance(data, bytes) else data)
         shown: dict[str, str] = {}
 
-        def show(node: Node, path: str) -> None:
+        def show(node: ArchiveMember, path: str) -> None:
             mode = f"{stat.S_IMODE(node.mode):04o}"
             if stat.S_ISDIR(node.mode):
                 shown[path or "."] = f"{mode}/"
@@ -99,7 +99,7 @@ def test_an_archive_is_what_tar_would_make_of_it() -> None:
 
 
 def test_devices_and_fifos_are_left_out_and_named() -> None:
-    with Tree("/to", TransferLimits(1 << 20, 100)) as tree:
+    with ArchiveTree("/to", TransferLimits(1 << 20, 100)) as tree:
         tree.read(io.BytesIO(PLAIN))
         assert tree.left_out == ["device", "fifo"]
     names = [member(f"{number:04}" + "n" * 4000, tarfile.FIFOTYPE) for number in range(300)]
@@ -270,13 +270,13 @@ def test_there_may_not_be_more_in_it_than_may_come(data: bytes, size: int, count
 
 @pytest.mark.parametrize("mtime", ["nan", "inf", "-1e300", "9999999999999"])
 def test_a_time_that_is_none_is_now(mtime: str) -> None:
-    with Tree("/to", TransferLimits(1, 9)) as tree:
+    with ArchiveTree("/to", TransferLimits(1, 9)) as tree:
         tree.read(io.BytesIO(archive(member("a", pax_headers={"mtime": mtime}))))
         assert tree.root.members[b"a"].mtime == files.NOW
 
 
 def test_a_time_is_kept() -> None:
-    with Tree("/to", TransferLimits(1, 9)) as tree:
+    with ArchiveTree("/to", TransferLimits(1, 9)) as tree:
         tree.read(io.BytesIO(archive(member("a", mtime=1.5), member("b", mtime=-3))))
         times = [tree.root.members[name].mtime for name in (b"a", b"b")]
     assert times == [1_500_000_000, -3_000_000_000]

@@ -31,8 +31,8 @@ from microvm.errors import (
     UsageError,
 )
 from microvm.guest import files as guest_files
-from microvm.guest import place
-from microvm.guest.arrival import Received
+from microvm.guest import staging
+from microvm.guest.download import Received
 from microvm.guest.exchange import MESSAGES_PER_TURN
 from microvm.guest.guest import Guest
 from microvm.wire import codec, files
@@ -257,8 +257,8 @@ async def test_a_tree_of_many_files_lets_others_have_their_turn(
 
         return call
 
-    monkeypatch.setattr(place, "_merge", noted("merge", place._merge))
-    monkeypatch.setattr(place, "_empty", noted("remove", place._empty))
+    monkeypatch.setattr(staging, "_merge", noted("merge", staging._merge))
+    monkeypatch.setattr(staging, "_empty", noted("remove", staging._empty))
     tree = folder(*(file(b"%d" % number, b"") for number in range(1000)))
 
     def arrived() -> int:
@@ -510,7 +510,7 @@ async def test_a_folder_that_becomes_a_link_is_not_written_through(
     outside, inner = tmp_path / "outside", tmp_path / "to/from/f"
     outside.mkdir()
     inner.mkdir(parents=True)
-    look = place._mode
+    look = staging._mode
 
     def change(name: str, descriptor: int) -> int:
         mode = look(name, descriptor)
@@ -519,7 +519,7 @@ async def test_a_folder_that_becomes_a_link_is_not_written_through(
             inner.symlink_to(outside)
         return mode
 
-    monkeypatch.setattr(place, "_mode", change)
+    monkeypatch.setattr(staging, "_mode", change)
     with pytest.raises(NotADirectoryError):
         await got(guest, peer, [*folder(folder(file(b"a"), name=b"f")), DONE], tmp_path / "to")
     assert inner.is_symlink()

@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from microvm.concurrency.loop import Loop
+from microvm.concurrency.loop import BackgroundLoop
 from microvm.concurrency.threads import in_thread
 from microvm.errors import MicroVMError, UsageError
 
@@ -30,8 +30,8 @@ class Inhabitant:
     async def end(self) -> None:
         self.ended.set()
 
-    def loop(self) -> Loop:
-        return Loop(self.end, lambda: self.leftover)
+    def loop(self) -> BackgroundLoop:
+        return BackgroundLoop(self.end, lambda: self.leftover)
 
 
 @pytest.fixture
@@ -40,7 +40,7 @@ def inhabitant() -> Inhabitant:
 
 
 @pytest.fixture
-def loop(inhabitant: Inhabitant) -> Iterator[Loop]:
+def loop(inhabitant: Inhabitant) -> Iterator[BackgroundLoop]:
     loop = inhabitant.loop()
     yield loop
     loop.close()
@@ -55,18 +55,18 @@ async def _fail() -> None:
     raise ZeroDivisionError
 
 
-def test_it_returns_and_raises_what_the_coroutine_does(loop: Loop) -> None:
+def test_it_returns_and_raises_what_the_coroutine_does(loop: BackgroundLoop) -> None:
     assert loop.run(_say("a")) == "a"
     with pytest.raises(ZeroDivisionError):
         loop.run(_fail())
     assert loop.run(_say("b")) == "b"
 
 
-async def test_it_can_be_called_where_a_loop_runs(loop: Loop) -> None:
+async def test_it_can_be_called_where_a_loop_runs(loop: BackgroundLoop) -> None:
     assert loop.run(_say("a")) == "a"
 
 
-def test_it_can_be_called_from_several_threads_at_once(loop: Loop) -> None:
+def test_it_can_be_called_from_several_threads_at_once(loop: BackgroundLoop) -> None:
     meeting = asyncio.Barrier(3)
 
     async def meet(word: str) -> str:
@@ -77,7 +77,7 @@ def test_it_can_be_called_from_several_threads_at_once(loop: Loop) -> None:
         assert list(executor.map(lambda word: loop.run(meet(word)), "abc")) == ["a", "b", "c"]
 
 
-def test_what_it_calls_cannot_wait_for_it(loop: Loop) -> None:
+def test_what_it_calls_cannot_wait_for_it(loop: BackgroundLoop) -> None:
     async def ask() -> None:
         loop.run(_say("never"))
 
@@ -86,7 +86,9 @@ def test_what_it_calls_cannot_wait_for_it(loop: Loop) -> None:
 
 
 @pytest.mark.parametrize("closes", [False, True])
-def test_a_ctrl_c_cancels_and_is_raised_when_that_has_ended(loop: Loop, closes: bool) -> None:
+def test_a_ctrl_c_cancels_and_is_raised_when_that_has_ended(
+    loop: BackgroundLoop, closes: bool
+) -> None:
     ended = []
 
     async def work() -> None:
@@ -106,7 +108,7 @@ def test_a_ctrl_c_cancels_and_is_raised_when_that_has_ended(loop: Loop, closes: 
         assert loop.run(_say("still")) == "still"
 
 
-def test_a_second_ctrl_c_does_not_wait(loop: Loop) -> None:
+def test_a_second_ctrl_c_does_not_wait(loop: BackgroundLoop) -> None:
     begun = threading.Event()
 
     async def work() -> None:
@@ -123,7 +125,7 @@ def test_a_second_ctrl_c_does_not_wait(loop: Loop) -> None:
     assert begun.is_set()
 
 
-def test_what_is_posted_is_waited_for_by_nobody(loop: Loop) -> None:
+def test_what_is_posted_is_waited_for_by_nobody(loop: BackgroundLoop) -> None:
     done = threading.Event()
 
     async def work() -> None:
@@ -142,7 +144,9 @@ def test_what_is_posted_is_waited_for_by_nobody(loop: Loop) -> None:
     assert not done.is_set()
 
 
-def test_closing_ends_what_lives_there_and_the_thread(loop: Loop, inhabitant: Inhabitant) -> None:
+def test_closing_ends_what_lives_there_and_the_thread(
+    loop: BackgroundLoop, inhabitant: Inhabitant
+) -> None:
     loop.run(_say("a"))
     before = threading.active_count()
     loop.close()
@@ -153,7 +157,9 @@ def test_closing_ends_what_lives_there_and_the_thread(loop: Loop, inhabitant: In
         loop.run(_say("late"))
 
 
-def test_one_that_was_never_used_has_no_thread(loop: Loop, inhabitant: Inhabitant) -> None:
+def test_one_that_was_never_used_has_no_thread(
+    loop: BackgroundLoop, inhabitant: Inhabitant
+) -> None:
     before = threading.active_count()
     loop.close()
     assert threading.active_count() == before
@@ -208,12 +214,12 @@ def test_an_error_holds_no_loop() -> None:
 
 SCRIPT = """
 import asyncio, os, sys, threading, time
-from microvm.concurrency.loop import Loop
+from microvm.concurrency.loop import BackgroundLoop
 from microvm.concurrency.threads import in_thread
 
 async def end(): print("ended", flush=True)
 async def say(word): return word
-loop = Loop(end, lambda: "something is left")
+loop = BackgroundLoop(end, lambda: "something is left")
 print(loop.run(say("hello")), flush=True)
 """
 
@@ -262,7 +268,7 @@ def test_a_forked_child_has_none_and_ends_none() -> None:
     assert result.stdout == "hello\nUsageError\n7 in the parent\nended\n", result.stderr
 
 
-def test_a_thread_that_cannot_be_had_is_an_error_of_ours(loop: Loop) -> None:
+def test_a_thread_that_cannot_be_had_is_an_error_of_ours(loop: BackgroundLoop) -> None:
     before = threading.stack_size(1 << 46)  # more than there are addresses
     try:
         with pytest.raises(MicroVMError, match="no more threads"):

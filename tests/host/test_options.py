@@ -108,7 +108,7 @@ def test_the_command_line_has_the_options_of_its_verb(
                 *("standard_input", "rm", "name", "as_json", "json_file"),
             },
             "map": {"jobs", "ordered", "scheduler", "registry"},
-            "bench": {"boots", "execs", "clones", "floor", "json_file", "plot_file"},
+            "bench": {"boots", "execs", "clones", "baseline", "json_file", "plot_file"},
         }[verb]
     )
 

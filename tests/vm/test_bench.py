@@ -23,9 +23,9 @@ from tests.support.processes import exists
 from tests.vm.conftest import Command
 
 from microvm.bench import boot, export, figures, plot
-from microvm.bench.floor import Floor
+from microvm.bench.baseline import Baseline
+from microvm.bench.library import Library
 from microvm.bench.markdown import to_markdown
-from microvm.bench.ours import Ours
 from microvm.cli.verbs.bench import bench
 from microvm.errors import MachineError
 from microvm.qemu import launcher
@@ -35,8 +35,8 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "performance.md"
 FEW = ("--boots", "1", "--execs", "3", "--clones", "2")
 PYTHON = {"warm_python_ms", "python_answer_ms"}  # Alpine has none
 METRICS = {metric.name for metric in figures.METRICS} - PYTHON
-ALONE = {"pause_ms", "snapshot_ms", "next_answer_ms", "forks_ms"}  # which no floor has
-FLOOR_METRIC = {metric.name: metric.floor_metric for metric in figures.METRICS}
+ALONE = {"pause_ms", "snapshot_ms", "next_answer_ms", "forks_ms"}  # which no baseline has
+BASELINE_METRIC = {metric.name: metric.baseline_metric for metric in figures.METRICS}
 
 
 def metrics(names: set[str]) -> list[figures.Metric]:
@@ -57,7 +57,9 @@ def everything(microvm: Command, tmp_path_factory: pytest.TempPathFactory) -> di
     return forms | {form: path.read_bytes() for form, path in files.items()}
 
 
-def test_every_figure_has_its_samples_and_those_of_the_floor(everything: dict[str, bytes]) -> None:
+def test_every_figure_has_samples_of_both_contenders(
+    everything: dict[str, bytes],
+) -> None:
     values = json.loads(everything["json"])
     assert set(values["figures"]) == METRICS
     counts = {"cold_ready_ms": 1, "exec_ms": 3, "ping_ms": 3, "clones_per_s": 1, "clone_pss_mib": 1}
@@ -67,17 +69,19 @@ def test_every_figure_has_its_samples_and_those_of_the_floor(everything: dict[st
         count = (counts | streams | forks).get(name, 2)
         assert len(figure["samples"]) == count, name
         if name in ALONE:
-            assert figure["floor"] is None
+            assert figure["baseline"] is None
             assert min(figure["samples"]) > 0, name
             continue
-        assert len(figure["floor"]["samples"]) == count, name
-        assert figure["floor"]["of"] == FLOOR_METRIC[name]
-        assert min(figure["samples"] + figure["floor"]["samples"]) > 0, name
-        assert figure["ratio"] == pytest.approx(figure["median"] / figure["floor"]["median"], 0.01)
+        assert len(figure["baseline"]["samples"]) == count, name
+        assert figure["baseline"]["of"] == BASELINE_METRIC[name]
+        assert min(figure["samples"] + figure["baseline"]["samples"]) > 0, name
+        assert figure["ratio"] == pytest.approx(
+            figure["median"] / figure["baseline"]["median"], 0.01
+        )
     assert values["platform"]["accel"] in ("kvm", "tcg")
 
 
-def test_the_worst_is_the_longest_of_times_and_the_least_of_rates(
+def test_worst_is_longest_time_and_lowest_rate(
     everything: dict[str, bytes],
 ) -> None:
     values = json.loads(everything["json"])["figures"]
@@ -103,17 +107,17 @@ def test_clones_share_memory(everything: dict[str, bytes]) -> None:
         assert 0 < density["pss_mib"]["2"] < density["pss_mib"]["1"]
 
 
-def test_the_table_shows_every_figure_and_what_is_worked_at(everything: dict[str, bytes]) -> None:
+def test_table_shows_every_figure_and_the_progress(everything: dict[str, bytes]) -> None:
     lines = everything["table"].decode().splitlines()
     for metric in metrics(METRICS):
         (row,) = [line.strip() for line in lines if line.strip().startswith(f"{metric.title} ")]
         cells = 3 if metric.name in ALONE else 5
         assert len(row.removeprefix(metric.title).split()) == cells, row
-    assert b"clones alive at once, floor" in everything["progress"]
+    assert b"clones alive at once, baseline" in everything["progress"]
 
 
 @pytest.mark.long
-def test_an_image_with_a_disk_is_beside_the_floor_with_it_and_the_default_image(
+def test_image_with_disk_is_compared_with_default_image(
     microvm: Command, image: Image, tmp_path: Path
 ) -> None:
     """A program that a disk alone has takes longer to start than `true` does, of both."""
@@ -129,7 +133,7 @@ while read n </run/question; do echo $((n * n)) >/run/answer; done
     assert result.returncode == 0, result.stderr
     values = json.loads(file.read_bytes())
     assert set(values["figures"]) == (METRICS | PYTHON) - {"answer_ms"}
-    assert set(values["alive"]) == {"microvm", "floor", "default"}
+    assert set(values["alive"]) == {"microvm", "baseline", "default"}
     for name in ("cold_ready_ms", "warm_ready_ms", "warm_true_ms", "exec_ms", "clone_pss_mib"):
         figure = values["figures"][name]
         assert len(figure["default"]["samples"]) == len(figure["samples"]), name
@@ -137,9 +141,9 @@ while read n </run/question; do echo $((n * n)) >/run/answer; done
         assert figure["default_ratio"] == pytest.approx(quotient, 0.01), name
     slow = values["figures"]["warm_python_ms"]
     assert slow["default"] is None
-    assert min(slow["samples"] + slow["floor"]["samples"]) > 200
+    assert min(slow["samples"] + slow["baseline"]["samples"]) > 200
     markdown = to_markdown(values).splitlines()
-    assert "| | microvm | the floor | ratio | the default image | ratio |" in markdown
+    assert "| | microvm | the baseline | ratio | the default image | ratio |" in markdown
     assert all(line.count("|") == 7 for line in markdown if line.startswith("|"))
 
 
@@ -155,7 +159,7 @@ def test_what_was_saved_is_drawn_again_and_alike(
     text = everything["json"].decode()
     report = export.from_json(text)
     assert export.from_json(export.to_json(report)) == report
-    samples = {figure.metric.name: list(figure.ours) for figure in report.figures}
+    samples = {figure.metric.name: list(figure.samples) for figure in report.figures}
     assert samples == {name: each["samples"] for name, each in json.loads(text)["figures"].items()}
     pictures = tmp_path / "one.svg", tmp_path / "other.svg"
     for picture in pictures:
@@ -180,11 +184,11 @@ def test_the_documents_table_comes_from_the_json(
         if metric.name in ALONE:
             assert f"| {ours} | | |" in row
             continue
-        floor = figures.formatted(values["figures"][metric.name]["floor"]["median"])
-        assert f"| {ours} | {floor} |" in row
+        baseline = figures.formatted(values["figures"][metric.name]["baseline"]["median"])
+        assert f"| {ours} | {baseline} |" in row
 
 
-def test_the_document_has_these_tables_and_its_commands_can_be_typed() -> None:
+def test_document_has_the_tables_and_valid_commands() -> None:
     text = DOCUMENT.read_text()
     for metric in figures.METRICS:
         assert f"\n| {metric.title} | " in text
@@ -215,11 +219,11 @@ async def test_modules_in_the_current_folder_are_not_ours(
     for name in ("tty", "click", "microvm", "ziglang"):
         (tmp_path / f"{name}.py").write_text("raise SystemExit('a stranger is imported')")
     monkeypatch.chdir(tmp_path)
-    ours = Ours(image, memory="128M", accel="tcg", notify=print)
-    await ours.run_process()
+    library = Library(image, memory="128M", accel="tcg", notify=print)
+    await library.run_process()
 
 
-def test_without_a_compiler_the_floor_is_left_out_with_one_line(
+def test_baseline_is_left_out_without_a_compiler(
     microvm: Command, image: Image, bare_path: Path, tmp_path: Path
 ) -> None:
     plot = tmp_path / "plot.svg"
@@ -229,55 +233,55 @@ def test_without_a_compiler_the_floor_is_left_out_with_one_line(
         env={**os.environ, "PATH": str(bare_path), "PYTHONPATH": str(bare_path)},
     )
     assert result.returncode == 0, result.stderr
-    notices = [line for line in result.stderr.splitlines() if b"floor" in line]
+    notices = [line for line in result.stderr.splitlines() if b"baseline" in line]
     assert len(notices) == 1, result.stderr
     assert b"no C compiler" in notices[0]
     values = json.loads(result.stdout)
     assert set(values["figures"]) == METRICS
-    assert {figure["floor"] for figure in values["figures"].values()} == {None}
+    assert {figure["baseline"] for figure in values["figures"].values()} == {None}
     assert set(values["alive"]) == {"microvm"}
     if forms:
         assert plot.read_bytes().startswith(b"<?xml")
 
 
-def test_a_plot_of_another_kind_is_refused_before_anything_is_measured(microvm: Command) -> None:
+def test_unknown_plot_format_is_refused_at_once(microvm: Command) -> None:
     result = microvm("bench", "--plot", "plot.gif")
     assert (result.returncode, result.stdout) == (2, b"")
     assert b".svg, .png" in result.stderr
 
 
-def test_a_guest_that_is_too_small_is_refused_before_anything_is_measured(microvm: Command) -> None:
+def test_too_little_memory_is_refused_at_once(microvm: Command) -> None:
     result = microvm("bench", "--memory", "128M")
     assert (result.returncode, result.stdout) == (2, b"")
     assert b"at least 192M" in result.stderr
 
 
-def test_a_kernel_is_of_no_use_to_an_image_that_has_one(microvm: Command) -> None:
+def test_kernel_and_image_together_are_refused(microvm: Command) -> None:
     result = microvm("bench", "--image", "some", "--kernel", "debian")
     assert (result.returncode, result.stdout) == (2, b"")
     assert b"--kernel" in result.stderr
 
 
-async def test_the_floor_says_why_it_does_not_come_up(image: Image, tmp_path: Path) -> None:
+async def test_baseline_reports_why_it_does_not_start(image: Image, tmp_path: Path) -> None:
     nothing = tmp_path / "kernel"
     nothing.write_bytes(b"no kernel")
     broken = Image(tmp_path, image.manifest)
     (tmp_path / "initramfs.cpio").symlink_to(image.initramfs)
     with (
-        Floor.opened(broken, accel="tcg", memory=128) as floor,
+        Baseline.opened(broken, accel="tcg", memory=128) as baseline,
         pytest.raises(MachineError, match="kernel"),
     ):
-        await floor.boot()
+        await baseline.boot()
 
 
-def test_a_floor_whose_controller_was_killed_ends_by_itself(image: Image) -> None:
+def test_baseline_exits_when_its_controller_is_killed(image: Image) -> None:
     program = (
         "import asyncio, sys, time\n"
         "from pathlib import Path\n"
-        "from microvm.bench.floor import Floor\n"
+        "from microvm.bench.baseline import Baseline\n"
         "from microvm_image import load\n"
-        "with Floor.opened(load(Path(sys.argv[1])), accel='tcg', memory=128) as floor:\n"
-        "    machine = asyncio.run(floor.boot())\n"
+        "with Baseline.opened(load(Path(sys.argv[1])), accel='tcg', memory=128) as baseline:\n"
+        "    machine = asyncio.run(baseline.boot())\n"
         "    print(machine.pid, flush=True)\n"
         "    time.sleep(60)\n"
     )

@@ -1,14 +1,14 @@
-"""The interface of a contender of the comparison, which the library and the floor both have."""
+"""The interface of a contender of the comparison, which the library and the baseline both have."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 STREAM_SIZE = 64 << 20
-"""Bytes that pass in one measurement of throughput; as in floor/guest.c."""
+"""Bytes that pass in one measurement of throughput; as in baseline/guest.c."""
 
 
-class Machine(Protocol):
+class MeasuredMachine(Protocol):
     """A running machine of a contender."""
 
     @property
@@ -41,8 +41,8 @@ class Contender(Protocol):
     def name(self) -> str:
         """The name in reports."""
 
-    async def boot(self) -> Machine:
+    async def boot(self) -> MeasuredMachine:
         """Boot a machine."""
 
-    async def clone(self) -> Machine:
+    async def clone(self) -> MeasuredMachine:
         """Clone a machine that was saved; the first call saves it."""

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 
-from microvm.bench.contender import Machine
+from microvm.bench.contender import MeasuredMachine
 from microvm.bench.report import Density
 from microvm.concurrency.tasks import cancel
 from microvm.system.capacity import usable_cpus
@@ -19,7 +19,7 @@ _PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
 
 
 async def measure_density(
-    clone: Callable[[], Awaitable[Machine]], count: int, advance: Callable[[int], None]
+    clone: Callable[[], Awaitable[MeasuredMachine]], count: int, advance: Callable[[int], None]
 ) -> Density:
     """Start `count` clones, as many at a time as there are CPUs, and keep them until all are up.
 
@@ -29,7 +29,7 @@ async def measure_density(
     :param clone: starts one.
     :param advance: called with how many have started.
     """
-    machines: list[Machine] = []
+    machines: list[MeasuredMachine] = []
     room = asyncio.Semaphore(usable_cpus())
     async with AsyncExitStack() as owned:
 

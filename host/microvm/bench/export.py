@@ -11,7 +11,7 @@ from microvm.bench.boot import PARTS, Boot, median
 from microvm.bench.figures import METRICS, Figure, percentile, summary
 from microvm.bench.report import Density, Platform, Report
 
-_BESIDE = ("floor", "default")
+_BESIDE = ("baseline", "default")
 
 
 def to_json(report: Report) -> str:
@@ -62,11 +62,15 @@ def _samples(beside: dict[str, Any] | None) -> tuple[float, ...]:
 
 
 def _figure(figure: Figure) -> dict[str, object]:
-    floor = {"of": figure.metric.floor_metric, **_beside(figure.floor)} if figure.floor else None
+    baseline = (
+        {"of": figure.metric.baseline_metric, **_beside(figure.baseline)}
+        if figure.baseline
+        else None
+    )
     return {
         **{name: _rounded(value) for name, value in summary(figure).items()},
-        "samples": _all(figure.ours),
-        "floor": floor,
+        "samples": _all(figure.samples),
+        "baseline": baseline,
         "ratio": figure.ratio and _rounded(figure.ratio),
         "default": _beside(figure.default) if figure.default else None,
         "default_ratio": figure.default_ratio and _rounded(figure.default_ratio),

@@ -13,22 +13,22 @@ class Metric:
 
     :ivar name: the name, which ends in the unit.
     :ivar title: the words for a table, with the unit.
-    :ivar floor_metric: the name of the floor's metric that it is compared with, if there is one.
+    :ivar baseline_metric: name of the metric of the baseline to compare with.
     :ivar more_is_better: whether it is a rate; otherwise it is a cost.
     """
 
     name: str
     title: str
-    floor_metric: str
+    baseline_metric: str
     more_is_better: bool
 
 
-def _cost(name: str, title: str, *, floor_metric: str = "") -> Metric:
-    return Metric(name, title, floor_metric or name, more_is_better=False)
+def _cost(name: str, title: str, *, baseline_metric: str = "") -> Metric:
+    return Metric(name, title, baseline_metric or name, more_is_better=False)
 
 
-def _rate(name: str, title: str, *, floor_metric: str = "") -> Metric:
-    return Metric(name, title, floor_metric or name, more_is_better=True)
+def _rate(name: str, title: str, *, baseline_metric: str = "") -> Metric:
+    return Metric(name, title, baseline_metric or name, more_is_better=True)
 
 
 METRICS = (
@@ -36,21 +36,21 @@ METRICS = (
     _cost("warm_ready_ms", "clone to ready, ms"),
     _cost("warm_true_ms", "clone and its first true, ms"),
     _cost("warm_python_ms", "clone and its first python3, ms"),
-    _cost("warm_run_ms", "microvm run -- true, ms", floor_metric="warm_true_ms"),
-    _cost("pool_echo_ms", "first echo from a full pool, ms", floor_metric="warm_true_ms"),
+    _cost("warm_run_ms", "microvm run -- true, ms", baseline_metric="warm_true_ms"),
+    _cost("pool_echo_ms", "first echo from a full pool, ms", baseline_metric="warm_true_ms"),
     _cost("exec_ms", "true, ms"),
     _cost("ping_ms", "ping, ms"),
     _rate("stdout_mb_s", "standard output, MB/s"),
     _rate("stdin_mb_s", "standard input, MB/s"),
-    _rate("get_mb_s", "a file out, MB/s", floor_metric="stdout_mb_s"),
-    _rate("put_mb_s", "a file in, MB/s", floor_metric="stdin_mb_s"),
+    _rate("get_mb_s", "a file out, MB/s", baseline_metric="stdout_mb_s"),
+    _rate("put_mb_s", "a file in, MB/s", baseline_metric="stdin_mb_s"),
     _cost("pause_ms", "pause for a snapshot, ms"),
     _cost("snapshot_ms", "snapshot to ready, ms"),
-    _cost("answer_ms", "clone of a snapshot, answer, ms", floor_metric="warm_true_ms"),
-    _cost("python_answer_ms", "the same of a python3, ms", floor_metric="warm_python_ms"),
+    _cost("answer_ms", "clone of a snapshot, answer, ms", baseline_metric="warm_true_ms"),
+    _cost("python_answer_ms", "the same of a python3, ms", baseline_metric="warm_python_ms"),
     _cost("next_answer_ms", "the next answer, ms"),
     _cost("forks_ms", "fork of ten, ten answers, ms"),
-    _cost("fork_pss_mib", "memory of an idle fork, MiB", floor_metric="clone_pss_mib"),
+    _cost("fork_pss_mib", "memory of an idle fork, MiB", baseline_metric="clone_pss_mib"),
     _rate("clones_per_s", "clones started per second"),
     _cost("clone_pss_mib", "memory of an idle clone, MiB"),
 )
@@ -61,20 +61,20 @@ METRICS = (
 class Figure:
     """The samples of a metric, in its unit; of ours there is at least one.
 
-    :ivar floor: the samples of the floor's metric; empty where the floor was not measured.
+    :ivar baseline: the samples of the baseline's metric; empty where the baseline was not measured.
     :ivar default: the same samples of the default image, beside which an image with a disk is
         measured; empty where it was not.
     """
 
     metric: Metric
-    ours: tuple[float, ...]
-    floor: tuple[float, ...] = ()
+    samples: tuple[float, ...]
+    baseline: tuple[float, ...] = ()
     default: tuple[float, ...] = ()
 
     @property
     def ratio(self) -> float | None:
-        """The quotient of our median and the floor's; None without the floor."""
-        return self._beside(self.floor)
+        """The quotient of our median and the baseline's; None without the baseline."""
+        return self._beside(self.baseline)
 
     @property
     def default_ratio(self) -> float | None:
@@ -82,11 +82,11 @@ class Figure:
         return self._beside(self.default)
 
     def _beside(self, samples: Sequence[float]) -> float | None:
-        return percentile(self.ours, 50) / percentile(samples, 50) if samples else None
+        return percentile(self.samples, 50) / percentile(samples, 50) if samples else None
 
     def tail(self, percent: float) -> float:
         """Return the best value that at least `percent` % of ours reach."""
-        return percentile(self.ours, percent, descending=self.metric.more_is_better)
+        return percentile(self.samples, percent, descending=self.metric.more_is_better)
 
 
 def percentile(samples: Sequence[float], percent: float, *, descending: bool = False) -> float:

@@ -19,7 +19,10 @@ def to_markdown(values: dict[str, Any]) -> str:
 
     :param values: as `export.to_json` writes them.
     """
-    others = {"floor": ("the floor", "ratio"), "default": ("the default image", "default_ratio")}
+    others = {
+        "baseline": ("the baseline", "ratio"),
+        "default": ("the default image", "default_ratio"),
+    }
     if not any(figure["default"] for figure in values["figures"].values()):
         del others["default"]
     heads = ["", "microvm", *(head for title, _ in others.values() for head in (title, "ratio"))]

@@ -1,4 +1,4 @@
-"""The measurements: real guests, ours and the floor's in turn."""
+"""The measurements: real guests, ours and the baseline's in turn."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from microvm.bench import waiting
+from microvm.bench import responder
+from microvm.bench.baseline import Baseline
 from microvm.bench.boot import Boot, boot_times
-from microvm.bench.contender import STREAM_SIZE, Contender, Machine
+from microvm.bench.contender import STREAM_SIZE, Contender, MeasuredMachine
 from microvm.bench.density import measure_density
 from microvm.bench.figures import METRICS, Figure
-from microvm.bench.floor import Floor
-from microvm.bench.ours import OurMachine, Ours, clone_of
+from microvm.bench.library import Library, LibraryMachine, clone_of
 from microvm.bench.platform import describe, load
 from microvm.bench.report import Density, Report
 from microvm.errors import ExecError, ImageError, MicroVMError, UsageError
@@ -58,7 +58,7 @@ class Plan:
     :ivar execs: how many commands it runs, and how many pings it answers.
     :ivar clones: how many are started one after the other, by each way to start one, and then how
         many are alive at once.
-    :ivar floor: whether all this is done with the floor, too.
+    :ivar baseline: whether all this is done with the baseline, too.
     :ivar default: another image that all this is done with, too.
     """
 
@@ -69,7 +69,7 @@ class Plan:
     boots: int = 5
     execs: int = 200
     clones: int = 20
-    floor: bool = True
+    baseline: bool = True
     default: Image | None = None
 
     def __post_init__(self) -> None:
@@ -103,30 +103,30 @@ async def measure(plan: Plan, report: Reporter | None = None) -> Report:
     with ExitStack() as owned:
         report.step("making templates")
         start = partial(
-            Ours,
+            Library,
             memory=plan.memory,
             accel=plan.accel,
             confinement=plan.confinement,
             notify=report.notice,
         )
-        ours = start(plan.image)
-        first = await ours.clone()
+        library = start(plan.image)
+        first = await library.clone()
         has_python = await _has_python(first)
         await first.stop()
         accel = cast("Accel", first.vm.accel)
-        contenders: list[Contender] = [ours]
-        if plan.floor:
+        contenders: list[Contender] = [library]
+        if plan.baseline:
             try:
-                opened = Floor.opened(plan.image, accel=accel, memory=memory)
+                opened = Baseline.opened(plan.image, accel=accel, memory=memory)
                 contenders.append(owned.enter_context(opened))
             except ImageError as error:
-                report.notice(f"the floor is left out: {error.message}")
+                report.notice(f"the baseline is left out: {error.message}")
             else:
                 await (await contenders[-1].clone()).stop()
         if plan.default:
             contenders.append(start(plan.default, name=_DEFAULT))
             await (await contenders[-1].clone()).stop()
-        run = _Run(plan, report, ours, contenders, has_python=has_python)
+        run = _Measurement(plan, report, library, contenders, has_python=has_python)
         await run.boot()
         await run.clone()
         await run.python()
@@ -137,14 +137,14 @@ async def measure(plan: Plan, report: Reporter | None = None) -> Report:
     return Report(platform, tuple(run.boots), run.figures(), run.densities)
 
 
-class _Run:
+class _Measurement:
     """The samples of a run so far, by contender and metric, each in its metric's unit."""
 
     def __init__(
         self,
         plan: Plan,
         report: Reporter,
-        ours: Ours,
+        library: Library,
         contenders: list[Contender],
         *,
         has_python: bool,
@@ -153,7 +153,7 @@ class _Run:
         self.densities: dict[str, Density] = {}
         self._plan = plan
         self._report = report
-        self._ours = ours
+        self._library = library
         self._contenders = contenders
         self._has_python = has_python
         self._samples: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
@@ -163,12 +163,12 @@ class _Run:
         return tuple(
             Figure(
                 metric,
-                tuple(ours),
-                tuple(self._samples["floor", metric.floor_metric]),
+                tuple(samples),
+                tuple(self._samples["baseline", metric.baseline_metric]),
                 tuple(self._samples[_DEFAULT, metric.name]),
             )
             for metric in METRICS
-            if (ours := self._samples["microvm", metric.name])
+            if (samples := self._samples["microvm", metric.name])
         )
 
     async def boot(self) -> None:
@@ -183,12 +183,12 @@ class _Run:
                     ready = time.monotonic()
                     self._add(contender, "cold_ready_ms", (ready - begun) * 1e3)
                     owned.push_async_callback(machine.stop)
-                    if contender is self._ours and isinstance(machine, OurMachine):
+                    if contender is self._library and isinstance(machine, LibraryMachine):
                         self.boots.append(await boot_times(machine.vm, begun, ready))
                 if number == self._plan.boots - 1:
                     await self._run_commands(machines)
 
-    async def _run_commands(self, machines: dict[Contender, Machine]) -> None:
+    async def _run_commands(self, machines: dict[Contender, MeasuredMachine]) -> None:
         for done in range(0, self._plan.execs, _TURN):
             self._step("round trips, and commands", done, self._plan.execs)
             count = min(_TURN, self._plan.execs - done)
@@ -206,10 +206,10 @@ class _Run:
                 self._add(contender, "stdout_mb_s", megabytes / elapsed)
                 elapsed = await _elapsed(machine.write_stream)
                 self._add(contender, "stdin_mb_s", megabytes / elapsed)
-                if isinstance(machine, OurMachine):
+                if isinstance(machine, LibraryMachine):
                     await self._copy_file(contender, machine)
 
-    async def _copy_file(self, contender: Contender, machine: OurMachine) -> None:
+    async def _copy_file(self, contender: Contender, machine: LibraryMachine) -> None:
         with private.temporary() as folder:
             file = folder / "measured"
             file.write_bytes(bytes(STREAM_SIZE))
@@ -230,8 +230,8 @@ class _Run:
                     self._add(contender, "warm_true_ms", (time.perf_counter() - begun) * 1e3)
                 finally:
                     await machine.stop()
-            elapsed = await _elapsed(self._ours.run_process)
-            self._add(self._ours, "warm_run_ms", elapsed * 1e3)
+            elapsed = await _elapsed(self._library.run_process)
+            self._add(self._library, "warm_run_ms", elapsed * 1e3)
 
     async def python(self) -> None:
         """Run a Python in clones, one after the other, where the image has it."""
@@ -249,7 +249,7 @@ class _Run:
 
     async def pool(self) -> None:
         """Take machines from a pool that is full and at rest, and run a command on each."""
-        async with Pool(image=self._ours.image, **self._ours.options) as pool:
+        async with Pool(image=self._library.image, **self._library.options) as pool:
             for number in range(self._plan.clones):
                 self._step("machines from a pool", number, self._plan.clones)
                 await _wait_full(pool)
@@ -257,7 +257,7 @@ class _Run:
                 async with pool.machine() as vm:
                     await vm.run(["echo", "hello"])
                     elapsed = time.perf_counter() - begun
-                self._add(self._ours, "pool_echo_ms", elapsed * 1e3)
+                self._add(self._library, "pool_echo_ms", elapsed * 1e3)
 
     async def density(self) -> None:
         """Have many clones alive at once."""
@@ -274,9 +274,9 @@ class _Run:
 
     async def snapshots(self) -> None:
         """Take snapshots of a machine in which a process waits, and ask it in machines of them."""
-        machine = await self._ours.clone()
+        machine = await self._library.clone()
         try:
-            await waiting.leave(machine.vm, python=self._has_python)
+            await responder.start(machine.vm, python=self._has_python)
             await self._take(machine.vm)
             async with await machine.vm.checkpoint() as snapshot:
                 await self._ask(snapshot)
@@ -287,7 +287,7 @@ class _Run:
                     lambda _: None,
                 )
                 if memory := found.memory.get(self._plan.clones):
-                    self._add(self._ours, "fork_pss_mib", memory)
+                    self._add(self._library, "fork_pss_mib", memory)
         finally:
             await machine.stop()
 
@@ -296,12 +296,12 @@ class _Run:
             self._step("snapshots", number, self._plan.clones)
             begun = time.perf_counter()
             async with await vm.checkpoint() as snapshot:
-                self._add(self._ours, "snapshot_ms", (time.perf_counter() - begun) * 1e3)
-                self._add(self._ours, "pause_ms", snapshot.pause * 1e3)
+                self._add(self._library, "snapshot_ms", (time.perf_counter() - begun) * 1e3)
+                self._add(self._library, "pause_ms", snapshot.pause * 1e3)
         begun = time.perf_counter()
         async with await vm.fork(_FORKS) as forks:
-            await asyncio.gather(*map(waiting.ask, forks))
-            self._add(self._ours, "forks_ms", (time.perf_counter() - begun) * 1e3)
+            await asyncio.gather(*map(responder.ask, forks))
+            self._add(self._library, "forks_ms", (time.perf_counter() - begun) * 1e3)
 
     async def _ask(self, snapshot: Snapshot) -> None:
         name = "python_answer_ms" if self._has_python else "answer_ms"
@@ -309,10 +309,10 @@ class _Run:
             self._step("answers in clones of a snapshot", number, self._plan.clones)
             begun = time.perf_counter()
             async with MicroVM(snapshot) as vm:
-                await waiting.ask(vm)
-                self._add(self._ours, name, (time.perf_counter() - begun) * 1e3)
-                elapsed = await _elapsed(partial(waiting.ask, vm))
-                self._add(self._ours, "next_answer_ms", elapsed * 1e3)
+                await responder.ask(vm)
+                self._add(self._library, name, (time.perf_counter() - begun) * 1e3)
+                elapsed = await _elapsed(partial(responder.ask, vm))
+                self._add(self._library, "next_answer_ms", elapsed * 1e3)
 
     def _add(self, contender: Contender, metric: str, sample: float) -> None:
         self._samples[contender.name, metric].append(sample)
@@ -323,7 +323,7 @@ class _Run:
         self._report.advance(done, total)
 
 
-async def _has_python(machine: OurMachine) -> bool:
+async def _has_python(machine: LibraryMachine) -> bool:
     try:
         await machine.run_python()
     except ExecError:

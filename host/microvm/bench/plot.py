@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 FORMATS = (".svg", ".png")
 
-_OURS, _FLOOR = "#1b4965", "#8d99ae"
+_OURS, _BASELINE = "#1b4965", "#8d99ae"
 
 # They differ in lightness, so that they can be told apart without colour.
 _COLOURS = ("#0b2545", "#1b7fa8", "#e07a1f", "#9b2226")
@@ -113,9 +113,9 @@ def _draw_boot(axes: Axes, report: Report) -> None:
         left += width
     ends = {f"ready: {formatted(left)} ms": (left, _OURS)}
     for figure in report.figures:
-        if figure.metric.name == "cold_ready_ms" and figure.floor:
-            floor = percentile(figure.floor, 50)
-            ends[f"the floor's: {formatted(floor)} ms"] = (floor, _FLOOR)
+        if figure.metric.name == "cold_ready_ms" and figure.baseline:
+            baseline = percentile(figure.baseline, 50)
+            ends[f"baseline: {formatted(baseline)} ms"] = (baseline, _BASELINE)
     for label, (end, colour) in ends.items():
         axes.axvline(end, color=colour, ls="--", lw=1.5, label=label)
     axes.set_title(f"Cold boot, the median of {len(report.boots)}", loc="left")
@@ -128,7 +128,7 @@ def _draw_boot(axes: Axes, report: Report) -> None:
 
 
 def _draw_density(axes: Axes, report: Report) -> None:
-    styles = ((_OURS, "-"), (_FLOOR, ":"), (_COLOURS[2], "--"))
+    styles = ((_OURS, "-"), (_BASELINE, ":"), (_COLOURS[2], "--"))
     for (contender, density), (colour, style) in zip(
         report.densities.items(), styles, strict=False
     ):
@@ -148,10 +148,10 @@ def _draw_density(axes: Axes, report: Report) -> None:
 def _draw_distributions(axes: Axes, report: Report, names: tuple[str, ...], title: str) -> None:
     figures = [figure for figure in report.figures if figure.metric.name in names]
     for figure, colour in zip(figures, _COLOURS, strict=False):
-        axes.ecdf(_percents(figure.ours), color=colour, label=_label(figure), lw=2)
-        if figure.floor and figure.metric.floor_metric == figure.metric.name:
-            floor = f"the floor's: {formatted(percentile(figure.floor, 50))}"
-            axes.ecdf(_percents(figure.floor), color=colour, label=floor, lw=1.5, ls=":")
+        axes.ecdf(_percents(figure.samples), color=colour, label=_label(figure), lw=2)
+        if figure.baseline and figure.metric.baseline_metric == figure.metric.name:
+            baseline = f"baseline: {formatted(percentile(figure.baseline, 50))}"
+            axes.ecdf(_percents(figure.baseline), color=colour, label=baseline, lw=1.5, ls=":")
     axes.set_title(title, loc="left")
     axes.set_xlabel("ms; medians in the legend")
     axes.set_ylim(0, 1.02)
@@ -182,7 +182,7 @@ def _finish(axes: Axes) -> None:
 
 
 def _add_legend(axes: Axes) -> None:
-    """Put the legend below the plot, two entries a column, so that each is above its floor."""
+    """Put the legend below the plot, two entries a column, so that each is above its baseline."""
     columns = math.ceil(len(axes.get_legend_handles_labels()[1]) / 2)
     axes.legend(
         loc="upper left",

@@ -45,16 +45,16 @@ def _table(title: str, *columns: str) -> Table:
 
 def _figures(report: Report) -> Table:
     alive = report.densities["microvm"].count
-    title = f"Beside the floor; the last two of {alive} clones alive at once"
-    columns = ["", "median", "p95", "worst", "floor", "ratio"]
+    title = f"Beside the baseline; the last two of {alive} clones alive at once"
+    columns = ["", "median", "p95", "worst", "baseline", "ratio"]
     beside_default = any(figure.default for figure in report.figures)
     if beside_default:
-        title = title.replace("the floor", "the floor, and the default image")
+        title = title.replace("the baseline", "the baseline, and the default image")
         columns += ["default", "ratio"]
     table = _table(title, *columns)
     for figure in report.figures:
         values = [formatted(figure.tail(percent)) for percent in (50, 95, 100)]
-        values += _beside(figure.floor, figure.ratio)
+        values += _beside(figure.baseline, figure.ratio)
         if beside_default:
             values += _beside(figure.default, figure.default_ratio)
         table.add_row(figure.metric.title, *values)

@@ -13,7 +13,7 @@ from microvm.errors import ExecTimeout, FileError, MachineError, MicroVMError
 from microvm.machine.files import as_user, collected, in_folder
 
 if TYPE_CHECKING:
-    from microvm.guest.arrival import Received
+    from microvm.guest.download import Received
     from microvm.machine.machine import MicroVM
     from microvm.options import ExecOptions
 

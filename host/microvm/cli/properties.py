@@ -11,7 +11,7 @@ from microvm.cli.failures import for_each
 from microvm.printable import printable
 
 if TYPE_CHECKING:
-    from microvm.start.store import Saved
+    from microvm.start.saved import SavedGuest
 
 
 def time_text(seconds: float) -> str:
@@ -21,7 +21,7 @@ def time_text(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
 
 
-def saved_properties(saved: Saved) -> dict[str, object]:
+def saved_properties(saved: SavedGuest) -> dict[str, object]:
     """Return the properties of a template or a snapshot by the names that docs/json.md defines."""
     from microvm.cache import record
 

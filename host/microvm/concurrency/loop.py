@@ -22,7 +22,7 @@ T = TypeVar("T")
 _LAST_TIMEOUT = 10.0
 
 
-class Loop:
+class BackgroundLoop:
     """A loop that runs coroutines, from any thread, until it is closed.
 
     Where nobody holds it any more, what lives in it is ended, and a ResourceWarning says so. It
@@ -43,7 +43,7 @@ class Loop:
         self.closed = False
         self._kind = kind
         self._lock = threading.Lock()
-        self._thread: _Thread | None = None
+        self._thread: _LoopThread | None = None
         self._process = os.getpid()
         self._end = end
         self._leftover = leftover
@@ -57,7 +57,7 @@ class Loop:
         :raises UsageError: the loop is closed, or of another process, or would wait for itself.
         :raises MicroVMError: there can be no more threads.
         """
-        call = _Call(coroutine, self._kind)
+        call = _PendingCall(coroutine, self._kind)
         try:
             self._begin(call)
             return call.done.result()
@@ -67,7 +67,7 @@ class Loop:
         finally:
             del call  # its error has a traceback with this frame
 
-    def _begin(self, call: _Call[T]) -> None:
+    def _begin(self, call: _PendingCall[T]) -> None:
         if os.getpid() != self._process:
             raise UsageError(
                 f"the {self._kind} belongs to the process that made it, not to its child"
@@ -78,7 +78,7 @@ class Loop:
                     f"the {self._kind} is not running", hint="use it within its `with`"
                 )
             if self._thread is None:
-                self._thread = _Thread(self._end, self._leftover)
+                self._thread = _LoopThread(self._end, self._leftover)
                 weakref.finalize(self, self._thread.drop).atexit = False
             thread = self._thread
             if thread.is_current():
@@ -109,7 +109,7 @@ class Loop:
                 thread.join()
 
 
-class _Call(Generic[T]):
+class _PendingCall(Generic[T]):
     """A coroutine that a thread waits for, and its result.
 
     :param kind: what lives in the loop.
@@ -154,7 +154,7 @@ class _Call(Generic[T]):
             self.done.set_result(task.result())
 
 
-class _Thread:
+class _LoopThread:
     """The thread and its loop; it has no reference to its users, so that they can be collected."""
 
     def __init__(
@@ -224,7 +224,7 @@ class _Thread:
             await self._end()
 
 
-_running: set[_Thread] = set()
+_running: set[_LoopThread] = set()
 
 
 @atexit.register

@@ -13,7 +13,7 @@ from microvm.machine.snapshot import Snapshot
 from microvm.start import export as snapshot_export
 from microvm.start import saved
 from microvm.start.restorer import image_of
-from microvm.start.saved import Manifest
+from microvm.start.saved import SavedManifest
 from microvm.start.snapshots import STORE
 from microvm_image import export as image_export
 from microvm_image import image as images
@@ -120,7 +120,7 @@ class SnapshotReference:
     :ivar image: the image that it is of.
     """
 
-    manifest: Manifest
+    manifest: SavedManifest
     image: ImageReference
 
     @classmethod
@@ -196,7 +196,7 @@ class SnapshotReference:
         snapshot_export.read(file, self._copy)
 
     @property
-    def _copy(self) -> Manifest:
+    def _copy(self) -> SavedManifest:
         """The manifest of a copy on another host.
 
         Its name may be another one's there, and its image is in the cache, by its name.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 
 from distributed import Client
 
-from microvm.concurrency.loop import Loop
+from microvm.concurrency.loop import BackgroundLoop
 from microvm.dask import batch, cluster
 from microvm.dask.batch import BatchOptions
 from microvm.jobs.job import Job, Outcome
@@ -47,7 +47,7 @@ def map(  # noqa: A001 - as `Pool.map` is called
         ordered=ordered,
         **options,
     )
-    loop = Loop(outcomes.aclose, lambda: "", "batch")
+    loop = BackgroundLoop(outcomes.aclose, lambda: "", "batch")
     try:
         while (outcome := loop.run(following(outcomes))) is not None:
             yield outcome

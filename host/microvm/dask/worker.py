@@ -14,7 +14,7 @@ from distributed import Reschedule, Worker, WorkerPlugin, get_worker
 
 from microvm import cache
 from microvm.cache import lock
-from microvm.concurrency.loop import Loop
+from microvm.concurrency.loop import BackgroundLoop
 from microvm.concurrency.threads import in_stoppable_thread, in_thread
 from microvm.dask.reference import ImageReference, Reference, SnapshotReference
 from microvm.dask.repository import Repository
@@ -84,7 +84,7 @@ class Machines(WorkerPlugin):
         self._last_use: asyncio.TimerHandle | None = None
         self._ending: asyncio.Task[None] | None = None
         self._receiver = Receiver(worker, self.name)
-        self._loop = Loop(self._end, lambda: "", "batch")
+        self._loop = BackgroundLoop(self._end, lambda: "", "batch")
         self._found: asyncio.Future[Image | Snapshot] | None = None
 
     async def teardown(self, worker: Worker) -> None:

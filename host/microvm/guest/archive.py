@@ -23,9 +23,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Self
 
 from microvm.errors import MicroVMError, UsageError
-from microvm.guest.departure import CHUNK, entry
 from microvm.guest.exchange import Exchange
 from microvm.guest.limits import TransferLimits
+from microvm.guest.upload import CHUNK, entry
 from microvm.wire import files
 
 _NEW_FOLDER = 0o755
@@ -40,7 +40,7 @@ _SECONDS_END = 1 << 33  # of what nanoseconds there are in 63 bits
 
 
 @dataclass(slots=True)
-class Node:
+class ArchiveMember:
     """A file, a folder or a link of an archive.
 
     :ivar mode: its type and permissions.
@@ -54,14 +54,14 @@ class Node:
     at: int = 0
     size: int = 0
     target: bytes = b""
-    members: dict[bytes, Node] = field(default_factory=dict)
+    members: dict[bytes, ArchiveMember] = field(default_factory=dict)
 
     def entry(self, name: bytes) -> files.Entry:
         """Return the message that it begins with."""
         return entry(self.mode, name, size=self.size, mtime=self.mtime, target=self.target)
 
 
-class Tree:
+class ArchiveTree:
     """The tree of what is in an archive; use it as a context manager.
 
     :ivar root: the folder that all of it is in.
@@ -73,7 +73,7 @@ class Tree:
 
         :param path: where it is to go, for messages.
         """
-        self.root = Node(stat.S_IFDIR | _NEW_FOLDER)
+        self.root = ArchiveMember(stat.S_IFDIR | _NEW_FOLDER)
         self.left_out: list[str] = []
         self._path = path
         self._limits = limits
@@ -95,7 +95,7 @@ class Tree:
         """
         with _reading():
             most = self._limits.size + _OVERHEAD + _MEMBER_OVERHEAD * self._limits.files
-            stream: Any = _Stream(archive, most)
+            stream: Any = _ArchiveReader(archive, most)
             with tarfile.TarFile(
                 fileobj=stream, encoding="utf-8", errors="surrogateescape"
             ) as members:
@@ -117,7 +117,7 @@ class Tree:
         """
         await self._send(exchange, b"", self.root)
 
-    async def _send(self, exchange: Exchange, name: bytes, node: Node) -> None:
+    async def _send(self, exchange: Exchange, name: bytes, node: ArchiveMember) -> None:
         await exchange.send(node.entry(name))
         if stat.S_ISLNK(node.mode):
             return
@@ -147,15 +147,15 @@ class Tree:
             return
         self._put(folder, parts[-1], node)
 
-    def _node(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> Node | None:
+    def _node(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> ArchiveMember | None:
         """Make a node of a member; None for what is left out, a device or the like."""
         if not 0 <= member.mode < _MODES_END:
             raise _wrong(f"{member.name!r} has a mode that cannot be")
         mode, mtime = stat.S_IMODE(member.mode), _nanoseconds(member.mtime)
         if member.isdir():
-            return Node(stat.S_IFDIR | mode, mtime)
+            return ArchiveMember(stat.S_IFDIR | mode, mtime)
         if member.issym():
-            return Node(stat.S_IFLNK | 0o777, mtime, target=_bytes(member.linkname))
+            return ArchiveMember(stat.S_IFLNK | 0o777, mtime, target=_bytes(member.linkname))
         if member.islnk():
             return self._linked(member)
         if not member.isreg():
@@ -167,31 +167,31 @@ class Tree:
             self._limits.count(self._path, size=len(data))
             self._content.write(data)
             self._end += len(data)
-        return Node(stat.S_IFREG | mode, mtime, at=at, size=self._end - at)
+        return ArchiveMember(stat.S_IFREG | mode, mtime, at=at, size=self._end - at)
 
-    def _linked(self, member: tarfile.TarInfo) -> Node:
+    def _linked(self, member: tarfile.TarInfo) -> ArchiveMember:
         """Another name of a file becomes another file."""
-        node: Node | None = self.root
+        node: ArchiveMember | None = self.root
         for part in _parts(member.linkname):
             node = node.members.get(part) if node is not None else None
         if node is None or not stat.S_ISREG(node.mode):
             raise _wrong(f"{member.name!r} is a name of {member.linkname!r}, no file before it")
         self._limits.count(self._path, size=node.size)
-        return Node(node.mode, node.mtime, at=node.at, size=node.size)
+        return ArchiveMember(node.mode, node.mtime, at=node.at, size=node.size)
 
-    def _folder(self, parts: list[bytes], name: str) -> Node:
+    def _folder(self, parts: list[bytes], name: str) -> ArchiveMember:
         if len(parts) >= files.MAX_DEPTH:
             raise _wrong(f"it has more than {files.MAX_DEPTH} folders within each other")
         folder = self.root
         for part in parts:
             if part not in folder.members:
-                self._put(folder, part, Node(stat.S_IFDIR | _NEW_FOLDER))
+                self._put(folder, part, ArchiveMember(stat.S_IFDIR | _NEW_FOLDER))
             folder = folder.members[part]
             if not stat.S_ISDIR(folder.mode):
                 raise _wrong(f"{name!r} leads through what is no folder in it")
         return folder
 
-    def _put(self, folder: Node, name: bytes, node: Node) -> None:
+    def _put(self, folder: ArchiveMember, name: bytes, node: ArchiveMember) -> None:
         message = node.entry(name)
         try:
             message.encode()
@@ -201,7 +201,7 @@ class Tree:
         folder.members[name] = node
 
 
-class _Stream:
+class _ArchiveReader:
     """What tarfile reads an archive from: forward only, and no further than may be.
 
     :ivar last: what was read last.
@@ -210,7 +210,7 @@ class _Stream:
     def __init__(self, archive: BinaryIO, most: int) -> None:
         """Begin at an archive's beginning; `most` is how many bytes it may have, unpacked."""
         first = archive.read(tarfile.BLOCKSIZE)
-        source = _Joined(first, archive)
+        source = _Prefixed(first, archive)
         opener = next(
             (opener for magic, opener in _PACKED.items() if first.startswith(magic)), None
         )
@@ -254,7 +254,7 @@ def _read(file: Any, size: int) -> bytes:
     return b"".join(pieces)
 
 
-class _Joined:
+class _Prefixed:
     """A file, the first of which has been read already."""
 
     def __init__(self, first: bytes, rest: BinaryIO) -> None:

@@ -13,11 +13,11 @@ from typing import Any, BinaryIO
 
 from microvm.concurrency.threads import in_thread
 from microvm.errors import FileError, UsageError
-from microvm.guest.arrival import Arrival, Received, name_of
-from microvm.guest.departure import Data, send_data, send_tree
+from microvm.guest.download import Download, Received, name_of
 from microvm.guest.exchange import Exchange, exchange
 from microvm.guest.executor import Executor
 from microvm.guest.limits import TransferLimits
+from microvm.guest.upload import Data, send_data, send_tree
 from microvm.option import options_of
 from microvm.options import ExecOptions, to_bytes
 from microvm.units import Duration, Size, parse_count, parse_duration, parse_size
@@ -147,15 +147,15 @@ async def get(
     async with _asked(guest, Action.GET, source, user, timeout) as talk:
         answer = await talk.receive()  # before anything is made here, whether it is there
         place = _place(talk.path, destination)
-        async with Arrival(talk.path, place) as arrival:
+        async with Download(talk.path, place) as download:
             while not isinstance(answer, files.Done):
                 limits.take(talk.path, answer)
-                arrival.add(answer)
+                download.add(answer)
                 answer = await talk.receive()
-            if not arrival.is_whole:
+            if not download.is_whole:
                 raise talk.misplaced()
             await talk.end()
-            return await arrival.settle()
+            return await download.settle()
 
 
 async def write_file(
@@ -208,10 +208,10 @@ async def put_archive(
     max_files: int = MAX_FILES,
 ) -> tuple[str, ...]:
     """Put what is in an archive into a folder of the guest; see `MicroVM.put_archive`."""
-    from microvm.guest.archive import Tree
+    from microvm.guest.archive import ArchiveTree
 
     limits = TransferLimits(parse_size(max_size), parse_count(max_files, least=0))
-    with Tree(os.fsdecode(to_bytes(destination)), limits) as tree:
+    with ArchiveTree(os.fsdecode(to_bytes(destination)), limits) as tree:
         # The thread may be left behind, by a pipe whose writer takes its time.
         await in_thread(tree.read, archive)
         fields = {"owner": _user(owner)}

@@ -61,7 +61,7 @@ async def _pass_on(process: Process, data: bytes | None) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Decoder:
+class _OutputDecoder:
     """A decoder turns output into what was asked for: bytes, or text with universal newlines."""
 
     text: bool
@@ -79,6 +79,6 @@ class _Decoder:
         return replace(self, errors=errors)(data)
 
 
-def _decoder(text: bool, encoding: str | None, errors: str | None) -> _Decoder:
+def _decoder(text: bool, encoding: str | None, errors: str | None) -> _OutputDecoder:
     asked = text or encoding is not None or errors is not None
-    return _Decoder(asked, encoding or "utf-8", errors or "strict")
+    return _OutputDecoder(asked, encoding or "utf-8", errors or "strict")

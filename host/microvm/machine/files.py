@@ -11,10 +11,10 @@ from microvm.units import Duration, Size, parse_duration
 
 # The rest is imported with the first file, so that a machine starts without it.
 if TYPE_CHECKING:
-    from microvm.guest.arrival import Received
-    from microvm.guest.departure import Data
+    from microvm.guest.download import Received
     from microvm.guest.executor import Executor
     from microvm.guest.files import FileStatus, GuestPath, User
+    from microvm.guest.upload import Data
 
 LEAST_TO_COLLECT = 60.0
 """The seconds that a file may take which is collected after a command of little time."""

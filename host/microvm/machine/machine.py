@@ -19,7 +19,7 @@ from microvm.options import Accelerator, Confinement, MachineOptions
 from microvm.qemu import launcher
 from microvm.qemu.launch import launch_errors
 from microvm.start import origin
-from microvm.start.choice import Choice
+from microvm.start.accelerator import AcceleratorChoice
 from microvm.start.starter import Starter
 from microvm.system import capacity
 from microvm_image import readymade
@@ -28,7 +28,7 @@ from microvm_image import readymade
 if TYPE_CHECKING:
     from microvm.guest.guest import Guest
     from microvm.start.restorer import Restorer
-    from microvm.start.running import RunningVM, StartTimes
+    from microvm.start.running_vm import RunningVM, StartTimes
     from microvm.supervisor.client.attached import AttachedVM
     from microvm_image.image import Image
 
@@ -182,7 +182,7 @@ class MicroVM(Machine):
         async with choice.settled():
             await self._start_chosen(image, choice)
 
-    async def _start_chosen(self, image: Image, choice: Choice) -> None:
+    async def _start_chosen(self, image: Image, choice: AcceleratorChoice) -> None:
         choice.explain()
         cold = self._cold or not image.is_ours
         if cold and not self._cold:
@@ -231,8 +231,8 @@ class MicroVM(Machine):
         _logger.warning("%s", text)
         self._on_notice(text)
 
-    def _choose(self, image: Image) -> Choice:
-        return Choice(self._requested, image.manifest.arch, self._notify)
+    def _choose(self, image: Image) -> AcceleratorChoice:
+        return AcceleratorChoice(self._requested, image.manifest.arch, self._notify)
 
     def _make_starter(self, image: Image, accel: Accel, timeout: float) -> Starter:
         _logger.info(

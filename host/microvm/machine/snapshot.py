@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from microvm.qemu.command_line import Memory
     from microvm.start.checkpoint import Checkpoint
     from microvm.start.origin import Origin
-    from microvm.start.running import RunningVM
-    from microvm.start.saved import Manifest
+    from microvm.start.running_vm import RunningVM
+    from microvm.start.saved import SavedManifest
     from microvm_image.image import Image
 
 _logger = Area("start")
@@ -219,7 +219,7 @@ def _taking_errors() -> Iterator[None]:
 
 
 @contextmanager
-def _opened(manifest: Manifest) -> Iterator[Memory]:
+def _opened(manifest: SavedManifest) -> Iterator[Memory]:
     with snapshots.STORE.opened(manifest.name, manifest) as memory:
         if memory is None:
             raise snapshots.STORE.missing(manifest.name)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, BinaryIO, Unpack
 
-from microvm.concurrency.loop import Loop
+from microvm.concurrency.loop import BackgroundLoop
 from microvm.errors import ExecError, ImageError, MicroVMError, OutputLimit, StartError
 from microvm.machine.machine import MicroVM
 from microvm.options import ExecOptions, MachineOptions
@@ -70,7 +70,7 @@ class StepRunner:
         :raises ImageError: it failed; `detail` has the end of its output.
         :raises MicroVMError: the machine did not start, or died.
         """
-        loop = Loop(_nothing, str)
+        loop = BackgroundLoop(_nothing, str)
         try:
             loop.run(self._run(image, command, show, layer))
         finally:

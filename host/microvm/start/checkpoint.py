@@ -24,7 +24,7 @@ from microvm.qemu.command_line import Memory
 from microvm.qemu.launch import launch
 from microvm.start import scratch, snapshots, sparse
 from microvm.start.origin import Origin, origin
-from microvm.start.running import RunningVM
+from microvm.start.running_vm import RunningVM
 from microvm.start.saved import blank, restorable
 from microvm.start.starter import CLONE_TIMEOUT
 from microvm_image.image import Image
@@ -38,7 +38,7 @@ class Checkpoint:
     """A guest as it was at a moment, in files without a name, which nobody can write any more.
 
     :ivar pause: how long what runs in the guest stood still for it, in seconds.
-    :ivar copied: see `saved.Manifest`.
+    :ivar copied: see `SavedManifest`.
     """
 
     origin: Origin

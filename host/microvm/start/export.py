@@ -17,12 +17,12 @@ from microvm.cache import lock
 from microvm.errors import SnapshotError
 from microvm.progress import NullReporter
 from microvm.start import saved, sparse
-from microvm.start.saved import Manifest
+from microvm.start.saved import SavedManifest
 from microvm.start.snapshots import STORE
 from microvm_image import members
 
 
-def write(manifest: Manifest, out: BinaryIO) -> None:
+def write(manifest: SavedManifest, out: BinaryIO) -> None:
     """Write the snapshot that has this manifest.
 
     :raises SnapshotError: it is gone, damaged, or another one meanwhile.
@@ -39,7 +39,7 @@ def write(manifest: Manifest, out: BinaryIO) -> None:
                 archive.add(saved.SCRATCH, os.fstat(opened.disk).st_size, sparse.read(opened.disk))
 
 
-def read(file: BinaryIO, manifest: Manifest) -> None:
+def read(file: BinaryIO, manifest: SavedManifest) -> None:
     """Import a snapshot.
 
     :param manifest: the manifest that the snapshot must match, and its new name.

@@ -18,7 +18,7 @@ from microvm.start.starter import CLONE_TIMEOUT
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from microvm.start.running import RunningVM
+    from microvm.start.running_vm import RunningVM
     from microvm_image.image import Image
 
 _logger = Area("start")
@@ -91,7 +91,7 @@ class Restorer:
         return await self._clone()
 
     async def _clone(self) -> RunningVM:
-        from microvm.start.running import RunningVM
+        from microvm.start.running_vm import RunningVM
 
         if self._launched is None:
             self.launch()

@@ -55,7 +55,7 @@ _MANIFEST = "manifest.json"
 _MANIFEST_LIMIT = 1 << 16
 
 
-class Manifest(NamedTuple):
+class SavedManifest(NamedTuple):
     """The manifest of a saved guest.
 
     :ivar name: the name of its folder.
@@ -74,6 +74,22 @@ class Manifest(NamedTuple):
     scratch_sha256: str
 
 
+class SavedGuest(NamedTuple):
+    """A saved guest on the disk.
+
+    :ivar manifest: the manifest; None where there is something wrong with it.
+    :ivar flaw: what that is; None where there is nothing.
+    :ivar size: the bytes that it takes on the disk.
+    :ivar used: the time of its last clone, in seconds since 1970.
+    """
+
+    name: str
+    manifest: SavedManifest | None
+    flaw: Flaw | None
+    size: int
+    used: float
+
+
 class FlawError(Exception):
     """There is something wrong with a saved guest; the text says what, if a word does not.
 
@@ -85,10 +101,10 @@ class FlawError(Exception):
         self.flaw: Flaw = flaw
 
 
-class Opened(NamedTuple):
+class OpenedGuest(NamedTuple):
     """A saved guest whose files are open."""
 
-    manifest: Manifest
+    manifest: SavedManifest
     ram: int
     state: bytes
     disk: int | None
@@ -138,7 +154,7 @@ def write(
     digests = {RAM: _keep(memory.ram, folder / RAM, base), SCRATCH: ""}
     if memory.scratch is not None:
         digests[SCRATCH] = _keep(memory.scratch, folder / SCRATCH)
-    manifest = Manifest(
+    manifest = SavedManifest(
         format=FORMAT,
         name=name,
         origin=origin,
@@ -150,7 +166,7 @@ def write(
     complete(folder, manifest)
 
 
-def complete(folder: Path, manifest: Manifest) -> None:
+def complete(folder: Path, manifest: SavedManifest) -> None:
     """Make a saved guest of a folder whose files are what its manifest says.
 
     :raises OSError: it cannot be written.
@@ -162,7 +178,7 @@ def complete(folder: Path, manifest: Manifest) -> None:
         verified.remember(folder / RAM, saved.fileno(), manifest.ram_sha256)
 
 
-def open_checked(path: Path, files: ExitStack, *, deep: bool = True) -> Opened:
+def open_checked(path: Path, files: ExitStack, *, deep: bool = True) -> OpenedGuest:
     """Open a saved guest, checked: by its digests or, not `deep`, its sizes.
 
     :param files: becomes the owner of its files.
@@ -171,7 +187,7 @@ def open_checked(path: Path, files: ExitStack, *, deep: bool = True) -> Opened:
     :raises OSError: this process has run into a limit of its own.
     """
 
-    def look() -> Opened:
+    def look() -> OpenedGuest:
         with ExitStack() as ours:
             opened = _open(path, ours, deep=deep)
             files.push(ours.pop_all())
@@ -180,13 +196,13 @@ def open_checked(path: Path, files: ExitStack, *, deep: bool = True) -> Opened:
     return _steadily(path, look)
 
 
-def read_manifest(path: Path) -> Manifest:
+def read_manifest(path: Path) -> SavedManifest:
     """Return what a saved guest is made of.
 
     :raises FileNotFoundError, FlawError, OSError: as `open_checked`.
     """
 
-    def look() -> Manifest:
+    def look() -> SavedManifest:
         with _flaws(path):
             return _manifest(path)
 
@@ -204,7 +220,7 @@ def _steadily(path: Path, look: Callable[[], T]) -> T:
                 raise
 
 
-def _open(path: Path, files: ExitStack, *, deep: bool) -> Opened:
+def _open(path: Path, files: ExitStack, *, deep: bool) -> OpenedGuest:
     with _flaws(path):
         manifest = _manifest(path)
         state = cache.read(path / STATE, STATE_LIMIT)
@@ -224,15 +240,15 @@ def _open(path: Path, files: ExitStack, *, deep: bool) -> Opened:
         disk = None
         if manifest.scratch_sha256:
             disk = part(SCRATCH, "disk", made.scratch, manifest.scratch_sha256)
-        return Opened(manifest, ram, state, disk)
+        return OpenedGuest(manifest, ram, state, disk)
 
 
-def _manifest(path: Path) -> Manifest:
+def _manifest(path: Path) -> SavedManifest:
     try:
         members = record.read(path / _MANIFEST, _MANIFEST_LIMIT)
         if members.get("format") != FORMAT:
             raise FlawError("outdated")
-        manifest = record.make(Manifest, members)
+        manifest = record.make(SavedManifest, members)
     except ValueError:
         raise FlawError("damaged", "its manifest cannot be read") from None
     if manifest.name != path.name:

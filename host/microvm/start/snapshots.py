@@ -11,8 +11,8 @@ from microvm.errors import QemuError, SnapshotError
 from microvm.qemu.command_line import Memory
 from microvm.start import restorer
 from microvm.start.origin import Origin
-from microvm.start.saved import LOST
-from microvm.start.store import Saved, Store
+from microvm.start.saved import LOST, SavedGuest
+from microvm.start.store import Store
 
 STORE = Store("snapshots", "snapshot", SnapshotError, restorer.REMEDY)
 """The snapshots."""
@@ -54,7 +54,7 @@ def save(
         STORE.save(memory, name=name, origin=origin, copied=copied, base=base)
 
 
-def prune(*, unusable: bool = False, everything: bool = False) -> list[Saved]:
+def prune(*, unusable: bool = False, everything: bool = False) -> list[SavedGuest]:
     """Remove what is damaged or of another version of microvm, and return what was removed.
 
     :param unusable: remove what cannot be used here, too, though another image or QEMU, or

@@ -26,7 +26,7 @@ from microvm.start import saved, scratch, template
 from microvm.start.origin import digest, origin
 
 if TYPE_CHECKING:
-    from microvm.start.running import RunningVM
+    from microvm.start.running_vm import RunningVM
     from microvm_image.image import Image
 
 _logger = Area("start")
@@ -194,7 +194,7 @@ class Starter:
             raise _Unavailable(f"cannot clone {self._name}: {error.strerror or error}") from error
 
     async def _start(self, launched: Launched, console: Path | None, timeout: float) -> RunningVM:
-        from microvm.start.running import RunningVM
+        from microvm.start.running_vm import RunningVM
 
         return await RunningVM.start(launched, console, timeout, self._defaults, resume=False)
 

@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
 
 from microvm import cache
 from microvm.cache import lock
@@ -16,26 +15,18 @@ from microvm.printable import quoted
 from microvm.qemu.command_line import Memory
 from microvm.start import saved
 from microvm.start.origin import Origin
-from microvm.start.saved import LOST, Flaw, FlawError, Manifest, Opened, restorable
+from microvm.start.saved import (
+    LOST,
+    Flaw,
+    FlawError,
+    OpenedGuest,
+    SavedGuest,
+    SavedManifest,
+    restorable,
+)
 from microvm.suggestion import did_you_mean
 
 _NAME = re.compile(r"\w[\w.+~-]{0,199}", re.ASCII)
-
-
-class Saved(NamedTuple):
-    """A saved guest on the disk.
-
-    :ivar manifest: the manifest; None where there is something wrong with it.
-    :ivar flaw: what that is; None where there is nothing.
-    :ivar size: the bytes that it takes on the disk.
-    :ivar used: the time of its last clone, in seconds since 1970.
-    """
-
-    name: str
-    manifest: Manifest | None
-    flaw: Flaw | None
-    size: int
-    used: float
 
 
 class Store:
@@ -77,7 +68,7 @@ class Store:
         return self.folder / name
 
     @contextmanager
-    def opened(self, name: str, expected: Manifest | None = None) -> Iterator[Memory | None]:
+    def opened(self, name: str, expected: SavedManifest | None = None) -> Iterator[Memory | None]:
         """Open one, checked, as memory for QEMU to inherit; None if there is none.
 
         :param expected: the manifest that it must have, if that is known.
@@ -107,7 +98,7 @@ class Store:
             message = f"cannot keep a {self._noun} in {self.folder.parent}: all users may read it"
             raise self._error(message, hint="MICROVM_CACHE names another folder for the cache")
 
-    def check(self, name: str) -> Manifest:
+    def check(self, name: str) -> SavedManifest:
         """Compare one with its digests, and return what it is made of.
 
         :raises TemplateError, SnapshotError: there is none, or it is not what was saved.
@@ -115,7 +106,7 @@ class Store:
         with ExitStack() as files:
             return self.open(name, files).manifest
 
-    def open(self, name: str, files: ExitStack) -> Opened:
+    def open(self, name: str, files: ExitStack) -> OpenedGuest:
         """Compare one with its digests, and open it.
 
         :param files: becomes the owner of its files.
@@ -126,7 +117,7 @@ class Store:
             raise self.missing(name)
         return guest
 
-    def manifest(self, name: str) -> Manifest | None:
+    def manifest(self, name: str) -> SavedManifest | None:
         """Return what one is made of; None if there is none.
 
         :raises TemplateError, SnapshotError: it cannot be read.
@@ -139,7 +130,7 @@ class Store:
         except FlawError as flaw:
             raise self._said(path, flaw) from None
 
-    def _open(self, path: Path, files: ExitStack) -> Opened | None:
+    def _open(self, path: Path, files: ExitStack) -> OpenedGuest | None:
         try:
             return saved.open_checked(path, files)
         except FileNotFoundError:
@@ -169,7 +160,7 @@ class Store:
     ) -> None:
         """Keep the guest that QEMU has saved in `memory`; one of that name is replaced.
 
-        The caller holds the lock of its `path`. Other arguments are what `Manifest` says.
+        The caller holds the lock of its `path`. Other arguments are what `SavedManifest` says.
 
         :param base: memory that this may be much like, to share blocks with where that is possible.
         :raises ImageError: the disk is full, or cannot be written. Nothing half made is left.
@@ -178,7 +169,7 @@ class Store:
         with cache.disk_errors(), cache.staging(path) as folder:
             saved.write(memory, folder, name=name, origin=origin, copied=copied, base=base)
 
-    def installed(self, *, deep: bool = False) -> list[Saved]:
+    def installed(self, *, deep: bool = False) -> list[SavedGuest]:
         """Return all that are there, the one that was used last first.
 
         :param deep: compare them with their digests, too, which reads all of what is new here.
@@ -188,7 +179,7 @@ class Store:
             with suppress(FileNotFoundError, NotADirectoryError):  # removed meanwhile, or not ours
                 size = sum(file.stat().st_blocks * cache.SECTOR for file in path.iterdir())
                 manifest, flaw = _look(path, deep=deep)
-                found.append(Saved(path.name, manifest, flaw, size, path.stat().st_mtime))
+                found.append(SavedGuest(path.name, manifest, flaw, size, path.stat().st_mtime))
         return sorted(found, key=lambda each: (-each.used, each.name))
 
     def names(self) -> list[str]:
@@ -216,7 +207,7 @@ class Store:
         return self._error(f"no {self._noun} {name}", hint=hint)
 
 
-def _look(path: Path, *, deep: bool) -> tuple[Manifest | None, Flaw | None]:
+def _look(path: Path, *, deep: bool) -> tuple[SavedManifest | None, Flaw | None]:
     try:
         with ExitStack() as files:
             return saved.open_checked(path, files, deep=deep).manifest, None

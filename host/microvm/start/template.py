@@ -14,8 +14,8 @@ from microvm.cache import lock
 from microvm.errors import ImageError, TemplateError, UsageError
 from microvm.qemu.command_line import Memory
 from microvm.start.origin import Origin
-from microvm.start.saved import LOST
-from microvm.start.store import Saved, Store
+from microvm.start.saved import LOST, SavedGuest
+from microvm.start.store import Store
 from microvm.units import parse_size
 
 STORE = Store("templates", "template", TemplateError)
@@ -47,7 +47,7 @@ def save(memory: Memory, *, name: str, origin: Origin, copied: bool) -> None:
         prune(limit(), keep=name)
 
 
-def prune(limit: int, *, keep: str = "") -> list[Saved]:
+def prune(limit: int, *, keep: str = "") -> list[SavedGuest]:
     """Remove damaged templates, then the longest unused ones, until `limit` bytes are left.
 
     :param keep: the name of a template that stays whatever happens.

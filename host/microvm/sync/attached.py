@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from microvm.concurrency.loop import Loop
+from microvm.concurrency.loop import BackgroundLoop
 from microvm.supervisor.client import attached
 from microvm.sync.base import Machine
 
@@ -16,7 +16,7 @@ class AttachedVM(Machine):
         """Find the machine; see `microvm.MicroVM.attach`."""
         self._machine: attached.AttachedVM = attached.AttachedVM(name, wait=wait)
         self.name, self.facts = self._machine.name, self._machine.facts
-        super().__init__(Loop(self._machine.detach, str))
+        super().__init__(BackgroundLoop(self._machine.detach, str))
 
     def __repr__(self) -> str:
         return repr(self._machine)

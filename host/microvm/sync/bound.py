@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
-from microvm.concurrency.loop import Loop
+from microvm.concurrency.loop import BackgroundLoop
 
 T = TypeVar("T")
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 class LoopBound:
     """An object whose methods run in an event loop of ours."""
 
-    def __init__(self, loop: Loop) -> None:
+    def __init__(self, loop: BackgroundLoop) -> None:
         self._loop = loop
 
     def _do(self, coroutine: Coroutine[Any, Any, T]) -> T:

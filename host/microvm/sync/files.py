@@ -10,9 +10,9 @@ from microvm.sync.bound import LoopBound
 
 if TYPE_CHECKING:
     from microvm import Machine
-    from microvm.guest.arrival import Received
-    from microvm.guest.departure import Data
+    from microvm.guest.download import Received
     from microvm.guest.files import FileStatus, GuestPath
+    from microvm.guest.upload import Data
 
 
 class FileMethods(LoopBound):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
-from microvm.concurrency.loop import Loop
+from microvm.concurrency.loop import BackgroundLoop
 from microvm.machine import machine
 from microvm.machine.snapshot import Snapshot
 from microvm.option import lists
@@ -34,7 +34,7 @@ class MicroVM(Machine):
     ) -> None:
         """Check what it is to be; see `microvm.MicroVM`."""
         self._machine: machine.MicroVM = self._driven(image, **options)
-        super().__init__(Loop(self._machine.stop, self._machine.unclosed))
+        super().__init__(BackgroundLoop(self._machine.stop, self._machine.unclosed))
 
     @staticmethod
     def attach(name: str, *, wait: bool = False) -> AttachedVM:

@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, cast, overload
 
-from microvm.concurrency.loop import Loop
+from microvm.concurrency.loop import BackgroundLoop
 from microvm.concurrency.threads import in_thread
 from microvm.jobs import pool
 from microvm.jobs.job import Job, Outcome
@@ -48,7 +48,7 @@ class Pool(LoopBound):
     ) -> None:
         """Check what they are to be; see `microvm.Pool`."""
         self._pool = pool.Pool(size, image, **machine)
-        super().__init__(Loop(self._pool.__aexit__, self._pool.unclosed, "pool"))
+        super().__init__(BackgroundLoop(self._pool.__aexit__, self._pool.unclosed, "pool"))
 
     def __enter__(self) -> Self:
         """Begin to start machines, without waiting for them."""
@@ -135,7 +135,7 @@ class Pool(LoopBound):
 class _Leased(MicroVM):
     """A machine of a pool, which lives in the pool's loop and not in one of its own."""
 
-    def __init__(self, loop: Loop, vm: machine.MicroVM) -> None:
+    def __init__(self, loop: BackgroundLoop, vm: machine.MicroVM) -> None:
         self._machine = vm
         LoopBound.__init__(self, loop)
 

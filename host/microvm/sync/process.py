@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Self
 
-from microvm.concurrency.loop import Loop
+from microvm.concurrency.loop import BackgroundLoop
 from microvm.guest import process
 from microvm.sync.bound import LoopBound
 from microvm.sync.streams import InputStream, OutputStream
@@ -19,7 +19,7 @@ class Process(LoopBound):
             first = next(iter(process.stdout))
     """
 
-    def __init__(self, loop: Loop, running: process.Process) -> None:
+    def __init__(self, loop: BackgroundLoop, running: process.Process) -> None:
         super().__init__(loop)
         self._process = running
         self.args = running.args

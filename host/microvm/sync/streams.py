@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from microvm.concurrency.loop import Loop
+from microvm.concurrency.loop import BackgroundLoop
 from microvm.guest import streams
 from microvm.sync.bound import LoopBound
 
@@ -12,7 +12,7 @@ from microvm.sync.bound import LoopBound
 class OutputStream(LoopBound):
     """See :class:`microvm.OutputStream`; iterate over it to get chunks of bytes."""
 
-    def __init__(self, loop: Loop, stream: streams.OutputStream) -> None:
+    def __init__(self, loop: BackgroundLoop, stream: streams.OutputStream) -> None:
         super().__init__(loop)
         self._stream = stream
 
@@ -36,7 +36,7 @@ class OutputStream(LoopBound):
 class InputStream(LoopBound):
     """See :class:`microvm.InputStream`."""
 
-    def __init__(self, loop: Loop, stream: streams.InputStream) -> None:
+    def __init__(self, loop: BackgroundLoop, stream: streams.InputStream) -> None:
         super().__init__(loop)
         self._stream = stream
 

@@ -12,7 +12,7 @@ from microvm.testing.transcript import Transcript
 
 if TYPE_CHECKING:
     from microvm.machine.snapshot import Snapshot
-    from microvm.start.running import RunningVM
+    from microvm.start.running_vm import RunningVM
     from microvm_image.image import Image
 
 

@@ -46,9 +46,9 @@ from microvm.options import ImageOptions, PoolOptions
     help="Start this number of clones one after another, then the same number at the same time.",
 )
 @click.option(
-    "--floor/--no-floor",
+    "--baseline/--no-baseline",
     default=True,
-    help="Also measure plain QEMU, for comparison. [default: --floor]",
+    help="Also measure plain QEMU, for comparison. [default: --baseline]",
 )
 @click.option(
     "--json",
@@ -71,7 +71,7 @@ def bench(
     boots: int,
     execs: int,
     clones: int,
-    floor: bool,
+    baseline: bool,
     json_file: Path | None,
     plot_file: Path | None,
     **options: Any,
@@ -80,7 +80,7 @@ def bench(
 
     The benchmark boots and clones machines, sends pings, runs `true`, transfers 64 MiB in each
     direction, takes machines from a pool, runs many machines at the same time, and forks a machine
-    in which a process waits. Each figure is compared with a baseline, the floor: plain QEMU with
+    in which a process waits. Each figure is compared with a baseline: plain QEMU with
     the same kernel and file system, and a minimal guest that only answers. microvm and the baseline
     are measured alternately.
 
@@ -119,7 +119,7 @@ def bench(
             boots,
             execs,
             clones,
-            floor,
+            baseline,
             beside,
         )
         report = asyncio.run(measure(plan, report_to))

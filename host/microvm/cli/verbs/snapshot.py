@@ -12,7 +12,7 @@ from microvm.cli.parameters import completer, quiet
 from microvm.cli.properties import echo_each, echo_json, saved_properties, time_text
 
 if TYPE_CHECKING:
-    from microvm.start.store import Saved
+    from microvm.start.saved import SavedGuest
 
 
 _names = click.argument(
@@ -107,7 +107,7 @@ def prune(unusable: bool, everything: bool) -> None:
             notify(f"kept: {obstacle}; --unusable removes it, too")
 
 
-def _row(each: Saved) -> tuple[str, ...]:
+def _row(each: SavedGuest) -> tuple[str, ...]:
     made = each.manifest and each.manifest.origin
     shape = (
         (made.image, made.accel, f"{made.memory}M", str(made.cpus))

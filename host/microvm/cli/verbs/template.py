@@ -12,7 +12,7 @@ from microvm.cli.parameters import completer
 from microvm.cli.properties import echo_json, saved_properties, time_text
 
 if TYPE_CHECKING:
-    from microvm.start.store import Saved
+    from microvm.start.saved import SavedGuest
 
 
 @click.group(cls=VerbGroup)
@@ -70,7 +70,7 @@ def prune(everything: bool) -> None:
         click.echo(each.name)
 
 
-def _row(each: Saved) -> tuple[str, ...]:
+def _row(each: SavedGuest) -> tuple[str, ...]:
     made = each.manifest and each.manifest.origin
     shape = (made.accel, f"{made.memory}M", str(made.cpus)) if made else (each.flaw or "",) * 3
     return each.name, *shape, f"{each.size / 1e6:.1f} MB", time_text(each.used)

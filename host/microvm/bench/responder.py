@@ -21,7 +21,7 @@ _QUESTION = "echo 12 >/run/question; cat /run/answer"
 _ANSWER = b"144"
 
 
-async def leave(vm: MicroVM, *, python: bool) -> None:
+async def start(vm: MicroVM, *, python: bool) -> None:
     """Have a process wait in a machine: a Python that has imported some modules, or a shell.
 
     :raises MicroVMError: the guest has not got what that takes.

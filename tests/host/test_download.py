@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from microvm.errors import FileError
-from microvm.guest.arrival import Arrival, Received
+from microvm.guest.download import Download, Received
 from microvm.wire import files
 
 NAMES = st.sampled_from([b"a", b"b", b"c", b".", b"..", b"", b"a/b", b"../x", b"/x", b"\xff"])
@@ -64,11 +64,11 @@ def trees(draw: st.DrawFn) -> list[files.Message]:
 
 
 async def _arrive(messages: list[files.Message], home: Path) -> Received | None:
-    async with Arrival("/from", home / "to") as arrival:
+    async with Download("/from", home / "to") as download:
         for message in messages:
             assert isinstance(message, files.Entry | files.Data | files.Whole)
-            arrival.add(message)
-        return await arrival.settle() if arrival.is_whole else None
+            download.add(message)
+        return await download.settle() if download.is_whole else None
 
 
 def _check(home: Path, received: Received | None) -> None:

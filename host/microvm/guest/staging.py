@@ -21,7 +21,7 @@ from microvm.system.private import FOLDER, open_own
 _DESTINATION = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Place:
+class StagingFolder:
     """A fresh folder, which whoever has made it removes.
 
     :ivar descriptor: it, open.

@@ -1,4 +1,4 @@
-"""The floor: raw QEMU and the least guest there can be, with no framing, no limits and no library.
+"""The baseline of the benchmark: plain QEMU with a minimal guest, without framing and limits.
 
 It runs the same kernel and file system, on the same machine, CPU model and kernel command line as
 the image beside it, with its own first process, which is compiled for the purpose; where the file
@@ -8,6 +8,6 @@ devices are as they come, and it is neither confined nor watched.
 
 from __future__ import annotations
 
-from microvm.bench.floor.floor import Floor
+from microvm.bench.baseline.baseline import Baseline
 
-__all__ = ["Floor"]
+__all__ = ["Baseline"]

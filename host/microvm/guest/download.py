@@ -1,4 +1,4 @@
-"""An arrival is a tree of files that comes from a guest, and is kept apart until it is whole.
+"""An download is a tree of files that comes from a guest, and is kept apart until it is whole.
 
 A guest may be hostile, so a tree can say nothing but what is in it: where it is put, and under
 which name, is said by the host alone. It is written into a fresh folder, on the same file system as
@@ -21,7 +21,7 @@ from typing import Self
 
 from microvm.concurrency.threads import check_stopped, in_stoppable_thread, in_thread
 from microvm.errors import FileError, MicroVMError
-from microvm.guest.place import Place
+from microvm.guest.staging import StagingFolder
 from microvm.system.private import FOLDER
 from microvm.wire import files
 
@@ -74,7 +74,7 @@ class _Link:
     target: bytes
 
 
-class Arrival:
+class Download:
     """A tree that arrives; use it as a context manager, which removes what has not been settled.
 
     What takes long for a tree of many files is done in threads, so that others in the event loop
@@ -92,7 +92,7 @@ class Arrival:
         self._destination = destination
         # A destination may be a mount, or in a folder that we may not write to.
         self._parent = destination if destination.is_dir() else destination.parent
-        self._place = Place(self._parent)
+        self._place = StagingFolder(self._parent)
         # Of the folders on the way, only the innermost is open.
         self._descriptor = self._place.descriptor
         self._folder: _Folder | None = None

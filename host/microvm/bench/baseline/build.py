@@ -1,4 +1,4 @@
-"""The floor's guest: the image's own file system with another first process."""
+"""The baseline's guest: the image's own file system with another first process."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _FLAGS = ("-std=c11", "-D_DEFAULT_SOURCE", "-Os", "-static", "-s")
 
 
 def build(image: Image) -> bytes:
-    """Build the initramfs of the floor: the image's, with another first process.
+    """Build the initramfs of the baseline: the image's, with another first process.
 
     :raises ImageError: there is no compiler that makes it.
     """
@@ -38,5 +38,5 @@ def _compile(image: Image) -> bytes:
     command = compiler(arches.find(image.manifest.arch), "sandboxd")
     with private.temporary() as folder:
         program = folder / "init"
-        run([*command, *_FLAGS, "-o", str(program), str(SOURCE)], what="compiling the floor")
+        run([*command, *_FLAGS, "-o", str(program), str(SOURCE)], what="compiling the baseline")
         return program.read_bytes()

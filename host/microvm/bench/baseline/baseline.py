@@ -1,4 +1,4 @@
-"""The floor as a contender of the comparison."""
+"""The baseline as a contender of the comparison."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from microvm.bench.baseline.build import build
+from microvm.bench.baseline.qemu import BaselineQemu
 from microvm.bench.contender import STREAM_SIZE
-from microvm.bench.floor.build import build
-from microvm.bench.floor.machine import Machine
 from microvm.concurrency.tasks import settled
 from microvm.concurrency.threads import in_thread
 from microvm.qemu.command_line import Memory, QemuConfig, descriptor_path
@@ -33,10 +33,10 @@ _DISK = {"pci": "virtio-blk-pci,drive=disk", "mmio": "virtio-blk-device,drive=di
 _WARM_UP = 100
 
 
-class Floor:
-    """The contender that starts the floor's machines; `opened` makes one."""
+class Baseline:
+    """The contender that starts the baseline's machines; `opened` makes one."""
 
-    name = "floor"
+    name = "baseline"
 
     def __init__(
         self, config: QemuConfig, initramfs: int, disk: int | None, owned: ExitStack
@@ -58,7 +58,7 @@ class Floor:
         :raises ImageError: there is no compiler.
         """
         with ExitStack() as owned:
-            initramfs = os.memfd_create("microvm-floor", os.MFD_CLOEXEC)
+            initramfs = os.memfd_create("microvm-baseline", os.MFD_CLOEXEC)
             owned.callback(os.close, initramfs)
             with open(initramfs, "wb", closefd=False) as file:
                 file.write(build(image))
@@ -76,15 +76,15 @@ class Floor:
                 disk = owned.enter_context(image.disk.open("rb")).fileno()
             yield cls(config, initramfs, disk, owned)
 
-    async def boot(self) -> FloorMachine:
+    async def boot(self) -> BaselineMachine:
         """Boot a machine.
 
         :raises MachineError: it does not come up.
         """
         with saved.blank() as memory:
-            return FloorMachine(await _start_in_thread(partial(self._start, memory)))
+            return BaselineMachine(await _start_in_thread(partial(self._start, memory)))
 
-    async def clone(self) -> FloorMachine:
+    async def clone(self) -> BaselineMachine:
         """Clone a machine that was booted and saved; the first call saves it.
 
         :raises MachineError: it does not come up.
@@ -92,7 +92,7 @@ class Floor:
         """
         if self._saved is None:
             memory = self._owned.enter_context(saved.blank())
-            machine = FloorMachine(await _start_in_thread(partial(self._start, memory)))
+            machine = BaselineMachine(await _start_in_thread(partial(self._start, memory)))
             try:
                 for _ in range(_WARM_UP):
                     await machine.run_true()
@@ -102,10 +102,10 @@ class Floor:
             finally:
                 await machine.stop()
             self._saved = memory._replace(saved=True)
-        return FloorMachine(await _start_in_thread(partial(self._start, self._saved)))
+        return BaselineMachine(await _start_in_thread(partial(self._start, self._saved)))
 
-    def _start(self, memory: Memory) -> Machine:
-        return Machine(
+    def _start(self, memory: Memory) -> BaselineQemu:
+        return BaselineQemu(
             self._command(memory),
             device=_DEVICE[self._config.bus],
             files=(
@@ -138,7 +138,7 @@ class Floor:
         return ["-drive", drive, "-device", _DISK[self._config.bus]]
 
 
-async def _start_in_thread(make: Callable[[], Machine]) -> Machine:
+async def _start_in_thread(make: Callable[[], BaselineQemu]) -> BaselineQemu:
     """Start a machine in a thread, and end it if nobody waits for it any longer."""
     task = asyncio.create_task(in_thread(make))
     try:
@@ -150,14 +150,14 @@ async def _start_in_thread(make: Callable[[], Machine]) -> Machine:
     return task.result()
 
 
-class FloorMachine:
-    """A running machine of the floor.
+class BaselineMachine:
+    """A running machine of the baseline.
 
     It blocks the event loop, which has nothing else to do: handing over to a thread would be
     measured, too.
     """
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: BaselineQemu) -> None:
         self._machine = machine
 
     @property

@@ -13,7 +13,7 @@ from microvm.qemu import accel as accels
 from microvm.qemu.launch import find_qemu
 
 
-class Choice:
+class AcceleratorChoice:
     """A choice for one start, and what is learnt from it.
 
     :param requested: what the user wants.

@@ -27,7 +27,7 @@ _PYTHON = ("python3", "-c", "pass")
 _FILE = "/tmp/measured"  # noqa: S108 - the guest's
 
 
-class Ours:
+class Library:
     """The contender that starts machines of this library.
 
     :param memory: the guest's memory, as `MicroVM` takes it.
@@ -58,25 +58,25 @@ class Ours:
             *("--", "true"),
         )
 
-    async def boot(self) -> OurMachine:
+    async def boot(self) -> LibraryMachine:
         """Boot a machine.
 
         :raises MicroVMError: it does not come up.
         """
         return await self._start(cold=True)
 
-    async def clone(self) -> OurMachine:
+    async def clone(self) -> LibraryMachine:
         """Clone a machine, as every start does that is not told otherwise.
 
         :raises MicroVMError: it does not come up.
         """
         return await self._start(cold=False)
 
-    async def _start(self, *, cold: bool) -> OurMachine:
+    async def _start(self, *, cold: bool) -> LibraryMachine:
         options: PoolOptions = {**self.options, "cold": cold}
         vm = MicroVM(self.image, **options)
         await vm.start()
-        return OurMachine(vm)
+        return LibraryMachine(vm)
 
     async def run_process(self) -> None:
         """Run `microvm run -- true` in a process of its own.
@@ -91,7 +91,7 @@ class Ours:
             raise MicroVMError("`microvm run` failed", detail=output.decode(errors="replace"))
 
 
-class OurMachine:
+class LibraryMachine:
     """A running machine of this library."""
 
     def __init__(self, vm: MicroVM) -> None:
@@ -167,11 +167,11 @@ class OurMachine:
                 raise MicroVMError(f"{name}: status {process.returncode}, {received} bytes")
 
 
-async def clone_of(snapshot: Snapshot, confinement: Confinement) -> OurMachine:
+async def clone_of(snapshot: Snapshot, confinement: Confinement) -> LibraryMachine:
     """Start a machine from a snapshot.
 
     :raises MicroVMError: it does not come up.
     """
     vm = MicroVM(snapshot, confinement=confinement)
     await vm.start()
-    return OurMachine(vm)
+    return LibraryMachine(vm)

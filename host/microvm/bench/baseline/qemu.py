@@ -1,4 +1,4 @@
-"""A QEMU with the floor's guest in it. Everything here blocks."""
+"""A QEMU with the baseline's guest in it. Everything here blocks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _BLOCK = bytes(1 << 16)
 _CAPABILITIES = [{"capability": "x-ignore-shared", "state": True}]
 
 
-class Machine:
+class BaselineQemu:
     """A QEMU that is up when the constructor returns; it ends with `stop`, or when we die.
 
     :param command: QEMU with its arguments, but for those of its monitor and its port.
@@ -48,7 +48,7 @@ class Machine:
                     *("-chardev", f"socket,id=qmp,fd={qmp.fileno()}"),
                     *("-mon", "chardev=qmp,mode=control", "-device", device),
                     *("-chardev", f"socket,id=port,fd={port.fileno()}"),
-                    *("-device", "virtserialport,chardev=port,name=floor"),
+                    *("-device", "virtserialport,chardev=port,name=baseline"),
                     *(() if state is None else ("-incoming", "defer")),
                 ],
                 pass_fds=(*files, qmp.fileno(), port.fileno()),
@@ -65,7 +65,7 @@ class Machine:
             self._port.settimeout(_TIMEOUT)
         except (OSError, ValueError, MachineError) as error:
             why = self.stop() or error
-            raise MachineError(f"the floor's guest does not come up: {why}") from error
+            raise MachineError(f"the baseline's guest does not come up: {why}") from error
         except BaseException:
             self.stop()
             raise
@@ -86,7 +86,7 @@ class Machine:
         while left > 0:
             received = len(self._port.recv(_CHUNK))
             if not received:
-                raise MachineError("the floor's guest has ended")
+                raise MachineError("the baseline's guest has ended")
             left -= received
 
     def feed(self) -> None:
@@ -110,7 +110,7 @@ class Machine:
         self._monitor("migrate", uri=f"file:{descriptor_path(state)}")
         while (status := self._monitor("query-migrate").get("status")) != "completed":
             if status == "failed":
-                raise QemuError("QEMU does not save the floor's guest")
+                raise QemuError("QEMU does not save the baseline's guest")
             time.sleep(_POLL)
         self.stop()
 
