@@ -91,8 +91,8 @@ def _is_plain(arguments: list[str]) -> bool:
 
 def _execute(name: str, *command: str) -> int:
     """Run `microvm exec NAME [--] CMD…`, and return our exit status."""
-    from microvm.supervisor.client.execute import execute
-    from microvm.system.streams import open_missing
+    from microvm.supervisor.client.foreground_command import execute
+    from microvm.system.descriptors import open_missing
 
     open_missing()
     return execute(name, list(command[1:] if command[0] == "--" else command))

@@ -37,8 +37,8 @@ from microvm.guest.files import read_file
 from microvm.guest.process import Process
 from microvm.guest.run import run
 from microvm.guest.timeouts import TIMEOUTS, Timeouts
-from microvm.supervisor.client.conversation import Conversation
-from microvm.supervisor.client.remote import RemoteGuest
+from microvm.supervisor.client.asynchronous import AsyncConnection
+from microvm.supervisor.client.remote_guest import RemoteGuest
 from microvm.supervisor.error_json import to_json
 from microvm.wire.session import WINDOW
 
@@ -341,7 +341,7 @@ def test_one_that_answers_pings_is_waited_for() -> None:
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         silent = asyncio.Event()
-        talk = Conversation(ours, on_line=print, on_end=print, on_silence=silent.set)
+        talk = AsyncConnection(ours, on_line=print, on_end=print, on_silence=silent.set)
         request = Request(theirs)
         answering = asyncio.create_task(request.hear())
         await asyncio.sleep(100 * TIMEOUTS.ping)

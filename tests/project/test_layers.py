@@ -143,7 +143,7 @@ def test_a_module_knows_only_what_lies_below_it(module: str) -> None:
 
 
 def test_a_client_and_its_supervisor_know_what_both_have_and_nothing_else_of_each_other() -> None:
-    both = {"names", "place", "runtime", "wire", "error_json"}
+    both = {"names", "machine_directory", "runtime_directory", "wire", "error_json"}
     supervisor, client = "microvm.supervisor.", "microvm.supervisor.client."
     for module in (name for name in NAMES if name.startswith(supervisor)):
         theirs = {name for name in imported(NAMES[module]) if name.startswith(supervisor)}

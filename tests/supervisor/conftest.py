@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from microvm.supervisor.runtime import Runtime
+from microvm.supervisor.runtime_directory import RuntimeDirectory
 
 
 @pytest.fixture(autouse=True)
@@ -19,8 +19,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def runtime(folder: Path) -> Iterator[Runtime]:
+def runtime(folder: Path) -> Iterator[RuntimeDirectory]:
     """That folder, made and open."""
     del folder
-    with Runtime(make=True) as made:
+    with RuntimeDirectory(make=True) as made:
         yield made

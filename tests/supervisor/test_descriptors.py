@@ -18,7 +18,7 @@ from tests.support.polling import comes_true
 from tests.support.processes import open_files
 
 from microvm.concurrency.tasks import cancel
-from microvm.supervisor.descriptors import PAUSE, Descriptor
+from microvm.supervisor.descriptors import PAUSE, ClientDescriptor
 
 BIG = bytes(range(256)) * 4096
 
@@ -35,7 +35,10 @@ def _pair(kind: str) -> tuple[int, int]:
 async def test_all_of_it_comes_and_the_flags_stay(kind: str) -> None:
     source, sink = _pair(kind)
     ours, theirs = os.dup(source), os.dup(sink)
-    with Descriptor(ours, writes=False) as reads, Descriptor(theirs, writes=True) as writes:
+    with (
+        ClientDescriptor(ours, writes=False) as reads,
+        ClientDescriptor(theirs, writes=True) as writes,
+    ):
 
         async def write() -> None:
             await writes.write(BIG)
@@ -55,7 +58,7 @@ async def test_all_of_it_comes_and_the_flags_stay(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
 async def test_a_reader_that_has_gone_is_noticed(kind: str) -> None:
     source, sink = _pair(kind)
-    with Descriptor(sink, writes=True) as writes:
+    with ClientDescriptor(sink, writes=True) as writes:
         os.close(source)
         with pytest.raises(BrokenPipeError):
             await writes.write(b"data")
@@ -64,7 +67,7 @@ async def test_a_reader_that_has_gone_is_noticed(kind: str) -> None:
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
 async def test_who_never_reads_holds_up_nobody_else(kind: str) -> None:
     source, sink = _pair(kind)
-    with Descriptor(sink, writes=True) as writes:
+    with ClientDescriptor(sink, writes=True) as writes:
         writing = asyncio.create_task(writes.write(BIG))
         await asyncio.sleep(0)
         assert not writing.done()
@@ -94,7 +97,7 @@ SILENT = ("eventfd", "timerfd", "signalfd", "epoll", "inotify")
 
 @pytest.mark.parametrize("kind", SILENT)
 async def test_a_descriptor_with_nothing_to_read_holds_up_nobody(kind: str) -> None:
-    with Descriptor(_silent(kind), writes=False) as reads:
+    with ClientDescriptor(_silent(kind), writes=False) as reads:
         reading = asyncio.create_task(reads.read())
         for _ in range(5):
             await asyncio.sleep(0)
@@ -104,7 +107,7 @@ async def test_a_descriptor_with_nothing_to_read_holds_up_nobody(kind: str) -> N
 
 @pytest.mark.parametrize("kind", SILENT)
 async def test_a_descriptor_that_takes_no_text_holds_up_nobody(kind: str) -> None:
-    with Descriptor(_silent(kind), writes=True) as writes:
+    with ClientDescriptor(_silent(kind), writes=True) as writes:
         if kind == "eventfd":
             await writes.write(b"8 bytes.")
             # more than the descriptor can hold
@@ -118,17 +121,17 @@ async def test_a_descriptor_that_takes_no_text_holds_up_nobody(kind: str) -> Non
 
 
 async def test_what_an_eventfd_counts_is_read() -> None:
-    with Descriptor(os.eventfd(7), writes=False) as reads:
+    with ClientDescriptor(os.eventfd(7), writes=False) as reads:
         assert await reads.read() == (7).to_bytes(8, sys.byteorder)
 
 
 async def test_the_wrong_end_of_a_pipe_is_an_end() -> None:
     source, sink = os.pipe()
     os.write(sink, b"for its own reader")
-    with Descriptor(os.dup(sink), writes=False) as reads:
+    with ClientDescriptor(os.dup(sink), writes=False) as reads:
         assert await reads.read() == b""
     with (
-        Descriptor(os.dup(source), writes=True) as writes,
+        ClientDescriptor(os.dup(source), writes=True) as writes,
         pytest.raises(OSError, match="Bad file descriptor"),
     ):
         await writes.write(b"data")
@@ -139,13 +142,13 @@ async def test_the_wrong_end_of_a_pipe_is_an_end() -> None:
 
 @pytest.mark.parametrize("path", ["/", "/dev/null"])
 async def test_a_folder_and_the_null_device_are_at_their_end(path: str) -> None:
-    with Descriptor(os.open(path, os.O_RDONLY), writes=False) as reads:
+    with ClientDescriptor(os.open(path, os.O_RDONLY), writes=False) as reads:
         assert await reads.read() == b""
 
 
 async def test_another_reader_of_a_pipe_that_was_faster_holds_up_nobody() -> None:
     source, sink = os.pipe()
-    with Descriptor(os.dup(source), writes=False) as reads:
+    with ClientDescriptor(os.dup(source), writes=False) as reads:
         reading = asyncio.create_task(reads.read())
         await asyncio.sleep(0)
         os.write(sink, b"theirs")
@@ -162,10 +165,10 @@ async def test_files_are_read_and_written_where_they_are(tmp_path: Path) -> None
     path.write_bytes(b"some data")
     file = os.open(path, os.O_RDWR)
     os.lseek(file, 5, os.SEEK_SET)
-    with Descriptor(os.dup(file), writes=False) as reads:
+    with ClientDescriptor(os.dup(file), writes=False) as reads:
         assert await reads.read() == b"data"
         assert await reads.read() == b""
-    with Descriptor(os.dup(file), writes=True) as writes:
+    with ClientDescriptor(os.dup(file), writes=True) as writes:
         await writes.write(b" more")
     os.close(file)
     assert path.read_bytes() == b"some data more"
@@ -173,20 +176,20 @@ async def test_files_are_read_and_written_where_they_are(tmp_path: Path) -> None
 
 async def test_a_full_disk_is_an_error() -> None:
     with (
-        Descriptor(os.open("/dev/full", os.O_WRONLY), writes=True) as writes,
+        ClientDescriptor(os.open("/dev/full", os.O_WRONLY), writes=True) as writes,
         pytest.raises(OSError, match="No space left on device"),
     ):
         await writes.write(b"data")
 
 
 async def test_nothing_is_read_from_nothing() -> None:
-    with Descriptor(os.open(os.devnull, os.O_RDONLY), writes=False) as reads:
+    with ClientDescriptor(os.open(os.devnull, os.O_RDONLY), writes=False) as reads:
         assert await reads.read() == b""
 
 
 async def test_a_terminal_is_written() -> None:
     ours, theirs = pty.openpty()
-    with Descriptor(os.dup(theirs), writes=True) as writes:
+    with ClientDescriptor(os.dup(theirs), writes=True) as writes:
         await writes.write(b"hello\n")
         assert os.read(ours, 100) == b"hello\r\n"
     os.close(theirs)
@@ -199,8 +202,8 @@ async def test_what_cannot_be_opened_anew_works_too(
 ) -> None:
     source, sink = os.pipe()
     with monkeypatch.context() as patch:
-        patch.setattr(Descriptor, "_open_anew", lambda self: setattr(self, "_blocks", True))
-        ours = Descriptor(sink if writes else source, writes=writes)
+        patch.setattr(ClientDescriptor, "_open_anew", lambda self: setattr(self, "_blocks", True))
+        ours = ClientDescriptor(sink if writes else source, writes=writes)
     with ours:
         if writes:
             await ours.write(b"data")
@@ -228,9 +231,9 @@ async def test_a_full_terminal_that_cannot_be_opened_anew_is_waited_for_at_rest(
             refused += 1
             raise
 
-    monkeypatch.setattr(Descriptor, "_open_anew", lambda self: setattr(self, "_blocks", True))
+    monkeypatch.setattr(ClientDescriptor, "_open_anew", lambda self: setattr(self, "_blocks", True))
     monkeypatch.setattr(os, "write", counted)
-    with Descriptor(os.dup(theirs), writes=True) as sink:
+    with ClientDescriptor(os.dup(theirs), writes=True) as sink:
         writing = asyncio.create_task(sink.write(BIG))
         begun = time.monotonic()
         await asyncio.sleep(0.3)

@@ -12,7 +12,7 @@ from tests.support.processes import children, state
 
 from microvm.errors import MicroVMError
 from microvm.supervisor.client.start import Start
-from microvm.supervisor.runtime import Runtime
+from microvm.supervisor.runtime_directory import RuntimeDirectory
 
 
 def _order(start: Start) -> None:
@@ -59,7 +59,7 @@ def test_it_is_no_child_of_its_starter(folder: Path) -> None:
     with Start("one"):
         # Of ours is only what begets the supervisor, and that goes.
         eventually(lambda: ours() == ["Z"])
-        with Runtime() as runtime, runtime.of("one") as place:
-            assert place.lives()
+        with RuntimeDirectory() as runtime, runtime.of("one") as directory:
+            assert directory.lives()
     assert ours() == []
     assert list(folder.iterdir()) == []

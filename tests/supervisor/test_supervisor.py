@@ -15,11 +15,10 @@ import pytest
 from tests.support.polling import DEADLINE
 
 from microvm.errors import Busy, MicroVMError
-from microvm.supervisor import peer as peers
+from microvm.supervisor import client_connection, wire
 from microvm.supervisor import supervisor as supervisors
-from microvm.supervisor import wire
-from microvm.supervisor.client.client import Connection, connect, connect_to
-from microvm.supervisor.runtime import Runtime
+from microvm.supervisor.client.blocking import BlockingConnection, connect, connect_to
+from microvm.supervisor.runtime_directory import RuntimeDirectory
 from microvm.supervisor.supervisor import Supervisor
 
 MOST = 4
@@ -30,12 +29,12 @@ async def never() -> None:
     await asyncio.Event().wait()
 
 
-def serve(runtime: Runtime, test: Coroutine[Any, Any, None]) -> None:
+def serve(runtime: RuntimeDirectory, test: Coroutine[Any, Any, None]) -> None:
     """Have a supervisor, whose machine is being started, for as long as a test lasts."""
 
     async def run() -> None:
-        with runtime.create("one") as place:
-            supervising = asyncio.create_task(Supervisor(runtime, place).supervise(never, {}))
+        with runtime.create("one") as directory:
+            supervising = asyncio.create_task(Supervisor(runtime, directory).supervise(never, {}))
             await asyncio.sleep(0)
             async with asyncio.timeout(DEADLINE):
                 await test
@@ -51,7 +50,7 @@ async def ask(call: str) -> Any:
         return await asyncio.to_thread(connection.ask, call)
 
 
-def exec_(clients: ExitStack) -> Connection:
+def exec_(clients: ExitStack) -> BlockingConnection:
     """Want to run a command, and wait for the turn."""
     connection = clients.enter_context(connect("one"))
     source = os.open(os.devnull, os.O_RDWR)
@@ -62,7 +61,7 @@ def exec_(clients: ExitStack) -> Connection:
 
 
 def test_who_waits_keeps_out_only_who_wants_to_wait_too(
-    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisors, "_MOST_LASTING", MOST)
 
@@ -87,10 +86,10 @@ def test_who_waits_keeps_out_only_who_wants_to_wait_too(
 
 
 def test_who_says_nothing_keeps_nobody_out(
-    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisors, "_MOST_SILENT", MOST)
-    monkeypatch.setattr(peers, "TIMEOUT", DEADLINE)
+    monkeypatch.setattr(client_connection, "TIMEOUT", DEADLINE)
 
     async def test() -> None:
         with ExitStack() as clients:
@@ -112,19 +111,19 @@ def test_where_few_files_can_be_open_fewer_may_wait(monkeypatch: pytest.MonkeyPa
 
 
 def test_who_finds_no_room_to_wait_in_tries_again(
-    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (
-        runtime.create("one") as place,
+        runtime.create("one") as directory,
         socket.socket(socket.AF_UNIX) as listener,
         ExitStack() as clients,
     ):
-        listener.bind(place.path("socket"))
+        listener.bind(directory.path("socket"))
         listener.listen(0)
         with suppress(BlockingIOError):
             while True:
                 other = clients.enter_context(socket.socket(socket.AF_UNIX))
                 other.setblocking(False)
-                other.connect(place.path("socket"))
+                other.connect(directory.path("socket"))
         monkeypatch.setattr(time, "sleep", lambda _: clients.enter_context(listener.accept()[0]))
-        clients.enter_context(connect_to(place))
+        clients.enter_context(connect_to(directory))

@@ -25,7 +25,7 @@ from tests.vm.conftest import Command, Misbehave
 from microvm import __version__
 from microvm.errors import GuestUnresponsive, UsageError
 from microvm.supervisor import wire
-from microvm.supervisor.client import client, fleet
+from microvm.supervisor.client import blocking, machines
 
 NAME = "one"
 BYTES = bytes(range(256)) * 1000
@@ -340,7 +340,7 @@ def test_nothing_is_written_to_a_terminal_before_it_is_ready(machine: str) -> No
     reader, writer = os.pipe()
     options = {"tty": [24, 80], "stdin": subprocess.PIPE}
     null = Path(os.devnull)
-    with client.connect(machine) as connection, null.open("r+b") as nothing, os.fdopen(reader):
+    with blocking.connect(machine) as connection, null.open("r+b") as nothing, os.fdopen(reader):
 
         def say_the_size(line: dict[str, Any]) -> None:
             assert line == {"started": True}
@@ -508,12 +508,12 @@ def test_a_call_to_a_stopped_supervisor_says_so(
     microvm: Command, machine: str, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The request is longer than the buffer of the socket."""
-    monkeypatch.setattr(client, "_INTERVAL", 10)
-    monkeypatch.setattr(client, "_SEND_TIMEOUT", 0.1)
+    monkeypatch.setattr(blocking, "_INTERVAL", 10)
+    monkeypatch.setattr(blocking, "_SEND_TIMEOUT", 0.1)
     supervisor = facts(microvm)["supervisor"]
     os.kill(supervisor, signal.SIGSTOP)
     try:
-        with client.connect(machine) as connection, pytest.raises(GuestUnresponsive) as caught:
+        with blocking.connect(machine) as connection, pytest.raises(GuestUnresponsive) as caught:
             connection.ask("exec", argv=["x" * size])
     finally:
         os.kill(supervisor, signal.SIGCONT)
@@ -527,10 +527,10 @@ def test_a_supervisor_that_is_stopped_is_shown_and_can_be_ended(
 ) -> None:
     assert microvm("start", "two").returncode == 0
     os.kill(facts(microvm, "two")["supervisor"], signal.SIGSTOP)
-    monkeypatch.setattr(fleet, "ANSWER_TIMEOUT", 0.1)
-    assert [each["state"] for each in fleet.machines(["two"])[0]] == ["silent"]
-    monkeypatch.setattr(client, "_INTERVAL", 10)
-    assert list(fleet.stop(["two"])) == ["two"]
+    monkeypatch.setattr(machines, "ANSWER_TIMEOUT", 0.1)
+    assert [each["state"] for each in machines.inspect(["two"])[0]] == ["silent"]
+    monkeypatch.setattr(blocking, "_INTERVAL", 10)
+    assert list(machines.stop(["two"])) == ["two"]
     assert states(microvm) == {machine: "running"}
 
 
@@ -539,9 +539,9 @@ def test_a_machine_of_another_version_is_shown_refused_and_stopped(
 ) -> None:
     assert microvm("start", "two").returncode == 0
     monkeypatch.setattr(wire, "WIRE", wire.WIRE + 1)
-    with client.connect("two") as connection, pytest.raises(UsageError, match="wire is number 1"):
+    with blocking.connect("two") as connection, pytest.raises(UsageError, match="wire is number 1"):
         connection.ask("facts")
-    [shown], _ = fleet.machines(["two"])
+    [shown], _ = machines.inspect(["two"])
     assert (shown["state"], shown["version"]) == ("running", __version__)
-    assert list(fleet.stop(["two"])) == ["two"]
+    assert list(machines.stop(["two"])) == ["two"]
     assert states(microvm) == {machine: "running"}

@@ -84,10 +84,10 @@ class AttachedRun:
 
     def _explain(self, interrupted: Process) -> None:
         if self.process is interrupted and interrupted.returncode is None and not self.explained:
-            from microvm.system import interactive
+            from microvm.system import terminal_hints
 
             self.explained = True
-            interactive.explain_interrupt(self.command[0], "to end the machine")
+            terminal_hints.explain_interrupt(self.command[0], "to end the machine")
 
     async def _run(self) -> int:
         async with self.machine:
@@ -175,9 +175,9 @@ class AttachedRun:
             return 128 + signal.SIGPIPE
         self.result.returncode = returncode
         if returncode == 0 and self._lacked_terminal():
-            from microvm.system import interactive
+            from microvm.system import terminal_hints
 
-            interactive.suggest_terminal(self.command)
+            terminal_hints.suggest_terminal(self.command)
         return returncode if returncode >= 0 else 128 - returncode
 
     def _write(self, descriptor: int) -> Writer:

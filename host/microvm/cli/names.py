@@ -145,9 +145,9 @@ def _kernels() -> Iterable[str]:
 
 
 def _machines() -> Iterable[str]:
-    from microvm.supervisor.runtime import Runtime
+    from microvm.supervisor.runtime_directory import RuntimeDirectory
 
-    with Runtime() as runtime:
+    with RuntimeDirectory() as runtime:
         return runtime.names()
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from microvm.printable import printable
 from microvm.system import interrupt
-from microvm.system.streams import open_missing
+from microvm.system.descriptors import open_missing
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer

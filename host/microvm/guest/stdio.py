@@ -15,7 +15,7 @@ from microvm.concurrency.threads import in_thread
 from microvm.errors import ExecKilled, MicroVMError
 from microvm.guest.process import Process
 from microvm.guest.streams import InputStream, OutputStream
-from microvm.system.streams import allows
+from microvm.system.descriptors import allows
 
 Reader = Callable[[], Awaitable[bytes]]
 Writer = Callable[[bytearray | bytes | memoryview], Awaitable[object]]

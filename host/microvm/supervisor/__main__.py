@@ -18,10 +18,10 @@ from microvm.concurrency.tasks import cancel
 from microvm.errors import MicroVMError
 from microvm.machine.machine import MicroVM
 from microvm.machine.snapshot import Snapshot
+from microvm.supervisor.client_connection import ClientConnection
 from microvm.supervisor.log import ConsoleLog, open_log
-from microvm.supervisor.peer import Peer
-from microvm.supervisor.place import Place
-from microvm.supervisor.runtime import Runtime
+from microvm.supervisor.machine_directory import MachineDirectory
+from microvm.supervisor.runtime_directory import RuntimeDirectory
 from microvm.supervisor.supervisor import Supervisor
 
 
@@ -37,20 +37,24 @@ def main() -> None:
     channel, folder = map(int, numbers)
     for descriptor in (channel, folder):
         os.set_inheritable(descriptor, False)
-    with socket.socket(fileno=channel) as connected, Runtime() as runtime:
+    with socket.socket(fileno=channel) as connected, RuntimeDirectory() as runtime:
         connected.setblocking(False)
-        asyncio.run(_serve(Peer(connected), runtime, Place(name, folder, held=True)))
+        asyncio.run(
+            _serve(ClientConnection(connected), runtime, MachineDirectory(name, folder, held=True))
+        )
 
 
-async def _serve(starter: Peer, runtime: Runtime, place: Place) -> None:
+async def _serve(
+    starter: ClientConnection, runtime: RuntimeDirectory, directory: MachineDirectory
+) -> None:
     try:
         order = (await starter.request(timed=False))["order"]  # an image may have to be built
     except EOFError:
-        return runtime.remove(place)
-    supervisor = Supervisor(runtime, place)
+        return runtime.remove(directory)
+    supervisor = Supervisor(runtime, directory)
 
     async def start() -> None:
-        supervisor.machine = await _attended(starter, _machine(starter, place, order))
+        supervisor.machine = await _attended(starter, _machine(starter, directory, order))
         _leave_the_starters_folder()
         supervisor.describe(order)
         await starter.send({"result": supervisor.facts})
@@ -64,7 +68,9 @@ async def _serve(starter: Peer, runtime: Runtime, place: Place) -> None:
             raise  # into the log
 
 
-async def _machine(starter: Peer, place: Place, order: dict[str, Any]) -> MicroVM:
+async def _machine(
+    starter: ClientConnection, directory: MachineDirectory, order: dict[str, Any]
+) -> MicroVM:
     """Start the machine that was ordered, in the folder of whoever ordered it."""
     loop = asyncio.get_running_loop()
     notices: set[asyncio.Task[None]] = set()
@@ -83,14 +89,14 @@ async def _machine(starter: Peer, place: Place, order: dict[str, Any]) -> MicroV
     )
     try:
         await machine.start()
-        machine.listen(ConsoleLog(place).write)
+        machine.listen(ConsoleLog(directory).write)
     except BaseException:
         await machine.stop()
         raise
     return machine
 
 
-async def _attended(starter: Peer, start: Any) -> MicroVM:
+async def _attended(starter: ClientConnection, start: Any) -> MicroVM:
     """Start a machine, unless its starter goes meanwhile.
 
     :raises EOFError: it has gone.
@@ -106,7 +112,7 @@ async def _attended(starter: Peer, start: Any) -> MicroVM:
         await cancel([attending, starting])
 
 
-async def _gone(starter: Peer) -> None:
+async def _gone(starter: ClientConnection) -> None:
     async for _ in starter.lines():
         pass
 

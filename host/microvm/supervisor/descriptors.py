@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Self
 
 from microvm.concurrency.threads import in_thread
-from microvm.system.streams import allows
+from microvm.system.descriptors import allows
 
 _CHUNK = 1 << 16
 _LOOK = 200  # ms between two looks whether what is written in a thread still is
@@ -26,7 +26,7 @@ PAUSE = 0.05
 """The seconds between two attempts to write in a thread where there should be room."""
 
 
-class Descriptor:
+class ClientDescriptor:
     """A descriptor of a client, which is ours from now on."""
 
     def __init__(self, descriptor: int, *, writes: bool) -> None:

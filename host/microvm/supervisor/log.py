@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
-from microvm.supervisor.place import CONSOLE, Place
+from microvm.supervisor.machine_directory import CONSOLE, MachineDirectory
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -46,9 +46,9 @@ def open_log() -> None:
 class ConsoleLog:
     """A guest's console in two files of its machine's: the end of it, which is never cut."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, directory: MachineDirectory) -> None:
         """Begin with nothing."""
-        self._place = place
+        self._directory = directory
         self._file = -1
         self._left = 0
 
@@ -63,10 +63,10 @@ class ConsoleLog:
 
     def _begin(self) -> None:
         older, newer = CONSOLE
-        here = self._place.descriptor
+        here = self._directory.descriptor
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
             os.rename(newer, older, src_dir_fd=here, dst_dir_fd=here)
-        self._file = self._place.file(newer, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        self._file = self._directory.file(newer, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         self._left = LIMIT

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-A_NAME = (
+NAME_RULE = (
     "a name has lower case letters, digits and `-_.`, begins with a letter or a digit, and is at "
     "most 64 characters long"
 )
@@ -23,7 +23,7 @@ _SECOND = (
 ).split()
 
 
-def made_up() -> Iterator[str]:
+def random_names() -> Iterator[str]:
     """Yield names, without end; most are two words, and none comes twice in a row for long."""
     choose = random.SystemRandom().choice
     for _ in range(20):

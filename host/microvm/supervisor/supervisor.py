@@ -17,12 +17,12 @@ from microvm import __version__
 from microvm.concurrency.tasks import cancel
 from microvm.errors import Busy, MachineError, MicroVMError, UsageError
 from microvm.supervisor import clock, wire
-from microvm.supervisor.calls import CALLS, LASTING, Function
-from microvm.supervisor.last_words import LastWords
-from microvm.supervisor.peer import Peer
-from microvm.supervisor.place import FACTS, SOCKET, Place
-from microvm.supervisor.runtime import Runtime, unusable
-from microvm.supervisor.turns import Turns
+from microvm.supervisor.client_connection import ClientConnection
+from microvm.supervisor.end_record import EndRecord
+from microvm.supervisor.handlers import CALLS, LASTING, Function
+from microvm.supervisor.machine_directory import FACTS, SOCKET, MachineDirectory
+from microvm.supervisor.queue import CommandQueue
+from microvm.supervisor.runtime_directory import RuntimeDirectory, unusable
 from microvm.units import format_duration
 
 if TYPE_CHECKING:
@@ -51,11 +51,11 @@ _NO_ROOM = 0.1  # seconds until a connection is tried again that could not be ac
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ClientRequest:
     """A request, and the client that it is from."""
 
     request: dict[str, Any]
-    peer: Peer
+    peer: ClientConnection
     on_line: list[Callable[[dict[str, Any]], object]] = field(default_factory=list)
 
     @property
@@ -65,7 +65,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class Termination:
     """The end of a machine: why, in words, and whether somebody had asked for it."""
 
     reason: str
@@ -81,20 +81,20 @@ class Supervisor:
     :ivar facts: what `machine.json` says, once the machine is up.
     """
 
-    def __init__(self, runtime: Runtime, place: Place) -> None:
+    def __init__(self, runtime: RuntimeDirectory, directory: MachineDirectory) -> None:
         """Begin with the folder of the machine, whose lock we hold."""
-        self.place = place
+        self.directory = directory
         self.machine: MicroVM
-        self.turns = Turns(place.name)
-        self.facts: dict[str, Any] = {"name": place.name, "supervisor": os.getpid()}
-        self.ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self.queue = CommandQueue(directory.name)
+        self.facts: dict[str, Any] = {"name": directory.name, "supervisor": os.getpid()}
+        self.ended: asyncio.Future[Termination] = asyncio.get_running_loop().create_future()
         self.gone = asyncio.Event()
-        self.ending: Ending | None = None
+        self.ending: Termination | None = None
         self._runtime = runtime
-        self._peers: set[asyncio.Task[None]] = set()
-        self._silent: dict[Peer, None] = {}  # in the order of their coming
+        self._connections: set[asyncio.Task[None]] = set()
+        self._silent: dict[ClientConnection, None] = {}  # in the order of their coming
         self._lasting = 0
-        self._last_words: LastWords
+        self._end_record: EndRecord
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
     def end(self, reason: str, *, asked: bool = False, traceless: bool = False) -> None:
@@ -104,7 +104,7 @@ class Supervisor:
         :param traceless: nobody needs to be told.
         """
         if not self.ended.done():
-            self.ended.set_result(Ending(reason, asked, traceless))
+            self.ended.set_result(Termination(reason, asked, traceless))
 
     async def supervise(
         self, start: Callable[[], Coroutine[Any, Any, None]], order: dict[str, Any]
@@ -120,13 +120,13 @@ class Supervisor:
             name = signal.Signals(number).name
             loop.add_signal_handler(number, self.end, f"{name} ended its supervisor")
         try:
-            self._listener.bind(self.place.path(SOCKET))
+            self._listener.bind(self.directory.path(SOCKET))
         except OSError as error:  # the disk is full
             raise unusable(self._runtime.path, error) from None
         self._listener.listen(_BACKLOG)
         tasks = [asyncio.create_task(self._accept())]
         try:
-            async with self.turns.taken("its start", wait=False):
+            async with self.queue.taken("its start", wait=False):
                 await self._started(start)
             tasks += [asyncio.create_task(each) for each in self._watches(order)]
             self.ending = await self.ended
@@ -141,7 +141,7 @@ class Supervisor:
             await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
             if not starting.done():
                 raise MicroVMError(
-                    f"{self.place.name} was not started: {self.ended.result().reason}"
+                    f"{self.directory.name} was not started: {self.ended.result().reason}"
                 )
             starting.result()
         finally:
@@ -159,7 +159,7 @@ class Supervisor:
         self.end((await self.machine.wait_lost()).message)
 
     async def _watch_idle(self, timeout: float) -> None:
-        await self.turns.idle(timeout)
+        await self.queue.idle(timeout)
         self.end(f"nobody used it for {format_duration(timeout)}", asked=True)
 
     async def _watch_age(self, age: float) -> None:
@@ -169,7 +169,7 @@ class Supervisor:
     async def _watch_silence(self) -> None:
         while True:
             await asyncio.sleep(_INTERVAL)
-            if not self.turns.runs:
+            if not self.queue.runs:
                 with suppress(MachineError):  # which `_watch_machine` sees, too
                     await self.machine.ping(_PING_TIMEOUT)
 
@@ -183,10 +183,10 @@ class Supervisor:
             if clock.now() - refreshed >= _REFRESH:
                 refreshed = clock.now()
                 self._runtime.refresh()
-                self.place.refresh()
-            if not self._runtime.has(self.place):
+                self.directory.refresh()
+            if not self._runtime.has(self.directory):
                 self.end("its folder was removed", traceless=True)
-            elif not self.place.has(SOCKET):
+            elif not self.directory.has(SOCKET):
                 self.end("its socket was removed")
             await asyncio.sleep(_LOOK)
 
@@ -197,20 +197,20 @@ class Supervisor:
             if hasattr(self, "machine"):
                 await self.machine.stop()
         finally:
-            ending = self.ending or Ending("it could not be started", traceless=True)
+            ending = self.ending or Termination("it could not be started", traceless=True)
             self.ending = ending
             if ending.traceless:
                 with suppress(MicroVMError, OSError):
-                    self._runtime.remove(self.place)
+                    self._runtime.remove(self.directory)
             else:
                 with suppress(OSError):  # the folder may have been removed
-                    self._last_words.write(ending.reason, asked=ending.asked)
+                    self._end_record.write(ending.reason, asked=ending.asked)
                 with suppress(OSError):
-                    os.unlink(SOCKET, dir_fd=self.place.descriptor)
+                    os.unlink(SOCKET, dir_fd=self.directory.descriptor)
             self.gone.set()
-            if self._peers:
-                await asyncio.wait(self._peers, timeout=_LAST_REPLIES)
-            await cancel(self._peers)
+            if self._connections:
+                await asyncio.wait(self._connections, timeout=_LAST_REPLIES)
+            await cancel(self._connections)
 
     async def _accept(self) -> None:
         loop = asyncio.get_running_loop()
@@ -221,9 +221,9 @@ class Supervisor:
                 self._hurry()
                 await asyncio.sleep(_NO_ROOM)
                 continue
-            peer = asyncio.create_task(self._serve(Peer(connected)))
-            self._peers.add(peer)
-            peer.add_done_callback(self._peers.discard)
+            peer = asyncio.create_task(self._serve(ClientConnection(connected)))
+            self._connections.add(peer)
+            peer.add_done_callback(self._connections.discard)
             await asyncio.sleep(0)  # what it has said already is heard before the next one comes
             if len(self._silent) > _MOST_SILENT:
                 self._hurry()
@@ -235,7 +235,7 @@ class Supervisor:
             del self._silent[peer]
             return
 
-    async def _serve(self, peer: Peer) -> None:
+    async def _serve(self, peer: ClientConnection) -> None:
         try:
             if not peer.is_ours():
                 return
@@ -246,8 +246,8 @@ class Supervisor:
         finally:
             peer.close()
 
-    async def _answer(self, peer: Peer) -> None:
-        call = Call(await self._request(peer), peer)
+    async def _answer(self, peer: ClientConnection) -> None:
+        call = ClientRequest(await self._request(peer), peer)
         name = str(call.request.get("call"))
         function = CALLS.get(name)
         if function is None:
@@ -255,12 +255,12 @@ class Supervisor:
         with self._counted() if name in LASTING else nullcontext():
             await self._call(function, call)
 
-    async def _request(self, peer: Peer) -> dict[str, Any]:
+    async def _request(self, peer: ClientConnection) -> dict[str, Any]:
         self._silent[peer] = None
         try:
             return await peer.request()
         except TimeoutError:
-            message = f"machine {self.place.name} heard no request in time; too many clients?"
+            message = f"machine {self.directory.name} heard no request in time; too many clients?"
             raise Busy(message, hint=_TRY_AGAIN) from None
         finally:
             self._silent.pop(peer, None)
@@ -272,7 +272,9 @@ class Supervisor:
         :raises Busy: there are too many.
         """
         if self._lasting >= _most_lasting():
-            message = f"machine {self.place.name} has too many clients: {self._lasting} wait or run"
+            message = (
+                f"machine {self.directory.name} has too many clients: {self._lasting} wait or run"
+            )
             raise Busy(message, hint=_TRY_AGAIN)
         self._lasting += 1
         try:
@@ -280,7 +282,7 @@ class Supervisor:
         finally:
             self._lasting -= 1
 
-    async def _call(self, function: Function, call: Call) -> None:
+    async def _call(self, function: Function, call: ClientRequest) -> None:
         work = asyncio.ensure_future(function(self, call))
         listening = asyncio.create_task(_listen(call))
         try:
@@ -302,8 +304,8 @@ class Supervisor:
         if not isinstance(error, MachineError):
             return error
         if self.ending is None:
-            return self.place.error(error.message)
-        told = self.place.error(self.ending.reason)
+            return self.directory.error(error.message)
+        told = self.directory.error(self.ending.reason)
         if self.ending.traceless:
             told.hint = ""  # its console is gone, too
         return told
@@ -329,8 +331,8 @@ class Supervisor:
             "version": __version__,
         }
         try:
-            self._last_words = LastWords(self.place)
-            self.place.write(FACTS, self.facts)
+            self._end_record = EndRecord(self.directory)
+            self.directory.write(FACTS, self.facts)
         except OSError as error:  # the disk is full
             raise unusable(self._runtime.path, error) from None
 
@@ -341,7 +343,7 @@ def _most_lasting() -> int:
     return max(1, min(_MOST_LASTING, (files - _OTHER_FILES) // _FILES))
 
 
-async def _listen(call: Call) -> None:
+async def _listen(call: ClientRequest) -> None:
     """Take the lines after a request, until the client has gone."""
     async for line in call.peer.lines():
         for each in call.on_line:

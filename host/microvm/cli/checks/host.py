@@ -287,11 +287,11 @@ ELSEWHERE = HostFault(
 
 def runtime(_: EarlierResults) -> CheckResult:
     """See whether there can be named machines."""
-    from microvm.supervisor.runtime import Runtime, location
+    from microvm.supervisor.runtime_directory import RuntimeDirectory, location
 
     where = Path(location()[0])
     try:
-        with Runtime() as folder:
+        with RuntimeDirectory() as folder:
             is_there = folder.descriptor >= 0
     except MicroVMError as error:
         return NO_FOLDER.of(error, mend=_closed(where) or NO_FOLDER.mend)

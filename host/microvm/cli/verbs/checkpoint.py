@@ -22,7 +22,7 @@ def checkpoint(name: str, snapshot: str, wait: bool) -> None:
     snapshot that has the name SNAPSHOT already is replaced. NAME is the full name of the machine.
     """
     from microvm.start.snapshots import check_room
-    from microvm.supervisor.client.client import connect
+    from microvm.supervisor.client.blocking import connect
 
     check_room()
     with connect(name) as connection:

@@ -14,7 +14,7 @@ from microvm.cli import copies, docker_hints, parameters, standard_streams
 from microvm.option import Option
 from microvm.options import counted
 from microvm.printable import quoted
-from microvm.supervisor.runtime import is_name
+from microvm.supervisor.runtime_directory import is_name
 from microvm.units import parse_size
 
 if TYPE_CHECKING:

@@ -43,7 +43,7 @@ def execute(
     exist, or if another command is running in it. When `microvm exec` exits or is killed, CMD is
     killed, too, but the machine keeps running.
     """
-    from microvm.supervisor.client.execute import execute
+    from microvm.supervisor.client.foreground_command import execute
 
     parameters.check_terminal(standard_input, options["tty"])
     if command[0].startswith("-") and command[0] != "--":
@@ -72,7 +72,7 @@ def shell(name: str, wait: bool, **options: Any) -> None:
     """
     import os
 
-    from microvm.supervisor.client.execute import execute
+    from microvm.supervisor.client.foreground_command import execute
 
     given = as_json(options) | ({"tty": True} if os.isatty(0) else {})
     standard_streams.leave(execute(name, _SHELL, given, wait=wait))

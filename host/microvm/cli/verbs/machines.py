@@ -48,9 +48,9 @@ def ps(as_json: bool, quiet: bool) -> None:
     earlier.
     """
     from microvm.cli.table import echo
-    from microvm.supervisor.client import fleet
+    from microvm.supervisor.client import machines
 
-    known, failure = fleet.machines()
+    known, failure = machines.inspect()
     listed = [_facts(each) for each in known]
     if as_json:
         echo_json(listed)
@@ -101,9 +101,9 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
 
     NAME is the name of a machine, or the beginning of it if no other name begins so.
     """
-    from microvm.supervisor.client import fleet
+    from microvm.supervisor.client import machines
 
-    known, failure = fleet.machines(names)
+    known, failure = machines.inspect(names)
     shown = [_facts(each) for each in known]
     if not as_json:
         shown = [{name: _text(name, each[name]) for name in each if each[name]} for each in shown]
@@ -131,11 +131,11 @@ def logs(name: str, follow: bool) -> None:
     otherwise the bytes are written unchanged. NAME is the name of the machine, or the beginning of
     it if no other name begins so.
     """
-    from microvm.supervisor.client import fleet
+    from microvm.supervisor.client import machines
 
     safely = sys.stdout.isatty()
     line = b""
-    for data in fleet.console(name, follow=follow):
+    for data in machines.console(name, follow=follow):
         if safely:
             *whole, line = (line + data).split(b"\n")
             if len(line) > _LONGEST_LINE:
@@ -164,11 +164,11 @@ def stop(names: tuple[str, ...], everything: bool) -> None:
     machine has already failed. The name of each machine is printed when it has stopped. NAME is the
     full name of a machine.
     """
-    from microvm.supervisor.client import fleet
+    from microvm.supervisor.client import machines
 
     if everything == bool(names):
         raise click.UsageError("give either the names of the machines to stop, or --all")
-    for name in fleet.stop(names or None):
+    for name in machines.stop(names or None):
         click.echo(name)
 
 
@@ -182,8 +182,8 @@ def wait(name: str) -> None:
     machine, or the beginning of it if no other name begins so.
     """
     from microvm.errors import GuestDied
-    from microvm.supervisor.client import fleet
+    from microvm.supervisor.client import machines
 
-    ended = fleet.wait(name)
+    ended = machines.wait(name)
     if not ended["asked"]:
         raise GuestDied(f"machine {name} is gone: {ended['reason']}")

@@ -13,11 +13,11 @@ from microvm.printable import quoted
 
 def _new_name(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
     del context, parameter
-    from microvm.supervisor.names import A_NAME
-    from microvm.supervisor.runtime import is_name
+    from microvm.supervisor.names import NAME_RULE
+    from microvm.supervisor.runtime_directory import is_name
 
     if name is not None and not is_name(name):
-        raise click.BadParameter(f"{quoted(name)} cannot be the name of a machine: {A_NAME}")
+        raise click.BadParameter(f"{quoted(name)} cannot be the name of a machine: {NAME_RULE}")
     return name
 
 

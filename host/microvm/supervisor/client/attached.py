@@ -7,8 +7,8 @@ from typing import Self
 from microvm.errors import GuestDied
 from microvm.machine.base import Machine
 from microvm.machine.snapshot import Snapshot
-from microvm.supervisor.client import route
-from microvm.supervisor.client.remote import RemoteGuest
+from microvm.supervisor.client import connector
+from microvm.supervisor.client.remote_guest import RemoteGuest
 
 
 class AttachedVM(Machine):
@@ -32,11 +32,11 @@ class AttachedVM(Machine):
 
     def __init__(self, name: str, *, wait: bool = False) -> None:
         """Find the machine; see `MicroVM.attach`."""
-        self.name, self.facts = route.find(name)
+        self.name, self.facts = connector.find(name)
         self.confinement = self.facts.get("confinement", "auto")
         self.stopped = False
-        self._route = route.NamedRoute(self.name, self.facts)
-        self._remote = RemoteGuest(self._route, defaults=self.facts.get("defaults"), wait=wait)
+        self._connector = connector.MachineConnector(self.name, self.facts)
+        self._remote = RemoteGuest(self._connector, defaults=self.facts.get("defaults"), wait=wait)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name} of {self.facts.get('image')}>"
@@ -70,10 +70,10 @@ class AttachedVM(Machine):
         try:
             await self._remote.call("stop")
         except GuestDied:  # it has ended already
-            if self._route.is_replaced():
+            if self._connector.is_replaced():
                 raise
         self.stopped = True
-        await self._remote.close(self._route.lost)
+        await self._remote.close(self._connector.lost)
 
     async def checkpoint(self, name: str | None = None) -> Snapshot:
         """Take a snapshot of the machine, which goes on; see `MicroVM.checkpoint`.

@@ -13,7 +13,7 @@ from microvm.wire.session import STDIN_CHUNK, WINDOW
 _PIECE = 1 << 16
 
 
-class Outlet:
+class OutputPipe:
     """The end of a pipe from which a command's output comes, as far as it is read.
 
     :ivar ended: whether all of it has come.
@@ -62,7 +62,7 @@ class Outlet:
         self._feed(data)
 
 
-class Inlet:
+class InputPipe:
     """The end of a pipe into which a command's input goes.
 
     :ivar stream: the input, for whoever writes it.

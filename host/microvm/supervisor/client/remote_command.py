@@ -21,9 +21,9 @@ from microvm.guest.command import Command
 from microvm.guest.process import Process
 from microvm.guest.timeouts import Timeouts
 from microvm.options import Text
-from microvm.supervisor.client.conversation import Conversation
-from microvm.supervisor.client.pipes import Inlet, Outlet
-from microvm.supervisor.client.route import Route, detached
+from microvm.supervisor.client.asynchronous import AsyncConnection
+from microvm.supervisor.client.connector import Connector, detached
+from microvm.supervisor.client.pipes import InputPipe, OutputPipe
 from microvm.supervisor.error_json import from_json
 from microvm.wire import codec
 from microvm.wire.session import WINDOW
@@ -32,13 +32,13 @@ from microvm.wire.session import WINDOW
 class RemoteCall:
     """A call that is not a command, and its answer."""
 
-    def __init__(self, connection: socket.socket, route: Route, timeouts: Timeouts) -> None:
+    def __init__(self, connection: socket.socket, connector: Connector, timeouts: Timeouts) -> None:
         self._answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._conversation = Conversation(
+        self._conversation = AsyncConnection(
             connection,
             on_line=self._on_line,
-            on_end=lambda: self.fail(route.lost()),
-            on_silence=lambda: self.fail(route.silent()),
+            on_end=lambda: self.fail(connector.lost()),
+            on_silence=lambda: self.fail(connector.silent()),
             timeouts=timeouts,
         )
 
@@ -82,10 +82,10 @@ class RemoteCommand:
         args: Sequence[Text],
         request: codec.ExecRequest,
         connection: socket.socket,
-        route: Route,
+        connector: Connector,
         timeouts: Timeouts,
         *,
-        stdin: Inlet | None,
+        stdin: InputPipe | None,
         output: Mapping[codec.Stream, FileIO],
         ended: Callable[[RemoteCommand], None],
     ) -> None:
@@ -94,7 +94,7 @@ class RemoteCommand:
         self._loop = asyncio.get_running_loop()
         self._ended = ended
         self._stdin = stdin
-        self._outlets = {stream: Outlet(file, self._settle) for stream, file in output.items()}
+        self._outlets = {stream: OutputPipe(file, self._settle) for stream, file in output.items()}
         self.command = Command(
             args,
             request,
@@ -102,13 +102,13 @@ class RemoteCommand:
             consumed=lambda stream, amount: self._outlets[stream].consumed(amount),
             max_output=None,
         )
-        self._route = route
+        self._connector = connector
         self._reply: int | MicroVMError | None = None
-        self._conversation = Conversation(
+        self._conversation = AsyncConnection(
             connection,
             on_line=self._on_line,
             on_end=self._on_end,
-            on_silence=lambda: self._fail(route.silent(), at_once=True),
+            on_silence=lambda: self._fail(connector.silent(), at_once=True),
             timeouts=timeouts,
         )
         for stream, outlet in self._outlets.items():
@@ -159,7 +159,7 @@ class RemoteCommand:
 
     def unclosed(self) -> str:
         """Return the warning for who has left it running."""
-        return f"a command was left running in machine {self._route.name}: {self.command.name}"
+        return f"a command was left running in machine {self._connector.name}: {self.command.name}"
 
     def _feed(self, stream: codec.Stream, data: bytes) -> None:
         self.command.feed(codec.ExecOutput(0, stream, data))
@@ -191,7 +191,7 @@ class RemoteCommand:
 
     def _on_end(self) -> None:
         taken_back = self.command.abandoned and not self._has_started
-        self._fail(detached() if taken_back else self._route.lost())
+        self._fail(detached() if taken_back else self._connector.lost())
 
     def _fail(self, error: MicroVMError, *, at_once: bool = False) -> None:
         """Note why there is no exit status, and see what output there still is."""

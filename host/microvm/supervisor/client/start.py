@@ -16,9 +16,9 @@ from typing import Any, Self
 
 from microvm.errors import GuestDied, MicroVMError
 from microvm.supervisor import wire
-from microvm.supervisor.client.client import Connection
-from microvm.supervisor.place import LOG, Place
-from microvm.supervisor.runtime import Runtime, unusable
+from microvm.supervisor.client.blocking import BlockingConnection
+from microvm.supervisor.machine_directory import LOG, MachineDirectory
+from microvm.supervisor.runtime_directory import RuntimeDirectory, unusable
 
 _LOG = 1 << 14  # of a supervisor that says why it ends, in characters
 _CLEANUP_TIMEOUT = 20.0  # of a supervisor, in seconds
@@ -41,13 +41,13 @@ class Start:
         """
         ours, theirs = socket.socketpair()
         try:
-            with theirs, Runtime(make=True) as runtime, runtime.create(name) as place:
-                self._process = _spawn(runtime, place, theirs)
+            with theirs, RuntimeDirectory(make=True) as runtime, runtime.create(name) as directory:
+                self._process = _spawn(runtime, directory, theirs)
         except BaseException:
             ours.close()
             raise
-        self.name = place.name
-        self._connection = Connection(place.name, ours)
+        self.name = directory.name
+        self._connection = BlockingConnection(directory.name, ours)
         self._done = False
 
     def __enter__(self) -> Self:
@@ -70,9 +70,13 @@ class Start:
         ours = self._connection.socket
         with suppress(OSError):
             ours.shutdown(socket.SHUT_WR)
-        with suppress(MicroVMError, OSError), Runtime() as runtime, runtime.of(self.name) as place:
-            if place.dies(_CLEANUP_TIMEOUT):
-                runtime.sweep(place)  # what one has left that could not clear up
+        with (
+            suppress(MicroVMError, OSError),
+            RuntimeDirectory() as runtime,
+            runtime.of(self.name) as directory,
+        ):
+            if directory.dies(_CLEANUP_TIMEOUT):
+                runtime.sweep(directory)  # what one has left that could not clear up
 
     def order(
         self,
@@ -118,25 +122,27 @@ class Start:
         said = ""
         with (
             suppress(MicroVMError, OSError),
-            Runtime() as runtime,
-            runtime.of(self.name) as place,
-            os.fdopen(place.file(LOG, os.O_RDONLY), errors="replace") as log,
+            RuntimeDirectory() as runtime,
+            runtime.of(self.name) as directory,
+            os.fdopen(directory.file(LOG, os.O_RDONLY), errors="replace") as log,
         ):
             said = log.read(_LOG)
         return MicroVMError(f"the supervisor of {self.name} does not start", detail=said.strip())
 
 
-def _spawn(runtime: Runtime, place: Place, channel: socket.socket) -> subprocess.Popen[bytes]:
+def _spawn(
+    runtime: RuntimeDirectory, directory: MachineDirectory, channel: socket.socket
+) -> subprocess.Popen[bytes]:
     try:
-        log = place.file(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+        log = directory.file(LOG, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
     except OSError as error:
-        runtime.remove(place)
+        runtime.remove(directory)
         raise unusable(runtime.path, error) from None
-    passed = (channel.fileno(), place.descriptor)
+    passed = (channel.fileno(), directory.descriptor)
     try:
         return subprocess.Popen(
             # Without the folder that we are in, where anybody's modules may lie.
-            [sys.executable, "-P", "-m", "microvm.supervisor", place.name, *map(str, passed)],
+            [sys.executable, "-P", "-m", "microvm.supervisor", directory.name, *map(str, passed)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=log,
@@ -144,7 +150,7 @@ def _spawn(runtime: Runtime, place: Place, channel: socket.socket) -> subprocess
             start_new_session=True,
         )
     except BaseException as error:
-        runtime.remove(place)
+        runtime.remove(directory)
         if isinstance(error, OSError):
             message = f"cannot run {sys.executable}: {error.strerror}"
             raise MicroVMError(message) from error

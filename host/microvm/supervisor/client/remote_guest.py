@@ -21,9 +21,9 @@ from microvm.guest.timeouts import TIMEOUTS, Timeouts
 from microvm.option import options_of
 from microvm.options import ExecOptions, Text, to_bytes
 from microvm.supervisor import wire
-from microvm.supervisor.client.pipes import Inlet
+from microvm.supervisor.client.connector import Connector, detached
+from microvm.supervisor.client.pipes import InputPipe
 from microvm.supervisor.client.remote_command import RemoteCall, RemoteCommand
-from microvm.supervisor.client.route import Route, detached
 from microvm.wire import codec
 
 
@@ -35,7 +35,7 @@ class RemoteGuest:
 
     def __init__(
         self,
-        route: Route,
+        connector: Connector,
         *,
         defaults: ExecOptions | None = None,
         wait: bool = False,
@@ -46,7 +46,7 @@ class RemoteGuest:
         :param wait: whether to wait for its turn while somebody else's command runs.
         """
         self.defaults: ExecOptions = defaults or {}
-        self._route = route
+        self._connector = connector
         self._wait = wait
         self._timeouts = timeouts
         self._closed: Callable[[], MicroVMError] | None = None
@@ -87,7 +87,7 @@ class RemoteGuest:
         """Do as `call`, and return what files come with the answer, too; the caller closes them."""
         self._check_loop()
         connection = await self._ask({"call": name, **arguments})
-        call = RemoteCall(connection, self._route, self._timeouts)
+        call = RemoteCall(connection, self._connector, self._timeouts)
         self._calls.add(call)
         if self._closed is not None:  # meanwhile
             call.fail(self._closed())
@@ -185,9 +185,9 @@ class RemoteGuest:
                 argv or [request.command],
                 request,
                 connection,
-                self._route,
+                self._connector,
                 self._timeouts,
-                stdin=Inlet(sink) if fed else None,
+                stdin=InputPipe(sink) if fed else None,
                 output={codec.Stream.STDOUT: output, codec.Stream.STDERR: errors},
                 ended=self._commands.discard,
             )
@@ -217,7 +217,7 @@ class RemoteGuest:
                 raise self._closed()
             whole = {**request, "wait": self._wait}
             asking = asyncio.ensure_future(
-                in_thread(_ask, self._route, whole, files, unsent.pop_all())
+                in_thread(_ask, self._connector, whole, files, unsent.pop_all())
             )
         try:
             return await asyncio.shield(asking)
@@ -239,10 +239,10 @@ async def _until_loop_ends(commands: Set[RemoteCommand]) -> AsyncGenerator[None,
 
 
 def _ask(
-    route: Route, request: Mapping[str, Any], files: Sequence[FileIO], owner: ExitStack
+    connector: Connector, request: Mapping[str, Any], files: Sequence[FileIO], owner: ExitStack
 ) -> socket.socket:
     with owner:  # in this thread: whoever waits for it may be cancelled
-        return route.ask(request, [file.fileno() for file in files])
+        return connector.ask(request, [file.fileno() for file in files])
 
 
 def _pipe(reads: ExitStack, writes: ExitStack) -> tuple[FileIO, FileIO]:

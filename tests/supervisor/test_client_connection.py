@@ -12,12 +12,11 @@ from tests.support.processes import open_files
 
 from microvm import __version__
 from microvm.errors import UsageError
-from microvm.supervisor import peer as peers
-from microvm.supervisor import wire
-from microvm.supervisor.client.client import Connection
-from microvm.supervisor.peer import Peer
+from microvm.supervisor import client_connection, wire
+from microvm.supervisor.client.blocking import BlockingConnection
+from microvm.supervisor.client_connection import ClientConnection
 
-Pair = tuple[Peer, socket.socket]
+Pair = tuple[ClientConnection, socket.socket]
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def pair() -> Iterator[Pair]:
     """A peer, and what its client has."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
-    peer = Peer(ours)
+    peer = ClientConnection(ours)
     yield peer, theirs
     peer.close()
     theirs.close()
@@ -34,7 +33,7 @@ def pair() -> Iterator[Pair]:
 async def test_a_request_comes_with_its_descriptors(pair: Pair) -> None:
     peer, client = pair
     before = open_files()
-    Connection("one", client).send({"wire": wire.WIRE, "name": "\udcff"}, (0, 1, 2))
+    BlockingConnection("one", client).send({"wire": wire.WIRE, "name": "\udcff"}, (0, 1, 2))
     assert (await peer.request())["name"] == "\udcff"
     assert len(peer.descriptors) == 3
     assert not any(map(os.get_inheritable, peer.descriptors))
@@ -81,7 +80,7 @@ async def test_a_line_has_an_end(pair: Pair, monkeypatch: pytest.MonkeyPatch) ->
 async def test_who_says_nothing_is_not_waited_for(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peers, "TIMEOUT", 0.01)
+    monkeypatch.setattr(client_connection, "TIMEOUT", 0.01)
     peer, client = pair
     client.send(b"{")
     with pytest.raises(TimeoutError):
@@ -91,7 +90,7 @@ async def test_who_says_nothing_is_not_waited_for(
 async def test_who_orders_a_machine_may_take_longer(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(peers, "TIMEOUT", 0.001)
+    monkeypatch.setattr(client_connection, "TIMEOUT", 0.001)
     peer, client = pair
     asking = asyncio.create_task(peer.request(timed=False))
     await asyncio.sleep(0.01)
@@ -108,7 +107,7 @@ async def test_who_has_gone_is_not_waited_for(pair: Pair) -> None:
 
 
 async def test_who_takes_no_reply_goes_without(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(peers, "TIMEOUT", 0.01)
+    monkeypatch.setattr(client_connection, "TIMEOUT", 0.01)
     peer, client = pair
     await peer.send({"result": "x" * 3_000_000})
     client.close()
@@ -118,7 +117,7 @@ async def test_who_takes_no_reply_goes_without(pair: Pair, monkeypatch: pytest.M
 async def test_more_descriptors_than_anybody_needs_are_refused_and_closed(pair: Pair) -> None:
     peer, client = pair
     before = open_files()
-    Connection("one", client).send({"wire": wire.WIRE}, (0,) * (wire.DESCRIPTORS + 1))
+    BlockingConnection("one", client).send({"wire": wire.WIRE}, (0,) * (wire.DESCRIPTORS + 1))
     with pytest.raises(UsageError, match="too many descriptors"):
         await peer.request()
     peer.close()
@@ -136,4 +135,4 @@ async def test_pings_are_answered_between_the_lines(pair: Pair) -> None:
 
 def test_what_is_too_long_is_not_sent(pair: Pair) -> None:
     with pytest.raises(UsageError, match="cannot be sent to a machine: more than 4 MiB"):
-        Connection("one", pair[1]).send({"argv": ["x" * wire.LIMIT]})
+        BlockingConnection("one", pair[1]).send({"argv": ["x" * wire.LIMIT]})

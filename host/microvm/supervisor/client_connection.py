@@ -1,4 +1,4 @@
-"""A `Peer` is a client as its supervisor sees it: a connection, its request, and its reply.
+"""The connection of a client to its supervisor: a request, and the reply to it.
 
 It may be slow, or mean harm: it has a deadline for its request and for taking what it is sent, and
 bounds for both.
@@ -24,7 +24,7 @@ _CHUNK = 1 << 16
 _CREDENTIALS = struct.Struct("3i")  # struct ucred, unix(7)
 
 
-class Peer:
+class ClientConnection:
     """A client's connection.
 
     :ivar descriptors: what came with the request, the peer's to close until they are taken out.

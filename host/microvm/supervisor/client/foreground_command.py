@@ -8,7 +8,7 @@ import time
 from contextlib import suppress
 
 from microvm.supervisor import wire
-from microvm.supervisor.client.client import Connection, connect
+from microvm.supervisor.client.blocking import BlockingConnection, connect
 from microvm.system import interrupt
 
 TYPE_CHECKING = False
@@ -72,7 +72,7 @@ def _add_hint(error: Exception, argv: list[str], options: dict[str, Any]) -> Non
 class _Attached:
     """A command, over a connection of its own."""
 
-    def __init__(self, connection: Connection, options: dict[str, Any]) -> None:
+    def __init__(self, connection: BlockingConnection, options: dict[str, Any]) -> None:
         self.connection = connection
         self.options = options
         self.command = ""
@@ -116,9 +116,9 @@ class _Attached:
             signal.setitimer(signal.ITIMER_REAL, 0)
             self.restore()
         if code == 0 and terminal and standard_input is None and "stdin" not in self.options:
-            from microvm.system import interactive
+            from microvm.system import terminal_hints
 
-            interactive.suggest_terminal(argv)
+            terminal_hints.suggest_terminal(argv)
         return code
 
     def _send_with_source(self, request: dict[str, Any]) -> None:
@@ -192,10 +192,10 @@ class _Attached:
             raise _Ended(number)
 
     def _explain(self) -> None:
-        from microvm.system import interactive
+        from microvm.system import terminal_hints
 
         self.explained = True
-        interactive.explain_interrupt(self.command, "to kill it")
+        terminal_hints.explain_interrupt(self.command, "to kill it")
 
     def _exit(self, number: int) -> NoReturn:
         self.restore()

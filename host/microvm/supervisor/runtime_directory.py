@@ -14,7 +14,7 @@ import stat
 import time
 from contextlib import suppress
 
-from microvm.supervisor.place import Place
+from microvm.supervisor.machine_directory import MachineDirectory
 from microvm.system import private
 
 TYPE_CHECKING = False
@@ -37,7 +37,7 @@ _FULL = (errno.ENOSPC, errno.EDQUOT)
 _LOCK_TIMEOUT = 10.0  # of whoever holds the lock of the whole, in seconds
 
 
-class Runtime:
+class RuntimeDirectory:
     """The runtime folder, open; use it as a context manager.
 
     :ivar path: its name, for messages.
@@ -100,7 +100,7 @@ class Runtime:
             folders = [each.name for each in found if each.is_dir(follow_symlinks=False)]
         return sorted(filter(is_name, folders))
 
-    def open(self, name: str, *, beginning: bool = False) -> Place:
+    def open(self, name: str, *, beginning: bool = False) -> MachineDirectory:
         """Open the folder of the machine that has this name.
 
         :param beginning: or the only one whose name begins so; not for what writes or destroys.
@@ -115,7 +115,7 @@ class Runtime:
 
         raise MicroVMError(f"there is no machine {name}", hint=self._hint(name))
 
-    def _opened(self, name: str, *, beginning: bool) -> Place:
+    def _opened(self, name: str, *, beginning: bool) -> MachineDirectory:
         try:
             return self.of(name)
         except FileNotFoundError:
@@ -139,7 +139,7 @@ class Runtime:
             return f"there is one in {other}, but this looks in {self.path}, {why}"
         return "`microvm ps` lists those there are"
 
-    def of(self, name: str) -> Place:
+    def of(self, name: str) -> MachineDirectory:
         """Open the folder of the machine that has just this name.
 
         :raises FileNotFoundError: there is none.
@@ -149,46 +149,48 @@ class Runtime:
         if self.descriptor < 0 or not is_name(name):
             raise missing
         try:
-            place = Place(name, os.open(name, private.FOLDER, dir_fd=self.descriptor))
+            directory = MachineDirectory(
+                name, os.open(name, private.FOLDER, dir_fd=self.descriptor)
+            )
         except OSError as error:
             if error.errno in (errno.ENOTDIR, errno.ELOOP):  # a file, or a link
                 raise missing from None
             raise
         try:
-            if not place.is_machines():
+            if not directory.is_machines():
                 raise missing
         except BaseException:
-            place.close()
+            directory.close()
             raise
-        return place
+        return directory
 
-    def places(self) -> Iterator[Place]:
+    def directories(self) -> Iterator[MachineDirectory]:
         """Open the folders of all machines that can be opened; they are the caller's to close."""
         for name in self._folders():
             with suppress(OSError):
                 yield self.of(name)
 
-    def create(self, name: str | None) -> Place:
+    def create(self, name: str | None) -> MachineDirectory:
         """Make the folder of a new machine, with its lock held; of a dead one the old goes.
 
         :param name: what it is to be called; None for one that is made up.
         :raises MicroVMError: there is such a machine, or nothing can be made here.
         """
-        from microvm.supervisor.names import made_up
+        from microvm.supervisor.names import random_names
 
         self.sweep_old()
         with self.locked():
             taken = set(os.listdir(self.descriptor))
             if name is None:
-                name = next(each for each in made_up() if each not in taken)
+                name = next(each for each in random_names() if each not in taken)
             elif name in taken:
                 self._vacate(name)
             try:
-                place = Place(name, private.make(name, self.descriptor))
-                place.lock()
+                directory = MachineDirectory(name, private.make(name, self.descriptor))
+                directory.lock()
             except OSError as error:
                 raise unusable(self.path, error) from None
-            return place
+            return directory
 
     def _vacate(self, name: str) -> None:
         """Remove what has a name that is wanted: a dead machine, or an empty folder."""
@@ -203,56 +205,56 @@ class Runtime:
         except OSError as error:
             raise self.trouble(name, error) from None
 
-    def sweep(self, place: Place, *, kept: float = 0.0) -> bool:
+    def sweep(self, directory: MachineDirectory, *, kept: float = 0.0) -> bool:
         """Remove the folder of a machine that is dead; False if it lives, or has gone already.
 
         :param kept: for how long it has to be dead, in seconds.
         :raises MicroVMError: it cannot be removed.
         """
-        if place.lives() or (kept and time.time() - place.ended()["at"] < kept):
+        if directory.lives() or (kept and time.time() - directory.ended()["at"] < kept):
             return False
         with self.locked():
-            if place.lives() or not self.has(place):
+            if directory.lives() or not self.has(directory):
                 return False
             try:
-                self._remove(place.name)
+                self._remove(directory.name)
             except OSError as error:
-                raise self.trouble(place.name, error) from None
+                raise self.trouble(directory.name, error) from None
             return True
 
     def sweep_old(self) -> None:
         """Remove machines that have been dead for long; of what cannot be removed others tell."""
         from microvm.errors import MicroVMError
 
-        for place in self.places():
-            with place, suppress(MicroVMError):
-                self.sweep(place, kept=KEPT)
+        for directory in self.directories():
+            with directory, suppress(MicroVMError):
+                self.sweep(directory, kept=KEPT)
 
-    def remove(self, place: Place) -> None:
+    def remove(self, directory: MachineDirectory) -> None:
         """Remove the folder of a machine whose lock the caller holds."""
         with self.locked():
-            if self.has(place):
-                self._remove(place.name)
+            if self.has(directory):
+                self._remove(directory.name)
 
-    def has(self, place: Place) -> bool:
+    def has(self, directory: MachineDirectory) -> bool:
         """Tell whether a machine's folder still is where it was."""
         try:
-            found = os.stat(place.name, dir_fd=self.descriptor, follow_symlinks=False)
+            found = os.stat(directory.name, dir_fd=self.descriptor, follow_symlinks=False)
         except OSError:
             return False
-        return os.path.samestat(found, os.fstat(place.descriptor))
+        return os.path.samestat(found, os.fstat(directory.descriptor))
 
     def _remove(self, name: str) -> None:
         from shutil import rmtree
 
         rmtree(name, dir_fd=self.descriptor)  # which follows no link
 
-    def locked(self) -> Held:
+    def locked(self) -> RuntimeLock:
         """Hold the lock of the whole, for a moment, as a context.
 
         :raises MicroVMError: another process does not let go of it.
         """
-        return Held(os.open(".", private.FOLDER, dir_fd=self.descriptor), self.path)
+        return RuntimeLock(os.open(".", private.FOLDER, dir_fd=self.descriptor), self.path)
 
     def refresh(self) -> None:
         """Have it look as if it were used, to those who remove what nobody has used for long."""
@@ -270,7 +272,7 @@ class Runtime:
         )
 
 
-class Held:
+class RuntimeLock:
     """The lock of the runtime folder, as a context: nothing appears and goes but by its holder."""
 
     def __init__(self, descriptor: int, path: str) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from tests.support.small_disk import small_disk
 
-from microvm.supervisor.last_words import LastWords
-from microvm.supervisor.runtime import Runtime
+from microvm.supervisor.end_record import EndRecord
+from microvm.supervisor.runtime_directory import RuntimeDirectory
 
 
 def fill(path: Path) -> None:
@@ -25,11 +25,11 @@ def test_a_full_disk_has_room_for_them(
 ) -> None:
     with small_disk(tmp_path / "disk", "256k") as disk:
         monkeypatch.setenv("XDG_RUNTIME_DIR", str(disk))
-        with Runtime(make=True) as runtime, runtime.create("one") as place:
-            words = LastWords(place)
-            assert place.ended()["reason"] == "its supervisor was killed"
+        with RuntimeDirectory(make=True) as runtime, runtime.create("one") as directory:
+            words = EndRecord(directory)
+            assert directory.ended()["reason"] == "its supervisor was killed"
             fill(disk / "large")
             with pytest.raises(OSError, match="No space left"):
-                place.write("other", {"reason": reason})
+                directory.write("other", {"reason": reason})
             words.write(reason, asked=False)
-            assert place.ended()["reason"][:500] == reason[:500]
+            assert directory.ended()["reason"][:500] == reason[:500]

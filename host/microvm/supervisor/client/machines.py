@@ -13,9 +13,9 @@ from typing import Any
 
 from microvm.errors import GuestUnresponsive, MicroVMError, UsageError
 from microvm.supervisor import wire
-from microvm.supervisor.client.client import Connection, connect_to
-from microvm.supervisor.place import CONSOLE, FACTS, Place
-from microvm.supervisor.runtime import Runtime
+from microvm.supervisor.client.blocking import BlockingConnection, connect_to
+from microvm.supervisor.machine_directory import CONSOLE, FACTS, MachineDirectory
+from microvm.supervisor.runtime_directory import RuntimeDirectory
 
 ANSWER_TIMEOUT = 1.5
 """The seconds that supervisors have to say what their machines do, all together."""
@@ -26,7 +26,7 @@ _LOOK = 0.1  # the seconds between two looks at a console that is followed
 _CHUNK = 1 << 16
 
 
-def machines(
+def inspect(
     names: Sequence[str] | None = None,
 ) -> tuple[list[dict[str, Any]], MicroVMError | None]:
     """Return what machines are and do, sorted by name, or as they are named; and what went wrong.
@@ -40,17 +40,17 @@ def machines(
     :raises MicroVMError: the runtime folder cannot be used.
     """
     failures: list[MicroVMError] = []
-    with Runtime() as runtime, ExitStack() as opened:
+    with RuntimeDirectory() as runtime, ExitStack() as opened:
         if names is None:
             runtime.sweep_old()
         asked = []
         for name in runtime.names() if names is None else names:
             try:
-                place = opened.enter_context(runtime.open(name, beginning=names is not None))
+                directory = opened.enter_context(runtime.open(name, beginning=names is not None))
             except MicroVMError as error:
                 failures.append(error)
             else:
-                asked.append(_Asked(place))
+                asked.append(_Asked(directory))
         _collect([each for each in asked if each.connection is not None])
         return [each.facts() for each in asked], _together(failures)
 
@@ -65,17 +65,17 @@ def _together(failures: Sequence[MicroVMError]) -> MicroVMError | None:
 class _Asked:
     """A machine whose supervisor has been asked what it does."""
 
-    def __init__(self, place: Place) -> None:
-        self.place = place
-        self.connection: Connection | None = None
+    def __init__(self, directory: MachineDirectory) -> None:
+        self.directory = directory
+        self.connection: BlockingConnection | None = None
         self.answer: dict[str, Any] | None = None
-        self.lives = place.lives()
+        self.lives = directory.lives()
         if not self.lives:
             return
         try:
-            self.connection = connect_to(place, timeout=0)
+            self.connection = connect_to(directory, timeout=0)
         except (MicroVMError, OSError):  # it is just being made, or has just ended
-            self.lives = place.lives()
+            self.lives = directory.lives()
         else:
             self.connection.send({"wire": wire.WIRE, "call": "facts"})
 
@@ -85,7 +85,7 @@ class _Asked:
         try:
             self.answer = self.connection.reply()
         except MicroVMError:  # it has just ended, or is of another wire
-            self.lives = self.place.lives()
+            self.lives = self.directory.lives()
             self.answer = {**self._known(), "state": "running"} if self.lives else None
 
     def facts(self) -> dict[str, Any]:
@@ -95,14 +95,14 @@ class _Asked:
         if self.answer is not None:
             return self.answer
         if not self.lives:
-            return {**self._known(), "state": "gone", "reason": self.place.ended()["reason"]}
+            return {**self._known(), "state": "gone", "reason": self.directory.ended()["reason"]}
         known = self._known()
         up = self.connection is not None or "qemu" in known
         return {**known, "state": "silent" if up else "starting"}
 
     def _known(self) -> dict[str, Any]:
         """Return what is known without its supervisor."""
-        return {"name": self.place.name, **self.place.read(FACTS)}
+        return {"name": self.directory.name, **self.directory.read(FACTS)}
 
 
 def _collect(asked: list[_Asked]) -> None:
@@ -128,7 +128,7 @@ def stop(names: Sequence[str] | None) -> Iterator[str]:
     :param names: None for all of them; beginnings of names will not do.
     :raises MicroVMError: there is no such machine, or it does not end; the others have.
     """
-    with Runtime() as runtime:
+    with RuntimeDirectory() as runtime:
         ending = runtime.names() if names is None else list(dict.fromkeys(names))
     done: SimpleQueue[tuple[str, MicroVMError | None]] = SimpleQueue()
 
@@ -151,7 +151,7 @@ def stop(names: Sequence[str] | None) -> Iterator[str]:
             yield name
         else:
             failures[name] = failure
-    with Runtime() as runtime:
+    with RuntimeDirectory() as runtime:
         runtime.sweep_old()
     if failure := _together([failures[name] for name in ending if name in failures]):
         raise failure
@@ -162,29 +162,29 @@ def _end(name: str) -> None:
 
     :raises MicroVMError: there is none, or it does not end.
     """
-    with Runtime() as runtime, runtime.open(name) as place, ExitStack() as opened:
-        if connection := _asked(place, opened, "stop"):
+    with RuntimeDirectory() as runtime, runtime.open(name) as directory, ExitStack() as opened:
+        if connection := _asked(directory, opened, "stop"):
             try:
                 connection.reply(most_pings=_MOST_PINGS)
             except GuestUnresponsive:
                 connection.kill()
             except UsageError:  # which ended the connection
-                with connect_to(place) as another:
+                with connect_to(directory) as another:
                     another.kill()
             except MicroVMError:  # it was killed meanwhile
-                if not place.dies(_DEATH_TIMEOUT):
+                if not directory.dies(_DEATH_TIMEOUT):
                     raise
-        if not place.dies(_DEATH_TIMEOUT):
+        if not directory.dies(_DEATH_TIMEOUT):
             raise MicroVMError(f"machine {name} does not end")
-        runtime.sweep(place)  # what one that was killed has left
+        runtime.sweep(directory)  # what one that was killed has left
 
 
-def _asked(place: Place, opened: ExitStack, call: str) -> Connection | None:
+def _asked(directory: MachineDirectory, opened: ExitStack, call: str) -> BlockingConnection | None:
     """Send a request to a supervisor; None where nobody is there to be asked."""
     try:
-        connection = opened.enter_context(connect_to(place))
+        connection = opened.enter_context(connect_to(directory))
     except MicroVMError:
-        if place.lives():
+        if directory.lives():
             raise
         return None
     connection.send({"wire": wire.WIRE, "call": call})
@@ -196,15 +196,15 @@ def wait(name: str) -> dict[str, Any]:
 
     :raises MicroVMError: there is no such machine.
     """
-    with Runtime() as runtime, runtime.open(name, beginning=True) as place:
+    with RuntimeDirectory() as runtime, runtime.open(name, beginning=True) as directory:
         try:
-            with connect_to(place) as connection:
+            with connect_to(directory) as connection:
                 ended: dict[str, Any] = connection.ask("wait")
                 return ended
         except MicroVMError:
-            if place.lives():
+            if directory.lives():
                 raise
-        return place.ended()
+        return directory.ended()
 
 
 def console(name: str, *, follow: bool) -> Iterator[bytes]:
@@ -213,18 +213,22 @@ def console(name: str, *, follow: bool) -> Iterator[bytes]:
     :param follow: go on with what comes, until the machine has ended.
     :raises MicroVMError: there is no such machine.
     """
-    with Runtime() as runtime, runtime.open(name, beginning=True) as place, ExitStack() as opened:
-        ended = _asked(place, opened, "wait") if follow else None
+    with (
+        RuntimeDirectory() as runtime,
+        runtime.open(name, beginning=True) as directory,
+        ExitStack() as opened,
+    ):
+        ended = _asked(directory, opened, "wait") if follow else None
         older, newer = CONSOLE
-        if (file := _opened(place, older)) >= 0:
+        if (file := _opened(directory, older)) >= 0:
             opened.callback(os.close, file)
             yield from _rest(file)
         file, last = -1, ended is None
         while True:
-            if file < 0 and (file := _opened(place, newer)) >= 0:
+            if file < 0 and (file := _opened(directory, newer)) >= 0:
                 opened.callback(os.close, file)
             yield from _rest(file)
-            if file >= 0 and not _is(place, newer, file):
+            if file >= 0 and not _is(directory, newer, file):
                 yield from _rest(file)
                 file = -1  # it is the older half now
             elif last or ended is None:
@@ -233,17 +237,17 @@ def console(name: str, *, follow: bool) -> Iterator[bytes]:
                 last = bool(select([ended.socket], (), (), _LOOK)[0])
 
 
-def _opened(place: Place, name: str) -> int:
+def _opened(directory: MachineDirectory, name: str) -> int:
     try:
-        return place.file(name, os.O_RDONLY)
+        return directory.file(name, os.O_RDONLY)
     except OSError:
         return -1
 
 
-def _is(place: Place, name: str, file: int) -> bool:
+def _is(directory: MachineDirectory, name: str, file: int) -> bool:
     """Tell whether a file still has its name."""
     try:
-        found = os.stat(name, dir_fd=place.descriptor, follow_symlinks=False)
+        found = os.stat(name, dir_fd=directory.descriptor, follow_symlinks=False)
     except OSError:
         return True  # it has gone with its machine
     return os.path.samestat(found, os.fstat(file))

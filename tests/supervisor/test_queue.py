@@ -9,7 +9,7 @@ import pytest
 
 from microvm.errors import Busy
 from microvm.supervisor import clock
-from microvm.supervisor.turns import Turns
+from microvm.supervisor.queue import CommandQueue
 
 
 async def _settle() -> None:
@@ -18,7 +18,7 @@ async def _settle() -> None:
 
 
 async def test_who_does_not_wait_is_told_what_runs() -> None:
-    turns = Turns("one")
+    turns = CommandQueue("one")
     async with turns.taken("make all", wait=False):
         with pytest.raises(Busy, match="machine one is busy: make all"):
             async with turns.taken("second", wait=False):
@@ -27,7 +27,7 @@ async def test_who_does_not_wait_is_told_what_runs() -> None:
 
 
 async def test_those_who_wait_have_their_turns_in_order() -> None:
-    turns = Turns("one")
+    turns = CommandQueue("one")
     had = []
 
     async def take(name: str) -> None:
@@ -49,7 +49,7 @@ async def test_those_who_wait_have_their_turns_in_order() -> None:
 
 @pytest.mark.parametrize("when", ["before", "at"])
 async def test_a_turn_that_nobody_takes_is_the_next_ones(when: str) -> None:
-    turns = Turns("one")
+    turns = CommandQueue("one")
     had = asyncio.Event()
 
     async def take() -> None:
@@ -71,13 +71,13 @@ async def test_a_turn_that_nobody_takes_is_the_next_ones(when: str) -> None:
     assert turns.waits == 0
 
 
-async def _take(turns: Turns) -> None:
+async def _take(turns: CommandQueue) -> None:
     async with turns.taken("a", wait=True):
         pass
 
 
 async def test_idle_is_who_is_not_used() -> None:
-    turns = Turns("one")
+    turns = CommandQueue("one")
     async with turns.taken("first", wait=False):
         idle = asyncio.create_task(turns.idle(0.001))
         await asyncio.sleep(0.01)
@@ -87,7 +87,7 @@ async def test_idle_is_who_is_not_used() -> None:
 
 async def test_the_sleep_of_the_host_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "STEP", 0.001)
-    turns = Turns("one")
+    turns = CommandQueue("one")
     idle = asyncio.create_task(turns.idle(1e9))
     old = asyncio.create_task(clock.sleep(1e9))
     await _settle()
@@ -107,7 +107,7 @@ async def test_a_turn_that_was_short_begins_the_wait_anew(monkeypatch: pytest.Mo
     now = 0.0
     monkeypatch.setattr(clock, "now", lambda: now)
     monkeypatch.setattr(clock, "STEP", 0.001)
-    turns = Turns("one")
+    turns = CommandQueue("one")
     idle = asyncio.create_task(turns.idle(10))
     await _settle()
     now = 9.0

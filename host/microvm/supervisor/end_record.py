@@ -6,21 +6,21 @@ import json
 import os
 import time
 
-from microvm.supervisor.place import ENDED, Place
+from microvm.supervisor.machine_directory import ENDED, MachineDirectory
 
 _ROOM = 4096
 _LONGEST = 600  # characters of a reason, each of which takes six bytes at most
 
 
-class LastWords:
+class EndRecord:
     """The file `ended.json`, which says nothing until the end, when the disk may be full."""
 
-    def __init__(self, place: Place) -> None:
+    def __init__(self, directory: MachineDirectory) -> None:
         """Make it.
 
         :raises OSError: there is no room.
         """
-        self._file = place.file(ENDED, os.O_WRONLY | os.O_CREAT)
+        self._file = directory.file(ENDED, os.O_WRONLY | os.O_CREAT)
         try:
             os.posix_fallocate(self._file, 0, _ROOM)
         except BaseException:

@@ -38,7 +38,7 @@ _LONGEST = 1 << 20  # of the files that are read
 _PAUSE = 0.01
 
 
-class Place:
+class MachineDirectory:
     """The folder of a machine, open; use it as a context manager.
 
     :ivar name: the machine's.

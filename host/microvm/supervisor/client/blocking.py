@@ -13,8 +13,8 @@ import time
 from select import POLLIN, POLLRDHUP, poll
 
 from microvm.supervisor import wire
-from microvm.supervisor.place import SOCKET, Place
-from microvm.supervisor.runtime import Runtime
+from microvm.supervisor.machine_directory import SOCKET, MachineDirectory
+from microvm.supervisor.runtime_directory import RuntimeDirectory
 from microvm.system.process import is_stopped
 
 TYPE_CHECKING = False
@@ -38,7 +38,7 @@ _PAUSE = 0.02  # between two attempts to connect, in seconds
 _CHUNK = 1 << 16
 
 
-class Connection:
+class BlockingConnection:
     """A connection to a supervisor; use it as a context manager.
 
     :ivar name: of the machine.
@@ -182,17 +182,19 @@ class Connection:
             raise MicroVMError(message) from None
 
 
-def connect(name: str, *, beginning: bool = False) -> Connection:
+def connect(name: str, *, beginning: bool = False) -> BlockingConnection:
     """Connect to the supervisor of the machine that has this name.
 
     :param beginning: or alone begins so.
     :raises MicroVMError: there is none, or it is gone; says why.
     """
-    with Runtime() as runtime, runtime.open(name, beginning=beginning) as place:
-        return connect_to(place)
+    with RuntimeDirectory() as runtime, runtime.open(name, beginning=beginning) as directory:
+        return connect_to(directory)
 
 
-def connect_to(place: Place, timeout: float = _CONNECT_TIMEOUT) -> Connection:
+def connect_to(
+    directory: MachineDirectory, timeout: float = _CONNECT_TIMEOUT
+) -> BlockingConnection:
     """Connect to the supervisor of a machine; wait for one that only just begins, or ends.
 
     :param timeout: how long, in seconds.
@@ -203,15 +205,15 @@ def connect_to(place: Place, timeout: float = _CONNECT_TIMEOUT) -> Connection:
         connected = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         try:
             connected.settimeout(timeout)
-            connected.connect(place.path(SOCKET))
+            connected.connect(directory.path(SOCKET))
             connected.settimeout(None)
-            return Connection(place.name, connected)
+            return BlockingConnection(directory.name, connected)
         except OSError as error:
             connected.close()
-            if not place.lives():
-                raise place.error() from None
+            if not directory.lives():
+                raise directory.error() from None
             if isinstance(error, TimeoutError) or time.monotonic() > deadline:
-                raise silent(place.name) from None
+                raise silent(directory.name) from None
             # Where many have come at once, there is no room to wait in: that is a BlockingIOError.
             if not isinstance(error, FileNotFoundError | ConnectionRefusedError | BlockingIOError):
                 raise
@@ -225,13 +227,13 @@ def ended(name: str) -> MachineError:
     """Return the error for a supervisor that has ended in the middle of a conversation."""
     from microvm.errors import GuestDied
 
-    with Runtime() as runtime:
+    with RuntimeDirectory() as runtime:
         try:
-            place = runtime.of(name)
+            directory = runtime.of(name)
         except OSError:
             return GuestDied(f"machine {name} was stopped")
-        with place:
-            return place.error()
+        with directory:
+            return directory.error()
 
 
 def silent(name: str, process: int = 0) -> MachineError:

@@ -11,7 +11,7 @@ from microvm.errors import Busy
 from microvm.supervisor import clock
 
 
-class Turns:
+class CommandQueue:
     """The turns at a guest.
 
     :ivar name: the machine's, for messages.

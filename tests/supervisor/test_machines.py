@@ -13,16 +13,16 @@ import pytest
 from tests.support.small_disk import small_disk
 
 from microvm.errors import GuestDied, MicroVMError
-from microvm.supervisor.client import client, fleet
-from microvm.supervisor.runtime import Runtime
+from microvm.supervisor.client import blocking, machines
+from microvm.supervisor.runtime_directory import RuntimeDirectory
 
 # What a supervisor that a signal has stopped looks like: locked, and nobody answers.
 SILENT = """
 import socket, sys
-from microvm.supervisor.runtime import Runtime
-with Runtime(make=True) as runtime, runtime.create(sys.argv[1]) as place:
+from microvm.supervisor.runtime_directory import RuntimeDirectory
+with RuntimeDirectory(make=True) as runtime, runtime.create(sys.argv[1]) as directory:
     listener = socket.socket(socket.AF_UNIX)
-    listener.bind(place.path("socket"))
+    listener.bind(directory.path("socket"))
     listener.listen()
     print("here", flush=True)
     sys.stdin.read()
@@ -54,19 +54,19 @@ def silence() -> Iterator[Silence]:
         child.communicate()
 
 
-def leave(runtime: Runtime, name: str) -> None:
+def leave(runtime: RuntimeDirectory, name: str) -> None:
     """Leave a machine that is dead."""
-    with runtime.create(name) as place:
-        os.close(place.file("log", os.O_WRONLY | os.O_CREAT))
+    with runtime.create(name) as directory:
+        os.close(directory.file("log", os.O_WRONLY | os.O_CREAT))
 
 
 def test_a_silent_one_keeps_no_other_from_its_end(
-    runtime: Runtime, silence: Silence, monkeypatch: pytest.MonkeyPatch
+    runtime: RuntimeDirectory, silence: Silence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "_INTERVAL", 600_000)
+    monkeypatch.setattr(blocking, "_INTERVAL", 600_000)
     child = silence("a")
     leave(runtime, "b")
-    stopping = fleet.stop(None)
+    stopping = machines.stop(None)
     assert next(stopping) == "b"
     child.kill()
     assert list(stopping) == ["a"]
@@ -74,70 +74,74 @@ def test_a_silent_one_keeps_no_other_from_its_end(
 
 
 def test_those_that_are_silent_are_killed(
-    runtime: Runtime, silence: Silence, monkeypatch: pytest.MonkeyPatch
+    runtime: RuntimeDirectory, silence: Silence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(client, "_INTERVAL", 10)
+    monkeypatch.setattr(blocking, "_INTERVAL", 10)
     children = [silence(name) for name in ("a", "b")]
-    assert sorted(fleet.stop(None)) == ["a", "b"]
+    assert sorted(machines.stop(None)) == ["a", "b"]
     assert [child.wait(60) for child in children] == [-9, -9]
     assert runtime.names() == []
 
 
-def test_the_beginning_of_a_name_ends_nothing(runtime: Runtime) -> None:
+def test_the_beginning_of_a_name_ends_nothing(runtime: RuntimeDirectory) -> None:
     leave(runtime, "build-10")
     with pytest.raises(MicroVMError, match="there is no machine build-1") as caught:
-        list(fleet.stop(["build-1"]))
+        list(machines.stop(["build-1"]))
     assert caught.value.hint == "did you mean build-10?"
     with pytest.raises(MicroVMError, match="there is no machine build-1"):
-        client.connect("build-1")
+        blocking.connect("build-1")
     with pytest.raises(GuestDied, match="machine build-10 is gone"):
-        client.connect("build-1", beginning=True)
+        blocking.connect("build-1", beginning=True)
     assert runtime.names() == ["build-10"]
 
 
-def test_trouble_with_one_is_told_when_the_others_are_gone(runtime: Runtime, folder: Path) -> None:
+def test_trouble_with_one_is_told_when_the_others_are_gone(
+    runtime: RuntimeDirectory, folder: Path
+) -> None:
     for name in ("a", "b", "c"):
         leave(runtime, name)
     with small_disk(folder / "a" / "disk", "4k"):  # which cannot be removed
-        stopping = fleet.stop(["a", "none", "b", "c"])
+        stopping = machines.stop(["a", "none", "b", "c"])
         assert sorted([next(stopping), next(stopping)]) == ["b", "c"]
         with pytest.raises(MicroVMError, match=r"folder of machine a, .*Device or resource busy"):
             list(stopping)
     with pytest.raises(MicroVMError, match=r"no machine none; there is no machine nothing"):
-        list(fleet.stop(["none", "nothing"]))
+        list(machines.stop(["none", "nothing"]))
 
 
-def test_those_that_are_there_are_shown_beside_what_is_not(runtime: Runtime, folder: Path) -> None:
+def test_those_that_are_there_are_shown_beside_what_is_not(
+    runtime: RuntimeDirectory, folder: Path
+) -> None:
     leave(runtime, "one")
     (folder / "file").touch()
     (folder / "folder" / "more").mkdir(parents=True)
-    listed, failure = fleet.machines()
+    listed, failure = machines.inspect()
     assert [each["name"] for each in listed] == ["one"]
     assert failure is None
-    listed, failure = fleet.machines(["none", "on"])
+    listed, failure = machines.inspect(["none", "on"])
     assert [each["name"] for each in listed] == ["one"]
     assert str(failure).startswith("there is no machine none")
 
 
-def test_what_is_gone_stays_to_be_asked(runtime: Runtime, folder: Path) -> None:
+def test_what_is_gone_stays_to_be_asked(runtime: RuntimeDirectory, folder: Path) -> None:
     leave(runtime, "one")
     (folder / "one" / "console").write_bytes(b"hello\n")
     for _ in range(2):
-        [shown], _ = fleet.machines()
+        [shown], _ = machines.inspect()
         assert (shown["state"], shown["reason"]) == ("gone", "its supervisor was killed")
-    assert b"".join(fleet.console("one", follow=False)) == b"hello\n"
-    assert fleet.wait("one")["reason"] == "its supervisor was killed"
-    assert list(fleet.stop(["one"])) == ["one"]
-    assert fleet.machines() == ([], None)
+    assert b"".join(machines.console("one", follow=False)) == b"hello\n"
+    assert machines.wait("one")["reason"] == "its supervisor was killed"
+    assert list(machines.stop(["one"])) == ["one"]
+    assert machines.inspect() == ([], None)
 
 
 @pytest.mark.parametrize("names", [["one"], None, ["two"]])
 def test_what_has_been_gone_for_long_can_be_named_once_more(
-    runtime: Runtime, names: list[str] | None
+    runtime: RuntimeDirectory, names: list[str] | None
 ) -> None:
     for name in ("one", "two"):
         leave(runtime, name)
-    with runtime.open("one") as place:
-        place.write("ended.json", {**place.ended(), "at": time.time() - 3601})
-    assert sorted(fleet.stop(names)) == (names or ["one", "two"])
+    with runtime.open("one") as directory:
+        directory.write("ended.json", {**directory.ended(), "at": time.time() - 3601})
+    assert sorted(machines.stop(names)) == (names or ["one", "two"])
     assert runtime.names() == (["two"] if names == ["one"] else [])

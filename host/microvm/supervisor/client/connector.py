@@ -10,13 +10,13 @@ from typing import Any, Protocol
 from microvm.errors import GuestDied, MachineError, MicroVMError, UsageError
 from microvm.printable import quoted
 from microvm.supervisor import wire
-from microvm.supervisor.client import client
-from microvm.supervisor.names import A_NAME
-from microvm.supervisor.place import FACTS, Place
-from microvm.supervisor.runtime import Runtime, is_name
+from microvm.supervisor.client import blocking
+from microvm.supervisor.machine_directory import FACTS, MachineDirectory
+from microvm.supervisor.names import NAME_RULE
+from microvm.supervisor.runtime_directory import RuntimeDirectory, is_name
 
 
-class Route(Protocol):
+class Connector(Protocol):
     """The way to a supervisor.
 
     :ivar name: of its machine.
@@ -40,7 +40,7 @@ class Route(Protocol):
         ...
 
 
-class NamedRoute:
+class MachineConnector:
     """The way to the supervisor of one machine, which has a name for as long as it is there."""
 
     def __init__(self, name: str, facts: Mapping[str, Any]) -> None:
@@ -52,9 +52,9 @@ class NamedRoute:
         self._identity = _identity(facts)
 
     def ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> socket.socket:
-        """Connect to it, and send it a request; see `Route.ask`."""
-        with self._place() as place:
-            connection = client.connect_to(place)
+        """Connect to it, and send it a request; see `Connector.ask`."""
+        with self._directory() as directory:
+            connection = blocking.connect_to(directory)
         try:
             connection.send({"wire": wire.WIRE, **request}, descriptors)
         except BaseException:
@@ -65,34 +65,34 @@ class NamedRoute:
     def lost(self) -> MachineError:
         """Return why it has gone."""
         try:
-            with self._place() as place:
-                return place.error()
+            with self._directory() as directory:
+                return directory.error()
         except MachineError as error:
             return error
 
     def silent(self) -> MachineError:
         """Return the error for one that does not answer."""
-        return client.silent(self.name, self._identity[0] or 0)
+        return blocking.silent(self.name, self._identity[0] or 0)
 
     def is_replaced(self) -> bool:
         """Tell whether another machine has its name."""
-        with Runtime() as runtime, suppress(OSError), runtime.of(self.name) as place:
-            return _identity(place.read(FACTS)) != self._identity
+        with RuntimeDirectory() as runtime, suppress(OSError), runtime.of(self.name) as directory:
+            return _identity(directory.read(FACTS)) != self._identity
         return False
 
-    def _place(self) -> Place:
+    def _directory(self) -> MachineDirectory:
         """Open its folder.
 
         :raises MachineError: it has none any more.
         """
-        with Runtime() as runtime:
+        with RuntimeDirectory() as runtime:
             try:
-                place = runtime.of(self.name)
+                directory = runtime.of(self.name)
             except OSError:
                 raise GuestDied(f"machine {self.name} was stopped") from None
-        if _identity(place.read(FACTS)) == self._identity:
-            return place
-        place.close()
+        if _identity(directory.read(FACTS)) == self._identity:
+            return directory
+        directory.close()
         raise GuestDied(f"machine {self.name} was stopped; another has its name")
 
 
@@ -108,15 +108,15 @@ def find(name: str) -> tuple[str, dict[str, Any]]:
     :raises MicroVMError: there is none, or it is gone; says why.
     """
     if not isinstance(name, str) or not is_name(name):
-        raise UsageError(f"{quoted(str(name))} cannot be the name of a machine: {A_NAME}")
-    with Runtime() as runtime, runtime.open(name) as place:
-        if not place.lives():
-            raise place.error()
-        facts = place.read(FACTS)
+        raise UsageError(f"{quoted(str(name))} cannot be the name of a machine: {NAME_RULE}")
+    with RuntimeDirectory() as runtime, runtime.open(name) as directory:
+        if not directory.lives():
+            raise directory.error()
+        facts = directory.read(FACTS)
         if not facts:
-            message = f"machine {place.name} is only just being started"
+            message = f"machine {directory.name} is only just being started"
             raise MicroVMError(message, hint="try again when `microvm start` has printed its name")
-        return place.name, facts
+        return directory.name, facts
 
 
 def detached() -> UsageError:

@@ -1,4 +1,4 @@
-"""A `Conversation` is a client's connection to a supervisor, without a thread that waits for it."""
+"""The client's connection to a supervisor for asyncio: no thread waits for it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from microvm.supervisor import wire
 _PIECE = 1 << 16
 
 
-class Conversation:
+class AsyncConnection:
     """Lines of JSON from a supervisor and to it; it is asked now and then whether it is there.
 
     :ivar descriptors: what has come with the lines; whoever takes one from here has to close it.

@@ -16,17 +16,17 @@ from tests.support.small_disk import small_disk
 from microvm import MicroVM
 from microvm.errors import GuestDied, MicroVMError, UsageError
 from microvm.supervisor.client.start import Start
-from microvm.supervisor.names import made_up
-from microvm.supervisor.place import Place
-from microvm.supervisor.runtime import Runtime, is_name
+from microvm.supervisor.machine_directory import MachineDirectory
+from microvm.supervisor.names import random_names
+from microvm.supervisor.runtime_directory import RuntimeDirectory, is_name
 
 CREATE = """
 import sys
 from microvm.errors import MicroVMError
-from microvm.supervisor.runtime import Runtime
-with Runtime(make=True) as runtime:
+from microvm.supervisor.runtime_directory import RuntimeDirectory
+with RuntimeDirectory(make=True) as runtime:
     try:
-        place = runtime.create("one")
+        directory = runtime.create("one")
     except MicroVMError as error:
         print(error.message, flush=True)
     else:
@@ -38,11 +38,12 @@ with Runtime(make=True) as runtime:
 def test_it_is_ours_alone_whatever_the_umask(folder: Path) -> None:
     before = os.umask(0o777)
     try:
-        with Runtime(make=True) as runtime, runtime.create("one") as place:
+        with RuntimeDirectory(make=True) as runtime, runtime.create("one") as directory:
             modes = [
-                os.fstat(each).st_mode & 0o777 for each in (runtime.descriptor, place.descriptor)
+                os.fstat(each).st_mode & 0o777
+                for each in (runtime.descriptor, directory.descriptor)
             ]
-            log = place.file("log", os.O_WRONLY | os.O_CREAT)
+            log = directory.file("log", os.O_WRONLY | os.O_CREAT)
             modes.append(os.fstat(log).st_mode & 0o777)
             os.close(log)
     finally:
@@ -52,7 +53,7 @@ def test_it_is_ours_alone_whatever_the_umask(folder: Path) -> None:
 
 
 def test_where_there_is_none_there_are_no_machines(folder: Path) -> None:
-    with Runtime() as runtime:
+    with RuntimeDirectory() as runtime:
         assert runtime.names() == []
         with pytest.raises(MicroVMError, match="there is no machine one"):
             runtime.open("one")
@@ -69,7 +70,7 @@ def test_a_folder_that_others_can_enter_is_refused(folder: Path) -> None:
     folder.mkdir(mode=0o700)
     folder.chmod(0o750)
     with pytest.raises(MicroVMError, match=r"microvm, cannot be used: it is open to others"):
-        Runtime()
+        RuntimeDirectory()
 
 
 @only_root
@@ -77,7 +78,7 @@ def test_another_users_is_refused(folder: Path) -> None:
     folder.mkdir(mode=0o700)
     os.chown(folder, USER, USER)
     with pytest.raises(MicroVMError, match="it is of another user"):
-        Runtime(make=True)
+        RuntimeDirectory(make=True)
 
 
 @only_root
@@ -91,7 +92,7 @@ def test_a_parent_folder_of_another_user_is_refused(
     for folder in ("theirs", "theirs/ours"):
         monkeypatch.setenv("TMPDIR", str(tmp_path / folder))
         with pytest.raises(MicroVMError, match=f"theirs.* belongs to user {USER}"):
-            Runtime(make=make)
+            RuntimeDirectory(make=make)
     assert not list((tmp_path / "theirs").glob("**/microvm-*"))
 
 
@@ -104,7 +105,7 @@ def test_what_is_no_folder_is_refused(folder: Path, kind: str) -> None:
     else:
         folder.touch()
     with pytest.raises(MicroVMError, match="it is no folder"):
-        Runtime(make=True)
+        RuntimeDirectory(make=True)
 
 
 @pytest.mark.parametrize("given", [None, "", "relative", "/nowhere", "open"])
@@ -119,7 +120,7 @@ def test_without_a_private_folder_of_the_session_it_is_in_that_for_temporary_fil
     monkeypatch.delenv("XDG_RUNTIME_DIR")
     if given is not None:
         monkeypatch.setenv("XDG_RUNTIME_DIR", given)
-    with Runtime() as runtime:
+    with RuntimeDirectory() as runtime:
         assert runtime.path == f"{tmp_path}/microvm-{os.geteuid()}"
 
 
@@ -129,7 +130,7 @@ def test_the_session_of_another_user_is_not_ours(
 ) -> None:
     monkeypatch.setenv("TMPDIR", "/var/tmp")
     os.chown(tmp_path, USER, USER)  # as under `sudo -E`
-    with Runtime() as runtime:
+    with RuntimeDirectory() as runtime:
         assert runtime.path == "/var/tmp/microvm-0"
 
 
@@ -143,18 +144,18 @@ def test_names(name: str, is_one: bool) -> None:
 
 
 def test_names_are_made_up() -> None:
-    names = [name for name, _ in zip(made_up(), range(50), strict=False)]
+    names = [name for name, _ in zip(random_names(), range(50), strict=False)]
     assert all(map(is_name, names))
     assert len(set(names)) > 20
 
 
 def test_a_machine_is_named_by_its_name_or_where_that_will_do_the_beginning_of_it(
-    runtime: Runtime,
+    runtime: RuntimeDirectory,
 ) -> None:
     with runtime.create("web"), runtime.create("web-old"), runtime.create("db"):
         for given, name in {"web": "web", "web-": "web-old", "d": "db"}.items():
-            with runtime.open(given, beginning=True) as place:
-                assert place.name == name
+            with runtime.open(given, beginning=True) as directory:
+                assert directory.name == name
         with pytest.raises(MicroVMError, match="more than one machine begins with w: web, web-old"):
             runtime.open("w", beginning=True)
         for given in ("", "x", "../web", "."):
@@ -165,7 +166,7 @@ def test_a_machine_is_named_by_its_name_or_where_that_will_do_the_beginning_of_i
         assert caught.value.hint == "did you mean web-old?"
 
 
-def test_a_name_is_taken_as_long_as_its_machine_lives(runtime: Runtime) -> None:
+def test_a_name_is_taken_as_long_as_its_machine_lives(runtime: RuntimeDirectory) -> None:
     with runtime.create("one") as first:
         with pytest.raises(MicroVMError, match="there is a machine one already"):
             runtime.create("one")
@@ -178,32 +179,34 @@ def test_a_name_is_taken_as_long_as_its_machine_lives(runtime: Runtime) -> None:
         assert runtime.names() == ["one"]
 
 
-def test_what_is_dead_is_swept_with_all_that_is_in_it(runtime: Runtime, folder: Path) -> None:
+def test_what_is_dead_is_swept_with_all_that_is_in_it(
+    runtime: RuntimeDirectory, folder: Path
+) -> None:
     leave(runtime, "one")
     (folder / "one" / "socket").touch()
     (folder / "one" / "link").symlink_to("/etc/passwd")
     (folder / "one" / "folder").mkdir()
     (folder / "one" / "folder" / "link").symlink_to("/etc")
-    with runtime.open("one") as place:
-        assert not place.lives()
-        assert place.ended()["reason"] == "its supervisor was killed"
-        place.write("ended.json", {"reason": "it was tired", "asked": False, "at": time.time()})
-        assert isinstance(place.error(), GuestDied)
-        assert place.error().message == "machine one is gone: it was tired"
-        assert runtime.sweep(place)
-        assert not runtime.sweep(place)
+    with runtime.open("one") as directory:
+        assert not directory.lives()
+        assert directory.ended()["reason"] == "its supervisor was killed"
+        directory.write("ended.json", {"reason": "it was tired", "asked": False, "at": time.time()})
+        assert isinstance(directory.error(), GuestDied)
+        assert directory.error().message == "machine one is gone: it was tired"
+        assert runtime.sweep(directory)
+        assert not runtime.sweep(directory)
     assert runtime.names() == []
     assert Path("/etc/passwd").exists()
 
 
-def leave(runtime: Runtime, name: str) -> None:
+def leave(runtime: RuntimeDirectory, name: str) -> None:
     """Leave a machine that is dead."""
-    with runtime.create(name) as place:
-        os.close(place.file("log", os.O_WRONLY | os.O_CREAT))
+    with runtime.create(name) as directory:
+        os.close(directory.file("log", os.O_WRONLY | os.O_CREAT))
 
 
 def test_nothing_that_is_removed_in_it_makes_room_for_a_second(
-    runtime: Runtime, folder: Path
+    runtime: RuntimeDirectory, folder: Path
 ) -> None:
     with runtime.create("one") as first:
         os.close(first.file("log", os.O_WRONLY | os.O_CREAT))
@@ -214,26 +217,26 @@ def test_nothing_that_is_removed_in_it_makes_room_for_a_second(
             runtime.create("one")
 
 
-def test_what_is_dead_says_since_when_and_is_swept_after_an_hour(runtime: Runtime) -> None:
+def test_what_is_dead_says_since_when_and_is_swept_after_an_hour(runtime: RuntimeDirectory) -> None:
     leave(runtime, "one")
-    with runtime.open("one") as place:
-        said = place.ended()
-        assert place.ended() == said  # as whoever saw it first has written it
+    with runtime.open("one") as directory:
+        said = directory.ended()
+        assert directory.ended() == said  # as whoever saw it first has written it
         runtime.create("two").close()
         assert "one" in runtime.names()
-        place.write("ended.json", {**said, "at": said["at"] - 3601})
+        directory.write("ended.json", {**said, "at": said["at"] - 3601})
         with runtime.create("three"):
             assert runtime.names() == ["three"]
 
 
-def test_what_is_no_machine_is_left_alone(runtime: Runtime, folder: Path) -> None:
+def test_what_is_no_machine_is_left_alone(runtime: RuntimeDirectory, folder: Path) -> None:
     (folder / "file").touch()
     (folder / "link").symlink_to("/etc")
     (folder / "folder" / "more").mkdir(parents=True)
     (folder / "empty").mkdir()
     with runtime.create("one"):
         assert runtime.names() == ["one"]
-        assert [place.name for place in closed(runtime)] == ["one"]
+        assert [directory.name for directory in closed(runtime)] == ["one"]
     for name in ("file", "link", "folder"):
         with pytest.raises(MicroVMError, match=f"there is no machine {name}"):
             runtime.open(name)
@@ -243,16 +246,16 @@ def test_what_is_no_machine_is_left_alone(runtime: Runtime, folder: Path) -> Non
     assert {each.name for each in folder.iterdir()} == {"file", "link", "folder", "empty", "one"}
 
 
-def closed(runtime: Runtime) -> list[Place]:
+def closed(runtime: RuntimeDirectory) -> list[MachineDirectory]:
     """The machines' folders, closed again."""
-    found = list(runtime.places())
+    found = list(runtime.directories())
     for each in found:
         each.close()
     return found
 
 
 def test_it_is_said_where_another_variable_would_lead(
-    tmp_path: Path, runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     other = tmp_path / f"microvm-{os.geteuid()}"
@@ -275,19 +278,19 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert list((disk / "microvm").iterdir()) == []
 
 
-def test_what_looks_unused_is_refreshed(runtime: Runtime, folder: Path) -> None:
-    with runtime.create("one") as place:
-        place.write("machine.json", {})
+def test_what_looks_unused_is_refreshed(runtime: RuntimeDirectory, folder: Path) -> None:
+    with runtime.create("one") as directory:
+        directory.write("machine.json", {})
         paths = [folder, folder / "one", folder / "one" / "machine.json"]
         for each in paths:
             os.utime(each, (0, 0))
         runtime.refresh()
-        place.refresh()
+        directory.refresh()
         assert all(path.stat().st_mtime > 1 for path in paths)
         assert all(path.stat().st_atime > 1 for path in paths)
 
 
-def test_of_two_with_one_name_one_is_made(runtime: Runtime, folder: Path) -> None:
+def test_of_two_with_one_name_one_is_made(runtime: RuntimeDirectory, folder: Path) -> None:
     del runtime
     both = [
         subprocess.Popen(
@@ -306,9 +309,9 @@ def test_of_two_with_one_name_one_is_made(runtime: Runtime, folder: Path) -> Non
 
 
 def test_nobody_waits_for_ever_for_the_lock_of_the_whole(
-    runtime: Runtime, monkeypatch: pytest.MonkeyPatch
+    runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("microvm.supervisor.runtime._LOCK_TIMEOUT", 0.0)
+    monkeypatch.setattr("microvm.supervisor.runtime_directory._LOCK_TIMEOUT", 0.0)
     with (
         runtime.locked(),
         pytest.raises(MicroVMError, match="another process holds its lock"),
@@ -318,9 +321,9 @@ def test_nobody_waits_for_ever_for_the_lock_of_the_whole(
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"[" * 100_000, b"\xff", b"{} {}"])
 def test_a_file_that_says_nothing_is_as_good_as_none(
-    runtime: Runtime, folder: Path, content: bytes
+    runtime: RuntimeDirectory, folder: Path, content: bytes
 ) -> None:
-    with runtime.create("one") as place:
+    with runtime.create("one") as directory:
         (folder / "one" / "machine.json").write_bytes(content)
-        assert place.read("machine.json") == {}
-        assert place.read("nothing") == {}
+        assert directory.read("machine.json") == {}
+        assert directory.read("nothing") == {}

@@ -18,20 +18,20 @@ from microvm.guest.exchange import give_up
 from microvm.guest.stdio import attach, copy_in
 from microvm.guest.timeouts import TIMEOUTS
 from microvm.printable import printable
-from microvm.supervisor.descriptors import Descriptor
+from microvm.supervisor.descriptors import ClientDescriptor
 from microvm.units import parse_duration
 from microvm.wire import files
 
 if TYPE_CHECKING:
     from microvm.guest.process import Process
     from microvm.guest.streams import InputStream
-    from microvm.supervisor.supervisor import Call, Supervisor
+    from microvm.supervisor.supervisor import ClientRequest, Supervisor
 
 _CLEANUP_TIMEOUT = 10.0  # of a transfer whose client has gone, in seconds
 _LONGEST_SHOWN = 200  # characters of a command line
 
 
-async def _exec(supervisor: Supervisor, call: Call) -> dict[str, Any]:
+async def _exec(supervisor: Supervisor, call: ClientRequest) -> dict[str, Any]:
     """Run a command with the client's descriptors: `argv`, `options`, and three descriptors.
 
     With `sized`, nothing is written before the client has said the size of its terminal, which it
@@ -44,11 +44,11 @@ async def _exec(supervisor: Supervisor, call: Call) -> dict[str, Any]:
         raise UsageError("a command has three descriptors: its input, output and errors")
     with ExitStack() as owned:
         source, out, err = (
-            owned.enter_context(Descriptor(call.peer.descriptors.pop(0), writes=writes))
+            owned.enter_context(ClientDescriptor(call.peer.descriptors.pop(0), writes=writes))
             for writes in (False, True, True)
         )
         async with (
-            supervisor.turns.taken(_shown(argv), wait=call.waits),
+            supervisor.queue.taken(_shown(argv), wait=call.waits),
             await supervisor.machine.exec(argv, **options) as process,
         ):
             sized = asyncio.Event()
@@ -72,7 +72,7 @@ async def _exec(supervisor: Supervisor, call: Call) -> dict[str, Any]:
     return {"returncode": returncode, "memory": process.memory}
 
 
-async def _fed(source: Descriptor, stream: InputStream) -> None:
+async def _fed(source: ClientDescriptor, stream: InputStream) -> None:
     with source:  # whoever writes to it learns that nobody reads any more
         await copy_in(source.read, stream)
 
@@ -97,14 +97,14 @@ def _shown(argv: list[Any]) -> str:
     return line if len(line) <= _LONGEST_SHOWN else f"{line[: _LONGEST_SHOWN - 1]}…"
 
 
-async def _stop(supervisor: Supervisor, call: Call) -> dict[str, Any]:
+async def _stop(supervisor: Supervisor, call: ClientRequest) -> dict[str, Any]:
     """End the machine, and reply when nothing is left of it."""
     del call
     supervisor.end("it was stopped", asked=True, traceless=True)
     return await _ended(supervisor)
 
 
-async def _wait(supervisor: Supervisor, call: Call) -> dict[str, Any]:
+async def _wait(supervisor: Supervisor, call: ClientRequest) -> dict[str, Any]:
     """Reply when the machine has ended: why, and whether somebody wanted it."""
     del call
     return await _ended(supervisor)
@@ -116,18 +116,18 @@ async def _ended(supervisor: Supervisor) -> dict[str, Any]:
     return {"reason": supervisor.ending.reason, "asked": supervisor.ending.asked}
 
 
-async def _status(supervisor: Supervisor, call: Call) -> dict[str, Any]:
+async def _status(supervisor: Supervisor, call: ClientRequest) -> dict[str, Any]:
     """Ask the guest for the daemon's counters, within `timeout` seconds."""
     timeout = call.request.get("timeout", TIMEOUTS.ping)
     return asdict(await supervisor.machine.status(parse_duration(timeout)))
 
 
-async def _checkpoint(supervisor: Supervisor, call: Call) -> dict[str, Any]:
+async def _checkpoint(supervisor: Supervisor, call: ClientRequest) -> dict[str, Any]:
     """Take a snapshot, under a `name`; or without one, of which the client gets the parts."""
     name = call.request.get("name")
     if not isinstance(name, str | None):
         raise UsageError(f"{name!r} is no name of a snapshot")
-    async with supervisor.turns.taken("a checkpoint is being taken", wait=call.waits):
+    async with supervisor.queue.taken("a checkpoint is being taken", wait=call.waits):
         snapshot = await supervisor.machine.checkpoint(name)
     if name is not None:
         return {"pause": snapshot.pause}
@@ -137,15 +137,15 @@ async def _checkpoint(supervisor: Supervisor, call: Call) -> dict[str, Any]:
     return facts
 
 
-async def _facts(supervisor: Supervisor, call: Call) -> dict[str, Any]:
+async def _facts(supervisor: Supervisor, call: ClientRequest) -> dict[str, Any]:
     """Say what the machine is, and what it does."""
     del call
     qemu = supervisor.facts.get("qemu")
     return {
         **supervisor.facts,
         "state": "ending" if supervisor.ended.done() else "running" if qemu else "starting",
-        "runs": supervisor.turns.runs or None,
-        "waiting": supervisor.turns.waits,
+        "runs": supervisor.queue.runs or None,
+        "waiting": supervisor.queue.waits,
         **(_usage(qemu) if qemu else {}),
     }
 
@@ -163,7 +163,7 @@ def _usage(pid: int) -> dict[str, Any]:
     return {}
 
 
-Function = Callable[["Supervisor", "Call"], Coroutine[Any, Any, dict[str, Any]]]
+Function = Callable[["Supervisor", "ClientRequest"], Coroutine[Any, Any, dict[str, Any]]]
 
 CALLS: dict[str, Function] = {
     "checkpoint": _checkpoint,
