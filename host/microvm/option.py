@@ -30,6 +30,7 @@ class Option(NamedTuple):
     :ivar verbs: which verbs of the command line have it; what `map` has is a key of jobs, too.
     :ivar metavar: what stands for a value on the command line; empty for a flag.
     :ivar short: its one letter there, if it has one.
+    :ivar flag_name: Name on the command line and in configuration files; empty if it is `name`.
     :ivar from_text: makes what `read` takes of the text that is written there.
     :ivar multiple: whether it can be given there more than once; `from_text` gets all of the texts.
     :ivar needs: the option without which it means nothing, if there is one.
@@ -49,6 +50,7 @@ class Option(NamedTuple):
     verbs: tuple[str, ...] = ("run", "map", "exec")
     metavar: str = ""
     short: str = ""
+    flag_name: str = ""
     from_text: Callable[[Any], Any] = _same
     multiple: bool = False
     needs: str = ""
@@ -61,6 +63,11 @@ class Option(NamedTuple):
     def default_text(self) -> str:
         """The default, for people."""
         return self.shown or ("none" if self.default is None else str(self.default))
+
+    @property
+    def setting(self) -> str:
+        """Name of the option on the command line and in configuration files."""
+        return self.flag_name or self.name
 
     @property
     def is_flag(self) -> bool:

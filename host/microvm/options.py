@@ -236,6 +236,7 @@ class ExecOptions(TypedDict, total=False):
             verbs=_COMMAND,
             metavar="DIR",
             short="w",
+            flag_name="workdir",  # as in docker; `cwd` is the name in subprocess
             preset_by="project",
         ),
     ]

@@ -58,7 +58,7 @@ def parsed(*arguments: str) -> dict[str, object]:
         (["-d", "true"], "There is no -d: use `microvm start` to start a machine in"),
         (["--env-file", "/nonexistent", "true"], "/nonexistent: No such file or directory"),
         (["-i", "-t", "true"], "the input device is not a TTY: leave out -t"),
-        (["--workdir=/", "true"], "There is no --workdir: use -w or --cwd"),
+        (["--cwd=/", "true"], "There is no --cwd: use -w or --workdir"),
         (["--timeuot", "1", "true"], "--timeout"),
     ],
     ids=str,
@@ -72,6 +72,7 @@ def test_an_option_of_containers_is_answered(arguments: list[str], says: str) ->
 @pytest.mark.parametrize(
     ("verb", "arguments", "says"),
     [
+        ("start", ["-e", "A=1"], "There is no -e: it applies to commands"),
         ("start", ["-v", "/home/me:/w"], "use `microvm cp SRC NAME:DST` to copy files in"),
         ("start", ["-v", "/home/me:/w", "box"], "-v means --verbose, there are no volumes"),
         ("start", ["-d"], "There is no -d: the machine always runs in the background"),
@@ -334,4 +335,4 @@ def test_every_command_below_the_first_is_in_a_group_that_knows_what_is_meant() 
     context = click.Context(cli)
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)
-        assert not isinstance(command, click.Group) or type(command).__name__ == "Group", name
+        assert not isinstance(command, click.Group) or type(command).__name__ == "VerbGroup", name

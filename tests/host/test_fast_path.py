@@ -77,7 +77,7 @@ def test_what_a_variable_says_is_left_to_click(
 
 def test_it_needs_neither_click_nor_what_takes_as_long() -> None:
     program = (
-        "import sys\nfrom microvm.cli import launch, plain\n"
+        "import sys\nfrom microvm.cli import fast_path, run_command\n"
         "print(*{'asyncio', 'click', 'dataclasses', 'inspect', 'logging'} & {*sys.modules})"
     )
     done = subprocess.run(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from subprocess import PIPE
 from typing import Any, Literal, cast
@@ -15,6 +15,7 @@ import pytest
 
 from microvm import MicroVM, Pool, options, sync
 from microvm.cli import parameters
+from microvm.cli.root import cli
 from microvm.cli.verbs.bench import bench
 from microvm.cli.verbs.map import map as map_
 from microvm.cli.verbs.run import run
@@ -96,7 +97,7 @@ def test_the_command_line_has_the_options_of_its_verb(
     there = {one.name: one for one in command.params if isinstance(one, click.Option)}
     for name, option in declared.items():
         shown = there[name]
-        assert f"--{name.replace('_', '-')}" in shown.opts
+        assert f"--{option.setting.replace('_', '-')}" in shown.opts
         assert option.help in str(shown.help)
     ours = {"image", "snapshot", "kernel", "env_file", "verbose", "quiet"}
     assert (
@@ -262,3 +263,25 @@ def test_what_an_option_needs_is_said_as_it_was_given() -> None:
 def test_an_unknown_option_of_a_machine_is_refused_as_python_does_it(kind: Any) -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'cpu'"):
         kind(cpu=2)
+
+
+_SHORT = {"--env": "-e", "--workdir": "-w", "--user": "-u", "--verbose": "-v", "--memory": "-m"}
+
+
+def _commands(group: click.Group, context: click.Context) -> Iterator[click.Command]:
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        if isinstance(command, click.Group):
+            yield from _commands(command, context)
+        else:
+            yield command
+
+
+def test_all_verbs_spell_an_option_the_same_way() -> None:
+    for command in _commands(cli, click.Context(cli)):
+        options = [each.opts for each in command.params if isinstance(each, click.Option)]
+        assert not any("--cwd" in each for each in options), command.name
+        for long, short in _SHORT.items():
+            given = [each for each in options if long in each or short in each]
+            assert all({long, short} <= {*each} for each in given), (command.name, long)

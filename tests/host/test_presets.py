@@ -86,17 +86,18 @@ def test_each_has_the_value_that_the_command_line_would_give_it(
 ) -> None:
     user.write_text(
         'image = "python:3.13"\ncpus = 2\ndisk = "1G"\naccel = "tcg"\nconfinement = "require"\n'
-        'cold = true\nconsole = "log"\ncwd = "/w"\nuser = 1000\ntimeout = 1.5\ngrace = "500ms"\n'
-        'max_output = "1K"\nmax_processes = 0\nmax_memory = "64M"\nmemory = "1.5G"\n'
+        'cold = true\nconsole = "log"\nworkdir = "/w"\nuser = 1000\ntimeout = 1.5\n'
+        'grace = "500ms"\nmax_output = "1K"\nmax_processes = 0\nmax_memory = "64M"\n'
+        'memory = "1.5G"\n'
     )
     from_file = parsed()
     options = (
         "--image python:3.13 --cpus 2 --disk 1G --accel tcg --confinement require --cold "
-        "--console log --cwd /w --user 1000 --timeout 1.5 --grace 500ms --max-output 1K "
+        "--console log --workdir /w --user 1000 --timeout 1.5 --grace 500ms --max-output 1K "
         "--max-processes 0 --max-memory 64M --memory 1.5G"
     ).split()
     assert from_file == parsed(*options)
-    assert from_file.keys() >= OPTIONS.keys()
+    assert from_file.keys() >= {option.name for option in OPTIONS.values()}
     user.unlink()
     for name, text in zip(options[::1], [*options[1:], ""], strict=True):
         if name.startswith("--"):
@@ -137,7 +138,7 @@ def _told(file: Path, text: str) -> str:
         ("memory = true", ("memory: True is not a size", "write 64M, 1K or 2G")),
         ("accel = 'hvf'", ("accel: it must be one of auto, kvm, tcg, not 'hvf'",)),
         ("cold = 'yes'", ("cold: it must be true or false, not 'yes'",)),
-        ("cwd = 3", ("cwd: 3 is neither",)),
+        ("workdir = 3", ("workdir: 3 is neither",)),
         ("image = 3", ("image: it must be the name of an image",)),
         ("cpus = [1]", ("cpus: [1] is not a whole number",)),
         ("bench = 3", ("`bench` must be a table",)),
@@ -176,7 +177,7 @@ def test_a_project_has_no_say_in_what_puts_the_host_at_risk(project: Path, name:
 def test_what_a_project_may_say() -> None:
     """Whoever adds to these thinks of a project that is hostile: docs/security.md."""
     assert {name for name, o in OPTIONS.items() if o.preset_by == "project"} == {
-        *("image", "memory", "cpus", "cold", "cwd", "user", "timeout", "grace"),
+        *("image", "memory", "cpus", "cold", "workdir", "user", "timeout", "grace"),
         *("max_processes", "max_memory"),
     }
 

@@ -38,7 +38,7 @@ def _command_line(option: Option) -> str:
         return ""
     short = f"`-{option.short}`, " if option.short else ""
     value = f" {option.metavar}" if option.metavar else ""
-    return f"{short}`--{option.name.replace('_', '-')}{value}` of {', '.join(option.verbs)}"
+    return f"{short}`--{option.setting.replace('_', '-')}{value}` of {', '.join(option.verbs)}"
 
 
 def renewed(page: str) -> str:

@@ -48,7 +48,7 @@ def test_a_command_finds_what_was_copied_and_leaves_what_is_collected(
 def test_what_is_copied_is_the_users_and_relative_to_where_the_command_runs(
     work: Path, microvm: Command
 ) -> None:
-    options = ("--user", "nobody", "--cwd", "/tmp", "--copy", "data:new/place")
+    options = ("--user", "nobody", "--workdir", "/tmp", "--copy", "data:new/place")
     ran = ("sh", "-c", "stat -c '%U %n' new/place/*; echo x > new/made")
     done = microvm("run", *options, "--collect", "new/made:made", "--", *ran)
     assert (done.returncode, done.stdout) == (0, b"nobody new/place/numbers\n"), done.stderr

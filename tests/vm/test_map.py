@@ -151,7 +151,7 @@ echo "$A in $(pwd)"; echo err >&2; exit 3
 {"argv": ["sh", "-c", "tail -c 60m /dev/zero"], "max_memory": "20M"}
 """
     )
-    result = microvm("map", "--ordered", "-e", "A=1", "--cwd", "/tmp", str(jobs))
+    result = microvm("map", "--ordered", "-e", "A=1", "--workdir", "/tmp", str(jobs))
     assert (result.returncode, result.stderr) == (1, b"")
     found = _results(result.stdout)
     assert [(each["line"], each["status"], each["signal"]) for each in found] == [

@@ -86,7 +86,7 @@ def test_environment_and_folder_are_those_asked_for(microvm: Command) -> None:
 
 
 def test_a_missing_folder_is_not_a_missing_command(microvm: Command) -> None:
-    result = microvm("run", "--cwd", "/nowhere", "--", "true")
+    result = microvm("run", "--workdir", "/nowhere", "--", "true")
     assert result.returncode == 126
     said = b"cannot enter its working directory /nowhere: No such file or directory in the guest\n"
     assert result.stderr == b"microvm: true: " + said

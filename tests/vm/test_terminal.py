@@ -166,7 +166,7 @@ def test_the_terminal_is_restored_after_a_key_that_ends_the_command(
     [
         (["--timeout", "0.5"], 124, "timed out after 0.5 s"),
         (["--max-output", "20"], 125, "wrote more than 20 bytes"),
-        (["--cwd", "/nowhere"], 126, "cannot enter its working directory"),
+        (["--workdir", "/nowhere"], 126, "cannot enter its working directory"),
     ],
 )
 def test_the_terminal_is_restored_when_the_command_does_not_end_by_itself(

@@ -26,11 +26,12 @@ _OPTIONS = {
     **dict.fromkeys(_NETWORKS, _NO_NETWORK),
     "--privileged": _ROOT,
     "--cap-add": _ROOT,
-    "--workdir": "use -w or --cwd",
+    "--cwd": "use -w or --workdir",
     "--pids-limit": "use --max-processes",
     "--restart": _STAYS,
 }
 _TALKS = "it runs no command; use `microvm shell NAME` to open a shell in the machine"
+_FOR_COMMANDS = "it applies to commands; give it to `microvm exec`, or build an image with it"
 _TAIL = "use `microvm logs NAME | tail`"
 _AS_JSON = "use --json to print all details"
 _AT_ONCE = "machines always stop immediately"
@@ -42,6 +43,9 @@ _OPTIONS_OF = {
         **_OPTIONS,
         **dict.fromkeys(("-d", "--detach"), "the machine always runs in the background"),
         **dict.fromkeys(("-i", "-t", "--interactive", "--tty", "-a", "--attach"), _TALKS),
+        **dict.fromkeys(
+            ("-e", "--env", "--env-file", "-w", "--workdir", "-u", "--user"), _FOR_COMMANDS
+        ),
     },
     "logs": dict.fromkeys(("--tail", "-n", "--since", "--until"), _TAIL),
     "stop": dict.fromkeys(("-t", "--time", "--timeout", "-f", "--force"), _AT_ONCE),

@@ -60,7 +60,7 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, list[str]], Sequence[str
         for kind in (MachineOptions, ExecOptions, ImageOptions)
         for option in options_of(kind).values()
         if _VERB in option.verbs
-        for written in (flag(option.name), f"-{option.short}")
+        for written in (flag(option.setting), f"-{option.short}")
     }
     texts: dict[str, list[str]] = {}
     words = iter(arguments)

@@ -205,7 +205,7 @@ class _DeclaredOption(click.Option):
         shown = "" if option.is_flag else option.default_for(self._verb) or option.default_text
         # A wrong configuration file must not prevent the help; running the command reports it.
         with suppress(UsageError):
-            if preset := _find_preset(option.name, self._verb, ctx):
+            if preset := _find_preset(option.setting, self._verb, ctx):
                 shown = f"{printable(str(preset.given))}, by {printable(preset.where)}"
         return (record[0], f"{record[1]} [default: {shown}]") if record and shown else record
 
@@ -229,7 +229,7 @@ def options(kind: Any, verb: str) -> Callable[[F], F]:
 
 
 def _option(option: Option, verb: str) -> Callable[[F], F]:
-    names = [flag(option.name), *([f"-{option.short}"] if option.short else [])]
+    names = [flag(option.setting), *([f"-{option.short}"] if option.short else [])]
     more: dict[str, Any] = {
         "metavar": option.metavar,
         "multiple": option.multiple,
@@ -312,7 +312,7 @@ def _preset(option: Option, verb: str, context: click.Context) -> Preset | None:
         return None
     if context.params.get("kernel") is not None and option.name == "image":
         return None  # `bench --kernel` builds an image itself
-    return _find_preset(option.name, verb, context)
+    return _find_preset(option.setting, verb, context)
 
 
 def _of_snapshots() -> set[str]:

@@ -26,9 +26,9 @@ from microvm.options import ExecOptions, ImageOptions, MachineOptions
 Source = Literal["variable", "project", "user", "built in"]
 
 OPTIONS: Mapping[str, Option] = {
-    name: option
+    option.setting: option
     for kind in (ImageOptions, MachineOptions, ExecOptions)
-    for name, option in options_of(kind).items()
+    for option in options_of(kind).values()
     if option.verbs and option.preset_by != "nobody"
 }
 """The options that can be preset, by name."""
@@ -241,10 +241,10 @@ class _PresetReader:
                 raise UsageError(f"it must be true or false, not {given!r}")
             value = option.read(given)
         except UsageError as error:
-            self.wrong.append((at, "wrong-value", f"{option.name}: {error.message}", error.hint))
+            self.wrong.append((at, "wrong-value", f"{option.setting}: {error.message}", error.hint))
             return
         key = ".".join(at)
-        self.values[verb, option.name] = Preset(value, given, self._source, self._path, key)
+        self.values[verb, option.setting] = Preset(value, given, self._source, self._path, key)
 
 
 def _check_harmless(option: Option, given: object) -> None:
@@ -258,8 +258,8 @@ def _check_harmless(option: Option, given: object) -> None:
         user = preset_sources.user_file()
         raise UsageError(
             "a project's file must not set this option",
-            hint=f"set it in {user or 'your own file'}, by {variable_of(option.name)}, or on the "
-            "command line",
+            hint=f"set it in {user or 'your own file'}, by {variable_of(option.setting)}, or on "
+            "the command line",
         )
     if option.name == "image" and "/" in str(given):
         raise UsageError(

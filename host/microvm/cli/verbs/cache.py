@@ -68,7 +68,7 @@ def ls(as_json: bool) -> None:
     is_flag=True,
     help="Also remove templates, and the default image if it has no tag.",
 )
-@parameters.quiet
+@parameters.verbose
 def prune(everything: bool) -> None:
     """Remove items that have no name and are not used.
 

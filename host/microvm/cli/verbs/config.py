@@ -49,8 +49,8 @@ Row = tuple[str, list[str], presets.Preset]
 def _rows(option: Option, found: presets.Presets) -> Iterator[Row]:
     rows: dict[str, Row] = {}
     for verb in presets.verbs_of(option):
-        preset = found.find(option.name, verb) or _built_in(option, verb)
-        _, verbs, _ = rows.setdefault(repr(preset), (option.name, [], preset))
+        preset = found.find(option.setting, verb) or _built_in(option, verb)
+        _, verbs, _ = rows.setdefault(repr(preset), (option.setting, [], preset))
         verbs.append(verb)
     yield from rows.values()
 

@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
+from microvm.cli import parameters
+
 if TYPE_CHECKING:
     from microvm.qemu.confinement import LayerResult
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@parameters.verbose
 def confinement(as_json: bool) -> None:
     """Show how QEMU is restricted on this host.
 

@@ -122,7 +122,7 @@ def history(name: str, as_json: bool) -> None:
     is_flag=True,
     help="Also remove an image that has several tags, or that a snapshot needs.",
 )
-@parameters.quiet
+@parameters.verbose
 def rm(names: tuple[str, ...], force: bool) -> None:
     """Remove tags, and images that have no other tag.
 
@@ -155,7 +155,7 @@ def rm(names: tuple[str, ...], force: bool) -> None:
     is_flag=True,
     help="Also remove the default image if it has no tag.",
 )
-@parameters.quiet
+@parameters.verbose
 def prune(everything: bool) -> None:
     """Remove unused images and the results of build steps.
 
@@ -176,7 +176,7 @@ def prune(everything: bool) -> None:
 @image.command()
 @_name
 @click.argument("tag", metavar="TAG")
-@parameters.quiet
+@parameters.verbose
 def tag(name: str, tag: str) -> None:
     """Add a tag to an image in the cache.
 
@@ -194,7 +194,7 @@ def tag(name: str, tag: str) -> None:
 @image.command()
 @click.argument("reference")
 @click.argument("tag", required=False, metavar="[TAG]")
-@parameters.quiet
+@parameters.verbose
 def pull(reference: str, tag: str | None) -> None:
     """Build an image from an image in a registry.
 
@@ -226,7 +226,7 @@ def pull(reference: str, tag: str | None) -> None:
 @click.option(
     "-o", "--output", type=FILE, metavar="FILE", help="Write to FILE. [default: standard output]"
 )
-@parameters.quiet
+@parameters.verbose
 def export(name: str, output: Path | None) -> None:
     """Write an image to a file.
 
@@ -256,7 +256,7 @@ def export(name: str, output: Path | None) -> None:
     callback=_size,
     help="Limit the size of the image on the disk.",
 )
-@parameters.quiet
+@parameters.verbose
 def import_(file: str, tag: str | None, max_size: int) -> None:
     """Add an image to the cache from a file.
 

@@ -88,13 +88,16 @@ class _Build(click.Command):
     "later starts are faster; repeatable.",
 )
 @click.option(
+    "-e",
     "--env",
     multiple=True,
     metavar="KEY=VALUE",
     help="Set an environment variable for all commands; repeatable.",
 )
-@click.option("--workdir", metavar="DIR", help="Run commands in this directory by default.")
-@click.option("--user", metavar="NAME|UID[:GROUP]", help="Run commands as this user by default.")
+@click.option("-w", "--workdir", metavar="DIR", help="Run commands in this directory by default.")
+@click.option(
+    "-u", "--user", metavar="NAME|UID[:GROUP]", help="Run commands as this user by default."
+)
 @click.option(
     "--entrypoint",
     metavar="WORDS",
@@ -138,7 +141,7 @@ class _Build(click.Command):
     "limit names the limit.",
 )
 @parameters.options(MachineOptions, "image build")
-@parameters.quiet
+@parameters.verbose
 @click.argument("name", required=False, metavar="[NAME[:TAG]]")
 def build(
     name: str | None,

@@ -28,7 +28,7 @@ def kernel(context: click.Context) -> None:
     type=click.Choice([*ARCHES]),
     help="Build for this architecture. [default: the host's architecture]",
 )
-@parameters.quiet
+@parameters.verbose
 def build(arch: str | None) -> None:
     """Compile a small kernel and print its path.
 

@@ -122,6 +122,7 @@ def _text(name: str, value: Any) -> Any:
 
 @click.command(cls=docker_hints.HintingCommand)
 @click.option("-f", "--follow", is_flag=True, help="Print new output until the machine stops.")
+@parameters.verbose
 @parameters.machine
 def logs(name: str, follow: bool) -> None:
     """Show the serial console of a named machine.
@@ -156,6 +157,7 @@ def _echo(line: bytes) -> None:
 
 @click.command(cls=docker_hints.HintingCommand)
 @click.option("-a", "--all", "everything", is_flag=True, help="Stop all machines.")
+@parameters.verbose
 @click.argument("names", nargs=-1, metavar="[NAME]…", shell_complete=_complete)
 def stop(names: tuple[str, ...], everything: bool) -> None:
     """Stop named machines, and delete them.
@@ -173,6 +175,7 @@ def stop(names: tuple[str, ...], everything: bool) -> None:
 
 
 @click.command()
+@parameters.verbose
 @parameters.machine
 def wait(name: str) -> None:
     """Wait until a named machine stops.

@@ -134,9 +134,9 @@ def run(
 
     --copy copies files into the guest before CMD, and --collect copies files out of it after CMD.
     Both copy a file or a folder as `docker cp` does. Files copied into the guest belong to the user
-    of CMD. A relative path in the guest is relative to the working directory of CMD: --cwd, else
-    the image's working directory, else the user's home. A user whose home does not exist or belongs
-    to another user gets the home /home/UID, which is created.
+    of CMD. A relative path in the guest is relative to the working directory of CMD: --workdir,
+    else the image's working directory, else the user's home. A user whose home does not exist or
+    belongs to another user gets the home /home/UID, which is created.
 
     An image may have default options, like an image of docker: a command, which CMD replaces; an
     entrypoint, which gets CMD as its arguments; variables; a working directory; and a user.

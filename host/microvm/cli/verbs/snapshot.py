@@ -8,7 +8,7 @@ import click
 
 from microvm.cli.failures import for_each
 from microvm.cli.group import VerbGroup
-from microvm.cli.parameters import completer, quiet
+from microvm.cli.parameters import completer, verbose
 from microvm.cli.properties import echo_each, echo_json, saved_properties, time_text
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def rm(names: tuple[str, ...]) -> None:
 @snapshot.command()
 @click.option("--unusable", is_flag=True, help="Also remove snapshots that cannot be used here.")
 @click.option("--all", "everything", is_flag=True, help="Remove all snapshots.")
-@quiet
+@verbose
 def prune(unusable: bool, everything: bool) -> None:
     """Remove damaged snapshots, and those of another version of microvm.
 
