@@ -158,7 +158,7 @@ async def _exec(guest: Guest, call: HostCall, its: CallResult) -> None:
             return
         else:
             _, out, err, _ = await asyncio.gather(
-                process.feed_all(input_of(call)),
+                process._feed_all(input_of(call)),
                 _read(process.stdout, call.kind),
                 _read(process.stderr, call.kind),
                 _note_end(process, its),

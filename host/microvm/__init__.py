@@ -5,14 +5,15 @@
     async with MicroVM() as vm:
         result = await vm.run(["echo", "hello"])
 
-Everything that a user needs is here; it is imported when it is first used.
+The module `microvm.sync` offers the same classes without `async`.
 """
 
 from __future__ import annotations
 
 from microvm._version import __version__
 
-# The module `typing` takes longer to import than all that is here: a command waits for it.
+# `import microvm` must be fast, so it imports neither `typing` nor any module of the library.
+# `__getattr__` imports the module of a name when the name is first used.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         ExecError,
         ExecKilled,
         ExecTimeout,
+        ExitKind,
         FileError,
         FileExists,
         FileForbidden,
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
         OutputLimit,
         ProtocolError,
         QemuError,
+        QemuExit,
         SnapshotError,
         StartError,
         TemplateError,
@@ -48,41 +51,89 @@ if TYPE_CHECKING:
         VersionMismatch,
     )
     from microvm.guest.download import Received
-    from microvm.guest.files import FileStatus
+    from microvm.guest.files import FileStatus, GuestPath, GuestUser
     from microvm.guest.process import CompletedProcess, Process
+    from microvm.guest.status import GuestStatus
     from microvm.guest.streams import InputStream, OutputStream
-    from microvm.jobs.job import Job, Outcome
+    from microvm.guest.upload import FileData
+    from microvm.jobs.job import (
+        CommandLines,
+        Commands,
+        Job,
+        Outcome,
+    )
     from microvm.jobs.pool import Pool
     from microvm.machine.base import Machine
+    from microvm.machine.files import (
+        FileOptions,
+        GetOptions,
+        ListOptions,
+        PutArchiveOptions,
+        ReadOptions,
+        WriteOptions,
+    )
     from microvm.machine.forks import Forks
     from microvm.machine.machine import MicroVM
     from microvm.machine.snapshot import Snapshot
+    from microvm.options import (
+        Accelerator,
+        BytesRunOptions,
+        Confinement,
+        EncodedRunOptions,
+        ExecOptions,
+        MachineOptions,
+        PoolOptions,
+        RunOptions,
+        Text,
+        TextRunOptions,
+        UncapturedRunOptions,
+    )
     from microvm.supervisor.client.attached import AttachedVM
+    from microvm.units import Duration, Size
+    from microvm_image.image import Image
 
 __all__ = [
+    "Accelerator",
     "AttachedVM",
     "BootError",
     "Busy",
+    "BytesRunOptions",
     "CacheError",
+    "CommandLines",
+    "Commands",
     "CompletedProcess",
+    "Confinement",
     "ConfinementError",
+    "Duration",
+    "EncodedRunOptions",
     "ExecError",
     "ExecKilled",
+    "ExecOptions",
     "ExecTimeout",
+    "ExitKind",
+    "FileData",
     "FileError",
     "FileExists",
     "FileForbidden",
     "FileNotFound",
+    "FileOptions",
     "FileStatus",
     "Forks",
+    "GetOptions",
     "GuestDied",
+    "GuestPath",
+    "GuestStatus",
     "GuestUnresponsive",
+    "GuestUser",
+    "Image",
     "ImageError",
     "InputStream",
     "IsAFolder",
     "Job",
+    "ListOptions",
     "Machine",
     "MachineError",
+    "MachineOptions",
     "MemoryLimit",
     "MicroVM",
     "MicroVMError",
@@ -92,34 +143,71 @@ __all__ = [
     "OutputLimit",
     "OutputStream",
     "Pool",
+    "PoolOptions",
     "Process",
     "ProtocolError",
+    "PutArchiveOptions",
     "QemuError",
+    "QemuExit",
+    "ReadOptions",
     "Received",
+    "RunOptions",
+    "Size",
     "Snapshot",
     "SnapshotError",
     "StartError",
     "TemplateError",
+    "Text",
+    "TextRunOptions",
+    "UncapturedRunOptions",
     "UsageError",
     "VersionMismatch",
+    "WriteOptions",
     "__version__",
 ]
 
+# The module of each name that is not an error. Errors are in `microvm.errors`.
 _MODULES = {
-    "AttachedVM": "supervisor.client.attached",
-    "Job": "jobs.job",
-    "Outcome": "jobs.job",
-    "Machine": "machine.base",
-    "MicroVM": "machine.machine",
-    "Pool": "jobs.pool",
-    "Snapshot": "machine.snapshot",
-    "Forks": "machine.forks",
-    "FileStatus": "guest.files",
-    "Received": "guest.download",
-    "CompletedProcess": "guest.process",
-    "InputStream": "guest.streams",
-    "OutputStream": "guest.streams",
-    "Process": "guest.process",
+    "Accelerator": "microvm.options",
+    "AttachedVM": "microvm.supervisor.client.attached",
+    "BytesRunOptions": "microvm.options",
+    "CommandLines": "microvm.jobs.job",
+    "Commands": "microvm.jobs.job",
+    "CompletedProcess": "microvm.guest.process",
+    "Confinement": "microvm.options",
+    "Duration": "microvm.units",
+    "EncodedRunOptions": "microvm.options",
+    "ExecOptions": "microvm.options",
+    "FileData": "microvm.guest.upload",
+    "FileOptions": "microvm.machine.files",
+    "FileStatus": "microvm.guest.files",
+    "Forks": "microvm.machine.forks",
+    "GetOptions": "microvm.machine.files",
+    "GuestPath": "microvm.guest.files",
+    "GuestStatus": "microvm.guest.status",
+    "GuestUser": "microvm.guest.files",
+    "Image": "microvm_image.image",
+    "InputStream": "microvm.guest.streams",
+    "Job": "microvm.jobs.job",
+    "ListOptions": "microvm.machine.files",
+    "Machine": "microvm.machine.base",
+    "MachineOptions": "microvm.options",
+    "MicroVM": "microvm.machine.machine",
+    "Outcome": "microvm.jobs.job",
+    "OutputStream": "microvm.guest.streams",
+    "Pool": "microvm.jobs.pool",
+    "PoolOptions": "microvm.options",
+    "Process": "microvm.guest.process",
+    "PutArchiveOptions": "microvm.machine.files",
+    "ReadOptions": "microvm.machine.files",
+    "Received": "microvm.guest.download",
+    "RunOptions": "microvm.options",
+    "Size": "microvm.units",
+    "Snapshot": "microvm.machine.snapshot",
+    "Text": "microvm.options",
+    "TextRunOptions": "microvm.options",
+    "UncapturedRunOptions": "microvm.options",
+    "WriteOptions": "microvm.machine.files",
 }
 
 
@@ -128,18 +216,22 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"microvm.{_MODULES.get(name, 'errors')}"), name)
+    return getattr(import_module(_MODULES.get(name, "microvm.errors")), name)
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 def load_ipython_extension(shell: Any) -> None:
-    """Give IPython `%%microvm`; it calls this for `%load_ext microvm`."""
+    """Add the magic `%%microvm` to IPython. IPython calls this for `%load_ext microvm`."""
     from microvm.cli.notebook import load
 
     load(shell)
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """Take `%%microvm` and its machines away; IPython calls this for `%unload_ext microvm`."""
+    """Remove the magic `%%microvm` and stop its machines, for `%unload_ext microvm`."""
     from microvm.cli.notebook import unload
 
     unload(shell)

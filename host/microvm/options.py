@@ -376,7 +376,7 @@ class RunOptions(PlainRunOptions, total=False):
     ]
 
 
-class NotCaptured(PlainRunOptions, total=False):
+class UncapturedRunOptions(PlainRunOptions, total=False):
     """The `RunOptions` with which the result has no output."""
 
     capture_output: Required[Literal[False]]
@@ -385,7 +385,7 @@ class NotCaptured(PlainRunOptions, total=False):
     errors: str | None
 
 
-class AsText(PlainRunOptions, total=False):
+class TextRunOptions(PlainRunOptions, total=False):
     """The `RunOptions` with which the output is str, because they set `text`."""
 
     capture_output: Literal[True]
@@ -394,7 +394,7 @@ class AsText(PlainRunOptions, total=False):
     errors: str | None
 
 
-class AsEncoded(PlainRunOptions, total=False):
+class EncodedRunOptions(PlainRunOptions, total=False):
     """The `RunOptions` with which the output is str, because they set `encoding`."""
 
     capture_output: Literal[True]
@@ -403,7 +403,7 @@ class AsEncoded(PlainRunOptions, total=False):
     errors: str | None
 
 
-class AsBytes(PlainRunOptions, total=False):
+class BytesRunOptions(PlainRunOptions, total=False):
     """The `RunOptions` with which the output is bytes."""
 
     capture_output: Literal[True]

@@ -118,7 +118,7 @@ async def starting(scene: Scene, inject: Inject) -> None:
     """QEMU is spawned to boot a guest, and has not been greeted."""
     others = set(children(os.getpid()))
     machine = scene.machine(cold=True)
-    machine.launch()
+    machine._launch_early()
     try:
         if inject is not None:
             eventually(lambda: _emulators(others))

@@ -226,7 +226,12 @@ def test_a_value_that_cannot_be_is_an_error_that_begins_with_the_name(
 
 
 def test_those_who_say_what_the_output_is_have_the_options_of_run() -> None:
-    for kind in (options.NotCaptured, options.AsText, options.AsEncoded, options.AsBytes):
+    for kind in (
+        options.UncapturedRunOptions,
+        options.TextRunOptions,
+        options.EncodedRunOptions,
+        options.BytesRunOptions,
+    ):
         assert kind.__annotations__.keys() == RunOptions.__annotations__.keys()
 
 

@@ -29,7 +29,7 @@ KNOWS = {
     "dask": {"ground", "start", "image", "machine", "jobs", "sync"},
     "testing": {"ground", "wire", "guest", "qemu", "start", "image", "machine", "sync"},
     "bench": {"ground", "qemu", "start", "image", "machine", "jobs"},
-    "package": {"ground", "guest", "machine", "supervisor", "jobs"},
+    "package": {"ground", "guest", "image", "machine", "supervisor", "jobs"},
     "cli": {
         "ground",
         "guest",

@@ -228,7 +228,9 @@ async def test_a_copy_of_the_cache_has_the_image_itself(
         snapshots.STORE.remove(name)
     monkeypatch.setenv("MICROVM_CACHE", str(copy))
     with pytest.raises(SnapshotError, match="cannot be used without its image"):
-        MicroVM(Snapshot.find(name)).launch()  # the image that it was taken of is still there
+        MicroVM(
+            Snapshot.find(name)
+        )._launch_early()  # the image that it was taken of is still there
     shutil.copytree(image.path, copy / "images" / image.name)
     assert snapshots.obstacle(name) == ""
     async with MicroVM(Snapshot.find(name)) as clone:
@@ -304,7 +306,7 @@ async def test_one_that_does_not_fit_is_refused_with_what_to_do(
         await MicroVM(kept).start()
     assert refused.value.hint == anew
     with pytest.raises(SnapshotError, match="QEMU is not the one that saved it"):
-        MicroVM(Snapshot.find("here")).launch()
+        MicroVM(Snapshot.find("here"))._launch_early()
     shutil.rmtree(copied)
     with pytest.raises(SnapshotError, match="cannot be used without its image") as refused:
         await MicroVM(kept).start()

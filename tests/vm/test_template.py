@@ -210,15 +210,15 @@ async def test_it_can_be_launched_before_all_is_imported(
     await _start(image)
     before = children(os.getpid())
     vm = _machine(image, cold=cold)
-    vm.launch()
+    vm._launch_early()
     launched = time.monotonic()
     assert set(children(os.getpid())) - set(before)
     async with vm:
         assert {vm.pid} == set(children(os.getpid())) - set(before)
-        assert vm.times is not None
-        assert (vm.times.begun < launched, vm.cloned) == (True, not cold)
+        assert vm._start_times is not None
+        assert (vm._start_times.begun < launched, vm.cloned) == (True, not cold)
     vm = _machine(image, cold=cold)
-    vm.launch()
+    vm._launch_early()
     await vm.stop()
     assert children(os.getpid()) == before
 

@@ -57,7 +57,7 @@ async def boot_times(vm: MicroVM, begun: float, ready: float) -> Boot:
     :param ready: the time at which its start returned, on the same clock.
     :raises MicroVMError: the machine was cloned, so that it has not booted.
     """
-    times = vm.times
+    times = vm._start_times
     if times is None:
         raise MicroVMError("the machine has not booted")
     started, opened = await _daemon_times(vm)

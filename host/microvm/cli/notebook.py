@@ -285,7 +285,7 @@ def _start(params: Mapping[str, Any], options: PoolOptions) -> _CellMachine:
         booted = start = names.find_image(image)
     else:
         start = parameters.snapshot_of(snapshot, image)
-        booted = start.find_image()
+        booted = start._find_image()
     notices: list[str] = []
     asked: PoolOptions = {**options, "notify": notices.append}
     vm = MicroVM(start, **asked)

@@ -91,7 +91,7 @@ async def _next(output: Output) -> tuple[int, bytes] | None:
 
 async def _output(process: Process, data: bytes = b"") -> Output:
     """Send input to a command, and yield its output as pairs of a stream's number and bytes."""
-    feeding = asyncio.create_task(process.feed_all(data))
+    feeding = asyncio.create_task(process._feed_all(data))
     streams = {STDOUT: process.stdout, STDERR: process.stderr}
     reading: dict[asyncio.Task[bytes], int] = {}
     try:

@@ -317,9 +317,9 @@ def _preset(option: Option, verb: str, context: click.Context) -> Preset | None:
 
 def _of_snapshots() -> set[str]:
     """Return the names of the options whose values a snapshot determines."""
-    from microvm.machine.snapshot import SETTLED
+    from microvm.machine.snapshot import FIXED_OPTIONS
 
-    return {"image", "cold", *SETTLED}
+    return {"image", "cold", *FIXED_OPTIONS}
 
 
 def given_options(kind: type[T], parsed: Mapping[str, Any]) -> T:

@@ -49,7 +49,7 @@ def run(
             from microvm.cli.parameters import snapshot_of
 
             start = snapshot_of(snapshot, image)
-        booted = start.find_image() if start else names.find_image(image)
+        booted = start._find_image() if start else names.find_image(image)
         argv = result.argv = booted.manifest.config.argv(command, entrypoint)
         if not argv:
             named = (
@@ -66,7 +66,7 @@ def run(
 
             check_room()
         gc.disable()  # collections would slow down the imports below
-        vm.launch()
+        vm._launch_early()
         # Import the other modules while QEMU starts.
         import asyncio
 

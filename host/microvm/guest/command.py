@@ -149,7 +149,7 @@ class Command:
         else:
             _logger.info("%s ended with status %s", self.name, self.returncode)
         if self.stdin is not None:
-            self.stdin.refuse()
+            self.stdin._refuse()
         self.stdout.end(error)
         self.stderr.end(error)
         self.ended.set()

@@ -69,13 +69,13 @@ async def exchange(
             talk.gather(frame)
             yield talk
     except MicroVMError as error:
-        process.came_to(error)
+        process._record_error(error)
         raise
     except TimeoutError:
         if not deadline.expired():
             raise  # the iterable that yields the data has raised it
         late = ExecTimeout(printable(argv[0]), timeout)
-        process.came_to(late)
+        process._record_error(late)
         raise late from None
 
 

@@ -17,7 +17,7 @@ from microvm.guest.download import Download, Received, name_of
 from microvm.guest.exchange import Exchange, exchange
 from microvm.guest.executor import Executor
 from microvm.guest.limits import TransferLimits
-from microvm.guest.upload import Data, send_data, send_tree
+from microvm.guest.upload import FileData, send_data, send_tree
 from microvm.option import options_of
 from microvm.options import ExecOptions, to_bytes
 from microvm.units import Duration, Size, parse_count, parse_duration, parse_size
@@ -27,7 +27,7 @@ from microvm.wire.files import Action, ModeRule
 GuestPath = str | bytes | os.PathLike[str]
 """A path in a guest; a relative one is relative to where commands run."""
 
-User = str | bytes | int | None
+GuestUser = str | bytes | int | None
 
 # What a transfer may take unless its caller says otherwise: bytes, files and seconds.
 MAX_READ = 64 << 20
@@ -81,7 +81,7 @@ async def stat(
     path: GuestPath,
     follow_symlinks: bool,
     *,
-    user: User = None,
+    user: GuestUser = None,
     timeout: Duration = TIMEOUT,
 ) -> FileStatus:
     """Ask about one file; see `MicroVM.stat`."""
@@ -96,7 +96,7 @@ async def list(  # noqa: A001 - the method's name
     guest: Executor,
     path: GuestPath,
     *,
-    user: User = None,
+    user: GuestUser = None,
     timeout: Duration = TIMEOUT,
     max_files: int = MAX_FILES,
 ) -> tuple[FileStatus, ...]:
@@ -116,7 +116,7 @@ async def read_file(
     guest: Executor,
     path: GuestPath,
     *,
-    user: User = None,
+    user: GuestUser = None,
     timeout: Duration = TIMEOUT,
     max_size: Size = MAX_READ,
 ) -> bytes:
@@ -137,7 +137,7 @@ async def get(
     source: GuestPath,
     destination: str | os.PathLike[str],
     *,
-    user: User = None,
+    user: GuestUser = None,
     timeout: Duration = TIMEOUT,
     max_size: Size = MAX_SIZE,
     max_files: int = MAX_FILES,
@@ -161,12 +161,12 @@ async def get(
 async def write_file(
     guest: Executor,
     path: GuestPath,
-    data: Data,
+    data: FileData,
     mode: int | None,
     *,
     atomic: bool = False,
-    user: User = None,
-    owner: User = None,
+    user: GuestUser = None,
+    owner: GuestUser = None,
     timeout: Duration = TIMEOUT,
 ) -> None:
     """Write data to a file; see `MicroVM.write_file`."""
@@ -182,8 +182,8 @@ async def put(
     source: str | os.PathLike[str],
     destination: GuestPath,
     *,
-    user: User = None,
-    owner: User = None,
+    user: GuestUser = None,
+    owner: GuestUser = None,
     timeout: Duration = TIMEOUT,
 ) -> None:
     """Copy a file or a folder into the guest; see `MicroVM.put`."""
@@ -201,8 +201,8 @@ async def put_archive(
     archive: BinaryIO,
     destination: GuestPath,
     *,
-    user: User = None,
-    owner: User = None,
+    user: GuestUser = None,
+    owner: GuestUser = None,
     timeout: Duration = TIMEOUT,
     max_size: Size = MAX_SIZE,
     max_files: int = MAX_FILES,
@@ -228,7 +228,7 @@ async def get_archive(
     source: GuestPath,
     archive: BinaryIO,
     *,
-    user: User = None,
+    user: GuestUser = None,
     timeout: Duration = TIMEOUT,
     max_size: Size = MAX_SIZE,
     max_files: int = MAX_FILES,
@@ -278,7 +278,12 @@ async def _finish(talk: Exchange) -> None:
 
 @asynccontextmanager
 async def _asked(
-    guest: Executor, action: Action, path: GuestPath, user: User, timeout: Duration, **fields: Any
+    guest: Executor,
+    action: Action,
+    path: GuestPath,
+    user: GuestUser,
+    timeout: Duration,
+    **fields: Any,
 ) -> AsyncIterator[Exchange]:
     given: dict[str, Any] = {
         "mode_rule": ModeRule.PREFER,
@@ -298,7 +303,7 @@ async def _asked(
         yield talk
 
 
-def _user(user: User) -> bytes:
+def _user(user: GuestUser) -> bytes:
     checked: bytes = b"" if user is None or user == b"" else _USER.check(user)
     return checked
 

@@ -269,7 +269,7 @@ class Guest:
                 self._flush()
             case codec.ExecStdinClosed():
                 if self._command and self._command.stdin:
-                    self._command.stdin.refuse()
+                    self._command.stdin._refuse()
             case codec.ExecResponse() | codec.ExecFailed():
                 if self._command:
                     self._command.finish(event)
@@ -334,7 +334,7 @@ class Guest:
 
     def _flush(self) -> None:
         if self._command and self._command.stdin:
-            self._command.stdin.flush()
+            self._command.stdin._flush()
 
     def _stdin_credit(self) -> int:
         # A guest may give credit for gigabytes, and read nothing.

@@ -140,21 +140,21 @@ class Process:
         :raises StartError: and what else `wait` raises.
         """
         async with self:
-            output = await self.collect(input)
+            output = await self._collect(input)
             await self.wait()
         return output
 
-    async def collect(self, data: bytes | None) -> tuple[bytes, bytes]:
+    async def _collect(self, data: bytes | None) -> tuple[bytes, bytes]:
         """Feed and read as `communicate` does; how the command ended is left to `wait`.
 
         :raises MachineError: the machine died under it.
         """
         _, stdout, stderr = await asyncio.gather(
-            self.feed_all(data), self.stdout.read(), self.stderr.read()
+            self._feed_all(data), self.stdout.read(), self.stderr.read()
         )
         return stdout, stderr
 
-    async def feed_all(self, data: bytes | None) -> None:
+    async def _feed_all(self, data: bytes | None) -> None:
         """Feed data and the end to its standard input, as far as it takes them."""
         if self.stdin is None:
             return
@@ -163,11 +163,11 @@ class Process:
             self.stdin.close()
             await self.stdin.drain()
 
-    def came_to(self, error: MicroVMError) -> None:
+    def _record_error(self, error: MicroVMError) -> None:
         """Note what its user is told, for whoever looks at the command later."""
         self._command.error = self._command.error or error
 
-    def keep(self, owner: object) -> None:
+    def _keep_alive_with(self, owner: object) -> None:
         """Hold `owner` for as long as somebody holds this, or one of its output streams."""
         self._keep_alive.owner = owner
 

@@ -41,7 +41,7 @@ async def run(
     async with await guest.start(argv, **cast(ExecOptions, how)) as process:
         try:
             if asked["capture_output"]:
-                out, err = await process.collect(data)
+                out, err = await process._collect(data)
             else:
                 await _pass_on(process, data)
             returncode = await process.wait()
@@ -56,7 +56,7 @@ async def run(
 
 async def _pass_on(process: Process, data: bytes | None) -> None:
     await asyncio.gather(
-        process.feed_all(data), copy_out(process.stdout, 1), copy_out(process.stderr, 2)
+        process._feed_all(data), copy_out(process.stdout, 1), copy_out(process.stderr, 2)
     )
 
 

@@ -194,7 +194,7 @@ class InputStream:
             # They are sent as they are, perhaps later; so what can change is copied.
             self._pending.append(view if view.readonly else memoryview(bytes(view)))
             self._drained.clear()
-            self.flush()
+            self._flush()
 
     async def drain(self) -> None:
         """Wait until everything is on its way to the guest.
@@ -208,13 +208,13 @@ class InputStream:
     def close(self) -> None:
         """Mark the end; what was written before still goes out."""
         self._closing = True
-        self.flush()
+        self._flush()
 
     def is_closing(self) -> bool:
         """Tell whether no more can be written."""
         return self._closing or self._refused
 
-    def flush(self) -> None:
+    def _flush(self) -> None:
         """Send what there is credit for."""
         while self._pending and (size := min(self._credit(), STDIN_CHUNK)):
             data = self._pending.popleft()
@@ -227,7 +227,7 @@ class InputStream:
                 self._sent_end = True
                 self._send(b"")
 
-    def refuse(self) -> None:
+    def _refuse(self) -> None:
         """Drop everything: nobody reads it any more."""
         self._refused = True
         self._pending.clear()

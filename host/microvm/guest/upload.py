@@ -16,7 +16,7 @@ from microvm.wire import files
 CHUNK = (1 << 18) - files.HEADER_SIZE
 """The bytes of a file that are sent at a time: with their header, whole frames of the daemon's."""
 
-Data = bytes | bytearray | memoryview | str | BinaryIO | Iterable[bytes] | AsyncIterable[bytes]
+FileData = bytes | bytearray | memoryview | str | BinaryIO | Iterable[bytes] | AsyncIterable[bytes]
 """What a file can be made of; text is UTF-8."""
 
 
@@ -35,7 +35,7 @@ async def send_tree(exchange: Exchange, path: Path) -> None:
         os.close(descriptor)
 
 
-async def send_data(exchange: Exchange, data: Data, mode: int) -> None:
+async def send_data(exchange: Exchange, data: FileData, mode: int) -> None:
     """Send a file of this data.
 
     :raises FileError: the guest does not take it.
@@ -47,7 +47,7 @@ async def send_data(exchange: Exchange, data: Data, mode: int) -> None:
     await exchange.send(files.Whole())
 
 
-async def chunks(data: Data) -> AsyncIterator[bytes | memoryview]:
+async def chunks(data: FileData) -> AsyncIterator[bytes | memoryview]:
     """Yield data in pieces, however it is given.
 
     :raises UsageError: it is none.

@@ -111,7 +111,7 @@ async def _collect(
     return failed
 
 
-Argvs = Iterable[Sequence[Text]] | AsyncIterable[Sequence[Text]]
+CommandLines = Iterable[Sequence[Text]] | AsyncIterable[Sequence[Text]]
 Commands = Iterable[Job | Sequence[Text]] | AsyncIterable[Job | Sequence[Text]]
 
 

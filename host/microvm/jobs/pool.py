@@ -13,12 +13,18 @@ from typing import TYPE_CHECKING, Any, Self, TypeVar, Unpack, overload
 from microvm.concurrency.tasks import cancel, check_loop, running_loop
 from microvm.errors import MachineError, MicroVMError, NotRun, UsageError
 from microvm.guest.timeouts import TIMEOUTS
-from microvm.jobs.job import Argvs, Commands, Job, Outcome, carry_out, jobs
+from microvm.jobs.job import CommandLines, Commands, Job, Outcome, carry_out, jobs
 from microvm.jobs.spread import spread
 from microvm.log import Area
 from microvm.machine.machine import MicroVM
 from microvm.option import lists, read_options
-from microvm.options import AsBytes, AsEncoded, AsText, PoolOptions, RunOptions
+from microvm.options import (
+    BytesRunOptions,
+    EncodedRunOptions,
+    PoolOptions,
+    RunOptions,
+    TextRunOptions,
+)
 from microvm.start.retry import Attempt, Retries
 from microvm.start.warmup import warm_up
 from microvm.system.capacity import usable_cpus
@@ -112,7 +118,7 @@ class Pool:
         """The number of machines that wait for a user."""
         return len(self._ready)
 
-    def unclosed(self) -> str:
+    def _unclosed_warning(self) -> str:
         """Return the warning for a pool that nobody has closed; empty if that does no harm."""
         return f"a pool was never closed; machines: {len(self._slots)}" if self._slots else ""
 
@@ -135,15 +141,15 @@ class Pool:
 
     @overload
     def map(
-        self, commands: Argvs, *, ordered: bool = ..., **options: Unpack[AsText]
+        self, commands: CommandLines, *, ordered: bool = ..., **options: Unpack[TextRunOptions]
     ) -> AsyncGenerator[Outcome[str], None]: ...
     @overload
     def map(
-        self, commands: Argvs, *, ordered: bool = ..., **options: Unpack[AsEncoded]
+        self, commands: CommandLines, *, ordered: bool = ..., **options: Unpack[EncodedRunOptions]
     ) -> AsyncGenerator[Outcome[str], None]: ...
     @overload
     def map(
-        self, commands: Argvs, *, ordered: bool = ..., **options: Unpack[AsBytes]
+        self, commands: CommandLines, *, ordered: bool = ..., **options: Unpack[BytesRunOptions]
     ) -> AsyncGenerator[Outcome[bytes], None]: ...
     @overload
     def map(

@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from microvm.guest.timeouts import TIMEOUTS
 from microvm.machine.files import FileMethods
 from microvm.option import lists
 from microvm.options import (
-    AsBytes,
-    AsEncoded,
-    AsText,
+    BytesRunOptions,
+    EncodedRunOptions,
     ExecOptions,
-    NotCaptured,
     RunOptions,
     Text,
+    TextRunOptions,
+    UncapturedRunOptions,
 )
 from microvm.units import Duration, parse_duration
 
 # The rest is imported with the first command, so that a machine starts without it.
 if TYPE_CHECKING:
     from microvm.guest.process import CompletedProcess, Process
-    from microvm.wire import codec
+    from microvm.guest.status import GuestStatus
 
 
 class CommandMethods(FileMethods):
@@ -43,24 +44,24 @@ class CommandMethods(FileMethods):
         :raises MachineError: the machine is dead.
         """
         process = await self._guest().start(argv, **options)
-        process.keep(self)
+        process._keep_alive_with(self)
         return process
 
     @overload
     async def run(
-        self, argv: Sequence[Text], **options: Unpack[NotCaptured]
+        self, argv: Sequence[Text], **options: Unpack[UncapturedRunOptions]
     ) -> CompletedProcess[None]: ...
     @overload
     async def run(
-        self, argv: Sequence[Text], **options: Unpack[AsText]
+        self, argv: Sequence[Text], **options: Unpack[TextRunOptions]
     ) -> CompletedProcess[str]: ...
     @overload
     async def run(
-        self, argv: Sequence[Text], **options: Unpack[AsEncoded]
+        self, argv: Sequence[Text], **options: Unpack[EncodedRunOptions]
     ) -> CompletedProcess[str]: ...
     @overload
     async def run(
-        self, argv: Sequence[Text], **options: Unpack[AsBytes]
+        self, argv: Sequence[Text], **options: Unpack[BytesRunOptions]
     ) -> CompletedProcess[bytes]: ...
     @overload
     async def run(
@@ -100,13 +101,15 @@ class CommandMethods(FileMethods):
         seconds = parse_duration(timeout)
         await self._guest().ping(seconds)
 
-    async def status(self, timeout: Duration = TIMEOUTS.ping) -> codec.Status:
-        """Return the daemon's counters.
+    async def status(self, timeout: Duration = TIMEOUTS.ping) -> GuestStatus:
+        """Return the counters of the guest's daemon.
 
         :param timeout: seconds, or text as `2s`.
         :raises GuestUnresponsive: there was no answer within that time.
         :raises UsageError: the machine is not running.
         :raises MachineError: the machine is dead.
         """
-        seconds = parse_duration(timeout)
-        return await self._guest().status(seconds)
+        from microvm.guest.status import GuestStatus
+
+        counters = await self._guest().status(parse_duration(timeout))
+        return GuestStatus(**asdict(counters))

@@ -13,35 +13,35 @@ from microvm.units import Duration, Size, parse_duration
 if TYPE_CHECKING:
     from microvm.guest.download import Received
     from microvm.guest.executor import Executor
-    from microvm.guest.files import FileStatus, GuestPath, User
-    from microvm.guest.upload import Data
+    from microvm.guest.files import FileStatus, GuestPath, GuestUser
+    from microvm.guest.upload import FileData
 
 LEAST_TO_COLLECT = 60.0
 """The seconds that a file may take which is collected after a command of little time."""
 
 
-class Asked(TypedDict, total=False):
+class FileOptions(TypedDict, total=False):
     """Keyword arguments of all that is about files.
 
     :ivar user: whom to act as: NAME or UID, or either with :GROUP; by default as whom commands run.
     :ivar timeout: seconds, or text as `2m`; by default ten minutes.
     """
 
-    user: User
+    user: GuestUser
     timeout: Duration
 
 
-class Written(Asked, total=False):
+class WriteOptions(FileOptions, total=False):
     """Keyword arguments of the methods that write files.
 
     :ivar owner: the owner of the files that are written. By default, new files belong to `user`,
         and existing files keep their owner.
     """
 
-    owner: User
+    owner: GuestUser
 
 
-class Read(Asked, total=False):
+class ReadOptions(FileOptions, total=False):
     """Keyword arguments of what reads one file.
 
     :ivar max_size: the bytes that may come, or text as `64M`, which is the default; of `get` 1G.
@@ -50,7 +50,7 @@ class Read(Asked, total=False):
     max_size: Size
 
 
-class Listed(Asked, total=False):
+class ListOptions(FileOptions, total=False):
     """Keyword arguments of what may give many files.
 
     :ivar max_files: how many files, folders and links may come; by default 100,000.
@@ -59,7 +59,7 @@ class Listed(Asked, total=False):
     max_files: int
 
 
-class Got(Read, Listed, total=False):
+class GetOptions(ReadOptions, ListOptions, total=False):
     """Keyword arguments of `MicroVM.get`."""
 
 
@@ -70,13 +70,13 @@ def in_folder(path: GuestPath, how: ExecOptions) -> bytes:
     return posixpath.join(folder, to_bytes(path))
 
 
-def as_user(how: ExecOptions) -> Asked:
+def as_user(how: ExecOptions) -> FileOptions:
     """Return the keyword arguments by which files are a command's user's."""
     user = how.get("user")
     return {"user": user} if user else {}
 
 
-def collected(how: ExecOptions) -> Asked:
+def collected(how: ExecOptions) -> FileOptions:
     """Return the keyword arguments by which a file is collected after a command.
 
     It may take as long as the command might, or a little longer.
@@ -87,7 +87,7 @@ def collected(how: ExecOptions) -> Asked:
     return {**as_user(how), "timeout": max(parse_duration(timeout), LEAST_TO_COLLECT)}
 
 
-class WrittenFromArchive(Written, Got, total=False):
+class PutArchiveOptions(WriteOptions, GetOptions, total=False):
     """Keyword arguments of `MicroVM.put_archive`."""
 
 
@@ -107,11 +107,11 @@ class FileMethods:
     async def write_file(
         self,
         path: GuestPath,
-        data: Data,
+        data: FileData,
         *,
         mode: int | None = None,
         atomic: bool = False,
-        **how: Unpack[Written],
+        **options: Unpack[WriteOptions],
     ) -> None:
         """Write data to a file of the guest; missing folders are created.
 
@@ -129,35 +129,39 @@ class FileMethods:
             is complete, so nobody reads a part of it, and a failed transfer changes nothing. The
             user needs the right to write to the folder, and no right on the file. Hard links keep
             the old content. The new file belongs to `user`, unless that is root.
-        :param how: see `Written`.
+        :param options: see `WriteOptions`.
         :raises FileError: it cannot be written.
         """
         from microvm.guest import files
 
-        await files.write_file(self._guest(), path, data, mode, atomic=atomic, **how)
+        await files.write_file(self._guest(), path, data, mode, atomic=atomic, **options)
 
     @overload
     async def read_file(
-        self, path: GuestPath, *, encoding: None = None, **how: Unpack[Read]
+        self, path: GuestPath, *, encoding: None = None, **options: Unpack[ReadOptions]
     ) -> bytes: ...
     @overload
-    async def read_file(self, path: GuestPath, *, encoding: str, **how: Unpack[Read]) -> str: ...
     async def read_file(
-        self, path: GuestPath, *, encoding: str | None = None, **how: Unpack[Read]
+        self, path: GuestPath, *, encoding: str, **options: Unpack[ReadOptions]
+    ) -> str: ...
+    async def read_file(
+        self, path: GuestPath, *, encoding: str | None = None, **options: Unpack[ReadOptions]
     ) -> bytes | str:
         """Return what a file holds, or what else can be read under its name up to the end.
 
         :param encoding: asks for text.
-        :param how: see `Read`.
+        :param options: see `ReadOptions`.
         :raises FileError: it cannot be read, or is larger than it may be.
         :raises UnicodeError: text was asked for, and it is none.
         """
         from microvm.guest import files
 
-        data = await files.read_file(self._guest(), path, **how)
+        data = await files.read_file(self._guest(), path, **options)
         return data if encoding is None else data.decode(encoding)
 
-    async def put(self, src: str | PathLike[str], dst: GuestPath, **how: Unpack[Written]) -> None:
+    async def put(
+        self, src: str | PathLike[str], dst: GuestPath, **options: Unpack[WriteOptions]
+    ) -> None:
         """Copy a file or a folder of this host into the guest, as `cp -R` and `docker cp` do.
 
         Into a folder that is there, or where `dst` ends with a slash, it is put under its own name,
@@ -168,32 +172,34 @@ class FileMethods:
         A file that exists in the guest is opened and written with the user's rights, as by
         `write_file`; it gets the mode and the time of the source if the user owns it.
 
-        :param how: see `Written`.
+        :param options: see `WriteOptions`.
         :raises OSError: of Python's own: the source cannot be read.
         :raises FileError: it cannot be written.
         """
         from microvm.guest import files
 
-        await files.put(self._guest(), src, dst, **how)
+        await files.put(self._guest(), src, dst, **options)
 
-    async def get(self, src: GuestPath, dst: str | PathLike[str], **how: Unpack[Got]) -> Received:
+    async def get(
+        self, src: GuestPath, dst: str | PathLike[str], **options: Unpack[GetOptions]
+    ) -> Received:
         """Copy a file or a folder of the guest to this host, by the same rules as `put`.
 
         It is in its place only when it is whole. The guest may mean harm: nothing that it sends is
         written elsewhere or through a link; links that lead out of what is copied are left out, as
         are devices, and with them the permissions of others to write, set-user-ID and the like.
 
-        :param how: see `Got`.
+        :param options: see `GetOptions`.
         :return: where it is, how much there is, and which links were left out.
         :raises OSError: of Python's own: the destination cannot be written.
         :raises FileError: it cannot be read, or there is more of it than may come.
         """
         from microvm.guest import files
 
-        return await files.get(self._guest(), src, dst, **how)
+        return await files.get(self._guest(), src, dst, **options)
 
     async def put_archive(
-        self, src: BinaryIO, dst: GuestPath, **how: Unpack[WrittenFromArchive]
+        self, src: BinaryIO, dst: GuestPath, **options: Unpack[PutArchiveOptions]
     ) -> tuple[str, ...]:
         """Put what is in an archive of `tar` into a folder of the guest, as `docker cp -` does.
 
@@ -204,7 +210,7 @@ class FileMethods:
 
         :param src: a file to read it from, such as `sys.stdin.buffer`.
         :param dst: made if it is missing; folders that are there get what they lack.
-        :param how: see `WrittenFromArchive`; the limits are of what is in the archive.
+        :param options: see `PutArchiveOptions`; the limits are of what is in the archive.
         :return: the names of devices and FIFOs in it, which were left out.
         :raises UsageError: it is no archive, or none that can be taken.
         :raises OSError: of Python's own: it cannot be read, or kept.
@@ -212,42 +218,44 @@ class FileMethods:
         """
         from microvm.guest import files
 
-        return await files.put_archive(self._guest(), src, dst, **how)
+        return await files.put_archive(self._guest(), src, dst, **options)
 
-    async def get_archive(self, src: GuestPath, dst: BinaryIO, **how: Unpack[Got]) -> Received:
+    async def get_archive(
+        self, src: GuestPath, dst: BinaryIO, **options: Unpack[GetOptions]
+    ) -> Received:
         """Write a file or a folder of the guest as an archive of `tar`, as `docker cp` does.
 
         The rules are those of `get`. It is begun when everything has come, which is kept in a
         folder of the host until it is written. In it, all is root's.
 
         :param dst: a file to write it to, such as `sys.stdout.buffer`.
-        :param how: see `Got`.
+        :param options: see `GetOptions`.
         :return: what `get` returns; its `path` is the one in the archive.
         :raises OSError: of Python's own: it cannot be written, or kept.
         :raises FileError: it cannot be read, or there is more of it than may come.
         """
         from microvm.guest import files
 
-        return await files.get_archive(self._guest(), src, dst, **how)
+        return await files.get_archive(self._guest(), src, dst, **options)
 
     async def stat(
-        self, path: GuestPath, *, follow_symlinks: bool = True, **how: Unpack[Asked]
+        self, path: GuestPath, *, follow_symlinks: bool = True, **options: Unpack[FileOptions]
     ) -> FileStatus:
         """Return what the guest says of a file.
 
-        :param how: see `Asked`.
+        :param options: see `FileOptions`.
         :raises FileError: it cannot be looked at.
         """
         from microvm.guest import files
 
-        return await files.stat(self._guest(), path, follow_symlinks, **how)
+        return await files.stat(self._guest(), path, follow_symlinks, **options)
 
-    async def list(self, path: GuestPath, **how: Unpack[Listed]) -> tuple[FileStatus, ...]:
+    async def list(self, path: GuestPath, **options: Unpack[ListOptions]) -> tuple[FileStatus, ...]:
         """Return what is in a folder, sorted by name; links are not followed.
 
-        :param how: see `Listed`.
+        :param options: see `ListOptions`.
         :raises FileError: it cannot be read, or there is more in it than may come.
         """
         from microvm.guest import files
 
-        return await files.list(self._guest(), path, **how)
+        return await files.list(self._guest(), path, **options)

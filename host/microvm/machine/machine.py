@@ -24,7 +24,7 @@ from microvm.start.starter import Starter
 from microvm.system import capacity
 from microvm_image import readymade
 
-# The rest is imported when a machine starts, so that `launch` can come before it.
+# The rest is imported when a machine starts, so that `_launch_early` can come before it.
 if TYPE_CHECKING:
     from microvm.guest.guest import Guest
     from microvm.start.restorer import Restorer
@@ -70,7 +70,7 @@ class MicroVM(Machine):
         given = read_options(MachineOptions, options)
         self._snapshot = image if isinstance(image, Snapshot) else None
         if self._snapshot is not None:
-            given = self._snapshot.settle(given, options)
+            given = self._snapshot._options_of_clone(given, options)
         capacity.check(memory=given["memory"], cpus=given["cpus"])
         self._given_image = None if isinstance(image, Snapshot) else image
         self._image: Image
@@ -110,7 +110,7 @@ class MicroVM(Machine):
         return self._running.qemu.pid if self._running else None
 
     @property
-    def times(self) -> StartTimes | None:
+    def _start_times(self) -> StartTimes | None:
         """The moments of the start, or None when the machine is not up."""
         return self._running.times if self._running else None
 
@@ -119,7 +119,7 @@ class MicroVM(Machine):
         """The image that it runs, once it has started."""
         return self._image
 
-    def launch(self) -> None:
+    def _launch_early(self) -> None:
         """Spawn QEMU early, unless a guest is to be saved first; `start` goes on from there.
 
         It saves the time that importing the rest of this library takes. Who calls it must call
@@ -131,11 +131,11 @@ class MicroVM(Machine):
         :raises UsageError: this host cannot run what was asked for.
         """
         with launch_errors():
-            self._launch()
+            self._launch_qemu()
 
-    def _launch(self) -> None:
+    def _launch_qemu(self) -> None:
         if self._state == "new" and self._snapshot is not None:
-            self._restorer = self._snapshot.restorer(self._console_log, self.confinement)
+            self._restorer = self._snapshot._make_restorer(self._console_log, self.confinement)
             self._restorer.launch()
             return
         given = self._given_image
@@ -210,7 +210,7 @@ class MicroVM(Machine):
 
     async def _restore(self, snapshot: Snapshot) -> None:
         restorer, self._restorer = self._restorer, None
-        restorer = restorer or snapshot.restorer(self._console_log, self.confinement)
+        restorer = restorer or snapshot._make_restorer(self._console_log, self.confinement)
         self._image = restorer.image
         self._begin(await restorer.clone(), cloned=True)
 
@@ -297,7 +297,7 @@ class MicroVM(Machine):
         guest = self._guest()
         await guest.wait_idle()
         assert self._running is not None  # noqa: S101 - or there would be no guest
-        return await Snapshot.take(self._running, self._image, name)
+        return await Snapshot._take(self._running, self._image, name)
 
     @staticmethod
     def attach(name: str, *, wait: bool = False) -> AttachedVM:
@@ -321,11 +321,11 @@ class MicroVM(Machine):
 
         return AttachedVM(name, wait=wait)
 
-    def unclosed(self) -> str:
+    def _unclosed_warning(self) -> str:
         """Return the warning for a machine that nobody has stopped; empty if that does no harm."""
         return _unclosed(self._running) if self._running else ""
 
-    def listen(self, listener: Callable[[bytes], object]) -> None:
+    def _listen_to_console(self, listener: Callable[[bytes], object]) -> None:
         """Call a function with the end of what the guest's console has, and with what comes.
 
         :raises UsageError: the machine is not running.

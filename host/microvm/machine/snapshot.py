@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 _logger = Area("start")
 
-SETTLED = ("memory", "cpus", "disk", "accel")
+FIXED_OPTIONS = ("memory", "cpus", "disk", "accel")
 """The options that a machine from a snapshot has of the machine that it is of."""
 
 
@@ -94,7 +94,7 @@ class Snapshot:
         return cls(manifest.origin, partial(_opened, manifest), name=name)
 
     @classmethod
-    async def take(cls, vm: RunningVM, image: Image, name: str | None) -> Self:
+    async def _take(cls, vm: RunningVM, image: Image, name: str | None) -> Self:
         """Take one of a machine; see `MicroVM.checkpoint`."""
         if name is not None:
             snapshots.STORE.path(name)  # what is wrong with it is said at once
@@ -117,13 +117,13 @@ class Snapshot:
         snapshot._taken = taken
         return snapshot
 
-    def parts(self) -> tuple[dict[str, Any], list[int]]:
+    def _export(self) -> tuple[dict[str, Any], list[int]]:
         """Return what another process makes one without a name of; see `Checkpoint.parts`."""
         assert self._taken is not None  # noqa: S101 - it has no name
         return self._taken.parts()
 
     @classmethod
-    def taken_over(cls, facts: dict[str, Any], descriptors: list[int]) -> Self:
+    def _from_export(cls, facts: dict[str, Any], descriptors: list[int]) -> Self:
         """Return the one that another process has taken, of its parts, which are its from now."""
         from microvm.start.checkpoint import Checkpoint
 
@@ -159,7 +159,9 @@ class Snapshot:
             if self._finalizer is not None:
                 self._finalizer()
 
-    def settle(self, read: Mapping[str, Any], given: Mapping[str, object]) -> dict[str, Any]:
+    def _options_of_clone(
+        self, read: Mapping[str, Any], given: Mapping[str, object]
+    ) -> dict[str, Any]:
         """Return the options that a machine from it has.
 
         :param read: all of them, as they would be without it.
@@ -168,14 +170,14 @@ class Snapshot:
         """
         if read["cold"]:
             raise UsageError("cold: a machine from a snapshot is not booted")
-        own = {name: getattr(self, name) for name in SETTLED}
+        own = {name: getattr(self, name) for name in FIXED_OPTIONS}
         for name, value in own.items():
             if given.get(name) is not None and read[name] not in {value, "auto"}:
                 shown = format_size(value) if name in {"memory", "disk"} and value else value
                 raise UsageError(f"{name}: machines from {self._label} have {shown or 'none'}")
         return {**read, **own}
 
-    def find_image(self) -> Image:
+    def _find_image(self) -> Image:
         """Return the image that the machine has booted.
 
         :raises SnapshotError: it is gone, or the snapshot does not fit what is here.
@@ -183,7 +185,7 @@ class Snapshot:
         """
         return image_of(self._label, self._origin)
 
-    def restorer(self, console: Path | None, confinement: Confinement) -> Restorer:
+    def _make_restorer(self, console: Path | None, confinement: Confinement) -> Restorer:
         """Return the start of a machine from it; see `MicroVM` for the arguments.
 
         :raises UsageError: it is closed.

@@ -89,7 +89,7 @@ async def _machine(
     )
     try:
         await machine.start()
-        machine.listen(ConsoleLog(directory).write)
+        machine._listen_to_console(ConsoleLog(directory).write)
     except BaseException:
         await machine.stop()
         raise

@@ -132,7 +132,7 @@ async def _checkpoint(supervisor: Supervisor, call: ClientRequest) -> dict[str, 
     if name is not None:
         return {"pause": snapshot.pause}
     with snapshot:
-        facts, parts = snapshot.parts()
+        facts, parts = snapshot._export()
         call.peer.passed += map(os.dup, parts)
     return facts
 

@@ -33,6 +33,6 @@ class AttachedVM(Machine):
 
     def stop(self) -> None:
         """End the machine, for everybody; see `microvm.AttachedVM.stop`. Idempotent."""
-        if not self._machine.stopped:
+        if not self._machine._stopped:
             self._do(self._machine.stop())
         self.detach()

@@ -6,22 +6,22 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 from microvm.guest.process import CompletedProcess
+from microvm.guest.status import GuestStatus
 from microvm.guest.timeouts import TIMEOUTS
 from microvm.machine.snapshot import Snapshot
 from microvm.option import lists
 from microvm.options import (
-    AsBytes,
-    AsEncoded,
-    AsText,
+    BytesRunOptions,
+    EncodedRunOptions,
     ExecOptions,
-    NotCaptured,
     RunOptions,
     Text,
+    TextRunOptions,
+    UncapturedRunOptions,
 )
 from microvm.sync.files import FileMethods
 from microvm.sync.process import Process
 from microvm.units import Duration, parse_count
-from microvm.wire import codec
 
 if TYPE_CHECKING:
     from microvm.sync.forks import Forks
@@ -52,14 +52,20 @@ class Machine(FileMethods):
 
     @overload
     def run(
-        self, argv: Sequence[Text], **options: Unpack[NotCaptured]
+        self, argv: Sequence[Text], **options: Unpack[UncapturedRunOptions]
     ) -> CompletedProcess[None]: ...
     @overload
-    def run(self, argv: Sequence[Text], **options: Unpack[AsText]) -> CompletedProcess[str]: ...
+    def run(
+        self, argv: Sequence[Text], **options: Unpack[TextRunOptions]
+    ) -> CompletedProcess[str]: ...
     @overload
-    def run(self, argv: Sequence[Text], **options: Unpack[AsEncoded]) -> CompletedProcess[str]: ...
+    def run(
+        self, argv: Sequence[Text], **options: Unpack[EncodedRunOptions]
+    ) -> CompletedProcess[str]: ...
     @overload
-    def run(self, argv: Sequence[Text], **options: Unpack[AsBytes]) -> CompletedProcess[bytes]: ...
+    def run(
+        self, argv: Sequence[Text], **options: Unpack[BytesRunOptions]
+    ) -> CompletedProcess[bytes]: ...
     @overload
     def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess[Any]: ...
     @lists(RunOptions)
@@ -71,8 +77,8 @@ class Machine(FileMethods):
         """Ask the guest whether it is alive; see `microvm.MicroVM.ping`."""
         self._do(self._machine.ping(timeout))
 
-    def status(self, timeout: Duration = TIMEOUTS.ping) -> codec.Status:
-        """Return the daemon's counters; see `microvm.MicroVM.status`."""
+    def status(self, timeout: Duration = TIMEOUTS.ping) -> GuestStatus:
+        """Return the counters of the guest's daemon; see `microvm.MicroVM.status`."""
         return self._do(self._machine.status(timeout))
 
     def checkpoint(self, name: str | None = None) -> Snapshot:

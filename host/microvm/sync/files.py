@@ -5,14 +5,21 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING, BinaryIO, Unpack, overload
 
-from microvm.machine.files import Asked, Got, Listed, Read, Written, WrittenFromArchive
+from microvm.machine.files import (
+    FileOptions,
+    GetOptions,
+    ListOptions,
+    PutArchiveOptions,
+    ReadOptions,
+    WriteOptions,
+)
 from microvm.sync.bound import LoopBound
 
 if TYPE_CHECKING:
     from microvm import Machine
     from microvm.guest.download import Received
     from microvm.guest.files import FileStatus, GuestPath
-    from microvm.guest.upload import Data
+    from microvm.guest.upload import FileData
 
 
 class FileMethods(LoopBound):
@@ -23,53 +30,59 @@ class FileMethods(LoopBound):
     def write_file(
         self,
         path: GuestPath,
-        data: Data,
+        data: FileData,
         *,
         mode: int | None = None,
         atomic: bool = False,
-        **how: Unpack[Written],
+        **options: Unpack[WriteOptions],
     ) -> None:
         """Write data to a file of the guest; see `microvm.MicroVM.write_file`."""
-        self._do(self._machine.write_file(path, data, mode=mode, atomic=atomic, **how))
+        self._do(self._machine.write_file(path, data, mode=mode, atomic=atomic, **options))
 
     @overload
     def read_file(
-        self, path: GuestPath, *, encoding: None = None, **how: Unpack[Read]
+        self, path: GuestPath, *, encoding: None = None, **options: Unpack[ReadOptions]
     ) -> bytes: ...
     @overload
-    def read_file(self, path: GuestPath, *, encoding: str, **how: Unpack[Read]) -> str: ...
     def read_file(
-        self, path: GuestPath, *, encoding: str | None = None, **how: Unpack[Read]
+        self, path: GuestPath, *, encoding: str, **options: Unpack[ReadOptions]
+    ) -> str: ...
+    def read_file(
+        self, path: GuestPath, *, encoding: str | None = None, **options: Unpack[ReadOptions]
     ) -> bytes | str:
         """Return what a file holds; see `microvm.MicroVM.read_file`."""
         if encoding is None:
-            return self._do(self._machine.read_file(path, **how))
-        return self._do(self._machine.read_file(path, encoding=encoding, **how))
+            return self._do(self._machine.read_file(path, **options))
+        return self._do(self._machine.read_file(path, encoding=encoding, **options))
 
-    def put(self, src: str | PathLike[str], dst: GuestPath, **how: Unpack[Written]) -> None:
+    def put(
+        self, src: str | PathLike[str], dst: GuestPath, **options: Unpack[WriteOptions]
+    ) -> None:
         """Copy a file or a folder of this host into the guest; see `microvm.MicroVM.put`."""
-        self._do(self._machine.put(src, dst, **how))
+        self._do(self._machine.put(src, dst, **options))
 
-    def get(self, src: GuestPath, dst: str | PathLike[str], **how: Unpack[Got]) -> Received:
+    def get(
+        self, src: GuestPath, dst: str | PathLike[str], **options: Unpack[GetOptions]
+    ) -> Received:
         """Copy a file or a folder of the guest to this host; see `microvm.MicroVM.get`."""
-        return self._do(self._machine.get(src, dst, **how))
+        return self._do(self._machine.get(src, dst, **options))
 
     def put_archive(
-        self, src: BinaryIO, dst: GuestPath, **how: Unpack[WrittenFromArchive]
+        self, src: BinaryIO, dst: GuestPath, **options: Unpack[PutArchiveOptions]
     ) -> tuple[str, ...]:
         """Put what is in an archive into the guest; see `microvm.MicroVM.put_archive`."""
-        return self._do(self._machine.put_archive(src, dst, **how))
+        return self._do(self._machine.put_archive(src, dst, **options))
 
-    def get_archive(self, src: GuestPath, dst: BinaryIO, **how: Unpack[Got]) -> Received:
+    def get_archive(self, src: GuestPath, dst: BinaryIO, **options: Unpack[GetOptions]) -> Received:
         """Write files of the guest as an archive; see `microvm.MicroVM.get_archive`."""
-        return self._do(self._machine.get_archive(src, dst, **how))
+        return self._do(self._machine.get_archive(src, dst, **options))
 
     def stat(
-        self, path: GuestPath, *, follow_symlinks: bool = True, **how: Unpack[Asked]
+        self, path: GuestPath, *, follow_symlinks: bool = True, **options: Unpack[FileOptions]
     ) -> FileStatus:
         """Return what the guest says of a file; see `microvm.MicroVM.stat`."""
-        return self._do(self._machine.stat(path, follow_symlinks=follow_symlinks, **how))
+        return self._do(self._machine.stat(path, follow_symlinks=follow_symlinks, **options))
 
-    def list(self, path: GuestPath, **how: Unpack[Listed]) -> tuple[FileStatus, ...]:
+    def list(self, path: GuestPath, **options: Unpack[ListOptions]) -> tuple[FileStatus, ...]:
         """Return what is in a folder, sorted by name; see `microvm.MicroVM.list`."""
-        return self._do(self._machine.list(path, **how))
+        return self._do(self._machine.list(path, **options))

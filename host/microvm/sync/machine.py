@@ -34,7 +34,7 @@ class MicroVM(Machine):
     ) -> None:
         """Check what it is to be; see `microvm.MicroVM`."""
         self._machine: machine.MicroVM = self._driven(image, **options)
-        super().__init__(BackgroundLoop(self._machine.stop, self._machine.unclosed))
+        super().__init__(BackgroundLoop(self._machine.stop, self._machine._unclosed_warning))
 
     @staticmethod
     def attach(name: str, *, wait: bool = False) -> AttachedVM:

@@ -14,7 +14,14 @@ from microvm.jobs.job import Job, Outcome
 from microvm.machine import machine
 from microvm.machine.snapshot import Snapshot
 from microvm.option import lists
-from microvm.options import AsBytes, AsEncoded, AsText, PoolOptions, RunOptions, Text
+from microvm.options import (
+    BytesRunOptions,
+    EncodedRunOptions,
+    PoolOptions,
+    RunOptions,
+    Text,
+    TextRunOptions,
+)
 from microvm.sync.bound import LoopBound
 from microvm.sync.machine import MicroVM
 
@@ -48,7 +55,7 @@ class Pool(LoopBound):
     ) -> None:
         """Check what they are to be; see `microvm.Pool`."""
         self._pool = pool.Pool(size, image, **machine)
-        super().__init__(BackgroundLoop(self._pool.__aexit__, self._pool.unclosed, "pool"))
+        super().__init__(BackgroundLoop(self._pool.__aexit__, self._pool._unclosed_warning, "pool"))
 
     def __enter__(self) -> Self:
         """Begin to start machines, without waiting for them."""
@@ -85,7 +92,7 @@ class Pool(LoopBound):
         commands: Iterable[Sequence[Text]],
         *,
         ordered: bool = ...,
-        **options: Unpack[AsText],
+        **options: Unpack[TextRunOptions],
     ) -> Iterator[Outcome[str]]: ...
     @overload
     def map(
@@ -93,7 +100,7 @@ class Pool(LoopBound):
         commands: Iterable[Sequence[Text]],
         *,
         ordered: bool = ...,
-        **options: Unpack[AsEncoded],
+        **options: Unpack[EncodedRunOptions],
     ) -> Iterator[Outcome[str]]: ...
     @overload
     def map(
@@ -101,7 +108,7 @@ class Pool(LoopBound):
         commands: Iterable[Sequence[Text]],
         *,
         ordered: bool = ...,
-        **options: Unpack[AsBytes],
+        **options: Unpack[BytesRunOptions],
     ) -> Iterator[Outcome[bytes]]: ...
     @overload
     def map(

@@ -34,7 +34,7 @@ class AttachedVM(Machine):
         """Find the machine; see `MicroVM.attach`."""
         self.name, self.facts = connector.find(name)
         self.confinement = self.facts.get("confinement", "auto")
-        self.stopped = False
+        self._stopped = False
         self._connector = connector.MachineConnector(self.name, self.facts)
         self._remote = RemoteGuest(self._connector, defaults=self.facts.get("defaults"), wait=wait)
 
@@ -65,14 +65,14 @@ class AttachedVM(Machine):
         :raises UsageError: this has let go of the machine.
         :raises GuestDied: somebody has ended it, and started another one of its name.
         """
-        if self.stopped:
+        if self._stopped:
             return
         try:
             await self._remote.call("stop")
         except GuestDied:  # it has ended already
             if self._connector.is_replaced():
                 raise
-        self.stopped = True
+        self._stopped = True
         await self._remote.close(self._connector.lost)
 
     async def checkpoint(self, name: str | None = None) -> Snapshot:
@@ -86,7 +86,7 @@ class AttachedVM(Machine):
             snapshot = Snapshot.find(name)
             snapshot.pause = taken["pause"]
             return snapshot
-        return Snapshot.taken_over(taken, files)
+        return Snapshot._from_export(taken, files)
 
     def _guest(self) -> RemoteGuest:
         return self._remote

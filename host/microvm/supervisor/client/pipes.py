@@ -79,7 +79,7 @@ class InputPipe:
 
     def close(self) -> None:
         """Let go of the pipe, and of what has not gone into it; idempotent."""
-        self.stream.refuse()
+        self.stream._refuse()
         self._close()
 
     def _close(self) -> None:
@@ -112,4 +112,4 @@ class InputPipe:
         self._write()
         if not self._pending and not self._file.closed:
             self._loop.remove_writer(self._file)
-            self.stream.flush()
+            self.stream._flush()
