@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from microvm.cli.root import cli
+from microvm.cli.root import _GROUPS, cli
 from microvm.cli.table import echo
 from microvm_proto.cli import main as proto
 
@@ -162,6 +163,14 @@ def test_what_cannot_be_written_is_one_line(arguments: list[str]) -> None:
     said = b"microvm: standard output: No space left on device\n"
     assert (done.returncode, done.stderr) == (125, said)
     assert into("2>/dev/full", "image", "rm", "nonsense").returncode == 125
+
+
+def test_help_groups_the_verbs_by_use_with_run_first() -> None:
+    shown = CliRunner().invoke(cli, ["--help"]).stdout
+    listed = re.findall(r"^  ([a-z]+) {2,}\S", shown, re.MULTILINE)
+    assert listed[0] == "run"
+    assert listed == cli.list_commands(click.Context(cli))
+    assert re.findall(r"^(\w.*):$", shown, re.MULTILINE) == [*_GROUPS, "Options"]
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["image", "ls"]])

@@ -43,7 +43,8 @@ ENDS = """
 @root.cli.command()
 def thread():
     threading.Thread(target=int).start()
-root._COMMANDS = {"thread": "microvm.cli.root"}
+root._VERBS["thread"] = "thread"
+sys.modules["microvm.cli.verbs.thread"] = root
 root.thread = thread
 sys.argv = ["microvm", "thread"]
 root.main()

@@ -27,45 +27,69 @@ from microvm.errors import (
 )
 from microvm.printable import printable
 
-_COMMANDS = {
-    "bench": "microvm.cli.verbs.bench",
-    "cache": "microvm.cli.verbs.cache",
-    "checkpoint": "microvm.cli.verbs.checkpoint",
-    "completion": "microvm.cli.verbs.completion",
-    "config": "microvm.cli.verbs.config",
-    "confinement": "microvm.cli.verbs.confinement",
-    "cp": "microvm.cli.verbs.cp",
-    "doctor": "microvm.cli.verbs.doctor",
-    "exec": "microvm.cli.verbs.exec:execute",
-    "help": "microvm.cli.verbs.help",
-    "image": "microvm.cli.verbs.image",
-    "inspect": "microvm.cli.verbs.machines",
-    "kernel": "microvm.cli.verbs.kernel",
-    "logs": "microvm.cli.verbs.machines",
-    "map": "microvm.cli.verbs.map",
-    "ps": "microvm.cli.verbs.machines",
-    "run": "microvm.cli.verbs.run",
-    "shell": "microvm.cli.verbs.exec",
-    "snapshot": "microvm.cli.verbs.snapshot",
-    "start": "microvm.cli.verbs.start",
-    "stop": "microvm.cli.verbs.machines",
-    "template": "microvm.cli.verbs.template",
-    "wait": "microvm.cli.verbs.machines",
+# Modules in `microvm.cli.verbs` by the names of their verbs, in the groups that the help shows. A
+# colon separates the module from the name of the verb's function, if the function has another name.
+_GROUPS = {
+    "Run commands in new machines": {"run": "run", "map": "map"},
+    "Machines that keep running": {
+        "start": "start",
+        "exec": "exec:execute",
+        "shell": "exec",
+        "cp": "cp",
+        "ps": "machines",
+        "inspect": "machines",
+        "logs": "machines",
+        "wait": "machines",
+        "stop": "machines",
+    },
+    "Snapshots and templates": {
+        "checkpoint": "checkpoint",
+        "snapshot": "snapshot",
+        "template": "template",
+    },
+    "Images": {"image": "image", "kernel": "kernel"},
+    "This host and microvm": {
+        "doctor": "doctor",
+        "confinement": "confinement",
+        "bench": "bench",
+        "cache": "cache",
+        "config": "config",
+        "completion": "completion",
+        "help": "help",
+    },
 }
+_VERBS = {verb: module for group in _GROUPS.values() for verb, module in group.items()}
 
 
 class _LazyGroup(VerbGroup):
-    """A group that imports a command's module when that command is used."""
+    """A group that imports a verb's module when that verb is used."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(_COMMANDS)
+        return [*_VERBS]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in _COMMANDS:
+        if cmd_name not in _VERBS:
             return None
-        module, _, name = _COMMANDS[cmd_name].partition(":")
-        command: click.Command = getattr(importlib.import_module(module), name or cmd_name)
+        module, _, name = _VERBS[cmd_name].partition(":")
+        verbs = importlib.import_module(f"microvm.cli.verbs.{module}")
+        command: click.Command = getattr(verbs, name or cmd_name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        width = max(map(len, _VERBS))
+        for title, verbs in _GROUPS.items():
+            commands = {verb: self.get_command(ctx, verb) for verb in verbs}
+            rows = [
+                (verb.ljust(width), command.get_short_help_str(formatter.width - width - 6))
+                for verb, command in commands.items()
+                if command
+            ]
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+        click.Command.format_options(self, ctx, formatter)
 
 
 @click.group(
