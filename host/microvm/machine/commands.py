@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from microvm.guest.timeouts import TIMEOUTS
@@ -109,6 +108,8 @@ class CommandMethods(FileMethods):
         :raises UsageError: the machine is not running.
         :raises MachineError: the machine is dead.
         """
+        from dataclasses import asdict  # its modules would delay the start of QEMU
+
         from microvm.guest.status import GuestStatus
 
         counters = await self._guest().status(parse_duration(timeout))
