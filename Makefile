@@ -102,7 +102,7 @@ help:
 hello: $(VENV)/vm
 	@$(call require,$(RUN_NEEDS))
 	$(BIN)/microvm run -- echo hello
-	@$(BIN)/python -c 'from microvm import arches; from microvm_image.kernel import choice; exit(not choice.given(arches.find()))' || \
+	@$(BIN)/python -c 'from microvm import arches; from microvm_image.kernel import selection; exit(not selection.given(arches.find()))' || \
 		echo '$(BIN)/microvm kernel build: once, some five minutes, and guests boot seven times faster'
 
 test: lint

@@ -37,7 +37,8 @@ MODULES = {
     "microvm.sync": "Python without async",
     "microvm.errors": "Errors",
     "microvm.testing": "Fixtures of pytest",
-    "microvm_image": "Images",
+    "microvm.images": "Images",
+    "microvm_image": "Builder of images",
 }
 
 # Code, in which there are no links, and links.

@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from microvm.guest.status import GuestStatus
     from microvm.guest.streams import InputStream, OutputStream
     from microvm.guest.upload import FileData
+    from microvm.images import Image
     from microvm.jobs.job import (
         CommandLines,
         Commands,
@@ -90,7 +91,6 @@ if TYPE_CHECKING:
     )
     from microvm.supervisor.client.attached import AttachedVM
     from microvm.units import Duration, Size
-    from microvm_image.image import Image
 
 __all__ = [
     "Accelerator",
@@ -186,7 +186,7 @@ _MODULES = {
     "GuestPath": "microvm.guest.files",
     "GuestStatus": "microvm.guest.status",
     "GuestUser": "microvm.guest.files",
-    "Image": "microvm_image.image",
+    "Image": "microvm.images",
     "InputStream": "microvm.guest.streams",
     "Job": "microvm.jobs.job",
     "ListOptions": "microvm.machine.files",

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from guest_pack import sbom
 from guest_pack.component import Component
-from guest_pack.parts import Part, digests
+from guest_pack.parts import PackPart, digests
 from microvm import guest_pack
 from microvm._version import __version__
 from microvm.arches import Arch
@@ -58,7 +58,7 @@ below image/, from which `make guest-pack` makes this again by the same compiler
 """
 
 
-def build(arch: Arch, parts: Mapping[str, Part], directory: Path) -> Path:
+def build(arch: Arch, parts: Mapping[str, PackPart], directory: Path) -> Path:
     """Write the wheel of a pack to a folder, and return its path.
 
     The same parts make the same wheel.
@@ -76,7 +76,7 @@ def build(arch: Arch, parts: Mapping[str, Part], directory: Path) -> Path:
 
 
 def _write(
-    arch: Arch, parts: Mapping[str, Part], components: list[Component], folder: Path
+    arch: Arch, parts: Mapping[str, PackPart], components: list[Component], folder: Path
 ) -> None:
     name, module = guest_pack.distribution(arch), guest_pack.module(arch)
     facts = {"name": name, "module": module, "arch": arch.name, "version": __version__}
@@ -109,7 +109,7 @@ def _write(
     (folder / "pyproject.toml").write_text(project)
 
 
-def _files(parts: Mapping[str, Part]) -> Iterable[tuple[Path, bytes]]:
+def _files(parts: Mapping[str, PackPart]) -> Iterable[tuple[Path, bytes]]:
     for name, part in parts.items():
         for file, data in part.files.items():
             yield Path(name, file), data

@@ -20,12 +20,12 @@ from microvm.qemu import launcher
 from microvm.system import compiler
 from microvm.system.tools import run
 from microvm_image import programs, rootfs
-from microvm_image.kernel import choice, recipe, small
+from microvm_image.kernel import recipe, selection, small
 from microvm_image.kernel.source import PINNED, fetch
 from microvm_image.sources import alpine
 
 
-class Part(NamedTuple):
+class PackPart(NamedTuple):
     """A part.
 
     :ivar files: what is in its folder.
@@ -48,7 +48,7 @@ def digests(arch: Arch) -> dict[str, str]:
 
 def parts(
     arch: Arch, report: Reporter, *, kernel: bool = True, pinned: bool = True
-) -> dict[str, Part]:
+) -> dict[str, PackPart]:
     """Return the parts of a pack, by their names.
 
     :param kernel: whether there is to be a kernel, which takes minutes to compile, once.
@@ -63,15 +63,15 @@ def parts(
     return found | ({guest_pack.KERNEL: _kernel(arch, report, pinned=pinned)} if kernel else {})
 
 
-def _guest_programs(arch: Arch, report: Reporter) -> Part:
+def _guest_programs(arch: Arch, report: Reporter) -> PackPart:
     folder = programs.compiled(arch, report)
     files = {name: (folder / name).read_bytes() for name in programs.NAMES}
-    return Part(files, (*_programs(files), _libc(arch)))
+    return PackPart(files, (*_programs(files), _libc(arch)))
 
 
-def _launcher(arch: Arch) -> Part:
+def _launcher(arch: Arch) -> PackPart:
     files = {launcher.NAME: launcher.compiled(arch)}
-    return Part(files, _programs(files))
+    return PackPart(files, _programs(files))
 
 
 def _programs(files: Mapping[str, bytes]) -> tuple[Component, ...]:
@@ -95,9 +95,9 @@ def _libc(arch: Arch) -> Component:
     return Component("musl", version, "MIT", purl, source, website="https://musl.libc.org")
 
 
-def _kernel(arch: Arch, report: Reporter, *, pinned: bool) -> Part:
+def _kernel(arch: Arch, report: Reporter, *, pinned: bool) -> PackPart:
     path = small.build(arch=arch.name, pinned=pinned, report=report)
-    found = choice.find(arch, path, report)
+    found = selection.find(arch, path, report)
     source = PINNED
     if pinned:
         version, origin = source.version, f"{source.package} {source.version}, {source.sha256}"
@@ -118,10 +118,10 @@ def _kernel(arch: Arch, report: Reporter, *, pinned: bool) -> Part:
             for name, before, after in recipe.EDITS
         ),
     )
-    return Part({guest_pack.KERNEL: found.data}, (linux,))
+    return PackPart({guest_pack.KERNEL: found.data}, (linux,))
 
 
-def _root(arch: Arch, report: Reporter) -> Part:
+def _root(arch: Arch, report: Reporter) -> PackPart:
     rootfs.find(arch, None, None, report)
     path = rootfs.given(arch) or rootfs.cached(arch)
     try:
@@ -133,7 +133,7 @@ def _root(arch: Arch, report: Reporter) -> Part:
         if member is None:
             raise ImageError(f"{path}: names no packages")
         packages = component.alpine(member.read().decode(), alpine.VERSION)
-        return Part({alpine.archive_name(arch): data}, tuple(packages))
+        return PackPart({alpine.archive_name(arch): data}, tuple(packages))
 
 
 def _sha256(data: bytes) -> str:

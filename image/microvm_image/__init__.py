@@ -1,7 +1,8 @@
-"""The builder of images: a root file system, a kernel and `sandboxd` become a folder that boots.
+"""The builder of images.
 
-`default` is what an ordinary run calls: the image for this machine's environment, built if there
-is none. `load` opens one by name or path, and `build.build` makes one from a recipe.
+`default` returns the image that `microvm run` uses if no other is named, and builds it if it does
+not exist. `build.build` builds an image from a recipe. `microvm.images` describes and finds images
+that exist.
 """
 
 from __future__ import annotations
@@ -11,15 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from microvm_image.defaults import default
-    from microvm_image.image import Image, Manifest, installed, load
-    from microvm_image.removal import remove
+    from microvm_image.image_removal import remove
 
-__all__ = ["Image", "Manifest", "default", "installed", "load", "remove"]
+__all__ = ["default", "remove"]
+
+_MODULES = {"default": "defaults", "remove": "image_removal"}
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when it is asked for, so that nobody waits for the rest.
-    if name not in __all__:
+    # A start of a machine needs only `default`, so each name is imported when it is first used.
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = {"default": "defaults", "remove": "removal"}.get(name, "image")
-    return getattr(importlib.import_module(f"{__name__}.{module}"), name)
+    return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

@@ -15,36 +15,38 @@ from microvm.arches import Arch
 from microvm.cache import lock
 from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError, MicroVMError
-from microvm.progress import NullReporter, Reporter
-from microvm.system import private
-from microvm_image import defaults, disk, downloads, identity, initramfs, programs, sharing, tags
-from microvm_image import rootfs as bases
-from microvm_image.added import Added
-from microvm_image.checks import check
-from microvm_image.compression import compressed
-from microvm_image.config import Config
-from microvm_image.extent import Extent
-from microvm_image.image import (
+from microvm.images import (
     DISK,
     FORMAT,
     INITRAMFS,
     KERNEL,
     MANIFEST,
     Image,
-    Manifest,
+    ImageManifest,
     check_manifest,
+    deduplication,
     folder_of,
     load,
+    tags,
 )
-from microvm_image.kernel import choice
-from microvm_image.kernel.choice import Kernel
+from microvm.images.config import Config
+from microvm.progress import NullReporter, Reporter
+from microvm.system import private
+from microvm_image import defaults, disk, downloads, hostname, initramfs, programs
+from microvm_image import rootfs as bases
+from microvm_image.added_files import AddedFiles
+from microvm_image.checks import check
+from microvm_image.compression import compressed
+from microvm_image.file_range import FileRange
+from microvm_image.kernel import selection
+from microvm_image.kernel.selection import Kernel
 from microvm_image.layer import Layer, TarLayer, sha256
 from microvm_image.limits import Limits
 from microvm_image.programs import Programs
-from microvm_image.recipe import Recipe, Run
-from microvm_image.source import Source
+from microvm_image.recipe import Recipe, RunStep
+from microvm_image.source import ImageSource
 from microvm_image.sources.find import find
-from microvm_image.tree import Tree
+from microvm_image.tree import RootfsTree
 
 ALPINE = "alpine"
 """The source that an image has by default."""
@@ -54,7 +56,7 @@ _DIGEST = "sha256"
 """The files that are kept of a command that has run: what it has changed, and that one's digest."""
 
 
-class Runner(Protocol):
+class CommandRunner(Protocol):
     """What runs a step that is a command: in a machine, which this package knows nothing of."""
 
     def __call__(
@@ -77,7 +79,7 @@ class _Step:
 
     command: tuple[str, ...]
     text: str
-    content: Added | None
+    content: AddedFiles | None
     digest: str
 
 
@@ -92,7 +94,7 @@ class _Plan:
     arch: Arch
     programs: Programs
     kernel: Kernel
-    source: Source
+    source: ImageSource
     recipe: Recipe
     config: Config
     limits: Limits
@@ -116,7 +118,7 @@ def build(
     output: Path | None = None,
     tag: str | None = None,
     limits: Limits | None = None,
-    run: Runner | None = None,
+    run: CommandRunner | None = None,
     report: Reporter | None = None,
 ) -> Image:
     """Return the image of a recipe, made now if it is not there already.
@@ -160,7 +162,7 @@ def build(
                     report=report,
                 )
             )
-        parts = programs.build(target, report), choice.find(target, kernel, report), base
+        parts = programs.build(target, report), selection.find(target, kernel, report), base
         plan = _plan(target, *parts, recipe, limits or Limits())
         name = plan.name(plan.digest)
         path = output.absolute() if output else folder_of(name)
@@ -169,7 +171,7 @@ def build(
         with lock.held(path, report) if tag or image is None else nullcontext():
             if tag or image is None:
                 image = _existing(path, name, report)
-                image = image or _Builder(plan, run, report).build(path, name)
+                image = image or _ImageBuilder(plan, run, report).build(path, name)
             # Before anybody can prune it.
             if tag:
                 tags.assign(tag, name, report)
@@ -198,7 +200,7 @@ def _plan(
     arch: Arch,
     programs: Programs,
     kernel: Kernel,
-    source: Source,
+    source: ImageSource,
     recipe: Recipe,
     limits: Limits,
 ) -> _Plan:
@@ -214,11 +216,11 @@ def _plan(
     )
     steps = []
     for step in recipe.steps:
-        if isinstance(step, Run):
+        if isinstance(step, RunStep):
             digest = _digest(digest, "run", step.command)
             steps.append(_Step(step.command, str(step), None, digest))
         else:
-            content = Added(step, recipe, limits)
+            content = AddedFiles(step, recipe, limits)
             digest = _digest(digest, "add", content.digest)
             steps.append(_Step((), str(step), content, digest))
     digest = _digest(digest, config, recipe.warm)
@@ -229,10 +231,10 @@ def _digest(*facts: object) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
-class _Builder:
+class _ImageBuilder:
     """The builder of one image that is not there yet."""
 
-    def __init__(self, plan: _Plan, run: Runner | None, report: Reporter) -> None:
+    def __init__(self, plan: _Plan, run: CommandRunner | None, report: Reporter) -> None:
         self._plan = plan
         self._run = run
         self._report = report
@@ -242,7 +244,7 @@ class _Builder:
         plan = self._plan
         check_manifest(self._manifest(name))
         self._report.step(f"building {name}")
-        with Tree(plan.limits) as tree:
+        with RootfsTree(plan.limits) as tree:
             for layer in plan.source.layers:
                 tree.add(layer)
             if plan.config.workdir:
@@ -255,7 +257,7 @@ class _Builder:
                     self._run_once(tree, step)
             return self._write(path, tree, self._manifest(name))
 
-    def _run_once(self, tree: Tree, step: _Step) -> None:
+    def _run_once(self, tree: RootfsTree, step: _Step) -> None:
         """Lay over the tree what a command changes: it runs unless it has with all of this before.
 
         What it has changed goes into the cache when the tree has taken it, with its digest.
@@ -273,11 +275,11 @@ class _Builder:
                 folder.mkdir()
                 self._run_step(tree, step, folder / _CHANGES)
                 with ExitStack() as files:
-                    changes = Extent.of(folder / _CHANGES, files)
+                    changes = FileRange.of(folder / _CHANGES, files)
                     tree.add(_layer(step, changes))
                     (folder / _DIGEST).write_text(sha256(changes))
 
-    def _run_step(self, tree: Tree, step: _Step, file: Path) -> None:
+    def _run_step(self, tree: RootfsTree, step: _Step, file: Path) -> None:
         if self._run is None:
             raise ImageError(f"{step.text}: there is no machine to run it in")
         with self._so_far(tree, step.digest) as image, compressed(file) as layer:
@@ -288,7 +290,7 @@ class _Builder:
                 raise ImageError(message, hint=error.hint, detail=error.detail) from error
 
     @contextmanager
-    def _so_far(self, tree: Tree, digest: str) -> Iterator[Image]:
+    def _so_far(self, tree: RootfsTree, digest: str) -> Iterator[Image]:
         """Yield the image as it is before a step; it goes with the step."""
         name = self._plan.name(digest)
         manifest = self._manifest(name)
@@ -303,10 +305,10 @@ class _Builder:
                     with cache.scratch(path) as grave:
                         path.replace(grave)
 
-    def _manifest(self, name: str) -> Manifest:
+    def _manifest(self, name: str) -> ImageManifest:
         """Return the manifest of an image whose files are not written yet."""
         plan = self._plan
-        return Manifest(
+        return ImageManifest(
             format=FORMAT,
             name=name,
             arch=plan.arch.name,
@@ -328,14 +330,14 @@ class _Builder:
             history=tuple(plan.recipe.history()),
         )
 
-    def _write(self, path: Path, tree: Tree, manifest: Manifest) -> Image:
+    def _write(self, path: Path, tree: RootfsTree, manifest: ImageManifest) -> Image:
         """Write an image at the path, whole or not at all: as an initramfs where it is small.
 
         What is on the disk depends on the tree and its source alone: others may have the same.
         """
         check_stopped()
         plan = self._plan
-        identity.settle(tree)
+        hostname.settle(tree)
         small = tree.is_small()
         with cache.staging(path) as folder:
             folder.mkdir()
@@ -354,16 +356,16 @@ class _Builder:
                 part.chmod(cache.READ_ONLY_MODE)
             (folder / MANIFEST).write_text(manifest.json())
             if path.parent == cache.folder("images"):
-                sharing.share(folder, manifest)
+                deduplication.share(folder, manifest)
         return load(path)
 
 
-def _add_kept(tree: Tree, step: _Step, path: Path) -> bool:
+def _add_kept(tree: RootfsTree, step: _Step, path: Path) -> bool:
     """Lay over the tree what a command has changed before; tell whether that is there, unharmed."""
     with ExitStack() as files:
         try:
             expected = cache.read(path / _DIGEST, 64)
-            changes = Extent.of(path / _CHANGES, files)
+            changes = FileRange.of(path / _CHANGES, files)
         except OSError:
             return False
         if sha256(changes).encode() != expected:
@@ -372,7 +374,7 @@ def _add_kept(tree: Tree, step: _Step, path: Path) -> bool:
     return True
 
 
-def _layer(step: _Step, changes: Extent) -> Layer:
+def _layer(step: _Step, changes: FileRange) -> Layer:
     return TarLayer(step.text, lambda _: changes, is_packed_here=True)
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from microvm.arches import Arch
 from microvm.errors import ImageError
 from microvm_image import programs, skopeo
-from microvm_image.kernel import choice
+from microvm_image.kernel import selection
 from microvm_image.layer import HostLayer, unreadable
 from microvm_image.limits import Budget, Limits
-from microvm_image.recipe import Add, Recipe
+from microvm_image.recipe import AddStep, Recipe
 from microvm_image.sources import debian
 
 
@@ -23,7 +23,7 @@ def check(
 ) -> None:
     """Check a recipe, and that this host has all files and tools that the build needs.
 
-    :param kernel: the kernel that the user asks for, as `choice.given` takes it.
+    :param kernel: the kernel that the user asks for, as `selection.given` takes it.
     :param limits: the limits of each file or folder that the recipe adds.
     :raises ImageError: a file or tool is missing, or a file cannot be read. The message names all
         faults that were found.
@@ -43,7 +43,7 @@ def _faults(
     recipe: Recipe, arch: Arch, kernel: str | Path | None, limits: Limits | None
 ) -> Iterator[ImageError]:
     for step in recipe.steps:
-        if isinstance(step, Add):
+        if isinstance(step, AddStep):
             try:
                 _check_added(recipe.path(step.source), step, limits)
             except ImageError as error:
@@ -53,7 +53,7 @@ def _faults(
     except ImageError as error:
         yield error
     try:
-        choice.check(arch, kernel)
+        selection.check(arch, kernel)
     except ImageError as error:
         yield error
     try:
@@ -62,7 +62,7 @@ def _faults(
         yield error
 
 
-def _check_added(path: Path, step: Add, limits: Limits | None) -> None:
+def _check_added(path: Path, step: AddStep, limits: Limits | None) -> None:
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):

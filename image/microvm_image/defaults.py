@@ -10,13 +10,13 @@ from microvm import arches, cache, guest_pack
 from microvm.arches import Arch
 from microvm.cache import lock
 from microvm.errors import ImageError
+from microvm.images import FORMAT, Image, folder_of, load
 from microvm.log import Area
 from microvm.progress import Reporter
 from microvm.sha256 import sha256
 from microvm.system.capacity import SHORTAGES
 from microvm_image import programs, rootfs
-from microvm_image.image import FORMAT, Image, folder_of, load
-from microvm_image.kernel import choice
+from microvm_image.kernel import selection
 
 _logger = Area("image")
 _LIMIT = 1 << 12
@@ -103,8 +103,8 @@ def _note(arch: Arch) -> Path:
         programs.source_digest(),
         guest_pack.installed(arch),
         _stamp(archive) or os.environ.get("MICROVM_MIRROR"),
-        (given := choice.given(arch)) == choice.packed(arch) or _stamp(given),
-        choice.MODULES,
+        (given := selection.given(arch)) == selection.packed(arch) or _stamp(given),
+        selection.MODULES,
     )
     return cache.folder("defaults") / sha256(repr(key).encode()).hexdigest()[:32]
 

@@ -17,7 +17,7 @@ from typing import Any
 from microvm import cache
 from microvm.errors import ImageError
 from microvm.system.tools import finish, is_full, started
-from microvm_image.tree import Tree
+from microvm_image.tree import RootfsTree
 
 TOOLS = {"mkfs.erofs": "erofs-utils"}
 """The program that writes disks, and the Debian package that contains it."""
@@ -25,7 +25,7 @@ TOOLS = {"mkfs.erofs": "erofs-utils"}
 _PROGRAM = "mkfs.erofs"
 
 
-def write(tree: Tree, out: Path, digest: str) -> None:
+def write(tree: RootfsTree, out: Path, digest: str) -> None:
     """Write a tree as a file system; the same tree and digest always give the same bytes.
 
     :param out: the file to make; its folder has room for the tree twice, for a while.
@@ -65,14 +65,14 @@ def write(tree: Tree, out: Path, digest: str) -> None:
             )
 
 
-def _is_short(tree: Tree, out: Path) -> bool:
+def _is_short(tree: RootfsTree, out: Path) -> bool:
     """Tell whether the folder has less free space than a disk needs; mkfs.erofs may not notice."""
     written = out.stat().st_blocks * cache.SECTOR if out.exists() else 0
     wanted = 2 * sum(node.size for _, node in tree.walk())
     return shutil.disk_usage(out.parent).free + written < wanted
 
 
-def _feed(maker: subprocess.Popen[bytes], tree: Tree) -> int:
+def _feed(maker: subprocess.Popen[bytes], tree: RootfsTree) -> int:
     """Give the tree to a program and return the status that it ends with."""
     if maker.stdin:
         with suppress(BrokenPipeError), maker.stdin as pipe:  # of which the program says why

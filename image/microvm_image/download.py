@@ -8,7 +8,7 @@ import time
 from microvm.concurrency.threads import check_stopped, start_thread
 from microvm.errors import ImageError
 from microvm.progress import Reporter
-from microvm_image.pace import Pace, too_slow
+from microvm_image.download_speed import DownloadSpeed, too_slow
 
 CONNECT_TIMEOUT = 5.0
 """Seconds to the answer's header: name resolution, connection, TLS and redirects together."""
@@ -45,7 +45,7 @@ def fetch(url: str, report: Reporter) -> bytes:
     deadline = time.monotonic() + TOTAL_TIMEOUT
     wait, total = CONNECT_TIMEOUT, 0
     body = bytearray()
-    pace = Pace()
+    pace = DownloadSpeed()
     while True:
         try:
             event = _next(events, min(time.monotonic() + wait, deadline))

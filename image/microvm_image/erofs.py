@@ -19,10 +19,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 
 from microvm.errors import ImageError
-from microvm_image.extent import Extent
+from microvm_image.file_range import FileRange
 from microvm_image.layer import Member
 from microvm_image.limits import MTIME_END, PATH_MAX, Budget
-from microvm_image.node import Folder, HardLink, Node
+from microvm_image.node import FileNode, Folder, HardLink
 
 _MAGIC = 0xE0F5E1E2
 _SUPER = struct.Struct("<I8xBxHQQI4xII32xI")
@@ -47,8 +47,8 @@ _PLAIN, _INLINE = 0, 2  # layouts of data
 class _Split:
     """A content whose end lies behind its inode."""
 
-    blocks: Extent
-    tail: Extent
+    blocks: FileRange
+    tail: FileRange
 
     @property
     def size(self) -> int:
@@ -84,7 +84,7 @@ class ErofsLayer:
     """
 
     name: str
-    open: Callable[[ExitStack], Extent]
+    open: Callable[[ExitStack], FileRange]
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
         """Yield the members, folders before what is in them."""
@@ -92,7 +92,7 @@ class ErofsLayer:
         budget.take_stored(disk.size)
         budget.take_bytes(disk.size)
         try:
-            yield from _Reader(disk).members()
+            yield from _ErofsReader(disk).members()
         except (struct.error, ValueError, LookupError) as error:
             raise ImageError(
                 f"{self.name}: damaged disk: {error}",
@@ -100,10 +100,10 @@ class ErofsLayer:
             ) from error
 
 
-class _Reader:
+class _ErofsReader:
     """A disk that is read as members, of the forms that our own ones have."""
 
-    def __init__(self, disk: Extent) -> None:
+    def __init__(self, disk: FileRange) -> None:
         self._disk = disk
         magic, bits, root, _, built, _, meta, xattrs, _ = _SUPER.unpack(
             disk.read(_SUPER_OFFSET, _SUPER.size)
@@ -155,7 +155,7 @@ class _Reader:
                     seen[number] = way, name
             yield path, node
 
-    def _inode(self, number: int) -> tuple[Node, Extent | _Split, int]:
+    def _inode(self, number: int) -> tuple[FileNode, FileRange | _Split, int]:
         """Return a file, its data, and its number of hard links."""
         self._take(_COMPACT.size)
         offset = self._meta + number * _SLOT
@@ -177,7 +177,7 @@ class _Reader:
         device = ((where >> 8) & 0xFFF, where & 0xFF | (where >> 12) & 0xFFF00)
         has_data = kind in {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}
         data = self._data(shape >> 1 & 7, where, offset + area, size if has_data else 0)
-        node = (Folder if kind == stat.S_IFDIR else Node)(
+        node = (Folder if kind == stat.S_IFDIR else FileNode)(
             mode,
             uid,
             gid,
@@ -189,7 +189,7 @@ class _Reader:
         )
         return node, data, links
 
-    def _data(self, layout: int, block: int, behind: int, size: int) -> Extent | _Split:
+    def _data(self, layout: int, block: int, behind: int, size: int) -> FileRange | _Split:
         if size == 0:
             return self._disk.part(0, 0)
         tail = size & ((1 << self._bits) - 1) if layout == _INLINE else 0
@@ -201,12 +201,12 @@ class _Reader:
             raise ValueError("a file leads out of it")
         return found
 
-    def _target(self, data: Extent | _Split) -> str:
+    def _target(self, data: FileRange | _Split) -> str:
         if data.size > PATH_MAX:
             raise ValueError("the target of a link is too long")
         return b"".join(data.chunks()).decode("utf-8", "surrogateescape")
 
-    def _names(self, data: Extent | _Split) -> Iterator[tuple[str, int]]:
+    def _names(self, data: FileRange | _Split) -> Iterator[tuple[str, int]]:
         """Yield each name in a folder with the number of its inode."""
         self._take(data.size)
         for block in self._blocks(data):
@@ -218,7 +218,7 @@ class _Reader:
                 if name not in {b".", b".."}:
                     yield name.decode("utf-8", "surrogateescape"), number
 
-    def _blocks(self, data: Extent | _Split) -> Iterator[bytes]:
+    def _blocks(self, data: FileRange | _Split) -> Iterator[bytes]:
         size = 1 << self._bits
         for part in (data.blocks, data.tail) if isinstance(data, _Split) else (data,):
             for offset in range(0, part.size, size):

@@ -6,9 +6,9 @@ import stat
 from collections.abc import Iterable, Mapping
 from typing import BinaryIO
 
+from microvm import cpio
+from microvm.cpio import CpioEntry
 from microvm.errors import ImageError
-from microvm_image import cpio
-from microvm_image.cpio import Entry
 
 FOLDERS = {
     ".": 0o755,  # the root itself, which is open to all otherwise
@@ -22,7 +22,7 @@ FOLDERS = {
 
 
 def write(
-    base: Iterable[Entry],
+    base: Iterable[CpioEntry],
     programs: Mapping[str, bytes],
     modules: Mapping[str, bytes],
     out: BinaryIO,
@@ -34,21 +34,21 @@ def write(
     :param modules: modules of the kernel, by their paths below `lib/modules`; see `kernel.MODULES`.
     :raises ImageError: a member lies inside something that is no folder.
     """
-    tree = {name: Entry.folder(name, mode) for name, mode in FOLDERS.items()}
+    tree = {name: CpioEntry.folder(name, mode) for name, mode in FOLDERS.items()}
     tree |= {entry.name: entry for entry in base}
-    tree |= {name: Entry.file(name, program, 0o755) for name, program in programs.items()}
+    tree |= {name: CpioEntry.file(name, program, 0o755) for name, program in programs.items()}
     for name, module in modules.items():
         path = f"lib/modules/{name}"
-        tree[path] = Entry.file(path, module)
+        tree[path] = CpioEntry.file(path, module)
     for name in list(tree):
         _add_parents(tree, name)
     cpio.write(tree.values(), out)
 
 
-def _add_parents(tree: dict[str, Entry], name: str) -> None:
+def _add_parents(tree: dict[str, CpioEntry], name: str) -> None:
     parts = name.split("/")[:-1]
     for end in range(1, len(parts) + 1):
         parent = "/".join(parts[:end])
-        entry = tree.setdefault(parent, Entry.folder(parent))
+        entry = tree.setdefault(parent, CpioEntry.folder(parent))
         if not stat.S_ISDIR(entry.mode):
             raise ImageError(f"damaged archive: {name!r} lies in {parent!r}, which is no folder")

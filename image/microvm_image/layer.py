@@ -19,11 +19,11 @@ from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError
 from microvm.system.capacity import SHORTAGES
 from microvm_image.compression import DAMAGED, unpacked
-from microvm_image.extent import Extent
+from microvm_image.file_range import FileRange
 from microvm_image.limits import MTIME_END, Budget
-from microvm_image.node import Folder, HardLink, Node
+from microvm_image.node import FileNode, Folder, HardLink
 
-Member = tuple[str, Node | HardLink]
+Member = tuple[str, FileNode | HardLink]
 """A path from the root, as the layer says it, and what is there."""
 
 # maximum size of the headers of one member; the kernel's largest attribute has 64 KiB
@@ -64,7 +64,7 @@ class TarLayer:
     """
 
     name: str
-    open: Callable[[ExitStack], Extent]
+    open: Callable[[ExitStack], FileRange]
     digest: str = ""
     diff_id: str = ""
     is_whole: bool = False
@@ -88,7 +88,7 @@ class TarLayer:
         return _tar_members(archive, self.name, is_whole=is_whole)
 
 
-def check_digest(extent: Extent, digest: str, name: str) -> None:
+def check_digest(extent: FileRange, digest: str, name: str) -> None:
     """Refuse what has another SHA-256, if one is wanted.
 
     :raises ImageError: it has another.
@@ -100,7 +100,7 @@ def check_digest(extent: Extent, digest: str, name: str) -> None:
         )
 
 
-def sha256(extent: Extent) -> str:
+def sha256(extent: FileRange) -> str:
     """Return the SHA-256 in hex."""
     digest = hashlib.sha256()
     for chunk in extent.chunks():
@@ -111,7 +111,7 @@ def sha256(extent: Extent) -> str:
 class _Headers:
     """The archive as `tarfile` reads it: headers only, and of one member a bounded part."""
 
-    def __init__(self, archive: Extent) -> None:
+    def __init__(self, archive: FileRange) -> None:
         self._archive = archive
         self._position = 0
         self.left = _HEADERS
@@ -135,7 +135,7 @@ class _Headers:
         return self._position
 
 
-def _tar_members(archive: Extent, name: str, *, is_whole: bool) -> Iterator[Member]:
+def _tar_members(archive: FileRange, name: str, *, is_whole: bool) -> Iterator[Member]:
     end = 0
     try:
         headers = _Headers(archive)
@@ -166,7 +166,7 @@ def _tar_members(archive: Extent, name: str, *, is_whole: bool) -> Iterator[Memb
         raise ImageError(f"{name}: damaged archive: {error}", hint=DAMAGED) from error
 
 
-def _member(info: tarfile.TarInfo, archive: Extent) -> Node | HardLink:
+def _member(info: tarfile.TarInfo, archive: FileRange) -> FileNode | HardLink:
     if info.islnk():
         return HardLink(info.linkname)
     if info.sparse is not None:
@@ -190,7 +190,7 @@ def _member(info: tarfile.TarInfo, archive: Extent) -> Node | HardLink:
     device = (info.devmajor, info.devminor) if kind in {stat.S_IFCHR, stat.S_IFBLK} else (0, 0)
     if not (0 <= device[0] < 1 << 12 and 0 <= device[1] < 1 << 20):  # linux/kdev_t.h
         raise tarfile.ReadError(f"{info.name} is a device that cannot be")
-    return (Folder if kind == stat.S_IFDIR else Node)(
+    return (Folder if kind == stat.S_IFDIR else FileNode)(
         kind | info.mode & 0o7777,
         info.uid,
         info.gid,
@@ -221,7 +221,7 @@ class NodeLayer:
     """A layer of nodes that are there already."""
 
     name: str
-    nodes: Mapping[str, Node]
+    nodes: Mapping[str, FileNode]
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
         """Yield the nodes."""
@@ -257,7 +257,7 @@ class HostData:
         try:
             if _stamp(os.fstat(descriptor)) != self.stamp:
                 raise ImageError(f"{self.path} was changed while the image was built")
-            yield from Extent(descriptor, 0, self.size).chunks()
+            yield from FileRange(descriptor, 0, self.size).chunks()
         except OSError as error:
             raise unreadable(self.path, error) from error
         finally:
@@ -323,7 +323,7 @@ class HostLayer:
         with ExitStack() as files:
             for _, node in self.members(files, budget):
                 check_stopped()
-                if isinstance(node, Node) and isinstance(node.data, HostData):
+                if isinstance(node, FileNode) and isinstance(node.data, HostData):
                     path = node.data.path
                     if not os.access(path, os.R_OK, effective_ids=True):
                         reason = OSError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
@@ -347,10 +347,10 @@ def _children(path: Path, inside: str, most: int) -> Iterator[tuple[Path, str]]:
     return ((path / name, f"{inside}/{name}".lstrip("/")) for name in names)
 
 
-def _host_node(path: Path, status: os.stat_result) -> Node:
+def _host_node(path: Path, status: os.stat_result) -> FileNode:
     kind = stat.S_IFMT(status.st_mode)
     is_device = kind in {stat.S_IFCHR, stat.S_IFBLK}
-    return (Folder if kind == stat.S_IFDIR else Node)(
+    return (Folder if kind == stat.S_IFDIR else FileNode)(
         status.st_mode,
         0 if status.st_uid == os.geteuid() else status.st_uid,
         0 if status.st_gid == os.getegid() else status.st_gid,

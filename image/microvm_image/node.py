@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 
-class Data(Protocol):
+class FileData(Protocol):
     """The content of a file, which stays where it is until it is asked for."""
 
     @property
@@ -23,7 +23,7 @@ class Data(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Bytes:
+class BytesData:
     """A content that is in memory."""
 
     data: bytes
@@ -39,7 +39,7 @@ class Bytes:
 
 
 @dataclass(slots=True, eq=False)
-class Node:
+class FileNode:
     """A file, link, device or folder without its name; hard links are names of the same one.
 
     Texts are decoded as `os.fsdecode` does it, since Linux gives names no encoding.
@@ -59,7 +59,7 @@ class Node:
     device: tuple[int, int] = (0, 0)
     target: str = ""
     xattrs: tuple[tuple[str, bytes], ...] = ()
-    data: Data | None = None
+    data: FileData | None = None
 
     @property
     def is_device(self) -> bool:
@@ -73,13 +73,13 @@ class Node:
 
 
 @dataclass(slots=True, eq=False)
-class Folder(Node):
+class Folder(FileNode):
     """A folder.
 
     :ivar children: what is in it, by name.
     """
 
-    children: dict[str, Node] = field(default_factory=dict)
+    children: dict[str, FileNode] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

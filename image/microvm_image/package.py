@@ -18,11 +18,11 @@ from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm.system.tools import run, started
 from microvm_image.apt import FORBIDDEN, check_dates, dates, refusal
-from microvm_image.pace import Pace, size_of, too_slow
+from microvm_image.download_speed import DownloadSpeed, size_of, too_slow
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedPackage:
     """A file that is wanted of a package, and what comes with it.
 
     :ivar package: the name of the package.
@@ -101,7 +101,7 @@ class _Apt:
         if self._state:
             check_dates(dates(self._state / "lists"), report)
 
-    def find(self, wanted: Wanted) -> _Package:
+    def find(self, wanted: WantedPackage) -> _Package:
         package = self._show(wanted.package, wanted.version)
         if not wanted.stands_for:
             return package
@@ -139,7 +139,7 @@ def _run(command: Sequence[str], *, what: str, into: Path | None, cwd: Path | No
     :param into: the folder below which everything is downloaded.
     :raises ImageError: it failed, and the message says what apt refused; or it is too slow.
     """
-    pace = Pace()
+    pace = DownloadSpeed()
 
     def watch() -> None:
         if into and pace.is_too_slow(size_of(into)):
@@ -156,7 +156,7 @@ def _run(command: Sequence[str], *, what: str, into: Path | None, cwd: Path | No
         raise
 
 
-def fetch(wanted: Wanted, arch: Arch, report: Reporter) -> Extracted:
+def fetch(wanted: WantedPackage, arch: Arch, report: Reporter) -> Extracted:
     """Return the file from the newest version of the package that can be had, or the one wanted.
 
     That is the one the system's package lists know; where they do not know it, or know one that
@@ -188,19 +188,19 @@ def fetch(wanted: Wanted, arch: Arch, report: Reporter) -> Extracted:
             ) from second
 
 
-def folder_of(wanted: Wanted, arch: Arch, version: str) -> Path:
+def folder_of(wanted: WantedPackage, arch: Arch, version: str) -> Path:
     """Return where the cache has what is wanted of a package's version, there or not."""
     stem = _stem(wanted)
     return stem.with_name(f"{stem.name}_{version.replace(':', '%3a')}_{arch.debian}")
 
 
-def _stem(wanted: Wanted) -> Path:
+def _stem(wanted: WantedPackage) -> Path:
     """Return what the names of all versions of a package begin with in the cache."""
     kept = hashlib.sha256(f"{wanted.member}\0{wanted.companions}".encode()).hexdigest()[:8]
     return cache.folder("downloads") / f"{wanted.package}-{kept}"
 
 
-def _extract(apt: _Apt, wanted: Wanted, arch: Arch, report: Reporter) -> Extracted:
+def _extract(apt: _Apt, wanted: WantedPackage, arch: Arch, report: Reporter) -> Extracted:
     package = apt.find(wanted)
     stem = _stem(wanted)
     folder = folder_of(wanted, arch, package.version)
@@ -218,7 +218,7 @@ def _extract(apt: _Apt, wanted: Wanted, arch: Arch, report: Reporter) -> Extract
     raise ImageError(f"{folder.name}: holds no {wanted.member}")
 
 
-def _extracted(folder: Path, wanted: Wanted) -> Extracted | None:
+def _extracted(folder: Path, wanted: WantedPackage) -> Extracted | None:
     """Return the wanted file, or None if not all is there, or others could have changed it."""
     files = [path for path in folder.rglob("*") if not path.is_dir()]
     if all(map(cache.has, files)):
@@ -229,7 +229,7 @@ def _extracted(folder: Path, wanted: Wanted) -> Extracted | None:
     return None
 
 
-def _unpack(archive: Path, wanted: Wanted, folder: Path) -> None:
+def _unpack(archive: Path, wanted: WantedPackage, folder: Path) -> None:
     """Write what is wanted of a package to a folder, under the paths that it has there."""
     import tarfile
 

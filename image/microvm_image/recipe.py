@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from microvm.errors import UsageError
-from microvm_image.config import Config
+from microvm.images.config import Config
 
 _SHELL = ("sh", "-c")
 
@@ -28,7 +28,7 @@ def shown(command: tuple[str, ...]) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Add:
+class AddStep:
     """A step that puts a file or a folder of the host, with all that is in it, into the image.
 
     :ivar source: where it is.
@@ -44,7 +44,7 @@ class Add:
             raise UsageError(f"{self.target!r} is no path from the image's root", hint="such as /x")
 
     @classmethod
-    def parse(cls, text: str) -> Add:
+    def parse(cls, text: str) -> AddStep:
         """Return the step that `SOURCE:TARGET` means.
 
         :raises UsageError: it is not that.
@@ -59,7 +59,7 @@ class Add:
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
+class RunStep:
     """A step that runs a command in a machine of the image so far, and keeps what it changed."""
 
     command: tuple[str, ...]
@@ -71,7 +71,7 @@ class Run:
         return f"run {shown(self.command)}"
 
 
-Step = Add | Run
+Step = AddStep | RunStep
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,7 @@ from microvm.progress import Reporter
 from microvm_image.sources import alpine
 
 if TYPE_CHECKING:
-    from microvm_image.source import Source
+    from microvm_image.source import ImageSource
 
 _LIMIT = 64 << 20  # maximum size of the archive in bytes, twenty times the size of Alpine's
 
@@ -43,7 +43,7 @@ def packed(arch: Arch) -> bytes:
     return guest_pack.files(arch, guest_pack.ROOTFS, arch.alpine_sha256, [name]).get(name, b"")
 
 
-def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) -> Source:
+def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) -> ImageSource:
     """Return the root file system for an image.
 
     The first of: `path`, $MICROVM_ROOTFS, the cache, the guest pack, `mirror` or $MICROVM_MIRROR or
@@ -77,7 +77,7 @@ def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) ->
     return found
 
 
-def _cached_archive(arch: Arch) -> Source | None:
+def _cached_archive(arch: Arch) -> ImageSource | None:
     path = cached(arch)
     try:
         return alpine.source(cache.read(path), arch, path)
@@ -108,7 +108,7 @@ def _read(archive: Path, *, by_option: bool) -> bytes:
         ) from error
 
 
-def _without_alpine(arch: Arch, error: ImageError, report: Reporter) -> Source:
+def _without_alpine(arch: Arch, error: ImageError, report: Reporter) -> ImageSource:
     from microvm_image.sources import busybox
 
     try:

@@ -27,9 +27,9 @@ from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm.system.tools import finish, require, started, temporary_folder
-from microvm_image.extent import Extent
+from microvm_image.download_speed import DownloadSpeed, size_of, too_slow
+from microvm_image.file_range import FileRange
 from microvm_image.limits import how_to_raise
-from microvm_image.pace import Pace, size_of, too_slow
 from microvm_image.sources import oci
 from microvm_image.sources.files import FolderFiles, parse_json
 
@@ -149,7 +149,7 @@ class Pull:
     files: ExitStack
     _folder: list[Path] = field(default_factory=list)
 
-    def open(self, blob: oci.Descriptor, files: ExitStack) -> Extent:
+    def open(self, blob: oci.BlobDescriptor, files: ExitStack) -> FileRange:
         """Return a blob, which is closed with `files`.
 
         :raises ImageError: it cannot be had, or there is no such blob.
@@ -171,7 +171,7 @@ class Pull:
 
     def _watch(self, folder: Path, process: subprocess.Popen[bytes]) -> str:
         """Return why the pull must end, or "" when it has ended by itself."""
-        done, begun, pace = 0, time.monotonic(), Pace()
+        done, begun, pace = 0, time.monotonic(), DownloadSpeed()
         while process.poll() is None:
             check_stopped()
             time.sleep(_INTERVAL)

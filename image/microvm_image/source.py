@@ -6,14 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from microvm_image.config import Config
+from microvm.images.config import Config
 from microvm_image.layer import Layer
 from microvm_image.limits import Limits
-from microvm_image.tree import Tree
+from microvm_image.tree import RootfsTree
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ImageSource:
     """A source that was found, as it was at that moment.
 
     :ivar name: what people call it: `alpine-3.20.3`, `docker://python:3.13`, a file's name.
@@ -30,12 +30,12 @@ class Source:
     layers: tuple[Layer, ...]
 
     @contextmanager
-    def tree(self, limits: Limits | None = None) -> Iterator[Tree]:
+    def tree(self, limits: Limits | None = None) -> Iterator[RootfsTree]:
         """Yield the layers, merged.
 
         :raises ImageError: one is damaged, is not what it should be, or is beyond the limits.
         """
-        with Tree(limits) as tree:
+        with RootfsTree(limits) as tree:
             for layer in self.layers:
                 tree.add(layer)
             yield tree

@@ -17,11 +17,11 @@ from types import TracebackType
 from typing import Protocol, Self
 
 from microvm import cache
+from microvm.cpio import HEADER, CpioEntry, encoded
 from microvm.errors import ImageError
-from microvm_image.cpio import HEADER, Entry, encoded
 from microvm_image.layer import Layer
 from microvm_image.limits import ATTRIBUTE, NAME_MAX, PATH_MAX, Budget, Limits
-from microvm_image.node import Data, Folder, HardLink, Node
+from microvm_image.node import FileData, FileNode, Folder, HardLink
 
 SMALL = 16 << 20
 """Maximum size of an initramfs: of an image's files, with their headers, in bytes."""
@@ -32,14 +32,14 @@ _AUFS = ".wh..wh."  # the beginning of what aufs kept for itself, as in docker's
 _LINKS = 40  # followed on the way of one path, as by Linux
 
 
-class Writer(Protocol):
+class ByteWriter(Protocol):
     """A file to write to, or what passes for one."""
 
     def write(self, data: bytes, /) -> object:
         """Write all of the data."""
 
 
-class Tree:
+class RootfsTree:
     """A root file system; its layers' files are open until it is closed."""
 
     def __init__(self, limits: Limits | None = None) -> None:
@@ -88,7 +88,7 @@ class Tree:
                         hint="an image cannot have it: leave it out, or get the source elsewhere",
                     ) from None
 
-    def file(self, path: str) -> Data | None:
+    def file(self, path: str) -> FileData | None:
         """Return the content of a file, if there is one at the path, where links lead on.
 
         :raises ImageError: the path cannot be followed, or leads out.
@@ -120,7 +120,7 @@ class Tree:
         except _PathError as error:
             raise ImageError(f"{path!r}: {error}") from None
 
-    def put(self, path: str, node: Node) -> None:
+    def put(self, path: str, node: FileNode) -> None:
         """Put a file at a path from the root, and remove whatever is there.
 
         :raises ImageError: the path cannot be followed, or the tree is beyond the limits.
@@ -130,7 +130,7 @@ class Tree:
         except _PathError as error:
             raise ImageError(f"{path!r}: {error}") from None
 
-    def walk(self) -> Iterator[tuple[str, Node]]:
+    def walk(self) -> Iterator[tuple[str, FileNode]]:
         """Yield the root as "" and everything below it by its path.
 
         What is in a folder comes right behind it, sorted by the bytes of the names.
@@ -140,10 +140,10 @@ class Tree:
         for way, node in self._walk():
             yield _path(way), node
 
-    def _walk(self) -> Iterator[tuple[_Way, Node]]:
+    def _walk(self) -> Iterator[tuple[_Way, FileNode]]:
         """Yield the path and node of each member; millions of these paths fit into memory."""
         yield None, self._root
-        stack: list[tuple[_Way, Iterator[tuple[str, Node]]]] = [(None, _sorted(self._root))]
+        stack: list[tuple[_Way, Iterator[tuple[str, FileNode]]]] = [(None, _sorted(self._root))]
         while stack:
             above, children = stack[-1]
             if (child := next(children, None)) is None:
@@ -166,15 +166,15 @@ class Tree:
             files.add(id(node))
         return True
 
-    def entries(self) -> Iterator[Entry]:
+    def entries(self) -> Iterator[CpioEntry]:
         """Yield the members of an initramfs; hard links as copies, without devices."""
         for path, node in self.walk():
             if node.is_device:
                 continue  # the guest has its own
             data = b"".join(node.data.chunks()) if node.data else encoded(node.target)
-            yield Entry(path or ".", node.mode, data, node.uid, node.gid)
+            yield CpioEntry(path or ".", node.mode, data, node.uid, node.gid)
 
-    def write_tar(self, out: Writer) -> None:
+    def write_tar(self, out: ByteWriter) -> None:
         """Write the tree as a tar archive; the same tree always gives the same bytes.
 
         :raises ImageError: a file of the host was changed meanwhile.
@@ -195,14 +195,14 @@ class Tree:
                 out.write(bytes(-data.size % tarfile.BLOCKSIZE))
         out.write(bytes(2 * tarfile.BLOCKSIZE))
 
-    def _place(self, path: str, member: Node | HardLink) -> None:
+    def _place(self, path: str, member: FileNode | HardLink) -> None:
         target = member.target
-        xattrs = member.xattrs if isinstance(member, Node) else ()
+        xattrs = member.xattrs if isinstance(member, FileNode) else ()
         attributes = sum(ATTRIBUTE + len(name) + len(value) for name, value in xattrs)
         self._budget.take_member(len(path) + len(target) + attributes)
         if len(encoded(target)) >= PATH_MAX or "\0" in target:
             raise _PathError("a link's target is too long, or has a NUL in it")
-        if isinstance(member, Node) and stat.S_IFMT(member.mode) not in _TYPES:
+        if isinstance(member, FileNode) and stat.S_IFMT(member.mode) not in _TYPES:
             raise _PathError("a file of a type that does not exist")
         parts = _parts(path)
         if any(part.startswith(_AUFS) and part != _OPAQUE for part in parts):
@@ -227,7 +227,7 @@ class Tree:
             folder.children[name] = node
         self._upper.add((id(folder), name))
 
-    def _linked(self, link: HardLink) -> Node:
+    def _linked(self, link: HardLink) -> FileNode:
         *above, name = _parts(link.target) or ("",)
         with suppress(_NotThereError):
             node = self._follow(above).children.get(name)
@@ -338,7 +338,7 @@ def _path(way: _Way) -> str:
     return path
 
 
-def _sorted(folder: Folder) -> Iterator[tuple[str, Node]]:
+def _sorted(folder: Folder) -> Iterator[tuple[str, FileNode]]:
     """Yield each name and node in a folder, sorted by the bytes of the names."""
     for name in sorted(folder.children, key=encoded):
         yield name, folder.children[name]
@@ -361,13 +361,13 @@ def _checked(name: str) -> str:
     return name
 
 
-def _describe(there: Node, node: Node) -> None:
+def _describe(there: FileNode, node: FileNode) -> None:
     """Give a folder that is there another's attributes, and leave it what is in it."""
     there.mode, there.uid, there.gid = node.mode, node.uid, node.gid
     there.mtime, there.xattrs = node.mtime, node.xattrs
 
 
-def _info(path: str, node: Node) -> tarfile.TarInfo:
+def _info(path: str, node: FileNode) -> tarfile.TarInfo:
     info = tarfile.TarInfo(path or ".")
     info.mode = stat.S_IMODE(node.mode)
     info.uid, info.gid, info.mtime, info.size = node.uid, node.gid, node.mtime, node.size

@@ -20,7 +20,8 @@ from tests.confinement.scene import Scene, ordinary, scene
 from tests.support.ordinary import as_user, only_root
 from tests.support.processes import children, open_files, status
 
-from microvm_image import Image, default
+from microvm.images import Image
+from microvm_image import default
 
 pytestmark = [
     only_root,  # whom the namespaces let trace it

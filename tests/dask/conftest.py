@@ -13,7 +13,8 @@ from tests.image import oci
 from tests.support.polling import eventually
 from tests.support.processes import children, program
 
-from microvm_image import Image, default
+from microvm.images import Image
+from microvm_image import default
 
 WORKERS = 2
 VARIABLE = "MICROVM_TEST_VARIABLE"

@@ -24,10 +24,10 @@ from tests.support.processes import exists
 import microvm.dask.sync
 from microvm import ExecTimeout, GuestDied, Job, MicroVMError, NotRun, Outcome, Pool, UsageError
 from microvm.dask import cluster, worker
+from microvm.images import Image
 from microvm.jobs import pool as pools
 from microvm.start import retry
 from microvm.start.warmup import Run, warm_up
-from microvm_image import Image
 
 from .conftest import VARIABLE, machines
 

@@ -16,7 +16,7 @@ import pytest
 from tests.support.polling import eventually
 from tests.support.processes import Process, children, program
 
-from microvm_image import Image
+from microvm.images import Image
 
 JOBS = 1000
 HOSTS = 3

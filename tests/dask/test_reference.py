@@ -29,10 +29,11 @@ from microvm import (
     UsageError,
 )
 from microvm.dask.reference import ImageReference, SnapshotReference
+from microvm.images import Image, load
+from microvm.images import export as image_export
 from microvm.start import snapshots
 from microvm.start.snapshots import STORE
-from microvm_image import Image, artifact, load
-from microvm_image import export as image_export
+from microvm_image import oci_artifact
 
 pytestmark = pytest.mark.usefixtures("_nothing_left")
 
@@ -211,7 +212,7 @@ async def test_where_a_registry_sends_something_else_a_worker_says_so(
 ) -> None:
     other = image._replace(manifest=image.manifest._replace(history=("changed",)))
     text = f"{registry}:{ImageReference.to(image).key}"
-    artifact.push(text, lambda out: image_export.write(other, out))
+    oci_artifact.push(text, lambda out: image_export.write(other, out))
     says = rf"worker tcp://.*: {text}: image .* it is another one"
     with pytest.raises(NotRun, match=says) as caught:
         await outcomes(client, image, ["true"], registry=registry)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from tests.vm.conftest import Misbehave, image, misbehave
 
-from microvm_image import Image
+from microvm.images import Image
 
 from .faulty import faulty
 from .state import Scene

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from microvm.errors import MicroVMError
-from microvm_image import load
+from microvm.images import load
 
 from .state import STATES, Scene
 

@@ -22,15 +22,16 @@ from typing import NamedTuple
 from tests.faults.faulty import EVER, failing
 from tests.support.processes import open_files
 
-from microvm import arches, cache
+from microvm import arches, cache, images
 from microvm.errors import MicroVMError
+from microvm.images import tags
 from microvm.qemu.accel import ProbeCache
 from microvm.qemu.command_line import Memory
 from microvm.start import scratch, snapshots, template
 from microvm.start.origin import Origin
 from microvm.start.store import Store
 from microvm_image import build as builds
-from microvm_image import defaults, image, programs, removal, tags
+from microvm_image import defaults, image_removal, programs
 from microvm_image.sources import alpine
 
 REMOVING = "unlink,rmdir"
@@ -147,8 +148,8 @@ def _small_parts(folder: Path) -> None:
 
 
 def _images_are_whole() -> None:
-    for path, found in image.entries():
-        assert isinstance(found, image.Image), (path, found)
+    for path, found in images.entries():
+        assert isinstance(found, images.Image), (path, found)
     assert defaults.default() is not None
 
 
@@ -175,10 +176,10 @@ def _prune() -> Operation:
     kept = builds.build(tag="tag")
 
     def check() -> None:
-        assert list(image.installed()) == [kept]
+        assert list(images.installed()) == [kept]
         assert tags.of(kept.name) == ["tag:latest"]
 
-    return Operation(removal.prune, check=check)
+    return Operation(image_removal.prune, check=check)
 
 
 def _remove() -> Operation:
@@ -191,7 +192,7 @@ def _remove() -> Operation:
     def do() -> None:
         with cache.disk_errors():
             if tags.image_of("tag:latest"):
-                removal.remove("tag")
+                image_removal.remove("tag")
 
     return Operation(do, reset, check)
 
@@ -203,11 +204,11 @@ def _load() -> Operation:
         (kept.path / "verified.json").unlink(missing_ok=True)
 
     def check() -> None:
-        assert image.load("tag") == kept
+        assert images.load("tag") == kept
 
     def do() -> None:
         with cache.disk_errors():
-            image.load("tag")
+            images.load("tag")
 
     return Operation(do, reset, check)
 
@@ -288,7 +289,7 @@ class Faults:
             assert open_files() == files
             self._operation.check()
             if not fault.tidy:  # what could not be removed goes once it can be
-                removal.prune()
+                image_removal.prune()
                 template.prune(template.limit())
                 snapshots.prune()
             assert not _leftovers(), _leftovers()

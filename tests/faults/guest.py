@@ -15,10 +15,9 @@ from subprocess import PIPE
 
 import pytest
 
-from microvm import ExecTimeout, MicroVM, arches
+from microvm import ExecTimeout, MicroVM, arches, cpio
+from microvm.images import Image, load
 from microvm.system import compiler
-from microvm_image import Image, cpio
-from microvm_image.image import load
 
 from .state import Scene
 
@@ -56,7 +55,7 @@ def changed(image: Image, folder: Path, *, warm: str = "", **files: bytes) -> Im
         if (image.path / name).exists():
             (made / name).symlink_to(image.path / name)
     added = io.BytesIO()
-    cpio.write([cpio.Entry.file(name, data, 0o755) for name, data in files.items()], added)
+    cpio.write([cpio.CpioEntry.file(name, data, 0o755) for name, data in files.items()], added)
     # Of two members with one name, the kernel keeps the later.
     initramfs = image.initramfs.read_bytes() + (added.getvalue() if files else b"")
     (made / "initramfs.cpio").write_bytes(initramfs)

@@ -25,8 +25,8 @@ from tests.support.polling import eventually
 from tests.support.processes import children, program
 
 from microvm import MicroVM
+from microvm.images import Image, load
 from microvm.log import ROOT, TRACE
-from microvm_image import Image, load
 
 MEMORY = "112M"
 """The memory of a guest: so little that a template is soon made, and enough for Debian's kernel."""

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from tests.support.ordinary import as_user
 
-from microvm_image import Image
+from microvm.images import Image
 
 WITHIN = 15.0
 

@@ -16,7 +16,7 @@ import pytest
 from tests.support.polling import eventually
 from tests.support.processes import Process, adopting, children
 
-from microvm_image import Image
+from microvm.images import Image
 
 from .check import uses_its_template
 from .matrix import WITHIN

@@ -17,7 +17,7 @@ from tests.support.ordinary import as_user
 from tests.support.processes import open_files
 
 from microvm import MicroVM, MicroVMError
-from microvm_image import Image
+from microvm.images import Image
 
 from .check import nothing_left, uses_its_template
 from .state import Scene

@@ -12,9 +12,9 @@ import pytest
 
 from microvm.cli.machine_file import read
 from microvm.errors import UsageError
-from microvm_image.added import Added
+from microvm_image.added_files import AddedFiles
 from microvm_image.limits import Limits
-from microvm_image.recipe import Add, Recipe, Run
+from microvm_image.recipe import AddStep, Recipe, RunStep
 
 Write = Callable[[str], Path]
 
@@ -66,9 +66,9 @@ def test_all_that_it_may_say(write: Write) -> None:
         source="debian:trixie",
         packages=("python3", "python3-pip"),
         steps=(
-            Add(Path("wheels"), "/wheels"),
-            Run(("sh", "-c", "pip install demo")),
-            Run(("rm", "-r", "/wheels")),
+            AddStep(Path("wheels"), "/wheels"),
+            RunStep(("sh", "-c", "pip install demo")),
+            RunStep(("rm", "-r", "/wheels")),
         ),
         warm=(("sh", "-c", "python3 -c 'import json'"), ("python3", "--version")),
         env=("A=b", "C.D=="),
@@ -88,7 +88,7 @@ def test_an_empty_one_is_the_default_image(write: Write) -> None:
 def test_the_document_shows_one_that_can_be_read(write: Write) -> None:
     [example] = re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     recipe = read(write(example))
-    assert {type(step) for step in recipe.steps} == {Add, Run}
+    assert {type(step) for step in recipe.steps} == {AddStep, RunStep}
     assert all(
         getattr(recipe, name) for name in ("source", "packages", "warm", "env", "workdir", "user")
     )
@@ -229,6 +229,6 @@ def test_a_link_that_changes_after_the_file_is_read_is_refused(links: Path) -> N
     (links.parent / "inside").unlink()
     (links.parent / "inside").symlink_to("/etc")
     [step] = recipe.steps
-    assert isinstance(step, Add)
+    assert isinstance(step, AddStep)
     with pytest.raises(UsageError, match="it leads to /etc"):
-        Added(step, recipe, Limits())
+        AddedFiles(step, recipe, Limits())

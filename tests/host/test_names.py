@@ -11,8 +11,8 @@ from click.testing import CliRunner
 from microvm.cli import names
 from microvm.cli.root import cli
 from microvm.errors import ImageError, SnapshotError
+from microvm.images import find
 from microvm.start.snapshots import STORE
-from microvm_image.image import find
 
 IMAGES = {
     "alpine-3.20.3-x86_64-0123456789ab": [],

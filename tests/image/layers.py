@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from microvm_image.compression import spooled
-from microvm_image.extent import Extent
+from microvm_image.file_range import FileRange
 from microvm_image.layer import TarLayer
 from microvm_image.limits import Limits
 from microvm_image.node import Folder
-from microvm_image.tree import Tree
+from microvm_image.tree import RootfsTree
 
 KINDS = {
     "folder": tarfile.DIRTYPE,
@@ -71,7 +71,7 @@ def tar(*parts: Part, format: int = tarfile.PAX_FORMAT) -> bytes:  # noqa: A002 
 
 
 def layer(data: bytes, **options: Any) -> TarLayer:
-    def open_spool(files: ExitStack) -> Extent:
+    def open_spool(files: ExitStack) -> FileRange:
         return spooled(iter([data]), files)
 
     return TarLayer("layer", open_spool, **options)
@@ -79,13 +79,13 @@ def layer(data: bytes, **options: Any) -> TarLayer:
 
 def content(*layers: bytes, limits: Limits | None = None) -> dict[str, str]:
     """What is in the tree of these layers: `/` for folders, `-> TARGET`, or a file's text."""
-    with Tree(limits) as tree:
+    with RootfsTree(limits) as tree:
         for data in layers:
             tree.add(layer(data))
         return shown(tree)
 
 
-def shown(tree: Tree) -> dict[str, str]:
+def shown(tree: RootfsTree) -> dict[str, str]:
     found = {}
     for path, node in tree.walk():
         if path and isinstance(node, Folder):

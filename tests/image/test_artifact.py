@@ -14,7 +14,7 @@ import pytest
 from tests.image import mirror, oci
 
 from microvm.errors import ImageError
-from microvm_image import artifact, pace, skopeo
+from microvm_image import download_speed, oci_artifact, skopeo
 
 DATA = random.Random(1).randbytes(1 << 20)
 LIMIT = len(DATA)
@@ -25,7 +25,7 @@ def write(out: BinaryIO) -> None:
 
 
 def pulled(text: str, limit: int = LIMIT) -> bytes:
-    with artifact.pull(text, limit) as file:
+    with oci_artifact.pull(text, limit) as file:
         return file.read()
 
 
@@ -35,9 +35,9 @@ def test_a_registry_has_it_bit_for_bit_and_is_sent_it_once(
     text = f"docker://{registry}/mine/exports:1"
     with pytest.raises(skopeo.MissingError, match=r"cannot be had.*is the name right"):
         pulled(text)
-    artifact.push(text, write)
+    oci_artifact.push(text, write)
     assert pulled(text) == DATA
-    artifact.push(text, lambda _: pytest.fail("it is there"))
+    oci_artifact.push(text, lambda _: pytest.fail("it is there"))
     assert leftovers() == []
     assert [*(cache / "downloads").iterdir()] == []
 
@@ -46,7 +46,7 @@ def test_what_somebody_else_has_there_is_left_alone(registry: str, tmp_path: Pat
     layout = oci.layout(tmp_path / "layout")
     text = f"docker://{registry}/theirs:1"
     oci.run("skopeo", "copy", "--dest-tls-verify=false", f"oci:{layout}:latest", text)
-    for use in (pulled, lambda text: artifact.push(text, write)):
+    for use in (pulled, lambda text: oci_artifact.push(text, write)):
         with pytest.raises(ImageError, match=r"holds something else.*a repository that has"):
             use(text)
 
@@ -56,9 +56,9 @@ def test_a_registry_that_does_not_take_it(tmp_path: Path, cache: Path) -> None:
         oci.registry(tmp_path, user=oci.USER) as address,
         pytest.raises(ImageError, match=r"cannot be had.*docker login"),
     ):
-        artifact.push(f"docker://{address}/a:1", write)
+        oci_artifact.push(f"docker://{address}/a:1", write)
     with pytest.raises(ImageError, match=r"cannot be had.*can it be reached from here"):
-        artifact.push(f"docker://{address}/a:1", write)
+        oci_artifact.push(f"docker://{address}/a:1", write)
     assert [*(cache / "downloads").iterdir()] == []
 
 
@@ -71,7 +71,7 @@ class Liar:
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
-        artifact._lay_out(folder, write)
+        oci_artifact._lay_out(folder, write)
         self.files = {
             f"v2/a/blobs/sha256:{path.name}": path.read_bytes() for path in folder.iterdir()
         }
@@ -119,13 +119,13 @@ def test_a_registry_that_sends_something_else(
     assert pulled(liar.text) == DATA
     liar.lies[liar.layer] = lie
     if lie in {silent, mirror.trickled}:
-        monkeypatch.setattr(pace, "WINDOW", 0.5)
+        monkeypatch.setattr(download_speed, "WINDOW", 0.5)
     with pytest.raises(ImageError, match=says):
         pulled(liar.text)
     assert [*(cache / "downloads").iterdir()] == []
 
 
-LAYER = {"mediaType": artifact.LAYER_TYPE, "digest": f"sha256:{'0' * 64}", "size": 1}
+LAYER = {"mediaType": oci_artifact.LAYER_TYPE, "digest": f"sha256:{'0' * 64}", "size": 1}
 
 
 @pytest.mark.parametrize(

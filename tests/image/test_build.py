@@ -18,13 +18,14 @@ import pytest
 from tests.support.polling import comes_true
 
 import microvm_image
-from microvm import arches
+from microvm import arches, images
 from microvm import cache as caches
 from microvm.cache import verified
 from microvm.errors import ImageError
+from microvm.images import readymade
 from microvm.progress import LineReporter
 from microvm_image import build as building
-from microvm_image import defaults, initramfs, programs, readymade
+from microvm_image import defaults, initramfs, programs
 from microvm_image.build import build
 from microvm_image.recipe import Recipe
 from microvm_image.sources import alpine
@@ -48,8 +49,8 @@ def test_what_an_image_is(cache: Path, kernel: Path) -> None:
     assert image.initramfs.stat().st_size == image.manifest.initramfs_size
     assert image.manifest.schema == "0123456789abcdef"
     assert image.name.startswith(f"alpine-3.20.3-{os.uname().machine}-")
-    assert microvm_image.load(image.name) == image
-    assert microvm_image.load(image.path) == image
+    assert images.load(image.name) == image
+    assert images.load(image.path) == image
 
 
 @pytest.mark.usefixtures("parts")
@@ -177,10 +178,10 @@ def test_one_changed_bit_is_found(part: str) -> None:
     image = microvm_image.default()
     _flip_a_bit(image.path / part)
     with pytest.raises(ImageError, match=rf"{part}: damaged image: it is not what was built"):
-        microvm_image.load(image.name)
-    assert list(microvm_image.installed()) == []
+        images.load(image.name)
+    assert list(images.installed()) == []
     assert microvm_image.default() == image
-    assert microvm_image.load(image.name) == image
+    assert images.load(image.name) == image
 
 
 @pytest.mark.usefixtures("parts")
@@ -197,12 +198,12 @@ def test_files_are_hashed_once_for_each_copy(
 
     monkeypatch.setattr(hashlib, "file_digest", counted)
     monkeypatch.setattr(verified, "_memory", {})  # as another process
-    microvm_image.load(image.name)
+    images.load(image.name)
     assert len(hashed) == 0
     shutil.copytree(cache, tmp_path / "copy")
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "copy"))
     for _ in range(2):
-        assert microvm_image.load(image.name).manifest == image.manifest
+        assert images.load(image.name).manifest == image.manifest
         assert len(hashed) == 2
         monkeypatch.setattr(verified, "_memory", {})
 
@@ -215,7 +216,7 @@ def test_a_damaged_record_of_what_was_hashed_is_written_anew(
     image = build()
     monkeypatch.setattr(verified, "_memory", {})  # as another process
     (image.path / verified.RECORD).write_bytes(record)
-    assert microvm_image.load(image.name) == image
+    assert images.load(image.name) == image
     assert set(json.loads((image.path / verified.RECORD).read_text())) == {
         "kernel",
         "initramfs.cpio",
@@ -456,16 +457,16 @@ def test_a_manifest_that_is_none_of_ours(tmp_path: Path, archive: Path, kernel: 
     ):
         manifest.write_text(json.dumps({**fields, **change}))
         with pytest.raises(ImageError, match=message):
-            microvm_image.load(image.path)
+            images.load(image.path)
     for text in ("[]", "[" * 60_000, "null", " " * (2 << 20)):
         manifest.write_text(text)
         with pytest.raises(ImageError, match="damaged image"):
-            microvm_image.load(image.path)
+            images.load(image.path)
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "missing", "./missing", "a/b"])
 def test_an_image_that_is_not_there(name: str) -> None:
     with pytest.raises(ImageError):
-        microvm_image.load(name)
+        images.load(name)
     with pytest.raises(ImageError):
         microvm_image.remove(name)

@@ -15,12 +15,12 @@ from microvm import arches
 from microvm.cache import contents, lock
 from microvm.cli.properties import time_text
 from microvm.cli.verbs.cache import cache as cache_group
+from microvm.images import Image, tags
 from microvm.progress import NullReporter
 from microvm.qemu import launcher
-from microvm_image import downloads, tags
+from microvm_image import downloads
 from microvm_image.build import build
-from microvm_image.image import Image
-from microvm_image.kernel import compiled, recipe
+from microvm_image.kernel import cached, recipe
 
 
 def run(*arguments: str) -> Result:
@@ -155,7 +155,7 @@ def test_prune_keeps_the_newest_kernel(cache: Path) -> None:
         os.utime(path, (at, at))
     done = run("prune")
     assert sorted(done.stdout.splitlines()[:-1]) == [f"Deleted: kernel {n}" for n in names[:2]]
-    assert compiled.newest(arch) == cache / "kernels" / names[2]
+    assert cached.newest(arch) == cache / "kernels" / names[2]
     assert (cache / "kernels/linux-6.1-riscv-0-0").exists()
 
 

@@ -18,10 +18,10 @@ from microvm.progress import NullReporter
 from microvm.system import compiler
 from microvm_image import checks, programs
 from microvm_image.build import build
-from microvm_image.kernel import choice
+from microvm_image.kernel import selection
 from microvm_image.layer import HostData
 from microvm_image.limits import Limits
-from microvm_image.recipe import Add, Recipe
+from microvm_image.recipe import AddStep, Recipe
 from microvm_image.sources import debian
 
 
@@ -59,7 +59,7 @@ def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_all_missing_files_are_named(tmp_path: Path) -> None:
     there = tmp_path / "there"
     there.touch()
-    steps = tuple(Add(tmp_path / name, "/x") for name in ("one", "there", "two"))
+    steps = tuple(AddStep(tmp_path / name, "/x") for name in ("one", "there", "two"))
     error = fault(Recipe(steps=steps))
     reason = "there is no such file or folder"
     assert error.message == "; ".join(
@@ -72,7 +72,7 @@ def test_an_unreadable_file_is_found_before_downloads(
     tmp_path: Path, closed: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The hint is about the user's file, not about the cache."""
-    for other in (programs, choice, debian):
+    for other in (programs, selection, debian):
         monkeypatch.setattr(other, "check", lambda *_: None)
     tmp_path.chmod(0o755)
     source = tmp_path / ("above/file" if closed == "above" else closed.partition("/")[0])
@@ -84,7 +84,7 @@ def test_an_unreadable_file_is_found_before_downloads(
         path.parent.mkdir(exist_ok=True)
         path.touch()
     path.chmod(0)
-    recipe = Recipe(source="debian:trixie", steps=(Add(source, "/x"),))
+    recipe = Recipe(source="debian:trixie", steps=(AddStep(source, "/x"),))
     try:
         with acting_as_user(), pytest.raises(ImageError) as caught:
             checks.check(recipe, arches.find())
@@ -98,7 +98,7 @@ def test_an_unreadable_file_is_found_before_downloads(
 
 def test_added_files_are_counted_before_downloads(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(5))
-    recipe = Recipe(source="debian:trixie", steps=(Add(tmp_path, "/x"),))
+    recipe = Recipe(source="debian:trixie", steps=(AddStep(tmp_path, "/x"),))
     with pytest.raises(ImageError, match=r"add .*: larger than it may be"):
         checks.check(recipe, arches.find(), limits=Limits(unpacked=4))
 
@@ -129,7 +129,7 @@ def test_all_missing_tools_are_named(tools: Path) -> None:
 
 def test_faults_of_several_kinds_are_named_together(tools: Path, tmp_path: Path) -> None:
     del tools
-    recipe = Recipe(source="debian:trixie", steps=(Add(tmp_path / "file", "/x"),))
+    recipe = Recipe(source="debian:trixie", steps=(AddStep(tmp_path / "file", "/x"),))
     error = fault(recipe, tmp_path / "kernel")
     for text in (f"add {tmp_path}/file:/x: ", f"{tmp_path}/kernel: cannot", "mkfs.erofs"):
         assert text in error.message

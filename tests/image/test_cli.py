@@ -16,7 +16,7 @@ from tests.image import layers, oci
 from microvm.cache import lock
 from microvm.cli.verbs.image import image
 from microvm.errors import ImageError
-from microvm_image.image import FORMAT, load
+from microvm.images import FORMAT, load
 
 COLUMNS = ["NAME", "DIGEST", "BASE", "KERNEL", "SIZE", "SHARED", "CREATED"]
 

@@ -14,11 +14,10 @@ from tests.image.layers import file, tar
 
 from microvm.cli.verbs.image import image
 from microvm.errors import ImageError, UsageError
-from microvm.machine import step
+from microvm.images import Image, load, readymade
+from microvm.images.readymade import ReadyMade
 from microvm.qemu import launcher
-from microvm_image import readymade
-from microvm_image.image import Image, load
-from microvm_image.readymade import ReadyMade
+from microvm_image import step_runner
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +45,7 @@ def ran(
             show(f"output of {command[-1]}")
             layer.write(bytes(1024))
 
-    monkeypatch.setattr(step, "StepRunner", Runner)
+    monkeypatch.setattr(step_runner, "StepRunner", Runner)
     return ran
 
 

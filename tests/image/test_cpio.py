@@ -12,22 +12,22 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from microvm import cpio
+from microvm.cpio import CpioEntry
 from microvm.errors import ImageError
-from microvm_image import cpio
-from microvm_image.cpio import Entry
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=40)
 NAMES = NAMES.filter(lambda name: name != cpio.TRAILER)
 
 
-def archive(*entries: Entry) -> bytes:
+def archive(*entries: CpioEntry) -> bytes:
     out = io.BytesIO()
     cpio.write(entries, out)
     return out.getvalue()
 
 
-def parse(data: bytes) -> list[Entry]:
-    entries: list[Entry] = []
+def parse(data: bytes) -> list[CpioEntry]:
+    entries: list[CpioEntry] = []
     at = 0
     while True:
         assert at % 4 == 0
@@ -41,40 +41,42 @@ def parse(data: bytes) -> list[Entry]:
             return entries
         text = name[:-1].decode("utf-8", "surrogateescape")
         content = data[start : start + field[6]]
-        entries.append(Entry(text, field[1], content, field[2], field[3]))
+        entries.append(CpioEntry(text, field[1], content, field[2], field[3]))
         at = (start + field[6] + 3) & ~3
 
 
 @given(st.dictionaries(NAMES, st.binary(max_size=40), max_size=8))
 def test_everything_comes_back(files: dict[str, bytes]) -> None:
-    entries = [Entry.file(name, data) for name, data in files.items()]
+    entries = [CpioEntry.file(name, data) for name, data in files.items()]
     expected = sorted(entries, key=lambda entry: entry.name.encode())
     assert parse(archive(*entries)) == expected
 
 
 def test_the_name_that_ends_an_archive_is_refused() -> None:
     with pytest.raises(ImageError, match="TRAILER"):
-        archive(Entry.file(cpio.TRAILER, b""))
+        archive(CpioEntry.file(cpio.TRAILER, b""))
 
 
 def test_order_of_the_entries_does_not_matter() -> None:
-    entries = [Entry.folder("a"), Entry.file("a/b", b"1"), Entry.link("c", "a/b")]
+    entries = [CpioEntry.folder("a"), CpioEntry.file("a/b", b"1"), CpioEntry.link("c", "a/b")]
     assert archive(*entries) == archive(*reversed(entries))
 
 
 def test_a_name_that_is_no_utf8_keeps_its_bytes() -> None:
     name = b"caf\xe9".decode("utf-8", "surrogateescape")
-    assert b"caf\xe9\0" in archive(Entry.file(name, b""))
+    assert b"caf\xe9\0" in archive(CpioEntry.file(name, b""))
 
 
 def test_modes_and_owners_are_kept() -> None:
-    entry = Entry("su", stat.S_IFREG | 0o4755, b"x", uid=1, gid=42)
+    entry = CpioEntry("su", stat.S_IFREG | 0o4755, b"x", uid=1, gid=42)
     assert parse(archive(entry)) == [entry]
 
 
 @pytest.mark.skipif(not shutil.which("cpio"), reason="cpio is not installed")
 def test_cpio_reads_it(tmp_path: Path) -> None:
-    data = archive(Entry.folder("a"), Entry.file("a/b", b"12345"), Entry.link("c", "a/b"))
+    data = archive(
+        CpioEntry.folder("a"), CpioEntry.file("a/b", b"12345"), CpioEntry.link("c", "a/b")
+    )
     command = ["cpio", "--extract", "--quiet", "--no-absolute-filenames"]
     subprocess.run(command, input=data, cwd=tmp_path, check=True)
     assert (tmp_path / "c").read_bytes() == b"12345"

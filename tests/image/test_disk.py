@@ -11,13 +11,13 @@ from tests.image.layers import file, folder, hard, layer, link, tar
 
 from microvm.errors import ImageError
 from microvm_image import disk
-from microvm_image.tree import Tree
+from microvm_image.tree import RootfsTree
 
 DIGEST = "0123456789abcdef" * 4
 
 
 def made(out: Path, *layers: bytes) -> Path:
-    with Tree() as tree:
+    with RootfsTree() as tree:
         for data in layers:
             tree.add(layer(data))
         disk.write(tree, out, DIGEST)

@@ -10,8 +10,8 @@ import pytest
 
 from microvm import arches
 from microvm.errors import ImageError
+from microvm.images import readymade
 from microvm.progress import NullReporter
-from microvm_image import readymade
 from microvm_image.limits import Limits
 from microvm_image.sources.find import find
 from microvm_image.tree import SMALL

@@ -12,7 +12,7 @@ import pytest
 
 from microvm.errors import ImageError
 from microvm.progress import NullReporter
-from microvm_image import download, pace
+from microvm_image import download, download_speed
 
 Serve = Callable[[socket.socket], object]
 
@@ -86,7 +86,7 @@ def test_what_is_no_address(url: str) -> None:
 
 
 def test_a_server_that_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pace, "WINDOW", 0.5)
+    monkeypatch.setattr(download_speed, "WINDOW", 0.5)
     over = threading.Event()
 
     def serve(connection: socket.socket) -> None:

@@ -15,7 +15,7 @@ from microvm_image import downloads, package, rootfs
 from microvm_image.build import build
 
 DAY = 24 * 3600.0
-WANTED = package.Wanted("linux-image", r"boot/vmlinuz-.*")
+WANTED = package.WantedPackage("linux-image", r"boot/vmlinuz-.*")
 
 
 @pytest.fixture(autouse=True)

@@ -18,10 +18,10 @@ from tests.support.lifeline import Lifeline
 from microvm import MicroVM
 from microvm.cli.signals import exit_on_signal
 from microvm.errors import ImageError
+from microvm.images import readymade
 from microvm.system import namespaces
 from microvm.system.tools import run, started
-from microvm_image import readymade
-from microvm_image.removal import prune
+from microvm_image.image_removal import prune
 
 Leftovers = Callable[[], list[str]]
 

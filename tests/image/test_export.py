@@ -20,13 +20,12 @@ from tests.support.polling import eventually
 from tests.support.small_disk import small_disk
 
 from microvm.errors import ImageError
+from microvm.images import Image, export, load, tags
+from microvm.images.config import Config
 from microvm.progress import NullReporter
-from microvm_image import export, tags
+from microvm.zstd import zstd_module
 from microvm_image.build import build
-from microvm_image.compression import zstd_module
-from microvm_image.config import Config
-from microvm_image.image import Image, load
-from microvm_image.removal import remove
+from microvm_image.image_removal import remove
 
 Leftovers = Callable[[], list[str]]
 Member = tuple[str, bytes]

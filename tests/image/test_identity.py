@@ -8,22 +8,22 @@ from collections.abc import Mapping
 import pytest
 
 from microvm.errors import ImageError
-from microvm_image import identity
+from microvm_image import hostname
 from microvm_image.layer import NodeLayer
-from microvm_image.node import Bytes, Folder, Node
-from microvm_image.tree import Tree
+from microvm_image.node import BytesData, FileNode, Folder
+from microvm_image.tree import RootfsTree
 
 
-def file(text: bytes) -> Node:
-    return Node(stat.S_IFREG | 0o600, uid=5, data=Bytes(text))
+def file(text: bytes) -> FileNode:
+    return FileNode(stat.S_IFREG | 0o600, uid=5, data=BytesData(text))
 
 
-def settled(nodes: Mapping[str, Node], times: int = 1) -> dict[str, bytes]:
+def settled(nodes: Mapping[str, FileNode], times: int = 1) -> dict[str, bytes]:
     """Return the contents of the files in /etc of a tree that has these nodes."""
-    with Tree() as tree:
+    with RootfsTree() as tree:
         tree.add(NodeLayer("brought", nodes))
         for _ in range(times):
-            identity.settle(tree)
+            hostname.settle(tree)
         return {
             path: b"".join(node.data.chunks())
             for path, node in tree.walk()
@@ -55,29 +55,29 @@ def test_an_image_gets_the_guests_name(brought: bytes | None, kept: bytes, times
 
 def test_files_that_agree_are_left_alone() -> None:
     nodes = {"etc/hostname": file(b"microvm\n"), "etc/hosts": file(b"::1 localhost\n::1 microvm\n")}
-    with Tree() as tree:
+    with RootfsTree() as tree:
         tree.add(NodeLayer("brought", nodes))
-        identity.settle(tree)
+        hostname.settle(tree)
         assert [node for path, node in tree.walk() if path in nodes] == [*nodes.values()]
 
 
 @pytest.mark.parametrize(
     "there",
     [
-        Node(stat.S_IFLNK | 0o777, target="/nowhere"),
-        Node(stat.S_IFLNK | 0o777, target="../etc/hostname"),
-        Node(stat.S_IFCHR | 0o666, device=(1, 3)),
+        FileNode(stat.S_IFLNK | 0o777, target="/nowhere"),
+        FileNode(stat.S_IFLNK | 0o777, target="../etc/hostname"),
+        FileNode(stat.S_IFCHR | 0o666, device=(1, 3)),
         Folder(stat.S_IFDIR | 0o755),
     ],
     ids=["dangling link", "loop", "device", "folder"],
 )
-def test_what_is_no_file_is_replaced(there: Node) -> None:
+def test_what_is_no_file_is_replaced(there: FileNode) -> None:
     for path in ("etc/hostname", "etc/hosts"):
         assert settled({path: there})[path].endswith(b"microvm\n")
 
 
 def test_hosts_behind_a_link_are_kept() -> None:
-    link = Node(stat.S_IFLNK | 0o777, target="/lib/hosts")
+    link = FileNode(stat.S_IFLNK | 0o777, target="/lib/hosts")
     found = settled({"etc/hosts": link, "lib/hosts": file(b"::1 localhost x\n")})
     assert found["etc/hosts"] == b"::1 localhost x\n" + OURS
 
@@ -89,9 +89,9 @@ def test_a_large_hosts_file_stays_as_it_is() -> None:
 
 def test_an_image_whose_etc_is_no_folder_is_left_alone() -> None:
     assert settled({"etc": file(b"x")}) == {}
-    assert settled({"etc": Node(stat.S_IFLNK | 0o777, target="etc")}) == {}
+    assert settled({"etc": FileNode(stat.S_IFLNK | 0o777, target="etc")}) == {}
 
 
 def test_a_file_is_not_put_outside() -> None:
-    with Tree() as tree, pytest.raises(ImageError, match="leads out"):
+    with RootfsTree() as tree, pytest.raises(ImageError, match="leads out"):
         tree.put("../hostname", file(b""))

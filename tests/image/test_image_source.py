@@ -18,11 +18,11 @@ from microvm_image import disk
 from microvm_image.build import build
 from microvm_image.compression import spooled
 from microvm_image.erofs import ErofsLayer
-from microvm_image.extent import Extent
+from microvm_image.file_range import FileRange
 from microvm_image.layer import Layer
 from microvm_image.recipe import Recipe
 from microvm_image.sources.find import find
-from microvm_image.tree import Tree
+from microvm_image.tree import RootfsTree
 
 CAPABILITY = (b"\1\0\0\2\xff\4" + bytes(14)).decode("utf-8", "surrogateescape")
 NAME = os.fsdecode(b"caf\xe9")
@@ -52,7 +52,7 @@ def parts() -> list[Part]:
 
 def archive(one: Layer) -> bytes:
     out = io.BytesIO()
-    with Tree() as tree:
+    with RootfsTree() as tree:
         tree.add(one)
         tree.write_tar(out)
     return out.getvalue()
@@ -61,15 +61,17 @@ def archive(one: Layer) -> bytes:
 def test_a_disk_gives_back_the_tree_that_it_was_made_of(tmp_path: Path) -> None:
     data = tar(*parts())
     path = tmp_path / "disk"
-    with Tree() as tree:
+    with RootfsTree() as tree:
         tree.add(layer(data))
         disk.write(tree, path, "0" * 64)
-    assert archive(ErofsLayer("disk", lambda files: Extent.of(path, files))) == archive(layer(data))
+    assert archive(ErofsLayer("disk", lambda files: FileRange.of(path, files))) == archive(
+        layer(data)
+    )
 
 
 def test_a_damaged_disk_ends_in_an_error_or_a_tree(tmp_path: Path) -> None:
     path = tmp_path / "disk"
-    with Tree() as tree:
+    with RootfsTree() as tree:
         tree.add(layer(tar(folder("d"), file("d/a", b"x"), link("l", "d"), file("b", bytes(5000)))))
         disk.write(tree, path, "0" * 64)
     whole = path.read_bytes()
@@ -81,7 +83,7 @@ def test_a_damaged_disk_ends_in_an_error_or_a_tree(tmp_path: Path) -> None:
                 chance.randrange(256)
             )
 
-        def opened(files: ExitStack, data: bytes = bytes(data)) -> Extent:
+        def opened(files: ExitStack, data: bytes = bytes(data)) -> FileRange:
             return spooled(iter([data]), files)
 
         try:

@@ -7,19 +7,19 @@ from collections.abc import Mapping
 
 import pytest
 
+from microvm.cpio import CpioEntry
 from microvm.errors import ImageError
 from microvm_image import initramfs
-from microvm_image.cpio import Entry
 
 
-def initramfs_of(*base: Entry, modules: Mapping[str, bytes] | None = None) -> bytes:
+def initramfs_of(*base: CpioEntry, modules: Mapping[str, bytes] | None = None) -> bytes:
     out = io.BytesIO()
     initramfs.write(base, {"init": b"first", "sandboxd": b"daemon"}, modules or {}, out)
     return out.getvalue()
 
 
 def test_our_programs_are_there_whatever_the_base_has() -> None:
-    data = initramfs_of(Entry.file("init", b"other"))
+    data = initramfs_of(CpioEntry.file("init", b"other"))
     for name, program in ((b"init\0", b"first"), (b"sandboxd\0", b"daemon")):
         assert data.index(name) < data.index(program)
     assert b"other" not in data
@@ -33,11 +33,11 @@ def test_modules_lie_in_their_folders() -> None:
 
 
 def test_missing_folders_are_added() -> None:
-    data = initramfs_of(Entry.file("usr/share/x", b""))
+    data = initramfs_of(CpioEntry.file("usr/share/x", b""))
     for name in (b"usr\0", b"usr/share\0", b"proc\0", b"tmp\0", b".\0"):
         assert name in data
 
 
 def test_a_member_inside_a_link_is_refused() -> None:
     with pytest.raises(ImageError, match="no folder"):
-        initramfs_of(Entry.link("a", "/etc"), Entry.file("a/passwd", b""))
+        initramfs_of(CpioEntry.link("a", "/etc"), CpioEntry.file("a/passwd", b""))

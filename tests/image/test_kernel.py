@@ -18,12 +18,12 @@ from microvm.progress import NullReporter
 from microvm.system.tools import run
 from microvm_image import package
 from microvm_image.build import build
-from microvm_image.kernel import choice
-from microvm_image.kernel.choice import Kernel
+from microvm_image.kernel import selection
+from microvm_image.kernel.selection import Kernel
 
 
 def find(path: Path | None, name: str | None = None) -> Kernel:
-    return choice.find(arches.find(name), path, NullReporter())
+    return selection.find(arches.find(name), path, NullReporter())
 
 
 @pytest.mark.parametrize("name", arches.ARCHES)
@@ -96,7 +96,7 @@ def test_drivers_that_are_modules_come_along_in_their_order(kernel: Path) -> Non
 
 
 def test_modules_have_one_digit_for_a_name() -> None:
-    assert max(map(len, choice.MODULES.values())) <= 10
+    assert max(map(len, selection.MODULES.values())) <= 10
 
 
 def test_drivers_that_are_built_in_leave_nothing_to_load(kernel: Path) -> None:
@@ -130,7 +130,7 @@ def test_what_is_taken_of_a_package(tmp_path: Path) -> None:
         (tree / name).write_text("Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x\n")
     subprocess.run(["dpkg-deb", "--build", tree, tmp_path / "x.deb"], check=True)
     taken = tmp_path / "taken"
-    package._unpack(tmp_path / "x.deb", choice.wanted(arches.find()), taken)
+    package._unpack(tmp_path / "x.deb", selection.wanted(arches.find()), taken)
     assert {str(path.relative_to(taken)) for path in taken.rglob("*") if path.is_file()} == wanted
 
 
@@ -144,7 +144,7 @@ def test_the_package_in_the_cache_needs_no_apt(
     kernel: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     host = arches.find()
-    wanted = choice.wanted(host)
+    wanted = selection.wanted(host)
     boot = package.folder_of(wanted, host, "1:6.1-1") / "boot"
     boot.mkdir(parents=True)
     kernel.rename(boot / "vmlinuz-6.1.2-test")

@@ -17,8 +17,8 @@ from tests.support.polling import DEADLINE
 
 from microvm.progress import NoticeReporter
 from microvm.system.namespaces import mounts_below
-from microvm_image import leftovers
-from microvm_image.removal import prune
+from microvm_image import stale_folders
+from microvm_image.image_removal import prune
 
 
 class Mounts:
@@ -180,7 +180,7 @@ def test_prune_reports_a_folder_that_it_does_not_trust(
     assert root.exists()
     assert any(str(temporary) in notice for notice in notices)
     # the folder can also become unsafe after it was chosen
-    monkeypatch.setattr(leftovers, "temporary_folder", lambda: str(temporary))
+    monkeypatch.setattr(stale_folders, "temporary_folder", lambda: str(temporary))
     notices.clear()
     prune(report=NoticeReporter(notices.append))
     assert root.exists()

@@ -6,7 +6,7 @@ import threading
 import time
 from pathlib import Path
 
-from microvm_image import pace
+from microvm_image import download_speed
 
 
 def test_the_size_of_a_folder_is_counted_while_its_files_are_renamed(tmp_path: Path) -> None:
@@ -25,9 +25,9 @@ def test_the_size_of_a_folder_is_counted_while_its_files_are_renamed(tmp_path: P
     try:
         until = time.monotonic() + 1
         while time.monotonic() < until:
-            assert pace.size_of(folder) % 5 == 0
+            assert download_speed.size_of(folder) % 5 == 0
     finally:
         over.set()
         thread.join()
-    assert pace.size_of(folder) == 100
-    assert pace.size_of(folder / "gone") == 0
+    assert download_speed.size_of(folder) == 100
+    assert download_speed.size_of(folder / "gone") == 0

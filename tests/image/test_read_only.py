@@ -13,8 +13,8 @@ from tests.support.ordinary import as_user, read_only
 
 from microvm import arches
 from microvm import cache as caches
+from microvm.images import tags
 from microvm.qemu import launcher
-from microvm_image import tags
 from microvm_image.build import build
 
 WORKER = """

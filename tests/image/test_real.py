@@ -24,8 +24,8 @@ from microvm.progress import LineReporter, NullReporter
 from microvm.system.namespaces import mounts_below
 from microvm_image import disk, rootfs
 from microvm_image.build import build
-from microvm_image.kernel import choice
-from microvm_image.source import Source
+from microvm_image.kernel import selection
+from microvm_image.source import ImageSource
 from microvm_image.sources import busybox, debian
 from microvm_image.sources.find import find
 
@@ -38,10 +38,10 @@ needs_alpine = pytest.mark.skipif(not ROOTFS, reason="MICROVM_ROOTFS is not set"
 
 @needs_apt
 def test_the_distributions_kernel(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = choice.find(arches.find(), None, LineReporter())
+    found = selection.find(arches.find(), None, LineReporter())
     assert "cloud" in found.version
     monkeypatch.setattr(subprocess, "Popen", _no_such_program)
-    assert choice.find(arches.find(), None, NullReporter()) == found
+    assert selection.find(arches.find(), None, NullReporter()) == found
 
 
 def _no_such_program(*_: object, **__: object) -> None:
@@ -92,7 +92,7 @@ def test_debian_by_packages(
     else:
         monkeypatch.delenv("MICROVM_CACHE")
 
-    def python() -> AbstractContextManager[Source]:
+    def python() -> AbstractContextManager[ImageSource]:
         packages = ["python3"]
         return find("debian:trixie", arches.find(), packages=packages, report=LineReporter())
 

@@ -11,11 +11,11 @@ from typing import BinaryIO
 import pytest
 
 from microvm.errors import ImageError, UsageError
+from microvm.images import Image
+from microvm.images.config import Config
 from microvm_image.build import build
 from microvm_image.compression import compressed
-from microvm_image.config import Config
-from microvm_image.image import Image
-from microvm_image.recipe import Add, Recipe, Run, Step, shell
+from microvm_image.recipe import AddStep, Recipe, RunStep, Step, shell
 
 Leftovers = Callable[[], list[str]]
 
@@ -74,12 +74,16 @@ def members(image: Image) -> dict[str, int]:
         at += (fields[6] + 3) // 4 * 4
 
 
-def run(text: str) -> Run:
-    return Run(shell(text))
+def run(text: str) -> RunStep:
+    return RunStep(shell(text))
 
 
 def test_what_is_added_keeps_its_permissions(files: Path) -> None:
-    steps = Add(files, "/srv"), Add(files / "tool", "/bin/"), Add(files / "tool", "/bin/other")
+    steps = (
+        AddStep(files, "/srv"),
+        AddStep(files / "tool", "/bin/"),
+        AddStep(files / "tool", "/bin/other"),
+    )
     found = members(build(Recipe(steps=steps)))
     assert found["srv/secret"] == 0o700
     assert found["srv/tool"] == found["bin/tool"] == found["bin/other"] == 0o755
@@ -88,23 +92,23 @@ def test_what_is_added_keeps_its_permissions(files: Path) -> None:
 
 def test_a_file_takes_the_place_of_no_folder(files: Path) -> None:
     with pytest.raises(ImageError, match=r"tool:/bin: a folder is there \(with a slash") as caught:
-        build(Recipe(steps=(Add(files / "tool", "/bin"),)))
+        build(Recipe(steps=(AddStep(files / "tool", "/bin"),)))
     assert caught.value.exit_status == 125
 
 
 def test_what_is_not_there_cannot_be_added(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="nothing:/x: there is no such file or folder"):
-        build(Recipe(steps=(Add(Path("nothing"), "/x"),), folder=tmp_path))
+        build(Recipe(steps=(AddStep(Path("nothing"), "/x"),), folder=tmp_path))
 
 
 def test_relative_paths_are_in_the_folder_of_the_recipe(files: Path) -> None:
-    recipe = Recipe(steps=(Add(Path("tool"), "/tool"),), folder=files)
+    recipe = Recipe(steps=(AddStep(Path("tool"), "/tool"),), folder=files)
     assert members(build(recipe))["tool"] == 0o755
 
 
 def test_steps_are_done_in_order_and_each_sees_those_before(files: Path) -> None:
     machine = Machine()
-    steps = run("one"), Add(files, "/srv"), run("two")
+    steps = run("one"), AddStep(files, "/srv"), run("two")
     image = build(Recipe(steps=steps), run=machine)
     assert machine.ran == ["one", "two"]
     assert {"one", "two", "saw", "srv/tool"} <= members(image).keys()
@@ -118,15 +122,15 @@ def test_a_command_runs_again_only_when_what_is_before_it_is_another(files: Path
         machine.ran.clear()
         return build(Recipe(steps=steps, **options), run=machine)  # type: ignore[arg-type]
 
-    both = made(run("one"), Add(files, "/srv"), run("two"))
-    assert made(run("one"), Add(files, "/srv"), run("two")) == both
+    both = made(run("one"), AddStep(files, "/srv"), run("two"))
+    assert made(run("one"), AddStep(files, "/srv"), run("two")) == both
     assert machine.ran == []
-    made(run("one"), Add(files, "/srv"), run("two"), cmd=("sh",))
+    made(run("one"), AddStep(files, "/srv"), run("two"), cmd=("sh",))
     assert machine.ran == []
-    made(run("one"), Add(files, "/srv"), run("three"))
+    made(run("one"), AddStep(files, "/srv"), run("three"))
     assert machine.ran == ["three"]
     (files / "tool").write_text("#!/bin/true\n")
-    made(run("one"), Add(files, "/srv"), run("two"))
+    made(run("one"), AddStep(files, "/srv"), run("two"))
     assert machine.ran == ["two"]
     made(run("one"), env=("A=b",))
     assert machine.ran == ["one"]
@@ -136,9 +140,9 @@ def test_the_name_digests_all_that_goes_in(files: Path) -> None:
     (files / "other").write_text("")
     recipes = [
         Recipe(),
-        Recipe(steps=(Add(files, "/srv"),)),
-        Recipe(steps=(Add(files, "/opt"),)),
-        Recipe(steps=(Add(files / "tool", "/srv/tool"),)),
+        Recipe(steps=(AddStep(files, "/srv"),)),
+        Recipe(steps=(AddStep(files, "/opt"),)),
+        Recipe(steps=(AddStep(files / "tool", "/srv/tool"),)),
         Recipe(warm=(("true",),)),
         Recipe(env=("A=b",)),
         Recipe(workdir="/srv"),
@@ -198,7 +202,7 @@ def test_the_defaults_of_a_run_are_over_those_of_the_source() -> None:
 @pytest.mark.parametrize("text", ["", "file", ":/x", "file:", "file:relative"])
 def test_what_is_no_step(text: str) -> None:
     with pytest.raises(UsageError):
-        Add.parse(text)
+        AddStep.parse(text)
 
 
 def test_what_is_no_recipe() -> None:

@@ -13,10 +13,9 @@ import pytest
 import microvm_image
 from microvm.cache import lock
 from microvm.errors import ImageError
-from microvm_image import export, tags
+from microvm.images import Image, export, load, tags
 from microvm_image.build import build
-from microvm_image.image import Image, load
-from microvm_image.removal import Removed, prune, remove
+from microvm_image.image_removal import Removed, prune, remove
 
 Leftovers = Callable[[], list[str]]
 
@@ -24,8 +23,8 @@ WORKER = """
 import sys
 from microvm.errors import ImageError
 from microvm_image import export, tags
-from microvm_image.image import load
-from microvm_image.removal import prune, remove
+from microvm.images import load
+from microvm_image.image_removal import prune, remove
 
 role, archive, rounds = sys.argv[1], sys.argv[2], int(sys.argv[3])
 for _ in range(rounds):

@@ -17,14 +17,14 @@ from tests.support.ordinary import acting_as_user
 import microvm_image
 from microvm import arches, guest_pack
 from microvm.errors import ImageError
+from microvm.images.config import Config
 from microvm.progress import LineReporter, NullReporter, Reporter
 from microvm_image import rootfs
-from microvm_image.config import Config
-from microvm_image.source import Source
+from microvm_image.source import ImageSource
 from microvm_image.sources import alpine, busybox
 
 NOWHERE = "http://127.0.0.1:9/alpine"
-BUSYBOX = Source("busybox-1.2", "busybox-1.2", "0" * 64, Config(), ())
+BUSYBOX = ImageSource("busybox-1.2", "busybox-1.2", "0" * 64, Config(), ())
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -50,7 +50,7 @@ def mirror(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 def no_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have no busybox package."""
 
-    def none(*_: object) -> Source:
+    def none(*_: object) -> ImageSource:
         raise ImageError("no apt here")
 
     monkeypatch.setattr(busybox, "source", none)

@@ -11,10 +11,10 @@ from tests.image import layers
 import microvm_image
 from microvm.cache import verified
 from microvm.errors import ImageError
+from microvm.images import Image, load
+from microvm.images.deduplication import usage
 from microvm_image.build import build
-from microvm_image.image import Image, load
 from microvm_image.recipe import Recipe
-from microvm_image.sharing import usage
 
 
 @pytest.fixture

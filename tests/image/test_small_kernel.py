@@ -23,7 +23,7 @@ from microvm.progress import LineReporter, NullReporter
 from microvm_image import build as building
 from microvm_image import package
 from microvm_image.build import build
-from microvm_image.kernel import choice, compiled, kconfig, recipe, small
+from microvm_image.kernel import cached, kconfig, recipe, selection, small
 from microvm_image.kernel.source import PINNED
 
 HOST = arches.find()
@@ -172,14 +172,14 @@ def put(cache: Path, kernel: Path, version: str) -> Path:
 
 
 def test_the_version_tells_the_bus(cache: Path, kernel: Path) -> None:
-    found = choice.find(HOST, put(cache, kernel, "6.1.2-microvm"), NullReporter())
+    found = selection.find(HOST, put(cache, kernel, "6.1.2-microvm"), NullReporter())
     assert (found.version, found.bus) == ("6.1.2-microvm", "mmio")
 
 
 def test_images_get_it_when_it_is_there(
     archive: Path, kernel: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    boot = package.folder_of(choice.wanted(HOST), HOST, "6.1-1") / "boot"
+    boot = package.folder_of(selection.wanted(HOST), HOST, "6.1-1") / "boot"
     boot.mkdir(parents=True)
     shutil.copy(kernel, boot / "vmlinuz-6.1")
     monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
@@ -200,7 +200,7 @@ def test_images_get_it_when_it_is_there(
     monkeypatch.setenv("MICROVM_KERNEL", "debian")
     assert microvm_image.default() == first
     monkeypatch.delenv("MICROVM_KERNEL")
-    compiled.remove(next(compiled.installed()).name)
+    cached.remove(next(cached.installed()).name)
     assert microvm_image.default() == first
 
 
@@ -211,12 +211,12 @@ def test_a_kernel_of_another_recipe_is_not_used(
         older.setattr(recipe, "BUILDER", recipe.BUILDER - 1)
         put(cache, kernel, "6.1.2-microvm")
     monkeypatch.setattr(package._Apt, "find", _no_apt)
-    assert compiled.newest(HOST) is None
+    assert cached.newest(HOST) is None
     with pytest.raises(ImageError, match="has been built since microvm has changed"):
-        choice.find(HOST, "small", LineReporter())
+        selection.find(HOST, "small", LineReporter())
     for named, told in ((None, True), ("debian", False)):
         with pytest.raises(ImageError, match="cannot get a kernel for the guest: ") as caught:
-            choice.find(HOST, named, LineReporter())
+            selection.find(HOST, named, LineReporter())
         assert ("guest pack" in caught.value.message) == told
         assert ("guest pack" in caught.value.hint) == told
         assert "MICROVM_KERNEL" in caught.value.hint
@@ -230,11 +230,11 @@ def _no_apt(*_: object) -> None:
 def test_the_commands(cache: Path, kernel: Path) -> None:
     older, newer = (put(cache, kernel, version) for version in ("6.1.3-microvm", "6.1.2-microvm"))
     os.utime(older, (0, 0))
-    assert compiled.newest(HOST) == newer
+    assert cached.newest(HOST) == newer
     lines = CliRunner().invoke(command, ["ls"]).stdout.splitlines()
     assert [line.split()[0] for line in lines] == ["NAME", newer.name, older.name]
     assert CliRunner().invoke(command, ["rm", newer.name]).exit_code == 0
-    assert compiled.newest(HOST) == older
+    assert cached.newest(HOST) == older
     assert isinstance(CliRunner().invoke(command, ["rm", newer.name]).exception, ImageError)
     assert CliRunner().invoke(command, ["rm", "../x"]).exit_code == 1
 

@@ -26,14 +26,14 @@ from tests.image.layers import file, folder, hard, link, shown, tar
 
 from microvm import arches
 from microvm.errors import ImageError
+from microvm.images.config import Config
 from microvm.progress import LineReporter, NullReporter
+from microvm.zstd import zstd_module
 from microvm_image import skopeo
 from microvm_image.build import build
-from microvm_image.compression import zstd_module
-from microvm_image.config import Config
 from microvm_image.limits import Limits
 from microvm_image.recipe import Recipe
-from microvm_image.source import Source
+from microvm_image.source import ImageSource
 from microvm_image.sources.find import find
 
 ARCH = arches.find("x86_64")
@@ -43,7 +43,7 @@ SEEN = {"etc": "/", "etc/b": "1", "etc/c": "1", "d": "/", "d/y": "2"}
 CONFIG = ("--config.env=A=b", "--config.workingdir=/srv", "--config.user=1:2", "--config.cmd=run")
 
 
-def found(text: object, limits: Limits | None = None) -> tuple[Source, dict[str, str]]:
+def found(text: object, limits: Limits | None = None) -> tuple[ImageSource, dict[str, str]]:
     given = find(str(text), ARCH, limits=limits, report=NullReporter())
     with given as source, source.tree(limits) as tree:
         return source, shown(tree)

@@ -11,15 +11,15 @@ import pytest
 from tests.image.layers import file, tar
 
 from microvm.errors import GuestDied, ImageError
+from microvm.images import Image
 from microvm.progress import LineReporter
-from microvm_image import Image
 from microvm_image.build import build
 from microvm_image.compression import compressed
+from microvm_image.image_removal import prune
 from microvm_image.limits import Limits
-from microvm_image.recipe import Recipe, Run
-from microvm_image.removal import prune
+from microvm_image.recipe import Recipe, RunStep
 
-STEP = Recipe(steps=(Run(("work",)),))
+STEP = Recipe(steps=(RunStep(("work",)),))
 GOOD = tar(file("made", b"by the step"))
 
 
@@ -94,7 +94,9 @@ def test_a_step_may_change_what_compresses_well() -> None:
     limits = Limits(ratio=10, unsuspected=1 << 16)
     build(STEP, run=Machine(zeros), limits=limits)
     with pytest.raises(ImageError, match=r"larger than it may be.*--limit unpacked="):
-        build(Recipe(steps=(Run(("more",)),)), run=Machine(zeros), limits=Limits(unpacked=1 << 19))
+        build(
+            Recipe(steps=(RunStep(("more",)),)), run=Machine(zeros), limits=Limits(unpacked=1 << 19)
+        )
 
 
 def test_any_error_of_a_step_names_it() -> None:

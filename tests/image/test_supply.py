@@ -20,7 +20,7 @@ from tests.support import ordinary
 from microvm import arches
 from microvm.errors import ImageError
 from microvm.progress import NullReporter
-from microvm_image import download, pace, package, rootfs
+from microvm_image import download, download_speed, package, rootfs
 from microvm_image.sources import alpine
 from microvm_image.sources.find import find
 
@@ -63,7 +63,7 @@ def _apt(folder: Path, _: object) -> Supply:
     archive = mirror.Archive(folder / "archive")
     archive.add("thing", "1:1-1", {"bin/thing": bytes(5000)})
     archive.release()
-    wanted = package.Wanted("thing", "bin/thing")
+    wanted = package.WantedPackage("thing", "bin/thing")
     return Supply(
         archive.files, lambda: package.fetch(wanted, HOST, NullReporter()), archive=archive
     )
@@ -207,9 +207,9 @@ def test_a_version_can_be_wanted_that_is_not_the_newest(supply: Supply) -> None:
     supply.archive.add("thing", "1:2-1", {"bin/thing": b""})
     supply.archive.release()
     for version in ("", "1:1-1", "1:2-1"):
-        wanted = package.Wanted("thing", "bin/thing", version=version)
+        wanted = package.WantedPackage("thing", "bin/thing", version=version)
         assert package.fetch(wanted, HOST, NullReporter()).version == (version or "1:2-1")
-    wanted = package.Wanted("thing", "bin/thing", version="1:3-1")
+    wanted = package.WantedPackage("thing", "bin/thing", version="1:3-1")
     with pytest.raises(ImageError, match="apt knows no package thing 1:3-1"):
         package.fetch(wanted, HOST, NullReporter())
 
@@ -238,7 +238,7 @@ def test_a_mirror_that_trickles_is_given_up(
 ) -> None:
     name = request.node.callspec.params["supply"]
     supply.lies[[*supply.files][PARTS[name][part]]] = mirror.trickled
-    monkeypatch.setattr(pace, "WINDOW", 1.0)
+    monkeypatch.setattr(download_speed, "WINDOW", 1.0)
     with pytest.raises(ImageError, match="too slow: less than 1024 bytes per second"):
         supply.get()
     assert kept(cache) == set()

@@ -9,9 +9,8 @@ import pytest
 import microvm_image
 from microvm import cache as caches
 from microvm.errors import ImageError
-from microvm_image import tags
+from microvm.images import Image, find, load, tags
 from microvm_image.build import build
-from microvm_image.image import Image, find, load
 
 
 @pytest.fixture

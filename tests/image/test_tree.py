@@ -18,10 +18,10 @@ from tests.image.layers import Part, content, file, folder, hard, layer, link, s
 
 from microvm.errors import ImageError
 from microvm_image.limits import Limits
-from microvm_image.tree import Tree
+from microvm_image.tree import RootfsTree
 
 
-def written(tree: Tree) -> bytes:
+def written(tree: RootfsTree) -> bytes:
     out = io.BytesIO()
     tree.write_tar(out)
     return out.getvalue()
@@ -86,7 +86,7 @@ def test_a_layer_over_a_link_lands_where_the_guest_would_see_it() -> None:
 
 def test_hard_links_are_names_of_one_file() -> None:
     lower = tar(file("a", b"1"), hard("b", "./a"))
-    with Tree() as tree:
+    with RootfsTree() as tree:
         tree.add(layer(lower))
         tree.add(layer(tar(file("a", b"2"), hard("c", "b"))))
         assert shown(tree) == {"a": "2", "b": "1", "c": "1"}
@@ -169,7 +169,7 @@ def test_an_archive_cut_anywhere_is_refused() -> None:
     for cut in range(0, end + 1, 64):
         with pytest.raises(ImageError, match="damaged"):
             content(data[:cut])
-    with Tree() as tree:
+    with RootfsTree() as tree:
         tree.add(layer(data[:end], is_whole=True))  # as a digest has proved it
 
 
@@ -189,7 +189,7 @@ def test_all_that_a_member_has_is_kept() -> None:
     name = os.fsdecode(b"caf\xe9")
     device = (("devmajor", 259), ("devminor", 70_000))
     parts = [file(name, b"x", **attributes), Part("sda", kind="block", attributes=device)]
-    with Tree() as tree:
+    with RootfsTree() as tree:
         tree.add(layer(tar(folder(".", mode=0o711), *parts, Part("pipe", kind="fifo"))))
         once = written(tree)
         node = dict(tree.walk())[name]
@@ -199,7 +199,7 @@ def test_all_that_a_member_has_is_kept() -> None:
         assert dict(tree.walk())["sda"].device == (259, 70_000)
         assert dict(tree.walk())[""].mode & 0o7777 == 0o711
         assert not tree.is_small()
-    with Tree() as tree:
+    with RootfsTree() as tree:
         tree.add(layer(once))
         assert written(tree) == once
     # By every Python the same: the digest of a disk is compared between machines.
@@ -275,7 +275,7 @@ def test_a_damaged_archive_ends_in_an_error_or_a_tree(data: st.DataObject) -> No
     whole = bytearray(tar(file("a" * 120, b"x", uid=1 << 30), hard("b", "a" * 120), folder("c")))
     for _ in range(data.draw(st.integers(1, 6))):
         whole[data.draw(st.integers(0, len(whole) - 1))] = data.draw(st.integers(0, 255))
-    with Tree() as tree:
+    with RootfsTree() as tree:
         try:
             tree.add(layer(bytes(whole)))
         except ImageError:
@@ -285,7 +285,7 @@ def test_a_damaged_archive_ends_in_an_error_or_a_tree(data: st.DataObject) -> No
 
 def test_a_large_file_is_not_held_in_memory(tmp_path: Path) -> None:
     path = tmp_path / "out"
-    with Tree() as tree:
+    with RootfsTree() as tree:
         data = tar(file("a", bytes(32 << 20)))
         tree.add(layer(data))
         tracemalloc.start()

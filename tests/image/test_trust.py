@@ -16,6 +16,7 @@ from tests.support.ordinary import USER, only_root
 
 import microvm_image
 from microvm import cache as caches
+from microvm import images
 from microvm.cache import trust, verified
 from microvm.errors import ImageError
 from microvm.system import private
@@ -50,7 +51,7 @@ def test_what_belongs_to_another_is_refused(cache: Path, part: str) -> None:
     build()
     os.chown(cache / part, USER, USER)
     says = f"the cache .* cannot be trusted: .*belongs to user {USER} .*MICROVM_CACHE; under sudo"
-    for use in (microvm_image.default, build, lambda: list(microvm_image.installed())):
+    for use in (microvm_image.default, build, lambda: list(images.installed())):
         with pytest.raises(ImageError, match=says):
             use()
 
@@ -245,4 +246,4 @@ def test_what_is_no_file_of_ours_is_neither_used_nor_waited_for(
     if path.name != verified.RECORD:
         assert stat.S_IMODE(path.lstat().st_mode) in {0o400, 0o600, 0o700}
     assert image.kernel.read_bytes() == Path(os.environ["MICROVM_KERNEL"]).read_bytes()
-    assert list(microvm_image.installed()) == [image]
+    assert list(images.installed()) == [image]

@@ -23,22 +23,23 @@ from tests.image import worst
 from tests.image.layers import file, layer, tar
 from tests.image.worst import Worst
 
-from microvm import arches
+from microvm import arches, export_archive
 from microvm.cli import env_file
 from microvm.errors import ImageError, UsageError
+from microvm.images import export
 from microvm.progress import NullReporter
-from microvm_image import export, members
+from microvm.zstd import zstd_module
 from microvm_image.build import build
-from microvm_image.compression import spooled, zstd_module
+from microvm_image.compression import spooled
 from microvm_image.erofs import ErofsLayer
-from microvm_image.kernel import choice
+from microvm_image.initramfs_layer import InitramfsLayer
+from microvm_image.kernel import selection
 from microvm_image.layer import Layer
 from microvm_image.limits import Limits
 from microvm_image.sources import debian
 from microvm_image.sources.archive import find as find_archive
 from microvm_image.sources.archive import find_layout
-from microvm_image.sources.image import InitramfsLayer
-from microvm_image.tree import Tree
+from microvm_image.tree import RootfsTree
 
 SIZE = 2000
 LIMITS = Limits(metadata=4 << 20, unsuspected=4 << 20, members=10_000)
@@ -76,7 +77,7 @@ def bounded(size: int) -> Iterator[None]:
 
 def read(one: Layer) -> None:
     """Read a layer and write its files, as a build does."""
-    with Tree(LIMITS) as tree:
+    with RootfsTree(LIMITS) as tree:
         tree.add(one)
         tree.is_small()
         tree.write_tar(Null())
@@ -196,8 +197,8 @@ def test_a_sparse_end_of_an_archive_is_refused(tmp_path: Path) -> None:
 
 def test_an_export_of_many_tags_is_refused() -> None:
     named = json.dumps([f"t{n}" for n in range(2000)]).encode()
-    archive = members.Reader(io.BytesIO(_member("tags.json", named)))  # type: ignore[arg-type]
-    with pytest.raises(members.DamagedError, match="2,000 tags, more than 1,000"):
+    archive = export_archive.ExportReader(io.BytesIO(_member("tags.json", named)))  # type: ignore[arg-type]
+    with pytest.raises(export_archive.DamagedError, match="2,000 tags, more than 1,000"):
         export._tags(archive)
 
 
@@ -225,7 +226,7 @@ def test_a_layer_that_comes_again_is_stored_once() -> None:
     packed = gzip.compress(data)
     limits = Limits(unsuspected=4 << 20, ratio=5 * len(data) // (2 * len(packed)))
     one = layer(packed, diff_id=hashlib.sha256(data).hexdigest())
-    with Tree(limits) as tree:
+    with RootfsTree(limits) as tree:
         tree.add(one)
         tree.add(one)
         with pytest.raises(ImageError, match="times its compressed size"):
@@ -234,7 +235,7 @@ def test_a_layer_that_comes_again_is_stored_once() -> None:
 
 def test_processor_time_is_limited() -> None:
     data = tar(*(file(f"{n}") for n in range(100)))
-    with Tree(Limits(processor=0)) as tree, pytest.raises(ImageError, match="more than 0 s"):
+    with RootfsTree(Limits(processor=0)) as tree, pytest.raises(ImageError, match="more than 0 s"):
         tree.add(layer(data))
 
 
@@ -248,11 +249,11 @@ def test_a_part_without_an_end_is_refused(made_of: str, kernel: Path, archive: P
 def test_a_module_that_is_a_bomb_is_refused(kernel: Path, tmp_path: Path) -> None:
     (tmp_path / "boot").mkdir()
     kernel = kernel.rename(tmp_path / "boot/vmlinuz")
-    module = tmp_path / f"lib/modules/6.1.2-test/kernel/{choice.MODULES[''][0]}.ko.xz"
+    module = tmp_path / f"lib/modules/6.1.2-test/kernel/{selection.MODULES[''][0]}.ko.xz"
     module.parent.mkdir(parents=True)
     module.write_bytes(lzma.compress(bytes(65 << 20)))
     with pytest.raises(ImageError, match="more than 64 MiB"):
-        choice.find(arches.find(), kernel, NullReporter())
+        selection.find(arches.find(), kernel, NullReporter())
 
 
 def test_an_env_file_without_an_end_is_refused() -> None:

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from tests.image.layers import file, folder, hard, link, tar
 
-from microvm_image import cpio
-from microvm_image.compression import zstd_module
+from microvm import cpio
+from microvm.zstd import zstd_module
 
 BLOCK = 4096
 FOLDER, FILE = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o644

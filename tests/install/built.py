@@ -18,7 +18,7 @@ from guest_pack.parts import parts
 from microvm import arches
 from microvm.progress import NullReporter
 from microvm_image import package
-from microvm_image.kernel import choice, compiled
+from microvm_image.kernel import cached, selection
 
 ROOT = Path(__file__).parents[2]
 ARCH = arches.find()
@@ -35,7 +35,7 @@ def build_all(folder: Path) -> None:
     """
     command = [sys.executable, "-P", "-m", "hatchling", "build", "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
-    build_pack(folder, kernel=compiled.newest(ARCH) is not None)
+    build_pack(folder, kernel=cached.newest(ARCH) is not None)
 
 
 def build_pack(folder: Path, *, kernel: bool) -> Path:
@@ -87,8 +87,8 @@ class Host:
             "MICROVM_MIRROR": "http://127.0.0.1:9",
             "all_proxy": "http://127.0.0.1:9",
         }
-        if not compiled.newest(ARCH):  # which a pack would have
-            debian = package.fetch(choice.wanted(ARCH), ARCH, NullReporter())
+        if not cached.newest(ARCH):  # which a pack would have
+            debian = package.fetch(selection.wanted(ARCH), ARCH, NullReporter())
             found["MICROVM_KERNEL"] = str(debian.path)
         return found
 

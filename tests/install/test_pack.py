@@ -29,7 +29,7 @@ from microvm.arches import ARCHES
 from microvm.guest_pack import MANIFEST
 from microvm.progress import NullReporter
 from microvm_image import programs, rootfs
-from microvm_image.kernel import compiled
+from microvm_image.kernel import cached
 
 NAME = guest_pack.distribution(ARCH)
 
@@ -105,7 +105,7 @@ def test_a_damaged_pack_is_said_to_be(host: Host, name: str, tmp_path: Path) -> 
 
 
 def test_it_is_small_and_has_licences_and_a_bill_of_materials(pack: Path) -> None:
-    without = [] if compiled.newest(ARCH) else ["it has no kernel"]
+    without = [] if cached.newest(ARCH) else ["it has no kernel"]
     assert [*release.wheel(pack, NAME, __version__, release.LIMITS[NAME])] == without
     with zipfile.ZipFile(pack) as wheel:
         names = wheel.namelist()
@@ -128,7 +128,7 @@ def test_it_is_small_and_has_licences_and_a_bill_of_materials(pack: Path) -> Non
 
 def test_guests_of_the_other_processor(host: Host, tmp_path: Path) -> None:
     (other,) = (each for each in ARCHES.values() if each is not ARCH)
-    if not (compiled.newest(other) and find_spec("ziglang") and shutil.which(other.qemu)):
+    if not (cached.newest(other) and find_spec("ziglang") and shutil.which(other.qemu)):
         pytest.skip("`make guest-pack` has not been run here")
     pack = build(other, parts(other, NullReporter()), tmp_path)
     assert [*release.wheel(pack, guest_pack.distribution(other), __version__, 12_000_000)] == []

@@ -12,7 +12,7 @@ REPOSITORY = Path(__file__).parents[2]
 ROOTS = (REPOSITORY / "host", REPOSITORY / "image", REPOSITORY / "codegen")
 
 #: What each part may know beside itself. A part is a package of that name in `microvm`, but for
-#: `image` and `proto`, which are `microvm_image` and `microvm_proto`, for `package`, which is the
+#: `builder` and `proto`, which are `microvm_image` and `microvm_proto`, for `package`, which is the
 #: package `microvm` itself, known to nobody, and for the ground, which is all else.
 KNOWS = {
     "proto": set(),
@@ -20,28 +20,30 @@ KNOWS = {
     "wire": {"ground"},
     "guest": {"ground", "wire"},
     "qemu": {"ground"},
-    "image": {"ground"},
-    "start": {"ground", "guest", "qemu", "image"},
-    "machine": {"ground", "wire", "guest", "qemu", "start", "image"},
-    "supervisor": {"ground", "wire", "guest", "machine"},
-    "jobs": {"ground", "guest", "start", "image", "machine"},
-    "sync": {"ground", "wire", "guest", "image", "machine", "supervisor", "jobs"},
-    "dask": {"ground", "start", "image", "machine", "jobs", "sync"},
-    "testing": {"ground", "wire", "guest", "qemu", "start", "image", "machine", "sync"},
-    "bench": {"ground", "qemu", "start", "image", "machine", "jobs"},
-    "package": {"ground", "guest", "image", "machine", "supervisor", "jobs"},
+    "images": {"ground"},
+    "start": {"ground", "guest", "qemu", "images"},
+    "machine": {"ground", "wire", "guest", "qemu", "start", "images"},
+    "builder": {"ground", "guest", "qemu", "start", "images", "machine"},
+    "supervisor": {"ground", "wire", "guest", "machine", "builder"},
+    "jobs": {"ground", "guest", "start", "images", "machine", "builder"},
+    "sync": {"ground", "wire", "guest", "images", "machine", "supervisor", "jobs", "builder"},
+    "testing": {"ground", "wire", "guest", "qemu", "start", "images", "machine", "sync", "builder"},
+    "dask": {"ground", "start", "images", "machine", "jobs", "sync", "builder"},
+    "bench": {"ground", "qemu", "start", "images", "machine", "jobs", "builder"},
+    "package": {"ground", "guest", "images", "machine", "supervisor", "jobs"},
     "cli": {
         "ground",
         "guest",
         "qemu",
         "start",
-        "image",
+        "images",
         "machine",
         "supervisor",
         "jobs",
         "sync",
         "dask",
         "bench",
+        "builder",
         "proto",
     },
 }
@@ -49,6 +51,11 @@ KNOWS = {
 #: The modules that know one from above, which they import when it is asked for.
 EXCEPTIONS = {
     "microvm": {"microvm.cli.notebook"},  # IPython's `%load_ext microvm`
+    "microvm.images.readymade": {  # an image that does not exist is built
+        "microvm_image.build",
+        "microvm_image.defaults",
+        "microvm_image.recipe",
+    },
     "microvm.machine.machine": {"microvm.supervisor.client.attached"},  # `MicroVM.attach`
 }
 
@@ -92,7 +99,7 @@ def part(module: str) -> str:
     """The part of the project that a module is in."""
     package, _, rest = module.partition(".")
     if package != "microvm":
-        return {"microvm_image": "image", "microvm_proto": "proto"}[package]
+        return {"microvm_image": "builder", "microvm_proto": "proto"}[package]
     top = rest.partition(".")[0]
     if top == "__main__":
         return "cli"
@@ -175,3 +182,12 @@ def test_the_generator_goes_one_way_from_the_schema_to_its_command_line(module: 
         return PROTO.index(top) if top else len(PROTO)
 
     assert not {name for name in imported(NAMES[module]) if rank(name) > rank(module)}
+
+
+def test_only_dask_and_commands_import_the_builder_of_images() -> None:
+    importing = {
+        part(name)
+        for name, path in NAMES.items()
+        if any(part(each) == "builder" for each in imported(path))
+    }
+    assert importing - {"builder"} == {"images", "dask", "cli"}  # `images` has one exception

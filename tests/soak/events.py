@@ -28,8 +28,8 @@ from microvm import (
     Snapshot,
     StartError,
 )
+from microvm.images import Image
 from microvm.start import snapshots
-from microvm_image import Image
 
 MEMORY = "96M"
 ORPHANS = 10.0

@@ -18,7 +18,7 @@ from tests.faults.check import Traces
 from tests.support.processes import adopting
 
 from microvm import MicroVM
-from microvm_image import Image
+from microvm.images import Image
 
 from . import resources
 from .events import COMMANDS, EVENTS, MUST_FAIL, Event, World, quiet

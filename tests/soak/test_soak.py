@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from microvm import GuestDied
-from microvm_image import Image, default
+from microvm.images import Image
+from microvm_image import default
 
 from . import report
 from .__main__ import of_its_own

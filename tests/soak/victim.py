@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from microvm_image import load
+from microvm.images import load
 
 from .events import STARTS, World, quiet
 

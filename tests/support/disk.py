@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 
 from microvm import arches
+from microvm.images import DISK, INITRAMFS, KERNEL, MANIFEST, Image, load
 from microvm.progress import NullReporter
-from microvm_image import Image, disk, initramfs, load, programs, rootfs
-from microvm_image.extent import Extent
-from microvm_image.image import DISK, INITRAMFS, KERNEL, MANIFEST
-from microvm_image.kernel import choice
+from microvm_image import disk, initramfs, programs, rootfs
+from microvm_image.file_range import FileRange
+from microvm_image.kernel import selection
 from microvm_image.layer import TarLayer
-from microvm_image.tree import Tree
+from microvm_image.tree import RootfsTree
 
 KINDS = {
     stat.S_IFDIR: tarfile.DIRTYPE,
@@ -43,21 +43,21 @@ def disk_image(
     :param without: folders that its root shall not have.
     :param more: members that are added.
     :param add: files of the host that are added, by their paths in the root.
-    :param built_for: the kernel, as `choice.find` takes it; by default what images get.
+    :param built_for: the kernel, as `selection.find` takes it; by default what images get.
     :param compression: how the disk is compressed, as `mkfs.erofs` calls it; ours are not.
     """
     target = arches.find(like.manifest.arch)
     report = NullReporter()
     name = hashlib.sha256(str(folder).encode()).hexdigest()
-    chosen = choice.find(target, built_for, report)
+    chosen = selection.find(target, built_for, report)
     folder.mkdir()
     with (folder / INITRAMFS).open("wb") as file:
         initramfs.write([], programs.build(target, report).files, chosen.modules, file)
     (folder / KERNEL).write_bytes(chosen.data)
-    with Tree() as tree:
+    with RootfsTree() as tree:
         packed = folder.with_suffix(".tar")
         _pack(target, packed, frozenset(without), more, add or {})
-        tree.add(TarLayer("the root", partial(Extent.of, packed)))
+        tree.add(TarLayer("the root", partial(FileRange.of, packed)))
         if compression:
             command = ["mkfs.erofs", "--quiet", "--tar=f", f"-z{compression}"]
             subprocess.run([*command, str(folder / DISK), str(packed)], check=True)

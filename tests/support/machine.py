@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+from microvm.images import Image
 from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.console import Console
 from microvm.qemu.process import Qemu
-from microvm_image.image import Image
 
 
 class Machine:

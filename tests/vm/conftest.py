@@ -20,10 +20,11 @@ from pytest_asyncio import is_async_test
 
 from microvm import MicroVM, arches
 from microvm.errors import ImageError
+from microvm.images import Image
 from microvm.machine.commands import CommandMethods
 from microvm.progress import LineReporter
 from microvm.qemu import launcher
-from microvm_image import Image, default
+from microvm_image import default
 from microvm_image.build import build
 from microvm_image.kernel import small
 

@@ -10,10 +10,10 @@ import pytest
 from tests.vm.conftest import Misbehave
 
 from microvm import MicroVM
+from microvm.images import Image
 from microvm.qemu import accel, kvm_failure, launch
 from microvm.qemu.accel import Obstacle, ProbeCache
 from microvm.qemu.launch import find_qemu
-from microvm_image import Image
 
 # KVM's guests find out the TSC's frequency; TCG's have to be told, or hang on a busy host.
 WORKS = f"""

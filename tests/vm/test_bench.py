@@ -28,8 +28,8 @@ from microvm.bench.library import Library
 from microvm.bench.markdown import to_markdown
 from microvm.cli.verbs.bench import bench
 from microvm.errors import MachineError
+from microvm.images import Image
 from microvm.qemu import launcher
-from microvm_image import Image
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "performance.md"
 FEW = ("--boots", "1", "--execs", "3", "--clones", "2")

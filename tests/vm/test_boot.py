@@ -11,12 +11,11 @@ from pathlib import Path
 import pytest
 from tests.vm.conftest import Misbehave
 
-from microvm import MicroVM
+from microvm import MicroVM, cpio
+from microvm.cpio import CpioEntry
+from microvm.images import INITRAMFS, MANIFEST, Image
 from microvm.options import MachineOptions
-from microvm_image import Image, cpio
 from microvm_image.build import build
-from microvm_image.cpio import Entry
-from microvm_image.image import INITRAMFS, MANIFEST
 
 NO_LIMIT_OF_PROCESSES = """
 for word; do
@@ -34,8 +33,8 @@ def damaged(image: Image, tmp_path: Path) -> Path:
     path = tmp_path / "damaged"
     shutil.copytree(image.path, path)
     second = io.BytesIO()  # the kernel unpacks one archive behind the other
-    files = [Entry.file(name, b"nothing") for name in ("run", "lib/modules/0.ko")]
-    cpio.write([Entry.folder("lib/modules"), *files], second)
+    files = [CpioEntry.file(name, b"nothing") for name in ("run", "lib/modules/0.ko")]
+    cpio.write([CpioEntry.folder("lib/modules"), *files], second)
     archive = (path / INITRAMFS).read_bytes() + second.getvalue()
     (path / INITRAMFS).chmod(0o644)
     (path / INITRAMFS).write_bytes(archive)

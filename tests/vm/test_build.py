@@ -20,16 +20,16 @@ from tests.vm.conftest import Command
 
 from microvm import MicroVM, arches, cache
 from microvm.errors import ImageError
-from microvm.machine import step
-from microvm.machine.step import StepRunner
+from microvm.images import Image, readymade
 from microvm.progress import NullReporter
 from microvm.start import starter
 from microvm.system.compiler import compiler
-from microvm_image import Image, programs, readymade, rootfs
+from microvm_image import programs, rootfs, step_runner
 from microvm_image.build import build
 from microvm_image.limits import Limits
-from microvm_image.node import Bytes, Node
-from microvm_image.recipe import Add, Recipe, Run, shell
+from microvm_image.node import BytesData, FileNode
+from microvm_image.recipe import AddStep, Recipe, RunStep, shell
+from microvm_image.step_runner import StepRunner
 
 CONFIG = ("--config.env=GREETING=hello", "--config.workingdir=/srv")
 CMD = ("--config.cmd=cat", "--config.cmd=greeting")
@@ -112,7 +112,7 @@ async def test_a_guest_resolves_its_own_name(
             (tmp_path / "root.tar").open("wb") as archive,
         ):
             for name, text in (("etc/hosts", b"10.9.8.7 db\n"), ("etc/hostname", b"web1\n")):
-                tree.put(name, Node(stat.S_IFREG | 0o644, data=Bytes(text)))
+                tree.put(name, FileNode(stat.S_IFREG | 0o644, data=BytesData(text)))
             tree.write_tar(archive)
         image = build(Recipe(source=str(tmp_path / "root.tar")))
     async with MicroVM(image) as vm:
@@ -161,18 +161,18 @@ def alone(tmp_path: Path) -> Path:
 
 
 async def test_nothing_but_one_static_program(alone: Path) -> None:
-    steps = (Add(Path("alone"), "/bin/alone"),)
+    steps = (AddStep(Path("alone"), "/bin/alone"),)
     recipe = Recipe(source="scratch", steps=steps, cmd=("alone",), folder=alone)
     async with MicroVM(build(recipe)) as vm:
         assert (await vm.run(["alone"])).stdout == b"alone\n"
     with pytest.raises(ImageError, match=r"sh: not found .* a list of words"):
         build(Recipe(source="scratch", steps=(*steps, run("ls")), folder=alone), run=machine())
-    own = Recipe(source="scratch", steps=(*steps, Run(("alone",))), folder=alone)
+    own = Recipe(source="scratch", steps=(*steps, RunStep(("alone",))), folder=alone)
     assert build(own, run=machine()).manifest.history[-1] == "run alone"
 
 
-def run(text: str) -> Run:
-    return Run(shell(text))
+def run(text: str) -> RunStep:
+    return RunStep(shell(text))
 
 
 def machine(limit: int = Limits().unpacked) -> StepRunner:
@@ -284,7 +284,7 @@ def test_it_is_shown_how_much_a_step_has_changed(
     image: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del image
-    monkeypatch.setattr(step, "_SHOWN_EVERY", 1 << 20)
+    monkeypatch.setattr(step_runner, "_SHOWN_EVERY", 1 << 20)
     report = Lines()
     recipe = Recipe(steps=(run(f"echo {uuid.uuid4()} >/id; truncate -s 2500K /file"),))
     build(recipe, run=machine(), report=report)
@@ -296,7 +296,7 @@ def test_why_nothing_is_packed_is_said_in_words(
     image: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del image
-    monkeypatch.setattr(step, "PACK", (programs.PACK[0], ["pack", "/nowhere"]))
+    monkeypatch.setattr(step_runner, "PACK", (programs.PACK[0], ["pack", "/nowhere"]))
     with pytest.raises(ImageError) as caught:
         build(Recipe(steps=(run(f"echo {uuid.uuid4()}"),)), run=machine())
     assert caught.value.detail == "pack: open /nowhere: No such file or directory"

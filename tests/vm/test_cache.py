@@ -18,7 +18,7 @@ from tests.vm.conftest import DEADLINE
 
 from microvm import cache as caches
 from microvm.cache import readers
-from microvm_image import Image
+from microvm.images import Image
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 

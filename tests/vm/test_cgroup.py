@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from microvm import MicroVM
+from microvm.images import Image, readymade
 from microvm.qemu import launcher
-from microvm_image import Image, readymade
 from microvm_image.build import build
 from microvm_image.recipe import Recipe
 

@@ -19,11 +19,11 @@ from tests.support.processes import children
 from tests.vm.conftest import DEADLINE, Command, Misbehave
 
 from microvm import BootError, MicroVM, QemuError
+from microvm.images import Image
 from microvm.qemu.accel import ProbeCache
 from microvm.qemu.launch import find_qemu
 from microvm.start import starter, template, warmup
 from microvm.wire.session import Session
-from microvm_image import Image
 
 MEMORY = "96M"
 """The memory of a guest: so little that a template is soon made."""

@@ -11,8 +11,8 @@ import pytest
 from tests.vm.conftest import Command
 
 from microvm import MicroVM, Pool
-from microvm_image import Image
-from microvm_image.config import Config
+from microvm.images import Image
+from microvm.images.config import Config
 
 CONFIG = Config(
     env=("GREETING=hello", "PATH=/srv/bin:/bin:/usr/bin", "HOME=/var"),

@@ -15,11 +15,11 @@ from tests.support.disk import disk_image
 from tests.support.small_disk import small_disk
 
 from microvm import BootError, GuestDied, ImageError, MicroVM, arches, cache
+from microvm.images import DISK, MANIFEST, Image
+from microvm.images.config import Config
 from microvm.progress import NullReporter
 from microvm.start import template
-from microvm_image import Image, rootfs
-from microvm_image.config import Config
-from microvm_image.image import DISK, MANIFEST
+from microvm_image import rootfs
 
 MIB = 1 << 20
 

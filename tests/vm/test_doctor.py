@@ -13,8 +13,8 @@ from microvm import arches
 from microvm.cli.checks import kvm, machine
 from microvm.cli.checks.check import EarlierResults
 from microvm.cli.checks.table import CHECKS
+from microvm.images import Image
 from microvm.qemu import accel
-from microvm_image import Image
 
 
 def test_it_has_a_machine_say_hello(image: Image) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from microvm import cache as caches
-from microvm_image import Image
+from microvm.images import Image
 
 pytestmark = pytest.mark.deadline(3000)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from microvm import MicroVM
-from microvm_image import Image
+from microvm.images import Image
 
 pytestmark = [pytest.mark.long, pytest.mark.deadline(3000)]
 

@@ -25,8 +25,8 @@ from microvm import (
     StartError,
     UsageError,
 )
+from microvm.images import Image
 from microvm.wire.session import WINDOW
-from microvm_image import Image
 
 MIB = 1 << 20
 

@@ -18,11 +18,11 @@ from microvm.cli.checks import machine
 from microvm.cli.checks.check import EarlierResults
 from microvm.cli.verbs.doctor import doctor
 from microvm.errors import BootError, QemuError
+from microvm.images import Image
 from microvm.qemu import accel, kvm_failure, launch
 from microvm.qemu.accel import ProbeCache
 from microvm.qemu.kvm_failure import KvmFailure
 from microvm.qemu.launch import find_qemu
-from microvm_image import Image
 
 FAILURES = {
     "refused": kvm_failure.REFUSED,

@@ -29,9 +29,9 @@ from microvm import (
     UsageError,
     sync,
 )
-from microvm_image import Image
+from microvm.images import Image
 from microvm_image.build import build
-from microvm_image.recipe import Add, Recipe
+from microvm_image.recipe import AddStep, Recipe
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -411,7 +411,7 @@ def empty(tmp_path: Path) -> Image:
     (tmp_path / "nothing.c").write_text("int main(void) { return 0; }\n")
     command = ["gcc", "-static", "-o", "nothing", "nothing.c"]
     subprocess.run(command, check=True, cwd=tmp_path)
-    steps = (Add(Path("nothing"), "/nothing"),)
+    steps = (AddStep(Path("nothing"), "/nothing"),)
     return build(Recipe(source="scratch", steps=steps, user="1000", folder=tmp_path))
 
 

@@ -11,9 +11,8 @@ from pathlib import Path
 import pytest
 from tests.vm.conftest import DEADLINE
 
-from microvm_image import Image
-from microvm_image.config import Config
-from microvm_image.image import FORMAT, load
+from microvm.images import FORMAT, Image, load
+from microvm.images.config import Config
 
 CONFIG = Config(env=("GREETING=hello",), cmd=("sh", "-c", "echo $GREETING"))
 
@@ -123,7 +122,8 @@ def test_machines_start_while_tags_move_and_images_are_pruned(
         [
             sys.executable,
             "-c",
-            "import sys\nfrom microvm_image import tags\nfrom microvm_image.removal import prune\n"
+            "import sys\nfrom microvm.images import tags\n"
+            "from microvm_image.image_removal import prune\n"
             "while True:\n for image in sys.argv[1:]:\n  tags.assign('moving', image)\n  prune()",
             image.name,
             copy,

@@ -17,9 +17,9 @@ from tests.vm.conftest import DEADLINE, Command
 
 from microvm import arches
 from microvm.cli.root import cli
+from microvm.images import Image
 from microvm.start import snapshots
-from microvm_image import Image
-from microvm_image.kernel import compiled
+from microvm_image.kernel import cached
 
 SNAPSHOT = "of-a-test-of-json"
 OF_MACHINES = [each for each in EXAMPLES if each.startswith(("microvm run", "echo"))]
@@ -52,7 +52,7 @@ def names(image: Image) -> Iterator[dict[str, str]]:
 def test_what_is_listed_has_the_names_that_are_documented(
     command: str, names: dict[str, str]
 ) -> None:
-    if command.startswith("microvm kernel") and compiled.newest(arches.find()) is None:
+    if command.startswith("microvm kernel") and cached.newest(arches.find()) is None:
         pytest.skip("no kernel has been compiled")
     words = [names.get(word, word) for word in shlex.split(command)[1:]]
     found = json.loads(CliRunner().invoke(cli, words).stdout)

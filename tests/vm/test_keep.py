@@ -11,7 +11,7 @@ from tests.spec_client import Host, encode
 from tests.support.machine import Machine
 
 from microvm import MicroVM
-from microvm_image import Image
+from microvm.images import Image
 
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 MACHINE_ID = "/etc/machine-id"

@@ -12,7 +12,7 @@ from tests.support.disk import disk_image
 from tests.vm.conftest import DRIFT, drift, processes
 
 from microvm import ExecTimeout, GuestDied, MemoryLimit, MicroVM
-from microvm_image import Image
+from microvm.images import Image
 
 pytestmark = pytest.mark.long
 

@@ -15,9 +15,9 @@ import pytest
 from tests.vm.conftest import DEADLINE, Command, Misbehave
 
 from microvm import MicroVM
+from microvm.images import Image
 from microvm.log import DEBUG, TRACE, WARNING
 from microvm.wire import codec
-from microvm_image import Image
 from microvm_proto.explain import explain
 from microvm_proto.resolve import read_schema
 

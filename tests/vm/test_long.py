@@ -6,7 +6,7 @@ import pytest
 from tests.vm.conftest import DRIFT, drift
 
 from microvm import MicroVM
-from microvm_image import Image
+from microvm.images import Image
 
 BOOTS = 100
 

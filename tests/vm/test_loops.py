@@ -16,7 +16,7 @@ from tests.support.processes import children
 
 import microvm.sync
 from microvm import ExecTimeout, GuestDied, MicroVM, Pool, UsageError
-from microvm_image import Image
+from microvm.images import Image
 
 
 async def _commands(image: Image) -> None:

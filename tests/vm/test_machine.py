@@ -27,8 +27,8 @@ from microvm import (
     StartError,
     UsageError,
 )
+from microvm.images import Image
 from microvm.wire.session import WINDOW
-from microvm_image import Image
 
 
 async def test_run_returns_status_and_output(vm: MicroVM) -> None:

@@ -22,7 +22,7 @@ from tests.support.processes import children, exists
 from tests.vm.conftest import DEADLINE, LONG_DEADLINE, Command
 
 from microvm import ExecTimeout, GuestDied, Job, Pool
-from microvm_image import Image
+from microvm.images import Image
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

@@ -18,8 +18,8 @@ import pytest
 from tests.support.processes import Process
 from tests.vm.conftest import Command
 
+from microvm.images import Image
 from microvm.sync import MicroVM
-from microvm_image import Image
 
 COUNT = 50
 KILLED = 25  # of each kind, of different machines

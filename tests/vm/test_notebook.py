@@ -18,7 +18,7 @@ from jupyter_core.utils import ensure_event_loop
 from tests.support.polling import eventually
 from tests.support.processes import children, exists
 
-from microvm_image import Image
+from microvm.images import Image
 
 DEADLINE = 120.0
 INTERRUPTED = ["KeyboardInterrupt"]

@@ -6,7 +6,7 @@ import pytest
 from tests.support.members import Members, members
 
 from microvm import MicroVM
-from microvm_image import Image
+from microvm.images import Image
 from microvm_image.limits import Limits
 from microvm_image.programs import PACK
 

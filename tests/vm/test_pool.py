@@ -19,12 +19,12 @@ from tests.support.polling import comes_true
 from tests.support.processes import children, exists
 
 from microvm import BootError, ConfinementError, GuestDied, ImageError, MicroVM, NotRun, Pool
+from microvm.images import Image
 from microvm.jobs import pool as pools
 from microvm.qemu import launch
 from microvm.qemu.confinement import launcher_options
 from microvm.start import retry, starter
 from microvm.start.warmup import Run, warm_up
-from microvm_image import Image
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")

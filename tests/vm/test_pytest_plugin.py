@@ -14,8 +14,8 @@ import pytest
 from tests.support.polling import DEADLINE, eventually
 from tests.support.processes import is_alive
 
+from microvm.images import Image
 from microvm.start.snapshots import STORE
-from microvm_image import Image
 
 pytest_plugins = "pytester"
 

@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 
 from microvm import MicroVM
-from microvm.machine.step import StepRunner
+from microvm.images import Image, readymade
 from microvm.options import MachineOptions
-from microvm_image import Image, readymade
 from microvm_image.build import build
-from microvm_image.recipe import Add, Recipe, Run, shell
+from microvm_image.recipe import AddStep, Recipe, RunStep, shell
+from microvm_image.step_runner import StepRunner
 
 pytestmark = [pytest.mark.long, pytest.mark.deadline(3000)]
 
@@ -67,8 +67,8 @@ async def test_numpys_own_tests(image: Image, tmp_path: Path) -> None:
             source=readymade.DEBIAN,
             packages=PACKAGES,
             steps=(
-                Add(Path("wheels"), "/wheels"),
-                Run(shell(f"{pip} numpy pytest hypothesis")),
+                AddStep(Path("wheels"), "/wheels"),
+                RunStep(shell(f"{pip} numpy pytest hypothesis")),
             ),
             folder=tmp_path,
         ),

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from microvm_image import Image
+from microvm.images import Image
 
 README = Path(__file__).parents[2] / "README.md"
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from microvm.images import Image
 from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.launch import find_qemu, qemu_arguments
 from microvm.wire import codec
-from microvm_image import Image
 
 from .conftest import DEADLINE
 

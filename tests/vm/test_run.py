@@ -19,7 +19,7 @@ from tests.support.polling import eventually
 from tests.support.processes import children, exists, memory
 from tests.vm.conftest import Command
 
-from microvm_image import Image
+from microvm.images import Image
 
 
 def test_prints_what_the_command_prints_and_nothing_else(microvm: Command) -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from microvm import MicroVM
+from microvm.images import Image
 from microvm.progress import LineReporter
-from microvm_image import Image
 from microvm_image.kernel.source import fetch
 
 pytestmark = pytest.mark.long

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from tests.support.processes import children
 
-from microvm_image import Image
+from microvm.images import Image
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "examples/server"

@@ -27,9 +27,9 @@ from microvm import (
     UsageError,
     sync,
 )
+from microvm.images import Image
 from microvm.qemu import migration
 from microvm.start import snapshots
-from microvm_image import Image
 
 MEMORY = "96M"
 

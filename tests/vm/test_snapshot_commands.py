@@ -13,8 +13,8 @@ import pytest
 from tests.support.small_disk import small_disk
 from tests.vm.conftest import Command
 
+from microvm.images import Image
 from microvm.start import snapshots
-from microvm_image import Image
 
 PAGE = Path(__file__).parents[2] / "docs/snapshots.md"
 NAME = "of-a-test"

@@ -27,8 +27,8 @@ from tests.vm.conftest import Command, Misbehave
 
 from microvm import GuestDied, ImageError, MicroVM, QemuError, Snapshot, SnapshotError
 from microvm import cache as caches
+from microvm.images import Image
 from microvm.start import restorer, snapshots
-from microvm_image import Image
 
 MEMORY = "96M"
 

@@ -10,7 +10,7 @@ from tests.spec_client import Host, encode
 from tests.spec_scenes import SCENES
 from tests.support.machine import Machine
 
-from microvm_image import Image
+from microvm.images import Image
 
 from .conftest import DEADLINE
 from .test_reopened import Reopened

@@ -18,8 +18,8 @@ from tests.support.processes import exists
 
 import microvm
 from microvm import Busy, ExecTimeout, GuestDied, MemoryLimit, OutputLimit, UsageError
+from microvm.images import Image
 from microvm.sync import MicroVM, OutputStream, Pool, Process
-from microvm_image import Image
 
 
 @pytest.fixture(scope="module")

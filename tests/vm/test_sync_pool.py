@@ -17,8 +17,8 @@ from tests.support.polling import eventually
 from tests.support.processes import children, exists
 
 from microvm import Busy, GuestDied, Job, UsageError
+from microvm.images import Image
 from microvm.sync import Pool
-from microvm_image import Image
 
 DEADLINE = 60
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from microvm import BootError, MicroVM, arches
+from microvm.images import Image
 from microvm.progress import LineReporter
-from microvm_image import Image, package
+from microvm_image import package
 from microvm_image.build import build
-from microvm_image.kernel import choice
+from microvm_image.kernel import selection
 
 SOURCES = Path("/etc/apt/sources.list.d/debian.sources")
 
@@ -33,7 +34,7 @@ def kernel_of_debian_12(tmp_path_factory: pytest.TempPathFactory) -> Path:
     apt.update(LineReporter())
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MICROVM_CACHE", str(folder / "cache"))
-        found = package._extract(apt, choice.wanted(host), host, LineReporter())
+        found = package._extract(apt, selection.wanted(host), host, LineReporter())
     assert found.version.startswith("6.1.")
     return found.path
 

@@ -23,10 +23,10 @@ from tests.support.processes import adopting, children, open_files
 from tests.vm.conftest import Command, Misbehave, live_at_once
 
 from microvm import MicroVM, TemplateError
+from microvm.images import Image
 from microvm.qemu import migration
 from microvm.start import template, warmup
 from microvm.wire.session import Session
-from microvm_image import Image
 
 MEMORY = 96
 """The memory of a guest in MiB: so little that a template is soon made."""

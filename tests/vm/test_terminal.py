@@ -13,7 +13,7 @@ import pexpect
 import pytest
 from tests.support.processes import children, interrupt_again_until_end
 
-from microvm_image import Image
+from microvm.images import Image
 
 Run = Callable[..., "pexpect.spawn[bytes]"]
 

@@ -9,9 +9,9 @@ from tests.support import vectors
 from tests.support.conformance import check_vectors
 from tests.support.machine import Machine
 
+from microvm.images import Image
 from microvm.wire import codec
 from microvm.wire.session import Session
-from microvm_image import Image
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from microvm.options import Accelerator, Confinement, PoolOptions
 from microvm.units import Size
 
 if TYPE_CHECKING:
-    from microvm_image.image import Image
+    from microvm.images import Image
 
 # Large reads and writes by one process: the transport is measured, and not the programs.
 _WRITER = ("dd", "if=/dev/zero", "bs=64k", f"count={STREAM_SIZE >> 16}")

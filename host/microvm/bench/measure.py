@@ -32,7 +32,7 @@ from microvm.units import Size, format_size, parse_memory
 
 if TYPE_CHECKING:
     from microvm.arches import Accel
-    from microvm_image.image import Image
+    from microvm.images import Image
 
 STREAM_RUNS = 3
 

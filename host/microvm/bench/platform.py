@@ -19,7 +19,7 @@ from microvm.qemu.launch import find_qemu
 from microvm.system.capacity import usable_cpus
 
 if TYPE_CHECKING:
-    from microvm_image.image import Manifest
+    from microvm.images import ImageManifest
 
 _CPUINFO = Path("/proc/cpuinfo")
 _MODEL = re.compile(r"^model name\s*:\s*(.+)", re.MULTILINE)
@@ -31,7 +31,7 @@ def load() -> float:
     return os.getloadavg()[0]
 
 
-def describe(manifest: Manifest, *, accel: str, memory_mib: int, load: float) -> Platform:
+def describe(manifest: ImageManifest, *, accel: str, memory_mib: int, load: float) -> Platform:
     """Describe this host, now, and the guest that is measured on it.
 
     :param manifest: the manifest of the guest's image.

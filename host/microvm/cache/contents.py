@@ -34,7 +34,7 @@ KINDS = (*dict.fromkeys(FOLDERS.values()), UNFINISHED, OTHER)
 them."""
 
 
-class Usage(NamedTuple):
+class CacheUsage(NamedTuple):
     """The items of one kind in the cache.
 
     :ivar items: the number of items.
@@ -49,18 +49,20 @@ class Usage(NamedTuple):
     used: float
 
 
-def usage() -> list[Usage]:
+def usage() -> list[CacheUsage]:
     """Return the usage of each kind.
 
     :raises ImageError: the cache cannot be trusted or cannot be read.
     """
-    found = {kind: Usage(kind, 0, 0, 0.0) for kind in KINDS}
+    found = {kind: CacheUsage(kind, 0, 0, 0.0) for kind in KINDS}
     seen: set[tuple[int, int]] = set()
     with cache.disk_errors():
         for kind, path in _items(cache.root()):
             size, used = _measure(path, seen)
             before = found[kind]
-            found[kind] = Usage(kind, before.items + 1, before.size + size, max(before.used, used))
+            found[kind] = CacheUsage(
+                kind, before.items + 1, before.size + size, max(before.used, used)
+            )
     images, templates = found["images"], found["templates"]
     if images.items:  # a machine that is cloned from a template uses the template's image
         found["images"] = images._replace(used=max(images.used, templates.used))

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from microvm.errors import ImageError, UsageError
-from microvm_image.recipe import Add, Recipe, Run, Step, shell
+from microvm_image.recipe import AddStep, Recipe, RunStep, Step, shell
 from microvm_image.sources.archive import KINDS
 from microvm_image.sources.find import split
 from microvm_proto.diagnostics import SchemaError
@@ -89,9 +89,9 @@ def _steps(table: Table, empty: Recipe) -> Iterator[Step]:
         step.done()
         if len(step.data.keys() & {"add", "run"}) != 1:
             step.error("step", "", "a step must have either `add` or `run`")
-        elif command is not None and (run := _made(step, "run", Run, command)):
+        elif command is not None and (run := _made(step, "run", RunStep, command)):
             yield run
-        elif added is not None and (add := _made(step, "add", Add.parse, added)):
+        elif added is not None and (add := _made(step, "add", AddStep.parse, added)):
             path = _located(step, "add", empty, add.source)
             if path and not path.exists():
                 step.error("missing-file", "add", f"{add.source} does not exist")

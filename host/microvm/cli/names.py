@@ -16,7 +16,7 @@ from microvm.suggestion import did_you_mean
 if TYPE_CHECKING:
     import click
 
-    from microvm_image.image import Image
+    from microvm.images import Image
 
 
 def find_image(given: str | None) -> Image:
@@ -26,8 +26,9 @@ def find_image(given: str | None) -> Image:
 
     :raises ImageError: Raised if the image does not exist or cannot be built.
     """
+    from microvm.images import readymade
     from microvm.progress import on_stderr
-    from microvm_image import default, readymade
+    from microvm_image import default
 
     with on_stderr() as report:
         if given is None:
@@ -36,14 +37,14 @@ def find_image(given: str | None) -> Image:
 
 
 def expand_image(text: str) -> str:
-    """Return the name of an image for `microvm_image.image.find`, given the beginning of it.
+    """Return the name of an image for `microvm.images.find`, given the beginning of it.
 
     A tag with a version is never an abbreviation: `python:3.1` does not mean `python:3.13`.
 
     :raises ImageError: Raised if no name or several names begin so. The message suggests similar
         names.
     """
-    from microvm_image import readymade
+    from microvm.images import readymade
 
     if "/" in text or text in readymade.IMAGES:
         return text
@@ -63,7 +64,7 @@ def check_image(text: str) -> str:
     :return: `text` itself.
     :raises ImageError: Raised if there is no such image. The message suggests similar names.
     """
-    from microvm_image.image import find
+    from microvm.images import find
 
     try:
         find(text)
@@ -114,14 +115,14 @@ def _only(text: str, begun: Mapping[str, str], noun: str, kind: type[MicroVMErro
 
 def _images() -> dict[str, str]:
     """Return a mapping from the tags and the names of all images to their names."""
-    from microvm_image import image as images
-    from microvm_image import tags
+    from microvm import images
+    from microvm.images import tags
 
     return {**tags.all_tags(), **{name: name for name in images.names()}}
 
 
 def _with_ready_made() -> list[str]:
-    from microvm_image import readymade
+    from microvm.images import readymade
 
     return sorted({*(tag.removesuffix(":latest") for tag in _images()), *readymade.IMAGES})
 
@@ -139,9 +140,9 @@ def _templates() -> Iterable[str]:
 
 
 def _kernels() -> Iterable[str]:
-    from microvm_image.kernel import compiled
+    from microvm_image.kernel import cached
 
-    return [path.name for path in compiled.installed()]
+    return [path.name for path in cached.installed()]
 
 
 def _machines() -> Iterable[str]:

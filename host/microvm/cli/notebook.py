@@ -21,14 +21,14 @@ from click.core import ParameterSource
 from microvm.cli import names, parameters, standard_streams
 from microvm.cli.notebook_cell import STDERR, STDOUT, run_cell
 from microvm.errors import ImageError, MachineError, MicroVMError
+from microvm.images import readymade
 from microvm.option import options_of, read_options
 from microvm.options import ExecOptions, ImageOptions, PoolOptions
 from microvm.sync import AttachedVM, MicroVM
-from microvm_image import readymade
 
 if TYPE_CHECKING:
+    from microvm.images import Image
     from microvm.machine.snapshot import Snapshot
-    from microvm_image.image import Image
 
 NAME = "microvm"
 KINDS = ("line", "cell")

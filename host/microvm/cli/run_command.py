@@ -32,7 +32,7 @@ def run(
     """Run a command in a new machine, and return the exit status of this process.
 
     :param command: Command and arguments, combined with `entrypoint` as described in
-        `microvm_image.config.Config.argv`.
+        `microvm.images.config.Config.argv`.
     :param machine: Options of the machine.
     :param how: Options of the command.
     :param image: Value of `--image`.

@@ -25,16 +25,16 @@ from microvm.dask.reference import ImageReference, SnapshotReference
 from microvm.dask.repository import Repository
 from microvm.dask.transfer import Sender
 from microvm.errors import MachineError, MicroVMError, NotRun, UsageError
+from microvm.images import readymade
 from microvm.jobs.job import Commands, Job, Outcome, jobs
 from microvm.jobs.spread import spread
 from microvm.machine.snapshot import Snapshot
 from microvm.option import lists, options_of, read_options
 from microvm.options import ExecOptions, PoolOptions, RunOptions, to_bytes
 from microvm.progress import NoticeReporter
-from microvm_image import readymade
 
 if TYPE_CHECKING:
-    from microvm_image.image import Image
+    from microvm.images import Image
 
 # Jobs that are under way for each thread of a worker: the next one is there when one has ended.
 _AHEAD = 2

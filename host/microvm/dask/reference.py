@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol, TypeVar
 
+from microvm import images
 from microvm.errors import ImageError, QemuError, SnapshotError, UsageError
+from microvm.images import Image
+from microvm.images import export as image_export
 from microvm.machine.snapshot import Snapshot
 from microvm.start import export as snapshot_export
 from microvm.start import saved
 from microvm.start.restorer import image_of
 from microvm.start.saved import SavedManifest
 from microvm.start.snapshots import STORE
-from microvm_image import export as image_export
-from microvm_image import image as images
-from microvm_image.image import Image
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -50,7 +50,7 @@ class ImageReference:
     :ivar folder: where it is, if it is in no cache.
     """
 
-    manifest: images.Manifest
+    manifest: images.ImageManifest
     folder: str
 
     @classmethod

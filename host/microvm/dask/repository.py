@@ -6,10 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import Any, BinaryIO
 
+from microvm import export_archive
 from microvm.dask.reference import Reference
 from microvm.errors import MicroVMError, UsageError
 from microvm.progress import Reporter
-from microvm_image import artifact, members
+from microvm_image import oci_artifact
 
 _NAME = re.compile(r"docker://([^/@\s]+/)*[^/:@\s]+")
 
@@ -38,7 +39,7 @@ class Repository:
             report.notice(f"{self.name} has no {reference}: pushing it")
             reference.write(out)
 
-        artifact.push(self._text(reference), write, report)
+        oci_artifact.push(self._text(reference), write, report)
 
     def receive(self, reference: Reference[Any]) -> None:
         """Make of what is there this host's copy.
@@ -46,7 +47,7 @@ class Repository:
         :raises MicroVMError: it cannot be had, or is not what it should be.
         """
         text = self._text(reference)
-        with artifact.pull(text, members.bound(reference.size)) as file:
+        with oci_artifact.pull(text, export_archive.bound(reference.size)) as file:
             try:
                 reference.read(file)
             except MicroVMError as error:

@@ -18,7 +18,7 @@ from microvm.options import Text
 from microvm.sync.pool import asked, following
 
 if TYPE_CHECKING:
-    from microvm_image.image import Image
+    from microvm.images import Image
 
 
 @lists(BatchOptions)

@@ -20,13 +20,13 @@ from microvm.dask.reference import ImageReference, Reference, SnapshotReference
 from microvm.dask.repository import Repository
 from microvm.dask.transfer import Receiver
 from microvm.errors import MicroVMError
+from microvm.images import Image
 from microvm.jobs.job import Job, Outcome, carry_out
 from microvm.jobs.pool import Pool
 from microvm.machine.machine import MicroVM
 from microvm.machine.snapshot import Snapshot
 from microvm.options import PoolOptions
 from microvm.progress import NoticeReporter
-from microvm_image.image import Image
 
 T = TypeVar("T")
 

@@ -30,8 +30,8 @@ from microvm.start.warmup import warm_up
 from microvm.system.capacity import usable_cpus
 
 if TYPE_CHECKING:
+    from microvm.images import Image
     from microvm.machine.snapshot import Snapshot
-    from microvm_image.image import Image
 
 T = TypeVar("T")
 

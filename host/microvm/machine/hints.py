@@ -7,8 +7,8 @@ from os import fsdecode
 from pathlib import Path
 
 from microvm.errors import StartError
+from microvm.images import readymade
 from microvm.options import Text
-from microvm_image import readymade
 
 
 def about(error: StartError, command: Text, cwd: object, copier: str) -> str:

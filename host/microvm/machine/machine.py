@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 
 from microvm.arches import Accel
 from microvm.errors import BootError, ConfinementError, MachineError, QemuError, UsageError
+from microvm.images import readymade
 from microvm.log import Area
 from microvm.machine.base import Machine
 from microvm.machine.snapshot import Snapshot
@@ -22,15 +23,14 @@ from microvm.start import origin
 from microvm.start.accelerator import AcceleratorChoice
 from microvm.start.starter import Starter
 from microvm.system import capacity
-from microvm_image import readymade
 
 # The rest is imported when a machine starts, so that `_launch_early` can come before it.
 if TYPE_CHECKING:
     from microvm.guest.guest import Guest
+    from microvm.images import Image
     from microvm.start.restorer import Restorer
     from microvm.start.running_vm import RunningVM, StartTimes
     from microvm.supervisor.client.attached import AttachedVM
-    from microvm_image.image import Image
 
 _logger = Area("start")
 

@@ -20,13 +20,13 @@ from microvm.units import format_size
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from microvm.images import Image
     from microvm.options import Confinement
     from microvm.qemu.command_line import Memory
     from microvm.start.checkpoint import Checkpoint
     from microvm.start.origin import Origin
     from microvm.start.running_vm import RunningVM
     from microvm.start.saved import SavedManifest
-    from microvm_image.image import Image
 
 _logger = Area("start")
 

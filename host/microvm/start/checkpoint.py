@@ -20,6 +20,7 @@ from typing import Any, Self
 from microvm.concurrency.threads import check_stopped, in_stoppable_thread
 from microvm.errors import MachineError, QemuError, SnapshotError, TemplateError
 from microvm.guest.freeze import Freeze
+from microvm.images import Image
 from microvm.qemu.command_line import Memory
 from microvm.qemu.launch import launch
 from microvm.start import scratch, snapshots, sparse
@@ -27,7 +28,6 @@ from microvm.start.origin import Origin, origin
 from microvm.start.running_vm import RunningVM
 from microvm.start.saved import blank, restorable
 from microvm.start.starter import CLONE_TIMEOUT
-from microvm_image.image import Image
 
 _SEAL_TIMEOUT, _SEAL_INTERVAL = 10.0, 0.02
 _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_SEAL

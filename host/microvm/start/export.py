@@ -12,14 +12,13 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import BinaryIO
 
-from microvm import cache
+from microvm import cache, export_archive
 from microvm.cache import lock
 from microvm.errors import SnapshotError
 from microvm.progress import NullReporter
 from microvm.start import saved, sparse
 from microvm.start.saved import SavedManifest
 from microvm.start.snapshots import STORE
-from microvm_image import members
 
 
 def write(manifest: SavedManifest, out: BinaryIO) -> None:
@@ -32,7 +31,7 @@ def write(manifest: SavedManifest, out: BinaryIO) -> None:
         opened = STORE.open(manifest.name, files)
         if opened.manifest != manifest:
             raise SnapshotError(f"snapshot {manifest.name} has been taken anew meanwhile")
-        with members.writing(out) as archive:
+        with export_archive.writing(out) as archive:
             archive.add(saved.STATE, len(opened.state), [opened.state])
             archive.add(saved.RAM, os.fstat(opened.ram).st_size, sparse.read(opened.ram))
             if opened.disk is not None:
@@ -53,12 +52,12 @@ def read(file: BinaryIO, manifest: SavedManifest) -> None:
             cache.disk_errors(),
             lock.held(path, NullReporter()),
             cache.staging(path) as folder,
-            members.reading(file) as archive,
+            export_archive.reading(file) as archive,
         ):
             folder.mkdir()
             state = archive.whole(saved.STATE, saved.STATE_LIMIT)
             if hashlib.sha256(state).hexdigest() != manifest.state_sha256:
-                raise members.DamagedError("its state is not what was saved")
+                raise export_archive.DamagedError("its state is not what was saved")
             (folder / saved.STATE).write_bytes(state)
             made = manifest.origin
             _copy(archive, folder / saved.RAM, made.memory << 20, manifest.ram_sha256)
@@ -66,12 +65,12 @@ def read(file: BinaryIO, manifest: SavedManifest) -> None:
                 _copy(archive, folder / saved.SCRATCH, made.scratch, manifest.scratch_sha256)
             archive.end()
             saved.complete(folder, manifest)
-    except (members.DamagedError, members.ForeignError) as error:
+    except (export_archive.DamagedError, export_archive.ForeignError) as error:
         raise SnapshotError(f"{manifest.name}: damaged snapshot: {error}") from error
 
 
-def _copy(archive: members.Reader, path: Path, size: int, sha256: str) -> None:
+def _copy(archive: export_archive.ExportReader, path: Path, size: int, sha256: str) -> None:
     with archive.member(path.name, size) as (found, chunks), path.open("w+b") as part:
         sparse.write(part.fileno(), chunks)
         if found != size or sparse.digest(part.fileno()) != sha256:
-            raise members.DamagedError(f"its {path.name} is not what was saved")
+            raise export_archive.DamagedError(f"its {path.name} is not what was saved")

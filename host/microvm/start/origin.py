@@ -13,7 +13,7 @@ from microvm.qemu.launch import find_qemu, qemu_arguments
 from microvm.sha256 import sha256
 
 if TYPE_CHECKING:
-    from microvm_image.image import Image
+    from microvm.images import Image
 
 # What shapes a guest, and what is wrong where it is not the same any more.
 _FACTS = {

@@ -18,8 +18,8 @@ from microvm.start.starter import CLONE_TIMEOUT
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from microvm.images import Image
     from microvm.start.running_vm import RunningVM
-    from microvm_image.image import Image
 
 _logger = Area("start")
 REMEDY = "take the snapshot anew"
@@ -110,7 +110,7 @@ def image_of(label: str, made: Origin) -> Image:
     :raises SnapshotError: it does not fit this QEMU, this host, or its image, or that is gone.
     :raises QemuError: QEMU, or what confines it, is not installed.
     """
-    from microvm_image.image import load
+    from microvm.images import load
 
     try:
         image = load(made.folder or made.image)

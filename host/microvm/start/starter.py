@@ -26,8 +26,8 @@ from microvm.start import saved, scratch, template
 from microvm.start.origin import digest, origin
 
 if TYPE_CHECKING:
+    from microvm.images import Image
     from microvm.start.running_vm import RunningVM
-    from microvm_image.image import Image
 
 _logger = Area("start")
 

@@ -13,8 +13,8 @@ from microvm.options import MachineOptions
 from microvm.sync.base import Machine
 
 if TYPE_CHECKING:
+    from microvm.images import Image
     from microvm.sync.attached import AttachedVM
-    from microvm_image.image import Image
 
 
 class MicroVM(Machine):

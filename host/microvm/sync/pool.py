@@ -26,7 +26,7 @@ from microvm.sync.bound import LoopBound
 from microvm.sync.machine import MicroVM
 
 if TYPE_CHECKING:
-    from microvm_image.image import Image
+    from microvm.images import Image
 
 T = TypeVar("T")
 

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     import pytest
 
     from microvm import sync
+    from microvm.images import Image
     from microvm.machine import machine
     from microvm.machine.snapshot import Snapshot
     from microvm.testing.origins import Origins
-    from microvm_image.image import Image
 
 V = TypeVar("V", MicroVM, SyncMicroVM)
 R = TypeVar("R")

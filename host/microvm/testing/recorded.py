@@ -11,9 +11,9 @@ from microvm.options import MachineOptions
 from microvm.testing.transcript import Transcript
 
 if TYPE_CHECKING:
+    from microvm.images import Image
     from microvm.machine.snapshot import Snapshot
     from microvm.start.running_vm import RunningVM
-    from microvm_image.image import Image
 
 
 class MicroVM(machine.MicroVM):

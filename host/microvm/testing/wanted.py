@@ -16,9 +16,9 @@ from microvm.option import options_of, read_options
 from microvm.options import MachineOptions
 
 if TYPE_CHECKING:
+    from microvm.images import Image
     from microvm.machine.snapshot import Snapshot
     from microvm.sync import MicroVM
-    from microvm_image.image import Image
 
 Setup = Callable[["MicroVM"], object]
 """A function that prepares a machine, from which each test then has a fork."""

@@ -20,7 +20,7 @@ from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
 from microvm.system.tools import finish, is_full, run, started
 from microvm_image import downloads
-from microvm_image.kernel import compiled, kconfig, recipe
+from microvm_image.kernel import cached, kconfig, recipe
 from microvm_image.kernel.source import PINNED, fetch
 
 # Half of the source, and no part of any of our kernels; the Kconfig files among them are read.
@@ -69,7 +69,7 @@ def build(*, arch: str | None = None, pinned: bool = False, report: Reporter | N
         source = fetch(report, pinned=pinned)
         path = path.with_name(_name(target, source.version))
         # One folder for all kernels, so that the next build removes what a killed one has left.
-        work = path.with_name(compiled.WORK)
+        work = path.with_name(cached.WORK)
         if _is_built(path):
             return path
         with lock.held(work, report), cache.scratch(work) as folder:

@@ -10,7 +10,7 @@ from microvm.errors import ImageError
 from microvm.progress import Reporter
 from microvm_image import package
 
-_WANTED = package.Wanted(
+_WANTED = package.WantedPackage(
     "linux-source", r"usr/src/linux-source-.*\.tar\.xz", stands_for="linux-source-"
 )
 

@@ -9,7 +9,7 @@ from microvm.arches import Arch
 from microvm.errors import ImageError
 
 if TYPE_CHECKING:
-    from microvm_image.source import Source
+    from microvm_image.source import ImageSource
 
 VERSION = "3.20.3"
 MIRROR = "https://dl-cdn.alpinelinux.org/alpine"
@@ -26,7 +26,7 @@ def url(arch: Arch, mirror: str) -> str:
     return f"{mirror.rstrip('/')}/v{branch}/releases/{arch.name}/{archive_name(arch)}"
 
 
-def source(data: bytes, arch: Arch, origin: str | Path) -> Source:
+def source(data: bytes, arch: Arch, origin: str | Path) -> ImageSource:
     """Return the archive as a source, if it is the pinned one.
 
     :param origin: where it comes from, for messages.
@@ -41,11 +41,11 @@ def source(data: bytes, arch: Arch, origin: str | Path) -> Source:
             hint=f"it is cut short or is not {archive_name(arch)}; get that one again",
         )
     # An ordinary run asks for the archive's name alone.
+    from microvm.images.config import Config
     from microvm_image.compression import spooled
-    from microvm_image.config import Config
     from microvm_image.layer import TarLayer
-    from microvm_image.source import Source
+    from microvm_image.source import ImageSource
 
     name = f"alpine-{VERSION}"
     layer = TarLayer(name, lambda files: spooled(iter([data]), files))
-    return Source(name, f"{name}@sha256:{actual}", actual, Config(), (layer,))
+    return ImageSource(name, f"{name}@sha256:{actual}", actual, Config(), (layer,))

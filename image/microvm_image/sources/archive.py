@@ -10,15 +10,15 @@ from pathlib import Path
 
 from microvm.arches import Arch
 from microvm.errors import ImageError
+from microvm.images.config import Config
 from microvm_image.compression import spooled, unpacked
-from microvm_image.config import Config
-from microvm_image.extent import CHUNK, Extent
+from microvm_image.file_range import CHUNK, FileRange
 from microvm_image.layer import TarLayer, sha256
 from microvm_image.limits import Budget, Limits
-from microvm_image.source import Source
+from microvm_image.source import ImageSource
 from microvm_image.sources import docker_archive, oci
 from microvm_image.sources.files import Files, FolderFiles, TarFiles
-from microvm_image.tree import Tree
+from microvm_image.tree import RootfsTree
 
 STDIN = "-"
 
@@ -31,7 +31,7 @@ _STORED = re.compile(
 """What is in stored images, and at the top of a root file system not."""
 
 
-def find(path: str, arch: Arch, limits: Limits, files: ExitStack) -> Source:
+def find(path: str, arch: Arch, limits: Limits, files: ExitStack) -> ImageSource:
     """Return what an archive holds: its only image, or else a root file system.
 
     :param path: of the archive; `-` for standard input.
@@ -45,12 +45,12 @@ def find(path: str, arch: Arch, limits: Limits, files: ExitStack) -> Source:
         if stored.has(docker_archive.INDEX):
             return docker_archive.find(stored, layer.name, "", arch)
     digest = sha256(packed)
-    return Source(layer.name, f"{layer.name}@sha256:{digest}", digest, Config(), (layer,))
+    return ImageSource(layer.name, f"{layer.name}@sha256:{digest}", digest, Config(), (layer,))
 
 
 def find_stored(
     kind: str, path: Path, tag: str, arch: Arch, limits: Limits, files: ExitStack
-) -> Source:
+) -> ImageSource:
     """Return an image of those that are stored in a folder or an archive.
 
     :param kind: which of `KINDS` it must be.
@@ -75,7 +75,7 @@ def find_stored(
     )
 
 
-def _layer(path: str, limits: Limits, files: ExitStack) -> tuple[Extent, TarLayer]:
+def _layer(path: str, limits: Limits, files: ExitStack) -> tuple[FileRange, TarLayer]:
     """Return an archive as it is stored, and as a layer."""
     budget = Budget(limits)
     if path == STDIN:
@@ -96,7 +96,7 @@ def _stored(layer: TarLayer, limits: Limits, files: ExitStack) -> TarFiles | Non
     """
     if not _is_stored_image(layer, limits):
         return None
-    tree = files.enter_context(Tree(limits))
+    tree = files.enter_context(RootfsTree(limits))
     tree.add(layer)
     if not any(path for path, _ in tree.walk()):
         raise ImageError(f"{layer.name}: there is nothing in it", hint="scratch is an empty image")
@@ -107,7 +107,7 @@ def _has_layout(stored: Files) -> bool:
     return stored.has(oci.LAYOUT) and stored.has(oci.INDEX)
 
 
-def find_layout(path: Path, tag: str, arch: Arch) -> Source:
+def find_layout(path: Path, tag: str, arch: Arch) -> ImageSource:
     """Return the image of an OCI layout that is a folder.
 
     :raises ImageError: there is none, or it is damaged.
@@ -120,9 +120,9 @@ def is_layout(path: Path) -> bool:
     return _has_layout(FolderFiles(path))
 
 
-def _opened(path: Path, files: ExitStack) -> Extent:
+def _opened(path: Path, files: ExitStack) -> FileRange:
     try:
-        return Extent.of(path, files)
+        return FileRange.of(path, files)
     except OSError as error:
         raise ImageError(f"{path}: cannot read it: {error.strerror}") from error
 

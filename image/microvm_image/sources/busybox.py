@@ -9,15 +9,15 @@ import stat
 
 from microvm import arches, cache
 from microvm.arches import Arch
+from microvm.images.config import Config
 from microvm.progress import Reporter
 from microvm.system.tools import run
 from microvm_image import package
-from microvm_image.config import Config
 from microvm_image.layer import NodeLayer
-from microvm_image.node import Bytes, Node
-from microvm_image.source import Source
+from microvm_image.node import BytesData, FileNode
+from microvm_image.source import ImageSource
 
-WANTED = package.Wanted("busybox-static", r"(usr/)?bin/busybox")
+WANTED = package.WantedPackage("busybox-static", r"(usr/)?bin/busybox")
 FILES = {
     "etc/passwd": "root:x:0:0:root:/root:/bin/sh\nnobody:x:65534:65534:nobody:/:/bin/false\n",
     "etc/group": "root:x:0:\nnogroup:x:65534:\n",
@@ -25,7 +25,7 @@ FILES = {
 }
 
 
-def source(arch: Arch, report: Reporter) -> Source:
+def source(arch: Arch, report: Reporter) -> ImageSource:
     """Return a small root file system with the busybox of the distribution's package.
 
     :raises ImageError: it cannot be had.
@@ -35,13 +35,13 @@ def source(arch: Arch, report: Reporter) -> Source:
     upstream = re.sub(r"^\d+:|[-+].*", "", found.version)
     name = f"busybox-{upstream}"
     digest = hashlib.sha256(binary).hexdigest()
-    nodes = {"bin/busybox": Node(stat.S_IFREG | 0o755, data=Bytes(binary))}
+    nodes = {"bin/busybox": FileNode(stat.S_IFREG | 0o755, data=BytesData(binary))}
     for applet in _applets(binary, arch, report):
-        nodes[applet] = Node(stat.S_IFLNK | 0o777, target="/bin/busybox")
+        nodes[applet] = FileNode(stat.S_IFLNK | 0o777, target="/bin/busybox")
     for path, text in FILES.items():
-        nodes[path] = Node(stat.S_IFREG | 0o644, data=Bytes(text.encode()))
+        nodes[path] = FileNode(stat.S_IFREG | 0o644, data=BytesData(text.encode()))
     layer = NodeLayer(name, nodes)
-    return Source(name, f"{name}@sha256:{digest}", digest, Config(), (layer,))
+    return ImageSource(name, f"{name}@sha256:{digest}", digest, Config(), (layer,))
 
 
 def _applets(binary: bytes, arch: Arch, report: Reporter) -> tuple[str, ...]:

@@ -21,17 +21,17 @@ from microvm import cache
 from microvm.arches import Arch
 from microvm.cache import contents, lock
 from microvm.errors import ImageError
+from microvm.images.config import Config
 from microvm.progress import Reporter
 from microvm.system.tools import ToolError, finish, is_full, may_use_all_ids, require, run, started
 from microvm_image import disk
 from microvm_image.apt import check_dates, refusal
-from microvm_image.config import Config
 from microvm_image.download import DownloadError, TooSlowError, fetch
-from microvm_image.extent import Extent
+from microvm_image.file_range import FileRange
 from microvm_image.layer import TarLayer
 from microvm_image.limits import Limits
-from microvm_image.source import Source
-from microvm_image.tree import Tree
+from microvm_image.source import ImageSource
+from microvm_image.tree import RootfsTree
 
 SCHEME = "debian:"
 
@@ -59,7 +59,7 @@ def find(
     arch: Arch,
     limits: Limits,
     report: Reporter,
-) -> Source:
+) -> ImageSource:
     """Return a Debian with these packages and what they need, made now if it is not there.
 
     :param text: `debian:` and the suite.
@@ -71,11 +71,11 @@ def find(
     _check_names(text, packages)
     wanted = sorted(set(packages))
     path = _archive(suite, wanted, arch, limits.seconds, report)
-    layer = TarLayer(text, lambda files: Extent.of(path, files))
+    layer = TarLayer(text, lambda files: FileRange.of(path, files))
     versions = _versions(layer, limits)
     digest = hashlib.sha256("\0".join((text, arch.debian, *versions)).encode()).hexdigest()
     called = " ".join((text, *(f"--package {package}" for package in wanted)))
-    return Source(called, f"{text} ({', '.join(versions)})", digest, Config(), (layer,))
+    return ImageSource(called, f"{text} ({', '.join(versions)})", digest, Config(), (layer,))
 
 
 def check(text: str, packages: Sequence[str], arch: Arch) -> None:
@@ -289,7 +289,7 @@ def _failure(suite: str, said: str, command: str) -> ImageError:
 def _versions(layer: TarLayer, limits: Limits) -> list[str]:
     """Return the packages that are in it, as `NAME=VERSION`."""
     with ExitStack() as files:
-        tree = files.enter_context(Tree(limits))
+        tree = files.enter_context(RootfsTree(limits))
         tree.add(layer)
         status = tree.file(_STATUS)
         if status and status.size > _STATUS_LIMIT:

@@ -12,16 +12,16 @@ from typing import Any
 
 from microvm.arches import Arch
 from microvm.errors import ImageError
-from microvm_image.extent import Extent
+from microvm_image.file_range import FileRange
 from microvm_image.layer import TarLayer, sha256
-from microvm_image.source import Source
+from microvm_image.source import ImageSource
 from microvm_image.sources import oci
 from microvm_image.sources.files import Files, read_json
 
 INDEX = "manifest.json"
 
 
-def find(stored: Files, name: str, tag: str, arch: Arch) -> Source:
+def find(stored: Files, name: str, tag: str, arch: Arch) -> ImageSource:
     """Return the image of an archive.
 
     :param name: the archive, as people call it.
@@ -43,7 +43,7 @@ def find(stored: Files, name: str, tag: str, arch: Arch) -> Source:
             f"{name}: damaged: {INDEX} has {len(paths)} layers, its config {len(diff_ids)}"
         )
 
-    def opened(path: str, files: ExitStack) -> Extent:
+    def opened(path: str, files: ExitStack) -> FileRange:
         return stored.open(path, files)
 
     layers = tuple(
@@ -55,7 +55,9 @@ def find(stored: Files, name: str, tag: str, arch: Arch) -> Source:
         for number, (path, diff_id) in enumerate(zip(paths, diff_ids, strict=True), start=1)
     )
     called = f"{name}:{tag}" if tag else name
-    return Source(called, oci.pinned(called, digest), digest, oci.run_config(config, name), layers)
+    return ImageSource(
+        called, oci.pinned(called, digest), digest, oci.run_config(config, name), layers
+    )
 
 
 def _chosen(entries: Any, name: str, tag: str) -> Any:

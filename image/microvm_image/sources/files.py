@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from microvm.errors import ImageError
-from microvm_image.extent import Extent
+from microvm_image.file_range import FileRange
 from microvm_image.layer import sha256
-from microvm_image.tree import Tree
+from microvm_image.tree import RootfsTree
 
 _JSON_LIMIT = 4 << 20  # of a manifest, as registries have it (distribution-spec)
 
@@ -22,7 +22,7 @@ class Files(Protocol):
     def has(self, name: str) -> bool:
         """Tell whether there is a file of that name."""
 
-    def open(self, name: str, files: ExitStack) -> Extent:
+    def open(self, name: str, files: ExitStack) -> FileRange:
         """Return a file, which is closed with `files` or later.
 
         :raises ImageError: there is none.
@@ -39,10 +39,10 @@ class FolderFiles:
         """Tell whether there is a file of that name."""
         return (self.path / name).is_file()
 
-    def open(self, name: str, files: ExitStack) -> Extent:
+    def open(self, name: str, files: ExitStack) -> FileRange:
         """Return a file, which is closed with `files`."""
         try:
-            return Extent.of(self.path / name, files)
+            return FileRange.of(self.path / name, files)
         except OSError as error:
             raise ImageError(f"{self.path}: cannot read {name}: {error.strerror}") from error
 
@@ -51,16 +51,16 @@ class FolderFiles:
 class TarFiles:
     """The files in a tar archive, which stay where they are; links in it are followed."""
 
-    tree: Tree
+    tree: RootfsTree
     name: str
 
     def has(self, name: str) -> bool:
         """Tell whether there is a file of that name."""
         return self.tree.file(name) is not None
 
-    def open(self, name: str, files: ExitStack) -> Extent:
+    def open(self, name: str, files: ExitStack) -> FileRange:
         """Return a file."""
-        if isinstance(found := self.tree.file(name), Extent):
+        if isinstance(found := self.tree.file(name), FileRange):
             return found
         raise ImageError(f"{self.name}: there is no {name} in it")
 

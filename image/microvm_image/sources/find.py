@@ -10,11 +10,11 @@ from pathlib import Path
 from microvm import cache
 from microvm.arches import Arch
 from microvm.errors import ImageError, UsageError
+from microvm.images import KERNEL, MANIFEST
+from microvm.images.config import Config
 from microvm.progress import Reporter
-from microvm_image.config import Config
-from microvm_image.image import KERNEL, MANIFEST
 from microvm_image.limits import Limits
-from microvm_image.source import Source
+from microvm_image.source import ImageSource
 
 SCRATCH = "scratch"
 
@@ -34,7 +34,7 @@ def find(
     locate: Callable[[str], Path] = Path,
     limits: Limits | None = None,
     report: Reporter,
-) -> Iterator[Source]:
+) -> Iterator[ImageSource]:
     """Yield the source that a text names; its files stay open until the end of the block.
 
     :param packages: the packages to install from the distribution.
@@ -55,7 +55,7 @@ def _found(
     limits: Limits,
     report: Reporter,
     files: ExitStack,
-) -> Source:
+) -> ImageSource:
     from microvm_image import skopeo  # most runs find no source
     from microvm_image.sources import archive, debian, registry
     from microvm_image.sources import folder as folders
@@ -65,7 +65,7 @@ def _found(
         raise ImageError(f"{text} takes no packages", hint="debian:SUITE does")
     if text == SCRATCH:
         digest = hashlib.sha256(SCRATCH.encode()).hexdigest()
-        return Source(SCRATCH, SCRATCH, digest, Config(), ())
+        return ImageSource(SCRATCH, SCRATCH, digest, Config(), ())
     if text.startswith(skopeo.SCHEME):
         return registry.find(text, arch, limits, report, files)
     if text.startswith(debian.SCHEME):

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from microvm_image.config import Config
+from microvm.images.config import Config
 from microvm_image.layer import HostLayer
 from microvm_image.limits import Limits
-from microvm_image.source import Source
-from microvm_image.tree import Tree
+from microvm_image.source import ImageSource
+from microvm_image.tree import RootfsTree
 
 
 class _Digest:
@@ -26,7 +26,7 @@ class _Digest:
         return self._sha256.hexdigest()
 
 
-def find(path: Path, limits: Limits) -> Source:
+def find(path: Path, limits: Limits) -> ImageSource:
     """Return a folder as a source; its digest is that of a tar archive of it.
 
     :raises ImageError: something in it cannot be read, or it is beyond the limits.
@@ -34,8 +34,8 @@ def find(path: Path, limits: Limits) -> Source:
     layer = HostLayer(path)
     digest = _Digest()
     name = path.resolve().name or "/"
-    with Tree(limits) as tree:
+    with RootfsTree(limits) as tree:
         tree.add(layer)
         tree.write_tar(digest)
     sha256 = digest.hexdigest()
-    return Source(name, f"{name}@sha256:{sha256}", sha256, Config(), (layer,))
+    return ImageSource(name, f"{name}@sha256:{sha256}", sha256, Config(), (layer,))

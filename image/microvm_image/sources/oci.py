@@ -14,10 +14,10 @@ from typing import Any
 
 from microvm.arches import Arch
 from microvm.errors import ImageError
-from microvm_image.config import Config
-from microvm_image.extent import Extent
+from microvm.images.config import Config
+from microvm_image.file_range import FileRange
 from microvm_image.layer import TarLayer
-from microvm_image.source import Source
+from microvm_image.source import ImageSource
 from microvm_image.sources.files import Files, read_json
 
 INDEX = "index.json"
@@ -36,7 +36,7 @@ Read = Callable[[str], Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Descriptor:
+class BlobDescriptor:
     """A reference to other content, by its digest in hex and its size in bytes."""
 
     digest: str
@@ -63,7 +63,7 @@ def member(value: Any, key: str, kind: type, name: str) -> Any:
     return found
 
 
-def descriptor(value: Any, name: str) -> Descriptor:
+def descriptor(value: Any, name: str) -> BlobDescriptor:
     """Read a descriptor.
 
     :raises ImageError: it is none, or its digest is no SHA-256.
@@ -73,10 +73,10 @@ def descriptor(value: Any, name: str) -> Descriptor:
     if not (match := _DIGEST.fullmatch(digest)) or not 0 <= size < _SIZE_END:
         shown = size if abs(size) < _SIZE_END else "beyond any file's"
         raise ImageError(f"{name}: damaged: {digest[:80]!r} of size {shown} is no valid content")
-    return Descriptor(match[1], size)
+    return BlobDescriptor(match[1], size)
 
 
-def find(stored: Files, name: str, tag: str, arch: Arch) -> Source:
+def find(stored: Files, name: str, tag: str, arch: Arch) -> ImageSource:
     """Return the image of a layout.
 
     :param name: the layout, as people call it.
@@ -101,7 +101,7 @@ def find(stored: Files, name: str, tag: str, arch: Arch) -> Source:
     digest, manifest = select(index | {"manifests": entries}, read, name, arch)
     config = read(descriptor(member(manifest, "config", dict, name), name).digest)
 
-    def opened(blob: Descriptor, files: ExitStack) -> Extent:
+    def opened(blob: BlobDescriptor, files: ExitStack) -> FileRange:
         return stored.open(blob.path, files)
 
     called = f"{name}:{tag}" if tag else name
@@ -177,9 +177,9 @@ def source(
     digest: str,
     manifest: Any,
     config: Any,
-    opened: Callable[[Descriptor, ExitStack], Extent],
+    opened: Callable[[BlobDescriptor, ExitStack], FileRange],
     arch: Arch,
-) -> Source:
+) -> ImageSource:
     """Return the source that a manifest and a config describe.
 
     :param digest: the manifest's.
@@ -193,7 +193,7 @@ def source(
             f"{name}: damaged: its manifest has {len(blobs)} layers, its config {len(diff_ids)}"
         )
 
-    def sized(blob: Descriptor, files: ExitStack) -> Extent:
+    def sized(blob: BlobDescriptor, files: ExitStack) -> FileRange:
         extent = opened(blob, files)
         if extent.size != blob.size:
             raise ImageError(
@@ -211,7 +211,7 @@ def source(
         )
         for number, (blob, diff_id) in enumerate(zip(blobs, diff_ids, strict=True), start=1)
     )
-    return Source(name, pinned(name, digest), digest, run_config(config, name), layers)
+    return ImageSource(name, pinned(name, digest), digest, run_config(config, name), layers)
 
 
 def pinned(name: str, digest: str) -> str:

@@ -12,15 +12,15 @@ from microvm.progress import Reporter
 from microvm.system.tools import require
 from microvm.units import exact_size, format_size
 from microvm_image import disk, skopeo
-from microvm_image.extent import Extent
+from microvm_image.file_range import FileRange
 from microvm_image.limits import Limits, how_to_raise
-from microvm_image.source import Source
+from microvm_image.source import ImageSource
 from microvm_image.sources import oci
 from microvm_image.sources.files import parse_json
 from microvm_image.tree import SMALL
 
 
-def find(text: str, arch: Arch, limits: Limits, report: Reporter, files: ExitStack) -> Source:
+def find(text: str, arch: Arch, limits: Limits, report: Reporter, files: ExitStack) -> ImageSource:
     """Return an image of a registry; its layers are fetched when they are read.
 
     :param text: `docker://` and a reference, as docker has them.
@@ -51,7 +51,7 @@ def find(text: str, arch: Arch, limits: Limits, report: Reporter, files: ExitSta
         )
     pull = skopeo.Pull(pinned, size, limits.seconds, report, files)
 
-    def fetched(blob: oci.Descriptor, files: ExitStack) -> Extent:
+    def fetched(blob: oci.BlobDescriptor, files: ExitStack) -> FileRange:
         if size > SMALL:  # the unpacked image is larger still, so it becomes a disk
             require(text, disk.TOOLS)
         return pull.open(blob, files)

@@ -21,7 +21,7 @@ from microvm.start import saved
 
 if TYPE_CHECKING:
     from microvm.arches import Accel
-    from microvm_image.image import Image
+    from microvm.images import Image
 
 # The options that shape the guest; both contenders have the same.
 _SHARED_OPTIONS = ("-cpu", "-m", "-smp", "-append")

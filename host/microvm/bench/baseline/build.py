@@ -6,14 +6,13 @@ from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from microvm import arches
+from microvm import arches, cpio
 from microvm.system import private
 from microvm.system.compiler import compiler
 from microvm.system.tools import run
-from microvm_image import cpio
 
 if TYPE_CHECKING:
-    from microvm_image.image import Image
+    from microvm.images import Image
 
 SOURCE = Path(__file__).with_name("guest.c")
 
@@ -30,7 +29,7 @@ def build(image: Image) -> bytes:
     archive.write(image.initramfs.read_bytes())
     # With a disk, the image's own `init` makes the same root of it, and becomes `sandboxd`.
     name = "sandboxd" if image.disk else "init"
-    cpio.write([cpio.Entry.file(name, _compile(image), 0o755)], archive)
+    cpio.write([cpio.CpioEntry.file(name, _compile(image), 0o755)], archive)
     return archive.getvalue()
 
 

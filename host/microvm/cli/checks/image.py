@@ -11,7 +11,7 @@ from microvm.cli.checks.check import CheckResult, EarlierResults, HostCheck, Hos
 from microvm.errors import ImageError
 
 if TYPE_CHECKING:
-    from microvm_image import Image
+    from microvm.images import Image
 
 NO_KERNEL = HostFault(
     "failed",
@@ -36,10 +36,10 @@ SLOW_KERNEL = HostFault(
 def kernel(_: EarlierResults) -> CheckResult:
     """See which one new images get."""
     from microvm import arches
-    from microvm_image.kernel import choice
+    from microvm_image.kernel import selection
 
     try:
-        given = choice.given(arches.find())
+        given = selection.given(arches.find())
     except ImageError as error:
         if error.message.startswith(NO_SMALL.text):
             return NO_SMALL.found()
@@ -110,7 +110,8 @@ def image(_: EarlierResults) -> CheckResult:
 def there() -> Image | None:
     """Return the default image, if it is there and whole."""
     from microvm import arches
-    from microvm_image import defaults, load
+    from microvm.images import load
+    from microvm_image import defaults
 
     try:
         return load(defaults.noted(arches.find()))

@@ -11,7 +11,7 @@ from microvm.errors import MicroVMError
 from microvm.options import PoolOptions
 
 if TYPE_CHECKING:
-    from microvm_image import Image
+    from microvm.images import Image
 
 TIMEOUT = 150.0
 """Number of seconds for a boot under KVM that fails, a boot without KVM, and a clone."""

@@ -92,8 +92,9 @@ def bench(
 
     from microvm.bench import export, plot, table
     from microvm.bench.measure import Plan, check_memory, measure
+    from microvm.images import load
     from microvm.progress import on_stderr
-    from microvm_image import default, load
+    from microvm_image import default
     from microvm_image.build import build
 
     machine = read_options(PoolOptions, parameters.given_options(PoolOptions, options))

@@ -14,7 +14,7 @@ from microvm.cli.group import VerbGroup
 from microvm.cli.properties import echo_json, time_text
 
 if TYPE_CHECKING:
-    from microvm.cache.contents import Usage
+    from microvm.cache.contents import CacheUsage
     from microvm.progress import Reporter
 
 
@@ -103,9 +103,9 @@ def prune(everything: bool) -> None:
 def _prune_images(report: Reporter, *, everything: bool) -> None:
     from microvm.cli.verbs.image import echo_removed
     from microvm.start.snapshots import needs
-    from microvm_image import removal
+    from microvm_image import image_removal
 
-    for removed in removal.prune(everything=everything, needs=needs, report=report):
+    for removed in image_removal.prune(everything=everything, needs=needs, report=report):
         echo_removed(removed)
 
 
@@ -127,10 +127,10 @@ def _downloads(report: Reporter, *, everything: bool) -> Iterator[str]:
 
 
 def _kernels() -> Iterator[str]:
-    from microvm_image.kernel import compiled
+    from microvm_image.kernel import cached
 
-    for each in compiled.superseded():
-        compiled.remove(each.name)
+    for each in cached.superseded():
+        cached.remove(each.name)
         yield f"kernel {each.name}"
 
 
@@ -172,11 +172,11 @@ def _remove(path: Path) -> None:
         caches.clear(path)
 
 
-def _facts(each: Usage) -> dict[str, object]:
+def _facts(each: CacheUsage) -> dict[str, object]:
     return {**each._asdict(), "used": time_text(each.used) if each.items else None}
 
 
-def _row(each: Usage) -> tuple[str, ...]:
+def _row(each: CacheUsage) -> tuple[str, ...]:
     return each.kind, str(each.items), _size(each.size), time_text(each.used)
 
 

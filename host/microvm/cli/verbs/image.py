@@ -22,8 +22,8 @@ from microvm.printable import printable
 from microvm.units import parse_size
 
 if TYPE_CHECKING:
-    from microvm_image import Image
-    from microvm_image.removal import Removed
+    from microvm.images import Image
+    from microvm_image.image_removal import Removed
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
 _complete = parameters.completer("image")
@@ -59,7 +59,7 @@ def ls(as_json: bool, quiet: bool) -> None:
     too.
     """
     from microvm.cli.table import echo
-    from microvm_image.image import entries
+    from microvm.images import entries
 
     found = list(entries())
     if quiet:
@@ -81,7 +81,7 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
     image with their digests.
     """
     from microvm.cli.names import expand_image
-    from microvm_image.image import load
+    from microvm.images import load
 
     def facts(name: str) -> dict[str, object]:
         found = load(expand_image(name))
@@ -102,7 +102,7 @@ def history(name: str, as_json: bool) -> None:
     import shlex
 
     from microvm.cli.names import expand_image
-    from microvm_image.image import load
+    from microvm.images import load
 
     made = load(expand_image(name)).manifest
     if as_json:
@@ -136,7 +136,7 @@ def rm(names: tuple[str, ...], force: bool) -> None:
     from microvm.cli.names import check_image
     from microvm.progress import on_stderr
     from microvm.start.snapshots import needs
-    from microvm_image.removal import remove
+    from microvm_image.image_removal import remove
 
     with on_stderr() as report:
 
@@ -166,10 +166,10 @@ def prune(everything: bool) -> None:
     """
     from microvm.progress import on_stderr
     from microvm.start.snapshots import needs
-    from microvm_image import removal
+    from microvm_image import image_removal
 
     with on_stderr() as report:
-        for removed in removal.prune(everything=everything, needs=needs, report=report):
+        for removed in image_removal.prune(everything=everything, needs=needs, report=report):
             echo_removed(removed)
 
 
@@ -183,9 +183,8 @@ def tag(name: str, tag: str) -> None:
     TAG is NAME:VERSION, or NAME for NAME:latest. If another image has this tag, the tag is moved.
     """
     from microvm.cli.names import expand_image
+    from microvm.images import find, tags
     from microvm.progress import on_stderr
-    from microvm_image import tags
-    from microvm_image.image import find
 
     with on_stderr() as report:
         tags.assign(tag, find(expand_image(name)), report)
@@ -204,8 +203,8 @@ def pull(reference: str, tag: str | None) -> None:
     tag is printed, or else the name of the image. `microvm image build --from
     docker://REFERENCE` does the same, and has more options.
     """
+    from microvm.images import tags
     from microvm.progress import on_stderr
-    from microvm_image import tags
     from microvm_image.build import build as build_image
     from microvm_image.recipe import Recipe
 
@@ -233,9 +232,9 @@ def export(name: str, output: Path | None) -> None:
     `microvm image import` reads the file, also on another host.
     """
     from microvm.cli.names import expand_image
+    from microvm.images import export as exports
+    from microvm.images import load
     from microvm.progress import on_stderr
-    from microvm_image import export as exports
-    from microvm_image.image import load
 
     if output is None and sys.stdout.isatty():
         raise click.UsageError("Cannot write an image to a terminal: name a FILE with -o")
@@ -267,8 +266,8 @@ def import_(file: str, tag: str | None, max_size: int) -> None:
     The content is compared with the digests in FILE, so a damaged file is refused. The digests do
     not show who made the file: import only files that you trust.
     """
+    from microvm.images.export import read
     from microvm.progress import on_stderr
-    from microvm_image.export import read
 
     with on_stderr() as report, click.open_file(file, "rb") as source:
         image, tags = read(
@@ -319,8 +318,8 @@ def echo_removed(removed: Removed) -> None:
 
 def _facts(path: Path, image: Image | ImageError) -> dict[str, object]:
     from microvm.cache import record
-    from microvm_image import tags
-    from microvm_image.sharing import usage
+    from microvm.images import tags
+    from microvm.images.deduplication import usage
 
     used = usage(path)
     facts: dict[str, object] = {
@@ -344,8 +343,8 @@ def _facts(path: Path, image: Image | ImageError) -> dict[str, object]:
 
 
 def _rows(path: Path, image: Image | ImageError) -> Iterator[tuple[str, ...]]:
-    from microvm_image import tags
-    from microvm_image.sharing import usage
+    from microvm.images import tags
+    from microvm.images.deduplication import usage
 
     if isinstance(image, ImageError):
         made = ("damaged" if "damaged" in image.message else "outdated", "-")
@@ -358,7 +357,7 @@ def _rows(path: Path, image: Image | ImageError) -> Iterator[tuple[str, ...]]:
 
 
 def _created(path: Path) -> str:
-    from microvm_image.image import MANIFEST
+    from microvm.images import MANIFEST
 
     # The folder's own time changes when another image starts to share its files.
     manifest = path / MANIFEST

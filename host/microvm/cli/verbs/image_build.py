@@ -177,13 +177,14 @@ def build(
     --kernel and --mirror.
     """  # noqa: D301 - click needs the backspace character
     from microvm import arches
-    from microvm.machine.step import StepRunner
+    from microvm.images import tags
     from microvm.progress import on_stderr
     from microvm.qemu import launcher
     from microvm.qemu.launch import find_qemu
-    from microvm_image import checks, tags
+    from microvm_image import checks
     from microvm_image.build import build as build_image
-    from microvm_image.recipe import Run
+    from microvm_image.recipe import RunStep
+    from microvm_image.step_runner import StepRunner
 
     if name and output:
         raise click.UsageError(
@@ -195,7 +196,7 @@ def build(
     bounds = _limits(limits)
     target = arches.find(arch)
     checks.check(recipe, target, kernel, bounds)
-    if any(isinstance(step, Run) for step in recipe.steps):
+    if any(isinstance(step, RunStep) for step in recipe.steps):
         find_qemu(target.name)
     with on_stderr() as report:
         # Compile the launcher, too, so that the cache contains all that a later start needs.
@@ -248,7 +249,7 @@ def _recipe(file: Path | None, allow: tuple[Path, ...], options: dict[str, Any])
 def _have_ready_made(recipe: Recipe, arch: str | None, report: Reporter) -> None:
     """Build the ready-made image that the recipe uses as its source, if it is not built yet."""
     from microvm import arches
-    from microvm_image import readymade
+    from microvm.images import readymade
 
     is_ours = arches.find(arch) == arches.find()
     is_path = recipe.path(recipe.source).exists()
@@ -274,9 +275,9 @@ def _limits(entries: tuple[str, ...]) -> Limits:
 
 
 def _step(name: str, text: str) -> Step:
-    from microvm_image.recipe import Add, Run, shell
+    from microvm_image.recipe import AddStep, RunStep, shell
 
-    return Add.parse(text) if name == "add" else Run(shell(text))
+    return AddStep.parse(text) if name == "add" else RunStep(shell(text))
 
 
 def _words(name: str, options: dict[str, Any]) -> tuple[str, ...] | None:

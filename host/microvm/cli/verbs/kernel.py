@@ -54,9 +54,9 @@ def ls(as_json: bool) -> None:
     this version of microvm.
     """
     from microvm.cli.table import echo
-    from microvm_image.kernel import compiled
+    from microvm_image.kernel import cached
 
-    kernels = [(path, path.stat()) for path in compiled.installed()]
+    kernels = [(path, path.stat()) for path in cached.installed()]
     if as_json:
         echo_json(
             [
@@ -87,7 +87,7 @@ def rm(names: tuple[str, ...]) -> None:
     Images keep their copy of a removed kernel. If a NAME cannot be removed, the others are removed
     nevertheless, and the exit status is 125.
     """
-    from microvm_image.kernel import compiled
+    from microvm_image.kernel import cached
 
-    for _ in for_each(names, compiled.remove):
+    for _ in for_each(names, cached.remove):
         pass

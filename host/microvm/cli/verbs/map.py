@@ -22,10 +22,10 @@ from microvm.errors import MicroVMError, NotRun, how_to_install
 from microvm.options import ExecOptions, ImageOptions, PoolOptions, RunOptions
 
 if TYPE_CHECKING:
+    from microvm.images import Image
     from microvm.jobs.file import LineJob
     from microvm.jobs.job import Outcome
     from microvm.machine.snapshot import Snapshot
-    from microvm_image.image import Image
 
 # Interval in seconds at which the progress bar shows the number of machines or workers. It is long,
 # because a cluster answers the question with data about each worker.

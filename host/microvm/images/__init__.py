@@ -14,11 +14,11 @@ from microvm import arches, cache
 from microvm.arches import Bus
 from microvm.cache import record, trust, verified
 from microvm.errors import ImageError
+from microvm.images import tags
+from microvm.images.config import Config
 from microvm.log import Area
 from microvm.printable import printable, quoted
 from microvm.system.capacity import SHORTAGES
-from microvm_image import tags
-from microvm_image.config import Config
 
 _logger = Area("image")
 
@@ -43,7 +43,7 @@ _REFERENCE = re.compile(  # the name of an image in a registry, without the host
 _NAME = re.compile(r"\w[\w.+~-]{0,127}", re.ASCII)  # templates are called by it, too
 
 
-class Manifest(NamedTuple):
+class ImageManifest(NamedTuple):
     """The manifest of an image: what it is made of.
 
     Digests are SHA-256 in hex, sizes are in bytes.
@@ -92,7 +92,7 @@ class Image(NamedTuple):
     """An image on the disk."""
 
     path: Path
-    manifest: Manifest
+    manifest: ImageManifest
 
     @property
     def name(self) -> str:
@@ -282,7 +282,7 @@ def _check(path: Path, size: int, sha256: str, opener: Callable[[Path], int]) ->
     raise ImageError(f"{path}: damaged image: {why}")
 
 
-def _manifest(path: Path, opener: Callable[[Path], int]) -> Manifest:
+def _manifest(path: Path, opener: Callable[[Path], int]) -> ImageManifest:
     try:
         return read_manifest(record.read(path, MANIFEST_LIMIT, opener), str(path))
     except (OSError, ValueError) as error:
@@ -291,7 +291,7 @@ def _manifest(path: Path, opener: Callable[[Path], int]) -> Manifest:
         raise ImageError(f"{path}: damaged image: {error}") from error
 
 
-def read_manifest(members: dict[str, object], where: str) -> Manifest:
+def read_manifest(members: dict[str, object], where: str) -> ImageManifest:
     """Return the manifest that has these members.
 
     :param where: what they are from, for messages.
@@ -300,7 +300,7 @@ def read_manifest(members: dict[str, object], where: str) -> Manifest:
     """
     if members.get("format") != FORMAT:
         raise ImageError(f"{where}: of another version of microvm")
-    manifest = record.make(Manifest, members)
+    manifest = record.make(ImageManifest, members)
     manifest.config.check()
     if not _NAME.fullmatch(manifest.name):
         raise ValueError(f"{manifest.name!r} cannot be its name")
@@ -314,7 +314,7 @@ def read_manifest(members: dict[str, object], where: str) -> Manifest:
     return manifest
 
 
-def check_manifest(manifest: Manifest) -> None:
+def check_manifest(manifest: ImageManifest) -> None:
     """Check that the manifest of a new image can be read again later.
 
     :raises ImageError: it is too long, or has an invalid member.

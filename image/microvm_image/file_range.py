@@ -16,7 +16,7 @@ CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class FileRange:
     """A part of a file, which whoever opened it keeps open.
 
     :ivar descriptor: the file's.
@@ -29,7 +29,7 @@ class Extent:
     size: int
 
     @classmethod
-    def of(cls, path: Path, files: ExitStack) -> Extent:
+    def of(cls, path: Path, files: ExitStack) -> FileRange:
         """Return a whole file, opened here and closed with `files`.
 
         :raises OSError: it cannot be opened, or is no file.
@@ -38,9 +38,11 @@ class Extent:
         files.callback(os.close, descriptor)
         return cls(descriptor, 0, os.fstat(descriptor).st_size)
 
-    def part(self, offset: int, size: int) -> Extent:
+    def part(self, offset: int, size: int) -> FileRange:
         """Return a part of this part, of the bytes that it has there."""
-        return Extent(self.descriptor, self.start + offset, max(0, min(size, self.size - offset)))
+        return FileRange(
+            self.descriptor, self.start + offset, max(0, min(size, self.size - offset))
+        )
 
     def read(self, offset: int, size: int) -> bytes:
         """Return at most `size` bytes at an offset; fewer at the end, and none beyond it."""

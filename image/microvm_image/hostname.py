@@ -6,8 +6,8 @@ import stat
 from contextlib import suppress
 
 from microvm.errors import ImageError
-from microvm_image.node import Bytes, Node
-from microvm_image.tree import Tree
+from microvm_image.node import BytesData, FileNode
+from microvm_image.tree import RootfsTree
 
 NAME = "microvm"
 """The host name of every guest. In the guest, guest/boot.c sets it in the kernel."""
@@ -17,7 +17,7 @@ _HOSTS = "etc/hosts"
 _HOSTS_LIMIT = 4 << 20  # the maximum size of an image's own /etc/hosts, in bytes
 
 
-def settle(tree: Tree) -> None:
+def settle(tree: RootfsTree) -> None:
     """Put the guest's host name into /etc/hostname and /etc/hosts, whatever the layers say.
 
     The image's own /etc/hosts keeps its lines. Lines for `localhost` and the host name are added if
@@ -37,7 +37,7 @@ def settle(tree: Tree) -> None:
         _write(tree, _HOSTS, hosts + end + lacking)
 
 
-def _content(tree: Tree, path: str) -> bytes | None:
+def _content(tree: RootfsTree, path: str) -> bytes | None:
     """Return the content of a file; "" if it does not exist, None if it is too long."""
     data = None
     with suppress(ImageError):  # the path may have links that lead in a circle
@@ -59,5 +59,5 @@ def _lacking(hosts: bytes) -> bytes:
     return lacking
 
 
-def _write(tree: Tree, path: str, data: bytes) -> None:
-    tree.put(path, Node(stat.S_IFREG | 0o644, data=Bytes(data)))
+def _write(tree: RootfsTree, path: str, data: bytes) -> None:
+    tree.put(path, FileNode(stat.S_IFREG | 0o644, data=BytesData(data)))

@@ -13,7 +13,7 @@ from microvm.log import Area
 from microvm.progress import NoticeReporter, Reporter
 
 if TYPE_CHECKING:
-    from microvm_image.image import Image
+    from microvm.images import Image
 
 _logger = Area("image")
 
@@ -56,7 +56,7 @@ def is_missing(name: object) -> bool:
     """Tell whether an image of that name is ready-made, and nobody has asked for it yet."""
     if not isinstance(name, str) or name not in IMAGES:
         return False
-    from microvm_image import tags
+    from microvm.images import tags
 
     return tags.image_of(tags.parse(name)) is None
 
@@ -66,7 +66,7 @@ def load(image: Image | str | Path) -> Image:
 
     :raises ImageError: there is none.
     """
-    from microvm_image import image as images
+    from microvm import images
 
     return image if isinstance(image, images.Image) else images.load(image)
 

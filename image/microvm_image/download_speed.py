@@ -17,7 +17,7 @@ WINDOW = 60.0
 """Length of a window, in seconds."""
 
 
-class Pace:
+class DownloadSpeed:
     """The pace of one download."""
 
     def __init__(self) -> None:

@@ -23,7 +23,7 @@ from microvm.errors import ImageError
 from microvm.progress import NullReporter, Reporter
 from microvm.units import exact_size
 from microvm_image import skopeo
-from microvm_image.extent import Extent
+from microvm_image.file_range import FileRange
 from microvm_image.layer import sha256
 from microvm_image.sources import oci
 
@@ -84,7 +84,7 @@ def _lay_out(folder: Path, write: Callable[[BinaryIO], None]) -> None:
     with made.open("w+b") as out:
         write(out)
         out.flush()
-        whole = Extent(out.fileno(), 0, out.tell())
+        whole = FileRange(out.fileno(), 0, out.tell())
         digest = sha256(whole)
     layer = _descriptor(LAYER_TYPE, digest, whole.size)
     made.rename(folder / digest)
@@ -104,7 +104,7 @@ def _descriptor(kind: str, digest: str, size: int) -> dict[str, object]:
     return {"mediaType": kind, "digest": f"sha256:{digest}", "size": size}
 
 
-def _only_layer(manifest: Any, name: str) -> oci.Descriptor:
+def _only_layer(manifest: Any, name: str) -> oci.BlobDescriptor:
     """Return the layer of an artifact's manifest.
 
     :raises ImageError: it is another manifest.

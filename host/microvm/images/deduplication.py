@@ -14,13 +14,13 @@ from pathlib import Path
 
 from microvm import cache
 from microvm.cache import verified
-from microvm_image.image import Image, Manifest, manifests
+from microvm.images import Image, ImageManifest, manifests
 
 _READ = 0o555
 
 
 @dataclass(frozen=True, slots=True)
-class Usage:
+class DiskUsage:
     """The use of the disk by an image, in bytes.
 
     :ivar size: all that it takes.
@@ -31,7 +31,7 @@ class Usage:
     shared: int
 
 
-def usage(path: Path) -> Usage:
+def usage(path: Path) -> DiskUsage:
     """Return what the files in the folder of an image take, damaged or not."""
     size = shared = 0
     with suppress(OSError):
@@ -39,10 +39,10 @@ def usage(path: Path) -> Usage:
             status = file.lstat()
             size += status.st_blocks * cache.SECTOR
             shared += status.st_blocks * cache.SECTOR * (status.st_nlink > 1)
-    return Usage(size, shared)
+    return DiskUsage(size, shared)
 
 
-def share(folder: Path, manifest: Manifest) -> None:
+def share(folder: Path, manifest: ImageManifest) -> None:
     """Put in the place of an image's files those of other images in the cache, where they equal.
 
     :param folder: the folder in which it is made, and nobody else looks yet.

@@ -9,19 +9,19 @@ from contextlib import ExitStack
 from microvm.errors import ImageError
 from microvm_image.layer import HostLayer, Member
 from microvm_image.limits import Budget, Limits
-from microvm_image.node import Folder, Node
-from microvm_image.recipe import Add, Recipe
-from microvm_image.tree import Tree
+from microvm_image.node import FileNode, Folder
+from microvm_image.recipe import AddStep, Recipe
+from microvm_image.tree import RootfsTree
 
 
-class Added:
+class AddedFiles:
     """A file or folder of the host as a layer; it must not change from now on.
 
     :ivar digest: the SHA-256 in hex of all that it puts into an image, and where, but for the times
         of files: the same sources have others in another checkout.
     """
 
-    def __init__(self, step: Add, recipe: Recipe, limits: Limits) -> None:
+    def __init__(self, step: AddStep, recipe: Recipe, limits: Limits) -> None:
         """List the file or folder that a step of the recipe names.
 
         :raises ImageError: it does not exist, cannot be read, or is beyond the limits.
@@ -39,7 +39,7 @@ class Added:
             self._members = list(layer.members(files, Budget(limits)))
         self.digest = _digest(self._members)
 
-    def add_to(self, tree: Tree) -> None:
+    def add_to(self, tree: RootfsTree) -> None:
         """Put it into a tree: a folder's content into the folder that may be there already.
 
         :raises ImageError: a folder is where a file is to be, or it was changed meanwhile.
@@ -61,7 +61,7 @@ class Added:
         """Yield what is in the folder, or the file, as it was listed."""
         del files  # each is opened when it is read
         for path, member in self._members:
-            if isinstance(member, Node):
+            if isinstance(member, FileNode):
                 budget.take_bytes(member.size)
             if member is not self._members[0][1] or not isinstance(member, Folder):
                 yield path, member
@@ -70,7 +70,7 @@ class Added:
 def _digest(members: list[Member]) -> str:
     digest = hashlib.sha256()
     for path, member in members:
-        if not isinstance(member, Node):
+        if not isinstance(member, FileNode):
             digest.update(repr((path, member)).encode())
             continue
         owner = member.mode, member.uid, member.gid

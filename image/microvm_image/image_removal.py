@@ -14,10 +14,10 @@ from pathlib import Path
 from microvm import arches, cache
 from microvm.cache import lock
 from microvm.errors import ImageError
+from microvm.images import entries, find, folder_of, load, tags
 from microvm.progress import NullReporter, Reporter
-from microvm_image import defaults, leftovers, tags
-from microvm_image.image import entries, find, folder_of, load
-from microvm_image.kernel import compiled
+from microvm_image import defaults, stale_folders
+from microvm_image.kernel import cached
 
 Needs = Callable[[], Mapping[str, Sequence[str]]]
 """Returns what needs which images: by an image's name, in words."""
@@ -101,7 +101,7 @@ def prune(
         if folder.name not in {"kernels", "tags"}:  # the items of these two folders share one lock
             lock.sweep(cache.folder(folder.name))
     tags.sweep(report)
-    compiled.sweep()
+    cached.sweep()
     for path, _ in entries():
         if _is_used(path, kept):
             continue
@@ -122,7 +122,7 @@ def prune(
         with lock.attempt(layer) as ours:
             if ours:
                 cache.clear(layer)
-    leftovers.remove(report)
+    stale_folders.remove(report)
     return removed
 
 

@@ -12,16 +12,14 @@ from contextlib import contextmanager
 from typing import BinaryIO
 
 from microvm.concurrency.threads import check_stopped
-from microvm_image.compression import (
+from microvm.zstd import (
+    CHUNK,
     NotZstdError,
     PaddingError,
     TooManyStreamsError,
     ZstdReader,
     zstd_module,
 )
-
-CHUNK = 1 << 20
-"""The bytes that are read at a time."""
 
 _LEVEL = 3
 _WINDOW = 23
@@ -35,10 +33,10 @@ class DamagedError(Exception):
 
 
 class ForeignError(Exception):
-    """What is read was never written by a `Writer`; the text says why."""
+    """What is read was never written by a `ExportWriter`; the text says why."""
 
 
-class Writer:
+class ExportWriter:
     """What writes a file; `writing` makes one."""
 
     def __init__(self, stream: BinaryIO) -> None:
@@ -58,7 +56,7 @@ class Writer:
         self._stream.write(bytes(-size % _BLOCK))
 
 
-class Reader:
+class ExportReader:
     """What reads a file, member by member; `reading` makes one."""
 
     def __init__(self, stream: ZstdReader) -> None:
@@ -101,25 +99,25 @@ class Reader:
 
 
 @contextmanager
-def writing(out: BinaryIO) -> Iterator[Writer]:
+def writing(out: BinaryIO) -> Iterator[ExportWriter]:
     """Yield what writes a file; the same members give the same bytes."""
     library = zstd_module()
     chosen = library.CompressionParameter
     options = {chosen.compression_level: _LEVEL, chosen.checksum_flag: 1}
     with library.ZstdFile(out, "w", options=options) as stream:
-        yield Writer(stream)
+        yield ExportWriter(stream)
         stream.write(bytes(2 * _BLOCK))
 
 
 @contextmanager
-def reading(file: BinaryIO) -> Iterator[Reader]:
+def reading(file: BinaryIO) -> Iterator[ExportReader]:
     """Yield what reads a file.
 
     :raises ForeignError: it is none.
     :raises DamagedError: it is cut short.
     """
     try:
-        yield Reader(ZstdReader(file, _WINDOW))
+        yield ExportReader(ZstdReader(file, _WINDOW))
     except (NotZstdError, tarfile.HeaderError) as error:
         raise ForeignError(str(error)) from error
     except (PaddingError, TooManyStreamsError) as error:

@@ -13,7 +13,7 @@ from microvm import cache, guest_pack
 from microvm.arches import Arch, Bus, Magic
 from microvm.errors import ImageError
 from microvm.progress import Reporter
-from microvm_image.kernel import compiled, recipe
+from microvm_image.kernel import cached, recipe
 
 if TYPE_CHECKING:
     from microvm_image import package
@@ -85,9 +85,9 @@ def given(arch: Arch, named: str | Path | None = None) -> Path | None:
         return None
     if named and named != SMALL:
         return Path(named)
-    built = compiled.newest(arch) or packed(arch)
+    built = cached.newest(arch) or packed(arch)
     if named and built is None:
-        since = " since microvm has changed" if compiled.outdated(arch) else ""
+        since = " since microvm has changed" if cached.outdated(arch) else ""
         raise ImageError(
             f"no small kernel has been built{since}",
             hint=f"`microvm kernel build` builds one; or {guest_pack.how_to_install(arch)}, which "
@@ -118,7 +118,7 @@ def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
     """
     if chosen := given(arch, named):
         return _read(chosen, arch, _packed(arch) if chosen == packed(arch) else None)
-    if not _requested(named) and compiled.outdated(arch):
+    if not _requested(named) and cached.outdated(arch):
         report.notice(
             "the small kernel here is of another version, and not used: `microvm kernel build`"
         )
@@ -151,11 +151,11 @@ def _unreadable(path: Path, error: OSError) -> ImageError:
     return ImageError(f"{path}: cannot read the kernel: {error.strerror}")
 
 
-def wanted(arch: Arch) -> package.Wanted:
+def wanted(arch: Arch) -> package.WantedPackage:
     """Return what an image needs of the package of the distribution's kernel."""
     from microvm_image import package
 
-    return package.Wanted(
+    return package.WantedPackage(
         arch.kernel_package,
         "boot/vmlinuz-[^/]*",
         rf"(usr/)?lib/modules/[^/]*/kernel/({'|'.join(chain(*MODULES.values()))})\.ko(\.xz)?",

@@ -17,22 +17,24 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
-from microvm import cache
+from microvm import cache, export_archive
 from microvm.cache import lock, verified
 from microvm.errors import ImageError
-from microvm.progress import NullReporter, Reporter
-from microvm.units import exact_size, format_size
-from microvm_image import members, readymade, sharing, tags
-from microvm_image.image import (
+from microvm.images import (
     IMPORTED,
     MANIFEST,
     MANIFEST_LIMIT,
     Image,
-    Manifest,
+    ImageManifest,
+    deduplication,
     folder_of,
     load,
     read_manifest,
+    readymade,
+    tags,
 )
+from microvm.progress import NullReporter, Reporter
+from microvm.units import exact_size, format_size
 
 LIMIT = "16G"
 """The most that an imported image may take, where its user says nothing else."""
@@ -71,21 +73,21 @@ def write(
         nonlocal done
         digest = hashlib.sha256()
         with path.open("rb") as file:
-            for chunk in members.chunks(file, size):
+            for chunk in export_archive.chunks(file, size):
                 digest.update(chunk)
                 yield chunk
                 done += len(chunk)
                 report.advance(done, image.size)
         if digest.hexdigest() != sha256:
-            raise members.DamagedError("it has changed while it was read")
+            raise export_archive.DamagedError("it has changed while it was read")
 
-    with members.writing(out) as archive:
+    with export_archive.writing(out) as archive:
         for name, data in ((MANIFEST, image.manifest.json().encode()), (_TAGS, listed)):
             archive.add(name, len(data), [data])
         for path, size, sha256 in image.files:
             try:
                 archive.add(path.name, size, checked(path, size, sha256))
-            except members.DamagedError as error:
+            except export_archive.DamagedError as error:
                 raise ImageError(f"{path}: damaged image: {error}") from error
 
 
@@ -95,7 +97,7 @@ def read(
     *,
     tag: str | None = None,
     limit: int,
-    expected: Manifest | None = None,
+    expected: ImageManifest | None = None,
     report: Reporter | None = None,
 ) -> tuple[Image, list[str]]:
     """Take over an exported image, and return it with the tags that it has got.
@@ -113,13 +115,13 @@ def read(
     report = report or NullReporter()
     wanted = None if tag is None else tags.parse(tag)
     try:
-        with members.reading(file) as archive:
+        with export_archive.reading(file) as archive:
             manifest = _manifest(archive, name)
             theirs = _tags(archive)
             if expected is not None:
                 theirs = []
                 if manifest != expected:
-                    raise members.DamagedError(f"it is another one, {manifest.name}")
+                    raise export_archive.DamagedError(f"it is another one, {manifest.name}")
             named = [wanted] if wanted else theirs
             report.step(f"importing {manifest.name}")
             path = folder_of(manifest.name)
@@ -129,14 +131,14 @@ def read(
                     _check_size(manifest, limit)
                     image = _make(path, manifest, archive, report)
                 return image, _assign(image, named, wanted, report)
-    except members.ForeignError as error:
+    except export_archive.ForeignError as error:
         raise ImageError(f"{name}: no image that was exported: {error}", hint=_OTHERS) from error
-    except members.DamagedError as error:
+    except export_archive.DamagedError as error:
         hint = "export it again, or copy it again"
         raise ImageError(f"{name}: damaged image: {error}", hint=hint) from error
 
 
-def _manifest(archive: members.Reader, name: str) -> Manifest:
+def _manifest(archive: export_archive.ExportReader, name: str) -> ImageManifest:
     text = archive.whole(MANIFEST, MANIFEST_LIMIT)
     try:
         found = json.loads(text)
@@ -148,10 +150,10 @@ def _manifest(archive: members.Reader, name: str) -> Manifest:
             raise ValueError(f"no build gives an image the name {manifest.name!r}")
         return manifest
     except (ValueError, RecursionError) as error:
-        raise members.DamagedError(f"its manifest: {error}") from error
+        raise export_archive.DamagedError(f"its manifest: {error}") from error
 
 
-def _tags(archive: members.Reader) -> list[str]:
+def _tags(archive: export_archive.ExportReader) -> list[str]:
     text = archive.whole(_TAGS, _TAGS_LIMIT)
     try:
         named = json.loads(text)
@@ -161,10 +163,10 @@ def _tags(archive: members.Reader) -> list[str]:
             raise ValueError(f"there are {len(named):,} tags, more than {_MOST_TAGS:,}")
         return [tags.parse(str(each)) for each in named]
     except (ValueError, RecursionError) as error:
-        raise members.DamagedError(f"its tags: {error}") from error
+        raise export_archive.DamagedError(f"its tags: {error}") from error
 
 
-def _existing(path: Path, manifest: Manifest) -> Image | None:
+def _existing(path: Path, manifest: ImageManifest) -> Image | None:
     """Return the image if it is there, and None if it may be made.
 
     :raises ImageError: another one of that name is there.
@@ -181,7 +183,7 @@ def _existing(path: Path, manifest: Manifest) -> Image | None:
     )
 
 
-def _check_size(manifest: Manifest, limit: int) -> None:
+def _check_size(manifest: ImageManifest, limit: int) -> None:
     size = manifest.kernel_size + manifest.initramfs_size + manifest.disk_size
     if size > limit:
         raise ImageError(
@@ -199,7 +201,9 @@ def _check_size(manifest: Manifest, limit: int) -> None:
         )
 
 
-def _make(path: Path, manifest: Manifest, archive: members.Reader, report: Reporter) -> Image:
+def _make(
+    path: Path, manifest: ImageManifest, archive: export_archive.ExportReader, report: Reporter
+) -> Image:
     total = manifest.kernel_size + manifest.initramfs_size + manifest.disk_size
     done = 0
     with cache.staging(path) as folder:
@@ -213,12 +217,12 @@ def _make(path: Path, manifest: Manifest, archive: members.Reader, report: Repor
                     done += len(chunk)
                     report.advance(done, total)
             if found != size or digest.hexdigest() != sha256:
-                raise members.DamagedError(f"{made.name} is not what its manifest says")
+                raise export_archive.DamagedError(f"{made.name} is not what its manifest says")
             made.chmod(cache.READ_ONLY_MODE)
         archive.end()
         (folder / MANIFEST).write_text(manifest.json())
         (folder / IMPORTED).touch()
-        sharing.share(folder, manifest)
+        deduplication.share(folder, manifest)
         for made, _, sha256 in Image(folder, manifest).files:
             with made.open("rb") as file:
                 verified.remember(made, file.fileno(), sha256)

@@ -20,7 +20,7 @@ from microvm_image.programs import PACK
 
 if TYPE_CHECKING:
     from microvm.guest.streams import OutputStream
-    from microvm_image.image import Image
+    from microvm.images import Image
 
 _LINE_SIZE = 1 << 12
 _SHOWN_EVERY = 256 << 20

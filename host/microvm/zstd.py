@@ -1,0 +1,182 @@
+"""The decompression of zstd files, and of other files that consist of several compressed streams.
+
+Whoever wrote such a file may be hostile. So the number of its streams is limited, and so are the
+zeros behind them.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from types import ModuleType
+from typing import BinaryIO, Protocol, cast
+
+from microvm.concurrency.threads import check_stopped
+from microvm.errors import ImageError, how_to_install
+
+CHUNK = 1 << 20
+"""Maximum size of a piece of decompressed content, in bytes."""
+
+# An archive may have at most _FREE_STREAMS compressed streams, and one more for each _STREAM_BYTES
+# bytes of it. Some tools make a stream of each file, and such a stream is longer than that.
+_FREE_STREAMS = 1024
+_STREAM_BYTES = 64
+
+# Maximum number of zeros between and behind the compressed streams of an archive. Tapes and tools
+# pad an archive to a multiple of their block size, which is at most some hundred KiB.
+_PADDING = 1 << 20
+
+_READ = 1 << 17
+# size of the first piece that a new stream gets; a decoder copies the bytes after its stream
+_PIECE = 1 << 12
+
+
+class StreamDecoder(Protocol):
+    """A decompressor of one stream, as those of `bz2`, `lzma` and `zstd` are."""
+
+    @property
+    def eof(self) -> bool: ...
+    @property
+    def needs_input(self) -> bool: ...
+    @property
+    def unused_data(self) -> bytes: ...
+    def decompress(self, data: bytes, max_length: int) -> bytes: ...
+
+
+class TooManyStreamsError(Exception):
+    """An archive has too many compressed streams for its size, so reading it would take long."""
+
+
+class PaddingError(EOFError):
+    """A compressed archive has more zeros behind its streams than any tool adds."""
+
+
+class NotZstdError(EOFError):
+    """A file is not compressed by zstd."""
+
+
+class ZstdDecoder:
+    """The one of zstd, whose errors would have to be imported to be caught."""
+
+    def __init__(self, window: int) -> None:
+        zstd = zstd_module()
+        options = {zstd.DecompressionParameter.window_log_max: window}
+        self._stream = zstd.ZstdDecompressor(options=options)
+        self._error = zstd.ZstdError
+
+    @property
+    def eof(self) -> bool:
+        return bool(self._stream.eof)
+
+    @property
+    def needs_input(self) -> bool:
+        return bool(self._stream.needs_input)
+
+    @property
+    def unused_data(self) -> bytes:
+        return cast(bytes, self._stream.unused_data)
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        try:
+            return cast(bytes, self._stream.decompress(data, max_length))
+        except self._error as error:
+            raise NotZstdError(str(error)) from error
+
+
+def zstd_module() -> ModuleType:
+    """Return the standard library's module of zstd, or what stands in for it in older Pythons.
+
+    :raises ImageError: that is not installed.
+    """
+    name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        message = "this Python cannot read zstd: backports.zstd is missing"
+        raise ImageError(message, hint=how_to_install("vm")) from None
+
+
+def decoded(chunks: Iterable[bytes], new: Callable[[], StreamDecoder]) -> Iterator[bytes]:
+    """Yield the content of all streams in turn; accept some zeros behind them, as gzip(1) does.
+
+    :raises EOFError: the last stream is incomplete.
+    :raises PaddingError: there are too many zeros behind the streams.
+    :raises TooManyStreamsError: there are too many streams for their size.
+    """
+    decoder: StreamDecoder | None = None
+    streams = size = padding = 0
+    for chunk in chunks:
+        check_stopped()
+        size += len(chunk)
+        at, step = 0, CHUNK
+        while at < len(chunk):
+            data = chunk[at : at + step]
+            at += len(data)
+            if decoder is None:
+                if streams:
+                    rest = data.lstrip(b"\0")
+                    padding += len(data) - len(rest)
+                    if padding > _PADDING:
+                        raise PaddingError(
+                            f"more than {_PADDING >> 20} MiB of zeros follow its compressed streams"
+                        )
+                    if not rest:
+                        continue
+                    data = rest
+                streams += 1
+                if streams > _FREE_STREAMS + size // _STREAM_BYTES:
+                    raise TooManyStreamsError(
+                        f"it has more than {_FREE_STREAMS:,} compressed streams, and more than one "
+                        f"for each {_STREAM_BYTES} bytes"
+                    )
+                decoder = new()
+            yield from _pieces(decoder, data)
+            step = min(2 * step, CHUNK)
+            if decoder.eof:
+                at -= len(decoder.unused_data)
+                decoder, step = None, _PIECE
+    if decoder is not None or not streams:
+        raise EOFError("it is cut short")
+
+
+def _pieces(decoder: StreamDecoder, data: bytes) -> Iterator[bytes]:
+    """Yield the output of a decoder for some more input."""
+    while True:
+        part = decoder.decompress(data, CHUNK)
+        if part:
+            yield part
+        if decoder.eof or (decoder.needs_input and len(part) < CHUNK):
+            return
+        data = b""
+
+
+class ZstdReader:
+    """A reader of a file that zstd has compressed; it keeps one piece of the content in memory."""
+
+    def __init__(self, file: BinaryIO, window: int) -> None:
+        """Prepare to read.
+
+        :param window: the binary logarithm of the memory that decompression may take, in bytes.
+        """
+        # if the file is a pipe, a read waits for that many bytes
+        chunks = iter(partial(file.read, _READ), b"")
+        self._parts = decoded(chunks, partial(ZstdDecoder, window))
+        self._rest = memoryview(b"")
+
+    def read(self, size: int) -> bytes:
+        """Return at most `size` bytes; b"" only at the end of the file.
+
+        :raises EOFError: the file is incomplete.
+        :raises NotZstdError: the file is not compressed by zstd.
+        :raises PaddingError: too many zeros follow the content.
+        :raises TooManyStreamsError: the file has too many streams for its size.
+        """
+        while not self._rest:
+            check_stopped()
+            if (part := next(self._parts, None)) is None:
+                return b""
+            self._rest = memoryview(part)
+        data, self._rest = bytes(self._rest[:size]), self._rest[size:]
+        return data

@@ -1,0 +1,80 @@
+"""A layer that is read from the initramfs of an image."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+
+from microvm.cpio import HEADER, MAGIC, TRAILER
+from microvm.errors import ImageError
+from microvm_image.file_range import FileRange
+from microvm_image.layer import Member
+from microvm_image.limits import PATH_MAX, Budget
+from microvm_image.node import FileNode, Folder
+from microvm_image.programs import NAMES
+
+_MODULE = re.compile(r"lib/modules/(\w+/)?\d+\.ko", re.ASCII)  # as `kernel.MODULES` has them
+
+
+@dataclass(frozen=True, slots=True)
+class InitramfsLayer:
+    """An initramfs without what is our own in it: programs and modules."""
+
+    name: str
+    open: Callable[[ExitStack], FileRange]
+
+    def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
+        """Yield the members."""
+        archive = self.open(files)
+        budget.take_stored(archive.size)
+        budget.take_bytes(archive.size)
+        for path, node in _members(archive, self.name):
+            if path not in NAMES and not _MODULE.fullmatch(path):
+                yield path, node
+
+
+def _members(archive: FileRange, name: str) -> Iterator[tuple[str, FileNode]]:
+    """Yield the members of an archive, whose data are not read yet.
+
+    :param name: the archive's name, for messages.
+    :raises ImageError: the archive is damaged.
+    """
+    offset = 0
+    while True:
+        header = archive.read(offset, HEADER)
+        try:
+            # int() would also accept signs, blanks and underscores.
+            fields = [int(header[at : at + 8], 16) for at in range(len(MAGIC), HEADER, 8)]
+            is_header = header.startswith(MAGIC) and len(header) == HEADER and header.isalnum()
+        except ValueError:
+            is_header = False
+        if not is_header or not 0 < fields[11] <= PATH_MAX:
+            raise _damaged(name, "it is no cpio archive")
+        _, mode, uid, gid, _, _, size, *_, length, _ = fields
+        path = archive.read(offset + HEADER, length - 1).decode("utf-8", "surrogateescape")
+        if path == TRAILER:
+            return
+        data = archive.part(offset + HEADER + length + -(HEADER + length) % 4, size)
+        if data.size != size:
+            raise _damaged(name, "it is cut short")
+        yield path, _node(mode, uid, gid, data)
+        offset += HEADER + length + -(HEADER + length) % 4 + size + -size % 4
+
+
+def _damaged(name: str, why: str) -> ImageError:
+    return ImageError(
+        f"{name}: damaged initramfs: {why}",
+        hint="remove the image, and build or import it again",
+    )
+
+
+def _node(mode: int, uid: int, gid: int, data: FileRange) -> FileNode:
+    if stat.S_ISDIR(mode):
+        return Folder(mode, uid, gid)
+    if stat.S_ISLNK(mode):
+        target = b"".join(data.part(0, PATH_MAX).chunks()).decode("utf-8", "surrogateescape")
+        return FileNode(mode, uid, gid, target=target)
+    return FileNode(mode, uid, gid, data=data if stat.S_ISREG(mode) else None)
