@@ -43,7 +43,7 @@ from microvm.system import capacity
 from microvm_image import programs
 
 ROOT = Path(__file__).parents[2]
-BY_A_MACHINE = {
+BY_A_MACHINE = [
     machine.NO_HELLO,
     *(
         kvm.FAULTS[failure]
@@ -54,7 +54,7 @@ BY_A_MACHINE = {
             kvm_failure.DISTURBED,
         )
     ),
-}
+]
 WITHOUT_A_COMMAND = {host.NO_GUESTS, host.NOT_LINUX, image.NO_APT, kvm.UNPROVED, NOT_TRIED}
 COMMANDS = set(
     "export unset ulimit sudo apt chmod chgrp usermod echo env microvm ps uptime".split()
