@@ -58,12 +58,18 @@ SCHEMAS := protocol/sandboxd.toml protocol/files.toml examples/sensor/sensor.tom
 PYTHONS := python3.11 python3.13
 NAME := 'import sys; print("python%d.%d" % sys.version_info[:2])'
 
-# All but what boots the guest, which takes most of the time.
-GUESTLESS := --ignore=tests/counts --ignore=tests/dask --ignore=tests/faults --ignore=tests/soak --ignore=tests/vm --ignore=fuzz/guest
+# Tests that boot guests take most of the time. `make test-host` leaves them out.
+BOOTING := tests/counts tests/dask tests/faults tests/soak tests/vm fuzz/guest
+# With a second Python, `make test` also leaves out the tests of programs in C, since their results do not depend on
+# the version of Python: of our Python code, these tests run only the codec, which other tests check.
+C_TESTS := tests/confine fuzz/daemon fuzz/decoder fuzz/mutants fuzz/proofs \
+	$(filter-out %/test_spec.py %/test_versions.py,$(wildcard tests/guest/test_*.py))
+LEFT_OUT :=
 
-# What waits for nothing but the processor, on both of two; the rest goes by the clock.
-PARALLEL := tests/codegen tests/project
-SERIAL := $(PARALLEL:%=--ignore=%) --ignore=tests/install
+# Tests run in two processes, file by file and in the same order each time. Those that are marked `alone` run
+# afterwards, one after another.
+PARALLEL := -n 2 --dist loadfile --no-loadscope-reorder
+NOT_INSTALL := --ignore=tests/install
 
 .PHONY: help hello test test-host test-long test-install lint format constraints gen gen-check counts man docs terminal bench bench-codec footprint scale fuzz fuzz-mutants soak test-systems dist guest-pack workflows release-check clean
 
@@ -107,18 +113,18 @@ hello: $(VENV)/vm
 
 test: lint
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
-	$(BIN)/python -m pytest -m 'not long' -n 2 --dist loadfile $(PARALLEL)
-	$(BIN)/python -m pytest -m 'not long' $(SERIAL)
+	$(BIN)/python -m pytest -m 'not long and not alone' $(PARALLEL) $(NOT_INSTALL)
+	$(BIN)/python -m pytest -m 'alone and not long' $(NOT_INSTALL)
 	@for python in $(PYTHONS); do \
 		if [ $$python != "$$($(BIN)/python -c $(NAME))" ] && $$python -c '' 2>/dev/null; then \
-			$(MAKE) --no-print-directory test-host PYTHON=$$python VENV=.venv-$${python#python} || exit 1; \
+			$(MAKE) --no-print-directory test-host LEFT_OUT='$(C_TESTS)' PYTHON=$$python VENV=.venv-$${python#python} || exit 1; \
 		fi; \
 	done
 
 test-host: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
-	$(BIN)/python -m pytest -m 'not long' -n 2 --dist loadfile $(PARALLEL)
-	$(BIN)/python -m pytest -m 'not long' $(SERIAL) $(GUESTLESS)
+	$(BIN)/python -m pytest -m 'not long and not alone' $(PARALLEL) $(NOT_INSTALL) $(addprefix --ignore=,$(BOOTING) $(LEFT_OUT))
+	$(BIN)/python -m pytest -m 'alone and not long' $(NOT_INSTALL) $(addprefix --ignore=,$(BOOTING) $(LEFT_OUT))
 
 test-long: lint
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS) $(LONG_NEEDS))

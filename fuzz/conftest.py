@@ -9,6 +9,7 @@ import os
 import random
 from collections import Counter, defaultdict
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.support import signals
@@ -31,10 +32,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Choose a seed, always the same in CI, unless one is given."""
-    given = config.getoption("--hypothesis-seed")
+    """Choose a seed, always the same in CI, unless an option or pytest-xdist gives one."""
+    given = config.getoption("--hypothesis-seed") or getattr(config, "workerinput", {}).get("seed")
     is_fixed = os.environ.get("CI") == "true"
     config.stash[_SEED] = int(given or (1 if is_fixed else random.SystemRandom().randrange(2**31)))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Give a worker of pytest-xdist the seed that the header shows."""
+    node.workerinput["seed"] = node.config.stash[_SEED]
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -1,4 +1,4 @@
-"""Tests may be coroutines, and each of them has a deadline."""
+"""Settings of all tests: a deadline for each coroutine, and a clean environment and log."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ DEADLINE = 60.0
 
 signals.restore()
 
-os.environ["MICROVM_NO_CONFIG"] = "1"  # what whoever runs the tests prefers is none of theirs
+os.environ["MICROVM_NO_CONFIG"] = "1"  # the configuration of the user must not change results
+for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
+    del os.environ[name]  # a pytest that a test starts is no worker of this run
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:

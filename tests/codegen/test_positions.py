@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 
@@ -291,6 +292,7 @@ def test_a_sub_table_of_an_array_belongs_to_its_last_item() -> None:
     assert ("a", 0, "b") not in found
 
 
+@pytest.mark.alone
 def test_the_time_grows_with_the_text_and_not_with_its_square() -> None:
     def seconds(tables: int) -> float:
         text = '[[message]]\nname = "x"\nnumber = 1\n' * tables

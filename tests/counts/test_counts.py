@@ -11,6 +11,8 @@ from microvm_image import default
 
 from . import figures
 
+pytestmark = pytest.mark.alone
+
 
 @pytest.mark.parametrize("subject", figures.SUBJECTS)
 def test_counts_are_what_they_were(subject: str) -> None:

@@ -77,6 +77,7 @@ async def test_a_leak_that_is_planted_is_found(
     assert "controller's descriptors" in (tmp_path / "soak.svg").read_text()
 
 
+@pytest.mark.alone
 @pytest.mark.deadline(180.0)
 async def test_some_seconds_of_it(image: Image, folders: tuple[Path, Path]) -> None:
     """Each start, command and fault that takes no long, once; what it draws is for `make soak`."""

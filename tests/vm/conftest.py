@@ -19,6 +19,7 @@ import pytest_asyncio
 from pytest_asyncio import is_async_test
 
 from microvm import MicroVM, arches
+from microvm import cache as caches
 from microvm.errors import ImageError
 from microvm.images import Image
 from microvm.machine.commands import CommandMethods
@@ -60,6 +61,25 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Image) -> Path
     shutil.copy2(launcher.find(), programs)
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
+
+
+@pytest.fixture(scope="module")
+def copied_cache(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """A cache of a module's own, with the downloads, images and programs of the shared cache.
+
+    The module's tests may expect that no other process adds to this cache, and that all that they
+    leave in it is removed.
+    """
+    del image
+    own = tmp_path_factory.mktemp("own") / "cache"
+    caches.make(own)
+    for name in ("defaults", "downloads", "images", "kernels", "programs"):
+        if (caches.root() / name).exists():
+            shutil.copytree(caches.root() / name, own / name, symlinks=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MICROVM_CACHE", str(own))
+        yield
+        caches.clear(own)
 
 
 @pytest.fixture

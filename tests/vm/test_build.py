@@ -31,6 +31,8 @@ from microvm_image.node import BytesData, FileNode
 from microvm_image.recipe import AddStep, Recipe, RunStep, shell
 from microvm_image.step_runner import StepRunner
 
+pytestmark = pytest.mark.usefixtures("copied_cache")
+
 CONFIG = ("--config.env=GREETING=hello", "--config.workingdir=/srv")
 CMD = ("--config.cmd=cat", "--config.cmd=greeting")
 UPPER = tar(
@@ -42,20 +44,6 @@ STATIC = '#include <stdio.h>\nint main(void) { return puts("alone") < 0; }\n'
 
 #: What all tests share, as it takes most of a minute to make.
 PYTHON = Recipe(source=readymade.DEBIAN, packages=readymade.IMAGES["python"].packages)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _clean() -> Iterator[None]:
-    """Leave no images or tags, and nothing of steps, in a cache that others use as well."""
-
-    def there() -> set[Path]:
-        folders = [cache.folder(name) for name in ("images", "layers", "tags")]
-        return {path for each in folders for path in each.glob("[!.]*")}
-
-    before = there()
-    yield
-    for path in there() - before:
-        cache.clear(path)
 
 
 @pytest.fixture

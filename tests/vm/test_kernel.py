@@ -132,18 +132,21 @@ async def test_the_time_of_day(small_vm: MicroVM) -> None:
     assert abs(int((await small_vm.run(["date", "+%s"])).stdout) - time.time()) < 5
 
 
+@pytest.mark.alone
 async def test_its_clock_does_not_drift(small_vm: MicroVM) -> None:
     moved = await drift(small_vm)
     print(f"drift over a minute: {moved * 1e3:.2f} ms")
     assert abs(moved) < DRIFT
 
 
+@pytest.mark.alone
 async def test_sleeps_last_as_long_as_they_say(small_vm: MicroVM) -> None:
     begun = time.monotonic()
     await small_vm.run(["sleep", "3"])
     assert 2.9 < time.monotonic() - begun < 6
 
 
+@pytest.mark.alone
 @pytest.mark.usefixtures("_load")
 @pytest.mark.parametrize("boot", range(BOOTS))
 async def test_every_boot_of_a_loaded_machine_is_ready(small_image: Image, boot: int) -> None:

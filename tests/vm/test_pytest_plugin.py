@@ -18,6 +18,7 @@ from microvm.images import Image
 from microvm.start.snapshots import STORE
 
 pytest_plugins = "pytester"
+pytestmark = pytest.mark.usefixtures("copied_cache")
 
 FAST = ("-p", "no:hypothesispytest")  # which takes as long to load as all the rest
 
