@@ -86,7 +86,7 @@ def test_no_malformed_frame_is_taken(cuts: tuple[int, ...]) -> None:
         assert play(lasting(*ASKED, said, cuts=cuts)).breach
 
 
-def test_a_host_that_believes_everything_is_found_and_the_script_is_saved(
+def test_a_host_without_checks_is_found_and_its_script_saved(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(Session, "_expect", lambda *_: None)

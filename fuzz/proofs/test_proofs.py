@@ -40,7 +40,7 @@ def test_it_holds(name: str, record_property: Record) -> None:
     record_property("proofs", len(proofs))
 
 
-def test_what_a_harness_has_of_the_kernel_is_taken_before_that_of_the_world() -> None:
+def test_harness_names_sort_before_the_world_model() -> None:
     assert max(harnesses()) < "world"
 
 

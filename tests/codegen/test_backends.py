@@ -111,7 +111,7 @@ def _compilations() -> Iterator[object]:
 
 
 @pytest.mark.parametrize(("schema", "header", "compiler"), [*_compilations()])
-def test_the_header_compiles_freestanding_and_as_cpp_without_a_warning(
+def test_header_compiles_as_freestanding_c_and_as_cpp(
     schema: Path, header: str, compiler: list[str], generated: Generated, tmp_path: Path
 ) -> None:
     if not shutil.which(compiler[0]):
@@ -185,9 +185,7 @@ int main(void)
 """
 
 
-def test_the_header_encodes_nothing_that_is_longer_than_its_bound(
-    generated: Generated, tmp_path: Path
-) -> None:
+def test_header_encodes_nothing_longer_than_its_bound(generated: Generated, tmp_path: Path) -> None:
     (tmp_path / "main.c").write_text(TOO_LONG)
     folder = generated(ROOT / "tests/codegen/schemas/everything.toml")
     flags = ["-std=c11", *WARNINGS, "-fsanitize=address,undefined", f"-I{folder}"]
@@ -230,7 +228,7 @@ def test_the_header_knows_the_longest_body_without_a_tail(generated: Generated) 
 
 
 @every_schema
-def test_every_row_of_a_table_in_the_specification_has_the_cells_of_its_head(
+def test_specification_tables_have_as_many_cells_in_each_row(
     schema: Path, generated: Generated
 ) -> None:
     lines = (generated(schema) / "SPEC.md").read_text().replace("\\|", "").splitlines()

@@ -206,9 +206,7 @@ def test_other_protocols_are_passed_over(schema: Schema) -> None:
 
 
 @pytest.mark.parametrize("acknowledged", [True, False])
-def test_a_gap_is_said_and_a_segment_behind_it_begins_with_a_frame(
-    acknowledged: bool, schema: Schema
-) -> None:
+def test_a_gap_is_reported_and_a_frame_begins_behind_it(acknowledged: bool, schema: Schema) -> None:
     start = len(OUTPUT) + 100
     packets = [tcp(OUTPUT + OUTPUT[:50], 1), tcp(OUTPUT[100:], 1 + start)]
     packets += [tcp(PING, 1 + 2 * len(OUTPUT))]

@@ -107,12 +107,12 @@ def test_a_missing_table_is_not_blamed_for_its_keys(read: Read) -> None:
     ]
 
 
-def test_the_caret_stands_under_the_value_behind_tabs_and_wide_text(read: Read) -> None:
+def test_caret_is_below_a_value_behind_tabs_and_wide_text(read: Read) -> None:
     error = refused(read, HEAD + '\t"ключ" = \t1 # wrong\n')
     assert str(error).splitlines()[1:3] == ['    \t"ключ" = \t1 # wrong', "    \t         \t^"]
 
 
-def test_the_caret_of_a_value_over_many_lines_ends_with_its_first(read: Read) -> None:
+def test_caret_of_a_multiline_value_ends_with_its_first_line(read: Read) -> None:
     error = refused(read, HEAD + "list = [ # first\n  1,\n]\n")
     assert str(error).splitlines()[1:3] == ["    list = [ # first", "           ^^^^^^^^^"]
 

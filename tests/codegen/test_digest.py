@@ -216,9 +216,7 @@ def test_a_new_value_of_an_open_enum_does_not_change_it(read: Read) -> None:
     assert read(grown).digest == read(text).digest
 
 
-def test_fields_that_swap_names_do_not_change_it_and_break_the_release(
-    read: Read, tmp_path: Path
-) -> None:
+def test_swapped_field_names_keep_the_digest_but_break_release(read: Read, tmp_path: Path) -> None:
     between = 'type = "u16"\ndoc = "Number of lines."\n\n[[message.field]]'
     old = f'name = "rows"\n{between}\nname = "columns"'
     new = f'name = "columns"\n{between}\nname = "rows"'

@@ -71,7 +71,7 @@ def test_what_an_encoder_accepts_a_decoder_accepts(
 @given(data=st.data())
 @settings(QUICK, max_examples=100)
 @pytest.mark.parametrize("seed", range(8))
-def test_what_an_encoder_of_a_random_schema_accepts_a_decoder_accepts(
+def test_decoder_accepts_output_of_encoder_of_random_schema(
     seed: int, make: Callable[[Path | int], Ends], data: st.DataObject
 ) -> None:
     ends = make(seed)
@@ -104,7 +104,7 @@ def test_a_list_that_is_none_is_no_empty_one_to_an_older_version(
 @given(data=st.data())
 @settings(QUICK, max_examples=300)
 @pytest.mark.parametrize("seed", range(8, 120))
-def test_what_encoders_of_many_random_schemas_accept_decoders_accept(
+def test_decoders_accept_output_of_encoders_of_many_schemas(
     seed: int, make: Callable[[Path | int], Ends], data: st.DataObject
 ) -> None:
     ends = make(seed)

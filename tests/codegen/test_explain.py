@@ -74,7 +74,7 @@ def plain(text: str) -> str:
     return re.sub(r"\x1b\[[0-9;]*m", "", text)
 
 
-def test_every_valid_vector_is_shown_from_its_first_byte_to_its_last(
+def test_explain_shows_every_byte_of_each_valid_vector(
     tested: tuple[Schema, list[vectors.Vector]],
 ) -> None:
     schema, known = tested
@@ -100,7 +100,7 @@ def test_every_valid_vector_is_shown_from_its_first_byte_to_its_last(
                 assert at == len(vector.frame), vector.name
 
 
-def test_every_invalid_vector_has_a_caret_below_the_first_wrong_byte(
+def test_caret_is_below_first_wrong_byte_of_invalid_vectors(
     tested: tuple[Schema, list[vectors.Vector]],
 ) -> None:
     schema, known = tested
@@ -224,7 +224,7 @@ def test_a_frame_that_is_cut_says_how_much_is_missing(size: int, run: Run) -> No
 
 @pytest.mark.parametrize("step", [1, 50])
 @pytest.mark.parametrize("kind", ["cobs", "stream"])
-def test_frames_behind_a_malformed_one_are_shown_where_the_framing_lets_it(
+def test_explain_continues_behind_a_malformed_frame_if_framed(
     kind: str, step: int, framed: Callable[[str], Schema]
 ) -> None:
     keys = f'kind = "{kind}"\ncheck = "crc16"\nsequence = true'

@@ -16,9 +16,7 @@ DOCUMENT = Path(__file__).parents[2] / "docs/performance.md"
 
 @pytest.mark.long
 @pytest.mark.parametrize("count", COUNTS)
-def test_messages_go_there_and_back_in_the_flash_that_the_document_says(
-    count: int, tmp_path: Path
-) -> None:
+def test_round_trip_fits_the_documented_flash(count: int, tmp_path: Path) -> None:
     row = re.search(rf"^\| {count} \| (\d+) \(\d+\) \| (\d+) ", DOCUMENT.read_text(), re.MULTILINE)
     assert row
     for style, said in zip(("inline", "table"), map(int, row.groups()), strict=True):

@@ -325,7 +325,7 @@ def test_no_flipped_bit_makes_another_frame(name: str, ends: Callable[[str], End
 
 
 @pytest.mark.parametrize("name", CHECKED)
-def test_of_many_frames_none_is_wrong_and_none_that_was_not_hit_is_lost(
+def test_noise_corrupts_no_frame_and_loses_only_the_hit_ones(
     name: str, ends: Callable[[str], Ends]
 ) -> None:
     built, random_, ahead = ends(name), random.Random(1), b"\0" if name == "cobs" else b""
@@ -417,7 +417,7 @@ def test_the_header_is_as_clean_as_without_framing(
 ) -> None:
     schema = ends(name).schema.path
     for compiler in "gcc's analyzer", "clang++":
-        test_backends.test_the_header_compiles_freestanding_and_as_cpp_without_a_warning(
+        test_backends.test_header_compiles_as_freestanding_c_and_as_cpp(
             schema, "protocol.h", test_backends.COMPILERS[compiler], generated, tmp_path
         )
     test_backends.test_the_linter_knows_the_constants_of_the_header(schema, generated)
@@ -651,7 +651,7 @@ def test_a_schema_has_the_seeds_of_those_it_grew_from(
 
 
 @pytest.mark.parametrize("check", ["crc16", "crc32c"])
-def test_three_flipped_bits_of_which_some_are_the_types_make_no_other_message(
+def test_three_flipped_bits_in_type_and_body_are_detected(
     check: str, load: Callable[[Path], ModuleType], tmp_path: Path
 ) -> None:
     head = '[protocol]\nname = "p"\nversion = 1\nends = ["a", "b"]\n[framing]\nkind = "datagram"\n'

@@ -194,7 +194,7 @@ def test_a_schema_that_names_no_output_is_said_to_have_none(run: Run, project: P
 
 
 @pytest.mark.parametrize("command", VERBS)
-def test_every_command_reports_an_unknown_type_with_line_and_column(
+def test_commands_report_unknown_type_with_line_and_column(
     command: str, run: Run, project: Path
 ) -> None:
     schema = project / "protocol/sandboxd.toml"
@@ -302,7 +302,7 @@ def test_a_full_disk_leaves_what_was_there(room: int, project: Path) -> None:
     assert snapshot(project) == before
 
 
-def test_one_that_cannot_be_written_leaves_the_others_as_they_were(run: Run, project: Path) -> None:
+def test_an_unwritable_output_leaves_the_others_unchanged(run: Run, project: Path) -> None:
     edit(project / "protocol/sandboxd.toml", "max = 64\n", "max = 65\n")
     last = project / os.path.relpath(OUTPUTS[-1], ROOT)
     last.unlink()
@@ -385,9 +385,7 @@ def test_digest_prints_the_digest_that_the_codec_has(run: Run, project: Path) ->
     assert f"_DIGEST 0x{digest}ULL\n" in (project / "guest/protocol.h").read_text()
 
 
-def test_the_digests_have_labels_and_the_help_says_what_they_are_for(
-    run: Run, project: Path
-) -> None:
+def test_digests_are_labelled_and_explained_in_the_help(run: Run, project: Path) -> None:
     assert re.fullmatch(r"wire [0-9a-f]{16}\napi  [0-9a-f]{16}\n", run("digest").stdout)
     text = " ".join(run("digest", "--help").stdout.split())
     assert "`wire` covers everything that shapes the bytes" in text

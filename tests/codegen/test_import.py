@@ -32,7 +32,7 @@ left out: UNUSED_AGAIN: it is another name for 5
 """
 
 
-def test_everything_that_definitions_have_has_a_place_or_is_named(run: Run) -> None:
+def test_everything_in_definitions_is_imported_or_reported(run: Run) -> None:
     result = run("import", "mavlink", PROBE)
     assert result.stdout == PROBE.with_suffix(".toml").read_text()
     assert result.stderr == LEFT_OUT

@@ -65,9 +65,7 @@ def test_both_tests_find_a_codec_that_is_not_as_the_vectors(run: Run, probe: Pat
     )
 
 
-def test_a_message_that_is_new_does_not_compile_until_it_is_in_the_test(
-    run: Run, probe: Path
-) -> None:
+def test_new_message_does_not_compile_until_the_test_has_it(run: Run, probe: Path) -> None:
     with Path(SCHEMA).open("a") as schema:
         schema.write('\n[[message]]\nname = "stop"\nnumber = 4\nsender = "host"\nid = "none"\n')
     assert run("gen").exit_code == 0

@@ -260,7 +260,7 @@ def position(text: str, start: int, end: int) -> Position:
 
 @given(documents())
 @settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck))
-def test_everything_that_tomllib_gives_has_the_position_where_it_was_written(
+def test_every_value_has_the_position_where_it_was_written(
     document: tuple[dict[str, Any], Writer],
 ) -> None:
     data, writer = document
@@ -277,11 +277,11 @@ def test_an_empty_document_has_a_position() -> None:
     assert index("") == {(): Position(1, 1)}
 
 
-def test_a_table_that_is_only_implied_is_where_its_first_sub_table_is() -> None:
+def test_implied_table_has_the_position_of_its_first_sub_table() -> None:
     assert index("[a.b]\n[a.c]\n")["a",] == Position(1, 1, 5)
 
 
-def test_a_table_with_a_header_is_there_though_a_sub_table_came_first() -> None:
+def test_table_header_may_follow_the_header_of_a_sub_table() -> None:
     assert index("[a.b]\n[a]\n")["a",] == Position(2, 1, 3)
 
 

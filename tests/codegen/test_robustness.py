@@ -102,7 +102,7 @@ VERBS = [
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-def test_every_verb_reports_a_mutated_schema_and_writes_whole_files(
+def test_verbs_report_mutated_schemas_and_write_whole_files(
     new: str, old: str, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

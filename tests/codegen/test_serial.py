@@ -102,7 +102,7 @@ def test_the_sample_runs_as_its_readme_says(samples: Path) -> None:
 
 
 @pytest.mark.long
-def test_the_sample_without_an_operating_system_runs_as_its_readme_says(samples: Path) -> None:
+def test_bare_metal_sample_runs_as_its_readme_says(samples: Path) -> None:
     for needed in "arm-none-eabi-gcc", "qemu-system-arm":
         if not shutil.which(needed):
             pytest.skip(f"{needed} is not installed")

@@ -90,7 +90,7 @@ def test_every_field_has_every_fault_that_it_can_have(
     assert found == expected
 
 
-def test_the_first_and_the_last_of_what_an_array_is_made_of_are_faulty(
+def test_first_and_last_item_of_each_array_are_tested_faulty(
     generated: Callable[[Path], Path],
 ) -> None:
     names = {vector.name for vector in vectors.load(generated(TYPES) / "vectors.json")}
@@ -191,7 +191,7 @@ def test_the_file_grows_with_the_schema_and_not_with_its_square(
     assert size(240) < 3 * size(80)
 
 
-def test_a_message_of_many_fields_has_each_of_their_values_and_faults(
+def test_vectors_cover_values_and_faults_of_every_field(
     read: Callable[[str], Schema], tmp_path: Path
 ) -> None:
     (tmp_path / "vectors.json").write_text(

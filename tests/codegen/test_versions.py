@@ -152,7 +152,7 @@ def test_a_decoder_fills_in_what_the_version_does_not_have(version: int, new: Pa
     assert decoder.next_message() == message
 
 
-def test_a_version_that_is_agreed_on_counts_from_the_next_message_on(new: Pair) -> None:
+def test_agreed_version_applies_from_the_next_message(new: Pair) -> None:
     codec = new.python
     decoder = codec.Decoder("left")
     message = codec.Late(1, 2, colour=codec.Colour.RED)

@@ -105,7 +105,7 @@ def test_its_end_is_seen_whoever_else_has_a_copy(launcher: Path) -> None:
                 spawned.wait()
 
 
-def test_says_so_when_the_launcher_is_killed_before_it_has_done_its_part(launcher: Path) -> None:
+def test_reports_a_launcher_that_was_killed_before_it_finished(launcher: Path) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         status = str(theirs.fileno())
@@ -120,7 +120,7 @@ def test_says_so_when_the_launcher_is_killed_before_it_has_done_its_part(launche
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 125
 
 
-def test_says_failures_on_standard_error_where_nobody_asks_for_the_status(launcher: Path) -> None:
+def test_reports_failures_on_stderr_without_a_status_descriptor(launcher: Path) -> None:
     result = confined(launcher, ["--unknown"], ["/bin/true"], said=False)
     assert (result.output, result.code) == ("failed option: --unknown\n", 125)
 
@@ -131,7 +131,7 @@ def test_starts_nothing_for_another_controller(launcher: Path) -> None:
     assert (result.output, result.pid) == ("", 0)
 
 
-def test_the_program_inherits_the_descriptors_it_is_to_have_and_no_more(launcher: Path) -> None:
+def test_program_inherits_only_the_listed_descriptors(launcher: Path) -> None:
     read, write = os.pipe()
     with os.fdopen(read), os.fdopen(write):
         program = ["/bin/sh", "-c", "echo /proc/self/fd/*"]

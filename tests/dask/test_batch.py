@@ -72,7 +72,7 @@ async def test_a_slow_one_holds_up_nobody_unless_order_is_asked_for(client: Clie
             assert sorted(shown) == ["fast\n", "fast\n", "slow\n"]
 
 
-def test_without_async_commands_are_taken_as_outcomes_are_asked_for(client: Client) -> None:
+def test_synchronous_batch_reads_commands_on_demand(client: Client) -> None:
     taken = []
 
     def endless() -> Iterator[list[str]]:

@@ -228,7 +228,7 @@ async def test_what_is_no_repository_is_refused(client: Client, image: Image) ->
         await outcomes(client, image, ["true"], registry="docker://127.0.0.1:9/a")
 
 
-async def test_of_a_snapshot_that_does_not_fit_a_worker_boots_the_image(
+async def test_worker_boots_the_image_if_the_snapshot_does_not_fit(
     client: Client, name: str
 ) -> None:
     manifest = STORE.path(name) / "manifest.json"

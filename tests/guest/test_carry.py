@@ -324,9 +324,7 @@ def test_another_schema_is_refused_before_anything_is_read(
     assert run(b"", digest=files.DIGEST ^ 1).returncode == 2
 
 
-def test_a_tree_may_be_as_deep_as_the_constant_says_and_no_deeper(
-    carry: Carry, tmp_path: Path
-) -> None:
+def test_a_tree_is_limited_to_the_maximum_depth(carry: Carry, tmp_path: Path) -> None:
     def sent(depth: int) -> list[files.Message]:
         folders = [entry(FOLDER), *[entry(FOLDER, b"d")] * (depth - 1)]
         return put(tmp_path / "new", *folders, *[files.Whole()] * depth)
@@ -341,9 +339,7 @@ def test_a_tree_may_be_as_deep_as_the_constant_says_and_no_deeper(
     assert code == errno.ENAMETOOLONG
 
 
-def test_a_file_that_is_read_comes_whole_whatever_its_size_is_said_to_be(
-    carry: Carry, tmp_path: Path
-) -> None:
+def test_a_file_is_read_whole_whatever_size_it_reports(carry: Carry, tmp_path: Path) -> None:
     data = os.urandom(300_000)
     (tmp_path / "file").write_bytes(data)
     first, *middle, whole, done = carry(request(Action.READ, tmp_path / "file"))
@@ -454,7 +450,7 @@ def test_a_relative_path_is_relative_to_the_folder_that_is_named(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="acting as others takes root")
-def test_it_acts_as_the_user_who_is_named_and_gives_what_it_writes_to_the_owner(
+def test_it_acts_as_the_named_user_and_sets_the_owner_of_files(
     carry: Carry, tmp_path: Path
 ) -> None:
     tmp_path.chmod(0o777)
@@ -524,9 +520,7 @@ def test_a_user_who_replaces_a_new_folder_is_given_nothing_else(
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="acting as others takes root")
-def test_a_file_in_a_folder_that_cannot_be_written_to_is_written_in_place(
-    carry: Carry, tmp_path: Path
-) -> None:
+def test_a_file_in_a_read_only_folder_is_written_in_place(carry: Carry, tmp_path: Path) -> None:
     for parent in (tmp_path, *tmp_path.parents):
         parent.chmod(parent.stat().st_mode | 0o005)
     (tmp_path / "file").write_text("old and long")

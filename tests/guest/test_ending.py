@@ -43,7 +43,7 @@ def test_a_kill_reaches_the_whole_group(sandboxd: Daemon) -> None:
     eventually(lambda: not is_alive(pid))
 
 
-def test_to_terminate_is_a_signal_that_can_be_caught_and_takes_what_is_left(
+def test_terminate_sends_sigterm_and_then_kills_the_rest(
     sandboxd: Daemon,
 ) -> None:
     script = "trap 'echo bye; exit 5' TERM; (trap '' TERM; echo ready; exec sleep 1000) & echo $!"
@@ -55,9 +55,7 @@ def test_to_terminate_is_a_signal_that_can_be_caught_and_takes_what_is_left(
     eventually(lambda: not is_alive(pid))
 
 
-def test_behind_the_end_of_its_process_a_command_is_not_asked_to_end(
-    sandboxd: Daemon, answer: Fifo
-) -> None:
+def test_terminate_after_the_process_exited_sends_no_signal(sandboxd: Daemon, answer: Fifo) -> None:
     id_ = sandboxd.sh(f"echo out; echo >{answer}; exit 3", credit=0)
     answer.wait()
     eventually(lambda: not children(sandboxd.pid))
@@ -93,13 +91,13 @@ def test_a_kill_behind_the_end_of_its_process_takes_what_is_left(sandboxd: Daemo
     eventually(lambda: not is_alive(left))
 
 
-def test_a_hello_behind_the_end_of_its_process_takes_what_is_left(sandboxd: Daemon) -> None:
+def test_hello_kills_the_rest_of_a_command_that_exited(sandboxd: Daemon) -> None:
     _, left = left_with_output(sandboxd)
     sandboxd.hello(2)
     eventually(lambda: not is_alive(left))
 
 
-def test_a_shutdown_behind_the_end_of_its_process_takes_what_is_left(sandboxd: Daemon) -> None:
+def test_shutdown_kills_the_rest_of_a_command_that_exited(sandboxd: Daemon) -> None:
     _, left = left_with_output(sandboxd)
     sandboxd.send(codec.Shutdown())
     assert sandboxd.wait() == 0

@@ -236,7 +236,7 @@ class TestCredit:
         id_ = sandboxd.sh("sleep 0.1")
         assert sandboxd.finish(id_).others == []
 
-    def test_more_than_was_paid_for_is_refused_and_the_command_undisturbed(
+    def test_input_beyond_credit_is_refused_without_other_effect(
         self, sandboxd: Daemon, fifo: Fifo
     ) -> None:
         id_ = sandboxd.sh(f"read x <{fifo}; wc -c", fed=True)

@@ -139,7 +139,7 @@ def test_shutdown_is_answered_by_goodbye_and_the_end(sandboxd: Daemon) -> None:
     assert sandboxd.wait() == 0
 
 
-def test_frames_before_a_shutdown_are_answered_and_those_behind_it_not(sandboxd: Daemon) -> None:
+def test_only_frames_before_a_shutdown_are_answered(sandboxd: Daemon) -> None:
     sandboxd.send(codec.Ping(1), codec.Shutdown(), codec.Ping(2))
     sandboxd.expect(codec.Pong(1), codec.Goodbye(GoodbyeReason.SHUTDOWN))
     sandboxd.wait()

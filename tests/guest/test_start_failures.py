@@ -247,7 +247,7 @@ class TestPath:
         result = sandboxd.run(b"mycommand", env=[path])
         assert result.stdout == b"ran %s/b/mycommand\n" % bytes(tmp_path)
 
-    def test_what_may_not_be_executed_is_reported_when_nothing_else_is_found(
+    def test_permission_error_is_reported_if_no_program_is_found(
         self, sandboxd: Daemon, tmp_path: Path
     ) -> None:
         script(tmp_path / "mycommand", mode=0o644)

@@ -146,7 +146,7 @@ async def test_the_end_of_the_port_is_told_once() -> None:
         assert isinstance(loss, GuestDied)
 
 
-async def test_a_half_that_ends_is_an_end_though_the_other_reads_nothing() -> None:
+async def test_end_of_one_half_counts_though_the_other_reads_nothing() -> None:
     owner = Owner()
     async with opened(owner) as (channel, port):
         channel.write(bytes(1 << 22))

@@ -602,7 +602,7 @@ def peak(action: Callable[[], object]) -> int:
         tracemalloc.stop()
 
 
-def test_a_frame_in_small_pieces_takes_no_more_than_twice_its_size() -> None:
+def test_frame_in_small_pieces_takes_at_most_twice_its_size() -> None:
     body = request(argv=blocks(*[b"a" * 65532] * 16), env=blocks(*[b"b" * 65532] * 16))
     data = frame(16, body, about=1)
     pieces = [data[at : at + 4096] for at in range(0, len(data) - 1, 4096)]
@@ -756,7 +756,7 @@ def test_the_longest_frame_is_as_long_as_the_codec_says() -> None:
     assert len(longest.encode()) == HEADER + codec.MAX_BODY
 
 
-def test_a_list_that_is_far_too_long_is_refused_before_it_is_copied() -> None:
+def test_a_list_that_is_too_long_is_refused_before_it_is_copied() -> None:
     message = dataclasses.replace(OUTGOING, argv=(b"a" * LONG,) * 16384)  # 2 GiB in all
 
     def encode() -> None:
@@ -843,7 +843,7 @@ def test_any_cut_of_a_stream_gives_the_same_messages(
 
 @given(stream=STREAM, data=st.data())
 @QUICK
-def test_any_cut_of_a_stream_that_breaks_gives_the_same_messages_and_error(
+def test_every_cut_of_a_broken_stream_gives_the_same_result(
     stream: tuple[str, list[Message]], data: st.DataObject
 ) -> None:
     sender, messages = stream

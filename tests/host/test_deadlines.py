@@ -50,7 +50,7 @@ async def test_a_time_out_frees_a_command_that_waits_for_its_reader(
     assert await process.stdout.read() == b"a" * WINDOW + b"b" * WINDOW
 
 
-async def test_output_that_a_time_out_has_let_go_is_not_paid_for_again_when_it_is_read(
+async def test_output_discarded_by_a_timeout_gets_no_second_credit(
     guest: Guest, peer: Peer
 ) -> None:
     process = await peer.started(guest.exec(["yes"], timeout=SOON))
@@ -85,7 +85,7 @@ async def test_a_kill_that_was_answered_leaves_no_deadline_behind() -> None:
         assert guest.error is None
 
 
-async def test_a_kill_after_a_time_out_that_is_never_answered_ends_the_guest() -> None:
+async def test_unanswered_kill_after_a_timeout_ends_the_guest() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
 
         async def answer_pings() -> None:

@@ -225,7 +225,7 @@ async def _parsed(line: bytes) -> None:
         pass
 
 
-def test_an_option_that_is_no_variable_is_refused_without_its_value() -> None:
+def test_an_option_that_is_no_variable_is_refused() -> None:
     with pytest.raises(click.BadParameter) as refused:
         parsed("-e", "=s3cr3t")
     assert refused.value.message == "it must be KEY=VALUE or KEY, but there is no KEY before the ="
@@ -331,7 +331,7 @@ def test_a_word_may_be_an_image(
     assert names.may_be_image(word) is may_be
 
 
-def test_every_command_below_the_first_is_in_a_group_that_knows_what_is_meant() -> None:
+def test_every_group_of_commands_gives_hints() -> None:
     context = click.Context(cli)
     for name in cli.list_commands(context):
         command = cli.get_command(context, name)

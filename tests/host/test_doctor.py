@@ -590,7 +590,7 @@ def test_a_module_of_some_pythons_alone_is_missed(monkeypatch: pytest.MonkeyPatc
     assert finding.mend == f"{sys.executable} -m pip install 'backports-zstd>=1'"
 
 
-def test_a_guest_of_less_memory_and_no_kvm_are_what_was_asked_for(
+def test_doctor_accepts_less_memory_and_no_kvm_if_requested(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _small_cgroup(scene)

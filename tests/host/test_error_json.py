@@ -124,7 +124,7 @@ def test_a_kind_that_is_unknown_here_keeps_what_it_says() -> None:
     assert (type(again), again.message, again.hint, again.detail) == (MicroVMError, "x", "y", "z")
 
 
-def test_a_kind_that_another_process_may_not_know_is_one_that_it_knows() -> None:
+def test_an_internal_error_class_arrives_as_its_public_base() -> None:
     error = trust.Untrusted("it cannot be trusted", hint="chmod")
     error.path, error.by = Path("/x"), "mode"
     told = crossed(error)

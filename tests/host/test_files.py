@@ -204,7 +204,7 @@ async def test_a_device_has_no_name_of_ours(guest: Guest, peer: Peer, tmp_path: 
         await got(guest, peer, [entry(stat.S_IFCHR), WHOLE, DONE], tmp_path / "to")
 
 
-async def test_a_destination_that_is_there_may_be_a_file_system_of_its_own(
+async def test_existing_destination_may_be_a_mount_point(
     guest: Guest, peer: Peer, tmp_path: Path
 ) -> None:
     with small_disk(tmp_path / "to", "1m") as to:
@@ -355,7 +355,7 @@ async def test_what_is_there_is_never_written_through_a_link(
     assert not (to / "new").exists()
 
 
-async def test_a_folder_does_not_take_the_place_of_a_file_nor_a_file_that_of_a_folder(
+async def test_folders_and_files_do_not_replace_each_other(
     guest: Guest, peer: Peer, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("mine")
@@ -568,9 +568,7 @@ async def test_a_failure_is_an_error_of_pythons_kind_and_of_ours(
     assert "Success" not in str(error)
 
 
-async def test_no_name_is_shown_as_such_and_an_unknown_argument_with_the_methods_name(
-    guest: Guest, peer: Peer
-) -> None:
+async def test_errors_show_empty_names_and_name_the_method(guest: Guest, peer: Peer) -> None:
     failure = files.Failure(subject=files.Subject.PATH, error_number=errno.ENOENT, path=b"")
     with pytest.raises(FileNotFoundError, match=r"^'': No such file"):
         await meanwhile(peer, guest_files.read_file(guest, ""), [failure])
@@ -635,9 +633,7 @@ async def test_a_guest_that_does_not_clear_up_is_not_waited_for(
     assert guest.error is None
 
 
-async def test_a_guest_that_has_all_and_is_at_work_sees_the_end_before_it_is_killed(
-    guest: Guest, peer: Peer
-) -> None:
+async def test_busy_guest_sees_end_of_input_before_it_is_killed(guest: Guest, peer: Peer) -> None:
     async def work() -> None:
         await peer.expect(codec.ExecRequest)
         await peer.say(codec.ExecStdinCredit(peer.id, PLENTY))
@@ -674,7 +670,7 @@ async def test_a_guest_without_the_program_is_said(guest: Guest, peer: Peer, num
 
 
 @pytest.mark.parametrize("stage", [codec.Stage.EXEC, codec.Stage.FORK])
-async def test_a_program_that_the_guest_has_no_room_for_is_an_error_of_the_file(
+async def test_a_guest_without_room_for_a_program_raises_a_file_error(
     guest: Guest, peer: Peer, stage: codec.Stage
 ) -> None:
     playing = asyncio.create_task(fail_to_start(peer, stage, errno.ENOMEM))

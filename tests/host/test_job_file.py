@@ -210,9 +210,7 @@ def test_files_go_with_a_job_as_text_or_base64_and_come_back_so() -> None:
 
 
 @pytest.mark.parametrize(("returncode", "status"), [(3, 3), (-9, 137), (0, 125)])
-def test_a_file_that_cannot_be_collected_is_the_jobs_error_beside_its_output(
-    returncode: int, status: int
-) -> None:
+def test_a_job_reports_output_and_a_file_that_it_lacks(returncode: int, status: int) -> None:
     job = LineJob(["true"], {}, collect=("/out", "/none"), line=1)
     done = CompletedProcess(("true",), returncode, b"said", b"")
     error = FileError.of(2, "/none")

@@ -20,7 +20,7 @@ from microvm.wire.codec import Stream
 from microvm.wire.session import WINDOW
 
 
-async def test_output_before_an_abrupt_end_is_read_then_comes_the_error(
+async def test_output_before_the_machine_died_is_read_before_the_error(
     guest: Guest, peer: Peer
 ) -> None:
     process = await peer.started(guest.exec(["cat"]))
@@ -38,7 +38,7 @@ async def test_output_before_an_abrupt_end_is_read_then_comes_the_error(
             await anext(process.stdout)
 
 
-async def test_half_a_line_before_an_abrupt_end_is_a_line_then_comes_the_error(
+async def test_half_a_line_before_the_machine_died_is_read_as_a_line(
     guest: Guest, peer: Peer
 ) -> None:
     process = await peer.started(guest.exec(["cat"]))
@@ -114,7 +114,7 @@ async def test_the_first_reason_counts(guest: Guest) -> None:
     assert guest.error is first
 
 
-async def test_the_owner_of_the_machine_can_give_a_better_reason_within_the_grace() -> None:
+async def test_machine_owner_may_give_a_better_reason_in_the_grace() -> None:
     async with greeted(timeouts=Timeouts(loss_grace=TIMEOUT)) as (guest, peer):
         process = guest.exec(["cat"])
         peer.port.close()
@@ -151,9 +151,7 @@ async def test_a_flood_without_credit_is_refused(guest: Guest, peer: Peer) -> No
         await process.wait()
 
 
-async def test_a_command_that_was_lost_with_its_machine_has_a_return_code(
-    guest: Guest, peer: Peer
-) -> None:
+async def test_a_command_lost_with_its_machine_has_a_return_code(guest: Guest, peer: Peer) -> None:
     process = await peer.started(guest.exec(["sleep", "60"]))
     guest.fail(GuestDied("the test says so"))
     assert process.returncode == 125

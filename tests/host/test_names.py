@@ -93,7 +93,7 @@ def test_a_beginning_is_not_enough_to_remove() -> None:
 
 
 @pytest.mark.parametrize("verb", ["run", "map", "start"])
-def test_every_verb_that_starts_from_a_snapshot_takes_its_beginning(verb: str) -> None:
+def test_every_verb_accepts_the_beginning_of_a_snapshot_name(verb: str) -> None:
     command = cli.get_command(click.Context(cli), verb)
     assert command is not None
     context = command.make_context(verb, ["--from", "w", *([] if verb == "start" else ["-"])])

@@ -144,9 +144,7 @@ def test_a_job_has_the_options_of_map() -> None:
     ],
     ids=str,
 )
-def test_a_key_of_a_job_takes_what_the_type_of_its_option_is_in_json(
-    hint: Any, kinds: set[type]
-) -> None:
+def test_a_job_key_accepts_the_json_type_of_its_option(hint: Any, kinds: set[type]) -> None:
     assert set(_json_types(hint)) == kinds
 
 
@@ -218,14 +216,12 @@ def test_what_an_option_is_read_as_is_read_again(option: Any) -> None:
     "option", [one for one in EVERYWHERE if one.type is not bool], ids=lambda option: option.name
 )
 @pytest.mark.parametrize("value", [object(), 1.5j, [None]], ids=["object", "complex", "list"])
-def test_a_value_that_cannot_be_is_an_error_that_begins_with_the_name(
-    option: Option, value: object
-) -> None:
+def test_errors_of_wrong_values_begin_with_the_option_name(option: Option, value: object) -> None:
     with pytest.raises(UsageError, match=f"^{option.name}: "):
         option.check(value)
 
 
-def test_those_who_say_what_the_output_is_have_the_options_of_run() -> None:
+def test_overloads_by_output_type_have_the_options_of_run() -> None:
     for kind in (
         options.UncapturedRunOptions,
         options.TextRunOptions,
@@ -265,7 +261,7 @@ def test_what_an_option_needs_is_said_as_it_was_given() -> None:
 
 
 @pytest.mark.parametrize("kind", [MicroVM, sync.MicroVM, Pool])
-def test_an_unknown_option_of_a_machine_is_refused_as_python_does_it(kind: Any) -> None:
+def test_unknown_machine_option_raises_type_error(kind: Any) -> None:
     with pytest.raises(TypeError, match="unexpected keyword argument 'cpu'"):
         kind(cpu=2)
 

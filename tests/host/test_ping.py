@@ -69,7 +69,7 @@ async def test_the_answer_to_a_question_that_was_given_up_does_no_harm(
     assert await process.wait() == 0
 
 
-async def test_a_guest_that_stops_answering_while_a_command_runs_is_given_up() -> None:
+async def test_guest_that_stops_answering_during_a_command_is_lost() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS, console_tail=lambda: "the end") as (guest, peer):
         process = await peer.started(guest.exec(["cat"]))
         ping = await peer.expect(codec.Ping)
@@ -98,7 +98,7 @@ async def test_a_frame_without_end_is_no_sign_of_life() -> None:
         await trickling
 
 
-async def test_a_guest_that_answers_is_asked_again_until_the_command_ends() -> None:
+async def test_an_answering_guest_is_pinged_until_the_command_ends() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         process = await peer.started(guest.exec(["cat"]))
         # Longer than it may take for one answer.

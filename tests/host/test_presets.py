@@ -107,7 +107,7 @@ def test_each_has_the_value_that_the_command_line_would_give_it(
     assert parsed("--no-cold")["cold"] is False
 
 
-def test_one_has_no_effect_where_the_command_line_leaves_it_no_meaning(user: Path) -> None:
+def test_preset_has_no_effect_if_the_command_line_excludes_it(user: Path) -> None:
     user.write_text('memory = "1G"\ncold = true\nimage = "python"\ngrace = "1s"\ncpus = 3\n')
     assert "grace" not in parsed()
     assert parsed("--timeout", "2s")["grace"] == 1

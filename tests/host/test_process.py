@@ -46,9 +46,7 @@ async def test_signals_are_sent_while_the_command_runs_and_not_after(
     assert await peer.hears_nothing()
 
 
-async def test_a_process_that_has_ended_does_not_signal_the_next_command(
-    guest: Guest, peer: Peer
-) -> None:
+async def test_an_exited_process_does_not_signal_the_next_command(guest: Guest, peer: Peer) -> None:
     first = await peer.started(guest.exec(["true"]))
     await peer.exit(0)
     await first.wait()
@@ -156,7 +154,7 @@ async def test_a_process_that_nobody_holds_is_killed(
     assert guest.exec(["true"]).returncode is None
 
 
-async def test_a_cancelled_user_of_a_process_leaves_the_guest_ready_for_the_next(
+async def test_guest_is_ready_after_the_user_of_a_process_is_cancelled(
     guest: Guest, peer: Peer
 ) -> None:
     async def work() -> int:

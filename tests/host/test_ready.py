@@ -21,7 +21,7 @@ async def test_a_guest_that_never_answers_hello_is_a_time_out() -> None:
         assert guest.error is None
 
 
-async def test_a_guest_that_answers_after_a_time_out_can_still_be_waited_for() -> None:
+async def test_guest_can_be_awaited_again_after_a_timeout() -> None:
     async with connected() as (guest, peer):
         with pytest.raises(TimeoutError):
             await guest.ready(SOON)
@@ -45,7 +45,7 @@ async def test_a_guest_can_be_left_frozen_until_it_is_told_to_go_on() -> None:
         await peer.expect(codec.Resume)
 
 
-async def test_a_guest_that_was_left_is_told_to_go_on_before_its_first_command() -> None:
+async def test_a_paused_guest_resumes_before_its_first_command() -> None:
     async with connected() as (guest, peer):
         await asyncio.gather(guest.ready(TIMEOUT, resume=False), peer.greet())
         process = guest.exec(["true"])
@@ -56,7 +56,7 @@ async def test_a_guest_that_was_left_is_told_to_go_on_before_its_first_command()
             await process.wait()
 
 
-async def test_a_guest_that_was_left_is_told_to_go_on_before_it_is_held() -> None:
+async def test_a_paused_guest_resumes_before_it_is_held() -> None:
     async with connected() as (guest, peer):
         await asyncio.gather(guest.ready(TIMEOUT, resume=False), peer.greet())
         with guest.held():

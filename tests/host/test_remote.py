@@ -377,7 +377,7 @@ async def test_signals_and_sizes_are_passed_on_and_checked() -> None:
         await process.wait()
 
 
-async def test_what_is_cancelled_is_killed_and_the_next_command_waits_until_it_is_gone() -> None:
+async def test_next_command_waits_until_a_cancelled_one_is_killed() -> None:
     async with attached() as (guest, played):
         process, request = await started(guest, played, ["yes"])
         running = asyncio.create_task(process.communicate())
@@ -411,7 +411,7 @@ async def test_a_start_that_is_cancelled_hangs_up() -> None:
         assert await (await following).wait() == 0
 
 
-async def test_a_start_that_is_cancelled_before_anybody_has_heard_of_it_hangs_up() -> None:
+async def test_start_cancelled_before_its_reply_closes_the_connection() -> None:
     async with attached() as (guest, played):
         starting = asyncio.create_task(guest.start(["x"]))
         await asyncio.sleep(0)
@@ -551,7 +551,7 @@ async def test_files_that_come_with_an_answer_are_whose_it_is() -> None:
         os.close(descriptor)
 
 
-async def test_a_command_that_cannot_be_is_refused_before_anybody_is_asked() -> None:
+async def test_an_invalid_command_is_refused_before_it_is_sent() -> None:
     async with attached() as (guest, played):
         with pytest.raises(UsageError):
             await guest.start([])

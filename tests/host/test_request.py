@@ -17,7 +17,7 @@ from microvm.options import ExecOptions
 from microvm.wire import codec
 
 
-async def test_text_and_paths_are_sent_as_the_operating_system_spells_them(
+async def test_text_and_paths_are_sent_in_the_file_system_encoding(
     guest: Guest, peer: Peer
 ) -> None:
     guest.exec(["é", b"\xff", "\udcff"], command="/bin/é", env={"É": "ü"}, cwd=Path("/tmp/é"))
@@ -49,7 +49,7 @@ async def test_what_one_list_does_not_take_is_in_the_other(guest: Guest, peer: P
     ],
     ids=["empty", "NUL", "surrogate", "name", "NUL in env", "NUL in cwd", "too long"],
 )
-async def test_a_command_that_cannot_be_sent_is_refused_and_nothing_is_said(
+async def test_a_command_that_cannot_be_encoded_is_not_sent(
     guest: Guest, peer: Peer, argv: list[str], options: dict[str, Any]
 ) -> None:
     with pytest.raises(UsageError):
@@ -58,7 +58,7 @@ async def test_a_command_that_cannot_be_sent_is_refused_and_nothing_is_said(
     assert (await peer.expect(codec.ExecRequest)).id == 1
 
 
-async def test_options_stand_in_for_the_defaults_and_variables_one_by_one() -> None:
+async def test_options_replace_defaults_and_single_variables() -> None:
     usual: ExecOptions = {"env": {"A": "1", "B": "2"}, "cwd": "/srv", "user": "app", "timeout": 9}
     cases: list[tuple[ExecOptions, tuple[bytes, ...], bytes, bytes]] = [
         ({}, (b"A=1", b"B=2"), b"/srv", b"app"),
@@ -176,7 +176,7 @@ async def test_options_that_mean_nothing_are_refused(
         (["true"], {"input": b"x", "stdin": PIPE}, "stdin"),
     ],
 )
-async def test_a_mistake_of_the_caller_is_refused_before_anything_is_sent(
+async def test_usage_errors_are_raised_before_anything_is_sent(
     guest: Guest, peer: Peer, argv: Any, options: Any, says: str
 ) -> None:
     with pytest.raises(UsageError, match=says):
@@ -184,9 +184,7 @@ async def test_a_mistake_of_the_caller_is_refused_before_anything_is_sent(
     assert await peer.hears_nothing()
 
 
-async def test_the_most_that_an_option_allows_is_what_the_protocol_carries(
-    guest: Guest, peer: Peer
-) -> None:
+async def test_option_maxima_are_those_of_the_protocol(guest: Guest, peer: Peer) -> None:
     guest.exec(["sh"], max_processes=(1 << 32) - 1, tty=((1 << 16) - 1, (1 << 16) - 1))
     request = await peer.expect(codec.ExecRequest)
     assert request.max_processes == (1 << 32) - 1

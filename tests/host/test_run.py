@@ -66,9 +66,7 @@ async def test_a_command_that_cannot_start_says_where_and_why(
     assert caught.value.stage == (stage.name.lower() if isinstance(stage, Stage) else "stage 99")
 
 
-async def test_a_cancelled_run_kills_and_leaves_the_guest_ready_for_the_next(
-    guest: Guest, peer: Peer
-) -> None:
+async def test_a_cancelled_run_kills_and_leaves_the_guest_ready(guest: Guest, peer: Peer) -> None:
     first = asyncio.create_task(run(guest, ["sleep", "60"]))
     await peer.expect(codec.ExecRequest)
     await peer.write(Stream.STDOUT, b"of no interest")
@@ -146,7 +144,7 @@ async def test_encoding_and_errors_ask_for_text(
     assert result.stderr == expected
 
 
-async def test_bytes_that_are_no_text_are_an_error_and_the_guest_stays_usable(
+async def test_undecodable_output_raises_and_the_guest_stays_usable(
     guest: Guest, peer: Peer
 ) -> None:
     with pytest.raises(UnicodeDecodeError):

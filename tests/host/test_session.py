@@ -274,7 +274,7 @@ def test_frames_of_an_older_session_are_dropped_until_our_ready() -> None:
     assert session.state is State.IDLE
 
 
-def test_what_came_before_the_first_hello_is_dropped_with_the_rest() -> None:
+def test_bytes_before_the_first_hello_are_dropped() -> None:
     session = new()
     session.receive_data(OUTPUT.encode() + OUTPUT.encode()[:5])
     assert session.next_event() is None
@@ -384,7 +384,7 @@ def test_a_command_that_has_ended_makes_room_for_the_next_id(end: codec.Message)
     assert message.id == 2
 
 
-def test_want_of_memory_is_the_end_of_those_only_whose_memory_is_limited() -> None:
+def test_out_of_memory_is_valid_only_with_a_memory_limit() -> None:
     end = codec.ExecResponse(1, Ending.OUT_OF_MEMORY, 9)
     session = idle()
     asked(session, b"a", max_memory=1 << 20)

@@ -78,7 +78,7 @@ def test_inspect_says_why_one_cannot_be_used_and_what_to_do(
     assert f"({refused.value.hint})" == next_step
 
 
-def test_prune_keeps_what_is_whole_and_says_why_it_cannot_be_used(flawed: dict[str, str]) -> None:
+def test_prune_keeps_whole_snapshots_with_reasons_if_unusable(flawed: dict[str, str]) -> None:
     del flawed
     pruned = _run("prune")
     assert sorted(pruned.stdout.split()) == ["changed", "old", "short"]

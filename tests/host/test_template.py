@@ -367,7 +367,7 @@ def test_the_command_lists_and_removes() -> None:
         run("rm", "c")
 
 
-def test_an_empty_limit_is_none_and_a_wrong_one_names_its_variable(
+def test_empty_limit_means_none_and_errors_name_the_variable(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("MICROVM_TEMPLATES", "")

@@ -64,7 +64,7 @@ def distributions(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_wheel_has_the_packages_the_daemon_the_schema_and_no_more(distributions: Path) -> None:
+def test_wheel_contains_packages_daemon_and_schema_only(distributions: Path) -> None:
     (path,) = distributions.glob("*.whl")
     with zipfile.ZipFile(path) as wheel:
         packed = {name for name in wheel.namelist() if ".dist-info/" not in name}

@@ -149,7 +149,7 @@ def test_a_module_knows_only_what_lies_below_it(module: str) -> None:
     assert wrong == EXCEPTIONS.get(module, set())
 
 
-def test_a_client_and_its_supervisor_know_what_both_have_and_nothing_else_of_each_other() -> None:
+def test_client_and_supervisor_share_only_common_modules() -> None:
     both = {"names", "machine_directory", "runtime_directory", "wire", "error_json"}
     supervisor, client = "microvm.supervisor.", "microvm.supervisor.client."
     for module in (name for name in NAMES if name.startswith(supervisor)):
@@ -161,7 +161,7 @@ def test_a_client_and_its_supervisor_know_what_both_have_and_nothing_else_of_eac
             assert not {name for name in theirs if name.startswith(client)}, module
 
 
-def test_what_an_extra_brings_is_imported_by_nobody_who_does_without() -> None:
+def test_dependencies_of_extras_are_imported_only_by_their_users() -> None:
     def needs_it(path: Path) -> bool:
         return any(
             name.partition(".")[0] in {"dask", "distributed"}
@@ -176,7 +176,7 @@ def test_what_an_extra_brings_is_imported_by_nobody_who_does_without() -> None:
 
 
 @pytest.mark.parametrize("module", sorted(name for name in NAMES if part(name) == "proto"))
-def test_the_generator_goes_one_way_from_the_schema_to_its_command_line(module: str) -> None:
+def test_imports_of_the_generator_go_one_way(module: str) -> None:
     def rank(name: str) -> int:
         top = name.partition(".")[2].partition(".")[0]
         return PROTO.index(top) if top else len(PROTO)

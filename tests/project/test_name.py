@@ -51,7 +51,7 @@ def named(text: str) -> Iterator[str]:
                 yield name[1]
 
 
-def test_the_name_stands_in_one_place_for_the_programs_and_in_one_for_the_build() -> None:
+def test_project_name_is_the_same_in_code_and_build() -> None:
     assert PROJECT["name"] == DISTRIBUTION == "microvm-proto"
 
 

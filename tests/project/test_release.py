@@ -111,7 +111,7 @@ def test_a_wheel_with_what_does_not_belong_there_is_refused(
     assert not faults or fault in faults[0]
 
 
-def test_a_pack_without_its_parts_or_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_an_incomplete_or_foreign_pack_is_refused(tmp_path: Path) -> None:
     arch = arches.find("x86_64")
     of = digests(arch) | {ROOTFS: "another"}
     parts = {name: {"of": each, "files": {}} for name, each in of.items() if name != KERNEL}

@@ -64,7 +64,7 @@ def test_a_release_is_checked_as_it_is_by_hand() -> None:
     assert {"guest-pack", "release-check"} <= TARGETS
 
 
-def test_what_signs_or_publishes_a_release_runs_nothing_of_the_repository() -> None:
+def test_jobs_that_sign_or_publish_run_no_repository_code() -> None:
     assert RELEASE["permissions"] == {}
     jobs = RELEASE["jobs"]
     trusted = {name for name, job in jobs.items() if "id-token" in job["permissions"]}
@@ -101,7 +101,7 @@ def test_the_hooks_are_well_formed() -> None:
     subprocess.run(command, cwd=ROOT, check=True)
 
 
-def test_what_is_generated_from_each_schema_is_checked_and_written_anew() -> None:
+def test_make_checks_and_generates_the_outputs_of_all_schemas() -> None:
     listed = subprocess.run(
         ["git", "ls-files", "*.toml"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.split()

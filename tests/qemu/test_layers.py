@@ -51,13 +51,13 @@ def test_a_user() -> None:
     assert not [option for option in options if option.startswith(("--uid", "--without"))]
 
 
-def test_root_has_a_uid_for_each_and_keeps_the_group_of_the_device() -> None:
+def test_root_uses_a_uid_per_machine_and_the_device_group() -> None:
     options = told(root=True, group=104, device=Path("/dev/kvm"), cgroup=9)
     assert {f"--uid {UIDS}", "--group 104", "--device /dev/kvm", "--cgroup 9"} <= set(options)
     assert "--group" not in " ".join(told(root=True))
 
 
-def test_off_leaves_what_must_not_be_gained_and_that_it_ends_with_us() -> None:
+def test_confinement_off_switches_off_all_layers_but_ids() -> None:
     options = told(CONFIG._replace(confinement="off"), root=True, cgroup=9)
     left_out = [f"--without {layer.name}" for layer in LAYERS if layer.name != "ids"]
     # the uid may not read these, so the launcher opens them again
@@ -120,7 +120,7 @@ def test_a_program_elsewhere_brings_what_lies_beside_it(tmp_path: Path) -> None:
     assert not {str(tmp_path), str(tmp_path / "opt"), str(Path.home())} & set(paths)
 
 
-def test_homebrew_has_the_libraries_of_a_program_in_other_packages(tmp_path: Path) -> None:
+def test_homebrew_folders_with_libraries_are_readable(tmp_path: Path) -> None:
     program, link = tmp_path / "Cellar/qemu/10/bin/qemu", tmp_path / "bin/qemu"
     for each in program, link:
         each.parent.mkdir(parents=True)

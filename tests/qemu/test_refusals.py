@@ -29,7 +29,7 @@ async def start(config: QemuConfig) -> None:
             pass
 
 
-def test_a_folder_of_the_path_that_cannot_be_searched_is_passed_over(
+def test_an_unreadable_folder_of_path_is_skipped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = find_qemu("x86_64")

@@ -114,7 +114,7 @@ async def test_who_takes_no_reply_goes_without(pair: Pair, monkeypatch: pytest.M
     await peer.send({"result": "y"})
 
 
-async def test_more_descriptors_than_anybody_needs_are_refused_and_closed(pair: Pair) -> None:
+async def test_surplus_descriptors_are_refused_and_closed(pair: Pair) -> None:
     peer, client = pair
     before = open_files()
     BlockingConnection("one", client).send({"wire": wire.WIRE}, (0,) * (wire.DESCRIPTORS + 1))

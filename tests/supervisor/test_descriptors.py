@@ -146,7 +146,7 @@ async def test_a_folder_and_the_null_device_are_at_their_end(path: str) -> None:
         assert await reads.read() == b""
 
 
-async def test_another_reader_of_a_pipe_that_was_faster_holds_up_nobody() -> None:
+async def test_a_faster_reader_of_the_same_pipe_blocks_nobody() -> None:
     source, sink = os.pipe()
     with ClientDescriptor(os.dup(source), writes=False) as reads:
         reading = asyncio.create_task(reads.read())
@@ -216,7 +216,7 @@ async def test_what_cannot_be_opened_anew_works_too(
             assert await ours.read() == b""
 
 
-async def test_a_full_terminal_that_cannot_be_opened_anew_is_waited_for_at_rest(
+async def test_writing_to_a_full_terminal_waits_without_spinning(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     ours, theirs = pty.openpty()

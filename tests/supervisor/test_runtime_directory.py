@@ -109,7 +109,7 @@ def test_what_is_no_folder_is_refused(folder: Path, kind: str) -> None:
 
 
 @pytest.mark.parametrize("given", [None, "", "relative", "/nowhere", "open"])
-def test_without_a_private_folder_of_the_session_it_is_in_that_for_temporary_files(
+def test_runtime_folder_falls_back_to_the_temporary_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str | None
 ) -> None:
     if given == "open":
@@ -149,7 +149,7 @@ def test_names_are_made_up() -> None:
     assert len(set(names)) > 20
 
 
-def test_a_machine_is_named_by_its_name_or_where_that_will_do_the_beginning_of_it(
+def test_a_machine_is_found_by_its_name_or_its_unique_beginning(
     runtime: RuntimeDirectory,
 ) -> None:
     with runtime.create("web"), runtime.create("web-old"), runtime.create("db"):

@@ -22,7 +22,7 @@ def _order(start: Start) -> None:
         )
 
 
-def test_one_that_ends_without_a_word_leaves_nothing_but_what_it_said(
+def test_a_supervisor_that_exits_silently_leaves_only_its_output(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     program = tmp_path / "python"

@@ -191,9 +191,7 @@ async def test_options_arrive_as_they_are(there: AttachedVM) -> None:
     assert done.stdout == b"\xff\n\n/tmp\nnobody\n\xfe\n"
 
 
-async def test_one_command_runs_at_a_time_and_others_wait_if_they_say_so(
-    there: AttachedVM, name: str
-) -> None:
+async def test_one_command_runs_at_a_time_and_others_may_wait(there: AttachedVM, name: str) -> None:
     async with MicroVM.attach(name) as other, MicroVM.attach(name, wait=True) as patient:
         async with await there.exec(["cat"], stdin=PIPE) as process:
             with pytest.raises(Busy, match="machine shared is busy: cat"):
@@ -221,7 +219,7 @@ async def test_what_is_cancelled_or_dropped_is_killed(there: AttachedVM) -> None
             assert not await processes(there, f"sleep {left}")
 
 
-async def test_letting_go_leaves_the_machine_and_ends_what_ran_from_here(
+async def test_detaching_keeps_the_machine_and_ends_own_commands(
     there: AttachedVM, name: str
 ) -> None:
     async with MicroVM.attach(name) as attached:

@@ -87,9 +87,7 @@ def test_who_cannot_write_a_cache_uses_what_is_in_it(image: Image, shared: Path)
         assert "instead" not in said
 
 
-def test_who_cannot_write_a_cache_boots_where_there_is_no_template(
-    image: Image, shared: Path
-) -> None:
+def test_read_only_cache_without_template_means_a_boot(image: Image, shared: Path) -> None:
     caches.clear(shared / "templates")
     with read_only(shared):
         said = hello(image, user=True)

@@ -214,7 +214,7 @@ def _is_another_program(pid: int) -> bool:
 
 
 @pytest.mark.parametrize("moment", [0.0, 0.01])
-async def test_a_qemu_that_is_stopped_as_is_the_one_that_is_tried_instead(
+async def test_stopped_qemu_fails_when_its_replacement_is_stopped_too(
     image: Image, moment: float
 ) -> None:
     await _start(image)

@@ -36,7 +36,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_command_finds_what_was_copied_and_leaves_what_is_collected(
+def test_files_are_copied_before_and_collected_after_a_command(
     work: Path, microvm: Command
 ) -> None:
     copies = ("--copy", "data", "--copy", "sum.sh:/opt/")
@@ -45,7 +45,7 @@ def test_a_command_finds_what_was_copied_and_leaves_what_is_collected(
     assert (work / "out/sum").read_text() == "3\n"
 
 
-def test_what_is_copied_is_the_users_and_relative_to_where_the_command_runs(
+def test_copies_belong_to_the_user_and_are_relative_to_workdir(
     work: Path, microvm: Command
 ) -> None:
     options = ("--user", "nobody", "--workdir", "/tmp", "--copy", "data:new/place")
@@ -115,7 +115,7 @@ def test_a_copy_that_fails_is_said_and_is_our_status(
 
 
 @pytest.mark.parametrize(("code", "status"), [(0, 125), (3, 3)])
-def test_what_cannot_be_collected_is_said_and_the_rest_is_collected(
+def test_missing_files_are_reported_and_the_rest_is_collected(
     work: Path, microvm: Command, code: int, status: int
 ) -> None:
     collect = ("--collect", "none", "--collect", "out", "--collect", "/nor:x", "--save", "never")
@@ -131,7 +131,7 @@ def test_what_cannot_be_collected_is_said_and_the_rest_is_collected(
     assert (work / "out").read_text() == "part\n"
 
 
-def test_a_command_that_did_not_start_has_left_nothing_to_collect(
+def test_nothing_is_collected_from_a_command_that_did_not_start(
     work: Path, microvm: Command
 ) -> None:
     before = sorted(work.iterdir())

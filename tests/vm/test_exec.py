@@ -230,14 +230,14 @@ async def test_a_user_that_is_not_there_is_a_typed_failure(vm: MicroVM, user: st
     assert caught.value.stage == "user"
 
 
-async def test_a_folder_that_is_forbidden_to_the_user_is_a_typed_failure(vm: MicroVM) -> None:
+async def test_working_folder_forbidden_to_the_user_is_a_start_error(vm: MicroVM) -> None:
     await vm.run(["sh", "-c", "mkdir -p /secret; chmod 700 /secret"])
     with pytest.raises(StartError) as caught:
         await vm.run(["id"], user="nobody", cwd="/secret")
     assert (caught.value.stage, caught.value.errno) == ("chdir", 13)
 
 
-async def test_an_ordinary_user_may_have_a_container_with_a_proc_of_its_own(vm: MicroVM) -> None:
+async def test_an_unprivileged_user_may_mount_proc_in_a_container(vm: MicroVM) -> None:
     unshare = ["unshare", "-U", "-r", "-p", "-f", "-m", "--mount-proc"]
     result = await vm.run([*unshare, "sh", "-c", "echo /proc/[0-9]*; id -u"], user="nobody")
     assert (result.stdout, result.stderr) == (b"/proc/1\n0\n", b"")
@@ -430,7 +430,7 @@ MISDEEDS = {
 
 
 @pytest.mark.parametrize("misdeed", MISDEEDS)
-async def test_what_a_command_does_to_its_cgroup_does_not_reach_the_next(
+async def test_changes_to_a_commands_cgroup_do_not_reach_the_next(
     vm: MicroVM, misdeed: str
 ) -> None:
     with contextlib.suppress(ExecTimeout):
@@ -443,7 +443,7 @@ async def test_what_a_command_does_to_its_cgroup_does_not_reach_the_next(
         assert result.stdout == b"alive\n"
 
 
-async def test_a_child_in_a_cgroup_below_is_not_taken_with_the_next_command(vm: MicroVM) -> None:
+async def test_child_in_a_sub_cgroup_outlives_the_next_command(vm: MicroVM) -> None:
     below = f"mkdir {OWN}/b; sh -c 'echo $$ >{OWN}/b/cgroup.procs; exec sleep 300.3'"
     await vm.run(["sh", "-c", f"({below}) >/dev/null 2>&1 & sleep 0.2"])
     assert await processes(vm, "300.3")
@@ -452,7 +452,7 @@ async def test_a_child_in_a_cgroup_below_is_not_taken_with_the_next_command(vm: 
     await kill(vm, "300.3")
 
 
-async def test_a_child_that_stops_its_siblings_does_not_stop_the_daemon(image: Image) -> None:
+async def test_child_that_stops_its_siblings_does_not_stop_the_daemon(image: Image) -> None:
     async with MicroVM(image) as machine:
         after = "while [ -d /proc/$$ ]; do sleep 0.01; done"
         stop = f"({after}; while :; do kill -STOP -1; done) >/dev/null 2>&1 </dev/null &"
@@ -465,7 +465,7 @@ async def test_a_child_that_stops_its_siblings_does_not_stop_the_daemon(image: I
         assert (await machine.run(["id", "-u"], user="nobody")).stdout == b"65534\n"
 
 
-async def test_without_cgroups_the_process_group_is_killed_and_nothing_limited(
+async def test_without_cgroups_only_the_process_group_is_killed(
     image: Image,
 ) -> None:
     async with MicroVM(image) as machine:
@@ -499,7 +499,7 @@ async def test_sixteen_arguments_of_64_kib(vm: MicroVM) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 10, 70_000, 131_071])
-async def test_what_the_kernel_takes_arrives_and_more_is_a_typed_failure(
+async def test_longest_arguments_arrive_and_longer_ones_are_refused(
     vm: MicroVM, length: int
 ) -> None:
     # Strings with their ends, and pointers, are a quarter of a stack of 8 MiB; the margin is for

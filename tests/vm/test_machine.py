@@ -318,7 +318,7 @@ with open(f"/proc/{pid}/stat") as stat:
 """
 
 
-def test_a_machine_that_outlives_its_loop_is_ended_when_it_is_dropped(image: Image) -> None:
+def test_a_machine_that_outlives_its_loop_ends_when_dropped(image: Image) -> None:
     command = [sys.executable, "-W", "default::ResourceWarning", "-c", OUTLIVES, str(image.path)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert "ResourceWarning: a machine was never stopped: QEMU, process" in result.stderr

@@ -231,7 +231,7 @@ def test_a_bad_line_of_a_file_is_named_before_anything_runs(
     assert result.stderr.startswith(b"microvm: line 2: argv has to be a non-empty array of strings")
 
 
-def test_a_bad_line_of_a_pipe_ends_it_when_those_before_it_are_done(microvm: Command) -> None:
+def test_map_ends_at_a_bad_line_after_the_jobs_before_it(microvm: Command) -> None:
     result = microvm("map", "-", input=b"echo hi\n[1\n")
     assert (result.returncode, [each["stdout"] for each in _results(result.stdout)]) == (
         2,

@@ -52,7 +52,7 @@ def test_both_sides_are_shown_and_what_to_do(
     )
 
 
-def test_an_image_that_carries_files_otherwise_runs_commands_and_says_what_to_do(
+def test_image_of_another_file_protocol_runs_commands_only(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = other("files.h", tmp_path, monkeypatch)

@@ -534,7 +534,7 @@ def test_a_supervisor_that_is_stopped_is_shown_and_can_be_ended(
     assert states(microvm) == {machine: "running"}
 
 
-def test_a_machine_of_another_version_is_shown_refused_and_stopped(
+def test_machine_of_another_version_is_listed_but_only_stopped(
     microvm: Command, machine: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert microvm("start", "two").returncode == 0

@@ -68,7 +68,7 @@ async def test_one_that_was_killed_while_idle_is_not_noticed(pool: Pool, vm: Mic
         assert (await machine.run(["echo", "hello"])).stdout == b"hello\n"
 
 
-async def test_one_that_is_killed_under_its_user_is_an_error_and_replaced(pool: Pool) -> None:
+async def test_pool_replaces_a_machine_that_is_killed_in_use(pool: Pool) -> None:
     async def use(*, kill: bool) -> None:
         async with pool.machine() as machine:
             process = await machine.exec(["sh", "-c", "echo started; sleep 0.1"])

@@ -158,7 +158,7 @@ FILLER = b"\xff" * (codec.HEADER_SIZE + codec.MAX_BODY)
 
 
 @pytest.mark.parametrize("size", [5, 12, 100])
-def test_a_host_that_goes_in_the_middle_of_a_frame_leaves_no_trace(
+def test_host_that_leaves_in_the_middle_of_a_frame_has_no_effect(
     guest: Reopened, size: int
 ) -> None:
     with guest.open() as port:

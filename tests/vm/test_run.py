@@ -324,7 +324,7 @@ def _pending(pipe: int) -> int:
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
-def test_output_comes_as_it_is_written_and_ctrl_c_goes_to_the_command(image: Image) -> None:
+def test_output_is_streamed_and_ctrl_c_reaches_the_command(image: Image) -> None:
     del image
     script = "trap 'echo caught; exit 3' INT; echo started; while :; do sleep 0.1; done"
     process = _start("sh", "-c", script)

@@ -308,7 +308,7 @@ async def test_a_pool_of_them(snapshot: Snapshot) -> None:
 
 
 @pytest.mark.parametrize("files", [migration.MAPPED_RAM, (99, 0)])
-async def test_a_guest_that_stands_before_it_is_frozen_is_sent_once_more(
+async def test_a_guest_stopped_before_its_freeze_is_sent_again(
     image: Image, monkeypatch: pytest.MonkeyPatch, files: tuple[int, int]
 ) -> None:
     monkeypatch.setattr(migration, "MAPPED_RAM", files)

@@ -36,7 +36,7 @@ def test_the_guest_does_what_the_document_says(
     play(host)
 
 
-def test_what_is_not_greeted_hears_nothing_and_a_hello_ends_every_process(machine: Machine) -> None:
+def test_nothing_is_sent_before_hello_and_hello_ends_processes(machine: Machine) -> None:
     host = Host(machine.stream, deadline=machine.deadline)
     host.greet(fill=True)
     left = host.run(b"sh", b"-c", b"setsid sleep 300 & echo $!").stdout.strip()
@@ -45,7 +45,7 @@ def test_what_is_not_greeted_hears_nothing_and_a_hello_ends_every_process(machin
     assert host.run(b"kill", b"-0", left).exit_code == 1
 
 
-def test_a_command_that_runs_while_others_go_on_is_killed_with_all_that_it_started(
+def test_a_kill_ends_a_command_with_all_its_children(
     machine: Machine,
 ) -> None:
     host = Host(machine.stream, deadline=machine.deadline)

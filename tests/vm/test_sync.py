@@ -131,7 +131,7 @@ def test_a_process_that_is_dropped_is_killed(machine: MicroVM) -> None:
     assert machine.run(["echo", "next"]).stdout == b"next\n"
 
 
-def test_a_user_who_does_other_things_between_calls_is_not_taken_for_a_dead_guest(
+def test_a_pause_between_calls_is_not_taken_for_a_dead_guest(
     machine: MicroVM,
 ) -> None:
     process = machine.exec(["sh", "-c", "yes & yes >&2; wait"], timeout=0.5)
@@ -158,7 +158,7 @@ def test_a_process_is_read_by_lines_and_polled(machine: MicroVM) -> None:
     assert process.returncode == 3
 
 
-def test_a_machine_can_be_stopped_twice_and_is_not_used_afterwards(image: Image) -> None:
+def test_machine_can_be_stopped_twice_and_not_used_afterwards(image: Image) -> None:
     with MicroVM(image) as machine:
         process = machine.exec(["sleep", "60"])
         machine.stop()

@@ -99,7 +99,7 @@ def test_threads_share_it_and_a_machine_of_it_takes_one_command(pool: Pool) -> N
                 assert isinstance(refused.exception(DEADLINE), Busy)
 
 
-def test_leaving_a_block_gives_its_machine_back_however_that_happens(pool: Pool) -> None:
+def test_leaving_a_block_in_any_way_returns_its_machine(pool: Pool) -> None:
     with pytest.raises(ZeroDivisionError), pool.machine() as first:
         raise ZeroDivisionError
     lease = pool.machine()

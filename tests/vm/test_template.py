@@ -96,7 +96,7 @@ async def test_another_configuration_is_another_template(image: Image, cache: Pa
         assert len(_templates(cache)) == 2
 
 
-async def test_a_qemu_that_knows_no_files_clones_by_descriptors_and_copies(
+async def test_qemu_without_file_migration_clones_by_descriptors(
     image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # As QEMU 8.1 and older, in all that we ask of it.

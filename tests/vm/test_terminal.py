@@ -150,7 +150,7 @@ def test_the_terminal_is_restored_after_qemu_has_crashed(run: Run) -> None:
         (["yes", "ready"], "\\", 131),  # busybox's shell takes no notice of this key
     ],
 )
-def test_the_terminal_is_restored_after_a_key_that_ends_the_command(
+def test_terminal_is_restored_after_a_key_ends_the_command(
     run: Run, command: list[str], key: str, status: int
 ) -> None:
     child = run("-t", "--", *command)
@@ -169,7 +169,7 @@ def test_the_terminal_is_restored_after_a_key_that_ends_the_command(
         (["--workdir", "/nowhere"], 126, "cannot enter its working directory"),
     ],
 )
-def test_the_terminal_is_restored_when_the_command_does_not_end_by_itself(
+def test_terminal_is_restored_when_the_command_is_killed(
     run: Run, options: list[str], status: int, says: str
 ) -> None:
     child = run("-t", *options, "--", "sh", "-c", "echo ready; sleep 0.1; seq 9; sleep 100")
@@ -275,7 +275,7 @@ def test_what_is_logged_begins_its_lines_itself(run: Run) -> None:
     assert all(line.endswith(b"\r") for line in lines)
 
 
-def test_a_terminal_is_passed_on_as_it_is_by_i_and_not_at_all_by_n(run: Run) -> None:
+def test_terminal_is_passed_on_by_i_and_not_by_n(run: Run) -> None:
     child = run("-i", "--", "sh", "-c", "read line; echo got $line")
     child.sendline(b"hello")
     child.expect(b"got hello")
