@@ -62,7 +62,7 @@ NAME := 'import sys; print("python%d.%d" % sys.version_info[:2])'
 BOOTING := tests/counts tests/dask tests/faults tests/soak tests/vm fuzz/guest
 # With a second Python, `make test` also leaves out the tests of programs in C, since their results do not depend on
 # the version of Python: of our Python code, these tests run only the codec, which other tests check.
-C_TESTS := tests/confine fuzz/daemon fuzz/decoder fuzz/mutants fuzz/proofs \
+C_TESTS := tests/launcher fuzz/daemon fuzz/decoder fuzz/mutants fuzz/proofs \
 	$(filter-out %/test_spec.py %/test_versions.py,$(wildcard tests/guest/test_*.py))
 LEFT_OUT :=
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from tests.confine.test_layers import BASE, LAYERS, ROOT, with_layers
+from tests.launcher.test_layers import BASE, LAYERS, ROOT, with_layers
 from tests.support.confined import SYSTEM, Confined, confined
 from tests.support.ordinary import USER
 
