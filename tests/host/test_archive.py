@@ -60,7 +60,7 @@ def read(data: bytes | BinaryIO, size: int = 1 << 20, count: int = 100) -> dict[
             elif stat.S_ISLNK(node.mode):
                 shown[path] = f"-> {os.fsdecode(node.target)}"
             else:
-                content = os.pread(tree._content.fileno(), node.size, node.at)
+                content = os.pread(tree._content.fileno(), node.size, node.offset)
                 shown[path] = f"{mode} {os.fsdecode(content)}"
 
         show(tree.root, "")
@@ -103,7 +103,7 @@ def test_devices_and_fifos_are_left_out_and_named() -> None:
         tree.read(io.BytesIO(PLAIN))
         assert tree.left_out == ["device", "fifo"]
     names = [member(f"{number:04}" + "n" * 4000, tarfile.FIFOTYPE) for number in range(300)]
-    with pytest.raises(FileError, match="there is more of it than may come"):
+    with pytest.raises(FileError, match="it exceeds a limit of the transfer"):
         read(archive(*names), count=1000)
 
 
@@ -159,53 +159,53 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "its own parent": (archive(member("..", FOLDER)), "leads out"),
     "through a link": (
         archive(member("l", SYMLINK, "/etc"), member("l/passwd")),
-        "'l/passwd' leads through what is no folder",
+        "a part of the path 'l/passwd' is no folder",
     ),
-    "through a file": (archive(member("f"), member("f/g")), "leads through"),
+    "through a file": (archive(member("f"), member("f/g")), "is no folder in it"),
     "a file for a root": (archive(member("./")), "is the name of a folder"),
     "a link for a root": (archive(member(".", SYMLINK, "/etc")), "is the name of a folder"),
-    "a name of nothing": (archive(member("x", LINK, "y")), "no file before it"),
+    "a name of nothing": (archive(member("x", LINK, "y")), "no earlier file"),
     "a name of what is outside": (archive(member("x", LINK, "../etc/passwd")), "leads out"),
-    "a name of a folder": (archive(member("a", FOLDER), member("x", LINK, "a")), "no file before"),
+    "a name of a folder": (archive(member("a", FOLDER), member("x", LINK, "a")), "no earlier file"),
     "a name of a link": (
         archive(member("a", SYMLINK, "/etc/passwd"), member("x", LINK, "a")),
-        "no file before",
+        "no earlier file",
     ),
     "a long name": (archive(member("n" * 256)), "cannot be sent"),
     "a very long name": (long_name(), "too long"),
-    "too deep": (archive(member("d/" * 128 + "f")), "128 folders within each other"),
-    "noise": (b"\xff" * 1024, "cannot be taken"),
+    "too deep": (archive(member("d/" * 128 + "f")), "nested more than 128 deep"),
+    "noise": (b"\xff" * 1024, "cannot read the archive"),
     "a sparse file of no size": (
         archive(member("a", pax_headers={"GNU.sparse.size": "abc", "GNU.sparse.name": "a"})),
-        "cannot be taken",
+        "cannot read the archive",
     ),
     "holes that are none": (
         archive(member("a", pax_headers={"GNU.sparse.map": "a,b"})),
-        "cannot be taken",
+        "cannot read the archive",
     ),
     "holes without their map": (
         archive(member("a", pax_headers={"GNU.sparse.major": "1", "GNU.sparse.minor": "0"})),
-        "cannot be taken",
+        "cannot read the archive",
     ),
-    "a mode that is none": (negative_mode(), "'a' has a mode that cannot be"),
+    "a mode that is none": (negative_mode(), "'a' has an invalid mode"),
     "nothing": (b"", "empty file"),
-    "half a header": (PLAIN[:100], "cannot be taken"),
-    "half a file": (archive(member("a", content="x" * 999))[:1024], "cannot be taken"),
+    "half a header": (PLAIN[:100], "cannot read the archive"),
+    "half a file": (archive(member("a", content="x" * 999))[:1024], "cannot read the archive"),
     "no end": (archive(member("a", content="x"))[:1024], "cut short"),
     "a damaged header": (
         archive(member("a"), format=tarfile.USTAR_FORMAT)[:512] + b"\xff" * 1024,
-        "cannot be taken",
+        "cannot read the archive",
     ),
     "the end of another": (archive(member("a"))[:512] + PLAIN[512:700], "cut short"),
     "headers without end": (
         b"".join(
             tarfile.TarInfo.create_pax_global_header({"a": str(number)}) for number in range(3000)
         ),
-        "cannot be taken",
+        "cannot read the archive",
     ),
-    "a gzip of noise": (b"\x1f\x8b" + b"\xff" * 99, "cannot be taken"),
-    "a bzip2 of noise": (b"BZh9" + b"\xff" * 999, "cannot be taken"),
-    "half of what is compressed": (lzma.compress(PLAIN)[:200], "cannot be taken"),
+    "a gzip of noise": (b"\x1f\x8b" + b"\xff" * 99, "cannot read the archive"),
+    "a bzip2 of noise": (b"BZh9" + b"\xff" * 999, "cannot read the archive"),
+    "half of what is compressed": (lzma.compress(PLAIN)[:200], "cannot read the archive"),
 }
 
 
@@ -264,7 +264,7 @@ def test_whatever_an_archive_is_it_is_read_or_refused(data: bytes) -> None:
     ids=["size", "files", "folders", "other names", "holes", "compressed"],
 )
 def test_there_may_not_be_more_in_it_than_may_come(data: bytes, size: int, count: int) -> None:
-    with pytest.raises(FileError, match="/to: there is more of it than may come"):
+    with pytest.raises(FileError, match="/to: it exceeds a limit of the transfer"):
         read(data, size, count)
 
 

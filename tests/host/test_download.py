@@ -68,7 +68,7 @@ async def _arrive(messages: list[files.Message], home: Path) -> Received | None:
         for message in messages:
             assert isinstance(message, files.Entry | files.Data | files.Whole)
             download.add(message)
-        return await download.settle() if download.is_whole else None
+        return await download.settle() if download.is_complete else None
 
 
 def _check(home: Path, received: Received | None) -> None:

@@ -437,7 +437,7 @@ def test_a_copy_goes_where_commands_of_its_user_run(
     [
         (["/none/a", "shared:/tmp"], b"cannot copy /none/a: No such file or directory"),
         (["shared:/none", "."], b"/none: No such file or directory in the guest"),
-        (["--max-size", "4", "shared:/etc", "-"], b"(--max-size sets that limit)"),
+        (["--max-size", "4", "shared:/etc", "-"], b"(a higher --max-size allows more bytes)"),
         (["a", "none:b"], b"there is no machine none"),
     ],
 )

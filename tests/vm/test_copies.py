@@ -100,8 +100,8 @@ def test_what_a_command_has_left_is_collected_also_when_it_fails(
         ),
         (
             ("--collect", "/bin/busybox:b", "--max-collect", "1K"),
-            "microvm: /bin/busybox: there is more of it than may come "
-            "(--max-collect sets that limit)\n",
+            "microvm: /bin/busybox: it exceeds a limit of the transfer "
+            "(a higher --max-collect allows more bytes)\n",
         ),
     ],
 )
@@ -204,7 +204,10 @@ def test_jobs_take_files_and_give_some(work: Path, microvm: Command) -> None:
     assert (second["status"], second["files"]) == (3, {"a": "x\n"})
     assert second["error"] == "none: No such file or directory in the guest"
     assert (third["status"], third["files"]) == (125, {})
-    assert third["error"] == "big: there is more of it than may come (max_output sets that limit)"
+    assert (
+        third["error"]
+        == "big: it exceeds a limit of the transfer (a higher max_output allows more bytes)"
+    )
 
 
 PAGE = Path(__file__).parents[2] / "docs/files.md"

@@ -197,9 +197,9 @@ async def test_a_command_that_runs_and_a_checkpoint_exclude_each_other(image: Im
             process.kill()
         taking = asyncio.create_task(vm.checkpoint())
         await asyncio.sleep(0)
-        with pytest.raises(Busy, match="a checkpoint of this machine is being taken"):
+        with pytest.raises(Busy, match="while a checkpoint of it is taken"):
             await vm.run(["true"])
-        with pytest.raises(Busy, match="a checkpoint of this machine is being taken"):
+        with pytest.raises(Busy, match="while a checkpoint of it is taken"):
             await vm.checkpoint()
         await vm.ping()  # which waits
         (await taking).close()

@@ -25,7 +25,7 @@ from microvm.system import interrupt
 if TYPE_CHECKING:
     from microvm.cli.copies import Copies
     from microvm.guest.process import Process
-    from microvm.guest.stdio import Writer
+    from microvm.guest.stdio import WriteFunction
     from microvm.machine.machine import MicroVM
     from microvm.options import ExecOptions
 
@@ -180,7 +180,7 @@ class AttachedRun:
             terminal_hints.suggest_terminal(self.command)
         return returncode if returncode >= 0 else 128 - returncode
 
-    def _write(self, descriptor: int) -> Writer:
+    def _write(self, descriptor: int) -> WriteFunction:
         """Return a function that prints the output for a file descriptor, or stores it."""
         if self.result.kept is None:
             return partial(write, descriptor)

@@ -1,4 +1,4 @@
-"""A live guest: its commands, their streams and deadlines, and the files that go in and out.
+"""A running guest: its commands with their streams and deadlines, and the transfer of files.
 
-Nothing here knows QEMU.
+No module here depends on QEMU.
 """

@@ -1,9 +1,9 @@
-"""Archives of `tar`: what is in one is put into a guest, and what a guest has comes as one.
+"""Tar archives, which are unpacked into a guest or created from the files of a guest.
 
-An archive may mean harm, as may a guest. The names in one that goes in never touch a file system of
-ours: it is read into a tree in memory, its content into a file without a name, and nothing is sent
-before it has been read to its end. One that comes out is made of what `files.get` has brought, all
-of it.
+Both the archive and the guest may be hostile. The names in an archive for the guest never touch the
+host's file system: the archive is read completely, into a tree in memory and an unnamed file for
+the content, before anything is sent. An archive from the guest is written from the files that
+`files.get` has copied, after the copy is complete.
 """
 
 from __future__ import annotations
@@ -30,54 +30,58 @@ from microvm.wire import files
 
 _NEW_FOLDER = 0o755
 
-_PIECE = 1 << 20  # the most of it that is read at a time; so much may tell of one member
-_OVERHEAD, _MEMBER_OVERHEAD = 1 << 20, 1 << 12  # bytes beside what is in files
+# Maximum number of bytes in one read, and so in the header of one member.
+_PIECE = 1 << 20
+# Maximum numbers of bytes in addition to the content of files: for the archive, for each member.
+_OVERHEAD, _MEMBER_OVERHEAD = 1 << 20, 1 << 12
 
-_GLOBALS = 4 << 10  # the maximum size of the global headers, in bytes
+_GLOBALS = 4 << 10  # maximum number of bytes in the global headers
 
 _MODES_END = 1 << 32
-_SECONDS_END = 1 << 33  # of what nanoseconds there are in 63 bits
+_SECONDS_END = 1 << 33  # greater times in nanoseconds do not fit into 63 bits
 
 
 @dataclass(slots=True)
 class ArchiveMember:
-    """A file, a folder or a link of an archive.
+    """A file, a folder or a symbolic link in an archive.
 
-    :ivar mode: its type and permissions.
-    :ivar mtime: in nanoseconds.
-    :ivar at: where a file's content is; `size` is how much there is of it.
-    :ivar members: what is in a folder, by name.
+    :ivar mode: type and permissions, as in `st_mode`.
+    :ivar mtime: modification time in nanoseconds since 1970.
+    :ivar offset: position of a file's content in the unnamed file of the tree.
+    :ivar size: number of bytes of the content.
+    :ivar target: target of a symbolic link; otherwise empty.
+    :ivar members: members of a folder, by name.
     """
 
     mode: int
     mtime: int = files.NOW
-    at: int = 0
+    offset: int = 0
     size: int = 0
     target: bytes = b""
     members: dict[bytes, ArchiveMember] = field(default_factory=dict)
 
     def entry(self, name: bytes) -> files.Entry:
-        """Return the message that it begins with."""
+        """Return the first message of the member on the wire."""
         return entry(self.mode, name, size=self.size, mtime=self.mtime, target=self.target)
 
 
 class ArchiveTree:
-    """The tree of what is in an archive; use it as a context manager.
+    """The files, folders and links of an archive; use it as a context manager.
 
-    :ivar root: the folder that all of it is in.
-    :ivar left_out: the names of devices and FIFOs, which are not in it.
+    :ivar root: folder that contains everything in the archive.
+    :ivar left_out: names of the devices and FIFOs in the archive, which are skipped.
     """
 
     def __init__(self, path: str, limits: TransferLimits) -> None:
-        """Prepare an empty one.
+        """Create an empty tree.
 
-        :param path: where it is to go, for messages.
+        :param path: path of the destination in the guest, for messages.
         """
         self.root = ArchiveMember(stat.S_IFDIR | _NEW_FOLDER)
         self.left_out: list[str] = []
         self._path = path
         self._limits = limits
-        self._content = tempfile.TemporaryFile()  # noqa: SIM115 - closed with this
+        self._content = tempfile.TemporaryFile()  # noqa: SIM115 - `__exit__` closes it
         self._end = 0
 
     def __enter__(self) -> Self:
@@ -87,33 +91,34 @@ class ArchiveTree:
         self._content.close()
 
     def read(self, archive: BinaryIO) -> None:
-        """Read an archive, compressed or not, up to its end.
+        """Read an archive to its end, compressed or not.
 
-        :raises UsageError: it is none, is damaged, is cut short, or leads elsewhere.
-        :raises FileError: there is more in it than may come.
-        :raises OSError: of Python's own: it cannot be read, or this disk is full.
+        :raises UsageError: if the file is no archive, is damaged or incomplete, or names a path
+            outside of the archive.
+        :raises FileError: if the archive exceeds the limits.
+        :raises OSError: if the archive cannot be read, or the host's disk is full.
         """
         with _reading():
-            most = self._limits.size + _OVERHEAD + _MEMBER_OVERHEAD * self._limits.files
-            stream: Any = _ArchiveReader(archive, most)
+            limit = self._limits.size + _OVERHEAD + _MEMBER_OVERHEAD * self._limits.files
+            stream: Any = _ArchiveReader(archive, limit)
             with tarfile.TarFile(
                 fileobj=stream, encoding="utf-8", errors="surrogateescape"
             ) as members:
                 for member in members:
-                    # tarfile collects the members for a second reading, so we empty its list to
-                    # bound the memory.
+                    # tarfile keeps all members in a list, so clear the list to bound the memory.
                     members.members = []  # type: ignore[attr-defined]
                     _check_globals(members)
                     self._add(members, member)
-            # To tarfile, whatever is no header is an end; an end is a block of zeros.
+            # tarfile takes any block that is no header as the end of the archive. Only a block of
+            # zeros is a real end.
             if len(stream.last) < tarfile.BLOCKSIZE or any(stream.last):
-                raise _wrong("it is cut short, or damaged")
+                raise _invalid("it is cut short, or damaged")
         self._content.flush()
 
     async def send(self, exchange: Exchange) -> None:
-        """Send it.
+        """Send the tree to the guest.
 
-        :raises FileError: the guest does not take it.
+        :raises FileError: if the guest refuses the tree.
         """
         await self._send(exchange, b"", self.root)
 
@@ -123,9 +128,10 @@ class ArchiveTree:
             return
         for inner, member in node.members.items():
             await self._send(exchange, inner, member)
-        for at in range(node.at, node.at + node.size, CHUNK):
-            size = min(CHUNK, node.at + node.size - at)
-            await exchange.send(files.Data(data=os.pread(self._content.fileno(), size, at)))
+        end = node.offset + node.size
+        for offset in range(node.offset, end, CHUNK):
+            data = os.pread(self._content.fileno(), min(CHUNK, end - offset), offset)
+            await exchange.send(files.Data(data=data))
         await exchange.send(files.Whole())
 
     def _add(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> None:
@@ -137,7 +143,7 @@ class ArchiveTree:
             return
         if not parts:
             if not stat.S_ISDIR(node.mode):
-                raise _wrong(f"{member.name!r} is the name of a folder")
+                raise _invalid(f"{member.name!r} is the name of a folder")
             self.root.mode, self.root.mtime = node.mode, node.mtime
             return
         folder = self._folder(parts[:-1], member.name)
@@ -148,9 +154,9 @@ class ArchiveTree:
         self._put(folder, parts[-1], node)
 
     def _node(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> ArchiveMember | None:
-        """Make a node of a member; None for what is left out, a device or the like."""
+        """Return the node of a member, or None for a member that is skipped, such as a device."""
         if not 0 <= member.mode < _MODES_END:
-            raise _wrong(f"{member.name!r} has a mode that cannot be")
+            raise _invalid(f"{member.name!r} has an invalid mode")
         mode, mtime = stat.S_IMODE(member.mode), _nanoseconds(member.mtime)
         if member.isdir():
             return ArchiveMember(stat.S_IFDIR | mode, mtime)
@@ -162,33 +168,35 @@ class ArchiveTree:
             return None
         content = archive.extractfile(member)
         assert content is not None  # noqa: S101 - it is a file
-        at = self._end
+        offset = self._end
         while data := content.read(CHUNK):
             self._limits.count(self._path, size=len(data))
             self._content.write(data)
             self._end += len(data)
-        return ArchiveMember(stat.S_IFREG | mode, mtime, at=at, size=self._end - at)
+        return ArchiveMember(stat.S_IFREG | mode, mtime, offset=offset, size=self._end - offset)
 
     def _linked(self, member: tarfile.TarInfo) -> ArchiveMember:
-        """Another name of a file becomes another file."""
+        """Return the node of a hard link, which becomes a copy of the file."""
         node: ArchiveMember | None = self.root
         for part in _parts(member.linkname):
             node = node.members.get(part) if node is not None else None
         if node is None or not stat.S_ISREG(node.mode):
-            raise _wrong(f"{member.name!r} is a name of {member.linkname!r}, no file before it")
+            raise _invalid(
+                f"{member.name!r} links to {member.linkname!r}, which is no earlier file"
+            )
         self._limits.count(self._path, size=node.size)
-        return ArchiveMember(node.mode, node.mtime, at=node.at, size=node.size)
+        return ArchiveMember(node.mode, node.mtime, offset=node.offset, size=node.size)
 
     def _folder(self, parts: list[bytes], name: str) -> ArchiveMember:
         if len(parts) >= files.MAX_DEPTH:
-            raise _wrong(f"it has more than {files.MAX_DEPTH} folders within each other")
+            raise _invalid(f"its folders are nested more than {files.MAX_DEPTH} deep")
         folder = self.root
         for part in parts:
             if part not in folder.members:
                 self._put(folder, part, ArchiveMember(stat.S_IFDIR | _NEW_FOLDER))
             folder = folder.members[part]
             if not stat.S_ISDIR(folder.mode):
-                raise _wrong(f"{name!r} leads through what is no folder in it")
+                raise _invalid(f"a part of the path {name!r} is no folder in it")
         return folder
 
     def _put(self, folder: ArchiveMember, name: bytes, node: ArchiveMember) -> None:
@@ -196,57 +204,60 @@ class ArchiveTree:
         try:
             message.encode()
         except files.EncodeError as error:
-            raise _wrong(f"{os.fsdecode(name)!r} cannot be sent: {error}") from None
+            raise _invalid(f"{os.fsdecode(name)!r} cannot be sent: {error}") from None
         self._limits.take(self._path, message)
         folder.members[name] = node
 
 
 class _ArchiveReader:
-    """What tarfile reads an archive from: forward only, and no further than may be.
+    """A forward-only reader of an archive for tarfile, which limits the number of bytes.
 
-    :ivar last: what was read last.
+    :ivar last: bytes of the last read.
     """
 
-    def __init__(self, archive: BinaryIO, most: int) -> None:
-        """Begin at an archive's beginning; `most` is how many bytes it may have, unpacked."""
+    def __init__(self, archive: BinaryIO, limit: int) -> None:
+        """Start to read an archive at its beginning.
+
+        :param limit: maximum number of bytes of the unpacked archive.
+        """
         first = archive.read(tarfile.BLOCKSIZE)
         source = _Prefixed(first, archive)
         opener = next(
-            (opener for magic, opener in _PACKED.items() if first.startswith(magic)), None
+            (opener for magic, opener in _DECOMPRESSORS.items() if first.startswith(magic)), None
         )
         self.last = b""
         self._source = source if opener is None else opener(source)
-        self._at = 0
-        self._most = most
+        self._position = 0
+        self._limit = limit
 
     def tell(self) -> int:
-        return self._at
+        return self._position
 
     def seek(self, position: int) -> None:
-        while position > self._at:
-            if not self.read(min(position - self._at, _PIECE)):
-                raise _wrong("it is cut short")
-        if position < self._at:
-            raise _wrong("it leads back")
+        while position > self._position:
+            if not self.read(min(position - self._position, _PIECE)):
+                raise _invalid("it is cut short")
+        if position < self._position:
+            raise _invalid("a header points back")
 
     def read(self, size: int) -> bytes:
         if size > _PIECE:
-            raise _wrong("a name in it, or what else it says of a file, is too long")
+            raise _invalid("the header of a member, such as its name, is too long")
         self.last = _read(self._source, size)
-        self._at += len(self.last)
-        if self._at > self._most:
-            raise _wrong("it is much longer than what is in it")
+        self._position += len(self.last)
+        if self._position > self._limit:
+            raise _invalid("it is much longer than the files in it")
         return self.last
 
 
 def _check_globals(archive: tarfile.TarFile) -> None:
-    """Refuse long global headers, because tarfile reads all of them again for each member."""
+    """Refuse long global headers, because tarfile copies all of them for each member."""
     if sum(len(key) + len(value) for key, value in archive.pax_headers.items()) > _GLOBALS:
-        raise _wrong(f"its global headers have more than {_GLOBALS} bytes")
+        raise _invalid(f"its global headers have more than {_GLOBALS} bytes")
 
 
 def _read(file: Any, size: int) -> bytes:
-    """Return so many bytes, or what there is up to the end."""
+    """Return `size` bytes, or fewer at the end of the file."""
     pieces = []
     while size > 0 and (piece := file.read(size)):
         pieces.append(piece)
@@ -255,7 +266,7 @@ def _read(file: Any, size: int) -> bytes:
 
 
 class _Prefixed:
-    """A file, the first of which has been read already."""
+    """A file whose first bytes were read already; they are returned again."""
 
     def __init__(self, first: bytes, rest: BinaryIO) -> None:
         self._first = first
@@ -268,8 +279,8 @@ class _Prefixed:
         return piece
 
 
-# What packed archives begin with.
-_PACKED: dict[bytes, Callable[[Any], Any]] = {
+# The first bytes of compressed archives, and the functions that decompress them.
+_DECOMPRESSORS: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": lambda file: gzip.GzipFile(fileobj=file),
     b"BZh": bz2.BZ2File,
     b"\xfd7zXZ\0": lzma.LZMAFile,
@@ -277,48 +288,50 @@ _PACKED: dict[bytes, Callable[[Any], Any]] = {
 
 
 def write(path: Path, name: str, archive: BinaryIO) -> None:
-    """Write a file or a folder of ours as an archive.
+    """Write a file or a folder of the host to an archive.
 
-    :param name: what it is to be called in there; empty for the folder that all is in.
-    :raises OSError: of Python's own: it cannot be written.
+    :param name: name of the file or folder in the archive; empty for the folder that contains
+        everything.
+    :raises OSError: if the archive cannot be written.
     """
 
-    def root_s(member: tarfile.TarInfo) -> tarfile.TarInfo:
-        member.uid = member.gid = 0  # here it is ours, which is nobody's business
+    def owned_by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
+        # The files on the host belong to its user, and the archive must not disclose that user.
+        member.uid = member.gid = 0
         member.uname = member.gname = "root"
         return member
 
     with tarfile.open(
         fileobj=archive,
         mode="w|",
-        format=tarfile.GNU_FORMAT,  # names are bytes there
+        format=tarfile.GNU_FORMAT,  # which allows any bytes in names
         encoding="utf-8",
         errors="surrogateescape",
     ) as members:
-        members.add(path, name or ".", filter=root_s)
+        members.add(path, name or ".", filter=owned_by_root)
 
 
 @contextmanager
 def _reading() -> Iterator[None]:
     try:
         yield
-    except MicroVMError:  # some are ValueErrors, too
+    except MicroVMError:  # before ValueError, because some are both
         raise
-    except (ValueError, OverflowError):  # of tarfile, for a number that is none
-        raise _wrong("what it says of a file cannot be") from None
+    except (ValueError, OverflowError):  # tarfile raises them for an invalid number
+        raise _invalid("the header of a member contains an invalid number") from None
     except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, RecursionError) as error:
-        raise _wrong(str(error)) from None
+        raise _invalid(str(error)) from None
     except OSError as error:
         if error.errno is not None:
             raise
-        raise _wrong(str(error)) from None  # of what unpacks it
+        raise _invalid(str(error)) from None  # an error of the decompressor
 
 
 def _parts(name: str) -> list[bytes]:
-    """Return the names on the way to a member, which is within the archive."""
+    """Return the components of a member's path, which must stay in the archive."""
     parts = [part for part in _bytes(name).split(b"/") if part not in (b"", b".")]
     if b".." in parts:
-        raise _wrong(f"{name!r} leads out of it")
+        raise _invalid(f"{name!r} leads out of it")
     return parts
 
 
@@ -326,14 +339,14 @@ def _bytes(text: str) -> bytes:
     try:
         return text.encode("utf-8", "surrogateescape")
     except UnicodeEncodeError:
-        raise _wrong(f"{text!r} is no name") from None
+        raise _invalid(f"{text!r} is not a valid name") from None
 
 
 def _nanoseconds(seconds: float) -> int:
-    if not abs(seconds) < _SECONDS_END:  # nor is that what is no number
+    if not abs(seconds) < _SECONDS_END:  # also true if it is not a number
         return files.NOW
     return int(seconds * 1e9) if isinstance(seconds, float) else seconds * 1_000_000_000
 
 
-def _wrong(what: str) -> UsageError:
-    return UsageError(f"this archive cannot be taken: {what}")
+def _invalid(reason: str) -> UsageError:
+    return UsageError(f"cannot read the archive: {reason}")

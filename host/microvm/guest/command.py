@@ -1,4 +1,4 @@
-"""A `Command` holds what a command in flight has written, and how it ended."""
+"""The state of a command in a guest: its output that was not read yet, and its result."""
 
 from __future__ import annotations
 
@@ -26,17 +26,7 @@ _logger = Area("guest")
 
 
 class Command:
-    """A command in flight, fed by its guest; its user has a `Process` of it, and may drop that.
-
-    :ivar args: the command line.
-    :ivar stdin: its standard input, where a pipe or a terminal was asked for.
-    :ivar returncode: the exit code, -N when signal N ended it, or None while it runs.
-    :ivar memory: the most memory that it took, in bytes; None while it runs, or if nobody knows.
-    :ivar error: why there is no exit code that its user would want.
-    :ivar ended: set when it is over.
-    :ivar abandoned: whether it is being killed because nobody wants to know how it ends.
-    :ivar on_output: called with what it writes to either stream, as it comes; None: nobody is.
-    """
+    """The state of a command, which its guest updates. The user has a `Process` of it."""
 
     def __init__(
         self,
@@ -47,7 +37,11 @@ class Command:
         consumed: Callable[[codec.Stream, int], None],
         max_output: int | None,
     ) -> None:
-        """Prepare one; `consumed` is called with each number of bytes that were taken."""
+        """Create the state of a command.
+
+        :param consumed: function that is called with a stream and the number of bytes read from it.
+        :param max_output: maximum number of bytes of both streams together, or None.
+        """
         self.args = args
         self.stdin = stdin
         self.stdout = OutputBuffer(lambda amount: consumed(codec.Stream.STDOUT, amount))
@@ -61,22 +55,22 @@ class Command:
         self._request = request
         self._max_output = max_output
         self._output = 0
-        _logger.info("%s begins", self.name)
+        _logger.info("%s started", self.name)
         if _logger.listens(DEBUG):
-            _logger.debug("%s", _described(request))
+            _logger.debug("%s", _description(request))
 
     @property
     def program(self) -> bytes:
-        """The file that is executed, as the guest is told."""
+        """The file that is executed, as sent to the guest."""
         return self._request.command
 
     @property
     def name(self) -> str:
-        """The command, for messages."""
+        """The name of the command for messages."""
         return printable(os.fsdecode(self.args[0]))
 
     def feed(self, message: codec.ExecOutput) -> bool:
-        """Add output that the guest sent; False when that is more than it may write."""
+        """Add output from the guest; return False if the command exceeded `max_output`."""
         data = message.data
         if self._max_output is not None:
             data = data[: self._max_output - self._output]
@@ -88,26 +82,26 @@ class Command:
         return len(data) == len(message.data)
 
     def release(self, keep: int) -> None:
-        """Hold the command back no more, whoever reads: keep `keep` bytes more of each stream."""
+        """Stop holding back the command: keep `keep` more bytes of each stream, discard others."""
         self.stdout.release(keep)
         self.stderr.release(keep)
 
     def mark_killed(self, error: ExecKilled) -> None:
-        """Note why the command is about to be killed; what it has written already is kept."""
+        """Set the reason why the command will be killed. Its output so far is kept."""
         _logger.info("%s", error)
         self.error = self.error or error
         self.release(WINDOW)
 
     def over_limit(self) -> OutputLimit:
-        """Return the error for a command that has written more than it may."""
+        """Return the error for a command that exceeded `max_output`."""
         return OutputLimit(self.name, self._max_output or 0)
 
     def over_time(self, timeout: float) -> ExecTimeout:
-        """Return the error for a command that has run too long."""
+        """Return the error for a command that exceeded its time limit."""
         return ExecTimeout(self.name, timeout)
 
     def finish(self, message: codec.ExecResponse | codec.ExecFailed) -> None:
-        """Note how the command ended."""
+        """Set the result that the guest reported."""
         if isinstance(message, codec.ExecResponse):
             exited = message.ending is codec.Ending.EXITED
             self.returncode = message.status if exited else -message.status
@@ -124,19 +118,20 @@ class Command:
                 codec.Stage.USER: self._request.user,
                 codec.Stage.INTERPRETER: bytes(message.missing),
             }
-            # Four characters a byte at most, where a surrogate has six: the guest may say it.
+            # Limit the length: a surrogate would take six characters for each byte that the guest
+            # sends.
             subject = printable(subjects.get(stage, b"").decode(errors="backslashreplace"))
             self.error = StartError(name, message.error_number, self.name, subject)
             self.returncode = self.error.exit_status
         self._end(None)
 
     def exit(self, returncode: int) -> None:
-        """Note how the command ended, which somebody else has been told."""
+        """Set the return code, which another client of the guest received."""
         self.returncode = returncode
         self._end(None)
 
     def fail(self, error: MicroVMError) -> None:
-        """Note what the command came to in the place of an end of its own: the machine's, say."""
+        """Set an error instead of a result, such as the loss of the machine."""
         self.error = error
         self.returncode = error.exit_status
         self._end(error if isinstance(error, MachineError) else None)
@@ -145,9 +140,9 @@ class Command:
         if error is not None:
             _logger.info("%s is lost: %s", self.name, error.message)
         elif isinstance(self.returncode, int) and self.returncode < 0:
-            _logger.info("%s was ended by signal %d", self.name, -self.returncode)
+            _logger.info("%s was killed by signal %d", self.name, -self.returncode)
         else:
-            _logger.info("%s ended with status %s", self.name, self.returncode)
+            _logger.info("%s exited with status %s", self.name, self.returncode)
         if self.stdin is not None:
             self.stdin._refuse()
         self.stdout.end(error)
@@ -155,8 +150,8 @@ class Command:
         self.ended.set()
 
 
-def _described(request: codec.ExecRequest) -> str:
-    """A command line and what it runs in, without the values of variables: they may be secret."""
+def _description(request: codec.ExecRequest) -> str:
+    """Return a description for the log. It omits the values of variables, which may be secret."""
     argv = shlex.join(map(os.fsdecode, request.argv))
     names = " ".join(os.fsdecode(entry.partition(b"=")[0]) for entry in request.env)
     user, folder = os.fsdecode(request.user), os.fsdecode(request.cwd)

@@ -1,4 +1,4 @@
-"""Timers of the event loop; a deadline is one that is fair to a guest we have not listened to."""
+"""Timers of the event loop, and deadlines that count only the time in which the event loop ran."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ _LATE = 0.1
 
 
 class Timer:
-    """A timer calls a function after some seconds, unless it is cancelled or started again.
+    """A timer that calls a function once, unless it is cancelled or started again before.
 
-    :ivar is_running: whether it will.
+    :ivar is_running: True if the function will be called.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Timer:
         return self._handle is not None
 
     def start(self, seconds: float, call: Callable[[], object]) -> None:
-        """Call a function in so many seconds, and nothing else that was to be called."""
+        """Call a function after this number of seconds, instead of the previous function."""
         self.cancel()
         self._handle = self._loop.call_later(seconds, self._end, call)
 
@@ -33,23 +33,23 @@ class Timer:
         call()
 
     def cancel(self) -> None:
-        """Call nothing; idempotent."""
+        """Cancel the call; idempotent."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
 
 class Deadline(Timer):
-    """A deadline is a timer that counts the time in which our event loop ran.
+    """A timer that counts only the time in which the event loop ran.
 
-    Code that blocks the loop, and whoever does other things between two calls of `microvm.sync`,
-    finds what the guest has said meanwhile unread, and a good part of it may come before the
-    answer. So half a second at whose end the loop was late counts only a tenth: not nothing, since
-    a guest that floods us makes us late, too.
+    While other code blocks the loop, or no call of `microvm.sync` runs, messages from the guest
+    remain unread, and many of them may arrive before the answer. So half a second at whose end the
+    loop was late counts as 0.05 s. It counts at all because a guest that floods the host delays the
+    loop, too.
     """
 
     def start(self, seconds: float, call: Callable[[], object]) -> None:
-        """Call a function when so many seconds have been counted."""
+        """Call a function after this number of counted seconds, instead of the previous one."""
         self.cancel()
         self._step(seconds, call)
 

@@ -1,9 +1,10 @@
-"""An download is a tree of files that comes from a guest, and is kept apart until it is whole.
+"""The download of files and folders from a guest into a staging folder on the host.
 
-A guest may be hostile, so a tree can say nothing but what is in it: where it is put, and under
-which name, is said by the host alone. It is written into a fresh folder, on the same file system as
-its place, by descriptors of the folders on the way; no link is followed, since those are made last.
-What is kept of a mode is what Python's `tarfile` keeps by its filter `data`.
+The guest may be hostile, so it can choose only the content of the tree. The host chooses the
+destination and its name. The tree is written into a fresh folder on the file system of the
+destination, by descriptors of its folders. No symbolic link can be followed, because the links are
+created last. In a file's mode, the same bits are kept as by the filter `data` of Python's
+`tarfile`.
 """
 
 from __future__ import annotations
@@ -28,20 +29,20 @@ from microvm.wire import files
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ROOT = "tree"
 
-# The paths of so many links that are left out are kept: each may have 32 KiB.
-_SHOWN = 100
+# Maximum number of skipped links whose paths are kept, because each path may have 32 KiB.
+_MAX_LEFT_OUT = 100
 
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """What has come from a guest.
+    """The result of a download.
 
-    :ivar path: where it is.
-    :ivar files: how many files, folders and links there are.
-    :ivar size: how many bytes the files have.
-    :ivar left_out: the links that lead out of the tree, which are not there: the first hundred, by
-        their paths in it.
-    :ivar left_out_count: how many those are in all.
+    :ivar path: path of the file or folder on the host.
+    :ivar files: number of files, folders and links.
+    :ivar size: number of bytes in all files.
+    :ivar left_out: paths in the tree of the links that lead out of it and were skipped; at most
+        100.
+    :ivar left_out_count: number of all links that were skipped.
     """
 
     path: Path
@@ -53,21 +54,21 @@ class Received:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Folder:
-    """A folder of the tree, known by the one that it is in, so that a deep one takes little."""
+    """A folder of the tree; a reference to its parent takes less memory than its path."""
 
     name: str
     parent: _Folder | None
     depth: int
 
     def names(self) -> list[str]:
-        """The names of the folders down to it, of which the first is the tree's root."""
+        """Return the names of the folders on the path, from the root of the tree to this one."""
         above = self.parent.names() if self.parent else []
         return [*above, self.name]
 
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """A symbolic link that has come; it is made when all else is there."""
+    """A symbolic link that was received; it is created when everything else exists."""
 
     folder: _Folder
     name: str
@@ -75,26 +76,28 @@ class _Link:
 
 
 class Download:
-    """A tree that arrives; use it as a context manager, which removes what has not been settled.
+    """A tree that is received from a guest; use it as a context manager.
 
-    What takes long for a tree of many files is done in threads, so that others in the event loop
-    have their turn.
+    Leaving the context removes the staging folder. Slow operations on many files run in threads, so
+    that they do not block the event loop.
     """
 
     def __init__(self, source: str, destination: Path) -> None:
-        """Prepare a place for it: in its destination, if that is a folder, or else beside it.
+        """Create the staging folder: in the destination if that is a folder, otherwise beside it.
 
-        :param source: its path in the guest, for messages.
-        :param destination: what it is to become; if it is a folder, what it is to be merged into.
-        :raises OSError: of Python's, with our path: there cannot be one.
+        :param source: path in the guest, for messages.
+        :param destination: path of the result on the host; an existing folder is merged with the
+            tree.
+        :raises OSError: if the staging folder cannot be created; it has the path on the host.
         """
         self._source = source
         self._destination = destination
-        # A destination may be a mount, or in a folder that we may not write to.
+        # An existing folder may be a mount point, or the folder above may not be writable, so use
+        # the folder itself.
         self._parent = destination if destination.is_dir() else destination.parent
-        self._place = StagingFolder(self._parent)
-        # Of the folders on the way, only the innermost is open.
-        self._descriptor = self._place.descriptor
+        self._staging = StagingFolder(self._parent)
+        # Only the innermost of the nested folders is open.
+        self._descriptor = self._staging.descriptor
         self._folder: _Folder | None = None
         self._links: list[_Link] = []
         self._left_out: list[str] = []
@@ -108,22 +111,22 @@ class Download:
     async def __aexit__(self, *_: object) -> None:
         if self._file is not None:
             os.close(self._file[0])
-        self._enter(self._place.descriptor)
+        self._enter(self._staging.descriptor)
         try:
-            await in_thread(self._place.remove)
-        except MicroVMError:  # there are no more threads
-            self._place.remove()
+            await in_thread(self._staging.remove)
+        except MicroVMError:  # no thread can be started
+            self._staging.remove()
 
     @property
-    def is_whole(self) -> bool:
-        """Whether something has come, and all of it."""
+    def is_complete(self) -> bool:
+        """True if a file or a folder was received completely."""
         return self._count > 0 and self._file is None and self._folder is None
 
     def add(self, message: files.Entry | files.Data | files.Whole) -> None:
-        """Write what a message says.
+        """Write the content of a message to the staging folder.
 
-        :raises FileError: it is out of place, or leads elsewhere.
-        :raises OSError: of Python's, with our path: it cannot be written.
+        :raises FileError: if the message is unexpected, or its name is invalid.
+        :raises OSError: if it cannot be written; the error has the path on the host.
         """
         match message:
             case files.Entry():
@@ -136,11 +139,11 @@ class Download:
             case files.Whole() if self._folder is not None:
                 self._leave(self._folder)
             case _:
-                raise self._hostile("what is sent has no beginning")
+                raise self._hostile("the guest sent content outside of a file")
 
     def _begin(self, entry: files.Entry) -> None:
-        if self._file is not None or self.is_whole:
-            raise self._hostile("a file begins within another")
+        if self._file is not None or self.is_complete:
+            raise self._hostile("the guest sent a file before the end of another")
         name = name_of(entry, self._source) if self._count else _ROOT
         self._count += 1
         shown = "it" if self._count == 1 else repr(name)
@@ -155,18 +158,16 @@ class Download:
                 case _:
                     raise self._hostile(f"{shown} is neither a file, a folder nor a link")
         except FileExistsError:
-            raise self._hostile(f"{name!r} comes twice") from None
+            raise self._hostile(f"the guest sent {name!r} twice") from None
         except FileError:
             raise
         except OSError as error:
-            raise self._ours(error) from None
+            raise self._host_error(error) from None
 
     def _begin_folder(self, name: str) -> None:
         depth = self._folder.depth + 1 if self._folder else 1
         if depth > files.MAX_DEPTH:
-            message = (
-                f"{self._source}: it has more than {files.MAX_DEPTH} folders within each other"
-            )
+            message = f"{self._source}: its folders are nested more than {files.MAX_DEPTH} deep"
             raise FileError(ENAMETOOLONG, self._source, message)
         os.mkdir(name, 0o755, dir_fd=self._descriptor)
         self._enter(os.open(name, FOLDER, dir_fd=self._descriptor))
@@ -176,12 +177,12 @@ class Download:
         try:
             above = os.open("..", FOLDER, dir_fd=self._descriptor)
         except OSError as error:
-            raise self._ours(error) from None
+            raise self._host_error(error) from None
         self._enter(above)
         self._folder = folder.parent
 
     def _enter(self, descriptor: int) -> None:
-        if self._descriptor != self._place.descriptor:
+        if self._descriptor != self._staging.descriptor:
             os.close(self._descriptor)
         self._descriptor = descriptor
 
@@ -190,7 +191,7 @@ class Download:
             self._links.append(link)
             return
         self._left_out_count += 1
-        if self._left_out_count <= _SHOWN:
+        if self._left_out_count <= _MAX_LEFT_OUT:
             self._left_out.append("/".join((*link.folder.names()[1:], link.name)))
 
     def _write(self, descriptor: int, data: memoryview) -> None:
@@ -198,28 +199,29 @@ class Download:
             while data:
                 data = data[os.write(descriptor, data) :]
         except OSError as error:
-            raise self._ours(error) from None
+            raise self._host_error(error) from None
 
     def _end_file(self, descriptor: int, entry: files.Entry) -> None:
         mode = entry.mode & 0o755 | 0o600
         os.fchmod(descriptor, mode if mode & 0o100 else mode & ~0o111)
-        with suppress(OSError, OverflowError):  # a time that this file system does not have
+        with suppress(OSError, OverflowError):  # the file system may not support the time
             os.utime(descriptor, ns=(entry.mtime, entry.mtime))
         os.close(descriptor)
         self._file = None
 
     async def settle(self) -> Received:
-        """Put what is whole where it belongs; folders that are there get what they lack.
+        """Move the complete tree to its destination. A folder is merged into an existing one.
 
-        :raises FileError: a link comes twice.
-        :raises OSError: of Python's, with our path: something is there that cannot be replaced.
+        :raises FileError: if the guest sent a link twice.
+        :raises OSError: if something exists that cannot be replaced; the error has the path on the
+            host.
         """
         return await in_stoppable_thread(self._settle)
 
     def _settle(self) -> Received:
         for folder, links in groupby(self._links, attrgetter("folder")):
             self._make_links(folder, links)
-        self._place.move(_ROOT, self._destination)
+        self._staging.move(_ROOT, self._destination)
         return Received(
             self._destination,
             self._count - self._left_out_count,
@@ -229,7 +231,7 @@ class Download:
         )
 
     def _make_links(self, folder: _Folder, links: Iterable[_Link]) -> None:
-        descriptor = os.dup(self._place.descriptor)
+        descriptor = os.dup(self._staging.descriptor)
         try:
             for name in folder.names():
                 inner = os.open(name, FOLDER, dir_fd=descriptor)
@@ -241,7 +243,7 @@ class Download:
         except FileError:
             raise
         except OSError as error:
-            raise self._ours(error) from None
+            raise self._host_error(error) from None
         finally:
             os.close(descriptor)
 
@@ -249,36 +251,36 @@ class Download:
         try:
             os.symlink(link.target, os.fsencode(link.name), dir_fd=folder)
         except FileExistsError:
-            raise self._hostile(f"{link.name!r} comes twice") from None
+            raise self._hostile(f"the guest sent {link.name!r} twice") from None
 
-    def _hostile(self, what: str) -> FileError:
-        return _hostile(self._source, what)
+    def _hostile(self, reason: str) -> FileError:
+        return _hostile(self._source, reason)
 
-    def _ours(self, error: OSError) -> OSError:
-        """Return an error of this host's, with the folder that it is about."""
+    def _host_error(self, error: OSError) -> OSError:
+        """Return an error of the host with the path of the destination's folder."""
         return OSError(error.errno, error.strerror, str(self._parent))
 
 
 def name_of(entry: files.Entry, folder: str) -> str:
-    """Return the name that something has in its folder, by which nothing else can be meant.
+    """Return the name of an entry in its folder, which is checked.
 
-    :param folder: its path in the guest, for messages.
-    :raises FileError: it is no name.
+    :param folder: path of the folder in the guest, for messages.
+    :raises FileError: if it is no valid name of a file.
     """
     name = os.fsdecode(entry.name)
     if name in ("", ".", "..") or "/" in name:
-        raise _hostile(folder, f"{name!r} is no name")
+        raise _hostile(folder, f"the guest sent {name!r}, which is no name of a file")
     return name
 
 
-def _hostile(path: str, what: str) -> FileError:
-    return FileError(EBADMSG, path, f"{path}: {what}")
+def _hostile(path: str, reason: str) -> FileError:
+    return FileError(EBADMSG, path, f"{path}: {reason}")
 
 
 def _stays_inside(target: bytes, depth: int) -> bool:
-    """Tell whether a link stays in its tree, `depth` folders below whose root it is.
+    """Tell whether a link at this depth below the root of its tree stays in the tree.
 
-    What goes up comes first: behind a name, which may be a link itself, nobody knows where up is.
+    Only leading `..` are accepted, because a name before a `..` may be a link to an unknown folder.
     """
     parts = [part for part in target.split(b"/") if part not in (b"", b".")]
     up = 0

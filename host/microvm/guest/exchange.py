@@ -1,4 +1,4 @@
-"""An exchange is one run of the guest's program `carry`, and what both sides say in it."""
+"""The messages between the host and `carry`, the guest's program that reads and writes files."""
 
 from __future__ import annotations
 
@@ -26,48 +26,50 @@ from microvm.printable import printable
 from microvm.wire import files
 
 MESSAGES_PER_TURN = 64
-"""The messages of a transfer that are handled before others in the event loop have their turn."""
+"""Number of messages of a transfer after which other tasks of the event loop run."""
 
 M = TypeVar("M", files.Entry, files.Data, files.Done)
 
 Answer = files.Entry | files.Data | files.Whole | files.Done
 
-# What small messages are gathered to, before they are sent.
-_GATHERED = 1 << 16
+# Minimum number of bytes of small messages that are sent together.
+_BATCH = 1 << 16
 
-# Of a guest that is to remove what is half written, in seconds.
+# Maximum time for the guest to remove an incomplete file, in seconds.
 _CLEANUP_TIMEOUT = 3.0
 
-_OTHER_SCHEMA = 2  # the program's exit status, guest/carry.c
-_SCARCE = (EAGAIN, ENOMEM)  # of which a guest that fits may have too little
+_OTHER_SCHEMA = 2  # exit status of `carry` for a protocol with another digest
+_SCARCE = (EAGAIN, ENOMEM)  # errors of a guest that is short of processes or memory
 
 
 @asynccontextmanager
 async def exchange(
     guest: Executor, request: files.Request, timeout: float
 ) -> AsyncIterator[Exchange]:
-    """Say what is to be done, and have the conversation for as long as the block lasts.
+    """Start `carry` with a request, and yield the exchange of messages with it.
 
-    What it was cut short by is raised when the program has ended; that is killed unless it does so.
+    When the block ends, `carry` is killed if it still runs. Errors of the block are raised after
+    its exit.
 
-    :param timeout: for all of it, in seconds.
-    :raises Busy: a command is in flight.
-    :raises UsageError: the request cannot be sent.
-    :raises MachineError: the guest is lost.
+    :param timeout: maximum duration of the block in seconds.
+    :raises Busy: if another command runs.
+    :raises UsageError: if the request cannot be encoded.
+    :raises MachineError: if the guest is lost.
     """
     path = os.fsdecode(request.path)
     try:
         frame = request.encode()
     except files.EncodeError as error:
-        raise UsageError(f"this file cannot be asked for: {error}") from None
+        raise UsageError(f"cannot transfer this file: {error}") from None
     argv = [f"the transfer of {path}", f"{files.DIGEST:016x}"]
     process = await guest.start(argv, command=files.PROGRAM, user=0, cwd="/", stdin=PIPE)
     try:
-        # Not the guest's own deadline, which would end the program before it can clear up.
+        # The guest would kill `carry` at the end of a time limit, before it can remove incomplete
+        # files. So the host holds the limit.
         async with asyncio.timeout(timeout) as deadline, process:
-            talk = Exchange(process, path)
-            talk.gather(frame)
-            yield talk
+            transfer = Exchange(process, path)
+            transfer.gather(frame)
+            yield transfer
     except MicroVMError as error:
         process._record_error(error)
         raise
@@ -80,9 +82,9 @@ async def exchange(
 
 
 class Exchange:
-    """The host's end of the conversation, after its request.
+    """The host's side of the messages with `carry`, after the request.
 
-    :ivar path: what it is about, in the guest.
+    :ivar path: path in the guest that the request names.
     """
 
     def __init__(self, process: Process, path: str) -> None:
@@ -93,32 +95,32 @@ class Exchange:
         self._handled = 0
 
     def gather(self, frame: bytes) -> None:
-        """Have a small frame sent with what follows it."""
+        """Send a small frame together with the next ones."""
         self._gathered += frame
 
     async def send(self, message: files.Entry | files.Data | files.Whole) -> None:
-        """Send a message of a tree, perhaps with those that follow it.
+        """Send a message of a tree, perhaps together with the next ones.
 
-        :raises FileError: the guest takes no more; says why.
-        :raises UsageError: it cannot be sent.
+        :raises FileError: if the guest reports an error, which stops the transfer.
+        :raises UsageError: if the message cannot be encoded.
         """
         try:
             frame = message.encode()
         except files.EncodeError as error:
-            raise UsageError(f"{printable(self.path)}: this cannot be sent: {error}") from None
+            raise UsageError(f"{printable(self.path)}: cannot send a file: {error}") from None
         await self._take_turn()
-        if self._gathered and len(frame) > _GATHERED:
+        if self._gathered and len(frame) > _BATCH:
             await self.flush()
         self._gathered += frame
-        if len(self._gathered) >= _GATHERED:
+        if len(self._gathered) >= _BATCH:
             await self.flush()
 
     async def flush(self) -> None:
-        """Send what has been gathered.
+        """Send the messages that were gathered.
 
-        :raises FileError: the guest takes no more; says why.
+        :raises FileError: if the guest reports an error, which stops the transfer.
         """
-        assert self._process.stdin is not None  # noqa: S101 - it was asked for
+        assert self._process.stdin is not None  # noqa: S101 - for the type checker
         data, self._gathered = bytes(self._gathered), bytearray()
         try:
             self._process.stdin.write(data)
@@ -128,12 +130,13 @@ class Exchange:
             raise self.misplaced() from None
 
     async def receive(self) -> Answer:
-        """Return the guest's next message.
+        """Return the next message of the guest.
 
-        :raises FileError: it is a failure, is malformed, or never comes.
-        :raises ImageError: the guest has another build of the program, or none.
-        :raises ExecTimeout: it took too long.
-        :raises MachineError: the guest is lost.
+        :raises FileError: if the guest reports a failure, sends an invalid message, or `carry`
+            exits.
+        :raises ImageError: if the guest has no `carry`, or one with another protocol.
+        :raises ExecTimeout: if the transfer takes too long.
+        :raises MachineError: if the guest is lost.
         """
         if self._gathered:
             await self.flush()
@@ -145,27 +148,27 @@ class Exchange:
                     raise await self._ended_early()
                 self._decoder.receive_data(bytes(chunk))
         except files.DecodeError as error:
-            raise self._wrong(f"the guest sends what is no answer: {error}") from None
+            raise self._invalid(f"the guest sent an invalid answer: {error}") from None
         if isinstance(message, files.Failure):
             raise self._failed(message)
-        assert not isinstance(message, files.Request)  # noqa: S101 - which a guest cannot send
+        assert not isinstance(message, files.Request)  # noqa: S101 - the decoder refuses it
         return message
 
     async def _take_turn(self) -> None:
-        """Let others have theirs now and then: what has come, or has room, is not waited for."""
+        """Let other tasks run now and then; sending and receiving often need no waiting."""
         self._handled += 1
         if self._handled % MESSAGES_PER_TURN == 0:
             await asyncio.sleep(0)
 
     async def expect(self, kind: type[M]) -> M:
-        """Return the next message, which must be of this kind; else as `receive`."""
+        """Return the next message, which must have this type; errors as for `receive`."""
         message = await self.receive()
         if not isinstance(message, kind):
             raise self.misplaced()
         return message
 
     async def expect_or(self, kind: type[M], end: type[files.Done | files.Whole]) -> M | None:
-        """Return the next message of this kind, or None for the one that ends them."""
+        """Return the next message if it has this type, or None for the message that ends a list."""
         message = await self.receive()
         if isinstance(message, end):
             return None
@@ -174,9 +177,9 @@ class Exchange:
         return message
 
     async def end(self) -> None:
-        """Wait for the program's end, behind which nothing may follow.
+        """Wait for the exit of `carry`. No message may follow.
 
-        :raises FileError: it goes on, or ends otherwise.
+        :raises FileError: if a message follows, or `carry` fails.
         """
         if self._decoder.next_message() is not None or await self._process.stdout.next_chunk():
             raise self.misplaced()
@@ -184,15 +187,15 @@ class Exchange:
             raise await self._ended_early()
 
     async def give_up(self) -> None:
-        """Give the guest a moment to remove what is half written, since the rest will not come."""
+        """End the request early, and give the guest time to remove an incomplete file."""
         await give_up(self._process)
 
     def misplaced(self) -> FileError:
-        """Return the error for an answer that makes no sense here."""
-        return self._wrong("the guest sends what is no answer to that")
+        """Return the error for a valid answer that the request does not allow."""
+        return self._invalid("the guest sent an answer that does not fit the request")
 
-    def _wrong(self, what: str) -> FileError:
-        return FileError(EBADMSG, self.path, f"{self.path}: {what}")
+    def _invalid(self, reason: str) -> FileError:
+        return FileError(EBADMSG, self.path, f"{self.path}: {reason}")
 
     async def _ended_early(self) -> FileError | ImageError:
         try:
@@ -203,28 +206,28 @@ class Exchange:
             return FileError(error.errno, self.path, error.message)
         if status == _OTHER_SCHEMA:
             return _of_another_build()
-        how = f"ended with status {status}" if status >= 0 else f"was ended by signal {-status}"
-        return FileError(EIO, self.path, f"{self.path}: what carries files in the guest {how}")
+        how = f"exited with status {status}" if status >= 0 else f"was killed by signal {-status}"
+        return FileError(EIO, self.path, f"{self.path}: `carry` in the guest {how}")
 
     def _failed(self, failure: files.Failure) -> FileError:
         path = os.fsdecode(failure.path)
         if failure.subject is files.Subject.PATH:
             return FileError.of(failure.error_number, path)
-        what = "user" if failure.subject is files.Subject.USER else "owner"
+        kind = "user" if failure.subject is files.Subject.USER else "owner"
         if failure.error_number == ENOENT:
-            message = f"{self.path}: the guest has no such {what}: {path}"
+            message = f"{self.path}: the guest has no such {kind}: {path}"
         else:
             reason = errno_text(failure.error_number)
-            message = f"{self.path}: {path} cannot be its {what}: {reason}"
+            message = f"{self.path}: cannot use {path} as its {kind}: {reason}"
         return FileError(EINVAL, self.path, message)
 
 
 async def give_up(process: Process, timeout: float = _CLEANUP_TIMEOUT) -> None:
-    """Have a `carry` end by itself, which hears no more; see `Exchange.give_up`.
+    """Close the standard input of `carry`, and wait until it exits; see `Exchange.give_up`.
 
-    :param timeout: for how long, in seconds.
+    :param timeout: maximum time to wait in seconds.
     """
-    assert process.stdin is not None  # noqa: S101 - it was asked for
+    assert process.stdin is not None  # noqa: S101 - for the type checker
     process.stdin.close()
     with suppress(MicroVMError, TimeoutError):
         async with asyncio.timeout(timeout):
@@ -235,7 +238,6 @@ async def give_up(process: Process, timeout: float = _CLEANUP_TIMEOUT) -> None:
 
 def _of_another_build() -> ImageError:
     return ImageError(
-        "the image was built by an older microvm, or a newer one, and does not carry files for this"
-        " one",
+        "cannot transfer files: the image was built by another version of microvm",
         hint=BUILD_AGAIN,
     )

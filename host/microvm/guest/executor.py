@@ -1,4 +1,4 @@
-"""An `Executor` is what runs commands: a guest of ours, or that of a process which has one."""
+"""The interface of an object that runs commands in a guest."""
 
 from __future__ import annotations
 
@@ -11,19 +11,21 @@ from microvm.wire import codec
 
 
 class Executor(Protocol):
-    """A guest, as far as files and commands need one; see `MicroVM.exec`, `ping` and `status`.
+    """An object that runs commands in a guest, directly or through the supervisor of a machine.
 
-    :ivar defaults: what a command has unless its caller says something else.
+    See `MicroVM.exec`, `ping` and `status`.
+
+    :ivar defaults: options of a command that its caller does not set.
     """
 
     defaults: ExecOptions
 
     async def start(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
-        """Start a command, as soon as one that was abandoned is gone."""
+        """Start a command. Wait first for the exit of a command that was abandoned."""
         ...
 
     async def ping(self, timeout: float) -> None:
-        """Ask the guest whether it is alive."""
+        """Wait for the answer of the guest to a ping."""
         ...
 
     async def status(self, timeout: float) -> codec.Status:

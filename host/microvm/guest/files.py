@@ -1,4 +1,4 @@
-"""The files of a guest: looked at, read and written by its program `carry`."""
+"""Reading, writing and copying the files of a guest through its program `carry`."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from microvm.wire import files
 from microvm.wire.files import Action, ModeRule
 
 GuestPath = str | bytes | os.PathLike[str]
-"""A path in a guest; a relative one is relative to where commands run."""
+"""A path in a guest; a relative path starts at the working folder of commands."""
 
 GuestUser = str | bytes | int | None
 
-# What a transfer may take unless its caller says otherwise: bytes, files and seconds.
+# Default limits of a transfer: bytes, files and seconds.
 MAX_READ = 64 << 20
 MAX_SIZE = 1 << 30
 MAX_FILES = 100_000
@@ -41,15 +41,15 @@ _USER = options_of(ExecOptions)["user"]
 
 @dataclass(frozen=True, slots=True)
 class FileStatus:
-    """What a guest says of one of its files.
+    """The status of a file in a guest.
 
-    :ivar name: its name in its folder; of `stat`, the path that was asked about.
-    :ivar mode: its type and permissions, as `os.stat_result.st_mode` has them.
-    :ivar size: in bytes.
-    :ivar mtime: when it was changed, in seconds since 1970.
-    :ivar uid: its owner.
-    :ivar gid: its group.
-    :ivar target: what a link leads to, else empty.
+    :ivar name: name of the file in its folder; for `stat`, the path that was given.
+    :ivar mode: type and permissions, as in `os.stat_result.st_mode`.
+    :ivar size: size in bytes.
+    :ivar mtime: time of the last modification, in seconds since 1970.
+    :ivar uid: id of the owner.
+    :ivar gid: id of the group.
+    :ivar target: target of a symbolic link; otherwise empty.
     """
 
     name: str
@@ -62,17 +62,17 @@ class FileStatus:
 
     @property
     def is_file(self) -> bool:
-        """Whether it is a regular file."""
+        """True if it is a regular file."""
         return S_ISREG(self.mode)
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is a folder."""
+        """True if it is a folder."""
         return S_ISDIR(self.mode)
 
     @property
     def is_symlink(self) -> bool:
-        """Whether it is a link, which `target` is about."""
+        """True if it is a symbolic link; `target` is its target."""
         return S_ISLNK(self.mode)
 
 
@@ -84,12 +84,12 @@ async def stat(
     user: GuestUser = None,
     timeout: Duration = TIMEOUT,
 ) -> FileStatus:
-    """Ask about one file; see `MicroVM.stat`."""
+    """Return the status of one file; see `MicroVM.stat`."""
     action = Action.STAT if follow_symlinks else Action.LSTAT
-    async with _asked(guest, action, path, user, timeout) as talk:
-        entry = await talk.expect(files.Entry)
-        await _finish(talk)
-    return _status(entry, talk.path)
+    async with _requested(guest, action, path, user, timeout) as transfer:
+        entry = await transfer.expect(files.Entry)
+        await _finish(transfer)
+    return _status(entry, transfer.path)
 
 
 async def list(  # noqa: A001 - the method's name
@@ -100,15 +100,15 @@ async def list(  # noqa: A001 - the method's name
     timeout: Duration = TIMEOUT,
     max_files: int = MAX_FILES,
 ) -> tuple[FileStatus, ...]:
-    """Ask what is in a folder; see `MicroVM.list`."""
+    """Return the status of each file in a folder; see `MicroVM.list`."""
     limits = TransferLimits(0, parse_count(max_files, least=0))
-    found: dict[str, FileStatus] = {}  # what is replaced meanwhile may come twice
-    async with _asked(guest, Action.LIST, path, user, timeout) as talk:
-        while entry := await talk.expect_or(files.Entry, files.Done):
-            limits.take(talk.path, entry)
-            name = name_of(entry, talk.path)
+    found: dict[str, FileStatus] = {}  # a file that is replaced meanwhile may be sent twice
+    async with _requested(guest, Action.LIST, path, user, timeout) as transfer:
+        while entry := await transfer.expect_or(files.Entry, files.Done):
+            limits.take(transfer.path, entry)
+            name = name_of(entry, transfer.path)
             found[name] = _status(entry, name)
-        await talk.end()
+        await transfer.end()
     return tuple(found[name] for name in sorted(found))
 
 
@@ -120,15 +120,15 @@ async def read_file(
     timeout: Duration = TIMEOUT,
     max_size: Size = MAX_READ,
 ) -> bytes:
-    """Return what a file holds; see `MicroVM.read_file`."""
+    """Return the content of a file; see `MicroVM.read_file`."""
     limits = TransferLimits(parse_size(max_size), 0)
     content = bytearray()
-    async with _asked(guest, Action.READ, path, user, timeout) as talk:
-        await talk.expect(files.Entry)
-        while piece := await talk.expect_or(files.Data, files.Whole):
-            limits.take(talk.path, piece)
+    async with _requested(guest, Action.READ, path, user, timeout) as transfer:
+        await transfer.expect(files.Entry)
+        while piece := await transfer.expect_or(files.Data, files.Whole):
+            limits.take(transfer.path, piece)
             content += piece.data
-        await _finish(talk)
+        await _finish(transfer)
     return bytes(content)
 
 
@@ -142,19 +142,21 @@ async def get(
     max_size: Size = MAX_SIZE,
     max_files: int = MAX_FILES,
 ) -> Received:
-    """Copy a file or a folder to this host; see `MicroVM.get`."""
+    """Copy a file or a folder to the host; see `MicroVM.get`."""
     limits = TransferLimits(parse_size(max_size), parse_count(max_files, least=0))
-    async with _asked(guest, Action.GET, source, user, timeout) as talk:
-        answer = await talk.receive()  # before anything is made here, whether it is there
-        place = _place(talk.path, destination)
-        async with Download(talk.path, place) as download:
+    async with _requested(guest, Action.GET, source, user, timeout) as transfer:
+        answer = (
+            await transfer.receive()
+        )  # fails if the source is missing, before the host is changed
+        target = _target(transfer.path, destination)
+        async with Download(transfer.path, target) as download:
             while not isinstance(answer, files.Done):
-                limits.take(talk.path, answer)
+                limits.take(transfer.path, answer)
                 download.add(answer)
-                answer = await talk.receive()
-            if not download.is_whole:
-                raise talk.misplaced()
-            await talk.end()
+                answer = await transfer.receive()
+            if not download.is_complete:
+                raise transfer.misplaced()
+            await transfer.end()
             return await download.settle()
 
 
@@ -173,8 +175,11 @@ async def write_file(
     given = _NEW_MODE if mode is None else parse_count(mode, least=0, most=0o7777)
     rule = ModeRule.KEEP if mode is None else ModeRule.REQUIRE
     fields = {"mode_rule": rule, "replace": atomic, "owner": _user(owner)}
-    async with _asked(guest, Action.PUT, path, user, timeout, **fields) as talk, _sending(talk):
-        await send_data(talk, data, given)
+    async with (
+        _requested(guest, Action.PUT, path, user, timeout, **fields) as transfer,
+        _sending(transfer),
+    ):
+        await send_data(transfer, data, given)
 
 
 async def put(
@@ -188,12 +193,12 @@ async def put(
 ) -> None:
     """Copy a file or a folder into the guest; see `MicroVM.put`."""
     text = _existing(source)
-    fields = {"name": os.fsencode(_base(text)), "owner": _user(owner)}
+    fields = {"name": os.fsencode(_basename(text)), "owner": _user(owner)}
     async with (
-        _asked(guest, Action.PUT, destination, user, timeout, **fields) as talk,
-        _sending(talk),
+        _requested(guest, Action.PUT, destination, user, timeout, **fields) as transfer,
+        _sending(transfer),
     ):
-        await send_tree(talk, Path(text))
+        await send_tree(transfer, Path(text))
 
 
 async def put_archive(
@@ -207,19 +212,20 @@ async def put_archive(
     max_size: Size = MAX_SIZE,
     max_files: int = MAX_FILES,
 ) -> tuple[str, ...]:
-    """Put what is in an archive into a folder of the guest; see `MicroVM.put_archive`."""
+    """Unpack an archive into a folder of the guest; see `MicroVM.put_archive`."""
     from microvm.guest.archive import ArchiveTree
 
     limits = TransferLimits(parse_size(max_size), parse_count(max_files, least=0))
     with ArchiveTree(os.fsdecode(to_bytes(destination)), limits) as tree:
-        # The thread may be left behind, by a pipe whose writer takes its time.
+        # In a thread, which remains on cancellation, because the archive may be a pipe without
+        # data.
         await in_thread(tree.read, archive)
         fields = {"owner": _user(owner)}
         async with (
-            _asked(guest, Action.PUT, destination, user, timeout, **fields) as talk,
-            _sending(talk),
+            _requested(guest, Action.PUT, destination, user, timeout, **fields) as transfer,
+            _sending(transfer),
         ):
-            await tree.send(talk)
+            await tree.send(transfer)
         return tuple(tree.left_out)
 
 
@@ -233,51 +239,51 @@ async def get_archive(
     max_size: Size = MAX_SIZE,
     max_files: int = MAX_FILES,
 ) -> Received:
-    """Write a file or a folder of the guest as an archive; see `MicroVM.get_archive`."""
+    """Write a file or a folder of the guest to an archive; see `MicroVM.get_archive`."""
     from tempfile import TemporaryDirectory
 
     from microvm.guest.archive import write
     from microvm.system.private import temporary_root
 
-    name = _base(os.fsdecode(to_bytes(source)))
+    name = _basename(os.fsdecode(to_bytes(source)))
     folder = TemporaryDirectory(prefix="microvm-", dir=temporary_root())
     try:
-        place = Path(folder.name, "tree")
+        copy = Path(folder.name, "tree")
         received = await get(
             guest,
             source,
-            place,
+            copy,
             user=user,
             timeout=timeout,
             max_size=max_size,
             max_files=max_files,
         )
-        await in_thread(write, place, name, archive)
+        await in_thread(write, copy, name, archive)
     finally:
         await in_thread(folder.cleanup)
     return replace(received, path=Path(name or "."))
 
 
 @asynccontextmanager
-async def _sending(talk: Exchange) -> AsyncIterator[None]:
-    """See to the end of what the block sends, whole or not."""
+async def _sending(transfer: Exchange) -> AsyncIterator[None]:
+    """Wait for the result after the block has sent its messages; on an error, end the request."""
     try:
         yield
-        await _finish(talk)
+        await _finish(transfer)
     except FileError:
         raise
     except (Exception, asyncio.CancelledError):
-        await talk.give_up()
+        await transfer.give_up()
         raise
 
 
-async def _finish(talk: Exchange) -> None:
-    await talk.expect(files.Done)
-    await talk.end()
+async def _finish(transfer: Exchange) -> None:
+    await transfer.expect(files.Done)
+    await transfer.end()
 
 
 @asynccontextmanager
-async def _asked(
+async def _requested(
     guest: Executor,
     action: Action,
     path: GuestPath,
@@ -299,8 +305,8 @@ async def _asked(
         user=_user(guest.defaults.get("user") if user is None else user),
         **given,
     )
-    async with exchange(guest, request, parse_duration(timeout)) as talk:
-        yield talk
+    async with exchange(guest, request, parse_duration(timeout)) as transfer:
+        yield transfer
 
 
 def _user(user: GuestUser) -> bytes:
@@ -321,28 +327,28 @@ def _status(entry: files.Entry, name: str) -> FileStatus:
 
 
 def _existing(source: str | os.PathLike[str]) -> str:
-    """The path of what is here: if nothing is, that is said before the guest is asked."""
+    """Return the path of a file on the host, and check that it exists before the guest is asked."""
     Path(source).stat()
     return os.fspath(source)
 
 
-def _base(path: str) -> str:
-    """The name that a path gives to what is copied from it; empty where only its content is."""
+def _basename(path: str) -> str:
+    """Return the last component of a path, or "" if only the content of the folder is meant."""
     name = path.rstrip("/").rpartition("/")[2]
     return "" if name in (".", "..") else name
 
 
-def _place(source: str, destination: str | os.PathLike[str]) -> Path:
-    """Where a copy goes, as `cp` has it: into a folder that is there, else under that name.
+def _target(source: str, destination: str | os.PathLike[str]) -> Path:
+    """Return the destination of a copy by the rules of `cp`, and create missing folders above it.
 
-    Folders that are missing on the way are made.
+    The copy goes into an existing folder; otherwise the destination is its new name.
     """
     text = os.fspath(destination)
     if "\0" in text:
-        raise UsageError(f"{text!r} is no path of a file")
-    place = Path(text)
-    name = _base(source)
-    if name and (text.endswith("/") or place.is_dir()):
-        place /= name
-    place.parent.mkdir(parents=True, exist_ok=True)
-    return place.resolve() if place.is_dir() else place
+        raise UsageError(f"{text!r} is not a valid path")
+    target = Path(text)
+    name = _basename(source)
+    if name and (text.endswith("/") or target.is_dir()):
+        target /= name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target.resolve() if target.is_dir() else target

@@ -1,4 +1,4 @@
-"""Freezes: what runs in a guest stands still, so that others can go on from there."""
+"""Freezing the commands of a guest while a checkpoint is taken."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from microvm.guest.guest import Guest
 
 
 class Freeze:
-    """A freeze of what commands have left running in a guest; its block's end lets it go on.
+    """A context in which the commands that run in a guest can be frozen; leaving it resumes them.
 
-    The guest gets fresh entropy then: another one that goes on from there has had the same.
+    On resuming, the guest gets fresh entropy, because its clones start with the same state.
 
-    :ivar seconds: how long it has lasted, once it is over; 0.0 if it has not begun.
+    :ivar seconds: duration of the freeze after its end; 0.0 if nothing was frozen.
     """
 
     def __init__(self, guest: Guest) -> None:
-        """Prepare one of an idle guest."""
+        """Prepare to freeze an idle guest."""
         self.seconds = 0.0
         self._guest = guest
         self._begun: float | None = None
@@ -32,9 +32,9 @@ class Freeze:
         self.seconds = time.monotonic() - self._begun
 
     async def begin(self) -> None:
-        """Freeze what runs, and wait until the guest says so.
+        """Freeze the processes, and wait until the guest confirms it.
 
-        :raises MicroVMError: see `Guest.keep`.
+        :raises MicroVMError: as for `Guest.keep`.
         """
         self._begun = time.monotonic()
         await self._guest.keep()

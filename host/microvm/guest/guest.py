@@ -1,6 +1,6 @@
-"""A `Guest` is the live guest behind a port: it runs commands, answers pings, and may be lost.
+"""The running guest at the other side of a connection: its commands, pings and status.
 
-It knows nothing of QEMU: whoever owns the machine says how it ended, by :meth:`Guest.fail`.
+It does not depend on QEMU: the owner of the machine reports why it failed, by :meth:`Guest.fail`.
 """
 
 from __future__ import annotations
@@ -32,14 +32,13 @@ T = TypeVar("T")
 
 
 class Guest:
-    """A guest runs one command at a time; `connect` greets it, `ready` waits for its answer.
+    """A running guest, which runs one command at a time. `connect` starts a session with it.
 
-    The first reason for which it is lost counts: everyone who waits for something from this guest
-    gets it raised.
+    When the guest is lost, the first reason is raised in all waiting callers, and in later ones.
 
-    :ivar error: why it is lost, if it is.
-    :ivar defaults: what a command has unless its caller says something else.
-    :ivar on_command: called with each command that begins; None: nobody is told.
+    :ivar error: reason why the guest is lost; None while it runs.
+    :ivar defaults: options of a command that its caller does not set.
+    :ivar on_command: function that is called with each command when it starts, or None.
     """
 
     def __init__(
@@ -51,11 +50,11 @@ class Guest:
         session: Callable[[], Session] = Session,
         channel: ChannelFactory = Channel,
     ) -> None:
-        """Prepare one.
+        """Create a guest that is not connected.
 
-        :param console_tail: gives the detail of errors.
-        :param session: makes the conversation, with a clock and entropy of its own.
-        :param channel: makes what carries the bytes.
+        :param console_tail: function that returns the last output of the console, for errors.
+        :param session: function that creates the session, with a clock and entropy.
+        :param channel: function that creates the channel, which transports the bytes.
         """
         self.error: MachineError | None = None
         self.defaults: ExecOptions = defaults or {}
@@ -81,20 +80,22 @@ class Guest:
         self._loss_due = Timer()
 
     async def connect(self, port: socket.socket) -> None:
-        """Take over a port and greet the guest, which may not be listening yet."""
+        """Take ownership of a socket and greet the guest, which need not be listening yet."""
         await self._channel.connect(port)
         self._channel.write(self._session.hello())
 
     async def ready(self, timeout: float, *, resume: bool = True) -> None:
-        """Wait for the guest's answer, then have it go on.
+        """Wait for the guest's answer to the greeting, then resume it.
 
-        :param resume: False leaves that to `resume`, or what is done first: what was kept stays
-            frozen, and where nothing was, what runs nothing needs neither a clock nor entropy.
-        :raises TimeoutError: it did not come within `timeout` seconds.
-        :raises MachineError: the guest was lost, or is not ours.
+        :param timeout: maximum time in seconds.
+        :param resume: True to call `resume`. If False, it is called before the first command. Until
+            then, processes remain frozen, and the guest lacks the time and fresh entropy.
+        :raises TimeoutError: if no answer arrives in time.
+        :raises MachineError: if the guest is lost, or speaks another protocol.
         """
         async with asyncio.timeout(timeout):
-            # Of a shield, Python 3.14 reports an error that comes when nobody waits any more.
+            # asyncio.shield() would make Python 3.14 report an error that arrives after the
+            # timeout.
             await asyncio.wait([self._ready])
         self._ready.result()
         self._check_alive()
@@ -102,46 +103,46 @@ class Guest:
             self.resume()
 
     def resume(self) -> None:
-        """Tell the guest the time and give it entropy; what was kept then goes on.
+        """Send the time and fresh entropy to the guest, which then resumes frozen processes.
 
-        :raises MachineError: it is lost, or not ready.
+        :raises MachineError: if the guest is lost or not ready.
         """
         self._check_alive()
         self._resumed = True
         self._channel.write(self._session.resume())
 
     def _begin(self) -> None:
-        """Have a guest go on that was left, before anything is done with it."""
+        """Resume the guest, if `ready` did not, before its first use."""
         if not self._resumed:
             self.resume()
 
     async def keep(self, timeout: float = TIMEOUTS.ping) -> None:
-        """Freeze what runs, and have the next greeting, whoever's it is, keep it.
+        """Freeze all processes, and let them survive the next greeting, also of another host.
 
         `resume` ends both.
 
-        :param timeout: in seconds.
-        :raises Busy: a command is running.
-        :raises UsageError: the guest is too old to know how.
-        :raises GuestUnresponsive: it did not answer in time.
-        :raises MachineError: it is lost, or not ready.
+        :param timeout: maximum time in seconds.
+        :raises Busy: if a command runs.
+        :raises UsageError: if the image is too old.
+        :raises GuestUnresponsive: if the guest does not answer in time.
+        :raises MachineError: if the guest is lost or not ready.
         """
         self._check_alive()
         self._channel.write(self._session.keep())
         await self._ping(timeout)
 
     async def start(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
-        """Start a command, as `exec` does, when one that was abandoned is gone."""
+        """Start a command as `exec` does, after the exit of a command that was abandoned."""
         await self.wait_idle()
         return self.exec(argv, **options)
 
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; see `MicroVM.exec`.
 
-        :raises Busy: one is in flight.
-        :raises UsageError: it cannot be what is meant, or cannot be sent.
-        :raises TypeError: there is no such option.
-        :raises MachineError: the guest is lost, or not ready.
+        :raises Busy: if another command runs.
+        :raises UsageError: if an option or an argument is invalid, or cannot be encoded.
+        :raises TypeError: if an option does not exist.
+        :raises MachineError: if the guest is lost or not ready.
         """
         self._check_alive()
         if not self._free.is_set():
@@ -174,17 +175,17 @@ class Guest:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Refuse commands, and have pings wait, for as long as the block lasts, which can `keep`.
+        """Refuse commands and delay pings within the block, so that it can call `keep`.
 
-        :raises Busy: a command runs, or this is done already.
-        :raises UsageError: the guest is too old to know how.
-        :raises MachineError: it is lost, or not ready.
+        :raises Busy: if a command runs, or another block of this method.
+        :raises UsageError: if the image is too old.
+        :raises MachineError: if the guest is lost or not ready.
         """
         self._check_alive()
         if not self._free.is_set():
             raise _busy()
-        self._begin()  # one that is kept before stays who it was when it was saved
-        self._session.keep()  # what speaks against it is said before anything is done
+        self._begin()  # gives this guest its own entropy before it is saved
+        self._session.keep()  # only checks whether `keep` is possible; the frame is not sent
         self._free.clear()
         try:
             yield
@@ -192,13 +193,14 @@ class Guest:
             self._free.set()
 
     async def wait_idle(self) -> None:
-        """Wait until a command that was abandoned is gone; one that is in use is not waited for."""
+        """Wait for the exit of a command that was abandoned, but not of a command in use."""
         command = self._command
         if command is None:
             return
         if not command.abandoned:
-            # Its process may be held by what nobody can reach: by the traceback of an error that
-            # this very turn of the loop has seen the end of, or by a cycle of such.
+            # Its unused `Process` may still be referenced, by the traceback of an error that was
+            # handled in this turn of the event loop, or by a cycle. So let the turn end, and
+            # collect cycles.
             await asyncio.sleep(0)
             gc.collect()
         if command.abandoned:
@@ -211,18 +213,18 @@ class Guest:
             self._kill()
 
     def abandon_soon(self, command: Command) -> None:
-        """Kill what nobody can wait for any more; this is called in any thread."""
+        """Kill a command whose `Process` was dropped; may be called in any thread."""
         if not command.ended.is_set():
             command.abandoned = True
-            with suppress(RuntimeError):  # the loop has been closed, and the machine with it
+            with suppress(RuntimeError):  # the loop was closed, and the machine with it
                 self._loop.call_soon_threadsafe(self._abandon, command)
 
     async def ping(self, timeout: float = TIMEOUTS.ping) -> None:
-        """Ask the guest whether it is alive.
+        """Wait for the answer of the guest to a ping.
 
-        :param timeout: in seconds.
-        :raises GuestUnresponsive: it did not answer in time.
-        :raises MachineError: it is lost, or not ready.
+        :param timeout: maximum time in seconds.
+        :raises GuestUnresponsive: if the guest does not answer in time.
+        :raises MachineError: if the guest is lost or not ready.
         """
         await self._free.wait()
         await self._ping(timeout)
@@ -237,9 +239,9 @@ class Guest:
     async def status(self, timeout: float = TIMEOUTS.ping) -> codec.Status:
         """Return the daemon's counters.
 
-        :param timeout: in seconds.
-        :raises GuestUnresponsive: it did not answer in time.
-        :raises MachineError: it is lost, or not ready.
+        :param timeout: maximum time in seconds.
+        :raises GuestUnresponsive: if the guest does not answer in time.
+        :raises MachineError: if the guest is lost or not ready.
         """
         await self._free.wait()
         self._check_alive()
@@ -294,7 +296,7 @@ class Guest:
             self.fail(error)
 
     def fail(self, error: MachineError) -> MachineError:
-        """Give the guest up, unless that has been done before; returns the reason that counts."""
+        """Mark the guest as lost, unless it was before. Return the first reason."""
         if self.error is not None:
             return self.error
         self.error = error
@@ -308,14 +310,14 @@ class Guest:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_exception(error)
-        # Nobody may be waiting for it; asyncio would complain of an exception never retrieved.
+        # Mark the exception as retrieved, because asyncio would otherwise log it if no one waits.
         self._ready.exception()
         return error
 
     async def wait_lost(self) -> MachineError:
-        """Wait until it is lost, and return why."""
+        """Wait until the guest is lost, and return the reason."""
         await self._lost.wait()
-        assert self.error is not None  # noqa: S101 - it is set before
+        assert self.error is not None  # noqa: S101 - it is set before the event
         return self.error
 
     def _signal(self, signal: int) -> None:
@@ -337,7 +339,8 @@ class Guest:
             self._command.stdin._flush()
 
     def _stdin_credit(self) -> int:
-        # A guest may give credit for gigabytes, and read nothing.
+        # A guest may grant credit for gigabytes and then read nothing, so a full channel also
+        # counts.
         return 0 if self._channel.is_full else self._session.stdin_credit
 
     def _expire(self, command: Command, timeout: float, grace: float | None) -> None:
@@ -350,9 +353,9 @@ class Guest:
 
     def _kill(self) -> None:
         if self._kill_due.is_running:
-            return  # a guest that goes on sending must not put the deadline off
+            return  # more output of the command must not extend the deadline
         self._signal(SIGKILL)
-        late = partial(self._unresponsive, "a killed command did not end")
+        late = partial(self._unresponsive, "a killed command did not exit")
         self._kill_due.start(self._timeouts.kill, late)
 
     def _ask(self) -> None:
@@ -367,7 +370,7 @@ class Guest:
 
 
 def _busy() -> Busy:
-    return Busy("a checkpoint of this machine is being taken, and it runs no command meanwhile")
+    return Busy("the machine cannot run a command while a checkpoint of it is taken")
 
 
 def _cancel(*timers: Timer) -> None:
@@ -376,16 +379,15 @@ def _cancel(*timers: Timer) -> None:
 
 
 def _settle(waiter: asyncio.Future[T], result: T) -> None:
-    if not waiter.done():  # who waited may have been cancelled
+    if not waiter.done():  # the waiting task may have been cancelled
         waiter.set_result(result)
 
 
 def _dropped(guest: weakref.ref[Guest], command: weakref.ref[Command]) -> None:
-    """Kill a command that nobody has any more.
+    """Kill a command whose `Process` was dropped.
 
-    What Python is to call then is kept until it has: if it held the two, and one of them an error
-    that was raised, then its traceback would hold what is to be dropped, for ever.
+    Only weak references are passed here. With strong ones, an error stored in the guest or the
+    command could keep the `Process` alive forever, through the frames of its traceback.
     """
-    of, left = guest(), command()
-    if of is not None and left is not None:
-        of.abandon_soon(left)
+    if (owner := guest()) is not None and (dropped := command()) is not None:
+        owner.abandon_soon(dropped)

@@ -1,4 +1,4 @@
-"""The limits of what a guest sends as files."""
+"""The limits of a transfer of files from a guest."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from errno import EFBIG
 from microvm.errors import FileError
 from microvm.wire.files import Data, Entry, Whole
 
-# The bytes that the names and targets of links may have together: for each file that may come, and
-# beside that for a few long ones.
+# Maximum number of bytes of all names and link targets: an amount for each allowed file, and an
+# amount for a few long names.
 _NAME = 100
 _LONG_NAMES = 1 << 20
 
 
 @dataclass(slots=True)
 class TransferLimits:
-    """The limits of one transfer out of a guest, less what has come.
+    """The amounts that a transfer may still take.
 
-    :ivar size: in bytes.
-    :ivar files: how many files, folders and links.
-    :ivar names: the bytes of their names and of what links lead to, which are held in memory.
+    :ivar size: number of bytes of content.
+    :ivar files: number of files, folders and links.
+    :ivar names: number of bytes of names and link targets, which are held in memory.
     """
 
     size: int
@@ -31,10 +31,10 @@ class TransferLimits:
         self.names = _LONG_NAMES + _NAME * self.files
 
     def take(self, path: str, message: Entry | Data | Whole) -> None:
-        """Count what has come.
+        """Subtract a message that was received.
 
-        :param path: what it is about, in the guest.
-        :raises FileError: it is too much.
+        :param path: path of the transfer in the guest, for messages.
+        :raises FileError: if a limit is exceeded.
         """
         match message:
             case Data():
@@ -43,17 +43,19 @@ class TransferLimits:
                 self.count(path, names=len(message.name) + len(message.target), files=1)
 
     def count(self, path: str, *, size: int = 0, files: int = 0, names: int = 0) -> None:
-        """Count so many bytes, files, and bytes of names; else as `take`."""
+        """Subtract these amounts; otherwise as `take`."""
         self.size -= size
         self.files -= files
         self.names -= names
         if self.size < 0:
-            raise _too_much(path, "max_size sets that limit")
+            raise _too_much(path, "a higher max_size allows more bytes")
         if self.files < 0:
-            raise _too_much(path, "max_files sets that limit")
+            raise _too_much(path, "a higher max_files allows more files")
         if self.names < 0:
-            raise _too_much(path, f"max_files sets that limit: {_NAME} bytes of names for each")
+            raise _too_much(
+                path, f"the names are too long: max_files allows {_NAME} bytes for each file"
+            )
 
 
 def _too_much(path: str, hint: str) -> FileError:
-    return FileError(EFBIG, path, f"{path}: there is more of it than may come", hint=hint)
+    return FileError(EFBIG, path, f"{path}: it exceeds a limit of the transfer", hint=hint)

@@ -1,4 +1,4 @@
-"""A `Process` is a command as its user sees it, a `CompletedProcess` what is left of it."""
+"""A running command as its user sees it, and the result of a command."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from microvm.guest.command import Command
 from microvm.guest.streams import KeepAlive, OutputStream
 
 O_co = TypeVar("O_co", bound=bytes | str | None, covariant=True)
-"""The type of output: bytes, str, or None where it was not captured."""
+"""The type of output: bytes, str, or None if it was not captured."""
 
 
 @dataclass(frozen=True, slots=True)
 class CompletedProcess(Generic[O_co]):
-    """The result of a command that has ended, shaped after `subprocess.CompletedProcess`.
+    """The result of a command, modelled on `subprocess.CompletedProcess`.
 
-    :ivar args: the command line, as it was given.
-    :ivar returncode: its exit code, or -N when signal N ended it.
-    :ivar stdout: all that it wrote there: bytes, or str where text was asked for, or None where
-        nothing was captured.
-    :ivar stderr: the same.
-    :ivar memory: the most memory that it and all that it had started took at a time, in bytes, or
-        None where the guest does not know; see docs/options.md. Two results that differ in nothing
-        else are equal.
+    Two results are equal if they differ only in `memory`.
+
+    :ivar args: command line as it was given.
+    :ivar returncode: exit code, or -N if signal N killed the command.
+    :ivar stdout: all standard output: bytes, str if text was requested, or None if it was not
+        captured.
+    :ivar stderr: all standard error, in the same form.
+    :ivar memory: peak memory in bytes of the command and all processes that it started, or None if
+        the guest does not report it; see docs/options.md.
     """
 
     args: Sequence[str | bytes]
@@ -39,33 +40,34 @@ class CompletedProcess(Generic[O_co]):
     memory: int | None = field(default=None, compare=False)
 
     def check_returncode(self) -> None:
-        """See that the exit code is 0.
+        """Check that the exit code is 0.
 
-        :raises CalledProcessError: of `subprocess`; it is not.
+        :raises CalledProcessError: if it is not; an exception of `subprocess`.
         """
         if self.returncode:
             raise CalledProcessError(self.returncode, self.args, self.stdout, self.stderr)
 
 
 class Process:
-    """A running command; `MicroVM.exec` starts one.
+    """A running command, which `MicroVM.exec` starts.
 
     ::
 
         async with await vm.exec(["cat"], stdin=PIPE) as process:
             ...
 
-    When such a block is left, by an exception, a cancellation or `break`, whatever still runs is
-    killed, and the machine is free for the next command. Without a block, a cancelled `wait` or
-    read leaves the command running, as in `asyncio.subprocess`, for as long as somebody holds this
-    object or one of its output streams: a command whose process has been dropped is killed, too,
-    and the machine's next one waits until it is gone. In an `except` block the error that is being
-    handled still holds what its frames held.
+    When the block is left, also by an exception, a cancellation or `break`, a command that still
+    runs is killed, and the machine is free for the next command.
 
-    :ivar args: the command line, as it was given.
-    :ivar stdin: its standard input, where a pipe or a terminal was asked for.
-    :ivar stdout: its standard output; all of a terminal's.
-    :ivar stderr: its standard error.
+    Without a block, cancelling `wait` or a read leaves the command running, as in
+    `asyncio.subprocess`. A command is also killed when the last reference to its `Process` and
+    output streams is dropped. The next command of the machine waits until then. Note that in an
+    `except` block the error still holds references from its frames.
+
+    :ivar args: command line as it was given.
+    :ivar stdin: standard input, if a pipe or a terminal was requested; otherwise None.
+    :ivar stdout: standard output, or all output of a terminal.
+    :ivar stderr: standard error.
     """
 
     def __init__(
@@ -77,7 +79,10 @@ class Process:
         abandon: Callable[[Command], None],
         dropped: Callable[[], None],
     ) -> None:
-        """Wrap a command; `dropped` is called in any thread, when nobody holds this any more."""
+        """Wrap a command.
+
+        :param dropped: function that is called in any thread when the last reference is dropped.
+        """
         self._command = command
         self._send_signal = send_signal
         self._resize = resize
@@ -102,28 +107,28 @@ class Process:
 
     @property
     def returncode(self) -> int | None:
-        """The exit code, -N when signal N ended it, or None while it runs.
+        """Exit code, -N if signal N killed the command, or None while it runs.
 
-        Without a status of its own, that of the error which `wait` raises: 127 or 126 for a command
-        that could not be started, 125 when the machine died.
+        If `wait` raises an error, the code depends on the error: 127 or 126 if the command could
+        not be started, 125 if the machine failed.
         """
         return self._command.returncode
 
     @property
     def memory(self) -> int | None:
-        """The most memory that it took, as `CompletedProcess.memory`; None while it runs."""
+        """Peak memory in bytes, as in `CompletedProcess.memory`; None while the command runs."""
         return self._command.memory
 
     async def wait(self) -> int:
-        """Wait for the end of the command, and return its return code.
+        """Wait until the command exits, and return its return code.
 
-        Its output is held back when nobody reads it, so read `stdout` and `stderr` meanwhile.
+        Unread output holds back the command, so read `stdout` and `stderr` at the same time.
 
-        :raises StartError: it could not be started.
-        :raises ExecTimeout: it ran past its deadline, and was killed.
-        :raises OutputLimit: it wrote more than it may, and was killed.
-        :raises MemoryLimit: it took more memory than it may, and was killed.
-        :raises MachineError: the machine died under it.
+        :raises StartError: if the command could not be started.
+        :raises ExecTimeout: if it exceeded its time limit and was killed.
+        :raises OutputLimit: if it exceeded `max_output` and was killed.
+        :raises MemoryLimit: if it exceeded its memory limit and was killed.
+        :raises MachineError: if the machine failed.
         """
         await self._command.ended.wait()
         if self._command.error:
@@ -132,12 +137,12 @@ class Process:
         return self._command.returncode
 
     async def communicate(self, input: bytes | None = None) -> tuple[bytes, bytes]:  # noqa: A002
-        """Feed `input` and the end to its standard input, and read its output to the end.
+        """Write `input` to standard input, close it, and read all output.
 
-        Like `asyncio.subprocess.Process.communicate`, it does not mind a command that takes less.
-        Cancelling it kills the command, since what it has read by then is lost.
+        Like `asyncio.subprocess.Process.communicate`, it ignores that the command reads only a part
+        of the input. Cancelling it kills the command, because the output that was read is lost.
 
-        :raises StartError: and what else `wait` raises.
+        :raises StartError: or another error of `wait`.
         """
         async with self:
             output = await self._collect(input)
@@ -145,9 +150,9 @@ class Process:
         return output
 
     async def _collect(self, data: bytes | None) -> tuple[bytes, bytes]:
-        """Feed and read as `communicate` does; how the command ended is left to `wait`.
+        """Write and read as `communicate` does, without the errors of `wait`.
 
-        :raises MachineError: the machine died under it.
+        :raises MachineError: if the machine failed.
         """
         _, stdout, stderr = await asyncio.gather(
             self._feed_all(data), self.stdout.read(), self.stderr.read()
@@ -155,7 +160,7 @@ class Process:
         return stdout, stderr
 
     async def _feed_all(self, data: bytes | None) -> None:
-        """Feed data and the end to its standard input, as far as it takes them."""
+        """Write data to standard input and close it; the command need not read all of it."""
         if self.stdin is None:
             return
         with suppress(BrokenPipeError):
@@ -164,42 +169,41 @@ class Process:
             await self.stdin.drain()
 
     def _record_error(self, error: MicroVMError) -> None:
-        """Note what its user is told, for whoever looks at the command later."""
+        """Set the error that the user of the command gets, for later readers of its state."""
         self._command.error = self._command.error or error
 
     def _keep_alive_with(self, owner: object) -> None:
-        """Hold `owner` for as long as somebody holds this, or one of its output streams."""
+        """Keep a reference to `owner` as long as this or one of its output streams exists."""
         self._keep_alive.owner = owner
 
     def send_signal(self, signal: int) -> None:
-        """Send a signal to the command's process group; nothing happens when it has ended.
+        """Send a signal to the process group of the command; does nothing after its exit.
 
-        :raises UsageError: no signal has this number.
+        :raises UsageError: if the signal does not exist.
         """
         if not self._command.ended.is_set():
             self._send_signal(signal)
 
     def terminate(self) -> None:
-        """Send SIGTERM to the command's process group."""
+        """Send SIGTERM to the process group of the command."""
         self.send_signal(SIGTERM)
 
     def kill(self) -> None:
-        """Kill the command and everything that it has started."""
+        """Kill the command and every process that it started."""
         self.send_signal(SIGKILL)
 
     def abandon(self) -> None:
-        """Kill the command, and drop the output that nobody will read.
+        """Kill the command, and discard its unread output.
 
-        The machine is free for the next one when it is gone.
-
-        If it is not gone within its guest's `Timeouts.kill`, the machine is lost.
+        The machine is free when the command has exited. If that takes longer than `Timeouts.kill`,
+        the machine is lost.
         """
         self._abandon(self._command)
 
     def resize(self, rows: int, columns: int) -> None:
-        """Tell the command's terminal its size; nothing happens without one, or when it has ended.
+        """Set the size of the command's terminal; no effect without a terminal or after the exit.
 
-        :raises UsageError: no terminal has this size.
+        :raises UsageError: if a terminal cannot have this size.
         """
         if not self._command.ended.is_set():
             self._resize(rows, columns)

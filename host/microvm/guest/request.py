@@ -1,4 +1,4 @@
-"""A request is what a caller asks to be run, checked and put as the wire has it."""
+"""The request to run a command: the options of its caller, checked and converted for the wire."""
 
 from __future__ import annotations
 
@@ -12,22 +12,23 @@ from microvm.option import options_of, read_options
 from microvm.options import ExecOptions, Text, to_bytes
 from microvm.wire import codec
 
-# What the schema's `argv` and `env` take: items, and bytes in all, with a prefix for each.
+# Maximum numbers of elements and bytes in the fields `argv` and `env`, and the size of the prefix
+# of each element.
 _ITEMS = 16384
 _TOTAL = 1 << 20
 _PREFIX = 4
 
-# What the request has a field for, by the name of the option.
+# Names of the options that have a field of the same name in the request.
 _CARRIED = options_of(ExecOptions).keys() & codec.ExecRequest.__dataclass_fields__.keys()
 
 
 @dataclass(frozen=True, slots=True)
 class HostLimits:
-    """The limits that the host holds a command to; the guest holds it to the rest.
+    """The limits of a command that the host enforces; the guest enforces the others.
 
-    :ivar timeout: in seconds.
-    :ivar grace: in seconds; never without a timeout.
-    :ivar max_output: of both streams together, in bytes.
+    :ivar timeout: maximum duration in seconds, or None.
+    :ivar grace: seconds between SIGTERM and SIGKILL at the end of the timeout, or None.
+    :ivar max_output: maximum number of bytes of both output streams together, or None.
     """
 
     timeout: float | None
@@ -38,19 +39,19 @@ class HostLimits:
 def request_of(
     argv: Sequence[Text], options: ExecOptions, defaults: ExecOptions | None = None
 ) -> tuple[codec.ExecRequest, HostLimits]:
-    """Check what a caller asks for.
+    """Check the options of a command, and return its request and the limits for the host.
 
-    :param defaults: what is not among the options; variables stand in for each other one by one.
-    :return: a request that lacks what the session gives it, and what is no part of one.
-    :raises UsageError: it means nothing.
-    :raises TypeError: an option is not there.
+    :param defaults: options that apply unless `options` sets them; variables are merged one by one.
+    :return: a request, to which the session adds its own fields, and the limits.
+    :raises UsageError: if an option or an argument is invalid.
+    :raises TypeError: if an option does not exist.
     """
     if isinstance(argv, str | bytes):
-        raise UsageError("argv is a list of arguments", hint="for a shell: ['sh', '-c', …]")
+        raise UsageError("argv must be a list of arguments", hint="for a shell: ['sh', '-c', …]")
     defaults = defaults or {}
-    usual = read_options(ExecOptions, defaults)
-    said = {name: value for name, value in options.items() if value is not None}
-    given = read_options(ExecOptions, {**defaults, **said})
+    default = read_options(ExecOptions, defaults)
+    explicit = {name: value for name, value in options.items() if value is not None}
+    given = read_options(ExecOptions, {**defaults, **explicit})
     arguments = tuple(to_bytes(argument) for argument in argv)
     if not given["command"]:
         if not arguments:
@@ -58,7 +59,7 @@ def request_of(
         given["command"] = arguments[0]
     fields: dict[str, Any] = {name: given[name] for name in _CARRIED}
     fields["argv"], fields["more_argv"] = _split(arguments)
-    variables = {**(usual["env"] or {}), **(given["env"] or {})}
+    variables = {**(default["env"] or {}), **(given["env"] or {})}
     entries = tuple(b"%b=%b" % variable for variable in variables.items())
     fields["env"], fields["more_env"] = _split(entries)
     fields["stdin_from"] = codec.StdinKind.HOST if given["stdin"] == PIPE else codec.StdinKind.NULL
@@ -68,7 +69,7 @@ def request_of(
 
 
 def _split(items: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-    """Split a list behind what its first field takes; the rest is for its second."""
+    """Split a list into the items that fit into the first field, and those for the second one."""
     size = 0
     for number, item in enumerate(items):
         size += _PREFIX + len(item)

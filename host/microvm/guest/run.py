@@ -1,4 +1,4 @@
-"""`run` does in a guest what `subprocess.run` does: input, text, captured output, a check."""
+"""Runs a command in a guest as `subprocess.run` does, with input, text and captured output."""
 
 from __future__ import annotations
 
@@ -19,28 +19,30 @@ from microvm.options import ExecOptions, RunOptions, Text
 async def run(
     guest: Executor, argv: Sequence[Text], **options: Unpack[RunOptions]
 ) -> CompletedProcess[Any]:
-    """Run a command to its end; see `MicroVM.run`.
+    """Run a command until it exits; see `MicroVM.run`.
 
-    :raises UsageError: an option cannot be, or `input` is given and `stdin` says something else.
-    :raises TypeError: there is no such option.
-    :raises CalledProcessError: `check` was asked for, and its exit code is not 0.
-    :raises UnicodeError: text was asked for, and its output, or `input`, is none.
-    :raises OSError: its output cannot be passed on to our own.
-    :raises StartError: and whatever else `Guest.exec` and `Process.wait` raise.
+    :raises UsageError: if an option is invalid, or `input` and `stdin` are both given.
+    :raises TypeError: if an option does not exist.
+    :raises CalledProcessError: if `check` is set and the exit code is not 0.
+    :raises UnicodeError: if text was requested, and the input or output cannot be converted.
+    :raises OSError: if the output cannot be written to the standard streams of this process.
+    :raises StartError: or another error of `Guest.exec` and `Process.wait`.
     """
-    asked = read_options(RunOptions, options)
-    how = {name: value for name, value in options.items() if name in options_of(ExecOptions)}
-    given, decode = asked["input"], _decoder(asked["text"], asked["encoding"], asked["errors"])
+    values = read_options(RunOptions, options)
+    exec_options = {
+        name: value for name, value in options.items() if name in options_of(ExecOptions)
+    }
+    given, decode = values["input"], _decoder(values["text"], values["encoding"], values["errors"])
     if given is not None:
-        if how.get("stdin") is not None:
-            raise UsageError("input is fed to standard input: stdin says something else")
-        how["stdin"] = PIPE
+        if exec_options.get("stdin") is not None:
+            raise UsageError("input and stdin cannot be used together")
+        exec_options["stdin"] = PIPE
     data = given.encode(decode.encoding, decode.errors) if isinstance(given, str) else given
     out: bytes | None = None
     err: bytes | None = None
-    async with await guest.start(argv, **cast(ExecOptions, how)) as process:
+    async with await guest.start(argv, **cast(ExecOptions, exec_options)) as process:
         try:
-            if asked["capture_output"]:
+            if values["capture_output"]:
                 out, err = await process._collect(data)
             else:
                 await _pass_on(process, data)
@@ -49,7 +51,7 @@ async def run(
             error.stdout, error.stderr = decode.cut(out), decode.cut(err)
             raise
     completed = CompletedProcess(process.args, returncode, decode(out), decode(err), process.memory)
-    if asked["check"]:
+    if values["check"]:
         completed.check_returncode()
     return completed
 
@@ -62,7 +64,7 @@ async def _pass_on(process: Process, data: bytes | None) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _OutputDecoder:
-    """A decoder turns output into what was asked for: bytes, or text with universal newlines."""
+    """A converter of output into the requested type: bytes, or text with universal newlines."""
 
     text: bool
     encoding: str
@@ -74,7 +76,7 @@ class _OutputDecoder:
         return data.decode(self.encoding, self.errors).replace("\r\n", "\n").replace("\r", "\n")
 
     def cut(self, data: bytes | None) -> bytes | str | None:
-        """Decode what ends somewhere: in the middle of a character, too."""
+        """Convert incomplete output, which may stop in the middle of a character."""
         errors = "replace" if self.errors == "strict" else self.errors
         return replace(self, errors=errors)(data)
 

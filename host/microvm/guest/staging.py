@@ -1,6 +1,7 @@
-"""A place is a fresh folder of ours, in which a tree is kept until it is moved to where it belongs.
+"""Staging folders: fresh folders that hold a downloaded tree until it is moved to its destination.
 
-All that is below a folder which others may write to is done by descriptors and follows no link.
+Other users may be able to write to the folder above. So every operation below it uses descriptors
+and follows no symbolic link.
 """
 
 from __future__ import annotations
@@ -17,24 +18,25 @@ from pathlib import Path
 from microvm.concurrency.threads import check_stopped
 from microvm.system.private import FOLDER, open_own
 
-# A folder of others need not be one that we may read.
+# With O_PATH, a destination need not be readable, such as a folder of another user.
 _DESTINATION = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class StagingFolder:
-    """A fresh folder, which whoever has made it removes.
+    """A fresh folder, which is removed by the caller that created it.
 
-    :ivar descriptor: it, open.
+    :ivar descriptor: open descriptor of the folder.
     """
 
     def __init__(self, parent: Path) -> None:
-        """Make one in another folder.
+        """Create the folder in another folder.
 
-        :raises OSError: of Python's, with the path of that: there cannot be one.
+        :raises OSError: if it cannot be created; the error has the path of the other folder.
         """
-        with _about(parent):
+        with _errors_about(parent):
             self._path = Path(tempfile.mkdtemp(prefix=".microvm-", dir=parent))
-            # To remove what is in it takes two more, however many files are open by then.
+            # Removing the content takes two descriptors. Reserve them now, because the process may
+            # have reached its limit by then.
             self._spare: list[int] = []
             try:
                 for _ in range(2):
@@ -46,9 +48,9 @@ class StagingFolder:
                 raise
 
     def move(self, name: str, destination: Path) -> None:
-        """Move what has a name in it to where it belongs; folders there get what they lack.
+        """Move an entry of the folder to its destination. A folder is merged into an existing one.
 
-        :raises OSError: of Python's, with our path: something is there that cannot be replaced.
+        :raises OSError: if something exists that cannot be replaced; the error has its path.
         """
         if not destination.is_dir():
             _move(name, self.descriptor, str(destination), None, destination)
@@ -59,11 +61,11 @@ class StagingFolder:
                 _opened(name, self.descriptor, FOLDER, destination) as source,
                 _opened(str(destination), None, _DESTINATION, destination) as into,
             ):
-                for move in (False, True):  # what cannot be is found before anything has changed
+                for move in (False, True):  # find conflicts before anything is changed
                     _merge(source, into, destination, move=move)
 
     def remove(self) -> None:
-        """Remove it with all that is in it, as far as that can be."""
+        """Remove the folder with its content; errors are ignored."""
         self._free_spare()
         with suppress(OSError):
             _empty(self.descriptor)
@@ -77,7 +79,7 @@ class StagingFolder:
 
 
 def _empty(top: int) -> None:
-    """Remove what is in a folder, with few files open however deep it is."""
+    """Remove the content of a folder, with a constant number of descriptors at any depth."""
     fresh = map(str, itertools.count())
     names = os.listdir(top)
     while names:
@@ -92,7 +94,7 @@ def _empty(top: int) -> None:
 
 
 def _empty_into(top: int, folder: int, fresh: Iterator[str], moved: list[str]) -> None:
-    """Remove the files in a folder, and move the folders in it up."""
+    """Remove the files of a folder, and move its subfolders to the folder `top`."""
     for name in os.listdir(folder):
         if _is_folder(_mode(name, folder)):
             moved.append(next(fresh))
@@ -102,34 +104,34 @@ def _empty_into(top: int, folder: int, fresh: Iterator[str], moved: list[str]) -
 
 
 def _merge(source: int, destination: int, path: Path, *, move: bool) -> None:
-    """Move what is in a folder into another, or only see whether that can be done."""
+    """Move the entries of a folder into another one, or only check whether that is possible."""
     for name in os.listdir(source):
         check_stopped()
-        place = path / name
-        ours, theirs = _mode(name, source), _mode(name, destination)
-        if not theirs or not (_is_folder(ours) or _is_folder(theirs)):
+        target = path / name
+        new, existing = _mode(name, source), _mode(name, destination)
+        if not existing or not (_is_folder(new) or _is_folder(existing)):
             if move:
-                _move(name, source, name, destination, place)
-        elif not _is_folder(theirs):
-            raise NotADirectoryError(f"{place} is there, and no folder")
-        elif not _is_folder(ours):
-            raise IsADirectoryError(f"{place} is there, and a folder")
+                _move(name, source, name, destination, target)
+        elif not _is_folder(existing):
+            raise NotADirectoryError(f"cannot replace {target} by a folder: it is no folder")
+        elif not _is_folder(new):
+            raise IsADirectoryError(f"cannot replace {target} by a file: it is a folder")
         else:
             with (
-                _opened(name, source, FOLDER, place) as inner,
-                _opened(name, destination, _DESTINATION, place) as into,
+                _opened(name, source, FOLDER, target) as inner,
+                _opened(name, destination, _DESTINATION, target) as into,
             ):
-                _merge(inner, into, place, move=move)
+                _merge(inner, into, target, move=move)
 
 
 def _move(name: str, source: int, to: str, destination: int | None, path: Path) -> None:
-    with _about(path):
+    with _errors_about(path):
         os.replace(name, to, src_dir_fd=source, dst_dir_fd=destination)
 
 
 @contextmanager
 def _opened(name: str, folder: int | None, flags: int, path: Path) -> Iterator[int]:
-    with _about(path):
+    with _errors_about(path):
         descriptor = os.open(name, flags, dir_fd=folder)
     try:
         yield descriptor
@@ -138,8 +140,8 @@ def _opened(name: str, folder: int | None, flags: int, path: Path) -> Iterator[i
 
 
 @contextmanager
-def _about(path: Path) -> Iterator[None]:
-    """Have an error say which path it is about: to the user, not to us."""
+def _errors_about(path: Path) -> Iterator[None]:
+    """Set the path of an `OSError` to this one, because users do not know the staging folder."""
     try:
         yield
     except OSError as error:
@@ -147,7 +149,7 @@ def _about(path: Path) -> Iterator[None]:
 
 
 def _mode(name: str, folder: int) -> int:
-    """The type and permissions of what has this name; 0 if nothing has."""
+    """Return the type and permissions of an entry; 0 if it does not exist."""
     try:
         return os.lstat(name, dir_fd=folder).st_mode
     except FileNotFoundError:

@@ -1,4 +1,4 @@
-"""The standard streams of our own process, copied from and to those of a command."""
+"""Copies data between the standard streams of this process and the streams of a command."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from microvm.guest.process import Process
 from microvm.guest.streams import InputStream, OutputStream
 from microvm.system.descriptors import allows
 
-Reader = Callable[[], Awaitable[bytes]]
-Writer = Callable[[bytearray | bytes | memoryview], Awaitable[object]]
+ReadFunction = Callable[[], Awaitable[bytes]]
+WriteFunction = Callable[[bytearray | bytes | memoryview], Awaitable[object]]
 
 _CHUNK = 1 << 16
 
-# How long the reader of our output may take for the rest of it when the command was killed.
+# Maximum number of seconds for writing the rest of the output after the command was killed.
 _LAST_OUTPUT_TIMEOUT = 1.0
 
 
 async def attach(
-    process: Process, feed: Coroutine[Any, Any, None] | None, out: Writer, err: Writer
+    process: Process, feed: Coroutine[Any, Any, None] | None, out: WriteFunction, err: WriteFunction
 ) -> int:
-    """Copy a command's streams until it has ended, and return its return code.
+    """Copy the streams of a command until it exits, and return its return code.
 
-    :param feed: feeds its standard input; it is cancelled when the command has ended.
-    :raises BrokenPipeError: the reader of its output has gone, and the command is being killed.
-    :raises MicroVMError: its output cannot be written, or whatever `Process.wait` raises.
+    :param feed: coroutine that writes its standard input; it is cancelled when the command exits.
+    :raises BrokenPipeError: if the reader of the output closed it; the command is then killed.
+    :raises MicroVMError: if the output cannot be written, or another error of `Process.wait`.
     """
     feeding = None if feed is None else asyncio.create_task(feed)
     copying = asyncio.create_task(_copy_both(process, out, err))
@@ -41,7 +41,7 @@ async def attach(
     try:
         await asyncio.wait((copying, ended), return_when=asyncio.FIRST_EXCEPTION)
         if ended.done() and isinstance(ended.exception(), ExecKilled):
-            # Its reader may never read on: then the end is not for it to hold up.
+            # The reader of the output may have stopped reading, which must not delay the exit.
             await asyncio.wait((copying,), timeout=_LAST_OUTPUT_TIMEOUT)
         else:
             await copying
@@ -58,34 +58,34 @@ async def attach(
     return await process.wait()
 
 
-async def _copy_both(process: Process, out: Writer, err: Writer) -> None:
+async def _copy_both(process: Process, out: WriteFunction, err: WriteFunction) -> None:
     await asyncio.gather(_copy(process.stdout, out), _copy(process.stderr, err))
 
 
-async def _copy(stream: OutputStream, write: Writer) -> None:
+async def _copy(stream: OutputStream, write: WriteFunction) -> None:
     while chunk := await stream.next_chunk():
         await write(chunk)
 
 
 async def copy_out(stream: OutputStream, descriptor: int) -> None:
-    """Write what comes, in order; a reader that is slow holds up the command and nothing else.
+    """Write the output of a command to a descriptor. A slow reader holds back only the command.
 
-    :raises MachineError: the machine died, and all that came before has been written.
-    :raises OSError: it cannot be written; BrokenPipeError when the reader has gone.
+    :raises MachineError: if the machine failed; the output before that has been written.
+    :raises OSError: if the output cannot be written; BrokenPipeError if the reader closed it.
     """
     await _copy(stream, partial(write, descriptor))
 
 
 async def write(descriptor: int, data: bytearray | bytes | memoryview) -> None:
-    """Write all of some data, as `copy_out` does.
+    """Write all data to a descriptor without blocking the event loop.
 
-    :raises MicroVMError: no thread can be had to write in.
-    :raises OSError: it cannot be written; BrokenPipeError when the reader has gone.
+    :raises MicroVMError: if no thread can be started.
+    :raises OSError: if the data cannot be written; BrokenPipeError if the reader closed it.
     """
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         _write_all(descriptor, data)
     else:
-        # In a thread, which may be left behind: a reader that never reads must not hold us.
+        # In a thread, which remains on cancellation, because the reader may have stopped reading.
         await in_thread(_write_all, descriptor, data)
 
 
@@ -94,12 +94,12 @@ def _write_all(descriptor: int, chunk: bytearray | bytes | memoryview) -> None:
     while view:
         try:
             view = view[os.write(descriptor, view) :]
-        except BlockingIOError:  # whoever shares it with us has made it so
+        except BlockingIOError:  # another process made the shared descriptor non-blocking
             select.select((), (descriptor,), ())
 
 
-async def copy_in(source: Reader, stream: InputStream) -> None:
-    """Feed what can be read to a command until either has its end; cancel it when that ends."""
+async def copy_in(source: ReadFunction, stream: InputStream) -> None:
+    """Copy input to a command until it ends or the command closes it. Cancel it at the exit."""
     with suppress(BrokenPipeError):
         while data := await source():
             stream.write(data)
@@ -129,7 +129,7 @@ async def read(descriptor: int) -> bytes:
         loop.remove_reader(descriptor)
     try:
         return _read_some(descriptor)
-    except BlockingIOError:  # another reader of it was faster
+    except BlockingIOError:  # another process has read the data first
         return await read(descriptor)
 
 
@@ -144,4 +144,4 @@ def _read_some(descriptor: int) -> bytes:
     except BlockingIOError:
         raise
     except OSError:
-        return b""  # a terminal that was hung up, or a descriptor that was closed: no more input
+        return b""  # the terminal was hung up, or the descriptor was closed

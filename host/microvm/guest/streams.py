@@ -1,4 +1,4 @@
-"""The streams of a command: what it writes and reads, as its user sees it."""
+"""The standard input and the output streams of a command."""
 
 from __future__ import annotations
 
@@ -11,16 +11,20 @@ from typing import Self
 from microvm.errors import MachineError
 from microvm.wire.session import STDIN_CHUNK
 
-# A chunk below this is copied to the one before it: as a view it would keep alive all that was read
-# from the port with it, and a guest could make a window of such views take gigabytes.
+# Smaller chunks are copied into the chunk before them. As views they would keep the whole buffer
+# that was read from the port, so a guest could make the host hold gigabytes.
 _SMALL = 1 << 14
 
 
 class OutputBuffer:
-    """A buffer of what a command has written to one stream, and its reader has not taken."""
+    """A buffer of the output of one stream that its reader has not taken yet."""
 
     def __init__(self, consumed: Callable[[int], None]) -> None:
-        """Prepare one; `consumed` is called with each number of bytes that the reader has taken."""
+        """Create an empty buffer.
+
+        :param consumed: function that is called with each number of bytes that the reader has
+            taken.
+        """
         self._consumed = consumed
         self._chunks: deque[bytearray | bytes | memoryview] = deque()
         self._ended = False
@@ -29,13 +33,13 @@ class OutputBuffer:
         self._wake = asyncio.Event()
 
     def __len__(self) -> int:
-        """Return the number of bytes in it."""
+        """Return the number of bytes in the buffer."""
         return sum(map(len, self._chunks))
 
     async def take(self) -> bytearray | bytes | memoryview:
-        """Return the next chunk as soon as there is one; empty at the end.
+        """Wait for the next chunk and return it; empty at the end of the stream.
 
-        :raises MachineError: the machine died, and all that came before has been taken.
+        :raises MachineError: if the machine failed; the output before that has been taken.
         """
         while not self._chunks:
             if self._error:
@@ -50,7 +54,10 @@ class OutputBuffer:
         return chunk
 
     def feed(self, data: bytes | memoryview, dropped: int = 0) -> None:
-        """Add what the guest sent, of which `dropped` bytes more are not wanted."""
+        """Add output from the guest.
+
+        :param dropped: number of further bytes that arrived and are discarded.
+        """
         if dropped:
             self._consumed(dropped)
         if self._keep is not None:
@@ -69,66 +76,70 @@ class OutputBuffer:
         self._wake.set()
 
     def release(self, keep: int) -> None:
-        """Hold the command back no more: take all that comes, and keep `keep` bytes of it."""
+        """Stop holding back the command: discard all further output but `keep` bytes."""
         if self._keep is None:
             self._consumed(len(self))
             self._keep = keep
 
     def end(self, error: MachineError | None = None) -> None:
-        """Add the end, or what ended it early."""
+        """Add the end of the stream, or the error that ended it early."""
         self._ended = True
         self._error = error
         self._wake.set()
 
 
 class KeepAlive:
-    """A token that whatever a user has of a command holds, so that its last end is noticed."""
+    """A token that is shared by a `Process` and its streams, to detect that all were dropped."""
 
     def __init__(self, dropped: Callable[[], None]) -> None:
-        """Prepare one; `dropped` is called when nobody holds it any more, in whatever thread."""
+        """Create a token.
+
+        :param dropped: function that is called in any thread when the last reference is dropped.
+        """
         weakref.finalize(self, dropped).atexit = False
         self.owner: object = None
-        """What must live as long: a command's machine."""
+        """Object that must live as long as the token, such as the machine of the command."""
 
 
 class OutputStream:
-    """A stream that a command writes, as it comes.
+    """An output stream of a command.
 
-    Iterate over it with `async for` to get chunks, `read` it, or take it by `readline`. The guest
-    may be ahead of the reader by :data:`microvm.wire.session.WINDOW` bytes; then the command
-    waits, as it does on a full pipe.
+    Iterate over it with `async for` to get chunks as they arrive, or call `read` or `readline`. The
+    guest sends at most :data:`microvm.wire.session.WINDOW` bytes that were not read. Then the
+    command waits, as it does when a pipe is full.
     """
 
     def __init__(self, buffer: OutputBuffer, keep_alive: KeepAlive) -> None:
-        """Begin a reader of what the guest puts into `buffer`."""
+        """Create a reader of a buffer."""
         self._buffer = buffer
         self._keep_alive = keep_alive
-        self._part = bytearray()  # what was taken and not read
+        self._part = bytearray()  # bytes that were taken from the buffer and not returned yet
 
     def __aiter__(self) -> Self:
-        """Iterate over the chunks, each at least one byte."""
+        """Iterate over the chunks; no chunk is empty."""
         return self
 
     async def __anext__(self) -> bytes:
         """Return the next chunk.
 
-        :raises MachineError: the machine died, and all that came before has been read.
+        :raises MachineError: if the machine failed; the output before that has been read.
         """
         if chunk := await self.next_chunk():
             return bytes(chunk)
         raise StopAsyncIteration
 
     async def next_chunk(self) -> bytearray | bytes | memoryview:
-        """Return the next chunk without a copy; empty at the end.
+        """Return the next chunk without copying it; empty at the end of the stream.
 
-        :raises MachineError: the machine died, and all that came before has been read.
+        :raises MachineError: if the machine failed; the output before that has been read.
         """
         return self._cut(len(self._part)) if self._part else await self._buffer.take()
 
     async def read(self, size: int = -1) -> bytes:
-        """Return up to `size` bytes as soon as there are any, by default all up to the end.
+        """Return up to `size` bytes as soon as some are available; by default, all up to the end.
 
-        :raises MachineError: the machine died before the end; `read(size)` gives what came before.
+        :raises MachineError: if the machine failed before the end. `read(size)` returns earlier
+            output.
         """
         if size >= 0:
             if size and not self._part:
@@ -138,17 +149,17 @@ class OutputStream:
         try:
             while chunk := await self._buffer.take():
                 chunks.append(chunk)
-        except BaseException:  # a time-out of the caller's, perhaps: the next read has it all
+        except BaseException:  # such as a cancellation: keep the bytes for the next read
             self._part += b"".join(chunks)
             raise
         return b"".join(chunks)
 
     async def readline(self) -> bytes:
-        r"""Return one line with its `\n`; what is left at the end without one; then nothing.
+        r"""Return one line with its `\n`. The last line may lack it; after that, return b"".
 
-        A line has no bound of its own: `max_output` gives one to a command that is not trusted.
+        The length of a line is not limited. For an untrusted command, set `max_output`.
 
-        :raises MachineError: the machine died, and all that came before has been read.
+        :raises MachineError: if the machine failed; the output before that has been read.
         """
         seen = 0
         while not (end := self._part.find(b"\n", seen) + 1):
@@ -156,7 +167,7 @@ class OutputStream:
             try:
                 chunk = await self._buffer.take()
             except MachineError:
-                if not seen:  # else the next one raises it
+                if not seen:  # otherwise return the bytes first; the next call raises the error
                     raise
                 chunk = b""
             if not chunk:
@@ -172,12 +183,16 @@ class OutputStream:
 
 
 class InputStream:
-    """A stream that a command reads; used as `asyncio.StreamWriter` is."""
+    """The standard input of a command, with the methods of `asyncio.StreamWriter`."""
 
     def __init__(
         self, send: Callable[[bytes | memoryview], None], credit: Callable[[], int]
     ) -> None:
-        """Send frames of data by `send`, as far as `credit` allows; an empty one is the end."""
+        """Create a stream.
+
+        :param send: function that sends one frame of data; an empty one is the end of the stream.
+        :param credit: function that returns the number of bytes that may be sent now.
+        """
         self._send = send
         self._credit = credit
         self._pending: deque[memoryview] = deque()
@@ -188,34 +203,34 @@ class InputStream:
         self._drained.set()
 
     def write(self, data: bytes | memoryview) -> None:
-        """Queue bytes; call `drain` after it, or the queue has no bound."""
+        """Queue data to be sent. Call `drain` after it, because the queue has no limit."""
         if data and not self._closing and not self._refused:
             view = memoryview(data)
-            # They are sent as they are, perhaps later; so what can change is copied.
+            # The data may be sent later, so copy it if its owner can change it.
             self._pending.append(view if view.readonly else memoryview(bytes(view)))
             self._drained.clear()
             self._flush()
 
     async def drain(self) -> None:
-        """Wait until everything is on its way to the guest.
+        """Wait until all data has been sent to the guest.
 
-        :raises BrokenPipeError: the command has closed its standard input, or has ended.
+        :raises BrokenPipeError: if the command closed its standard input or exited.
         """
         await self._drained.wait()
         if self._refused:
             raise BrokenPipeError("the command takes no more input")
 
     def close(self) -> None:
-        """Mark the end; what was written before still goes out."""
+        """End the stream after the data that was written before."""
         self._closing = True
         self._flush()
 
     def is_closing(self) -> bool:
-        """Tell whether no more can be written."""
+        """Tell whether the stream accepts no more data."""
         return self._closing or self._refused
 
     def _flush(self) -> None:
-        """Send what there is credit for."""
+        """Send as much data as the credit allows."""
         while self._pending and (size := min(self._credit(), STDIN_CHUNK)):
             data = self._pending.popleft()
             self._send(data[:size])
@@ -228,7 +243,7 @@ class InputStream:
                 self._send(b"")
 
     def _refuse(self) -> None:
-        """Drop everything: nobody reads it any more."""
+        """Discard all data, because the command reads no more."""
         self._refused = True
         self._pending.clear()
         self._drained.set()

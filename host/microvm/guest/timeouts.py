@@ -1,4 +1,4 @@
-"""The timeouts of a live guest are one record."""
+"""The timeouts of a running guest."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from typing import NamedTuple
 
 
 class Timeouts(NamedTuple):
-    """The times for which a live guest is waited for, in seconds.
+    """The intervals and maximum waiting times for a running guest, in seconds.
 
-    :ivar ping_interval: between two pings, while a command runs.
-    :ivar ping: until it answers a ping, or says its status.
-    :ivar kill: until a command that was killed is gone.
-    :ivar loss_grace: from the end of its port until it is given up, in which the machine's owner
-        can say how it ended.
+    :ivar ping_interval: interval between two pings while a command runs.
+    :ivar ping: maximum time until the answer to a ping or a request for the status.
+    :ivar kill: maximum time until the exit of a command that was killed.
+    :ivar loss_grace: time between the loss of the connection and the failure of the guest, in which
+        the owner of the machine can report the exact cause.
     """
 
     ping_interval: float = 2.0
@@ -22,4 +22,4 @@ class Timeouts(NamedTuple):
 
 
 TIMEOUTS = Timeouts()
-"""The timeouts of every machine."""
+"""The timeouts of all machines."""

@@ -1,4 +1,4 @@
-"""A departure is a tree of files of ours, sent to a guest."""
+"""The upload of files, folders and data from the host into a guest."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from microvm.guest.exchange import Exchange
 from microvm.wire import files
 
 CHUNK = (1 << 18) - files.HEADER_SIZE
-"""The bytes of a file that are sent at a time: with their header, whole frames of the daemon's."""
+"""Number of bytes of a file in one message, so that a message fills whole frames of the daemon."""
 
 FileData = bytes | bytearray | memoryview | str | BinaryIO | Iterable[bytes] | AsyncIterable[bytes]
-"""What a file can be made of; text is UTF-8."""
+"""The content of a file: bytes, text (written as UTF-8), an open file, or an iterable of bytes."""
 
 
 async def send_tree(exchange: Exchange, path: Path) -> None:
-    """Send a file, whatever it is, or a folder with the files, folders and links in it.
+    """Send a file or a folder with the files, folders and links in it.
 
-    A link that is named is followed, and those in a folder are sent as links.
+    If the path itself is a symbolic link, its target is sent. Links in a folder are sent as links.
 
-    :raises OSError: of Python's, with our path: it cannot be read.
-    :raises FileError: the guest does not take it.
+    :raises OSError: if a file cannot be read; it has the path on the host.
+    :raises FileError: if the guest refuses the files.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
     try:
@@ -36,10 +36,10 @@ async def send_tree(exchange: Exchange, path: Path) -> None:
 
 
 async def send_data(exchange: Exchange, data: FileData, mode: int) -> None:
-    """Send a file of this data.
+    """Send a file with this content.
 
-    :raises FileError: the guest does not take it.
-    :raises UsageError: it is no data.
+    :raises FileError: if the guest refuses the file.
+    :raises UsageError: if the data has another type than `FileData`.
     """
     await exchange.send(entry(stat.S_IFREG | mode, size=0, mtime=files.NOW))
     async for chunk in chunks(data):
@@ -48,16 +48,16 @@ async def send_data(exchange: Exchange, data: FileData, mode: int) -> None:
 
 
 async def chunks(data: FileData) -> AsyncIterator[bytes | memoryview]:
-    """Yield data in pieces, however it is given.
+    """Yield the data in chunks.
 
-    :raises UsageError: it is none.
+    :raises UsageError: if the data has another type than `FileData`.
     """
     if isinstance(data, str):
         yield data.encode("utf-8", "surrogateescape")
     elif isinstance(data, bytes | bytearray | memoryview):
         yield memoryview(data).cast("B")
     elif hasattr(data, "read"):
-        # In a thread: it may be a pipe, whose writer takes its time.
+        # In a thread, because the file may be a pipe without data for a long time.
         while chunk := _checked(await in_thread(data.read, CHUNK)):
             yield chunk
     elif isinstance(data, AsyncIterable):
@@ -68,19 +68,19 @@ async def chunks(data: FileData) -> AsyncIterator[bytes | memoryview]:
             yield _checked(chunk)
     else:
         raise UsageError(
-            f"{type(data).__name__} is no data: it is bytes, str, a file or an iterable"
+            f"cannot write a {type(data).__name__}: pass bytes, str, a file or an iterable"
         )
 
 
 def _checked(chunk: object) -> bytes | memoryview:
     if not isinstance(chunk, bytes | bytearray | memoryview):
-        raise UsageError(f"a piece of a file is bytes, not {type(chunk).__name__}")
+        raise UsageError(f"each chunk of the data must be bytes, not {type(chunk).__name__}")
     return memoryview(chunk)
 
 
 async def _send_chunk(exchange: Exchange, data: bytes | memoryview) -> None:
-    for at in range(0, len(data), CHUNK):
-        await exchange.send(files.Data(data=data[at : at + CHUNK]))
+    for offset in range(0, len(data), CHUNK):
+        await exchange.send(files.Data(data=data[offset : offset + CHUNK]))
 
 
 async def _send_open(exchange: Exchange, descriptor: int, name: bytes, path: Path) -> None:
@@ -128,5 +128,5 @@ async def _send_members(exchange: Exchange, folder: int, path: Path) -> None:
 def entry(
     mode: int, name: bytes = b"", *, size: int = 0, mtime: int, target: bytes = b""
 ) -> files.Entry:
-    """Return the message that a file, a folder or a link of ours begins with."""
+    """Return the first message of a file, a folder or a link; root owns it."""
     return files.Entry(mode=mode, size=size, mtime=mtime, uid=0, gid=0, name=name, target=target)
