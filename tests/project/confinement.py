@@ -11,13 +11,13 @@ from pathlib import Path
 from microvm.qemu.confinement import DEMANDED, LAYERS
 
 PAGE = Path(__file__).parents[2] / "docs/security.md"
-HEAD = "| layer | what it holds back | where it is to be had | `require` demands |\n"
+HEAD = "| layer | what it prevents | what it requires | `require` demands |\n"
 HEAD += "|---|---|---|---|\n"
 
 
 def table() -> str:
     """The table in Markdown."""
-    rows = [(f"`{each.name}`", each.holds_back, each.needs, _demand(each.name)) for each in LAYERS]
+    rows = [(f"`{each.name}`", each.prevents, each.needs, _demand(each.name)) for each in LAYERS]
     return HEAD + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
 

@@ -163,7 +163,7 @@ def test_each_failure_is_recognised_by_one_thing() -> None:
     exits = [kind for each in kvm_failure.FAILURES for kind in each.exits]
     assert len(errors) == len(set(errors))
     assert sorted(exits) == sorted(get_args(ExitKind))
-    assert kvm_failure.of_device(OSError(errno.ENOTTY, "")) is kvm_failure.REFUSED
+    assert kvm_failure.failure_of_device(OSError(errno.ENOTTY, "")) is kvm_failure.REFUSED
 
 
 @pytest.mark.parametrize("cause", [None, TimeoutError(), OSError(errno.EACCES, "")])
@@ -171,7 +171,7 @@ def test_a_start_without_an_exit_of_qemu(cause: Exception | None) -> None:
     error = QemuError("it does not start")
     error.__cause__ = cause
     expected = kvm_failure.FORBIDDEN if type(cause) is PermissionError else kvm_failure.SILENT
-    assert kvm_failure.of_start(error) is expected
+    assert kvm_failure.failure_of_start(error) is expected
 
 
 def test_device_that_another_hypervisor_has(
@@ -222,13 +222,13 @@ def test_device_that_one_may_not_open(
     shutil.rmtree(folder)
     assert found is not None
     assert found.failure is kvm_failure.FORBIDDEN
-    assert found.text == f"you may not use KVM ({device}: Permission denied)"
+    assert found.text == f"you have no permission to use KVM ({device}: Permission denied)"
     assert caught.value.hint == found.hint
     if mode == 0o060:
         assert found.command.startswith(f"sudo usermod -aG {group.gr_name} ")
         assert f"`{found.command}`" in found.hint
     else:
-        assert "only root may use it" in found.hint
+        assert f"only root may use {device}" in found.hint
         assert f"sudo chgrp kvm {device} && sudo chmod 660 {device} && " in found.command
 
 
@@ -258,5 +258,5 @@ async def test_kvm_works_or_says_why_not(configure: Configure, tmp_path: Path) -
     async with asyncio.timeout(BOOT_TIMEOUT):
         failure = await failure_to_speak(configure(accel="kvm"))
     if failure is not None:
-        assert kvm_failure.of_start(failure) is not kvm_failure.DISTURBED
+        assert kvm_failure.failure_of_start(failure) is not kvm_failure.DISTURBED
         assert failure.message

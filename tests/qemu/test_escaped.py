@@ -103,7 +103,7 @@ async def test_garbage_ends_it(
     with escaped(monkeypatch, served), Console() as console:
         async with await Qemu.start(configure(confinement="off"), console=console) as qemu:
             ending = await qemu.wait()
-            assert (ending.kind, ending.text) == ("killed", "QEMU said what is no QMP")
+            assert (ending.kind, ending.text) == ("killed", "QEMU sent invalid QMP")
 
 
 GREETINGS = {

@@ -82,7 +82,7 @@ def test_a_disk_that_takes_no_more(number: int, what: str, hint: str) -> None:
 def test_memory_in_a_file_without_room() -> None:
     ending = classified(-7)
     assert (ending.kind, ending.text) == ("crash", "QEMU was killed by signal 7 (SIGBUS)")
-    assert ending.hint.startswith("is the disk full ")
+    assert ending.hint.startswith("check whether the disk ")
 
 
 def test_signal() -> None:
@@ -109,9 +109,9 @@ def test_what_the_host_refuses(returncode: int) -> None:
 def test_exit() -> None:
     stderr = "qemu-system-x86_64: warning\nqemu-system-x86_64: -bogus: no\n"
     end = classified(1, stderr=stderr)
-    text = "QEMU ended with status 1: -bogus: no"
+    text = "QEMU exited with status 1: -bogus: no"
     assert (end.kind, end.text, end.returncode) == ("exit", text, 1)
-    assert classified(0).text == "QEMU ended with status 0"
+    assert classified(0).text == "QEMU exited with status 0"
 
 
 def test_each_says_what_to_do() -> None:

@@ -140,7 +140,7 @@ def spawned(script: str, children: list[Child]) -> Child:
 def test_a_launcher_that_makes_no_process(children: list[Child]) -> None:
     child = spawned("echo failed option: --what; exit 125", children)
     assert child.reap() == child.returncode == 125
-    assert child.hear().failure == "option: --what"
+    assert child.read_report().failure == "option: --what"
 
 
 @pytest.mark.parametrize("script", ["kill -STOP $$", "sleep 60 & kill -STOP $$"])
@@ -163,12 +163,12 @@ async def test_what_it_says_is_heard_though_nobody_waits(children: list[Child]) 
     """It comes in the same turn of the loop as the cancellation of who waits for it."""
     child = spawned("echo pid $$; sleep 60", children)
     waiting = asyncio.create_task(child.started())
-    while child.status.pid is None:  # noqa: ASYNC110 - the reader is to have it
+    while child.report.pid is None:  # noqa: ASYNC110 - the reader is to have it
         await asyncio.sleep(0)
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
-    assert child.status.pid == child.pid
+    assert child.report.pid == child.pid
 
 
 async def test_nobody_waits_for_what_another_process_keeps_open(children: list[Child]) -> None:
@@ -220,7 +220,7 @@ def test_it_may_write_for_a_while(children: list[Child], monkeypatch: pytest.Mon
     monkeypatch.setattr("microvm.qemu.child.may_raise", lambda: True)
     child = spawned("echo pid $$; exec sleep 60", children)
     before = file_size(child)
-    with child.writing(1 << 20):
+    with child.file_size_limit(1 << 20):
         assert file_size(child) == (1 << 20, before[1])
     assert file_size(child) == before
 
@@ -232,7 +232,7 @@ def test_who_has_ended_has_no_limits(
     child = spawned("echo pid $$; exec sleep 60", children)
     os.kill(child.pid, signal.SIGKILL)  # only then, as what ends sooner is reaped on the way
     os.waitpid(child.pid, 0)  # as who waits for any child does
-    with child.writing(1 << 20):
+    with child.file_size_limit(1 << 20):
         pass
     assert child.reap() == 0
 

@@ -80,9 +80,9 @@ def test_what_a_clone_shares_it_cannot_write(
     memory: Memory | None, read: tuple[int, ...], written: tuple[int, ...]
 ) -> None:
     inherited = INHERITED._replace(memory=memory)
-    assert (inherited.read(), inherited.written()) == (read, written)
+    assert (inherited.read_only(), inherited.writable()) == (read, written)
     inherited = inherited._replace(disk=17)
-    assert (inherited.read(), inherited.disks()) == (read, (17,))
+    assert (inherited.read_only(), inherited.disks()) == (read, (17,))
     options = told(inherited=inherited)
     assert [word for word in options if word.startswith("--file")] == [f"--file {n}" for n in read]
     assert [word for word in options if word.startswith("--disk")] == ["--disk 17"]
@@ -149,11 +149,11 @@ def test_what_is_demanded(names: tuple[str, ...]) -> None:
         word = "no of the kernel" if layer.name in names else "ok"
         status.feed(f"{layer.name} {word}\n".encode())
     wanting = [" and ".join(f"no {name} (of the kernel)" for name in names)]
-    assert missing(status.findings) == wanting
+    assert missing(status.results) == wanting
     with pytest.raises(ConfinementError, match="no "):
         status.check(required=True)
     status.feed(f"{names[-1]} ok\n".encode())
-    assert not missing(status.findings)
+    assert not missing(status.results)
     status.check(required=True)
 
 
@@ -196,7 +196,7 @@ async def test_who_writes_a_snapshot_may_do_so_for_that_long(configure: Configur
                 return resource.prlimit(qemu.pid, resource.RLIMIT_FSIZE)[0]
 
             assert most() == 0
-            with qemu._process.writing(saved_size(qemu.config)):
+            with qemu._process.file_size_limit(saved_size(qemu.config)):
                 assert 64 << 20 < most() < 256 << 20
             assert most() == 0
     assert os.geteuid() == 0 or may_raise()

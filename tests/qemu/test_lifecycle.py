@@ -47,7 +47,7 @@ async def test_starts_talks_and_stops(configure: Configure) -> None:
         async with await Qemu.start(configure(), console=console) as qemu:
             await comes_true(lambda: "hello from the guest" in console.tail())
             ending = await qemu.stop()
-    assert told(ending) == ("quit", "QEMU was ended", -signal.SIGKILL)
+    assert told(ending) == ("quit", "QEMU was shut down by microvm", -signal.SIGKILL)
     assert await qemu.stop() is ending
     assert await qemu.wait() is ending
     pid = str(qemu.pid)  # of which nothing is kept for ever

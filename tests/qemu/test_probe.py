@@ -46,7 +46,7 @@ async def test_it_finds_what_a_machine_has(configure: Callable[..., QemuConfig])
         status = await launched.child.started()
     finally:
         launched.kill()
-    has = {name: each.holds for name, each in status.findings.items()}
+    has = {name: each.holds for name, each in status.results.items()}
     assert {name: each.holds for name, each in probe().items()} == has
 
 
@@ -63,7 +63,7 @@ def test_an_ordinary_user_has_what_root_has(home: Path) -> None:
 def test_what_is_missing_comes_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(confinement)
     assert (result.exit_code, "require starts machines here" in result.output) == (0, True)
-    assert "privileges: it has no capability, and gains nothing by set-user-ID" in result.output
+    assert "privileges: QEMU has no capabilities, and gains none by set-user-ID" in result.output
 
     def without(*args: Any, **more: Any) -> list[str]:
         return [*launcher_options(*args, **more), "--without", "landlock", "--without", "mount"]
@@ -73,7 +73,9 @@ def test_what_is_missing_comes_with_what_to_do(monkeypatch: pytest.MonkeyPatch) 
     assert result.exit_code == 1
     lines = result.output.splitlines()
     after = lines[lines.index("no landlock: left out") + 1]
-    assert after == "    boot a kernel that has it, with `landlock` in /sys/kernel/security/lsm"
+    assert (
+        after == "    boot a kernel with Landlock: /sys/kernel/security/lsm must contain `landlock`"
+    )
     assert lines[-1] == (
         "--confinement=require starts none here: no landlock (left out) and no mount (left out)"
     )
@@ -96,8 +98,8 @@ def test_root_without_uids_is_not_told_that_it_has_them() -> None:
     assert done.returncode == 1, done.stderr
     said = {each["layer"]: each for each in json.loads(done.stdout)["layers"]}
     assert not said["ids"]["holds"]
-    assert "start it as an ordinary user" in said["ids"]["help"]
-    assert "what helps `ids`" in said["user"]["help"]
+    assert "start microvm as an ordinary user" in said["ids"]["help"]
+    assert "see `ids`" in said["user"]["help"]
     assert "threads are left out" in said["limits"]["help"]
 
 
@@ -106,5 +108,5 @@ def test_a_program_that_does_not_end_is_an_error_of_ours(monkeypatch: pytest.Mon
     endless = shutil.which("yes")
     monkeypatch.setattr("microvm.qemu.confinement_probe.shutil.which", lambda _: endless)
     monkeypatch.setattr("microvm.qemu.confinement_probe._TIMEOUT", 0.2)
-    with pytest.raises(ConfinementError, match="did not end within"):
+    with pytest.raises(ConfinementError, match="did not exit within"):
         probe()

@@ -79,13 +79,13 @@ async def test_qemu_missing(configure: Configure, monkeypatch: pytest.MonkeyPatc
 
 async def test_qemu_too_old(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qmp, "MINIMUM_VERSION", (99, 0))
-    with pytest.raises(QemuError, match=r"is too old \(at least 99.0"):
+    with pytest.raises(QemuError, match=r"is too old \(install at least QEMU 99.0"):
         await start(configure())
 
 
 async def test_qemu_mute(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qemu_module, "START_TIMEOUT", 0.001)
-    with pytest.raises(QemuError, match=r"did not start a guest in 0.001 s"):
+    with pytest.raises(QemuError, match=r"did not start the guest within 0.001 s"):
         await start(configure())
 
 

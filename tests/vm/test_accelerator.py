@@ -81,7 +81,7 @@ async def test_what_somebody_did_to_a_qemu_says_nothing_about_kvm(
     misbehave(NOT.format(end) + WORKS)
     name, (line,) = await _start(image)
     assert name == "tcg"
-    assert line.startswith("KVM could not be tried (")
+    assert line.startswith("KVM could not be tested (")
     assert probes.recall() is None
 
 

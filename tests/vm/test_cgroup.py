@@ -33,8 +33,8 @@ def refused():
 top = Path("/sys/fs/cgroup")
 (top / "cgroup.subtree_control").write_text("-memory")
 reason, help = refused()
-assert reason == f"{top} has no memory for its groups", reason
-assert help == f"write `+memory` into {top}/cgroup.subtree_control", help
+assert reason == f"{top} does not enable the controllers memory for its children", reason
+assert help == f"write `+memory` to {top}/cgroup.subtree_control", help
 (top / "cgroup.subtree_control").write_text("+memory +pids")
 cgroup.ROOT = Path("/mnt")
 mounting = "mount --bind /sys/fs/cgroup /mnt && mount -o remount,bind,ro /mnt"

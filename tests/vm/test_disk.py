@@ -263,8 +263,8 @@ async def write_too_much(vm: MicroVM, scratch: Path) -> None:
     with pytest.raises(GuestDied) as caught:
         await vm.run(dd)
     assert caught.value.message == (
-        "disk full on the host: the guest's scratch disk, in "
-        f"{scratch}, took no more: No space left on device"
+        f"disk full on the host: cannot write the guest's scratch disk in {scratch}: "
+        "No space left on device"
     )
     assert "free some space, or set MICROVM_CACHE" in caught.value.hint
     assert caught.value.qemu_exit

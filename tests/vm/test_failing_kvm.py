@@ -112,7 +112,7 @@ async def test_kvm_on_request_is_an_error(
             pass
     error = caught.value
     assert isinstance(error, QemuError | BootError)
-    assert kvm_failure.of_start(error) is FAILURES[way]
+    assert kvm_failure.failure_of_start(error) is FAILURES[way]
 
 
 async def test_a_start_meets_an_internal_error_once(

@@ -1,10 +1,10 @@
-"""The choice of the accelerator that a guest runs under.
+"""The choice of the accelerator that a guest runs under: KVM, HVF or TCG (emulation).
 
-That /dev/kvm exists, or can create a virtual machine, proves nothing: on some hosts a guest dies
-under it. So `candidates` only excludes accelerators that cannot work. A caller that boots a machine
-tries the candidates in order, and stores the result by `ProbeCache`: the first candidate works once
-a guest is ready under it, and is broken once a guest is ready under the next one. The table in
-`kvm_failure` says for how long each failure is remembered.
+On some hosts, /dev/kvm exists and can create a virtual machine, but every guest crashes. So
+`candidates` only excludes accelerators that cannot work. The caller boots a machine with each
+candidate in turn, and stores the result in a `ProbeCache`: the first candidate works if a guest
+becomes ready under it, and is broken if a guest becomes ready only under the next one. The table in
+`kvm_failure` contains the time for which each failure is remembered.
 """
 
 from __future__ import annotations
@@ -30,17 +30,17 @@ if TYPE_CHECKING:
 
 _logger = Area("qemu")
 
-#: How long a guest has from QEMU's start to `ready`, in seconds: emulation on a loaded machine is
-#: slow, and so is the first boot under an accelerator that is emulated itself.
+#: Maximum time from QEMU's start to the guest's `ready`, in seconds. Emulation on a busy host is
+#: slow, and so is the first boot under a nested accelerator.
 BOOT_TIMEOUT = 60.0
 
 #: The same limit for an accelerator that may not work, if another one can be tried next.
 TRIAL_TIMEOUT = 20.0
 
-#: Maximum number of seconds for which the result of a probe is valid: the host may change.
+#: Maximum number of seconds for which the result of a probe is valid, because the host may change.
 PROBE_LIFETIME = 24 * 3600.0
 
-#: The device that KVM is used through.
+#: The device file of KVM.
 KVM = Path("/dev/kvm")
 
 _MODULES = Path("/sys/module")
@@ -53,13 +53,13 @@ _KVM_API_VERSION = 12
 
 
 class ProbeCache(NamedTuple):
-    """The results of probes for something that works on some hosts only.
+    """A cache of the results of probes, which find out what works on this host.
 
-    A result counts for a day, one host, one kernel, KVM's settings and one build of QEMU.
+    A result is valid for a day, on the same host, with the same kernel, KVM parameters and QEMU.
 
-    :ivar folder: where results are kept; made when needed.
-    :ivar binary: QEMU's program.
-    :ivar subject: what is probed; by default the hardware's accelerator.
+    :ivar folder: Folder of the results; created when the first result is stored.
+    :ivar binary: Path of QEMU's program.
+    :ivar subject: Name of the thing that is probed; by default the hardware accelerator.
     """
 
     folder: Path
@@ -67,7 +67,7 @@ class ProbeCache(NamedTuple):
     subject: str = "accel"
 
     def recall(self) -> bool | None:
-        """Tell whether the subject works, or None if that is not known, or not any more."""
+        """Return whether the subject works, or None if no valid result is stored."""
         try:
             with os.fdopen(cache.open_file(self.path)) as file:
                 age = time.time() - os.fstat(file.fileno()).st_mtime
@@ -79,24 +79,24 @@ class ProbeCache(NamedTuple):
             return None
 
     def remember(self, *, works: bool, lifetime: float = PROBE_LIFETIME) -> None:
-        """Store the result of a probe. If it cannot be written, the next run probes again.
+        """Store the result of a probe. If the file cannot be written, the next run probes again.
 
         :param lifetime: the number of seconds for which the result is valid.
         """
         text = f"{'works' if works else 'broken'} {lifetime:.0f}\n"
         with suppress(OSError, ImageError):
             cache.make(self.folder)
-            # Whoever reads a half-written one takes it for none, which is harmless.
+            # A process that reads a half-written file ignores it, so no lock is needed.
             cache.write(self.path, text.encode())
 
     def forget(self) -> None:
-        """Remove the result, so that the next start probes again."""
+        """Remove the stored result, so that the next start probes again."""
         with suppress(OSError):
             self.path.unlink()
 
     @property
     def path(self) -> Path:
-        """The file of this probe result, there or not."""
+        """The path of the file that holds the result. The file may not exist."""
         machine_id = b""
         with suppress(OSError):
             machine_id = Path("/etc/machine-id").read_bytes()
@@ -115,12 +115,12 @@ class ProbeCache(NamedTuple):
 
 
 class Obstacle(NamedTuple):
-    """A reason why the hardware cannot accelerate a guest, found without starting one.
+    """A reason why the hardware cannot accelerate a guest, found without starting a guest.
 
-    :ivar failure: the way in which KVM fails.
-    :ivar why: the cause, in the words of the host.
-    :ivar hint: what the user can do.
-    :ivar command: a shell command that corrects it, if one can.
+    :ivar failure: The row of the table of failures.
+    :ivar why: The cause, such as the host's error message.
+    :ivar hint: Advice for the user; may be empty.
+    :ivar command: Shell command that removes the obstacle; empty if none can.
     """
 
     failure: KvmFailure
@@ -130,7 +130,7 @@ class Obstacle(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The message of the failure with its cause, in one line."""
+        """The failure and its cause, as one line for the user."""
         return self.failure.line(self.why)
 
 
@@ -139,8 +139,9 @@ def candidates(
 ) -> tuple[Accel, ...]:
     """Return the accelerators to try, in order.
 
-    :param arch: the guest's architecture; hardware accelerates its own only.
-    :raises QemuError: if KVM is requested and cannot work.
+    :param arch: Architecture of the guest. Hardware accelerates only guests of its own
+        architecture.
+    :raises QemuError: KVM is requested and cannot work.
     """
     if requested == "tcg" or (requested == "auto" and probes.recall() is False):
         return ("tcg",)
@@ -148,7 +149,7 @@ def candidates(
     found = obstacle(arch)
     if requested == "kvm":
         if found:
-            hint = found.hint or "try --accel tcg"
+            hint = found.hint or "use --accel tcg, which emulates the processor"
             raise QemuError(f"KVM cannot be used: {found.why}", hint=hint)
         return (hardware,)
     if found:
@@ -158,7 +159,7 @@ def candidates(
 
 
 def host_cpu() -> str:
-    """Return what a guest can see of this host's processor, as text; it matters to KVM only."""
+    """Return a description of this host's processor, as far as guests under KVM can see it."""
     with suppress(OSError):
         first, _, _ = Path("/proc/cpuinfo").read_text().partition("\n\n")
         own = ("model name", "stepping", "microcode", "flags", "Features", "CPU ")
@@ -169,9 +170,9 @@ def host_cpu() -> str:
 
 
 def kvm_parameters() -> list[tuple[str, str]]:
-    """Return the parameters of KVM's modules that shape a guest, such as `nested` and `npt`.
+    """Return the names and values of the parameters of KVM's kernel modules, such as `nested`.
 
-    They are read once for each time that a module is loaded, as there are a hundred.
+    There are about a hundred parameters, so they are read again only if a module was reloaded.
     """
     loaded = []
     for path in sorted(_MODULES.glob("kvm*/parameters")):
@@ -192,12 +193,12 @@ def _parameters(loaded: tuple[tuple[Path, int, int], ...]) -> list[tuple[str, st
 
 
 def fallback_notice(reason: str, hint: str = "") -> str:
-    """Return the line that says, once, why machines run under TCG where KVM seems to be there."""
+    """Return the notice that a machine runs under TCG, with the reason why KVM is not used."""
     return f"{reason}; using TCG, which is slower" + (f" ({hint})" if hint else "")
 
 
 def obstacle(arch: str) -> Obstacle | None:
-    """Return what keeps the hardware from accelerating guests of this architecture, or None."""
+    """Return the reason why the hardware cannot accelerate guests of `arch`; None if it may."""
     machine = os.uname().machine
     native = {each.debian: each.name for each in ARCHES.values()}.get(machine, machine)
     if arch != native:
@@ -211,44 +212,44 @@ def _kvm_obstacle() -> Obstacle | None:
     try:
         device = os.open(KVM, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
-        return _of_error(error, f"{KVM}: {error.strerror}")
+        return _device_obstacle(error, f"{KVM}: {error.strerror}")
     try:
         version = fcntl.ioctl(device, _KVM_GET_API_VERSION, 0)
         if version != _KVM_API_VERSION:
             from microvm.qemu import kvm_failure
 
-            why = f"{KVM} speaks version {version} of its interface"
+            why = f"{KVM} has version {version} of the interface, and not {_KVM_API_VERSION}"
             return Obstacle(kvm_failure.REFUSED, why)
         os.close(_create_vm(device))
     except OSError as error:
-        return _of_error(error, f"{KVM} cannot create a virtual machine: {error.strerror}")
+        return _device_obstacle(error, f"{KVM} cannot create a virtual machine: {error.strerror}")
     finally:
         os.close(device)
     return None
 
 
-def _of_error(error: OSError, why: str) -> Obstacle:
+def _device_obstacle(error: OSError, why: str) -> Obstacle:
     from microvm.qemu import kvm_failure
 
-    failure = kvm_failure.of_device(error)
-    hints = _permission() if failure is kvm_failure.FORBIDDEN else ()
+    failure = kvm_failure.failure_of_device(error)
+    hints = _permission_hint() if failure is kvm_failure.FORBIDDEN else ()
     return Obstacle(failure, why, *hints)
 
 
 def _create_vm(device: int) -> int:
     while True:
-        with suppress(InterruptedError):  # by a signal, which Python does not try again for ioctl
+        with suppress(InterruptedError):  # Python does not repeat an ioctl that a signal interrupts
             return int(fcntl.ioctl(device, _KVM_CREATE_VM, 0))
 
 
-def _permission() -> tuple[str, str]:
-    """Return the hint for who may not use the device, how to join its group, and the command."""
+def _permission_hint() -> tuple[str, str]:
+    """Return a hint on how to get permission to use the device, and the command that grants it."""
     import grp
     import pwd
     import shlex
 
     if os.geteuid() == 0:
-        return f"a container must be given it, as by `--device {KVM}`", ""
+        return f"in a container, start the container with `--device {KVM}`", ""
     device = KVM.stat()
     user = "$USER"
     with suppress(KeyError):
@@ -258,14 +259,14 @@ def _permission() -> tuple[str, str]:
     if "kvm" not in {each.gr_name for each in grp.getgrall()}:
         give = f"sudo groupadd --system kvm && {give}"
     if not (device.st_gid and device.st_mode & stat.S_IRGRP and device.st_mode & stat.S_IWGRP):
-        return "only root may use it: it needs a group, mode 660, and you in that group", give
+        return f"only root may use {KVM}: give it a group and mode 660, and join the group", give
     try:
         group = grp.getgrgid(device.st_gid)
     except KeyError:
-        return f"it belongs to group {device.st_gid}, which has no name", give
+        return f"{KVM} belongs to group {device.st_gid}, which has no name", give
     joining = join.format(shlex.quote(group.gr_name))
     if user in group.gr_mem:
-        return f"you are in its group from the next login on, or by `newgrp {group.gr_name}`", (
+        return f"log in again, because you joined its group, or run `newgrp {group.gr_name}`", (
             f"newgrp {shlex.quote(group.gr_name)}"
         )
-    return f"join its group: `{joining}`, then log in anew", joining
+    return f"join its group: `{joining}`, then log in again", joining

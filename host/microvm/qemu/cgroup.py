@@ -1,7 +1,7 @@
-"""The control group of a machine, by which Linux bounds all that its QEMU takes together.
+"""The control group (cgroup) of a machine, which limits the memory and CPU time of its QEMU.
 
-It lies beside the group that we are in, where the group above both is ours to change, as systemd
-delegates it to users.
+The cgroup is a sibling of the cgroup of this process. It can only be created if this process may
+write to the parent cgroup, as after systemd has delegated the parent to the user.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from contextlib import suppress
 from itertools import count
 from pathlib import Path
 
-#: Where Linux has its groups, by convention.
+#: The mount point of the cgroup file system, by convention.
 ROOT = Path("/sys/fs/cgroup")
 
 _SELF = Path("/proc/self/cgroup")
 _PID_NAMESPACE = Path("/proc/self/ns/pid")
-_WANTED = {"memory", "pids"}
-_OURS = "0::"  # what version 2 has, cgroups(7)
+_CONTROLLERS = {"memory", "pids"}
+_V2_PREFIX = "0::"  # of the line for version 2 in /proc/self/cgroup, cgroups(7)
 _V2_HELP = (
-    "boot with cgroup v2 alone: `systemd.unified_cgroup_hierarchy=1` on the kernel's command line"
+    "boot with only cgroup v2: add `systemd.unified_cgroup_hierarchy=1` to the kernel command line"
 )
 
 
 class Unavailable(Exception):
-    """There can be no such group here; the text says why.
+    """No cgroup can be created for a machine here. The text contains the reason.
 
-    :ivar help: what to do about it; empty where that is to be started in another group.
+    :ivar help: Advice for the user. Empty if the advice is to start microvm in another cgroup.
     """
 
     def __init__(self, reason: str, help: str = "") -> None:  # noqa: A002 - as `ConfinementLayer` has it
@@ -36,11 +36,13 @@ class Unavailable(Exception):
 
 
 def make(bounds: Mapping[str, str]) -> tuple[Path, int]:
-    """Make a group with bounds; what others have left behind goes.
+    """Create a cgroup with limits, and remove the cgroups of machines whose controller has died.
 
-    :param bounds: what is written to its files; those of a controller that is not there are not.
-    :return: its folder, to be removed, and a descriptor by which a process joins it that writes 0.
-    :raises Unavailable: none can be made.
+    :param bounds: The limits, by the names of the cgroup's files. A limit is ignored if the cgroup
+        lacks its controller.
+    :return: The folder of the cgroup, which the caller must remove, and an open descriptor of its
+        file `cgroup.procs`. A process that writes 0 to the descriptor joins the cgroup.
+    :raises Unavailable: No cgroup can be created.
     """
     parent = _parent()
     try:
@@ -59,45 +61,45 @@ def make(bounds: Mapping[str, str]) -> tuple[Path, int]:
 
 
 def remove(folder: Path) -> None:
-    """Remove a group in which nothing lives any more; one in which something does stays."""
+    """Remove a cgroup if no process is left in it."""
     with suppress(OSError):
         folder.rmdir()
 
 
 def _parent() -> Path:
-    """Return the group above ours."""
+    """Return the folder of the parent of this process's cgroup."""
     try:
         if not (ROOT / "cgroup.controllers").exists():
-            raise Unavailable(f"{ROOT} is no cgroup v2", _V2_HELP)
+            raise Unavailable(f"cgroup v2 is not mounted at {ROOT}", _V2_HELP)
         own = _own()
         if own == Path("/"):
             raise Unavailable(
-                "we are in the topmost group, beside which there is none",
-                "have what runs here, this included, in groups below that one, as systemd does",
+                "this process is in the root cgroup, which can have no siblings",
+                "move all processes, this one included, to cgroups below the root, as systemd does",
             )
         parent = ROOT / own.relative_to("/").parent
         enabled = set((parent / "cgroup.subtree_control").read_text().split())
         read_only = os.statvfs(parent).f_flag & os.ST_RDONLY
     except OSError as error:
         raise Unavailable(f"{error.filename}: {error.strerror}") from error
-    if not enabled >= _WANTED:
-        wanting = sorted(_WANTED - enabled)
+    if not enabled >= _CONTROLLERS:
+        absent = sorted(_CONTROLLERS - enabled)
         raise Unavailable(
-            f"{parent} has no {', '.join(wanting)} for its groups",
-            f"write `+{' +'.join(wanting)}` into {parent}/cgroup.subtree_control",
+            f"{parent} does not enable the controllers {', '.join(absent)} for its children",
+            f"write `+{' +'.join(absent)}` to {parent}/cgroup.subtree_control",
         )
     if read_only:
-        raise Unavailable(f"{ROOT} is read-only", "mount it for writing, in a cgroup namespace")
+        raise Unavailable(f"{ROOT} is read-only", "mount it writable, in a cgroup namespace")
     if not (os.access(parent, os.W_OK) and os.access(parent / "cgroup.procs", os.W_OK)):
-        raise Unavailable(f"{parent} is another's")
+        raise Unavailable(f"{parent} belongs to another user")
     return parent
 
 
 def _own() -> Path:
     for line in _SELF.read_text().splitlines():
-        if line.startswith(_OURS):
-            return Path(line.removeprefix(_OURS))
-    raise Unavailable("this host has no cgroup v2", _V2_HELP)
+        if line.startswith(_V2_PREFIX):
+            return Path(line.removeprefix(_V2_PREFIX))
+    raise Unavailable("this host does not use cgroup v2", _V2_HELP)
 
 
 def _new(parent: Path) -> Path:
@@ -110,7 +112,7 @@ def _new(parent: Path) -> Path:
 
 
 def _sweep(parent: Path) -> None:
-    """Remove the groups of controllers that were killed."""
+    """Remove the cgroups whose controller has died without removing them."""
     prefix = _prefix()
     for folder in parent.glob(f"{prefix}*-*"):
         owner = folder.name.removeprefix(prefix).partition("-")[0]
@@ -119,5 +121,8 @@ def _sweep(parent: Path) -> None:
 
 
 def _prefix() -> str:
-    """Return how the groups of controllers begin whose process ids mean what they mean to us."""
+    """Return the prefix of our cgroups' names, which contains the id of our PID namespace.
+
+    The name of a cgroup ends with the PID of its controller, which is valid in that namespace only.
+    """
     return f"microvm-{_PID_NAMESPACE.stat().st_ino}-"

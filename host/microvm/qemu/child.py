@@ -1,7 +1,7 @@
-"""A child process that an event loop can wait for, even one spawned before the loop began.
+"""A child process that an event loop can wait for, even if it was spawned before the loop started.
 
-On Linux a launcher is spawned, and makes another child of ours, which becomes the program; it says
-which that is, and what it has done, on a socket.
+On Linux, we spawn the launcher. The launcher creates another child of this process, which executes
+the program. On a socket, the launcher reports the PID of this child, and what it has set up.
 """
 
 from __future__ import annotations
@@ -27,90 +27,96 @@ if TYPE_CHECKING:
 
 _CHUNK = 4096
 
-# A launcher has this long to say which process it has made, in seconds: it takes milliseconds.
+# Maximum time in which the launcher reports the PID of the program, in seconds. Usually this takes
+# milliseconds.
 _LAUNCH_TIMEOUT = 10.0
 _INTERVAL = 0.05
 
 
 class Child:
-    """A child process; it is reaped by :meth:`wait` or :meth:`reap` alone, and its group with it.
+    """A child process, which :meth:`wait` or :meth:`reap` reaps. They also remove its cgroup.
 
-    It belongs to one thread, which alone hears the launcher; :meth:`kill` is for any.
+    Only one thread may use it, except for :meth:`kill`, which any thread may call.
 
-    :ivar status: what its launcher has said so far.
+    :ivar report: The report of the launcher, as far as it has arrived.
     """
 
     def __init__(
         self,
         spawned: subprocess.Popen[bytes],
-        said: socket.socket | None = None,
+        reports: socket.socket | None = None,
         group: Path | None = None,
     ) -> None:
-        """Take over what was spawned.
+        """Take ownership of a spawned process.
 
-        :param said: our end of the socket on which a launcher says what it does, not blocking; None
-            where the program itself was spawned.
-        :param group: the control group that it is in, where it has one of its own.
+        :param reports: Our end of the launcher's socket, non-blocking. None if the program was
+            spawned without a launcher.
+        :param group: Folder of the process's own cgroup; None if it has none.
         """
-        self.status = LauncherReport()
+        self.report = LauncherReport()
         self._spawned = spawned
-        self._said = said
+        self._report_socket = reports
         self._group = group
-        self._pid = spawned.pid if said is None else None
+        self._pid = spawned.pid if reports is None else None
         self._returncode: int | None = None
-        self._ended: asyncio.Future[None] | None = None
-        # The process, whoever reaps it; None before it is known, after it is reaped, and where this
-        # host has no such thing. The lock is for who uses it, or the socket, or closes them.
-        self._held = _hold(spawned.pid) if said is None else None
+        self._exited: asyncio.Future[None] | None = None
+        # A pidfd, which stays valid even if other code reaps the process. None if the PID is not
+        # known yet, if the process is reaped, or if the host has no pidfds. The lock prevents that
+        # one thread closes the pidfd or the socket while another thread uses it.
+        self._pidfd = _open_pidfd(spawned.pid) if reports is None else None
         self._closing = threading.RLock()
 
     @property
     def pid(self) -> int:
-        """The process id; its launcher is waited for where that is not known."""
+        """The PID of the program. If it is unknown, this waits for the launcher's report."""
         if self._pid is None:
-            self._meet()
-        return self._known
+            self._await_pid()
+        return self._known_pid
 
     @property
-    def _known(self) -> int:
-        """The process as far as it is known: the launcher before it has said which it is."""
-        return self._pid or self.status.pid or self._spawned.pid
+    def _known_pid(self) -> int:
+        """The PID of the program, or the launcher's PID until the launcher has reported it."""
+        return self._pid or self.report.pid or self._spawned.pid
 
     @property
     def returncode(self) -> int | None:
-        """The exit code, -N when signal N ended it, or None while it is not reaped."""
+        """The exit status, -N if signal N killed the process, or None if it is not reaped yet."""
         return self._returncode
 
     @property
     def stopped(self) -> bool:
-        """Whether a signal such as SIGSTOP has stopped the process now."""
+        """True if a signal such as SIGSTOP has stopped the process."""
         if self.returncode is not None or not hasattr(os, "waitid"):
             return False
-        return _is_stopped(self._known)
+        return _is_stopped(self._known_pid)
 
     def kill(self) -> None:
-        """Kill it, if it has not ended; this can be called in any thread.
+        """Kill the process, unless it has exited. Any thread may call this.
 
-        Before its launcher has said which process it is, their group is killed.
+        If the launcher has not reported the PID yet, this kills the process group of both.
         """
         with self._closing, suppress(ProcessLookupError):
-            killed = self._held is not None and _kill(self._held)
+            killed = self._pidfd is not None and _kill(self._pidfd)
             if not killed and self._returncode is None:
-                if pid := self._pid or self.status.pid:
+                if pid := self._pid or self.report.pid:
                     os.kill(pid, signal.SIGKILL)
                 else:
                     os.killpg(self._spawned.pid, signal.SIGKILL)
-        if self._known != self._spawned.pid:
-            self._spawned.kill()  # which may be stopped
+        if self._known_pid != self._spawned.pid:
+            self._spawned.kill()  # the launcher, which a signal may have stopped
         with self._closing, suppress(OSError):
-            if self._said is not None:
-                self._said.shutdown(socket.SHUT_RD)  # whoever else may have it open
+            if self._report_socket is not None:
+                # Another process may hold a copy of the socket, so closing would not end a read.
+                self._report_socket.shutdown(socket.SHUT_RD)
 
     @contextmanager
-    def writing(self, size: int) -> Iterator[None]:
-        """Let it write files for a while, of so many bytes at most, and of what we may ourselves.
+    def file_size_limit(self, size: int) -> Iterator[None]:
+        """Set the limit of the process for the size of files it writes, and restore it afterwards.
 
-        Where it has ended, or we may not raise a limit, that is left as it is.
+        The limit is at most this process's own. It remains unchanged if the process has exited, or
+        if this process has no permission to raise a limit.
+
+        :param size: Maximum size of a file in bytes.
         """
         import resource
 
@@ -126,24 +132,27 @@ class Child:
                 self._limit(kind, before)
 
     def _limit(self, kind: int, bounds: tuple[int, int] | None = None) -> tuple[int, int] | None:
-        """Return a limit that it has, and set it; None if it has ended."""
+        """Return a resource limit of the process, and set it to `bounds` if given.
+
+        :return: The soft and the hard limit before the change; None if the process has exited.
+        """
         import resource
 
         with suppress(ProcessLookupError):
-            if self._returncode is None and not (self._held and _has_ended(self._held)):
+            if self._returncode is None and not (self._pidfd and _has_exited(self._pidfd)):
                 return resource.prlimit(self.pid, kind, *([bounds] if bounds else []))
         return None
 
     def reap(self) -> int:
-        """Wait for the process to end, blocking, and reap it."""
+        """Block until the process exits, reap it, and return its exit status."""
         pid = self.pid
-        self._part(time.monotonic() + _LAUNCH_TIMEOUT)
+        self._reap_launcher(time.monotonic() + _LAUNCH_TIMEOUT)
         if self._returncode is None:
-            code = 0  # as `subprocess` has it, of a child whose end somebody else was told of
+            code = 0  # as `subprocess` reports it, if other code has reaped the child
             with suppress(ChildProcessError):
                 code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             self._returncode = code
-            self._let_go()
+            self._close_pidfd()
             if pid == self._spawned.pid:
                 self._spawned.returncode = code
         if self._group is not None:
@@ -151,117 +160,119 @@ class Child:
         return self._returncode
 
     def close(self) -> None:
-        """Close our end of the launcher's socket; the process is to be reaped by then."""
+        """Close our end of the launcher's socket. The process must have been reaped."""
         with self._closing:
-            if self._said is not None:
-                self._said.close()
+            if self._report_socket is not None:
+                self._report_socket.close()
 
-    def hear(self) -> LauncherReport:
-        """Take what the launcher has said, of a program that has been reaped."""
-        with suppress(BlockingIOError):  # there is no end where another has the socket open
-            while self._said is not None and (data := self._said.recv(_CHUNK)):
-                self.status.feed(data)
-        return self.status
+    def read_report(self) -> LauncherReport:
+        """Return the complete report of the launcher. The program must have been reaped."""
+        with suppress(BlockingIOError):  # no end of file if another process has the socket open
+            while self._report_socket is not None and (data := self._report_socket.recv(_CHUNK)):
+                self.report.feed(data)
+        return self.report
 
     async def started(self) -> LauncherReport:
-        """Wait until the program is executed, or never will be; return what the launcher said."""
-        if self._said is not None:
-            from asyncio import get_running_loop  # QEMU is spawned before that is imported
+        """Wait until the launcher has executed the program or failed, and return its report."""
+        if self._report_socket is not None:
+            from asyncio import get_running_loop  # imported late, so that QEMU is spawned earlier
 
             loop = get_running_loop()
-            ended: asyncio.Future[None] = loop.create_future()
-            # Not by `sock_recv`: what that has received is lost where this is cancelled meanwhile.
-            loop.add_reader(self._said, self._on_said, self._said, ended)
+            executed: asyncio.Future[None] = loop.create_future()
+            # `sock_recv` would lose data that it has received when this is cancelled.
+            loop.add_reader(self._report_socket, self._on_report, self._report_socket, executed)
             try:
-                await ended
+                await executed
             finally:
-                loop.remove_reader(self._said)
-            self._meet()
-            self._part(time.monotonic() + _LAUNCH_TIMEOUT)
-        return self.status
+                loop.remove_reader(self._report_socket)
+            self._await_pid()
+            self._reap_launcher(time.monotonic() + _LAUNCH_TIMEOUT)
+        return self.report
 
-    def _on_said(self, said: socket.socket, ended: asyncio.Future[None]) -> None:
+    def _on_report(self, reports: socket.socket, executed: asyncio.Future[None]) -> None:
         with suppress(BlockingIOError):
-            data = said.recv(_CHUNK)
+            data = reports.recv(_CHUNK)
             self._take(data)
-            if not data or self.status.failure:  # another may have the socket open
-                _set_done(ended)
+            # After a failure we do not wait for the end of file, because another process may have
+            # the socket open.
+            if not data or self.report.failure:
+                _set_done(executed)
 
     def _take(self, data: bytes) -> None:
-        """Take what the launcher says; the process that it speaks of is held from then on."""
-        known = self.status.pid
-        self.status.feed(data)
-        if known is None and self.status.pid is not None:
-            self._held = _hold(self.status.pid)
+        """Parse data of the launcher. As soon as it contains the PID, open a pidfd for it."""
+        known = self.report.pid
+        self.report.feed(data)
+        if known is None and self.report.pid is not None:
+            self._pidfd = _open_pidfd(self.report.pid)
 
-    def _let_go(self) -> None:
+    def _close_pidfd(self) -> None:
         with self._closing:
-            held, self._held = self._held, None
-            if held is not None:
-                os.close(held)
+            pidfd, self._pidfd = self._pidfd, None
+            if pidfd is not None:
+                os.close(pidfd)
 
     @property
     def asleep(self) -> bool:
-        """Whether the process neither runs nor would if it could, nor waits for a disk; on Linux.
-
-        That is so of its first thread.
-        """
+        """True if the first thread of the process sleeps interruptibly: state S in /proc."""
         with suppress(OSError, IndexError):
-            status = Path(f"/proc/{self._known}/stat").read_text(errors="replace")
+            status = Path(f"/proc/{self._known_pid}/stat").read_text(errors="replace")
             return status.rpartition(")")[2].split()[0] == "S"  # proc_pid_stat(5)
         return False
 
     async def wait(self) -> int:
-        """Wait for the process to end, and reap it; cancelling this leaves the process alone."""
+        """Wait until the process exits, reap it, and return its exit status.
+
+        If this is cancelled, the process continues to run.
+        """
         import asyncio
 
-        if self._ended is None and self._returncode is None:
-            self._ended = self._watch(asyncio.get_running_loop())
-        if self._ended is not None:
-            await asyncio.shield(self._ended)
+        if self._exited is None and self._returncode is None:
+            self._exited = self._watch(asyncio.get_running_loop())
+        if self._exited is not None:
+            await asyncio.shield(self._exited)
         return self.reap()
 
-    def _meet(self) -> None:
-        """Learn which process is the program's, or that the launcher has ended without making one.
+    def _await_pid(self) -> None:
+        """Block until the launcher has reported the program's PID, or has exited without one.
 
-        A process that it has made, and not yet spoken of, does not go on without it.
+        A child whose PID is not reported yet waits for the launcher, so it cannot continue alone.
         """
-        if self._pid is not None or self._said is None:
+        if self._pid is not None or self._report_socket is None:
             return
         deadline = time.monotonic() + _LAUNCH_TIMEOUT
         poll = select.poll()
-        poll.register(self._said, select.POLLIN)
-        while self.status.pid is None:
-            has_ended = self._spawned.poll() is not None  # so that it says no more
-            if poll.poll(0 if has_ended else 1000 * _INTERVAL):
-                if data := self._said.recv(_CHUNK):
+        poll.register(self._report_socket, select.POLLIN)
+        while self.report.pid is None:
+            has_exited = self._spawned.poll() is not None  # then it reports nothing more
+            if poll.poll(0 if has_exited else 1000 * _INTERVAL):
+                if data := self._report_socket.recv(_CHUNK):
                     self._take(data)
                     continue
-                self._part(deadline)
-            elif not has_ended:
-                self._hurry(deadline)
+                self._reap_launcher(deadline)
+            elif not has_exited:
+                self._kill_stuck_launcher(deadline)
                 continue
             self._returncode = self._spawned.returncode
-            self._reap_unmet()
+            self._reap_unknown()
             break
-        self._pid = self.status.pid or self._spawned.pid
+        self._pid = self.report.pid or self._spawned.pid
 
-    def _part(self, deadline: float) -> None:
-        """Wait for the end of the launcher, and reap it."""
+    def _reap_launcher(self, deadline: float) -> None:
+        """Block until the launcher exits, and reap it. After the deadline, kill it first."""
         while self._spawned.pid != self._pid and self._spawned.returncode is None:
             with suppress(subprocess.TimeoutExpired):
                 self._spawned.wait(_INTERVAL)
                 break
-            self._hurry(deadline)
+            self._kill_stuck_launcher(deadline)
 
-    def _hurry(self, deadline: float) -> None:
-        """Kill a launcher that somebody has stopped, or that has taken too long."""
+    def _kill_stuck_launcher(self, deadline: float) -> None:
+        """Kill the launcher's process group if a signal has stopped it or the deadline is over."""
         if _is_stopped(self._spawned.pid) or time.monotonic() > deadline:
             with suppress(ProcessLookupError):
                 os.killpg(self._spawned.pid, signal.SIGKILL)
 
-    def _reap_unmet(self) -> None:
-        """End a process that the launcher had made when it was killed: it is of its group."""
+    def _reap_unknown(self) -> None:
+        """Kill and reap a child of the launcher whose PID we do not know, by its process group."""
         with suppress(ProcessLookupError):
             os.killpg(self._spawned.pid, signal.SIGKILL)
         with suppress(ChildProcessError):
@@ -269,52 +280,52 @@ class Child:
                 pass
 
     def _watch(self, loop: asyncio.AbstractEventLoop) -> asyncio.Future[None]:
-        ended: asyncio.Future[None] = loop.create_future()
-        self._meet()
-        if self._held is not None:
-            fd = os.dup(self._held)
-            loop.add_reader(fd, self._on_readable, loop, fd, ended)
+        exited: asyncio.Future[None] = loop.create_future()
+        self._await_pid()
+        if self._pidfd is not None:
+            fd = os.dup(self._pidfd)
+            loop.add_reader(fd, self._on_readable, loop, fd, exited)
         else:
-            start_thread(self._block, loop, ended)
-        return ended
+            start_thread(self._block, loop, exited)
+        return exited
 
     def _on_readable(
-        self, loop: asyncio.AbstractEventLoop, fd: int, ended: asyncio.Future[None]
+        self, loop: asyncio.AbstractEventLoop, fd: int, exited: asyncio.Future[None]
     ) -> None:
         loop.remove_reader(fd)
         os.close(fd)
-        _set_done(ended)
+        _set_done(exited)
 
-    def _block(self, loop: asyncio.AbstractEventLoop, ended: asyncio.Future[None]) -> None:
+    def _block(self, loop: asyncio.AbstractEventLoop, exited: asyncio.Future[None]) -> None:
         self.reap()
-        with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(_set_done, ended)
+        with suppress(RuntimeError):  # the loop may be closed by now
+            loop.call_soon_threadsafe(_set_done, exited)
 
 
-def _hold(pid: int) -> int | None:
-    """Return a descriptor of a child; None where it is gone already, or there are none."""
-    with suppress(AttributeError, OSError):  # of macOS, and of kernels and containers without
+def _open_pidfd(pid: int) -> int | None:
+    """Return a pidfd of a child; None if the child is reaped, or the host has no pidfds."""
+    with suppress(AttributeError, OSError):  # macOS, old kernels and some containers lack the call
         return os.pidfd_open(pid)
     return None
 
 
-def _kill(held: int) -> bool:
-    """Kill a process by its descriptor; false where this host has that call not, or forbids it.
+def _kill(pidfd: int) -> bool:
+    """Kill a process by its pidfd. Return False if the host lacks or forbids the system call.
 
-    :raises ProcessLookupError: it has ended.
+    :raises ProcessLookupError: The process has exited.
     """
     try:
-        signal.pidfd_send_signal(held, signal.SIGKILL)
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     except ProcessLookupError:
         raise
-    except OSError:  # of a filter of system calls, or of what emulates them
+    except OSError:  # from a filter or an emulator of system calls
         return False
     return True
 
 
-def _has_ended(held: int) -> bool:
+def _has_exited(pidfd: int) -> bool:
     poll = select.poll()
-    poll.register(held, select.POLLIN)
+    poll.register(pidfd, select.POLLIN)
     return bool(poll.poll(0))
 
 

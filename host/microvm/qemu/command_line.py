@@ -1,4 +1,4 @@
-"""The command line of QEMU, and what it is asked first: pure functions of a configuration."""
+"""The command line of QEMU, and its first QMP requests, computed from a configuration."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ from microvm.constants import PORT_NAME
 from microvm.options import Confinement
 
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-# Port 0 is reserved for a console, ours is port 1: the kernel sets up queues for each that may be.
+# Port 0 is reserved for a console, so the guest's port is port 1. The kernel sets up queues for
+# every possible port, so we allow no more than these two.
 _SERIAL_DEVICE = {
     "pci": "virtio-serial-pci,max_ports=2",
     "mmio": "virtio-serial-device,max_ports=2",
@@ -20,24 +21,24 @@ _SERIAL_DEVICE = {
 _BLOCK_DEVICE = {"pci": "virtio-blk-pci", "mmio": "virtio-blk-device"}
 
 IGNORE_SHARED = "x-ignore-shared"
-"""The capability of migrations by which RAM that is a shared file stays where it is."""
+"""QEMU's migration capability that leaves RAM in a shared file instead of copying it."""
 
 
 class QemuConfig(NamedTuple):
-    """The configuration of a machine, as QEMU needs it.
+    """The configuration of QEMU for a machine.
 
-    :ivar kernel: a bzImage, an Image or a PVH ELF file.
-    :ivar initramfs: a cpio archive.
-    :ivar bus: the bus of the virtio devices, for which the kernel has drivers.
-    :ivar memory: the guest's memory in MiB.
-    :ivar cpus: the number of CPUs that the guest sees.
-    :ivar arch: the guest's architecture, as `uname -m` names it.
-    :ivar disk: the EROFS file system that is the lower layer of the root; None if that is the
-        initramfs.
-    :ivar scratch: the size in bytes of the disk to which changes of the root are written; 0 for
-        memory.
-    :ivar quiet: whether the kernel prints no boot messages.
-    :ivar confinement: what QEMU is to be confined by; see `microvm.qemu.confinement`.
+    :ivar kernel: Path of the kernel: a bzImage, an Image or a PVH ELF file.
+    :ivar initramfs: Path of the initramfs, a cpio archive.
+    :ivar bus: Bus of the virtio devices. The kernel must have drivers for it.
+    :ivar memory: Size of the guest's memory in MiB.
+    :ivar cpus: Number of the guest's CPUs.
+    :ivar arch: Architecture of the guest, as `uname -m` prints it.
+    :ivar disk: Path of the EROFS file system that is the lower layer of the root file system; None
+        if the initramfs is the root file system.
+    :ivar scratch: Size in bytes of the disk that stores changes of the root file system; 0 if
+        memory stores them.
+    :ivar quiet: True if the kernel prints no boot messages.
+    :ivar confinement: Which layers confine QEMU; see `microvm.qemu.confinement`.
     """
 
     kernel: Path
@@ -54,15 +55,17 @@ class QemuConfig(NamedTuple):
 
 
 class Memory(NamedTuple):
-    """The files that a guest is saved in, or restored from, by their descriptors.
+    """The descriptors of the files to which QEMU saves a guest, or from which it restores one.
 
-    :ivar ram: the guest's memory.
-    :ivar state: the rest of the machine, as QEMU writes it.
-    :ivar scratch: the disk that the root is written to, if it is on one: this QEMU's own.
-    :ivar saved: whether a guest is in them, to be restored; else QEMU is to save one there.
-    :ivar sent: the file to which the guest that is to be saved was sent; None: it is booted.
-    :ivar copied: whether the memory of a saved guest is a copy for this QEMU alone, to be written.
-    :ivar identity: a value that tells a saved guest from a later one of the same name.
+    :ivar ram: File of the guest's memory.
+    :ivar state: File of the remaining state of the machine, in QEMU's format.
+    :ivar scratch: This QEMU's own scratch disk, which stores changes of the root file system; None
+        if memory stores them.
+    :ivar saved: True if the files contain a guest to restore; False if QEMU shall save one there.
+    :ivar sent: File with the migration stream of a running guest, from which this QEMU starts
+        before it saves; None if the guest boots.
+    :ivar copied: True if the file of the memory is a private copy, which this QEMU may write.
+    :ivar identity: Value that distinguishes this saved guest from a later one of the same name.
     """
 
     ram: int
@@ -75,19 +78,19 @@ class Memory(NamedTuple):
 
 
 class QmpRequest(NamedTuple):
-    """A request of QMP."""
+    """A request in QMP, the QEMU Machine Protocol."""
 
     command: str
     arguments: Mapping[str, object] = {}
 
     @property
     def message(self) -> dict[str, object]:
-        """What is sent, as JSON."""
+        """The JSON object of the request."""
         return {"execute": self.command, "arguments": self.arguments}
 
 
 class Inherited(NamedTuple):
-    """The descriptors that QEMU inherits; so it needs no path, and nothing has to be unlinked."""
+    """The descriptors that QEMU inherits, so that it needs no paths and leaves no files behind."""
 
     qmp: int
     port: int
@@ -100,25 +103,25 @@ class Inherited(NamedTuple):
     memory: Memory | None = None
 
     def all(self) -> tuple[int, ...]:
-        """Return every descriptor that is there."""
+        """Return all descriptors."""
         own = (self.qmp, self.port, self.console, self.kernel, self.initramfs)
         some: tuple[int | None, ...] = (self.kvm, self.disk, self.scratch)
         if self.memory is not None:
             some += (self.memory.ram, self.memory.state, self.memory.sent)
         return (*own, *(each for each in some if each is not None))
 
-    def read(self) -> tuple[int, ...]:
-        """Return the files that QEMU opens again by their descriptors, and may not write."""
+    def read_only(self) -> tuple[int, ...]:
+        """Return the files that QEMU reopens by /dev/fd, and may not write."""
         memory = self.memory
         shared = (memory.ram,) if memory and memory.saved and not memory.copied else ()
         return (self.kernel, self.initramfs, *shared)
 
     def disks(self) -> tuple[int, ...]:
-        """Return the disks that QEMU reads by their descriptors alone, and may not write."""
+        """Return the disks that QEMU reads through the inherited descriptor, and may not write."""
         return () if self.disk is None else (self.disk,)
 
-    def written(self) -> tuple[int, ...]:
-        """Return those that it opens anew to write them, which are in memory."""
+    def writable(self) -> tuple[int, ...]:
+        """Return the files in memory that QEMU reopens by /dev/fd for writing."""
         memory = self.memory
         if memory is None or (memory.saved and not memory.copied):
             return ()
@@ -126,17 +129,18 @@ class Inherited(NamedTuple):
 
 
 def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) -> list[str]:
-    """Return the arguments that QEMU is started with, without its own name.
+    """Return QEMU's arguments, without the name of the program.
 
-    :param tsc_khz: the frequency of the host's TSC, if it has one and we know it.
-    :raises UsageError: for an architecture that is not in the table.
+    :param tsc_khz: Frequency of the host's TSC in kHz; None if the host has none or it is unknown.
+    :raises UsageError: The architecture is unknown.
     """
     target = arches.find(config.arch)
     return [
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *(("-incoming", "defer") if _restores(inherited) else ("-S",)),
         *("-sandbox", _SANDBOX),
-        # Pages merged with others' would tell, by the time that a write takes, what these hold.
+        # If the host merged equal pages of several guests, a guest could find out the contents of
+        # another guest's pages by measuring how long a write takes.
         *("-M", f"{target.machine[config.bus]},memory-backend=ram,mem-merge=off"),
         *("-cpu", target.cpu[config.accel]),
         *_accelerator(config.accel, inherited.kvm),
@@ -154,15 +158,16 @@ def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) 
 
 
 def requests(memory: Memory | None) -> Sequence[QmpRequest]:
-    """Return what QEMU is asked before anything else: to start its guest, if that can be said.
+    """Return the QMP requests that start the guest.
 
-    How one is restored that was sent depends on QEMU's version.
+    For a guest that was sent to a file, they only negotiate capabilities, because the further
+    requests depend on QEMU's version.
     """
     asked = [QmpRequest("qmp_capabilities")]
     if memory is None or not (memory.saved or memory.sent is not None):
         asked.append(QmpRequest("cont"))
     elif memory.sent is None:
-        # Of versions that need a copy of the memory, none can read a file by its name.
+        # The QEMU versions that need a copy of the memory cannot read a migration from a path.
         uri = f"fd:{memory.state}" if memory.copied else f"file:{descriptor_path(memory.state)}"
         shared = [{"capability": name, "state": True} for name in ("events", IGNORE_SHARED)]
         asked += [
@@ -178,13 +183,14 @@ def _restores(inherited: Inherited) -> bool:
 
 
 def _backend(config: QemuConfig, memory: Memory | None) -> list[str]:
-    """Return the RAM, under one name for all, so that a guest can move from one to another.
+    """Return the options for the guest's RAM.
 
-    As a file it is written while a guest is saved in it, and copied on write by clones.
+    Every QEMU gives the RAM the same name, because a guest can be restored only under this name.
+    Clones map the file of a saved guest copy-on-write.
     """
     if memory is None:
         return ["-object", f"memory-backend-ram,id=ram,size={config.memory}M"]
-    # A file that is opened for reading only would make the RAM a ROM without `rom=off`.
+    # Without `rom=off`, QEMU would treat RAM in a file that is opened read-only as ROM.
     shared = memory.saved and not memory.copied
     mode = "share=off,readonly=on,rom=off" if shared else "share=on"
     path = descriptor_path(memory.ram)
@@ -192,7 +198,7 @@ def _backend(config: QemuConfig, memory: Memory | None) -> list[str]:
 
 
 def descriptor_path(descriptor: int) -> str:
-    """Return a path that opens an inherited file anew, even if its own is in root's home."""
+    """Return a path that reopens an inherited file, even if QEMU may not access its real path."""
     return f"/dev/fd/{descriptor}"
 
 
@@ -203,11 +209,11 @@ def _accelerator(accel: Accel, kvm: int | None) -> list[str]:
 
 
 def _disks(config: QemuConfig, inherited: Inherited) -> list[str]:
-    """Return the disks, which all clones read, and which this guest alone writes.
+    """Return the options for the read-only disk of the image and for the guest's scratch disk.
 
-    The one that is written is gone with the machine: so nothing waits until it is safe on the host.
-    Where the host does not take a write, QEMU stops the guest: a program that has not waited for
-    its data would never be told that they are lost.
+    The scratch disk is deleted with the machine, so QEMU does not flush writes to the host's disk.
+    If the host fails to write, QEMU pauses the guest, because a program in the guest that does not
+    wait for its data would never learn that they are lost.
     """
     found = []
     for number, name, descriptor, mode, errors in (
@@ -224,15 +230,16 @@ def _disks(config: QemuConfig, inherited: Inherited) -> list[str]:
 def _serial_device(config: QemuConfig) -> str:
     device = _SERIAL_DEVICE[config.bus]
     if config.accel == "tcg" and config.bus == "pci":
-        # An emulated CPU writes to the port itself for less than it costs to wake another thread.
+        # Under emulation, a direct write to the port is cheaper than waking another thread.
         device += ",ioeventfd=off"
     return device
 
 
 def kernel_command_line(config: QemuConfig, *, tsc_khz: int | None) -> str:
-    """Return the kernel's command line: a panic resets, and a reset ends QEMU.
+    """Return the kernel's command line.
 
-    What the kernel does not know is for `init`: which disks there are.
+    A kernel panic resets the machine, and then QEMU exits. `init` reads the words `disk` and
+    `scratch`, which say which disks exist.
     """
     target = arches.find(config.arch)
     words = [
@@ -244,6 +251,7 @@ def kernel_command_line(config: QemuConfig, *, tsc_khz: int | None) -> str:
         "scratch" if config.scratch else "",
     ]
     if config.accel == "tcg" and config.arch == "x86_64" and tsc_khz is not None:
-        # TCG's TSC is the host's. Calibrating it on a busy host fails at random and hangs the boot.
+        # TCG shows the host's TSC. On a busy host, the kernel's calibration of it fails now and
+        # then, and the boot hangs, so we pass the frequency.
         words.append(f"tsc_early_khz={tsc_khz}")
     return " ".join(filter(None, words))

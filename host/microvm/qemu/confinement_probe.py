@@ -1,4 +1,4 @@
-"""The probe of the confinement: what of it there is on this host, found by doing it."""
+"""The probe of the confinement: it confines a test program, and returns which layers work here."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from microvm.errors import ConfinementError
 from microvm.qemu import cgroup
 from microvm.qemu.command_line import Inherited, QemuConfig
-from microvm.qemu.confinement import LauncherReport, LayerResult, bounds, helped
+from microvm.qemu.confinement import LauncherReport, LayerResult, bounds, with_help
 from microvm.qemu.launch import spawn
 
 _TIMEOUT = 30.0
@@ -19,18 +19,18 @@ _CONFIG = QemuConfig(kernel=Path(), initramfs=Path(), bus="mmio", accel="tcg")
 
 
 def probe() -> Mapping[str, LayerResult]:
-    """Return what holds a machine's QEMU back here, by the names of layers.
+    """Return the result of each layer of the confinement on this host, by the names of the layers.
 
-    A program that does nothing is confined in its place.
+    The launcher confines the program `true`, as it would confine QEMU.
 
-    :raises ConfinementError: there is no launcher, or nothing could be executed by it, or did not
-        end.
+    :raises ConfinementError: The launcher is missing, or could not execute the program, or the
+        program did not exit in time.
     """
     program = shutil.which("true")
     if program is None:
-        raise ConfinementError("there is no `true` to be confined", hint="apt install coreutils")
+        raise ConfinementError("the program `true` is missing", hint="apt install coreutils")
     ours, theirs = socket.socketpair()
-    # Two descriptors of it stand in for a guest's files, each of which the launcher opens anew.
+    # Two descriptors of the program stand for a guest's files, because the launcher reopens these.
     with ours, theirs, Path(program).open("rb") as kernel, Path(program).open("rb") as initramfs:
         end = theirs.fileno()
         inherited = Inherited(end, end, end, kernel=kernel.fileno(), initramfs=initramfs.fileno())
@@ -38,24 +38,24 @@ def probe() -> Mapping[str, LayerResult]:
         theirs.close()
         ours.settimeout(_TIMEOUT)
         try:
-            ours.recv(1)  # it ends
+            ours.recv(1)  # until the program exits, which closes its end
         except TimeoutError:
             raise ConfinementError(
-                f"a program that does nothing did not end within {_TIMEOUT:.0f} seconds",
-                hint="look at the load of this host; MICROVM_LOG=debug shows how it was started",
+                f"the program `true` did not exit within {_TIMEOUT:.0f} seconds",
+                hint="check the load of this host; MICROVM_LOG=debug shows the command line",
             ) from None
         finally:
             child.kill()
             child.reap()
-            status = child.hear()
+            status = child.read_report()
             child.close()
     status.check(required=False)
-    return helped(_with_reason(status))
+    return with_help(_with_cgroup_reason(status))
 
 
-def _with_reason(status: LauncherReport) -> Mapping[str, LayerResult]:
-    """Have it say why there is no group, which the launcher does not know."""
-    found = dict(status.findings)
+def _with_cgroup_reason(status: LauncherReport) -> Mapping[str, LayerResult]:
+    """Return the results with the reason why no cgroup exists, which the launcher does not know."""
+    found = dict(status.results)
     if "cgroup" in found and not found["cgroup"].holds:
         try:
             folder, procs = cgroup.make(bounds(_CONFIG))

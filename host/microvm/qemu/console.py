@@ -1,4 +1,4 @@
-"""The guest's serial console: bounded, live, and never trusted."""
+"""The guest's serial console: its last output is kept in memory, and all output can be logged."""
 
 from __future__ import annotations
 
@@ -16,29 +16,30 @@ from microvm.qemu.logged_lines import LoggedLines, sanitised
 
 _logger = Area("qemu")
 
-#: How much of the console's end is kept in memory, in bytes.
+#: Maximum number of bytes of the last output that are kept in memory.
 TAIL_SIZE = 64 << 10
 
-#: How much of it the log takes, in bytes; what follows is cut.
+#: Maximum size of the log in bytes. The output after that is not logged.
 LOG_LIMIT = 16 << 20
 
 _CUT_NOTICE = b"\n[microvm: the console's log is cut here]\n"
 _READ_SIZE = 64 << 10
 
-# The line of a kernel has no tabs, and is no longer than that of a terminal.
+# A kernel prints this line without tabs. The maximum length keeps hostile output out of messages.
 _PANIC = re.compile(r"Kernel panic - not syncing: [^\t\n]{0,160}")
 
 
 class Console:
-    r"""The console of a guest: what it writes to its serial port.
+    r"""The console of a guest, which receives the output of its serial port.
 
-    The end of it is kept in memory. A log gets all of it as it comes, up to `LOG_LIMIT` bytes; one
-    that fails (a full disk) is given up, which harms nothing else.
+    Memory holds the last `TAIL_SIZE` bytes. The log gets all output as it arrives, up to
+    `LOG_LIMIT` bytes. If a write to the log fails, for example because the disk is full, the log is
+    closed, and nothing else changes.
 
-    :param log: a file that gets all of the console; it is emptied first.
-    :raises UsageError: if the log cannot be opened.
-    :ivar log_error: why the log was given up, if it was.
-    :ivar listener: is called with what comes, from when it is set on.
+    :param log: Path of the log, which is emptied first; None for no log.
+    :raises UsageError: The log cannot be opened.
+    :ivar log_error: Error because of which the log was closed; None if there was none.
+    :ivar listener: Function that is called with all further output, as bytes.
     """
 
     def __init__(self, log: Path | None = None) -> None:
@@ -56,15 +57,15 @@ class Console:
         self.close()
 
     def close(self) -> None:
-        """Close the log; what is kept in memory can still be read."""
+        """Close the log. The output in memory can still be read."""
         log, self._log = self._log, None
         if log is not None:
             os.close(log)
 
     async def follow(self, source: socket.socket) -> None:
-        """Read the console until its end, then close it.
+        """Read the console until its end of file, then close it.
 
-        :param source: a connected stream socket, which is ours from now on.
+        :param source: Connected stream socket of the console. This method closes it.
         """
         try:
             reader, writer = await asyncio.open_connection(sock=source)
@@ -74,14 +75,14 @@ class Console:
         try:
             while data := await reader.read(_READ_SIZE):
                 self.feed(data)
-        except ConnectionError:  # how a stream socket ends when its peer dies with unread data
+        except ConnectionError:  # raised when QEMU dies before it has read all input
             pass
         finally:
             self._lines.close()
             writer.close()
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes, cut anywhere."""
+        """Process the next bytes of output, which may be split at any position."""
         self._lines.feed(data)
         self.listener(data)
         self._tail += data
@@ -102,15 +103,15 @@ class Console:
             self.close()
 
     def end(self) -> bytes:
-        """Return the end of it, as the guest wrote it."""
+        """Return the last output, at most `TAIL_SIZE` bytes, as the guest wrote it."""
         return bytes(self._tail[-TAIL_SIZE:])
 
     def tail(self, lines: int = 20) -> str:
-        """Return the last lines, as text that is safe to print."""
+        """Return the last lines of output, as text that is safe to print."""
         return "\n".join(self._text().rstrip().split("\n")[-lines:])
 
     def panic(self) -> str | None:
-        """Return the line of a crashed kernel, from `Kernel panic - not syncing: ` on, or None."""
+        """Return the message of a kernel panic, from `Kernel panic` on; None without one."""
         match = _PANIC.search(self._text())
         return None if match is None else match[0].rstrip()
 
@@ -119,7 +120,7 @@ class Console:
 
 
 def _open(path: Path) -> int:
-    # Not blocking: a FIFO that nobody reads must hold up neither the opening nor the machine.
+    # Without O_NONBLOCK, a FIFO that nobody reads would block the open call, and then the machine.
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         return os.open(path, flags, 0o666)

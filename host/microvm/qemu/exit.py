@@ -1,4 +1,4 @@
-"""The classification of QEMU's exit, from all that was seen of it."""
+"""The classification of QEMU's exit, by its exit status, its output and its QMP events."""
 
 from __future__ import annotations
 
@@ -11,16 +11,17 @@ from typing import Literal
 from microvm import cache
 from microvm.errors import LOOK_AT_CONSOLE, ExitKind, QemuExit
 
-# ShutdownCause in QEMU's qapi/run-state.json; of its others, QEMU's exit status says as much. A
-# guest that has no way to cut the power, for want of ACPI, resets instead.
+# Some values of ShutdownCause in QEMU's qapi/run-state.json. For the others, QEMU's exit status
+# says as much. A guest without ACPI cannot power off, so it resets instead.
 _BY_REASON: dict[str, tuple[ExitKind, str]] = {
     "guest-reset": ("reset", "the guest rebooted or powered off"),
     "guest-shutdown": ("shutdown", "the guest powered off"),
     "guest-panic": ("panic", "the guest kernel crashed"),
-    "host-signal": ("killed", "QEMU was told to end by a signal"),
+    "host-signal": ("killed", "QEMU exited because of a signal"),
 }
 
-# The signals that a process causes itself; any other was sent, such as for a limit that it has.
+# The signals that a process causes by its own faults. Any other signal was sent to it, for example
+# because it exceeded a limit.
 _CRASHES = {
     signal.SIGABRT,
     signal.SIGBUS,
@@ -31,7 +32,7 @@ _CRASHES = {
     signal.SIGTRAP,
 }
 
-#: What a process is told that may not have more of something, by the host or a limit of its own.
+#: The errors that a process gets if the host or a resource limit refuses it memory, files or space.
 LIMITS = (
     errno.EAGAIN,
     errno.EDQUOT,
@@ -42,47 +43,49 @@ LIMITS = (
     errno.ENOSPC,
 )
 
-# What to do about each kind of end, where nothing more is known.
+# Advice for the user for each kind of exit, if no other hint fits better.
 _HINTS: dict[ExitKind, str] = {
     "reset": LOOK_AT_CONSOLE,
     "shutdown": LOOK_AT_CONSOLE,
     "panic": LOOK_AT_CONSOLE,
-    "internal_error": "`--accel tcg` does without KVM",
-    "killed": "start it again; was it this host's kernel, for want of memory? `dmesg` says so",
-    "crash": "start it again; where it happens again, another build of QEMU may do better",
-    "limit": "`ulimit -a` shows what this process may have, `free` the host's memory",
+    "internal_error": "use `--accel tcg`, which does not need KVM",
+    "killed": "start it again; if the host ran out of memory, `dmesg` shows that its kernel killed "
+    "QEMU",
+    "crash": "start it again; if it crashes again, try another version of QEMU",
+    "limit": "check the limits of this process with `ulimit -a`, and the host's memory with `free`",
     "exit": "MICROVM_LOG=debug shows its command line",
 }
 KilledAs = Literal["ended", "stopped", "silent", "garbled"]
-"""What a QEMU is killed for: it is not needed, was stopped by a signal, says nothing, or no QMP."""
+"""The reasons why we kill QEMU: it is no longer needed, a signal has stopped it, it does not
+start a guest, or its output is not valid QMP."""
 
 _KILLED_AS: dict[KilledAs, tuple[ExitKind, str, str]] = {
-    "ended": ("quit", "QEMU was ended", ""),
+    "ended": ("quit", "QEMU was shut down by microvm", ""),
     "stopped": (
         "killed",
-        "QEMU was stopped by a signal, and did not go on",
+        "QEMU was stopped by a signal, and did not continue",
         "start it again; a debugger or `kill -STOP` stops a process",
     ),
     "silent": (
         "killed",
-        "QEMU says nothing: it is asleep, and has started no guest",
-        "is it a QEMU? MICROVM_LOG=debug shows its command line",
+        "QEMU is idle and has not started the guest",
+        "check that the program is QEMU; MICROVM_LOG=debug shows its command line",
     ),
     "garbled": (
         "killed",
-        "QEMU said what is no QMP",
-        "has its guest taken it over? MICROVM_LOG=debug shows what it said",
+        "QEMU sent invalid QMP",
+        "its guest may have compromised QEMU; MICROVM_LOG=debug shows the messages",
     ),
 }
 
-# Such as of a page of a file on a tmpfs that is full, which a clone's memory may be.
-_HINT_SIGBUS = f"is the disk full that the cache is on? {cache.HINT_FULL}"
+# SIGBUS occurs if a clone's memory is a file on a full tmpfs.
+_HINT_SIGBUS = f"check whether the disk of the cache is full: {cache.HINT_FULL}"
 
 _PROGRAM = re.compile(r"^qemu[\w-]*: ")
 
 
 def is_about_limit(text: str) -> bool:
-    """Tell whether QEMU complains of something that the host does not let it have."""
+    """Return whether a message of QEMU contains an error of `LIMITS`."""
     return any(os.strerror(number) in text for number in LIMITS)
 
 
@@ -96,20 +99,21 @@ def classify(
     killed_as: KilledAs | None = None,
     write_error: str = "",
 ) -> QemuExit:
-    """Classify QEMU's exit.
+    """Return the kind of QEMU's exit, with a message and a hint.
 
-    :param reason: the reason in QMP's SHUTDOWN event, if there was one.
-    :param internal_error: whether QEMU had stopped the guest with status `internal-error`.
-    :param panic: the kernel's line about its crash on the console, if there was one.
-    :param stderr: what QEMU wrote to its standard error.
-    :param killed_as: what we have killed it for, if we have.
-    :param write_error: why QEMU had stopped the guest: the host did not take what it wrote to its
-        scratch disk, in the host's words.
+    :param returncode: Exit status; -N if signal N killed QEMU.
+    :param reason: Reason in QMP's first SHUTDOWN event; None if there was no such event.
+    :param internal_error: True if QEMU had paused the guest with the status `internal-error`.
+    :param panic: Line of the kernel's crash on the console; None if there was none.
+    :param stderr: QEMU's standard error.
+    :param killed_as: Reason why we killed QEMU; None if we did not.
+    :param write_error: Host's error message for a failed write to the scratch disk, after which
+        QEMU paused the guest; empty if there was none.
     """
     if write_error:
-        return _unwritten(write_error, returncode)
-    by_itself = reason or internal_error or returncode != -signal.SIGKILL
-    if killed_as is not None and not (killed_as == "ended" and by_itself):
+        return _failed_write(write_error, returncode)
+    exited_alone = reason or internal_error or returncode != -signal.SIGKILL
+    if killed_as is not None and not (killed_as == "ended" and exited_alone):
         kind, text, hint = _KILLED_AS[killed_as]
         return QemuExit(kind, text, returncode, hint)
     if internal_error:
@@ -118,24 +122,24 @@ def classify(
         return _exit("panic", f"the guest kernel crashed: {panic}", returncode)
     if reason in _BY_REASON:
         return _exit(*_BY_REASON[reason], returncode)
-    last_words = "".join(f": {_PROGRAM.sub('', line)}" for line in stderr.splitlines()[-1:])
+    last_line = "".join(f": {_PROGRAM.sub('', line)}" for line in stderr.splitlines()[-1:])
     if returncode < 0:
         name = signal.Signals(-returncode).name
-        text = f"QEMU was killed by signal {-returncode} ({name}){last_words}"
-        own: ExitKind = "crash" if -returncode in _CRASHES else "killed"
+        text = f"QEMU was killed by signal {-returncode} ({name}){last_line}"
+        kind = "crash" if -returncode in _CRASHES else "killed"
     else:
-        text = f"QEMU ended with status {returncode}{last_words}"
-        own = "exit"
+        text = f"QEMU exited with status {returncode}{last_line}"
+        kind = "exit"
     hint = _HINT_SIGBUS if returncode == -signal.SIGBUS else ""
-    return _exit("limit" if is_about_limit(stderr) else own, text, returncode, hint)
+    return _exit("limit" if is_about_limit(stderr) else kind, text, returncode, hint)
 
 
 def _exit(kind: ExitKind, text: str, returncode: int, hint: str = "") -> QemuExit:
     return QemuExit(kind, text, returncode, hint or _HINTS.get(kind, ""))
 
 
-def _unwritten(error: str, returncode: int) -> QemuExit:
+def _failed_write(error: str, returncode: int) -> QemuExit:
     full = error in {os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)}
-    what = "disk full on the host" if full else "the host's disk failed"
-    where = f"the guest's scratch disk, in {cache.folder('scratch')}, took no more: {error}"
-    return QemuExit("limit", f"{what}: {where}", returncode, cache.HINT_FULL if full else "")
+    problem = "disk full on the host" if full else "the host's disk failed"
+    text = f"{problem}: cannot write the guest's scratch disk in {cache.folder('scratch')}: {error}"
+    return QemuExit("limit", text, returncode, cache.HINT_FULL if full else "")

@@ -1,6 +1,6 @@
-"""The table of the ways in which KVM fails, and of the consequences of each.
+"""The table of the ways in which KVM fails, and how microvm reacts to each.
 
-In each of these cases, the accelerator `auto` uses TCG, and the accelerator `kvm` is an error.
+On each of these failures, `--accel auto` uses TCG, and `--accel kvm` is an error.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from microvm.arches import Accel
 from microvm.errors import BootError, ExitKind, QemuError
 
 HOUR = 3600.0
-"""Seconds."""
+"""Number of seconds in an hour."""
 
 
 class KvmFailure(NamedTuple):
     """A way in which KVM fails.
 
-    :ivar name: the name, a single word.
-    :ivar message: a line for people, with `{why}` in the place of the cause.
-    :ivar errors: the errors of opening the device or creating a virtual machine that show this
-        failure.
-    :ivar exits: the kinds of QEMU's exit before the guest is ready that show this failure.
-    :ivar remembered: the number of seconds for which `auto` does not try KVM again; 0 if each start
+    :ivar name: Name of the failure, a single word.
+    :ivar message: Message for the user, with the placeholder `{why}` for the cause.
+    :ivar errors: Error numbers that show this failure, when opening the device or creating a
+        virtual machine fails with them.
+    :ivar exits: Kinds of QEMU's exit that show this failure, if the guest was not ready yet.
+    :ivar remembered: Number of seconds for which `auto` does not try KVM again; 0 if each start
         tries it.
-    :ivar told: whether `auto` notifies its user, who may not expect this failure.
+    :ivar told: True if `auto` prints a notice, because the user may not expect this failure.
     """
 
     name: str
@@ -37,53 +37,53 @@ class KvmFailure(NamedTuple):
     told: bool = True
 
     def line(self, why: str, accel: Accel = "kvm") -> str:
-        """Return the message with its cause, and with the name of the hardware's accelerator."""
+        """Return the message with its cause, for the accelerator `accel`."""
         return self.message.replace("KVM", accel.upper()).format(why=why)
 
 
-FOREIGN = KvmFailure("foreign", "KVM runs no guest of this kind ({why})", told=False)
+FOREIGN = KvmFailure("foreign", "KVM cannot run this guest ({why})", told=False)
 ABSENT = KvmFailure(
     "absent",
-    "there is no KVM here ({why})",
+    "KVM is not available on this host ({why})",
     errors=frozenset({errno.ENOENT, errno.ENODEV, errno.ENXIO}),
     told=False,
 )
 FORBIDDEN = KvmFailure(
     "forbidden",
-    "you may not use KVM ({why})",
+    "you have no permission to use KVM ({why})",
     errors=frozenset({errno.EACCES, errno.EPERM}),
 )
 BUSY = KvmFailure(
     "busy",
-    "another hypervisor uses this processor, so KVM cannot ({why})",
+    "another hypervisor uses the processor, so KVM cannot ({why})",
     errors=frozenset({errno.EBUSY}),
 )
 REFUSED = KvmFailure(
-    "refused",  # also for any error that is not in this table
+    "refused",  # also used for any error that is not in this table
     "KVM refuses to run a machine ({why})",
     exits=frozenset({"exit", "crash"}),
     remembered=24 * HOUR,
 )
 INTERNAL_ERROR = KvmFailure(
     "internal_error",
-    "KVM fails while a guest runs ({why})",
+    "KVM failed while a guest ran ({why})",
     exits=frozenset({"internal_error"}),
     remembered=24 * HOUR,
 )
 DIED = KvmFailure(
     "died",
-    "a guest dies under KVM ({why})",
+    "the guest stopped under KVM before it was ready ({why})",
     exits=frozenset({"reset", "shutdown", "panic"}),
     remembered=24 * HOUR,
 )
 SILENT = KvmFailure(
-    "silent",  # QEMU reports no error and does not exit, and the time limit has passed
-    "a guest does not answer under KVM ({why})",
+    "silent",  # the time limit has passed, but QEMU neither reports an error nor exits
+    "the guest did not answer under KVM ({why})",
     remembered=HOUR,  # the host may only have been busy
 )
 DISTURBED = KvmFailure(
-    "disturbed",  # a signal or a limit ended QEMU, which says nothing about KVM
-    "KVM could not be tried ({why})",
+    "disturbed",  # a signal or a limit ended QEMU, so we learn nothing about KVM
+    "KVM could not be tested ({why})",
     exits=frozenset({"killed", "limit", "quit"}),
 )
 
@@ -98,20 +98,20 @@ FAILURES = (
     SILENT,
     DISTURBED,
 )
-"""All of them."""
+"""All rows of the table."""
 
 
-def of_device(error: OSError) -> KvmFailure:
-    """Return the failure for an error of opening the device, or of creating a virtual machine."""
+def failure_of_device(error: OSError) -> KvmFailure:
+    """Return the row for an error of opening /dev/kvm, or of creating a virtual machine."""
     return next((each for each in FAILURES if error.errno in each.errors), REFUSED)
 
 
-def of_start(error: QemuError | BootError) -> KvmFailure:
-    """Return the failure for an error of the start of a guest under KVM."""
+def failure_of_start(error: QemuError | BootError) -> KvmFailure:
+    """Return the row for the error with which the start of a guest under KVM failed."""
     if error.qemu_exit is None:
         cause = error.__cause__
         if isinstance(cause, OSError) and not isinstance(cause, TimeoutError):
-            return of_device(cause)
+            return failure_of_device(cause)
         return SILENT
     if error.qemu_exit.kind == "exit" and os.strerror(errno.EBUSY) in error.qemu_exit.text:
         return BUSY

@@ -1,4 +1,4 @@
-"""The spawning of QEMU: its program, the descriptors it inherits, and what it must not have."""
+"""The spawning of QEMU: how its program is found, and which descriptors and variables it gets."""
 
 from __future__ import annotations
 
@@ -38,26 +38,30 @@ _logger = Area("qemu")
 
 _GROUP = stat.S_IRGRP | stat.S_IWGRP
 _CPUINFO = Path("/proc/cpuinfo")
-_BOGOMIPS = re.compile(r"^bogomips\s*:\s*([0-9.]+)", re.MULTILINE)  # only x86 spells it so
+_BOGOMIPS = re.compile(r"^bogomips\s*:\s*([0-9.]+)", re.MULTILINE)  # this spelling only on x86
 
 
 class Launched(NamedTuple):
-    """A QEMU process that has just been spawned, and our ends of its sockets; the owner ends both.
+    """A QEMU process that has just been spawned, and our ends of its sockets.
 
-    :ivar config: the configuration that it was launched with.
-    :ivar memory: the files that it restores its guest from, or saves it to: its own descriptors.
-    :ivar scratch: the disk that its guest writes its root to, if there is one: our descriptor.
-    :ivar base: the memory that it shares with others, if it does: our descriptor.
-    :ivar at: the moment of the launch, of `time.monotonic()`, in seconds.
-    :ivar files: the paths of files that it has as descriptors only, by its names for them.
-    :ivar requests: what it is asked first.
+    The owner must kill the process and close the sockets.
+
+    :ivar config: Configuration of QEMU.
+    :ivar memory: Files from which QEMU restores its guest, or to which it saves it: QEMU's
+        descriptors.
+    :ivar scratch: Our descriptor of the scratch disk; None if there is none.
+    :ivar base: Our descriptor of the memory that the guest shares with other clones; None if it
+        shares none.
+    :ivar started_at: Time of the launch by `time.monotonic()`, in seconds.
+    :ivar files: Paths of the files that QEMU knows only as /dev/fd/N, by these names.
+    :ivar requests: First QMP requests.
     """
 
     config: QemuConfig
     memory: Memory | None
     scratch: int | None
     base: int | None
-    at: float
+    started_at: float
     child: Child
     qmp: socket.socket
     port: socket.socket
@@ -67,29 +71,29 @@ class Launched(NamedTuple):
     requests: Sequence[QmpRequest]
 
     def kill(self) -> None:
-        """Kill QEMU and close our ends, where nobody has taken it over."""
+        """Kill QEMU, and close all of our descriptors."""
         self.child.kill()
         self.child.reap()
         self.child.close()
-        for ours in (self.qmp, self.port, self.console, self.stderr):
-            ours.close()
+        for each in (self.qmp, self.port, self.console, self.stderr):
+            each.close()
         self.close_files()
 
     def close_files(self) -> None:
-        """Close our descriptors of disk and memory, where nobody will copy them any more."""
+        """Close our descriptors of the scratch disk and of the shared memory."""
         for file in (self.scratch, self.base):
             if file is not None:
                 os.close(file)
 
 
 def find_qemu(arch_name: str) -> Path:
-    """Find QEMU's program on the PATH.
+    """Return the path of QEMU's program, which is searched for in PATH.
 
-    :raises QemuError: it is not there.
-    :raises UsageError: for an unknown architecture.
+    :raises QemuError: The program is not installed.
+    :raises UsageError: The architecture is unknown.
     """
     target = arches.find(arch_name)
-    # Not by `shutil.which`, which takes 3 ms to import.
+    # Importing `shutil` for `shutil.which` would take 3 ms.
     paths = (Path(folder, target.qemu) for folder in os.get_exec_path() if folder)
     found = next(filter(_is_program, paths), None)
     if found is None:
@@ -99,16 +103,16 @@ def find_qemu(arch_name: str) -> Path:
     return program.resolve() if ".." in program.parts else program
 
 
-def ask(qmp: socket.socket, asked: Sequence[QmpRequest]) -> None:
-    """Ask QEMU what it is asked first, to be read when it gets so far.
+def send_requests(qmp: socket.socket, asked: Sequence[QmpRequest]) -> None:
+    """Send the first requests to QEMU, which reads them as soon as it has started.
 
-    :param qmp: our end of its socket.
+    :param qmp: Our end of the QMP socket.
     """
     qmp.send("".join(json.dumps(each.message) + "\n" for each in asked).encode())
 
 
 def _is_program(path: Path) -> bool:
-    with suppress(OSError):  # of a folder that we may not search
+    with suppress(OSError):  # if we may not search the folder
         return path.is_file() and os.access(path, os.X_OK)
     return False
 
@@ -116,45 +120,47 @@ def _is_program(path: Path) -> bool:
 def launch(
     config: QemuConfig, memory: Memory | None = None, *, scratch: int | None = None
 ) -> Launched:
-    """Spawn QEMU with its guest stopped, or waiting to be restored.
+    """Spawn QEMU with a paused guest, or waiting for a guest to restore.
 
-    It is in a session of its own, where no Ctrl-C of a terminal comes, and its environment holds
-    no secret of ours. All descriptors can be closed afterwards.
+    QEMU runs in its own session, so Ctrl-C on the terminal does not reach it. It gets none of our
+    environment variables except PATH. The caller may close `memory` and `scratch` afterwards.
 
-    :param scratch: the disk that a guest without `memory` writes its root to.
-    :raises QemuError: if it, or what it needs on this host, is missing.
-    :raises ImageError: if the kernel, the initramfs or the disk cannot be opened.
-    :raises OSError: this process may not have what it takes, such as one more file or child.
+    :param memory: Files of the guest to restore, or to which it is saved; None for neither.
+    :param scratch: Descriptor of the scratch disk, if `memory` is None; None for no scratch disk.
+    :raises QemuError: QEMU is not installed, or its device cannot be opened.
+    :raises ImageError: The kernel, the initramfs or the disk cannot be opened.
+    :raises OSError: The host refused a resource, such as another open file or process.
     """
-    begun = time.monotonic()
+    started_at = time.monotonic()
     program = find_qemu(config.arch)
-    with ExitStack() as ours, ExitStack() as theirs:
-        pairs = [_pair(ours, theirs) for _ in range(4)]
+    with ExitStack() as on_failure, ExitStack() as temporary:
+        pairs = [_pair(on_failure, temporary) for _ in range(4)]
         qmp, port, console, stderr = (pair[0] for pair in pairs)
         disk = memory.scratch if memory else scratch
         base = memory.ram if memory and memory.saved and not memory.copied else None
-        kept_disk, kept_base = _duplicate(disk, ours), _duplicate(base, ours)
+        kept_disk, kept_base = _duplicate(disk, on_failure), _duplicate(base, on_failure)
         root = os.geteuid() == 0
-        # Who is not root opens the device by its group, or inherits it, which QEMU 8.2 does not
-        # know.
+        # As root, the launcher gives QEMU another uid. Then QEMU opens the device by its group, or
+        # else inherits it, which QEMU 8.2 does not support.
         drops_root = root and config.accel == "kvm"
         group = _group_of(KVM) if drops_root else None
         inherits = drops_root and group is None
-        kvm = _open(KVM, os.O_RDWR, QemuError, theirs) if inherits else None
+        kvm = _open(KVM, os.O_RDWR, QemuError, temporary) if inherits else None
         inherited = Inherited(
             qmp=pairs[0][1].fileno(),
             port=pairs[1][1].fileno(),
             console=pairs[2][1].fileno(),
-            kernel=_open(config.kernel, os.O_RDONLY, ImageError, theirs),
-            initramfs=_open(config.initramfs, os.O_RDONLY, ImageError, theirs),
+            kernel=_open(config.kernel, os.O_RDONLY, ImageError, temporary),
+            initramfs=_open(config.initramfs, os.O_RDONLY, ImageError, temporary),
             kvm=kvm,
-            disk=_open(config.disk, os.O_RDONLY, ImageError, theirs) if config.disk else None,
+            disk=_open(config.disk, os.O_RDONLY, ImageError, temporary) if config.disk else None,
             scratch=disk,
             memory=memory,
         )
         asked = requests(memory)
-        if config.confinement != "require":  # else when it is found to be confined
-            ask(qmp, asked)
+        # With `require`, the guest must not start before we know that QEMU is confined.
+        if config.confinement != "require":
+            send_requests(qmp, asked)
         command = [str(program), *arguments(config, inherited, tsc_khz=_tsc_khz())]
         child = spawn(
             command,
@@ -164,7 +170,7 @@ def launch(
             group=group,
             device=KVM if config.accel == "kvm" and not inherits else None,
         )
-        ours.pop_all()
+        on_failure.pop_all()
         files = {
             descriptor_path(inherited.kernel): config.kernel,
             descriptor_path(inherited.initramfs): config.initramfs,
@@ -174,7 +180,7 @@ def launch(
             memory=memory,
             scratch=kept_disk,
             base=kept_base,
-            at=begun,
+            started_at=started_at,
             child=child,
             qmp=qmp,
             port=port,
@@ -194,25 +200,27 @@ def spawn(
     group: int | None = None,
     device: Path | None = None,
 ) -> Child:
-    """Spawn a command as QEMU is spawned for that configuration: confined, where this is Linux.
+    """Spawn a command as QEMU is spawned for the configuration. On Linux it is confined.
 
-    :param stderr: the descriptor that is its standard error; nothing else is a standard stream.
-    :param group: see `launcher_options`; so is `device`.
-    :raises ConfinementError: there is no launcher.
-    :raises OSError: as `launch`.
+    :param command: Path of the program and its arguments.
+    :param stderr: Descriptor for its standard error. Its other standard streams are /dev/null.
+    :param group: The only group that the command keeps, if this process is root.
+    :param device: Path of the device that accelerates the guest; None under emulation.
+    :raises ConfinementError: The launcher is missing and cannot be compiled.
+    :raises OSError: The host refused a resource, such as another process.
     """
-    with ExitStack() as ours, ExitStack() as theirs:
+    with ExitStack() as on_failure, ExitStack() as temporary:
         passed, said, folder = inherited.all(), None, None
         if sys.platform == "linux":
             program = launcher.find()
-            said, status = _pair(ours, theirs)
+            said, status = _pair(on_failure, temporary)
             passed = (*passed, status.fileno())
             procs = None
             if config.confinement != "off":
                 with suppress(cgroup.Unavailable):
                     folder, procs = cgroup.make(bounds(config))
-                    ours.callback(cgroup.remove, folder)
-                    theirs.callback(os.close, procs)
+                    on_failure.callback(cgroup.remove, folder)
+                    temporary.callback(os.close, procs)
                     passed = (*passed, procs)
             options = launcher_options(
                 config,
@@ -240,15 +248,15 @@ def spawn(
             env={"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C"},
             start_new_session=True,
         )
-        ours.pop_all()
+        on_failure.pop_all()
         return Child(spawned, said, folder)
 
 
 @contextmanager
 def launch_errors() -> Iterator[None]:
-    """Turn what this host does not give a start into an error that says what to do.
+    """Convert an `OSError` of a start into a `QemuError` with a hint.
 
-    :raises QemuError: the host did not give it something.
+    :raises QemuError: The host refused a resource, such as another open file or process.
     """
     try:
         yield
@@ -258,21 +266,25 @@ def launch_errors() -> Iterator[None]:
 
 
 def qemu_arguments(config: QemuConfig) -> list[str]:
-    """Return QEMU's arguments for a machine, with 0 for each of its descriptors."""
+    """Return QEMU's arguments for a machine, with 0 in place of each descriptor."""
     disk, scratch = 0 if config.disk else None, 0 if config.scratch else None
     inherited = Inherited(0, 0, 0, 0, 0, disk=disk, scratch=scratch)
     return arguments(config, inherited, tsc_khz=_tsc_khz())
 
 
-def _pair(ours: ExitStack, theirs: ExitStack) -> tuple[socket.socket, socket.socket]:
-    """Return two ends of a connection, each of which has its owner; ours does not block."""
-    our_end, their_end = socket.socketpair()
-    our_end.setblocking(False)
-    return ours.enter_context(our_end), theirs.enter_context(their_end)
+def _pair(on_failure: ExitStack, temporary: ExitStack) -> tuple[socket.socket, socket.socket]:
+    """Return both ends of a new socket pair: our end, which is non-blocking, and QEMU's end.
+
+    :param on_failure: Owner of our end.
+    :param temporary: Owner of QEMU's end.
+    """
+    our_socket, qemu_socket = socket.socketpair()
+    our_socket.setblocking(False)
+    return on_failure.enter_context(our_socket), temporary.enter_context(qemu_socket)
 
 
 def _group_of(device: Path) -> int | None:
-    """Return the group by which others than root may use a device, if there is one."""
+    """Return the group that may read and write a device; None if no group but root's may."""
     with suppress(OSError):
         status = device.stat()
         if status.st_gid and status.st_mode & _GROUP == _GROUP:
@@ -300,9 +312,9 @@ def _open(path: Path, flags: int, failure: type[MicroVMError], opened: ExitStack
 
 @functools.cache
 def _tsc_khz() -> int | None:
-    """Return the frequency of an x86 host's TSC, or None.
+    """Return the frequency of an x86 host's TSC in kHz; None on other hosts.
 
-    In MHz it is half the host's bogomips (Linux, calibrate_delay()).
+    Linux reports twice the frequency in MHz as bogomips (calibrate_delay()).
     """
     with suppress(OSError):
         match = _BOGOMIPS.search(_CPUINFO.read_text())

@@ -1,4 +1,4 @@
-"""The launcher: the program of ours that confines QEMU and becomes it, compiled once."""
+"""The launcher, a C program that confines itself and then executes QEMU. It is compiled once."""
 
 from __future__ import annotations
 
@@ -20,62 +20,66 @@ from microvm.system.capacity import SHORTAGES
 
 NAME = "confine"
 
-_WHAT = "the launcher"
+_NAME_IN_MESSAGES = "the launcher"
 _DIGEST = 32
-# the names of launchers in the cache, also of those of older versions; the machine is between both
+# The names of launchers in the cache, also of older versions of microvm. The name of the
+# architecture is in the middle.
 _NAMES = re.compile(r"(confine|launcher)-(?:.*-)?([0-9a-f]+)")
 _MFD_EXEC = 0x10  # memfd_create(2); Linux 6.3
 _compiling = threading.Lock()
-_whole: dict[Path, tuple[int, ...]] = {}  # what has been compared, and which file that was
-_kept: dict[Path, int] = {}  # where the cache cannot have it: memory files, for as long as we live
+# The launchers whose digest was checked, with the inode, size and times of the file at that time.
+_checked: dict[Path, tuple[int, ...]] = {}
+# The launchers that cannot be executed in the cache, with descriptors of memory files that hold
+# them until this process exits.
+_in_memory: dict[Path, int] = {}
 
 
 def sources() -> Path:
-    """Return the folder of its sources.
+    """Return the folder of the launcher's source code.
 
-    :raises ImageError: they are missing.
+    :raises ImageError: The source code is missing.
     """
     package = Path(__file__).resolve().parents[1]
-    return compiler.sources(package / "_confine", package.parent / "confine", _WHAT)
+    return compiler.sources(package / "_confine", package.parent / "confine", _NAME_IN_MESSAGES)
 
 
 def find() -> Path:
-    """Return the path by which it can be executed; where there is none, it is compiled first.
+    """Return the path of the launcher. If it is missing, take it from the guest pack or compile it.
 
-    :raises ConfinementError: it cannot be compiled.
+    :raises ConfinementError: The launcher cannot be compiled.
     """
     try:
         path = _path()
         with _compiling:
-            if not _is_kept(path):
-                _keep(path, _packed() or compiled())
+            if not _is_stored(path):
+                _store(path, _packed() or compiled())
     except ImageError as error:
         message = f"QEMU cannot be started: {error.message}"
         raise ConfinementError(message, hint=error.hint, detail=error.detail) from error
-    if path in _kept:
-        # It is executed by a child, in which our descriptors are closed by then.
-        return Path(f"/proc/{os.getpid()}/fd/{_kept[path]}")
+    if path in _in_memory:
+        # A child executes the launcher. It closes our descriptors first, so it needs this path.
+        return Path(f"/proc/{os.getpid()}/fd/{_in_memory[path]}")
     return path
 
 
 def is_ready() -> bool:
-    """Tell whether it is compiled, or nobody needs it here."""
+    """Return whether the launcher is ready to be executed, or this system does not need it."""
     try:
-        return sys.platform != "linux" or _is_kept(_path())
+        return sys.platform != "linux" or _is_stored(_path())
     except ImageError:
-        return False  # `find` says why
+        return False  # `find` raises an error with the reason
 
 
 def _path() -> Path:
-    # The name is not `confine-…`: under that name, older versions kept the launcher of any guest
-    # pack that Python found, even of a pack in the working folder.
+    # The name must not be `confine-…`, because older versions stored the launcher of any guest pack
+    # under that name, even of an untrusted pack in the working folder.
     return cache.folder("programs") / f"launcher-{os.uname().machine}-{_digest(sources())[:32]}"
 
 
 def superseded() -> list[Path]:
-    """Return the launchers in the cache that were compiled from other sources than ours.
+    """Return the paths of launchers in the cache that were compiled from other source code.
 
-    :raises ImageError: the sources are missing, or the cache cannot be trusted.
+    :raises ImageError: The source code is missing, or the cache cannot be trusted.
     """
     current = _digest(sources())[:32]
     return [
@@ -90,16 +94,16 @@ def _digest(folder: Path) -> str:
     return compiler.source_digest(folder)
 
 
-def _is_kept(path: Path) -> bool:
-    return path in _kept or (_is_whole(path) and _can_be_executed(path))
+def _is_stored(path: Path) -> bool:
+    return path in _in_memory or (_is_undamaged(path) and _can_be_executed(path))
 
 
-def _is_whole(path: Path) -> bool:
-    """Tell whether it is what was put there: behind the program is its digest."""
+def _is_undamaged(path: Path) -> bool:
+    """Return whether the file is undamaged: it ends with the digest of the program before it."""
     try:
         status = path.stat()
         facts = status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
-        if _whole.get(path) == facts:
+        if _checked.get(path) == facts:
             return True
         data = cache.read(path)
     except OSError as error:
@@ -108,12 +112,12 @@ def _is_whole(path: Path) -> bool:
         return False
     if data[-_DIGEST:] != _sealed(data[:-_DIGEST])[-_DIGEST:]:
         return False
-    _whole[path] = facts
+    _checked[path] = facts
     return True
 
 
 def _sealed(program: bytes) -> bytes:
-    """Return a program with its digest behind it, which is nothing to whoever executes it."""
+    """Return a program with its digest appended, which the kernel ignores when it executes it."""
     return program + sha256(program).digest()
 
 
@@ -124,57 +128,59 @@ def _can_be_executed(path: Path) -> bool:
 
 
 def _packed() -> bytes:
-    """Return the program as the guest pack has it; nothing if that has none of our sources."""
+    """Return the launcher of the guest pack; empty if the pack was built from other source code."""
     digest = _digest(sources())
     return guest_pack.files(arches.find(), guest_pack.LAUNCHER, digest, [NAME]).get(NAME, b"")
 
 
 def compiled(arch: Arch | None = None) -> bytes:
-    """Compile the program.
+    """Compile the launcher, and return the program.
 
-    :param arch: the architecture of the host that it is for; by default this one's.
-    :raises ImageError: there is no compiler for it, or it failed.
+    :param arch: Architecture of the host that runs it; by default the architecture of this host.
+    :raises ImageError: No compiler is installed for the architecture, or the compiler failed.
     """
-    command = compiler.compiler(arch or arches.find(), _WHAT)
-    return compiler.make_one(sources(), command, name=NAME, what=_WHAT)
+    command = compiler.compiler(arch or arches.find(), _NAME_IN_MESSAGES)
+    return compiler.make_one(sources(), command, name=NAME, what=_NAME_IN_MESSAGES)
 
 
-def _keep(path: Path, program: bytes) -> None:
-    """Keep it in the cache, or where that cannot be, in memory."""
+def _store(path: Path, program: bytes) -> None:
+    """Store the launcher in the cache, or in memory if it cannot be executed there."""
     with suppress(ImageError, OSError), lock.attempt(path) as ours:
         if ours:
             with cache.staging(path) as staged:
                 staged.write_bytes(_sealed(program))
                 staged.chmod(0o755)
-    if not _is_kept(path):
+    if not _is_stored(path):
         descriptor = _memory_file()
         with open(descriptor, "wb", closefd=False) as file:
             file.write(program)
-        _kept[path] = descriptor
+        _in_memory[path] = descriptor
 
 
 def _memory_file() -> int:
-    """Return a file in memory that can be executed.
+    """Return the descriptor of a new file in memory that can be executed.
 
-    :raises ConfinementError: this host has none.
+    :raises ConfinementError: This host does not allow such files.
     """
     name = f"microvm-{NAME}"
     try:
-        with suppress(OSError):  # of a kernel that does not know the flag: there all can
+        # Older kernels do not know the flag. There, every file in memory can be executed.
+        with suppress(OSError):
             return os.memfd_create(name, os.MFD_CLOEXEC | _MFD_EXEC)
         return os.memfd_create(name, os.MFD_CLOEXEC)
     except PermissionError as error:
         raise ConfinementError(
-            "QEMU cannot be started: neither the cache nor memory may hold a program",
-            hint="MICROVM_CACHE names a folder where programs may be executed; or "
+            "QEMU cannot be started: this host forbids executing programs in the cache and in "
+            "memory",
+            hint="set MICROVM_CACHE to a folder where programs may be executed, or run "
             "`sysctl vm.memfd_noexec=1`",
         ) from error
 
 
-def _forget_others() -> None:
-    """Let go, in a process that was forked, of what a thread of its parent had."""
-    global _compiling  # noqa: PLW0603 - the one that is held is nobody's now
+def _replace_lock() -> None:
+    """Replace the lock in a forked process, because a thread of the parent may have held it."""
+    global _compiling  # noqa: PLW0603 - no thread of this process can release the old lock
     _compiling = threading.Lock()
 
 
-os.register_at_fork(after_in_child=_forget_others)
+os.register_at_fork(after_in_child=_replace_lock)

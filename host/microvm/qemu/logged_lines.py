@@ -1,4 +1,4 @@
-"""The lines that a guest or QEMU writes, for the log: bounded, and safe to print."""
+"""The logging of lines that a guest or QEMU writes: limited in number, and safe to print."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 
 from microvm.log import DEBUG, Area, Limit
 
-#: How many bytes of a line are logged.
+#: Maximum number of bytes of a line that are logged.
 LINE_SIZE = 512
 
 # ECMA-48: control sequences (CSI), operating system commands (OSC), and escapes of two bytes.
@@ -14,16 +14,16 @@ _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\
 
 
 def sanitised(data: bytes) -> str:
-    """Return hostile bytes as text that is safe to print: no escapes, no control characters."""
+    """Return untrusted bytes as text without escape sequences and control characters."""
     text = _ESCAPE.sub("", data.decode(errors="replace"))
     return "".join(char for char in text if char.isprintable() or char in "\n\t")
 
 
 class LoggedLines:
-    """A stream of text, each line of which is logged at `debug`, up to a limit.
+    """A stream of text whose lines are logged at level `debug`, up to a limit.
 
-    :param head: what stands before each line.
-    :param whose: whose lines they are, as the log says where no more are shown.
+    :param head: Text that is logged before each line.
+    :param whose: Name of the writer, for the message that further lines are not logged.
     """
 
     def __init__(self, area: Area, head: str, whose: str) -> None:
@@ -33,7 +33,7 @@ class LoggedLines:
         self._rest = b""
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes, cut anywhere."""
+        """Log the complete lines in the next bytes, which may be split at any position."""
         if self._limit.is_reached or not self._area.listens(DEBUG):
             return
         *lines, rest = (self._rest + data).split(b"\n")
@@ -44,6 +44,6 @@ class LoggedLines:
             self._area.debug("%s: %s", self._head, sanitised(line[:LINE_SIZE]))
 
     def close(self) -> None:
-        """Log a last line that has no end."""
+        """Log the last line, if it lacks a newline."""
         if self._rest:
             self.feed(b"\n")

@@ -1,4 +1,4 @@
-"""Migrations: how a guest gets out of its QEMU, into files, and from there into another."""
+"""The migration of a guest: QEMU writes it to files, and another QEMU restores it from them."""
 
 from __future__ import annotations
 
@@ -12,37 +12,38 @@ from microvm.concurrency.tasks import cancel
 from microvm.qemu.command_line import IGNORE_SHARED, Memory, descriptor_path
 from microvm.qemu.qmp import Client, field
 
-#: The first that migrates to and from a file by its name, and maps one that it may only read
-#: without making it a ROM; those before migrate by descriptors, and map what they may write.
+#: The first QEMU version that can migrate to and from a path, and can map a read-only file as RAM.
+#: Older versions migrate by descriptors, and can only map files that they may write.
 FILE_MIGRATION = (8, 2)
 
-#: The first that sends memory to a file so that pages of zeros are neither written nor read, and
-#: one that is changed meanwhile is not there twice.
+#: The first QEMU version with the capability `mapped-ram`: in the file, each page has a fixed
+#: position. So pages of zeros take no space, and a page that changes meanwhile is stored once.
 MAPPED_RAM = (9, 0)
 
-# How long a guest may stand for the last of its memory, in milliseconds: before what runs in it is
-# frozen, so that it seldom does; and then.
+# Maximum time for which QEMU may pause the guest to send the rest of its memory, in milliseconds.
+# Before the guest's processes are frozen, the limit is so low that QEMU seldom pauses it. After
+# that, the pause does no harm.
 _NO_PAUSE_MS = 1
 _ANY_PAUSE_MS = 1_000_000
 
-# By default QEMU sends 128 MiB in a second, which spares a network.
+# Unlimited. By default QEMU sends 128 MiB per second, in order not to block a network.
 _BANDWIDTH = 1 << 40
 
-# With so much left to be sent, in bytes, or half of it, what runs in a guest is frozen: it says so
-# before that is sent, which takes some milliseconds where it is zeros, and not much longer.
+# The guest's processes are frozen when at most so many bytes, or half of the memory, are left to be
+# sent. Freezing then usually completes before QEMU has sent the rest.
 _LATE = 128 << 20
 
 _INTERVAL = 0.002
 _EVENTS = ("MIGRATION",)
-_STANDING = "pre-switchover"
-_ENDED = {"completed", "failed", "cancelled"}
+_PAUSED = "pre-switchover"
+_FINISHED = {"completed", "failed", "cancelled"}
 
 
 async def receive(qmp: Client, sent: int) -> None:
-    """Have QEMU restore a guest that another one has sent to a file; then it goes on here.
+    """Let QEMU restore a guest that another QEMU has sent to a file. The guest continues to run.
 
-    :param sent: the file, which QEMU has inherited.
-    :raises TemplateError: QEMU says that it cannot.
+    :param sent: Descriptor of the file, which QEMU has inherited.
+    :raises TemplateError: QEMU refuses.
     """
     await _set(qmp, _mapped(qmp))
     by_name = qmp.version >= MAPPED_RAM
@@ -51,35 +52,37 @@ async def receive(qmp: Client, sent: int) -> None:
 
 
 async def save(qmp: Client, memory: Memory) -> str | None:
-    """Have QEMU save its guest, whose RAM is a shared file and stays there; it stops for good.
+    """Let QEMU save its guest to the files of `memory`. After that, the guest stays paused.
 
-    It is not stopped before: what is saved as stopped would not go on by itself.
+    The caller must not pause the guest before, because a guest that is saved while paused would be
+    paused when it is restored.
 
-    :return: `completed`, or how else it ended in QEMU's words; None if QEMU has ended.
-    :raises TemplateError: QEMU says that it cannot.
+    :return: `completed`, or the status of the failed migration; None if QEMU has exited.
+    :raises TemplateError: QEMU refuses.
     """
     await _set(qmp, {IGNORE_SHARED: True})
     by_name = qmp.version >= FILE_MIGRATION
     file = f"file:{descriptor_path(memory.state)}"
-    uri = file if by_name else await qmp.give("state", memory.state)
+    uri = file if by_name else await qmp.send_descriptor("state", memory.state)
     with qmp.listener(_EVENTS) as events:
         await qmp.request("migrate", {"uri": uri})
-        return await _status(events, _ENDED)
+        return await _status(events, _FINISHED)
 
 
 async def send(
     qmp: Client,
     target: int,
     freeze: Callable[[], Awaitable[None]],
-    standing: Callable[[], Awaitable[None]],
+    on_paused: Callable[[], Awaitable[None]],
 ) -> str | None:
-    """Have QEMU send its guest to a file; it stops for the last of it, until `go_on`.
+    """Let QEMU send its running guest to a file. QEMU pauses it at the end; `resume` continues it.
 
-    :param target: the file, empty, which can be written.
-    :param freeze: has the guest freeze what runs in it; called when little is left to be sent.
-    :param standing: called when the guest stands, and not all of it is in the file.
-    :return: as `save` does.
-    :raises TemplateError: QEMU says that it cannot.
+    :param target: Descriptor of an empty file that can be written.
+    :param freeze: Function that freezes the guest's processes; called when little is left to send.
+    :param on_paused: Function that is called when QEMU has paused the guest, before it sends the
+        rest.
+    :return: `completed`, or the status of the failed migration; None if QEMU has exited.
+    :raises TemplateError: QEMU refuses.
     """
     await _set(qmp, {"pause-before-switchover": True, **_mapped(qmp)})
     limits: dict[str, object] = {"max-bandwidth": _BANDWIDTH, "downtime-limit": _NO_PAUSE_MS}
@@ -89,40 +92,40 @@ async def send(
         frozen = asyncio.Event()
         freezing = asyncio.create_task(_freeze_late(qmp, freeze, frozen))
         try:
-            status = await _status(events, {_STANDING, *_ENDED})
-            if status == _STANDING and not frozen.is_set():
-                # It stands already, and cannot say that all is frozen: once more, with that first.
-                await go_on(qmp)
-                await _status(events, _ENDED)
+            status = await _status(events, {_PAUSED, *_FINISHED})
+            if status == _PAUSED and not frozen.is_set():
+                # QEMU has paused the guest before its processes were frozen, so the guest cannot
+                # confirm that. We let it freeze them, and then send the guest again.
+                await resume(qmp)
+                await _status(events, _FINISHED)
                 await freezing
                 os.ftruncate(target, 0)
                 os.lseek(target, 0, os.SEEK_SET)
                 await _begin(qmp, target)
-                status = await _status(events, {_STANDING, *_ENDED})
-            if status == _STANDING:
+                status = await _status(events, {_PAUSED, *_FINISHED})
+            if status == _PAUSED:
                 await freezing
-                await standing()
-                await qmp.request("migrate-continue", {"state": _STANDING})
-                status = await _status(events, _ENDED)
+                await on_paused()
+                await qmp.request("migrate-continue", {"state": _PAUSED})
+                status = await _status(events, _FINISHED)
         finally:
             await cancel([freezing])
         return status
 
 
 async def _begin(qmp: Client, target: int) -> None:
-    """Have QEMU begin to send its guest to a file."""
-    by_name = qmp.version >= MAPPED_RAM
-    uri = f"file:{await qmp.lend(target)}" if by_name else await qmp.give("guest", target)
+    """Start the migration to a file."""
+    if qmp.version >= MAPPED_RAM:
+        uri = f"file:{await qmp.add_descriptor(target)}"
+    else:
+        uri = await qmp.send_descriptor("guest", target)
     await qmp.request("migrate", {"uri": uri})
 
 
 async def _freeze_late(
     qmp: Client, freeze: Callable[[], Awaitable[None]], frozen: asyncio.Event
 ) -> None:
-    """Freeze what runs in a guest that is being sent when little is left, or it stands already.
-
-    Then it may stand at once, and for as long as it takes.
-    """
+    """Freeze the guest's processes when little is left to send, then let QEMU pause the guest."""
     while await _is_early(qmp):  # noqa: ASYNC110 - QEMU has no event
         await asyncio.sleep(_INTERVAL)
     await freeze()
@@ -139,17 +142,17 @@ async def _is_early(qmp: Client) -> bool:
     return status == "setup"
 
 
-async def go_on(qmp: Client) -> None:
-    """Have the guest go on that was sent, or was to be.
+async def resume(qmp: Client) -> None:
+    """Let the guest continue after `send`, whether that has completed or not.
 
-    :raises QMPError: QEMU has ended.
+    :raises QMPError: QEMU has exited.
     """
     await qmp.execute("migrate_cancel")
-    # QEMU says that it has sent a guest just before it has got so far itself.
+    # QEMU reports a completed migration shortly before it changes its own state.
     while (await _run_state(qmp)) == "finish-migrate":  # noqa: ASYNC110 - QEMU has no event
         await asyncio.sleep(_INTERVAL)
     await qmp.execute("cont")
-    await qmp.take_back()
+    await qmp.remove_descriptors()
 
 
 async def _run_state(qmp: Client) -> str:
@@ -165,12 +168,12 @@ async def _set(qmp: Client, wanted: Mapping[str, bool]) -> None:
 
 
 def _mapped(qmp: Client) -> Mapping[str, bool]:
-    """Return what has each page at a place of its own, and those of zeros at none."""
+    """Return the capability that gives each page a fixed position, if QEMU has it."""
     return {"mapped-ram": True} if qmp.version >= MAPPED_RAM else {}
 
 
 async def _status(events: EventListener, awaited: set[str]) -> str | None:
-    """Return the first of these that a migration comes to, by its events; None if QEMU ends."""
+    """Wait until the migration reaches one of the statuses, and return it; None if QEMU exits."""
     async for event in events:
         status = field(event, str, "data", "status")
         if status in awaited:

@@ -1,8 +1,7 @@
 """A QEMU process, from its launch until it is reaped.
 
-It is managed over QMP on a socket pair that it inherits, as are the guest's port and console: there
-is no path, so nothing to race for and nothing to unlink. On Linux QEMU dies with its controller,
-however that dies.
+QEMU inherits socket pairs for QMP, the guest's port and the console. Sockets with paths would have
+to be protected and unlinked. On Linux, the kernel kills QEMU when its controller exits.
 """
 
 from __future__ import annotations
@@ -31,54 +30,58 @@ from microvm.qemu.command_line import Memory, QemuConfig
 from microvm.qemu.confinement import saved_size
 from microvm.qemu.console import Console
 from microvm.qemu.exit import KilledAs, classify
-from microvm.qemu.launch import Launched, ask, launch
+from microvm.qemu.launch import Launched, launch, send_requests
 from microvm.qemu.logged_lines import LoggedLines, sanitised
-from microvm.qemu.qmp import Client, words
+from microvm.qemu.qmp import Client, safe_message
 
 _logger = Area("qemu")
 
-#: How long QEMU has from its spawning to the guest's first instruction, in seconds.
+#: Maximum time from the spawning of QEMU to the guest's first instruction, in seconds.
 START_TIMEOUT = 30.0
 
-#: How long QEMU may take to save a guest, in seconds; to send one, so much
-#: longer as that many MiB in a second take.
+#: Maximum time in which QEMU saves a guest, in seconds. To send a running guest, QEMU has a further
+#: second for each `_SLOWEST_MIB` MiB.
 SAVE_TIMEOUT = 30.0
 _SLOWEST_MIB = 64
 
-#: How long a guest may take to go on that was copied, in seconds.
-GO_ON_TIMEOUT = 10.0
+#: Maximum time in which a guest continues after it was sent to a file, in seconds.
+RESUME_TIMEOUT = 10.0
 
-#: How often it is looked whether a QEMU that starts gets on, in seconds, and how often in a row a
-#: signal may have stopped it, or it may be asleep before its guest is started, as one that is only
-#: slow is not. We count, as what stops us at the same time stops no clock.
+#: Time between two checks of a starting QEMU, in seconds.
 CHECK_INTERVAL = 0.5
+
+#: Number of checks in a row after which we kill a QEMU that a signal has stopped. We count checks
+#: instead of time, because a clock continues while this process is stopped, too.
 STOPPED_CHECKS = 6
+
+#: Number of checks in a row after which we kill a QEMU that sleeps before its guest has started. A
+#: QEMU that is only slow does not sleep.
 SILENT_CHECKS = 12
 
-_HINT_BUSY = "is this host too busy? try again, or start fewer at once"
+_HINT_BUSY = "if this host is busy, try again, or start fewer machines at once"
 
 _HINT_CONFINED = (
-    "is there a script in QEMU's place, in PATH, which may execute nothing, or has it libraries "
-    "where no package of it has any? --confinement off lets it"
+    "if the QEMU in PATH is a script, or its libraries are in unusual folders, the confinement "
+    "prevents its start: use --confinement off"
 )
-# So end the launcher that cannot execute it, and ld.so(8) and a shell that do not find something.
+# Exit statuses of the launcher, ld.so(8) and shells when they cannot execute a program.
 _NOT_EXECUTED = {125, 127}
 
 _STDERR_KEPT = 8 << 10
 
-# A dead QEMU's sockets are at their end, unless a child that was forked without exec, as
-# multiprocessing does, holds copies of QEMU's ends: then the end never comes.
+# When QEMU exits, its sockets reach their end of file, unless a child that multiprocessing has
+# forked holds copies of QEMU's ends. So we do not wait longer than this, in seconds.
 _DRAIN_TIMEOUT = 2.0
 
 
 class Qemu:
-    """A running QEMU; use it as a context manager, or call `stop`.
+    """A running QEMU. Use it as a context manager, or call `stop`.
 
-    It belongs to the event loop's thread: when that thread ends, so does QEMU (PR_SET_PDEATHSIG).
+    When the thread of the event loop exits, the kernel kills QEMU (PR_SET_PDEATHSIG).
     """
 
     def __init__(self, launched: Launched, console: Console) -> None:
-        """Take over what was launched; :meth:`start` and :meth:`take_over` make one."""
+        """Use :meth:`start` or :meth:`take_over` instead."""
         self._launched = launched
         self._process = launched.child
         self._port: socket.socket | None = launched.port
@@ -95,22 +98,21 @@ class Qemu:
     async def start(
         cls, config: QemuConfig, *, console: Console, memory: Memory | None = None
     ) -> Self:
-        """Launch QEMU and start the guest in it, as `take_over` does.
+        """Launch QEMU and start its guest, as `take_over` does.
 
-        :param memory: the files to restore the guest from, or to `save` it to; the caller's.
+        :param memory: Files from which the guest is restored, or to which `save` saves it. The
+            caller closes them.
         """
         return await cls.take_over(launch(config, memory), console=console)
 
     @classmethod
     async def take_over(cls, launched: Launched, *, console: Console) -> Self:
-        """Start the guest in a QEMU that was launched, and own both.
+        """Start the guest in a QEMU that was launched, and take ownership of that QEMU.
 
-        :param console: the receiver of what the guest writes to its serial port; the caller's.
-        :raises QemuError: it is missing, too old, refuses its arguments, or ends at once, as it
-            does under an accelerator that is broken.
-        :raises TemplateError: QEMU says that it cannot restore a guest, or will not save one.
-        :raises ImageError: if the kernel or the initramfs cannot be opened.
-        :raises UsageError: for an unknown architecture.
+        :param console: Receiver of the guest's console output. The caller closes it.
+        :raises QemuError: QEMU is too old, refuses its arguments, or exits at once, for example
+            because the accelerator is broken.
+        :raises TemplateError: QEMU refuses to restore the guest.
         """
         qemu = cls(launched, console)
         try:
@@ -130,72 +132,75 @@ class Qemu:
 
     @property
     def pid(self) -> int:
-        """The process id of QEMU."""
+        """The PID of QEMU."""
         return self._process.pid
 
     @property
     def config(self) -> QemuConfig:
-        """The configuration that it was launched with."""
+        """The configuration of QEMU."""
         return self._launched.config
 
     @property
     def scratch(self) -> int | None:
-        """The disk that the guest writes its root to; None without one, or when QEMU has ended."""
+        """The descriptor of the scratch disk; None if there is none, or QEMU has exited."""
         return None if self.ended else self._launched.scratch
 
     @property
     def base(self) -> int | None:
-        """The memory that the guest shares with others; None without, or when QEMU has ended."""
+        """The descriptor of the memory that the guest shares with other clones.
+
+        None if it shares none, or QEMU has exited.
+        """
         return None if self.ended else self._launched.base
 
     @property
     def send_timeout(self) -> float:
-        """How long it may take to send all of the guest and its disk, in seconds."""
+        """Maximum time in which QEMU sends the guest, in seconds, including a copy of its disk."""
         config = self._launched.config
         return SAVE_TIMEOUT + (config.memory + (config.scratch >> 20)) / _SLOWEST_MIB
 
     @property
     def maps_readonly(self) -> bool:
-        """Whether clones can share the file of a guest's memory; otherwise each needs a copy."""
+        """True if clones can share the file of a guest's memory; False if each needs a copy."""
         return self._qmp.version >= migration.FILE_MIGRATION
 
     @property
     def ended(self) -> bool:
-        """Whether QEMU has ended and is reaped."""
+        """True if QEMU has exited and is reaped."""
         return self._process.returncode is not None
 
     def kill(self) -> None:
-        """Kill QEMU; this can be called in any thread, and when the loop has been closed."""
+        """Kill QEMU. Any thread may call this, even after the event loop was closed."""
         self._process.kill()
         if self._loop.is_closed():
             self._process.reap()
 
     def take_port(self) -> socket.socket:
-        """Hand over our end of the guest's port, to be closed by the caller.
+        """Return our end of the guest's port, a non-blocking stream socket. The caller closes it.
 
-        :return: a stream socket, not blocking.
-        :raises RuntimeError: it was taken before, or QEMU has ended: take it right after `start`.
+        :raises RuntimeError: The port was taken before, or QEMU has exited. Take it right after
+            `start`.
         """
         port, self._port = self._port, None
         if port is None:
-            raise RuntimeError("the port is no longer here to be taken")
+            raise RuntimeError("the port was taken before, or QEMU has exited")
         return port
 
     @asynccontextmanager
     async def starting(self) -> AsyncIterator[None]:
-        """Kill QEMU, while a machine starts or is copied, if it stays stopped by a signal.
+        """Kill QEMU if a signal has stopped it, while a machine starts or is copied.
 
-        At other times it may be stopped for a reason; pings tell who waits for something from it.
+        At other times it is not killed, because somebody may have stopped it on purpose.
         """
         async with self._killed_if("stopped", lambda: self._process.stopped, STOPPED_CHECKS):
             yield
 
     async def save(self) -> None:
-        """Stop the guest for good, and save it to the `memory` that it was started with.
+        """Save the guest to the files of `memory`, with which QEMU was started. The guest stops.
 
-        :raises TemplateError: QEMU says that it cannot be saved.
-        :raises QemuError: it has ended, or it takes too long.
-        :raises RuntimeError: it was started with no such `memory`: a mistake of ours.
+        :raises TemplateError: QEMU refuses.
+        :raises QemuError: QEMU has exited, or saving takes too long.
+        :raises RuntimeError: QEMU was started without files to save to, which is a bug.
         """
         if self._launched.memory is None or self._launched.memory.saved:
             raise RuntimeError("QEMU was not started with memory to save to")
@@ -205,62 +210,63 @@ class Qemu:
         self,
         target: int,
         freeze: Callable[[], Awaitable[None]],
-        standing: Callable[[], Awaitable[None]],
+        on_paused: Callable[[], Awaitable[None]],
     ) -> None:
-        """Copy the guest into a file, from which another QEMU goes on with it, as it does here.
+        """Copy the running guest to a file, from which another QEMU can restore it.
 
-        :param target: the file, empty, that can be written; the caller's.
-        :param freeze: see `migration.send`.
-        :param standing: called when the guest stands, and not all of it is in the file.
-        :raises TemplateError: QEMU says that it cannot.
-        :raises QemuError: it has ended, or it takes too long.
+        The guest here continues to run.
+
+        :param target: Descriptor of an empty file that can be written. The caller closes it.
+        :param freeze: See `migration.send`.
+        :param on_paused: See `migration.send`.
+        :raises TemplateError: QEMU refuses.
+        :raises QemuError: QEMU has exited, or sending takes too long.
         """
         try:
             async with self.starting():
-                with self._process.writing(saved_size(self.config)):
-                    sent = migration.send(self._qmp, target, freeze, standing)
+                with self._process.file_size_limit(saved_size(self.config)):
+                    sent = migration.send(self._qmp, target, freeze, on_paused)
                     await self._migrate(sent, self.send_timeout)
         finally:
-            await settled([asyncio.create_task(self._go_on())])
+            await settled([asyncio.create_task(self._resume())])
 
-    async def _go_on(self) -> None:
+    async def _resume(self) -> None:
         try:
-            async with asyncio.timeout(GO_ON_TIMEOUT):
-                await migration.go_on(self._qmp)
+            async with asyncio.timeout(RESUME_TIMEOUT):
+                await migration.resume(self._qmp)
         except (QMPError, TimeoutError):
-            self._process.kill()  # a guest that stands for ever is of no use
+            self._process.kill()  # otherwise the guest would stay paused
 
     async def _migrate(self, migrated: Coroutine[Any, Any, str | None], timeout: float) -> None:
         migrating = asyncio.create_task(migrated)
         try:
             async with asyncio.timeout(timeout):
-                # The events of a QEMU that has ended have no end.
-                ended = {migrating, self._owner}
-                await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+                # QEMU's event iterator never finishes after QEMU exits, so we wait for both.
+                either = {migrating, self._owner}
+                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 status = None
                 with suppress(QMPError):
                     status = migrating.result() if migrating.done() else None
-                # A QEMU whose guest has ended cancels what it sends before it ends itself.
-                ends = status != "completed" and self._qmp.shutdown_reason is not None
-                if status is None or ends:
+                # If the guest shuts down, QEMU cancels the migration, and then exits.
+                exits = status != "completed" and self._qmp.shutdown_reason is not None
+                if status is None or exits:
                     raise _exit_error(await self.wait())
         except TimeoutError as error:
-            message = "QEMU does not save the guest: it takes too long"
+            message = f"QEMU did not save the guest within {timeout:g} s"
             raise QemuError(message, hint=_HINT_BUSY) from error
         finally:
             await cancel([migrating])
         if status != "completed":
-            raise TemplateError(f"QEMU does not save the guest: {status}")
+            raise TemplateError(f"QEMU did not save the guest: its status is {status}")
 
     async def wait(self) -> QemuExit:
-        """Wait until QEMU has ended and is reaped; cancelling this leaves QEMU alone."""
+        """Wait until QEMU has exited and is reaped. If this is cancelled, QEMU continues to run."""
         return await asyncio.shield(self._owner)
 
     async def stop(self) -> QemuExit:
-        """Kill QEMU; where it has ended, only tidy up. It has nothing that anybody will miss.
+        """Kill QEMU, and release all of its resources except a port that was taken.
 
-        When this returns, no process, task or descriptor is left but a port that was taken.
-        Cancelling it does not hurry it: the cancellation is raised when all is done.
+        If this is cancelled, it still completes before it raises the cancellation.
         """
         if not self.ended:
             self._killed_as = self._killed_as or "ended"
@@ -274,7 +280,7 @@ class Qemu:
             port.close()
 
     async def _own(self) -> QemuExit:
-        """Own QEMU and all that belongs to it, and release everything at the end."""
+        """Run QEMU from its launch to its exit, and release all of its resources at the end."""
         async with AsyncExitStack() as owned:
             owned.callback(self._close_port)
             owned.callback(self._launched.close_files)
@@ -290,10 +296,10 @@ class Qemu:
             owned.push_async_callback(cancel, readers)
             owned.push_async_callback(self._kill)
             try:
-                async with self.starting(), self._speaking(), asyncio.timeout(START_TIMEOUT):
+                async with self.starting(), self._killed_if_idle(), asyncio.timeout(START_TIMEOUT):
                     await self._start_guest()
             except TimeoutError as error:
-                message = f"QEMU did not start a guest in {START_TIMEOUT:g} s"
+                message = f"QEMU did not start the guest within {START_TIMEOUT:g} s"
                 raise QemuError(message, hint=_HINT_BUSY) from error
             except (QMPError, OSError) as error:
                 raise await self._failure(error, readers) from error
@@ -304,26 +310,26 @@ class Qemu:
             return await self._exit(readers)
 
     async def _start_guest(self) -> None:
-        status = await self._process.started()
-        _logger.debug("process %d is confined by %s", self.pid, status)
+        report = await self._process.started()
+        _logger.debug("process %d is confined by %s", self.pid, report)
         required = self.config.confinement == "require"
-        status.check(required=required)
+        report.check(required=required)
         if required:
-            ask(self._launched.qmp, self._launched.requests)
+            send_requests(self._launched.qmp, self._launched.requests)
         await self._qmp.greet(self._launched.qmp, self.pid, self._launched.requests)
         memory = self._launched.memory
         if memory is not None and memory.sent is not None:
             await migration.receive(self._qmp, memory.sent)
 
     async def _failure(self, error: Exception, readers: list[asyncio.Task[None]]) -> QemuError:
-        """Return the error for a guest that did not start: QEMU's own words, if it has ended."""
+        """Return the error for a guest that did not start, with QEMU's message if it has exited."""
         try:
             async with asyncio.timeout(2 * _DRAIN_TIMEOUT):
                 ending = await self._exit(readers)
         except TimeoutError:
-            return QemuError(f"QEMU does not start the guest: {words(error)}")
+            return QemuError(f"QEMU did not start the guest: {safe_message(error)}")
         config = self._launched.config
-        about_kernel = f"is {config.kernel} a kernel for {config.arch}?"
+        about_kernel = f"check that {config.kernel} is a kernel for {config.arch}"
         hint = about_kernel if "kernel" in ending.text else ""
         refused = ending.returncode in _NOT_EXECUTED or os.strerror(errno.EPERM) in ending.text
         if refused and config.confinement != "off":
@@ -343,32 +349,32 @@ class Qemu:
             write_error=self._qmp.write_error,
         )
 
-    def _speaking(self) -> AbstractAsyncContextManager[None]:
-        """Kill QEMU if it stays asleep, where it should start a guest."""
+    def _killed_if_idle(self) -> AbstractAsyncContextManager[None]:
+        """Kill QEMU if it sleeps instead of starting the guest."""
         return self._killed_if("silent", lambda: self._process.asleep, SILENT_CHECKS)
 
     @asynccontextmanager
     async def _killed_if(
-        self, what: KilledAs, is_so: Callable[[], bool], most: int
+        self, reason: KilledAs, condition: Callable[[], bool], max_checks: int
     ) -> AsyncIterator[None]:
-        async def look() -> None:
+        async def check() -> None:
             checks = 0
-            while checks < most:
+            while checks < max_checks:
                 await asyncio.sleep(CHECK_INTERVAL)
-                checks = checks + 1 if is_so() else 0
-            self._killed_as = what
+                checks = checks + 1 if condition() else 0
+            self._killed_as = reason
             self._process.kill()
 
-        watch = asyncio.create_task(look())
+        watch = asyncio.create_task(check())
         try:
             yield
         finally:
             await cancel([watch])
 
     async def _kill_on_error(self) -> None:
-        """Kill QEMU when it stays, but the host has failed its guest, or nobody understands it."""
+        """Kill QEMU if it has paused the guest because of an error, or has sent invalid QMP."""
         while True:
-            await self._qmp.trouble()
+            await self._qmp.wait_paused()
             if self._qmp.garbled:
                 self._killed_as = "garbled"
             elif not self._qmp.write_error:
@@ -381,7 +387,7 @@ class Qemu:
     async def _read_stderr(self) -> None:
         loop = asyncio.get_running_loop()
         name = f"process {self.pid}"
-        lines = LoggedLines(_logger, f"{name} says", f"what {name} says")
+        lines = LoggedLines(_logger, f"{name} says", f"standard error of {name}")
         with suppress(ConnectionResetError), closing(lines):
             while data := await loop.sock_recv(self._launched.stderr, _STDERR_KEPT):
                 lines.feed(data)
@@ -394,7 +400,8 @@ class Qemu:
             text = text.replace(name, str(path))
         return text
 
-    # Whoever starts QEMU may be cancelled while this ends because of a failure: then this is, too.
+    # The caller of `take_over` may be cancelled during the cleanup after a failure, which cancels
+    # the cleanup, too. So these two shield their work.
 
     async def _close_qmp(self) -> None:
         await settled([asyncio.create_task(self._qmp.close())])

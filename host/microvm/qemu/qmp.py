@@ -1,4 +1,4 @@
-"""The client of QMP, by which a QEMU is managed: its version, its answers, and its events."""
+"""The client of the QEMU Machine Protocol (QMP), by which we control a QEMU process."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from microvm.qemu.logged_lines import LINE_SIZE, sanitised
 
 _logger = Area("qemu")
 
-#: The oldest QEMU that is served: Debian 12's.
+#: The oldest supported version of QEMU, which Debian 12 contains.
 MINIMUM_VERSION = (7, 2)
 
 _STATUS_TIMEOUT = 5.0
-_LENT = 9  # the command line has those before
+_FD_SET = 9  # the command line uses lower numbers
 
-# The most that a QEMU says, which may be in other hands: the longest line, in bytes, where 525 were
-# measured; and the events that somebody listens to, of which there were at most 21.
+# A guest may have compromised QEMU, so these limit what QEMU can make us store: the bytes of a
+# line, of which 525 were measured, and the unread events of a listener, of which 21 were measured.
 _LINE_LIMIT = 64 << 10
 _EVENT_LIMIT = 64
 
@@ -36,26 +36,26 @@ _T = TypeVar("_T")
 
 
 class Client(QMPClient):
-    """A client of one QEMU; what both say is logged, up to a limit.
+    """A QMP client of one QEMU process. It logs the messages of both sides, up to a limit.
 
-    It keeps the same few things, whatever QEMU says, and however much.
+    Its memory is bounded, even if QEMU sends hostile messages.
 
-    :ivar version: QEMU's, its major and minor number; (0, 0) before `greet`.
-    :ivar shutdown_reason: why the guest was shut down, by the first event; None if it was not.
-    :ivar write_error: why a disk did not take a write, and the guest was stopped, in the host's
-        words; empty while that is not so.
-    :ivar garbled: whether it has said what is no QMP, after which nobody listens to it.
+    :ivar version: Major and minor version of QEMU; (0, 0) before `greet`.
+    :ivar shutdown_reason: Reason in the first SHUTDOWN event; None if the guest was not shut down.
+    :ivar write_error: Host's error message for a failed write to a disk, after which QEMU paused
+        the guest; empty if there was none.
+    :ivar garbled: True if QEMU has sent invalid QMP. Then the client no longer reads.
     """
 
     def __init__(self) -> None:
         super().__init__(readbuflen=_LINE_LIMIT)
-        # Its own listener would keep every event for ever.
+        # The base class has a listener that would store every event.
         self.events.event_filter = lambda _: False
         self.version = (0, 0)
         self.shutdown_reason: str | None = None
         self.write_error = ""
         self.garbled = False
-        self._troubled = asyncio.Event()
+        self._paused = asyncio.Event()
         self._port: socket.socket
         self._pid: int
         self._limit: Limit
@@ -63,92 +63,91 @@ class Client(QMPClient):
         self._refusal: MicroVMError | None = None
 
     async def greet(self, port: socket.socket, pid: int, asked: Sequence[QmpRequest]) -> None:
-        """Connect over a port, and learn the version, and how QEMU has answered.
+        """Connect, and read QEMU's version and its answers to the requests that were sent before.
 
-        :param pid: the process that QEMU is.
-        :param asked: what it has been asked before; the first of it are its capabilities.
-        :raises TemplateError: it says that it cannot do what it was asked.
-        :raises QemuError: it is too old, or as `request`.
-        :raises QMPError: what answers is no QEMU, or ends.
+        :param port: Our end of the QMP socket.
+        :param pid: PID of QEMU, for the log.
+        :param asked: The requests that were already sent. The first one negotiates capabilities.
+        :raises TemplateError: QEMU refused a request.
+        :raises QemuError: QEMU is too old, or the host refused it a resource.
+        :raises QMPError: The peer is not QEMU, or has exited.
         """
         self._port = port
         self._asked = asked
-        self._pid = pid  # its `name` would have a logger for each, for ever
+        # We do not set the `name` of the base class, because `logging` keeps a logger per name.
+        self._pid = pid
         self._limit = Limit(_logger, f"QMP of process {pid}")
-        with suppress(AssertionError):  # what it says of an end right after the last answer
+        with suppress(AssertionError):  # raised if QEMU exits right after its last answer
             await self.connect(port)
         self.version = _checked(cast(Greeting, self.greeting).QMP.version)
         if self._refusal is not None:
             raise self._refusal
 
     async def request(self, command: str, arguments: dict[str, object]) -> None:
-        """Have QEMU do something with a saved guest.
+        """Send a request about a saved guest.
 
-        :raises TemplateError: it says that it cannot.
-        :raises QemuError: it says so for want of something that it may not have here and now.
+        :raises TemplateError: QEMU refuses.
+        :raises QemuError: QEMU refuses, because the host does not give it a resource such as
+            memory.
         """
         try:
             await self.execute(command, arguments)
         except ExecuteError as error:
             raise _refusal(command, str(error)) from error
 
-    async def give(self, name: str, descriptor: int) -> str:
-        """Send QEMU a descriptor under a name, and return where a migration finds it.
+    async def send_descriptor(self, name: str, descriptor: int) -> str:
+        """Send a descriptor to QEMU under a name, and return its URI for a migration.
 
-        :raises TemplateError: it says that it cannot take it.
-        :raises QemuError: it says so for want of something that it may not have here and now.
+        :raises TemplateError, QemuError: As `request`.
         """
-        # It takes only what was sent to it; a space is nothing to QMP.
+        # A descriptor needs a byte to travel with. QMP ignores a space.
         socket.send_fds(self._port, [b" "], [descriptor])
         await self.request("getfd", {"fdname": name})
         return f"fd:{name}"
 
-    async def lend(self, descriptor: int) -> str:
-        """Send QEMU a descriptor that can be written, and return the path by which it opens it.
+    async def add_descriptor(self, descriptor: int) -> str:
+        """Send a writable descriptor to QEMU, and return a path by which QEMU can open it.
 
-        :raises TemplateError, QemuError: as `give`.
+        :raises TemplateError, QemuError: As `request`.
         """
         socket.send_fds(self._port, [b" "], [descriptor])
-        await self.request("add-fd", {"fdset-id": _LENT})
-        return f"/dev/fdset/{_LENT}"
+        await self.request("add-fd", {"fdset-id": _FD_SET})
+        return f"/dev/fdset/{_FD_SET}"
 
-    async def take_back(self) -> None:
-        """Have QEMU close what was lent to it, if anything was.
+    async def remove_descriptors(self) -> None:
+        """Let QEMU close the descriptors of `add_descriptor`, if there are any.
 
-        :raises QMPError: it has ended.
+        :raises QMPError: QEMU has exited.
         """
         with suppress(ExecuteError):
-            await self.execute("remove-fd", {"fdset-id": _LENT})
+            await self.execute("remove-fd", {"fdset-id": _FD_SET})
 
     async def status(self) -> object:
-        """Return whether the guest runs, and why not, in QEMU's words; None if it says nothing."""
+        """Return QEMU's status of the guest, such as `running`; None if QEMU does not answer."""
         with suppress(QMPError, TimeoutError):
             async with asyncio.timeout(_STATUS_TIMEOUT):
                 answer = await self.execute("query-status")
                 return answer.get("status") if isinstance(answer, dict) else None
         return None
 
-    async def trouble(self) -> None:
-        """Wait until QEMU has stopped its guest, for whatever reason, since this was called last.
-
-        It returns as well when QEMU is `garbled`.
-        """
-        await self._troubled.wait()
-        self._troubled.clear()
+    async def wait_paused(self) -> None:
+        """Wait until QEMU has paused its guest since the last call, or has sent invalid QMP."""
+        await self._paused.wait()
+        self._paused.clear()
 
     async def wait_closed(self) -> None:
-        """Wait until all that QEMU has sent is read."""
+        """Wait until QEMU has closed the connection and all its messages are read."""
         while self.runstate is Runstate.RUNNING:
             await self.runstate_changed()
 
     async def close(self) -> None:
-        """Let go of the port; idempotent."""
+        """Disconnect. Further calls do nothing."""
         with suppress(QMPError, OSError, EOFError):
             if self.runstate is not Runstate.IDLE:
                 await self.disconnect()
 
     async def _negotiate(self) -> None:
-        """Take the answers to what was asked, which are the first."""
+        """Read the answers to the requests that were sent before, in place of the base class."""
         for request in self._asked:
             self._log("->", Message(request.message))
             answer = await self._recv()
@@ -159,13 +158,13 @@ class Client(QMPClient):
                 continue
             said = field(answer, str, "error", "desc")
             if not request.command.startswith("migrate"):
-                raise QMPError(f"it refuses {request.command}: {_safe(said)}")
+                raise QMPError(f"QEMU refuses {request.command}: {_safe(said)}")
             self._refusal = self._refusal or _refusal(request.command, said)
 
     async def _readline(self) -> bytes:
         line = await super()._readline()
         if not line.endswith(b"\n"):
-            raise EOFError  # it has ended while it said something
+            raise EOFError  # QEMU exited within a message
         return line
 
     async def _bh_recv_message(self) -> None:
@@ -173,24 +172,24 @@ class Client(QMPClient):
             await super()._bh_recv_message()
         except (EOFError, OSError):
             raise
-        except Exception as error:  # of JSON too deep, in no encoding, without end; of no event
+        except Exception as error:  # invalid or too deep JSON, a line that is too long, a bad event
             self.garbled = True
-            self._troubled.set()
-            raise ProtocolError("what QEMU says is no QMP") from error
+            self._paused.set()
+            raise ProtocolError("QEMU sent invalid QMP") from error
 
     async def _event_dispatch(self, msg: Message) -> None:
         kind = msg["event"]
         if kind == "SHUTDOWN" and self.shutdown_reason is None:
             self.shutdown_reason = field(msg, str, "data", "reason")
         elif kind == "BLOCK_IO_ERROR" and field(msg, str, "data", "action") == "stop":
-            # Of those that a guest goes on after, many come.
+            # Errors after which the guest continues are ignored, as there may be many.
             self.write_error = self.write_error or _safe(field(msg, str, "data", "reason"))
-            self._troubled.set()
+            self._paused.set()
         elif kind == "STOP":
-            self._troubled.set()
+            self._paused.set()
         await super()._event_dispatch(msg)
         if any(len(listener.history) > _EVENT_LIMIT for listener in self._listeners):
-            raise ProtocolError("QEMU floods us with events")
+            raise ProtocolError(f"QEMU sent more than {_EVENT_LIMIT} events that were not read")
 
     def _cb_outbound(self, msg: Message) -> Message:
         return self._log("->", msg)
@@ -198,23 +197,24 @@ class Client(QMPClient):
     def _cb_inbound(self, msg: Message) -> Message:
         return self._log("<-", msg)
 
-    def _log(self, way: str, message: Message) -> Message:
-        # The base class has a logger of its own for this.
+    def _log(self, arrow: str, message: Message) -> Message:
         if _logger.listens(DEBUG) and self._limit.allows():
             text = sanitised(bytes(message)).rstrip()
-            _logger.debug("QMP of process %d %s %s", self._pid, way, text)
+            _logger.debug("QMP of process %d %s %s", self._pid, arrow, text)
         return message
 
 
 def field(answer: object, kind: type[_T], *names: str) -> _T:
-    """Return a field of an answer or event, by the names that lead there.
+    """Return a field of an answer or event.
 
-    :raises QMPError: there is none of that kind.
+    :param kind: Expected type of the value.
+    :param names: Names of the nested objects, and of the field.
+    :raises QMPError: The field is missing, or has another type.
     """
     for name in names:
         answer = answer.get(name) if isinstance(answer, Mapping) else None
     if not isinstance(answer, kind):
-        raise QMPError(f"QEMU says nothing of {'.'.join(names)}")
+        raise QMPError(f"QEMU's message lacks a valid field {'.'.join(names)}")
     return answer
 
 
@@ -223,8 +223,8 @@ def _refusal(command: str, said: str) -> MicroVMError:
     return kind(f"QEMU refuses {command}: {_safe(said)}")
 
 
-def words(error: Exception) -> str:
-    """Return what an error says, which may be in QEMU's words: short, and safe to print."""
+def safe_message(error: Exception) -> str:
+    """Return the message of an error, shortened and safe to print, as it may come from QEMU."""
     return _safe(str(error))
 
 
@@ -236,5 +236,5 @@ def _checked(version: Mapping[str, object]) -> tuple[int, int]:
     found = field(version, int, "qemu", "major"), field(version, int, "qemu", "minor")
     if found < MINIMUM_VERSION:
         shown = ["{}.{}".format(*pair) for pair in (found, MINIMUM_VERSION)]
-        raise QemuError(f"QEMU {shown[0]} is too old", hint=f"at least {shown[1]} is needed")
+        raise QemuError(f"QEMU {shown[0]} is too old", hint=f"install at least QEMU {shown[1]}")
     return found

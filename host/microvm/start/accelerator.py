@@ -76,7 +76,7 @@ class AcceleratorChoice:
         """Take note that nothing has worked: the last one failed like this."""
         from microvm.qemu import kvm_failure
 
-        if self.candidates[-1] != "tcg" and kvm_failure.of_start(error).remembered:
+        if self.candidates[-1] != "tcg" and kvm_failure.failure_of_start(error).remembered:
             self._probes.forget()  # it did work; the next start finds out
 
     def succeeded(self, accel: Accel, error: QemuError | BootError | None) -> None:
@@ -90,7 +90,7 @@ class AcceleratorChoice:
         elif error is not None:
             from microvm.qemu import kvm_failure
 
-            failure = kvm_failure.of_start(error)
+            failure = kvm_failure.failure_of_start(error)
             hint = ""
             if failure.remembered:
                 hint = "--accel kvm shows why"

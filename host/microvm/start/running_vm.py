@@ -105,7 +105,7 @@ class RunningVM:
                 failure = _failure(f"the guest did not boot: {error.message}", console, error.hint)
                 failure.qemu_exit = error.qemu_exit
                 raise failure from None
-            vm.times = StartTimes(launched.at, running, time.monotonic())
+            vm.times = StartTimes(launched.started_at, running, time.monotonic())
             owned.pop_all()
             return vm
 

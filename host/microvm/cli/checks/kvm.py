@@ -103,7 +103,7 @@ def kvm(context: EarlierResults) -> CheckResult:
     except machine.NoAnswer as error:
         return FAULTS[kvm_failure.SILENT].found(status=status, why=error.message)
     except (QemuError, BootError) as error:
-        failure = kvm_failure.of_start(error)
+        failure = kvm_failure.failure_of_start(error)
         return FAULTS[failure].found(status=status, why=error.message)
     return ok(f"a guest booted under KVM in {seconds:.2f} seconds")
 

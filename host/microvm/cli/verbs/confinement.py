@@ -47,12 +47,12 @@ def _show(found: Mapping[str, LayerResult], wanting: list[str]) -> None:
     from microvm.qemu.confinement import LAYERS
 
     rows = [
-        (layer.name, "yes" if found[layer.name].holds else "no", layer.holds_back)
+        (layer.name, "yes" if found[layer.name].holds else "no", layer.prevents)
         for layer in LAYERS
         if layer.name in found
     ]
     echo = _wrap if sys.stdout.isatty() else table.echo
-    echo([("LAYER", "HERE", "WHAT IT HOLDS BACK"), *rows])
+    echo([("LAYER", "HERE", "WHAT IT PREVENTS"), *rows])
     click.echo()
     for each in found.values():
         if each.text:
