@@ -1,4 +1,4 @@
-"""Settings of all tests: a deadline for each coroutine, and a clean environment and log."""
+"""Settings for all tests: a deadline for each coroutine, and a clean environment and log."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ for name in [name for name in os.environ if name.startswith("PYTEST_XDIST_")]:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Give a coroutine a deadline; one that has an event loop of its own may leave no task."""
+    """Give each coroutine a deadline. If it has an event loop of its own, it may leave no task."""
     if not is_async_test(item):
         return
     test = item.obj
@@ -43,7 +43,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.fixture(autouse=True)
 def _log() -> Iterator[None]:
-    """Whoever has listened to the log, as a command line with `-v` does, no longer does so."""
+    """Remove the handlers and levels that a test set in the log, such as a command with `-v`."""
     yield
     for area in ("", *log.AREAS):
         logger = logging.getLogger(f"{log.ROOT}.{area}".rstrip("."))

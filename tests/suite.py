@@ -1,9 +1,9 @@
-"""A suite of 200 small tests, each in a machine of its own, beside the same one without machines.
+"""Benchmark of a suite of 200 small tests: with a machine for each test, and without machines.
 
 python -m tests.suite [ROUNDS]
 
-Both are run by pytest-xdist with two workers. Each test reads what was set up, changes it,
-and looks at what came of that, by a shell; without machines in a folder of its own.
+pytest-xdist runs both suites with two workers. Each test reads a prepared file, changes it, and
+checks the change in a shell. Without machines, each test has a folder of its own.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ def run(tmp_path):
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a run of the suite took: seconds by the clock, and of all processes' CPU time."""
+    """Duration of a run of the suite: seconds of wall-clock time, and CPU time of all processes."""
 
     clock: float
     cpu: float
 
 
 def measure(conftest: str) -> Taken:
-    """Run the suite, which must pass."""
+    """Run the suite, check that it passes, and return its duration."""
     with TemporaryDirectory() as folder:
         Path(folder, "conftest.py").write_text(conftest)
         Path(folder, "test_suite.py").write_text(SUITE)
@@ -78,15 +78,15 @@ def measure(conftest: str) -> Taken:
 
 
 def _cpu() -> float:
-    """The CPU time of all processes that have ended, and that somebody has waited for."""
+    """Return the CPU time of all child processes that have exited and were waited for."""
     usage = getrusage(RUSAGE_CHILDREN)
     return usage.ru_utime + usage.ru_stime
 
 
 def main() -> None:
-    """Run both, and print medians."""
+    """Run both suites, and print the medians."""
     rounds = int(sys.argv[1]) if len(sys.argv) > 1 else 3
-    measure(WITH)  # an image and a template, where there are none
+    measure(WITH)  # builds the image and the template if they do not exist
     for name, conftest in [("without machines", WITHOUT), ("in machines", WITH)]:
         taken = [measure(conftest) for _ in range(rounds)]
         clock, cpu = median(each.clock for each in taken), median(each.cpu for each in taken)

@@ -1,4 +1,4 @@
-"""The launcher, run directly, and what it says of each layer."""
+"""Helpers that run the launcher directly, and parse the status that it reports."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from pathlib import Path
 
 SOURCE = Path(__file__).resolve().parents[2] / "host/confine"
 
-#: What a program of this system needs to be executed.
+#: # Folders that a program of this system needs in order to start.
 SYSTEM = [word for path in ("/usr", "/lib", "/lib64", "/bin") for word in ("--read", path)]
 
 
 @dataclass(frozen=True)
 class Confined:
-    """What came of a launch.
+    """Result of a launch.
 
-    :ivar status: the lines of the status, but for that of the pid.
-    :ivar pid: the program's pid; 0 where there never was a process for it.
-    :ivar code: how it ended, as `subprocess` gives it: of the launcher where the pid is 0.
+    :ivar status: lines of the status, except the line with the pid.
+    :ivar pid: pid of the program; 0 if the launcher started no process for it.
+    :ivar code: return code, as `subprocess` reports it: of the launcher if the pid is 0, else of
+        the program.
     """
 
     status: Sequence[str]
@@ -32,13 +33,13 @@ class Confined:
 
     @property
     def failure(self) -> str:
-        """What the last line says after `failed`; empty when the program was executed."""
+        """The text after `failed` on the last line; empty if the program was executed."""
         word, _, rest = (self.status[-1] if self.status else "").partition(" ")
         return rest if word == "failed" else ""
 
 
 def build(folder: Path, target: str = "all", cc: str = "musl-gcc") -> Path:
-    """Compile the launcher into a folder."""
+    """Compile the launcher into a folder, and return its path."""
     command = ["make", "-s", "-C", str(SOURCE), target, f"OUT={folder}", f"CC={cc}"]
     subprocess.run(command, check=True, timeout=120)
     return folder / "confine"
@@ -53,10 +54,10 @@ def confined(
     descriptors: Sequence[int] = (),
     said: bool = True,
 ) -> Confined:
-    """Run a program by the launcher until it ends.
+    """Run a program through the launcher until it exits.
 
-    :param prefix: a command that becomes the launcher.
-    :param said: whether there is a descriptor for the status.
+    :param prefix: command that executes the launcher, such as `setpriv` with options.
+    :param said: True if the launcher gets a descriptor for its status.
     """
     ours, theirs = socket.socketpair()
     with ours, theirs:

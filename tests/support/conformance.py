@@ -1,4 +1,4 @@
-"""The check of a live daemon against the vectors."""
+"""Check of a running daemon against the test vectors."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _FIRST_NONCE = 0x766563746F7273 << 8
 
 
 def check_vectors(target: Target, vectors: list[Vector], *, longest: int | None = None) -> int:
-    """Send each frame to a daemon; it must take what is valid, and refuse the rest as it says.
+    """Send each vector to a daemon, and check that it accepts or refuses it as the vector says.
 
-    What the guest sends, it must refuse for its direction. A `shutdown` would be the end of it, and
-    is not sent.
+    The daemon must refuse messages of the guest, since they have the wrong direction. The
+    `shutdown` message is not sent, because it would end the daemon.
 
-    :param longest: send only frames up to this length, and byte by byte.
-    :return: how many frames were sent.
+    :param longest: maximum length of frames to send in one piece and byte by byte.
+    :return: number of frames that were sent.
     """
     conversation = _Conversation(target, apart=longest is not None)
     sent = 0
@@ -48,7 +48,7 @@ class _Conversation:
         self.nonces = itertools.count(_FIRST_NONCE)
 
     def greet(self) -> None:
-        """Start afresh; what still comes of the session before ends here."""
+        """Start a new session, and discard what still arrives from the previous one."""
         nonce = next(self.nonces)
         hello = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce)
         ready = codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce)
@@ -66,7 +66,7 @@ class _Conversation:
         token = next(self.nonces)
         answers = self.say([*self.pieces(vector), codec.Ping(token).encode()], codec.Pong(token))
         refusals = [answer.code for answer in answers if isinstance(answer, codec.Error)]
-        # What is well formed can still not be honoured, such as a signal when nothing runs.
+        # A well-formed request may still fail, such as a signal when no command runs.
         assert not set(refusals) & set(Fault), vector.name
         assert self.frames_seen() == before + 3, vector.name
 
@@ -80,7 +80,7 @@ class _Conversation:
         return status.frames_seen
 
     def say(self, pieces: list[bytes], last: codec.Message) -> list[codec.Message]:
-        """Write these, and read until this has come."""
+        """Write these bytes, and read until the expected messages have arrived."""
         self.connection.exchange(pieces, lambda answers: last in answers)
         return self.connection.take()
 

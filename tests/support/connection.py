@@ -1,4 +1,4 @@
-"""A connection to a daemon, wherever it runs, on which writing never waits for reading."""
+"""A connection to a daemon, wherever it runs, whose writes never wait for its reads."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ _APART = 100
 
 
 class Lost(AssertionError):
-    """The daemon does not answer, or is gone.
+    """Error of a daemon that does not answer or has closed its stream.
 
-    :ivar what: which of these, in a few words.
-    :ivar ended: whether its stream has ended.
+    :ivar what: description of the failure in a few words.
+    :ivar ended: True if the stream has ended.
     """
 
     def __init__(self, what: str, detail: object = "", *, ended: bool = False) -> None:
-        """Take which of these, and the particulars."""
+        """Create it from the description and its details."""
         super().__init__(f"{what}; {detail}")
         self.what = what
         self.ended = ended
 
 
 class Target(Protocol):
-    """A daemon that lives until it is closed.
+    """A running daemon that exits when it is closed.
 
-    :ivar stream: a blocking socket to it.
-    :ivar deadline: seconds for anything that should happen at once.
-    :ivar is_init: whether it is PID 1, so that a hello ends every process.
+    :ivar stream: blocking socket to the daemon.
+    :ivar deadline: maximum number of seconds for each expected event.
+    :ivar is_init: True if the daemon is PID 1, so that a hello ends every process.
     """
 
     deadline: float
@@ -49,22 +49,22 @@ class Target(Protocol):
     stream: socket.socket
 
     def report(self) -> str:
-        """Say what has become of it."""
+        """Return how the daemon exited, and what it printed."""
 
     def close(self) -> None:
-        """End it."""
+        """End the daemon."""
 
 
 class Connection:
-    """The bytes to and from a daemon.
+    """Messages to and from a daemon.
 
-    :ivar answers: the messages that have come.
-    :ivar versions: what both speak after each `ready` that is still to come.
-    :ivar read_size: how much to read at a time, in bytes.
+    :ivar answers: messages that have arrived.
+    :ivar versions: protocol versions, one for each `ready` that is still expected.
+    :ivar read_size: maximum number of bytes to read at a time.
     """
 
     def __init__(self, target: Target) -> None:
-        """Begin with a daemon that has said nothing."""
+        """Connect to a daemon that has sent nothing yet."""
         self.answers: list[codec.Message] = []
         self.versions: deque[int] = deque()
         self.read_size = READ_SIZE
@@ -73,7 +73,7 @@ class Connection:
         self._decoder = codec.Decoder("guest")
 
     def take(self) -> list[codec.Message]:
-        """Return what has come since the last time."""
+        """Return the messages that have arrived since the last call."""
         answers, self.answers = self.answers, []
         return answers
 
@@ -84,11 +84,11 @@ class Connection:
         *,
         interval: float = 1.0,
     ) -> None:
-        """Write these pieces apart, and read meanwhile and after until there are enough answers.
+        """Write these pieces one by one, and read until enough answers have arrived.
 
-        :param interval: seconds after which to ask again whether there are enough.
-        :raises Lost: that did not come in time, or the stream has ended.
-        :raises DecodeError: what came is malformed.
+        :param interval: number of seconds between two checks whether the answers suffice.
+        :raises Lost: the answers did not arrive in time, or the stream has ended.
+        :raises DecodeError: a message is malformed.
         """
         deadline = Deadline(self._target.deadline)
         for number, piece in enumerate(pieces):
@@ -101,7 +101,7 @@ class Connection:
             self._turn(deadline, interval)
 
     def _turn(self, deadline: Deadline, interval: float, *, writing: bool = False) -> bool:
-        """Wait, and read what there is; return whether something can be written."""
+        """Wait, and read the available bytes. Return True if something can be written."""
         if deadline.passed():
             came = f"{len(self.answers)} came: {self.answers[-3:]}"
             raise Lost("no answer in time", f"{came}; {self._target.report()}")
@@ -137,7 +137,7 @@ class Connection:
 
 
 def unread(stream: socket.socket, *, theirs: bool = False) -> int:
-    """Return how many bytes we have yet to read, or the other end."""
+    """Return the number of bytes that neither we nor the daemon have read yet."""
     which = termios.TIOCOUTQ if theirs else termios.FIONREAD
     size: int = struct.unpack("i", fcntl.ioctl(stream, which, bytes(4)))[0]
     return size

@@ -1,4 +1,4 @@
-"""The daemon as a process on a socket pair, and what tests say to it. Every wait has a deadline."""
+"""A daemon as a process on a socket pair, for tests that exchange messages with it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ M = TypeVar("M", bound=codec.Message)
 
 @dataclass
 class Result:
-    """The result of a command: its output, its last frame, and what came between them."""
+    """The result of a command: its output, its last message, and the other messages before that."""
 
     stdout: bytes
     stderr: bytes
@@ -44,7 +44,7 @@ class Result:
 
     @property
     def failure(self) -> tuple[codec.Stage | int, int]:
-        """Stage and errno of a command that could not be started."""
+        """The stage and the errno of a command that could not be started."""
         assert isinstance(self.end, codec.ExecFailed), self.end
         return self.end.stage, self.end.error_number
 
@@ -52,9 +52,9 @@ class Result:
 class DaemonProcess:
     """The daemon as a process on a socket pair.
 
-    :ivar stream: our end.
-    :ivar is_init: whether it is PID 1.
-    :ivar deadline: seconds for anything that should happen at once.
+    :ivar stream: our socket of the pair.
+    :ivar is_init: True if the daemon is PID 1.
+    :ivar deadline: maximum number of seconds for each expected event.
     """
 
     deadline = 20.0
@@ -68,15 +68,15 @@ class DaemonProcess:
         env: dict[str, str] | None = None,
         user: int | None = None,
     ) -> None:
-        """Start it.
+        """Start the daemon.
 
-        :param prefix: a command that executes the rest of its command line.
-        :param user: whom it runs as, if not as us.
+        :param prefix: command that executes the rest of its command line.
+        :param user: id of the user of the daemon; None for the user of the tests.
         """
         self.stream, theirs = socket.socketpair()
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         with theirs, binary.open("rb") as executable:
-            # By its descriptor: another user may not be able to reach its folder.
+            # Executed by descriptor, because another user may have no access to its folder.
             path = f"/proc/self/fd/{executable.fileno()}" if user else str(binary)
             self.process = subprocess.Popen(
                 [*prefix, path, str(theirs.fileno())],
@@ -91,32 +91,32 @@ class DaemonProcess:
         self.pid = self.process.pid
 
     def words(self) -> str:
-        """Return what it, the sanitizers or their runtime have written to standard error."""
+        """Return what the daemon, its sanitizers or their runtime wrote to standard error."""
         self._stderr.seek(0)
         return self._stderr.read().decode(errors="replace")
 
     def report(self) -> str:
-        """Say how it has ended, if it has, and what it wrote to its standard error."""
+        """Return the daemon's exit status, if it has exited, and its standard error."""
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(1)
         return f"the daemon's status is {self.process.poll()}\n{self.words()}"
 
     def descendants(self) -> list[Process]:
-        """Return its children, theirs, and so on."""
+        """Return the pids of the daemon's children and of their descendants."""
         pids = children(self.pid)
         for pid in pids:
             pids += children(pid)
         return [Process.of(pid) for pid in pids]
 
     def wait(self) -> int | None:
-        """Wait for its end, and return its status; None when it lives on."""
+        """Wait until the daemon exits, and return its status; None if it does not exit."""
         deadline = Deadline(self.deadline)
         while self.process.poll() is None and not deadline.passed():
             time.sleep(PAUSE)
         return self.process.poll()
 
     def close(self) -> None:
-        """Hang up, and wait for its end and that of what it has started."""
+        """Close the socket, and wait until the daemon and all its descendants exit."""
         left = self.descendants()
         self.stream.close()
         if self.wait() is None:
@@ -128,10 +128,10 @@ class DaemonProcess:
 
 
 class Daemon(DaemonProcess):
-    """A daemon as a process that tests talk to, once it has been greeted by `hello`."""
+    """A daemon process for tests, which exchange messages with it after `hello`."""
 
     def __init__(self, binary: Path, **options: Any) -> None:
-        """Start it; the options are a `DaemonProcess`'s."""
+        """Start the daemon. The options are those of `DaemonProcess`."""
         super().__init__(binary, **options)
         self.stream.settimeout(self.deadline)
         self._decoder = codec.Decoder("guest")
@@ -144,7 +144,7 @@ class Daemon(DaemonProcess):
         self.stream.sendall(data)
 
     def send_each(self, *pieces: bytes) -> None:
-        """Write bytes in these pieces."""
+        """Write each of these pieces with a write of its own."""
         for piece in pieces:
             self.stream.sendall(piece)
 
@@ -157,24 +157,24 @@ class Daemon(DaemonProcess):
         return message
 
     def receive_until(self, kind: type[M]) -> tuple[list[codec.Message], M]:
-        """Return the next message of a kind, and what came before it."""
+        """Return the next message of a type, and the messages before it."""
         before: list[codec.Message] = []
         while not isinstance(message := self.receive(), kind):
             before.append(message)
         return before, message
 
     def expect(self, *messages: codec.Message) -> None:
-        """Receive exactly these."""
+        """Receive these messages and no other."""
         for message in messages:
             assert self.receive() == message
 
     def expect_end(self) -> None:
-        """Receive no more than the end of the stream."""
+        """Receive the end of the stream, and no message before it."""
         assert self._decoder.next_message() is None
         assert self.stream.recv(1) == b""
 
     def hello(self, nonce: int = 1) -> codec.Ready:
-        """Start afresh; nothing but the answer may come."""
+        """Start a session; the daemon must send its answer and nothing else."""
         self.send(hello(nonce))
         ready = self.receive()
         assert isinstance(ready, codec.Ready)
@@ -183,7 +183,7 @@ class Daemon(DaemonProcess):
         return ready
 
     def sync(self) -> list[codec.Message]:
-        """Have a ping answered; return what came before the answer."""
+        """Send a ping, and return the messages that arrived before its answer."""
         self._token += 1
         self.send(codec.Ping(self._token))
         before, pong = self.receive_until(codec.Pong)
@@ -191,7 +191,7 @@ class Daemon(DaemonProcess):
         return before
 
     def status(self) -> codec.Status:
-        """Return its counters; nothing may run."""
+        """Return the counters of the daemon, while no command runs."""
         self.send(codec.StatusRequest())
         status = self.receive()
         assert isinstance(status, codec.Status)
@@ -212,11 +212,11 @@ class Daemon(DaemonProcess):
         more_argv: Sequence[bytes] = (),
         more_env: Sequence[bytes] = (),
     ) -> int:
-        """Ask for a command, and return its id.
+        """Send the request for a command, and return its id.
 
-        :param fed: whether its standard input comes from us.
-        :param size: lines and columns of its terminal.
-        :param limits: of processes and memory.
+        :param fed: True if we send the standard input.
+        :param size: lines and columns of the terminal.
+        :param limits: limits of processes and memory.
         """
         self._id += 1
         command = argv[0] if command is None else command
@@ -241,11 +241,11 @@ class Daemon(DaemonProcess):
         return self._id
 
     def sh(self, script: str, **options: Any) -> int:
-        """Ask for a shell script, and return its id."""
+        """Send the request for a shell script, and return its id."""
         return self.start(b"sh", b"-c", script.encode(), **options)
 
     def finish(self, id_: int) -> Result:
-        """Take a command's output until it has ended."""
+        """Collect the output of a command until it ends."""
         output: dict[codec.Stream, list[bytes]] = {stream: [] for stream in codec.Stream}
         others: list[codec.Message] = []
         while True:
@@ -270,15 +270,15 @@ class Daemon(DaemonProcess):
         cwd: bytes = b"",
         user: bytes = b"",
     ) -> Result:
-        """Run a command to its end."""
+        """Run a command until it ends."""
         return self.finish(self.start(*argv, command=command, env=env, cwd=cwd, user=user))
 
     def run_sh(self, script: str, **options: Any) -> Result:
-        """Run a shell script to its end."""
+        """Run a shell script until it ends."""
         return self.finish(self.sh(script, **options))
 
     def feed(self, id_: int, data: bytes) -> None:
-        """Send standard input, and no end; the test knows that there is credit for it."""
+        """Send standard input without its end. The test must know that there is credit."""
         for at in range(0, len(data), codec.ExecStdin.MAX_BODY):
             self.send(codec.ExecStdin(id_, data[at : at + codec.ExecStdin.MAX_BODY]))
 
@@ -287,13 +287,13 @@ class Daemon(DaemonProcess):
         self.send(codec.ExecStdin(id_, b""))
 
     def wait_credit(self) -> int:
-        """Take credit for standard input; return how much."""
+        """Wait for credit for standard input, and return its amount."""
         message = self.receive()
         assert isinstance(message, codec.ExecStdinCredit), message
         return message.amount
 
     def read(self, size: int) -> bytes:
-        """Take output of one stream until it is this long."""
+        """Collect the output of one stream until it has this length."""
         data = b""
         while len(data) < size:
             message = self.receive()
@@ -302,7 +302,7 @@ class Daemon(DaemonProcess):
         return data
 
     def read_lines(self, count: int) -> list[bytes]:
-        """Take output up to the end of a line, which is the last one of so many."""
+        """Collect output up to the end of the line with this number."""
         data = b""
         while data.count(b"\n") < count or not data.endswith(b"\n"):
             data += self.read(1)
@@ -311,16 +311,16 @@ class Daemon(DaemonProcess):
         return lines
 
     def read_line(self) -> bytes:
-        """Take one line of output, with nothing behind it."""
+        """Collect one line of output; no byte may follow it."""
         return self.read_lines(1)[0]
 
     def sleeper(self) -> int:
-        """Start a command that lasts; return its pid."""
+        """Start a command that sleeps, and return its pid."""
         self.sh("echo $$; exec sleep 1000")
         return int(self.read_line())
 
     def comes_to_rest(self) -> None:
-        """Wait until it sleeps and takes no processor time: a daemon that spins never does."""
+        """Wait until the daemon sleeps and uses no CPU time, which a spinning daemon never does."""
         eventually(self._is_idle)
 
     def _is_idle(self) -> bool:
@@ -329,11 +329,11 @@ class Daemon(DaemonProcess):
         return state(self.pid) == "S" and self._used_ns() == before
 
     def _used_ns(self) -> int:
-        """Processor time that it has used."""
+        """Return the CPU time that the daemon has used, in nanoseconds."""
         return int(Path(f"/proc/{self.pid}/schedstat").read_text().split()[0])
 
     def fill(self, frame: bytes) -> int:
-        """Write copies of a frame until it takes no more; return how many."""
+        """Write copies of a frame until the socket is full; return the number of copies."""
         count, rest = 0, b""
         self.stream.settimeout(0)
         while True:
@@ -352,7 +352,7 @@ class Daemon(DaemonProcess):
         return bool(select.select([], [self.stream], [], 0)[1])
 
     def close(self) -> None:
-        """Hang up, unless the test has ended it; it must end well, and without complaint."""
+        """Close the socket. The daemon must exit successfully, without any output."""
         self.stream.close()
         status, report, words = self.wait(), self.report(), self.words()
         super().close()
@@ -366,9 +366,9 @@ def hello(nonce: int) -> bytes:
 
 
 def build_sanitized(folder: Path, guest: Path = GUEST) -> Path:
-    """Compile the daemon, and what is beside it, with ASan and UBSan into a folder.
+    """Compile the daemon and its companion programs with ASan and UBSan into a folder.
 
-    :param guest: the folder of its source.
+    :param guest: folder of the sources.
     """
     path = folder / "sandboxd"
     command = ["make", "-s", "-C", str(guest), "sanitized", f"OUT={folder}", "CC=gcc"]

@@ -1,4 +1,4 @@
-"""An image whose root is a disk, made of a small one's root file system and what a test adds."""
+"""An image whose root is a disk, built from the root of a small image and additional files."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ def disk_image(
     built_for: str | Path | None = None,
     compression: str = "",
 ) -> Image:
-    """Make an image in a folder.
+    """Build an image in a folder.
 
-    :param like: the image whose root file system and manifest it gets.
-    :param without: folders that its root shall not have.
-    :param more: members that are added.
-    :param add: files of the host that are added, by their paths in the root.
-    :param built_for: the kernel, as `selection.find` takes it; by default what images get.
-    :param compression: how the disk is compressed, as `mkfs.erofs` calls it; ours are not.
+    :param like: image whose root file system and manifest are copied.
+    :param without: folders to remove from the root.
+    :param more: members to add.
+    :param add: files of the host to add, by their paths in the root.
+    :param built_for: kernel, as `selection.find` accepts it; by default the default kernel.
+    :param compression: algorithm, as `mkfs.erofs` names it; images of the product are uncompressed.
     """
     target = arches.find(like.manifest.arch)
     report = NullReporter()

@@ -1,4 +1,4 @@
-"""What a backend writes, without a file of its own in the schema."""
+"""Helpers that return the output of a backend, without an output in the schema."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from microvm_proto.schema import Output, Schema
 
 
 def emitted(backend: str, schema: Schema, file: str, style: str = "") -> Mapping[str, str]:
-    """Return the text of each file that the backend writes for an output of this name."""
+    """Return the text of each file that a backend writes for an output of this name."""
     path = Path(file)
     return backends.find(backend)(schema, Output(backend, path, path.stem, style))
 
 
 def compiled(schema: Schema, folder: Path, optimization: str) -> list[ctypes.CDLL]:
-    """Load the shim in a folder with a `protocol.h` of each style of C, as a library each."""
+    """Compile the shim with the `protocol.h` of each style of C, and load the libraries."""
     libraries = []
     for style in backends.styles("c"):
         (folder / "protocol.h").write_text(*emitted("c", schema, "protocol.h", style).values())
@@ -27,7 +27,7 @@ def compiled(schema: Schema, folder: Path, optimization: str) -> list[ctypes.CDL
 
 
 def library(folder: Path, name: str, optimization: str) -> ctypes.CDLL:
-    """Compile the shim in a folder, and load it; undefined behaviour ends this process."""
+    """Compile the shim in a folder and load it. Undefined behaviour aborts this process."""
     flags = "-std=c11 -g -Wall -Wextra -Werror -shared -fPIC".split()
     flags += [optimization, "-fsanitize=undefined", "-fsanitize-trap=undefined"]
     subprocess.run(["clang", *flags, "-o", name, "shim.c"], cwd=folder, check=True)

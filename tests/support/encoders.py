@@ -1,4 +1,4 @@
-"""A function in C that encodes any message of a schema, which its header has no need of."""
+"""A generated C function that encodes any message of a schema, which the header lacks."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from microvm_proto.schema import Message, Schema
 
 
 def again(schema: Schema) -> str:
-    """Write a function that encodes what has been decoded, and returns its size, or 0."""
+    """Return the source of a function that encodes a decoded message again."""
     name = schema.name
 
     def case(message: Message) -> str:

@@ -1,4 +1,4 @@
-"""Both ends of a schema, generated, built and called in this process, to compare what they say."""
+"""The Python and C codecs of a schema, built and called in this process to compare them."""
 
 from __future__ import annotations
 
@@ -37,27 +37,27 @@ from .messages import made, same
 from .values import Items, items_of
 
 UNTOUCHED = b"\xa5"
-"""What is in memory that C must not write to."""
+"""Byte that fills the memory that C must not write to."""
 
 _Answer = TypeVar("_Answer")
 CODES = {fault.name: fault.number for fault in FAULTS}
 
 
 class Slice(ctypes.Structure):
-    """Bytes of a message."""
+    """Bytes field of a message in C."""
 
     _fields_ = (("data", ctypes.c_char_p), ("size", ctypes.c_uint32))
 
 
 class CountedBytes(ctypes.Structure):
-    """A list of a message."""
+    """List of bytes in a message in C."""
 
     _fields_ = (("items", ctypes.c_char_p), ("size", ctypes.c_uint32), ("count", ctypes.c_uint32))
 
 
 @dataclass(frozen=True)
 class Ends:
-    """Both ends of one schema, built: each in each of its styles, which do the same."""
+    """The Python and C codecs of one schema in all styles, which must behave identically."""
 
     schema: Schema
     python: ModuleType
@@ -66,14 +66,17 @@ class Ends:
     structs: Mapping[str, type[ctypes.Structure]]
 
     def check(self, message: Message, version: int, id_: int, body: ctypes.Structure) -> int:
-        """The fault that C finds before it encodes."""
+        """Return the fault that C finds before it encodes."""
         given = (version, ctypes.c_uint32(id_), ctypes.byref(body))
         return self._by_each(lambda library: int(library[f"check_{message.name}"](*given)))
 
     def encode(
         self, message: Message, version: int, id_: int, body: ctypes.Structure, room: int
     ) -> bytes:
-        """The frame by C; empty when it refuses. Nothing is written beyond it."""
+        """Return the frame that C encodes; empty if C refuses.
+
+        Check that it writes nothing beyond it.
+        """
         given = (ctypes.c_size_t(room), version, ctypes.c_uint32(id_), ctypes.byref(body))
 
         def encode(library: ctypes.CDLL) -> bytes:
@@ -90,8 +93,8 @@ class Ends:
     def decode(
         self, message: Message, frame: bytes, sender: str, version: int
     ) -> tuple[int, int, dict[str, Any]]:
-        """The fault that C finds in a frame, its id and its fields."""
-        # A frame of any other message would have no room.
+        """Return the fault that C finds in a frame, its id and its fields."""
+        # The struct below has room for this message only.
         assert int.from_bytes(frame[4:6], "little") == message.number
         end = self.schema.ends.index(sender) + 1
 
@@ -106,7 +109,7 @@ class Ends:
         return self._by_each(decode)
 
     def items(self, message: Message, field: Field, body: ctypes.Structure) -> bytes:
-        """The items of a list, read and written one by one in C."""
+        """Return the items of a list that C writes and reads one by one."""
         size = getattr(body, field.name).size
 
         def items(library: ctypes.CDLL) -> bytes:
@@ -117,7 +120,7 @@ class Ends:
         return self._by_each(items)
 
     def name(self, what: str, number: int) -> str:
-        """What a fault or a message is called in C."""
+        """Return the name of a fault or message in C."""
 
         def name(library: ctypes.CDLL) -> str:
             function = library[f"{what}_name"]
@@ -133,7 +136,7 @@ class Ends:
 
 
 def structs(schema: Schema) -> dict[str, type[ctypes.Structure]]:
-    """Return what C has of each message; a float is its bits, and a bool its byte."""
+    """Return the C struct of each message. Floats are their bits, and bools are bytes."""
     return {message.name: _struct(message.visible) for message in schema.messages}
 
 
@@ -159,7 +162,7 @@ def _c_type(kind: Type, **options: Any) -> Any:
 
 
 def fill(body: Any, fields: Iterable[Field], values: Mapping[str, Any]) -> None:
-    """Write values of fields into a struct of C."""
+    """Write the values of fields into a C struct."""
     for field in fields:
         member = getattr(body, field.name)
         setattr(body, field.name, _filled(member, field.type, values[field.name]))
@@ -185,7 +188,7 @@ def _filled(member: Any, kind: Type, value: Any) -> Any:
 
 
 def read(body: Any, fields: Iterable[Field]) -> dict[str, Any]:
-    """Return the values of fields in a struct of C."""
+    """Return the values of fields in a C struct."""
     return {field.name: _read(getattr(body, field.name), field.type) for field in fields}
 
 
@@ -271,7 +274,7 @@ void items_{m}_{f}(const struct {p}_{c} *message, uint8_t *out)
 
 
 def shim(schema: Schema) -> str:
-    """Write what makes a library of a header: its functions, by their messages' names."""
+    """Return C source that exports the functions of a header by the names of the messages."""
     text = SHIM.format(p=schema.name, P=schema.name.upper())
     for message in schema.messages:
         given = ["version", *(["id"] if message.id != "none" else [])]
@@ -288,13 +291,13 @@ def shim(schema: Schema) -> str:
 
 
 def build(schema: Schema, folder: Path) -> tuple[ctypes.CDLL, ...]:
-    """Build the library of each style."""
+    """Compile a library for each style."""
     (folder / "shim.c").write_text(shim(schema))
     return tuple(compiled(schema, folder, "-O0"))
 
 
 def struct_of(ends: Ends, message: Message, drawn: Mapping[str, Any]) -> ctypes.Structure:
-    """The message for C."""
+    """Return the C struct of a message."""
     body = ends.structs[message.name]()
     fill(body, message.visible, drawn)
     return body
@@ -303,7 +306,7 @@ def struct_of(ends: Ends, message: Message, drawn: Mapping[str, Any]) -> ctypes.
 def by_python(
     ends: Ends, message: Message, version: int, id_: int, drawn: Mapping[str, Any]
 ) -> tuple[int, bytes]:
-    """The fault that Python finds in the message, or its frame; its styles say the same."""
+    """Return the fault that Python finds in a message, or its frame. All styles must agree."""
     said, plain = (
         _encoded(codec, message, version, id_, drawn) for codec in (ends.python, ends.plain)
     )
@@ -321,7 +324,7 @@ def _encoded(
 
 
 def decoded_by_python(ends: Ends, frame: bytes, sender: str, version: int) -> tuple[int, Any]:
-    """Return what Python makes of a frame: a fault, or a message."""
+    """Return the result of decoding a frame in Python: a fault or a message."""
     decoder = ends.python.Decoder(sender, version)
     decoder.receive_data(frame)
     try:
@@ -333,14 +336,14 @@ def decoded_by_python(ends: Ends, frame: bytes, sender: str, version: int) -> tu
 def forced(
     schema: Schema, message: Message, version: int, id_: int, drawn: Mapping[str, Any]
 ) -> bytes:
-    """The frame of a message that no encoder would write."""
+    """Return the frame of an invalid message, which no encoder would write."""
     there = [field for field in message.fields if field.since <= version]
     body = (reference.pack(f.type, drawn.get(f.name, f.equals)) for f in there)
     return reference.write(schema, message.number, id_, b"".join(body))
 
 
 def compare(ends: Ends, drawn: tuple[Message, int, int, dict[str, Any]]) -> None:
-    """Both encoders agree, what they accept is decoded to the same, and what they do not is not."""
+    """Check that both codecs accept the same messages, and encode and decode them identically."""
     message, version, id_, fields = drawn
     struct = struct_of(ends, message, fields)
     fault = ends.check(message, version, id_, struct)
@@ -375,9 +378,9 @@ def compare(ends: Ends, drawn: tuple[Message, int, int, dict[str, Any]]) -> None
         try:
             frame = forced(ends.schema, message, version, id_, fields)
         except OverflowError:
-            # Its length is beyond what a frame can say.
+            # A frame cannot contain such a length.
             return
         said, *_ = ends.decode(message, frame, sender, version)
-        # A value beyond its bound may be a body beyond its own first.
+        # If a value is too long, its body may be too long, too, and is refused first.
         assert said in (fault, CODES["body_too_long"])
         assert decoded_by_python(ends, frame, sender, version)[0] == said

@@ -1,4 +1,4 @@
-"""The examples of docs/json.md, and whether something has the names and the types of one."""
+"""The examples of docs/json.md, and a check that output has their names and types."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 
 PAGE = Path(__file__).parents[2] / "docs/json.md"
 
-#: What is printed, by the command that prints it.
+#: # Documented output, by the command that prints it.
 EXAMPLES = dict(re.findall(r"^    \$ (.*)\n((?:    .*\n)+)", PAGE.read_text(), re.MULTILINE))
 
 
 def check(shown: Any, found: Any, where: str) -> None:
-    """See that values have the names and the types of an example's; None is of any type."""
+    """Check that values have the names and types of an example; None matches every type."""
     if isinstance(shown, dict) and isinstance(found, dict):
         assert list(shown) == list(found), where
         for name in shown:

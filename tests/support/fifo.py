@@ -13,7 +13,7 @@ class Fifo:
     """A named pipe by which a test and a command wait for each other."""
 
     def __init__(self, path: Path) -> None:
-        """Make it."""
+        """Create the pipe."""
         os.mkfifo(path)
         self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
@@ -23,15 +23,15 @@ class Fifo:
         return str(self.path)
 
     def release(self) -> None:
-        """Let one reader of a line go on."""
+        """Write a line, which lets one reader continue."""
         os.write(self._fd, b"\n")
 
     def wait(self) -> bytes:
-        """Wait until somebody has written to it, and return what."""
+        """Wait until a process writes to the pipe, and return the text."""
         readable, _, _ = select.select([self._fd], [], [], DEADLINE)
         assert readable, f"nobody has written to {self.path}"
         return os.read(self._fd, 4096)
 
     def close(self) -> None:
-        """Let go of it."""
+        """Close the pipe."""
         os.close(self._fd)

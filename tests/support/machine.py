@@ -1,4 +1,4 @@
-"""The daemon in a real guest, over virtio-serial, for tests that talk to it without the library."""
+"""A daemon in a real guest, for tests that send it messages without the library."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from microvm.qemu.process import Qemu
 
 
 class Machine:
-    """A booted guest that nobody has greeted.
+    """A booted guest whose daemon has received no hello.
 
-    The event loop that QEMU belongs to turns only while one of these methods runs.
+    The event loop of QEMU runs only during the methods of this class.
 
-    :ivar stream: a blocking socket to its port.
-    :ivar is_init: whether the daemon is PID 1.
-    :ivar deadline: seconds for anything that should happen at once.
+    :ivar stream: blocking socket to the port of the daemon.
+    :ivar is_init: True if the daemon is PID 1.
+    :ivar deadline: maximum number of seconds for each expected event.
     """
 
     deadline = 30.0
     is_init = True
 
     def __init__(self, image: Image) -> None:
-        """Boot it."""
+        """Boot the guest."""
         self._loop = asyncio.new_event_loop()
         self._console = Console(None)
         config = QemuConfig(
@@ -39,7 +39,7 @@ class Machine:
         self.stream.setblocking(True)
 
     def report(self) -> str:
-        """Return how QEMU has ended, if it has, and the end of the console."""
+        """Return how QEMU exited, if it has, and the last lines of the console."""
 
         async def ending() -> str:
             try:

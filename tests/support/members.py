@@ -1,4 +1,4 @@
-"""The members of a tar, read by Python's own library."""
+"""The members of a tar archive, as the standard library reads them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ Members = dict[str, tuple[tarfile.TarInfo, bytes]]
 
 
 def members(data: bytes) -> Members:
-    """Return what is in a tar; it ends where the data end."""
+    """Return the members of a tar archive. The archive must end with the data."""
     found = {}
     with tarfile.open(
         fileobj=io.BytesIO(data), encoding="utf-8", errors="surrogateescape"

@@ -1,4 +1,4 @@
-"""Messages of a generated Python codec, made of values as they stand in a frame."""
+"""Messages of a generated Python codec, created from the values of a frame."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from microvm_proto.types import (
 
 
 def made(codec: ModuleType, message: Message, id_: int, fields: Mapping[str, Value]) -> Any:
-    """Return a message with these fields, each as :data:`microvm_proto.frame.Value` has it."""
+    """Return a message with these fields, whose values have the type `frame.Value`."""
     there = {
         field.python_name: _of_field(codec, field, fields[field.name]) for field in message.visible
     }
@@ -34,7 +34,7 @@ def made(codec: ModuleType, message: Message, id_: int, fields: Mapping[str, Val
 
 
 def same(one: Any, other: Any) -> bool:
-    """Tell whether two messages are equal, or would be if a NaN were equal to itself."""
+    """Return True if two messages are equal, where a NaN equals itself."""
     fields = ((getattr(one, name), getattr(other, name)) for name in type(one).__slots__)
     return type(one) is type(other) and all(
         a == b or ("nan" in repr(a) and repr(a) == repr(b)) for a, b in fields

@@ -1,4 +1,4 @@
-"""Mutations of frames: bytes changed, put in, left out or repeated, as fuzzers do."""
+"""Mutations of frames: bytes that are changed, inserted, removed or repeated."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _WORDS = (0, 1, 5, 17, 4096, 4097, 65536, 131072, (1 << 20) + 1, 1 << 31, (1 << 
 
 
 def change(data: bytearray, rng: random.Random) -> None:
-    """Change bytes in one place, in one of the ways that break parsers."""
+    """Change bytes at one place, in one of the ways that often break parsers."""
     at = rng.randrange(len(data) + 1)
     end = at + rng.randrange(1, 9)
     match rng.randrange(8):
@@ -34,7 +34,7 @@ def change(data: bytearray, rng: random.Random) -> None:
 
 @st.composite
 def mutated(draw: st.DrawFn, frames: st.SearchStrategy[bytes]) -> bytes:
-    """Frames with a few bytes changed, put in, left out or repeated."""
+    """Return frames of which a few bytes are changed, inserted, removed or repeated."""
     data = bytearray(draw(frames))
     rng = draw(st.randoms(use_true_random=False))
     for _ in range(rng.randrange(1, 5)):

@@ -1,4 +1,4 @@
-"""An ordinary user, for tests of what one may do: ourselves, or if we are root another."""
+"""Commands and code that run as an unprivileged user, even if the tests run as root."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ only_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give fil
 
 
 def as_user(*command: str | Path, reads_all: bool = True) -> list[str]:
-    """A command, run by a user who can write nothing of root's.
+    """Return a command that runs another as a user who cannot write root's files.
 
-    :param reads_all: whether it can be read: Python may lie in root's home.
+    :param reads_all: True if the user may read all files, since Python may be in root's home.
     """
     words = [str(word) for word in command]
     if os.geteuid() != 0:
@@ -31,15 +31,15 @@ def as_user(*command: str | Path, reads_all: bool = True) -> list[str]:
 
 @contextmanager
 def read_only(folder: Path) -> Iterator[None]:
-    """Take the right to write to a folder from all but root."""
+    """Remove the permission to write to a folder for all users but root, for a while."""
     subprocess.run(["chmod", "-R", "a-w", folder], check=True)
     yield
-    subprocess.run(["chmod", "-R", "u+w", folder], check=True)  # it is to be removed
+    subprocess.run(["chmod", "-R", "u+w", folder], check=True)  # so that pytest can remove it
 
 
 @contextmanager
 def acting_as_user() -> Iterator[None]:
-    """Give up root for a while, whom no file's mode stops."""
+    """Run a block as an unprivileged user, because file modes do not restrict root."""
     import grp  # noqa: F401 - Python may lie where only root can read
     import pwd  # noqa: F401
 

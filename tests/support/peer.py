@@ -1,4 +1,4 @@
-"""A guest that is played by a test, and need not play fair."""
+"""A guest that a test simulates, and that may break the protocol."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ TIMEOUT = 30.0
 
 
 class Peer:
-    """The guest's end of the port; it says what the test makes it say."""
+    """The guest side of the port, which sends what the test wants."""
 
     def __init__(self, port: socket.socket) -> None:
         self.port = port
@@ -48,7 +48,7 @@ class Peer:
         self.credit: dict[Stream, int] = {}
 
     async def hear(self) -> codec.Message:
-        """The next message of the host; EOFError when it has gone."""
+        """Return the next message of the host; raise EOFError if the host has closed the port."""
         while (message := self._decoder.next_message()) is None:
             data = await asyncio.get_running_loop().sock_recv(self.port, 1 << 20)
             if not data:
@@ -64,13 +64,13 @@ class Peer:
         return message
 
     async def expect(self, kind: type[M]) -> M:
-        """The next message, which must be of this kind."""
+        """Return the next message, which must have this type."""
         message = await self.hear()
         assert isinstance(message, kind), message
         return message
 
     async def hears_nothing(self) -> bool:
-        """Tell whether the host stays silent for a moment."""
+        """Return True if the host sends nothing for a short time."""
         try:
             async with asyncio.timeout(SOON):
                 await self.hear()
@@ -88,12 +88,12 @@ class Peer:
         await self.say(codec.Ready(codec.VERSION, digest, codec.MAX_BODY, self.nonce))
 
     async def started(self, process: Process) -> Process:
-        """Hear that a process is started, and give it back."""
+        """Receive the request for a command, and return the process."""
         await self.expect(codec.ExecRequest)
         return process
 
     async def write(self, stream: Stream, data: bytes) -> None:
-        """Write output, as far and as soon as it has been paid for."""
+        """Write output as fast as the credit of the host allows."""
         view = memoryview(data)
         while view:
             while not self.credit[stream]:
@@ -114,19 +114,19 @@ class Peer:
         status: int = 0,
         ending: Ending = Ending.EXITED,
     ) -> None:
-        """Play a whole command."""
+        """Simulate a whole command."""
         await self.expect(codec.ExecRequest)
         await self.write(Stream.STDOUT, stdout)
         await self.write(Stream.STDERR, stderr)
         await self.exit(status, ending)
 
     async def is_killed(self) -> None:
-        """Hear the kill of a command, behind what else the host may say meanwhile."""
+        """Receive the kill of a command, after any other messages."""
         while not isinstance(message := await self.hear(), codec.ExecKill):
             assert isinstance(message, codec.ExecCredit | codec.Ping), message
 
     async def is_left(self) -> bool:
-        """Tell whether the host has closed the port."""
+        """Return True if the host has closed the port."""
         with suppress(EOFError, ConnectionResetError):
             while True:
                 await self.hear()
@@ -134,7 +134,7 @@ class Peer:
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
-    """Two ends of a connection that do not block."""
+    """Return the two non-blocking sockets of a connection."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     theirs.setblocking(False)
@@ -143,7 +143,7 @@ def pair() -> tuple[socket.socket, socket.socket]:
 
 @asynccontextmanager
 async def connected(**options: Any) -> AsyncIterator[tuple[Guest, Peer]]:
-    """A guest that has been connected to, and who plays it; nothing may go unnoticed."""
+    """Yield a connected guest and its simulated peer; check that no error is left unread."""
     unhandled: list[dict[str, Any]] = []
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(lambda _, context: unhandled.append(context))
@@ -160,14 +160,14 @@ async def connected(**options: Any) -> AsyncIterator[tuple[Guest, Peer]]:
 
 
 async def ready(guest: Guest, peer: Peer) -> None:
-    """Have it answer the hello."""
+    """Answer the hello, and return when the guest is ready."""
     await asyncio.gather(guest.ready(TIMEOUT), peer.greet())
     await peer.expect(codec.Resume)
 
 
 @asynccontextmanager
 async def greeted(**options: Any) -> AsyncIterator[tuple[Guest, Peer]]:
-    """A guest that is ready."""
+    """Yield a guest that is ready, and its simulated peer."""
     async with connected(**options) as (guest, peer):
         await ready(guest, peer)
         yield guest, peer
@@ -176,14 +176,14 @@ async def greeted(**options: Any) -> AsyncIterator[tuple[Guest, Peer]]:
 async def answered(
     running: Awaitable[CompletedProcess[Any]], playing: Awaitable[None]
 ) -> CompletedProcess[Any]:
-    """The result of a command, while the other side plays it."""
+    """Return the result of a command while the peer simulates it."""
     result: CompletedProcess[Any]
     result, _ = await asyncio.gather(running, playing)
     return result
 
 
 async def arrives(stream: OutputStream, size: int) -> None:
-    """Wait until this much has come and not been read."""
+    """Wait until this number of bytes has arrived and is unread."""
     async with asyncio.timeout(TIMEOUT):
         while len(stream._buffer) < size:  # noqa: ASYNC110 - nothing sets an event
             await asyncio.sleep(0.001)

@@ -1,4 +1,4 @@
-"""Helpers that wait for what nothing announces."""
+"""Helpers that poll for conditions that have no event."""
 
 from __future__ import annotations
 
@@ -13,27 +13,27 @@ PAUSE = 0.005
 
 
 class Deadline:
-    """A deadline that passes only while who waits is seen to wait.
+    """A deadline that advances only while its user polls.
 
-    Of the time between two looks no more counts than a part of the whole: where this process was
-    held up, what it waits for may have been as well.
+    Between two polls, at most a twentieth of the deadline counts. If a busy host delays this
+    process, it may also delay the process that the test waits for.
     """
 
     def __init__(self, seconds: float) -> None:
-        """Begin to wait."""
+        """Start the deadline."""
         self._left = seconds
         self._step = seconds / 20
         self._seen = time.monotonic()
 
     def passed(self) -> bool:
-        """Look whether it has passed."""
+        """Return True if the deadline has passed."""
         before, self._seen = self._seen, time.monotonic()
         self._left -= min(self._seen - before, self._step)
         return self._left < 0
 
 
 def eventually(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds, or fail."""
+    """Wait until a condition holds; fail after the deadline."""
     deadline = Deadline(DEADLINE)
     while not condition():
         assert not deadline.passed(), "it has not come true"
@@ -41,7 +41,7 @@ def eventually(condition: Callable[[], object]) -> None:
 
 
 async def comes_true(condition: Callable[[], object]) -> None:
-    """Wait until a condition holds, or fail, while the event loop goes on."""
+    """Wait until a condition holds, while the event loop runs; fail after the deadline."""
     async with asyncio.timeout(DEADLINE):
         while not condition():  # noqa: ASYNC110 - nothing sets an event
             await asyncio.sleep(PAUSE)

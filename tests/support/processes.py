@@ -1,4 +1,4 @@
-"""Processes of this machine, as proc(5) tells of them."""
+"""Information about processes of this host, from proc(5)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 @contextlib.contextmanager
 def adopting() -> Iterator[None]:
-    """Take over the children of children that end, so that none can hide from us."""
+    """Become the parent of orphaned descendants, so that the test finds all of them."""
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     try:
@@ -27,29 +27,30 @@ def adopting() -> Iterator[None]:
 
 
 def exists(pid: int) -> bool:
-    """Tell whether there is such a process, be it a zombie."""
+    """Return True if a process exists, even as a zombie."""
     return bool(_stat(pid))
 
 
 def is_alive(pid: int) -> bool:
-    """Tell whether a process runs: a zombie, which its parent has to reap, does not."""
+    """Return True if a process exists and is no zombie."""
     return exists(pid) and state(pid) != "Z"
 
 
 def state(pid: int) -> str:
-    """The letter for what a process does, such as S when it sleeps; empty when there is none."""
+    """Return the letter of a process's state, such as S for sleeping; empty if there is none."""
     return "".join(_stat(pid)[:1])
 
 
 def leads_group(pid: int) -> bool:
-    """Tell whether a process, be it a zombie, is the first of its group."""
+    """Return True if a process, or a zombie, is the leader of its process group."""
     return _stat(pid)[2:3] == [str(pid)]
 
 
 def children(pid: int) -> list[int]:
-    """The processes that this one has started or taken over, zombies too.
+    """Return the children of a process, including zombies and adopted ones.
 
-    Those of its main thread come first, and of each thread the newest last.
+    The children of the main thread come first. The children of each thread are ordered by their
+    start.
     """
     found: list[int] = []
     with contextlib.suppress(FileNotFoundError):
@@ -62,7 +63,7 @@ def children(pid: int) -> list[int]:
 
 
 def program(pid: int) -> str:
-    """The name of the program that a process has executed; empty when there is none."""
+    """Return the name of the program that a process executes; empty if there is no process."""
     try:
         return Path(f"/proc/{pid}/exe").readlink().name
     except (FileNotFoundError, ProcessLookupError):
@@ -70,52 +71,52 @@ def program(pid: int) -> str:
 
 
 def open_files(pid: int | str = "self") -> dict[int, str]:
-    """Return what each descriptor of a process is open on."""
+    """Return the target of each descriptor of a process."""
     found = {}
     for link in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # the descriptor of this very listing
+        with contextlib.suppress(FileNotFoundError):  # the descriptor of this listing
             found[int(link.name)] = str(link.readlink())
     return found
 
 
 def status(pid: int) -> dict[str, str]:
-    """Return what /proc/PID/status says of a process, by name."""
+    """Return the fields of /proc/PID/status by name."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
 def memory(pid: int, kind: str = "VmRSS") -> int:
-    """A process's resident memory, or memory of another kind of /proc/PID/status, in KiB."""
+    """Return the resident memory of a process, or another field of /proc/PID/status, in KiB."""
     return int(status(pid)[kind].split()[0])
 
 
 def cpu(pid: int) -> float:
-    """What a process and those that it has waited for have taken of the processors, in seconds."""
+    """Return the CPU time of a process and of the children that it has waited for, in seconds."""
     return sum(map(int, _stat(pid)[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process, which no other that gets its number is taken for."""
+    """A process, identified by its pid and its start time, since pids are reused."""
 
     pid: int
     since: str
 
     @classmethod
     def of(cls, pid: int) -> Process:
-        """The one that has this number now."""
+        """Return the process that has this pid now."""
         return cls(pid, _since(pid))
 
     def exists(self) -> bool:
-        """Tell whether it lives, or is a zombie."""
+        """Return True if the process exists, even as a zombie."""
         return bool(self.since) and _since(self.pid) == self.since
 
     def is_alive(self) -> bool:
-        """Tell whether it lives; a zombie does not."""
+        """Return True if the process exists and is no zombie."""
         return self.exists() and is_alive(self.pid)
 
     def kill(self) -> None:
-        """Kill it."""
+        """Kill the process."""
         with contextlib.suppress(ProcessLookupError):
             fd = os.pidfd_open(self.pid)
             try:
@@ -126,12 +127,12 @@ class Process:
 
 
 def _since(pid: int) -> str:
-    """Return when a process was started, in ticks since the boot; empty when there is none."""
+    """Return when a process started, in clock ticks since boot; empty if there is none."""
     return "".join(_stat(pid)[19:20])
 
 
 def _stat(pid: int) -> list[str]:
-    """The fields of /proc/PID/stat behind the name, the state first; none without a process."""
+    """Return the fields of /proc/PID/stat from the state on; empty if there is no process."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Signals as a process finds them that was started by hand."""
+"""Default handling of signals, as in a process that was started from a terminal."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import signal
 
 
 def restore() -> None:
-    """Take back that some are ignored: what we start inherits that.
+    """Restore the default handling of signals, which child processes inherit.
 
-    A shell's background job starts with SIGINT and SIGQUIT ignored, what nohup starts with SIGHUP.
+    A background job of a shell starts with SIGINT and SIGQUIT ignored, and nohup ignores SIGHUP.
     """
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGQUIT, signal.SIG_DFL)

@@ -1,4 +1,4 @@
-"""A small disk, to be filled up by a test."""
+"""A small file system that a test can fill."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 @contextmanager
 def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """Make a folder that is a file system of that size, such as `1m`; skip where nobody may."""
+    """Mount a file system of a size, such as `1m`, on a folder; skip without permission."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small disk")
     folder.mkdir(exist_ok=True)

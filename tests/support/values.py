@@ -1,6 +1,6 @@
-"""Strategies of values and messages, as they stand in a frame: right ones, and wild ones.
+"""Hypothesis strategies of valid and invalid values and messages, as they are in a frame.
 
-Wild are values that no decoder would ever give, such as a list that has fewer items than it counts.
+Invalid values are values that no decoder returns, such as a list with fewer items than its count.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ from microvm_proto.types import (
 
 @dataclass(frozen=True)
 class Items:
-    """Items that C takes for a list: a count, and the items, as a frame has them or not."""
+    """A list for C: a count and the items, which need not match."""
 
     count: int
     data: bytes
 
 
 def items_of(kind: ByteList | List, items: tuple[Any, ...]) -> bytes:
-    """Return the items of a list as they stand in a frame, however many they are."""
+    """Return the items of a list as bytes of a frame; their number may differ from the count."""
     one = kind.element if isinstance(kind, List) else Bytes(kind.max_item, kind.nul, kind.prefix)
     return b"".join(reference.pack(one, item) for item in items)
 
 
 def values(field: Field) -> st.SearchStrategy[Any]:
-    """Return what a field may be in a frame, small but with its limits in reach."""
+    """Return a strategy of the valid values of a field, with short ones and its limits."""
     value = within_bounds(field.type)
     return value if field.absent is None else value | st.just(field.absent)
 
 
 def within_bounds(kind: Type) -> st.SearchStrategy[Any]:
-    """Return the same for a type."""
+    """Return a strategy of the valid values of a type."""
     match kind:
         case Integer(minimum=low, maximum=high):
             return st.integers(low, high)
@@ -95,13 +95,13 @@ def within_bounds(kind: Type) -> st.SearchStrategy[Any]:
 
 
 def octets(maximum: int, nul: bool) -> st.SearchStrategy[bytes]:
-    # Hypothesis looks for the ends of a range that is small.
+    # Hypothesis draws the limits of a range only if the range is small.
     most = min(maximum, 12)
     return st.lists(st.integers(0 if nul else 1, 255), max_size=most).map(bytes)
 
 
 def wild(field: Field) -> st.SearchStrategy[Any]:
-    """Return what a field can be in a program, within its bounds or not."""
+    """Return a strategy of values that a program may pass for a field, valid or not."""
     match field.type:
         case ByteList():
             return _lists_around(field.type) | _items_around(field.type, _lists_around(field.type))
@@ -114,7 +114,7 @@ def _wild(kind: Type) -> st.SearchStrategy[Any]:
     match kind:
         case Float(size=size, exponent=exponent):
             sign = 1 << (8 * size - 1)
-            # The highest bit below the exponent makes a NaN that signals nothing.
+            # The highest bit of the mantissa makes a NaN quiet.
             return st.sampled_from([exponent, exponent | sign, exponent | exponent >> 1, sign])
         case Enum(base=base, values=known):
             near = {value.number + step for value in known for step in (-1, 0, 1)}
@@ -157,7 +157,7 @@ def _lists_around(kind: ByteList) -> st.SearchStrategy[tuple[bytes, ...]]:
 
 @st.composite
 def _items_around(draw: st.DrawFn, kind: ByteList | List, lists: st.SearchStrategy[Any]) -> Items:
-    """Counts without items, items without a count, bytes that lie, half an item at the end."""
+    """Return counts without items, items without a count, wrong counts and half items."""
     items = draw(lists)
     data = bytearray(items_of(kind, items))
     if data and draw(st.booleans()):
@@ -169,8 +169,8 @@ def _items_around(draw: st.DrawFn, kind: ByteList | List, lists: st.SearchStrate
 
 @st.composite
 def messages(draw: st.DrawFn, schema: Schema) -> tuple[Message, int, int, dict[str, Any]]:
-    """A message, a version, an id, and values for its fields of which at most two are wild."""
-    # One with many fields has more that can be wrong.
+    """Return a strategy of a message, a version, an id, and fields, at most two of them invalid."""
+    # A message with many fields can be invalid in more ways.
     weighted = [message for message in schema.messages for _ in (0, *message.visible)]
     message = draw(st.sampled_from(weighted))
     version = draw(st.integers(1, schema.version))
@@ -179,7 +179,7 @@ def messages(draw: st.DrawFn, schema: Schema) -> tuple[Message, int, int, dict[s
     for field in fields:
         right = values(field)
         if message.is_later(field):
-            # Without this an older version would nearly always refuse.
+            # Otherwise the fields of newer versions would make nearly all messages invalid.
             right = st.just(default(field)) | right
         drawn[field.name] = draw(right)
     for _ in range(draw(st.sampled_from([0, 1, 1, 2])) if fields else 0):
@@ -190,7 +190,7 @@ def messages(draw: st.DrawFn, schema: Schema) -> tuple[Message, int, int, dict[s
 
 
 def default(field: Field) -> Any:
-    """Return what a field is in versions that do not have it."""
+    """Return the value of a field in versions that lack it."""
     return field.default if isinstance(field.type, Scalar) else _zero(field.type)
 
 

@@ -1,4 +1,4 @@
-"""The vectors that the generator writes, as tests read them."""
+"""The generated test vectors."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ COMMITTED = Path(__file__).parents[2] / "protocol/vectors.json"
 
 @dataclass(frozen=True)
 class Vector:
-    """A frame, and what to make of it.
+    """A frame and the expected result of decoding it.
 
-    :ivar fault: code, offset and field; None when the frame is valid.
-    :ivar message: the name of a valid one's message.
+    :ivar fault: code, offset and field of the fault; None if the frame is valid.
+    :ivar message: name of the message if the frame is valid.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Vector:
 
 
 def load(path: Path) -> list[Vector]:
-    """The vectors of a file, the valid ones first."""
+    """Return the vectors of a file, the valid ones first."""
     data = json.loads(path.read_text())
     return [
         Vector(
@@ -59,6 +59,6 @@ def _value(value: Any) -> Any:
 
 
 def unpack(text: str) -> bytes:
-    """Bytes from the notation of the vectors."""
+    """Return the bytes that the notation of the vectors describes."""
     chunks = (chunk.partition("*") for chunk in text.split())
     return b"".join(bytes.fromhex(digits) * int(times or 1) for digits, _, times in chunks)

@@ -1,8 +1,8 @@
-"""An event loop whose time passes when nothing else can happen.
+"""An event loop with a virtual time, which advances only when the loop is idle.
 
-What waits for ten seconds of a guest's silence takes none, and ends at the tenth second exactly,
-however busy the machine. That is right as long as everything that happens is in this process: a
-socket pair hands its bytes over at once, so where nothing is readable, only time can bring more.
+A test that waits for ten seconds of silence takes no real time, and its timer expires exactly after
+ten seconds, however busy the host is. This is correct as long as all parts run in this process: a
+socket pair transfers bytes at once, so if nothing is readable, only time can change that.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class _Selector(selectors.SelectSelector):
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
-    """An event loop whose time begins at 0, and is not that of the clock."""
+    """An event loop whose time begins at 0 and is independent of the clock."""
 
     def __init__(self) -> None:
         self._selector_with_time = _Selector()
         super().__init__(self._selector_with_time)
 
     def time(self) -> float:
-        """Return the seconds that have passed."""
+        """Return the number of virtual seconds that have passed."""
         return self._selector_with_time.passed

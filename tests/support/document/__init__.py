@@ -1,7 +1,8 @@
-"""A codec that is made of a generated specification, and of nothing else.
+"""A codec that is built at run time from a generated specification alone.
 
-What the document has in tables is read from them; what it says in prose is written here, from that
-alone. So a schema whose document is wrong, or not enough, has vectors that this does not pass.
+It reads the tables of the document. The rules that the document states in prose are written here,
+from the document and not from the generator. So a wrong or incomplete specification makes test
+vectors fail.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from .types import Array, Body, Items, Kind, Malformed, Number, Octets, Struct, 
 
 
 class Message(NamedTuple):
-    """A message; its fields are in the order of the body."""
+    """A message with its fields, in the order of the body."""
 
     number: int
     sender: str
@@ -25,12 +26,12 @@ class Message(NamedTuple):
     fields: Sequence[Field]
 
     def layout(self, version: int) -> list[Field]:
-        """Its fields in a version."""
+        """Return the fields of the message in a version."""
         return [field for field in self.fields if field.since <= version]
 
 
 class Field(NamedTuple):
-    """A field of a message; its number is that of faults."""
+    """A field of a message. Faults refer to it by its number."""
 
     number: int
     name: str
@@ -39,15 +40,15 @@ class Field(NamedTuple):
 
 
 class Document:
-    """A specification, read.
+    """A specification that was read.
 
-    :ivar digests: of each version.
-    :ivar longest: the longest frame of each end, on the wire.
-    :ivar codes: the number of each fault.
+    :ivar digests: digest of each version.
+    :ivar longest: length of the longest frame on the wire, by its sender.
+    :ivar codes: number of each fault.
     """
 
     def __init__(self, text: str) -> None:
-        """Read it."""
+        """Read a specification."""
         parts = _sections(text, "##")
         title, framing = text.partition("\n## ")[0], parts["Framing"]
         self.version = int(_find(r", version (\d+)", title))
@@ -80,7 +81,7 @@ class Document:
             yield name, Message(int(number), sender, id_, int(since or 1), fields)
 
     def _kind(self, text: str) -> Kind:
-        """Read the type of a field."""
+        """Parse the type of a field."""
         head, *rules = text.split(", ")
         nul = "no NUL" not in rules
         if many := re.fullmatch(r"(array of|list of at most) (\d+): (.*)", text):
@@ -117,10 +118,10 @@ class Document:
     def decode(
         self, data: bytes, sender: str, version: int = 0
     ) -> tuple[str, int, dict[str, Any], int] | None:
-        """Decode the frame that this begins with.
+        """Decode the first frame of these bytes.
 
-        :return: the message's name, its id, its fields but for constants, and the frame's length;
-            None while the frame is not whole.
+        :return: the message's name, its id, its fields except constants, and the frame's length;
+            None while the frame is incomplete.
         """
         version = version or self.version
         frame = unstuff(data) if self._is_stuffed else data
@@ -157,7 +158,7 @@ class Document:
     def _known(
         self, header: Mapping[str, int], offsets: Mapping[str, int], sender: str, version: int
     ) -> tuple[str, Message]:
-        """Find the message of a header, which must be right."""
+        """Return the message that a header names; raise if the header is invalid."""
         known = {each.number: name for name, each in self.messages.items() if each.since <= version}
         if header["type"] not in known:
             raise Malformed("unknown_type", offsets["type"])
@@ -172,7 +173,7 @@ class Document:
         return name, message
 
     def _seal(self, frame: bytes, version: int) -> bytes:
-        """The check behind a frame."""
+        """Return the checksum of a frame."""
         if self._check is None:
             return b""
         size, check = self._check
@@ -182,7 +183,7 @@ class Document:
     def encode(
         self, name: str, id_: int, fields: Mapping[str, Any], version: int = 0, sequence: int = 0
     ) -> bytes:
-        """Encode a frame as it is on the wire; fields that are not given are 0 or empty."""
+        """Encode a frame as it is on the wire. Fields without a value are 0 or empty."""
         version = version or self.version
         message = self.messages[name]
         assert fields.keys() <= {field.name for field in message.fields}, name
@@ -207,7 +208,7 @@ def _constants(message: Message) -> dict[str, int]:
 
 
 def _least(kind: Kind) -> int:
-    """The size of a type's shortest value, which is of zeros."""
+    """Return the size of the shortest value of a type, which consists of zeros."""
     match kind:
         case Octets() | Items():
             return kind.prefix.longest
@@ -222,14 +223,14 @@ def _sections(text: str, mark: str) -> dict[str, str]:
 
 
 def _rows(text: str) -> list[list[str]]:
-    """The rows of a section's table, without its head and its marks of code."""
+    """Return the rows of the table of a section, without its heading and code marks."""
     lines = [line for line in text.splitlines() if line.startswith("|")]
     cells = [re.split(r"(?<!\\)\|", line.replace("`", ""))[1:-1] for line in lines[2:]]
     return [[cell.strip() for cell in row] for row in cells]
 
 
 def _values(section: str) -> list[tuple[int, int]]:
-    """The values or bits of a section, with the versions that brought them."""
+    """Return the values or bits of a section, with the versions that introduced them."""
     return [(int(value), _since(meaning)) for value, _, meaning in _rows(section)]
 
 

@@ -1,4 +1,4 @@
-"""Checks and COBS, written from what specifications say of them."""
+"""Checksums and COBS, written from the text of the specifications."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ CHECKS: Mapping[str, tuple[int, Callable[[bytes], int]]] = {
 
 
 def stuff(frame: bytes) -> bytes:
-    """A frame as COBS has it, with the zero that ends it."""
+    """Return a frame in COBS, with the zero that ends it."""
     runs = re.findall(rb"[^\0]{254}(?:\0\Z)?|[^\0]*\0", frame + b"\0")
     bare = [run.rstrip(b"\0") for run in runs]
     return b"".join(bytes([len(run) + 1]) + run for run in bare) + b"\0"
 
 
 def unstuff(stuffed: bytes) -> bytes:
-    """What `stuff` was given."""
+    """Return the frame that COBS encodes; the inverse of `stuff`."""
     frame, at, end = b"", 0, len(stuffed) - 1
     while at < end:
         length = stuffed[at]

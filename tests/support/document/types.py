@@ -1,4 +1,4 @@
-"""The types of a body, written from what specifications say of them."""
+"""The types of fields, written from the text of the specifications."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any, NoReturn, Protocol
 
 
 class Malformed(Exception):
-    """A frame that a decoder refuses: why, at which offset in it, and in which field."""
+    """Error of a frame that a decoder refuses: the reason, the offset and the field."""
 
     def __init__(self, fault: str, offset: int, number: int = 0) -> None:
         super().__init__(f"{fault} at {offset}, field {number}")
@@ -18,7 +18,7 @@ class Malformed(Exception):
 
 
 class Body:
-    """A body that is read from its start to its end, field by field."""
+    """A reader of a body, field by field."""
 
     def __init__(self, frame: bytes, at: int, version: int) -> None:
         self.frame = frame
@@ -28,23 +28,23 @@ class Body:
 
     @property
     def left(self) -> int:
-        """How many bytes are left."""
+        """Number of bytes that are left."""
         return len(self.frame) - self.at
 
     def take(self, size: int) -> bytes:
-        """The next bytes, so many of them."""
+        """Return the next bytes of this number."""
         if size > self.left:
             self.refuse("truncated", self.at)
         self.at += size
         return self.frame[self.at - size : self.at]
 
     def refuse(self, fault: str, offset: int) -> NoReturn:
-        """The field that is being read is wrong."""
+        """Raise an error for the current field."""
         raise Malformed(fault, offset, self.number)
 
 
 class Kind(Protocol):
-    """A type: how it is read and written, and its longest form, in bytes."""
+    """A type: functions that read and write it, and its maximum length in bytes."""
 
     @property
     def longest(self) -> int: ...
@@ -54,11 +54,11 @@ class Kind(Protocol):
 
 @dataclass(frozen=True)
 class Number:
-    """A number of so many bytes.
+    """An integer of a number of bytes.
 
-    :ivar constant: the only value that it can have; None: there are others.
-    :ivar known: the values that it can have, with the versions that brought them; None: any.
-    :ivar bits: the same of bits.
+    :ivar constant: the only valid value; None if others are valid.
+    :ivar known: valid values with the versions that introduced them; None if all are valid.
+    :ivar bits: valid bits with the versions that introduced them; None if all are valid.
     """
 
     longest: int
@@ -93,7 +93,7 @@ class Number:
 
 @dataclass(frozen=True)
 class Octets:
-    """`bytes` or `text` within a bound."""
+    """A `bytes` or `text` value with a maximum length."""
 
     prefix: Number
     most: int
@@ -125,7 +125,7 @@ class Octets:
 
 @dataclass(frozen=True)
 class Items:
-    """A list of `bytes`, or of anything of one size."""
+    """A list of `bytes`, or of values that have all the same size."""
 
     prefix: Number
     most: int
@@ -156,7 +156,7 @@ class Items:
 
 @dataclass(frozen=True)
 class Array:
-    """So many values; of `u8` they are bytes."""
+    """A fixed number of values; an array of `u8` is read as bytes."""
 
     count: int
     each: Kind
@@ -177,7 +177,7 @@ class Array:
 
 @dataclass(frozen=True)
 class Struct:
-    """Fields, one after the other."""
+    """A sequence of fields."""
 
     fields: Sequence[tuple[str, Kind]]
 
@@ -194,7 +194,7 @@ class Struct:
 
 @dataclass(frozen=True)
 class Tail:
-    """The rest of a body."""
+    """The remaining bytes of a body."""
 
     longest: int
 
