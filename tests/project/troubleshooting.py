@@ -10,18 +10,17 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from microvm.cli.checks.check import HostFault
-from microvm.cli.checks.runner import FAULTS
-from microvm.cli.checks.table import CHECKS
+from microvm.cli.checks.runner import CHECKS, FAULTS
 
 PAGE = Path(__file__).parents[2] / "docs/troubleshooting.md"
 BEGIN = "<!-- of the checks, by `make gen` -->\n"
-_HEAD = "| what it says | | what mends it | about it |\n|---|---|---|---|\n"
+_HEAD = "| message | status | command that fixes it | more |\n|---|---|---|---|\n"
 
 
 def sections() -> str:
     """A section for each check."""
     parts = [f"## {check.name}\n\n{check.about}\n\n{_table(check.faults)}" for check in CHECKS]
-    general = "## any of them\n\nWhat every check can say.\n\n" + _table(FAULTS)
+    general = "## All checks\n\nEvery check can have these results.\n\n" + _table(FAULTS)
     return "\n".join([*parts, general])
 
 
@@ -30,9 +29,9 @@ def _table(faults: Iterable[HostFault]) -> str:
 
 
 def _row(fault: HostFault) -> str:
-    mend = f"`{_text(fault.mend)}`" if fault.mend else ""
-    about = "; ".join(filter(None, (fault.hint, fault.means)))
-    return f"| {_text(fault.text)} | {fault.status} | {mend} | {_text(about)} |\n"
+    fix = f"`{_text(fault.fix)}`" if fault.fix else ""
+    about = "; ".join(filter(None, (fault.hint, fault.meaning)))
+    return f"| {_text(fault.text)} | {fault.status} | {fix} | {_text(about)} |\n"
 
 
 def _text(text: str) -> str:

@@ -12,7 +12,7 @@ import pytest
 from microvm import arches
 from microvm.cli.checks import kvm, machine
 from microvm.cli.checks.check import EarlierResults
-from microvm.cli.checks.table import CHECKS
+from microvm.cli.checks.runner import CHECKS
 from microvm.images import Image
 from microvm.qemu import accel
 
@@ -31,9 +31,9 @@ def test_it_has_a_machine_say_hello(image: Image) -> None:
 
 def test_a_machine_that_does_not_start(misbehave: Callable[[str], Path]) -> None:
     misbehave("exit 1")
-    finding = machine.machine(EarlierResults())
-    assert machine.NO_HELLO.is_in(finding)
-    assert (finding.status, bool(finding.mend)) == ("failed", True)
+    finding = machine.check_machine(EarlierResults())
+    assert machine.NO_HELLO.matches(finding)
+    assert (finding.status, bool(finding.fix)) == ("failed", True)
 
 
 def test_kvm_is_proved_by_a_guest(image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,13 +42,13 @@ def test_kvm_is_proved_by_a_guest(image: Image, monkeypatch: pytest.MonkeyPatch)
     # in this case QEMU refuses KVM, as it may refuse a broken KVM
     if accel.obstacle(arches.find().name) is not None:
         monkeypatch.setattr(accel, "obstacle", lambda _: None)
-    finding = kvm.kvm(EarlierResults())
+    finding = kvm.check_kvm(EarlierResults())
     if finding.status == "ok":
         assert "a guest booted under KVM" in finding.text
     else:
-        assert any(fault.is_in(finding) for fault in kvm.FAULTS.values())
+        assert any(fault.matches(finding) for fault in kvm.CHECK.faults)
         assert finding.status == "note"
-        assert finding.mend
+        assert finding.fix
 
 
 def test_a_machine_that_takes_too_long(image: Image) -> None:

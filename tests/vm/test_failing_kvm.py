@@ -164,10 +164,10 @@ def test_doctor_names_the_failure(
     # The kernel boots emulated here, so it takes longer to fail than under KVM.
     monkeypatch.setattr(check, "TIMEOUT", 0.5 if way == "silent" else 60.0)
     misbehave(failing_kvm.script(folder, way))
-    finding = check.kvm(EarlierResults())
-    fault = check.FAULTS[FAILURES[way]]
-    assert fault.is_in(finding), finding
-    assert (finding.status, bool(finding.mend)) == ("note", True)
+    finding = check.check_kvm(EarlierResults())
+    fault = check.fault_of(FAILURES[way])
+    assert fault.matches(finding), finding
+    assert (finding.status, bool(finding.fix)) == ("note", True)
 
 
 def test_doctor_fails_where_kvm_is_wanted(
@@ -175,12 +175,12 @@ def test_doctor_fails_where_kvm_is_wanted(
 ) -> None:
     monkeypatch.setenv("MICROVM_ACCEL", "kvm")
     misbehave(failing_kvm.script(folder, "refused"))
-    assert check.kvm(EarlierResults()).status == "failed"
+    assert check.check_kvm(EarlierResults()).status == "failed"
 
 
 def test_doctor_uses_tcg_after_kvm_has_failed(folder: Path, misbehave: Misbehave) -> None:
     misbehave(failing_kvm.script(folder, "silent"))
-    finding = machine.machine(EarlierResults(noted=["kvm"]))
+    finding = machine.check_machine(EarlierResults(noted=["kvm"]))
     assert finding.status == "ok"
     assert finding.text.endswith("under TCG")
     assert failing_kvm.tries(folder) == 0

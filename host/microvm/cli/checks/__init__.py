@@ -1,1 +1,1 @@
-"""The checks of `microvm doctor`: each looks at one thing that a machine needs from its host."""
+"""The checks of `microvm doctor`. Each one examines a resource that machines need from the host."""

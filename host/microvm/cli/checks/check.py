@@ -1,4 +1,4 @@
-"""The records of a check: what it looks at, what can be wrong there, and what it has found."""
+"""The records of a check: its function, the faults that it can find, and its result."""
 
 from __future__ import annotations
 
@@ -13,86 +13,86 @@ from microvm.errors import MicroVMError
 from microvm.printable import printable
 
 Severity = Literal["note", "failed"]
-"""Machines start, and are slower or less than they can be; or they do not start."""
+"""The severity of a fault. With a `note` machines start, but are slower or lack a feature. If a
+check has `failed`, machines do not start."""
 
 Status = Literal["ok", "skipped"] | Severity
 
-_NAME = re.compile(r"\\{\w+\\}")  # in a text that has been escaped
+_NAME = re.compile(r"\\{\w+\\}")  # a placeholder in a text that `re.escape` has escaped
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What a check has found.
+    """The result of a check.
 
-    :ivar text: what is there, or what is wrong, in a line.
-    :ivar mend: the command that mends it, for a shell; empty where nothing is wrong, and where no
-        command does.
-    :ivar hint: what else there is to know, or to do; may be empty.
+    :ivar text: One line about the state of the host, or about the fault.
+    :ivar fix: Shell command that fixes the fault; empty if there is none.
+    :ivar hint: More information, or another way to fix the fault; may be empty.
     """
 
     status: Status
     text: str
-    mend: str = ""
+    fix: str = ""
     hint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class HostFault:
-    """A thing that can be wrong, as docs/troubleshooting.md has it.
+    """A fault of a host, which docs/troubleshooting.md lists.
 
-    :ivar text: what is said of it, with `{names}` in the places of what differs.
-    :ivar mend: the command that mends it, with names that are quoted for a shell.
-    :ivar means: what comes of it, for the document.
-    :ivar hint: what else there is to do.
+    :ivar text: Message with `{placeholders}`.
+    :ivar fix: Shell command that fixes the fault, with placeholders for quoted values.
+    :ivar meaning: Cause or consequence of the fault, for the documentation only.
+    :ivar hint: More information, or another way to fix the fault.
     """
 
     status: Severity | Literal["skipped"]
     text: str
-    mend: str = ""
-    means: str = ""
+    fix: str = ""
+    meaning: str = ""
     hint: str = ""
 
-    def found(
+    def result(
         self,
         *,
         status: Severity | None = None,
-        mend: str | None = None,
+        fix: str | None = None,
         hint: str = "",
-        **facts: object,
+        **values: object,
     ) -> CheckResult:
-        """Return the finding that it is there.
+        """Return the result of a check that has found this fault.
 
-        :param status: where it is less, or more, than mostly.
-        :param mend: where another command mends it here.
-        :param hint: where there is something else to know here.
-        :param facts: what stands in the places of the names.
+        :param status: Status that replaces the usual status.
+        :param fix: Command that replaces the usual command.
+        :param hint: Hint that replaces the usual hint.
+        :param values: Values of the placeholders.
         """
-        if mend is None:
-            mend = self.mend.format(**{name: shlex.quote(str(facts[name])) for name in facts})
-        return self._finding(status, self.text.format(**facts), mend, hint)
+        if fix is None:
+            quoted = {name: shlex.quote(str(value)) for name, value in values.items()}
+            fix = self.fix.format(**quoted)
+        return self._result(status, self.text.format(**values), fix, hint)
 
-    def of(self, error: MicroVMError, prefix: str = "", *, mend: str | None = None) -> CheckResult:
-        """Return the finding that an error says is there, which has a hint of its own."""
-        mend = self.mend if mend is None else mend
-        return self._finding(None, prefix + error.message, mend, error.hint)
+    def result_of(self, error: MicroVMError, fix: str) -> CheckResult:
+        """Return the result for an error that has the message of this fault."""
+        return self._result(None, error.message, fix, error.hint)
 
-    def _finding(self, status: Severity | None, text: str, mend: str, hint: str) -> CheckResult:
+    def _result(self, status: Severity | None, text: str, fix: str, hint: str) -> CheckResult:
         if os.geteuid() == 0:
-            mend = re.sub(r"\bsudo ", "", mend)  # a container may not have it
-        shown = (printable(each) for each in (text, mend, hint or self.hint))
+            fix = re.sub(r"\bsudo ", "", fix)  # a container may lack sudo
+        shown = (printable(each) for each in (text, fix, hint or self.hint))
         return CheckResult(status or self.status, *shown)
 
-    def is_in(self, finding: CheckResult) -> bool:
-        """Tell whether this is what was found."""
-        return bool(re.fullmatch(_NAME.sub(".+", re.escape(self.text)), finding.text))
+    def matches(self, result: CheckResult) -> bool:
+        """Return whether a check has found this fault."""
+        return bool(re.fullmatch(_NAME.sub(".+", re.escape(self.text)), result.text))
 
 
 @dataclass(frozen=True, slots=True)
 class EarlierResults:
     """The results of the checks that have already run.
 
-    :ivar failed: the names of the checks that failed.
-    :ivar noted: the names of the checks whose result is a note.
+    :ivar failed: Names of the checks that failed.
+    :ivar noted: Names of the checks whose result is a note.
     """
 
     failed: list[str] = field(default_factory=list)
@@ -101,14 +101,15 @@ class EarlierResults:
 
 @dataclass(frozen=True, slots=True)
 class HostCheck:
-    """A check.
+    """A check of the host.
 
-    :ivar name: a word.
-    :ivar about: what it looks at, for the document.
-    :ivar run: does it; changes nothing but what the start of a machine would.
-    :ivar faults: all that it can find wrong.
-    :ivar after: the checks before it that, where they have failed, leave nothing for it to find.
-    :ivar within: how long it may take, in seconds.
+    :ivar name: Name of the check, a single word.
+    :ivar about: Subject of the check, for the documentation.
+    :ivar run: Function that runs the check. It changes nothing that the start of a machine would
+        not change.
+    :ivar faults: Faults that the check can find.
+    :ivar after: Names of other checks. If one of them fails, this check is skipped.
+    :ivar within: Time limit in seconds.
     """
 
     name: str
@@ -119,6 +120,9 @@ class HostCheck:
     within: float = 30.0
 
 
+NOT_TRIED = HostFault("skipped", "not tried, because another check failed: {failed}")
+
+
 def ok(text: str) -> CheckResult:
-    """Return the finding that all is well."""
+    """Return the result of a check that has found no fault."""
     return CheckResult("ok", printable(text))

@@ -1,214 +1,153 @@
-"""The checks of the host: Python, the system, memory, limits."""
+"""The checks of the host: Python, the processor, memory, limits, presets and the runtime folder."""
 
 from __future__ import annotations
 
 import os
+import resource
 import shlex
 import stat
 import sys
-from collections.abc import Iterator
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
-from microvm.arches import ARCHES
-from microvm.cli.checks.check import CheckResult, EarlierResults, HostCheck, HostFault, ok
+from microvm import arches
+from microvm.cli.checks import requirements
+from microvm.cli.checks.check import CheckResult, EarlierResults, HostCheck, HostFault, Severity, ok
+from microvm.cli.presets import Presets
 from microvm.errors import MicroVMError, UsageError
-from microvm.units import MINIMUM_MEMORY
+from microvm.option import options_of
+from microvm.options import PoolOptions
+from microvm.supervisor.runtime_directory import RuntimeDirectory, location
+from microvm.system.capacity import usable_memory
+from microvm.units import MINIMUM_MEMORY, format_size
 
 _MIB = 1 << 20
 
-# Measured: beside its guest's, QEMU takes 1.5 GiB of addresses; a clone takes 22 open files.
+# Measured: QEMU needs 1.5 GiB of addresses beside the memory of its guest, and a clone has 22 open
+# files.
 _ADDRESS_SPACE = 1536 * _MIB
 _FILES_AT_LEAST, _FILES = 24, 256
 _PROCESSES = 64
-_MEMINFO = Path("/proc/meminfo")
-_CGROUP, _CGROUPS = Path("/proc/self/cgroup"), Path("/sys/fs/cgroup")
 
 NO_MODULES = HostFault(
     "failed",
     "the Python modules of the extra `vm` are missing: {modules}",
     "{python} -m pip install {modules}",
-    "`microvm` was installed without what runs machines",
-)
-NOT_INSTALLED = HostFault(
-    "note",
-    "microvm was not installed, so what it needs is not known",
-    "{python} -m pip install --editable {sources}",
-    "as where PYTHONPATH names its sources",
+    "`microvm` was installed without the modules that run machines",
 )
 
 
-def python(_: EarlierResults) -> CheckResult:
-    """Import what the extra brings."""
-    from microvm.cli.checks import requirements
-
+def check_python(_: EarlierResults) -> CheckResult:
+    """Import the modules of the extra `vm`."""
+    version = ".".join(map(str, sys.version_info[:3]))
     try:
         missing = requirements.missing("vm")
     except PackageNotFoundError:
-        sources = f"{Path(__file__).parents[4]}[vm]"
-        return NOT_INSTALLED.found(python=sys.executable, sources=sources)
+        return ok(f"Python {version} at {sys.executable}; microvm itself is not installed")
     if missing:
-        mend = requirements.install(*missing)
-        return NO_MODULES.found(mend=mend, modules=", ".join(missing))
-    version = ".".join(map(str, sys.version_info[:3]))
+        fix = requirements.install_command(*missing)
+        return NO_MODULES.result(fix=fix, modules=", ".join(missing))
     return ok(f"Python {version} at {sys.executable}")
 
 
 NO_GUESTS = HostFault(
     "failed",
-    "there are no guests for this kind of processor: {arch}",
-    hint=f"take a host of one of {', '.join(ARCHES)}",
-)
-NOT_LINUX = HostFault(
-    "note",
-    "this is {system}: QEMU is not confined here, and nothing of this is tested",
-    hint="take a host with Linux",
+    "microvm has no guests for this kind of processor: {arch}",
+    hint=f"use a host with one of {', '.join(arches.ARCHES)}",
 )
 
 
-def system(_: EarlierResults) -> CheckResult:
-    """Find the guest's architecture."""
-    from microvm import arches
-
+def check_system(_: EarlierResults) -> CheckResult:
+    """Check that guests exist for the processor of the host."""
     host = os.uname()
     try:
         arches.find()
     except UsageError:
-        return NO_GUESTS.found(arch=host.machine)
-    if sys.platform != "linux":
-        return NOT_LINUX.found(system=host.sysname)
+        return NO_GUESTS.result(arch=host.machine)
     return ok(f"{host.sysname} {host.release} on {host.machine}")
 
 
 TOO_SMALL = HostFault(
     "failed",
-    "all processes together may have {usable} of memory: a guest of {guest} does not fit",
+    "all processes together may use {usable} of memory, so a guest with {guest} does not fit",
     f"export MICROVM_MEMORY={MINIMUM_MEMORY >> 20}M",
-    "the host's memory, or the limit of a cgroup (v2) around us",
-    "or raise memory.max of the cgroup around us",
-)
-NOT_NOW = HostFault(
-    "note",
-    "{available} of memory are free now: a guest of {guest} may not fit",
-    "ps aux --sort=-rss | head",
-    hint="that shows what takes most of it",
+    "the host has no more memory, or a cgroup (v2) limits it",
+    "or raise memory.max of the cgroup",
 )
 
 
-def memory(_: EarlierResults) -> CheckResult:
-    """Compare what there is with what a guest has where nobody says otherwise."""
-    from microvm.system.capacity import usable_memory
-    from microvm.units import format_size
-
-    usable, available, guest = usable_memory(), _available(), _guest_memory()
-    if usable is not None and usable < guest:
-        return TOO_SMALL.found(usable=format_size(usable), guest=format_size(guest))
-    if available is not None and available < guest:
-        return NOT_NOW.found(available=format_size(available), guest=format_size(guest))
-    parts = [(usable, "in all"), (available, "free now")]
-    known = [f"{value / (1 << 30):.1f} GiB {what}" for value, what in parts if value is not None]
-    return ok(", ".join(known) or "nobody knows how much: /proc is hidden")
+def check_memory(_: EarlierResults) -> CheckResult:
+    """Compare the memory of the host with the memory that a guest gets by default."""
+    usable, guest = usable_memory(), _guest_memory()
+    if usable is None:
+        return ok("unknown, because /proc is hidden")
+    if usable < guest:
+        return TOO_SMALL.result(usable=format_size(usable), guest=format_size(guest))
+    return ok(f"{usable / (1 << 30):.1f} GiB")
 
 
 def _guest_memory() -> int:
-    from microvm.cli.presets import Presets
-    from microvm.option import options_of
-    from microvm.options import PoolOptions
-
     option = options_of(PoolOptions)["memory"]
     preset = None
-    with suppress(UsageError):  # of which another check is
+    with suppress(UsageError):  # another check reports wrong presets
         preset = Presets().find("memory", "run")
     return int(option.check(preset.value if preset else option.default))
 
 
-def _available() -> int | None:
-    """Return what the host says is left, in bytes; None where it does not."""
-    with suppress(OSError, ValueError, IndexError):
-        for line in _MEMINFO.read_text().splitlines():
-            if line.startswith("MemAvailable:"):
-                return int(line.split()[1]) << 10
-    return None
-
-
-_AS_ROOT = "where the hard limit is lower, root has to raise it"
+_AS_ROOT = "root has to raise the hard limit if it is lower"
 
 FEW_FILES = HostFault(
-    "note",
-    "this process may have {limit} open files: enough for few machines at a time",
-    "ulimit -Sn 1024",
-    _AS_ROOT,
-)
-NO_FILES = HostFault(
     "failed",
-    "this process may have {limit} open files: too few for a machine",
+    "this process may have only {limit} open files",
     "ulimit -Sn 1024",
+    f"a machine needs {_FILES_AT_LEAST}; with more than that, this is a note",
     _AS_ROOT,
 )
 FEW_PROCESSES = HostFault(
     "note",
-    "{left} more processes may be had: each machine takes some, as it has threads",
+    "this user may start only {left} more processes and threads; each machine needs several",
     "ulimit -Su 4096",
-    _AS_ROOT,
-)
-CROWDED = HostFault(
-    "note",
-    "{left} more processes may be had in {folder}: each machine takes some, as it has threads",
-    "echo max | sudo tee {folder}/pids.max",
-    "a cgroup around us has a limit",
-)
-SHORT_FILES = HostFault(
-    "note",
-    "no file may be longer than {limit}: no guest can be saved, and each start is a boot",
-    "ulimit -Sf unlimited",
-    _AS_ROOT,
+    hint=_AS_ROOT,
 )
 FEW_ADDRESSES = HostFault(
     "failed",
-    "a process may have {limit} of addresses, and QEMU takes more",
+    "a process may have {limit} of address space, and QEMU needs more",
     "ulimit -Sv unlimited",
-    _AS_ROOT,
+    hint=_AS_ROOT,
 )
 
 
-def limits(_: EarlierResults) -> CheckResult:
-    """Look at the limits that this process hands on to QEMU; locked memory is not among them."""
-    import resource
-
-    from microvm.units import format_size
-
-    def soft(kind: int) -> int | None:
-        value = resource.getrlimit(kind)[0]
-        return None if value == resource.RLIM_INFINITY else value
-
-    files = soft(resource.RLIMIT_NOFILE)
-    addresses, longest = soft(resource.RLIMIT_AS), soft(resource.RLIMIT_FSIZE)
-    if files is not None and files < _FILES_AT_LEAST:
-        return NO_FILES.found(limit=files, mend=_raised("-Sn", "nofile", 1024))
+def check_limits(_: EarlierResults) -> CheckResult:
+    """Check the limits of this process that QEMU inherits."""
+    files, addresses = _limit("NOFILE"), _limit("AS")
     if addresses is not None and addresses < _guest_memory() + _ADDRESS_SPACE:
-        return FEW_ADDRESSES.found(limit=format_size(addresses), mend=_raised("-Sv", "as"))
-    if longest is not None and longest < _guest_memory() + 68 * _MIB:  # as it is saved
-        return SHORT_FILES.found(limit=format_size(longest), mend=_raised("-Sf", "fsize"))
-    left, folder = min(_processes_left(), default=(_PROCESSES, None))
-    if left < _PROCESSES and folder:
-        return CROWDED.found(left=max(left, 0), folder=folder)
-    if left < _PROCESSES:
-        return FEW_PROCESSES.found(left=max(left, 0), mend=_raised("-Su", "nproc", 4096))
+        fix = _raise_command("-Sv", "as")
+        return FEW_ADDRESSES.result(limit=format_size(addresses), fix=fix)
     if files is not None and files < _FILES:
-        return FEW_FILES.found(limit=files, mend=_raised("-Sn", "nofile", 1024))
+        status: Severity = "failed" if files < _FILES_AT_LEAST else "note"
+        fix = _raise_command("-Sn", "nofile", 1024)
+        return FEW_FILES.result(status=status, limit=files, fix=fix)
+    processes = _limit("NPROC") if os.geteuid() != 0 else None  # the limit does not apply to root
+    if processes is not None and (left := processes - _threads_of_user()) < _PROCESSES:
+        fix = _raise_command("-Su", "nproc", 4096)
+        return FEW_PROCESSES.result(left=max(left, 0), fix=fix)
     return ok(f"{'any number of' if files is None else files} open files")
 
 
-def _raised(flag: str, name: str, wanted: int | None = None) -> str:
-    """Return the command that raises a limit of the shell that we are started by.
+def _limit(name: str) -> int | None:
+    """Return a soft limit of this process, or None if it is unlimited."""
+    value = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))[0]
+    return None if value == resource.RLIM_INFINITY else value
 
-    :param flag: what `ulimit` calls it.
-    :param name: what prlimit(1) calls it.
-    :param wanted: None is without a limit.
+
+def _raise_command(flag: str, name: str, wanted: int | None = None) -> str:
+    """Return the command that raises a limit of the user's shell.
+
+    :param flag: Option of `ulimit` for the limit.
+    :param name: Name of the limit for prlimit(1).
+    :param wanted: New value, or None for no limit.
     """
-    import resource
-
     hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
     value = wanted or "unlimited"
     if hard == resource.RLIM_INFINITY or (wanted and hard >= wanted):
@@ -216,97 +155,64 @@ def _raised(flag: str, name: str, wanted: int | None = None) -> str:
     return f"sudo prlimit --pid $$ --{name}={value}:{value}"
 
 
-def _processes_left() -> Iterator[tuple[int, str]]:
-    """Yield how many more there may be, and the cgroup that says so; none is our own limit."""
-    import resource
-
-    limit = resource.getrlimit(resource.RLIMIT_NPROC)[0]
-    if limit != resource.RLIM_INFINITY and os.geteuid() != 0:  # whom it does not bind
-        yield limit - _own_threads(), ""
-    with suppress(OSError, ValueError, StopIteration):
-        lines = _CGROUP.read_text().splitlines()
-        path = next(line[4:] for line in lines if line.startswith("0::/"))
-        for folder in (here := _CGROUPS / path, *here.parents):
-            with suppress(OSError, ValueError):  # there is none at the root, or "max"
-                most = int((folder / "pids.max").read_text())
-                yield most - int((folder / "pids.current").read_text()), str(folder)
-
-
-def _own_threads() -> int:
-    """Return how many threads our user has, as far as can be seen."""
+def _threads_of_user() -> int:
+    """Return the number of threads of the current user, as far as /proc shows them."""
     count = 0
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if process.stat().st_uid == os.getuid():
-                count += len(os.listdir(process / "task"))  # noqa: PTH208 - by the thousand
+                count += len(os.listdir(process / "task"))  # noqa: PTH208 - there may be thousands
     return count
 
 
-WRONG_DEFAULTS = HostFault(
+WRONG_PRESET = HostFault(
     "failed",
-    "{file}: {why}",
+    "a preset of an option is wrong: {why}",
     "export MICROVM_NO_CONFIG=1",
-    "a file of defaults is wrong, or cannot be read; [config.md](config.md)",
+    "a variable or a configuration file is wrong or cannot be read; [config.md](config.md)",
     "`microvm config` shows the line that is wrong",
 )
-WRONG_VARIABLE = HostFault("failed", "MICROVM_{name}: {why}", "unset MICROVM_{name}")
 
 
-def config(_: EarlierResults) -> CheckResult:
-    """Read the defaults that variables and files give."""
-    from microvm.cli.presets import Presets
-
+def check_config(_: EarlierResults) -> CheckResult:
+    """Read the presets in variables and configuration files."""
     try:
         found = Presets()
     except UsageError as error:
-        file, why = error.message.split(": ", 1)
-        if file.startswith("MICROVM_"):
-            return WRONG_VARIABLE.found(
-                name=file.removeprefix("MICROVM_"), why=why, hint=error.hint
-            )
-        return WRONG_DEFAULTS.found(file=file, why=why)
+        variable = error.message.partition(": ")[0]
+        fix = f"unset {variable}" if variable.startswith("MICROVM_") else None
+        return WRONG_PRESET.result(why=error.message, fix=fix, hint=error.hint if fix else "")
     read = [str(file.path) for file in found.files if file.state == "read"]
-    return ok(", ".join(read) or "no file of defaults is read")
+    return ok(", ".join(read) or "no configuration file is used")
 
 
-NO_FOLDER = HostFault(
+NO_RUNTIME = HostFault(
     "note",
-    "the folder of named machines, {folder}, cannot be used: {why}",
+    "the folder of named machines cannot be used: {why}",
     'export XDG_RUNTIME_DIR="$(mktemp -d)"',
-    "`microvm start` cannot start any; `microvm run` needs none",
-    "or name another folder of your own, which nobody else can enter",
-)
-ELSEWHERE = HostFault(
-    "note",
-    "named machines are in {folder}, and not in XDG_RUNTIME_DIR, {given}: {why}",
-    "unset XDG_RUNTIME_DIR",
-    "the folder itself can be used; one that is yours and that others can write to is mended by "
-    "`chmod go-w`",
+    "`microvm start` cannot start machines; `microvm run` does not need the folder",
+    "or name another folder that belongs to you, and that nobody else can enter",
 )
 
 
-def runtime(_: EarlierResults) -> CheckResult:
-    """See whether there can be named machines."""
-    from microvm.supervisor.runtime_directory import RuntimeDirectory, location
-
-    where = Path(location()[0])
+def check_runtime(_: EarlierResults) -> CheckResult:
+    """Check that the folder of named machines can be used."""
+    path, why_not_given = location()
+    folder = Path(path)
     try:
-        with RuntimeDirectory() as folder:
-            is_there = folder.descriptor >= 0
+        with RuntimeDirectory() as runtime:
+            exists = runtime.descriptor >= 0
     except MicroVMError as error:
-        return NO_FOLDER.of(error, mend=_closed(where) or NO_FOLDER.mend)
-    above = where.parent
-    if not is_there and not os.access(above, os.W_OK | os.X_OK, effective_ids=True):
-        return NO_FOLDER.found(folder=where, why=f"{above} cannot be written, or is not there")
-    if why := location()[1]:
-        given = os.environ["XDG_RUNTIME_DIR"]
-        mend = _closed(Path(given)) or ELSEWHERE.mend
-        return ELSEWHERE.found(folder=where, given=given, why=why, mend=mend)
-    return ok(f"{where}{'' if is_there else ', which is made by the first start'}")
+        fix = _close_command(folder)
+        return NO_RUNTIME.result(why=error.message, hint=error.hint, fix=fix or None)
+    if not exists and not os.access(folder.parent, os.W_OK | os.X_OK, effective_ids=True):
+        return NO_RUNTIME.result(why=f"{folder.parent} is missing or not writable")
+    shown = f"{folder}{'' if exists else ', which the first start creates'}"
+    return ok(f"{shown}; XDG_RUNTIME_DIR is not used: {why_not_given}" if why_not_given else shown)
 
 
-def _closed(folder: Path) -> str:
-    """Return the command that closes a folder of ours to others; empty if that is not its flaw."""
+def _close_command(folder: Path) -> str:
+    """Return the command that closes the current user's folder to others, if it is open to them."""
     with suppress(OSError):
         status = folder.lstat()
         if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and status.st_mode & 0o77:
@@ -315,17 +221,15 @@ def _closed(folder: Path) -> str:
 
 
 CHECKS = (
-    HostCheck(
-        "python", "Python, and the modules of the extra `vm`.", python, (NO_MODULES, NOT_INSTALLED)
-    ),
-    HostCheck("system", "The host's kernel and processor.", system, (NO_GUESTS, NOT_LINUX)),
-    HostCheck("memory", "Memory for a guest.", memory, (TOO_SMALL, NOT_NOW)),
+    HostCheck("python", "Python, and the modules of the extra `vm`.", check_python, (NO_MODULES,)),
+    HostCheck("system", "The processor of the host.", check_system, (NO_GUESTS,)),
+    HostCheck("memory", "Memory for a guest.", check_memory, (TOO_SMALL,)),
     HostCheck(
         "limits",
-        "What this process, and with it QEMU, may have.",
-        limits,
-        (NO_FILES, FEW_ADDRESSES, SHORT_FILES, FEW_PROCESSES, CROWDED, FEW_FILES),
+        "The limits of this process, which QEMU inherits.",
+        check_limits,
+        (FEW_FILES, FEW_ADDRESSES, FEW_PROCESSES),
     ),
-    HostCheck("config", "Defaults of yours.", config, (WRONG_DEFAULTS, WRONG_VARIABLE)),
-    HostCheck("named", "The folder of named machines.", runtime, (NO_FOLDER, ELSEWHERE)),
+    HostCheck("config", "Presets of options.", check_config, (WRONG_PRESET,)),
+    HostCheck("named", "The folder of named machines.", check_runtime, (NO_RUNTIME,)),
 )

@@ -1,121 +1,96 @@
-"""The checks of images: the default one, its kernel, and the tools that others are made with."""
+"""The checks of images: the default image, its kernel, and the tools that build other images."""
 
 from __future__ import annotations
 
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from microvm import arches, cache, guest_pack
 from microvm.cli.checks.check import CheckResult, EarlierResults, HostCheck, HostFault, Severity, ok
-from microvm.errors import ImageError
-
-if TYPE_CHECKING:
-    from microvm.images import Image
+from microvm.cli.presets import Presets
+from microvm.errors import MicroVMError
+from microvm.images import Image, load
+from microvm.system.tools import find
+from microvm_image import defaults, rootfs
+from microvm_image.kernel import selection
+from microvm_image.sources import alpine
 
 NO_KERNEL = HostFault(
     "failed",
-    "MICROVM_KERNEL names {path}, which is not there",
+    "the kernel of new images cannot be used: {why}",
     "unset MICROVM_KERNEL",
+    "MICROVM_KERNEL names a kernel that does not exist, or the guest pack is damaged",
 )
-NO_SMALL = HostFault("failed", "no small kernel has been built", "microvm kernel build")
 NO_APT = HostFault(
     "failed",
-    "there is no {program}, by which Debian's kernel is downloaded",
-    means="and no small kernel has been built, and no image either",
-    hint="MICROVM_KERNEL=FILE names a kernel, such as one of Debian's for the cloud",
+    "{program} is missing, which downloads Debian's kernel",
+    meaning="no small kernel has been built, and no image either",
+    hint="name a kernel with MICROVM_KERNEL=FILE, such as Debian's kernel for the cloud",
 )
 SLOW_KERNEL = HostFault(
     "note",
-    "new images get Debian's kernel: a small one boots several times faster",
+    "new images get Debian's kernel, although a small kernel boots several times faster",
     "microvm kernel build",
-    "or the small one that was built is another version's; the extra `guest` brings one",
+    "no small kernel has been built, or an older version of microvm built it; the extra `guest` "
+    "contains one",
 )
 
 
-def kernel(_: EarlierResults) -> CheckResult:
-    """See which one new images get."""
-    from microvm import arches
-    from microvm_image.kernel import selection
-
+def check_kernel(_: EarlierResults) -> CheckResult:
+    """Find the kernel that new images get."""
     try:
         given = selection.given(arches.find())
-    except ImageError as error:
-        if error.message.startswith(NO_SMALL.text):
-            return NO_SMALL.found()
-        return NO_SMALL.of(error, mend="")  # of a guest pack that is damaged
+    except MicroVMError as error:
+        unset = "unset MICROVM_KERNEL" if os.environ.get("MICROVM_KERNEL") else ""
+        return NO_KERNEL.result(why=error.message, hint=error.hint, fix=unset)
     if given is not None:
         path = Path(given)
-        if os.path.isfile(path):  # noqa: PTH113 - which does not raise
+        if os.path.isfile(path):  # noqa: PTH113 - Path.is_file may raise PermissionError
             return ok(f"new images get {path}")
-        return NO_KERNEL.found(path=path)
+        return NO_KERNEL.result(why=f"{path} is not a file")
     programs = ("apt-get", "apt-cache", "dpkg-deb")
     missing = next((each for each in programs if shutil.which(each) is None), None)
-    if missing and there() is None:
-        return NO_APT.found(program=missing)
-    return SLOW_KERNEL.found()
+    if missing and default_image() is None:
+        return NO_APT.result(program=missing)
+    return SLOW_KERNEL.result()
 
 
 NO_ROOTFS = HostFault(
     "failed",
-    "MICROVM_ROOTFS names {path}, and there is no archive",
+    "the archive of the root file system, which MICROVM_ROOTFS names, cannot be read: {why}",
     "unset MICROVM_ROOTFS",
-)
-CLOSED_ROOTFS = HostFault(
-    "failed",
-    "MICROVM_ROOTFS names {path}, which you cannot read: {why}",
-    "unset MICROVM_ROOTFS",
-    "where an image is there already, this is a note",
-    "or `chmod` it, and the folders that it is in, so that you can",
-)
-NOT_BUILT = HostFault(
-    "note",
-    "it is built on the first start, of {what}",
-    "microvm image build",
-    "nothing is wrong; what it is built of comes from a mirror, where it is not here",
+    "this is a note if the default image exists",
 )
 
 
-def image(_: EarlierResults) -> CheckResult:
-    """See whether the default image is there, or what it would be built of."""
-    from microvm import arches, cache, guest_pack
-    from microvm.cli.presets import Presets
-    from microvm_image import rootfs
-    from microvm_image.sources import alpine
-
+def check_image(_: EarlierResults) -> CheckResult:
+    """Check that the default image exists, or find the archive from which it will be built."""
     target = arches.find()
-    found, given = there(), rootfs.given(target)
-    needed: Severity = "note" if found or Presets().find("image", "run") else "failed"
+    found, given = default_image(), rootfs.given(target)
     if given:
         try:
             os.close(cache.open_plain(given))
-        except PermissionError as error:
-            return CLOSED_ROOTFS.found(status=needed, path=given, why=error.strerror)
-        except OSError:
-            return NO_ROOTFS.found(status=needed, path=given)
+        except OSError as error:
+            needed: Severity = "note" if found or Presets().find("image", "run") else "failed"
+            return NO_ROOTFS.result(status=needed, why=f"{given}: {error.strerror or error}")
     if found:
-        made = found.manifest
-        return ok(f"{found.name}: {made.base}, kernel {made.kernel_version}")
-    if given:
-        return NOT_BUILT.found(what=given)
+        return ok(f"{found.name}: {found.manifest.base}, kernel {found.manifest.kernel_version}")
     kept = rootfs.cached(target)
-    if kept.is_file():
-        return NOT_BUILT.found(what=kept)
-    if rootfs.packed(target):
-        return NOT_BUILT.found(what=guest_pack.distribution(target))
-    mirror = os.environ.get("MICROVM_MIRROR") or alpine.MIRROR
-    return NOT_BUILT.found(what=alpine.url(target, mirror))
+    if given or kept.is_file():
+        source = str(given or kept)
+    elif rootfs.packed(target):
+        source = guest_pack.distribution(target)
+    else:
+        source = alpine.url(target, os.environ.get("MICROVM_MIRROR") or alpine.MIRROR)
+    return ok(f"the first start builds it from {source}")
 
 
-def there() -> Image | None:
-    """Return the default image, if it is there and whole."""
-    from microvm import arches
-    from microvm.images import load
-    from microvm_image import defaults
-
+def default_image() -> Image | None:
+    """Return the default image, or None if it does not exist or is damaged."""
     try:
         return load(defaults.noted(arches.find()))
-    except ImageError:
+    except MicroVMError:
         return None
 
 
@@ -123,47 +98,38 @@ NO_TOOLS = HostFault(
     "note",
     "not installed: {tools}",
     "sudo apt install {packages}",
-    "each is for what stands behind it, and for nothing else",
+    "each program is needed only for the purpose in parentheses",
 )
 
 TOOLS = {
     "mkfs.erofs": ("erofs-utils", "images larger than memory"),
     "mkfs.ext4": ("e2fsprogs", "--disk"),
-    "mmdebstrap": ("mmdebstrap", "images of Debian's packages"),
-    "newuidmap": ("uidmap", "these, without root"),
-    "skopeo": ("skopeo", "images of registries"),
+    "mmdebstrap": ("mmdebstrap", "images with Debian"),
+    "newuidmap": ("uidmap", "images with Debian, without root"),
+    "skopeo": ("skopeo", "images from registries"),
 }
-"""Programs by their names: their packages, and what they are for."""
+"""Package and purpose of each program, by its name."""
 
 
-def tools(_: EarlierResults) -> CheckResult:
-    """Look for the programs that some images are made with."""
-    from microvm.system.tools import find
-
-    wanted = {name for name in TOOLS if name != "newuidmap" or os.geteuid() != 0}
-    missing = [name for name in TOOLS if name in wanted and find(name) is None]
+def check_tools(_: EarlierResults) -> CheckResult:
+    """Look for the programs that some images need."""
+    wanted = [name for name in TOOLS if name != "newuidmap" or os.geteuid() != 0]
+    missing = [name for name in wanted if find(name) is None]
     if missing:
-        return NO_TOOLS.found(
-            tools=", ".join(f"{name} ({TOOLS[name][1]})" for name in missing),
-            mend=f"sudo apt install {' '.join(TOOLS[name][0] for name in missing)}",
-        )
-    return ok(", ".join(sorted(wanted)))
+        packages = " ".join(TOOLS[name][0] for name in missing)
+        tools = ", ".join(f"{name} ({TOOLS[name][1]})" for name in missing)
+        return NO_TOOLS.result(tools=tools, fix=f"sudo apt install {packages}")
+    return ok(", ".join(wanted))
 
 
 CHECKS = (
     HostCheck(
         "kernel",
         "The kernel that new images get.",
-        kernel,
-        (NO_KERNEL, NO_SMALL, NO_APT, SLOW_KERNEL),
+        check_kernel,
+        (NO_KERNEL, NO_APT, SLOW_KERNEL),
         after=("cache",),
     ),
-    HostCheck(
-        "image",
-        "The default image.",
-        image,
-        (NO_ROOTFS, CLOSED_ROOTFS, NOT_BUILT),
-        after=("config", "cache"),
-    ),
-    HostCheck("tools", "Programs that some images are made with.", tools, (NO_TOOLS,)),
+    HostCheck("image", "The default image.", check_image, (NO_ROOTFS,), after=("config", "cache")),
+    HostCheck("tools", "Programs that some images need.", check_tools, (NO_TOOLS,)),
 )

@@ -5,125 +5,111 @@ from __future__ import annotations
 import re
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from microvm import arches
 from microvm.cli.checks import machine
-from microvm.cli.checks.check import CheckResult, EarlierResults, HostCheck, HostFault, Severity, ok
+from microvm.cli.checks.check import (
+    NOT_TRIED,
+    CheckResult,
+    EarlierResults,
+    HostCheck,
+    HostFault,
+    Severity,
+    ok,
+)
+from microvm.cli.presets import Preset, Presets
 from microvm.errors import BootError, QemuError, UsageError
 from microvm.qemu import accel, kvm_failure
-
-if TYPE_CHECKING:
-    from microvm.cli.presets import Preset
+from microvm.qemu.kvm_failure import KvmFailure
 
 TIMEOUT = 3.0
 """Number of seconds for the guest to answer; under KVM, a guest boots in less than one."""
 
-# with this setting, no start tries KVM, and none prints a notice
+# With this setting, no start tries KVM, and none prints a notice.
 _WITHOUT = "export MICROVM_ACCEL=tcg"
-_SHOW = "`microvm run --accel kvm --cold -v -- true` shows how"
+_MODULES = {"vmx": "kvm_intel", "svm": "kvm_amd"}
 
-# For each failure: the command that corrects it, the hint after the command, and the meaning for
-# the documentation.
-_HELP = {
-    kvm_failure.ABSENT: (
+# The fault for each failure, if it is not `NOT_WORKING`.
+_FAULTS = {
+    kvm_failure.ABSENT: HostFault(
+        "note",  # machines start without KVM
+        f"{kvm_failure.ABSENT.message}: guests are emulated, which is slower",
         _WITHOUT,
-        "",
         "the processor lacks virtualization, or hides it from this virtual machine or container; "
-        "if the module is not loaded, `sudo modprobe kvm_intel`, or `kvm_amd`, loads it",
+        "if only the module is missing, the command is `sudo modprobe kvm_intel`, or `kvm_amd`",
     ),
-    kvm_failure.FORBIDDEN: (
+    kvm_failure.FORBIDDEN: HostFault(
+        "note",
+        f"{kvm_failure.FORBIDDEN.message}: guests are emulated, which is slower",
         "sudo usermod -aG {group} {user}",
-        "",
         "then log in again; if the device has no group, first run `sudo chgrp kvm /dev/kvm && "
         "sudo chmod 660 /dev/kvm`; a container gets the device by `--device /dev/kvm`",
     ),
-    kvm_failure.BUSY: (
+    kvm_failure.BUSY: HostFault(
+        "note",
+        f"{kvm_failure.BUSY.message}: guests are emulated, which is slower",
         _WITHOUT,
-        "or stop the virtual machines of the other hypervisor, such as VirtualBox",
-        "",
-    ),
-    kvm_failure.REFUSED: (
-        _WITHOUT,
-        "`sudo dmesg | grep -i kvm` may say more",
-        "this happens in virtual machines whose own host emulates only a part of virtualization",
-    ),
-    kvm_failure.INTERNAL_ERROR: (
-        _WITHOUT,
-        _SHOW,
-        "this happens in virtual machines whose own host emulates only a part of virtualization",
-    ),
-    kvm_failure.DIED: (_WITHOUT, _SHOW, "the same guest boots without KVM"),
-    kvm_failure.SILENT: (
-        _WITHOUT,
-        _SHOW,
-        f"`doctor` waits {TIMEOUT:g} seconds for the guest, and a first start "
-        f"{accel.TRIAL_TIMEOUT:g}, before it uses emulation",
-    ),
-    kvm_failure.DISTURBED: (
-        "microvm doctor",
-        _SHOW,
-        "a signal or a limit has ended QEMU, which says nothing about KVM",
+        hint="or stop the virtual machines of the other hypervisor, such as VirtualBox",
     ),
 }
-
-FAULTS = {
-    failure: HostFault(
-        "note",  # machines run without KVM
-        f"{failure.message}: guests are emulated, which is slower",
-        *(mend, means, hint),
-    )
-    for failure, (mend, hint, means) in _HELP.items()
-}
-"""Each failure of KVM, as a fault of this check."""
-
-UNPROVED = HostFault(
-    "skipped", "KVM exists, but no guest was tried under it, as other checks failed: {failed}"
+NOT_WORKING = HostFault(
+    "note",
+    "KVM does not work on this host, so guests are emulated, which is slower: {failure}",
+    _WITHOUT,
+    "common in virtual machines whose own host emulates only a part of virtualization; the guest "
+    f"has {TIMEOUT:g} seconds to answer",
+    "`microvm run --accel kvm --cold -v -- true` shows the failure; `sudo dmesg | grep -i kvm` may "
+    "show more",
 )
-_MODULES = {"vmx": "kvm_intel", "svm": "kvm_amd"}
 
 
-def kvm(context: EarlierResults) -> CheckResult:
+def fault_of(failure: KvmFailure) -> HostFault:
+    """Return the fault that this check reports for a failure of KVM."""
+    return _FAULTS.get(failure, NOT_WORKING)
+
+
+def check_kvm(earlier: EarlierResults) -> CheckResult:
     """Boot a guest under KVM, because an existing /dev/kvm does not prove that guests can run."""
-    from microvm import arches
-
-    preset = _preset()
+    preset = _accel_preset()
     if preset and preset.value == "tcg":
-        return ok(f"not tried: {preset.where} asks for emulated guests")
+        return ok(f"not tried, because {preset.where} selects emulation")
     # A user who asks for KVM gets no machine without KVM, so the check fails.
     status: Severity | None = "failed" if preset and preset.value == "kvm" else None
+
+    def result(failure: KvmFailure, why: str, fix: str = _WITHOUT, hint: str = "") -> CheckResult:
+        values = {"why": why, "failure": failure.line(why)}
+        return fault_of(failure).result(status=status, fix=fix, hint=hint, **values)
+
     if found := accel.obstacle(arches.find().name):
-        mend, hint = found.command or _WITHOUT, found.hint
+        fix, hint = found.command or _WITHOUT, found.hint
         if found.failure is kvm_failure.ABSENT:
-            mend, hint = _how_to_have()
-        return FAULTS[found.failure].found(status=status, why=found.why, mend=mend, hint=hint)
-    if context.failed:
-        return UNPROVED.found(failed=", ".join(context.failed))
+            fix, hint = _fix_absence()
+        return result(found.failure, found.why, fix, hint)
+    if earlier.failed:
+        return NOT_TRIED.result(failed=", ".join(earlier.failed))
     try:
         seconds, _ = machine.hello(within=TIMEOUT, accel="kvm", cold=True)
     except machine.NoAnswer as error:
-        return FAULTS[kvm_failure.SILENT].found(status=status, why=error.message)
+        return result(kvm_failure.SILENT, error.message)
     except (QemuError, BootError) as error:
-        failure = kvm_failure.failure_of_start(error)
-        return FAULTS[failure].found(status=status, why=error.message)
+        return result(kvm_failure.failure_of_start(error), error.message)
     return ok(f"a guest booted under KVM in {seconds:.2f} seconds")
 
 
-def _preset() -> Preset | None:
-    """Return the accelerator that the user has asked for; None if there is none."""
-    from microvm.cli.presets import Presets
-
-    with suppress(UsageError):  # another check reports wrong defaults
+def _accel_preset() -> Preset | None:
+    """Return the accelerator that the user has preset, or None."""
+    with suppress(UsageError):  # another check reports wrong presets
         return Presets().find("accel", "run")
     return None
 
 
-def _how_to_have() -> tuple[str, str]:
+def _fix_absence() -> tuple[str, str]:
     """Return a command for a host without /dev/kvm, and a hint."""
     with suppress(OSError):
         flags = set(re.findall(r"\b(?:vmx|svm)\b", Path("/proc/cpuinfo").read_text()))
         for module in (_MODULES[flag] for flag in sorted(flags)):
             if Path("/sys/module", module).exists():
-                return _WITHOUT, f"a container must be given the device: `--device {accel.KVM}`"
+                return _WITHOUT, f"or start this container with `--device {accel.KVM}`"
             return f"sudo modprobe {module}", ""
     return _WITHOUT, (
         "or enable virtualization in the firmware, or nested virtualization on the host of this "
@@ -133,8 +119,8 @@ def _how_to_have() -> tuple[str, str]:
 
 CHECK = HostCheck(
     "kvm",
-    "KVM, proved by a guest that is booted under it.",
-    kvm,
-    (*FAULTS.values(), UNPROVED),
+    "KVM: whether a guest boots under it.",
+    check_kvm,
+    (*_FAULTS.values(), NOT_WORKING),
     within=machine.BUILD_TIMEOUT + TIMEOUT,
 )

@@ -1,66 +1,65 @@
-"""The check of all together: a machine that says hello."""
+"""The check that starts a machine and runs a command in it."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from typing import TYPE_CHECKING, Unpack, cast
+from typing import Unpack, cast
 
+from microvm.cli import names
 from microvm.cli.checks.check import CheckResult, EarlierResults, HostFault, ok
+from microvm.cli.presets import Presets
 from microvm.errors import MicroVMError
+from microvm.images import Image
+from microvm.machine.machine import MicroVM
+from microvm.option import options_of
 from microvm.options import PoolOptions
-
-if TYPE_CHECKING:
-    from microvm.images import Image
 
 TIMEOUT = 150.0
 """Number of seconds for a boot under KVM that fails, a boot without KVM, and a clone."""
 
 BUILD_TIMEOUT = 900.0
-"""Number of seconds to build the image, downloads included."""
+"""Number of seconds to build the image, including downloads."""
 
 
 class NoAnswer(MicroVMError):
-    """A machine did not say hello, or not in time."""
+    """Raised if a machine did not run the command, or not in time."""
 
 
 NO_HELLO = HostFault(
     "failed",
     "no machine says hello: {why}",
     "microvm run -v --console console.log -- true",
-    "whatever comes of a start is in [faults.md](faults.md)",
+    "[faults.md](faults.md) lists the possible failures of a start",
 )
 
 
-def machine(context: EarlierResults) -> CheckResult:
-    """Start one as `microvm run` does, and have it say hello."""
+def check_machine(earlier: EarlierResults) -> CheckResult:
+    """Start a machine as `microvm run` does, and run `echo hello` in it."""
     # KVM has just failed, so this machine does not spend time on trying it again.
-    options: PoolOptions = {"accel": "tcg"} if "kvm" in context.noted else {}
+    options: PoolOptions = {"accel": "tcg"} if "kvm" in earlier.noted else {}
     try:
-        seconds, how = hello(**options)
+        seconds, start = hello(**options)
     except MicroVMError as error:
-        return NO_HELLO.of(error, "no machine says hello: ")
-    return ok(f"it said hello after {seconds:.2f} seconds, {how}")
+        return NO_HELLO.result(why=error.message, hint=error.hint)
+    return ok(f"it said hello after {seconds:.2f} seconds, {start}")
 
 
 def hello(within: float = TIMEOUT, **options: Unpack[PoolOptions]) -> tuple[float, str]:
-    """Start a machine that says hello; return how many seconds that took, and how it was started.
+    """Start the machine of `microvm run` without options, and run `echo hello` in it.
 
-    It is the machine of `microvm run` without options. Its image is built first if it does not
-    exist.
+    The image is built first if it does not exist.
 
-    :param within: the maximum number of seconds, counted from when the image exists.
-    :param options: options that replace the user's defaults.
-    :raises NoAnswer: the machine did not say hello, or not in time.
-    :raises MicroVMError: any error of the start of a machine.
+    :param within: Maximum number of seconds, counted from when the image exists.
+    :param options: Options that replace the user's presets.
+    :return: The number of seconds, and a text that describes how the machine was started.
+    :raises NoAnswer: Raised if the machine did not run the command, or not in time.
+    :raises MicroVMError: Raised if the machine cannot be started.
     """
-    from microvm.cli import names, presets
-    from microvm.option import options_of
-
-    found = presets.Presets()
-    image = found.find("image", "run")
-    preset = {name: found.find(name, "run") for name in options_of(PoolOptions)}
-    given = {name: each.value for name, each in preset.items() if each}
+    presets = Presets()
+    image = presets.find("image", "run")
+    found = {name: presets.find(name, "run") for name in options_of(PoolOptions)}
+    given = {name: preset.value for name, preset in found.items() if preset}
     booted = names.find_image(image.value if image else None)
     try:
         return asyncio.run(_hello(booted, within, cast(PoolOptions, {**given, **options})))
@@ -69,12 +68,10 @@ def hello(within: float = TIMEOUT, **options: Unpack[PoolOptions]) -> tuple[floa
 
 
 async def _hello(image: Image, within: float, options: PoolOptions) -> tuple[float, str]:
-    from microvm.machine.machine import MicroVM
-
     begun = time.monotonic()
     async with asyncio.timeout(within), MicroVM(image, **options) as vm:
-        said = await vm.run(["echo", "hello"])
+        done = await vm.run(["echo", "hello"])
         seconds = time.monotonic() - begun
-        if (said.returncode, said.stdout) != (0, b"hello\n"):
-            raise NoAnswer(f"it said {said.stdout[:80]!r}, and ended with {said.returncode}")
+        if (done.returncode, done.stdout) != (0, b"hello\n"):
+            raise NoAnswer(f"it said {done.stdout[:80]!r}, and exited with {done.returncode}")
         return seconds, f"{'a clone' if vm.cloned else 'booted'} under {vm.accel.upper()}"

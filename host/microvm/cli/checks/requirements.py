@@ -1,8 +1,8 @@
-"""The distributions that an extra of this project needs, as its metadata has them.
+"""Finds the distributions that an extra of microvm requires, by the metadata of the installation.
 
-A marker (`python_version < '3.14' and extra == 'vm'`) is what the specification of dependency
-specifiers calls so. All that we use of it is an expression of Python's, too, so nothing is needed
-to read it.
+A requirement may have a marker, such as `python_version < '3.14' and extra == 'vm'`, as the
+specification of dependency specifiers defines it. The markers of microvm are also valid expressions
+of Python, so :mod:`ast` parses them.
 """
 
 from __future__ import annotations
@@ -30,24 +30,25 @@ _OPERATORS = {
 
 
 def missing(extra: str) -> list[str]:
-    """Return what an extra needs and is not here, as `pip install` takes it.
+    """Return the requirements of an extra that are not installed, as arguments of `pip install`.
 
-    :raises PackageNotFoundError: this project was not installed.
+    :raises PackageNotFoundError: Raised if microvm is not installed.
     """
     return [each for each in needed(metadata.requires(DISTRIBUTION) or [], extra) if not _has(each)]
 
 
-def install(*what: str) -> str:
-    """Return the command that installs distributions here; an environment of uv's has no pip."""
+def install_command(*arguments: str) -> str:
+    """Return the command that installs distributions for this Python."""
     if find_spec("pip"):
-        return shlex.join([sys.executable, "-m", "pip", "install", *what])
-    return shlex.join(["uv", "pip", "install", "--python", sys.executable, *what])
+        return shlex.join([sys.executable, "-m", "pip", "install", *arguments])
+    # An environment that uv has created contains no pip.
+    return shlex.join(["uv", "pip", "install", "--python", sys.executable, *arguments])
 
 
 def needed(requirements: list[str], extra: str) -> Iterator[str]:
-    """Yield the requirements whose markers hold here, without these.
+    """Yield the requirements whose markers are true on this host, without the markers.
 
-    :raises KeyError: a marker has something that is not known here.
+    :raises KeyError: Raised if a marker contains an unknown name or operator.
     """
     for each in requirements:
         requirement, _, marker = each.partition(";")
@@ -79,17 +80,17 @@ def _value(node: ast.expr, extra: str) -> tuple[int, ...] | str:
 
 
 def _has(requirement: str) -> bool:
-    """Tell whether a distribution is here, and its module can be imported."""
+    """Return whether a distribution is installed, and its module can be imported."""
     name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
     try:
         if module := _module(metadata.distribution(name)):
             import_module(module)
-    except ImportError:  # which PackageNotFoundError is, too
+    except ImportError:  # includes PackageNotFoundError
         return False
     return True
 
 
 def _module(distribution: metadata.Distribution) -> str:
-    """Return the name of the outermost package in it; empty where its installer kept no list."""
+    """Return the name of the distribution's package, or an empty string if it is unknown."""
     folders = [file.parent for file in distribution.files or [] if file.name == "__init__.py"]
     return ".".join(min(folders, key=lambda each: len(each.parts)).parts) if folders else ""

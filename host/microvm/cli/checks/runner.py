@@ -1,67 +1,82 @@
-"""The running of checks: each within its time, and none that ends the others."""
+"""Runs the checks in a fixed order. Each has a time limit, and an error of one stops no other."""
 
 from __future__ import annotations
 
 import queue
 from collections.abc import Iterator, Sequence
 
-from microvm.cli.checks.check import CheckResult, EarlierResults, HostCheck, HostFault
+from microvm.cli.checks import cache, host, image, kvm, machine, qemu
+from microvm.cli.checks.check import NOT_TRIED, CheckResult, EarlierResults, HostCheck, HostFault
 from microvm.concurrency.threads import start_thread
 from microvm.errors import MicroVMError
 
+# The checks that start machines are the last ones, because the other faults would make them fail.
+_FIRST = (*host.CHECKS, *cache.CHECKS, *qemu.CHECKS, *image.CHECKS, kvm.CHECK)
+CHECKS = (
+    *_FIRST,
+    HostCheck(
+        "machine",
+        "A machine, started as `microvm run` starts it.",
+        machine.check_machine,
+        (machine.NO_HELLO,),
+        after=[check.name for check in _FIRST],
+        within=machine.BUILD_TIMEOUT + machine.TIMEOUT,
+    ),
+)
+"""All checks, in the order in which they are run and shown."""
+
 ENDLESS = HostFault(
     "failed",
-    "it did not end within {seconds} seconds",
+    "the check did not finish within {seconds} seconds",
     "uptime",
-    "a file system that does not answer, or a host that is too busy",
+    "a file system does not answer, or the host is too busy",
     "look at the load of this host, and at its file systems",
 )
 BROKEN = HostFault(
     "failed",
     "{error}",
-    "env MICROVM_LOG=debug microvm run -- true",
-    "what is wrong is nothing that this check knows of",
+    "microvm run -v -- true",
+    "the check failed with an error that it does not know",
 )
-NOT_TRIED = HostFault("skipped", "not tried: it needs {failed}")
 FAULTS = (NOT_TRIED, ENDLESS, BROKEN)
-"""What can be found by any of them."""
+"""The faults that every check can have."""
 
 
-def run(checks: Sequence[HostCheck]) -> Iterator[tuple[HostCheck, CheckResult]]:
-    """Yield each with what it has found, as soon as it is there."""
-    context, skipped = EarlierResults(), list[str]()
+def run(checks: Sequence[HostCheck] = CHECKS) -> Iterator[tuple[HostCheck, CheckResult]]:
+    """Run the checks, and yield each with its result."""
+    earlier, skipped = EarlierResults(), list[str]()
     for check in checks:
-        failed = [name for name in check.after if name in context.failed]
-        if wanting := failed or [name for name in check.after if name in skipped]:
-            finding = NOT_TRIED.found(failed=", ".join(wanting))
+        failed = [name for name in check.after if name in earlier.failed]
+        if missing := failed or [name for name in check.after if name in skipped]:
+            result = NOT_TRIED.result(failed=", ".join(missing))
         else:
-            finding = _bounded(check, context)
-        if finding.status == "failed":
-            context.failed.append(check.name)
-        elif finding.status == "note":
-            context.noted.append(check.name)
-        elif finding.status == "skipped":
+            result = _run_with_limit(check, earlier)
+        if result.status == "failed":
+            earlier.failed.append(check.name)
+        elif result.status == "note":
+            earlier.noted.append(check.name)
+        elif result.status == "skipped":
             skipped.append(check.name)
-        yield check, finding
+        yield check, result
 
 
-def _bounded(check: HostCheck, context: EarlierResults) -> CheckResult:
-    """Run it in a thread: a call on a file system that hangs can only be left behind."""
+def _run_with_limit(check: HostCheck, earlier: EarlierResults) -> CheckResult:
+    """Run a check in a thread, which is abandoned if a call of a file system does not return."""
     found: queue.SimpleQueue[CheckResult] = queue.SimpleQueue()
     try:
-        start_thread(lambda: found.put(_whole(check, context)))
+        start_thread(lambda: found.put(_run(check, earlier)))
     except MicroVMError:
-        return _whole(check, context)  # which then says what it gets no more of
+        return _run(check, earlier)  # without a thread, so that the check can report the shortage
     try:
         return found.get(timeout=check.within)
     except queue.Empty:
-        return ENDLESS.found(seconds=f"{check.within:g}")
+        return ENDLESS.result(seconds=f"{check.within:g}")
 
 
-def _whole(check: HostCheck, context: EarlierResults) -> CheckResult:
+def _run(check: HostCheck, earlier: EarlierResults) -> CheckResult:
     try:
-        return check.run(context)
+        return check.run(earlier)
     except MicroVMError as error:
-        return BROKEN.of(error)
-    except Exception as error:  # whatever it is, the others are still to be run
-        return BROKEN.found(error=f"{type(error).__name__}: {error}")
+        return BROKEN.result(error=error.message, hint=error.hint)
+    except Exception as error:  # the other checks have to run nevertheless
+        return BROKEN.result(error=f"{type(error).__name__}: {error}")

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
 from microvm.cli import parameters, properties
-
-if TYPE_CHECKING:
-    from microvm.cli.checks.check import CheckResult
+from microvm.cli.checks.check import CheckResult
+from microvm.cli.checks.runner import run
 
 
 @click.command()
@@ -33,14 +31,11 @@ def doctor(as_json: bool) -> None:
 
     The exit status is 0 if machines start on this host, else 1.
     """  # noqa: D301 - click needs the backspace character
-    from microvm.cli.checks.runner import run
-    from microvm.cli.checks.table import CHECKS
-
     found = []
-    for check, finding in run(CHECKS):
-        found.append((check.name, finding))
+    for check, result in run():
+        found.append((check.name, result))
         if not as_json:
-            _show(check.name, finding)
+            _show(check.name, result)
     first = next((each for each in found if each[1].status == "failed"), None)
     if as_json:
         checks = [
@@ -48,7 +43,7 @@ def doctor(as_json: bool) -> None:
                 "check": name,
                 "status": each.status,
                 "text": each.text,
-                "mend": each.mend or None,
+                "fix": each.fix or None,
                 "hint": each.hint or None,
             }
             for name, each in found
@@ -60,7 +55,7 @@ def doctor(as_json: bool) -> None:
     sys.exit(1 if first else 0)
 
 
-def _show(name: str, finding: CheckResult) -> None:
-    click.echo(f"{finding.status:7}  {name:11}  {finding.text}")
-    for more in filter(None, (finding.mend, finding.hint)):
+def _show(name: str, result: CheckResult) -> None:
+    click.echo(f"{result.status:7}  {name:11}  {result.text}")
+    for more in filter(None, (result.fix, result.hint)):
         click.echo(f"{'':22}{more}")
