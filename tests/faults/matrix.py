@@ -51,7 +51,7 @@ class Cell:
         return f"{self.row.fault}, {self.state}"
 
 
-NO_CLONES = "this QEMU makes no clones"
+NO_CLONES = "this QEMU cannot clone guests"
 """What is said where that is remembered for a day, in a file that is named beside it."""
 
 _INSTALL = "apt install qemu-system-"

@@ -64,14 +64,14 @@ def test_inspect_says_why_one_cannot_be_used_and_what_to_do(
     folder: Path, flawed: dict[str, str]
 ) -> None:
     del flawed
-    next_step = "(take the snapshot anew; `microvm snapshot prune` removes this one)"
+    next_step = "(take the snapshot again; `microvm snapshot prune` removes this one)"
     shown = json.loads(_run("inspect", "--json", "short", "changed", "whole").output)
     assert [each["usable"] for each in shown] == [False] * 3
     assert [each["obstacle"] for each in shown] == [
         f"{folder}/short: damaged snapshot: incomplete {next_step}",
-        f"{folder}/changed: damaged snapshot: its state is not what was saved {next_step}",
+        f"{folder}/changed: damaged snapshot: its state has changed since it was saved {next_step}",
         "snapshot whole cannot be used without its image: no image alpine-1 "
-        "(build alpine-1 again, or take the snapshot anew)",
+        "(build alpine-1 again, or take the snapshot again)",
     ]
     with pytest.raises(SnapshotError, match="of another version") as refused:
         _run("inspect", "old")
@@ -97,7 +97,7 @@ def test_a_changed_byte_of_memory_takes_a_digest_to_be_found(folder: Path) -> No
         file.write(b"x")
     assert [each.flaw for each in snapshots.STORE.installed()] == [None]
     (shown,) = json.loads(_run("inspect", "--json", "one").output)
-    assert "its memory is not what was saved" in shown["obstacle"]
+    assert "its memory has changed since it was saved" in shown["obstacle"]
     assert _run("prune").output == "one\n"
 
 

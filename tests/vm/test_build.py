@@ -347,8 +347,8 @@ async def test_what_is_warmed_up_is_there_in_every_start(
             assert vm.cloned
             assert (await vm.run(["cat", "/root/warmed"])).stdout == b"b\nb\n"
             assert [line for line in said if "warming" in line] == [
-                "warming up by `false` ended with status 1",
-                "warming up by `nothing`: nothing: not found in the guest's PATH",
+                "the warm-up command `false` exited with status 1",
+                "the warm-up command `nothing`: nothing: not found in the guest's PATH",
             ], start
     other = build(Recipe(warm=(count,), env=("A=c",)))
     async with MicroVM(other) as vm:

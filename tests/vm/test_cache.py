@@ -105,7 +105,7 @@ def test_a_template_that_is_damaged_and_cannot_be_made_anew(image: Image, shared
     ram.chmod(0o444)
     with read_only(shared):
         said = hello(image, user=True)
-    assert "its memory is not what was saved" in said
+    assert "its memory has changed since it was saved" in said
     assert "booting instead" in said
 
 
@@ -172,7 +172,7 @@ def test_a_pipe_in_a_template_makes_nobody_wait(image: Image, cache: Path) -> No
     path.unlink()
     os.mkfifo(path)
     said = hello(image)
-    assert f"{path.parent}: cannot read the template: not a plain file; making it anew" in said
+    assert f"{path.parent}: cannot read the template: not a plain file; making it again" in said
     assert "anew" not in hello(image)
 
 

@@ -198,7 +198,7 @@ async def test_a_saved_disk_that_was_changed_is_not_used(image: Image) -> None:
     said: list[str] = []
     async with MicroVM(image, disk="80M", notify=said.append) as vm:
         assert (await vm.run(["true"])).returncode == 0
-    assert ["its disk is not what was saved" in line for line in said] == [True]
+    assert ["its disk has changed since it was saved" in line for line in said] == [True]
 
 
 async def test_what_warmed_a_guest_up_is_there_in_its_clones(
@@ -219,8 +219,8 @@ async def test_what_warmed_a_guest_up_is_there_in_its_clones(
     async with MicroVM(path, notify=said.append) as vm:
         assert (await vm.run(["cat", "/srv/warm"])).stdout == b"b a\n"
     assert said == [
-        "warming up by `sh -c 'echo no >&2; exit 3'` ended with status 3: no",
-        "warming up by `nothing`: nothing: not found in the guest's PATH",
+        "the warm-up command `sh -c 'echo no >&2; exit 3'` exited with status 3: no",
+        "the warm-up command `nothing`: nothing: not found in the guest's PATH",
     ]
 
 

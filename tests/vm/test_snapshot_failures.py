@@ -210,7 +210,7 @@ async def test_a_cache_that_is_lost(prepared: MicroVM, cache: Path) -> None:
     with _leaves_nothing(), pytest.raises(SnapshotError, match="no snapshot here"):
         await MicroVM(kept).start()
     again = await prepared.checkpoint("here")
-    with _leaves_nothing(), pytest.raises(SnapshotError, match="here has been taken anew"):
+    with _leaves_nothing(), pytest.raises(SnapshotError, match="here has been replaced"):
         await MicroVM(kept).start()
     async with MicroVM(again) as clone:
         assert (await clone.run(["pidof", "sleep"])).returncode == 0
@@ -250,7 +250,7 @@ async def test_one_that_is_removed_and_saved_while_it_is_cloned(prepared: MicroV
                 async with MicroVM(Snapshot.find("here")):
                     seen["started"] += 1
             except SnapshotError as error:
-                (said,) = re.findall("no snapshot here|taken anew", str(error))
+                (said,) = re.findall("no snapshot here|been replaced", str(error))
                 seen[said] += 1
             await asyncio.sleep(0)
 
@@ -266,7 +266,7 @@ async def test_one_that_is_removed_and_saved_while_it_is_cloned(prepared: MicroV
         await prepared.checkpoint("here")
     ended.set()
     await cloning
-    with pytest.raises(SnapshotError, match="snapshot here has been taken anew"):
+    with pytest.raises(SnapshotError, match="snapshot here has been replaced"):
         await MicroVM(first).start()
 
 
@@ -301,11 +301,11 @@ async def test_one_that_does_not_fit_is_refused_with_what_to_do(
     async with MicroVM(copied, memory=MEMORY, accel="tcg", confinement="off") as vm:
         kept = await vm.checkpoint("here")
     os.utime(misbehave("") / f"qemu-system-{image.manifest.arch}", (1e9, 1e9))  # another build
-    anew = "take the snapshot anew"
-    with pytest.raises(SnapshotError, match="QEMU is not the one that saved it") as refused:
+    anew = "take the snapshot again"
+    with pytest.raises(SnapshotError, match="it was saved by another QEMU") as refused:
         await MicroVM(kept).start()
     assert refused.value.hint == anew
-    with pytest.raises(SnapshotError, match="QEMU is not the one that saved it"):
+    with pytest.raises(SnapshotError, match="it was saved by another QEMU"):
         MicroVM(Snapshot.find("here"))._launch_early()
     shutil.rmtree(copied)
     with pytest.raises(SnapshotError, match="cannot be used without its image") as refused:
@@ -324,4 +324,4 @@ async def test_a_damaged_one_is_refused(prepared: MicroVM, cache: Path) -> None:
     state.write_bytes(state.read_bytes()[:-1])
     with pytest.raises(SnapshotError, match="damaged snapshot: its state") as refused:
         await MicroVM(kept).start()
-    assert refused.value.hint.startswith("take the snapshot anew; `microvm snapshot prune`")
+    assert refused.value.hint.startswith("take the snapshot again; `microvm snapshot prune`")

@@ -45,12 +45,12 @@ _SECONDS_END = 1 << 33  # greater times in nanoseconds do not fit into 63 bits
 class ArchiveMember:
     """A file, a folder or a symbolic link in an archive.
 
-    :ivar mode: type and permissions, as in `st_mode`.
-    :ivar mtime: modification time in nanoseconds since 1970.
-    :ivar offset: position of a file's content in the unnamed file of the tree.
-    :ivar size: number of bytes of the content.
-    :ivar target: target of a symbolic link; otherwise empty.
-    :ivar members: members of a folder, by name.
+    :ivar mode: Type and permissions, as in `st_mode`.
+    :ivar mtime: Modification time in nanoseconds since 1970.
+    :ivar offset: Position of a file's content in the unnamed file of the tree.
+    :ivar size: Number of bytes of the content.
+    :ivar target: Target of a symbolic link; otherwise empty.
+    :ivar members: Members of a folder, by name.
     """
 
     mode: int
@@ -68,14 +68,14 @@ class ArchiveMember:
 class ArchiveTree:
     """The files, folders and links of an archive; use it as a context manager.
 
-    :ivar root: folder that contains everything in the archive.
-    :ivar left_out: names of the devices and FIFOs in the archive, which are skipped.
+    :ivar root: Folder that contains everything in the archive.
+    :ivar left_out: Names of the devices and FIFOs in the archive, which are skipped.
     """
 
     def __init__(self, path: str, limits: TransferLimits) -> None:
         """Create an empty tree.
 
-        :param path: path of the destination in the guest, for messages.
+        :param path: Path of the destination in the guest, for messages.
         """
         self.root = ArchiveMember(stat.S_IFDIR | _NEW_FOLDER)
         self.left_out: list[str] = []
@@ -93,10 +93,10 @@ class ArchiveTree:
     def read(self, archive: BinaryIO) -> None:
         """Read an archive to its end, compressed or not.
 
-        :raises UsageError: if the file is no archive, is damaged or incomplete, or names a path
+        :raises UsageError: If the file is no archive, is damaged or incomplete, or names a path
             outside of the archive.
-        :raises FileError: if the archive exceeds the limits.
-        :raises OSError: if the archive cannot be read, or the host's disk is full.
+        :raises FileError: If the archive exceeds the limits.
+        :raises OSError: If the archive cannot be read, or the host's disk is full.
         """
         with _reading():
             limit = self._limits.size + _OVERHEAD + _MEMBER_OVERHEAD * self._limits.files
@@ -118,7 +118,7 @@ class ArchiveTree:
     async def send(self, exchange: Exchange) -> None:
         """Send the tree to the guest.
 
-        :raises FileError: if the guest refuses the tree.
+        :raises FileError: If the guest refuses the tree.
         """
         await self._send(exchange, b"", self.root)
 
@@ -212,13 +212,13 @@ class ArchiveTree:
 class _ArchiveReader:
     """A forward-only reader of an archive for tarfile, which limits the number of bytes.
 
-    :ivar last: bytes of the last read.
+    :ivar last: Bytes of the last read.
     """
 
     def __init__(self, archive: BinaryIO, limit: int) -> None:
         """Start to read an archive at its beginning.
 
-        :param limit: maximum number of bytes of the unpacked archive.
+        :param limit: Maximum number of bytes of the unpacked archive.
         """
         first = archive.read(tarfile.BLOCKSIZE)
         source = _Prefixed(first, archive)
@@ -290,9 +290,9 @@ _DECOMPRESSORS: dict[bytes, Callable[[Any], Any]] = {
 def write(path: Path, name: str, archive: BinaryIO) -> None:
     """Write a file or a folder of the host to an archive.
 
-    :param name: name of the file or folder in the archive; empty for the folder that contains
+    :param name: Name of the file or folder in the archive; empty for the folder that contains
         everything.
-    :raises OSError: if the archive cannot be written.
+    :raises OSError: If the archive cannot be written.
     """
 
     def owned_by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:

@@ -39,8 +39,8 @@ class Command:
     ) -> None:
         """Create the state of a command.
 
-        :param consumed: function that is called with a stream and the number of bytes read from it.
-        :param max_output: maximum number of bytes of both streams together, or None.
+        :param consumed: Function that is called with a stream and the number of bytes read from it.
+        :param max_output: Maximum number of bytes of both streams together, or None.
         """
         self.args = args
         self.stdin = stdin

@@ -37,12 +37,12 @@ _MAX_LEFT_OUT = 100
 class Received:
     """The result of a download.
 
-    :ivar path: path of the file or folder on the host.
-    :ivar files: number of files, folders and links.
-    :ivar size: number of bytes in all files.
-    :ivar left_out: paths in the tree of the links that lead out of it and were skipped; at most
+    :ivar path: Path of the file or folder on the host.
+    :ivar files: Number of files, folders and links.
+    :ivar size: Number of bytes in all files.
+    :ivar left_out: Paths in the tree of the links that lead out of it and were skipped; at most
         100.
-    :ivar left_out_count: number of all links that were skipped.
+    :ivar left_out_count: Number of all links that were skipped.
     """
 
     path: Path
@@ -85,10 +85,10 @@ class Download:
     def __init__(self, source: str, destination: Path) -> None:
         """Create the staging folder: in the destination if that is a folder, otherwise beside it.
 
-        :param source: path in the guest, for messages.
-        :param destination: path of the result on the host; an existing folder is merged with the
+        :param source: Path in the guest, for messages.
+        :param destination: Path of the result on the host; an existing folder is merged with the
             tree.
-        :raises OSError: if the staging folder cannot be created; it has the path on the host.
+        :raises OSError: If the staging folder cannot be created; it has the path on the host.
         """
         self._source = source
         self._destination = destination
@@ -125,8 +125,8 @@ class Download:
     def add(self, message: files.Entry | files.Data | files.Whole) -> None:
         """Write the content of a message to the staging folder.
 
-        :raises FileError: if the message is unexpected, or its name is invalid.
-        :raises OSError: if it cannot be written; the error has the path on the host.
+        :raises FileError: If the message is unexpected, or its name is invalid.
+        :raises OSError: If it cannot be written; the error has the path on the host.
         """
         match message:
             case files.Entry():
@@ -212,8 +212,8 @@ class Download:
     async def settle(self) -> Received:
         """Move the complete tree to its destination. A folder is merged into an existing one.
 
-        :raises FileError: if the guest sent a link twice.
-        :raises OSError: if something exists that cannot be replaced; the error has the path on the
+        :raises FileError: If the guest sent a link twice.
+        :raises OSError: If something exists that cannot be replaced; the error has the path on the
             host.
         """
         return await in_stoppable_thread(self._settle)
@@ -264,8 +264,8 @@ class Download:
 def name_of(entry: files.Entry, folder: str) -> str:
     """Return the name of an entry in its folder, which is checked.
 
-    :param folder: path of the folder in the guest, for messages.
-    :raises FileError: if it is no valid name of a file.
+    :param folder: Path of the folder in the guest, for messages.
+    :raises FileError: If it is no valid name of a file.
     """
     name = os.fsdecode(entry.name)
     if name in ("", ".", "..") or "/" in name:

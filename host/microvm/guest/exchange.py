@@ -51,10 +51,10 @@ async def exchange(
     When the block ends, `carry` is killed if it still runs. Errors of the block are raised after
     its exit.
 
-    :param timeout: maximum duration of the block in seconds.
-    :raises Busy: if another command runs.
-    :raises UsageError: if the request cannot be encoded.
-    :raises MachineError: if the guest is lost.
+    :param timeout: Maximum duration of the block in seconds.
+    :raises Busy: If another command runs.
+    :raises UsageError: If the request cannot be encoded.
+    :raises MachineError: If the guest is lost.
     """
     path = os.fsdecode(request.path)
     try:
@@ -84,7 +84,7 @@ async def exchange(
 class Exchange:
     """The host's side of the messages with `carry`, after the request.
 
-    :ivar path: path in the guest that the request names.
+    :ivar path: Path in the guest that the request names.
     """
 
     def __init__(self, process: Process, path: str) -> None:
@@ -101,8 +101,8 @@ class Exchange:
     async def send(self, message: files.Entry | files.Data | files.Whole) -> None:
         """Send a message of a tree, perhaps together with the next ones.
 
-        :raises FileError: if the guest reports an error, which stops the transfer.
-        :raises UsageError: if the message cannot be encoded.
+        :raises FileError: If the guest reports an error, which stops the transfer.
+        :raises UsageError: If the message cannot be encoded.
         """
         try:
             frame = message.encode()
@@ -118,7 +118,7 @@ class Exchange:
     async def flush(self) -> None:
         """Send the messages that were gathered.
 
-        :raises FileError: if the guest reports an error, which stops the transfer.
+        :raises FileError: If the guest reports an error, which stops the transfer.
         """
         assert self._process.stdin is not None  # noqa: S101 - for the type checker
         data, self._gathered = bytes(self._gathered), bytearray()
@@ -132,11 +132,11 @@ class Exchange:
     async def receive(self) -> Answer:
         """Return the next message of the guest.
 
-        :raises FileError: if the guest reports a failure, sends an invalid message, or `carry`
+        :raises FileError: If the guest reports a failure, sends an invalid message, or `carry`
             exits.
-        :raises ImageError: if the guest has no `carry`, or one with another protocol.
-        :raises ExecTimeout: if the transfer takes too long.
-        :raises MachineError: if the guest is lost.
+        :raises ImageError: If the guest has no `carry`, or one with another protocol.
+        :raises ExecTimeout: If the transfer takes too long.
+        :raises MachineError: If the guest is lost.
         """
         if self._gathered:
             await self.flush()
@@ -179,7 +179,7 @@ class Exchange:
     async def end(self) -> None:
         """Wait for the exit of `carry`. No message may follow.
 
-        :raises FileError: if a message follows, or `carry` fails.
+        :raises FileError: If a message follows, or `carry` fails.
         """
         if self._decoder.next_message() is not None or await self._process.stdout.next_chunk():
             raise self.misplaced()
@@ -225,7 +225,7 @@ class Exchange:
 async def give_up(process: Process, timeout: float = _CLEANUP_TIMEOUT) -> None:
     """Close the standard input of `carry`, and wait until it exits; see `Exchange.give_up`.
 
-    :param timeout: maximum time to wait in seconds.
+    :param timeout: Maximum time to wait in seconds.
     """
     assert process.stdin is not None  # noqa: S101 - for the type checker
     process.stdin.close()

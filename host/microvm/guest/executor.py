@@ -15,7 +15,7 @@ class Executor(Protocol):
 
     See `MicroVM.exec`, `ping` and `status`.
 
-    :ivar defaults: options of a command that its caller does not set.
+    :ivar defaults: Options of a command that its caller does not set.
     """
 
     defaults: ExecOptions

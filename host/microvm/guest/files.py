@@ -43,13 +43,13 @@ _USER = options_of(ExecOptions)["user"]
 class FileStatus:
     """The status of a file in a guest.
 
-    :ivar name: name of the file in its folder; for `stat`, the path that was given.
-    :ivar mode: type and permissions, as in `os.stat_result.st_mode`.
-    :ivar size: size in bytes.
-    :ivar mtime: time of the last modification, in seconds since 1970.
-    :ivar uid: id of the owner.
-    :ivar gid: id of the group.
-    :ivar target: target of a symbolic link; otherwise empty.
+    :ivar name: Name of the file in its folder; for `stat`, the path that was given.
+    :ivar mode: Type and permissions, as in `os.stat_result.st_mode`.
+    :ivar size: Size in bytes.
+    :ivar mtime: Time of the last modification, in seconds since 1970.
+    :ivar uid: Id of the owner.
+    :ivar gid: Id of the group.
+    :ivar target: Target of a symbolic link; otherwise empty.
     """
 
     name: str

@@ -13,7 +13,7 @@ class Freeze:
 
     On resuming, the guest gets fresh entropy, because its clones start with the same state.
 
-    :ivar seconds: duration of the freeze after its end; 0.0 if nothing was frozen.
+    :ivar seconds: Duration of the freeze after its end; 0.0 if nothing was frozen.
     """
 
     def __init__(self, guest: Guest) -> None:
@@ -34,7 +34,7 @@ class Freeze:
     async def begin(self) -> None:
         """Freeze the processes, and wait until the guest confirms it.
 
-        :raises MicroVMError: as for `Guest.keep`.
+        :raises MicroVMError: As for `Guest.keep`.
         """
         self._begun = time.monotonic()
         await self._guest.keep()

@@ -36,9 +36,9 @@ class Guest:
 
     When the guest is lost, the first reason is raised in all waiting callers, and in later ones.
 
-    :ivar error: reason why the guest is lost; None while it runs.
-    :ivar defaults: options of a command that its caller does not set.
-    :ivar on_command: function that is called with each command when it starts, or None.
+    :ivar error: Reason why the guest is lost; None while it runs.
+    :ivar defaults: Options of a command that its caller does not set.
+    :ivar on_command: Function that is called with each command when it starts, or None.
     """
 
     def __init__(
@@ -52,9 +52,9 @@ class Guest:
     ) -> None:
         """Create a guest that is not connected.
 
-        :param console_tail: function that returns the last output of the console, for errors.
-        :param session: function that creates the session, with a clock and entropy.
-        :param channel: function that creates the channel, which transports the bytes.
+        :param console_tail: Function that returns the last output of the console, for errors.
+        :param session: Function that creates the session, with a clock and entropy.
+        :param channel: Function that creates the channel, which transports the bytes.
         """
         self.error: MachineError | None = None
         self.defaults: ExecOptions = defaults or {}
@@ -87,11 +87,11 @@ class Guest:
     async def ready(self, timeout: float, *, resume: bool = True) -> None:
         """Wait for the guest's answer to the greeting, then resume it.
 
-        :param timeout: maximum time in seconds.
+        :param timeout: Maximum time in seconds.
         :param resume: True to call `resume`. If False, it is called before the first command. Until
             then, processes remain frozen, and the guest lacks the time and fresh entropy.
-        :raises TimeoutError: if no answer arrives in time.
-        :raises MachineError: if the guest is lost, or speaks another protocol.
+        :raises TimeoutError: If no answer arrives in time.
+        :raises MachineError: If the guest is lost, or speaks another protocol.
         """
         async with asyncio.timeout(timeout):
             # asyncio.shield() would make Python 3.14 report an error that arrives after the
@@ -105,7 +105,7 @@ class Guest:
     def resume(self) -> None:
         """Send the time and fresh entropy to the guest, which then resumes frozen processes.
 
-        :raises MachineError: if the guest is lost or not ready.
+        :raises MachineError: If the guest is lost or not ready.
         """
         self._check_alive()
         self._resumed = True
@@ -121,11 +121,11 @@ class Guest:
 
         `resume` ends both.
 
-        :param timeout: maximum time in seconds.
-        :raises Busy: if a command runs.
-        :raises UsageError: if the image is too old.
-        :raises GuestUnresponsive: if the guest does not answer in time.
-        :raises MachineError: if the guest is lost or not ready.
+        :param timeout: Maximum time in seconds.
+        :raises Busy: If a command runs.
+        :raises UsageError: If the image is too old.
+        :raises GuestUnresponsive: If the guest does not answer in time.
+        :raises MachineError: If the guest is lost or not ready.
         """
         self._check_alive()
         self._channel.write(self._session.keep())
@@ -139,10 +139,10 @@ class Guest:
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; see `MicroVM.exec`.
 
-        :raises Busy: if another command runs.
-        :raises UsageError: if an option or an argument is invalid, or cannot be encoded.
-        :raises TypeError: if an option does not exist.
-        :raises MachineError: if the guest is lost or not ready.
+        :raises Busy: If another command runs.
+        :raises UsageError: If an option or an argument is invalid, or cannot be encoded.
+        :raises TypeError: If an option does not exist.
+        :raises MachineError: If the guest is lost or not ready.
         """
         self._check_alive()
         if not self._free.is_set():
@@ -177,9 +177,9 @@ class Guest:
     def held(self) -> Iterator[None]:
         """Refuse commands and delay pings within the block, so that it can call `keep`.
 
-        :raises Busy: if a command runs, or another block of this method.
-        :raises UsageError: if the image is too old.
-        :raises MachineError: if the guest is lost or not ready.
+        :raises Busy: If a command runs, or another block of this method.
+        :raises UsageError: If the image is too old.
+        :raises MachineError: If the guest is lost or not ready.
         """
         self._check_alive()
         if not self._free.is_set():
@@ -222,9 +222,9 @@ class Guest:
     async def ping(self, timeout: float = TIMEOUTS.ping) -> None:
         """Wait for the answer of the guest to a ping.
 
-        :param timeout: maximum time in seconds.
-        :raises GuestUnresponsive: if the guest does not answer in time.
-        :raises MachineError: if the guest is lost or not ready.
+        :param timeout: Maximum time in seconds.
+        :raises GuestUnresponsive: If the guest does not answer in time.
+        :raises MachineError: If the guest is lost or not ready.
         """
         await self._free.wait()
         await self._ping(timeout)
@@ -239,9 +239,9 @@ class Guest:
     async def status(self, timeout: float = TIMEOUTS.ping) -> codec.Status:
         """Return the daemon's counters.
 
-        :param timeout: maximum time in seconds.
-        :raises GuestUnresponsive: if the guest does not answer in time.
-        :raises MachineError: if the guest is lost or not ready.
+        :param timeout: Maximum time in seconds.
+        :raises GuestUnresponsive: If the guest does not answer in time.
+        :raises MachineError: If the guest is lost or not ready.
         """
         await self._free.wait()
         self._check_alive()

@@ -18,9 +18,9 @@ _LONG_NAMES = 1 << 20
 class TransferLimits:
     """The amounts that a transfer may still take.
 
-    :ivar size: number of bytes of content.
-    :ivar files: number of files, folders and links.
-    :ivar names: number of bytes of names and link targets, which are held in memory.
+    :ivar size: Number of bytes of content.
+    :ivar files: Number of files, folders and links.
+    :ivar names: Number of bytes of names and link targets, which are held in memory.
     """
 
     size: int
@@ -33,8 +33,8 @@ class TransferLimits:
     def take(self, path: str, message: Entry | Data | Whole) -> None:
         """Subtract a message that was received.
 
-        :param path: path of the transfer in the guest, for messages.
-        :raises FileError: if a limit is exceeded.
+        :param path: Path of the transfer in the guest, for messages.
+        :raises FileError: If a limit is exceeded.
         """
         match message:
             case Data():

@@ -24,12 +24,12 @@ class CompletedProcess(Generic[O_co]):
 
     Two results are equal if they differ only in `memory`.
 
-    :ivar args: command line as it was given.
-    :ivar returncode: exit code, or -N if signal N killed the command.
-    :ivar stdout: all standard output: bytes, str if text was requested, or None if it was not
+    :ivar args: Command line as it was given.
+    :ivar returncode: Exit code, or -N if signal N killed the command.
+    :ivar stdout: All standard output: bytes, str if text was requested, or None if it was not
         captured.
-    :ivar stderr: all standard error, in the same form.
-    :ivar memory: peak memory in bytes of the command and all processes that it started, or None if
+    :ivar stderr: All standard error, in the same form.
+    :ivar memory: Peak memory in bytes of the command and all processes that it started, or None if
         the guest does not report it; see docs/options.md.
     """
 
@@ -42,7 +42,7 @@ class CompletedProcess(Generic[O_co]):
     def check_returncode(self) -> None:
         """Check that the exit code is 0.
 
-        :raises CalledProcessError: if it is not; an exception of `subprocess`.
+        :raises CalledProcessError: If it is not; an exception of `subprocess`.
         """
         if self.returncode:
             raise CalledProcessError(self.returncode, self.args, self.stdout, self.stderr)
@@ -64,10 +64,10 @@ class Process:
     output streams is dropped. The next command of the machine waits until then. Note that in an
     `except` block the error still holds references from its frames.
 
-    :ivar args: command line as it was given.
-    :ivar stdin: standard input, if a pipe or a terminal was requested; otherwise None.
-    :ivar stdout: standard output, or all output of a terminal.
-    :ivar stderr: standard error.
+    :ivar args: Command line as it was given.
+    :ivar stdin: Standard input, if a pipe or a terminal was requested; otherwise None.
+    :ivar stdout: Standard output, or all output of a terminal.
+    :ivar stderr: Standard error.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Process:
     ) -> None:
         """Wrap a command.
 
-        :param dropped: function that is called in any thread when the last reference is dropped.
+        :param dropped: Function that is called in any thread when the last reference is dropped.
         """
         self._command = command
         self._send_signal = send_signal
@@ -124,11 +124,11 @@ class Process:
 
         Unread output holds back the command, so read `stdout` and `stderr` at the same time.
 
-        :raises StartError: if the command could not be started.
-        :raises ExecTimeout: if it exceeded its time limit and was killed.
-        :raises OutputLimit: if it exceeded `max_output` and was killed.
-        :raises MemoryLimit: if it exceeded its memory limit and was killed.
-        :raises MachineError: if the machine failed.
+        :raises StartError: If the command could not be started.
+        :raises ExecTimeout: If it exceeded its time limit and was killed.
+        :raises OutputLimit: If it exceeded `max_output` and was killed.
+        :raises MemoryLimit: If it exceeded its memory limit and was killed.
+        :raises MachineError: If the machine failed.
         """
         await self._command.ended.wait()
         if self._command.error:
@@ -142,7 +142,7 @@ class Process:
         Like `asyncio.subprocess.Process.communicate`, it ignores that the command reads only a part
         of the input. Cancelling it kills the command, because the output that was read is lost.
 
-        :raises StartError: or another error of `wait`.
+        :raises StartError: Or another error of `wait`.
         """
         async with self:
             output = await self._collect(input)
@@ -152,7 +152,7 @@ class Process:
     async def _collect(self, data: bytes | None) -> tuple[bytes, bytes]:
         """Write and read as `communicate` does, without the errors of `wait`.
 
-        :raises MachineError: if the machine failed.
+        :raises MachineError: If the machine failed.
         """
         _, stdout, stderr = await asyncio.gather(
             self._feed_all(data), self.stdout.read(), self.stderr.read()
@@ -179,7 +179,7 @@ class Process:
     def send_signal(self, signal: int) -> None:
         """Send a signal to the process group of the command; does nothing after its exit.
 
-        :raises UsageError: if the signal does not exist.
+        :raises UsageError: If the signal does not exist.
         """
         if not self._command.ended.is_set():
             self._send_signal(signal)
@@ -203,7 +203,7 @@ class Process:
     def resize(self, rows: int, columns: int) -> None:
         """Set the size of the command's terminal; no effect without a terminal or after the exit.
 
-        :raises UsageError: if a terminal cannot have this size.
+        :raises UsageError: If a terminal cannot have this size.
         """
         if not self._command.ended.is_set():
             self._resize(rows, columns)

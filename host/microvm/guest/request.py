@@ -26,9 +26,9 @@ _CARRIED = options_of(ExecOptions).keys() & codec.ExecRequest.__dataclass_fields
 class HostLimits:
     """The limits of a command that the host enforces; the guest enforces the others.
 
-    :ivar timeout: maximum duration in seconds, or None.
-    :ivar grace: seconds between SIGTERM and SIGKILL at the end of the timeout, or None.
-    :ivar max_output: maximum number of bytes of both output streams together, or None.
+    :ivar timeout: Maximum duration in seconds, or None.
+    :ivar grace: Seconds between SIGTERM and SIGKILL at the end of the timeout, or None.
+    :ivar max_output: Maximum number of bytes of both output streams together, or None.
     """
 
     timeout: float | None
@@ -41,10 +41,10 @@ def request_of(
 ) -> tuple[codec.ExecRequest, HostLimits]:
     """Check the options of a command, and return its request and the limits for the host.
 
-    :param defaults: options that apply unless `options` sets them; variables are merged one by one.
-    :return: a request, to which the session adds its own fields, and the limits.
-    :raises UsageError: if an option or an argument is invalid.
-    :raises TypeError: if an option does not exist.
+    :param defaults: Options that apply unless `options` sets them; variables are merged one by one.
+    :return: A request, to which the session adds its own fields, and the limits.
+    :raises UsageError: If an option or an argument is invalid.
+    :raises TypeError: If an option does not exist.
     """
     if isinstance(argv, str | bytes):
         raise UsageError("argv must be a list of arguments", hint="for a shell: ['sh', '-c', …]")

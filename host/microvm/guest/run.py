@@ -21,12 +21,12 @@ async def run(
 ) -> CompletedProcess[Any]:
     """Run a command until it exits; see `MicroVM.run`.
 
-    :raises UsageError: if an option is invalid, or `input` and `stdin` are both given.
-    :raises TypeError: if an option does not exist.
-    :raises CalledProcessError: if `check` is set and the exit code is not 0.
-    :raises UnicodeError: if text was requested, and the input or output cannot be converted.
-    :raises OSError: if the output cannot be written to the standard streams of this process.
-    :raises StartError: or another error of `Guest.exec` and `Process.wait`.
+    :raises UsageError: If an option is invalid, or `input` and `stdin` are both given.
+    :raises TypeError: If an option does not exist.
+    :raises CalledProcessError: If `check` is set and the exit code is not 0.
+    :raises UnicodeError: If text was requested, and the input or output cannot be converted.
+    :raises OSError: If the output cannot be written to the standard streams of this process.
+    :raises StartError: Or another error of `Guest.exec` and `Process.wait`.
     """
     values = read_options(RunOptions, options)
     exec_options = {

@@ -25,13 +25,13 @@ _DESTINATION = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 class StagingFolder:
     """A fresh folder, which is removed by the caller that created it.
 
-    :ivar descriptor: open descriptor of the folder.
+    :ivar descriptor: Open descriptor of the folder.
     """
 
     def __init__(self, parent: Path) -> None:
         """Create the folder in another folder.
 
-        :raises OSError: if it cannot be created; the error has the path of the other folder.
+        :raises OSError: If it cannot be created; the error has the path of the other folder.
         """
         with _errors_about(parent):
             self._path = Path(tempfile.mkdtemp(prefix=".microvm-", dir=parent))
@@ -50,7 +50,7 @@ class StagingFolder:
     def move(self, name: str, destination: Path) -> None:
         """Move an entry of the folder to its destination. A folder is merged into an existing one.
 
-        :raises OSError: if something exists that cannot be replaced; the error has its path.
+        :raises OSError: If something exists that cannot be replaced; the error has its path.
         """
         if not destination.is_dir():
             _move(name, self.descriptor, str(destination), None, destination)

@@ -31,9 +31,9 @@ async def attach(
 ) -> int:
     """Copy the streams of a command until it exits, and return its return code.
 
-    :param feed: coroutine that writes its standard input; it is cancelled when the command exits.
-    :raises BrokenPipeError: if the reader of the output closed it; the command is then killed.
-    :raises MicroVMError: if the output cannot be written, or another error of `Process.wait`.
+    :param feed: Coroutine that writes its standard input; it is cancelled when the command exits.
+    :raises BrokenPipeError: If the reader of the output closed it; the command is then killed.
+    :raises MicroVMError: If the output cannot be written, or another error of `Process.wait`.
     """
     feeding = None if feed is None else asyncio.create_task(feed)
     copying = asyncio.create_task(_copy_both(process, out, err))
@@ -70,8 +70,8 @@ async def _copy(stream: OutputStream, write: WriteFunction) -> None:
 async def copy_out(stream: OutputStream, descriptor: int) -> None:
     """Write the output of a command to a descriptor. A slow reader holds back only the command.
 
-    :raises MachineError: if the machine failed; the output before that has been written.
-    :raises OSError: if the output cannot be written; BrokenPipeError if the reader closed it.
+    :raises MachineError: If the machine failed; the output before that has been written.
+    :raises OSError: If the output cannot be written; BrokenPipeError if the reader closed it.
     """
     await _copy(stream, partial(write, descriptor))
 
@@ -79,8 +79,8 @@ async def copy_out(stream: OutputStream, descriptor: int) -> None:
 async def write(descriptor: int, data: bytearray | bytes | memoryview) -> None:
     """Write all data to a descriptor without blocking the event loop.
 
-    :raises MicroVMError: if no thread can be started.
-    :raises OSError: if the data cannot be written; BrokenPipeError if the reader closed it.
+    :raises MicroVMError: If no thread can be started.
+    :raises OSError: If the data cannot be written; BrokenPipeError if the reader closed it.
     """
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         _write_all(descriptor, data)

@@ -22,7 +22,7 @@ class OutputBuffer:
     def __init__(self, consumed: Callable[[int], None]) -> None:
         """Create an empty buffer.
 
-        :param consumed: function that is called with each number of bytes that the reader has
+        :param consumed: Function that is called with each number of bytes that the reader has
             taken.
         """
         self._consumed = consumed
@@ -39,7 +39,7 @@ class OutputBuffer:
     async def take(self) -> bytearray | bytes | memoryview:
         """Wait for the next chunk and return it; empty at the end of the stream.
 
-        :raises MachineError: if the machine failed; the output before that has been taken.
+        :raises MachineError: If the machine failed; the output before that has been taken.
         """
         while not self._chunks:
             if self._error:
@@ -56,7 +56,7 @@ class OutputBuffer:
     def feed(self, data: bytes | memoryview, dropped: int = 0) -> None:
         """Add output from the guest.
 
-        :param dropped: number of further bytes that arrived and are discarded.
+        :param dropped: Number of further bytes that arrived and are discarded.
         """
         if dropped:
             self._consumed(dropped)
@@ -94,7 +94,7 @@ class KeepAlive:
     def __init__(self, dropped: Callable[[], None]) -> None:
         """Create a token.
 
-        :param dropped: function that is called in any thread when the last reference is dropped.
+        :param dropped: Function that is called in any thread when the last reference is dropped.
         """
         weakref.finalize(self, dropped).atexit = False
         self.owner: object = None
@@ -122,7 +122,7 @@ class OutputStream:
     async def __anext__(self) -> bytes:
         """Return the next chunk.
 
-        :raises MachineError: if the machine failed; the output before that has been read.
+        :raises MachineError: If the machine failed; the output before that has been read.
         """
         if chunk := await self.next_chunk():
             return bytes(chunk)
@@ -131,14 +131,14 @@ class OutputStream:
     async def next_chunk(self) -> bytearray | bytes | memoryview:
         """Return the next chunk without copying it; empty at the end of the stream.
 
-        :raises MachineError: if the machine failed; the output before that has been read.
+        :raises MachineError: If the machine failed; the output before that has been read.
         """
         return self._cut(len(self._part)) if self._part else await self._buffer.take()
 
     async def read(self, size: int = -1) -> bytes:
         """Return up to `size` bytes as soon as some are available; by default, all up to the end.
 
-        :raises MachineError: if the machine failed before the end. `read(size)` returns earlier
+        :raises MachineError: If the machine failed before the end. `read(size)` returns earlier
             output.
         """
         if size >= 0:
@@ -159,7 +159,7 @@ class OutputStream:
 
         The length of a line is not limited. For an untrusted command, set `max_output`.
 
-        :raises MachineError: if the machine failed; the output before that has been read.
+        :raises MachineError: If the machine failed; the output before that has been read.
         """
         seen = 0
         while not (end := self._part.find(b"\n", seen) + 1):
@@ -190,8 +190,8 @@ class InputStream:
     ) -> None:
         """Create a stream.
 
-        :param send: function that sends one frame of data; an empty one is the end of the stream.
-        :param credit: function that returns the number of bytes that may be sent now.
+        :param send: Function that sends one frame of data; an empty one is the end of the stream.
+        :param credit: Function that returns the number of bytes that may be sent now.
         """
         self._send = send
         self._credit = credit
@@ -214,7 +214,7 @@ class InputStream:
     async def drain(self) -> None:
         """Wait until all data has been sent to the guest.
 
-        :raises BrokenPipeError: if the command closed its standard input or exited.
+        :raises BrokenPipeError: If the command closed its standard input or exited.
         """
         await self._drained.wait()
         if self._refused:

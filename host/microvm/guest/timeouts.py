@@ -8,10 +8,10 @@ from typing import NamedTuple
 class Timeouts(NamedTuple):
     """The intervals and maximum waiting times for a running guest, in seconds.
 
-    :ivar ping_interval: interval between two pings while a command runs.
-    :ivar ping: maximum time until the answer to a ping or a request for the status.
-    :ivar kill: maximum time until the exit of a command that was killed.
-    :ivar loss_grace: time between the loss of the connection and the failure of the guest, in which
+    :ivar ping_interval: Interval between two pings while a command runs.
+    :ivar ping: Maximum time until the answer to a ping or a request for the status.
+    :ivar kill: Maximum time until the exit of a command that was killed.
+    :ivar loss_grace: Time between the loss of the connection and the failure of the guest, in which
         the owner of the machine can report the exact cause.
     """
 

@@ -25,8 +25,8 @@ async def send_tree(exchange: Exchange, path: Path) -> None:
 
     If the path itself is a symbolic link, its target is sent. Links in a folder are sent as links.
 
-    :raises OSError: if a file cannot be read; it has the path on the host.
-    :raises FileError: if the guest refuses the files.
+    :raises OSError: If a file cannot be read; it has the path on the host.
+    :raises FileError: If the guest refuses the files.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
     try:
@@ -38,8 +38,8 @@ async def send_tree(exchange: Exchange, path: Path) -> None:
 async def send_data(exchange: Exchange, data: FileData, mode: int) -> None:
     """Send a file with this content.
 
-    :raises FileError: if the guest refuses the file.
-    :raises UsageError: if the data has another type than `FileData`.
+    :raises FileError: If the guest refuses the file.
+    :raises UsageError: If the data has another type than `FileData`.
     """
     await exchange.send(entry(stat.S_IFREG | mode, size=0, mtime=files.NOW))
     async for chunk in chunks(data):
@@ -50,7 +50,7 @@ async def send_data(exchange: Exchange, data: FileData, mode: int) -> None:
 async def chunks(data: FileData) -> AsyncIterator[bytes | memoryview]:
     """Yield the data in chunks.
 
-    :raises UsageError: if the data has another type than `FileData`.
+    :raises UsageError: If the data has another type than `FileData`.
     """
     if isinstance(data, str):
         yield data.encode("utf-8", "surrogateescape")

@@ -1,1 +1,1 @@
-"""Guests that are started and saved: boots and clones, templates, snapshots and checkpoints."""
+"""Starting machines by booting or cloning, and saving them as templates or snapshots."""

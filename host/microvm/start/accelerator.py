@@ -1,4 +1,4 @@
-"""The choice of an accelerator: the hardware where it works, and one line where it does not."""
+"""The choice of an accelerator: KVM where it works, otherwise emulation and a line for the user."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from microvm.qemu.launch import find_qemu
 
 
 class AcceleratorChoice:
-    """A choice for one start, and what is learnt from it.
+    """The accelerators to try for one start, and the record of which of them work.
 
-    :param requested: what the user wants.
-    :param arch: the guest's architecture.
-    :param notify: called with a line where the hardware is not used.
-    :ivar candidates: what to try, in this order.
-    :raises QemuError: QEMU is not installed, or what it needs is not.
-    :raises UsageError: this host cannot run what was asked for.
+    :param requested: Accelerator that the user requested.
+    :param arch: Architecture of the guest.
+    :param notify: Function that is called with a line if KVM is not used.
+    :ivar candidates: Accelerators to try, in this order.
+    :raises QemuError: If QEMU or a program that it needs is not installed.
+    :raises UsageError: If this host does not support the requested accelerator.
     """
 
     def __init__(self, requested: Accelerator, arch: str, notify: Callable[[str], None]) -> None:
@@ -35,16 +35,16 @@ class AcceleratorChoice:
         return accels.candidates(self._requested, arch=self._arch, probes=self._probes)
 
     def timeout(self, accel: Accel) -> float:
-        """Return the maximum number of seconds for a boot under one of the accelerators to try."""
+        """Return the maximum number of seconds for a boot with one of the candidates."""
         is_trial = accel != self.candidates[-1]
         return accels.TRIAL_TIMEOUT if is_trial else accels.BOOT_TIMEOUT
 
     @asynccontextmanager
     async def settled(self) -> AsyncIterator[None]:
-        """Prevent two starts from trying the hardware at once, while nobody knows whether it works.
+        """Let only one start at a time try KVM while it is unknown whether KVM works.
 
-        If another start is trying it, wait for that start and use its result. The block is a whole
-        start, because the result is known only when the start is done.
+        The block is a whole start, because its result shows whether KVM works. Other starts wait
+        for it, and then use the result.
         """
         async with AsyncExitStack() as held:
             if len(self.candidates) > 1:
@@ -61,11 +61,11 @@ class AcceleratorChoice:
             yield
 
     def explain(self) -> None:
-        """Notify why the hardware cannot be used, if not, unless that was done within a day."""
+        """Notify the user why KVM cannot be used, at most once a day."""
         if self._requested != "auto" or self.candidates != ("tcg",):
             return
         if self._probes.recall() is False:
-            return  # it was tried, and that was said
+            return  # the start that tried it has notified the user
         obstacle = accels.obstacle(self._arch)
         notified = self._probes._replace(subject="obstacle")
         if obstacle is not None and obstacle.failure.told and notified.recall() is None:
@@ -73,16 +73,16 @@ class AcceleratorChoice:
             self._notify(accels.fallback_notice(obstacle.text, obstacle.hint))
 
     def failed(self, error: QemuError | BootError) -> None:
-        """Take note that nothing has worked: the last one failed like this."""
+        """Record that the last candidate failed with this error."""
         from microvm.qemu import kvm_failure
 
         if self.candidates[-1] != "tcg" and kvm_failure.failure_of_start(error).remembered:
-            self._probes.forget()  # it did work; the next start finds out
+            self._probes.forget()  # KVM worked before, so the next start tries it again
 
     def succeeded(self, accel: Accel, error: QemuError | BootError | None) -> None:
-        """Note that a start has succeeded; notify the user if the first candidate had failed.
+        """Record that a start has succeeded, and notify the user if the first candidate failed.
 
-        :param error: the error of the candidate before it, if there was one.
+        :param error: The error of the first candidate, or None.
         """
         if accel != "tcg":
             if self._probes.recall() is not True:

@@ -1,9 +1,9 @@
-"""Checkpoints: running guests, each copied while it goes on, for others to be cloned from.
+"""Checkpoints: copies of running guests from which clones start.
 
-QEMU sends a guest to a file in no folder; the guest stops for the last of it only, some
-milliseconds, and goes on. Another QEMU, the receiver, restores it into memory that is such a file
-as well, where it is greeted, so that it freezes what runs in it until a clone resumes it, and is
-saved as a template is.
+QEMU sends the guest to a file without a name. The guest stops for the last part of it, some
+milliseconds, and then continues. A second QEMU, the receiver, restores the copy into memory that is
+also such a file. The host greets the copy, which freezes its processes until a clone resumes them.
+Then the receiver saves it in the way that a template is saved.
 """
 
 from __future__ import annotations
@@ -35,10 +35,11 @@ _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A guest as it was at a moment, in files without a name, which nobody can write any more.
+    """A copy of a guest in sealed files without names, so no process can change it.
 
-    :ivar pause: how long what runs in the guest stood still for it, in seconds.
-    :ivar copied: see `SavedManifest`.
+    :ivar origin: Image, QEMU and options that the guest was made with.
+    :ivar pause: Number of seconds for which the processes in the guest stood still.
+    :ivar copied: See `SavedManifest`.
     """
 
     origin: Origin
@@ -49,7 +50,7 @@ class Checkpoint:
 
     @contextmanager
     def opened(self) -> Iterator[Memory]:
-        """Make of it the memory for one QEMU to inherit, in files of its own; see `restorable`."""
+        """Return the memory for a new QEMU, in files of its own; see `restorable`."""
         with ExitStack() as files:
             ram = _duplicate(self._memory.ram, files)
             state = os.pread(self._memory.state, os.fstat(self._memory.state).st_size, 0)
@@ -57,32 +58,32 @@ class Checkpoint:
             yield files.enter_context(made)
 
     def parts(self) -> tuple[dict[str, Any], list[int]]:
-        """Return what another process of this user makes it of: facts for JSON, and files."""
+        """Return a record for JSON and open files, to pass to another process of the user."""
         memory = self._memory
         files = {"ram": memory.ram, "state": memory.state}
         files |= {} if memory.scratch is None else {"scratch": memory.scratch}
         files |= {} if self._base is None else {"base": self._base}
-        facts = {
+        record = {
             "origin": self.origin._asdict(),
             "pause": self.pause,
             "copied": self.copied,
             "files": [*files],
         }
-        return facts, [*files.values()]
+        return record, [*files.values()]
 
     @classmethod
-    def of(cls, facts: dict[str, Any], files: list[int]) -> Self:
-        """Return one of such parts; its files stay the caller's."""
-        named = dict(zip(facts["files"], files, strict=True))
+    def of(cls, record: dict[str, Any], files: list[int]) -> Self:
+        """Return the checkpoint of a record and files of `parts`, which the caller still owns."""
+        named = dict(zip(record["files"], files, strict=True))
         memory = Memory(named["ram"], named["state"], saved=False, scratch=named.get("scratch"))
-        made = Origin(**facts["origin"])
-        return cls(made, facts["pause"], facts["copied"], memory, named.get("base"))
+        made = Origin(**record["origin"])
+        return cls(made, record["pause"], record["copied"], memory, named.get("base"))
 
     def keep(self, name: str) -> None:
-        """Save it on the disk, in the place of what has that name.
+        """Save the checkpoint on the disk, and replace a snapshot of that name.
 
-        :raises SnapshotError: another process saves one under that name.
-        :raises ImageError: the disk is full, or cannot be written. Nothing half made is left.
+        :raises SnapshotError: If another process saves a snapshot under that name.
+        :raises ImageError: If the disk is full or cannot be written. Incomplete files are removed.
         """
         snapshots.save(
             self._memory, name=name, origin=self.origin, copied=self.copied, base=self._base
@@ -90,20 +91,20 @@ class Checkpoint:
 
 
 async def take(vm: RunningVM, image: Image, files: ExitStack) -> Checkpoint:
-    """Take a checkpoint of a machine, which goes on.
+    """Take a checkpoint of a running machine, which continues afterwards.
 
-    :param image: the image that it has booted.
-    :param files: becomes the owner of the files that it is in.
-    :raises Busy: a command runs, or another checkpoint is being taken.
-    :raises UsageError: its guest is too old for this.
-    :raises SnapshotError: it could not be taken; the machine is as usable as before.
-    :raises ImageError: the disk is full.
-    :raises MachineError: the machine is dead.
+    :param image: The image that the machine has booted.
+    :param files: Stack that closes the files of the checkpoint.
+    :raises Busy: If a command runs, or another checkpoint is being taken.
+    :raises UsageError: If the image of the guest is too old.
+    :raises SnapshotError: If the checkpoint fails. The machine is still usable.
+    :raises ImageError: If the disk is full.
+    :raises MachineError: If the machine has failed.
     """
     config = vm.qemu.config
     made = origin(image, config)
     with ExitStack() as ours:
-        async with _blame(vm):
+        async with _snapshot_errors(vm):
             await vm.check()
             memory = ours.enter_context(blank())
             base = None if vm.qemu.base is None else _duplicate(vm.qemu.base, ours)
@@ -125,11 +126,11 @@ async def take(vm: RunningVM, image: Image, files: ExitStack) -> Checkpoint:
 
 
 async def _send(vm: RunningVM, memory: Memory) -> tuple[RunningVM, float]:
-    """Send a guest to a receiver; return that when it is ready, and how long what runs stood."""
+    """Send a guest to a receiver. Return the receiver when it is ready, and the pause."""
 
     async def copy_disk() -> None:
         if vm.qemu.scratch is not None and memory.scratch is not None:
-            disk = _duplicate(vm.qemu.scratch, files)  # which may end meanwhile
+            disk = _duplicate(vm.qemu.scratch, files)  # QEMU may exit and close its file
             await in_stoppable_thread(scratch.copy, disk, memory.scratch)
 
     with ExitStack() as files:
@@ -138,7 +139,7 @@ async def _send(vm: RunningVM, memory: Memory) -> tuple[RunningVM, float]:
         target = os.open(f"/proc/self/fd/{sent}", os.O_WRONLY | os.O_CLOEXEC)
         files.callback(os.close, target)
         with vm.guest.held(), Freeze(vm.guest) as freeze:
-            # It starts while the guest is sent, and asks for that afterwards.
+            # Start the receiver early, because it starts while the guest is sent.
             launched = launch(vm.qemu.config, memory._replace(sent=sent))
             try:
                 await vm.qemu.send(target, freeze.begin, copy_disk)
@@ -156,12 +157,12 @@ def _duplicate(file: int, files: ExitStack) -> int:
 
 
 def _seal(file: int) -> None:
-    """Have nobody write a file any more: no clone's QEMU that was broken into, for the others.
+    """Forbid all writes to a file, because a compromised QEMU could change it for other clones.
 
-    Some time after its end, the kernel may still have a page in hand of the QEMU that has written
-    it (`memfd_wait_for_pins` in mm/memfd.c).
+    After the exit of the QEMU that wrote the file, the kernel may still hold a page of it for a
+    moment (`memfd_wait_for_pins` in mm/memfd.c), so try again.
 
-    :raises OSError: it has for longer than `_SEAL_TIMEOUT`.
+    :raises OSError: If the kernel holds a page for longer than `_SEAL_TIMEOUT`.
     """
     begun = time.monotonic()
     while True:
@@ -177,8 +178,8 @@ def _seal(file: int) -> None:
 
 
 @asynccontextmanager
-async def _blame(vm: RunningVM) -> AsyncIterator[None]:
-    """Tell what is wrong with the machine itself from what is not."""
+async def _snapshot_errors(vm: RunningVM) -> AsyncIterator[None]:
+    """Raise the error of the machine if it has failed; otherwise raise a `SnapshotError`."""
     try:
         yield
     except (MachineError, QemuError, TemplateError) as error:

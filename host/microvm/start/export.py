@@ -1,7 +1,7 @@
-"""An exported snapshot: one file, of which another host makes its own copy.
+"""Exported snapshots: one file from which another host recreates a snapshot.
 
-It has these members, in this order: `state`, `ram`, and `scratch` where there is one. It is read by
-those who have its manifest already, and know by its digests what they get.
+The file has the members `state`, `ram` and, if the machine has a scratch disk, `scratch`, in this
+order. The reader already has the manifest, and verifies the members by its digests.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ from microvm.start.snapshots import STORE
 
 
 def write(manifest: SavedManifest, out: BinaryIO) -> None:
-    """Write the snapshot that has this manifest.
+    """Write the snapshot with this manifest to a file.
 
-    :raises SnapshotError: it is gone, damaged, or another one meanwhile.
-    :raises OSError: it cannot be written.
+    :raises SnapshotError: If the snapshot was removed, is damaged, or was replaced.
+    :raises OSError: If the file cannot be written.
     """
     with ExitStack() as files:
         opened = STORE.open(manifest.name, files)
         if opened.manifest != manifest:
-            raise SnapshotError(f"snapshot {manifest.name} has been taken anew meanwhile")
+            raise SnapshotError(f"snapshot {manifest.name} was replaced while it was exported")
         with export_archive.writing(out) as archive:
             archive.add(saved.STATE, len(opened.state), [opened.state])
             archive.add(saved.RAM, os.fstat(opened.ram).st_size, sparse.read(opened.ram))
@@ -41,9 +41,10 @@ def write(manifest: SavedManifest, out: BinaryIO) -> None:
 def read(file: BinaryIO, manifest: SavedManifest) -> None:
     """Import a snapshot.
 
-    :param manifest: the manifest that the snapshot must match, and its new name.
-    :raises SnapshotError: it does not match, is damaged or incomplete; or the cache is shared.
-    :raises ImageError: the disk is full. Incomplete files are removed.
+    :param manifest: The manifest that the snapshot must match; it contains the snapshot's name.
+    :raises SnapshotError: If the file does not match the manifest or is incomplete, or all users
+        share the cache.
+    :raises ImageError: If the disk is full. Incomplete files are removed.
     """
     STORE.check_private()
     path = STORE.path(manifest.name)
@@ -57,7 +58,7 @@ def read(file: BinaryIO, manifest: SavedManifest) -> None:
             folder.mkdir()
             state = archive.whole(saved.STATE, saved.STATE_LIMIT)
             if hashlib.sha256(state).hexdigest() != manifest.state_sha256:
-                raise export_archive.DamagedError("its state is not what was saved")
+                raise export_archive.DamagedError("its state has changed since it was saved")
             (folder / saved.STATE).write_bytes(state)
             made = manifest.origin
             _copy(archive, folder / saved.RAM, made.memory << 20, manifest.ram_sha256)
@@ -73,4 +74,4 @@ def _copy(archive: export_archive.ExportReader, path: Path, size: int, sha256: s
     with archive.member(path.name, size) as (found, chunks), path.open("w+b") as part:
         sparse.write(part.fileno(), chunks)
         if found != size or sparse.digest(part.fileno()) != sha256:
-            raise export_archive.DamagedError(f"its {path.name} is not what was saved")
+            raise export_archive.DamagedError(f"its {path.name} has changed since it was saved")

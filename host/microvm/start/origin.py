@@ -1,4 +1,4 @@
-"""The origin of a saved guest: all that it was made of and with."""
+"""The origin of a saved guest: the image, QEMU, host and options that it was made with."""
 
 from __future__ import annotations
 
@@ -15,34 +15,36 @@ from microvm.sha256 import sha256
 if TYPE_CHECKING:
     from microvm.images import Image
 
-# What shapes a guest, and what is wrong where it is not the same any more.
-_FACTS = {
-    "qemu_build": "QEMU is not the one that saved it",
-    "arguments_sha256": "QEMU would get other arguments here than it got then",
-    "image": "it was made of image {0}, not {1}",
+# The fields that must be equal where the guest is restored, and the error for each difference.
+_REQUIREMENTS = {
+    "qemu_build": "it was saved by another QEMU",
+    "arguments_sha256": "its QEMU had other arguments",
+    "image": "it was made from image {0}, not {1}",
     "kernel_sha256": "its image has another kernel now",
     "initramfs_sha256": "its image has another initramfs now",
     "disk_sha256": "its image has another disk now",
     "scratch": "its disk has another size",
-    "host_sha256": "this host has another CPU, kernel, or KVM than the one that saved it",
+    "host_sha256": "it was saved on a host with another CPU, kernel or KVM",
 }
 
 
 class Origin(NamedTuple):
-    """The origin of a saved guest; digests are SHA-256 in hex, empty where there is no such thing.
+    """The image, QEMU, host and options that a saved guest was made with.
 
-    Nothing in it but paths changes when the cache, or the container that it is in, is copied.
+    Digests are SHA-256 in hexadecimal, or empty. A copy of the cache or of its container changes
+    only the paths.
 
-    :ivar image: the name of the image that was booted.
-    :ivar folder: the image's folder; empty where the cache has it, which finds it by its name.
-    :ivar qemu: the path of the QEMU that saves it.
-    :ivar qemu_build: which build of it that is: its size, and when it was made.
-    :ivar arguments_sha256: QEMU's arguments.
-    :ivar host_sha256: what of the host such a guest sees; nothing where it is emulated.
-    :ivar accel: QEMU's accelerator.
-    :ivar memory: the guest's memory in MiB.
-    :ivar cpus: the number of the guest's CPUs.
-    :ivar scratch: the size of the disk that it writes its root to, in bytes; 0: to memory.
+    :ivar image: Name of the image that the guest booted.
+    :ivar folder: Folder of the image; empty if the cache contains it, which finds it by its name.
+    :ivar qemu: Path of the QEMU that saved the guest.
+    :ivar qemu_build: Size and modification time of that QEMU.
+    :ivar arguments_sha256: Digest of the arguments of QEMU.
+    :ivar host_sha256: Digest of the host's properties that the guest sees; empty under emulation.
+    :ivar accel: Accelerator of QEMU.
+    :ivar memory: Memory of the guest in MiB.
+    :ivar cpus: Number of CPUs of the guest.
+    :ivar scratch: Size of the disk for changes of the root file system in bytes; 0 if they are held
+        in memory.
     """
 
     image: str
@@ -60,13 +62,18 @@ class Origin(NamedTuple):
     scratch: int
 
     @property
-    def facts(self) -> tuple[object, ...]:
-        """All that shapes the guest: where one is another, it cannot be restored."""
-        return tuple(getattr(self, fact) for fact in _FACTS)
+    def requirements(self) -> tuple[object, ...]:
+        """Values that must be equal on the host where the guest is restored."""
+        return tuple(getattr(self, name) for name in _REQUIREMENTS)
 
     def obstacle(self, here: Origin) -> str:
-        """Return why a guest of this origin cannot be restored here; empty if it can."""
-        for text, then, now in zip(_FACTS.values(), self.facts, here.facts, strict=True):
+        """Return why a guest of this origin cannot be restored here, or an empty text.
+
+        :param here: The origin that a guest saved here would have.
+        """
+        for text, then, now in zip(
+            _REQUIREMENTS.values(), self.requirements, here.requirements, strict=True
+        ):
             if then != now:
                 return text.format(then, now)
         return ""
@@ -97,9 +104,9 @@ def config(
 
 
 def origin(image: Image, config: QemuConfig) -> Origin:
-    """Return the origin that a guest has which is saved here and now.
+    """Return the origin of a guest that this host saves now.
 
-    :raises QemuError: QEMU is not installed.
+    :raises QemuError: If QEMU is not installed.
     """
     program = find_qemu(config.arch)
     build = program.stat()
@@ -123,5 +130,5 @@ def origin(image: Image, config: QemuConfig) -> Origin:
 
 
 def digest(value: object) -> str:
-    """Return a digest of a value that has one way to be written."""
+    """Return the SHA-256 of a value's `repr`."""
     return sha256(repr(value).encode()).hexdigest()

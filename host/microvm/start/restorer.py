@@ -1,4 +1,4 @@
-"""The start of a machine as a clone of a snapshot."""
+"""The start of a machine from a saved guest, such as a snapshot."""
 
 from __future__ import annotations
 
@@ -22,19 +22,20 @@ if TYPE_CHECKING:
     from microvm.start.running_vm import RunningVM
 
 _logger = Area("start")
-REMEDY = "take the snapshot anew"
-"""What to do about one that cannot be used."""
+REMEDY = "take the snapshot again"
+"""The hint in the errors of snapshots that cannot be used."""
 
 
 class Restorer:
-    """A start of a machine from a guest that was saved, if that fits what is here.
+    """The start of a machine from a saved guest.
 
-    :param label: what it is called.
-    :param made: the guest's origin.
-    :param opened: opens it for one QEMU.
-    :param console: see `MicroVM`; so is `confinement`.
-    :ivar image: the image that the guest has booted.
-    :raises SnapshotError, QemuError: as `image_of`.
+    :param label: Name of the saved guest in messages.
+    :param made: Origin of the guest.
+    :param opened: Function that opens the guest for one QEMU.
+    :param console: See `MicroVM`.
+    :param confinement: See `MicroVM`.
+    :ivar image: Image that the guest has booted.
+    :raises SnapshotError, QemuError: As for `image_of`.
     """
 
     def __init__(
@@ -54,18 +55,18 @@ class Restorer:
         self._launched: Launched | None = None
 
     def launch(self) -> None:
-        """Spawn QEMU; `clone` goes on with it.
+        """Start QEMU early; `clone` continues with it.
 
-        :raises SnapshotError: it is gone, or is not what was saved.
-        :raises ImageError: the disk is full.
-        :raises OSError: this process may not have what it takes, such as one more file.
+        :raises SnapshotError: If the saved guest was removed or is damaged.
+        :raises ImageError: If the disk is full.
+        :raises OSError: If this process has reached a limit, such as the number of open files.
         """
         _logger.info("cloning %s", self._label)
         with self._opened() as memory:
             self._launched = launch(self._config, memory)
 
     def end(self) -> None:
-        """Kill what `launch` has spawned, where nothing has gone on with it."""
+        """Kill the QEMU of `launch` if `clone` has not used it."""
         launched, self._launched = self._launched, None
         if launched is not None:
             launched.kill()
@@ -73,12 +74,12 @@ class Restorer:
     async def clone(self) -> RunningVM:
         """Restore the guest, and wait until it is ready.
 
-        If its QEMU is killed or crashes meanwhile, restore the guest once more, because no boot can
-        replace a snapshot.
+        If QEMU is killed or crashes meanwhile, restore the guest a second time, because a snapshot
+        cannot be booted instead.
 
-        :raises SnapshotError: as `launch`; or QEMU reports that it cannot restore the guest.
-        :raises BootError: the guest did not become ready.
-        :raises QemuError: QEMU does not start.
+        :raises SnapshotError: As for `launch`, or if QEMU cannot restore the guest.
+        :raises BootError: If the guest did not become ready.
+        :raises QemuError: If QEMU does not start.
         """
         try:
             return await self._clone()
@@ -105,10 +106,11 @@ class Restorer:
 
 
 def image_of(label: str, made: Origin) -> Image:
-    """Return the image that a saved guest has booted, if the guest can be restored here.
+    """Return the image of a saved guest, after checking that the guest can be restored here.
 
-    :raises SnapshotError: it does not fit this QEMU, this host, or its image, or that is gone.
-    :raises QemuError: QEMU, or what confines it, is not installed.
+    :raises SnapshotError: If the guest does not fit this QEMU or host, or its image was changed or
+        removed.
+    :raises QemuError: If QEMU or the launcher is not installed.
     """
     from microvm.images import load
 

@@ -1,4 +1,4 @@
-"""The rules for starting another machine when one dies while it starts."""
+"""The rules for starting a machine again after it failed to start."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ MAX_SECONDS = 60.0
 """Maximum number of seconds of failed starts in a row; after that, no machine is started again."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 3.2
-"""Number of seconds between the first failure of a row and the next start. Each further pause is
-twice as long, up to `LONGEST_PAUSE`."""
+"""Seconds between the first failed start and the next one, and the maximum of later pauses.
 
-# The cause of these exits of QEMU is outside of the guest, so the next start may succeed. A guest
-# that panics, or a QEMU that refuses its arguments, would fail again.
+Each pause is twice as long as the one before it.
+"""
+
+# QEMU exits in these ways because of causes outside of the guest, so the next start may succeed.
 _PASSING_EXITS = {"killed", "crash", "limit", "internal_error"}
 
 
 def is_worthwhile(error: BaseException) -> bool:
-    """Tell whether the next start of a machine may succeed after this error.
+    """Tell whether another start of a machine may succeed after this error.
 
-    It may succeed if QEMU was killed or crashed, if this host was short of a resource, or if the
-    guest did not answer in time. The same rule holds for an attempt to take a snapshot.
+    This is so if QEMU was killed or crashed, if the host was short of a resource, or if the guest
+    did not answer in time. The same rule applies to taking a snapshot.
     """
     if isinstance(error, SnapshotError):  # the error of an attempt to take a snapshot
         return error.__cause__ is not None and is_worthwhile(error.__cause__)
@@ -54,14 +55,18 @@ def is_worthwhile(error: BaseException) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A start of a machine: when it began, and the number of failures in a row before it."""
+    """One start of a machine.
+
+    :ivar began: Time of `time.monotonic()` at which it began.
+    :ivar failures: Number of failed starts in a row before it.
+    """
 
     began: float
     failures: int
 
 
 class Retries:
-    """The failed starts in a row of machines, several of which may start at the same time.
+    """A count of the machines that failed to start in a row.
 
     Starts that overlap count as one failure, because one event may have ended all of them.
     """
@@ -71,18 +76,18 @@ class Retries:
         self._since = 0.0
 
     def begin(self) -> Attempt:
-        """Note that a start begins, and return it."""
+        """Record that a start begins, and return it."""
         return Attempt(time.monotonic(), self._failures)
 
     def succeed(self) -> None:
-        """Note that a machine is ready, which ends the row of failures."""
+        """Record that a machine is ready, which resets the count."""
         self._failures = 0
 
     def fail(self, attempt: Attempt, error: BaseException) -> float:
-        """Note that a start has failed, and return the seconds to wait before the next one.
+        """Record a failed start, and return the number of seconds to wait before the next one.
 
-        :raises BaseException: the given error, if no machine is to be started again. If several
-            starts in a row have failed, the message says how many. The count then begins anew.
+        :raises BaseException: The given error if no machine is to be started again. Its message
+            contains the number of failed starts, and the count is reset.
         """
         if not is_worthwhile(error):
             self._failures = 0

@@ -1,4 +1,4 @@
-"""A running machine: a QEMU, the guest in it, its console, and the watch over them."""
+"""A running machine: its QEMU, guest and console, and the task that waits for QEMU's exit."""
 
 from __future__ import annotations
 
@@ -18,20 +18,23 @@ from microvm.qemu.console import Console
 from microvm.qemu.launch import Launched
 from microvm.qemu.process import Qemu
 
-_HINT_SILENT = "its console stayed silent; is this a kernel, has it far more CPUs than this host?"
+_HINT_SILENT = (
+    "its console printed nothing; is the file a kernel? Has the guest many more CPUs than this "
+    "host?"
+)
 _HINT_NO_PORT = (
-    "has this kernel virtio-pci (or -mmio) and virtio-console, built in or as modules beside it "
-    "in lib/modules?"
+    "does the kernel contain virtio-pci (or virtio-mmio) and virtio-console, built in or as "
+    "modules in lib/modules?"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class StartTimes:
-    """Moments of a start, of `time.monotonic()`, in seconds.
+    """The times of the steps of a start, of `time.monotonic()`, in seconds.
 
-    :ivar begun: just before QEMU was spawned.
-    :ivar running: the guest's first instruction, or its first one after it was restored.
-    :ivar ready: the answer of the guest's daemon.
+    :ivar begun: Just before QEMU was started.
+    :ivar running: First instruction of the guest, after its boot or restoration.
+    :ivar ready: Answer of the guest's daemon.
     """
 
     begun: float
@@ -40,16 +43,16 @@ class StartTimes:
 
 
 class RunningVM:
-    """A running machine: a QEMU with a guest that is ready.
+    """A running machine with a guest that is ready. `start` creates it, and `end` removes it.
 
-    `start` makes one, and `end` leaves nothing of it.
-
-    :ivar times: the moments of its start; not set before it is ready.
-    :ivar console: the guest's console.
+    :ivar qemu: QEMU process of the machine.
+    :ivar guest: Guest in the machine.
+    :ivar times: Times of the steps of its start; unset until the guest is ready.
+    :ivar console: Console of the guest.
     """
 
     def __init__(self, qemu: Qemu, guest: Guest, console: Console) -> None:
-        """Put the parts together; :meth:`start` makes a machine that is ready."""
+        """Create a machine from its parts; :meth:`start` also waits until the guest is ready."""
         self.qemu = qemu
         self.guest = guest
         self.times: StartTimes
@@ -67,18 +70,19 @@ class RunningVM:
         *,
         resume: bool = True,
     ) -> Self:
-        """Have a QEMU boot a guest, or restore one, and wait until it is ready.
+        """Let QEMU boot or restore a guest, and wait until the guest is ready.
 
-        :param launched: the QEMU, which the machine owns from now on.
-        :param console_log: see `MicroVM`.
-        :param timeout: how long the guest may take, in seconds.
-        :param defaults: see `Guest`.
-        :param resume: see `Guest.ready`.
-        :raises UsageError: the console's file cannot be opened.
-        :raises QemuError: QEMU is missing, or does not start.
-        :raises TemplateError: it says that it cannot restore a guest, or will not save one.
-        :raises BootError: the guest did not become ready; its `detail` has the console's end.
-        :raises ProtocolError: what answered is not our guest.
+        :param launched: QEMU process, which belongs to the machine from now on.
+        :param console_log: See `MicroVM`.
+        :param timeout: Maximum number of seconds until the guest is ready.
+        :param defaults: See `Guest`.
+        :param resume: See `Guest.ready`.
+        :raises UsageError: If the file for the console cannot be opened.
+        :raises QemuError: If QEMU is missing or does not start.
+        :raises TemplateError: If QEMU reports that it cannot restore or save the guest.
+        :raises BootError: If the guest did not become ready; `detail` is the last output of its
+            console.
+        :raises ProtocolError: If the guest speaks another protocol.
         """
         try:
             console = Console(console_log)
@@ -116,21 +120,21 @@ class RunningVM:
         self.guest.fail(reason)
 
     def check_loop(self) -> None:
-        """See that the running loop is the machine's.
+        """Check that the running event loop is the loop in which the machine was started.
 
-        :raises UsageError: it is not.
+        :raises UsageError: If it is not.
         """
         check_loop("machine", self._loop)
 
     def listen(self, listener: Callable[[bytes], object]) -> None:
-        """Call a function with the end of what the guest's console has, and with what comes."""
+        """Call a function with the last output of the console, and with all further output."""
         listener(self.console.end())
         self.console.listener = listener
 
     async def check(self) -> None:
-        """Raise why the guest is lost, if it is, be it that QEMU has only just ended.
+        """Raise the error of the guest if it is lost, also if QEMU has exited just now.
 
-        :raises MachineError: it is lost.
+        :raises MachineError: If the guest is lost.
         """
         if self.qemu.ended:
             await asyncio.wait([self._watch])
@@ -138,10 +142,10 @@ class RunningVM:
             raise self.guest.error
 
     async def end(self) -> None:
-        """End the machine, whatever state it is in; idempotent.
+        """Stop the machine in any state; idempotent.
 
-        The guest is not asked: nothing of it is kept, and its own end takes an emulated CPU longer
-        than many a command. When this returns, QEMU is gone and nothing of it is left on the host.
+        The guest is not shut down, because nothing of it is kept, and a shutdown takes long under
+        emulation. When this returns, QEMU has exited and all resources on the host are released.
         """
         self.guest.fail(GuestDied("the machine was stopped"))
         try:

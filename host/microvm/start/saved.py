@@ -1,20 +1,22 @@
-"""Saved guests on the disk: what they consist of, and how that is written, checked and opened.
+"""Saved guests on the disk: their files, and how these are written, checked and opened.
 
-A saved guest is a folder of the cache, whole or not there:
+A saved guest is a folder of the cache. It exists completely or not at all:
 
-- `ram`: the guest's memory, sparse; clones map it, and share what they do not change.
-- `state`: the rest of the machine, as QEMU writes it.
-- `scratch`: the disk that the guest writes its root to, if that is not in memory; sparse, too.
-- `manifest.json`: what it is made of, and how to tell that it is still the same.
+- `ram`: the memory of the guest, as a sparse file. Clones map it, and share unchanged pages.
+- `state`: the rest of the machine, as written by QEMU.
+- `scratch`: the disk for changes of the root file system, as a sparse file, unless these changes
+  are held in memory.
+- `manifest.json`: the origin of the guest, and digests of the files.
 
-QEMU does not check what it loads. So the state is compared with its SHA-256 before each use, which
-takes 0.1 ms, and what is then loaded is the copy that was compared. Hashing the RAM, 40 to 100 MB
-of data, would take 0.1 s, as long as the start that it is for, and read pages that no clone
-touches: that is done once for each copy of the file, see `microvm.cache.verified`.
+QEMU does not check these files. So the state is compared with its SHA-256 before each use, which
+takes 0.1 ms, and QEMU loads the copy that was compared. The RAM has 40 to 100 MB of data, and
+hashing it would take 0.1 s, as long as a start, and read pages that no clone needs. So it is
+verified once for each copy of the file; see `microvm.cache.verified`.
 
-A clone cannot harm it: QEMU inherits the RAM open for reading only, and maps it copied on write.
-QEMU before 8.2 cannot do that, so its clones get a copy each: less than 0.1 s, and memory. Of the
-scratch disk each clone has a copy, which costs nothing where the file system shares blocks.
+A clone cannot change these files, because its QEMU gets the RAM as a read-only file and maps it
+copy-on-write. QEMU before 8.2 cannot do that, so its clones get their own copies, which takes less
+than 0.1 s, and memory. Each clone gets a copy of the scratch disk, which takes no time if the file
+system can share blocks.
 """
 
 from __future__ import annotations
@@ -37,19 +39,19 @@ from microvm.system.capacity import SHORTAGES
 T = TypeVar("T")
 
 FORMAT = 6
-"""The version of what is saved; what has another cannot be used."""
+"""The version of the format of saved guests. Guests of other versions cannot be used."""
 
 Flaw = Literal["damaged", "outdated", "unreadable"]
-"""What can be wrong with a saved guest; an outdated one is of another version of microvm."""
+"""The kinds of flaws of a saved guest; an outdated one was saved by another version of microvm."""
 
 LOST = ("damaged", "outdated")
-"""The flaws with which it is good for nothing, whatever changes outside of it."""
+"""The flaws of saved guests that can never be used again."""
 
 RAM, STATE, SCRATCH = "ram", "state", "scratch"
-"""The names of the files."""
+"""The names of the files of a saved guest."""
 
 STATE_LIMIT = 64 << 20
-"""The most bytes that a state may have."""
+"""Maximum number of bytes of a state."""
 
 _MANIFEST = "manifest.json"
 _MANIFEST_LIMIT = 1 << 16
@@ -58,11 +60,12 @@ _MANIFEST_LIMIT = 1 << 16
 class SavedManifest(NamedTuple):
     """The manifest of a saved guest.
 
-    :ivar name: the name of its folder.
-    :ivar copied: whether a clone needs a copy of the RAM, since its QEMU cannot share the file.
-    :ivar state_sha256: the digest of the state, in hex.
-    :ivar ram_sha256: the digest of the RAM, in hex; see `sparse.digest`.
-    :ivar scratch_sha256: the same of the scratch disk; empty where there is none.
+    :ivar name: Name of its folder.
+    :ivar origin: Image, QEMU and options that it was made with.
+    :ivar copied: True if each clone needs a copy of the RAM, because QEMU cannot share the file.
+    :ivar state_sha256: Digest of the state, in hexadecimal.
+    :ivar ram_sha256: Digest of the RAM, in hexadecimal; see `sparse.digest`.
+    :ivar scratch_sha256: Digest of the scratch disk in the same form; empty without such a disk.
     """
 
     format: int
@@ -77,10 +80,11 @@ class SavedManifest(NamedTuple):
 class SavedGuest(NamedTuple):
     """A saved guest on the disk.
 
-    :ivar manifest: the manifest; None where there is something wrong with it.
-    :ivar flaw: what that is; None where there is nothing.
-    :ivar size: the bytes that it takes on the disk.
-    :ivar used: the time of its last clone, in seconds since 1970.
+    :ivar name: Name of its folder.
+    :ivar manifest: Its manifest; None if it has a flaw.
+    :ivar flaw: Its flaw, or None.
+    :ivar size: Number of bytes that it occupies on the disk.
+    :ivar used: Time of its last clone, in seconds since 1970.
     """
 
     name: str
@@ -91,9 +95,9 @@ class SavedGuest(NamedTuple):
 
 
 class FlawError(Exception):
-    """There is something wrong with a saved guest; the text says what, if a word does not.
+    """A saved guest cannot be used. The text describes the flaw if its kind is not enough.
 
-    :ivar flaw: that word.
+    :ivar flaw: Kind of the flaw.
     """
 
     def __init__(self, flaw: Flaw, why: str = "") -> None:
@@ -102,7 +106,7 @@ class FlawError(Exception):
 
 
 class OpenedGuest(NamedTuple):
-    """A saved guest whose files are open."""
+    """The open files of a saved guest, and its manifest."""
 
     manifest: SavedManifest
     ram: int
@@ -112,22 +116,22 @@ class OpenedGuest(NamedTuple):
 
 @contextmanager
 def blank(scratch_size: int = 0) -> Iterator[Memory]:
-    """Make files for QEMU to save a guest in; they are in no folder, and gone afterwards.
+    """Create files without names in which QEMU saves a guest; they are closed at the end.
 
-    :param scratch_size: see `QemuConfig.scratch`.
-    :raises ImageError, QemuError: as `scratch.blank`.
+    :param scratch_size: See `QemuConfig.scratch`.
+    :raises ImageError, QemuError: As for `scratch.blank`.
     """
     with ExitStack() as files:
-        ram, state = (_memfd(part, files) for part in (RAM, STATE))
+        ram, state = (_memfd(name, files) for name in (RAM, STATE))
         disk = files.enter_context(scratch.blank(scratch_size)) if scratch_size else None
         yield Memory(ram, state, saved=False, scratch=disk)
 
 
 @contextmanager
 def restorable(ram: int, state: bytes, disk: int | None, *, copied: bool) -> Iterator[Memory]:
-    """Make of a saved guest the memory for one QEMU to inherit; arguments are what it is saved in.
+    """Yield the memory of a saved guest for one QEMU, from its files and state.
 
-    :raises ImageError: the disk is full, or the cache's folder cannot be written.
+    :raises ImageError: If the disk is full, or the cache cannot be written.
     """
     with ExitStack() as files:
         original = os.fstat(ram)
@@ -146,7 +150,7 @@ def write(
 ) -> None:
     """Write the guest that QEMU has saved in `memory` to a new folder; see `Store.save`.
 
-    :raises OSError: it cannot be written.
+    :raises OSError: If the folder cannot be written.
     """
     folder.mkdir()
     state = os.pread(memory.state, os.fstat(memory.state).st_size, 0)
@@ -167,54 +171,55 @@ def write(
 
 
 def complete(folder: Path, manifest: SavedManifest) -> None:
-    """Make a saved guest of a folder whose files are what its manifest says.
+    """Complete a saved guest by its manifest, after its other files have been written.
 
-    :raises OSError: it cannot be written.
+    :raises OSError: If the folder cannot be written.
     """
-    for part in folder.iterdir():
-        part.chmod(cache.READ_ONLY_MODE)
+    for file in folder.iterdir():
+        file.chmod(cache.READ_ONLY_MODE)
     (folder / _MANIFEST).write_text(json.dumps(record.members(manifest), indent=2) + "\n")
     with (folder / RAM).open("rb") as saved:
         verified.remember(folder / RAM, saved.fileno(), manifest.ram_sha256)
 
 
 def open_checked(path: Path, files: ExitStack, *, deep: bool = True) -> OpenedGuest:
-    """Open a saved guest, checked: by its digests or, not `deep`, its sizes.
+    """Open a saved guest, and check its files.
 
-    :param files: becomes the owner of its files.
-    :raises FileNotFoundError: there is none.
-    :raises FlawError: there is something wrong with it.
-    :raises OSError: this process has run into a limit of its own.
+    :param files: Stack that closes its files.
+    :param deep: True to compare files with their digests, False to compare sizes.
+    :raises FileNotFoundError: If it does not exist.
+    :raises FlawError: If it has a flaw.
+    :raises OSError: If this process has reached a limit.
     """
 
-    def look() -> OpenedGuest:
+    def read() -> OpenedGuest:
         with ExitStack() as ours:
             opened = _open(path, ours, deep=deep)
             files.push(ours.pop_all())
             return opened
 
-    return _steadily(path, look)
+    return _stable(path, read)
 
 
 def read_manifest(path: Path) -> SavedManifest:
-    """Return what a saved guest is made of.
+    """Return the manifest of a saved guest.
 
-    :raises FileNotFoundError, FlawError, OSError: as `open_checked`.
+    :raises FileNotFoundError, FlawError, OSError: As for `open_checked`.
     """
 
-    def look() -> SavedManifest:
+    def read() -> SavedManifest:
         with _flaws(path):
             return _manifest(path)
 
-    return _steadily(path, look)
+    return _stable(path, read)
 
 
-def _steadily(path: Path, look: Callable[[], T]) -> T:
-    """Look at a saved guest, once more where it is another one meanwhile: it has seen parts."""
+def _stable(path: Path, read: Callable[[], T]) -> T:
+    """Read a saved guest, and repeat that if another one has replaced it meanwhile."""
     while True:
         before = _inode(path)
         try:
-            return look()
+            return read()
         except FlawError:
             if _inode(path) == before:
                 raise
@@ -225,21 +230,21 @@ def _open(path: Path, files: ExitStack, *, deep: bool) -> OpenedGuest:
         manifest = _manifest(path)
         state = cache.read(path / STATE, STATE_LIMIT)
         if sha256(state).hexdigest() != manifest.state_sha256:
-            raise FlawError("damaged", "its state is not what was saved")
+            raise FlawError("damaged", "its state has changed since it was saved")
 
-        def part(name: str, what: str, size: int, sha256: str) -> int:
+        def open_file(name: str, label: str, size: int, sha256: str) -> int:
             file = cache.open_file(path / name)
             files.callback(os.close, file)
             same = os.fstat(file).st_size == size
             if not same or (deep and not verified.check(path / name, file, sha256, sparse.digest)):
-                raise FlawError("damaged", f"its {what} is not what was saved")
+                raise FlawError("damaged", f"its {label} has changed since it was saved")
             return file
 
         made = manifest.origin
-        ram = part(RAM, "memory", made.memory << 20, manifest.ram_sha256)
+        ram = open_file(RAM, "memory", made.memory << 20, manifest.ram_sha256)
         disk = None
         if manifest.scratch_sha256:
-            disk = part(SCRATCH, "disk", made.scratch, manifest.scratch_sha256)
+            disk = open_file(SCRATCH, "disk", made.scratch, manifest.scratch_sha256)
         return OpenedGuest(manifest, ram, state, disk)
 
 
@@ -258,7 +263,7 @@ def _manifest(path: Path) -> SavedManifest:
 
 @contextmanager
 def _flaws(path: Path) -> Iterator[None]:
-    """Turn what the file system says of a saved guest into what is wrong with it."""
+    """Raise errors of the file system as flaws of a saved guest."""
     try:
         yield
     except FileNotFoundError:
@@ -278,7 +283,10 @@ def _inode(path: Path) -> int | None:
 
 
 def _keep(source: int, path: Path, base: int | None = None) -> str:
-    """Copy a file to a path, and return its digest."""
+    """Copy a file to a path, and return the digest of the copy.
+
+    :param base: File that is similar, to share blocks with if possible.
+    """
     with path.open("w+b") as target:
         if base is not None and sparse.share(base, target.fileno()):
             sparse.copy_changes(source, base, target.fileno())
@@ -289,7 +297,7 @@ def _keep(source: int, path: Path, base: int | None = None) -> str:
 
 def _copy(state: bytes, files: ExitStack) -> int:
     copy = _memfd(STATE, files)
-    with open(copy, "wb", closefd=False) as file:  # os.write() may stop at a limit, and say nothing
+    with open(copy, "wb", closefd=False) as file:  # os.write() might write only a part
         file.write(state)
     os.lseek(copy, 0, os.SEEK_SET)
     return copy
@@ -301,7 +309,7 @@ def _copy_ram(ram: int, files: ExitStack) -> int:
     return copy
 
 
-def _memfd(part: str, files: ExitStack) -> int:
-    made = os.memfd_create(f"microvm-{part}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+def _memfd(name: str, files: ExitStack) -> int:
+    made = os.memfd_create(f"microvm-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     files.callback(os.close, made)
     return made

@@ -1,6 +1,6 @@
-"""Scratch disks: what guests write their roots to where memory has not enough room for that.
+"""Scratch disks, to which guests write changes of their root file systems instead of to memory.
 
-Each is a sparse file in no folder, so that it is gone with the QEMU that has it, however that ends.
+A scratch disk is a sparse file without a name, so it is removed when its QEMU exits for any reason.
 """
 
 from __future__ import annotations
@@ -14,23 +14,23 @@ from microvm import cache
 from microvm.errors import ImageError, QemuError
 from microvm.start import sparse
 
-# A disk that is read once needs neither a journal nor blocks that only root may use.
+# The disk is used once, so it needs no journal and no blocks reserved for root.
 _OPTIONS = ("-q", "-F", "-O", "^has_journal", "-m", "0", "-E", "nodiscard,lazy_itable_init=1")
 
 
 @contextmanager
 def blank(size: int) -> Iterator[int]:
-    """Make an empty ext4 file system of that many bytes, and yield its descriptor.
+    """Create an empty ext4 file system of this number of bytes, and yield its descriptor.
 
-    :raises QemuError: what makes it is not installed, or failed.
-    :raises ImageError: the disk is full, or the cache's folder cannot be written.
+    :raises QemuError: If mkfs.ext4 is not installed, or fails.
+    :raises ImageError: If the disk is full, or the cache cannot be written.
     """
     from microvm.system import tools
 
     program = tools.find("mkfs.ext4")
     if program is None:
         raise QemuError(
-            "a scratch disk takes mkfs.ext4, which is not installed", hint="apt install e2fsprogs"
+            "cannot make a scratch disk: mkfs.ext4 is not installed", hint="apt install e2fsprogs"
         )
     with _unnamed(size) as disk:
         command = [program, *_OPTIONS, f"/dev/fd/{disk}"]
@@ -46,9 +46,9 @@ def blank(size: int) -> Iterator[int]:
 
 @contextmanager
 def empty(size: int) -> Iterator[int]:
-    """Make a file of that many bytes, all zeros, and yield its descriptor.
+    """Create a file of this number of zero bytes, and yield its descriptor.
 
-    :raises ImageError: the cache's folder cannot be written.
+    :raises ImageError: If the cache cannot be written.
     """
     with _unnamed(size) as disk:
         yield disk
@@ -56,9 +56,9 @@ def empty(size: int) -> Iterator[int]:
 
 @contextmanager
 def copied(saved: int) -> Iterator[int]:
-    """Copy a scratch disk, and yield the copy's descriptor.
+    """Copy a scratch disk, and yield the descriptor of the copy.
 
-    :raises ImageError: the disk is full, or the cache's folder cannot be written.
+    :raises ImageError: If the disk is full, or the cache cannot be written.
     """
     with _unnamed(0) as disk:
         copy(saved, disk)
@@ -66,9 +66,9 @@ def copied(saved: int) -> Iterator[int]:
 
 
 def copy(saved: int, disk: int) -> None:
-    """Copy a scratch disk into a file of zeros, by their descriptors.
+    """Copy a scratch disk to a file of zeros; both are descriptors.
 
-    :raises ImageError: the disk is full.
+    :raises ImageError: If the disk is full.
     """
     with cache.disk_errors(cache.folder("scratch")):
         if not sparse.share(saved, disk):

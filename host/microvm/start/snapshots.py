@@ -1,4 +1,4 @@
-"""Snapshots on the disk: guests that were saved under names of their users'."""
+"""Snapshots in the cache: guests that were saved under names that their users chose."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from microvm.start.saved import LOST, SavedGuest
 from microvm.start.store import Store
 
 STORE = Store("snapshots", "snapshot", SnapshotError, restorer.REMEDY)
-"""The snapshots."""
+"""The store of all snapshots."""
 
-_LEAST = 16 << 20  # bytes; those of the smallest guests take more
+_LEAST = 16 << 20  # minimum number of free bytes; every snapshot is larger
 
 
 def check_room() -> None:
-    """Check that the cache can keep a snapshot, before one is taken.
+    """Check before taking a snapshot that the cache can hold it.
 
-    :raises SnapshotError: the cache is shared with all users.
-    :raises ImageError: the cache cannot be written, or has no room for the smallest snapshot.
+    :raises SnapshotError: If all users share the cache.
+    :raises ImageError: If the cache cannot be written, or lacks room for the smallest snapshot.
     """
     import tempfile
 
@@ -39,40 +39,39 @@ def check_room() -> None:
 def save(
     memory: Memory, *, name: str, origin: Origin, copied: bool, base: int | None = None
 ) -> None:
-    """Keep a guest as a snapshot; see `Store.save`.
+    """Save a guest as a snapshot; see `Store.save`.
 
-    :raises SnapshotError: another process is saving a snapshot under that name, or the cache is
-        shared.
-    :raises ImageError: the disk is full, or cannot be written. Incomplete files are removed.
+    :raises SnapshotError: If another process saves a snapshot under that name, or all users share
+        the cache.
+    :raises ImageError: If the disk is full or cannot be written. Incomplete files are removed.
     """
     STORE.check_private()
     path = STORE.path(name)
     lock.sweep(STORE.folder)
-    with lock.attempt(path) as ours:
-        if not ours:
-            raise SnapshotError(f"{lock.holder(path)} is just saving a snapshot {name}")
+    with lock.attempt(path) as is_locked:
+        if not is_locked:
+            raise SnapshotError(f"{lock.holder(path)} is saving a snapshot {name} now")
         STORE.save(memory, name=name, origin=origin, copied=copied, base=base)
 
 
 def prune(*, unusable: bool = False, everything: bool = False) -> list[SavedGuest]:
-    """Remove what is damaged or of another version of microvm, and return what was removed.
+    """Remove snapshots that are damaged or of another version of microvm, and return them.
 
-    :param unusable: remove what cannot be used here, too, though another image or QEMU, or
-        another host, may be all that it takes.
-    :param everything: remove all of them.
+    :param unusable: Also remove snapshots that cannot be used here, such as with another QEMU.
+    :param everything: Remove all snapshots.
     """
     lock.sweep(STORE.folder)
     removed = []
     for saved in STORE.installed(deep=True):
         if everything or saved.flaw in LOST or (unusable and obstacle(saved.name)):
-            with suppress(SnapshotError):  # another process saves it, or has removed it
+            with suppress(SnapshotError):  # another process is saving it, or has removed it
                 STORE.remove(saved.name)
                 removed.append(saved)
     return removed
 
 
 def needs() -> dict[str, list[str]]:
-    """Return which snapshots need an image of the cache, by its name, in words."""
+    """Return the snapshots that need an image of the cache, as text, by the name of the image."""
     needed: dict[str, list[str]] = {}
     for saved in STORE.installed():
         if saved.manifest is not None and not saved.manifest.origin.folder:
@@ -81,7 +80,7 @@ def needs() -> dict[str, list[str]]:
 
 
 def obstacle(name: str) -> str:
-    """Return why a snapshot cannot be used here; empty if it can."""
+    """Return why a snapshot cannot be used here, or an empty text."""
     try:
         restorer.image_of(f"snapshot {name}", STORE.check(name).origin)
     except (SnapshotError, QemuError) as error:

@@ -1,4 +1,4 @@
-"""Sparse files: copying and hashing them by what is in them, however much of it is nothing."""
+"""Copying and hashing sparse files without reading their holes."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _ZERO_PAGE = bytes(_PAGE)
 
 _FICLONE = 0x40049409  # linux/fs.h
 
-# linux/falloc.h: a hole where a file had something, as fallocate(2) makes it.
+# From linux/falloc.h: the request to turn a range into a hole, as fallocate(2) does.
 _SPACE = struct.Struct("=hh4xqq24x")
 _UNRESERVE = 0x4030582B
 
 
 def copy(source: int, target: int) -> None:
-    """Copy a file into an empty one, by their descriptors.
+    """Copy a file to an empty one; both are descriptors.
 
-    :raises OSError: the disk is full, or the file was cut meanwhile.
+    :raises OSError: If the disk is full, or the file becomes shorter meanwhile.
     """
     os.ftruncate(target, os.fstat(source).st_size)
     for start, end in _extents(source):
@@ -34,12 +34,12 @@ def copy(source: int, target: int) -> None:
         while at < end:
             sent = os.sendfile(target, source, at, end - at)
             if not sent:
-                raise OSError(errno.EIO, "the file was cut while it was copied")
+                raise OSError(errno.EIO, "the file became shorter while it was copied")
             at += sent
 
 
 def share(source: int, target: int) -> bool:
-    """Have a file share the blocks of another, if their file system does that; tell whether."""
+    """Let a file share the blocks of another one, and tell whether the file system supports it."""
     import fcntl
 
     try:
@@ -50,11 +50,11 @@ def share(source: int, target: int) -> bool:
 
 
 def copy_changes(source: int, base: int, target: int) -> None:
-    """Make a file, which shares the blocks of `base`, one with what is in `source`.
+    """Change a file that shares the blocks of `base` to have the content of `source`.
 
-    Only pages that differ are written. All have the same length.
+    Only pages that differ are written. All three files have the same length.
 
-    :raises OSError: the disk is full.
+    :raises OSError: If the disk is full.
     """
     for offset in range(0, os.fstat(source).st_size, _CHUNK):
         check_stopped()
@@ -70,9 +70,9 @@ def copy_changes(source: int, base: int, target: int) -> None:
 
 
 def copy_without_zeros(source: int, target: int) -> None:
-    """Copy a file without its pages of zeros: they cost no disk, and clones share one for all.
+    """Copy a file without its pages of zeros, which would take room on the disk and in memory.
 
-    :raises OSError: the disk is full.
+    :raises OSError: If the disk is full.
     """
     os.ftruncate(target, os.fstat(source).st_size)
     for offset, data, zero in _runs(source):
@@ -81,15 +81,15 @@ def copy_without_zeros(source: int, target: int) -> None:
 
 
 def read(file: int) -> Iterator[bytes]:
-    """Yield all of a file in chunks, also what it has not got."""
+    """Yield the whole content of a file in chunks, with its holes as zeros."""
     for offset in range(0, os.fstat(file).st_size, _CHUNK):
         yield os.pread(file, _CHUNK, offset)
 
 
 def write(target: int, chunks: Iterable[bytes]) -> None:
-    """Write to an empty file what `read` yields of another, but for pages of zeros.
+    """Write chunks to an empty file, with holes instead of pages of zeros.
 
-    :raises OSError: the disk is full.
+    :raises OSError: If the disk is full.
     """
     offset = 0
     for chunk in chunks:
@@ -102,9 +102,9 @@ def write(target: int, chunks: Iterable[bytes]) -> None:
 
 
 def drop_zeros(file: int) -> None:
-    """Give the pages of zeros of a file back to the system, and leave it as long as it is.
+    """Turn the pages of zeros in a file into holes.
 
-    :raises OSError: this file system cannot do that.
+    :raises OSError: If the file system cannot do that.
     """
     for offset, data, zero in _runs(file):
         if zero:
@@ -118,7 +118,7 @@ def _drop(file: int, offset: int, size: int) -> None:
 
 
 def _runs(file: int) -> Iterator[tuple[int, memoryview, bool]]:
-    """Yield what a file has, in parts: the offset, the bytes, and whether all are zeros."""
+    """Yield the data of a file in parts: the offset, the bytes, and whether all are zeros."""
     for first, end in _extents(file):
         for offset in range(first, end, _CHUNK):
             check_stopped()
@@ -128,7 +128,7 @@ def _runs(file: int) -> Iterator[tuple[int, memoryview, bool]]:
 
 
 def _pages(chunk: bytes) -> Iterator[tuple[int, int, bool]]:
-    """Yield runs of pages that are alike in being zeros or not: start, end, and that."""
+    """Yield runs of pages of zeros and of other pages: start, end, and whether they are zeros."""
     if chunk == _ZEROS[: len(chunk)]:
         yield 0, len(chunk), True
         return
@@ -142,7 +142,7 @@ def _pages(chunk: bytes) -> Iterator[tuple[int, int, bool]]:
 
 
 def digest(file: int) -> str:
-    """Return the SHA-256 of a file, in hex, which does not depend on how sparse the file is."""
+    """Return the SHA-256 of a file in hexadecimal, which is the same with and without holes."""
     import hashlib
 
     size = os.fstat(file).st_size
@@ -159,13 +159,13 @@ def digest(file: int) -> str:
 
 
 def _extents(file: int) -> Iterator[tuple[int, int]]:
-    """Yield where a file has data, as offsets of start and end."""
+    """Yield the ranges of a file that contain data, as start and end."""
     end = 0
     while True:
         try:
             start = os.lseek(file, end, os.SEEK_DATA)
         except OSError as error:
-            if error.errno == errno.ENXIO:  # no data from there on, lseek(2)
+            if error.errno == errno.ENXIO:  # no more data; see lseek(2)
                 return
             raise
         end = os.lseek(file, start, os.SEEK_HOLE)

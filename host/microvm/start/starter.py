@@ -1,4 +1,4 @@
-"""The start of a machine as a clone of a template, which is made on the way if there is none."""
+"""The start of a machine as a clone of a template, which is created first if it does not exist."""
 
 from __future__ import annotations
 
@@ -32,29 +32,29 @@ if TYPE_CHECKING:
 _logger = Area("start")
 
 CLONE_TIMEOUT = 20.0
-"""Seconds from QEMU's start to a clone's `ready`."""
+"""Maximum number of seconds from the start of QEMU until a clone is ready."""
 
-# The exits for which the guest or QEMU is to blame, and nobody who did something to it.
+# Exits that the guest or QEMU caused itself, in contrast to a signal from outside.
 _OWN_EXITS = {"exit", "panic", "reset", "shutdown"}
 
 
 class _Refused(TemplateError):
-    """QEMU says that it cannot save a guest, or restore one."""
+    """QEMU reports that it cannot save or restore a guest."""
 
 
 class _Unavailable(Exception):
-    """A clone cannot be had at this moment, for a reason that is not in the template."""
+    """A clone cannot be started now, for a reason that is not in the template."""
 
 
 class Starter:
-    """A start of a machine, by booting or cloning.
+    """A start of a machine by booting or cloning.
 
-    :param image: the image that it boots.
-    :param console: see `MicroVM`.
-    :param timeout: how long a boot may take, in seconds.
-    :param notify: called with a line when a template could not be used, or not be made.
-    :ivar cloned: whether it became a clone.
-    :raises QemuError: QEMU, or what confines it, is not installed.
+    :param image: Image that the machine boots.
+    :param console: See `MicroVM`.
+    :param timeout: Maximum number of seconds for a boot.
+    :param notify: Function that is called with a line if a template cannot be used or created.
+    :ivar cloned: True if the machine was cloned.
+    :raises QemuError: If QEMU or the launcher is not installed.
     """
 
     def __init__(
@@ -76,18 +76,19 @@ class Starter:
         self._timeout = timeout
         self._notify = notify
         self._origin = origin(image, config)
-        shape = digest((self._origin.facts, saved.FORMAT, made.config, made.warm))
+        shape = digest((self._origin.requirements, saved.FORMAT, made.config, made.warm))
         self._name = f"{image.name}-{shape[:12]}"
         self._probes = ProbeCache(cache.root(), Path(self._origin.qemu), f"clone-{config.accel}")
         self._may_clone = self._probes.recall() is not False
         self._tried: tuple[int, ...] = ()
         if not self._may_clone:
-            _logger.info("this QEMU makes no clones, says %s", self._probes.path)
+            _logger.info("this QEMU cannot clone guests, according to %s", self._probes.path)
 
     def launch(self, *, cold: bool) -> None:
-        """Spawn QEMU early, to boot or, if there is a template, to clone.
+        """Start QEMU early, to clone if a template exists, otherwise to boot.
 
-        `boot` or `clone` goes on with it. It raises nothing: they find again what is wrong.
+        `boot` or `clone` continues with it. This raises no error, because they find the same fault
+        again.
         """
         with suppress(TemplateError, QemuError, ImageError, OSError, _Unavailable):
             if cold or not self._may_clone:
@@ -96,7 +97,7 @@ class Starter:
                 self._launched = self._launch_clone()
 
     def end(self) -> None:
-        """Kill what `launch` has spawned, where nothing has gone on with it."""
+        """Kill the QEMU of `launch` if it was not used."""
         launched, self._launched = self._launched, None
         if launched is not None:
             launched.kill()
@@ -104,17 +105,17 @@ class Starter:
     async def boot(self) -> RunningVM:
         """Boot a guest.
 
-        :raises BootError: the guest did not become ready.
-        :raises QemuError: QEMU does not start.
+        :raises BootError: If the guest did not become ready.
+        :raises QemuError: If QEMU does not start.
         """
         launched, self._launched = self._launched, None
         return await self._start(launched or self._launch_boot(), self._console, self._timeout)
 
     async def clone(self) -> RunningVM:
-        """Clone a guest; make a template first if there is none, and boot where there can be none.
+        """Clone a guest, from a new template if none exists. If that is impossible, boot.
 
-        :raises BootError: the guest did not become ready, not by booting either.
-        :raises QemuError: QEMU does not start.
+        :raises BootError: If the guest did not become ready, also not by booting.
+        :raises QemuError: If QEMU does not start.
         """
         if not self._may_clone:
             return await self.boot()
@@ -130,36 +131,37 @@ class Starter:
             return vm
 
     def _disable_clones(self, error: _Refused) -> None:
-        """Remember, for a day, that this QEMU restores no guest that it has just saved."""
+        """Record for a day that this QEMU cannot restore a guest that it has just saved."""
         self._probes.remember(works=False)
         self._notify(
-            f"this QEMU makes no clones: {error.message}; booting instead for a day"
-            f" (without {self._probes.path}, it is tried again)"
+            f"this QEMU cannot clone guests: {error.message}; booting instead for a day"
+            f" (to try again before, remove {self._probes.path})"
         )
 
     async def _clone_or_make(self) -> RunningVM:
-        """Clone a template, and make it first if need be.
+        """Clone a template, and create it first if it does not exist or is damaged.
 
-        :raises _Refused: QEMU saves no guest, or does not restore one that it has just saved.
-        :raises _Unavailable: something else was in the way.
-        :raises TemplateError: what was saved just now has changed.
+        :raises _Refused: If QEMU cannot save a guest, or cannot restore one that it has just saved.
+        :raises _Unavailable: If another problem prevents the clone.
+        :raises TemplateError: If the new template was changed.
         """
         try:
             if vm := await self._clone_existing():
                 return vm
         except TemplateError as error:
-            self._notify(f"{error.message}; making it anew")
+            self._notify(f"{error.message}; making it again")
         await self._make_template()
         if vm := await self._clone_existing():
             return vm
-        raise _Unavailable(f"{self._name} was removed when it had just been made")
+        raise _Unavailable(f"template {self._name} was removed right after it was made")
 
     async def _clone_existing(self) -> RunningVM | None:
         """Clone the template and wait until the clone is ready; None if there is no template.
 
-        :raises _Refused: QEMU itself says that it cannot restore it, or that its guest died of it.
-        :raises _Unavailable: something was in the way that is no fault of the template.
-        :raises TemplateError: it is not what was saved.
+        :raises _Refused: If QEMU reports that it cannot restore the guest, or the guest fails at
+            once.
+        :raises _Unavailable: If a problem outside of the template prevents the clone.
+        :raises TemplateError: If the template is damaged.
         """
         launched, self._launched = self._launched, None
         launched = launched or self._launch_clone()
@@ -201,21 +203,21 @@ class Starter:
     async def _make_template(self) -> None:
         """Boot a guest and save it, unless another process does that first.
 
-        :raises _Refused: QEMU says that it cannot be saved.
-        :raises _Unavailable: something else was in the way.
-        :raises BootError: it does not boot.
+        :raises _Refused: If QEMU reports that it cannot save the guest.
+        :raises _Unavailable: If another problem prevents it.
+        :raises BootError: If the guest does not boot.
         """
         from microvm.concurrency.threads import in_thread
         from microvm.guest.run import run
         from microvm.start.warmup import settle, warm_up, warm_up_image
 
-        template.limit()  # what is wrong with it is said before a boot, not after
+        template.limit()  # raises an error for an invalid limit before the boot
         with _classify_errors("no template can be saved", boots=True):
             async with template.locked(self._name, self._notify):
                 if self._exists():
                     return
                 if self._probes.recall() is False:
-                    raise _Unavailable("another start has found that this QEMU makes no clones")
+                    raise _Unavailable("another start has found that this QEMU cannot clone guests")
                 _logger.info("booting a guest to save as template %s", self._name)
                 with saved.blank(self._config.scratch) as memory:
                     launched = launch(self._config, memory)
@@ -238,7 +240,7 @@ class Starter:
                 _logger.info("saved template %s", self._name)
 
     def _exists(self) -> bool:
-        """Tell whether there is a template to use, other than one that was refused."""
+        """Tell whether a template exists, other than the one that QEMU refused."""
         try:
             with self._opened() as memory:
                 return memory is not None and memory.identity != self._tried
@@ -247,19 +249,20 @@ class Starter:
 
 
 @contextmanager
-def _classify_errors(what: str, *, boots: bool = False) -> Iterator[None]:
-    """Tell errors that QEMU makes of a saved guest from those of this moment only.
+def _classify_errors(action: str, *, boots: bool = False) -> Iterator[None]:
+    """Raise an error of the template as `_Refused`, and an error of the moment as `_Unavailable`.
 
-    A signal, a limit, a time-out or a mistake of ours says nothing about what others share.
+    A signal, a limit, a timeout or a fault of the host does not show that the template is unusable.
 
-    :param boots: whether the guest boots within; a failure of that is raised as it is.
+    :param boots: True if a guest boots in the block. Errors of the boot itself are raised
+        unchanged.
     """
     try:
         yield
     except ConfinementError:
-        raise  # which it would be once more
+        raise  # a boot would fail in the same way
     except TemplateError as error:
-        raise _Refused(f"{what}: {error.message}") from error
+        raise _Refused(f"{action}: {error.message}") from error
     except (QemuError, MachineError) as error:
         kind = error.qemu_exit.kind if error.qemu_exit else None
         if boots and kind == "internal_error":
@@ -270,8 +273,8 @@ def _classify_errors(what: str, *, boots: bool = False) -> Iterator[None]:
         own = kind in _OWN_EXITS
         if boots and isinstance(error, (BootError, ProtocolError)) and (own or not error.qemu_exit):
             raise
-        # What a guest does that runs here has nothing to do with being saved.
+        # The failure of a guest that was booted here does not concern saving.
         refused = own and not (boots and isinstance(error, MachineError))
-        raise (_Refused if refused else _Unavailable)(f"{what}: {error.message}") from error
+        raise (_Refused if refused else _Unavailable)(f"{action}: {error.message}") from error
     except (ImageError, OSError) as error:
-        raise _Unavailable(f"{what}: {error}") from error
+        raise _Unavailable(f"{action}: {error}") from error

@@ -1,4 +1,4 @@
-"""The stores of saved guests in the cache: templates are one, snapshots another."""
+"""A store of saved guests in the cache: the templates, or the snapshots."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ _NAME = re.compile(r"\w[\w.+~-]{0,199}", re.ASCII)
 
 
 class Store:
-    """A store of saved guests: a folder of the cache.
+    """A store of saved guests, which is a folder of the cache.
 
-    :param folder: its name.
-    :param noun: what is in it, for people.
-    :param error: what is raised where one cannot be used.
-    :param remedy: what a user does then; nothing where that is seen to.
+    :param folder: Name of the folder.
+    :param noun: Word for a saved guest in messages.
+    :param error: Type of error to raise if a saved guest cannot be used.
+    :param remedy: Hint for the user in that case; empty if microvm replaces the saved guest itself.
     """
 
     def __init__(
@@ -52,16 +52,16 @@ class Store:
 
     @property
     def folder(self) -> Path:
-        """The folder, there or not.
+        """The folder, which need not exist.
 
-        :raises ImageError: others can change what is in it; see `cache.trust`.
+        :raises ImageError: If other users can change its content; see `cache.trust`.
         """
         return cache.folder(self._name)
 
     def path(self, name: str) -> Path:
-        """Return the folder of a saved guest, there or not.
+        """Return the folder of a saved guest, which need not exist.
 
-        :raises TemplateError, SnapshotError: none can have that name.
+        :raises TemplateError, SnapshotError: If the name is invalid.
         """
         if not _NAME.fullmatch(name):
             raise self._error(f"not the name of a {self._noun}: {quoted(name)}")
@@ -69,11 +69,11 @@ class Store:
 
     @contextmanager
     def opened(self, name: str, expected: SavedManifest | None = None) -> Iterator[Memory | None]:
-        """Open one, checked, as memory for QEMU to inherit; None if there is none.
+        """Open a saved guest and check it, as memory for QEMU; yield None if it does not exist.
 
-        :param expected: the manifest that it must have, if that is known.
-        :raises TemplateError, SnapshotError: it is there, and is not what was saved.
-        :raises OSError: this process may not have what it takes, such as one more file.
+        :param expected: Manifest that it must have, or None.
+        :raises TemplateError, SnapshotError: If it is damaged, or has another manifest.
+        :raises OSError: If this process has reached a limit, such as the number of open files.
         """
         path = self.path(name)
         with ExitStack() as files:
@@ -82,35 +82,35 @@ class Store:
                 yield None
                 return
             if expected is not None and guest.manifest != expected:
-                message = f"{self._noun} {name} has been taken anew meanwhile"
-                raise self._error(message, hint="look for it again")
+                message = f"{self._noun} {name} has been replaced meanwhile"
+                raise self._error(message, hint="open it again")
             with suppress(OSError):
                 os.utime(path)
             copied = guest.manifest.copied
             yield files.enter_context(restorable(guest.ram, guest.state, guest.disk, copied=copied))
 
     def check_private(self) -> None:
-        """Check that no other user may read the cache, before it gets a guest with a user's data.
+        """Check before saving a user's data that other users cannot read the cache.
 
-        :raises TemplateError, SnapshotError: root shares the cache with all users.
+        :raises TemplateError, SnapshotError: If all users share the cache, which root has set up.
         """
         if cache.is_shared(self.folder.parent):
             message = f"cannot keep a {self._noun} in {self.folder.parent}: all users may read it"
             raise self._error(message, hint="MICROVM_CACHE names another folder for the cache")
 
     def check(self, name: str) -> SavedManifest:
-        """Compare one with its digests, and return what it is made of.
+        """Compare a saved guest with its digests, and return its manifest.
 
-        :raises TemplateError, SnapshotError: there is none, or it is not what was saved.
+        :raises TemplateError, SnapshotError: If it does not exist or is damaged.
         """
         with ExitStack() as files:
             return self.open(name, files).manifest
 
     def open(self, name: str, files: ExitStack) -> OpenedGuest:
-        """Compare one with its digests, and open it.
+        """Compare a saved guest with its digests, and open it.
 
-        :param files: becomes the owner of its files.
-        :raises TemplateError, SnapshotError: there is none, or it is not what was saved.
+        :param files: Stack that closes its files.
+        :raises TemplateError, SnapshotError: If it does not exist or is damaged.
         """
         guest = self._open(self.path(name), files)
         if guest is None:
@@ -118,9 +118,9 @@ class Store:
         return guest
 
     def manifest(self, name: str) -> SavedManifest | None:
-        """Return what one is made of; None if there is none.
+        """Return the manifest of a saved guest, or None if it does not exist.
 
-        :raises TemplateError, SnapshotError: it cannot be read.
+        :raises TemplateError, SnapshotError: If it cannot be read.
         """
         path = self.path(name)
         try:
@@ -128,7 +128,7 @@ class Store:
         except FileNotFoundError:
             return None
         except FlawError as flaw:
-            raise self._said(path, flaw) from None
+            raise self._flawed(path, flaw) from None
 
     def _open(self, path: Path, files: ExitStack) -> OpenedGuest | None:
         try:
@@ -136,10 +136,10 @@ class Store:
         except FileNotFoundError:
             return None
         except FlawError as flaw:
-            raise self._said(path, flaw) from None
+            raise self._flawed(path, flaw) from None
 
-    def _said(self, path: Path, error: FlawError) -> TemplateError | SnapshotError:
-        said = {
+    def _flawed(self, path: Path, error: FlawError) -> TemplateError | SnapshotError:
+        texts = {
             "damaged": f"damaged {self._noun}: {error}",
             "outdated": f"a {self._noun} of another version of microvm",
             "unreadable": f"cannot read the {self._noun}: {error}",
@@ -147,7 +147,7 @@ class Store:
         hint = self._remedy
         if hint and error.flaw in LOST:
             hint += f"; `microvm {self._noun} prune` removes this one"
-        return self._error(f"{path}: {said[error.flaw]}", hint=hint)
+        return self._error(f"{path}: {texts[error.flaw]}", hint=hint)
 
     def save(
         self,
@@ -158,51 +158,55 @@ class Store:
         copied: bool,
         base: int | None = None,
     ) -> None:
-        """Keep the guest that QEMU has saved in `memory`; one of that name is replaced.
+        """Save the guest that QEMU has written to `memory`, and replace one of the same name.
 
-        The caller holds the lock of its `path`. Other arguments are what `SavedManifest` says.
+        The caller holds the lock of its `path`. See `SavedManifest` for the other arguments.
 
-        :param base: memory that this may be much like, to share blocks with where that is possible.
-        :raises ImageError: the disk is full, or cannot be written. Nothing half made is left.
+        :param base: Memory of a similar guest, to share blocks with if possible.
+        :raises ImageError: If the disk is full or cannot be written. Incomplete files are removed.
         """
         path = self.path(name)
         with cache.disk_errors(), cache.staging(path) as folder:
             saved.write(memory, folder, name=name, origin=origin, copied=copied, base=base)
 
     def installed(self, *, deep: bool = False) -> list[SavedGuest]:
-        """Return all that are there, the one that was used last first.
+        """Return all saved guests; the one that was used last comes first.
 
-        :param deep: compare them with their digests, too, which reads all of what is new here.
+        :param deep: True to compare them with their digests, which reads files that are not
+            verified yet.
         """
         found = []
         for path in self.folder.glob("[!.]*"):
-            with suppress(FileNotFoundError, NotADirectoryError):  # removed meanwhile, or not ours
+            with suppress(
+                FileNotFoundError, NotADirectoryError
+            ):  # removed meanwhile, or no saved guest
                 size = sum(file.stat().st_blocks * cache.SECTOR for file in path.iterdir())
                 manifest, flaw = _look(path, deep=deep)
                 found.append(SavedGuest(path.name, manifest, flaw, size, path.stat().st_mtime))
         return sorted(found, key=lambda each: (-each.used, each.name))
 
     def names(self) -> list[str]:
-        """Return the names of all that are there, sorted."""
+        """Return the names of all saved guests, sorted."""
         return sorted(path.name for path in self.folder.glob("[!.]*"))
 
     def remove(self, name: str) -> None:
-        """Remove one; clones that run are not disturbed.
+        """Remove a saved guest, without effect on running clones.
 
-        :raises TemplateError, SnapshotError: there is none, or it is just being made.
+        :raises TemplateError, SnapshotError: If it does not exist, or is being saved now.
         """
         path = self.path(name)
         if not path.exists():
             raise self.missing(name)
-        with lock.attempt(path) as ours:
-            if not ours:
-                raise self._error(f"{name} is just being made by {lock.holder(path)}")
-            # Renamed first, so that nobody ever finds half of it; another may have been faster.
+        with lock.attempt(path) as is_locked:
+            if not is_locked:
+                raise self._error(f"{name} is being saved by {lock.holder(path)} now")
+            # Rename it first, so that other processes never find an incomplete one. Another process
+            # may have removed it first.
             with cache.disk_errors(), cache.scratch(path) as gone, suppress(FileNotFoundError):
                 path.replace(gone)
 
     def missing(self, name: str) -> TemplateError | SnapshotError:
-        """Return the error to raise where there is none of that name."""
+        """Return the error for a saved guest that does not exist."""
         hint = did_you_mean(name, self.names()) or f"`microvm {self._noun} ls` lists them"
         return self._error(f"no {self._noun} {name}", hint=hint)
 
@@ -215,5 +219,5 @@ def _look(path: Path, *, deep: bool) -> tuple[SavedManifest | None, Flaw | None]
         raise
     except FlawError as error:
         return None, error.flaw
-    except OSError:  # a limit of this process
+    except OSError:  # this process has reached a limit
         return None, "unreadable"

@@ -1,7 +1,8 @@
-"""Templates: guests that were booted and saved, for others to be cloned from.
+"""Templates: guests that were booted and saved, from which machines are cloned.
 
-They are a store of saved guests, in which each has a name that ends in a digest of everything that
-shapes the guest; who makes one shows that it lives, and those not used for the longest go.
+The name of a template ends in a digest of its image and all options that shape the guest. While a
+process makes a template, it sends heartbeats. If templates take too much room, the ones unused for
+the longest time are removed.
 """
 
 from __future__ import annotations
@@ -19,18 +20,17 @@ from microvm.start.store import Store
 from microvm.units import parse_size
 
 STORE = Store("templates", "template", TemplateError)
-"""The templates."""
+"""The store of all templates."""
 
 LIMIT = "4G"
-"""The size that all templates together may take on the disk, unless MICROVM_TEMPLATES says another;
-those that were not used for the longest go first."""
+"""Default maximum size of all templates together; the variable MICROVM_TEMPLATES changes it."""
 
 
 def locked(name: str, notify: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
-    """Hold the lock of this template; while another process holds it and sends heartbeats, wait.
+    """Hold the lock of a template; wait while another process holds it and sends heartbeats.
 
-    :param notify: called with a line for the user if the wait is long.
-    :raises ImageError: the cache cannot be written, or the holder sends no heartbeats.
+    :param notify: Function that is called with a line for the user if the wait is long.
+    :raises ImageError: If the cache cannot be written, or the holder sends no heartbeats.
     """
     from microvm.cache import async_lock
 
@@ -38,20 +38,20 @@ def locked(name: str, notify: Callable[[str], None]) -> AbstractAsyncContextMana
 
 
 def save(memory: Memory, *, name: str, origin: Origin, copied: bool) -> None:
-    """Keep a guest, as `Store.save` does, and make room for it among the others.
+    """Save a guest as `Store.save` does, and remove older templates if they take too much room.
 
-    :raises ImageError: the disk is full, or cannot be written. Nothing half made is left.
+    :raises ImageError: If the disk is full or cannot be written. Incomplete files are removed.
     """
     STORE.save(memory, name=name, origin=origin, copied=copied)
-    with suppress(ImageError):  # what cannot be removed is in nobody's way
+    with suppress(ImageError):  # too many templates do not prevent the start
         prune(limit(), keep=name)
 
 
 def prune(limit: int, *, keep: str = "") -> list[SavedGuest]:
-    """Remove damaged templates, then the longest unused ones, until `limit` bytes are left.
+    """Remove damaged templates, then those unused for the longest time, down to `limit` bytes.
 
-    :param keep: the name of a template that stays whatever happens.
-    :return: the templates that were removed.
+    :param keep: Name of a template that is not removed.
+    :return: Templates that were removed.
     """
     lock.sweep(STORE.folder)
     removed, total = [], 0
@@ -66,9 +66,9 @@ def prune(limit: int, *, keep: str = "") -> list[SavedGuest]:
 
 
 def limit() -> int:
-    """Return the bytes that all templates together may take.
+    """Return the maximum number of bytes of all templates together.
 
-    :raises UsageError: MICROVM_TEMPLATES is no size.
+    :raises UsageError: If MICROVM_TEMPLATES is not a size.
     """
     try:
         return parse_size(os.environ.get("MICROVM_TEMPLATES") or LIMIT)

@@ -1,7 +1,8 @@
-"""The commands that run once in a guest, so that what its user runs is fast.
+"""Commands that run in a guest before it is saved, so that the commands of its users are fast.
 
-The first command of a guest takes the longest: its kernel fills caches and patches itself, and an
-emulator translates what it has not met before. The former is kept in a template, the latter not.
+The first command of a guest takes the longest, because the kernel fills caches and patches its
+code, and an emulator translates new code. A template keeps the state of the kernel, but not the
+translated code.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from microvm.printable import printable
 if TYPE_CHECKING:
     from microvm.guest.executor import Executor
 
-# The ways from a request to the end of a command: a program, a shell, input and output.
+# These commands use all paths of the daemon: a program, a shell, and input with output.
 _COMMANDS: tuple[tuple[list[str], dict[str, Any]], ...] = (
     (["true"], {}),
     (["sh", "-c", "echo"], {}),
@@ -34,36 +35,36 @@ _CLOCK = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 _EARLY_CLOCK = b"tsc-early\n"
 _CLOCK_TIMEOUT = 5.0
 _CLOCK_INTERVAL = 0.1
-_REST = 0.1  # for what a command leaves to be done by and by
+_REST = 0.1  # seconds for work that the kernel does after a command
 
 IMAGE_TIMEOUT = 600.0
-"""Seconds that a command of the image's may take to warm a guest up."""
+"""Maximum number of seconds for each warm-up command of an image."""
 
-_OUTPUT = "16M"  # of such a command, which nobody sees
+_OUTPUT = "16M"  # maximum output of a warm-up command, which is discarded
 
 
 Run = Callable[..., Awaitable[CompletedProcess[Any]]]
-"""The method `run` of a machine or of a guest."""
+"""The type of the method `run` of a machine or a guest."""
 
 
 async def warm_up(run: Run) -> None:
-    """Run a few commands.
+    """Run a few commands in a guest.
 
-    :raises MachineError: the machine died meanwhile.
+    :raises MachineError: If the machine fails.
     """
     for argv, options in _COMMANDS:
-        # An image may have no such command: then it has at least been looked for.
+        # If the image lacks the command, the attempt to start it warms up the kernel, too.
         with suppress(ExecError):
             await run(argv, timeout=_TIMEOUT, **options)
 
 
 async def settle(guest: Executor) -> None:
-    """Wait until the kernel has the clock that it stays with, and nothing else to do.
+    """Wait until the kernel has chosen its final clock, and for delayed work.
 
-    Debian's takes that clock a second after an emulated x86 boot, stopping all CPUs for it, and so
-    would each clone of a guest that was saved before.
+    On emulated x86, Debian's kernel changes its clock one second after the boot and stops all CPUs
+    for that. If the guest were saved before, each clone would do so, too.
 
-    :raises MachineError: the machine died meanwhile.
+    :raises MachineError: If the machine fails.
     """
     from microvm.guest.files import read_file
 
@@ -71,18 +72,19 @@ async def settle(guest: Executor) -> None:
         async with asyncio.timeout(_CLOCK_TIMEOUT):
             while await read_file(guest, _CLOCK) == _EARLY_CLOCK:  # noqa: ASYNC110 - no event
                 await asyncio.sleep(_CLOCK_INTERVAL)
-    except (ExecError, FileError, TimeoutError) as error:  # such as of an image that is too old
-        _logger.debug("the guest's clock is not known: %r", error)
+    except (ExecError, FileError, TimeoutError) as error:  # for example, the image is too old
+        _logger.debug("cannot read the clock of the guest: %r", error)
     await asyncio.sleep(_REST)
 
 
 async def warm_up_image(
     run: Run, commands: Sequence[Sequence[str]], notify: Callable[[str], None]
 ) -> None:
-    """Run what the image says; what it has read and set up is then there in every clone.
+    """Run the warm-up commands of an image; their effects exist in every clone.
 
-    :param notify: called with a line for each that fails, which is no reason not to start.
-    :raises MachineError: the machine died meanwhile.
+    :param notify: Function that is called with a line for each command that fails. The start
+        continues.
+    :raises MachineError: If the machine fails.
     """
     for command in commands:
         try:
@@ -92,6 +94,6 @@ async def warm_up_image(
         else:
             last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
             why = f": {last}" if last else ""
-            how = f" ended with status {done.returncode}{why}" if done.returncode else ""
+            how = f" exited with status {done.returncode}{why}" if done.returncode else ""
         if how:
-            notify(printable(f"warming up by `{shlex.join(command)}`{how}"))
+            notify(printable(f"the warm-up command `{shlex.join(command)}`{how}"))
