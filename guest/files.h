@@ -13,10 +13,10 @@
 #define FILES_VERSION 1u
 #define FILES_SCHEMA_DIGEST 0x1647427d513011e5ULL
 
-/* Where root finds the guest's program: its first process keeps it open, whatever is in its file
- * system. */
+/* The path by which root executes the guest's program. PID 1 keeps the program open, so that it
+ * does not depend on the file system. */
 #define FILES_PROGRAM "/proc/1/fd/5"
-/* Folders within each other, of which the outermost is the first. */
+/* Maximum number of nested folders, including the outermost one. */
 #define FILES_MAX_DEPTH 128
 /* The `mtime` of an entry that is to get the time of the write. */
 #define FILES_NOW (-9223372036854775807LL - 1)
@@ -71,10 +71,10 @@ enum files_type {
 	FILES_TYPE_REQUEST = 1,
 	/* An entry of a tree: a file, a folder, a link, or anything else that has a name. */
 	FILES_TYPE_ENTRY = 2,
-	/* More content of the file that was begun last. The frame is at most 256 KiB long, header
-	 * included. */
+	/* Content of the file whose entry was sent last. The frame has at most 256 KiB, including the
+	 * header. */
 	FILES_TYPE_DATA = 3,
-	/* The innermost file or folder that is not complete yet is complete now. */
+	/* Completes the innermost file or folder that is not complete yet. */
 	FILES_TYPE_WHOLE = 4,
 	/* The request is complete. No message follows. */
 	FILES_TYPE_DONE = 5,
@@ -151,7 +151,7 @@ enum files_action {
 	FILES_ACTION_STAT = 1,
 	/* One entry without content. A link is not followed. */
 	FILES_ACTION_LSTAT = 2,
-	/* An entry without content for each that is in a folder. */
+	/* An entry without content for each entry of a folder. */
 	FILES_ACTION_LIST = 3,
 	/* The content of anything but a folder: all bytes that can be read now, or from a FIFO all
 	 * bytes up to its end. */
@@ -266,12 +266,12 @@ struct files_request {
 	uint8_t replace;
 	/* The path of the file or folder. */
 	struct files_slice path;
-	/* The name that a tree is put under where the path is a folder's, or ends with a slash; when it
-	 * is empty, the path is the tree's own. */
+	/* The name of the tree in the folder `path`, if that is a folder or ends with a slash. If the
+	 * name is empty, `path` is the path of the tree itself. */
 	struct files_slice name;
-	/* The folder that a relative path is relative to. When it is empty, it is the default folder of
-	 * the user's commands: the user's home, which is created if the user has none, or `/` if the
-	 * home cannot be entered. */
+	/* The folder to which a relative path is relative. If it is empty, this is the default working
+	 * directory of the user's commands: the user's home, which is created if the user has none, or
+	 * `/` if the home cannot be entered. */
 	struct files_slice cwd;
 	/* The user to act as: a name or a number, optionally with a colon and a group. If it is empty,
 	 * the user that runs the program. */
@@ -287,7 +287,7 @@ struct files_entry {
 	uint32_t mode;
 	/* The size in bytes. The data that follow may be longer or shorter. */
 	uint64_t size;
-	/* The time of the last modification, in nanoseconds since 1970. */
+	/* The time of the last modification, in nanoseconds since 1970-01-01 UTC. */
 	int64_t mtime;
 	/* The owner's uid. The guest ignores it. */
 	uint32_t uid;
@@ -299,8 +299,8 @@ struct files_entry {
 	struct files_slice target;
 };
 
-/* More content of the file that was begun last. The frame is at most 256 KiB long, header
- * included. */
+/* Content of the file whose entry was sent last. The frame has at most 256 KiB, including the
+ * header. */
 struct files_data {
 	/* The bytes. */
 	struct files_slice data;

@@ -271,9 +271,9 @@ enum sandboxd_ending {
 	SANDBOXD_ENDING_EXITED = 0,
 	/* A signal ended it; the status is the signal's number. */
 	SANDBOXD_ENDING_SIGNALLED = 1,
-	/* The kernel killed it with all that it had started, since together they wanted more memory
-	 * than `max_memory`; the status is the signal's number. A host that speaks version 1 is told
-	 * `signalled`. */
+	/* The kernel killed the command and all processes that it had started, because together they
+	 * exceeded `max_memory`. The status is the signal's number. A host that speaks version 1 gets
+	 * `signalled` instead. */
 	SANDBOXD_ENDING_OUT_OF_MEMORY = 2,
 };
 
@@ -564,8 +564,8 @@ struct sandboxd_exec_failed {
 	uint8_t stage;
 	/* The `errno` of the failure, as Linux numbers it. */
 	uint32_t error_number;
-	/* What was not there, where the host cannot know it: at `interpreter` the first bytes of that
-	 * one's path, as the file names it; else empty. */
+	/* For the stage `interpreter`, the first bytes of the path of the missing interpreter, which
+	 * the host cannot know; otherwise empty. */
 	struct sandboxd_slice missing;
 };
 

@@ -82,7 +82,7 @@ local fields = {
   ["exec_response.memory"] = ProtoField.uint64(NAME .. ".exec_response.memory", "memory", base.DEC, nil, nil, "The peak memory use of the command and all processes that it started, in bytes; 0 if it is not known."),
   ["exec_failed.stage"] = ProtoField.uint8(NAME .. ".exec_failed.stage", "stage", base.DEC, { [1] = "pipe", [2] = "fork", [3] = "setup", [4] = "chdir", [5] = "lookup", [6] = "exec", [7] = "interpreter", [8] = "user", [9] = "limit" }, nil, "The step that failed."),
   ["exec_failed.error_number"] = ProtoField.uint32(NAME .. ".exec_failed.error_number", "error_number", base.DEC, nil, nil, "The `errno` of the failure, as Linux numbers it."),
-  ["exec_failed.missing"] = ProtoField.bytes(NAME .. ".exec_failed.missing", "missing", base.NONE, "What was not there, where the host cannot know it: at `interpreter` the first bytes of that one's path, as the file names it; else empty."),
+  ["exec_failed.missing"] = ProtoField.bytes(NAME .. ".exec_failed.missing", "missing", base.NONE, "For the stage `interpreter`, the first bytes of the path of the missing interpreter, which the host cannot know; otherwise empty."),
   ["exec_signal.signal"] = ProtoField.uint8(NAME .. ".exec_signal.signal", "signal", base.DEC, nil, nil, "The number of the signal. 0 and numbers that the guest's kernel does not have are ignored."),
   ["exec_credit.stream"] = ProtoField.uint8(NAME .. ".exec_credit.stream", "stream", base.DEC, { [1] = "stdout", [2] = "stderr" }, nil, "The stream that the credit is for."),
   ["exec_credit.amount"] = ProtoField.uint32(NAME .. ".exec_credit.amount", "amount", base.DEC, nil, nil, "Number of additional bytes. The total credit is at most 4294967295; anything above is lost."),

@@ -1,8 +1,8 @@
 """Encode and decode messages of the protocol sandboxd, version 3.
 
 Generated from sandboxd.toml by `microvm-proto gen`. This module does no I/O. Runs one command at a
-time inside a virtual machine: its output is streamed, its end is reported. The host is the side
-that starts the machine; the guest is `sandboxd`, its first process.
+time inside a virtual machine, streams its output, and reports how it ended. The host is the peer
+that starts the machine. The guest is `sandboxd`, the first process of the machine.
 """
 
 from __future__ import annotations
@@ -127,10 +127,10 @@ class Ending(enum.IntEnum):
     SIGNALLED = 1
     """A signal ended it; the status is the signal's number."""
     OUT_OF_MEMORY = 2
-    """The kernel killed it with all that it had started, since together they wanted more memory
-    than `max_memory`; the status is the signal's number.
+    """The kernel killed the command and all processes that it had started, because together they
+    exceeded `max_memory`.
 
-    A host that speaks version 1 is told `signalled`.
+    The status is the signal's number. A host that speaks version 1 gets `signalled` instead.
     """
 
 
@@ -951,9 +951,8 @@ class ExecFailed(_Frozen, init=False):
     :ivar id: The id in the frame's header.
     :ivar stage: The step that failed.
     :ivar error_number: The `errno` of the failure, as Linux numbers it.
-    :ivar missing: What was not there, where the host cannot know it: at `interpreter` the first
-        bytes of that one's path, as the file names it; else empty. At most 96 bytes. Since version
-        2.
+    :ivar missing: For the stage `interpreter`, the first bytes of the path of the missing
+        interpreter, which the host cannot know; otherwise empty. At most 96 bytes. Since version 2.
     """
 
     TYPE: ClassVar[int] = 19

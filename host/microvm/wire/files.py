@@ -1,9 +1,9 @@
 """Encode and decode messages of the protocol files, version 1.
 
-Generated from files.toml by `microvm-proto gen`. This module does no I/O. Carries files into a
-guest and out of it, over the standard input and output of one run of the program `carry`. The host
-sends a `request`, and behind one that puts something a tree; the guest answers with trees or
-entries, and then with `done` or `failure`.
+Generated from files.toml by `microvm-proto gen`. This module does no I/O. Copies files into a guest
+and out of it, over standard input and output of the guest's program `carry`. Each run of the
+program executes one request. The host sends a `request`, and then a tree if the request writes
+files. The guest answers with trees or entries, and then with `done` or `failure`.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ class Action(enum.IntEnum):
     A link is not followed.
     """
     LIST = 3
-    """An entry without content for each that is in a folder."""
+    """An entry without content for each entry of a folder."""
     READ = 4
     """The content of anything but a folder: all bytes that can be read now, or from a FIFO all
     bytes up to its end.
@@ -233,11 +233,11 @@ class Request(_Frozen, init=False):
         request that fails midway leaves the file partly written. Otherwise a new file replaces the
         file that exists, and gets its name when it is complete.
     :ivar path: The path of the file or folder. At most 4095 bytes, without NUL.
-    :ivar name: The name that a tree is put under where the path is a folder's, or ends with a
-        slash; when it is empty, the path is the tree's own. At most 255 bytes, without NUL.
-    :ivar cwd: The folder that a relative path is relative to. When it is empty, it is the default
-        folder of the user's commands: the user's home, which is created if the user has none, or
-        `/` if the home cannot be entered. At most 4095 bytes, without NUL.
+    :ivar name: The name of the tree in the folder `path`, if that is a folder or ends with a slash.
+        If the name is empty, `path` is the path of the tree itself. At most 255 bytes, without NUL.
+    :ivar cwd: The folder to which a relative path is relative. If it is empty, this is the default
+        working directory of the user's commands: the user's home, which is created if the user has
+        none, or `/` if the home cannot be entered. At most 4095 bytes, without NUL.
     :ivar user: The user to act as: a name or a number, optionally with a colon and a group. If it
         is empty, the user that runs the program. At most 511 bytes, without NUL.
     :ivar owner: The owner of the files that are written, in the same form as the user. When it is
@@ -317,7 +317,7 @@ class Entry(_Frozen, init=False):
 
     :ivar mode: The type and permissions, as in Linux's `st_mode`.
     :ivar size: The size in bytes. The data that follow may be longer or shorter.
-    :ivar mtime: The time of the last modification, in nanoseconds since 1970.
+    :ivar mtime: The time of the last modification, in nanoseconds since 1970-01-01 UTC.
     :ivar uid: The owner's uid. The guest ignores it.
     :ivar gid: The gid. The guest ignores it.
     :ivar name: The name in the folder; empty for the root of a tree. At most 255 bytes, without
@@ -371,9 +371,9 @@ class Entry(_Frozen, init=False):
 
 
 class Data(_Frozen, init=False):
-    """More content of the file that was begun last.
+    """Content of the file whose entry was sent last.
 
-    The frame is at most 256 KiB long, header included.
+    The frame has at most 256 KiB, including the header.
 
     :ivar data: The bytes. At most 262132 bytes.
     """
@@ -413,7 +413,7 @@ class Data(_Frozen, init=False):
 
 
 class Whole(_Frozen):
-    """The innermost file or folder that is not complete yet is complete now."""
+    """Completes the innermost file or folder that is not complete yet."""
 
     TYPE: ClassVar[int] = 4
     MAX_BODY: ClassVar[int] = 0
