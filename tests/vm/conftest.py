@@ -1,4 +1,4 @@
-"""A real guest from the default image: one machine that the API's tests share, and the command."""
+"""Fixtures with a real guest of the default image: a shared machine, and the command."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ MINUTE = 60.0
 
 @pytest.fixture(scope="session")
 def image() -> Image:
-    """The default image, built if there is none."""
+    """The default image, built if the cache lacks it."""
     return default()
 
 
 @pytest.fixture(scope="session")
 def small_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
-    """An image with our own kernel, compiled now if the cache has none of these sources."""
+    """An image with the small kernel, which is compiled now if the cache lacks it."""
     try:
         small.check_tools(arches.find())
     except ImageError as error:
@@ -54,7 +54,7 @@ def small_image(tmp_path_factory: pytest.TempPathFactory) -> Image:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, image: Image) -> Path:
-    """A cache of this test's own, with nothing but the launcher in it; the image lies elsewhere."""
+    """A cache for one test that contains only the launcher. The image is in another cache."""
     del image
     programs = tmp_path / "cache" / "programs"
     programs.mkdir(parents=True)
@@ -84,7 +84,7 @@ def copied_cache(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 def unbootable(image: Image, tmp_path: Path) -> Path:
-    """An image that is what its manifest says, and whose initramfs is nothing but zeros."""
+    """An image with a valid manifest whose initramfs consists of zeros, so it cannot boot."""
     broken = tmp_path / "broken"
     shutil.copytree(image.path, broken)
     nothing = bytes(image.manifest.initramfs_size)
@@ -106,7 +106,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest_asyncio.fixture(scope="session", loop_scope="session")
 async def vm(image: Image) -> AsyncIterator[MicroVM]:
-    """A machine that is up; a test leaves it as it found it."""
+    """A running machine that the tests share. Each test leaves it as it was."""
     async with MicroVM(image) as machine:
         yield machine
 
@@ -147,7 +147,7 @@ def misbehave(monkeypatch: pytest.MonkeyPatch, image: Image) -> Iterator[Misbeha
 
 @pytest.fixture
 def _load() -> Iterator[None]:
-    """Two busy loops."""
+    """Two processes that keep both processors busy."""
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
     yield
     for loop in loops:
@@ -161,7 +161,7 @@ MOST_PROPORTIONAL = {"mmio": 30 * MIB, "pci": 45 * MIB}
 
 
 async def live_at_once(image: Image, count: int) -> None:
-    """Have this many clones of 128 MiB alive, each answering, and weigh them."""
+    """Start this many clones of 128 MiB, check that each answers, and measure their memory."""
     async with AsyncExitStack() as stack:
         machines = [
             await stack.enter_async_context(MicroVM(image, memory="128M", accel="tcg"))
@@ -172,12 +172,12 @@ async def live_at_once(image: Image, count: int) -> None:
             assert (await vm.run(["echo", str(number)])).stdout == f"{number}\n".encode()
         each = sum(proportional(vm.pid or 0) for vm in machines) / count
     print(f"{count} clones alive, {each / MIB:.1f} MiB of proportional set size each")
-    if count >= 100:  # fewer have fewer to share with
+    if count >= 100:  # fewer clones share less memory
         assert each <= MOST_PROPORTIONAL[image.manifest.bus]
 
 
 def proportional(pid: int) -> int:
-    """Bytes of memory that a process takes, each shared page divided by its sharers."""
+    """Return the memory of a process in bytes; each shared page is divided by its sharers."""
     for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
         if line.startswith("Pss:"):
             return int(line.split()[1]) << 10
@@ -185,26 +185,29 @@ def proportional(pid: int) -> int:
 
 
 async def processes(vm: CommandMethods, words: str) -> list[str]:
-    """The pids of the guest's processes whose user and command line have this in them.
+    """Return the pids of the guest's processes whose user or command line contains this text.
 
-    By `ps`, which all bases have; pgrep is one of those that some leave out.
+    It uses `ps`, because some images lack pgrep.
     """
     listed = await vm.run(["ps", "-o", "pid,user,args"], text=True, check=True)
     return [line.split()[0] for line in listed.stdout.splitlines() if words in line]
 
 
 async def kill(vm: MicroVM, words: str) -> None:
-    """Kill them; there must be some."""
+    """Kill the processes whose command line contains this text; at least one must exist."""
     pids = await processes(vm, words)
     assert pids
     await vm.run(["kill", "-9", *pids], check=True)
 
 
 async def drift(vm: MicroVM) -> float:
-    """Return how far the guest's clock moves from ours within a minute, in seconds."""
+    """Return by how much the guest's clock drifts from the host's clock in a minute, in seconds."""
 
     async def offset() -> float:
-        """The guest's clock minus ours; of several answers the quickest tells best."""
+        """Return the guest's clock minus the host's clock.
+
+        The fastest answer is the most accurate.
+        """
         samples = []
         for _ in range(20):
             before = time.monotonic()
@@ -223,7 +226,7 @@ Command = Callable[..., subprocess.CompletedProcess[bytes]]
 
 @pytest.fixture(scope="session")
 def microvm(image: Image) -> Command:
-    """Run the command `microvm` and capture what it says; the image is there."""
+    """Return a function that runs the command `microvm` and captures its output."""
     del image
 
     def run(*arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:

@@ -1,4 +1,4 @@
-"""Tests of what a start learns about KVM; QEMU emulates here what it is asked to accelerate."""
+"""Tests of the trial of KVM at a start, on a QEMU that uses TCG in place of KVM."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from microvm.qemu import accel, kvm_failure, launch
 from microvm.qemu.accel import Obstacle, ProbeCache
 from microvm.qemu.launch import find_qemu
 
-# KVM's guests find out the TSC's frequency; TCG's have to be told, or hang on a busy host.
+# Without KVM, a guest on a busy host may hang unless it is told the frequency of the TSC.
 WORKS = f"""
 for a; do
     shift
@@ -32,7 +32,7 @@ NOT = 'case "$all" in *" kvm"*) {} ;; esac'
 
 @pytest.fixture
 def probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, misbehave: Misbehave) -> ProbeCache:
-    """Return what is remembered in an empty cache, on a host that seems to have KVM."""
+    """Return the probe cache, which is empty, on a host that seems to have KVM."""
     misbehave("")
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(accel, "obstacle", lambda _: None)
@@ -41,7 +41,7 @@ def probes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, misbehave: Misbehave
 
 
 async def _start(image: Image, requested: str = "auto") -> tuple[str, list[str]]:
-    """Return what a machine runs under, and what its user was told."""
+    """Return the accelerator of a machine, and the notices that its user received."""
     told: list[str] = []
     options = {"accel": requested, "confinement": "off", "cold": True, "notify": told.append}
     async with MicroVM(image, **options) as vm:  # type: ignore[arg-type]

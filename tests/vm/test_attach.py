@@ -1,4 +1,4 @@
-"""Named machines, attached to: from Python, and by `microvm cp` and `checkpoint`."""
+"""Tests of attaching to named machines, from Python, and by `microvm cp` and `checkpoint`."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ asyncio.run(main())
 
 @pytest.fixture(scope="module")
 def _runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """A folder for named machines of these tests' own."""
+    """A folder for the named machines of this module."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
         yield
@@ -73,7 +73,7 @@ def _runtime(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def name(_runtime: None, microvm: Command) -> Iterator[str]:
-    """A machine that is up; a test leaves it as it found it."""
+    """The name of a running machine that the tests share. Each test leaves it as it was."""
     started = microvm("start", "shared", "--accel=tcg")
     assert started.returncode == 0, started.stderr
     yield "shared"
@@ -82,7 +82,7 @@ def name(_runtime: None, microvm: Command) -> Iterator[str]:
 
 @pytest.fixture
 def own(_runtime: None, microvm: Command) -> Iterator[str]:
-    """A machine for a test that ends it."""
+    """The name of a machine for one test, which may stop it."""
     assert microvm("start", "own", "--accel=tcg").returncode == 0
     yield "own"
     microvm("stop", "own")
@@ -90,7 +90,7 @@ def own(_runtime: None, microvm: Command) -> Iterator[str]:
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def there(name: str) -> AsyncIterator[AttachedVM]:
-    """The machine; whatever a test does leaves no descriptor open."""
+    """The attached machine. The test may leave no descriptor open."""
     await asyncio.sleep(0)
     gc.collect()
     before = descriptors()
@@ -110,7 +110,7 @@ async def test_both_streams_come_byte_for_byte_up_to_the_end(there: AttachedVM) 
     data, digest = done.stdout[:1_000_000], done.stdout[1_000_000:].split()[0].decode()
     assert hashlib.sha256(data).hexdigest() == digest
     assert done.stderr == data
-    assert (done.memory or 0) > 1_000_000  # the file is in memory
+    assert (done.memory or 0) > 1_000_000  # the file uses memory
     assert (await there.run(["sh", "-c", "kill -9 $$"])).returncode == -signal.SIGKILL
     with pytest.raises(CalledProcessError):
         await there.run(["false"], check=True)
@@ -159,7 +159,7 @@ async def test_errors_are_what_they_would_be_here(there: AttachedVM) -> None:
     for timeout in (0.2, 1.0, 20.0):
         with pytest.raises(ExecTimeout, match=f"sh: timed out after {timeout:g} s") as late:
             await there.run(LOUD, timeout=timeout, text=True)
-        if late.value.stderr:  # on a busy machine, it takes longer to get there
+        if late.value.stderr:  # on a busy host, the command needs longer to start
             break
     assert (late.value.stdout, late.value.stderr) == ("out\n", "err\n")
     assert late.value.timeout == timeout
@@ -275,7 +275,7 @@ async def test_a_machine_that_ends_under_its_user_says_why(own: str) -> None:
             await other.stop()
             await other.stop()
             with pytest.raises(GuestDied, match=r"machine own is gone: it was stopped$"):
-                await process.wait()  # there are no logs of it to look at
+                await process.wait()  # its logs are removed with it
         for stopped in (vm, other):
             with pytest.raises(GuestDied, match="machine own was stopped"):
                 await stopped.run(["true"])

@@ -1,4 +1,7 @@
-"""`microvm bench`, with tiny counts; figures are of this machine and hour, so none is a limit."""
+"""Tests of `microvm bench` with few repetitions.
+
+They check no time, since times depend on the host.
+"""
 
 from __future__ import annotations
 
@@ -33,9 +36,9 @@ from microvm.qemu import launcher
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "performance.md"
 FEW = ("--boots", "1", "--execs", "3", "--clones", "2")
-PYTHON = {"warm_python_ms", "python_answer_ms"}  # Alpine has none
+PYTHON = {"warm_python_ms", "python_answer_ms"}  # Alpine has no Python
 METRICS = {metric.name for metric in figures.METRICS} - PYTHON
-ALONE = {"pause_ms", "snapshot_ms", "next_answer_ms", "forks_ms"}  # which no baseline has
+ALONE = {"pause_ms", "snapshot_ms", "next_answer_ms", "forks_ms"}  # the baseline cannot do these
 BASELINE_METRIC = {metric.name: metric.baseline_metric for metric in figures.METRICS}
 
 
@@ -45,7 +48,7 @@ def metrics(names: set[str]) -> list[figures.Metric]:
 
 @pytest.fixture(scope="module")
 def everything(microvm: Command, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """One run in every form, each by its name."""
+    """The output of one run in every format, by the name of the format."""
     folder = tmp_path_factory.mktemp("bench")
     files = {"json": folder / "figures.json"}
     if importlib.util.find_spec("matplotlib"):
@@ -101,7 +104,7 @@ def test_the_parts_of_a_boot_are_the_whole(everything: dict[str, bytes]) -> None
 
 
 def test_clones_share_memory(everything: dict[str, bytes]) -> None:
-    """Two of them take less each than one does alone: what they share counts half for each."""
+    """Two clones use less memory each than one alone, since shared pages count half."""
     for density in json.loads(everything["json"])["alive"].values():
         assert density["count"] == 2
         assert 0 < density["pss_mib"]["2"] < density["pss_mib"]["1"]
@@ -120,7 +123,7 @@ def test_table_shows_every_figure_and_the_progress(everything: dict[str, bytes])
 def test_image_with_disk_is_compared_with_default_image(
     microvm: Command, image: Image, tmp_path: Path
 ) -> None:
-    """A program that a disk alone has takes longer to start than `true` does, of both."""
+    """A program that only the disk contains takes longer to start than `true`."""
     program = b"""#!/bin/sh
 [ "$2" = pass ] && exec sleep 0.2
 while read n </run/question; do echo $((n * n)) >/run/answer; done
@@ -196,16 +199,16 @@ def test_document_has_the_tables_and_valid_commands() -> None:
     assert len(commands) == 3
     for command in commands:
         name, *arguments = shlex.split(command)
-        bench.make_context(name, arguments)  # refuses what is no option
+        bench.make_context(name, arguments)  # rejects unknown options
 
 
 @pytest.fixture
 def bare_path(image: Image) -> Iterator[Path]:
-    """A folder that has the programs that machines need, and no compiler."""
+    """A folder with the programs that machines need, without a compiler."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        folder.chmod(0o755)  # QEMU runs as another user than root
-        launcher.find()  # is compiled by now
+        folder.chmod(0o755)  # QEMU runs as another user, who must read it
+        launcher.find()  # has been compiled already
         found = shutil.which(program := f"qemu-system-{image.manifest.arch}")
         assert found is not None
         (folder / program).symlink_to(found)

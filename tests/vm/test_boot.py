@@ -1,4 +1,4 @@
-"""Tests of what a guest says on the console when something of its boot was not to be had."""
+"""Tests of the messages on the guest's console when a part of its boot fails."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ done
 
 @pytest.fixture
 def damaged(image: Image, tmp_path: Path) -> Path:
-    """An image with a plain file where there should be a folder, and a module that is none."""
+    """An image with a file in place of a folder, and with an invalid kernel module."""
     path = tmp_path / "damaged"
     shutil.copytree(image.path, path)
-    second = io.BytesIO()  # the kernel unpacks one archive behind the other
+    second = io.BytesIO()  # the kernel unpacks several archives in sequence
     files = [CpioEntry.file(name, b"nothing") for name in ("run", "lib/modules/0.ko")]
     cpio.write([CpioEntry.folder("lib/modules"), *files], second)
     archive = (path / INITRAMFS).read_bytes() + second.getvalue()
@@ -45,7 +45,7 @@ def damaged(image: Image, tmp_path: Path) -> Path:
 
 
 def said(console: Path) -> list[str]:
-    """Return what our programs wrote there, in order."""
+    """Return the lines that the programs of the guest wrote to the console, in order."""
     lines = console.read_text(errors="replace").splitlines()
     return [line for line in lines if line.startswith(("init: ", "sandboxd: "))]
 

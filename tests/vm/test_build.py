@@ -1,4 +1,4 @@
-"""Images of all kinds of sources, each built, booted and used; and steps that are commands."""
+"""Tests that build images from all kinds of sources and with commands as steps, and boot them."""
 
 from __future__ import annotations
 
@@ -42,30 +42,30 @@ UPPER = tar(
 )
 STATIC = '#include <stdio.h>\nint main(void) { return puts("alone") < 0; }\n'
 
-#: What all tests share, as it takes most of a minute to make.
+#: An image that several tests share, since its build takes most of a minute.
 PYTHON = Recipe(source=readymade.DEBIAN, packages=readymade.IMAGES["python"].packages)
 
 
 @pytest.fixture
 def fresh() -> tuple[str, str]:
-    """An option by which an image is none that was built before."""
+    """An option that makes an image differ from all images in the cache."""
     return "--env", f"FRESH={uuid.uuid4()}"
 
 
 @pytest.fixture(scope="module")
 def lower(image: Image) -> bytes:
-    """A layer: the root file system of the default image, and what an upper one removes."""
+    """A layer with the root file system of the default image, and files for whiteouts."""
     del image
     out = io.BytesIO()
     with rootfs.find(arches.find(), None, None, NullReporter()).tree() as tree:
         tree.write_tar(out)
     end = tar(folder("opt"), file("opt/lower"), file("etc/lower"))
-    return out.getvalue()[:-1024] + end  # without the zeros that are the end
+    return out.getvalue()[:-1024] + end  # without the zeros that end a tar archive
 
 
 @pytest.fixture(scope="module")
 def layout(lower: bytes, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An OCI layout of two layers with whiteouts, and a configuration."""
+    """An OCI layout with two layers, whiteouts, and a configuration."""
     return oci.layout(tmp_path_factory.mktemp("oci") / "layout", lower, UPPER, config=CONFIG + CMD)
 
 
@@ -91,7 +91,7 @@ for name in "$(hostname)" localhost; do getent hosts $name; ping -c 1 $name >&2;
 async def test_a_guest_resolves_its_own_name(
     image: Image, layout: Path, tmp_path: Path, source: str
 ) -> None:
-    """The image itself may contain any host name and hosts file."""
+    """The host name and hosts file of the image must not matter."""
     if source == "layout":
         image = build(Recipe(source=str(layout)))
     elif source == "archive":
@@ -126,7 +126,7 @@ async def test_what_docker_saves(layout: Path, tmp_path: Path, microvm: Command)
 
 @pytest.fixture(scope="module")
 def registry(layout: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A registry on the loopback that has the image `app`."""
+    """The address of a local registry that contains the image `app`."""
     with oci.registry(tmp_path_factory.mktemp("registry")) as address:
         copy = ("skopeo", "copy", "--dest-tls-verify=false", f"oci:{layout}:latest")
         oci.run(*copy, f"docker://{address}/app:1")
@@ -141,7 +141,7 @@ async def test_a_registry(registry: str) -> None:
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Path:
-    """The folder of a static program of that name."""
+    """A folder with a static program named `alone`."""
     (tmp_path / "alone.c").write_text(STATIC)
     command = [*compiler(arches.find(), "a test"), "-static", "-o", "alone", "alone.c"]
     subprocess.run(command, check=True, cwd=tmp_path)
@@ -176,7 +176,7 @@ async def test_debian_has_python(image: Image) -> None:
 
 
 def wheel(folder: Path, name: str) -> None:
-    """Write a wheel of one module."""
+    """Write a wheel that contains one module."""
     info = f"{name}-1.dist-info"
     files = {
         f"{name}.py": "ANSWER = 42\n",
@@ -259,7 +259,7 @@ def test_more_than_the_limit_is_refused_at_once(image: Image) -> None:
 
 
 class Lines(NullReporter):
-    """A reporter that keeps the lines of steps."""
+    """A reporter that collects the output lines of steps."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []

@@ -1,4 +1,4 @@
-"""Machines from caches that are copied, cannot be written, or are being made by who sleeps."""
+"""Tests of machines from caches that are copied, read-only, or locked by a stopped process."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ START = [sys.executable, "-m", "microvm", "run"]
 
 @pytest.fixture(scope="module")
 def warm(tmp_path_factory: pytest.TempPathFactory, image: Image) -> Path:
-    """A cache with the image and a template of it, to be copied."""
+    """A cache with an image and its template, to be copied by each test."""
     folder = tmp_path_factory.mktemp("warm") / "cache"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MICROVM_CACHE", str(folder))
@@ -39,7 +39,7 @@ def warm(tmp_path_factory: pytest.TempPathFactory, image: Image) -> Path:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm: Path) -> Path:
-    """A copy of it, as `docker cp` makes one, say: nothing is sparse, times are of seconds."""
+    """A copy of the cache, as `docker cp` makes it: without holes, with times of whole seconds."""
     copy = tmp_path / "cache"
     shutil.copytree(warm, copy)
     for path in copy.rglob("*"):
@@ -50,20 +50,20 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, warm: Path) -> Path:
 
 @pytest.fixture
 def shared(cache: Path) -> Path:
-    """If we are root, share the cache with all users."""
+    """The copy, readable for all users if the tests run as root."""
     (cache / readers.MARK).touch()
     caches.folder("images")
     return cache
 
 
 def command(image: str) -> list[str]:
-    """Small, so that a template is soon made; verbose, so that it says what it was."""
+    """A command line of a machine with little memory, so that its template is saved quickly."""
     options = ["--image", image, "--memory", "96M", "--accel", "tcg", "-v"]
     return [*START, *options, "--", "echo", "hello"]
 
 
 def hello(image: Image | Path, *, user: bool = False) -> str:
-    """Run a command, as an ordinary user or as ourselves, and give what was said on stderr."""
+    """Run a command, as an ordinary user if `user` is true, and return its standard error."""
     words = command(str(image) if isinstance(image, Path) else image.name)
     words = as_user(*words) if user else words
     done = subprocess.run(words, capture_output=True, text=True, timeout=DEADLINE, check=False)
@@ -121,7 +121,7 @@ def test_root_uses_no_cache_of_another(image: Image, cache: Path) -> None:
 
 @pytest.fixture
 def older(warm: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Copy an image to where every user can read it, with the modes of older versions."""
+    """A cache that every user can read, as older versions made it."""
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
         cache = Path(name, "cache")
         shutil.copytree(warm, cache)
@@ -131,7 +131,7 @@ def older(warm: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def readable(folder: Path) -> list[str]:
-    """Return everything in a folder that others may read; root checks it as another user."""
+    """Return all paths in a folder that other users can read. As root, check it as another user."""
     if os.geteuid() != 0:
         return [str(path) for path in folder.rglob("*") if path.stat().st_mode & 0o077]
     walk = as_user("find", folder, "-mindepth", "1", "-readable", reads_all=False)

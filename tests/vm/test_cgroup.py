@@ -1,4 +1,4 @@
-"""The control group of a machine, for real: in a guest, whose cgroups are its own."""
+"""Test of the cgroup of a machine in a real guest, where we may create cgroups."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ print("done")
 
 @pytest.fixture(scope="module")
 def python(image: Image) -> Image:
-    """Debian with Python."""
+    """An image of Debian with Python."""
     del image
     return build(Recipe(source=readymade.DEBIAN, packages=readymade.IMAGES["python"].packages))
 

@@ -1,4 +1,4 @@
-"""Tests of what keeps a start from cloning but is not the template's fault: it is used again."""
+"""Tests of failures to clone that are not the template's fault, so that it is used again."""
 
 from __future__ import annotations
 
@@ -33,17 +33,17 @@ TO_THE_ERROR = 15.0
 
 
 async def _start(image: Image, **options: Any) -> tuple[bool, list[str]]:
-    """Tell whether a machine was cloned, and what its user was told."""
+    """Start a machine. Return whether it was cloned, and the notices that its user received."""
     told: list[str] = []
     settings = {"memory": MEMORY, "accel": "tcg", "notify": told.append, **options}
-    settings.setdefault("confinement", "off")  # so that QEMU can be misled
+    settings.setdefault("confinement", "off")  # so that QEMU can be replaced
     async with MicroVM(image, **settings) as vm:
         assert (await vm.run(["echo", "hello"])).stdout == b"hello\n"
         return vm.cloned, told
 
 
 def _identity(cache: Path) -> tuple[int, int]:
-    """Return what tells a template from one that was made anew."""
+    """Return values that change when a template is saved again."""
     (ram,) = (cache / "templates").glob("[!.]*/ram")
     return ram.stat().st_ino, ram.stat().st_ctime_ns
 
@@ -80,7 +80,7 @@ async def test_a_signal_of_a_limit_to_a_starting_clone(
     ("limit", "there"), [("-f 10", True), ("-f 10", False), ("-v 300000", True)]
 )
 async def test_a_limit_of_one_process(image: Image, cache: Path, limit: str, there: bool) -> None:
-    """With so little memory not even a boot works, which is nobody else's concern."""
+    """A template is kept though neither a clone nor a boot works under this limit."""
     if there:
         await _start(image)
         before = _identity(cache)
@@ -161,7 +161,7 @@ async def test_one_that_qemu_refused_may_be_another_meanwhile(
     misbehave: Misbehave,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Another process has made it anew by the time that this one would."""
+    """Another process saves the template again before this start does."""
     await _start(image)
     refused = _identity(cache)
     replaced: list[tuple[int, int]] = []
@@ -207,7 +207,7 @@ async def test_the_result_of_another_start_is_read_with_the_lock(
 
 
 def _is_another_program(pid: int) -> bool:
-    """Tell whether a child has executed its program: until then its parent is held up with it."""
+    """Return True if a child has executed its program. Until then, it blocks its parent."""
     with suppress(FileNotFoundError, ProcessLookupError):
         return Path(f"/proc/{pid}/exe").readlink() != Path("/proc/self/exe").readlink()
     return False
@@ -219,7 +219,7 @@ async def test_stopped_qemu_fails_when_its_replacement_is_stopped_too(
 ) -> None:
     await _start(image)
     over = threading.Event()
-    others = set(children(os.getpid()))  # the machine that tests share is one
+    others = set(children(os.getpid()))  # among them the shared machine
 
     def stop() -> None:
         seen: dict[int, float] = {}
@@ -247,7 +247,7 @@ def _arguments(image: Image) -> list[str]:
 
 
 def _kill_the_clone(controller: subprocess.Popen[bytes], delay: float, *, wait: bool) -> bool:
-    """Kill the QEMU of a process, and let it go on, to the end or to what it does instead."""
+    """Kill the QEMU of a controller, and wait until the controller exits or starts another QEMU."""
     if not (first := _next_child(controller, set())):
         return False
     time.sleep(delay)
@@ -261,7 +261,7 @@ def _kill_the_clone(controller: subprocess.Popen[bytes], delay: float, *, wait: 
 
 
 def _next_child(parent: subprocess.Popen[bytes], known: set[int]) -> int:
-    """Wait for a process that this one starts; 0 when it ends without."""
+    """Wait for a new child of a process, and return its pid; 0 if the process exits first."""
     deadline = time.monotonic() + DEADLINE
     while parent.poll() is None:
         assert time.monotonic() < deadline
@@ -276,7 +276,7 @@ def _next_child(parent: subprocess.Popen[bytes], known: set[int]) -> int:
 def test_killed_clones_and_controllers_do_not_cost_the_template(
     microvm: Command, image: Image, cache: Path, kills: int
 ) -> None:
-    """Half of them are QEMUs, the other half the processes that have started them."""
+    """Half of the killed processes are QEMUs, the others are their controllers."""
     assert microvm(*_arguments(image)).returncode == 0
     before = _identity(cache)
     random = Random(kills)

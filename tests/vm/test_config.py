@@ -1,4 +1,4 @@
-"""What an image says of a run by default, in real guests: whatever its user says counts more."""
+"""Tests of the default options that an image has for a run. Options of the user override them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Configured = Callable[[Config], Path]
 
 @pytest.fixture(scope="module")
 def configured(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Configured:
-    """A function that gives the default image another configuration."""
+    """A function that returns the default image with another configuration."""
 
     def configured(config: Config) -> Path:
         folder = tmp_path_factory.mktemp("configured") / "image"
@@ -42,7 +42,7 @@ def configured(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Config
 
 @pytest.fixture(scope="module")
 def folder(configured: Configured) -> Path:
-    """An image that says something of everything."""
+    """An image that sets every default option."""
     return configured(CONFIG)
 
 

@@ -1,4 +1,4 @@
-"""Files that `microvm run` copies and collects, and those of the jobs of `microvm map`."""
+"""Tests of files that `microvm run` and the jobs of `microvm map` copy and collect."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from microvm.units import format_size
 
 @pytest.fixture
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder that we are in, with a script and a folder of data."""
+    """The working folder of a test, with a script and a folder of data."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "data").mkdir()
     (tmp_path / "data/numbers").write_text("1\n2\n")
@@ -152,7 +152,7 @@ def test_links_that_lead_out_are_named_unless_there_are_many(work: Path, microvm
 
 
 def test_a_signal_ends_a_copy_and_leaves_nothing(work: Path) -> None:
-    """The copy has begun, and of a TiB it does not reach the end."""
+    """The copy has started, and a TiB is too much to finish."""
     options = ["--collect", "large:out/", "--max-collect", "2T"]
     with subprocess.Popen(
         [
@@ -234,7 +234,7 @@ def test_what_the_page_shows_is_so(work: Path, microvm: Command) -> None:
 async def test_a_collection_ends_whatever_is_collected(
     vm: MicroVM, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody writes to the FIFO; it has as long as a command that may take more than a minute."""
+    """Nothing writes to the FIFO, so only the time-out ends its collection."""
     assert files.collected({"timeout": "2m", "user": "bob"}) == {"timeout": 120.0, "user": "bob"}
     assert files.collected({"timeout": 2}) == {"timeout": 60.0}
     monkeypatch.setattr(job, "collected", lambda _: {"timeout": 0.2})

@@ -1,4 +1,4 @@
-"""A root on a disk, and a disk that a root is written to: booted, cloned, and gone afterwards."""
+"""Tests of images whose root is on a disk, and of scratch disks for writable roots."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def member(name: str, **facts: object) -> tarfile.TarInfo:
 
 @pytest.fixture(scope="module")
 def on_disk(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Image:
-    """An image with its root on a disk, which has what an initramfs cannot have."""
+    """An image with its root on a disk, with files that an initramfs cannot contain."""
     root = rootfs.find(arches.find(), None, None, NullReporter())
     with root.tree() as tree:
         shell = next(entry.data for entry in tree.entries() if entry.name == "bin/busybox")
@@ -152,7 +152,7 @@ async def test_another_disk_is_another_template(on_disk: Image, tmp_path: Path) 
 
 @pytest.fixture
 def scratch_folder() -> Path:
-    """Where scratch disks would be, had they names."""
+    """The folder of the files of scratch disks, which have no names."""
     return cache.folder("scratch")
 
 
@@ -242,8 +242,8 @@ async def test_two_gibibytes_boot_with_256_mebibytes(image: Image, tmp_path: Pat
 
 @pytest.fixture
 def small_scratch(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Give the folder of scratch disks, on a disk that a guest can fill up."""
-    del image  # is in the cache of all tests
+    """The folder of scratch disks, on a file system that a guest can fill."""
+    del image  # the template of this test is in the shared cache
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
     (tmp_path / "cache").mkdir()
     with small_disk(tmp_path / "cache/scratch", "24m") as folder:
@@ -251,14 +251,14 @@ def small_scratch(image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def fill(folder: Path, *, leave: int) -> Path:
-    """Write a file to a disk until it has that many bytes left."""
+    """Write a file to a file system until it has this number of free bytes."""
     filler = folder / "filler"
     filler.write_bytes(bytes(shutil.disk_usage(folder).free - leave))
     return filler
 
 
 async def write_too_much(vm: MicroVM, scratch: Path) -> None:
-    """Write to the guest's disk what the host's has no room for, and read why that ends it."""
+    """Write more to the guest's disk than the host can store, and return the error that results."""
     dd = ["dd", "if=/dev/urandom", "of=/filler", "bs=1M", "count=16", "conv=fsync"]
     with pytest.raises(GuestDied) as caught:
         await vm.run(dd)

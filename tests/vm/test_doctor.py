@@ -1,4 +1,4 @@
-"""`microvm doctor` with machines: one that says hello, one that cannot, and KVM that is tried."""
+"""Tests of `microvm doctor` with machines: one that answers, one that cannot, and one with KVM."""
 
 from __future__ import annotations
 

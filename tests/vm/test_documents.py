@@ -1,4 +1,4 @@
-"""The README and the how-tos are done as they are written: from a wheel, in an empty folder."""
+"""Test that runs the code of README and guides as written, from a wheel, in an empty folder."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from microvm.images import Image
 pytestmark = pytest.mark.deadline(3000)
 
 ROOT = Path(__file__).parents[2]
-STEP_TIMEOUT = 1800  # an image may have to be made
+STEP_TIMEOUT = 1800  # the command may have to build an image first
 
-#: What is not done here, by how it begins, and why.
+#: Reasons why commands that begin with these words are not run.
 ELSEWHERE = {
     "pip install ": "it is installed, or this would not be from a wheel",
     "pip uninstall ": "it is needed yet",
@@ -39,7 +39,7 @@ ELSEWHERE = {
     "tail ": "a file that grows has no end: tests/codegen/test_source.py",
 }
 
-#: Python that is done elsewhere, by what is in it.
+#: Python code that other tests run, by a part of its text.
 PYTHON_ELSEWHERE = {
     "def emit(": "tests/codegen/test_outside.py",
     "async def lifespan(": "tests/vm/test_server.py",
@@ -47,19 +47,19 @@ PYTHON_ELSEWHERE = {
     "def refresh(": "tests/vm/test_examples.py",
 }
 
-#: What stands in documents for what a reader has.
+#: Replacements of placeholders in documents.
 READERS = {"tcp://HOST:8786": "local:2"}
 
-#: Documents in which what is printed differs from time to time, or is cut.
+#: Documents whose printed output varies, or is shortened.
 VARYING = {"docs/cache.md", "docs/json.md", "docs/logging.md"}
 
-#: Statuses other than 0 that a document means.
+#: Expected exit statuses other than 0.
 STATUS = {
     "microvm run --json -- sh -c 'echo hello; exit 3'": 3,
     "microvm-proto explain 05000000": 1,
 }
 
-#: What a document takes for granted: files of its reader's, and commands.
+#: Files and commands that the reader of a document is assumed to have.
 SCENES: dict[str, tuple[dict[str, str], list[str]]] = {
     "README.md": ({"app.py": "print(1)\n", "docs/a.md": "# A\n"}, []),
     "docs/files.md": (
@@ -86,11 +86,11 @@ COMMANDS = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step of a document: a command, a program, or a file to be written.
+    """A step of a document: a shell command, a Python program, or a file to write.
 
     :ivar kind: `sh`, `python`, or `file`.
-    :ivar name: of the file.
-    :ivar printed: what a command prints.
+    :ivar name: name of the file.
+    :ivar printed: output of the command that the document shows.
     """
 
     kind: str
@@ -103,7 +103,7 @@ class Step:
 
 
 def blocks(text: str) -> Iterator[tuple[str, str]]:
-    """The blocks of code in a document, with their language; those that are indented have none."""
+    """Return the code blocks of a document with their language, empty for indented blocks."""
     pattern = r"^```(\w*)\n(.*?)^```$|((?:^    [^\n]*\n(?:\n(?=    ))?)+)"
     for found in re.finditer(pattern, text, re.MULTILINE | re.DOTALL):
         language, fenced, indented = found.groups()
@@ -111,7 +111,7 @@ def blocks(text: str) -> Iterator[tuple[str, str]]:
 
 
 def commands(block: str) -> Iterator[tuple[str, str]]:
-    """What is typed in a block, each with what it shows to be printed, if it does."""
+    """Return the commands of a block, each with its output if the block shows it."""
     line = r"((?:.*\\\n)*.*)\n"
     if block.startswith("$ "):
         yield from re.findall(rf"^\$ {line}((?:(?!\$ ).*\n)*)", block, re.MULTILINE)
@@ -122,7 +122,7 @@ def commands(block: str) -> Iterator[tuple[str, str]]:
 
 
 def steps(document: Path) -> Iterator[Step]:
-    """What a document has its reader do, in order."""
+    """Return the steps of a document in order."""
     tests = 0
     for language, text in blocks(document.read_text()):
         named = re.match(r"# ([\w./~-]+\.\w+)\n", text)
@@ -151,7 +151,7 @@ DOCUMENTS = {each: found for each in ALL if (found := list(steps(ROOT / each)))}
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the programs of a virtual environment that has the wheel, and pytest."""
+    """The folder of the programs of a virtual environment with the wheel and pytest."""
     folder = tmp_path_factory.mktemp("installed")
     build: list[str | Path] = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d"]
     subprocess.run([*build, folder], cwd=ROOT, check=True, capture_output=True)
@@ -168,10 +168,7 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def environment(
     installed: Path, image: Image, tmp_path_factory: pytest.TempPathFactory
 ) -> dict[str, str]:
-    """A user's environment, whose home and runtime folder are empty.
-
-    The cache is a copy, so that the names of the documents are taken from nobody.
-    """
+    """The environment of a user with an empty home and a copy of the cache."""
     del image
     home = tmp_path_factory.mktemp("home")
     cache = home / "cache"
@@ -192,7 +189,7 @@ def environment(
 
 @pytest.fixture
 def perform(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[[Step], None]]:
-    """Do a step in an empty folder; no named machine is left in the end."""
+    """Run the steps of a document in an empty folder; no named machine may remain."""
     folder = tmp_path
 
     def run(step: Step) -> None:
@@ -207,7 +204,7 @@ def perform(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[[S
             assert folder.is_dir()
             return
         if step.text.startswith("make ") and not (folder / "Makefile").exists():
-            return  # it is about a checkout
+            return  # it needs a checkout
         command = ["python", "-c"] if step.kind == "python" else ["sh", "-c"]
         text = step.text
         for name, value in READERS.items():
@@ -227,7 +224,7 @@ def perform(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[[S
         wanted = next((STATUS[each] for each in STATUS if step.text.startswith(each)), 0)
         assert done.returncode == wanted, said
         assert "Traceback" not in done.stdout, said
-        # Two streams may mix in any way, and there may be notices, as of an image that is built.
+        # The two streams may mix, and notices may appear, such as of an image that is built.
         assert Counter(step.printed.splitlines()) <= Counter(done.stdout.splitlines()), said
 
     yield run

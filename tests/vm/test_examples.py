@@ -1,4 +1,4 @@
-"""The examples with machines do what they say, and so does what a process is to do in a clone."""
+"""Tests of the examples that use machines, and of processes that a clone must reseed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.long, pytest.mark.deadline(3000)]
 ROOT = Path(__file__).parents[2]
 EXAMPLES = ROOT / "examples"
 
-# A process that draws from both of its generators, when it is asked to, anew or as it is.
+# A process that on request draws from both of its random generators, with or without a new seed.
 DRAWS = """
 os.mkfifo("/run/answers")
 os.mkfifo("/run/questions")
@@ -34,7 +34,7 @@ ASK = 'printf %s "$1" >/run/questions; exec cat /run/answers'
 
 
 def run(*command: str, folder: Path) -> list[str]:
-    """Run a command of Python's, and return the lines that it prints."""
+    """Run a Python command, and return the lines of its output."""
     done = subprocess.run(
         [sys.executable, *command], cwd=folder, capture_output=True, text=True, check=False
     )

@@ -1,4 +1,4 @@
-"""Standard input, users, limits and whole trees, on a real guest."""
+"""Tests of standard input, users, limits and process trees in a real guest."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ async def test_input_is_held_back_by_a_command_that_does_not_read(vm: MicroVM) -
 
 
 async def _round_trip(vm: MicroVM, size: int, pause: float) -> None:
-    """Random-looking bytes through stdin and back through stdout, both in bounded memory."""
+    """Send random bytes through a command and back; both directions need bounded memory."""
     block = hashlib.shake_128(b"block").digest(MIB)
     process = await vm.exec(["cat"], stdin=PIPE)
     stdin = process.stdin
@@ -118,7 +118,7 @@ async def _round_trip(vm: MicroVM, size: int, pause: float) -> None:
 
 
 def _resident() -> int:
-    """Bytes of memory that this process has resident."""
+    """Return the resident memory of this process in bytes."""
     with open("/proc/self/statm") as file:  # noqa: PTH123
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
@@ -146,7 +146,7 @@ async def test_much_passes_through_in_bounded_memory(vm: MicroVM, size: int, pau
 @pytest.mark.parametrize(
     ("user", "says"),
     [
-        # Its group is called nobody or nogroup.
+        # The name of its group is nobody or nogroup.
         ("nobody", "uid=65534(nobody) gid=65534(no"),
         ("65534", "uid=65534(nobody) gid=65534(no"),
         (65534, "uid=65534(nobody) gid=65534(no"),
@@ -190,7 +190,7 @@ SHOW_HOME = ["sh", "-c", 'pwd; echo "$HOME"; stat -c "%u:%g %a" .; echo x >made 
 async def test_a_user_without_a_home_gets_one(
     vm: MicroVM, user: str | int, uid: int, gid: int, first: str
 ) -> None:
-    """Commands and copied files share the home, whichever is used first."""
+    """Commands and copied files use the same home, whichever is first."""
     await vm.run(["rm", "-rf", f"/home/{uid}"], check=True)
     if first == "copy":
         await vm.write_file("script", "#!/bin/sh\necho ran\n", mode=0o755, user=user)
@@ -262,7 +262,7 @@ async def test_a_timeout_takes_the_whole_tree_in_time(vm: MicroVM, escape: str) 
 
 
 def _kept_waiting(vm: MicroVM) -> float:
-    """Seconds in which we and QEMU could have run and others did: /proc/PID/schedstat."""
+    """Return how long we and QEMU waited for a processor, in seconds, from /proc/PID/schedstat."""
     threads = [*Path("/proc/self/task").iterdir(), *Path(f"/proc/{vm.pid}/task").iterdir()]
     return sum(int((thread / "schedstat").read_text().split()[1]) for thread in threads) / 1e9
 
@@ -354,7 +354,7 @@ async def test_what_a_command_took_of_memory_is_its_own(vm: MicroVM) -> None:
 
     assert 40 < await took("40M") < 44
     assert 0 < await took("4k") < 4
-    # A file that is in memory is its own, and not of those who come behind it.
+    # The memory of a file in memory counts for this command, and not for later ones.
     assert 40 < await took("20M", "/dev/shm/left") < 44
     assert 0 < await took("4k") < 4
     script = "dd if=/dev/zero of=/dev/null bs=10M count=1; rm /dev/shm/left; echo; sleep 60"
@@ -398,7 +398,7 @@ async def test_cgroups_do_not_pile_up(vm: MicroVM) -> None:
 
 
 async def test_a_cgroup_that_was_removed_is_made_again(vm: MicroVM) -> None:
-    # A process that leaves it, outlives its command, and removes it as soon as it is idle.
+    # A process that leaves the cgroup, outlives its command, and removes the idle cgroup.
     script = """
         own=/sys/fs/cgroup$(cut -d: -f3 /proc/self/cgroup)
         echo $$ >/sys/fs/cgroup/cgroup.procs
@@ -435,7 +435,7 @@ async def test_changes_to_a_commands_cgroup_do_not_reach_the_next(
 ) -> None:
     with contextlib.suppress(ExecTimeout):
         await vm.run(["sh", "-c", MISDEEDS[misdeed]], timeout=0.5)
-    if "idle" in misdeed:  # that one may meet a command that has just begun
+    if "idle" in misdeed:  # the next command may have just started
         with contextlib.suppress(ExecTimeout):
             await vm.run(["sleep", "0.2"], timeout=0.5)
     for _ in range(5):
@@ -469,7 +469,7 @@ async def test_without_cgroups_only_the_process_group_is_killed(
     image: Image,
 ) -> None:
     async with MicroVM(image) as machine:
-        # No more can be made, and what lives on in the current one needs another to be made.
+        # No cgroup can be created any more, and the process that lives on requires a new one.
         await machine.run(
             ["sh", "-c", "echo 0 >/sys/fs/cgroup/cgroup.max.descendants; sleep 300.2 &"], check=True
         )
@@ -502,7 +502,7 @@ async def test_sixteen_arguments_of_64_kib(vm: MicroVM) -> None:
 async def test_longest_arguments_arrive_and_longer_ones_are_refused(
     vm: MicroVM, length: int
 ) -> None:
-    # Strings with their ends, and pointers, are a quarter of a stack of 8 MiB; the margin is for
+    # Strings with their zeros and pointers may use a quarter of a stack of 8 MiB. The margin is for
     # the script, and the defaults of the environment.
     most, margin = 2 << 20, 1024
     script = ["sh", "-c", "echo $#", "sh"]
@@ -594,5 +594,5 @@ async def test_a_terminals_input_ends_in_the_middle_of_a_line(vm: MicroVM) -> No
     assert process.stdin is not None
     process.stdin.write(b"abc")
     process.stdin.close()
-    assert (await process.stdout.read()).count(b"abc") == 2  # the echo, and cat's
+    assert (await process.stdout.read()).count(b"abc") == 2  # the terminal's echo, and cat
     assert await process.wait() == 0

@@ -1,4 +1,4 @@
-"""Files that go into a real guest and come out of it."""
+"""Tests of files that are copied into a real guest and out of it."""
 
 from __future__ import annotations
 
@@ -39,13 +39,13 @@ GIB = 1 << 30
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def folder(vm: MicroVM) -> AsyncIterator[str]:
-    """A folder in the guest that the test has for itself."""
+    """A folder in the guest for one test."""
     yield "/tmp/files"
     await vm.run(["rm", "-rf", "/tmp/files"], check=True)
 
 
 def contents(root: Path) -> dict[str, bytes | str]:
-    """What is in a folder: content by path, and of links what they lead to."""
+    """Return the contents of a folder by path; for links, their targets."""
     found: dict[str, bytes | str] = {}
     for path in sorted(root.rglob("*")):
         name = str(path.relative_to(root))
@@ -58,7 +58,7 @@ def contents(root: Path) -> dict[str, bytes | str]:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A folder with a bit of everything."""
+    """A folder with each kind of file."""
     root = tmp_path / "tree"
     (root / "inner/empty").mkdir(parents=True)
     (root / "inner/large").write_bytes(os.urandom(3 * MIB + 5))
@@ -295,7 +295,7 @@ async def test_places_that_cannot_be_written_to_say_so(vm: MicroVM, folder: str)
         assert put.value.filename == f"{folder}/test_files.py"
     finally:
         await vm.run(["umount", folder], check=True)
-    # Such as /proc, where no file can be beside another, but one that is there can be written.
+    # For example /proc, where files can be written but not created.
     await vm.write_file("/proc/sys/kernel/hostname", "renamed\n")
     assert await vm.read_file("/proc/sys/kernel/hostname") == b"renamed\n"
 
@@ -345,7 +345,7 @@ async def test_a_source_that_fails_leaves_nothing_half(vm: MicroVM, folder: str)
             await vm.write_file(f"{folder}/{name}", failing(), atomic=atomic)
         assert [file.name for file in await vm.list(folder)] == ["file"]
         assert await vm.read_file(f"{folder}/file") == b"kept"
-    # A plain write has opened and truncated the existing file, as a shell's `>` does.
+    # A write in place truncates the existing file, like `>` in a shell.
     with pytest.raises(RuntimeError, match="the source failed"):
         await vm.write_file(f"{folder}/file", failing())
     assert bytes(MIB).startswith(await vm.read_file(f"{folder}/file"))
@@ -410,7 +410,7 @@ def test_without_async_it_is_the_same(image: Image, tree: Path, tmp_path: Path) 
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Image:
-    """An image of one program that does nothing, whose user is no root."""
+    """An image of one program that does nothing, with an unprivileged user."""
     (tmp_path / "nothing.c").write_text("int main(void) { return 0; }\n")
     command = ["gcc", "-static", "-o", "nothing", "nothing.c"]
     subprocess.run(command, check=True, cwd=tmp_path)

@@ -1,4 +1,4 @@
-"""Images that are called by tags, go from one machine to another, and run there."""
+"""Tests of images that are tagged, exported, and imported and run with another cache."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Machine:
 
 @pytest.fixture(scope="module")
 def exported(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The default image with a command and a variable, exported by the tag `hello:1`."""
+    """An archive of the default image with a command and a variable, tagged `hello:1`."""
     folder = tmp_path_factory.mktemp("exporting")
     here = Machine(folder / "cache")
     shutil.copytree(image.path, here.cache / "images" / image.name)
@@ -54,7 +54,7 @@ def exported(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def there(exported: Path, tmp_path: Path) -> Machine:
-    """A machine that has imported it."""
+    """Another cache that has imported the archive."""
     machine = Machine(tmp_path / "cache")
     status, out, err = machine("image", "import", exported)
     assert (status, out) == (0, "hello:1\n"), err

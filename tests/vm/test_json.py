@@ -1,4 +1,4 @@
-"""Tests of docs/json.md: what it shows is what comes, by its names and their types."""
+"""Tests that the JSON output has the names and types that docs/json.md shows."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ELSEWHERE = ["microvm ps --json", "microvm doctor --json"]  # test_named.py, tes
 
 @pytest.fixture(scope="module")
 def names(image: Image) -> Iterator[dict[str, str]]:
-    """What stands here for the names of the page: the image, and a snapshot of it."""
+    """Replacements of names of the page: the image, and a snapshot of it."""
     command = [
         sys.executable,
         "-m",
@@ -56,7 +56,7 @@ def test_what_is_listed_has_the_names_that_are_documented(
         pytest.skip("no kernel has been compiled")
     words = [names.get(word, word) for word in shlex.split(command)[1:]]
     found = json.loads(CliRunner().invoke(cli, words).stdout)
-    if command == "microvm image ls --json":  # which lists images of other versions, too
+    if command == "microvm image ls --json":  # the command also lists images of other versions
         found = [each for each in found if not each["error"]]
     assert found
     check(json.loads(EXAMPLES[command]), found, command)

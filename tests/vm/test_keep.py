@@ -1,4 +1,4 @@
-"""What is kept is frozen until the machine has its own clock, entropy and ids."""
+"""Tests that kept processes are frozen until a clone has its own clock, entropy and ids."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SEVERAL = 70
 
 @pytest.fixture(scope="module")
 def machine(image: Image) -> Iterator[Machine]:
-    """Boot a guest that nobody has greeted."""
+    """A guest that has received no hello."""
     machine = Machine(image)
     yield machine
     machine.close()
@@ -29,21 +29,21 @@ def machine(image: Image) -> Iterator[Machine]:
 
 @pytest.fixture
 def host(machine: Machine) -> Host:
-    """Greet it."""
+    """A host that has sent a hello."""
     host = Host(machine.stream, deadline=machine.deadline)
     host.greet(fill=True)
     return host
 
 
 def sh(host: Host, script: str) -> bytes:
-    """Run a script; return what it says."""
+    """Run a script, and return its output."""
     outcome = host.run(b"sh", b"-c", script.encode())
     assert outcome.exit_code == 0, outcome
     return outcome.stdout.strip()
 
 
 def greet_kept(host: Host) -> None:
-    """Greet the guest so that what runs is kept, and frozen."""
+    """Send a hello that keeps the running processes, frozen."""
     host.send(encode("keep"))
     host.greet(resume=False)
 

@@ -1,4 +1,4 @@
-"""Our own kernel, compiled for real: whether all that guests are promised works on it."""
+"""Tests of the compiled small kernel: everything that guests are promised works with it."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ BOOTS = 20
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def small_vm(small_image: Image) -> AsyncIterator[MicroVM]:
-    """A machine with it that is up."""
+    """A running machine with the small kernel."""
     async with MicroVM(small_image) as machine:
         yield machine
 
@@ -44,22 +44,22 @@ SCRIPTS = {
     "ping -c 1 -q 127.0.0.1 | grep -c ' 0% packet loss'": "1",
     "ping -c 1 -q ::1 | grep -c ' 0% packet loss'": "1",
     "syslogd -O /tmp/log; until grep -m 1 -o hello /tmp/log; do logger hello; done": "hello",
-    # A writable layer over one that is read only.
+    # An overlay with a read-only lower layer.
     "mount -t tmpfs tmpfs /mnt && cd /mnt && mkdir -p a b/up b/work c && echo low >a/f && "
     "mount -t overlay -o lowerdir=a,upperdir=b/up,workdir=b/work overlay c && echo up >c/f && "
     "cat a/f c/f | tr '\\n' ' ' && umount c": "low up",
     "grep -o 'erofs' /proc/filesystems": "erofs",
-    # The root is such a layer itself.
+    # The root itself is an overlay.
     "df -P / | awk 'NR == 2 { print $1, $6 }'": "overlay /",
     "rmdir /srv && mkdir /srv && stat -c %a /srv": "755",
-    # What sandboxes ask of a kernel.
+    # Features that sandboxes need.
     "grep -c '^Seccomp:' /proc/self/status": "1",
     "grep -o allow /proc/sys/kernel/seccomp/actions_avail": "allow",
     "ls /proc/self/ns | tr '\\n' ' '": (
         "cgroup ipc mnt net pid pid_for_children time time_for_children user uts"
     ),
     "unshare -r -p -f -m -n -u -i sh -c 'mount -t tmpfs tmpfs /mnt && echo $$'": "1",
-    # What ps and top read.
+    # Files that ps and top read.
     "ps -o pid,args | awk '$1 == 1 { print $2 }'": "sandboxd",
     "top -b -n 1 | grep -c '^Mem:'": "1",
     "grep -c pgfault /proc/vmstat": "1",

@@ -1,4 +1,4 @@
-"""Tests of what a start tells those who want to know."""
+"""Tests of the log messages of a start."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SECRET = ("-e", "TOKEN=of-the-user", "--", "sh", "-c", "cat; exit 3")
 
 
 def lines(said: bytes) -> list[tuple[str, str]]:
-    """The areas and texts of what is logged; the times never go back."""
+    """Return the areas and texts of the logged lines; check that their times never decrease."""
     found = [LINE.fullmatch(line) for line in said.decode().splitlines()]
     told = [match.groups() for match in found if match]
     times = [float(seconds) for seconds, _, _ in told]
@@ -38,7 +38,7 @@ def lines(said: bytes) -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module", autouse=True)
 def _template(microvm: Command) -> None:
-    """There is one to clone."""
+    """Save a template to clone."""
     assert microvm("run", "--", "true").returncode == 0
 
 
@@ -98,7 +98,7 @@ def test_all_of_it_has_the_frames(microvm: Command) -> None:
     ):
         shown = "\n".join(explain(schema, [message.encode()], sender))
         assert shown in result.stderr.decode()
-    # Of the memory that it took, only the guest knows how much that was.
+    # Only the guest knows how much memory the command used.
     ended = rb"exec_response, sent by guest\n(?: .*\n)* .* status +3\n(?: .*\n)* .* memory +\d+ "
     assert re.search(ended, result.stderr)
     assert b"TOKEN=of-the-user" in result.stderr
@@ -172,7 +172,7 @@ async def test_what_users_are_told_is_a_warning_and_said_once(
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
 ) -> None:
-    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path))  # for the template of this test's own QEMU
+    monkeypatch.setenv("MICROVM_CACHE", str(tmp_path))  # without a template of this QEMU
     misbehave("clones && kill -KILL $$")
     told: list[str] = []
     async with MicroVM(image, memory="96M", accel="tcg", confinement="off", notify=told.append):

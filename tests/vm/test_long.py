@@ -1,4 +1,4 @@
-"""Tests of what only many repetitions show."""
+"""Tests with many repetitions, which find rare failures."""
 
 from __future__ import annotations
 

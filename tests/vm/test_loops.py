@@ -1,4 +1,4 @@
-"""The API in an event loop that is not asyncio's own, or under anyio, and not in two loops."""
+"""Tests of the API in event loops other than that of asyncio, under anyio, and in two loops."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_a_machine_works_in_uvloop(
 
 
 async def _in_cancel_scopes(image: Image) -> None:
-    """Be cancelled as anyio does it: again in each turn of the loop, until the scope is left."""
+    """Cancel the block as anyio does: in each turn of the loop until the scope is left."""
     before = children(os.getpid())
     async with MicroVM(image) as vm, Pool(1, image) as pool:
         with anyio.move_on_after(0.3) as scope:

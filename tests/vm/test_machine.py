@@ -1,4 +1,4 @@
-"""The API on a real guest."""
+"""Tests of the API with a real guest."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ async def test_a_timeout_comes_through_to_a_reader_that_does_not_read(vm: MicroV
 
 
 async def test_a_reader_that_pauses_loses_nothing(vm: MicroVM) -> None:
-    last = 400_000  # more than fits into the window and the pipe
+    last = 400_000  # more bytes than the window and the pipe can hold
     process = await vm.exec(["seq", str(last)])
     first = bytes(await anext(process.stdout))
     await comes_true(lambda: len(first) + len(process.stdout._buffer) == WINDOW)
@@ -170,7 +170,7 @@ async def test_a_cancellation_at_any_moment_leaves_the_machine_ready(
             await task
         assert (await vm.run(["echo", "next"])).stdout == b"next\n"
         turns += 1 + turns // 8
-    assert turns > 5  # how many there are depends on how fast the guest is
+    assert turns > 5  # their number depends on the speed of the guest
 
 
 async def _wait(vm: MicroVM) -> None:
@@ -254,7 +254,7 @@ async def test_many_commands_leave_nothing_behind(vm: MicroVM, count: int) -> No
 
 
 async def test_the_wall_clock_is_the_hosts(vm: MicroVM) -> None:
-    # The daemon set it at the start; the boot's own clock has a resolution of a second.
+    # The daemon sets the clock at the start, since the boot sets it to whole seconds only.
     before = time.time()
     guest = float(
         (await vm.run(["sh", "-c", "adjtimex | awk '/time.tv/ {print $2}'"])).stdout.split()[0]
@@ -294,7 +294,7 @@ async def test_a_machine_that_is_dropped_is_ended(image: Image) -> None:
     process = await vm.exec(["sh", "-c", "read x; echo $x"], stdin=PIPE)
     del vm
     gc.collect()
-    assert process.stdin  # it is in use as long as anything of it is
+    assert process.stdin  # it is in use as long as one of its objects is
     process.stdin.write(b"still\n")
     assert await process.stdout.readline() == b"still\n"
     warned = f"never stopped: QEMU, process {pid}"
@@ -355,7 +355,7 @@ def test_a_caller_that_becomes_another_program_leaves_no_machine(image: Image, h
         try:
             said, _ = process.communicate(timeout=60)
         finally:
-            process.kill()  # with it goes QEMU
+            process.kill()  # which ends QEMU, too
     pid, ended = said.split()
     assert pid == ended
 

@@ -1,4 +1,4 @@
-"""Many commands, each in a machine of its own: `Pool.map`, and `microvm map` as people type it."""
+"""Tests of `Pool.map` and `microvm map`: many commands, each in a machine of its own."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from microvm.images import Image
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def pool(image: Image) -> AsyncIterator[Pool]:
-    """A pool of two."""
+    """A pool of two machines."""
     async with Pool(2, image=image) as pool:
         yield pool
 
@@ -300,7 +300,7 @@ def test_a_bar_moves_on_a_terminal_and_disturbs_no_result(
 
 
 def _all_of(terminal: int) -> bytes:
-    """Return what is written to a terminal until nobody has it any more, which Linux calls EIO."""
+    """Return the output of a terminal until no process has it open, which Linux reports as EIO."""
     shown = b""
     with open(terminal, "rb", buffering=0) as file, contextlib.suppress(OSError):
         while data := file.read(1 << 16):

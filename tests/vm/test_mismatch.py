@@ -1,4 +1,4 @@
-"""Images whose programs were built from other schemas."""
+"""Tests of images whose programs were built from other schemas."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ THEIRS = "0123456789abcdef"
 
 
 def other(header: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The path of an image whose programs take this header's schema to have another digest."""
+    """Build an image whose programs have another digest of the schema in this header."""
     guest = tmp_path / "guest"
     shutil.copytree(programs.sources(), guest)
     text, count = re.subn(

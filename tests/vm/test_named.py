@@ -1,4 +1,4 @@
-"""Machines with names: `start`, `exec`, `shell`, `ps`, `inspect`, `logs`, `wait` and `stop`."""
+"""Tests of the commands for named machines: `start`, `exec`, `shell`, `ps`, `stop` and others."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BYTES = bytes(range(256)) * 1000
 
 @pytest.fixture(scope="module")
 def folder() -> Iterator[Path]:
-    """The folder of these tests' machines."""
+    """The runtime folder of this module's machines."""
     with tempfile.TemporaryDirectory() as path:
         yield Path(path)
 
@@ -45,7 +45,7 @@ def _home(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def machine(microvm: Command, folder: Path) -> Iterator[str]:
-    """The name of a machine that these tests share; each leaves it as it found it."""
+    """The name of a machine that the tests share. Each test leaves it as it was."""
     env = {**os.environ, "XDG_RUNTIME_DIR": str(folder)}
     started = microvm("start", NAME, env=env)
     assert (started.returncode, started.stdout, started.stderr) == (0, b"one\n", b"")
@@ -57,7 +57,7 @@ def machine(microvm: Command, folder: Path) -> Iterator[str]:
 
 @pytest.fixture
 def begin(machine: str) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
-    """Start a `microvm exec` of a script that says it has begun; none is left."""
+    """Start `microvm exec` with a script, and wait until it has started. End it afterwards."""
     begun = []
 
     def start(script: str, *options: str) -> subprocess.Popen[bytes]:
@@ -73,7 +73,7 @@ def begin(machine: str) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
 
 def facts(microvm: Command, name: str = NAME) -> dict[str, Any]:
-    """What a machine is and does."""
+    """Return the output of `inspect` for a machine."""
     [found] = json.loads(microvm("inspect", "--json", name).stdout)
     assert isinstance(found, dict)
     return found
@@ -92,7 +92,7 @@ def states(microvm: Command) -> dict[str, str]:
 
 
 def runs(microvm: Command) -> str:
-    """What runs in the machine that tests share."""
+    """Return the commands that run in the shared machine."""
     return str(facts(microvm)["runs"])
 
 
@@ -241,9 +241,9 @@ def test_ctrl_c_is_the_commands_and_the_second_ours(
         if not (said := child.stdout.readline()):
             break
         assert said == b"caught\n"
-        caught += 1  # more than once where this host lets more than a second pass
+        caught += 1  # several lines if this takes more than a second
     assert caught > 0
-    assert child.wait(60) == -signal.SIGINT  # which a shell shows as 130
+    assert child.wait(60) == -signal.SIGINT  # a shell reports this status as 130
     assert microvm("exec", machine, "true").returncode == 0
 
 
@@ -366,7 +366,7 @@ def test_a_supervisor_has_nothing_of_its_starter(
     assert os.getsid(pid) == pid
     assert Path(f"/proc/{pid}/cwd").readlink() == Path("/")
     assert not any(str(tmp_path) in path for path in open_files(pid).values())
-    os.kill(pid, signal.SIGHUP)  # of a session that ends
+    os.kill(pid, signal.SIGHUP)  # as when a session ends
     assert microvm("exec", "tw", "echo", "here").stdout == b"here\n"
     assert states(microvm) == {machine: "running", "two": "running"}
     with suppress(ProcessLookupError):

@@ -1,4 +1,4 @@
-"""Many machines with names, of which supervisors and QEMUs are killed; many commands in one."""
+"""Tests of many named machines whose supervisors and QEMUs are killed, and of many commands."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from microvm.images import Image
 from microvm.sync import MicroVM
 
 COUNT = 50
-KILLED = 25  # of each kind, of different machines
+KILLED = 25  # kills of each kind, in different machines
 TRUE_WITHIN = 2.0
 
 pytestmark = pytest.mark.long
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of this test's machines."""
+    """The runtime folder of this test's machines."""
     tmp_path.chmod(0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     return tmp_path / "microvm"
@@ -95,7 +95,7 @@ def test_the_listing_is_true_whatever_dies(microvm: Command, folder: Path) -> No
                 is_gone = listed(microvm)[name]["state"] == "gone"
                 if is_gone and not processes[name, "qemu"].is_alive():
                     break
-                # A listing that a busy host makes slow is no wrong one.
+                # On a busy host the listing may be slow, which is not wrong.
                 assert begun - killed_at < TRUE_WITHIN
             print(f"{kinds[name]} of {name}: {time.monotonic() - killed_at:.2f} s")
         shown = listed(microvm)
@@ -113,5 +113,5 @@ def test_the_listing_is_true_whatever_dies(microvm: Command, folder: Path) -> No
 
 
 def listed(microvm: Command) -> dict[str, dict[str, Any]]:
-    """What `ps` says, by name."""
+    """Return the output of `ps` by name."""
     return {each["name"]: each for each in json.loads(microvm("ps", "--json").stdout)}

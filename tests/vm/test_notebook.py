@@ -1,4 +1,4 @@
-"""Cells in machines, and both faces of the library, in a real Jupyter kernel."""
+"""Tests of cells in machines, and of both forms of the API, in a real Jupyter kernel."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ INTERRUPTED = ["KeyboardInterrupt"]
 
 @dataclass
 class Shown:
-    """What a cell has shown: its streams in order, its value, its error's lines."""
+    """The output of a cell: its streams in order, its value, and the lines of its error."""
 
     streams: list[tuple[str, str]] = field(default_factory=list)
     value: str = ""
@@ -38,7 +38,7 @@ class Shown:
 
 
 class Kernel:
-    """A kernel that runs a cell at a time."""
+    """A Jupyter kernel that runs one cell at a time."""
 
     def __init__(
         self, manager: KernelManager, client: BlockingKernelClient, env: dict[str, str]
@@ -49,7 +49,7 @@ class Kernel:
         self.pid = int(self.run("import os; os.getpid()").value)
 
     def run(self, code: str, *, interrupt_at: str = "", again: bool = False) -> Shown:
-        """Run a cell; interrupt it when it has written some text, and again a little later."""
+        """Run a cell. Interrupt it after it has written a text, and once more a little later."""
         shown = Shown()
 
         def take(message: dict[str, Any]) -> None:
@@ -73,13 +73,13 @@ class Kernel:
         return shown
 
     def machines(self) -> int:
-        """Return how many QEMUs it has."""
+        """Return the number of QEMU processes of the kernel."""
         return len(children(self.pid))
 
 
 @pytest.fixture(scope="module")
 def kernel(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
-    """A kernel in a folder of its own, which at its end leaves no machine."""
+    """A Jupyter kernel in a folder of its own. No machine of it may remain."""
     del image
     folder = tmp_path_factory.mktemp("kernel")
     folders = ("IPYTHONDIR", "JUPYTER_RUNTIME_DIR", "JUPYTER_DATA_DIR", "XDG_RUNTIME_DIR")
@@ -103,7 +103,7 @@ def kernel(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[K
         client.stop_channels()
         manager.shutdown_kernel(now=True)
         manager.cleanup_resources()
-        ensure_event_loop().close()  # the client has made itself one, and leaves it
+        ensure_event_loop().close()  # the client created an event loop and does not close it
 
 
 def test_a_cell_is_run_by_sh_and_what_it_does_stays(kernel: Kernel) -> None:
@@ -130,7 +130,7 @@ def test_a_failure_is_an_error_of_one_line(kernel: Kernel) -> None:
 
 
 def test_an_interruption_is_the_commands_and_not_the_kernels(kernel: Kernel) -> None:
-    # A shell looks for signals between two commands.
+    # A shell handles signals between two commands.
     loop = "trap 'echo bye; exit' INT; echo begun; while :; do sleep 0.1; done"
     shown = kernel.run(f"%%microvm\ntouch /root/still; {loop}", interrupt_at="begun")
     assert (shown.stdout, shown.error) == ("begun\nbye\n", INTERRUPTED)
@@ -187,7 +187,7 @@ def test_its_help_has_the_options_of_the_command_line(kernel: Kernel) -> None:
 
 
 def test_both_faces_of_the_library_work_in_cells(kernel: Kernel) -> None:
-    kernel.run("%xmode Minimal")  # IPython takes a second for the traceback that it shows else
+    kernel.run("%xmode Minimal")  # Otherwise IPython needs a second to print the traceback
     assert not kernel.run("import microvm.sync\nvm = microvm.MicroVM()\nawait vm.start()").error
     assert kernel.run("(await vm.run(['echo', 'hello'])).stdout").value == r"b'hello\n'"
     assert not kernel.run("await vm.stop()\nvm = microvm.sync.MicroVM()\nvm.start()").error
@@ -199,7 +199,7 @@ def test_both_faces_of_the_library_work_in_cells(kernel: Kernel) -> None:
 
 @pytest.mark.long
 def test_what_a_cell_awaits_can_be_interrupted(kernel: Kernel) -> None:
-    """When the kernel's own loop next has something to do, which takes it a second or two."""
+    """The loop of the kernel handles the signal at its next event, within two seconds."""
     assert not kernel.run("import microvm\nvm = microvm.MicroVM()\nawait vm.start()").error
     shown = kernel.run("print('begun'); await vm.run(['sleep', '60'])", interrupt_at="begun")
     assert "CancelledError" in shown.error[-1]
@@ -231,7 +231,7 @@ def test_a_cell_can_run_in_a_machine_that_has_a_name(kernel: Kernel) -> None:
 
 @pytest.mark.long
 def test_a_cell_is_python_in_an_image_of_python(kernel: Kernel) -> None:
-    """Its output comes when it is printed, and a Ctrl-C is Python's."""
+    """Its output appears at once, and Ctrl-C interrupts Python."""
     cell = "import time\nfor word in ('begun', 'more'):\n    print(word)\n    time.sleep(60)"
     shown = kernel.run(f"%%microvm --image python\n{cell}", interrupt_at="begun\n")
     assert (shown.stdout, shown.error) == ("begun\n", INTERRUPTED)

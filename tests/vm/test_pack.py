@@ -1,4 +1,4 @@
-"""What a guest has changed, as a layer: packed in a real one, on a disk and in memory."""
+"""Tests of packing the changes of a guest into a layer, with a root on a disk and in memory."""
 
 from __future__ import annotations
 
@@ -64,7 +64,12 @@ async def test_what_a_guest_leaves_to_do_harm_is_packed_or_refused(image: Image)
 async def test_only_root_can_pack_and_commands_inherit_no_descriptor(vm: MicroVM) -> None:
     command, argv = PACK
     done = await vm.run(["ls", "/proc/self/fd"], text=True, check=True)
-    assert done.stdout.split() == ["0", "1", "2", "3"]  # the last is the folder that ls reads
+    assert done.stdout.split() == [
+        "0",
+        "1",
+        "2",
+        "3",
+    ]  # 3 is the folder that ls reads
     for path in (command, argv[1]):
         seen = await vm.run(["test", "-e", path], user="nobody")
         assert seen.returncode != 0

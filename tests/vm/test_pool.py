@@ -1,4 +1,4 @@
-"""A pool of real machines."""
+"""Tests of a pool of real machines."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from microvm.start.warmup import Run, warm_up
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def pool(image: Image, vm: MicroVM) -> AsyncIterator[Pool]:
-    """A pool of two, beside the machine of all tests; none of its own is left."""
+    """A pool of two machines, none of which may remain afterwards."""
     del vm
     before = children(os.getpid())
     async with Pool(2, image=image) as pool:

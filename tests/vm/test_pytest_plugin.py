@@ -1,4 +1,4 @@
-"""The plugin of pytest with real machines: suites as users have them, run by pytest."""
+"""Tests of the pytest plugin, which run the suites of users in pytest with real machines."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from microvm.start.snapshots import STORE
 pytest_plugins = "pytester"
 pytestmark = pytest.mark.usefixtures("copied_cache")
 
-FAST = ("-p", "no:hypothesispytest")  # which takes as long to load as all the rest
+FAST = ("-p", "no:hypothesispytest")  # whose import takes as long as everything else
 
-# Each time that a machine is set up, and by whom, is a line of a file.
+# Each set-up writes a line with its worker into a file.
 CONFTEST = """
     import os
     import pytest
@@ -72,19 +72,19 @@ SUITE = """
 
 
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    """Run pytest as users do; pytest-asyncio asks for one setting."""
+    """Run pytest as users do. pytest-asyncio requires one setting."""
     settings = "-o asyncio_default_fixture_loop_scope=function -p no:cacheprovider"
     return pytester.runpytest_subprocess(*settings.split(), *FAST, *arguments, timeout=120)
 
 
 def shared() -> set[Path]:
-    """What there is of runs in several processes: snapshots, and locks."""
+    """Return the snapshots and locks that runs with several workers share."""
     return set(STORE.folder.glob("*pytest-*"))
 
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester, image: Image) -> pytest.Pytester:
-    """A suite with a set-up."""
+    """A suite with a set-up of its machines."""
     del image
     pytester.makeconftest(CONFTEST)
     return pytester
@@ -118,7 +118,7 @@ def test_each_test_has_a_fork_and_who_fails_shows_what_ran(suite: pytest.Pyteste
         ],
         consecutive=False,
     )
-    # Lines of ours are for us.
+    # The report leaves out lines of microvm itself.
     result.stdout.no_fnmatch_line("*microvm/sync*")
     result.stdout.no_fnmatch_line("*concurrent/futures*")
     result.stdout.no_fnmatch_line("*unseen*")
@@ -226,7 +226,7 @@ def test_a_killed_start_fails_no_other_test(suite: pytest.Pytester) -> None:
 
 @contextmanager
 def started(pytester: pytest.Pytester, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
-    """Start pytest in a session of its own; a test of it runs in a machine, and never ends."""
+    """Start pytest in a session of its own, with a test that runs in a machine and never ends."""
     pytester.makepyfile("""
         import pytest
 
@@ -249,7 +249,7 @@ def started(pytester: pytest.Pytester, *arguments: str) -> Iterator[subprocess.P
 
 
 def gone(pytester: pytest.Pytester) -> None:
-    """Wait until no QEMU of it lives."""
+    """Wait until no QEMU process of the suite exists."""
     for path in pytester.path.glob("*.qemu"):
         path.unlink()
         pid = int(path.stem)

@@ -1,4 +1,4 @@
-"""Python in a guest: its own tests, and numpy's, end there as they do elsewhere."""
+"""Tests that run the test suites of Python and numpy in a guest, with the usual results."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.long, pytest.mark.deadline(3000)]
 PACKAGES = readymade.IMAGES["python"].packages
 SIZE: MachineOptions = {"memory": "1G", "cpus": 2, "disk": "2G"}
 
-#: numpy's own quick tests of these parts; all of them take hours where the guest is emulated.
+#: Quick tests of these parts of numpy. All of its tests take hours in an emulated guest.
 NUMPY = """
 import numpy, sys
 parts = ["numpy.linalg", "numpy.random.tests.test_seed_sequence"]
@@ -30,7 +30,7 @@ sys.exit(not numpy.test("fast", tests=parts))
 
 @pytest.fixture(scope="module")
 def with_tests(image: Image) -> Image:
-    """Debian with Python and its own tests."""
+    """An image of Debian with Python and Python's test suite."""
     del image
     packages = (*PACKAGES, "libpython3.13-testsuite")
     return build(Recipe(source=readymade.DEBIAN, packages=packages))

@@ -1,4 +1,4 @@
-"""Tests of what the README tells people to type."""
+"""Tests of the commands that the README shows."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ def environment(tmp_path: Path, image: Image) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("number", "prints"),
     [
-        (0, r"3\.20\.\d+\n|"),  # the busybox base has no such file
+        (0, r"3\.20\.\d+\n|"),  # the busybox image lacks this file
         (1, r"42\n"),
         (2, r"out\n7\n"),
         (3, r""),
-        (4, r"oops\n|"),  # where rm was itself among the removed, sh still has echo
+        (4, r"oops\n|"),  # rm may remove itself first, but echo is built into sh
     ],
 )
 def test_the_first_five_things_do_what_they_say(
     number: int, prints: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    (tmp_path / "notes").write_text("hello\n")  # the README lets its reader write this file
+    (tmp_path / "notes").write_text("hello\n")  # the README tells its reader to write this file
     result = subprocess.run(
         ["sh", "-c", _commands()[number]],
         env=environment,
@@ -53,7 +53,7 @@ def test_the_first_five_things_do_what_they_say(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=600,  # an image may have to be made
+        timeout=600,  # the command may have to build an image first
         check=False,
     )
     assert re.fullmatch(prints, result.stdout), result.stderr

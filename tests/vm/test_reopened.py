@@ -1,4 +1,4 @@
-"""A port that one host after another opens: each finds the guest as its predecessor left it."""
+"""Tests of a port that several hosts open in sequence. Each host finds the guest unaffected."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from .conftest import DEADLINE
 
 
 class Reopened:
-    """A guest whose port is a socket with a path, which QEMU keeps when its host goes."""
+    """A guest whose port is a socket with a path, so that hosts can connect again."""
 
     def __init__(self, image: Image, folder: Path, *, kernel: str = "") -> None:
-        """Boot it; `kernel` is added to the kernel's command line."""
+        """Boot the guest; `kernel` is added to the command line of the kernel."""
         self.kernel = kernel
         self.path = folder / "port"
         config = QemuConfig(
@@ -41,7 +41,7 @@ class Reopened:
         )
 
     def _arguments(self, config: QemuConfig) -> Iterator[str]:
-        """Give the arguments that the library has, with no QMP and a port that has a path."""
+        """Return the usual arguments of QEMU, without QMP and with a port that has a path."""
         files = {"-kernel": str(config.kernel), "-initrd": str(config.initramfs)}
         given = iter(qemu_arguments(config))
         for argument in given:
@@ -60,7 +60,7 @@ class Reopened:
                 yield argument
 
     def open(self) -> socket.socket:
-        """Open the port as one more host."""
+        """Connect to the port as another host."""
         deadline = time.monotonic() + DEADLINE
         while True:
             port = socket.socket(socket.AF_UNIX)
@@ -75,14 +75,14 @@ class Reopened:
             return port
 
     def close(self) -> None:
-        """End it."""
+        """End the guest."""
         self.process.kill()
         self.process.wait()
 
 
 @pytest.fixture
 def own_guest(image: Image, tmp_path: Path) -> Iterator[Reopened]:
-    """Boot a guest for one test."""
+    """A guest for one test."""
     guest = Reopened(image, tmp_path)
     yield guest
     guest.close()
@@ -90,14 +90,14 @@ def own_guest(image: Image, tmp_path: Path) -> Iterator[Reopened]:
 
 @pytest.fixture(scope="module")
 def guest(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reopened]:
-    """Boot a guest."""
+    """A guest for all tests of this module."""
     guest = Reopened(image, tmp_path_factory.mktemp("reopened"))
     yield guest
     guest.close()
 
 
 def greet(port: socket.socket, nonce: int, *, ahead: bytes = b"") -> None:
-    """Say hello, and read up to its answer."""
+    """Send a hello, and read until its answer arrives."""
     hello = codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce)
     ready = codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce).encode()
     port.sendall(ahead + hello.encode())
@@ -110,9 +110,10 @@ def greet(port: socket.socket, nonce: int, *, ahead: bytes = b"") -> None:
 
 @contextmanager
 def successor(guest: Reopened) -> Iterator[socket.socket]:
-    """Open the port and greet the guest; again when it has not seen for long that it was closed.
+    """Connect to the port and send a hello, again if the guest has missed the last close.
 
-    Nothing says when it has. Without that, a hello is read as a part of what was there before.
+    No event shows when the guest has noticed a close. Before, it takes the hello for a part of the
+    previous stream.
     """
     for nonce in range(1, 20):
         time.sleep(0.1 * nonce)
@@ -129,7 +130,10 @@ def successor(guest: Reopened) -> Iterator[socket.socket]:
 
 
 def run(port: socket.socket, script: str, *, wait: bool = True) -> bytes:
-    """Run a shell script as the first command after a hello; give its output, or do not wait."""
+    """Run a shell script as the first command after a hello.
+
+    Return its output if `wait` is true.
+    """
     argv = (b"sh", b"-c", script.encode())
     kind = codec.StdinKind.NULL
     port.sendall(
@@ -201,7 +205,7 @@ def test_a_machine_whose_host_has_gone_for_good_ends_itself(own_guest: Reopened)
 def test_a_machine_that_is_stopped_does_not_wait_for_its_host(own_guest: Reopened) -> None:
     with own_guest.open() as port:
         greet(port, 1, ahead=FILLER)
-    time.sleep(2)  # the guest has begun to wait
+    time.sleep(2)  # the guest waits now
     own_guest.process.send_signal(signal.SIGSTOP)
     time.sleep(ABANDONED + 5)
     own_guest.process.send_signal(signal.SIGCONT)

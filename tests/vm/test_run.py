@@ -1,4 +1,4 @@
-"""`microvm run`, as people type it."""
+"""Tests of the command `microvm run`."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ def test_much_input_passes_in_bounded_memory(image: Image, size: int) -> None:
     block, sent = os.urandom(1 << 20), hashlib.sha256()
 
     def peak() -> int:
-        """The most memory that it has had resident, in KiB."""
+        """Return the peak resident memory of a process in KiB."""
         return memory(process.pid, "VmHWM")
 
     assert process.stdin is not None
@@ -178,9 +178,9 @@ def test_a_command_that_runs_too_long_is_killed(microvm: Command) -> None:
 def test_a_guest_that_ends_is_an_error_soon(
     microvm: Command, image: Image, command: str, says: bytes
 ) -> None:
-    if image.manifest.bus == "mmio":  # no ACPI: a reset is the only way to end
+    if image.manifest.bus == "mmio":  # without ACPI, only a reset ends the guest
         says = says.replace(b"guest powered off", b"guest rebooted or powered off")
-    # By its path: the default image changes when a small kernel is compiled meanwhile.
+    # By its path, because the default image changes if a small kernel is compiled meanwhile.
     result = microvm("run", "--image", str(image.path), "--", "sh", "-c", command)
     said, _, to_do = result.stderr.partition(b" (")
     assert (result.returncode, said) == (125, says)
@@ -252,7 +252,7 @@ def test_without_qemu_it_says_what_to_install(microvm: Command, tmp_path: Path) 
 def test_without_a_compiler_the_launcher_says_what_to_install(
     microvm: Command, image: Image, tmp_path: Path
 ) -> None:
-    """Of an image that has come from elsewhere; templates and images in another cache stay."""
+    """The image, and the templates, are in other caches."""
     qemu = shutil.which(f"qemu-system-{image.manifest.arch}")
     assert qemu
     (tmp_path / Path(qemu).name).symlink_to(qemu)
@@ -267,7 +267,7 @@ def test_without_a_compiler_the_launcher_says_what_to_install(
         b"microvm: QEMU cannot be started: no C compiler that makes the launcher"
     )
     assert b"`apt install musl-tools binutils make` or `pip install ziglang`" in line
-    assert microvm(*arguments).returncode == 0  # now it is compiled
+    assert microvm(*arguments).returncode == 0  # this start compiles the launcher
     assert microvm(*arguments, env={**os.environ, **own}).returncode == 0
 
 
@@ -305,7 +305,7 @@ def _start(*arguments: str) -> subprocess.Popen[bytes]:
 
 
 def _end(process: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
-    """Wait for its end; nothing that it started may be left."""
+    """Wait until the command exits; none of its child processes may remain."""
     try:
         return process.communicate(timeout=60)
     finally:
@@ -320,7 +320,7 @@ def _wait_for(line: bytes, process: subprocess.Popen[bytes]) -> list[int]:
 
 
 def _pending(pipe: int) -> int:
-    """Bytes that wait in a pipe."""
+    """Return the number of bytes that are waiting in a pipe."""
     return int.from_bytes(fcntl.ioctl(pipe, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
@@ -342,13 +342,13 @@ def test_a_second_ctrl_c_ends_the_machine(image: Image) -> None:
     pids = _wait_for(b"started\n", process)
     assert process.stdout is not None
     process.send_signal(signal.SIGINT)
-    # The next one is within the second, unless the machine is very busy: then it is another's.
+    # The next one follows within the second, unless the host is very busy.
     for _ in range(10):
         if process.stdout.readline() != b"caught\n":
             break
         process.send_signal(signal.SIGINT)
     _end(process)
-    assert process.returncode == -signal.SIGINT  # which a shell shows as 130
+    assert process.returncode == -signal.SIGINT  # a shell reports this status as 130
     assert pids
     eventually(lambda: not any(map(exists, pids)))
 
@@ -420,7 +420,7 @@ def test_streams_that_do_not_block_lose_nothing(image: Image) -> None:
         os.close(theirs)
         with open(out, "rb") as file:  # noqa: PTH123 - a descriptor
             first = file.read(1)
-            # A full one may hold less than its capacity, which is counted in pages.
+            # A full pipe may hold fewer bytes than its capacity, which counts pages.
             eventually(lambda: _pending(out) > fcntl.fcntl(out, fcntl.F_GETPIPE_SZ) // 2)
             assert len(first + file.read()) == size
         assert process.wait() == 0
@@ -472,7 +472,7 @@ def test_a_ctrl_c_at_any_import_is_the_end_by_sigint_and_silence(image: Image, s
         result = subprocess.run(command, capture_output=True, timeout=60, check=False)
         statuses.append(result.returncode)
         assert (result.stdout, result.stderr) == (b"", b""), at
-    assert set(statuses[:-1]) == {-signal.SIGINT}  # and there were no more imports for the last
+    assert set(statuses[:-1]) == {-signal.SIGINT}  # the last signal arrived after all imports
     assert len(statuses) > 100 // step
 
 
@@ -484,7 +484,7 @@ def test_an_early_ctrl_c_is_the_end_by_sigint_and_silence(image: Image, delay: f
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout
         assert process.stdout.readline() == b"begun\n"
-        time.sleep(delay)  # wherever it is by then
+        time.sleep(delay)  # at whatever point it is then
         process.send_signal(signal.SIGINT)
         assert process.communicate(timeout=60) == (b"", b"")
         assert process.returncode == -signal.SIGINT

@@ -1,4 +1,4 @@
-"""Our own kernel, compiled again: by another user, elsewhere, and later it is the same."""
+"""Test that another user, in another folder and later, compiles an identical small kernel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Linux's own tests of what programs ask of a kernel, from its source, on our own small kernel."""
+"""Selftests of Linux, compiled from its source, which must pass on the small kernel."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ pytestmark = pytest.mark.long
 
 FOLDER = Path("tools/testing/selftests")
 
-# The source of each and its arguments. Left out are tests that take minutes under emulation, that
-# give another thread some milliseconds, and those of what docs/kernel.md says is not there.
+# The source file and arguments of each test. Left out are tests that take minutes under
+# emulation, that depend on milliseconds, or that need features which docs/kernel.md excludes.
 NO_MPTCP = "".join(
     f" -V {box}_sandbox_with_{ip}_mptcp" for box in ("no", "tcp") for ip in ("ipv4", "ipv6")
 )
@@ -85,7 +85,7 @@ timens/vfork_exec
 timers/nanosleep
 """.strip().splitlines()
 
-# What is compiled with the tests of a folder.
+# Files that are compiled with the tests of a folder.
 WITH = {
     "cgroup": ("cgroup/cgroup_util.c",),
     "futex": ("-Ifutex/include",),
@@ -100,7 +100,7 @@ LIBRARIES = ("-lcap", "-lpthread", "-lrt")
 
 @pytest.fixture(scope="module")
 def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the tests, unpacked."""
+    """The unpacked folder of the selftests."""
     archive = fetch(LineReporter(), pinned=False).path
     folder = tmp_path_factory.mktemp("linux")
     members = (f"*/{FOLDER}", "*/tools/include")
@@ -123,7 +123,7 @@ async def test_it_passes(small_image: Image, source: Path, selftest: str, tmp_pa
     made = [compile_test(source, each, tmp_path) for each in (name, "landlock/true")]
     async with MicroVM(small_image, memory="512M", cpus=2) as vm:
         await vm.run(["mount", "-t", "tmpfs", "tmpfs", "/tmp"], check=True)
-        for program in made:  # Landlock's execute the other
+        for program in made:  # the tests of Landlock execute the other program
             await vm.put(program, "/tmp")
         script = f"cd /tmp && ./{made[0].name} {arguments}"
         result = await vm.run(["sh", "-c", script], text=True, timeout=300)

@@ -1,4 +1,4 @@
-"""The example of a server: FastAPI under uvicorn with uvloop, each request in a machine."""
+"""Test of the example server: FastAPI under uvicorn with uvloop, one machine per request."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEADLINE = 600.0
 
 @pytest.fixture
 def server(image: Image) -> Iterator[int]:
-    """The port of a server, which at its end leaves no machine."""
+    """The port of a running server. No machine of it may remain."""
     del image
     options = ["--loop", "uvloop", "--port", "0", "--no-access-log"]
     with subprocess.Popen(

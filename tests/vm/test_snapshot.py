@@ -1,4 +1,4 @@
-"""Snapshots of running machines, and the machines that go on from them."""
+"""Tests of snapshots of running machines, and of machines that are forked from them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from microvm.start import snapshots
 
 MEMORY = "96M"
 
-# A process that outlives its command, and numbers the questions that it is asked.
+# A process that outlives its command, and numbers its answers.
 WAITER = """
 mkfifo /run/question /run/answer
 n=0
@@ -46,7 +46,7 @@ def _machine(image: Image, **options: Any) -> MicroVM:
 
 
 async def _leave(vm: MicroVM) -> None:
-    """Leave a process behind in a machine."""
+    """Start a process in a machine that outlives its command."""
     await vm.run(["sh", "-c", f"({WAITER}) >/dev/null 2>&1 </dev/null &"], check=True)
 
 
@@ -62,7 +62,7 @@ async def _output(vm: MicroVM, command: str) -> str:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def prepared(image: Image) -> AsyncIterator[MicroVM]:
-    """A machine with a process that waits in it, and a file; a test leaves both as they are."""
+    """A machine with a waiting process and a file. Each test leaves both as they are."""
     async with _machine(image) as vm:
         await vm.run(["sh", "-c", "echo kept >/root/file"], check=True)
         await _leave(vm)
@@ -72,7 +72,7 @@ async def prepared(image: Image) -> AsyncIterator[MicroVM]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def snapshot(prepared: MicroVM) -> AsyncIterator[Snapshot]:
-    """A snapshot of that machine."""
+    """A snapshot of the prepared machine."""
     async with await prepared.checkpoint() as taken:
         yield taken
 
@@ -140,12 +140,12 @@ async def test_what_runs_draws_no_number_twice(image: Image) -> None:
                 lines.append([tuple(line.split()) for text in texts for line in text.splitlines()])
     for some, others in itertools.combinations(lines, 2):
         drawn = {number: (now, life) for now, life, number in some}
-        # What was drawn once, before the checkpoint, was so by one process at one time.
+        # Lines from before the checkpoint are equal in all forks: one process wrote them once.
         assert all(drawn.get(number, (now, life)) == (now, life) for now, life, number in others)
     source, *clones = map(set, lines)
     for clone in clones:
         lives = {life for _, life, _ in source}
-        # Both loops may have been frozen between the life and the number.
+        # The checkpoint may freeze both loops between two writes.
         assert len({line for line in clone if line[1] in lives} - source) <= 2
         assert {life for _, life, _ in clone} > lives
 
@@ -162,7 +162,7 @@ async def test_one_that_was_booted(image: Image) -> None:
 async def test_a_qemu_that_knows_no_files_does_it_by_descriptors(
     image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As QEMU 8.1 and older, in all that we ask of it.
+    # Like QEMU 8.1 and older versions.
     del cache
     monkeypatch.setattr(migration, "FILE_MIGRATION", (99, 0))
     monkeypatch.setattr(migration, "MAPPED_RAM", (99, 0))
@@ -201,7 +201,7 @@ async def test_a_command_that_runs_and_a_checkpoint_exclude_each_other(image: Im
             await vm.run(["true"])
         with pytest.raises(Busy, match="while a checkpoint of it is taken"):
             await vm.checkpoint()
-        await vm.ping()  # which waits
+        await vm.ping()  # this process waits
         (await taking).close()
         await vm.run(["true"], check=True)
 
@@ -292,7 +292,7 @@ async def test_a_hundred_forks_live_at_once(prepared: MicroVM, image: Image) -> 
 
 async def test_a_fork_that_fails_leaves_no_other(image: Image, misbehave: Misbehave) -> None:
     async with _machine(image, confinement="off") as vm:
-        # The first clone makes the folder, and starts; those after it find it there.
+        # The first clone creates the folder; later ones find it.
         misbehave('clones && ! saves && ! mkdir "${0%/*}/first" && exit 1')
         before = set(children(os.getpid()))
         with pytest.raises((QemuError, BootError)):

@@ -1,4 +1,4 @@
-"""Snapshots on the command line, and what their page says of them."""
+"""Tests of the commands for snapshots, and of the example on their page."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MACHINE = ["--memory", "96M", "--accel", "tcg"]
 
 @pytest.fixture
 def kept(microvm: Command) -> Iterator[str]:
-    """The name of a snapshot that has a file, which is removed afterwards."""
+    """The name of a snapshot that contains a file. The snapshot is removed afterwards."""
     made = microvm("run", *MACHINE, "--save", NAME, "--", "sh", "-c", "echo kept >/root/file")
     assert (made.returncode, made.stdout, made.stderr) == (0, b"", b"")
     yield NAME
@@ -37,7 +37,7 @@ def test_a_machine_is_kept_and_started_from(microvm: Command, kept: str) -> None
     jobs = b"cat /root/file\n" * 2
     mapped = microvm("map", "--from", kept, "-", input=jobs)
     assert [json.loads(line)["stdout"] for line in mapped.stdout.splitlines()] == ["kept\n"] * 2
-    # With the name that it has, in place of itself.
+    # Saving under the same name replaces the snapshot.
     again = ["--save", kept, "--", "sh", "-c", "echo more >>/root/file"]
     assert microvm("run", "--from", kept, *again).returncode == 0
     assert microvm("run", "--from", kept, "--", "cat", "/root/file").stdout == b"kept\nmore\n"

@@ -1,4 +1,4 @@
-"""What goes wrong while a snapshot is taken, kept or used: said what it is, and nothing is left."""
+"""Tests of failures while a snapshot is taken, saved or used: clear errors, and nothing remains."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from microvm.start import restorer, snapshots
 
 MEMORY = "96M"
 
-# A process that counts on and on, and what ends when it has been seen to.
+# A process that counts forever, and a script that waits until the count has changed.
 TICK = "while :; do echo; sleep 0.1; done >/run/ticks 2>/dev/null </dev/null &"
 TICKED = "n=$(wc -l </run/ticks); until [ $(wc -l </run/ticks) -gt $n ]; do sleep 0.05; done"
 
@@ -41,8 +41,8 @@ MANY = pytest.param(300, marks=pytest.mark.long)
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def prepared(image: Image) -> AsyncIterator[MicroVM]:
-    """A machine with processes that wait in it; a test leaves it as it is."""
-    # So that the QEMU of another that goes on from it can be misled.
+    """A machine with waiting processes. Each test leaves it as it is."""
+    # So that tests can replace the QEMU of its forks.
     async with MicroVM(image, memory=MEMORY, accel="tcg", confinement="off") as vm:
         await vm.run(["sh", "-c", "sleep 100000 >/dev/null 2>&1 </dev/null &"], check=True)
         await vm.run(["sh", "-c", TICK], check=True)
@@ -51,7 +51,7 @@ async def prepared(image: Image) -> AsyncIterator[MicroVM]:
 
 @contextmanager
 def _leaves_nothing() -> Iterator[None]:
-    """Check that no process, descriptor or file is left."""
+    """Check that no process, descriptor or file remains."""
     before = set(children(os.getpid())), open_files(os.getpid()), _files()
     yield
     assert (set(children(os.getpid())), open_files(os.getpid()), _files()) == before
@@ -157,7 +157,7 @@ async def test_a_machine_that_is_stopped_meanwhile(image: Image) -> None:
     with _leaves_nothing():
         async with MicroVM(image, memory=MEMORY, accel="tcg") as vm:
             taking = asyncio.create_task(vm.checkpoint())
-            await asyncio.sleep(0)  # it has begun; once the guest is sent, it needs no machine
+            await asyncio.sleep(0)  # saving has started; after the transfer it needs no machine
         with pytest.raises(GuestDied, match="the machine was stopped"):
             await taking
 
@@ -228,9 +228,7 @@ async def test_a_copy_of_the_cache_has_the_image_itself(
         snapshots.STORE.remove(name)
     monkeypatch.setenv("MICROVM_CACHE", str(copy))
     with pytest.raises(SnapshotError, match="cannot be used without its image"):
-        MicroVM(
-            Snapshot.find(name)
-        )._launch_early()  # the image that it was taken of is still there
+        MicroVM(Snapshot.find(name))._launch_early()  # the image of the snapshot still exists
     shutil.copytree(image.path, copy / "images" / image.name)
     assert snapshots.obstacle(name) == ""
     async with MicroVM(Snapshot.find(name)) as clone:
@@ -239,7 +237,7 @@ async def test_a_copy_of_the_cache_has_the_image_itself(
 
 @pytest.mark.usefixtures("cache")
 async def test_one_that_is_removed_and_saved_while_it_is_cloned(prepared: MicroVM) -> None:
-    """Each clone starts, or is told that there is none, or another one."""
+    """Each clone starts, or reports that the snapshot does not exist or has changed."""
     first = await prepared.checkpoint("here")
     ended = asyncio.Event()
     seen = Counter[str]()
@@ -272,7 +270,7 @@ async def test_one_that_is_removed_and_saved_while_it_is_cloned(prepared: MicroV
 
 @pytest.mark.parametrize("kills", [3, MANY])
 def test_a_process_that_is_killed_while_it_saves(microvm: Command, kills: int) -> None:
-    """What has the name is what had it before, or the new one, or, just then, nothing."""
+    """The name refers to the old snapshot, to the new one, or for a moment to none."""
     random = Random(kills)
     name = "of-a-killed-process"
     command = ["run", "--memory", MEMORY, "--accel", "tcg", "--save", name, "--", "true"]

@@ -1,4 +1,4 @@
-"""The client that was written from the document alone, and a real guest."""
+"""Tests of the client that was written from the specification alone, with a real guest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LIMIT = 9
 
 @pytest.fixture(scope="module")
 def machine(image: Image) -> Iterator[Machine]:
-    """Boot a guest that nobody has greeted."""
+    """A guest that has received no hello."""
     machine = Machine(image)
     yield machine
     machine.close()
@@ -30,7 +30,7 @@ def machine(image: Image) -> Iterator[Machine]:
 def test_the_guest_does_what_the_document_says(
     machine: Machine, play: Callable[[Host], None]
 ) -> None:
-    # Wherever the scene before has left the stream, had it failed.
+    # A failed scene may have left any bytes in the stream.
     host = Host(machine.stream, deadline=machine.deadline)
     host.greet(fill=True)
     play(host)
@@ -56,7 +56,7 @@ def test_a_kill_ends_a_command_with_all_its_children(
     host.resume()
     host.say("exec_kill")
     left = host.finish().stdout.strip()
-    # What was killed is there until it is reaped; what lives on, for longer than we wait.
+    # A killed process exists until it is reaped; a process that survived exists for longer.
     script = b"while kill -0 %s; do sleep 0.01; done" % left
     assert host.run(b"sh", b"-c", script).exit_code == 0
 

@@ -1,4 +1,4 @@
-"""The face without `async`."""
+"""Tests of the synchronous API."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from microvm.sync import MicroVM, OutputStream, Pool, Process
 
 @pytest.fixture(scope="module")
 def machine(image: Image) -> Iterator[MicroVM]:
-    """A machine that is up."""
+    """A running machine."""
     with MicroVM(image) as machine:
         yield machine
 
@@ -41,7 +41,7 @@ def machine(image: Image) -> Iterator[MicroVM]:
     ],
 )
 def test_both_faces_take_the_same_arguments(name: str, of: type) -> None:
-    """Names, kinds and types; and defaults, where they can be compared."""
+    """Their names, kinds and types are equal, and defaults that can be compared."""
 
     def arguments(function: Callable[..., object]) -> list[tuple[object, ...]]:
         found = list(inspect.signature(function).parameters.values())[1:]
@@ -137,8 +137,8 @@ def test_a_pause_between_calls_is_not_taken_for_a_dead_guest(
     process = machine.exec(["sh", "-c", "yes & yes >&2; wait"], timeout=0.5)
     next(iter(process.stdout))
     time.sleep(1)
-    process.poll()  # it is told to end, and given some seconds
-    time.sleep(6)  # its end is behind output that nobody reads meanwhile
+    process.poll()  # it gets SIGTERM and some seconds to exit
+    time.sleep(6)  # its exit status follows output that nobody reads
     process.poll()
     with pytest.raises(ExecTimeout):
         process.wait()
@@ -212,7 +212,7 @@ def test_threads_share_a_machine(machine: MicroVM) -> None:
 def test_a_deadline_holds_between_calls(machine: MicroVM) -> None:
     process = machine.exec(["sleep", "60"], timeout=0.2)
     while process.returncode is None:
-        time.sleep(0.05)  # and no call
+        time.sleep(0.05)  # although no call is active
     with pytest.raises(ExecTimeout):
         process.wait()
 
@@ -224,7 +224,7 @@ def test_a_machine_that_is_dropped_is_ended(image: Image) -> None:
     process = vm.exec(["sh", "-c", "read x; echo $x"], stdin=subprocess.PIPE)
     del vm
     gc.collect()
-    assert process.stdin  # it is in use as long as anything of it is
+    assert process.stdin  # it is in use as long as one of its objects is
     process.stdin.write(b"still\n")
     assert process.stdout.readline() == b"still\n"
     warned = f"never stopped: QEMU, process {pid}"
@@ -287,7 +287,7 @@ def test_a_ctrl_c_ends_the_call_and_leaves_the_machine(image: Image) -> None:
         assert process.stdout
         process.stdout.readline()
         for _ in range(2):
-            time.sleep(0.2)  # it may be anywhere in the call
+            time.sleep(0.2)  # it may be at any point of the call
             process.send_signal(signal.SIGINT)
             assert process.stdout.readline() == b"next\n"
         assert process.communicate() == (b"", b"")

@@ -1,4 +1,4 @@
-"""A pool of real machines, without `async`."""
+"""Tests of the synchronous pool of real machines."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ DEADLINE = 60
 
 @pytest.fixture(autouse=True)
 def _deadline() -> Iterator[None]:
-    """Have no test wait for ever, such as for a machine whose lease is lost."""
+    """Fail a test that waits forever, such as for a machine whose lease is lost."""
 
     def end(*_: object) -> None:
         raise TimeoutError
@@ -39,7 +39,7 @@ def _deadline() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def pool(image: Image) -> Iterator[Pool]:
-    """A pool of two; no machine of it is left."""
+    """A pool of two machines, none of which may remain afterwards."""
     before = children(os.getpid())
     with Pool(2, image) as pool:
         yield pool
@@ -105,7 +105,7 @@ def test_leaving_a_block_in_any_way_returns_its_machine(pool: Pool) -> None:
     lease = pool.machine()
     left = lease.__enter__()
     pids = {first.pid, left.pid}
-    del lease  # and nobody leaves its block
+    del lease  # and its block is never left
     gc.collect()
     with pool.machine() as second, pool.machine() as third:
         assert pids.isdisjoint({second.pid, third.pid})

@@ -1,4 +1,4 @@
-"""The system calls that a guest's kernel has: all but those that a page says it leaves out."""
+"""Test that the guest's kernel has all system calls except those that the documentation lists."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LAST = 462
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    """The program that asks for them."""
+    """A program that tries the system calls."""
     made = tmp_path / "system_calls"
     command = [*compiler(arches.find(), "a test"), "-static", "-o", str(made), str(PROGRAM)]
     subprocess.run(command, check=True)
@@ -40,7 +40,7 @@ async def test_those_that_are_not_there_are_documented(vm: MicroVM, program: Pat
 
 
 def calls() -> dict[str, int]:
-    """The numbers of the system calls that Linux's headers here know, by their names."""
+    """The numbers of the system calls in Linux's headers on this host, by name."""
     command = ["gcc", "-E", "-dM", "-include", "asm/unistd.h", "-x", "c", "/dev/null"]
     macros = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
     found = re.findall(r"^#define __NR_(\w+) (\d+)$", macros, re.MULTILINE)
@@ -48,7 +48,7 @@ def calls() -> dict[str, int]:
 
 
 def left_out() -> set[str]:
-    """The system calls in the table of the page."""
+    """The system calls in the table of the documentation."""
     _, _, section = (ROOT / "docs/kernel.md").read_text().partition("## Omitted features")
     rows = re.findall(r"^\| (`.*?) \|", section, re.MULTILINE)
     return {name for row in rows for name in re.findall(r"`(\w+)`", row)}

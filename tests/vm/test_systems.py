@@ -1,4 +1,4 @@
-"""Tests of what other distributions bring: their kernels, whose drivers may be modules."""
+"""Tests of kernels of other distributions, whose drivers may be modules."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.long
 
 @pytest.fixture(scope="module")
 def kernel_of_debian_12(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Unpack its package, and return the path of the kernel in it."""
+    """Unpack the package of the kernel, and return the path of the kernel."""
     if not SOURCES.exists():
         pytest.skip("this is no Debian with sources whose release could be exchanged")
     folder = tmp_path_factory.mktemp("bookworm")
@@ -51,7 +51,7 @@ def image(kernel_of_debian_12: Path, tmp_path: Path) -> Image:
 
 @pytest.fixture
 def bare_image(kernel_of_debian_12: Path, tmp_path: Path) -> Image:
-    """An image with the kernel alone."""
+    """An image with that kernel and without modules."""
     bare = tmp_path / "vmlinuz"
     shutil.copy(kernel_of_debian_12, bare)
     return image_with(bare, tmp_path)

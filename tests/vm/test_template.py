@@ -1,4 +1,4 @@
-"""Saved guests, and the machines that are cloned from them."""
+"""Tests of templates, and of the machines that are cloned from them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def _machine(image: Image, *, memory: int = MEMORY, **options: Any) -> MicroVM:
 
 
 async def _start(image: Image, **options: Any) -> tuple[bool, list[str]]:
-    """Tell whether a machine was cloned, and what its user was told."""
+    """Start a machine. Return whether it was cloned, and the notices that its user received."""
     told: list[str] = []
     async with _machine(image, notify=told.append, **options) as vm:
         assert (await vm.run(["echo", "hello"])).stdout == b"hello\n"
@@ -83,7 +83,7 @@ async def test_clones_map_the_file_of_the_template(image: Image, cache: Path) ->
 
 
 async def test_what_is_saved_has_its_clock(image: Image, cache: Path) -> None:
-    """Debian's kernel stays with the early one for a second, emulated on x86."""
+    """Debian's kernel uses its early clock for a second under emulation on x86."""
     async with _machine(image) as vm:
         assert vm.cloned
         assert await vm.read_file(warmup._CLOCK) != b"tsc-early\n"
@@ -99,7 +99,7 @@ async def test_another_configuration_is_another_template(image: Image, cache: Pa
 async def test_qemu_without_file_migration_clones_by_descriptors(
     image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # As QEMU 8.1 and older, in all that we ask of it.
+    # Like QEMU 8.1 and older versions.
     monkeypatch.setattr(migration, "FILE_MIGRATION", (99, 0))
     assert await _start(image) == (True, [])
     ram = _folder(cache) / "ram"
@@ -149,7 +149,7 @@ async def test_a_changed_byte_of_a_saved_guest_is_refused(
                 os.pwrite(file.fileno(), bytes([whole[at] ^ change]), at)
                 try:
                     with template.STORE.opened(folder.name) as memory:
-                        # There are words in the manifest that nothing hangs on.
+                        # Some bytes of the manifest have no effect.
                         assert part != "state"
                         assert memory is not None
                         assert os.pread(memory.state, 1 << 20, 0) == saved
@@ -195,7 +195,7 @@ async def test_a_guest_cannot_change_what_it_was_cloned_from(image: Image, cache
 
 
 def _modes(pid: int, file: Path) -> set[int]:
-    """Return how a process has opened a file."""
+    """Return the access modes with which a process has opened a file."""
     process = Path(f"/proc/{pid}")
     numbers = [n for n in map(str, open_files(pid)) if (process / "fd" / n).samefile(file)]
     flags = [(process / "fdinfo" / n).read_text().split("flags:")[1] for n in numbers]
@@ -226,7 +226,7 @@ async def test_it_can_be_launched_before_all_is_imported(
 async def test_a_disk_that_is_full_means_a_boot_and_one_line(image: Image, cache: Path) -> None:
     del cache
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # No file may become larger than this, that of the RAM would: written as a full disk would be.
+    # The file of the RAM would exceed this limit, so writing it fails as on a full disk.
     resource.setrlimit(resource.RLIMIT_FSIZE, (8 << 20, before[1]))
     try:
         cloned, told = await _start(image)
@@ -275,7 +275,7 @@ async def test_processes_that_want_the_same_template_make_it_once(
 
 
 async def _clones(image: Image, count: int, **options: Any) -> list[tuple[bytes, float]]:
-    """Return what each of several clones draws at random, and how far its clock is from ours."""
+    """Return the random bytes that each of several clones draws, and the error of its clock."""
     drawn = []
     for _ in range(count):
         async with _machine(image, **options) as vm:
@@ -301,10 +301,10 @@ async def test_clones_are_not_twins(image: Image, count: int) -> None:
 async def test_without_fresh_entropy_they_would_be(
     image: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A guest's kernel reseeds itself every second or two.
+    """The kernel of a guest reseeds its generator every second or two.
 
-    Where it was saved shortly before, or the host is busy, that comes before we can look, and then
-    another guest has to be saved.
+    If it does so before the test can read random bytes, the test saves another guest and tries
+    again.
     """
     monkeypatch.setattr(Session, "resume", lambda _: b"")
     for memory in itertools.count(MEMORY):
@@ -336,7 +336,7 @@ def test_starts_that_are_killed_leave_nothing(
             stderr=subprocess.DEVNULL,
             env=env,
         )
-        # Now and then while a template is made, which takes seconds, else while one is used.
+        # Every eighth start saves a template, which takes seconds. The others use one.
         time.sleep(random.uniform(0, 3.0 if number % 8 == 0 else 0.4))
         process.kill()
         killed += process.wait() == -signal.SIGKILL
@@ -353,9 +353,9 @@ def test_starts_that_are_killed_leave_nothing(
         result = microvm(*_arguments(image), env=env)
         assert (result.returncode, result.stderr) == (0, b"")
     assert microvm("template", "prune").stdout == b""
-    # QEMU runs elsewhere, and has no files; what is left is the template, and nothing beside it.
+    # Only the files of the template may remain.
     left = {path.relative_to(cache) for path in cache.rglob("*") if path.is_file()}
-    left = {path for path in left if path.parts[0] != "programs"}  # the launcher, which stays
+    left = {path for path in left if path.parts[0] != "programs"}  # the launcher remains
     name = Path("templates") / _folder(cache).name
     assert left == {name / part for part in ("ram", "state", "manifest.json", "verified.json")}
     assert list(temporary.iterdir()) == []

@@ -1,4 +1,4 @@
-"""`microvm run -t`, through a real pseudo-terminal."""
+"""Tests of `microvm run -t` in a real pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ def run(image: Image) -> Iterator[Run]:
 
 
 def _is_raw(child: pexpect.spawn[bytes]) -> bool:
-    """Tell whether the terminal neither echoes nor gives lines nor turns keys into signals."""
+    """Return True if the terminal has no echo, no line mode, and no keys for signals."""
     flags: int = termios.tcgetattr(child.child_fd)[3]
     return not flags & (termios.ECHO | termios.ICANON | termios.ISIG)
 
 
 def _is_as_new(child: pexpect.spawn[bytes]) -> bool:
-    """Tell whether every setting of the terminal is what it was at first."""
+    """Return True if every setting of the terminal has its initial value."""
     ours, theirs = os.openpty()
     new = termios.tcgetattr(theirs)
     os.close(ours)
@@ -120,7 +120,7 @@ def test_full_screen_programs_work(run: Run) -> None:
     child.expect("# ")
     child.sendline("vi /tmp/file")
     child.expect("/tmp/file")
-    child.delaybeforesend = 0.3  # else Escape is taken for the start of a function key's sequence
+    child.delaybeforesend = 0.3  # otherwise Escape begins the sequence of a function key
     child.send("iwritten")
     child.send("\x1b")
     child.send(":wq\r")
@@ -147,7 +147,7 @@ def test_the_terminal_is_restored_after_qemu_has_crashed(run: Run) -> None:
     [
         (["sh", "-c", "echo ready; sleep 100"], "c", 130),
         (["sh", "-c", "trap 'exit 4' INT; echo ready; while :; do sleep 0.1; done"], "c", 4),
-        (["yes", "ready"], "\\", 131),  # busybox's shell takes no notice of this key
+        (["yes", "ready"], "\\", 131),  # the shell of busybox ignores this key
     ],
 )
 def test_terminal_is_restored_after_a_key_ends_the_command(

@@ -1,4 +1,4 @@
-"""A real guest takes every valid vector, and refuses every other as the vector says."""
+"""Test that a real guest accepts every valid vector, and refuses the others as expected."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from microvm.wire.session import Session
 
 @pytest.fixture
 def machine(image: Image) -> Iterator[Machine]:
-    """Boot a guest that nobody has greeted."""
+    """A guest that has received no hello."""
     machine = Machine(image)
     yield machine
     machine.close()
