@@ -55,6 +55,6 @@ root.main()
 def test_no_thread_is_an_error_that_says_what_to_do(program: str, status: int) -> None:
     command = [sys.executable, "-c", LIMITED + program]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert "this host gives us no more threads (raise the limit on processes" in ended.stderr
+    assert "this host does not allow more threads (raise the limit on processes" in ended.stderr
     assert "Traceback" not in ended.stderr
     assert ended.returncode == status

@@ -186,7 +186,7 @@ def test_a_forked_child_has_none_and_no_way_out_leaves_qemu(image: Image) -> Non
     command = [sys.executable, *warn, "-c", LEFT_OPEN, str(image.path)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     *refusals, last = result.stdout.splitlines()
-    assert refusals == ["the pool belongs to the process that made it, not to its child"] * 3
+    assert refusals == ["the pool belongs to the parent process, in which it was created"] * 3
     assert last.startswith("7 0 "), result.stderr
     assert "a pool was never closed" in result.stderr
     eventually(lambda: not exists(int(last.split()[2])))

@@ -1,4 +1,4 @@
-"""The benchmark: measurements of this library on this machine.
+"""The benchmark, which measures the time and memory of machines on this host.
 
-`measure` boots real guests and returns a `Report`; `table`, `export` and `plot` show one.
+`measure` boots real guests and returns a `Report`, which `table`, `export` and `plot` show.
 """

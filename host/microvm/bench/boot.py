@@ -1,4 +1,4 @@
-"""The parts of a cold boot, and how long each takes."""
+"""The steps of a cold boot, and the duration of each."""
 
 from __future__ import annotations
 
@@ -10,24 +10,26 @@ from microvm.errors import MicroVMError
 from microvm.machine.machine import MicroVM
 
 PARTS = {
-    "qemu": "QEMU's start, up to the guest's first instruction",
+    "qemu": "the start of QEMU, up to the guest's first instruction",
     "kernel": "the guest's kernel, up to its first process",
     "daemon": "sandboxd, up to its open port",
-    "handshake": "hello, and ready",
+    "handshake": "the handshake: hello and ready",
 }
-"""The parts, in their order."""
+"""The steps in their order, with their descriptions."""
 
 _CLOCK_READINGS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """The times of a cold boot, in seconds: from the call of `MicroVM.start` to `ready`.
+    """The durations of the steps of a cold boot, from `MicroVM.start` until the guest is ready.
 
-    :ivar qemu: QEMU's start, up to the guest's first instruction.
-    :ivar kernel: the guest's kernel, firmware and unpacking included, up to its first process.
-    :ivar daemon: the daemon `sandboxd`, up to its open port.
-    :ivar handshake: our `hello` through that port, and its answer.
+    All durations are in seconds.
+
+    :ivar qemu: Start of QEMU, up to the first instruction of the guest.
+    :ivar kernel: Firmware and kernel of the guest, up to its first process.
+    :ivar daemon: The daemon `sandboxd`, up to its open port.
+    :ivar handshake: The message `hello` through that port, and its answer `ready`.
     """
 
     qemu: float
@@ -37,29 +39,29 @@ class Boot:
 
     @property
     def total(self) -> float:
-        """The time of the whole boot, in seconds."""
+        """Duration of the whole boot in seconds."""
         return sum(self.parts().values())
 
     def parts(self) -> dict[str, float]:
-        """Return the parts by name, in their order."""
+        """Return the durations of the steps by name, in their order."""
         return {name: getattr(self, name) for name in PARTS}
 
 
 def median(boots: Sequence[Boot]) -> Boot:
-    """Return the boot that took the median time; it is a real one, so its parts add up."""
+    """Return the boot with the median duration. It is a measured boot, so its steps add up."""
     return sorted(boots, key=lambda boot: boot.total)[(len(boots) - 1) // 2]
 
 
 async def boot_times(vm: MicroVM, begun: float, ready: float) -> Boot:
-    """Return the times of a machine's boot. No command may have run in the machine yet.
+    """Return the durations of a machine's boot. No command may have run in the machine yet.
 
-    :param begun: the time of `time.monotonic()` at which its start was called, in seconds.
-    :param ready: the time at which its start returned, on the same clock.
-    :raises MicroVMError: the machine was cloned, so that it has not booted.
+    :param begun: Time of `time.monotonic()` at which `MicroVM.start` was called, in seconds.
+    :param ready: Time at which it returned, on the same clock.
+    :raises MicroVMError: If the machine was cloned, so it has not booted.
     """
     times = vm._start_times
     if times is None:
-        raise MicroVMError("the machine has not booted")
+        raise MicroVMError("cannot measure the boot: the machine was cloned")
     started, opened = await _daemon_times(vm)
     return Boot(
         qemu=times.running - begun,
@@ -70,10 +72,10 @@ async def boot_times(vm: MicroVM, begun: float, ready: float) -> Boot:
 
 
 async def _daemon_times(vm: MicroVM) -> tuple[float, float]:
-    """Return when the daemon started and when it had opened its port, by the host's clock.
+    """Return when the daemon started and when it opened its port, by the clock of the host.
 
-    The guest reads its clock between our request and its answer; of several readings, the one with
-    the shortest time between the two places it best, as in NTP.
+    The guest reads its clock between our request and its answer. The reading with the shortest
+    round trip gives the most exact offset of the two clocks, as in NTP.
     """
     readings = [await _read_clock(vm) for _ in range(_CLOCK_READINGS)]
     _, offset, started, opened = min(readings)
@@ -81,7 +83,7 @@ async def _daemon_times(vm: MicroVM) -> tuple[float, float]:
 
 
 async def _read_clock(vm: MicroVM) -> tuple[float, float, float, float]:
-    """Return the round trip, what to add to the guest's clock, and its two moments, in seconds."""
+    """Return the round trip time, the offset of the clocks, and the two times of the guest."""
     before = time.monotonic()
     status = await vm.status()
     after = time.monotonic()

@@ -1,11 +1,11 @@
-"""The interface of a contender of the comparison, which the library and the baseline both have."""
+"""The interface of a contender in the benchmark: microvm and the baseline implement it."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 STREAM_SIZE = 64 << 20
-"""Bytes that pass in one measurement of throughput; as in baseline/guest.c."""
+"""Number of bytes in one measurement of throughput; baseline/guest.c has the same number."""
 
 
 class MeasuredMachine(Protocol):
@@ -13,36 +13,36 @@ class MeasuredMachine(Protocol):
 
     @property
     def pid(self) -> int:
-        """The process id of QEMU."""
+        """Process id of QEMU."""
 
     async def ping(self) -> None:
-        """Ask the guest, and wait for its answer."""
+        """Send a request to the guest, and wait for its answer."""
 
     async def run_true(self) -> None:
         """Run `true` in the guest."""
 
     async def run_python(self) -> None:
-        """Run a Python that does nothing, in a guest that has it."""
+        """Run `python3 -c pass` in a guest that contains Python."""
 
     async def read_stream(self) -> None:
-        """Have a process in the guest write `STREAM_SIZE` bytes, and read them."""
+        """Read `STREAM_SIZE` bytes that a process in the guest writes."""
 
     async def write_stream(self) -> None:
-        """Have a process in the guest read `STREAM_SIZE` bytes, and write them."""
+        """Write `STREAM_SIZE` bytes that a process in the guest reads."""
 
     async def stop(self) -> None:
-        """End the machine; idempotent."""
+        """Stop the machine; idempotent."""
 
 
 class Contender(Protocol):
-    """A way to start machines, whose machines are measured."""
+    """A program that starts machines, which are measured."""
 
     @property
     def name(self) -> str:
-        """The name in reports."""
+        """Name in reports."""
 
     async def boot(self) -> MeasuredMachine:
         """Boot a machine."""
 
     async def clone(self) -> MeasuredMachine:
-        """Clone a machine that was saved; the first call saves it."""
+        """Clone a saved machine. The first call boots and saves it."""

@@ -1,4 +1,4 @@
-"""The density of machines: how fast many clones start, and what memory they take together."""
+"""Measures how fast many clones start, and how much memory they take together."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
 async def measure_density(
     clone: Callable[[], Awaitable[MeasuredMachine]], count: int, advance: Callable[[int], None]
 ) -> Density:
-    """Start `count` clones, as many at a time as there are CPUs, and keep them until all are up.
+    """Start `count` clones and keep them running, with one start at a time for each CPU.
 
-    Each has to answer. What they take is read as they leave again, so that reading it does not
-    slow their start.
+    All clones must answer a ping. Memory is read while they are stopped one by one, so that this
+    does not slow down their start.
 
-    :param clone: starts one.
-    :param advance: called with how many have started.
+    :param clone: Function that starts a clone.
+    :param advance: Function that is called with the number of started clones.
     """
     machines: list[MeasuredMachine] = []
     room = asyncio.Semaphore(usable_cpus())
@@ -60,9 +60,9 @@ async def measure_density(
 
 
 def pss(pid: int) -> float | None:
-    """Return a process's proportional set size in MiB, or None where the host does not tell.
+    """Return the proportional set size of a process in MiB, or None if the host does not report it.
 
-    A page that N processes share counts for each as the Nth part of a page.
+    A page that is shared by N processes counts 1/N for each of them.
     """
     with suppress(OSError):
         if match := _PSS.search(Path(f"/proc/{pid}/smaps_rollup").read_text()):

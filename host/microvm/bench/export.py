@@ -1,4 +1,4 @@
-"""The report in JSON, for programs, and read back."""
+"""The conversion of a report to JSON and back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BESIDE = ("baseline", "default")
 
 
 def to_json(report: Report) -> str:
-    """Return the report as JSON text; the name of each number ends in its unit."""
+    """Return the report as JSON. The name of each number ends with its unit."""
     value = {
         "platform": asdict(report.platform),
         "figures": {figure.metric.name: _figure(figure) for figure in report.figures},
@@ -34,7 +34,7 @@ def to_json(report: Report) -> str:
 
 
 def from_json(text: str) -> Report:
-    """Read what `to_json` has written, to draw it again."""
+    """Return the report that `to_json` has written."""
     value = json.loads(text)
     return Report(
         platform=Platform(**value["platform"]),

@@ -1,4 +1,4 @@
-"""The metrics of the benchmark, and the figures that come of them."""
+"""The metrics of the benchmark, and their measured values."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from dataclasses import dataclass
 class Metric:
     """A quantity that is measured.
 
-    :ivar name: the name, which ends in the unit.
-    :ivar title: the words for a table, with the unit.
-    :ivar baseline_metric: name of the metric of the baseline to compare with.
-    :ivar more_is_better: whether it is a rate; otherwise it is a cost.
+    :ivar name: Name, which ends with the unit.
+    :ivar title: Title for tables, with the unit.
+    :ivar baseline_metric: Name of the metric of the baseline to compare with.
+    :ivar more_is_better: True for a rate, False for a cost.
     """
 
     name: str
@@ -54,16 +54,18 @@ METRICS = (
     _rate("clones_per_s", "clones started per second"),
     _cost("clone_pss_mib", "memory of an idle clone, MiB"),
 )
-"""All metrics, in the order of tables."""
+"""All metrics in the order of tables."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """The samples of a metric, in its unit; of ours there is at least one.
+    """The samples of a metric in its unit; at least one sample of microvm.
 
-    :ivar baseline: the samples of the baseline's metric; empty where the baseline was not measured.
-    :ivar default: the same samples of the default image, beside which an image with a disk is
-        measured; empty where it was not.
+    :ivar metric: Metric of the samples.
+    :ivar samples: Samples of microvm.
+    :ivar baseline: Samples of the baseline's metric; empty if the baseline was not measured.
+    :ivar default: Samples of the default image, which an image with a disk is compared with; empty
+        if it was not measured.
     """
 
     metric: Metric
@@ -73,33 +75,33 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
-        """The quotient of our median and the baseline's; None without the baseline."""
+        """Quotient of the medians of microvm and the baseline, or None without the baseline."""
         return self._beside(self.baseline)
 
     @property
     def default_ratio(self) -> float | None:
-        """The quotient of our median and the default image's; None without it."""
+        """Quotient of the medians of the image and the default image, or None without these."""
         return self._beside(self.default)
 
     def _beside(self, samples: Sequence[float]) -> float | None:
         return percentile(self.samples, 50) / percentile(samples, 50) if samples else None
 
     def tail(self, percent: float) -> float:
-        """Return the best value that at least `percent` % of ours reach."""
+        """Return the best value that at least `percent` % of the samples reach."""
         return percentile(self.samples, percent, descending=self.metric.more_is_better)
 
 
 def percentile(samples: Sequence[float], percent: float, *, descending: bool = False) -> float:
     """Return the lowest sample that at least `percent` % of all samples do not exceed.
 
-    :param descending: return the highest sample that they do not fall below instead.
+    :param descending: If True, return the highest sample that at least `percent` % reach.
     """
     rank = math.ceil(len(samples) * percent / 100)
     return sorted(samples, reverse=descending)[max(rank, 1) - 1]
 
 
 def summary(figure: Figure) -> dict[str, float]:
-    """Return the statistics that are reported, by name: median, tail and worst."""
+    """Return the reported statistics by name: median, percentiles and worst value."""
     return {
         "median": figure.tail(50),
         "p95": figure.tail(95),
@@ -109,5 +111,5 @@ def summary(figure: Figure) -> dict[str, float]:
 
 
 def formatted(value: float) -> str:
-    """Write a value with three digits or more."""
+    """Format a value with at least three digits."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

@@ -1,4 +1,4 @@
-"""The library itself as a contender of the comparison."""
+"""microvm as a contender in the benchmark."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ from microvm.units import Size
 if TYPE_CHECKING:
     from microvm.images import Image
 
-# Large reads and writes by one process: the transport is measured, and not the programs.
+# One process uses large reads and writes, so that the transport limits the speed.
 _WRITER = ("dd", "if=/dev/zero", "bs=64k", f"count={STREAM_SIZE >> 16}")
 _READER = ("dd", "of=/dev/null", "bs=64k")
 _BLOCK = bytes(1 << 16)
 _PYTHON = ("python3", "-c", "pass")
-_FILE = "/tmp/measured"  # noqa: S108 - the guest's
+_FILE = "/tmp/measured"  # noqa: S108 - in the guest
 
 
 class Library:
-    """The contender that starts machines of this library.
+    """The contender that starts machines with microvm.
 
-    :param memory: the guest's memory, as `MicroVM` takes it.
-    :param confinement: see `MicroVM`; so is `notify`.
-    :ivar name: the name in reports.
-    :ivar image: the image that the machines boot.
-    :ivar options: the other options that they are made with.
+    :param memory: Memory of the guest, as for `MicroVM`.
+    :param confinement: See `MicroVM`.
+    :param notify: See `MicroVM`.
+    :ivar name: Name in reports.
+    :ivar image: Image that the machines boot.
+    :ivar options: Other options of the machines.
     """
 
     def __init__(
@@ -61,14 +62,14 @@ class Library:
     async def boot(self) -> LibraryMachine:
         """Boot a machine.
 
-        :raises MicroVMError: it does not come up.
+        :raises MicroVMError: If it does not start.
         """
         return await self._start(cold=True)
 
     async def clone(self) -> LibraryMachine:
-        """Clone a machine, as every start does that is not told otherwise.
+        """Clone a machine, as every start does by default.
 
-        :raises MicroVMError: it does not come up.
+        :raises MicroVMError: If it does not start.
         """
         return await self._start(cold=False)
 
@@ -79,9 +80,9 @@ class Library:
         return LibraryMachine(vm)
 
     async def run_process(self) -> None:
-        """Run `microvm run -- true` in a process of its own.
+        """Run `microvm run -- true` as a process.
 
-        :raises MicroVMError: it fails.
+        :raises MicroVMError: If it fails.
         """
         process = await asyncio.create_subprocess_exec(
             *self._command, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
@@ -92,47 +93,47 @@ class Library:
 
 
 class LibraryMachine:
-    """A running machine of this library."""
+    """A running machine of microvm."""
 
     def __init__(self, vm: MicroVM) -> None:
         self.vm = vm
 
     @property
     def pid(self) -> int:
-        """The process id of QEMU."""
-        assert self.vm.pid is not None  # noqa: S101 - it is up
+        """Process id of QEMU."""
+        assert self.vm.pid is not None  # noqa: S101 - it runs
         return self.vm.pid
 
     async def ping(self) -> None:
-        """Exchange a frame with the guest."""
+        """Send a ping to the guest, and wait for its answer."""
         await self.vm.ping()
 
     async def run_true(self) -> None:
         """Run `true`.
 
-        :raises MicroVMError: it fails.
+        :raises MicroVMError: If it fails.
         """
         await self._run(("true",), 0)
 
     async def run_python(self) -> None:
-        """Run a Python that does nothing.
+        """Run `python3 -c pass`.
 
-        :raises ExecError: the guest has none.
-        :raises MicroVMError: it fails.
+        :raises ExecError: If the guest lacks Python.
+        :raises MicroVMError: If it fails.
         """
         await self._run(_PYTHON, 0)
 
     async def read_stream(self) -> None:
-        """Have a process in the guest write `STREAM_SIZE` bytes, and discard them.
+        """Read and discard `STREAM_SIZE` bytes that a process in the guest writes.
 
-        :raises MicroVMError: it fails.
+        :raises MicroVMError: If it fails.
         """
         await self._run(_WRITER, STREAM_SIZE)
 
     async def write_stream(self) -> None:
-        """Have a process in the guest read `STREAM_SIZE` bytes, and write them.
+        """Write `STREAM_SIZE` bytes that a process in the guest reads.
 
-        :raises MicroVMError: it fails.
+        :raises MicroVMError: If it fails.
         """
         async with await self.vm.exec(_READER, stdin=PIPE) as process:
             assert process.stdin is not None  # noqa: S101 - PIPE
@@ -148,12 +149,12 @@ class LibraryMachine:
         await self.vm.put(file, _FILE)
 
     async def get_file(self, file: Path) -> None:
-        """Copy that file back, and leave an empty one."""
+        """Copy that file back, and empty it in the guest."""
         await self.vm.get(_FILE, file)
         await self.vm.write_file(_FILE, b"")
 
     async def stop(self) -> None:
-        """End the machine; idempotent."""
+        """Stop the machine; idempotent."""
         await self.vm.stop()
 
     async def _run(self, command: tuple[str, ...], size: int) -> None:
@@ -170,7 +171,7 @@ class LibraryMachine:
 async def clone_of(snapshot: Snapshot, confinement: Confinement) -> LibraryMachine:
     """Start a machine from a snapshot.
 
-    :raises MicroVMError: it does not come up.
+    :raises MicroVMError: If it does not start.
     """
     vm = MicroVM(snapshot, confinement=confinement)
     await vm.start()

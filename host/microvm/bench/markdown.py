@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md, from what `microvm bench --json` has written.
+"""Formats the output of `microvm bench --json` as the tables of docs/performance.md.
 
 python -m microvm.bench.markdown FILE...
 """
@@ -15,9 +15,9 @@ from microvm.bench.figures import METRICS, formatted
 
 
 def to_markdown(values: dict[str, Any]) -> str:
-    """Write a run of the benchmark as a paragraph and a table.
+    """Return a run of the benchmark as a paragraph and a table.
 
-    :param values: as `export.to_json` writes them.
+    :param values: Result of `export.to_json` as a dictionary.
     """
     others = {
         "baseline": ("the baseline", "ratio"),
@@ -42,12 +42,12 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _about(values: dict[str, Any]) -> str:
-    place, figures = values["platform"], values["figures"]
+    host, figures = values["platform"], values["figures"]
     execs, clones = (len(figures[name]["samples"]) for name in ("exec_ms", "warm_ready_ms"))
     return (
-        f"Linux {place['kernel']}, {place['memory_mib']} MiB; QEMU {place['qemu']} under "
-        f"{place['accel'].upper()}, {place['cpus']} CPUs ({place['cpu']}), load {place['load']:g}; "
-        f"{place['date'][:10]}. Medians of {len(values['boots_ms'])} boots, {execs} commands and "
+        f"Linux {host['kernel']}, {host['memory_mib']} MiB; QEMU {host['qemu']} under "
+        f"{host['accel'].upper()}, {host['cpus']} CPUs ({host['cpu']}), load {host['load']:g}; "
+        f"{host['date'][:10]}. Medians of {len(values['boots_ms'])} boots, {execs} commands and "
         f"{clones} clones; {values['alive']['microvm']['count']} alive at once."
     )
 

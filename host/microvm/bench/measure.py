@@ -1,4 +1,4 @@
-"""The measurements: real guests, ours and the baseline's in turn."""
+"""Measures real guests of microvm and of the baseline alternately."""
 
 from __future__ import annotations
 
@@ -36,30 +36,34 @@ if TYPE_CHECKING:
 
 STREAM_RUNS = 3
 
-_LEAST_MEMORY = 3 * STREAM_SIZE  # some of which the rest of the guest takes
+_LEAST_MEMORY = 3 * STREAM_SIZE  # for a file of STREAM_SIZE bytes, and the guest itself
 
-# Contenders take turns after so many round trips, the first few of which are not counted: an
-# emulator translates code when it first meets it, and whoever ran before has filled the caches.
+# Number of measurements after which the other contender continues. The first ones of a turn are not
+# counted, because an emulator translates new code, and the other contender has filled the caches.
 _TURN = 50
 _WARM_UP = 10
 
 _POLL = 0.005
 _FORKS = 10
 
-_DEFAULT = "default"  # the contender that is the default image
+_DEFAULT = "default"  # name of the contender with the default image
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The plan of a run: what to measure, and on which machine.
+    """The measurements of a run, and their machines.
 
-    :ivar memory: the guest's memory, as `MicroVM` takes it; see `check_memory`.
-    :ivar boots: how many machines are booted, one after the other; the last one runs the commands.
-    :ivar execs: how many commands it runs, and how many pings it answers.
-    :ivar clones: how many are started one after the other, by each way to start one, and then how
-        many are alive at once.
-    :ivar baseline: whether all this is done with the baseline, too.
-    :ivar default: another image that all this is done with, too.
+    :ivar image: Image that is measured.
+    :ivar memory: Memory of the guest, as for `MicroVM`; see `check_memory`.
+    :ivar accel: Accelerator, as for `MicroVM`.
+    :ivar confinement: Confinement, as for `MicroVM`.
+    :ivar boots: Number of machines that are booted one after another; the last one runs the
+        commands.
+    :ivar execs: Number of commands and number of pings.
+    :ivar clones: Number of clones that are started one after another in each way, and then number
+        of clones that run at the same time.
+    :ivar baseline: True to measure the baseline, too.
+    :ivar default: Another image to measure, too, or None.
     """
 
     image: Image
@@ -73,29 +77,29 @@ class Plan:
     default: Image | None = None
 
     def __post_init__(self) -> None:
-        """Check what can be known before anything is measured.
+        """Check the plan before anything is measured.
 
-        :raises UsageError: the memory is too little.
+        :raises UsageError: If the guest has too little memory.
         """
         check_memory(self.memory)
 
 
 def check_memory(memory: Size) -> None:
-    """Check that what is moved fits into a guest: a file of it, into a root of half its memory.
+    """Check that the largest file fits into the guest, whose root file system has half its memory.
 
-    :raises UsageError: it does not.
+    :raises UsageError: If it does not fit.
     """
     size = parse_memory(memory)
     if size < _LEAST_MEMORY:
-        said = f"{format_size(size)} is too little memory for what is moved into a guest"
-        raise UsageError(said, hint=f"at least {format_size(_LEAST_MEMORY)}")
+        message = f"{format_size(size)} of memory is too little for the files of the benchmark"
+        raise UsageError(message, hint=f"at least {format_size(_LEAST_MEMORY)}")
 
 
 async def measure(plan: Plan, report: Reporter | None = None) -> Report:
     """Measure everything in the plan.
 
-    :param report: who is told how far it is, and what a user should know; nobody by default.
-    :raises MicroVMError: a machine does not start, or dies, or a command does not do its work.
+    :param report: Receiver of progress and notices; by default, they are discarded.
+    :raises MicroVMError: If a machine does not start or fails, or a command fails.
     """
     report = report or NullReporter()
     busy = load()
@@ -120,7 +124,7 @@ async def measure(plan: Plan, report: Reporter | None = None) -> Report:
                 opened = Baseline.opened(plan.image, accel=accel, memory=memory)
                 contenders.append(owned.enter_context(opened))
             except ImageError as error:
-                report.notice(f"the baseline is left out: {error.message}")
+                report.notice(f"the baseline is not measured: {error.message}")
             else:
                 await (await contenders[-1].clone()).stop()
         if plan.default:
@@ -138,7 +142,7 @@ async def measure(plan: Plan, report: Reporter | None = None) -> Report:
 
 
 class _Measurement:
-    """The samples of a run so far, by contender and metric, each in its metric's unit."""
+    """The samples of a run, by contender and metric, in the unit of the metric."""
 
     def __init__(
         self,
@@ -159,7 +163,7 @@ class _Measurement:
         self._samples: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
 
     def figures(self) -> tuple[Figure, ...]:
-        """Return the figures of all metrics that have samples."""
+        """Return the figures of all metrics with samples."""
         return tuple(
             Figure(
                 metric,
@@ -172,7 +176,7 @@ class _Measurement:
         )
 
     async def boot(self) -> None:
-        """Boot machines; the last of each contender also answers pings and runs commands."""
+        """Boot machines. The last one of each contender also answers pings and runs commands."""
         for number in range(self._plan.boots):
             self._step("cold boots", number, self._plan.boots)
             async with AsyncExitStack() as owned:
@@ -218,7 +222,7 @@ class _Measurement:
                 self._add(contender, name, STREAM_SIZE / 1e6 / elapsed)
 
     async def clone(self) -> None:
-        """Start clones, one after the other."""
+        """Start clones one after another."""
         for number in range(self._plan.clones):
             self._step("clones", number, self._plan.clones)
             for contender in self._contenders:
@@ -234,11 +238,11 @@ class _Measurement:
             self._add(self._library, "warm_run_ms", elapsed * 1e3)
 
     async def python(self) -> None:
-        """Run a Python in clones, one after the other, where the image has it."""
-        having = [contender for contender in self._contenders if contender.name != _DEFAULT]
+        """Run Python in clones one after another, if the image contains it."""
+        contenders = [contender for contender in self._contenders if contender.name != _DEFAULT]
         for number in range(self._plan.clones if self._has_python else 0):
             self._step("Python in clones", number, self._plan.clones)
-            for contender in having:
+            for contender in contenders:
                 begun = time.perf_counter()
                 machine = await contender.clone()
                 try:
@@ -248,7 +252,7 @@ class _Measurement:
                     await machine.stop()
 
     async def pool(self) -> None:
-        """Take machines from a pool that is full and at rest, and run a command on each."""
+        """Take machines from a full and idle pool, and run a command on each."""
         async with Pool(image=self._library.image, **self._library.options) as pool:
             for number in range(self._plan.clones):
                 self._step("machines from a pool", number, self._plan.clones)
@@ -260,7 +264,7 @@ class _Measurement:
                 self._add(self._library, "pool_echo_ms", elapsed * 1e3)
 
     async def density(self) -> None:
-        """Have many clones alive at once."""
+        """Run many clones at the same time."""
         count = self._plan.clones
         for contender in self._contenders:
             self._report.step(f"clones alive at once, {contender.name}")
@@ -273,7 +277,7 @@ class _Measurement:
                 self._add(contender, "clone_pss_mib", memory)
 
     async def snapshots(self) -> None:
-        """Take snapshots of a machine in which a process waits, and ask it in machines of them."""
+        """Take snapshots of a machine with a waiting process, and ask the process in clones."""
         machine = await self._library.clone()
         try:
             await responder.start(machine.vm, python=self._has_python)
@@ -335,7 +339,7 @@ async def _wait_full(pool: Pool) -> None:
     """Wait until all machines of the pool are ready."""
     try:
         async with asyncio.timeout(BOOT_TIMEOUT):
-            while pool.ready < pool.size:  # noqa: ASYNC110 - a pool tells nobody
+            while pool.ready < pool.size:  # noqa: ASYNC110 - a pool has no such event
                 await asyncio.sleep(_POLL)
     except TimeoutError:
         raise MicroVMError(f"the pool was not full within {BOOT_TIMEOUT:g} s") from None

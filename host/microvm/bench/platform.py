@@ -1,4 +1,4 @@
-"""The host and guest that a measurement is made on."""
+"""Describes the host and the guest of a measurement."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _VERSION = re.compile(r"version (\d+(?:\.\d+)+)")
 
 
 def load() -> float:
-    """Return how many processes wanted to run here over the last minute, on average."""
+    """Return the load average of the host over the last minute."""
     return os.getloadavg()[0]
 
 
 def describe(manifest: ImageManifest, *, accel: str, memory_mib: int, load: float) -> Platform:
-    """Describe this host, now, and the guest that is measured on it.
+    """Describe this host at this moment, and the guest that is measured on it.
 
-    :param manifest: the manifest of the guest's image.
-    :param load: the load of the host before anything was measured.
-    :raises QemuError: QEMU is missing, or does not say its version.
+    :param manifest: Manifest of the guest's image.
+    :param load: Load average of the host before the measurement.
+    :raises QemuError: If QEMU is missing or does not report its version.
     """
     return Platform(
         date=datetime.now().astimezone().isoformat(timespec="seconds"),
@@ -53,7 +53,7 @@ def describe(manifest: ImageManifest, *, accel: str, memory_mib: int, load: floa
 
 
 def _cpu_model() -> str:
-    """Return the model name, which Linux has on x86, or else the architecture."""
+    """Return the model name of the CPU, which Linux reports on x86, or the architecture."""
     with suppress(OSError):
         if match := _MODEL.search(_CPUINFO.read_text()):
             return match[1].strip()
@@ -66,6 +66,6 @@ def _qemu_version(program: Path) -> str:
             [program, "--version"], capture_output=True, text=True, check=True, timeout=30
         ).stdout
     except (OSError, subprocess.SubprocessError) as error:
-        raise QemuError(f"{program} does not say its version: {error}") from error
+        raise QemuError(f"cannot read the version of {program}: {error}") from error
     match = _VERSION.search(output)
     return match[1] if match else output.strip()

@@ -1,6 +1,6 @@
-"""The report as a picture: the parts of a boot, the distributions of times, and memory.
+"""Draws a report as a picture: the steps of a boot, the distributions of times, and memory.
 
-python -m microvm.bench.plot FILE.json PICTURE, of what `microvm bench --json FILE.json` has written
+python -m microvm.bench.plot FILE.json PICTURE, with a file from `microvm bench --json FILE.json`
 """
 
 from __future__ import annotations
@@ -25,44 +25,46 @@ FORMATS = (".svg", ".png")
 
 _OURS, _BASELINE = "#1b4965", "#8d99ae"
 
-# They differ in lightness, so that they can be told apart without colour.
+# The colours differ in lightness, so they can be distinguished without colour vision.
 _COLOURS = ("#0b2545", "#1b7fa8", "#e07a1f", "#9b2226")
 
 _STARTS = ("warm_ready_ms", "warm_true_ms", "warm_run_ms", "pool_echo_ms")
 _ROUND_TRIPS = ("ping_ms", "exec_ms")
 
 
-# Names of an SVG are random where there is no salt, and text would be outlines of its letters.
+# Without a salt, the ids in an SVG are random. Text remains text instead of outlines.
 _STYLE: Any = {
     "svg.hashsalt": "microvm",
     "svg.fonttype": "none",
     "font.sans-serif": ["DejaVu Sans"],
 }
 
-# What makes an SVG longer, and nothing better: indentation, and hundredths of a point.
+# Matches indentation, and digits after the first decimal place, which only make an SVG longer.
 _SURPLUS = re.compile(rb"(\.\d)\d{3,}|(?<=\n) +")
 
 
 def check(file: Path) -> None:
-    """Check that a plot can be made, before anything is measured.
+    """Check that a plot can be drawn, before anything is measured.
 
-    :raises UsageError: the file is neither SVG nor PNG.
-    :raises MicroVMError: matplotlib is not installed.
+    :raises UsageError: If the file is neither SVG nor PNG.
+    :raises MicroVMError: If matplotlib is not installed.
     """
     if file.suffix.lower() not in FORMATS:
-        raise UsageError(f"{file}: a plot is one of {', '.join(FORMATS)}")
+        raise UsageError(f"cannot draw {file}: the name must end with one of {', '.join(FORMATS)}")
     try:
         import matplotlib as mpl
     except ImportError:
-        raise MicroVMError("plots need matplotlib", hint=how_to_install("vm,plot")) from None
+        raise MicroVMError(
+            "cannot draw a plot: matplotlib is not installed", hint=how_to_install("vm,plot")
+        ) from None
     mpl.use("Agg")
 
 
 def draw(report: Report, file: Path) -> None:
-    """Draw the report: of the same one, the same picture, but for matplotlib's own changes.
+    """Draw the report. The same report and version of matplotlib give the same picture.
 
-    :param file: its suffix chooses the format.
-    :raises MicroVMError: it cannot be written.
+    :param file: Path of the picture; its suffix selects the format.
+    :raises MicroVMError: If the file cannot be written.
     """
     import matplotlib.pyplot as plt
     from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -70,22 +72,22 @@ def draw(report: Report, file: Path) -> None:
     figure, ((boot, density), (starts, trips)) = plt.subplots(
         2, 2, figsize=(13, 8.5), layout=ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.15)
     )
-    place = report.platform
+    host = report.platform
     figure.suptitle(
-        f"microvm {place.microvm}: QEMU {place.qemu}, {place.accel.upper()}, "
-        f"Linux {place.kernel}, {place.memory_mib} MiB, load {place.load:g}, {place.date[:10]}",
+        f"microvm {host.microvm}: QEMU {host.qemu}, {host.accel.upper()}, "
+        f"Linux {host.kernel}, {host.memory_mib} MiB, load {host.load:g}, {host.date[:10]}",
         fontsize=12,
     )
     _draw_boot(boot, report)
     _draw_density(density, report)
-    _draw_distributions(starts, report, _STARTS, "Starts: the share that took at most so long")
+    _draw_distributions(starts, report, _STARTS, "Starts: the share that took at most this time")
     _draw_distributions(
-        trips, report, _ROUND_TRIPS, "Round trips: the share that took at most so long"
+        trips, report, _ROUND_TRIPS, "Round trips: the share that took at most this time"
     )
     form = file.suffix[1:].lower()
     try:
         with plt.rc_context(_STYLE):
-            # Of an SVG that would be the time of the drawing.
+            # An SVG would contain the time of drawing.
             undated = {"Date": None} if form == "svg" else None
             figure.savefig(picture := BytesIO(), format=form, dpi=120, metadata=undated)
         drawn = picture.getvalue()
@@ -160,7 +162,7 @@ def _draw_distributions(axes: Axes, report: Report, names: tuple[str, ...], titl
 
 
 def _percents(samples: tuple[float, ...]) -> list[float]:
-    """Return a sample for every second percent of them, which is as much as a picture shows."""
+    """Return the sample of every second percentile, which is as exact as the picture shows."""
     return [percentile(samples, percent) for percent in range(2, 101, 2)]
 
 
@@ -182,7 +184,7 @@ def _finish(axes: Axes) -> None:
 
 
 def _add_legend(axes: Axes) -> None:
-    """Put the legend below the plot, two entries a column, so that each is above its baseline."""
+    """Add the legend below the plot, with two entries in each column: microvm and the baseline."""
     columns = math.ceil(len(axes.get_legend_handles_labels()[1]) / 2)
     axes.legend(
         loc="upper left",

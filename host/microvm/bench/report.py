@@ -1,4 +1,4 @@
-"""The report of a run of the benchmark, and where it was made."""
+"""The report of a run of the benchmark."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from microvm.bench.figures import Figure
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """The host and guest, on which the figures depend.
+    """The host and the guest, on which the figures depend.
 
-    :ivar date: the time of the measurement, ISO 8601.
-    :ivar microvm: this library's version.
-    :ivar cpu: the model name of the host's CPU.
-    :ivar cpus: how many CPUs the measurement could use.
-    :ivar load: the host's load average over the minute before.
-    :ivar qemu: the version of QEMU.
-    :ivar accel: QEMU's accelerator.
-    :ivar kernel: the version of the guest's kernel, as `uname -r` prints it.
-    :ivar image: the guest image's name.
-    :ivar memory_mib: the guest's memory in MiB.
+    :ivar date: Time of the measurement in ISO 8601.
+    :ivar microvm: Version of microvm.
+    :ivar cpu: Model name of the host's CPU.
+    :ivar cpus: Number of CPUs that the measurement could use.
+    :ivar load: Load average of the host over the minute before.
+    :ivar qemu: Version of QEMU.
+    :ivar accel: Accelerator of QEMU.
+    :ivar kernel: Version of the guest's kernel, as printed by `uname -r`.
+    :ivar image: Name of the guest's image.
+    :ivar memory_mib: Memory of the guest in MiB.
     """
 
     date: str
@@ -38,12 +38,12 @@ class Platform:
 
 @dataclass(frozen=True, slots=True)
 class Density:
-    """The measurement of many clones that are alive at once, and answer.
+    """The measurement of many clones that run at the same time.
 
-    :ivar count: the highest number of clones.
-    :ivar seconds: from the first one's start until all were ready.
-    :ivar memory: the proportional set size of each of their QEMUs on average, in MiB, by how many
-        of them were alive; empty where the host does not tell.
+    :ivar count: Maximum number of clones.
+    :ivar seconds: Time from the start of the first clone until all were ready.
+    :ivar memory: Average proportional set size of a QEMU in MiB, by the number of running clones;
+        empty if the host does not report it.
     """
 
     count: int
@@ -55,9 +55,10 @@ class Density:
 class Report:
     """The result of a run of the benchmark.
 
-    :ivar boots: the cold boots by their parts, in the order that they were made.
-    :ivar figures: in the order of `METRICS`.
-    :ivar densities: the densities by the contender's name.
+    :ivar platform: Host and guest of the measurement.
+    :ivar boots: Durations of the cold boots, in their order.
+    :ivar figures: Figures in the order of `METRICS`.
+    :ivar densities: Densities by the name of the contender.
     """
 
     platform: Platform

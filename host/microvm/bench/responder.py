@@ -1,11 +1,11 @@
-"""A process that waits in a machine, and in all that are started from it, to be asked something."""
+"""A process in a machine that answers questions, also in all clones of the machine."""
 
 from __future__ import annotations
 
 from microvm.errors import MicroVMError
 from microvm.machine.machine import MicroVM
 
-# As much as a program of some size would have read: some 64 MiB are then in use.
+# Data in memory, as of a larger program, so that the guest uses about 64 MiB.
 _FILL = "head -c 32m /dev/urandom >/dev/shm/fill"
 _FIFOS = "mkfifo /run/question /run/answer"
 _SHELL = "while read n </run/question; do echo $((n * n)) >/run/answer; done"
@@ -22,9 +22,9 @@ _ANSWER = b"144"
 
 
 async def start(vm: MicroVM, *, python: bool) -> None:
-    """Have a process wait in a machine: a Python that has imported some modules, or a shell.
+    """Start the process in a machine: Python with some imported modules, or a shell.
 
-    :raises MicroVMError: the guest has not got what that takes.
+    :raises MicroVMError: If the guest lacks a program that this needs.
     """
     await _run(vm, f"{_FILL}; {_FIFOS}")
     waits = ["python3", "-c", '"$1"'] if python else ["sh", "-c", '"$1"']
@@ -34,12 +34,12 @@ async def start(vm: MicroVM, *, python: bool) -> None:
 
 
 async def ask(vm: MicroVM) -> None:
-    """Ask the process something, and wait for the answer.
+    """Ask the process a question, and wait for its answer.
 
-    :raises MicroVMError: there is none, or it is wrong.
+    :raises MicroVMError: If no answer arrives, or a wrong one.
     """
     if (answer := (await _run(vm, _QUESTION)).strip()) != _ANSWER:
-        raise MicroVMError(f"the process that waits has answered {answer!r}")
+        raise MicroVMError(f"the process in the guest gave a wrong answer: {answer!r}")
 
 
 async def _run(vm: MicroVM, script: str) -> bytes:

@@ -1,4 +1,4 @@
-"""The report as tables for people, on a terminal or anywhere else."""
+"""Prints the report as tables."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ def show(report: Report) -> None:
 
 
 def _about(report: Report) -> str:
-    place = report.platform
+    host = report.platform
     return (
-        f"microvm {place.microvm}, QEMU {place.qemu}, {place.accel.upper()}, {place.cpus} CPUs "
-        f"({place.cpu}), load {place.load:g}, {place.date}\n"
-        f"guest: Linux {place.kernel}, {place.memory_mib} MiB, image {place.image}"
+        f"microvm {host.microvm}, QEMU {host.qemu}, {host.accel.upper()}, {host.cpus} CPUs "
+        f"({host.cpu}), load {host.load:g}, {host.date}\n"
+        f"guest: Linux {host.kernel}, {host.memory_mib} MiB, image {host.image}"
     )
 
 
@@ -45,11 +45,11 @@ def _table(title: str, *columns: str) -> Table:
 
 def _figures(report: Report) -> Table:
     alive = report.densities["microvm"].count
-    title = f"Beside the baseline; the last two of {alive} clones alive at once"
+    title = f"Compared with the baseline; the last two rows with {alive} clones at the same time"
     columns = ["", "median", "p95", "worst", "baseline", "ratio"]
     beside_default = any(figure.default for figure in report.figures)
     if beside_default:
-        title = title.replace("the baseline", "the baseline, and the default image")
+        title = title.replace("the baseline", "the baseline and the default image")
         columns += ["default", "ratio"]
     table = _table(title, *columns)
     for figure in report.figures:

@@ -1,1 +1,1 @@
-"""Event loops, tasks and threads, each of which ends with whoever started it."""
+"""Background event loops, the end of tasks, and threads."""

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own, for code that has none, or whose own must not wait."""
+"""An event loop in a background thread, for code without a loop, or whose loop must not wait."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from microvm.errors import UsageError
 
 T = TypeVar("T")
 
-# How long the interpreter's end waits for that of a machine which nobody has stopped, in seconds.
+# Maximum number of seconds for which the exit of the interpreter waits for a running machine.
 _LAST_TIMEOUT = 10.0
 
 
 class BackgroundLoop:
-    """A loop that runs coroutines, from any thread, until it is closed.
+    """An event loop in a background thread, which runs coroutines for any thread.
 
-    Where nobody holds it any more, what lives in it is ended, and a ResourceWarning says so. It
-    belongs to one process: a child that was forked has no such thread.
+    The thread starts with the first coroutine. If the object is dropped without `close`, `end`
+    runs, and a ResourceWarning is issued. A forked child process cannot use the object, because it
+    lacks the thread.
 
-    :param end: a coroutine function that ends what lives in the loop, whatever its state.
-    :param leftover: a function that returns the warning about what has to be ended, or nothing.
-    :param kind: what lives in it, in a word for errors.
-    :ivar closed: whether nothing can be run any more.
+    :param end: Coroutine function that releases the resources of the loop, in any state.
+    :param leftover: Function that returns the text of the warning, or "" if nothing is left.
+    :param kind: Word in errors for the object that uses the loop, such as machine.
+    :ivar closed: True after `close`; no more coroutines can run.
     """
 
     def __init__(
@@ -49,13 +50,14 @@ class BackgroundLoop:
         self._leftover = leftover
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine in the loop, wait for it, and return its result.
+        """Run a coroutine in the loop, and return its result.
 
-        Whatever interrupts the waiting, a Ctrl-C too, cancels the coroutine and is raised when it
-        has ended; what interrupts that, is raised at once.
+        An interruption such as Ctrl-C cancels the coroutine, and is raised when the coroutine has
+        ended. A second interruption is raised at once.
 
-        :raises UsageError: the loop is closed, or of another process, or would wait for itself.
-        :raises MicroVMError: there can be no more threads.
+        :raises UsageError: If the loop is closed, belongs to another process, or would wait for
+            itself.
+        :raises MicroVMError: If no thread can be started.
         """
         call = _PendingCall(coroutine, self._kind)
         try:
@@ -65,17 +67,17 @@ class BackgroundLoop:
             call.abort()
             raise
         finally:
-            del call  # its error has a traceback with this frame
+            del call  # otherwise its error and the frame of its traceback form a cycle
 
     def _begin(self, call: _PendingCall[T]) -> None:
         if os.getpid() != self._process:
             raise UsageError(
-                f"the {self._kind} belongs to the process that made it, not to its child"
+                f"the {self._kind} belongs to the parent process, in which it was created"
             )
         with self._lock:
             if self.closed:
                 raise UsageError(
-                    f"the {self._kind} is not running", hint="use it within its `with`"
+                    f"the {self._kind} is not running", hint="use it inside its `with` block"
                 )
             if self._thread is None:
                 self._thread = _LoopThread(self._end, self._leftover)
@@ -89,9 +91,9 @@ class BackgroundLoop:
             thread.loop.call_soon_threadsafe(call.begin)
 
     def post(self, function: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        """Have the loop run a coroutine function, wait for nothing, and drop what comes of it.
+        """Run a coroutine function in the loop without waiting, and ignore its result.
 
-        It takes no lock, so that a finalizer can call it, in whatever thread that runs.
+        It takes no lock, so a finalizer may call it in any thread.
         """
         if self._thread is not None and os.getpid() == self._process:
             self._thread.post(function)
@@ -112,8 +114,8 @@ class BackgroundLoop:
 class _PendingCall(Generic[T]):
     """A coroutine that a thread waits for, and its result.
 
-    :param kind: what lives in the loop.
-    :ivar loop: the loop that it was given to.
+    :param kind: Word in errors for the object that uses the loop.
+    :ivar loop: Loop that runs the coroutine; None until it is submitted.
     """
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], kind: str) -> None:
@@ -124,30 +126,30 @@ class _PendingCall(Generic[T]):
         self._task: asyncio.Task[T] | None = None
 
     def begin(self) -> None:
-        """Make a task of the coroutine; called in the loop."""
+        """Create a task from the coroutine; called in the loop."""
         self._task = asyncio.get_running_loop().create_task(self._coroutine)
         self._task.add_done_callback(self._settle)
 
     def abort(self) -> None:
-        """Cancel the coroutine, and wait until it has ended; close it if it was never begun."""
+        """Cancel the coroutine and wait until it has ended, or close it if it was not submitted."""
         if self.loop is None:
             self._coroutine.close()
         elif not self.done.done():
-            with suppress(RuntimeError):  # the loop is closed: then this has ended
+            with suppress(RuntimeError):  # the loop is closed, so the coroutine has ended
                 self.loop.call_soon_threadsafe(self._cancel)
             wait([self.done])
 
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
-        elif not self.done.done():  # the interruption came before its beginning
+        elif not self.done.done():  # the coroutine has not been started
             self._coroutine.close()
             self.done.cancel()
 
     def _settle(self, task: asyncio.Task[T]) -> None:
         self._task = None
         if task.cancelled():
-            self.done.set_exception(UsageError(f"the {self._kind} was stopped meanwhile"))
+            self.done.set_exception(UsageError(f"the {self._kind} was stopped during the call"))
         elif (error := task.exception()) is not None:
             self.done.set_exception(error)
         else:
@@ -155,7 +157,7 @@ class _PendingCall(Generic[T]):
 
 
 class _LoopThread:
-    """The thread and its loop; it has no reference to its users, so that they can be collected."""
+    """The thread and its loop; it does not refer to its users, so that they can be collected."""
 
     def __init__(
         self, end: Callable[[], Coroutine[Any, Any, None]], leftover: Callable[[], str]
@@ -178,12 +180,12 @@ class _LoopThread:
         return threading.current_thread() is self._thread
 
     def end(self) -> None:
-        """Have the thread end, and what lives in its loop; idempotent."""
+        """Let the loop run `end` and the thread exit; idempotent."""
         if self._thread.is_alive() and not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self._stop.set)
 
     def post(self, function: Callable[[], Coroutine[Any, Any, object]]) -> None:
-        """Make a task of a coroutine function, unless the loop has ended; called in any thread."""
+        """Run a coroutine function, unless the loop has stopped; may be called in any thread."""
         with suppress(RuntimeError):
             self.loop.call_soon_threadsafe(self._spawn, function)
 
@@ -195,14 +197,14 @@ class _LoopThread:
     def _drop_posted(self, task: asyncio.Task[object]) -> None:
         self._posted.discard(task)
         if not task.cancelled():
-            task.exception()  # nobody waits for it
+            task.exception()  # mark it as retrieved, or asyncio logs it
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait for the thread to end."""
+        """Wait until the thread has exited."""
         self._thread.join(timeout)
 
     def drop(self) -> None:
-        """End a thread that has no user left; called in any thread, and waits for nothing."""
+        """Stop a thread that has no users, without waiting; may be called in any thread."""
         if os.getpid() != self._process or not self._thread.is_alive():
             return
         leftover = self._leftover()
@@ -229,7 +231,7 @@ _running: set[_LoopThread] = set()
 
 @atexit.register
 def _end_all() -> None:
-    """Stop all threads at the interpreter's exit, and give each the time to clean up."""
+    """Stop all threads at the exit of the interpreter, and give each time to clean up."""
     left = list(_running)
     for thread in left:
         thread.drop()

@@ -1,4 +1,4 @@
-"""Helpers around asyncio's tasks: their end for certain, and the loop that they belong to."""
+"""Cancels asyncio tasks and waits for them, and checks which event loop runs."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from microvm.errors import UsageError
 
 
 async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks, and wait for them as `settled` does.
+    """Cancel tasks, and wait for them as `wait_ended` does.
 
-    :raises CancelledError: whoever waits was cancelled meanwhile.
+    :raises CancelledError: If the caller was cancelled meanwhile.
     """
     tasks = list(tasks)
     for task in tasks:
         task.cancel()
-    await settled(tasks)
+    await wait_ended(tasks)
 
 
-async def settled(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Wait for tasks to end, however they do.
+async def wait_ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
+    """Wait until tasks have ended, and ignore their errors.
 
-    :raises CancelledError: whoever waits was cancelled meanwhile; when they have ended.
+    :raises CancelledError: If the caller was cancelled meanwhile; raised after the tasks have
+        ended.
     """
     cancelled: asyncio.CancelledError | None = None
     ended = asyncio.gather(*tasks, return_exceptions=True)
@@ -37,30 +38,30 @@ async def settled(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 def running_loop(kind: str) -> asyncio.AbstractEventLoop:
-    """Return the event loop of asyncio that runs in this thread.
+    """Return the asyncio event loop that runs in this thread.
 
-    :param kind: the kind of object that needs the loop, in a word.
-    :raises UsageError: no loop of asyncio runs in this thread, as under trio.
+    :param kind: Word for the object that needs the loop, such as machine.
+    :raises UsageError: If no asyncio loop runs in this thread, such as under trio.
     """
     try:
         return asyncio.get_running_loop()
     except RuntimeError:
         raise UsageError(
-            f"a {kind} of `microvm` needs a running event loop of asyncio, and there is none here",
+            f"a {kind} of `microvm` needs an event loop of asyncio, and none runs in this thread",
             hint="use `microvm.sync`, which needs none; under trio, in `trio.to_thread.run_sync`",
         ) from None
 
 
 def check_loop(kind: str, loop: asyncio.AbstractEventLoop) -> None:
-    """Check that the running event loop is the one that an object was created in.
+    """Check that the running event loop is the loop in which an object was created.
 
-    In another loop, a task that waits for the object would wait forever.
+    A task that waits for the object in another loop would wait forever.
 
-    :param kind: the kind of the object, in a word.
-    :raises UsageError: another loop runs, or none.
+    :param kind: Word for the object, such as machine.
+    :raises UsageError: If another loop runs, or none.
     """
     if running_loop(kind) is not loop:
         raise UsageError(
-            f"the {kind} belongs to the event loop that it was started in, and this is another",
-            hint="the one of microvm.sync can be used from all loops and threads",
+            f"the {kind} belongs to another event loop, in which it was started",
+            hint=f"a {kind} of microvm.sync can be used in all loops and threads",
         )

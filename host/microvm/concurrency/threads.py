@@ -1,4 +1,4 @@
-"""Threads on a host that may have no more of them."""
+"""Starts threads, also from coroutines, on a host that may allow no more of them."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from typing import Any, ParamSpec, TypeVar
 
 from microvm.errors import MicroVMError
 
-MORE_PROCESSES = "raise the limit on processes: `ulimit -u`, or pids.max of a cgroup around us"
-"""The hint for users where there are no more threads or children."""
+MORE_PROCESSES = "raise the limit on processes: `ulimit -u`, or pids.max of the cgroup"
+"""The hint for users if no more threads or child processes can be started."""
 
-_STOP_TIMEOUT = 10.0  # of a thread, in seconds
+_STOP_TIMEOUT = 10.0  # maximum number of seconds to wait for a thread that was told to stop
 _stopped: ContextVar[threading.Event | None] = ContextVar("stopped", default=None)
 
 P = ParamSpec("P")
@@ -23,9 +23,9 @@ T = TypeVar("T")
 def start_thread(
     target: Callable[P, object], *args: P.args, **kwargs: P.kwargs
 ) -> threading.Thread:
-    """Start a function in a thread of its own, which the end of this process does not wait for.
+    """Run a function in a new daemon thread, for which the exit of the process does not wait.
 
-    :raises MicroVMError: no thread can be had.
+    :raises MicroVMError: If no thread can be started.
     """
     thread = threading.Thread(target=target, args=args, kwargs=kwargs, daemon=True)
     try:
@@ -36,14 +36,14 @@ def start_thread(
 
 
 async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a function in a thread, and return its result; cancelling leaves the thread behind.
+    """Run a function in a new thread and return its result. Cancelling does not stop the thread.
 
-    It is not one of those that `asyncio.to_thread` keeps: a loop that ends with its interpreter
-    could start no thread to wait for them.
+    `asyncio.to_thread` is not used, because its threads are awaited at the end of the loop, which
+    may require a new thread while the interpreter exits.
 
-    :raises MicroVMError: no thread can be had.
+    :raises MicroVMError: If no thread can be started.
     """
-    import asyncio  # of those who call this, not of those who start threads
+    import asyncio  # not needed by callers of start_thread, such as `microvm exec`
 
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -58,9 +58,9 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
                 done.set_result,
                 function(*args, **kwargs),
             )
-        except BaseException as error:  # noqa: BLE001, RUF100 - who waits gets it
+        except BaseException as error:  # noqa: BLE001, RUF100 - raised in the waiting task
             outcome = done.set_exception, error
-        with suppress(RuntimeError):  # the loop has ended meanwhile
+        with suppress(RuntimeError):  # the loop was closed meanwhile
             loop.call_soon_threadsafe(settle, *outcome)
 
     start_thread(call)
@@ -68,12 +68,11 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
 
 async def in_stoppable_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a function in a thread, and return its result; cancelling has the function stop.
+    """Run a function in a new thread and return its result. Cancelling stops the function.
 
-    It does so where it calls `check_stopped`, and is waited for while it clears up, but not for
-    ever.
+    The function stops at its next call of `check_stopped`. The task waits for it at most 10 s.
 
-    :raises MicroVMError: no thread can be had.
+    :raises MicroVMError: If no thread can be started.
     """
     import asyncio
 
@@ -90,14 +89,14 @@ async def in_stoppable_thread(function: Callable[P, T], *args: P.args, **kwargs:
         stop.set()
         await asyncio.wait([thread], timeout=_STOP_TIMEOUT)
         if not thread.cancel() and not thread.cancelled():
-            thread.exception()  # which nobody waits for
+            thread.exception()  # mark it as retrieved, or asyncio logs it
         raise
 
 
 def check_stopped() -> None:
-    """Raise the error that ends the work of a thread for which nobody waits any more.
+    """Raise an error if this thread runs a function of `in_stoppable_thread` that was cancelled.
 
-    :raises asyncio.CancelledError: this is one, of `in_stoppable_thread`.
+    :raises asyncio.CancelledError: If so.
     """
     stop = _stopped.get()
     if stop is not None and stop.is_set():
@@ -107,13 +106,13 @@ def check_stopped() -> None:
 
 
 def is_out_of_threads(error: BaseException) -> bool:
-    """Tell whether the error is the one that Python raises when it gets no thread."""
+    """Tell whether the error is the one that Python raises if it cannot start a thread."""
     return isinstance(error, RuntimeError) and "can't start new thread" in str(error)
 
 
 def thread_error() -> MicroVMError:
-    """Return the error to raise where the host gives us no thread."""
+    """Return the error to raise if no thread can be started."""
     return MicroVMError(
-        "this host gives us no more threads",
+        "this host does not allow more threads",
         hint=MORE_PROCESSES,
     )

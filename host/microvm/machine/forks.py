@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Self, Unpack
 
-from microvm.concurrency.tasks import cancel, settled
+from microvm.concurrency.tasks import cancel, wait_ended
 from microvm.machine.machine import MicroVM
 from microvm.machine.snapshot import Snapshot
 from microvm.options import PoolOptions
@@ -46,4 +46,4 @@ class Forks(list[MicroVM]):
 
     async def stop(self) -> None:
         """End all of them, whatever state they are in; idempotent."""
-        await settled([asyncio.create_task(vm.stop()) for vm in self])
+        await wait_ended([asyncio.create_task(vm.stop()) for vm in self])

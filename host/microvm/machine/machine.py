@@ -179,7 +179,7 @@ class MicroVM(Machine):
             return
         image = self._image = await readymade.find_or_build(self._given_image, self._notify)
         choice = self._choose(image)
-        async with choice.settled():
+        async with choice.trying_alone():
             await self._start_chosen(image, choice)
 
     async def _start_chosen(self, image: Image, choice: AcceleratorChoice) -> None:

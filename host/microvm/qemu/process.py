@@ -22,7 +22,7 @@ from typing import Any, Self
 
 from qemu.qmp import QMPError
 
-from microvm.concurrency.tasks import cancel, settled
+from microvm.concurrency.tasks import cancel, wait_ended
 from microvm.errors import QemuError, QemuExit, TemplateError
 from microvm.log import Area
 from microvm.qemu import migration
@@ -228,7 +228,7 @@ class Qemu:
                     sent = migration.send(self._qmp, target, freeze, on_paused)
                     await self._migrate(sent, self.send_timeout)
         finally:
-            await settled([asyncio.create_task(self._resume())])
+            await wait_ended([asyncio.create_task(self._resume())])
 
     async def _resume(self) -> None:
         try:
@@ -271,7 +271,7 @@ class Qemu:
         if not self.ended:
             self._killed_as = self._killed_as or "ended"
             self._process.kill()
-        await settled([self._owner])
+        await wait_ended([self._owner])
         return self._owner.result()
 
     def _close_port(self) -> None:
@@ -404,11 +404,11 @@ class Qemu:
     # the cleanup, too. So these two shield their work.
 
     async def _close_qmp(self) -> None:
-        await settled([asyncio.create_task(self._qmp.close())])
+        await wait_ended([asyncio.create_task(self._qmp.close())])
 
     async def _kill(self) -> None:
         self._process.kill()
-        await settled([asyncio.create_task(self._process.wait())])
+        await wait_ended([asyncio.create_task(self._process.wait())])
 
 
 def _exit_error(ending: QemuExit, *, hint: str = "", detail: str = "") -> QemuError:

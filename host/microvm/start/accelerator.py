@@ -40,7 +40,7 @@ class AcceleratorChoice:
         return accels.TRIAL_TIMEOUT if is_trial else accels.BOOT_TIMEOUT
 
     @asynccontextmanager
-    async def settled(self) -> AsyncIterator[None]:
+    async def trying_alone(self) -> AsyncIterator[None]:
         """Let only one start at a time try KVM while it is unknown whether KVM works.
 
         The block is a whole start, because its result shows whether KVM works. Other starts wait

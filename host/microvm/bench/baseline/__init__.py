@@ -1,9 +1,9 @@
 """The baseline of the benchmark: plain QEMU with a minimal guest, without framing and limits.
 
-It runs the same kernel and file system, on the same machine, CPU model and kernel command line as
-the image beside it, with its own first process, which is compiled for the purpose; where the file
-system is on a disk, the image's `init` mounts it as for us, and then becomes that process. QEMU's
-devices are as they come, and it is neither confined nor watched.
+The guest has the same kernel, file system, CPU model and kernel command line as the image that it
+is compared with. Only its first process differs, and is compiled for the benchmark. If the file
+system is on a disk, the `init` of the image mounts it, and then executes that process. QEMU has its
+default devices, and is neither confined nor supervised.
 """
 
 from __future__ import annotations

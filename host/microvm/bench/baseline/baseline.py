@@ -1,4 +1,4 @@
-"""The baseline as a contender of the comparison."""
+"""The baseline as a contender in the benchmark."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 from microvm.bench.baseline.build import build
 from microvm.bench.baseline.qemu import BaselineQemu
 from microvm.bench.contender import STREAM_SIZE
-from microvm.concurrency.tasks import settled
+from microvm.concurrency.tasks import wait_ended
 from microvm.concurrency.threads import in_thread
 from microvm.qemu.command_line import Memory, QemuConfig, descriptor_path
 from microvm.qemu.launch import find_qemu, qemu_arguments
@@ -23,25 +23,25 @@ if TYPE_CHECKING:
     from microvm.arches import Accel
     from microvm.images import Image
 
-# The options that shape the guest; both contenders have the same.
+# These options of QEMU shape the guest, so both contenders use the same values.
 _SHARED_OPTIONS = ("-cpu", "-m", "-smp", "-append")
 _DEVICE = {"pci": "virtio-serial-pci", "mmio": "virtio-serial-device"}
 _DISK = {"pci": "virtio-blk-pci,drive=disk", "mmio": "virtio-blk-device,drive=disk"}
 
-# A guest is saved after this many commands, and a stream: what its kernel puts off at boot is then
-# done, and not left to each clone.
+# Number of commands that run before the guest is saved, so that its kernel has finished delayed
+# work.
 _WARM_UP = 100
 
 
 class Baseline:
-    """The contender that starts the baseline's machines; `opened` makes one."""
+    """The contender that starts machines of the baseline; `opened` creates it."""
 
     name = "baseline"
 
     def __init__(
         self, config: QemuConfig, initramfs: int, disk: int | None, owned: ExitStack
     ) -> None:
-        """Wrap what :meth:`opened` has prepared."""
+        """Store the values that :meth:`opened` has prepared."""
         self._config = config
         self._initramfs = initramfs
         self._disk = disk
@@ -51,11 +51,12 @@ class Baseline:
     @classmethod
     @contextmanager
     def opened(cls, image: Image, *, accel: Accel, memory: int) -> Iterator[Self]:
-        """Compile the guest into a memory file, which is gone afterwards.
+        """Compile the guest into a file in memory, which is closed at the end.
 
-        :param image: the image whose kernel and file system it has.
-        :param memory: the guest's memory in MiB.
-        :raises ImageError: there is no compiler.
+        :param image: Image whose kernel and file system the guest uses.
+        :param accel: Accelerator of QEMU.
+        :param memory: Memory of the guest in MiB.
+        :raises ImageError: If no compiler is installed.
         """
         with ExitStack() as owned:
             initramfs = os.memfd_create("microvm-baseline", os.MFD_CLOEXEC)
@@ -79,16 +80,16 @@ class Baseline:
     async def boot(self) -> BaselineMachine:
         """Boot a machine.
 
-        :raises MachineError: it does not come up.
+        :raises MachineError: If it does not start.
         """
         with saved.blank() as memory:
             return BaselineMachine(await _start_in_thread(partial(self._start, memory)))
 
     async def clone(self) -> BaselineMachine:
-        """Clone a machine that was booted and saved; the first call saves it.
+        """Clone a saved machine. The first call boots and saves it.
 
-        :raises MachineError: it does not come up.
-        :raises QemuError: it cannot be saved.
+        :raises MachineError: If it does not start.
+        :raises QemuError: If it cannot be saved.
         """
         if self._saved is None:
             memory = self._owned.enter_context(saved.blank())
@@ -116,8 +117,8 @@ class Baseline:
         )
 
     def _command(self, memory: Memory) -> list[str]:
-        ours = qemu_arguments(self._config)
-        values = {name: ours[ours.index(name) + 1] for name in ("-M", *_SHARED_OPTIONS)}
+        arguments = qemu_arguments(self._config)
+        values = {name: arguments[arguments.index(name) + 1] for name in ("-M", *_SHARED_OPTIONS)}
         backend = f"memory-backend-file,id=ram,size={self._config.memory}M"
         backend += f",mem-path={descriptor_path(memory.ram)}"
         backend += f",share={'off' if memory.saved else 'on'}"
@@ -139,10 +140,10 @@ class Baseline:
 
 
 async def _start_in_thread(make: Callable[[], BaselineQemu]) -> BaselineQemu:
-    """Start a machine in a thread, and end it if nobody waits for it any longer."""
+    """Start a machine in a thread, and stop the machine if the caller is cancelled."""
     task = asyncio.create_task(in_thread(make))
     try:
-        await settled([task])
+        await wait_ended([task])
     except asyncio.CancelledError:
         if task.exception() is None:
             task.result().stop()
@@ -153,8 +154,7 @@ async def _start_in_thread(make: Callable[[], BaselineQemu]) -> BaselineQemu:
 class BaselineMachine:
     """A running machine of the baseline.
 
-    It blocks the event loop, which has nothing else to do: handing over to a thread would be
-    measured, too.
+    Its methods block the event loop, because switching to a thread would be measured, too.
     """
 
     def __init__(self, machine: BaselineQemu) -> None:
@@ -162,7 +162,7 @@ class BaselineMachine:
 
     @property
     def pid(self) -> int:
-        """The process id of QEMU."""
+        """Process id of QEMU."""
         return self._machine.pid
 
     async def ping(self) -> None:
@@ -174,24 +174,24 @@ class BaselineMachine:
         self._machine.request(b"x")
 
     async def run_python(self) -> None:
-        """Run a Python that does nothing, or find that there is none."""
+        """Run `python3 -c pass`, or try to if the guest lacks Python."""
         self._machine.request(b"y")
 
     async def read_stream(self) -> None:
-        """Have a process in the guest write `STREAM_SIZE` bytes, and read them."""
+        """Read `STREAM_SIZE` bytes that a process in the guest writes."""
         self._machine.request(b"o", STREAM_SIZE)
 
     async def write_stream(self) -> None:
-        """Have a process in the guest read `STREAM_SIZE` bytes, and write them."""
+        """Write `STREAM_SIZE` bytes that a process in the guest reads."""
         self._machine.feed()
 
     async def save(self, state: int) -> None:
-        """Save the machine and end it.
+        """Save the machine and stop it.
 
-        :raises QemuError: it cannot be saved.
+        :raises QemuError: If it cannot be saved.
         """
         self._machine.save(state)
 
     async def stop(self) -> None:
-        """End the machine; idempotent."""
+        """Stop the machine; idempotent."""
         self._machine.stop()

@@ -1,4 +1,4 @@
-"""The baseline's guest: the image's own file system with another first process."""
+"""Builds the guest of the baseline: the file system of the image with another first process."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ _FLAGS = ("-std=c11", "-D_DEFAULT_SOURCE", "-Os", "-static", "-s")
 
 
 def build(image: Image) -> bytes:
-    """Build the initramfs of the baseline: the image's, with another first process.
+    """Return the initramfs of the baseline: the initramfs of the image with another first process.
 
-    :raises ImageError: there is no compiler that makes it.
+    :raises ImageError: If no compiler is installed.
     """
     archive = BytesIO()
-    # Archives may follow one another, and of two files with one name the later counts.
+    # The kernel accepts several archives after each other. If two files have the same name, it uses
+    # the later one.
     archive.write(image.initramfs.read_bytes())
-    # With a disk, the image's own `init` makes the same root of it, and becomes `sandboxd`.
+    # With a disk, the `init` of the image mounts the root file system, and then executes
+    # `sandboxd`.
     name = "sandboxd" if image.disk else "init"
     cpio.write([cpio.CpioEntry.file(name, _compile(image), 0o755)], archive)
     return archive.getvalue()

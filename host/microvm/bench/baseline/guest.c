@@ -1,11 +1,11 @@
-/* The least that a guest can do: PID 1, which answers single letters on a virtio-serial port. No frames, no limits, no
- * isolation; every answer ends with the letter asked.
+/* The guest of the benchmark's baseline: a first process that answers requests of one letter on a virtio-serial port,
+ * without frames, limits and isolation. Each answer ends with the letter of the request.
  *
- *	p	nothing
+ *	p	does nothing
  *	x	runs /bin/true
- *	y	runs an interpreter, python3, that does nothing
- *	o	STREAM bytes, which dd writes into a pipe
- *	i	takes STREAM bytes, which dd reads from a pipe
+ *	y	runs python3 -c pass
+ *	o	sends STREAM bytes, which dd writes to a pipe
+ *	i	receives STREAM bytes, which dd reads from a pipe
  */
 #define _GNU_SOURCE /* pipe2 */
 #include <fcntl.h>
@@ -22,7 +22,7 @@ enum { STREAM = 64 << 20, POLL_US = 500, MAX_POLLS = 1000 };
 static char buffer[1 << 16];
 static int port;
 
-/* With no host at the other end a read returns 0 at once: one that stays away has died, and QEMU is to go, too. */
+/* A read returns 0 while no host is connected. If that persists, the host has exited, so the guest stops QEMU. */
 static size_t receive(char *data, size_t size)
 {
 	for (int polls = 0; polls < MAX_POLLS; polls++) {
@@ -56,7 +56,7 @@ static void run(char *const *command)
 	waitpid(child, 0, 0);
 }
 
-/* Starts a command whose standard input or output is a pipe, and returns our end. */
+/* Starts a command whose standard input or output is a pipe, and returns the other side of the pipe. */
 static int start(char *const *command, int stream)
 {
 	int ends[2];
@@ -81,7 +81,7 @@ static void output(void)
 	wait(0);
 }
 
-/* Of the first block, `have` bytes came with the letter. A read gives a page at most, so blocks are gathered. */
+/* The first `have` bytes arrived together with the letter. A read returns at most a page, so blocks are collected. */
 static void input(size_t have)
 {
 	static char *const dd[] = { "dd", "of=/dev/null", "bs=64k", 0 };
@@ -98,8 +98,8 @@ static void input(size_t have)
 
 int main(void)
 {
-	static char *const nothing[] = { "/bin/true", 0 }, *const python[] = { "python3", "-c",
-									       "pass", 0 };
+	static char *const true_command[] = { "/bin/true", 0 }, *const python[] = { "python3", "-c",
+										    "pass", 0 };
 
 	setenv("PATH", "/usr/local/bin:/usr/bin:/bin", 1);
 	setenv("HOME", "/root", 1);
@@ -107,12 +107,12 @@ int main(void)
 	mount("dev", "/dev", "devtmpfs", 0, 0);
 	while ((port = open("/dev/vport0p1", O_RDWR)) < 0 &&
 	       (port = open("/dev/vport1p1", O_RDWR)) < 0)
-		usleep(POLL_US); /* number 1 where a disk is number 0 */
+		usleep(POLL_US); /* the port has number 1 if a disk has number 0 */
 	for (;;) {
 		size_t n = receive(buffer, sizeof buffer);
 		char letter = buffer[0];
 		if (letter == 'x')
-			run(nothing);
+			run(true_command);
 		else if (letter == 'y')
 			run(python);
 		else if (letter == 'o')

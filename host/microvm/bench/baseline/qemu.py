@@ -1,4 +1,4 @@
-"""A QEMU with the baseline's guest in it. Everything here blocks."""
+"""A QEMU process with the guest of the baseline; all methods block."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from microvm.errors import MachineError, QemuError
 from microvm.qemu.command_line import descriptor_path
 
 READY_TIMEOUT = 60.0
-"""Seconds from QEMU's start to the guest's first answer."""
+"""Maximum number of seconds from the start of QEMU to the first answer of the guest."""
 
 _TIMEOUT = 30.0
 _POLL = 0.001
@@ -25,23 +25,23 @@ _CAPABILITIES = [{"capability": "x-ignore-shared", "state": True}]
 
 
 class BaselineQemu:
-    """A QEMU that is up when the constructor returns; it ends with `stop`, or when we die.
+    """A QEMU with a ready guest. It exits at `stop`, or when this process exits.
 
-    :param command: QEMU with its arguments, but for those of its monitor and its port.
-    :param device: the virtio-serial controller.
-    :param files: the descriptors among the arguments.
-    :param state: a descriptor of the state to restore; None boots the guest.
-    :raises MachineError: it does not come up.
+    :param command: QEMU and its arguments, without those of its monitor and port.
+    :param device: The virtio-serial controller.
+    :param files: Descriptors that the arguments refer to.
+    :param state: Descriptor of a saved state to restore; None boots the guest.
+    :raises MachineError: If the guest does not start.
     """
 
     def __init__(
         self, command: Sequence[str], *, device: str, files: Sequence[int], state: int | None = None
     ) -> None:
-        with ExitStack() as ours, ExitStack() as theirs:
+        with ExitStack() as own_sockets, ExitStack() as qemu_sockets:
             (self._port, port), (monitor, qmp) = (socket.socketpair() for _ in range(2))
-            for our_end, their_end in ((self._port, port), (monitor, qmp)):
-                ours.enter_context(our_end)
-                theirs.enter_context(their_end)
+            for own, inherited in ((self._port, port), (monitor, qmp)):
+                own_sockets.enter_context(own)
+                qemu_sockets.enter_context(inherited)
             self._process = subprocess.Popen(
                 [
                     *command,
@@ -55,7 +55,7 @@ class BaselineQemu:
                 stdin=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
             )
-            ours.pop_all()
+            own_sockets.pop_all()
         self._monitor = _Monitor(monitor)
         try:
             if state is not None:
@@ -65,34 +65,34 @@ class BaselineQemu:
             self._port.settimeout(_TIMEOUT)
         except (OSError, ValueError, MachineError) as error:
             why = self.stop() or error
-            raise MachineError(f"the baseline's guest does not come up: {why}") from error
+            raise MachineError(f"the guest of the baseline does not start: {why}") from error
         except BaseException:
             self.stop()
             raise
 
     @property
     def pid(self) -> int:
-        """QEMU's process id."""
+        """Process id of QEMU."""
         return self._process.pid
 
     def request(self, request: bytes, data_size: int = 0) -> None:
-        """Send a request, and wait for the end of its answer.
+        """Send a request, and wait for its answer.
 
-        :param data_size: how many bytes come before the end of the answer.
-        :raises MachineError: the guest has ended.
+        :param data_size: Number of bytes before the last byte of the answer.
+        :raises MachineError: If the guest has stopped.
         """
         self._port.sendall(request)
         left = data_size + 1
         while left > 0:
             received = len(self._port.recv(_CHUNK))
             if not received:
-                raise MachineError("the baseline's guest has ended")
+                raise MachineError("the guest of the baseline has stopped")
             left -= received
 
     def feed(self) -> None:
-        """Send the guest `STREAM_SIZE` bytes.
+        """Send `STREAM_SIZE` bytes to the guest.
 
-        :raises MachineError: the guest has ended.
+        :raises MachineError: If the guest has stopped.
         """
         self._port.sendall(b"i")
         for _ in range(STREAM_SIZE // len(_BLOCK)):
@@ -100,17 +100,17 @@ class BaselineQemu:
         self.request(b"")
 
     def save(self, state: int) -> None:
-        """Save the guest, whose memory is a file, and end QEMU.
+        """Save the guest, whose memory is a file, and stop QEMU.
 
-        :param state: the descriptor to save to, one of `files`.
-        :raises QemuError: QEMU refuses, or fails.
+        :param state: Descriptor of the file for the state; one of `files`.
+        :raises QemuError: If QEMU refuses or fails.
         """
         self._monitor("migrate-set-capabilities", capabilities=_CAPABILITIES)
         self._monitor("stop")
         self._monitor("migrate", uri=f"file:{descriptor_path(state)}")
         while (status := self._monitor("query-migrate").get("status")) != "completed":
             if status == "failed":
-                raise QemuError("QEMU does not save the baseline's guest")
+                raise QemuError("QEMU cannot save the guest of the baseline")
             time.sleep(_POLL)
         self.stop()
 
@@ -122,7 +122,7 @@ class BaselineQemu:
         self._monitor("cont")
 
     def stop(self) -> str:
-        """End QEMU, and return what it has written to its stderr; idempotent."""
+        """Kill QEMU, and return its standard error; idempotent."""
         if self._process.returncode is not None:
             return ""
         self._process.kill()
@@ -133,7 +133,7 @@ class BaselineQemu:
 
 
 class _Monitor:
-    """A QMP connection, as simple as it can be."""
+    """A minimal QMP connection."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.settimeout(_TIMEOUT)
