@@ -1,4 +1,4 @@
-"""The program that attacks, started in one of three ways, and what its attempts have come to."""
+"""The attacking program, started in one of three ways, and the results of its attempts."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _REPOSITORY = Path(__file__).parents[2]
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """A program that was started, and has made its attempts, or was killed for one.
+    """A program that has made its attempts, or was killed during one.
 
-    :ivar pid: its process.
-    :ivar controller: the process that started it.
-    :ivar said: what it wrote.
-    :ivar layers: what the launcher said of each of its layers, if there was one.
+    :ivar pid: pid of the program.
+    :ivar controller: pid of the process that started it.
+    :ivar said: output of the program.
+    :ivar layers: status of each layer, as the launcher reported it; empty without a launcher.
     """
 
     pid: int
@@ -47,10 +47,10 @@ Start = Callable[[Path], AbstractContextManager[Started]]
 
 @dataclass(frozen=True, slots=True)
 class Attacker:
-    """A program that has made all its attempts, and is still there.
+    """A program that has made all its attempts, and still runs.
 
-    :ivar results: by the attempts' names: `SUCCEEDED`, `KILLED`, an errno, or `nothing` where there
-        was nothing to try it on.
+    :ivar results: result of each attempt by its name: `SUCCEEDED`, `KILLED`, an errno, or `nothing`
+        if the host lacks the target of the attempt.
     """
 
     results: Mapping[str, str]
@@ -59,9 +59,9 @@ class Attacker:
 
 @contextmanager
 def attacker(scene: Scene, start: Start, **notes: object) -> Iterator[Attacker]:
-    """Start the program, anew if it is killed for an attempt, until it has made all.
+    """Start the program until it has made all attempts, again each time that one kills it.
 
-    :param notes: what it is told beyond what `scene` tells it.
+    :param notes: additional information for the program, beside that of `scene`.
     """
     results: dict[str, str] = {}
     with ExitStack() as stack:
@@ -82,7 +82,7 @@ def attacker(scene: Scene, start: Start, **notes: object) -> Iterator[Attacker]:
 
 
 def plainly(scene: Scene, *wrapper: str) -> Start:
-    """Start it by itself, or by a wrapper, with QEMU's descriptors."""
+    """Start the program by itself or through a wrapper, with the descriptors of QEMU."""
 
     @contextmanager
     def start(program: Path) -> Iterator[Started]:
@@ -95,7 +95,7 @@ def plainly(scene: Scene, *wrapper: str) -> Start:
 
 
 def by_launcher(scene: Scene, launcher: Path, *options: str) -> Start:
-    """Start it by the launcher, with QEMU's descriptors; as root with a uid of its own."""
+    """Start the program through the launcher, with QEMU's descriptors. Root gets another uid."""
 
     @contextmanager
     def start(program: Path) -> Iterator[Started]:
@@ -105,7 +105,7 @@ def by_launcher(scene: Scene, launcher: Path, *options: str) -> Start:
             stack.enter_context(ours).settimeout(DEADLINE)
             command: list[str | Path] = [launcher, "--controller", str(os.getpid())]
             command += ["--status", str(status.fileno()), "--read", program]
-            command += ["--file", str(theirs[0])]  # a disk is not opened anew
+            command += ["--file", str(theirs[0])]  # the launcher does not open a disk again
             command += ["--limit", "file-size=1048576", "--limit", "open-files=64"]
             command += ["--limit", "threads=32", "--limit", f"address-space={1 << 30}"]
             if os.geteuid() == 0 and scene.user is None:
@@ -121,7 +121,7 @@ def by_launcher(scene: Scene, launcher: Path, *options: str) -> Start:
 
 
 def by_microvm(scene: Scene) -> Start:
-    """Start it as `microvm` starts QEMU, in a process of the scene's user."""
+    """Start the program as `microvm` starts QEMU, from a process of the scene's user."""
 
     @contextmanager
     def start(program: Path) -> Iterator[Started]:
@@ -142,7 +142,7 @@ def by_microvm(scene: Scene) -> Start:
 
 
 def _descriptors(scene: Scene, stack: ExitStack) -> list[int]:
-    """Open what it inherits, to be closed: a template, a disk to write to, QMP, the port."""
+    """Open the descriptors that it inherits: a template, a writable disk, QMP and the port."""
     pairs = [socket.socketpair(), socket.socketpair()]
     for ours, _ in pairs:
         stack.enter_context(ours)
@@ -158,7 +158,7 @@ def _descriptors(scene: Scene, stack: ExitStack) -> list[int]:
 def _spawned(
     command: Sequence[str | Path], theirs: Sequence[int], user: int | None, stack: ExitStack
 ) -> tuple[socket.socket, subprocess.Popen[bytes]]:
-    """Spawn a command with these descriptors, and standard error on a socket; return its end."""
+    """Spawn a command with these descriptors, and return our socket to its standard error."""
     ours, error = socket.socketpair()
     stack.enter_context(ours).settimeout(DEADLINE)
     process = subprocess.Popen(
@@ -184,7 +184,7 @@ def _status(status: socket.socket) -> tuple[int, dict[str, str]]:
     with status.makefile() as lines:
         for line in lines:
             word, _, rest = line.strip().partition(" ")
-            if word == "pid" and rest.isdecimal():  # the name of a layer, too
+            if word == "pid" and rest.isdecimal():  # or the name of a layer
                 pid = int(rest)
             else:
                 layers[word] = rest
@@ -193,7 +193,7 @@ def _status(status: socket.socket) -> tuple[int, dict[str, str]]:
 
 
 def said_by(error: socket.socket) -> str:
-    """Read what it writes to its standard error, until it has made its attempts, or has ended."""
+    """Read the standard error of the program until it has made its attempts, or has exited."""
     said = b""
     while not said.endswith(b"done\n"):
         try:

@@ -1,9 +1,9 @@
-"""A process that starts QEMU, or what is in its place, and does not speak with it.
+"""A process that starts QEMU, or a program in its place, and does not communicate with it.
 
-    python -m tests.confinement.launched FOLDER
+python -m tests.confinement.launched FOLDER
 
-It says in a line of JSON which process that is, and what it has said; and goes on until its
-standard input ends.
+It prints the pid and the output of the launcher as a line of JSON, and runs until its standard
+input ends.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from microvm.qemu.launch import launch
 
 
 def main(folder: Path) -> None:
-    """Start it as a clone of a template, a file of this folder, with a disk to write to."""
+    """Start QEMU as a clone of a template, a file of this folder, with a writable disk."""
     with ExitStack() as stack:
         template = os.open(folder / "template", os.O_RDONLY | os.O_CLOEXEC)
         state = os.memfd_create("state", os.MFD_CLOEXEC)

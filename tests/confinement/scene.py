@@ -1,7 +1,7 @@
-"""What is attacked, and by what: a program in QEMU's place, and victims around it.
+"""An attacking program in the place of QEMU, and its victims.
 
-The program (`attack/`) says how each of its attempts ended. Whether it harmed anybody is seen in
-the victims as well: their files, and what /proc tells of them.
+The program (`attack/`) reports the result of each of its attempts. The tests also check the victims
+for harm: their files, and their state in /proc.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ KILLED = "killed"
 class Attempt:
     """An attempt, as the program lists it.
 
-    :ivar danger: `open`: it harms others, and any process may do it that is not confined; `shut`:
-        the same, but it takes privileges, or another kernel; `own`: it harms nobody else.
-    :ivar gives: what it would give to an attacker.
+    :ivar danger: `open` if the attempt harms others and every unconfined process may do it; `shut`
+        if it also needs privileges or another kernel; `own` if it harms nobody else.
+    :ivar gives: benefit for an attacker.
     """
 
     title: str
@@ -50,7 +50,7 @@ class Attempt:
 
 @functools.cache
 def program() -> Path:
-    """The program, compiled once for all tests; it lies where every user can read it."""
+    """The program, compiled once for all tests, in a folder that every user can read."""
     folder = Path(tempfile.mkdtemp(prefix="microvm-attack-"))
     atexit.register(shutil.rmtree, folder)
     folder.chmod(0o755)
@@ -63,7 +63,7 @@ def program() -> Path:
 
 @functools.cache
 def launcher() -> Path:
-    """The launcher, where every user can execute it: a cache may be in a home."""
+    """The launcher, in a folder that every user can read, unlike a cache in a home."""
     copy = program().with_name(find_launcher().name)
     shutil.copy(find_launcher(), copy)
     copy.chmod(0o755)
@@ -72,13 +72,13 @@ def launcher() -> Path:
 
 @functools.cache
 def attempts() -> tuple[Attempt, ...]:
-    """Every attempt, in the order in which they are made."""
+    """All attempts, in the order in which the program makes them."""
     listed = subprocess.run([program(), "list"], check=True, capture_output=True, text=True)
     return tuple(Attempt(*line.split("\t")) for line in listed.stdout.splitlines())
 
 
 def dangerous(results: Mapping[str, str]) -> list[str]:
-    """Return the attempts that succeeded, and harm others than the program itself."""
+    """Return the attempts that succeeded and harm others than the program itself."""
     harmless = {attempt.name for attempt in attempts() if attempt.danger == "own"}
     return [
         name for name, result in results.items() if result == SUCCEEDED and name not in harmless
@@ -87,12 +87,12 @@ def dangerous(results: Mapping[str, str]) -> list[str]:
 
 @dataclass
 class Scene:
-    """A folder of a user's, and a process of the same user's that stands for the controller.
+    """A folder of a user, and a process of the same user as its controller.
 
-    :ivar folder: it has what can be read, written, renamed …
-    :ivar user: the user's uid and gid; None: whoever runs the tests.
-    :ivar victim: the pid of the process.
-    :ivar notes: what a program that attacks has to know of them.
+    :ivar folder: files that an attacker could read, write or rename.
+    :ivar user: uid and gid of the user; None for the user of the tests.
+    :ivar victim: pid of the process.
+    :ivar notes: facts that the attacking program needs.
     """
 
     folder: Path
@@ -102,15 +102,15 @@ class Scene:
     _before: dict[str, object] = field(default_factory=dict)
 
     def arm(self, path: Path, **notes: object) -> Path:
-        """Write a program that attacks them."""
+        """Write a program that attacks the files and the process."""
         return _arm(path, {**self.notes, **notes})
 
     def mark(self) -> None:
-        """Note how everything is."""
+        """Record the present state of the victims."""
         self._before = self._look()
 
     def harm(self) -> list[str]:
-        """Return what has changed since then."""
+        """Return the changes of the victims since the recorded state."""
         before, after = self._before, self._look()
         assert before
         names = sorted({*before, *after})
@@ -137,7 +137,7 @@ class Scene:
 
 @contextmanager
 def scene(user: int | None = None) -> Iterator[Scene]:
-    """Make a folder with files, and start a victim; a user other than ours takes root."""
+    """Create a folder with files, and start a victim. A user requires root."""
     folder = Path(tempfile.mkdtemp(prefix="microvm-scene-"))
     armed = folder.with_suffix(".victim")
     try:
@@ -162,12 +162,12 @@ def scene(user: int | None = None) -> Iterator[Scene]:
 
 
 def identity(user: int | None) -> dict[str, Any]:
-    """Arguments of `subprocess.Popen` to be a user, without any other group."""
+    """Return the arguments of `subprocess.Popen` for a user without supplementary groups."""
     return {} if user is None else {"user": user, "group": user, "extra_groups": []}
 
 
 def ordinary() -> int | None:
-    """A user without privileges: ourselves, or if we are root another."""
+    """Return an unprivileged user: another user if the tests run as root, else None."""
     return USER if os.geteuid() == 0 else None
 
 

@@ -1,4 +1,4 @@
-"""The tables of attempts in docs/security.md, made of the program's own.
+"""Generator of the tables of attempts in docs/security.md, from the list of the program.
 
 python -m tests.confinement.table
 """
@@ -23,7 +23,7 @@ _WITHOUT = {
 
 
 def renewed(page: str) -> str:
-    """The page with the tables as they should be, one for each kind of attempt."""
+    """Return the page with up-to-date tables, one for each kind of attempt."""
     tables = [table([*rows]) for _, rows in groupby(attempts(), lambda each: each.title)]
     rest = iter(tables)
     pattern = r"\| [\w ]+ \| " + re.escape(_TAIL) + r"(\|.*\n)*"
@@ -33,13 +33,13 @@ def renewed(page: str) -> str:
 
 
 def table(rows: Sequence[Attempt]) -> str:
-    """The table of one kind, in Markdown."""
+    """Return the table of one kind of attempts in Markdown."""
     lines = (f"| {each.name} | {each.gives} | {_WITHOUT[each.danger]} |\n" for each in rows)
     return f"| {rows[0].title.lower()} | {_TAIL}{''.join(lines)}"
 
 
 def counts() -> tuple[int, int, int]:
-    """How many attempts there are, would harm others, and do where there is no confinement."""
+    """Return the numbers of all attempts, of harmful ones, and of those that work unconfined."""
     dangers = [each.danger for each in attempts()]
     return len(dangers), len(dangers) - dangers.count("own"), dangers.count("open")
 

@@ -1,4 +1,4 @@
-"""An attacker in QEMU's place, with its credentials and descriptors; see docs/security.md."""
+"""Tests of an attacker with the credentials and descriptors of QEMU; see docs/security.md."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the confinement
 
 NAMESPACES = "user pid net ipc uts mount".split()
 
-#: Layers that a host may not have; without any of these groups nothing dangerous may succeed.
+#: Groups of layers that a host may lack. Without any one group, no dangerous attempt may succeed.
 MISSING = {
     "nothing": [],
     "namespaces": NAMESPACES,
@@ -39,7 +39,7 @@ MISSING = {
     "pid": ["pid"],
 }
 
-#: What a machine may write besides, as one with KVM may, and one whose guest is saved.
+#: Additional files that a machine may write if it uses KVM, or if its guest is saved.
 WRITES = {"a device": ["--device", "/dev/zero"], "a file": ["--writable", DISK]}
 
 WHO = [pytest.param(False, id="user"), pytest.param(True, id="root", marks=only_root)]
@@ -47,7 +47,7 @@ WHO = [pytest.param(False, id="user"), pytest.param(True, id="root", marks=only_
 
 @contextmanager
 def attacked(root: bool, start: str, *options: str) -> Iterator[tuple[Scene, Attacker]]:
-    """Two machines of a user's, or of root's, one of which has attacked all else."""
+    """Two machines of one user, one of which has attacked everything else."""
     user = None if root else ordinary()
 
     def way(at: Scene) -> Start:
@@ -82,7 +82,7 @@ def test_the_page_names_them() -> None:
 
 
 def test_unconfined_all_is_open() -> None:
-    """Or what is refused below would prove nothing."""
+    """Otherwise the refusals in the other tests would prove nothing."""
     user = ordinary()
     with scene(user) as place, scene(user) as other, ExitStack() as stack:
         sibling = stack.enter_context(attacker(other, plainly(other), idle=1))
@@ -117,7 +117,7 @@ def test_a_layer_less_opens_nothing(root: bool, missing: str) -> None:
 @pytest.mark.parametrize("root", WHO)
 @pytest.mark.parametrize("writes", WRITES)
 def test_who_may_write_something_writes_nothing_else(root: bool, writes: str) -> None:
-    """Without Landlock: the filter lets it open files to write then."""
+    """Without Landlock, since the filter then allows to open files for writing."""
     options = ["--without", "landlock", *WRITES[writes]]
     with attacked(root, "launcher", *options) as (place, found):
         assert dangerous(found.results) == []
@@ -126,7 +126,7 @@ def test_who_may_write_something_writes_nothing_else(root: bool, writes: str) ->
 
 @pytest.mark.parametrize("root", WHO)
 def test_it_dies_with_its_controller(root: bool) -> None:
-    """Even after all that it has tried against that."""
+    """Its attempts to prevent this have no effect."""
     with attacked(root, "microvm") as (_, found):
         os.kill(found.process.controller, signal.SIGKILL)
         eventually(lambda: not is_alive(found.process.pid))

@@ -1,4 +1,4 @@
-"""A real QEMU that issues an attacker's calls while its guest runs, as a debugger makes it do."""
+"""Tests of a real QEMU into which a debugger injects the system calls of an attacker."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from microvm.images import Image
 from microvm_image import default
 
 pytestmark = [
-    only_root,  # whom the namespaces let trace it
+    only_root,  # who may trace it across the namespaces
     pytest.mark.skipif(platform.machine() != "x86_64", reason="numbers and registers are x86-64's"),
     pytest.mark.skipif(sys.platform != "linux", reason="the confinement is Linux's"),
 ]
@@ -38,13 +38,13 @@ _BUFFER = "=" + 64 * "x"
 
 @pytest.fixture(scope="module")
 def image() -> Image:
-    """The default image, built if there is none."""
+    """The default image, built if the cache lacks it."""
     return default()
 
 
 @pytest.fixture(scope="module")
 def inject(tmp_path_factory: pytest.TempPathFactory) -> Inject:
-    """The program, compiled, as a function."""
+    """A function that runs the compiled injecting program."""
     program = tmp_path_factory.mktemp("inject") / "inject"
     source = Path(__file__).with_name("inject.c")
     flags = "-std=c11 -O1 -Wall -Wextra -Werror".split()
@@ -53,7 +53,7 @@ def inject(tmp_path_factory: pytest.TempPathFactory) -> Inject:
 
 
 def injected(program: Path, pid: int, calls: Sequence[Call]) -> list[int]:
-    """Have a process issue system calls, and return what each returned."""
+    """Make a process issue system calls, and return the result of each."""
     lines = "".join("\t".join(map(str, call)) + "\n" for call in calls)
     said = subprocess.run(
         [str(program), str(pid)],
@@ -67,7 +67,7 @@ def injected(program: Path, pid: int, calls: Sequence[Call]) -> list[int]:
 
 
 def calls_of(place: Scene, sibling: int, pid: int) -> dict[str, Call]:
-    """What to try: calls at which QEMU's own filter does not end it, by names for people."""
+    """Return the calls to try, by description. QEMU's own filter must not kill it for them."""
     secret = f"={place.folder}/secret"
     found: dict[str, Call] = {
         "open a secret": (2, secret, os.O_RDONLY, 0),
@@ -98,7 +98,9 @@ def calls_of(place: Scene, sibling: int, pid: int) -> dict[str, Call]:
             f"open /proc/PID/mem of {name}": (2, f"=/proc/{victim}/mem", os.O_RDONLY, 0),
         }
     for descriptor, path in open_files(pid).items():
-        if path.startswith("/") and not path.startswith(("/dev/", "/memfd:")):  # these are its own
+        if path.startswith("/") and not path.startswith(
+            ("/dev/", "/memfd:")
+        ):  # these belong to QEMU
             found[f"reopen {descriptor}, {path}"] = (2, f"=/dev/fd/{descriptor}", os.O_RDWR, 0)
             found[f"fchmod {descriptor}, {path}"] = (91, descriptor, 0o666)
     return found
@@ -121,7 +123,10 @@ def image_of(user: int | None, image: Image, monkeypatch: pytest.MonkeyPatch) ->
 
 @contextmanager
 def machine(place: Scene, *options: str) -> Iterator[tuple[int, Callable[[], None]]]:
-    """Run `cat` in a machine of the scene's user: QEMU's pid, and a check that it goes on."""
+    """Run `cat` in a machine of the scene's user.
+
+    Yield the pid of QEMU and a check of the machine.
+    """
     command = [sys.executable, "-m", "microvm", "run", *options, "--", "cat"]
     with subprocess.Popen(
         command if place.user is None else as_user(*command),
@@ -171,7 +176,7 @@ def test_a_running_qemu_reaches_nothing(
 def test_without_confinement_it_does(
     image: Image, inject: Inject, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Or the other would prove nothing."""
+    """Otherwise the test with confinement would prove nothing."""
     user = ordinary()
     with (
         image_of(user, image, monkeypatch) as path,
@@ -185,7 +190,7 @@ def test_without_confinement_it_does(
 
 
 def assert_confined(pid: int, root: bool) -> None:
-    """What the kernel says of it."""
+    """Check the confinement of a process as the kernel reports it."""
     said = status(pid)
     assert (said["NoNewPrivs"], said["Seccomp"], said["Seccomp_filters"]) == ("1", "2", "2")
     assert {said[f"Cap{name}"] for name in ("Inh", "Prm", "Eff", "Bnd", "Amb")} == {"0" * 16}

@@ -1,4 +1,4 @@
-"""The check after a fault: what must not be left, and that the template is as good as before."""
+"""Check after a fault that nothing remains, and that the template is still used."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .state import Scene
 
 @dataclass(frozen=True)
 class Traces:
-    """What a machine could leave on this host.
+    """Everything that a machine could leave on this host.
 
     Sockets, pipes and memory are descriptors; locks are files of the cache.
     """
@@ -33,8 +33,8 @@ class Traces:
 
     @classmethod
     def now(cls, *folders: Path) -> Traces:
-        """What there is at this moment: zombies are children, and what orphans there are."""
-        gc.collect()  # what is only waiting for it warns now
+        """Return the present traces. Zombies and adopted orphans count as children."""
+        gc.collect()  # so that unclosed objects warn now
         return cls(
             set(children(os.getpid())),
             open_files(),
@@ -47,9 +47,9 @@ class Traces:
 def nothing_left(*folders: Path) -> Iterator[None]:
     """Check that the block leaves no process, descriptor, file, thread, task or warning.
 
-    A template may come into being in it; what folders there are for more of them, stay.
+    The block may create a template. Folders of templates may remain.
 
-    :param folders: the cache, and that for temporary files.
+    :param folders: the cache, and the folder for temporary files.
     """
     with adopting(), warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
@@ -71,13 +71,13 @@ def _none(what: str, left: Collection[object]) -> None:
 
 
 def _unexpected(files: set[Path]) -> set[Path]:
-    """Those that are neither of a whole template nor a folder without a file."""
+    """Return the files that belong to no complete template."""
     whole = {template.STORE.path(each.name) for each in template.STORE.installed() if not each.flaw}
     return {file for file in files if file.is_file() and file.parent not in whole}
 
 
 def identities() -> set[tuple[str, int, int]]:
-    """What tells each template from one that was made anew."""
+    """Return values that change when a template is saved again, by template."""
     found = set()
     for ram in template.STORE.folder.glob("[!.]*/ram"):
         with suppress(FileNotFoundError):
@@ -86,7 +86,7 @@ def identities() -> set[tuple[str, int, int]]:
 
 
 async def uses_its_template(scene: Scene) -> None:
-    """Check that the next start is a clone, of which its user is told nothing."""
+    """Check that the next start is a clone, without a notice to its user."""
     before = identities()
     scene.told.clear()
     async with scene.machine() as machine:

@@ -1,4 +1,4 @@
-"""What the faults happen in: a cache with a template, and one without."""
+"""Fixtures of the faults: a cache with a template, and one without."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["faulty", "image", "misbehave"]
 
 @pytest.fixture(scope="session")
 def templates(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache with a template in it."""
+    """A cache with a template, for all tests."""
     cache = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MICROVM_CACHE", str(cache))
@@ -34,14 +34,14 @@ def templates(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cache(templates: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache with a template."""
+    """The cache with a template, as the cache of this test."""
     monkeypatch.setenv("MICROVM_CACHE", str(templates))
     return templates
 
 
 @pytest.fixture
 def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder for temporary files, empty."""
+    """An empty folder for temporary files."""
     folder = tmp_path / "temporary"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
@@ -51,7 +51,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def scene(image: Image, request: pytest.FixtureRequest) -> Scene:
-    """A scene whose QEMUs can be made to misbehave; from then on they are not confined."""
+    """A scene whose QEMUs can be replaced by a script, which switches off their confinement."""
 
     def misbehave(script: str) -> object:
         made.options["confinement"] = "off"

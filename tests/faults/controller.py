@@ -1,7 +1,8 @@
-"""A controller that does something to itself, at the very moment when its machine is in a state.
+"""A controller that does something to itself at the moment when its machine is in a state.
 
-`python -m tests.faults.controller STATE IMAGE ACT` says `reached PID` of QEMU, does it, and goes on
-as a user would; in the end it says `done`, or on standard error which error its user gets.
+`python -m tests.faults.controller STATE IMAGE ACT` prints `reached PID` with the pid of QEMU, does
+the act, and continues as a user would. At last it prints `done`, or on standard error the error of
+the user.
 """
 
 from __future__ import annotations
@@ -22,19 +23,19 @@ from .state import STATES, Scene
 
 
 def executed() -> None:
-    """It becomes another program, whose child QEMU then is."""
+    """Replace this process by another program, which becomes the parent of QEMU."""
     os.execv("/bin/sleep", ["sleep", "600"])  # noqa: S606 - what is tested
 
 
 def forked() -> None:
-    """A child of it stays, with all that it has inherited."""
+    """Fork a child that remains, with all inherited descriptors."""
     if os.fork() == 0:
         time.sleep(600)
         os._exit(0)
 
 
 def daemonised() -> None:
-    """It goes on as its own child, and is no longer the process that has started QEMU."""
+    """Continue in a child process, which is not the process that started QEMU."""
     if os.fork():
         os._exit(0)
     os.setsid()
@@ -42,7 +43,7 @@ def daemonised() -> None:
 
 
 def multiprocessed() -> None:
-    """It has children of multiprocessing's, one forked and one spawned, that come and go."""
+    """Run children with multiprocessing, one forked and one spawned."""
     for child in (
         multiprocessing.get_context("fork").Process(target=int),
         multiprocessing.get_context("spawn").Process(target=int),
@@ -55,11 +56,11 @@ def multiprocessed() -> None:
 ACTS: dict[str, Callable[[], None]] = {
     act.__name__: act for act in (executed, forked, daemonised, multiprocessed)
 }
-"""What it can do beside sending itself a signal."""
+"""Acts of the controller, beside sending itself a signal."""
 
 
 def main() -> None:
-    """Bring a machine to the state, and do it."""
+    """Bring a machine into the state, and do the act."""
     state, image, act = sys.argv[1:]
 
     def reached(pid: int) -> None:

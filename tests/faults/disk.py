@@ -1,8 +1,8 @@
-"""What the cache is written for, each operation with each call that it makes failing in turn.
+"""Operations that write to the cache, repeated so that each of their system calls fails once.
 
-A process that has `fault.c` preloaded runs this as `python -m tests.faults.disk FOLDER OPERATION
-STEP`: every STEP-th call fails, once alone and once with all after it. It prints a line for each
-expectation that was not met, and at last how many faults there were.
+A process with the preloaded `fault.c` runs this as `python -m tests.faults.disk FOLDER OPERATION
+STEP`. Every STEP-th call fails, once alone and once with all later calls. The program prints a line
+for each failed check, and at last the number of faults.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ FULL = "create,write,ftruncate,fsync,mkdir"
 class Fault(NamedTuple):
     """A way in which a file system fails.
 
-    :ivar calls: the calls that it fails.
-    :ivar tidy: whether all can be removed all the same.
+    :ivar calls: names of the calls that fail.
+    :ivar tidy: True if files can still be removed.
     """
 
     number: int
@@ -56,18 +56,20 @@ FAULTS = (
     Fault(errno.EDQUOT, FULL, tidy=True),
     Fault(errno.EROFS, f"{WRITING},{REMOVING}", tidy=False),
     Fault(errno.EIO, f"{WRITING},{REMOVING},open,read,flock", tidy=False),
-    Fault(errno.ENOLCK, "flock", tidy=False),  # of a lock that may be another's, the file stays
+    Fault(
+        errno.ENOLCK, "flock", tidy=False
+    ),  # the file of a lock remains, since another process may hold it
     Fault(errno.EMFILE, "open,create", tidy=False),
     Fault(errno.EINTR, "open,create,read,write,ftruncate,fsync,flock", tidy=True),
 )
 
 
 class Operation(NamedTuple):
-    """Something that writes to the cache.
+    """An operation that writes to the cache.
 
-    :ivar do: does it.
-    :ivar reset: brings all back to how it was before.
-    :ivar check: raises where something is half made; called when nothing fails any more.
+    :ivar do: function that runs the operation.
+    :ivar reset: function that restores the state before the operation.
+    :ivar check: function that raises if anything is incomplete; called when no call fails any more.
     """
 
     do: Callable[[], object]
@@ -94,7 +96,7 @@ NAME = "saved"
 
 
 def _memory() -> Memory:
-    """A guest of 1 MiB, as QEMU would have saved it."""
+    """Return a guest of 1 MiB, as QEMU would have saved it."""
     ram, state = os.memfd_create("ram"), os.memfd_create("state")
     os.ftruncate(ram, 1 << 20)
     os.pwrite(ram, b"in memory", 4096)
@@ -118,7 +120,7 @@ def _saved(store: Store, save: Callable[..., None]) -> Operation:
 
 
 def _small_parts(folder: Path) -> None:
-    """Have an image be of small parts, as those of tests/image are."""
+    """Build images from small files, as tests/image does."""
     parts = folder / "parts"
     parts.mkdir()
     (parts / "Makefile").write_text(
@@ -172,7 +174,7 @@ def _tag() -> Operation:
 
 
 def _prune() -> Operation:
-    """Nothing is to go: all is well, and has a tag."""
+    """Prune a cache whose only image is valid and tagged, so that nothing is removed."""
     kept = builds.build(tag="tag")
 
     def check() -> None:
@@ -252,22 +254,22 @@ def _leftovers() -> list[str]:
 
 
 class Faults:
-    """The faults of one operation, one after the other, and what was wrong afterwards."""
+    """The faults of one operation in sequence, and the failed checks."""
 
     def __init__(self, operation: Operation, step: int) -> None:
-        """Prepare it; nothing fails yet."""
+        """Prepare the operation without a fault."""
         self._operation = operation
         self._step = step
         self.faults = 0
         self.wrong: list[str] = []
 
     def run(self) -> None:
-        """Do it over and over."""
+        """Repeat the operation, each time with another fault."""
         for fault in FAULTS:
             self._operation.reset()
             with failing(cache.root(), fault.calls, fault.number, EVER) as counted:
                 self._operation.do()
-            # An interrupted call is made again, so not all of them may be.
+            # An interrupted call is repeated, so not all calls may be interrupted.
             lasts = (None,) if fault.number == errno.EINTR else (None, EVER)
             for first in range(1, counted[0] + 1, self._step):
                 for last in lasts:
@@ -288,7 +290,7 @@ class Faults:
                 self._look_at(error, fault)
             assert open_files() == files
             self._operation.check()
-            if not fault.tidy:  # what could not be removed goes once it can be
+            if not fault.tidy:  # files that could not be removed are removed later
                 image_removal.prune()
                 template.prune(template.limit())
                 snapshots.prune()
@@ -299,7 +301,7 @@ class Faults:
     def _look_at(self, error: MicroVMError, fault: Fault) -> None:
         assert error.hint, error
         assert fault.number != errno.EINTR, error
-        if fault.number == errno.EMFILE:  # which says nothing about what is on the disk
+        if fault.number == errno.EMFILE:  # this does not depend on the files
             assert "ulimit -n" in error.hint, error
             assert "damaged" not in error.message, error
 

@@ -1,4 +1,4 @@
-"""The tables of docs/faults.md, made of the states and of the matrix.
+"""Generator of the tables in docs/faults.md, from the states and the matrix.
 
 python -m tests.faults.document
 """
@@ -20,7 +20,7 @@ HEAD = (
 
 
 def states() -> str:
-    """The table of the states."""
+    """Return the table of the states."""
     rows = [
         f"| {name} | {' '.join((act.__doc__ or '').split())} |\n" for name, act in STATES.items()
     ]
@@ -28,7 +28,7 @@ def states() -> str:
 
 
 def matrix() -> str:
-    """The table of the faults; one that has several rows is named once."""
+    """Return the table of the faults. A fault with several rows is named once."""
     lines, last = [], ""
     for row in MATRIX:
         what = "" if row.fault == last else row.fault
@@ -47,7 +47,7 @@ def _cells(row: Row) -> list[str]:
 
 
 def renewed(page: str) -> str:
-    """A page with the tables as they should be."""
+    """Return a page with up-to-date tables."""
     for head, table in (STATES_HEAD, states()), (HEAD, matrix()):
         before, after = re.split(re.escape(head) + r"(?:\|.*\n)*", page)
         page = before + table + after

@@ -1,4 +1,4 @@
-"""The faults: each is a coroutine that has it happen to a machine that is in a state."""
+"""The faults: each is a coroutine that causes the fault for a machine in a state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .state import STATES, Scene
 Fault = Callable[[Scene, str], Awaitable[None]]
 """The type of a fault: the scene, and the name of the state that it happens in."""
 
-# By its arguments it is known what a QEMU is for; see the fixture `misbehave`.
+# The arguments of QEMU show its purpose; see the fixture `misbehave`.
 _ROLES = {
     "starting": "",
     "saving": "saves && ! clones && ",
@@ -22,7 +22,7 @@ _ROLES = {
     "snapshotting": "clones && saves && ",
 }
 
-# Of the shells, only bash writes to descriptors above 9.
+# Other shells than bash cannot write to descriptors above 9.
 _GREET = r"""
 fd=$(echo "$all" | sed "s/.*id=qmp,fd=//; s/[^0-9].*//")
 version='{"qemu": {"major": 10, "minor": 0, "micro": 0}, "package": ""}'
@@ -31,7 +31,7 @@ bash -c 'echo "$0" >&"$1"' '{"QMP": {"version": '"$version"', "capabilities": []
 
 
 def signalled(number: signal.Signals) -> Fault:
-    """A signal to QEMU, from whoever may send it one."""
+    """Return a fault that sends a signal to QEMU."""
 
     async def fault(scene: Scene, state: str) -> None:
         await STATES[state](scene, lambda pid: os.kill(pid, number))
@@ -40,7 +40,7 @@ def signalled(number: signal.Signals) -> Fault:
 
 
 def broken(script: str) -> Fault:
-    """A program in QEMU's place that is none, for QEMUs of one role: what else there is works."""
+    """Return a fault that replaces QEMU by an invalid program, for QEMUs of one purpose."""
 
     async def fault(scene: Scene, state: str) -> None:
         scene.misbehave(f"{_ROLES[state]}{{\n{script}\n}}")
@@ -53,7 +53,7 @@ def broken(script: str) -> Fault:
 
 
 async def missing(scene: Scene, state: str) -> None:
-    """QEMU is not on the PATH."""
+    """Remove QEMU from PATH."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", "/nonexistent")
         await STATES[state](scene, None)

@@ -1,4 +1,4 @@
-"""The library `fault.c`, compiled, and a process's hold on it where that has it preloaded."""
+"""The compiled library `fault.c`, and its control from a process that has it preloaded."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ def faulty(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def failing(
     below: Path, calls: str, number: int, first: int, last: int = EVER
 ) -> Iterator[list[int]]:
-    """Have calls fail that reach files below a folder, from the first to the last.
+    """Make calls fail that access files below a folder, from the first to the last.
 
-    :param calls: their names, as `fault.c` has them, with commas between.
-    :param first: the number of the first to fail, from 1 on.
-    :return: a list, to which in the end is added how many calls there were.
+    :param calls: names of the calls, as `fault.c` knows them, separated by commas.
+    :param first: number of the first call that fails, from 1.
+    :return: list to which the number of calls is added at the end.
     """
     library = ctypes.CDLL(None)
     counted: list[int] = []
@@ -54,5 +54,5 @@ def failing(
 
 
 def step_clock(seconds: int) -> None:
-    """Have this process's wall clock be off from now on."""
+    """Set the wall clock of this process forward or back by this time."""
     ctypes.CDLL(None).fault_clock(ctypes.c_long(seconds))

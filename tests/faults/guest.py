@@ -1,4 +1,4 @@
-"""The faults of a guest: root's commands do them, or another daemon in sandboxd's place."""
+"""The faults of a guest, caused by commands of root, or by another daemon in place of sandboxd."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _SOURCES = [_HERE / "hostile.c", _HERE.parents[1] / "guest/port.c"]
 _AFTER = 0.5
 """The seconds after which what was started in the background has begun."""
 
-# By root, in no command's group; where that is not to be killed for it, there is nobody else.
+# Root does this outside the cgroup of the command, so the kernel has to kill this process.
 TAKE_MEMORY = "echo $$ >/sys/fs/cgroup/cgroup.procs; tail /dev/zero"
 FILL_MEMORY = f"echo -1000 >/proc/self/oom_score_adj; {TAKE_MEMORY}"
 
-# A group of processes that stand still, and the first process is in it.
+# A cgroup whose processes are frozen, among them the first process.
 FREEZE = (
     "mkdir /sys/fs/cgroup/cold; echo 1 >/sys/fs/cgroup/cold/cgroup.procs;"
     " echo 1 >/sys/fs/cgroup/cold/cgroup.freeze; sleep 1000"
@@ -40,14 +40,14 @@ SPIN = "while :; do :; done"
 FLOOD_CONSOLE = "cat /dev/zero >/dev/ttyS0"
 
 HARMLESS = {TAKE_MEMORY, SPIN, FLOOD_CONSOLE}
-"""What a machine goes on with."""
+"""Command that a machine runs after the fault."""
 
 
 def changed(image: Image, folder: Path, *, warm: str = "", **files: bytes) -> Image:
-    """Copy an image into a folder, and change it; the copy is what its manifest says.
+    """Copy an image into a folder and change the copy. Its manifest matches the changes.
 
-    :param warm: a line of shell that runs before a guest is saved.
-    :param files: programs to be put into the root of its initramfs, by their names.
+    :param warm: shell command that runs before a guest is saved.
+    :param files: programs to add to the root of its initramfs, by their names.
     """
     made = folder / "image"
     made.mkdir()
@@ -56,7 +56,7 @@ def changed(image: Image, folder: Path, *, warm: str = "", **files: bytes) -> Im
             (made / name).symlink_to(image.path / name)
     added = io.BytesIO()
     cpio.write([cpio.CpioEntry.file(name, data, 0o755) for name, data in files.items()], added)
-    # Of two members with one name, the kernel keeps the later.
+    # If two members have the same name, the kernel keeps the later one.
     initramfs = image.initramfs.read_bytes() + (added.getvalue() if files else b"")
     (made / "initramfs.cpio").write_bytes(initramfs)
     manifest = image.manifest._replace(
@@ -81,7 +81,7 @@ def hostile(does: str) -> bytes:
 
 
 async def _greeting(scene: Scene, script: str) -> None:
-    """The first process of the guest does it."""
+    """Cause the fault in the first process of the guest."""
     init = f"#!/bin/sh\nmount -t proc proc /proc\n{script}\nsleep 1000\n".encode()
     with tempfile.TemporaryDirectory() as folder:
         image = changed(scene.image, Path(folder), init=init)
@@ -90,7 +90,7 @@ async def _greeting(scene: Scene, script: str) -> None:
 
 
 async def _saving(scene: Scene, script: str) -> None:
-    """A command that is to run before the template is saved does it."""
+    """Cause the fault in a command that runs before the template is saved."""
     with tempfile.TemporaryDirectory() as folder:
         image = changed(scene.image, Path(folder), warm=script)
         async with replace(scene, image=image).machine() as machine:
@@ -98,13 +98,13 @@ async def _saving(scene: Scene, script: str) -> None:
 
 
 async def _begin(machine: MicroVM, script: str) -> None:
-    """Have it begin in the background."""
+    """Start the command of the fault in the background."""
     background = f"(sleep 0.1; {script}) >/dev/null 2>&1 </dev/null &"
     await machine.run(["sh", "-c", background], check=True)
 
 
 async def _repeat(use: Callable[[], Awaitable[object]], script: str) -> None:
-    """Use a machine, once it happens, or until it has, where it is the machine's end."""
+    """Use a machine until the fault has an effect."""
     if script in HARMLESS:
         await asyncio.sleep(_AFTER)
         await use()
@@ -160,7 +160,7 @@ _STATES: dict[str, Callable[[Scene, str], Awaitable[None]]] = {
 
 
 def does(script: str) -> Callable[[Scene, str], Awaitable[None]]:
-    """A fault that is a line of shell, run by root."""
+    """Return a fault that root causes by a shell command."""
 
     async def fault(scene: Scene, state: str) -> None:
         await _STATES[state](scene, script)
@@ -169,7 +169,7 @@ def does(script: str) -> Callable[[Scene, str], Awaitable[None]]:
 
 
 def daemon(program: str) -> Callable[[Scene, str], Awaitable[None]]:
-    """A fault that is a daemon in sandboxd's place; it is greeted, and is to run a command."""
+    """Return a fault of a daemon in place of sandboxd, which receives a hello and a command."""
 
     async def fault(scene: Scene, _: str) -> None:
         with tempfile.TemporaryDirectory() as folder:
@@ -182,9 +182,9 @@ def daemon(program: str) -> Callable[[Scene, str], Awaitable[None]]:
 
 
 async def spins(scene: Scene, state: str) -> None:
-    """A program that takes all processors, with the highest priority there is, until its time-out.
+    """Return a fault of a program that uses all processors with the highest priority.
 
-    Since Linux 6.12 what else there is gets a twentieth of the time.
+    Since Linux 6.12, other processes get a twentieth of the time.
     """
     async with scene.machine() as machine:
         await machine.write_file("/spin", hostile("spin"), mode=0o755)

@@ -1,4 +1,4 @@
-"""The matrix: what a user sees of each fault, in each state that it can happen in."""
+"""The matrix of faults: the result for the user of each fault in each possible state."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ WITHIN = 15.0
 class Row:
     """A row of the matrix.
 
-    :ivar fault: the name of the fault; see `FAULTS`.
-    :ivar states: the names of the states, with a space between.
-    :ivar error: the error, of this very class; None where the machine works all the same.
-    :ivar says: what is in the error's message, or in the line that the user is told if there is
-        none; empty where nothing is told.
-    :ivar hint: what is in the error's hint, which says what to do.
-    :ivar within: the seconds within which that comes.
+    :ivar fault: name of the fault; see `FAULTS`.
+    :ivar states: names of the states, separated by spaces.
+    :ivar error: exact class of the error; None if the machine works nevertheless.
+    :ivar says: part of the error's message, or of the notice if there is no error; empty if the
+        user receives none.
+    :ivar hint: part of the error's hint.
+    :ivar within: maximum number of seconds until the error.
     """
 
     fault: str
@@ -42,7 +42,7 @@ class Row:
 
 @dataclass(frozen=True)
 class Cell:
-    """A fault in one state, and what is expected of it."""
+    """A fault in one state, and the expected result."""
 
     row: Row
     state: str
@@ -52,7 +52,7 @@ class Cell:
 
 
 NO_CLONES = "this QEMU cannot clone guests"
-"""What is said where that is remembered for a day, in a file that is named beside it."""
+"""The notice of a start that reads this result from a file, where it is kept for a day."""
 
 _INSTALL = "apt install qemu-system-"
 _LOG = "MICROVM_LOG=debug"
@@ -144,7 +144,7 @@ MATRIX = (
 
 
 def cells() -> Iterator[Cell]:
-    """Each cell of the matrix, in its order."""
+    """Return the cells of the matrix in order."""
     for row in MATRIX:
         for state in row.states.split():
             yield Cell(row, state)

@@ -1,11 +1,11 @@
-"""The states that a machine can be in, each reached for real, for a fault to happen in it.
+"""The states of a machine, each reached with a real machine, so that a fault can happen in it.
 
-A state is a coroutine that brings a machine there, has the fault happen at that very moment, and
-goes on as a user would; what it raises is what the user sees. The moments of a start are found in
-the log, whose lines are written just before what they tell is done.
+A state is a coroutine that brings a machine into the state, injects the fault at that moment, and
+continues as a user would. Its exception is the error of the user. The moments of a start are found
+in the log, whose lines are written just before the steps that they announce.
 
-`python -m tests.faults.state STATE IMAGE` does so in a process of its own: it says `reached PID`
-of QEMU, and holds its event loop until it can read a line.
+`python -m tests.faults.state STATE IMAGE` does so in a process of its own. It prints `reached PID`
+with the pid of QEMU, and blocks its event loop until it can read a line.
 """
 
 from __future__ import annotations
@@ -40,10 +40,11 @@ _QMP = re.compile(r'QMP of process (\d+) (?:->|<-) \{"(?:execute": ?"([\w-]+)|QM
 
 @dataclass
 class Scene:
-    """What a fault happens to: machines of one image, and what their user is told.
+    """The target of a fault: machines of one image, and the notices to their user.
 
-    :ivar misbehave: has each QEMU run a line of shell first; see the fixture of that name.
-    :ivar options: those that all machines have.
+    :ivar misbehave: function that makes each QEMU run a shell command first; see the fixture of
+        that name.
+    :ivar options: options of all machines.
     """
 
     image: Image
@@ -52,13 +53,13 @@ class Scene:
     told: list[str] = field(default_factory=list)
 
     def machine(self, **options: Any) -> MicroVM:
-        """A machine that is not started."""
+        """Return a machine that is not started."""
         settings = {"memory": MEMORY, "accel": "tcg", "notify": self.told.append}
         return MicroVM(self.image, **{**settings, **self.options, **options})
 
 
 class _Watch(logging.Handler):
-    """A watch over the log: it calls `inject` once, at the moment that is waited for."""
+    """An observer of the log that calls `inject` once, at the expected moment."""
 
     def __init__(self, moment: str, inject: Callable[[int], object]) -> None:
         super().__init__(TRACE)
@@ -81,9 +82,9 @@ class _Watch(logging.Handler):
 
 @contextmanager
 def at(moment: str, inject: Inject) -> Iterator[None]:
-    """Call `inject` at a moment that comes within the block, and fail if it does not come.
+    """Call `inject` at a moment within the block, and fail if the moment does not occur.
 
-    :param moment: the first `frame` for a guest, the `greeting` of QMP, or a command of QMP.
+    :param moment: the first `frame` to a guest, the `greeting` of QMP, or a command of QMP.
     """
     if inject is None:
         yield
@@ -115,7 +116,7 @@ async def _hello(machine: MicroVM) -> None:
 
 
 async def starting(scene: Scene, inject: Inject) -> None:
-    """QEMU is spawned to boot a guest, and has not been greeted."""
+    """QEMU is spawned to boot a guest, and has received no command."""
     others = set(children(os.getpid()))
     machine = scene.machine(cold=True)
     machine._launch_early()
@@ -128,31 +129,31 @@ async def starting(scene: Scene, inject: Inject) -> None:
 
 
 def _emulators(others: set[int]) -> list[int]:
-    """Our children that are QEMU, not only about to become it, but for others."""
+    """Return our children that have executed QEMU, except these."""
     ours = set(children(os.getpid())) - others
     return [pid for pid in ours if program(pid).startswith("qemu-system-")]
 
 
 async def greeting(scene: Scene, inject: Inject) -> None:
-    """The guest boots, and is greeted."""
+    """The guest boots, and receives a hello."""
     with at("frame", inject):
         await _use(scene.machine(cold=True))
 
 
 async def saving(scene: Scene, inject: Inject) -> None:
-    """The template is being made: QEMU is told to save a guest."""
+    """The template is created: QEMU receives the command to save a guest."""
     with at("migrate", inject):
         await _use(scene.machine())
 
 
 async def cloning(scene: Scene, inject: Inject) -> None:
-    """QEMU is told to restore the template."""
+    """QEMU receives the command to restore the template."""
     with at("migrate-incoming", inject):
         await _use(scene.machine())
 
 
 async def idle(scene: Scene, inject: Inject) -> None:
-    """The machine is up, and then is to run its next command."""
+    """The machine is ready, and receives its next command after the fault."""
     async with scene.machine() as machine:
         _happen(inject, machine)
         await machine.run(["true"])
@@ -168,7 +169,7 @@ async def executing(scene: Scene, inject: Inject) -> None:
 
 
 async def flooding(scene: Scene, inject: Inject) -> None:
-    """A command writes as much as it can, and all of it is read."""
+    """A command writes as fast as it can, and all output is read."""
     async with scene.machine() as machine:
         process = await machine.exec(["yes"])
         assert await anext(process.stdout)
@@ -179,7 +180,7 @@ async def flooding(scene: Scene, inject: Inject) -> None:
 
 
 async def snapshotting(scene: Scene, inject: Inject) -> None:
-    """A snapshot is taken: QEMU is told to send the guest."""
+    """A snapshot is taken: QEMU receives the command to send the guest."""
     async with scene.machine() as machine:
         with at("migrate", inject):
             (await machine.checkpoint()).close()

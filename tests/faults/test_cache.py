@@ -1,4 +1,4 @@
-"""Caches that are damaged, and homes and clocks that are not as they should be."""
+"""Tests of damaged caches, and of unusual homes and clocks."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ FILES = (
 
 @pytest.fixture
 def cache(image: Image, templates: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A copy of a cache with the image, and a template of it that is there, too."""
+    """A copy of a cache with the image and its template."""
     copy = tmp_path / "cache"
     shutil.copytree(templates, copy)
     monkeypatch.setenv("MICROVM_CACHE", str(copy))
@@ -96,13 +96,13 @@ def _long() -> Iterator[object]:
 def test_a_damaged_file(
     file: str, damage: Callable[[Path], None], image: Image, cache: Path
 ) -> None:
-    """An image's is refused, with what to do; else it is made anew, or nobody needs it."""
+    """A damaged image is refused with a hint. Other damaged files are created again or unused."""
     path = sorted(cache.glob(file))[0]
     path.chmod(0o755)
     damage(path)
     done = run(image.name)
     if file == "images/*/manifest.json" and damage is _flip and done.returncode == 0:
-        return  # there are words in it that nothing hangs on
+        return  # some bytes of it have no effect
     if file.startswith("images/") and "verified" not in file:
         assert (done.returncode, done.stdout) == (125, "")
         assert "damaged image" in done.stderr
@@ -143,7 +143,7 @@ def test_a_folder_that_is_not_there_or_not_to_be_written(
 @pytest.mark.long
 @pytest.mark.parametrize("home", ["/nonexistent", "/proc", "/dev/null"])
 def test_no_folder_for_a_cache(home: str, image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An ordinary user who has no home, and names no other folder."""
+    """An unprivileged user has no home, and names no other folder."""
     monkeypatch.delenv("MICROVM_CACHE", raising=False)
     monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
     user = as_user(sys.executable, "-m", "microvm")

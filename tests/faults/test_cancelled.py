@@ -1,4 +1,4 @@
-"""What is cancelled, at each step of the event loop: nothing is left, and a machine goes on."""
+"""Tests of cancellation at each step of the event loop: nothing remains, machines still work."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ class Steps(selectors.DefaultSelector):
     """A selector that calls a function before a certain step of the event loop."""
 
     def __init__(self) -> None:
-        """Call nothing yet."""
+        """Create it without a function."""
         super().__init__()
         self._left = 0
         self._then: Callable[[], object] = int
 
     def call(self, steps: int, then: Callable[[], object]) -> None:
-        """Call `then` once the loop has gone so many steps from now; with 0, never."""
+        """Call `then` after this number of steps from now; with 0, never."""
         self._left, self._then = steps, then
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        """Wait for what can be read or written, but not at that step."""
+        """Wait for events, except at that step."""
         self._left -= 1
         if self._left == 0:
             self._then()
@@ -48,10 +48,11 @@ def each_step(
     every: int,
     *folders: Path,
 ) -> int:
-    """Cancel some work at each step, or every n-th, and check what is left.
+    """Cancel some work at each step, or at each n-th step, and check that nothing remains.
 
-    :param prepare: makes the machine that it is done with, which goes on; None: there is none.
-    :return: the number of steps.
+    :param prepare: function that creates the machine for the work, which must still work; None for
+        no machine.
+    :return: number of steps.
     """
     selector = Steps()
 
@@ -149,11 +150,11 @@ def test_a_machine(
 def test_a_template_that_is_made(
     scene: Scene, tmp_path: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another configuration each time, which has none yet."""
+    """Each time with another configuration, which has no template yet."""
     cache = tmp_path / "cache"
     cache.mkdir()
     monkeypatch.setenv("MICROVM_CACHE", str(cache))
-    asyncio.run(_start(scene))  # which compiles the launcher
+    asyncio.run(_start(scene))  # this start compiles the launcher
     sizes = count(97)
 
     async def work(_: MicroVM | None) -> None:

@@ -1,4 +1,4 @@
-"""Tests that the check after a fault finds each thing that can be left."""
+"""Tests that the check after a fault finds each kind of remaining object."""
 
 from __future__ import annotations
 
@@ -82,4 +82,4 @@ async def test_what_is_left_is_found(
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path))
     with ExitStack() as later, pytest.raises(AssertionError, match=says), nothing_left(tmp_path):
         leave(tmp_path, later)
-    await asyncio.sleep(0)  # a task that is cancelled has ended
+    await asyncio.sleep(0)  # a cancelled task ends

@@ -1,4 +1,4 @@
-"""What happens to a controller: it is killed, executes, forks; and its machine ends with it."""
+"""Tests of controllers that are killed, execute or fork: the machine ends with its controller."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ CHEAP = {("cloning", "SIGTERM"), ("executing", "SIGSEGV")}
 
 
 class Controller:
-    """A controller that is in a state, and what becomes of it.
+    """A controller in a state.
 
-    :ivar qemu: the QEMU of the machine that was in that state.
+    :ivar qemu: QEMU process of the machine in that state.
     """
 
     def __init__(self, process: subprocess.Popen[str], err: Path) -> None:
-        """Wait until it is in that state."""
+        """Wait until the controller is in its state."""
         self.process = process
         self._err = err
         assert process.stdout is not None
@@ -47,14 +47,14 @@ class Controller:
         self.qemu = Process.of(int(pid))
 
     def end(self) -> tuple[int, str]:
-        """Wait for its end, and return its status and what it said of an error."""
+        """Wait until the controller exits, and return its status and its error output."""
         status = self.process.wait(WITHIN)
         return status, self._err.read_text()
 
 
 @pytest.fixture
 def cache(templates: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
-    """A cache, with a template unless the state is that one is saved."""
+    """A cache with a template, unless the state is that of saving one."""
     return tmp_path / "cache" if request.getfixturevalue("state") == "saving" else templates
 
 
@@ -62,7 +62,7 @@ def cache(templates: Path, tmp_path: Path, request: pytest.FixtureRequest) -> Pa
 def controller(
     state: str, act: str, image: Image, cache: Path, temporary: Path
 ) -> Iterator[Controller]:
-    """A controller that has done something to itself in a state; nothing may be left of it."""
+    """Yield a controller that does an act in a state; no process or file of it may remain."""
     command = [sys.executable, "-m", "tests.faults.controller", state, str(image.path), act]
     env = {**os.environ, "MICROVM_CACHE": str(cache)}
     err = temporary / "err"
@@ -83,7 +83,7 @@ def controller(
 
 
 def _reaped() -> set[int]:
-    """Those of our children that are left when what has ended of them is reaped."""
+    """Reap our exited children, and return the others."""
     for child in children(os.getpid()):
         with suppress(ChildProcessError):
             os.waitpid(child, os.WNOHANG)
@@ -91,7 +91,7 @@ def _reaped() -> set[int]:
 
 
 def _next_start(image: Image, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Check that a template is used again, or made, and nothing is left beside it."""
+    """Check that the next start uses or creates a template, and that no lock remains."""
     monkeypatch.setenv("MICROVM_CACHE", str(cache))
     scene = Scene(image)
 
@@ -145,7 +145,7 @@ def test_what_does_it_no_harm(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     with controller(state, act, image, cache, temporary) as unharmed:
-        if state in {"executing", "flooding"}:  # which go on and on
+        if state in {"executing", "flooding"}:  # the command never ends
             time.sleep(1)
             assert unharmed.qemu.is_alive()
             assert unharmed.process.poll() is None
@@ -186,7 +186,7 @@ def test_a_machine_whose_controller_is_another_now(
     temporary: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """QEMU ends: with the process that has started it, or as its guest has lost its host."""
+    """QEMU ends with the process that started it, or when its guest has lost the host."""
     before = set(children(os.getpid()))
     with controller(state, act, image, cache, temporary) as gone:
         begun = time.monotonic()

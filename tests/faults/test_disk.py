@@ -1,4 +1,4 @@
-"""A disk that fails, at each call that writes to the cache: typed errors, nothing half made."""
+"""Tests of a disk that fails at each call that writes to the cache: no file is incomplete."""
 
 from __future__ import annotations
 

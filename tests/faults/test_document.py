@@ -1,4 +1,4 @@
-"""Tests that docs/faults.md says what the matrix does."""
+"""Tests that docs/faults.md matches the matrix."""
 
 from __future__ import annotations
 

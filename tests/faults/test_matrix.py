@@ -1,4 +1,4 @@
-"""Tests of each fault in each state: the error, its time, and that nothing is left."""
+"""Tests of each fault in each state: the error, its time, and that nothing remains."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def test_a_fault(
 
 
 async def _happens(cell: Cell, scene: Scene) -> tuple[str, str]:
-    """Have it happen, and return what its user is told, and what to do about it."""
+    """Cause the fault, and return the message and the hint that its user receives."""
     fault = FAULTS[cell.row.fault]
     if cell.row.error is None:
         await fault(scene, cell.state)

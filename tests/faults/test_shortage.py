@@ -1,4 +1,4 @@
-"""A controller that has few descriptors, little memory, few threads or processes."""
+"""Tests of controllers with few descriptors, little memory, few threads or few processes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _long = partial(pytest.param, marks=pytest.mark.long)
 
 @contextmanager
 def descriptors(number: int) -> Iterator[None]:
-    """Have this process open so many more files at most."""
+    """Limit this process to this number of additional descriptors."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken = open_files()
     free = (each for each in count() if each not in taken)
@@ -43,7 +43,10 @@ def descriptors(number: int) -> Iterator[None]:
 
 
 async def _works(do: Callable[[], Awaitable[object]], number: int) -> bool:
-    """Tell whether something works with so many more descriptors; if not, it says what to do."""
+    """Return True if a function works with this number of descriptors.
+
+    An error must have a hint.
+    """
     try:
         with descriptors(number):
             await do()
@@ -120,7 +123,7 @@ root.main()
 
 
 def limited(kind: str, more: int, image: Image) -> subprocess.CompletedProcess[str]:
-    """`microvm run` with a limit: that memory more than it has, or that many processes."""
+    """Run `microvm run` with a limit of additional memory, or of the number of processes."""
     options = ["--image", str(image.path), "--memory", "96M", "--accel", "tcg"]
     words = [
         sys.executable,

@@ -1,4 +1,4 @@
-"""The launcher as it ships, and small programs that it runs."""
+"""Fixtures with the launcher of the product, and small programs that it runs."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Program = Callable[[str], Path]
 
 @pytest.fixture(scope="session")
 def folder() -> Iterator[Path]:
-    """Make a folder that everybody can read, which pytest's own are not."""
+    """A folder that every user can read, unlike the temporary folders of pytest."""
     with tempfile.TemporaryDirectory() as name:
         Path(name).chmod(0o755)
         yield Path(name)
@@ -31,7 +31,7 @@ def folder() -> Iterator[Path]:
 
 @pytest.fixture
 def reachable(folder: Path) -> Path:
-    """Make a folder in there for one test."""
+    """A folder for one test that every user can read."""
     made = Path(tempfile.mkdtemp(dir=folder))
     made.chmod(0o755)
     return made
@@ -39,13 +39,13 @@ def reachable(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def launcher(folder: Path) -> Path:
-    """Compile the launcher."""
+    """The compiled launcher."""
     return build(folder)
 
 
 @pytest.fixture(scope="session")
 def program(folder: Path) -> Program:
-    """Compile a program that is beside this file, once."""
+    """A function that compiles a program of this folder once."""
 
     def compiled(name: str) -> Path:
         path = folder / name
@@ -60,7 +60,7 @@ def program(folder: Path) -> Program:
 
 @pytest.fixture(params=["ourselves", "an ordinary user"])
 def prefix(request: pytest.FixtureRequest) -> Sequence[str]:
-    """Return what becomes the launcher as ourselves, and if we are root also as a user."""
+    """A command that runs the launcher as the present user, and as root also as another one."""
     if request.param == "ourselves":
         return []
     if os.geteuid() != 0:

@@ -1,7 +1,7 @@
-"""Controllers that are killed at one moment after another of a launch.
+"""Controllers that are killed at different moments of a launch.
 
-killed.py COUNT SECONDS LAUNCHER OPTION… prints after how many of COUNT moments, spread over
-SECONDS, the program had been executed; and fails where something is left after one.
+killed.py COUNT SECONDS LAUNCHER OPTION… kills at COUNT moments within SECONDS, and prints how often
+the program had been executed. It fails if a process remains.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ TIMEOUT = 30  # seconds
 
 
 def launch(launcher: str, options: list[str], stdin: int, stdout: int) -> None:
-    """Spawn a program that says when it is executed, and does not end."""
+    """Spawn a program that reports its start and does not exit."""
     controller = ["--controller", str(os.getpid())]
     command = [launcher, *controller, *options, "--", "/bin/sh", "-c", "echo executed; read line"]
     streams = [(os.POSIX_SPAWN_DUP2, stdin, 0), (os.POSIX_SPAWN_DUP2, stdout, 1)]
@@ -24,7 +24,7 @@ def launch(launcher: str, options: list[str], stdin: int, stdout: int) -> None:
 
 
 def kill_after(seconds: float, launcher: str, options: list[str]) -> tuple[bool, bool]:
-    """Whether the program was executed, and whether something was left."""
+    """Return whether the program was executed, and whether a process remained."""
     stdin, never = os.pipe()
     output, stdout = os.pipe()
     controller = os.fork()
@@ -40,7 +40,7 @@ def kill_after(seconds: float, launcher: str, options: list[str]) -> tuple[bool,
     os.kill(controller, signal.SIGKILL)
     os.waitpid(controller, 0)
     said, left = b"", False
-    while not left:  # until nobody holds the pipe
+    while not left:  # until no process has the pipe open
         readable, _, _ = select.select([output], [], [], TIMEOUT)
         left = not readable
         if readable and not (more := os.read(output, 100)):

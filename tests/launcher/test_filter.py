@@ -1,4 +1,4 @@
-"""Tests of the filter of system calls against what the kernel makes of it."""
+"""Tests that the kernel applies the filter of system calls as its table says."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.confined import SYSTEM, confined
 Program = Callable[[str], Path]
 
 ONLY_FILTER = ["--without", "landlock", "--without", "mount"]
-SINCE = 439  # calls that are allowed from this number on may be newer than this kernel
+SINCE = 439  # this kernel may lack allowed calls with higher numbers
 
 
 def said(launcher: Path, program: Path, *options: str) -> list[list[str]]:
@@ -35,7 +35,7 @@ def test_every_call_has_the_answer_of_the_table(launcher: Path, program: Program
             right = answer != errno.EPERM and (answer != errno.ENOSYS or number >= SINCE)
         elif number in missing or number > newest:
             right = answer == errno.ENOSYS
-        else:  # those that are allowed with some arguments, too: these were all wrong
+        else:  # also the calls that are allowed with some arguments, since all arguments were wrong
             right = answer == errno.EPERM
         if not right:
             wrong[number] = errno.errorcode.get(answer, answer)

@@ -1,4 +1,4 @@
-"""Tests on hosts that lack something: a layer less is said, and the others hold."""
+"""Tests on hosts that lack a feature: the launcher reports the layer, and the others hold."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Prefix = Sequence[str]
 
 UID = ["--uid", str(0x7C000000)]
 
-#: The numbers are the same on every machine.
+#: These numbers are equal on all processors.
 LANDLOCK_CREATE_RULESET = 444
 OPEN_TREE = 428
 
@@ -28,24 +28,24 @@ OTHERS = ["ids", "limits", "landlock", "seccomp"]
 
 
 def holding(result: Confined) -> set[str]:
-    """The layers that hold, of a program that was executed."""
+    """Return the layers that hold for a program that was executed."""
     assert (result.failure, result.code) == ("", 0), result
     return {name for name, holds in result.layers.items() if holds}
 
 
 def privileged(*lost: str) -> list[str]:
-    """A prefix that is root without some capabilities, as in a container."""
+    """Return a prefix that runs as root without some capabilities, as in a container."""
     without = ",".join(f"-{name}" for name in lost)
     return [shutil.which("setpriv") or "setpriv", f"--bounding-set={without}", "--inh-caps=-all"]
 
 
 def shell(script: str, *before: str) -> list[str]:
-    """A prefix that runs a script first."""
+    """Return a prefix that runs a script first."""
     return [*before, "/bin/sh", "-ec", f'{script}; exec "$@"', "sh"]
 
 
 def own_mounts(script: str) -> list[str]:
-    """A prefix that runs a script in a mount namespace of its own."""
+    """Return a prefix that runs a script in a new mount namespace."""
     return shell(script, "unshare", "--mount")
 
 
@@ -73,7 +73,7 @@ def test_root_that_may_change_no_ids(launcher: Path) -> None:
 
 @only_root
 def test_root_of_few_ids_is_nobody_else(launcher: Path) -> None:
-    """In a container with ids of its own, and their number."""
+    """As in a container whose user namespace maps only a few ids."""
     prefix = ["unshare", "--user", "--map-users=0,0,65536", "--map-groups=0,0,65536"]
     program = ["/usr/bin/id", "-u"]
     result = confined(launcher, [*UID, *SYSTEM], program, prefix=prefix)
@@ -84,7 +84,7 @@ def test_root_of_few_ids_is_nobody_else(launcher: Path) -> None:
 
 @only_root
 def test_root_of_one_id_stays_who_it_is(launcher: Path) -> None:
-    """There is no nobody, either; and it has no capability."""
+    """The namespace maps no id of nobody, and root lacks capabilities."""
     prefix = ["unshare", "--user", "--map-root-user"]
     program = ["/bin/sh", "-c", "id -u; grep CapEff /proc/self/status"]
     options = [*UID, *SYSTEM, "--without", "mount", "--without", "landlock", "--without", "seccomp"]
@@ -112,7 +112,7 @@ def test_a_kernel_without_landlock(launcher: Path, program: Program, error: int)
 
 
 def errno_text(error: int) -> str:
-    """What the launcher's C library says of an error."""
+    """Return the text that the C library of the launcher has for an error."""
     return {errno.ENOSYS: "Function not implemented", errno.EOPNOTSUPP: "Not supported"}[error]
 
 
@@ -133,7 +133,7 @@ def test_a_proc_that_is_covered(launcher: Path) -> None:
 
 @only_root
 def test_a_proc_that_is_covered_in_parts(launcher: Path) -> None:
-    """As containers have it: nobody may mount another one in a user namespace."""
+    """As in containers, where a user namespace may not mount another /proc."""
     covers = "mount -t tmpfs none /proc/tty; mount --bind -o ro /proc/sys /proc/sys"
     user = ["setpriv", "--reuid=12345", "--regid=12345", "--clear-groups"]
     result = confined(launcher, SYSTEM, ["/bin/true"], prefix=[*own_mounts(covers), *user])
@@ -142,7 +142,7 @@ def test_a_proc_that_is_covered_in_parts(launcher: Path) -> None:
 
 @only_root
 def test_a_controller_in_a_namespace_of_its_own(launcher: Path) -> None:
-    """Whose /proc is still that of the host."""
+    """The /proc of the controller is still that of the host's namespace."""
     script = (
         "import sys; from pathlib import Path; from tests.support.confined import SYSTEM, confined;"
         "print(confined(Path(sys.argv[1]), SYSTEM, ['/bin/echo', 'here']))"

@@ -1,4 +1,4 @@
-"""Tests of each layer by itself, as its program sees it: as root, and as an ordinary user."""
+"""Tests of each layer alone, as the program sees it, as root and as an unprivileged user."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def with_layers(
     prefix: Prefix = (),
     descriptors: Sequence[int] = (),
 ) -> Confined:
-    """Run a program with some layers, each of which has to hold."""
+    """Run a program with some layers, and check that each holds."""
     words = []
     for layer in LAYERS:
         words += ["--require" if layer in layers.split() else "--without", layer]
@@ -135,7 +135,7 @@ def test_what_is_too_large_is_an_error_and_no_signal(launcher: Path, tmp_path: P
 
 
 def shared(path: Path) -> Path:
-    """Make a file that every user can find, read and write."""
+    """Create a file that every user can find, read and write."""
     path.write_text("content\n")
     path.chmod(0o666)
     return path
@@ -181,7 +181,7 @@ def test_only_files_that_it_was_given_can_be_opened_anew(
 def test_its_mount_is_enough_to_write_nothing_that_it_reads(
     launcher: Path, reachable: Path, prefix: Prefix, mode: str
 ) -> None:
-    """Without Landlock, and without the filter, which lets it open other files to write."""
+    """Without Landlock and the filter, so only the mount can refuse to open files for writing."""
     path = shared(reachable / "file")
     with path.open(mode) as file:
         number = str(file.fileno())
@@ -201,7 +201,7 @@ def test_its_mount_is_enough_to_write_nothing_that_it_reads(
 def test_a_mount_that_is_not_enough_does_not_hold(
     launcher: Path, reachable: Path, prefix: Prefix, layers: str
 ) -> None:
-    """Of a file that is gone, there is none; what else the layer does is there."""
+    """No mount exists of a file that was removed; the layer's other parts apply."""
     path = shared(reachable / "file")
     without = [word for name in LAYERS if name not in layers for word in ("--without", name)]
     with path.open("rb") as file:
@@ -222,7 +222,7 @@ def test_another_file_of_the_same_name_is_not_taken_for_it(launcher: Path, reach
     with path.open("rb") as file:
         number = str(file.fileno())
         path.unlink()
-        # Where the descriptor's link leads now.
+        # The present target of the descriptor's link.
         (reachable / "file (deleted)").write_text("other\n")
         options = [*SYSTEM, "--without", "landlock", "--without", "seccomp", "--file", number]
         program = ["/bin/cat", f"/dev/fd/{number}"]

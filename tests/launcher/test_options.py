@@ -1,4 +1,4 @@
-"""Any words as options, to the launcher under the sanitizers, against a model of their grammar."""
+"""Fuzzing of the launcher's options under the sanitizers, against a model of their grammar."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ many = right.flatmap(lambda pair: st.sampled_from([[pair] * 64, [pair] * 65]))
 
 
 def refused(options: Sequence[tuple[str, str]], rest: Sequence[str]) -> str:
-    """What the launcher says of a line."""
+    """Return the text with which the launcher refuses a command line."""
     count = dict.fromkeys(GRAMMAR, 0)
     for name, value in options:
         if name not in GRAMMAR or not GRAMMAR[name](value):
@@ -83,7 +83,7 @@ def refused(options: Sequence[tuple[str, str]], rest: Sequence[str]) -> str:
 
 @pytest.fixture(scope="module")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compile the launcher with ASan and UBSan."""
+    """The launcher, compiled with ASan and UBSan."""
     return build(tmp_path_factory.mktemp("sanitized"), "sanitized", "gcc")
 
 
@@ -92,7 +92,7 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_any_words(
     sanitized: Path, options: Sequence[tuple[str, str]], rest: Sequence[str]
 ) -> None:
-    """Another controller than we are is named last: so nothing is started."""
+    """The last option names a wrong controller, so that nothing is started."""
     ours, theirs = socket.socketpair()
     line = [word for option in [*options, ("--controller", "1")] for word in option]
     with ours, theirs:
@@ -108,7 +108,7 @@ def test_any_words(
 
 @pytest.mark.parametrize("layers", [["user", "pid", "net", "ipc", "uts", "mount", "ids"], ["ids"]])
 def test_the_layers_are_laid_without_a_fault(sanitized: Path, layers: Sequence[str]) -> None:
-    """All but the filter, which would not allow what the sanitizers do."""
+    """All layers but the filter, which would refuse the calls of the sanitizers."""
     options = [word for layer in layers for word in ("--require", layer)]
     options += [*SYSTEM, "--without", "seccomp", "--limit", "open-files=64"]
     with Path(__file__).open("rb") as file:

@@ -1,4 +1,4 @@
-"""The program never outlives its controller, at whatever moment and however that ends."""
+"""Tests that the program never outlives its controller, whenever and however that exits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.support.confined import SYSTEM
 
 KILLED = Path(__file__).with_name("killed.py")
 COUNT = 150
-SECONDS = 0.006  # a launch takes about a third of that
+SECONDS = 0.006  # a launch takes about a third of this time
 
 KINDS = {
     "user": SYSTEM,
@@ -47,7 +47,7 @@ def test_a_controller_killed_at_any_moment(launcher: Path, options: Sequence[str
 
 @kinds
 def test_the_thread_that_spawned_it_ends(launcher: Path, options: Sequence[str]) -> None:
-    """Which is what prctl(2) says of PR_SET_PDEATHSIG."""
+    """The man page prctl(2) describes PR_SET_PDEATHSIG this way."""
     stdin, never = os.pipe()
     output, stdout = os.pipe()
     spawned: queue.Queue[subprocess.Popen[bytes]] = queue.Queue()
@@ -71,8 +71,8 @@ def test_the_thread_that_spawned_it_ends(launcher: Path, options: Sequence[str])
     with os.fdopen(output, "rb") as reader, os.fdopen(never, "wb"):
         assert reader.readline() == b"executed\n"
         seen.set()
-        assert reader.read() == b""  # it holds the other end no more
+        assert reader.read() == b""  # the program has closed the pipe
     thread.join()
-    # What was spawned dies with the thread, too, if it has not ended yet.
+    # The launcher dies with the thread, too, unless it has exited already.
     assert process.wait() in {0, -signal.SIGKILL}
     os.waitid(os.P_PGID, process.pid, os.WEXITED)

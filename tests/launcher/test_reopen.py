@@ -59,7 +59,7 @@ def ids(result: Confined) -> str:
 
 
 def has_mounts(launcher: Path, path: Path) -> bool:
-    """Tell whether this host can mount a file so that it has another owner."""
+    """Return True if this host can mount a file with another owner."""
     return "copies" not in ids(lend(launcher, path, "true"))
 
 
@@ -75,7 +75,7 @@ def test_it_reads_a_file_that_only_root_can(
 
 
 def test_it_has_the_file_itself_where_mounts_can_be_made(launcher: Path, private: Path) -> None:
-    """All clones of a template share its pages for this reason."""
+    """For this reason, all clones of a template share its pages."""
     if not has_mounts(launcher, private):
         pytest.skip("no mount here gives a file another owner")
     result = lend(launcher, private, "stat -Lc '%d %i %u' /dev/fd/$0")

@@ -1,4 +1,4 @@
-"""Tests of what the launcher is told, and of what it says."""
+"""Tests of the options of the launcher, and of the status that it reports."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_does_without_no_layer_that_is_required(launcher: Path, layer: str) -> N
         (["--file", "2147483648"], "--file"),
         (["--writable", "1x"], "--writable"),
         (["--uid", "0"], "--uid"),
-        (["--uid", "4290772991"], "--uid"),  # some pid more would be 2**32 - 1, which means none
+        (["--uid", "4290772991"], "--uid"),  # the next number is 2**32 - 1, which means no pid
         (["--limit", "open-files"], "--limit"),
         (["--limit", "open-files="], "--limit"),
         (["--limit", "open-files=18446744073709551616"], "--limit"),
@@ -88,7 +88,7 @@ def test_says_it_on_a_pipe_that_nobody_else_can_end(launcher: Path, tmp_path: Pa
 
 
 def test_its_end_is_seen_whoever_else_has_a_copy(launcher: Path) -> None:
-    """As a process has that another thread of the controller forks at the same time."""
+    """Another thread of the controller may fork a process that inherits the descriptor."""
     ours, theirs = socket.socketpair()
     ours.settimeout(10)
     with ours, theirs:
@@ -114,7 +114,7 @@ def test_reports_a_launcher_that_was_killed_before_it_finished(launcher: Path) -
         theirs.close()
         with ours.makefile() as stream:
             pid = int(stream.readline().split()[1])
-            spawned.kill()  # it waits for the other, which has namespaces to make
+            spawned.kill()  # it waits for the other process, which creates namespaces
             assert stream.readlines()[-1] == "failed launcher: it was killed\n"
     assert spawned.wait() == -signal.SIGKILL
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 125
@@ -138,4 +138,4 @@ def test_program_inherits_only_the_listed_descriptors(launcher: Path) -> None:
         options = ["--without", "landlock", "--without", "mount"]
         result = confined(launcher, options, program, descriptors=[write])
     found = sorted(int(Path(word).name) for word in result.output.split())
-    assert found == [0, 1, 2, 3, write]  # 3 is the listing itself
+    assert found == [0, 1, 2, 3, write]  # 3 is the descriptor of the listing
