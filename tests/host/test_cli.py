@@ -13,7 +13,7 @@ import click
 import pytest
 from click.testing import CliRunner
 
-from microvm.cli.root import _GROUPS, cli
+from microvm.cli.root import _GROUPS, _VERBS, cli
 from microvm.cli.table import echo
 from microvm_proto.cli import main as proto
 
@@ -163,6 +163,14 @@ def test_what_cannot_be_written_is_one_line(arguments: list[str]) -> None:
     said = b"microvm: standard output: No space left on device\n"
     assert (done.returncode, done.stderr) == (125, said)
     assert into("2>/dev/full", "image", "rm", "nonsense").returncode == 125
+
+
+def test_the_table_of_verbs_contains_their_help() -> None:
+    for verb, (_, text) in _VERBS.items():
+        command = cli.get_command(click.Context(cli), verb)
+        assert command is not None
+        assert text == command.get_short_help_str(limit=200)
+        assert len(text) <= 64  # fits a terminal of 80 columns
 
 
 def test_help_groups_the_verbs_by_use_with_run_first() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import signal
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -16,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 from tests.host.test_cli import pages
 
-from microvm.cli import docker_hints, env_file, group, log, names, parameters
+from microvm.cli import docker_hints, env_file, fast_path, group, log, names, parameters
 from microvm.cli.root import cli
 from microvm.cli.verbs.run import run
 from microvm.errors import UsageError
@@ -292,7 +290,7 @@ def test_all_machines_are_listed_always(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("arguments", "is_plain"),
+    ("arguments", "is_simple"),
     [
         (["box", "ls", "-l"], True),
         (["box", "--", "-l"], True),
@@ -304,17 +302,10 @@ def test_all_machines_are_listed_always(tmp_path: Path, monkeypatch: pytest.Monk
     ],
     ids=str,
 )
-def test_only_what_has_no_options_goes_past_the_command_line(
-    arguments: list[str], is_plain: bool, monkeypatch: pytest.MonkeyPatch
+def test_exec_without_options_is_executed_without_click(
+    arguments: list[str], is_simple: bool
 ) -> None:
-    monkeypatch.delenv("MICROVM_LOG", raising=False)
-    # It takes over what a Ctrl-C does, which is pytest's and other tests' here.
-    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
-    before = signal.getsignal(signal.SIGINT)
-    from microvm.__main__ import _is_plain
-
-    signal.signal(signal.SIGINT, before)
-    assert _is_plain(arguments) is is_plain
+    assert (fast_path.parse_exec(arguments) is not None) is is_simple
 
 
 @pytest.mark.parametrize(

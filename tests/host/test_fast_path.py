@@ -34,11 +34,12 @@ def _nothing_preset(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_a_plain_command_line_says_what_it_says_to_click(line: str) -> None:
-    found = fast_path.read(line.split())
+    found = fast_path.parse_run(line.split())
     params = run.make_context("run", line.split()).params
     assert found is not None
-    assert (tuple(found.command), found.image) == (params.pop("command"), params["image"])
-    assert UNSET | found.machine | found.how == {
+    command, machine, options, image = found
+    assert (tuple(command), image) == (params.pop("command"), params["image"])
+    assert UNSET | machine | options == {
         **UNSET,
         **given_options(MachineOptions, params),
         **given_options(ExecOptions, params),
@@ -64,7 +65,7 @@ def test_a_plain_command_line_says_what_it_says_to_click(line: str) -> None:
     ],
 )
 def test_whatever_is_not_plain_is_left_to_click(line: str) -> None:
-    assert fast_path.read(line.split()) is None
+    assert fast_path.parse_run(line.split()) is None
 
 
 @pytest.mark.parametrize("variable", ["MICROVM_LOG", "MICROVM_MEMORY"])
@@ -72,7 +73,7 @@ def test_what_a_variable_says_is_left_to_click(
     variable: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(variable, "1")
-    assert fast_path.read(["true"]) is None
+    assert fast_path.prepare(["run", "true"]) is None
 
 
 def test_it_needs_neither_click_nor_what_takes_as_long() -> None:

@@ -17,7 +17,7 @@ from microvm.__main__ import main
 from microvm.cli import root
 number, status, at_once = map(int, sys.argv[1:])
 atexit.register(print, "cleared up")
-def work():
+def work(error):
     try:
         print("begun", end=" ", flush=True)
         if number: os.kill(os.getpid(), number)

@@ -43,7 +43,7 @@ ENDS = """
 @root.cli.command()
 def thread():
     threading.Thread(target=int).start()
-root._VERBS["thread"] = "thread"
+root._VERBS["thread"] = ("thread", "")
 sys.modules["microvm.cli.verbs.thread"] = root
 root.thread = thread
 sys.argv = ["microvm", "thread"]

@@ -1,13 +1,82 @@
-"""Runs the work of a verb for each of its names, and continues after a failure."""
+"""Reports errors to the user, and exits with the documented status."""
 
 from __future__ import annotations
 
+import errno
+import io
+import signal
+import sys
 from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
-from microvm.errors import MicroVMError
+import click
+
+from microvm.concurrency.threads import is_out_of_threads, thread_error
+from microvm.errors import (
+    BootError,
+    ConfinementError,
+    GuestDied,
+    GuestUnresponsive,
+    MicroVMError,
+    QemuError,
+    UsageError,
+    how_to_install,
+)
+from microvm.printable import printable
+from microvm.system.capacity import SHORTAGES
 
 T = TypeVar("T")
+
+
+def report(error: Exception) -> NoReturn:
+    """Print an error of a verb on standard error, and exit with its status.
+
+    :raises Exception: The error itself, if it is a bug of microvm.
+    """
+    match error:
+        case click.ClickException():
+            text = io.StringIO()
+            error.show(text)
+            _print_to_stderr(text.getvalue())
+            sys.exit(error.exit_code)
+        case click.Abort():  # Ctrl-C before a command has started
+            sys.exit(128 + signal.SIGINT)
+        case MicroVMError():
+            shown = error
+        case ModuleNotFoundError():
+            message = f"the Python module {error.name} is not installed"
+            shown = MicroVMError(message, hint=how_to_install("vm"))
+        case MemoryError():
+            shown = MicroVMError("there is no more memory", hint=SHORTAGES[errno.ENOMEM])
+        case OSError():
+            name = f"{error.filename}: " if error.filename else ""
+            hint = SHORTAGES.get(error.errno or 0, "")
+            shown = MicroVMError(f"{name}{error.strerror or error}", hint=hint)
+        case RuntimeError() if is_out_of_threads(error):
+            # asyncio can also fail to start a thread when it shuts its executor down.
+            shown = thread_error()
+        case _:
+            raise error
+    show(shown)
+    sys.exit(shown.exit_status)
+
+
+def show(error: MicroVMError) -> None:
+    """Print an error and its details on standard error."""
+    click.echo(f"microvm: {error}", err=True)
+    if isinstance(error, UsageError):
+        _print_to_stderr(error.detail)
+    elif error.detail and (
+        isinstance(error, ConfinementError)  # the details are the compiler's output
+        or not isinstance(error, QemuError | GuestDied | GuestUnresponsive)
+    ):
+        source = "the guest's console" if isinstance(error, BootError) else "the output"
+        _print_to_stderr(f"--- the end of {source}\n{error.detail}\n---")
+
+
+def _print_to_stderr(text: str) -> None:
+    lines = map(printable, text.expandtabs().splitlines())
+    click.echo("".join(f"{line}\n" for line in lines), err=True, nl=False)
 
 
 def for_each(names: Iterable[str], work: Callable[[str], T]) -> Iterator[T]:
@@ -26,8 +95,6 @@ def for_each(names: Iterable[str], work: Callable[[str], T]) -> Iterator[T]:
         else:
             yield result
     if failures:
-        from microvm.cli.root import show
-
         for error in failures[:-1]:
             show(error)
         raise failures[-1]

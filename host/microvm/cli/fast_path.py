@@ -1,67 +1,117 @@
-"""Parses simple command lines of `microvm run` without click.
+"""Decides whether a command line is simple, and executes simple ones without click.
 
-Importing click takes longer than starting QEMU. A command line is parsed here only if it consists
-of declared options with valid values, and if no variable or file contains presets. All other
-command lines are parsed by click.
+Importing click takes longer than starting QEMU. A command line of `microvm run` is simple if it
+consists of declared options with valid values, and if no variable or file contains presets. A
+command line of `microvm exec` is simple if it has no options. Click parses all other command lines.
+
+This is the only module of the command line whose functions import for speed: at the top it imports
+nothing that `microvm exec` does not need, and `microvm run` imports modules in the order in which
+they let QEMU start first. tests/counts holds the number of these modules.
 """
 
 from __future__ import annotations
 
+import gc
 import os
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+import sys
 
-from microvm.cli import preset_sources
-from microvm.errors import UsageError
-from microvm.option import Option, check_needs, flag, options_of
-from microvm.options import ExecOptions, ImageOptions, MachineOptions
+TYPE_CHECKING = False  # because `typing` takes longer to import than this module
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from typing import Any
 
-_VERB = "run"
+    from microvm.option import Option
+    from microvm.options import ExecOptions, MachineOptions
+
+    SimpleRun = tuple[Sequence[str], MachineOptions, ExecOptions, str | None]
 
 
-class SimpleRun(NamedTuple):
-    """The parsed command line of `microvm run`.
+def prepare(arguments: Sequence[str]) -> Callable[[], int] | None:
+    """Return a function that executes a simple command line, or None if click must parse it.
 
-    :ivar command: Command and arguments.
-    :ivar machine: Options of the machine.
-    :ivar how: Options of the command.
-    :ivar image: Value of `--image`, or None.
+    :param arguments: Arguments of the command `microvm`.
+    :return: A function that returns the exit status.
     """
-
-    command: Sequence[str]
-    machine: MachineOptions
-    how: ExecOptions
-    image: str | None
-
-
-def read(arguments: Sequence[str]) -> SimpleRun | None:
-    """Parse the arguments after the verb. Return None if click must parse them."""
-    if "MICROVM_LOG" in os.environ or preset_sources.may_exist():
+    if "MICROVM_LOG" in os.environ:
         return None
-    found = _split(arguments)
+    verb, *rest = arguments or [""]
+    if verb == "exec" and (simple_exec := parse_exec(rest)):
+        return lambda: _exec(*simple_exec)
+    if verb == "run":
+        # The collector would examine the imported modules, which stay; `run_command` enables it.
+        gc.disable()
+        if simple_run := parse_run(rest):
+            return lambda: _run(*simple_run)
+        gc.enable()
+    return None
+
+
+def parse_exec(arguments: Sequence[str]) -> tuple[str, list[str]] | None:
+    """Return the machine and the command of `microvm exec`; None if click must parse them."""
+    if len(arguments) < 2:
+        return None
+    name, *command = arguments
+    if command[0] == "--":
+        del command[0]
+    elif command[0].startswith("-"):
+        return None
+    return None if name.startswith("-") or not command else (name, command)
+
+
+def _exec(name: str, command: list[str]) -> int:
+    from microvm.supervisor.client.foreground_command import execute
+    from microvm.system.descriptors import open_missing
+
+    open_missing()
+    return execute(name, command)
+
+
+def parse_run(arguments: Sequence[str]) -> SimpleRun | None:
+    """Parse the arguments of `microvm run`.
+
+    :return: The command, the options of the machine, the options of the command, and the value of
+        `--image`; None if click must parse the arguments.
+    """
+    from microvm.cli import preset_sources
+    from microvm.errors import UsageError
+    from microvm.options import ExecOptions, ImageOptions, MachineOptions
+
+    if preset_sources.may_exist():
+        return None
+    found = _split(arguments, (MachineOptions, ExecOptions, ImageOptions))
     if found is None:
         return None
     texts, command = found
     try:
-        return SimpleRun(
+        return (
             command,
-            machine=_values(MachineOptions, texts),
-            how=_values(ExecOptions, texts),
-            image=_values(ImageOptions, texts).get("image"),
+            _values(MachineOptions, texts),
+            _values(ExecOptions, texts),
+            _values(ImageOptions, texts).get("image"),
         )
     except UsageError:
         return None
 
 
-def _split(arguments: Sequence[str]) -> tuple[dict[str, list[str]], Sequence[str]] | None:
-    """Return the texts of the options by name, and the command; None if click must parse them."""
-    by_flag = {
-        written: option
-        for kind in (MachineOptions, ExecOptions, ImageOptions)
-        for option in options_of(kind).values()
-        if _VERB in option.verbs
-        for written in (flag(option.setting), f"-{option.short}")
-    }
+def _run(
+    command: Sequence[str], machine: MachineOptions, options: ExecOptions, image: str | None
+) -> int:
+    from microvm.cli import run_command, standard_streams
+
+    standard_streams.open_all()
+    status = run_command.run(command, machine, options, image=image)
+    sys.stdout.flush()
+    return status
+
+
+def _split(
+    arguments: Sequence[str], kinds: Sequence[Any]
+) -> tuple[dict[str, list[str]], Sequence[str]] | None:
+    """Return the texts of the options by name, and the command; None if click must parse them.
+
+    :param kinds: Classes that declare the options.
+    """
+    by_flag = dict(_flags(kinds))
     texts: dict[str, list[str]] = {}
     words = iter(arguments)
     for word in words:
@@ -80,11 +130,24 @@ def _split(arguments: Sequence[str]) -> tuple[dict[str, list[str]], Sequence[str
     return None
 
 
+def _flags(kinds: Sequence[Any]) -> Iterator[tuple[str, Option]]:
+    """Yield each spelling of each option of `microvm run`, with the option."""
+    from microvm.option import flag, options_of
+
+    for kind in kinds:
+        for option in options_of(kind).values():
+            if "run" in option.verbs:
+                yield flag(option.setting), option
+                yield f"-{option.short}", option
+
+
 def _values(kind: Any, texts: Mapping[str, list[str]]) -> Any:
     """Return the values of the options that a class declares.
 
     :raises UsageError: Raised if a value is invalid, or if an option needs another one.
     """
+    from microvm.option import check_needs, options_of
+
     declared = options_of(kind)
     values = {
         name: _value(declared[name], each) for name, each in texts.items() if name in declared

@@ -1,68 +1,66 @@
-"""The command `microvm`: its verbs, the entry point, and the exit status for each error."""
+"""The command `microvm` with the table of its verbs, and the entry point of the command line."""
 
 from __future__ import annotations
 
-import errno
 import importlib
-import io
 import os
-import signal
 import sys
-from collections.abc import Callable
+from typing import NoReturn
 
 import click
+from click.shell_completion import CompletionItem
 
 from microvm._version import __version__
 from microvm.cli import standard_streams
 from microvm.cli.group import VerbGroup
-from microvm.errors import (
-    BootError,
-    ConfinementError,
-    GuestDied,
-    GuestUnresponsive,
-    MicroVMError,
-    QemuError,
-    UsageError,
-    how_to_install,
-)
-from microvm.printable import printable
 
-# Modules in `microvm.cli.verbs` by the names of their verbs, in the groups that the help shows. A
-# colon separates the module from the name of the verb's function, if the function has another name.
+# The module of each verb in `microvm.cli.verbs`, and the help of the verb, in the groups that the
+# help shows. A colon separates the module from the name of the verb's function, if the function has
+# another name.
 _GROUPS = {
-    "Run commands in new machines": {"run": "run", "map": "map"},
+    "Run commands in new machines": {
+        "run": ("run", "Run CMD in a new virtual machine, then delete the machine."),
+        "map": ("map", "Run each line of FILE as a command in a new machine."),
+    },
     "Machines that keep running": {
-        "start": "start",
-        "exec": "exec:execute",
-        "shell": "exec",
-        "cp": "cp",
-        "ps": "machines",
-        "inspect": "machines",
-        "logs": "machines",
-        "wait": "machines",
-        "stop": "machines",
+        "start": ("start", "Start a machine in the background, and print its name."),
+        "exec": ("exec:execute", "Run CMD in a machine that `microvm start` has started."),
+        "shell": ("exec", "Open a shell in a machine that `microvm start` has started."),
+        "cp": ("cp", "Copy a file or a folder into or out of a named machine."),
+        "ps": ("machines", "List the machines that `microvm start` has started."),
+        "inspect": ("machines", "Show the state and properties of named machines."),
+        "logs": ("machines", "Show the serial console of a named machine."),
+        "wait": ("machines", "Wait until a named machine stops."),
+        "stop": ("machines", "Stop named machines, and delete them."),
     },
     "Snapshots and templates": {
-        "checkpoint": "checkpoint",
-        "snapshot": "snapshot",
-        "template": "template",
+        "checkpoint": ("checkpoint", "Save a named machine as a snapshot, and let it continue."),
+        "snapshot": ("snapshot", "List and remove snapshots."),
+        "template": ("template", "List and remove templates."),
     },
-    "Images": {"image": "image", "kernel": "kernel"},
+    "Images": {
+        "image": ("image", "Build, list, tag, remove, export and import images."),
+        "kernel": ("kernel", "Build, list and remove small kernels."),
+    },
     "This host and microvm": {
-        "doctor": "doctor",
-        "confinement": "confinement",
-        "bench": "bench",
-        "cache": "cache",
-        "config": "config",
-        "completion": "completion",
-        "help": "help",
+        "doctor": ("doctor", "Check this host, and show how to fix faults."),
+        "confinement": ("confinement", "Show how QEMU is restricted on this host."),
+        "bench": ("bench", "Measure the time and memory that machines need on this host."),
+        "cache": ("cache", "Show and clear the cache."),
+        "config": ("config", "Show the default of each option, and where it is set."),
+        "completion": ("completion", "Print or install a script for tab completion in a shell."),
+        "help": ("help", "Show the help of a command, as in `microvm help image build`."),
     },
 }
-_VERBS = {verb: module for group in _GROUPS.values() for verb, module in group.items()}
+_VERBS = {verb: entry for group in _GROUPS.values() for verb, entry in group.items()}
 
 
 class _LazyGroup(VerbGroup):
-    """A group that imports a verb's module when that verb is used."""
+    """The group of all verbs, which imports the module of a verb when that verb is used.
+
+    The modules of the verbs import all that they need. The help of the group and the completion of
+    verbs use the table above instead, because importing all modules takes long.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return [*_VERBS]
@@ -70,26 +68,25 @@ class _LazyGroup(VerbGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _VERBS:
             return None
-        module, _, name = _VERBS[cmd_name].partition(":")
+        module, _, name = _VERBS[cmd_name][0].partition(":")
         verbs = importlib.import_module(f"microvm.cli.verbs.{module}")
         command: click.Command = getattr(verbs, name or cmd_name)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         width = max(map(len, _VERBS))
         for title, verbs in _GROUPS.items():
-            commands = {verb: self.get_command(ctx, verb) for verb in verbs}
-            rows = [
-                (verb.ljust(width), command.get_short_help_str(formatter.width - width - 6))
-                for verb, command in commands.items()
-                if command
-            ]
             with formatter.section(title):
-                formatter.write_dl(rows)
-
-    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        self.format_commands(ctx, formatter)
+                formatter.write_dl([(verb.ljust(width), verbs[verb][1]) for verb in verbs])
         click.Command.format_options(self, ctx, formatter)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem[str]]:
+        verbs = [
+            CompletionItem(verb, help=help_text)
+            for verb, (_, help_text) in _VERBS.items()
+            if verb.startswith(incomplete)
+        ]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
 
 
 @click.group(
@@ -106,71 +103,24 @@ def cli() -> None:
         listen()
 
 
-def main(work: Callable[[], object] = lambda: cli(standalone_mode=False)) -> None:
+def main(error: Exception | None = None) -> NoReturn:
     """Run the command line, print an error if it fails, and exit with the documented status.
 
-    :param work: Function to run. Its result is the exit status.
+    :param error: Error that a simple command line has already raised. It is reported instead.
     """
     standard_streams.open_all()
     try:
         try:
+            if error is not None:
+                raise error
             if "MICROVM_COMPLETE" in os.environ:
                 from microvm.cli.verbs.completion import answer
 
                 answer(cli, "MICROVM_COMPLETE")
-            sys.exit(work())  # type: ignore[arg-type] # click returns the status
+            sys.exit(cli(standalone_mode=False))  # click returns the status
         finally:
-            sys.stdout.flush()  # now, so that the handlers below report an error of the output
-    except click.ClickException as error:
-        text = io.StringIO()
-        error.show(text)
-        _print_to_stderr(text.getvalue())
-        sys.exit(error.exit_code)
-    except click.Abort:  # Ctrl-C before a command has started
-        sys.exit(128 + signal.SIGINT)
-    except MicroVMError as error:
-        fail(error)
-    except ModuleNotFoundError as error:
-        message = f"the Python module {error.name} is not installed"
-        fail(MicroVMError(message, hint=how_to_install("vm")))
-    except MemoryError:
-        from microvm.system.capacity import SHORTAGES
+            sys.stdout.flush()  # now, so that an error of the output is reported below
+    except Exception as raised:
+        from microvm.cli import failures  # imported only for an error
 
-        fail(MicroVMError("there is no more memory", hint=SHORTAGES[errno.ENOMEM]))
-    except RuntimeError as error:
-        # asyncio can also fail to start a thread when it shuts its executor down.
-        from microvm.concurrency.threads import is_out_of_threads, thread_error
-
-        if not is_out_of_threads(error):
-            raise
-        fail(thread_error())
-    except OSError as error:
-        name = f"{error.filename}: " if error.filename else ""
-        from microvm.system.capacity import SHORTAGES
-
-        hint = SHORTAGES.get(error.errno or 0, "")
-        fail(MicroVMError(f"{name}{error.strerror or error}", hint=hint))
-
-
-def _print_to_stderr(text: str) -> None:
-    lines = map(printable, text.expandtabs().splitlines())
-    click.echo("".join(f"{line}\n" for line in lines), err=True, nl=False)
-
-
-def fail(error: MicroVMError) -> None:
-    """Print an error on standard error, and exit with its status."""
-    show(error)
-    sys.exit(error.exit_status)
-
-
-def show(error: MicroVMError) -> None:
-    """Print an error and its details on standard error."""
-    click.echo(f"microvm: {error}", err=True)
-    if isinstance(error, UsageError):
-        _print_to_stderr(error.detail)
-    elif error.detail and (
-        isinstance(error, ConfinementError)  # the details are the compiler's output
-        or not isinstance(error, QemuError | GuestDied | GuestUnresponsive)
-    ):
-        whose = "the guest's console" if isinstance(error, BootError) else "what it said"
-        _print_to_stderr(f"--- the end of {whose}\n{error.detail}\n---")
+        failures.report(raised)
