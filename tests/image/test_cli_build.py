@@ -99,7 +99,7 @@ def test_a_cache_that_is_filled_beforehand_has_the_launcher(
     assert launcher.find() == program
 
 
-def test_a_file_and_options_that_say_the_same_give_the_same_image(tmp_path: Path) -> None:
+def test_a_file_and_equal_options_give_the_same_image(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/machine.toml").write_text(FILE)
     for name in ("one", "two"):

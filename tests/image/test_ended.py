@@ -97,7 +97,7 @@ def test_a_signal_ends_a_build_and_all_that_it_has_started(
     assert not namespaces.mounts_below(str(tmp_path))
 
 
-def test_a_build_that_is_killed_leaves_nothing_running_and_prune_the_rest(
+def test_killed_build_leaves_no_process_and_prune_its_files(
     slow: Lifeline, leftovers: Leftovers, tmp_path: Path
 ) -> None:
     with build() as process:

@@ -200,7 +200,7 @@ def descendants(process: int, count: int) -> bool:
     return found >= count
 
 
-def test_other_ids_can_use_the_files_of_a_tool_that_is_not_isolated(folder: Path) -> None:
+def test_other_ids_can_use_the_files_of_an_unisolated_tool(folder: Path) -> None:
     script = 'stat -c %a "$TMPDIR"; readlink /proc/self/ns/pid'
     seen = tools.run(["sh", "-c", script], what="trying", isolate=False).split()
     assert seen == ["711", str(Path("/proc/self/ns/pid").readlink())]

@@ -9,7 +9,7 @@ from pathlib import Path
 from microvm_image import download_speed
 
 
-def test_the_size_of_a_folder_is_counted_while_its_files_are_renamed(tmp_path: Path) -> None:
+def test_size_of_a_folder_is_counted_while_files_are_renamed(tmp_path: Path) -> None:
     folder = tmp_path / "pull"
     (folder / "partial").mkdir(parents=True)
     over = threading.Event()

@@ -115,7 +115,7 @@ def test_steps_are_done_in_order_and_each_sees_those_before(files: Path) -> None
     assert image.manifest.history == ("run one", f"add {files}:/srv", "run two")
 
 
-def test_a_command_runs_again_only_when_what_is_before_it_is_another(files: Path) -> None:
+def test_a_command_runs_again_only_after_a_changed_step(files: Path) -> None:
     machine = Machine()
 
     def made(*steps: Step, **options: tuple[str, ...]) -> Image:

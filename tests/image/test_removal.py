@@ -111,7 +111,7 @@ def test_a_tag_of_what_is_gone_can_be_removed(image: Image) -> None:
     assert remove("a") == Removed(("a:latest",), "")
 
 
-def test_prune_takes_what_nobody_has_named_and_leaves_the_default(
+def test_prune_removes_unnamed_images_and_keeps_the_default(
     archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MICROVM_ROOTFS", str(archive))

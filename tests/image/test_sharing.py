@@ -46,7 +46,7 @@ def test_what_was_compared_with_its_digest_is_known_again(
         assert load(image.name) == image
 
 
-def test_what_an_older_version_made_is_shared_and_nobody_writes_it(
+def test_a_cache_of_an_older_version_is_shared_read_only(
     images: tuple[Image, Image], guest: Path
 ) -> None:
     first, second = images

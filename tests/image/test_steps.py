@@ -105,7 +105,7 @@ def test_any_error_of_a_step_names_it() -> None:
     assert failure.value.detail == "its last words"
 
 
-def test_prune_removes_what_is_kept_of_steps_and_what_killed_builds_left(
+def test_prune_removes_layers_of_steps_and_of_killed_builds(
     cache: Path, leftovers: Callable[[], list[str]]
 ) -> None:
     machine = Machine()

@@ -48,7 +48,7 @@ def test_a_digest_may_be_cut_where_it_is_still_the_only_one(images: tuple[Image,
             find(wrong)
 
 
-def test_a_name_counts_more_than_a_tag_and_that_more_than_a_digest(
+def test_a_name_precedes_a_tag_and_a_tag_precedes_a_digest(
     images: tuple[Image, Image],
 ) -> None:
     first, second = images
