@@ -9,7 +9,7 @@ from pathlib import Path
 from microvm import arches, cache, guest_pack
 from microvm.arches import Arch
 from microvm.cache import lock
-from microvm.errors import ImageError
+from microvm.errors import CacheError, ImageError
 from microvm.images import FORMAT, Image, folder_of, load
 from microvm.log import Area
 from microvm.progress import Reporter
@@ -51,7 +51,7 @@ def remember(arch: Arch, image: Image) -> None:
     note = _note(arch)
     if _named_in(note) == image.name:
         return
-    with suppress(OSError, ImageError), lock.attempt(note) as ours:
+    with suppress(OSError, CacheError), lock.attempt(note) as ours:
         if ours:
             with cache.staging(note) as temporary:
                 temporary.write_text(image.name)

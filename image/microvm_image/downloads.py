@@ -13,7 +13,7 @@ from pathlib import Path
 
 from microvm import arches, cache
 from microvm.cache import contents, lock
-from microvm.errors import ImageError
+from microvm.errors import CacheError
 from microvm.log import Area
 from microvm.progress import Reporter
 from microvm_image import rootfs
@@ -28,7 +28,7 @@ _logger = Area("image")
 def folder() -> Path:
     """Return the folder of the downloads, whether it exists or not.
 
-    :raises ImageError: other users can change it; see `cache.trust`.
+    :raises CacheError: other users can change it; see `cache.trust`.
     """
     return cache.folder("downloads")
 
@@ -37,14 +37,14 @@ def folder() -> Path:
 def in_use(report: Reporter) -> Iterator[None]:
     """Prevent the removal of downloads while the block runs."""
     with ExitStack() as held:
-        with suppress(ImageError):  # if the cache cannot be written, no process can remove anything
+        with suppress(CacheError):  # if the cache cannot be written, no process can remove anything
             held.enter_context(lock.shared(folder(), report))
         yield
 
 
 def expire() -> None:
     """Remove downloads that have not been used for a long time, and ignore errors."""
-    with suppress(ImageError, OSError):
+    with suppress(CacheError, OSError):
         for path in prune(unused=KEPT) or ():
             _logger.info("removed the download %s, which was not used for long", path.name)
 

@@ -140,7 +140,8 @@ def _path(arch: Arch, cc: Sequence[str]) -> Path:
 def superseded() -> list[Path]:
     """Return the folders in the cache that no build of this version and this compiler uses.
 
-    :raises ImageError: the sources are missing, or the cache cannot be trusted.
+    :raises ImageError: the sources are missing.
+    :raises CacheError: the cache cannot be trusted.
     """
     found = [path for path in cache.folder("programs").glob("*") if _KEY.fullmatch(path.name)]
     if not found:

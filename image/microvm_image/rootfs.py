@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from microvm import cache, guest_pack
 from microvm.arches import Arch
 from microvm.cache import lock
-from microvm.errors import ImageError
+from microvm.errors import CacheError, ImageError
 from microvm.progress import Reporter
 from microvm_image.sources import alpine
 
@@ -90,7 +90,7 @@ def _cache_archive(data: bytes, arch: Arch) -> None:
     if _cached_archive(arch):
         return
     path = cached(arch)
-    with suppress(OSError, ImageError), lock.attempt(path) as ours:
+    with suppress(OSError, CacheError), lock.attempt(path) as ours:
         if ours:
             with cache.staging(path) as temporary:
                 temporary.write_bytes(data)

@@ -13,11 +13,11 @@ import pytest
 from microvm import errors
 from microvm.cache import trust
 from microvm.errors import (
+    CacheError,
     ExecKilled,
     ExecTimeout,
     FileError,
     GuestDied,
-    ImageError,
     MachineError,
     MemoryLimit,
     MicroVMError,
@@ -128,4 +128,4 @@ def test_an_internal_error_class_arrives_as_its_public_base() -> None:
     error = trust.Untrusted("it cannot be trusted", hint="chmod")
     error.path, error.by = Path("/x"), "mode"
     told = crossed(error)
-    assert (type(told), told.message, told.hint) == (ImageError, error.message, error.hint)
+    assert (type(told), told.message, told.hint) == (CacheError, error.message, error.hint)

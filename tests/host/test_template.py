@@ -13,7 +13,7 @@ from random import Random
 import pytest
 from click.testing import CliRunner
 
-from microvm import ImageError, QemuError, TemplateError, UsageError
+from microvm import CacheError, QemuError, TemplateError, UsageError
 from microvm.cache import async_lock, lock, verified
 from microvm.cli.root import cli
 from microvm.start import saved, sparse, template
@@ -302,7 +302,7 @@ async def test_nobody_waits_for_who_shows_no_life(
     monkeypatch.setattr(async_lock, "HOLDER_TIMEOUT", 0.2)
     with lock.attempt(folder / "a") as ours:
         assert ours
-        with pytest.raises(ImageError, match=f"process {os.getpid()} saves a guest.*no heartbeat"):
+        with pytest.raises(CacheError, match=f"process {os.getpid()} saves a guest.*no heartbeat"):
             async with template.locked("a", lambda _: None):
                 pass
         with pytest.raises(TemplateError, match="no template"):

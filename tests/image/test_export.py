@@ -19,7 +19,7 @@ import pytest
 from tests.support.polling import eventually
 from tests.support.small_disk import small_disk
 
-from microvm.errors import ImageError
+from microvm.errors import CacheError, ImageError
 from microvm.images import Image, export, load, tags
 from microvm.images.config import Config
 from microvm.progress import NullReporter
@@ -398,17 +398,17 @@ def small_cache(elsewhere: Path) -> Iterator[Path]:
 def test_a_full_disk(exported: bytes, small_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     filler = small_cache / "filler"
     filler.write_bytes(bytes(500 << 10))
-    with pytest.raises(ImageError, match=r"disk full: .* are free in .*prune"):
+    with pytest.raises(CacheError, match=r"disk full: .* are free in .*prune"):
         read(exported)
     monkeypatch.setattr(export, "_check_size", lambda *_: None)  # others may fill it meanwhile
-    with pytest.raises(ImageError, match="disk full while writing"):
+    with pytest.raises(CacheError, match="disk full while writing"):
         read(exported)
     assert not list(small_cache.glob("images/*"))
     assert not list(small_cache.rglob(".*"))
     filler.unlink()
     found, _ = read(exported)
     (small_cache / "filler").write_bytes(bytes(shutil.disk_usage(small_cache).free))
-    with pytest.raises(ImageError, match="disk full"):
+    with pytest.raises(CacheError, match="disk full"):
         tags.assign("full", found.name)
     assert "full:latest" not in tags.all_tags()
     assert not list(small_cache.rglob(".*"))
@@ -417,7 +417,7 @@ def test_a_full_disk(exported: bytes, small_cache: Path, monkeypatch: pytest.Mon
 
 READER = """
 import sys
-from microvm_image import export
+from microvm.images import export
 export.read(sys.stdin.buffer, "input", limit=1 << 30)
 """
 

@@ -22,7 +22,7 @@ Leftovers = Callable[[], list[str]]
 WORKER = """
 import sys
 from microvm.errors import ImageError
-from microvm_image import export, tags
+from microvm.images import export, tags
 from microvm.images import load
 from microvm_image.image_removal import prune, remove
 

@@ -18,7 +18,7 @@ import microvm_image
 from microvm import cache as caches
 from microvm import images
 from microvm.cache import trust, verified
-from microvm.errors import ImageError
+from microvm.errors import CacheError, ImageError
 from microvm.system import private
 from microvm_image import initramfs
 from microvm_image.build import build
@@ -52,7 +52,7 @@ def test_what_belongs_to_another_is_refused(cache: Path, part: str) -> None:
     os.chown(cache / part, USER, USER)
     says = f"the cache .* cannot be trusted: .*belongs to user {USER} .*MICROVM_CACHE; under sudo"
     for use in (microvm_image.default, build, lambda: list(images.installed())):
-        with pytest.raises(ImageError, match=says):
+        with pytest.raises(CacheError, match=says):
             use()
 
 
@@ -61,7 +61,7 @@ def test_what_belongs_to_another_is_refused(cache: Path, part: str) -> None:
 def test_what_others_can_write_is_refused(cache: Path, part: str, mode: int) -> None:
     build()
     (cache / part).chmod(mode)
-    with pytest.raises(ImageError, match="can be written by others"):
+    with pytest.raises(CacheError, match="can be written by others"):
         microvm_image.default()
 
 
@@ -97,7 +97,7 @@ def test_the_folders_on_the_way_count(tmp_path: Path, mode: int, refused: bool) 
     way.chmod(mode)
     for path in (way / "cache", way / "none" / "yet"):
         if refused:
-            with pytest.raises(ImageError, match="way, on the way to it, can be written by others"):
+            with pytest.raises(CacheError, match="way, on the way to it, can be written by others"):
                 trust.check(path)
         else:
             trust.check(path)
@@ -112,7 +112,7 @@ def test_a_group_of_ones_own_may_write_on_the_way(
     monkeypatch.setattr(private, "_is_private", lambda group: group == way.stat().st_gid)
     trust.check(way / "cache")
     monkeypatch.setattr(private, "_is_private", lambda _: False)
-    with pytest.raises(ImageError, match="way, on the way to it"):
+    with pytest.raises(CacheError, match="way, on the way to it"):
         trust.check(way / "cache")
 
 
@@ -127,7 +127,7 @@ def test_links_are_followed_to_what_they_mean(tmp_path: Path) -> None:
     (tmp_path / "second").symlink_to("open/../open")
     trust.check(tmp_path / "first" / "cache")
     (tmp_path / "open").chmod(0o777)
-    with pytest.raises(ImageError, match="open, on the way to it"):
+    with pytest.raises(CacheError, match="open, on the way to it"):
         trust.check(tmp_path / "first" / "cache")
     (tmp_path / "second").unlink()
     (tmp_path / "second").symlink_to("first")
@@ -140,7 +140,7 @@ def test_a_link_of_another_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "link").symlink_to("cache")
     os.chown(tmp_path / "link", USER, USER, follow_symlinks=False)
-    with pytest.raises(ImageError, match=f"link belongs to user {USER}"):
+    with pytest.raises(CacheError, match=f"link belongs to user {USER}"):
         trust.check(tmp_path / "link")
 
 
@@ -165,7 +165,7 @@ def test_a_planted_link_empties_no_file(cache: Path, tmp_path: Path, folder: str
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (cache / folder / f".{name}.lock").symlink_to(victim)
-    with suppress(ImageError):  # what is not needed may fail in silence
+    with suppress(CacheError):  # what is not needed may fail in silence
         build()
     assert victim.read_text() == "precious"
 

@@ -282,7 +282,7 @@ def test_baseline_exits_when_its_controller_is_killed(image: Image) -> None:
         "import asyncio, sys, time\n"
         "from pathlib import Path\n"
         "from microvm.bench.baseline import Baseline\n"
-        "from microvm_image import load\n"
+        "from microvm.images import load\n"
         "with Baseline.opened(load(Path(sys.argv[1])), accel='tcg', memory=128) as baseline:\n"
         "    machine = asyncio.run(baseline.boot())\n"
         "    print(machine.pid, flush=True)\n"

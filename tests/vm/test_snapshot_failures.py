@@ -25,7 +25,7 @@ from tests.support.processes import children, open_files
 from tests.support.small_disk import small_disk
 from tests.vm.conftest import Command, Misbehave
 
-from microvm import GuestDied, ImageError, MicroVM, QemuError, Snapshot, SnapshotError
+from microvm import CacheError, GuestDied, MicroVM, QemuError, Snapshot, SnapshotError
 from microvm import cache as caches
 from microvm.images import Image
 from microvm.start import restorer, snapshots
@@ -185,7 +185,7 @@ async def test_it_is_cancelled_at_any_moment(
 async def test_a_full_disk(prepared: MicroVM, cache: Path) -> None:
     caches.make(cache.parent)
     with small_disk(cache, "6m"), _leaves_nothing():
-        with pytest.raises(ImageError, match="disk full"):
+        with pytest.raises(CacheError, match="disk full"):
             await prepared.checkpoint("here")
         assert _files() == []
         await _is_well(prepared)
@@ -198,7 +198,7 @@ async def test_a_full_disk_while_the_machine_s_own_is_copied(
     async with MicroVM(image, memory=MEMORY, accel="tcg", disk="256M") as vm:
         await vm.run(["sh", "-c", "head -c 20m /dev/urandom >/file; sync"], check=True)
         monkeypatch.setenv("MICROVM_CACHE", str(cache))
-        full = pytest.raises(ImageError, match="disk full")
+        full = pytest.raises(CacheError, match="disk full")
         with small_disk(cache, "6m"), _leaves_nothing(), full:
             await vm.checkpoint()
         assert (await vm.run(["wc", "-c", "/file"])).stdout == b"20971520 /file\n"

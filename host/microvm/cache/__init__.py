@@ -14,7 +14,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from microvm.cache import readers, trust
-from microvm.errors import ImageError
+from microvm.errors import CacheError, ImageError
 from microvm.system import private
 from microvm.system.capacity import SHORTAGES
 
@@ -38,7 +38,7 @@ _READ = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 _WRITE = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CREAT | os.O_TRUNC
 
 
-class NoHome(ImageError):
+class NoHome(CacheError):
     """There is no home, and so no place for a cache that nobody has named."""
 
 
@@ -47,7 +47,7 @@ def root() -> Path:
 
     :raises Untrusted: others can change what is in it; see `trust`.
     :raises NoHome: nobody has named one, and there is no home.
-    :raises ImageError: it cannot be looked at.
+    :raises CacheError: it cannot be examined.
     """
     top = _top()
     with disk_errors():
@@ -76,7 +76,7 @@ def usual() -> Path:
 def folder(name: str) -> Path:
     """Return a folder of the cache, there or not: such as `images`.
 
-    :raises ImageError: others can change what is in it; see `trust`.
+    :raises Untrusted: others can change what is in it; see `trust`.
     """
     top = _top()
     path = top / name
@@ -104,7 +104,7 @@ def make(path: Path) -> None:
 
     Nobody else may write to them or read those of the cache, whatever the umask is; see `readers`.
 
-    :raises ImageError: another process created the folder first, and it cannot be trusted.
+    :raises Untrusted: another process created the folder first, and it cannot be trusted.
     """
     if path.is_dir():
         return
@@ -257,25 +257,31 @@ def _clear_all_ids(path: Path) -> None:
 
 @contextmanager
 def disk_errors(path: Path | None = None) -> Iterator[None]:
-    """Turn what the file system refuses into an error that says what to do.
+    """Turn an OSError of the block into an error of this library, with a hint.
 
-    :param path: what it is about, where the file system does not say.
-    :raises ImageError: the disk is full, or something cannot be read or written.
+    :param path: the file or folder that the message names if the OSError names none.
+    :raises CacheError: the disk is full, or a file of the cache cannot be read or written.
+    :raises ImageError: the same of a file elsewhere.
     """
     try:
         yield
     except OSError as error:
         name = error.filename or path
-        where = f" {name}" if name else ""
+        where = f" {name}" if name else " the cache"
+        kind = CacheError if not name or _is_in_cache(name) else ImageError
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise ImageError(
-                f"disk full while writing{where or ' the cache'}",
-                hint=HINT_FULL,
-            ) from error
-        raise ImageError(
-            f"cannot use{where or ' the cache'}: {error.strerror or error}",
+            raise kind(f"disk full while writing{where}", hint=HINT_FULL) from error
+        raise kind(
+            f"cannot use{where}: {error.strerror or error}",
             hint=SHORTAGES.get(error.errno or 0) or _remedy(error),
         ) from error
+
+
+def _is_in_cache(path: str | Path) -> bool:
+    try:
+        return Path(path).is_relative_to(_top())
+    except NoHome:
+        return False
 
 
 def _remedy(error: OSError) -> str:

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from microvm.cache import lock
-from microvm.errors import ImageError
+from microvm.errors import CacheError
 
 HOLDER_TIMEOUT = 5.0
 """Number of seconds without a heartbeat after which other processes no longer wait for the holder
@@ -25,7 +25,7 @@ async def held(path: Path, purpose: str, notify: Callable[[str], None]) -> Async
     :param purpose: the work of the holder, for messages: a verb and its object, such as "saves a
         guest".
     :param notify: called with a line for the user if the wait is long.
-    :raises ImageError: the cache cannot be written, or the holder sends no heartbeats.
+    :raises CacheError: the cache cannot be written, or the holder sends no heartbeats.
     """
     # We count checks instead of seconds: a signal may stop this process, and the clock goes on
     # meanwhile.
@@ -45,7 +45,7 @@ async def held(path: Path, purpose: str, notify: Callable[[str], None]) -> Async
         checks, silent = checks + 1, silent + 1 if heartbeat == before else 0
         if silent > max_checks:
             who = lock.holder(path)
-            raise ImageError(f"{who} {purpose}, but has sent no heartbeat for {HOLDER_TIMEOUT:g} s")
+            raise CacheError(f"{who} {purpose}, but has sent no heartbeat for {HOLDER_TIMEOUT:g} s")
         if checks == max_checks:
             notify(f"waiting for {lock.holder(path)}, which {purpose}")
         await asyncio.sleep(lock.INTERVAL)

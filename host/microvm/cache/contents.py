@@ -52,7 +52,7 @@ class CacheUsage(NamedTuple):
 def usage() -> list[CacheUsage]:
     """Return the usage of each kind.
 
-    :raises ImageError: the cache cannot be trusted or cannot be read.
+    :raises CacheError: the cache cannot be trusted or cannot be read.
     """
     found = {kind: CacheUsage(kind, 0, 0, 0.0) for kind in KINDS}
     seen: set[tuple[int, int]] = set()

@@ -33,7 +33,7 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 def held(path: Path, report: Reporter) -> Iterator[None]:
     """Hold the right to make `path`; wait, and keep saying so, while another process has it.
 
-    :raises ImageError: nothing can be made there.
+    :raises CacheError: nothing can be made there.
     """
     wait = _Wait(path, report)
     while True:
@@ -67,7 +67,7 @@ class _Wait:
 def attempt(path: Path) -> Iterator[bool]:
     """Take the right to make `path` if nobody has it; yield whether that was so.
 
-    :raises ImageError: nothing can be made there.
+    :raises CacheError: nothing can be made there.
     """
     name = _name(path)
     with cache.disk_errors():
@@ -100,7 +100,7 @@ def shared(path: Path, report: Reporter) -> Iterator[None]:
 
     It waits, and says so now and then, while another process holds the lock.
 
-    :raises ImageError: no lock can be made there.
+    :raises CacheError: no lock can be made there.
     """
     name, wait = _name(path), _Wait(path, report, "clears")
     with cache.disk_errors(name):

@@ -12,11 +12,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
-from microvm.errors import ImageError
+from microvm.errors import CacheError
 from microvm.system import private
 
 
-class Untrusted(ImageError):
+class Untrusted(CacheError):
     """A cache cannot be trusted; the hint says what to do.
 
     :ivar path: the folder or link that other users can change: the cache itself, or one on the way

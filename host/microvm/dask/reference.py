@@ -191,7 +191,7 @@ class SnapshotReference:
         """Make of an export this host's copy, under a name that is no other's.
 
         :raises SnapshotError: it is damaged or another one.
-        :raises ImageError: the disk is full.
+        :raises CacheError: the disk is full.
         """
         snapshot_export.read(file, self._copy)
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from microvm import arches, cache
 from microvm.arches import Bus
 from microvm.cache import record, trust, verified
-from microvm.errors import ImageError
+from microvm.errors import CacheError, ImageError
 from microvm.images import tags
 from microvm.images.config import Config
 from microvm.log import Area
@@ -153,7 +153,7 @@ class Image(NamedTuple):
         try:
             for path in (self.path, *(path for path, _, _ in self.files)):
                 trust.check(path)
-        except (ImageError, OSError):
+        except (CacheError, OSError):
             return False
         return True
 

@@ -19,7 +19,7 @@ from typing import BinaryIO
 
 from microvm import cache, export_archive
 from microvm.cache import lock, verified
-from microvm.errors import ImageError
+from microvm.errors import CacheError, ImageError
 from microvm.images import (
     IMPORTED,
     MANIFEST,
@@ -194,7 +194,7 @@ def _check_size(manifest: ImageManifest, limit: int) -> None:
     cache.make(folder)
     status = os.statvfs(folder)
     if size > (free := status.f_bavail * status.f_frsize):
-        raise ImageError(
+        raise CacheError(
             f"disk full: {manifest.name} takes {size / 1e6:,.0f} MB, and {free / 1e6:,.0f} MB are "
             f"free in {folder}",
             hint="`microvm cache prune` makes room",

@@ -79,7 +79,8 @@ def changing(report: Reporter | None = None) -> Iterator[None]:
 def assign(text: str, image: str, report: Reporter | None = None) -> str:
     """Give an image of the cache a tag, which no other has then, and return it in full.
 
-    :raises ImageError: no tag can look like that, there is no such image, or the disk is full.
+    :raises ImageError: no tag can look like that, or there is no such image.
+    :raises CacheError: the cache cannot be written, such as when the disk is full.
     """
     tag = parse(text)
     with cache.disk_errors(), changing(report):

@@ -291,7 +291,7 @@ class MicroVM(Machine):
         :raises Busy: a command runs on this machine, or another snapshot is being taken.
         :raises UsageError: the machine is not running, or its image is too old for this.
         :raises SnapshotError: it could not be taken; the machine is as usable as before.
-        :raises ImageError: the disk is full.
+        :raises CacheError: the disk is full.
         :raises MachineError: the machine is dead.
         """
         guest = self._guest()

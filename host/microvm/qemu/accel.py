@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from microvm import cache
 from microvm.arches import ARCHES, Accel
-from microvm.errors import ImageError, QemuError
+from microvm.errors import CacheError, QemuError
 from microvm.log import Area
 from microvm.sha256 import sha256
 
@@ -84,7 +84,7 @@ class ProbeCache(NamedTuple):
         :param lifetime: the number of seconds for which the result is valid.
         """
         text = f"{'works' if works else 'broken'} {lifetime:.0f}\n"
-        with suppress(OSError, ImageError):
+        with suppress(OSError, CacheError):
             cache.make(self.folder)
             # A process that reads a half-written file ignores it, so no lock is needed.
             cache.write(self.path, text.encode())

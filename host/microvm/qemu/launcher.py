@@ -13,7 +13,7 @@ from pathlib import Path
 from microvm import arches, cache, guest_pack
 from microvm.arches import Arch
 from microvm.cache import lock
-from microvm.errors import ConfinementError, ImageError
+from microvm.errors import CacheError, ConfinementError, ImageError
 from microvm.sha256 import sha256
 from microvm.system import compiler
 from microvm.system.capacity import SHORTAGES
@@ -53,7 +53,7 @@ def find() -> Path:
         with _compiling:
             if not _is_stored(path):
                 _store(path, _packed() or compiled())
-    except ImageError as error:
+    except (CacheError, ImageError) as error:
         message = f"QEMU cannot be started: {error.message}"
         raise ConfinementError(message, hint=error.hint, detail=error.detail) from error
     if path in _in_memory:
@@ -66,7 +66,7 @@ def is_ready() -> bool:
     """Return whether the launcher is ready to be executed, or this system does not need it."""
     try:
         return sys.platform != "linux" or _is_stored(_path())
-    except ImageError:
+    except (CacheError, ImageError):
         return False  # `find` raises an error with the reason
 
 
@@ -79,7 +79,8 @@ def _path() -> Path:
 def superseded() -> list[Path]:
     """Return the paths of launchers in the cache that were compiled from other source code.
 
-    :raises ImageError: The source code is missing, or the cache cannot be trusted.
+    :raises ImageError: The source code is missing.
+    :raises CacheError: The cache cannot be trusted.
     """
     current = _digest(sources())[:32]
     return [
@@ -145,7 +146,7 @@ def compiled(arch: Arch | None = None) -> bytes:
 
 def _store(path: Path, program: bytes) -> None:
     """Store the launcher in the cache, or in memory if it cannot be executed there."""
-    with suppress(ImageError, OSError), lock.attempt(path) as ours:
+    with suppress(CacheError, OSError), lock.attempt(path) as ours:
         if ours:
             with cache.staging(path) as staged:
                 staged.write_bytes(_sealed(program))

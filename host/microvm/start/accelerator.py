@@ -7,7 +7,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
 from microvm import cache
 from microvm.arches import Accel
-from microvm.errors import BootError, ImageError, QemuError
+from microvm.errors import BootError, CacheError, QemuError
 from microvm.options import Accelerator
 from microvm.qemu import accel as accels
 from microvm.qemu.launch import find_qemu
@@ -53,7 +53,7 @@ class AcceleratorChoice:
                 path, purpose = self._probes.path, "finds out whether KVM works"
                 # If the lock cannot be taken, as in a read-only cache, this start tries the
                 # hardware, too.
-                with suppress(ImageError):
+                with suppress(CacheError):
                     await held.enter_async_context(async_lock.held(path, purpose, self._notify))
                 self.candidates = self._find()
                 if len(self.candidates) == 1:

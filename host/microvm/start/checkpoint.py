@@ -83,7 +83,7 @@ class Checkpoint:
         """Save the checkpoint on the disk, and replace a snapshot of that name.
 
         :raises SnapshotError: If another process saves a snapshot under that name.
-        :raises ImageError: If the disk is full or cannot be written. Incomplete files are removed.
+        :raises CacheError: If the disk is full or cannot be written. Incomplete files are removed.
         """
         snapshots.save(
             self._memory, name=name, origin=self.origin, copied=self.copied, base=self._base
@@ -98,7 +98,7 @@ async def take(vm: RunningVM, image: Image, files: ExitStack) -> Checkpoint:
     :raises Busy: If a command runs, or another checkpoint is being taken.
     :raises UsageError: If the image of the guest is too old.
     :raises SnapshotError: If the checkpoint fails. The machine is still usable.
-    :raises ImageError: If the disk is full.
+    :raises CacheError: If the disk is full.
     :raises MachineError: If the machine has failed.
     """
     config = vm.qemu.config

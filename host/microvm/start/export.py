@@ -44,7 +44,7 @@ def read(file: BinaryIO, manifest: SavedManifest) -> None:
     :param manifest: The manifest that the snapshot must match; it contains the snapshot's name.
     :raises SnapshotError: If the file does not match the manifest or is incomplete, or all users
         share the cache.
-    :raises ImageError: If the disk is full. Incomplete files are removed.
+    :raises CacheError: If the disk is full. Incomplete files are removed.
     """
     STORE.check_private()
     path = STORE.path(manifest.name)

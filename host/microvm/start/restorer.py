@@ -58,7 +58,7 @@ class Restorer:
         """Start QEMU early; `clone` continues with it.
 
         :raises SnapshotError: If the saved guest was removed or is damaged.
-        :raises ImageError: If the disk is full.
+        :raises CacheError: If the disk is full.
         :raises OSError: If this process has reached a limit, such as the number of open files.
         """
         _logger.info("cloning %s", self._label)

@@ -119,7 +119,7 @@ def blank(scratch_size: int = 0) -> Iterator[Memory]:
     """Create files without names in which QEMU saves a guest; they are closed at the end.
 
     :param scratch_size: See `QemuConfig.scratch`.
-    :raises ImageError, QemuError: As for `scratch.blank`.
+    :raises CacheError, QemuError: As for `scratch.blank`.
     """
     with ExitStack() as files:
         ram, state = (_memfd(name, files) for name in (RAM, STATE))
@@ -131,7 +131,7 @@ def blank(scratch_size: int = 0) -> Iterator[Memory]:
 def restorable(ram: int, state: bytes, disk: int | None, *, copied: bool) -> Iterator[Memory]:
     """Yield the memory of a saved guest for one QEMU, from its files and state.
 
-    :raises ImageError: If the disk is full, or the cache cannot be written.
+    :raises CacheError: If the disk is full, or the cache cannot be written.
     """
     with ExitStack() as files:
         original = os.fstat(ram)

@@ -23,7 +23,7 @@ def blank(size: int) -> Iterator[int]:
     """Create an empty ext4 file system of this number of bytes, and yield its descriptor.
 
     :raises QemuError: If mkfs.ext4 is not installed, or fails.
-    :raises ImageError: If the disk is full, or the cache cannot be written.
+    :raises CacheError: If the disk is full, or the cache cannot be written.
     """
     from microvm.system import tools
 
@@ -48,7 +48,7 @@ def blank(size: int) -> Iterator[int]:
 def empty(size: int) -> Iterator[int]:
     """Create a file of this number of zero bytes, and yield its descriptor.
 
-    :raises ImageError: If the cache cannot be written.
+    :raises CacheError: If the cache cannot be written.
     """
     with _unnamed(size) as disk:
         yield disk
@@ -58,7 +58,7 @@ def empty(size: int) -> Iterator[int]:
 def copied(saved: int) -> Iterator[int]:
     """Copy a scratch disk, and yield the descriptor of the copy.
 
-    :raises ImageError: If the disk is full, or the cache cannot be written.
+    :raises CacheError: If the disk is full, or the cache cannot be written.
     """
     with _unnamed(0) as disk:
         copy(saved, disk)
@@ -68,7 +68,7 @@ def copied(saved: int) -> Iterator[int]:
 def copy(saved: int, disk: int) -> None:
     """Copy a scratch disk to a file of zeros; both are descriptors.
 
-    :raises ImageError: If the disk is full.
+    :raises CacheError: If the disk is full.
     """
     with cache.disk_errors(cache.folder("scratch")):
         if not sparse.share(saved, disk):

@@ -24,7 +24,7 @@ def check_room() -> None:
     """Check before taking a snapshot that the cache can hold it.
 
     :raises SnapshotError: If all users share the cache.
-    :raises ImageError: If the cache cannot be written, or lacks room for the smallest snapshot.
+    :raises CacheError: If the cache cannot be written, or lacks room for the smallest snapshot.
     """
     import tempfile
 
@@ -43,7 +43,7 @@ def save(
 
     :raises SnapshotError: If another process saves a snapshot under that name, or all users share
         the cache.
-    :raises ImageError: If the disk is full or cannot be written. Incomplete files are removed.
+    :raises CacheError: If the disk is full or cannot be written. Incomplete files are removed.
     """
     STORE.check_private()
     path = STORE.path(name)

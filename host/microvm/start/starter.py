@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from microvm import cache
 from microvm.errors import (
     BootError,
+    CacheError,
     ConfinementError,
     ImageError,
     MachineError,
@@ -90,7 +91,7 @@ class Starter:
         `boot` or `clone` continues with it. This raises no error, because they find the same fault
         again.
         """
-        with suppress(TemplateError, QemuError, ImageError, OSError, _Unavailable):
+        with suppress(TemplateError, QemuError, CacheError, ImageError, OSError, _Unavailable):
             if cold or not self._may_clone:
                 self._launched = self._launch_boot()
             else:
@@ -276,5 +277,5 @@ def _classify_errors(action: str, *, boots: bool = False) -> Iterator[None]:
         # The failure of a guest that was booted here does not concern saving.
         refused = own and not (boots and isinstance(error, MachineError))
         raise (_Refused if refused else _Unavailable)(f"{action}: {error.message}") from error
-    except (ImageError, OSError) as error:
+    except (CacheError, ImageError, OSError) as error:
         raise _Unavailable(f"{action}: {error}") from error

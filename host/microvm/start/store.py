@@ -54,7 +54,7 @@ class Store:
     def folder(self) -> Path:
         """The folder, which need not exist.
 
-        :raises ImageError: If other users can change its content; see `cache.trust`.
+        :raises CacheError: If other users can change its content; see `cache.trust`.
         """
         return cache.folder(self._name)
 
@@ -163,7 +163,7 @@ class Store:
         The caller holds the lock of its `path`. See `SavedManifest` for the other arguments.
 
         :param base: Memory of a similar guest, to share blocks with if possible.
-        :raises ImageError: If the disk is full or cannot be written. Incomplete files are removed.
+        :raises CacheError: If the disk is full or cannot be written. Incomplete files are removed.
         """
         path = self.path(name)
         with cache.disk_errors(), cache.staging(path) as folder:

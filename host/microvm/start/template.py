@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 
 from microvm.cache import lock
-from microvm.errors import ImageError, TemplateError, UsageError
+from microvm.errors import CacheError, TemplateError, UsageError
 from microvm.qemu.command_line import Memory
 from microvm.start.origin import Origin
 from microvm.start.saved import LOST, SavedGuest
@@ -30,7 +30,7 @@ def locked(name: str, notify: Callable[[str], None]) -> AbstractAsyncContextMana
     """Hold the lock of a template; wait while another process holds it and sends heartbeats.
 
     :param notify: Function that is called with a line for the user if the wait is long.
-    :raises ImageError: If the cache cannot be written, or the holder sends no heartbeats.
+    :raises CacheError: If the cache cannot be written, or the holder sends no heartbeats.
     """
     from microvm.cache import async_lock
 
@@ -40,10 +40,10 @@ def locked(name: str, notify: Callable[[str], None]) -> AbstractAsyncContextMana
 def save(memory: Memory, *, name: str, origin: Origin, copied: bool) -> None:
     """Save a guest as `Store.save` does, and remove older templates if they take too much room.
 
-    :raises ImageError: If the disk is full or cannot be written. Incomplete files are removed.
+    :raises CacheError: If the disk is full or cannot be written. Incomplete files are removed.
     """
     STORE.save(memory, name=name, origin=origin, copied=copied)
-    with suppress(ImageError):  # too many templates do not prevent the start
+    with suppress(CacheError):  # too many templates do not prevent the start
         prune(limit(), keep=name)
 
 

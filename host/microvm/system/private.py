@@ -106,6 +106,9 @@ def make_path(path: str, mode: int = 0o700) -> int:
     parent = os.open(above or ".", _ANY_FOLDER)
     try:
         return make(name, parent, mode)
+    except OSError as error:
+        error.filename = path  # messages need more than the last name
+        raise
     finally:
         os.close(parent)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from microvm.errors import BootError, ImageError, MicroVMError, QemuError, SnapshotError
+from microvm.errors import BootError, CacheError, ImageError, MicroVMError, QemuError, SnapshotError
 from microvm.machine.snapshot import Snapshot
 from microvm.start.retry import Attempt, Retries
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from microvm.testing.transcript import Transcript
     from microvm.testing.wanted import Wanted
 
-_LACKS = (QemuError, ImageError, BootError, SnapshotError, ModuleNotFoundError)
+_LACKS = (QemuError, CacheError, ImageError, BootError, SnapshotError, ModuleNotFoundError)
 """What the start of a machine raises where a host has not got what it takes."""
 
 

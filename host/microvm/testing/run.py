@@ -17,7 +17,7 @@ from shutil import rmtree
 from tempfile import gettempdir
 
 from microvm.cache import lock
-from microvm.errors import ImageError, SnapshotError
+from microvm.errors import CacheError, SnapshotError
 from microvm.progress import NullReporter
 from microvm.start import snapshots
 
@@ -43,7 +43,7 @@ class Run:
         if folder is None:
             return None
         run = cls(Path(folder))
-        with suppress(ImageError):
+        with suppress(CacheError):
             run._stack.enter_context(lock.shared(snapshots.STORE.path(run.name), NullReporter()))
             snapshots.check_room()
             return run
@@ -89,7 +89,7 @@ class Run:
 
 def _remove(wanted: re.Pattern[str]) -> None:
     """Remove the snapshots of those runs whose names match, and that nobody takes part in."""
-    with suppress(ImageError):  # it cannot be read or written: then there is nothing of ours
+    with suppress(CacheError):  # it cannot be read or written: then there is nothing of ours
         lock.sweep(snapshots.STORE.folder)
         for path in sorted(snapshots.STORE.folder.glob("pytest-*")):
             match = _SNAPSHOT.fullmatch(path.name)
