@@ -1,4 +1,4 @@
-"""Two builds of the daemon: the one that ships, and one under the sanitizers."""
+"""Fixtures with two builds of the daemon: the shipped one, and one with sanitizers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from microvm_image import programs
 
 @pytest.fixture(scope="session")
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the programs as the image builder does it; the others are beside the daemon."""
+    """The daemon as the image builder compiles it. The other programs are beside it."""
     folder = tmp_path_factory.mktemp("shipped")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cache, "root", lambda: folder)
@@ -32,7 +32,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the same with ASan and UBSan."""
+    """The daemon, compiled with ASan and UBSan."""
     if shutil.which("gcc") is None:
         pytest.skip("gcc is not installed")
     return build_sanitized(tmp_path_factory.mktemp("sanitized"))
@@ -40,14 +40,14 @@ def sanitized(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(params=["shipped", "sanitized"])
 def binary(request: pytest.FixtureRequest) -> Path:
-    """Each build of the daemon in turn."""
+    """Both builds of the daemon, one after the other."""
     path: Path = request.getfixturevalue(request.param)
     return path
 
 
 @pytest.fixture
 def launch(binary: Path) -> Iterator[Callable[..., Daemon]]:
-    """Give a function that starts a daemon; it is stopped, and must end well."""
+    """A function that starts a daemon. The daemon must exit successfully afterwards."""
     with ExitStack() as stack:
 
         def start(**options: Any) -> Daemon:
@@ -58,20 +58,20 @@ def launch(binary: Path) -> Iterator[Callable[..., Daemon]]:
 
 @pytest.fixture
 def daemon_process(launch: Callable[..., Daemon]) -> Daemon:
-    """Give a daemon that has not been greeted."""
+    """A daemon that has received no hello."""
     return launch()
 
 
 @pytest.fixture
 def sandboxd(daemon_process: Daemon) -> Daemon:
-    """Give a daemon that is ready."""
+    """A daemon that is ready."""
     daemon_process.hello()
     return daemon_process
 
 
 @pytest.fixture
 def fifo(tmp_path: Path) -> Iterator[Fifo]:
-    """Give a named pipe."""
+    """A named pipe."""
     made = Fifo(tmp_path / "fifo")
     yield made
     made.close()
@@ -79,7 +79,7 @@ def fifo(tmp_path: Path) -> Iterator[Fifo]:
 
 @pytest.fixture
 def answer(tmp_path: Path) -> Iterator[Fifo]:
-    """Give another named pipe, for the way back."""
+    """A second named pipe, for the other direction."""
     made = Fifo(tmp_path / "answer")
     yield made
     made.close()

@@ -1,4 +1,4 @@
-"""The daemon as a file."""
+"""Tests of the daemon's executable file."""
 
 from __future__ import annotations
 

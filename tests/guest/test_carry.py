@@ -1,4 +1,4 @@
-"""Files as carry takes and gives them, spoken to as a process."""
+"""Tests of carry, the program that reads and writes files of a guest, as a process."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def content(data: bytes, name: bytes = b"", mode: int = FILE) -> list[files.Mess
 
 @pytest.fixture
 def run(binary: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
-    """Give a function that runs it with bytes as its input, by each build in turn."""
+    """A function that runs carry with bytes as its input, for each build in turn."""
 
     def run(sent: bytes, digest: int = files.DIGEST, **how: Any) -> Any:
         command = [str(binary.with_name("carry")), f"{digest:016x}"]
@@ -71,7 +71,10 @@ def run(binary: Path) -> Callable[..., subprocess.CompletedProcess[bytes]]:
 
 @pytest.fixture
 def carry(run: Callable[..., subprocess.CompletedProcess[bytes]]) -> Carry:
-    """Give a function that sends messages to it and returns the answers; it must end well."""
+    """A function that sends messages to carry and returns the answers.
+
+    It must exit successfully.
+    """
 
     def exchange(*messages: files.Message, **how: Any) -> list[files.Message]:
         done = run(b"".join(message.encode() for message in messages), **how)
@@ -239,7 +242,7 @@ def test_a_path_leads_through_links_and_a_tree_does_not(carry: Carry, tmp_path: 
     assert carry(*put(tmp_path / "file", *content(b"new"))) == DONE
     assert (tmp_path / "real/file").read_text() == "new"
     assert (tmp_path / "file").is_symlink()
-    # Below the path, a link is replaced by a file, and is no folder.
+    # Below the path, a link is replaced by a file, and does not count as a folder.
     assert carry(*put(tmp_path, entry(FOLDER), *content(b"3", b"file"), files.Whole())) == DONE
     assert not (tmp_path / "file").is_symlink()
     assert (tmp_path / "real/file").read_text() == "new"
@@ -364,7 +367,7 @@ def test_what_has_no_end_is_read_as_far_as_it_has_come(carry: Carry) -> None:
 
 
 def test_of_what_is_neither_file_nor_folder_comes_no_tree(carry: Carry, tmp_path: Path) -> None:
-    """Nor is it waited for."""
+    """Carry does not wait for such a file, either."""
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
     first, *rest = carry(request(Action.GET, fifo))
@@ -515,7 +518,7 @@ def test_a_user_who_replaces_a_new_folder_is_given_nothing_else(
             check=False,
             timeout=60,
         )
-        assert process.wait(60) == 0  # until then the other program has replaced the folder
+        assert process.wait(60) == 0  # by this time, the other program has replaced the folder
     assert victim.stat().st_uid == 0
 
 

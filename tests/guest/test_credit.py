@@ -1,4 +1,4 @@
-"""Output is paid for, each stream for itself."""
+"""Tests of the credit for output, which each stream has for itself."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from microvm.wire.codec import Stream
 
 
 def taken(messages: list[codec.Message]) -> int:
-    """Return how many bytes of output these are; nothing else may be among them."""
+    """Return the number of output bytes in these messages; no other message may be among them."""
     assert all(isinstance(message, codec.ExecOutput) for message in messages)
     return sum(len(m.data) for m in messages if isinstance(m, codec.ExecOutput))
 
@@ -116,7 +116,7 @@ def test_everything_else_goes_on_while_both_are_stalled(sandboxd: Daemon) -> Non
 
 
 class TestKilled:
-    """A command that is killed ends, whatever it is owed: the host may pay no more."""
+    """A command that is killed ends without further credit, because the host may send none."""
 
     @pytest.mark.parametrize("size", [(0, 0), (24, 80)])
     def test_what_is_not_paid_for_is_dropped(self, sandboxd: Daemon, size: tuple[int, int]) -> None:
@@ -128,7 +128,7 @@ class TestKilled:
         sandboxd.sync()
         sandboxd.send(codec.ExecKill(id_))
         answer = sandboxd.receive()
-        if answer == codec.ExecStdinClosed(id_):  # a terminal may be found closed before the end
+        if answer == codec.ExecStdinClosed(id_):  # a terminal may close before the command ends
             answer = sandboxd.receive()
         assert answer == codec.ExecResponse(id_, codec.Ending.SIGNALLED, 9)
 

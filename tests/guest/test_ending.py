@@ -67,9 +67,9 @@ def test_terminate_after_the_process_exited_sends_no_signal(sandboxd: Daemon, an
 
 
 def left_with_output(daemon: Daemon) -> tuple[int, int]:
-    """Start a command that leaves a process and output behind that waits for credit.
+    """Start a command that exits and leaves a process, and output that waits for credit.
 
-    :return: its id, and the pid of what is left.
+    :return: id of the command, and pid of the remaining process.
     """
     script = "sleep 1000 >/dev/null 2>&1 & echo $$ $! >&2; printf 0123456789"
     id_ = daemon.sh(script, credit=4, stderr_credit=PLENTY)

@@ -1,4 +1,4 @@
-"""The greeting that starts a session on the stream."""
+"""Tests of the hello that starts a session."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_frames_behind_a_hello_in_one_piece_are_answered(daemon_process: Daemon)
 
 
 def test_every_hello_of_many_is_answered(daemon_process: Daemon) -> None:
-    nonces = range(1000)  # no more than it reads before it has answered any
+    nonces = range(1000)  # as many as it reads before its first answer
     daemon_process.send(*map(hello, nonces))
     for nonce in nonces:
         daemon_process.expect(
@@ -135,7 +135,7 @@ def test_nothing_of_an_older_session_comes_behind_ready(sandboxd: Daemon) -> Non
 
 def test_a_hello_forgets_the_ids(sandboxd: Daemon) -> None:
     for nonce in range(2, 5):
-        assert sandboxd.run(b"true").exit_code == 0  # with the id 1 each time
+        assert sandboxd.run(b"true").exit_code == 0  # each has the id 1
         sandboxd.hello(nonce)
 
 

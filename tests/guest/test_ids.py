@@ -1,4 +1,4 @@
-"""The ids by which frames name an exec."""
+"""Tests of the ids of commands in messages."""
 
 from __future__ import annotations
 

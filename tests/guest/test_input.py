@@ -1,4 +1,4 @@
-"""Tests of what the host feeds to a command, and what becomes of it."""
+"""Tests of the standard input of commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PIPE = 1 << 20
 
 
 def pumped(daemon: Daemon, id_: int, blocks: Iterable[bytes]) -> Iterator[codec.Message]:
-    """Feed data and its end as it is paid for; give what comes, up to the end of the command."""
+    """Send data and its end as credit allows; return the messages until the command ends."""
     source = iter(blocks)
     rest, credit, ended = memoryview(b""), 0, False
     while True:
@@ -51,7 +51,7 @@ def pumped(daemon: Daemon, id_: int, blocks: Iterable[bytes]) -> Iterator[codec.
 
 
 def pump(daemon: Daemon, id_: int, data: bytes) -> Result:
-    """Feed data as `pumped` does, and take the output."""
+    """Send data as `pumped` does, and return the output."""
     output: dict[codec.Stream, list[bytes]] = {stream: [] for stream in codec.Stream}
     others: list[codec.Message] = []
     for message in pumped(daemon, id_, [data]):
@@ -67,12 +67,12 @@ def pump(daemon: Daemon, id_: int, data: bytes) -> Result:
 
 
 def credits_in(messages: list[codec.Message]) -> int:
-    """Return how much credit these give."""
+    """Return the sum of the credit in these messages."""
     return sum(m.amount for m in messages if isinstance(m, codec.ExecStdinCredit))
 
 
 def fill(daemon: Daemon, id_: int, but: int = 0) -> int:
-    """Feed a command that does not read until only `but` bytes are paid for; return how much."""
+    """Send input to a command that does not read, until `but` bytes of credit are left."""
     fed, credit = 0, daemon.wait_credit()
     while credit > but:
         daemon.feed(id_, bytes(credit - but))
@@ -82,7 +82,7 @@ def fill(daemon: Daemon, id_: int, but: int = 0) -> int:
 
 
 class TestFeeding:
-    """Tests that what is fed arrives."""
+    """Tests that the input arrives."""
 
     def test_what_is_fed_is_read(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.start(b"cat", fed=True)
@@ -142,7 +142,7 @@ class TestFeeding:
             if isinstance(message, codec.ExecOutput):
                 received.update(message.data)
         assert received.digest() == sent.digest()
-        if "sanitized" not in str(binary):  # the sanitizers' own memory grows
+        if "sanitized" not in str(binary):  # the memory of the sanitizers grows
             assert memory(sandboxd.pid, "VmSize") == before
 
     def test_input_in_single_bytes(self, sandboxd: Daemon) -> None:
@@ -194,7 +194,7 @@ class TestFeeding:
 
 
 class TestCredit:
-    """Input is paid for, and never more than the daemon can hold."""
+    """The daemon never gives credit for more input than it can store."""
 
     def test_the_first_follows_the_start_and_is_large(self, sandboxd: Daemon) -> None:
         sandboxd.start(b"sleep", b"1000", fed=True)
@@ -229,7 +229,7 @@ class TestCredit:
         sandboxd.end_input(id_)
         result = sandboxd.finish(id_)
         assert len(result.stdout) == credit
-        # What was on its way before the end was read may have given some.
+        # Input in transit before the end was read may result in credit.
         assert credits_in(result.others) < ROOM
 
     def test_none_without_being_fed(self, sandboxd: Daemon) -> None:
@@ -269,7 +269,7 @@ class TestCredit:
 
 
 class TestTheEnd:
-    """Commands and hosts that end before the input does."""
+    """Tests of commands and hosts that end before the input does."""
 
     def test_data_after_the_end_is_ignored(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("sleep 0.1; cat; sleep 0.2", fed=True)
@@ -335,7 +335,7 @@ class TestTheEnd:
         assert sandboxd.finish(id_).stdout == b"done\n"
 
     def test_a_background_reader_does_not_delay_the_end(self, sandboxd: Daemon) -> None:
-        # A shell gives /dev/null to what it puts into the background, unless told otherwise.
+        # By default, the input of a background job of a shell is /dev/null.
         id_ = sandboxd.sh("exec 3<&0; sleep 1000 <&3 & echo $!", fed=True)
         result = sandboxd.finish(id_)
         assert result.exit_code == 0
@@ -381,7 +381,7 @@ class TestTheEnd:
             *(1, b"cat", b"", (b"cat",), (), 999, 999, b""), codec.StdinKind.HOST, 0, 0, 0, 0
         )
         for nonce in range(100):
-            # What follows the hello starts as soon as what ran before it is gone.
+            # The command after the hello starts as soon as the previous command is killed.
             sandboxd.send(hello(nonce), request)
             _, ready = sandboxd.receive_until(codec.Ready)
             assert ready.nonce == nonce
@@ -415,5 +415,5 @@ class TestTheEnd:
 @pytest.mark.parametrize("fed", [False, True], ids=["not fed", "fed"])
 def test_it_sees_its_three_streams_and_nothing_else(sandboxd: Daemon, fed: bool) -> None:
     id_ = sandboxd.start(b"ls", b"/proc/self/fd", fed=fed)
-    # The fourth is the folder that it lists.
+    # The fourth descriptor is the folder that ls reads.
     assert sandboxd.finish(id_).stdout == b"0\n1\n2\n3\n"

@@ -1,4 +1,4 @@
-"""What a command has left behind lives through a hello that was told to keep it, and no other."""
+"""Tests of processes that survive a hello which keeps them, and no other hello."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from microvm.wire.codec import ErrorCode
 
 
 def leave(daemon: Daemon, fifo: Fifo, answer: Fifo) -> None:
-    """Leave a process behind that writes when it is told to, and then says how that went."""
+    """Leave a process that on request writes to its output, and reports the result."""
     script = f"(trap '' PIPE; read x <{fifo}; echo lost; echo $? >{answer}) 2>/dev/null &"
     assert daemon.run_sh(script).exit_code == 0
 
@@ -71,4 +71,4 @@ def test_the_ids_and_the_version_are_those_of_a_new_session(sandboxd: Daemon) ->
     assert isinstance(error, codec.Error)
     assert error.code is ErrorCode.UNKNOWN_TYPE
     sandboxd.hello(3)
-    assert sandboxd.run(b"true").exit_code == 0  # with the id 1
+    assert sandboxd.run(b"true").exit_code == 0  # this command has the id 1

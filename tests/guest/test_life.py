@@ -1,4 +1,4 @@
-"""The daemon stays alive, answers, and ends when it should."""
+"""Tests that the daemon stays alive, answers, and exits when it should."""
 
 from __future__ import annotations
 
@@ -84,10 +84,10 @@ def test_thousands_of_commands_leave_no_trace(sandboxd: Daemon, binary: Path, co
     some(count)
     assert sandboxd.sync() == []
     eventually(lambda: open_files(sandboxd.pid) == fds)
-    # A child that cannot execute its program closes its pipe, which is the daemon's cue to answer,
-    # before it is a zombie. On a busy host the scheduler can preempt it in between.
+    # When a child cannot execute its program, it closes its pipe, and the daemon answers
+    # before the child is a zombie. On a busy host, the child may be preempted in between.
     eventually(lambda: not children(sandboxd.pid))
-    if "sanitized" not in str(binary):  # the sanitizers' own memory grows
+    if "sanitized" not in str(binary):  # the memory of the sanitizers grows
         assert memory(sandboxd.pid) <= before + 64
 
 
@@ -122,7 +122,7 @@ def test_the_status_is_what_the_kernel_says(sandboxd: Daemon, binary: Path) -> N
     sandboxd.hello(2)
     last = sandboxd.status()
     assert (last.descriptors, last.zombies) == (idle.descriptors, 0)
-    assert abs(last.memory // 1024 - memory(sandboxd.pid)) <= 64  # it has moved since
+    assert abs(last.memory // 1024 - memory(sandboxd.pid)) <= 64  # the clock has advanced
 
 
 def test_the_status_counts_below_a_low_limit_of_open_files(sandboxd: Daemon) -> None:
@@ -211,5 +211,5 @@ def test_a_life_can_be_started_again_and_again(sandboxd: Daemon) -> None:
         _, ready = sandboxd.receive_until(codec.Ready)
         assert ready.nonce == nonce
         sandboxd.hello(nonce + 1000)
-    # Outside PID 1 only the command itself is waited for, and its children die a moment later.
+    # A daemon that is not PID 1 waits only for the command; its children exit a moment later.
     eventually(lambda: not children(sandboxd.pid))

@@ -1,4 +1,4 @@
-"""Frames that no decoder may take."""
+"""Tests that malformed frames are refused."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ PING, RESUME, EXEC, SIGNAL, CREDIT = 4, 3, 16, 20, 22
 STDIN, RESIZE = 23, 26
 TOO_LONG = struct.pack("<I", 4097)
 LONG_ITEM = struct.pack("<I", 131072)
-FULL = [b"x" * 131068] * 8  # with their prefixes, as long as a list may be
+FULL = [b"x" * 131068] * 8  # with their lengths, the maximum size of a list
 
 CASES = [
     Case("a type that nobody has", frame(b"", 999), Fault.UNKNOWN_TYPE, 4),

@@ -1,4 +1,4 @@
-"""Tests of what a command writes, on its way to the host."""
+"""Tests of the output of commands."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_a_stream_that_is_closed_costs_nothing(sandboxd: Daemon, fifo: Fifo, ans
 
 
 class TestLeftBehind:
-    """Processes in the background, when the command itself has ended."""
+    """Tests of background processes after their command has exited."""
 
     def test_the_response_does_not_wait_for_them(self, sandboxd: Daemon) -> None:
         result = sandboxd.run_sh("sleep 60 & echo $!")

@@ -1,4 +1,4 @@
-"""A layer as pack writes it: of folders that somebody has filled who meant harm, too."""
+"""Tests of pack, the program that writes a layer, also with folders of hostile content."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ Packed = Callable[[Path], Members]
 MIB = 1 << 20
 
 UNPACKED = 5 * MIB
-"""What pack may write of files, in the tests here."""
+"""Maximum number of bytes of files in these tests."""
 
 LIMIT = ["prlimit", f"--as={32 * MIB}"]
-"""What pack may take of memory, whatever it packs; the sanitizers take more."""
+"""Maximum memory of pack, in bytes, for any input; the sanitizers use more."""
 
 
 @pytest.fixture
 def pack(binary: Path) -> Pack:
-    """Give a function that packs a folder, by each build in turn."""
+    """A function that packs a folder, for each build in turn."""
     limit = LIMIT if "shipped" in str(binary) else []
 
     def run(folder: Path) -> subprocess.CompletedProcess[bytes]:
@@ -41,7 +41,7 @@ def pack(binary: Path) -> Pack:
 
 @pytest.fixture
 def packed(pack: Pack) -> Packed:
-    """Give a function that returns the members of the tar, which is whole."""
+    """A function that packs a folder, and returns the members of the complete tar archive."""
 
     def read(folder: Path) -> Members:
         done = pack(folder)
@@ -52,7 +52,7 @@ def packed(pack: Pack) -> Packed:
 
 
 def as_root(folder: Path) -> None:
-    """Skip the test where nobody may make devices, or attributes that are the kernel's."""
+    """Skip the test if we may not create devices or attributes of the kernel."""
     try:
         os.mknod(folder / "probe", stat.S_IFCHR, os.makedev(1, 3))
         os.setxattr(folder / "probe", "trusted.probe", b"")
@@ -87,7 +87,7 @@ def test_what_is_gone_below_is_said_as_layers_say_it(packed: Packed, tmp_path: P
     whiteout = tmp_path / "gone"
     os.mknod(whiteout, stat.S_IFCHR, 0)
     (tmp_path / "d").mkdir()
-    os.link(whiteout, tmp_path / "d/gone, too")  # as overlays share one inode for all
+    os.link(whiteout, tmp_path / "d/gone, too")  # since all whiteouts of an overlay share one inode
     (tmp_path / "new").mkdir()
     os.setxattr(tmp_path / "new", "trusted.overlay.opaque", b"y")
     (tmp_path / "new/file").touch()
@@ -109,7 +109,7 @@ def test_devices_owners_and_attributes(packed: Packed, tmp_path: Path) -> None:
     os.setxattr(tmp_path / "able", "user.empty", b"")
     os.setxattr(tmp_path / "able", "trusted.overlay.origin", b"the overlay's own")
     os.chown(tmp_path / "able", 4_000_000, 3_000_000)
-    os.setxattr(tmp_path / "able", "security.capability", able)  # which chown has removed
+    os.setxattr(tmp_path / "able", "security.capability", able)  # since chown has removed it
     os.mknod(tmp_path / "tty", stat.S_IFCHR | 0o620, os.makedev(5, 1_000_000))
     os.mknod(tmp_path / "disk", stat.S_IFBLK | 0o600, os.makedev(259, 7))
     found = packed(tmp_path)
@@ -160,7 +160,7 @@ def test_a_huge_file_has_a_size_that_no_header_holds(binary: Path, tmp_path: Pat
         with tarfile.open(fileobj=process.stdout, mode="r|") as archive:
             assert [info.size for info in [archive.next()] if info] == [9 << 30]
         process.stdout.close()
-        assert process.wait(60) != 0  # nobody reads on
+        assert process.wait(60) != 0  # the reader stops here
 
 
 def test_more_than_the_limit_is_an_error_at_once(pack: Pack, tmp_path: Path) -> None:
@@ -187,7 +187,7 @@ def test_sockets_are_left_out(packed: Packed, tmp_path: Path) -> None:
 
 @pytest.fixture
 def deepen(tmp_path: Path) -> Iterator[Callable[[int, str], Path]]:
-    """Give a function that makes folders in each other, deeper than any path can say."""
+    """A function that creates nested folders, deeper than the longest path."""
     top = tmp_path / "deep"
     top.mkdir()
 
@@ -202,7 +202,7 @@ def deepen(tmp_path: Path) -> Iterator[Callable[[int, str], Path]]:
         return top
 
     yield make
-    subprocess.run(["rm", "-r", top], check=True)  # Python's own way would recurse as deep
+    subprocess.run(["rm", "-r", top], check=True)  # shutil would recurse as deep
 
 
 def test_folders_in_each_other(packed: Packed, deepen: Callable[[int, str], Path]) -> None:
@@ -252,7 +252,7 @@ def test_what_is_no_folder_is_an_error(pack: Pack, tmp_path: Path, folder: str) 
 
 @contextmanager
 def meanwhile(change: Callable[[int], None]) -> Iterator[None]:
-    """Call a function over and over, with a count, while the block runs."""
+    """Call a function with a count, again and again, while the block runs."""
     over = threading.Event()
 
     def loop() -> None:
@@ -289,7 +289,7 @@ def test_files_that_change_while_they_are_read(packed: Packed, tmp_path: Path) -
 
 
 def test_names_that_become_something_else(packed: Packed, tmp_path: Path) -> None:
-    """Under its name is a file, a folder, a fifo and a link in turn, and nothing in between."""
+    """The name is a file, a folder, a fifo and a link in turn, and sometimes does not exist."""
     path = tmp_path / "it"
     (tmp_path / "still").touch()
 

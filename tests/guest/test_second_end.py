@@ -1,4 +1,4 @@
-"""A second implementation, in Rust and written from `protocol/SPEC.md` alone, agrees with ours."""
+"""Tests that an implementation in Rust, written from `protocol/SPEC.md`, agrees with our codec."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ def _works(compiler: str) -> bool:
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Compile it."""
-    # What rustup puts in the PATH may have no compiler behind it; Debian's stands beside it.
+    """The compiled program."""
+    # The rustc of rustup may have no compiler, so the compiler of Debian is tried, too.
     compiler = next(filter(_works, ("rustc", "/usr/bin/rustc")), None)
     if compiler is None:
         pytest.skip("rustc is not installed")
@@ -47,7 +47,7 @@ def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def read(program: Path) -> Read:
-    """Give a function with which it reads the frames of vectors, and writes them again."""
+    """A function that lets the program read the frames of vectors, and write them again."""
 
     def read(
         frames: list[Vector],
@@ -70,7 +70,7 @@ def test_it_reads_the_vectors_and_writes_them_again(read: Read, piece: int) -> N
 
 
 def expected(vector: Vector) -> dict[str, Any]:
-    """Return what the program prints of a vector."""
+    """Return the expected output of the program for a vector."""
     if vector.fault:
         return dict(zip(("code", "offset", "field"), vector.fault, strict=True))
     return {
@@ -82,7 +82,7 @@ def expected(vector: Vector) -> dict[str, Any]:
 
 
 def in_json(value: int | bytes | tuple[bytes, ...]) -> object:
-    """Return what it prints of a field."""
+    """Return the expected output of the program for a field."""
     match value:
         case int():
             return value
@@ -93,7 +93,7 @@ def in_json(value: int | bytes | tuple[bytes, ...]) -> object:
 
 @pytest.mark.parametrize("version", range(1, codec.VERSION))
 def test_it_speaks_older_versions_as_we_do(read: Read, version: int) -> None:
-    """Frames of the newest version have what the older one must not take, and cannot carry."""
+    """Newest frames contain values that older versions must refuse or leave out."""
     for vector, answer in zip(VECTORS, read(VECTORS, version, version), strict=True):
         assert answer.items() >= ours(vector, version, version).items(), vector.name
     for vector, answer in zip(VALID, read(VALID, written=version), strict=True):
@@ -101,7 +101,7 @@ def test_it_speaks_older_versions_as_we_do(read: Read, version: int) -> None:
 
 
 def ours(vector: Vector, version: int, written: int) -> dict[str, Any]:
-    """Read a vector's frame at one version and write it at another, by our own codec."""
+    """Decode the frame of a vector in one version, and encode it in another, with our codec."""
     decoder = codec.Decoder(vector.sender, version)
     decoder.receive_data(vector.frame)
     try:

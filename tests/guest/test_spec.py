@@ -1,4 +1,4 @@
-"""The client that is made of the document alone, and what the document says."""
+"""Tests of a client that was written from the specification alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from microvm.wire.session import Session
 
 @pytest.fixture
 def host(daemon_process: Daemon) -> Host:
-    """Give a host that has greeted a daemon."""
+    """A host that has sent a hello to a daemon."""
     host = Host(daemon_process.stream)
     host.greet()
     return host
@@ -34,7 +34,7 @@ def test_the_daemon_does_what_the_document_says(host: Host, play: Callable[[Host
 
 
 class TestTheClient:
-    """Tests of the client's worth: it is a second implementation, and as strict as the document."""
+    """Tests that the client is as strict as the specification."""
 
     def test_it_shares_nothing_with_the_library(self) -> None:
         sources = [Path(spec_client.__file__), *Path(document.__file__).parent.glob("*.py")]
@@ -79,7 +79,7 @@ HOSTILE = {
 
 
 class TestAHostileGuest:
-    """Tests of what a strict host takes for broken; ours is as strict."""
+    """Tests of messages that a strict host must refuse; the product refuses them, too."""
 
     @pytest.mark.parametrize("answers", HOSTILE.values(), ids=HOSTILE)
     def test_it_is_broken(self, answers: bytes) -> None:
@@ -88,7 +88,7 @@ class TestAHostileGuest:
             host = Host(ours, deadline=2.0)
             host.state = "idle"
             host.start(b"true", window=0)
-            theirs.send(answers, socket.MSG_DONTWAIT)  # the first frame at least
+            theirs.send(answers, socket.MSG_DONTWAIT)  # at least the first frame
             with pytest.raises(Broken) as caught:
                 hear_out(host)
             assert "does not answer" not in str(caught.value)
@@ -117,13 +117,13 @@ class TestAHostileGuest:
 
 
 def hear_out(host: Host) -> None:
-    """Take the end of a command, and one frame more."""
+    """Receive the end of a command, and one more message."""
     host.finish()
     host.receive()
 
 
 def greeted(version: int, digest: int) -> Frame:
-    """The `ready` of a guest like this, as a host takes it that has another's output before it."""
+    """Return the `ready` message of a guest, for a host that receives other output before it."""
     ours, theirs = socket.socketpair()
     with ours, theirs:
 

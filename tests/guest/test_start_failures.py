@@ -1,4 +1,4 @@
-"""Commands that cannot be started, and what is said about them."""
+"""Tests of commands that cannot be started, and of the reported reasons."""
 
 from __future__ import annotations
 
@@ -104,12 +104,12 @@ def test_an_interpreter_that_is_missing(
     assert result.failure == (Stage.INTERPRETER, errno.ENOENT)
     assert isinstance(result.end, codec.ExecFailed)
     assert result.end.missing == interpreter.encode()
-    # It is not told of what fails later.
+    # The host learns nothing of later failures.
     assert sandboxd.run(b"nonexistent").end == codec.ExecFailed(2, Stage.LOOKUP, errno.ENOENT)
 
 
 def elf(interpreter: bytes) -> bytes:
-    """Make a program of 64 bits whose one segment names its interpreter."""
+    """Return a 64-bit ELF program whose only segment names its interpreter."""
     machine = {"x86_64": 62, "aarch64": 183}[platform.machine()]
     header = struct.pack("<HHIQQQIHHHHHH", 2, machine, 1, 0, 64, 0, 0, 64, 56, 1, 0, 0, 0)
     length = len(interpreter) + 1
@@ -176,7 +176,7 @@ def test_no_descriptors_left_for_its_pipes(sandboxd: Daemon) -> None:
     soft, hard = resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE)
     used = open_files(sandboxd.pid)
     free = [fd for fd in range(max(used) + 10) if fd not in used]
-    # poll(2) takes no more entries than the limit, and the daemon needs six.
+    # poll(2) accepts no more entries than this limit, and the daemon needs six.
     for limit in [limit for limit in free[:4] if limit >= 6]:
         resource.prlimit(sandboxd.pid, resource.RLIMIT_NOFILE, (limit, hard))
         assert sandboxd.run(b"true").failure == (Stage.PIPE, errno.EMFILE)
@@ -201,7 +201,7 @@ def test_a_failure_leaves_the_daemon_as_it_was(sandboxd: Daemon) -> None:
 
 
 class TestPath:
-    """The folders in which a command without a slash is looked up."""
+    """Tests of the folders in which a command without a slash is looked up."""
 
     def test_the_request_has_its_own(self, sandboxd: Daemon, tmp_path: Path) -> None:
         script(tmp_path / "mycommand")

@@ -1,4 +1,4 @@
-"""Commands with a terminal."""
+"""Tests of commands with a terminal."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SILENCE = 0.1
 
 
 def wait_for(daemon: Daemon, wanted: bytes) -> bytes:
-    """Take output until it has this in it; all of it is standard output."""
+    """Collect output until it contains this text. All of it must be standard output."""
     data = b""
     while wanted not in data:
         message = daemon.receive()
@@ -48,7 +48,7 @@ def run(daemon: Daemon, script: str) -> bytes:
 
 
 class TestTheTerminal:
-    """Tests of what a command finds."""
+    """Tests of the terminal that a command has."""
 
     def test_all_three_streams_are_one(self, sandboxd: Daemon) -> None:
         script = "for fd in 0 1 2; do test -t $fd || exit 1; done; readlink /proc/$$/fd/[012]"
@@ -90,7 +90,7 @@ class TestTheTerminal:
 
     def test_it_sees_nothing_but_its_streams(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.start(b"ls", b"/proc/self/fd", size=(5, 1))
-        # The fourth is the folder that it lists.
+        # The fourth descriptor is the folder that ls reads.
         assert ended(sandboxd, id_).stdout.split() == [b"0", b"1", b"2", b"3"]
 
     def test_a_failure_to_start_is_told(self, sandboxd: Daemon) -> None:
@@ -106,7 +106,7 @@ class TestTheTerminal:
 
 
 class TestResizing:
-    """Changes of the size."""
+    """Tests of changes of the size."""
 
     def test_it_is_told_by_a_signal(self, sandboxd: Daemon) -> None:
         script = "trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.05; done"
@@ -141,7 +141,7 @@ class TestResizing:
 
 
 class TestTyping:
-    """Tests of what is typed."""
+    """Tests of typed input."""
 
     def test_it_is_echoed_and_read_by_lines(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("read x; echo got $x", size=SIZE)
@@ -205,7 +205,7 @@ class TestTyping:
         sandboxd.feed(id_, b"\x1a")
         wait_for(sandboxd, b"prompt:")
         sandboxd.feed(id_, b"fg\n")
-        wait_for(sandboxd, b"read x; echo $x$x'")  # bash names the job when it has the terminal
+        wait_for(sandboxd, b"read x; echo $x$x'")  # bash prints the job when it has the terminal
         sandboxd.feed(id_, b"again\n")
         wait_for(sandboxd, b"againagain")
         sandboxd.feed(id_, b"exit 0\n")
@@ -237,7 +237,7 @@ class TestTyping:
 
 
 class TestTheEnd:
-    """Output and the end of the command."""
+    """Tests of the output and the end of the command."""
 
     @pytest.mark.parametrize("status", [0, 1, 255])
     def test_the_status(self, sandboxd: Daemon, status: int) -> None:

@@ -1,4 +1,4 @@
-"""Whom a command runs as; and limits and kills where there are no cgroups."""
+"""Tests of the user of a command, and of limits and kills without cgroups."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can become anot
 
 
 def seen_ids(daemon: Daemon, user: bytes) -> tuple[list[int], list[int], list[int]]:
-    """Return the users, groups and further groups of a command, from its own /proc entry."""
+    """Return the user ids, group ids and supplementary groups of a command, from /proc."""
     result = daemon.run(b"cat", b"/proc/self/status", user=user)
     assert result.exit_code == 0, result
     lines = dict(line.split(b":", 1) for line in result.stdout.splitlines())
@@ -43,7 +43,7 @@ def seen_env(daemon: Daemon, user: bytes, *env: bytes) -> dict[bytes, bytes]:
 
 @as_root
 class TestIds:
-    """The numbers that the kernel knows."""
+    """Tests of the ids that the kernel reports."""
 
     @pytest.mark.parametrize(
         ("user", "uid", "gid"),
@@ -93,7 +93,7 @@ class TestIds:
 
 @as_root
 class TestUnknown:
-    """Tests of users that are not there."""
+    """Tests of users that do not exist."""
 
     @pytest.mark.parametrize(
         "user",
@@ -131,7 +131,7 @@ class TestUnknown:
 
 @as_root
 class TestEnvironment:
-    """Tests of what the user's entry says."""
+    """Tests of the variables that depend on the user's entry."""
 
     def test_it_is_the_users(self, sandboxd: Daemon) -> None:
         env = seen_env(sandboxd, b"nobody")
@@ -177,7 +177,7 @@ class TestEnvironment:
 
 @as_root
 class TestRights:
-    """Tests of what it may do."""
+    """Tests of the permissions of the command."""
 
     def test_a_forbidden_folder(self, sandboxd: Daemon, tmp_path: Path) -> None:
         folder = tmp_path / "forbidden"
@@ -201,7 +201,7 @@ class TestRights:
     def test_its_streams_can_be_opened_by_name(
         self, sandboxd: Daemon, size: tuple[int, int], fed: bool
     ) -> None:
-        # Where /dev/stdin, /dev/stdout and /dev/stderr lead.
+        # The targets of /dev/stdin, /dev/stdout and /dev/stderr.
         fd = "/proc/self/fd"
         script = f"echo out >{fd}/1; echo err >{fd}/2; : <{fd}/0; echo end"
         id_ = sandboxd.sh(script, user=b"nobody", size=size, fed=fed)
@@ -240,7 +240,7 @@ class TestRights:
 
 
 class TestWithoutCgroups:
-    """Tests of a daemon that is a process, and makes no cgroups."""
+    """Tests of a daemon that is an ordinary process, and creates no cgroups."""
 
     def test_a_kill_reaches_the_process_group(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("trap '' TERM; sleep 1000 & sleep 1000 & echo $! $$; wait")

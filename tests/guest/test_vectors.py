@@ -1,4 +1,4 @@
-"""The daemon takes every valid vector, and refuses every other as the vector says."""
+"""Test that the daemon accepts every valid vector, and refuses the others as expected."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.support.daemon import DaemonProcess
 
 @pytest.fixture
 def process(binary: Path) -> Iterator[DaemonProcess]:
-    """Give each build of the daemon in turn."""
+    """Both builds of the daemon, one after the other."""
     process = DaemonProcess(binary)
     yield process
     process.close()

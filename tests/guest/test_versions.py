@@ -1,4 +1,4 @@
-"""A host and a guest of different versions speak the older one: with the real daemon, both ways."""
+"""Tests that a host and a daemon of different versions use the older version."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from microvm_proto.resolve import read_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = "head -c 300000 /dev/zero; echo problem >&2; exit 3"
-# Before the tail, which the daemon reads straight into its frame.
+# Before the tail, because the daemon reads the tail directly into its frame.
 TAIL = (
     '[[message.field]]\nname = "data"\ntype = "tail"\nmax = 65536\ndoc = "The bytes, at least one."'
 )
@@ -44,7 +44,7 @@ since = {NEXT}
 
 
 class Older(NamedTuple):
-    """A version before ours, and the folder with what there is of it."""
+    """An older version, and the folder of its files."""
 
     version: int
     folder: Path
@@ -52,7 +52,7 @@ class Older(NamedTuple):
 
 @pytest.fixture(scope="module")
 def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with what the next version may be: its schema, codec, and daemon."""
+    """A folder with a possible next version: its schema, codec and daemon."""
     folder = tmp_path_factory.mktemp("newer")
     text = (ROOT / "protocol/sandboxd.toml").read_text()
     version = {f"version = {codec.VERSION}\n": f"version = {NEXT}\n"}
@@ -70,7 +70,7 @@ def newer(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module", params=range(1, codec.VERSION))
 def older(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Older:
-    """Each version before ours: its schema, codec, and daemon."""
+    """Each older version: its schema, codec and daemon."""
     version, folder = request.param, tmp_path_factory.mktemp("older")
     text = (ROOT / "protocol/sandboxd.toml").read_text()
     tables = re.split(r"^(?=\[)", text, flags=re.M)
@@ -79,7 +79,7 @@ def older(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     (folder / "sandboxd.toml").write_text(text)
     schema = read_schema(folder / "sandboxd.toml")
     (folder / "codec.py").write_text(emitted("python", schema, "file")["file"])
-    # A daemon that knows no more than that: what it decodes hangs on the version that is spoken.
+    # A daemon of this version. The agreed version determines how it decodes frames.
     shutil.copytree(ROOT / "guest", folder / "guest")
     header = (folder / "guest/protocol.h").read_text()
     for name, value in {
@@ -96,7 +96,7 @@ def older(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def load(name: str, folder: Path) -> Iterator[ModuleType]:
-    """Import the codec that is in a folder."""
+    """Import the codec in a folder."""
     spec = importlib.util.spec_from_file_location(name, folder / "codec.py")
     assert spec
     assert spec.loader
@@ -119,14 +119,14 @@ def older_codec(older: Older) -> Iterator[ModuleType]:
 
 
 def hear(daemon: Daemon, host: Session) -> Any:
-    """Return what a session hears next."""
+    """Return the next result of a session."""
     while (event := host.next_event()) is None:
         host.receive_data(daemon.stream.recv(1 << 18))
     return event
 
 
 def run(daemon: Daemon, host: Session) -> tuple[Result, list[Any]]:
-    """Run the script for a session; return what comes of it, and all messages."""
+    """Run the script in a session. Return the result of the command, and all messages."""
     daemon.send(host.hello())
     hear(daemon, host)
     daemon.send(host.exec_request(request.request_of(["sh", "-c", SCRIPT], {})[0]))
@@ -134,7 +134,7 @@ def run(daemon: Daemon, host: Session) -> tuple[Result, list[Any]]:
 
 
 def finish(daemon: Daemon, host: Session) -> tuple[Result, list[Any]]:
-    """Take what comes of a command, and all messages."""
+    """Return the result of a command, and all messages."""
     output: dict[int, bytes] = {1: b"", 2: b""}
     heard = []
     while type(message := hear(daemon, host)).__name__ != "ExecResponse":
@@ -144,7 +144,7 @@ def finish(daemon: Daemon, host: Session) -> tuple[Result, list[Any]]:
 
 
 def request_by(codec: ModuleType, *argv: bytes) -> Any:
-    """A request of a host with this codec."""
+    """Return the request of a host with this codec."""
     null = codec.StdinKind.NULL
     return codec.ExecRequest(0, argv[0], b"", argv, (), 0, 0, b"", null, 0, 0, 0, 0)
 
@@ -153,14 +153,14 @@ def check(result: Result) -> None:
     assert result.stdout == bytes(300_000)
     assert result.stderr == b"problem\n"
     assert result.end.status == 3  # type: ignore[union-attr]
-    assert not getattr(result.end, "memory", 0)  # a process has no cgroup
+    assert not getattr(result.end, "memory", 0)  # an ordinary process has no cgroup
 
 
 def test_an_older_host_is_served_by_a_newer_guest(newer: Path) -> None:
     with closing(Daemon(newer / "sandboxd")) as daemon:
         assert daemon.hello().version == NEXT
         check(daemon.run_sh(SCRIPT))
-        # What is new has no place in what they speak.
+        # The agreed version lacks the new fields.
         daemon.send((0).to_bytes(4, "little") + NUDGE.to_bytes(8, "little"))
         error = daemon.receive()
         assert isinstance(error, codec.Error)
@@ -203,7 +203,7 @@ def test_the_host_before_us_is_served(
         assert isinstance(host.next_event(), older_codec.Ready)
         daemon.send(host.exec_request(request_by(older_codec, b"sh", b"-c", SCRIPT.encode())))
         check(finish(daemon, host)[0])
-        # It is told no more than it knows.
+        # It receives only messages of its version.
         daemon.send(host.exec_request(request_by(older_codec, b"nonexistent")))
         failed = hear(daemon, host)
         assert failed == older_codec.ExecFailed(2, older_codec.Stage.LOOKUP, 2)

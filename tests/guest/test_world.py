@@ -1,4 +1,4 @@
-"""Tests of what a command finds: arguments, environment, folder, descriptors, signals."""
+"""Tests of the environment of a command: arguments, variables, folder, descriptors, signals."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_TOTAL = 1048576
 
 
 def seen_argv(daemon: Daemon, argv: Sequence[bytes]) -> list[bytes]:
-    """Return what a program sees that has a shell script's first three arguments, then these."""
+    """Return the arguments that a program receives, after the first three of a shell script."""
     own = (b"-c", b"cat /proc/$$/cmdline; :", b"name")
     result = daemon.run(b"zero", *own, *argv, command=b"sh")
     assert result.exit_code == 0
@@ -38,13 +38,13 @@ def seen_env(daemon: Daemon, env: Sequence[bytes]) -> list[bytes]:
 
 
 def filled(own: int = 0) -> list[bytes]:
-    """Items that fill a list to its last byte, beside `own` bytes of others."""
+    """Return items that fill a list to its last byte, beside `own` bytes of other items."""
     items = [b"x" * 131071] * 7
     return [*items, b"y" * (MAX_TOTAL - own - 4 - sum(4 + len(item) for item in items))]
 
 
 class TestArguments:
-    """Tests of what it sees as argv."""
+    """Tests of its argv."""
 
     @pytest.mark.parametrize(
         "argv",
@@ -106,7 +106,7 @@ class TestArguments:
 
 
 class TestEnvironment:
-    """Tests of what it sees as environ."""
+    """Tests of its environ."""
 
     def test_the_defaults_are_all_there_is(self, launch: Callable[..., Daemon]) -> None:
         daemon = launch(env={"SECRET": "x", "HOME": "/elsewhere", "PATH": "/nowhere"})
@@ -141,7 +141,7 @@ class TestEnvironment:
 
 
 class TestFolder:
-    """Tests of where it starts."""
+    """Tests of its working folder."""
 
     def test_it_is_roots_home_by_default(self, sandboxd: Daemon) -> None:
         expected = "/root" if os.access("/root", os.X_OK) else "/"
@@ -159,7 +159,7 @@ class TestFolder:
 
 
 class TestProcess:
-    """Tests of what else it inherits, or rather does not."""
+    """Tests of other attributes that it inherits, or must not inherit."""
 
     def test_its_input_is_empty(self, sandboxd: Daemon) -> None:
         assert sandboxd.run(b"readlink", b"/proc/self/fd/0").stdout == b"/dev/null\n"

@@ -1,4 +1,4 @@
-"""Real QEMU, and guests of a few instructions: no image, no kernel, a few milliseconds each."""
+"""Fixtures of real QEMU with guests of a few instructions, which need no kernel and no image."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ POWER_OFF = b"\xc6\x05" + struct.pack("<IB", 0xFEA00200, 0x34) + HALT  # S5 thro
 
 
 def serial(text: bytes) -> bytes:
-    """Code that writes to the serial port: mov dx, 0x3f8; mov al, …; out dx, al."""
+    """Return code that writes to the serial port: mov dx, 0x3f8; mov al, …; out dx, al."""
     return b"".join(b"\x66\xba\xf8\x03\xb0" + bytes([byte]) + b"\xee" for byte in text)
 
 
 def pvh_kernel(code: bytes) -> bytes:
-    """An ELF file with the PVH note by which QEMU finds its 32-bit entry."""
+    """Return an ELF file with the PVH note, which tells QEMU the 32-bit entry point."""
     note = struct.pack("<III4sI", 4, 4, 18, b"Xen\0", LOAD)
     header = b"\x7fELF\1\1\1".ljust(16, b"\0")
     header += struct.pack("<HHIIIIIHHHHHH", 2, 3, 1, LOAD, 52, 0, 0, 52, 32, 2, 0, 0, 0)
@@ -54,7 +54,7 @@ def _qemu() -> None:
 
 @pytest.fixture
 def configure(tmp_path: Path) -> Configure:
-    """Make a configuration whose guest is one of `GUESTS`; keyword arguments override."""
+    """A function that returns a configuration with a guest of `GUESTS` and other options."""
 
     def configure(guest: str = "halts", **overrides: Any) -> QemuConfig:
         kernel, initramfs = tmp_path / "kernel", tmp_path / "initramfs"
@@ -68,7 +68,7 @@ def configure(tmp_path: Path) -> Configure:
 
 @pytest.fixture
 def _leakless() -> Iterator[None]:
-    """No descriptor and no child process may outlive the test."""
+    """Check that the test leaves no descriptor and no child process."""
     before = open_files()
     yield
     assert open_files() == before

@@ -1,4 +1,4 @@
-"""Choosing an accelerator, remembering what was seen, and this host's own KVM."""
+"""Tests of the choice of an accelerator, of its cache, and of the KVM of this host."""
 
 from __future__ import annotations
 
@@ -251,7 +251,7 @@ async def failure_to_speak(config: QemuConfig) -> QemuError | None:
 
 
 async def test_kvm_works_or_says_why_not(configure: Configure, tmp_path: Path) -> None:
-    """Where there is a /dev/kvm, whole or broken: a guest that speaks, or a reason in seconds."""
+    """With any /dev/kvm, intact or broken, the result is a guest, or a reason within seconds."""
     probes = ProbeCache(tmp_path, find_qemu("x86_64"))
     if candidates("auto", arch="x86_64", probes=probes) != ("kvm", "tcg"):
         pytest.skip("there is no KVM here to try")

@@ -1,4 +1,4 @@
-"""Tests of what this host has for machines, and what it refuses at once."""
+"""Tests of the memory limits of this host, and of machines that exceed them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_what_the_host_has_not_got_is_refused(kind: type[MicroVM] | type[Pool]) 
 
 @pytest.fixture
 def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cgroup in a tree of cgroups v2 that we are said to be in."""
+    """A cgroup in a simulated cgroup v2 hierarchy, as the cgroup of this process."""
     (tmp_path / "proc/self").mkdir(parents=True)
     (tmp_path / "proc/self/cgroup").write_text("1:cpu:/other\n0::/outer/inner\n")
     monkeypatch.setattr(capacity, "_PROC", tmp_path / "proc")

@@ -1,4 +1,4 @@
-"""QEMU's command line, without QEMU."""
+"""Tests of the command line of QEMU, without QEMU."""
 
 from __future__ import annotations
 

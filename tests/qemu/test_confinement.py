@@ -1,4 +1,4 @@
-"""Tests of what a guest that breaks out of QEMU finds."""
+"""Tests of the confinement that a guest meets after an escape from QEMU."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def _closed_folder(tmp_path: Path) -> None:
 
 
 async def inspected(config: QemuConfig) -> tuple[dict[str, str], bytes, list[os.stat_result]]:
-    """QEMU's status, environment and the files on a disk that it has open.
+    """Return the status, the environment and the open disk files of QEMU.
 
-    They are on mounts of its own, so there is no path to them.
+    The files are on mounts of QEMU's own, so no path leads to them.
     """
     with Console() as console:
         async with await Qemu.start(config, console=console) as qemu:

@@ -1,4 +1,4 @@
-"""The console: bounded, live, cut, and safe to print."""
+"""Tests of the console: it is bounded, live, split into lines, and safe to print."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""A QEMU that its guest has taken over may say anything: within bounds, and to a known end.
+"""Tests of a QEMU that its guest controls: its messages are limited, and each has a defined result.
 
-A program stands in its place, greets and starts a guest as QEMU does, and goes on as it likes.
+A program in the place of QEMU answers and starts a guest as QEMU does, and then sends anything.
 """
 
 from __future__ import annotations
@@ -52,18 +52,18 @@ def serve():
 
 @contextmanager
 def escaped(monkeypatch: pytest.MonkeyPatch, code: str) -> Iterator[None]:
-    """Have such a program be the QEMU that is found."""
+    """A function that replaces QEMU by such a program."""
     with tempfile.TemporaryDirectory(prefix="microvm-test-", dir="/tmp") as folder:
         path = Path(folder, "qemu-system-x86_64")
         path.write_text(PROGRAM + code)
         for each in path, path.parent:
-            each.chmod(0o755)  # QEMU runs as another user than root
+            each.chmod(0o755)  # QEMU runs as another user, who must read it
         monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
         yield
 
 
 def resident() -> int:
-    """The memory that this process has, in MiB."""
+    """Return the resident memory of this process in MiB."""
     return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") >> 20
 
 

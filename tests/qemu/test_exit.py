@@ -1,4 +1,4 @@
-"""The classification of QEMU's exits, without QEMU."""
+"""Tests of the classification of QEMU's exit statuses, without QEMU."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The launcher is compiled once, kept, and waited for until it has said which process is QEMU."""
+"""Tests of the launcher as the library uses it: compiled once, it reports the pid of QEMU."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def works(program: Path) -> bool:
-    """Tell whether it executes what it is told to."""
+    """Return True if a launcher executes its command."""
     return confined(program, ["--read", "/"], ["/bin/true"]).code == 0
 
 
@@ -86,7 +86,7 @@ def test_a_damaged_one_is_compiled_again(
 def test_a_fork_while_another_thread_looks_for_it() -> None:
     launcher.find()
     with launcher._compiling, warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
+        warnings.simplefilter("ignore", DeprecationWarning)  # a fork in a process with threads
         pid = os.fork()
         if not pid:
             signal.alarm(5)
@@ -117,7 +117,7 @@ def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def children() -> Iterator[list[Child]]:
-    """Children that are gone afterwards."""
+    """A list of child processes that are killed afterwards."""
     made: list[Child] = []
     yield made
     for child in made:
@@ -127,7 +127,7 @@ def children() -> Iterator[list[Child]]:
 
 
 def spawned(script: str, children: list[Child]) -> Child:
-    """A shell in the launcher's place, whose status is its output."""
+    """Start a shell in place of the launcher. Its output is the status."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     with theirs:
@@ -160,7 +160,7 @@ async def test_a_launcher_that_is_killed(children: list[Child]) -> None:
 
 
 async def test_what_it_says_is_heard_though_nobody_waits(children: list[Child]) -> None:
-    """It comes in the same turn of the loop as the cancellation of who waits for it."""
+    """The status arrives in the turn of the loop in which its reader is cancelled."""
     child = spawned("echo pid $$; sleep 60", children)
     waiting = asyncio.create_task(child.started())
     while child.report.pid is None:  # noqa: ASYNC110 - the reader is to have it
@@ -195,7 +195,7 @@ async def test_no_kill_is_lost_while_another_thread_hears_the_launcher(
 
     def slowly(self: LauncherReport, data: bytes) -> None:
         if threading.current_thread() is threading.main_thread():
-            time.sleep(0.2)  # it loses the processor here
+            time.sleep(0.2)  # it is preempted here
         feed(self, data)
 
     monkeypatch.setattr(LauncherReport, "feed", slowly)
@@ -212,7 +212,7 @@ async def test_no_kill_is_lost_while_another_thread_hears_the_launcher(
 
 
 def file_size(child: Child) -> tuple[int, int]:
-    """The limits that it has."""
+    """Return the file size limits of a process."""
     return resource.prlimit(child.pid, resource.RLIMIT_FSIZE)
 
 
@@ -230,15 +230,15 @@ def test_who_has_ended_has_no_limits(
 ) -> None:
     monkeypatch.setattr("microvm.qemu.child.may_raise", lambda: True)
     child = spawned("echo pid $$; exec sleep 60", children)
-    os.kill(child.pid, signal.SIGKILL)  # only then, as what ends sooner is reaped on the way
-    os.waitpid(child.pid, 0)  # as who waits for any child does
+    os.kill(child.pid, signal.SIGKILL)  # only now, because earlier exits are reaped on the way
+    os.waitpid(child.pid, 0)  # as a program that waits for any child does
     with child.file_size_limit(1 << 20):
         pass
     assert child.reap() == 0
 
 
 async def test_what_others_reap_has_ended(children: list[Child]) -> None:
-    """As all children do where a program ignores SIGCHLD."""
+    """As in a program that ignores SIGCHLD, whose children are reaped at once."""
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:
         child = spawned("echo pid $$", children)

@@ -1,4 +1,4 @@
-"""What QEMU is to be confined by, how the launcher is told, and what it says."""
+"""Tests of the layers of confinement of QEMU, of the launcher's options, and of its status."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Configure = Callable[..., QemuConfig]
 
 
 def told(config: QemuConfig = CONFIG, inherited: Inherited = INHERITED, **more: Any) -> list[str]:
-    """The launcher's options, each with its value."""
+    """Return the options of the launcher, each with its value."""
     settings = {"controller": 7, "status": 8, "root": False, **more}
     words = launcher_options(config, inherited, QEMU, **settings)
     return [" ".join(pair) for pair in zip(words[::2], words[1::2], strict=True)]
@@ -159,7 +159,7 @@ def test_what_is_demanded(names: tuple[str, ...]) -> None:
 
 @pytest.fixture
 def _no_filter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host without a layer that is demanded."""
+    """Make this host lack a layer that is required."""
 
     def without(*args: Any, **more: Any) -> list[str]:
         return [*launcher_options(*args, **more), "--without", "seccomp"]

@@ -1,4 +1,4 @@
-"""Starting a QEMU, the ways it can end, and that nothing of it is left."""
+"""Tests of the start of QEMU, of the ways in which it ends, and that nothing of it remains."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Configure = Callable[..., QemuConfig]
 
 
 def told(ending: QemuExit) -> tuple[str, str, int]:
-    """What an exit says, but for what to do about it."""
+    """Return the message of an exit without its advice."""
     return ending.kind, ending.text, ending.returncode
 
 
@@ -50,7 +50,7 @@ async def test_starts_talks_and_stops(configure: Configure) -> None:
     assert told(ending) == ("quit", "QEMU was shut down by microvm", -signal.SIGKILL)
     assert await qemu.stop() is ending
     assert await qemu.wait() is ending
-    pid = str(qemu.pid)  # of which nothing is kept for ever
+    pid = str(qemu.pid)  # none of which is kept forever
     assert not [name for name in {*logging.getLogger().manager.loggerDict} - loggers if pid in name]
 
 
@@ -111,7 +111,7 @@ async def test_killed_where_nothing_is_sent_by_descriptor(
 
 
 async def test_internal_error(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No working accelerator causes one at will: stop the guest, and let the status say so."""
+    """No accelerator fails on request, so the test stops the guest and changes the status."""
 
     async def status(_: Client) -> str:
         return "internal-error"
@@ -212,7 +212,7 @@ def test_loop_that_ends_takes_qemu_along(configure: Configure) -> None:
 
 
 async def test_an_end_right_after_the_answers_is_no_error_of_the_start() -> None:
-    """As of a QEMU whose guest has ended before anybody has read that it was started."""
+    """The guest may exit before the host has read that it was started."""
     version = {"qemu": {"major": 10, "minor": 0, "micro": 0}, "package": ""}
     asked = requests(None)
     ours, theirs = socket.socketpair()

@@ -1,4 +1,4 @@
-"""QEMU never outlives its controller, even one killed with SIGKILL at any moment."""
+"""Tests that QEMU never outlives its controller, even if that is killed at any moment."""
 
 from __future__ import annotations
 
@@ -43,13 +43,13 @@ asyncio.run(main())
 
 
 def holders(path: Path) -> list[int]:
-    """The processes that have a file open: nothing else tells one stage of a launch from others."""
+    """Return the processes that have a file open, which shows the stage of a launch."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if any(link.samefile(path) for link in (process / "fd").iterdir()):
                 found.append(int(process.name))
-        except OSError:  # it has ended, or is somebody else's
+        except OSError:  # it has exited, or belongs to another user
             continue
     return found
 
@@ -83,7 +83,7 @@ def test_controller_killed_while_launching(configure: Configure, milliseconds: i
 
 @pytest.mark.parametrize("is_orphan", [False, True])
 def test_orphan_of_the_first_instant(is_orphan: bool) -> None:
-    """Killed before PR_SET_PDEATHSIG took hold: the launch sees another parent and gives up."""
+    """A controller that dies before PR_SET_PDEATHSIG is noticed by the changed parent."""
     ours, theirs = socket.socketpair()
     controller = "1" if is_orphan else str(os.getpid())
     options = ["--controller", controller, "--status", str(theirs.fileno()), "--read", "/"]

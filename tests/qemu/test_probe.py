@@ -1,4 +1,4 @@
-"""`microvm confinement`, as root and as an ordinary user."""
+"""Tests of `microvm confinement`, as root and as an unprivileged user."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the layers are 
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """A folder of the ordinary user's own."""
+    """A folder of the unprivileged user."""
     with tempfile.TemporaryDirectory(prefix="microvm-test-", dir="/tmp") as name:
         if os.geteuid() == 0:
             os.chown(name, USER, USER)

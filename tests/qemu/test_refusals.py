@@ -1,4 +1,4 @@
-"""Tests of what QEMU or this host refuses: an error that says what to do, and nothing left."""
+"""Tests of configurations that QEMU or this host refuses: the error has a hint, nothing remains."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_an_unreadable_folder_of_path_is_skipped(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     found = find_qemu("x86_64")
-    too_long = "/" + 300 * "x"  # as one is that only others may enter, which root always may
+    too_long = "/" + 300 * "x"  # like a folder that we may not enter, as root always may
     monkeypatch.setenv("PATH", f"{too_long}::{os.environ['PATH']}")
     assert find_qemu("x86_64") == found
     monkeypatch.setenv("PATH", "")
@@ -96,13 +96,13 @@ async def test_unknown_architecture(configure: Configure) -> None:
 
 @pytest.fixture
 def _script(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A script in QEMU's place, which executes QEMU."""
+    """Put a script in the place of QEMU that executes QEMU."""
     name = "qemu-system-x86_64"
     with tempfile.TemporaryDirectory(prefix="microvm-test-", dir="/tmp") as folder:
         script = Path(folder, name)
         script.write_text(f'#!/bin/sh\nexec {shutil.which(name)} "$@"\n')
         for path in script, script.parent:
-            path.chmod(0o755)  # QEMU runs as another user than root
+            path.chmod(0o755)  # QEMU runs as another user, who must read it
         monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
         yield
 
@@ -117,7 +117,7 @@ async def test_a_script_in_its_place(configure: Configure) -> None:
 
 @pytest.fixture
 def _no_libraries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host whose QEMU has its libraries where it may not read them."""
+    """Make this host have the libraries of QEMU where QEMU may not read them."""
     loader = os.path.realpath("/lib64/ld-linux-x86-64.so.2")
     loaders = ("/lib64", "/usr/lib64", loader, loader.removeprefix("/usr"))
     monkeypatch.setattr(confinement, "_READ", ("/usr/bin", *loaders))

@@ -1,4 +1,4 @@
-"""Sizes and durations as people write them."""
+"""Tests of sizes and durations in text form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A runtime folder for each test."""
+"""Fixtures with a runtime folder for each test."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from microvm.supervisor.runtime_directory import RuntimeDirectory
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where named machines have their folders."""
+    """The folder of named machines."""
     tmp_path.chmod(0o700)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     return tmp_path / "microvm"
@@ -20,7 +20,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def runtime(folder: Path) -> Iterator[RuntimeDirectory]:
-    """That folder, made and open."""
+    """The folder of named machines, created and open."""
     del folder
     with RuntimeDirectory(make=True) as made:
         yield made

@@ -1,4 +1,4 @@
-"""A client as its supervisor sees it: slow, hostile, or of another version."""
+"""Tests of a client's connection: it may be slow, hostile, or of another version."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Pair = tuple[ClientConnection, socket.socket]
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    """A peer, and what its client has."""
+    """A peer, and the connection of its client."""
     ours, theirs = socket.socketpair()
     ours.setblocking(False)
     peer = ClientConnection(ours)

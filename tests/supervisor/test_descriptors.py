@@ -1,4 +1,4 @@
-"""The descriptors of clients: whatever they are, they are read, or written, and left alone."""
+"""Tests of the descriptors of clients, which are read or written, and otherwise left unchanged."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BIG = bytes(range(256)) * 4096
 
 
 def _pair(kind: str) -> tuple[int, int]:
-    """What is read, and what is written to be read there."""
+    """Return the read end and the write end of a kind of descriptor."""
     if kind == "pipe":
         return os.pipe()
     ours, theirs = socket.socketpair()
@@ -76,7 +76,7 @@ async def test_who_never_reads_holds_up_nobody_else(kind: str) -> None:
 
 
 def _silent(kind: str) -> int:
-    """Return a descriptor that has nothing to read yet, so that a read(2) of it blocks."""
+    """Return a descriptor without data, so that a read(2) of it blocks."""
     library = ctypes.CDLL(None)
     if kind == "eventfd":
         return os.eventfd(0)
@@ -110,7 +110,7 @@ async def test_a_descriptor_that_takes_no_text_holds_up_nobody(kind: str) -> Non
     with ClientDescriptor(_silent(kind), writes=True) as writes:
         if kind == "eventfd":
             await writes.write(b"8 bytes.")
-            # more than the descriptor can hold
+            # more bytes than the descriptor can buffer
             writing = asyncio.create_task(writes.write(b"\xfe" + b"\xff" * 7))
             await asyncio.wait([writing], timeout=0.1)
             assert not writing.done()
@@ -237,12 +237,14 @@ async def test_writing_to_a_full_terminal_waits_without_spinning(
         writing = asyncio.create_task(sink.write(BIG))
         begun = time.monotonic()
         await asyncio.sleep(0.3)
-        assert refused <= 1 + (time.monotonic() - begun) / PAUSE  # thousands without a rest
+        assert refused <= 1 + (time.monotonic() - begun) / PAUSE  # thousands if it does not pause
         got = 0
-        while got < 1 << 16:  # it goes on as soon as there is room
+        while got < 1 << 16:  # it continues as soon as the terminal has room
             got += len(await asyncio.to_thread(os.read, ours, 1 << 16))
         await cancel([writing])
     name = os.ttyname(theirs)
-    await comes_true(lambda: [*open_files().values()].count(name) == 1)  # which is the test's own
+    await comes_true(
+        lambda: [*open_files().values()].count(name) == 1
+    )  # the descriptor of the test
     os.close(theirs)
     os.close(ours)

@@ -1,4 +1,4 @@
-"""The last words of a machine."""
+"""Tests of the record that a supervisor keeps of the end of its machine."""
 
 from __future__ import annotations
 

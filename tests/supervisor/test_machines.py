@@ -1,4 +1,4 @@
-"""All machines of a user, of which some are dead, some silent, and some no machines."""
+"""Tests of the list of a user's machines, some of them dead, silent or invalid."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from microvm.errors import GuestDied, MicroVMError
 from microvm.supervisor.client import blocking, machines
 from microvm.supervisor.runtime_directory import RuntimeDirectory
 
-# What a supervisor that a signal has stopped looks like: locked, and nobody answers.
+# The state of a stopped supervisor: the lock is held, and no process answers.
 SILENT = """
 import socket, sys
 from microvm.supervisor.runtime_directory import RuntimeDirectory
@@ -33,7 +33,7 @@ Silence = Callable[[str], subprocess.Popen[str]]
 
 @pytest.fixture
 def silence() -> Iterator[Silence]:
-    """Begin a supervisor that does not answer; none is left."""
+    """Start a supervisor that does not answer; it is killed afterwards."""
     begun = []
 
     def begin(name: str) -> subprocess.Popen[str]:
@@ -55,7 +55,7 @@ def silence() -> Iterator[Silence]:
 
 
 def leave(runtime: RuntimeDirectory, name: str) -> None:
-    """Leave a machine that is dead."""
+    """Create the folder of a dead machine."""
     with runtime.create(name) as directory:
         os.close(directory.file("log", os.O_WRONLY | os.O_CREAT))
 
@@ -100,7 +100,7 @@ def test_trouble_with_one_is_told_when_the_others_are_gone(
 ) -> None:
     for name in ("a", "b", "c"):
         leave(runtime, name)
-    with small_disk(folder / "a" / "disk", "4k"):  # which cannot be removed
+    with small_disk(folder / "a" / "disk", "4k"):  # this folder cannot be removed
         stopping = machines.stop(["a", "none", "b", "c"])
         assert sorted([next(stopping), next(stopping)]) == ["b", "c"]
         with pytest.raises(MicroVMError, match=r"folder of machine a, .*Device or resource busy"):

@@ -1,4 +1,4 @@
-"""The turns at a guest: refused or in order, and never lost."""
+"""Tests of the queue of commands for a guest: each is refused or runs in order."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_those_who_wait_have_their_turns_in_order() -> None:
         tasks = [asyncio.create_task(take(name)) for name in "abc"]
         await _settle()
         assert turns.waits == 3
-    with pytest.raises(Busy):  # it is the turn of who waits already
+    with pytest.raises(Busy):  # the waiting client is next
         async with turns.taken("late", wait=False):
             pass
     await asyncio.gather(*tasks)
@@ -114,7 +114,7 @@ async def test_a_turn_that_was_short_begins_the_wait_anew(monkeypatch: pytest.Mo
     async with turns.taken("true", wait=False):
         pass
     await _settle()
-    now = 18.0  # the old end is over, the new one is not
+    now = 18.0  # the old event is over, the new one is not
     await asyncio.sleep(0.02)
     assert not idle.done()
     now = 20.0

@@ -1,4 +1,4 @@
-"""The runtime folder: whose it must be, what is in it, and what is swept out of it."""
+"""Tests of the runtime directory: its owner, its contents, and the removal of dead machines."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def test_the_session_of_another_user_is_not_ours(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", "/var/tmp")
-    os.chown(tmp_path, USER, USER)  # as under `sudo -E`
+    os.chown(tmp_path, USER, USER)  # as with `sudo -E`
     with RuntimeDirectory() as runtime:
         assert runtime.path == "/var/tmp/microvm-0"
 
@@ -200,7 +200,7 @@ def test_what_is_dead_is_swept_with_all_that_is_in_it(
 
 
 def leave(runtime: RuntimeDirectory, name: str) -> None:
-    """Leave a machine that is dead."""
+    """Create the folder of a dead machine."""
     with runtime.create(name) as directory:
         os.close(directory.file("log", os.O_WRONLY | os.O_CREAT))
 
@@ -221,7 +221,7 @@ def test_what_is_dead_says_since_when_and_is_swept_after_an_hour(runtime: Runtim
     leave(runtime, "one")
     with runtime.open("one") as directory:
         said = directory.ended()
-        assert directory.ended() == said  # as whoever saw it first has written it
+        assert directory.ended() == said  # as the first observer wrote it
         runtime.create("two").close()
         assert "one" in runtime.names()
         directory.write("ended.json", {**said, "at": said["at"] - 3601})
@@ -247,7 +247,7 @@ def test_what_is_no_machine_is_left_alone(runtime: RuntimeDirectory, folder: Pat
 
 
 def closed(runtime: RuntimeDirectory) -> list[MachineDirectory]:
-    """The machines' folders, closed again."""
+    """Return the folders of the machines, and close them."""
     found = list(runtime.directories())
     for each in found:
         each.close()

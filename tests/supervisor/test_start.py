@@ -1,4 +1,4 @@
-"""The start of a supervisor that fails before there is one."""
+"""Tests of a start that fails before the supervisor runs."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_it_is_no_child_of_its_starter(folder: Path) -> None:
         return [state(each) for each in set(children(os.getpid())) - before]
 
     with Start("one"):
-        # Of ours is only what begets the supervisor, and that goes.
+        # Our only child is the process that starts the supervisor, and it exits.
         eventually(lambda: ours() == ["Z"])
         with RuntimeDirectory() as runtime, runtime.of("one") as directory:
             assert directory.lives()

@@ -1,4 +1,4 @@
-"""A supervisor and its clients: many that wait, and many that say nothing, keep nobody out."""
+"""Tests of a supervisor with many clients: those that wait or are silent block no other."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ MOST = 4
 
 
 async def never() -> None:
-    """Start a machine that comes to no end of its start."""
+    """Start a machine whose start never ends."""
     await asyncio.Event().wait()
 
 
 def serve(runtime: RuntimeDirectory, test: Coroutine[Any, Any, None]) -> None:
-    """Have a supervisor, whose machine is being started, for as long as a test lasts."""
+    """Run a supervisor whose machine is starting, for the duration of a test."""
 
     async def run() -> None:
         with runtime.create("one") as directory:
@@ -45,13 +45,13 @@ def serve(runtime: RuntimeDirectory, test: Coroutine[Any, Any, None]) -> None:
 
 
 async def ask(call: str) -> Any:
-    """Ask it something, as a client that has just come."""
+    """Send a request as a new client."""
     with await asyncio.to_thread(connect, "one") as connection:
         return await asyncio.to_thread(connection.ask, call)
 
 
 def exec_(clients: ExitStack) -> BlockingConnection:
-    """Want to run a command, and wait for the turn."""
+    """Request a command, and wait for its turn."""
     connection = clients.enter_context(connect("one"))
     source = os.open(os.devnull, os.O_RDWR)
     request = {"wire": wire.WIRE, "call": "exec", "argv": ["true"], "options": {}, "wait": True}
