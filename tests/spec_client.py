@@ -1,7 +1,7 @@
-"""A second implementation of the host's end, made of `protocol/SPEC.md` and nothing else.
+"""A second implementation of the host, written from `protocol/SPEC.md` alone.
 
-It shares no code with the library: whoever changes one of the two and not the document finds out
-here. It is blocking, and as strict as the document lets a host be.
+It shares no code with the library, so a change of one of them without the document makes tests
+fail. It is blocking, and as strict as the document allows.
 """
 
 from __future__ import annotations
@@ -28,32 +28,32 @@ HEADER = struct.Struct("<IHHI")  # body_length, type, flags, id
 
 
 class Broken(Exception):
-    """The guest does what the document forbids; the machine is to be finished."""
+    """Error of a guest that breaks a rule of the document. The machine must be ended."""
 
 
 @dataclass
 class Frame:
-    """A message, its id and its fields."""
+    """A message with its id and its fields."""
 
     name: str
     id: int = 0
     fields: dict[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, key: str) -> Any:
-        """The value of a field."""
+        """Return the value of a field."""
         return self.fields[key]
 
 
 def encode(name: str, id_: int = 0, *, speaking: int = VERSION, **fields: Any) -> bytes:
-    """A frame as it stands on the wire, in the version that is spoken."""
+    """Encode a frame in the agreed version."""
     return SPEC.encode(name, id_, fields, speaking)
 
 
 def decode(data: bytes, sender: str, speaking: int = VERSION) -> tuple[Frame, int] | None:
-    """The frame that this begins with, and how long it is; None while it is not whole.
+    """Return the first frame of these bytes, and its length; None if it is incomplete.
 
-    :param speaking: the version that is spoken.
-    :raises Malformed: it is refused.
+    :param speaking: agreed version.
+    :raises Malformed: the frame is invalid.
     """
     decoded = SPEC.decode(data, sender, speaking)
     if decoded is None:
@@ -81,31 +81,31 @@ class Outcome:
 
     @property
     def signal(self) -> int:
-        """The signal that has ended it."""
+        """The signal that ended the command."""
         assert (self.end.name, self.end["ending"]) == ("exec_response", 1), self.end
         return int(self.end["status"])
 
     @property
     def failure(self) -> tuple[int, int]:
-        """Stage and error number of a command that was not started."""
+        """The stage and the errno of a command that was not started."""
         assert self.end.name == "exec_failed", self.end
         return self.end["stage"], self.end["error_number"]
 
 
 class Host:
-    """The host's end of a stream, which is a blocking socket."""
+    """The host side of a stream, which is a blocking socket."""
 
     def __init__(self, stream: socket.socket, *, deadline: float = 20.0) -> None:
-        """Take a stream; `greet` is what comes first.
+        """Create it for a stream, on which `greet` comes first.
 
-        :param deadline: how long the guest may let us wait, in seconds.
+        :param deadline: maximum number of seconds to wait for the guest.
         """
         self.stream = stream
         self.deadline = deadline
         self.state = "new"
         self.version = VERSION
         self.id = 0
-        self.data = bytearray()  # what was read and is no frame yet
+        self.data = bytearray()  # bytes of an incomplete frame
         self.asked: list[int | None] = []  # tokens of pings; None for the counters
         self._credit = {1: 0, 2: 0}
         self._window = 0
@@ -117,7 +117,7 @@ class Host:
     # Bytes
 
     def wait(self, *, to_write: bool, until: float) -> bool:
-        """Read what there is, and say whether there is room to write."""
+        """Read the available bytes, and return True if something can be written."""
         left = until - time.monotonic()
         outs = [self.stream] if to_write else []
         readable, writable, _ = select.select([self.stream], outs, [], max(left, 0))
@@ -131,7 +131,10 @@ class Host:
         return bool(writable)
 
     def send(self, data: bytes) -> None:
-        """Write bytes, and read meanwhile: a guest whose answers nobody takes stops to read."""
+        """Write bytes.
+
+        Read meanwhile, because a guest stops reading if its answers are not read.
+        """
         rest = memoryview(data)
         until = time.monotonic() + self.deadline
         while rest:
@@ -142,7 +145,7 @@ class Host:
                     continue
 
     def receive(self) -> Frame:
-        """The next frame, which the state allows; it may change the state."""
+        """Return the next frame, which the state must allow. It may change the state."""
         until = time.monotonic() + self.deadline
         while True:
             try:
@@ -165,10 +168,10 @@ class Host:
     # Handshake and recovery
 
     def greet(self, *, fill: bool = False, resume: bool = True) -> Frame:
-        """Start a new session on the stream, and tell the guest the time.
+        """Start a new session on the stream, and send the time to the guest.
 
-        :param fill: nobody knows where on the stream its last host has stopped.
-        :param resume: whether the guest goes on at once.
+        :param fill: True if the previous host may have stopped anywhere in the stream.
+        :param resume: True if the guest continues at once.
         """
         nonce = secrets.randbits(64)
         self.state, self.id, self.asked = "greeting", 0, []
@@ -194,11 +197,11 @@ class Host:
         return ready
 
     def resume(self) -> None:
-        """Tell the guest the time, and give it random numbers."""
+        """Send the time and random numbers to the guest."""
         self.send(encode("resume", realtime_ns=time.time_ns(), entropy=secrets.token_bytes(64)))
 
     def find_ready(self, nonce: int) -> Frame:
-        """Drop everything up to our `ready`, which may begin at any byte, and that, too."""
+        """Skip all bytes up to the `ready` message of our hello, which may begin at any byte."""
         start = HEADER.pack(32, 2, 0, 0) + MAGIC
         until = time.monotonic() + self.deadline
         while True:
@@ -218,7 +221,7 @@ class Host:
     # States
 
     def _step(self, frame: Frame) -> None:
-        """Check a frame against the state, and take the step that it means."""
+        """Check a frame against the state, and change the state."""
         if self.state == "ended":
             raise Broken("the guest goes on after its goodbye")
         match frame.name:
@@ -252,7 +255,7 @@ class Host:
                 self._expect_running(frame)
                 self.state = "idle"
             case "error":
-                # Not ours to expect: who sends something wrong on purpose takes it.
+                # The state does not decide this: the test that sends a wrong message expects it.
                 pass
             case _:
                 self._expect(False, frame)
@@ -264,10 +267,13 @@ class Host:
     def _expect_running(self, frame: Frame) -> None:
         self._expect(self.state == "running" and frame.id == self.id, frame)
 
-    # What is not about an exec
+    # Messages that are not about a command
 
     def ask(self, name: str, token: int | None = None) -> Frame:
-        """Send a `ping` or a `status_request`, and return its answer; what comes before is lost."""
+        """Send a `ping` or a `status_request`, and return its answer.
+
+        Earlier messages are dropped.
+        """
         self.asked.append(token)
         self.send(encode(name) if token is None else encode(name, token=token))
         while (frame := self.receive()).name != ("status" if token is None else "pong"):
@@ -275,7 +281,7 @@ class Host:
         return frame
 
     def sync(self) -> list[Frame]:
-        """Return what has come and comes until a `ping` is answered."""
+        """Send a ping, and return the messages up to its answer."""
         token = secrets.randbits(64)
         self.asked.append(token)
         self.send(encode("ping", token=token))
@@ -286,7 +292,7 @@ class Host:
         return frames
 
     def shutdown(self) -> int:
-        """End the guest; return the reason of its goodbye."""
+        """End the guest, and return the reason of its goodbye."""
         self.send(encode("shutdown"))
         while (frame := self.receive()).name != "goodbye":
             pass
@@ -309,12 +315,12 @@ class Host:
         more_argv: Sequence[bytes] = (),
         window: int = 1 << 18,
     ) -> None:
-        """Ask for a command; `finish` takes what comes of it.
+        """Request a command; `finish` collects its result.
 
-        :param stdin: what it is fed, and then the end.
-        :param fed: that `type` feeds it; so it can on a terminal, too.
+        :param stdin: input to send, followed by its end.
+        :param fed: True if `type` sends the input, also to a terminal.
         :param terminal: lines and columns.
-        :param window: credit for each stream, renewed as its output is taken; 0 for none at all.
+        :param window: credit for each stream, renewed as output is read; 0 for no credit.
         """
         assert self.state == "idle"
         self.id += 1
@@ -347,16 +353,16 @@ class Host:
         self._feed()
 
     def say(self, name: str, **fields: Any) -> None:
-        """Send something about the command in flight, as it is."""
+        """Send a message about the running command, unchanged."""
         self.send(encode(name, self.id, **fields))
 
     def pay(self, stream: int, amount: int) -> None:
-        """Allow more output."""
+        """Send credit for more output."""
         self._credit[stream] += amount
         self.say("exec_credit", stream=stream, amount=amount)
 
     def type(self, data: bytes) -> None:
-        """Feed the command as much as there is credit for, which is waited for."""
+        """Send input to the command, as soon as there is credit for it."""
         while data:
             while not self.stdin_credit:
                 self.take(self.receive())
@@ -366,12 +372,12 @@ class Host:
             data = data[len(piece) :]
 
     def read_until(self, what: bytes, stream: int = 1) -> None:
-        """Take frames until the output of a stream has this in it."""
+        """Receive frames until the output of a stream contains this text."""
         while what not in self._output[stream]:
             self.take(self.receive())
 
     def take(self, frame: Frame) -> None:
-        """Keep output, pay for more of it, and feed standard input."""
+        """Store output, send credit for more, and send standard input."""
         if frame.name == "exec_output":
             stream = frame["stream"]
             self._output[stream] += frame["data"]
@@ -385,13 +391,14 @@ class Host:
             piece = self._stdin[: min(self.stdin_credit, 65536)]
             self.say("exec_stdin", data=piece)
             self.stdin_credit -= len(piece)
-            # The frame without data is the end, and nothing follows it.
+            # The frame without data marks the end, and no other follows it.
             self._stdin = self._stdin[len(piece) :] if piece else None
 
     def finish(self, otherwise: Callable[[Frame], None] | None = None) -> Outcome:
-        """Take the command's output until it has ended.
+        """Collect the output of the command until it ends.
 
-        :param otherwise: gets each `error`; without it that is the guest's fault.
+        :param otherwise: function that handles each `error` message; without it, such a message is
+            a failure.
         """
         while True:
             frame = self.receive()
@@ -404,6 +411,6 @@ class Host:
             self.take(frame)
 
     def run(self, *argv: bytes, **options: Any) -> Outcome:
-        """Run a command to its end."""
+        """Run a command until it ends."""
         self.start(*argv, **options)
         return self.finish()

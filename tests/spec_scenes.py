@@ -1,7 +1,7 @@
-"""Tests of what `protocol/SPEC.md` says of a guest, scene by scene, as its own client meets it.
+"""Scenes that test the rules of `protocol/SPEC.md` for a guest, played by an independent client.
 
-Each scene gets a host that has been greeted, and leaves the guest idle. None needs more than a
-stream: they are played to the daemon as a process, and to a real guest.
+Each scene receives a host that has sent a hello, and leaves the guest idle. A scene needs only a
+stream, so it runs with the daemon as a process and with a real guest.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def hello(version: int, nonce: int) -> bytes:
 
 
 def greet_at(host: Host, version: int) -> Frame:
-    """Greet at an older version, which is spoken from then on."""
+    """Send a hello with an older version, which both sides use from then on."""
     host.send(hello(version, version))
     ready = host.find_ready(version)
     host.state, host.version, host.id = "idle", max(version, 1), 0
@@ -67,7 +67,7 @@ def greet_at(host: Host, version: int) -> Frame:
 
 
 def wait_until_full(host: Host) -> None:
-    """Read nothing until what the stream holds no longer grows."""
+    """Wait, without reading, until the number of bytes in the stream stops growing."""
     size = array("i", [0])
     held = -1
     while held < size[0]:
@@ -190,7 +190,7 @@ ABOUT: dict[str, dict[str, Any]] = {
     "exec_stdin": {"data": b"x"},
     "exec_resize": {"rows": 1, "columns": 1},
 }
-"""Every message about an exec that the host sends."""
+"""All messages of the host about a command."""
 
 
 @scene
@@ -521,7 +521,7 @@ def a_hello_inside_a_malformed_frame_is_found(host: Host) -> None:
 
 
 def halves() -> Iterator[bytes]:
-    """Beginnings of frames of several kinds, cut in many places."""
+    """Return the beginnings of several kinds of frames, cut at many places."""
     request = encode(
         "exec_request",
         1,
@@ -539,7 +539,7 @@ def halves() -> Iterator[bytes]:
         max_memory=1 << 30,
         more_argv=[b"x"],
     )
-    # In the header, in a string, behind a whole one, in the numbers, and in the lists at the end.
+    # Cut in the header, in a string, after a string, in the numbers, and in the lists at the end.
     for cut in 1, 8, 11, 14, 18, 60, -43, -33, -14, -1:
         yield request[:cut]
     for cut in 3, 15, 30, 43:

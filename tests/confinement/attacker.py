@@ -21,7 +21,7 @@ DEADLINE = 30.0
 UIDS = 0x7C000000
 
 DISK = "DISK"
-"""Among the launcher's options, the number of the disk's descriptor."""
+"""Index of the disk's descriptor among the options of the launcher."""
 
 _REPOSITORY = Path(__file__).parents[2]
 

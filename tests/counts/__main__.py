@@ -1,4 +1,4 @@
-"""`python -m tests.counts`: count anew, say what has changed, and keep it."""
+"""`python -m tests.counts`: count again, print the changes, and save the counts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from . import figures
 
 
 def main() -> None:
-    """Count and keep."""
-    default()  # which is built if there is none
+    """Count and save."""
+    default()  # the image is built if the cache lacks it
     _, before = figures.kept()
     after = {name: count() for name, count in figures.SUBJECTS.items()}
     for name, counts in after.items():

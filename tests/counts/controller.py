@@ -1,4 +1,4 @@
-"""What callgrind runs to count what the controller does: starts of machines, and commands in one.
+"""A program for callgrind that starts machines and runs commands, to count its instructions.
 
 python controller.py SPAN.SO STARTS EXECS
 """
@@ -14,9 +14,9 @@ from microvm import MicroVM
 
 WARM_UP = 3
 
-# A process that has made a template has imported `hashlib`, and digests the state of each clone by
-# OpenSSL then. Without it, a state of the size that Debian's kernel has takes 5 million
-# instructions more. All processes that are measured import it, whether there is a template or not.
+# A process that saves a template imports `hashlib`, and then uses OpenSSL to digest the state of
+# clones. Without `hashlib`, the state of a guest with Debian's kernel takes 5 million
+# more instructions. Import it always, so that the count does not depend on the template.
 
 
 async def start() -> None:
@@ -26,7 +26,7 @@ async def start() -> None:
 
 
 async def main(library: str, starts: int, execs: int) -> None:
-    """Count each, when all that is done once has been done."""
+    """Count starts and commands, after one of each has done the one-time work."""
     span = ctypes.CDLL(library)
     for _ in range(WARM_UP):
         await start()

@@ -1,4 +1,4 @@
-"""The counts as they are kept in a file, to be compared with those of here and now."""
+"""The saved counts, and their comparison with new ones."""
 
 from __future__ import annotations
 
@@ -17,31 +17,31 @@ SUBJECTS: Mapping[str, Callable[[], Counts]] = {
     "daemon": measure.daemon,
     "microvm run": measure.modules,
 }
-"""What is counted: each by a function."""
+"""The functions that count, by subject."""
 
-#: How far a count may be from the kept one, as a part of that, by its first word. A start digests
+#: Permitted relative difference from the saved count, by its first word. A start digests
 #: the state of a template, which is nearly three times as large with Debian's kernel.
 _TOLERANCE = {"instructions": 0.15, "system": 0.2, "modules": 0.03}
 
 
 def python() -> str:
-    """Return the version of this Python: each has instructions and modules of its own."""
+    """Return the version of this Python. Each version has its own counts."""
     return "{}.{}".format(*sys.version_info)
 
 
 def kept() -> tuple[str, Mapping[str, Counts]]:
-    """Return the version of Python that the kept counts are of, and these, by their subjects."""
+    """Return the saved counts by subject, and the version of Python that they are valid for."""
     read = json.loads(FILE.read_text())
     return read["python"], read["counts"]
 
 
 def keep(counts: Mapping[str, Counts]) -> None:
-    """Keep counts in the place of those that are kept."""
+    """Save counts in place of the previous ones."""
     FILE.write_text(json.dumps({"python": python(), "counts": counts}, indent=2) + "\n")
 
 
 def changes(before: Counts, after: Counts) -> list[str]:
-    """Return, in words, what differs by more than it may."""
+    """Return descriptions of the counts that differ by more than permitted."""
     return [
         f"{name}: {before.get(name, 0):,} before, {count:,} now"
         for name, count in after.items()

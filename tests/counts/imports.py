@@ -1,4 +1,4 @@
-"""The command `microvm`, with a list of what it imports, and a line `QEMU` where that is spawned.
+"""The command `microvm`, with a list of its imports, and a line `QEMU` where it spawns QEMU.
 
 python imports.py LIST ARGUMENT…
 """
@@ -15,7 +15,7 @@ if __name__ == "__main__":
     listed = os.open(sys.argv.pop(1), os.O_WRONLY | os.O_CREAT)
 
     def note(event: str, arguments: tuple[Any, ...]) -> None:
-        """Write what is imported, as it is: nothing is called at this command's end."""
+        """Write each import at once, because this command ends without exit handlers."""
         if event in ("import", "subprocess.Popen"):
             name = arguments[0] if event == "import" else SPAWNED
             os.write(listed, f"{name}\n".encode())

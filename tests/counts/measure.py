@@ -1,7 +1,7 @@
-"""The counts of what is done, which no clock and no other load disturbs.
+"""The counts, which neither the clock nor other load disturbs.
 
-Instructions and system calls are callgrind's; of the daemon, which is a process of this host, the
-least of some runs, as what it finds to do at once is now more and now less.
+callgrind counts instructions and system calls. The daemon runs as a process of this host. Its count
+is the minimum of several runs, because it handles a varying number of events at once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from microvm.wire import codec
 from . import imports
 
 Counts = Mapping[str, int]
-"""Numbers by what they are of."""
+"""Counts by the name of the counted thing."""
 
 _HERE = Path(__file__).parent
 
@@ -34,7 +34,7 @@ _TOTALS = re.compile(r"^totals: (\d+) (\d+)", re.MULTILINE)
 
 
 def controller() -> Counts:
-    """Count what the controller does for a start, with the machine's end, and for an exec."""
+    """Count the instructions of the controller for a start with its end, and for a command."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         library = folder / "span.so"
@@ -63,7 +63,7 @@ def modules() -> Counts:
 
 
 def daemon() -> Counts:
-    """Count what the daemon does for an exec, and for a MiB each way."""
+    """Count the instructions of the daemon for a command, and for a MiB in each direction."""
     acts = (*[_run] * _RUNS, *[_read] * _RUNS, *[_write] * _RUNS, _run)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -77,7 +77,7 @@ def daemon() -> Counts:
                 act(sandboxd)
         finally:
             sandboxd.close()
-        # Each is from the making of one child to that of the next.
+        # Each count is from one fork to the next.
         spans = [_totals(folder / f"out.{number + 2}") for number in range(3 * _RUNS)]
     run, read, write = (
         [min(each) for each in zip(*spans[first : first + _RUNS], strict=True)]
@@ -91,8 +91,8 @@ def daemon() -> Counts:
 
 
 def _do(*command: str | Path) -> None:
-    # Python's sets have an order of their own in each process, and the cache is to be looked for in
-    # one way, whoever has named it.
+    # A fixed hash seed gives sets the same order in each process. The cache is always looked for in
+    # the same way.
     same = {"PYTHONHASHSEED": "0", "MICROVM_CACHE": str(cache.root())}
     subprocess.run(command, env={**os.environ, **same}, check=True, timeout=300)
 
@@ -110,7 +110,7 @@ def _read(sandboxd: Daemon) -> None:
 
 
 def _write(sandboxd: Daemon) -> None:
-    """Write frames that the daemon takes one by one."""
+    """Write frames that the daemon reads one by one."""
     id_ = sandboxd.sh("exec cat >/dev/null", fed=True)
     left, credit = _MIB << 20, 0
     while left:
@@ -125,7 +125,7 @@ def _write(sandboxd: Daemon) -> None:
 
 
 def _totals(out: Path) -> list[int]:
-    """Return the instructions and the system calls that callgrind has counted."""
+    """Return the instructions and the system calls that callgrind counted."""
     found = _TOTALS.search(out.read_text())
     assert found, out
     return [int(each) for each in found.groups()]

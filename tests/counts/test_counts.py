@@ -1,4 +1,4 @@
-"""What is done for a start and an exec is no more than it was, in counts instead of times."""
+"""Test that a start and a command need no more instructions and imports than before."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cluster of Dask's on this host, which the tests share: workers that are processes."""
+"""Fixtures with a Dask cluster on this host, which the tests share. Its workers are processes."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ VARIABLE = "MICROVM_TEST_VARIABLE"
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run these tests last: others count their processes and descriptors, and Dask keeps some."""
+    """Run these tests last, because Dask keeps processes and descriptors that others count."""
     here = Path(__file__).parent
     items.sort(key=lambda item: here in item.path.parents)
 
 
 @pytest.fixture(scope="session")
 def image() -> Image:
-    """The default image, built if there is none."""
+    """The default image, built if the cache lacks it."""
     return default()
 
 
 @pytest.fixture(scope="session")
 def client(image: Image) -> Iterator[Client]:
-    """A client of the cluster, whose workers have a thread each, and a secret."""
+    """A client of the cluster, whose workers have one thread each, and a secret variable."""
     del image
     os.environ[VARIABLE] = "of-the-host"
     with (
-        config.set({"distributed.deploy.lost-worker-timeout": "1 day"}),  # tests kill workers
+        config.set({"distributed.deploy.lost-worker-timeout": "1 day"}),  # since tests kill workers
         LocalCluster(
             n_workers=WORKERS,
             threads_per_worker=1,
@@ -55,21 +55,21 @@ def client(image: Image) -> Iterator[Client]:
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Iterator[str]:
-    """A repository in a registry."""
+    """The address of a repository in a registry."""
     with oci.registry(tmp_path) as address:
         yield f"docker://{address}/batches"
 
 
 @pytest.fixture
 def _nothing_left(client: Client) -> Iterator[None]:
-    """No test leaves a machine, or a worker too few."""
+    """Check that the test leaves no machine, and that all workers run."""
     yield
     client.wait_for_workers(WORKERS, timeout=60)
     eventually(lambda: not any(machines(client).values()))
 
 
 def machines(client: Client) -> dict[str, list[int]]:
-    """The QEMU processes of each worker, by its address."""
+    """Return the QEMU processes of each worker, by the worker's address."""
     return {
         address: [child for child in children(pid) if program(child).startswith("qemu")]
         for address, pid in client.run(os.getpid).items()

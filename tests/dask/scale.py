@@ -1,9 +1,8 @@
-"""`python -m tests.dask.scale WHAT`: how batches on a cluster of Dask's scale, on this host.
+"""`python -m tests.dask.scale WHAT`: measure how batches scale on a Dask cluster on this host.
 
-`million` shows the memory of client, scheduler and a worker over many jobs, and what each job takes
-of their processors; only there the machines are stubbed out. `rate` has the same jobs run by
-`microvm map` with a cluster and without one, in turn. `growth` has them run by ever more workers,
-each of which has the same share of a processor, by a cgroup.
+`million` measures the memory of client, scheduler and worker over many jobs, and the CPU time per
+job, with simulated machines. `rate` compares `microvm map` with and without a cluster. `growth`
+uses more and more workers, each of which has the same share of a processor by a cgroup.
 """
 
 from __future__ import annotations
@@ -32,14 +31,14 @@ from microvm import CompletedProcess
 from microvm.dask import worker
 from microvm_image import default
 
-# The groups of the controller of processors: of version 2 of cgroups, and of 1.
+# The folders of the cpu controller in cgroups v2 and v1.
 _CONTROLLERS = Path("/sys/fs/cgroup"), Path("/sys/fs/cgroup/cpu")
 
-_PERIOD = 100_000  # of a share, in microseconds
+_PERIOD = 100_000  # period of a share, in microseconds
 
 
 class NoMachines:
-    """A stand-in for a worker's pool, whose machines are none, and run nothing."""
+    """A replacement of a worker's pool, whose simulated machines run nothing."""
 
     def __init__(self, *_: object, **__: object) -> None:
         pass
@@ -52,17 +51,17 @@ class NoMachines:
 
     @asynccontextmanager
     async def machine(self) -> AsyncIterator[NoMachines]:
-        """Yield what a machine would be."""
+        """Yield a simulated machine."""
         yield self
 
     async def run(self, argv: Any, **_: object) -> CompletedProcess[bytes]:
-        """Return what `true` would have come to."""
+        """Return the result of `true`."""
         return CompletedProcess(argv, 0, b"", b"")
 
 
 @asynccontextmanager
 async def cluster(workers: int, threads: int = 1) -> AsyncIterator[Client]:
-    """Yield a client of a cluster, each part of which is a process of its own."""
+    """Yield a client of a cluster, whose parts are processes of their own."""
     there = SubprocessCluster(
         n_workers=workers,
         threads_per_worker=threads,
@@ -77,12 +76,12 @@ async def cluster(workers: int, threads: int = 1) -> AsyncIterator[Client]:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What client, scheduler and a worker have after so many jobs.
+    """The state of client, scheduler and a worker after a number of jobs.
 
-    :ivar clock: the time, in seconds.
-    :ivar memory: what is resident of each of the three, in MiB.
-    :ivar cpu: what each has taken of the processors, in seconds.
-    :ivar left: what they know of jobs, in numbers.
+    :ivar clock: time in seconds.
+    :ivar memory: resident memory of each of the three, in MiB.
+    :ivar cpu: CPU time of each, in seconds.
+    :ivar left: number of jobs that each still knows.
     """
 
     jobs: int
@@ -93,7 +92,7 @@ class Sample:
 
     @classmethod
     async def of(cls, client: Client, jobs: int) -> Sample:
-        """Look at those of a client's cluster; the client is this process."""
+        """Return a sample of a client's cluster. The client is this process."""
         found = await client.run_on_scheduler(_in_scheduler)
         in_worker = next(iter((await client.run(_in_worker)).values()))
         pids = [os.getpid(), found.pop("pid"), in_worker.pop("pid")]
@@ -118,9 +117,9 @@ def _in_worker(dask_worker: Worker) -> dict[str, int]:
 
 
 async def stubbed(jobs: int, workers: int, threads: int, every: int) -> AsyncIterator[Sample]:
-    """Have jobs go through client, scheduler and workers without machines.
+    """Run jobs through client, scheduler and workers without machines.
 
-    :return: what there is after the first job, then as often as is said, and at the end.
+    :return: a sample after the first job, then at each interval, and at the end.
     """
     async with cluster(workers, threads) as client:
         await client.run(setattr, worker, "Pool", NoMachines)
@@ -136,7 +135,7 @@ async def stubbed(jobs: int, workers: int, threads: int, every: int) -> AsyncIte
 
 @click.group(help=__doc__)
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the results."""
 
 
 @main.command()
@@ -145,7 +144,7 @@ def main() -> None:
 @click.option("--threads", default=4, show_default=True)
 @click.option("--samples", default=20, show_default=True)
 def million(jobs: int, workers: int, threads: int, samples: int) -> None:
-    """Memory of client and scheduler over many jobs; the machines are stubbed out."""
+    """Measure the memory of client and scheduler over many jobs with simulated machines."""
 
     async def show() -> None:
         of_each = "client | scheduler | a worker"
@@ -167,10 +166,10 @@ def million(jobs: int, workers: int, threads: int, samples: int) -> None:
 
 
 def mapped(jobs: int, machines: int, options: list[str]) -> tuple[float, float]:
-    """Have `true` run by `microvm map` so many times, in so many machines.
+    """Run `true` with `microvm map` this many times in this many machines.
 
-    :return: jobs a second, from the first result to the last, and what a job took of the
-        processors in all processes together, in milliseconds.
+    :return: jobs per second from the first result to the last, and the CPU time per job of all
+        processes in milliseconds.
     """
     command = [sys.executable, "-m", "microvm", "map", "-", "-j", str(machines), *options]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
@@ -188,7 +187,7 @@ def mapped(jobs: int, machines: int, options: list[str]) -> tuple[float, float]:
 
 
 def _cpu_of_all(pid: int) -> float:
-    """Return what a process and all below it, the dead too, have taken of the processors."""
+    """Return the CPU time of a process and all its descendants, including exited ones."""
     return cpu(pid) + sum(map(_cpu_of_all, children(pid)))
 
 
@@ -197,9 +196,9 @@ def _cpu_of_all(pid: int) -> float:
 @click.option("--machines", default=2, show_default=True, help="And workers.")
 @click.option("--rounds", default=5, show_default=True)
 def rate(jobs: int, machines: int, rounds: int) -> None:
-    """Jobs a second of `microvm map`, and with `--scheduler`, in as many machines."""
+    """Compare the jobs per second of `microvm map` with and without `--scheduler`."""
     ways = {"microvm map": [], "with --scheduler": ["--scheduler", f"local:{machines}"]}
-    mapped(2, machines, [])  # makes what is made once
+    mapped(2, machines, [])  # does the one-time work
     runs: dict[str, list[tuple[float, float]]] = {way: [] for way in ways}
     for _ in range(rounds):
         for way, options in ways.items():
@@ -220,7 +219,7 @@ def _columns(runs: list[tuple[float, float]]) -> Iterator[tuple[float, ...]]:
 
 @contextmanager
 def share(percent: int) -> Iterator[Path]:
-    """Make a group that has so much of one processor, and in it one for processes."""
+    """Create a cgroup with a share of one processor, and in it a cgroup for processes."""
     top = next(each for each in _CONTROLLERS if (each / "cgroup.procs").exists())
     group = Path(tempfile.mkdtemp(prefix="microvm-scale-", dir=top))
     inside = group / "worker"
@@ -240,7 +239,7 @@ def share(percent: int) -> Iterator[Path]:
 
 
 async def shared(jobs: int, workers: int, percent: int) -> float:
-    """Have `true` run by so many workers, each with a share; return the jobs a second."""
+    """Run `true` with this many workers, each with a share; return the jobs per second."""
     async with AsyncExitStack() as stack:
         groups = [stack.enter_context(share(percent)) for _ in range(workers)]
         client = await stack.enter_async_context(cluster(workers))
@@ -259,7 +258,7 @@ async def shared(jobs: int, workers: int, percent: int) -> float:
 @click.option("--percent", default=20, show_default=True, help="Of one processor, to a worker.")
 @click.argument("workers", nargs=-1, type=int)
 def growth(jobs: int, percent: int, workers: tuple[int, ...]) -> None:
-    """Jobs a second of so many WORKERS, by default 1, 2, 4 and 8, each with a share; takes root."""
+    """Measure the jobs per second of 1, 2, 4 and 8 workers, or of WORKERS. It requires root."""
     rates: dict[int, float] = {}
     click.echo("| workers | jobs/s | of linear |")
     click.echo("|---" * 3 + "|")

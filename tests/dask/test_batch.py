@@ -1,4 +1,4 @@
-"""Batches on a cluster, with real machines."""
+"""Tests of batches on a cluster with real machines."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ JOBS: list[Job | list[str]] = [
 
 
 def comparable(outcome: Outcome[Any]) -> object:
-    """What two runs of a job have in common."""
+    """Return the parts of a job's result that are equal in every run."""
     shown = type(outcome.error), str(outcome.error), outcome.completed, dict(outcome.files)
     return outcome.job, *shown
 
@@ -404,7 +404,7 @@ def test_a_command_that_is_ended_leaves_no_machine(client: Client, number: int) 
         assert client.cluster
         plugins = client.cluster.scheduler.worker_plugins
         eventually(lambda: not any(machines(client).values()))
-        eventually(lambda: plugins.keys() == {"shuffle"})  # Dask's own
+        eventually(lambda: plugins.keys() == {"shuffle"})  # from Dask itself
     else:
         assert not any(machines(client).values())
     client.run(setattr, worker, "IDLE", worker.IDLE)

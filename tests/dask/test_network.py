@@ -1,4 +1,4 @@
-"""Batches on hosts that are network namespaces with a worker each, which root can make."""
+"""Tests of batches on hosts that are network namespaces, which require root, with a worker each."""
 
 from __future__ import annotations
 
@@ -38,29 +38,32 @@ class Host:
     processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
 
     def ip(self, *arguments: str) -> None:
-        """Change its network."""
+        """Change the network of the host."""
         subprocess.run(["ip", "-n", self.name, *arguments], check=True)
 
     def python(self, *arguments: str, **options: object) -> subprocess.Popen[bytes]:
-        """Start a module of Python's in it; it is killed at the end."""
+        """Start a Python module on the host; it is killed afterwards."""
         inside = ["nsenter", f"--net=/run/netns/{self.name}", sys.executable, "-m", *arguments]
         process = subprocess.Popen(inside, env={**os.environ, **QUICK}, **options)  # type: ignore[call-overload]
         self.processes.append(process)
         return process  # type: ignore[no-any-return]
 
     def below(self) -> list[int]:
-        """All processes that it has started, and theirs."""
+        """Return all descendants of the host's process."""
         found = [process.pid for process in self.processes]
         for pid in found:
             found += children(pid)
         return found
 
     def machines(self) -> list[Process]:
-        """The QEMU processes among them."""
+        """Return the QEMU processes among them."""
         return [Process.of(pid) for pid in self.below() if program(pid).startswith("qemu")]
 
     def kill(self) -> None:
-        """Kill all but its machines; those that would start others again stand meanwhile."""
+        """Kill all processes but the machines.
+
+        Those that would restart others are stopped first.
+        """
         for process in self.processes:
             process.send_signal(signal.SIGSTOP)
         for pid in reversed(self.below()):

@@ -1,4 +1,4 @@
-"""What workers find by a reference or are sent, and how machines of theirs start from it."""
+"""Tests of images and snapshots that workers find by a reference or receive from the client."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ CACHE = "MICROVM_CACHE"
 
 @pytest.fixture
 async def name(image: Image) -> AsyncIterator[str]:
-    """A snapshot in the cache of this host, with a file that its image has not got."""
+    """The name of a snapshot in the cache of this host, with a file that its image lacks."""
     name = f"test-{os.getpid()}"
     async with MicroVM(image, disk="64M") as vm:
         await vm.run(["sh", "-c", "echo prepared >/ready"], check=True)
@@ -53,7 +53,7 @@ async def name(image: Image) -> AsyncIterator[str]:
 
 @pytest.fixture
 def elsewhere(client: Client, tmp_path: Path) -> Iterator[Path]:
-    """A cache that only the workers have, as if they were another host."""
+    """A cache of the workers alone, as on another host."""
     path, before = str(tmp_path / "cache"), os.environ.get(CACHE)
 
     def use(path: str | None) -> None:
@@ -73,7 +73,7 @@ async def outcomes(
 
 
 def large_image(image: Image, path: Path, size: int = 3 << 30) -> Image:
-    """The same with a disk of so many bytes, which no machine can boot from."""
+    """An image with a disk of this size, from which no machine can boot."""
     shutil.copytree(image.path, path)
     random, digest = os.urandom(1 << 20), hashlib.sha256()
     with (path / "root.erofs").open("wb") as disk:
@@ -87,7 +87,7 @@ def large_image(image: Image, path: Path, size: int = 3 << 30) -> Image:
 
 
 def peaks(client: Client) -> dict[str, int]:
-    """The most memory that each process has had: of the workers, and ours with the scheduler."""
+    """Return the peak memory of the workers, and of our process with the scheduler."""
 
     def peak() -> int:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss << 10
@@ -96,10 +96,10 @@ def peaks(client: Client) -> dict[str, int]:
 
 
 class Swept(io.BytesIO):
-    """A file of which parts have been read when the cache is swept."""
+    """A file of which a part has been read when the cache is swept."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Read some, after others have pruned their snapshots."""
+        """Read a part, after other processes have pruned their snapshots."""
         snapshots.prune()
         return super().read(size)
 
@@ -141,7 +141,7 @@ async def test_what_is_exported_is_the_same_elsewhere_or_refused(
             assert part.find() is None
         part.read(Swept(exported))
         assert part.find() is not None
-    STORE.remove(STORE.names()[0])  # it has no other's name
+    STORE.remove(STORE.names()[0])  # it keeps its own name
     assert STORE.manifest(name) is None
     with pytest.raises(SnapshotError, match=f"no snapshot {name}"):
         snapshot.write(io.BytesIO())
@@ -163,7 +163,7 @@ async def test_workers_get_what_they_have_not_got(
         *pushed,
         f"has no image {image.name}: receiving it",
         f"has no snapshot {name}: receiving it",
-    ]  # once, though there are two workers
+    ]  # only once, although there are two workers
     told.clear()
     again = await outcomes(
         client, Snapshot.find(name), ["true"], registry=repository, notify=told.append

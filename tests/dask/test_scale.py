@@ -1,4 +1,4 @@
-"""What jobs leave in client, scheduler and workers when they have gone through."""
+"""Test that finished jobs leave no memory in client, scheduler and workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the client sends to workers of which one hangs, or that have to wait."""
+"""Tests of transfers from the client to workers that hang or have to wait."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def nothing() -> None:
 
 @dataclass(frozen=True)
 class Held:
-    """A reference to data, whose export or whose reader may be held up at its beginning."""
+    """A reference to data whose export or whose reader may be blocked at its beginning."""
 
     writing: Callable[[], object] = nothing
     reading: Callable[[], object] = nothing
@@ -46,7 +46,7 @@ class Held:
     size: int = len(DATA)
 
     def find(self) -> None:
-        """Find no copy."""
+        """Return None, as if no copy existed."""
 
     def write(self, out: BinaryIO) -> None:
         """Export the data."""
@@ -71,7 +71,7 @@ def _impatient(client: Client, monkeypatch: pytest.MonkeyPatch) -> Iterator[None
 
 @asynccontextmanager
 async def sending(client: Client, *references: Held) -> AsyncIterator[dict[int, Receive]]:
-    """Yield what has a worker receive one of these, by its process."""
+    """Yield a function that sends one of these to a worker, by its process."""
 
     async def receive(reference: Held, dask_worker: Worker) -> None:
         receiver = Receiver(dask_worker, BATCH)

@@ -12,7 +12,7 @@ from . import guest
 from .state import STATES, Scene
 
 Fault = Callable[[Scene, str], Awaitable[None]]
-"""The type of a fault: the scene, and the name of the state that it happens in."""
+"""The type of a fault: a function of the scene, and of the name of the state."""
 
 # The arguments of QEMU show its purpose; see the fixture `misbehave`.
 _ROLES = {
@@ -80,4 +80,4 @@ FAULTS: dict[str, Fault] = {
     "the guest floods before it answers": guest.daemon("flood_early"),
     "the guest never reads": guest.daemon("ignore"),
 }
-"""The faults by their names in the table."""
+"""The faults by name."""

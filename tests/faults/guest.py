@@ -25,7 +25,7 @@ _HERE = Path(__file__).parent
 _SOURCES = [_HERE / "hostile.c", _HERE.parents[1] / "guest/port.c"]
 
 _AFTER = 0.5
-"""The seconds after which what was started in the background has begun."""
+"""Number of seconds until a background command has surely started."""
 
 # Root does this outside the cgroup of the command, so the kernel has to kill this process.
 TAKE_MEMORY = "echo $$ >/sys/fs/cgroup/cgroup.procs; tail /dev/zero"

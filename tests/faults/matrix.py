@@ -16,7 +16,7 @@ from microvm import (
 )
 
 WITHIN = 15.0
-"""Seconds within which an error comes, or what is done instead, unless a row says otherwise."""
+"""Default maximum number of seconds until the error or the replacement."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ _SILENT = "the guest is not responding"
 _IN_USE = "idle executing flooding snapshotting"
 
 _BOOT = 65.0
-"""Seconds within which it is seen that a guest does not boot: a busy host emulates slowly."""
+"""Maximum number of seconds until a failed boot is noticed; a busy host emulates slowly."""
 
 _BOOTS = 30.0
-"""Seconds within which a guest boots, is waited for in vain for 10 s, and another boots."""
+"""Maximum number of seconds for a boot, a time-out of 10 s, and another boot."""
 
 _READ = 30.0
-"""Seconds within which 32 MiB of small frames are read; a host that is not busy takes 3."""
+"""Maximum number of seconds to read 32 MiB of small frames; an idle host needs 3."""
 
 MATRIX = (
     Row("QEMU is missing", "starting saving cloning", QemuError, "is not installed", _INSTALL),

@@ -29,7 +29,7 @@ from microvm.images import Image, load
 from microvm.log import ROOT, TRACE
 
 MEMORY = "112M"
-"""The memory of a guest: so little that a template is soon made, and enough for Debian's kernel."""
+"""The memory of a guest: little, so that its template is saved quickly; Debian's kernel fits."""
 
 Inject = Callable[[int], object] | None
 """The type of what makes a fault happen to the QEMU that is this process; None where it is there
@@ -209,7 +209,7 @@ STATES: dict[str, State] = {
         stopping,
     )
 }
-"""All of them, in the order of a machine's life."""
+"""The states, in the order of a machine's life."""
 
 
 def _hold(pid: int) -> None:

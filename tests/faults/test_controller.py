@@ -26,7 +26,7 @@ SIGNALS = (
     "SIGHUP SIGINT SIGQUIT SIGILL SIGTRAP SIGABRT SIGBUS SIGFPE SIGKILL SIGUSR1 SIGSEGV SIGUSR2"
     " SIGALRM SIGTERM SIGXCPU SIGVTALRM SIGPROF SIGPOLL SIGPWR SIGSYS"
 ).split()
-"""Those that end a process which does nothing about them."""
+"""The signals that end a process by default."""
 
 CHEAP = {("cloning", "SIGTERM"), ("executing", "SIGSEGV")}
 

@@ -26,7 +26,7 @@ CHEAP = {
     "the guest is out of memory, executing",
     "the guest floods before it answers, greeting",
 }
-"""The cells of `make test`; the others are of the long tests."""
+"""The cells that `make test` runs. The other tests are long."""
 
 
 def _marked(cell: Cell) -> object:

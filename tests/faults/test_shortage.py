@@ -23,7 +23,7 @@ from .check import nothing_left, uses_its_template
 from .state import Scene
 
 MOST = 200
-"""More than any of this takes of what there is a shortage of."""
+"""A number of descriptors that suffices for each of these operations."""
 
 
 _long = partial(pytest.param, marks=pytest.mark.long)

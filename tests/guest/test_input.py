@@ -17,10 +17,10 @@ from microvm.wire import codec
 from microvm.wire.codec import Ending, ErrorCode
 
 ROOM = 16 * codec.ExecStdin.MAX_BODY
-"""The input that the daemon holds for a command that does not read, in bytes."""
+"""Number of bytes of input that the daemon buffers for a command that does not read."""
 
 PIPE = 1 << 20
-"""The bytes that the command's pipe holds beside it."""
+"""Number of bytes that the pipe of the command buffers in addition."""
 
 
 def pumped(daemon: Daemon, id_: int, blocks: Iterable[bytes]) -> Iterator[codec.Message]:

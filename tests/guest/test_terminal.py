@@ -19,7 +19,7 @@ from microvm.wire.codec import Ending, Stream
 
 SIZE = (30, 100)
 SILENCE = 0.1
-"""The time for which the daemon listens to a terminal that somebody still holds, in seconds."""
+"""Number of seconds that the daemon reads a terminal which another process has open."""
 
 
 def wait_for(daemon: Daemon, wanted: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""The built files, and clean environments that are made of them, without an index or a compiler."""
+"""The built files, and clean environments with them, without an index and a compiler."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ ROOT = Path(__file__).parents[2]
 ARCH = arches.find()
 WHAT = "microvm-proto[vm,guest]"
 
-#: All that a host has in its PATH: no compiler, no make, no apt.
+#: The programs in the PATH of a host: no compiler, no make, no apt.
 PROGRAMS = (ARCH.qemu, *"cat echo env grep id ls mkdir sh tar tee test true".split())
 
 
 def build_all(folder: Path) -> None:
-    """Build the wheel, the source distribution, and this machine's guest pack.
+    """Build the wheel, the source distribution, and the guest pack of this processor.
 
-    That has a kernel if one was compiled here: compiling one takes minutes.
+    The pack contains a kernel if the cache has one, because compiling it takes minutes.
     """
     command = [sys.executable, "-P", "-m", "hatchling", "build", "-d", str(folder)]
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
@@ -40,12 +40,12 @@ def build_all(folder: Path) -> None:
 
 def build_pack(folder: Path, *, kernel: bool) -> Path:
     """Build the guest pack, and return its path."""
-    # The pinned source is gone from the distribution where there is a newer one.
+    # The distribution removes the pinned source when it has a newer one.
     return build(ARCH, parts(ARCH, NullReporter(), kernel=kernel, pinned=False), folder)
 
 
 def download(folder: Path, python: str, *also: str) -> None:
-    """Put all that an environment takes into the folder that has the built files."""
+    """Download the dependencies of the built files into their folder."""
     pip = [python, "-m", "pip", "--disable-pip-version-check", "download", "--quiet"]
     constraints = ["--constraint", str(ROOT / "constraints.txt")]
     where = ["--dest", str(folder), "--find-links", str(folder)]
@@ -54,11 +54,11 @@ def download(folder: Path, python: str, *also: str) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """A host of somebody new: a home, and a PATH without a compiler.
+    """A host of a new user: a home, and a PATH without a compiler.
 
-    :ivar folder: where all that is.
-    :ivar is_user: whether that is an ordinary user; else it is whoever runs the tests.
-    :ivar reads_all: whether they can read what is root's, such as a Python in root's home.
+    :ivar folder: folder with the home and the programs.
+    :ivar is_user: True for an unprivileged user, False for the user of the tests.
+    :ivar reads_all: True if the user can read files of root, such as a Python in root's home.
     """
 
     folder: Path
@@ -67,18 +67,18 @@ class Host:
 
     @property
     def home(self) -> Path:
-        """Where they are."""
+        """Path of the user's home."""
         return self.folder / "home"
 
     def own(self) -> None:
-        """Give them what is in their folders."""
+        """Make the user the owner of these folders."""
         if self.is_user:
             for top in (self.home, self.folder / "runtime"):
                 for path in (top, *top.rglob("*")):
                     os.chown(path, USER, USER, follow_symlinks=False)
 
     def environment(self) -> dict[str, str]:
-        """What they have set: nothing of ours, and no way to a network."""
+        """Return the variables of the user, with no variable of microvm and no network."""
         path = [self.home / "env/bin", self.home / ".local/bin", self.folder / "bin"]
         found = {
             "HOME": str(self.home),
@@ -87,7 +87,7 @@ class Host:
             "MICROVM_MIRROR": "http://127.0.0.1:9",
             "all_proxy": "http://127.0.0.1:9",
         }
-        if not cached.newest(ARCH):  # which a pack would have
+        if not cached.newest(ARCH):  # because the pack would be found by it
             debian = package.fetch(selection.wanted(ARCH), ARCH, NullReporter())
             found["MICROVM_KERNEL"] = str(debian.path)
         return found
@@ -95,7 +95,7 @@ class Host:
     def run(
         self, command: Sequence[str | Path], *, status: int = 0, **environment: str
     ) -> subprocess.CompletedProcess[str]:
-        """Run a command in their home, and check how it ended."""
+        """Run a command in the home, and check its exit status."""
         words = [str(word) for word in command]
         if self.is_user:
             words = as_user(*words, reads_all=self.reads_all)
@@ -112,17 +112,19 @@ class Host:
         return done
 
     def install(self, dist: Path, python: str, *what: str) -> None:
-        """Install something into a virtual environment, as docs/install.md says."""
+        """Install packages into a virtual environment, as docs/install.md describes."""
         self.run([shutil.which(python) or python, "-m", "venv", self.home / "env"])
         pip = [str(self.home / "env/bin/pip"), "install", "--quiet", "--no-index"]
         self.run([*pip, "--find-links", str(dist), *what])
 
 
 def host(folder: Path, *, is_user: bool, reads_all: bool = False) -> Host:
-    """Make a host in an empty folder."""
+    """Create a host in an empty folder."""
     made = Host(folder, is_user, reads_all)
     for each in (folder, *folder.relative_to(tempfile.gettempdir()).parents[:-1]):
-        Path(tempfile.gettempdir(), each).chmod(0o755)  # which pytest lets nobody else enter
+        Path(tempfile.gettempdir(), each).chmod(
+            0o755
+        )  # because pytest allows no other user to enter it
     for each in (made.home, folder / "runtime", folder / "bin"):
         each.mkdir(mode=0o755)
     for name in PROGRAMS:

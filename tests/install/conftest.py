@@ -1,4 +1,4 @@
-"""What is tested here is what users get: the built files, in environments of nothing else."""
+"""Fixtures with the built files in clean environments, as users have them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.install.built import Host
 
 @pytest.fixture(scope="session")
 def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of the built files, and of all that they take on this Python."""
+    """The folder of the built files and of their dependencies for this Python."""
     folder = tmp_path_factory.mktemp("dist")
     folder.chmod(0o755)
     built.build_all(folder)
@@ -22,7 +22,7 @@ def dist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def host(dist: Path, tmp_path_factory: pytest.TempPathFactory) -> Host:
-    """A host of whoever runs the tests, where it is installed."""
+    """A host of the user of the tests, with the installed files."""
     made = built.host(tmp_path_factory.mktemp("host"), is_user=False)
     made.install(dist, sys.executable, built.WHAT)
     return made

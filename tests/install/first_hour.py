@@ -1,4 +1,4 @@
-"""The first hour of a new user: what they type, what they see, and how long each step takes."""
+"""The first hour of a new user: commands, their output, and the duration of each step."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tests.install.built import Host
 
-#: Files that they write meanwhile.
+#: Files that the user writes meanwhile.
 FILES = {
     "docs/a.md": "# A\n",
     "jobs": 'echo one\n["sh", "-c", "exit 3"]\n',
@@ -57,11 +57,11 @@ def test_another(microvm):
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A step.
+    """A step of the user.
 
-    :ivar line: what is typed.
-    :ivar shows: what is to be read then.
-    :ivar status: how it ends.
+    :ivar line: command line.
+    :ivar shows: text that its output must contain.
+    :ivar status: expected exit status.
     """
 
     line: str
@@ -100,9 +100,9 @@ STEPS = (
 
 
 def perform(host: Host) -> Iterator[tuple[Step, float]]:
-    """Do each step in their home, check what it shows, and yield how long it took, in seconds.
+    """Run each step in the user's home, check its output, and yield its duration in seconds.
 
-    :raises AssertionError: a step ends in another way.
+    :raises AssertionError: the result of a step is wrong.
     """
     for name, text in FILES.items():
         path = host.home / name

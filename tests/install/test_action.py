@@ -1,4 +1,4 @@
-"""The steps of action.yml, run one after the other as a runner does, from the built files."""
+"""Test that runs the steps of action.yml in order, as a runner does, with the built files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ STEPS: list[dict[str, Any]] = yaml.safe_load((ROOT / "action.yml").read_text())[
 
 
 def lines(path: Path) -> Iterator[tuple[str, str]]:
-    """What steps have written for those that follow."""
+    """Return the lines that steps wrote for later steps."""
     for line in path.read_text().splitlines():
         name, _, value = line.partition("=")
         yield name, value
@@ -28,7 +28,7 @@ def lines(path: Path) -> Iterator[tuple[str, str]]:
 
 @pytest.fixture
 def runner(tmp_path: Path, dist: Path) -> dict[str, str]:
-    """The environment that a runner gives to steps; the built files are pip's index."""
+    """The environment of the steps. The built files are the index of pip."""
     written = {name: tmp_path / name for name in ("GITHUB_ENV", "GITHUB_OUTPUT", "GITHUB_PATH")}
     for path in written.values():
         path.touch()

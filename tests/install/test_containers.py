@@ -1,4 +1,4 @@
-"""Tests of a container's image that is built as docs/containers.md says, and of what runs in it."""
+"""Tests of a container image that is built as docs/containers.md describes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 DOCUMENT = Path(__file__).parents[2] / "docs/containers.md"
 BASE = "docker.io/library/debian:trixie"
 
-#: Of limits, as buildah's own are beyond what may be had everywhere.
+#: Limits, because the default limits of buildah exceed the permitted ones on some hosts.
 LIMITS = ("--ulimit", "nofile=4096:4096", "--ulimit", "nproc=4096:4096")
 
 pytestmark = [
@@ -29,8 +29,8 @@ Buildah = Callable[..., str]
 
 @pytest.fixture
 def buildah(tmp_path: Path) -> Iterator[Buildah]:
-    """A function that runs buildah, with images of the test's own."""
-    store = tmp_path / "store"  # of a gigabyte or more
+    """A function that runs buildah with a storage of this test."""
+    store = tmp_path / "store"  # needs a gigabyte or more
     places = ["--root", str(store), "--runroot", str(tmp_path / "run"), "--storage-driver", "vfs"]
     environment = os.environ | {"BUILDAH_ISOLATION": "chroot"}
 

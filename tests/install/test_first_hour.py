@@ -1,4 +1,4 @@
-"""A new user's first hour, by each Python, as root and not, with nothing but the built files."""
+"""Test of a new user's first hour with each Python, as root and as a user, with the built files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PYTHONS = [sys.executable, "python3.11"]
 
 @pytest.fixture(scope="module")
 def python_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The file of an image that has Python."""
+    """The archive of an image with Python."""
     folder = tmp_path_factory.mktemp("image")
     folder.chmod(0o755)
     path = folder / "python.image"
@@ -40,7 +40,7 @@ def test_the_first_hour(
     if shutil.which(python) is None:
         assert "CI" not in os.environ, f"CI has {python}"
         pytest.skip(f"{python} is not installed")
-    # Neither the script that finds it nor that of a virtual environment, which not all can enter.
+    # Neither a wrapper script, nor the Python of a virtual environment that others cannot enter.
     which = [python, "-c", "import os, sys; print(os.path.realpath(sys.executable))"]
     python = subprocess.run(which, check=True, capture_output=True, text=True).stdout.strip()
     also = ("pytest", "uvloop")

@@ -1,4 +1,4 @@
-"""Each way to install it that docs/install.md has, from the built files, without an index."""
+"""Tests of each way of installation in docs/install.md, with the built files, without an index."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PROGRAMS = Path(sys.executable).parent
 
 
 def section(title: str) -> list[str]:
-    """What is to be typed in a section of docs/install.md, but for what root installs."""
+    """Return the commands of a section of docs/install.md, except those that root runs."""
     text = (built.ROOT / "docs/install.md").read_text().partition(f"# {title}\n")[2]
     lines = re.findall(r"^    (\S.*)$", text.partition("\n## ")[0], re.MULTILINE)
     return [line for line in lines if not line.startswith("sudo apt ")]
@@ -26,10 +26,12 @@ DOWNLOAD, *OFFLINE = section("Without a network")
 
 @pytest.fixture
 def empty(tmp_path: Path) -> Host:
-    """A host on which nothing of ours is installed, but what installs it."""
+    """A host without microvm, with the installer of each way."""
     host = built.host(tmp_path, is_user=False)
     programs = {name: PROGRAMS / name for name in ("pipx", "uv")}
-    python = Path(sys.executable).resolve()  # not a virtual environment's, which uv passes over
+    python = Path(
+        sys.executable
+    ).resolve()  # not the Python of a virtual environment, which uv ignores
     system = {name: Path("/bin", name) for name in ("rm", "uname")}
     for name, path in (programs | system | {"python3": python}).items():
         (host.folder / "bin" / name).symlink_to(path)
@@ -46,19 +48,19 @@ def index(dist: Path) -> dict[str, str]:
 
 
 def typed(host: Host, line: str, **environment: str) -> str:
-    """Type something in a shell, and return what it prints."""
+    """Run a line in a shell, and return its output."""
     return host.run(["sh", "-c", line], status=0, **environment).stdout
 
 
 def works(host: Host) -> None:
-    """Both commands are there, and a machine starts."""
+    """Check that both commands exist, and that a machine starts."""
     assert host.run(["microvm-proto", "--version"]).stdout.startswith("microvm-proto, version ")
     assert host.run(["microvm", "run", "--", "echo", "hello"]).stdout == "hello\n"
 
 
 def test_a_virtual_environment_and_its_end(empty: Host, index: dict[str, str]) -> None:
     script = "\n".join(["set -e", *section("Installing")])
-    path = str(empty.folder / "bin")  # without the environment, which is to be activated
+    path = str(empty.folder / "bin")  # without the virtual environment, which the commands activate
     assert typed(empty, script, PATH=path, **index).endswith("\nhello\n")
     works(empty)
     for line in section("Removing it"):

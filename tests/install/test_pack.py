@@ -1,4 +1,4 @@
-"""The guest pack, installed beside the wheel where there is neither a compiler nor a network."""
+"""Tests of an installed guest pack on a host with neither a compiler nor a network."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ NAME = guest_pack.distribution(ARCH)
 
 @pytest.fixture(scope="module")
 def pack(dist: Path) -> Path:
-    """The pack's wheel."""
+    """The wheel of the pack."""
     (path,) = dist.glob(f"{NAME.replace('-', '_')}-*.whl")
     return path
 
 
 def archive() -> Path:
-    """Alpine's archive, as the pack has it."""
+    """The Alpine archive in the pack."""
     return rootfs.given(ARCH) or rootfs.cached(ARCH)
 
 
 @contextmanager
 def another(host: Host, name: str, data: bytes | None = None, **fields: object) -> Iterator[None]:
-    """Have another file in an installed pack, or another manifest, for a while."""
+    """Replace a file or the manifest of an installed pack for a while."""
     (folder,) = host.home.rglob(guest_pack.module(ARCH))
     path = folder / name
     before = path.read_bytes()
@@ -101,7 +101,7 @@ def test_a_damaged_pack_is_said_to_be(host: Host, name: str, tmp_path: Path) -> 
         said = host.run(["microvm", "run", "--", "true"], status=125, MICROVM_CACHE=cache).stderr
     assert "the guest pack is damaged" in said
     assert f"(pip install --force-reinstall '{NAME}=={__version__}')" in said
-    host.run(["microvm", "run", "--", "true"], MICROVM_CACHE=cache)  # it left nothing behind
+    host.run(["microvm", "run", "--", "true"], MICROVM_CACHE=cache)  # no file remains
 
 
 def test_it_is_small_and_has_licences_and_a_bill_of_materials(pack: Path) -> None:
@@ -153,7 +153,7 @@ def test_it_is_the_same_by_another_user_in_another_folder(
     folders = (".", "codegen", "host", "image")
     for path in (folder, *folder.rglob("*")):
         os.chown(path, USER, USER)
-    for parent in folder.parents:  # a tool in a user namespace has no capability to enter them
+    for parent in folder.parents:  # a tool in a user namespace lacks the capability to enter them
         parent.chmod(parent.stat().st_mode | 0o001)
     subprocess.run(
         as_user(sys.executable, "-P", "-m", "tests.install.built", made),

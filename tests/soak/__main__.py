@@ -1,4 +1,4 @@
-"""`python -m tests.soak`: starts, commands and faults at random; it fails if anything grows."""
+"""`python -m tests.soak`: random starts, commands and faults; it fails if a resource grows."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ENDLESS = 24 * 3600.0
 
 @contextmanager
 def of_its_own() -> Iterator[tuple[Path, Path]]:
-    """Yield a cache with nothing but the launcher in it, and a folder for temporary files."""
+    """Yield a cache that contains only the launcher, and a folder for temporary files."""
     top = Path(tempfile.mkdtemp(prefix="microvm-soak-", dir="/tmp"))
     top.chmod(0o755)
     programs, temporary = top / "cache/programs", top / "temporary"
@@ -35,7 +35,7 @@ def of_its_own() -> Iterator[tuple[Path, Path]]:
     shutil.copy2(launcher.find(), programs)
     before = {name: os.environ.get(name) for name in ("MICROVM_CACHE", "TMPDIR")}
     os.environ |= {"MICROVM_CACHE": str(top / "cache"), "TMPDIR": str(temporary)}
-    tempfile.tempdir = None  # which is remembered
+    tempfile.tempdir = None  # the result is cached
     try:
         yield top / "cache", temporary
     finally:
@@ -64,10 +64,10 @@ def main(
     kills_qemu: int,
     kills_controller: int,
 ) -> None:
-    """Have starts, commands and faults happen at random; exit with 1 if anything grows or is left.
+    """Run random starts, commands and faults; exit with 1 if a resource grows or remains.
 
-    Everything is counted every few seconds, of the host and of a guest that lives all through it,
-    while nothing happens. A trend is the slope of Theil and Sen over all but the first quarter.
+    Every few seconds, while no event runs, it samples the resources of the host, and of a guest
+    that runs all the time. A trend is the slope of Theil and Sen over all but the first quarter.
     """
     seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
     click.echo(f"seed {seed}")

@@ -1,4 +1,4 @@
-"""What happens in a soak: starts, commands and faults, each with what is expected of it."""
+"""The events of a soak: starts, commands and faults, each with its expected result."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ from microvm.start import snapshots
 
 MEMORY = "96M"
 ORPHANS = 10.0
-"""Seconds within which what a killed controller has started must be gone."""
+"""Maximum number of seconds until all processes of a killed controller have exited."""
 
 _TREE = Path(__file__).parents[2]
 _PANIC = ["sh", "-c", "echo c >/proc/sysrq-trigger; sleep 60"]
 _ENDS = (QemuError, BootError, GuestDied)
-_MOMENTS = 0.5  # seconds in which a start and its first command lie, more or less
+_MOMENTS = 0.5  # approximate number of seconds of a start and its first command
 
 
 @dataclass
 class World:
-    """What events are about.
+    """The objects that events use.
 
-    :ivar image: what machines are of.
-    :ivar chance: what their details are drawn from.
-    :ivar folder: a folder for files, which an event leaves as it found it.
-    :ivar witness: a machine that lives all through it.
-    :ivar snapshot: one of a machine that has been prepared.
-    :ivar turn: whose turn it is to run a command in the witness.
+    :ivar image: image of the machines.
+    :ivar chance: source of random details.
+    :ivar folder: folder for files; each event leaves it as it was.
+    :ivar witness: machine that runs all the time.
+    :ivar snapshot: snapshot of a prepared machine.
+    :ivar turn: lock for commands in the witness.
     """
 
     image: Image
@@ -61,12 +61,12 @@ class World:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def machine(self, **options: Any) -> MicroVM:
-        """A machine that is not started."""
+        """Return a machine that is not started."""
         return MicroVM(self.image, **{**quiet(), **options})
 
 
 def quiet() -> dict[str, Any]:
-    """The options of all machines, of which nothing is told."""
+    """Return the options of all machines; their notices are dropped."""
     return {"memory": MEMORY, "accel": "tcg", "notify": lambda _: None}
 
 
@@ -75,11 +75,12 @@ Happens = Callable[[World], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happens.
+    """An event of a soak.
 
-    :ivar weight: how often it is drawn, as a multiple.
-    :ivar expected: the errors that it may end with, of these very classes; none if it must not.
-    :ivar alone: whether nothing else may happen meanwhile, as it tells processes by their parent.
+    :ivar weight: relative frequency.
+    :ivar expected: exact classes of expected errors; empty if the event must succeed.
+    :ivar alone: True if no other event may run at the same time, since it finds processes by their
+        parent.
     """
 
     name: str
@@ -106,14 +107,14 @@ async def clone(world: World) -> None:
 
 
 async def restore(world: World) -> None:
-    """Start a machine from the snapshot, in which a process lives on."""
+    """Start a machine from the snapshot, in which a process continues."""
     assert world.snapshot
     async with MicroVM(world.snapshot, notify=lambda _: None) as vm:
         await vm.run(["pidof", "sleep"], check=True)
 
 
 async def checkpoint(world: World) -> None:
-    """Keep a machine under a name, start another from it, and remove it."""
+    """Save a snapshot of a machine, start another machine from it, and remove it."""
     name = f"soak-{world.chance.randrange(1 << 30)}"
     async with world.machine() as vm:
         await vm.checkpoint(name)
@@ -131,7 +132,7 @@ async def fork(world: World) -> None:
 
 
 async def pool(world: World) -> None:
-    """Spread commands over a pool."""
+    """Run commands in a pool."""
     async with Pool(2, world.image, **quiet()) as machines:
         outcomes = [each async for each in machines.map([["echo", str(n)] for n in range(3)])]
     assert [each.result().stdout for each in outcomes] == [b"0\n", b"1\n", b"2\n"]
@@ -143,20 +144,20 @@ async def small(world: World) -> None:
 
 
 async def output(world: World) -> None:
-    """Read much output."""
+    """Read a large output."""
     size = world.chance.randrange(4 << 20)
     found = await world.witness.run(["head", "-c", str(size), "/dev/zero"])
     assert found.stdout == bytes(size)
 
 
 async def sends(world: World) -> None:
-    """Send much input."""
+    """Send a large input."""
     data = world.chance.randbytes(world.chance.randrange(1 << 20))
     assert (await world.witness.run(["cat"], input=data)).stdout == data
 
 
 async def files(world: World) -> None:
-    """Copy a file there and back."""
+    """Copy a file into a machine and back."""
     data = world.chance.randbytes(world.chance.randrange(1 << 20))
     sent, got = world.folder / "sent", world.folder / "got"
     sent.write_bytes(data)
@@ -171,39 +172,39 @@ async def files(world: World) -> None:
 
 
 async def absent(world: World) -> None:
-    """Read a file that is not there."""
+    """Read a file that does not exist."""
     await world.witness.read_file("/nowhere")
 
 
 async def command_not_there(world: World) -> None:
-    """Start a command that is not there."""
+    """Start a command that does not exist."""
     await world.witness.run(["/nowhere"])
 
 
 async def too_long(world: World) -> None:
-    """Run into a deadline, with a child that ignores all it can."""
+    """Run a command beyond its time-out, with a child that ignores signals."""
     command = "trap '' TERM INT HUP; sleep 60 & sleep 60"
     await world.witness.run(["sh", "-c", command], timeout=0.2)
 
 
 async def too_much(world: World) -> None:
-    """Write more than is allowed."""
+    """Write more output than the limit."""
     await world.witness.run(["yes"], max_output=100_000)
 
 
 async def terminal(world: World) -> None:
-    """Give a command a terminal."""
+    """Run a command with a terminal."""
     found = await world.witness.run(["sh", "-c", "stty size; tty"], tty=(31, 99))
     assert found.stdout.startswith(b"31 99\r\n/dev/pts/")
 
 
 async def background(world: World) -> None:
-    """Leave a process that ends by itself."""
+    """Leave a process that exits later."""
     await world.witness.run(["sh", "-c", "sleep 0.3 >/dev/null 2>&1 &"], check=True)
 
 
 async def given_up(world: World) -> None:
-    """Cancel a machine's start, its command or its end, at any moment."""
+    """Cancel the start, the command or the end of a machine, at any moment."""
     task = asyncio.create_task(clone(world))
     await asyncio.sleep(world.chance.uniform(0, _MOMENTS))
     task.cancel()
@@ -212,13 +213,13 @@ async def given_up(world: World) -> None:
 
 
 async def panics(world: World) -> None:
-    """Have the guest's kernel panic."""
+    """Make the kernel of the guest panic."""
     async with world.machine() as vm:
         await vm.run(_PANIC)
 
 
 async def fills(world: World) -> None:
-    """Fill a guest's memory, which ends the command that does so, and nothing else."""
+    """Fill the memory of a guest, which ends only the command that does so."""
     async with world.machine() as vm:
         found = await vm.run(["tail", "/dev/zero"])
         assert found.returncode == -signal.SIGKILL
@@ -233,7 +234,7 @@ async def stopped(world: World) -> None:
 
 
 async def kill_qemu(world: World) -> None:
-    """Kill QEMU at any moment of a start, a command, and the end."""
+    """Kill QEMU at any moment of a start, a command or an end."""
     others = set(children(os.getpid()))
     task = asyncio.create_task(clone(world))
     await asyncio.sleep(world.chance.uniform(0, _MOMENTS))
@@ -245,7 +246,7 @@ async def kill_qemu(world: World) -> None:
 
 
 async def kill_controller(world: World) -> None:
-    """Kill a controller at any moment; what it has started must be gone soon after."""
+    """Kill a controller at any moment; all its processes must exit soon after."""
     others = set(children(os.getpid()))
     seed = world.chance.randrange(1 << 30)
     victim = await asyncio.create_subprocess_exec(
@@ -255,7 +256,7 @@ async def kill_controller(world: World) -> None:
     )
     try:
         assert victim.stdout
-        await victim.stdout.readline()  # it has begun
+        await victim.stdout.readline()  # the controller has started
         await asyncio.sleep(world.chance.uniform(0, 2 * _MOMENTS))
     finally:
         victim.kill()
@@ -263,11 +264,11 @@ async def kill_controller(world: World) -> None:
     async with asyncio.timeout(ORPHANS):
         while orphans := set(children(os.getpid())) - others:
             for pid in orphans:
-                if exists(pid) and state(pid) == "Z":  # we have adopted it
+                if exists(pid) and state(pid) == "Z":  # it became our child
                     with suppress(ChildProcessError):
                         os.waitpid(pid, os.WNOHANG)  # noqa: ASYNC222 -- it has ended
             await asyncio.sleep(0.01)
-    for kept in snapshots.STORE.installed():  # whole ones stay, as they must
+    for kept in snapshots.STORE.installed():  # complete templates must remain
         if not kept.flaw:
             snapshots.STORE.remove(kept.name)
 
@@ -301,7 +302,7 @@ FAULTS = (
     Event("controller killed", kill_controller, 2, alone=True),
 )
 EVENTS = {event.name: event for event in (*STARTS, *COMMANDS, *FAULTS)}
-"""All of them by name."""
+"""All events by name."""
 
 MUST_FAIL = {"guest panics", "QEMU stopped", *(event.name for event in COMMANDS if event.expected)}
-"""Those that are in order only when they end with an error."""
+"""The events that must end with an error."""

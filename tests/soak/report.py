@@ -1,4 +1,4 @@
-"""What a soak has found: a table, and a picture."""
+"""The report of a soak: a table and a diagram."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .trend import WARM_UP, warm
 
 
 def lines(soak: Soak) -> Iterator[str]:
-    """Yield the table, what happened, and what is wrong."""
+    """Yield the table, the numbers of events, and the failures."""
     seconds = soak.samples.seconds[-1] if soak.samples else 0.0
     yield f"seed {soak.seed}: {soak.done} in {seconds:.0f} s, {len(soak.samples)} samples"
     yield ""
@@ -39,9 +39,9 @@ def _row(trend: Trend) -> str:
 
 
 def draw(soak: Soak, file: Path) -> None:
-    """Draw each resource over what has happened.
+    """Draw each resource over the number of events.
 
-    :param file: its suffix chooses the format.
+    :param file: file to write; its suffix determines the format.
     """
     import matplotlib as mpl
 

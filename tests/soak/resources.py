@@ -1,4 +1,4 @@
-"""What is sampled of the host and of a guest, each with the growth that is no leak."""
+"""The sampled resources of the host and of a guest, each with its permitted growth."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from .trend import Bound
 
 KIB, MIB = 1 << 10, 1 << 20
 NONE = Bound(0.9)
-"""Of what is counted, not one more over the whole time."""
+"""No growth at all, for resources that are counted."""
 
 
 @dataclass(frozen=True)
 class Resource:
-    """A resource: what it is called, what it is counted in, and how much it may grow."""
+    """A resource: its name, its unit, and its permitted growth."""
 
     name: str
     unit: str
@@ -54,11 +54,11 @@ RESOURCES = (
     Resource("daemon's memory", "KiB", Bound(16.0)),
     Resource("daemon's zombies", "", NONE),
 )
-"""All of them, in the order of the table. QEMU and the guest are those that live all through it."""
+"""All resources in the order of the table. QEMU and the guest are those of the witness."""
 
 
 def host(cache: Path, temporary: Path) -> dict[str, float]:
-    """Return what this process takes of the host."""
+    """Return the resources of this process."""
     gc.collect()
     own = os.getpid()
     descriptors = open_files()
@@ -82,14 +82,14 @@ def host(cache: Path, temporary: Path) -> dict[str, float]:
 
 
 def _groups() -> Iterator[Path]:
-    """The control groups of machines, wherever they are beside the one that we are in."""
+    """Return the cgroups of machines, which are beside or below our cgroup."""
     own = Path("/proc/self/cgroup").read_text().rpartition("0::/")[2].strip()
     yield from (cgroup.ROOT / own).parent.glob("microvm-*")
     yield from (cgroup.ROOT / own).glob("microvm-*")
 
 
 async def guest(vm: MicroVM) -> dict[str, float]:
-    """Return what a machine takes of the host, and what there is in it."""
+    """Return the resources of a machine on the host and in the guest."""
     status = await vm.status()
     read = await vm.run(["sh", "-c", "cat /proc/meminfo; ls /proc"], text=True, check=True)
     lines = read.stdout.splitlines()

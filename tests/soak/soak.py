@@ -1,4 +1,4 @@
-"""The soak: things happen at random, and between them everything is counted."""
+"""A soak: random events, between which all resources are sampled."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from .resources import RESOURCES, Resource
 from .trend import growth
 
 TIMEOUT = 120.0
-"""Seconds that a thing may take, on a busy host."""
+"""Maximum number of seconds of an event, on a busy host."""
 
-_WIDTH = 2  # things that happen at a time
-_TOLD = 30  # samples between two lines
+_WIDTH = 2  # number of concurrent events
+_TOLD = 30  # number of samples between two lines
 
 
 class Samples:
-    """What there was at each moment, in arrays, which add no objects to those that are counted.
+    """The samples, in arrays, so that they add no objects to the counted ones.
 
-    :ivar seconds: since the beginning.
-    :ivar done: how many things had happened.
-    :ivar values: the resources, by name.
+    :ivar seconds: times since the beginning.
+    :ivar done: numbers of finished events.
+    :ivar values: resources by name.
     """
 
     def __init__(self) -> None:
@@ -49,7 +49,7 @@ class Samples:
         return len(self.done)
 
     def add(self, seconds: float, done: int, values: dict[str, float]) -> None:
-        """Add one."""
+        """Add a sample."""
         self.seconds.append(seconds)
         self.done.append(done)
         for name, value in values.items():
@@ -58,7 +58,7 @@ class Samples:
 
 @dataclass(frozen=True)
 class Trend:
-    """A resource over the whole time: by how much it has grown, and by how much it may."""
+    """The growth of a resource over the whole time, and its permitted growth."""
 
     resource: Resource
     values: Sequence[float]
@@ -67,20 +67,20 @@ class Trend:
 
     @property
     def is_upward(self) -> bool:
-        """Whether it has grown by more than it may."""
+        """True if the resource has grown by more than permitted."""
         return self.growth > self.bound
 
 
 @dataclass
 class Soak:
-    """A soak and what came of it.
+    """A soak and its results.
 
-    :ivar plan: what happens, in order; None for what is drawn at random.
-    :ivar seconds: how long it goes on, at most.
-    :ivar interval: the seconds from one sample to the next.
-    :ivar tell: called with a line about what goes on, now and then.
-    :ivar outcomes: how often what happened ended how.
-    :ivar failures: what ended otherwise than expected, and what was left.
+    :ivar plan: events in order; None for random events.
+    :ivar seconds: maximum duration.
+    :ivar interval: number of seconds between two samples.
+    :ivar tell: function that is called with progress lines.
+    :ivar outcomes: number of events by their result.
+    :ivar failures: unexpected results and remaining objects.
     """
 
     image: Image
@@ -97,12 +97,12 @@ class Soak:
 
     @property
     def done(self) -> int:
-        """How many things have happened."""
+        """Number of finished events."""
         return self.outcomes.total()
 
     @property
     def trends(self) -> list[Trend]:
-        """The trend of each resource that was sampled."""
+        """The trends of the sampled resources."""
         done = self.samples.done
         found = []
         for resource in RESOURCES:
@@ -113,12 +113,12 @@ class Soak:
 
     @property
     def is_good(self) -> bool:
-        """Whether everything ended as expected, nothing grew, and nothing is left."""
+        """True if all events ended as expected, no resource grew, and nothing remains."""
         return not self.failures and not any(trend.is_upward for trend in self.trends)
 
     async def run(self) -> None:
-        """Have it happen."""
-        async with MicroVM(self.image, **quiet()) as first:  # which saves the template
+        """Run the soak."""
+        async with MicroVM(self.image, **quiet()) as first:  # this start saves the template
             await first.run(["true"], check=True)
         with adopting():
             before, tasks = Traces.now(self.cache, self.temporary), asyncio.all_tasks()
@@ -147,7 +147,7 @@ class Soak:
                     break
 
     def _rounds(self, chance: random.Random) -> Iterator[list[Event]]:
-        """What happens at a time."""
+        """Yield the events that run concurrently."""
         if self.plan is not None:
             drawn = iter(self.plan)
         else:

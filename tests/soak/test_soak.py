@@ -1,4 +1,4 @@
-"""The soak finds what is planted, and for some seconds finds nothing else."""
+"""Tests that a soak finds planted leaks, and that a short soak finds no others."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .trend import growth, slope
 
 @pytest.fixture(scope="module")
 def image() -> Image:
-    """The default image, built if there is none."""
+    """The default image, built if the cache lacks it."""
     return default()
 
 
@@ -80,7 +80,7 @@ async def test_a_leak_that_is_planted_is_found(
 @pytest.mark.alone
 @pytest.mark.deadline(180.0)
 async def test_some_seconds_of_it(image: Image, folders: tuple[Path, Path]) -> None:
-    """Each start, command and fault that takes no long, once; what it draws is for `make soak`."""
+    """Each quick start, command and fault once. Random events are left to `make soak`."""
     slow = {"QEMU stopped", "guest fills its memory"}
     plan = [event for event in (*STARTS, *COMMANDS, *FAULTS) if event.name not in slow]
     soak = Soak(image, *folders, seed=1, seconds=60.0, interval=0.0, plan=plan)

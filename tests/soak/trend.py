@@ -1,4 +1,4 @@
-"""The trend of a resource: by how much it grows, whatever single samples say."""
+"""The trend of a resource: its growth, robust against single samples."""
 
 from __future__ import annotations
 
@@ -8,31 +8,32 @@ from dataclasses import dataclass
 from statistics import median
 
 WARM_UP = 0.25
-"""The share of the samples, from the first on, in which things are allowed to grow."""
+"""The share of samples at the beginning that do not count."""
 
-_MOST = 400  # samples whose pairs are all looked at
+_MOST = 400  # maximum number of samples whose pairs are all compared
 
 
 @dataclass(frozen=True)
 class Bound:
-    """The growth of a resource that is no trend, in its unit.
+    """The permitted growth of a resource, in its unit.
 
-    :ivar fixed: whatever is done.
-    :ivar each: for each thing that is done, on top of it.
+    :ivar fixed: growth independent of events.
+    :ivar each: additional growth for each event.
     """
 
     fixed: float
     each: float = 0.0
 
     def of(self, done: float) -> float:
-        """The growth while so much is done."""
+        """Return the permitted growth after a number of events."""
         return self.fixed + self.each * done
 
 
 def slope(places: Sequence[float], values: Sequence[float]) -> float:
-    """The slope of Theil and Sen: the median of those of all pairs; 0 of fewer than two places.
+    """Return the slope of Theil and Sen: the median of the slopes of all pairs.
 
-    Up to 29 % of the samples may be anything without moving it far.
+    Fewer than two places have the slope 0. Up to 29 % of the samples may be wrong without much
+    effect.
     """
     step = -(-len(places) // _MOST)
     points = list(zip(places, values, strict=True))[::step]
@@ -45,14 +46,14 @@ def slope(places: Sequence[float], values: Sequence[float]) -> float:
 
 
 def warm(samples: Sequence[float]) -> Sequence[float]:
-    """The samples that count."""
+    """Return the samples that count."""
     return samples[int(len(samples) * WARM_UP) :]
 
 
 def growth(done: Sequence[float], values: Sequence[float]) -> float:
-    """By how much a resource grows over the samples that count, by their slope.
+    """Return the growth of a resource over the samples that count, from their slope.
 
-    :param done: how many things had been done at each sample.
+    :param done: number of finished events at each sample.
     """
     done, values = warm(done), warm(values)
     return slope(done, values) * (done[-1] - done[0]) if done else 0.0

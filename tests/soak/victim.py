@@ -1,4 +1,4 @@
-"""A controller that is to be killed: it starts machines in all ways, until it is."""
+"""A controller that starts machines in all ways until it is killed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .events import STARTS, World, quiet
 
 
 async def main(image: str, seed: str) -> None:
-    """Say that it has begun, and go on for ever."""
+    """Report the start, and continue forever."""
     from microvm import MicroVM
 
     chance = random.Random(int(seed))

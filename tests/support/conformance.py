@@ -11,7 +11,7 @@ from .connection import Connection, Target
 from .vectors import Vector
 
 _FIRST_NONCE = 0x766563746F7273 << 8
-"""The first nonce: no vector has this number, or one of the next few thousand."""
+"""First nonce. No vector contains this number or one of the next few thousand."""
 
 
 def check_vectors(target: Target, vectors: list[Vector], *, longest: int | None = None) -> int:

@@ -16,10 +16,10 @@ from microvm.wire import codec
 from .polling import Deadline
 
 READ_SIZE = 1 << 18
-"""The bytes that are read at a time, by default."""
+"""Default maximum number of bytes to read at a time."""
 
 _APART = 100
-"""The number of pieces of which each is sent when the one before it has been read."""
+"""Maximum number of pieces of which each is sent only after the previous one was read."""
 
 
 class Lost(AssertionError):

@@ -29,7 +29,7 @@ WAYS = {
     "died": "the guest's kernel panics",
     "silent": "the guest runs and never answers",
 }
-"""The ways to fail, and what QEMU does in each."""
+"""The ways to fail, and the behaviour of QEMU in each."""
 
 TRIES = "tries"
 """The name of a file with a line for each QEMU that was started with KVM."""

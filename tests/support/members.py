@@ -6,7 +6,7 @@ import io
 import tarfile
 
 Members = dict[str, tuple[tarfile.TarInfo, bytes]]
-"""By their names: what the header says of each, and the data of a file."""
+"""The header of each member and the data of a file, by name."""
 
 
 def members(data: bytes) -> Members:

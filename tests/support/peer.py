@@ -20,21 +20,21 @@ M = TypeVar("M", bound=codec.Message)
 
 PIECE = 65536
 SOON = 0.05
-"""The seconds within which something happens that happens at once."""
+"""Maximum number of seconds until an immediate event."""
 
 NO_GRACE = Timeouts(loss_grace=0.0)
-"""The product's timeouts, but for a machine that has no owner to say how it ended."""
+"""The default time-outs, for a machine without an owner who knows how it ended."""
 
 SHORT_TIMEOUT = 0.5
-"""The seconds that a guest has to answer, where a test waits until they are over."""
+"""Number of seconds until a time-out, in tests that wait for the time-out."""
 
 SHORT_TIMEOUTS = Timeouts(
     ping_interval=0.02, ping=SHORT_TIMEOUT, kill=SHORT_TIMEOUT, loss_grace=0.0
 )
-"""The timeouts of a host that pings early, and waits only a moment for an answer."""
+"""The time-outs of a host that pings early and waits only a short time for an answer."""
 
 TIMEOUT = 30.0
-"""The seconds within which something must happen, however busy the machine."""
+"""Maximum number of seconds until an event, even on a busy host."""
 
 
 class Peer:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 DEADLINE = 120.0
-"""The seconds for anything that should happen at once: a busy machine is slow, not wrong."""
+"""Maximum number of seconds until an immediate event, even on a busy host."""
 
 PAUSE = 0.005
 

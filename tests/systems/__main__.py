@@ -1,4 +1,4 @@
-"""`python -m tests.systems`: the wheels on other systems, by root and by a user."""
+"""`python -m tests.systems`: test the wheels on other distributions, as root and as a user."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from .table import PAGE, RESULTS, renewed
 @click.argument("built", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.argument("roots", type=click.Path(file_okay=False, path_type=Path))
 def main(built: Path, roots: Path) -> None:
-    """Install the wheels in BUILT on each system, and do what somebody new does.
+    """Install the wheels in BUILT on each distribution, and run the steps of a new user.
 
-    ROOTS has the systems' root file systems, and gets those that it has not. What is found is kept,
-    and the README has it as a table.
+    ROOTS contains the root file systems; missing ones are created. The results are saved, and
+    written into the table of the README.
     """
     results = []
     with tempfile.TemporaryDirectory() as folder:

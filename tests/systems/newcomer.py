@@ -1,6 +1,6 @@
-"""What somebody does who is new on a system, from wheels alone; run there by its own Python.
+"""Steps of a new user on a distribution, with wheels alone, run by its own Python.
 
-python3 newcomer.py WHEELS    prints what was found and done, as JSON
+python3 newcomer.py WHEELS    prints the results as JSON
 """
 
 from __future__ import annotations
@@ -36,9 +36,9 @@ asyncio.run(main())
 
 
 class Newcomer:
-    """Somebody in a home of their own, who has the wheels and nothing of ours yet.
+    """A new user with a home and the wheels.
 
-    :ivar took: how long each step took, in seconds.
+    :ivar took: duration of each step in seconds.
     """
 
     def __init__(self, home: Path, wheels: str) -> None:
@@ -47,9 +47,9 @@ class Newcomer:
         self.took: dict[str, float] = {}
 
     def say(self, *words: str, given: str = "") -> str:
-        """Run a command in the home, and return what it says.
+        """Run a command in the home, and return its output.
 
-        :raises SystemExit: it failed, with all that it said.
+        :raises SystemExit: the command failed; the message contains its output.
         """
         path = f"{self.home}/env/bin:{os.environ['PATH']}"
         done = subprocess.run(
@@ -66,48 +66,48 @@ class Newcomer:
         return done.stdout
 
     def do(self) -> None:
-        """Do all of it, in order, and see that it is right."""
+        """Run all steps in order, and check each result."""
         for name, step in STEPS.items():
             begun = time.monotonic()
             step(self)
             self.took[name] = round(time.monotonic() - begun, 1)
 
     def install(self) -> None:
-        """Install it, as somebody does who has no network."""
+        """Install the wheels without a network."""
         self.say(sys.executable, "-m", "venv", "env")
         index = ("--no-index", "--find-links", self.wheels)
         self.say("env/bin/pip", "install", "--quiet", *index, "microvm-proto[vm,guest]")
 
     def hello(self) -> None:
-        """Have a machine say hello, the first on this system."""
+        """Run the first machine on this distribution."""
         assert self.say("microvm", "run", "--", "echo", "hello") == "hello\n"
 
     def diagnose(self) -> None:
-        """Have the doctor find that it works."""
+        """Check that `microvm doctor` finds no fault."""
         assert json.loads(self.say("microvm", "doctor", "--json"))["works"]
 
     def program(self) -> None:
-        """Use it from Python."""
+        """Use the Python API."""
         self.say("env/bin/python", "-c", PROGRAM)
 
     def files(self) -> None:
-        """Have a file go in, and another come out."""
+        """Copy a file into a machine, and another out of it."""
         (self.home / "in").write_text("42")
         self.say("microvm", "run", "--copy", "in", "--collect", "out", "--", "cp", "in", "out")
         assert (self.home / "out").read_text() == "42"
 
     def snapshot(self) -> None:
-        """Keep a machine, and go on from it."""
+        """Save a machine, and start another from its snapshot."""
         self.say("microvm", "run", "--save", "kept", "--", "sh", "-c", "echo 42 >/srv/a")
         assert self.say("microvm", "run", "--from", "kept", "--", "cat", "/srv/a") == "42\n"
 
     def jobs(self) -> None:
-        """Have lines run, each in a machine of its own."""
+        """Run lines, each in a machine of its own."""
         lines = self.say("microvm", "map", "-", given="echo 1\necho 2\n").splitlines()
         assert [json.loads(line)["stdout"] for line in lines] == ["1\n", "2\n"]
 
     def system(self) -> dict[str, Any]:
-        """Return what there is on this system, and what is not."""
+        """Return the properties of this distribution."""
         found = {
             each["check"]: each["text"]
             for each in json.loads(self.say("microvm", "doctor", "--json"))["checks"]

@@ -1,4 +1,4 @@
-"""A Linux distribution: its root file system, and what runs in that, on this host's kernel."""
+"""A Linux distribution: its root file system, in which programs run on the kernel of this host."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ HERE = Path(__file__).parent
 PACKAGES = ("python3", "python3-venv", arches.find().qemu_package)
 USER = "newcomer"
 
-#: In namespaces of its own, without a network: makes a folder the root, and has nothing of the host
-#: in it but devices, the wheels and what is run.
+#: Script that runs a command in new namespaces without a network. A folder becomes the
+#: root. It contains only the devices of the host, the wheels and the program.
 ENTER = """
 set -e
 root=$1 wheels=$2 what=$3
@@ -41,9 +41,9 @@ exec env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin "$@"
 class System:
     """A release of a distribution.
 
-    :ivar suite: its name for mmdebstrap, which knows where it is to be had.
-    :ivar components: the parts of it that are wanted.
-    :ivar python: the version of its Python.
+    :ivar suite: name that mmdebstrap knows.
+    :ivar components: required components of the archive.
+    :ivar python: version of its Python.
     """
 
     name: str
@@ -52,7 +52,7 @@ class System:
     components: str = "main"
 
     def make(self, root: Path) -> None:
-        """Install the least of the release into a folder, and Python and QEMU."""
+        """Install the minimal release with Python and QEMU into a folder."""
         user = f'chroot "$1" useradd --create-home {USER}'
         options = ("--variant=minbase", f"--components={self.components}")
         more = (f"--include={','.join(PACKAGES)}", f"--customize-hook={user}")
@@ -60,7 +60,7 @@ class System:
         subprocess.run(command, check=True)
 
     def download(self, built: Path, wheels: Path) -> None:
-        """Put the built wheels into a folder, and all that they take on this release's Python."""
+        """Copy the built wheels and their dependencies for this release's Python into a folder."""
         wheels.mkdir()
         for wheel in built.glob("*.whl"):
             (wheels / wheel.name).write_bytes(wheel.read_bytes())
@@ -74,9 +74,9 @@ class System:
         subprocess.run([*pip, *where, pins, target, *tags, f"{main}[vm,guest]"], check=True)
 
     def visit(self, root: Path, wheels: Path, *, user: bool) -> dict[str, Any]:
-        """Have somebody new do what they do, as root or as a user, and return what they found.
+        """Run the steps of a new user, as root or as an unprivileged user, and return the results.
 
-        :raises subprocess.CalledProcessError: something of it failed.
+        :raises subprocess.CalledProcessError: a step failed.
         """
         spaces = ("--mount", "--pid", "--net", "--ipc", "--uts", "--fork", "--kill-child")
         enter = ["unshare", *spaces, "sh", "-c", ENTER, "sh", root, wheels, HERE]

@@ -1,4 +1,4 @@
-"""The README's table of systems, made of what was found on them.
+"""Generator of the README's table of distributions, from the saved results.
 
 python -m tests.systems.table
 """
@@ -17,7 +17,7 @@ HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """The table in Markdown."""
+    """Return the table in Markdown."""
     return HEAD + "".join(_row(result) for result in results)
 
 
@@ -28,7 +28,7 @@ def _row(result: dict[str, Any]) -> str:
 
 
 def renewed(page: str) -> str:
-    """A page with the table as it should be."""
+    """Return a page with the up-to-date table."""
     before, after = re.split(re.escape(HEAD) + r"(?:\|.*\n)*", page)
     return before + table(json.loads(RESULTS.read_text())) + after
 

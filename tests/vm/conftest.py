@@ -157,7 +157,7 @@ def _load() -> Iterator[None]:
 
 MIB = 1 << 20
 MOST_PROPORTIONAL = {"mmio": 30 * MIB, "pci": 45 * MIB}
-"""Bytes that each of a hundred clones may take; by the bus, which tells the small kernel."""
+"""Maximum memory in bytes of each of a hundred clones, by the bus: mmio for the small kernel."""
 
 
 async def live_at_once(image: Image, count: int) -> None:

@@ -24,7 +24,7 @@ for word; do
     set -- "$@" "$word"
 done
 """
-"""A shell's way to give the kernel one more option."""
+"""Script that adds an option to the command line of the kernel."""
 
 
 @pytest.fixture

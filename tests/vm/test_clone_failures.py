@@ -26,10 +26,10 @@ from microvm.start import starter, template, warmup
 from microvm.wire.session import Session
 
 MEMORY = "96M"
-"""The memory of a guest: so little that a template is soon made."""
+"""The memory of a guest: little, so that its template is saved quickly."""
 
 TO_THE_ERROR = 15.0
-"""Seconds that a QEMU which is stopped may cost, whatever was tried."""
+"""Maximum number of seconds until a stopped QEMU results in an error."""
 
 
 async def _start(image: Image, **options: Any) -> tuple[bool, list[str]]:

@@ -16,7 +16,7 @@ from microvm.images import Image
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
 MACHINE_ID = "/etc/machine-id"
 SEVERAL = 70
-"""More commands than the daemon notes that they have left something behind."""
+"""A number of commands with remaining processes that exceeds the list of the daemon."""
 
 
 @pytest.fixture(scope="module")

@@ -152,13 +152,13 @@ def run(port: socket.socket, script: str, *, wait: bool = True) -> bytes:
 
 
 ABANDONED = 10.0
-"""Seconds after which a machine whose host has gone ends itself; see guest/sandboxd.c."""
+"""Number of seconds until a guest without a host ends itself; see guest/sandboxd.c."""
 
 INPUT = codec.ExecStdin(1, bytes(60_000)).encode()
-"""An input frame, longer than all the hellos that a test sends."""
+"""An input frame that is longer than all the hellos of a test."""
 
 FILLER = b"\xff" * (codec.HEADER_SIZE + codec.MAX_BODY)
-"""Bytes that end any frame."""
+"""Bytes that complete any frame."""
 
 
 @pytest.mark.parametrize("size", [5, 12, 100])

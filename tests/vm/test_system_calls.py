@@ -15,7 +15,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = Path(__file__).with_name("system_calls.c")
 
 LAST = 462
-"""The number of `mseal`, on all architectures the newest call of Linux 6.12."""
+"""The number of `mseal`, the newest system call of Linux 6.12 on all architectures."""
 
 
 @pytest.fixture
@@ -59,4 +59,4 @@ NOWHERE = {
     *("get_kernel_syms", "get_thread_area", "getpmsg", "lookup_dcookie", "nfsservctl", "putpmsg"),
     *("query_module", "security", "set_thread_area", "tuxcall", "uretprobe", "vserver"),
 }
-"""Those that have a number and nothing behind it, in any kernel."""
+"""System calls that have a number, but no implementation in any kernel."""

@@ -29,7 +29,7 @@ from microvm.start import template, warmup
 from microvm.wire.session import Session
 
 MEMORY = 96
-"""The memory of a guest in MiB: so little that a template is soon made."""
+"""The memory of a guest in MiB: little, so that its template is saved quickly."""
 
 
 def _machine(image: Image, *, memory: int = MEMORY, **options: Any) -> MicroVM:
