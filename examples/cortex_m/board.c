@@ -1,4 +1,4 @@
-/* The meter on a Cortex-M3 without an operating system: the board mps2-an385, its first UART. */
+/* The meter on a Cortex-M3 without an operating system, at the first UART of the board mps2-an385. */
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -17,7 +17,7 @@ enum { CANNOT_SEND = 1, HAS_RECEIVED = 2 };
 
 static struct uart *const uart = (struct uart *)0x40004000;
 
-/* Where the linker has put what is copied, what is zeroed, and the end of memory. */
+/* Addresses from the linker: initialized data, zeroed data, and the end of memory. */
 extern uint32_t data_from[], data_start[], data_end[], bss_start[], bss_end[], stack_top[];
 
 void *memmove(void *to, const void *from, size_t size)
@@ -52,7 +52,7 @@ static void start(void)
 	for (uint32_t *to = bss_start; to < bss_end; to++)
 		*to = 0;
 	uart->divider = 16;
-	uart->control = 3; /* sends and receives */
+	uart->control = 3; /* enables sending and receiving */
 	device_start();
 	for (;;)
 		if (uart->state & HAS_RECEIVED)
@@ -65,7 +65,7 @@ static void fault(void)
 		;
 }
 
-/* What the processor begins with: its stack, and where it goes at a reset or a fault. */
+/* The vector table: the stack, and the handlers of a reset and of faults. */
 __attribute__((section(".vectors"), used)) static const struct {
 	uint32_t *stack;
 	void (*handlers[15])(void);

@@ -1,4 +1,4 @@
-"""A grader of programs: each runs in a machine of its own, somewhere on a cluster."""
+"""Grades programs; each of them runs in its own machine on a cluster."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ OUTPUT = "64K"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grading(Job):
-    """A job, and the submission that it is of, of which the job has no more than it needs."""
+    """A job, and its submission, which stays on the host."""
 
     submission: Submission
 
 
 def prepare() -> Snapshot:
-    """Save a machine in which a Python waits that has run a program: the first takes longest."""
+    """Save a machine in which Python waits after its first program, which takes longest."""
     with MicroVM("python") as vm:
         vm.put(RUNNER, "/run/runner.py")
         vm.run(["sh", "-c", START], check=True)
@@ -47,12 +47,12 @@ def prepare() -> Snapshot:
 
 
 def question(program: str, given: str) -> bytes:
-    """Return what the runner reads."""
+    """Return a program and its input in the form that the runner reads."""
     return json.dumps({"program": program, "input": given}).encode()
 
 
 def gradings(count: int) -> Iterator[Grading]:
-    """Yield the jobs."""
+    """Yield the jobs of the submissions."""
     for each in generate(count):
         yield Grading(
             argv=RUN, options={"input": question(each.program, each.given)}, submission=each
@@ -60,7 +60,7 @@ def gradings(count: int) -> Iterator[Grading]:
 
 
 def verdict(outcome: Outcome[Any], expected: str) -> str:
-    """Compare what a program has printed; nobody but us knows what it should have been."""
+    """Compare the output of a program with the expected output, which only the host knows."""
     match outcome.error:
         case None:
             return "right" if outcome.result().stdout.strip() == expected.encode() else "wrong"
@@ -68,18 +68,18 @@ def verdict(outcome: Outcome[Any], expected: str) -> str:
             return "too slow"
         case OutputLimit():
             return "too long"
-        case lost:
-            return str(lost)
+        case error:
+            return str(error)
 
 
 def main() -> int:
-    """Grade programs, and say how many have which verdict; and which have one they should not."""
+    """Grade programs, print the number of programs for each verdict, and report unexpected ones."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("count", type=int, nargs="?", default=1000)
     parser.add_argument("--scheduler", default="local")
     arguments = parser.parse_args()
     verdicts = Counter[str]()
-    astray = 0
+    unexpected = 0
     snapshot = prepare()
     begun = time.monotonic()
     for outcome in microvm.dask.sync.map(
@@ -94,11 +94,11 @@ def main() -> int:
         found = verdict(outcome, submission.expected)
         verdicts[found] += 1
         if found != submission.verdict:
-            astray += 1
+            unexpected += 1
             print(f"{found}, not {submission.verdict}: {submission.program}", file=sys.stderr)
     print(", ".join(f"{number} {found}" for found, number in verdicts.most_common()))
     print(f"{arguments.count / (time.monotonic() - begun):.1f} a second")
-    return bool(astray)
+    return bool(unexpected)
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""A Python that waits in a guest for one program, and then is that program.
+"""A Python process that waits in a guest for one program, and runs it in a child process.
 
-What comes by one FIFO is JSON with a program and its input; what the program prints, or its
-traceback, goes by another. The program runs as nobody, in a child that has the answer open
-already: it can open neither FIFO, and end nothing that is not its own.
+It reads JSON with a program and its input from a FIFO. The output of the program, or its traceback,
+is written to another FIFO. The program runs as an unprivileged user, in a child process that has
+opened the second FIFO before. So the program can open neither FIFO, and cannot kill processes of
+other users.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from pathlib import Path
 PROGRAMS, ANSWERS = Path("/run/programs"), Path("/run/answers")
 
 NOBODY = 65534
-MEMORY = 32 << 20  # that a program can have, beside what Python has, in bytes
+MEMORY = 32 << 20  # bytes for a program, in addition to the memory of Python
 PROCESSES = 16
 
 
 def drop_rights() -> None:
-    """Become nobody, with no more than a program needs."""
+    """Become an unprivileged user, with limits on memory and processes."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY, used + MEMORY))
     resource.setrlimit(resource.RLIMIT_NPROC, (PROCESSES, PROCESSES))
@@ -34,7 +35,7 @@ def drop_rights() -> None:
 
 
 def run(program: str, given: str) -> None:
-    """Run a program; what it writes is the answer."""
+    """Run a program, whose output is written to the FIFO for answers."""
     with ANSWERS.open("w") as answers:
         os.dup2(answers.fileno(), 1)
         os.dup2(answers.fileno(), 2)
@@ -48,16 +49,16 @@ def run(program: str, given: str) -> None:
 
 
 def main() -> None:
-    """Run one program after the other, for ever."""
+    """Run one program after another, forever."""
     os.mkfifo(ANSWERS, 0o600)
     os.mkfifo(PROGRAMS, 0o600)
     while True:
-        asked = json.loads(PROGRAMS.read_text())
+        request = json.loads(PROGRAMS.read_text())
         if child := os.fork():
             os.waitpid(child, 0)
         else:
             try:
-                run(asked["program"], asked["input"])
+                run(request["program"], request["input"])
             finally:
                 os._exit(0)
 

@@ -1,6 +1,6 @@
-"""Programs as a class of strangers hands them in, each with what is to become of it.
+"""Generated programs, as a class of strangers might submit them, and their expected verdicts.
 
-The exercise: print the sum of the numbers in the input.
+The exercise is to print the sum of the numbers in the input.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ ADD_WRONGLY = (
 PRINT = ("print(total)", "print(f'{total}')", "import sys\nsys.stdout.write(str(total))")
 
 HOSTILE = (
-    # All memory, files and processes that there are.
+    # Use up all memory, files and processes.
     "hoard = []\nwhile True:\n    hoard.append(bytearray(1 << 20))",
     "hoard = [open('/dev/null') for _ in range(1 << 20)]",
     "import os\nwhile os.fork():\n    pass",
-    # What runs it, whoever else there is, and the machine.
+    # Kill the runner, all processes, and the machine.
     "import os\nos.kill(os.getppid(), 9)",
     "import os\nos.kill(-1, 9)",
     "open('/proc/sysrq-trigger', 'w').write('c')",
-    # The answer: guessed, in another's place, or wherever it is.
+    # Cheat: guess the answer, write to the FIFO, and search for the answer.
     "print('right')",
     "open('/run/answers', 'w').write('42')",
     "import os\nos.system('cat /proc/*/environ /proc/*/cmdline /run/*; ls -R /tmp /root')",
-    "import sys\nframe = sys._getframe()\nwhile frame:\n    print(frame.f_locals.get('asked'))\n"
+    "import sys\nframe = sys._getframe()\nwhile frame:\n    print(frame.f_locals.get('request'))\n"
     "    frame = frame.f_back",
 )
 SLOW = (
@@ -57,7 +57,7 @@ LOUD = (
     "import os\nwhile True:\n    os.write(1, os.urandom(1000))",
 )
 
-#: Of a hundred programs so many are of these, and are to have this verdict.
+#: Percentages of the programs, their verdicts, and the programs.
 KINDS = (
     (70, "right", ["\n".join(parts) for parts in product(READ, ADD, PRINT)]),
     (15, "wrong", ["\n".join(parts) for parts in product(READ, ADD_WRONGLY, PRINT)]),
@@ -69,11 +69,11 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A program, and what is known of it beforehand.
+    """A program, its input, and the expected result.
 
-    :ivar given: its input.
-    :ivar expected: what a right program prints.
-    :ivar verdict: what a grader has to say.
+    :ivar given: Input of the program.
+    :ivar expected: Output of a right program.
+    :ivar verdict: Verdict that the grader must give.
     """
 
     program: str
@@ -83,7 +83,7 @@ class Submission:
 
 
 def generate(count: int) -> Iterator[Submission]:
-    """Generate submissions, the same ones each time."""
+    """Generate submissions; the same count gives the same submissions."""
     chance = random.Random(count)  # noqa: S311
     weights = [weight for weight, _, _ in KINDS]
     for number in range(count):

@@ -1,4 +1,4 @@
-"""A database for each test, forked from one that was prepared once."""
+"""Fixtures that give each test a fork of a machine with a prepared database."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ INSERT INTO accounts SELECT 'owner ' || n, 10000 FROM generate_series(1, 1000) A
 
 @pytest.fixture(scope="session")
 def prepared() -> Iterator[Snapshot]:
-    """A machine whose database runs and is filled; it is saved while it idles."""
+    """Yield the snapshot of a machine with a running, filled database."""
     with MicroVM("postgres", memory="512M") as vm:
         vm.run(["pg_ctlcluster", "17", "main", "start"], check=True)
         Database(vm).query(PREPARED)
@@ -28,6 +28,6 @@ def prepared() -> Iterator[Snapshot]:
 
 @pytest.fixture
 def database(prepared: Snapshot) -> Iterator[Database]:
-    """The database as it was prepared; what a test does to it is gone with the test."""
+    """Yield the prepared database; changes by a test are discarded with its machine."""
     with MicroVM(prepared) as vm:
         yield Database(vm)

@@ -1,4 +1,4 @@
-"""The database in a machine, as tests see it."""
+"""Access to the database in a machine."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ PSQL = ["psql", "--quiet", "--no-align", "--tuples-only", "--set=ON_ERROR_STOP=1
 
 
 class Database:
-    """The database of a machine in which PostgreSQL runs."""
+    """The PostgreSQL database in a machine."""
 
     def __init__(self, vm: MicroVM) -> None:
         self._vm = vm
 
     def query(self, sql: str) -> str:
-        """Run statements as the database's administrator, and return what they print.
+        """Run SQL statements as the administrator, and return their output.
 
-        :raises CalledProcessError: of `subprocess`; the server refuses one.
+        :raises CalledProcessError: If the server refuses a statement; an exception of `subprocess`.
         """
         return self._vm.run(PSQL, input=sql, user="postgres", text=True, check=True).stdout.strip()

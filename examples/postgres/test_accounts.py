@@ -1,4 +1,4 @@
-"""Tests that destroy what they are given, each of which finds it whole."""
+"""Tests that destroy the data of their database, and still find the original data."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ STATEMENTS = [
 
 
 @pytest.mark.parametrize("statement", STATEMENTS * 5)
-def test_what_one_test_destroys_the_next_one_has(database: Database, statement: str) -> None:
+def test_each_test_finds_the_original_data(database: Database, statement: str) -> None:
     assert database.query(COUNT) == "1000"
     database.query(statement)
     assert database.query(COUNT) in {"0", "1"}

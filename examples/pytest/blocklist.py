@@ -1,4 +1,4 @@
-"""The command `blocklist`: names that nobody is to reach, as lines of /etc/hosts.
+"""The command `blocklist`, which blocks host names by lines in /etc/hosts.
 
 blocklist add NAME... | remove NAME... | list
 """
@@ -15,12 +15,12 @@ MARK = "# blocklist"
 
 
 def blocked(lines: Iterable[str]) -> list[str]:
-    """Return the names that lines block."""
+    """Return the names that these lines block."""
     return [line.split()[1] for line in lines if line.endswith(MARK)]
 
 
 def write(lines: Iterable[str]) -> None:
-    """Put lines in the place of those that are there: all of them, or none."""
+    """Replace the file by these lines, completely or not at all."""
     new = HOSTS.with_name(".hosts.new")
     try:
         with new.open("w") as file:
@@ -34,7 +34,7 @@ def write(lines: Iterable[str]) -> None:
 
 
 def main() -> None:
-    """Do what the command line says."""
+    """Run the command line."""
     verb, *names = sys.argv[1:] or ["list"]
     lines = HOSTS.read_text().splitlines()
     try:

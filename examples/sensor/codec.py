@@ -58,7 +58,7 @@ class Fault(enum.IntEnum):
 
 
 class Channel(enum.IntEnum):
-    """What is measured."""
+    """The quantity that is measured."""
 
     TEMPERATURE = 1
     """In thousandths of a degree Celsius."""
@@ -67,7 +67,7 @@ class Channel(enum.IntEnum):
 
 
 class Refusal(enum.IntEnum):
-    """The reasons for which a frame is refused: it is malformed, or one of these."""
+    """The reason for which a frame is refused: a fault of a malformed frame, or one of these."""
 
     UNKNOWN_TYPE = 1
     """No message has this type."""
@@ -102,7 +102,7 @@ class Refusal(enum.IntEnum):
     BAD_STUFFING = 16
     """The bytes between two delimiters are not a stuffed frame."""
     TOO_OFTEN = 64
-    """More measurements than the sensor takes at a time."""
+    """The request asks for more measurements than the sensor takes at a time."""
 
 
 class DecodeError(Exception):
@@ -212,7 +212,7 @@ _new = object.__new__
 
 
 class Identify(_Frozen):
-    """Asks who it is."""
+    """Asks for the name and serial number."""
 
     TYPE: ClassVar[int] = 1
     MAX_BODY: ClassVar[int] = 0
@@ -234,7 +234,7 @@ class Identity(_Frozen, init=False):
     """Answers `identify`.
 
     :ivar serial: The serial number.
-    :ivar name: What people call it, in UTF-8. At most 64 bytes.
+    :ivar name: The name of the sensor in UTF-8. At most 64 bytes.
     """
 
     TYPE: ClassVar[int] = 2
@@ -274,11 +274,11 @@ class Identity(_Frozen, init=False):
 
 
 class Measure(_Frozen, init=False):
-    """Asks for measurements; its id is in all that answers it.
+    """Asks for measurements; all messages of the answer have its id.
 
     :ivar id: The id in the frame's header.
-    :ivar channel: What to measure.
-    :ivar times: How often.
+    :ivar channel: The quantity to measure.
+    :ivar times: The number of measurements.
     """
 
     TYPE: ClassVar[int] = 3
@@ -314,7 +314,7 @@ class Reading(_Frozen, init=False):
     """One measurement.
 
     :ivar id: The id in the frame's header.
-    :ivar value: In the channel's unit.
+    :ivar value: The measured value in the unit of the channel.
     """
 
     TYPE: ClassVar[int] = 4
@@ -376,13 +376,13 @@ class Done(_Frozen, init=False):
 
 
 class Refused(_Frozen, init=False):
-    """Answers a frame that cannot be honoured.
+    """Answers a frame that is refused.
 
-    After a malformed one the device stops.
+    After a malformed frame, the device stops.
 
     :ivar id: The id in the frame's header.
-    :ivar reason: Why.
-    :ivar offset: Where the frame is malformed, in bytes from its start.
+    :ivar reason: The reason.
+    :ivar offset: The position of the fault, in bytes from the start of the frame.
     """
 
     TYPE: ClassVar[int] = 6

@@ -59,17 +59,17 @@ enum sensor_fault {
 
 /* The types of messages. */
 enum sensor_type {
-	/* Asks who it is. */
+	/* Asks for the name and serial number. */
 	SENSOR_TYPE_IDENTIFY = 1,
 	/* Answers `identify`. */
 	SENSOR_TYPE_IDENTITY = 2,
-	/* Asks for measurements; its id is in all that answers it. */
+	/* Asks for measurements; all messages of the answer have its id. */
 	SENSOR_TYPE_MEASURE = 3,
 	/* One measurement. */
 	SENSOR_TYPE_READING = 4,
 	/* All measurements of a request have been sent. */
 	SENSOR_TYPE_DONE = 5,
-	/* Answers a frame that cannot be honoured. After a malformed one the device stops. */
+	/* Answers a frame that is refused. After a malformed frame, the device stops. */
 	SENSOR_TYPE_REFUSED = 6,
 };
 
@@ -135,7 +135,7 @@ static inline const char *sensor_message_name(uint16_t type)
 	return "unknown";
 }
 
-/* What is measured. */
+/* The quantity that is measured. */
 enum sensor_channel {
 	/* In thousandths of a degree Celsius. */
 	SENSOR_CHANNEL_TEMPERATURE = 1,
@@ -143,7 +143,7 @@ enum sensor_channel {
 	SENSOR_CHANNEL_HUMIDITY = 2,
 };
 
-/* The reasons for which a frame is refused: it is malformed, or one of these. */
+/* The reason for which a frame is refused: a fault of a malformed frame, or one of these. */
 enum sensor_refusal {
 	/* No message has this type. */
 	SENSOR_REFUSAL_UNKNOWN_TYPE = 1,
@@ -177,7 +177,7 @@ enum sensor_refusal {
 	SENSOR_REFUSAL_BAD_CHECK = 15,
 	/* The bytes between two delimiters are not a stuffed frame. */
 	SENSOR_REFUSAL_BAD_STUFFING = 16,
-	/* More measurements than the sensor takes at a time. */
+	/* The request asks for more measurements than the sensor takes at a time. */
 	SENSOR_REFUSAL_TOO_OFTEN = 64,
 };
 
@@ -247,29 +247,29 @@ struct sensor_fault_at {
 struct sensor_identity {
 	/* The serial number. */
 	uint32_t serial;
-	/* What people call it, in UTF-8. */
+	/* The name of the sensor in UTF-8. */
 	struct sensor_slice name;
 };
 
-/* Asks for measurements; its id is in all that answers it. */
+/* Asks for measurements; all messages of the answer have its id. */
 struct sensor_measure {
-	/* What to measure. */
+	/* The quantity to measure. */
 	uint8_t channel;
-	/* How often. */
+	/* The number of measurements. */
 	uint16_t times;
 };
 
 /* One measurement. */
 struct sensor_reading {
-	/* In the channel's unit. */
+	/* The measured value in the unit of the channel. */
 	int32_t value;
 };
 
-/* Answers a frame that cannot be honoured. After a malformed one the device stops. */
+/* Answers a frame that is refused. After a malformed frame, the device stops. */
 struct sensor_refused {
-	/* Why. */
+	/* The reason. */
 	uint16_t reason;
-	/* Where the frame is malformed, in bytes from its start. */
+	/* The position of the fault, in bytes from the start of the frame. */
 	uint32_t offset;
 };
 

@@ -1,4 +1,4 @@
-"""Reads the sensor: `read_sensor.py CHANNEL TIMES`."""
+"""Read the sensor: `read_sensor.py CHANNEL TIMES`."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ PROGRAM = Path(__file__).with_name("sensor")
 
 
 class SensorError(Exception):
-    """The sensor cannot or will not answer."""
+    """The sensor refuses a request, or does not answer."""
 
 
 class Sensor:
-    """A sensor that runs as a process, for as long as the `with` block."""
+    """A sensor process, which runs within the `with` block."""
 
     def __init__(self) -> None:
         self._decoder = codec.Decoder("device")
-        self._socket, theirs = socket.socketpair()
-        with theirs:
+        self._socket, child_socket = socket.socketpair()
+        with child_socket:
             self._process = subprocess.Popen(
-                [PROGRAM], stdin=theirs.fileno(), stdout=theirs.fileno()
+                [PROGRAM], stdin=child_socket.fileno(), stdout=child_socket.fileno()
             )
 
     def __enter__(self) -> Sensor:
@@ -33,23 +33,23 @@ class Sensor:
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
-        self._process.wait()  # it ends when its input does
+        self._process.wait()  # it exits at the end of its input
 
     def identify(self) -> codec.Identity:
-        """Ask who it is."""
+        """Ask for the name and serial number."""
         answer = self._ask(codec.Identify())
         if not isinstance(answer, codec.Identity):
-            raise SensorError(f"the sensor says {answer}")
+            raise SensorError(f"unexpected answer of the sensor: {answer}")
         return answer
 
     def measure(self, channel: codec.Channel, times: int) -> Iterator[int]:
-        """Give each measurement as it comes, in the channel's unit."""
+        """Yield each measurement as it arrives, in the unit of the channel."""
         answer = self._ask(codec.Measure(1, channel, times))
         while isinstance(answer, codec.Reading):
             yield answer.value
             answer = self._receive()
         if not isinstance(answer, codec.Done):
-            raise SensorError(f"the sensor says {answer}")
+            raise SensorError(f"unexpected answer of the sensor: {answer}")
 
     def _ask(self, message: codec.Message) -> codec.Message:
         self._socket.sendall(message.encode())
@@ -59,18 +59,18 @@ class Sensor:
         while (message := self._decoder.next_message()) is None:
             data = self._socket.recv(65536)
             if not data:
-                raise SensorError("the sensor has ended")
+                raise SensorError("the sensor has exited")
             self._decoder.receive_data(data)
         if isinstance(message, codec.Refused):
-            # An open enum: a newer sensor may have more reasons.
+            # The enum is open, so a newer sensor may send other reasons.
             reason = message.reason
             name = reason.name.lower() if isinstance(reason, codec.Refusal) else str(reason)
-            raise SensorError(f"the sensor refuses: {name}")
+            raise SensorError(f"the sensor refuses the request: {name}")
         return message
 
 
 def main() -> None:
-    """Print who the sensor is, and what it measures."""
+    """Print the name and number of the sensor, and its measurements."""
     channels = {channel.name.lower(): channel for channel in codec.Channel}
     if len(sys.argv) != 3 or sys.argv[1] not in channels or not sys.argv[2].isdecimal():
         sys.exit(f"usage: read_sensor.py {'|'.join(channels)} TIMES")

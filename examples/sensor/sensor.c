@@ -1,18 +1,18 @@
-/* A sensor, simulated: reads requests from standard input, and answers on standard output. */
+/* A simulated sensor, which reads requests from standard input and answers on standard output. */
 #include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
 
 #include "protocol.h"
 
-enum { MOST_TIMES = 1000 };
+enum { MAX_TIMES = 1000 };
 
-/* The longest frame of either end: nothing is allocated, and nothing can be longer. */
+/* Buffers for the longest frames of both sides, so nothing is allocated. */
 static uint8_t in[SENSOR_HEADER_SIZE + SENSOR_MAX_BODY_FROM_READER];
 static uint8_t out[SENSOR_HEADER_SIZE + SENSOR_MAX_BODY_FROM_DEVICE];
 
-/* Reads up to `to` into `in`, of which `from` bytes are there. False when that fails, or at the end
- * of the stream; errno is 0 when no frame is cut by that. */
+/* Reads bytes `from` to `to` of a frame into `in`. Returns false on an error and at the end of the
+ * stream; errno is 0 if the stream ends between two frames. */
 static bool read_in(size_t from, size_t to)
 {
 	while (from < to) {
@@ -28,7 +28,7 @@ static bool read_in(size_t from, size_t to)
 	return true;
 }
 
-/* Writes a frame of `size` bytes; none is what an encoder returns that refuses a value. */
+/* Writes a frame of `size` bytes. An encoder that refuses a value returns a size of 0. */
 static bool write_out(size_t size)
 {
 	size_t from = 0;
@@ -68,7 +68,7 @@ static bool measure(uint32_t id, const struct sensor_measure *request)
 {
 	int32_t first = request->channel == SENSOR_CHANNEL_TEMPERATURE ? 21000 : 40000;
 
-	if (request->times > MOST_TIMES)
+	if (request->times > MAX_TIMES)
 		return refuse(id, SENSOR_REFUSAL_TOO_OFTEN, 0);
 	for (int32_t i = 0; i < request->times; i++) {
 		const struct sensor_reading reading = { .value = first + 125 * i };
@@ -87,7 +87,7 @@ static bool answer(const struct sensor_header *header, const union sensor_body *
 		return identify();
 	case SENSOR_TYPE_MEASURE:
 		return measure(header->id, &body->measure);
-	default: /* has not passed its check */
+	default: /* sensor_decode_header() has refused it */
 		return false;
 	}
 }
@@ -101,7 +101,7 @@ int main(void)
 	while (read_in(0, SENSOR_HEADER_SIZE)) {
 		size_t size = SENSOR_HEADER_SIZE;
 
-		/* A header that passes its check has a body that `in` has room for. */
+		/* A valid header has a body that fits into `in`. */
 		if (!sensor_decode_header(in, SENSOR_READER, SENSOR_VERSION, &header, &fault))
 			goto malformed;
 		if (!read_in(size, size + header.body_length))
@@ -117,7 +117,7 @@ int main(void)
 	return 1;
 
 malformed:
-	/* Where the next frame begins is unknown from here on. */
+	/* The start of the next frame is unknown, so stop. */
 	fprintf(stderr, "sensor: malformed frame: %s at offset %u\n",
 		sensor_fault_name(fault.fault), (unsigned)fault.offset);
 	refuse(header.id, (uint16_t)fault.fault, fault.offset);

@@ -1,17 +1,17 @@
-/* A meter that knows nothing of its line: bytes go in and out. */
+/* A meter that is independent of its line, which only transfers bytes. */
 #ifndef DEVICE_H
 #define DEVICE_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* Switches the meter on. */
+/* Starts the meter. */
 void device_start(void);
 
-/* Takes the next byte from the line, and answers when a request ends with it. */
+/* Handles the next byte from the line, and answers if it completes a request. */
 void device_take(uint8_t byte);
 
-/* Sends bytes, all of them: each line has its own. */
+/* Sends all bytes; each kind of line implements this function. */
 void line_write(const uint8_t *data, size_t size);
 
 #endif

@@ -1,4 +1,4 @@
-/* A meter, simulated. All its memory is static: the longest frame of either end, and a receiver. */
+/* A simulated meter. All its memory is static: the longest frame of each side, and a receiver. */
 #include "device.h"
 
 #include "protocol.h"
@@ -9,8 +9,8 @@ static uint8_t out[METER_MAX_FRAME_FROM_METER];
 static uint8_t sequence;
 static uint32_t ticks;
 
-/* Sends the frame in `out`. Bytes that were lost before it, or damage to the end of the last one, do
- * not take it along: a zero is ahead. */
+/* Sends the frame in `out` after a zero, so that damage to the end of the previous frame does not
+ * destroy this one. */
 static void put(size_t size)
 {
 	static const uint8_t zero;
@@ -56,7 +56,7 @@ void device_start(void)
 
 void device_take(uint8_t byte)
 {
-	/* What is no frame is skipped, and counted: whoever asked asks again. */
+	/* Invalid frames are counted and skipped; the reader sends its request again. */
 	if (!meter_receive(&receiver, byte))
 		return;
 	if (receiver.header.type == METER_TYPE_IDENTIFY)

@@ -1,7 +1,7 @@
 """Encode and decode messages of the protocol meter, version 1.
 
 Generated from meter.toml by `microvm-proto gen`. This module does no I/O. Takes measurements on
-request, over a line that flips bits now and then.
+request, over a line that sometimes flips bits.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Fault(enum.IntEnum):
 
 
 class Channel(enum.IntEnum):
-    """What can be measured."""
+    """The quantity that is measured."""
 
     VOLTAGE = 1
     """In millivolts."""
@@ -175,7 +175,7 @@ _new = object.__new__
 
 
 class Identify(_Frozen, init=False):
-    """Asks who it is.
+    """Asks for the model and serial number.
 
     :ivar id: The id in the frame's header.
     """
@@ -211,7 +211,7 @@ class Identity(_Frozen, init=False):
 
     :ivar id: The id in the frame's header.
     :ivar serial: The serial number.
-    :ivar model: What it is, in ASCII. At most 32 bytes, without NUL.
+    :ivar model: The model of the meter in ASCII. At most 32 bytes, without NUL.
     """
 
     TYPE: ClassVar[int] = 2
@@ -250,11 +250,11 @@ class Identity(_Frozen, init=False):
 
 
 class Measure(_Frozen, init=False):
-    """Asks for measurements; its id is in all that answers it.
+    """Asks for measurements; all messages of the answer have its id.
 
     :ivar id: The id in the frame's header.
-    :ivar channel: What to measure.
-    :ivar times: How often.
+    :ivar channel: The quantity to measure.
+    :ivar times: The number of measurements.
     """
 
     TYPE: ClassVar[int] = 3
@@ -293,8 +293,8 @@ class Reading(_Frozen, init=False):
     """One measurement.
 
     :ivar id: The id in the frame's header.
-    :ivar tick: Which it is, counted from the first since the meter was switched on.
-    :ivar value: In the channel's unit.
+    :ivar tick: The number of the measurement since the meter was switched on, from 0.
+    :ivar value: The measured value in the unit of the channel.
     """
 
     TYPE: ClassVar[int] = 4
@@ -360,12 +360,12 @@ class Done(_Frozen, init=False):
 
 
 class Status(_Frozen, init=False):
-    """What has come over the line since the meter was switched on; sent before `done`.
+    """The counts of received frames since the meter was switched on; sent before `done`.
 
     :ivar id: The id in the frame's header.
-    :ivar frames: Frames.
-    :ivar bad: Frames that were refused.
-    :ivar lost: Frames that are missing by the numbers of the others.
+    :ivar frames: The number of valid frames.
+    :ivar bad: The number of frames that were refused.
+    :ivar lost: The number of frames that are missing, by the numbers of the other frames.
     """
 
     TYPE: ClassVar[int] = 6

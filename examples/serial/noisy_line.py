@@ -1,7 +1,9 @@
-"""A line that flips bits: `noisy_line.py RATE PROGRAM [ARGUMENT…] -- PROGRAM [ARGUMENT…]`.
+"""Simulate a serial line that flips bits.
 
-Each program is given its end of the line, a pseudo terminal, as its last argument. When the second
-has ended, so does the first. RATE is the probability that a bit is flipped.
+noisy_line.py RATE PROGRAM [ARGUMENT…] -- PROGRAM [ARGUMENT…]
+
+Each program gets a pseudo terminal, one side of the line, as its last argument. When the second
+program exits, the first one is terminated. RATE is the probability that a bit is flipped.
 """
 
 from __future__ import annotations
@@ -18,26 +20,29 @@ from collections.abc import Callable
 
 
 class Noise:
-    """A source of flipped bits; `flipped` is how many there were."""
+    """A function that flips random bits.
+
+    :ivar flipped: Number of bits that were flipped.
+    """
 
     def __init__(self, rate: float, seed: int | None = None) -> None:
         self.flipped = 0
-        self._random = random.Random(seed)  # noqa: S311 - noise is no secret
+        self._random = random.Random(seed)  # noqa: S311 - no cryptography
         self._rate = rate
         self._next = self._gap()
 
     def _gap(self) -> float:
-        """How many bits are right before the next that is not."""
+        """Return the number of bits before the next flipped bit."""
         if not self._rate:
             return math.inf
         return int(math.log(1 - self._random.random()) / math.log1p(-self._rate))
 
     def __call__(self, data: bytes) -> bytes:
-        """Return the data with its bits flipped."""
+        """Return the data with some bits flipped."""
         damaged = bytearray(data)
         while self._next < 8 * len(data):
-            at = int(self._next)
-            damaged[at // 8] ^= 1 << at % 8
+            bit = int(self._next)
+            damaged[bit // 8] ^= 1 << bit % 8
             self.flipped += 1
             self._next += 1 + self._gap()
         self._next -= 8 * len(data)
@@ -45,37 +50,40 @@ class Noise:
 
 
 class Line:
-    """A line between two pseudo terminals, whose names are `ends`.
+    """A line between two pseudo terminals.
 
-    What is written to one is read from the other, changed by the function of that direction.
+    Data that is written to one terminal can be read from the other, after a function has changed
+    it.
+
+    :ivar ends: Paths of the terminals.
     """
 
     def __init__(self, *changes: Callable[[bytes], bytes]) -> None:
         self._changes = changes
         pairs = [pty.openpty() for _ in changes]
-        self._ours = [ours for ours, _ in pairs]
-        # These stay open, or the line would be down until the programs open them, too.
-        self._theirs = [theirs for _, theirs in pairs]
-        for theirs in self._theirs:
-            tty.setraw(theirs)
-        self.ends = [os.ttyname(theirs) for theirs in self._theirs]
+        self._controllers = [controller for controller, _ in pairs]
+        # Keep the terminals open, because reading fails while no process has opened one.
+        self._terminals = [terminal for _, terminal in pairs]
+        for terminal in self._terminals:
+            tty.setraw(terminal)
+        self.ends = [os.ttyname(terminal) for terminal in self._terminals]
 
     def relay(self, wait: float) -> None:
-        """Carry what is there, or comes within so many seconds."""
-        for ready in select.select(self._ours, [], [], wait)[0]:
-            at = self._ours.index(ready)
-            data = self._changes[at](os.read(ready, 4096))
+        """Transfer data that is available, or arrives within this number of seconds."""
+        for ready in select.select(self._controllers, [], [], wait)[0]:
+            side = self._controllers.index(ready)
+            data = self._changes[side](os.read(ready, 4096))
             while data:
-                data = data[os.write(self._ours[1 - at], data) :]
+                data = data[os.write(self._controllers[1 - side], data) :]
 
     def close(self) -> None:
-        """Hang up."""
-        for descriptor in (*self._ours, *self._theirs):
+        """Close the line."""
+        for descriptor in (*self._controllers, *self._terminals):
             os.close(descriptor)
 
 
 def main() -> None:
-    """Run two programs on the ends of a line."""
+    """Run two programs on the two sides of a line."""
     if "--" not in sys.argv[2:]:
         sys.exit(__doc__)
     split = sys.argv.index("--")

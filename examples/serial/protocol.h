@@ -59,17 +59,17 @@ enum meter_fault {
 
 /* The types of messages. */
 enum meter_type {
-	/* Asks who it is. */
+	/* Asks for the model and serial number. */
 	METER_TYPE_IDENTIFY = 1,
 	/* Answers `identify`. */
 	METER_TYPE_IDENTITY = 2,
-	/* Asks for measurements; its id is in all that answers it. */
+	/* Asks for measurements; all messages of the answer have its id. */
 	METER_TYPE_MEASURE = 3,
 	/* One measurement. */
 	METER_TYPE_READING = 4,
 	/* All measurements of a request have been sent. */
 	METER_TYPE_DONE = 5,
-	/* What has come over the line since the meter was switched on; sent before `done`. */
+	/* The counts of received frames since the meter was switched on; sent before `done`. */
 	METER_TYPE_STATUS = 6,
 };
 
@@ -135,7 +135,7 @@ static inline const char *meter_message_name(uint16_t type)
 	return "unknown";
 }
 
-/* What can be measured. */
+/* The quantity that is measured. */
 enum meter_channel {
 	/* In millivolts. */
 	METER_CHANNEL_VOLTAGE = 1,
@@ -220,33 +220,33 @@ struct meter_fault_at {
 struct meter_identity {
 	/* The serial number. */
 	uint32_t serial;
-	/* What it is, in ASCII. */
+	/* The model of the meter in ASCII. */
 	struct meter_slice model;
 };
 
-/* Asks for measurements; its id is in all that answers it. */
+/* Asks for measurements; all messages of the answer have its id. */
 struct meter_measure {
-	/* What to measure. */
+	/* The quantity to measure. */
 	uint8_t channel;
-	/* How often. */
+	/* The number of measurements. */
 	uint16_t times;
 };
 
 /* One measurement. */
 struct meter_reading {
-	/* Which it is, counted from the first since the meter was switched on. */
+	/* The number of the measurement since the meter was switched on, from 0. */
 	uint32_t tick;
-	/* In the channel's unit. */
+	/* The measured value in the unit of the channel. */
 	int32_t value;
 };
 
-/* What has come over the line since the meter was switched on; sent before `done`. */
+/* The counts of received frames since the meter was switched on; sent before `done`. */
 struct meter_status {
-	/* Frames. */
+	/* The number of valid frames. */
 	uint32_t frames;
-	/* Frames that were refused. */
+	/* The number of frames that were refused. */
 	uint32_t bad;
-	/* Frames that are missing by the numbers of the others. */
+	/* The number of frames that are missing, by the numbers of the other frames. */
 	uint32_t lost;
 };
 

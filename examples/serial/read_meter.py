@@ -1,4 +1,4 @@
-"""Reads the meter on a serial line: `read_meter.py CHANNEL TIMES DEVICE`."""
+"""Read the meter on a serial line: `read_meter.py CHANNEL TIMES DEVICE`."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from collections.abc import Callable, Iterator
 import meter
 
 WAIT = 2.0
-"""Seconds after which a request that has not been answered is sent again."""
+"""Seconds without an answer after which a request is sent again."""
 
 QUIET = 0.5
 """Seconds without a byte after which the rest of an answer counts as lost."""
 
-MOST_TRIES = 5
+MAX_TRIES = 5
 
 
 class MeterError(Exception):
@@ -26,7 +26,10 @@ class MeterError(Exception):
 
 
 class Meter:
-    """A meter on a line, which is an open file; or what has its `read` and `write`."""
+    """A meter on a line.
+
+    :param line: Descriptor of the line, open for reading and writing.
+    """
 
     def __init__(self, line: int) -> None:
         self._line = line
@@ -35,23 +38,23 @@ class Meter:
         self.decoder = meter.Decoder("meter")
 
     def identify(self) -> meter.Identity:
-        """Ask who it is."""
+        """Ask for the model and serial number."""
         for message in self._ask(meter.Identify, meter.Identity):
             if isinstance(message, meter.Identity):
                 return message
         raise AssertionError
 
     def measure(self, channel: meter.Channel, times: int) -> Iterator[meter.Message]:
-        """Give each measurement as it comes, and the status; those that are lost are not there."""
+        """Yield the measurements as they arrive, and the status; lost measurements are missing."""
         return self._ask(lambda id_: meter.Measure(id_, channel, times), meter.Done)
 
     def _ask(
         self, request: Callable[[int], meter.Message], last: type[meter.Message]
     ) -> Iterator[meter.Message]:
-        """Send a request, and give what answers it: again, while nothing does."""
-        for _ in range(MOST_TRIES):
+        """Send a request until it is answered, and yield the messages of the answer."""
+        for _ in range(MAX_TRIES):
             id_ = next(self._ids)
-            # The zero ends what noise has left on the line.
+            # The zero ends a damaged frame that noise may have left on the line.
             os.write(self._line, b"\0" + self._encoder.encode(request(id_)))
             answered = False
             for message in self._received():
@@ -65,7 +68,7 @@ class Meter:
         raise MeterError("the meter does not answer")
 
     def _received(self) -> Iterator[meter.Message]:
-        """Give messages until the line is quiet, or for want of any."""
+        """Yield messages until the line is quiet, or until no message arrives."""
         until = time.monotonic() + WAIT
         while (left := until - time.monotonic()) > 0:
             if select.select([self._line], [], [], left)[0]:
@@ -76,7 +79,7 @@ class Meter:
 
 
 def main() -> None:
-    """Print who the meter is, what it measures, and what became of the frames of both ends."""
+    """Print the meter, its measurements, and the counts of frames on both sides."""
     channels = {channel.name.lower(): channel for channel in meter.Channel}
     if len(sys.argv) != 4 or sys.argv[1] not in channels or not sys.argv[2].isdecimal():
         sys.exit(f"usage: read_meter.py {'|'.join(channels)} TIMES DEVICE")
@@ -91,8 +94,8 @@ def main() -> None:
                 print(message.tick, message.value)
             elif isinstance(message, meter.Status):
                 print(f"meter: {message.frames} frames, {message.bad} bad, {message.lost} lost")
-        ours = device.decoder
-        print(f"reader: {ours.frames} frames, {ours.bad} bad, {ours.lost} lost")
+        decoder = device.decoder
+        print(f"reader: {decoder.frames} frames, {decoder.bad} bad, {decoder.lost} lost")
     except (MeterError, meter.EncodeError, OSError) as error:
         sys.exit(f"read_meter: {error}")
 

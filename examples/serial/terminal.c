@@ -1,4 +1,4 @@
-/* The meter on a serial port, or a pseudo terminal: `meter DEVICE`. */
+/* The program `meter DEVICE`: the meter on a serial port or a pseudo terminal. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -26,7 +26,7 @@ void line_write(const uint8_t *data, size_t size)
 	}
 }
 
-/* Opens a terminal that hands on every byte as it is. */
+/* Opens a terminal in raw mode, so that every byte is transferred unchanged. */
 static int open_raw(const char *path)
 {
 	struct termios settings;
@@ -57,7 +57,7 @@ int main(int argc, char **argv)
 		return 1;
 	}
 	device_start();
-	/* The other end of a pseudo terminal that was closed is an error on Linux. */
+	/* On Linux, read() fails when the other side of a pseudo terminal is closed. */
 	while ((n = read(line, data, sizeof data)) > 0)
 		for (ssize_t i = 0; i < n; i++)
 			device_take(data[i]);

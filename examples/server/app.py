@@ -1,4 +1,4 @@
-"""A server that runs each script that it is sent in a machine of its own.
+"""A server that runs each script it receives in a new machine.
 
 ::
 
@@ -17,18 +17,18 @@ from fastapi import FastAPI, HTTPException, Request
 from microvm import ExecError, Pool
 
 MAX_SCRIPT = 1 << 20
-"""The most bytes that a script may have."""
+"""Maximum number of bytes of a script."""
 
 
 class State(TypedDict):
-    """What the server has for as long as it lives, and each request finds in its `state`."""
+    """The state of the server, which each request can access as `request.state`."""
 
     pool: Pool
 
 
 @asynccontextmanager
 async def lifespan(_: FastAPI) -> AsyncIterator[State]:
-    """Hold a pool from the server's start until its end."""
+    """Create a pool when the server starts, and close it when the server stops."""
     async with Pool() as pool:
         yield {"pool": pool}
 
@@ -38,7 +38,7 @@ app = FastAPI(lifespan=lifespan)
 
 @app.post("/run")
 async def run(request: Request) -> dict[str, object]:
-    """Run the body by `sh`, and return its status and its output."""
+    """Run the body as a script with `sh`, and return its status and output."""
     script = bytearray()
     async for chunk in request.stream():
         script += chunk
@@ -50,6 +50,6 @@ async def run(request: Request) -> dict[str, object]:
             done = await vm.run(
                 ["sh"], input=bytes(script), errors="replace", timeout=10, max_output="1M"
             )
-        except ExecError as error:  # it ran for too long, or wrote too much
+        except ExecError as error:  # such as an exceeded time or output limit
             raise HTTPException(422, str(error)) from error
     return {"status": done.returncode, "stdout": done.stdout, "stderr": done.stderr}

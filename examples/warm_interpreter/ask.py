@@ -1,4 +1,4 @@
-"""A warm interpreter, forked: ten machines, each of which answers another question."""
+"""Forks a machine with a started interpreter; each of ten forks answers another question."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ FORKS = 10
 
 
 async def start(vm: MicroVM) -> None:
-    """Start the interpreter in a machine, and ask it once: what is done first takes longest."""
+    """Start the interpreter in a machine, and ask the first question, which takes longest."""
     await vm.put(INTERPRETER, "/run/interpreter.py")
     await vm.run(["sh", "-c", START], check=True)
     await ask(vm, "print(statistics.mean([random.random()]))")
 
 
 async def ask(vm: MicroVM, question: str) -> str:
-    """Return what the interpreter in a machine prints for a question."""
-    talk = ["sh", "-c", "cat >/run/questions; exec cat /run/answers"]
-    return (await vm.run(talk, input=question, text=True, check=True)).stdout
+    """Return the output of the interpreter in a machine for a question."""
+    command = ["sh", "-c", "cat >/run/questions; exec cat /run/answers"]
+    return (await vm.run(command, input=question, text=True, check=True)).stdout
 
 
 async def main() -> None:
-    """Prepare a machine, fork it, and ask each of the forks."""
+    """Prepare a machine, fork it, and ask each fork a question."""
     async with MicroVM("python") as vm:
         await start(vm)
         begun = time.monotonic()

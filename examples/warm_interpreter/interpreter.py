@@ -1,8 +1,8 @@
-"""An interpreter that waits in a guest: it has imported what is needed, and answers questions.
+"""An interpreter that waits in a guest with imported modules, and answers questions.
 
-A question is a piece of Python, written to one FIFO; what it prints, or its traceback, is the
-answer, and is read from another. Each is answered by a child of its own, which leaves nothing
-behind and has random numbers of its own: in the child of a fork, Python seeds `random` anew.
+A question is Python code, read from one FIFO. The answer is the output of the code or its
+traceback, and is written to another FIFO. Each question runs in a new child process. So it leaves
+nothing behind, and gets different random numbers, because Python seeds `random` in a child process.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from pathlib import Path
 
 QUESTIONS, ANSWERS = Path("/run/questions"), Path("/run/answers")
 
-#: What a question can use, imported once for all.
+#: The names that a question can use; they are imported once.
 KNOWN = {"random": random, "statistics": statistics}
 
 
 def answer(question: str) -> None:
-    """Run a question, and write what it prints."""
+    """Run a question, and write its output."""
     with ANSWERS.open("w") as answers, redirect_stdout(answers):
         try:
-            exec(question, dict(KNOWN))  # noqa: S102 - that is what it is for
+            exec(question, dict(KNOWN))  # noqa: S102 - the question is code
         except BaseException:
             traceback.print_exc(file=answers)
 
 
 def main() -> None:
-    """Answer questions for ever."""
+    """Answer questions forever."""
     os.mkfifo(ANSWERS)
     os.mkfifo(QUESTIONS)
     while True:

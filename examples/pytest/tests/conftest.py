@@ -1,4 +1,4 @@
-"""The machine of each test: Debian with Python, in which the wheel was installed once."""
+"""Fixtures that give each test a machine with the installed package."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ INSTALL = "python3 -m pip install --no-index --break-system-packages --root-user
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel as it is released."""
+    """Build the wheel as for a release."""
     folder = tmp_path_factory.mktemp("wheel")
     build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(build, cwd=PROJECT, check=True, capture_output=True)
@@ -27,13 +27,13 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def microvm_options() -> MicroVMOptions:
-    """All tests have Python, and a small root, which one of them fills."""
+    """Return the options of all machines: an image with Python, and a small root file system."""
     return {"image": "python", "memory": "256M"}
 
 
 @pytest.fixture(scope="session")
 def microvm_setup(wheel: Path) -> Setup:
-    """What is slow, once: each test has a fork of the machine as it is then."""
+    """Return the slow preparation, which runs once; the machines of tests are forked after it."""
 
     def install(vm: MicroVM) -> None:
         vm.put(wheel, f"/root/{wheel.name}")
