@@ -98,7 +98,7 @@ def test_the_example_handles_every_kind_of_error(bare: Path, sensor: Path) -> No
         return done.returncode, done.stdout, done.stderr.decode()
 
     assert fails("pressure", "1") == "usage: read_sensor.py temperature|humidity TIMES\n"
-    assert fails("humidity", "1001") == "read_sensor: the sensor refuses: too_often\n"
+    assert fails("humidity", "1001") == "read_sensor: the sensor refuses the request: too_often\n"
     assert fails("humidity", "65536").startswith("read_sensor: times: 65536: ")
     assert device(b"") == (0, b"", "")
     assert device(b"123") == (1, b"", "sensor: Bad message\n")
