@@ -1,13 +1,15 @@
-"""The steps that this project adds to the build of the site: other and generated pages, links."""
+"""The steps that this project adds to the build of the site: pages, links, copy buttons."""
 
 from __future__ import annotations
 
+import html
 import os
 import re
 from collections.abc import Iterator
 from importlib import import_module
 from inspect import cleandoc
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import click
@@ -20,7 +22,6 @@ ROOT = Path(__file__).parents[1]
 
 #: Pages of the site that are elsewhere in the repository.
 ELSEWHERE = {
-    "index.md": "README.md",
     "changelog.md": "CHANGELOG.md",
     "contributing.md": "CONTRIBUTING.md",
     "promises.md": "SECURITY.md",
@@ -33,13 +34,19 @@ ELSEWHERE = {
 
 #: The modules whose public names have a page of the reference each, and its title.
 MODULES = {
-    "microvm": "Python",
-    "microvm.sync": "Python without async",
-    "microvm.errors": "Errors",
-    "microvm.testing": "Fixtures of pytest",
-    "microvm.images": "Images",
-    "microvm_image": "Builder of images",
+    "microvm": "microvm: the library",
+    "microvm.sync": "microvm.sync: the library without async",
+    "microvm.errors": "microvm.errors: exceptions",
+    "microvm.testing": "microvm.testing: fixtures of pytest",
+    "microvm.images": "microvm.images: images",
+    "microvm_image": "microvm_image: the builder of images",
 }
+
+#: The names that stand first in the reference of Python, in the order in which users need them.
+FIRST = (
+    *("MicroVM", "CompletedProcess", "Pool", "Job", "Outcome", "Process", "Snapshot", "Forks"),
+    *("run", "exec", "map", "machine", "write_file", "read_file", "put", "get"),
+)
 
 # Code, in which there are no links, and links.
 LINK = re.compile(
@@ -49,6 +56,17 @@ LINK = re.compile(
 
 # The text that click prints without filling its lines: up to an empty line.
 AS_IT_STANDS = re.compile(r"[\b]\n((?:.*\S.*\n)*)")
+
+# A row of a table, and the code in it. In Markdown for GitHub, `|` in a row is written as `\\|`.
+ROW = re.compile(r"^\|.*\|$", re.MULTILINE)
+CODE = re.compile(r"`[^`\n]+`")
+
+# A block that is indented and begins with a prompt: commands, and the output that they print.
+SESSION = re.compile(r"(?<=\n\n)(?: {4}\$ .*\n)(?:(?: {4}.*)?\n)*")
+
+# A block of code in HTML, and the link text that is the name of a page's file.
+BLOCK = re.compile(r"(<div class=\"[^\"]*highlight\">)(<pre.*?</pre></div>)", re.DOTALL)
+FILE_NAME = re.compile(r"(?:[\w-]+/)*[\w-]+\.md")
 
 # The marks of reStructuredText in docstrings: before a block of code, and roles.
 MARKS = re.compile(r"<p>::</p>\n?|:(?:class|func|meth|mod):(?=<code>)")
@@ -68,37 +86,81 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
+def on_config(config: MkDocsConfig) -> None:
+    """Show the version beside the name of the site."""
+    config.site_name = f"microvm {import_module('microvm').__version__}"
+
+
 def on_page_markdown(markdown: str, page: Page, files: Files, **_: Any) -> str:
-    """Have a link lead to a page of the site; a file that is none is named."""
+    """Convert links, tables and terminal sessions from GitHub's Markdown to the site's Markdown.
+
+    A link to a file that has no page becomes the name of the file. A link text that is the name of
+    a page's file becomes the title of the page.
+    """
     source = page.file.abs_src_path
     uris = {file.abs_src_path: file.src_uri for file in files}
 
-    def lead(found: re.Match[str]) -> str:
+    def link(found: re.Match[str]) -> str:
         image, text, path, anchor = found.groups(default="")
         if source is None or not path or ":" in path:
             return found[0]
         target = Path(os.path.normpath(Path(source).parent / path))
-        uri = uris.get(str(target / "README.md" if target.is_dir() else target))
+        target = target / "README.md" if target.is_dir() else target
+        uri = uris.get(str(target))
         if uri is None:
+            target = target.parent if target.name == "README.md" else target
             name = f"`{target.relative_to(ROOT)}`"
             return text if text.startswith("`") else name if text in name else f"{text} ({name})"
+        if FILE_NAME.fullmatch(text):
+            text = title(target)
         return f"{image}[{text}]({os.path.relpath(uri, Path(page.file.src_uri).parent)}{anchor})"
 
-    return LINK.sub(lead, markdown)
+    markdown = LINK.sub(link, markdown)
+    markdown = ROW.sub(
+        lambda row: CODE.sub(lambda code: code[0].replace(r"\|", "|"), row[0]), markdown
+    )
+    return SESSION.sub(lambda block: f"```console\n{dedent(block[0]).strip()}\n```\n\n", markdown)
 
 
-def on_page_content(html: str, **_: Any) -> str:
-    """Leave out what docstrings have of another markup."""
-    return MARKS.sub("", html)
+def title(path: Path) -> str:
+    """Return the title of a page: its first heading."""
+    found = re.search(r"^# (.*)$", path.read_text(), re.MULTILINE)
+    return found[1] if found else path.stem
+
+
+def on_page_content(html_text: str, **_: Any) -> str:
+    """Remove the marks of reStructuredText, and let the copy buttons copy commands alone."""
+    return BLOCK.sub(_with_commands, MARKS.sub("", html_text))
+
+
+def _with_commands(block: re.Match[str]) -> str:
+    """Add the commands of a terminal session as the text that the button of its block copies."""
+    lines = html.unescape(re.sub(r"<[^>]*>", "", block[2])).splitlines()
+    commands, is_continued = [], False
+    for line in lines:
+        if is_continued or line.startswith("$ "):
+            commands.append(line if is_continued else line[2:])
+            is_continued = line.endswith("\\")
+    if not commands:
+        return block[0]
+    copied = html.escape("\n".join(commands)).replace("\n", "&#10;")
+    return f'{block[1][:-1]} data-copy="{copied}">{block[2]}'
 
 
 def on_page_context(context: Any, page: Page, config: MkDocsConfig, nav: Navigation) -> None:
     """Write, with the first page, llms.txt, a list of all, and llms-full.txt, their text."""
-    if page.is_homepage:
+    if page.file.src_uri == "index.md":
         folder = Path(config.site_dir)
         text = f"# {config.site_name}\n\n> {config.site_description}\n\n"
         (folder / "llms.txt").write_text(text + "\n".join(listed(nav)) + "\n")
         (folder / "llms-full.txt").write_text("\n".join(str(each.markdown) for each in nav.pages))
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Write the index of the search as a script, for pages that are read from a folder."""
+    folder = Path(config.site_dir, "search")
+    index = (folder / "search_index.json").read_text()
+    (folder / "search_index.js").write_text(f"var __index = {index}")
 
 
 def listed(nav: Navigation) -> Iterator[str]:
@@ -116,13 +178,21 @@ def of_module(name: str) -> Iterator[str]:
     """Yield the documentation of a module in Markdown; errors have a page of their own."""
     module = import_module(name)
     yield f"# {MODULES[name]}\n"
-    if names := getattr(module, "__all__", None):
-        yield "What is `Unpack[…]` here are keyword arguments: [options](../../options.md).\n"
     yield f"::: {name}"
-    if names:
-        of = {each: getattr(getattr(module, each), "__module__", "") for each in names}
-        yield "    options:\n      members:"
-        yield from (f"        - {each}" for each in names if of[each] not in ("", "microvm.errors"))
+    if names := getattr(module, "__all__", None):
+        yield "    options:\n      members: false\n"
+        objects = {each: getattr(module, each) for each in sorted(names, key=_rank)}
+        for each, value in objects.items():
+            if getattr(value, "__module__", "") not in ("", "microvm.errors"):
+                yield f"::: {name}.{each}\n    options:\n      show_root_heading: true"
+                if isinstance(value, type):
+                    members = [one for one in dir(value) if not one.startswith("_")]
+                    yield f"      members: {sorted(members, key=_rank)}\n"
+
+
+def _rank(name: str) -> tuple[int, str]:
+    """Return the key that sorts names in the order of use, and other names by the alphabet."""
+    return (FIRST.index(name) if name in FIRST else len(FIRST), name)
 
 
 def commands() -> Iterator[tuple[str, click.Command]]:

@@ -1,4 +1,4 @@
-"""The terminal in the README: what that has its reader try first, run for real, as a picture.
+"""Draw the terminal in README.md: the first commands of docs/index.md and their output.
 
 python docs/record.py
 """
@@ -22,14 +22,14 @@ WIDTH = 104
 
 
 def commands() -> list[str]:
-    """The commands, without their comments."""
-    text = (FOLDER.parent / "README.md").read_text()
+    """Return the first commands of the home page, without their comments."""
+    text = (FOLDER / "index.md").read_text()
     section = text.partition("## The first five things to try\n")[2].partition("\n## ")[0]
-    return re.findall(r"^    (microvm run .*?) +# ", section, re.MULTILINE)
+    return re.findall(r"^    (microvm run .*)$", section, re.MULTILINE)
 
 
 def written(command: str, folder: str) -> str:
-    """Run a command in a terminal, and return what it writes there."""
+    """Run a command in a terminal, and return its output."""
     path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
     terminal: pexpect.spawn[str] = pexpect.spawn(
         "/bin/sh",
@@ -44,7 +44,7 @@ def written(command: str, folder: str) -> str:
 
 
 def draw() -> str:
-    """Run them in a folder that has what they take, and draw the terminal."""
+    """Run the commands in a folder that contains their input file, and draw the terminal."""
     console = Console(record=True, width=WIDTH, file=StringIO())
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, "notes").write_text("hello\n")
@@ -52,7 +52,7 @@ def draw() -> str:
             console.print(Text("$ ", "green"), Text(command, "bold"), sep="")
             console.print(Text.from_ansi(written(command, folder)))
     picture = console.export_svg(title="microvm", unique_id="terminal")
-    # Without the fonts that a browser would fetch.
+    # A browser would fetch these fonts from another host, so remove them.
     return re.sub(r"@font-face \{.*?\}\s*", "", picture, flags=re.DOTALL)
 
 

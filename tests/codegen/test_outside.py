@@ -10,7 +10,7 @@ from pathlib import Path
 from microvm_proto.resolve import read_schema
 
 ROOT = Path(__file__).parents[2]
-README = ROOT / "README.md"
+GENERATOR = ROOT / "docs/protocol-generator.md"
 DOCUMENT = ROOT / "docs/backends.md"
 
 
@@ -40,8 +40,8 @@ def test_the_backend_in_the_document_works_once_it_is_installed(bare: Path, tmp_
     assert (tmp_path / "fields.csv").read_text() == written
 
 
-def test_the_backend_in_the_readme_works_too(bare: Path, tmp_path: Path) -> None:
-    section = README.read_text().partition("## A protocol of your own\n")[2].partition("\n## ")[0]
+def test_the_backend_of_the_generator_page_works_too(bare: Path, tmp_path: Path) -> None:
+    section = GENERATOR.read_text().partition("## A backend of your own\n")[2].partition("\n## ")[0]
     (module,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     (entry,) = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
     (backend,) = re.findall(r'`(backend = "\w+")`', section)

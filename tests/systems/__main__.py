@@ -19,7 +19,7 @@ def main(built: Path, roots: Path) -> None:
     """Install the wheels in BUILT on each distribution, and run the steps of a new user.
 
     ROOTS contains the root file systems; missing ones are created. The results are saved, and
-    written into the table of the README.
+    written into the table of docs/systems.md.
     """
     results = []
     with tempfile.TemporaryDirectory() as folder:

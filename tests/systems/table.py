@@ -1,4 +1,4 @@
-"""Generator of the README's table of distributions, from the saved results.
+"""Generator of the table of distributions in docs/systems.md, from the saved results.
 
 python -m tests.systems.table
 """
@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).with_name("results.json")
-PAGE = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs/systems.md"
 COLUMNS = ("system", "Python", "QEMU", "as", "accelerator", "absent layers", "absent tools")
 HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
 

@@ -131,7 +131,7 @@ def steps(document: Path) -> Iterator[Step]:
         elif language == "python" and "def test_" in text:
             tests += 1
             yield Step("file", text, f"test_{tests}.py")
-        elif language == "python" and "asyncio.run(" in text:
+        elif language == "python" and re.search(r"asyncio\.run\(|^with MicroVM", text, re.M):
             yield Step("python", text)
         elif language in ("", "sh", "console") and "[OPTIONS]" not in text:
             for command, printed in commands(text):

@@ -1,4 +1,4 @@
-"""Tests of the commands that the README shows."""
+"""Tests of the commands and the program in the README, and of the home page's first commands."""
 
 from __future__ import annotations
 
@@ -10,16 +10,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from docs import record
 
 from microvm.images import Image
 
-README = Path(__file__).parents[2] / "README.md"
-
-
-def _commands() -> list[str]:
-    _, _, section = README.read_text().partition("## The first five things to try")
-    section, _, _ = section.partition("\nAnd `microvm")
-    return re.findall(r"^    (.*microvm run .*)$", section, re.MULTILINE)
+ROOT = Path(__file__).parents[2]
+README = ROOT / "README.md"
 
 
 @pytest.fixture
@@ -45,9 +41,9 @@ def environment(tmp_path: Path, image: Image) -> dict[str, str]:
 def test_the_first_five_things_do_what_they_say(
     number: int, prints: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    (tmp_path / "notes").write_text("hello\n")  # the README tells its reader to write this file
+    (tmp_path / "notes").write_text("hello\n")
     result = subprocess.run(
-        ["sh", "-c", _commands()[number]],
+        ["sh", "-c", record.commands()[number]],
         env=environment,
         cwd=tmp_path,
         stdin=subprocess.DEVNULL,
@@ -62,22 +58,31 @@ def test_the_first_five_things_do_what_they_say(
         assert zipfile.ZipFile(tmp_path / "notes.zip").read("notes") == b"hello\n"
 
 
-def test_there_are_five_and_a_file_for_the_fourth() -> None:
-    assert len(_commands()) == 5
-    assert re.search(r"^    echo hello >notes +#", README.read_text(), re.MULTILINE)
+def test_home_page_has_five_commands_and_their_file() -> None:
+    assert len(record.commands()) == 5
+    assert re.search(r"^    echo hello >notes$", (ROOT / "docs/index.md").read_text(), re.MULTILINE)
 
 
-def test_the_python_example_runs(environment: dict[str, str]) -> None:
-    _, _, text = README.read_text().partition("From Python:\n")
-    example, *_ = re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
-    result = subprocess.run(
-        [sys.executable, "-c", example],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
-    assert "0 b'hello\\n'" in result.stdout
-    assert "PING 127.0.0.1" in result.stdout
-    assert result.stdout.endswith("".join(f"b'{number}\\n'\n" for number in range(5)))
+def _run(command: list[str], environment: dict[str, str]) -> str:
+    return subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=600, check=True
+    ).stdout
+
+
+def test_readme_command_of_a_checkout_runs(environment: dict[str, str]) -> None:
+    (command,) = re.findall(r"^    \.venv/bin/(microvm run .*)$", README.read_text(), re.MULTILINE)
+    assert re.fullmatch(r"3\.20\.\d+\n|", _run(["sh", "-c", command], environment))
+
+
+def test_readme_program_runs(environment: dict[str, str]) -> None:
+    (program,) = re.findall(r"^```python\n(.*?)^```", README.read_text(), re.MULTILINE | re.DOTALL)
+    assert _run([sys.executable, "-c", program], environment) == "0 hello\n\n"
+
+
+def test_first_program_of_the_python_page_runs(environment: dict[str, str]) -> None:
+    page = (ROOT / "docs/python.md").read_text()
+    program, *_ = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    printed = _run([sys.executable, "-c", program], environment)
+    assert "0 b'hello\\n'" in printed
+    assert "PING 127.0.0.1" in printed
+    assert printed.endswith("".join(f"b'{number}\\n'\n" for number in range(5)))

@@ -1,0 +1,80 @@
+"""An extension of griffe that lists the options of a method as its parameters.
+
+A method declares its options by `**options: Unpack[SomeOptions]`, where `SomeOptions` is a
+`TypedDict`. The reference shows `**options` in the signature, and each option below it.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from importlib import import_module
+from inspect import getdoc
+from typing import Any
+
+from griffe import (
+    DocstringParameter,
+    DocstringSectionParameters,
+    Extension,
+    Function,
+    ParameterKind,
+)
+
+from microvm.option import Option, options_of
+
+UNPACK = re.compile(r"Unpack\[(\w+)\]")
+
+
+class OptionParameters(Extension):
+    """Replace `Unpack[…]` by the options that it stands for, and drop the overloads by type."""
+
+    def on_function(self, *, func: Function, **_: Any) -> None:
+        for parameter in func.parameters:
+            found = UNPACK.search(str(parameter.annotation))
+            if parameter.kind is ParameterKind.var_keyword and found:
+                parameter.annotation = None
+                module = import_module(func.module.canonical_path)
+                _document(func, parameter.name, getattr(module, found[1]))
+
+    def on_class_members(self, *, cls: Any, **_: Any) -> None:
+        for member in cls.functions.values():
+            member.overloads = None
+
+
+def _document(func: Function, name: str, kind: type) -> None:
+    if func.docstring is None:
+        return
+    sections = func.docstring.parsed
+    parameters = next(
+        (each for each in sections if isinstance(each, DocstringSectionParameters)), None
+    )
+    if parameters is None:
+        parameters = DocstringSectionParameters([])
+        sections.insert(1, parameters)
+    parameters.value = [each for each in parameters.value if each.name.lstrip("*") != name]
+    parameters.value.extend(_parameters(kind))
+
+
+def _parameters(kind: type) -> Iterator[DocstringParameter]:
+    fields = re.split(r"^:ivar ", _docs(kind), flags=re.MULTILINE)[1:]
+    documented = {name: text for name, _, text in (field.partition(": ") for field in fields)}
+    for name, hint in kind.__annotations__.items():
+        metadata = getattr(hint, "__metadata__", ())
+        if metadata and isinstance(metadata[0], Option):
+            option = options_of(kind)[name]
+            unit = f" The unit is {option.unit}." if option.unit else ""
+            yield DocstringParameter(
+                name,
+                description=f"{option.help}{unit} Default: {option.default_text}.",
+                annotation=option.type_text,
+            )
+        else:
+            yield DocstringParameter(name, description=documented.get(name, ""))
+
+
+def _docs(kind: type) -> str:
+    """Return the docstrings of a class and its bases."""
+    bases = getattr(kind, "__orig_bases__", ())
+    return "\n".join(
+        [getdoc(kind) or "", *(_docs(base) for base in bases if isinstance(base, type))]
+    )
