@@ -109,6 +109,6 @@ def test_the_example_handles_every_kind_of_error(bare: Path, sensor: Path) -> No
     (sensor / "sensor").write_text("#!/bin/sh\nhead -c 12 >/dev/null\necho this is no frame\n")
     assert fails("humidity", "1") == "read_sensor: unknown_type at offset 4\n"
     (sensor / "sensor").write_text("#!/bin/sh\nhead -c 12 >/dev/null\n")
-    assert fails("humidity", "1") == "read_sensor: the sensor has ended\n"
+    assert fails("humidity", "1") == "read_sensor: the sensor has exited\n"
     (sensor / "sensor").unlink()
     assert "No such file or directory" in fails("humidity", "1")
