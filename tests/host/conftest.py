@@ -1,4 +1,4 @@
-"""The event loops that people use, in each of which the tests talk to a guest."""
+"""Fixtures with a simulated guest, in each event loop that users have."""
 
 from __future__ import annotations
 
@@ -14,32 +14,32 @@ from microvm.guest.guest import Guest
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
-    """Run each coroutine in asyncio's own loop, and in uvloop's."""
+    """Run each coroutine with asyncio and with uvloop."""
     return {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture
 async def connection() -> AsyncIterator[tuple[Guest, Peer]]:
-    """Give a guest that is ready, and who plays it."""
+    """A guest that is ready, and the peer that simulates it."""
     async with greeted() as both:
         yield both
 
 
 @pytest.fixture
 def guest(connection: tuple[Guest, Peer]) -> Guest:
-    """Give a guest that is ready."""
+    """A guest that is ready."""
     return connection[0]
 
 
 @pytest.fixture
 def peer(connection: tuple[Guest, Peer]) -> Peer:
-    """Give who plays the guest."""
+    """The peer that simulates the guest."""
     return connection[1]
 
 
 @pytest.fixture
 def memory() -> Iterator[Callable[[], int]]:
-    """Give the number of bytes that Python has allocated since the test began."""
+    """A function that returns the number of bytes that Python has allocated in the test."""
     tracemalloc.start()
     yield lambda: tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()

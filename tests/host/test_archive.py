@@ -1,4 +1,4 @@
-"""Archives of `tar` that mean harm, and those that do not."""
+"""Tests of tar archives, harmful and harmless."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Member = tuple[str, bytes, str, dict[str, object]]
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, content: str = "", **fields: object) -> Member:
-    """A member; of a link, its content is what it leads to."""
+    """Return a member of an archive. The content of a link is its target."""
     return name, kind, content, fields
 
 
@@ -121,7 +121,7 @@ def test_names_are_bytes(format: int) -> None:  # noqa: A002
 
 
 def sparse() -> bytes:
-    """A file of 8 GiB of nothing."""
+    """Return a member with a file of 8 GiB that has only a hole."""
     info = tarfile.TarInfo("sparse")
     info.pax_headers = {
         "GNU.sparse.major": "0",
@@ -137,14 +137,14 @@ def sparse() -> bytes:
 
 
 def long_name() -> bytes:
-    """A name of 2 GiB, of which nothing comes."""
+    """Return a member with a name of 2 GiB, whose bytes are missing."""
     info = tarfile.TarInfo("././@LongLink")
     info.type, info.size = tarfile.GNUTYPE_LONGNAME, 2 << 30
     return info.tobuf(tarfile.GNU_FORMAT) + bytes(4096)
 
 
 def negative_mode() -> bytes:
-    """A file whose mode is a negative number, which GNU's form has room for."""
+    """Return a member with a negative mode, which the GNU format can express."""
     info = tarfile.TarInfo("a")
     header = bytearray(info.tobuf(tarfile.GNU_FORMAT))
     header[100:108] = b"\xff" * 8
@@ -225,7 +225,7 @@ NUMBERS = st.sampled_from(["", "0", "1", "-1", "0.1", "a", "1,2", "1,a", "1,2,3"
 
 @st.composite
 def archives(draw: st.DrawFn) -> bytes:
-    """Archives some bytes of which are others, with the sums of their headers mended or not."""
+    """Return archives with changed bytes, with correct or wrong checksums of their headers."""
     headers = draw(st.dictionaries(st.sampled_from(KEYS.split()), NUMBERS, max_size=4))
     content = draw(st.sampled_from(["x", "1\n0\n1\n", "9\n"])) * draw(st.sampled_from([0, 1, 200]))
     kind = draw(st.sampled_from([tarfile.REGTYPE, tarfile.GNUTYPE_SPARSE, LINK, SYMLINK, b"X"]))

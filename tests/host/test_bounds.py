@@ -1,4 +1,4 @@
-"""Tests that the bounds of the schema which the host has in figures of its own are the schema's."""
+"""Tests that the bounds in the host's code are the bounds in the schema."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The channel: what it tells of the port's end, and when it stops."""
+"""Tests of the channel: the events that it reports, and how it stops."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SOON = 0.05
 
 
 class Owner:
-    """Notes what a channel reports; may close it at the first event."""
+    """An owner that records the events of a channel, and may close it at the first event."""
 
     def __init__(self, *, closes: bool = False) -> None:
         self.events: list[codec.Message] = []
@@ -43,7 +43,7 @@ class Owner:
 
 @asynccontextmanager
 async def opened(owner: Owner) -> AsyncIterator[tuple[Channel, socket.socket]]:
-    """A channel to a guest that has just answered, and the guest's end of the port."""
+    """A channel to a guest that has just answered, and the guest's side of the port."""
     session = owner.session
     decoder = codec.Decoder("host")
     decoder.receive_data(session.hello())
@@ -66,7 +66,7 @@ async def opened(owner: Owner) -> AsyncIterator[tuple[Channel, socket.socket]]:
 
 
 async def turns_until(condition: Callable[[], bool]) -> None:
-    """Look at each turn of the loop whether something holds."""
+    """Check in each turn of the loop whether a condition holds."""
     while not condition():  # noqa: ASYNC110 - nothing sets an event
         await asyncio.sleep(0)
 
@@ -98,7 +98,7 @@ async def test_a_flood_is_handled_in_turns_and_in_order() -> None:
         await turns_until(is_all)
         assert owner.events == said
         assert max(later - sooner for sooner, later in pairwise(seen)) <= FRAMES_PER_TURN
-        port.sendall(GOODBYE.encode())  # it is read again
+        port.sendall(GOODBYE.encode())  # the channel is read again
         await turns_until(lambda: owner.events[-1] == GOODBYE)
 
 

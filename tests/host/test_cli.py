@@ -1,4 +1,4 @@
-"""Tests of what the command says of mistakes and of itself: nothing here needs a machine."""
+"""Tests of the command's errors and help, without machines."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from microvm_proto.cli import main as proto
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty one."""
+    """An empty cache."""
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
 
 
@@ -32,7 +32,7 @@ def microvm(*arguments: str | bytes) -> subprocess.CompletedProcess[str]:
 
 
 def pages(command: click.Command, *path: str) -> list[tuple[str, ...]]:
-    """The names of a command and of all below it."""
+    """Return the names of a command and of all its subcommands."""
     found = [path]
     if isinstance(command, click.Group):
         context = click.Context(command)
@@ -149,7 +149,7 @@ def test_bench_measures_nothing_that_it_could_not_write() -> None:
 
 
 def into(target: str, *arguments: str) -> subprocess.CompletedProcess[bytes]:
-    """`microvm` with what a shell has behind it."""
+    """Run `microvm` with its output redirected by a shell."""
     command = [sys.executable, "-P", "-m", "microvm", *arguments]
     return subprocess.run(
         ["sh", "-c", f'"$@" {target}', "sh", *command], capture_output=True, check=False
@@ -170,7 +170,7 @@ def test_the_table_of_verbs_contains_their_help() -> None:
         command = cli.get_command(click.Context(cli), verb)
         assert command is not None
         assert text == command.get_short_help_str(limit=200)
-        assert len(text) <= 64  # fits a terminal of 80 columns
+        assert len(text) <= 64  # the help fits a terminal of 80 columns
 
 
 def test_help_groups_the_verbs_by_use_with_run_first() -> None:
@@ -200,7 +200,7 @@ def test_streams_that_are_closed_are_no_error() -> None:
 def test_why_the_launcher_cannot_be_compiled(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As where binutils are missing, which musl-tools do not bring."""
+    """As on a host without binutils, on which musl-tools does not depend."""
     (tmp_path / "musl-gcc").write_text("#!/bin/sh\necho no assembler >&2; exit 1\n")
     (tmp_path / "musl-gcc").chmod(0o755)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)

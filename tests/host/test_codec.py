@@ -1,4 +1,4 @@
-"""The codec of our protocol: frames as the specification has them, right and wrong, in any cut."""
+"""Tests of the protocol's codec: valid and invalid frames of the specification, cut anywhere."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ MAGIC = 0x0A6D766F7263696D
 
 
 def frame(number: int, body: bytes = b"", *, about: int = 0, flags: int = 0) -> bytes:
-    """A frame, written without the codec."""
+    """Return a frame that is encoded without the codec."""
     return struct.pack("<IHHI", len(body), number, flags, about) + body
 
 
 def block(data: bytes) -> bytes:
-    """Bytes behind their length."""
+    """Return bytes after their length."""
     return struct.pack("<I", len(data)) + data
 
 
 def blocks(*items: bytes) -> bytes:
-    """A list of bytes."""
+    """Return an encoded list of bytes."""
     return struct.pack("<I", len(items)) + b"".join(map(block, items))
 
 
@@ -60,12 +60,12 @@ def request(
     rest: bytes = bytes(1 + 2 + 2 + 4 + 8),
     more: bytes = bytes(4 + 4),
 ) -> bytes:
-    """The body of an `exec_request`."""
+    """Return the body of an `exec_request`."""
     return command + cwd + argv + env + credit + user + rest + more
 
 
 def decode(sender: str, *pieces: bytes) -> Iterator[Message]:
-    """The messages that come of a stream in pieces, each as early as it can."""
+    """Decode a stream in pieces, and check that each message is returned as early as possible."""
     decoder = Decoder(sender)
     for piece in pieces:
         decoder.receive_data(piece)
@@ -219,9 +219,9 @@ VALID: dict[str, tuple[str, Message, bytes]] = {
 }
 valid = pytest.mark.parametrize(("sender", "message", "data"), VALID.values(), ids=VALID)
 
-# The longest item of argv, and the last one that fits behind seven such.
+# The longest item of argv, and the longest one that fits after seven of these.
 LONG, LAST = 131071, 131047
-# What is wrong in the body of an `exec_request`: the fault, its offset there, the field's number.
+# Invalid bodies of an `exec_request`: the fault, its offset in the body, the number of the field.
 INVALID_REQUESTS: dict[str, tuple[bytes, Fault, int, int]] = {
     "request without a user": (request(user=b"", rest=b"", more=b""), Fault.TRUNCATED, 32, 7),
     "request cut in its last field": (
@@ -281,7 +281,7 @@ INVALID_REQUESTS: dict[str, tuple[bytes, Fault, int, int]] = {
     ),
     "bytes behind a request": (request() + b"++", Fault.TRAILING_BYTES, len(request()), 0),
 }
-# What is wrong: who sends it, the frame, and the fault with its offset and the field's number.
+# Invalid frames: the sender, the frame, and the fault with its offset and the number of the field.
 INVALID: dict[str, tuple[str, bytes, Fault, int, int]] = {
     "type 0": ("host", frame(0), Fault.UNKNOWN_TYPE, 4, 0),
     "type between": ("host", frame(12), Fault.UNKNOWN_TYPE, 4, 0),
@@ -364,7 +364,7 @@ INVALID: dict[str, tuple[str, bytes, Fault, int, int]] = {
     ),
     "bytes behind an empty body": (
         "host",
-        # Its bound says it first.
+        # The check of its bound comes first.
         frame(8, b"+"),
         Fault.BODY_TOO_LONG,
         0,
@@ -393,7 +393,7 @@ def test_there_is_a_valid_vector_for_every_message() -> None:
 
 
 def test_there_is_an_invalid_vector_for_every_fault() -> None:
-    """Those that this protocol has no text, float, check or stuffing for are left out."""
+    """Except faults of types and checks that this protocol does not use."""
     others = {Fault.NOT_UTF8, Fault.NOT_FINITE, Fault.BAD_CHECK, Fault.BAD_STUFFING}
     assert {fault for _, _, fault, _, _ in INVALID.values()} == set(Fault) - others
 
@@ -448,7 +448,7 @@ def test_a_malformed_frame_is_refused_whole(
 def test_a_malformed_frame_is_refused_byte_by_byte(
     sender: str, data: bytes, fault: Fault, offset: int, field: int
 ) -> None:
-    # The long ones in larger pieces: they are cut within every field all the same.
+    # Long streams in larger pieces, which are still cut within every field.
     step = 1 if len(data) < 10_000 else 997
     with pytest.raises(DecodeError) as caught:
         list(decode(sender, *(data[at : at + step] for at in range(0, len(data), step))))
@@ -516,7 +516,7 @@ def test_messages_are_ordinary_frozen_dataclasses(name: str) -> None:
     names = [field.name for field in dataclasses.fields(message)]
     values = {name: getattr(message, name) for name in names}
     assert list(inspect.signature(kind).parameters) == names
-    # What came with a later version is a keyword.
+    # Fields of later versions are keyword arguments.
     first = [values[name] for name in kind.__match_args__]
     later = {name: values[name] for name in names if name not in kind.__match_args__}
     assert kind(**values) == kind(*first, **later) == dataclasses.replace(message) == message
@@ -589,7 +589,7 @@ def test_items_of_any_length_are_encoded_and_decoded(size: int) -> None:
     assert list(decode("host", data)) == [message]
 
 
-# Memory, in bytes, with room for what Python needs itself.
+# Maximum memory in bytes, including the memory that Python itself needs.
 SLACK = 1 << 18
 
 
@@ -618,7 +618,7 @@ def test_frame_in_small_pieces_takes_at_most_twice_its_size() -> None:
 
 def test_a_long_stream_leaves_nothing_behind() -> None:
     piece = frame(17, b"\1" + bytes(65536), about=1)
-    # A piece and a half at a time, so that frames are cut as well as whole.
+    # One and a half pieces at a time, so that some frames are cut and others are not.
     pieces = [piece + piece[:32768], piece[32768:] + piece[:-1], piece[-1:]] * 50
     decoder = Decoder("guest")
 
@@ -775,7 +775,7 @@ STREAMS = st.sampled_from(Stream)
 
 
 def open_enum(kind: type[Any], numbers: st.SearchStrategy[int]) -> st.SearchStrategy[Any]:
-    """A number as a decoder gives it: by its name where it has one."""
+    """Return a number as a decoder does: as a member of the enum if it has a name."""
     known = {int(value): value for value in kind}
     return st.one_of(st.sampled_from(kind), numbers.map(lambda number: known.get(number, number)))
 

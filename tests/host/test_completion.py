@@ -1,4 +1,4 @@
-"""Tests of what shells complete, by a real bash, and of its installation."""
+"""Tests of the completion in a real bash, and of its installation."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ done <"$1"
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home, and a cache that has an image by name alone; `microvm` is ours."""
+    """A home, and a cache with an image that is only a name. `microvm` is this version."""
     for name in ("XDG_DATA_HOME", "XDG_CONFIG_HOME", "ZDOTDIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -51,7 +51,7 @@ def test_bash_completes_verbs_options_and_names(home: Path) -> None:
         "microvm run --env-|": ["--env-file"],
         "microvm run --image |": ["app:1.2", "node", "plain-1", "python"],
         "microvm run --accel=k|": ["kvm"],
-        "microvm image tag app:|": ["1.2"],  # bash has a word end at a colon
+        "microvm image tag app:|": ["1.2"],  # in bash, a colon ends a word
         "microvm snapshot rm cold |": ["warm"],
         "microvm cp so|": ["source", "filenames"],
         "microvm cp source w|": ["web:", "nospace"],

@@ -1,4 +1,4 @@
-"""Deadlines of commands and guests: time-outs, grace, kills, an event loop that stands still."""
+"""Tests of time-outs, grace and kills of commands, and of a blocked event loop."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ async def test_a_time_out_frees_a_command_that_waits_for_its_reader(
     credit = await peer.expect(codec.ExecCredit)
     assert (credit.stream, credit.amount) == (Stream.STDOUT, WINDOW)
     await peer.expect(codec.ExecKill)
-    # It may have been ahead by a window; no more of it is kept, whatever it still sends.
+    # The guest may have sent a window in advance. Further output is dropped.
     await peer.write(Stream.STDOUT, b"b" * 3 * WINDOW)
     await peer.exit(SIGKILL, Ending.SIGNALLED)
     with pytest.raises(ExecTimeout):

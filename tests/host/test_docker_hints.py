@@ -1,4 +1,4 @@
-"""Tests of what people's hands know from docker, podman and ssh: it works, or says what does."""
+"""Tests of options that users of docker, podman and ssh expect: they work, or a hint is shown."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ from microvm.progress import STDERR
 
 
 def microvm(*arguments: str) -> tuple[int, str]:
-    """The status of a command that is wrong, and what it says."""
+    """Return the status and the error of a wrong command line."""
     result = CliRunner().invoke(cli, arguments, prog_name="microvm")
     return result.exit_code, result.output
 
 
 @pytest.fixture(autouse=True)
 def _as_loud_as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A `-v` or `-q` that is only read."""
+    """Restore the level of the log, since `-v` and `-q` change it when they are parsed."""
     monkeypatch.setattr(log, "listen", lambda _: None)
     yield
     STDERR.quiet = False
 
 
 def parsed(*arguments: str) -> dict[str, object]:
-    """What `microvm run` takes from its arguments."""
+    """Return the options that `microvm run` reads from arguments."""
     return run.make_context("run", [*arguments, "--", "true"]).params
 
 

@@ -1,6 +1,6 @@
-"""Tests of `microvm doctor`: each thing that it can find wrong is made so, and found.
+"""Tests of `microvm doctor`: each fault is caused, and must be found.
 
-What takes a machine to be found is in tests/vm/test_doctor.py.
+The tests of faults that only a machine can find are in tests/vm/test_doctor.py.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ PER_LINUX32 = 0x0008  # <linux/personality.h>
 
 
 class Scene:
-    """A host on which something is wrong; undone in the end."""
+    """A host with a fault, which is undone afterwards."""
 
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch, undo: ExitStack) -> None:
         self.folder = folder
@@ -63,7 +63,7 @@ class Scene:
             patch.delenv(name, raising=False)
 
     def programs(self, *names: str, **scripts: str) -> None:
-        """Have these programs in PATH alone: those that there are, and lines of shell."""
+        """Make PATH contain only these programs: real ones, and shell scripts."""
         folder = self.folder / "bin"
         folder.mkdir()
         for name in names:
@@ -75,29 +75,29 @@ class Scene:
         self.patch.setenv("PATH", str(folder))
 
     def with_our_cache(self) -> None:
-        """Have the cache that there is, in which all is compiled."""
+        """Use the cache of the tests, in which everything is compiled."""
         self.patch.delenv("MICROVM_CACHE")
         if self._cache is not None:
             self.patch.setenv("MICROVM_CACHE", self._cache)
 
     def limit(self, kind: int, soft: int) -> None:
-        """Lower a limit of ours for a while."""
+        """Lower a resource limit of this process for a while."""
         before = resource.getrlimit(kind)
         resource.setrlimit(kind, (soft, before[1]))
         self.undo.callback(resource.setrlimit, kind, before)
 
     def as_user(self) -> None:
-        """Be an ordinary user for a while."""
+        """Act as an unprivileged user for a while."""
         self.undo.enter_context(acting_as_user())
 
     def disk(self, size: str) -> None:
-        """Have a small disk for the cache."""
+        """Mount a small file system on the folder of the cache."""
         self.undo.enter_context(small_disk(self.folder / "cache", size))
 
 
 @pytest.fixture
 def scene(monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
-    # Not in pytest's folder, which no other user may enter.
+    # Not in the folder of pytest, because no other user may enter it.
     folder = Path(tempfile.mkdtemp(prefix="microvm-test-", dir="/tmp"))
     folder.chmod(0o755)
     with ExitStack() as undo:
@@ -221,7 +221,7 @@ def _cache_behind_a_device(scene: Scene) -> None:
 def _no_home(scene: Scene) -> None:
     for name in ("HOME", "MICROVM_CACHE", "XDG_CACHE_HOME"):
         scene.patch.delenv(name, raising=False)
-    scene.patch.setattr("pwd.getpwuid", dict[int, object]().__getitem__)  # nobody has an entry
+    scene.patch.setattr("pwd.getpwuid", dict[int, object]().__getitem__)  # a uid without an entry
 
 
 def _folder_of_root(scene: Scene) -> None:
@@ -252,7 +252,7 @@ def _rootfs_that_is_gone(scene: Scene) -> None:
 
 
 def _nothing(_: Scene) -> None:
-    """Leave everything as it is, with a cache in which there is nothing."""
+    """Change nothing, and use an empty cache."""
 
 
 def _kvm(name: str, mode: int | None = None) -> Callable[[Scene], None]:
@@ -332,7 +332,7 @@ def test_what_is_wrong_is_found(fault: HostFault, scene: Scene) -> None:
 
 
 def _is_command(text: str) -> bool:
-    """Tell whether a text is what a shell reads as a program, or what it has built in, and more."""
+    """Return True if a shell can run this text as a command with arguments."""
     words = shlex.split(text)
     known = words[0] in COMMANDS or Path(words[0]).name.startswith("python")
     read = subprocess.run(["sh", "-n", "-c", text], capture_output=True, check=False)
@@ -341,7 +341,7 @@ def _is_command(text: str) -> bool:
 
 @pytest.mark.parametrize("fault", [*CASES, *BY_A_MACHINE, *FAULTS], ids=lambda fault: fault.text)
 def test_what_mends_it_is_a_command(fault: HostFault) -> None:
-    """That of the page, with names in the places of what differs."""
+    """The commands of the page, with names in place of the variable parts."""
     if fault in WITHOUT_A_COMMAND:
         assert (fault.fix, bool(fault.hint)) == ("", fault.status != "skipped")
     else:
@@ -442,7 +442,7 @@ def _barren() -> Iterator[Path]:
 
 
 def test_it_works_where_nearly_nothing_does() -> None:
-    """No QEMU, no home, no cache, no room, no /proc, no /dev/shm, few files, and not root."""
+    """No QEMU, no home, no cache, no space, no /proc, no /dev/shm, few files, and not root."""
     hide = "mount -t tmpfs none /dev/shm; mount -t tmpfs none /proc; "
     user = " ".join(as_user(sys.executable, "-P", "-m", "microvm", "doctor", "--json"))
     script = f"ulimit -n 20; export PATH=/nonexistent; exec {user}"

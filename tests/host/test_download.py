@@ -1,4 +1,4 @@
-"""Trees that a guest may send, drawn at random: whatever comes, nothing is outside its place."""
+"""Tests with random trees that a guest may send: no file is written outside the destination."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ MEMBERS = st.builds(
 
 @st.composite
 def trees(draw: st.DrawFn) -> list[files.Message]:
-    """Trees that can be, of distinct names, whose links lead anywhere."""
+    """Return a strategy of valid trees with distinct names, whose links have any target."""
 
     def folder(depth: int) -> list[files.Message]:
         sent: list[files.Message] = []
@@ -72,7 +72,7 @@ async def _arrive(messages: list[files.Message], home: Path) -> Received | None:
 
 
 def _check(home: Path, received: Received | None) -> None:
-    """See that there is nothing but the tree, and nothing in it that does harm."""
+    """Check that the destination contains exactly the tree, and nothing harmful."""
     assert {path.name for path in home.iterdir()} == ({"to"} if received else set())
     if received is None:
         return

@@ -1,4 +1,4 @@
-"""Tests of what JSON says of a command that has ended, of `run` and of a job alike."""
+"""Tests of the JSON of a finished command, which is the same for `run` and for a job."""
 
 from __future__ import annotations
 

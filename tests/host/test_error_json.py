@@ -1,4 +1,4 @@
-"""Errors that come from another process as JSON."""
+"""Tests of errors that another process sends as JSON."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MADE: dict[type[MicroVMError], tuple[Any, ...]] = {
 
 
 def examples() -> Iterator[MicroVMError]:
-    """One of each kind, with something in all that it may have."""
+    """Return an error of each class, with a value in each of its attributes."""
     for kind in vars(errors).values():
         if not isinstance(kind, type) or not issubclass(kind, MicroVMError):
             continue
@@ -93,7 +93,7 @@ def test_an_error_of_another_kind_is_text() -> None:
 
 def test_a_kind_of_a_users_own_is_not_made() -> None:
     class GuestDied(MicroVMError):
-        """Not ours."""
+        """A class that is none of our errors."""
 
     del GuestDied
     assert type(crossed(errors.GuestDied("x"))) is errors.GuestDied

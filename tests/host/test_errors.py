@@ -1,4 +1,4 @@
-"""Errors that cross processes."""
+"""Tests of errors that are sent to another process."""
 
 from __future__ import annotations
 

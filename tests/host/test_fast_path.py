@@ -1,4 +1,4 @@
-"""Tests of the command lines that are read without click: as click reads them, or not at all."""
+"""Tests of command lines that are parsed without click: with the same result, or left to click."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from microvm.cli.parameters import given_options
 from microvm.cli.verbs.run import run
 from microvm.options import ExecOptions, MachineOptions
 
-UNSET = {"cold": False, "tty": False, "env": {}}  # what click has for options that are not given
+UNSET = {"cold": False, "tty": False, "env": {}}  # the values that click sets for missing options
 
 
 @pytest.fixture(autouse=True)

@@ -1,4 +1,4 @@
-"""Files that a guest sends which means harm, and what is not asked of one; it is played."""
+"""Tests of files that a hostile, simulated guest sends, and of invalid requests."""
 
 from __future__ import annotations
 
@@ -69,18 +69,18 @@ def deep(levels: int) -> list[files.Message]:
 
 
 async def play(peer: Peer, answers: list[files.Message] | bytes, status: int = 0) -> None:
-    """Play the program: take what comes, and answer, whatever it was."""
+    """Simulate the program in the guest: receive all messages, and send fixed answers."""
     await peer.expect(codec.ExecRequest)
     await peer.say(codec.ExecStdinCredit(peer.id, PLENTY))
     await peer.expect(codec.ExecStdin)
     sent = answers if isinstance(answers, bytes) else b"".join(each.encode() for each in answers)
-    with suppress(AssertionError, EOFError):  # the host may have had enough
+    with suppress(AssertionError, EOFError):  # the host may have closed the connection
         await peer.write(Stream.STDOUT, sent)
     await peer.exit(status)
 
 
 async def meanwhile(peer: Peer, asking: Awaitable[T], answers: Any, status: int = 0) -> T:
-    """What is asked of a guest that is played to answer so."""
+    """Return the result of a request while the simulated guest sends these answers."""
     playing = asyncio.create_task(play(peer, answers, status))
     try:
         return await asking
@@ -93,12 +93,12 @@ async def got(guest: Guest, peer: Peer, tree: Any, to: Path, **how: Any) -> Rece
 
 
 def below(folder: Path) -> set[str]:
-    """The names of all that is below a folder."""
+    """Return the names of all files and folders below a folder."""
     return {path.name for path in folder.rglob("*")}
 
 
 def assert_inside(folder: Path, *links: str) -> None:
-    """These are links that do not lead out of the folder."""
+    """Check that these are links whose targets are in the folder."""
     for link in links:
         assert (folder / link).is_symlink()
         assert (folder / link).resolve().is_relative_to(folder.resolve())
@@ -230,7 +230,7 @@ async def test_our_errors_name_the_place_and_not_where_it_is_prepared(
 
 @asynccontextmanager
 async def turns(each: Callable[[], int]) -> AsyncIterator[list[int]]:
-    """What a function gives in each turn of the event loop, for as long as the block lasts."""
+    """Count the turns of the event loop and call a function in each, while the block runs."""
     seen = [0]
 
     async def look() -> None:
@@ -249,7 +249,7 @@ async def turns(each: Callable[[], int]) -> AsyncIterator[list[int]]:
 async def test_a_tree_of_many_files_lets_others_have_their_turn(
     guest: Guest, peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is written a few files at a time, and merged and removed elsewhere than in the loop."""
+    """The loop writes a few files at a time; other threads merge and remove them."""
     threads: dict[str, threading.Thread] = {}
 
     def noted(name: str, function: Callable[..., None]) -> Callable[..., None]:
@@ -411,7 +411,7 @@ async def test_what_is_no_name_is_not_listed(guest: Guest, peer: Peer, name: byt
 
 
 async def test_a_name_is_listed_once(guest: Guest, peer: Peer) -> None:
-    """A file that is replaced while its folder is read may come twice, and no harm is meant."""
+    """A file that is replaced while its folder is read may be sent twice without bad intent."""
     sent = [entry(FILE, b"b"), entry(LINK, b"a", b"x"), entry(FOLDER, b"b"), DONE]
     a, b = await meanwhile(peer, guest_files.list(guest, "/from"), sent)
     assert (a.name, b.name, b.is_folder) == ("a", "b", True)
@@ -427,7 +427,7 @@ async def test_a_few_long_names_are_listed(guest: Guest, peer: Peer) -> None:
 
 
 async def test_names_and_targets_are_limited(guest: Guest, peer: Peer, tmp_path: Path) -> None:
-    """Of 100,000 files, as many as may come by default, not each has a path of 4 KiB."""
+    """The default maximum of 100,000 files cannot all have a path of 4 KiB."""
     tree = entry(FOLDER).encode() + long_links(4000)
     with pytest.raises(FileError, match="exceeds a limit") as caught:
         await got(guest, peer, tree, tmp_path / "to")
@@ -442,7 +442,7 @@ async def test_listed_names_and_targets_are_limited(guest: Guest, peer: Peer) ->
 async def test_links_that_are_left_out_take_little_memory(
     guest: Guest, peer: Peer, tmp_path: Path, memory: Callable[[], int]
 ) -> None:
-    """Each path may have 32 KiB."""
+    """Each path may have up to 32 KiB."""
     tree = b"".join(
         (
             *[entry(FOLDER, b"\xff" * 255).encode()] * files.MAX_DEPTH,
@@ -461,7 +461,7 @@ async def test_links_that_are_left_out_take_little_memory(
 
 @contextmanager
 def few_files(more: int) -> Iterator[None]:
-    """Let this process open no more than so many files more, in this block."""
+    """Limit this process to this number of additional open files during the block."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     taken = open_files()
     free = (number for number in count() if number not in taken)
@@ -508,7 +508,7 @@ async def test_others_may_not_write_what_has_come_whatever_our_mask_is(
 async def test_a_folder_that_becomes_a_link_is_not_written_through(
     guest: Guest, peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whoever may write to a destination may change it at any time."""
+    """A user who may write to the destination may change it at any time."""
     outside, inner = tmp_path / "outside", tmp_path / "to/from/f"
     outside.mkdir()
     inner.mkdir(parents=True)
@@ -620,7 +620,7 @@ async def test_a_guest_that_does_not_clear_up_is_not_waited_for(
         await peer.expect(codec.ExecRequest)
         await peer.say(codec.ExecStdinCredit(peer.id, PLENTY))
         while (await peer.expect(codec.ExecStdin)).data:
-            pass  # up to the end, behind which nobody waits for ever
+            pass  # up to the end, after which the host does not wait forever
         await peer.is_killed()
         await peer.exit(9, codec.Ending.SIGNALLED)
 

@@ -1,4 +1,4 @@
-"""What is taken of a guest pack, and what is not."""
+"""Tests of the files of a guest pack that are accepted or refused."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ print(guest_pack.manifest(arches.find("aarch64")))
 """
 """A Python program that prints the path of the manifest of the guest pack that it finds."""
 
-ARCH = arches.find("aarch64")  # of which no test has one installed
+ARCH = arches.find("aarch64")  # no test has a pack of this processor installed
 SCHEMA = "0123456789abcdef"
 
 
 @pytest.fixture
 def pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a pack that has programs."""
+    """The folder of a pack that contains programs."""
     folder = tmp_path / guest_pack.module(ARCH)
     (folder / PROGRAMS).mkdir(parents=True)
     (folder / PROGRAMS / "init").write_bytes(b"init")
@@ -81,7 +81,7 @@ def test_a_pack_in_a_folder_of_pythonpath_is_not_used(pack: Path, tmp_path: Path
 
 @pytest.mark.parametrize("user", [False, True])
 def test_a_pack_is_found_beside_an_editable_install(pack: Path, tmp_path: Path, user: bool) -> None:
-    """An installed pack is in the folder of the environment, or in the folder of the user."""
+    """A pack is installed in the folder of the environment, or in the folder of the user."""
     where = tmp_path / "environment"
     venv.create(where, system_site_packages=user, symlinks=True)
     python, base = where / "bin" / "python", str(tmp_path / "base")

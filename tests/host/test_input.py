@@ -1,4 +1,4 @@
-"""The input of a command: as far as there is credit, and as long as it is read."""
+"""Tests of the standard input of a command, which is sent as credit and the command allow."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ async def test_communicate_feeds_and_reads_at_once(guest: Guest, peer: Peer) -> 
             if isinstance(message, codec.ExecStdin):
                 if not message.data:
                     return await peer.exit(0)
-                # Credit for output comes in between.
+                # Credit for output may arrive in between.
                 await peer.say(codec.ExecOutput(1, Stream.STDOUT, message.data))
                 await peer.say(codec.ExecStdinCredit(1, len(message.data)))
 

@@ -1,4 +1,4 @@
-"""Tests of how the command line ends at a Ctrl-C: as a shell has to see it."""
+"""Tests of the exit status of the command after Ctrl-C, as a shell expects it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import pexpect
 import pytest
 
-# What handles a signal here is that of `__main__`, and stands for the others.
+# The handler of `__main__` is tested here, in place of the others.
 SCRIPT = """
 import atexit, os, signal, sys
 from microvm.system import interrupt
@@ -45,7 +45,7 @@ def run(number: int, status: int, at_once: bool) -> tuple[int, bytes, bytes]:
         (signal.SIGINT, 130, True, -signal.SIGINT, b"begun "),
         (signal.SIGINT, 3, False, 3, b"begun cleared up\n"),  # the command has handled it
         (signal.SIGINT, 0, True, 0, b"begun "),
-        (0, 130, True, 130, b"begun "),  # its own doing
+        (0, 130, True, 130, b"begun "),  # its own choice
     ],
 )
 def test_who_ends_for_a_ctrl_c_dies_of_it_when_all_is_cleared_up(

@@ -1,4 +1,4 @@
-"""Lines that are jobs, and lines that say what became of them."""
+"""Tests of the lines of job files, and of the lines with their results."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Limits of output, and floods of frames."""
+"""Tests of limits of output, and of floods of messages."""
 
 from __future__ import annotations
 
@@ -97,5 +97,5 @@ async def test_a_flood_holds_up_neither_deadlines_nor_others(
             with pytest.raises(GuestUnresponsive, match="a killed command did not exit"):
                 await reading
             flooder.kill()
-        # What was put off and what is read: uvloop does both between two turns of ours.
+        # Postponed and read data: uvloop handles both between two of our turns.
         assert 0 < most <= 2 * FRAMES_PER_TURN

@@ -1,4 +1,4 @@
-"""Tests of what is logged, who hears of it, and what reaches a terminal; no machine is needed."""
+"""Tests of the log: its messages, its listeners, and its output on a terminal, without machines."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HOSTILE = b"\x1b[31mred\x1b]0;title\x07\x08 \xff\r\n"
 
 
 def python(script: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a script in an interpreter of its own, with nothing set up."""
+    """Run a script in a new interpreter without configuration."""
     kept = {key: value for key, value in os.environ.items() if key != "MICROVM_LOG"}
     return subprocess.run(
         [sys.executable, "-P", "-c", script],
@@ -72,7 +72,7 @@ SHOWN = "from microvm.cli.log import listen\nlisten({})\n" + SPEAK
     ("verbosity", "wanted", "said"),
     [
         (0, "", []),
-        (0, "warning", []),  # `notify` has said them
+        (0, "warning", []),  # `notify` has reported them
         (1, "", ["a line"]),
         (2, "", ["a line", "a reason"]),
         (3, "", ["a line", "a reason", "the host sends 5 bytes"]),
@@ -198,7 +198,7 @@ async def test_the_channel_tells_of_each_frame(caplog: pytest.LogCaptureFixture)
     await channel.connect(ours)
     hello = session.hello()
     channel.write(hello[:20], hello[20:])
-    stale = codec.Pong(1).encode()  # from before this hello: no event comes of it
+    stale = codec.Pong(1).encode()  # from before this hello, so it results in no event
     theirs.sendall(stale + stale[:15])
     theirs.close()
     await lost.wait()
@@ -221,7 +221,7 @@ async def test_frames_are_logged_in_turns_and_not_without_end(
     with theirs:
         session.hello()
         nonce = session._nonce
-        # From before this hello, so that no event comes of it; then the answer.
+        # Messages from before this hello, which result in no event, and then the answer.
         theirs.sendall(codec.Pong(1).encode() * (MOST_LOGGED + 10))
         theirs.sendall(codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce).encode())
         logged = [0]

@@ -1,4 +1,4 @@
-"""An event loop in a thread of its own: who may call it, what interrupts it, and its end."""
+"""Tests of an event loop in a thread of its own: calls, interrupts, and its end."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from microvm.errors import MicroVMError, UsageError
 
 
 class Inhabitant:
-    """An object that lives in a loop."""
+    """An object that belongs to a loop."""
 
     def __init__(self, leftover: str = "") -> None:
         self.ended = threading.Event()
@@ -132,7 +132,7 @@ def test_what_is_posted_is_waited_for_by_nobody(loop: BackgroundLoop) -> None:
         done.set()
         raise ZeroDivisionError
 
-    loop.post(work)  # there is no thread yet, so that there is nothing to do either
+    loop.post(work)  # no thread exists yet, so nothing needs to be done
     assert loop.run(_say("a")) == "a"
     assert not done.is_set()
     loop.post(work)
@@ -205,7 +205,7 @@ def test_an_error_holds_no_loop() -> None:
     try:
         with pytest.raises(ZeroDivisionError):
             loop.run(_fail())
-        time.sleep(0.1)  # the thread has its last frames, too
+        time.sleep(0.1)  # the thread also keeps its last frames
         del loop
         assert inhabitant.ended.wait(30)
     finally:
@@ -231,7 +231,7 @@ print(loop.run(say("hello")), flush=True)
         ("loop.close()", "hello\nended\n", False),
         ("del loop; time.sleep(1)", "hello\nended\n", True),
         ("os._exit(0)", "hello\n", False),
-        # Who waits in a daemon's thread does not hold up the end.
+        # A waiting daemon thread does not delay the exit.
         (
             "threading.Thread(target=loop.run, args=(asyncio.sleep(60),), daemon=True).start()\n"
             "time.sleep(0.2)\n",
@@ -269,7 +269,7 @@ def test_a_forked_child_has_none_and_ends_none() -> None:
 
 
 def test_a_thread_that_cannot_be_had_is_an_error_of_ours(loop: BackgroundLoop) -> None:
-    before = threading.stack_size(1 << 46)  # more than there are addresses
+    before = threading.stack_size(1 << 46)  # more than the address space
     try:
         with pytest.raises(MicroVMError, match="not allow more threads"):
             loop.run(_say("never"))

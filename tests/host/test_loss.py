@@ -1,4 +1,4 @@
-"""The loss of a guest: everyone who waits is told the one reason."""
+"""Tests of the loss of a guest: all waiting callers get the same reason."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ async def test_a_loss_that_nobody_waits_for_is_not_reported_by_asyncio() -> None
 
 
 async def test_a_guest_that_is_lost_goes_with_its_last_user() -> None:
-    gc.disable()  # which is not needed for it
+    gc.disable()  # the reason does not need it
     try:
         async with connected() as (guest, peer):
             lost = weakref.ref(guest)

@@ -1,4 +1,4 @@
-"""The machine file: what it may say, and where and how what is wrong with it is shown."""
+"""Tests of the machine file: its valid contents, and the position and text of each error."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def write(tmp_path: Path) -> Write:
 
 
 def said(path: Path) -> list[str]:
-    """The lines that are said of a wrong file; without its path."""
+    """Return the lines of the error of a wrong file, without its path."""
     with pytest.raises(UsageError) as caught:
         read(path)
     assert str(path) in caught.value.message

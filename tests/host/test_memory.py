@@ -1,4 +1,4 @@
-"""A guest that floods the host takes little of its memory, though the host takes all of it."""
+"""Tests that a guest that floods the host uses little of its memory, even if all is read."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def without_an_answer(guest: Guest, peer: Peer) -> None:
 
 async def beyond_its_limit(guest: Guest, peer: Peer) -> None:
     async def write() -> None:
-        """Write output as it is paid for, whatever else the host says."""
+        """Write output as credit allows, and ignore the other messages of the host."""
         with suppress(ConnectionError, EOFError):
             for _ in range(PIECES):
                 while peer.credit.get(Stream.STDOUT, 0) < PIECE:
@@ -61,7 +61,7 @@ async def of_credit(guest: Guest, peer: Peer) -> None:
 
 
 async def peak(flood: Callable[[Guest, Peer], Awaitable[None]]) -> int:
-    """Return the bytes of memory that a flood takes at most."""
+    """Return the peak memory of a flood in bytes."""
     async with connected() as (guest, peer):
         tracemalloc.start()
         try:

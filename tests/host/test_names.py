@@ -1,4 +1,4 @@
-"""Tests of the names of images and snapshots that people type: beginnings, and mistakes."""
+"""Tests of the names of images and snapshots on the command line: their beginnings, and typos."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ IMAGES = {
 
 @pytest.fixture(autouse=True)
 def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One with images and snapshots that are no more than their names."""
+    """A cache with images and snapshots that are only names."""
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path))
     for folder in ("tags", "images", "snapshots"):
         (tmp_path / folder).mkdir()

@@ -1,4 +1,4 @@
-"""Tests of whether everything that is to be said of an option comes from its one declaration."""
+"""Tests that all descriptions of an option come from its one declaration."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from microvm.option import Option, options_of
 from microvm.options import ExecOptions, MachineOptions, PoolOptions, RunOptions
 from microvm.wire import codec
 
-# A value of each option of a command that is not its default.
+# A value other than the default for each option of a command.
 GIVEN: ExecOptions = {
     "command": "sh",
     "env": {"A": "b"},

@@ -1,4 +1,4 @@
-"""What a saved guest was made of and with: said where it is another."""
+"""Tests of the origin of a saved guest: differences are reported."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MADE = Origin(
     cpus=1,
     scratch=0,
 )
-# Where it lies makes no difference; these are in the arguments.
+# The path makes no difference. The other values are in the arguments.
 ELSEWHERE = {"folder", "qemu", "accel", "memory", "cpus"}
 
 

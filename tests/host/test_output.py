@@ -1,4 +1,4 @@
-"""The output of a command, as it is read: all of it, in chunks, pieces and lines."""
+"""Tests of the output of a command, read completely, in chunks, and in lines."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ async def test_what_is_not_read_takes_no_more_than_its_size(
     guest: Guest, peer: Peer, memory: Callable[[], int]
 ) -> None:
     process = await peer.started(guest.exec(["yes"]))
-    # One byte for the stream that nobody reads, with much for the one that is read.
+    # One byte for the unread stream among much data for the other one.
     rounds, much = 100, bytes(3 * PIECE)
 
     async def script() -> None:
@@ -112,7 +112,7 @@ async def test_output_in_tiny_pieces_takes_no_more_than_its_size(
     await peer.say(tiny * pieces)
     await peer.exit(0)
     await process.wait()
-    # As objects of their own they would take fifty times as much.
+    # As separate objects, they would use fifty times as much memory.
     assert memory() < 1 << 20
     assert await process.stdout.read() == b"ab" * pieces
 

@@ -1,4 +1,4 @@
-"""Pings, and the status: whether a guest is alive."""
+"""Tests of pings and of the status, which show whether a guest is alive."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ async def test_a_frame_without_end_is_no_sign_of_life() -> None:
 async def test_an_answering_guest_is_pinged_until_the_command_ends() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         process = await peer.started(guest.exec(["cat"]))
-        # Longer than it may take for one answer.
+        # Longer than the maximum time for one answer.
         until = time.monotonic() + 2 * SHORT_TIMEOUT
         while time.monotonic() < until:
             await peer.say(codec.Pong((await peer.expect(codec.Ping)).token))

@@ -1,4 +1,4 @@
-"""The pool's order of events, with machines that are none; tests/vm/test_pool.py has real ones."""
+"""Tests of the order of events in a pool, with fake machines; see tests/vm/test_pool.py."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ TIMEOUT = 30.0
 CPUS = 3
 
 
-BROKEN = ImageError("it is broken")  # another start would fail in the same way
+BROKEN = ImageError("it is broken")  # because another start would fail in the same way
 
 
 def lost() -> GuestDied:
@@ -101,7 +101,7 @@ class Machine:
 
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Machine]]:
-    """A kind of machine of the test's own; none may be left."""
+    """A class of fake machines for one test. None may remain."""
 
     class Own(Machine):
         alive: ClassVar[set[Machine]] = set()
@@ -114,7 +114,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Machine]]:
 
 
 def run(coroutine: Callable[[], Awaitable[None]]) -> None:
-    """Run a test, within a deadline, and see that no task is left of it."""
+    """Run a test with a deadline, and check that no task remains."""
 
     async def main() -> None:
         async with asyncio.timeout(TIMEOUT):
@@ -125,7 +125,7 @@ def run(coroutine: Callable[[], Awaitable[None]]) -> None:
 
 
 async def settle(turns: int = 40) -> None:
-    """Let everything happen that happens without us."""
+    """Let the event loop run until nothing more happens."""
     for _ in range(turns):
         await asyncio.sleep(0)
 
@@ -177,7 +177,7 @@ def test_a_start_that_cannot_succeed_fails_all_users(machine: type[Machine]) -> 
         machine.failures = itertools.repeat(BROKEN)
         async with Pool(8) as pool:
             await settle(200)
-            assert machine.started == CPUS  # those that had begun when the first one failed
+            assert machine.started == CPUS  # the starts that had begun before the first failure
             for number in range(1, 4):
                 with pytest.raises(ImageError, match="broken"):
                     async with pool.machine():

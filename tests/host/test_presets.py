@@ -1,4 +1,4 @@
-"""Tests of the defaults that variables and files give the command line."""
+"""Tests of default options from variables and configuration files."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from microvm.options import ExecOptions, ImageOptions, MachineOptions
 @parameters.options(MachineOptions, "run")
 @parameters.options(ExecOptions, "run")
 def run(**options: Any) -> None:
-    """Print what `microvm run` would go by."""
+    """Print the options that `microvm run` would use."""
     given = {
         **parameters.given_options(MachineOptions, options),
         **parameters.given_options(ExecOptions, options),
@@ -37,7 +37,7 @@ def run(**options: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file of a project, not there yet, in a folder of which we are."""
+    """The path of the project's file, which does not exist yet, in the working folder."""
     below = tmp_path / "project/src"
     below.mkdir(parents=True)
     monkeypatch.chdir(below)
@@ -50,7 +50,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def user(tmp_path: Path) -> Path:
-    """The user's own file, not there yet."""
+    """The path of the user's file, which does not exist yet."""
     (tmp_path / "config/microvm").mkdir(parents=True)
     return tmp_path / "config/microvm/config.toml"
 
@@ -163,7 +163,7 @@ def test_what_is_wrong_in_a_variable_is_said_with_its_name(
         monkeypatch.setenv(presets.variable_of(name), value)
         with pytest.raises(UsageError, match=rf"MICROVM_{name.upper()}: .*{value}"):
             Presets()
-        monkeypatch.setenv(presets.variable_of(name), "")  # as good as none
+        monkeypatch.setenv(presets.variable_of(name), "")  # the same as no value
 
 
 @pytest.mark.parametrize("name", [name for name, o in OPTIONS.items() if o.preset_by == "user"])
@@ -175,7 +175,7 @@ def test_a_project_has_no_say_in_what_puts_the_host_at_risk(project: Path, name:
 
 
 def test_what_a_project_may_say() -> None:
-    """Whoever adds to these thinks of a project that is hostile: docs/security.md."""
+    """Before you add options here, consider a hostile project; see docs/security.md."""
     assert {name for name, o in OPTIONS.items() if o.preset_by == "project"} == {
         *("image", "memory", "cpus", "cold", "workdir", "user", "timeout", "grace"),
         *("max_processes", "max_memory"),

@@ -38,7 +38,7 @@ while os.getppid() != 1:
 
 @pytest.fixture
 def victim(tmp_path: Path) -> Path:
-    """Return the path of a file of ours that everybody can read."""
+    """A file of the user of the tests that every user can read."""
     file = tmp_path / "victim"
     file.touch()
     file.chmod(0o644)
@@ -110,12 +110,12 @@ def test_a_racing_user_changes_the_mode_of_no_file(tmp_path: Path, victim: Path)
                 os.close(private.make_path(str(theirs / "ours")))
                 made += 1
             assert mode(victim) == 0o644
-    assert made > 1  # after each but the last, the racer has moved the folder away
+    assert made > 1  # after each attempt but the last, the other user has moved the folder
 
 
 @contextmanager
 def racing(*paths: Path) -> Iterator[None]:
-    """Let another user replace the first path by a link to the last one, again and again."""
+    """Let another user replace the first path by a link to the last one again and again."""
     command = as_user(sys.executable, "-c", RACER, *paths)
     with subprocess.Popen(command, stdout=subprocess.PIPE) as racer:
         try:

@@ -1,4 +1,4 @@
-"""A process of a guest: signals, its end, and what becomes of one that nobody waits for."""
+"""Tests of a process in a guest: signals, its end, and a process that is not awaited."""
 
 from __future__ import annotations
 
@@ -147,7 +147,7 @@ async def test_a_process_that_nobody_holds_is_killed(
         assert await peer.hears_nothing()
     del kept
     await peer.is_killed()
-    with pytest.raises(Busy):  # it is not gone yet
+    with pytest.raises(Busy):  # the process still exists
         guest.exec(["true"])
     await peer.exit(9, Ending.SIGNALLED)
     await guest.wait_idle()
@@ -202,7 +202,7 @@ async def test_a_process_that_only_a_cycle_holds_is_not_in_use(guest: Guest, pee
 
 
 async def _next(peer: Peer) -> None:
-    """Play the guest: one command is killed, and the next one ends well."""
+    """Simulate the guest: one command is killed, and the next one succeeds."""
     await peer.expect(codec.ExecRequest)
     await peer.is_killed()
     await peer.exit(9, Ending.SIGNALLED)
@@ -228,7 +228,7 @@ def test_a_process_can_be_dropped_when_its_loop_is_closed() -> None:
 
 
 async def test_what_has_failed_is_not_kept(guest: Guest, peer: Peer) -> None:
-    """The error is the command's, and its traceback has the process in it, and its output."""
+    """The traceback of the error contains the process and its output."""
     process = await peer.started(guest.exec(["x"]))
     await peer.say(codec.ExecFailed(1, Stage.EXEC, 8))
     kept = weakref.ref(process)

@@ -1,4 +1,4 @@
-"""The plugin of pytest where it starts no machine: what it loads, says, and does without QEMU."""
+"""Tests of the pytest plugin without machines: its imports, its messages, and a missing QEMU."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ LIGHT = """
 
 
 def run(pytester: pytest.Pytester, *arguments: str) -> pytest.RunResult:
-    """Run pytest as users do, with no settings of ours."""
+    """Run pytest as users do, without our settings."""
     return pytester.runpytest_inprocess(*ALONE, *arguments)
 
 
 @pytest.fixture
 def lacking(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
-    """A suite whose image is not there."""
+    """A suite whose image does not exist."""
     monkeypatch.setenv("MICROVM_CACHE", str(pytester.path / "cache"))
     pytester.makepyfile("""
         import pytest

@@ -1,4 +1,4 @@
-"""Tests of what is said on standard error: as much as was asked for, as a terminal shows it."""
+"""Tests of standard error: it contains as much as the user requested, in the form of a terminal."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SHOW = (
 
 
 def shown(**environment: str) -> str:
-    """What a build says on a terminal."""
+    """Return the output of a build on a terminal."""
     given = {**os.environ, **environment}
     child = pexpect.spawn(sys.executable, ["-c", _SHOW], env=given, timeout=60, encoding="utf-8")
     child.expect(pexpect.EOF)
@@ -46,7 +46,7 @@ def test_a_dumb_terminal_gets_lines() -> None:
 
 @pytest.fixture
 def _loud() -> Iterator[None]:
-    """Standard error as it was, afterwards."""
+    """Restore standard error afterwards."""
     yield
     STDERR.quiet = False
 

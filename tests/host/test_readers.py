@@ -1,4 +1,4 @@
-"""Tests of who may read a cache, and of caches of older versions."""
+"""Tests of the users who may read a cache, and of caches of older versions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture(params=[0, 0o022, 0o077])
 def mask(request: pytest.FixtureRequest) -> Iterator[int]:
-    """Have each umask."""
+    """Each umask, one after the other."""
     before = os.umask(request.param)
     yield request.param
     os.umask(before)
@@ -31,7 +31,7 @@ def mask(request: pytest.FixtureRequest) -> Iterator[int]:
 
 @pytest.fixture
 def top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Set the path of a cache that does not exist."""
+    """The path of a cache that does not exist."""
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(readers, "_corrected", set())
     return tmp_path / "cache"
@@ -42,7 +42,7 @@ def mode(path: Path) -> int:
 
 
 def make(name: str) -> Path:
-    """Create a folder of the cache that contains a folder with a file, as an image is."""
+    """Create a folder of the cache that contains a folder with a file, like an image."""
     path = cache.folder(name) / "made"
     with lock.held(path, NullReporter()), cache.staging(path) as folder:
         folder.mkdir()
@@ -73,7 +73,7 @@ def test_nobody_else_reads_what_is_made(top: Path) -> None:
 
 
 def older(top: Path) -> None:
-    """Create a cache with the modes of older versions."""
+    """A cache with the modes of older versions."""
     for name in (*readers.FOLDERS, ""):
         (top / name).mkdir(parents=True, exist_ok=True)
         (top / name).chmod(0o755)
@@ -95,7 +95,7 @@ def test_first_use_corrects_the_cache_of_an_older_version(top: Path, first: str)
     for name in readers.FOLDERS:
         assert modes(top / name / "made") == {name: 0o700, **PRIVATE}
     assert mode(top / "accel-0") == 0o600
-    assert mode(top) == 0o755  # a user may have created this folder, and not only for the cache
+    assert mode(top) == 0o755  # the user may have created this folder for other purposes, too
 
 
 def test_first_use_corrects_the_usual_folder(top: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,7 +142,7 @@ def test_correction_goes_on_where_it_was_interrupted(
         patch.setattr(Path, "chmod", interrupted)
         with pytest.raises(KeyboardInterrupt):
             cache.folder("programs")
-    monkeypatch.setattr(readers, "_corrected", set())  # as another process
+    monkeypatch.setattr(readers, "_corrected", set())  # as in another process
     cache.folder("programs")
     assert not [path for path in top.rglob("*") if mode(path) & 0o077]
 

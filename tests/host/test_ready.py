@@ -1,4 +1,4 @@
-"""Getting a guest ready: its greeting, and what is no greeting."""
+"""Tests of the handshake that makes a guest ready, and of wrong answers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The client of a supervisor that a test plays."""
+"""Tests of the client of a simulated supervisor."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ MEMORY = 40 << 20
 PIPE_SIZE = 1 << 16
 
 QUICK = Timeouts(ping_interval=0.01, ping=0.1, kill=0.1, loss_grace=0.0)
-"""The timeouts of a host that waits in vain."""
+"""The time-outs of a host that waits in vain."""
 
 
 class Request:
-    """A request that has come to the supervisor, and its end of the connection."""
+    """A request that reached the supervisor, and its connection."""
 
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
@@ -59,7 +59,7 @@ class Request:
         self._received = b""
 
     async def hear(self) -> dict[str, Any]:
-        """The next line but pings, which are answered; EOFError when the client has gone."""
+        """Return the next line; answer pings before it. Raise EOFError if the client is gone."""
         while True:
             while b"\n" not in self._received:
                 data = b""
@@ -86,7 +86,7 @@ class Request:
         self.say({"result": {"returncode": returncode, "memory": MEMORY}})
 
     def finish(self) -> None:
-        """Close the command's streams."""
+        """Close the streams of the command."""
         while self.descriptors:
             os.close(self.descriptors.pop())
 
@@ -100,7 +100,7 @@ class Request:
 
 
 class Played:
-    """A supervisor; it says what the test makes it say."""
+    """A simulated supervisor, which sends the messages of the test."""
 
     name = "played"
 
@@ -131,7 +131,7 @@ class Played:
         return GuestUnresponsive("the supervisor does not answer")
 
     async def starts(self) -> Request:
-        """The next request, whose command is begun."""
+        """Return the next request after the start of its command."""
         request = await self.requests.get()
         request.say({"started": True})
         return request
@@ -139,8 +139,8 @@ class Played:
 
 @asynccontextmanager
 async def attached(**options: Any) -> AsyncIterator[tuple[RemoteGuest, Played]]:
-    """A guest that is played, and who plays it; in the end, every descriptor is closed."""
-    await asyncio.sleep(0)  # uvloop opens some at its first turn
+    """Yield a guest and its simulated supervisor; check that all descriptors are closed."""
+    await asyncio.sleep(0)  # uvloop opens some descriptors in its first turn
     before = descriptors()
     played = Played()
     guest = RemoteGuest(played, **options)
@@ -385,7 +385,7 @@ async def test_next_command_waits_until_a_cancelled_one_is_killed() -> None:
         running.cancel()
         assert await request.hear() == {"abandon": True}
         following = asyncio.create_task(guest.start(["true"]))
-        await asyncio.to_thread(request.write, 1, bytes(3 * WINDOW))  # which is dropped
+        await asyncio.to_thread(request.write, 1, bytes(3 * WINDOW))  # this message is dropped
         assert played.requests.empty()
         request.exit(-SIGKILL)
         with pytest.raises(asyncio.CancelledError):
@@ -405,7 +405,7 @@ async def test_a_start_that_is_cancelled_hangs_up() -> None:
         with pytest.raises(EOFError):
             await request.hear()
         following = asyncio.create_task(guest.start(["y"]))
-        request.close()  # it is gone now
+        request.close()  # the command has ended now
         second = await played.starts()
         second.exit(0)
         assert await (await following).wait() == 0
@@ -445,7 +445,7 @@ async def test_what_is_taken_back_from_one_that_hangs_is_given_up() -> None:
         while not (guest._commands or starting.done()):  # noqa: ASYNC110 - nothing sets an event
             await asyncio.sleep(0)
         starting.cancel()
-        # A busy machine may be given up by then.
+        # On a busy host, the connection may be lost by then.
         with pytest.raises((asyncio.CancelledError, GuestUnresponsive)):
             await starting
         await guest._wait_idle()

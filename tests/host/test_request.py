@@ -1,4 +1,4 @@
-"""Tests that what is asked for is what the request says, or is refused before anything is sent."""
+"""Tests that requests contain the given options, or are refused before anything is sent."""
 
 from __future__ import annotations
 

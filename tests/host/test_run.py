@@ -1,4 +1,4 @@
-"""`run`, as `subprocess.run` has it: captured output, text, checks, input."""
+"""Tests of `run`, which is like `subprocess.run`: captured output, text, checks, input."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The session without I/O: what is said in which state, and what is let through."""
+"""Tests of the session without I/O: the messages that it sends and accepts in each state."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ OUTPUT = codec.ExecOutput(1, Stream.STDOUT, b"x")
 STATUS = codec.Status(1, 2, 3, 4, 5, 6, 7, 8, 9, 10)
 GOODBYE = codec.Goodbye(GoodbyeReason.SHUTDOWN)
 READY = codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, NONCE)
-"""The answer to each `hello` of a session whose entropy is known."""
+"""The answer to the `hello` of a session with known entropy."""
 
 
 def said(data: bytes) -> list[codec.Message]:
-    """Return what the host says with these bytes, as a guest reads it."""
+    """Return the messages in these bytes of the host, as a guest decodes them."""
     decoder = codec.Decoder("host")
     decoder.receive_data(data)
     messages = []
@@ -41,7 +41,7 @@ def said(data: bytes) -> list[codec.Message]:
 
 
 def hear(session: Session, *messages: codec.Message) -> list[codec.Message]:
-    """Return what a session lets through of what a guest says."""
+    """Return the events of a session after these messages of a guest."""
     session.receive_data(b"".join(message.encode() for message in messages))
     events = []
     while (event := session.next_event()) is not None:
@@ -54,7 +54,7 @@ def request(session: Session, *, stdin: bool = True) -> bytes:
 
 
 def asked(session: Session, *argv: bytes, **options: Any) -> bytes:
-    """Return what a session says to have a command run."""
+    """Return the messages of a session that requests a command."""
     wanted, _ = request_of(argv, cast(ExecOptions, options))
     return session.exec_request(wanted)
 
@@ -104,8 +104,8 @@ def test_a_session_can_be_brought_into_every_state(state: State) -> None:
 
 # -- What the guest says ------------------------------------------------------------------------
 
-# The states in which a message means something. Before the guest is ready, and after a failure,
-# others are dropped; else they are an error.
+# The states in which a message is valid. Before the guest is ready, and after a failure,
+# other messages are dropped. Otherwise they are errors.
 HEARD: dict[str, tuple[codec.Message, set[State]]] = {
     "ready, ours": (READY, {State.GREETING}),
     "ready, of another": (replace(READY, nonce=1), set()),
@@ -196,8 +196,8 @@ def test_a_signal_that_there_is_not_ends_no_command(signal: int) -> None:
 
 READY_STATES = {State.IDLE, State.RUNNING}
 
-# What says a message, and the states in which it does. In others it is refused, but for what is
-# about a command: that says nothing.
+# The methods that send a message, and the states in which they do. In other states they fail,
+# but methods of a command send nothing.
 SAYS: list[tuple[type[codec.Message], Callable[[Session], bytes], set[State]]] = [
     (codec.Hello, Session.hello, set(State) - {State.FAILED}),
     (codec.Resume, Session.resume, {State.IDLE}),
@@ -550,7 +550,7 @@ def test_no_way_of_reading_stalls_the_guest_or_lets_it_get_ahead(
     while left or unread:
         if left and credit and (not unread or data.draw(st.booleans())):
             piece = min(left, credit, PIECE)
-            # What has been read and is not paid for yet must never stop it.
+            # Output that was read, but got no new credit yet, must never stop the guest.
             assert hear(session, codec.ExecOutput(1, Stream.STDOUT, bytes(piece)))
             left, unread, credit = left - piece, unread + piece, credit - piece
         else:

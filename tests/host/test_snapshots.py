@@ -1,4 +1,4 @@
-"""Snapshots on the disk: what is said of those that cannot be used, and what is removed."""
+"""Tests of snapshots on the disk: the reasons why some cannot be used, and their removal."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from microvm import ImageError, SnapshotError
 from microvm.cli.root import cli
 from microvm.start import saved, snapshots
 
-GONE = MADE._replace(folder="", memory=1)  # an image of the cache, which has none
+GONE = MADE._replace(folder="", memory=1)  # an image in the cache, which is empty
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the snapshots, in a cache of this test's own."""
+    """The folder of the snapshots in a cache of this test."""
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path))
     return tmp_path / "snapshots"
 
@@ -42,7 +42,7 @@ def _run(*arguments: str, of: str = "snapshot") -> Result:
 
 @pytest.fixture
 def flawed(folder: Path) -> dict[str, str]:
-    """Snapshots, each with something else wrong, by name; one has only its image missing."""
+    """The names of snapshots with different faults. One lacks only its image."""
     damages = {"whole": "", "short": "damaged", "changed": "damaged", "old": "outdated"}
     for name in damages:
         _save(name)

@@ -1,4 +1,4 @@
-"""The digest of sources: of what they are now, read again only where that has changed."""
+"""Tests of the digest of sources, which reads only files that have changed."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from microvm.system.compiler import source_digest
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Give sources, with what is none of them."""
+    """A folder with sources, and with files that are no sources."""
     (tmp_path / "part").mkdir()
     for name in ("main.c", "part/part.h", "Makefile", "notes"):
         (tmp_path / name).write_text(name)

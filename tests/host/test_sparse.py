@@ -1,4 +1,4 @@
-"""Sparse files: what is copied, what is given back, and what is shared."""
+"""Tests of sparse files: data that is copied, released, or shared."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ import pytest
 from microvm.start import sparse
 
 PAGE = 4096
-PAGES = 700  # more than one chunk, and a part of one
+PAGES = 700  # more than one chunk, with a partial one
 
 
 def _write(path: Path, pages: dict[int, bytes]) -> int:
-    """Make a file of these pages, between which there is nothing, and open it."""
+    """Create a file with these pages and holes between them, and open it."""
     file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC)
     os.ftruncate(file, PAGES * PAGE)
     for number, page in pages.items():
@@ -61,7 +61,7 @@ def test_changes_make_of_one_file_the_other(tmp_path: Path, seed: int) -> None:
 
 @pytest.fixture
 def sharing(tmp_path: Path) -> Iterator[Path]:
-    """A folder of a file system whose files can share blocks."""
+    """A folder in a file system whose files can share blocks."""
     make = shutil.which("mkfs.xfs", path=f"{os.environ['PATH']}:/usr/sbin")
     if os.geteuid() != 0 or make is None:
         pytest.skip("only root can mount a disk, and only mkfs.xfs makes one")

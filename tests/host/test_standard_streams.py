@@ -1,4 +1,4 @@
-"""Standard streams that do not block, since whoever shares them has made them so."""
+"""Tests of standard streams that are non-blocking, because another process made them so."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from io import BufferedWriter
 
 from microvm.cli.standard_streams import BlockingStream
 
-BIG = bytes(range(256)) * 1000  # more than a pipe holds
+BIG = bytes(range(256)) * 1000  # more than the capacity of a pipe
 
 
 def test_they_are_waited_for() -> None:

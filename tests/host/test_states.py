@@ -1,4 +1,4 @@
-"""The tables of the session's states: whole, and as they are drawn in the documentation."""
+"""Tests that the tables of the session's states are complete and match the documented diagram."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ DOCUMENT = ROOT / "docs" / "architecture.md"
 
 
 def name_of(kind: type[codec.Message]) -> str:
-    """The name that a message has in the schema."""
+    """Return the name of a message in the schema."""
     return re.sub(r"(?<!^)([A-Z])", r"_\1", kind.__name__).lower()
 
 
 def drawn() -> str:
-    """The steps that lead to another state, as Mermaid draws them."""
+    """Return the transitions between states in the syntax of Mermaid."""
     arrows: dict[tuple[State, State], list[str]] = {}
     for steps in (HOST_STEPS, GUEST_STEPS):
         for state, messages in steps.items():

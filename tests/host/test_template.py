@@ -1,4 +1,4 @@
-"""Templates on the disk: what is kept, what is refused, what goes first."""
+"""Tests of templates on the disk: which are kept, refused, or removed first."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ORIGIN = Origin(
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of the templates, in a cache of this test's own."""
+    """The folder of the templates in a cache of this test."""
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path))
     return tmp_path / "templates"
 
@@ -59,7 +59,7 @@ def save(name: str, used: float = 0, *, copied: bool = False, disk: int = 0) -> 
 
 
 def read(descriptor: int) -> bytes:
-    """All that is in a file, from its start."""
+    """Return the contents of a file from its start."""
     return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
 
 
@@ -135,7 +135,7 @@ def _edit(path: Path, **fields: object) -> None:
 
 
 def _write(path: Path) -> None:
-    """Change a byte, and hide it as well as a user can."""
+    """Change a byte, and hide the change as well as a user can."""
     before = path.stat()
     path.chmod(0o600)
     with path.open("r+b") as file:
@@ -214,7 +214,7 @@ def test_damage_is_found(damage: str) -> None:
     there = not path.is_file()
     assert [each.flaw for each in template.STORE.installed(deep=True)] == [flaw] * there
     assert [each.manifest for each in template.STORE.installed(deep=True)] == [None] * there
-    if damage != "memory changed":  # which takes a digest
+    if damage != "memory changed":  # this start computes a digest
         assert [each.flaw for each in template.STORE.installed()] == [flaw] * there
     template.STORE.remove("a")
     assert not path.exists()
@@ -222,7 +222,10 @@ def test_damage_is_found(damage: str) -> None:
 
 @pytest.fixture
 def digests(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The digests of memory that are computed from now on; what processes remember is forgotten."""
+    """A list of the computed digests of memory.
+
+    The digests that the process remembers are forgotten.
+    """
     computed: list[str] = []
     digest = sparse.digest
 
@@ -241,7 +244,7 @@ def _opened() -> bool:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a folder with its times, but not what is sparse in it: as an archive does."""
+    """Copy a folder with its times, but without holes, as an archive does."""
     shutil.copytree(source, target, copy_function=shutil.copy2)
 
 

@@ -1,4 +1,4 @@
-"""A host that gives us no more threads, which is what a limit on processes does."""
+"""Test of a host on which no more threads can be started, because of a limit of processes."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-# Whoever is root has no such limit: it becomes nobody first, when all is imported.
+# Root has no such limit, so the process first becomes nobody, after all imports.
 LIMITED = """
 import asyncio, os, resource, sys, threading
 from microvm import errors

@@ -1,4 +1,4 @@
-"""Tests of what a strict type checker knows of results, and what a machine says of itself."""
+"""Tests of the types that a strict type checker infers for results and machines."""
 
 from __future__ import annotations
 

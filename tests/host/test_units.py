@@ -1,4 +1,4 @@
-"""Tests of whether sizes and times have units wherever they are taken, and a number means one."""
+"""Tests that sizes and times accept units everywhere, and that a number has one meaning."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from microvm.option import Option, options_of
 from microvm.options import ExecOptions, MachineOptions
 from microvm.units import exact_size, parse_duration, parse_size
 
-# What people write, and what it is in bytes or seconds: by what stands for it on the command line.
+# Valid texts and their values in bytes or seconds, by the placeholder on the command line.
 WRITTEN: dict[str, tuple[str, float]] = {"SIZE": ("128M", 128 << 20), "TIME": ("1.5m", 90.0)}
 
-#: The parameters of the API that are sizes or times, by their names.
+#: The names of parameters of the API that are sizes or times.
 MEASURED = {
     "timeout": "Duration",
     "grace": "Duration",
@@ -48,7 +48,7 @@ DECLARED = [
 
 
 def of_verbs() -> Iterator[tuple[str, click.Option]]:
-    """Every option of the command line that takes a size or a time."""
+    """Return all options of the command line that accept a size or a time."""
     for verb in pages(cli):
         command: Any = cli
         for name in verb:

@@ -1,4 +1,4 @@
-"""Tests of a command whose working folder has files of a stranger."""
+"""Tests of a command in a working folder with files of another user."""
 
 from __future__ import annotations
 
@@ -35,5 +35,5 @@ def test_no_tool_in_it_is_executed(tmp_path: Path, entry: str) -> None:
         (tmp_path / name).write_text(f"#!/bin/sh\n: > {tmp_path}/executed\n")
         (tmp_path / name).chmod(0o755)
     ended = run(tmp_path, "run", "true", PATH=f"{entry}:/nonexistent")
-    assert ended.returncode == 125  # it found no program
+    assert ended.returncode == 125  # it did not find the program
     assert not (tmp_path / "executed").exists()

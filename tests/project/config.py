@@ -1,4 +1,4 @@
-"""The tables of docs/config.md, made of the options and of the variables that are none's.
+"""Generator of the tables of docs/config.md, from the options and from the other variables.
 
 python -m tests.project.config
 """
@@ -18,7 +18,7 @@ TABLES_HEAD = "| table | of the verb |\n|---|---|\n"
 
 
 def options() -> str:
-    """The table of what can be set."""
+    """Return the table of options."""
     return OPTIONS_HEAD + "".join(
         f"| `{name}` | {variable_of(name)} | {'yes' if option.preset_by == 'project' else 'no'} "
         f"| {', '.join(verbs_of(option))} |\n"
@@ -27,19 +27,19 @@ def options() -> str:
 
 
 def tables() -> str:
-    """The table of the verbs' tables."""
+    """Return the table of the commands' tables."""
     rows = [f"| `[{table_of(verb)}]` | `microvm {verb}` |\n" for verb in verbs()]
     return TABLES_HEAD + "".join(rows)
 
 
 def variables() -> str:
-    """The table of the other variables."""
+    """Return the table of the other variables."""
     rows = [f"| {name} | {about} |\n" for name, about in VARIABLES.items()]
     return VARIABLES_HEAD + "".join(rows)
 
 
 def renewed(page: str) -> str:
-    """A page with the tables as they should be."""
+    """Return a page with up-to-date tables."""
     heads = (OPTIONS_HEAD, options()), (TABLES_HEAD, tables()), (VARIABLES_HEAD, variables())
     for head, table in heads:
         before, after = re.split(re.escape(head) + r"(?:\|.*\n)*", page)

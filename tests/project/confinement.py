@@ -1,4 +1,4 @@
-"""The table of layers in docs/security.md, made of those that there are.
+"""Generator of the table of layers in docs/security.md.
 
 python -m tests.project.confinement
 """
@@ -16,7 +16,7 @@ HEAD += "|---|---|---|---|\n"
 
 
 def table() -> str:
-    """The table in Markdown."""
+    """Return the table in Markdown."""
     rows = [(f"`{each.name}`", each.prevents, each.needs, _demand(each.name)) for each in LAYERS]
     return HEAD + "".join(f"| {' | '.join(row)} |\n" for row in rows)
 
@@ -30,7 +30,7 @@ def _demand(name: str) -> str:
 
 
 def renewed(page: str) -> str:
-    """A page with the table as it should be."""
+    """Return a page with the up-to-date table."""
     return re.sub(re.escape(HEAD) + r"(\|.*\n)*", lambda _: table(), page)
 
 

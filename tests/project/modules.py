@@ -1,4 +1,4 @@
-"""The table of modules in docs/architecture.md, made of the first sentence of each.
+"""Generator of the table of modules in docs/architecture.md, from their first sentences.
 
 python -m tests.project.modules
 """
@@ -15,7 +15,7 @@ from .test_layers import NAMES, REPOSITORY, part
 PAGE = REPOSITORY / "docs/architecture.md"
 HEAD = "| part | file | what it is |\n|---|---|---|\n"
 
-#: The parts as they lie in the picture, from above.
+#: The parts in the order of the diagram, from the top.
 PARTS = (
     "package",
     "cli",
@@ -37,12 +37,12 @@ PARTS = (
     "proto",
 )
 
-#: The folders of programs in C, and the parts that they are of.
+#: The folders of C programs, and the parts that they belong to.
 IN_C = {"guest": "daemon", "host/confine": "qemu"}
 
 
 def files() -> Iterator[tuple[str, Path]]:
-    """Each module, with its part of the project: those in Python, and those in C."""
+    """Return the modules in Python and C, each with its part of the project."""
     for name, path in NAMES.items():
         yield part(name), path
     for folder, of in IN_C.items():
@@ -52,7 +52,7 @@ def files() -> Iterator[tuple[str, Path]]:
 
 
 def sentence(path: Path) -> str:
-    """Return what a module says first of itself; one in C says it in its header, if it has one."""
+    """Return the first sentence of a module; of a C module, that of its header if it has one."""
     if path.suffix == ".py":
         return (ast.get_docstring(ast.parse(path.read_text())) or "").partition("\n")[0]
     header = path.with_suffix(".h")
@@ -63,7 +63,7 @@ def sentence(path: Path) -> str:
 
 
 def table() -> str:
-    """The table in Markdown."""
+    """Return the table in Markdown."""
     rows = sorted((PARTS.index(here), path) for here, path in files())
     return HEAD + "".join(
         f"| {PARTS[number]} | `{path.relative_to(REPOSITORY)}` | {sentence(path)} |\n"
@@ -72,7 +72,7 @@ def table() -> str:
 
 
 def renewed(page: str) -> str:
-    """A page with the table as it should be."""
+    """Return a page with the up-to-date table."""
     return re.sub(re.escape(HEAD) + r"(\|.*\n)*", lambda _: table(), page)
 
 

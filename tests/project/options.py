@@ -1,4 +1,4 @@
-"""The tables of options in docs/options.md, made of their declarations.
+"""Generator of the tables of options in docs/options.md, from their declarations.
 
 python -m tests.project.options
 """
@@ -17,7 +17,7 @@ HEAD = "| option | on the command line | type | default | what it does |\n|---|-
 
 
 def table(options: Iterable[Option]) -> str:
-    """The table in Markdown."""
+    """Return the table in Markdown."""
     return HEAD + "".join(_row(option) for option in options)
 
 
@@ -42,7 +42,7 @@ def _command_line(option: Option) -> str:
 
 
 def renewed(page: str) -> str:
-    """A page with the tables as they should be: of commands, of `run` alone, and of machines."""
+    """Return a page with up-to-date tables: of commands, of `run` alone, and of machines."""
     exec_options = options_of(ExecOptions)
     run = [option for name, option in options_of(RunOptions).items() if name not in exec_options]
     tables = iter([exec_options.values(), run, options_of(MachineOptions).values()])

@@ -1,4 +1,4 @@
-"""What has to be true of a release: its version, its changelog, and the files to be published.
+"""Checks of a release: its version, its changelog, and the files to publish.
 
 python -m tests.project.release FOLDER [TAG]
 """
@@ -24,11 +24,11 @@ ROOT = Path(__file__).parents[2]
 CHANGELOG = ROOT / "CHANGELOG.md"
 UNRELEASED = "Unreleased"
 
-#: The page that says which index has the wheels, and its words before the first release.
+#: The page that names the index of the wheels, and its text before the first release.
 INSTALL = ROOT / "docs/install.md"
 UNPUBLISHED = "is on no package index yet"
 
-#: The distributions that there are, and the most that a wheel of each may take, in bytes.
+#: The distributions, and the maximum size of a wheel of each, in bytes.
 LIMITS = {
     DISTRIBUTION: 1_500_000,
     **{guest_pack.distribution(arch): 12_000_000 for arch in ARCHES.values()},
@@ -40,12 +40,12 @@ STRAY = re.compile(r"(^|/)(tests|\.ci|\.git\w*|__pycache__)/|\.(pyc|so|o)$")
 
 
 def numbers(version: str) -> tuple[int, ...]:
-    """A version as what compares as versions do."""
+    """Return a version as a tuple of numbers, which can be compared."""
     return tuple(map(int, version.split(".")))
 
 
 def changelog(text: str, version: str, tag: str | None = None) -> Iterator[str]:
-    """Find what is wrong with the version, beside the changelog and the tag, if there is one."""
+    """Return the errors in the version, the changelog, and the tag if there is one."""
     heads = re.findall(r"^## (.*)$", text, re.MULTILINE)
     unreleased = heads[:1] == [UNRELEASED]
     released = []
@@ -68,15 +68,16 @@ def changelog(text: str, version: str, tag: str | None = None) -> Iterator[str]:
 
 
 def index(text: str, tag: str | None = None) -> Iterator[str]:
-    """Find errors in the page that says which index has the wheels."""
+    """Return the errors in the page that names the index of the wheels."""
     if tag and UNPUBLISHED in text:
         yield f"docs/install.md: says that the distribution {UNPUBLISHED}, and {tag} is on one"
 
 
 def files(folder: Path, version: str, tag: str | None = None) -> Iterator[str]:
-    """Find what is wrong with the files in a folder, each of which would be published.
+    """Return the errors in a folder of files to publish.
 
-    All of them have to be there where there is a tag; the guest packs take minutes to build.
+    With a tag, all files must exist. Without a tag, the guest packs may be missing, because
+    building them takes minutes.
     """
     wheels = {
         f"{name.replace('-', '_')}-{version}-py3-none-any.whl": (name, limit)
@@ -94,7 +95,7 @@ def files(folder: Path, version: str, tag: str | None = None) -> Iterator[str]:
 
 
 def wheel(path: Path, name: str, version: str, limit: int) -> Iterator[str]:
-    """Find what is wrong with a wheel that is pure, and has to be of at most so many bytes."""
+    """Return the errors in a pure wheel with a maximum size in bytes."""
     if (size := path.stat().st_size) > limit:
         yield f"{size} bytes, and at most {limit} are wanted"
     with zipfile.ZipFile(path) as archive:
@@ -117,7 +118,7 @@ def wheel(path: Path, name: str, version: str, limit: int) -> Iterator[str]:
 
 
 def pack(path: Path, arch: Arch, folder: str) -> Iterator[str]:
-    """Find what is wrong with a guest pack: what it was made of, and what has to be with it."""
+    """Return the errors in a guest pack: in its origins, and in the files that must be with it."""
     module = guest_pack.module(arch)
     with zipfile.ZipFile(path) as archive:
         members = archive.infolist()
@@ -138,9 +139,9 @@ def pack(path: Path, arch: Arch, folder: str) -> Iterator[str]:
 
 
 def main(folder: Path, tag: str | None = None) -> None:
-    """Say all that is wrong.
+    """Print all errors.
 
-    :raises SystemExit: there is something.
+    :raises SystemExit: an error was found.
     """
     faults = [
         *changelog(CHANGELOG.read_text(), __version__, tag),

@@ -1,4 +1,4 @@
-"""Tests that hold docs/architecture.md against the modules and their imports."""
+"""Tests that docs/architecture.md matches the modules and their imports."""
 
 from __future__ import annotations
 
@@ -39,5 +39,5 @@ def test_in_the_picture_a_part_lies_above_all_that_it_knows() -> None:
 
 
 def below(name: str, under: dict[str, set[str]]) -> set[str]:
-    """The parts that lie under one, or under one of those."""
+    """Return the parts below a part, directly or indirectly."""
     return under[name].union(*(below(each, under) for each in under[name]))

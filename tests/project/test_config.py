@@ -1,4 +1,4 @@
-"""Tests of whether docs/config.md has every option and every variable."""
+"""Tests that docs/config.md contains every option and every variable."""
 
 from __future__ import annotations
 

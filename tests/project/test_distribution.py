@@ -1,4 +1,4 @@
-"""Tests of what wheel and source distribution hold: all they need, and nothing built here."""
+"""Tests of the contents of wheel and source distribution."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from microvm_proto.cli import main as proto
 ROOT = Path(__file__).parents[2]
 BUILT = {"__pycache__", "build"}
 
-#: Where the wheel has what is in these folders.
+#: The folders of the wheel for these folders.
 WHEEL = {
     "codegen/microvm_proto": "microvm_proto",
     "host/microvm": "microvm",
@@ -30,12 +30,12 @@ WHEEL = {
 SOURCE = ["codegen", "docs", "examples", "fuzz", "guest", "host", "image", "protocol", "tests"]
 
 
-#: Where it has the manual pages.
+#: The folder of the manual pages.
 MANUAL = f"microvm_proto-{__version__}.data/data/share/man/man1"
 
 
 def below(command: click.Command, *path: str) -> Iterator[tuple[tuple[str, ...], click.Command]]:
-    """A command and all below it, by their names."""
+    """Return the names of a command and of all its subcommands."""
     yield path, command
     if isinstance(command, click.Group):
         context = click.Context(command)
@@ -48,7 +48,7 @@ VERBS = {**dict(below(cli, "microvm")), **dict(below(proto, "microvm-proto"))}
 
 
 def sources(folder: str) -> Iterator[str]:
-    """The files in a folder, relative to it, but for those that were built."""
+    """Return the files in a folder, relative to it, except built ones."""
     for path in (ROOT / folder).rglob("*"):
         name = path.relative_to(ROOT / folder)
         if path.is_file() and not BUILT.intersection(name.parts):

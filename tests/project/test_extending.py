@@ -1,4 +1,4 @@
-"""Tests that do to a copy of this project what docs/extending.md says, and use what is new."""
+"""Tests that apply the steps of docs/extending.md to a copy of this project, and use the result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PARTS = ("codegen", "docs", "guest", "host", "image", "protocol", "tests/project
 
 
 def edits(title: str) -> Iterator[tuple[str, str, str]]:
-    """The changes that a section shows: each of a file, what stands there, and what is to."""
+    """Return the changes in a section: for each, the file, the old text, and the new one."""
     section = TEXT.partition(f"## {title}\n")[2].partition("\n## ")[0]
     for diff in re.findall(r"^```diff\n(.*?)^```$", section, re.MULTILINE | re.DOTALL):
         for file, hunks in re.findall(r"^--- (\S+)\n(.*?)(?=^--- |\Z)", diff, re.M | re.DOTALL):
@@ -31,10 +31,10 @@ def edits(title: str) -> Iterator[tuple[str, str, str]]:
 
 
 class Copy:
-    """A copy of what the steps touch, and of what has to go on working."""
+    """A copy of the files that the steps change, and of those that must still work."""
 
     def __init__(self, folder: Path, title: str) -> None:
-        """Copy it, do what the section with this title says, and generate what follows."""
+        """Copy the files, apply the section with this title, and generate the other files."""
         self.folder = folder
         for part in PARTS:
             ignored = shutil.ignore_patterns("__pycache__", "build")
@@ -49,7 +49,7 @@ class Copy:
         self.python("-m", "tests.project.options")
 
     def python(self, *arguments: str) -> str:
-        """Run Python with the copy's modules, and return what it writes."""
+        """Run Python with the modules of the copy, and return its output."""
         path = ":".join(str(self.folder / part) for part in ("host", "image", "codegen", "."))
         done = subprocess.run(
             [sys.executable, "-P", "-B", *arguments],
@@ -64,7 +64,7 @@ class Copy:
         return done.stdout
 
     def daemon(self) -> str:
-        """Build the copy's daemon, and return where it is."""
+        """Build the daemon of the copy, and return its path."""
         binary = self.folder / "build/sandboxd"
         make = ["make", "-s", "-C", str(self.folder / "guest"), f"OUT={binary.parent}"]
         made = subprocess.run(make, capture_output=True, text=True, check=False)
@@ -72,7 +72,7 @@ class Copy:
         return str(binary)
 
 
-# Runs the daemon, the last argument, as a process, and talks to it.
+# Runs the daemon, whose path is the last argument, and exchanges messages with it.
 CONNECTED = """
 import asyncio, socket, subprocess, sys
 from microvm.wire.session import Session

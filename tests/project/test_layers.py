@@ -1,4 +1,4 @@
-"""Tests of which module may import which; lazy imports count, and those for types only."""
+"""Tests of the imports between modules, including lazy imports and those for types."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import pytest
 REPOSITORY = Path(__file__).parents[2]
 ROOTS = (REPOSITORY / "host", REPOSITORY / "image", REPOSITORY / "codegen")
 
-#: What each part may know beside itself. A part is a package of that name in `microvm`, but for
-#: `builder` and `proto`, which are `microvm_image` and `microvm_proto`, for `package`, which is the
-#: package `microvm` itself, known to nobody, and for the ground, which is all else.
+#: The parts that each part may import. A part is a package of that name in `microvm`, except
+#: `builder` and `proto`, which are `microvm_image` and `microvm_proto`; `package`, which is the
+#: package `microvm` itself, which no part imports; and the ground, which is everything else.
 KNOWS = {
     "proto": set(),
     "ground": set(),
@@ -48,10 +48,10 @@ KNOWS = {
     },
 }
 
-#: The modules that know one from above, which they import when it is asked for.
+#: The modules that import a module of a higher part lazily.
 EXCEPTIONS = {
     "microvm": {"microvm.cli.notebook"},  # IPython's `%load_ext microvm`
-    "microvm.images.readymade": {  # an image that does not exist is built
+    "microvm.images.readymade": {  # builds an image that does not exist
         "microvm_image.build",
         "microvm_image.defaults",
         "microvm_image.recipe",
@@ -59,7 +59,7 @@ EXCEPTIONS = {
     "microvm.machine.machine": {"microvm.supervisor.client.attached"},  # `MicroVM.attach`
 }
 
-#: The modules of the generator: each may know only those before it.
+#: The modules of the generator: each may import only the ones before it.
 PROTO = (
     "types",
     "framing",
@@ -96,7 +96,7 @@ PROTO = (
 
 
 def part(module: str) -> str:
-    """The part of the project that a module is in."""
+    """Return the part of the project that a module belongs to."""
     package, _, rest = module.partition(".")
     if package != "microvm":
         return {"microvm_image": "builder", "microvm_proto": "proto"}[package]
@@ -118,7 +118,7 @@ NAMES = dict(modules())
 
 
 def names_imported(path: Path) -> Iterator[str]:
-    """The names that a file imports anywhere in it, each behind its module's."""
+    """Return the names that a file imports anywhere, each with its module."""
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -127,7 +127,7 @@ def names_imported(path: Path) -> Iterator[str]:
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
 
-#: The modules behind the names that the package `microvm` itself has.
+#: The modules that define the names in the package `microvm`.
 BEHIND = {
     f"microvm.{name.rpartition('.')[2]}": name.rpartition(".")[0]
     for name in names_imported(NAMES["microvm"])
@@ -135,7 +135,7 @@ BEHIND = {
 
 
 def imported(path: Path) -> Iterator[str]:
-    """The modules of ours that a file imports anywhere in it, by whatever name."""
+    """Return our modules that a file imports anywhere, by any name."""
     for name in names_imported(path):
         if name.partition(".")[0] in {"microvm", "microvm_image", "microvm_proto"}:
             yield name if name in NAMES else BEHIND.get(name) or name.rpartition(".")[0]

@@ -1,4 +1,4 @@
-"""The name of our distribution stands in each hint and document; `microvm` is a stranger's."""
+"""Tests that hints and documents name our distribution, since `microvm` is a foreign project."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from microvm.arches import ARCHES
 ROOT = Path(__file__).parents[2]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
-#: What is told to be installed, and does not come from us.
+#: Foreign distributions that users are told to install.
 OTHERS = {
     "pip",
     "pipx",
@@ -26,12 +26,12 @@ OTHERS = {
     "pytest-xdist",
     "hypothesis",
     "hatchling",
-    "requests",  # goes into a guest
+    "requests",  # installed in a guest
     "uv",
     "ziglang",
 }
 
-# Up to the end of the code or the text that it stands in.
+# Up to the end of the code or text around it.
 PROGRAM = r"(?:pip3?|pipx|uvx?|uv tool|uv pip)"
 VERB = r"(?:install|download|wheel|run|inject|add|upgrade)"
 INSTALL = re.compile(rf"\b{PROGRAM} {VERB} ([^`\"\n#;]+)")
@@ -41,7 +41,7 @@ WITH_VALUE = set("--wheel-dir --find-links --dest -d --constraint -c --python-ve
 
 
 def named(text: str) -> Iterator[str]:
-    """The distributions that commands in a text install from wherever pip has them from."""
+    """Return the distributions that commands in a text install from the default index."""
     for found in INSTALL.finditer(text):
         words = found[1].split()
         for before, word in zip(["", *words], words, strict=False):

@@ -1,4 +1,4 @@
-"""Tests that what documents and comments name is there: files, folders, modules, and links."""
+"""Tests that files, folders, modules and links in documents and comments exist."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ PAGES = sorted(
     [*ROOT.glob("*.md"), *(p for folder in FOLDERS for p in ROOT.glob(f"{folder}/**/*.md"))]
 )
 
-#: What is named like a file or a module and is none: of the reader's own, and the port.
+#: Names that look like files or modules of this project, but are others, such as the reader's files.
 FOREIGN = {"csv_backend.py", "microvm.sandboxd.0"}
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 
 
 def is_missing(name: str) -> bool:
-    """Tell whether a name looks like a file's, a folder's or a module's, and there is none."""
+    """Return True if a name looks like a file, a folder or a module that does not exist."""
     if name in FOREIGN:
         return False
     if re.fullmatch(rf"({'|'.join(FOLDERS)})/[\w./*-]*", name):
@@ -32,7 +32,7 @@ def is_missing(name: str) -> bool:
 
 
 def is_importable(dotted: str) -> bool:
-    """Tell whether a dotted name is that of a module, or of what is in one."""
+    """Return True if a dotted name is a module, or a name in a module."""
     try:
         resolve_name(dotted)
     except (ImportError, AttributeError):
@@ -41,7 +41,7 @@ def is_importable(dotted: str) -> bool:
 
 
 def anchors(page: Path) -> set[str]:
-    """The names by which a page's headings are linked to."""
+    """Return the anchors of the headings of a page."""
     headings = re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)
     return {re.sub(r"[^\w -]", "", heading).lower().replace(" ", "-") for heading in headings}
 

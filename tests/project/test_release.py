@@ -1,4 +1,4 @@
-"""Tests of what checks a release: it refuses what must not be published."""
+"""Tests that the check of a release refuses files that must not be published."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_a_release_is_refused_while_that_page_says_so() -> None:
 
 
 def packed(path: Path, metadata: str, pure: str, *more: str) -> Path:
-    """Write a wheel of our own."""
+    """Write a wheel with our metadata."""
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("a-1.dist-info/METADATA", metadata)
         archive.writestr("a-1.dist-info/WHEEL", f"Root-Is-Purelib: {pure}\n")

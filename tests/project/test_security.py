@@ -1,4 +1,4 @@
-"""Tests of whether docs/security.md says what there is."""
+"""Tests that docs/security.md matches the code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def test_the_table_of_layers_is_fresh() -> None:
 
 
 def test_figures_of_the_confinement() -> None:
-    """Those that the text has are those of the code."""
+    """The numbers in the text are those in the code."""
     page = " ".join(PAGE.read_text().split())
     for figure in (
         f"uid is {confinement.UIDS:,} and more",

@@ -1,4 +1,4 @@
-"""The tools of the project: what is pinned, and what runs them."""
+"""Tests of the tools of the project: their pinned versions, and the targets that run them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TARGETS = set(re.findall(r"^([a-z-]+):", MAKEFILE, re.MULTILINE))
 
 
 def names(requirements: Iterable[str]) -> set[str]:
-    """The distributions that requirements name, each spelled as an index spells it."""
+    """Return the distributions in requirements, with normalised names."""
     found = (re.match(r"[\w.-]+", line) for line in requirements)
     return {re.sub(r"[-_.]+", "-", match[0]).lower() for match in found if match}
 
@@ -124,7 +124,7 @@ def test_what_the_guide_says_of_tests_names_each_folder_of_them() -> None:
     guide = (ROOT / "CONTRIBUTING.md").read_text()
     rows = re.findall(r"^\| `(tests/\w+)` \|", guide, re.MULTILINE)
     folders = {path for path in (ROOT / "tests").iterdir() if any(path.rglob("test_*.py"))}
-    programs = {ROOT / "tests/systems"}  # which are no tests of pytest's
+    programs = {ROOT / "tests/systems"}  # these are no tests for pytest
     assert {ROOT / row for row in rows} == folders | programs
 
 

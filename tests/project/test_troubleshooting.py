@@ -1,4 +1,4 @@
-"""Tests of whether docs/troubleshooting.md has what `microvm doctor` can say."""
+"""Tests that docs/troubleshooting.md contains all faults of `microvm doctor`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables of docs/troubleshooting.md, made of the checks of `microvm doctor`.
+"""Generator of the sections of docs/troubleshooting.md, from the checks of `microvm doctor`.
 
 python -m tests.project.troubleshooting
 """
@@ -18,7 +18,7 @@ _HEAD = "| message | status | command that fixes it | more |\n|---|---|---|---|\
 
 
 def sections() -> str:
-    """A section for each check."""
+    """Return a section for each check."""
     parts = [f"## {check.name}\n\n{check.about}\n\n{_table(check.faults)}" for check in CHECKS]
     general = "## All checks\n\nEvery check can have these results.\n\n" + _table(FAULTS)
     return "\n".join([*parts, general])
@@ -35,13 +35,13 @@ def _row(fault: HostFault) -> str:
 
 
 def _text(text: str) -> str:
-    """A text with names in capitals where something else stands each time."""
+    """Return a text with names in capitals in place of its variable parts."""
     shown = re.sub(r"\{(\w+)\}", lambda match: match[1].upper(), text)
     return shown.replace("|", "\\|")
 
 
 def renewed(page: str) -> str:
-    """A page with the sections as they should be."""
+    """Return a page with up-to-date sections."""
     return page.partition(BEGIN)[0] + BEGIN + "\n" + sections()
 
 
