@@ -46,7 +46,7 @@ def archive(*members: Member, format: int = tarfile.PAX_FORMAT) -> bytes:  # noq
 
 
 def read(data: bytes | BinaryIO, size: int = 1 << 20, count: int = 100) -> dict[str, str]:
-    """What is in an archive by path: `0755/` of a folder, `-> to` of a link, content of a file."""
+    """Return the members of an archive by path: a folder's mode, a link's target, a file's data."""
     with ArchiveTree("/to", TransferLimits(size, count)) as tree:
         tree.read(io.BytesIO(data) if isinstance(data, bytes) else data)
         shown: dict[str, str] = {}

@@ -14,7 +14,7 @@ PAGES = sorted(
     [*ROOT.glob("*.md"), *(p for folder in FOLDERS for p in ROOT.glob(f"{folder}/**/*.md"))]
 )
 
-#: Names that look like files or modules of this project, but are others, such as the reader's files.
+#: Names that look like files or modules of this project, but are others, such as files of users.
 FOREIGN = {"csv_backend.py", "microvm.sandboxd.0"}
 
 pages = pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
