@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 from tests.support.ordinary import USER, only_root
 
-from microvm.cli import parameters, presets
+from microvm.cli import parameters, presets, snapshot_parameters
 from microvm.cli.preset_sources import NO_FILES, VARIABLES, may_exist
 from microvm.cli.presets import OPTIONS, Presets
 from microvm.cli.verbs.config import config
@@ -23,7 +23,7 @@ from microvm.options import ExecOptions, ImageOptions, MachineOptions
 
 @click.command()
 @parameters.options(ImageOptions, "run")
-@parameters.from_snapshot
+@snapshot_parameters.from_snapshot
 @parameters.options(MachineOptions, "run")
 @parameters.options(ExecOptions, "run")
 def run(**options: Any) -> None:

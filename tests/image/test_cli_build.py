@@ -12,12 +12,12 @@ from click.testing import CliRunner, Result
 from tests.image import oci
 from tests.image.layers import file, tar
 
+from microvm.cli.verbs import image_build
 from microvm.cli.verbs.image import image
 from microvm.errors import ImageError, UsageError
 from microvm.images import Image, load, readymade
 from microvm.images.readymade import ReadyMade
 from microvm.qemu import launcher
-from microvm_image import step_runner
 
 
 @pytest.fixture(autouse=True)
@@ -45,7 +45,7 @@ def ran(
             show(f"output of {command[-1]}")
             layer.write(bytes(1024))
 
-    monkeypatch.setattr(step_runner, "StepRunner", Runner)
+    monkeypatch.setattr(image_build, "StepRunner", Runner)
     return ran
 
 

@@ -20,7 +20,7 @@ from microvm.cli.signals import run_until_signal
 from microvm.errors import MachineError, MicroVMError, StartError
 from microvm.guest.stdio import attach, copy_in, read, write
 from microvm.machine import hints
-from microvm.system import interrupt
+from microvm.system import interrupt, terminal_hints
 
 if TYPE_CHECKING:
     from microvm.cli.copies import Copies
@@ -84,8 +84,6 @@ class AttachedRun:
 
     def _explain(self, interrupted: Process) -> None:
         if self.process is interrupted and interrupted.returncode is None and not self.explained:
-            from microvm.system import terminal_hints
-
             self.explained = True
             terminal_hints.explain_interrupt(self.command[0], "to end the machine")
 
@@ -175,8 +173,6 @@ class AttachedRun:
             return 128 + signal.SIGPIPE
         self.result.returncode = returncode
         if returncode == 0 and self._lacked_terminal():
-            from microvm.system import terminal_hints
-
             terminal_hints.suggest_terminal(self.command)
         return returncode if returncode >= 0 else 128 - returncode
 

@@ -17,7 +17,7 @@ import sys
 
 TYPE_CHECKING = False  # because `typing` takes longer to import than this module
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from typing import Any
 
     from microvm.option import Option
@@ -74,23 +74,29 @@ def parse_run(arguments: Sequence[str]) -> SimpleRun | None:
     """
     from microvm.cli import preset_sources
     from microvm.errors import UsageError
+    from microvm.option import check_needs, flag, options_of
     from microvm.options import ExecOptions, ImageOptions, MachineOptions
 
     if preset_sources.may_exist():
         return None
-    found = _split(arguments, (MachineOptions, ExecOptions, ImageOptions))
+    kinds = [options_of(kind) for kind in (MachineOptions, ExecOptions, ImageOptions)]
+    by_flag = {
+        spelling: option
+        for kind in kinds
+        for option in kind.values()
+        if "run" in option.verbs
+        for spelling in (flag(option.setting), f"-{option.short}")
+    }
+    found = _split(arguments, by_flag)
     if found is None:
         return None
     texts, command = found
     try:
-        return (
-            command,
-            _values(MachineOptions, texts),
-            _values(ExecOptions, texts),
-            _values(ImageOptions, texts).get("image"),
-        )
+        machine, options, image = (_values(kind, texts) for kind in kinds)
+        check_needs(kinds[1], options)
     except UsageError:
         return None
+    return command, machine, options, image.get("image")
 
 
 def _run(
@@ -105,13 +111,9 @@ def _run(
 
 
 def _split(
-    arguments: Sequence[str], kinds: Sequence[Any]
+    arguments: Sequence[str], by_flag: Mapping[str, Option]
 ) -> tuple[dict[str, list[str]], Sequence[str]] | None:
-    """Return the texts of the options by name, and the command; None if click must parse them.
-
-    :param kinds: Classes that declare the options.
-    """
-    by_flag = dict(_flags(kinds))
+    """Return the texts of the options by name, and the command; None if click must parse them."""
     texts: dict[str, list[str]] = {}
     words = iter(arguments)
     for word in words:
@@ -130,30 +132,12 @@ def _split(
     return None
 
 
-def _flags(kinds: Sequence[Any]) -> Iterator[tuple[str, Option]]:
-    """Yield each spelling of each option of `microvm run`, with the option."""
-    from microvm.option import flag, options_of
-
-    for kind in kinds:
-        for option in options_of(kind).values():
-            if "run" in option.verbs:
-                yield flag(option.setting), option
-                yield f"-{option.short}", option
-
-
-def _values(kind: Any, texts: Mapping[str, list[str]]) -> Any:
+def _values(declared: Mapping[str, Option], texts: Mapping[str, list[str]]) -> Any:
     """Return the values of the options that a class declares.
 
-    :raises UsageError: Raised if a value is invalid, or if an option needs another one.
+    :raises UsageError: Raised if a value is invalid.
     """
-    from microvm.option import check_needs, options_of
-
-    declared = options_of(kind)
-    values = {
-        name: _value(declared[name], each) for name, each in texts.items() if name in declared
-    }
-    check_needs(declared, values)
-    return values
+    return {name: _value(declared[name], each) for name, each in texts.items() if name in declared}
 
 
 def _value(option: Option, texts: list[str]) -> Any:

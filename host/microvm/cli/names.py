@@ -10,8 +10,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
 
+from microvm import images
 from microvm.errors import ImageError, MicroVMError, SnapshotError
+from microvm.images import find, readymade, tags
+from microvm.progress import on_stderr
+from microvm.start import template
+from microvm.start.snapshots import STORE
 from microvm.suggestion import did_you_mean
+from microvm_image import default
+from microvm_image.kernel import cached
 
 if TYPE_CHECKING:
     import click
@@ -26,10 +33,6 @@ def find_image(given: str | None) -> Image:
 
     :raises ImageError: Raised if the image does not exist or cannot be built.
     """
-    from microvm.images import readymade
-    from microvm.progress import on_stderr
-    from microvm_image import default
-
     with on_stderr() as report:
         if given is None:
             return default(report=report)
@@ -44,8 +47,6 @@ def expand_image(text: str) -> str:
     :raises ImageError: Raised if no name or several names begin so. The message suggests similar
         names.
     """
-    from microvm.images import readymade
-
     if "/" in text or text in readymade.IMAGES:
         return text
     try:
@@ -64,8 +65,6 @@ def check_image(text: str) -> str:
     :return: `text` itself.
     :raises ImageError: Raised if there is no such image. The message suggests similar names.
     """
-    from microvm.images import find
-
     try:
         find(text)
     except ImageError as error:
@@ -83,8 +82,6 @@ def expand_snapshot(text: str) -> str:
 
     :raises SnapshotError: Raised if several names begin so.
     """
-    from microvm.start.snapshots import STORE
-
     if not text or STORE.path(text).exists():
         return text
     begun = {name: name for name in STORE.names() if _begins(text, name)}
@@ -115,37 +112,27 @@ def _only(text: str, begun: Mapping[str, str], noun: str, kind: type[MicroVMErro
 
 def _images() -> dict[str, str]:
     """Return a mapping from the tags and the names of all images to their names."""
-    from microvm import images
-    from microvm.images import tags
-
     return {**tags.all_tags(), **{name: name for name in images.names()}}
 
 
 def _with_ready_made() -> list[str]:
-    from microvm.images import readymade
-
     return sorted({*(tag.removesuffix(":latest") for tag in _images()), *readymade.IMAGES})
 
 
 def _snapshots() -> Iterable[str]:
-    from microvm.start.snapshots import STORE
-
     return STORE.names()
 
 
 def _templates() -> Iterable[str]:
-    from microvm.start.template import STORE
-
-    return STORE.names()
+    return template.STORE.names()
 
 
 def _kernels() -> Iterable[str]:
-    from microvm_image.kernel import cached
-
     return [path.name for path in cached.installed()]
 
 
 def _machines() -> Iterable[str]:
+    # Imported only for completion, because `microvm run` imports this module before it starts QEMU.
     from microvm.supervisor.runtime_directory import RuntimeDirectory
 
     with RuntimeDirectory() as runtime:

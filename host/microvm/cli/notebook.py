@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 from click.core import ParameterSource
 
-from microvm.cli import names, parameters, standard_streams
+from microvm.cli import names, parameters, snapshot_parameters, standard_streams
 from microvm.cli.notebook_cell import STDERR, STDOUT, run_cell
 from microvm.errors import ImageError, MachineError, MicroVMError
 from microvm.images import readymade
@@ -62,7 +62,7 @@ kernel interrupts the command.
     context_settings={"allow_interspersed_args": False, "help_option_names": ["-h", "--help"]},
 )
 @parameters.options(ImageOptions, "run")
-@parameters.from_snapshot
+@snapshot_parameters.from_snapshot
 @click.option(
     "--name",
     metavar="NAME",
@@ -284,7 +284,7 @@ def _start(params: Mapping[str, Any], options: PoolOptions) -> _CellMachine:
     if snapshot is None:
         booted = start = names.find_image(image)
     else:
-        start = parameters.snapshot_of(snapshot, image)
+        start = snapshot_parameters.find(snapshot, image)
         booted = start._find_image()
     notices: list[str] = []
     asked: PoolOptions = {**options, "notify": notices.append}

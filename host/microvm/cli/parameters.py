@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
-from microvm.cli import docker_hints, preset_sources
-from microvm.errors import SnapshotError, UsageError
+from microvm.cli import docker_hints, env_file, preset_sources
+from microvm.errors import UsageError
 from microvm.option import Option, check_needs, flag, options_of
 from microvm.options import counted
 from microvm.printable import printable
+from microvm.progress import STDERR
 from microvm.units import parse_duration
 
 if TYPE_CHECKING:
     from microvm.cli.presets import Preset, Presets
-    from microvm.machine.snapshot import Snapshot
 
 # Key of the presets in `click.Context.meta`.
 _PRESETS = "microvm.presets"
@@ -34,15 +35,13 @@ Callback = Callable[[click.Context, click.Parameter, Any], Any]
 def _listen(context: click.Context, parameter: click.Parameter, verbosity: int) -> None:
     del context, parameter
     if verbosity:
-        from microvm.cli.log import listen
+        from microvm.cli.log import listen  # imports logging
 
         listen(verbosity)
 
 
 def _silence(context: click.Context, parameter: click.Parameter, quiet: bool) -> None:
     del context, parameter
-    from microvm.progress import STDERR
-
     STDERR.quiet = quiet
 
 
@@ -72,7 +71,7 @@ def completer(kind: str) -> Complete:
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         del parameter
-        from microvm.cli import names
+        from microvm.cli import names  # imports the stores of images, snapshots and machines
 
         return names.complete(kind, context, incomplete)
 
@@ -82,8 +81,6 @@ def completer(kind: str) -> Complete:
 def complete_files(context: click.Context, parameter: click.Parameter, incomplete: str) -> Any:
     """Let the shell complete a file name. This is a callback for click."""
     del context, parameter
-    from click.shell_completion import CompletionItem
-
     return [CompletionItem(incomplete, type="file")]
 
 
@@ -109,46 +106,12 @@ def duration(name: str, help: str) -> Callable[[F], F]:  # noqa: A002 - click us
     return click.option(name, metavar=option.metavar, callback=parser(option), help=help)
 
 
-def snapshot_name(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
-    """Return the name of a snapshot after checking it. This is a callback for click.
-
-    :raises BadParameter: Raised if the name is not valid for a snapshot.
-    """
-    del context, parameter
-    if name is not None:
-        from microvm.start.snapshots import STORE
-
-        try:
-            STORE.path(name)
-        except SnapshotError as error:
-            raise click.BadParameter(str(error)) from None
-    return name
-
-
-def _meant_snapshot(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
-    """Return the full name of an existing snapshot, given its name or the beginning of it."""
-    if name is None:
-        return None
-    from microvm.cli import names
-
-    return names.expand_snapshot(snapshot_name(context, parameter, name))
-
-
 machine = click.argument("name", shell_complete=completer("machine"))
 rm = click.option(
     "--rm",
     is_flag=True,
     expose_value=False,
     help="Accepted for compatibility with docker; has no effect.",
-)
-from_snapshot = click.option(
-    "--from",
-    "snapshot",
-    metavar="NAME",
-    callback=_meant_snapshot,
-    shell_complete=completer("snapshot"),
-    help="Start from this snapshot, with the memory, CPUs and disk that it was saved with. "
-    "`microvm run --save` and `microvm checkpoint` create snapshots.",
 )
 wait = click.option(
     "--wait",
@@ -258,8 +221,6 @@ def _read_env_files(context: click.Context, parameter: click.Parameter, paths: A
     del context, parameter
     if not paths:
         return {}
-    from microvm.cli import env_file
-
     variables: dict[str, str] = {}
     try:
         for path in paths:
@@ -290,7 +251,7 @@ def _find_preset(name: str, verb: str, context: click.Context) -> Preset | None:
     if _PRESETS not in context.meta:
         found = None
         if verb not in preset_sources.WITHOUT and preset_sources.may_exist():
-            from microvm.cli.presets import Presets
+            from microvm.cli.presets import Presets  # imports tomllib
 
             found = Presets()
         context.meta[_PRESETS] = found
@@ -349,16 +310,3 @@ def check_terminal(standard_input: bool | None, tty: Any) -> None:
     """
     if standard_input and tty and not os.isatty(0):
         raise click.UsageError("the input device is not a TTY: leave out -t")
-
-
-def snapshot_of(given: str, image: str | None) -> Snapshot:
-    """Return the snapshot that `--from` names.
-
-    :raises click.UsageError: Raised if an image is given, too.
-    :raises SnapshotError: Raised if the snapshot does not exist or cannot be read.
-    """
-    from microvm.machine.snapshot import Snapshot
-
-    if image is not None:
-        raise click.UsageError("the snapshot of --from includes its image: leave out --image")
-    return Snapshot.find(given)

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import os
 import stat
+import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from difflib import get_close_matches
 from itertools import chain
 from pathlib import Path
 from typing import Any, Literal
@@ -187,7 +189,6 @@ def _read(path: Path) -> bytes:
 
 
 def _parsed(path: Path, source: Source, at: tuple[str, ...], data: bytes) -> PresetFile:
-    import tomllib
 
     reader = _PresetReader(path, source)
     try:
@@ -269,7 +270,6 @@ def _check_harmless(option: Option, given: object) -> None:
 
 
 def _unknown(key: str, known: list[str], verb: str) -> tuple[str, str, str]:
-    from difflib import get_close_matches
 
     close = get_close_matches(key.lower().replace("-", "_"), known, 1)
     hint = f"did you mean `{close[0]}`?" if close else f"known: {', '.join(sorted(known))}"

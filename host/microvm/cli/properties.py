@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import click
 
+from microvm.cache import record
 from microvm.cli.failures import for_each
 from microvm.printable import printable
 
@@ -16,15 +19,11 @@ if TYPE_CHECKING:
 
 def time_text(seconds: float) -> str:
     """Return a time in seconds since 1970 in the format of ISO 8601, in the local time zone."""
-    from datetime import datetime
-
     return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
 
 
 def saved_properties(saved: SavedGuest) -> dict[str, object]:
     """Return the properties of a template or a snapshot by the names that docs/json.md defines."""
-    from microvm.cache import record
-
     facts: dict[str, object] = {
         "name": saved.name,
         "size": saved.size,
@@ -42,8 +41,6 @@ def saved_properties(saved: SavedGuest) -> dict[str, object]:
 
 def echo_json(value: object) -> None:
     """Print a value as JSON."""
-    import json
-
     click.echo(json.dumps(value, indent=2))
 
 

@@ -24,7 +24,7 @@ _GROUPS = {
     },
     "Machines that keep running": {
         "start": ("start", "Start a machine in the background, and print its name."),
-        "exec": ("exec:execute", "Run CMD in a machine that `microvm start` has started."),
+        "exec": ("exec:exec_", "Run CMD in a machine that `microvm start` has started."),
         "shell": ("exec", "Open a shell in a machine that `microvm start` has started."),
         "cp": ("cp", "Copy a file or a folder into or out of a named machine."),
         "ps": ("machines", "List the machines that `microvm start` has started."),

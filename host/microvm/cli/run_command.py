@@ -11,6 +11,8 @@ from microvm.cli.copies import Copies
 from microvm.cli.json_result import JsonResult
 from microvm.errors import UsageError
 from microvm.machine.machine import MicroVM
+from microvm.machine.snapshot import Snapshot
+from microvm.start.snapshots import check_room
 
 if TYPE_CHECKING:
     from microvm.options import ExecOptions, MachineOptions
@@ -46,9 +48,7 @@ def run(
     with result.written():
         start = None
         if snapshot is not None:
-            from microvm.cli.parameters import snapshot_of
-
-            start = snapshot_of(snapshot, image)
+            start = Snapshot.find(snapshot)
         booted = start._find_image() if start else names.find_image(image)
         argv = result.argv = booted.manifest.config.argv(command, entrypoint)
         if not argv:
@@ -62,12 +62,10 @@ def run(
         options: MachineOptions = {**machine, "notify": standard_streams.notify}
         vm = MicroVM(start or booted, **options)
         if save is not None:
-            from microvm.start.snapshots import check_room
-
             check_room()
         gc.disable()  # collections would slow down the imports below
         vm._launch_early()
-        # Import the other modules while QEMU starts.
+        # QEMU starts while these modules are imported.
         import asyncio
 
         from microvm.cli.attach import AttachedRun

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from pathlib import Path
 from typing import Any
 
 import click
 
+from microvm.bench import export, plot, table
+from microvm.bench.measure import Plan, check_memory, measure
 from microvm.cli import parameters
+from microvm.images import load
 from microvm.option import read_options
 from microvm.options import ImageOptions, PoolOptions
+from microvm.progress import on_stderr
+from microvm_image import default
+from microvm_image.build import build
 
 
 @click.command()
@@ -88,15 +95,6 @@ def bench(
     start of python3 in a new clone is measured. Build such an image with `--warm 'python3 -c pass'`
     for a fair comparison, because python3 is warmed up in the baseline.
     """
-    import asyncio
-
-    from microvm.bench import export, plot, table
-    from microvm.bench.measure import Plan, check_memory, measure
-    from microvm.images import load
-    from microvm.progress import on_stderr
-    from microvm_image import default
-    from microvm_image.build import build
-
     machine = read_options(PoolOptions, parameters.given_options(PoolOptions, options))
     if image is not None and kernel:
         raise click.UsageError("--image includes a kernel: leave out --kernel or --image")

@@ -5,17 +5,24 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from microvm import cache as caches
+from microvm.cache import contents, lock, readers
+from microvm.cache.contents import CacheUsage
 from microvm.cli import parameters, signals
 from microvm.cli.group import VerbGroup
 from microvm.cli.properties import echo_json, time_text
-
-if TYPE_CHECKING:
-    from microvm.cache.contents import CacheUsage
-    from microvm.progress import Reporter
+from microvm.cli.table import echo
+from microvm.cli.verbs.image import echo_removed
+from microvm.progress import Reporter, on_stderr
+from microvm.qemu import launcher
+from microvm.qemu.accel import PROBE_LIFETIME
+from microvm.start import template
+from microvm.start.snapshots import needs
+from microvm_image import downloads, image_removal, programs
+from microvm_image.kernel import cached
 
 
 @click.group(cls=VerbGroup)
@@ -32,8 +39,6 @@ def cache(context: click.Context) -> None:
 @cache.command()
 def path() -> None:
     """Print the path of the cache. The first start creates it."""
-    from microvm import cache as caches
-
     click.echo(caches.root())
 
 
@@ -48,9 +53,6 @@ def ls(as_json: bool) -> None:
     as tags and results of checks. Unfinished items are being created, or a killed process has left
     them.
     """
-    from microvm.cache import contents
-    from microvm.cli.table import echo
-
     found = contents.usage()
     if as_json:
         echo_json([_facts(each) for each in found])
@@ -82,9 +84,6 @@ def prune(everything: bool) -> None:
     created, and all downloads and programs while an image or a kernel is being built. Running
     machines continue.
     """
-    from microvm.cache import contents
-    from microvm.progress import on_stderr
-
     before = sum(each.size for each in contents.usage())
     with on_stderr() as report:
         _prune_images(report, everything=everything)
@@ -101,23 +100,18 @@ def prune(everything: bool) -> None:
 
 
 def _prune_images(report: Reporter, *, everything: bool) -> None:
-    from microvm.cli.verbs.image import echo_removed
-    from microvm.start.snapshots import needs
-    from microvm_image import image_removal
 
     for removed in image_removal.prune(everything=everything, needs=needs, report=report):
         echo_removed(removed)
 
 
 def _templates(*, everything: bool) -> Iterator[str]:
-    from microvm.start import template
 
     for each in template.prune(0 if everything else template.limit()):
         yield f"template {each.name}"
 
 
 def _downloads(report: Reporter, *, everything: bool) -> Iterator[str]:
-    from microvm_image import downloads
 
     removed = downloads.prune(everything=everything)
     if removed is None:
@@ -127,7 +121,6 @@ def _downloads(report: Reporter, *, everything: bool) -> Iterator[str]:
 
 
 def _kernels() -> Iterator[str]:
-    from microvm_image.kernel import cached
 
     for each in cached.superseded():
         cached.remove(each.name)
@@ -136,11 +129,6 @@ def _kernels() -> Iterator[str]:
 
 def _programs() -> Iterator[str]:
     """Remove the compiled programs of other versions; while a build runs, all programs stay."""
-    from microvm import cache as caches
-    from microvm.cache import lock
-    from microvm.qemu import launcher
-    from microvm_image import downloads, programs
-
     if not (old := [*launcher.superseded(), *programs.superseded()]):
         return
     with lock.attempt(downloads.folder()) as no_build:
@@ -154,10 +142,6 @@ def _programs() -> Iterator[str]:
 
 def _records() -> Iterator[str]:
     """Remove the results of checks of this host that have expired, and yield their names."""
-    from microvm import cache as caches
-    from microvm.cache import contents, readers
-    from microvm.qemu.accel import PROBE_LIFETIME
-
     for prefix in readers.RECORDS:
         for each in sorted(caches.root().glob(f"{prefix}*")):
             if contents.last_use(each) < time.time() - PROBE_LIFETIME:
@@ -166,7 +150,6 @@ def _records() -> Iterator[str]:
 
 
 def _remove(path: Path) -> None:
-    from microvm import cache as caches
 
     with caches.disk_errors(path):
         caches.clear(path)

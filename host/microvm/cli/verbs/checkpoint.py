@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
-from microvm.cli import parameters
+from microvm.cli import parameters, snapshot_parameters
+from microvm.start.snapshots import check_room
+from microvm.supervisor.client.blocking import connect
 
 
 @click.command()
@@ -12,7 +14,9 @@ from microvm.cli import parameters
 @parameters.verbose
 @parameters.machine
 @click.argument(
-    "snapshot", callback=parameters.snapshot_name, shell_complete=parameters.completer("snapshot")
+    "snapshot",
+    callback=snapshot_parameters.check_name,
+    shell_complete=parameters.completer("snapshot"),
 )
 def checkpoint(name: str, snapshot: str, wait: bool) -> None:
     """Save a named machine as a snapshot, and let it continue.
@@ -21,9 +25,6 @@ def checkpoint(name: str, snapshot: str, wait: bool) -> None:
     --from SNAPSHOT` and `microvm start --from SNAPSHOT` start any number of machines from it. A
     snapshot that has the name SNAPSHOT already is replaced. NAME is the full name of the machine.
     """
-    from microvm.start.snapshots import check_room
-    from microvm.supervisor.client.blocking import connect
-
     check_room()
     with connect(name) as connection:
         connection.ask("checkpoint", name=snapshot, wait=wait)

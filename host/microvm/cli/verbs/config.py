@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import click
 
-from microvm.cli import docker_hints, presets
+from microvm.cli import docker_hints, presets, properties, table
 from microvm.option import Option
 
 
@@ -28,8 +28,6 @@ def config(as_json: bool) -> None:
     An option whose default differs between verbs has several lines. MICROVM_NO_CONFIG=1 disables
     both files.
     """  # noqa: D301 - click needs the backspace character
-    from microvm.cli import properties, table
-
     found = presets.Presets()
     rows = [row for option in presets.OPTIONS.values() for row in _rows(option, found)]
     if as_json:

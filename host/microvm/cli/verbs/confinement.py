@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
 
 import click
 
 from microvm.cli import parameters
-
-if TYPE_CHECKING:
-    from microvm.qemu.confinement import LayerResult
+from microvm.cli.properties import echo_json
+from microvm.cli.table import echo
+from microvm.qemu.confinement import LAYERS, LayerResult, missing
+from microvm.qemu.confinement_probe import probe
 
 
 @click.command()
@@ -27,14 +27,9 @@ def confinement(as_json: bool) -> None:
 
     The exit status is 0 if machines start with --confinement=require on this host, else 1.
     """
-    from microvm.qemu.confinement import missing
-    from microvm.qemu.confinement_probe import probe
-
     found = probe()
     wanting = missing(found)
     if as_json:
-        from microvm.cli.properties import echo_json
-
         layers = [each._asdict() for each in found.values()]
         echo_json({"require": not wanting, "missing": wanting, "layers": layers})
     else:
@@ -43,16 +38,13 @@ def confinement(as_json: bool) -> None:
 
 
 def _show(found: Mapping[str, LayerResult], wanting: list[str]) -> None:
-    from microvm.cli import table
-    from microvm.qemu.confinement import LAYERS
-
     rows = [
         (layer.name, "yes" if found[layer.name].holds else "no", layer.prevents)
         for layer in LAYERS
         if layer.name in found
     ]
-    echo = _wrap if sys.stdout.isatty() else table.echo
-    echo([("LAYER", "HERE", "WHAT IT PREVENTS"), *rows])
+    show = _wrap if sys.stdout.isatty() else echo
+    show([("LAYER", "HERE", "WHAT IT PREVENTS"), *rows])
     click.echo()
     for each in found.values():
         if each.text:

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from dataclasses import dataclass
 from io import BufferedWriter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
 from microvm.cli import copies, docker_hints, parameters, standard_streams
+from microvm.cli.signals import run_until_signal
 from microvm.option import Option
 from microvm.options import counted
 from microvm.printable import quoted
+from microvm.supervisor.client.attached import AttachedVM
 from microvm.supervisor.runtime_directory import is_name
 from microvm.units import parse_size
-
-if TYPE_CHECKING:
-    from click.shell_completion import CompletionItem
-
-    from microvm.supervisor.client.attached import AttachedVM
 
 _ARCHIVE = "-"
 
@@ -51,8 +50,6 @@ def _complete(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem[str]]:
     """Complete the names of machines, and of files on the host; not of files in a machine."""
-    from click.shell_completion import CompletionItem
-
     machines = parameters.completer("machine")(context, parameter, incomplete)
     files = [] if is_name(incomplete.partition(":")[0]) and ":" in incomplete else ["file"]
     return [
@@ -133,11 +130,6 @@ def cp(source: _Endpoint, target: _Endpoint, wait: bool, **how: Any) -> None:
         raise click.UsageError(
             "--owner applies only to copies into a machine: files copied out of it are yours"
         )
-
-    import asyncio
-
-    from microvm.cli.signals import run_until_signal
-    from microvm.supervisor.client.attached import AttachedVM
 
     vm = AttachedVM(source.machine or target.machine, wait=wait)
     standard_streams.leave(asyncio.run(run_until_signal(_copy(vm, source, target, given))))

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import click
 
 from microvm.cli import docker_hints, parameters, standard_streams
 from microvm.options import ExecOptions
+from microvm.supervisor.client.foreground_command import execute
+from microvm.supervisor.wire import plain
 
 # The user's login shell, as login(1) starts it.
 _SHELL = ["sh", "-c", 'exec "${SHELL:-/bin/sh}" -l']
@@ -15,8 +18,6 @@ _SHELL = ["sh", "-c", 'exec "${SHELL:-/bin/sh}" -l']
 
 def as_json(options: dict[str, Any]) -> dict[str, Any]:
     """Return the `ExecOptions` among the options of a verb, as values for JSON."""
-    from microvm.supervisor.wire import plain
-
     return {
         name: plain(value) for name, value in parameters.given_options(ExecOptions, options).items()
     }
@@ -31,7 +32,7 @@ def as_json(options: dict[str, Any]) -> dict[str, Any]:
 @parameters.verbose
 @parameters.machine
 @click.argument("command", nargs=-1, required=True, metavar="[--] CMD [ARG]...")
-def execute(
+def exec_(
     name: str, command: tuple[str, ...], standard_input: bool | None, wait: bool, **options: Any
 ) -> None:
     """Run CMD in a machine that `microvm start` has started.
@@ -43,8 +44,6 @@ def execute(
     exist, or if another command is running in it. When `microvm exec` exits or is killed, CMD is
     killed, too, but the machine keeps running.
     """
-    from microvm.supervisor.client.foreground_command import execute
-
     parameters.check_terminal(standard_input, options["tty"])
     if command[0].startswith("-") and command[0] != "--":
         message = f"write options before NAME: `microvm exec {command[0]} … {name} …`"
@@ -70,9 +69,5 @@ def shell(name: str, wait: bool, **options: Any) -> None:
     The shell is the login shell of the user that -u names. It runs in a terminal. If standard input
     is not a terminal, the shell reads commands from standard input instead, as with ssh.
     """
-    import os
-
-    from microvm.supervisor.client.foreground_command import execute
-
     given = as_json(options) | ({"tty": True} if os.isatty(0) else {})
     standard_streams.leave(execute(name, _SHELL, given, wait=wait))

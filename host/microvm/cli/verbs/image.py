@@ -3,27 +3,38 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import BinaryIO, cast
 
 import click
 
+from microvm.cache import record
 from microvm.cli import parameters, signals
 from microvm.cli.failures import for_each
 from microvm.cli.group import VerbGroup
+from microvm.cli.names import check_image, expand_image
 from microvm.cli.properties import echo_each, echo_json, time_text
+from microvm.cli.table import echo
 from microvm.cli.verbs.image_build import FILE, build
-from microvm.errors import ImageError
+from microvm.errors import ImageError, TemplateError
+from microvm.images import MANIFEST, Image, entries, find, load, tags
+from microvm.images import export as exports
+from microvm.images.deduplication import usage
+from microvm.images.export import read
 from microvm.option import Option
 from microvm.printable import printable
+from microvm.progress import on_stderr
+from microvm.start import template
+from microvm.start.snapshots import needs
 from microvm.units import parse_size
-
-if TYPE_CHECKING:
-    from microvm.images import Image
-    from microvm_image.image_removal import Removed
+from microvm_image import image_removal
+from microvm_image.build import build as build_image
+from microvm_image.image_removal import Removed, remove
+from microvm_image.recipe import Recipe
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
 _complete = parameters.completer("image")
@@ -58,9 +69,6 @@ def ls(as_json: bool, quiet: bool) -> None:
     SIZE is the size of an image on the disk. SHARED is the size of its files that other images use,
     too.
     """
-    from microvm.cli.table import echo
-    from microvm.images import entries
-
     found = list(entries())
     if quiet:
         click.echo("".join(f"{path.name}\n" for path, _ in found), nl=False)
@@ -80,8 +88,6 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
     They are the sources of the image, the default options for `microvm run`, and the files of the
     image with their digests.
     """
-    from microvm.cli.names import expand_image
-    from microvm.images import load
 
     def facts(name: str) -> dict[str, object]:
         found = load(expand_image(name))
@@ -99,11 +105,6 @@ def history(name: str, as_json: bool) -> None:
     The first line is the source of the image. Then follow the build steps, and the commands that
     run before a guest is saved as a template.
     """
-    import shlex
-
-    from microvm.cli.names import expand_image
-    from microvm.images import load
-
     made = load(expand_image(name)).manifest
     if as_json:
         echo_json({"source": made.source, "steps": made.history, "warm": made.warm})
@@ -133,11 +134,6 @@ def rm(names: tuple[str, ...], force: bool) -> None:
     Running machines, and images built from a removed image, still work. If an IMAGE cannot be
     removed, the others are removed nevertheless, and the exit status is 125.
     """
-    from microvm.cli.names import check_image
-    from microvm.progress import on_stderr
-    from microvm.start.snapshots import needs
-    from microvm_image.image_removal import remove
-
     with on_stderr() as report:
 
         def remove_one(name: str) -> Removed:
@@ -164,10 +160,6 @@ def prune(everything: bool) -> None:
     and images that are being built. Folders and mounts that killed builds of older versions have
     left in TMPDIR are removed, too.
     """
-    from microvm.progress import on_stderr
-    from microvm.start.snapshots import needs
-    from microvm_image import image_removal
-
     with on_stderr() as report:
         for removed in image_removal.prune(everything=everything, needs=needs, report=report):
             echo_removed(removed)
@@ -182,10 +174,6 @@ def tag(name: str, tag: str) -> None:
 
     TAG is NAME:VERSION, or NAME for NAME:latest. If another image has this tag, the tag is moved.
     """
-    from microvm.cli.names import expand_image
-    from microvm.images import find, tags
-    from microvm.progress import on_stderr
-
     with on_stderr() as report:
         tags.assign(tag, find(expand_image(name)), report)
 
@@ -203,11 +191,6 @@ def pull(reference: str, tag: str | None) -> None:
     tag is printed, or else the name of the image. `microvm image build --from
     docker://REFERENCE` does the same, and has more options.
     """
-    from microvm.images import tags
-    from microvm.progress import on_stderr
-    from microvm_image.build import build as build_image
-    from microvm_image.recipe import Recipe
-
     reference = reference.removeprefix("docker://")
     if tag is None and "@" not in reference:
         tag = reference.rpartition("/")[2]
@@ -231,11 +214,6 @@ def export(name: str, output: Path | None) -> None:
 
     `microvm image import` reads the file, also on another host.
     """
-    from microvm.cli.names import expand_image
-    from microvm.images import export as exports
-    from microvm.images import load
-    from microvm.progress import on_stderr
-
     if output is None and sys.stdout.isatty():
         raise click.UsageError("Cannot write an image to a terminal: name a FILE with -o")
     with on_stderr() as report, _written(output) as out:
@@ -266,18 +244,15 @@ def import_(file: str, tag: str | None, max_size: int) -> None:
     The content is compared with the digests in FILE, so a damaged file is refused. The digests do
     not show who made the file: import only files that you trust.
     """
-    from microvm.images.export import read
-    from microvm.progress import on_stderr
-
     with on_stderr() as report, click.open_file(file, "rb") as source:
-        image, tags = read(
+        image, added = read(
             cast(BinaryIO, source),
             "standard input" if file == "-" else file,
             tag=tag,
             limit=max_size,
             report=report,
         )
-    click.echo("\n".join(tags or [image.name]))
+    click.echo("\n".join(added or [image.name]))
 
 
 @contextmanager
@@ -302,9 +277,6 @@ def _written(output: Path | None) -> Iterator[BinaryIO]:
 
 def echo_removed(removed: Removed) -> None:
     """Print the removed tags and the removed image, and remove the templates of that image."""
-    from microvm.errors import TemplateError
-    from microvm.start import template
-
     for tag in removed.tags:
         click.echo(f"Untagged: {tag}")
     if not removed.image:
@@ -317,9 +289,6 @@ def echo_removed(removed: Removed) -> None:
 
 
 def _facts(path: Path, image: Image | ImageError) -> dict[str, object]:
-    from microvm.cache import record
-    from microvm.images import tags
-    from microvm.images.deduplication import usage
 
     used = usage(path)
     facts: dict[str, object] = {
@@ -343,8 +312,6 @@ def _facts(path: Path, image: Image | ImageError) -> dict[str, object]:
 
 
 def _rows(path: Path, image: Image | ImageError) -> Iterator[tuple[str, ...]]:
-    from microvm.images import tags
-    from microvm.images.deduplication import usage
 
     if isinstance(image, ImageError):
         made = ("damaged" if "damaged" in image.message else "outdated", "-")
@@ -357,7 +324,6 @@ def _rows(path: Path, image: Image | ImageError) -> Iterator[tuple[str, ...]]:
 
 
 def _created(path: Path) -> str:
-    from microvm.images import MANIFEST
 
     # The folder's own time changes when another image starts to share its files.
     manifest = path / MANIFEST

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import math
 import shlex
+from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from microvm import arches
 from microvm.arches import ARCHES
 from microvm.cli import parameters
+from microvm.cli.machine_file import read
+from microvm.images import readymade, tags
 from microvm.options import MachineOptions
-
-if TYPE_CHECKING:
-    from microvm.progress import Reporter
-    from microvm_image.limits import Limits
-    from microvm_image.recipe import Recipe, Step
+from microvm.progress import Reporter, on_stderr
+from microvm.qemu import launcher
+from microvm.qemu.launch import find_qemu
+from microvm.units import parse_duration, parse_size
+from microvm_image import checks
+from microvm_image.build import build as build_image
+from microvm_image.limits import Limits
+from microvm_image.recipe import AddStep, Recipe, RunStep, Step, shell
+from microvm_image.step_runner import StepRunner
 
 FILE = click.Path(path_type=Path)
 
@@ -176,16 +184,6 @@ def build(
     The variables MICROVM_ROOTFS, MICROVM_KERNEL and MICROVM_MIRROR are the defaults of --rootfs,
     --kernel and --mirror.
     """  # noqa: D301 - click needs the backspace character
-    from microvm import arches
-    from microvm.images import tags
-    from microvm.progress import on_stderr
-    from microvm.qemu import launcher
-    from microvm.qemu.launch import find_qemu
-    from microvm_image import checks
-    from microvm_image.build import build as build_image
-    from microvm_image.recipe import RunStep
-    from microvm_image.step_runner import StepRunner
-
     if name and output:
         raise click.UsageError(
             "NAME is a tag in the cache, but --output writes elsewhere: leave out one of them"
@@ -220,7 +218,6 @@ def build(
 
 
 def _recipe(file: Path | None, allow: tuple[Path, ...], options: dict[str, Any]) -> Recipe:
-    from microvm_image.recipe import Recipe, shell
 
     if options["source"] == "":
         raise click.BadParameter("the source is empty", param_hint="--from")
@@ -228,7 +225,6 @@ def _recipe(file: Path | None, allow: tuple[Path, ...], options: dict[str, Any])
         if also := [name for name in _RECIPE if options[name]]:
             option = "from" if also[0] == "source" else also[0]
             raise click.UsageError(f"-f excludes --{option}: set `{option}` in the file instead")
-        from microvm.cli.machine_file import read
 
         return read(file, allow)
     if allow:
@@ -248,9 +244,6 @@ def _recipe(file: Path | None, allow: tuple[Path, ...], options: dict[str, Any])
 
 def _have_ready_made(recipe: Recipe, arch: str | None, report: Reporter) -> None:
     """Build the ready-made image that the recipe uses as its source, if it is not built yet."""
-    from microvm import arches
-    from microvm.images import readymade
-
     is_ours = arches.find(arch) == arches.find()
     is_path = recipe.path(recipe.source).exists()
     if is_ours and not is_path and not recipe.packages and readymade.is_missing(recipe.source):
@@ -258,10 +251,6 @@ def _have_ready_made(recipe: Recipe, arch: str | None, report: Reporter) -> None
 
 
 def _limits(entries: tuple[str, ...]) -> Limits:
-    from dataclasses import fields
-
-    from microvm.units import parse_duration, parse_size
-    from microvm_image.limits import Limits
 
     names = [field.name for field in fields(Limits)]
     given = {}
@@ -275,7 +264,6 @@ def _limits(entries: tuple[str, ...]) -> Limits:
 
 
 def _step(name: str, text: str) -> Step:
-    from microvm_image.recipe import AddStep, RunStep, shell
 
     return AddStep.parse(text) if name == "add" else RunStep(shell(text))
 

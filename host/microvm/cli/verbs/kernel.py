@@ -9,6 +9,9 @@ from microvm.cli import parameters, signals
 from microvm.cli.failures import for_each
 from microvm.cli.group import VerbGroup
 from microvm.cli.properties import echo_json, time_text
+from microvm.cli.table import echo
+from microvm.progress import on_stderr
+from microvm_image.kernel import cached, small
 
 
 @click.group(cls=VerbGroup)
@@ -37,9 +40,6 @@ def build(arch: str | None) -> None:
     To build an image with Debian's kernel, use `microvm image build --kernel debian` or set
     MICROVM_KERNEL=debian.
     """
-    from microvm.progress import on_stderr
-    from microvm_image.kernel import small
-
     with on_stderr() as report:
         made = small.build(arch=arch, report=report)
     click.echo(made)
@@ -53,9 +53,6 @@ def ls(as_json: bool) -> None:
     A new image gets the first kernel in this list that is for its architecture and was built by
     this version of microvm.
     """
-    from microvm.cli.table import echo
-    from microvm_image.kernel import cached
-
     kernels = [(path, path.stat()) for path in cached.installed()]
     if as_json:
         echo_json(
@@ -87,7 +84,5 @@ def rm(names: tuple[str, ...]) -> None:
     Images keep their copy of a removed kernel. If a NAME cannot be removed, the others are removed
     nevertheless, and the exit status is 125.
     """
-    from microvm_image.kernel import cached
-
     for _ in for_each(names, cached.remove):
         pass

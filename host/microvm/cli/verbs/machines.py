@@ -10,7 +10,10 @@ import click
 
 from microvm.cli import docker_hints, parameters
 from microvm.cli.properties import echo_all, echo_json, time_text
+from microvm.cli.table import echo
+from microvm.errors import GuestDied
 from microvm.printable import printable
+from microvm.supervisor.client import machines
 from microvm.units import format_size
 
 _complete = parameters.completer("machine")
@@ -47,9 +50,6 @@ def ps(as_json: bool, quiet: bool) -> None:
     reason for one hour. `microvm stop NAME` and `microvm start NAME` remove it from the list
     earlier.
     """
-    from microvm.cli.table import echo
-    from microvm.supervisor.client import machines
-
     known, failure = machines.inspect()
     listed = [_facts(each) for each in known]
     if as_json:
@@ -101,8 +101,6 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
 
     NAME is the name of a machine, or the beginning of it if no other name begins so.
     """
-    from microvm.supervisor.client import machines
-
     known, failure = machines.inspect(names)
     shown = [_facts(each) for each in known]
     if not as_json:
@@ -132,8 +130,6 @@ def logs(name: str, follow: bool) -> None:
     otherwise the bytes are written unchanged. NAME is the name of the machine, or the beginning of
     it if no other name begins so.
     """
-    from microvm.supervisor.client import machines
-
     safely = sys.stdout.isatty()
     line = b""
     for data in machines.console(name, follow=follow):
@@ -166,8 +162,6 @@ def stop(names: tuple[str, ...], everything: bool) -> None:
     machine has already failed. The name of each machine is printed when it has stopped. NAME is the
     full name of a machine.
     """
-    from microvm.supervisor.client import machines
-
     if everything == bool(names):
         raise click.UsageError("give either the names of the machines to stop, or --all")
     for name in machines.stop(names or None):
@@ -184,9 +178,6 @@ def wait(name: str) -> None:
     Otherwise it is 125, and the reason is printed on standard error. NAME is the name of the
     machine, or the beginning of it if no other name begins so.
     """
-    from microvm.errors import GuestDied
-    from microvm.supervisor.client import machines
-
     ended = machines.wait(name)
     if not ended["asked"]:
         raise GuestDied(f"machine {name} is gone: {ended['reason']}")

@@ -12,20 +12,25 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from microvm.cli import names, parameters, standard_streams
+from microvm import dask
+from microvm.cli import names, parameters, snapshot_parameters, standard_streams
+from microvm.cli.line_reader import read_lines
 from microvm.cli.signals import run_until_signal
+from microvm.concurrency.tasks import cancel
 from microvm.errors import MicroVMError, NotRun, how_to_install
+from microvm.guest.stdio import write
+from microvm.images import Image
+from microvm.jobs.file import LineJob, parse, report, status
+from microvm.jobs.job import Outcome
+from microvm.jobs.pool import Pool
+from microvm.machine.snapshot import Snapshot
 from microvm.options import ExecOptions, ImageOptions, PoolOptions, RunOptions
-
-if TYPE_CHECKING:
-    from microvm.images import Image
-    from microvm.jobs.file import LineJob
-    from microvm.jobs.job import Outcome
-    from microvm.machine.snapshot import Snapshot
+from microvm.progress import STDERR
+from microvm.system.capacity import usable_cpus
 
 # Interval in seconds at which the progress bar shows the number of machines or workers. It is long,
 # because a cluster answers the question with data about each worker.
@@ -57,7 +62,7 @@ _LINE_LIMIT = 16 << 20
     "pull it.",
 )
 @parameters.options(ImageOptions, "map")
-@parameters.from_snapshot
+@snapshot_parameters.from_snapshot
 @parameters.options(PoolOptions, "map")
 @parameters.options(ExecOptions, "map")
 @parameters.verbose
@@ -123,7 +128,7 @@ def map(  # noqa: A001 - the verb's name
     start = (
         partial(names.find_image, image)
         if snapshot is None
-        else partial(parameters.snapshot_of, snapshot, image)
+        else partial(snapshot_parameters.find, snapshot, image)
     )
     work = _map(lines, jobs, start, machine, how, ordered, scheduler, registry)
     sys.exit(asyncio.run(run_until_signal(work)))
@@ -139,8 +144,6 @@ async def _map(
     scheduler: str | None,
     registry: str | None,
 ) -> int:
-    from microvm.jobs.file import report, status
-    from microvm.system.capacity import usable_cpus
 
     total = await lines.count()
     if total == 0:
@@ -193,8 +196,6 @@ async def _in_pool(
 
     Yield the outcomes, and a function that describes the number of machines for the user.
     """
-    from microvm.jobs.pool import Pool
-
     pool = Pool(size, start, **machine)
 
     async def about() -> str:
@@ -220,7 +221,6 @@ async def _on_cluster(
     Yield the outcomes, and a function that describes the cluster for the user.
     """
     try:
-        from microvm import dask
         from microvm.dask.cluster import connected, shape
     except ImportError as error:
         raise MicroVMError(
@@ -253,8 +253,6 @@ class _JobLines:
     env: Mapping[str, str] | Mapping[bytes, bytes] | None
 
     def jobs(self) -> AsyncIterator[LineJob]:
-        from microvm.cli.line_reader import read_lines
-        from microvm.jobs.file import parse
 
         return parse(read_lines(self.descriptor, _LINE_LIMIT), self.env)
 
@@ -287,10 +285,6 @@ async def _progress(
         regular intervals, so that the user sees if nothing runs the jobs. If it raises OSError, the
         bar keeps the last description.
     """
-    from microvm.concurrency.tasks import cancel
-    from microvm.guest.stdio import write
-    from microvm.progress import STDERR
-
     if not STDERR.moves:
         yield lambda line, _: write(1, line)
         return

@@ -6,7 +6,7 @@ from typing import Any
 
 import click
 
-from microvm.cli import docker_hints, parameters, run_command, standard_streams
+from microvm.cli import docker_hints, parameters, run_command, snapshot_parameters, standard_streams
 from microvm.cli.copies import Copies, FileCopy
 from microvm.cli.json_result import MAX_OUTPUT, JsonResult
 from microvm.option import Option
@@ -55,11 +55,11 @@ def _copies(
 
 @click.command(cls=_RunCommand, context_settings={"allow_interspersed_args": False})
 @parameters.options(ImageOptions, "run")
-@parameters.from_snapshot
+@snapshot_parameters.from_snapshot
 @click.option(
     "--save",
     metavar="NAME",
-    callback=parameters.snapshot_name,
+    callback=snapshot_parameters.check_name,
     help="If CMD exits with status 0, save the machine as a snapshot of this name.",
 )
 @click.option(
@@ -161,6 +161,7 @@ def run(
     every key, including Ctrl-C.
     """  # noqa: D301 - click needs the backspace character
     parameters.check_terminal(standard_input, options["tty"])
+    snapshot_parameters.check_alone(snapshot, image)
     copies = Copies(options.pop("copy"), options.pop("collect"), options.pop("max_collect"))
     result = result_of(options)
     status = run_command.run(

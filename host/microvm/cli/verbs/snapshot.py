@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from microvm.cli.failures import for_each
 from microvm.cli.group import VerbGroup
+from microvm.cli.names import expand_snapshot
 from microvm.cli.parameters import completer, verbose
 from microvm.cli.properties import echo_each, echo_json, saved_properties, time_text
-
-if TYPE_CHECKING:
-    from microvm.start.saved import SavedGuest
-
+from microvm.cli.standard_streams import notify
+from microvm.cli.table import echo
+from microvm.start import snapshots
+from microvm.start.saved import SavedGuest
+from microvm.start.snapshots import STORE
 
 _names = click.argument(
     "names",
@@ -40,14 +40,11 @@ def snapshot() -> None:
 @_as_json
 def ls(as_json: bool) -> None:
     """List the snapshots, the most recently used first."""
-    from microvm.cli.table import echo
-    from microvm.start.snapshots import STORE
-
-    snapshots = STORE.installed()
+    listed = STORE.installed()
     if as_json:
-        echo_json([saved_properties(each) for each in snapshots])
+        echo_json([saved_properties(each) for each in listed])
         return
-    echo([("NAME", "IMAGE", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED"), *map(_row, snapshots)])
+    echo([("NAME", "IMAGE", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED"), *map(_row, listed)])
 
 
 @snapshot.command()
@@ -58,15 +55,12 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
 
     NAME is the name of a snapshot, or the beginning of it if no other name begins so.
     """
-    from microvm.cli.names import expand_snapshot
-    from microvm.start import snapshots
-
-    installed = {each.name: each for each in snapshots.STORE.installed()}
+    installed = {each.name: each for each in STORE.installed()}
 
     def facts(given: str) -> dict[str, object]:
         name = expand_snapshot(given)
-        if snapshots.STORE.manifest(name) is None or name not in installed:
-            raise snapshots.STORE.missing(name)
+        if STORE.manifest(name) is None or name not in installed:
+            raise STORE.missing(name)
         obstacle = snapshots.obstacle(name)
         return {**saved_properties(installed[name]), "usable": not obstacle, "obstacle": obstacle}
 
@@ -81,8 +75,6 @@ def rm(names: tuple[str, ...]) -> None:
     Machines that run from a removed snapshot keep running. If a NAME cannot be removed, the others
     are removed nevertheless, and the exit status is 125.
     """
-    from microvm.start.snapshots import STORE
-
     for _ in for_each(names, STORE.remove):
         pass
 
@@ -97,12 +89,9 @@ def prune(unusable: bool, everything: bool) -> None:
     A snapshot that cannot be used because its image is missing, or because QEMU or the host is
     different, is kept. The reason is printed on standard error.
     """
-    from microvm.cli.standard_streams import notify
-    from microvm.start import snapshots
-
     for each in snapshots.prune(unusable=unusable, everything=everything):
         click.echo(each.name)
-    for each in snapshots.STORE.installed():
+    for each in STORE.installed():
         if obstacle := snapshots.obstacle(each.name):
             notify(f"kept: {obstacle}; --unusable removes it, too")
 

@@ -6,15 +6,23 @@ from typing import Any
 
 import click
 
-from microvm.cli import docker_hints, names, parameters, signals, standard_streams
+from microvm.cli import (
+    docker_hints,
+    names,
+    parameters,
+    signals,
+    snapshot_parameters,
+    standard_streams,
+)
 from microvm.options import ImageOptions, MachineOptions
 from microvm.printable import quoted
+from microvm.supervisor.client.start import Start
+from microvm.supervisor.names import NAME_RULE
+from microvm.supervisor.runtime_directory import is_name
 
 
 def _new_name(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
     del context, parameter
-    from microvm.supervisor.names import NAME_RULE
-    from microvm.supervisor.runtime_directory import is_name
 
     if name is not None and not is_name(name):
         raise click.BadParameter(f"{quoted(name)} cannot be the name of a machine: {NAME_RULE}")
@@ -23,7 +31,7 @@ def _new_name(context: click.Context, parameter: click.Parameter, name: Any) -> 
 
 @click.command(cls=docker_hints.HintingCommand)
 @parameters.options(ImageOptions, "start")
-@parameters.from_snapshot
+@snapshot_parameters.from_snapshot
 @parameters.duration(
     "--idle-timeout", "Stop the machine when it has not been used for this time, such as 10m."
 )
@@ -54,15 +62,13 @@ def start(
     runs a command in the machine, `microvm shell NAME` opens a shell, and `microvm ps` lists all
     such machines.
     """
-    from microvm.supervisor.client.start import Start
-
     if name is not None and named is not None:
         raise click.UsageError("NAME and --name are the same: give only one of them")
     name = name or named
     with signals.exit_on_signal(), Start(name) as begun:
         given = {} if snapshot is not None else {"image": str(names.find_image(image).path)}
         if snapshot is not None:
-            parameters.snapshot_of(snapshot, image)
+            snapshot_parameters.find(snapshot, image)
         begun.order(
             image=given.get("image"),
             snapshot=snapshot,

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from microvm.cli.failures import for_each
 from microvm.cli.group import VerbGroup
 from microvm.cli.parameters import completer
 from microvm.cli.properties import echo_json, saved_properties, time_text
-
-if TYPE_CHECKING:
-    from microvm.start.saved import SavedGuest
+from microvm.cli.table import echo
+from microvm.start import template as templates
+from microvm.start.saved import SavedGuest
+from microvm.start.template import STORE
 
 
 @click.group(cls=VerbGroup)
@@ -31,14 +30,11 @@ def template() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
 def ls(as_json: bool) -> None:
     """List the templates, the most recently used first."""
-    from microvm.cli.table import echo
-    from microvm.start.template import STORE
-
-    templates = STORE.installed()
+    listed = STORE.installed()
     if as_json:
-        echo_json([saved_properties(each) for each in templates])
+        echo_json([saved_properties(each) for each in listed])
         return
-    echo([("NAME", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED"), *map(_row, templates)])
+    echo([("NAME", "ACCEL", "MEMORY", "CPUS", "SIZE", "USED"), *map(_row, listed)])
 
 
 @template.command()
@@ -51,8 +47,6 @@ def rm(names: tuple[str, ...]) -> None:
     Machines that run from a removed template keep running. If a NAME cannot be removed, the others
     are removed nevertheless, and the exit status is 125.
     """
-    from microvm.start.template import STORE
-
     for _ in for_each(names, STORE.remove):
         pass
 
@@ -64,8 +58,6 @@ def prune(everything: bool) -> None:
 
     The least recently used templates are removed until the total size is at most MICROVM_TEMPLATES.
     """
-    from microvm.start import template as templates
-
     for each in templates.prune(0 if everything else templates.limit()):
         click.echo(each.name)
 

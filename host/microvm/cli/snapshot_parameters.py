@@ -1,0 +1,63 @@
+"""Options and arguments for click that name snapshots."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from microvm.cli import names
+from microvm.cli.parameters import completer
+from microvm.errors import SnapshotError
+from microvm.machine.snapshot import Snapshot
+from microvm.start.snapshots import STORE
+
+
+def check_name(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
+    """Return the name of a snapshot after checking it. This is a callback for click.
+
+    :raises BadParameter: Raised if the name is not valid for a snapshot.
+    """
+    del context, parameter
+    if name is not None:
+        try:
+            STORE.path(name)
+        except SnapshotError as error:
+            raise click.BadParameter(str(error)) from None
+    return name
+
+
+def _expand(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
+    """Return the full name of an existing snapshot, given its name or the beginning of it."""
+    return None if name is None else names.expand_snapshot(check_name(context, parameter, name))
+
+
+from_snapshot = click.option(
+    "--from",
+    "snapshot",
+    metavar="NAME",
+    callback=_expand,
+    shell_complete=completer("snapshot"),
+    help="Start from this snapshot, with the memory, CPUs and disk that it was saved with. "
+    "`microvm run --save` and `microvm checkpoint` create snapshots.",
+)
+
+
+def find(name: str, image: str | None) -> Snapshot:
+    """Return the snapshot that `--from` names.
+
+    :param image: Value of `--image`.
+    :raises click.UsageError: Raised if an image is given, too.
+    :raises SnapshotError: Raised if the snapshot does not exist or cannot be read.
+    """
+    check_alone(name, image)
+    return Snapshot.find(name)
+
+
+def check_alone(name: str | None, image: str | None) -> None:
+    """Check that the user has not given both `--from` and `--image`.
+
+    :raises click.UsageError: Raised if both are given.
+    """
+    if name is not None and image is not None:
+        raise click.UsageError("the snapshot of --from includes its image: leave out --image")
