@@ -1,81 +1,107 @@
-"""The files that a recipe adds from the host: read once, named by their content, made a layer."""
+"""The files that a recipe adds from the host, as a layer."""
 
 from __future__ import annotations
 
 import hashlib
+import stat
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError
-from microvm_image.layer import HostLayer, Member
+from microvm_image.layer import HostData, HostLayer, Member, unreadable
 from microvm_image.limits import Budget, Limits
 from microvm_image.node import FileNode, Folder
 from microvm_image.recipe import AddStep, Recipe
 from microvm_image.tree import RootfsTree
 
+_ADDABLE = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}
+
 
 class AddedFiles:
-    """A file or folder of the host as a layer; it must not change from now on.
+    """A file or folder of the host as a layer.
 
-    :ivar digest: the SHA-256 in hex of all that it puts into an image, and where, but for the times
-        of files: the same sources have others in another checkout.
+    The files are listed once, when the object is created. A file that changes afterwards cannot be
+    read any more.
     """
 
-    def __init__(self, step: AddStep, recipe: Recipe, limits: Limits) -> None:
+    def __init__(self, step: AddStep, recipe: Recipe, limits: Limits | None = None) -> None:
         """List the file or folder that a step of the recipe names.
 
-        :raises ImageError: it does not exist, cannot be read, or is beyond the limits.
-        :raises UsageError: it is outside the folders that the recipe may use.
+        :raises ImageError: The source does not exist, cannot be read, is a socket or a device, or
+            is beyond the limits.
+        :raises UsageError: The source is outside the folders that the recipe may use.
         """
         path = recipe.path(step.source)
-        if not path.exists():
-            raise ImageError(f"{step}: there is no such file or folder")
+        try:
+            is_folder = stat.S_ISDIR(path.stat().st_mode)
+            kind = stat.S_IFMT(path.lstat().st_mode)
+        except (FileNotFoundError, NotADirectoryError):
+            raise ImageError(f"{step}: there is no such file or folder") from None
+        except OSError as error:
+            fault = unreadable(path, error)
+            raise ImageError(f"{step}: {fault.message}", hint=fault.hint) from error
+        if kind not in _ADDABLE:
+            raise ImageError(
+                f"{step}: cannot add {step.source}, which is a socket, a pipe or a device",
+                hint="add a file or a folder",
+            )
         self.name = str(step.source)
         self._target = step.target
-        if step.target.endswith("/") and not path.is_dir():
+        if step.target.endswith("/") and not is_folder:
             self._target += step.source.name or path.name
-        with ExitStack() as files:
-            layer = HostLayer(path, self._target.strip("/"))
-            self._members = list(layer.members(files, Budget(limits)))
-        self.digest = _digest(self._members)
+        layer, budget = HostLayer(path, self._target.strip("/")), Budget(limits)
+        self._members: list[Member] = []
+        try:
+            with budget.reading(self.name), ExitStack() as files:
+                for inside, member in layer.members(files, budget):
+                    check_stopped()
+                    if isinstance(member, FileNode) and isinstance(member.data, HostData):
+                        member.data.check_readable()
+                    self._members.append((inside, member))
+        except ImageError as error:
+            raise ImageError(f"{step}: {error.message}", hint=error.hint) from error
+
+    def digest(self) -> str:
+        """Read all files, and return the SHA-256 of everything that an image gets, in hex.
+
+        Modification times are left out, because each checkout of the same sources has other times.
+        """
+        digest = hashlib.sha256()
+        for path, member in self._members:
+            if not isinstance(member, FileNode):
+                digest.update(repr((path, member)).encode())
+                continue
+            owner = member.mode, member.uid, member.gid
+            facts = path, owner, member.device, member.target, member.xattrs, member.size
+            digest.update(repr(facts).encode())
+            for chunk in member.data.chunks() if member.data else ():
+                digest.update(chunk)
+        return digest.hexdigest()
 
     def add_to(self, tree: RootfsTree) -> None:
-        """Put it into a tree: a folder's content into the folder that may be there already.
+        """Add the files to a tree. A folder that the tree has already gets the new files, too.
 
-        :raises ImageError: a folder is where a file is to be, or it was changed meanwhile.
+        :raises ImageError: The tree has a folder where a file is to be, or a file has changed.
         """
         _, top = self._members[0]
-        there = tree.folder(self._target)
+        existing = tree.folder(self._target)
         if isinstance(top, Folder):
-            if there is None and (made := tree.folder(self._target, make=True)):
+            if existing is None and (made := tree.folder(self._target, make=True)):
                 made.mode, made.uid, made.gid = top.mode, top.uid, top.gid
                 made.mtime, made.xattrs = top.mtime, top.xattrs
-        elif there is not None:
+        elif existing is not None:
             raise ImageError(
-                f"{self.name}:{self._target}: a folder is there",
+                f"add {self.name}:{self._target}: the image has a folder at {self._target}",
                 hint="with a slash at the end, a file keeps its own name in it",
             )
         tree.add(self)
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield what is in the folder, or the file, as it was listed."""
-        del files  # each is opened when it is read
+        """Yield the members that were listed, without the added folder itself."""
+        del files  # each file is opened when it is read
         for path, member in self._members:
             if isinstance(member, FileNode):
                 budget.take_bytes(member.size)
             if member is not self._members[0][1] or not isinstance(member, Folder):
                 yield path, member
-
-
-def _digest(members: list[Member]) -> str:
-    digest = hashlib.sha256()
-    for path, member in members:
-        if not isinstance(member, FileNode):
-            digest.update(repr((path, member)).encode())
-            continue
-        owner = member.mode, member.uid, member.gid
-        facts = path, owner, member.device, member.target, member.xattrs, member.size
-        digest.update(repr(facts).encode())
-        for chunk in member.data.chunks() if member.data else ():
-            digest.update(chunk)
-    return digest.hexdigest()

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Protocol
 
 from microvm import cache
-from microvm.concurrency.threads import check_stopped
 from microvm.errors import ImageError
 from microvm.system.capacity import SHORTAGES
 from microvm_image.compression import DAMAGED, unpacked
@@ -243,10 +242,19 @@ class HostData:
         """Its length in bytes."""
         return self.stamp[0]
 
+    def check_readable(self) -> None:
+        """Check that this process may read the file, without opening it.
+
+        :raises ImageError: The file cannot be read.
+        """
+        if not os.access(self.path, os.R_OK, effective_ids=True):
+            reason = OSError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(self.path))
+            raise unreadable(self.path, reason)
+
     def chunks(self) -> Iterator[bytes]:
         """Yield the content in parts of up to 1 MiB.
 
-        :raises ImageError: the file cannot be read, or was changed.
+        :raises ImageError: The file cannot be read, or has changed since it was listed.
         """
         try:
             descriptor = cache.open_plain(
@@ -314,20 +322,6 @@ class HostLayer:
                     stack.append(_children(path, inside, budget.limits.members))
             except OSError as error:
                 raise unreadable(path, error) from error
-
-    def check(self, budget: Budget) -> None:
-        """Check that all files and folders can be read, without reading the files.
-
-        :raises ImageError: a file or folder cannot be read, or the layer is beyond the limits.
-        """
-        with ExitStack() as files:
-            for _, node in self.members(files, budget):
-                check_stopped()
-                if isinstance(node, FileNode) and isinstance(node.data, HostData):
-                    path = node.data.path
-                    if not os.access(path, os.R_OK, effective_ids=True):
-                        reason = OSError(errno.EACCES, os.strerror(errno.EACCES), os.fspath(path))
-                        raise unreadable(path, reason)
 
 
 def unreadable(path: Path, error: OSError) -> ImageError:

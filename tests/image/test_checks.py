@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -23,6 +25,8 @@ from microvm_image.layer import HostData
 from microvm_image.limits import Limits
 from microvm_image.recipe import AddStep, Recipe
 from microvm_image.sources import debian
+
+KINDS = "which is a socket, a pipe or a device"
 
 
 class Recorder(NullReporter):
@@ -94,6 +98,37 @@ def test_an_unreadable_file_is_found_before_downloads(
     assert ": cannot read it: Permission denied" in caught.value.message
     assert "make it readable for your user" in caught.value.hint
     assert "MICROVM_CACHE" not in caught.value.hint
+
+
+@pytest.mark.parametrize("kind", ["socket", "pipe", "device"])
+def test_only_files_and_folders_can_be_added(kind: str, tmp_path: Path) -> None:
+    source = Path("/dev/null") if kind == "device" else tmp_path / "source"
+    with socket.socket(socket.AF_UNIX) as server:
+        if kind == "socket":
+            server.bind(str(source))
+        elif kind == "pipe":
+            os.mkfifo(source)
+        error = fault(Recipe(steps=(AddStep(source, "/x"),)))
+    assert error.message == f"add {source}:/x: cannot add {source}, {KINDS}"
+    assert error.hint == "add a file or a folder"
+
+
+def test_an_added_folder_is_listed_once(
+    archive: Path, kernel: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "added").mkdir()
+    (tmp_path / "added/file").touch()
+    listed: list[object] = []
+    scandir = os.scandir
+
+    def counted(path: str) -> Any:
+        listed.append(path)
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", counted)
+    recipe = Recipe(steps=(AddStep(tmp_path / "added", "/x"),))
+    build(recipe, rootfs=archive, kernel=kernel)
+    assert listed.count(tmp_path / "added") == 1
 
 
 def test_added_files_are_counted_before_downloads(tmp_path: Path) -> None:

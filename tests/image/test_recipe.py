@@ -91,7 +91,9 @@ def test_what_is_added_keeps_its_permissions(files: Path) -> None:
 
 
 def test_a_file_takes_the_place_of_no_folder(files: Path) -> None:
-    with pytest.raises(ImageError, match=r"tool:/bin: a folder is there \(with a slash") as caught:
+    with pytest.raises(
+        ImageError, match=r"tool:/bin: the image has a folder at /bin \(with a slash"
+    ) as caught:
         build(Recipe(steps=(AddStep(files / "tool", "/bin"),)))
     assert caught.value.exit_status == 125
 

@@ -86,7 +86,7 @@ def test_a_step_runs_again_where_what_is_kept_of_it_is_damaged(
         assert machine.runs == runs
         (made.path / "kernel").unlink()
     said = capsys.readouterr().err
-    assert said.count("is not what was kept there: the step runs again") == 1
+    assert said.count("is damaged: the step runs again") == 1
 
 
 def test_a_step_may_change_what_compresses_well() -> None:

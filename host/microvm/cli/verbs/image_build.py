@@ -14,13 +14,12 @@ from microvm import arches
 from microvm.arches import ARCHES
 from microvm.cli import parameters
 from microvm.cli.machine_file import read
-from microvm.images import readymade, tags
+from microvm.images import tags
 from microvm.options import MachineOptions
-from microvm.progress import Reporter, on_stderr
+from microvm.progress import on_stderr
 from microvm.qemu import launcher
 from microvm.qemu.launch import find_qemu
 from microvm.units import parse_duration, parse_size
-from microvm_image import checks
 from microvm_image.build import build as build_image
 from microvm_image.limits import Limits
 from microvm_image.recipe import AddStep, Recipe, RunStep, Step, shell
@@ -192,15 +191,9 @@ def build(
     if name:
         tags.parse(name)
     bounds = _limits(limits)
-    target = arches.find(arch)
-    checks.check(recipe, target, kernel, bounds)
     if any(isinstance(step, RunStep) for step in recipe.steps):
-        find_qemu(target.name)
+        find_qemu(arches.find(arch).name)
     with on_stderr() as report:
-        # Compile the launcher, too, so that the cache contains all that a later start needs.
-        if not launcher.is_ready():
-            launcher.find()
-        _have_ready_made(recipe, arch, report)
         machine = parameters.given_options(MachineOptions, {**options, "notify": report.notice})
         made = build_image(
             recipe,
@@ -214,6 +207,9 @@ def build(
             run=StepRunner(limit=bounds.unpacked, **machine),
             report=report,
         )
+        # Compile the launcher, too, so that the cache contains all that a later start needs.
+        if not launcher.is_ready():
+            launcher.find()
     click.echo(made.path)
 
 
@@ -240,14 +236,6 @@ def _recipe(file: Path | None, allow: tuple[Path, ...], options: dict[str, Any])
         entrypoint=_words("entrypoint", options),
         cmd=_words("cmd", options),
     )
-
-
-def _have_ready_made(recipe: Recipe, arch: str | None, report: Reporter) -> None:
-    """Build the ready-made image that the recipe uses as its source, if it is not built yet."""
-    is_ours = arches.find(arch) == arches.find()
-    is_path = recipe.path(recipe.source).exists()
-    if is_ours and not is_path and not recipe.packages and readymade.is_missing(recipe.source):
-        readymade.find(recipe.source, report)
 
 
 def _limits(entries: tuple[str, ...]) -> Limits:

@@ -1,0 +1,181 @@
+"""The builder of one image, which follows the plan of a build."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import BinaryIO, Protocol
+
+from microvm import cache
+from microvm.cache import lock
+from microvm.concurrency.threads import check_stopped
+from microvm.errors import ImageError, MicroVMError
+from microvm.images import (
+    DISK,
+    INITRAMFS,
+    KERNEL,
+    MANIFEST,
+    Image,
+    ImageManifest,
+    check_manifest,
+    deduplication,
+    folder_of,
+    load,
+)
+from microvm.progress import Reporter
+from microvm_image import disk, hostname, initramfs
+from microvm_image.compression import compressed
+from microvm_image.file_range import FileRange
+from microvm_image.layer import Layer, TarLayer, sha256
+from microvm_image.plan import BuildPlan, PlannedStep
+from microvm_image.tree import RootfsTree
+
+_CHANGES = "changes.tar.zst"
+_DIGEST = "sha256"
+"""The names of the files that the cache keeps for a step: the changes, and the digest of these."""
+
+
+class CommandRunner(Protocol):
+    """A function that runs the commands of a recipe, such as `step_runner.StepRunner`."""
+
+    def __call__(
+        self, image: Image, command: Sequence[str], show: Callable[[str], None], layer: BinaryIO
+    ) -> None:
+        """Run a command in a machine of an image, and write its changes as a tar archive.
+
+        :param show: A function that is called with each line of the command's output.
+        :param layer: The file that the archive is written to.
+        :raises MicroVMError: The command failed; `detail` has the last lines of its output.
+        """
+
+
+class ImageBuilder:
+    """The builder of an image that does not exist yet."""
+
+    def __init__(self, plan: BuildPlan, run: CommandRunner | None, report: Reporter) -> None:
+        self._plan = plan
+        self._run = run
+        self._report = report
+
+    def build(self, path: Path, name: str) -> Image:
+        """Build the image at a path, whose lock the caller holds."""
+        plan = self._plan
+        manifest = plan.manifest(name)
+        check_manifest(manifest)
+        self._report.step(f"building {name}")
+        with RootfsTree(plan.limits) as tree:
+            for layer in plan.source.layers:
+                tree.add(layer)
+            if plan.config.workdir:
+                tree.folder(plan.config.workdir, make=True)
+            for number, step in enumerate(plan.steps, 1):
+                self._report.step(f"[{number}/{len(plan.steps)}] {step.text}")
+                if step.added:
+                    step.added.add_to(tree)
+                else:
+                    self._add_changes(tree, step)
+            return self._write(path, tree, manifest)
+
+    def _add_changes(self, tree: RootfsTree, step: PlannedStep) -> None:
+        """Add the changes of a command to the tree, and run the command if the cache lacks them.
+
+        New changes are stored in the cache after the tree has accepted them.
+        """
+        path = cache.folder("layers") / step.digest[:32]
+        if _add_cached(tree, step, path):
+            return
+        with lock.held(path, self._report):
+            if _add_cached(tree, step, path):
+                return
+            if path.exists():
+                self._report.notice(f"{step.text}: {path} is damaged: the step runs again")
+            with cache.staging(path) as folder:
+                folder.mkdir()
+                self._run_command(tree, step, folder / _CHANGES)
+                with ExitStack() as files:
+                    changes = FileRange.of(folder / _CHANGES, files)
+                    tree.add(_layer(step, changes))
+                    (folder / _DIGEST).write_text(sha256(changes))
+
+    def _run_command(self, tree: RootfsTree, step: PlannedStep, file: Path) -> None:
+        if self._run is None:
+            raise ImageError(f"{step.text}: there is no machine to run it in")
+        with self._intermediate(tree, step.digest) as image, compressed(file) as layer:
+            try:
+                self._run(image, step.command, self._report.line, layer)
+            except MicroVMError as error:
+                message = f"{step.text}: {error.message}"
+                raise ImageError(message, hint=error.hint, detail=error.detail) from error
+
+    @contextmanager
+    def _intermediate(self, tree: RootfsTree, digest: str) -> Iterator[Image]:
+        """Yield the image as it is before a step. It is removed after the step."""
+        name = self._plan.name(digest)
+        manifest = self._plan.manifest(name)
+        config = manifest.config._replace(user="", entrypoint=(), cmd=())
+        path = folder_of(name)
+        with lock.held(path, self._report):  # so that no other process prunes the image
+            try:
+                yield self._write(path, tree, manifest._replace(config=config, warm=()))
+            finally:
+                if path.exists():
+                    # scratch deletes it; until then no process finds it half removed
+                    with cache.scratch(path) as removed:
+                        path.replace(removed)
+
+    def _write(self, path: Path, tree: RootfsTree, manifest: ImageManifest) -> Image:
+        """Write an image at a path, completely or not at all.
+
+        A small root file system goes into the initramfs, a larger one into a disk. The content of
+        the disk depends only on the tree and its source, so that images can share the file.
+        """
+        check_stopped()
+        plan = self._plan
+        hostname.settle(tree)
+        small = tree.is_small()
+        with cache.staging(path) as folder:
+            folder.mkdir()
+            (folder / KERNEL).write_bytes(plan.kernel.data)
+            entries = tree.entries() if small else ()
+            with (folder / INITRAMFS).open("wb") as file:
+                initramfs.write(entries, plan.programs.files, plan.kernel.modules, file)
+            size, digest = _measured(folder / INITRAMFS)
+            manifest = manifest._replace(initramfs_size=size, initramfs_sha256=digest)
+            if not small:
+                self._report.step(f"writing the disk of {manifest.name}")
+                disk.write(tree, folder / DISK, plan.source.digest)
+                size, digest = _measured(folder / DISK)
+                manifest = manifest._replace(disk_size=size, disk_sha256=digest)
+            for each in folder.iterdir():
+                each.chmod(cache.READ_ONLY_MODE)
+            (folder / MANIFEST).write_text(manifest.json())
+            if path.parent == cache.folder("images"):
+                deduplication.share(folder, manifest)
+        return load(path)
+
+
+def _add_cached(tree: RootfsTree, step: PlannedStep, path: Path) -> bool:
+    """Add the changes of a command that the cache has; return False if it lacks intact ones."""
+    with ExitStack() as files:
+        try:
+            expected = cache.read(path / _DIGEST, 64)
+            changes = FileRange.of(path / _CHANGES, files)
+        except OSError:
+            return False
+        if sha256(changes).encode() != expected:
+            return False
+        tree.add(_layer(step, changes))
+    return True
+
+
+def _layer(step: PlannedStep, changes: FileRange) -> Layer:
+    return TarLayer(step.text, lambda _: changes, is_packed_here=True)
+
+
+def _measured(path: Path) -> tuple[int, str]:
+    """Return the size of a file, and the SHA-256 of its content in hex."""
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        return file.tell(), digest

@@ -1,0 +1,127 @@
+"""The plan of a build: everything that goes into an image, with the digests that name it."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from microvm.arches import Arch
+from microvm.images import FORMAT, ImageManifest
+from microvm.images.config import Config
+from microvm_image.added_files import AddedFiles
+from microvm_image.kernel.selection import Kernel
+from microvm_image.limits import Limits
+from microvm_image.programs import Programs
+from microvm_image.recipe import Recipe, RunStep
+from microvm_image.source import ImageSource
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedStep:
+    """A step of a build.
+
+    :ivar command: The command; empty if the step adds files.
+    :ivar text: The step as its user wrote it.
+    :ivar added: The files that the step adds; None if it runs a command.
+    :ivar digest: A digest of everything that is in the image after the step.
+    """
+
+    command: tuple[str, ...]
+    text: str
+    added: AddedFiles | None
+    digest: str
+
+
+@dataclass(frozen=True, slots=True)
+class BuildPlan:
+    """Everything that goes into an image.
+
+    :ivar config: The default options of a run of the image.
+    :ivar digest: A digest of all of it.
+    """
+
+    arch: Arch
+    programs: Programs
+    kernel: Kernel
+    source: ImageSource
+    recipe: Recipe
+    config: Config
+    limits: Limits
+    steps: tuple[PlannedStep, ...]
+    digest: str
+
+    def name(self, digest: str) -> str:
+        """Return the name of the image, or of the image as it is after a step.
+
+        :param digest: The digest of the plan or of the step.
+        """
+        source, *_ = self.source.name.rpartition("//")[2].split()
+        base = re.sub(r"[^A-Za-z0-9.+~-]+", "-", source).strip("-.~+")
+        return f"{base[:60] or 'image'}-{self.arch.name}-{digest[:12]}"
+
+    def manifest(self, name: str) -> ImageManifest:
+        """Return the manifest of an image whose initramfs and disk are not written yet."""
+        return ImageManifest(
+            format=FORMAT,
+            name=name,
+            arch=self.arch.name,
+            base=self.source.name,
+            bus=self.kernel.bus,
+            kernel_version=self.kernel.version,
+            kernel_size=len(self.kernel.data),
+            kernel_sha256=self.kernel.sha256,
+            source=self.source.pinned,
+            source_sha256=self.source.digest,
+            daemon_sha256=self.programs.sha256,
+            schema=self.programs.schema,
+            initramfs_size=0,
+            initramfs_sha256="",
+            disk_size=0,
+            disk_sha256="",
+            config=self.config,
+            warm=self.recipe.warm,
+            history=tuple(self.recipe.history()),
+        )
+
+
+def make_plan(
+    arch: Arch,
+    programs: Programs,
+    kernel: Kernel,
+    source: ImageSource,
+    recipe: Recipe,
+    limits: Limits,
+    added: Sequence[AddedFiles],
+) -> BuildPlan:
+    """Return the plan of a build; read all added files, to compute their digests.
+
+    :param added: The files of each step that adds files, in the order of the steps.
+    :raises ImageError: An added file has changed since it was listed.
+    """
+    config = recipe.config(source.config)
+    digest = _digest(
+        FORMAT,
+        arch.name,
+        (programs.sha256, programs.schema),
+        (kernel.sha256, kernel.bus),
+        [(path, hashlib.sha256(data).hexdigest()) for path, data in kernel.modules.items()],
+        source.digest,
+        (config.env, config.workdir),  # commands of steps get these, too
+    )
+    steps, rest = [], iter(added)
+    for step in recipe.steps:
+        if isinstance(step, RunStep):
+            digest = _digest(digest, "run", step.command)
+            steps.append(PlannedStep(step.command, str(step), None, digest))
+        else:
+            files = next(rest)
+            digest = _digest(digest, "add", files.digest())
+            steps.append(PlannedStep((), str(step), files, digest))
+    digest = _digest(digest, config, recipe.warm)
+    return BuildPlan(arch, programs, kernel, source, recipe, config, limits, tuple(steps), digest)
+
+
+def _digest(*parts: object) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
