@@ -11,6 +11,7 @@
 #include <unistd.h>
 
 #include "decimal.h"
+#include "destination.h"
 #include "exchange.h"
 #include "removal.h"
 
@@ -125,104 +126,6 @@ static void dress(int fd, uint32_t mode, int64_t mtime)
 	need(!target->owned || fchown(fd, target->uid, target->gid) == 0);
 	need(fchmod(fd, mode & 07777) == 0);
 	set_time(fd, mtime);
-}
-
-/* Gives a folder that was just made to its new owner. It is opened without following links and then
- * checked, because a user who may write to its parent may have replaced it. */
-static bool give(int parent, const char *name)
-{
-	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-	struct stat status;
-	bool done;
-
-	if (fd < 0 || fstat(fd, &status) < 0)
-		return false;
-	errno = EPERM;
-	done = status.st_uid == geteuid() && fchown(fd, target->uid, target->gid) == 0;
-	close(fd);
-	return done;
-}
-
-/* Makes a folder, if it does not exist, and opens it. Returns its descriptor and closes the
- * parent. */
-static int enter(int parent, const char *name)
-{
-	int fd;
-
-	if (mkdirat(parent, name, 0755) == 0)
-		need(!target->owned || give(parent, name));
-	else
-		need(errno == EEXIST);
-	fd = openat(parent, name, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	need(fd >= 0);
-	close(parent);
-	return fd;
-}
-
-/* Makes the parent folders of a path, as `mkdir -p` does, and opens the last of them. Each is
- * opened from the one before, so that no other user can redirect a later step. */
-static int make_folders(char *path)
-{
-	int fd = open(*path == '/' ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
-	char *name = path;
-
-	need(fd >= 0);
-	for (char *slash = strchr(name, '/'); slash; slash = strchr(name, '/')) {
-		*slash = 0;
-		trail_set(&trail, 0, path);
-		if (*name)
-			fd = enter(fd, name);
-		*slash = '/';
-		name = slash + 1;
-	}
-	return fd;
-}
-
-static bool is_folder(const char *path)
-{
-	struct stat status;
-
-	return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
-}
-
-/* Sets `path` to the path of the tree's root, by the rules of cp: if the requested path is a
- * folder, the root is in this folder. */
-static void find_place(char path[static PATH_MAX], bool folder)
-{
-	static char resolved[PATH_MAX];
-	size_t size = strlen(target->path);
-	bool slash = size > 0 && target->path[size - 1] == '/';
-
-	memcpy(path, target->path, size + 1);
-	trail_set(&trail, 0, path);
-	need_not(size == 0, ENOENT);
-	if (*target->name && (slash || is_folder(path))) {
-		need_not(size + 1 + strlen(target->name) >= PATH_MAX, ENAMETOOLONG);
-		if (!slash)
-			path[size++] = '/';
-		strcpy(path + size, target->name);
-	} else if (slash && !folder) {
-		need_not(true, EISDIR);
-	}
-	for (size = strlen(path); size > 1 && path[size - 1] == '/'; size--)
-		path[size - 1] = 0;
-	/* Links in the requested path are followed, but links in the tree are not. */
-	if (realpath(path, resolved))
-		strcpy(path, resolved);
-}
-
-/* Opens the folder that will contain the root of the tree. Returns the name of the root in it. */
-static const char *open_place(bool folder)
-{
-	static char path[PATH_MAX];
-	char *name;
-
-	find_place(path, folder);
-	levels[0].fd = make_folders(path);
-	trail_set(&trail, 0, path);
-	depth = 1;
-	name = strrchr(path, '/');
-	return !name ? path : *++name ? name : ".";
 }
 
 static void open_new(const char *name)
@@ -444,6 +347,18 @@ static void put_member(const struct files_entry *entry)
 	put_entry(name, entry);
 }
 
+/* Opens the folder that will contain the root of the tree. Returns the name of the root in it. */
+static const char *open_destination(bool folder)
+{
+	static struct destination destination;
+
+	levels[0].fd = destination_open(target, folder, &destination);
+	trail_set(&trail, 0, destination.path);
+	need(levels[0].fd >= 0);
+	depth = 1;
+	return destination.name;
+}
+
 _Noreturn void target_put(const struct target *what)
 {
 	enum files_type type;
@@ -452,7 +367,7 @@ _Noreturn void target_put(const struct target *what)
 	target = what;
 	if (!receive(&type, &body) || type != FILES_TYPE_ENTRY)
 		give_up();
-	put_entry(open_place(S_ISDIR(body.entry.mode)), &body.entry);
+	put_entry(open_destination(S_ISDIR(body.entry.mode)), &body.entry);
 	while (file.fd >= 0 || depth > 1) {
 		if (!receive(&type, &body))
 			give_up();

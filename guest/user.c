@@ -4,14 +4,18 @@
 #include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "decimal.h"
 
 /* MACHINE is a folder that init has made, and that exists in machines only. HOMES is the folder of
- * homes for users that have none. */
+ * homes for users that have none, and TEMPORARY the start of a name in it. */
 #define MACHINE "/run/microvm"
 #define HOMES "/home/"
+#define TEMPORARY HOMES "."
+
+enum { NO_REPLACE = 1 }; /* RENAME_NOREPLACE of linux/fs.h */
 
 enum { PASSWD_NAME, PASSWD_UID = 2, PASSWD_GID, PASSWD_HOME = 5, PASSWD_SHELL, FIELDS };
 enum { GROUP_NAME, GROUP_GID = 2, GROUP_MEMBERS };
@@ -212,30 +216,42 @@ static bool is_folder_of(const struct stat *status, uid_t owner)
 	return S_ISDIR(status->st_mode) && status->st_uid == owner;
 }
 
-/* Makes a folder for the user if nothing exists at the path. Returns whether the path is a folder
- * of the user. A new folder must still belong to root here: another user with write access to its
- * parent may have replaced it, but not by a folder of root. */
-static bool make_home(const char *path, const struct user *user)
+/* Appends a number to a prefix. Returns the text, which does not begin at the start of `room`. */
+static char *numbered(char *room, const char *prefix, uint64_t number)
 {
-	struct stat status;
-	bool made = mkdir(path, 0700) == 0;
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	const size_t size = strlen(prefix);
 
-	if (fd < 0)
-		return false;
-	made = fstat(fd, &status) == 0 && is_folder_of(&status, made ? 0 : user->uid) &&
-	       (!made || fchown(fd, user->uid, user->gid) == 0);
-	close(fd);
-	return made;
+	return memcpy(decimal(room + size, number) - size, prefix, size);
 }
 
 /* Returns the path of the home for a user that has none. It is valid until the next call. */
 static char *home_of(uid_t uid)
 {
-	static char text[sizeof HOMES + DIGITS];
-	const size_t size = sizeof HOMES - 1;
+	static char room[sizeof HOMES + DIGITS];
 
-	return memcpy(decimal(text + size, uid) - size, HOMES, size);
+	return numbered(room, HOMES, uid);
+}
+
+/* Makes a folder of the user, if nothing exists at the path. The folder gets this path only when it
+ * belongs to the user, because another process of the user may look at the same time. The check for
+ * root's uid is necessary because another user with write access to the parent may have replaced
+ * the folder. */
+static void make_home(const char *path, const struct user *user)
+{
+	char room[sizeof TEMPORARY + DIGITS];
+	char *temporary = numbered(room, TEMPORARY, (uint64_t)getpid());
+	struct stat status;
+	int fd;
+
+	mkdir(temporary, 0700);
+	fd = open(temporary, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	if (fd < 0)
+		return;
+	if (fstat(fd, &status) == 0 && is_folder_of(&status, 0) &&
+	    fchown(fd, user->uid, user->gid) == 0)
+		syscall(SYS_renameat2, AT_FDCWD, temporary, AT_FDCWD, path, NO_REPLACE);
+	close(fd);
+	rmdir(temporary); /* if it was not renamed, because the path exists by now */
 }
 
 void user_settle(struct user *user)
@@ -250,7 +266,9 @@ void user_settle(struct user *user)
 		return;
 	mkdir(HOMES, 0755);
 	path = home_of(user->uid);
-	if (make_home(path, user))
+	if (lstat(path, &status) < 0)
+		make_home(path, user);
+	if (lstat(path, &status) == 0 && is_folder_of(&status, user->uid))
 		user->home = path;
 }
 

@@ -1,0 +1,107 @@
+#define _GNU_SOURCE /* O_PATH */
+#include "destination.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Gives a folder that was just made to its new owner. It is opened without following links and then
+ * checked, because a user who may write to its parent may have replaced it. */
+static bool give(const struct target *target, int parent, const char *name)
+{
+	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	struct stat status;
+	bool done;
+
+	if (fd < 0 || fstat(fd, &status) < 0)
+		return false;
+	errno = EPERM;
+	done = status.st_uid == geteuid() && fchown(fd, target->uid, target->gid) == 0;
+	close(fd);
+	return done;
+}
+
+/* Makes a folder, if it does not exist, and opens it. Returns its descriptor and closes the parent,
+ * or returns -1. */
+static int enter(const struct target *target, int parent, const char *name)
+{
+	bool done = mkdirat(parent, name, 0755) == 0 ?
+			    !target->owned || give(target, parent, name) :
+			    errno == EEXIST;
+	int fd = done ? openat(parent, name, O_PATH | O_DIRECTORY | O_CLOEXEC) : -1;
+
+	if (fd >= 0)
+		close(parent);
+	return fd;
+}
+
+/* Makes the parent folders of a path, as `mkdir -p` does, and opens the last of them. Each is
+ * opened from the one before, so that no other user can redirect a later step. After a failure, the
+ * path ends with the folder that failed. */
+static int make_folders(const struct target *target, char *path)
+{
+	int fd = open(*path == '/' ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
+	char *name = path;
+
+	for (char *slash = strchr(name, '/'); fd >= 0 && slash; slash = strchr(name, '/')) {
+		*slash = 0;
+		if (*name)
+			fd = enter(target, fd, name);
+		if (fd >= 0)
+			*slash = '/';
+		name = slash + 1;
+	}
+	return fd;
+}
+
+static bool exists_as_folder(const char *path)
+{
+	struct stat status;
+
+	return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
+}
+
+/* Sets `path` to the path of the tree's root, by the rules of cp: if the requested path is a
+ * folder, the root is in this folder. Returns 0 or an error number. */
+static int find(const struct target *target, bool is_folder, char path[static PATH_MAX])
+{
+	static char resolved[PATH_MAX];
+	size_t size = strlen(target->path);
+	bool slash = size > 0 && target->path[size - 1] == '/';
+
+	memcpy(path, target->path, size + 1);
+	if (size == 0)
+		return ENOENT;
+	if (*target->name && (slash || exists_as_folder(path))) {
+		if (size + 1 + strlen(target->name) >= PATH_MAX)
+			return ENAMETOOLONG;
+		if (!slash)
+			path[size++] = '/';
+		strcpy(path + size, target->name);
+	} else if (slash && !is_folder) {
+		return EISDIR;
+	}
+	for (size = strlen(path); size > 1 && path[size - 1] == '/'; size--)
+		path[size - 1] = 0;
+	/* Links in the requested path are followed, but links in the tree are not. */
+	if (realpath(path, resolved))
+		strcpy(path, resolved);
+	return 0;
+}
+
+int destination_open(const struct target *target, bool is_folder, struct destination *destination)
+{
+	char *path = destination->path, *name;
+	int error = find(target, is_folder, path), fd;
+
+	errno = error;
+	fd = error ? -1 : make_folders(target, path);
+	if (fd < 0)
+		return -1;
+	name = strrchr(path, '/');
+	destination->name = !name ? path : *++name ? name : ".";
+	return fd;
+}
