@@ -1,4 +1,4 @@
-"""The generator is run in this process; what it writes goes to a folder of the test."""
+"""Fixtures that run the generator in this process, with output in a folder of the test."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ Load = Callable[[Path], ModuleType]
 
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of programs of a fresh environment in which our wheel is installed, bare."""
+    """The folder of programs of a new environment that contains only our wheel."""
     folder = tmp_path_factory.mktemp("bare")
     pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
     build = ["wheel", "--no-deps", "--no-build-isolation", f"--wheel-dir={folder}", str(ROOT)]
@@ -64,7 +64,7 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def run() -> Run:
-    """Run `microvm-proto`; it ends by itself, never with an exception that it did not mean."""
+    """A function that runs `microvm-proto`, which must not raise an unexpected exception."""
 
     def run(*arguments: str | Path) -> Result:
         result = CliRunner().invoke(main, [os.fspath(argument) for argument in arguments])
@@ -77,7 +77,7 @@ def run() -> Run:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in a copy of the project: its pyproject.toml, the schema, and what is generated."""
+    """A copy of the project's settings, schema and generated files, as the working folder."""
     paths = ["pyproject.toml", "protocol/sandboxd.toml"]
     schema = read_schema(ROOT / paths[1])
     paths += ["protocol/sandboxd.released.toml"]
@@ -91,7 +91,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(scope="session")
 def generated(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path]:
-    """Write a schema through every backend, once each, to a folder of its own."""
+    """A function that writes a schema through every backend into a folder, once for each schema."""
     folders: dict[Path, Path] = {}
 
     def generated(path: Path) -> Path:
@@ -118,7 +118,7 @@ def generated(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Path], Path
 
 @pytest.fixture(scope="session")
 def load() -> Iterator[Load]:
-    """Import a generated codec."""
+    """A function that imports a generated codec."""
     loaded: dict[Path, ModuleType] = {}
 
     def load(path: Path) -> ModuleType:
@@ -138,7 +138,7 @@ def load() -> Iterator[Load]:
 
 @pytest.fixture
 def read(tmp_path: Path) -> Callable[[str], Schema]:
-    """Read a schema from text."""
+    """A function that reads a schema from text."""
 
     def read(text: str) -> Schema:
         path = tmp_path / "schema.toml"
@@ -150,5 +150,5 @@ def read(tmp_path: Path) -> Callable[[str], Schema]:
 
 @pytest.fixture
 def framed(read: Callable[[str], Schema]) -> Callable[[str], Schema]:
-    """Read a schema of one message with these keys of its `[framing]`."""
+    """A function that returns a schema of one message with these keys in its `[framing]`."""
     return lambda keys: read(FRAMED.format(keys))

@@ -1,4 +1,4 @@
-"""Schemas that nobody has thought of: any types, small bounds, and a few versions."""
+"""Generator of random schemas: any types, small bounds, and a few versions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,10 @@ SENDERS = ("left", "right", "both")
 
 
 def text(seed: int) -> str:
-    """A schema in TOML; its name has the seed, so that headers of several can be in one program."""
+    """Return a schema in TOML.
+
+    Its name contains the seed, so that a program can use several headers.
+    """
     return "\n".join(_Writer(random.Random(seed)).lines(f"random_{seed}")) + "\n"
 
 
@@ -21,10 +24,10 @@ class _Writer:
     def __init__(self, chance: random.Random) -> None:
         self.chance = chance
         self.enums: dict[str, bool] = {}
-        """Which there are, and whether each is closed; all of them have a value `v0` for ever."""
+        """The enums, and whether each is closed. All of them have a value `v0` in all versions."""
         self.flags: list[str] = []
         self.structs: dict[str, bool] = {}
-        """Which there are, and whether all zeros are a value: there is no closed enum in it."""
+        """The structs, and whether zeros are a valid value, as in structs without a closed enum."""
 
     def lines(self, name: str) -> Iterator[str]:
         yield "[protocol]"
@@ -52,7 +55,7 @@ class _Writer:
         for at, number in enumerate(
             self.chance.sample(sorted({*edges}), self.chance.randint(1, 5))
         ):
-            # TOML's integers are of 64 bits, with a sign.
+            # Integers in TOML have 64 bits, with a sign.
             if number < 1 << 63 or at == 0:
                 yield "[[enum.value]]"
                 yield f'name = "v{at}"'
@@ -106,14 +109,14 @@ class _Writer:
         self.structs[name] = has_zero
 
     def fixed(self) -> str:
-        """The name of a type of fixed size."""
+        """Return the name of a type of fixed size."""
         declared = [self.chance.choice([*self.enums]), *self.flags, *self.structs]
         return self.chance.choice(
             [self.chance.choice([*INTEGERS]), "f32", "f64", "bool", *declared]
         )
 
     def rules(self, kind: str, name: str = "{}") -> Iterator[str]:
-        """The type, or one that is made of it, and the rule that it can have."""
+        """Return a type, or one that contains it, and a rule that it can have."""
         yield f'type = "{name.format(kind)}"'
         if kind in ("f32", "f64") and self.chance.random() < 0.5:
             yield "finite = true"

@@ -1,7 +1,7 @@
-"""The generated Python and the generated C say the same of every frame, right or wrong.
+"""Tests that the generated Python and C decode every frame identically, valid or not.
 
-The C is built into a shared library behind a small shim that is written from the schema, and called
-in this process; undefined behaviour ends it.
+A shim, written from the schema, makes the C code a shared library. Undefined behaviour aborts this
+process.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ refused:
 
 @dataclass(frozen=True)
 class Codec:
-    """The Python end of one schema, in each of its styles."""
+    """The Python codec of one schema, in each of its styles."""
 
     schema: Schema
     python: ModuleType
@@ -88,12 +88,12 @@ class Codec:
     def by_python(
         self, frame: bytes, sender: str, version: int = 0, written: int = 0
     ) -> tuple[object, ...]:
-        """Return what Python says of a frame: its fault, or that it needs more, or the frame again.
+        """Return the result of Python for a frame: its fault, "more", or the frame again.
 
-        Its styles say the same.
+        All styles must agree.
 
-        :param version: at which it is read; the newest by default.
-        :param written: at which it is written again; the same by default.
+        :param version: version to decode; the newest by default.
+        :param written: version to encode; by default the same.
         """
         version = version or self.schema.version
         said = _said(self.python, frame, sender, version, written or version)
@@ -117,7 +117,7 @@ def _said(
 
 
 def codec_of(schema: Schema, folder: Path, load: Callable[[Path], ModuleType]) -> Codec:
-    """Write the Python end of a schema into a folder, in each style, and import it."""
+    """Write the Python codec of a schema into a folder, in each style, and import it."""
     styles = {"fast": "codec.py", "plain": "plain.py"}
     for style, file in styles.items():
         (folder / file).write_text(emitted("python", schema, file, style)[file])
@@ -126,7 +126,7 @@ def codec_of(schema: Schema, folder: Path, load: Callable[[Path], ModuleType]) -
 
 @dataclass(frozen=True)
 class Pair(Codec):
-    """Both ends of one schema, of which C is in each of its styles."""
+    """The codecs of one schema in Python and C, in each of their styles."""
 
     libraries: tuple[ctypes.CDLL, ...]
     room: ctypes.Array[ctypes.c_char]
@@ -134,7 +134,7 @@ class Pair(Codec):
     def by_c(
         self, frame: bytes, sender: str, version: int = 0, written: int = 0
     ) -> tuple[object, ...]:
-        """The same by C, in whatever style."""
+        """Return the result of C for a frame, like `by_python`."""
         end = self.schema.ends.index(sender) + 1
         version = version or self.schema.version
         arguments = (frame, len(frame), end, version, written or version, self.room)
@@ -150,7 +150,7 @@ class Pair(Codec):
         return (ctypes.string_at(self.room, size),) if size else ("more",)
 
     def by_reference(self, frame: bytes, sender: str) -> tuple[object, ...]:
-        """The same by the generator's own reader; a right frame, as far as it has been read."""
+        """Return the result of the generator's own reader for a frame, like `by_python`."""
         try:
             parts = list(reference.read(self.schema, frame, sender))
         except reference.Malformed as error:
@@ -169,7 +169,7 @@ def link(
     load: Callable[[Path], ModuleType],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Link:
-    """Build the two ends, once; the Python of our protocol as it is committed."""
+    """Build both codecs once. For our own protocol, the Python codec is the committed one."""
 
     @functools.cache
     def link(path: Path) -> Pair:
@@ -186,12 +186,12 @@ def link(
 
 @pytest.fixture(params=[SANDBOXD, EVERYTHING, TYPES, SHORT_PREFIX], ids=lambda path: path.stem)
 def pair(request: pytest.FixtureRequest, link: Link) -> Pair:
-    """Each schema in turn."""
+    """Each schema, one after the other."""
     return link(request.param)
 
 
 def build(schema: Schema, folder: Path) -> tuple[ctypes.CDLL, ...]:
-    """Compile the header, in each of its styles, behind the shim."""
+    """Compile the header in each of its styles, with the shim."""
     names = {"p": schema.name, "P": schema.name.upper()}
     (folder / "shim.c").write_text(SHIM.format(**names, again=encoders.again(schema)))
     libraries = compiled(schema, folder, "-O1")
@@ -214,7 +214,7 @@ def _declare(library: ctypes.CDLL) -> None:
 
 
 def frames(pair: Codec) -> st.SearchStrategy[tuple[str, bytes]]:
-    """A well-formed frame, and who sends it."""
+    """A strategy of well-formed frames with their senders."""
 
     def build(message: Message) -> st.SearchStrategy[tuple[str, bytes]]:
         fields = st.fixed_dictionaries({field.name: values(field) for field in message.visible})
@@ -231,7 +231,7 @@ def frames(pair: Codec) -> st.SearchStrategy[tuple[str, bytes]]:
 
 
 def quiet(schema: Schema, frame: bytes) -> bytes:
-    """Return a frame in which no NaN signals, as it may not once a register has had it."""
+    """Return a frame without signalling NaNs, which a register may change."""
     data = bytearray(frame)
     with contextlib.suppress(reference.Malformed, reference.Incomplete):
         for part in reference.read(schema, frame):
@@ -244,7 +244,7 @@ def quiet(schema: Schema, frame: bytes) -> bytes:
 
 @st.composite
 def mutations(draw: st.DrawFn, frame: bytes) -> bytes:
-    """The frame with some of it changed; its length is kept right more often than not."""
+    """A strategy of changed frames. Their length is mostly correct."""
     data = bytearray(draw(mutated(st.just(frame))))
     if len(data) >= HEADER and draw(st.sampled_from([True, True, True, False])):
         data[:4] = struct.pack("<I", len(data) - HEADER)
@@ -295,7 +295,7 @@ def test_both_agree_on_a_frame_that_is_cut_anywhere(pair: Pair, data: st.DataObj
     for size in range(len(frame)):
         assert pair.by_c(frame[:size], sender) == pair.by_python(frame[:size], sender) == ("more",)
         if size >= HEADER:
-            # As if that were all of it.
+            # As if the frame ended here.
             short = struct.pack("<I", size - HEADER) + frame[4:size]
             assert pair.by_c(short, sender) == pair.by_python(short, sender)
 
@@ -311,13 +311,13 @@ def frame(number: int, body: bytes, *, id: int = 0, flags: int = 0, length: int 
 
 
 def block(*items: bytes) -> bytes:
-    """A list as it stands in a frame."""
+    """Return a list in its encoded form."""
     return struct.pack("<I", len(items)) + b"".join(
         struct.pack("<I", len(item)) + item for item in items
     )
 
 
-# A frame of the schema `everything` from its left end for each fault, and where it is reported.
+# For each fault, the beginning of a frame of the schema `everything`, and the reported offset.
 FAULTY = {
     "unknown_type": (frame(999, b""), 4, 0),
     "bad_direction": (frame(6, b""), 4, 0),
@@ -349,7 +349,7 @@ def test_no_fault_of_a_vector_is_without_a_frame(generated: Callable[[Path], Pat
 
 @pytest.fixture
 def known(pair: Pair, generated: Callable[[Path], Path]) -> list[vectors.Vector]:
-    """The vectors of each schema in turn."""
+    """The vectors of each schema, one after the other."""
     path = pair.schema.path
     committed = path == SANDBOXD
     return vectors.load(vectors.COMMITTED if committed else generated(path) / "vectors.json")
@@ -367,7 +367,7 @@ def test_both_agree_with_every_vector_in_pieces(pair: Pair, known: list[vectors.
         frame, sender = vector.frame, vector.sender
         of_header = vector.fault is not None and vector.fault[1] < HEADER
         enough = HEADER if of_header else len(frame)
-        # Byte by byte, or a long frame in pieces of an odd length.
+        # Byte by byte, or in pieces of an odd length if the frame is long.
         ends = [*range(0, enough, 1 if enough < 10_000 else 9973), enough]
         decoder = pair.python.Decoder(sender)
         for start, end in itertools.pairwise(ends):

@@ -1,4 +1,4 @@
-"""Tests of what the backends write: valid Python and C, whatever the schema."""
+"""Tests that the backends write valid Python and C for every schema."""
 
 from __future__ import annotations
 
@@ -71,11 +71,11 @@ def test_the_python_imports_nothing_but_the_standard_library(
 
 WARNINGS = "-Wall -Wextra -Wconversion -Werror".split()
 C = [*"-std=c11 -ffreestanding -O1 -Wpedantic -c -o /dev/null".split(), *WARNINGS]
-# What is left out is about style, about what was before C99 and C++11, or warns of every pointer.
+# The excluded warnings concern style, compilers before C99 and C++11, or every pointer.
 EVERYTHING = """-Weverything -Werror -Wno-unknown-warning-option -Wno-padded -Wno-switch-default
     -Wno-unsafe-buffer-usage -Wno-declaration-after-statement -Wno-c++98-compat-pedantic
     -Wno-old-style-cast -Wno-zero-as-null-pointer-constant""".split()
-# The nearest to Microsoft's compiler; the test puts there what it needs of a library.
+# The nearest to the compiler of Microsoft. The test writes the headers that it needs.
 MICROSOFT = "--target=x86_64-pc-windows-msvc -fms-compatibility -fsyntax-only".split()
 STRING_H = """
 void *memcpy(void *to, const void *from, size_t size);
@@ -93,9 +93,9 @@ COMPILERS = {
 
 
 STYLES = ["protocol.h", "table.h"]
-# Twice, for the guard; and on its own, for what it needs to include itself.
+# Twice, to test the guard, and alone, to test that it includes all that it needs.
 TWICE = '#include "{0}"\n#include "{0}"\n'
-# The tables of the others have no other kinds of fields.
+# The tables of the other schemas have no further kinds of fields.
 TABLES = [path for path in SCHEMAS if path.stem in ("types", "everything", "no_message")]
 HEADERS = [*((path, "protocol.h") for path in SCHEMAS), *((path, "table.h") for path in TABLES)]
 
@@ -103,7 +103,7 @@ HEADERS = [*((path, "protocol.h") for path in SCHEMAS), *((path, "table.h") for 
 def _compilations() -> Iterator[object]:
     for schema, header in HEADERS:
         for name, compiler in COMPILERS.items():
-            # It follows every path: half a minute for the most types, in either style.
+            # The analyzer follows every path, which takes half a minute for the largest schema.
             slow = name == "gcc's analyzer" and schema.stem in ("types", "many_fields")
             case = f"{schema.stem}-{header}-{name}"
             marks = [pytest.mark.long] if slow else []
@@ -140,7 +140,7 @@ def test_a_schema_may_have_any_file_name(tmp_path: Path, run: Run) -> None:
 
 @every_schema
 def test_the_linter_knows_the_constants_of_the_header(schema: Path, generated: Generated) -> None:
-    # Those that have the name of another are refused, so it has to know all of them.
+    # Names that are taken are refused, so the list must be complete.
     text = "".join((generated(schema) / file).read_text() for file in STYLES)
     read = read_schema(schema)
     found = re.findall(r"^(?:\t(\w+) = -?[\d(]|#define (\w+))", text, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""Tests of whether a changed schema can talk to its released form: every rule, any edits."""
+"""Tests whether a changed schema is compatible with its released form: every rule, any edits."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def test_a_change_within_a_type_is_reported(old: str, new: str, rule: str, tmp_p
     assert set(re.findall(r"\[([a-z-]+)\]$", report, re.MULTILINE)) == {rule}
 
 
-# What an edit makes of a schema and the version that it should have, and what that is worth.
+# The result of an edit: the schema, the version that it requires, and the expected verdict.
 Edited: TypeAlias = tuple[Schema, Verdict]
 Declared: TypeAlias = Enum | Flags | Struct
 KEPT, NEWER, BROKEN = Verdict.EQUIVALENT, Verdict.NEWER, Verdict.INCOMPATIBLE
@@ -150,7 +150,7 @@ def declared(schema: Schema) -> list[Declared]:
 
 
 def with_type(schema: Schema, old: Declared, new: Declared) -> Schema:
-    """Replace an enum, flags or a struct, in all that is made of it, too."""
+    """Replace an enum, flags or a struct, and all types that contain it."""
 
     def put(kind: Any) -> Any:
         if kind == old:
@@ -177,7 +177,7 @@ def plain(name: str, kind: Type, since: int) -> Field:
 
 @st.composite
 def message_edits(draw: st.DrawFn, schema: Schema, at: int, version: int) -> Edited:
-    """One edit of a message; `version` is the next."""
+    """Return the possible edits of a message; `version` is the next version."""
     message = schema.messages[at]
     kinds = ["rename", "remove", "number", "sender", "id", "first"]
     kinds += ["append", "append"] if not message.frozen else ["thaw"]
@@ -217,7 +217,7 @@ def message_edits(draw: st.DrawFn, schema: Schema, at: int, version: int) -> Edi
             changed = replace(message, fields=fields[:which] + fields[which + 1 :])
             return with_message(schema, at, changed), BROKEN
         case "since":
-            # Older, if there is an older version; else the message is.
+            # An older version if one exists; otherwise the version of the message changes.
             since = message.since + 1 if message.since < schema.version else message.since - 1
             moved = tuple(replace(f, since=max(f.since, since)) for f in fields)
             changed = replace(message, since=since, frozen=False, fields=moved)
@@ -233,7 +233,7 @@ def message_edits(draw: st.DrawFn, schema: Schema, at: int, version: int) -> Edi
 
 @st.composite
 def retyped(draw: st.DrawFn, field: Field) -> Field:
-    """The field with another type, bound or rule."""
+    """Return the field with another type, bound or rule."""
     match field.type:
         case Integer(name=name) if field.equals is not None:
             return replace(field, equals=field.equals - 1 if field.equals > 0 else 1)
@@ -273,7 +273,7 @@ def retyped(draw: st.DrawFn, field: Field) -> Field:
 
 @st.composite
 def type_edits(draw: st.DrawFn, schema: Schema, at: int, version: int) -> Edited:
-    """One edit of an enum, flags or a struct that fields have."""
+    """Return the possible edits of an enum, flags or a struct that fields use."""
     kind = declared(schema)[at]
     match kind:
         case Enum():
@@ -360,7 +360,7 @@ def struct_edits(draw: st.DrawFn, struct: Struct) -> tuple[Declared, Verdict]:
 
 @st.composite
 def schema_edits(draw: st.DrawFn, schema: Schema, version: int) -> Edited:
-    """One edit of the whole, and only of what no other edit touches."""
+    """Return the edits of the whole schema, which touch nothing that other edits touch."""
     kind = draw(st.sampled_from(["name", "order", "reserve", "add", "later", "lose"]))
     note(kind)
     new = Message("added_x", 3000, "both", "any", False, "", 1, ())
@@ -381,7 +381,10 @@ def schema_edits(draw: st.DrawFn, schema: Schema, version: int) -> Edited:
 
 @st.composite
 def edited(draw: st.DrawFn, schema: Schema, allowed: tuple[Verdict, ...]) -> Edited:
-    """A few edits, each of another part, so that none undoes another; the worst verdict counts."""
+    """Apply a few edits of different parts, so that none undoes another.
+
+    The worst verdict counts.
+    """
     version = schema.version + 1
     fields = [field for message in schema.messages for field in message.fields]
     used = [kind for field in fields for kind in within(field.type)]
@@ -390,7 +393,7 @@ def edited(draw: st.DrawFn, schema: Schema, allowed: tuple[Verdict, ...]) -> Edi
     parts += [("message", at) for at in range(len(schema.messages))]
     chosen = draw(st.lists(st.sampled_from(parts), max_size=3, unique=True))
     verdicts = [KEPT]
-    # From the last, since a message may be removed; types last, since their fields are the same.
+    # From the last message, since one may be removed. Types come last, since their fields stay.
     for part, at in sorted(chosen, key=lambda place: (place[0], -place[1])):
         strategies = {"schema": lambda s, _, v: schema_edits(s, v)}
         strategies |= {"type": type_edits, "message": message_edits}
@@ -423,14 +426,14 @@ def test_edits_of_a_known_effect_have_their_verdict(
     try:
         comparison = Comparison(*paths)
     except SchemaError:
-        # What breaks the wire can break the schema's own rules, too.
+        # An incompatible change may also break the rules of schemas.
         assert verdict is BROKEN
         reject()
     note(comparison.report())
     assert comparison.verdict == verdict
     assert bool(comparison.errors) == (verdict is BROKEN)
     same = wire_digest(comparison.new.at(old.version)) == wire_digest(old)
-    # What breaks nothing on the wire, and is no good all the same, is little.
+    # Few compatible changes are refused.
     assert same or verdict is BROKEN
 
 

@@ -1,4 +1,4 @@
-"""Tests of captures: what each end sent is found in whatever packets it came in."""
+"""Tests of captures: the messages of each side are found in any sequence of packets."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def tcp(
     client: int = 5000,
     back: bool = False,
 ) -> bytes:
-    """A segment from the host to the guest, or back, in a packet of IPv4."""
+    """Return an IPv4 packet with a TCP segment from the host to the guest, or back."""
     ports = (PORT, client) if back else (client, PORT)
     numbers = (sequence % (1 << 32), ack % (1 << 32))
     return ipv4(6, struct.pack(">HHIIBBHHH", *ports, *numbers, 5 << 4, flags, 0, 0, 0) + data)
@@ -75,7 +75,7 @@ def ipv4(protocol: int, payload: bytes, fragment: int = 0) -> bytes:
 
 
 def ipv6(payload: bytes) -> bytes:
-    """Of a payload of UDP, behind an option."""
+    """Return an IPv6 packet with a payload of UDP after an option."""
     head = struct.pack(">IHBB", 6 << 28, 8 + len(payload), 0, 64)
     return head + bytes(15) + b"\1" + bytes(15) + b"\2" + bytes([17, 0]) + bytes(6) + payload
 
@@ -92,7 +92,7 @@ def pcap(
 def shown(
     schema: Schema, capture: bytes, *, port: int | None = PORT, step: int = 1 << 16
 ) -> tuple[list[str], str]:
-    """Return the titles and notes that are shown of a capture, and what is said at its end."""
+    """Return the titles and notes that are shown of a capture, and the summary at its end."""
     lines: list[str] = []
     pieces = (capture[at : at + step] for at in range(0, len(capture), step))
     try:
@@ -105,7 +105,7 @@ def shown(
 
 
 def frames(lines: Iterable[str]) -> list[str]:
-    """Return which messages were shown, and whose."""
+    """Return the messages that were shown, with their senders."""
     return [
         f"{match[2]} {match[1]}"
         for line in lines
@@ -211,7 +211,7 @@ def test_a_gap_is_reported_and_a_frame_begins_behind_it(acknowledged: bool, sche
     packets = [tcp(OUTPUT + OUTPUT[:50], 1), tcp(OUTPUT[100:], 1 + start)]
     packets += [tcp(PING, 1 + 2 * len(OUTPUT))]
     if acknowledged:
-        # So it is known at once that the rest will not come.
+        # This shows at once that the rest is missing.
         packets.append(tcp(b"", 1, ack=1 + 2 * len(OUTPUT), back=True))
     packets.append(tcp(PING, 1 + 2 * len(OUTPUT) + 20))
     lines, said = shown(schema, pcap(packets), port=None)
@@ -296,7 +296,7 @@ def test_what_is_not_read_is_counted(schema: Schema) -> None:
 
 
 def test_what_waits_is_bounded(schema: Schema) -> None:
-    """Also in a capture without acknowledgements; and flows, which then begin anew."""
+    """The number of flows is bounded, too, and captures may lack acknowledgements."""
     gap = 10
     packets = [tcp(PING, 1)]
     packets += [tcp(bytes(1000), 21 + gap + 1000 * n) for n in range(MAX_WAITING // 1000 + 1)]
@@ -323,7 +323,7 @@ def test_a_file_that_is_cut_short_is_shown_to_there(cut: int, run: Run, tmp_path
 
 
 def pcapng() -> bytes:
-    """A section with an interface, and packets of each kind."""
+    """Return a section with an interface, and packets of each kind."""
     packet = udp(PING)
     bodies = [
         (0x0A0D0D0A, struct.pack("<IHHq", 0x1A2B3C4D, 1, 0, -1)),

@@ -1,4 +1,4 @@
-"""docs/comparison.md: every line of what we claim for ourselves names tests that are there."""
+"""Test that every claim of docs/comparison.md names tests that exist."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CLAIMS = TEXT.partition("## Strengths of microvm-proto\n")[2]
 def test_every_line_of_the_table_has_its_tests() -> None:
     lines = re.findall(r"^\| ([^|]*?)([¹²³⁴⁵⁶⁷⁸⁹⁰]*) \|", CLAIMS, re.MULTILINE)
     unmarked = [title for title, mark in lines if not mark and title]
-    # That is a line about others: it holds for nearly all.
+    # This line is about nearly all other generators.
     assert unmarked == ["data of a megabyte"]
     marks = [mark.translate(DIGITS) for _, mark in lines if mark]
     assert marks == re.findall(r"^(\d+)\. `tests/", CLAIMS, re.MULTILINE)

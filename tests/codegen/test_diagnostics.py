@@ -1,6 +1,6 @@
-"""Every rule: a schema that breaks it, and what exactly is said about that.
+"""Tests of every rule of schemas: a schema that breaks it, and the exact diagnostic.
 
-`fixtures/<rule>.err` is what `microvm-proto lint` says of `fixtures/<rule>.toml`.
+`fixtures/<rule>.err` contains the output of `microvm-proto lint` for `fixtures/<rule>.toml`.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ def test_every_rule_has_a_fixture_and_every_fixture_a_rule() -> None:
 
 
 def test_every_schema_among_the_fixtures_is_used() -> None:
-    # `unreadable` is the one that has none: there is nothing to read.
+    # `unreadable` has no position, because the file cannot be read.
     schemas = {path.stem for path in FIXTURES.glob("*.toml")}
     assert schemas == {path.stem for path in ERRORS} - {"unreadable"}
 
 
 def rules_in(*sources: Path) -> set[str]:
-    """The first argument of every call that notes a finding."""
+    """Return the first argument of every call that reports a finding."""
     return {
         call.args[0].value
         for file in sources

@@ -1,4 +1,4 @@
-"""The digest: it changes with what shapes the bytes on the wire, and with nothing else."""
+"""Tests that the digest depends on everything that changes the wire format, and on nothing else."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Read = Callable[[str], Schema]
 
 
 def replaced(text: str, place: Place, new: str) -> str:
-    """The schema with another value at a place."""
+    """Return the schema with another value at a place."""
     lines = text.split("\n")
     position = index(text)[place]
     line, column = position.line - 1, position.column - 1
@@ -36,12 +36,12 @@ def replaced(text: str, place: Place, new: str) -> str:
 
 
 def numbers(data: dict[str, Any]) -> Iterator[tuple[Place, int]]:
-    """Every number that is on the wire or bounds what is, and another that could stand there."""
+    """Return every number that affects the wire, with another valid value."""
     yield ("protocol", "version"), data["protocol"]["version"] + 1
     for at, enum in enumerate(data.get("enum", [])):
         taken = {value["number"] for value in enum["value"]}
         for number, value in enumerate(enum["value"] if enum["closed"] else []):
-            # All zeros are a value of a struct in older versions.
+            # Older versions read a missing struct as zeros.
             if value["number"] != 0:
                 place = ("enum", at, "value", number, "number")
                 yield place, next(n for n in (0, 1, 3) if n not in taken)
@@ -70,7 +70,7 @@ def fields_of(data: dict[str, Any]) -> Iterator[tuple[Place, dict[str, Any]]]:
 
 
 def words(data: dict[str, Any]) -> Iterator[tuple[Place, str]]:
-    """Every word that says something about the wire, and others that could stand there."""
+    """Return every word that affects the wire, with other valid values."""
     senders = {*data["protocol"]["ends"], "both"}
     for at, message in enumerate(data["message"]):
         for sender in senders - {message["sender"]}:
@@ -156,7 +156,7 @@ def test_names_do_not_change_it(read: Read) -> None:
 
 def test_when_something_came_changes_it(read: Read) -> None:
     text = TEXTS["everything"]
-    # A closed enum's value, and a message without fields.
+    # A value of a closed enum, and a message without fields.
     for old, new in [("since = 2", "since = 3"), ("number = 65535\nsender", "since = 2\n\\g")]:
         later = text.replace(old, new.replace("\\g", old), 1)
         assert later != text

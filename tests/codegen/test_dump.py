@@ -1,4 +1,4 @@
-"""Tests of what `explain` takes: the output of usual tools; or a refusal says what to do."""
+"""Tests of the input of `explain`: the output of common tools is read, other input is refused."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from microvm.wire import codec
 from microvm_proto.dump import MAX_SIZE, Unreadable, bytes_of, stream_of
 
 PING = codec.Ping(42).encode()
-# Text that looks like bytes and like the ends of columns; lines that are the same; an odd end.
+# Text that looks like bytes or like column ends, equal lines, and an odd length.
 DATA = b"ab cd 0a 1b  |x|"
 STREAMS = {
     "short": PING,
@@ -31,12 +31,12 @@ Run = Callable[..., Result]
 
 
 def read(data: bytes) -> bytes:
-    """Return the bytes that a file stands for."""
+    """Return the bytes that a dump describes."""
     return b"".join(stream_of([data]))
 
 
 def printed(command: str, data: bytes) -> bytes:
-    """Return what a tool prints of the data."""
+    """Return the output of a tool for these data."""
     words = command.split()
     if not shutil.which(words[0]):
         pytest.skip(f"{words[0]} is not installed")
@@ -93,7 +93,7 @@ def test_what_is_not_bytes_in_their_order_is_refused(command: str, stream: bytes
 
 
 def wireshark(data: bytes, *, text: bool) -> str:
-    """A packet as Wireshark copies it."""
+    """Return a packet in the text form that Wireshark copies."""
     lines = []
     for at in range(0, len(data), 16):
         part = data[at : at + 16]
@@ -108,7 +108,7 @@ def wireshark(data: bytes, *, text: bool) -> str:
 def test_what_wireshark_copies_is_read(data: bytes, text: bool) -> None:
     assert bytes_of(wireshark(data, text=text)) == data
     assert bytes_of(wireshark(data, text=text) + "\n" + wireshark(PING, text=text)) == data + PING
-    # As an editor leaves it that drops spaces at the ends of lines.
+    # As after an editor that removes trailing spaces.
     trimmed = re.sub(" +$", "", wireshark(data, text=text), flags=re.MULTILINE)
     assert bytes_of(trimmed) == data
 

@@ -1,7 +1,7 @@
-"""An encoder accepts what a decoder accepts, in C and in Python, and both refuse the rest alike.
+"""Tests that encoders accept exactly what decoders accept, in C and in Python.
 
-Messages are made of any values at all: also those that no decoder would ever have given, such as a
-list that has fewer items than it counts.
+The values of messages are arbitrary, also those that no decoder returns, such as a list with fewer
+items than its count.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def make(
     load: Callable[[Path], ModuleType],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Callable[[Path | int], Ends]:
-    """Generate both ends of a schema, or of the random one of a seed."""
+    """Generate the codecs of a schema, or of a random schema with a seed."""
 
     @functools.cache
     def make(path: Path | int) -> Ends:

@@ -1,4 +1,4 @@
-"""The example is copied and run as a stranger would: from a bare installation, elsewhere."""
+"""Test that the example works for a new user: copied, and with only the wheel installed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GENERATED = [output.path.name for output in read_schema(SENSOR / "sensor.toml").
 
 @pytest.fixture
 def sensor(tmp_path: Path) -> Path:
-    """A copy of what is written by hand."""
+    """A copy of the handwritten files."""
     folder = tmp_path / "sensor"
     shutil.copytree(SENSOR, folder, ignore=shutil.ignore_patterns("sensor", "__pycache__"))
     for name in GENERATED:
@@ -28,7 +28,7 @@ def sensor(tmp_path: Path) -> Path:
 
 
 def run(*command: str | Path, folder: Path, status: int = 0) -> subprocess.CompletedProcess[str]:
-    """Run a program without anything of this process's environment but its PATH."""
+    """Run a program without the variables of this process, except PATH."""
     environment = {"PATH": "/usr/bin:/bin"}
     result = subprocess.run(
         command, cwd=folder, env=environment, capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""`microvm-proto explain`: what it shows of frames, right and wrong, and of what is not one."""
+"""Tests of `microvm-proto explain` with valid frames, invalid frames, and other data."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def lines_of(
     colour: bool = False,
     step: int = 1000,
 ) -> tuple[list[str], bool]:
-    """Return what is shown of a stream, and whether it is right to its end."""
+    """Return the explanation of a stream, and True if the stream is valid."""
     lines: list[str] = []
     pieces = (data[at : at + step] for at in range(0, len(data), step))
     try:
@@ -302,7 +302,7 @@ def test_help_says_how_it_is_used(run: Run) -> None:
 
 
 def documented() -> list[tuple[str, str]]:
-    """The commands in the documentation, and what they print there."""
+    """Return the commands in the documentation with their documented output."""
     blocks = re.findall(
         r"^    \$ microvm-proto (explain .*)\n((?:    .*\n|\n)*)", DOCS.read_text(), re.MULTILINE
     )

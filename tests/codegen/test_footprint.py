@@ -1,4 +1,4 @@
-"""The programs of `make footprint` that are ours, on the microcontroller that it emulates."""
+"""Tests of our programs of `make footprint` on the microcontroller that it emulates."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ def test_round_trip_fits_the_documented_flash(count: int, tmp_path: Path) -> Non
     for style, said in zip(("inline", "table"), map(int, row.groups()), strict=True):
         (tmp_path / style).mkdir()
         more = ours(tmp_path / style, messages(count), style)
-        # Compilers differ, from one release to the next, too.
+        # Code size differs between releases of a compiler.
         assert measure(tmp_path / style, more).flash == pytest.approx(said, rel=0.05)

@@ -1,4 +1,4 @@
-"""Tests of every framing: both receivers make of any stream what the reference does."""
+"""Tests of every framing: both receivers handle any stream like the reference."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FRAMINGS = {
     "unchecked datagram": 'kind = "datagram"\ntype = "u8"\n',
 }
 TABLES = ", by tables"
-"""What is behind the name of a framing with the other style in both languages."""
+"""Suffix of the names of framings that use the other style in both languages."""
 
 FRAMINGS |= {f"{name}{TABLES}": FRAMINGS[name] for name in ("cobs", "unchecked datagram")}
 ALL = [*FRAMINGS]
@@ -109,12 +109,12 @@ BYTES = """	for (size_t i = 0; i < size; i++)
 			at += again(at, r.version);"""
 
 Received = tuple[list[bytes], list[int], tuple[int, int, int] | None]
-"""The frames that were handed on, encoded again; the counts; fault, offset and field."""
+"""Received frames, encoded again; the counts; and fault, offset and field of the last error."""
 
 
 @dataclass(frozen=True)
 class Ends:
-    """A schema and the receivers of it."""
+    """A schema and its receivers."""
 
     schema: Schema
     codec: ModuleType
@@ -139,7 +139,7 @@ class Ends:
         return frames, found[:5], (fault, offset, field) if fault else None
 
     def unnumbered(self, received: Received) -> Received:
-        """The same with the number 0 in each frame, as those that Python encodes again have it."""
+        """Return the result with the number 0 in each frame, as Python encodes them again."""
         framing = self.schema.framing
         frames = []
         for frame in received[0]:
@@ -186,7 +186,7 @@ class Ends:
 
 
 def shim(schema: Schema) -> str:
-    """The program around a generated header."""
+    """Return the source of the program around a generated header."""
     p, framing = schema.name, schema.framing
     cases = ""
     for message in schema.messages:
@@ -215,14 +215,14 @@ def shim(schema: Schema) -> str:
 def ends(
     tmp_path_factory: pytest.TempPathFactory, load: Callable[[Path], ModuleType]
 ) -> Callable[[str], Ends]:
-    """Generate a schema with a framing, and build it, once each."""
+    """Generate and build a schema with a framing, once for each."""
     made: dict[str, Ends] = {}
 
     def ends(name: str) -> Ends:
         if name not in made:
             folder = tmp_path_factory.mktemp("framing")
             head, body = GROWN.read_text().split("\n[[", 1)
-            # Runs of bytes without a zero are of 254 at the most.
+            # Runs of bytes without a zero have at most 254 bytes.
             longest = LONG.replace("MAX", "700" if "cobs" in name else "70")
             text = f"{head}\n[framing]\n{FRAMINGS[name]}\n[[{body}\n{longest}"
             (folder / "schema.toml").write_text(text)
@@ -348,7 +348,7 @@ def test_noise_corrupts_no_frame_and_loses_only_the_hit_ones(
 
 
 def noisy(random_: random.Random, frames: Sequence[bytes]) -> Iterator[bytes]:
-    """Frames, of which some are damaged, missing, cut, or twice there; and noise between them."""
+    """A strategy of frames, some of them damaged, missing, cut or repeated, with noise between."""
     for frame in frames:
         piece = bytearray(frame)
         match random_.randrange(24):
@@ -368,7 +368,7 @@ def noisy(random_: random.Random, frames: Sequence[bytes]) -> Iterator[bytes]:
 
 
 def samples(built: Ends, sender: str, random_: random.Random) -> list[bytes]:
-    """Right frames of a sender, and wrong ones, in any order."""
+    """A strategy of valid and invalid frames of a sender in any order."""
     known = [each for each in vectors.load(built.vectors) if len(each.frame) > 0]
     return [random_.choice(known).frame for _ in range(60)] + [
         random_.choice([each.frame for each in known if each.sender == sender and not each.fault])
@@ -431,7 +431,7 @@ def test_tshark_makes_of_vectors_what_decoders_do(
     schema = ends(name).schema
     over = "udp" if schema.framing.kind == "datagram" else "tcp"
     capture = test_wireshark.Capture()
-    # An empty datagram is none for Wireshark.
+    # Wireshark ignores an empty datagram.
     known = [each for each in vectors.load(ends(name).vectors) if each.frame]
     for vector in known:
         to_port = vector.sender == schema.ends[0]
@@ -607,7 +607,7 @@ SAME_MEANINGS = [
 
 
 def seeded(folder: Path, change: tuple[str, str] = ("", "")) -> Schema:
-    """The schema above with a change."""
+    """Return the schema above with a change."""
     assert change[0] in SEEDED
     (folder / "schema.toml").write_text(SEEDED.replace(*change, 1))
     return read_schema(folder / "schema.toml")

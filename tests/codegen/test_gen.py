@@ -1,4 +1,4 @@
-"""`microvm-proto gen`, and everything else that the command does with files."""
+"""Tests of `microvm-proto gen`, and of all file operations of the command."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Run = Callable[..., Result]
 
 
 def snapshot(folder: Path) -> dict[str, tuple[bytes, int]]:
-    """Every file below, with its content and when it was written."""
+    """Return the contents and the modification time of every file below a folder."""
     return {
         str(path.relative_to(folder)): (path.read_bytes(), path.stat().st_mtime_ns)
         for path in folder.rglob("*")
@@ -41,7 +41,7 @@ def edit(path: Path, old: str, new: str) -> None:
 
 
 def change_all(project: Path) -> None:
-    """Change the schema so that every output is another."""
+    """Change the schema so that every output changes."""
     edit(project / "protocol/sandboxd.toml", "max = 64\n", "max = 65\n")
     edit(project / "protocol/sandboxd.toml", '"microvm.sandboxd.0"', '"microvm.sandboxd.1"')
 
@@ -87,7 +87,7 @@ def test_the_check_shows_the_diff_and_what_to_do(run: Run, project: Path) -> Non
     result = run("gen", "--check")
     assert "--- protocol/SPEC.md\n+++ protocol/SPEC.md (generated)\n" in result.stdout
     assert "-    :ivar token: Any number.\n+    :ivar token: Whatever you like.\n" in result.stdout
-    # Four of them hold what the schema says for people.
+    # Four of the outputs contain the documentation of the schema.
     assert result.stderr == (
         f"microvm-proto: 4 of {len(OUTPUTS)} generated files are stale; run `microvm-proto gen`\n"
     )
@@ -223,7 +223,7 @@ def test_what_cannot_be_a_schema_is_named_without_a_traceback(
         result = run(command, tmp_path / name)
         assert result.exit_code == 1, name
         assert result.stderr.startswith(f"{tmp_path / name}:"), name
-        # What cannot be read has no lines.
+        # An unreadable file has no lines.
         unreadable = name in ("missing", "folder", "text/below")
         assert result.stderr.startswith(f"{tmp_path / name}: error: ") == unreadable, name
         assert result.stderr.endswith(f"microvm-proto: 1 error in {tmp_path / name}\n"), name
@@ -284,7 +284,7 @@ SIZES = [output.stat().st_size for output in OUTPUTS]
 def test_a_full_disk_leaves_what_was_there(room: int, project: Path) -> None:
     edit(project / "protocol/sandboxd.toml", "max = 64\n", "max = 65\n")
     before = snapshot(project)
-    # A process that may write no file beyond a length.
+    # A process with a maximum length of files.
     code = (
         "import resource\n"
         "from microvm_proto.cli import main\n"
@@ -325,7 +325,7 @@ def test_a_rename_that_fails_puts_back_what_was_there(
     replace = Path.replace
 
     def replace_others(path: Path, to: Path) -> Path:
-        # What was kept of the target may still be put back.
+        # The previous target may still be restored.
         if to == target and not path.name.endswith(".old"):
             raise OSError(errno.EPERM, os.strerror(errno.EPERM), path)
         return replace(path, to)
@@ -364,7 +364,7 @@ def test_nothing_is_left_beside_what_was_written(run: Run, project: Path) -> Non
 def test_a_write_that_breaks_off_leaves_what_was_there(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("old")
     whole = Generated(tmp_path / "file", "new")
-    half = Generated(tmp_path / "new/other", "x" * 100_000 + "\ud800")  # which is not text
+    half = Generated(tmp_path / "new/other", "x" * 100_000 + "\ud800")  # it is not text
     with pytest.raises(UnicodeEncodeError):
         write([whole, half])
     assert {path: data for path, (data, _) in snapshot(tmp_path).items()} == {"file": b"old"}

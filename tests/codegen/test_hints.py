@@ -1,4 +1,4 @@
-"""A hint leads to what was meant, or says that there is no such thing and what to do."""
+"""Tests that a hint names the likely intention, or says that nothing similar exists."""
 
 from __future__ import annotations
 

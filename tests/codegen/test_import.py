@@ -1,4 +1,4 @@
-"""`microvm-proto import`: a schema of definitions that may be anything, and what is left out."""
+"""Tests of `microvm-proto import`: a schema from any definitions, and a list of omissions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`microvm-proto init`: what it writes passes its own tests, which find a codec that is wrong."""
+"""Tests of `microvm-proto init`: its files pass their own tests, which find a wrong codec."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ GENERATED = ["codec.py", "protocol.h", "vectors.json", "messages.py"]
 
 
 def make_test(*options: str) -> subprocess.CompletedProcess[str]:
-    """Run both tests with pytest and hypothesis, and nothing of ours."""
+    """Run both tests with pytest and hypothesis, without our settings."""
     command = ["make", "test", f"PYTHON={sys.executable}", *options]
     environment = {"PATH": "/usr/bin:/bin", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -26,7 +26,7 @@ def make_test(*options: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.fixture
 def probe(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in the folder of a protocol that has just been started."""
+    """The folder of a new protocol, as the working folder."""
     folder = tmp_path / "my-probe"
     assert run("init", folder).exit_code == 0
     monkeypatch.chdir(folder)
@@ -114,7 +114,7 @@ def test_a_change_takes_what_the_head_of_the_test_says(
             assert count, old
         Path(name).write_text(text)
     assert run("gen").exit_code == 0
-    done = make_test("PYTEST_ADDOPTS=-k frame")  # without messages at random
+    done = make_test("PYTEST_ADDOPTS=-k frame")  # without random messages
     assert done.returncode == 0, done.stdout + done.stderr
     assert " frames, 0 of them wrong\n" in done.stdout
 

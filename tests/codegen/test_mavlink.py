@@ -1,4 +1,4 @@
-"""MAVLink's common messages, imported whole, are what pymavlink makes of them, both ways."""
+"""Tests that the imported messages of MAVLink are encoded and decoded as by pymavlink."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ size_t encode(uint16_t type, const union common_body *body, uint8_t *frame, size
 }}
 """
 
-#: A program of MAVLink's own tests: it writes each message that they send.
+#: A program with the tests of MAVLink, which writes each message that they send.
 PUBLISHED = """
 #include <assert.h>
 #include <stdio.h>
@@ -96,9 +96,9 @@ int main(void)
 
 @dataclass(frozen=True)
 class Ends:
-    """Both of our ends, and pymavlink's.
+    """Our codecs, and pymavlink.
 
-    :ivar definitions: the file that all of them are made of.
+    :ivar definitions: file that all of them are generated from.
     """
 
     definitions: Path
@@ -109,12 +109,12 @@ class Ends:
     theirs: ModuleType
 
     def message(self, theirs: Any) -> Message:
-        """What a message of theirs is here."""
+        """Return our message for one of pymavlink."""
         number = theirs.get_msgId() or HEARTBEAT
         return next(each for each in self.schema.messages if each.number == number)
 
     def check(self, theirs: Any) -> None:
-        """Decode their payload, and encode the same again, by Python and by C."""
+        """Decode the payload of pymavlink, and encode it again, in Python and C."""
         message = self.message(theirs)
         expected = values(message, theirs)
         body = bytes(theirs.get_msgbuf()[10:-2]).ljust(message.max_body, b"\0")
@@ -146,13 +146,13 @@ class Ends:
 
 
 def values(message: Message, theirs: Any) -> dict[str, Any]:
-    """The fields of a message of theirs, by our names."""
+    """Return the fields of a message of pymavlink, by our names."""
     names = {name.lower(): name for name in theirs.fieldnames}
     found = {}
     for field in message.fields:
         name = names[field.name]
         value = plain(getattr(theirs, f"_{name}_raw", getattr(theirs, name)))
-        if isinstance(field.type, Array):  # their text may be shorter
+        if isinstance(field.type, Array):  # the text of pymavlink may be shorter
             value = value if isinstance(value, tuple) else (value,)
             value += (0,) * (field.type.count - len(value))
         found[field.name] = value
@@ -160,7 +160,7 @@ def values(message: Message, theirs: Any) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """A value that can be compared, also when it is not a number."""
+    """Return a value that can be compared, even a NaN."""
     match value:
         case float():
             return struct.pack("<d", value)
@@ -172,7 +172,7 @@ def plain(value: Any) -> Any:
 
 
 def struct_of(message: Message) -> type[ctypes.Structure]:
-    """The struct that a message is in C."""
+    """Return the C struct of a message."""
     fields = [(field.c_name, c_type(field.type)) for field in message.fields]
     return type(message.name, (ctypes.Structure,), {"_fields_": fields})
 
@@ -220,7 +220,7 @@ def run(*arguments: str | Path) -> None:
 
 
 def at_random(theirs: ModuleType, rng: random.Random) -> Iterator[Any]:
-    """Messages of theirs, of each kind in turn, with any values at all."""
+    """Yield random messages of pymavlink, of each kind in turn."""
     kinds = [theirs.mavlink_map[number] for number in sorted(theirs.mavlink_map)]
     for number in range(MESSAGES):
         kind = kinds[number % len(kinds)]
@@ -236,7 +236,7 @@ def at_random(theirs: ModuleType, rng: random.Random) -> Iterator[Any]:
 
 
 def at_edge(type_: str, rng: random.Random) -> float:
-    """A value of one of MAVLink's types, of any bits, often of all or none."""
+    """Return a value of a MAVLink type with any bits, often all or none."""
     layout = struct.Struct(f"<{LETTERS[type_]}")
     size = layout.size
     data = rng.choice([bytes(size), b"\xff" * size, rng.randbytes(size), rng.randbytes(size)])
@@ -272,7 +272,7 @@ def test_all_of_it_is_compiled_for_a_cortex_m0(ends: Ends) -> None:
     subprocess.run(command, cwd=ends.folder, check=True)
     nm = ["arm-none-eabi-nm", "--undefined-only", "--format=just-symbols", "shim.o"]
     said = subprocess.run(nm, cwd=ends.folder, capture_output=True, text=True, check=True).stdout
-    # What the compiler itself brings begins with two underscores; floats are only copied.
+    # Functions of the compiler begin with two underscores. Floats are only copied.
     needed = {name for name in said.split() if not name.startswith("__")}
     assert needed <= {"memcpy", "memset", "memmove"}
     assert "__aeabi_f" not in said

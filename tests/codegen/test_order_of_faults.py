@@ -1,6 +1,6 @@
-"""Tests of frames with several faults, of which the first by the document's order is reported.
+"""Tests that of several faults in a frame, the first in the documented order is reported.
 
-The vectors hold the generated decoders to the same; see `tests/codegen/test_vectors.py`.
+The vectors check the same for generated decoders; see `tests/codegen/test_vectors.py`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ PROTOCOL = Path(__file__).parents[2] / "protocol"
 
 HELLO, READY, PING, RESUME, EXEC, CREDIT = 1, 2, 4, 3, 16, 22
 FULL = b"".join(struct.pack("<I", 131068) + b"x" * 131068 for _ in range(8))
-"""Items as long in all as a list may be."""
+"""Items with the maximum total length of a list."""
 
 
 def frame(body: bytes, type_: int, *, flags: int = 0, id_: int = 0, length: int = -1) -> bytes:
@@ -32,7 +32,7 @@ def number(value: int) -> bytes:
 
 
 def arguments(count: int, items: bytes) -> bytes:
-    """An `exec_request` that ends in its third field."""
+    """Return an `exec_request` that ends in its third field."""
     return frame(bytes(8) + number(count) + items, EXEC, id_=1)
 
 
@@ -74,7 +74,7 @@ def test_the_first_of_two_is_reported(of: str, first: str, second: str, data: by
 
 
 def documented() -> dict[str, list[str]]:
-    """The faults of each thing that is checked, in the order of the specification's table."""
+    """Return the faults of each check, in the order of the table in the specification."""
     found: dict[str, list[str]] = {}
     of = ""
     text = (PROTOCOL / "SPEC.md").read_text()

@@ -1,4 +1,4 @@
-"""Tests that do what docs/backends.md says of a backend from elsewhere, word for word."""
+"""Tests of an external backend, as docs/backends.md describes it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ DOCUMENT = ROOT / "docs/backends.md"
 
 
 def generated(folder: Path, bare: Path, module: str, project: str, output: str) -> None:
-    """Write the example's schema with an output more, by a backend that has been installed."""
+    """Write the schema of the example with one more output, by an installed backend."""
     (entry,) = re.findall(r'= "(\w+):emit"', project)
     (folder / f"{entry}.py").write_text(module)
     (folder / "pyproject.toml").write_text(project)
@@ -45,7 +45,7 @@ def test_the_backend_of_the_generator_page_works_too(bare: Path, tmp_path: Path)
     (module,) = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
     (entry,) = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
     (backend,) = re.findall(r'`(backend = "\w+")`', section)
-    # The rest of the project is as the document has it.
+    # The rest of the project is written as in the document.
     (project,) = re.findall(r"```toml\n(\[build-.*?)```", DOCUMENT.read_text(), re.DOTALL)
     head, _, tail = project.partition("[project.entry-points")
     tail = tail.partition("[tool.")[2].replace("csv_backend.py", "my_module.py")

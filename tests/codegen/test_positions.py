@@ -1,7 +1,6 @@
-"""The index of positions, against documents whose every offset is known because we wrote them.
+"""Tests of the index of positions, with generated documents whose offsets are known.
 
-A document is drawn as data and written in every syntax that TOML has for it; tomllib says whether
-that was right.
+A document is drawn as data, and written in every syntax of TOML for it. tomllib checks the result.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from hypothesis import strategies as st
 
 from microvm_proto.positions import Path, Position, index
 
-# Whatever could be taken for syntax, inside of keys and strings.
+# Text in keys and strings that looks like syntax.
 HOSTILE = st.text(st.sampled_from("a=.,#[]{}\"'\\\n\t é\u2028"), max_size=8)
 BARE_KEYS = st.text(st.sampled_from("aB-_09"), min_size=1, max_size=3)
 KEYS = st.one_of(BARE_KEYS, BARE_KEYS, HOSTILE)
@@ -36,7 +35,7 @@ VALUES = st.recursive(
     lambda inner: st.one_of(
         st.lists(inner, max_size=3),
         st.dictionaries(KEYS, inner, max_size=3),
-        # What can be written as an array of tables.
+        # Values that can be written as an array of tables.
         st.lists(st.dictionaries(KEYS, inner, max_size=3), min_size=1, max_size=3),
     ),
     max_leaves=12,
@@ -45,7 +44,7 @@ DOCUMENTS = st.dictionaries(KEYS, VALUES, max_size=5)
 
 
 class Writer:
-    """Writes a document in syntax of the test's choice, and notes where everything stands."""
+    """Writes a document in random syntax, and records the position of every value."""
 
     def __init__(self, draw: st.DrawFn) -> None:
         self.draw = draw
@@ -64,7 +63,7 @@ class Writer:
         self.put(self.choose("", " ", "\t "))
 
     def blank(self) -> None:
-        """Return what may stand between the items of an array."""
+        """Return a separator of items of an array."""
         self.put(self.choose("", " ", "\n", "# ] \" '\n\n ").replace("\n", self.newline))
 
     def end_line(self) -> None:
@@ -75,7 +74,7 @@ class Writer:
         self.table((), data, header=False)
 
     def table(self, path: Path, data: dict[str, Any], *, header: bool) -> None:
-        """A table as a section: first what stands in its own lines, then its sub-sections."""
+        """Write a table as a section: first its own lines, then its sub-sections."""
         lines: list[tuple[str, Any, str]] = []
         sections: list[tuple[str, Any, str]] = []
         for key, value in data.items():
@@ -88,7 +87,7 @@ class Writer:
             (sections if kind in ("section", "array") else lines).append((key, value, kind))
         early = header and bool(sections) and self.draw(st.booleans())
         if early:
-            # A header below may come first; it implies this table.
+            # The header of a sub-table may come first; it implies this table.
             self.sections(path, sections)
         if header and (lines or not sections or self.draw(st.booleans())):
             self.header(path, array=False)
@@ -124,7 +123,7 @@ class Writer:
         self.end_line()
 
     def pairs(self, table: Path, keys: tuple[str, ...], value: Any, *, dotted: bool) -> None:
-        """One `key = value`, or a line for each leaf of a table in dotted keys."""
+        """Write one `key = value`, or a line with dotted keys for each leaf of a table."""
         if not dotted:
             self.pair(table, keys, value)
             return
@@ -188,7 +187,7 @@ class Writer:
                 self.put(",")
             keys: tuple[str, ...] = (key,)
             value = item
-            # A table of one key can be a dotted key.
+            # A table with one key can be written as a dotted key.
             while isinstance(value, dict) and len(value) == 1 and self.draw(st.booleans()):
                 (inner,) = value
                 keys, value = (*keys, inner), value[inner]
@@ -228,12 +227,12 @@ class Writer:
 
 def basic(text: str) -> str:
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    # White space would be lost after a line's last backslash.
+    # White space after the last backslash of a line would be lost.
     return f'"{escaped.replace(" ", chr(92) + "u0020").replace(chr(9), chr(92) + "t")}"'
 
 
 def long(text: str) -> str:
-    """The inside of a multi-line string; up to two quotes may stand in a row, also at its end."""
+    """Return the inside of a multi-line string, which may contain up to two quotes in a row."""
     return text.replace("\\", "\\\\").replace('"""', '""\\"')
 
 
@@ -303,5 +302,5 @@ def test_the_time_grows_with_the_text_and_not_with_its_square() -> None:
             times.append(time.process_time() - began)
         return min(times)
 
-    # Eight times as much takes 64 times as long when each place is looked for from the start.
+    # An eightfold text takes 64 times as long if each position is searched from the start.
     assert seconds(16_000) / seconds(2_000) < 24

@@ -1,4 +1,4 @@
-"""What values of each type are in Python, and what is refused of them, in both styles."""
+"""Tests of the Python values of each type, and of refused values, in both styles."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ def codec(
     generated: Callable[[Path], Path],
     load: Callable[[Path], ModuleType],
 ) -> ModuleType:
-    """The codec of each style in turn."""
+    """The codec in each style, one after the other."""
     return load(generated(TYPES) / request.param)
 
 
 @pytest.fixture
 def least(codec: ModuleType, generated: Callable[[Path], Path]) -> Least:
-    """Make the least message of a name, with some of its fields changed."""
+    """Return the smallest message of a name, with some of its fields changed."""
     known = {message.name: message for message in read_schema(TYPES).messages}
     valid = vectors.load(generated(TYPES) / "vectors.json")
     lowest = {vector.message: vector for vector in reversed(valid) if vector.fault is None}
@@ -81,7 +81,7 @@ def test_what_no_decoder_takes_is_refused(
     with pytest.raises(codec.EncodeError) as caught:
         least(name, **changes).encode()
     field = next(iter(changes))
-    # Errors have the names of the schema.
+    # Errors contain the names in the schema.
     assert (caught.value.fault.name, caught.value.field) == (
         fault,
         {"kind": "class"}.get(field, field),

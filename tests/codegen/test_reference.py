@@ -1,4 +1,4 @@
-"""`docs/schema.md` knows every rule and every key, and its examples are of the fixtures."""
+"""Tests that `docs/schema.md` contains every rule and key, with examples from the fixtures."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ RULES = dict(re.findall(r"^### `([a-z-]+)`\n\n(.*?)(?=\n##|\Z)", TEXT, re.MULTIL
 
 
 def test_it_has_the_rules_that_there_are() -> None:
-    # The fixtures are held equal to what the sources can report.
+    # Another test compares the fixtures with the rules in the sources.
     assert [*RULES] == [
         *sorted(path.stem for path in FIXTURES.glob("*.err")),
         *sorted(path.stem for path in FIXTURES.glob("breaking/*.err")),

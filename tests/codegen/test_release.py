@@ -1,4 +1,4 @@
-"""`microvm-proto release`, and the form that it writes."""
+"""Tests of `microvm-proto release` and its output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A schema that is wrong in any way is reported; one that is not goes through every backend."""
+"""Tests that wrong schemas are reported, and that valid ones pass every backend."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HOSTILE = """
 
 @st.composite
 def mutated(draw: st.DrawFn) -> str:
-    """A schema after a few edits, each of a line or of a token."""
+    """A strategy of a schema after a few edits, each of a line or a token."""
     lines = draw(st.sampled_from([EVERYTHING, TYPES])).split("\n")
     for _ in range(draw(st.integers(1, 4))):
         at = draw(st.integers(0, len(lines) - 1))
@@ -128,7 +128,7 @@ def test_verbs_report_mutated_schemas_and_write_whole_files(
 
 
 def check_report(error: SchemaError, text: str) -> None:
-    """Every finding stands within the text, and is part of the message."""
+    """Check that every finding has a position in the text, and is part of the message."""
     lines = text.split("\n")
     for found in error.diagnostics:
         assert found.position

@@ -1,4 +1,4 @@
-"""The samples on serial lines run as their documents say, and no noise makes a wrong message."""
+"""Tests of the samples on serial lines: they run as documented, and noise fakes no message."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from microvm_proto.stream import FrameReceiver
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RATE = 1e-4
-"""The bits that are flipped, of all."""
+"""The share of flipped bits."""
 
 FRAMES = 100_000
 
@@ -59,7 +59,7 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def modules(samples: Path) -> Iterator[Callable[[str], ModuleType]]:
-    """Import a module of the sample, by its name."""
+    """A function that imports a module of the sample by name."""
 
     def load(name: str) -> ModuleType:
         spec = importlib.util.spec_from_file_location(name, samples / f"serial/{name}.py")
@@ -79,7 +79,7 @@ def promised(folder: Path) -> str:
 
 
 def unhurried(text: str) -> str:
-    """The text without how often the meter, which may start slowly, was asked and has answered."""
+    """Return the text without the counts that depend on how fast the meter starts."""
     return re.sub(r": \d+ frames", ": all frames", text)
 
 
@@ -107,7 +107,7 @@ def test_bare_metal_sample_runs_as_its_readme_says(samples: Path) -> None:
         if not shutil.which(needed):
             pytest.skip(f"{needed} is not installed")
     check_run(samples / "cortex_m")
-    # On such a line the meter may be given up after five tries.
+    # On such a line, five attempts may fail.
     assert re.search(
         r"^line: [1-9]\d* bits flipped$", make_run(samples / "cortex_m", 0.01).stdout, re.M
     )
@@ -115,7 +115,7 @@ def test_bare_metal_sample_runs_as_its_readme_says(samples: Path) -> None:
 
 @dataclass
 class Tap:
-    """What goes along a direction of a line, before its noise and behind it."""
+    """The bytes of one direction of a line, before and after the noise."""
 
     change: Callable[[bytes], bytes]
     sent: bytearray = field(default_factory=bytearray)
@@ -162,7 +162,7 @@ def test_no_frame_is_wrong_and_none_that_was_not_hit_is_lost(
     right: list[bytes] = []
     hit: list[bytes] = []
     at = 0
-    # Each frame is sent with a zero ahead, and ends with one.
+    # Each frame begins and ends with a zero.
     for frame in re.findall(rb"\0[^\0]+\0", tap.sent):
         end = at + len(frame)
         damaged = tap.sent[at:end] != tap.received[at:end]
@@ -178,7 +178,7 @@ def test_no_frame_is_wrong_and_none_that_was_not_hit_is_lost(
     for frame, message in zip(right, messages, strict=True):
         alone.receive_data(frame)
         assert alone.next_message() == message
-    # The last frame of a request is not among the lost ones until another has come.
+    # The last frame of a request counts as lost only after another frame has arrived.
     assert decoder.lost in (len(hit), len(hit) - 1)
     assert len(hit) <= decoder.bad <= len(hit) + noise.flipped
     assert decoder.skipped == sum(

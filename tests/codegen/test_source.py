@@ -1,4 +1,4 @@
-"""Tests of what is explained as it comes: from files, pipes and serial ports."""
+"""Tests of the live explanation of files, pipes and serial ports."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from microvm.wire import codec
 ROOT = Path(__file__).parents[2]
 EXPLAIN = [sys.executable, "-c", "from microvm_proto.cli import main; main()", "explain"]
 PING = codec.Ping(42).encode()
-# What a terminal that is not raw would change, drop, or take for the end or a signal.
+# Bytes that a terminal which is not raw would change, drop, or interpret.
 LINE = codec.ExecOutput(3, codec.Stream.STDOUT, b"\r\n\x03\x04\x11\x13\x1a\x1c\x7f\xff").encode()
 
 Run = Callable[..., Result]
@@ -32,7 +32,7 @@ def _in_the_project(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def serial() -> Iterator[tuple[int, int, str]]:
-    """Both ends of a line: the far one, the port, and its name."""
+    """Both sides of a serial line: the far side, the port, and its name."""
     far, port = os.openpty()
     yield far, port, os.ttyname(port)
     os.close(far)
@@ -47,7 +47,7 @@ def explaining(*arguments: str, stdin: int = subprocess.DEVNULL) -> subprocess.P
 
 
 def frame(output: IO[str]) -> str:
-    """Read what is shown of the next frame."""
+    """Read the explanation of the next frame."""
     return "".join(iter(output.readline, "\n"))
 
 

@@ -1,4 +1,4 @@
-"""The specification alone is enough: a codec that is made of its text passes every vector."""
+"""Test that the specification suffices: a codec that is built from its text passes every vector."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def check(schema: Schema, folder: Path) -> None:
 
 
 def said(document: Document, vector: Vector, version: int) -> tuple[object, ...]:
-    """Return what the codec says of a frame: its fault; or all of it, and how it is written."""
+    """Return the result of the codec for a frame: its fault, or its contents and encoded form."""
     try:
         decoded = document.decode(vector.frame, vector.sender, version)
     except Malformed as error:

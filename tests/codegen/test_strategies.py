@@ -1,4 +1,4 @@
-"""The strategies: within the schema's bounds, whatever it is, and clean under the linters."""
+"""Tests of the generated strategies: within the bounds of any schema, and clean under linters."""
 
 from __future__ import annotations
 

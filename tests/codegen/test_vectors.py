@@ -1,4 +1,4 @@
-"""The vectors: every fault in every field that can have it, and no surprises in the file."""
+"""Tests of the generated vectors: every possible fault of every field, and the form of the file."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ def committed() -> list[vectors.Vector]:
 
 
 def of_field(message: Message, field: Field) -> Iterator[str]:
-    """The faults that a field can have; what only its neighbours allow stands in the tests."""
+    """Return the possible faults of a field.
+
+    Faults that depend on its neighbours are in the tests.
+    """
     if not isinstance(field.type, Tail):
         yield "truncated"
     elif message.min_body + field.type.maximum < message.max_body:
@@ -67,7 +70,7 @@ def of_field(message: Message, field: Field) -> Iterator[str]:
             yield "not_utf8"
         if isinstance(kind, ByteList | List) and kind.max_items < kind.prefix.maximum:
             yield "too_many"
-        # The other lists of `exec_request` leave the room for it.
+        # The other lists of `exec_request` are short enough.
         if isinstance(kind, ByteList) and message.name in ("exec_request", "everything"):
             yield "total_too_long"
 
@@ -167,7 +170,7 @@ def test_the_file_is_small_and_has_no_vector_twice(path: Path) -> None:
 
 
 def with_fields(fields: int) -> str:
-    """A schema with one message that has so many fields, of all kinds in turn."""
+    """Return a schema with one message with this many fields, of all kinds in turn."""
     kinds = [
         'type = "i16"',
         'type = "colour"',

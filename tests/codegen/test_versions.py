@@ -1,4 +1,4 @@
-"""Old and new codecs, in both languages, read each other's bytes at the version they agreed on."""
+"""Tests that old and new codecs, in both languages, understand each other at a common version."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ VERSIONS = read_schema(GROWN).versions
 
 
 class Ages(NamedTuple):
-    """The codecs of a schema, and those that its older version had."""
+    """The codecs of a schema, and those of its older version."""
 
     version: int
     old: Pair
     new: Pair
 
     def opinions(self, frame: bytes, sender: str) -> list[tuple[object, ...]]:
-        """Return what the four say of a frame at the older version."""
+        """Return the results of the four codecs for a frame in the older version."""
         return [
             self.old.by_python(frame, sender),
             self.old.by_c(frame, sender),
@@ -42,7 +42,7 @@ class Ages(NamedTuple):
 def make(
     load: Callable[[Path], ModuleType], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Pair]:
-    """Generate and build both codecs of a schema, given as text."""
+    """Generate and build both codecs of a schema in text form."""
 
     def make(text: str) -> Pair:
         folder = tmp_path_factory.mktemp("version")
@@ -64,7 +64,7 @@ def new(make: Callable[[str], Pair]) -> Pair:
 
 @pytest.fixture(scope="module", params=VERSIONS)
 def ages(request: pytest.FixtureRequest, make: Callable[[str], Pair], new: Pair) -> Ages:
-    """Each version in turn, with its own codecs and the newest."""
+    """Each older version with its codecs, and those of the newest version."""
     version: int = request.param
     return Ages(version, make(canonical(new.schema.at(version))), new)
 
@@ -74,7 +74,7 @@ def ages(request: pytest.FixtureRequest, make: Callable[[str], Pair], new: Pair)
 def test_what_the_old_write_the_new_read_and_write_again(ages: Ages, data: st.DataObject) -> None:
     sender, frame = data.draw(frames(ages.old))
     assert ages.opinions(frame, sender) == [(frame,)] * 4
-    # What is filled in, too, is the same.
+    # The default values are equal, too.
     versions = (ages.version, ages.new.schema.version)
     assert ages.new.by_python(frame, sender, *versions) == ages.new.by_c(frame, sender, *versions)
 
@@ -84,7 +84,7 @@ def test_what_the_old_write_the_new_read_and_write_again(ages: Ages, data: st.Da
 def test_the_old_and_the_new_refuse_a_frame_with_the_same_words(
     ages: Ages, data: st.DataObject
 ) -> None:
-    # A frame of the newest version has what the older one must not take.
+    # A frame of the newest version has values that the older one must refuse.
     _, frame = data.draw(st.sampled_from([ages.old, ages.new]).flatmap(frames))
     for changed in [frame, *data.draw(st.lists(mutations(frame), min_size=4, max_size=4))]:
         for sender in ages.new.schema.ends:

@@ -1,4 +1,4 @@
-"""tshark, with the dissector, makes of captured frames what the vectors say."""
+"""Tests that tshark with the dissector decodes captured frames as the vectors expect."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ Generated = Callable[[Path], Path]
 
 
 class Capture:
-    """A capture of TCP connections, or of datagrams, as a file of libpcap."""
+    """A capture of TCP connections or datagrams, as a file of libpcap."""
 
     def __init__(self) -> None:
-        # Of raw IP packets.
+        # The link type of raw IP packets.
         self.data = bytearray(struct.pack("<IHHIIII", 0xA1B2C3D4, 2, 4, 0, 0, 1 << 18, 101))
         self.connections = 0
 
     def connect(self, data: bytes, *, to_port: bool, step: int) -> None:
-        """One side of a new connection, in packets of so many bytes."""
+        """Add one side of a new connection, in packets with this number of bytes."""
         client = 10_000 + self.connections
         self.connections += 1
         ports = (client, PORT) if to_port else (PORT, client)
@@ -51,7 +51,7 @@ class Capture:
             self._packet(6, tcp + data[at : at + step])
 
     def datagram(self, data: bytes, *, to_port: bool) -> None:
-        """A datagram between two ports of its own."""
+        """Add a datagram between two new ports."""
         client = 10_000 + self.connections
         self.connections += 1
         ports = (client, PORT) if to_port else (PORT, client)
@@ -65,14 +65,14 @@ class Capture:
 
 
 def tshark(name: str, dissector: Path, capture: Capture, *arguments: str) -> str:
-    """Return what tshark writes of the captured frames.
+    """Return the output of tshark for the captured frames.
 
-    :param name: what the fields' names begin with.
+    :param name: prefix of the names of the fields.
     """
     path = dissector.with_suffix(".pcap")
     path.write_bytes(capture.data)
     with dissector.open() as script, path.open() as captured:
-        # As root it runs no scripts. Another user may not be able to reach the folder.
+        # tshark runs no scripts as root, and another user may have no access to the folder.
         inherited = (script.fileno(), captured.fileno())
         lua, pcap = (f"/proc/self/fd/{descriptor}" for descriptor in inherited)
         command = ["tshark", "-X", f"lua_script:{lua}", "-o", f"{name}.port:{PORT}"]
@@ -95,7 +95,7 @@ def tshark(name: str, dissector: Path, capture: Capture, *arguments: str) -> str
 def decoded(
     name: str, dissector: Path, capture: Capture, fields: Iterable[str], over: str = "tcp"
 ) -> list[dict[str, list[str]]]:
-    """Return for each connection the values of these fields in its order."""
+    """Return the values of these fields for each connection, in order."""
     names = [field if field.startswith("_ws.") else f"{name}.{field}" for field in fields]
     arguments = ["-T", "fields", "-E", "separator=|", "-e", f"{over}.stream"]
     arguments += [argument for field in names for argument in ("-e", field)]
@@ -109,7 +109,7 @@ def decoded(
 
 
 def leaves(key: str, kind: Type, value: Any) -> Iterator[tuple[str, Type, Any]]:
-    """What a value is made of, by the names of the fields in Wireshark."""
+    """Return the parts of a value by the names of the fields in Wireshark."""
     match kind:
         case Struct(name=name, fields=fields):
             for field in fields:
@@ -123,7 +123,7 @@ def leaves(key: str, kind: Type, value: Any) -> Iterator[tuple[str, Type, Any]]:
 
 
 def shown(kind: Type, value: Any) -> str:
-    """A value as tshark writes it."""
+    """Return a value as tshark prints it."""
     match kind:
         case Float(size=size):
             (number,) = struct.unpack("<f" if size == 4 else "<d", value.to_bytes(size, "little"))
@@ -131,7 +131,7 @@ def shown(kind: Type, value: Any) -> str:
         case Flags(size=size):
             return f"{value:#0{2 + 2 * size}x}"
         case Text():
-            # What is behind a NUL is only in the packet's details.
+            # Text after a NUL is only in the details of the packet.
             return str(value.decode().partition("\0")[0])
         case Bool():
             return str(bool(value))
@@ -154,7 +154,7 @@ def test_tshark_agrees_with_every_vector(
     fields += [f"{owner.name}.{field.name}" for owner in owners for field in owner.fields]
     found = decoded(filter_name(schema), generated(path) / "dissector.lua", capture, fields)
     for vector, values in zip(known, found, strict=True):
-        # What follows a malformed header is taken to start afresh with the next packet.
+        # After a malformed header, decoding continues with the next packet.
         first, *others = values["type"]
         assert int(first) == int.from_bytes(vector.frame[4:6], "little"), vector.name
         fault = [int(values[field][0]) for field in fields[1:4] if values[field]]
