@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import re
 import signal
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tests.support.ordinary import acting_as_user
 
 from microvm.cli.machine_file import read
 from microvm.errors import UsageError
@@ -171,6 +173,18 @@ def test_a_file_that_is_none_or_too_long_is_refused(tmp_path: Path, kind: str) -
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
+
+
+def test_a_folder_that_cannot_be_searched_is_reported() -> None:
+    with tempfile.TemporaryDirectory(dir="/tmp") as name:  # every user can reach this folder
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "closed").mkdir(mode=0o600)
+        (folder / "machine.toml").write_text("[[step]]\nadd = 'closed/x:/x'")
+        with acting_as_user():
+            first, *_, hint = said(folder / "machine.toml")
+    assert first == "2:7: error: closed/x: Permission denied [unreadable]"
+    assert "chmod a+x" in hint
 
 
 OUTSIDE = ("/etc/passwd", "../outside", "wheels/../../outside", "link", "folder/passwd")

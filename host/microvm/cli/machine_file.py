@@ -92,9 +92,13 @@ def _steps(table: Table, empty: Recipe) -> Iterator[Step]:
         elif command is not None and (run := _made(step, "run", RunStep, command)):
             yield run
         elif added is not None and (add := _made(step, "add", AddStep.parse, added)):
-            path = _located(step, "add", empty, add.source)
-            if path and not path.exists():
-                step.error("missing-file", "add", f"{add.source} does not exist")
+            try:
+                path = _located(step, "add", empty, add.source)
+                if path and not path.exists():
+                    step.error("missing-file", "add", f"{add.source} does not exist")
+            except OSError as error:
+                hint = "allow your user to search the folders above it, with `chmod a+x`"
+                step.error("unreadable", "add", f"{add.source}: {error.strerror}", hint)
             yield add
 
 
