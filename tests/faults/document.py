@@ -12,9 +12,9 @@ from .matrix import MATRIX, Row
 from .state import STATES
 
 PAGE = Path(__file__).parents[2] / "docs/faults.md"
-STATES_HEAD = "| state | what it is |\n|---|---|\n"
+STATES_HEAD = "| state | meaning |\n|---|---|\n"
 HEAD = (
-    "| what happens | in which states | what you get | and is said | what to do | within |\n"
+    "| fault | states | result | text of the message | text of the hint | within |\n"
     "|---|---|---|---|---|---|\n"
 )
 
@@ -41,7 +41,7 @@ def _cells(row: Row) -> list[str]:
     if row.error is not None:
         outcome = f"`{row.error.__name__}`"
     else:
-        outcome = "a machine all the same" if row.says else "nothing of it"
+        outcome = "a machine that boots" if row.says else "no error"
     said, hint = (f"`{text}`" if text else "" for text in (row.says, row.hint))
     return [", ".join(row.states.split()), outcome, said, hint, f"{row.within:g} s"]
 
