@@ -43,7 +43,7 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
     :raises MicroVMError: If no thread can be started.
     """
-    import asyncio  # not needed by callers of start_thread, such as `microvm exec`
+    import asyncio  # not above, because a start imports this module before it launches QEMU
 
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()

@@ -9,10 +9,13 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
+from tempfile import TemporaryDirectory
 from typing import Any, BinaryIO
 
 from microvm.concurrency.threads import in_thread
 from microvm.errors import FileError, UsageError
+from microvm.guest.archive import ArchiveTree
+from microvm.guest.archive import write as write_archive
 from microvm.guest.download import Download, Received, name_of
 from microvm.guest.exchange import Exchange, exchange
 from microvm.guest.executor import Executor
@@ -20,6 +23,7 @@ from microvm.guest.limits import TransferLimits
 from microvm.guest.upload import FileData, send_data, send_tree
 from microvm.option import options_of
 from microvm.options import ExecOptions, to_bytes
+from microvm.system.private import temporary_root
 from microvm.units import Duration, Size, parse_count, parse_duration, parse_size
 from microvm.wire import files
 from microvm.wire.files import Action, ModeRule
@@ -213,8 +217,6 @@ async def put_archive(
     max_files: int = MAX_FILES,
 ) -> tuple[str, ...]:
     """Unpack an archive into a folder of the guest; see `MicroVM.put_archive`."""
-    from microvm.guest.archive import ArchiveTree
-
     limits = TransferLimits(parse_size(max_size), parse_count(max_files, least=0))
     with ArchiveTree(os.fsdecode(to_bytes(destination)), limits) as tree:
         # In a thread, which remains on cancellation, because the archive may be a pipe without
@@ -240,11 +242,6 @@ async def get_archive(
     max_files: int = MAX_FILES,
 ) -> Received:
     """Write a file or a folder of the guest to an archive; see `MicroVM.get_archive`."""
-    from tempfile import TemporaryDirectory
-
-    from microvm.guest.archive import write
-    from microvm.system.private import temporary_root
-
     name = _basename(os.fsdecode(to_bytes(source)))
     folder = TemporaryDirectory(prefix="microvm-", dir=temporary_root())
     try:
@@ -258,7 +255,7 @@ async def get_archive(
             max_size=max_size,
             max_files=max_files,
         )
-        await in_thread(write, copy, name, archive)
+        await in_thread(write_archive, copy, name, archive)
     finally:
         await in_thread(folder.cleanup)
     return replace(received, path=Path(name or "."))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 
-from microvm import cache
+from microvm import cache, start
 from microvm.arches import Accel
 from microvm.errors import BootError, CacheError, QemuError
 from microvm.options import Accelerator
@@ -48,13 +48,11 @@ class AcceleratorChoice:
         """
         async with AsyncExitStack() as held:
             if len(self.candidates) > 1:
-                from microvm.cache import async_lock
-
                 path, purpose = self._probes.path, "finds out whether KVM works"
                 # If the lock cannot be taken, as in a read-only cache, this start tries the
                 # hardware, too.
                 with suppress(CacheError):
-                    await held.enter_async_context(async_lock.held(path, purpose, self._notify))
+                    await held.enter_async_context(start.lock_held(path, purpose, self._notify))
                 self.candidates = self._find()
                 if len(self.candidates) == 1:
                     await held.aclose()
@@ -74,9 +72,7 @@ class AcceleratorChoice:
 
     def failed(self, error: QemuError | BootError) -> None:
         """Record that the last candidate failed with this error."""
-        from microvm.qemu import kvm_failure
-
-        if self.candidates[-1] != "tcg" and kvm_failure.failure_of_start(error).remembered:
+        if self.candidates[-1] != "tcg" and start.failure_of_start(error).remembered:
             self._probes.forget()  # KVM worked before, so the next start tries it again
 
     def succeeded(self, accel: Accel, error: QemuError | BootError | None) -> None:
@@ -88,9 +84,7 @@ class AcceleratorChoice:
             if self._probes.recall() is not True:
                 self._probes.remember(works=True)
         elif error is not None:
-            from microvm.qemu import kvm_failure
-
-            failure = kvm_failure.failure_of_start(error)
+            failure = start.failure_of_start(error)
             hint = ""
             if failure.remembered:
                 hint = "--accel kvm shows why"

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from microvm.arches import Accel
+from microvm.images import Image
 from microvm.options import Confinement
 from microvm.qemu.accel import host_cpu, kvm_parameters
 from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.launch import find_qemu, qemu_arguments
 from microvm.sha256 import sha256
-
-if TYPE_CHECKING:
-    from microvm.images import Image
 
 # The fields that must be equal where the guest is restored, and the error for each difference.
 _REQUIREMENTS = {

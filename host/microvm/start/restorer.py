@@ -6,7 +6,9 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
+from microvm import start
 from microvm.errors import BootError, ImageError, QemuError, SnapshotError, TemplateError
+from microvm.images import Image, load
 from microvm.log import Area
 from microvm.options import Confinement
 from microvm.qemu.command_line import Memory, QemuConfig
@@ -18,7 +20,6 @@ from microvm.start.starter import CLONE_TIMEOUT
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from microvm.images import Image
     from microvm.start.running_vm import RunningVM
 
 _logger = Area("start")
@@ -84,23 +85,19 @@ class Restorer:
         try:
             return await self._clone()
         except (QemuError, BootError) as error:
-            from microvm.start.retry import is_worthwhile
-
-            if error.qemu_exit is None or not is_worthwhile(error):
+            if error.qemu_exit is None or not start.is_worthwhile(error):
                 raise
             _logger.warning("cannot clone %s: %s; trying again", self._label, error.message)
         return await self._clone()
 
     async def _clone(self) -> RunningVM:
-        from microvm.start.running_vm import RunningVM
-
         if self._launched is None:
             self.launch()
         launched, self._launched = self._launched, None
         assert launched is not None  # noqa: S101 - for the type checker
         defaults = self.image.manifest.config.options
         try:
-            return await RunningVM.start(launched, self._console, CLONE_TIMEOUT, defaults)
+            return await start.RunningVM.start(launched, self._console, CLONE_TIMEOUT, defaults)
         except TemplateError as error:
             raise SnapshotError(f"{self._label} cannot be used: {error.message}") from error
 
@@ -112,8 +109,6 @@ def image_of(label: str, made: Origin) -> Image:
         removed.
     :raises QemuError: If QEMU or the launcher is not installed.
     """
-    from microvm.images import load
-
     try:
         image = load(made.folder or made.image)
     except ImageError as error:

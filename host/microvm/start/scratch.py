@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from microvm import cache
+from microvm import cache, start
 from microvm.errors import ImageError, QemuError
 from microvm.start import sparse
 
@@ -77,12 +77,10 @@ def copy(saved: int, disk: int) -> None:
 
 @contextmanager
 def _unnamed(size: int) -> Iterator[int]:
-    import tempfile
-
     folder = cache.folder("scratch")
     with ExitStack() as files:
         with cache.disk_errors(folder):
             cache.make(folder)
-            disk = files.enter_context(tempfile.TemporaryFile(dir=folder)).fileno()
+            disk = files.enter_context(start.TemporaryFile(dir=folder)).fileno()
             os.ftruncate(disk, size)
         yield disk

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import suppress
 
-from microvm import cache
+from microvm import cache, start
 from microvm.cache import lock
 from microvm.errors import QemuError, SnapshotError
 from microvm.qemu.command_line import Memory
@@ -26,13 +26,11 @@ def check_room() -> None:
     :raises SnapshotError: If all users share the cache.
     :raises CacheError: If the cache cannot be written, or lacks room for the smallest snapshot.
     """
-    import tempfile
-
     STORE.check_private()
     folder = STORE.folder
     with cache.disk_errors(folder):
         cache.make(folder)
-        with tempfile.TemporaryFile(dir=folder) as file:
+        with start.TemporaryFile(dir=folder) as file:
             os.posix_fallocate(file.fileno(), 0, _LEAST)
 
 

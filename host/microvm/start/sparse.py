@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import struct
 from collections.abc import Iterable, Iterator
@@ -40,8 +41,6 @@ def copy(source: int, target: int) -> None:
 
 def share(source: int, target: int) -> bool:
     """Let a file share the blocks of another one, and tell whether the file system supports it."""
-    import fcntl
-
     try:
         fcntl.ioctl(target, _FICLONE, source)
     except OSError:
@@ -112,8 +111,6 @@ def drop_zeros(file: int) -> None:
 
 
 def _drop(file: int, offset: int, size: int) -> None:
-    import fcntl
-
     fcntl.ioctl(file, _UNRESERVE, _SPACE.pack(0, os.SEEK_SET, offset, size))
 
 
@@ -143,7 +140,7 @@ def _pages(chunk: bytes) -> Iterator[tuple[int, int, bool]]:
 
 def digest(file: int) -> str:
     """Return the SHA-256 of a file in hexadecimal, which is the same with and without holes."""
-    import hashlib
+    import hashlib  # loads OpenSSL, which takes long, and most clones need no digest
 
     size = os.fstat(file).st_size
     made = hashlib.sha256(size.to_bytes(8, "little"))

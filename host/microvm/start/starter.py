@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from microvm import cache
+from microvm import cache, start
+from microvm.concurrency.threads import in_thread
 from microvm.errors import (
     BootError,
     CacheError,
@@ -19,6 +19,7 @@ from microvm.errors import (
     QemuError,
     TemplateError,
 )
+from microvm.images import Image
 from microvm.log import Area
 from microvm.qemu.accel import ProbeCache
 from microvm.qemu.command_line import Memory, QemuConfig
@@ -27,7 +28,6 @@ from microvm.start import saved, scratch, template
 from microvm.start.origin import digest, origin
 
 if TYPE_CHECKING:
-    from microvm.images import Image
     from microvm.start.running_vm import RunningVM
 
 _logger = Area("start")
@@ -197,9 +197,7 @@ class Starter:
             raise _Unavailable(f"cannot clone {self._name}: {error.strerror or error}") from error
 
     async def _start(self, launched: Launched, console: Path | None, timeout: float) -> RunningVM:
-        from microvm.start.running_vm import RunningVM
-
-        return await RunningVM.start(launched, console, timeout, self._defaults, resume=False)
+        return await start.RunningVM.start(launched, console, timeout, self._defaults, resume=False)
 
     async def _make_template(self) -> None:
         """Boot a guest and save it, unless another process does that first.
@@ -208,10 +206,6 @@ class Starter:
         :raises _Unavailable: If another problem prevents it.
         :raises BootError: If the guest does not boot.
         """
-        from microvm.concurrency.threads import in_thread
-        from microvm.guest.run import run
-        from microvm.start.warmup import settle, warm_up, warm_up_image
-
         template.limit()  # raises an error for an invalid limit before the boot
         with _classify_errors("no template can be saved", boots=True):
             async with template.locked(self._name, self._notify):
@@ -225,9 +219,7 @@ class Starter:
                     vm = await self._start(launched, None, self._timeout)
                     try:
                         async with vm.qemu.starting():
-                            await warm_up(partial(run, vm.guest))
-                            await warm_up_image(partial(run, vm.guest), self._warm, self._notify)
-                            await settle(vm.guest)
+                            await start.prepare_guest(vm.guest, self._warm, self._notify)
                             await vm.qemu.save()
                     finally:
                         await vm.end()

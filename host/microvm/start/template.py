@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, suppress
 
+from microvm import start
 from microvm.cache import lock
 from microvm.errors import CacheError, TemplateError, UsageError
 from microvm.qemu.command_line import Memory
@@ -32,9 +33,7 @@ def locked(name: str, notify: Callable[[str], None]) -> AbstractAsyncContextMana
     :param notify: Function that is called with a line for the user if the wait is long.
     :raises CacheError: If the cache cannot be written, or the holder sends no heartbeats.
     """
-    from microvm.cache import async_lock
-
-    return async_lock.held(STORE.path(name), "saves a guest to clone", notify)
+    return start.lock_held(STORE.path(name), "saves a guest to clone", notify)
 
 
 def save(memory: Memory, *, name: str, origin: Origin, copied: bool) -> None:

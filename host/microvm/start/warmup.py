@@ -11,15 +11,16 @@ import asyncio
 import shlex
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 from microvm.errors import ExecError, FileError
+from microvm.guest.files import read_file
+from microvm.guest.guest import Guest
 from microvm.guest.process import CompletedProcess
+from microvm.guest.run import run
 from microvm.log import Area
 from microvm.printable import printable
-
-if TYPE_CHECKING:
-    from microvm.guest.executor import Executor
 
 # These commands use all paths of the daemon: a program, a shell, and input with output.
 _COMMANDS: tuple[tuple[list[str], dict[str, Any]], ...] = (
@@ -47,6 +48,22 @@ Run = Callable[..., Awaitable[CompletedProcess[Any]]]
 """The type of the method `run` of a machine or a guest."""
 
 
+async def prepare_guest(
+    guest: Guest, commands: Sequence[Sequence[str]], notify: Callable[[str], None]
+) -> None:
+    """Warm up a guest before it is saved as a template.
+
+    :param commands: Warm-up commands of its image; their effects exist in every clone.
+    :param notify: Function that is called with a line for each command that fails. The start
+        continues.
+    :raises MachineError: If the machine fails.
+    """
+    await warm_up(partial(run, guest))
+    for command in commands:
+        await _warm_up_image(guest, command, notify)
+    await _settle(guest)
+
+
 async def warm_up(run: Run) -> None:
     """Run a few commands in a guest.
 
@@ -58,16 +75,12 @@ async def warm_up(run: Run) -> None:
             await run(argv, timeout=_TIMEOUT, **options)
 
 
-async def settle(guest: Executor) -> None:
+async def _settle(guest: Guest) -> None:
     """Wait until the kernel has chosen its final clock, and for delayed work.
 
     On emulated x86, Debian's kernel changes its clock one second after the boot and stops all CPUs
     for that. If the guest were saved before, each clone would do so, too.
-
-    :raises MachineError: If the machine fails.
     """
-    from microvm.guest.files import read_file
-
     try:
         async with asyncio.timeout(_CLOCK_TIMEOUT):
             while await read_file(guest, _CLOCK) == _EARLY_CLOCK:  # noqa: ASYNC110 - no event
@@ -77,23 +90,17 @@ async def settle(guest: Executor) -> None:
     await asyncio.sleep(_REST)
 
 
-async def warm_up_image(
-    run: Run, commands: Sequence[Sequence[str]], notify: Callable[[str], None]
+async def _warm_up_image(
+    guest: Guest, command: Sequence[str], notify: Callable[[str], None]
 ) -> None:
-    """Run the warm-up commands of an image; their effects exist in every clone.
-
-    :param notify: Function that is called with a line for each command that fails. The start
-        continues.
-    :raises MachineError: If the machine fails.
-    """
-    for command in commands:
-        try:
-            done = await run(command, timeout=IMAGE_TIMEOUT, max_output=_OUTPUT)
-        except ExecError as error:
-            how = f": {error.message}"
-        else:
-            last = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
-            why = f": {last}" if last else ""
-            how = f" exited with status {done.returncode}{why}" if done.returncode else ""
-        if how:
-            notify(printable(f"the warm-up command `{shlex.join(command)}`{how}"))
+    try:
+        done = await run(guest, command, timeout=IMAGE_TIMEOUT, max_output=_OUTPUT)
+    except ExecError as error:
+        failure = f": {error.message}"
+    else:
+        if not done.returncode:
+            return
+        failure = f" exited with status {done.returncode}"
+        if last := done.stderr.decode(errors="replace").strip().rpartition("\n")[2]:
+            failure += f": {last}"
+    notify(printable(f"the warm-up command `{shlex.join(command)}`{failure}"))
