@@ -70,6 +70,7 @@ def test_an_option_of_containers_is_answered(arguments: list[str], says: str) ->
 @pytest.mark.parametrize(
     ("verb", "arguments", "says"),
     [
+        ("exec", ["--memory", "1G", "box", "ls"], "has no --memory: it is for `microvm run` and"),
         ("start", ["-e", "A=1"], "There is no -e: it applies to commands"),
         ("start", ["-v", "/home/me:/w"], "use `microvm cp SRC NAME:DST` to copy files in"),
         ("start", ["-v", "/home/me:/w", "box"], "-v means --verbose, there are no volumes"),
@@ -278,9 +279,9 @@ def test_help_may_be_in_the_middle() -> None:
 
 def test_every_answer_is_of_a_verb_that_is_there() -> None:
     verbs = {" ".join(verb) for verb in pages(cli)}
-    assert {*docker_hints._OPTIONS_OF, *docker_hints._EXTRA} <= verbs
-    assert {*group._ELSEWHERE.values()} <= {*verbs, "--version"}
-    assert not {*group._ELSEWHERE, *group._INSTEAD} & verbs
+    assert {*docker_hints._HINTS_BY_VERB, *docker_hints._EXTRA_ARGUMENTS} <= verbs
+    assert {*group._EQUIVALENTS.values()} <= {*verbs, "--version"}
+    assert not {*group._EQUIVALENTS, *group._HINTS} & verbs
 
 
 def test_all_machines_are_listed_always(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

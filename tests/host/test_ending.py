@@ -81,5 +81,5 @@ def test_output_is_kept_or_passed_on(also: list[str]) -> None:
 
 def test_output_that_is_kept_has_a_limit() -> None:
     params = run.make_context("run", ["--json", "--", "true"]).params
-    assert result_of(params).kept is not None
+    assert result_of(params).output is not None
     assert params["max_output"] == MAX_OUTPUT

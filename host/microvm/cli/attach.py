@@ -178,9 +178,9 @@ class AttachedRun:
 
     def _write(self, descriptor: int) -> WriteFunction:
         """Return a function that prints the output for a file descriptor, or stores it."""
-        if self.result.kept is None:
+        if self.result.output is None:
             return partial(write, descriptor)
-        kept = self.result.kept[descriptor - 1]
+        kept = self.result.output[descriptor - 1]
 
         async def keep(data: bytearray | bytes | memoryview) -> None:
             kept.extend(data)

@@ -41,16 +41,16 @@ class Copies(NamedTuple):
     after: tuple[FileCopy, ...] = ()
     max_collect: int | None = None
 
-    async def put(self, machine: MicroVM, how: ExecOptions) -> None:
+    async def put(self, machine: MicroVM, options: ExecOptions) -> None:
         """Copy files into the guest, as the user of the command and into its working directory.
 
         :raises MicroVMError: Raised if a file cannot be copied.
         """
         for copy in self.before:
             with converted_errors(f"cannot copy {copy.source}"):
-                await machine.put(copy.source, in_folder(copy.target, how), **as_user(how))
+                await machine.put(copy.source, in_folder(copy.target, options), **as_user(options))
 
-    async def get(self, machine: MicroVM, how: ExecOptions) -> MicroVMError | None:
+    async def get(self, machine: MicroVM, options: ExecOptions) -> MicroVMError | None:
         """Copy files out of the guest. If a copy fails, print the error and continue.
 
         :return: The first error, or None if all copies succeeded.
@@ -59,7 +59,7 @@ class Copies(NamedTuple):
         failed: MicroVMError | None = None
         for copy in self.after:
             try:
-                await self._get(copy, machine, how)
+                await self._get(copy, machine, options)
             except MachineError:
                 raise
             except MicroVMError as error:
@@ -67,15 +67,15 @@ class Copies(NamedTuple):
                 failed = failed or error
         return failed
 
-    async def _get(self, copy: FileCopy, machine: MicroVM, how: ExecOptions) -> None:
+    async def _get(self, copy: FileCopy, machine: MicroVM, options: ExecOptions) -> None:
         with converted_errors(
             f"cannot collect {copy.source} to {copy.target}", {"max_size": "--max-collect"}
         ):
             received = await machine.get(
-                in_folder(copy.source, how),
+                in_folder(copy.source, options),
                 copy.target,
                 **({} if self.max_collect is None else {"max_size": self.max_collect}),
-                **collected(how),
+                **collected(options),
             )
         notify_left_out(received)
 

@@ -1,4 +1,4 @@
-"""Hints for users who type options and arguments of docker: each names the equivalent."""
+"""Hints in the errors for options and arguments of docker, or of another verb of microvm."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from typing import Any
 
 import click
 
+from microvm.option import flag, options_of
+from microvm.options import ExecOptions, ImageOptions, MachineOptions
+
 _NO_VOLUMES = "the guest cannot access files of the host; "
 _NO_NETWORK = "the guest has no network"
 _COPIES = {
@@ -16,7 +19,7 @@ _COPIES = {
     "": "use `microvm cp SRC NAME:DST` to copy files in, and `microvm cp NAME:SRC DST` to copy "
     "files out",
 }
-_STAYS = "use `microvm start` to start a machine in the background"
+_USE_START = "use `microvm start` to start a machine in the background"
 _IN_BACKGROUND = "use `sh -c 'CMD &'` to run a command in the background"
 _ROOT = "commands run as root by default, in a kernel of their own"
 
@@ -28,34 +31,34 @@ _OPTIONS = {
     "--cap-add": _ROOT,
     "--cwd": "use -w or --workdir",
     "--pids-limit": "use --max-processes",
-    "--restart": _STAYS,
+    "--restart": _USE_START,
 }
-_TALKS = "it runs no command; use `microvm shell NAME` to open a shell in the machine"
+_RUNS_NO_COMMAND = "it runs no command; use `microvm shell NAME` to open a shell in the machine"
 _FOR_COMMANDS = "it applies to commands; give it to `microvm exec`, or build an image with it"
-_TAIL = "use `microvm logs NAME | tail`"
+_USE_TAIL = "use `microvm logs NAME | tail`"
 _AS_JSON = "use --json to print all details"
-_AT_ONCE = "machines always stop immediately"
-_OPTIONS_OF = {
-    "run": {**_OPTIONS, **dict.fromkeys(("-d", "--detach"), _STAYS)},
+_STOPS_AT_ONCE = "machines always stop immediately"
+_HINTS_BY_VERB = {
+    "run": {**_OPTIONS, **dict.fromkeys(("-d", "--detach"), _USE_START)},
     "exec": {**_OPTIONS, **dict.fromkeys(("-d", "--detach"), _IN_BACKGROUND)},
     "shell": {**_OPTIONS, **dict.fromkeys(("-i", "-t"), "a shell always has both")},
     "start": {
         **_OPTIONS,
         **dict.fromkeys(("-d", "--detach"), "the machine always runs in the background"),
-        **dict.fromkeys(("-i", "-t", "--interactive", "--tty", "-a", "--attach"), _TALKS),
+        **dict.fromkeys(("-i", "-t", "--interactive", "--tty", "-a", "--attach"), _RUNS_NO_COMMAND),
         **dict.fromkeys(
             ("-e", "--env", "--env-file", "-w", "--workdir", "-u", "--user"), _FOR_COMMANDS
         ),
     },
-    "logs": dict.fromkeys(("--tail", "-n", "--since", "--until"), _TAIL),
-    "stop": dict.fromkeys(("-t", "--time", "--timeout", "-f", "--force"), _AT_ONCE),
+    "logs": dict.fromkeys(("--tail", "-n", "--since", "--until"), _USE_TAIL),
+    "stop": dict.fromkeys(("-t", "--time", "--timeout", "-f", "--force"), _STOPS_AT_ONCE),
     "cp": dict.fromkeys(
         ("-r", "-R", "-a", "--archive"), "folders are always copied with their content"
     ),
     "ps": dict.fromkeys(("--format", "--filter", "-f"), _AS_JSON),
     "inspect": dict.fromkeys(("--format", "-f"), _AS_JSON),
 }
-_EXTRA = {
+_EXTRA_ARGUMENTS = {
     "config": 'it only shows options; to set one, write a line such as `memory = "1G"` to one of '
     "the files that it lists",
     "ps": "use `microvm inspect {words}` to show one machine",
@@ -66,26 +69,29 @@ _VOLUME = re.compile(r"[^:]*/[^:]*:/[^:]*(:[\w,]+)?|[\w.-]+:/[^:]*(:[\w,]+)?")
 
 
 class HintingCommand(click.Command):
-    """A click command that adds a hint to the error for an option or argument of docker."""
+    """A click command whose errors suggest the equivalent of an unknown option or argument."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments.
 
         :raises click.UsageError: Raised if an argument is wrong. The message contains a hint if
-            docker supports the argument.
+            docker or another verb supports the argument.
         """
         verb = self.name or ""
-        ctx.allow_extra_args = verb in _EXTRA
+        ctx.allow_extra_args = verb in _EXTRA_ARGUMENTS
         try:
             rest = super().parse_args(ctx, args)
         except click.NoSuchOption as error:
-            answers = {**dict.fromkeys(_VOLUMES, _no_volumes(verb)), **_OPTIONS_OF.get(verb, {})}
+            answers = {**dict.fromkeys(_VOLUMES, _no_volumes(verb)), **_HINTS_BY_VERB.get(verb, {})}
             if instead := answers.get(error.option_name):
                 raise click.UsageError(f"There is no {error.option_name}: {instead}", ctx) from None
+            if verbs := _verbs_with(error.option_name):
+                message = f"`{ctx.command_path}` has no {error.option_name}: it is for {verbs}"
+                raise click.UsageError(message, ctx) from None
             raise
-        if rest and verb in _EXTRA and not ctx.resilient_parsing:
+        if rest and verb in _EXTRA_ARGUMENTS and not ctx.resilient_parsing:
             words = shlex.join(rest)
-            instead = _EXTRA[verb].format(name=ctx.params.get("name"), words=words)
+            instead = _EXTRA_ARGUMENTS[verb].format(name=ctx.params.get("name"), words=words)
             raise click.UsageError(f"Unexpected arguments {words}: {instead}", ctx)
         return rest
 
@@ -101,17 +107,26 @@ class VerboseOption(click.Option):
         :raises click.UsageError: Raised if the first word of an argument looks like a volume, such
             as `/a:/b`. For docker, the word would be the value of `-v`.
         """
-        if opts.get(self.name or "") and any(map(_VOLUME.fullmatch, _first(ctx, opts))):
+        if opts.get(self.name or "") and any(map(_VOLUME.fullmatch, _first_words(ctx, opts))):
             instead = _no_volumes(ctx.command.name or "")
             raise click.UsageError(f"-v means --verbose, there are no volumes: {instead}", ctx)
         return super().handle_parse_result(ctx, opts, args)
+
+
+def _verbs_with(spelling: str) -> str:
+    """Return the verbs that have an option, as text; empty if no verb has it."""
+    for kind in (MachineOptions, ExecOptions, ImageOptions):
+        for option in options_of(kind).values():
+            if option.verbs and spelling in (flag(option.setting), f"-{option.short}"):
+                return " and ".join(f"`microvm {verb}`" for verb in option.verbs)
+    return ""
 
 
 def _no_volumes(verb: str) -> str:
     return _NO_VOLUMES + _COPIES.get(verb, _COPIES[""])
 
 
-def _first(ctx: click.Context, opts: Mapping[str, Any]) -> Iterator[str]:
+def _first_words(ctx: click.Context, opts: Mapping[str, Any]) -> Iterator[str]:
     for argument in ctx.command.params:
         if isinstance(argument, click.Argument):
             # The value of a missing argument depends on the version of click.

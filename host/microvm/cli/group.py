@@ -8,8 +8,8 @@ import click
 
 from microvm.printable import quoted
 
-# Verbs of docker, podman and others that microvm does not have, and the equivalent verbs.
-_ELSEWHERE = {
+# Equivalents of verbs that docker, podman and other programs have, and microvm lacks.
+_EQUIVALENTS = {
     "attach": "shell",
     "commit": "checkpoint",
     "create": "start",
@@ -27,7 +27,7 @@ _ELSEWHERE = {
     "top": "ps",
     "version": "--version",
 }
-_INSTEAD = {
+_HINTS = {
     "login": "Use `skopeo login` or `docker login`; `microvm image pull` uses their credentials.",
     "rename": "Machines cannot be renamed. Name them with `microvm start NAME`.",
     "restart": "Use `microvm stop NAME`, then `microvm start NAME` to start a new machine.",
@@ -74,22 +74,22 @@ class VerbGroup(click.Group):
 
 def no_such_command(group: click.Group, ctx: click.Context, name: str) -> click.UsageError:
     """Return the error for an unknown verb, with a suggestion if there is one."""
-    if ctx.parent is None and name in _INSTEAD:
-        return click.UsageError(f"No such command {quoted(name)}. {_INSTEAD[name]}", ctx)
-    meant = [f"`{ctx.command_path} {verb}`" for verb in _meant(group, ctx, name)]
-    hint = f" Did you mean {' or '.join(meant)}?" if meant else ""
+    if ctx.parent is None and name in _HINTS:
+        return click.UsageError(f"No such command {quoted(name)}. {_HINTS[name]}", ctx)
+    similar = [f"`{ctx.command_path} {verb}`" for verb in _similar(group, ctx, name)]
+    hint = f" Did you mean {' or '.join(similar)}?" if similar else ""
     return click.UsageError(f"No such command {quoted(name)}.{hint}", ctx)
 
 
-def _meant(group: click.Group, ctx: click.Context, name: str) -> list[str]:
+def _similar(group: click.Group, ctx: click.Context, name: str) -> list[str]:
     from difflib import get_close_matches
 
     verbs = group.list_commands(ctx)
-    if ctx.parent is None and name in _ELSEWHERE:
-        return [_ELSEWHERE[name]]
+    if ctx.parent is None and name in _EQUIVALENTS:
+        return [_EQUIVALENTS[name]]
     if close := get_close_matches(name, verbs):
         return close
-    return [verb for verb in _below(group, ctx) if verb.rpartition(" ")[2] == name]
+    return [verb for verb in _subcommands(group, ctx) if verb.rpartition(" ")[2] == name]
 
 
 def _verb_with(option: str, group: click.Group, ctx: click.Context, words: list[str]) -> str:
@@ -108,7 +108,7 @@ def _verb_with(option: str, group: click.Group, ctx: click.Context, words: list[
     return ""
 
 
-def _below(group: click.Group, ctx: click.Context) -> Iterator[str]:
+def _subcommands(group: click.Group, ctx: click.Context) -> Iterator[str]:
     for name in group.list_commands(ctx):
         command = group.get_command(ctx, name)
         if isinstance(command, click.Group):

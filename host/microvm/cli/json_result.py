@@ -20,23 +20,25 @@ class JsonResult:
     """The result of a command, which is written as JSON if the user asked for it.
 
     :param file: File to write to, or None.
-    :param keeps: True to include the output of the command, and to write to standard output.
+    :param stores_output: True to include the output of the command, and to write the JSON to
+        standard output.
     :ivar argv: Command and arguments; empty until they are known.
-    :ivar kept: Standard output and standard error of the command, or None if they are not included.
+    :ivar output: Standard output and standard error of the command, or None if they are not
+        included.
     :ivar process: Process of the command, or None before it is started.
     :ivar returncode: Return code of the command, or None if it has not exited by itself.
     :ivar failed: Error of the first file that could not be collected.
     :ivar status: Exit status of this process, or None before the end.
     """
 
-    def __init__(self, file: TextIO | None = None, *, keeps: bool = False) -> None:
+    def __init__(self, file: TextIO | None = None, *, stores_output: bool = False) -> None:
         self.argv: Sequence[str] = ()
-        self.kept = (bytearray(), bytearray()) if keeps else None
+        self.output = (bytearray(), bytearray()) if stores_output else None
         self.process: Process | None = None
         self.returncode: int | None = None
         self.failed: Exception | None = None
         self.status: int | None = None
-        self._file = sys.stdout if keeps else file
+        self._file = sys.stdout if stores_output else file
         self._seconds = 0.0
 
     @property
@@ -75,7 +77,7 @@ class JsonResult:
             self.argv,
             returncode=self.returncode,
             error=error,
-            output=self.kept and (bytes(self.kept[0]), bytes(self.kept[1])),
+            output=self.output and (bytes(self.output[0]), bytes(self.output[1])),
             seconds=self._seconds,
             memory=getattr(self.process, "memory", None),
         )

@@ -74,7 +74,7 @@ def _check_source(table: Table, empty: Recipe, source: str) -> None:
     """Record an error if the source is a file or folder that the recipe may not name."""
     kind, colon, rest = source.partition(":")
     if not (colon and kind in KINDS):
-        _located(table, "from", empty, source)
+        _allowed_path(table, "from", empty, source)
         return
     with suppress(ImageError, OSError):  # the build reports a file that does not exist
         try:
@@ -89,11 +89,11 @@ def _steps(table: Table, empty: Recipe) -> Iterator[Step]:
         step.done()
         if len(step.data.keys() & {"add", "run"}) != 1:
             step.error("step", "", "a step must have either `add` or `run`")
-        elif command is not None and (run := _made(step, "run", RunStep, command)):
+        elif command is not None and (run := _parse(step, "run", RunStep, command)):
             yield run
-        elif added is not None and (add := _made(step, "add", AddStep.parse, added)):
+        elif added is not None and (add := _parse(step, "add", AddStep.parse, added)):
             try:
-                path = _located(step, "add", empty, add.source)
+                path = _allowed_path(step, "add", empty, add.source)
                 if path and not path.exists():
                     step.error("missing-file", "add", f"{add.source} does not exist")
             except OSError as error:
@@ -102,7 +102,7 @@ def _steps(table: Table, empty: Recipe) -> Iterator[Step]:
             yield add
 
 
-def _located(table: Table, key: str, empty: Recipe, path: str | Path) -> Path | None:
+def _allowed_path(table: Table, key: str, empty: Recipe, path: str | Path) -> Path | None:
     """Return the absolute path for a path in the file, or report that it must not be used."""
     try:
         return empty.path(path)
@@ -111,7 +111,7 @@ def _located(table: Table, key: str, empty: Recipe, path: str | Path) -> Path | 
         return None
 
 
-def _made(table: Table, key: str, make: Callable[[A], T], given: A) -> T | None:
+def _parse(table: Table, key: str, make: Callable[[A], T], given: A) -> T | None:
     """Return the result of `make` for a value, or report that the value is wrong."""
     try:
         return make(given)

@@ -46,8 +46,8 @@ def run_cell(
     :raises MicroVMError: Raised in the same cases as by `MicroVM.run`.
     """
     loop, machine = vm._loop, vm._machine
-    how: ExecOptions = {**options, "stdin": None if cell is None else PIPE}
-    process = loop.run(machine.exec(argv, **how))
+    options = {**options, "stdin": None if cell is None else PIPE}
+    process = loop.run(machine.exec(argv, **options))
     text = _OutputDecoder(write)
     try:
         output = _output(process, (cell or "").encode("utf-8", "replace"))

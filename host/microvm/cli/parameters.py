@@ -250,7 +250,7 @@ def _find_preset(name: str, verb: str, context: click.Context) -> Preset | None:
     """
     if _PRESETS not in context.meta:
         found = None
-        if verb not in preset_sources.WITHOUT and preset_sources.may_exist():
+        if verb not in preset_sources.VERBS_WITHOUT_PRESETS and preset_sources.may_exist():
             from microvm.cli.presets import Presets  # imports tomllib
 
             found = Presets()

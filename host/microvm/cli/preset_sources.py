@@ -26,7 +26,7 @@ VARIABLES = {
 PREFIX = "MICROVM_"
 """The prefix of the names of all variables."""
 
-WITHOUT = ("exec", "shell")
+VERBS_WITHOUT_PRESETS = ("exec", "shell")
 """The verbs without presets. Their machine may belong to another project."""
 
 LIMIT = 1 << 20

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from microvm.cli import preset_sources
-from microvm.cli.preset_sources import LIMIT, NO_FILES, PREFIX, WITHOUT
+from microvm.cli.preset_sources import LIMIT, NO_FILES, PREFIX, VERBS_WITHOUT_PRESETS
 from microvm.errors import UsageError
 from microvm.option import Option, options_of
 from microvm.options import ExecOptions, ImageOptions, MachineOptions
@@ -92,7 +92,7 @@ class Presets:
 
     def find(self, name: str, verb: str) -> Preset | None:
         """Return the preset of an option of a verb, or None if the option has no preset."""
-        if verb in WITHOUT:
+        if verb in VERBS_WITHOUT_PRESETS:
             return None
         if found := self._variables.get(name):
             return found
@@ -110,7 +110,7 @@ def verbs() -> list[str]:
 
 def verbs_of(option: Option) -> list[str]:
     """Return the verbs for which an option can be preset."""
-    return [verb for verb in option.verbs if verb not in WITHOUT]
+    return [verb for verb in option.verbs if verb not in VERBS_WITHOUT_PRESETS]
 
 
 def table_of(verb: str) -> str:
@@ -195,18 +195,18 @@ def _parsed(path: Path, source: Source, at: tuple[str, ...], data: bytes) -> Pre
         table: object = tomllib.loads(data.decode())
         if at and isinstance(table, dict) and at[-1] in table:
             message = f"`{at[-1]}` is not a table of {path.name}"
-            reader.wrong.append(((at[-1],), "unknown-key", message, f"write [{'.'.join(at)}]"))
+            reader.faults.append(((at[-1],), "unknown-key", message, f"write [{'.'.join(at)}]"))
         for key in at:
             table = table.get(key, {}) if isinstance(table, dict) else None
         reader.table(at, table)
-    except (ValueError, RecursionError):  # `_explained` reports the line of the error
-        reader.wrong.append(((), "", "", ""))
-    if reader.wrong:
-        raise _explained(path, reader.wrong)
+    except (ValueError, RecursionError):  # `_error_with_lines` reports the line of the error
+        reader.faults.append(((), "", "", ""))
+    if reader.faults:
+        raise _error_with_lines(path, reader.faults)
     return PresetFile(path, source, "read", reader.values)
 
 
-Wrong = tuple[tuple[str, ...], str, str, str]
+Fault = tuple[tuple[str, ...], str, str, str]
 """An error in a file: the path of keys, the name of the rule, the message, and a hint."""
 
 
@@ -215,14 +215,14 @@ class _PresetReader:
 
     def __init__(self, path: Path, source: Source) -> None:
         self.values: dict[tuple[str, str], Preset] = {}
-        self.wrong: list[Wrong] = []
+        self.faults: list[Fault] = []
         self._path = path
         self._source = source
 
     def table(self, at: tuple[str, ...], table: object, verb: str = "") -> None:
         """Read the table of a verb, or the top-level table, which contains the tables of verbs."""
         if not isinstance(table, dict):
-            self.wrong.append((at, "wrong-type", f"`{at[-1]}` must be a table", ""))
+            self.faults.append((at, "wrong-type", f"`{at[-1]}` must be a table", ""))
             return
         tables = {} if verb else {table_of(each): each for each in verbs()}
         known = [name for name, one in OPTIONS.items() if not verb or verb in verbs_of(one)]
@@ -230,7 +230,7 @@ class _PresetReader:
             if key in tables:
                 self.table((*at, key), value, tables[key])
             elif key not in known:
-                self.wrong.append(((*at, key), *_unknown(key, [*known, *tables], verb)))
+                self.faults.append(((*at, key), *_unknown(key, [*known, *tables], verb)))
             else:
                 self._value((*at, key), OPTIONS[key], value, verb)
 
@@ -242,7 +242,9 @@ class _PresetReader:
                 raise UsageError(f"it must be true or false, not {given!r}")
             value = option.read(given)
         except UsageError as error:
-            self.wrong.append((at, "wrong-value", f"{option.setting}: {error.message}", error.hint))
+            self.faults.append(
+                (at, "wrong-value", f"{option.setting}: {error.message}", error.hint)
+            )
             return
         key = ".".join(at)
         self.values[verb, option.setting] = Preset(value, given, self._source, self._path, key)
@@ -277,7 +279,7 @@ def _unknown(key: str, known: list[str], verb: str) -> tuple[str, str, str]:
     return "unknown-key", f"`{key}` is not an option{of} that can be preset", hint
 
 
-def _explained(path: Path, wrong: list[Wrong]) -> UsageError:
+def _error_with_lines(path: Path, faults: list[Fault]) -> UsageError:
     """Return an error that shows each fault of a file with its line."""
     from microvm_proto.diagnostics import SchemaError
     from microvm_proto.load import Document
@@ -285,7 +287,7 @@ def _explained(path: Path, wrong: list[Wrong]) -> UsageError:
     detail = ""
     try:
         document = Document(path)
-        for at, rule, message, hint in wrong:
+        for at, rule, message, hint in faults:
             document.error(rule, at, message, hint)
         document.check()
     except SchemaError as error:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def run(
     command: Sequence[str],
     machine: MachineOptions,
-    how: ExecOptions,
+    options: ExecOptions,
     *,
     image: str | None = None,
     snapshot: str | None = None,
@@ -36,7 +36,7 @@ def run(
     :param command: Command and arguments, combined with `entrypoint` as described in
         `microvm.images.config.Config.argv`.
     :param machine: Options of the machine.
-    :param how: Options of the command.
+    :param options: Options of the command.
     :param image: Value of `--image`.
     :param snapshot: Value of `--from`.
     :param save: Name of the snapshot to save; see `AttachedRun`, also for `standard_input` and
@@ -59,8 +59,8 @@ def run(
             )
             hint = "give a command, as in `microvm run … -- echo hello`"
             raise UsageError(named, hint=hint)
-        options: MachineOptions = {**machine, "notify": standard_streams.notify}
-        vm = MicroVM(start or booted, **options)
+        machine = {**machine, "notify": standard_streams.notify}
+        vm = MicroVM(start or booted, **machine)
         if save is not None:
             check_room()
         gc.disable()  # collections would slow down the imports below
@@ -70,7 +70,7 @@ def run(
 
         from microvm.cli.attach import AttachedRun
 
-        attached = AttachedRun(vm, argv, how, copies or Copies(), save, standard_input, result)
+        attached = AttachedRun(vm, argv, options, copies or Copies(), save, standard_input, result)
         gc.enable()
         result.status = asyncio.run(attached.status())
     return result.status

@@ -26,7 +26,7 @@ TIMEOUT = 3.0
 """Number of seconds for the guest to answer; under KVM, a guest boots in less than one."""
 
 # With this setting, no start tries KVM, and none prints a notice.
-_WITHOUT = "export MICROVM_ACCEL=tcg"
+_USE_EMULATION = "export MICROVM_ACCEL=tcg"
 _MODULES = {"vmx": "kvm_intel", "svm": "kvm_amd"}
 
 # The fault for each failure, if it is not `NOT_WORKING`.
@@ -34,7 +34,7 @@ _FAULTS = {
     kvm_failure.ABSENT: HostFault(
         "note",  # machines start without KVM
         f"{kvm_failure.ABSENT.message}: guests are emulated, which is slower",
-        _WITHOUT,
+        _USE_EMULATION,
         "the processor lacks virtualization, or hides it from this virtual machine or container; "
         "if only the module is missing, the command is `sudo modprobe kvm_intel`, or `kvm_amd`",
     ),
@@ -48,14 +48,14 @@ _FAULTS = {
     kvm_failure.BUSY: HostFault(
         "note",
         f"{kvm_failure.BUSY.message}: guests are emulated, which is slower",
-        _WITHOUT,
+        _USE_EMULATION,
         hint="or stop the virtual machines of the other hypervisor, such as VirtualBox",
     ),
 }
 NOT_WORKING = HostFault(
     "note",
     "KVM does not work on this host, so guests are emulated, which is slower: {failure}",
-    _WITHOUT,
+    _USE_EMULATION,
     "common in virtual machines whose own host emulates only a part of virtualization; the guest "
     f"has {TIMEOUT:g} seconds to answer",
     "`microvm run --accel kvm --cold -v -- true` shows the failure; `sudo dmesg | grep -i kvm` may "
@@ -76,12 +76,14 @@ def check_kvm(earlier: EarlierResults) -> CheckResult:
     # A user who asks for KVM gets no machine without KVM, so the check fails.
     status: Severity | None = "failed" if preset and preset.value == "kvm" else None
 
-    def result(failure: KvmFailure, why: str, fix: str = _WITHOUT, hint: str = "") -> CheckResult:
+    def result(
+        failure: KvmFailure, why: str, fix: str = _USE_EMULATION, hint: str = ""
+    ) -> CheckResult:
         values = {"why": why, "failure": failure.line(why)}
         return fault_of(failure).result(status=status, fix=fix, hint=hint, **values)
 
     if found := accel.obstacle(arches.find().name):
-        fix, hint = found.command or _WITHOUT, found.hint
+        fix, hint = found.command or _USE_EMULATION, found.hint
         if found.failure is kvm_failure.ABSENT:
             fix, hint = _fix_absence()
         return result(found.failure, found.why, fix, hint)
@@ -109,9 +111,9 @@ def _fix_absence() -> tuple[str, str]:
         flags = set(re.findall(r"\b(?:vmx|svm)\b", Path("/proc/cpuinfo").read_text()))
         for module in (_MODULES[flag] for flag in sorted(flags)):
             if Path("/sys/module", module).exists():
-                return _WITHOUT, f"or start this container with `--device {accel.KVM}`"
+                return _USE_EMULATION, f"or start this container with `--device {accel.KVM}`"
             return f"sudo modprobe {module}", ""
-    return _WITHOUT, (
+    return _USE_EMULATION, (
         "or enable virtualization in the firmware, or nested virtualization on the host of this "
         "virtual machine"
     )

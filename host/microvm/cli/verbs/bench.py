@@ -11,7 +11,7 @@ import click
 
 from microvm.bench import export, plot, table
 from microvm.bench.measure import Plan, check_memory, measure
-from microvm.cli import parameters
+from microvm.cli import docker_hints, parameters
 from microvm.images import load
 from microvm.option import read_options
 from microvm.options import ImageOptions, PoolOptions
@@ -20,7 +20,7 @@ from microvm_image import default
 from microvm_image.build import build
 
 
-@click.command()
+@click.command(cls=docker_hints.HintingCommand)
 @parameters.options(ImageOptions, "bench")
 @click.option(
     "--kernel",

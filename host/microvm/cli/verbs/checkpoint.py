@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from microvm.cli import parameters, snapshot_parameters
+from microvm.cli import docker_hints, parameters, snapshot_parameters
 from microvm.start.snapshots import check_room
 from microvm.supervisor.client.blocking import connect
 
 
-@click.command()
+@click.command(cls=docker_hints.HintingCommand)
 @parameters.wait
 @parameters.verbose
 @parameters.machine

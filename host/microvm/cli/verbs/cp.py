@@ -88,7 +88,7 @@ def _complete(
 @parameters.verbose
 @click.argument("source", metavar="SRC", callback=_parse, shell_complete=_complete)
 @click.argument("target", metavar="DST", callback=_parse, shell_complete=_complete)
-def cp(source: _Endpoint, target: _Endpoint, wait: bool, **how: Any) -> None:
+def cp(source: _Endpoint, target: _Endpoint, wait: bool, **options: Any) -> None:
     """Copy a file or a folder into or out of a named machine.
 
     \b
@@ -119,7 +119,7 @@ def cp(source: _Endpoint, target: _Endpoint, wait: bool, **how: Any) -> None:
         descriptor, stream = (0, "input") if target.machine else (1, "output")
         if os.isatty(descriptor):
             raise click.UsageError(f"- is a tar archive, but standard {stream} is a terminal")
-    given = {name: value for name, value in how.items() if value is not None}
+    given = {name: value for name, value in options.items() if value is not None}
     if target.machine and source.path != _ARCHIVE:
         if limits := [name for name in ("max_size", "max_files") if name in given]:
             flag = f"--{limits[0].replace('_', '-')}"
@@ -135,35 +135,37 @@ def cp(source: _Endpoint, target: _Endpoint, wait: bool, **how: Any) -> None:
     standard_streams.leave(asyncio.run(run_until_signal(_copy(vm, source, target, given))))
 
 
-async def _copy(vm: AttachedVM, source: _Endpoint, target: _Endpoint, how: dict[str, Any]) -> int:
+async def _copy(
+    vm: AttachedVM, source: _Endpoint, target: _Endpoint, options: dict[str, Any]
+) -> int:
     what = f"cannot copy {source.path}"
     flags = {"max_size": "--max-size", "max_files": "--max-files"}
     async with vm:
         with copies.converted_errors(what, flags):
             if target.machine:
-                await _put(vm, source.path, target.path, how)
+                await _put(vm, source.path, target.path, options)
                 return 0
             try:
-                await _get(vm, source.path, target.path, how)
+                await _get(vm, source.path, target.path, options)
             except BrokenPipeError:
                 return 128 + signal.SIGPIPE
     return 0
 
 
-async def _put(vm: AttachedVM, source: str, target: str, how: dict[str, Any]) -> None:
+async def _put(vm: AttachedVM, source: str, target: str, options: dict[str, Any]) -> None:
     if source != _ARCHIVE:
-        await vm.put(source, target, **how)
+        await vm.put(source, target, **options)
         return
     with standard_streams.BlockingStream(0, closefd=False) as archive:
-        left_out = await vm.put_archive(archive, target, **how)
+        left_out = await vm.put_archive(archive, target, **options)
     copies.notify_names(
         "left out of the archive, because devices and FIFOs are not copied", left_out
     )
 
 
-async def _get(vm: AttachedVM, source: str, target: str, how: dict[str, Any]) -> None:
+async def _get(vm: AttachedVM, source: str, target: str, options: dict[str, Any]) -> None:
     if target != _ARCHIVE:
-        copies.notify_left_out(await vm.get(source, target, **how))
+        copies.notify_left_out(await vm.get(source, target, **options))
         return
     with BufferedWriter(standard_streams.BlockingStream(1, "w", closefd=False)) as archive:
-        copies.notify_left_out(await vm.get_archive(source, archive, **how))
+        copies.notify_left_out(await vm.get_archive(source, archive, **options))

@@ -17,7 +17,7 @@ from typing import Any
 import click
 
 from microvm import dask
-from microvm.cli import names, parameters, snapshot_parameters, standard_streams
+from microvm.cli import docker_hints, names, parameters, snapshot_parameters, standard_streams
 from microvm.cli.line_reader import read_lines
 from microvm.cli.signals import run_until_signal
 from microvm.concurrency.tasks import cancel
@@ -34,13 +34,13 @@ from microvm.system.capacity import usable_cpus
 
 # Interval in seconds at which the progress bar shows the number of machines or workers. It is long,
 # because a cluster answers the question with data about each worker.
-_LOOK = 2.0
+_REFRESH_INTERVAL = 2.0
 
 # Maximum number of bytes of an input line. A line contains a job and its standard input.
 _LINE_LIMIT = 16 << 20
 
 
-@click.command("map")
+@click.command("map", cls=docker_hints.HintingCommand)
 @click.option(
     "-j",
     "--jobs",
@@ -119,18 +119,18 @@ def map(  # noqa: A001 - the verb's name
     """  # noqa: D301 - click needs the backspace character
     if registry is not None and scheduler is None:
         raise click.UsageError("--registry is for the workers of a cluster: add --scheduler")
-    machine, how = (
+    machine, command_options = (
         parameters.given_options(PoolOptions, options),
         parameters.given_options(RunOptions, options),
     )
     descriptor = 0 if file == "-" else os.open(file, os.O_RDONLY | os.O_CLOEXEC)
-    lines = _JobLines(descriptor, how.pop("env"))
+    lines = _JobLines(descriptor, command_options.pop("env"))
     start = (
         partial(names.find_image, image)
         if snapshot is None
         else partial(snapshot_parameters.find, snapshot, image)
     )
-    work = _map(lines, jobs, start, machine, how, ordered, scheduler, registry)
+    work = _map(lines, jobs, start, machine, command_options, ordered, scheduler, registry)
     sys.exit(asyncio.run(run_until_signal(work)))
 
 
@@ -155,8 +155,8 @@ async def _map(
     run = _in_pool if scheduler is None else partial(_on_cluster, scheduler, registry)
     failures, ended_by = 0, None
     async with (
-        run(lines.jobs(), size, start(), machine, options, ordered) as (outcomes, about),
-        _progress(total, about) as show,
+        run(lines.jobs(), size, start(), machine, options, ordered) as (outcomes, describe),
+        _progress(total, describe) as show,
     ):
         async for outcome in outcomes:
             if ended_by is None and isinstance(outcome.error, NotRun):
@@ -180,7 +180,7 @@ async def _map(
 
 
 Outcomes = AsyncGenerator["Outcome[Any]", None]
-About = Callable[[], Awaitable[str]]
+Describe = Callable[[], Awaitable[str]]
 
 
 @asynccontextmanager
@@ -191,18 +191,18 @@ async def _in_pool(
     machine: PoolOptions,
     options: RunOptions,
     ordered: bool,
-) -> AsyncIterator[tuple[Outcomes, About]]:
+) -> AsyncIterator[tuple[Outcomes, Describe]]:
     """Run jobs on this host.
 
     Yield the outcomes, and a function that describes the number of machines for the user.
     """
     pool = Pool(size, start, **machine)
 
-    async def about() -> str:
+    async def describe() -> str:
         return f"machines: {pool.size}"
 
     async with pool, aclosing(pool.map(jobs, ordered=ordered, **options)) as outcomes:
-        yield outcomes, about
+        yield outcomes, describe
 
 
 @asynccontextmanager
@@ -215,7 +215,7 @@ async def _on_cluster(
     machine: PoolOptions,
     options: RunOptions,
     ordered: bool,
-) -> AsyncIterator[tuple[Outcomes, About]]:
+) -> AsyncIterator[tuple[Outcomes, Describe]]:
     """Run jobs on a Dask cluster.
 
     Yield the outcomes, and a function that describes the cluster for the user.
@@ -273,7 +273,7 @@ class _JobLines:
 
 @asynccontextmanager
 async def _progress(
-    total: int | None, about: About
+    total: int | None, describe: Describe
 ) -> AsyncIterator[Callable[[bytes, bool], Awaitable[None]]]:
     """Show a progress bar if standard error is a terminal.
 
@@ -281,9 +281,9 @@ async def _progress(
     to print, and True if the job failed.
 
     :param total: Number of jobs, or None if it is unknown.
-    :param about: Function that describes the machines or the cluster for the user. It is called at
-        regular intervals, so that the user sees if nothing runs the jobs. If it raises OSError, the
-        bar keeps the last description.
+    :param describe: Function that describes the machines or the cluster for the user. It is called
+        at regular intervals, so that the user sees if nothing runs the jobs. If it raises OSError,
+        the bar keeps the last description.
     """
     if not STDERR.moves:
         yield lambda line, _: write(1, line)
@@ -314,11 +314,11 @@ async def _progress(
             task = progress.tasks[bar]
             progress.update(bar, rate=task.completed / (task.elapsed or math.inf), **fields)
 
-        async def look() -> None:
+        async def refresh() -> None:
             while True:
                 with suppress(OSError):
-                    update(about=await about())
-                await asyncio.sleep(_LOOK)
+                    update(about=await describe())
+                await asyncio.sleep(_REFRESH_INTERVAL)
 
         async def show(line: bytes, failed: bool) -> None:
             if same:  # print the line above the bar
@@ -328,8 +328,8 @@ async def _progress(
             progress.advance(bar)
             update(failed=progress.tasks[bar].fields["failed"] + failed)
 
-        looking = asyncio.create_task(look())
+        refreshing = asyncio.create_task(refresh())
         try:
             yield show
         finally:
-            await cancel([looking])
+            await cancel([refreshing])

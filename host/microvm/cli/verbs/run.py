@@ -194,4 +194,4 @@ def result_of(options: dict[str, Any]) -> JsonResult:
         raise click.UsageError("--json does not print the output for -t: use --json-file instead")
     if as_json and options.get("max_output") is None:
         options["max_output"] = MAX_OUTPUT
-    return JsonResult(file, keeps=as_json)
+    return JsonResult(file, stores_output=as_json)
