@@ -22,9 +22,7 @@ _CLOCK_READINGS = 20
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """The durations of the steps of a cold boot, from `MicroVM.start` until the guest is ready.
-
-    All durations are in seconds.
+    """The durations in seconds of the steps of a cold boot, until `MicroVM.start` returns.
 
     :ivar qemu: Start of QEMU, up to the first instruction of the guest.
     :ivar kernel: Firmware and kernel of the guest, up to its first process.

@@ -60,17 +60,11 @@ class Library:
         )
 
     async def boot(self) -> LibraryMachine:
-        """Boot a machine.
-
-        :raises MicroVMError: If it does not start.
-        """
+        """Boot a machine."""
         return await self._start(cold=True)
 
     async def clone(self) -> LibraryMachine:
-        """Clone a machine, as every start does by default.
-
-        :raises MicroVMError: If it does not start.
-        """
+        """Clone a machine, as every start does by default."""
         return await self._start(cold=False)
 
     async def _start(self, *, cold: bool) -> LibraryMachine:
@@ -80,10 +74,7 @@ class Library:
         return LibraryMachine(vm)
 
     async def run_process(self) -> None:
-        """Run `microvm run -- true` as a process.
-
-        :raises MicroVMError: If it fails.
-        """
+        """Run `microvm run -- true` as a process."""
         process = await asyncio.create_subprocess_exec(
             *self._command, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
         )
@@ -93,7 +84,7 @@ class Library:
 
 
 class LibraryMachine:
-    """A running machine of microvm."""
+    """A running machine of microvm. Its methods raise a `MicroVMError` if an operation fails."""
 
     def __init__(self, vm: MicroVM) -> None:
         self.vm = vm
@@ -109,32 +100,22 @@ class LibraryMachine:
         await self.vm.ping()
 
     async def run_true(self) -> None:
-        """Run `true`.
-
-        :raises MicroVMError: If it fails.
-        """
+        """Run `true`."""
         await self._run(("true",), 0)
 
     async def run_python(self) -> None:
         """Run `python3 -c pass`.
 
         :raises ExecError: If the guest lacks Python.
-        :raises MicroVMError: If it fails.
         """
         await self._run(_PYTHON, 0)
 
     async def read_stream(self) -> None:
-        """Read and discard `STREAM_SIZE` bytes that a process in the guest writes.
-
-        :raises MicroVMError: If it fails.
-        """
+        """Read and discard `STREAM_SIZE` bytes that a process in the guest writes."""
         await self._run(_WRITER, STREAM_SIZE)
 
     async def write_stream(self) -> None:
-        """Write `STREAM_SIZE` bytes that a process in the guest reads.
-
-        :raises MicroVMError: If it fails.
-        """
+        """Write `STREAM_SIZE` bytes that a process in the guest reads."""
         async with await self.vm.exec(_READER, stdin=PIPE) as process:
             assert process.stdin is not None  # noqa: S101 - PIPE
             for _ in range(STREAM_SIZE // len(_BLOCK)):
@@ -169,10 +150,7 @@ class LibraryMachine:
 
 
 async def clone_of(snapshot: Snapshot, confinement: Confinement) -> LibraryMachine:
-    """Start a machine from a snapshot.
-
-    :raises MicroVMError: If it does not start.
-    """
+    """Start a machine from a snapshot."""
     vm = MicroVM(snapshot, confinement=confinement)
     await vm.start()
     return LibraryMachine(vm)

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from errno import EBADMSG, ENAMETOOLONG
 from itertools import groupby
@@ -133,7 +133,10 @@ class Download:
                 self._begin(message)
             case files.Data() if self._file is not None:
                 self._size += len(message.data)
-                self._write(self._file[0], memoryview(message.data))
+                data = memoryview(message.data)
+                with self._host_errors(_ROOT):
+                    while data:
+                        data = data[os.write(self._file[0], data) :]
             case files.Whole() if self._file is not None:
                 self._end_file(*self._file)
             case files.Whole() if self._folder is not None:
@@ -147,7 +150,7 @@ class Download:
         name = name_of(entry, self._source) if self._count else _ROOT
         self._count += 1
         shown = "it" if self._count == 1 else repr(name)
-        try:
+        with self._host_errors(name):
             match stat.S_IFMT(entry.mode):
                 case stat.S_IFREG:
                     self._file = os.open(name, _NEW_FILE, 0o600, dir_fd=self._descriptor), entry
@@ -157,12 +160,6 @@ class Download:
                     self._begin_link(_Link(self._folder, name, entry.target))
                 case _:
                     raise self._hostile(f"{shown} is neither a file, a folder nor a link")
-        except FileExistsError:
-            raise self._hostile(f"the guest sent {name!r} twice") from None
-        except FileError:
-            raise
-        except OSError as error:
-            raise self._host_error(error) from None
 
     def _begin_folder(self, name: str) -> None:
         depth = self._folder.depth + 1 if self._folder else 1
@@ -174,11 +171,8 @@ class Download:
         self._folder = _Folder(name, self._folder, depth)
 
     def _leave(self, folder: _Folder) -> None:
-        try:
-            above = os.open("..", FOLDER, dir_fd=self._descriptor)
-        except OSError as error:
-            raise self._host_error(error) from None
-        self._enter(above)
+        with self._host_errors(folder.name):
+            self._enter(os.open("..", FOLDER, dir_fd=self._descriptor))
         self._folder = folder.parent
 
     def _enter(self, descriptor: int) -> None:
@@ -193,13 +187,6 @@ class Download:
         self._left_out_count += 1
         if self._left_out_count <= _MAX_LEFT_OUT:
             self._left_out.append("/".join((*link.folder.names()[1:], link.name)))
-
-    def _write(self, descriptor: int, data: memoryview) -> None:
-        try:
-            while data:
-                data = data[os.write(descriptor, data) :]
-        except OSError as error:
-            raise self._host_error(error) from None
 
     def _end_file(self, descriptor: int, entry: files.Entry) -> None:
         mode = entry.mode & 0o755 | 0o600
@@ -234,31 +221,31 @@ class Download:
         descriptor = os.dup(self._staging.descriptor)
         try:
             for name in folder.names():
-                inner = os.open(name, FOLDER, dir_fd=descriptor)
+                with self._host_errors(name):
+                    inner = os.open(name, FOLDER, dir_fd=descriptor)
                 os.close(descriptor)
                 descriptor = inner
             for link in links:
                 check_stopped()
-                self._make_link(link, descriptor)
-        except FileError:
-            raise
-        except OSError as error:
-            raise self._host_error(error) from None
+                with self._host_errors(link.name):
+                    os.symlink(link.target, os.fsencode(link.name), dir_fd=descriptor)
         finally:
             os.close(descriptor)
-
-    def _make_link(self, link: _Link, folder: int) -> None:
-        try:
-            os.symlink(link.target, os.fsencode(link.name), dir_fd=folder)
-        except FileExistsError:
-            raise self._hostile(f"the guest sent {link.name!r} twice") from None
 
     def _hostile(self, reason: str) -> FileError:
         return _hostile(self._source, reason)
 
-    def _host_error(self, error: OSError) -> OSError:
-        """Return an error of the host with the path of the destination's folder."""
-        return OSError(error.errno, error.strerror, str(self._parent))
+    @contextmanager
+    def _host_errors(self, name: str) -> Iterator[None]:
+        """Set the path of an `OSError` to the destination's folder, except if `name` exists."""
+        try:
+            yield
+        except FileError:
+            raise
+        except FileExistsError:
+            raise self._hostile(f"the guest sent {name!r} twice") from None
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._parent)) from None
 
 
 def name_of(entry: files.Entry, folder: str) -> str:

@@ -35,6 +35,7 @@ class Guest:
     """A running guest, which runs one command at a time. `connect` starts a session with it.
 
     When the guest is lost, the first reason is raised in all waiting callers, and in later ones.
+    Most methods raise this `MachineError`, also if the guest is not ready.
 
     :ivar error: Reason why the guest is lost; None while it runs.
     :ivar defaults: Options of a command that its caller does not set.
@@ -103,10 +104,7 @@ class Guest:
             self.resume()
 
     def resume(self) -> None:
-        """Send the time and fresh entropy to the guest, which then resumes frozen processes.
-
-        :raises MachineError: If the guest is lost or not ready.
-        """
+        """Send the time and fresh entropy to the guest, which then resumes frozen processes."""
         self._check_alive()
         self._resumed = True
         self._channel.write(self._session.resume())
@@ -125,7 +123,6 @@ class Guest:
         :raises Busy: If a command runs.
         :raises UsageError: If the image is too old.
         :raises GuestUnresponsive: If the guest does not answer in time.
-        :raises MachineError: If the guest is lost or not ready.
         """
         self._check_alive()
         self._channel.write(self._session.keep())
@@ -142,7 +139,6 @@ class Guest:
         :raises Busy: If another command runs.
         :raises UsageError: If an option or an argument is invalid, or cannot be encoded.
         :raises TypeError: If an option does not exist.
-        :raises MachineError: If the guest is lost or not ready.
         """
         self._check_alive()
         if not self._free.is_set():
@@ -179,7 +175,6 @@ class Guest:
 
         :raises Busy: If a command runs, or another block of this method.
         :raises UsageError: If the image is too old.
-        :raises MachineError: If the guest is lost or not ready.
         """
         self._check_alive()
         if not self._free.is_set():
@@ -220,11 +215,9 @@ class Guest:
                 self._loop.call_soon_threadsafe(self._abandon, command)
 
     async def ping(self, timeout: float = TIMEOUTS.ping) -> None:
-        """Wait for the answer of the guest to a ping.
+        """Wait at most `timeout` seconds for the answer of the guest to a ping.
 
-        :param timeout: Maximum time in seconds.
         :raises GuestUnresponsive: If the guest does not answer in time.
-        :raises MachineError: If the guest is lost or not ready.
         """
         await self._free.wait()
         await self._ping(timeout)
@@ -237,11 +230,9 @@ class Guest:
         await self._answer(pong, timeout)
 
     async def status(self, timeout: float = TIMEOUTS.ping) -> codec.Status:
-        """Return the daemon's counters.
+        """Return the daemon's counters, which the guest must send within `timeout` seconds.
 
-        :param timeout: Maximum time in seconds.
         :raises GuestUnresponsive: If the guest does not answer in time.
-        :raises MachineError: If the guest is lost or not ready.
         """
         await self._free.wait()
         self._check_alive()

@@ -10,7 +10,7 @@ from typing import Any, Unpack, cast
 
 from microvm.errors import ExecKilled, UsageError
 from microvm.guest.executor import Executor
-from microvm.guest.process import CompletedProcess, Process
+from microvm.guest.process import CompletedProcess
 from microvm.guest.stdio import copy_out
 from microvm.option import options_of, read_options
 from microvm.options import ExecOptions, RunOptions, Text
@@ -32,7 +32,9 @@ async def run(
     exec_options = {
         name: value for name, value in options.items() if name in options_of(ExecOptions)
     }
-    given, decode = values["input"], _decoder(values["text"], values["encoding"], values["errors"])
+    given = values["input"]
+    as_text = bool(values["text"] or values["encoding"] or values["errors"])
+    decode = _OutputDecoder(as_text, values["encoding"] or "utf-8", values["errors"] or "strict")
     if given is not None:
         if exec_options.get("stdin") is not None:
             raise UsageError("input and stdin cannot be used together")
@@ -45,7 +47,11 @@ async def run(
             if values["capture_output"]:
                 out, err = await process._collect(data)
             else:
-                await _pass_on(process, data)
+                await asyncio.gather(
+                    process._feed_all(data),
+                    copy_out(process.stdout, 1),
+                    copy_out(process.stderr, 2),
+                )
             returncode = await process.wait()
         except ExecKilled as error:
             error.stdout, error.stderr = decode.cut(out), decode.cut(err)
@@ -54,12 +60,6 @@ async def run(
     if values["check"]:
         completed.check_returncode()
     return completed
-
-
-async def _pass_on(process: Process, data: bytes | None) -> None:
-    await asyncio.gather(
-        process._feed_all(data), copy_out(process.stdout, 1), copy_out(process.stderr, 2)
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +79,3 @@ class _OutputDecoder:
         """Convert incomplete output, which may stop in the middle of a character."""
         errors = "replace" if self.errors == "strict" else self.errors
         return replace(self, errors=errors)(data)
-
-
-def _decoder(text: bool, encoding: str | None, errors: str | None) -> _OutputDecoder:
-    asked = text or encoding is not None or errors is not None
-    return _OutputDecoder(asked, encoding or "utf-8", errors or "strict")

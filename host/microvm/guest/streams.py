@@ -106,7 +106,8 @@ class OutputStream:
 
     Iterate over it with `async for` to get chunks as they arrive, or call `read` or `readline`. The
     guest sends at most :data:`microvm.wire.session.WINDOW` bytes that were not read. Then the
-    command waits, as it does when a pipe is full.
+    command waits, as it does when a pipe is full. If the machine fails, reading raises a
+    `MachineError` after the output before that.
     """
 
     def __init__(self, buffer: OutputBuffer, keep_alive: KeepAlive) -> None:
@@ -120,19 +121,13 @@ class OutputStream:
         return self
 
     async def __anext__(self) -> bytes:
-        """Return the next chunk.
-
-        :raises MachineError: If the machine failed; the output before that has been read.
-        """
+        """Return the next chunk."""
         if chunk := await self.next_chunk():
             return bytes(chunk)
         raise StopAsyncIteration
 
     async def next_chunk(self) -> bytearray | bytes | memoryview:
-        """Return the next chunk without copying it; empty at the end of the stream.
-
-        :raises MachineError: If the machine failed; the output before that has been read.
-        """
+        """Return the next chunk without copying it; empty at the end of the stream."""
         return self._cut(len(self._part)) if self._part else await self._buffer.take()
 
     async def read(self, size: int = -1) -> bytes:
@@ -158,8 +153,6 @@ class OutputStream:
         r"""Return one line with its `\n`. The last line may lack it; after that, return b"".
 
         The length of a line is not limited. For an untrusted command, set `max_output`.
-
-        :raises MachineError: If the machine failed; the output before that has been read.
         """
         seen = 0
         while not (end := self._part.find(b"\n", seen) + 1):

@@ -32,6 +32,9 @@ _NAME = re.compile(r"\w[\w.+~-]{0,199}", re.ASCII)
 class Store:
     """A store of saved guests, which is a folder of the cache.
 
+    Its methods raise a `TemplateError` or a `SnapshotError` if a saved guest does not exist, is
+    damaged or is in use, or if its name is invalid.
+
     :param folder: Name of the folder.
     :param noun: Word for a saved guest in messages.
     :param error: Type of error to raise if a saved guest cannot be used.
@@ -59,10 +62,7 @@ class Store:
         return cache.folder(self._name)
 
     def path(self, name: str) -> Path:
-        """Return the folder of a saved guest, which need not exist.
-
-        :raises TemplateError, SnapshotError: If the name is invalid.
-        """
+        """Return the folder of a saved guest, which need not exist."""
         if not _NAME.fullmatch(name):
             raise self._error(f"not the name of a {self._noun}: {quoted(name)}")
         return self.folder / name
@@ -72,7 +72,6 @@ class Store:
         """Open a saved guest and check it, as memory for QEMU; yield None if it does not exist.
 
         :param expected: Manifest that it must have, or None.
-        :raises TemplateError, SnapshotError: If it is damaged, or has another manifest.
         :raises OSError: If this process has reached a limit, such as the number of open files.
         """
         path = self.path(name)
@@ -90,19 +89,13 @@ class Store:
             yield files.enter_context(restorable(guest.ram, guest.state, guest.disk, copied=copied))
 
     def check_private(self) -> None:
-        """Check before saving a user's data that other users cannot read the cache.
-
-        :raises TemplateError, SnapshotError: If all users share the cache, which root has set up.
-        """
+        """Check before saving the data of a user that the cache is not shared with all users."""
         if cache.is_shared(self.folder.parent):
             message = f"cannot keep a {self._noun} in {self.folder.parent}: all users may read it"
             raise self._error(message, hint="MICROVM_CACHE names another folder for the cache")
 
     def check(self, name: str) -> SavedManifest:
-        """Compare a saved guest with its digests, and return its manifest.
-
-        :raises TemplateError, SnapshotError: If it does not exist or is damaged.
-        """
+        """Compare a saved guest with its digests, and return its manifest."""
         with ExitStack() as files:
             return self.open(name, files).manifest
 
@@ -110,7 +103,6 @@ class Store:
         """Compare a saved guest with its digests, and open it.
 
         :param files: Stack that closes its files.
-        :raises TemplateError, SnapshotError: If it does not exist or is damaged.
         """
         guest = self._open(self.path(name), files)
         if guest is None:
@@ -118,10 +110,7 @@ class Store:
         return guest
 
     def manifest(self, name: str) -> SavedManifest | None:
-        """Return the manifest of a saved guest, or None if it does not exist.
-
-        :raises TemplateError, SnapshotError: If it cannot be read.
-        """
+        """Return the manifest of a saved guest, or None if it does not exist."""
         path = self.path(name)
         try:
             return saved.read_manifest(path)
@@ -190,10 +179,7 @@ class Store:
         return sorted(path.name for path in self.folder.glob("[!.]*"))
 
     def remove(self, name: str) -> None:
-        """Remove a saved guest, without effect on running clones.
-
-        :raises TemplateError, SnapshotError: If it does not exist, or is being saved now.
-        """
+        """Remove a saved guest, without effect on running clones."""
         path = self.path(name)
         if not path.exists():
             raise self.missing(name)

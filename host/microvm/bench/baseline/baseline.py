@@ -78,19 +78,12 @@ class Baseline:
             yield cls(config, initramfs, disk, owned)
 
     async def boot(self) -> BaselineMachine:
-        """Boot a machine.
-
-        :raises MachineError: If it does not start.
-        """
+        """Boot a machine."""
         with saved.blank() as memory:
             return BaselineMachine(await _start_in_thread(partial(self._start, memory)))
 
     async def clone(self) -> BaselineMachine:
-        """Clone a saved machine. The first call boots and saves it.
-
-        :raises MachineError: If it does not start.
-        :raises QemuError: If it cannot be saved.
-        """
+        """Clone a saved machine. The first call boots and saves it."""
         if self._saved is None:
             memory = self._owned.enter_context(saved.blank())
             machine = BaselineMachine(await _start_in_thread(partial(self._start, memory)))
@@ -186,10 +179,7 @@ class BaselineMachine:
         self._machine.feed()
 
     async def save(self, state: int) -> None:
-        """Save the machine and stop it.
-
-        :raises QemuError: If it cannot be saved.
-        """
+        """Save the machine and stop it."""
         self._machine.save(state)
 
     async def stop(self) -> None:
