@@ -1,10 +1,10 @@
-/* Has a running program issue system calls, as whoever has taken it over would: with its own threads,
- * credentials, filters and descriptors. It goes on afterwards as if nothing had been.
+/* Makes a running program issue system calls like an attacker who controls it: with its own threads,
+ * credentials, filters and descriptors. Afterwards the program continues unchanged.
  *
- *     inject PID      by a user who may trace it
+ *     inject PID      as a user who may trace the process
  *
- * Each line of standard input is a call: its number and arguments; one that begins with = is a text,
- * which is put below the stack. Each line of standard output is what it returned, -errno for failure. */
+ * Each line of standard input is a call: its number and arguments. An argument that begins with = is
+ * a text, which is written below the stack. Each line of output is a result, -errno for failure. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <elf.h>
@@ -47,7 +47,7 @@ static void stop(pid_t thread)
 		fail("waitpid");
 }
 
-/* The main thread first, so that no other is started by it meanwhile. */
+/* Stop the main thread first, so that it starts no other thread meanwhile. */
 static void stop_all(pid_t pid)
 {
 	char path[40];
@@ -68,7 +68,7 @@ static void stop_all(pid_t pid)
 	closedir(tasks);
 }
 
-/* A thread that sleeps stands behind the instruction by which it went to sleep. */
+/* The instruction pointer of a sleeping thread is behind the instruction of its system call. */
 static unsigned long long instruction(int memory, const struct user_regs_struct *registers)
 {
 	unsigned char found[2];
@@ -97,7 +97,7 @@ static long long call(pid_t thread, int memory, const struct user_regs_struct *b
 		at += strlen(word);
 	}
 	now.rip = instruction(memory, before);
-	now.orig_rax = -1ULL; /* or the kernel would begin anew what it was in */
+	now.orig_rax = -1ULL; /* or the kernel would restart its system call */
 	now.rax = words[0];
 	now.rdi = words[1];
 	now.rsi = words[2];

@@ -1,10 +1,10 @@
-/* The daemon's children made by fork, as valgrind has no clone3, and a dump of counts before each. */
+/* Makes the daemon fork its children, since valgrind lacks clone3, and dump the counts before each. */
 #define _GNU_SOURCE
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <valgrind/callgrind.h>
 
-#define __SANITIZE_ADDRESS__ /* no child in the daemon's own memory */
+#define __SANITIZE_ADDRESS__ /* no child may share the memory of the daemon */
 #define syscall(number, ...) \
 	((number) == SYS_clone3 ? dump_and_fork() : syscall(number, __VA_ARGS__))
 

@@ -1,4 +1,4 @@
-/* What Python says to callgrind: where a span begins that is counted, and where it ends. */
+/* Functions for Python that tell callgrind the beginning and the end of a counted span. */
 #include <valgrind/callgrind.h>
 
 void begin(void);

@@ -1,8 +1,8 @@
-/* A library to be preloaded: calls below one folder fail, and the wall clock is off.
+/* A library to be preloaded, which makes calls below one folder fail, and changes the wall clock.
  *
- * A program that has it preloaded arms it by fault_arm(); until then, all is as without. It counts
- * the calls of the C library that reach a file below the folder, by path or by descriptor, and has
- * those fail that it was told to. The clock is set by fault_clock().
+ * It has no effect until the program calls fault_arm(). From then on it counts the calls of the C
+ * library that access a file below the folder, by path or by descriptor, and makes the selected
+ * calls fail. fault_clock() sets the clock.
  */
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -21,13 +21,13 @@
 #include <unistd.h>
 
 static char below[PATH_MAX];
-static char calls[256]; /* their names, each between commas */
+static char calls[256]; /* names of the calls, each between commas */
 static int error;
 static long first, last;
 static atomic_long count;
 static atomic_long off; /* seconds */
 
-/* Of the calls in `names`, those from the first to the last, counted from 1, fail with `number`. */
+/* Make calls in `names` fail with the errno `number`, from the first to the last, counted from 1. */
 void fault_arm(const char *folder, const char *names, int number, long from, long to)
 {
 	snprintf(below, sizeof below, "%s", folder);
@@ -38,14 +38,14 @@ void fault_arm(const char *folder, const char *names, int number, long from, lon
 	atomic_store(&count, 0);
 }
 
-/* Stop it, and return how many calls there were. */
+/* Stop the failures, and return the number of counted calls. */
 long fault_disarm(void)
 {
 	below[0] = '\0';
 	return atomic_load(&count);
 }
 
-/* Have the wall clock be off by this many seconds. */
+/* Shift the wall clock by this number of seconds. */
 void fault_clock(long seconds)
 {
 	atomic_store(&off, seconds);
@@ -99,7 +99,7 @@ static bool path_fails(const char *name, const char *path)
 	return at_fails(name, AT_FDCWD, path);
 }
 
-/* The C library's own function of that name; a pointer to a function is none to an object. */
+/* Look up the function of the C library. The cast avoids a conversion of a function pointer. */
 #define REAL(name)                                                 \
 	__extension__({                                            \
 		static __typeof__(&(name)) real;                   \

@@ -1,8 +1,8 @@
-/* Programs of a guest that means no good; which of them, is said to the compiler: -DDOES="…"
+/* Programs of a hostile guest, one of which is selected by -DDOES="…"
  *
- * In sandboxd's place: `flood_early` never answers a hello, and sends frames of an older session all
- * the time; `flood` answers, and then gives credit without an end, which is valid; `ignore` answers,
- * and then reads no more. Beside it: `spin` takes all processors for itself, at real-time priority. */
+ * In the place of sandboxd, `flood_early` never answers a hello, and sends frames of an older session
+ * forever; `flood` answers, and then sends valid credit forever; `ignore` answers, and then stops
+ * reading. Beside sandboxd, `spin` uses all processors with real-time priority. */
 #include <fcntl.h>
 #include <sched.h>
 #include <stdint.h>
@@ -21,7 +21,7 @@ static int open_port(void)
 {
 	int port = port_open();
 
-	fcntl(port, F_SETFL, 0); /* it may wait */
+	fcntl(port, F_SETFL, 0); /* calls may block */
 	return port;
 }
 
@@ -49,7 +49,7 @@ static void write_all(int port, const uint8_t *data, size_t size)
 	}
 }
 
-/* Reads the next frame's header, and drops its body; returns its type. */
+/* Reads the next frame, drops its body, and returns its type. */
 static unsigned next_type(int port)
 {
 	uint8_t header[SANDBOXD_HEADER_SIZE], byte;
@@ -60,7 +60,7 @@ static unsigned next_type(int port)
 	return (unsigned)sandboxd_get(header + 4, 2);
 }
 
-/* Answers the first hello: a ready has the same body. */
+/* Answers the first hello with a ready, which has the same body. */
 static void answer(int port)
 {
 	uint8_t frame[SANDBOXD_HEADER_SIZE + SANDBOXD_HELLO_MAX_BODY];
@@ -70,7 +70,7 @@ static void answer(int port)
 	write_all(port, frame, sizeof frame);
 }
 
-/* Sends a frame of five bytes or less again and again, for ever. */
+/* Sends a frame of at most five bytes forever. */
 static _Noreturn void repeat(int port, uint16_t type, const uint8_t *body, size_t size)
 {
 	static uint8_t frames[FRAMES * (SANDBOXD_HEADER_SIZE + 5)];
@@ -120,7 +120,8 @@ static void spin(void)
 	int limit = open("/proc/sys/kernel/sched_rt_runtime_us", O_WRONLY);
 
 	(void)!write(limit, unlimited, sizeof unlimited - 1);
-	syscall(SYS_sched_setscheduler, 0, SCHED_FIFO, &highest); /* musl's own only says ENOSYS */
+	syscall(SYS_sched_setscheduler, 0, SCHED_FIFO,
+		&highest); /* musl's function only returns ENOSYS */
 	for (long others = sysconf(_SC_NPROCESSORS_ONLN) - 1; others > 0 && fork() > 0; others--)
 		;
 	for (;;)

@@ -1,5 +1,5 @@
-/* Makes system calls that the filter allows with some arguments, with those and with others: prints a
- * line of each, its errno last. */
+/* Makes system calls that the filter allows only with some arguments, with these and with others.
+ * Prints a line for each call, which ends with its errno. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -60,7 +60,7 @@ static void try_descriptors(void)
 	say("lock", fcntl(STDOUT_FILENO, F_SETLK, &lock));
 	say("owner", fcntl(STDOUT_FILENO, F_SETOWN, getpid()));
 	say("terminal", ioctl(STDIN_FILENO, TIOCSTI, ""));
-	say("kvm", ioctl(STDIN_FILENO, 0xae00, 0)); /* of /dev/null: ENOTTY */
+	say("kvm", ioctl(STDIN_FILENO, 0xae00, 0)); /* fails with ENOTTY on /dev/null */
 }
 
 static void try_seccomp(void)

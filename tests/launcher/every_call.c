@@ -1,5 +1,5 @@
-/* Makes every system call that there is, and some that there are not, with arguments that are all wrong,
- * and says what came of each; before, what the launcher's table says of some. */
+/* Makes every system call, and some that do not exist, with invalid arguments, and prints each result.
+ * Before, it prints the entries of some calls in the launcher's table. */
 #include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -14,11 +14,11 @@ static void list(const char *name, const int *calls, size_t size)
 		printf("%s %d\n", name, calls[i]);
 }
 
-/* The kernel's own trampolines of x86 make these, uretprobe and uprobe: no filter sees them, and who makes
- * them otherwise is ended. */
+/* uretprobe and uprobe, which only trampolines of the kernel may call on x86. No filter sees these calls,
+ * and the kernel kills a process that makes them otherwise. */
 enum { TRAMPOLINE_FIRST = 335, TRAMPOLINE_LAST = 336 };
 
-/* Some do not come back; that they are allowed shows when it ends. */
+/* Some calls do not return. The exit of the process shows that they are allowed. */
 static int is_final(long number)
 {
 	return number == SYS_exit || number == SYS_exit_group || number == SYS_rt_sigreturn ||
@@ -27,7 +27,7 @@ static int is_final(long number)
 
 static void make(long number)
 {
-	/* An unknown operation of futex(2) is ENOSYS, too. */
+	/* futex(2) returns ENOSYS for an unknown operation, too. */
 	long second = number == SYS_futex ? 0 : -1;
 	long result = syscall(number, -1L, second, -1L, -1L, -1L, -1L);
 
@@ -46,7 +46,7 @@ int main(void)
 #ifdef __x86_64__
 	int result;
 
-	/* getpid() of the x32 ABI, and of i386. */
+	/* getpid() in the ABIs of x32 and i386. */
 	make(0x40000000L | SYS_getpid);
 	__asm__ volatile("int $0x80" : "=a"(result) : "a"(20) : "memory");
 	printf("i386 %d\n", -result);

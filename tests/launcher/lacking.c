@@ -1,4 +1,4 @@
-/* Becomes a program on a kernel that lacks system calls, or refuses them, as those of containers do.
+/* Executes a program without some system calls, as on an old kernel, or in a container.
  *
  *     lacking ERRNO NUMBER... -- PROGRAM ARGUMENT... */
 #include <linux/filter.h>

@@ -1,4 +1,4 @@
-//! A host that speaks with a sandboxd of its own, `sandboxd N`, over a pair of sockets.
+//! A host that starts a daemon, `sandboxd N`, and exchanges messages with it over a socket pair.
 
 use std::io::{Read, Write};
 use std::net::Shutdown;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use crate::codec::{Decoder, Frame, Value};
 use crate::messages::{Sender, DIGESTS, MAGIC, VERSION};
 
-/// How long the daemon may say nothing.
+/// Maximum time to wait for the daemon.
 const TIMEOUT: Duration = Duration::from_secs(30);
 const READY: usize = 44;
 
@@ -21,7 +21,7 @@ pub struct Client {
     nonce: u64,
 }
 
-/// How a command ended, and what it wrote.
+/// The end of a command and its output.
 pub struct Ended {
     pub ending: u64,
     pub status: u64,
@@ -30,7 +30,7 @@ pub struct Ended {
 }
 
 impl Client {
-    /// Start a daemon whose stream is its standard input.
+    /// Start a daemon with the socket as its standard input.
     pub fn start(program: &str) -> Client {
         let (stream, other) = UnixStream::pair().expect("a pair of sockets");
         stream.set_read_timeout(Some(TIMEOUT)).expect("a time-out");
@@ -40,7 +40,7 @@ impl Client {
         Client { daemon, stream, decoder, nonce: 0 }
     }
 
-    /// Say `hello`; its version is spoken from then on.
+    /// Send a `hello`, whose version both sides use from then on.
     pub fn say_hello(&mut self, version: u32) {
         self.nonce += 1;
         self.decoder.version = version;
@@ -56,7 +56,7 @@ impl Client {
         );
     }
 
-    /// Greet at a version; what comes before the answer is dropped.
+    /// Send a `hello` with a version, and drop the messages before its answer.
     pub fn greet(&mut self, version: u32) -> Frame {
         self.say_hello(version);
         let mut head = [32, 0, 0, 0, 2, 0, 0, 0, 0, 0, 0, 0].to_vec();
@@ -103,14 +103,14 @@ impl Client {
         }
     }
 
-    /// Read a frame, which must be this one.
+    /// Read a frame, which must equal this one.
     pub fn expect(&mut self, name: &str, id: u32) -> Frame {
         let frame = self.read();
         assert_eq!((frame.message.name, frame.id), (name, id));
         frame
     }
 
-    /// Read an `error`, which must be this one.
+    /// Read an `error`, which must equal this one.
     pub fn expect_error(&mut self, id: u32, code: u64, refused_type: u64, offset: u64, field: u64) {
         let error = self.expect("error", id);
         assert_eq!(
@@ -119,7 +119,7 @@ impl Client {
         );
     }
 
-    /// Run a line of the shell, with all the credit that there is; `more` are further fields.
+    /// Run a shell command with the maximum credit; `more` contains further fields.
     pub fn shell(&mut self, id: u32, line: &str, more: &[(&str, Value)]) {
         let mut values = vec![
             ("command", "/bin/sh".into()),
@@ -131,7 +131,7 @@ impl Client {
         self.send("exec_request", id, &values);
     }
 
-    /// Read output up to a command's end.
+    /// Read output until a command ends.
     pub fn end(&mut self, id: u32) -> Ended {
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         loop {
@@ -154,12 +154,12 @@ impl Client {
         }
     }
 
-    /// Say no more, but listen.
+    /// Close our direction of the stream, and keep the other open.
     pub fn hang_up(&self) {
         self.stream.shutdown(Shutdown::Write).expect("a stream");
     }
 
-    /// Wait for the end of a daemon that says nothing more.
+    /// Wait until the daemon exits, without another message.
     pub fn wait(mut self) -> ExitStatus {
         assert_eq!((self.decoder.buffer.len(), self.read_some()), (0, 0));
         self.daemon.wait().expect("the daemon's end")

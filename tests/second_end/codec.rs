@@ -1,4 +1,4 @@
-//! The frames of sandboxd: both ends' encoder and decoder, at every version.
+//! The encoder and decoder of the frames of sandboxd, for both sides and every version.
 
 use crate::messages::{Field, Id, Kind, Message, Sender, MESSAGES};
 
@@ -21,7 +21,7 @@ pub enum Fault {
     TrailingBytes = 12,
 }
 
-/// The first fault of a frame: `offset` is from its start, `field` counts from 1, and 0 is none.
+/// The first fault of a frame: `offset` is from its start; `field` counts from 1, or is 0 for none.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Malformed {
     pub fault: Fault,
@@ -29,14 +29,14 @@ pub struct Malformed {
     pub field: usize,
 }
 
-/// Why a frame cannot be written.
+/// The reason why a frame cannot be encoded.
 #[derive(Debug, PartialEq)]
 pub enum Refused {
-    /// The version spoken has no place for it.
+    /// The agreed version lacks the message or value.
     Later(&'static str),
     /// An integer is wider than its field.
     TooWide(&'static str),
-    /// Who reads it would refuse it.
+    /// A decoder would refuse it.
     Malformed(Malformed),
 }
 
@@ -73,7 +73,7 @@ pub struct Frame {
 }
 
 impl Field {
-    /// What a reader takes for a field that the version does not have.
+    /// The default value of a field that the version lacks.
     fn absent(&self) -> Value {
         match self.kind {
             Kind::Int { .. } | Kind::Closed { .. } => Value::Int(0),
@@ -100,7 +100,7 @@ impl Message {
 }
 
 impl Frame {
-    /// Make a frame; fields that are not among `values` are 0 or empty.
+    /// Encode a frame; fields that are not in `values` are 0 or empty.
     pub fn new(name: &str, id: u32, values: &[(&str, Value)]) -> Frame {
         let message =
             MESSAGES.iter().find(|message| message.name == name).expect("a message's name");
@@ -153,7 +153,7 @@ impl Frame {
     }
 }
 
-/// Encode a length or a count; above 4 GiB it is one that no bound allows either.
+/// Encode a length or a count. Values above 4 GiB become a value that exceeds every bound, too.
 fn prefix(length: usize) -> [u8; 4] {
     u32::try_from(length).unwrap_or(u32::MAX).to_le_bytes()
 }
@@ -190,7 +190,7 @@ fn write(field: &Field, value: &Value, body: &mut Vec<u8>) -> Result<(), Refused
 struct Header {
     message: &'static Message,
     id: u32,
-    /// How long the frame is, header and body.
+    /// The length of the frame with its header.
     length: usize,
 }
 
@@ -228,7 +228,7 @@ fn check_header(header: &[u8], sender: Sender, version: u32) -> Result<Header, M
     Ok(Header { message, id, length: HEADER + length })
 }
 
-/// A body that is being read: `at` is the offset in the frame, `field` the number of the field.
+/// A reader of a body: `at` is the offset in the frame, and `field` the number of the field.
 struct Reader<'a> {
     frame: &'a [u8],
     at: usize,
@@ -256,7 +256,7 @@ impl<'a> Reader<'a> {
         Ok(little_endian(self.take(size)?))
     }
 
-    /// Read a length or a count, which is at most `max`, else `fault`.
+    /// Read a length or a count; return `fault` if it exceeds `max`.
     fn prefix(&mut self, max: usize, fault: Fault) -> Result<usize, Malformed> {
         let number = self.int(4)? as usize;
         if number > max {
@@ -311,7 +311,7 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Decode a whole frame whose header is right.
+/// Decode a complete frame whose header is valid.
 fn decode_body(header: Header, frame: &[u8], version: u32) -> Result<Frame, Malformed> {
     let mut reader = Reader { frame, at: HEADER, field: 0 };
     let mut values = Vec::new();
@@ -330,7 +330,7 @@ fn decode_body(header: Header, frame: &[u8], version: u32) -> Result<Frame, Malf
     Ok(Frame { message: header.message, id: header.id, values })
 }
 
-/// Decode the first frame of `bytes`; also say how long it is, or nothing when it is not all there.
+/// Decode the first frame of `bytes`, and return its length, too; None if it is incomplete.
 fn decode(bytes: &[u8], sender: Sender, version: u32) -> Result<Option<(Frame, usize)>, Malformed> {
     let Some(header) = bytes.get(..HEADER) else { return Ok(None) };
     let header = check_header(header, sender, version)?;
@@ -341,7 +341,7 @@ fn decode(bytes: &[u8], sender: Sender, version: u32) -> Result<Option<(Frame, u
     }
 }
 
-/// What `sender` has written, as frames.
+/// The stream of `sender`, as frames.
 pub struct Decoder {
     pub sender: Sender,
     pub version: u32,
@@ -349,7 +349,7 @@ pub struct Decoder {
 }
 
 impl Decoder {
-    /// Take the next frame; nothing when it is not all there. A fault is the end of the stream.
+    /// Return the next frame; None if it is incomplete. A fault ends the stream.
     pub fn next(&mut self) -> Result<Option<Frame>, Malformed> {
         let Some((frame, length)) = decode(&self.buffer, self.sender, self.version)? else {
             return Ok(None);

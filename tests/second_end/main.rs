@@ -3,10 +3,10 @@
 //!     second_end read VERSION WRITTEN PIECE
 //!     second_end play SCENE SANDBOXD
 //!
-//! `read` takes frames, one a line of standard input: `host` or `guest`, and hexadecimal digits. It
-//! reads each at one version, in pieces of so many bytes, and writes it again at another; its answer
-//! is a line of JSON: the fault, or the message with the frame that was `written`, null when that
-//! version cannot carry it. `play` starts a daemon, and plays a scene with it.
+//! `read` reads frames, one per line of standard input: `host` or `guest`, and hexadecimal digits. It
+//! decodes each in one version, in pieces of this size, and encodes it in another. It prints a line of
+//! JSON: the fault, or the message with the frame that was `written`, which is null if the version
+//! cannot express it. `play` starts a daemon, and plays a scene with it.
 
 mod client;
 mod codec;

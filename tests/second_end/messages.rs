@@ -1,11 +1,11 @@
-//! The messages of sandboxd, as the tables of protocol/SPEC.md have them.
+//! The messages of sandboxd, from the tables of protocol/SPEC.md.
 
 use Id::*;
 use Kind::*;
 use Sender::*;
 
 pub const VERSION: u32 = 3;
-/// Of each version, from the first on.
+/// The digest of each version, from the first on.
 pub const DIGESTS: [u64; 3] = [0xbaf4a9af3981caf5, 0x928513142a578a32, 0x10b62806af5993c0];
 pub const MAGIC: u64 = 0xa6d766f7263696d;
 
@@ -15,14 +15,14 @@ pub enum Sender {
     Guest,
 }
 
-/// What a header's id may be.
+/// The valid ids of a header.
 pub enum Id {
     Zero,
     Any,
     NotZero,
 }
 
-/// What a field is on the wire; bounds are in bytes, `size` is of an integer.
+/// The type of a field on the wire; bounds are in bytes, `size` is the size of an integer.
 pub enum Kind {
     Int {
         size: usize,
@@ -31,7 +31,7 @@ pub enum Kind {
         size: usize,
         value: u64,
     },
-    /// A closed enum: its values, each with the version that brought it.
+    /// A closed enum: its values, each with the version that introduced it.
     Closed {
         size: usize,
         values: &'static [(u64, u32)],

@@ -1,4 +1,4 @@
-//! What protocol/SPEC.md promises, asked of the real daemon.
+//! Scenes that test the rules of protocol/SPEC.md with the real daemon.
 
 use crate::client::Client;
 use crate::codec::Value;
@@ -114,7 +114,7 @@ fn refusals(mut client: Client) {
     client.expect_error(6, stale_id, exec_request, 0, 0);
     client.send("exec_kill", 7, &[]);
     client.expect_error(7, unknown_id, exec_kill, 0, 0);
-    // Of what is over, and of what was refused, nobody cares.
+    // Messages about finished or refused commands are ignored.
     client.send("exec_kill", 4, &[]);
     client.send("exec_kill", 6, &[]);
     client.send("exec_stdin", 5, &[("data", "not asked for".into())]);
@@ -136,7 +136,7 @@ fn malformed(mut client: Client) {
     assert_eq!(client.end(1).stdout, b"again\n");
 }
 
-/// A host comes behind another that has stopped in the middle of its frame.
+/// A host follows another that stopped in the middle of a frame.
 fn recovery(mut client: Client) {
     let longest_frame = 6299841;
     client.greet(VERSION);

@@ -1,4 +1,4 @@
-// Prints the numbers, from 0 to the one given, of the system calls that this kernel has not got.
+// Prints the numbers of the system calls, from 0 to the given one, that this kernel lacks.
 
 #include <errno.h>
 #include <stdbool.h>
@@ -8,15 +8,15 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { TIMEOUT = 1 }; // seconds, for calls that wait
+enum { TIMEOUT = 1 }; // seconds, for calls that block
 
-// Asks by a child, which the call may end, and with arguments that none of them takes.
+// Makes the call in a child, which the call may kill, with arguments that are invalid for all calls.
 static bool lacks(long number)
 {
 	pid_t child = fork();
 	if (child == 0) {
 		alarm(TIMEOUT);
-		// An unknown operation on a futex is ENOSYS as well.
+		// futex(2) returns ENOSYS for an unknown operation, too.
 		long operation = number == SYS_futex ? 0 : -1;
 		_exit(syscall(number, -1L, operation, -1L, -1L, -1L, -1L) == -1 && errno == ENOSYS);
 	}

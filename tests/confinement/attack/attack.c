@@ -1,12 +1,12 @@
-/* A program in QEMU's place: it tries what an attacker would, and says how each attempt ended.
+/* A program in the place of QEMU that makes the attempts of an attacker, and reports each result.
  *
- *     attack …        try all, and then wait
- *     attack list     print the table: title, name, danger, what it would give
- *     attack victim   be a process of the user's that can be attacked
+ *     attack …        make all attempts, and then wait
+ *     attack list     print the table: title, name, danger, benefit for an attacker
+ *     attack victim   run as a victim: a process of the same user
  *
- * It may have nothing but what QEMU has: no argument, no file. So what it has to know of its
- * victims is written into the program itself, over the text below. Where it may, it tries each
- * in a child, so that no attempt is in the way of a later one. */
+ * Like QEMU, it has no other arguments and files. So the test writes the facts about the victims
+ * into the program itself, over the text below. If possible, it makes each attempt in a child, so
+ * that no attempt affects a later one. */
 #define _GNU_SOURCE
 #include "attack.h"
 #include <errno.h>
@@ -21,7 +21,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Lines of KEY=VALUE; volatile, since what the compiler sees is not what it will read. */
+/* Lines of KEY=VALUE; volatile, since the test changes the text after the compilation. */
 static volatile char notes[4096] = "@notes@";
 
 static const struct attempts *const groups[] = { &files,  &descriptors, &processes,
@@ -146,7 +146,7 @@ static long tried(const struct attempt *attempt)
 	return syscall(call[0], call[1], call[2], call[3], call[4], call[5], call[6]);
 }
 
-/* Return 0 for success, an errno, or -1 where there was nothing to try it on. */
+/* Return 0 for success, an errno, or -1 if the attempt has no target on this host. */
 static int outcome(const struct attempt *attempt)
 {
 	int status;
@@ -158,7 +158,7 @@ static int outcome(const struct attempt *attempt)
 	}
 	if (child > 0) {
 		if (waitpid(child, &status, 0) != child || !WIFEXITED(status))
-			return ENOSYS; /* a signal has ended it */
+			return ENOSYS; /* a signal has killed the child */
 		return WEXITSTATUS(status) == 255 ? -1 : WEXITSTATUS(status);
 	}
 	if (tried(attempt) != -1)
@@ -171,7 +171,7 @@ static const char *word(int result)
 	return result == 0 ? "SUCCEEDED" : result == -1 ? "nothing" : strerrorname_np(result);
 }
 
-/* The name is written before the attempt: if the process is killed for it, one can see for what. */
+/* Write the name before the attempt, so that the output shows which attempt killed the process. */
 static void try_all(long from)
 {
 	long number = 0;
@@ -187,7 +187,7 @@ static void try_all(long from)
 	dprintf(2, "done\n");
 }
 
-/* As root it would do harm, and a program with capabilities is not confined anyway. */
+/* Refuse to run as root, who could do harm. A program with capabilities is not confined anyway. */
 static bool has_capabilities(void)
 {
 	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };

@@ -1,25 +1,25 @@
-/* What an attacker tries who has taken over QEMU: each attempt is a row of a table. */
+/* The attempts of an attacker who controls QEMU, each of which is a row of a table. */
 #ifndef ATTACK_H
 #define ATTACK_H
 
 #include <stdbool.h>
 #include <stddef.h>
 
-/* Whom an attempt that succeeds would harm, and who may do it without confinement. */
+/* The victim of a successful attempt, and the processes that may make it without confinement. */
 enum danger {
-	OPEN, /* others: any ordinary process can, so the test must see it succeed unconfined */
-	SHUT, /* others: but the kernel, or want of privileges, refuses it to most, or here */
-	OWN,  /* nobody but the process itself */
+	OPEN, /* harms others; every process may do it, so it must succeed unconfined */
+	SHUT, /* harms others; but needs privileges, or another kernel */
+	OWN,  /* harms only the process itself */
 };
 
 /* One attempt: a function, or a system call with its arguments.
  *
- * It has succeeded unless it returned -1, and then errno says why; errno 0: there is nothing here
- * to try it on. */
+ * It returns -1 for failure, and sets errno to the reason; errno is 0 if the attempt has no target
+ * on this host. */
 struct attempt {
 	const char *name;
 	enum danger danger;
-	const char *gives; /* what it would give to an attacker */
+	const char *gives; /* benefit for an attacker */
 	long (*function)(void);
 	long call[7];
 };
@@ -39,26 +39,26 @@ struct attempts {
 
 extern const struct attempts files, descriptors, processes, itself, sockets, kernel;
 
-/* Return what the test has written of its victims: a text, or ""; a number, or 0. */
+/* Return a fact about the victims that the test wrote: a text, or ""; a number, or 0. */
 const char *told(const char *key);
 long told_number(const char *key);
 
-/* Return a path below the folder of the user's, in a buffer that the next call but three reuses. */
+/* Return a path below the user's folder, in one of four buffers that are reused in turn. */
 const char *below(const char *name);
 
-/* Try it on each inherited descriptor of a kind, until one succeeds. */
+/* Make an attempt on each inherited descriptor of a kind, until one succeeds. */
 enum kind { READ_ONLY_FILE, WRITABLE_FILE, SOCKET, FOLDER };
 long each(enum kind kind, long (*try)(int fd));
 
-/* Try it on each victim: a process of the user's, such as the controller, and another machine. */
+/* Make an attempt on each victim: the controller, and another machine of the same user. */
 long victims(long (*try)(int pid));
 
-/* What a victim has in its memory; at the same address in all, as this program does not move. */
+/* A secret in the memory of a victim. It has the same address in all processes of this program. */
 extern char secret[32];
 
 long fail(int error);
-long closing(int fd); /* close it, if it is one, and return it */
+long closing(int fd); /* close a valid descriptor, and return it */
 
-int victim(void); /* be one */
+int victim(void); /* run as a victim */
 
 #endif

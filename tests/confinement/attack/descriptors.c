@@ -1,6 +1,6 @@
-/* The files that QEMU inherits, by their descriptors: what it was given must not be more than meant.
+/* Attempts on the files that QEMU inherits as descriptors.
  *
- * Templates are open for reading only, but they are the user's files, and so QEMU's. */
+ * Templates are open for reading only, but the user owns them, and QEMU runs as the user. */
 #define _GNU_SOURCE
 #include "attack.h"
 #include <errno.h>
@@ -21,7 +21,7 @@
 #define FS_IOC_ENABLE_VERITY _IOW('f', 133, char[128])
 #endif
 
-/* An attempt on each file that is open for reading only, or for writing. */
+/* Attempts on each file that is open for reading only, or for writing. */
 #define ON(kind, name, call)                   \
 	static long name##_one(int fd)         \
 	{                                      \
@@ -77,7 +77,7 @@ static long dropped(int fd)
 	return found == MAP_FAILED ? -1 : madvise(found, 4096, MADV_REMOVE);
 }
 
-/* Memory that is mapped for reading is written through the file of all memory. */
+/* Write to memory that is mapped for reading, through /proc/self/mem. */
 static long forced(int fd)
 {
 	char *found = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
@@ -103,7 +103,7 @@ static long spliced(int fd)
 	return found;
 }
 
-/* The file is put into a pipe without a copy, and what is in the pipe written over (CVE-2022-0847). */
+/* Splice the file into a pipe without a copy, and overwrite the data in the pipe (CVE-2022-0847). */
 static long through_pipe(int fd)
 {
 	int pipes[2];
@@ -144,7 +144,7 @@ static long record_locked(int fd, int command)
 	return fcntl(fd, command, &lock);
 }
 
-/* What it has is given back, since the file stays open: a lease would hold up its own attempts. */
+/* Release the lease, since the file stays open, and the lease would block later attempts. */
 
 static long locked(int fd)
 {
@@ -170,7 +170,7 @@ static long grown(int fd)
 
 	if (fstat(fd, &status) != 0)
 		return -1;
-	/* As much as a disk may hold: what a machine is given ends before that. */
+	/* The maximum size of a file, which exceeds the disk of a machine. */
 	return pwrite(fd, "x", 1, status.st_size + (1L << 42));
 }
 

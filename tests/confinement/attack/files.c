@@ -1,4 +1,4 @@
-/* Files by their paths. */
+/* Attempts on files by their paths. */
 #define _GNU_SOURCE
 #include "attack.h"
 #include <dirent.h>
@@ -254,7 +254,7 @@ static long enter_folder(void)
 	return chdir(told("folder"));
 }
 
-/* The kernel opens the program before it looks at the arguments, which are nowhere. */
+/* The kernel opens the program before it reads the arguments, whose address is invalid. */
 static long executes(const char *path)
 {
 	long found = syscall(SYS_execve, path, 8L, 8L);

@@ -1,4 +1,4 @@
-/* Its own end, limits and privileges. */
+/* Attempts of the process to survive, and to change its own limits and privileges. */
 #define _GNU_SOURCE
 #include "attack.h"
 #include <errno.h>
@@ -12,7 +12,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* How it would outlive whoever started it. */
+/* Attempts to outlive the process that started it. */
 
 static long undone(void)
 {
@@ -90,7 +90,7 @@ static long all_capabilities(void)
 	return syscall(SYS_capset, &header, sets);
 }
 
-/* Each is kept, and counted for the user, until it is taken. */
+/* The kernel queues each signal, and counts it for the user, until it is received. */
 static long signals_queued(void)
 {
 	const int number = SIGRTMIN + 3;

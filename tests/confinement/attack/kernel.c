@@ -1,4 +1,4 @@
-/* The kernel: what reaches much of it, what it shows and lets set, devices. */
+/* Attempts on the kernel: large interfaces, information, settings and devices. */
 #define _GNU_SOURCE
 #include "attack.h"
 #include <errno.h>
@@ -77,7 +77,7 @@ static long hidden_memory(void)
 	return closing((int)syscall(SYS_memfd_secret, 0));
 }
 
-/* Where the kernel looks for pages that are the same, a write to such a page takes longer. */
+/* If the kernel merges equal pages, a write to a merged page takes longer. */
 static long merged(void)
 {
 	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -127,7 +127,7 @@ static long other_namespace(void)
 	return -1;
 }
 
-/* With arguments that mean nothing, in case it is allowed. */
+/* With invalid arguments, so that the call has no effect if it is allowed. */
 static long rebooted(void)
 {
 	long found = syscall(SYS_reboot, 0, 0, 0, 0);
@@ -204,7 +204,7 @@ static long typed(void)
 	return -1;
 }
 
-/* The calls of other ABIs have other numbers, which a filter could take for harmless ones. */
+/* Calls of other ABIs have other numbers, which a filter might confuse with harmless calls. */
 
 #if defined(__x86_64__)
 static long old_call(long number, const void *first, long second, long third)
@@ -225,12 +225,12 @@ static long old_open(void)
 
 	for (size_t i = 0; i < sizeof path - 1 && from[i] != '\0'; i++)
 		path[i] = from[i];
-	return closing((int)old_call(5, path, O_RDONLY, 0)); /* below 4 GiB, as this program is */
+	return closing((int)old_call(5, path, O_RDONLY, 0)); /* since this program is below 4 GiB */
 }
 
 static long old_number(void)
 {
-	return old_call(20, NULL, 0, 0); /* getpid; as a number of x86_64 it is writev */
+	return old_call(20, NULL, 0, 0); /* getpid; this number is writev on x86_64 */
 }
 
 static long x32_socket(void)

@@ -1,4 +1,4 @@
-/* Other processes, and what the kernel keeps for all processes of a user. */
+/* Attempts on other processes, and on objects that the kernel shares between a user's processes. */
 #define _GNU_SOURCE
 #include "attack.h"
 #include <dirent.h>
@@ -167,7 +167,7 @@ static long core_shared(int pid)
 	return prctl(PR_SCHED_CORE, 2 /* SHARE_TO */, pid, 0, 0);
 }
 
-/* A signal that the kernel sends for it, when something comes into a pipe. */
+/* A signal that the kernel sends for the process when data arrive in a pipe. */
 static long owned(int pid)
 {
 	int pipes[2];
@@ -262,7 +262,7 @@ static long others_listed(void)
 	return found > 1 ? found : fail(ESRCH);
 }
 
-/* What the kernel keeps for all processes of a user. */
+/* Objects that the kernel shares between all processes of a user. */
 
 static int key(void)
 {

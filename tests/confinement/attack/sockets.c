@@ -1,4 +1,4 @@
-/* Sockets: of its own, and those that it inherits. */
+/* Attempts on sockets: its own, and inherited ones. */
 #define _GNU_SOURCE
 #include "attack.h"
 #include <arpa/inet.h>
@@ -174,7 +174,7 @@ static long any_family(void)
 	return fail(error);
 }
 
-/* The inherited ones. */
+/* Inherited sockets. */
 
 static long connected_anew(int fd)
 {
@@ -244,7 +244,7 @@ static long peer(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &found, &size);
 }
 
-/* To standard error: a byte between those of its lines, which the reader does not see. */
+/* Send a byte to standard error between the lines of output, which the reader ignores. */
 static long urgent_sent(void)
 {
 	return send(2, "!", 1, MSG_OOB | MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -255,10 +255,10 @@ static long urgent_received(int fd)
 	char byte;
 	long found = recv(fd, &byte, 1, MSG_OOB | MSG_DONTWAIT);
 
-	return found == -1 && errno == EINVAL ? 0 : found; /* it looked for one */
+	return found == -1 && errno == EINVAL ? 0 : found; /* the call searched for a socket */
 }
 
-/* To standard error, which the test reads as the controller reads the others: by recv(). */
+/* Send to standard error, which the test reads by recv(), as the controller reads its sockets. */
 static long descriptor_sent(void)
 {
 	union {

@@ -1,7 +1,7 @@
-/* A process of the user's that has what an attacker could want: it stands for the controller.
+/* A victim in the place of the controller: a process with everything that an attacker may want.
  *
- * It says on its standard output where to find that, and goes on until its standard input ends. All
- * signals but SIGTERM are blocked, so that whoever looks into its /proc/PID/status sees which came. */
+ * It prints the places of its secrets, and runs until its standard input ends. It blocks all
+ * signals but SIGTERM, so that its /proc/PID/status shows which signals it received. */
 #define _GNU_SOURCE
 #include "attack.h"
 #include <fcntl.h>
@@ -43,7 +43,7 @@ static int internet(int family, int type)
 				 bound(family, type, (struct sockaddr *)&six, sizeof six);
 	if (fd < 0 || getsockname(fd, (struct sockaddr *)&found, &size) != 0)
 		return 0;
-	return ntohs(found.sin6_port); /* where IPv4 has it, too */
+	return ntohs(found.sin6_port); /* at the same offset as in IPv4 */
 }
 
 static void abstract(int type, const char *kind)
