@@ -70,7 +70,7 @@ def test_an_option_of_containers_is_answered(arguments: list[str], says: str) ->
 @pytest.mark.parametrize(
     ("verb", "arguments", "says"),
     [
-        ("exec", ["--memory", "1G", "box", "ls"], "has no --memory: it is for `microvm run` and"),
+        ("exec", ["--memory", "1G", "box", "ls"], "these verbs have it: run, map, start"),
         ("start", ["-e", "A=1"], "There is no -e: it applies to commands"),
         ("start", ["-v", "/home/me:/w"], "use `microvm cp SRC NAME:DST` to copy files in"),
         ("start", ["-v", "/home/me:/w", "box"], "-v means --verbose, there are no volumes"),

@@ -86,7 +86,8 @@ class HintingCommand(click.Command):
             if instead := answers.get(error.option_name):
                 raise click.UsageError(f"There is no {error.option_name}: {instead}", ctx) from None
             if verbs := _verbs_with(error.option_name):
-                message = f"`{ctx.command_path}` has no {error.option_name}: it is for {verbs}"
+                name = f"`{ctx.command_path}` has no option {error.option_name}"
+                message = f"{name}; these verbs have it: {verbs}"
                 raise click.UsageError(message, ctx) from None
             raise
         if rest and verb in _EXTRA_ARGUMENTS and not ctx.resilient_parsing:
@@ -118,7 +119,7 @@ def _verbs_with(spelling: str) -> str:
     for kind in (MachineOptions, ExecOptions, ImageOptions):
         for option in options_of(kind).values():
             if option.verbs and spelling in (flag(option.setting), f"-{option.short}"):
-                return " and ".join(f"`microvm {verb}`" for verb in option.verbs)
+                return ", ".join(option.verbs)
     return ""
 
 
