@@ -20,10 +20,6 @@ import signal  # noqa: E402 - imported after the working folder is removed from 
 
 from microvm.system import interrupt  # noqa: E402
 
-TYPE_CHECKING = False  # because importing `typing` takes long
-if TYPE_CHECKING:
-    from typing import NoReturn
-
 
 class Interrupted(SystemExit):
     """Raised for Ctrl-C. Unlike KeyboardInterrupt, it prints no traceback and passes click."""
@@ -37,11 +33,13 @@ def _interrupt(number: int, _: object) -> None:
 def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     """Exit if Ctrl-C interrupted code that cannot raise, such as the callback of an import."""
     if isinstance(unraisable.exc_value, Interrupted):
-        interrupt.leave(unraisable.exc_value.code)  # type: ignore[arg-type] # it is our number
+        interrupt.leave(unraisable.exc_value.code)  # type: ignore[arg-type] # always a number here
     sys.__unraisablehook__(unraisable)
 
 
-if signal.getsignal(signal.SIGINT) is signal.default_int_handler:  # else a parent ignores SIGINT
+if (
+    signal.getsignal(signal.SIGINT) is signal.default_int_handler
+):  # if a parent ignores SIGINT, this process does, too
     signal.signal(signal.SIGINT, _interrupt)
     sys.unraisablehook = _unraisable
 
@@ -57,14 +55,15 @@ def main() -> None:
                 status = work()
             except Exception as error:
                 _run_click(error)
-            interrupt.leave(status)
+            else:
+                interrupt.leave(status)
         _run_click()
     except SystemExit as ended:
         interrupt.check(ended.code)
         raise
 
 
-def _run_click(error: Exception | None = None) -> NoReturn:
+def _run_click(error: Exception | None = None) -> None:
     """Run the command line with click, or report the error of a simple command line."""
     from microvm.cli import root  # imports click, which a simple command line does not need
 

@@ -146,7 +146,7 @@ class AttachedRun:
         if error.errno != ENOENT or error.stage != "lookup" or not names.may_be_image(first):
             return ""
         command = shlex.join(rest[rest[:1] == ["--"] :])
-        if command.startswith("-"):  # microvm's options; it is unknown where they end
+        if command.startswith("-"):  # options of microvm, so it is unknown where CMD begins
             command = "CMD"
         return f"to use an image, write `microvm run --image {first} -- {command}`"
 
@@ -157,14 +157,19 @@ class AttachedRun:
         return self.standard_input
 
     def _lacked_terminal(self) -> bool:
-        """Return whether standard input is a terminal that is not passed on by default."""
+        """Return whether the user may have wanted `-t`.
+
+        Then standard input is a terminal, and is not passed on because neither `-i` nor `-n` is
+        given.
+        """
         unasked = self.standard_input is None and not self.result.is_asked_for
         return unasked and not self._forwards_stdin()
 
     async def _streams(self, process: Process, *, fed: bool) -> int:
         feed = copy_in(partial(read, 0), process.stdin) if process.stdin and fed else None
         if process.stdin and not fed:
-            process.stdin.close()  # a command with a terminal always has a standard input
+            # A command with a terminal always has a standard input. Here it gets no data.
+            process.stdin.close()
         try:
             returncode = await attach(process, feed, self._write(1), self._write(2))
         except BrokenPipeError:

@@ -67,7 +67,7 @@ def show(error: MicroVMError) -> None:
     if isinstance(error, UsageError):
         _print_to_stderr(error.detail)
     elif error.detail and (
-        isinstance(error, ConfinementError)  # the details are the compiler's output
+        isinstance(error, ConfinementError)  # its details are the output of the compiler
         or not isinstance(error, QemuError | GuestDied | GuestUnresponsive)
     ):
         source = "the guest's console" if isinstance(error, BootError) else "the output"

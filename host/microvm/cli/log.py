@@ -62,15 +62,15 @@ class _StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= log.WARNING:
-            return  # `notify` prints warnings
+            return  # `standard_streams.notify` prints warnings
         area = record.name.removeprefix(f"{log.ROOT}.")
         text = f"microvm: {time.monotonic() - BEGUN:.3f} s: {area}: {record.getMessage()}"
         lines = [printable(text)]
         if frame := getattr(record, "frame", None):
             lines += _explained(frame, record.sender)  # type: ignore[attr-defined] # set with `frame`
         text = "".join(line + _line_end() for line in lines)
-        with suppress(OSError):  # the reader has closed the pipe, or the disk is full
-            # Not click.echo, which would write over a progress bar.
+        with suppress(OSError):  # the command continues even if its log cannot be written
+            # click.echo would write over a progress bar, so it is not used.
             sys.stderr.write(text if sys.stderr.isatty() else click.unstyle(text))
             sys.stderr.flush()
 
@@ -92,7 +92,7 @@ def _explained(frame: bytes, sender: str) -> Iterator[str]:
     """Yield the lines that `microvm-proto explain` prints for a frame."""
     from microvm_proto.explain import BrokenStream, explain
 
-    with suppress(BrokenStream):  # the lines already show the fault
+    with suppress(BrokenStream):  # raised after the last line, which already shows the fault
         yield from explain(_schema(), [frame], sender, colour=True)
 
 

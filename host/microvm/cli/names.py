@@ -100,9 +100,10 @@ def _begins(text: str, name: str) -> bool:
 
 
 def _only(text: str, begun: Mapping[str, str], noun: str, kind: type[MicroVMError]) -> str:
-    """Return the value that all names in `begun` have.
+    """Return one of the names that begin with `text`, if all of them mean the same object.
 
-    :raises MicroVMError: Raised, as the class `kind`, if the names have different values.
+    :param begun: Mapping from these names to the names of the objects.
+    :raises MicroVMError: Raised, as the class `kind`, if the names mean different objects.
     """
     if len(set(begun.values())) > 1:
         message = f"the names of several {noun} begin with {text}: {', '.join(sorted(begun))}"
@@ -157,7 +158,7 @@ def complete(kind: str, context: click.Context, incomplete: str) -> list[str]:
     try:
         known = sorted(_KINDS[kind]())
     except (MicroVMError, OSError):
-        return []  # the command itself reports the error
+        return []  # a completion shows no errors; the command itself reports this one
     return [name for name in known if name.startswith(incomplete) and name not in given]
 
 

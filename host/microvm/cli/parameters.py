@@ -35,7 +35,7 @@ Callback = Callable[[click.Context, click.Parameter, Any], Any]
 def _listen(context: click.Context, parameter: click.Parameter, verbosity: int) -> None:
     del context, parameter
     if verbosity:
-        from microvm.cli.log import listen  # imports logging
+        from microvm.cli.log import listen  # here, because importing logging takes long
 
         listen(verbosity)
 
@@ -71,7 +71,7 @@ def completer(kind: str) -> Complete:
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         del parameter
-        from microvm.cli import names  # imports the stores of images, snapshots and machines
+        from microvm.cli import names  # here, because only completion needs it
 
         return names.complete(kind, context, incomplete)
 
@@ -251,7 +251,7 @@ def _find_preset(name: str, verb: str, context: click.Context) -> Preset | None:
     if _PRESETS not in context.meta:
         found = None
         if verb not in preset_sources.VERBS_WITHOUT_PRESETS and preset_sources.may_exist():
-            from microvm.cli.presets import Presets  # imports tomllib
+            from microvm.cli.presets import Presets  # here, because most hosts have none
 
             found = Presets()
         context.meta[_PRESETS] = found
@@ -269,14 +269,14 @@ def _preset(option: Option, verb: str, context: click.Context) -> Preset | None:
         return None
     if option.needs and context.params.get(option.needs) is None:
         return None
-    if context.params.get("snapshot") is not None and option.name in _of_snapshots():
+    if context.params.get("snapshot") is not None and option.name in _snapshot_options():
         return None
     if context.params.get("kernel") is not None and option.name == "image":
-        return None  # `bench --kernel` builds an image itself
+        return None  # `bench --kernel` builds an image, so no other image is used
     return _find_preset(option.setting, verb, context)
 
 
-def _of_snapshots() -> set[str]:
+def _snapshot_options() -> set[str]:
     """Return the names of the options whose values a snapshot determines."""
     from microvm.machine.snapshot import FIXED_OPTIONS
 

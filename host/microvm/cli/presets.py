@@ -157,7 +157,9 @@ def _file(path: Path, source: Source, at: tuple[str, ...]) -> PresetFile:
     except FileNotFoundError:
         return PresetFile(path, source, "not there", {})
     except OSError as error:
-        if source == "project":  # the file may have no settings of microvm
+        if (
+            source == "project"
+        ):  # a project may have no settings of microvm, so its file need not be readable
             return PresetFile(path, source, f"ignored: {error.strerror}", {})
         hint = f"set {NO_FILES}=1 to ignore the file"
         raise UsageError(f"{path}: cannot be read: {error.strerror}", hint=hint) from None

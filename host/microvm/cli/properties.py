@@ -34,7 +34,7 @@ def saved_properties(saved: SavedGuest) -> dict[str, object]:
         return facts
     made = record.members(manifest)
     origin = made.pop("origin")
-    origin["memory"] <<= 20  # the manifest contains MiB
+    origin["memory"] <<= 20  # the manifest contains the number of MiB
     origin["disk"] = origin.pop("scratch")
     return {**facts, **origin, **made}
 

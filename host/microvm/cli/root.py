@@ -119,8 +119,8 @@ def main(error: Exception | None = None) -> NoReturn:
                 answer(cli, "MICROVM_COMPLETE")
             sys.exit(cli(standalone_mode=False))  # click returns the status
         finally:
-            sys.stdout.flush()  # now, so that an error of the output is reported below
+            sys.stdout.flush()  # flush now, so that an error of the output is reported below
     except Exception as raised:
-        from microvm.cli import failures  # imported only for an error
+        from microvm.cli import failures  # here, because most command lines cause no error
 
         failures.report(raised)

@@ -63,7 +63,7 @@ def run(
         vm = MicroVM(start or booted, **machine)
         if save is not None:
             check_room()
-        gc.disable()  # collections would slow down the imports below
+        gc.disable()  # garbage collection would slow down the imports below
         vm._launch_early()
         # QEMU starts while these modules are imported.
         import asyncio

@@ -23,7 +23,8 @@ _PARENTS = (Path("/var/tmp"), Path("/tmp"))  # noqa: S108
 # much.
 _ROOM_FOR_ALL, _ROOM_AT_LEAST = 1024 * _MIB, 256 * _MIB
 
-_FIX = "export MICROVM_CACHE={another}"  # `_other_cache` replaces it
+# The command for the documentation. `_other_cache` returns the actual command.
+_FIX = "export MICROVM_CACHE={another}"
 
 UNTRUSTED = HostFault(
     "failed",

@@ -284,7 +284,7 @@ def echo_removed(removed: Removed) -> None:
     click.echo(f"Deleted: {removed.image}")
     for each in template.STORE.installed():
         if each.manifest and each.manifest.origin.image == removed.image:
-            with suppress(TemplateError):  # another process creates or removes it
+            with suppress(TemplateError):  # another process is creating or removing this template
                 template.STORE.remove(each.name)
 
 
