@@ -167,13 +167,7 @@ constraints:
 
 gen: $(VENV)/dev
 	$(foreach schema,$(SCHEMAS),$(BIN)/microvm-proto gen $(schema) &&) true
-	$(BIN)/python -m tests.project.modules
-	$(BIN)/python -m tests.project.options
-	$(BIN)/python -m tests.project.config
-	$(BIN)/python -m tests.project.troubleshooting
-	$(BIN)/python -m tests.confinement.table
-	$(BIN)/python -m tests.project.confinement
-	$(BIN)/python -m tests.faults.document
+	$(BIN)/python -m tests.project.pages
 
 counts: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS) $(COUNTS_NEEDS))

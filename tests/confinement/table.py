@@ -1,7 +1,4 @@
-"""Generator of the tables of attempts in docs/security.md, from the list of the program.
-
-python -m tests.confinement.table
-"""
+"""Generator of the tables of attempts in docs/security.md, from the list of the program."""
 
 from __future__ import annotations
 
@@ -42,7 +39,3 @@ def counts() -> tuple[int, int, int]:
     """Return the numbers of all attempts, of harmful ones, and of those that work unconfined."""
     dangers = [each.danger for each in attempts()]
     return len(dangers), len(dangers) - dangers.count("own"), dangers.count("open")
-
-
-if __name__ == "__main__":
-    PAGE.write_text(renewed(PAGE.read_text()))

@@ -1,7 +1,4 @@
-"""Generator of the tables in docs/faults.md, from the states and the matrix.
-
-python -m tests.faults.document
-"""
+"""Generator of the tables in docs/faults.md, from the states and the matrix."""
 
 from __future__ import annotations
 
@@ -52,7 +49,3 @@ def renewed(page: str) -> str:
         before, after = re.split(re.escape(head) + r"(?:\|.*\n)*", page)
         page = before + table + after
     return page
-
-
-if __name__ == "__main__":
-    PAGE.write_text(renewed(PAGE.read_text()))

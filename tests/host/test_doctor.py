@@ -161,10 +161,6 @@ def _wrong_file(scene: Scene) -> None:
     scene.patch.delenv("MICROVM_NO_CONFIG", raising=False)
 
 
-def _wrong_variable(scene: Scene) -> None:
-    scene.patch.setenv("MICROVM_MEMORY", "much")
-
-
 def _runtime_folder_of_another(scene: Scene) -> None:
     scene.patch.setenv("XDG_RUNTIME_DIR", str(scene.folder))
     (scene.folder / "microvm").mkdir(mode=0o755)
@@ -218,17 +214,6 @@ def _cache_behind_a_device(scene: Scene) -> None:
     scene.patch.setenv("MICROVM_CACHE", "/dev/null/cache")
 
 
-def _no_home(scene: Scene) -> None:
-    for name in ("HOME", "MICROVM_CACHE", "XDG_CACHE_HOME"):
-        scene.patch.delenv(name, raising=False)
-    scene.patch.setattr("pwd.getpwuid", dict[int, object]().__getitem__)  # a uid without an entry
-
-
-def _folder_of_root(scene: Scene) -> None:
-    scene.folder.chmod(0o555)
-    scene.as_user()
-
-
 def _cache_of_root(scene: Scene) -> None:
     (scene.folder / "cache").mkdir(mode=0o755)
     (scene.folder / "cache").chmod(0o555)
@@ -237,10 +222,6 @@ def _cache_of_root(scene: Scene) -> None:
 
 def _full(scene: Scene) -> None:
     scene.disk("1m")
-
-
-def _nearly_full(scene: Scene) -> None:
-    scene.disk("512m")
 
 
 def _kernel(named: str) -> Callable[[Scene], None]:

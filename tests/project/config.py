@@ -1,7 +1,4 @@
-"""Generator of the tables of docs/config.md, from the options and from the other variables.
-
-python -m tests.project.config
-"""
+"""Generator of the tables of docs/config.md, from the options and from the other variables."""
 
 from __future__ import annotations
 
@@ -45,7 +42,3 @@ def renewed(page: str) -> str:
         before, after = re.split(re.escape(head) + r"(?:\|.*\n)*", page)
         page = before + table + after
     return page
-
-
-if __name__ == "__main__":
-    PAGE.write_text(renewed(PAGE.read_text()))

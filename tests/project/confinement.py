@@ -1,7 +1,4 @@
-"""Generator of the table of layers in docs/security.md.
-
-python -m tests.project.confinement
-"""
+"""Generator of the table of layers in docs/security.md."""
 
 from __future__ import annotations
 
@@ -32,7 +29,3 @@ def _demand(name: str) -> str:
 def renewed(page: str) -> str:
     """Return a page with the up-to-date table."""
     return re.sub(re.escape(HEAD) + r"(\|.*\n)*", lambda _: table(), page)
-
-
-if __name__ == "__main__":
-    PAGE.write_text(renewed(PAGE.read_text()))

@@ -1,7 +1,4 @@
-"""Generator of the table of modules in docs/architecture.md, from their first sentences.
-
-python -m tests.project.modules
-"""
+"""Generator of the table of modules in docs/architecture.md, from their first sentences."""
 
 from __future__ import annotations
 
@@ -74,7 +71,3 @@ def table() -> str:
 def renewed(page: str) -> str:
     """Return a page with the up-to-date table."""
     return re.sub(re.escape(HEAD) + r"(\|.*\n)*", lambda _: table(), page)
-
-
-if __name__ == "__main__":
-    PAGE.write_text(renewed(PAGE.read_text()))

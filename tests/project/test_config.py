@@ -7,13 +7,7 @@ import re
 from microvm.cli.preset_sources import PREFIX, VARIABLES
 from microvm.cli.presets import OPTIONS, variable_of
 
-from .config import PAGE, renewed
 from .test_layers import REPOSITORY
-
-
-def test_the_tables_are_fresh() -> None:
-    page = PAGE.read_text()
-    assert renewed(page) == page, "run `make gen`"
 
 
 def test_every_variable_that_the_code_reads_is_named() -> None:

@@ -1,7 +1,4 @@
-"""Generator of the sections of docs/troubleshooting.md, from the checks of `microvm doctor`.
-
-python -m tests.project.troubleshooting
-"""
+"""Generator of the sections of docs/troubleshooting.md, from the checks of `microvm doctor`."""
 
 from __future__ import annotations
 
@@ -43,7 +40,3 @@ def _text(text: str) -> str:
 def renewed(page: str) -> str:
     """Return a page with up-to-date sections."""
     return page.partition(BEGIN)[0] + BEGIN + "\n" + sections()
-
-
-if __name__ == "__main__":
-    PAGE.write_text(renewed(PAGE.read_text()))

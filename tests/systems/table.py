@@ -1,7 +1,4 @@
-"""Generator of the table of distributions in docs/systems.md, from the saved results.
-
-python -m tests.systems.table
-"""
+"""Generator of the table of distributions in docs/systems.md, from the saved results."""
 
 from __future__ import annotations
 
@@ -31,7 +28,3 @@ def renewed(page: str) -> str:
     """Return a page with the up-to-date table."""
     before, after = re.split(re.escape(HEAD) + r"(?:\|.*\n)*", page)
     return before + table(json.loads(RESULTS.read_text())) + after
-
-
-if __name__ == "__main__":
-    PAGE.write_text(renewed(PAGE.read_text()))
