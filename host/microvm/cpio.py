@@ -1,7 +1,7 @@
 """The newc format of cpio, which the kernel unpacks as its first file system.
 
-Each header is 110 bytes of ASCII: a magic number and 13 numbers of 8 hex digits. Names and data
-are padded to 4 bytes. The same entries always give the same bytes.
+Each header is 110 bytes of ASCII: a magic number and 13 numbers of 8 hex digits. Names and data are
+padded to 4 bytes. The same entries always give the same bytes.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ TRAILER = "TRAILER!!!"
 
 _FIELDS = 13
 HEADER = len(MAGIC) + 8 * _FIELDS
-"""The size of a header, in bytes."""
+"""Size of a header, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class CpioEntry:
     """A member of an archive.
 
-    :ivar name: the relative path, without a leading `./`.
-    :ivar mode: type and permissions, as in `stat.st_mode`.
-    :ivar data: a file's content or a symbolic link's target; less than 4 GiB.
+    :ivar name: The relative path, without a leading `./`.
+    :ivar mode: The type and permissions, as in `stat.st_mode`.
+    :ivar data: The content of a file or the target of a symbolic link; less than 4 GiB.
     """
 
     name: str
@@ -53,14 +53,14 @@ class CpioEntry:
 
 
 def encoded(name: str) -> bytes:
-    """Return the bytes that a decoded name had: Linux gives names no encoding."""
+    """Return the bytes of a decoded name. Names in Linux are bytes without an encoding."""
     return name.encode("utf-8", "surrogateescape")
 
 
 def write(entries: Iterable[CpioEntry], out: BinaryIO) -> None:
     """Write an archive of the entries, sorted by name, so that a folder precedes its content.
 
-    :raises ImageError: one has the name that ends an archive.
+    :raises ImageError: An entry has the name that marks the end of an archive.
     """
     inode = 0
     for inode, entry in enumerate(sorted(entries, key=lambda e: encoded(e.name)), start=1):

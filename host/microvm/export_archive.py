@@ -1,7 +1,7 @@
-"""The form in which images and snapshots are exported: one file, of members that are expected.
+"""The format of exported images and snapshots: a tar archive of expected files, compressed by zstd.
 
-It is a tar, compressed by zstd, of plain files. Whoever wrote it may be hostile. So it is not
-unpacked: its reader asks for one member after the other, and names are compared, not followed.
+The author of the archive may be hostile, so it is never unpacked. Its reader asks for one member
+after the other, and compares the names instead of following them.
 """
 
 from __future__ import annotations
@@ -23,29 +23,30 @@ from microvm.zstd import (
 
 _LEVEL = 3
 _WINDOW = 23
-"""The logarithm of the memory that decompression may take: more than `_LEVEL` wants."""
+"""Binary logarithm of the memory that decompression may take; `_LEVEL` needs less."""
 
 _BLOCK = tarfile.BLOCKSIZE
 
 
 class DamagedError(Exception):
-    """What is read is not what was written; the text says why."""
+    """An archive is incomplete or was changed; the text says how."""
 
 
 class ForeignError(Exception):
-    """What is read was never written by a `ExportWriter`; the text says why."""
+    """A file was not written by an `ExportWriter`; the text says how it differs."""
 
 
 class ExportWriter:
-    """What writes a file; `writing` makes one."""
+    """A writer of an archive, as `writing` creates it."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
 
     def add(self, name: str, size: int, content: Iterable[bytes]) -> None:
-        """Write a member, of that many bytes together.
+        """Write a member.
 
-        :raises OSError: it cannot be written.
+        :param size: The total size of the content, in bytes.
+        :raises OSError: The member cannot be written.
         """
         header = tarfile.TarInfo(name)
         header.size = size
@@ -57,36 +58,37 @@ class ExportWriter:
 
 
 class ExportReader:
-    """What reads a file, member by member; `reading` makes one."""
+    """A reader of the members of an archive, one after the other, as `reading` creates it."""
 
     def __init__(self, stream: ZstdReader) -> None:
         self._stream = stream
 
     @contextmanager
     def member(self, name: str, limit: int) -> Iterator[tuple[int, Iterator[bytes]]]:
-        """Yield the size of the next member, which must be this one, and its content in chunks.
+        """Yield the size of the next member, and its content in chunks.
 
-        :param limit: the most bytes that it may have.
-        :raises DamagedError: it is another one, is longer, or cut short.
+        :param name: The name that the member must have.
+        :param limit: Maximum size of the member, in bytes.
+        :raises DamagedError: The member has another name, is larger, or is incomplete.
         """
         block = self._exactly(_BLOCK)
         header = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
         if header.name != name or header.type != tarfile.REGTYPE:
-            raise DamagedError(f"{header.name!r} is in the place of {name}")
+            raise DamagedError(f"it contains {header.name!r} instead of {name}")
         if not 0 <= header.size <= limit:
             raise DamagedError(f"{name} has {header.size} bytes, of at most {limit}")
         yield header.size, chunks(self._stream, header.size)
         self._exactly(-header.size % _BLOCK)
 
     def whole(self, name: str, limit: int) -> bytes:
-        """Return the next member, as `member` does."""
+        """Return the content of the next member, with the errors of `member`."""
         with self.member(name, limit) as (_, content):
             return b"".join(content)
 
     def end(self) -> None:
-        """Check that nothing comes any more, and nothing is missing.
+        """Check that the archive is complete and has no further member.
 
-        :raises DamagedError: that is not so.
+        :raises DamagedError: The archive does not end here.
         """
         rest, most = b"", tarfile.RECORDSIZE
         while len(rest) <= most and (more := self._stream.read(most)):
@@ -100,7 +102,7 @@ class ExportReader:
 
 @contextmanager
 def writing(out: BinaryIO) -> Iterator[ExportWriter]:
-    """Yield what writes a file; the same members give the same bytes."""
+    """Yield a writer of an archive. The same members always give the same bytes."""
     library = zstd_module()
     chosen = library.CompressionParameter
     options = {chosen.compression_level: _LEVEL, chosen.checksum_flag: 1}
@@ -111,10 +113,10 @@ def writing(out: BinaryIO) -> Iterator[ExportWriter]:
 
 @contextmanager
 def reading(file: BinaryIO) -> Iterator[ExportReader]:
-    """Yield what reads a file.
+    """Yield a reader of an archive.
 
-    :raises ForeignError: it is none.
-    :raises DamagedError: it is cut short.
+    :raises ForeignError: The file is no such archive.
+    :raises DamagedError: The archive is incomplete.
     """
     try:
         yield ExportReader(ZstdReader(file, _WINDOW))
@@ -127,14 +129,14 @@ def reading(file: BinaryIO) -> Iterator[ExportReader]:
 
 
 def bound(size: int) -> int:
-    """Return the most bytes that a file can have whose members have so many together."""
+    """Return the maximum size of an archive whose members have `size` bytes together."""
     return size + (size >> 7) + (2 << 20)  # zstd adds less than that (ZSTD_COMPRESSBOUND)
 
 
 def chunks(file: BinaryIO | ZstdReader, size: int) -> Iterator[bytes]:
-    """Yield exactly this many bytes of a file.
+    """Yield exactly `size` bytes of a file, in chunks.
 
-    :raises DamagedError: it has less.
+    :raises DamagedError: The file has fewer bytes.
     """
     while size:
         check_stopped()

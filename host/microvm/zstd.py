@@ -1,6 +1,6 @@
 """The decompression of zstd files, and of other files that consist of several compressed streams.
 
-Whoever wrote such a file may be hostile. So the number of its streams is limited, and so are the
+The author of such a file may be hostile. So the number of its streams is limited, and so are the
 zeros behind them.
 """
 
@@ -34,7 +34,7 @@ _PIECE = 1 << 12
 
 
 class StreamDecoder(Protocol):
-    """A decompressor of one stream, as those of `bz2`, `lzma` and `zstd` are."""
+    """A decompressor of one stream, such as the classes of `bz2`, `lzma` and `zstd`."""
 
     @property
     def eof(self) -> bool: ...
@@ -58,7 +58,10 @@ class NotZstdError(EOFError):
 
 
 class ZstdDecoder:
-    """The one of zstd, whose errors would have to be imported to be caught."""
+    """A decompressor of one zstd stream.
+
+    :param window: Binary logarithm of the memory that decompression may take, in bytes.
+    """
 
     def __init__(self, window: int) -> None:
         zstd = zstd_module()
@@ -86,9 +89,9 @@ class ZstdDecoder:
 
 
 def zstd_module() -> ModuleType:
-    """Return the standard library's module of zstd, or what stands in for it in older Pythons.
+    """Return the zstd module of the standard library, or its backport for older Pythons.
 
-    :raises ImageError: that is not installed.
+    :raises ImageError: The backport is not installed.
     """
     name = "compression.zstd" if sys.version_info >= (3, 14) else "backports.zstd"
     try:
@@ -101,9 +104,9 @@ def zstd_module() -> ModuleType:
 def decoded(chunks: Iterable[bytes], new: Callable[[], StreamDecoder]) -> Iterator[bytes]:
     """Yield the content of all streams in turn; accept some zeros behind them, as gzip(1) does.
 
-    :raises EOFError: the last stream is incomplete.
-    :raises PaddingError: there are too many zeros behind the streams.
-    :raises TooManyStreamsError: there are too many streams for their size.
+    :raises EOFError: The last stream is incomplete.
+    :raises PaddingError: There are too many zeros behind the streams.
+    :raises TooManyStreamsError: There are too many streams for their size.
     """
     decoder: StreamDecoder | None = None
     streams = size = padding = 0
@@ -153,7 +156,7 @@ def _pieces(decoder: StreamDecoder, data: bytes) -> Iterator[bytes]:
 
 
 class ZstdReader:
-    """A reader of a file that zstd has compressed; it keeps one piece of the content in memory."""
+    """A reader of a file that zstd has compressed. It holds one piece of the content in memory."""
 
     def __init__(self, file: BinaryIO, window: int) -> None:
         """Prepare to read.
@@ -168,10 +171,10 @@ class ZstdReader:
     def read(self, size: int) -> bytes:
         """Return at most `size` bytes; b"" only at the end of the file.
 
-        :raises EOFError: the file is incomplete.
-        :raises NotZstdError: the file is not compressed by zstd.
-        :raises PaddingError: too many zeros follow the content.
-        :raises TooManyStreamsError: the file has too many streams for its size.
+        :raises EOFError: The file is incomplete.
+        :raises NotZstdError: The file is not compressed by zstd.
+        :raises PaddingError: Too many zeros follow the content.
+        :raises TooManyStreamsError: The file has too many streams for its size.
         """
         while not self._rest:
             check_stopped()

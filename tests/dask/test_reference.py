@@ -213,7 +213,7 @@ async def test_where_a_registry_sends_something_else_a_worker_says_so(
     other = image._replace(manifest=image.manifest._replace(history=("changed",)))
     text = f"{registry}:{ImageReference.to(image).key}"
     oci_artifact.push(text, lambda out: image_export.write(other, out))
-    says = rf"worker tcp://.*: {text}: image .* it is another one"
+    says = rf"worker tcp://.*: {text}: image .* it contains another image"
     with pytest.raises(NotRun, match=says) as caught:
         await outcomes(client, image, ["true"], registry=registry)
     assert isinstance(caught.value.reason, ImageError)

@@ -116,13 +116,16 @@ def test_tables_hold_no_escape_sequences(capsys: pytest.CaptureFixture[str]) -> 
 def test_what_is_no_image_is_told_what_it_is(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for given, says in (
-        (str(tmp_path), f"microvm: {tmp_path} is a folder, and no image: there is no manifest"),
-        (f"{tmp_path}/file", "is a file, and an image is a folder"),
+        (str(tmp_path), f"microvm: the folder {tmp_path} is no image: it contains no manifest"),
+        (f"{tmp_path}/file", "is a file, but an image is a folder"),
         (f"{tmp_path}/none", f"microvm: no image {tmp_path}/none ("),
-        ("alpine:3.20", "`microvm image pull alpine:3.20` gets it from a registry"),
-        ("python:3.12", "`microvm image pull python:3.12` gets it from a registry"),
-        ("A B", "no image A B (`microvm image ls` lists those in the cache; a tag is NAME or "),
-        (b"\xff", r"no image \xff (`microvm image ls` lists those in the cache; a tag is "),
+        ("alpine:3.20", "`microvm image pull alpine:3.20` downloads one from a registry"),
+        ("python:3.12", "`microvm image pull python:3.12` downloads one from a registry"),
+        (
+            "A B",
+            "no image A B (`microvm image ls` lists the images in the cache; a tag is NAME or ",
+        ),
+        (b"\xff", r"no image \xff (`microvm image ls` lists the images in the cache; a tag is "),
         ("", "not the name of an image: '' (a tag is NAME or NAME:VERSION"),
     ):
         said = microvm("run", "--image", given, "--", "true")
@@ -137,7 +140,7 @@ def test_what_is_left_of_an_image_in_the_cache_is_damaged(
     (tmp_path / "images/rest").mkdir(parents=True)
     said = microvm("run", "--image", "rest", "--", "true")
     assert said.returncode == 125
-    assert f"{tmp_path}/images/rest: damaged image: there is no manifest.json" in said.stderr
+    assert f"{tmp_path}/images/rest: damaged image: manifest.json is missing" in said.stderr
     assert "`microvm image rm rest`" in said.stderr
 
 

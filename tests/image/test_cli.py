@@ -90,7 +90,7 @@ def test_what_cannot_be_used_is_listed_and_can_be_removed(built: Path) -> None:
     manifest = built / "manifest.json"
     text = manifest.read_text()
     for change, word, error in (
-        ('"format": 1', "outdated", "of another version of microvm"),
+        ('"format": 1', "outdated", "another version of microvm wrote it"),
         ("", "damaged", "config is missing, or unknown"),
     ):
         manifest.write_text(

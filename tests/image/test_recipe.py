@@ -208,7 +208,7 @@ def test_what_is_no_step(text: str) -> None:
 
 
 def test_what_is_no_recipe() -> None:
-    with pytest.raises(UsageError, match="'A' is no variable"):
+    with pytest.raises(UsageError, match="the variable 'A' is not"):
         Recipe(env=("A",))
     with pytest.raises(UsageError, match="a command without a name"):
         Recipe(warm=((),))

@@ -172,7 +172,7 @@ def test_an_export_without_an_end_is_refused(start: bytes) -> None:
             assert size > 0
             return super().read(size) or bytes(size)
 
-    with bounded(0), pytest.raises(ImageError, match=r"no image that was exported|of zeros"):
+    with bounded(0), pytest.raises(ImageError, match=r"is no exported image|of zeros"):
         export.read(Endless(start), "x", limit=1 << 30)
 
 
@@ -182,7 +182,7 @@ def test_a_sparse_export_is_refused(tmp_path: Path) -> None:
     with (
         (tmp_path / "x").open("rb") as file,
         bounded(0),
-        pytest.raises(ImageError, match="no image that was exported"),
+        pytest.raises(ImageError, match="is no exported image"),
     ):
         export.read(file, "x", limit=1 << 30)
 

@@ -116,7 +116,7 @@ def test_root_uses_no_cache_of_another(image: Image, cache: Path) -> None:
     done = subprocess.run(command(image.name), capture_output=True, text=True, check=False)
     assert done.returncode == 125
     assert f"belongs to user {USER}" in done.stderr
-    assert "under sudo, -H takes root's" in done.stderr
+    assert "under sudo, -H uses root's" in done.stderr
 
 
 @pytest.fixture

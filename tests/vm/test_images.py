@@ -91,9 +91,7 @@ def test_a_damaged_image_is_refused_with_what_to_do(
     path.write_bytes(data)
     status, out, err = there("run", "--image", "hello:1")
     assert (status, out) == (125, "")
-    assert (
-        f"{part}: damaged image: it is not what was built (`microvm image rm {image.name}`" in err
-    )
+    assert f"{part}: damaged image: its content has changed (`microvm image rm {image.name}`" in err
 
 
 def test_an_image_of_an_older_version_is_refused_with_what_to_do(
@@ -103,7 +101,7 @@ def test_an_image_of_an_older_version_is_refused_with_what_to_do(
     manifest.write_text(manifest.read_text().replace(f'"format": {FORMAT}', '"format": 1'))
     status, _, err = there("run", "--image", "hello:1")
     assert status == 125
-    assert f"of another version of microvm (`microvm image rm {image.name}` removes it" in err
+    assert f"another version of microvm wrote it (`microvm image rm {image.name}` removes it" in err
 
 
 def test_machines_start_while_tags_move_and_images_are_pruned(

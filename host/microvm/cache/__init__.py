@@ -1,7 +1,8 @@
-"""The user's cache, in which everything appears whole, once, and synced to the disk.
+"""The user's cache: images, saved guests, kernels, downloads and records.
 
-What is there can be used where nothing can be written, as in a container's image that root has
-made. So only what writes makes folders, and only what writes takes a lock.
+Every file appears complete, under a lock, and is synced to the disk. A cache that this process
+cannot write, such as one in the read-only image of a container, serves what it contains: only
+functions that write create folders or take locks.
 """
 
 from __future__ import annotations
@@ -21,13 +22,14 @@ from microvm.system.capacity import SHORTAGES
 FILE_MODE = 0o600
 FOLDER_MODE = 0o700
 READ_ONLY_MODE = 0o400
-"""The modes of files and folders in a cache that is not shared; see `readers`.
+"""Modes of files and folders in a cache that is not shared; see `readers`.
 
-Files of images and saved guests are read-only: a user's own QEMU may have been compromised.
+Files of images and saved guests are read-only, because a QEMU process of the same user may have
+been compromised.
 """
 
 SECTOR = 512
-"""Bytes, in which `st_blocks` counts: stat(2)."""
+"""Number of bytes in one unit of `st_blocks`, as stat(2) defines it."""
 
 HINT_FULL = "free some space, or set MICROVM_CACHE to a folder elsewhere"
 
@@ -39,15 +41,15 @@ _WRITE = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CREAT
 
 
 class NoHome(CacheError):
-    """There is no home, and so no place for a cache that nobody has named."""
+    """There is no home folder for the cache, and MICROVM_CACHE is not set."""
 
 
 def root() -> Path:
-    """Return $MICROVM_CACHE, or the folder that the platform has for this user's caches.
+    """Return $MICROVM_CACHE, or the folder that the platform defines for this user's caches.
 
-    :raises Untrusted: others can change what is in it; see `trust`.
-    :raises NoHome: nobody has named one, and there is no home.
-    :raises CacheError: it cannot be examined.
+    :raises Untrusted: Other users can change its content; see `trust`.
+    :raises NoHome: MICROVM_CACHE is not set, and there is no home folder.
+    :raises CacheError: The folder cannot be examined.
     """
     top = _top()
     with disk_errors():
@@ -61,9 +63,9 @@ def _top() -> Path:
 
 
 def usual() -> Path:
-    """Return the folder that the platform has for this user's caches.
+    """Return the folder that the platform defines for this user's caches.
 
-    :raises NoHome: there is none.
+    :raises NoHome: There is no home folder.
     """
     import platformdirs
 
@@ -74,9 +76,9 @@ def usual() -> Path:
 
 
 def folder(name: str) -> Path:
-    """Return a folder of the cache, there or not: such as `images`.
+    """Return the path of a folder of the cache, such as `images`, whether it exists or not.
 
-    :raises Untrusted: others can change what is in it; see `trust`.
+    :raises Untrusted: Other users can change its content; see `trust`.
     """
     top = _top()
     path = top / name
@@ -91,7 +93,7 @@ def folder(name: str) -> Path:
 
 
 def is_shared(path: Path) -> bool:
-    """Tell whether root shares the part of the cache that contains a path with all users."""
+    """Return True if root shares the part of the cache that contains a path with all users."""
     top = _top()
     if not path.is_relative_to(top):
         return False
@@ -102,9 +104,10 @@ def is_shared(path: Path) -> bool:
 def make(path: Path) -> None:
     """Create a folder and its parents, if they do not exist.
 
-    Nobody else may write to them or read those of the cache, whatever the umask is; see `readers`.
+    Only this user may write to them, and only the users that `readers` allows may read those of the
+    cache, whatever the umask is.
 
-    :raises Untrusted: another process created the folder first, and it cannot be trusted.
+    :raises Untrusted: Another process created the folder first, and it cannot be trusted.
     """
     if path.is_dir():
         return
@@ -123,8 +126,8 @@ def make(path: Path) -> None:
 def open_file(path: Path) -> int:
     """Open a file of the cache for reading, and return its descriptor.
 
-    :raises PermissionError: others can write it.
-    :raises OSError: it is not there, or is a link or no file.
+    :raises PermissionError: Other users can write to the file.
+    :raises OSError: The file does not exist, or is a link or no regular file.
     """
     descriptor = open_plain(path, _READ)
     if wrong := trust.obstacle(os.fstat(descriptor)):
@@ -134,9 +137,9 @@ def open_file(path: Path) -> int:
 
 
 def has(path: Path) -> bool:
-    """Tell whether there is a file of the cache that can be used.
+    """Return True if the cache has a file that can be used.
 
-    :raises OSError: this process may not have what it takes, such as one more file.
+    :raises OSError: This process lacks a resource, such as a free descriptor.
     """
     try:
         os.close(open_file(path))
@@ -148,9 +151,9 @@ def has(path: Path) -> bool:
 
 
 def open_plain(path: Path, flags: int = _READ & ~os.O_NOFOLLOW) -> int:
-    """Open a file, whosever it is, without waiting for the other end of a FIFO.
+    """Open a regular file of any owner. If the path is a FIFO, fail instead of waiting.
 
-    :raises OSError: it is not there, or is no file.
+    :raises OSError: The file does not exist, or is no regular file.
     """
     descriptor = os.open(path, flags, FILE_MODE)
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -160,11 +163,11 @@ def open_plain(path: Path, flags: int = _READ & ~os.O_NOFOLLOW) -> int:
 
 
 def read(path: Path, limit: int = _LIMIT, opener: Callable[[Path], int] = open_file) -> bytes:
-    """Return what is in a file of the cache.
+    """Return the content of a file of the cache.
 
-    :param limit: the most bytes that the file may have.
-    :param opener: `open_file`, or `open_plain` for a file elsewhere.
-    :raises OSError: as the opener, or it is longer.
+    :param limit: Maximum size of the file, in bytes.
+    :param opener: `open_file`, or `open_plain` for a file outside the cache.
+    :raises OSError: The opener failed, or the file is larger than the limit.
     """
     with os.fdopen(opener(path), "rb") as file:
         if os.fstat(file.fileno()).st_size > limit:
@@ -173,10 +176,10 @@ def read(path: Path, limit: int = _LIMIT, opener: Callable[[Path], int] = open_f
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a short file of the cache that may be lost, or be read when it is half written.
+    """Write a short file of the cache that may get lost, or be read while it is half written.
 
-    :raises PermissionError: its folder is another's.
-    :raises OSError: it cannot be written, or is a link or no file.
+    :raises PermissionError: The folder of the file belongs to another user.
+    :raises OSError: The file cannot be written, or is a link or no regular file.
     """
     if path.parent.stat().st_uid != os.geteuid():
         raise PermissionError(errno.EPERM, "its folder is another's", str(path))
@@ -187,16 +190,17 @@ def write(path: Path, data: bytes) -> None:
 
 @contextmanager
 def staging(path: Path) -> Iterator[Path]:
-    """Yield a name for a file or folder to make; what stands there in the end becomes `path`.
+    """Yield a temporary path for a file or folder, which is renamed to `path` after the block.
 
-    The caller has the lock of `path`, so the name is always the same one, and what a killed process
-    left under it is cleared here. On an exception nothing stays.
+    The caller holds the lock of `path`, so the temporary path is always the same, and files that a
+    killed process left there are removed first. If the block raises an exception, the temporary
+    file is removed.
     """
     with scratch(path) as temporary:
         yield temporary
         _settle(temporary, shared=is_shared(path))
         if path.is_dir() or temporary.is_dir():
-            # Only files replace what is there; a folder goes out of the way as a whole.
+            # rename(2) cannot replace a folder that is not empty, so move the old one away first
             with suppress(FileNotFoundError):
                 path.replace(temporary.with_name(f".{path.name}"))
         temporary.replace(path)
@@ -217,7 +221,7 @@ def scratch(path: Path) -> Iterator[Path]:
     try:
         yield folder / path.name
     finally:
-        with suppress(OSError):  # then who needs the name next clears it
+        with suppress(OSError):  # the next user of the path removes it
             clear(folder)
 
 
@@ -243,9 +247,9 @@ def clear(path: Path) -> None:
 
 
 def _clear_all_ids(path: Path) -> None:
-    """Remove a folder with files of other user ids, as mmdebstrap of an ordinary user makes.
+    """Remove a folder with files of other user ids, as mmdebstrap creates them.
 
-    :raises PermissionError: it cannot be removed.
+    :raises PermissionError: The folder cannot be removed.
     """
     from microvm.system.tools import run
 
@@ -295,7 +299,7 @@ def _remedy(error: OSError) -> str:
 
 
 def _settle(path: Path, *, shared: bool) -> None:
-    """Give everything below the path its exact mode, and sync it to the disk."""
+    """Set the exact mode of everything below the path, and sync it to the disk."""
     if path.is_dir():
         for child in path.iterdir():
             _settle(child, shared=shared)

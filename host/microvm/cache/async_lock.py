@@ -11,8 +11,7 @@ from microvm.cache import lock
 from microvm.errors import CacheError
 
 HOLDER_TIMEOUT = 5.0
-"""Number of seconds without a heartbeat after which other processes no longer wait for the holder
-of the lock."""
+"""Number of seconds without a heartbeat after which other processes stop waiting for the lock."""
 
 HEARTBEAT = 0.5
 """Number of seconds between two heartbeats."""
@@ -20,15 +19,15 @@ HEARTBEAT = 0.5
 
 @asynccontextmanager
 async def held(path: Path, purpose: str, notify: Callable[[str], None]) -> AsyncIterator[None]:
-    """Hold the lock of `path`; while another process holds it and sends heartbeats, wait.
+    """Hold the lock of `path`. Wait while another process holds it and sends heartbeats.
 
-    :param purpose: the work of the holder, for messages: a verb and its object, such as "saves a
+    :param purpose: The work of the holder, for messages: a verb and its object, such as "saves a
         guest".
-    :param notify: called with a line for the user if the wait is long.
-    :raises CacheError: the cache cannot be written, or the holder sends no heartbeats.
+    :param notify: A function that is called with a line for the user if the wait is long.
+    :raises CacheError: The cache cannot be written, or the holder sends no heartbeats.
     """
-    # We count checks instead of seconds: a signal may stop this process, and the clock goes on
-    # meanwhile.
+    # We count checks instead of seconds, so that the time does not count during which this
+    # process is stopped.
     max_checks = round(HOLDER_TIMEOUT / lock.INTERVAL)
     heartbeat, checks, silent = None, 0, 0
     while True:

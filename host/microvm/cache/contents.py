@@ -30,17 +30,17 @@ FOLDERS = {
 UNFINISHED = "unfinished"
 OTHER = "other"
 KINDS = (*dict.fromkeys(FOLDERS.values()), UNFINISHED, OTHER)
-"""All kinds. Records are small notes. Unfinished items are being created, or a killed process left
-them."""
+"""All kinds. Records are small notes. An unfinished item is being created, or was left by a killed
+process."""
 
 
 class CacheUsage(NamedTuple):
     """The items of one kind in the cache.
 
-    :ivar items: the number of items.
-    :ivar size: the bytes that they take on the disk; a file that several items share counts once.
-    :ivar used: the time of the last use of any item, in seconds since 1970; 0.0 if there is no
-        item.
+    :ivar items: Number of items.
+    :ivar size: Number of bytes that they take on the disk; a file that several items share counts
+        once.
+    :ivar used: Time of the last use of any item, in seconds since 1970; 0.0 without items.
     """
 
     kind: str
@@ -52,7 +52,7 @@ class CacheUsage(NamedTuple):
 def usage() -> list[CacheUsage]:
     """Return the usage of each kind.
 
-    :raises CacheError: the cache cannot be trusted or cannot be read.
+    :raises CacheError: The cache cannot be trusted or cannot be read.
     """
     found = {kind: CacheUsage(kind, 0, 0, 0.0) for kind in KINDS}
     seen: set[tuple[int, int]] = set()
@@ -97,7 +97,7 @@ def _items(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    with suppress(FileNotFoundError):  # removed meanwhile, or not created yet
+    with suppress(FileNotFoundError):  # another process removed it, or it does not exist yet
         return sorted(folder.iterdir())
     return []
 
@@ -112,7 +112,7 @@ def _measure(path: Path, seen: set[tuple[int, int]]) -> tuple[int, float]:
             if (status.st_dev, status.st_ino) not in seen:
                 seen.add((status.st_dev, status.st_ino))
                 size += status.st_blocks * cache.SECTOR
-            # a record is written when digests are compared, which is no use of the item
+            # comparing digests writes a record, but that is no use of the item
             if here.name != RECORD:
                 used = max(used, status.st_mtime)
             if stat.S_ISDIR(status.st_mode):

@@ -1,8 +1,9 @@
-"""The locks of the cache: who holds one has the only right to make something.
+"""Locks of paths in the cache. The holder of a lock may create the file or folder at its path.
 
-A lock is a file beside what is made, with an flock on it that ends with its process. In the file
-stands the process's number, for those who wait. Nobody waits in silence, and a start of a machine
-waits only for a process that shows life: it sets the file's time now and then, its heartbeat.
+A lock is a file beside the path, locked by flock(2), so it ends with its process. The file contains
+the id of the process, for messages. A process that waits tells its user for whom. A start of a
+machine waits only while the holder sends heartbeats, which set the modification time of the lock
+file.
 """
 
 from __future__ import annotations
@@ -21,19 +22,19 @@ from microvm.progress import Reporter
 from microvm.system.process import is_stopped
 
 INTERVAL = 0.02
-"""The time between two attempts to take a lock, in seconds."""
+"""Number of seconds between two attempts to take a lock."""
 
 REMINDER = 10.0
-"""The time between two notices about who holds the lock, in seconds."""
+"""Number of seconds between two notices about the holder of a lock."""
 
 _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 
 @contextmanager
 def held(path: Path, report: Reporter) -> Iterator[None]:
-    """Hold the right to make `path`; wait, and keep saying so, while another process has it.
+    """Hold the lock of `path`. Wait while another process holds it, and notify the user repeatedly.
 
-    :raises CacheError: nothing can be made there.
+    :raises CacheError: The lock file cannot be created.
     """
     wait = _Wait(path, report)
     while True:
@@ -45,7 +46,7 @@ def held(path: Path, report: Reporter) -> Iterator[None]:
 
 
 class _Wait:
-    """A wait for the holder of a lock, which says now and then for whom it waits."""
+    """A wait for the holder of a lock, with repeated notices about the holder."""
 
     def __init__(self, path: Path, report: Reporter, holder_does: str = "makes") -> None:
         self._path = path
@@ -65,19 +66,19 @@ class _Wait:
 
 @contextmanager
 def attempt(path: Path) -> Iterator[bool]:
-    """Take the right to make `path` if nobody has it; yield whether that was so.
+    """Take the lock of `path` if it is free. Yield True if this process holds it now.
 
-    :raises CacheError: nothing can be made there.
+    :raises CacheError: The lock file cannot be created.
     """
     name = _name(path)
     with cache.disk_errors():
         cache.make(path.parent)
         try:
-            # For us alone: who can open it, if only to read, can lock it.
+            # Nobody else may open the file: a user who can read it can lock it.
             fd = os.open(name, _FLAGS, 0o600)
         except OSError as error:
             if error.errno in {errno.EACCES, errno.EROFS}:
-                error.filename = path.parent  # where nobody needs to know of locks
+                error.filename = path.parent  # more helpful to users than the lock file
             raise
     ours = False
     try:
@@ -89,18 +90,18 @@ def attempt(path: Path) -> Iterator[bool]:
         yield ours
     finally:
         if ours:
-            with suppress(OSError):  # one that nobody holds is in nobody's way
+            with suppress(OSError):  # a lock file that nobody holds does no harm
                 name.unlink()
         os.close(fd)
 
 
 @contextmanager
 def shared(path: Path, report: Reporter) -> Iterator[None]:
-    """Keep everybody from taking the lock of `path`, together with others who do that.
+    """Share the lock of `path` with other processes, so that no process can hold it alone.
 
-    It waits, and says so now and then, while another process holds the lock.
+    If a process holds the lock alone, wait, and notify the user repeatedly.
 
-    :raises CacheError: no lock can be made there.
+    :raises CacheError: The lock file cannot be created.
     """
     name, wait = _name(path), _Wait(path, report, "clears")
     with cache.disk_errors(name):
@@ -117,7 +118,7 @@ def shared(path: Path, report: Reporter) -> Iterator[None]:
 
 
 def _open_shared(name: Path) -> int | None:
-    """Open the file of a lock, and share the lock; None where somebody holds it."""
+    """Open and share the file of a lock; return None if a process holds the lock alone."""
     fd = os.open(name, _FLAGS, 0o600)
     locked = False
     try:
@@ -129,7 +130,7 @@ def _open_shared(name: Path) -> int | None:
 
 
 def _lock(fd: int, name: Path, kind: int = fcntl.LOCK_EX) -> bool:
-    """Lock the file, unless its last holder has removed it and another stands there."""
+    """Lock the open file. Return False if it is locked, or is no longer the file of that name."""
     with suppress(BlockingIOError, FileNotFoundError):
         fcntl.flock(fd, kind | fcntl.LOCK_NB)
         return os.path.samestat(os.fstat(fd), name.stat())
@@ -137,7 +138,7 @@ def _lock(fd: int, name: Path, kind: int = fcntl.LOCK_EX) -> bool:
 
 
 def holder(path: Path) -> str:
-    """Return who has the lock of `path`, in words, and whether that process is stopped."""
+    """Return a phrase that names the holder of the lock of `path`, and says if it is stopped."""
     try:
         process = int(cache.read(_name(path)).partition(b"\n")[0])
     except (OSError, ValueError):
@@ -147,7 +148,7 @@ def holder(path: Path) -> str:
 
 
 def heartbeat(path: Path) -> None:
-    """Show those who wait for our lock of `path` that we live."""
+    """Show the processes that wait for the lock of `path` that its holder makes progress."""
     with suppress(OSError):
         os.utime(_name(path))
 
@@ -165,7 +166,7 @@ def _name(path: Path) -> Path:
 
 
 def sweep(folder: Path) -> None:
-    """Remove what processes that were killed have left in a folder of the cache."""
+    """Remove the unfinished files and the locks of killed processes from a folder of the cache."""
     for left in (*folder.glob(".*.tmp"), *folder.glob(".*.lock")):
         path = folder / left.name[1:].rpartition(".")[0]
         with attempt(path) as ours:

@@ -1,9 +1,9 @@
 """The users who may read a cache: its owner alone, or every user if root shares it.
 
 Every file has mode 0400 or 0600, a program 0700, and every folder 0700. Root shares a cache with
-all users by an empty file `SHARED` in it; then all may read it, except its snapshots and disks,
-which contain the data of guests. Nobody else can share one, as nobody trusts a cache of another
-user.
+all users by an empty file `SHARED` in it. All users may then read it, except its snapshots and
+disks, which contain the data of guests. Only root can share a cache, because nobody trusts a cache
+of another user.
 
 Older versions let all users read every cache. The owner's first use of such a cache corrects that.
 """
@@ -44,10 +44,10 @@ _corrected: set[tuple[Path, bool]] = set()
 
 
 def is_shared(top: Path, name: str = "") -> bool:
-    """Tell whether every user may read a cache, or one folder of it.
+    """Return True if every user may read a cache, or one folder of it.
 
-    :param top: the path of the cache.
-    :param name: the name of the folder.
+    :param top: The path of the cache.
+    :param name: The name of the folder.
     """
     return os.geteuid() == 0 and name not in PRIVATE and (top / MARK).is_file()
 
@@ -55,7 +55,7 @@ def is_shared(top: Path, name: str = "") -> bool:
 def mode(owner: int, *, shared: bool) -> int:
     """Return the mode for a file or folder of the cache.
 
-    :param owner: the rights of its owner, such as 0o600.
+    :param owner: The rights of its owner, such as 0o600.
     """
     return owner | ((owner >> 3 | owner >> 6) & _READ if shared else 0)
 
@@ -63,7 +63,7 @@ def mode(owner: int, *, shared: bool) -> int:
 def set_mode(path: Path, *, shared: bool) -> None:
     """Set the mode of a file or a folder. The owner keeps the rights to write and execute a file.
 
-    :raises OSError: it no longer exists, or its mode cannot be set.
+    :raises OSError: The file no longer exists, or its mode cannot be set.
     """
     now = path.stat().st_mode
     owner = stat.S_IRWXU if stat.S_ISDIR(now) else now & stat.S_IRWXU | stat.S_IRUSR
@@ -73,7 +73,7 @@ def set_mode(path: Path, *, shared: bool) -> None:
 
 
 def is_right(status: os.stat_result, *, shared: bool) -> bool:
-    """Tell whether only the right users may read a folder; return True if we are not its owner."""
+    """Return True if only the allowed users may read a folder, or if we are not its owner."""
     return status.st_uid != os.geteuid() or status.st_mode & _OTHERS == (_READ if shared else 0)
 
 
@@ -83,7 +83,7 @@ def correct(top: Path, *, made_by_us: bool) -> None:
     Snapshots are done first. A file whose mode cannot be set, as on a read-only disk, keeps its
     mode.
 
-    :param made_by_us: whether nobody but us uses the folder of the cache itself.
+    :param made_by_us: True if the folder of the cache itself has no other use.
     """
     shared = is_shared(top)
     if (top, shared) in _corrected:
@@ -103,8 +103,8 @@ def correct(top: Path, *, made_by_us: bool) -> None:
 def _files(folder: Path) -> Iterator[Path]:
     """Yield the paths of everything in a folder of a cache, and at last the path of the folder.
 
-    Locks and unfinished items have names that begin with a dot. They belong to other processes, and
-    are private already.
+    Locks and unfinished items, whose names begin with a dot, belong to other processes and are
+    private already.
     """
     for entry in folder.glob("[!.]*"):
         for inner, _, files in os.walk(entry, topdown=False):

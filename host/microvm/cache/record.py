@@ -1,4 +1,4 @@
-"""The records in the cache: objects of JSON whose members have known types."""
+"""Records in the cache: JSON objects whose members have known types."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def read(
 ) -> dict[str, object]:
     """Return the object in a file.
 
-    :param limit: the most bytes that the file may have.
-    :raises OSError: as the opener, or it is longer.
-    :raises ValueError: it holds no object.
+    :param limit: Maximum size of the file, in bytes.
+    :raises OSError: The opener failed, or the file is larger than the limit.
+    :raises ValueError: The file does not contain an object.
     """
     try:
         found = json.loads(cache.read(path, limit, opener))
@@ -32,17 +32,18 @@ def read(
 
 
 def make(kind: type[T], members: dict[str, Any]) -> T:
-    """Make a named tuple of these members, each of the type that it is annotated with.
+    """Create a named tuple from members, and check that each has the type of its annotation.
 
-    That is what JSON has, a `Literal`, a named tuple, or a tuple of any length of one of them.
+    The types are those of JSON, a `Literal`, a named tuple, or a tuple of any length of one of
+    them.
 
-    :raises ValueError: they are others.
+    :raises ValueError: A member is missing, unknown or of another type.
     """
     return _record(kind, members, "")
 
 
 def members(made: Any) -> dict[str, Any]:
-    """Return the members that `make` makes a named tuple of."""
+    """Return the members from which `make` creates a named tuple."""
     return {
         name: members(value) if _is_record(type(value)) else value
         for name, value in zip(made._fields, made, strict=True)

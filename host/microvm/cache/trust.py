@@ -1,7 +1,7 @@
-"""The check whether a cache can be trusted, since files from it are executed and believed later.
+"""The check that other users cannot change a cache, whose files are executed and believed later.
 
-`microvm.system.private` has the rule for the cache's folder and for each folder on the way to it.
-Within the cache, only its owner may write: not even a private group may.
+`microvm.system.private` defines the rule for the folder of the cache and for its parents. Within
+the cache, only its owner may write, and not even a group that has no other member.
 """
 
 from __future__ import annotations
@@ -17,13 +17,12 @@ from microvm.system import private
 
 
 class Untrusted(CacheError):
-    """A cache cannot be trusted; the hint says what to do.
+    """A cache that other users can change; the hint says how to solve that.
 
-    :ivar path: the folder or link that other users can change: the cache itself, or one on the way
-        to it.
-    :ivar by: what lets them change it: its `owner` or its `mode`.
-    :ivar mendable: whether its mode can be changed without harm: it is ours, and is not a folder
-        that many users share, such as /tmp.
+    :ivar path: The folder or link that other users can change: the cache or one of its parents.
+    :ivar by: The reason why they can change it: its `owner` or its `mode`.
+    :ivar mendable: True if its mode can be changed without harm: it belongs to this user, and is
+        not a folder that many users share, such as /tmp.
     """
 
     path: Path
@@ -34,10 +33,10 @@ class Untrusted(CacheError):
 def check(folder: Path) -> os.stat_result | None:
     """Check that only we and root can change a folder, whether it exists or is to be created.
 
-    :param folder: an absolute path; links on the way are followed, and have to be trusted, too.
-    :return: the status of the folder; None if it does not exist.
-    :raises Untrusted: another user can change it.
-    :raises OSError: it cannot be examined.
+    :param folder: An absolute path; links in it are followed, and have to be trusted, too.
+    :return: The status of the folder; None if it does not exist.
+    :raises Untrusted: Another user can change it.
+    :raises OSError: It cannot be examined.
     """
     if found := private.exposure(os.fspath(folder)):
         raise _refusal(folder, Path(found.path), found.status, found.by)
@@ -45,11 +44,11 @@ def check(folder: Path) -> os.stat_result | None:
 
 
 def check_alone(folder: Path) -> os.stat_result | None:
-    """Check that only we and root can change a folder, of which the parents have been checked.
+    """Check that only we and root can change a folder, whose parents have been checked already.
 
-    :return: the status of the folder; None if it does not exist.
-    :raises Untrusted: another user can change it.
-    :raises OSError: it cannot be examined.
+    :return: The status of the folder; None if it does not exist.
+    :raises Untrusted: Another user can change it.
+    :raises OSError: It cannot be examined.
     """
     with suppress(FileNotFoundError):
         status = folder.stat()
@@ -60,7 +59,7 @@ def check_alone(folder: Path) -> os.stat_result | None:
 
 
 def obstacle(status: os.stat_result) -> str:
-    """Return why something in a cache is not to be trusted; empty if it is."""
+    """Return the reason why a file or folder of a cache cannot be trusted; "" if it can."""
     by = _at_fault(status)
     return private.in_words(status, by) if by else ""
 
@@ -82,7 +81,7 @@ def _refusal(
     if mendable:
         hint = f"`chmod go-w {path}`, if nobody else has put anything there, or {hint}"
     elif by == "owner" and os.geteuid() == 0:
-        hint += "; under sudo, -H takes root's"
+        hint += "; under sudo, -H uses root's cache"
     error = Untrusted(f"the cache {folder} cannot be trusted: {where}", hint=hint)
     error.path, error.by, error.mendable = path, by, mendable
     return error

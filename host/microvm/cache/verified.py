@@ -1,11 +1,12 @@
-"""The record of files whose digests have been compared, so that this is done once.
+"""Records of files whose digests have been compared, so that each file is read only once.
 
-Computing a digest takes as long as a clone to start. So it is compared once, and what is kept is
-which file that was: its inode, size, and the times of its last write and change. That finds
-whatever went through the file system, also where somebody has put the time of writing back: only
-root can set that of changing. It does not find a disk that lies, which a hash of what is in the
-page cache would not find either, nor root. The device is not compared: its number may be another
-after a reboot. A copy is another file, and compared once again.
+Computing a digest takes as long as starting a clone. So we compute it once for each file, and
+record the inode, the size, and the times of the last write and of the last change. A later change
+of the file changes at least one of these; only root can set the time of the last change.
+
+A faulty disk is not noticed, but neither would a new digest notice it, because the file is read
+from the page cache. The device is not recorded, because its number may differ after a reboot. A
+copy is another file, and is compared again.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from microvm.log import Area
 _logger = Area("cache")
 
 RECORD = "verified.json"
-"""A file beside the others: by their names, the digest of each and which file had it."""
+"""Name of the record in a folder: for each file, its digest and its inode, size and times."""
 
 _LIMIT = 1 << 12
 _memory: dict[tuple[Path, str], list[str | int]] = {}  # for folders that we cannot write to
 
 
 def sha256(file: int) -> str:
-    """Return the digest of all that is in a file, in hex."""
-    import hashlib  # QEMU is spawned without it, unless there is something to compare
+    """Return the SHA-256 of an open file, in hex."""
+    import hashlib  # loaded only here, since most starts of QEMU compute no digest
 
     with os.fdopen(os.dup(file), "rb") as whole:
         whole.seek(0)
@@ -39,12 +40,12 @@ def sha256(file: int) -> str:
 
 
 def check(path: Path, file: int, expected: str, digest: Callable[[int], str] = sha256) -> bool:
-    """Tell whether a file is what was made, by its record or else by its digest.
+    """Return True if a file has the expected digest, by its record or else by reading it.
 
-    :param path: the path of the file, beside which the record is.
-    :param file: a descriptor of the file.
-    :param expected: the digest that it should have, in hex.
-    :param digest: the function that computes a digest from a descriptor.
+    :param path: The path of the file, in whose folder the record is.
+    :param file: A descriptor of the file.
+    :param expected: The digest that the file should have, in hex.
+    :param digest: A function that computes a digest from a descriptor.
     """
     known = _facts(file, expected)
     if _memory.get((path.parent, path.name)) == known or _record(path).get(path.name) == known:
@@ -57,7 +58,7 @@ def check(path: Path, file: int, expected: str, digest: Callable[[int], str] = s
 
 
 def remember(path: Path, file: int, expected: str) -> None:
-    """Record that a file has this digest, in the folder or else as long as we live."""
+    """Record that a file has this digest, in its folder or else in the memory of this process."""
     known = _facts(file, expected)
     _memory[path.parent, path.name] = known
     with suppress(OSError):

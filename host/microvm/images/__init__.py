@@ -1,4 +1,4 @@
-"""An image: a folder with a kernel, an initramfs, and a manifest that says what they are."""
+"""Images: folders with a kernel, an initramfs and a manifest, which machines start from."""
 
 from __future__ import annotations
 
@@ -23,44 +23,45 @@ from microvm.system.capacity import SHORTAGES
 _logger = Area("image")
 
 FORMAT = 4
-"""The version of what the builder puts into an image; images of an older one are made anew."""
+"""Version of the content of an image. Images of an older version are built again."""
 MANIFEST = "manifest.json"
 KERNEL = "kernel"
 INITRAMFS = "initramfs.cpio"
 DISK = "root.erofs"
 IMPORTED = "imported"
-"""A file beside the others, in what another machine has made: no build takes it for its own."""
+"""Name of an empty file in an image of another machine, which no build uses as its own result."""
 MANIFEST_LIMIT = 1 << 20
-"""The most bytes that a manifest may have."""
+"""Maximum size of a manifest, in bytes."""
 
-# maximum size of the members of a manifest that are known only when the image is written
+# maximum size in bytes of the members of a manifest that are known only after the image is written
 _DIGESTS = 1 << 10
 _SIZE_END = 1 << 63
 _DIGEST = re.compile(r"[0-9a-f]{4,12}")
-_REFERENCE = re.compile(  # the name of an image in a registry, without the host
+_REFERENCE = re.compile(  # the name of an image in a registry, without the registry's address
     r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?", re.ASCII
 )
-_NAME = re.compile(r"\w[\w.+~-]{0,127}", re.ASCII)  # templates are called by it, too
+_NAME = re.compile(r"\w[\w.+~-]{0,127}", re.ASCII)  # also a part of the names of templates
 
 
 class ImageManifest(NamedTuple):
-    """The manifest of an image: what it is made of.
+    """The manifest of an image: its origin, and the sizes and digests of its files.
 
     Digests are SHA-256 in hex, sizes are in bytes.
 
-    :ivar format: the `FORMAT` of the builder that made it.
-    :ivar arch: `x86_64` or `aarch64`.
-    :ivar base: what it was made from, as people call it, such as `alpine-3.20.3`.
-    :ivar bus: how the kernel wants its virtio devices: `pci` or `mmio`.
-    :ivar kernel_version: the version of the kernel, as `uname -r` prints it.
-    :ivar source: the same, with what it was at that moment, such as `alpine-3.20.3@sha256:…`.
-    :ivar source_sha256: the digest of all that the root file system is made from.
-    :ivar schema: the digest of the daemon's protocol schema, 16 hex digits.
-    :ivar disk_size: the size of the disk with the root file system; 0 where the initramfs has it.
-    :ivar disk_sha256: the digest of the disk; empty where there is none.
-    :ivar config: what a run has by default.
-    :ivar warm: the commands that run before a guest is saved as a template.
-    :ivar history: the steps that made it, a line each, as a user wrote them.
+    :ivar format: The `FORMAT` of the microvm that built the image.
+    :ivar arch: The architecture, `x86_64` or `aarch64`.
+    :ivar base: The name of the source, such as `alpine-3.20.3`.
+    :ivar bus: The bus of the virtio devices that the kernel supports: `pci` or `mmio`.
+    :ivar kernel_version: The version of the kernel, as `uname -r` prints it.
+    :ivar source: The source with its version at the time of the build, such as
+        `alpine-3.20.3@sha256:…`.
+    :ivar source_sha256: The digest of everything that the root file system was built from.
+    :ivar schema: The digest of the daemon's protocol schema, 16 hex digits.
+    :ivar disk_size: The size of the disk with the root file system; 0 if the initramfs contains it.
+    :ivar disk_sha256: The digest of the disk; empty without a disk.
+    :ivar config: The default options of a run.
+    :ivar warm: The commands that run before a guest is saved as a template.
+    :ivar history: The steps of the build, one line each, as a user wrote them.
     """
 
     format: int
@@ -96,32 +97,32 @@ class Image(NamedTuple):
 
     @property
     def name(self) -> str:
-        """The name that `--image` takes, if the image is in the cache."""
+        """Name of the image, by which `--image` finds it in the cache."""
         return self.manifest.name
 
     @property
     def digest(self) -> str:
-        """The end of the name: 12 hex digits, the beginning of the digest of all it is made of."""
+        """Last part of the name: the first 12 hex digits of a digest of the content."""
         return self.manifest.name.rpartition("-")[2]
 
     @property
     def kernel(self) -> Path:
-        """The kernel, as QEMU's -kernel takes it."""
+        """Path of the kernel, for QEMU's option -kernel."""
         return self.path / KERNEL
 
     @property
     def initramfs(self) -> Path:
-        """The first file system, as QEMU's -initrd takes it."""
+        """Path of the initramfs, for QEMU's option -initrd."""
         return self.path / INITRAMFS
 
     @property
     def disk(self) -> Path | None:
-        """The disk with the root file system; None where the initramfs has it."""
+        """Path of the disk with the root file system; None if the initramfs contains it."""
         return self.path / DISK if self.manifest.disk_size else None
 
     @property
     def files(self) -> tuple[tuple[Path, int, str], ...]:
-        """What the image consists of: of each file the path, the size and the digest."""
+        """The path, the size and the digest of each file of the image."""
         made = self.manifest
         files = [
             (self.kernel, made.kernel_size, made.kernel_sha256),
@@ -133,20 +134,20 @@ class Image(NamedTuple):
 
     @property
     def is_imported(self) -> bool:
-        """Whether another machine has made it, and so its name says only what that claims."""
+        """True if another machine built the image, so that nothing here has verified its name."""
         return (self.path / IMPORTED).exists()
 
     @property
     def is_in_cache(self) -> bool:
-        """Whether it is in the cache, where it is found by its name."""
+        """True if the image is in the cache, where it is found by its name."""
         return self.path.parent == cache.folder("images")
 
     @property
     def is_ours(self) -> bool:
-        """Whether nobody but us and root can change the image.
+        """True if nobody but us and root can change the image.
 
-        A guest of any other image is not saved for later starts: a template is found by what the
-        manifest says, and QEMU opens the files after they were compared with it.
+        A guest of any other image is not saved for later starts. A template is found by the content
+        of the manifest, but another user could change the files after they were compared with it.
         """
         if self.is_in_cache:
             return True
@@ -159,14 +160,14 @@ class Image(NamedTuple):
 
     @property
     def size(self) -> int:
-        """The bytes that the image takes."""
+        """Size of all files of the image, in bytes."""
         return sum(size for _, size, _ in self.files)
 
 
 def folder_of(name: str) -> Path:
-    """Return where the cache keeps the image of that name, there or not.
+    """Return the path of an image in the cache, whether it exists or not.
 
-    :raises ImageError: no image can have that name.
+    :raises ImageError: The text cannot be the name of an image.
     """
     if not name or "/" in name or name.startswith("."):
         raise ImageError(f"not the name of an image: {quoted(name)}", hint=tags.RULE)
@@ -174,9 +175,9 @@ def folder_of(name: str) -> Path:
 
 
 def find(text: str) -> str:
-    """Return the name of the image that this means: its name, a tag, or how its digest begins.
+    """Return the name of the image that a text means: a name, a tag, or the beginning of a digest.
 
-    :raises ImageError: it means none, or several.
+    :raises ImageError: The text means no image, or several.
     """
     path = folder_of(text)
     if path.is_dir():
@@ -197,12 +198,13 @@ def find(text: str) -> str:
 def load(image: str | Path) -> Image:
     """Open an image.
 
-    Its files are compared with the manifest's digests once, and known again from then on: hashing
-    20 MB takes some 15 ms, which each start from a template would take longer.
+    The files are compared with the digests of the manifest only once, because computing these takes
+    some 15 ms for 20 MB. Later calls compare the records of `cache.verified`.
 
-    :param image: what `find` takes; or a path, which has a slash in it.
-    :raises ImageError: there is none, it is damaged, or another version of microvm made it.
-    :raises OSError: this process may not have what it takes, such as one more file.
+    :param image: The text that `find` takes, or a path, which contains a slash.
+    :raises ImageError: The image does not exist or is damaged, or another version of microvm built
+        it.
+    :raises OSError: This process lacks a resource, such as a free descriptor.
     """
     if isinstance(image, Path) or "/" in image:
         return _open(Path(image), image)
@@ -213,13 +215,13 @@ def load(image: str | Path) -> Image:
         except ImageError:
             with suppress(ImageError):
                 if find(image) != name:
-                    continue  # a tag was given to another meanwhile, and its image removed
+                    continue  # the tag was moved to another image, and the old image removed
             raise
 
 
 def _open(path: Path, given: str | Path) -> Image:
     ours = path.parent == cache.folder("images")
-    # An image elsewhere may have any owner: its user has chosen it.
+    # an image outside the cache may have any owner, because the user has chosen it
     opener = cache.open_file if ours else cache.open_plain
     try:
         if not (path / MANIFEST).exists():
@@ -240,34 +242,34 @@ def _open(path: Path, given: str | Path) -> Image:
 
 def _no_image(image: str | Path, path: Path) -> ImageError:
     if path.is_dir() and path.parent == cache.folder("images"):
-        return ImageError(f"{path}: damaged image: there is no {MANIFEST}")
+        return ImageError(f"{path}: damaged image: {MANIFEST} is missing")
     if path.is_dir():
-        message = f"{image} is a folder, and no image: there is no {MANIFEST} in it"
-        return ImageError(message, hint=f"`microvm image build -o {image}/NEW` makes one")
+        message = f"the folder {image} is no image: it contains no {MANIFEST}"
+        return ImageError(message, hint=f"`microvm image build -o {image}/NEW` builds one")
     if path.exists():
-        message = f"{image} is a file, and an image is a folder"
-        hint = "`microvm image import` takes an exported one; `microvm image build --help`, others"
+        message = f"{image} is a file, but an image is a folder"
+        hint = "use `microvm image import` for an exported image, else `microvm image build`"
         return ImageError(message, hint=hint)
     if isinstance(image, str) and image not in {path.name, str(path)} and "/" not in image:
-        message = f"the tag {image} means the image {path.name}, which is gone"
+        message = f"the tag {image} means the image {path.name}, which no longer exists"
         return ImageError(message, hint="build or import it again")
     return ImageError(f"no image {image}", hint=_how_to_get(image))
 
 
 def _how_to_get(image: str | Path) -> str:
-    """Return the hint for an image that does not exist: where to get it, or how to name it."""
-    known = "`microvm image ls` lists those in the cache"
+    """Return the hint for an image that does not exist: how to get it, or how to name it."""
+    known = "`microvm image ls` lists the images in the cache"
     if isinstance(image, Path) or "/" in image:
         return known
     if Path(image).is_dir():
         return f"{known}; write ./{image} for the folder of that name"
     if _REFERENCE.fullmatch(image):
-        return f"{known}, `microvm image pull {image}` gets it from a registry"
+        return f"{known}, and `microvm image pull {image}` downloads one from a registry"
     return f"{known}; {tags.RULE}"
 
 
 def _check(path: Path, size: int, sha256: str, opener: Callable[[Path], int]) -> None:
-    why = "it is not what was built"
+    why = "its content has changed"
     try:
         file = opener(path)
         try:
@@ -294,12 +296,12 @@ def _manifest(path: Path, opener: Callable[[Path], int]) -> ImageManifest:
 def read_manifest(members: dict[str, object], where: str) -> ImageManifest:
     """Return the manifest that has these members.
 
-    :param where: what they are from, for messages.
-    :raises ValueError: they are not those of a manifest.
-    :raises ImageError: another version of microvm wrote them.
+    :param where: The origin of the members, for messages.
+    :raises ValueError: The members are not those of a manifest.
+    :raises ImageError: Another version of microvm wrote them.
     """
     if members.get("format") != FORMAT:
-        raise ImageError(f"{where}: of another version of microvm")
+        raise ImageError(f"{where}: another version of microvm wrote it")
     manifest = record.make(ImageManifest, members)
     manifest.config.check()
     if not _NAME.fullmatch(manifest.name):
@@ -317,14 +319,14 @@ def read_manifest(members: dict[str, object], where: str) -> ImageManifest:
 def check_manifest(manifest: ImageManifest) -> None:
     """Check that the manifest of a new image can be read again later.
 
-    :raises ImageError: it is too long, or has an invalid member.
+    :raises ImageError: The manifest is too long, or has an invalid member.
     """
     text = manifest.json()
     if len(text.encode()) > MANIFEST_LIMIT - _DIGESTS:
         raise ImageError(
-            f"the variables, commands and steps of an image have {len(text):,} bytes, more than "
-            f"{MANIFEST_LIMIT - _DIGESTS:,}",
-            hint="put long texts into the image as files, by --add",
+            f"the manifest of the image would have {len(text):,} bytes, of at most "
+            f"{MANIFEST_LIMIT - _DIGESTS:,}: its variables, commands and steps are too long",
+            hint="add long texts to the image as files, by --add",
         )
     try:
         read_manifest(json.loads(text), manifest.name)
@@ -333,7 +335,7 @@ def check_manifest(manifest: ImageManifest) -> None:
 
 
 def manifests() -> Iterator[Image]:
-    """Yield the images of the cache, sorted by name, whose manifests can be read.
+    """Yield the images of the cache whose manifests can be read, sorted by name.
 
     Their files may be damaged.
     """
@@ -343,22 +345,22 @@ def manifests() -> Iterator[Image]:
 
 
 def installed() -> Iterator[Image]:
-    """Yield the images of the cache, sorted by name; damaged ones are left out."""
+    """Yield the images of the cache that are not damaged, sorted by name."""
     return (image for _, image in entries() if isinstance(image, Image))
 
 
 def entries() -> Iterator[tuple[Path, Image | ImageError]]:
-    """Yield all that is among the images of the cache, sorted by name: each, or what is wrong."""
+    """Yield each path among the images of the cache, with its image or an error, sorted by name."""
     for path in _folders():
         try:
             yield path, load(path)
         except ImageError as error:
-            if path.exists():  # it may have been removed meanwhile
+            if path.exists():  # another process may have removed it
                 yield path, error
 
 
 def names() -> list[str]:
-    """Return the names of all that is among the images of the cache, sorted."""
+    """Return the names of all images in the cache, damaged ones too, sorted."""
     return [path.name for path in _folders()]
 
 

@@ -1,4 +1,4 @@
-"""The configuration of an image: what a command in it has unless its user says something else."""
+"""The configuration of an image: the default options of a command in it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from microvm.options import ExecOptions
 
 
 class Config(NamedTuple):
-    """The defaults of a run, as the configuration of an OCI image has them.
+    """The default options of a run, as in the configuration of an OCI image.
 
-    :ivar env: variables as `NAME=VALUE`; of two with one name the later counts.
-    :ivar workdir: the working directory; empty for the home of the user.
-    :ivar user: a name or number, either with `:GROUP`; empty for root.
-    :ivar entrypoint: what `microvm run` puts before the command.
-    :ivar cmd: what `microvm run` runs behind the entrypoint where it is given no command.
+    :ivar env: Variables as `NAME=VALUE`; if a name occurs twice, the later one counts.
+    :ivar workdir: The working directory; empty for the home of the user.
+    :ivar user: A name or number, optionally with `:GROUP`; empty for root.
+    :ivar entrypoint: The words that `microvm run` puts before the command.
+    :ivar cmd: The command that `microvm run` runs if it is given none.
     """
 
     env: tuple[str, ...] = ()
@@ -25,22 +25,22 @@ class Config(NamedTuple):
     cmd: tuple[str, ...] = ()
 
     def check(self) -> Self:
-        """Return it, if commands can be given all that it says.
+        """Return the configuration, after a check that commands can be started with it.
 
-        :raises ValueError: a variable has no name, or a text has what no command can be given.
+        :raises ValueError: A variable has no name, or a text has a NUL or cannot be encoded.
         """
         for entry in self.env:
             if not entry.partition("=")[0] or "=" not in entry:
-                raise ValueError(f"{entry!r} is no variable: it is not NAME=VALUE")
+                raise ValueError(f"the variable {entry!r} is not NAME=VALUE")
         for text in (*self.env, self.workdir, self.user, *self.entrypoint, *self.cmd):
             if "\0" in text:
                 raise ValueError(f"{text!r} has a NUL in it")
-            text.encode("utf-8", "surrogateescape")  # as it goes to the guest
+            text.encode("utf-8", "surrogateescape")  # as it is sent to the guest
         return self
 
     @property
     def options(self) -> ExecOptions:
-        """The options that every command in a machine of the image has by default."""
+        """Default options of every command in a machine of the image."""
         variables = (entry.partition("=") for entry in self.env)
         return {
             "env": {name: value for name, _, value in variables},
@@ -49,11 +49,11 @@ class Config(NamedTuple):
         }
 
     def argv(self, command: Sequence[str], entrypoint: str | None = None) -> tuple[str, ...]:
-        """Return the command line of a run, by docker's rules; empty where nothing says it.
+        """Return the command line of a run, by docker's rules; empty if there is no command.
 
-        :param command: what the user gives, which is in the place of `cmd`.
-        :param entrypoint: in the place of the image's own, whose `cmd` it has no use for; empty for
-            none.
+        :param command: The user's command, which replaces `cmd`.
+        :param entrypoint: A replacement of the image's entrypoint, which also disables `cmd`; ""
+            for none.
         """
         if entrypoint is not None:
             return (*([entrypoint] if entrypoint else []), *command)

@@ -1,8 +1,9 @@
-"""The sharing of files between images: what is the same is one file, under several names.
+"""The sharing of equal files between images: one file with several names.
 
-Many images have one kernel, and many that differ in their defaults only have one disk. A hard link
-costs nothing, and machines of all of them share the host's page cache, which copies would not do,
-not even those that share blocks. A changed file is found in each of them.
+Many images have the same kernel, and images that differ only in their default options have the same
+disk. Hard links save space on the disk, and all machines share the pages of the file in the host's
+page cache, which they would not do for copies. Each image verifies its files, so it notices a
+changed one.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ _READ = 0o555
 
 @dataclass(frozen=True, slots=True)
 class DiskUsage:
-    """The use of the disk by an image, in bytes.
+    """The space that an image takes on the disk, in bytes.
 
-    :ivar size: all that it takes.
-    :ivar shared: the part of it that others have, too, and that stays when it is removed.
+    :ivar size: The size of all its files.
+    :ivar shared: The size of the files that it shares, which its removal does not free.
     """
 
     size: int
@@ -32,7 +33,7 @@ class DiskUsage:
 
 
 def usage(path: Path) -> DiskUsage:
-    """Return what the files in the folder of an image take, damaged or not."""
+    """Return the disk usage of the folder of an image, which may be damaged."""
     size = shared = 0
     with suppress(OSError):
         for file in path.iterdir():
@@ -43,9 +44,9 @@ def usage(path: Path) -> DiskUsage:
 
 
 def share(folder: Path, manifest: ImageManifest) -> None:
-    """Put in the place of an image's files those of other images in the cache, where they equal.
+    """Replace the files of a new image by links to equal files of other images in the cache.
 
-    :param folder: the folder in which it is made, and nobody else looks yet.
+    :param folder: The folder in which the image is built, and which no other process uses yet.
     """
     equal = {
         (size, sha256): path
@@ -69,6 +70,6 @@ def _link(existing: Path, copy: Path, sha256: str) -> None:
         existing.chmod(os.fstat(file).st_mode & _READ)
         link.hardlink_to(existing)
         link.replace(copy)
-        verified.remember(existing, file, sha256)  # its time of change is another now
+        verified.remember(existing, file, sha256)  # linking has changed the time of its last change
     finally:
         os.close(file)

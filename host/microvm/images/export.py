@@ -1,10 +1,11 @@
-"""An exported image: one file, which another machine imports.
+"""The export of an image to one file, and the import on another machine.
 
-It has these members, in this order: `manifest.json`; `tags.json`, a list of the tags that the image
-had; and its files, by the names that they have in its folder.
+The file is an `export_archive` with these members: `manifest.json`; `tags.json`, a list of the
+image's tags; and the files of the image, by their names in its folder.
 
-Each has the size and the digest that the manifest says, or is refused. What the image is called is
-a claim, too: it stands in for none that is there, and no build takes it for its own.
+The import refuses a file that differs from the size and the digest in the manifest. The name and
+the tags in the file are only claims. So an import never replaces another image, and no build uses
+an imported image as its own result.
 """
 
 from __future__ import annotations
@@ -37,19 +38,19 @@ from microvm.progress import NullReporter, Reporter
 from microvm.units import exact_size, format_size
 
 LIMIT = "16G"
-"""The most that an imported image may take, where its user says nothing else."""
+"""Default maximum size of an imported image."""
 
 SOURCES = ("alpine", "scratch")
 DEBIAN = "debian"
-"""The names that stand for sources of images; `debian` also with each suite."""
+"""The names that mean sources of images; `debian` also with each suite."""
 
 _TAGS = "tags.json"
 _TAGS_LIMIT = 1 << 16
 _MOST_TAGS = 1000  # each tag is a file in the cache
 HEAD_LIMIT = MANIFEST_LIMIT + _TAGS_LIMIT
-"""The most bytes that an exported image has beside those of its files."""
+"""Maximum size of an exported image without its files, in bytes."""
 
-_OTHERS = "`microvm image build NAME --from FILE` takes an image of docker's, or a root file system"
+_OTHERS = "`microvm image build NAME --from FILE` reads an archive of docker or a root file system"
 
 
 def write(
@@ -58,11 +59,11 @@ def write(
     report: Reporter | None = None,
     named: Sequence[str] | None = None,
 ) -> None:
-    """Write an image as one file; the same image with the same tags gives the same bytes.
+    """Write an image as one file; the same image with the same tags always gives the same bytes.
 
-    :param named: its tags, where they are not to be those that it has.
-    :raises ImageError: its files have changed meanwhile.
-    :raises OSError: it cannot be written.
+    :param named: The tags in the file; by default the tags of the image.
+    :raises ImageError: A file of the image has changed.
+    :raises OSError: The file cannot be written.
     """
     report = report or NullReporter()
     report.step(f"exporting {image.name}")
@@ -100,17 +101,19 @@ def read(
     expected: ImageManifest | None = None,
     report: Reporter | None = None,
 ) -> tuple[Image, list[str]]:
-    """Take over an exported image, and return it with the tags that it has got.
+    """Import an image, and return it with the tags that it was given.
 
-    It gets those of its tags that are free.
+    By default, the image is given those tags in the file that no other image has.
 
-    :param name: what the file is called, for messages.
-    :param tag: the one to give it in their place, which another image may have lost by that.
-    :param limit: the most bytes that it may take.
-    :param expected: the manifest that it must have, if it may not be any; it gets no tags then.
-    :raises ImageError: it is no exported image, is damaged or cut short or larger than it may be;
-        another image has its name, or the disk is full. Nothing half made is left.
-    :raises OSError: it cannot be read.
+    :param name: The name of the file, for messages.
+    :param tag: A tag that the image is given instead, even if another image has it.
+    :param limit: Maximum size of the image, in bytes.
+    :param expected: The manifest that the image must have; None for any. With it, no tags are
+        given.
+    :raises ImageError: The file is no exported image, or is damaged, incomplete or too large; or
+        another image has its name. Incomplete files are removed.
+    :raises CacheError: The cache cannot be written, for example because the disk is full.
+    :raises OSError: The file cannot be read.
     """
     report = report or NullReporter()
     wanted = None if tag is None else tags.parse(tag)
@@ -121,7 +124,7 @@ def read(
             if expected is not None:
                 theirs = []
                 if manifest != expected:
-                    raise export_archive.DamagedError(f"it is another one, {manifest.name}")
+                    raise export_archive.DamagedError(f"it contains another image, {manifest.name}")
             named = [wanted] if wanted else theirs
             report.step(f"importing {manifest.name}")
             path = folder_of(manifest.name)
@@ -132,9 +135,9 @@ def read(
                     image = _make(path, manifest, archive, report)
                 return image, _assign(image, named, wanted, report)
     except export_archive.ForeignError as error:
-        raise ImageError(f"{name}: no image that was exported: {error}", hint=_OTHERS) from error
+        raise ImageError(f"{name} is no exported image: {error}", hint=_OTHERS) from error
     except export_archive.DamagedError as error:
-        hint = "export it again, or copy it again"
+        hint = "export or copy it again"
         raise ImageError(f"{name}: damaged image: {error}", hint=hint) from error
 
 
@@ -143,10 +146,10 @@ def _manifest(archive: export_archive.ExportReader, name: str) -> ImageManifest:
     try:
         found = json.loads(text)
         if not isinstance(found, dict):
-            raise ValueError("it is no object")
+            raise ValueError("it is not an object")
         manifest = read_manifest(found, name)
         if not re.search(rf"-{manifest.arch}-[0-9a-f]{{12}}$", manifest.name):
-            # The name could be a tag, and then be taken for another image.
+            # Such a name could equal a tag, so that it would hide another image.
             raise ValueError(f"no build gives an image the name {manifest.name!r}")
         return manifest
     except (ValueError, RecursionError) as error:
@@ -158,7 +161,7 @@ def _tags(archive: export_archive.ExportReader) -> list[str]:
     try:
         named = json.loads(text)
         if not isinstance(named, list):
-            raise ValueError("they are no list")
+            raise ValueError("they are not a list")
         if len(named) > _MOST_TAGS:
             raise ValueError(f"there are {len(named):,} tags, more than {_MOST_TAGS:,}")
         return [tags.parse(str(each)) for each in named]
@@ -167,18 +170,18 @@ def _tags(archive: export_archive.ExportReader) -> list[str]:
 
 
 def _existing(path: Path, manifest: ImageManifest) -> Image | None:
-    """Return the image if it is there, and None if it may be made.
+    """Return the image if it exists, and None if it can be created.
 
-    :raises ImageError: another one of that name is there.
+    :raises ImageError: There is another image of that name.
     """
     try:
         image = load(path)
     except ImageError:
-        return None  # what is left of it is of no use
+        return None  # a damaged image is replaced
     if image.manifest == manifest:
         return image
     raise ImageError(
-        f"another image is there by the name of {manifest.name}",
+        f"cannot import {manifest.name}: the cache has another image of that name",
         hint=f"`microvm image rm {manifest.name}` removes it",
     )
 
@@ -187,7 +190,7 @@ def _check_size(manifest: ImageManifest, limit: int) -> None:
     size = manifest.kernel_size + manifest.initramfs_size + manifest.disk_size
     if size > limit:
         raise ImageError(
-            f"image {manifest.name} has {format_size(size)}, of at most {exact_size(limit)}",
+            f"image {manifest.name} takes {format_size(size)}, of at most {exact_size(limit)}",
             hint="if you trust it, raise the limit: `microvm image import --max-size SIZE`",
         )
     folder = cache.folder("images")
@@ -217,7 +220,7 @@ def _make(
                     done += len(chunk)
                     report.advance(done, total)
             if found != size or digest.hexdigest() != sha256:
-                raise export_archive.DamagedError(f"{made.name} is not what its manifest says")
+                raise export_archive.DamagedError(f"{made.name} differs from the manifest")
             made.chmod(cache.READ_ONLY_MODE)
         archive.end()
         (folder / MANIFEST).write_text(manifest.json())
@@ -230,7 +233,7 @@ def _make(
 
 
 def _is_reserved(tag: str) -> bool:
-    """Tell whether a tag, given in full, is a name that stands for a source of images."""
+    """Return True if a full tag means a source of images."""
     name, _, version = tag.partition(":")
     return name == DEBIAN or (version == tags.LATEST and name in {*readymade.IMAGES, *SOURCES})
 
@@ -241,7 +244,7 @@ def _assign(image: Image, named: list[str], wanted: str | None, report: Reporter
         holder = tags.image_of(tag)
         if _is_reserved(tag) and tag != wanted and holder != image.name:
             report.notice(
-                f"{tag} is a reserved name, which no file can take: "
+                f"{tag} is reserved and is not given by an import: "
                 f"`microvm image tag {image.name} {tag}` gives it to this image"
             )
             continue

@@ -1,4 +1,7 @@
-"""The ready-made images: built when they are first asked for by name."""
+"""Ready-made images, which are built when they are first requested by name.
+
+This is the only module below the builder that calls it.
+"""
 
 from __future__ import annotations
 
@@ -21,10 +24,10 @@ _logger = Area("image")
 class ReadyMade(NamedTuple):
     """A ready-made image.
 
-    :ivar registry: the OCI image that it is made from.
-    :ivar packages: those of Debian that it is made from where the registry cannot be reached.
-    :ivar commands: what it has, made from either; the first is what a run of it has by default.
-    :ivar warm: what runs before a guest is saved.
+    :ivar registry: The OCI image that is its source.
+    :ivar packages: The Debian packages that are its source if the registry cannot be reached.
+    :ivar commands: The commands that it has; the first is the default command of a run.
+    :ivar warm: The command that runs before a guest is saved.
     """
 
     registry: str
@@ -44,16 +47,16 @@ IMAGES = {
     ),
     "node": ReadyMade("docker://node:22-slim", ("nodejs",), ("node",), ("node", "-e", "0")),
 }
-"""The images by their names."""
+"""The ready-made images, by their names."""
 
 
 def having(command: str) -> str:
-    """Return the name of the image that has a command; empty if none has it."""
+    """Return the name of the ready-made image that has a command; "" if none has it."""
     return next((name for name, image in IMAGES.items() if command in image.commands), "")
 
 
 def is_missing(name: object) -> bool:
-    """Tell whether an image of that name is ready-made, and nobody has asked for it yet."""
+    """Return True if a ready-made image has that name but is not built yet."""
     if not isinstance(name, str) or name not in IMAGES:
         return False
     from microvm.images import tags
@@ -62,9 +65,9 @@ def is_missing(name: object) -> bool:
 
 
 def load(image: Image | str | Path) -> Image:
-    """Return an image as it is given, or the one of that name, tag or path.
+    """Return the given image, or open the image of that name, tag or path.
 
-    :raises ImageError: there is none.
+    :raises ImageError: There is no such image.
     """
     from microvm import images
 
@@ -72,10 +75,10 @@ def load(image: Image | str | Path) -> Image:
 
 
 async def find_or_build(image: Image | str | Path | None, notify: Callable[[str], None]) -> Image:
-    """Return an image as `find` does, or the default one; what is built is built in a thread.
+    """Return an image as `find` does, or the default image. Images are built in a thread.
 
-    :param notify: called in the event loop with what a user is told meanwhile.
-    :raises ImageError: there is none, and none can be built.
+    :param notify: A function that is called in the event loop with notices for the user.
+    :raises ImageError: The image does not exist and cannot be built.
     """
     if image is not None and not is_missing(image):
         return load(image)
@@ -92,14 +95,14 @@ async def find_or_build(image: Image | str | Path | None, notify: Callable[[str]
 
 
 def find(name: str | Path, report: Reporter) -> Image:
-    """Return the image of that name, tag or path; a ready-made one is built if it is not there.
+    """Return the image of that name, tag or path, and build it if it is ready-made but missing.
 
-    :raises ImageError: there is none, or none can be built.
+    :raises ImageError: The image does not exist or cannot be built.
     """
     if is_missing(name):
         name = str(name)
         with cache.disk_errors(), lock.held(cache.folder("readymade") / name, report):
-            if is_missing(name):  # nobody was faster
+            if is_missing(name):  # no other process built it while we waited
                 _build(name, IMAGES[name], report)
     return load(name)
 

@@ -1,8 +1,8 @@
-"""The tags of images: `python:3.13`, or `python`, which is short for `python:latest`.
+"""Tags of images, such as `python:3.13`, or `python`, which is short for `python:latest`.
 
-A tag is a short file of the cache, of that name, in which stands the name of an image. It appears
-whole and is replaced whole, so nobody needs a lock to read one. Who changes some has the lock of
-all of them, and takes it after that of an image, if both, so that no two wait for each other.
+A tag is a short file of the cache that contains the name of an image. The file is replaced as a
+whole, so reading a tag needs no lock. A process that changes tags holds the lock of all tags. If it
+also needs the lock of an image, it takes that first, so that no two processes wait for each other.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from microvm.progress import NullReporter, Reporter
 from microvm.system.capacity import SHORTAGES
 
 LATEST = "latest"
-"""What stands behind the colon where nobody has put one."""
+"""The version of a tag that is given without one."""
 
 _PART = r"\w[\w.+~-]{0,99}"  # two of them are the name of a file, and of one to replace it
 _TAG = re.compile(rf"({_PART})(?::({_PART}))?", re.ASCII)
@@ -33,7 +33,7 @@ RULE = "a tag is NAME or NAME:VERSION, each of up to 100 letters, digits, and _ 
 def parse(text: str) -> str:
     """Return a tag in full: `python:latest` for `python`.
 
-    :raises ImageError: no tag can look like that.
+    :raises ImageError: The text cannot be a tag.
     """
     if (match := _TAG.fullmatch(text)) is None:
         raise ImageError(
@@ -44,19 +44,19 @@ def parse(text: str) -> str:
 
 
 def image_of(tag: str) -> str | None:
-    """Return the name of the image that has a tag, given in full; None if none has it."""
+    """Return the name of the image that has a full tag; None if no image has it."""
     try:
         return cache.read(_folder() / tag, _LIMIT).decode()
     except UnicodeDecodeError:
         return None
     except OSError as error:
-        if error.errno in SHORTAGES:  # it may well be there
+        if error.errno in SHORTAGES:  # the tag may exist
             raise
         return None
 
 
 def all_tags() -> dict[str, str]:
-    """Return the images' names by their tags, sorted."""
+    """Return the names of images by their tags, sorted."""
     found = {path.name: image_of(path.name) for path in sorted(_folder().glob("[!.]*"))}
     return {tag: image for tag, image in found.items() if image is not None}
 
@@ -68,19 +68,19 @@ def of(image: str) -> list[str]:
 
 @contextmanager
 def changing(report: Reporter | None = None) -> Iterator[None]:
-    """Hold the right to change tags.
+    """Hold the lock of all tags, to change some.
 
-    :raises ImageError: nothing can be changed there.
+    :raises CacheError: The cache cannot be written.
     """
     with lock.held(_folder(), report or NullReporter()):
         yield
 
 
 def assign(text: str, image: str, report: Reporter | None = None) -> str:
-    """Give an image of the cache a tag, which no other has then, and return it in full.
+    """Give a tag to an image of the cache, take it from any other image, and return it in full.
 
-    :raises ImageError: no tag can look like that, or there is no such image.
-    :raises CacheError: the cache cannot be written, such as when the disk is full.
+    :raises ImageError: The text cannot be a tag, or there is no such image.
+    :raises CacheError: The cache cannot be written, for example because the disk is full.
     """
     tag = parse(text)
     with cache.disk_errors(), changing(report):
@@ -92,13 +92,13 @@ def assign(text: str, image: str, report: Reporter | None = None) -> str:
 
 
 def clear(tag: str) -> None:
-    """Remove a tag, given in full, if it is there; the caller holds `changing`."""
+    """Remove a full tag if it exists; the caller holds `changing`."""
     with suppress(FileNotFoundError):
         (_folder() / tag).unlink()
 
 
 def sweep(report: Reporter) -> None:
-    """Remove what processes that were killed have left of tags."""
+    """Remove the unfinished tags of killed processes."""
     if left := [*_folder().glob(".*.tmp")]:
         with changing(report):
             for each in left:
