@@ -37,9 +37,8 @@ def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     sys.__unraisablehook__(unraisable)
 
 
-if (
-    signal.getsignal(signal.SIGINT) is signal.default_int_handler
-):  # if a parent ignores SIGINT, this process does, too
+# A parent may have set SIGINT to be ignored, and then it stays ignored.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _interrupt)
     sys.unraisablehook = _unraisable
 
