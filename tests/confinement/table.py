@@ -11,11 +11,11 @@ from tests.confinement.scene import Attempt, attempts
 
 PAGE = Path(__file__).parents[2] / "docs/security.md"
 
-_TAIL = "what it would give | without confinement |\n|---|---|---|\n"
+_TAIL = "effect if it succeeds | in an unconfined process |\n|---|---|---|\n"
 _WITHOUT = {
-    "open": "any process may",
-    "shut": "takes privileges, or another kernel",
-    "own": "harms nobody else",
+    "open": "allowed",
+    "shut": "needs privileges, or another kernel",
+    "own": "harmless to others",
 }
 
 

@@ -17,11 +17,11 @@ def test_figures_of_the_confinement() -> None:
     """The numbers in the text are those in the code."""
     page = " ".join(PAGE.read_text().split())
     for figure in (
-        f"uid is {confinement.UIDS:,} and more",
-        f"{confinement._ADDRESS_SPACE >> 30} GiB of addresses",
-        f"{confinement._OPEN_FILES} open files",
-        f"{confinement._THREADS} threads",
-        f"twice its memory and {confinement._OVERHEAD >> 30} GiB",
+        f"a uid from {confinement.UIDS:,} on",
+        f"| the guest's memory and {confinement._ADDRESS_SPACE >> 30} GiB;",
+        f"| open files | {confinement._OPEN_FILES},",
+        f"| threads | {confinement._THREADS},",
+        f"twice the guest's memory, and {confinement._OVERHEAD >> 30} GiB",
     ):
         assert figure in page, figure
 
