@@ -116,10 +116,7 @@ class ArchiveTree:
         self._content.flush()
 
     async def send(self, exchange: Exchange) -> None:
-        """Send the tree to the guest.
-
-        :raises FileError: If the guest refuses the tree.
-        """
+        """Send the tree to the guest."""
         await self._send(exchange, b"", self.root)
 
     async def _send(self, exchange: Exchange, name: bytes, node: ArchiveMember) -> None:

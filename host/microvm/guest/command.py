@@ -9,7 +9,6 @@ from collections.abc import Callable, Sequence
 
 from microvm.errors import (
     ExecKilled,
-    ExecTimeout,
     MachineError,
     MemoryLimit,
     MicroVMError,
@@ -70,7 +69,7 @@ class Command:
         return printable(os.fsdecode(self.args[0]))
 
     def feed(self, message: codec.ExecOutput) -> bool:
-        """Add output from the guest; return False if the command exceeded `max_output`."""
+        """Add output from the guest. Return False if the command must be killed for it."""
         data = message.data
         if self._max_output is not None:
             data = data[: self._max_output - self._output]
@@ -79,7 +78,10 @@ class Command:
             self.on_output(data)
         stream = self.stdout if message.stream is codec.Stream.STDOUT else self.stderr
         stream.feed(data, len(message.data) - len(data))
-        return len(data) == len(message.data)
+        if len(data) == len(message.data):
+            return True
+        self.mark_killed(OutputLimit(self.name, self._max_output or 0))
+        return False
 
     def release(self, keep: int) -> None:
         """Stop holding back the command: keep `keep` more bytes of each stream, discard others."""
@@ -91,14 +93,6 @@ class Command:
         _logger.info("%s", error)
         self.error = self.error or error
         self.release(WINDOW)
-
-    def over_limit(self) -> OutputLimit:
-        """Return the error for a command that exceeded `max_output`."""
-        return OutputLimit(self.name, self._max_output or 0)
-
-    def over_time(self, timeout: float) -> ExecTimeout:
-        """Return the error for a command that exceeded its time limit."""
-        return ExecTimeout(self.name, timeout)
 
     def finish(self, message: codec.ExecResponse | codec.ExecFailed) -> None:
         """Set the result that the guest reported."""

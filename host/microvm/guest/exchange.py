@@ -85,11 +85,12 @@ class Exchange:
     """The host's side of the messages with `carry`, after the request.
 
     :ivar path: Path in the guest that the request names.
+    :ivar process: Running `carry`.
     """
 
     def __init__(self, process: Process, path: str) -> None:
         self.path = path
-        self._process = process
+        self.process = process
         self._decoder = files.Decoder("guest")
         self._gathered = bytearray()
         self._handled = 0
@@ -120,11 +121,11 @@ class Exchange:
 
         :raises FileError: If the guest reports an error, which stops the transfer.
         """
-        assert self._process.stdin is not None  # noqa: S101 - for the type checker
+        assert self.process.stdin is not None  # noqa: S101 - for the type checker
         data, self._gathered = bytes(self._gathered), bytearray()
         try:
-            self._process.stdin.write(data)
-            await self._process.stdin.drain()
+            self.process.stdin.write(data)
+            await self.process.stdin.drain()
         except BrokenPipeError:
             await self.receive()
             raise self.misplaced() from None
@@ -143,7 +144,7 @@ class Exchange:
         await self._take_turn()
         try:
             while (message := self._decoder.next_message()) is None:
-                chunk = await self._process.stdout.next_chunk()
+                chunk = await self.process.stdout.next_chunk()
                 if not chunk:
                     raise await self._ended_early()
                 self._decoder.receive_data(bytes(chunk))
@@ -181,14 +182,10 @@ class Exchange:
 
         :raises FileError: If a message follows, or `carry` fails.
         """
-        if self._decoder.next_message() is not None or await self._process.stdout.next_chunk():
+        if self._decoder.next_message() is not None or await self.process.stdout.next_chunk():
             raise self.misplaced()
-        if await self._process.wait() != 0:
+        if await self.process.wait() != 0:
             raise await self._ended_early()
-
-    async def give_up(self) -> None:
-        """End the request early, and give the guest time to remove an incomplete file."""
-        await give_up(self._process)
 
     def misplaced(self) -> FileError:
         """Return the error for a valid answer that the request does not allow."""
@@ -199,7 +196,7 @@ class Exchange:
 
     async def _ended_early(self) -> FileError | ImageError:
         try:
-            status = await self._process.wait()
+            status = await self.process.wait()
         except StartError as error:
             if error.stage == "exec" and error.errno not in _SCARCE:
                 return _of_another_build()
@@ -223,7 +220,7 @@ class Exchange:
 
 
 async def give_up(process: Process, timeout: float = _CLEANUP_TIMEOUT) -> None:
-    """Close the standard input of `carry`, and wait until it exits; see `Exchange.give_up`.
+    """End a request early, and give the guest time to remove an incomplete file.
 
     :param timeout: Maximum time to wait in seconds.
     """

@@ -17,7 +17,7 @@ from microvm.errors import FileError, UsageError
 from microvm.guest.archive import ArchiveTree
 from microvm.guest.archive import write as write_archive
 from microvm.guest.download import Download, Received, name_of
-from microvm.guest.exchange import Exchange, exchange
+from microvm.guest.exchange import Exchange, exchange, give_up
 from microvm.guest.executor import Executor
 from microvm.guest.limits import TransferLimits
 from microvm.guest.upload import FileData, send_data, send_tree
@@ -270,7 +270,7 @@ async def _sending(transfer: Exchange) -> AsyncIterator[None]:
     except FileError:
         raise
     except (Exception, asyncio.CancelledError):
-        await transfer.give_up()
+        await give_up(transfer.process)
         raise
 
 

@@ -16,7 +16,14 @@ from functools import partial
 from signal import SIGKILL
 from typing import Any, TypeVar, Unpack
 
-from microvm.errors import LOOK_AT_CONSOLE, Busy, GuestDied, GuestUnresponsive, MachineError
+from microvm.errors import (
+    LOOK_AT_CONSOLE,
+    Busy,
+    ExecTimeout,
+    GuestDied,
+    GuestUnresponsive,
+    MachineError,
+)
 from microvm.guest.command import Command
 from microvm.guest.deadline import Deadline, Timer
 from microvm.guest.process import Process
@@ -256,7 +263,6 @@ class Guest:
         match event:
             case codec.ExecOutput():
                 if self._command and not self._command.feed(event):
-                    self._command.mark_killed(self._command.over_limit())
                     self._kill()
             case codec.ExecStdinCredit():
                 self._flush()
@@ -335,7 +341,7 @@ class Guest:
         return 0 if self._channel.is_full else self._session.stdin_credit
 
     def _expire(self, command: Command, timeout: float, grace: float | None) -> None:
-        command.mark_killed(command.over_time(timeout))
+        command.mark_killed(ExecTimeout(command.name, timeout))
         if grace:
             self._channel.write(self._session.exec_terminate())
             self._command_due.start(grace, self._kill)

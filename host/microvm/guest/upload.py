@@ -1,4 +1,7 @@
-"""The upload of files, folders and data from the host into a guest."""
+"""The upload of files, folders and data from the host into a guest.
+
+Functions that send raise a `FileError` if the guest refuses the files.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,6 @@ async def send_tree(exchange: Exchange, path: Path) -> None:
     If the path itself is a symbolic link, its target is sent. Links in a folder are sent as links.
 
     :raises OSError: If a file cannot be read; it has the path on the host.
-    :raises FileError: If the guest refuses the files.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
     try:
@@ -36,11 +38,7 @@ async def send_tree(exchange: Exchange, path: Path) -> None:
 
 
 async def send_data(exchange: Exchange, data: FileData, mode: int) -> None:
-    """Send a file with this content.
-
-    :raises FileError: If the guest refuses the file.
-    :raises UsageError: If the data has another type than `FileData`.
-    """
+    """Send a file with this content."""
     await exchange.send(entry(stat.S_IFREG | mode, size=0, mtime=files.NOW))
     async for chunk in chunks(data):
         await _send_chunk(exchange, chunk)

@@ -10,22 +10,15 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from tempfile import TemporaryFile
+    from tempfile import TemporaryFile as TemporaryFile
 
     from microvm.cache.async_lock import held as lock_held
-    from microvm.qemu.kvm_failure import failure_of_start
-    from microvm.start.retry import is_worthwhile
-    from microvm.start.running_vm import RunningVM
-    from microvm.start.warmup import prepare_guest
+    from microvm.qemu.kvm_failure import failure_of_start as failure_of_start
+    from microvm.start.retry import is_worthwhile as is_worthwhile
+    from microvm.start.running_vm import RunningVM as RunningVM
+    from microvm.start.warmup import prepare_guest as prepare_guest
 
-    __all__ = [
-        "RunningVM",
-        "TemporaryFile",
-        "failure_of_start",
-        "is_worthwhile",
-        "lock_held",
-        "prepare_guest",
-    ]
+    __all__ = ["lock_held"]
 
 _SOURCES = {
     "RunningVM": ("microvm.start.running_vm", "RunningVM"),

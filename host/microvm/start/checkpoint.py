@@ -19,7 +19,6 @@ from typing import Any, Self
 
 from microvm.concurrency.threads import check_stopped, in_stoppable_thread
 from microvm.errors import MachineError, QemuError, SnapshotError, TemplateError
-from microvm.guest.freeze import Freeze
 from microvm.images import Image
 from microvm.qemu.command_line import Memory
 from microvm.qemu.launch import launch
@@ -133,21 +132,31 @@ async def _send(vm: RunningVM, memory: Memory) -> tuple[RunningVM, float]:
             disk = _duplicate(vm.qemu.scratch, files)  # QEMU may exit and close its file
             await in_stoppable_thread(scratch.copy, disk, memory.scratch)
 
+    async def freeze() -> None:
+        frozen.append(time.monotonic())
+        await vm.guest.keep()
+
+    frozen: list[float] = []
+    pause = 0.0
     with ExitStack() as files:
         sent = os.memfd_create("microvm-sent", os.MFD_CLOEXEC)
         files.callback(os.close, sent)
         target = os.open(f"/proc/self/fd/{sent}", os.O_WRONLY | os.O_CLOEXEC)
         files.callback(os.close, target)
-        with vm.guest.held(), Freeze(vm.guest) as freeze:
+        with vm.guest.held():
             # Start the receiver early, because it starts while the guest is sent.
             launched = launch(vm.qemu.config, memory._replace(sent=sent))
             try:
-                await vm.qemu.send(target, freeze.begin, copy_disk)
+                await vm.qemu.send(target, freeze, copy_disk)
             except BaseException:
                 launched.kill()
                 raise
+            finally:
+                if frozen and vm.guest.error is None:
+                    vm.guest.resume()
+                    pause = time.monotonic() - frozen[0]
         timeout = vm.qemu.send_timeout + CLONE_TIMEOUT
-        return await RunningVM.start(launched, None, timeout, resume=False), freeze.seconds
+        return await RunningVM.start(launched, None, timeout, resume=False), pause
 
 
 def _duplicate(file: int, files: ExitStack) -> int:

@@ -69,12 +69,14 @@ class Origin(NamedTuple):
 
         :param here: The origin that a guest saved here would have.
         """
-        for text, then, now in zip(
-            _REQUIREMENTS.values(), self.requirements, here.requirements, strict=True
-        ):
-            if then != now:
+        for name, text in _REQUIREMENTS.items():
+            if (then := getattr(self, name)) != (now := getattr(here, name)):
                 return text.format(then, now)
         return ""
+
+    def config(self, image: Image) -> QemuConfig:
+        """Return the configuration with which a guest of this origin is restored."""
+        return config(image, self.accel, memory=self.memory, cpus=self.cpus, scratch=self.scratch)
 
 
 def config(

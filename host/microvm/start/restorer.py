@@ -4,23 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 from microvm import start
 from microvm.errors import BootError, ImageError, QemuError, SnapshotError, TemplateError
 from microvm.images import Image, load
 from microvm.log import Area
 from microvm.options import Confinement
-from microvm.qemu.command_line import Memory, QemuConfig
+from microvm.qemu.command_line import Memory
 from microvm.qemu.launch import Launched, launch
 from microvm.start import origin
 from microvm.start.origin import Origin
 from microvm.start.starter import CLONE_TIMEOUT
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from microvm.start.running_vm import RunningVM
 
 _logger = Area("start")
 REMEDY = "take the snapshot again"
@@ -49,7 +44,7 @@ class Restorer:
         confinement: Confinement,
     ) -> None:
         self.image = image_of(label, made)
-        self._config = _config(self.image, made)._replace(confinement=confinement)
+        self._config = made.config(self.image)._replace(confinement=confinement)
         self._label = label
         self._opened = opened
         self._console = console
@@ -72,7 +67,7 @@ class Restorer:
         if launched is not None:
             launched.kill()
 
-    async def clone(self) -> RunningVM:
+    async def clone(self) -> start.RunningVM:
         """Restore the guest, and wait until it is ready.
 
         If QEMU is killed or crashes meanwhile, restore the guest a second time, because a snapshot
@@ -90,7 +85,7 @@ class Restorer:
             _logger.warning("cannot clone %s: %s; trying again", self._label, error.message)
         return await self._clone()
 
-    async def _clone(self) -> RunningVM:
+    async def _clone(self) -> start.RunningVM:
         if self._launched is None:
             self.launch()
         launched, self._launched = self._launched, None
@@ -116,12 +111,6 @@ def image_of(label: str, made: Origin) -> Image:
             f"{label} cannot be used without its image: {error.message}",
             hint=f"build {made.image} again, or {REMEDY}",
         ) from error
-    if why := made.obstacle(origin.origin(image, _config(image, made))):
+    if why := made.obstacle(origin.origin(image, made.config(image))):
         raise SnapshotError(f"{label} cannot be used: {why}", hint=REMEDY)
     return image
-
-
-def _config(image: Image, made: Origin) -> QemuConfig:
-    return origin.config(
-        image, made.accel, memory=made.memory, cpus=made.cpus, scratch=made.scratch
-    )

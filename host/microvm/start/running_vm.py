@@ -18,10 +18,7 @@ from microvm.qemu.console import Console
 from microvm.qemu.launch import Launched
 from microvm.qemu.process import Qemu
 
-_HINT_SILENT = (
-    "its console printed nothing; is the file a kernel? Has the guest many more CPUs than this "
-    "host?"
-)
+_HINT_SILENT = "its console printed nothing; is the file a kernel? Has the guest too many CPUs?"
 _HINT_NO_PORT = (
     "does the kernel contain virtio-pci (or virtio-mmio) and virtio-console, built in or as "
     "modules in lib/modules?"
@@ -120,10 +117,7 @@ class RunningVM:
         self.guest.fail(reason)
 
     def check_loop(self) -> None:
-        """Check that the running event loop is the loop in which the machine was started.
-
-        :raises UsageError: If it is not.
-        """
+        """Check that the running event loop is the loop in which the machine was started."""
         check_loop("machine", self._loop)
 
     def listen(self, listener: Callable[[bytes], object]) -> None:
@@ -132,10 +126,7 @@ class RunningVM:
         self.console.listener = listener
 
     async def check(self) -> None:
-        """Raise the error of the guest if it is lost, also if QEMU has exited just now.
-
-        :raises MachineError: If the guest is lost.
-        """
+        """Raise the error of the guest if it is lost, also if QEMU has exited just now."""
         if self.qemu.ended:
             await asyncio.wait([self._watch])
         if self.guest.error is not None:

@@ -135,8 +135,11 @@ def restorable(ram: int, state: bytes, disk: int | None, *, copied: bool) -> Ite
     """
     with ExitStack() as files:
         original = os.fstat(ram)
+        if copied:
+            saved_ram, ram = ram, _memfd(RAM, files)
+            sparse.copy(saved_ram, ram)
         yield Memory(
-            _copy_ram(ram, files) if copied else ram,
+            ram,
             _copy(state, files),
             saved=True,
             scratch=None if disk is None else files.enter_context(scratch.copied(disk)),
@@ -148,10 +151,7 @@ def restorable(ram: int, state: bytes, disk: int | None, *, copied: bool) -> Ite
 def write(
     memory: Memory, folder: Path, *, name: str, origin: Origin, copied: bool, base: int | None
 ) -> None:
-    """Write the guest that QEMU has saved in `memory` to a new folder; see `Store.save`.
-
-    :raises OSError: If the folder cannot be written.
-    """
+    """Write the guest that QEMU has saved in `memory` to a new folder; see `Store.save`."""
     folder.mkdir()
     state = os.pread(memory.state, os.fstat(memory.state).st_size, 0)
     (folder / STATE).write_bytes(state)
@@ -171,10 +171,7 @@ def write(
 
 
 def complete(folder: Path, manifest: SavedManifest) -> None:
-    """Complete a saved guest by its manifest, after its other files have been written.
-
-    :raises OSError: If the folder cannot be written.
-    """
+    """Complete a saved guest by its manifest, after its other files have been written."""
     for file in folder.iterdir():
         file.chmod(cache.READ_ONLY_MODE)
     (folder / _MANIFEST).write_text(json.dumps(record.members(manifest), indent=2) + "\n")
@@ -300,12 +297,6 @@ def _copy(state: bytes, files: ExitStack) -> int:
     with open(copy, "wb", closefd=False) as file:  # os.write() might write only a part
         file.write(state)
     os.lseek(copy, 0, os.SEEK_SET)
-    return copy
-
-
-def _copy_ram(ram: int, files: ExitStack) -> int:
-    copy = _memfd(RAM, files)
-    sparse.copy(ram, copy)
     return copy
 
 

@@ -23,7 +23,6 @@ def blank(size: int) -> Iterator[int]:
     """Create an empty ext4 file system of this number of bytes, and yield its descriptor.
 
     :raises QemuError: If mkfs.ext4 is not installed, or fails.
-    :raises CacheError: If the disk is full, or the cache cannot be written.
     """
     from microvm.system import tools
 
@@ -46,30 +45,21 @@ def blank(size: int) -> Iterator[int]:
 
 @contextmanager
 def empty(size: int) -> Iterator[int]:
-    """Create a file of this number of zero bytes, and yield its descriptor.
-
-    :raises CacheError: If the cache cannot be written.
-    """
+    """Create a file of this number of zero bytes, and yield its descriptor."""
     with _unnamed(size) as disk:
         yield disk
 
 
 @contextmanager
 def copied(saved: int) -> Iterator[int]:
-    """Copy a scratch disk, and yield the descriptor of the copy.
-
-    :raises CacheError: If the disk is full, or the cache cannot be written.
-    """
+    """Copy a scratch disk, and yield the descriptor of the copy."""
     with _unnamed(0) as disk:
         copy(saved, disk)
         yield disk
 
 
 def copy(saved: int, disk: int) -> None:
-    """Copy a scratch disk to a file of zeros; both are descriptors.
-
-    :raises CacheError: If the disk is full.
-    """
+    """Copy a scratch disk to a file of zeros; both are descriptors."""
     with cache.disk_errors(cache.folder("scratch")):
         if not sparse.share(saved, disk):
             sparse.copy(saved, disk)

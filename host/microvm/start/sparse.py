@@ -1,4 +1,7 @@
-"""Copying and hashing sparse files without reading their holes."""
+"""Copying and hashing sparse files without reading their holes.
+
+Functions that write raise an `OSError` if the disk is full.
+"""
 
 from __future__ import annotations
 
@@ -52,8 +55,6 @@ def copy_changes(source: int, base: int, target: int) -> None:
     """Change a file that shares the blocks of `base` to have the content of `source`.
 
     Only pages that differ are written. All three files have the same length.
-
-    :raises OSError: If the disk is full.
     """
     for offset in range(0, os.fstat(source).st_size, _CHUNK):
         check_stopped()
@@ -69,10 +70,7 @@ def copy_changes(source: int, base: int, target: int) -> None:
 
 
 def copy_without_zeros(source: int, target: int) -> None:
-    """Copy a file without its pages of zeros, which would take room on the disk and in memory.
-
-    :raises OSError: If the disk is full.
-    """
+    """Copy a file without its pages of zeros, which would take room on the disk and in memory."""
     os.ftruncate(target, os.fstat(source).st_size)
     for offset, data, zero in _runs(source):
         if not zero:
@@ -86,10 +84,7 @@ def read(file: int) -> Iterator[bytes]:
 
 
 def write(target: int, chunks: Iterable[bytes]) -> None:
-    """Write chunks to an empty file, with holes instead of pages of zeros.
-
-    :raises OSError: If the disk is full.
-    """
+    """Write chunks to an empty file, with holes instead of pages of zeros."""
     offset = 0
     for chunk in chunks:
         check_stopped()
@@ -101,10 +96,7 @@ def write(target: int, chunks: Iterable[bytes]) -> None:
 
 
 def drop_zeros(file: int) -> None:
-    """Turn the pages of zeros in a file into holes.
-
-    :raises OSError: If the file system cannot do that.
-    """
+    """Turn the pages of zeros in a file into holes."""
     for offset, data, zero in _runs(file):
         if zero:
             _drop(file, offset, len(data))

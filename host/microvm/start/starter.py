@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from microvm import cache, start
 from microvm.concurrency.threads import in_thread
@@ -26,9 +25,6 @@ from microvm.qemu.command_line import Memory, QemuConfig
 from microvm.qemu.launch import Launched, launch
 from microvm.start import saved, scratch, template
 from microvm.start.origin import digest, origin
-
-if TYPE_CHECKING:
-    from microvm.start.running_vm import RunningVM
 
 _logger = Area("start")
 
@@ -103,7 +99,7 @@ class Starter:
         if launched is not None:
             launched.kill()
 
-    async def boot(self) -> RunningVM:
+    async def boot(self) -> start.RunningVM:
         """Boot a guest.
 
         :raises BootError: If the guest did not become ready.
@@ -112,11 +108,10 @@ class Starter:
         launched, self._launched = self._launched, None
         return await self._start(launched or self._launch_boot(), self._console, self._timeout)
 
-    async def clone(self) -> RunningVM:
+    async def clone(self) -> start.RunningVM:
         """Clone a guest, from a new template if none exists. If that is impossible, boot.
 
-        :raises BootError: If the guest did not become ready, also not by booting.
-        :raises QemuError: If QEMU does not start.
+        Errors are those of `boot`.
         """
         if not self._may_clone:
             return await self.boot()
@@ -139,13 +134,8 @@ class Starter:
             f" (to try again before, remove {self._probes.path})"
         )
 
-    async def _clone_or_make(self) -> RunningVM:
-        """Clone a template, and create it first if it does not exist or is damaged.
-
-        :raises _Refused: If QEMU cannot save a guest, or cannot restore one that it has just saved.
-        :raises _Unavailable: If another problem prevents the clone.
-        :raises TemplateError: If the new template was changed.
-        """
+    async def _clone_or_make(self) -> start.RunningVM:
+        """Clone a template, and create it first if it does not exist or is damaged."""
         try:
             if vm := await self._clone_existing():
                 return vm
@@ -156,14 +146,8 @@ class Starter:
             return vm
         raise _Unavailable(f"template {self._name} was removed right after it was made")
 
-    async def _clone_existing(self) -> RunningVM | None:
-        """Clone the template and wait until the clone is ready; None if there is no template.
-
-        :raises _Refused: If QEMU reports that it cannot restore the guest, or the guest fails at
-            once.
-        :raises _Unavailable: If a problem outside of the template prevents the clone.
-        :raises TemplateError: If the template is damaged.
-        """
+    async def _clone_existing(self) -> start.RunningVM | None:
+        """Clone the template and wait until the clone is ready; None if there is no template."""
         launched, self._launched = self._launched, None
         launched = launched or self._launch_clone()
         if launched is None:
@@ -196,14 +180,14 @@ class Starter:
         except OSError as error:
             raise _Unavailable(f"cannot clone {self._name}: {error.strerror or error}") from error
 
-    async def _start(self, launched: Launched, console: Path | None, timeout: float) -> RunningVM:
+    async def _start(
+        self, launched: Launched, console: Path | None, timeout: float
+    ) -> start.RunningVM:
         return await start.RunningVM.start(launched, console, timeout, self._defaults, resume=False)
 
     async def _make_template(self) -> None:
         """Boot a guest and save it, unless another process does that first.
 
-        :raises _Refused: If QEMU reports that it cannot save the guest.
-        :raises _Unavailable: If another problem prevents it.
         :raises BootError: If the guest does not boot.
         """
         template.limit()  # raises an error for an invalid limit before the boot

@@ -31,7 +31,6 @@ def locked(name: str, notify: Callable[[str], None]) -> AbstractAsyncContextMana
     """Hold the lock of a template; wait while another process holds it and sends heartbeats.
 
     :param notify: Function that is called with a line for the user if the wait is long.
-    :raises CacheError: If the cache cannot be written, or the holder sends no heartbeats.
     """
     return start.lock_held(STORE.path(name), "saves a guest to clone", notify)
 
