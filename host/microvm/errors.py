@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import os
 from errno import EACCES, EEXIST, EISDIR, ENOENT, ENOTDIR, EPERM
+from shlex import quote
 from signal import SIGKILL
 from typing import Any, Literal, NamedTuple
 
@@ -269,7 +270,6 @@ def _how_to_use_a_shell(command: str) -> str:
     """Return the hint for a command that seems to be a whole command line; "" for a single word."""
     if not any(char in command for char in _OF_SHELLS):
         return ""
-    from shlex import quote
 
     return f"run a whole command line by a shell: sh -c {quote(command)}"
 

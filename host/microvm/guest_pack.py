@@ -11,6 +11,8 @@ in the working folder and in the folders of PYTHONPATH, which may be a stranger'
 
 from __future__ import annotations
 
+import json
+import site
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -73,7 +75,6 @@ def manifest(arch: Arch) -> Path | None:
 def _folders() -> Iterator[Path]:
     """Yield the folders in which packages are installed."""
     yield Path(__file__).absolute().parents[1]
-    import site
 
     yield from map(Path, site.getsitepackages())
     if site.ENABLE_USER_SITE:
@@ -87,7 +88,6 @@ def installed(arch: Arch) -> Manifest | None:
     """
     if (path := manifest(arch)) is None:
         return None
-    import json
 
     try:
         with path.open("rb") as file:

@@ -6,6 +6,7 @@ long it is valid. So the newest date of each is kept in the cache, and an older 
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections.abc import Iterator
@@ -90,8 +91,6 @@ def check_dates(said: str, report: Reporter) -> None:
                 )
             newest[name] = max(date, newest.get(name, 0))
         with cache.staging(path) as temporary:
-            import json
-
             temporary.write_text(json.dumps(newest))
 
 

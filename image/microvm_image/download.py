@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import queue
 import time
+import urllib.error
+import urllib.request
 
 from microvm.concurrency.threads import check_stopped, start_thread
 from microvm.errors import ImageError
@@ -80,8 +82,6 @@ def _next(events: Events, until: float) -> int | bytes | str:
 
 def _receive(url: str, events: Events) -> None:
     # Slow to import, and an ordinary run downloads nothing.
-    import urllib.error
-    import urllib.request
 
     try:
         with urllib.request.urlopen(url, timeout=STALL_TIMEOUT) as answer:  # noqa: S310 -- checked

@@ -6,6 +6,7 @@ import hashlib
 import re
 import shutil
 import subprocess
+import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -231,8 +232,6 @@ def _extracted(folder: Path, wanted: WantedPackage) -> Extracted | None:
 
 def _unpack(archive: Path, wanted: WantedPackage, folder: Path) -> None:
     """Write what is wanted of a package to a folder, under the paths that it has there."""
-    import tarfile
-
     patterns = re.compile("|".join(filter(None, (wanted.member, wanted.companions))))
     command = ["dpkg-deb", "--fsys-tarfile", str(archive)]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}

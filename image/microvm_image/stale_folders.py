@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import pwd
 import re
 import time
 from collections.abc import Iterator
@@ -78,8 +79,6 @@ def _found(report: Reporter) -> Iterator[Path]:
 
 def _is_own_id(user: int) -> bool:
     """Tell whether an id is ours, or is one of our ids in /etc/subuid."""
-    import pwd
-
     own = os.geteuid()
     if user == own:
         return True

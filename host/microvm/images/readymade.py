@@ -9,9 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from microvm import cache
+from microvm import cache, images
 from microvm.cache import lock
+from microvm.concurrency.threads import in_stoppable_thread
 from microvm.errors import ImageError
+from microvm.images import tags
 from microvm.log import Area
 from microvm.progress import NoticeReporter, Reporter
 
@@ -59,7 +61,6 @@ def is_missing(name: object) -> bool:
     """Return True if a ready-made image has that name but is not built yet."""
     if not isinstance(name, str) or name not in IMAGES:
         return False
-    from microvm.images import tags
 
     return tags.image_of(tags.parse(name)) is None
 
@@ -69,8 +70,6 @@ def load(image: Image | str | Path) -> Image:
 
     :raises ImageError: There is no such image.
     """
-    from microvm import images
-
     return image if isinstance(image, images.Image) else images.load(image)
 
 
@@ -84,7 +83,6 @@ async def find_or_build(image: Image | str | Path | None, notify: Callable[[str]
         return load(image)
     import asyncio
 
-    from microvm.concurrency.threads import in_stoppable_thread
     from microvm_image.defaults import default
 
     loop = asyncio.get_running_loop()

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
 from microvm.arches import Accel
+from microvm.concurrency.threads import in_stoppable_thread
 from microvm.errors import BootError, ConfinementError, MachineError, QemuError, UsageError
 from microvm.images import readymade
 from microvm.log import Area
@@ -171,8 +172,6 @@ class MicroVM(Machine):
 
     async def _start(self) -> None:
         if not launcher.is_ready():
-            from microvm.concurrency.threads import in_stoppable_thread
-
             await in_stoppable_thread(launcher.find)
         if self._snapshot is not None:
             await self._restore(self._snapshot)

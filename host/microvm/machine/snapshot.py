@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+from microvm.concurrency.threads import in_stoppable_thread
 from microvm.errors import SnapshotError, UsageError
 from microvm.log import Area
 from microvm.start import snapshots
@@ -99,7 +100,6 @@ class Snapshot:
         if name is not None:
             snapshots.STORE.path(name)  # what is wrong with it is said at once
         with _taking_errors(), ExitStack() as files:
-            from microvm.concurrency.threads import in_stoppable_thread
             from microvm.start import checkpoint
 
             taken = await checkpoint.take(vm, image, files)

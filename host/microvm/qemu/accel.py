@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import fcntl
 import functools
+import grp
 import os
+import pwd
+import shlex
 import stat
 import sys
 import time
@@ -244,10 +247,6 @@ def _create_vm(device: int) -> int:
 
 def _permission_hint() -> tuple[str, str]:
     """Return a hint on how to get permission to use the device, and the command that grants it."""
-    import grp
-    import pwd
-    import shlex
-
     if os.geteuid() == 0:
         return f"in a container, start the container with `--device {KVM}`", ""
     device = KVM.stat()

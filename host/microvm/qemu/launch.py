@@ -6,6 +6,7 @@ import functools
 import json
 import os
 import re
+import shlex
 import socket
 import stat
 import subprocess
@@ -235,8 +236,6 @@ def spawn(
             )
             command = [str(program), *options, "--", *command]
         if _logger.listens(DEBUG):
-            import shlex
-
             _logger.debug("%s", shlex.join(command))
         spawned = subprocess.Popen(
             command,

@@ -14,8 +14,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from typing import Any
 
+from microvm import __version__
 from microvm.errors import MicroVMError, UsageError
 from microvm.supervisor import wire
+from microvm.supervisor.error_json import to_json
 
 TIMEOUT = 10.0
 """The seconds that a peer has for its request, and for taking a line."""
@@ -149,8 +151,6 @@ class ClientConnection:
 
     async def fail(self, error: BaseException) -> None:
         """Send an error as the reply."""
-        from microvm.supervisor.error_json import to_json
-
         status = error.exit_status if isinstance(error, MicroVMError) else MicroVMError.exit_status
         await self.send({"error": to_json(error), "status": status})
 
@@ -161,7 +161,6 @@ def _wake(future: asyncio.Future[None]) -> None:
 
 
 def _of_another_wire(theirs: object) -> UsageError:
-    from microvm import __version__
 
     return UsageError(
         f"this machine was started by microvm {__version__}, whose wire is number {wire.WIRE}; "

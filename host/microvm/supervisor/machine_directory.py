@@ -16,6 +16,8 @@ import stat
 import time
 from contextlib import suppress
 
+from microvm.supervisor import wire
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Self
@@ -131,8 +133,6 @@ class MachineDirectory:
 
     def read(self, name: str) -> dict[str, Any]:
         """Return what one of its JSON files says; nothing where there is none, or it is none."""
-        from microvm.supervisor import wire
-
         try:
             with os.fdopen(self.file(name, os.O_RDONLY), "rb") as file:
                 return wire.decode(file.read(_LONGEST))
@@ -144,8 +144,6 @@ class MachineDirectory:
 
         :raises OSError: it cannot be written.
         """
-        from microvm.supervisor import wire
-
         fresh, here = f".{name}.{os.getpid()}", self.descriptor
         try:
             with os.fdopen(self.file(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:

@@ -10,6 +10,7 @@ from microvm.machine import machine
 from microvm.machine.snapshot import Snapshot
 from microvm.option import lists
 from microvm.options import MachineOptions
+from microvm.sync.attached import AttachedVM
 from microvm.sync.base import Machine
 
 if TYPE_CHECKING:
@@ -39,8 +40,6 @@ class MicroVM(Machine):
     @staticmethod
     def attach(name: str, *, wait: bool = False) -> AttachedVM:
         """Return a named machine that is running; see `microvm.MicroVM.attach`."""
-        from microvm.sync.attached import AttachedVM
-
         return AttachedVM(name, wait=wait)
 
     def __repr__(self) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 
 
@@ -21,8 +22,6 @@ def allows(descriptor: int, *, writes: bool) -> bool:
     :param writes: True for writing, False for reading.
     :raises OSError: it is closed.
     """
-    import fcntl
-
     flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
     wanted = os.O_WRONLY if writes else os.O_RDONLY
     return not flags & os.O_PATH and flags & os.O_ACCMODE in {wanted, os.O_RDWR}

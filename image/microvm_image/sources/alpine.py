@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from microvm.arches import Arch
 from microvm.errors import ImageError
+from microvm.images.config import Config
 
 if TYPE_CHECKING:
     from microvm_image.source import ImageSource
@@ -41,7 +42,6 @@ def source(data: bytes, arch: Arch, origin: str | Path) -> ImageSource:
             hint=f"it is cut short or is not {archive_name(arch)}; get that one again",
         )
     # An ordinary run asks for the archive's name alone.
-    from microvm.images.config import Config
     from microvm_image.compression import spooled
     from microvm_image.layer import TarLayer
     from microvm_image.source import ImageSource

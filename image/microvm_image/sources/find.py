@@ -13,8 +13,12 @@ from microvm.errors import ImageError, UsageError
 from microvm.images import KERNEL, MANIFEST
 from microvm.images.config import Config
 from microvm.progress import Reporter
+from microvm_image import skopeo
 from microvm_image.limits import Limits
 from microvm_image.source import ImageSource
+from microvm_image.sources import archive, debian, registry
+from microvm_image.sources import folder as folders
+from microvm_image.sources import image as images
 
 SCRATCH = "scratch"
 
@@ -56,10 +60,6 @@ def _found(
     report: Reporter,
     files: ExitStack,
 ) -> ImageSource:
-    from microvm_image import skopeo  # most runs find no source
-    from microvm_image.sources import archive, debian, registry
-    from microvm_image.sources import folder as folders
-    from microvm_image.sources import image as images
 
     if packages and not text.startswith(debian.SCHEME):
         raise ImageError(f"{text} takes no packages", hint="debian:SUITE does")
