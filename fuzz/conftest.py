@@ -1,6 +1,7 @@
-"""The fuzzing as pytest runs it: the time and the seed of a search, and what each rung has done.
+"""The pytest plugin for fuzzing: the option for the time, the seed, and the summary.
 
-A rung is its tests marked `rung`; those that search share the time of `--fuzz-seconds` equally.
+A rung is a folder of tests marked `rung`, which fuzz one part. The tests that search for failures
+share the time of `--fuzz-seconds` equally.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from tests.support import signals
 
 from .search import Search
 
-signals.restore()  # what the rungs start inherits them
+signals.restore()  # because the processes that the rungs start inherit the settings
 
 _SEED = pytest.StashKey[int]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the time."""
+    """Add the option `--fuzz-seconds`."""
     parser.addoption(
         "--fuzz-seconds",
         type=float,
         metavar="SECONDS",
-        help="Fuzz for so long in all; compiling, booting and proving come on top.",
+        help="Total time to fuzz, without the time to compile, to boot and to prove.",
     )
 
 
@@ -45,20 +46,20 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_report_header(config: pytest.Config) -> str:
-    """Say how to search the same again."""
+    """Print the option that repeats this search."""
     return f"fuzz: --hypothesis-seed={config.stash[_SEED]}"
 
 
 @pytest.fixture
 def search(request: pytest.FixtureRequest) -> Search:
-    """Give a search its seed, and its part of the time."""
+    """Return the search of a test, with the seed and the test's share of the time."""
     seconds = request.config.getoption("--fuzz-seconds")
     parts = sum("search" in getattr(item, "fixturenames", ()) for item in request.session.items)
     return Search(request.config.stash[_SEED], seconds and seconds / parts)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say what each rung did, by the columns of the table in docs/fuzzing.md."""
+    """Print the time and the counts of each rung, like the table in docs/fuzzing.md."""
     seconds: defaultdict[str, float] = defaultdict(float)
     did: defaultdict[str, Counter[str]] = defaultdict(Counter)
     for report in [*terminalreporter.getreports("passed"), *terminalreporter.getreports("failed")]:

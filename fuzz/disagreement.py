@@ -1,26 +1,27 @@
-"""A disagreement between an end of the protocol and the model of it, by which a rung fails."""
+"""The error that a rung raises if an implementation of the protocol differs from its model."""
 
 from __future__ import annotations
 
 
 class Disagreement(AssertionError):
-    """An end of the protocol did not do what it must.
+    """A host, guest or decoder did not behave as its model requires.
 
-    :ivar what: what was wrong, in a few words without numbers.
+    :ivar what: Short description of the problem, without numbers, so that it names one kind of
+        failure.
     """
 
     def __init__(self, what: str, detail: object = "") -> None:
-        """Take what was wrong, and the particulars."""
+        """Create an error with a description, and details such as the values."""
         super().__init__(f"{what}: {detail}")
         self.what = what
 
 
 def agree(right: bool, what: str, detail: object = "") -> None:
-    """Raise a disagreement unless it is right."""
+    """Raise a `Disagreement` unless `right` is true."""
     if not right:
         raise Disagreement(what, detail)
 
 
 def kind_of(error: BaseException) -> str:
-    """Return what was wrong, in a few words: the kind of a failure, and the name of its file."""
+    """Return the kind of a failure, which also names its file in the corpus."""
     return getattr(error, "what", type(error).__name__)

@@ -1,4 +1,4 @@
-"""Frames by themselves, cut from a host's bytes as the daemon does."""
+"""A reader that splits the bytes of a host into frames in the same way as the daemon."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ HELLO_START = HELLO[:20]
 
 
 def pieces(data: bytes, cuts: Sequence[int]) -> list[bytes]:
-    """Cut bytes in these places, as they are to be written or read."""
+    """Split bytes at the given positions, into the pieces that are written one after another."""
     return [data[a:b] for a, b in itertools.pairwise([0, *cuts, len(data)]) if a < b]
 
 
 def agreed(hello: codec.Hello) -> int:
-    """The version that a daemon speaks after this."""
+    """Return the version that the daemon speaks after this `hello`."""
     return max(1, min(hello.version, codec.VERSION))
 
 
 @dataclass(frozen=True)
 class Event:
-    """A frame that a decoder took or refused.
+    """A frame that a decoder accepted or refused.
 
-    :ivar data: what there is of it: of one whose header is refused, only that.
-    :ivar dropped: bytes skipped before it, since the stream began.
+    :ivar data: Bytes of the frame; only the header if the decoder refused the header.
+    :ivar outcome: The decoded message, or the reason why the frame was refused.
+    :ivar dropped: Number of bytes that were skipped before the frame, since the stream began.
     """
 
     data: bytes
@@ -40,22 +41,22 @@ class Event:
 
 
 class FrameReader:
-    """A reader that cuts a host's bytes into frames as the daemon does; see guest/stream.c.
+    """A reader that splits the bytes of a host into frames, as guest/stream.c does.
 
-    :ivar dropped: bytes skipped in search of a hello.
-    :ivar version: the version that is spoken since the last hello.
-    :ivar rest: the beginning of a frame that is not whole yet.
+    :ivar dropped: Number of bytes that were skipped in search of a `hello`.
+    :ivar version: Version that both sides speak since the last `hello`.
+    :ivar rest: Bytes of a frame that is not complete yet.
     """
 
     def __init__(self) -> None:
-        """Begin in search of a hello."""
+        """Create a reader that searches for a `hello`."""
         self.dropped = 0
         self.version = codec.VERSION
-        self._decoder: codec.Decoder | None = None  # while it seeks
+        self._decoder: codec.Decoder | None = None  # None while it searches for a hello
         self.rest = b""
 
     def fork(self) -> FrameReader:
-        """Return one that goes on from here by itself."""
+        """Return an independent copy of the reader in its present state."""
         other = FrameReader()
         other.dropped, other.version, other.rest = self.dropped, self.version, self.rest
         if self._decoder:
@@ -64,7 +65,7 @@ class FrameReader:
         return other
 
     def feed(self, data: bytes) -> Iterator[Event]:
-        """Take bytes, yield the frames that they complete."""
+        """Add bytes, and yield the frames that they complete."""
         self.rest += data
         while self._decoder or self._seek():
             if self._decoder is None:
@@ -108,11 +109,11 @@ class FrameReader:
         return found >= 0
 
     def listens(self) -> bool:
-        """Tell whether the next byte begins a frame, of whatever type."""
+        """Return whether the next byte begins a frame of any type."""
         return self._decoder is not None and not self.rest
 
     def missing(self) -> int:
-        """Return how many bytes the frame lacks that has begun; 0 where the next may begin."""
+        """Return the number of bytes that the current frame lacks; 0 at a frame boundary."""
         if self._decoder is None or not self.rest:
             return 0
         size = codec.HEADER_SIZE

@@ -1,4 +1,4 @@
-"""The report of a failure: its frames, explained, and its bytes in the corpus."""
+"""The report of a failure: an explanation of its frames, and a file in the corpus."""
 
 from __future__ import annotations
 
@@ -22,16 +22,20 @@ ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = ROOT / "protocol/sandboxd.toml"
 
 _MOST = 200
-"""The lines of a report that are shown of its beginning, and of its end."""
+"""Maximum number of lines of a report that are shown of its start, and of its end."""
 
 
 def corpus() -> list[Path]:
-    """Return what once failed."""
+    """Return the files of the corpus, whose inputs caused failures or reach rare code."""
     return sorted(CORPUS.glob("*.bin"))
 
 
 def keep(data: bytes, what: str, folder: Path | None = None, suffix: str = ".bin") -> Path:
-    """Write the bytes of a failure into a corpus, under a name that says what failed."""
+    """Write the input of a failure to the corpus, and return the path.
+
+    :param what: Kind of the failure, from which the name is made.
+    :param folder: Folder of the corpus; None for the usual one.
+    """
     words = re.sub(r"[^a-z]+", "-", what.lower()).strip("-") or "failure"
     path = (folder or CORPUS) / f"{words}-{hashlib.sha256(data).hexdigest()[:8]}{suffix}"
     path.write_bytes(data)
@@ -39,7 +43,10 @@ def keep(data: bytes, what: str, folder: Path | None = None, suffix: str = ".bin
 
 
 def explained(data: bytes, sender: str = "host") -> str:
-    """Return what an end's bytes are, frame by frame; the host's, as far as a daemon takes them."""
+    """Return an explanation of the frames in the bytes of one side.
+
+    The bytes of a host are split into frames in the same way as the daemon splits them.
+    """
     lines = list(_lines(data) if sender == "host" else _frame(1, data, sender))
     if len(lines) > 2 * _MOST:
         left = len(lines) - 2 * _MOST

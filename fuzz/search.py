@@ -1,4 +1,4 @@
-"""A search for failures: its seed and time, and what it finds, made small and kept."""
+"""A search for failures with Hypothesis, which saves the smallest input of a failure."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from .disagreement import kind_of
 from .report import keep
 
 Record = Callable[[str, object], None]
-"""The fixture `record_property`: takes how many of something a rung has done."""
+"""Type of pytest's fixture `record_property`, which records the counts of a rung."""
 
 SETTINGS = hypothesis.settings(
-    deadline=None,  # of an example; a target has its own
+    deadline=None,  # per example; the targets have time limits of their own
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
-"""The settings of Hypothesis, which in CI takes the same examples every time."""
+"""The settings of Hypothesis."""
 
 SHRINKING = 20.0
-"""Seconds that a failure may take to become small."""
+"""Maximum number of seconds in which Hypothesis reduces the input of a failure."""
 
 
 def batch(size: int, *phases: Phase) -> hypothesis.settings:
-    """Return the settings of a batch of so many examples, of which the search has the seed."""
+    """Return the settings for a batch of `size` examples, whose seed the search chooses."""
     return hypothesis.settings(
         SETTINGS,
         max_examples=size,
@@ -43,16 +43,17 @@ def batch(size: int, *phases: Phase) -> hypothesis.settings:
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """A search in batches, each of which has a seed of its own.
+    """A search for failures in batches, each with its own seed.
 
-    :ivar seconds: how long it lasts; None where a test says how many batches it has.
+    :ivar seed: Seed from which the seeds of the batches are computed.
+    :ivar seconds: Duration of the search; None if the test defines the number of batches.
     """
 
     seed: int
     seconds: float | None
 
     def batches(self, count: int) -> Iterator[int]:
-        """Yield the seed of one batch after another, `count` of them where there is no time."""
+        """Yield the seeds of the batches: `count` seeds, or as many as the time allows."""
         until = time.monotonic() + (self.seconds or 0)
         for number in itertools.count():
             if time.monotonic() > until if self.seconds else number == count:
@@ -61,24 +62,24 @@ class Search:
 
 
 class Smallest:
-    """The smallest failure of a batch of Hypothesis.
+    """The smallest input that caused a failure in a batch of Hypothesis.
 
-    :ivar error: what was raised, if anything was.
-    :ivar data: what led to it, as it is kept.
+    :ivar error: Error of the failure; None if there was none.
+    :ivar data: Input of the failure, as it is saved in the corpus.
     """
 
     def __init__(self) -> None:
-        """Begin without a failure."""
+        """Create an object without a failure."""
         self.error: Exception | None = None
         self.data = b""
         self._until = math.inf
 
     def assume_time(self) -> None:
-        """Reject an example when the time to shrink is over."""
+        """Reject all examples when the time to reduce the input is over."""
         hypothesis.assume(time.monotonic() < self._until)
 
     def note(self, error: Exception, data: bytes) -> None:
-        """Take a failure; one of another kind than the first is another run's."""
+        """Record a failure. Failures of another kind than the first one are ignored."""
         if self.error is None:
             self._until = time.monotonic() + SHRINKING
         elif kind_of(error) != kind_of(self.error) or len(data) > len(self.data):
@@ -90,7 +91,11 @@ class Smallest:
 def smallest(
     folder: Path, suffix: str = ".bin", explained: Callable[[bytes], str] | None = None
 ) -> Iterator[Smallest]:
-    """Raise the smallest failure of the batch that is run meanwhile, once it is in the corpus."""
+    """Save the smallest failure of the batch that the block runs to the corpus, and raise it.
+
+    :param folder: Folder of the corpus.
+    :param explained: Function that explains the saved input; None for no explanation.
+    """
     failure = Smallest()
     try:
         yield failure
@@ -105,12 +110,12 @@ def smallest(
 
 
 class _Hung(KeyboardInterrupt):
-    """It takes too long; only such an exception gets through an event loop."""
+    """The time limit was exceeded. An event loop only passes on exceptions of this base class."""
 
 
 @contextmanager
 def interrupted(seconds: float, error: Exception) -> Iterator[None]:
-    """Raise an error when what is done takes longer on a real clock."""
+    """Raise `error` if the block takes longer than `seconds` on the real clock."""
 
     def interrupt(*_: object) -> None:
         raise _Hung

@@ -1,7 +1,6 @@
-"""Strategies for what is sent: valid messages, frames with each fault, mutations, sequences, cuts.
+"""Strategies for the bytes of a host: valid messages, invalid frames, mutations, and sequences.
 
-A command that a frame asks for is one of `commands`; `is_safe` says it of whatever a decoder has
-made of mutated bytes.
+Each requested command is one of `commands`. After a mutation, `is_safe` checks this again.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ LARGEST = 0xFFFFFFFF
 
 
 def is_safe(message: codec.Message) -> bool:
-    """Tell whether a daemon may be sent this: it survives, and so does the machine it runs on."""
+    """Return whether a message harms neither the daemon nor the machine on which it runs."""
     if isinstance(message, codec.ExecRequest):
         return commands.is_known(message)
     return not isinstance(message, codec.Shutdown)
@@ -38,18 +37,21 @@ def is_safe(message: codec.Message) -> bool:
 
 @dataclass(frozen=True)
 class Example:
-    """Bytes of an end, and where the stream is cut into writes."""
+    """The bytes that one side sends, and the positions at which they are split into writes."""
 
     data: bytes
     cuts: Sequence[int]
 
     def __repr__(self) -> str:
-        """Describe it on one line; what its frames are is told where it fails."""
+        """Return a description of one line, without the bytes, which a failure explains."""
         return f"{len(self.data)} bytes, cut at {list(self.cuts[:40])}"
 
 
 def weighted(*strategies: tuple[int, st.SearchStrategy[T]]) -> st.SearchStrategy[T]:
-    """One of these, as often as it says: `one_of` takes each once, however often it is given."""
+    """Return a strategy that chooses one of several strategies with the given weights.
+
+    `one_of` would ignore repetitions.
+    """
     each = [strategy for weight, strategy in strategies for _ in range(weight)]
     return st.sampled_from(each).flatmap(lambda strategy: strategy)
 
@@ -60,7 +62,7 @@ u32 = st.integers(0, LARGEST)
 ids = st.integers(1, 6) | st.integers(1, LARGEST)
 credit = st.sampled_from([0, 1, 3, 4, 6, 1 << 20, LARGEST]) | u32
 
-# Above 32 bits are the nonces of the conversation.
+# These nonces fit into 32 bits. The conversation's own nonces are higher.
 hellos = any_.hello(nonce=u32)
 
 
@@ -75,7 +77,12 @@ def requests(
     fed: bool = False,
     rows: Sequence[int] = (0, 0, 0, 1, 24),
 ) -> codec.ExecRequest:
-    """Requests to run one of these, with so much credit at first."""
+    """Draw a request to run a command.
+
+    :param among: Strategy for the command.
+    :param paid: Strategy for the initial credit of each output stream.
+    :param fed: True if the host sends standard input.
+    """
     command = draw(among)
     size = len(command.argv)
     first = draw(st.just(size) | st.integers(0, size))
@@ -119,11 +126,11 @@ messages: st.SearchStrategy[codec.Message] = st.one_of(
 )
 
 _SMALL = 10_000
-"""Bytes of a frame of which many are sent."""
+"""Maximum number of bytes of a small frame, of which many are sent."""
 
 
 def malformed(*, large: bool) -> st.SearchStrategy[bytes]:
-    """The vectors that a host's frames must not be, one fault as often as another."""
+    """Return a strategy for the test vectors of invalid host frames, each fault equally often."""
     frames: defaultdict[int, list[bytes]] = defaultdict(list)
     for vector in vectors.load(vectors.COMMITTED):
         if vector.fault and vector.sender == "host" and (len(vector.frame) > _SMALL) is large:
@@ -142,7 +149,7 @@ _odd_parts = st.one_of(
     _malformed,
     any_.FRAMES["guest"],
     mutated(_valid | _malformed),
-    mutated(_hellos),  # what looks like one
+    mutated(_hellos),
     st.binary(min_size=1, max_size=100),
     _floods.map(lambda count: codec.Ping(count).encode() * count),
 )
@@ -156,9 +163,13 @@ _parts = weighted((60, _valid), (38, _odd_parts), (2, _large_parts))
 
 @st.composite
 def examples(draw: st.DrawFn, before: bytes = b"") -> Example:
-    """Sequences of up to ten parts behind some bytes, in any cut."""
+    """Draw a sequence of up to ten parts, split into writes at any positions.
+
+    :param before: Bytes before the first part.
+    """
     parts = draw(st.lists(_parts, min_size=1, max_size=10))
-    if draw(st.booleans()):  # else what follows the first fault is dropped unread
+    # After a fault, the daemon drops all bytes up to the next hello, so add some.
+    if draw(st.booleans()):
         revived = [[part, draw(_hellos)] for part in parts]
         parts = [p for pair in revived for p in (pair if draw(st.booleans()) else pair[:1])]
     parts = [before, *parts]
@@ -166,7 +177,7 @@ def examples(draw: st.DrawFn, before: bytes = b"") -> Example:
 
 
 def _cuts(parts: list[bytes]) -> st.SearchStrategy[list[int]]:
-    """Return where to cut these: anywhere, about the ends of frames and headers, everywhere."""
+    """Return a strategy for split positions: random, near frames and headers, or at each byte."""
     ends = [*itertools.accumulate(map(len, parts), initial=0)]
     inner = range(1, ends[-1])
     near = [at for end in ends for at in (end - 1, end, end + 1, end + 12) if at in inner]
@@ -176,7 +187,7 @@ def _cuts(parts: list[bytes]) -> st.SearchStrategy[list[int]]:
 
 
 def drawn(strategy: st.SearchStrategy[T], count: int, seed: int) -> list[T]:
-    """Draw about so many from a strategy; from the same seed always the same."""
+    """Return about `count` values of a strategy. The same seed returns the same values."""
     values: list[T] = []
 
     @hypothesis.seed(seed)

@@ -1,4 +1,4 @@
-"""What the strategies make is harmless, and what is not is known as such."""
+"""The strategies only produce harmless commands, and `is_safe` recognises the others."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The commands that fuzzers run, harmless wherever the daemon is, and what comes of each.
+"""The harmless commands that fuzzers run, and the expected output and exit of each.
 
-A long life is 1000 seconds: a daemon that waits for its end is found out by any deadline.
+Commands that must be killed sleep for 1000 seconds, which is longer than any time limit.
 """
 
 from __future__ import annotations
@@ -14,18 +14,19 @@ from microvm.wire.codec import Stage
 
 @dataclass(frozen=True)
 class KnownCommand:
-    """A harmless command, and what comes of it.
+    """A harmless command, with its expected output and exit.
 
-    :ivar limited: its status when it may not fork; None when it must not be tried.
-    :ivar takes: how much of its standard input it copies to its standard output; it ends then, or
-        at the end of that; None for one that reads nothing.
-    :ivar lasts: whether it lives until it is killed.
-    :ivar endless: whether it goes on writing `stdout` until it is killed.
-    :ivar concurrent: whether it writes to both streams in no certain order.
-    :ivar closes_input: whether it closes its standard input at once.
-    :ivar leaves: whether it starts a process that may outlive it.
-    :ivar escapes: whether that process leaves its group.
-    :ivar sized: whether it waits for a line, then tells the size of its terminal, which it needs.
+    :ivar failure: Stage and error number of its failed start; None if it starts.
+    :ivar limited: Its exit status if it may not fork; None if it must not run under that limit.
+    :ivar takes: Number of bytes that it copies from standard input to standard output. It exits
+        after that, or at end of file. None if it reads nothing.
+    :ivar lasts: True if it runs until it is killed.
+    :ivar endless: True if it repeats `stdout` until it is killed.
+    :ivar concurrent: True if it writes to both streams in an undefined order.
+    :ivar closes_input: True if it closes its standard input at once.
+    :ivar leaves: True if it starts a process that may outlive it.
+    :ivar escapes: True if that process leaves the process group.
+    :ivar sized: True if it reads a line and then prints the size of its terminal, which it needs.
     """
 
     argv: tuple[bytes, ...]
@@ -44,21 +45,21 @@ class KnownCommand:
     sized: bool = False
 
     def __repr__(self) -> str:
-        """Return how it is called, which is short enough for those who print strategies."""
+        """Return a short description with the start of its arguments."""
         return f"KnownCommand({b' '.join(self.argv)[:80]!r})"
 
 
 def sh(script: bytes) -> tuple[bytes, ...]:
-    """Return the arguments that have a shell run a script."""
+    """Return the arguments that run a script in a shell."""
     return b"sh", b"-c", script
 
 
 ALL_INPUT = 1 << 62
 
 NUMBERS = b"".join(b"%d\n" % number for number in range(1, 30001))
-"""Numbers, more than a pipe holds, of which no two frames are alike."""
+"""More bytes than a pipe holds, of which no two frames are equal."""
 
-# Where it may not fork, a shell says so and exits with 2.
+# A shell that may not fork prints a message and exits with 2.
 FORKING = KnownCommand(sh(b"exec 2>/dev/null; (exit 7); exit 3"), status=3, limited=2)
 
 SHORT = [
@@ -73,7 +74,7 @@ SHORT = [
     KnownCommand(sh(b"kill -9 $$; exit 1"), status=-9),
     FORKING,
 ]
-"""Commands that end by themselves."""
+"""Commands that exit by themselves."""
 
 LARGE = [
     KnownCommand((b"seq", b"30000"), NUMBERS, limited=0),
@@ -89,7 +90,7 @@ LEAVING = [
     KnownCommand(sh(b"(sleep 0.02 &); exit 3"), status=3, leaves=True),
     KnownCommand(sh(_DETACHED), status=4, leaves=True, escapes=True),
 ]
-"""Commands that leave a process behind, some of them an orphan."""
+"""Commands that leave a process behind."""
 
 CAT = KnownCommand((b"cat",), takes=ALL_INPUT, limited=0)
 READING = [CAT, KnownCommand((b"head", b"-c", b"3"), takes=3, limited=0)]
@@ -101,7 +102,7 @@ FAMILIES = [
     KnownCommand(sh(_ESCAPED), b"up\n", lasts=True, leaves=True, escapes=True),
     KnownCommand(sh(_STUBBORN), b"up\n", lasts=True, leaves=True),
 ]
-"""Commands of two processes that last; the second one holds the pipes, too."""
+"""Commands of two processes that run until they are killed, both with the pipes open."""
 
 YES = KnownCommand((b"yes",), b"y\n", lasts=True, endless=True, limited=0)
 LASTING = [
@@ -116,7 +117,7 @@ LASTING = [
 SIZED = KnownCommand(sh(b"read x; stty size"), sized=True)
 
 HUGE = [KnownCommand((b"true", *[b""] * 16383)), KnownCommand((b"true", *[b"x" * 131071] * 7))]
-"""Commands of the longest requests."""
+"""Commands with the longest requests."""
 
 COMMANDS = [*SHORT, *LARGE, *LEAVING, *READING, *LASTING, SIZED]
 
@@ -125,18 +126,18 @@ _KNOWN = {command.argv: command for command in COMMANDS + HUGE}
 FOLDERS = [b"", b"/", b"/nonexistent"]
 VARIABLES = [b"A=b", b"HOME=/", b"", b"\xff", b"NOVALUE"]
 FEW, MANY = 1, 64
-"""The limits of processes that requests have."""
+"""The limits for the number of processes in requests."""
 
 
 def command_of(request: codec.ExecRequest) -> KnownCommand:
-    """Return what a safe request leads to, where it is not limited."""
+    """Return the command that a safe request runs, with its outcome without limits."""
     if request.cwd == b"/nonexistent":
         return KnownCommand(request.argv, failure=(Stage.CHDIR, errno.ENOENT))
     return _KNOWN[request.argv + request.more_argv]
 
 
 def is_known(request: codec.ExecRequest) -> bool:
-    """Tell whether it is known what this request leads to."""
+    """Return whether the outcome of a request is known."""
     command = _KNOWN.get(request.argv + request.more_argv)
     if command is None or request.command != command.argv[0]:
         return False

@@ -1,4 +1,4 @@
-"""A conversation with a daemon: what comes is as the model says, and it lives on as it was."""
+"""A conversation with a daemon, which compares its answers with the model after each message."""
 
 from __future__ import annotations
 
@@ -22,40 +22,43 @@ from ..frames import HEADER, pieces
 from .model import Model
 
 PAUSE = 0.02
-"""Seconds that a command is given; whether it takes less or more, the model follows."""
+"""Number of seconds to wait for a command. The model allows that it takes less or more time."""
 
 _MEMORY = 2 << 20
 _MEMORY_OF_PROCESS = 1 << 23
-"""The bytes that may become resident after the first frames: nothing is allocated, but buffers
-have pages that are seldom used; the sanitizers have their own."""
+"""Maximum growth of the resident memory after the first frames, in bytes. The daemon allocates no
+memory, but its buffers and the sanitizers have pages that are first used later."""
 
 _SETTLING = 10.0
-"""Seconds in which pipes of processes that have been killed are closed."""
+"""Maximum number of seconds until the pipes of killed processes are closed."""
 
 
 class DaemonConversation:
-    """A target with its model; after a failure the next example meets a new target.
+    """A daemon under test with its model. After a failure, the next example gets a new daemon.
 
-    :ivar target: the one that is there, if any.
-    :ivar targets: how many have been started.
-    :ivar examples: how many have passed.
-    :ivar frames: how many daemons have confirmed by their counters.
-    :ivar sent: what was sent in this example.
-    :ivar model: the model of the target that was started last.
+    :ivar target: The running daemon; None if there is none.
+    :ivar targets: Number of daemons that were started.
+    :ivar examples: Number of examples that have passed.
+    :ivar frames: Number of frames that the daemons have confirmed by their counters.
+    :ivar sent: Bytes that were sent in this example.
+    :ivar model: Model of the daemon that was started last.
     """
 
     def __init__(self, make: Callable[[], Target]) -> None:
-        """Take a function that starts a target."""
+        """Create a conversation.
+
+        :param make: Function that starts a daemon.
+        """
         self._make = make
         self.target: Target | None = None
-        # No strategy draws any as large, and no file of the corpus has the same.
+        # These nonces are larger than the nonces of strategies and of the corpus.
         self._nonces = itertools.count((1 + secrets.randbits(31)) << 32)
         self.model: Model
         self.targets = self.examples = self.frames = 0
         self.sent = self._rest = b""
 
     def begin(self) -> None:
-        """Start an example; every one meets the same state, on a new target as later."""
+        """Start an example. Each example begins in the same state of the daemon."""
         self.sent = self._rest = b""
         if self.target is None:
             self._start()
@@ -67,7 +70,7 @@ class DaemonConversation:
         self._known = 0
         self.targets += 1
         self.model = Model(self._connection.versions, is_init=self.target.is_init)
-        # Every page of its buffers is resident from now on.
+        # The longest frame makes every page of the daemon's buffers resident.
         self._say(codec.Hello(codec.VERSION, codec.DIGEST, codec.MAX_BODY, 0))
         longest = codec.MAX_BODY
         self._write(HEADER.pack(longest, codec.ExecRequest.TYPE, 0, 1) + bytes(longest))
@@ -76,9 +79,12 @@ class DaemonConversation:
         self._baseline = self._status()
 
     def send(self, data: bytes, cuts: Sequence[int] = (), held: int = 0) -> bool:
-        """Send what was held back and some bytes, cut in these places, but for the last `held`.
+        """Send bytes after those that were held back before.
 
-        :return: whether they were sent; what would end the daemon, or run what is unknown, is not.
+        :param cuts: Positions at which the bytes are split into writes.
+        :param held: Number of bytes at the end that are held back, and sent before the next ones.
+        :return: True if they were sent; False if they would stop the daemon or run an unknown
+            command.
         """
         before, data = len(self._rest), self._rest + data
         end = max(before, len(data) - held)
@@ -90,17 +96,17 @@ class DaemonConversation:
         return True
 
     def say(self, message: codec.Message, held: int = 0) -> None:
-        """Send a message, if it may be sent, but for its last bytes."""
+        """Send a message, if it is safe, without its last `held` bytes."""
         self.send(message.encode(), held=held)
 
     def release(self) -> None:
-        """Send what was held back."""
+        """Send the bytes that were held back."""
         if self._rest:
             self.send(b"")
         self._rest = b""
 
     def make_ready(self) -> None:
-        """Bring the daemon into a known state, in which a frame may begin."""
+        """Bring the daemon to a frame boundary."""
         self.release()
         if self.model.reader.listens():
             self.sync()
@@ -108,12 +114,12 @@ class DaemonConversation:
             self.greet()
 
     def greet(self) -> None:
-        """Start afresh, in whatever state the daemon is: behind what completes its last frame."""
+        """Start a new session: complete the daemon's current frame, and send a `hello`."""
         self.release()
         filler = self.model.filler(b"")
         agree(filler is not None, "unsafe filler")
-        # The newest child with a group of its own, as its orphans have not: before it there may be
-        # one that could not be started and has not quite ended.
+        # The running command is the newest child that leads a process group. An older one may be a
+        # command that failed to start and is about to exit. Orphans lead no group.
         leaders = [each for each in self._children() if leads_group(each.pid)]
         command = leaders[-1:] if self.model.runs_alone() else []
         nonce = next(self._nonces)
@@ -125,7 +131,7 @@ class DaemonConversation:
         agree(not any(each.exists() for each in command), "ready before the end", command)
 
     def sync(self) -> None:
-        """Check all that has come by now, unless the daemon waits for a hello or a frame's rest."""
+        """Check all answers so far, if the daemon is at a frame boundary."""
         self.release()
         if self.model.reader.listens():
             token = next(self._nonces)
@@ -133,7 +139,7 @@ class DaemonConversation:
             self._await(lambda answer: answer == codec.Pong(token))
 
     def settle(self) -> None:
-        """Wait until the command in flight has done all that it must do by itself."""
+        """Wait until the running command has sent everything that the model requires."""
         self.sync()
         while self.model.reader.listens() and (missing := self.model.missing()):
             try:
@@ -143,12 +149,15 @@ class DaemonConversation:
             self._check()
 
     def pause(self, seconds: float = PAUSE) -> None:
-        """Give a command time to say something."""
+        """Wait, so that a command can write something."""
         until = time.monotonic() + seconds
         self._connection.exchange([], lambda _: time.monotonic() >= until, interval=seconds)
 
     def look_away(self, read_size: int) -> None:
-        """Read nothing until no more comes, at most for half a second; then so much at a time."""
+        """Stop reading until the socket's buffer is full, or for half a second.
+
+        :param read_size: Number of bytes of each read after that.
+        """
         assert self.target
         self._connection.read_size = read_size
         until = time.monotonic() + 0.5
@@ -158,9 +167,9 @@ class DaemonConversation:
             before, here = here, unread(self.target.stream)
 
     def check_status(self) -> None:
-        """See that the daemon holds no more than at first, while nothing is in flight.
+        """Check that the daemon holds no more resources than at first, while no command runs.
 
-        What commands have left behind by right is ended for that; what they have not left is not.
+        Processes that commands may have left behind are killed first.
         """
         if self.model.strays and self.model.is_init:
             if self.model.keeps:
@@ -177,24 +186,24 @@ class DaemonConversation:
         self.model.strays = False
 
     def _more(self, status: codec.Status) -> str:
-        """Describe what a daemon has more of than at first."""
+        """Return a resource of which the daemon holds more than at first; empty if none."""
         most = _MEMORY if self.model.is_init else _MEMORY_OF_PROCESS
         has_more = {
             "descriptors": status.descriptors != self._baseline.descriptors,
             "zombies": status.zombies,
             "memory": status.memory > self._baseline.memory + most,
-            # A hello has the daemon let go of their pipes, so that these do not tell of them.
+            # After a hello, the daemon has closed the pipes of children, so count these themselves.
             "children": self._children(),
         }
         return next((name for name, more in has_more.items() if more), "")
 
     def _children(self) -> list[Process]:
-        """Return the children of a daemon that is a process; in a guest a hello has ended them."""
+        """Return the children of a daemon that is a process; none in a guest."""
         pids = children(self.target.pid) if isinstance(self.target, DaemonProcess) else []
         return [Process.of(pid) for pid in pids]
 
     def finish(self) -> None:
-        """End an example: the daemon answers, and is as it was."""
+        """Finish an example: check that the daemon answers, and holds no more than at first."""
         self.greet()
         self.sync()
         self._run_true()
@@ -202,17 +211,18 @@ class DaemonConversation:
         self.examples += 1
 
     def end(self, way: str, last_words: bytes) -> None:
-        """End a daemon that is a process, and look at what it leaves.
+        """Stop a daemon that is a process, and check the processes that it leaves.
 
-        :param way: "shutdown" by a frame, while it listens; or by the end of the "whole" stream, or
-            of the "half" that leads to it, so that it can say goodbye.
-        :param last_words: what is said before the stream ends, nothing that runs a command.
+        :param way: "shutdown" to send this message; "whole" to close the stream; "half" to close
+            only the direction to the daemon, so that it can send `goodbye`.
+        :param last_words: Bytes that are sent before the stream is closed. They must not run a
+            command.
         """
         self.sync()
         daemon = self.target
         assert isinstance(daemon, DaemonProcess), "this is for processes only"
         left = daemon.descendants()
-        # The daemon does not wait long for a host that leaves so much unread.
+        # If so much output is unread, the daemon does not wait long enough to send a goodbye.
         is_unread = self.model.running and self.model.running.command.endless
         if way == "shutdown":
             self._say(codec.Shutdown())
@@ -222,7 +232,8 @@ class DaemonConversation:
         else:
             stream = daemon.stream
             self._connection.exchange([], lambda _: not unread(stream, theirs=True), interval=PAUSE)
-            daemon.process.send_signal(SIGSTOP)  # so that it meets these and the end at once
+            # Stop the daemon, so that it reads these bytes and the end of file together.
+            daemon.process.send_signal(SIGSTOP)
             self.send(last_words)
             stream.shutdown(socket.SHUT_WR)
             daemon.process.send_signal(SIGCONT)
@@ -230,13 +241,13 @@ class DaemonConversation:
         self._assert_clean_exit(daemon, left)
 
     def close(self) -> None:
-        """End the target."""
+        """Stop the daemon."""
         target, self.target = self.target, None
         if target is not None:
             target.close()
 
     def _read_to_end(self, reason: codec.GoodbyeReason) -> None:
-        """Read to the end of the stream, which a goodbye is before."""
+        """Read to the end of the stream, and check that the last message is a `goodbye`."""
         try:
             self._connection.exchange([], lambda _: False)
         except Lost as error:
@@ -244,7 +255,7 @@ class DaemonConversation:
         self._check(codec.Goodbye(reason))
 
     def _assert_clean_exit(self, daemon: DaemonProcess, left: Sequence[Process]) -> None:
-        """See that the daemon ends well, and what it should with it; start another."""
+        """Check that the daemon exits without errors and children, and start another one."""
         must_end = left if self.model.ends_all() else []
         daemon.stream.close()
         status, report = daemon.wait(), daemon.report()
@@ -268,7 +279,7 @@ class DaemonConversation:
         agree(self.model.running is None, "true does not end", self.model.running)
 
     def _status(self) -> codec.Status:
-        """Ask for its counters, which confirm the frames that were sent until then."""
+        """Request and return the daemon's counters, which confirm the frames so far."""
         self._say(codec.StatusRequest())
         self._await(lambda answer: isinstance(answer, codec.Status))
         assert self.model.status

@@ -1,4 +1,4 @@
-"""The search in a daemon, wherever it runs: what is known, and a host that does all it can."""
+"""The search for failures of a daemon, as a process or in a guest, and the replay of the corpus."""
 
 from __future__ import annotations
 
@@ -20,14 +20,16 @@ from .conversation import DaemonConversation
 from .state_machine import Host
 
 BATCH = 18
-"""The examples of a batch."""
+"""Number of examples in a batch."""
 
 
 def explore(conversation: DaemonConversation, seed: int, *phases: Phase) -> None:
-    """Run a batch of examples; in a real guest each attempt at a smaller one would take a machine.
+    """Run a batch of examples.
 
-    :raises Disagreement: the daemon is wrong, or the model; its bytes are in the corpus.
-    :raises Lost: the daemon is gone, or does not answer.
+    :param phases: Further phases of Hypothesis. A search in a real guest must not shrink, because
+        each attempt after a failure would need a new machine.
+    :raises Disagreement: The daemon or the model is wrong. The bytes are in the corpus.
+    :raises Lost: The daemon has exited, or does not answer.
     """
     with smallest(report.CORPUS, explained=report.explained) as failure:
 
@@ -40,10 +42,10 @@ def explore(conversation: DaemonConversation, seed: int, *phases: Phase) -> None
 
 
 def replay(conversation: DaemonConversation, path: Path) -> bool:
-    """Send a file of the corpus whole, frame by frame and, where it is short, byte by byte.
+    """Send a file of the corpus in one piece, frame by frame and, if it is short, byte by byte.
 
-    :return: whether it was sent: what would end a daemon, or run an unknown command, is for the
-        decoders alone.
+    :return: True if it was sent; False if it would stop the daemon or run an unknown command. Such
+        files are only for the decoders.
     """
     data = path.read_bytes()
     try:
@@ -65,7 +67,7 @@ def replay(conversation: DaemonConversation, path: Path) -> bool:
 
 
 def _ends(data: bytes) -> Iterator[int]:
-    """Yield where in these bytes each frame ends that is taken or refused."""
+    """Yield the end position of each frame that a daemon accepts or refuses."""
     taken = 0
     for event in FrameReader().feed(data):
         yield event.dropped + taken + len(event.data)

@@ -1,7 +1,7 @@
-"""The model of a daemon: what it must answer, from the same bytes, read with the host's codec.
+"""The model of a daemon, which computes the expected answers from the bytes that were sent.
 
-It knows everything but when a command ends. That it learns from the order of the answers: the
-daemon handles one frame after the other, so an answer that comes before another was decided before.
+The model cannot know when a command exits, so it learns this from the order of the answers. The
+daemon handles frames one after another, so the order of answers is the order of its decisions.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ OF_COMMAND = codec.ExecOutput | codec.ExecResponse | codec.ExecStdinCredit | cod
 
 
 class Model:
-    """A daemon's state as far as its host can know it.
+    """The state of a daemon, as far as its host can know it.
 
-    :ivar is_init: whether it is PID 1, with cgroups; then a hello ends every process.
-    :ivar keeps: whether the next hello keeps what commands have left behind.
-    :ivar strays: whether processes may live on that hold the pipes of commands that have ended.
-    :ivar status: the last that it has told.
-    :ivar versions: those that were agreed on with each hello whose answer nobody has read yet.
+    :ivar is_init: True if the daemon is PID 1 and has cgroups, so that a `hello` kills all
+        processes.
+    :ivar keeps: True if the next `hello` keeps the processes that commands have left behind.
+    :ivar strays: True if processes of finished commands may still run and hold their pipes.
+    :ivar status: The last status that the daemon has sent; None before the first.
+    :ivar versions: The agreed version of each `hello` whose answer was not read yet.
     """
 
     def __init__(self, versions: deque[int], *, is_init: bool) -> None:
-        """Begin as a daemon that has just started."""
+        """Create the model of a daemon that has just started."""
         self.is_init = is_init
         self.reader = FrameReader()
         self.frames_seen = self.frames_refused = 0
@@ -47,9 +48,10 @@ class Model:
         self._answers: list[codec.Message] = []
 
     def filler(self, data: bytes) -> bytes | None:
-        """Return what completes the last frame of these bytes, so that a hello can follow.
+        """Return the bytes that complete the last frame of `data`, so that a `hello` can follow.
 
-        None when they must not be sent: they would end the daemon or run what is not known.
+        Return None if `data` must not be sent, because it would stop the daemon or run an unknown
+        command.
         """
         reader = self.reader.fork()
         events = list(reader.feed(data))
@@ -61,17 +63,17 @@ class Model:
         return filler if all(map(strategies.is_safe, taken)) else None
 
     def feed(self, data: bytes) -> None:
-        """Note what was sent."""
+        """Record bytes that were sent."""
         for event in self.reader.feed(data):
             self._events.append(event)
             if isinstance(event.outcome, codec.Hello):
                 self.versions.append(agreed(event.outcome))
 
     def check(self, answers: Sequence[codec.Message], last: codec.Message | None = None) -> None:
-        """Compare what has come since the last check with what was sent by then.
+        """Compare the answers since the last check with the expected answers.
 
-        :param last: what ends the stream; else a command in flight may have more to say.
-        :raises Disagreement: the daemon is wrong, or the model.
+        :param last: The expected last message of the stream; None if the stream continues.
+        :raises Disagreement: The daemon or the model is wrong.
         """
         self._answers = list(answers)
         events, self._events = self._events, []
@@ -89,17 +91,17 @@ class Model:
             self._take()
 
     def runs_alone(self) -> bool:
-        """Tell whether the process of the command in flight is surely the only one."""
+        """Return whether the process of the running command is certainly the only process."""
         if self._events or self.strays or self.running is None:
             return False
         return not (self.running.command.leaves or self.running.command.concurrent)
 
     def missing(self) -> str:
-        """Return what must come without a word from the host; nothing for nothing."""
+        """Return a description of the next message that the daemon must send; empty if none."""
         return self.running.missing() if self.running else ""
 
     def ends_all(self) -> bool:
-        """Tell whether all that has been started is in the group of the command in flight."""
+        """Return whether the daemon's exit kills all processes that it has started."""
         if self.strays or self.running is None:
             return not self.strays
         command = self.running.command
@@ -133,10 +135,10 @@ class Model:
             case codec.ExecStdin(data=data) if self._is_refused(event, len(data)):
                 self._refused(event, ErrorCode.OVER_CREDIT)
             case _ if self.running and event.id == self.running.id:
-                self.running.hear(message)
+                self.running.record(message)
 
     def _is_refused(self, event: Event, size: int) -> bool:
-        """Tell whether input was refused: the daemon said so before it gave the credit for it."""
+        """Return whether the daemon refused input, because it had not given the credit yet."""
         running = self.running
         if not running or event.id != running.id or size <= running.credit:
             return False
@@ -181,7 +183,7 @@ class Model:
         )
 
     def _ends_first(self, running: Running) -> bool:
-        """Tell whether the next that came, beside its output, is the end of this command."""
+        """Return whether the next answer, apart from output, is the end of this command."""
         while self._answers and isinstance(self._answers[0], OF_COMMAND):
             self._take()
             if self.running is not running:
@@ -189,14 +191,14 @@ class Model:
         return False
 
     def _take(self) -> codec.Message:
-        """Take the next answer; what is of the command in flight is checked here."""
+        """Remove and return the next answer. Check it if it is about the running command."""
         answer = self._answers.pop(0)
         if isinstance(answer, OF_COMMAND):
             if self.running is None or self.running.id != answer.id:
                 raise Disagreement("answer about no command", f"{answer}, not {self.running}")
             match answer:
                 case codec.ExecOutput():
-                    self.running.take(answer)
+                    self.running.check_output(answer)
                 case codec.ExecStdinCredit():
                     self.running.grant(answer.amount)
                 case codec.ExecStdinClosed():
@@ -207,7 +209,7 @@ class Model:
         return answer
 
     def _leave(self) -> None:
-        """Forget the command in flight, but not what it may have left behind."""
+        """Forget the running command, but record whether it may have left processes behind."""
         running, self.running = self.running, None
         if running and running.command.leaves:
             reached = self.is_init or not running.command.escapes

@@ -1,4 +1,4 @@
-"""A command in flight, as far as its host can know it: what may come of it, what must."""
+"""The model of a running command: which output and which exit it may have, and must have."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ from ..disagreement import Disagreement, agree
 from .commands import ALL_INPUT, KnownCommand
 
 MOST_INPUT = 16 * codec.ExecStdin.MAX_BODY
-"""The input in bytes that the daemon may allow ahead of the command; see guest/input.h."""
+"""Maximum credit for input in bytes; see guest/input.h."""
 
 _REFILL = MOST_INPUT // 2 - 2
-"""The credit below which there is more; two bytes are kept for the end of a terminal's input."""
+"""Credit in bytes below which the daemon must give more. Two bytes are reserved for the end of file
+of a terminal."""
 
 _MOST_HELD = 1 << 21
-"""Bytes, more than a pipe of the daemon holds."""
+"""Number of bytes that is more than a pipe of the daemon holds."""
 
 _ENOUGH = 1 << 17
-"""The bytes of an endless output that are waited for, at most."""
+"""Maximum number of bytes of an endless output that a check waits for."""
 
 _STOPS = {19, 20, 21, 22}
 _HARMLESS = {0, 17, SIGCONT, 23, 28, *_STOPS}
@@ -31,7 +32,7 @@ LAST_SIGNAL = 64
 
 
 def _shown(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Yield what `stty` may show as the size of a terminal: busybox doubts some."""
+    """Yield the sizes that `stty` may print for a terminal, because busybox replaces odd ones."""
     yield size
     rows, columns = size
     yield rows if 1 < rows < 30000 else 24, columns if 1 < columns < 30000 else 80
@@ -39,18 +40,19 @@ def _shown(size: tuple[int, int]) -> Iterator[tuple[int, int]]:
 
 @dataclass
 class Running:
-    """The command in flight.
+    """The model of the running command.
 
-    :ivar status: that it exits with; below 0 it kills itself with that signal.
-    :ivar paid: bytes of output paid for since its start.
-    :ivar fed: whether its standard input comes from the host, as that of a terminal does.
-    :ivar sizes: those that its terminal may have had when it asked; none without a terminal.
-    :ivar credit: bytes of input that it may still be sent.
-    :ivar kills: signals that may have ended it.
-    :ivar is_killed: whether one of them surely has, or will once it is paid.
-    :ivar torn: whether it was surely killed with all that it had started.
-    :ivar cut: bytes of output that were paid for when it was killed so that its end waits for no
-        more; None when it was not.
+    :ivar status: Its expected exit status; -N if it kills itself with signal N.
+    :ivar paid: Total credit for each output stream since its start, in bytes.
+    :ivar fed: True if its standard input comes from the host, or is a terminal.
+    :ivar sizes: Sizes that its terminal may have had when it read the size; empty without a
+        terminal.
+    :ivar credit: Number of bytes of input that the host may still send.
+    :ivar kills: Signals that may have killed it.
+    :ivar is_killed: True if one of them has certainly killed it.
+    :ivar torn: True if it was certainly killed together with all processes that it had started.
+    :ivar cut: Total credit for each output stream at the time of an `exec_kill`, after which its
+        end no longer waits for credit; None without `exec_kill`.
     """
 
     id: int
@@ -70,8 +72,8 @@ class Running:
     _input_closed: bool = False
     _stopped: bool = False
 
-    def hear(self, message: codec.Message) -> None:
-        """Note what the host has said about it."""
+    def record(self, message: codec.Message) -> None:
+        """Record a message of the host about the command."""
         match message:
             case codec.ExecStdin(data=data):
                 self._feed(bytes(data))
@@ -80,28 +82,28 @@ class Running:
             case codec.ExecSignal():
                 self._signal(message.signal)
             case codec.ExecTerminate() | codec.ExecKill():
-                # With all that it has started; else it may have been over, and this too late.
+                # After another signal, the command may have exited before this message arrived.
                 self.torn |= not self.kills
                 is_kill = isinstance(message, codec.ExecKill)
                 self._signal(SIGKILL if is_kill else SIGTERM)
-                if is_kill:  # what is not paid for may be dropped
+                if is_kill:  # then the daemon may drop output beyond the credit
                     self.cut = self.cut or dict(self.paid)
             case codec.ExecResize(rows=rows, columns=columns) if self.sizes:
-                # One that comes when it may have asked is one more.
+                # If the command may have read the size before, both sizes are possible.
                 has_asked = self._input or self._input_ended
                 self.sizes = {(rows, columns), *(self.sizes if has_asked else ())}
 
     def _feed(self, data: bytes) -> None:
-        """Note input; nothing is its end."""
+        """Record input. Empty input is the end of file."""
         self.credit -= len(data)
         if not self._input_ended and self.fed:
             self._input += data
             self._input_ended = not data
         if self.sizes and data.strip(b"\n"):
-            self.kills |= {SIGINT, SIGQUIT}  # what is typed may be a ^C
+            self.kills |= {SIGINT, SIGQUIT}  # the input may contain Ctrl-C
 
     def _signal(self, number: int) -> None:
-        """Note a signal for its process group."""
+        """Record a signal to the process group."""
         if number in _STOPS:
             self._stopped = SIGKILL not in self.kills
         elif number in {SIGCONT, SIGKILL}:
@@ -112,13 +114,13 @@ class Running:
             self.is_killed |= number != SIGQUIT
 
     def grant(self, amount: int) -> None:
-        """Note credit for input that has come."""
+        """Check and record credit for input."""
         agree(self.fed and amount > 0, "credit for no input", self)
         self.credit += amount
         agree(self.credit <= MOST_INPUT, "more credit for input than there is room", self)
 
     def _outputs(self, stream: Stream) -> list[bytes] | None:
-        """Return what it may write in all, or repeat when it is endless; None for anything."""
+        """Return the possible outputs; None if any is possible. Endless commands repeat it."""
         if self.sizes:
             return self._terminal_outputs() if stream is Stream.STDOUT else [b""]
         if self.command.takes is not None and stream is Stream.STDOUT:
@@ -135,8 +137,8 @@ class Running:
             return None
         return [(self.command.stdout + self.command.stderr).replace(b"\n", b"\r\n")]
 
-    def take(self, output: codec.ExecOutput) -> None:
-        """Check output that has come."""
+    def check_output(self, output: codec.ExecOutput) -> None:
+        """Check that an output frame is part of the expected output, and within the credit."""
         stream, data = Stream(output.stream), bytes(output.data)
         agree(len(data) > 0, "output without data", self.id)
         at = self._count[stream]
@@ -144,7 +146,7 @@ class Running:
         agree(self._count[stream] <= self.paid[stream], "unpaid output", f"{len(data)} bytes")
         outputs = self._outputs(stream)
         right = outputs is None or any(self._holds(whole, at, data) for whole in outputs)
-        if not right:  # what it was fed may be a mebibyte, which is not to be shown for each frame
+        if not right:  # the expected output can be a mebibyte, so do not format it for each frame
             detail = f"{data[:200]!r}, {len(data)} bytes, at {at} of {self}"
             raise Disagreement("wrong output", detail)
 
@@ -163,21 +165,21 @@ class Running:
         return self._may_exit() and not (self.sizes and self._input.strip(b"\n"))
 
     def end(self, response: codec.ExecResponse) -> None:
-        """Check how it has ended."""
+        """Check that the exit of the command is possible, and its output complete."""
         ended = response.status if response.ending is Ending.EXITED else -response.status
         typed = self.sizes and (self._input or self._input_ended)
         if -ended in self.kills and ended < 0:
             return
         agree(ended == self.status, "wrong end", f"{response} of {self}")
         agree(bool(typed) or self._may_exit(), "too early an end", f"{response} of {self}")
-        if not self.sizes:  # what a terminal has not passed on in time is lost
-            for stream in Stream:  # what has come was right
+        if not self.sizes:  # the last output of a terminal can be lost
+            for stream in Stream:  # the contents were checked before, so only compare the sizes
                 sizes = [len(whole) for whole in self._outputs(stream) or []]
                 least = [min(size, self.cut[stream]) if self.cut else size for size in sizes]
                 agree(least <= [self._count[stream]] <= sizes, "output is missing", self)
 
     def close_input(self) -> None:
-        """Check that it may take no more input."""
+        """Check that the command may have closed its input."""
         command = self.command
         reads = (command.takes or 0) > len(self._input) and not self._input_ended
         keeps = (reads or command.lasts) and not command.closes_input
@@ -187,7 +189,7 @@ class Running:
         self._input_closed = True
 
     def missing(self) -> str:
-        """Return what must come of it without a word from the host; nothing for nothing."""
+        """Return a description of the next message that must arrive; empty if there is none."""
         return "" if self._stopped else next(self._all_missing(), "")
 
     def _all_missing(self) -> Iterator[str]:
@@ -212,17 +214,17 @@ class Running:
             yield "its end"
 
     def _due(self, stream: Stream) -> int:
-        """Return how much output must come in all."""
+        """Return the number of bytes of output that must arrive in total."""
         outputs = self._outputs(stream) or [b""]
         least = min(map(len, outputs))
         if self.command.endless and least:
             least = _ENOUGH
-        elif self.command.takes not in {None, ALL_INPUT}:  # it may write at its end
+        elif self.command.takes not in {None, ALL_INPUT}:  # it may write when it exits
             least = least if self._may_exit() else 0
         return min(least, self.paid[stream])
 
     def _is_paid(self, stream: Stream) -> bool:
-        """Tell whether no output can be waiting for credit."""
+        """Return whether the credit certainly suffices for all output."""
         outputs = self._outputs(stream)
         room = self.paid[stream] - self._count[stream]
         if outputs is None or (self.command.endless and any(outputs)):

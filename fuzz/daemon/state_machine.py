@@ -1,4 +1,4 @@
-"""A host that does whatever a host can, to a daemon as a process and to one in a real guest."""
+"""A hostile host as a state machine of Hypothesis, for a daemon as a process or in a real guest."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from .conversation import DaemonConversation
 from .running import Running
 
 _MOST_ENDS = 3
-"""The ends of daemons in an example, at most: after each another one must start."""
+"""Maximum number of daemons that an example stops, because starting each one takes time."""
 
 _amounts = st.sampled_from([0, 1, 3, 6, 1000, 65524, 65536, 1 << 18, 1 << 20])
 _amounts |= st.integers(0, 1 << 17)
 _STEPS = [1, 1, 1, 1, 2, 1000, 0, -1, -3]
-"""How far the id of a request is from the last one."""
+"""Differences between the id of a request and the last id."""
 
 _held = strategies.weighted((2, st.just(0)), (1, st.integers(1, 40)))
-"""The number of bytes of a frame's end that come with what follows it."""
+"""Number of bytes at the end of a frame that are sent together with the next frame."""
 
 
 def _to_run(among: list[KnownCommand], **more: Any) -> st.SearchStrategy[codec.ExecRequest]:
-    """Requests to run one of these, which seldom fail for their folder."""
+    """Return a strategy for requests to run one of the commands, mostly in an existing folder."""
     usual: Any = {"id_": st.just(1), "paid": _amounts, "folders": [b"", b"", b"", b"/"]}
     return strategies.requests(st.sampled_from(among), **usual | more)
 
@@ -47,22 +47,26 @@ _fed_requests = _to_run([*READING, *READING, *LASTING, SIZED], fed=True)
 _fed_requests |= _to_run([commands.CAT], fed=True, rows=[0])
 _unpaid_requests = _to_run([each for each in SHORT if each.stdout], paid=st.just(0))
 _floods = st.integers(1, 10).map(lambda count: [codec.ExecStdin.MAX_BODY] * count)
-"""As much as a command takes, whether it can pass that on or not."""
+"""Sizes of input that exceed the buffers of a command."""
 
 _signals = st.sampled_from([0, 1, 2, 9, 13, 15, 17, 18, 19, 28, 34, 64, 65, 255]) | strategies.u8
 
 
 class Host(RuleBasedStateMachine):
-    """A host that holds to nothing; one for each example.
+    """A host that breaks any rule of the protocol. Each example creates one.
 
-    Preconditions never ask whether a command still runs: that is a matter of time, and Hypothesis
-    wants a rule's draws to repeat. A rule that is about a command starts one when there is none.
+    Preconditions never depend on whether a command still runs, because this depends on time, and
+    Hypothesis requires that draws can be repeated. A rule about a running command starts one if
+    none runs.
     """
 
     def __init__(
         self, conversation: DaemonConversation, note: Callable[[Exception, bytes], None]
     ) -> None:
-        """Begin an example; `note` takes a failure, and what was sent."""
+        """Begin an example.
+
+        :param note: Function that records a failure, and the bytes that were sent.
+        """
         super().__init__()
         self._talk = conversation
         self._note = note
@@ -76,7 +80,10 @@ class Host(RuleBasedStateMachine):
     def _run(
         self, request: codec.ExecRequest, fits: Callable[[Running], bool] = bool
     ) -> Running | None:
-        """Have a command in flight: the one that is, or else this; None if it is over."""
+        """Return the running command, or start this one; None if it has exited already.
+
+        :param fits: Function that returns whether the running command is suitable.
+        """
         self._talk.make_ready()
         if self._running is None or not fits(self._running):
             if self._running:
@@ -92,28 +99,28 @@ class Host(RuleBasedStateMachine):
 
     @rule(example=strategies.examples(), held=_held)
     def any_bytes(self, example: Example, held: int) -> None:
-        """Send frames, right and wrong, and bytes that are none."""
+        """Send valid frames, invalid frames and random bytes."""
         self._talk.send(example.data, example.cuts, held)
 
     @rule(message=strategies.messages, held=_held)
     def message(self, message: codec.Message, held: int) -> None:
-        """Send some message, about whatever id."""
+        """Send any message with any id."""
         self._talk.say(message, held)
 
     @rule()
     def hello(self) -> None:
-        """Start afresh, in whatever state."""
+        """Start a new session."""
         self._talk.greet()
 
     @rule(held=_held)
     def keep(self, held: int) -> None:
-        """Have the next hello keep what runs, or try to while a command runs."""
+        """Send a `keep`, even if a command runs."""
         self._talk.make_ready()
         self._talk.say(codec.Keep(), held)
 
     @rule(request=_requests, step=st.sampled_from(_STEPS), held=_held)
     def start(self, request: codec.ExecRequest, step: int, held: int) -> None:
-        """Run a command, or try to while another runs, or with an id that was used."""
+        """Request a command, even if another one runs or the id was used before."""
         self._talk.make_ready()
         id_ = max(1, self._talk.model.last_id + step)
         if id_ <= LARGEST:
@@ -121,14 +128,14 @@ class Host(RuleBasedStateMachine):
 
     @rule(message=strategies.about_an_exec, step=st.integers(-3, 3), held=_held)
     def mistake(self, message: Any, step: int, held: int) -> None:
-        """Send something about an exec that is over, or has not been."""
+        """Send a message about an exec that has finished or does not exist yet."""
         self._talk.make_ready()
         id_ = self._talk.model.last_id + step
         if 0 < id_ <= LARGEST and not (self._running and self._running.id == id_):
             self._talk.say(replace(message, id=id_), held)
 
-    # What follows draws a command to fall back on: none may be in flight any more, and when it has
-    # ended is no part of an example.
+    # The following rules draw a command to start if none runs. Whether one still runs depends on
+    # time, which is no part of an example.
 
     @rule(
         request=_requests,
@@ -136,7 +143,7 @@ class Host(RuleBasedStateMachine):
         amounts=st.lists(_amounts, min_size=1, max_size=4),
     )
     def pay(self, request: codec.ExecRequest, stream: codec.Stream, amounts: list[int]) -> None:
-        """Give credit, piece by piece."""
+        """Give credit in several amounts."""
         for amount in amounts:
             if running := self._run(request):
                 self._talk.say(codec.ExecCredit(running.id, stream, amount))
@@ -152,7 +159,10 @@ class Host(RuleBasedStateMachine):
     def feed(
         self, request: codec.ExecRequest, sizes: list[int], payment: str, beyond: bool, wait: bool
     ) -> None:
-        """Feed it, in pieces, within its credit or beyond; the end is a piece without bytes."""
+        """Send input to the command in pieces, within the credit or beyond it.
+
+        A piece of size 0 is the end of file.
+        """
         running = self._run(request, lambda running: running.fed)
         if running and payment == "before":
             self._pay_all(running)
@@ -174,7 +184,7 @@ class Host(RuleBasedStateMachine):
         request=_to_run([commands.YES, *LARGE]), read_size=st.sampled_from([2000, 30000, 1 << 18])
     )
     def look_away(self, request: codec.ExecRequest, read_size: int) -> None:
-        """Let output fill the way to us, then read on, in such pieces; or have it at our back."""
+        """Stop reading until the socket's buffer is full of output, then continue."""
         if running := self._run(request):
             for stream in codec.Stream:
                 self._talk.say(codec.ExecCredit(running.id, stream, 1 << 20))
@@ -182,7 +192,7 @@ class Host(RuleBasedStateMachine):
 
     @rule(request=_requests, number=_signals, wait=st.booleans())
     def signal(self, request: codec.ExecRequest, number: int, wait: bool) -> None:
-        """Send it a signal."""
+        """Send a signal to the command."""
         if running := self._run(request):
             self._talk.say(codec.ExecSignal(running.id, number))
         if wait:
@@ -194,7 +204,7 @@ class Host(RuleBasedStateMachine):
         ask=st.booleans(),
     )
     def resize(self, request: codec.ExecRequest, sizes: list[tuple[int, int]], ask: bool) -> None:
-        """Change the size of its terminal, and have it tell that."""
+        """Change the size of the command's terminal, and let the command print the size."""
         running = self._run(request, lambda running: bool(running.sizes))
         self._talk.settle()
         for rows, columns in sizes:
@@ -211,12 +221,12 @@ class Host(RuleBasedStateMachine):
         held=st.sampled_from([0, 100]),
     )
     def finish(self, request: codec.ExecRequest, way: str, held: int) -> None:
-        """Have it end as hosts do: fed to the end or killed, paid or not; and see what is left."""
+        """End the command in one of the usual ways, and check the daemon's resources."""
         running = self._run(request)
         if not running:
             return
         if held:
-            self._talk.pause()  # what it has written is paid for in one piece with what ends it
+            self._talk.pause()  # so that its output waits when credit and kill arrive together
         if way != "unpaid":
             self._pay_all(running, held)
         if running.command.lasts and not held:
@@ -236,22 +246,22 @@ class Host(RuleBasedStateMachine):
 
     @rule()
     def settle(self) -> None:
-        """Wait for what must come."""
+        """Wait for all messages that must arrive."""
         self._talk.settle()
 
     @rule()
     def sync(self) -> None:
-        """Check what has come."""
+        """Check all answers so far."""
         self._talk.sync()
 
     @rule()
     def pause(self) -> None:
-        """Let a command do something."""
+        """Wait, so that the command can do something."""
         self._talk.pause()
 
     @rule()
     def status(self) -> None:
-        """See what the daemon holds while nothing runs."""
+        """Check the resources that the daemon holds while no command runs."""
         self._talk.make_ready()
         if not self._running:
             self._talk.check_status()
@@ -272,7 +282,7 @@ class Host(RuleBasedStateMachine):
         share: float,
         way: str,
     ) -> None:
-        """End the daemon, with the beginning of a frame as the last words."""
+        """Stop the daemon after an incomplete frame."""
         self._ends += 1
         if request:
             if self._talk.model.strays:
@@ -285,10 +295,10 @@ class Host(RuleBasedStateMachine):
         self._talk.end(way, before + data[: round((len(data) - 1) * share)])
 
     def teardown(self) -> None:
-        """End the example: whatever has been said, the daemon is as it was."""
+        """Finish the example: check that the daemon holds no more resources than at first."""
         try:
             error = sys.exception()
-            # Hypothesis' own end an example, of which nothing is wrong.
+            # Exceptions of Hypothesis end an example without a failure.
             if isinstance(error, Exception) and not isinstance(error, HypothesisException):
                 raise error
             self._talk.finish()

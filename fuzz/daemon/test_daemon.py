@@ -1,4 +1,4 @@
-"""The daemon under ASan and UBSan, as a process: one for all tests, but where it was ended."""
+"""Tests of the daemon as a process, under AddressSanitizer and UndefinedBehaviorSanitizer."""
 
 from __future__ import annotations
 
@@ -24,21 +24,21 @@ from .explore import explore, replay
 
 @pytest.fixture(scope="module")
 def process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[DaemonConversation]:
-    """Give a daemon under the sanitizers, as a process."""
+    """Return a conversation with a daemon that was built with sanitizers."""
     binary = build_sanitized(tmp_path_factory.mktemp("sanitized"))
     with closing(DaemonConversation(lambda: DaemonProcess(binary))) as conversation:
         yield conversation
 
 
 @pytest.mark.rung
-def test_what_once_failed(process: DaemonConversation) -> None:
+def test_corpus(process: DaemonConversation) -> None:
     sent = [path.name for path in corpus() if replay(process, path)]
     assert len(sent) > len(corpus()) / 2
 
 
 @pytest.mark.rung
 @pytest.mark.parametrize("batches", [1, pytest.param(110, marks=pytest.mark.long)])
-def test_any_host(
+def test_random_host(
     process: DaemonConversation, batches: int, search: Search, record_property: Record
 ) -> None:
     for seed in search.batches(batches):
@@ -68,7 +68,7 @@ def test_stopped_command_may_survive_sigterm(
     process.finish()
 
 
-def test_a_deadline_takes_no_time_in_which_nobody_looked() -> None:
+def test_deadline_ignores_time_without_checks() -> None:
     deadline = Deadline(0.4)
     time.sleep(0.5)
     assert not deadline.passed()

@@ -1,4 +1,4 @@
-"""The decoders in C, built to be fuzzed, to be compared, or to count what is reached of them."""
+"""Builds of the C decoders for fuzzing, for comparison, and for the measurement of coverage."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ _REPLAY = Path(__file__).with_name("replay.c")
 
 
 def build(out: Path, compiler: str, flags: str, runner: Path = _REPLAY) -> Path:
-    """Compile the decoders, and what they are run by, into `out`.
+    """Compile the decoders with a program that runs them, and return the path `out`.
 
-    :raises FileNotFoundError: there is no such compiler.
+    :param runner: Source of the program.
+    :raises FileNotFoundError: The compiler is not installed.
     """
-    again = out.parent / "again.c"  # by itself, as encoders are not counted
+    again = out.parent / "again.c"  # a separate file, because the coverage excludes encoders
     again.write_text(f'#include "protocol.h"\n\n{encoders.again(schema())}')
     command: list[str | Path] = [compiler, *_FLAGS.split(), "-o", out, runner, again]
     command += [GUEST / "session.c", GUEST / "stream.c", *flags.split()]
@@ -33,7 +34,7 @@ def build(out: Path, compiler: str, flags: str, runner: Path = _REPLAY) -> Path:
 
 
 def measure(inputs: Sequence[Path]) -> str:
-    """Run inputs through the decoders, and return gcovr's report of what that reaches.
+    """Return gcovr's report of the lines and branches of the decoders that the inputs reach.
 
     :raises FileNotFoundError: clang, gcc or gcovr is not installed.
     """

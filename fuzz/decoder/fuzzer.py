@@ -1,4 +1,4 @@
-"""The daemon's decoders as they are shipped, under libFuzzer with ASan and UBSan."""
+"""Fuzzing of the daemon's decoders by libFuzzer, with AddressSanitizer and UBSan."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from .build import build
 _SANITIZED = "-O1 -fsanitize=fuzzer,address,undefined -fno-sanitize-recover=all"
 
 LONGEST = 4096
-"""Bytes of a mutated input; the corpus has the few longer ones that matter."""
+"""Maximum number of bytes of a mutated input. The corpus contains a few longer ones."""
 
 _DEADLINE = 600.0
-"""Seconds that all of the corpus may take, and anything beside the time to fuzz."""
+"""Maximum number of seconds for the whole corpus, and for all steps besides the fuzzing itself."""
 
 _EXAMPLES = 100
-"""The examples of the strategies with which libFuzzer begins."""
+"""Number of examples of the strategies with which libFuzzer starts."""
 
 
 def fuzz(folder: Path, seconds: float, seed: int) -> Counter[str]:
-    """Run the corpus as it is, then mutate it, the vectors and examples for so long.
+    """Run the corpus, and then mutations of the corpus, of the vectors and of examples.
 
-    :return: how many "inputs" have been run, and "frames" of them taken or refused, whatever the
-        number of cuts.
-    :raises Disagreement: something breaks; its bytes are in the corpus.
+    :param seconds: Time for the mutations.
+    :return: Number of "inputs", and of the "frames" in them that were accepted or refused.
+    :raises Disagreement: An input causes an error. It is saved in the corpus.
     """
     binary = build(folder / "fuzzer", "clang", _SANITIZED)
     begin = folder / "seeds"
@@ -44,7 +44,7 @@ def fuzz(folder: Path, seconds: float, seed: int) -> Counter[str]:
         (begin / f"{number}").write_bytes(example.data)
     options = [f"-max_total_time={max(1, round(seconds))}", f"-seed={seed or 1}"]
     options += [f"-max_len={LONGEST}", "-timeout=20"]
-    # The first folder is where libFuzzer keeps what it makes.
+    # libFuzzer writes new inputs to the first folder.
     return _run(binary, *corpus()) + _run(binary, *options, begin, CORPUS, seconds=seconds)
 
 
@@ -68,11 +68,11 @@ def _run(binary: Path, *arguments: str | Path, seconds: float = 0.0) -> Counter[
 
 
 def _finding(said: str, broken: Path) -> Disagreement:
-    """Keep what broke, and describe it."""
+    """Save the failing inputs in the corpus, and return an error that describes them."""
     summary = re.search(r"Assertion (.*) failed|^SUMMARY: (.*)$", said, re.MULTILINE)
     what = re.sub(r"/\S*/", "", summary[0] if summary else said[-300:])
     kept = [keep(each.read_bytes(), what) for each in sorted(broken.iterdir())]
-    # libFuzzer leaves nothing of a file that it was given: that is in the corpus already.
+    # If a file of the corpus fails, libFuzzer writes no file, so take the name from its output.
     kept = kept or [Path(re.findall(r"^Running: (\S+)", said, re.MULTILINE)[-1])]
     shown = [f"{path.name}\n{explained(path.read_bytes())}" for path in kept]
     return Disagreement(what, "\n".join(shown))

@@ -1,4 +1,5 @@
-/* The daemon's decoders over bytes in any cut, and a log of what came of them; what libFuzzer calls. */
+/* Runs the daemon's decoders on bytes that arrive in pieces, and logs the results. libFuzzer calls
+ * it. */
 #include <assert.h>
 #include <sanitizer/asan_interface.h>
 #include <stdio.h>
@@ -13,12 +14,12 @@ struct log {
 	uint8_t data[LOG_SIZE];
 };
 
-/* Encodes what has been decoded; a case for each message, written by build.py. */
+/* Encodes a decoded message. build.py generates this function, with a case for each message. */
 size_t again(uint8_t *out, size_t room, uint32_t version, const struct sandboxd_header *header,
 	     const union sandboxd_body *body);
 
 static struct session session;
-static uint32_t frames_left; /* how many frames the exec in flight goes on for */
+static uint32_t frames_left; /* number of frames until the running exec ends */
 
 static void put(struct log *log, uint64_t value, unsigned size)
 {
@@ -38,7 +39,7 @@ static void put_event(struct log *log, const struct frame *frame,
 	put(log, refusal->field, 1);
 	if (refusal->code)
 		return;
-	/* The frame again, from what was decoded of it: nothing of it may have been lost. */
+	/* Encode the decoded frame again, so that the log shows if decoding lost anything. */
 	size_t size = again(log->data + log->size, LOG_SIZE - log->size, session.version,
 			    &frame->header, &frame->body);
 
@@ -46,9 +47,9 @@ static void put_event(struct log *log, const struct frame *frame,
 	log->size += size;
 }
 
-/* What the rest of the daemon does with a frame, as far as the session depends on it. What that
- * cannot know follows from the frames alone, so that any cut gives the same: an exec ends behind its
- * id % 5 next frames, and may be sent id % 8 * 16 bytes of input. */
+/* Does with a frame what the rest of the daemon would do, as far as the session depends on it. The
+ * result only depends on the frames, and not on how they are split: an exec ends after id % 5 more
+ * frames, and gets credit for id % 8 * 16 bytes of input. */
 static void carry_out(const struct frame *frame)
 {
 	if (frame->header.type == SANDBOXD_TYPE_HELLO)
@@ -76,7 +77,7 @@ static void take(struct log *log)
 	assert(session.in.start <= session.in.end && session.in.end < STREAM_SIZE);
 }
 
-/* As the daemon does when its port can be read; nobody may read what has not been received. */
+/* Receives bytes as the daemon does. AddressSanitizer reports reads beyond the received bytes. */
 static void feed(const uint8_t *data, size_t size, struct log *log)
 {
 	struct stream *in = &session.in;
@@ -97,8 +98,8 @@ static void feed(const uint8_t *data, size_t size, struct log *log)
 	}
 }
 
-/* What the daemon makes of a host's bytes. `cuts` rise; each is where another read begins. Returns
- * how many frames it has taken or refused. */
+/* Logs how the daemon decodes the bytes of a host. Each of the ascending `cuts` is the start of
+ * another read. Returns the number of accepted and refused frames. */
 size_t replay_host(const uint8_t *data, size_t size, const uint32_t *cuts, size_t count,
 		   struct log *log)
 {
@@ -118,7 +119,8 @@ size_t replay_host(const uint8_t *data, size_t size, const uint32_t *cuts, size_
 	return session.frames_seen + session.frames_refused;
 }
 
-/* What a C host would make of a guest's bytes, up to the first malformed frame; returns the frames. */
+/* Logs how a host in C would decode the bytes of a guest, up to the first malformed frame. Returns
+ * the number of frames. */
 size_t replay_guest(const uint8_t *data, size_t size, struct log *log)
 {
 	static struct frame frame;
@@ -150,8 +152,8 @@ size_t replay_guest(const uint8_t *data, size_t size, struct log *log)
 	return frames;
 }
 
-/* The decoders by themselves, behind no check of another's: each version's rules for the header, and
- * what follows it as the body of its type. */
+/* Calls each decoder directly, even if an earlier check would refuse the frame: the header in each
+ * version, and the rest as the body of its type. */
 static void replay_parts(const uint8_t *data, size_t size)
 {
 	static union sandboxd_body body;
@@ -168,7 +170,7 @@ static void replay_parts(const uint8_t *data, size_t size)
 }
 
 static struct log whole, cut;
-static size_t frames; /* of each input once, whatever the number of cuts */
+static size_t frames; /* number of frames; an input that is decoded several times counts once */
 
 __attribute__((destructor)) static void report(void)
 {
@@ -176,7 +178,7 @@ __attribute__((destructor)) static void report(void)
 		fprintf(stderr, "frames: %zu\n", frames);
 }
 
-/* Another cut gives the same: pieces of so many bytes, at the beginning. */
+/* Checks that the log is the same if the first bytes arrive in pieces of `step` bytes. */
 static void compare(const uint8_t *data, size_t size, size_t step)
 {
 	static uint32_t cuts[CUTS];

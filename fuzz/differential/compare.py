@@ -1,10 +1,11 @@
-"""The Python decoder and the C decoder, fed the same bytes in the same cuts, agree.
+"""A comparison of the Python decoder and the C decoder on the same bytes in the same pieces.
 
-What is compared is a log, an entry a frame: type, id, error code, offset and field, how much has
-been dropped before it, and of a right frame its message, encoded again. `decoder/replay.c` writes
-it for what is shipped in C; here it is written with the codec that is shipped in Python.
+Both write a log with an entry for each frame: type, id, error code, offset, field, and the number
+of bytes dropped before it. The entry of a valid frame also contains its message, encoded again.
+`decoder/replay.c` writes the log of the C decoder; this module writes the log of the Python
+decoder.
 
-A case is one pair of bytes and cuts. An example of Hypothesis yields many: itself, and mutations.
+A case is a pair of bytes and cuts. An example of Hypothesis yields many cases by mutation.
 """
 
 from __future__ import annotations
@@ -37,28 +38,28 @@ ENTRY = struct.Struct("<QHIHIB")
 END = struct.Struct("<QIII")
 
 VARIANTS = 100
-"""The mutations of an example; of one that is longer than LARGE there are two."""
+"""Number of mutations of an example. An example that is longer than `LARGE` has two."""
 
 LARGE = 2000
 
 SIZES = struct.Struct("<II")
 
 _DEADLINE = 300.0
-"""Seconds for the cases of an example, which take less than one."""
+"""Maximum number of seconds for the cases of an example. They usually take less than one."""
 
 _Failure: TypeAlias = tuple[Example, str, str]
-"""A case on which the two do not say the same, who would have sent it, and what they say."""
+"""A case on which the decoders disagree, the side that sends it, and the difference."""
 
 
 class Pair:
-    """Both decoders; the one in C is another process, which what it reads may end.
+    """Both decoders. The C decoder runs in another process, because an input may crash it.
 
-    :ivar cases: how many have been compared.
-    :ivar frames: that the C decoder has taken or refused in them.
+    :ivar cases: Number of compared cases.
+    :ivar frames: Number of frames in them that the C decoder has accepted or refused.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Build the C decoder as it is shipped.
+        """Compile the C decoder.
 
         :raises FileNotFoundError: gcc is not installed.
         """
@@ -67,10 +68,10 @@ class Pair:
         self.cases = self.frames = 0
 
     def check(self, cases: Sequence[Example]) -> None:
-        """Read the bytes of each case as a host's, and as a guest's; what fails is made small.
+        """Decode each case as bytes of a host and as bytes of a guest, and compare the logs.
 
-        :raises Disagreement: one of the decoders reads something else, breaks, or does not end; its
-            bytes are in the corpus.
+        :raises Disagreement: The logs differ, or a decoder crashes or does not finish. A reduced
+            input is saved in the corpus.
         """
         if failure := self._differing(cases):
             case, sender, why = self._smaller(failure)
@@ -82,7 +83,7 @@ class Pair:
         logs = self._logs_in_c(cases)
         for case, sender in itertools.product(cases, ("host", "guest")):
             try:
-                with interrupted(_DEADLINE, TimeoutError("it does not end")):
+                with interrupted(_DEADLINE, TimeoutError("the decoder does not finish")):
                     log_of = of_host if sender == "host" else of_guest
                     python = log_of(case.data, case.cuts)
             except Exception as error:
@@ -98,7 +99,7 @@ class Pair:
         return None
 
     def _logs_in_c(self, cases: Sequence[Example]) -> Iterator[bytes]:
-        """Yield the logs of each case, a host's and a guest's, until the process has ended."""
+        """Yield the C decoder's two logs of each case, for a host and for a guest."""
         given = b""
         for case in cases:
             sizes = SIZES.pack(len(case.data), len(case.cuts))
@@ -117,7 +118,7 @@ class Pair:
             yield said[at - size : at]
 
     def _smaller(self, failure: _Failure, seconds: float = 10.0) -> _Failure:
-        """Leave out what the failure does not need: halves, quarters, down to bytes."""
+        """Reduce a failing case by removing halves, quarters, and so on down to single bytes."""
         until = time.monotonic() + seconds
         size = len(failure[0].data) // 2
         while size:
@@ -133,14 +134,14 @@ class Pair:
 
 
 def of_guest(data: bytes, cuts: Sequence[int]) -> bytes:
-    """Write the log of a guest's bytes, up to the first malformed frame."""
+    """Return the log of a guest's bytes, up to the first malformed frame."""
     decoder = codec.Decoder("guest")
     log = bytearray()
     at = 0
     for number, piece in enumerate(pieces(data, cuts)):
         decoder.receive_data(piece)
         if number % 2 and number < len(cuts):
-            continue  # more may come before anybody asks what it is
+            continue  # also test a decoder that receives several pieces before it decodes
         try:
             while message := decoder.next_message():
                 log += ENTRY.pack(0, message.TYPE, getattr(message, "id", 0), 0, 0, 0)
@@ -155,7 +156,7 @@ def of_guest(data: bytes, cuts: Sequence[int]) -> bytes:
 
 
 def of_host(data: bytes, cuts: Sequence[int]) -> bytes:
-    """Write the log of a host's bytes."""
+    """Return the log of a host's bytes."""
     reader, guest = FrameReader(), _Guest()
     for piece in pieces(data, cuts):
         for event in reader.feed(piece):
@@ -165,7 +166,7 @@ def of_host(data: bytes, cuts: Sequence[int]) -> bytes:
 
 
 class _Guest:
-    """A model of what guest/session.c does with frames, and the log of it."""
+    """A model of guest/session.c, which writes the log."""
 
     def __init__(self) -> None:
         self.log = bytearray()
@@ -217,7 +218,7 @@ class _Guest:
 
 
 def cases(example: Example) -> list[Example]:
-    """Return an example and changed copies, each with cuts; from the same always the same."""
+    """Return an example and mutations of it, each with cuts. The result is deterministic."""
     made = [example]
     rng = random.Random(example.data)
     for _ in range(VARIANTS if len(example.data) <= LARGE else 2):

@@ -1,6 +1,6 @@
-/* Reads cases from its input, each the size of the bytes, the number of cuts, the cuts and the bytes;
- * writes how many frames it has taken or refused, the size of their log, and that: for the bytes as a
- * host's, and as a guest's. */
+/* Reads cases from standard input: the number of bytes, the number of cuts, the cuts and the bytes.
+ * For each case, decodes the bytes as those of a host, and then as those of a guest. Each time,
+ * writes the number of accepted and refused frames, the size of the log, and the log. */
 #include <stdlib.h>
 
 #include "../decoder/replay.c"

@@ -1,4 +1,4 @@
-"""The Python decoder and the C decoder agree."""
+"""Tests that the Python decoder and the C decoder agree."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from . import compare
 from .compare import Pair, cases
 
 BATCH = 20
-"""The examples between two looks at the clock."""
+"""Number of examples between two checks of the time limit."""
 
 GUESTS = st.lists(FRAMES["guest"], min_size=1, max_size=6).map(
     lambda frames: Example(b"".join(frames), ())
@@ -29,12 +29,12 @@ GUESTS = st.lists(FRAMES["guest"], min_size=1, max_size=6).map(
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    """Give both decoders; what they compare is counted."""
+    """Return both decoders, which count the compared cases."""
     return Pair(tmp_path_factory.mktemp("pair"))
 
 
 @pytest.mark.rung
-def test_what_once_failed(pair: Pair) -> None:
+def test_corpus(pair: Pair) -> None:
     for path in corpus():
         data = path.read_bytes()
         in_bytes = Example(data, range(1, len(data)) if len(data) < 500 else ())
@@ -43,7 +43,7 @@ def test_what_once_failed(pair: Pair) -> None:
 
 @pytest.mark.rung
 @pytest.mark.parametrize("batches", [14, pytest.param(560, marks=pytest.mark.long)])
-def test_any_bytes_in_any_cut(
+def test_random_bytes_in_random_pieces(
     pair: Pair, batches: int, search: Search, record_property: Record
 ) -> None:
     for seed in search.batches(batches):
@@ -53,7 +53,7 @@ def test_any_bytes_in_any_cut(
     record_property("frames", pair.frames)
 
 
-def test_a_disagreement_is_seen_cut_down_and_kept(
+def test_disagreement_is_found_reduced_and_saved(
     pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read = compare.of_host
@@ -70,7 +70,7 @@ def test_a_disagreement_is_seen_cut_down_and_kept(
     assert path.read_bytes() == ping
 
 
-def test_what_ends_the_decoder_in_c_is_known(
+def test_crash_of_the_c_decoder_is_reported(
     pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(report, "CORPUS", tmp_path)

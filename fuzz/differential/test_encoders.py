@@ -1,4 +1,4 @@
-"""The Python encoder and the C encoder agree, on messages that may be sent and on any others."""
+"""Tests that the Python encoder and the C encoder agree, on valid and on invalid messages."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from ..search import Record, Search
 from ..strategies import drawn
 
 BATCH = 300
-"""The messages between two looks at the clock."""
+"""Number of messages between two checks of the time limit."""
 
 
 @pytest.fixture(scope="module")
 def ends(tmp_path_factory: pytest.TempPathFactory) -> Ends:
-    """Give both ends as they are shipped."""
+    """Return both encoders."""
     folder = tmp_path_factory.mktemp("ends")
     (folder / "shim.c").write_text(shim(schema()))
     command = "gcc -std=c11 -O2 -shared -fPIC -o shim.so shim.c".split()
@@ -34,7 +34,7 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> Ends:
 
 @pytest.mark.rung
 @pytest.mark.parametrize("batches", [1, pytest.param(100, marks=pytest.mark.long)])
-def test_any_message(ends: Ends, batches: int, search: Search, record_property: Record) -> None:
+def test_random_message(ends: Ends, batches: int, search: Search, record_property: Record) -> None:
     encoded = 0
     for seed in search.batches(batches):
         for message, version, id_, fields in drawn(messages(ends.schema), BATCH, seed):

@@ -1,4 +1,4 @@
-"""The daemon in a real guest, over virtio-serial: one machine for all examples."""
+"""Tests of the daemon in a real guest over virtio-serial, with one machine for all examples."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from ..search import Record, Search
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[DaemonConversation]:
-    """Give a daemon in a real guest; one boot must do for all examples."""
+    """Return a conversation with the daemon in a real guest, which boots once for all examples."""
     image = microvm_image.default()
     with closing(DaemonConversation(lambda: Machine(image))) as conversation:
         yield conversation
 
 
 @pytest.mark.rung
-def test_what_once_failed(machine: DaemonConversation) -> None:
+def test_corpus(machine: DaemonConversation) -> None:
     sent = [path.name for path in corpus() if replay(machine, path)]
     assert len(sent) > len(corpus()) / 2
 
 
 @pytest.mark.rung
 @pytest.mark.parametrize("batches", [1, pytest.param(70, marks=pytest.mark.long)])
-def test_any_host(
+def test_random_host(
     machine: DaemonConversation, batches: int, search: Search, record_property: Record
 ) -> None:
     for seed in search.batches(batches):

@@ -1,4 +1,4 @@
-"""The acts of a guest that is played, as data: a script has some, and what the host calls."""
+"""The acts of a scripted guest, and the calls of the host meanwhile, as data."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from microvm.wire import codec
 
 
 class Act:
-    """Something that a guest does."""
+    """An act of the guest."""
 
 
 @dataclass(frozen=True, slots=True)
 class Say(Act):
-    """The guest sends a message, or bytes that need be none.
+    """The guest sends a message, or any bytes.
 
-    :ivar true: a message's fields that get what is right at that moment: `id`, `nonce`, `token`,
-        and what a `Ready` says of the schema.
-    :ivar times: how often.
+    :ivar true: Names of fields that get the correct value at that moment, such as `id`, `nonce`,
+        `token`, `version` or `digest`.
+    :ivar times: Number of times that it sends the message.
     """
 
     message: codec.Message | bytes
@@ -27,7 +27,12 @@ class Say(Act):
 
 @dataclass(frozen=True, slots=True)
 class Serve(Act):
-    """The guest serves a request as it should, with its output, all input and its end."""
+    """The guest serves a request correctly: it sends output, reads all input, and sends the end.
+
+    :ivar stdout: Number of bytes of standard output.
+    :ivar stderr: Number of bytes of standard error.
+    :ivar size: Maximum number of bytes in a frame.
+    """
 
     stdout: int = 0
     stderr: int = 0
@@ -37,7 +42,7 @@ class Serve(Act):
 
 @dataclass(frozen=True, slots=True)
 class Hear(Act):
-    """The guest waits until the host has sent a message of this kind."""
+    """The guest waits until the host has sent a message of the kind `kind`."""
 
     kind: str
 
@@ -51,12 +56,12 @@ class Pause(Act):
 
 @dataclass(frozen=True, slots=True)
 class StopReading(Act):
-    """The guest reads no more, and so answers nothing more."""
+    """The guest stops reading, so it answers nothing more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Close(Act):
-    """The guest closes the port, or one half of it."""
+    """The guest closes the port, or only the direction to the host."""
 
     half: bool = False
 
@@ -70,20 +75,20 @@ class Print(Act):
 
 @dataclass(frozen=True, slots=True)
 class Reset(Act):
-    """The machine ends, as when its kernel crashes."""
+    """The machine resets, as if its kernel had crashed."""
 
 
 QUESTIONS = ("ping", "status", "keep")
-"""Calls that the guest answers at once."""
+"""Kinds of calls that the guest answers at once."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostCall:
-    """Something that the host does.
+    """A call of the host's API.
 
-    :ivar kind: `run`, `communicate`, one of the questions, or an `exec` by how its output is read:
-        `all`, `slow`, `lines`, `some` and then away, or `none`.
-    :ivar stdin: bytes of input; None for none.
+    :ivar kind: `run`, `communicate`, one of `QUESTIONS`, or for an `exec` the way in which its
+        output is read: `all`, `slow`, `lines`, `none`, or `some`, after which the caller leaves.
+    :ivar stdin: Number of bytes of input; None for no input.
     """
 
     kind: str
@@ -96,9 +101,9 @@ class HostCall:
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script: what a guest does, and what the host calls meanwhile.
+    """A script: the acts of a guest, and the calls of the host meanwhile.
 
-    :ivar cuts: sizes of the pieces that are written, in turn; by default as large as can be.
+    :ivar cuts: Sizes of the pieces that the guest writes, repeated; empty for pieces of any size.
     """
 
     acts: tuple[Act, ...]

@@ -1,4 +1,4 @@
-"""Checks of what must hold of every script, whatever the guest says."""
+"""The checks of a played script, which must pass whatever the guest sends."""
 
 from __future__ import annotations
 
@@ -30,23 +30,23 @@ READY_TIMEOUT = 60.0
 """The timeout of a boot, in seconds."""
 
 SLACK = 0.01
-"""What a deadline may be missed by, in seconds."""
+"""Maximum delay after a deadline, in seconds."""
 
 LONGEST_MESSAGE = 500
-"""The length of an error's message, in characters; its detail may be longer."""
+"""Maximum length of an error's message, in characters. Its detail may be longer."""
 
 _Limits: TypeAlias = list[tuple[float, type[ExecKilled]]]
 
 
 def input_of(call: HostCall) -> bytes | None:
-    """Return what a command is fed: in the wrong order it would be other bytes."""
+    """Return the input of a command. Its bytes are random, so that a wrong order is noticed."""
     return None if call.stdin is None else Random(0).randbytes(call.stdin)
 
 
 def check(recorder: Recorder) -> None:
-    """Check everything.
+    """Check all results of a script.
 
-    :raises Disagreement: something does not hold.
+    :raises Disagreement: A check failed.
     """
     for fault in recorder.faults:
         raise fault
@@ -56,7 +56,7 @@ def check(recorder: Recorder) -> None:
 
 
 def _check_loss(recorder: Recorder) -> None:
-    """The machine is given up for the right reason, at the right time, or not at all."""
+    """Check that the host gave up the machine only for a valid reason, and in time."""
     error = recorder.error
     if error is not None:
         _check_text(error)
@@ -64,15 +64,15 @@ def _check_loss(recorder: Recorder) -> None:
         reason = VersionMismatch if type(recorder.breach) is VersionMismatch else ProtocolError
         agree(type(error) is reason, "wrong error", f"{error!r}: {recorder.breach}")
     elif isinstance(error, GuestUnresponsive):
-        agree(_is_silent(recorder), "given up, though it has answered in time", error)
+        agree(_is_silent(recorder), "the host gave up a guest that answered in time", error)
     elif isinstance(error, GuestDied):
-        agree(bool(recorder.losses), "dead, and it lives", error)
+        agree(bool(recorder.losses), "the host reports a living guest as dead", error)
     else:
-        agree(error is None, "given up for nothing", repr(error))
+        agree(error is None, "the host gave up the guest without a reason", repr(error))
 
 
 def _is_silent(recorder: Recorder) -> bool:
-    """Tell whether something has been unanswered for as long as it may be, and not longer."""
+    """Return whether the host gave up exactly when the time for some answer was over."""
     running = [command for command in recorder.commands if not command.ending]
     late = [when + TIMEOUTS.kill for command in running for when in command.kills]
     late += [when + TIMEOUTS.ping for when in recorder.pings.values()]
@@ -82,34 +82,34 @@ def _is_silent(recorder: Recorder) -> bool:
 
 
 def _check_call(recorder: Recorder, its: CallResult) -> None:
-    """A call returns what was said, or raises one of the errors that there are."""
+    """Check that a call returned the guest's answer, or raised a documented error."""
     value, command, kind = its.value, its.command, its.call.kind
     if isinstance(value, MicroVMError):
         _check_text(value)
     elif isinstance(value, Exception):
         timed_out = kind == "ready" and isinstance(value, TimeoutError)
-        agree(timed_out, f"{kind} raises what it must not", repr(value))
+        agree(timed_out, f"{kind} raises an undocumented error", repr(value))
     if isinstance(value, MachineError):
-        agree(value is recorder.error, "a call ends for another reason than the loss", repr(value))
+        agree(value is recorder.error, "a call raises another error than the loss", repr(value))
     if kind == "ready" or kind in QUESTIONS:
         _check_answer(recorder, its)
     elif command is None:
-        # Who leaves without waiting for an end is not told of a loss.
+        # A caller that leaves before the command ends gets no error after a loss.
         lost = its.left is not None and bool(recorder.losses)
         told = lost or isinstance(value, MachineError)
-        agree(told, "no error, and nothing was asked", repr(value))
+        agree(told, "no command was requested, but no error was raised", repr(value))
     else:
         limits = _passed_limits(its, command)
         _check_end(recorder, its, command, limits)
         _check_time(recorder, its, _deadlines(recorder, its, command, limits))
         _check_output(its, command, limits)
         fed = input_of(its.call) or b""
-        agree(fed.startswith(command.fed), "what is fed is not what was given")
+        agree(fed.startswith(command.fed), "the guest got other input than the caller gave")
         agree(not command.fed_end or len(command.fed) == len(fed), "input ends early")
 
 
 def _check_answer(recorder: Recorder, its: CallResult) -> None:
-    """A question is answered by what was said, and in time."""
+    """Check that a question returned the guest's answer, in time."""
     timeout = its.call.timeout or TIMEOUTS.ping
     _check_time(recorder, its, [its.began + timeout])
     match its.value:
@@ -122,11 +122,11 @@ def _check_answer(recorder: Recorder, its: CallResult) -> None:
         case answer:
             answered = answer is None and recorder.last_pong >= its.began
             right = answered or isinstance(answer, MachineError)
-    agree(right, "a question is answered wrongly", f"{its.call}: {its.value!r}")
+    agree(right, "a question returned a wrong answer", f"{its.call}: {its.value!r}")
 
 
 def _passed_limits(its: CallResult, command: RecordedCommand) -> _Limits:
-    """Return when a command went beyond its limits, and beyond which."""
+    """Return the limits that a command exceeded: the times, and the errors to raise."""
     call = its.call
     end = command.ending[0] if command.ending else its.ended
     limits: _Limits = []
@@ -142,16 +142,16 @@ def _passed_limits(its: CallResult, command: RecordedCommand) -> _Limits:
 def _check_end(
     recorder: Recorder, its: CallResult, command: RecordedCommand, limits: _Limits
 ) -> None:
-    """A command ends as the guest has said, or as its limits have it, or with the machine."""
+    """Check that a command ended as the guest reported, by its limits, or with the machine."""
     value = its.value
     if command.ending is None or (its.left is not None and value is None):
         over = value is None and (command.ending is not None or recorder.error is not None)
-        agree(over or isinstance(value, MachineError), "no error, and no end", repr(value))
+        agree(over or isinstance(value, MachineError), "a call ended without cause", repr(value))
         return
     at, end = command.ending
     if isinstance(end, codec.ExecFailed):
         right = isinstance(value, StartError) and value.errno == end.error_number
-        agree(right and its.memory is None, "no start, and another error", f"{value!r}: {end}")
+        agree(right and its.memory is None, "wrong error for a failed start", f"{value!r}: {end}")
         return
     first = min((when for when, _ in limits), default=0.0)
     wanted: list[object] = [kind for when, kind in limits if when <= first + SLACK]
@@ -159,14 +159,14 @@ def _check_end(
         wanted.append(-end.status if end.ending else end.status)
     given = type(value) if isinstance(value, BaseException) else value
     agree(given in wanted, "a command ends wrongly", f"{value!r}, and not {wanted}: {end}")
-    if its.call.kind != "communicate":  # which raises before anybody could ask
+    if its.call.kind != "communicate":  # which raises before the memory can be read
         agree(its.memory == (end.memory or None), "wrong memory", f"{its.memory}: {end}")
 
 
 def _deadlines(
     recorder: Recorder, its: CallResult, command: RecordedCommand, limits: _Limits
 ) -> list[float]:
-    """Return when a command ends at the latest: a guest that lets nothing die is lost."""
+    """Return the deadlines for the end of a command. A guest that exceeds them is given up."""
     call, started, kill = its.call, command.started, TIMEOUTS.kill
     alive = max(started, recorder.last_pong)
     latest = [alive + TIMEOUTS.ping_interval + TIMEOUTS.ping]
@@ -178,14 +178,14 @@ def _deadlines(
 
 
 def _check_time(recorder: Recorder, its: CallResult, deadlines: list[float]) -> None:
-    """A call ends within its deadlines, and when the guest is lost nobody waits on."""
-    # Who is asleep when a command ends finds out when he wakes.
+    """Check that a call returned before its deadlines, and soon after the loss of the guest."""
+    # A caller that sleeps when the command ends notices it afterwards.
     late = its.ended - max(its.began, its.left or 0, min([*deadlines, *recorder.losses]))
     agree(late <= SLACK, "a call ends too late", f"{its.call}: {late} s")
 
 
 def _check_output(its: CallResult, command: RecordedCommand, limits: _Limits) -> None:
-    """Check that what was read is what was written: all, or as much as limits allow."""
+    """Check that the caller read the written output: all, or as much as the limits allow."""
     limit = its.call.max_output
     written: dict[int, bytearray] = {1: bytearray(), 2: bytearray()}
     least = {1: WINDOW, 2: WINDOW}
@@ -199,14 +199,14 @@ def _check_output(its: CallResult, command: RecordedCommand, limits: _Limits) ->
             least[stream] += len(kept)
     for stream, out in its.out.items():
         truth = written[stream]
-        agree(truth.startswith(out), "what is read is not what was written", f"stream {stream}")
-        # What is written to a command that is killed is kept as far as a window.
+        agree(truth.startswith(out), "the caller read other output", f"stream {stream}")
+        # After a kill, the host only keeps a window of the output.
         lost = its.left is None and len(out) < min(len(truth), least[stream])
         agree(not lost, "output is lost", f"{len(out)} of {len(truth)} bytes")
 
 
 def _check_text(error: MicroVMError) -> None:
-    """Whatever a guest has said, its errors are safe to print."""
+    """Check that an error is safe to print, whatever the guest has sent."""
     for text in (str(error), error.message, error.hint):
         agree(text.isprintable(), "a message cannot be printed", repr(text))
         agree(len(text) <= LONGEST_MESSAGE, "a message is too long", len(text))

@@ -1,7 +1,7 @@
-"""A harness plays one script against the real host.
+"""A harness that plays one script against the real host.
 
-The host is what `MicroVM` has above the socket: `Guest` with its `Channel`, `Session`, `Process`
-and streams, and the `Console`.
+The host consists of the classes above the socket: `Guest` with `Channel`, `Session`, `Process` and
+streams, and the `Console`.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ from ..disagreement import Disagreement, agree
 from ..search import interrupted
 from .acts import HostCall, Script
 from .checks import READY_TIMEOUT, check, input_of
-from .known import written
+from .known_scripts import written
 from .recorder import CallResult, Recorder
 from .recording_channel import RecordingChannel
 from .scripted_guest import ScriptedGuest
 
 REAL_TIMEOUT = 30.0
-"""Seconds on a real clock that one script may take: more is an endless loop."""
+"""Maximum number of seconds on the real clock for one script; more means an endless loop."""
 
 FOREVER = 10_000.0
-"""Seconds after which nothing that still waits has a deadline."""
+"""Number of seconds on the virtual clock after which all deadlines are over."""
 
 
 def play(script: Script) -> Recorder:
-    """Play a script against the host, and see that everything holds that must.
+    """Play a script against the host, and check the results.
 
-    :raises Disagreement: for the first thing that does not hold.
+    :raises Disagreement: A check failed; only the first failure is raised.
     """
     recorder = Recorder()
     before = set(open_files())
-    endless = interrupted(REAL_TIMEOUT, Disagreement("the host is busy for ever"))
+    endless = interrupted(REAL_TIMEOUT, Disagreement("the host is in an endless loop"))
     try:
         with (
             warnings.catch_warnings(record=True, action="always") as warned,
@@ -77,7 +77,7 @@ def play(script: Script) -> Recorder:
 
 
 async def _live(script: Script, recorder: Recorder) -> None:
-    """Connect, be ready, call, and end, as a machine does."""
+    """Connect a host to the scripted guest, make the calls of the script, and disconnect."""
     ours, theirs = pair()
     our_console, their_console = pair()
     console = Console()
@@ -109,7 +109,7 @@ async def _live(script: Script, recorder: Recorder) -> None:
             playing.cancel()
             their_console.shutdown(socket.SHUT_RDWR)
             await asyncio.gather(following, playing, return_exceptions=True)
-            for _ in range(5):  # what was cancelled by that has its turns, and no more
+            for _ in range(5):  # cancelled tasks get five turns of the loop to finish
                 await asyncio.sleep(0)
 
 
@@ -136,7 +136,7 @@ async def _call(guest: Guest, call: HostCall, its: CallResult) -> None:
                 its.value = await getattr(guest, call.kind)(call.timeout or TIMEOUTS.ping)
             case _:
                 await _exec(guest, call, its)
-    except Exception as error:  # noqa: BLE001, RUF100 - which it is, is looked at later
+    except Exception as error:  # noqa: BLE001, RUF100 - the checks look at it later
         its.value = error
         if isinstance(error, ExecKilled) and call.kind == "run":
             its.out, its.memory = {1: error.stdout, 2: error.stderr}, error.memory
@@ -176,7 +176,7 @@ def _options(call: HostCall) -> dict[str, Any]:
 
 
 async def _read(stream: OutputStream, how: str) -> bytes:
-    """Read to the end, which may be that of the machine."""
+    """Read until end of file, or until the machine is lost."""
     pieces = []
     with suppress(MachineError):
         match how:
@@ -194,7 +194,7 @@ async def _read(stream: OutputStream, how: str) -> bytes:
 
 
 async def _note_end(process: Process, its: CallResult) -> None:
-    """Note when a command has ended, however long its output is read."""
+    """Record the time at which the command exits, which may be before its output is read."""
     with suppress(MicroVMError):
         await process.wait()
     its.ended = _now()

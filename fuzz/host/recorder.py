@@ -1,8 +1,7 @@
-"""A recorder of a conversation knows, by the schema and a few rules, who breaks the protocol.
+"""A recorder of a conversation, which knows the protocol's rules and notices who breaks them.
 
-It shares nothing with the host but the classes of messages: it reads frames by
-`microvm_proto.frame`, which goes by the schema, and not by the generated codec, and keeps its own
-account of nonces, ids and credits.
+It shares only the classes of messages with the host. It decodes frames by `microvm_proto.frame`,
+which interprets the schema, and counts nonces, ids and credits itself.
 """
 
 from __future__ import annotations
@@ -26,10 +25,10 @@ from .acts import HostCall
 
 
 def _read(schema: Schema, data: bytes, sender: str) -> codec.Message:
-    """Read a frame that is right by itself; of lists, the values are their lengths.
+    """Decode a frame. In place of a list, the message contains its length.
 
-    :raises Malformed: it is not right.
-    :raises Incomplete: it is not whole.
+    :raises Malformed: The frame is malformed.
+    :raises Incomplete: The frame is incomplete.
     """
     values: dict[str, Any] = {part.name: part.value for part in read(schema, data, sender)}
     kind = message_of(schema, values["type"])
@@ -40,14 +39,14 @@ def _read(schema: Schema, data: bytes, sender: str) -> codec.Message:
 
 @dataclass
 class RecordedCommand:
-    """A command, as both sides have told it.
+    """A command, as recorded from the messages of both sides.
 
-    :ivar credit: what may come of each stream.
-    :ivar outputs: moment, stream and bytes of each output.
-    :ivar ending: its moment and its message.
-    :ivar kills: moments.
-    :ivar fed: what the host has fed to it.
-    :ivar takes_input: whether the host feeds it, and it has not said that it takes no more.
+    :ivar credit: Remaining credit of each output stream, in bytes.
+    :ivar outputs: Time, stream and bytes of each output.
+    :ivar ending: Time and message of its end; None while it runs.
+    :ivar kills: Times at which the host sent `exec_kill`.
+    :ivar fed: Input that the host has sent.
+    :ivar takes_input: True if the host sends its input, and the guest has not closed it.
     """
 
     started: float
@@ -63,14 +62,14 @@ class RecordedCommand:
 
 @dataclass
 class CallResult:
-    """What came of a call of the host's.
+    """The result of a call of the host's API.
 
-    :ivar ended: when what was called had ended, however long its output was read.
-    :ivar value: what it returned, or raised.
-    :ivar memory: what it said that the command took.
-    :ivar command: the command that it ran.
-    :ivar out: what was read of each stream.
-    :ivar left: when the caller had enough; else all was read.
+    :ivar ended: Time at which the call or its command ended, even if its output was read later.
+    :ivar value: Returned value, or raised error.
+    :ivar memory: Memory use of the command, as the host reported it.
+    :ivar command: The command that the call ran; None if it ran none.
+    :ivar out: Output that the caller read from each stream.
+    :ivar left: Time at which the caller left before the end; None if it read all output.
     """
 
     call: HostCall
@@ -84,19 +83,19 @@ class CallResult:
 
 
 class Recorder:
-    """The recorder of one conversation, and of what came of it.
+    """The recorder of one conversation and its results.
 
-    :ivar calls: what came of each call, `ready` first.
-    :ivar error: for what the host has given the guest up, before it was stopped.
-    :ivar greeted: whether the guest has answered.
-    :ivar breach: the guest's first, for which a host must finish it at once.
-    :ivar faults: what the host has done wrong.
-    :ivar pings: when each was sent that is not answered.
-    :ivar statuses: those that the guest has told.
-    :ivar received: what the host has had of the guest, and not taken note of.
-    :ivar frames: the guest's that have been read.
-    :ivar losses: the moments at which the guest must be known to be lost.
-    :ivar left_at: when the host gave it up.
+    :ivar calls: Results of the calls, starting with `ready`.
+    :ivar error: Error for which the host gave up the guest; None if it did not.
+    :ivar greeted: True if the guest has answered the `hello`.
+    :ivar breach: First violation of the protocol by the guest, after which the host must give up.
+    :ivar faults: Faults of the host.
+    :ivar pings: Times of the pings that are not answered yet, by their tokens.
+    :ivar statuses: Status messages of the guest.
+    :ivar received: Bytes that the host has received, but not processed.
+    :ivar frames: Frames of the guest that were decoded.
+    :ivar losses: Times from which the host must know that the guest is lost.
+    :ivar left_at: Time at which the host gave up the guest; None if it did not.
     """
 
     def __init__(self) -> None:
@@ -119,18 +118,18 @@ class Recorder:
         self._schema = schema()
 
     def transcript(self) -> str:
-        """Explain the last of the guest's frames."""
+        """Return an explanation of the last frames of the guest."""
         return explained(b"".join(self.frames[-5:]) + bytes(self.received[:100]), "guest")
 
     def expect(self, right: bool, what: str, detail: object = "") -> None:
-        """Note a fault of the host, unless it is right."""
+        """Record a fault of the host, unless `right` is true."""
         if not right:
             self.faults.append(Disagreement(what, detail))
 
     def _running(self, message: codec.Message) -> RecordedCommand:
-        """Return the command that a message is about.
+        """Return the running command that a message is about.
 
-        :raises Disagreement: it does not run.
+        :raises Disagreement: The command does not run.
         """
         agree(0 < len(self.commands) == getattr(message, "id", 0), "no command's id", message)
         agree(not self.commands[-1].ending, "the id of a command that is over", message)
@@ -139,7 +138,7 @@ class Recorder:
     def sent(self, data: bytes, now: float) -> None:
         """Record a frame that the host sends.
 
-        :raises Malformed: it is none.
+        :raises Malformed: The frame is malformed.
         """
         message = _read(self._schema, data, "host")
         try:
@@ -182,7 +181,7 @@ class Recorder:
                 self._running(message)
 
     def advance(self, now: float) -> codec.Message | None:
-        """Return the guest's next message that means something; None: a breach, or nothing yet."""
+        """Return the guest's next message to the host; None if there is none, or after a breach."""
         while not self.breach:
             size = codec.HEADER_SIZE + int.from_bytes(self.received[:4], "little")
             data = bytes(self.received[: min(size, 1 << 18)])
@@ -196,7 +195,7 @@ class Recorder:
                 if isinstance(message, codec.Ready) and message.nonce == self._nonce:
                     self._greet(message)
                     return message
-                # else it answers an earlier hello
+                # Otherwise it is a frame of an older session, so ignore it.
             except Incomplete:
                 return None
             except (Malformed, Disagreement, VersionMismatch) as error:
@@ -215,7 +214,7 @@ class Recorder:
     def _check(self, message: codec.Message, now: float) -> None:
         """Record a message of the guest.
 
-        :raises Disagreement: the guest must not send it.
+        :raises Disagreement: The guest must not send it now.
         """
         agree(not self._goodbye, "a word after goodbye", message)
         match message:
@@ -241,11 +240,11 @@ class Recorder:
                 agree(command.takes_input, "the end of what is not fed", message)
                 command.input_credit, command.takes_input = 0, False
             case codec.ExecResponse(ending=end, status=status):
-                # Of no command of a script the memory is limited.
-                agree(end is not codec.Ending.OUT_OF_MEMORY, "the end of what is not limited")
+                # Scripts limit the memory of no command.
+                agree(end is not codec.Ending.OUT_OF_MEMORY, "out of memory without a limit")
                 signalled = end is codec.Ending.SIGNALLED
                 known = not signalled or 1 <= status <= LAST_SIGNAL
-                agree(known, "the end by a signal that there is not", message)
+                agree(known, "the end by an unknown signal", message)
                 self._running(message).ending = now, message
             case codec.ExecFailed():
                 self._running(message).ending = now, message

@@ -1,4 +1,4 @@
-"""The host's channel, with a recorder of all that is said, which also measures what is held."""
+"""The host's channel with a recorder of all messages, which also measures the buffers."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from microvm.wire.session import WINDOW, Session
 from .recorder import Recorder
 
 MAX_UNSENT = 1 << 18
-"""Bytes that may wait for a guest which does not read."""
+"""Maximum number of bytes that wait to be sent to a guest that does not read."""
 
 MAX_PARTIAL = codec.HEADER_SIZE + codec.ExecOutput.MAX_BODY
 
 
 class RecordingChannel(Channel):
-    """A channel that tells a recorder of each frame at the moment the host has to do with it."""
+    """A channel that reports each frame to a recorder when the host handles it."""
 
     def __init__(
         self,
@@ -29,12 +29,15 @@ class RecordingChannel(Channel):
         on_event: Callable[[codec.Message], None],
         *others: Any,
     ) -> None:
-        """Make a channel; `command` gives the command in flight, to measure what it holds."""
+        """Create a channel.
+
+        :param command: Function that returns the running command, whose buffers are measured.
+        """
 
         def note(event: codec.Message) -> None:
             said = recorder.advance(self._loop.time())
             heard = event, said or recorder.breach
-            recorder.expect(event == said, "the host hears what is not said", heard)
+            recorder.expect(event == said, "the host handles a message that was not sent", heard)
             on_event(event)
 
         super().__init__(session, note, *others)
@@ -42,38 +45,38 @@ class RecordingChannel(Channel):
         self._command = command
 
     def write(self, *parts: bytes | memoryview) -> None:
-        """Record what the host says, as long as it is heard."""
+        """Record the bytes that the host sends, while the port is open."""
         if self._transport is not None and (data := b"".join(parts)):
             self._recorder.sent(data, self._loop.time())
         super().write(*parts)
         self._measure()
 
     def close(self) -> None:
-        """Record that the host gives the guest up."""
+        """Record that the host gives up the guest."""
         self._recorder.left_at = self._loop.time()
         super().close()
 
     def data_received(self, data: bytes) -> None:
-        """Record what the guest says."""
+        """Record the bytes that the guest sends."""
         self._recorder.received += data
         super().data_received(data)
 
     def _take_turn(self) -> None:
-        """See that the host has handled all that it was told, as far as that was right."""
+        """Check that the host has handled all valid frames, and only those."""
         super()._take_turn()
         self._measure()
         if self._turn is not None:
-            return  # there is more
+            return  # another turn follows
         recorder, is_open = self._recorder, self._transport is not None
         unheard = recorder.advance(self._loop.time())
-        recorder.expect(not unheard or not is_open, "the host does not hear a frame", unheard)
+        recorder.expect(not unheard or not is_open, "the host ignores a frame", unheard)
         if is_open:
-            recorder.expect(not recorder.breach, "the host goes on after a breach", recorder.breach)
+            recorder.expect(not recorder.breach, "the host accepts a breach", recorder.breach)
         else:
-            recorder.expect(bool(recorder.breach), "the host refuses what is right")
+            recorder.expect(bool(recorder.breach), "the host refuses a valid frame")
 
     def _measure(self) -> None:
-        """See that what a guest makes the host hold has a bound."""
+        """Check that the host's buffers are bounded, whatever the guest sends."""
         if self._transport is None:
             return
         unsent, partial = self._transport.get_write_buffer_size(), self._session._decoder._partial

@@ -1,4 +1,4 @@
-"""A guest that does what a script says, and breaks the protocol where the script has it so."""
+"""A guest that performs the acts of a script, which may break the protocol."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ from microvm.wire.codec import Ending, Stream
 from . import acts
 
 HEAR_TIMEOUT = 20.0
-"""The seconds that a guest waits for what it wants to hear; then it goes on."""
+"""Maximum number of seconds that a guest waits for a message before it continues."""
 
 INPUT_WINDOW = 1 << 18
-"""Bytes of input that an honest guest takes ahead."""
+"""Number of bytes of input that an honest guest accepts in advance."""
 
 _APART = 200
-"""The number of pieces that are written apart; what follows is written at once."""
+"""Maximum number of pieces that are written one by one. The rest is written at once."""
 
 _OURS = {"version": codec.VERSION, "digest": codec.DIGEST, "max_body": codec.MAX_BODY}
 
 _DEATHS = {"ExecKill": SIGKILL, "ExecTerminate": SIGTERM, "ExecSignal": SIGTERM}
-"""What ends a command of an honest guest, and the signal that it then reports."""
+"""The messages that end a command of an honest guest, and the signals that it then reports."""
 
 
 class ScriptedGuest(Peer):
-    """The guest's end of the port, and of the console.
+    """A guest with its ends of the port and of the console.
 
-    :param losses: it notes there by when a host must know that it is lost.
-    :param reset: called when the machine ends.
+    :param losses: List to which it appends the times from which a host must know that it is lost.
+    :param reset: Function that is called when the machine resets.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class ScriptedGuest(Peer):
         self._reading: asyncio.Task[None]
 
     async def perform(self) -> None:
-        """Do what the script says, then fall silent; until cancelled."""
+        """Perform the script, and then send nothing more until cancelled."""
         self._reading = asyncio.create_task(self._read())
         try:
             for act in self._script.acts:
@@ -96,7 +96,7 @@ class ScriptedGuest(Peer):
                 self.port.shutdown(socket.SHUT_WR if half else socket.SHUT_RDWR)
                 self._losses.append(self._loop.time() + TIMEOUTS.loss_grace)
             case acts.Reset():
-                # Only what has arrived on the console can tell why.
+                # Wait, because the host only knows the reason if the console output has arrived.
                 await asyncio.sleep(0.001)
                 self.port.shutdown(socket.SHUT_RDWR)
                 self._console.shutdown(socket.SHUT_RDWR)
@@ -118,7 +118,7 @@ class ScriptedGuest(Peer):
             await self.exit(signal or act.status, ending)
 
     async def _work(self, act: acts.Serve, takes_input: bool) -> int:
-        """Write and read as a command does; the signal that ends it early, or 0."""
+        """Send and receive as a command does. Return the signal that ends it early, or 0."""
         if takes_input:
             await self.say(codec.ExecStdinCredit(self.id, INPUT_WINDOW))
         left = {Stream.STDOUT: act.stdout, Stream.STDERR: act.stderr}
@@ -130,7 +130,7 @@ class ScriptedGuest(Peer):
                     left[stream] -= size
                     await self.say(codec.ExecOutput(self.id, stream, data))
             done = not takes_input and not any(left.values())
-            timeout = 0.001 if done else HEAR_TIMEOUT  # long enough for a signal
+            timeout = 0.001 if done else HEAR_TIMEOUT  # a signal may still arrive
             match await self._hear("ExecCredit", "ExecStdin", *_DEATHS, timeout=timeout):
                 case None:
                     return 0 if done else SIGKILL
@@ -142,7 +142,7 @@ class ScriptedGuest(Peer):
                     return _DEATHS[name]
 
     async def say(self, *messages: codec.Message | bytes) -> None:
-        """Say it in the pieces that the script wants, else together with what comes next."""
+        """Send messages in pieces of the sizes that the script defines."""
         data = b"".join(m if isinstance(m, bytes) else m.encode() for m in messages)
         async with self._lock:
             while data:
@@ -151,12 +151,12 @@ class ScriptedGuest(Peer):
                 if size is None:
                     return
                 data = data[size:]
-                # The host's turn, and then ours again: else two pieces would be read as one.
+                # Let the host read this piece alone, before the next one is written.
                 await asyncio.sleep(0)
                 await asyncio.sleep(0)
 
     async def _hear(self, *kinds: str, timeout: float = HEAR_TIMEOUT) -> codec.Message | None:
-        """Wait for one of these, which the host may have said already; None: it does not."""
+        """Return the next message of one of these kinds; None if none arrives in time."""
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout):
                 while type(message := await self._heard.get()).__name__ not in kinds:

@@ -1,4 +1,4 @@
-"""Strategies for scripts: an honest one for what the host calls, with breaches put into it."""
+"""Strategies for scripts: honest scripts for the calls of the host, and scripts with violations."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from .acts import (
     Serve,
     StopReading,
 )
-from .known import ASKED, ENDINGS, FAILED, GREETING, MALFORMED, PONG, READY
+from .known_scripts import ASKED, ENDINGS, FAILED, GREETING, MALFORMED, PONG, READY
 
 Acts: TypeAlias = st.SearchStrategy[Act]
 
@@ -62,14 +62,14 @@ _serves = st.builds(
 
 @st.composite
 def _says(draw: st.DrawFn, messages: st.SearchStrategy[codec.Message]) -> Say:
-    """Any of these, with none, some or all of it true."""
+    """Draw an act that sends a message, in which any number of fields is correct."""
     message = draw(messages)
     facts = [name for name in FACTS if hasattr(message, name)]
     true = tuple(name for name in facts if draw(st.integers(0, 3)))
     return Say(message, true, times=draw(_sampled([1, 1, 1, 1, 1, 1, 2, 2, 100])))
 
 
-# What is true once is wrong the second time, or on another day.
+# A message that is correct the first time is often wrong when it is repeated.
 _of_command = st.builds(
     Say,
     _sampled(
@@ -119,7 +119,7 @@ _manners: Acts = st.one_of(
 _ends: Acts = st.builds(Close, st.booleans()) | st.just(Reset())
 _any_act = weighted((6, _talk), (2, _waits), (1, _manners), (1, _ends))
 
-# What is known, of whatever follows the first request.
+# The acts of known scripts after the first request.
 _known = [script.acts for script in FAILED.values()]
 _known += [told for endings in ENDINGS.values() for told in endings.values()]
 _stories = _sampled(_known).map(lambda told: [*itertools.dropwhile(ASKED.__contains__, told)])
@@ -136,19 +136,19 @@ def _service(draw: st.DrawFn, calls: tuple[HostCall, ...]) -> list[Act]:
 
 @st.composite
 def honest(draw: st.DrawFn) -> Script:
-    """Scripts of a guest that does as it is told, whatever the host wants."""
+    """Draw a script of a guest that obeys the protocol, for any calls of the host."""
     calls = draw(_calls)
-    # It goes on answering until the host has had enough.
+    # The guest answers until the host disconnects.
     return Script((*GREETING, *_service(draw, calls), Pause(5000.0)), calls, draw(_cuts))
 
 
 @st.composite
 def scripts(draw: st.DrawFn) -> Script:
-    """Scripts of a guest that breaks the protocol, or dies, or does nothing."""
+    """Draw a script of a guest that breaks the protocol, dies, or does nothing."""
     calls = draw(_calls)
     all_acts: list[Act] = []
     for greeting in GREETING:
-        # Who is wrong so early is not asked for anything.
+        # A guest that is wrong before it is ready gets no requests.
         all_acts += [*(draw(_early) if draw(st.integers(0, 5)) == 0 else []), greeting]
     for act in _service(draw, calls):
         if draw(st.integers(0, 2)):

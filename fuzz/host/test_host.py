@@ -1,4 +1,4 @@
-"""The host against a scripted guest: only what is documented comes of what a guest says."""
+"""Tests of the host against a scripted guest: it only raises documented errors, in time."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from microvm.wire.session import Session
 
 from ..disagreement import Disagreement
 from ..search import SETTINGS, Record, Search, batch, smallest
-from . import known
+from . import known_scripts as known
 from .acts import Script
 from .harness import play
-from .known import ASKED, ENDINGS, FAILED, MALFORMED, lasting, read, written
+from .known_scripts import ASKED, ENDINGS, FAILED, MALFORMED, lasting, read, written
 from .strategies import honest, scripts
 
 
 def explore(number: int, frames: list[int]) -> None:
-    """Play a batch of scripts, and add how many frames each had.
+    """Play a batch of scripts.
 
-    :raises Disagreement: the host is wrong, or what is known of it; the script is in the corpus.
+    :param number: Seed of the batch.
+    :param frames: List to which the number of frames of each script is appended.
+    :raises Disagreement: The host or the recorder is wrong. The script is saved in the corpus.
     """
     with smallest(known.CORPUS, ".txt") as failure:
 
@@ -42,13 +44,13 @@ def explore(number: int, frames: list[int]) -> None:
 
 @pytest.mark.rung
 @pytest.mark.parametrize("name", FAILED)
-def test_what_once_failed(name: str) -> None:
+def test_corpus(name: str) -> None:
     play(FAILED[name])
 
 
 @settings(SETTINGS, max_examples=100)
 @given(script=honest())
-def test_an_honest_guest_is_believed(script: Script) -> None:
+def test_host_accepts_an_honest_guest(script: Script) -> None:
     recorder = play(script)
     assert not recorder.breach
     assert recorder.error is None
@@ -57,7 +59,7 @@ def test_an_honest_guest_is_believed(script: Script) -> None:
 
 @pytest.mark.rung
 @pytest.mark.parametrize("batches", [2, pytest.param(130, marks=pytest.mark.long)])
-def test_any_script(batches: int, search: Search, record_property: Record) -> None:
+def test_random_script(batches: int, search: Search, record_property: Record) -> None:
     frames: list[int] = []
     for number in search.batches(batches):
         explore(number, frames)
@@ -68,25 +70,25 @@ def test_any_script(batches: int, search: Search, record_property: Record) -> No
 
 @settings(SETTINGS, max_examples=100)
 @given(script=scripts())
-def test_a_script_can_be_written_down(script: Script) -> None:
+def test_script_round_trip(script: Script) -> None:
     assert read(written(script)) == script
 
 
 @pytest.mark.rung
 @pytest.mark.parametrize("error", ENDINGS)
-def test_what_a_guest_does_is_known_for_what_it_is(error: type) -> None:
+def test_host_reports_the_cause_of_a_loss(error: type) -> None:
     for acts in ENDINGS[error].values():
         assert type(play(lasting(*acts)).error) is error
 
 
 @pytest.mark.rung
 @pytest.mark.parametrize("cuts", [(), (7,)])
-def test_no_malformed_frame_is_taken(cuts: tuple[int, ...]) -> None:
+def test_malformed_frames_are_refused(cuts: tuple[int, ...]) -> None:
     for said in MALFORMED:
         assert play(lasting(*ASKED, said, cuts=cuts)).breach
 
 
-def test_a_host_without_checks_is_found_and_its_script_saved(
+def test_broken_host_is_found_and_its_script_saved(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(Session, "_expect", lambda *_: None)

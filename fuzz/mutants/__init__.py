@@ -1,9 +1,8 @@
-"""Seeded bugs, to see whether the rungs find them: `python -m fuzz.mutants`.
+"""Seeded bugs, which test whether the rungs find bugs: `python -m fuzz.mutants`.
 
-They are patches without line numbers. Behind `--- FILE` each bug of it begins with
-`@@ KIND @@ NAME`, and with `@@ PROOF` where a proof must fail; what it changes are whole lines,
-which stand in that file once. A bug of the kind "crash" touches memory that it must not; the kind
-"control" is no bug.
+The bugs are patches without line numbers. After `--- FILE`, each bug begins with `@@ KIND @@ NAME`,
+followed by `@@ PROOF` if a proof must fail. A bug replaces whole lines, which occur once in the
+file. The kind "crash" is an invalid memory access; the kind "control" is no bug.
 """
 
 from __future__ import annotations
@@ -25,14 +24,18 @@ RUNGS = {
     "host": ("host",),
     "proofs": (),
 }
-"""The rungs that look for the bugs of a patch; CBMC does for those that name a proof."""
+"""The rungs that search for the bugs of each patch. If a bug names a proof, CBMC also does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A seeded bug: in `file`, from the project's root, the lines `old` read `new`.
+    """A seeded bug.
 
-    :ivar proof: the harness that must fail, if any.
+    :ivar proof: Name of the harness that must fail; empty if none must.
+    :ivar file: Path of the changed file, relative to the project's root.
+    :ivar old: Lines that the bug replaces.
+    :ivar new: Lines of the bug.
+    :ivar rungs: Rungs that search for the bug.
     """
 
     name: str
@@ -46,12 +49,13 @@ class Mutant:
     def seed(self, tree: Path) -> None:
         """Write the bug into a copy of the project.
 
-        :raises ValueError: its lines are not there, or more than once.
+        :raises ValueError: The file does not contain the lines, or contains them more than once.
         """
         path = tree / self.file
         text = "\n" + path.read_text()
         if text.count(self.old) != 1 or self.old == self.new:
-            raise ValueError(f"{self.name}: {self.file} has {text.count(self.old)} such places")
+            count = text.count(self.old)
+            raise ValueError(f"{self.name}: {self.file} contains the lines {count} times")
         path.write_text(text.replace(self.old, self.new)[1:])
 
 

@@ -1,4 +1,4 @@
-"""`make fuzz-mutants`: build each seeded bug, let the rungs look for it, and show who found it."""
+"""`make fuzz-mutants`: build each seeded bug, and show which rungs find it."""
 
 from __future__ import annotations
 
@@ -24,26 +24,26 @@ from tests.support.processes import adopting, children
 ROOT = Path(__file__).resolve().parents[2]
 WORKERS = 2
 BEYOND = 600.0
-"""Seconds that a rung may take beyond its time, to compile and to shrink; each proof has its own."""
+"""Maximum number of seconds that a rung may take to compile and to reduce a failure."""
 
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
 
 
 def end_with_parent() -> None:
-    """Have this process, and what runs below it, end with its parent."""
+    """Kill this process and all of its descendants when its parent exits."""
     signals.restore()
     signal.signal(signal.SIGTERM, end)
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def end(*_: object) -> None:
-    """End, with what runs below this process."""
+    """Kill all descendants of this process, and exit."""
     end_children()
     os._exit(1)
 
 
 def end_children() -> None:
-    """Kill what runs below this process, in whatever session."""
+    """Kill all descendants of this process, in any session."""
     while left := children(os.getpid()):
         for pid in left:
             os.kill(pid, signal.SIGKILL)
@@ -51,13 +51,13 @@ def end_children() -> None:
 
 
 def run(command: Sequence[str | Path], tree: Path, seconds: float | None) -> tuple[int | None, str]:
-    """Run a command, and end what it has left behind, in whatever session that is.
+    """Run a command, and kill all processes that it leaves behind, in any session.
 
-    :return: its status, None when it did not come to its end; and what it wrote.
+    :return: The exit status, or None after a time-out; and the output.
     """
     paths = os.pathsep.join(str(tree / name) for name in ("host", "codegen", "image"))
     environment = {**os.environ, "PYTHONPATH": paths, "COLUMNS": "160"}
-    path = tree / "out"  # a pipe would stay open for what is left behind
+    path = tree / "out"  # remaining processes would keep a pipe open
     with adopting(), path.open("wb") as out:
         process = subprocess.Popen(command, cwd=tree, env=environment, stdout=out, stderr=STDOUT)
         try:
@@ -71,9 +71,10 @@ def run(command: Sequence[str | Path], tree: Path, seconds: float | None) -> tup
 
 
 def look(mutant: Mutant, rung: str, seconds: float) -> tuple[bool | None, str, float]:
-    """Let a rung look for a bug in a copy of the tree.
+    """Let a rung search for a bug in a copy of the tree.
 
-    :return: whether it finds anything, None without a verdict; by what, and after which seconds.
+    :return: True if it finds a failure, or None without a verdict; the last words of its output;
+        and the number of seconds.
     """
     began = time.monotonic()
     command = [sys.executable, "-m", "pytest", f"fuzz/{rung}", "-x", "-m", "rung and not long"]
@@ -94,29 +95,35 @@ def look(mutant: Mutant, rung: str, seconds: float) -> tuple[bool | None, str, f
 
 @click.command()
 @click.option(
-    "--seconds", type=click.FloatRange(1), default=10.0, show_default=True, help="For each rung."
+    "--seconds",
+    type=click.FloatRange(1),
+    default=10.0,
+    show_default=True,
+    help="Time for each rung.",
 )
-@click.option("--only", metavar="TEXT", default="", help="Bugs whose name or file has this.")
+@click.option(
+    "--only", metavar="TEXT", default="", help="Only seed bugs whose name or file contains TEXT."
+)
 @click.option(
     "--rung",
     "names",
     type=click.Choice(RUNGS["control"]),
     multiple=True,
     default=RUNGS["control"],
-    help="Only this one looks; may be given more than once.",
+    help="Run only this rung. Can be repeated.",
 )
 def main(seconds: float, only: str, names: tuple[str, ...]) -> None:
     """Show how many of the seeded bugs each rung finds.
 
-    The status is 1 when less than 95 % are found, or a bug that touches memory is not, or a rung
-    finds something where nothing is wrong.
+    The exit status is 1 if the rungs find less than 95 % of the bugs, or do not find a bug of the
+    kind "crash", or if a rung fails without a bug.
     """
     chosen = [each for each in mutants() if only in each.name or only in each.file]
     needed = {rung for each in chosen if each.kind != "control" for rung in each.rungs} & {*names}
     chosen = [each for each in mutants() if each in chosen or each.kind == "control"]
     tasks = [(each, rung) for each in chosen for rung in each.rungs if rung in needed]
     if not tasks:
-        raise click.UsageError("none of these rungs looks for such a bug")
+        raise click.UsageError("none of these rungs searches for such a bug")
     verdicts: dict[Mutant, dict[str, bool | None]] = {}
     with ProcessPoolExecutor(WORKERS, initializer=end_with_parent) as pool:
         looks = [pool.submit(look, mutant, rung, seconds) for mutant, rung in tasks]
@@ -129,7 +136,7 @@ def main(seconds: float, only: str, names: tuple[str, ...]) -> None:
 
 
 def _summary(verdicts: dict[Mutant, dict[str, bool | None]]) -> bool:
-    """Print a table of what each rung has found, and who was not found; tell whether that fails."""
+    """Print a table of the rungs, and the bugs that were not found; return whether this fails."""
     [(_, controls), *bugs] = verdicts.items()
     click.echo("\n| rung | bugs found of those looked for |\n|---|---|")
     for rung, wrong in controls.items():
@@ -137,7 +144,7 @@ def _summary(verdicts: dict[Mutant, dict[str, bool | None]]) -> bool:
         silent = f", {looked.count(None)} without a verdict" if None in looked else ""
         click.echo(f"| {rung} | {looked.count(True)} of {len(looked)}{silent} |")
         if wrong is not False:
-            click.echo(f"{rung} does not pass where nothing is wrong: what it finds says nothing")
+            click.echo(f"{rung} fails without a bug, so its other failures mean nothing")
     lost = [mutant for mutant, found in bugs if not any(found.values())]
     click.echo(f"\n{len(bugs) - len(lost)} of {len(bugs)} are found")
     for mutant in lost:

@@ -1,4 +1,4 @@
-"""Tests of the seeded bugs, and of what runs the rungs on them."""
+"""Tests of the seeded bugs, and of the program that runs the rungs on them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from . import RUNGS, mutants
 from .__main__ import ROOT, end_with_parent, run
 
 
-def test_every_seeded_bug_has_its_place(tmp_path: Path) -> None:
+def test_every_seeded_bug_applies(tmp_path: Path) -> None:
     bugs = list(mutants())
     for mutant in bugs:
         path, source = tmp_path / mutant.file, (ROOT / mutant.file).read_text()
@@ -29,7 +29,7 @@ def test_the_documentation_names_each_rung() -> None:
     assert {path.parent.name for path in ROOT.glob("fuzz/*/test_*.py")} == {*rows, "mutants"}
 
 
-def test_whatever_a_rung_leaves_behind_is_ended(tmp_path: Path) -> None:
+def test_remaining_processes_of_a_rung_are_killed(tmp_path: Path) -> None:
     with ProcessPoolExecutor(1, initializer=end_with_parent) as pool:
         ran = pool.submit(run, ["sh", "-c", "setsid sleep 1000 & echo $!"], tmp_path, 600.0)
         status, said = ran.result()

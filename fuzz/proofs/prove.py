@@ -1,4 +1,4 @@
-"""Proofs by CBMC: each harness says what it proves, up to which bound, and assuming what."""
+"""Proofs by CBMC, a model checker for C. The comment of each harness lists its bounds."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from microvm_proto.resolve import read_schema
 HERE = Path(__file__).resolve().parent
 JOBS = 2
 DEADLINE = 1800.0
-"""Seconds for one proof: none takes more than a minute of a core that is its own."""
+"""Maximum number of seconds for a proof. On an idle core, none takes more than a minute."""
 
 CHECKS = tuple(
     "bounds pointer pointer-overflow pointer-primitive signed-overflow unsigned-overflow conversion"
     " div-by-zero undefined-shift".split()
 )
-"""The checks that CBMC makes at each step; a harness names those that are wrong about its code."""
+"""The checks of CBMC. A harness names those that its code does not satisfy on purpose."""
 
 _RESULT = re.compile(r"^\[(\S+)\] (?:line \d+ )?(.*): (SUCCESS|FAILURE|UNKNOWN|ERROR)$", re.M)
 _FIELD = re.compile(r"^ \* ([A-Z]\w+): (.*(?:\n \*\t.*)*)", re.M)
@@ -34,12 +34,14 @@ _ENTRY = re.compile(r"^(?:void prove|PROVE_\w+\(\w+, )_?(\w*)", re.M)
 
 @dataclass(frozen=True, slots=True)
 class Harness:
-    """A harness: a file, whose comment says what CBMC is told.
+    """A harness, which is a C file whose comment contains options for CBMC.
 
-    :ivar fields: the words of Functions, Bound, Assumes, Unwind, which is how often a loop may go
-        on and which may more or less often, Objects, which is how many bits of a pointer say where
-        to, Wraps, Beyond, and Idle, which are functions that give any answer and change nothing.
-    :ivar entries: what is behind the `prove_` of each function at which CBMC begins.
+    :ivar fields: Words of each field in the comment. Functions: the proved functions. Bound and
+        Assumes: for readers. Unwind: maximum number of iterations of loops, and exceptions.
+        Objects: number of bits in a pointer for the object. Wraps: checks that are disabled.
+        Beyond: set if loops may continue beyond the bound. Idle: functions that return any value,
+        without effect.
+    :ivar entries: Names of the functions at which CBMC starts, without `prove_`.
     """
 
     name: str
@@ -49,11 +51,11 @@ class Harness:
 
 @dataclass(frozen=True, slots=True)
 class Proof:
-    """The result of a harness, from one entry.
+    """The result of a harness for one entry.
 
-    :ivar properties: how many were looked at, 0 without a verdict; `witnesses` are not among them.
-    :ivar failures: those that do not hold, and witnesses that no input reaches; or why there is no
-        verdict.
+    :ivar properties: Number of checked properties, without witnesses; 0 if there is no verdict.
+    :ivar witnesses: Number of witnesses, which some input must reach.
+    :ivar failures: Violated properties and unreached witnesses; or the reason for no verdict.
     """
 
     name: str
@@ -63,7 +65,7 @@ class Proof:
     failures: tuple[str, ...]
 
     def __str__(self) -> str:
-        """Say it on one line, and what fails below."""
+        """Return one line with the result, followed by the failures."""
         head = (
             f"{self.name:24} {'FAILED' if self.failures else 'proved'} {self.properties:5} "
             f"properties, {self.witnesses:2} witnesses, {self.seconds:6.1f} s"
@@ -72,7 +74,7 @@ class Proof:
 
 
 def harnesses() -> dict[str, Harness]:
-    """Read the comments of all harnesses."""
+    """Return all harnesses, by their names."""
     found = {}
     for path in sorted(HERE.glob("*.c")):
         text = path.read_text()
@@ -84,7 +86,7 @@ def harnesses() -> dict[str, Harness]:
 
 
 def prove(names: Iterable[str] = ()) -> Iterator[Proof]:
-    """Run these harnesses, or all; yield what comes of each entry."""
+    """Run the harnesses, by default all, and yield the result of each entry."""
     known = harnesses()
     chosen = [known[name] for name in (list(names) or known)]
     schema = read_schema(HERE / "types.toml")
@@ -144,9 +146,9 @@ def _run(harness: Harness, entry: str, generated: str) -> Proof:
 
 
 def main() -> None:
-    """Run the harnesses that the command line names, or all.
+    """Run the harnesses that the command line names, by default all.
 
-    The status is 1 when a property does not hold, 2 when there is no verdict.
+    The exit status is 1 if a property does not hold, and 2 if there is no verdict.
     """
     status = 0
     for proof in prove(sys.argv[1:]):

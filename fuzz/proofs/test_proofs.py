@@ -1,4 +1,4 @@
-"""Tests of what CBMC proves of the guest, and that it can fail to."""
+"""Tests that CBMC proves the harnesses, and finds seeded bugs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ..search import Record
 from .prove import harnesses, prove
 
 QUICK = ("header", "list", "stream", "session", "input", "exec", "loop", "drain")
-"""The harnesses that `make test` runs: what a frame passes through, some 16 seconds of one core."""
+"""The harnesses that `make test` runs, which take about 16 seconds of one core."""
 
 QUICK_BUGS = ("header", "stream", "drain")
 
@@ -31,7 +31,7 @@ def _some(names: Iterable[str], quick: Container[str]) -> list[object]:
 
 @pytest.mark.rung
 @pytest.mark.parametrize("name", _some(harnesses(), QUICK))
-def test_it_holds(name: str, record_property: Record) -> None:
+def test_proof(name: str, record_property: Record) -> None:
     proofs = list(prove([name]))
     assert [str(proof) for proof in proofs if proof.failures] == []
     assert any(proof.witnesses for proof in proofs)
@@ -44,20 +44,20 @@ def test_harness_names_sort_before_the_world_model() -> None:
     assert max(harnesses()) < "world"
 
 
-def test_there_is_a_bug_for_each() -> None:
+def test_each_harness_has_a_seeded_bug() -> None:
     assert {bug.proof for bug in BUGS.values()} == set(harnesses())
 
 
 @pytest.mark.parametrize(
     "name", _some(BUGS, [name for name, bug in BUGS.items() if bug.proof in QUICK_BUGS])
 )
-def test_a_bug_breaks_its_proof(name: str) -> None:
+def test_seeded_bug_breaks_its_proof(name: str) -> None:
     with ProcessPoolExecutor(1, initializer=end_with_parent) as pool:
         found, words, _ = pool.submit(look, BUGS[name], "proofs", 0).result()
     assert found, words
 
 
-def test_every_function_of_the_guest_is_proved_or_said_not_to_be() -> None:
+def test_every_function_is_proved_or_listed_as_not_proved() -> None:
     document = (ROOT / "docs/fuzzing.md").read_text()
     said = document.split("### Functions without a proof\n", 1)[1].split("\n#", 1)[0]
     files = set(re.findall(r"`(\w+\.[ch])`", re.findall(r"- All of ([^:]*):", said)[0]))
@@ -77,7 +77,7 @@ def test_every_function_of_the_guest_is_proved_or_said_not_to_be() -> None:
 
 
 def _functions(path: Path) -> list[str]:
-    """Give the names of the functions that a file defines."""
+    """Return the names of the functions that a file defines."""
     text = path.read_text()
     names = re.findall(r"^[a-z_][^;#(]*?\b(\w+)\([^;]*?\)\n\{", text, re.M)
     return names + [

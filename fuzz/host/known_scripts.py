@@ -1,4 +1,4 @@
-"""Scripts that are known: what once failed, and each way in which a guest can be lost."""
+"""The known scripts: those of the corpus, and one for each way to lose a guest."""
 
 from __future__ import annotations
 
@@ -86,17 +86,17 @@ MALFORMED = [
 
 
 def lasting(*acts: Act, cuts: tuple[int, ...] = ()) -> Script:
-    """The script of these, while a slow reader runs one command and then another."""
+    """Return a script of these acts, during which the host runs two commands."""
     return Script((*acts, Pause(100.0)), (HostCall("slow"), HostCall("run", timeout=100.0)), cuts)
 
 
 def _short(data: bytes) -> str:
-    """Return the expression of some bytes, which often are one many times."""
+    """Return a Python expression for some bytes, short if all bytes are equal."""
     return f"{data[:1]!r} * {len(data)}" if len(data) > len({*data}) == 1 else repr(data)
 
 
 def written(script: Script) -> str:
-    """Write a script down, to be read and edited by people."""
+    """Return a script as Python code, which people can read and edit."""
     to = RepresentationPrinter()
     to.type_pprinters[bytes] = lambda data, *_: to.text(_short(data))
     to.type_pprinters[IntEnum] = lambda each, *_: to.text(f"{type(each).__name__}.{each.name}")
@@ -105,10 +105,10 @@ def written(script: Script) -> str:
 
 
 def read(text: str) -> Script:
-    """Read it, a file of ours: Python, by the names of this module, of acts and of messages."""
+    """Return the script in a file of the corpus, which is trusted Python code."""
     script: Script = eval(text, {**vars(codec), **vars(acts), **globals()})  # noqa: S307
     return script
 
 
 FAILED = {path.stem: read(path.read_text()) for path in sorted(CORPUS.glob("*.txt"))}
-"""The corpus: what once failed."""
+"""The scripts of the corpus, which once failed."""
