@@ -1,4 +1,4 @@
-/* The body of any message but exec_request, which request.c has, decoded whole.
+/* Decodes the body of each message except exec_request, which request.c proves.
  *
  * Functions: sandboxd_decode_body sandboxd_decode_hello sandboxd_decode_ready
  *	sandboxd_decode_resume sandboxd_decode_ping sandboxd_decode_pong

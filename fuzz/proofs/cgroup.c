@@ -1,12 +1,12 @@
-/* Numbers written out, and the table of cgroups that commands have left behind.
+/* Converts numbers to text, and maintains the table of cgroups that still contain processes.
  *
  * Functions: decimal limit_processes limit_memory write_file sweep remove_numbered cgroup_replace
  *	is_idle read_file tells had_oom_kill cgroup_out_of_memory cgroup_memory keeps_memory freeze
  *	is_frozen visit
- * Bound: every number of 64 bits; every fill of the table; every content of the files, and every
- *	name of up to 21 bytes
- * Assumes: all names in the table are 0; a file of events of 24 bytes in the place of 256; bytes of
- *	memory have at most 19 digits
+ * Bound: every number of 64 bits; every number of cgroups in the table; every content of the files,
+ *	and every name of up to 21 bytes
+ * Assumes: all names in the table are 0; a file of events has 24 bytes instead of 256; numbers of
+ *	bytes have at most 19 digits
  * Unwind: 23 sweep.0:65
  * Wraps: conversion */
 #include "proof.h"

@@ -1,10 +1,11 @@
-/* One field, taken from anywhere in a body of any size: the step that every decoder repeats.
+/* Decodes one field at any position of a body of any size, which is a step of every decoder.
  *
  * Functions: sandboxd_take sandboxd_take_u8 sandboxd_take_u16 sandboxd_take_u32 sandboxd_take_u64
  *	sandboxd_take_constant sandboxd_take_length sandboxd_take_bytes sandboxd_take_tail sandboxd_end
  *	sandboxd_known sandboxd_refuse sandboxd_get sandboxd_fail
- * Bound: every body up to SANDBOXD_MAX_BODY (6299829 bytes), every place in it, every maximum
- * Assumes: the cursor is not beyond the body's end; NUL is allowed (list.c has the other case)
+ * Bound: every body up to SANDBOXD_MAX_BODY (6299829 bytes), every position in it, every maximum
+ * Assumes: the cursor is not beyond the end of the body; NUL is allowed (list.c proves the other
+ *	case)
  * Unwind: 9 */
 #include "proof.h"
 

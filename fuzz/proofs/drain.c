@@ -1,9 +1,9 @@
-/* The pipes that outlived their command.
+/* Reads the pipes of finished commands to which other processes still write.
  *
  * Functions: drain_add drain_run drain_clear drain_highest has_room let_go is_over
- * Bound: every state of 4 descriptors; up to 2 that are ready in one turn
- * Assumes: descriptors below 4 in the place of 65536, 2 events in the place of 16; the kernel tells
- *	only of what was added and not deleted, and gives no descriptor a second time before it is closed
+ * Bound: every state of 4 descriptors; up to 2 ready descriptors in one turn
+ * Assumes: descriptors below 4 instead of 65536, 2 events instead of 16; the kernel reports only
+ *	descriptors that were added and not deleted, and reuses none before it is closed
  * Idle: epoll_create1
  * Unwind: 6 */
 #include "proof.h"
@@ -41,7 +41,7 @@ int getrlimit(int which, struct rlimit *limit)
 	return nondet_int();
 }
 
-/* How many are held; none is above the highest. */
+/* Counts the held descriptors, and proves that none is above the highest. */
 static unsigned kept(void)
 {
 	unsigned number = 0;

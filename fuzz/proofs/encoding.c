@@ -1,5 +1,5 @@
-/* What the daemon writes: any message, encoded if it may be, then read back by the host's rules; and
- * nothing beyond the room that there is.
+/* Encodes each message of the guest, if it is valid, and decodes it again as a host. The encoder writes
+ * no bytes beyond the given room.
  *
  * Functions: sandboxd_encode_ready sandboxd_encode_pong sandboxd_encode_status
  *	sandboxd_encode_goodbye sandboxd_encode_error sandboxd_encode_exec_response
@@ -9,8 +9,8 @@
  *	sandboxd_check_exec_response sandboxd_check_exec_failed sandboxd_check_exec_stdin_credit
  *	sandboxd_check_exec_stdin_closed sandboxd_check_exec_output sandboxd_put
  *	sandboxd_put_header sandboxd_put_bytes
- * Bound: every message in the first version, exec_response in any, every id, every room up to that
- *	of the longest frame; exec_output with data that is in place, up to 65536 bytes
+ * Bound: every message in the first version, exec_response in any, every id, every room up to the
+ *	length of the longest frame; exec_output with data in place, up to 65536 bytes
  * Unwind: 28
  * Wraps: conversion */
 #include "proof.h"
@@ -22,7 +22,7 @@ static uint32_t version = 1;
 static uint32_t id;
 static size_t room;
 
-/* A frame has the room that there is for it, and its header is one. */
+/* Proves that a frame fits into the room, and that its header is valid. */
 static void look(size_t size, size_t limit)
 {
 	struct sandboxd_header header;
@@ -32,12 +32,12 @@ static void look(size_t size, size_t limit)
 	      limit <= SANDBOXD_MAX_TAILLESS_BODY_FROM_GUEST);
 	PROVE(sandboxd_decode_header(out, SANDBOXD_GUEST, version, &header, &fault));
 	PROVE(header.body_length == size - SANDBOXD_HEADER_SIZE);
-	/* In the first version, exec_failed is never so long. */
+	/* In the first version, exec_failed never reaches its maximum length. */
 	WITNESS(size == SANDBOXD_HEADER_SIZE + limit || limit == SANDBOXD_EXEC_FAILED_MAX_BODY);
 }
 
-/* Encodes a message of a kind, and has the host decode what comes of it. Where nothing does, for a
- * fault or for want of room, nothing is written: not even there is a place to write to. */
+/* Encodes a message of a kind, and decodes the result as a host. If encoding fails, because the message
+ * is invalid or the room is too small, the encoder writes nothing, so that NULL is a valid place. */
 #define ENCODE(KIND, kind, ...)                                                                    \
 	do {                                                                                       \
 		id = nondet_u32();                                                                 \
@@ -54,7 +54,7 @@ static void look(size_t size, size_t limit)
 					     &fault));                                             \
 	} while (0)
 
-/* Proves that of any message of a kind. */
+/* Proves this for all messages of a kind. */
 #define PROVE_ENCODING(KIND, kind, ...)          \
 	void prove_##kind(void)                  \
 	{                                        \

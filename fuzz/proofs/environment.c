@@ -1,13 +1,13 @@
-/* The strings of an exec_request, terminated in place, and the arrays that point to them; the user's
- * name, home and shell, put in the place of the defaults.
+/* Terminates the strings of an exec_request in place, fills the arrays that point to them, and replaces
+ * the default name, home and shell by those of the user.
  *
  * Functions: environment_of terminate collect value_of add_defaults environment_become replace
- * Bound: a list of up to 3 strings of up to 2 bytes; a request with up to one in each list, a command,
- *	a folder and a user, of up to 1 byte; every text of a user up to 4 bytes, in an environment of up
- *	to 3
- * Assumes: what request.c proves: in front of each string is its length; 1 item in the place of
- *	16384 and of 262144, a line limit of 5, which lines.c keeps to, in the place of 1024; whether a
- *	variable is a default's is any answer; copying is replaced by what has room
+ * Bound: a list of up to 3 strings of up to 2 bytes; a request with up to one string in each list, a
+ *	command, a folder and a user, each of up to 1 byte; texts of a user of up to 4 bytes, in an
+ *	environment of up to 3 entries
+ * Assumes: the length precedes each string, as request.c proves; lists have 1 item instead of 16384
+ *	and 262144, lines 5 bytes instead of 1024; comparing a variable with a default returns any
+ *	result; copying is replaced by a check of the room
  * Unwind: 11 prove_list.0:27 */
 #include "proof.h"
 
@@ -32,7 +32,7 @@ static void copy(const char *to, const char *from, size_t size, const char *row,
 }
 #define memcpy(to, from, size) copy(to, from, size, texts[which], sizeof texts[which])
 
-/* To the front, byte by byte: the solver is lost in CBMC's own. */
+/* Moves bytes to the front one by one, because the solver is too slow with CBMC's memmove. */
 static void move(uint8_t *to, const uint8_t *from, size_t size)
 {
 	PROVE(to < from && __CPROVER_r_ok(from, size));
@@ -46,7 +46,7 @@ static void move(uint8_t *to, const uint8_t *from, size_t size)
 
 enum { ITEM = 2, ITEMS = 3, SIZE = 7 + 4 * 11 + 4 };
 
-/* With room behind it for any key, since any string may be said to have it. */
+/* There is room for any key at the end, because `compare` can say that any string has it. */
 static uint8_t frame[SIZE + 16], was[SIZE];
 static size_t end = SANDBOXD_HEADER_SIZE - 8;
 
@@ -72,7 +72,7 @@ static struct sandboxd_list put_list(struct sandboxd_slice *items, size_t most)
 	return list;
 }
 
-/* Where it was, one further to the front, with its end behind it. */
+/* Proves that a string was moved by one byte to the front, and ends with a NUL. */
 static void is(const char *text, struct sandboxd_slice slice)
 {
 	const uint8_t *bytes = (const uint8_t *)text;

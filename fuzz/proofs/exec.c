@@ -1,9 +1,9 @@
-/* The output of a command: how much is read, paid for, and left when the command has ended.
+/* Sends the output of a command: within the credit, and completely if the command has exited.
  *
  * Functions: exec_add_credit exec_reaped exec_poll exec_pump exec_done exec_timeout_ms exec_clear
  *	exec_kill exec_resize pump read_stream wanted is_empty has_output_left is_unpaid is_silent stream_of
  * Bound: every state of a command and its two streams, every credit, every answer of the kernel
- * Assumes: the clock does not go back, and is below 2^63 ns; the encoder is what encoding.c proves
+ * Assumes: the clock never decreases, and is below 2^63 ns; the encoder behaves as encoding.c proves
  * Idle: fcntl input_close cgroup_kill cgroup_renew terminal_resize
  * Unwind: 3 */
 #include "proof.h"
@@ -32,7 +32,7 @@ ssize_t read(int fd, void *into, size_t size)
 	PROVE(size > 0 && fd >= 0);
 	PROVE((uint8_t *)into >= port.queue);
 	PROVE(size <= PORT_QUEUE_SIZE - (size_t)((uint8_t *)into - port.queue));
-	return nondet_part(size); /* the bytes themselves play no part */
+	return nondet_part(size); /* the values of the bytes do not matter */
 }
 
 int kill(pid_t pid, int signal)
@@ -97,7 +97,7 @@ void prove_clear(void)
 	PROVE(exec.id == 0);
 }
 
-/* Whom nobody pays ends all the same once it has been killed. */
+/* After exec_kill, a command ends even without credit. */
 void prove_kill(void)
 {
 	begin();
@@ -108,7 +108,7 @@ void prove_kill(void)
 	PROVE(exec_done(&exec, &port, now));
 }
 
-/* Who goes on writing to the terminal of a command that was killed holds up its end for no longer. */
+/* After exec_kill, a process that keeps writing to the terminal cannot delay the end for long. */
 void prove_kill_on_terminal(void)
 {
 	begin();

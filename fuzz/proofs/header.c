@@ -1,4 +1,4 @@
-/* A frame's header, whatever its twelve bytes are.
+/* Decodes a header of any twelve bytes.
  *
  * Functions: sandboxd_decode_header sandboxd_find_rule sandboxd_get sandboxd_fail
  * Bound: every header, version and sender

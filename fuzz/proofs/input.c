@@ -1,10 +1,10 @@
-/* Standard input: from every state of what waits, what the host sends, what the command reads, and
- * what the host is allowed after that.
+/* Passes standard input to the command: in every state of the waiting bytes, adds bytes of the host,
+ * writes bytes to the pipe, and gives new credit.
  *
  * Functions: input_open input_close input_add input_poll input_run input_room keep pass refuse write_on free_space size_of
- * Bound: every state of a room of 32 bytes, every piece the host has been allowed to send, every pipe
- * Assumes: that size in the place of 1048576; of the writes of one turn, the fourth would block;
- *	session.c keeps the host to what it was allowed
+ * Bound: every state of a buffer of 32 bytes, every piece within the credit, every state of the pipe
+ * Assumes: 32 bytes instead of 1048576; the fourth write of a turn would block; session.c refuses input
+ *	beyond the credit
  * Unwind: 5 */
 #include "proof.h"
 
@@ -12,7 +12,7 @@
 
 #include <input.c>
 
-/* The host's credit, as session.c keeps it. */
+/* `allowed` is the credit of the host in session.c. */
 static bool valid(const struct input *input, uint32_t allowed)
 {
 	uint64_t end = (uint64_t)input->start + input->size;
@@ -53,8 +53,8 @@ void prove(void)
 		if (before.fd >= 0 && !before.ended && data.size > 0 && !input.refused) {
 			uint32_t kept = input.size - before.size;
 
-			/* What came goes behind what waits and leaves it as it was; where nothing
-			 * does, its beginning is written. */
+			/* New bytes are appended to the waiting bytes, which do not change. If no
+			 * bytes wait, the first new bytes are written directly. */
 			PROVE(some >= before.size || at(&input, some) == old);
 			PROVE(kept == data.size || (before.size == 0 && kept < data.size));
 			PROVE(some >= kept ||
@@ -73,7 +73,7 @@ void prove(void)
 	uint32_t room = input_room(&input, allowed, waited);
 	PROVE(room == 0 || input.size == 0);
 	PROVE(valid(&input, allowed + room));
-	/* Whoever may send nothing is waited for, or something else is that comes. */
+	/* If the host has no credit, some event will follow that gives it credit. */
 	bool awaited = input.withheld || (input_poll(&input).events & POLLOUT);
 	PROVE(allowed + room > 0 || awaited || input.ended || input.fd < 0);
 	PROVE(!(waited && input.withheld));

@@ -1,12 +1,12 @@
-/* A file read by lines: passwd and group, which a command may have written; a user as the host names
- * it, and the groups of which it is a member.
+/* Reads passwd and group line by line, both of which a command may have written, and looks up a user and
+ * its groups.
  *
  * Functions: next_line next_byte user_find find_groups open_lines
- * Bound: a byte from every place in the buffer; every file of up to 8 bytes, read in two pieces; every
- *	name up to 6 bytes, with and without a group; every count of groups, and up to two lines that may
- *	add to them, each with any number of one digit and any member of one letter
- * Assumes: a line limit of 6 and a group limit of 4 in the place of 1024 and 64; while a name is
- *	looked up there is no file (user.c has what a line is cut into)
+ * Bound: every position in the buffer; every file of up to 8 bytes, read in two pieces; every name of up
+ *	to 6 bytes, with and without a group; every number of groups, and up to two lines that may add
+ *	groups, each with a number of one digit and a member of one letter
+ * Assumes: 6 bytes in a line and 4 groups instead of 1024 and 64; the files are missing while a name is
+ *	looked up (user.c proves how lines are split)
  * Unwind: 10 find_groups.0:4 next_line.0:10 is_member.0:3
  * Wraps: conversion */
 #include "proof.h"
@@ -64,7 +64,7 @@ void prove_line(void)
 	PROVE(lines.at <= lines.end && lines.end <= sizeof lines.data);
 	if (!found)
 		return;
-	/* A line may hold a NUL; what is used of it ends there. */
+	/* A line may contain a NUL, where the used part of it ends. */
 	size_t length = 0;
 	while (length < USER_LINE_MAX - 1 && line[length]) {
 		PROVE(line[length] != '\n');

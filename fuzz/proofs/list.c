@@ -1,8 +1,8 @@
-/* A list, and strings without NUL: taken, then walked as the daemon walks them.
+/* Decodes a list of strings without NUL, and then iterates over it as the daemon does.
  *
  * Functions: sandboxd_take_count sandboxd_take_list sandboxd_take_bytes sandboxd_no_nul sandboxd_next
- * Bound: every body up to 18 bytes (3 items), every place in it, every maximum
- * Assumes: the cursor is not beyond the body's end
+ * Bound: every body up to 18 bytes (3 items), every position in it, every maximum
+ * Assumes: the cursor is not beyond the end of the body
  * Unwind: 16 sandboxd_take_list.0:5 prove.0:5 */
 #include "proof.h"
 

@@ -1,9 +1,9 @@
-/* The poll loop: room in the stream, places in the table of what is polled, and time to wait.
+/* Runs the poll loop: checks the room in the stream, the polled descriptors, and the time to wait.
  *
  * Functions: loop read_port miss_host port_events poll_timeout_ms read_signals finish
  * Bound: every state; one turn of the loop, and two at the end
- * Assumes: a stream of 64 KiB in the place of 6 MiB; exec_timeout_ms returns at most 101, as exec.c
- *	proves; the clock does not go back, and is below 2^62 ns
+ * Assumes: a stream of 64 KiB instead of 6 MiB; exec_timeout_ms returns at most 101, as exec.c
+ *	proves; the clock never decreases, and is below 2^62 ns
  * Idle: input_poll serve_input serve_waits serve_wants_input serve_wants_stdin serve_wants_output
  *	serve_children serve_stdin serve_output drain_fd drain_run exec_kill kill port_flush
  * Unwind: 3 */
@@ -80,7 +80,7 @@ void prove(void)
 	__CPROVER_havoc_object(&server);
 	ASSUME(valid());
 	if (nondet_bool()) {
-		/* Its last turn ends in poll. */
+		/* The last turn ends in `poll`. */
 		loop(nondet_int());
 	} else {
 		read_port();

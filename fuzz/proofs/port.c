@@ -1,10 +1,10 @@
-/* The queue to the host, and the folder in which its port is found.
+/* Writes the queue to the host, and finds the port in its folder.
  *
  * Functions: port_flush port_has_room port_tail port_idle port_read open_ours is_ours
- * Bound: every state of the queue (68141 bytes), every part that a write takes; every room to read
- *	into, up to 65537 bytes; a folder of 3 entries
- * Assumes: the kernel's entries are whole: each ends within what getdents64 returned, with its name
- *	in it (they come from sysfs, before any command has run); the fourth write would block
+ * Bound: every state of the queue (68141 bytes), every result of a write; every buffer for
+ *	reading, up to 65537 bytes; a folder of 3 entries
+ * Assumes: the entries of getdents64 are complete, because they come from sysfs before any command
+ *	has run; the fourth write would block
  * Unwind: 22 port_read.0:17
  * Wraps: conversion */
 #include "proof.h"
@@ -12,7 +12,7 @@
 #include <port.c>
 #include <stdarg.h>
 
-static const uint8_t *next; /* what the kernel has not taken yet */
+static const uint8_t *next; /* first byte that the kernel has not accepted yet */
 
 ssize_t write(int fd, const void *from, size_t size)
 {
@@ -26,10 +26,10 @@ ssize_t write(int fd, const void *from, size_t size)
 	return n;
 }
 
-static const uint8_t *room; /* to read into */
-static size_t asked;	    /* how much of it may be filled */
+static const uint8_t *room; /* buffer for reading */
+static size_t asked;	    /* number of bytes of it that may be filled */
 
-/* What it may fill is one piece, from the beginning. */
+/* Proves that the parts together are the start of the buffer. */
 ssize_t readv(int fd, const struct iovec *parts, int count)
 {
 	size_t some = nondet_upto(PAGES - 1);

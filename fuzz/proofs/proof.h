@@ -1,4 +1,4 @@
-/* What every harness uses. A witness must fail: it shows that the assumptions leave a way to it. */
+/* Definitions for all harnesses. A witness must fail, which shows that the assumptions allow the case. */
 #ifndef PROOF_H
 #define PROOF_H
 
@@ -32,7 +32,8 @@ uint32_t nondet_u32(void);
 uint64_t nondet_u64(void);
 size_t nondet_size(void);
 
-/* Any number up to this one. That its upper bits are 0 is plain to the solver. */
+/* Returns any number up to the limit. The mask makes it obvious to the solver that the upper bits are
+ * 0. */
 static inline size_t nondet_upto(size_t limit)
 {
 	size_t number = nondet_size() & (SIZE_MAX >> __builtin_clzl(limit));
@@ -41,7 +42,7 @@ static inline size_t nondet_upto(size_t limit)
 	return number;
 }
 
-/* What a read or a write of so many bytes may return. */
+/* Returns any result of a read or a write of `size` bytes. */
 static inline ssize_t nondet_part(size_t size)
 {
 	ssize_t n = (ssize_t)nondet_int();
@@ -51,7 +52,7 @@ static inline ssize_t nondet_part(size_t size)
 	return n;
 }
 
-/* What an encoder returns, as encoding.c proves: there must be room for the longest frame. */
+/* Returns any result of an encoder, as encoding.c proves. There must be room for the longest frame. */
 static inline size_t nondet_frame(uint8_t *out, size_t room, size_t limit)
 {
 	PROVE(__CPROVER_w_ok(out, room));

@@ -1,7 +1,7 @@
-/* The receiver of frames on a serial line: one byte, in whatever state those before have left it.
+/* Receives one byte of a serial line, in any state of the receiver.
  *
- * Bound: any number of bytes, of either end of examples/serial; every frame up to the longest,
- *	stuffed in place, too
+ * Bound: any number of bytes, from either side of examples/serial; every frame up to the longest,
+ *	also if it is stuffed in place
  * Assumes: fewer than 2^64 bytes between two zeros
  * Wraps: unsigned-overflow conversion
  * Unwind: 50 */
@@ -50,7 +50,7 @@ void prove_meter(void)
 	prove_from(METER_METER, room, sizeof room);
 }
 
-/* What is stuffed where it stands is not written beyond its room, and has no zero but its last. */
+/* A frame that is stuffed in place fits into its room, and only its last byte is zero. */
 void prove_stuffed(void)
 {
 	uint8_t model[32];

@@ -1,9 +1,9 @@
-/* The body of an exec_request, decoded whole.
+/* Decodes the body of an exec_request.
  *
  * Functions: sandboxd_decode_exec_request sandboxd_no_list sandboxd_known_stdin_kind
- * Bound: every body up to 65 bytes, of strings up to 3 and lists up to 2, every version
+ * Bound: every body up to 65 bytes, with strings of up to 3 bytes and lists of up to 2, every version
  * Unwind: 9 sandboxd_take_list.0:3 sandboxd_no_nul.0:4
- * Beyond: not followed, since cursor.c and list.c prove each step */
+ * Beyond: not examined, because cursor.c and list.c prove each step */
 #include "proof.h"
 
 enum { SIZE = 65 };
@@ -33,7 +33,7 @@ void prove(void)
 		PROVE(fault.field <= 14);
 		return;
 	}
-	/* In front of each string is its length: environment.c moves it into the last byte of that. */
+	/* The length precedes each string, because environment.c moves the string by one byte. */
 	PROVE(inside(request.command, body, size));
 	PROVE(inside(request.cwd, body, size));
 	PROVE(inside(request.user, body, size));

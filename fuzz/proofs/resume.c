@@ -1,8 +1,8 @@
-/* The clock and the entropy that the host sends, and the text of an id.
+/* Sets the clock, adds the entropy of the host, and formats an id.
  *
  * Functions: resume add_entropy renew_id renew_machine_id write_id
- * Bound: every time, entropy of every length that the decoder lets through
- * Assumes: what body.c proves of a resume
+ * Bound: every time, entropy of every length that the decoder accepts
+ * Assumes: the properties of a resume that body.c proves
  * Idle: lstat getrandom
  * Unwind: 17 */
 #include "proof.h"

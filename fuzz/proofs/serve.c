@@ -1,11 +1,11 @@
-/* The room in the queue: every frame from the host is answered, and no answer is made without room.
+/* Answers every frame of the host, and only if there is room in the queue.
  *
  * Functions: serve_input serve_children serve_output serve_stdin serve_wants_input
  *	serve_wants_stdin serve_wants_output serve_waits handle keep go_on renew kill_all is_renewed finish_renewal answer_status answer_ping
  *	begin_exec ending_of end_exec
  * Bound: every state, every frame; up to 2 frames and 2 children in one turn
- * Assumes: the encoders are what encoding.c proves, session_next what session.c, input_room what
- *	input.c; fewer than 2^64 commands
+ * Assumes: the encoders, session_next and input_room behave as encoding.c, session.c and input.c prove;
+ *	fewer than 2^64 commands
  * Idle: session_init session_end exec_reaped exec_signal exec_terminate exec_kill exec_resize
  *	exec_add_credit drain_clear port_flush cgroup_out_of_memory cgroup_memory spawn_missing input_add input_run
  *	resume status_fill kill cgroup_freeze cgroup_is_frozen
@@ -87,7 +87,7 @@ uint32_t input_room(const struct input *input, uint32_t allowed)
 
 void session_allow(struct session *session, uint32_t amount) { session->stdin_credit += amount; }
 
-/* While a hello waits, the room that its frame was read with is kept for its answer. */
+/* While a hello waits, room for its answer stays reserved in the queue. */
 static bool valid(void)
 {
 	size_t kept = server.renewing ? PORT_SMALL_SIZE : 0;

@@ -1,10 +1,10 @@
-/* Frames in, events out: from every state of a session, the next event.
+/* Computes the next event of a session from any state and any frame.
  *
  * Functions: session_init session_next session_end session_allow renew agree begin take_input
  *	is_late consider refuse
- * Bound: every state, and every frame, of which up to 3 in a row are late
- * Assumes: stream_next says what stream.c proves, and a frame's header is what header.c proves; what
- *	is in flight is not above the last id; fewer than 2^32 frames before
+ * Bound: every state, and every frame, with up to 3 late frames in a row
+ * Assumes: stream_next and the header of a frame have the properties that stream.c and header.c prove;
+ *	the id of the running exec is not above the last id; fewer than 2^32 frames before
  * Idle: stream_init
  * Unwind: 5 */
 #include "proof.h"
@@ -72,7 +72,7 @@ void prove(void)
 		} else if (type == SANDBOXD_TYPE_HELLO) {
 			PROVE(session.current == 0 && session.last_id == 0);
 		} else {
-			/* What is about an exec is about the one in flight, which it leaves in flight. */
+			/* A message about an exec has the id of the running exec, which continues. */
 			PROVE(id == 0 || id == before.current);
 			PROVE(session.current == before.current);
 			PROVE(session.last_id == before.last_id);
@@ -95,7 +95,7 @@ void prove(void)
 	}
 	session_end(&session);
 	PROVE(valid(&session));
-	/* input.c proves that no more than this is ever allowed. */
+	/* input.c proves that the credit is never higher. */
 	uint32_t room = nondet_u32();
 	ASSUME(room <= 16 * SANDBOXD_EXEC_STDIN_DATA_MAX);
 	session_allow(&session, room);

@@ -1,8 +1,8 @@
-/* A command looked up in the PATH that the host has sent, and the word behind `#!` in a script.
+/* Searches PATH for a command, and finds the interpreter after `#!` in a script.
  *
  * Functions: look_up join explain find_word
  * Bound: every PATH up to 4 bytes (5 folders), every command up to 4 bytes, every script of 3 to 8
- * Assumes: a PATH_MAX of 8 in the place of 4096; of what is looked up nothing can be read
+ * Assumes: a PATH_MAX of 8 instead of 4096; the found files cannot be read
  * Unwind: 10 */
 #include "proof.h"
 
@@ -18,7 +18,7 @@ static struct missing named;
 ssize_t read(int fd, void *into, size_t size)
 {
 	PROVE(__CPROVER_w_ok(into, size));
-	return 0; /* as where it cannot be opened: nothing follows from the difference */
+	return 0; /* has the same effect as if the file cannot be opened */
 }
 
 int execve(const char *path, char *const argv[], char *const envp[])

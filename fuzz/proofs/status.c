@@ -1,8 +1,8 @@
-/* What the daemon counts of itself, from a /proc that a command may have put something else upon.
+/* Counts the daemon's resources from /proc, on which a command may have mounted another file system.
  *
  * Functions: status_fill count_descriptors count_from resident_pages decimal_value
- * Bound: every content of the file, every answer of poll; pipes that outlived their command below 160
- * Assumes: nothing; a number of pages that no machine has may wrap around, as it is only reported
+ * Bound: every content of the file, every result of poll; pipes of finished commands below 160
+ * Assumes: nothing; an impossible number of pages may wrap around, because it is only reported
  * Unwind: 66
  * Wraps: unsigned-overflow */
 #include "proof.h"

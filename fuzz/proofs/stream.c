@@ -1,9 +1,9 @@
-/* Bytes in, frames out: from every state of a stream, the next frame.
+/* Splits bytes into frames: computes the next frame from any state of a stream.
  *
  * Functions: stream_init stream_cut stream_next seek compact malformed
  * Bound: every state of the whole stream (6299841 bytes); up to 3 bytes are dropped at a time
- * Assumes: the decoders are what header.c, body.c and request.c prove; comparing and moving bytes is
- *	replaced by what may be compared and what has to be moved
+ * Assumes: the decoders behave as header.c, body.c and request.c prove; comparing and moving bytes is
+ *	replaced by checks of the arguments
  * Unwind: 5 */
 #include "proof.h"
 
@@ -41,7 +41,7 @@ static void move(const void *to, const void *from, size_t size);
 
 static struct stream stream;
 
-/* All that is left goes to the front. */
+/* Proves that all remaining bytes are moved to the front. */
 static void move(const void *to, const void *from, size_t size)
 {
 	PROVE(to == stream.data && from == stream.data + stream.start);
@@ -81,7 +81,7 @@ void prove(void)
 		PROVE(stream.start == 0 && stream.end == end - (start + dropped));
 	else
 		PROVE(stream.start == start + dropped + taken && stream.end == end);
-	/* There is always room for more, and each frame brings the end nearer. */
+	/* There is always room for another byte, and each frame consumes at least one. */
 	PROVE(result != STREAM_MORE || stream.end < STREAM_SIZE);
 	PROVE(result != STREAM_FRAME || (taken > 0 && !stream.seeking));
 	PROVE(result != STREAM_FAULT || stream.seeking);

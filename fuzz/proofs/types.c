@@ -1,7 +1,7 @@
-/* Every type that sandboxd's messages do not have, in a schema of its own: decoded, and encoded.
+/* Decodes and encodes the types that the messages of sandboxd do not use, in a separate schema.
  *
  * Bound: every body up to two bytes longer than the longest, any message, with text of up to 7 bytes
- *	and items of up to 12, every room up to that of the longest frame, every version
+ *	and items of up to 12, every room up to the length of the longest frame, every version
  * Unwind: 8 types_get.0:9 types_put.0:9
  * Objects: 10
  * Wraps: conversion */
@@ -18,7 +18,7 @@ enum {
 
 static struct types_fault_at fault;
 
-/* What a decoder refuses it says of a place in the frame. */
+/* Proves that the reported offset of a fault is within the frame. */
 static void look_at_fault(size_t size)
 {
 	PROVE(fault.fault >= TYPES_FAULT_TRUNCATED && fault.fault <= TYPES_FAULT_NOT_FINITE);

@@ -1,4 +1,4 @@
-/* Lines of passwd and group, cut at their colons and commas; the path of a home.
+/* Splits lines of passwd and group at colons and commas, and formats the path of a home.
  *
  * Functions: split parse_id is_member numbered home_of
  * Bound: every line up to 6 bytes, every number up to 11 characters, every name up to 2, every UID

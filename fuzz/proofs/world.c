@@ -1,8 +1,8 @@
-/* The kernel, where a harness has none of its own: a call fails or does any part of what it was
- * asked for. What it is asked to read or write must be there. The fourth write would block.
+/* A model of the kernel, unless a harness defines its own functions. A call fails, or does any part of
+ * its work. The memory of its arguments must be accessible. The fourth write would block.
  *
- * Of two functions of one name CBMC takes that of the file whose name comes first: the names of all
- * harnesses come before this one, which a test holds. */
+ * If two files define the same function, CBMC uses the file whose name sorts first. So the names of
+ * all harnesses sort before this name, which a test checks. */
 #include "proof.h"
 
 #include <poll.h>
@@ -30,7 +30,7 @@ void _exit(int status)
 ssize_t read(int fd, void *into, size_t size)
 {
 	PROVE(__CPROVER_w_ok(into, size));
-	/* Of a larger buffer nobody looks at the bytes. */
+	/* No harness examines the bytes in larger buffers. */
 	if (size <= 64)
 		__CPROVER_havoc_slice(into, size);
 	return nondet_part(size);
@@ -54,7 +54,7 @@ int poll(struct pollfd *fds, nfds_t count, int timeout)
 	return nondet_int();
 }
 
-/* What is asked of a descriptor is a number. */
+/* The result of each request is a number. */
 int ioctl(int fd, unsigned long request, ...)
 {
 	va_list arguments;
