@@ -456,7 +456,7 @@ def test_a_start_that_is_ended_leaves_nothing(
         stderr=subprocess.DEVNULL,
     )
     eventually(reached.exists)
-    [supervisor] = _supervisors("two")
+    [supervisor] = _supervisors(folder, "two")
     if number == signal.SIGINT:
         assert microvm("start", "two").stderr.startswith(b"microvm: there is a machine two already")
         assert states(microvm)["two"] == "starting"
@@ -468,13 +468,16 @@ def test_a_start_that_is_ended_leaves_nothing(
     assert not (folder / "microvm" / "two").exists()
 
 
-def _supervisors(name: str) -> list[Process]:
+def _supervisors(folder: Path, name: str) -> list[Process]:
+    """Return the supervisors of a machine in this runtime folder; other runs may have their own."""
     found = []
-    for folder in Path("/proc").glob("[0-9]*"):
+    variable = f"XDG_RUNTIME_DIR={folder}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            words = (folder / "cmdline").read_bytes().split(b"\0")
-            if b"microvm.supervisor" in words and name.encode() in words:
-                found.append(Process.of(int(folder.name)))
+            words = (process / "cmdline").read_bytes().split(b"\0")
+            variables = (process / "environ").read_bytes().split(b"\0")
+            if {b"microvm.supervisor", name.encode()} <= {*words} and variable in variables:
+                found.append(Process.of(int(process.name)))
     return found
 
 
