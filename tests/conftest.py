@@ -14,6 +14,8 @@ from pytest_asyncio import is_async_test
 from tests.support import signals
 
 from microvm import log
+from microvm.images import Image
+from microvm_image import default
 
 DEADLINE = 60.0
 
@@ -39,6 +41,12 @@ def pytest_itemcollected(item: pytest.Item) -> None:
         assert is_shared or asyncio.all_tasks() == {asyncio.current_task()}
 
     item.obj = bounded
+
+
+@pytest.fixture(scope="session")
+def image() -> Image:
+    """The default image, built if the cache lacks it."""
+    return default()
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,6 @@ from tests.support.ordinary import as_user, only_root
 from tests.support.processes import children, open_files, status
 
 from microvm.images import Image
-from microvm_image import default
 
 pytestmark = [
     only_root,  # who may trace it across the namespaces
@@ -34,12 +33,6 @@ Inject = Callable[[int, Sequence[Call]], list[int]]
 
 REFUSED = {-errno.EPERM, -errno.EACCES, -errno.ENOENT, -errno.ENOSYS}
 _BUFFER = "=" + 64 * "x"
-
-
-@pytest.fixture(scope="module")
-def image() -> Image:
-    """The default image, built if the cache lacks it."""
-    return default()
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,6 @@ from tests.support.polling import eventually
 from tests.support.processes import children, program
 
 from microvm.images import Image
-from microvm_image import default
 
 WORKERS = 2
 VARIABLE = "MICROVM_TEST_VARIABLE"
@@ -25,12 +24,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run these tests last, because Dask keeps processes and descriptors that others count."""
     here = Path(__file__).parent
     items.sort(key=lambda item: here in item.path.parents)
-
-
-@pytest.fixture(scope="session")
-def image() -> Image:
-    """The default image, built if the cache lacks it."""
-    return default()
 
 
 @pytest.fixture(scope="session")

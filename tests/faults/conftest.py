@@ -7,14 +7,14 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from tests.vm.conftest import Misbehave, image, misbehave
+from tests.vm.conftest import Misbehave, misbehave
 
 from microvm.images import Image
 
 from .faulty import faulty
 from .state import Scene
 
-__all__ = ["faulty", "image", "misbehave"]
+__all__ = ["faulty", "misbehave"]
 
 
 @pytest.fixture(scope="session")

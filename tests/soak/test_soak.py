@@ -10,19 +10,12 @@ import pytest
 
 from microvm import GuestDied
 from microvm.images import Image
-from microvm_image import default
 
 from . import report
 from .__main__ import of_its_own
 from .events import COMMANDS, FAULTS, STARTS, Event, World
 from .soak import Soak
 from .trend import growth, slope
-
-
-@pytest.fixture(scope="module")
-def image() -> Image:
-    """The default image, built if the cache lacks it."""
-    return default()
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 from pytest_asyncio import is_async_test
+from tests.support.machine import Machine
 
 from microvm import MicroVM, arches
 from microvm import cache as caches
@@ -25,7 +26,6 @@ from microvm.images import Image
 from microvm.machine.commands import CommandMethods
 from microvm.progress import LineReporter
 from microvm.qemu import launcher
-from microvm_image import default
 from microvm_image.build import build
 from microvm_image.kernel import small
 
@@ -33,12 +33,6 @@ DEADLINE = 120.0
 LONG_DEADLINE = 3000.0
 DRIFT = 0.050
 MINUTE = 60.0
-
-
-@pytest.fixture(scope="session")
-def image() -> Image:
-    """The default image, built if the cache lacks it."""
-    return default()
 
 
 @pytest.fixture(scope="session")
@@ -109,6 +103,14 @@ async def vm(image: Image) -> AsyncIterator[MicroVM]:
     """A running machine that the tests share. Each test leaves it as it was."""
     async with MicroVM(image) as machine:
         yield machine
+
+
+@pytest.fixture(scope="module")
+def machine(image: Image) -> Iterator[Machine]:
+    """A guest that has received no hello."""
+    machine = Machine(image)
+    yield machine
+    machine.close()
 
 
 Misbehave = Callable[[str], Path]

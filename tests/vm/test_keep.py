@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Iterator
 
 import pytest
 from tests.spec_client import Host, encode
@@ -17,14 +16,6 @@ BOOT_ID = "/proc/sys/kernel/random/boot_id"
 MACHINE_ID = "/etc/machine-id"
 SEVERAL = 70
 """A number of commands with remaining processes that exceeds the list of the daemon."""
-
-
-@pytest.fixture(scope="module")
-def machine(image: Image) -> Iterator[Machine]:
-    """A guest that has received no hello."""
-    machine = Machine(image)
-    yield machine
-    machine.close()
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,14 +16,6 @@ from .conftest import DEADLINE
 from .test_reopened import Reopened
 
 LIMIT = 9
-
-
-@pytest.fixture(scope="module")
-def machine(image: Image) -> Iterator[Machine]:
-    """A guest that has received no hello."""
-    machine = Machine(image)
-    yield machine
-    machine.close()
 
 
 @pytest.mark.parametrize("play", SCENES, ids=lambda play: play.__name__)
