@@ -8,7 +8,6 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -30,11 +29,14 @@ SECONDS = 20
 OUTPUT = "64K"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Grading(Job):
     """A job, and its submission, which stays on the host."""
 
     submission: Submission
+
+    def __init__(self, submission: Submission) -> None:
+        super().__init__(RUN, input=question(submission.program, submission.given))
+        object.__setattr__(self, "submission", submission)  # jobs are frozen
 
 
 def prepare() -> Snapshot:
@@ -54,9 +56,7 @@ def question(program: str, given: str) -> bytes:
 def gradings(count: int) -> Iterator[Grading]:
     """Yield the jobs of the submissions."""
     for each in generate(count):
-        yield Grading(
-            argv=RUN, options={"input": question(each.program, each.given)}, submission=each
-        )
+        yield Grading(each)
 
 
 def verdict(outcome: Outcome[Any], expected: str) -> str:

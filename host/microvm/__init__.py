@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from microvm.arches import Bus
     from microvm.errors import (
         BootError,
         Busy,
@@ -56,7 +57,8 @@ if TYPE_CHECKING:
     from microvm.guest.status import GuestStatus
     from microvm.guest.streams import InputStream, OutputStream
     from microvm.guest.upload import FileData
-    from microvm.images import Image
+    from microvm.images import Image, ImageManifest
+    from microvm.images.config import ImageConfig
     from microvm.jobs.job import (
         CommandLines,
         Commands,
@@ -96,6 +98,7 @@ __all__ = [
     "Accelerator",
     "AttachedVM",
     "BootError",
+    "Bus",
     "Busy",
     "BytesRunOptions",
     "CacheError",
@@ -126,7 +129,9 @@ __all__ = [
     "GuestUnresponsive",
     "GuestUser",
     "Image",
+    "ImageConfig",
     "ImageError",
+    "ImageManifest",
     "InputStream",
     "IsAFolder",
     "Job",
@@ -170,6 +175,7 @@ __all__ = [
 _MODULES = {
     "Accelerator": "microvm.options",
     "AttachedVM": "microvm.supervisor.client.attached",
+    "Bus": "microvm.arches",
     "BytesRunOptions": "microvm.options",
     "CommandLines": "microvm.jobs.job",
     "Commands": "microvm.jobs.job",
@@ -187,6 +193,8 @@ _MODULES = {
     "GuestStatus": "microvm.guest.status",
     "GuestUser": "microvm.guest.files",
     "Image": "microvm.images",
+    "ImageConfig": "microvm.images.config",
+    "ImageManifest": "microvm.images",
     "InputStream": "microvm.guest.streams",
     "Job": "microvm.jobs.job",
     "ListOptions": "microvm.machine.files",

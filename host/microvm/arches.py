@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from microvm.errors import UsageError
 
 Bus = Literal["pci", "mmio"]
-"""The bus of the guest's virtio devices, for which its kernel has a driver, built in."""
+"""Bus of the guest's virtio devices. The guest's kernel has a built-in driver for it."""
 
 Accel = Literal["kvm", "hvf", "tcg"]
 """QEMU's accelerators, by QEMU's names."""

@@ -70,6 +70,7 @@ ExitKind = Literal[
     "limit",
     "exit",
 ]
+"""Kind of a QEMU exit; see `QemuExit`."""
 
 
 class QemuExit(NamedTuple):

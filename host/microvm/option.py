@@ -1,17 +1,19 @@
-"""The record of an option, and what is made of it: checks, and a line of help."""
+"""The declaration of an option, and the functions that check values of options."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from microvm.errors import UsageError
+from microvm.suggestion import did_you_mean
 
 F = TypeVar("F", bound=Callable[..., object])
 
-_MODULES = re.compile(r"\b[a-z_]+\.|\s\|\sNone")
+# Module names, and the alternative None, are left out of the types in help texts.
+_UNSHOWN = re.compile(r"\b[a-z_]+\.|\s\|\sNone")
 
 
 def _same(value: Any) -> Any:
@@ -19,27 +21,30 @@ def _same(value: Any) -> Any:
 
 
 class Option(NamedTuple):
-    """The record of an option: all about it that the type checker has no use for.
+    """The declaration of an option.
 
-    :ivar help: what it does, in a sentence or two.
-    :ivar read: checks a value and gives what the rest of this library goes by, which it takes, too;
-        raises UsageError.
-    :ivar default: what is read where nothing is given, or None.
-    :ivar shown: the default in words, where its value does not say what it means.
-    :ivar unit: what a value is counted in, or how it is put.
-    :ivar verbs: which verbs of the command line have it; what `map` has is a key of jobs, too.
-    :ivar metavar: what stands for a value on the command line; empty for a flag.
-    :ivar short: its one letter there, if it has one.
+    :ivar help: Description of the option, in one or two sentences.
+    :ivar read: Function that checks a value and converts it to the form that the library uses. It
+        accepts its own results, and raises UsageError for an invalid value.
+    :ivar default: Value that is read if the option is not given, or None.
+    :ivar shown: Text that describes the default, if the value alone does not explain it.
+    :ivar unit: Text that describes the unit or the format of a value.
+    :ivar verbs: Verbs of the command line that have this option. An option of `map` is also a key
+        of the jobs in a file.
+    :ivar metavar: Placeholder for the value on the command line; empty for a flag.
+    :ivar short: Letter of the short form on the command line; empty if it has none.
     :ivar flag_name: Name on the command line and in configuration files; empty if it is `name`.
-    :ivar from_text: makes what `read` takes of the text that is written there.
-    :ivar multiple: whether it can be given there more than once; `from_text` gets all of the texts.
-    :ivar needs: the option without which it means nothing, if there is one.
-    :ivar verb_defaults: by verb, as text, the defaults of those that have another one.
-    :ivar preset_by: whose file may preset it for the command line: also a `project`'s, which may be
-        anybody's, so that this is for what shapes the guest and puts nothing of the host at risk;
-        the `user`'s own, and variables; or nobody's.
-    :ivar name: as a keyword argument and as a key of jobs; from the class that declares it.
-    :ivar type: what a type checker takes; from there, too.
+    :ivar from_text: Function that converts the text of the command line to a value for `read`.
+    :ivar multiple: True if the command line accepts the option several times. `from_text` then
+        gets a tuple of all texts.
+    :ivar needs: Name of another option without which this one has no effect; empty if there is
+        none.
+    :ivar verb_defaults: Pairs of a verb and the text of the default that only this verb uses.
+    :ivar preset_by: Kind of configuration file that may set a default for the command line.
+        `project` allows every file, also one from a stranger's project, so such an option must
+        not endanger the host. `user` allows only the user's own file and variables.
+    :ivar name: Name of the keyword argument, which is also the key in a job.
+    :ivar type: Type hint of the keyword argument.
     """
 
     help: str
@@ -61,7 +66,7 @@ class Option(NamedTuple):
 
     @property
     def default_text(self) -> str:
-        """The default, for people."""
+        """Text that describes the default."""
         return self.shown or ("none" if self.default is None else str(self.default))
 
     @property
@@ -71,33 +76,62 @@ class Option(NamedTuple):
 
     @property
     def is_flag(self) -> bool:
-        """Whether it is given on the command line without a value."""
+        """True if the option has no value on the command line."""
         return not self.metavar
 
     def default_for(self, verb: str) -> str | None:
-        """Return the default that a verb has for itself, as text; None if it has none."""
+        """Return the text of the default that only this verb uses, or None."""
         return dict(self.verb_defaults).get(verb)
 
     @property
     def type_text(self) -> str:
-        """The type, for people: without the modules that its parts are from, and without None."""
+        """Text of the type, without module names and without None."""
         name: str = getattr(self.type, "__name__", "") if isinstance(self.type, type) else ""
-        return name or _MODULES.sub("", str(self.type))
+        return name or _UNSHOWN.sub("", str(self.type))
 
     def about(self) -> str:
-        """Describe the option in a line: its help, type, unit and default."""
+        """Return one line with the help, type, unit and default of the option."""
         unit = f", {self.unit}" if self.unit else ""
         return f"{self.help} ({self.type_text}{unit}; default: {self.default_text})"
 
     def check(self, value: object) -> Any:
         """Read a value.
 
-        :raises UsageError: it cannot be; says of which option.
+        :raises UsageError: Raised if the value is invalid. The message begins with the option's
+            name.
         """
         try:
             return self.read(value)
         except UsageError as error:
             raise UsageError(f"{self.name}: {error.message}", hint=error.hint) from None
+
+
+class ParsedOptions(Mapping[str, Any]):
+    """An immutable mapping from the names of all options of a class to their checked values.
+
+    It is created once, from the arguments of a public function, and then passed on.
+
+    :ivar given: Names of the options that the caller has set. All others have their defaults.
+    """
+
+    __slots__ = ("_values", "given")
+
+    def __init__(self, values: Mapping[str, Any], given: frozenset[str]) -> None:
+        self._values = values
+        self.given = given
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def replace(self, **checked: Any) -> ParsedOptions:
+        """Return a copy in which some options have other values, which are already checked."""
+        return ParsedOptions({**self._values, **checked}, self.given | checked.keys())
 
 
 @cache
@@ -117,54 +151,69 @@ def _defaults(kind: Any) -> dict[str, Any]:
     }
 
 
-def read_options(kind: Any, given: Mapping[str, object]) -> dict[str, Any]:
-    """Read options, and add the defaults of those that are not given.
+def read_options(kind: Any, given: Mapping[str, object], function: str) -> dict[str, Any]:
+    """Check the keyword arguments of a function, and return the values of those that are not None.
 
-    :param kind: the class that declares them.
-    :param given: None is as good as nothing.
-    :raises UsageError: a value that cannot be.
-    :raises TypeError: there is no such option, as Python says it of keyword arguments.
+    :param kind: Class that declares the options.
+    :param function: Name of the function, for error messages.
+    :raises UsageError: Raised if a value is invalid.
+    :raises TypeError: Raised if an option does not exist.
     """
-    options, values = options_of(kind), dict(_defaults(kind))
-    if unknown := given.keys() - options.keys():
-        raise TypeError(f"unexpected keyword argument {min(unknown)!r}")
-    for name, value in given.items():
-        if value is not None:
-            values[name] = options[name].check(value)
-    check_needs(options, given)
-    return values
+    options = options_of(kind)
+    for name in given:
+        if name not in options:
+            hint = did_you_mean(name, options, quoted=True)
+            hint = hint or f"its options are {', '.join(options)}"
+            raise TypeError(f"{function}() has no option {name!r}; {hint}")
+    return {name: options[name].check(value) for name, value in given.items() if value is not None}
+
+
+def complete_options(kind: Any, checked: Mapping[str, Any]) -> ParsedOptions:
+    """Add the defaults to the values that `read_options` has returned.
+
+    :raises UsageError: Raised if an option is given without another one that it needs.
+    """
+    check_needs(options_of(kind), checked)
+    return ParsedOptions({**_defaults(kind), **checked}, frozenset(checked))
+
+
+def parse_options(kind: Any, given: Mapping[str, object], function: str) -> ParsedOptions:
+    """Check the keyword arguments of a function, and add the defaults.
+
+    See `read_options` for the parameters, and both functions for the errors.
+    """
+    return complete_options(kind, read_options(kind, given, function))
 
 
 def flag(name: str) -> str:
-    """Return how the command line writes the name of an option."""
+    """Return the name of an option as the command line spells it."""
     return f"--{name.replace('_', '-')}"
 
 
 def check_needs(
     options: Mapping[str, Option],
     given: Mapping[str, object],
-    written: Callable[[str], str] = str,
+    spell: Callable[[str], str] = str,
 ) -> None:
-    """Check that no option is given without the one that it needs.
+    """Check that no option is given without another one that it needs.
 
-    :param given: None is as good as nothing.
-    :param written: how whoever gave them writes the name of one.
-    :raises UsageError: one is.
+    :param given: Values by name. An option whose value is None is not given.
+    :param spell: Function that converts a name to the form that the caller has used.
+    :raises UsageError: Raised if a needed option is not given.
     """
     for name, option in options.items():
         needed = option.needs
         if needed and given.get(name) is not None and given.get(needed) is None:
-            raise UsageError(
-                f"{written(name)} has no meaning without {written(needed)}: set that, too"
-            )
+            raise UsageError(f"{spell(name)} has no effect without {spell(needed)}: set that, too")
 
 
-def lists(kind: Any) -> Callable[[F], F]:
-    """Return a decorator that adds the options of a class to the docstring, for `help()`."""
+def document_options(kind: Any) -> Callable[[F], F]:
+    """Return a decorator that appends the options of a class to a docstring, for `help()`."""
 
     def decorate(function: F) -> F:
-        if text := function.__doc__:  # `python -OO` has none
-            indent = text[len(text.rstrip(" ")) :]  # before Python 3.13 that of the source
+        if text := function.__doc__:  # `python -OO` removes docstrings
+            # Before Python 3.13, docstrings keep the indentation of the source.
+            indent = text[len(text.rstrip(" ")) :]
             options = options_of(kind).items()
             lines = [f"{indent}:param {name}: {option.about()}" for name, option in options]
             function.__doc__ = "\n".join([text.rstrip(), "", *lines])

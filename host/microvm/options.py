@@ -31,9 +31,13 @@ from microvm.units import (
 )
 
 Text = str | bytes
+"""Text, such as an argument of a command. The guest receives str as UTF-8."""
 
 Accelerator = Literal["auto", "kvm", "tcg"]
+"""Choice of how the guest's CPU runs; see the option `accel` of `MicroVM`."""
+
 Confinement = Literal["auto", "require", "off"]
+"""Choice of how QEMU is restricted on the host; see the option `confinement` of `MicroVM`."""
 
 TERMINAL_SIZE = (24, 80)
 """Default size of a terminal: the number of lines and the number of columns."""

@@ -1,17 +1,23 @@
-"""The names that somebody may have meant who wrote one wrongly."""
+"""Suggestions for a name that the user has misspelled."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-_MOST_NAMES = 3
+_MAX_NAMES = 3
 
 
-def did_you_mean(name: str, names: Iterable[str]) -> str:
-    """Return the names that begin so, or else come near, as a hint; empty if none does."""
-    from difflib import get_close_matches  # it takes a while to import
+def did_you_mean(name: str, names: Iterable[str], *, quoted: bool = False) -> str:
+    """Return a question that suggests similar names, or "" if no name is similar.
+
+    Names that begin with the given text are preferred.
+
+    :param quoted: True to put each name in quotation marks.
+    """
+    from difflib import get_close_matches  # its import is slow, and only errors need it
 
     known = list(names)
-    begun = [each for each in known if name and each.startswith(name)]
-    close = begun[:_MOST_NAMES] or get_close_matches(name, known)
-    return f"did you mean {' or '.join(close)}?" if close else ""
+    longer = [each for each in known if name and each.startswith(name)]
+    close = longer[:_MAX_NAMES] or get_close_matches(name, known)
+    shown = map(repr, close) if quoted else close
+    return f"did you mean {' or '.join(shown)}?" if close else ""

@@ -14,10 +14,10 @@ import re
 from microvm.errors import UsageError
 
 Size = int | str
-"""Bytes, or text that `parse_size` reads."""
+"""A size: a number of bytes, or text such as `64M`."""
 
 Duration = float | str
-"""Seconds, or text that `parse_duration` reads."""
+"""A duration: a number of seconds, or text such as `500ms` or `2m`."""
 
 MINIMUM_MEMORY = 96 << 20
 """The least memory a guest gets, in bytes: Debian's kernel with Alpine panics below 88 MiB."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from microvm.arches import Arch
 from microvm.images import FORMAT, ImageManifest
-from microvm.images.config import Config
+from microvm.images.config import ImageConfig
 from microvm_image.added_files import AddedFiles
 from microvm_image.kernel.selection import Kernel
 from microvm_image.limits import Limits
@@ -47,7 +47,7 @@ class BuildPlan:
     kernel: Kernel
     source: ImageSource
     recipe: Recipe
-    config: Config
+    config: ImageConfig
     limits: Limits
     steps: tuple[PlannedStep, ...]
     digest: str

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from microvm.errors import UsageError
-from microvm.images.config import Config
+from microvm.images.config import ImageConfig
 
 _SHELL = ("sh", "-c")
 
@@ -107,11 +107,11 @@ class Recipe:
         for command in self.warm:
             _check_command(command)
         try:
-            self.config(Config()).check()
+            self.config(ImageConfig()).check()
         except ValueError as error:
             raise UsageError(str(error)) from None
 
-    def config(self, source: Config) -> Config:
+    def config(self, source: ImageConfig) -> ImageConfig:
         """Return what a run of the image has by default.
 
         As docker does it, an entrypoint of one's own takes the source's command away.
@@ -121,7 +121,7 @@ class Recipe:
         cmd = self.cmd
         if cmd is None:
             cmd = source.cmd if self.entrypoint is None else ()
-        return Config(
+        return ImageConfig(
             env=(*source.env, *self.env),
             workdir=source.workdir if self.workdir is None else self.workdir,
             user=source.user if self.user is None else self.user,

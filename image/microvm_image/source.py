@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from microvm.images.config import Config
+from microvm.images.config import ImageConfig
 from microvm_image.layer import Layer
 from microvm_image.limits import Limits
 from microvm_image.tree import RootfsTree
@@ -26,7 +26,7 @@ class ImageSource:
     name: str
     pinned: str
     digest: str
-    config: Config
+    config: ImageConfig
     layers: tuple[Layer, ...]
 
     @contextmanager

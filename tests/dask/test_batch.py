@@ -35,12 +35,12 @@ pytestmark = pytest.mark.usefixtures("_nothing_left")
 
 JOBS: list[Job | list[str]] = [
     Job(["sh", "-c", "echo $A; cat in; echo gone >out"], files={"in": "read"}, collect=["out"]),
-    Job(["sleep", "60"], {"timeout": 0.2}),
-    Job(["wc", "-c"], {"input": bytes(11 << 20), "env": {"A": "2"}}),
+    Job(["sleep", "60"], timeout=0.2),
+    Job(["wc", "-c"], input=bytes(11 << 20), env={"A": "2"}),
     ["nonexistent"],
     ["sh", "-c", "kill -9 $$"],
     ["uname"],
-    Job(["false"], {"check": True}),
+    Job(["false"], check=True),
 ]
 
 

@@ -14,6 +14,7 @@ from tests.spec_client import Broken, Frame, Host, decode, encode
 from tests.spec_scenes import SCENES
 from tests.support import document
 from tests.support.daemon import Daemon
+from tests.support.options import exec_options
 
 from microvm.errors import ProtocolError
 from microvm.guest.request import request_of
@@ -100,7 +101,7 @@ class TestAHostileGuest:
         assert decoded is not None
         session.receive_data(encode("ready", **decoded[0].fields))
         assert session.next_event() is not None
-        session.exec_request(request_of(["true"], {})[0])
+        session.exec_request(request_of(["true"], exec_options())[0])
         session.receive_data(answers)
         with pytest.raises(ProtocolError):
             list(iter(session.next_event, None))

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import pytest
 from tests.support.daemon import Daemon, Result, build_sanitized
 from tests.support.emitted import emitted
+from tests.support.options import exec_options
 
 from microvm.errors import ProtocolError, UsageError
 from microvm.guest import request
@@ -129,7 +130,7 @@ def run(daemon: Daemon, host: Session) -> tuple[Result, list[Any]]:
     """Run the script in a session. Return the result of the command, and all messages."""
     daemon.send(host.hello())
     hear(daemon, host)
-    daemon.send(host.exec_request(request.request_of(["sh", "-c", SCRIPT], {})[0]))
+    daemon.send(host.exec_request(request.request_of(["sh", "-c", SCRIPT], exec_options())[0]))
     return finish(daemon, host)
 
 
@@ -222,8 +223,8 @@ def test_the_guest_before_us_is_spoken_to(older: Older) -> None:
         if older.version < 2:
             with pytest.raises(UsageError, match="cannot be kept"):
                 host.keep()
-            long = request.request_of(["sh", *["x" * 65536] * 16], {})[0]
+            long = request.request_of(["sh", *["x" * 65536] * 16], exec_options())[0]
             with pytest.raises(UsageError, match="more_argv"):
                 host.exec_request(long)
-        daemon.send(host.exec_request(request.request_of(["sh", "-c", SCRIPT], {})[0]))
+        daemon.send(host.exec_request(request.request_of(["sh", "-c", SCRIPT], exec_options())[0]))
         check(finish(daemon, host)[0])

@@ -39,12 +39,15 @@ def test_a_line_is_for_the_shell_or_an_array_or_an_object() -> None:
 
 {"argv": ["cat"], "id": {"any": 1}, "stdin": "h\\u00e9", "env": {"A": "1"}, "timeout": 0.5}
 """
+    env = {b"A": b"0", b"B": b"2"}
     assert parsed(text, {"A": "0", "B": "2"}) == [
-        LineJob(["sh", "-c", 'echo "$HOME" | cat'], {"env": {b"A": b"0", b"B": b"2"}}, line=3),
-        LineJob(["echo", "a b"], {"env": {b"A": b"0", b"B": b"2"}}, line=4),
+        LineJob(["sh", "-c", 'echo "$HOME" | cat'], env=env, line=3),
+        LineJob(["echo", "a b"], env=env, line=4),
         LineJob(
             ["cat"],
-            {"timeout": 0.5, "env": {b"A": b"1", b"B": b"2"}, "input": "hé".encode()},
+            timeout=0.5,
+            env={b"A": b"1", b"B": b"2"},
+            input="hé".encode(),
             line=6,
             id={"any": 1},
         ),
@@ -127,7 +130,7 @@ def told(outcome: Outcome[Any]) -> dict[str, Any]:
     return value
 
 
-JOB = LineJob(["true"], {}, line=7, id="x")
+JOB = LineJob(["true"], line=7, id="x")
 
 
 def test_a_report_says_all() -> None:
@@ -174,13 +177,13 @@ BYTES = [b"cat", b"\xff\x1b", "é".encode()]
 )
 def test_bytes_that_are_no_utf_8_are_json_and_come_back(argv: list[str | bytes]) -> None:
     value = told(
-        Outcome(LineJob(argv, {}, line=1), 1.0, CompletedProcess(argv, 0, b"\xed\xb3\xbf", b""))
+        Outcome(LineJob(argv, line=1), 1.0, CompletedProcess(argv, 0, b"\xed\xb3\xbf", b""))
     )
     assert "argv" not in value
     assert not any("\ud800" <= char <= "\udfff" for char in json.dumps(value, ensure_ascii=False))
     again = {"argv_base64": value["argv_base64"], "stdin_base64": value["stdout_base64"]}
     (job,) = parsed(json.dumps(again).encode())
-    assert job == LineJob(BYTES, {"input": b"\xed\xb3\xbf", "env": {}}, line=1)
+    assert job == LineJob(BYTES, input=b"\xed\xb3\xbf", env={}, line=1)
 
 
 def test_an_error_of_others_is_valid_json() -> None:
@@ -211,7 +214,7 @@ def test_files_go_with_a_job_as_text_or_base64_and_come_back_so() -> None:
 
 @pytest.mark.parametrize(("returncode", "status"), [(3, 3), (-9, 137), (0, 125)])
 def test_a_job_reports_output_and_a_file_that_it_lacks(returncode: int, status: int) -> None:
-    job = LineJob(["true"], {}, collect=("/out", "/none"), line=1)
+    job = LineJob(["true"], collect=("/out", "/none"), line=1)
     done = CompletedProcess(("true",), returncode, b"said", b"")
     error = FileError.of(2, "/none")
     outcome = Outcome(job, 1.0, done, error, {"/out": b"x"})
@@ -223,9 +226,7 @@ def test_a_job_reports_output_and_a_file_that_it_lacks(returncode: int, status: 
 
 
 def test_a_signal_is_told_apart() -> None:
-    value = told(
-        Outcome(LineJob(["true"], {}, line=1), 1.0, CompletedProcess(("true",), -9, b"", b""))
-    )
+    value = told(Outcome(LineJob(["true"], line=1), 1.0, CompletedProcess(("true",), -9, b"", b"")))
     assert (value["status"], value["signal"]) == (137, 9)
     assert "id" not in value
 

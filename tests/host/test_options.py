@@ -12,8 +12,9 @@ from typing import Any, Literal, cast
 
 import click
 import pytest
+from tests.support.options import exec_options
 
-from microvm import MicroVM, Pool, options, sync
+from microvm import Job, MicroVM, Pool, options, sync
 from microvm.cli import parameters
 from microvm.cli.root import cli
 from microvm.cli.verbs.bench import bench
@@ -47,16 +48,19 @@ EVERYWHERE = [*options_of(RunOptions).values(), *options_of(MachineOptions).valu
 
 def test_every_option_reaches_the_guest_or_binds_the_host() -> None:
     assert GIVEN.keys() == options_of(ExecOptions).keys()
-    before = request_of(["true"], {})
+    before = request_of(["true"], exec_options())
     for name, value in GIVEN.items():
         needed = options_of(ExecOptions)[name].needs
         base = {needed: GIVEN[needed]} if needed else {}  # type: ignore[literal-required]
-        without = request_of(["true"], cast(ExecOptions, base)) if base else before
-        assert request_of(["true"], cast(ExecOptions, {**base, name: value})) != without, name
+        without = request_of(["true"], exec_options(**cast(ExecOptions, base))) if base else before
+        assert (
+            request_of(["true"], exec_options(**cast(ExecOptions, {**base, name: value})))
+            != without
+        ), name
 
 
 def test_a_request_has_what_was_asked_for() -> None:
-    assert request_of(["-sh", "x"], GIVEN) == (
+    assert request_of(["-sh", "x"], exec_options(**GIVEN)) == (
         codec.ExecRequest(
             id=0,
             command=b"sh",
@@ -254,16 +258,26 @@ def test_a_console_that_is_no_file_is_refused(console: Any) -> None:
 
 
 def test_what_an_option_needs_is_said_as_it_was_given() -> None:
-    with pytest.raises(UsageError, match=r"^grace has no meaning without timeout: "):
-        request_of(["true"], {"grace": 1})
-    with pytest.raises(click.UsageError, match=r"^--grace has no meaning without --timeout: "):
+    with pytest.raises(UsageError, match=r"^grace has no effect without timeout: "):
+        exec_options(grace=1)
+    with pytest.raises(click.UsageError, match=r"^--grace has no effect without --timeout: "):
         parameters.given_options(ExecOptions, {"grace": 1, "timeout": None})
 
 
 @pytest.mark.parametrize("kind", [MicroVM, sync.MicroVM, Pool])
 def test_unknown_machine_option_raises_type_error(kind: Any) -> None:
-    with pytest.raises(TypeError, match="unexpected keyword argument 'cpu'"):
+    name = kind.__name__
+    with pytest.raises(
+        TypeError, match=rf"^{name}\(\) has no option 'cpu'; did you mean 'cpus'\?$"
+    ):
         kind(cpu=2)
+
+
+def test_an_unknown_option_of_a_job_is_refused() -> None:
+    with pytest.raises(
+        TypeError, match=r"^Job\(\) has no option 'timout'; did you mean 'timeout'\?$"
+    ):
+        Job(["true"], timout=1)  # type: ignore[call-arg]
 
 
 _SHORT = {"--env": "-e", "--workdir": "-w", "--user": "-u", "--verbose": "-v", "--memory": "-m"}

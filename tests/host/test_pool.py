@@ -513,7 +513,7 @@ def test_a_job_that_runs_when_a_batch_ends_goes_on(machine: type[Machine]) -> No
 def test_a_job_has_the_last_word_on_its_options() -> None:
     async def test() -> None:
         async with Pool(1) as pool:
-            job = Job(["true"], {"timeout": 3})
+            job = Job(["true"], timeout=3)
             outcome = await anext(pool.map([job], timeout=9, user="nobody"))
             assert outcome.job is job
             assert outcome.result().stdout == "{'timeout': 3, 'user': 'nobody'}"

@@ -108,7 +108,7 @@ def test_fixtures_and_marker_are_described(pytester: pytest.Pytester) -> None:
 
 
 MARKS = {
-    "memry='1G'": "unexpected keyword argument 'memry': no option of a machine",
+    "memry='1G'": "MicroVM() has no option 'memry'; did you mean 'memory'?",
     "memory='much'": "memory: 'much' is not a size*",
     "'one', 'two'": "pytest.mark.microvm takes an image, and all else by name",
     "image='one', snapshot='two'": "a machine starts from an image or a snapshot*",

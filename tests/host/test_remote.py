@@ -16,6 +16,7 @@ from subprocess import PIPE
 from typing import Any
 
 import pytest
+from tests.support.options import exec_options
 from tests.support.peer import TIMEOUT
 from tests.support.virtual_loop import VirtualLoop
 
@@ -160,7 +161,9 @@ def descriptors() -> int:
 async def started(
     guest: RemoteGuest, played: Played, argv: list[str], **options: Any
 ) -> tuple[Process, Request]:
-    process, request = await asyncio.gather(guest.start(argv, **options), played.starts())
+    process, request = await asyncio.gather(
+        guest.start(argv, exec_options(**options)), played.starts()
+    )
     return process, request
 
 
@@ -291,7 +294,7 @@ async def test_a_command_fails_as_it_would_have_here(error: MicroVMError) -> Non
 
 async def test_one_that_is_busy_says_so_before_there_is_a_process() -> None:
     async with attached(wait=True) as (guest, played):
-        starting = asyncio.create_task(guest.start(["true"]))
+        starting = asyncio.create_task(guest.start(["true"], exec_options()))
         request = await played.requests.get()
         assert request.asked["wait"] is True
         request.fail(Busy("a command is running"))
@@ -384,7 +387,7 @@ async def test_next_command_waits_until_a_cancelled_one_is_killed() -> None:
         await asyncio.sleep(0)
         running.cancel()
         assert await request.hear() == {"abandon": True}
-        following = asyncio.create_task(guest.start(["true"]))
+        following = asyncio.create_task(guest.start(["true"], exec_options()))
         await asyncio.to_thread(request.write, 1, bytes(3 * WINDOW))  # this message is dropped
         assert played.requests.empty()
         request.exit(-SIGKILL)
@@ -397,14 +400,14 @@ async def test_next_command_waits_until_a_cancelled_one_is_killed() -> None:
 
 async def test_a_start_that_is_cancelled_hangs_up() -> None:
     async with attached(wait=True) as (guest, played):
-        starting = asyncio.create_task(guest.start(["x"]))
+        starting = asyncio.create_task(guest.start(["x"], exec_options()))
         request = await played.requests.get()
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
             await starting
         with pytest.raises(EOFError):
             await request.hear()
-        following = asyncio.create_task(guest.start(["y"]))
+        following = asyncio.create_task(guest.start(["y"], exec_options()))
         request.close()  # the command has ended now
         second = await played.starts()
         second.exit(0)
@@ -413,7 +416,7 @@ async def test_a_start_that_is_cancelled_hangs_up() -> None:
 
 async def test_start_cancelled_before_its_reply_closes_the_connection() -> None:
     async with attached() as (guest, played):
-        starting = asyncio.create_task(guest.start(["x"]))
+        starting = asyncio.create_task(guest.start(["x"], exec_options()))
         await asyncio.sleep(0)
         starting.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -440,7 +443,7 @@ async def test_a_call_that_is_cancelled_is_taken_back_first() -> None:
 
 async def test_what_is_taken_back_from_one_that_hangs_is_given_up() -> None:
     async with attached(timeouts=QUICK) as (guest, played):
-        starting = asyncio.create_task(guest.start(["x"]))
+        starting = asyncio.create_task(guest.start(["x"], exec_options()))
         await played.requests.get()
         while not (guest._commands or starting.done()):  # noqa: ASYNC110 - nothing sets an event
             await asyncio.sleep(0)
@@ -468,7 +471,7 @@ async def test_a_dropped_process_is_killed() -> None:
 async def test_closing_kills_what_runs_and_takes_no_more() -> None:
     async with attached() as (guest, played):
         process, request = await started(guest, played, ["x"])
-        waiting = asyncio.create_task(guest.start(["y"]))
+        waiting = asyncio.create_task(guest.start(["y"], exec_options()))
         second = await played.requests.get()
         calling = asyncio.create_task(guest.status())
         await played.requests.get()
@@ -481,7 +484,7 @@ async def test_closing_kills_what_runs_and_takes_no_more() -> None:
         second.close()
         await closing
         assert process.returncode == -SIGKILL
-        for refused in (waiting, calling, guest.start(["z"])):
+        for refused in (waiting, calling, guest.start(["z"], exec_options())):
             with pytest.raises(UsageError, match="let go"):
                 await refused
 
@@ -522,7 +525,7 @@ def test_it_belongs_to_the_loop_that_it_was_begun_in() -> None:
         return guest
 
     async def use(guest: RemoteGuest) -> None:
-        for call in (guest.start(["true"]), guest.ping(), guest.close()):
+        for call in (guest.start(["true"], exec_options()), guest.ping(), guest.close()):
             with pytest.raises(UsageError, match="this is another"):
                 await call
 
@@ -554,11 +557,11 @@ async def test_files_that_come_with_an_answer_are_whose_it_is() -> None:
 async def test_an_invalid_command_is_refused_before_it_is_sent() -> None:
     async with attached() as (guest, played):
         with pytest.raises(UsageError):
-            await guest.start([])
+            await guest.start([], exec_options())
         with pytest.raises(UsageError):
-            await guest.start(["x"], grace=1)
+            await guest.start(["x"], exec_options(grace=1))
         with pytest.raises(TypeError):
-            await guest.start(["x"], colour="red")  # type: ignore[call-arg]
+            await guest.start(["x"], exec_options(colour="red"))  # type: ignore[call-arg]
         assert not played.all
 
 

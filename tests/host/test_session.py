@@ -11,6 +11,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.support.options import exec_options
 
 from microvm.errors import BUILD_AGAIN, Busy, ProtocolError, UsageError, VersionMismatch
 from microvm.guest.request import request_of
@@ -55,7 +56,7 @@ def request(session: Session, *, stdin: bool = True) -> bytes:
 
 def asked(session: Session, *argv: bytes, **options: Any) -> bytes:
     """Return the messages of a session that requests a command."""
-    wanted, _ = request_of(argv, cast(ExecOptions, options))
+    wanted, _ = request_of(argv, exec_options(**cast(ExecOptions, options)))
     return session.exec_request(wanted)
 
 

@@ -36,7 +36,7 @@ async def uses(vm: MicroVM, pool: Pool, some: bool) -> None:
         assert_type(text.result().stdout, str)
     async for text in pool.map([argv], encoding="utf-8"):
         assert_type(text.result().stdout, str)
-    async for either in pool.map([Job(argv, {"text": True}), argv]):
+    async for either in pool.map([Job(argv, text=True), argv]):
         assert_type(either.result().stdout, Any)
 
 

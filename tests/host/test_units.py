@@ -143,7 +143,7 @@ async def _options(job: dict[str, object]) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "kind",
     [
-        *(getattr(microvm, name) for name in microvm.__all__ if name[0].isupper()),
+        *(kind for name in microvm.__all__ if isinstance(kind := getattr(microvm, name), type)),
         *(getattr(sync, name) for name in ("MicroVM", "Pool", "Process")),
     ],
     ids=lambda kind: f"{kind.__module__}.{kind.__name__}",

@@ -21,7 +21,7 @@ from tests.support.small_disk import small_disk
 
 from microvm.errors import CacheError, ImageError
 from microvm.images import Image, export, load, tags
-from microvm.images.config import Config
+from microvm.images.config import ImageConfig
 from microvm.progress import NullReporter
 from microvm.zstd import zstd_module
 from microvm_image.build import build
@@ -50,7 +50,7 @@ def image(archive: Path, kernel: Path) -> Image:
     disk = os.urandom(600_001)
     (built.path / "root.erofs").write_bytes(disk)
     manifest = built.manifest._replace(
-        config=Config(env=("A=é\udcff",), workdir="/srv", user="app", cmd=("sh", "-c", "id")),
+        config=ImageConfig(env=("A=é\udcff",), workdir="/srv", user="app", cmd=("sh", "-c", "id")),
         warm=(("true",),),
         history=("--env A=é", "--run 'pip install x'"),
         disk_size=len(disk),
@@ -146,7 +146,7 @@ def test_a_second_time_it_is_there(exported: bytes) -> None:
 @pytest.mark.usefixtures("elsewhere")
 def test_one_that_is_expected_is_no_other_and_gets_no_tags(image: Image, exported: bytes) -> None:
     made = image.manifest
-    for other in (made._replace(history=()), made._replace(config=Config(user="root"))):
+    for other in (made._replace(history=()), made._replace(config=ImageConfig(user="root"))):
         with pytest.raises(ImageError, match="damaged image: it contains another image, "):
             read(exported, expected=other)
     assert read(exported, expected=made)[1] == tags.of(image.name) == []

@@ -12,7 +12,7 @@ import pytest
 
 from microvm.errors import ImageError, UsageError
 from microvm.images import Image
-from microvm.images.config import Config
+from microvm.images.config import ImageConfig
 from microvm_image.build import build
 from microvm_image.compression import compressed
 from microvm_image.recipe import AddStep, Recipe, RunStep, Step, shell
@@ -192,7 +192,7 @@ def test_a_working_directory_is_made() -> None:
 
 
 def test_the_defaults_of_a_run_are_over_those_of_the_source() -> None:
-    source = Config(("A=1", "B=2"), "/srv", "nobody", ("sh", "-c"), ("ls",))
+    source = ImageConfig(("A=1", "B=2"), "/srv", "nobody", ("sh", "-c"), ("ls",))
     assert Recipe().config(source) == source
     assert Recipe(env=("A=3",)).config(source).env == ("A=1", "B=2", "A=3")
     assert Recipe(workdir="/x", user="0").config(source).options["cwd"] == "/x"

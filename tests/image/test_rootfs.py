@@ -17,14 +17,14 @@ from tests.support.ordinary import acting_as_user
 import microvm_image
 from microvm import arches, guest_pack
 from microvm.errors import ImageError
-from microvm.images.config import Config
+from microvm.images.config import ImageConfig
 from microvm.progress import LineReporter, NullReporter, Reporter
 from microvm_image import rootfs
 from microvm_image.source import ImageSource
 from microvm_image.sources import alpine, busybox
 
 NOWHERE = "http://127.0.0.1:9/alpine"
-BUSYBOX = ImageSource("busybox-1.2", "busybox-1.2", "0" * 64, Config(), ())
+BUSYBOX = ImageSource("busybox-1.2", "busybox-1.2", "0" * 64, ImageConfig(), ())
 
 
 class Quiet(SimpleHTTPRequestHandler):

@@ -26,7 +26,7 @@ from tests.image.layers import file, folder, hard, link, shown, tar
 
 from microvm import arches
 from microvm.errors import ImageError
-from microvm.images.config import Config
+from microvm.images.config import ImageConfig
 from microvm.progress import LineReporter, NullReporter
 from microvm.zstd import zstd_module
 from microvm_image import skopeo
@@ -130,7 +130,7 @@ def test_a_folder(tmp_path: Path) -> None:
 def test_an_oci_layout(layout: Path, tmp_path: Path) -> None:
     source, seen = found(layout)
     assert seen == SEEN
-    assert source.config == Config(("A=b",), "/srv", "1:2", (), ("run",))
+    assert source.config == ImageConfig(("A=b",), "/srv", "1:2", (), ("run",))
     digest = oci.index(layout)["manifests"][0]["digest"]
     assert source.pinned == f"layout@{digest}"
     assert f"sha256:{source.digest}" == digest
@@ -162,7 +162,11 @@ def _save(path: Path, layers: list[bytes], **changed: Any) -> Path:
     config = json.dumps({"architecture": "amd64", "rootfs": {"diff_ids": diff_ids}}).encode()
     name = f"{hashlib.sha256(config).hexdigest()}.json"
     ids = [f"{number:064x}" for number in range(len(layers))]
-    entry = {"Config": name, "RepoTags": ["a:1"], "Layers": [f"{one}/layer.tar" for one in ids]}
+    entry = {
+        "Config": name,
+        "RepoTags": ["a:1"],
+        "Layers": [f"{one}/layer.tar" for one in ids],
+    }
     parts = [
         link(f"{one}/layer.tar", f"../{ids[0]}/layer.tar")
         if data == layers[0] and number

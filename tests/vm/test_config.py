@@ -12,9 +12,9 @@ from tests.vm.conftest import Command
 
 from microvm import MicroVM, Pool
 from microvm.images import Image
-from microvm.images.config import Config
+from microvm.images.config import ImageConfig
 
-CONFIG = Config(
+CONFIG = ImageConfig(
     env=("GREETING=hello", "PATH=/srv/bin:/bin:/usr/bin", "HOME=/var"),
     workdir="/etc",
     user="nobody",
@@ -23,14 +23,14 @@ CONFIG = Config(
 )
 SHOWN = ["sh", "-c", "echo $GREETING $PATH $HOME; pwd; id -un"]
 
-Configured = Callable[[Config], Path]
+Configured = Callable[[ImageConfig], Path]
 
 
 @pytest.fixture(scope="module")
 def configured(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Configured:
     """A function that returns the default image with another configuration."""
 
-    def configured(config: Config) -> Path:
+    def configured(config: ImageConfig) -> Path:
         folder = tmp_path_factory.mktemp("configured") / "image"
         shutil.copytree(image.path, folder)
         manifest = image.manifest._replace(config=config)
@@ -100,7 +100,7 @@ def test_an_entrypoint_serves_the_default_image_too(microvm: Command) -> None:
 
 
 def test_there_must_be_something_to_run(microvm: Command, configured: Configured) -> None:
-    nothing = str(configured(Config(env=("A=1",))))
+    nothing = str(configured(ImageConfig(env=("A=1",))))
     for arguments, message in (
         ([], "Missing argument '[--] CMD [ARG]...'"),
         (["--image", nothing], f"image {nothing} has no command of its own (give a command"),
@@ -115,9 +115,13 @@ def test_defaults_that_the_guest_has_not_are_named(
     microvm: Command, configured: Configured
 ) -> None:
     for config, status, message in (
-        (Config(workdir="/nowhere"), 126, "cannot enter its working directory /nowhere"),
-        (Config(user="ghost"), 126, "cannot become its user ghost"),
-        (Config(entrypoint=("/nothing",)), 127, "/nothing: No such file or directory in the guest"),
+        (ImageConfig(workdir="/nowhere"), 126, "cannot enter its working directory /nowhere"),
+        (ImageConfig(user="ghost"), 126, "cannot become its user ghost"),
+        (
+            ImageConfig(entrypoint=("/nothing",)),
+            127,
+            "/nothing: No such file or directory in the guest",
+        ),
     ):
         done = microvm("run", "--image", str(configured(config)), "--", "true")
         assert done.returncode == status

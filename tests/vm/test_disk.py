@@ -16,7 +16,7 @@ from tests.support.small_disk import small_disk
 
 from microvm import BootError, GuestDied, ImageError, MicroVM, arches, cache
 from microvm.images import DISK, MANIFEST, Image
-from microvm.images.config import Config
+from microvm.images.config import ImageConfig
 from microvm.progress import NullReporter
 from microvm.start import template
 from microvm_image import rootfs
@@ -213,7 +213,7 @@ async def test_what_warmed_a_guest_up_is_there_in_its_clones(
         ("sh", "-c", "echo no >&2; exit 3"),
         ("nothing",),
     )
-    manifest = on_disk.manifest._replace(warm=warm, config=Config(env=("A=a",)))
+    manifest = on_disk.manifest._replace(warm=warm, config=ImageConfig(env=("A=a",)))
     (path / MANIFEST).write_text(manifest.json())
     said: list[str] = []
     async with MicroVM(path, notify=said.append) as vm:

@@ -12,9 +12,9 @@ import pytest
 from tests.vm.conftest import DEADLINE
 
 from microvm.images import FORMAT, Image, load
-from microvm.images.config import Config
+from microvm.images.config import ImageConfig
 
-CONFIG = Config(env=("GREETING=hello",), cmd=("sh", "-c", "echo $GREETING"))
+CONFIG = ImageConfig(env=("GREETING=hello",), cmd=("sh", "-c", "echo $GREETING"))
 
 
 class Machine:

@@ -49,8 +49,8 @@ async def test_a_machine_that_dies_is_the_outcome_of_its_command_alone(pool: Poo
     commands: list[Job | list[str]] = [
         ["sh", "-c", "touch /tmp/file; poweroff -f; sleep 60"],
         ["ls", "/tmp"],
-        Job(["sleep", "60"], {"timeout": 0.2}),
-        Job(["cat"], {"input": b"\xff"}),
+        Job(["sleep", "60"], timeout=0.2),
+        Job(["cat"], input=b"\xff"),
     ]
     outcomes = [outcome async for outcome in pool.map(commands, timeout=30)]
     assert [type(outcome.error) for outcome in outcomes] == [

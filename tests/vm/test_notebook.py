@@ -146,7 +146,7 @@ def test_wrong_usage_is_said_in_a_line(kernel: Kernel) -> None:
         "--nope": "No such option '--nope'",
         "--memory 1": "'1' is too little memory for a guest",
         "--memory 1G": "started with another --memory: use `%microvm --memory … restart` to",
-        "--grace 1s": "--grace has no meaning without --timeout",
+        "--grace 1s": "--grace has no effect without --timeout",
         "'": "No closing quotation",
     }.items():
         shown = kernel.run(f"%%microvm {line}\ntrue")

@@ -20,6 +20,8 @@ from microvm.cli.signals import run_until_signal
 from microvm.errors import MachineError, MicroVMError, StartError
 from microvm.guest.stdio import attach, copy_in, read, write
 from microvm.machine import hints
+from microvm.option import complete_options
+from microvm.options import ExecOptions
 from microvm.system import interrupt, terminal_hints
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from microvm.guest.process import Process
     from microvm.guest.stdio import WriteFunction
     from microvm.machine.machine import MicroVM
-    from microvm.options import ExecOptions
 
 
 class AttachedRun:
@@ -123,13 +124,13 @@ class AttachedRun:
 
     async def _command(self) -> int:
         fed = self._forwards_stdin()
-        options: ExecOptions = {**self.options, "stdin": PIPE if fed else None}
+        options: ExecOptions = {**self.options, "stdin": PIPE if fed else None}  # checked
         if options.get("tty"):
             # The variable TERM tells the command the type of the terminal.
             given = cast(Mapping[bytes, bytes], options.get("env", {}))
             env = {b"TERM": os.environb.get(b"TERM", b"dumb"), **given}
             options = {**options, "tty": terminal.size(0), "env": env}
-        process = await self.machine.exec(self.command, **options)
+        process = await self.machine._exec(self.command, complete_options(ExecOptions, options))
         self.process = self.result.process = process
         with terminal.raw_mode(0, process) if options.get("tty") and fed else nullcontext():
             try:

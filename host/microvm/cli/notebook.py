@@ -22,7 +22,7 @@ from microvm.cli import names, parameters, snapshot_parameters, standard_streams
 from microvm.cli.notebook_cell import STDERR, STDOUT, run_cell
 from microvm.errors import ImageError, MachineError, MicroVMError
 from microvm.images import readymade
-from microvm.option import options_of, read_options
+from microvm.option import options_of, parse_options
 from microvm.options import ExecOptions, ImageOptions, PoolOptions
 from microvm.sync import AttachedVM, MicroVM
 
@@ -123,7 +123,7 @@ class _CellMachine:
 
     vm: MicroVM | AttachedVM
     interpreter: tuple[str, ...]
-    options: dict[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 class Notebook:
@@ -171,7 +171,7 @@ class Notebook:
         asked = parameters.given_options(PoolOptions, context.params)
         if start not in self._machines:
             self._machines[start] = _start(context.params, asked)
-        machine, options = self._machines[start], read_options(PoolOptions, asked)
+        machine, options = self._machines[start], parse_options(PoolOptions, asked, "MicroVM")
         for name in _given_options(context, PoolOptions):
             if options[name] != machine.options[name]:
                 again = " ".join((f"%{NAME}", *start, f"--{name} … restart"))
@@ -292,7 +292,7 @@ def _start(params: Mapping[str, Any], options: PoolOptions) -> _CellMachine:
     vm.start()
     for notice in notices:
         standard_streams.notify(notice)
-    return _CellMachine(vm, _interpreter(booted), read_options(PoolOptions, options))
+    return _CellMachine(vm, _interpreter(booted), parse_options(PoolOptions, options, "MicroVM"))
 
 
 def _attach(name: str) -> _CellMachine:

@@ -12,10 +12,12 @@ from microvm.cli.json_result import JsonResult
 from microvm.errors import UsageError
 from microvm.machine.machine import MicroVM
 from microvm.machine.snapshot import Snapshot
+from microvm.option import complete_options
+from microvm.options import MachineOptions
 from microvm.start.snapshots import check_room
 
 if TYPE_CHECKING:
-    from microvm.options import ExecOptions, MachineOptions
+    from microvm.options import ExecOptions
 
 
 def run(
@@ -34,7 +36,7 @@ def run(
     """Run a command in a new machine, and return the exit status of this process.
 
     :param command: Command and arguments, combined with `entrypoint` as described in
-        `microvm.images.config.Config.argv`.
+        `microvm.images.config.ImageConfig.argv`.
     :param machine: Options of the machine.
     :param options: Options of the command.
     :param image: Value of `--image`.
@@ -60,7 +62,7 @@ def run(
             hint = "give a command, as in `microvm run … -- echo hello`"
             raise UsageError(named, hint=hint)
         machine = {**machine, "notify": standard_streams.notify}
-        vm = MicroVM(start or booted, **machine)
+        vm = MicroVM._from_options(start or booted, complete_options(MachineOptions, machine))
         if save is not None:
             check_room()
         gc.disable()  # garbage collection would slow down the imports below

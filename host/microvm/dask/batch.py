@@ -29,7 +29,7 @@ from microvm.images import readymade
 from microvm.jobs.job import Commands, Job, Outcome, jobs
 from microvm.jobs.spread import spread
 from microvm.machine.snapshot import Snapshot
-from microvm.option import lists, options_of, read_options
+from microvm.option import complete_options, document_options, options_of, read_options
 from microvm.options import ExecOptions, PoolOptions, RunOptions, to_bytes
 from microvm.progress import NoticeReporter
 
@@ -61,7 +61,7 @@ class BatchOptions(PoolOptions, RunOptions, total=False):
     """Keyword arguments of `map`: those of `Pool`, and those of its `map`."""
 
 
-@lists(BatchOptions)
+@document_options(BatchOptions)
 async def map(  # noqa: A001 - as `Pool.map` is called
     commands: Commands,
     *,
@@ -103,9 +103,10 @@ async def map(  # noqa: A001 - as `Pool.map` is called
     if size is not None and size < 1:
         raise UsageError(f"a batch needs room for at least one job, not {size}")
     repository = None if registry is None else Repository(registry)
-    given = {name: value for name, value in options.items() if name in options_of(PoolOptions)}
-    how = {name: value for name, value in options.items() if name not in given}
-    notify = read_options(PoolOptions, given)["notify"]
+    checked = read_options(BatchOptions, options, "map")
+    notify = complete_options(BatchOptions, checked)["notify"]
+    given = {name: value for name, value in checked.items() if name in options_of(PoolOptions)}
+    how = {name: value for name, value in checked.items() if name not in given}
     given.pop("notify", None)
     reference: ImageReference | SnapshotReference
     if isinstance(image, Snapshot):
@@ -245,10 +246,10 @@ class _Batch:
             job.
         """
         begun = time.monotonic()
-        merged: RunOptions = {"max_output": _MAX_OUTPUT, **options, **job.options}
+        merged: Any = {"max_output": _MAX_OUTPUT, **options, **job.options}
         if merged.get("capture_output") is False:
             raise UsageError("capture_output: what a worker does not capture, nobody sees")
-        sent = Job(job.argv, merged, job.files, job.collect)
+        sent = Job(job.argv, files=job.files, collect=job.collect, **merged)
         key = f"{self._label(job)}-{self._name}-{next(self._numbers)}"
         with config.set(_NO_LIMIT):
             task = self._client.submit(

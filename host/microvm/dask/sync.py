@@ -13,7 +13,7 @@ from microvm.dask import batch, cluster
 from microvm.dask.batch import BatchOptions
 from microvm.jobs.job import Job, Outcome
 from microvm.machine.snapshot import Snapshot
-from microvm.option import lists
+from microvm.option import document_options
 from microvm.options import Text
 from microvm.sync.pool import asked, following
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from microvm.images import Image
 
 
-@lists(BatchOptions)
+@document_options(BatchOptions)
 def map(  # noqa: A001 - as `Pool.map` is called
     commands: Iterable[Job | Sequence[Text]],
     *,

@@ -137,7 +137,7 @@ class Machines(WorkerPlugin):
         self._busy += 1
         try:
             async with pool.machine() as vm:
-                return await carry_out(vm, job, job.options)
+                return await carry_out(vm, job, {})
         finally:
             self._busy -= 1
             self._wait_for_next()

@@ -22,6 +22,8 @@ from microvm.errors import (
 )
 from microvm.guest.executor import Executor
 from microvm.guest.process import Process
+from microvm.option import parse_options
+from microvm.options import ExecOptions
 from microvm.printable import printable
 from microvm.wire import files
 
@@ -40,6 +42,11 @@ _CLEANUP_TIMEOUT = 3.0
 
 _OTHER_SCHEMA = 2  # exit status of `carry` for a protocol with another digest
 _SCARCE = (EAGAIN, ENOMEM)  # errors of a guest that is short of processes or memory
+
+# Options of every `carry`. It starts as root and becomes the user who owns the files.
+_OPTIONS = parse_options(
+    ExecOptions, {"command": files.PROGRAM, "user": 0, "cwd": "/", "stdin": PIPE}, "exec"
+)
 
 
 @asynccontextmanager
@@ -62,7 +69,7 @@ async def exchange(
     except files.EncodeError as error:
         raise UsageError(f"cannot transfer this file: {error}") from None
     argv = [f"the transfer of {path}", f"{files.DIGEST:016x}"]
-    process = await guest.start(argv, command=files.PROGRAM, user=0, cwd="/", stdin=PIPE)
+    process = await guest.start(argv, _OPTIONS)
     try:
         # The guest would kill `carry` at the end of a time limit, before it can remove incomplete
         # files. So the host holds the limit.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, Unpack
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from microvm.guest.process import Process
-from microvm.options import ExecOptions, Text
+from microvm.option import ParsedOptions
+from microvm.options import Text
 from microvm.wire import codec
 
 
@@ -14,13 +15,14 @@ class Executor(Protocol):
     """An object that runs commands in a guest, directly or through the supervisor of a machine.
 
     See `MicroVM.exec`, `ping` and `status`.
-
-    :ivar defaults: Options of a command that its caller does not set.
     """
 
-    defaults: ExecOptions
+    @property
+    def defaults(self) -> Mapping[str, Any]:
+        """Values of the options that a command does not set."""
+        ...
 
-    async def start(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
+    async def start(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
         """Start a command. Wait first for the exit of a command that was abandoned."""
         ...
 

@@ -29,9 +29,10 @@ from microvm.wire import files
 from microvm.wire.files import Action, ModeRule
 
 GuestPath = str | bytes | os.PathLike[str]
-"""A path in a guest; a relative path starts at the working folder of commands."""
+"""A path in a guest. A relative path is relative to the working directory of commands."""
 
 GuestUser = str | bytes | int | None
+"""A user of a guest: NAME or UID, or either with :GROUP. None is the user who runs commands."""
 
 # Default limits of a transfer: bytes, files and seconds.
 MAX_READ = 64 << 20

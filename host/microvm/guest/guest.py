@@ -30,6 +30,7 @@ from microvm.guest.process import Process
 from microvm.guest.request import request_of
 from microvm.guest.streams import InputStream
 from microvm.guest.timeouts import TIMEOUTS, Timeouts
+from microvm.option import ParsedOptions, parse_options
 from microvm.options import ExecOptions, Text
 from microvm.wire import codec
 from microvm.wire.channel import Channel, ChannelFactory
@@ -65,7 +66,7 @@ class Guest:
         :param channel: Function that creates the channel, which transports the bytes.
         """
         self.error: MachineError | None = None
-        self.defaults: ExecOptions = defaults or {}
+        self.defaults = parse_options(ExecOptions, defaults or {}, "exec")
         self.on_command: Callable[[Command], None] | None = None
         self._console_tail = console_tail
         self._timeouts = timeouts
@@ -135,17 +136,20 @@ class Guest:
         self._channel.write(self._session.keep())
         await self._ping(timeout)
 
-    async def start(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
-        """Start a command as `exec` does, after the exit of a command that was abandoned."""
-        await self.wait_idle()
-        return self.exec(argv, **options)
-
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
-        """Start a command; see `MicroVM.exec`.
+        """Start a command; see `MicroVM.exec`, and `_exec` for errors."""
+        return self._exec(argv, parse_options(ExecOptions, options, "exec"))
+
+    async def start(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
+        """Start a command as soon as every abandoned command has exited."""
+        await self.wait_idle()
+        return self._exec(argv, options)
+
+    def _exec(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
+        """Start a command.
 
         :raises Busy: If another command runs.
-        :raises UsageError: If an option or an argument is invalid, or cannot be encoded.
-        :raises TypeError: If an option does not exist.
+        :raises UsageError: If an argument is invalid or cannot be encoded.
         """
         self._check_alive()
         if not self._free.is_set():

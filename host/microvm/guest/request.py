@@ -8,7 +8,7 @@ from subprocess import PIPE
 from typing import Any
 
 from microvm.errors import UsageError
-from microvm.option import options_of, read_options
+from microvm.option import ParsedOptions, options_of
 from microvm.options import ExecOptions, Text, to_bytes
 from microvm.wire import codec
 
@@ -37,21 +37,20 @@ class HostLimits:
 
 
 def request_of(
-    argv: Sequence[Text], options: ExecOptions, defaults: ExecOptions | None = None
+    argv: Sequence[Text], options: ParsedOptions, defaults: ParsedOptions | None = None
 ) -> tuple[codec.ExecRequest, HostLimits]:
     """Check the options of a command, and return its request and the limits for the host.
 
     :param defaults: Options that apply unless `options` sets them; variables are merged one by one.
     :return: A request, to which the session adds its own fields, and the limits.
-    :raises UsageError: If an option or an argument is invalid.
-    :raises TypeError: If an option does not exist.
+    :raises UsageError: If an argument is invalid.
     """
     if isinstance(argv, str | bytes):
         raise UsageError("argv must be a list of arguments", hint="for a shell: ['sh', '-c', …]")
-    defaults = defaults or {}
-    default = read_options(ExecOptions, defaults)
-    explicit = {name: value for name, value in options.items() if value is not None}
-    given = read_options(ExecOptions, {**defaults, **explicit})
+    given = dict(options)
+    if defaults is not None:
+        given |= {name: defaults[name] for name in defaults.given - options.given}
+        given["env"] = {**(defaults["env"] or {}), **(options["env"] or {})}
     arguments = tuple(to_bytes(argument) for argument in argv)
     if not given["command"]:
         if not arguments:
@@ -59,8 +58,7 @@ def request_of(
         given["command"] = arguments[0]
     fields: dict[str, Any] = {name: given[name] for name in _CARRIED}
     fields["argv"], fields["more_argv"] = _split(arguments)
-    variables = {**(default["env"] or {}), **(given["env"] or {})}
-    entries = tuple(b"%b=%b" % variable for variable in variables.items())
+    entries = tuple(b"%b=%b" % variable for variable in (given["env"] or {}).items())
     fields["env"], fields["more_env"] = _split(entries)
     fields["stdin_from"] = codec.StdinKind.HOST if given["stdin"] == PIPE else codec.StdinKind.NULL
     fields["rows"], fields["columns"] = given["tty"] or (0, 0)

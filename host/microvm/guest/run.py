@@ -6,45 +6,38 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from subprocess import PIPE
-from typing import Any, Unpack, cast
+from typing import Any, Unpack
 
 from microvm.errors import ExecKilled, UsageError
 from microvm.guest.executor import Executor
 from microvm.guest.process import CompletedProcess
 from microvm.guest.stdio import copy_out
-from microvm.option import options_of, read_options
-from microvm.options import ExecOptions, RunOptions, Text
+from microvm.option import ParsedOptions, parse_options
+from microvm.options import RunOptions, Text
 
 
 async def run(
     guest: Executor, argv: Sequence[Text], **options: Unpack[RunOptions]
 ) -> CompletedProcess[Any]:
-    """Run a command until it exits; see `MicroVM.run`.
+    """Run a command until it exits; see `MicroVM.run`."""
+    return await run_parsed(guest, argv, parse_options(RunOptions, options, "run"))
 
-    :raises UsageError: If an option is invalid, or `input` and `stdin` are both given.
-    :raises TypeError: If an option does not exist.
-    :raises CalledProcessError: If `check` is set and the exit code is not 0.
-    :raises UnicodeError: If text was requested, and the input or output cannot be converted.
-    :raises OSError: If the output cannot be written to the standard streams of this process.
-    :raises StartError: Or another error of `Guest.exec` and `Process.wait`.
-    """
-    values = read_options(RunOptions, options)
-    exec_options = {
-        name: value for name, value in options.items() if name in options_of(ExecOptions)
-    }
-    given = values["input"]
-    as_text = bool(values["text"] or values["encoding"] or values["errors"])
-    decode = _OutputDecoder(as_text, values["encoding"] or "utf-8", values["errors"] or "strict")
+
+async def run_parsed(
+    guest: Executor, argv: Sequence[Text], options: ParsedOptions
+) -> CompletedProcess[Any]:
+    """Run a command until it exits, with options that are already checked."""
+    given, decode = options["input"], _decoder(options)
     if given is not None:
-        if exec_options.get("stdin") is not None:
+        if "stdin" in options.given:
             raise UsageError("input and stdin cannot be used together")
-        exec_options["stdin"] = PIPE
+        options = options.replace(stdin=PIPE)
     data = given.encode(decode.encoding, decode.errors) if isinstance(given, str) else given
     out: bytes | None = None
     err: bytes | None = None
-    async with await guest.start(argv, **cast(ExecOptions, exec_options)) as process:
+    async with await guest.start(argv, options) as process:
         try:
-            if values["capture_output"]:
+            if options["capture_output"]:
                 out, err = await process._collect(data)
             else:
                 await asyncio.gather(
@@ -57,7 +50,7 @@ async def run(
             error.stdout, error.stderr = decode.cut(out), decode.cut(err)
             raise
     completed = CompletedProcess(process.args, returncode, decode(out), decode(err), process.memory)
-    if values["check"]:
+    if options["check"]:
         completed.check_returncode()
     return completed
 
@@ -79,3 +72,9 @@ class _OutputDecoder:
         """Convert incomplete output, which may stop in the middle of a character."""
         errors = "replace" if self.errors == "strict" else self.errors
         return replace(self, errors=errors)(data)
+
+
+def _decoder(options: ParsedOptions) -> _OutputDecoder:
+    encoding, errors = options["encoding"], options["errors"]
+    is_text = options["text"] or encoding is not None or errors is not None
+    return _OutputDecoder(is_text, encoding or "utf-8", errors or "strict")

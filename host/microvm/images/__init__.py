@@ -15,7 +15,7 @@ from microvm.arches import Bus
 from microvm.cache import record, trust, verified
 from microvm.errors import CacheError, ImageError
 from microvm.images import tags
-from microvm.images.config import Config
+from microvm.images.config import ImageConfig
 from microvm.log import Area
 from microvm.printable import printable, quoted
 from microvm.system.capacity import SHORTAGES
@@ -80,7 +80,7 @@ class ImageManifest(NamedTuple):
     initramfs_sha256: str
     disk_size: int
     disk_sha256: str
-    config: Config
+    config: ImageConfig
     warm: tuple[tuple[str, ...], ...]
     history: tuple[str, ...]
 

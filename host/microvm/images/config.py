@@ -8,7 +8,7 @@ from typing import NamedTuple, Self
 from microvm.options import ExecOptions
 
 
-class Config(NamedTuple):
+class ImageConfig(NamedTuple):
     """The default options of a run, as in the configuration of an OCI image.
 
     :ivar env: Variables as `NAME=VALUE`; if a name occurs twice, the later one counts.

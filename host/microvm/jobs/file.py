@@ -8,13 +8,13 @@ from collections.abc import AsyncIterable, AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, Literal, Union, cast, get_args, get_origin
+from typing import Any, Literal, Union, Unpack, cast, get_args, get_origin
 
 from microvm.errors import UsageError
 from microvm.jobs import ending
 from microvm.jobs.job import Job, Outcome
 from microvm.option import Option, options_of
-from microvm.options import ExecOptions, RunOptions, to_bytes
+from microvm.options import ExecOptions, RunOptions, Text, to_bytes
 
 _OPTIONS = {
     name: option for name, option in options_of(ExecOptions).items() if "map" in option.verbs
@@ -69,16 +69,30 @@ _LISTED = 'such as ["ls", "-l"]; a line that is no JSON, such as ls -l, is run b
 _STDIN = Option("What to feed to standard input.", to_bytes, name="stdin")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class LineJob(Job):
-    """A job and the line that it came from.
+    """A job that was read from a line of a file. Its options are already checked.
 
-    :ivar line: the number of the line, from 1.
-    :ivar id: the `id` in its object, if there is one.
+    :ivar line: Number of the line, from 1.
+    :ivar id: Value of the key `id` in the line, or None.
     """
 
-    line: int = 0
-    id: object = None
+    line: int
+    id: object
+
+    def __init__(
+        self,
+        argv: Sequence[Text],
+        *,
+        line: int = 0,
+        id: object = None,  # noqa: A002 - the key has this name
+        files: Mapping[str, str | bytes] | None = None,
+        collect: Sequence[str] = (),
+        **options: Unpack[RunOptions],
+    ) -> None:
+        self._set(argv, files, collect, options)
+        object.__setattr__(self, "line", line)
+        object.__setattr__(self, "id", id)
 
 
 async def parse(
@@ -104,12 +118,12 @@ async def parse(
         try:
             given = _fields(line)
             yield LineJob(
-                given.pop("argv"),
-                _options(given, variables),
-                files=_files(given.get("files", {})),
-                collect=_collected(given.get("collect", [])),
+                given["argv"],
                 line=number,
                 id=given.get("id"),
+                files=_files(given.get("files", {})),
+                collect=_collected(given.get("collect", [])),
+                **_options(given, variables),
             )
         except UsageError as error:
             raise UsageError(f"line {number}: {error.message}", hint=error.hint) from None

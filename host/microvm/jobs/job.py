@@ -5,11 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Generic, cast
+from typing import TYPE_CHECKING, Any, Generic, Unpack, cast
 
 from microvm.errors import ExecKilled, FileError, UsageError
 from microvm.guest.process import CompletedProcess, O_co
 from microvm.machine.files import as_user, collected, in_folder
+from microvm.option import complete_options, document_options, read_options
 from microvm.options import ExecOptions, RunOptions, Text
 from microvm.units import parse_size
 
@@ -20,22 +21,58 @@ MAX_COLLECT = 16 << 20
 """The bytes of all that a job collects, where its output has no limit."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, init=False)
 class Job:
-    """A command and the way to run it.
+    r"""A command for `Pool.map`, with options and files of its own.
 
-    :ivar argv: the arguments; the command sees the first one as its name.
-    :ivar options: keyword arguments of `MicroVM.run`, which override those of all jobs.
-    :ivar files: the content of files that are written into the guest before the command runs, by
+    ::
+
+        Job(["sort", "in"], timeout="5s", files={"in": b"b\na\n"}, collect=["in"])
+
+    :ivar argv: Arguments of the command. The first one is the name of the program.
+    :ivar options: Checked options of the command, which take precedence over those of `Pool.map`.
+    :ivar files: Content of the files that are written into the guest before the command runs, by
         path; see `MicroVM.write_file`.
-    :ivar collect: the files that are read after the command, even if it has failed: together at
-        most `max_output` bytes, or `MAX_COLLECT` if that is not given.
+    :ivar collect: Paths of the files that are read after the command, even if it fails. Their
+        total size is limited to `max_output`, or else to 16 MiB.
     """
 
     argv: Sequence[Text]
-    options: RunOptions = field(default_factory=RunOptions)
-    files: Mapping[str, str | bytes] = field(default_factory=dict)
-    collect: Sequence[str] = ()
+    options: Mapping[str, Any]
+    files: Mapping[str, str | bytes]
+    collect: Sequence[str]
+
+    @document_options(RunOptions)
+    def __init__(
+        self,
+        argv: Sequence[Text],
+        *,
+        files: Mapping[str, str | bytes] | None = None,
+        collect: Sequence[str] = (),
+        **options: Unpack[RunOptions],
+    ) -> None:
+        """Check the options. The command runs when the job is given to `Pool.map`.
+
+        :param argv: Arguments of the command. The first one is the name of the program.
+        :param files: Content of files to write into the guest before the command runs, by path.
+        :param collect: Paths of files to read after the command.
+        :raises UsageError: Raised if the value of an option is invalid.
+        :raises TypeError: Raised if an option does not exist.
+        """
+        self._set(argv, files, collect, read_options(RunOptions, options, "Job"))
+
+    def _set(
+        self,
+        argv: Sequence[Text],
+        files: Mapping[str, str | bytes] | None,
+        collect: Sequence[str],
+        checked: Mapping[str, Any],
+    ) -> None:
+        # The class is frozen, so only `object` can set the attributes.
+        object.__setattr__(self, "argv", argv)
+        object.__setattr__(self, "options", checked)
+        object.__setattr__(self, "files", files or {})
+        object.__setattr__(self, "collect", collect)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +106,14 @@ class Outcome(Generic[O_co]):
         return self.completed
 
 
-async def carry_out(vm: MicroVM, job: Job, options: RunOptions) -> Outcome[Any]:
-    """Run a job in a machine, with the files that it takes and gives.
+async def carry_out(vm: MicroVM, job: Job, common: Mapping[str, Any]) -> Outcome[Any]:
+    """Run a job in a machine: write its files, run its command, and collect files.
 
-    :param options: all that its command has, the job's own among them.
+    :param common: Checked options of all jobs. The options of the job take precedence.
     """
     begun = time.monotonic()
-    how = cast(ExecOptions, options)
+    merged = {**common, **job.options}
+    how = cast(ExecOptions, merged)
     completed: CompletedProcess[Any] | None = None
     error: Exception | None = None
     files: dict[str, bytes] = {}
@@ -84,7 +122,7 @@ async def carry_out(vm: MicroVM, job: Job, options: RunOptions) -> Outcome[Any]:
         for path, data in job.files.items():
             await vm.write_file(in_folder(path, how), data, **as_user(how))
         started = True
-        completed = await vm.run(job.argv, **options)
+        completed = await vm._run(job.argv, complete_options(RunOptions, merged))
     except Exception as raised:
         error = raised
     # What never ran has left nothing.
@@ -112,7 +150,10 @@ async def _collect(
 
 
 CommandLines = Iterable[Sequence[Text]] | AsyncIterable[Sequence[Text]]
+"""Commands for `Pool.map`, each as a list of arguments."""
+
 Commands = Iterable[Job | Sequence[Text]] | AsyncIterable[Job | Sequence[Text]]
+"""Commands for `Pool.map`, each as a list of arguments or as a `Job`."""
 
 
 async def jobs(commands: Commands) -> AsyncGenerator[Job, None]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Mapping
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -17,7 +17,7 @@ from microvm.jobs.job import CommandLines, Commands, Job, Outcome, carry_out, jo
 from microvm.jobs.spread import spread
 from microvm.log import Area
 from microvm.machine.machine import MicroVM
-from microvm.option import lists, read_options
+from microvm.option import complete_options, document_options, parse_options, read_options
 from microvm.options import (
     BytesRunOptions,
     EncodedRunOptions,
@@ -61,12 +61,12 @@ class Pool:
     When the block is left, however that happens, all machines end, whoever uses them.
     """
 
-    @lists(PoolOptions)
+    @document_options(PoolOptions)
     def __init__(
         self,
         size: int | None = None,
         image: Image | Snapshot | str | Path | None = None,
-        **machine: Unpack[PoolOptions],
+        **options: Unpack[PoolOptions],
     ) -> None:
         """Check what they are to be; nothing is started.
 
@@ -79,11 +79,12 @@ class Pool:
         self.size = self._cpus if size is None else size
         if self.size < 1:
             raise UsageError(f"a pool needs room for at least one machine, not {size}")
-        self._factory = partial(MicroVM, image, **machine)
-        self._factory()  # nothing is started; options that cannot be are refused here
+        parsed = parse_options(PoolOptions, options, "Pool")
+        self._factory = partial(MicroVM._from_options, image, parsed)
+        self._factory()  # checks the image and the options without starting anything
         self._open = False
         self._loop: asyncio.AbstractEventLoop
-        self._notify = read_options(PoolOptions, machine)["notify"]
+        self._notify = parsed["notify"]
         self._retries = Retries()
         # the timer of the next start after a failure
         self._pause: asyncio.TimerHandle | None = None
@@ -155,7 +156,7 @@ class Pool:
     def map(
         self, commands: Commands, *, ordered: bool = ..., **options: Unpack[RunOptions]
     ) -> AsyncGenerator[Outcome[Any], None]: ...
-    @lists(RunOptions)
+    @document_options(RunOptions)
     async def map(
         self, commands: Commands, *, ordered: bool = True, **options: Unpack[RunOptions]
     ) -> AsyncGenerator[Outcome[Any], None]:
@@ -178,9 +179,11 @@ class Pool:
             no bound on what one outcome holds.
         :raises UsageError: the pool is closed, or a command is no list of arguments.
         """
+        checked = read_options(RunOptions, options, "map")
+        complete_options(RunOptions, checked)  # raises an error now and not once for each job
         outcomes = spread(
             jobs(commands),
-            lambda job: self._outcome(job, options),
+            lambda job: self._outcome(job, checked),
             room=lambda: self.size,
             ordered=ordered,
             spawn=self._spawn,
@@ -194,8 +197,7 @@ class Pool:
                 raise
             raise _closed() from None
 
-    async def _outcome(self, job: Job, options: RunOptions) -> Outcome[Any]:
-        merged: RunOptions = {**options, **job.options}
+    async def _outcome(self, job: Job, options: Mapping[str, Any]) -> Outcome[Any]:
         async with AsyncExitStack() as leased:
             try:
                 vm = await leased.enter_async_context(self.machine())
@@ -203,7 +205,7 @@ class Pool:
                 raise
             except MicroVMError as error:
                 raise NotRun(error) from error
-            return await carry_out(vm, job, merged)
+            return await carry_out(vm, job, options)
 
     async def _acquire(self) -> _Lease:
         while True:

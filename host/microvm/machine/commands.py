@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Unpack, overload
 
 from microvm.guest.timeouts import TIMEOUTS
 from microvm.machine.files import FileMethods
-from microvm.option import lists
+from microvm.option import ParsedOptions, document_options, parse_options
 from microvm.options import (
     BytesRunOptions,
     EncodedRunOptions,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 class CommandMethods(FileMethods):
     """The commands of a machine, one at a time, and beside them what its guest can be asked."""
 
-    @lists(ExecOptions)
+    @document_options(ExecOptions)
     async def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; its output is read from the process that this returns.
 
@@ -42,7 +42,10 @@ class CommandMethods(FileMethods):
         :raises TypeError: there is no such option.
         :raises MachineError: the machine is dead.
         """
-        process = await self._guest().start(argv, **options)
+        return await self._exec(argv, parse_options(ExecOptions, options, "exec"))
+
+    async def _exec(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
+        process = await self._guest().start(argv, options)
         process._keep_alive_with(self)
         return process
 
@@ -66,7 +69,7 @@ class CommandMethods(FileMethods):
     async def run(
         self, argv: Sequence[Text], **options: Unpack[RunOptions]
     ) -> CompletedProcess[Any]: ...
-    @lists(RunOptions)
+    @document_options(RunOptions)
     async def run(
         self, argv: Sequence[Text], **options: Unpack[RunOptions]
     ) -> CompletedProcess[Any]:
@@ -88,6 +91,11 @@ class CommandMethods(FileMethods):
         from microvm.guest.run import run
 
         return await run(self._guest(), argv, **options)
+
+    async def _run(self, argv: Sequence[Text], options: ParsedOptions) -> CompletedProcess[Any]:
+        from microvm.guest.run import run_parsed
+
+        return await run_parsed(self._guest(), argv, options)
 
     async def ping(self, timeout: Duration = TIMEOUTS.ping) -> None:
         """Ask the guest whether it is alive.

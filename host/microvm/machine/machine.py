@@ -16,7 +16,7 @@ from microvm.images import readymade
 from microvm.log import Area
 from microvm.machine.base import Machine
 from microvm.machine.snapshot import Snapshot
-from microvm.option import lists, read_options
+from microvm.option import ParsedOptions, document_options, parse_options
 from microvm.options import Accelerator, Confinement, MachineOptions
 from microvm.qemu import launcher
 from microvm.qemu.launch import launch_errors
@@ -55,7 +55,7 @@ class MicroVM(Machine):
     :ivar cloned: whether it is a clone.
     """
 
-    @lists(MachineOptions)
+    @document_options(MachineOptions)
     def __init__(
         self,
         image: Image | Snapshot | str | Path | None = None,
@@ -68,21 +68,34 @@ class MicroVM(Machine):
             is where the machine goes on from, with the options of the machine that it is of.
         :raises UsageError: for a value that cannot be, or that this host has not got.
         """
-        given = read_options(MachineOptions, options)
+        self._configure(image, parse_options(MachineOptions, options, "MicroVM"))
+
+    @classmethod
+    def _from_options(
+        cls, image: Image | Snapshot | str | Path | None, options: ParsedOptions
+    ) -> Self:
+        """Create a machine with options that are already checked."""
+        machine = cls.__new__(cls)
+        machine._configure(image, options)
+        return machine
+
+    def _configure(
+        self, image: Image | Snapshot | str | Path | None, options: ParsedOptions
+    ) -> None:
         self._snapshot = image if isinstance(image, Snapshot) else None
         if self._snapshot is not None:
-            given = self._snapshot._options_of_clone(given, options)
-        capacity.check(memory=given["memory"], cpus=given["cpus"])
+            options = self._snapshot._options_of_clone(options)
+        capacity.check(memory=options["memory"], cpus=options["cpus"])
         self._given_image = None if isinstance(image, Snapshot) else image
         self._image: Image
-        self.memory: int = given["memory"]
-        self.cpus: int = given["cpus"]
-        self.disk: int = given["disk"]
-        self._requested: Accelerator = given["accel"]
-        self.confinement: Confinement = given["confinement"]
-        self._cold: bool = given["cold"]
-        self._console_log: Path | None = given["console"]
-        self._on_notice: Callable[[str], None] = given["notify"]
+        self.memory: int = options["memory"]
+        self.cpus: int = options["cpus"]
+        self.disk: int = options["disk"]
+        self._requested: Accelerator = options["accel"]
+        self.confinement: Confinement = options["confinement"]
+        self._cold: bool = options["cold"]
+        self._console_log: Path | None = options.get("console")
+        self._on_notice: Callable[[str], None] = options["notify"]
         self._state = "new"
         self._starter: Starter | None = None
         self._restorer: Restorer | None = None

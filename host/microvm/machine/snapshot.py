@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from microvm.images import Image
+    from microvm.option import ParsedOptions
     from microvm.options import Confinement
     from microvm.qemu.command_line import Memory
     from microvm.start.checkpoint import Checkpoint
@@ -159,23 +160,20 @@ class Snapshot:
             if self._finalizer is not None:
                 self._finalizer()
 
-    def _options_of_clone(
-        self, read: Mapping[str, Any], given: Mapping[str, object]
-    ) -> dict[str, Any]:
-        """Return the options that a machine from it has.
+    def _options_of_clone(self, options: ParsedOptions) -> ParsedOptions:
+        """Return the options of a machine that starts from this snapshot.
 
-        :param read: all of them, as they would be without it.
-        :param given: those of them that the user has named.
-        :raises UsageError: one of these cannot be.
+        :param options: Options that the user has given to the machine, and defaults.
+        :raises UsageError: Raised if the user has given an option that contradicts the snapshot.
         """
-        if read["cold"]:
+        if options["cold"]:
             raise UsageError("cold: a machine from a snapshot is not booted")
         own = {name: getattr(self, name) for name in FIXED_OPTIONS}
         for name, value in own.items():
-            if given.get(name) is not None and read[name] not in {value, "auto"}:
+            if name in options.given and options[name] not in {value, "auto"}:
                 shown = format_size(value) if name in {"memory", "disk"} and value else value
                 raise UsageError(f"{name}: machines from {self._label} have {shown or 'none'}")
-        return {**read, **own}
+        return options.replace(**own)
 
     def _find_image(self) -> Image:
         """Return the image that the machine has booted.

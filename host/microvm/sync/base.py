@@ -9,7 +9,7 @@ from microvm.guest.process import CompletedProcess
 from microvm.guest.status import GuestStatus
 from microvm.guest.timeouts import TIMEOUTS
 from microvm.machine.snapshot import Snapshot
-from microvm.option import lists
+from microvm.option import document_options
 from microvm.options import (
     BytesRunOptions,
     EncodedRunOptions,
@@ -45,7 +45,7 @@ class Machine(FileMethods):
         """End the machine, for everybody; idempotent."""
         raise NotImplementedError
 
-    @lists(ExecOptions)
+    @document_options(ExecOptions)
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
         """Start a command; see `microvm.MicroVM.exec`."""
         return Process(self._loop, self._do(self._machine.exec(argv, **options)))
@@ -68,7 +68,7 @@ class Machine(FileMethods):
     ) -> CompletedProcess[bytes]: ...
     @overload
     def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess[Any]: ...
-    @lists(RunOptions)
+    @document_options(RunOptions)
     def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess[Any]:
         """Run a command to its end; see `microvm.MicroVM.run`."""
         return self._do(self._machine.run(argv, **options))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Self, Unpack
 from microvm.concurrency.loop import BackgroundLoop
 from microvm.machine import machine
 from microvm.machine.snapshot import Snapshot
-from microvm.option import lists
+from microvm.option import document_options
 from microvm.options import MachineOptions
 from microvm.sync.attached import AttachedVM
 from microvm.sync.base import Machine
@@ -27,7 +27,7 @@ class MicroVM(Machine):
 
     _driven = machine.MicroVM
 
-    @lists(MachineOptions)
+    @document_options(MachineOptions)
     def __init__(
         self,
         image: Image | Snapshot | str | Path | None = None,

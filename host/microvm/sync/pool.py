@@ -13,7 +13,7 @@ from microvm.jobs import pool
 from microvm.jobs.job import Job, Outcome
 from microvm.machine import machine
 from microvm.machine.snapshot import Snapshot
-from microvm.option import lists
+from microvm.option import document_options
 from microvm.options import (
     BytesRunOptions,
     EncodedRunOptions,
@@ -46,15 +46,15 @@ class Pool(LoopBound):
     it, is closed, with a ResourceWarning.
     """
 
-    @lists(PoolOptions)
+    @document_options(PoolOptions)
     def __init__(
         self,
         size: int | None = None,
         image: Image | Snapshot | str | Path | None = None,
-        **machine: Unpack[PoolOptions],
+        **options: Unpack[PoolOptions],
     ) -> None:
         """Check what they are to be; see `microvm.Pool`."""
-        self._pool = pool.Pool(size, image, **machine)
+        self._pool = pool.Pool(size, image, **options)
         super().__init__(BackgroundLoop(self._pool.__aexit__, self._pool._unclosed_warning, "pool"))
 
     def __enter__(self) -> Self:
@@ -118,7 +118,7 @@ class Pool(LoopBound):
         ordered: bool = ...,
         **options: Unpack[RunOptions],
     ) -> Iterator[Outcome[Any]]: ...
-    @lists(RunOptions)
+    @document_options(RunOptions)
     def map(
         self,
         commands: Iterable[Job | Sequence[Text]],

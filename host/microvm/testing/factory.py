@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Generic, Self, TypeVar, Unpack
 
-from microvm.option import lists
+from microvm.option import document_options
 from microvm.options import MachineOptions
 from microvm.testing.recorded import MicroVM, SyncMicroVM
 from microvm.testing.transcript import Transcript
@@ -59,7 +59,7 @@ class _Factory(Generic[V, R]):
         self._name = name
         self._count = 0
 
-    @lists(MachineOptions)
+    @document_options(MachineOptions)
     def __call__(
         self,
         image: Image | str | Path | None = None,
@@ -78,9 +78,9 @@ class _Factory(Generic[V, R]):
     def _started(self, given: MicroVMOptions) -> R:
         raise NotImplementedError
 
-    def said_plainly(self) -> AbstractContextManager[None]:
+    def _plain_errors(self) -> AbstractContextManager[None]:
         """See `Origins`."""
-        return self._origins.said_plainly()
+        return self._origins.plain_errors()
 
     def _wanted(self, options: MicroVMOptions) -> Wanted:
         layers = (self._options, *marked(self._node), options)

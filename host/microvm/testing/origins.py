@@ -92,7 +92,7 @@ class Origins:
         self._had.add(kind)
 
     @contextmanager
-    def said_plainly(self) -> Iterator[None]:
+    def plain_errors(self) -> Iterator[None]:
         """Say without a traceback why there is no machine, unless that is the set-up's doing."""
         try:
             yield

@@ -190,7 +190,7 @@ def _microvm(request: pytest.FixtureRequest, microvm_factory: MicroVMFactory) ->
     if loop := _loop_of(request.node):
         machine: MicroVM = request.getfixturevalue(f"_microvm_in_{loop}_loop")
         return machine
-    with microvm_factory.said_plainly():
+    with microvm_factory._plain_errors():
         return microvm_factory()
 
 
@@ -206,7 +206,7 @@ def _microvm_session(
 
     arguments = factory_arguments(request, microvm_options, microvm_setup)
     with MicroVMFactory(*arguments, name="microvm_session") as factory:
-        with factory.said_plainly():
+        with factory._plain_errors():
             machine = factory()
         yield machine
 

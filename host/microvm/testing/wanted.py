@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from microvm.errors import UsageError
-from microvm.option import options_of, read_options
+from microvm.option import options_of, parse_options
 from microvm.options import MachineOptions
 
 if TYPE_CHECKING:
@@ -97,9 +97,9 @@ class Wanted:
         options: Any = merged(layers)
         image, snapshot = options.pop("image", None), options.pop("snapshot", None)
         try:
-            read = read_options(MachineOptions, options)
+            read = parse_options(MachineOptions, options, "MicroVM")
         except TypeError as error:
-            raise UsageError(f"{error}: no option of a machine") from None
+            raise UsageError(str(error)) from None
         if snapshot is not None and snapshot is not layers[0].get("snapshot"):
             setup = None
         if setup is not None:

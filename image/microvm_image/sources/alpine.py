@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from microvm.arches import Arch
 from microvm.errors import ImageError
-from microvm.images.config import Config
 
 if TYPE_CHECKING:
     from microvm_image.source import ImageSource
@@ -48,4 +47,4 @@ def source(data: bytes, arch: Arch, origin: str | Path) -> ImageSource:
 
     name = f"alpine-{VERSION}"
     layer = TarLayer(name, lambda files: spooled(iter([data]), files))
-    return ImageSource(name, f"{name}@sha256:{actual}", actual, Config(), (layer,))
+    return ImageSource(name, f"{name}@sha256:{actual}", actual, ImageConfig(), (layer,))

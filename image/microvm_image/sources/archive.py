@@ -10,7 +10,7 @@ from pathlib import Path
 
 from microvm.arches import Arch
 from microvm.errors import ImageError
-from microvm.images.config import Config
+from microvm.images.config import ImageConfig
 from microvm_image.compression import spooled, unpacked
 from microvm_image.file_range import CHUNK, FileRange
 from microvm_image.layer import TarLayer, sha256
@@ -45,7 +45,7 @@ def find(path: str, arch: Arch, limits: Limits, files: ExitStack) -> ImageSource
         if stored.has(docker_archive.INDEX):
             return docker_archive.find(stored, layer.name, "", arch)
     digest = sha256(packed)
-    return ImageSource(layer.name, f"{layer.name}@sha256:{digest}", digest, Config(), (layer,))
+    return ImageSource(layer.name, f"{layer.name}@sha256:{digest}", digest, ImageConfig(), (layer,))
 
 
 def find_stored(

@@ -9,7 +9,7 @@ import stat
 
 from microvm import arches, cache
 from microvm.arches import Arch
-from microvm.images.config import Config
+from microvm.images.config import ImageConfig
 from microvm.progress import Reporter
 from microvm.system.tools import run
 from microvm_image import package
@@ -41,7 +41,7 @@ def source(arch: Arch, report: Reporter) -> ImageSource:
     for path, text in FILES.items():
         nodes[path] = FileNode(stat.S_IFREG | 0o644, data=BytesData(text.encode()))
     layer = NodeLayer(name, nodes)
-    return ImageSource(name, f"{name}@sha256:{digest}", digest, Config(), (layer,))
+    return ImageSource(name, f"{name}@sha256:{digest}", digest, ImageConfig(), (layer,))
 
 
 def _applets(binary: bytes, arch: Arch, report: Reporter) -> tuple[str, ...]:

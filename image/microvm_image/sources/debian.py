@@ -21,7 +21,7 @@ from microvm import cache
 from microvm.arches import Arch
 from microvm.cache import contents, lock
 from microvm.errors import ImageError
-from microvm.images.config import Config
+from microvm.images.config import ImageConfig
 from microvm.progress import Reporter
 from microvm.system.tools import ToolError, finish, is_full, may_use_all_ids, require, run, started
 from microvm_image import disk
@@ -75,7 +75,7 @@ def find(
     versions = _versions(layer, limits)
     digest = hashlib.sha256("\0".join((text, arch.debian, *versions)).encode()).hexdigest()
     called = " ".join((text, *(f"--package {package}" for package in wanted)))
-    return ImageSource(called, f"{text} ({', '.join(versions)})", digest, Config(), (layer,))
+    return ImageSource(called, f"{text} ({', '.join(versions)})", digest, ImageConfig(), (layer,))
 
 
 def check(text: str, packages: Sequence[str], arch: Arch) -> None:

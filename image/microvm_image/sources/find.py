@@ -11,7 +11,7 @@ from microvm import cache
 from microvm.arches import Arch
 from microvm.errors import ImageError, UsageError
 from microvm.images import KERNEL, MANIFEST
-from microvm.images.config import Config
+from microvm.images.config import ImageConfig
 from microvm.progress import Reporter
 from microvm_image import skopeo
 from microvm_image.limits import Limits
@@ -65,7 +65,7 @@ def _found(
         raise ImageError(f"{text} takes no packages", hint="debian:SUITE does")
     if text == SCRATCH:
         digest = hashlib.sha256(SCRATCH.encode()).hexdigest()
-        return ImageSource(SCRATCH, SCRATCH, digest, Config(), ())
+        return ImageSource(SCRATCH, SCRATCH, digest, ImageConfig(), ())
     if text.startswith(skopeo.SCHEME):
         return registry.find(text, arch, limits, report, files)
     if text.startswith(debian.SCHEME):

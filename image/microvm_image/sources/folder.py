@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
-from microvm.images.config import Config
+from microvm.images.config import ImageConfig
 from microvm_image.layer import HostLayer
 from microvm_image.limits import Limits
 from microvm_image.source import ImageSource
@@ -38,4 +38,4 @@ def find(path: Path, limits: Limits) -> ImageSource:
         tree.add(layer)
         tree.write_tar(digest)
     sha256 = digest.hexdigest()
-    return ImageSource(name, f"{name}@sha256:{sha256}", sha256, Config(), (layer,))
+    return ImageSource(name, f"{name}@sha256:{sha256}", sha256, ImageConfig(), (layer,))

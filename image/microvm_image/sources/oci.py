@@ -14,7 +14,7 @@ from typing import Any
 
 from microvm.arches import Arch
 from microvm.errors import ImageError
-from microvm.images.config import Config
+from microvm.images.config import ImageConfig
 from microvm_image.file_range import FileRange
 from microvm_image.layer import TarLayer
 from microvm_image.source import ImageSource
@@ -241,7 +241,7 @@ def checked_config(config: Any, name: str, arch: Arch) -> list[str]:
     return found
 
 
-def run_config(config: Any, name: str) -> Config:
+def run_config(config: Any, name: str) -> ImageConfig:
     """Return what the config of an image says of its runs.
 
     :raises ImageError: it says what cannot be.
@@ -255,7 +255,7 @@ def run_config(config: Any, name: str) -> Config:
         return tuple(values)
 
     try:
-        return Config(
+        return ImageConfig(
             env=texts("Env"),
             workdir=member(run, "WorkingDir", str, name),
             user=member(run, "User", str, name),

@@ -13,7 +13,7 @@ from microvm.bench import export, plot, table
 from microvm.bench.measure import Plan, check_memory, measure
 from microvm.cli import docker_hints, parameters
 from microvm.images import load
-from microvm.option import read_options
+from microvm.option import complete_options
 from microvm.options import ImageOptions, PoolOptions
 from microvm.progress import on_stderr
 from microvm_image import default
@@ -95,7 +95,7 @@ def bench(
     start of python3 in a new clone is measured. Build such an image with `--warm 'python3 -c pass'`
     for a fair comparison, because python3 is warmed up in the baseline.
     """
-    machine = read_options(PoolOptions, parameters.given_options(PoolOptions, options))
+    machine = complete_options(PoolOptions, parameters.given_options(PoolOptions, options))
     if image is not None and kernel:
         raise click.UsageError("--image includes a kernel: leave out --kernel or --image")
     check_memory(machine["memory"])  # fail early: building an image takes long

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Callable, Mapping, Sequence, Set
 from contextlib import ExitStack
 from io import FileIO
 from subprocess import PIPE
-from typing import Any, Unpack
+from typing import Any
 
 from microvm.concurrency.tasks import check_loop, running_loop
 from microvm.concurrency.threads import in_thread
@@ -18,8 +18,8 @@ from microvm.errors import MicroVMError
 from microvm.guest.process import Process
 from microvm.guest.request import request_of
 from microvm.guest.timeouts import TIMEOUTS, Timeouts
-from microvm.option import options_of
-from microvm.options import ExecOptions, Text, to_bytes
+from microvm.option import ParsedOptions
+from microvm.options import Text, to_bytes
 from microvm.supervisor import wire
 from microvm.supervisor.client.connector import Connector, detached
 from microvm.supervisor.client.pipes import InputPipe
@@ -37,7 +37,7 @@ class RemoteGuest:
         self,
         connector: Connector,
         *,
-        defaults: ExecOptions | None = None,
+        defaults: Mapping[str, Any] | None = None,
         wait: bool = False,
         timeouts: Timeouts = TIMEOUTS,
     ) -> None:
@@ -45,7 +45,7 @@ class RemoteGuest:
 
         :param wait: whether to wait for its turn while somebody else's command runs.
         """
-        self.defaults: ExecOptions = defaults or {}
+        self.defaults: Mapping[str, Any] = defaults or {}
         self._connector = connector
         self._wait = wait
         self._timeouts = timeouts
@@ -57,7 +57,7 @@ class RemoteGuest:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._until_loop_ends: AsyncGenerator[None, None] | None = None
 
-    async def start(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
+    async def start(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
         """Start a command; see `MicroVM.exec`."""
         request, _ = request_of(argv, options)
         self._check_loop()
@@ -139,17 +139,16 @@ class RemoteGuest:
                 await running.command.ended.wait()
 
     async def _begin(
-        self, argv: Sequence[Text], request: codec.ExecRequest, options: ExecOptions
+        self, argv: Sequence[Text], request: codec.ExecRequest, options: ParsedOptions
     ) -> RemoteCommand:
         fed = request.stdin_from == codec.StdinKind.HOST or request.rows > 0
-        told = {**options, "stdin": PIPE if fed else None}
+        told = {name: options[name] for name in options.given}
+        told["stdin"] = PIPE if fed else None
         asked = {
             "call": "exec",
             "argv": [wire.plain(to_bytes(argument)) for argument in argv],
             "options": {
-                name: wire.plain(options_of(ExecOptions)[name].check(value))
-                for name, value in told.items()
-                if value is not None
+                name: wire.plain(value) for name, value in told.items() if value is not None
             },
         }
         if self._until_loop_ends is None:

@@ -1,0 +1,119 @@
+"""Tests that the public API is complete: every type in a signature is exported and documented."""
+
+from __future__ import annotations
+
+import ast
+import builtins
+import collections.abc
+import importlib
+import inspect
+import os
+import pathlib
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+import griffe
+import pytest
+
+import microvm
+from microvm import errors
+
+MODULES = ("microvm", "microvm.sync", "microvm.testing", "microvm.dask", "microvm_image")
+"""The modules that have a page in the reference of the documentation."""
+
+PUBLIC = {name for module in MODULES for name in importlib.import_module(module).__all__}
+
+STANDARD = {
+    name
+    for module in (builtins, typing, collections.abc, pathlib, os)
+    for name in dir(module)
+    if not name.startswith("_")
+}
+
+CREATED_BY_OTHERS = {
+    "AsyncMicroVMFactory",
+    "InputStream",
+    "Machine",
+    "MicroVMFactory",
+    "OutputStream",
+    "Process",
+    "Snapshot",
+}
+"""The classes whose objects are returned by methods. Their constructors are internal."""
+
+CLASSES = [
+    pytest.param(kind, id=f"{module}.{name}")
+    for module in ("microvm", "microvm.sync", "microvm.testing", "microvm.dask")
+    for name in importlib.import_module(module).__all__
+    if isinstance(kind := getattr(importlib.import_module(module), name), type)
+]
+
+
+def annotations_of(kind: type) -> Iterator[tuple[str, Any]]:
+    """Yield the annotations of the public attributes and methods of a class."""
+    for name, member in inspect.getmembers_static(kind):
+        is_constructor = name == "__init__" and kind.__name__ not in CREATED_BY_OTHERS
+        if name.startswith("_") and not is_constructor:
+            continue
+        owner = next(each for each in kind.__mro__ if name in vars(each))
+        if not owner.__module__.startswith("microvm"):
+            continue
+        function = getattr(member, "fget", getattr(member, "__func__", member))
+        for overload in (function, *typing.get_overloads(function)) if callable(function) else ():
+            yield from ((f"{name}: {key}", each) for key, each in hints(overload))
+    yield from ((name, each) for name, each in hints(kind) if not name.startswith("_"))
+
+
+def hints(annotated: Any) -> list[tuple[str, Any]]:
+    return list(getattr(inspect.unwrap(annotated), "__annotations__", {}).items())
+
+
+def names_in(annotation: Any) -> set[str]:
+    """Return the names in an annotation, which is text or an object."""
+    if isinstance(annotation, typing.ForwardRef):
+        annotation = annotation.__forward_arg__
+    if isinstance(annotation, str):
+        nodes = ast.walk(ast.parse(annotation))
+        return {node.id for node in nodes if isinstance(node, ast.Name)}
+    if isinstance(annotation, type) and annotation.__module__.startswith("microvm"):
+        return {annotation.__name__}
+    if typing.get_origin(annotation) is typing.Literal:
+        return set()
+    arguments = typing.get_args(annotation)
+    if typing.get_origin(annotation) is typing.Annotated:
+        arguments = arguments[:1]
+    return {name for argument in arguments for name in names_in(argument)}
+
+
+@pytest.mark.parametrize("kind", CLASSES)
+def test_types_in_signatures_are_exported(kind: type) -> None:
+    module = inspect.getmodule(kind)
+    variables = {name for name, value in vars(module).items() if isinstance(value, typing.TypeVar)}
+    hidden = {
+        f"{where} has {name}"
+        for where, annotation in annotations_of(kind)
+        for name in names_in(annotation) - PUBLIC - STANDARD - variables
+    }
+    assert not hidden
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_exported_names_are_documented(name: str) -> None:
+    module = griffe.load(name, search_paths=["host", "image"], allow_inspection=False)
+    for public in importlib.import_module(name).__all__:
+        if public != "__version__":
+            member = module[public]
+            member = member.final_target if member.is_alias else member
+            assert member.docstring, f"{name}.{public} has no docstring"
+
+
+def test_dir_lists_the_api() -> None:
+    assert set(dir(microvm)) == set(microvm.__all__)
+    assert {"MicroVM", "Image", "CacheError", "MachineOptions"} <= set(dir(microvm))
+
+
+def test_all_errors_are_exported() -> None:
+    for name, kind in vars(errors).items():
+        if isinstance(kind, type) and issubclass(kind, errors.MicroVMError):
+            assert getattr(microvm, name) is kind
