@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import asyncio
 import contextlib
 import itertools
@@ -16,7 +17,7 @@ from microvm.guest.timeouts import Timeouts
 from microvm.jobs import pool as pools
 from microvm.jobs.job import Job
 from microvm.jobs.pool import Pool
-from microvm.option import options_of
+from microvm.option import ParsedOptions, options_of
 from microvm.options import MachineOptions, PoolOptions
 from microvm.start import retry
 
@@ -56,6 +57,10 @@ class Machine:
         self.commands: list[object] = []
         self.waited = asyncio.Event()
 
+    @classmethod
+    def _from_options(cls, image: object, options: ParsedOptions) -> Machine:
+        return cls(image, **{name: options[name] for name in options.given})
+
     async def start(self) -> None:
         kind = type(self)
         kind.started += 1
@@ -78,6 +83,9 @@ class Machine:
         await asyncio.sleep(0)
         if self.dead:
             raise GuestDied("it is dead")
+
+    async def _run(self, argv: list[str], options: ParsedOptions) -> CompletedProcess[str]:
+        return await self.run(argv, **{name: options[name] for name in options.given})
 
     async def run(self, argv: list[str], **options: object) -> CompletedProcess[str]:
         await self.ping()
@@ -143,7 +151,7 @@ def test_it_is_filled_within_its_bounds(machine: type[Machine]) -> None:
                 await settle()
                 assert (pool.ready, machine.started) == (6, 8)
                 own = cast(Machine, first)
-                assert own.options == {"memory": "128M"}
+                assert own.options == {"memory": 128 << 20}
                 assert own.commands[0] == ["true"]
             await settle()
             assert (pool.ready, machine.started) == (8, 10)
@@ -516,7 +524,8 @@ def test_a_job_has_the_last_word_on_its_options() -> None:
             job = Job(["true"], timeout=3)
             outcome = await anext(pool.map([job], timeout=9, user="nobody"))
             assert outcome.job is job
-            assert outcome.result().stdout == "{'timeout': 3, 'user': 'nobody'}"
+            options = ast.literal_eval(outcome.result().stdout)
+            assert options == {"timeout": 3, "user": b"nobody"}
 
     run(test)
 

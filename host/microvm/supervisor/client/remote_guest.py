@@ -18,8 +18,8 @@ from microvm.errors import MicroVMError
 from microvm.guest.process import Process
 from microvm.guest.request import request_of
 from microvm.guest.timeouts import TIMEOUTS, Timeouts
-from microvm.option import ParsedOptions
-from microvm.options import Text, to_bytes
+from microvm.option import ParsedOptions, options_of
+from microvm.options import ExecOptions, Text, to_bytes
 from microvm.supervisor import wire
 from microvm.supervisor.client.connector import Connector, detached
 from microvm.supervisor.client.pipes import InputPipe
@@ -142,7 +142,8 @@ class RemoteGuest:
         self, argv: Sequence[Text], request: codec.ExecRequest, options: ParsedOptions
     ) -> RemoteCommand:
         fed = request.stdin_from == codec.StdinKind.HOST or request.rows > 0
-        told = {name: options[name] for name in options.given}
+        # `run` has further options, which the supervisor does not know.
+        told = {name: options[name] for name in options_of(ExecOptions) if name in options.given}
         told["stdin"] = PIPE if fed else None
         asked = {
             "call": "exec",
