@@ -526,7 +526,7 @@ def test_it_belongs_to_the_loop_that_it_was_begun_in() -> None:
 
     async def use(guest: RemoteGuest) -> None:
         for call in (guest.start(["true"], exec_options()), guest.ping(), guest.close()):
-            with pytest.raises(UsageError, match="this is another"):
+            with pytest.raises(UsageError, match="belongs to another event loop"):
                 await call
 
     asyncio.run(use(asyncio.run(begin())))
