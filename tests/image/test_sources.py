@@ -163,7 +163,7 @@ def _save(path: Path, layers: list[bytes], **changed: Any) -> Path:
     name = f"{hashlib.sha256(config).hexdigest()}.json"
     ids = [f"{number:064x}" for number in range(len(layers))]
     entry = {
-        "ImageConfig": name,
+        "Config": name,
         "RepoTags": ["a:1"],
         "Layers": [f"{one}/layer.tar" for one in ids],
     }
@@ -194,8 +194,8 @@ def test_what_older_docker_saved(tmp_path: Path) -> None:
         ({"Layers": [1, 2]}, "damaged"),
         ({"Layers": "x"}, "Layers is of another type"),
         ({"Layers": [f"{1:064x}/layer.tar", f"{0:064x}/layer.tar"]}, "wrong digest"),
-        ({"ImageConfig": "manifest.json"}, "something else in the place of an object"),
-        ({"ImageConfig": None}, "there is no "),
+        ({"Config": "manifest.json"}, "something else in the place of an object"),
+        ({"Config": None}, "there is no "),
     ],
 )
 def test_a_lying_archive_is_refused(tmp_path: Path, changed: dict[str, Any], says: str) -> None:
@@ -212,9 +212,7 @@ def test_one_of_several_is_chosen(layout: Path, tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="there is no image 'none'"):
         found(f"oci:{layout}:none")
     path = tmp_path / "both.tar"
-    entries = [
-        {"ImageConfig": "c", "RepoTags": [name], "Layers": []} for name in ("a:1", "b:latest")
-    ]
+    entries = [{"Config": "c", "RepoTags": [name], "Layers": []} for name in ("a:1", "b:latest")]
     config = json.dumps({"rootfs": {"diff_ids": []}}).encode()
     path.write_bytes(tar(file("manifest.json", json.dumps(entries).encode()), file("repositories")))
     with pytest.raises(ImageError, match="more than one image: a:1, b:latest"):

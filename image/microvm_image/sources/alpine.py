@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from microvm.arches import Arch
 from microvm.errors import ImageError
+from microvm.images.config import ImageConfig
 
 if TYPE_CHECKING:
     from microvm_image.source import ImageSource
