@@ -87,7 +87,7 @@ def draw(report: Report, file: Path) -> None:
     form = file.suffix[1:].lower()
     try:
         with plt.rc_context(_STYLE):
-            # An SVG would contain the time of drawing.
+            # Omit the time of drawing, so that the same report gives the same SVG.
             undated = {"Date": None} if form == "svg" else None
             figure.savefig(picture := BytesIO(), format=form, dpi=120, metadata=undated)
         drawn = picture.getvalue()

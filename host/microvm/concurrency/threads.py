@@ -94,7 +94,7 @@ async def in_stoppable_thread(function: Callable[P, T], *args: P.args, **kwargs:
 
 
 def check_stopped() -> None:
-    """Raise an error if this thread runs a function of `in_stoppable_thread` that was cancelled.
+    """Raise an error if the function of this thread was cancelled; see `in_stoppable_thread`.
 
     :raises asyncio.CancelledError: If so.
     """

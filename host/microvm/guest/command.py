@@ -60,7 +60,7 @@ class Command:
 
     @property
     def program(self) -> bytes:
-        """The file that is executed, as sent to the guest."""
+        """The path of the executed file, as it is sent to the guest."""
         return self._request.command
 
     @property
@@ -69,7 +69,7 @@ class Command:
         return printable(os.fsdecode(self.args[0]))
 
     def feed(self, message: codec.ExecOutput) -> bool:
-        """Add output from the guest. Return False if the command must be killed for it."""
+        """Add output from the guest; return False if the command has exceeded `max_output`."""
         data = message.data
         if self._max_output is not None:
             data = data[: self._max_output - self._output]
@@ -84,7 +84,7 @@ class Command:
         return False
 
     def release(self, keep: int) -> None:
-        """Stop holding back the command: keep `keep` more bytes of each stream, discard others."""
+        """Stop holding back the command; keep `keep` bytes of each stream's further output."""
         self.stdout.release(keep)
         self.stderr.release(keep)
 

@@ -24,7 +24,7 @@ class Timer:
         return self._handle is not None
 
     def start(self, seconds: float, call: Callable[[], object]) -> None:
-        """Call a function after this number of seconds, instead of the previous function."""
+        """Call a function after this number of seconds; cancel the previous call."""
         self.cancel()
         self._handle = self._loop.call_later(seconds, self._end, call)
 
@@ -49,7 +49,7 @@ class Deadline(Timer):
     """
 
     def start(self, seconds: float, call: Callable[[], object]) -> None:
-        """Call a function after this number of counted seconds, instead of the previous one."""
+        """Call a function when this number of seconds was counted; cancel the previous call."""
         self.cancel()
         self._step(seconds, call)
 

@@ -94,7 +94,7 @@ class Guest:
         self._channel.write(self._session.hello())
 
     async def ready(self, timeout: float, *, resume: bool = True) -> None:
-        """Wait for the guest's answer to the greeting, then resume it.
+        """Wait for the guest's answer to the greeting, then resume the guest.
 
         :param timeout: Maximum time in seconds.
         :param resume: True to call `resume`. If False, it is called before the first command. Until

@@ -150,7 +150,7 @@ class Process:
         return output
 
     async def _collect(self, data: bytes | None) -> tuple[bytes, bytes]:
-        """Write and read as `communicate` does, without the errors of `wait`.
+        """Write the input and read the output as `communicate` does, without waiting for the exit.
 
         :raises MachineError: If the machine failed.
         """

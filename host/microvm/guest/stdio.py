@@ -99,7 +99,7 @@ def _write_all(descriptor: int, chunk: bytearray | bytes | memoryview) -> None:
 
 
 async def copy_in(source: ReadFunction, stream: InputStream) -> None:
-    """Copy input to a command until it ends or the command closes it. Cancel it at the exit."""
+    """Copy input to a command until the input ends, or the command closes it."""
     with suppress(BrokenPipeError):
         while data := await source():
             stream.write(data)

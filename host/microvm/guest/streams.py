@@ -76,7 +76,7 @@ class OutputBuffer:
         self._wake.set()
 
     def release(self, keep: int) -> None:
-        """Stop holding back the command: discard all further output but `keep` bytes."""
+        """Stop holding back the command; of its further output, keep only `keep` bytes."""
         if self._keep is None:
             self._consumed(len(self))
             self._keep = keep

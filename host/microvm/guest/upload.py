@@ -126,5 +126,5 @@ async def _send_members(exchange: Exchange, folder: int, path: Path) -> None:
 def entry(
     mode: int, name: bytes = b"", *, size: int = 0, mtime: int, target: bytes = b""
 ) -> files.Entry:
-    """Return the first message of a file, a folder or a link; root owns it."""
+    """Return the first message about a file, a folder or a link, which makes root its owner."""
     return files.Entry(mode=mode, size=size, mtime=mtime, uid=0, gid=0, name=name, target=target)

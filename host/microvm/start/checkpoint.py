@@ -53,8 +53,8 @@ class Checkpoint:
         with ExitStack() as files:
             ram = _duplicate(self._memory.ram, files)
             state = os.pread(self._memory.state, os.fstat(self._memory.state).st_size, 0)
-            made = restorable(ram, state, self._memory.scratch, copied=self.copied)
-            yield files.enter_context(made)
+            memory = restorable(ram, state, self._memory.scratch, copied=self.copied)
+            yield files.enter_context(memory)
 
     def parts(self) -> tuple[dict[str, Any], list[int]]:
         """Return a record for JSON and open files, to pass to another process of the user."""
@@ -75,8 +75,8 @@ class Checkpoint:
         """Return the checkpoint of a record and files of `parts`, which the caller still owns."""
         named = dict(zip(record["files"], files, strict=True))
         memory = Memory(named["ram"], named["state"], saved=False, scratch=named.get("scratch"))
-        made = Origin(**record["origin"])
-        return cls(made, record["pause"], record["copied"], memory, named.get("base"))
+        saved_origin = Origin(**record["origin"])
+        return cls(saved_origin, record["pause"], record["copied"], memory, named.get("base"))
 
     def keep(self, name: str) -> None:
         """Save the checkpoint on the disk, and replace a snapshot of that name.
@@ -101,14 +101,14 @@ async def take(vm: RunningVM, image: Image, files: ExitStack) -> Checkpoint:
     :raises MachineError: If the machine has failed.
     """
     config = vm.qemu.config
-    made = origin(image, config)
-    with ExitStack() as ours:
+    saved_origin = origin(image, config)
+    with ExitStack() as own_files:
         async with _snapshot_errors(vm):
             await vm.check()
-            memory = ours.enter_context(blank())
-            base = None if vm.qemu.base is None else _duplicate(vm.qemu.base, ours)
+            memory = own_files.enter_context(blank())
+            base = None if vm.qemu.base is None else _duplicate(vm.qemu.base, own_files)
             if config.scratch:
-                disk = ours.enter_context(scratch.empty(config.scratch))
+                disk = own_files.enter_context(scratch.empty(config.scratch))
                 memory = memory._replace(scratch=disk)
             receiver, pause = await _send(vm, memory)
             try:
@@ -120,12 +120,12 @@ async def take(vm: RunningVM, image: Image, files: ExitStack) -> Checkpoint:
             await in_stoppable_thread(sparse.drop_zeros, memory.ram)
             for file in (memory.ram, memory.state):
                 await in_stoppable_thread(_seal, file)
-        files.push(ours.pop_all())
-        return Checkpoint(made, pause, not receiver.qemu.maps_readonly, memory, base)
+        files.push(own_files.pop_all())
+        return Checkpoint(saved_origin, pause, not receiver.qemu.maps_readonly, memory, base)
 
 
 async def _send(vm: RunningVM, memory: Memory) -> tuple[RunningVM, float]:
-    """Send a guest to a receiver. Return the receiver when it is ready, and the pause."""
+    """Send a guest to a receiver. Return the ready receiver, and the guest's pause in seconds."""
 
     async def copy_disk() -> None:
         if vm.qemu.scratch is not None and memory.scratch is not None:
@@ -144,7 +144,7 @@ async def _send(vm: RunningVM, memory: Memory) -> tuple[RunningVM, float]:
         target = os.open(f"/proc/self/fd/{sent}", os.O_WRONLY | os.O_CLOEXEC)
         files.callback(os.close, target)
         with vm.guest.held():
-            # Start the receiver early, because it starts while the guest is sent.
+            # Launch the receiver before sending, so that it starts up while the guest is sent.
             launched = launch(vm.qemu.config, memory._replace(sent=sent))
             try:
                 await vm.qemu.send(target, freeze, copy_disk)

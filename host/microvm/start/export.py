@@ -60,10 +60,14 @@ def read(file: BinaryIO, manifest: SavedManifest) -> None:
             if hashlib.sha256(state).hexdigest() != manifest.state_sha256:
                 raise export_archive.DamagedError("its state has changed since it was saved")
             (folder / saved.STATE).write_bytes(state)
-            made = manifest.origin
-            _copy(archive, folder / saved.RAM, made.memory << 20, manifest.ram_sha256)
+            _copy(archive, folder / saved.RAM, manifest.origin.memory << 20, manifest.ram_sha256)
             if manifest.scratch_sha256:
-                _copy(archive, folder / saved.SCRATCH, made.scratch, manifest.scratch_sha256)
+                _copy(
+                    archive,
+                    folder / saved.SCRATCH,
+                    manifest.origin.scratch,
+                    manifest.scratch_sha256,
+                )
             archive.end()
             saved.complete(folder, manifest)
     except (export_archive.DamagedError, export_archive.ForeignError) as error:

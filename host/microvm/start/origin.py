@@ -111,13 +111,13 @@ def origin(image: Image, config: QemuConfig) -> Origin:
     program = find_qemu(config.arch)
     build = program.stat()
     host = (host_cpu(), kvm_parameters(), os.uname().release) if config.accel != "tcg" else None
-    made = image.manifest
+    manifest = image.manifest
     return Origin(
         image=image.name,
         folder="" if image.is_in_cache else str(image.path),
-        kernel_sha256=made.kernel_sha256,
-        initramfs_sha256=made.initramfs_sha256,
-        disk_sha256=made.disk_sha256,
+        kernel_sha256=manifest.kernel_sha256,
+        initramfs_sha256=manifest.initramfs_sha256,
+        disk_sha256=manifest.disk_sha256,
         qemu=str(program),
         qemu_build=f"{build.st_size}-{build.st_mtime_ns}",
         arguments_sha256=digest(qemu_arguments(config)),

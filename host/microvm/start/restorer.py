@@ -26,7 +26,7 @@ class Restorer:
     """The start of a machine from a saved guest.
 
     :param label: Name of the saved guest in messages.
-    :param made: Origin of the guest.
+    :param saved_origin: Origin of the guest.
     :param opened: Function that opens the guest for one QEMU.
     :param console: See `MicroVM`.
     :param confinement: See `MicroVM`.
@@ -37,14 +37,14 @@ class Restorer:
     def __init__(
         self,
         label: str,
-        made: Origin,
+        saved_origin: Origin,
         opened: Callable[[], AbstractContextManager[Memory]],
         *,
         console: Path | None,
         confinement: Confinement,
     ) -> None:
-        self.image = image_of(label, made)
-        self._config = made.config(self.image)._replace(confinement=confinement)
+        self.image = image_of(label, saved_origin)
+        self._config = saved_origin.config(self.image)._replace(confinement=confinement)
         self._label = label
         self._opened = opened
         self._console = console
@@ -97,7 +97,7 @@ class Restorer:
             raise SnapshotError(f"{self._label} cannot be used: {error.message}") from error
 
 
-def image_of(label: str, made: Origin) -> Image:
+def image_of(label: str, saved_origin: Origin) -> Image:
     """Return the image of a saved guest, after checking that the guest can be restored here.
 
     :raises SnapshotError: If the guest does not fit this QEMU or host, or its image was changed or
@@ -105,12 +105,12 @@ def image_of(label: str, made: Origin) -> Image:
     :raises QemuError: If QEMU or the launcher is not installed.
     """
     try:
-        image = load(made.folder or made.image)
+        image = load(saved_origin.folder or saved_origin.image)
     except ImageError as error:
         raise SnapshotError(
             f"{label} cannot be used without its image: {error.message}",
-            hint=f"build {made.image} again, or {REMEDY}",
+            hint=f"build {saved_origin.image} again, or {REMEDY}",
         ) from error
-    if why := made.obstacle(origin.origin(image, made.config(image))):
+    if why := saved_origin.obstacle(origin.origin(image, saved_origin.config(image))):
         raise SnapshotError(f"{label} cannot be used: {why}", hint=REMEDY)
     return image

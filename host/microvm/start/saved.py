@@ -95,7 +95,7 @@ class SavedGuest(NamedTuple):
 
 
 class FlawError(Exception):
-    """A saved guest cannot be used. The text describes the flaw if its kind is not enough.
+    """The error of a saved guest that cannot be used; its text may be empty.
 
     :ivar flaw: Kind of the flaw.
     """
@@ -190,9 +190,9 @@ def open_checked(path: Path, files: ExitStack, *, deep: bool = True) -> OpenedGu
     """
 
     def read() -> OpenedGuest:
-        with ExitStack() as ours:
-            opened = _open(path, ours, deep=deep)
-            files.push(ours.pop_all())
+        with ExitStack() as own_files:
+            opened = _open(path, own_files, deep=deep)
+            files.push(own_files.pop_all())
             return opened
 
     return _stable(path, read)
@@ -237,11 +237,10 @@ def _open(path: Path, files: ExitStack, *, deep: bool) -> OpenedGuest:
                 raise FlawError("damaged", f"its {label} has changed since it was saved")
             return file
 
-        made = manifest.origin
-        ram = open_file(RAM, "memory", made.memory << 20, manifest.ram_sha256)
+        ram = open_file(RAM, "memory", manifest.origin.memory << 20, manifest.ram_sha256)
         disk = None
         if manifest.scratch_sha256:
-            disk = open_file(SCRATCH, "disk", made.scratch, manifest.scratch_sha256)
+            disk = open_file(SCRATCH, "disk", manifest.origin.scratch, manifest.scratch_sha256)
         return OpenedGuest(manifest, ram, state, disk)
 
 
@@ -260,7 +259,7 @@ def _manifest(path: Path) -> SavedManifest:
 
 @contextmanager
 def _flaws(path: Path) -> Iterator[None]:
-    """Raise errors of the file system as flaws of a saved guest."""
+    """Convert errors of the file system into a `FlawError`."""
     try:
         yield
     except FileNotFoundError:
@@ -301,6 +300,6 @@ def _copy(state: bytes, files: ExitStack) -> int:
 
 
 def _memfd(name: str, files: ExitStack) -> int:
-    made = os.memfd_create(f"microvm-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    files.callback(os.close, made)
-    return made
+    file = os.memfd_create(f"microvm-{name}", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    files.callback(os.close, file)
+    return file

@@ -59,7 +59,7 @@ def copied(saved: int) -> Iterator[int]:
 
 
 def copy(saved: int, disk: int) -> None:
-    """Copy a scratch disk to a file of zeros; both are descriptors."""
+    """Copy the content of a scratch disk to an empty one, by their descriptors."""
     with cache.disk_errors(cache.folder("scratch")):
         if not sparse.share(saved, disk):
             sparse.copy(saved, disk)

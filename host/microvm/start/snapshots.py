@@ -69,7 +69,7 @@ def prune(*, unusable: bool = False, everything: bool = False) -> list[SavedGues
 
 
 def needs() -> dict[str, list[str]]:
-    """Return the snapshots that need an image of the cache, as text, by the name of the image."""
+    """Return texts that name the snapshots of each image in the cache, by the name of the image."""
     needed: dict[str, list[str]] = {}
     for saved in STORE.installed():
         if saved.manifest is not None and not saved.manifest.origin.folder:

@@ -34,12 +34,12 @@ def copy(source: int, target: int) -> None:
     os.ftruncate(target, os.fstat(source).st_size)
     for start, end in _extents(source):
         os.lseek(target, start, os.SEEK_SET)
-        at = start
-        while at < end:
-            sent = os.sendfile(target, source, at, end - at)
+        position = start
+        while position < end:
+            sent = os.sendfile(target, source, position, end - position)
             if not sent:
                 raise OSError(errno.EIO, "the file became shorter while it was copied")
-            at += sent
+            position += sent
 
 
 def share(source: int, target: int) -> bool:
@@ -59,14 +59,14 @@ def copy_changes(source: int, base: int, target: int) -> None:
     for offset in range(0, os.fstat(source).st_size, _CHUNK):
         check_stopped()
         new, old = (os.pread(file, _CHUNK, offset) for file in (source, base))
-        for at in range(0, len(new) if new != old else 0, _PAGE):
-            page = new[at : at + _PAGE]
-            if page == old[at : at + _PAGE]:
+        for position in range(0, len(new) if new != old else 0, _PAGE):
+            page = new[position : position + _PAGE]
+            if page == old[position : position + _PAGE]:
                 continue
             if page == _ZERO_PAGE:
-                _drop(target, offset + at, _PAGE)
+                _drop(target, offset + position, _PAGE)
             else:
-                os.pwrite(target, page, offset + at)
+                os.pwrite(target, page, offset + position)
 
 
 def copy_without_zeros(source: int, target: int) -> None:
@@ -122,11 +122,11 @@ def _pages(chunk: bytes) -> Iterator[tuple[int, int, bool]]:
         yield 0, len(chunk), True
         return
     start, before = 0, chunk[:_PAGE] == _ZERO_PAGE
-    for at in range(_PAGE, len(chunk), _PAGE):
-        zero = chunk[at : at + _PAGE] == _ZERO_PAGE
+    for position in range(_PAGE, len(chunk), _PAGE):
+        zero = chunk[position : position + _PAGE] == _ZERO_PAGE
         if zero != before:
-            yield start, at, before
-            start, before = at, zero
+            yield start, position, before
+            start, before = position, zero
     yield start, len(chunk), before
 
 
@@ -135,16 +135,16 @@ def digest(file: int) -> str:
     import hashlib  # loads OpenSSL, which takes long, and most clones need no digest
 
     size = os.fstat(file).st_size
-    made = hashlib.sha256(size.to_bytes(8, "little"))
+    total = hashlib.sha256(size.to_bytes(8, "little"))
     zeros = bytes(_BLOCK)
     done = 0
     for start, end in _extents(file):
-        for at in range(max(done, start // _BLOCK * _BLOCK), end, _BLOCK):
-            block = os.pread(file, _BLOCK, at)
+        for position in range(max(done, start // _BLOCK * _BLOCK), end, _BLOCK):
+            block = os.pread(file, _BLOCK, position)
             if block != zeros[: len(block)]:
-                made.update(at.to_bytes(8, "little") + block)
-            done = at + _BLOCK
-    return made.hexdigest()
+                total.update(position.to_bytes(8, "little") + block)
+            done = position + _BLOCK
+    return total.hexdigest()
 
 
 def _extents(file: int) -> Iterator[tuple[int, int]]:

@@ -65,15 +65,15 @@ class Starter:
     ) -> None:
         self.cloned = False
         self._launched: Launched | None = None
-        made = image.manifest
-        self._defaults = made.config.options
-        self._warm = made.warm
+        manifest = image.manifest
+        self._defaults = manifest.config.options
+        self._warm = manifest.warm
         self._config = config
         self._console = console
         self._timeout = timeout
         self._notify = notify
         self._origin = origin(image, config)
-        shape = digest((self._origin.requirements, saved.FORMAT, made.config, made.warm))
+        shape = digest((self._origin.requirements, saved.FORMAT, manifest.config, manifest.warm))
         self._name = f"{image.name}-{shape[:12]}"
         self._probes = ProbeCache(cache.root(), Path(self._origin.qemu), f"clone-{config.accel}")
         self._may_clone = self._probes.recall() is not False
