@@ -23,13 +23,13 @@ enum { LEFT_MAX = 64 };
 static int root = -1;
 static int current = -1;
 static uint64_t number;	  /* number of the current cgroup, which is its name */
-static int pids_max = -1; /* its pids.max; -1 if the kernel lacks that */
-static int peak = -1;	  /* its memory.peak; -1 before Linux 6.12, which cannot reset it */
-static int events = -1;	  /* its cgroup.events */
+static int pids_max = -1; /* descriptor of pids.max; -1 if the kernel lacks it */
+static int peak = -1;	  /* descriptor of memory.peak; -1 if it cannot be reset */
+static int events = -1;	  /* descriptor of cgroup.events */
 static uint64_t left[LEFT_MAX];
 static unsigned left_count;
-static bool limits_memory; /* the current command has a memory limit */
-static bool freezes;	   /* background processes are frozen */
+static bool limits_memory; /* true if the current command has a memory limit */
+static bool freezes;	   /* true if background processes are frozen */
 
 static bool write_file(int folder, const char *name, const char *text)
 {

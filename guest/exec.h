@@ -18,11 +18,11 @@ enum { EXEC_STREAMS = 2, EXEC_COALESCE_MS = 1 };
 
 /* An output stream of the command: the read end of a pipe, or the master of its terminal. */
 struct exec_stream {
-	int fd;	    /* -1 if it is closed */
+	int fd;	    /* the read end of the pipe, or the terminal; -1 if it is closed */
 	int theirs; /* the write end of the pipe; -1 for a terminal */
 	uint32_t credit;
-	bool large;  /* the pipe has been enlarged */
-	bool last;   /* the command has exited: at most `left` bytes are still sent */
+	bool large;  /* true if the pipe was enlarged */
+	bool last;   /* true if the command has exited, so that at most `left` bytes are sent */
 	size_t left; /* number of bytes that may still be sent; valid only if `last` */
 };
 
@@ -31,11 +31,11 @@ struct exec {
 	pid_t pid;	 /* process id; 0 after it was reaped */
 	pid_t group;	 /* its process group, which can outlive it */
 	int status;	 /* exit status, as waitpid returns it */
-	bool coalescing; /* its pipes are not polled or read for now */
+	bool coalescing; /* true while the pipes are not polled or read */
 	bool terminal;
-	bool terminated;    /* when it exits, all its processes are killed */
-	bool killed;	    /* do not wait for credit or for silence */
-	uint64_t silent_ns; /* when its terminal counts as silent after its exit */
+	bool terminated;    /* true if all processes of the command are killed when it exits */
+	bool killed;	    /* true if the end waits neither for credit nor for silence */
+	uint64_t silent_ns; /* time from which the terminal counts as silent after the exit */
 	struct input input;
 	struct exec_stream streams[EXEC_STREAMS];
 };

@@ -16,13 +16,13 @@ enum { INPUT_SIZE = 16 * SANDBOXD_EXEC_STDIN_DATA_MAX, INPUT_PIPE = 2 * INPUT_SI
 struct input {
 	int fd; /* the write end; -1 if it is closed */
 	bool is_terminal;
-	bool ended;	/* the host has sent end of file */
-	bool refused;	/* the command closed its input, and the host is not notified yet */
+	bool ended;	/* true if the host has sent end of file */
+	bool refused;	/* true if the host must be notified that the command closed its input */
 	uint32_t start; /* offset of the data that waits to be written */
 	uint32_t size;	/* number of bytes that wait to be written */
 	uint32_t pipe;	/* capacity of the pipe, when it was last looked up */
-	bool full;	/* the pipe has no free space */
-	bool withheld;	/* credit for the host is held back until it is large, or a moment passed */
+	bool full;	/* true if the pipe has no free space */
+	bool withheld;	/* true if credit is held back until it is large or some time has passed */
 };
 
 /* Takes ownership of a non-blocking descriptor; -1 means no input. */

@@ -221,7 +221,7 @@ static void pack_open(int folder, const char *name)
 	struct stat status;
 	int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
-	/* It was removed or replaced in the meantime. */
+	/* The entry was removed or replaced in the meantime. */
 	if (fd < 0 && (errno == ENOENT || errno == ELOOP || errno == ENXIO))
 		return;
 	need(fd >= 0 && fstat(fd, &status) == 0, "open ", path);

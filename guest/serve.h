@@ -7,15 +7,15 @@
 #include "session.h"
 
 struct server {
-	bool is_init; /* the daemon is PID 1 of a machine */
+	bool is_init; /* true if the daemon is PID 1 of a machine */
 	bool shutdown;
-	bool keep;	       /* processes are frozen, and the next hello does not kill them */
-	bool freezing;	       /* the next frame waits until all processes are frozen */
-	bool renewing;	       /* a hello waits until the killed processes are reaped */
-	uint64_t frozen_by_ns; /* when a keep stops waiting for processes to freeze */
+	bool keep;	       /* true if the next hello keeps the processes */
+	bool freezing;	       /* true while the next frame waits until all processes are frozen */
+	bool renewing;	       /* true while a hello waits until the killed processes are reaped */
+	uint64_t frozen_by_ns; /* time at which a keep stops waiting for processes to freeze */
 	uint64_t nonce;
-	uint64_t missed_ns; /* when the port was last found closed; 0 while it is open */
-	uint64_t absent_ns; /* for how long the port has been closed */
+	uint64_t missed_ns; /* time at which the port was last found closed; 0 while it is open */
+	uint64_t absent_ns; /* time for which the port has been closed */
 	struct sandboxd_status counters;
 	struct session session;
 	struct exec exec;

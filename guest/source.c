@@ -16,7 +16,7 @@ enum { ENTRIES_SIZE = 4096 };
 /* A folder that is being read. */
 struct level {
 	int fd;
-	size_t trail; /* length of its path */
+	size_t trail; /* length of the path */
 	size_t at, end;
 	_Alignas(struct entry) char entries[ENTRIES_SIZE];
 };

@@ -16,8 +16,8 @@ struct spawn_failure {
 struct spawn {
 	struct environment environment;
 	int streams[3]; /* standard streams; -1 as input means /dev/null */
-	bool terminal;	/* the streams are its controlling terminal */
-	int cgroup;	/* descriptor of its cgroup; -1: the daemon's cgroup */
+	bool terminal;	/* true if the streams are the controlling terminal */
+	int cgroup;	/* descriptor of the cgroup; -1 for the daemon's cgroup */
 };
 
 /* Must be called once, before `spawn`. Returns false if there is no memory. */

@@ -11,7 +11,7 @@ struct stream {
 	uint64_t dropped; /* number of bytes that were skipped or discarded */
 	size_t start;	  /* offset of the first byte that is not consumed yet */
 	size_t end;
-	bool seeking; /* bytes are skipped up to the next hello, as in a new stream */
+	bool seeking; /* true while bytes are skipped up to the next hello, as in a new stream */
 	uint8_t data[STREAM_SIZE];
 };
 

@@ -22,7 +22,7 @@ enum { TEMPORARY_SIZE = sizeof PREFIX + DIGITS, TEMPORARIES_MAX = 1000 };
 /* A folder that is being written. */
 struct level {
 	int fd;
-	size_t trail; /* length of its path */
+	size_t trail; /* length of the path */
 	bool made;
 	uint32_t mode;
 	int64_t mtime;
@@ -44,7 +44,7 @@ static struct part file_part, folder_part;
 static struct {
 	int fd;		    /* -1 if no file is being written */
 	bool is_new;	    /* false if an existing file is overwritten in place */
-	bool was_there;	    /* a regular file existed under its name */
+	bool was_there;	    /* true if a regular file existed under the name */
 	struct stat before; /* the status of that regular file */
 	uint32_t mode;
 	int64_t mtime;

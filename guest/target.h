@@ -12,7 +12,7 @@ struct target {
 	const char *name; /* see `name` in the request */
 	enum files_mode_rule mode_rule;
 	bool replace;
-	bool owned; /* the request names an owner: `uid` and `gid` */
+	bool owned; /* true if the request names an owner: `uid` and `gid` */
 	uid_t uid;
 	gid_t gid;
 };

@@ -36,7 +36,7 @@ class Findings:
     """A schema and its released form, with the findings of their comparison."""
 
     def __init__(self, schema: FilePath, released: FilePath) -> None:
-        """Read both files.
+        """Read the schema and its released form.
 
         :raises SchemaError: Raised if one of the files is not a valid schema.
         """

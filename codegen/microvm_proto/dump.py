@@ -235,7 +235,7 @@ class _Dump:
         """True if the text column of some line shows the bytes reversed, or in order."""
 
     def take(self, row: _Row, following: _Row | None) -> None:
-        """Read a line.
+        """Add a line of the dump, and update the guesses about its format.
 
         :param following: The next line; None after the last one.
         """

@@ -136,7 +136,7 @@ class Framing:
 
     @property
     def header_size(self) -> int:
-        """Size of the header."""
+        """Number of bytes in the header."""
         return self.layout.size
 
     @property
@@ -146,7 +146,7 @@ class Framing:
 
     @property
     def max_type(self) -> int:
-        """Maximum number of a message."""
+        """The highest number that a message can have."""
         return (1 << (8 * self.type)) - 1
 
     @property

@@ -127,7 +127,7 @@ class Document:
 
 
 class Table:
-    """A table of the file.
+    """A table of a TOML file.
 
     The methods return the values of keys and record an error if a value is invalid. Finally,
     `done` records an error for each key that no method has asked for.

@@ -32,7 +32,7 @@ MAX_BODY = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Message(Named):
-    """A message.
+    """A message of the protocol.
 
     :ivar sender: Side that sends the message: one of the schema's `ends`, or `both`.
     :ivar id: Rule for the id in the frame's header: `required` (not 0), `none` (0) or `any`.
@@ -151,7 +151,7 @@ class Schema:
 
     @property
     def seed(self) -> int:
-        """The newest version's seed; 0 if frames have no check."""
+        """The seed of the check in frames of the newest version; 0 if frames have no check."""
         return self.seeds[-1][1] if self.seeds else 0
 
     @property

@@ -60,7 +60,7 @@ class Piece:
 
 @dataclass(slots=True)
 class FrameReceiver:
-    """A receiver of frames.
+    """A receiver that finds the frames in a stream or in datagrams.
 
     :ivar schema: The schema, in the version that the peers speak.
     :ivar sender: Side that sends the frames, one of the schema's `ends`; None for either side.

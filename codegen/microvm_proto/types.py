@@ -33,12 +33,12 @@ class Named:
 
     @property
     def c_name(self) -> str:
-        """The name in C."""
+        """The name that generated C code uses."""
         return self.renamed.c or self.name
 
     @property
     def python_name(self) -> str:
-        """The name in Python."""
+        """The name that generated Python code uses."""
         return self.renamed.python or self.name
 
 
@@ -57,12 +57,12 @@ class Integer:
 
     @property
     def minimum(self) -> int:
-        """The lowest value."""
+        """The lowest value of the type."""
         return -(1 << (8 * self.size - 1)) if self.signed else 0
 
     @property
     def maximum(self) -> int:
-        """The highest value."""
+        """The highest value of the type."""
         return (1 << (8 * self.size - self.signed)) - 1
 
 
@@ -220,7 +220,7 @@ class Struct(Named):
 
     @property
     def size(self) -> int:
-        """Sum of the fields' sizes."""
+        """Number of bytes of the struct on the wire."""
         return sum(field.max_size for field in self.fields)
 
     def at(self, version: int) -> Struct:
@@ -237,7 +237,7 @@ class Array:
 
     @property
     def size(self) -> int:
-        """Sum of the elements' sizes."""
+        """Number of bytes of the array on the wire."""
         return self.count * self.element.size
 
     @property

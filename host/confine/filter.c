@@ -227,7 +227,7 @@ static void check_transfer(void)
  * would tell whether another process holds the same data. Refuses unknown advice, too. */
 static void check_madvise(void)
 {
-	enum { GUARD_REMOVE = 103 }; /* the newest advice known */
+	enum { GUARD_REMOVE = 103 }; /* the newest advice that is known */
 
 	load_low(2);
 	answer_if(MADV_MERGEABLE, FAIL(EPERM));

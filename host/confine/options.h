@@ -18,7 +18,8 @@ struct paths {
 struct files {
 	unsigned count;
 	int at[FILES_MAX];
-	bool read_only[FILES_MAX]; /* reopen_files has reopened it in a read-only mount */
+	bool read_only
+		[FILES_MAX]; /* true if reopen_files has reopened the file in a read-only mount */
 };
 
 /* In the order of `limit_names`. */

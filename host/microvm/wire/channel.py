@@ -20,7 +20,7 @@ FRAMES_PER_TURN = 512
 
 
 class Channel(asyncio.Protocol):
-    """The connection to one guest.
+    """The connection to one guest, as a protocol of asyncio.
 
     The channel always reads from the socket. The session's credits limit how much the guest may
     send, so a slow reader of a command's output does not delay other messages. If the guest sends

@@ -6,7 +6,7 @@ from microvm.wire.codec import HEADER_SIZE, MAX_BODY
 
 
 class Frames:
-    """The received bytes of a stream that have not been taken as frames yet."""
+    """A buffer of received bytes, from which complete frames are taken."""
 
     def __init__(self) -> None:
         self._rest = bytearray()

@@ -42,7 +42,7 @@ _Table: TypeAlias = tuple[str, _Keys]
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The result of an import.
+    """The schema that an import produced, and the definitions that it left out.
 
     :ivar text: The schema, as TOML.
     :ivar left_out: One line for each definition that the schema lacks, with the reason.

@@ -34,7 +34,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class MavlinkField:
-    """A field of a message.
+    """A field of a MAVLink message.
 
     :ivar type: Type of the value, one of `TYPES`.
     :ivar count: Number of elements of an array; 0 for a single value.
@@ -59,7 +59,7 @@ class MavlinkField:
 
 @dataclass(frozen=True, slots=True)
 class MavlinkMessage:
-    """A message.
+    """A MAVLink message.
 
     :ivar fields: Fields, in their order on the wire.
     :ivar obstacle: Reason why the message cannot be imported; empty if it can.
@@ -74,7 +74,7 @@ class MavlinkMessage:
 
 @dataclass(frozen=True, slots=True)
 class MavlinkEntry:
-    """A value of an enum."""
+    """A value of a MAVLink enum."""
 
     name: str
     number: int
