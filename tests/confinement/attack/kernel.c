@@ -280,7 +280,7 @@ static const struct attempt rows[] = {
 	{ "iopl", SHUT, "devices", RAW(SYS_iopl, 3) },
 	{ "ioperm", SHUT, "devices", RAW(SYS_ioperm, 0x80, 1, 1) },
 #endif
-	{ "open /proc/sys/… to write", SHUT, "programs of root's, by core_pattern or modprobe",
+	{ "open /proc/sys/… to write", SHUT, "programs of root, by core_pattern or modprobe",
 	  settings_written },
 	{ "open /sys/fs/cgroup/…/cgroup.procs", SHUT, "its own limits", groups_written },
 	{ "open /proc/kcore or /dev/mem", SHUT, "the host's memory", kernel_memory },

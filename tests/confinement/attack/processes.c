@@ -370,7 +370,7 @@ static const struct attempt rows[] = {
 	{ "mq_open", OPEN, "the same, and memory that stays", posix_queue },
 	{ "add_key", OPEN, "the user's keyring", add_key },
 	{ "keyctl KEYCTL_READ", OPEN, "the same", read_keys },
-	{ "request_key", OPEN, "a program of root's that looks for a key", request_key },
+	{ "request_key", OPEN, "a program of root that looks for a key", request_key },
 	{ "open /proc/PID/cmdline", OWN, "the command lines of others, as ps shows them",
 	  command_line },
 	{ "getdents of /proc", OWN, "the numbers of others", others_listed },

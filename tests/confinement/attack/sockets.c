@@ -320,7 +320,7 @@ static const struct attempt rows[] = {
 	{ "ioctl SIOCGSKNS", SHUT, "the same", take_namespace },
 	{ "setsockopt SO_ATTACH_FILTER", OPEN, "programs in the kernel", filter },
 	{ "setsockopt SO_PASSPIDFD", OPEN, "handles of who writes to it", pass_handles },
-	{ "send MSG_OOB", SHUT, "code of the kernel's that has let others out", urgent_sent },
+	{ "send MSG_OOB", SHUT, "code of the kernel that has let others out", urgent_sent },
 	{ "recv MSG_OOB", SHUT, "the same", receive_urgent },
 	{ "sendmsg SCM_RIGHTS", OWN, "descriptors to the controller, which takes none",
 	  descriptor_sent },
