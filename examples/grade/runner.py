@@ -1,9 +1,8 @@
 """A Python process that waits in a guest for one program, and runs it in a child process.
 
-It reads JSON with a program and its input from a FIFO. The output of the program, or its traceback,
-is written to another FIFO. The program runs as an unprivileged user, in a child process that has
-opened the second FIFO before. So the program can open neither FIFO, and cannot kill processes of
-other users.
+It reads JSON with a program and its input from a FIFO, and writes the output of the program, or its
+traceback, to another. The child process runs as an unprivileged user and has opened the second FIFO
+before. So the program can open neither FIFO, and cannot kill processes of other users.
 """
 
 from __future__ import annotations

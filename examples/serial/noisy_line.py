@@ -1,6 +1,4 @@
-"""Simulate a serial line that flips bits.
-
-noisy_line.py RATE PROGRAM [ARGUMENT…] -- PROGRAM [ARGUMENT…]
+"""Simulate a noisy line: `noisy_line.py RATE PROGRAM [ARGUMENT…] -- PROGRAM [ARGUMENT…]`.
 
 Each program gets a pseudo terminal, one side of the line, as its last argument. When the second
 program exits, the first one is terminated. RATE is the probability that a bit is flipped.
@@ -20,10 +18,7 @@ from collections.abc import Callable
 
 
 class Noise:
-    """A function that flips random bits.
-
-    :ivar flipped: Number of bits that were flipped.
-    """
+    """A function that flips random bits; `flipped` is their number so far."""
 
     def __init__(self, rate: float, seed: int | None = None) -> None:
         self.flipped = 0
@@ -50,12 +45,10 @@ class Noise:
 
 
 class Line:
-    """A line between two pseudo terminals.
+    """A line between two pseudo terminals, whose paths are `ends`.
 
     Data that is written to one terminal can be read from the other, after a function has changed
     it.
-
-    :ivar ends: Paths of the terminals.
     """
 
     def __init__(self, *changes: Callable[[bytes], bytes]) -> None:

@@ -12,12 +12,8 @@ from collections.abc import Callable, Iterator
 
 import meter
 
-WAIT = 2.0
-"""Seconds without an answer after which a request is sent again."""
-
-QUIET = 0.5
-"""Seconds without a byte after which the rest of an answer counts as lost."""
-
+WAIT = 2.0  # seconds without an answer after which a request is sent again
+QUIET = 0.5  # seconds without a byte after which the rest of an answer counts as lost
 MAX_TRIES = 5
 
 
@@ -26,10 +22,7 @@ class MeterError(Exception):
 
 
 class Meter:
-    """A meter on a line.
-
-    :param line: Descriptor of the line, open for reading and writing.
-    """
+    """A meter on a line, which is a descriptor open for reading and writing."""
 
     def __init__(self, line: int) -> None:
         self._line = line

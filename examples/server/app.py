@@ -16,8 +16,7 @@ from fastapi import FastAPI, HTTPException, Request
 
 from microvm import ExecError, Pool
 
-MAX_SCRIPT = 1 << 20
-"""Maximum number of bytes of a script."""
+MAX_SCRIPT = 1 << 20  # maximum number of bytes of a script
 
 
 class State(TypedDict):

@@ -112,11 +112,7 @@ class BackgroundLoop:
 
 
 class _PendingCall(Generic[T]):
-    """A coroutine that a thread waits for, and its result.
-
-    :param kind: Word in errors for the object that uses the loop.
-    :ivar loop: Loop that runs the coroutine; None until it is submitted.
-    """
+    """A coroutine that a thread waits for, its result, and the loop that runs it."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], kind: str) -> None:
         self.done: Future[T] = Future()

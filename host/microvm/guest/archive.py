@@ -240,7 +240,10 @@ class _ArchiveReader:
     def read(self, size: int) -> bytes:
         if size > _PIECE:
             raise _invalid("the header of a member, such as its name, is too long")
-        self.last = _read(self._source, size)
+        data = bytearray()
+        while len(data) < size and (piece := self._source.read(size - len(data))):
+            data += piece
+        self.last = bytes(data)
         self._position += len(self.last)
         if self._position > self._limit:
             raise _invalid("it is much longer than the files in it")
@@ -251,15 +254,6 @@ def _check_globals(archive: tarfile.TarFile) -> None:
     """Refuse long global headers, because tarfile copies all of them for each member."""
     if sum(len(key) + len(value) for key, value in archive.pax_headers.items()) > _GLOBALS:
         raise _invalid(f"its global headers have more than {_GLOBALS} bytes")
-
-
-def _read(file: Any, size: int) -> bytes:
-    """Return `size` bytes, or fewer at the end of the file."""
-    pieces = []
-    while size > 0 and (piece := file.read(size)):
-        pieces.append(piece)
-        size -= len(piece)
-    return b"".join(pieces)
 
 
 class _Prefixed:

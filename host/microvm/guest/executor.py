@@ -20,16 +20,12 @@ class Executor(Protocol):
     @property
     def defaults(self) -> Mapping[str, Any]:
         """Values of the options that a command does not set."""
-        ...
 
     async def start(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
         """Start a command. Wait first for the exit of a command that was abandoned."""
-        ...
 
     async def ping(self, timeout: float) -> None:
         """Wait for the answer of the guest to a ping."""
-        ...
 
     async def status(self, timeout: float) -> codec.Status:
         """Return the daemon's counters."""
-        ...

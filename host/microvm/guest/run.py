@@ -56,7 +56,7 @@ async def run_parsed(
 
 
 @dataclass(frozen=True, slots=True)
-class _OutputDecoder:
+class _ResultDecoder:
     """A converter of output into the requested type: bytes, or text with universal newlines."""
 
     text: bool
@@ -74,7 +74,7 @@ class _OutputDecoder:
         return replace(self, errors=errors)(data)
 
 
-def _decoder(options: ParsedOptions) -> _OutputDecoder:
+def _decoder(options: ParsedOptions) -> _ResultDecoder:
     encoding, errors = options["encoding"], options["errors"]
     is_text = options["text"] or encoding is not None or errors is not None
-    return _OutputDecoder(is_text, encoding or "utf-8", errors or "strict")
+    return _ResultDecoder(is_text, encoding or "utf-8", errors or "strict")

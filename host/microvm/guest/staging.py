@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import itertools
 import os
-import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from errno import EISDIR
 from pathlib import Path
+from stat import S_ISDIR
 
 from microvm.concurrency.threads import check_stopped
 from microvm.system.private import FOLDER, open_own
@@ -54,7 +54,7 @@ class StagingFolder:
         """
         if not destination.is_dir():
             _move(name, self.descriptor, str(destination), None, destination)
-        elif not _is_folder(_mode(name, self.descriptor)):
+        elif not S_ISDIR(_mode(name, self.descriptor)):
             raise IsADirectoryError(EISDIR, os.strerror(EISDIR), str(destination))
         else:
             with (
@@ -85,7 +85,7 @@ def _empty(top: int) -> None:
     while names:
         name = names.pop()
         with suppress(OSError):
-            if not _is_folder(_mode(name, top)):
+            if not S_ISDIR(_mode(name, top)):
                 os.unlink(name, dir_fd=top)
                 continue
             with suppress(OSError), _opened(name, top, FOLDER, Path(name)) as folder:
@@ -96,7 +96,7 @@ def _empty(top: int) -> None:
 def _empty_into(top: int, folder: int, fresh: Iterator[str], moved: list[str]) -> None:
     """Remove the files of a folder, and move its subfolders to the folder `top`."""
     for name in os.listdir(folder):
-        if _is_folder(_mode(name, folder)):
+        if S_ISDIR(_mode(name, folder)):
             moved.append(next(fresh))
             os.rename(name, moved[-1], src_dir_fd=folder, dst_dir_fd=top)
         else:
@@ -109,12 +109,12 @@ def _merge(source: int, destination: int, path: Path, *, move: bool) -> None:
         check_stopped()
         target = path / name
         new, existing = _mode(name, source), _mode(name, destination)
-        if not existing or not (_is_folder(new) or _is_folder(existing)):
+        if not existing or not (S_ISDIR(new) or S_ISDIR(existing)):
             if move:
                 _move(name, source, name, destination, target)
-        elif not _is_folder(existing):
+        elif not S_ISDIR(existing):
             raise NotADirectoryError(f"cannot replace {target} by a folder: it is no folder")
-        elif not _is_folder(new):
+        elif not S_ISDIR(new):
             raise IsADirectoryError(f"cannot replace {target} by a file: it is a folder")
         else:
             with (
@@ -154,7 +154,3 @@ def _mode(name: str, folder: int) -> int:
         return os.lstat(name, dir_fd=folder).st_mode
     except FileNotFoundError:
         return 0
-
-
-def _is_folder(mode: int) -> bool:
-    return stat.S_ISDIR(mode)
