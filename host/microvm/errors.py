@@ -2,34 +2,34 @@
 
 ::
 
-    MicroVMError                what went wrong, and a hint: what to do about it
-    ├── UsageError              an argument that cannot be (also a ValueError)
+    MicroVMError                any error of this library
+    ├── UsageError              an argument is invalid (also a ValueError)
     ├── ImageError              an image cannot be built, found or trusted
     ├── CacheError              the cache cannot be read, written or trusted
-    ├── TemplateError           a saved guest cannot be used, or none can be saved
-    ├── SnapshotError           a snapshot cannot be taken, found, or used here
-    ├── QemuError               QEMU is missing, or refuses to start
-    │   └── ConfinementError    it cannot be confined as it must be
-    ├── MachineError            this machine is finished; start another
-    │   ├── BootError           the guest never became ready
-    │   ├── GuestDied           it reset, powered off, crashed, or QEMU ended
-    │   ├── GuestUnresponsive   it no longer answers ping
-    │   └── ProtocolError       it broke the protocol: hostile, or of another build
+    ├── TemplateError           a template cannot be saved or used
+    ├── SnapshotError           a snapshot cannot be saved, found or used
+    ├── QemuError               QEMU is missing or does not start
+    │   └── ConfinementError    QEMU cannot be confined as required
+    ├── MachineError            the machine has failed; start another one
+    │   ├── BootError           the guest did not become ready
+    │   ├── GuestDied           the guest stopped or crashed, or QEMU exited
+    │   ├── GuestUnresponsive   the guest does not answer
+    │   └── ProtocolError       the guest sent an invalid message
     │       └── VersionMismatch
-    ├── NotRun                  a job of a batch that got no machine
-    └── ExecError               one command; the machine is as usable as before
-        ├── Busy                another command is in flight on this machine
-        ├── StartError          the guest could not start it: stage and errno
-        ├── FileError           a file of the guest's: errno and path (also an OSError)
-        │   ├── FileNotFound    (also a FileNotFoundError, and so on)
+    ├── NotRun                  a job was not run, because no machine could be started
+    └── ExecError               a command failed; the machine can run other commands
+        ├── Busy                another command runs in the machine
+        ├── StartError          the guest could not start the command
+        ├── FileError           a file of the guest cannot be used (also an OSError)
+        │   ├── FileNotFound    (also a FileNotFoundError; the others accordingly)
         │   ├── FileForbidden
         │   ├── FileExists
         │   ├── IsAFolder
         │   └── NotAFolder
-        └── ExecKilled          it was killed for going too far; holds its output so far
-            ├── ExecTimeout     it ran past its deadline (also a TimeoutError)
-            ├── OutputLimit     it wrote more than it may
-            └── MemoryLimit     it wanted more memory than it may have
+        └── ExecKilled          the command exceeded a limit and was killed
+            ├── ExecTimeout     its time limit (also a TimeoutError)
+            ├── OutputLimit     its limit of output
+            └── MemoryLimit     its limit of memory
 """
 
 from __future__ import annotations
@@ -43,21 +43,21 @@ from typing import Any, Literal, NamedTuple
 from microvm._version import DISTRIBUTION
 from microvm.printable import printable
 
-# characters that are in commands for a shell, and rarely in names of programs
-_OF_SHELLS = " \t|&;<>$`"
-_NOTHING = "''"  # as an empty name is shown
+# Characters that command lines for a shell contain, and names of programs rarely.
+_SHELL_CHARACTERS = " \t|&;<>$`"
+_EMPTY_NAME = "''"  # shown in place of an empty name
 _ERRNO_END = 4096  # MAX_ERRNO, include/linux/err.h
 
 BUILD_AGAIN = (
     "build the image again with this microvm: `microvm image build`, with the name that it has; "
     "a ready-made one is built again after `microvm image rm NAME`"
 )
-"""The hint where what is in a guest is of another microvm."""
+"""Hint for an image that another version of microvm has built."""
 
 LOOK_AT_CONSOLE = (
     "its console may show why: keep it by `microvm run --console FILE`, or by console="
 )
-"""The hint where a guest is lost by its own doing."""
+"""Hint for a guest that has failed by itself."""
 
 ExitKind = Literal[
     "reset",
@@ -74,14 +74,15 @@ ExitKind = Literal[
 
 
 class QemuExit(NamedTuple):
-    """The exit of a QEMU process: what kind it was, and why.
+    """The reason for the exit of a QEMU process.
 
-    :ivar kind: `reset`, `shutdown` and `panic` are the guest's doing, `quit` is ours; `killed` is
-        somebody's who sent a signal, `limit` the host's, which refuses QEMU memory, files or room
-        on a disk, `internal_error` the accelerator's, `crash` and `exit` QEMU's own.
-    :ivar text: a sentence for people, without its full stop.
-    :ivar returncode: QEMU's exit status; -N if signal N killed it.
-    :ivar hint: what to do about it; may be empty.
+    :ivar kind: Cause of the exit. `reset`, `shutdown`, `panic`: the guest stopped. `quit`: this
+        library stopped QEMU. `killed`: another process sent a signal. `limit`: the host refused
+        memory, files or disk space. `internal_error`: the accelerator failed. `crash`, `exit`:
+        QEMU itself failed.
+    :ivar text: Sentence for the user that explains the exit, without a full stop.
+    :ivar returncode: Exit status of QEMU, or -N if signal N killed it.
+    :ivar hint: Advice for the user; may be empty.
     """
 
     kind: ExitKind
@@ -91,14 +92,15 @@ class QemuExit(NamedTuple):
 
 
 class MicroVMError(Exception):
-    """The root of the hierarchy.
+    """The base class of all errors of this library.
 
-    Names in it come from guests, files and callers, so it holds only what is safe to print.
+    Control characters in the message and the hint are escaped, because guests choose some of the
+    names in them.
 
-    :param message: what went wrong and where, one line.
-    :param hint: what to do about it; may be empty.
-    :param detail: more lines, such as the end of the guest's console; may be empty.
-    :cvar exit_status: the exit status of the command line that fails with it.
+    :param message: One line that says what failed and why.
+    :param hint: Advice for the user; may be empty.
+    :param detail: Further lines, such as the last lines of the guest's console; may be empty.
+    :cvar exit_status: Exit status of the command `microvm` after this error.
     """
 
     exit_status = 125
@@ -118,7 +120,7 @@ class MicroVMError(Exception):
 
 
 def how_to_install(extra: str) -> str:
-    """Return the hint for who has not got an extra's modules."""
+    """Return the command that installs an optional extra of this project."""
     return f"pip install '{DISTRIBUTION}[{extra}]'"
 
 
@@ -132,7 +134,7 @@ def _rebuild(
 
 
 class UsageError(MicroVMError, ValueError):
-    """An argument is not valid: a size without a meaning, a NUL in a path."""
+    """An argument is invalid, such as a size that cannot be parsed or a path with a NUL byte."""
 
     exit_status = 2
 
@@ -146,56 +148,56 @@ class CacheError(MicroVMError):
 
 
 class TemplateError(MicroVMError):
-    """A saved guest cannot be used, or none can be saved; a cold boot does without."""
+    """A template cannot be saved or used. The option `cold` starts a machine without one."""
 
 
 class SnapshotError(MicroVMError):
-    """A snapshot cannot be taken, is not there, or does not fit what is here."""
+    """A snapshot cannot be saved, does not exist, or cannot be used on this host."""
 
 
 class QemuError(MicroVMError):
-    """QEMU is missing, too old, or refuses its arguments.
+    """QEMU is missing, is too old, or does not start.
 
-    :ivar qemu_exit: how QEMU ended, where that is what went wrong.
+    :ivar qemu_exit: Reason for the exit of QEMU, or None if another fault caused the error.
     """
 
     qemu_exit: QemuExit | None = None
 
 
 class ConfinementError(QemuError):
-    """QEMU cannot be confined as it must be here."""
+    """QEMU cannot be confined as the option `confinement` requires."""
 
 
 class MachineError(MicroVMError):
-    """The machine is finished; whatever ran in it is gone.
+    """The machine has failed and cannot be used any more. Everything in it is lost.
 
-    :ivar qemu_exit: how QEMU ended, where that is what went wrong.
+    :ivar qemu_exit: Reason for the exit of QEMU, or None if another fault caused the error.
     """
 
     qemu_exit: QemuExit | None = None
 
 
 class BootError(MachineError):
-    """The guest never became ready; `detail` holds the end of its console."""
+    """The guest did not become ready. `detail` contains the last lines of its console."""
 
 
 class GuestDied(MachineError):
-    """The guest reset, powered off or crashed, or QEMU itself ended."""
+    """The guest reset, powered off or crashed, or QEMU exited."""
 
 
 class GuestUnresponsive(MachineError):
-    """The guest halted or hangs: it no longer answers ping."""
+    """The guest does not answer, because it has halted or hangs."""
 
 
 class ProtocolError(MachineError):
-    """The guest sent what the protocol forbids."""
+    """The guest sent a message that the protocol does not allow."""
 
 
 class VersionMismatch(ProtocolError):
-    """Host and guest have no version of the protocol in common.
+    """Host and guest support no common version of the protocol.
 
-    :ivar host: the host's version of the protocol, and the digest of its schema.
-    :ivar guest: the same of the guest.
+    :ivar host: Version of the protocol that the host speaks, and the digest of its schema.
+    :ivar guest: Version of the protocol that the guest speaks, and the digest of its schema.
     """
 
     def __init__(self, host: tuple[int, int], guest: tuple[int, int]) -> None:
@@ -212,7 +214,7 @@ class VersionMismatch(ProtocolError):
 class NotRun(MicroVMError):
     """A job was not run, because no machine could be started for it.
 
-    :ivar reason: the error with which the start of a machine failed.
+    :ivar reason: Error that the start of a machine raised.
     """
 
     def __init__(self, reason: MicroVMError) -> None:
@@ -221,40 +223,40 @@ class NotRun(MicroVMError):
 
 
 class ExecError(MicroVMError):
-    """A command failed in a way that is not its exit status."""
+    """A command failed without an exit status of its own. The machine can run other commands."""
 
 
 class Busy(ExecError):
-    """A command is in flight on this machine, and it takes one at a time."""
+    """Another command runs in this machine, which runs one command at a time."""
 
 
 def errno_text(number: int) -> str:
-    """Return Linux's words for an error, whose number a guest may have made up."""
+    """Return the text of a Linux error number. A guest may send a number that does not exist."""
     return os.strerror(number) if 0 < number < _ERRNO_END else f"errno {number}"
 
 
 class StartError(ExecError):
     """The guest could not start the command.
 
-    :ivar stage: where it failed: `chdir`, `lookup`, `exec`, …
-    :ivar errno: the guest's errno; Linux numbers, whatever the host.
-    :ivar subject: what it failed with, fit to be shown: the working directory at `chdir`, the user
-        at `user`, the interpreter at `interpreter`, where it is known; else the command.
+    :ivar stage: Step that failed, such as `chdir`, `lookup` or `exec`.
+    :ivar errno: Error number of Linux in the guest.
+    :ivar subject: Object of the failed step, safe to print: the working directory for `chdir`, the
+        user for `user`, the interpreter for `interpreter` if it is known, otherwise the command.
     """
 
     def __init__(self, stage: str, errno: int, command: str, subject: str = "") -> None:
         reason = errno_text(errno)
-        command = command or _NOTHING
-        what = f" {subject}" if subject else ""
+        command = command or _EMPTY_NAME
+        shown = f" {subject}" if subject else ""
         missing = errno == ENOENT
         super().__init__(
             {
                 "lookup": f"{command}: not found in the guest's PATH",
                 "exec": f"{command}: {reason}{' in the guest' if missing else ''}",
-                "interpreter": f"{command}: it is there, but its interpreter{what} is not",
-                "chdir": f"{command}: cannot enter its working directory{what}: {reason}"
+                "interpreter": f"{command}: the file exists, but its interpreter{shown} does not",
+                "chdir": f"{command}: cannot enter its working directory{shown}: {reason}"
                 + (" in the guest" if missing else ""),
-                "user": f"{command}: cannot become its user{what}: "
+                "user": f"{command}: cannot become its user{shown}: "
                 + ("the guest has no such user or group" if missing else reason),
             }.get(stage, f"{command}: cannot start it, {stage} failed: {reason}"),
             hint=_how_to_use_a_shell(command) if missing and stage in ("lookup", "exec") else "",
@@ -262,64 +264,64 @@ class StartError(ExecError):
         self.stage = stage
         self.errno = errno
         self.subject = subject or command
-        # As shells have it: 127 for what is not there, 126 for what is and cannot be run.
+        # As in shells: 127 for a command that does not exist, 126 for one that cannot be executed.
         absent = missing and stage in ("lookup", "exec", "interpreter")
         self.exit_status = 127 if absent else 126
 
 
 def _how_to_use_a_shell(command: str) -> str:
-    """Return the hint for a command that seems to be a whole command line; "" for a single word."""
-    if not any(char in command for char in _OF_SHELLS):
+    """Return a hint if a command looks like a command line for a shell, otherwise ""."""
+    if not any(char in command for char in _SHELL_CHARACTERS):
         return ""
 
-    return f"run a whole command line by a shell: sh -c {quote(command)}"
+    return f"to run a command line, use a shell: sh -c {quote(command)}"
 
 
 class FileError(ExecError, OSError):
-    """A file of the guest's cannot be had, or not be written.
+    """A file of the guest cannot be read or written.
 
-    What of an errno Python has a kind of its own for, has one here that is that, too.
+    The subclasses are also subclasses of Python's errors, such as FileNotFoundError.
 
-    :ivar errno: Linux's number of the error, whatever the host.
-    :ivar strerror: the same in words.
-    :ivar filename: the path in the guest.
+    :ivar errno: Error number of Linux.
+    :ivar strerror: Text of the error number.
+    :ivar filename: Path in the guest.
     """
 
     def __init__(self, errno: int, path: str, message: str = "", *, hint: str = "") -> None:
         reason = errno_text(errno)
-        super().__init__(message or f"{path or _NOTHING}: {reason} in the guest", hint=hint)
+        super().__init__(message or f"{path or _EMPTY_NAME}: {reason} in the guest", hint=hint)
         self.errno = errno
         self.strerror = reason
         self.filename = printable(path)
 
     @staticmethod
     def of(errno: int, path: str) -> FileError:
-        """Return the error of the kind that this number has."""
+        """Return an error of the subclass for this error number."""
         return _FILE_ERRORS.get(errno, FileError)(errno, path)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # What is an OSError's is in no dictionary.
+        # An OSError stores its attributes outside of `__dict__`.
         return type(self), (self.errno, self.filename, self.message), self.__dict__
 
 
 class FileNotFound(FileError, FileNotFoundError):
-    """There is no such file in the guest."""
+    """The file does not exist in the guest."""
 
 
 class FileForbidden(FileError, PermissionError):
-    """The guest's user may not do that with this file."""
+    """The user of the guest has no permission for this access to the file."""
 
 
 class FileExists(FileError, FileExistsError):
-    """There is such a file in the guest."""
+    """A file of this name already exists in the guest."""
 
 
 class IsAFolder(FileError, IsADirectoryError):
-    """It is a folder of the guest's, where none can be."""
+    """The path in the guest is a folder, but must not be one."""
 
 
 class NotAFolder(FileError, NotADirectoryError):
-    """It is no folder of the guest's, where one has to be."""
+    """The path in the guest is not a folder, but must be one."""
 
 
 _FILE_ERRORS = {
@@ -333,13 +335,13 @@ _FILE_ERRORS = {
 
 
 class ExecKilled(ExecError):
-    """The command went too far and was killed.
+    """The command exceeded a limit and was killed.
 
-    :ivar stdout: what it had written by then, where the caller had asked for all of it: bytes, or
-        str where text was asked for, with U+FFFD for what is none.
-    :ivar stderr: the same of standard error.
-    :ivar memory: the most memory that it took, as `CompletedProcess.memory`.
-    :ivar returncode: how it ended then, as `CompletedProcess.returncode`.
+    :ivar stdout: Standard output until then, if the caller captures the output: bytes, or str in
+        text mode, in which U+FFFD replaces invalid bytes.
+    :ivar stderr: Standard error until then, in the same form.
+    :ivar memory: Peak memory of the command, as in `CompletedProcess.memory`.
+    :ivar returncode: Return code of the command, as in `CompletedProcess.returncode`.
     """
 
     stdout: Any = None
@@ -349,29 +351,28 @@ class ExecKilled(ExecError):
 
 
 class ExecTimeout(ExecKilled, TimeoutError):
-    """The command ran past its deadline. This error is also a `TimeoutError`.
+    """The command did not finish within its time limit. This error is also a `TimeoutError`.
 
-    :ivar timeout: the deadline, in seconds from its start.
+    :ivar timeout: Time limit in seconds.
     """
 
     exit_status = 124
 
     def __init__(self, command: str, timeout: float) -> None:
-        # imported here, since that module imports this one
-        from microvm.units import format_duration
+        from microvm.units import format_duration  # that module imports this one
 
         super().__init__(f"{command}: timed out after {format_duration(timeout)}")
         self.timeout = timeout
 
 
 class OutputLimit(ExecKilled):
-    """The command wrote more than it may.
+    """The command wrote more output than `max_output` allows.
 
-    :ivar limit: the limit for both streams together, in bytes.
+    :ivar limit: Limit in bytes, for standard output and error together.
     """
 
     def __init__(self, command: str, limit: int) -> None:
-        from microvm.units import exact_size  # imported here, since that module imports this one
+        from microvm.units import exact_size  # that module imports this one
 
         message = f"{command}: wrote more than {exact_size(limit)}, and was killed"
         super().__init__(message, hint="--max-output and max_output set that limit")
@@ -379,17 +380,17 @@ class OutputLimit(ExecKilled):
 
 
 class MemoryLimit(ExecKilled):
-    """The command and what it had started wanted more memory than they may have.
+    """The command and its child processes needed more memory than `max_memory` allows.
 
     The guest's kernel killed all of them.
 
-    :ivar limit: the limit for all of them together, in bytes.
+    :ivar limit: Limit in bytes, for all processes together.
     """
 
     exit_status = 128 + SIGKILL
 
     def __init__(self, command: str, limit: int) -> None:
-        from microvm.units import exact_size  # imported here, since that module imports this one
+        from microvm.units import exact_size  # that module imports this one
 
         message = f"{command}: took more than {exact_size(limit)} of memory, and was killed"
         super().__init__(message, hint="--max-memory and max_memory set that limit")

@@ -44,7 +44,7 @@ def test_an_error_can_be_pickled(error: MicroVMError) -> None:
 @pytest.mark.parametrize("line", ["echo hello", "ls|wc", "echo $HOME", "/bin/echo a:b"])
 def test_a_command_line_as_one_word_is_for_a_shell(line: str, stage: str) -> None:
     error = StartError(stage, 2, line)
-    assert error.hint == f"run a whole command line by a shell: sh -c '{line}'"
+    assert error.hint == f"to run a command line, use a shell: sh -c '{line}'"
     assert StartError(stage, 13, line).hint == ""
 
 

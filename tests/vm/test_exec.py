@@ -314,7 +314,7 @@ async def test_a_flood_ends_at_its_limit_and_the_error_has_what_came(vm: MicroVM
 
 async def test_an_interpreter_that_is_not_there_is_named(vm: MicroVM) -> None:
     await vm.run(["sh", "-c", "echo '#!/no/such -x' >/tmp/a; chmod +x /tmp/a"], check=True)
-    with pytest.raises(StartError, match="its interpreter /no/such is not") as caught:
+    with pytest.raises(StartError, match="its interpreter /no/such does not") as caught:
         await vm.run(["/tmp/a"])
     assert (caught.value.subject, caught.value.exit_status) == ("/no/such", 127)
 

@@ -62,7 +62,7 @@ def test_keeps_the_streams_apart_and_passes_the_status_on(microvm: Command) -> N
         (
             ["echo a:b"],
             127,
-            b"microvm: echo a:b: not found in the guest's PATH (run a whole command line by a "
+            b"microvm: echo a:b: not found in the guest's PATH (to run a command line, use a "
             b"shell: sh -c 'echo a:b')\n",
         ),
         (["/etc/passwd"], 126, b"microvm: /etc/passwd: Permission denied\n"),
@@ -100,7 +100,7 @@ def test_what_is_here_and_not_in_the_guest_is_said_to_be_so(
     for arguments, status in ((["--", str(path)], 127), (["-w", str(tmp_path), "--", "true"], 126)):
         result = microvm("run", *arguments)
         assert result.returncode == status
-        assert b"No such file or directory in the guest (here there is one" in result.stderr
+        assert b"No such file or directory in the guest (it exists on this host" in result.stderr
     assert b"(" not in microvm("run", "--", "/no/such").stderr
 
 

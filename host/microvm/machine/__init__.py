@@ -1,1 +1,1 @@
-"""A machine as its user has it: its start and its end, its commands and files, its snapshots."""
+"""Machines as their user sees them: start and stop, commands, files, and snapshots."""

@@ -1,4 +1,4 @@
-"""The public class `Machine`: what can be done with a machine, whoever started it."""
+"""The public class `Machine`: the interface of all machines, whoever has started them."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 class Machine(CommandMethods):
-    """A machine to be used: a `MicroVM`, which is ours, or an `AttachedVM`, which has a name.
+    """A running machine: a `MicroVM` of this process, or an `AttachedVM`, which has a name.
 
     ::
 
         async def prepare(vm: Machine) -> None:
             await vm.write_file("/srv/settings", "debug = true")
 
-    Leaving its block ends the first, and lets go of the second.
+    Leaving the block stops a `MicroVM`, and detaches from an `AttachedVM`, which continues to run.
 
-    :ivar confinement: what was asked for to hold QEMU back.
+    :ivar confinement: Value of the option `confinement`.
     """
 
     confinement: Confinement
@@ -36,34 +36,35 @@ class Machine(CommandMethods):
 
     @property
     def pid(self) -> int | None:
-        """The process id of QEMU, or None when the machine is not up."""
+        """The process id of QEMU, or None if the machine is not running."""
         raise NotImplementedError
 
     async def stop(self) -> None:
-        """End the machine, for everybody; idempotent.
+        """Stop the machine, for all its users. Further calls have no effect.
 
-        When this returns, QEMU is gone and nothing of it is left on the host.
+        When this method returns, QEMU has exited and all its temporary files are removed.
         """
         raise NotImplementedError
 
     async def checkpoint(self, name: str | None = None) -> Snapshot:
-        """Take a snapshot of the machine, which goes on; see `MicroVM.checkpoint`."""
+        """Save a snapshot of the machine, which continues to run; see `MicroVM.checkpoint`."""
         raise NotImplementedError
 
     async def fork(self, count: int = 1) -> Forks:
-        """Start machines that go on from where this one is, which goes on, too.
+        """Start machines that continue from the current state of this one, which also continues.
 
         ::
 
             async with await vm.fork(3) as forks:
                 for fork in forks: ...
 
-        They are ours, and have no names.
+        This process owns the new machines, which have no names.
 
-        :return: a list of them; leaving its block, or `Forks.stop`, ends them.
-        :raises UsageError: the count is no whole number from 1 on; nothing has been done.
-        :raises MicroVMError: as `checkpoint` and `MicroVM.start` do; then no machine is left of
-            them.
+        :param count: Number of machines to start.
+        :return: List of the machines. Leaving its block, or `Forks.stop`, stops them.
+        :raises UsageError: If the count is less than 1.
+        :raises MicroVMError: In the same cases as `checkpoint` and `MicroVM.start`. All new
+            machines are then stopped.
         """
         count = parse_count(count, least=1)
         with await self.checkpoint() as snapshot:

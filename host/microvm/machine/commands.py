@@ -1,4 +1,4 @@
-"""The methods of a machine that are about commands, and about the guest that runs them."""
+"""The methods of a machine that run commands and ask for the state of its guest."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ if TYPE_CHECKING:
 
 
 class CommandMethods(FileMethods):
-    """The commands of a machine, one at a time, and beside them what its guest can be asked."""
+    """The methods of a machine for commands, of which one runs at a time, and for its guest."""
 
     @document_options(ExecOptions)
     async def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
-        """Start a command; its output is read from the process that this returns.
+        """Start a command, and return a `Process` to read its output and to wait for it.
 
-        Use it as `async with await vm.exec(...) as process`, which leaves nothing running. It waits
-        only for a command that was abandoned, until that is gone.
+        Use it as `async with await vm.exec(...) as process`. Leaving the block kills the command if
+        it still runs. If an earlier command was abandoned, this method first waits until it has
+        exited.
 
-        :param argv: its arguments, the first is the name that it sees.
-        :raises Busy: another command runs on this machine.
-        :raises UsageError: an option that cannot be, an empty command line, a NUL byte, more than
-            the protocol carries; or the machine is not running.
-        :raises TypeError: there is no such option.
-        :raises MachineError: the machine is dead.
+        :param argv: Arguments of the command. The first one is the name of the program.
+        :raises Busy: If another command runs in this machine.
+        :raises UsageError: If an option or an argument is invalid or too long, if there is no
+            command, or if the machine is not running.
+        :raises TypeError: If an option does not exist.
+        :raises MachineError: If the machine has failed.
         """
         return await self._exec(argv, parse_options(ExecOptions, options, "exec"))
 
@@ -73,20 +74,20 @@ class CommandMethods(FileMethods):
     async def run(
         self, argv: Sequence[Text], **options: Unpack[RunOptions]
     ) -> CompletedProcess[Any]:
-        """Run a command to its end and return its status and output.
+        """Run a command until it exits, and return its return code and output.
 
-        :param argv: its arguments, the first is the name that it sees.
-        :raises UsageError: as `exec` does, or `input` is given and `stdin` says something else.
-        :raises TypeError: there is no such option.
-        :raises CalledProcessError: `check` was asked for, and its exit code is not 0.
-        :raises UnicodeError: text was asked for, and its output, or `input`, is none.
-        :raises OSError: its output cannot be passed on to our own.
-        :raises StartError: it could not be started.
-        :raises ExecTimeout: it ran past its deadline; the error holds its output.
-        :raises OutputLimit: it wrote more than it may; the error holds what came.
-        :raises MemoryLimit: it took more memory than it may; the error holds what came.
-        :raises Busy: another command runs on this machine.
-        :raises MachineError: the machine is dead.
+        :param argv: Arguments of the command. The first one is the name of the program.
+        :raises UsageError: As by `exec`, or if both `input` and `stdin` are given.
+        :raises TypeError: If an option does not exist.
+        :raises CalledProcessError: If `check` is set and the exit status is not 0.
+        :raises UnicodeError: In text mode, if the input or the output cannot be converted.
+        :raises OSError: If the output cannot be written to the standard streams of this process.
+        :raises StartError: If the command could not be started.
+        :raises ExecTimeout: If the command exceeded `timeout`. The error contains the output.
+        :raises OutputLimit: If the command exceeded `max_output`. The error contains the output.
+        :raises MemoryLimit: If the command exceeded `max_memory`. The error contains the output.
+        :raises Busy: If another command runs in this machine.
+        :raises MachineError: If the machine has failed.
         """
         from microvm.guest.run import run
 
@@ -98,12 +99,12 @@ class CommandMethods(FileMethods):
         return await run_parsed(self._guest(), argv, options)
 
     async def ping(self, timeout: Duration = TIMEOUTS.ping) -> None:
-        """Ask the guest whether it is alive.
+        """Check that the guest answers.
 
-        :param timeout: seconds, or text as `2s`.
-        :raises GuestUnresponsive: there was no answer within that time.
-        :raises UsageError: the machine is not running.
-        :raises MachineError: the machine is dead.
+        :param timeout: Maximum time for the answer, in seconds or as text such as `2s`.
+        :raises GuestUnresponsive: If the guest does not answer in time.
+        :raises UsageError: If the machine is not running.
+        :raises MachineError: If the machine has failed.
         """
         seconds = parse_duration(timeout)
         await self._guest().ping(seconds)
@@ -111,10 +112,10 @@ class CommandMethods(FileMethods):
     async def status(self, timeout: Duration = TIMEOUTS.ping) -> GuestStatus:
         """Return the counters of the guest's daemon.
 
-        :param timeout: seconds, or text as `2s`.
-        :raises GuestUnresponsive: there was no answer within that time.
-        :raises UsageError: the machine is not running.
-        :raises MachineError: the machine is dead.
+        :param timeout: Maximum time for the answer, in seconds or as text such as `2s`.
+        :raises GuestUnresponsive: If the guest does not answer in time.
+        :raises UsageError: If the machine is not running.
+        :raises MachineError: If the machine has failed.
         """
         from dataclasses import asdict  # its modules would delay the start of QEMU
 

@@ -1,4 +1,4 @@
-"""The methods of a machine that are about files in it."""
+"""The methods of a machine for the files of its guest."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ if TYPE_CHECKING:
     from microvm.guest.upload import FileData
 
 LEAST_TO_COLLECT = 60.0
-"""The seconds that a file may take which is collected after a command of little time."""
+"""Minimum time limit, in seconds, for reading a file after a command with a short time limit."""
 
 
 class FileOptions(TypedDict, total=False):
-    """Keyword arguments of all that is about files.
+    """Keyword arguments of all methods for files.
 
-    :ivar user: whom to act as: NAME or UID, or either with :GROUP; by default as whom commands run.
-    :ivar timeout: seconds, or text as `2m`; by default ten minutes.
+    :ivar user: User with whose rights the files are read and written: NAME or UID, or either with
+        :GROUP. The default is the user who runs commands.
+    :ivar timeout: Time limit in seconds, or as text such as `2m`. The default is ten minutes.
     """
 
     user: GuestUser
@@ -32,54 +33,55 @@ class FileOptions(TypedDict, total=False):
 
 
 class WriteOptions(FileOptions, total=False):
-    """Keyword arguments of the methods that write files.
+    """Keyword arguments of the methods that write files into the guest.
 
-    :ivar owner: the owner of the files that are written. By default, new files belong to `user`,
-        and existing files keep their owner.
+    :ivar owner: Owner of the written files. By default, new files belong to `user`, and existing
+        files keep their owner.
     """
 
     owner: GuestUser
 
 
 class ReadOptions(FileOptions, total=False):
-    """Keyword arguments of what reads one file.
+    """Keyword arguments of `MicroVM.read_file`.
 
-    :ivar max_size: the bytes that may come, or text as `64M`, which is the default; of `get` 1G.
+    :ivar max_size: Maximum size in bytes, or as text such as `64M`. The default is 64M for
+        `read_file` and 1G for the other methods.
     """
 
     max_size: Size
 
 
 class ListOptions(FileOptions, total=False):
-    """Keyword arguments of what may give many files.
+    """Keyword arguments of `MicroVM.list`.
 
-    :ivar max_files: how many files, folders and links may come; by default 100,000.
+    :ivar max_files: Maximum number of files, folders and links. The default is 100,000.
     """
 
     max_files: int
 
 
 class GetOptions(ReadOptions, ListOptions, total=False):
-    """Keyword arguments of `MicroVM.get`."""
+    """Keyword arguments of `MicroVM.get` and `get_archive`."""
 
 
 def in_folder(path: GuestPath, how: ExecOptions) -> bytes:
-    """Return a path that is relative to where a command runs, as the guest takes it."""
+    """Return a path of the guest, resolved against the working directory of a command."""
     folder = to_bytes(how.get("cwd") or b"")
-    # Not as a `Path`, which would take a `/` or a `/.` from its end.
+    # A `Path` would remove a trailing `/` or `/.`, which has a meaning.
     return posixpath.join(folder, to_bytes(path))
 
 
 def as_user(how: ExecOptions) -> FileOptions:
-    """Return the keyword arguments by which files are a command's user's."""
+    """Return the options with which files are accessed as the user of a command."""
     user = how.get("user")
     return {"user": user} if user else {}
 
 
 def collected(how: ExecOptions) -> FileOptions:
-    """Return the keyword arguments by which a file is collected after a command.
+    """Return the options with which files are read after a command.
 
-    It may take as long as the command might, or a little longer.
+    The time limit is the one of the command, but at least `LEAST_TO_COLLECT`.
     """
     timeout = how.get("timeout")
     if timeout is None:
@@ -92,13 +94,14 @@ class PutArchiveOptions(WriteOptions, GetOptions, total=False):
 
 
 class FileMethods:
-    """The files of a machine: each method is one transfer, and the command in flight meanwhile.
+    """The methods of a machine for the files of its guest.
 
-    A path in the guest is text, bytes or a path; a relative one is relative to where commands run.
-    What of the guest's cannot be had or written is a `FileError`, which is also Python's own error
-    of that kind; what of ours cannot, is Python's own alone. Every method raises Busy, UsageError,
-    ExecTimeout and MachineError as `run` does, and ImageError for a guest that has another build of
-    what carries files.
+    Paths in the guest are text, bytes or path objects. A relative path is relative to the working
+    directory of commands. Errors of the guest's files are FileError, and also Python's error of the
+    same kind. Errors of the host's files are Python's errors alone. Each method counts as a
+    command, so it also raises Busy, UsageError, ExecTimeout and MachineError as `run` does. It
+    raises ImageError if the image was built by a version of microvm whose program for files is
+    incompatible.
     """
 
     def _guest(self) -> Executor:
@@ -113,24 +116,23 @@ class FileMethods:
         atomic: bool = False,
         **options: Unpack[WriteOptions],
     ) -> None:
-        """Write data to a file of the guest; missing folders are created.
+        """Write data to a file of the guest. Missing folders are created.
 
-        A file that exists is opened and written with the user's rights: it keeps its owner, its
-        mode and its hard links, and one that the user may not write is refused. If the transfer
-        fails midway, the file is left partly written, as with a shell's `>`. A new file appears
-        whole under its name, or not at all. A FIFO or another special file is opened and written,
-        too.
+        An existing file is opened and overwritten with the rights of the user. It keeps its owner,
+        mode and hard links. If the transfer fails, the file may be incomplete. A new file gets its
+        name when it is complete. A FIFO or another special file is opened and written, too.
 
-        :param data: bytes, text, a file to read them from, or an iterable of bytes, asynchronous or
-            not, which is asked in the event loop.
-        :param mode: permissions, such as 0o755; by default those of the file that exists, else
-            0o644. Only the owner of a file that exists and root may change them.
-        :param atomic: replace the file instead of writing to it. The new file gets its name when it
-            is complete, so nobody reads a part of it, and a failed transfer changes nothing. The
-            user needs the right to write to the folder, and no right on the file. Hard links keep
-            the old content. The new file belongs to `user`, unless that is root.
-        :param options: see `WriteOptions`.
-        :raises FileError: it cannot be written.
+        :param data: Bytes, text, a file to read from, or an iterable of bytes. An iterable is read
+            in the event loop, so it must not block.
+        :param mode: Permissions, such as 0o755. By default, an existing file keeps its permissions,
+            and a new file gets 0o644. Only its owner and root can change the permissions of an
+            existing file.
+        :param atomic: True to replace the file instead of overwriting it, so that no reader sees an
+            incomplete file, and a failed transfer changes nothing. The user then needs write
+            permission for the folder, but not for the file. The new file belongs to `user`, or to
+            the previous owner if that is root. Hard links keep the old content.
+        :param options: See `WriteOptions`.
+        :raises FileError: If the file cannot be written.
         """
         from microvm.guest import files
 
@@ -147,12 +149,12 @@ class FileMethods:
     async def read_file(
         self, path: GuestPath, *, encoding: str | None = None, **options: Unpack[ReadOptions]
     ) -> bytes | str:
-        """Return what a file holds, or what else can be read under its name up to the end.
+        """Return the content of a file of the guest.
 
-        :param encoding: asks for text.
-        :param options: see `ReadOptions`.
-        :raises FileError: it cannot be read, or is larger than it may be.
-        :raises UnicodeError: text was asked for, and it is none.
+        :param encoding: Encoding to decode the content with. None returns bytes.
+        :param options: See `ReadOptions`.
+        :raises FileError: If the file cannot be read, or exceeds `max_size`.
+        :raises UnicodeError: If the content cannot be decoded.
         """
         from microvm.guest import files
 
@@ -162,19 +164,17 @@ class FileMethods:
     async def put(
         self, src: str | PathLike[str], dst: GuestPath, **options: Unpack[WriteOptions]
     ) -> None:
-        """Copy a file or a folder of this host into the guest, as `cp -R` and `docker cp` do.
+        """Copy a file or a folder of the host into the guest, as `cp -R` and `docker cp` do.
 
-        Into a folder that is there, or where `dst` ends with a slash, it is put under its own name,
-        else it becomes `dst`. Of a source that ends with `/.` the content is put into `dst`. Modes
-        and times stay; folders that are there get what they lack. `src` may be a link, and links in
-        it stay links; what is neither a file, a folder nor a link is left out.
+        If `dst` is an existing folder or ends with a slash, the copy is placed in it under the name
+        of the source. Otherwise the copy gets the path `dst`. If `src` ends with `/.`, the content
+        of the folder is copied. Existing folders are merged. Modes and times are preserved. Links
+        inside of a folder are copied as links; other special files are left out. Existing files are
+        overwritten as by `write_file`, and get the mode and time of the source if `user` owns them.
 
-        A file that exists in the guest is opened and written with the user's rights, as by
-        `write_file`; it gets the mode and the time of the source if the user owns it.
-
-        :param options: see `WriteOptions`.
-        :raises OSError: of Python's own: the source cannot be read.
-        :raises FileError: it cannot be written.
+        :param options: See `WriteOptions`.
+        :raises OSError: If the source cannot be read.
+        :raises FileError: If a file cannot be written in the guest.
         """
         from microvm.guest import files
 
@@ -183,16 +183,16 @@ class FileMethods:
     async def get(
         self, src: GuestPath, dst: str | PathLike[str], **options: Unpack[GetOptions]
     ) -> Received:
-        """Copy a file or a folder of the guest to this host, by the same rules as `put`.
+        """Copy a file or a folder of the guest to the host, by the same rules as `put`.
 
-        It is in its place only when it is whole. The guest may mean harm: nothing that it sends is
-        written elsewhere or through a link; links that lead out of what is copied are left out, as
-        are devices, and with them the permissions of others to write, set-user-ID and the like.
+        The copy gets its name when it is complete. A hostile guest cannot write elsewhere: links
+        that lead out of the copied folder, and devices, are left out. Write permissions for others,
+        set-user-ID and similar permissions are removed.
 
-        :param options: see `GetOptions`.
-        :return: where it is, how much there is, and which links were left out.
-        :raises OSError: of Python's own: the destination cannot be written.
-        :raises FileError: it cannot be read, or there is more of it than may come.
+        :param options: See `GetOptions`.
+        :return: Path and size of the copy, and the links that were left out.
+        :raises OSError: If the destination cannot be written.
+        :raises FileError: If a file cannot be read in the guest, or a limit is exceeded.
         """
         from microvm.guest import files
 
@@ -201,20 +201,20 @@ class FileMethods:
     async def put_archive(
         self, src: BinaryIO, dst: GuestPath, **options: Unpack[PutArchiveOptions]
     ) -> tuple[str, ...]:
-        """Put what is in an archive of `tar` into a folder of the guest, as `docker cp -` does.
+        """Extract a tar archive into a folder of the guest, as `docker cp -` does.
 
-        It may be compressed. It is read to its end before anything is written, so one that is cut
-        short or damaged changes nothing, and what it holds is kept in a file of the host until
-        then. One that leads out of `dst`, by `..` or through a link of its own, is refused; of
-        names from `/` on that is left out. Owners are not kept, nor are devices and FIFOs.
+        The archive may be compressed. It is read completely, into a temporary file of the host,
+        before anything is written, so a damaged archive changes nothing. An archive with entries
+        outside of `dst`, through `..` or links, is refused. A leading `/` is removed from names.
+        Owners are not preserved. Devices and FIFOs are left out.
 
-        :param src: a file to read it from, such as `sys.stdin.buffer`.
-        :param dst: made if it is missing; folders that are there get what they lack.
-        :param options: see `PutArchiveOptions`; the limits are of what is in the archive.
-        :return: the names of devices and FIFOs in it, which were left out.
-        :raises UsageError: it is no archive, or none that can be taken.
-        :raises OSError: of Python's own: it cannot be read, or kept.
-        :raises FileError: it cannot be written, or there is more in it than may come.
+        :param src: Open file to read the archive from, such as `sys.stdin.buffer`.
+        :param dst: Folder in the guest. It is created if it does not exist.
+        :param options: See `PutArchiveOptions`. The limits apply to the extracted files.
+        :return: Names of the devices and FIFOs that were left out.
+        :raises UsageError: If the archive is invalid.
+        :raises OSError: If the archive cannot be read or stored.
+        :raises FileError: If a file cannot be written in the guest, or a limit is exceeded.
         """
         from microvm.guest import files
 
@@ -223,16 +223,16 @@ class FileMethods:
     async def get_archive(
         self, src: GuestPath, dst: BinaryIO, **options: Unpack[GetOptions]
     ) -> Received:
-        """Write a file or a folder of the guest as an archive of `tar`, as `docker cp` does.
+        """Write a file or a folder of the guest to a tar archive, as `docker cp` does.
 
-        The rules are those of `get`. It is begun when everything has come, which is kept in a
-        folder of the host until it is written. In it, all is root's.
+        The rules are those of `get`. All files are stored in a temporary folder of the host before
+        the archive is written. In the archive, root owns all files.
 
-        :param dst: a file to write it to, such as `sys.stdout.buffer`.
-        :param options: see `GetOptions`.
-        :return: what `get` returns; its `path` is the one in the archive.
-        :raises OSError: of Python's own: it cannot be written, or kept.
-        :raises FileError: it cannot be read, or there is more of it than may come.
+        :param dst: Open file to write the archive to, such as `sys.stdout.buffer`.
+        :param options: See `GetOptions`.
+        :return: The same as `get`; `path` is the name in the archive.
+        :raises OSError: If the archive cannot be written or stored.
+        :raises FileError: If a file cannot be read in the guest, or a limit is exceeded.
         """
         from microvm.guest import files
 
@@ -241,20 +241,21 @@ class FileMethods:
     async def stat(
         self, path: GuestPath, *, follow_symlinks: bool = True, **options: Unpack[FileOptions]
     ) -> FileStatus:
-        """Return what the guest says of a file.
+        """Return the size, mode, owner and other properties of a file of the guest.
 
-        :param options: see `FileOptions`.
-        :raises FileError: it cannot be looked at.
+        :param follow_symlinks: False to return the properties of a link itself.
+        :param options: See `FileOptions`.
+        :raises FileError: If the properties cannot be read.
         """
         from microvm.guest import files
 
         return await files.stat(self._guest(), path, follow_symlinks, **options)
 
     async def list(self, path: GuestPath, **options: Unpack[ListOptions]) -> tuple[FileStatus, ...]:
-        """Return what is in a folder, sorted by name; links are not followed.
+        """Return the entries of a folder of the guest, sorted by name. Links are not followed.
 
-        :param options: see `ListOptions`.
-        :raises FileError: it cannot be read, or there is more in it than may come.
+        :param options: See `ListOptions`.
+        :raises FileError: If the folder cannot be read, or has more than `max_files` entries.
         """
         from microvm.guest import files
 

@@ -1,4 +1,4 @@
-"""The forks of a machine: machines that were started from one snapshot, and end together."""
+"""The forks of a machine: machines that start from one snapshot and are stopped together."""
 
 from __future__ import annotations
 
@@ -13,20 +13,22 @@ from microvm.system.capacity import usable_cpus
 
 
 class Forks(list[MicroVM]):
-    """A list of machines that run; when its block is left, all of them are stopped."""
+    """A list of running machines. Leaving its block stops all of them."""
 
     @classmethod
     async def start(cls, snapshot: Snapshot, count: int, **options: Unpack[PoolOptions]) -> Self:
-        """Start machines from a snapshot, as many at a time as there are CPUs.
+        """Start machines from a snapshot. As many start at the same time as this host has CPUs.
 
-        :param options: see `MicroVM`.
-        :raises MicroVMError: one could not be started; see `MicroVM.start`. None is left.
+        :param count: Number of machines.
+        :param options: See `MicroVM`.
+        :raises MicroVMError: If a machine cannot be started; see `MicroVM.start`. All machines are
+            then stopped.
         """
         forks = cls(MicroVM(snapshot, **options) for _ in range(count))
-        places = asyncio.Semaphore(usable_cpus())
+        starting = asyncio.Semaphore(usable_cpus())
 
         async def begin(vm: MicroVM) -> None:
-            async with places:
+            async with starting:
                 await vm.start()
 
         tasks = [asyncio.create_task(begin(vm)) for vm in forks]
@@ -45,5 +47,5 @@ class Forks(list[MicroVM]):
         await self.stop()
 
     async def stop(self) -> None:
-        """End all of them, whatever state they are in; idempotent."""
+        """Stop all machines, in any state. Further calls have no effect."""
         await wait_ended([asyncio.create_task(vm.stop()) for vm in self])

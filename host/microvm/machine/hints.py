@@ -1,4 +1,4 @@
-"""The hints for who names a command, a file or a folder that is elsewhere, not in the guest."""
+"""Hints for users who name a command or a path that exists on the host or in another image."""
 
 from __future__ import annotations
 
@@ -12,17 +12,19 @@ from microvm.options import Text
 
 
 def about(error: StartError, command: Text, cwd: object, copier: str) -> str:
-    """Return what to do about a command that could not be started; empty if nobody knows.
+    """Return a hint for a command that could not be started, or "".
 
-    :param cwd: its working directory, as it was given.
-    :param copier: what puts files of this host into the guest.
+    :param command: Name of the command.
+    :param cwd: Working directory of the command, as the user gave it.
+    :param copier: Text that names the option or the method for copying files into the guest.
     """
     if error.errno != ENOENT:
         return ""
     if error.stage == "lookup":
         name = readymade.having(fsdecode(command))
-        return f"`microvm run --image {name} -- {fsdecode(command)} …` has it" if name else ""
+        shown = fsdecode(command)
+        return f"the image {name} has it: `microvm run --image {name} -- {shown} …`" if name else ""
     path = {"exec": command, "chdir": cwd}.get(error.stage)
     if not isinstance(path, str | bytes | Path) or not path or not Path(fsdecode(path)).exists():
         return ""
-    return f"here there is one, but a guest has none of our files: {copier} puts it there"
+    return f"it exists on this host, but a guest sees no files of the host: copy it with {copier}"

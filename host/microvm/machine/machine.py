@@ -1,4 +1,4 @@
-"""The public class `MicroVM`: a virtual machine, its start, its commands, and its end."""
+"""The public class `MicroVM`: a virtual machine that this process starts and stops."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ _logger = Area("start")
 
 
 class MicroVM(Machine):
-    """A machine that is started, runs commands one at a time, and is thrown away.
+    """A virtual machine, which runs one command at a time and is deleted when it stops.
 
     ::
 
         async with MicroVM() as vm:
             result = await vm.run(["echo", "hello"])
 
-    The first start of an image in a configuration boots a guest and saves it as a template; later
-    ones are clones of that.
+    The first start with an image and options boots a guest and saves it as a template. Later starts
+    with the same image and options clone the template.
 
-    :ivar memory: of the guest, in bytes.
-    :ivar cpus: how many the guest has.
-    :ivar disk: the room for what the guest writes, in bytes; 0: half of its memory.
-    :ivar confinement: as it was asked for.
-    :ivar accel: what it runs under, once it has started.
-    :ivar cloned: whether it is a clone.
+    :ivar memory: Memory of the guest in bytes.
+    :ivar cpus: Number of CPUs of the guest.
+    :ivar disk: Size in bytes of the disk for files that the guest writes; 0 if there is no disk.
+    :ivar confinement: Value of the option `confinement`.
+    :ivar accel: Accelerator that runs the guest; the value of the option `accel` before the start.
+    :ivar cloned: True if the machine was cloned, False if it was booted.
     """
 
     @document_options(MachineOptions)
@@ -61,12 +61,13 @@ class MicroVM(Machine):
         image: Image | Snapshot | str | Path | None = None,
         **options: Unpack[MachineOptions],
     ) -> None:
-        """Check the options; nothing is started.
+        """Check the options. `start`, or entering the block, starts the machine.
 
-        :param image: an image, its tag, name or folder; by default the one for this host. That and
-            a ready-made one, such as `python`, are built if there is none. A snapshot in its place
-            is where the machine goes on from, with the options of the machine that it is of.
-        :raises UsageError: for a value that cannot be, or that this host has not got.
+        :param image: Image, or its tag, name or folder. None is the default image. The default
+            image and ready-made images, such as `python`, are built if they do not exist. If a
+            snapshot is given, the machine continues from it, with the options of the saved machine.
+        :raises UsageError: If an option is invalid, or this host cannot provide its value.
+        :raises TypeError: If an option does not exist.
         """
         self._configure(image, parse_options(MachineOptions, options, "MicroVM"))
 
@@ -120,29 +121,29 @@ class MicroVM(Machine):
 
     @property
     def pid(self) -> int | None:
-        """The process id of QEMU, or None when the machine is not up."""
+        """The process id of QEMU, or None if the machine is not running."""
         return self._running.qemu.pid if self._running else None
 
     @property
     def _start_times(self) -> StartTimes | None:
-        """The moments of the start, or None when the machine is not up."""
+        """The times of the steps of the start, or None if the machine is not running."""
         return self._running.times if self._running else None
 
     @property
     def image(self) -> Image:
-        """The image that it runs, once it has started."""
+        """The image of the machine. It is known once the machine has started."""
         return self._image
 
     def _launch_early(self) -> None:
-        """Spawn QEMU early, unless a guest is to be saved first; `start` goes on from there.
+        """Start the QEMU process before `start`, unless a template has to be saved first.
 
-        It saves the time that importing the rest of this library takes. Who calls it must call
-        `start` or `stop`. What is wrong with QEMU's start is for `start` to say.
+        QEMU then starts while this process imports other modules. The caller must call `start` or
+        `stop` afterwards. `start` reports the errors of QEMU itself.
 
-        :raises ImageError: there is no such image.
-        :raises SnapshotError: the snapshot cannot be used.
-        :raises QemuError: QEMU is not installed, or what it needs is not.
-        :raises UsageError: this host cannot run what was asked for.
+        :raises ImageError: If the image does not exist.
+        :raises SnapshotError: If the snapshot cannot be used.
+        :raises QemuError: If QEMU or a program that it needs is not installed.
+        :raises UsageError: If this host does not support an option.
         """
         with launch_errors():
             self._launch_qemu()
@@ -163,16 +164,16 @@ class MicroVM(Machine):
             self._starter.launch(cold=self._cold or not image.is_ours)
 
     async def start(self) -> None:
-        """Bring the guest up, by cloning or by booting, and wait until it is ready.
+        """Clone or boot the guest, and wait until it is ready.
 
-        :raises UsageError: it has been started before, no event loop of asyncio runs here, or the
-            console's file cannot be opened.
-        :raises ImageError: there is no image, and none can be built.
-        :raises SnapshotError: the snapshot is gone, is damaged, or does not fit what is here.
-        :raises QemuError: QEMU is missing, or does not start.
-        :raises ConfinementError: it cannot be confined as it must be.
-        :raises BootError: the guest did not become ready; its `detail` has the console's end.
-        :raises ProtocolError: what answered is not our guest.
+        :raises UsageError: If the machine was started before, if no asyncio event loop is running,
+            or if the file for the console cannot be opened.
+        :raises ImageError: If the image does not exist and cannot be built.
+        :raises SnapshotError: If the snapshot does not exist, is damaged, or cannot be used here.
+        :raises QemuError: If QEMU is missing or does not start.
+        :raises ConfinementError: If QEMU cannot be confined as required.
+        :raises BootError: If the guest does not become ready.
+        :raises ProtocolError: If the guest sends an invalid message.
         """
         from microvm.concurrency.tasks import running_loop
 
@@ -271,11 +272,11 @@ class MicroVM(Machine):
         )
 
     async def stop(self) -> None:
-        """End the machine, whatever state it is in; idempotent.
+        """Stop the machine, in any state. Further calls have no effect.
 
-        When this returns, QEMU is gone and nothing of it is left on the host.
+        When this method returns, QEMU has exited and all its temporary files are removed.
 
-        :raises UsageError: it was started in another event loop.
+        :raises UsageError: If the machine was started in another event loop.
         """
         if self._running is not None:
             self._running.check_loop()
@@ -294,17 +295,18 @@ class MicroVM(Machine):
                 _logger.info("the machine is gone")
 
     async def checkpoint(self, name: str | None = None) -> Snapshot:
-        """Take a snapshot of the machine, with its processes; the machine goes on.
+        """Save a snapshot of the machine and its processes. The machine continues to run.
 
-        Processes that its commands have left live on in each machine that is started from it.
+        Background processes of earlier commands also continue in each machine that starts from the
+        snapshot.
 
-        :param name: one to keep it under, in the place of what has that name; without one it is
-            gone with this process, or when it is closed.
-        :raises Busy: a command runs on this machine, or another snapshot is being taken.
-        :raises UsageError: the machine is not running, or its image is too old for this.
-        :raises SnapshotError: it could not be taken; the machine is as usable as before.
-        :raises CacheError: the disk is full.
-        :raises MachineError: the machine is dead.
+        :param name: Name under which the snapshot is stored. It replaces a snapshot of the same
+            name. A snapshot without a name is deleted when it is closed or when this process exits.
+        :raises Busy: If a command runs in the machine, or another snapshot is being saved.
+        :raises UsageError: If the machine is not running, or its image is too old for snapshots.
+        :raises SnapshotError: If the snapshot cannot be saved. The machine is not affected.
+        :raises CacheError: If the disk is full.
+        :raises MachineError: If the machine has failed.
         """
         guest = self._guest()
         await guest.wait_idle()
@@ -313,20 +315,20 @@ class MicroVM(Machine):
 
     @staticmethod
     def attach(name: str, *, wait: bool = False) -> AttachedVM:
-        """Return a named machine, which `microvm start` has left running, to be used from here.
+        """Return an object to use a named machine, which was started by `microvm start`.
 
         ::
 
             async with MicroVM.attach("web") as vm:
                 await vm.run(["echo", "hello"])
 
-        It is another process's, and goes on when this lets go of it; see `AttachedVM`.
+        Another process owns the machine. It continues to run when the block is left.
 
-        :param name: the machine's.
-        :param wait: whether a command waits for its turn while others use the machine, in the order
-            of asking, and is not `Busy`.
-        :raises UsageError: no machine can have this name.
-        :raises MicroVMError: there is no such machine, or it is gone; says why.
+        :param name: Name of the machine.
+        :param wait: True to let a command wait until the commands of other users have finished. If
+            False, the command raises Busy.
+        :raises UsageError: If no machine can have this name.
+        :raises MicroVMError: If the machine does not exist, or has stopped.
         """
         # The one name from above: whoever uses machines looks for `attach` here.
         from microvm.supervisor.client.attached import AttachedVM
@@ -334,22 +336,22 @@ class MicroVM(Machine):
         return AttachedVM(name, wait=wait)
 
     def _unclosed_warning(self) -> str:
-        """Return the warning for a machine that nobody has stopped; empty if that does no harm."""
+        """Return a warning if the machine still runs, otherwise ""."""
         return _unclosed(self._running) if self._running else ""
 
     def _listen_to_console(self, listener: Callable[[bytes], object]) -> None:
-        """Call a function with the end of what the guest's console has, and with what comes.
+        """Call a function with the last output of the guest's console, and with all later output.
 
-        :raises UsageError: the machine is not running.
+        :raises UsageError: If the machine is not running.
         """
         if self._running is None:
             raise UsageError("the machine is not running")
         self._running.listen(listener)
 
     async def wait_lost(self) -> MachineError:
-        """Wait until the machine is dead, and return why; being stopped is a death, too.
+        """Wait until the machine fails or is stopped, and return the reason.
 
-        :raises UsageError: the machine is not running.
+        :raises UsageError: If the machine is not running.
         """
         return await self._guest().wait_lost()
 
@@ -366,7 +368,7 @@ def _unclosed(vm: RunningVM) -> str:
 
 
 def _dropped(vm: RunningVM, owner: int) -> None:
-    """Kill the QEMU of a collected machine; called in any thread, and in forked children."""
+    """Kill the QEMU of a machine that was garbage-collected, in any thread or forked child."""
     if os.getpid() == owner and (warning := _unclosed(vm)):
         vm.qemu.kill()
         warnings.warn(warning, ResourceWarning, stacklevel=2)

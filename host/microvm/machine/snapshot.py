@@ -1,4 +1,4 @@
-"""The public class `Snapshot`: a machine as it was at a moment, for others to start from."""
+"""The public class `Snapshot`: the saved state of a machine, from which other machines start."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ if TYPE_CHECKING:
 _logger = Area("start")
 
 FIXED_OPTIONS = ("memory", "cpus", "disk", "accel")
-"""The options that a machine from a snapshot has of the machine that it is of."""
+"""Options that a machine from a snapshot takes from the saved machine."""
 
 
 class Snapshot:
-    """A machine as it was at a moment: its memory, its processes, its files.
+    """The saved memory, processes and files of a machine.
 
     ::
 
@@ -46,17 +46,18 @@ class Snapshot:
             async with await vm.checkpoint() as snapshot:
                 async with MicroVM(snapshot) as clone: ...
 
-    One with a name is kept in the cache until it is removed, and can be found by any process. One
-    without is gone with its process, when it is closed, or when nobody holds it any more; machines
-    that have been started from it go on.
+    A snapshot with a name is stored in the cache until it is removed, and every process can use it.
+    A snapshot without a name is deleted when it is closed, when it is garbage-collected, or when
+    its process exits. Machines that were started from it continue to run.
 
-    :ivar name: its name; None if it has none.
-    :ivar image: the name of the image that the machine has booted.
-    :ivar accel: what it ran under.
-    :ivar memory: the guest's memory, in bytes.
-    :ivar cpus: the number of its CPUs.
-    :ivar disk: the room for what it writes, in bytes; 0: half of its memory.
-    :ivar pause: how long its processes stood still for it, in seconds; 0.0 of one that was found.
+    :ivar name: Name of the snapshot, or None.
+    :ivar image: Name of the image of the saved machine.
+    :ivar accel: Accelerator of the saved machine.
+    :ivar memory: Memory of the guest in bytes.
+    :ivar cpus: Number of CPUs of the guest.
+    :ivar disk: Size in bytes of the disk for files that the guest writes; 0 if there is no disk.
+    :ivar pause: Time for which the machine was paused to save it, in seconds; 0.0 for a snapshot
+        that was returned by `find`.
     """
 
     def __init__(
@@ -68,7 +69,7 @@ class Snapshot:
         files: ExitStack | None = None,
         pause: float = 0.0,
     ) -> None:
-        """Take over the files of one; `MicroVM.checkpoint` and :meth:`find` make one."""
+        """Take ownership of the files of a snapshot. `MicroVM.checkpoint` and `find` call this."""
         self.name = name
         self.image = origin.image
         self.accel = origin.accel
@@ -81,14 +82,14 @@ class Snapshot:
         self._opened = opened
         self._closed = False
         self._taken: Checkpoint | None = None
-        self._lock = threading.Lock()  # it may be closed while others open it, in other threads
+        self._lock = threading.Lock()  # one thread may close it while another opens it
         self._finalizer = weakref.finalize(self, files.close) if files else None
 
     @classmethod
     def find(cls, name: str) -> Self:
-        """Return the snapshot of that name.
+        """Return the snapshot with a name.
 
-        :raises SnapshotError: there is none, or it cannot be read.
+        :raises SnapshotError: If it does not exist or cannot be read.
         """
         manifest = snapshots.STORE.manifest(name)
         if manifest is None:
@@ -97,9 +98,9 @@ class Snapshot:
 
     @classmethod
     async def _take(cls, vm: RunningVM, image: Image, name: str | None) -> Self:
-        """Take one of a machine; see `MicroVM.checkpoint`."""
+        """Save a snapshot of a machine; see `MicroVM.checkpoint`."""
         if name is not None:
-            snapshots.STORE.path(name)  # what is wrong with it is said at once
+            snapshots.STORE.path(name)  # an invalid name is an error at once
         with _taking_errors(), ExitStack() as files:
             from microvm.start import checkpoint
 
@@ -119,13 +120,13 @@ class Snapshot:
         return snapshot
 
     def _export(self) -> tuple[dict[str, Any], list[int]]:
-        """Return what another process makes one without a name of; see `Checkpoint.parts`."""
+        """Return the properties and descriptors from which another process creates the snapshot."""
         assert self._taken is not None  # noqa: S101 - it has no name
         return self._taken.parts()
 
     @classmethod
     def _from_export(cls, facts: dict[str, Any], descriptors: list[int]) -> Self:
-        """Return the one that another process has taken, of its parts, which are its from now."""
+        """Create a snapshot from the result of `_export`, and take ownership of the descriptors."""
         from microvm.start.checkpoint import Checkpoint
 
         with ExitStack() as files:
@@ -151,9 +152,9 @@ class Snapshot:
         self.close()
 
     def close(self) -> None:
-        """Give up one that has no name; one that has stays in the cache. Idempotent.
+        """Close the snapshot, and delete it if it has no name. Further calls have no effect.
 
-        No machine can be started from it afterwards; those that run go on.
+        No machine can be started from it afterwards. Running machines are not affected.
         """
         with self._lock:
             self._closed = True
@@ -176,19 +177,19 @@ class Snapshot:
         return options.replace(**own)
 
     def _find_image(self) -> Image:
-        """Return the image that the machine has booted.
+        """Return the image of the saved machine.
 
-        :raises SnapshotError: it is gone, or the snapshot does not fit what is here.
-        :raises QemuError: QEMU, or what confines it, is not installed.
+        :raises SnapshotError: If the image does not exist, or the snapshot cannot be used here.
+        :raises QemuError: If QEMU or the launcher is not installed.
         """
         return image_of(self._label, self._origin)
 
     def _make_restorer(self, console: Path | None, confinement: Confinement) -> Restorer:
-        """Return the start of a machine from it; see `MicroVM` for the arguments.
+        """Return an object that starts a machine from the snapshot, with options of `MicroVM`.
 
-        :raises UsageError: it is closed.
-        :raises SnapshotError: it does not fit what is here.
-        :raises QemuError: QEMU, or what confines it, is not installed.
+        :raises UsageError: If the snapshot is closed.
+        :raises SnapshotError: If the snapshot cannot be used here.
+        :raises QemuError: If QEMU or the launcher is not installed.
         """
         self._check_open()
         return Restorer(
