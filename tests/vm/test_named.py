@@ -248,9 +248,13 @@ def test_ctrl_c_is_the_commands_and_the_second_ours(
 
 
 def test_what_is_elsewhere_is_said_to_be_so(microvm: Command, machine: str) -> None:
-    here = b"(it exists on this host, but a guest sees no files of the host: copy it with `microvm cp`)\n"
+    here = b"(it exists on this host, but a guest sees no files of the host: copy it with "
+    here += b"`microvm cp`)\n"
     for arguments, says in (
-        ((machine, "python3"), "(`microvm run --image python -- python3 …` has it)\n".encode()),
+        (
+            (machine, "python3"),
+            "(the image python has it: `microvm run --image python -- python3 …`)\n".encode(),
+        ),
         ((machine, __file__), here),
         (("-w", __file__, machine, "true"), here),
     ):
