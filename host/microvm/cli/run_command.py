@@ -74,5 +74,10 @@ def run(
 
         attached = AttachedRun(vm, argv, options, copies or Copies(), save, standard_input, result)
         gc.enable()
-        result.status = asyncio.run(attached.status())
+        running = attached.status()
+        try:
+            result.status = asyncio.run(running)
+        finally:
+            # If Ctrl-C comes before the loop starts, Python would warn that nothing awaited this.
+            running.close()
     return result.status
