@@ -22,7 +22,7 @@ _ANSWER = b"144"
 
 
 async def start(vm: MicroVM, *, python: bool) -> None:
-    """Start the process in a machine: Python with some imported modules, or a shell.
+    """Start the answering process in a machine: Python with some imported modules, or a shell.
 
     :raises MicroVMError: If the guest lacks a program that this needs.
     """
@@ -34,7 +34,7 @@ async def start(vm: MicroVM, *, python: bool) -> None:
 
 
 async def ask(vm: MicroVM) -> None:
-    """Ask the process a question, and wait for its answer.
+    """Ask the answering process a question, and check its answer.
 
     :raises MicroVMError: If no answer arrives, or a wrong one.
     """
