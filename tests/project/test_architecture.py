@@ -14,12 +14,12 @@ def test_the_table_has_every_module() -> None:
     assert len(named) == len(set(named)) == len(list(files()))
 
 
-def test_every_module_says_what_it_is() -> None:
+def test_every_module_has_a_docstring() -> None:
     silent = [path for _, path in files() if not re.fullmatch(r"\S.*[.:]", sentence(path))]
     assert silent == []
 
 
-def test_in_the_picture_a_part_lies_above_all_that_it_knows() -> None:
+def test_parts_in_the_picture_lie_above_their_imports() -> None:
     boxes = re.findall(
         r'<rect id="(\w+)" class="\w+" x="(\d+)" y="(\d+)" width="(\d+)"',
         PAGE.with_suffix(".svg").read_text(),

@@ -141,7 +141,7 @@ finally:
 )
 
 
-def test_an_option_is_added_as_it_says(tmp_path: Path) -> None:
+def test_steps_add_an_option(tmp_path: Path) -> None:
     copy = Copy(tmp_path, "Adding an option")
     for verb in ("run", "map"):
         shown = copy.python("-m", "microvm", verb, "--help")
@@ -157,7 +157,7 @@ def test_an_option_is_added_as_it_says(tmp_path: Path) -> None:
     )
 
 
-def test_a_message_is_added_as_it_says(tmp_path: Path) -> None:
+def test_steps_add_a_message(tmp_path: Path) -> None:
     copy = Copy(tmp_path, "Adding a message")
     release = Path("/proc/sys/kernel/osrelease").read_text()
     assert copy.python("-c", MESSAGE_USED, copy.daemon()).startswith(

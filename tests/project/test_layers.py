@@ -142,7 +142,7 @@ def imported(path: Path) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("module", sorted(NAMES))
-def test_a_module_knows_only_what_lies_below_it(module: str) -> None:
+def test_module_imports_only_lower_parts(module: str) -> None:
     here = part(module)
     foreign = {name for name in imported(NAMES[module]) if part(name) != here}
     wrong = {name for name in foreign if part(name) not in KNOWS[here]}

@@ -55,7 +55,7 @@ def test_project_name_is_the_same_in_code_and_build() -> None:
     assert PROJECT["name"] == DISTRIBUTION == "microvm-proto"
 
 
-def test_the_name_is_no_strangers_in_any_hint_or_document() -> None:
+def test_hints_and_documents_name_our_distribution() -> None:
     listed = subprocess.run(
         ["git", "-C", ROOT, "ls-files"], check=True, capture_output=True, text=True
     ).stdout.split()
@@ -87,11 +87,11 @@ def test_the_name_is_no_strangers_in_any_hint_or_document() -> None:
         ("pip install '.[vm]' ./x.whl {modules}", []),
     ],
 )
-def test_the_search_sees_names(text: str, names: list[str]) -> None:
+def test_names_in_install_commands_are_found(text: str, names: list[str]) -> None:
     assert [*named(text)] == names
 
 
-def test_the_packs_are_those_of_this_version() -> None:
+def test_packs_have_the_version_of_the_project() -> None:
     assert PROJECT["optional-dependencies"]["guest"] == [
         f"{guest_pack.distribution(each)}=={__version__}; platform_machine == '{each.name}'"
         for each in ARCHES.values()

@@ -47,7 +47,7 @@ def anchors(page: Path) -> set[str]:
 
 
 @pages
-def test_what_a_page_names_is_there(page: Path) -> None:
+def test_files_and_modules_that_a_page_names_exist(page: Path) -> None:
     prose = re.sub(r"^```.*?^```", "", page.read_text(), flags=re.MULTILINE | re.DOTALL)
     named = re.findall(r"`([^`\n]+)`", prose)
     missing = [name for name in named if is_missing(name) and not (page.parent / name).exists()]
@@ -55,13 +55,13 @@ def test_what_a_page_names_is_there(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", sorted(ROOT.glob("examples/*/README.md")))
-def test_the_files_that_an_example_lists_are_in_its_folder(page: Path) -> None:
+def test_files_that_an_example_lists_exist(page: Path) -> None:
     rows = re.findall(r"^\| (`.*?) \|", page.read_text(), re.MULTILINE)
     names = [name for row in rows for name in re.findall(r"`([\w./-]+\.\w+)`", row)]
     assert [name for name in names if not (page.parent / name).exists()] == []
 
 
-def test_what_a_comment_names_is_there() -> None:
+def test_files_and_modules_that_a_comment_names_exist() -> None:
     kinds = "py", "c", "h", "toml"
     sources = [
         p for folder in FOLDERS for kind in kinds for p in ROOT.glob(f"{folder}/**/*.{kind}")
@@ -72,14 +72,14 @@ def test_what_a_comment_names_is_there() -> None:
 
 
 @pages
-def test_what_a_page_links_to_is_there(page: Path) -> None:
+def test_targets_of_links_exist(page: Path) -> None:
     for path, anchor in re.findall(r"\]\((?!https?:)([^)#]*)#?([^)]*)\)", page.read_text()):
         target = page.parent / path if path else page
         assert target.exists(), path
         assert not anchor or anchor in anchors(target), f"{path}#{anchor}"
 
 
-def test_names_that_are_not_there_are_found() -> None:
+def test_missing_names_are_found() -> None:
     for name in "host/gone.py", "guest/*.pas", "gone.c", "microvm.gone", "microvm.units.gone":
         assert is_missing(name)
     for name in "guest/*.c", "docs/", "units.py", "wire/codec.py", "microvm.errors", "os.path":

@@ -31,7 +31,7 @@ OLD = "## 0.1.0 - 2026-11-01\n"
 NEW = "## 0.2.0 - 2026-12-01\n"
 
 
-def test_the_version_of_today_is_one_to_go_on_with() -> None:
+def test_version_and_changelog_match() -> None:
     assert [*changelog(CHANGELOG.read_text(), __version__)] == []
 
 
@@ -52,7 +52,7 @@ def test_the_version_of_today_is_one_to_go_on_with() -> None:
         ("## Unreleased\n## 0.1.0\n", "0.2.0", None, "'## 0.1.0' is not"),
     ],
 )
-def test_a_version_that_the_changelog_does_not_tell_is_refused(
+def test_version_without_changelog_is_refused(
     text: str, version: str, tag: str | None, fault: str
 ) -> None:
     faults = [*changelog(text, version, tag)]
@@ -67,7 +67,7 @@ def test_one_page_says_that_no_index_has_the_wheels_yet() -> None:
     assert said == ([] if is_released else [INSTALL])
 
 
-def test_a_release_is_refused_while_that_page_says_so() -> None:
+def test_release_is_refused_while_wheels_are_on_no_index() -> None:
     text = f"`microvm-proto` {UNPUBLISHED}."
     assert [*index(text)] == []
     assert "docs/install.md" in next(index(text, "v0.1.0"))
@@ -101,7 +101,7 @@ GOOD += "".join(f"{name}: x\n" for name in FIELDS[2:]) + "\nx"
         (GOOD, "true", [*map(str, range(100))], "at most 5000"),
     ],
 )
-def test_a_wheel_with_what_does_not_belong_there_is_refused(
+def test_wheel_with_foreign_files_is_refused(
     metadata: str, pure: str, more: list[str], fault: str, tmp_path: Path
 ) -> None:
     faults = [

@@ -26,7 +26,7 @@ def test_figures_of_the_confinement() -> None:
         assert figure in page, figure
 
 
-def test_each_invariant_is_held_by_tests_that_are_there() -> None:
+def test_tests_of_each_invariant_exist() -> None:
     _, _, rest = PAGE.read_text().partition("## Invariants")
     rows = re.findall(r"^\| \d+ \| .* \| (.*) \|$", rest, re.MULTILINE)
     assert len(rows) > 10

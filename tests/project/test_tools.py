@@ -28,7 +28,7 @@ def names(requirements: Iterable[str]) -> set[str]:
     return {re.sub(r"[-_.]+", "-", match[0]).lower() for match in found if match}
 
 
-def test_all_that_is_installed_is_pinned() -> None:
+def test_installed_packages_are_pinned() -> None:
     wanted = names(PROJECT["dependencies"]).union(
         *(names(of) for extra, of in PROJECT["optional-dependencies"].items() if extra != "guest")
     )
@@ -84,7 +84,7 @@ def test_a_container_has_a_cache_that_is_not_in_its_home(workflow: Path) -> None
 
 
 @pytest.mark.parametrize("path", HOSTED, ids=lambda path: path.stem)
-def test_what_hosted_runners_use_is_pinned(path: Path) -> None:
+def test_actions_of_hosted_runners_are_pinned(path: Path) -> None:
     used = re.findall(r"\buses: (.*)$", path.read_text(), re.MULTILINE)
     assert used
     used = [line for line in used if not line.startswith("./ ")]

@@ -234,7 +234,7 @@ def perform(environment: dict[str, str], tmp_path: Path) -> Iterator[Callable[[S
 
 @pytest.mark.long
 @pytest.mark.parametrize("document", DOCUMENTS)
-def test_a_document_does_what_it_says(
+def test_steps_of_a_document_work(
     document: str, perform: Callable[[Step], None], tmp_path: Path
 ) -> None:
     if document.startswith("examples/"):
@@ -253,13 +253,13 @@ BLOCKS = [block for document in ALL for block in blocks((ROOT / document).read_t
 
 
 @pytest.mark.parametrize("table", [ELSEWHERE, STATUS])
-def test_no_exception_is_for_what_no_document_says(table: dict[str, object]) -> None:
+def test_each_exception_is_for_a_command_of_a_document(table: dict[str, object]) -> None:
     said = [command for _, block in BLOCKS for command, _ in commands(block)]
     for each in table:
         assert any(command.startswith(each) for command in said), each
 
 
-def test_all_python_of_the_documents_is_run() -> None:
+def test_each_program_of_the_documents_is_run() -> None:
     done = {step.text for steps in DOCUMENTS.values() for step in steps}
     rest = [text for language, text in BLOCKS if language == "python" and text not in done]
     for each, test in PYTHON_ELSEWHERE.items():

@@ -38,7 +38,7 @@ def environment(tmp_path: Path, image: Image) -> dict[str, str]:
         (4, r"oops\n|"),  # rm may remove itself first, but echo is built into sh
     ],
 )
-def test_the_first_five_things_do_what_they_say(
+def test_first_commands_of_the_home_page_print_their_output(
     number: int, prints: str, environment: dict[str, str], tmp_path: Path
 ) -> None:
     (tmp_path / "notes").write_text("hello\n")
