@@ -260,7 +260,7 @@ QUICK = settings(
 
 @given(data=st.data())
 @QUICK
-def test_what_python_writes_c_reads_and_writes_again(pair: Pair, data: st.DataObject) -> None:
+def test_c_decodes_and_encodes_python_frames(pair: Pair, data: st.DataObject) -> None:
     sender, frame = data.draw(frames(pair))
     assert pair.by_c(frame, sender) == (frame,)
     assert pair.by_python(frame, sender) == (frame,)

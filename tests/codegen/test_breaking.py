@@ -55,7 +55,7 @@ Load = Callable[[Path], ModuleType]
 
 
 @pytest.mark.parametrize("expected", ERRORS, ids=lambda path: path.stem)
-def test_a_change_is_reported_where_it_is(
+def test_change_is_reported_at_its_position(
     expected: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(FIXTURES)

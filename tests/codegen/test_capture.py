@@ -119,7 +119,7 @@ def frames(lines: Iterable[str]) -> list[str]:
     ["-T 5000,7000", "-u 5000,7000", "-T 5000,7000 -6 fe80::1,fe80::2", "-l 147", "-l 162"],
     ids=["tcp", "udp", "ipv6", "USER0", "USER15"],
 )
-def test_what_text2pcap_writes_is_read(form: str, headers: str, run: Run, tmp_path: Path) -> None:
+def test_output_of_text2pcap_is_read(form: str, headers: str, run: Run, tmp_path: Path) -> None:
     if not shutil.which("text2pcap"):
         pytest.skip("text2pcap is not installed")
     dump, capture = tmp_path / "dump", tmp_path / "capture"
@@ -223,7 +223,7 @@ def test_a_gap_is_reported_and_a_frame_begins_behind_it(acknowledged: bool, sche
     assert said == "1 of 1 flows have errors"
 
 
-def test_what_lacks_its_start_is_shown_from_a_frame_on(schema: Schema) -> None:
+def test_stream_without_its_start_is_shown_from_first_frame(schema: Schema) -> None:
     packets = [tcp(OUTPUT[40:], 41), tcp(PING, 1 + len(OUTPUT))]
     lines, said = shown(schema, pcap(packets))
     assert frames(lines) == ["host ping"]
@@ -256,7 +256,7 @@ def test_each_datagram_stands_for_itself(schema: Schema) -> None:
 
 
 @pytest.mark.parametrize("framing", ['kind = "datagram"', 'kind = "cobs"\ncheck = "crc16"'])
-def test_behind_a_bad_frame_goes_on_what_the_framing_lets(
+def test_reading_continues_after_bad_frame_if_framed(
     framing: str, framed: Callable[[str], Schema]
 ) -> None:
     schema = framed(framing)
@@ -271,7 +271,7 @@ def test_behind_a_bad_frame_goes_on_what_the_framing_lets(
     assert said == "1 of 1 flows have errors"
 
 
-def test_behind_a_gap_a_stream_goes_on_at_the_next_frame(framed: Callable[[str], Schema]) -> None:
+def test_stream_continues_at_next_frame_after_a_gap(framed: Callable[[str], Schema]) -> None:
     schema = framed('kind = "cobs"')
     good = schema.framing.wire(write(schema, 3, 7, bytes([1, 0, 0, 1])))
     size = len(good)
@@ -282,7 +282,7 @@ def test_behind_a_gap_a_stream_goes_on_at_the_next_frame(framed: Callable[[str],
     assert said == "1 of 1 flows have errors"
 
 
-def test_what_is_not_read_is_counted(schema: Schema) -> None:
+def test_ignored_packets_are_counted(schema: Schema) -> None:
     packets = [udp(PING), ipv4(17, bytes(20), 0x2000), ipv4(17, bytes(20), 1), b"\x45\0", b""]
     lines, said = shown(schema, pcap(packets))
     assert lines[1:] == [
@@ -295,7 +295,7 @@ def test_what_is_not_read_is_counted(schema: Schema) -> None:
     assert said.startswith("none of the ")
 
 
-def test_what_waits_is_bounded(schema: Schema) -> None:
+def test_number_of_waiting_segments_is_bounded(schema: Schema) -> None:
     """The number of flows is bounded, too, and captures may lack acknowledgements."""
     gap = 10
     packets = [tcp(PING, 1)]

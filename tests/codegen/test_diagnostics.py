@@ -30,7 +30,7 @@ Run = Callable[..., Result]
 
 
 @pytest.mark.parametrize("expected", ERRORS, ids=lambda path: path.stem)
-def test_a_breach_is_reported_where_it_is(
+def test_violation_is_reported_at_its_position(
     expected: Path, run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(FIXTURES)
@@ -138,7 +138,7 @@ def test_lines_count_the_same_with_windows_line_ends(tmp_path: Path) -> None:
     ],
     ids=["long number", "end", "twice", "byte order mark"],
 )
-def test_what_is_not_toml_is_reported(
+def test_invalid_toml_is_reported(
     read: Read, text: str, where: tuple[int, int], message: str
 ) -> None:
     (found,) = refused(read, text).diagnostics
@@ -148,7 +148,7 @@ def test_what_is_not_toml_is_reported(
     assert (found.position.line, found.position.column) == where
 
 
-def test_what_is_nested_too_deeply_is_reported(read: Read) -> None:
+def test_too_deep_nesting_is_reported(read: Read) -> None:
     (found,) = refused(read, "a = " + "[" * 100_000).diagnostics
     assert found.rule == "syntax"
     assert "ested" in found.message
@@ -161,7 +161,7 @@ def test_a_key_of_many_parts_is_reported(read: Read, key: str) -> None:
 
 
 @pytest.mark.parametrize("char", ["\u009b", "\u202e", "\u2028"], ids=ascii)
-def test_what_steers_a_terminal_is_reported_and_not_shown(read: Read, char: str) -> None:
+def test_control_characters_are_reported_but_not_printed(read: Read, char: str) -> None:
     error = refused(read, HEAD + f'doc = "{char}"\n[[last]]\n')
     assert [found.rule for found in error.diagnostics] == ["control-character", "unknown-key"]
     assert char not in str(error)

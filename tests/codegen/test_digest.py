@@ -84,7 +84,7 @@ def words(data: dict[str, Any]) -> Iterator[tuple[Place, str]]:
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_every_number_and_bound_changes_it(text: str, read: Read) -> None:
+def test_numbers_and_bounds_change_wire_digest(text: str, read: Read) -> None:
     before = read(text).digest
     changes = list(numbers(tomllib.loads(text)))
     assert len(changes) > 30
@@ -93,7 +93,7 @@ def test_every_number_and_bound_changes_it(text: str, read: Read) -> None:
 
 
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_every_type_sender_and_id_changes_it(text: str, read: Read) -> None:
+def test_types_senders_and_ids_change_wire_digest(text: str, read: Read) -> None:
     before = read(text).digest
     changes = list(words(tomllib.loads(text)))
     assert len(changes) > 30
@@ -115,20 +115,20 @@ def test_every_type_sender_and_id_changes_it(text: str, read: Read) -> None:
         ("types", 'ends = ["left", "right"]', 'ends = ["left", "right"]\nprefix = "u16"'),
     ],
 )
-def test_every_rule_changes_it(name: str, old: str, new: str, read: Read) -> None:
+def test_rules_change_wire_digest(name: str, old: str, new: str, read: Read) -> None:
     text = TEXTS[name]
     assert old in text
     assert read(text.replace(old, new)).digest != read(text).digest
 
 
-def test_the_order_of_fields_changes_it(read: Read) -> None:
+def test_order_of_fields_changes_wire_digest(read: Read) -> None:
     text = TEXTS["everything"]
     swapped = text.replace('name = "a"\ntype = "u8"\ndoc', 'name = "a"\ntype = "u16"\ndoc')
     swapped = swapped.replace('name = "b"\ntype = "u16"', 'name = "b"\ntype = "u8"')
     assert read(swapped).digest != read(text).digest
 
 
-def test_docs_do_not_change_it(read: Read) -> None:
+def test_documentation_keeps_wire_digest(read: Read) -> None:
     text = TEXTS["sandboxd"]
     lines = [
         'doc = "Something else."' if line.startswith("doc = ") and line.endswith('."') else line
@@ -138,14 +138,14 @@ def test_docs_do_not_change_it(read: Read) -> None:
     assert read("\n".join(lines)).digest == read(text).digest
 
 
-def test_sections_outputs_and_comments_do_not_change_it(read: Read) -> None:
+def test_sections_outputs_and_comments_keep_digest(read: Read) -> None:
     text = TEXTS["sandboxd"]
     other = '[[section]]\ntitle = "More"\ntext = "More."\n\n# The end.\n'
     other += '[[output]]\nbackend = "c"\nfile = "other.h"\n'
     assert read(f"{text}\n{other}").digest == read(text).digest
 
 
-def test_names_do_not_change_it(read: Read) -> None:
+def test_names_keep_wire_digest(read: Read) -> None:
     text = TEXTS["sandboxd"]
     changed = text
     for name in ("sandboxd", "exec_output", "stdout_credit", "goodbye_reason", "host", "stderr"):
@@ -154,7 +154,7 @@ def test_names_do_not_change_it(read: Read) -> None:
     assert read(changed).digest == read(text).digest
 
 
-def test_when_something_came_changes_it(read: Read) -> None:
+def test_since_changes_wire_digest(read: Read) -> None:
     text = TEXTS["everything"]
     # A value of a closed enum, and a message without fields.
     for old, new in [("since = 2", "since = 3"), ("number = 65535\nsender", "since = 2\n\\g")]:
@@ -194,21 +194,21 @@ def test_the_api_digest_changes_with_all_but_documentation(
     assert (api_digest(read(text.replace(old, new, 1))) == api_digest(read(text))) == same
 
 
-def test_the_order_of_messages_changes_the_api_digest(read: Read) -> None:
+def test_order_of_messages_changes_api_digest(read: Read) -> None:
     text = TEXTS["everything"]
     head, *messages = text.split("[[message]]\n")
     turned = head + "".join(f"[[message]]\n{message}\n" for message in reversed(messages))
     assert api_digest(read(turned)) != api_digest(read(text))
 
 
-def test_the_order_of_messages_does_not_change_it(read: Read) -> None:
+def test_order_of_messages_keeps_wire_digest(read: Read) -> None:
     text = TEXTS["everything"]
     head, *messages = text.split("[[message]]\n")
     turned = head + "".join(f"[[message]]\n{message}\n" for message in reversed(messages))
     assert read(turned).digest == read(text).digest
 
 
-def test_a_new_value_of_an_open_enum_does_not_change_it(read: Read) -> None:
+def test_new_value_of_open_enum_keeps_wire_digest(read: Read) -> None:
     text = TEXTS["everything"]
     more = '[[enum.value]]\nname = "more"\nnumber = 100\n\n[[enum]]\nname = "tiny"'
     grown = text.replace('[[enum]]\nname = "tiny"', more)

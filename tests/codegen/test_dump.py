@@ -63,7 +63,7 @@ def printed(command: str, data: bytes) -> bytes:
         "od -A n -v -t x1",
     ],
 )
-def test_what_a_tool_prints_is_read(command: str, stream: bytes) -> None:
+def test_dumps_of_common_tools_are_read(command: str, stream: bytes) -> None:
     assert read(printed(command, stream)) == stream
 
 
@@ -87,7 +87,7 @@ def test_what_a_tool_prints_is_read(command: str, stream: bytes) -> None:
         "od -c",
     ],
 )
-def test_what_is_not_bytes_in_their_order_is_refused(command: str, stream: bytes) -> None:
+def test_dump_with_swapped_bytes_is_refused(command: str, stream: bytes) -> None:
     with pytest.raises(Unreadable, match="dump"):
         read(printed(command, stream))
 
@@ -105,7 +105,7 @@ def wireshark(data: bytes, *, text: bool) -> str:
 @given(data=st.binary(min_size=17, max_size=80), text=st.booleans())
 @example(data=DATA * 3, text=True)
 @example(data=b" " * 40, text=True)
-def test_what_wireshark_copies_is_read(data: bytes, text: bool) -> None:
+def test_copied_text_of_wireshark_is_read(data: bytes, text: bool) -> None:
     assert bytes_of(wireshark(data, text=text)) == data
     assert bytes_of(wireshark(data, text=text) + "\n" + wireshark(PING, text=text)) == data + PING
     # As after an editor that removes trailing spaces.
@@ -123,7 +123,7 @@ def test_a_dump_that_lacks_a_line_is_refused(data: bytes, line: int, text: bool)
 
 
 @given(text=st.text(st.sampled_from("0123456789abcdef :*|>.\n"), max_size=120))
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_random_text_is_read_or_refused(text: str) -> None:
     with contextlib.suppress(Unreadable):
         assert bytes_of(text) is not None
 
@@ -156,12 +156,12 @@ def test_bytes_as_python_and_c_have_them_are_read(data: bytes) -> None:
     "text",
     ["b'\\q'", "b'a' + b'b'", "{0x1, 0x100}", "{0x1} {0x2}", "0x08 0x00", "{}", "f(0x01)", "b'é'"],
 )
-def test_other_code_is_refused(text: str) -> None:
+def test_other_source_code_is_refused(text: str) -> None:
     with pytest.raises(Unreadable, match="is text, but neither"):
         bytes_of(text)
 
 
-def test_one_line_that_may_be_either_is_refused(run: Run) -> None:
+def test_ambiguous_line_is_refused(run: Run) -> None:
     result = run("explain", "00000000 08 00 00 00 00 00 00 00")
     assert result.exit_code == 1
     assert result.stdout == ""

@@ -61,7 +61,7 @@ COMMITTED = [
 @given(data=st.data())
 @settings(QUICK, max_examples=200)
 @pytest.mark.parametrize("schema", COMMITTED, ids=lambda path: path.stem)
-def test_what_an_encoder_accepts_a_decoder_accepts(
+def test_decoder_accepts_output_of_encoder(
     schema: Path, make: Callable[[Path | int], Ends], data: st.DataObject
 ) -> None:
     ends = make(schema)

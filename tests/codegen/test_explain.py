@@ -140,7 +140,7 @@ def test_no_byte_of_a_frame_reaches_the_terminal_as_it_is(schema: Schema, colour
     behind=st.binary(max_size=30),
 )
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_anything_is_explained(
+def test_random_bytes_are_explained(
     schema: Schema, number: int, id_: int, body: bytes, behind: bytes
 ) -> None:
     data = write(schema, number, id_, body) + behind
@@ -203,7 +203,7 @@ def test_a_stream_is_shown_frame_by_frame(data: bytes) -> None:
     assert result.exit_code == 0
 
 
-def test_what_follows_a_malformed_frame_is_not_guessed_at(run: Run) -> None:
+def test_explain_stops_after_malformed_frame_without_framing(run: Run) -> None:
     result = run("explain", (PING + b"\xff" * 12 + PING).hex())
     assert result.exit_code == 1
     assert result.stderr == "microvm-proto: frame 2 is malformed: unknown_type\n"
@@ -268,7 +268,7 @@ def test_the_direction_is_checked_when_it_is_given(run: Run) -> None:
 
 
 @pytest.mark.parametrize("given", ["zz", "000", "missing\x1b[2J", "f" * 4001, "."])
-def test_what_is_no_frame_is_named_without_a_traceback(given: str, run: Run) -> None:
+def test_invalid_input_is_reported_without_traceback(given: str, run: Run) -> None:
     result = run("explain", given)
     assert result.exit_code == 1
     assert result.stdout == ""
@@ -354,7 +354,7 @@ def test_a_unit_is_escaped_where_the_output_cannot_have_it(
         assert f"heading          90 {unit}\n" in result.stdout
 
 
-def test_of_a_list_of_structs_the_first_items_are_shown(
+def test_first_items_of_a_list_of_structs_are_shown(
     generated: Callable[[Path], Path],
 ) -> None:
     path = ROOT / "tests/codegen/schemas/short_prefix.toml"

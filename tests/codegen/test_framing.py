@@ -285,7 +285,7 @@ def test_vectors_are_decoded_and_refused_alike(name: str, ends: Callable[[str], 
 
 
 @pytest.mark.parametrize("name", [name for name in ALL if name != "unchecked stream"])
-def test_streams_are_received_alike(name: str, ends: Callable[[str], Ends]) -> None:
+def test_receivers_agree_on_streams(name: str, ends: Callable[[str], Ends]) -> None:
     built = ends(name)
     data = json.loads(built.vectors.read_text())
     for vector in data["streams"]:
@@ -627,7 +627,7 @@ def test_a_sender_of_another_meaning_is_foreign(change: tuple[str, str], tmp_pat
 
 
 @pytest.mark.parametrize("change", SAME_MEANINGS)
-def test_what_gives_bytes_no_meaning_is_in_no_seed(change: tuple[str, str], tmp_path: Path) -> None:
+def test_documentation_is_not_part_of_the_seed(change: tuple[str, str], tmp_path: Path) -> None:
     assert seeded(tmp_path).seeds == seeded(tmp_path, change).seeds
 
 

@@ -46,7 +46,7 @@ def change_all(project: Path) -> None:
     edit(project / "protocol/sandboxd.toml", '"microvm.sandboxd.0"', '"microvm.sandboxd.1"')
 
 
-def test_what_is_committed_is_fresh(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_committed_files_are_up_to_date(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     result = run("gen", "--check")
     assert result.output == ""
@@ -73,9 +73,7 @@ EDITS = {
 
 
 @pytest.mark.parametrize("change", EDITS.values(), ids=EDITS)
-def test_an_edit_makes_the_check_fail_until_gen(
-    change: tuple[str, str], run: Run, project: Path
-) -> None:
+def test_check_fails_after_edit_until_gen(change: tuple[str, str], run: Run, project: Path) -> None:
     edit(project / "protocol/sandboxd.toml", *change)
     assert run("gen", "--check").exit_code == 1
     assert run("gen").exit_code == 0
@@ -131,7 +129,7 @@ def test_any_other_byte_in_a_generated_file_is_stale(
     assert file.read_bytes() == right
 
 
-def test_what_is_written_can_be_read_by_everybody(run: Run, project: Path) -> None:
+def test_written_files_are_readable_by_everybody(run: Run, project: Path) -> None:
     (project / "protocol/SPEC.md").unlink()
     before = os.umask(0o077)
     try:
@@ -213,7 +211,7 @@ def test_commands_report_unknown_type_with_line_and_column(
 
 
 @pytest.mark.parametrize("command", VERBS)
-def test_what_cannot_be_a_schema_is_named_without_a_traceback(
+def test_invalid_schema_is_reported_without_traceback(
     command: str, run: Run, tmp_path: Path
 ) -> None:
     (tmp_path / "folder").mkdir()
@@ -344,7 +342,7 @@ def test_a_rename_that_fails_puts_back_what_was_there(
     assert run("gen", "--check").exit_code == 0
 
 
-def test_where_there_are_no_links_a_copy_is_put_back(
+def test_copy_is_restored_if_links_are_not_supported(
     run: Run, project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def link(*arguments: object, **options: object) -> None:

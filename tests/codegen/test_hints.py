@@ -123,7 +123,7 @@ def test_the_type_of_an_enum_is_an_integer(name: str, hint: str, read: Read) -> 
         ),
     ],
 )
-def test_what_is_advised_can_be_done(old: str, new: str, hint: str, read: Read) -> None:
+def test_hints_contain_advice(old: str, new: str, hint: str, read: Read) -> None:
     with pytest.raises(SchemaError) as caught:
         read(HEAD.replace(old, new))
     assert any(found.hint.startswith(hint) for found in caught.value.diagnostics)

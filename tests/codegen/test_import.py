@@ -38,7 +38,7 @@ def test_everything_in_definitions_is_imported_or_reported(run: Run) -> None:
     assert result.stderr == LEFT_OUT
 
 
-def test_it_is_printed_or_written(run: Run, tmp_path: Path) -> None:
+def test_schema_is_printed_or_written(run: Run, tmp_path: Path) -> None:
     path = tmp_path / "other.toml"
     result = run("import", "mavlink", PROBE, "-o", path, "--name=other")
     assert result.stdout == f"wrote {path}\n"

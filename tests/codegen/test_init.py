@@ -104,7 +104,7 @@ CHANGES = {
 
 @pytest.mark.long
 @pytest.mark.parametrize(("schema", "test"), CHANGES.values(), ids=CHANGES)
-def test_a_change_takes_what_the_head_of_the_test_says(
+def test_changes_that_the_head_of_the_test_describes(
     schema: dict[str, str], test: dict[str, str], run: Run, probe: Path
 ) -> None:
     for name, changes in ((SCHEMA, schema), ("test_protocol.c", test)):
@@ -150,7 +150,7 @@ def test_a_name_that_cannot_be_is_refused(name: str, run: Run, tmp_path: Path) -
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_is_written_is_laid_out_as_ruff_does(probe: Path) -> None:
+def test_written_files_have_the_format_of_ruff(probe: Path) -> None:
     ruff = [sys.executable, "-m", "ruff"]
     subprocess.run([*ruff, "check", "--isolated"], check=True)
     subprocess.run([*ruff, "format", "--isolated", "--check", "test_protocol.py"], check=True)

@@ -75,7 +75,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("name", "changes", "fault"), REFUSED)
-def test_what_no_decoder_takes_is_refused(
+def test_encoder_refuses_values_that_decoders_refuse(
     name: str, changes: dict[str, object], fault: str, codec: ModuleType, least: Least
 ) -> None:
     with pytest.raises(codec.EncodeError) as caught:

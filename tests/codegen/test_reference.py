@@ -13,7 +13,7 @@ TEXT = (ROOT / "docs/schema.md").read_text()
 RULES = dict(re.findall(r"^### `([a-z-]+)`\n\n(.*?)(?=\n##|\Z)", TEXT, re.MULTILINE | re.DOTALL))
 
 
-def test_it_has_the_rules_that_there_are() -> None:
+def test_reference_documents_every_rule() -> None:
     # Another test compares the fixtures with the rules in the sources.
     assert [*RULES] == [
         *sorted(path.stem for path in FIXTURES.glob("*.err")),
@@ -31,7 +31,7 @@ def test_a_rule_has_a_paragraph_and_an_example_that_breaks_it(rule: str) -> None
     assert example in schema.read_text(errors="replace")
 
 
-def test_it_has_every_key_that_the_diagnostics_know() -> None:
+def test_reference_documents_every_key() -> None:
     known = {
         key
         for path in FIXTURES.glob("unknown-key.err")

@@ -42,7 +42,7 @@ def test_the_released_form_has_neither_documentation_nor_outputs() -> None:
     assert "doc" not in str(data)
 
 
-def test_ours_is_compatible_with_what_is_released(
+def test_our_schema_is_compatible_with_released_form(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(ROOT)
@@ -84,7 +84,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("old", "new", "rule"), REFUSED.values(), ids=REFUSED)
-def test_what_does_not_match_is_not_released(
+def test_schema_that_does_not_match_is_not_released(
     old: str, new: str, rule: str, run: Run, project: Path
 ) -> None:
     run("release")
@@ -105,7 +105,7 @@ def test_a_released_form_that_is_broken_is_reported(run: Run, project: Path) -> 
         assert result.stderr.startswith(f"{RELEASED}:1:1: error: ")
 
 
-def test_a_folder_in_its_place_is_named(run: Run, project: Path) -> None:
+def test_folder_instead_of_released_form_is_reported(run: Run, project: Path) -> None:
     (project / RELEASED).unlink()
     (project / RELEASED).mkdir()
     for verb in ("breaking", "release"):

@@ -80,7 +80,7 @@ def test_a_serial_port_is_raw_until_ctrl_c(serial: tuple[int, int, str]) -> None
     assert termios.tcgetattr(port) == before
 
 
-def test_what_comes_from_a_serial_port_is_no_text(serial: tuple[int, int, str]) -> None:
+def test_input_of_a_serial_port_is_never_text(serial: tuple[int, int, str]) -> None:
     far, _, name = serial
     with explaining(name) as process:
         os.write(far, b"the kernel says: \n")
@@ -99,7 +99,7 @@ def test_what_comes_from_a_serial_port_is_no_text(serial: tuple[int, int, str]) 
         ([PING.hex(), "--port", "7000"], "--port can only be used with a capture"),
     ],
 )
-def test_what_does_not_fit_is_refused(arguments: list[str], said: str, run: Run) -> None:
+def test_unsuitable_options_are_refused(arguments: list[str], said: str, run: Run) -> None:
     result = run("explain", *arguments)
     assert result.exit_code
     assert result.stdout == ""
@@ -115,7 +115,7 @@ def test_what_does_not_fit_is_refused(arguments: list[str], said: str, run: Run)
         ("true", "no frames: the input is empty"),
     ],
 )
-def test_a_stream_of_anything_ends(command: str, said: str) -> None:
+def test_explain_ends_for_any_stream(command: str, said: str) -> None:
     with subprocess.Popen(command.split(), stdout=subprocess.PIPE) as source:
         assert source.stdout
         with explaining("-", stdin=source.stdout.fileno()) as process:
@@ -125,7 +125,7 @@ def test_a_stream_of_anything_ends(command: str, said: str) -> None:
             assert said in process.stderr.read()
 
 
-def test_who_reads_no_further_is_told_nothing(tmp_path: Path) -> None:
+def test_broken_pipe_is_silent(tmp_path: Path) -> None:
     (tmp_path / "stream").write_bytes(PING * 10_000)
     with explaining(str(tmp_path / "stream")) as process:
         assert process.stdout

@@ -54,7 +54,7 @@ def test_a_codec_that_is_made_of_it_passes_every_vector(path: Path, tmp_path: Pa
 
 
 @pytest.mark.parametrize("framing", FRAMINGS, ids=lambda text: "-".join(text.split('"')[1:4:2]))
-def test_so_it_does_with_every_framing(framing: str, tmp_path: Path) -> None:
+def test_client_of_the_specification_handles_every_framing(framing: str, tmp_path: Path) -> None:
     schema = tmp_path / "schema.toml"
     schema.write_text(f"{TYPES.read_text()}\n[framing]\n{framing}\n")
     check(read_schema(schema), tmp_path)

@@ -69,7 +69,7 @@ def draw_and_read(
     ],
     ids=["lint", "format", "types"],
 )
-def test_those_committed_are_as_clean_as_code_written_by_hand(arguments: list[str]) -> None:
+def test_committed_strategies_pass_the_linters(arguments: list[str]) -> None:
     command = [sys.executable, "-m", *arguments, str(ROOT / "fuzz/messages.py")]
     environment = os.environ | {"MYPYPATH": str(ROOT / "host")}
     checked = subprocess.run(

@@ -71,7 +71,7 @@ def ages(request: pytest.FixtureRequest, make: Callable[[str], Pair], new: Pair)
 
 @given(data=st.data())
 @QUICK
-def test_what_the_old_write_the_new_read_and_write_again(ages: Ages, data: st.DataObject) -> None:
+def test_new_codec_decodes_and_encodes_old_frames(ages: Ages, data: st.DataObject) -> None:
     sender, frame = data.draw(frames(ages.old))
     assert ages.opinions(frame, sender) == [(frame,)] * 4
     # The default values are equal, too.
@@ -94,9 +94,7 @@ def test_the_old_and_the_new_refuse_a_frame_with_the_same_words(
 
 @given(data=st.data())
 @QUICK
-def test_what_a_version_cannot_carry_is_refused_by_both_encoders(
-    ages: Ages, data: st.DataObject
-) -> None:
+def test_encoders_refuse_values_of_later_versions(ages: Ages, data: st.DataObject) -> None:
     sender, frame = data.draw(frames(ages.new))
     newest = ages.new.schema.version
     (written,) = ages.new.by_python(frame, sender, newest, ages.version)

@@ -48,12 +48,12 @@ def test_tcg_on_request(probes: ProbeCache) -> None:
 
 
 @pytest.mark.usefixtures("_promising_kvm")
-def test_auto_tries_what_is_not_known(probes: ProbeCache) -> None:
+def test_auto_tries_kvm_without_a_probe_result(probes: ProbeCache) -> None:
     assert candidates("auto", arch=NATIVE, probes=probes) == ("kvm", "tcg")
 
 
 @pytest.mark.usefixtures("_promising_kvm")
-def test_auto_remembers(probes: ProbeCache) -> None:
+def test_auto_uses_the_probe_result(probes: ProbeCache) -> None:
     probes.remember(works=True)
     assert candidates("auto", arch=NATIVE, probes=probes) == ("kvm",)
     probes.remember(works=False)
@@ -62,7 +62,7 @@ def test_auto_remembers(probes: ProbeCache) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing", "plain file"])
-def test_device_that_is_none(
+def test_kvm_device_that_is_missing_or_no_device(
     probes: ProbeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     (tmp_path / "plain file").write_bytes(b"")
@@ -78,7 +78,7 @@ def test_foreign_architecture(probes: ProbeCache) -> None:
         candidates("kvm", arch="vax", probes=probes)
 
 
-def test_probe_result_is_of_one_build(probes: ProbeCache) -> None:
+def test_probe_result_depends_on_build_of_qemu(probes: ProbeCache) -> None:
     probes.remember(works=True)
     assert probes.recall() is True
     os.utime(probes.binary, (1, 1))
@@ -125,14 +125,14 @@ def test_probe_result_leaves_one_file(probes: ProbeCache) -> None:
     assert len(list(probes.folder.iterdir())) == 1
 
 
-def test_probe_result_that_cannot_be_kept(probes: ProbeCache) -> None:
+def test_probe_result_that_cannot_be_written(probes: ProbeCache) -> None:
     probes.folder.write_bytes(b"in the way")
     probes.remember(works=True)
     assert probes.recall() is None
 
 
 @pytest.mark.parametrize("age", [25 * 3600, -3600])
-def test_probe_result_is_of_this_day(probes: ProbeCache, age: float) -> None:
+def test_probe_result_expires_after_a_day(probes: ProbeCache, age: float) -> None:
     probes.remember(works=False)
     os.utime(probes.path, (time.time() - age,) * 2)
     assert probes.recall() is None
@@ -140,7 +140,7 @@ def test_probe_result_is_of_this_day(probes: ProbeCache, age: float) -> None:
     assert probes.recall() is False
 
 
-def test_probe_result_is_of_how_kvm_was_loaded(
+def test_probe_result_depends_on_parameters_of_kvm(
     probes: ProbeCache, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def load(npt: str) -> None:
@@ -174,7 +174,7 @@ def test_a_start_without_an_exit_of_qemu(cause: Exception | None) -> None:
     assert kvm_failure.failure_of_start(error) is expected
 
 
-def test_device_that_another_hypervisor_has(
+def test_kvm_device_in_use_by_another_hypervisor(
     probes: ProbeCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with busy_device() as device, acting_as_user():
@@ -203,7 +203,7 @@ def test_probe_result_without_a_time_is_none(probes: ProbeCache, text: str) -> N
 
 
 @pytest.mark.parametrize("mode", [0o060, 0o600])
-def test_device_that_one_may_not_open(
+def test_kvm_device_without_permission(
     probes: ProbeCache, monkeypatch: pytest.MonkeyPatch, mode: int
 ) -> None:
     folder = Path(tempfile.mkdtemp(prefix="microvm-test-"))

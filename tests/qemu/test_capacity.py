@@ -17,7 +17,7 @@ HOST = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 
 @pytest.mark.parametrize("kind", [MicroVM, Pool])
-def test_what_the_host_has_not_got_is_refused(kind: type[MicroVM] | type[Pool]) -> None:
+def test_more_memory_than_the_host_has_is_refused(kind: type[MicroVM] | type[Pool]) -> None:
     with pytest.raises(UsageError, match=r"does not fit into this host's memory \(at most"):
         kind(memory="999T")
     most = GUEST_CPUS_PER_CPU * usable_cpus()
@@ -42,7 +42,7 @@ def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return inner
 
 
-def test_the_least_limit_of_the_cgroups_around_us_counts(cgroup: Path) -> None:
+def test_lowest_limit_of_all_parent_cgroups_counts(cgroup: Path) -> None:
     assert usable_memory() == HOST
     (cgroup / "memory.max").write_text("max\n")
     assert usable_memory() == HOST
@@ -55,6 +55,6 @@ def test_the_least_limit_of_the_cgroups_around_us_counts(cgroup: Path) -> None:
         MicroVM(memory="129M")
 
 
-def test_a_limit_above_all_memory_is_none(cgroup: Path) -> None:
+def test_limit_above_total_memory_is_ignored(cgroup: Path) -> None:
     (cgroup / "memory.max").write_text(f"{HOST * 2}\n")
     assert usable_memory() == HOST

@@ -21,7 +21,7 @@ def option(command: list[str], name: str) -> str:
     return command[command.index(name) + 1]
 
 
-def test_whole() -> None:
+def test_all_arguments() -> None:
     assert arguments(CONFIG, INHERITED, tsc_khz=2_500_000) == [
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot", "-S"),
         "-sandbox",
@@ -40,7 +40,7 @@ def test_whole() -> None:
     ]
 
 
-def test_mmio() -> None:
+def test_arguments_with_mmio() -> None:
     command = arguments(CONFIG._replace(bus="mmio"), INHERITED, tsc_khz=None)
     assert option(command, "-M") == "microvm,acpi=off,memory-backend=ram,mem-merge=off"
     assert "virtio-serial-device,max_ports=2" in command

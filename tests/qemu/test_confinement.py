@@ -62,7 +62,9 @@ async def test_kernel_below_a_closed_folder(configure: Configure) -> None:
     await inspected(configure())
 
 
-async def test_sees_no_secret(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_qemu_gets_no_secret_variables(
+    configure: Configure, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TOKEN", "a secret")
     _, environment, _ = await inspected(configure())
     assert environment.startswith(b"PATH=")

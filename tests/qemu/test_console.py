@@ -21,13 +21,13 @@ def fed(*chunks: bytes) -> Console:
     return console
 
 
-def test_tail() -> None:
+def test_tail_returns_last_lines() -> None:
     console = fed(b"one\r\ntwo\r\n", b"thr", b"ee\r\n\r\n")
     assert console.tail() == "one\ntwo\nthree"
     assert console.tail(lines=2) == "two\nthree"
 
 
-def test_tail_of_nothing() -> None:
+def test_tail_without_output() -> None:
     assert fed().tail() == ""
 
 
@@ -45,11 +45,11 @@ def test_tail_of_nothing() -> None:
         b"red\x1b",
     ],
 )
-def test_tail_is_safe(hostile: bytes) -> None:
+def test_tail_contains_no_escape_sequences(hostile: bytes) -> None:
     assert fed(hostile).tail() == "red"
 
 
-def test_undecodable() -> None:
+def test_tail_replaces_invalid_utf8() -> None:
     assert fed(b"a\xffb").tail() == "a\ufffdb"
 
 
@@ -130,7 +130,7 @@ def test_log_that_cannot_be(tmp_path: Path) -> None:
         Console(tmp_path / "missing" / "log")
 
 
-async def test_follow() -> None:
+async def test_follow_reads_until_end_of_file() -> None:
     ours, theirs = socket.socketpair()
     with Console() as console:
         task = asyncio.create_task(console.follow(ours))
@@ -141,7 +141,7 @@ async def test_follow() -> None:
     assert ours.fileno() == -1
 
 
-async def test_follow_cancelled() -> None:
+async def test_cancelled_follow_closes_the_socket() -> None:
     ours, theirs = socket.socketpair()
     with theirs, Console() as console:
         task = asyncio.create_task(console.follow(ours))

@@ -96,7 +96,7 @@ GARBAGE = {
 
 
 @pytest.mark.parametrize("code", GARBAGE.values(), ids=GARBAGE)
-async def test_garbage_ends_it(
+async def test_invalid_qmp_kills_qemu(
     configure: Configure, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
     served = f"\nserve()\ntry:\n    {code}\nfinally:\n    time.sleep(600)\n"

@@ -46,17 +46,17 @@ def test_reason(reason: str, kind: str) -> None:
     assert classified(reason=reason).kind == kind
 
 
-def test_panic_is_a_reset_with_last_words() -> None:
+def test_panic_on_console_changes_reset_to_panic() -> None:
     assert classified(reason="guest-reset", panic="oops").text == "the guest kernel crashed: oops"
 
 
-def test_what_has_ended_by_itself_was_not_ended_by_us() -> None:
+def test_exit_by_itself_outranks_our_kill() -> None:
     assert classified(-9, killed_as="ended").kind == "quit"
     assert classified(killed_as="ended", reason="guest-reset").kind == "reset"
     assert classified(-11, killed_as="ended").kind == "crash"
 
 
-def test_panic_that_did_not_end_it() -> None:
+def test_panic_before_a_signal_is_ignored() -> None:
     assert classified(reason="host-signal", panic="oops").kind == "killed"
 
 
@@ -72,14 +72,14 @@ def test_internal_error_outranks_the_kill_that_follows() -> None:
         (errno.EIO, "the host's disk failed: ", ""),
     ],
 )
-def test_a_disk_that_takes_no_more(number: int, what: str, hint: str) -> None:
+def test_failed_write_to_scratch_disk(number: int, what: str, hint: str) -> None:
     ending = classified(-9, write_error=os.strerror(number))
     assert ending.text.startswith(what)
     assert ending.text.endswith(os.strerror(number))
     assert (ending.kind, ending.hint) == ("limit", hint)
 
 
-def test_memory_in_a_file_without_room() -> None:
+def test_sigbus_hints_at_a_full_disk() -> None:
     ending = classified(-7)
     assert (ending.kind, ending.text) == ("crash", "QEMU was killed by signal 7 (SIGBUS)")
     assert ending.hint.startswith("check whether the disk ")
@@ -94,14 +94,14 @@ def test_signal() -> None:
     assert "dmesg" in end.hint
 
 
-def test_one_that_was_stopped_was_not_killed_for_nothing() -> None:
+def test_kill_of_a_stopped_qemu_has_a_reason() -> None:
     end = classified(-9, killed_as="stopped")
     assert end.kind == "killed"
     assert end.text.startswith("QEMU was stopped by a signal")
 
 
 @pytest.mark.parametrize("returncode", [1, -6])
-def test_what_the_host_refuses(returncode: int) -> None:
+def test_error_about_a_limit(returncode: int) -> None:
     stderr = "qemu-system-x86_64: cannot set up guest memory 'ram': Cannot allocate memory\n"
     assert classified(returncode, stderr=stderr).kind == "limit"
 
@@ -114,7 +114,7 @@ def test_exit() -> None:
     assert classified(0).text == "QEMU exited with status 0"
 
 
-def test_each_says_what_to_do() -> None:
+def test_each_kind_of_exit_has_a_hint() -> None:
     reasons = "guest-reset guest-shutdown guest-panic host-signal".split()
     ends = [classified(reason=reason) for reason in reasons]
     ends += [classified(0), classified(-6), classified(-9), classified(-9, internal_error=True)]

@@ -40,7 +40,7 @@ def works(program: Path) -> bool:
     return confined(program, ["--read", "/"], ["/bin/true"]).code == 0
 
 
-def test_it_is_compiled_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_launcher_is_compiled_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert not launcher.is_ready()
     program = launcher.find()
     assert launcher.is_ready()
@@ -51,7 +51,7 @@ def test_it_is_compiled_once(cache: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert launcher.find() == program
 
 
-def test_one_that_an_older_version_kept_is_not_used(cache: Path) -> None:
+def test_launcher_of_an_older_version_is_not_used(cache: Path) -> None:
     """An older version may have kept it from a guest pack in the working folder."""
     kept = cache / "programs" / f"confine-{os.uname().machine}-{launcher._path().name[-32:]}"
     kept.parent.mkdir(parents=True)
@@ -62,7 +62,7 @@ def test_one_that_an_older_version_kept_is_not_used(cache: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", ["empty", "a byte", "cut"])
-def test_a_damaged_one_is_compiled_again(
+def test_damaged_launcher_is_compiled_again(
     cache: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     monkeypatch.setattr(launcher, "compiled", lambda: b"as compiled" * 100)
@@ -83,7 +83,7 @@ def test_a_damaged_one_is_compiled_again(
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_fork_while_another_thread_looks_for_it() -> None:
+def test_fork_while_another_thread_compiles() -> None:
     launcher.find()
     with launcher._compiling, warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # a fork in a process with threads
@@ -95,7 +95,7 @@ def test_a_fork_while_another_thread_looks_for_it() -> None:
     assert os.waitpid(pid, 0)[1] == 0
 
 
-def test_where_nothing_can_be_kept_it_is_in_memory(cache: Path, tmp_path: Path) -> None:
+def test_launcher_is_in_memory_if_cache_is_read_only(cache: Path, tmp_path: Path) -> None:
     cache.mkdir()
     (cache / "programs").touch()
     program = launcher.find()
@@ -159,7 +159,7 @@ async def test_a_launcher_that_is_killed(children: list[Child]) -> None:
     assert await child.wait() == -signal.SIGKILL
 
 
-async def test_what_it_says_is_heard_though_nobody_waits(children: list[Child]) -> None:
+async def test_report_is_read_without_waiting(children: list[Child]) -> None:
     """The status arrives in the turn of the loop in which its reader is cancelled."""
     child = spawned("echo pid $$; sleep 60", children)
     waiting = asyncio.create_task(child.started())
@@ -171,7 +171,7 @@ async def test_what_it_says_is_heard_though_nobody_waits(children: list[Child]) 
     assert child.report.pid == child.pid
 
 
-async def test_nobody_waits_for_what_another_process_keeps_open(children: list[Child]) -> None:
+async def test_copied_socket_does_not_delay_the_report(children: list[Child]) -> None:
     child = spawned("sleep 60 & echo failed option: --what; exit 125", children)
     async with asyncio.timeout(5):
         status = await child.started()
@@ -216,7 +216,9 @@ def file_size(child: Child) -> tuple[int, int]:
     return resource.prlimit(child.pid, resource.RLIMIT_FSIZE)
 
 
-def test_it_may_write_for_a_while(children: list[Child], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_size_limit_is_raised_temporarily(
+    children: list[Child], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("microvm.qemu.child.may_raise", lambda: True)
     child = spawned("echo pid $$; exec sleep 60", children)
     before = file_size(child)
@@ -225,9 +227,7 @@ def test_it_may_write_for_a_while(children: list[Child], monkeypatch: pytest.Mon
     assert file_size(child) == before
 
 
-def test_who_has_ended_has_no_limits(
-    children: list[Child], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_exited_child_has_no_limits(children: list[Child], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("microvm.qemu.child.may_raise", lambda: True)
     child = spawned("echo pid $$; exec sleep 60", children)
     os.kill(child.pid, signal.SIGKILL)  # only now, because earlier exits are reaped on the way
@@ -237,7 +237,7 @@ def test_who_has_ended_has_no_limits(
     assert child.reap() == 0
 
 
-async def test_what_others_reap_has_ended(children: list[Child]) -> None:
+async def test_child_that_others_have_reaped_has_exited(children: list[Child]) -> None:
     """As in a program that ignores SIGCHLD, whose children are reaped at once."""
     before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     try:

@@ -44,7 +44,7 @@ def told(config: QemuConfig = CONFIG, inherited: Inherited = INHERITED, **more: 
     return [" ".join(pair) for pair in zip(words[::2], words[1::2], strict=True)]
 
 
-def test_a_user() -> None:
+def test_options_for_an_ordinary_user() -> None:
     options = told()
     assert options[:2] == ["--controller 7", "--status 8"]
     assert {"--read /usr", f"--read {QEMU}", "--file 13", "--file 14"} <= set(options)
@@ -76,7 +76,7 @@ def test_confinement_off_switches_off_all_layers_but_ids() -> None:
         (SAVED._replace(saved=False), (13, 14), (15, 16)),
     ],
 )
-def test_what_a_clone_shares_it_cannot_write(
+def test_clone_cannot_write_shared_memory(
     memory: Memory | None, read: tuple[int, ...], written: tuple[int, ...]
 ) -> None:
     inherited = INHERITED._replace(memory=memory)
@@ -89,7 +89,7 @@ def test_what_a_clone_shares_it_cannot_write(
     assert ("--writable 15" in options) == (15 in written)
 
 
-def test_only_who_saves_a_guest_writes_files(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_file_size_limit_depends_on_saving(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("microvm.qemu.confinement.may_raise", lambda: True)
     scratch = CONFIG._replace(scratch=1 << 30)
     assert dict(limits(CONFIG, INHERITED))["file-size"] == 0
@@ -101,7 +101,7 @@ def test_only_who_saves_a_guest_writes_files(monkeypatch: pytest.MonkeyPatch) ->
     assert dict(limits(CONFIG, INHERITED)) == dict(limits(CONFIG, saves))
 
 
-def test_more_of_a_guest_may_use_more() -> None:
+def test_limits_grow_with_the_guest() -> None:
     larger = CONFIG._replace(memory=1024, cpus=4)
     few, many = dict(limits(CONFIG, INHERITED)), dict(limits(larger, INHERITED))
     assert all(many[name] > few[name] for name in ("address-space", "open-files", "threads"))
@@ -130,7 +130,7 @@ def test_homebrew_folders_with_libraries_are_readable(tmp_path: Path) -> None:
     assert str(tmp_path) not in readable(link)
 
 
-def test_words_of_the_launcher() -> None:
+def test_report_is_parsed_in_pieces() -> None:
     status = LauncherReport()
     for part in (b"pid 1", b"2\nuser no left out\npid ok\nlimits ok core file-size\nids o", b"k\n"):
         status.feed(part)
@@ -143,7 +143,7 @@ def test_words_of_the_launcher() -> None:
 
 
 @pytest.mark.parametrize("names", DEMANDED, ids="-or-".join)
-def test_what_is_demanded(names: tuple[str, ...]) -> None:
+def test_missing_lists_demanded_layers(names: tuple[str, ...]) -> None:
     status = LauncherReport()
     for layer in LAYERS:
         word = "no of the kernel" if layer.name in names else "ok"
@@ -174,7 +174,7 @@ async def start(config: QemuConfig) -> None:
 
 
 @pytest.mark.usefixtures("_leakless", "_no_filter")
-async def test_less_than_is_demanded(configure: Configure) -> None:
+async def test_require_fails_without_a_demanded_layer(configure: Configure) -> None:
     await start(configure())
     with pytest.raises(ConfinementError, match=r"no seccomp \(left out\)") as refused:
         await start(configure(confinement="require"))
@@ -183,12 +183,12 @@ async def test_less_than_is_demanded(configure: Configure) -> None:
 
 
 @pytest.mark.parametrize("confinement", ["auto", "require", "off"])
-async def test_each_starts_a_guest(configure: Configure, confinement: str) -> None:
+async def test_guest_starts_with_each_confinement(configure: Configure, confinement: str) -> None:
     await start(configure(confinement=confinement))
 
 
 @pytest.mark.skipif(not may_raise(), reason="this root cannot raise limits, so there is none")
-async def test_who_writes_a_snapshot_may_do_so_for_that_long(configure: Configure) -> None:
+async def test_snapshot_raises_file_size_limit(configure: Configure) -> None:
     with Console() as console:
         async with await Qemu.start(configure(), console=console) as qemu:
 

@@ -55,7 +55,7 @@ async def test_starts_talks_and_stops(configure: Configure) -> None:
 
 
 @pytest.mark.parametrize("bus", ["pci", "mmio"])
-async def test_either_bus(configure: Configure, bus: str) -> None:
+async def test_guest_starts_with_either_bus(configure: Configure, bus: str) -> None:
     assert (await ending_of(configure("resets", bus=bus))).kind == "reset"
 
 
@@ -76,7 +76,7 @@ async def test_panic(configure: Configure) -> None:
     assert told(ending) == ("panic", text, 0)
 
 
-async def test_killed(configure: Configure) -> None:
+async def test_exit_after_sigkill(configure: Configure) -> None:
     with Console() as console:
         async with await Qemu.start(configure(), console=console) as qemu:
             os.kill(qemu.pid, signal.SIGKILL)
@@ -84,7 +84,7 @@ async def test_killed(configure: Configure) -> None:
     assert told(ending) == ("killed", "QEMU was killed by signal 9 (SIGKILL)", -9)
 
 
-async def test_terminated(configure: Configure) -> None:
+async def test_exit_after_sigterm(configure: Configure) -> None:
     with Console() as console:
         async with await Qemu.start(configure(), console=console) as qemu:
             os.kill(qemu.pid, signal.SIGTERM)
@@ -98,9 +98,7 @@ async def test_frozen_qemu_is_killed(configure: Configure) -> None:
         assert (await qemu.stop()).returncode == -signal.SIGKILL
 
 
-async def test_killed_where_nothing_is_sent_by_descriptor(
-    configure: Configure, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_kill_without_pidfd(configure: Configure, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
 
@@ -164,7 +162,7 @@ async def test_cancelled_start(configure: Configure, milliseconds: int) -> None:
             await (await start).stop()
 
 
-async def test_start_that_fails_and_is_cancelled_meanwhile(
+async def test_failing_start_that_is_cancelled(
     configure: Configure, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def kill_and_cancel(child: Child) -> None:

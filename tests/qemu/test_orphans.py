@@ -82,7 +82,7 @@ def test_controller_killed_while_launching(configure: Configure, milliseconds: i
 
 
 @pytest.mark.parametrize("is_orphan", [False, True])
-def test_orphan_of_the_first_instant(is_orphan: bool) -> None:
+def test_controller_killed_right_after_the_launch(is_orphan: bool) -> None:
     """A controller that dies before PR_SET_PDEATHSIG is noticed by the changed parent."""
     ours, theirs = socket.socketpair()
     controller = "1" if is_orphan else str(os.getpid())

@@ -40,7 +40,7 @@ def test_each_layer_is_tried() -> None:
     assert list(probe()) == [layer.name for layer in LAYERS]
 
 
-async def test_it_finds_what_a_machine_has(configure: Callable[..., QemuConfig]) -> None:
+async def test_probe_finds_the_layers_of_a_machine(configure: Callable[..., QemuConfig]) -> None:
     launched = launch.launch(configure())
     try:
         status = await launched.child.started()
@@ -50,7 +50,7 @@ async def test_it_finds_what_a_machine_has(configure: Callable[..., QemuConfig])
     assert {name: each.holds for name, each in probe().items()} == has
 
 
-def test_an_ordinary_user_has_what_root_has(home: Path) -> None:
+def test_ordinary_user_has_the_layers_of_root(home: Path) -> None:
     environment = {**os.environ, "MICROVM_CACHE": str(home), "TMPDIR": str(home)}
     command = as_user(sys.executable, "-m", "microvm", "confinement", "--json")
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
@@ -60,7 +60,7 @@ def test_an_ordinary_user_has_what_root_has(home: Path) -> None:
     assert {**ours, "user": True} == {**theirs, "user": True}
 
 
-def test_what_is_missing_comes_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_layer_has_advice(monkeypatch: pytest.MonkeyPatch) -> None:
     result = CliRunner().invoke(confinement)
     assert (result.exit_code, "require starts machines here" in result.output) == (0, True)
     assert "privileges: QEMU has no capabilities, and gains none by set-user-ID" in result.output
@@ -92,7 +92,7 @@ def test_what_is_missing_comes_with_what_to_do(monkeypatch: pytest.MonkeyPatch) 
     subprocess.run(["unshare", "-Ur", "true"], capture_output=True, check=False).returncode != 0,
     reason="here nobody may make a user namespace",
 )
-def test_root_without_uids_is_not_told_that_it_has_them() -> None:
+def test_root_without_uids_gets_other_advice() -> None:
     command = ["unshare", "-Ur", sys.executable, "-m", "microvm", "confinement", "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
@@ -104,7 +104,7 @@ def test_root_without_uids_is_not_told_that_it_has_them() -> None:
 
 
 @pytest.mark.usefixtures("_leakless")
-def test_a_program_that_does_not_end_is_an_error_of_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_probe_fails_if_the_program_does_not_exit(monkeypatch: pytest.MonkeyPatch) -> None:
     endless = shutil.which("yes")
     monkeypatch.setattr("microvm.qemu.confinement_probe.shutil.which", lambda _: endless)
     monkeypatch.setattr("microvm.qemu.confinement_probe._TIMEOUT", 0.2)

@@ -108,7 +108,7 @@ def _script(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("_script")
-async def test_a_script_in_its_place(configure: Configure) -> None:
+async def test_script_instead_of_qemu(configure: Configure) -> None:
     with pytest.raises(QemuError, match=r"status 126: .*Operation not permitted") as caught:
         await start(configure())
     assert "--confinement off" in caught.value.hint

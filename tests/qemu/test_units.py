@@ -43,7 +43,7 @@ NO_SIZES = ["", "M", "1.5", "-1", "256 M", "256X", "256iB", "1e3", "٢٥٦", "1\
 
 
 @pytest.mark.parametrize("size", [*NO_SIZES, "9" * 18 + "T", -1, 1 << 63, 1.5, True, None, b"1"])
-def test_no_size(size: Any) -> None:
+def test_invalid_sizes(size: Any) -> None:
     with pytest.raises(UsageError, match=r"is not a size \(write 64M, 1K or 2G; .* is bytes\)"):
         parse_size(size)
 
@@ -127,19 +127,19 @@ def test_a_duration_is_in_seconds(duration: float | str, seconds: float) -> None
         -1,
     ],
 )
-def test_no_duration(duration: Any) -> None:
+def test_invalid_durations(duration: Any) -> None:
     with pytest.raises(UsageError, match=r"is not a duration \(write 5s, 500ms or 1h30m"):
         parse_duration(duration)
 
 
 @pytest.mark.parametrize("duration", [float("inf"), float("nan"), 10**400, True, None, b"1"])
-def test_neither(duration: Any) -> None:
+def test_values_that_are_no_durations(duration: Any) -> None:
     with pytest.raises(UsageError, match="is not a duration"):
         parse_duration(duration)
 
 
 @pytest.mark.parametrize("duration", [0, 0.0, "0", "0s", "0.0ms"])
-def test_no_time_at_all(duration: float | str) -> None:
+def test_zero_durations(duration: float | str) -> None:
     with pytest.raises(UsageError, match="is no time at all") as caught:
         parse_duration(duration)
     assert caught.value.hint.startswith("leave it out, or write 5s")
