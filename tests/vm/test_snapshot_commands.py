@@ -16,6 +16,8 @@ from tests.vm.conftest import Command
 from microvm.images import Image
 from microvm.start import snapshots
 
+pytestmark = pytest.mark.usefixtures("copied_cache")  # since a test prunes snapshots
+
 PAGE = Path(__file__).parents[2] / "docs/snapshots.md"
 NAME = "of-a-test"
 MACHINE = ["--memory", "96M", "--accel", "tcg"]
