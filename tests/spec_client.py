@@ -40,7 +40,6 @@ class Frame:
     fields: dict[str, Any] = field(default_factory=dict)
 
     def __getitem__(self, key: str) -> Any:
-        """Return the value of a field."""
         return self.fields[key]
 
 
@@ -75,13 +74,11 @@ class Outcome:
 
     @property
     def exit_code(self) -> int:
-        """The exit code of a command that has exited."""
         assert (self.end.name, self.end["ending"]) == ("exec_response", 0), self.end
         return int(self.end["status"])
 
     @property
     def signal(self) -> int:
-        """The signal that ended the command."""
         assert (self.end.name, self.end["ending"]) == ("exec_response", 1), self.end
         return int(self.end["status"])
 
@@ -411,6 +408,5 @@ class Host:
             self.take(frame)
 
     def run(self, *argv: bytes, **options: Any) -> Outcome:
-        """Run a command until it ends."""
         self.start(*argv, **options)
         return self.finish()

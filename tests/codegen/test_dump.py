@@ -36,7 +36,6 @@ def read(data: bytes) -> bytes:
 
 
 def printed(command: str, data: bytes) -> bytes:
-    """Return the output of a tool for these data."""
     words = command.split()
     if not shutil.which(words[0]):
         pytest.skip(f"{words[0]} is not installed")

@@ -172,7 +172,6 @@ def plain(value: Any) -> Any:
 
 
 def struct_of(message: Message) -> type[ctypes.Structure]:
-    """Return the C struct of a message."""
     fields = [(field.c_name, c_type(field.type)) for field in message.fields]
     return type(message.name, (ctypes.Structure,), {"_fields_": fields})
 

@@ -48,7 +48,6 @@ int main(void)
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of both samples."""
     folder = tmp_path_factory.mktemp("examples")
     for name in ("serial", "cortex_m"):
         ignored = shutil.ignore_patterns("meter", "meter.elf", "__pycache__")

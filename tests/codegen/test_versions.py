@@ -58,7 +58,6 @@ def make(
 
 @pytest.fixture(scope="module")
 def new(make: Callable[[str], Pair]) -> Pair:
-    """The codecs of the newest version."""
     return make(GROWN.read_text())
 
 

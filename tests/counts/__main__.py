@@ -8,7 +8,6 @@ from . import figures
 
 
 def main() -> None:
-    """Count and save."""
     default()  # the image is built if the cache lacks it
     _, before = figures.kept()
     after = {name: count() for name, count in figures.SUBJECTS.items()}

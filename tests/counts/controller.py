@@ -20,7 +20,6 @@ WARM_UP = 3
 
 
 async def start() -> None:
-    """Start a machine, and end it."""
     async with MicroVM(memory="256M"):
         pass
 

@@ -59,7 +59,6 @@ def facts(dask_scheduler: Scheduler) -> tuple[int, str]:
 
 
 def port(dask_worker: Worker) -> int:
-    """Return the port of the worker's HTTP server."""
     return dask_worker.service_ports["dashboard"]  # type: ignore[no-any-return]
 
 

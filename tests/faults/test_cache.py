@@ -70,7 +70,6 @@ def cache(image: Image, templates: Path, tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def run(image: str, *before: str, **env: str) -> subprocess.CompletedProcess[str]:
-    """Run a command in a machine of an image."""
     options = ["--image", image, "--memory", "96M", "--accel", "tcg", "-v"]
     words = [*(before or (sys.executable, "-m", "microvm")), "run", *options, "--", "echo", "hello"]
     done = subprocess.run(

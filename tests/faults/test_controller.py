@@ -38,7 +38,6 @@ class Controller:
     """
 
     def __init__(self, process: subprocess.Popen[str], err: Path) -> None:
-        """Wait until the controller is in its state."""
         self.process = process
         self._err = err
         assert process.stdout is not None

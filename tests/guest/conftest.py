@@ -71,7 +71,6 @@ def sandboxd(daemon_process: Daemon) -> Daemon:
 
 @pytest.fixture
 def fifo(tmp_path: Path) -> Iterator[Fifo]:
-    """A named pipe."""
     made = Fifo(tmp_path / "fifo")
     yield made
     made.close()

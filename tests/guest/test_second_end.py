@@ -34,7 +34,6 @@ def _works(compiler: str) -> bool:
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The compiled program."""
     # The rustc of rustup may have no compiler, so the compiler of Debian is tried, too.
     compiler = next(filter(_works, ("rustc", "/usr/bin/rustc")), None)
     if compiler is None:

@@ -106,8 +106,6 @@ class TestTheTerminal:
 
 
 class TestResizing:
-    """Tests of changes of the size."""
-
     def test_it_is_told_by_a_signal(self, sandboxd: Daemon) -> None:
         script = "trap 'stty size; exit' WINCH; echo ready; while :; do sleep 0.05; done"
         id_ = sandboxd.sh(script, size=SIZE)
@@ -141,8 +139,6 @@ class TestResizing:
 
 
 class TestTyping:
-    """Tests of typed input."""
-
     def test_it_is_echoed_and_read_by_lines(self, sandboxd: Daemon) -> None:
         id_ = sandboxd.sh("read x; echo got $x", size=SIZE)
         sandboxd.wait_credit()

@@ -43,8 +43,6 @@ def seen_env(daemon: Daemon, user: bytes, *env: bytes) -> dict[bytes, bytes]:
 
 @as_root
 class TestIds:
-    """Tests of the ids that the kernel reports."""
-
     @pytest.mark.parametrize(
         ("user", "uid", "gid"),
         [
@@ -93,8 +91,6 @@ class TestIds:
 
 @as_root
 class TestUnknown:
-    """Tests of users that do not exist."""
-
     @pytest.mark.parametrize(
         "user",
         [

@@ -97,7 +97,6 @@ def older(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 def load(name: str, folder: Path) -> Iterator[ModuleType]:
-    """Import the codec in a folder."""
     spec = importlib.util.spec_from_file_location(name, folder / "codec.py")
     assert spec
     assert spec.loader
@@ -109,13 +108,11 @@ def load(name: str, folder: Path) -> Iterator[ModuleType]:
 
 @pytest.fixture(scope="module")
 def newer_codec(newer: Path) -> Iterator[ModuleType]:
-    """The codec of the newer version."""
     yield from load("newer_codec", newer)
 
 
 @pytest.fixture(scope="module")
 def older_codec(older: Older) -> Iterator[ModuleType]:
-    """The codec of an older version."""
     yield from load("older_codec", older.folder)
 
 

@@ -16,7 +16,6 @@ SCHEMA = read_schema(Path(__file__).parents[2] / "protocol/sandboxd.toml")
 
 
 def type_of(message: str, field: str) -> Type:
-    """Return the type of a field."""
     [fields] = [each.fields for each in SCHEMA.messages if each.name == message]
     [found] = [each.type for each in fields if each.name == field]
     return found

@@ -46,7 +46,6 @@ def block(data: bytes) -> bytes:
 
 
 def blocks(*items: bytes) -> bytes:
-    """Return an encoded list of bytes."""
     return struct.pack("<I", len(items)) + b"".join(map(block, items))
 
 
@@ -60,7 +59,6 @@ def request(
     rest: bytes = bytes(1 + 2 + 2 + 4 + 8),
     more: bytes = bytes(4 + 4),
 ) -> bytes:
-    """Return the body of an `exec_request`."""
     return command + cwd + argv + env + credit + user + rest + more
 
 

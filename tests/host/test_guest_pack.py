@@ -31,7 +31,6 @@ SCHEMA = "0123456789abcdef"
 
 @pytest.fixture
 def pack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder of a pack that contains programs."""
     folder = tmp_path / guest_pack.module(ARCH)
     (folder / PROGRAMS).mkdir(parents=True)
     (folder / PROGRAMS / "init").write_bytes(b"init")

@@ -61,7 +61,6 @@ async def of_credit(guest: Guest, peer: Peer) -> None:
 
 
 async def peak(flood: Callable[[Guest, Peer], Awaitable[None]]) -> int:
-    """Return the peak memory of a flood in bytes."""
     async with connected() as (guest, peer):
         tracemalloc.start()
         try:

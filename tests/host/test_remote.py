@@ -87,7 +87,6 @@ class Request:
         self.say({"result": {"returncode": returncode, "memory": MEMORY}})
 
     def finish(self) -> None:
-        """Close the streams of the command."""
         while self.descriptors:
             os.close(self.descriptors.pop())
 

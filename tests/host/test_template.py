@@ -59,7 +59,6 @@ def save(name: str, used: float = 0, *, copied: bool = False, disk: int = 0) -> 
 
 
 def read(descriptor: int) -> bytes:
-    """Return the contents of a file from its start."""
     return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
 
 

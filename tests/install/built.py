@@ -39,7 +39,6 @@ def build_all(folder: Path) -> None:
 
 
 def build_pack(folder: Path, *, kernel: bool) -> Path:
-    """Build the guest pack, and return its path."""
     # The distribution removes the pinned source when it has a newer one.
     return build(ARCH, parts(ARCH, NullReporter(), kernel=kernel, pinned=False), folder)
 
@@ -67,11 +66,9 @@ class Host:
 
     @property
     def home(self) -> Path:
-        """Path of the user's home."""
         return self.folder / "home"
 
     def own(self) -> None:
-        """Make the user the owner of these folders."""
         if self.is_user:
             for top in (self.home, self.folder / "runtime"):
                 for path in (top, *top.rglob("*")):

@@ -17,7 +17,6 @@ PYTHONS = [sys.executable, "python3.11"]
 
 @pytest.fixture(scope="module")
 def python_image(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The archive of an image with Python."""
     folder = tmp_path_factory.mktemp("image")
     folder.chmod(0o755)
     path = folder / "python.image"

@@ -36,13 +36,11 @@ NAME = guest_pack.distribution(ARCH)
 
 @pytest.fixture(scope="module")
 def pack(dist: Path) -> Path:
-    """The wheel of the pack."""
     (path,) = dist.glob(f"{NAME.replace('-', '_')}-*.whl")
     return path
 
 
 def archive() -> Path:
-    """The Alpine archive in the pack."""
     return rootfs.given(ARCH) or rootfs.cached(ARCH)
 
 

@@ -39,7 +39,6 @@ def reachable(folder: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def launcher(folder: Path) -> Path:
-    """The compiled launcher."""
     return build(folder)
 
 

@@ -52,7 +52,6 @@ def kill_after(seconds: float, launcher: str, options: list[str]) -> tuple[bool,
 
 
 def main() -> None:
-    """Kill one controller after another."""
     count, seconds = int(sys.argv[1]), float(sys.argv[2])
     executed = 0
     for number in range(count):

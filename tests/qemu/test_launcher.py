@@ -212,7 +212,6 @@ async def test_no_kill_is_lost_while_another_thread_hears_the_launcher(
 
 
 def file_size(child: Child) -> tuple[int, int]:
-    """Return the file size limits of a process."""
     return resource.prlimit(child.pid, resource.RLIMIT_FSIZE)
 
 

@@ -159,8 +159,6 @@ def test_missing_lists_demanded_layers(names: tuple[str, ...]) -> None:
 
 @pytest.fixture
 def _no_filter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make this host lack a layer that is required."""
-
     def without(*args: Any, **more: Any) -> list[str]:
         return [*launcher_options(*args, **more), "--without", "seccomp"]
 

@@ -28,7 +28,6 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the layers are 
 
 @pytest.fixture
 def home() -> Iterator[Path]:
-    """A folder of the unprivileged user."""
     with tempfile.TemporaryDirectory(prefix="microvm-test-", dir="/tmp") as name:
         if os.geteuid() == 0:
             os.chown(name, USER, USER)

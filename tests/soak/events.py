@@ -61,7 +61,6 @@ class World:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def machine(self, **options: Any) -> MicroVM:
-        """Return a machine that is not started."""
         return MicroVM(self.image, **{**quiet(), **options})
 
 
@@ -95,13 +94,11 @@ async def _hello(vm: MicroVM) -> None:
 
 
 async def cold(world: World) -> None:
-    """Boot a guest."""
     async with world.machine(cold=True) as vm:
         await _hello(vm)
 
 
 async def clone(world: World) -> None:
-    """Start a clone."""
     async with world.machine() as vm:
         await _hello(vm)
 
@@ -125,39 +122,33 @@ async def checkpoint(world: World) -> None:
 
 
 async def fork(world: World) -> None:
-    """Fork a machine."""
     async with world.machine() as vm, await vm.fork(2) as forks:
         for each in (vm, *forks):
             await _hello(each)
 
 
 async def pool(world: World) -> None:
-    """Run commands in a pool."""
     async with Pool(2, world.image, **quiet()) as machines:
         outcomes = [each async for each in machines.map([["echo", str(n)] for n in range(3)])]
     assert [each.result().stdout for each in outcomes] == [b"0\n", b"1\n", b"2\n"]
 
 
 async def small(world: World) -> None:
-    """Run a command."""
     await _hello(world.witness)
 
 
 async def output(world: World) -> None:
-    """Read a large output."""
     size = world.chance.randrange(4 << 20)
     found = await world.witness.run(["head", "-c", str(size), "/dev/zero"])
     assert found.stdout == bytes(size)
 
 
 async def sends(world: World) -> None:
-    """Send a large input."""
     data = world.chance.randbytes(world.chance.randrange(1 << 20))
     assert (await world.witness.run(["cat"], input=data)).stdout == data
 
 
 async def files(world: World) -> None:
-    """Copy a file into a machine and back."""
     data = world.chance.randbytes(world.chance.randrange(1 << 20))
     sent, got = world.folder / "sent", world.folder / "got"
     sent.write_bytes(data)
@@ -172,12 +163,10 @@ async def files(world: World) -> None:
 
 
 async def absent(world: World) -> None:
-    """Read a file that does not exist."""
     await world.witness.read_file("/nowhere")
 
 
 async def command_not_there(world: World) -> None:
-    """Start a command that does not exist."""
     await world.witness.run(["/nowhere"])
 
 
@@ -188,12 +177,10 @@ async def too_long(world: World) -> None:
 
 
 async def too_much(world: World) -> None:
-    """Write more output than the limit."""
     await world.witness.run(["yes"], max_output=100_000)
 
 
 async def terminal(world: World) -> None:
-    """Run a command with a terminal."""
     found = await world.witness.run(["sh", "-c", "stty size; tty"], tty=(31, 99))
     assert found.stdout.startswith(b"31 99\r\n/dev/pts/")
 
@@ -213,7 +200,6 @@ async def given_up(world: World) -> None:
 
 
 async def panics(world: World) -> None:
-    """Make the kernel of the guest panic."""
     async with world.machine() as vm:
         await vm.run(_PANIC)
 
@@ -227,7 +213,6 @@ async def fills(world: World) -> None:
 
 
 async def stopped(world: World) -> None:
-    """Stop QEMU by a signal."""
     async with world.machine() as vm:
         os.kill(vm.pid or 0, signal.SIGSTOP)
         await _hello(vm)

@@ -49,7 +49,6 @@ class Samples:
         return len(self.done)
 
     def add(self, seconds: float, done: int, values: dict[str, float]) -> None:
-        """Add a sample."""
         self.seconds.append(seconds)
         self.done.append(done)
         for name, value in values.items():
@@ -117,7 +116,6 @@ class Soak:
         return not self.failures and not any(trend.is_upward for trend in self.trends)
 
     async def run(self) -> None:
-        """Run the soak."""
         async with MicroVM(self.image, **quiet()) as first:  # this start saves the template
             await first.run(["true"], check=True)
         with adopting():

@@ -13,7 +13,6 @@ from microvm.supervisor.runtime_directory import RuntimeDirectory
 
 
 def fill(path: Path) -> None:
-    """Write a file until the disk is full."""
     with path.open("wb", buffering=0) as file, suppress(OSError):
         while True:
             file.write(bytes(4096))

@@ -55,7 +55,6 @@ def silence() -> Iterator[Silence]:
 
 
 def leave(runtime: RuntimeDirectory, name: str) -> None:
-    """Create the folder of a dead machine."""
     with runtime.create(name) as directory:
         os.close(directory.file("log", os.O_WRONLY | os.O_CREAT))
 

@@ -200,7 +200,6 @@ def test_what_is_dead_is_swept_with_all_that_is_in_it(
 
 
 def leave(runtime: RuntimeDirectory, name: str) -> None:
-    """Create the folder of a dead machine."""
     with runtime.create(name) as directory:
         os.close(directory.file("log", os.O_WRONLY | os.O_CREAT))
 

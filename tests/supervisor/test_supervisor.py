@@ -25,7 +25,6 @@ MOST = 4
 
 
 async def never() -> None:
-    """Start a machine whose start never ends."""
     await asyncio.Event().wait()
 
 
@@ -45,7 +44,6 @@ def serve(runtime: RuntimeDirectory, test: Coroutine[Any, Any, None]) -> None:
 
 
 async def ask(call: str) -> Any:
-    """Send a request as a new client."""
     with await asyncio.to_thread(connect, "one") as connection:
         return await asyncio.to_thread(connection.ask, call)
 

@@ -149,7 +149,6 @@ class Daemon(DaemonProcess):
             self.stream.sendall(piece)
 
     def receive(self) -> codec.Message:
-        """Return the next message."""
         while (message := self._decoder.next_message()) is None:
             data = self.stream.recv(1 << 18)
             assert data, f"the daemon has closed its port; {self.report()}"
@@ -270,11 +269,9 @@ class Daemon(DaemonProcess):
         cwd: bytes = b"",
         user: bytes = b"",
     ) -> Result:
-        """Run a command until it ends."""
         return self.finish(self.start(*argv, command=command, env=env, cwd=cwd, user=user))
 
     def run_sh(self, script: str, **options: Any) -> Result:
-        """Run a shell script until it ends."""
         return self.finish(self.sh(script, **options))
 
     def feed(self, id_: int, data: bytes) -> None:
@@ -283,7 +280,6 @@ class Daemon(DaemonProcess):
             self.send(codec.ExecStdin(id_, data[at : at + codec.ExecStdin.MAX_BODY]))
 
     def end_input(self, id_: int) -> None:
-        """Send the end of standard input."""
         self.send(codec.ExecStdin(id_, b""))
 
     def wait_credit(self) -> int:

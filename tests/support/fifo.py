@@ -13,7 +13,6 @@ class Fifo:
     """A named pipe by which a test and a command wait for each other."""
 
     def __init__(self, path: Path) -> None:
-        """Create the pipe."""
         os.mkfifo(path)
         self.path = path
         self._fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
@@ -33,5 +32,4 @@ class Fifo:
         return os.read(self._fd, 4096)
 
     def close(self) -> None:
-        """Close the pipe."""
         os.close(self._fd)

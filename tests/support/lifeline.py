@@ -16,7 +16,6 @@ class Lifeline:
     """
 
     def __init__(self, path: Path) -> None:
-        """Create it."""
         os.mkfifo(path)
         self.path = path
         self._fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
@@ -26,7 +25,6 @@ class Lifeline:
         return str(self.path)
 
     def wait_for_start(self) -> None:
-        """Wait until a process has written a line."""
         assert self._read(), f"everything that had opened {self.path} has exited"
 
     def wait_for_end(self) -> None:
@@ -40,5 +38,4 @@ class Lifeline:
         return os.read(self._fd, 4096)
 
     def close(self) -> None:
-        """Close it."""
         os.close(self._fd)

@@ -24,7 +24,6 @@ class Machine:
     is_init = True
 
     def __init__(self, image: Image) -> None:
-        """Boot the guest."""
         self._loop = asyncio.new_event_loop()
         self._console = Console(None)
         config = QemuConfig(
@@ -52,7 +51,6 @@ class Machine:
         return f"{text}; the console's end:\n{self._console.tail()}"
 
     def close(self) -> None:
-        """End QEMU."""
         self.stream.close()
         try:
             self._loop.run_until_complete(self._qemu.stop())

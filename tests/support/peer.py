@@ -83,7 +83,6 @@ class Peer:
         await asyncio.get_running_loop().sock_sendall(self.port, b"".join(data))
 
     async def greet(self, *, digest: int = codec.DIGEST) -> None:
-        """Answer the hello."""
         await self.expect(codec.Hello)
         await self.say(codec.Ready(codec.VERSION, digest, codec.MAX_BODY, self.nonce))
 

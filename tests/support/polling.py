@@ -20,7 +20,6 @@ class Deadline:
     """
 
     def __init__(self, seconds: float) -> None:
-        """Start the deadline."""
         self._left = seconds
         self._step = seconds / 20
         self._seen = time.monotonic()

@@ -116,7 +116,6 @@ class Process:
         return self.exists() and is_alive(self.pid)
 
     def kill(self) -> None:
-        """Kill the process."""
         with contextlib.suppress(ProcessLookupError):
             fd = os.pidfd_open(self.pid)
             try:

@@ -14,7 +14,6 @@ HEAD = f"| {' | '.join(COLUMNS)} |\n|{'---|' * len(COLUMNS)}\n"
 
 
 def table(results: list[dict[str, Any]]) -> str:
-    """Return the table in Markdown."""
     return HEAD + "".join(_row(result) for result in results)
 
 

@@ -141,7 +141,6 @@ async def test_a_registry(registry: str) -> None:
 
 @pytest.fixture
 def alone(tmp_path: Path) -> Path:
-    """A folder with a static program named `alone`."""
     (tmp_path / "alone.c").write_text(STATIC)
     command = [*compiler(arches.find(), "a test"), "-static", "-o", "alone", "alone.c"]
     subprocess.run(command, check=True, cwd=tmp_path)
@@ -176,7 +175,6 @@ async def test_debian_has_python(image: Image) -> None:
 
 
 def wheel(folder: Path, name: str) -> None:
-    """Write a wheel that contains one module."""
     info = f"{name}-1.dist-info"
     files = {
         f"{name}.py": "ANSWER = 42\n",

@@ -88,7 +88,6 @@ print("done")
 
 @pytest.fixture(scope="module")
 def python(image: Image) -> Image:
-    """An image of Debian with Python."""
     del image
     return build(Recipe(source=readymade.DEBIAN, packages=readymade.IMAGES["python"].packages))
 

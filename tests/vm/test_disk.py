@@ -21,6 +21,8 @@ from microvm.progress import NullReporter
 from microvm.start import template
 from microvm_image import rootfs
 
+pytestmark = pytest.mark.usefixtures("copied_cache")  # since tests look for new templates
+
 MIB = 1 << 20
 
 

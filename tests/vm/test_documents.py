@@ -122,7 +122,6 @@ def commands(block: str) -> Iterator[tuple[str, str]]:
 
 
 def steps(document: Path) -> Iterator[Step]:
-    """Return the steps of a document in order."""
     tests = 0
     for language, text in blocks(document.read_text()):
         named = re.match(r"# ([\w./~-]+\.\w+)\n", text)

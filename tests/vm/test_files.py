@@ -39,7 +39,6 @@ GIB = 1 << 30
 
 @pytest_asyncio.fixture(loop_scope="session")
 async def folder(vm: MicroVM) -> AsyncIterator[str]:
-    """A folder in the guest for one test."""
     yield "/tmp/files"
     await vm.run(["rm", "-rf", "/tmp/files"], check=True)
 
@@ -58,7 +57,6 @@ def contents(root: Path) -> dict[str, bytes | str]:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    """A folder with each kind of file."""
     root = tmp_path / "tree"
     (root / "inner/empty").mkdir(parents=True)
     (root / "inner/large").write_bytes(os.urandom(3 * MIB + 5))

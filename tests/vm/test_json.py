@@ -21,6 +21,8 @@ from microvm.images import Image
 from microvm.start import snapshots
 from microvm_image.kernel import cached
 
+pytestmark = pytest.mark.usefixtures("copied_cache")  # since commands list all that is in the cache
+
 SNAPSHOT = "of-a-test-of-json"
 OF_MACHINES = [each for each in EXAMPLES if each.startswith(("microvm run", "echo"))]
 ELSEWHERE = ["microvm ps --json", "microvm doctor --json"]  # test_named.py, test_doctor.py

@@ -20,14 +20,12 @@ SEVERAL = 70
 
 @pytest.fixture
 def host(machine: Machine) -> Host:
-    """A host that has sent a hello."""
     host = Host(machine.stream, deadline=machine.deadline)
     host.greet(fill=True)
     return host
 
 
 def sh(host: Host, script: str) -> bytes:
-    """Run a script, and return its output."""
     outcome = host.run(b"sh", b"-c", script.encode())
     assert outcome.exit_code == 0, outcome
     return outcome.stdout.strip()

@@ -21,7 +21,6 @@ BOOTS = 20
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def small_vm(small_image: Image) -> AsyncIterator[MicroVM]:
-    """A running machine with the small kernel."""
     async with MicroVM(small_image) as machine:
         yield machine
 
@@ -113,7 +112,6 @@ async def test_a_panic_ends_the_machine(small_image: Image) -> None:
 
 @pytest.fixture(params=["lz4", "zstd"])
 def compressed(small_image: Image, tmp_path: Path, request: pytest.FixtureRequest) -> Image:
-    """An image whose root is on a compressed disk."""
     made = small_image.path / "kernel"
     return disk_image(small_image, tmp_path / "disk", built_for=made, compression=request.param)
 
@@ -153,3 +151,19 @@ async def test_every_boot_of_a_loaded_machine_is_ready(small_image: Image, boot:
     del boot
     async with MicroVM(small_image) as machine:
         assert (await machine.run(["echo", "hello"])).stdout == b"hello\n"
+
+
+@pytest.mark.long
+@pytest.mark.usefixtures("_load")
+@pytest.mark.parametrize("boot", range(5 * BOOTS))
+async def test_every_boot_of_the_default_image_is_ready(image: Image, boot: int) -> None:
+    del boot
+    async with MicroVM(image) as machine:
+        assert (await machine.run(["echo", "hello"])).stdout == b"hello\n"
+
+
+@pytest.mark.long
+async def test_the_clock_of_the_default_image_does_not_drift(vm: MicroVM) -> None:
+    moved = await drift(vm)
+    print(f"drift over a minute: {moved * 1e3:.2f} ms")
+    assert abs(moved) < DRIFT

@@ -27,7 +27,6 @@ from microvm.images import Image
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def pool(image: Image) -> AsyncIterator[Pool]:
-    """A pool of two machines."""
     async with Pool(2, image=image) as pool:
         yield pool
 

@@ -73,7 +73,6 @@ def begin(machine: str) -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
 
 def facts(microvm: Command, name: str = NAME) -> dict[str, Any]:
-    """Return the output of `inspect` for a machine."""
     [found] = json.loads(microvm("inspect", "--json", name).stdout)
     assert isinstance(found, dict)
     return found
@@ -87,7 +86,6 @@ def test_a_listing_has_the_names_that_are_documented(microvm: Command, machine: 
 
 
 def states(microvm: Command) -> dict[str, str]:
-    """The states of all machines, by name."""
     return {each["name"]: each["state"] for each in json.loads(microvm("ps", "--json").stdout)}
 
 

@@ -113,5 +113,4 @@ def test_the_listing_is_true_whatever_dies(microvm: Command, folder: Path) -> No
 
 
 def listed(microvm: Command) -> dict[str, dict[str, Any]]:
-    """Return the output of `ps` by name."""
     return {each["name"]: each for each in json.loads(microvm("ps", "--json").stdout)}

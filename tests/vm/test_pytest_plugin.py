@@ -84,7 +84,6 @@ def shared() -> set[Path]:
 
 @pytest.fixture
 def suite(pytester: pytest.Pytester, image: Image) -> pytest.Pytester:
-    """A suite with a set-up of its machines."""
     del image
     pytester.makeconftest(CONFTEST)
     return pytester

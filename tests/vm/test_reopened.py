@@ -75,14 +75,12 @@ class Reopened:
             return port
 
     def close(self) -> None:
-        """End the guest."""
         self.process.kill()
         self.process.wait()
 
 
 @pytest.fixture
 def own_guest(image: Image, tmp_path: Path) -> Iterator[Reopened]:
-    """A guest for one test."""
     guest = Reopened(image, tmp_path)
     yield guest
     guest.close()
@@ -90,7 +88,6 @@ def own_guest(image: Image, tmp_path: Path) -> Iterator[Reopened]:
 
 @pytest.fixture(scope="module")
 def guest(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reopened]:
-    """A guest for all tests of this module."""
     guest = Reopened(image, tmp_path_factory.mktemp("reopened"))
     yield guest
     guest.close()

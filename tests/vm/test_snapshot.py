@@ -72,7 +72,6 @@ async def prepared(image: Image) -> AsyncIterator[MicroVM]:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
 async def snapshot(prepared: MicroVM) -> AsyncIterator[Snapshot]:
-    """A snapshot of the prepared machine."""
     async with await prepared.checkpoint() as taken:
         yield taken
 

@@ -30,6 +30,8 @@ from microvm import cache as caches
 from microvm.images import Image
 from microvm.start import restorer, snapshots
 
+pytestmark = pytest.mark.usefixtures("copied_cache")  # since tests look for files that remain
+
 MEMORY = "96M"
 
 # A process that counts forever, and a script that waits until the count has changed.

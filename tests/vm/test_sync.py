@@ -24,7 +24,6 @@ from microvm.sync import MicroVM, OutputStream, Pool, Process
 
 @pytest.fixture(scope="module")
 def machine(image: Image) -> Iterator[MicroVM]:
-    """A running machine."""
     with MicroVM(image) as machine:
         yield machine
 

@@ -20,7 +20,6 @@ LAST = 462
 
 @pytest.fixture
 def program(tmp_path: Path) -> Path:
-    """A program that tries the system calls."""
     made = tmp_path / "system_calls"
     command = [*compiler(arches.find(), "a test"), "-static", "-o", str(made), str(PROGRAM)]
     subprocess.run(command, check=True)

@@ -45,7 +45,6 @@ def image_with(path: Path, folder: Path) -> Image:
 
 @pytest.fixture
 def image(kernel_of_debian_12: Path, tmp_path: Path) -> Image:
-    """An image with that kernel and its modules."""
     return image_with(kernel_of_debian_12, tmp_path)
 
 

@@ -48,7 +48,6 @@ class Document:
     """
 
     def __init__(self, text: str) -> None:
-        """Read a specification."""
         parts = _sections(text, "##")
         title, framing = text.partition("\n## ")[0], parts["Framing"]
         self.version = int(_find(r", version (\d+)", title))
@@ -81,7 +80,6 @@ class Document:
             yield name, Message(int(number), sender, id_, int(since or 1), fields)
 
     def _kind(self, text: str) -> Kind:
-        """Parse the type of a field."""
         head, *rules = text.split(", ")
         nul = "no NUL" not in rules
         if many := re.fullmatch(r"(array of|list of at most) (\d+): (.*)", text):
@@ -173,7 +171,6 @@ class Document:
         return name, message
 
     def _seal(self, frame: bytes, version: int) -> bytes:
-        """Return the checksum of a frame."""
         if self._check is None:
             return b""
         size, check = self._check
