@@ -116,7 +116,7 @@ def test_a_kind_of_a_users_own_is_not_made() -> None:
     ],
 )
 def test_what_is_no_error_gives_one_that_says_so(value: object) -> None:
-    assert "cannot be read" in str(from_json(value))
+    assert "cannot be decoded" in str(from_json(value))
 
 
 def test_a_kind_that_is_unknown_here_keeps_what_it_says() -> None:

@@ -38,6 +38,7 @@ from microvm.guest.files import read_file
 from microvm.guest.process import Process
 from microvm.guest.run import run
 from microvm.guest.timeouts import TIMEOUTS, Timeouts
+from microvm.supervisor.client import protocol
 from microvm.supervisor.client.asynchronous import AsyncConnection
 from microvm.supervisor.client.remote_guest import RemoteGuest
 from microvm.supervisor.error_json import to_json
@@ -343,12 +344,12 @@ def test_one_that_answers_pings_is_waited_for() -> None:
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         silent = asyncio.Event()
-        talk = AsyncConnection(ours, on_line=print, on_end=print, on_silence=silent.set)
+        talk = AsyncConnection(ours, "one", on_event=print, on_silence=silent.set)
         request = Request(theirs)
         answering = asyncio.create_task(request.hear())
         await asyncio.sleep(100 * TIMEOUTS.ping)
         assert not silent.is_set()
-        talk.say({"signal": SIGTERM})
+        talk.send(protocol.signal(SIGTERM))
         assert await answering == {"signal": SIGTERM}
         unanswered = asyncio.get_running_loop().time()
         await silent.wait()

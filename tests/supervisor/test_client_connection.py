@@ -13,6 +13,7 @@ from tests.support.processes import open_files
 from microvm import __version__
 from microvm.errors import UsageError
 from microvm.supervisor import client_connection, wire
+from microvm.supervisor.client import protocol
 from microvm.supervisor.client.blocking import BlockingConnection
 from microvm.supervisor.client_connection import ClientConnection
 
@@ -33,7 +34,7 @@ def pair() -> Iterator[Pair]:
 async def test_a_request_comes_with_its_descriptors(pair: Pair) -> None:
     peer, client = pair
     before = open_files()
-    BlockingConnection("one", client).send({"wire": wire.WIRE, "name": "\udcff"}, (0, 1, 2))
+    BlockingConnection("one", client).send(protocol.request(name="\udcff"), (0, 1, 2))
     assert (await peer.request())["name"] == "\udcff"
     assert len(peer.descriptors) == 3
     assert not any(map(os.get_inheritable, peer.descriptors))
@@ -53,12 +54,15 @@ async def test_it_may_come_byte_by_byte(pair: Pair) -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        (b"GET / HTTP/1.1\r\n", "none of ours"),
-        (b"[]\n", "none of ours: no object"),
-        (b"[" * 200_000 + b"\n", "none of ours"),
-        (b"\xff\n", "none of ours"),
-        (b"{}\n", f"was started by microvm {__version__}, whose wire is number 1; .* number None"),
-        (b'{"wire": 2}\n', "what asks has number 2"),
+        (b"GET / HTTP/1.1\r\n", "a line is invalid"),
+        (b"[]\n", "invalid: no object"),
+        (b"[" * 200_000 + b"\n", "a line is invalid"),
+        (b"\xff\n", "a line is invalid"),
+        (
+            b"{}\n",
+            f"was started by microvm {__version__}, whose wire has version 1; .* version None",
+        ),
+        (b'{"wire": 2}\n', "client's wire has version 2"),
     ],
 )
 async def test_what_is_no_request_is_answered(pair: Pair, line: bytes, says: str) -> None:
@@ -73,7 +77,7 @@ async def test_a_line_has_an_end(pair: Pair, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(wire, "LIMIT", 1000)
     peer, client = pair
     client.sendall(b" " * 100_000)
-    with pytest.raises(UsageError, match="a line has no end"):
+    with pytest.raises(UsageError, match="a line is too long"):
         await peer.request()
 
 
@@ -117,7 +121,7 @@ async def test_who_takes_no_reply_goes_without(pair: Pair, monkeypatch: pytest.M
 async def test_surplus_descriptors_are_refused_and_closed(pair: Pair) -> None:
     peer, client = pair
     before = open_files()
-    BlockingConnection("one", client).send({"wire": wire.WIRE}, (0,) * (wire.DESCRIPTORS + 1))
+    BlockingConnection("one", client).send(protocol.request(), (0,) * (wire.DESCRIPTORS + 1))
     with pytest.raises(UsageError, match="too many descriptors"):
         await peer.request()
     peer.close()
@@ -133,6 +137,7 @@ async def test_pings_are_answered_between_the_lines(pair: Pair) -> None:
     assert client.recv(100) == b'{"pong":7}\n'
 
 
-def test_what_is_too_long_is_not_sent(pair: Pair) -> None:
-    with pytest.raises(UsageError, match="cannot be sent to a machine: more than 4 MiB"):
-        BlockingConnection("one", pair[1]).send({"argv": ["x" * wire.LIMIT]})
+def test_what_is_too_long_is_not_sent() -> None:
+    message = "cannot send the request to the machine: more than 4 MiB"
+    with pytest.raises(UsageError, match=message):
+        protocol.request(argv=["x" * wire.LIMIT])

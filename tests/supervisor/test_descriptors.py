@@ -202,7 +202,7 @@ async def test_what_cannot_be_opened_anew_works_too(
 ) -> None:
     source, sink = os.pipe()
     with monkeypatch.context() as patch:
-        patch.setattr(ClientDescriptor, "_open_anew", lambda self: setattr(self, "_blocks", True))
+        patch.setattr(ClientDescriptor, "_reopen", lambda self: setattr(self, "_blocks", True))
         ours = ClientDescriptor(sink if writes else source, writes=writes)
     with ours:
         if writes:
@@ -231,7 +231,7 @@ async def test_writing_to_a_full_terminal_waits_without_spinning(
             refused += 1
             raise
 
-    monkeypatch.setattr(ClientDescriptor, "_open_anew", lambda self: setattr(self, "_blocks", True))
+    monkeypatch.setattr(ClientDescriptor, "_reopen", lambda self: setattr(self, "_blocks", True))
     monkeypatch.setattr(os, "write", counted)
     with ClientDescriptor(os.dup(theirs), writes=True) as sink:
         writing = asyncio.create_task(sink.write(BIG))

@@ -62,7 +62,7 @@ def leave(runtime: RuntimeDirectory, name: str) -> None:
 def test_a_silent_one_keeps_no_other_from_its_end(
     runtime: RuntimeDirectory, silence: Silence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocking, "_INTERVAL", 600_000)
+    monkeypatch.setattr(blocking, "_INTERVAL", 600.0)
     child = silence("a")
     leave(runtime, "b")
     stopping = machines.stop(None)
@@ -75,7 +75,7 @@ def test_a_silent_one_keeps_no_other_from_its_end(
 def test_those_that_are_silent_are_killed(
     runtime: RuntimeDirectory, silence: Silence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(blocking, "_INTERVAL", 10)
+    monkeypatch.setattr(blocking, "_INTERVAL", 0.01)
     children = [silence(name) for name in ("a", "b")]
     assert sorted(machines.stop(None)) == ["a", "b"]
     assert [child.wait(60) for child in children] == [-9, -9]

@@ -1,4 +1,4 @@
-"""Tests of the queue of commands for a guest: each is refused or runs in order."""
+"""The turns at a guest: refused or in order, and never lost."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ async def _settle() -> None:
 
 async def test_who_does_not_wait_is_told_what_runs() -> None:
     turns = CommandQueue("one")
-    async with turns.taken("make all", wait=False):
+    async with turns.turn("make all", wait=False):
         with pytest.raises(Busy, match="machine one is busy: make all"):
-            async with turns.taken("second", wait=False):
+            async with turns.turn("second", wait=False):
                 pass
     assert turns.runs == ""
 
@@ -31,16 +31,16 @@ async def test_those_who_wait_have_their_turns_in_order() -> None:
     had = []
 
     async def take(name: str) -> None:
-        async with turns.taken(name, wait=True):
+        async with turns.turn(name, wait=True):
             had.append(turns.runs)
             await asyncio.sleep(0)
 
-    async with turns.taken("first", wait=False):
+    async with turns.turn("first", wait=False):
         tasks = [asyncio.create_task(take(name)) for name in "abc"]
         await _settle()
-        assert turns.waits == 3
-    with pytest.raises(Busy):  # the waiting client is next
-        async with turns.taken("late", wait=False):
+        assert turns.length == 3
+    with pytest.raises(Busy):  # it is the turn of who waits already
+        async with turns.turn("late", wait=False):
             pass
     await asyncio.gather(*tasks)
     assert had == ["a", "b", "c"]
@@ -53,10 +53,10 @@ async def test_a_turn_that_nobody_takes_is_the_next_ones(when: str) -> None:
     had = asyncio.Event()
 
     async def take() -> None:
-        async with turns.taken("b", wait=True):
+        async with turns.turn("b", wait=True):
             had.set()
 
-    async with turns.taken("first", wait=False):
+    async with turns.turn("first", wait=False):
         gone = asyncio.create_task(_take(turns))
         await _settle()
         after = asyncio.create_task(take())
@@ -68,27 +68,27 @@ async def test_a_turn_that_nobody_takes_is_the_next_ones(when: str) -> None:
     await had.wait()
     await after
     assert turns.runs == ""
-    assert turns.waits == 0
+    assert turns.length == 0
 
 
 async def _take(turns: CommandQueue) -> None:
-    async with turns.taken("a", wait=True):
+    async with turns.turn("a", wait=True):
         pass
 
 
 async def test_idle_is_who_is_not_used() -> None:
     turns = CommandQueue("one")
-    async with turns.taken("first", wait=False):
-        idle = asyncio.create_task(turns.idle(0.001))
+    async with turns.turn("first", wait=False):
+        idle = asyncio.create_task(turns.wait_unused(0.001))
         await asyncio.sleep(0.01)
         assert not idle.done()
     await idle
 
 
 async def test_the_sleep_of_the_host_counts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(clock, "STEP", 0.001)
+    monkeypatch.setattr(clock, "MAX_SLEEP", 0.001)
     turns = CommandQueue("one")
-    idle = asyncio.create_task(turns.idle(1e9))
+    idle = asyncio.create_task(turns.wait_unused(1e9))
     old = asyncio.create_task(clock.sleep(1e9))
     await _settle()
     assert not idle.done()
@@ -106,15 +106,15 @@ async def test_a_clock_that_goes_on_while_the_host_sleeps() -> None:
 async def test_a_turn_that_was_short_begins_the_wait_anew(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(clock, "now", lambda: now)
-    monkeypatch.setattr(clock, "STEP", 0.001)
+    monkeypatch.setattr(clock, "MAX_SLEEP", 0.001)
     turns = CommandQueue("one")
-    idle = asyncio.create_task(turns.idle(10))
+    idle = asyncio.create_task(turns.wait_unused(10))
     await _settle()
     now = 9.0
-    async with turns.taken("true", wait=False):
+    async with turns.turn("true", wait=False):
         pass
     await _settle()
-    now = 18.0  # the old event is over, the new one is not
+    now = 18.0  # the old end is over, the new one is not
     await asyncio.sleep(0.02)
     assert not idle.done()
     now = 20.0

@@ -170,11 +170,11 @@ def test_a_name_is_taken_as_long_as_its_machine_lives(runtime: RuntimeDirectory)
     with runtime.create("one") as first:
         with pytest.raises(MicroVMError, match="there is a machine one already"):
             runtime.create("one")
-        assert first.lives()
+        assert first.is_alive()
     with runtime.create("one") as second:
-        assert second.lives()
+        assert second.is_alive()
         with runtime.open("one") as seen:
-            assert seen.lives()
+            assert seen.is_alive()
             assert not runtime.sweep(seen)
         assert runtime.names() == ["one"]
 
@@ -188,7 +188,7 @@ def test_what_is_dead_is_swept_with_all_that_is_in_it(
     (folder / "one" / "folder").mkdir()
     (folder / "one" / "folder" / "link").symlink_to("/etc")
     with runtime.open("one") as directory:
-        assert not directory.lives()
+        assert not directory.is_alive()
         assert directory.ended()["reason"] == "its supervisor was killed"
         directory.write("ended.json", {"reason": "it was tired", "asked": False, "at": time.time()})
         assert isinstance(directory.error(), GuestDied)
@@ -262,7 +262,8 @@ def test_it_is_said_where_another_variable_would_lead(
     with pytest.raises(MicroVMError, match="there is no machine one") as caught:
         runtime.open("one")
     assert caught.value.hint.startswith(
-        f"there is one in {other}, but this looks in {runtime.path}"
+        f"there is one in {other}, but XDG_RUNTIME_DIR and TMPDIR make microvm look in "
+        f"{runtime.path}"
     )
 
 
@@ -273,7 +274,7 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         said = f"{disk}/microvm, cannot be used: No space left on device"
         with pytest.raises(MicroVMError, match=said) as caught:
             Start("one")
-        assert caught.value.hint.startswith("make room there")
+        assert caught.value.hint.startswith("free space there")
         assert list((disk / "microvm").iterdir()) == []
 
 

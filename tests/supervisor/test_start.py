@@ -60,6 +60,6 @@ def test_it_is_no_child_of_its_starter(folder: Path) -> None:
         # Our only child is the process that starts the supervisor, and it exits.
         eventually(lambda: ours() == ["Z"])
         with RuntimeDirectory() as runtime, runtime.of("one") as directory:
-            assert directory.lives()
+            assert directory.is_alive()
     assert ours() == []
     assert list(folder.iterdir()) == []

@@ -15,8 +15,9 @@ import pytest
 from tests.support.polling import DEADLINE
 
 from microvm.errors import Busy, MicroVMError
-from microvm.supervisor import client_connection, wire
+from microvm.supervisor import client_connection
 from microvm.supervisor import supervisor as supervisors
+from microvm.supervisor.client import protocol
 from microvm.supervisor.client.blocking import BlockingConnection, connect, connect_to
 from microvm.supervisor.runtime_directory import RuntimeDirectory
 from microvm.supervisor.supervisor import Supervisor
@@ -52,7 +53,7 @@ def exec_(clients: ExitStack) -> BlockingConnection:
     """Request a command, and wait for its turn."""
     connection = clients.enter_context(connect("one"))
     source = os.open(os.devnull, os.O_RDWR)
-    request = {"wire": wire.WIRE, "call": "exec", "argv": ["true"], "options": {}, "wait": True}
+    request = protocol.request(call="exec", argv=["true"], options={}, wait=True)
     connection.send(request, (source,) * 3)
     os.close(source)
     return connection
@@ -93,7 +94,7 @@ def test_who_says_nothing_keeps_nobody_out(
         with ExitStack() as clients:
             silent = [clients.enter_context(connect("one")) for _ in range(10 * MOST)]
             assert (await ask("facts"))["state"] == "starting"
-            with pytest.raises(Busy, match="machine one heard no request in time"):
+            with pytest.raises(Busy, match="machine one got no request in time"):
                 await asyncio.to_thread(silent[0].reply)
             silent[-1].socket.setblocking(False)
             with pytest.raises(BlockingIOError):

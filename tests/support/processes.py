@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pexpect
 
+from microvm.system.process import stat_fields
+
 _PR_SET_CHILD_SUBREAPER = 36  # prctl(2)
 
 
@@ -28,7 +30,7 @@ def adopting() -> Iterator[None]:
 
 def exists(pid: int) -> bool:
     """Return True if a process exists, even as a zombie."""
-    return bool(_stat(pid))
+    return bool(stat_fields(pid))
 
 
 def is_alive(pid: int) -> bool:
@@ -38,12 +40,12 @@ def is_alive(pid: int) -> bool:
 
 def state(pid: int) -> str:
     """Return the letter of a process's state, such as S for sleeping; empty if there is none."""
-    return "".join(_stat(pid)[:1])
+    return "".join(stat_fields(pid)[:1])
 
 
 def leads_group(pid: int) -> bool:
     """Return True if a process, or a zombie, is the leader of its process group."""
-    return _stat(pid)[2:3] == [str(pid)]
+    return stat_fields(pid)[2:3] == [str(pid)]
 
 
 def children(pid: int) -> list[int]:
@@ -92,7 +94,7 @@ def memory(pid: int, kind: str = "VmRSS") -> int:
 
 def cpu(pid: int) -> float:
     """Return the CPU time of a process and of the children that it has waited for, in seconds."""
-    return sum(map(int, _stat(pid)[11:15])) / os.sysconf("SC_CLK_TCK")
+    return sum(map(int, stat_fields(pid)[11:15])) / os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(frozen=True)
@@ -127,15 +129,7 @@ class Process:
 
 def _since(pid: int) -> str:
     """Return when a process started, in clock ticks since boot; empty if there is none."""
-    return "".join(_stat(pid)[19:20])
-
-
-def _stat(pid: int) -> list[str]:
-    """Return the fields of /proc/PID/stat from the state on; empty if there is no process."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except (FileNotFoundError, ProcessLookupError):
-        return []
+    return "".join(stat_fields(pid)[19:20])
 
 
 def interrupt_again_until_end(child: pexpect.spawn[bytes]) -> None:

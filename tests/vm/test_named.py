@@ -25,7 +25,7 @@ from tests.vm.conftest import Command, Misbehave
 from microvm import __version__
 from microvm.errors import GuestUnresponsive, UsageError
 from microvm.supervisor import wire
-from microvm.supervisor.client import blocking, machines
+from microvm.supervisor.client import blocking, machines, protocol
 
 NAME = "one"
 BYTES = bytes(range(256)) * 1000
@@ -120,13 +120,13 @@ def test_it_ends_as_the_command_does(
         (
             ["exec", "two", "true"],
             125,
-            "there is no machine two (`microvm ps` lists those there are)",
+            "there is no machine two (`microvm ps` lists all machines)",
         ),
         (["exec", "--max-output", "3", NAME, "echo", "long"], 125, "echo: wrote more than 3 bytes"),
         (
             ["start", NAME],
             125,
-            "there is a machine one already (`microvm stop one` ends it; or name another)",
+            "there is a machine one already (choose another name, or end it: `microvm stop one`)",
         ),
         (["wait", "two"], 125, "there is no machine two"),
         (["logs", "two"], 125, "there is no machine two"),
@@ -344,10 +344,10 @@ def test_nothing_is_written_to_a_terminal_before_it_is_ready(machine: str) -> No
     null = Path(os.devnull)
     with blocking.connect(machine) as connection, null.open("r+b") as nothing, os.fdopen(reader):
 
-        def say_the_size(line: dict[str, Any]) -> None:
-            assert line == {"started": True}
+        def say_the_size(event: str, _: object) -> None:
+            assert event == "started"
             assert not select.select([reader], [], [], 0.3)[0]
-            connection.send({"resize": [12, 34]})
+            connection.send(protocol.resize(12, 34))
 
         request = {"argv": ["sh", "-c", "echo here"], "options": options, "sized": True}
         descriptors = (nothing.fileno(), writer, writer)
@@ -513,7 +513,7 @@ def test_a_call_to_a_stopped_supervisor_says_so(
     microvm: Command, machine: str, size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The request is longer than the buffer of the socket."""
-    monkeypatch.setattr(blocking, "_INTERVAL", 10)
+    monkeypatch.setattr(blocking, "_INTERVAL", 0.01)
     monkeypatch.setattr(blocking, "_SEND_TIMEOUT", 0.1)
     supervisor = facts(microvm)["supervisor"]
     os.kill(supervisor, signal.SIGSTOP)
@@ -534,7 +534,7 @@ def test_a_supervisor_that_is_stopped_is_shown_and_can_be_ended(
     os.kill(facts(microvm, "two")["supervisor"], signal.SIGSTOP)
     monkeypatch.setattr(machines, "ANSWER_TIMEOUT", 0.1)
     assert [each["state"] for each in machines.inspect(["two"])[0]] == ["silent"]
-    monkeypatch.setattr(blocking, "_INTERVAL", 10)
+    monkeypatch.setattr(blocking, "_INTERVAL", 0.01)
     assert list(machines.stop(["two"])) == ["two"]
     assert states(microvm) == {machine: "running"}
 
@@ -544,7 +544,10 @@ def test_machine_of_another_version_is_listed_but_only_stopped(
 ) -> None:
     assert microvm("start", "two").returncode == 0
     monkeypatch.setattr(wire, "WIRE", wire.WIRE + 1)
-    with blocking.connect("two") as connection, pytest.raises(UsageError, match="wire is number 1"):
+    with (
+        blocking.connect("two") as connection,
+        pytest.raises(UsageError, match="wire has version 1"),
+    ):
         connection.ask("facts")
     [shown], _ = machines.inspect(["two"])
     assert (shown["state"], shown["version"]) == ("running", __version__)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-import select
 import signal
 import sys
+from select import POLLIN, POLLOUT
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from microvm.printable import printable
 from microvm.system import interrupt
-from microvm.system.descriptors import open_missing
+from microvm.system.descriptors import open_missing, wait_ready
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -60,13 +60,13 @@ class BlockingStream(io.FileIO):
     def read(self, size: int | None = -1, /) -> bytes:
         """Wait for data and return it, or return no bytes at the end of the stream."""
         while (data := super().read(size)) is None:
-            select.select((self,), (), ())
+            wait_ready({self.fileno(): POLLIN})
         return data
 
     def write(self, data: ReadableBuffer, /) -> int:
         """Wait until data can be written, and return the number of bytes written."""
         while (written := super().write(data)) is None:
-            select.select((), (self,), ())
+            wait_ready({self.fileno(): POLLOUT})
         return written
 
 

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import select
 import stat
 from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from functools import partial
+from select import POLLOUT
 from typing import Any
 
 from microvm.concurrency.threads import in_thread
 from microvm.errors import ExecKilled, MicroVMError
 from microvm.guest.process import Process
 from microvm.guest.streams import InputStream, OutputStream
-from microvm.system.descriptors import allows
+from microvm.system.descriptors import allows, wait_ready
 
 ReadFunction = Callable[[], Awaitable[bytes]]
 WriteFunction = Callable[[bytearray | bytes | memoryview], Awaitable[object]]
@@ -91,7 +91,7 @@ def _write_all(descriptor: int, chunk: bytearray | bytes | memoryview) -> None:
         try:
             view = view[os.write(descriptor, view) :]
         except BlockingIOError:  # another process made the shared descriptor non-blocking
-            select.select((), (descriptor,), ())
+            wait_ready({descriptor: POLLOUT})
 
 
 async def copy_in(source: ReadFunction, stream: InputStream) -> None:

@@ -7,7 +7,6 @@ the program. On a socket, the launcher reports the PID of this child, and what i
 from __future__ import annotations
 
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -16,11 +15,14 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from select import POLLIN
 from typing import TYPE_CHECKING
 
 from microvm.concurrency.threads import start_thread
 from microvm.qemu import cgroup
 from microvm.qemu.confinement import LauncherReport, may_raise
+from microvm.system.descriptors import wait_ready
+from microvm.system.process import stat_fields
 
 if TYPE_CHECKING:
     import asyncio
@@ -214,10 +216,7 @@ class Child:
     @property
     def asleep(self) -> bool:
         """True if the first thread of the process sleeps interruptibly: state S in /proc."""
-        with suppress(OSError, IndexError):
-            status = Path(f"/proc/{self._known_pid}/stat").read_text(errors="replace")
-            return status.rpartition(")")[2].split()[0] == "S"  # proc_pid_stat(5)
-        return False
+        return stat_fields(self._known_pid)[:1] == ["S"]
 
     async def wait(self) -> int:
         """Wait until the process exits, reap it, and return its exit status.
@@ -240,11 +239,10 @@ class Child:
         if self._pid is not None or self._report_socket is None:
             return
         deadline = time.monotonic() + _LAUNCH_TIMEOUT
-        poll = select.poll()
-        poll.register(self._report_socket, select.POLLIN)
+        readable = {self._report_socket.fileno(): POLLIN}
         while self.report.pid is None:
             has_exited = self._spawned.poll() is not None  # then it reports nothing more
-            if poll.poll(0 if has_exited else 1000 * _INTERVAL):
+            if wait_ready(readable, 0 if has_exited else _INTERVAL):
                 if data := self._report_socket.recv(_CHUNK):
                     self._take(data)
                     continue
@@ -324,9 +322,7 @@ def _kill(pidfd: int) -> bool:
 
 
 def _has_exited(pidfd: int) -> bool:
-    poll = select.poll()
-    poll.register(pidfd, select.POLLIN)
-    return bool(poll.poll(0))
+    return bool(wait_ready({pidfd: POLLIN}, 0))
 
 
 def _is_stopped(pid: int) -> bool:

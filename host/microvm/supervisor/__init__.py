@@ -1,1 +1,1 @@
-"""Named machines: a supervisor process for each, which outlives the command that started it."""
+"""Named machines: each has a supervisor process, which outlives the command that started it."""

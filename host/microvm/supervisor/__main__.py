@@ -1,8 +1,9 @@
-"""The process of a supervisor, `python -m microvm.supervisor`; only its starter runs it.
+"""The supervisor process, `python -m microvm.supervisor`, which only `Start` runs.
 
-Its arguments are the name and numbers of descriptors that it inherits: the channel to its starter,
-and the machine's folder, which is locked. Over the channel comes an order, a line as on the wire;
-notices go back, and a reply. A starter that goes before it has the reply takes the machine with it.
+Its arguments are the name of the machine and two inherited descriptors: the socket to the process
+that starts the machine (the starter), and the locked folder of the machine. The order arrives over
+the socket, as a line of `wire`. Notices and the reply are sent back. If the starter exits before it
+has the reply, the machine ends.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import os
 import signal
 import socket
 import sys
+from collections.abc import Coroutine
 from typing import Any
 
 from microvm.concurrency.tasks import cancel
@@ -26,36 +28,36 @@ from microvm.supervisor.supervisor import Supervisor
 
 
 def main() -> None:
-    """Supervise a machine until its end, as nobody's child: no starter has to wait for us."""
+    """Fork the supervisor, so that it is not a child of the starter, and run it."""
     if os.fork():
         os._exit(0)
     os.setsid()
-    signal.signal(signal.SIGHUP, lambda *_: None)  # the end of a session is none of a machine
+    signal.signal(signal.SIGHUP, lambda *_: None)  # a machine outlives the session of its starter
     os.umask(0o077)
     open_log()
     name, *numbers = sys.argv[1:]
     channel, folder = map(int, numbers)
     for descriptor in (channel, folder):
         os.set_inheritable(descriptor, False)
+    directory = MachineDirectory(name, folder, held=True)
     with socket.socket(fileno=channel) as connected, RuntimeDirectory() as runtime:
         connected.setblocking(False)
-        asyncio.run(
-            _serve(ClientConnection(connected), runtime, MachineDirectory(name, folder, held=True))
-        )
+        asyncio.run(_serve(ClientConnection(connected), runtime, directory))
 
 
 async def _serve(
     starter: ClientConnection, runtime: RuntimeDirectory, directory: MachineDirectory
 ) -> None:
     try:
-        order = (await starter.request(timed=False))["order"]  # an image may have to be built
+        # no timeout, because the starter may have to build an image first
+        order = (await starter.request(timed=False))["order"]
     except EOFError:
         return runtime.remove(directory)
     supervisor = Supervisor(runtime, directory)
 
     async def start() -> None:
         supervisor.machine = await _attended(starter, _machine(starter, directory, order))
-        _leave_the_starters_folder()
+        _leave_working_folder()
         supervisor.describe(order)
         await starter.send({"result": supervisor.facts})
         starter.close()
@@ -65,21 +67,21 @@ async def _serve(
     except Exception as error:
         await starter.fail(error)
         if not isinstance(error, MicroVMError):
-            raise  # into the log
+            raise  # the log then has the traceback
 
 
 async def _machine(
     starter: ClientConnection, directory: MachineDirectory, order: dict[str, Any]
 ) -> MicroVM:
-    """Start the machine that was ordered, in the folder of whoever ordered it."""
+    """Start the machine of an order, in the working folder of the starter."""
     loop = asyncio.get_running_loop()
     notices: set[asyncio.Task[None]] = set()
 
-    def tell(text: str) -> None:
+    def send(text: str) -> None:
         notices.add(loop.create_task(starter.send({"notice": text})))
 
     def notify(text: str) -> None:
-        loop.call_soon_threadsafe(tell, text)
+        loop.call_soon_threadsafe(send, text)
 
     snapshot = order.get("snapshot")
     machine = MicroVM(
@@ -96,29 +98,32 @@ async def _machine(
     return machine
 
 
-async def _attended(starter: ClientConnection, start: Any) -> MicroVM:
-    """Start a machine, unless its starter goes meanwhile.
+async def _attended(starter: ClientConnection, start: Coroutine[Any, Any, MicroVM]) -> MicroVM:
+    """Start a machine, and cancel that if the starter disconnects.
 
-    :raises EOFError: it has gone.
+    :raises MicroVMError: the starter has disconnected.
     """
-    starting: asyncio.Task[MicroVM] = asyncio.ensure_future(start)
-    attending = asyncio.create_task(_gone(starter))
+    starting = asyncio.create_task(start)
+    attending = asyncio.create_task(_disconnected(starter))
     try:
         await asyncio.wait({starting, attending}, return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
-            raise MicroVMError("whoever started it has gone")
+            raise MicroVMError("the process that started it has exited")
         return starting.result()
     finally:
         await cancel([attending, starting])
 
 
-async def _gone(starter: ClientConnection) -> None:
+async def _disconnected(starter: ClientConnection) -> None:
     async for _ in starter.lines():
         pass
 
 
-def _leave_the_starters_folder() -> None:
-    """Go where nobody minds, and have what was relative to where we were still mean the same."""
+def _leave_working_folder() -> None:
+    """Make relative paths in the environment absolute, and change to `/`.
+
+    Otherwise the supervisor would keep the working folder of the starter in use.
+    """
     for name in ("MICROVM_CACHE", "MICROVM_ROOTFS", "TMPDIR"):
         if value := os.environ.get(name):
             os.environ[name] = os.path.abspath(value)

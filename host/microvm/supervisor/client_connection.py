@@ -1,7 +1,7 @@
-"""The connection of a client to its supervisor: a request, and the reply to it.
+"""The supervisor's side of a connection: it receives the request of a client, and sends the reply.
 
-It may be slow, or mean harm: it has a deadline for its request and for taking what it is sent, and
-bounds for both.
+A client may be slow or hostile. So there are limits on the size of its lines, and on the time to
+send its request and to read each line of ours.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ from microvm.supervisor import wire
 from microvm.supervisor.error_json import to_json
 
 TIMEOUT = 10.0
-"""The seconds that a peer has for its request, and for taking a line."""
+"""Maximum number of seconds until a client has sent its request, or has read a line."""
 
 _CHUNK = 1 << 16
 _CREDENTIALS = struct.Struct("3i")  # struct ucred, unix(7)
 
 
 class ClientConnection:
-    """A client's connection.
+    """A connection to a client.
 
-    :ivar descriptors: what came with the request, the peer's to close until they are taken out.
-    :ivar passed: what goes with the reply, the peer's to close.
+    :ivar descriptors: the descriptors that arrived with the request. Those that are still in this
+        list are closed with the connection.
+    :ivar passed: the descriptors that are sent with the reply. They are closed with the connection.
     """
 
     def __init__(self, connected: socket.socket) -> None:
-        """Take over an accepted connection, which does not block."""
+        """Take over an accepted socket, which is in non-blocking mode."""
         self.descriptors: list[int] = []
         self.passed: list[int] = []
         self._socket = connected
@@ -43,43 +44,43 @@ class ClientConnection:
         self._deadline = asyncio.Timeout(None)
 
     def close(self) -> None:
-        """Close the connection, and what goes with it and is still here."""
+        """Close the connection and its descriptors; idempotent."""
         self._socket.close()
         for each in (self.descriptors, self.passed):
             while each:
                 os.close(each.pop())
 
     def is_ours(self) -> bool:
-        """Tell whether the client is this user or root."""
+        """Tell whether the client process belongs to this user or to root."""
         data = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         _, user, _ = _CREDENTIALS.unpack(data)
         return user in (os.geteuid(), 0)
 
     async def request(self, *, timed: bool = True) -> dict[str, Any]:
-        """Return the request.
+        """Receive the request.
 
-        :param timed: whether it must come in time.
-        :raises UsageError: it is none, or not one of this wire.
-        :raises TimeoutError: it did not come in time.
-        :raises EOFError: the client has gone.
+        :param timed: False to wait without a timeout.
+        :raises UsageError: the line is invalid, or the client's wire has another version.
+        :raises TimeoutError: the request did not arrive in time.
+        :raises EOFError: the client has disconnected.
         """
         self._deadline = asyncio.timeout(TIMEOUT if timed else None)
         async with self._deadline:
             self._buffer += await self._receive_first()
             line = await self._line()
         if line.get("wire") != wire.WIRE:
-            raise _of_another_wire(line.get("wire"))
+            raise _wrong_version(line.get("wire"))
         return line
 
     def hurry(self) -> None:
-        """Have a request that has not come by now come too late."""
+        """Make `request` raise TimeoutError now, unless the request has arrived."""
         if not self._deadline.expired():
             self._deadline.reschedule(0)
 
     async def lines(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield the lines after the request, until the client closes the connection; answer pings.
+        """Yield the lines after the request until the client disconnects, and answer pings.
 
-        :raises UsageError: one is none.
+        :raises UsageError: a line is invalid.
         """
         with suppress(EOFError):
             while True:
@@ -95,7 +96,7 @@ class ClientConnection:
         while (end := self._buffer.find(b"\n", seen)) < 0:
             seen = len(self._buffer)
             if seen > wire.LIMIT:
-                raise UsageError("a line has no end")
+                raise UsageError("a line is too long")
             try:
                 data = await loop.sock_recv(self._socket, _CHUNK)
             except ConnectionError:
@@ -108,10 +109,10 @@ class ClientConnection:
         try:
             return wire.decode(line)
         except ValueError as error:
-            raise UsageError(f"a line is none of ours: {error}") from None
+            raise UsageError(f"a line is invalid: {error}") from None
 
     async def _receive_first(self) -> bytes:
-        """Receive the first bytes, and the descriptors with them."""
+        """Receive the first bytes, and the descriptors that the client passes with them."""
         loop = asyncio.get_running_loop()
         while True:
             try:
@@ -135,13 +136,13 @@ class ClientConnection:
                 count = len(content) // 4
                 self.descriptors += struct.unpack(f"{count}i", content[: 4 * count])
         if flags & socket.MSG_CTRUNC:
-            raise UsageError("too many descriptors, or we may open no more files")
+            raise UsageError("too many descriptors, or the supervisor has too many open files")
         if not data:
             raise EOFError
         return data
 
     async def send(self, value: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
-        """Send a line; a client that does not take it, or has gone, goes without."""
+        """Send a line. If the client has disconnected or does not read it, give up."""
         loop = asyncio.get_running_loop()
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(TIMEOUT), self._sending:
@@ -160,10 +161,9 @@ def _wake(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-def _of_another_wire(theirs: object) -> UsageError:
-
+def _wrong_version(version: object) -> UsageError:
     return UsageError(
-        f"this machine was started by microvm {__version__}, whose wire is number {wire.WIRE}; "
-        f"what asks has number {theirs!r}",
+        f"this machine was started by microvm {__version__}, whose wire has version {wire.WIRE}; "
+        f"the client's wire has version {version!r}",
         hint="use that microvm, or `microvm stop` the machine and start another",
     )

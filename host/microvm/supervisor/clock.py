@@ -1,21 +1,21 @@
-"""The clock by which machines age: it goes on while the host sleeps."""
+"""The clock for the age of machines, which continues while the host sleeps."""
 
 from __future__ import annotations
 
 import asyncio
 import time
 
-STEP = 2.0
-"""The longest time to wait for by asyncio's clock, which stands still meanwhile, in seconds."""
+MAX_SLEEP = 2.0
+"""Maximum number of seconds of one sleep, because asyncio's clock stops while the host sleeps."""
 
 
 def now() -> float:
-    """Return the time since the host was booted, in seconds."""
+    """Return the number of seconds since the host booted."""
     return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 async def sleep(seconds: float) -> None:
-    """Sleep, and wake up soon after the host does, where that is later."""
+    """Sleep for some seconds. If the host sleeps past that time, return soon after it wakes up."""
     end = now() + seconds
-    while (left := end - now()) > 0:  # noqa: ASYNC110 - no event tells of it
-        await asyncio.sleep(min(left, STEP))
+    while (left := end - now()) > 0:  # noqa: ASYNC110 - no event exists for this
+        await asyncio.sleep(min(left, MAX_SLEEP))

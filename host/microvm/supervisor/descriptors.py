@@ -1,69 +1,70 @@
-"""The descriptors that a client passes, read and written without holding anybody up.
+"""Reads and writes the descriptors that a client passes, without blocking the event loop.
 
-Their flags are shared with whoever else has them, so they are left alone: what can be opened anew
-is, and does not block then.
+A descriptor shares its flags with other processes, so we do not set O_NONBLOCK. Instead we open the
+same file again if possible, in non-blocking mode.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
-import select
 import socket
 import stat
 import time
 from collections.abc import Callable
+from select import POLLOUT
 from typing import Self
 
 from microvm.concurrency.threads import in_thread
-from microvm.system.descriptors import allows
+from microvm.system.descriptors import allows, wait_ready
 
 _CHUNK = 1 << 16
-_LOOK = 200  # ms between two looks whether what is written in a thread still is
-_PTMX = os.makedev(5, 2)  # which would be another terminal
+_INTERVAL = 0.2  # seconds between two checks whether the descriptor was closed
+_PTMX = os.makedev(5, 2)  # opening this device again would create another terminal
 
 PAUSE = 0.05
-"""The seconds between two attempts to write in a thread where there should be room."""
+"""Seconds until a thread tries again to write to a descriptor that should be writable."""
 
 
 class ClientDescriptor:
-    """A descriptor of a client, which is ours from now on."""
+    """A descriptor that a client has passed."""
 
     def __init__(self, descriptor: int, *, writes: bool) -> None:
-        """Take it over.
+        """Take over the descriptor.
 
-        :param writes: whether it is to be written, or else to be read.
+        :param writes: True to write to it, False to read from it.
         """
         self._descriptor = descriptor
         self._writes = writes
         self._socket: socket.socket | None = None
         self._blocks = False
-        self._shows_room = True  # whether poll(2) reports that the descriptor can be written
+        self._polls = True  # whether poll(2) reports that the descriptor is writable
         status = os.fstat(descriptor)
         if not allows(descriptor, writes=writes):
-            # the first read or write fails; to open a pipe again would give us its other end
+            # We do not open it again, because that could open the other end of a pipe. So the first
+            # read or write fails.
             return
         if stat.S_ISSOCK(status.st_mode):
             self._socket = socket.socket(fileno=descriptor)
         elif stat.S_ISFIFO(status.st_mode) or (
             stat.S_ISCHR(status.st_mode) and status.st_rdev != _PTMX
         ):
-            self._open_anew()
+            self._reopen()
         else:
-            # An eventfd(2), a timerfd or a signalfd has no file type, and a read can block.
+            # An eventfd(2), a timerfd or a signalfd has no file type, and reading it can block.
             self._blocks = not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode)
-            self._shows_room = stat.S_ISCHR(status.st_mode)
+            self._polls = stat.S_ISCHR(status.st_mode)
 
-    def _open_anew(self) -> None:
+    def _reopen(self) -> None:
         mode = os.O_WRONLY if self._writes else os.O_RDONLY
         flags = mode | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         try:
-            again = os.open(f"/proc/self/fd/{self._descriptor}", flags)
-        except OSError:  # such as a terminal of the user that we have been before su(1)
+            reopened = os.open(f"/proc/self/fd/{self._descriptor}", flags)
+        except OSError:  # for example, after su(1) the terminal belongs to another user
             self._blocks = True
             return
         os.close(self._descriptor)
-        self._descriptor = again
+        self._descriptor = reopened
 
     def __enter__(self) -> Self:
         return self
@@ -72,7 +73,7 @@ class ClientDescriptor:
         self.close()
 
     def close(self) -> None:
-        """Close it; idempotent."""
+        """Close the descriptor; idempotent."""
         descriptor, self._descriptor = self._descriptor, -1
         if self._socket is not None:
             self._socket.close()
@@ -80,7 +81,7 @@ class ClientDescriptor:
             os.close(descriptor)
 
     async def read(self) -> bytes:
-        """Return what there is, as soon as that is anything; empty at the end."""
+        """Wait for data and return it; empty at the end of file."""
         while self._descriptor >= 0:
             try:
                 if not self._blocks:
@@ -90,7 +91,7 @@ class ClientDescriptor:
             except BlockingIOError:
                 await self._ready()
             except OSError:
-                return b""  # a terminal that was hung up: no more input
+                return b""  # a terminal that was hung up is at its end of file
         return b""
 
     def _read_some(self) -> bytes:
@@ -99,9 +100,10 @@ class ClientDescriptor:
         return os.read(self._descriptor, _CHUNK)
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Write all of some data.
+        """Write all of the data.
 
-        :raises OSError: it cannot be written; BrokenPipeError when the reader has gone.
+        :raises BrokenPipeError: the reader has closed the pipe or the socket.
+        :raises OSError: the data cannot be written.
         """
         view = memoryview(data)
         if self._blocks:
@@ -119,21 +121,19 @@ class ClientDescriptor:
         return os.write(self._descriptor, view)
 
     def _write_duplicate(self, descriptor: int, view: memoryview) -> None:
-        """Write in a thread, for as long as this is open: nobody ends a thread."""
-        waiting = select.poll()
-        waiting.register(descriptor, select.POLLOUT)
+        """Write in a thread, until `close` is called, because a thread cannot be cancelled."""
         try:
             while view and self._descriptor >= 0:
-                if not self._shows_room or waiting.poll(_LOOK):
+                if not self._polls or wait_ready({descriptor: POLLOUT}, _INTERVAL):
                     try:
                         view = view[os.write(descriptor, view) :]
-                    except BlockingIOError:  # a terminal with room for one byte takes no newline
+                    except BlockingIOError:  # a newline needs two bytes of space in a terminal
                         time.sleep(PAUSE)
         finally:
             os.close(descriptor)
 
     async def _ready(self) -> None:
-        """Wait until it can be read, or written."""
+        """Wait until the descriptor is readable, or writable."""
         loop = asyncio.get_running_loop()
         ready: asyncio.Future[None] = loop.create_future()
         add: Callable[..., object] = loop.add_writer if self._writes else loop.add_reader
@@ -141,7 +141,7 @@ class ClientDescriptor:
         descriptor = self._descriptor
         try:
             add(descriptor, _wake, ready)
-        except PermissionError:  # epoll(7) takes no regular files, nor a few devices
+        except PermissionError:  # epoll(7) does not support regular files and some devices
             await asyncio.sleep(0)
             return
         try:

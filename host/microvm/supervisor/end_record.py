@@ -1,4 +1,4 @@
-"""The last words of a machine, why it ended, which have their room from the beginning."""
+"""The file `ended.json`, which tells why a machine ended."""
 
 from __future__ import annotations
 
@@ -8,32 +8,37 @@ import time
 
 from microvm.supervisor.machine_directory import ENDED, MachineDirectory
 
-_ROOM = 4096
-_LONGEST = 600  # characters of a reason, each of which takes six bytes at most
+_SIZE = 4096
+_MAX_REASON = 600  # maximum number of characters of a reason; JSON needs up to 6 bytes for each
 
 
 class EndRecord:
-    """The file `ended.json`, which says nothing until the end, when the disk may be full."""
+    """The file `ended.json`, whose space is reserved when the machine starts.
+
+    So it can be written even if the disk is full when the machine ends. Until then it has no
+    content.
+    """
 
     def __init__(self, directory: MachineDirectory) -> None:
-        """Make it.
+        """Create the file.
 
-        :raises OSError: there is no room.
+        :raises OSError: the disk is full.
         """
         self._file = directory.file(ENDED, os.O_WRONLY | os.O_CREAT)
         try:
-            os.posix_fallocate(self._file, 0, _ROOM)
+            os.posix_fallocate(self._file, 0, _SIZE)
         except BaseException:
             os.close(self._file)
             raise
 
     def write(self, reason: str, *, asked: bool) -> None:
-        """Say why the machine has ended, and close the file.
+        """Write why the machine has ended, and close the file.
 
-        :raises OSError: it cannot be written, after all.
+        :param asked: True if somebody asked for the end.
+        :raises OSError: the file cannot be written.
         """
-        if len(reason) > _LONGEST:
-            reason = f"{reason[: _LONGEST - 1]}…"
-        words = json.dumps({"reason": reason, "asked": asked, "at": time.time()})
+        if len(reason) > _MAX_REASON:
+            reason = f"{reason[: _MAX_REASON - 1]}…"
+        content = json.dumps({"reason": reason, "asked": asked, "at": time.time()})
         with os.fdopen(self._file, "wb") as file:
-            file.write(words.encode("ascii").ljust(_ROOM - 1) + b"\n")
+            file.write(content.encode("ascii").ljust(_SIZE - 1) + b"\n")

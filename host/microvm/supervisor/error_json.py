@@ -1,8 +1,8 @@
-"""The errors of this library as JSON, and back, for errors that another process raises again.
+"""Converts the errors of this library to JSON and back, so that another process can raise them.
 
 An error is `{"kind": "StartError", "message": …, "hint": …, "detail": …, "attributes": {…}}`;
-`attributes` has all other attributes of the error. A value that JSON lacks is an object with one
-key: `{"bytes": BASE64}`, `{"tuple": […]}`, `{"QemuExit": {…}}`, `{"error": {…}}`.
+`attributes` has all other attributes of the error. A value that JSON cannot represent is an object
+with one key: `{"bytes": BASE64}`, `{"tuple": […]}`, `{"QemuExit": {…}}`, `{"error": {…}}`.
 """
 
 from __future__ import annotations
@@ -13,31 +13,31 @@ from typing import Any
 
 from microvm.errors import FileError, MicroVMError, QemuExit
 
-_TOLD = ("message", "hint", "detail")
-_OF_OSERROR = ("errno", "strerror", "filename")  # which are in no dictionary
+_FIELDS = ("message", "hint", "detail")
+_OSERROR_FIELDS = ("errno", "strerror", "filename")  # `vars` does not return these
 
 
 def to_json(error: BaseException) -> dict[str, Any]:
-    """Return an error as JSON has it; one that is not of this library comes as text alone."""
+    """Return an error as JSON. The error of another library becomes a `MicroVMError`."""
     if not isinstance(error, MicroVMError):
         error = MicroVMError(f"{type(error).__name__}: {error}")
-    attributes = {name: value for name, value in vars(error).items() if name not in _TOLD}
+    attributes = {name: value for name, value in vars(error).items() if name not in _FIELDS}
     if isinstance(error, FileError):
-        attributes |= {name: getattr(error, name) for name in _OF_OSERROR}
+        attributes |= {name: getattr(error, name) for name in _OSERROR_FIELDS}
     return {
-        # The nearest that another process knows.
+        # the nearest base class that is defined in this library
         "kind": next(
             each for each in type(error).__mro__ if each in _family(MicroVMError)
         ).__name__,
-        **{name: getattr(error, name) for name in _TOLD},
+        **{name: getattr(error, name) for name in _FIELDS},
         "attributes": {name: _packed(value) for name, value in attributes.items()},
     }
 
 
 def from_json(value: Any) -> MicroVMError:
-    """Return the error that `to_json` was given; of a kind unknown here, one without a kind.
+    """Return the error that `to_json` has converted, or a `MicroVMError` if its kind is unknown.
 
-    Whatever it is given, it returns an error.
+    Invalid JSON gives an error that says so.
     """
     try:
         kind = _kinds().get(value["kind"], MicroVMError)
@@ -46,7 +46,7 @@ def from_json(value: Any) -> MicroVMError:
         for name, content in value["attributes"].items():
             setattr(error, name, _unpacked(content))
     except (LookupError, TypeError, AttributeError, ValueError, RecursionError):
-        return MicroVMError("something failed, and what says why cannot be read")
+        return MicroVMError("the request failed, and the error cannot be decoded")
     return error
 
 
@@ -55,7 +55,7 @@ def _kinds() -> dict[str, type[MicroVMError]]:
 
 
 def _family(kind: type[MicroVMError]) -> Iterator[type[MicroVMError]]:
-    if kind.__module__ == MicroVMError.__module__:  # a user's own may have the same name
+    if kind.__module__ == MicroVMError.__module__:  # a class of the user may have the same name
         yield kind
         for child in kind.__subclasses__():
             yield from _family(child)

@@ -1,6 +1,6 @@
-"""The files that a supervisor writes: its guest's console, and its log, its standard error.
+"""The files that a supervisor writes: the console of its guest, and a log of its standard error.
 
-Both are bounded, since they may lie in memory that others need.
+Their size is limited, because they may be in a file system in memory.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 LIMIT = 1 << 20
-"""The most bytes that a log has, and each half of a console."""
+"""Maximum number of bytes in the log, and in each of the two files of the console."""
 
 
 class _Bounded(io.FileIO):
-    """A file that takes so many bytes, and drops what comes after them, or finds no room."""
+    """A file that discards data beyond its limit, or if the disk is full."""
 
     _left = LIMIT
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write what has room."""
+        """Write data, or discard it, and return its size."""
         size = memoryview(data).nbytes
         if size <= self._left:
             self._left -= size
@@ -38,35 +38,35 @@ class _Bounded(io.FileIO):
 
 
 def open_log() -> None:
-    """Have standard error, which is the log's file, take no more than the limit."""
+    """Limit the size of standard error, which is the file of the log."""
     buffered = io.BufferedWriter(_Bounded(2, "w", closefd=False))
     sys.stderr = io.TextIOWrapper(buffered, "utf-8", "backslashreplace", line_buffering=True)
 
 
 class ConsoleLog:
-    """A guest's console in two files of its machine's: the end of it, which is never cut."""
+    """The console of a guest, in two files of its folder: the newest output is always kept."""
 
     def __init__(self, directory: MachineDirectory) -> None:
-        """Begin with nothing."""
+        """Create the first file at the first output."""
         self._directory = directory
         self._file = -1
         self._left = 0
 
     def write(self, data: bytes) -> None:
-        """Write what the guest does; a full disk has no room for it."""
+        """Write output of the guest, or discard it if the disk is full."""
         with suppress(OSError):
             if len(data) > self._left:
-                self._begin()
+                self._rotate()
             self._left -= len(data)
             while data:
                 data = data[os.write(self._file, data) :]
 
-    def _begin(self) -> None:
+    def _rotate(self) -> None:
         older, newer = CONSOLE
-        here = self._directory.descriptor
+        folder = self._directory.descriptor
         if self._file >= 0:
             os.close(self._file)
             self._file = -1
-            os.rename(newer, older, src_dir_fd=here, dst_dir_fd=here)
+            os.rename(newer, older, src_dir_fd=folder, dst_dir_fd=folder)
         self._file = self._directory.file(newer, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         self._left = LIMIT

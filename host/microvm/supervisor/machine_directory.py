@@ -1,10 +1,12 @@
-"""The folder of a named machine, in the runtime folder.
+"""The folder of a named machine, in the runtime directory.
 
-An flock on the folder itself is held by its supervisor for as long as that lives: it, and no
-process number, tells whether it does, and nobody can remove it without the folder. In it are
-`socket`, `machine.json` (what the machine is), `console`, `log`, and in the end `ended.json` (why
-it ended). All of it is used through descriptors of folders: nobody else can put something in
-between.
+The supervisor holds an flock on the folder itself until it exits. This lock shows whether the
+supervisor is alive, while a process id could belong to another process by now. The folder holds the
+files `socket`, `machine.json` (the description of the machine), `console`, `log`, and finally
+`ended.json` (the reason why the machine ended).
+
+All files are opened relative to descriptors of folders, so no other user can replace a folder
+between two steps.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import stat
 import time
 from contextlib import suppress
 
-from microvm.supervisor import wire
+from microvm.supervisor import lazy, wire
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -25,27 +27,31 @@ if TYPE_CHECKING:
     from microvm.errors import MachineError
 
 FACTS = "machine.json"
+"""The file that describes a machine."""
+
 ENDED = "ended.json"
+"""The file with the reason why a machine ended."""
+
 LOG = "log"
-"""The files that say what a machine is, why it ended, and what its supervisor complains of."""
+"""The file with the standard error of the supervisor."""
 
 CONSOLE = ("console.old", "console")
-"""The files of a console: the older half of its end, and the newer one."""
+"""The files of the console: the older output, and the newer output."""
 
 SOCKET = "socket"
-"""Where a supervisor is asked."""
+"""The socket on which the supervisor listens."""
 
-_FILE = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-_LONGEST = 1 << 20  # of the files that are read
-_PAUSE = 0.01
+_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_MAX_READ = 1 << 20  # maximum number of bytes that are read from a JSON file
+_PAUSE = 0.01  # seconds between two looks at the lock
 
 
 class MachineDirectory:
-    """The folder of a machine, open; use it as a context manager.
+    """The open folder of a named machine. Use it as a context manager.
 
-    :ivar name: the machine's.
-    :ivar descriptor: the folder is open here.
-    :ivar held: whether its lock is held through this descriptor.
+    :ivar name: the name of the machine.
+    :ivar descriptor: the descriptor of the folder.
+    :ivar held: True if this descriptor holds the lock.
     """
 
     def __init__(self, name: str, descriptor: int, *, held: bool = False) -> None:
@@ -55,7 +61,7 @@ class MachineDirectory:
         self.held = held
 
     def close(self) -> None:
-        """Close it, and let go of the lock, if it is ours and no other process has it from us."""
+        """Close the folder. This unlocks it, unless another process has the same descriptor."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
         self.descriptor = -1
@@ -68,44 +74,44 @@ class MachineDirectory:
         self.close()
 
     def path(self, name: str) -> str:
-        """Return a path of one of its files that has a length which any socket's may have."""
+        """Return a path of a file in the folder, short enough for the address of a socket."""
         return f"/proc/self/fd/{self.descriptor}/{name}"
 
     def file(self, name: str, flags: int) -> int:
-        """Open one of its files, which is ours alone if it is made.
+        """Open a file in the folder, and return its descriptor. Only we may access a new file.
 
-        :raises OSError: it cannot be opened, or is no file.
+        :raises OSError: the file cannot be opened, or is not a regular file.
         """
-        file = os.open(name, flags | _FILE, 0o600, dir_fd=self.descriptor)
+        file = os.open(name, flags | _FLAGS, 0o600, dir_fd=self.descriptor)
         try:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), name)
             if flags & os.O_CREAT:
-                os.fchmod(file, 0o600)  # whatever the umask
+                os.fchmod(file, 0o600)  # the umask may have removed permissions
         except BaseException:
             os.close(file)
             raise
         return file
 
     def has(self, name: str) -> bool:
-        """Tell whether it has something of this name."""
+        """Tell whether the folder contains a file of this name."""
         try:
             os.stat(name, dir_fd=self.descriptor, follow_symlinks=False)
         except OSError:
             return False
         return True
 
-    def is_machines(self) -> bool:
-        """Tell whether it is a machine's, and not just some folder."""
-        return any(map(self.has, (LOG, FACTS, ENDED))) or self.lives()
+    def is_machine(self) -> bool:
+        """Tell whether this is the folder of a machine, and not any other folder."""
+        return any(map(self.has, (LOG, FACTS, ENDED))) or self.is_alive()
 
     def lock(self) -> None:
-        """Take its lock, which nobody else has but those who look whether somebody does."""
+        """Lock the folder. Others hold the lock only for a moment, in `is_alive`."""
         fcntl.flock(self.descriptor, fcntl.LOCK_EX)
         self.held = True
 
-    def lives(self) -> bool:
-        """Tell whether its supervisor lives, or is being started."""
+    def is_alive(self) -> bool:
+        """Tell whether the supervisor is running or starting."""
         if self.held:
             return True
         try:
@@ -115,69 +121,70 @@ class MachineDirectory:
         fcntl.flock(self.descriptor, fcntl.LOCK_UN)
         return False
 
-    def dies(self, timeout: float) -> bool:
-        """Wait until its supervisor is gone, but no longer than this, in seconds."""
+    def wait_dead(self, timeout: float) -> bool:
+        """Wait until the supervisor has exited. Return False after the timeout, in seconds."""
         deadline = time.monotonic() + timeout
-        while self.lives():
+        while self.is_alive():
             if time.monotonic() > deadline:
                 return False
             time.sleep(_PAUSE)
         return True
 
     def refresh(self) -> None:
-        """Have it look as if it were used, to those who remove what nobody has used for long."""
+        """Set the times of all files to now, because some hosts remove files that look unused."""
         with suppress(OSError):
             os.utime(self.descriptor)
             for each in os.listdir(self.descriptor):
                 os.utime(each, dir_fd=self.descriptor, follow_symlinks=False)
 
     def read(self, name: str) -> dict[str, Any]:
-        """Return what one of its JSON files says; nothing where there is none, or it is none."""
+        """Return the content of a JSON file; empty if the file is missing or invalid."""
         try:
             with os.fdopen(self.file(name, os.O_RDONLY), "rb") as file:
-                return wire.decode(file.read(_LONGEST))
+                return wire.decode(file.read(_MAX_READ))
         except (OSError, ValueError):
             return {}
 
     def write(self, name: str, value: dict[str, Any]) -> None:
-        """Write one of its JSON files, which appears whole.
+        """Replace a JSON file in one step, so that nobody reads half of it.
 
-        :raises OSError: it cannot be written.
+        :raises OSError: the file cannot be written.
         """
-        fresh, here = f".{name}.{os.getpid()}", self.descriptor
+        new, folder = f".{name}.{os.getpid()}", self.descriptor
         try:
-            with os.fdopen(self.file(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
+            with os.fdopen(self.file(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), "wb") as file:
                 file.write(wire.encode(value))
-            os.rename(fresh, name, src_dir_fd=here, dst_dir_fd=here)
+            os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
             with suppress(OSError):
-                os.unlink(fresh, dir_fd=here)
+                os.unlink(new, dir_fd=folder)
             raise
 
     def ended(self) -> dict[str, Any]:
-        """Return why a machine that is dead ended: `reason`, whether `asked` for, and `at`.
+        """Return why a dead machine ended: `reason`, `asked` (True on request), and the time `at`.
 
-        For one that could not say so, the first who sees it does.
+        If its supervisor was killed before it could write that, the first caller writes it.
         """
-        said = self.read(ENDED)
-        if isinstance(said.get("at"), int | float):
+        read = self.read(ENDED)
+        if isinstance(read.get("at"), int | float):
             return {
-                "reason": str(said.get("reason")),
-                "asked": said.get("asked") is True,
-                "at": said["at"],
+                "reason": str(read.get("reason")),
+                "asked": read.get("asked") is True,
+                "at": read["at"],
             }
         killed = {"reason": "its supervisor was killed", "asked": False, "at": time.time()}
-        if not self.lives():
+        if not self.is_alive():
             with suppress(OSError):  # the disk is full
                 self.write(ENDED, killed)
         return killed
 
     def error(self, reason: str | None = None) -> MachineError:
-        """Return the error for who wants something from a machine that is dead, and why that is."""
-        from microvm.errors import GuestDied
+        """Return the error for a request to a dead machine.
 
-        return GuestDied(
+        :param reason: why the machine ended; by default, the reason in `ended.json`.
+        """
+        return lazy.GuestDied(
             f"machine {self.name} is gone: {reason or self.ended()['reason']}",
-            hint=f"`microvm logs {self.name}` shows its console, `microvm stop {self.name}` "
-            "clears it up",
+            hint=f"`microvm logs {self.name}` shows its console, "
+            f"`microvm stop {self.name}` removes its files",
         )

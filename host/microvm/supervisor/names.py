@@ -1,4 +1,4 @@
-"""The names of machines: what one is, and those that are made up, such as `calm-otter`."""
+"""The rule for the names of machines, and random names such as `calm-otter`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ NAME_RULE = (
     "a name has lower case letters, digits and `-_.`, begins with a letter or a digit, and is at "
     "most 64 characters long"
 )
-"""What can be the name of a machine, for errors."""
+"""The rule for the name of a machine, for errors."""
 
 _FIRST = (
     "amber bold brave brisk calm clear cool crisp deft eager fair fleet fond glad grand green keen "
@@ -24,7 +24,7 @@ _SECOND = (
 
 
 def random_names() -> Iterator[str]:
-    """Yield names, without end; most are two words, and none comes twice in a row for long."""
+    """Yield random names, endlessly: first some of two words, then names with a number, too."""
     choose = random.SystemRandom().choice
     for _ in range(20):
         yield f"{choose(_FIRST)}-{choose(_SECOND)}"

@@ -1,4 +1,4 @@
-"""The turns of those who want the guest: it runs one command at a time, in the order of asking."""
+"""The queue of those who want to use a guest, which runs one command at a time."""
 
 from __future__ import annotations
 
@@ -12,55 +12,55 @@ from microvm.supervisor import clock
 
 
 class CommandQueue:
-    """The turns at a guest.
+    """The queue of a guest, in the order of the requests.
 
-    :ivar name: the machine's, for messages.
-    :ivar runs: what has its turn, in words fit to be shown; empty for nothing.
+    :ivar name: the name of the machine, for messages.
+    :ivar runs: the current use of the guest, for people; empty if the guest is idle.
     """
 
     def __init__(self, name: str) -> None:
-        """Begin with a guest that is free."""
+        """Start with an idle guest."""
         self.name = name
         self.runs = ""
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._taken = asyncio.Event()
-        self._free = asyncio.Event()
-        self._free.set()
+        self._busy = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
 
     @property
-    def waits(self) -> int:
-        """How many wait for their turn."""
+    def length(self) -> int:
+        """Number of requests that wait."""
         return len(self._waiting)
 
     @asynccontextmanager
-    async def taken(self, what: str, *, wait: bool) -> AsyncIterator[None]:
-        """Have the guest for as long as the block lasts.
+    async def turn(self, purpose: str, *, wait: bool) -> AsyncIterator[None]:
+        """Use the guest alone while the block runs.
 
-        :param what: it is for, in words fit to be shown.
-        :param wait: wait for our turn.
-        :raises Busy: others have it, and we do not wait; says what they do.
+        :param purpose: the use of the guest, for people.
+        :param wait: True to wait until the guest is idle.
+        :raises Busy: the guest is in use, and `wait` is False; the message has the use.
         """
         if self.runs:
             if not wait:
-                hint = "--wait, or wait=True, waits for its turn"
+                hint = "to wait until it is idle, use --wait, or wait=True"
                 raise Busy(f"machine {self.name} is busy: {self.runs}", hint=hint)
-            await self._turn()
-        self.runs = what
-        self._free.clear()
-        self._taken.set()
+            await self._wait()
+        self.runs = purpose
+        self._idle.clear()
+        self._busy.set()
         try:
             yield
         finally:
             self._pass_on()
 
-    async def _turn(self) -> None:
+    async def _wait(self) -> None:
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():
-                self._pass_on()  # it came, and nobody is here to take it
+                self._pass_on()  # we were cancelled at the moment when it was our turn
             elif turn in self._waiting:
                 self._waiting.remove(turn)
             raise
@@ -69,22 +69,22 @@ class CommandQueue:
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
-                turn.set_result(None)  # `runs` stays: nobody is to come between
+                turn.set_result(None)  # `runs` stays set, so that no new request gets in first
                 return
         self.runs = ""
-        self._taken.clear()
-        self._free.set()
+        self._busy.clear()
+        self._idle.set()
 
-    async def idle(self, timeout: float) -> None:
-        """Wait until nobody has used the guest for this long, in seconds."""
+    async def wait_unused(self, timeout: float) -> None:
+        """Wait until the guest has been idle for this number of seconds without a break."""
         while await self._is_used_within(timeout):
             pass
 
     async def _is_used_within(self, timeout: float) -> bool:
-        await self._free.wait()
+        await self._idle.wait()
         end = clock.now() + timeout
         while (left := end - clock.now()) > 0:
             with suppress(TimeoutError):
-                async with asyncio.timeout(min(left, clock.STEP)):
-                    return await self._taken.wait()
+                async with asyncio.timeout(min(left, clock.MAX_SLEEP)):
+                    return await self._busy.wait()
         return False

@@ -1,8 +1,11 @@
-"""The runtime folder: a private folder of this user's, with a folder in it for each named machine.
+"""The runtime directory: a private folder of this user that has a folder for each named machine.
 
-It is `$XDG_RUNTIME_DIR/microvm`, or `microvm-UID` in TMPDIR. Whoever makes or removes a machine's
-folder holds an flock on it, shortly. What else is in it is left alone. It is used through
-descriptors: nobody else can put something in between.
+Its path is `$XDG_RUNTIME_DIR/microvm`, or `microvm-UID` in TMPDIR. A process that creates or
+removes the folder of a machine holds an flock on the runtime directory for a moment. Other files in
+it are left alone.
+
+All folders are opened relative to descriptors, so no other user can replace a folder between two
+steps.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import stat
 import time
 from contextlib import suppress
 
+from microvm.supervisor import lazy
 from microvm.supervisor.machine_directory import MachineDirectory
 from microvm.system import private
 
@@ -25,30 +29,31 @@ if TYPE_CHECKING:
     from microvm.errors import MicroVMError
 
 NAME_LENGTH = 64
-"""The most characters that a machine's name has."""
+"""Maximum number of characters in the name of a machine."""
 
 KEPT = 3600.0
-"""For how long a machine that is dead is kept, for whoever wants to know why, in seconds."""
+"""Number of seconds for which a dead machine is kept, so that users can see why it ended."""
 
 _FIRST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 _REST = _FIRST | frozenset("_.-")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_LOCK_TIMEOUT = 10.0  # of whoever holds the lock of the whole, in seconds
+_LOCK_TIMEOUT = 10.0  # maximum number of seconds to wait for the lock
+_LOCK_PAUSE = 0.005  # seconds between two attempts to lock
 
 
 class RuntimeDirectory:
-    """The runtime folder, open; use it as a context manager.
+    """The open runtime directory. Use it as a context manager.
 
-    :ivar path: its name, for messages.
-    :ivar descriptor: it is open here; -1 where there is none, and none was to be made.
+    :ivar path: its path, for messages.
+    :ivar descriptor: its descriptor; -1 if it does not exist.
     """
 
     def __init__(self, *, make: bool = False) -> None:
-        """Open it.
+        """Open the runtime directory.
 
-        :param make: make it, if there is none.
-        :raises MicroVMError: it cannot be made, or is not ours alone.
+        :param make: True to create it if it does not exist.
+        :raises MicroVMError: it cannot be created, or other users can access it.
         """
         self.path, _ = location()
         try:
@@ -68,7 +73,7 @@ class RuntimeDirectory:
             raise unusable(self.path, f"it is {whose}")
 
     def close(self) -> None:
-        """Close it."""
+        """Close the directory; idempotent."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
@@ -80,20 +85,20 @@ class RuntimeDirectory:
         self.close()
 
     def names(self) -> list[str]:
-        """Return the names of all machines, dead ones too, sorted."""
+        """Return the sorted names of all machines, including dead ones."""
         names = []
         for name in self._folders():
             try:
                 self.of(name).close()
-            except FileNotFoundError:  # it has just gone, or is no machine's
+            except FileNotFoundError:  # it was just removed, or is not the folder of a machine
                 continue
-            except OSError:  # whoever wants it hears why not
+            except OSError:  # listed, so that a command with this name shows the error
                 pass
             names.append(name)
         return names
 
     def _folders(self) -> list[str]:
-        """Return the names of all folders that may be machines'."""
+        """Return the sorted names of all folders that may be folders of machines."""
         if self.descriptor < 0:
             return []
         with os.scandir(self.descriptor) as found:
@@ -101,21 +106,21 @@ class RuntimeDirectory:
         return sorted(filter(is_name, folders))
 
     def open(self, name: str, *, beginning: bool = False) -> MachineDirectory:
-        """Open the folder of the machine that has this name.
+        """Open the folder of a machine.
 
-        :param beginning: or the only one whose name begins so; not for what writes or destroys.
-        :raises MicroVMError: there is none, or more than one, or it cannot be opened.
+        :param name: the name of the machine.
+        :param beginning: True if the name may be abbreviated, as long as it fits one machine. Do
+            not use this for a command that changes or ends a machine.
+        :raises MicroVMError: there is no such machine, several fit, or it cannot be opened.
         """
         try:
-            return self._opened(name, beginning=beginning)
+            return self._open(name, beginning=beginning)
+        except FileNotFoundError:
+            raise lazy.MicroVMError(f"there is no machine {name}", hint=self._hint(name)) from None
         except OSError as error:
-            if not isinstance(error, FileNotFoundError):
-                raise self.trouble(name, error) from None
-        from microvm.errors import MicroVMError
+            raise self.trouble(name, error) from None
 
-        raise MicroVMError(f"there is no machine {name}", hint=self._hint(name))
-
-    def _opened(self, name: str, *, beginning: bool) -> MachineDirectory:
+    def _open(self, name: str, *, beginning: bool) -> MachineDirectory:
         try:
             return self.of(name)
         except FileNotFoundError:
@@ -123,41 +128,38 @@ class RuntimeDirectory:
                 raise
         names = [each for each in self.names() if each.startswith(name)]
         if len(names) > 1:
-            from microvm.errors import MicroVMError
-
             message = f"more than one machine begins with {name}: {', '.join(names)}"
-            raise MicroVMError(message)
+            raise lazy.MicroVMError(message)
         return self.of(names[0] if names else name)
 
     def _hint(self, name: str) -> str:
-        from microvm.suggestion import did_you_mean
-
-        if hint := did_you_mean(name, self.names()):
+        if hint := lazy.did_you_mean(name, self.names()):
             return hint
         if is_name(name) and (other := _elsewhere(name, self.path)):
-            why = "as XDG_RUNTIME_DIR and TMPDIR have it"
-            return f"there is one in {other}, but this looks in {self.path}, {why}"
-        return "`microvm ps` lists those there are"
+            return (
+                f"there is one in {other}, but XDG_RUNTIME_DIR and TMPDIR make microvm look in "
+                f"{self.path}"
+            )
+        return "`microvm ps` lists all machines"
 
     def of(self, name: str) -> MachineDirectory:
-        """Open the folder of the machine that has just this name.
+        """Open the folder of the machine with exactly this name.
 
-        :raises FileNotFoundError: there is none.
-        :raises OSError: it cannot be opened.
+        :raises FileNotFoundError: there is no such machine.
+        :raises OSError: the folder cannot be opened.
         """
         missing = FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), name)
         if self.descriptor < 0 or not is_name(name):
             raise missing
         try:
-            directory = MachineDirectory(
-                name, os.open(name, private.FOLDER, dir_fd=self.descriptor)
-            )
+            descriptor = os.open(name, private.FOLDER, dir_fd=self.descriptor)
         except OSError as error:
-            if error.errno in (errno.ENOTDIR, errno.ELOOP):  # a file, or a link
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):  # a file or a link
                 raise missing from None
             raise
+        directory = MachineDirectory(name, descriptor)
         try:
-            if not directory.is_machines():
+            if not directory.is_machine():
                 raise missing
         except BaseException:
             directory.close()
@@ -165,24 +167,24 @@ class RuntimeDirectory:
         return directory
 
     def directories(self) -> Iterator[MachineDirectory]:
-        """Open the folders of all machines that can be opened; they are the caller's to close."""
+        """Open the folders of all machines that can be opened; the caller closes them."""
         for name in self._folders():
             with suppress(OSError):
                 yield self.of(name)
 
     def create(self, name: str | None) -> MachineDirectory:
-        """Make the folder of a new machine, with its lock held; of a dead one the old goes.
+        """Create and lock the folder of a new machine.
 
-        :param name: what it is to be called; None for one that is made up.
-        :raises MicroVMError: there is such a machine, or nothing can be made here.
+        If a dead machine of that name left a folder, remove that first.
+
+        :param name: the name of the machine; None for a random name.
+        :raises MicroVMError: there is such a machine, or the folder cannot be created.
         """
-        from microvm.supervisor.names import random_names
-
         self.sweep_old()
         with self.locked():
             taken = set(os.listdir(self.descriptor))
             if name is None:
-                name = next(each for each in random_names() if each not in taken)
+                name = next(each for each in lazy.random_names() if each not in taken)
             elif name in taken:
                 self._vacate(name)
             try:
@@ -193,12 +195,15 @@ class RuntimeDirectory:
             return directory
 
     def _vacate(self, name: str) -> None:
-        """Remove what has a name that is wanted: a dead machine, or an empty folder."""
+        """Remove the folder that has a name: a dead machine, or an empty folder."""
         try:
             try:
                 with self.of(name) as old:
-                    if old.lives():
-                        raise _taken(name)
+                    if old.is_alive():
+                        raise lazy.MicroVMError(
+                            f"there is a machine {name} already",
+                            hint=f"choose another name, or end it: `microvm stop {name}`",
+                        )
                 self._remove(name)
             except FileNotFoundError:
                 os.rmdir(name, dir_fd=self.descriptor)
@@ -206,15 +211,15 @@ class RuntimeDirectory:
             raise self.trouble(name, error) from None
 
     def sweep(self, directory: MachineDirectory, *, kept: float = 0.0) -> bool:
-        """Remove the folder of a machine that is dead; False if it lives, or has gone already.
+        """Remove the folder of a dead machine. Return False if it is alive or already removed.
 
-        :param kept: for how long it has to be dead, in seconds.
-        :raises MicroVMError: it cannot be removed.
+        :param kept: minimum number of seconds that it must have been dead.
+        :raises MicroVMError: the folder cannot be removed.
         """
-        if directory.lives() or (kept and time.time() - directory.ended()["at"] < kept):
+        if directory.is_alive() or (kept and time.time() - directory.ended()["at"] < kept):
             return False
         with self.locked():
-            if directory.lives() or not self.has(directory):
+            if directory.is_alive() or not self.has(directory):
                 return False
             try:
                 self._remove(directory.name)
@@ -223,21 +228,19 @@ class RuntimeDirectory:
             return True
 
     def sweep_old(self) -> None:
-        """Remove machines that have been dead for long; of what cannot be removed others tell."""
-        from microvm.errors import MicroVMError
-
+        """Remove the machines that have been dead for `KEPT` seconds, and ignore failures."""
         for directory in self.directories():
-            with directory, suppress(MicroVMError):
+            with directory, suppress(lazy.MicroVMError):
                 self.sweep(directory, kept=KEPT)
 
     def remove(self, directory: MachineDirectory) -> None:
-        """Remove the folder of a machine whose lock the caller holds."""
+        """Remove the folder of a machine, whose lock the caller holds."""
         with self.locked():
             if self.has(directory):
                 self._remove(directory.name)
 
     def has(self, directory: MachineDirectory) -> bool:
-        """Tell whether a machine's folder still is where it was."""
+        """Tell whether the folder of a machine is still in the runtime directory."""
         try:
             found = os.stat(directory.name, dir_fd=self.descriptor, follow_symlinks=False)
         except OSError:
@@ -245,38 +248,34 @@ class RuntimeDirectory:
         return os.path.samestat(found, os.fstat(directory.descriptor))
 
     def _remove(self, name: str) -> None:
-        from shutil import rmtree
-
-        rmtree(name, dir_fd=self.descriptor)  # which follows no link
+        lazy.rmtree(name, dir_fd=self.descriptor)  # which does not follow links
 
     def locked(self) -> RuntimeLock:
-        """Hold the lock of the whole, for a moment, as a context.
+        """Return the lock of the runtime directory, as a context manager.
 
-        :raises MicroVMError: another process does not let go of it.
+        :raises MicroVMError: another process holds the lock for too long.
         """
         return RuntimeLock(os.open(".", private.FOLDER, dir_fd=self.descriptor), self.path)
 
     def refresh(self) -> None:
-        """Have it look as if it were used, to those who remove what nobody has used for long."""
+        """Set the directory's time to now, because some hosts remove folders that look unused."""
         with suppress(OSError):
             os.utime(self.descriptor)
 
     def trouble(self, name: str, error: OSError) -> MicroVMError:
-        """Return the error for a machine, or what has the name of one, that cannot be used."""
-        from microvm.errors import MicroVMError
-
-        where = f"{self.path}/{name}"
-        return MicroVMError(
-            f"the folder of machine {name}, {where}, cannot be used: {error.strerror}",
-            hint="see what is there, and remove what is no machine's; or take another name",
+        """Return the error for the folder of a machine that cannot be used."""
+        return lazy.MicroVMError(
+            f"the folder of machine {name}, {self.path}/{name}, cannot be used: {error.strerror}",
+            hint="look into the folder, and remove files that do not belong there; or choose "
+            "another name",
         )
 
 
 class RuntimeLock:
-    """The lock of the runtime folder, as a context: nothing appears and goes but by its holder."""
+    """The lock of the runtime directory: only its holder creates or removes folders in it."""
 
     def __init__(self, descriptor: int, path: str) -> None:
-        """Take a descriptor of the folder, which is closed in the end."""
+        """Take over a descriptor of the directory."""
         self._descriptor = descriptor
         self._path = path
 
@@ -289,35 +288,38 @@ class RuntimeLock:
                 if time.monotonic() > deadline:
                     os.close(self._descriptor)
                     raise unusable(self._path, "another process holds its lock") from None
-                time.sleep(0.005)
+                time.sleep(_LOCK_PAUSE)
 
     def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
 
 
 def is_name(name: str) -> bool:
-    """Tell whether a machine can have this name."""
+    """Tell whether a text is a valid name of a machine."""
     return 0 < len(name) <= NAME_LENGTH and name[0] in _FIRST and _REST.issuperset(name)
 
 
 def location() -> tuple[str, str]:
-    """Return where the runtime folder is, and why that is not in XDG_RUNTIME_DIR, if one is set."""
+    """Return the path of the runtime directory, and why $XDG_RUNTIME_DIR is not used.
+
+    The reason is empty if that variable is used or not set.
+    """
     given = os.environ.get("XDG_RUNTIME_DIR", "")
     why = _unfit(given) if given else ""
     if given and not why:
         return _in_session(given), ""
-    return _in_temporary(os.environ.get("TMPDIR") or "/tmp"), why  # noqa: S108 - ours alone in it
+    return _in_temporary(os.environ.get("TMPDIR") or "/tmp"), why  # noqa: S108 - a private folder
 
 
 def _unfit(given: str) -> str:
-    """Return why a folder cannot have ours in it; empty if it can."""
+    """Return why the runtime directory cannot be in a folder; empty if it can."""
     if not given.startswith("/"):
         return "it is no absolute path"
     try:
         found = os.stat(given)
     except OSError as error:
         return error.strerror or str(error)
-    if found.st_uid != os.geteuid():  # such as what sudo has left of another's
+    if found.st_uid != os.geteuid():  # for example, sudo keeps the variable of the other user
         return "it is of another user"
     return "others can write to it" if found.st_mode & (_OTHERS & 0o022) else ""
 
@@ -331,7 +333,10 @@ def _in_temporary(folder: str) -> str:
 
 
 def _elsewhere(name: str, path: str) -> str:
-    """Return where there is a folder of this name that other variables would lead to, or ""."""
+    """Return another runtime directory that has a machine of this name; empty if there is none.
+
+    These are the runtime directories that would be used if the environment variables were not set.
+    """
     others = [
         _in_session(f"/run/user/{os.geteuid()}"),
         _in_temporary(os.environ.get("TMPDIR") or "/tmp"),  # noqa: S108
@@ -342,7 +347,7 @@ def _elsewhere(name: str, path: str) -> str:
 
 
 def _opened(path: str, *, make: bool) -> int:
-    """Open the runtime folder. If asked to, create it first.
+    """Open the runtime directory. If asked to, create it first.
 
     :raises MicroVMError: another user can replace the folder.
     :raises OSError: it cannot be opened or created.
@@ -357,23 +362,12 @@ def _opened(path: str, *, make: bool) -> int:
     return os.open(path, private.FOLDER)
 
 
-def _taken(name: str) -> MicroVMError:
-    from microvm.errors import MicroVMError
-
-    return MicroVMError(
-        f"there is a machine {name} already", hint=f"`microvm stop {name}` ends it; or name another"
-    )
-
-
 def unusable(path: str, reason: OSError | str) -> MicroVMError:
-    """Return the error for a runtime folder in which something cannot be done."""
-    from microvm.errors import MicroVMError
-
-    hint = "name a folder of your own, which nobody else can enter, with XDG_RUNTIME_DIR"
+    """Return the error for a runtime directory that cannot be used."""
+    hint = "set XDG_RUNTIME_DIR to a folder of your own that nobody else can enter"
     if isinstance(reason, OSError):
         if reason.errno in _FULL:
-            hint = "make room there, or name another folder of your own with XDG_RUNTIME_DIR"
+            hint = "free space there, or set XDG_RUNTIME_DIR to another folder of your own"
         reason = str(reason.strerror)
-    return MicroVMError(
-        f"the folder of named machines, {path}, cannot be used: {reason}", hint=hint
-    )
+    message = f"the folder of named machines, {path}, cannot be used: {reason}"
+    return lazy.MicroVMError(message, hint=hint)

@@ -1,4 +1,4 @@
-"""The supervisor of a named machine: it owns the machine, serves its clients, and sees its end."""
+"""The supervisor of a named machine: it owns the machine, and handles the requests of clients."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from microvm.errors import Busy, MachineError, MicroVMError, UsageError
 from microvm.supervisor import clock, wire
 from microvm.supervisor.client_connection import ClientConnection
 from microvm.supervisor.end_record import EndRecord
-from microvm.supervisor.handlers import CALLS, LASTING, Function
+from microvm.supervisor.handlers import HANDLERS, LASTING, Handler
 from microvm.supervisor.machine_directory import FACTS, SOCKET, MachineDirectory
 from microvm.supervisor.queue import CommandQueue
 from microvm.supervisor.runtime_directory import RuntimeDirectory, unusable
@@ -28,45 +28,55 @@ from microvm.units import format_duration
 if TYPE_CHECKING:
     from microvm.machine.machine import MicroVM
 
-# Clients whose calls can be held up, and what files each of those has, and all else may have.
+# maximum number of lasting requests, number of open files that each of them needs, and number of
+# open files for everything else
 _MOST_LASTING = 200
 _FILES = 4
 _OTHER_FILES = 200
-_BACKLOG = 1024  # clients that come at once; the kernel may have a lower bound
-_MOST_SILENT = 64  # clients of which no request has come yet
+_BACKLOG = 1024  # number of connections that may wait; the kernel can have a lower limit
+_MOST_SILENT = 64  # maximum number of clients that have not sent their request yet
 
-# How often an idle guest is asked whether it is alive, and for how long it may be silent, in
-# seconds: one that has halted shows it by nothing else.
-_INTERVAL = 30.0
+# An idle guest is pinged, because nothing else shows that it has halted. These are the seconds
+# between two pings, and the maximum number of seconds until it answers.
+_PING_INTERVAL = 30.0
 _PING_TIMEOUT = 60.0
 
-# How often it is looked whether the folder and the socket are still there, and how often they are
-# made to look used, in seconds.
-_LOOK = 1.0
-_REFRESH = 3600.0
+# seconds between two checks that the folder and the socket exist, and between two updates of their
+# times
+_CHECK_INTERVAL = 1.0
+_REFRESH_INTERVAL = 3600.0
 
-_LAST_REPLIES = 5.0  # for those who are still served when the machine has ended, in seconds
+_LAST_REPLIES = 5.0  # maximum number of seconds to send replies after the machine has ended
 _TRY_AGAIN = "try again when some of them have ended"
-_NO_ROOM = 0.1  # seconds until a connection is tried again that could not be accepted
+_ACCEPT_PAUSE = 0.1  # seconds to wait after a connection could not be accepted
 
 
 @dataclass(frozen=True, slots=True)
 class ClientRequest:
-    """A request, and the client that it is from."""
+    """A request of a client.
 
-    request: dict[str, Any]
-    peer: ClientConnection
+    :ivar fields: the line that the client sent.
+    :ivar on_line: functions that are called with each further line of the client.
+    """
+
+    fields: dict[str, Any]
+    client: ClientConnection
     on_line: list[Callable[[dict[str, Any]], object]] = field(default_factory=list)
 
     @property
     def waits(self) -> bool:
-        """Whether it waits for its turn."""
-        return bool(self.request.get("wait"))
+        """True if the request waits while the guest is in use."""
+        return bool(self.fields.get("wait"))
 
 
 @dataclass(frozen=True, slots=True)
 class Termination:
-    """The end of a machine: why, in words, and whether somebody had asked for it."""
+    """The end of a machine.
+
+    :ivar reason: the reason, for people.
+    :ivar asked: True if somebody asked for the end.
+    :ivar traceless: True if the folder of the machine is removed at once, with the reason.
+    """
 
     reason: str
     asked: bool = False
@@ -74,15 +84,18 @@ class Termination:
 
 
 class Supervisor:
-    """A supervisor of one machine.
+    """The supervisor of one machine.
 
-    :ivar machine: what it is about, once that is up.
-    :ivar turns: of those who want its guest.
-    :ivar facts: what `machine.json` says, once the machine is up.
+    :ivar machine: the machine, after its start.
+    :ivar queue: the queue of requests that need the guest.
+    :ivar facts: the content of `machine.json`, after the start of the machine.
+    :ivar ended: done when the machine has to end, with the reason.
+    :ivar gone: set when the machine has ended and its files are removed.
+    :ivar ending: the result of `ended`, while and after the machine ends.
     """
 
     def __init__(self, runtime: RuntimeDirectory, directory: MachineDirectory) -> None:
-        """Begin with the folder of the machine, whose lock we hold."""
+        """Take over the folder of the machine, whose lock we hold."""
         self.directory = directory
         self.machine: MicroVM
         self.queue = CommandQueue(directory.name)
@@ -92,16 +105,16 @@ class Supervisor:
         self.ending: Termination | None = None
         self._runtime = runtime
         self._connections: set[asyncio.Task[None]] = set()
-        self._silent: dict[ClientConnection, None] = {}  # in the order of their coming
+        self._silent: dict[ClientConnection, None] = {}  # the oldest first
         self._lasting = 0
         self._end_record: EndRecord
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
     def end(self, reason: str, *, asked: bool = False, traceless: bool = False) -> None:
-        """Have the machine end; the first reason counts.
+        """Make the machine end. If this is called again, the first reason counts.
 
-        :param asked: whether somebody wanted it.
-        :param traceless: nobody needs to be told.
+        :param asked: True if somebody asked for the end.
+        :param traceless: True to remove the folder with the reason, because nobody needs it.
         """
         if not self.ended.done():
             self.ended.set_result(Termination(reason, asked, traceless))
@@ -109,11 +122,11 @@ class Supervisor:
     async def supervise(
         self, start: Callable[[], Coroutine[Any, Any, None]], order: dict[str, Any]
     ) -> None:
-        """Start the machine, and serve its clients until it has ended, and is cleared up.
+        """Start the machine, and handle requests until it has ended and is cleaned up.
 
-        :param start: gives us `machine`, once it is up, and tells its starter so.
-        :param order: what was asked for.
-        :raises MicroVMError: it could not be started.
+        :param start: starts the machine, sets `machine`, and sends the reply to the starter.
+        :param order: the order of the starter.
+        :raises MicroVMError: the machine could not be started.
         """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
@@ -126,13 +139,13 @@ class Supervisor:
         self._listener.listen(_BACKLOG)
         tasks = [asyncio.create_task(self._accept())]
         try:
-            async with self.queue.taken("its start", wait=False):
+            async with self.queue.turn("its start", wait=False):
                 await self._started(start)
             tasks += [asyncio.create_task(each) for each in self._watches(order)]
             self.ending = await self.ended
         finally:
             await cancel(tasks)
-            await self._clear()
+            await self._clean_up()
 
     async def _started(self, start: Callable[[], Coroutine[Any, Any, None]]) -> None:
         starting = asyncio.create_task(start())
@@ -148,7 +161,7 @@ class Supervisor:
             await cancel([starting])
 
     def _watches(self, order: dict[str, Any]) -> list[Any]:
-        watches = [self._watch_machine(), self._watch_silence(), self._watch_place()]
+        watches = [self._watch_machine(), self._watch_silence(), self._watch_directory()]
         if idle := order.get("idle_timeout"):
             watches.append(self._watch_idle(idle))
         if age := order.get("max_age"):
@@ -159,7 +172,7 @@ class Supervisor:
         self.end((await self.machine.wait_lost()).message)
 
     async def _watch_idle(self, timeout: float) -> None:
-        await self.queue.idle(timeout)
+        await self.queue.wait_unused(timeout)
         self.end(f"nobody used it for {format_duration(timeout)}", asked=True)
 
     async def _watch_age(self, age: float) -> None:
@@ -168,19 +181,19 @@ class Supervisor:
 
     async def _watch_silence(self) -> None:
         while True:
-            await asyncio.sleep(_INTERVAL)
+            await asyncio.sleep(_PING_INTERVAL)
             if not self.queue.runs:
-                with suppress(MachineError):  # which `_watch_machine` sees, too
+                with suppress(MachineError):  # `_watch_machine` ends the machine then
                     await self.machine.ping(_PING_TIMEOUT)
 
-    async def _watch_place(self) -> None:
-        """See whether we can still be found: nobody could end us, and another could have our name.
+    async def _watch_directory(self) -> None:
+        """End the machine if its folder or its socket was removed, because nobody could stop it.
 
-        Who removes what nobody has used for long is told that we do.
+        Some hosts remove files that look unused, so update the times of the files, too.
         """
-        refreshed = -_REFRESH
+        refreshed = -_REFRESH_INTERVAL
         while True:
-            if clock.now() - refreshed >= _REFRESH:
+            if clock.now() - refreshed >= _REFRESH_INTERVAL:
                 refreshed = clock.now()
                 self._runtime.refresh()
                 self.directory.refresh()
@@ -188,10 +201,10 @@ class Supervisor:
                 self.end("its folder was removed", traceless=True)
             elif not self.directory.has(SOCKET):
                 self.end("its socket was removed")
-            await asyncio.sleep(_LOOK)
+            await asyncio.sleep(_CHECK_INTERVAL)
 
-    async def _clear(self) -> None:
-        """End the machine, tell everybody, and leave nothing but the reason."""
+    async def _clean_up(self) -> None:
+        """End the machine, write the reason, and answer the clients that wait for the end."""
         self._listener.close()
         try:
             if hasattr(self, "machine"):
@@ -217,59 +230,59 @@ class Supervisor:
         while True:
             try:
                 connected, _ = await loop.sock_accept(self._listener)
-            except OSError:  # we may open no more files
+            except OSError:  # this process has too many open files
                 self._hurry()
-                await asyncio.sleep(_NO_ROOM)
+                await asyncio.sleep(_ACCEPT_PAUSE)
                 continue
-            peer = asyncio.create_task(self._serve(ClientConnection(connected)))
-            self._connections.add(peer)
-            peer.add_done_callback(self._connections.discard)
-            await asyncio.sleep(0)  # what it has said already is heard before the next one comes
+            task = asyncio.create_task(self._serve(ClientConnection(connected)))
+            self._connections.add(task)
+            task.add_done_callback(self._connections.discard)
+            await asyncio.sleep(0)  # reads a request that has already arrived
             if len(self._silent) > _MOST_SILENT:
                 self._hurry()
 
     def _hurry(self) -> None:
-        """Wait no more for the client that has been silent for the longest time."""
-        for peer in self._silent:
-            peer.hurry()
-            del self._silent[peer]
+        """Refuse the client whose request we have awaited for the longest time."""
+        for client in self._silent:
+            client.hurry()
+            del self._silent[client]
             return
 
-    async def _serve(self, peer: ClientConnection) -> None:
+    async def _serve(self, client: ClientConnection) -> None:
         try:
-            if not peer.is_ours():
+            if not client.is_ours():
                 return
             with suppress(EOFError):
-                await self._answer(peer)
+                await self._answer(client)
         except MicroVMError as error:
-            await peer.fail(error)
+            await client.fail(error)
         finally:
-            peer.close()
+            client.close()
 
-    async def _answer(self, peer: ClientConnection) -> None:
-        call = ClientRequest(await self._request(peer), peer)
-        name = str(call.request.get("call"))
-        function = CALLS.get(name)
-        if function is None:
-            raise UsageError(f"there is no call {call.request.get('call')!r} of a machine")
+    async def _answer(self, client: ClientConnection) -> None:
+        request = ClientRequest(await self._request(client), client)
+        name = str(request.fields.get("call"))
+        handler = HANDLERS.get(name)
+        if handler is None:
+            raise UsageError(f"a machine has no call {request.fields.get('call')!r}")
         with self._counted() if name in LASTING else nullcontext():
-            await self._call(function, call)
+            await self._handle(handler, request)
 
-    async def _request(self, peer: ClientConnection) -> dict[str, Any]:
-        self._silent[peer] = None
+    async def _request(self, client: ClientConnection) -> dict[str, Any]:
+        self._silent[client] = None
         try:
-            return await peer.request()
+            return await client.request()
         except TimeoutError:
-            message = f"machine {self.directory.name} heard no request in time; too many clients?"
+            message = f"machine {self.directory.name} got no request in time; too many clients?"
             raise Busy(message, hint=_TRY_AGAIN) from None
         finally:
-            self._silent.pop(peer, None)
+            self._silent.pop(client, None)
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        """Count a call that others can hold up.
+        """Count a lasting request while the block runs.
 
-        :raises Busy: there are too many.
+        :raises Busy: there are too many lasting requests.
         """
         if self._lasting >= _most_lasting():
             message = (
@@ -282,36 +295,36 @@ class Supervisor:
         finally:
             self._lasting -= 1
 
-    async def _call(self, function: Function, call: ClientRequest) -> None:
-        work = asyncio.ensure_future(function(self, call))
-        listening = asyncio.create_task(_listen(call))
+    async def _handle(self, handler: Handler, request: ClientRequest) -> None:
+        work = asyncio.ensure_future(handler(self, request))
+        listening = asyncio.create_task(_listen(request))
         try:
             await asyncio.wait({work, listening}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                await listening  # it may say what is wrong; else the client has gone
+                await listening  # raises the error for an invalid line, or the client disconnected
                 return
         finally:
             await cancel([work, listening])
         try:
             reply = {"result": work.result()}
-        except (MicroVMError, OSError, TypeError) as error:  # TypeError: no such option
-            await call.peer.fail(self._explained(error))
+        except (MicroVMError, OSError, TypeError) as error:  # TypeError: an unknown option
+            await request.client.fail(self._explained(error))
         else:
-            await call.peer.send(reply, call.peer.passed)
+            await request.client.send(reply, request.client.passed)
 
     def _explained(self, error: BaseException) -> BaseException:
-        """Return the error for who had something in the machine when that ended."""
+        """Return the error for the client, with the reason if the machine has ended."""
         if not isinstance(error, MachineError):
             return error
         if self.ending is None:
             return self.directory.error(error.message)
-        told = self.directory.error(self.ending.reason)
+        explained = self.directory.error(self.ending.reason)
         if self.ending.traceless:
-            told.hint = ""  # its console is gone, too
-        return told
+            explained.hint = ""  # the console that it names is removed
+        return explained
 
     def describe(self, order: dict[str, Any]) -> None:
-        """Write `machine.json`, when the machine is up."""
+        """Write `machine.json`, after the start of the machine."""
         machine = self.machine
         self.facts |= {
             "image": machine.image.name,
@@ -338,13 +351,13 @@ class Supervisor:
 
 
 def _most_lasting() -> int:
-    """Return how many calls may be held up; `stop` has to get through whatever they hold."""
+    """Return the maximum number of lasting requests, which leaves files for the request `stop`."""
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, min(_MOST_LASTING, (files - _OTHER_FILES) // _FILES))
 
 
-async def _listen(call: ClientRequest) -> None:
-    """Take the lines after a request, until the client has gone."""
-    async for line in call.peer.lines():
-        for each in call.on_line:
-            each(line)
+async def _listen(request: ClientRequest) -> None:
+    """Receive the lines after a request, until the client disconnects."""
+    async for line in request.client.lines():
+        for function in request.on_line:
+            function(line)

@@ -1,38 +1,38 @@
 """The wire between a supervisor and its clients: lines of JSON over a Unix socket.
 
 A client connects and sends one request, a line, with descriptors (SCM_RIGHTS) at its first byte:
-`{"wire": 1, "call": "exec", …}`. The reply is one line, `{"result": …}` or `{"error": …, "status":
-N}`, the error as :mod:`microvm.supervisor.error_json` has it. Until then either side may send lines
-of one key each: the client `{"signal": N}`, `{"resize": [lines, columns]}` and `{"abandon": true}`
-for its command, and `{"ping": N}`; the supervisor `{"started": true}` and `{"pong": N}`. A client
-that closes its connection takes back what it has asked for: its command is killed.
+`{"wire": 1, "call": "exec", …}`. The reply is one line: `{"result": …}`, or `{"error": …, "status":
+N}` with an error as :mod:`microvm.supervisor.error_json` encodes it. Until the reply, both sides
+may send lines with one key. The client sends `{"signal": N}`, `{"resize": [lines, columns]}` and
+`{"abandon": true}` for its command, and `{"ping": N}`. The supervisor sends `{"started": true}` and
+`{"pong": N}`. If a client closes its connection, its request is cancelled: its command is killed.
 
-Lines are ASCII; lone surrogates stand for bytes that are not UTF-8.
+Lines are ASCII. Lone surrogates represent bytes that are not UTF-8.
 """
 
 from __future__ import annotations
 
 import json
 
-# The module `typing` takes longer to import than a command in a machine takes.
+# Importing the module `typing` takes longer than a command in a machine.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 WIRE = 1
-"""The number of the wire; a client and a supervisor with other numbers do not talk."""
+"""The version of the wire. A client and a supervisor of different versions refuse each other."""
 
 LIMIT = 4 << 20
-"""The most bytes that a line has."""
+"""Maximum number of bytes in a line."""
 
 DESCRIPTORS = 8
-"""The most descriptors that come with a request."""
+"""Maximum number of descriptors that a request may carry."""
 
 
 def encode(value: dict[str, Any]) -> bytes:
-    """Return the line for a value.
+    """Return a value as a line.
 
-    :raises ValueError: it is longer than `LIMIT`.
+    :raises ValueError: the line is longer than `LIMIT`.
     """
     line = json.dumps(value, separators=(",", ":")).encode("ascii") + b"\n"
     if len(line) > LIMIT:
@@ -40,10 +40,10 @@ def encode(value: dict[str, Any]) -> bytes:
     return line
 
 
-def decode(line: bytes) -> dict[str, Any]:
+def decode(line: bytes | bytearray) -> dict[str, Any]:
     """Return the value of a line.
 
-    :raises ValueError: it is none, or no object.
+    :raises ValueError: the line is not a JSON object.
     """
     try:
         value = json.loads(line)
@@ -55,7 +55,7 @@ def decode(line: bytes) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return the value of an option as JSON has it."""
+    """Return the value of an option with its bytes decoded to text, because JSON has no bytes."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
     if isinstance(value, dict):

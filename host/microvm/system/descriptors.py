@@ -1,13 +1,21 @@
-"""The standard streams of this process, as descriptors."""
+"""The standard streams of this process, and operations on descriptors."""
 
 from __future__ import annotations
 
 import fcntl
 import os
+from select import poll
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 
 def open_missing() -> None:
-    """Open those that were closed, on nothing, so that no later file is one of them."""
+    """Open /dev/null for each standard stream that is closed.
+
+    Otherwise a file that is opened later would become a standard stream.
+    """
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         pass
     os.close(descriptor)
@@ -20,8 +28,22 @@ def allows(descriptor: int, *, writes: bool) -> bool:
     pipe.
 
     :param writes: True for writing, False for reading.
-    :raises OSError: it is closed.
+    :raises OSError: the descriptor is closed.
     """
     flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
     wanted = os.O_WRONLY if writes else os.O_RDONLY
     return not flags & os.O_PATH and flags & os.O_ACCMODE in {wanted, os.O_RDWR}
+
+
+def wait_ready(events: Mapping[int, int], timeout: float | None = None) -> list[int]:
+    """Wait until at least one descriptor is ready, and return all descriptors that are ready.
+
+    :param events: the events to wait for, such as `select.POLLIN`, for each descriptor.
+    :param timeout: maximum number of seconds to wait, after which the result is empty. By default
+        there is no limit.
+    """
+    waiting = poll()
+    for descriptor, mask in events.items():
+        waiting.register(descriptor, mask)
+    ready = waiting.poll(None if timeout is None else timeout * 1000)
+    return [descriptor for descriptor, _ in ready]

@@ -1,15 +1,26 @@
-"""The state of another process, as the kernel shows it in /proc."""
+"""The state of a process, as the kernel shows it in /proc/PID/stat; see proc_pid_stat(5)."""
 
 from __future__ import annotations
 
 
-def is_stopped(process: int) -> bool:
-    """Tell whether a signal such as SIGSTOP, or a debugger, has stopped a process; see proc(5).
+def stat_fields(process: int) -> list[str]:
+    """Return the fields that follow the name, or an empty list if the process does not exist.
 
-    :param process: its process number.
+    The first one is the state. Field N of the manual page has the index N - 3.
+
+    :param process: the process id.
     """
     try:
         with open(f"/proc/{process}/stat", "rb") as file:
-            return file.read().rpartition(b")")[2].split()[0] in {b"T", b"t"}
-    except (OSError, IndexError):
-        return False
+            # The name may contain spaces and parentheses, so we look for the last parenthesis.
+            return file.read().rpartition(b")")[2].decode("ascii").split()
+    except OSError:
+        return []
+
+
+def is_stopped(process: int) -> bool:
+    """Tell whether a process is stopped, by a signal such as SIGSTOP or by a debugger.
+
+    :param process: the process id.
+    """
+    return stat_fields(process)[:1] in (["T"], ["t"])

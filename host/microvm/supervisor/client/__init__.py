@@ -1,1 +1,1 @@
-"""The client of a supervisor: a named machine, as any other process has it."""
+"""The client of a supervisor: other processes use a named machine through it."""

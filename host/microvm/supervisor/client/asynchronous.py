@@ -1,4 +1,4 @@
-"""The client's connection to a supervisor for asyncio: no thread waits for it."""
+"""The asyncio driver of `protocol`, for the library."""
 
 from __future__ import annotations
 
@@ -10,68 +10,66 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from microvm.guest.deadline import Deadline, Timer
+from microvm.guest.deadline import Deadline
 from microvm.guest.timeouts import TIMEOUTS, Timeouts
 from microvm.supervisor import wire
+from microvm.supervisor.client.protocol import ClientProtocol
 
-_PIECE = 1 << 16
+_CHUNK = 1 << 16
 
 
 class AsyncConnection:
-    """Lines of JSON from a supervisor and to it; it is asked now and then whether it is there.
+    """A connection to a supervisor, to which the request has been sent.
 
-    :ivar descriptors: what has come with the lines; whoever takes one from here has to close it.
+    :ivar descriptors: the descriptors that have arrived. Whoever removes one from this list has to
+        close it.
     """
 
     def __init__(
         self,
         connection: socket.socket,
+        name: str,
         *,
-        on_line: Callable[[dict[str, Any]], None],
-        on_end: Callable[[], None],
+        on_event: Callable[[str, Any], None],
         on_silence: Callable[[], None],
         timeouts: Timeouts = TIMEOUTS,
     ) -> None:
-        """Take over a connection.
+        """Take over a connected socket.
 
-        :param on_line: called with each line but those about pings.
-        :param on_end: called once, when no more comes, or what comes is no line.
-        :param on_silence: called when a ping is not answered.
+        :param name: the name of the machine, for messages.
+        :param on_event: called with the name and the value of each event, see `protocol`.
+        :param on_silence: called if pings are not answered.
         """
         connection.setblocking(False)
         self.descriptors: list[int] = []
         self._connection = connection
-        self._on_line = on_line
-        self._on_end = on_end
+        self._protocol = ClientProtocol(name, round(timeouts.ping / timeouts.ping_interval))
+        self._on_event = on_event
         self._on_silence = on_silence
         self._timeouts = timeouts
         self._loop = asyncio.get_running_loop()
-        self._received = bytearray()
         self._unsent = bytearray()
-        self._next_ping = Timer()
-        self._pong_due = Deadline()
+        self._silence = Deadline()
         self._loop.add_reader(connection, self._receive)
-        self._next_ping.start(timeouts.ping_interval, self._ping)
+        self._silence.start(timeouts.ping_interval, self._ping)
 
-    def say(self, message: dict[str, Any]) -> None:
-        """Send a line; nothing when the connection has ended."""
+    def send(self, line: bytes) -> None:
+        """Send a line, or nothing if the connection is closed."""
         if self._connection.fileno() >= 0:
-            self._unsent += wire.encode(message)
+            self._unsent += line
             self._send()
 
-    def take_back(self) -> None:
-        """Take back what was asked for: the supervisor ends it, and then the conversation."""
+    def cancel_request(self) -> None:
+        """Cancel the request. The supervisor then closes the connection, which is an event."""
         if self._connection.fileno() >= 0:
-            self._next_ping.cancel()
-            with suppress(OSError):  # it has gone
+            with suppress(OSError):  # the supervisor has exited
                 self._connection.shutdown(socket.SHUT_WR)
-            self._pong_due.start(self._timeouts.kill + self._timeouts.ping, self._on_silence)
+            self._silence.start(self._timeouts.kill + self._timeouts.ping, self._on_silence)
 
     def close(self) -> None:
-        """End it, and close the descriptors that nobody has taken; idempotent."""
+        """Close the connection, and the descriptors that are still in `descriptors`; idempotent."""
         if self._connection.fileno() >= 0:
-            self._next_ping.cancel()
-            self._pong_due.cancel()
+            self._silence.cancel()
             self._loop.remove_reader(self._connection)
             self._loop.remove_writer(self._connection)
             self._connection.close()
@@ -83,7 +81,7 @@ class AsyncConnection:
             del self._unsent[: self._connection.send(self._unsent)]
         except BlockingIOError:
             pass
-        except OSError:  # it has gone: what it still had to say is read
+        except OSError:  # The supervisor has exited. Its last lines can still be read.
             self._unsent.clear()
         if self._unsent:
             self._loop.add_writer(self._connection, self._send)
@@ -95,47 +93,28 @@ class AsyncConnection:
             data = self._receive_some()
         except BlockingIOError:
             return
-        except OSError:  # it was reset
+        except OSError:  # the connection was reset
             data = b""
-        *lines, self._received = (self._received + data).split(b"\n")
-        for line in lines:
+        for name, value in self._protocol.receive(data):
+            if name == "end":
+                self._loop.remove_reader(self._connection)
+                self._silence.cancel()
+            self._on_event(name, value)
             if self._connection.fileno() < 0:
-                return  # that was all that anybody wanted to know
-            if not self._take(line):
-                self._end()
-                return
-        if not data or len(self._received) > wire.LIMIT:
-            self._end()
+                return  # the function that was called has closed this connection
 
     def _receive_some(self) -> bytes:
         room = socket.CMSG_SPACE(wire.DESCRIPTORS * array("i").itemsize)
-        data, attached, _, _ = self._connection.recvmsg(_PIECE, room, socket.MSG_CMSG_CLOEXEC)
+        data, attached, _, _ = self._connection.recvmsg(_CHUNK, room, socket.MSG_CMSG_CLOEXEC)
         for level, kind, content in attached:
             if (level, kind) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
-                whole = len(content) - len(content) % array("i").itemsize
-                self.descriptors += array("i", content[:whole])
+                complete = len(content) - len(content) % array("i").itemsize
+                self.descriptors += array("i", content[:complete])
         return data
 
-    def _take(self, line: bytearray) -> bool:
-        """Handle a line; False if it is none."""
-        try:
-            message = wire.decode(bytes(line))
-        except ValueError:
-            return False
-        if "pong" in message:
-            self._pong_due.cancel()
-            self._next_ping.start(self._timeouts.ping_interval, self._ping)
-        else:
-            self._on_line(message)
-        return True
-
-    def _end(self) -> None:
-        if self._connection.fileno() >= 0:
-            self._loop.remove_reader(self._connection)
-            self._next_ping.cancel()
-            self._pong_due.cancel()
-            self._on_end()
-
     def _ping(self) -> None:
-        self.say({"ping": 1})
-        self._pong_due.start(self._timeouts.ping, self._on_silence)
+        if (ping := self._protocol.ping()) is None:
+            self._on_silence()
+        else:
+            self.send(ping)
+            self._silence.start(self._timeouts.ping_interval, self._ping)

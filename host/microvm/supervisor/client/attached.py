@@ -1,4 +1,4 @@
-"""The public class `AttachedVM`: a named machine, which another process keeps."""
+"""The public class `AttachedVM`: a named machine, which another process runs."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from microvm.supervisor.client.remote_guest import RemoteGuest
 
 
 class AttachedVM(Machine):
-    """A machine that `microvm start` has left running, used as if it were ours.
+    """A machine that `microvm start` has started, used like a machine of this process.
 
     ::
 
         async with MicroVM.attach("web") as vm:
             result = await vm.run(["echo", "hello"])
 
-    Leaving its block, or `detach`, lets go of the machine, which goes on; only what was still
-    running from here is killed. `stop` ends the machine, for everybody. It has the methods of
-    `MicroVM`, and its rules; since others may use the machine at the same time, it may be `Busy`
-    where none of our commands runs, and may end at any moment: then there is `GuestDied`, with the
-    reason.
+    At the end of the block, or after `detach`, the machine continues to run, and only the commands
+    of this object are killed. `stop` ends the machine for everybody. All methods of `MicroVM` are
+    available, with the same rules. Other processes may use the machine at the same time. So a
+    method can raise `Busy` although no command of this object runs. The machine can end at any
+    moment, and then a method raises `GuestDied` with the reason.
 
-    :ivar name: the machine's whole name.
-    :ivar facts: what is known of it: its image, memory, accelerator and more, as
-        `microvm inspect --json` has them.
+    :ivar name: the name of the machine.
+    :ivar facts: the description of the machine: its image, memory, accelerator and more, as
+        `microvm inspect --json` shows them.
     """
 
     def __init__(self, name: str, *, wait: bool = False) -> None:
@@ -54,32 +54,32 @@ class AttachedVM(Machine):
         return pid
 
     async def detach(self) -> None:
-        """Let go of the machine, which goes on, and kill what runs in it from here; idempotent."""
+        """Disconnect from the machine, and kill the commands of this object; idempotent."""
         await self._remote.close()
 
     async def stop(self) -> None:
-        """End the machine, for everybody; idempotent.
+        """End the machine for everybody; idempotent.
 
-        When this returns, QEMU is gone and nothing of it is left on the host.
+        When this returns, QEMU has exited, and none of the machine's files are left on the host.
 
-        :raises UsageError: this has let go of the machine.
-        :raises GuestDied: somebody has ended it, and started another one of its name.
+        :raises UsageError: this object has detached from the machine.
+        :raises GuestDied: somebody has ended the machine, and started another one of its name.
         """
         if self._stopped:
             return
         try:
             await self._remote.call("stop")
-        except GuestDied:  # it has ended already
+        except GuestDied:  # the machine has already ended
             if self._connector.is_replaced():
                 raise
         self._stopped = True
         await self._remote.close(self._connector.lost)
 
     async def checkpoint(self, name: str | None = None) -> Snapshot:
-        """Take a snapshot of the machine, which goes on; see `MicroVM.checkpoint`.
+        """Take a snapshot of the machine, which keeps running; see `MicroVM.checkpoint`.
 
-        :param name: one to keep it under; without one it is gone with our process, or when it is
-            closed.
+        :param name: the name under which the snapshot is kept. Without a name, the snapshot is
+            removed when it is closed, or when this process exits.
         """
         taken, files = await self._remote.call_for_files("checkpoint", name=name)
         if name is not None:

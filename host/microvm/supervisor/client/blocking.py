@@ -1,6 +1,7 @@
-"""The client of a supervisor: code that blocks, and imports next to nothing.
+"""The blocking driver of `protocol`, for the command line.
 
-`microvm exec` is to take no longer than its command and Python's start.
+It imports very little, because `microvm exec` should take no longer than its command and the start
+of Python.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import signal
 import socket
 import sys
 import time
-from select import POLLIN, POLLRDHUP, poll
+from select import POLLIN, POLLRDHUP
 
-from microvm.supervisor import wire
+from microvm.supervisor import lazy
+from microvm.supervisor.client import protocol
 from microvm.supervisor.machine_directory import SOCKET, MachineDirectory
 from microvm.supervisor.runtime_directory import RuntimeDirectory
+from microvm.system.descriptors import wait_ready
 from microvm.system.process import is_stopped
 
 TYPE_CHECKING = False
@@ -22,36 +25,39 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, Self
 
-    from microvm.errors import MachineError, MicroVMError
+    from microvm.errors import MachineError
 
-_CONNECT_TIMEOUT = 10.0  # in seconds
-_SEND_TIMEOUT = 10.0  # the maximum number of seconds to send a line
+# maximum number of seconds to connect, to send a line, and to wait for a killed supervisor
+_CONNECT_TIMEOUT = 10.0
+_SEND_TIMEOUT = 10.0
+_KILL_TIMEOUT = 10.0
 
-# How long a supervisor may be silent until it is pinged, in ms, and for how many pings in a row. We
-# count, as what stops both of us at the same time stops no clock.
-_INTERVAL = 5000
-_MOST_PINGS = 12
+_INTERVAL = 5.0  # seconds of silence before a ping
+
 # number of silent intervals after which we no longer wait for a supervisor that a signal has
 # stopped
-_LOOKS = 2
-_PAUSE = 0.02  # between two attempts to connect, in seconds
+_STOPPED_SILENCES = 2
+_PAUSE = 0.02  # seconds between two attempts to connect
 _CHUNK = 1 << 16
 
 
-class BlockingConnection:
-    """A connection to a supervisor; use it as a context manager.
+def _ignore(_name: str, _value: object) -> None:
+    pass
 
-    :ivar name: of the machine.
-    :ivar socket: it blocks.
-    :ivar at_end: whether the supervisor has closed it, in the place of a reply.
+
+class BlockingConnection:
+    """A connection to a supervisor. Use it as a context manager.
+
+    :ivar name: the name of the machine.
+    :ivar socket: the socket, in blocking mode.
+    :ivar at_end: True if the supervisor closed the connection instead of replying.
     """
 
     def __init__(self, name: str, connected: socket.socket) -> None:
-        """Take over what is connected."""
+        """Take over a connected socket."""
         self.name = name
         self.socket = connected
         self.at_end = False
-        self._buffer = bytearray()
 
     def __enter__(self) -> Self:
         return self
@@ -63,32 +69,25 @@ class BlockingConnection:
         self,
         call: str,
         descriptors: Sequence[int] = (),
-        on_line: Callable[[dict[str, Any]], object] = bool,
-        **request: object,
+        on_event: Callable[[str, Any], object] = _ignore,
+        **fields: object,
     ) -> Any:
-        """Send a request, and return what its reply says.
+        """Send a request, and return the result.
 
-        :param descriptors: these are passed on.
-        :param on_line: called with each line before the reply.
-        :raises MicroVMError: whatever the supervisor says, or that it does not answer.
+        :param descriptors: the descriptors that are passed to the supervisor.
+        :param on_event: called with the name and the value of each event before the reply.
+        :raises MicroVMError: the request failed, or the supervisor does not answer.
         """
-        self.send({"wire": wire.WIRE, "call": call, **request}, descriptors)
-        return self.reply(on_line)
+        self.send(protocol.request(call=call, **fields), descriptors)
+        return self.reply(on_event)
 
-    def send(self, value: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
+    def send(self, line: bytes, descriptors: Sequence[int] = ()) -> None:
         """Send a line, and descriptors with it.
 
         If the supervisor has exited, this raises nothing, and `reply` raises the error.
 
-        :raises UsageError: the line is too long.
         :raises GuestUnresponsive: the supervisor does not read the line in time.
         """
-        try:
-            line = wire.encode(value)
-        except ValueError as error:
-            from microvm.errors import UsageError
-
-            raise UsageError(f"this cannot be sent to a machine: {error}") from None
         self.socket.settimeout(_SEND_TIMEOUT)
         try:
             sent = socket.send_fds(self.socket, [line], list(descriptors)) if descriptors else 0
@@ -102,91 +101,72 @@ class BlockingConnection:
 
     def reply(
         self,
-        on_line: Callable[[dict[str, Any]], object] = bool,
+        on_event: Callable[[str, Any], object] = _ignore,
         readable: dict[int, Callable[[], object]] | None = None,
         *,
-        most_pings: int = _MOST_PINGS,
+        max_pings: int = protocol.MAX_PINGS,
     ) -> Any:
-        """Wait for the reply, and return what it says.
+        """Wait for the reply, and return its result.
 
-        :param on_line: called with each line before it.
-        :param most_pings: for how many pings in a row there may be no answer.
-        :param readable: by descriptor, what is called when that can be read; it may take one out.
-        :raises MicroVMError: as `ask`.
+        :param on_event: called with the name and the value of each event before the reply.
+        :param readable: a function for each further descriptor, called when the descriptor is
+            readable. The function may remove its own entry.
+        :param max_pings: number of pings in a row that may stay unanswered.
+        :raises MicroVMError: see `ask`.
         """
         readable = readable or {}
-        silences = 0
+        received = protocol.ClientProtocol(self.name, max_pings)
         while True:
-            waiting = poll()
-            waiting.register(self.socket, POLLIN)
-            for descriptor in readable:
-                waiting.register(descriptor, POLLIN)
-            ready = [descriptor for descriptor, _ in waiting.poll(_INTERVAL)]
+            ready = wait_ready(dict.fromkeys((self.socket.fileno(), *readable), POLLIN), _INTERVAL)
             for descriptor in ready:
                 if descriptor in readable:
                     readable[descriptor]()
-            if self.socket.fileno() not in ready:
-                silences += not ready
-                if silences > most_pings or (silences >= _LOOKS and is_stopped(self._pid())):
+            if not ready:
+                ping = received.ping()
+                stopped = received.silences >= _STOPPED_SILENCES and is_stopped(self._pid())
+                if ping is None or stopped:
                     raise silent(self.name, self._pid())
-                if not ready:
-                    self.send({"ping": silences})
-                continue
-            silences = 0
-            for line in self._lines():
-                if "error" in line:
-                    raise _error(line["error"])
-                if "result" in line:
-                    return line["result"]
-                on_line(line)
+                self.send(ping)
+            elif self.socket.fileno() in ready:
+                for name, value in received.receive(self._received()):
+                    if name == "result":
+                        return value
+                    if name == "error":
+                        raise value
+                    if name == "end":
+                        self.at_end = True
+                        raise ended(self.name)
+                    on_event(name, value)
+
+    def _received(self) -> bytes:
+        try:
+            return self.socket.recv(_CHUNK)
+        except ConnectionResetError:
+            return b""
 
     def _pid(self) -> int:
         data = self.socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
         return int.from_bytes(data[:4], sys.byteorder)
 
     def kill(self) -> None:
-        """Kill the supervisor, which does not answer, and wait for its end."""
+        """Kill the supervisor, which does not answer, and wait until it has exited."""
         process = os.pidfd_open(self._pid())
+        hangup = {self.socket.fileno(): POLLRDHUP}
         try:
-            waiting = poll()
-            waiting.register(self.socket, POLLRDHUP)
-            if not waiting.poll(0):  # or the number may be another's already
+            # After a hangup, the process id may already belong to another process.
+            if not wait_ready(hangup, 0):
                 signal.pidfd_send_signal(process, signal.SIGKILL)
-                waiting.poll(_CONNECT_TIMEOUT * 1000)
+                wait_ready(hangup, _KILL_TIMEOUT)
         finally:
             os.close(process)
 
-    def _lines(self) -> list[dict[str, Any]]:
-        """Return the lines that have come.
-
-        :raises MicroVMError: there will be no more.
-        """
-        try:
-            data = self.socket.recv(_CHUNK)
-        except ConnectionResetError:
-            data = b""
-        if not data:
-            self.at_end = True
-            raise ended(self.name)
-        self._buffer += data
-        *lines, rest = self._buffer.split(b"\n")
-        self._buffer = rest
-        try:
-            if len(rest) > wire.LIMIT:
-                raise ValueError("it has no end")
-            return [wire.decode(bytes(line)) for line in lines]
-        except ValueError as error:
-            from microvm.errors import MicroVMError
-
-            message = f"the supervisor of {self.name} says what is no line of ours: {error}"
-            raise MicroVMError(message) from None
-
 
 def connect(name: str, *, beginning: bool = False) -> BlockingConnection:
-    """Connect to the supervisor of the machine that has this name.
+    """Connect to the supervisor of a machine.
 
-    :param beginning: or alone begins so.
-    :raises MicroVMError: there is none, or it is gone; says why.
+    :param name: the name of the machine.
+    :param beginning: True if the name may be abbreviated, as long as it fits one machine.
+    :raises MicroVMError: there is no such machine, or it has ended; the message has the reason.
     """
     with RuntimeDirectory() as runtime, runtime.open(name, beginning=beginning) as directory:
         return connect_to(directory)
@@ -195,10 +175,10 @@ def connect(name: str, *, beginning: bool = False) -> BlockingConnection:
 def connect_to(
     directory: MachineDirectory, timeout: float = _CONNECT_TIMEOUT
 ) -> BlockingConnection:
-    """Connect to the supervisor of a machine; wait for one that only just begins, or ends.
+    """Connect to the supervisor of a machine, and wait if it is just starting or ending.
 
-    :param timeout: how long, in seconds.
-    :raises MicroVMError: it is gone; says why.
+    :param timeout: maximum number of seconds to wait.
+    :raises MicroVMError: the machine has ended; the message has the reason.
     """
     deadline = time.monotonic() + timeout
     while True:
@@ -210,11 +190,11 @@ def connect_to(
             return BlockingConnection(directory.name, connected)
         except OSError as error:
             connected.close()
-            if not directory.lives():
+            if not directory.is_alive():
                 raise directory.error() from None
             if isinstance(error, TimeoutError) or time.monotonic() > deadline:
                 raise silent(directory.name) from None
-            # Where many have come at once, there is no room to wait in: that is a BlockingIOError.
+            # BlockingIOError: so many clients connect that the socket's backlog is full.
             if not isinstance(error, FileNotFoundError | ConnectionRefusedError | BlockingIOError):
                 raise
             time.sleep(_PAUSE)
@@ -224,14 +204,12 @@ def connect_to(
 
 
 def ended(name: str) -> MachineError:
-    """Return the error for a supervisor that has ended in the middle of a conversation."""
-    from microvm.errors import GuestDied
-
+    """Return the error for a supervisor that exited before it replied."""
     with RuntimeDirectory() as runtime:
         try:
             directory = runtime.of(name)
         except OSError:
-            return GuestDied(f"machine {name} was stopped")
+            return lazy.GuestDied(f"machine {name} was stopped")
         with directory:
             return directory.error()
 
@@ -241,20 +219,9 @@ def silent(name: str, process: int = 0) -> MachineError:
 
     :param process: the process id of the supervisor; 0 if it is not known.
     """
-    from microvm.errors import GuestUnresponsive
-
+    message = f"the supervisor of {name} does not answer"
+    look = f"`microvm inspect {name}` shows its process"
     if is_stopped(process):
-        return GuestUnresponsive(
-            f"the supervisor of {name} does not answer: a signal has stopped process {process}",
-            hint=f"`kill -CONT {process}` resumes it, `microvm stop {name}` ends the machine",
-        )
-    return GuestUnresponsive(
-        f"the supervisor of {name} does not answer",
-        hint=f"`microvm inspect {name}` shows its process, `microvm stop {name}` ends the machine",
-    )
-
-
-def _error(value: object) -> MicroVMError:
-    from microvm.supervisor.error_json import from_json
-
-    return from_json(value)
+        message = f"{message}: a signal has stopped process {process}"
+        look = f"`kill -CONT {process}` resumes it"
+    return lazy.GuestUnresponsive(message, hint=f"{look}, `microvm stop {name}` ends the machine")

@@ -1,4 +1,4 @@
-"""The way to the supervisor of a named machine."""
+"""Connectors, which open connections to the supervisor of a named machine."""
 
 from __future__ import annotations
 
@@ -9,61 +9,61 @@ from typing import Any, Protocol
 
 from microvm.errors import GuestDied, MachineError, MicroVMError, UsageError
 from microvm.printable import quoted
-from microvm.supervisor import wire
-from microvm.supervisor.client import blocking
+from microvm.supervisor.client import blocking, protocol
 from microvm.supervisor.machine_directory import FACTS, MachineDirectory
 from microvm.supervisor.names import NAME_RULE
 from microvm.supervisor.runtime_directory import RuntimeDirectory, is_name
 
 
 class Connector(Protocol):
-    """The way to a supervisor.
+    """An object that opens connections to one supervisor.
 
-    :ivar name: of its machine.
+    :ivar name: the name of the machine.
     """
 
     name: str
 
     def ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> socket.socket:
-        """Connect to the supervisor, and send it a request; this may take a while.
+        """Connect to the supervisor, send a request, and return the socket. This can block.
 
-        :raises MicroVMError: it is not there.
+        :raises MicroVMError: the supervisor has exited.
         """
         ...
 
     def lost(self) -> MachineError:
-        """Return why the supervisor has gone."""
+        """Return the error for a supervisor that has exited, with the reason."""
         ...
 
     def silent(self) -> MachineError:
-        """Return the error for one that does not answer."""
+        """Return the error for a supervisor that does not answer."""
         ...
 
 
 class MachineConnector:
-    """The way to the supervisor of one machine, which has a name for as long as it is there."""
+    """The connector to the supervisor of one machine, and not of a later machine of its name."""
 
     def __init__(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Prepare it.
+        """Do not connect yet.
 
-        :param facts: what its supervisor has written of it.
+        :param facts: the content of the machine's `machine.json`.
         """
         self.name = name
         self._identity = _identity(facts)
 
     def ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> socket.socket:
-        """Connect to it, and send it a request; see `Connector.ask`."""
+        """Connect to the supervisor, and send a request; see `Connector.ask`."""
+        line = protocol.request(**request)
         with self._directory() as directory:
             connection = blocking.connect_to(directory)
         try:
-            connection.send({"wire": wire.WIRE, **request}, descriptors)
+            connection.send(line, descriptors)
         except BaseException:
             connection.socket.close()
             raise
         return connection.socket
 
     def lost(self) -> MachineError:
-        """Return why it has gone."""
+        """Return the error for a supervisor that has exited; see `Connector.lost`."""
         try:
             with self._directory() as directory:
                 return directory.error()
@@ -71,19 +71,23 @@ class MachineConnector:
             return error
 
     def silent(self) -> MachineError:
-        """Return the error for one that does not answer."""
+        """Return the error for a supervisor that does not answer."""
         return blocking.silent(self.name, self._identity[0] or 0)
 
     def is_replaced(self) -> bool:
-        """Tell whether another machine has its name."""
-        with RuntimeDirectory() as runtime, suppress(OSError), runtime.of(self.name) as directory:
+        """Tell whether another machine has the name now."""
+        with (
+            RuntimeDirectory() as runtime,
+            suppress(OSError),
+            runtime.of(self.name) as directory,
+        ):
             return _identity(directory.read(FACTS)) != self._identity
         return False
 
     def _directory(self) -> MachineDirectory:
-        """Open its folder.
+        """Open the folder of the machine.
 
-        :raises MachineError: it has none any more.
+        :raises MachineError: the folder was removed.
         """
         with RuntimeDirectory() as runtime:
             try:
@@ -97,20 +101,20 @@ class MachineConnector:
 
 
 def _identity(facts: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return what no two machines have in common."""
+    """Return values that differ between two machines of the same name."""
     return facts.get("supervisor"), facts.get("started")
 
 
 def find(name: str) -> tuple[str, dict[str, Any]]:
-    """Return the name of a machine that lives, and what its supervisor has written of it.
+    """Return the name of a living machine, and the content of its `machine.json`.
 
-    :raises UsageError: no machine can have this name.
-    :raises MicroVMError: there is none, or it is gone; says why.
+    :raises UsageError: the name is not valid.
+    :raises MicroVMError: there is no such machine, or it has ended; the message has the reason.
     """
     if not isinstance(name, str) or not is_name(name):
         raise UsageError(f"{quoted(str(name))} cannot be the name of a machine: {NAME_RULE}")
     with RuntimeDirectory() as runtime, runtime.open(name) as directory:
-        if not directory.lives():
+        if not directory.is_alive():
             raise directory.error()
         facts = directory.read(FACTS)
         if not facts:
@@ -120,5 +124,5 @@ def find(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def detached() -> UsageError:
-    """Return the error for who has let go of a machine."""
+    """Return the error for an object that was used after `detach`."""
     return UsageError("this has let go of the machine", hint="attach to it anew")

@@ -1,4 +1,4 @@
-"""A command in a named machine, attached to our streams, our terminal and our signals."""
+"""A command in a named machine that uses our standard streams, our terminal and our signals."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ import signal
 import time
 from contextlib import suppress
 
-from microvm.supervisor import wire
+from microvm.supervisor import lazy
+from microvm.supervisor.client import protocol
 from microvm.supervisor.client.blocking import BlockingConnection, connect
 from microvm.system import interrupt
 
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _PIPE = -1  # subprocess.PIPE
 _CHUNK = 1 << 16
-_KILL_TIMEOUT = 10.0  # of a supervisor that is to kill our command, in seconds
+_KILL_TIMEOUT = 10.0  # maximum number of seconds to wait until our command is killed
 
 
 class _Ended(Exception):
-    """A signal ends us, and the command with us."""
+    """A signal ends this process and the command."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -39,38 +40,37 @@ def execute(
     standard_input: bool | None = None,
     wait: bool = False,
 ) -> int:
-    """Run a command in a named machine, and return our exit status.
+    """Run a command in a named machine, and return the exit status for this process.
 
-    :param options: `ExecOptions`, by name, as JSON has them; `tty` is True for a terminal.
-    :param standard_input: whether that is passed on; by default unless it is a terminal, which is
-        passed on to a terminal only.
-    :param wait: wait for our turn, where another command runs.
-    :raises MicroVMError: what the machine says, or that there is none.
+    :param options: the `ExecOptions`, with values that JSON supports. `tty` is True for a terminal.
+    :param standard_input: True to pass our standard input on. By default it is passed on if it is
+        no terminal, or if the command has a terminal, too.
+    :param wait: True to wait while another command runs.
+    :raises MicroVMError: there is no such machine, or the command cannot be run.
     """
     with connect(name, beginning=True) as connection:
-        attached = _Attached(connection, dict(options or {}))
+        command = _ForegroundCommand(connection, dict(options or {}))
         try:
-            returncode = attached.run(argv, standard_input, wait=wait)
+            returncode = command.run(argv, standard_input, wait=wait)
         except _Ended as ended:
-            attached.leave()
+            command.kill()
             return ended.status
         except Exception as error:
-            _add_hint(error, argv, attached.options)
+            if isinstance(error, lazy.StartError):
+                hint = lazy.start_hint(error, argv[0], command.options.get("cwd"), "`microvm cp`")
+                error.hint = hint or error.hint
             raise
         return returncode if returncode >= 0 else 128 - returncode
 
 
-def _add_hint(error: Exception, argv: list[str], options: dict[str, Any]) -> None:
-    from microvm.errors import StartError
-    from microvm.machine import hints
+class _ForegroundCommand:
+    """A command, with its own connection to the supervisor.
 
-    if isinstance(error, StartError):
-        hint = hints.about(error, argv[0], options.get("cwd"), "`microvm cp`")
-        error.hint = hint or error.hint
-
-
-class _Attached:
-    """A command, over a connection of its own."""
+    :ivar raw: True if our terminal passes all keys to the command.
+    :ivar feed: the pipe to the command's input if that comes from our terminal, or -1.
+    :ivar explained: True if the effect of a second Ctrl-C was explained to the user.
+    :ivar restore: restores the mode of our terminal.
+    """
 
     def __init__(self, connection: BlockingConnection, options: dict[str, Any]) -> None:
         self.connection = connection
@@ -78,17 +78,17 @@ class _Attached:
         self.command = ""
         self.started = False
         self.leaving = False
-        self.raw = False  # whether our terminal is the command's
+        self.raw = False
         self.interrupted_at = float("-inf")
-        self.explained = False  # whether the effect of a second Ctrl-C was explained
+        self.explained = False
         self.feed = -1
         self.restore: Callable[[], object] = bool
         self.readable: dict[int, Callable[[], object]] = {}
 
     def run(self, argv: list[str], standard_input: bool | None, *, wait: bool) -> int:
-        """Run it to its end, and return its return code.
+        """Run the command until it exits, and return its return code.
 
-        :raises _Ended: a signal ends us.
+        :raises _Ended: a signal ends this process.
         """
         self.command = argv[0]
         if self.options.get("tty"):
@@ -100,31 +100,29 @@ class _Attached:
         if fed if standard_input is None else standard_input:
             self.options["stdin"] = _PIPE
         self.raw = terminal and bool(self.options.get("tty")) and "stdin" in self.options
-        request = {"argv": argv, "options": self.options, "wait": wait, "sized": self.raw}
-        request = {"wire": wire.WIRE, "call": "exec", **request}
+        fields = {"argv": argv, "options": self.options, "wait": wait, "sized": self.raw}
+        request = protocol.request(call="exec", **fields)
         before = {number: signal.getsignal(number) for number in _ENDING}
         try:
             for number, handler in before.items():
-                if handler is not signal.SIG_IGN:  # as by nohup(1)
+                if handler is not signal.SIG_IGN:  # nohup(1) makes us ignore SIGHUP
                     signal.signal(number, self._on_signal)
             if terminal:
-                self._send_with_source(request)
+                self._send_with_pipe(request)
             else:
                 self.connection.send(request, (0, 1, 2))
-            code: int = self.connection.reply(self._on_line, self.readable)["returncode"]
+            code: int = self.connection.reply(self._on_event, self.readable)["returncode"]
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
             self.restore()
         if code == 0 and terminal and standard_input is None and "stdin" not in self.options:
-            from microvm.system import terminal_hints
-
-            terminal_hints.suggest_terminal(argv)
+            lazy.suggest_terminal(argv)
         return code
 
-    def _send_with_source(self, request: dict[str, Any]) -> None:
-        """Send the request with something in the place of our terminal.
+    def _send_with_pipe(self, request: bytes) -> None:
+        """Send the request with a pipe as the command's input, instead of our terminal.
 
-        It is read by us: who does that has to stop, and to go on, as our shell wants it.
+        This process reads the terminal, because only then can the shell stop and resume it.
         """
         source, self.feed = os.pipe()
         try:
@@ -137,26 +135,26 @@ class _Attached:
             os.close(self.feed)
 
     def _feed(self) -> None:
-        """Pass on what can be read from our terminal."""
+        """Copy data from our terminal to the command."""
         try:
             data = os.read(0, _CHUNK)
             while data:
                 data = data[os.write(self.feed, data) :]
                 if not data:
                     return
-        except OSError:  # it was hung up, or the command takes no more
+        except OSError:  # the terminal was hung up, or the command has closed its input
             pass
         del self.readable[0]
         os.close(self.feed)
 
-    def _on_line(self, line: dict[str, Any]) -> None:
-        if "started" in line:
+    def _on_event(self, name: str, _: object) -> None:
+        if name == "started":
             self.started = True
             if self.raw:
                 self._enter_raw_mode()
 
     def _enter_raw_mode(self) -> None:
-        import termios
+        import termios  # imported here, because few commands have a terminal
         import tty
 
         before = termios.tcgetattr(0)
@@ -164,26 +162,26 @@ class _Attached:
 
         def restore() -> None:
             signal.signal(signal.SIGWINCH, resized)
-            with suppress(termios.error):  # it was hung up
+            with suppress(termios.error):  # the terminal was hung up
                 termios.tcsetattr(0, termios.TCSADRAIN, before)
 
         self.restore = restore
         tty.setraw(0, termios.TCSADRAIN)
         signal.signal(signal.SIGWINCH, lambda *_: self._resize())
-        self._resize()  # it may have changed since the command was started
+        self._resize()  # the size may have changed since the command was started
 
     def _resize(self) -> None:
-        self.connection.send({"resize": _size()})
+        self.connection.send(protocol.resize(*_size()))
 
     def _on_signal(self, number: int, _: FrameType | None) -> None:
-        """Pass a Ctrl-C on to the command; the second one within a second is for us."""
+        """Pass a Ctrl-C to the command. A second Ctrl-C within a second ends this process."""
         interrupt.note(number)
         if self.leaving:
             self._exit(number)
         now, before = time.monotonic(), self.interrupted_at
         self.interrupted_at = now
         if number == signal.SIGINT and self.started and now - before >= interrupt.AGAIN:
-            self.connection.send({"signal": number})
+            self.connection.send(protocol.signal(number))
             if not (self.raw or self.explained):
                 signal.signal(signal.SIGALRM, lambda *_: self._explain())
                 signal.setitimer(signal.ITIMER_REAL, interrupt.AGAIN)
@@ -192,17 +190,15 @@ class _Attached:
             raise _Ended(number)
 
     def _explain(self) -> None:
-        from microvm.system import terminal_hints
-
         self.explained = True
-        terminal_hints.explain_interrupt(self.command, "to kill it")
+        lazy.explain_interrupt(self.command, "to kill it")
 
     def _exit(self, number: int) -> NoReturn:
         self.restore()
         interrupt.leave(128 + number)
 
-    def leave(self) -> None:
-        """Have the command killed, and wait until it is gone, but not for ever."""
+    def kill(self) -> None:
+        """Make the supervisor kill the command, and wait for that, but not longer than a limit."""
         connected = self.connection.socket
         with suppress(OSError):
             connected.shutdown(1)  # SHUT_WR
@@ -211,10 +207,10 @@ class _Attached:
                 pass
 
 
-def _size() -> list[int]:
-    """Return lines and columns; the default for what is no terminal, or does not know its size."""
+def _size() -> tuple[int, int]:
+    """Return the lines and columns of our terminal, or 24 and 80 if they are not known."""
     try:
         columns, lines = os.get_terminal_size(0)
     except OSError:
         columns = lines = 0
-    return [lines, columns] if lines and columns else [24, 80]
+    return (lines, columns) if lines and columns else (24, 80)

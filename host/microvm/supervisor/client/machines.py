@@ -1,4 +1,4 @@
-"""All named machines of this user: what they are and do, their consoles, and their end."""
+"""All named machines of this user: their state, their consoles, and how to stop them."""
 
 from __future__ import annotations
 
@@ -7,37 +7,39 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from queue import SimpleQueue
-from select import POLLIN, poll, select
+from select import POLLIN
 from threading import Thread
 from typing import Any
 
 from microvm.errors import GuestUnresponsive, MicroVMError, UsageError
-from microvm.supervisor import wire
+from microvm.supervisor.client import protocol
 from microvm.supervisor.client.blocking import BlockingConnection, connect_to
 from microvm.supervisor.machine_directory import CONSOLE, FACTS, MachineDirectory
 from microvm.supervisor.runtime_directory import RuntimeDirectory
+from microvm.system.descriptors import wait_ready
 
 ANSWER_TIMEOUT = 1.5
-"""The seconds that supervisors have to say what their machines do, all together."""
+"""Maximum number of seconds to wait for the answers of all supervisors together."""
 
-_MOST_PINGS = 2  # without an answer, of a supervisor that is to end its machine
-_DEATH_TIMEOUT = 5.0  # of one that was killed, which the kernel clears up, in seconds
-_LOOK = 0.1  # the seconds between two looks at a console that is followed
+_MAX_PINGS = 2  # number of pings that a supervisor may leave unanswered until it is killed
+_DEATH_TIMEOUT = 5.0  # maximum number of seconds until a killed supervisor has exited
+_INTERVAL = 0.1  # seconds between two looks at a console that is followed
 _CHUNK = 1 << 16
 
 
 def inspect(
     names: Sequence[str] | None = None,
 ) -> tuple[list[dict[str, Any]], MicroVMError | None]:
-    """Return what machines are and do, sorted by name, or as they are named; and what went wrong.
+    """Return the descriptions of machines, and the error for those that cannot be described.
 
-    Each has `name` and `state`: `starting`, `running`, `ending`; `silent`, where its supervisor
-    does not answer; or `gone`, with the `reason`. All but the first and the last have what
-    `machine.json` has; those that answer also `runs`, `waiting`, `memory_used` and `cpu_time`.
+    The machines are sorted by name, or in the order of `names`. Each description has `name` and
+    `state`: `starting`, `running`, `ending`, `silent` (the supervisor does not answer), or `gone`
+    with the `reason`. All states except `starting` and `gone` have the fields of `machine.json`. If
+    the supervisor answers, they also have `runs`, `waiting`, `memory_used` and `cpu_time`.
 
-    :param names: or beginnings of them; None for all, of which those that have been dead for long
-        are removed.
-    :raises MicroVMError: the runtime folder cannot be used.
+    :param names: names, or unique beginnings of names. None for all machines; this also removes
+        machines that have been dead for a long time.
+    :raises MicroVMError: the runtime directory cannot be used.
     """
     failures: list[MicroVMError] = []
     with RuntimeDirectory() as runtime, ExitStack() as opened:
@@ -50,83 +52,78 @@ def inspect(
             except MicroVMError as error:
                 failures.append(error)
             else:
-                asked.append(_Asked(directory))
+                asked.append(_Inspection(directory))
         _collect([each for each in asked if each.connection is not None])
-        return [each.facts() for each in asked], _together(failures)
+        return [each.description() for each in asked], _together(failures)
 
 
 def _together(failures: Sequence[MicroVMError]) -> MicroVMError | None:
-    """Return one error for several, if there are any."""
+    """Return one error for several errors; None if there are none."""
     if len(failures) < 2:
         return failures[0] if failures else None
     return MicroVMError("; ".join(each.message for each in failures))
 
 
-class _Asked:
-    """A machine whose supervisor has been asked what it does."""
+class _Inspection:
+    """A request for the description of a machine, and the answer of its supervisor."""
 
     def __init__(self, directory: MachineDirectory) -> None:
         self.directory = directory
         self.connection: BlockingConnection | None = None
         self.answer: dict[str, Any] | None = None
-        self.lives = directory.lives()
-        if not self.lives:
+        self.is_alive = directory.is_alive()
+        if not self.is_alive:
             return
         try:
             self.connection = connect_to(directory, timeout=0)
-        except (MicroVMError, OSError):  # it is just being made, or has just ended
-            self.lives = directory.lives()
+        except (MicroVMError, OSError):  # the machine is just starting or ending
+            self.is_alive = directory.is_alive()
         else:
-            self.connection.send({"wire": wire.WIRE, "call": "facts"})
+            self.connection.send(protocol.request(call="facts"))
 
     def receive(self) -> None:
-        """Take the answer, which is there."""
-        assert self.connection is not None  # noqa: S101 - it was asked
+        """Receive the answer, when the connection is readable."""
+        assert self.connection is not None  # noqa: S101 - the supervisor was asked
         try:
             self.answer = self.connection.reply()
-        except MicroVMError:  # it has just ended, or is of another wire
-            self.lives = self.directory.lives()
-            self.answer = {**self._known(), "state": "running"} if self.lives else None
+        except MicroVMError:  # the machine has just ended, or its wire has another version
+            self.is_alive = self.directory.is_alive()
+            self.answer = {**self._known(), "state": "running"} if self.is_alive else None
 
-    def facts(self) -> dict[str, Any]:
-        """Return what is known of it."""
+    def description(self) -> dict[str, Any]:
+        """Return the description, from the answer or else from the files."""
         if self.connection is not None:
             self.connection.__exit__()
         if self.answer is not None:
             return self.answer
-        if not self.lives:
-            return {**self._known(), "state": "gone", "reason": self.directory.ended()["reason"]}
         known = self._known()
+        if not self.is_alive:
+            return {**known, "state": "gone", "reason": self.directory.ended()["reason"]}
         up = self.connection is not None or "qemu" in known
         return {**known, "state": "silent" if up else "starting"}
 
     def _known(self) -> dict[str, Any]:
-        """Return what is known without its supervisor."""
+        """Return the part of the description that does not need the supervisor."""
         return {"name": self.directory.name, **self.directory.read(FACTS)}
 
 
-def _collect(asked: list[_Asked]) -> None:
-    """Take the answers that come in time."""
+def _collect(asked: list[_Inspection]) -> None:
+    """Receive the answers that arrive in time."""
     deadline = time.monotonic() + ANSWER_TIMEOUT
-    waiting = poll()
-    left = {}
-    for each in asked:
-        assert each.connection is not None  # noqa: S101 - these were asked
-        waiting.register(each.connection.socket, POLLIN)
-        left[each.connection.socket.fileno()] = each
-    while left and (seconds := deadline - time.monotonic()) > 0:
-        for descriptor, _ in waiting.poll(seconds * 1000):
-            waiting.unregister(descriptor)
-            left.pop(descriptor).receive()
+    waiting = {each.connection.socket.fileno(): each for each in asked if each.connection}
+    while waiting and (left := deadline - time.monotonic()) > 0:
+        for descriptor in wait_ready(dict.fromkeys(waiting, POLLIN), left):
+            waiting.pop(descriptor).receive()
 
 
 def stop(names: Sequence[str] | None) -> Iterator[str]:
-    """End machines, and yield their names as they are gone; all are ended at the same time.
+    """End machines at the same time, and yield the name of each one when it has ended.
 
-    A supervisor that does not answer, or is of another wire, is killed, and QEMU dies with it.
+    If a supervisor does not answer, or its wire has another version, it is killed. The kernel then
+    kills QEMU, too.
 
-    :param names: None for all of them; beginnings of names will not do.
-    :raises MicroVMError: there is no such machine, or it does not end; the others have.
+    :param names: names of machines, which may not be abbreviated; None for all machines.
+    :raises MicroVMError: some machines do not exist or do not end. All others have ended.
     """
     with RuntimeDirectory() as runtime:
         ending = runtime.names() if names is None else list(dict.fromkeys(names))
@@ -137,13 +134,13 @@ def stop(names: Sequence[str] | None) -> Iterator[str]:
             _end(name)
         except MicroVMError as error:
             done.put((name, error))
-        except Exception as error:  # it is told with the others'
+        except Exception as error:  # otherwise this error would be lost with the thread
             done.put((name, MicroVMError(f"machine {name} does not end: {error}")))
         else:
             done.put((name, None))
 
     for name in ending:
-        Thread(target=end, args=(name,), daemon=True).start()  # who is interrupted waits for none
+        Thread(target=end, args=(name,), daemon=True).start()  # a Ctrl-C does not wait for these
     failures = {}
     for _ in ending:
         name, failure = done.get()
@@ -158,41 +155,41 @@ def stop(names: Sequence[str] | None) -> Iterator[str]:
 
 
 def _end(name: str) -> None:
-    """End a machine, and leave nothing of it.
+    """End a machine, and remove its files.
 
-    :raises MicroVMError: there is none, or it does not end.
+    :raises MicroVMError: the machine does not exist, or does not end.
     """
     with RuntimeDirectory() as runtime, runtime.open(name) as directory, ExitStack() as opened:
-        if connection := _asked(directory, opened, "stop"):
+        if connection := _ask(directory, opened, "stop"):
             try:
-                connection.reply(most_pings=_MOST_PINGS)
+                connection.reply(max_pings=_MAX_PINGS)
             except GuestUnresponsive:
                 connection.kill()
-            except UsageError:  # which ended the connection
+            except UsageError:  # the wire has another version, and the connection is closed
                 with connect_to(directory) as another:
                     another.kill()
-            except MicroVMError:  # it was killed meanwhile
-                if not directory.dies(_DEATH_TIMEOUT):
+            except MicroVMError:  # somebody has killed the supervisor
+                if not directory.wait_dead(_DEATH_TIMEOUT):
                     raise
-        if not directory.dies(_DEATH_TIMEOUT):
+        if not directory.wait_dead(_DEATH_TIMEOUT):
             raise MicroVMError(f"machine {name} does not end")
-        runtime.sweep(directory)  # what one that was killed has left
+        runtime.sweep(directory)  # a killed supervisor leaves its files
 
 
-def _asked(directory: MachineDirectory, opened: ExitStack, call: str) -> BlockingConnection | None:
-    """Send a request to a supervisor; None where nobody is there to be asked."""
+def _ask(directory: MachineDirectory, opened: ExitStack, call: str) -> BlockingConnection | None:
+    """Send a request to a supervisor; return None if the machine is dead."""
     try:
         connection = opened.enter_context(connect_to(directory))
     except MicroVMError:
-        if directory.lives():
+        if directory.is_alive():
             raise
         return None
-    connection.send({"wire": wire.WIRE, "call": call})
+    connection.send(protocol.request(call=call))
     return connection
 
 
 def wait(name: str) -> dict[str, Any]:
-    """Wait until a machine has ended, and return why: `reason`, and whether that was `asked` for.
+    """Wait until a machine has ended. Return the `reason`, and `asked` (True on request).
 
     :raises MicroVMError: there is no such machine.
     """
@@ -202,15 +199,15 @@ def wait(name: str) -> dict[str, Any]:
                 ended: dict[str, Any] = connection.ask("wait")
                 return ended
         except MicroVMError:
-            if directory.lives():
+            if directory.is_alive():
                 raise
         return directory.ended()
 
 
 def console(name: str, *, follow: bool) -> Iterator[bytes]:
-    """Yield what a machine's guest has written to its console, as far as that is kept.
+    """Yield the output of a machine's console, as far as it is kept.
 
-    :param follow: go on with what comes, until the machine has ended.
+    :param follow: True to continue with new output until the machine has ended.
     :raises MicroVMError: there is no such machine.
     """
     with (
@@ -218,23 +215,23 @@ def console(name: str, *, follow: bool) -> Iterator[bytes]:
         runtime.open(name, beginning=True) as directory,
         ExitStack() as opened,
     ):
-        ended = _asked(directory, opened, "wait") if follow else None
+        connection = _ask(directory, opened, "wait") if follow else None
         older, newer = CONSOLE
         if (file := _opened(directory, older)) >= 0:
             opened.callback(os.close, file)
             yield from _rest(file)
-        file, last = -1, ended is None
+        file, last = -1, connection is None
         while True:
             if file < 0 and (file := _opened(directory, newer)) >= 0:
                 opened.callback(os.close, file)
             yield from _rest(file)
-            if file >= 0 and not _is(directory, newer, file):
+            if file >= 0 and not _has_name(directory, newer, file):
                 yield from _rest(file)
-                file = -1  # it is the older half now
-            elif last or ended is None:
+                file = -1  # this file holds the older output now
+            elif last or connection is None:
                 return
             else:
-                last = bool(select([ended.socket], (), (), _LOOK)[0])
+                last = bool(wait_ready({connection.socket.fileno(): POLLIN}, _INTERVAL))
 
 
 def _opened(directory: MachineDirectory, name: str) -> int:
@@ -244,12 +241,12 @@ def _opened(directory: MachineDirectory, name: str) -> int:
         return -1
 
 
-def _is(directory: MachineDirectory, name: str, file: int) -> bool:
-    """Tell whether a file still has its name."""
+def _has_name(directory: MachineDirectory, name: str, file: int) -> bool:
+    """Tell whether an open file still has its name."""
     try:
         found = os.stat(name, dir_fd=directory.descriptor, follow_symlinks=False)
     except OSError:
-        return True  # it has gone with its machine
+        return True  # the folder was removed
     return os.path.samestat(found, os.fstat(file))
 
 

@@ -1,4 +1,4 @@
-"""The pipes to the streams of a command that another process runs."""
+"""Pipes to the streams of a command that a supervisor runs."""
 
 from __future__ import annotations
 
@@ -10,66 +10,68 @@ from io import FileIO
 from microvm.guest.streams import InputStream
 from microvm.wire.session import STDIN_CHUNK, WINDOW
 
-_PIECE = 1 << 16
+_CHUNK = 1 << 16
 
 
 class OutputPipe:
-    """The end of a pipe from which a command's output comes, as far as it is read.
+    """The read end of the pipe to which a command writes its output.
 
-    :ivar ended: whether all of it has come.
+    At most `WINDOW` bytes are read before the user has taken them.
+
+    :ivar ended: True after the end of file.
     """
 
     def __init__(self, file: FileIO, on_end: Callable[[], None]) -> None:
-        """Take over the end of a pipe; `on_end` is called once, behind the last of the output."""
+        """Take over the read end of a pipe; `on_end` is called once, at the end of file."""
         os.set_blocking(file.fileno(), False)
         self.ended = False
         self._file = file
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._feed: Callable[[bytes], object] = bool
-        self._ahead = 0  # bytes that have come and were not taken
+        self._unconsumed = 0  # number of bytes that were read and not consumed
 
     def begin(self, feed: Callable[[bytes], object]) -> None:
-        """Have `feed` called with what comes; what of that was taken is said by `consumed`."""
+        """Start to read, and call `feed` with the data."""
         self._feed = feed
         self._loop.add_reader(self._file, self._read)
 
     def consumed(self, amount: int) -> None:
-        """Note that so many bytes have been taken."""
-        was_full = self._ahead >= WINDOW
-        self._ahead -= amount
-        if was_full and self._ahead < WINDOW and not self.ended:
+        """Note that the user has taken a number of bytes."""
+        was_full = self._unconsumed >= WINDOW
+        self._unconsumed -= amount
+        if was_full and self._unconsumed < WINDOW and not self.ended:
             self._loop.add_reader(self._file, self._read)
 
     def close(self) -> None:
-        """Let go of the pipe; idempotent."""
+        """Close the pipe; idempotent."""
         if not self._file.closed:
             self._loop.remove_reader(self._file)
             self._file.close()
         self.ended = True
 
     def _read(self) -> None:
-        data = self._file.read(_PIECE)
-        if data is None:  # nothing is there, after all
+        data = self._file.read(_CHUNK)
+        if data is None:  # the pipe is empty, although the event loop reported data
             return
         if not data:
             self.close()
             self._on_end()
             return
-        self._ahead += len(data)
-        if self._ahead >= WINDOW:
+        self._unconsumed += len(data)
+        if self._unconsumed >= WINDOW:
             self._loop.remove_reader(self._file)
         self._feed(data)
 
 
 class InputPipe:
-    """The end of a pipe into which a command's input goes.
+    """The write end of the pipe from which a command reads its input.
 
-    :ivar stream: the input, for whoever writes it.
+    :ivar stream: the stream that the user writes to.
     """
 
     def __init__(self, file: FileIO) -> None:
-        """Take over the end of a pipe."""
+        """Take over the write end of a pipe."""
         os.set_blocking(file.fileno(), False)
         self.stream = InputStream(self._send, self._room)
         self._file = file
@@ -78,7 +80,7 @@ class InputPipe:
         self._ending = False
 
     def close(self) -> None:
-        """Let go of the pipe, and of what has not gone into it; idempotent."""
+        """Close the pipe, and discard the data that was not written; idempotent."""
         self.stream._refuse()
         self._close()
 
@@ -101,14 +103,14 @@ class InputPipe:
         try:
             del self._pending[: self._file.write(self._pending) or 0]
         except OSError:
-            self.close()  # its reader has gone
+            self.close()  # the command has closed its input
             return
         if self._pending:
-            self._loop.add_writer(self._file, self._go_on)
+            self._loop.add_writer(self._file, self._on_writable)
         elif self._ending:
             self._close()
 
-    def _go_on(self) -> None:
+    def _on_writable(self) -> None:
         self._write()
         if not self._pending and not self._file.closed:
             self._loop.remove_writer(self._file)

@@ -1,4 +1,4 @@
-"""A `RemoteCommand` is a command that a supervisor runs for us, a `RemoteCall` anything else."""
+"""Requests that a supervisor handles for us: a `RemoteCommand` for a command, or a `RemoteCall`."""
 
 from __future__ import annotations
 
@@ -11,70 +11,68 @@ from functools import partial
 from io import FileIO
 from typing import Any
 
-from microvm.errors import (
-    ExecKilled,
-    MicroVMError,
-    ProtocolError,
-    UsageError,
-)
+from microvm.errors import ExecKilled, MicroVMError, ProtocolError, UsageError
 from microvm.guest.command import Command
 from microvm.guest.process import Process
 from microvm.guest.timeouts import Timeouts
 from microvm.options import Text
+from microvm.supervisor.client import protocol
 from microvm.supervisor.client.asynchronous import AsyncConnection
 from microvm.supervisor.client.connector import Connector, detached
 from microvm.supervisor.client.pipes import InputPipe, OutputPipe
-from microvm.supervisor.error_json import from_json
 from microvm.wire import codec
 from microvm.wire.session import WINDOW
 
 
 class RemoteCall:
-    """A call that is not a command, and its answer."""
+    """A request that is not a command, such as `status`."""
 
     def __init__(self, connection: socket.socket, connector: Connector, timeouts: Timeouts) -> None:
         self._answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._conversation = AsyncConnection(
+        self._connector = connector
+        self._connection = AsyncConnection(
             connection,
-            on_line=self._on_line,
-            on_end=lambda: self.fail(connector.lost()),
+            connector.name,
+            on_event=self._on_event,
             on_silence=lambda: self.fail(connector.silent()),
             timeouts=timeouts,
         )
 
     async def answer(self) -> tuple[Any, list[int]]:
-        """Wait for the answer, and return it with what files came, which the caller closes."""
+        """Wait for the reply, and return its result and descriptors, which the caller closes."""
         result = await self._answer
-        taken, self._conversation.descriptors = self._conversation.descriptors, []
+        taken, self._connection.descriptors = self._connection.descriptors, []
         return result, taken
 
     def fail(self, error: MicroVMError) -> None:
-        """Have the answer be an error, unless there is one."""
+        """Raise an error in `answer`, unless the reply has arrived."""
         if not self._answer.done():
             self._answer.set_exception(error)
 
-    async def take_back(self) -> None:
-        """Have the supervisor give it up, and wait until it has."""
+    async def cancel(self) -> None:
+        """Ask the supervisor to cancel the request, and wait until it has."""
         self._answer = asyncio.get_running_loop().create_future()
-        self._conversation.take_back()
+        self._connection.cancel_request()
         await asyncio.wait([self._answer])
         self._answer.exception()
 
     def close(self) -> None:
-        """Hang up; idempotent."""
-        self._conversation.close()
+        """Close the connection; idempotent."""
+        self._connection.close()
 
-    def _on_line(self, line: dict[str, Any]) -> None:
-        if "error" in line:
-            self.fail(from_json(line["error"]))
-        elif "result" in line and not self._answer.done():
-            self._answer.set_result(line["result"])
+    def _on_event(self, name: str, value: Any) -> None:
+        if name == "error":
+            self.fail(value)
+        elif name == "end":
+            self.fail(self._connector.lost())
+        elif name == "result" and not self._answer.done():
+            self._answer.set_result(value)
 
 
 class RemoteCommand:
     """A command that a supervisor runs for us.
 
-    It has ended when the supervisor has said how, and all of its output has come.
+    It has ended when the reply has arrived and its output has reached the end of file.
     """
 
     def __init__(
@@ -94,28 +92,28 @@ class RemoteCommand:
         self._loop = asyncio.get_running_loop()
         self._ended = ended
         self._stdin = stdin
-        self._outlets = {stream: OutputPipe(file, self._settle) for stream, file in output.items()}
+        self._pipes = {stream: OutputPipe(file, self._settle) for stream, file in output.items()}
         self.command = Command(
             args,
             request,
             stdin=None if stdin is None else stdin.stream,
-            consumed=lambda stream, amount: self._outlets[stream].consumed(amount),
+            consumed=lambda stream, amount: self._pipes[stream].consumed(amount),
             max_output=None,
         )
         self._connector = connector
         self._reply: int | MicroVMError | None = None
-        self._conversation = AsyncConnection(
+        self._connection = AsyncConnection(
             connection,
-            on_line=self._on_line,
-            on_end=self._on_end,
+            connector.name,
+            on_event=self._on_event,
             on_silence=lambda: self._fail(connector.silent(), at_once=True),
             timeouts=timeouts,
         )
-        for stream, outlet in self._outlets.items():
-            outlet.begin(partial(self._feed, stream))
+        for stream, pipe in self._pipes.items():
+            pipe.begin(partial(self._feed, stream))
 
     def process(self) -> Process:
-        """Return the command as its user sees it, who may drop it."""
+        """Return the `Process` for the user. The command is killed if the user drops it."""
         return Process(
             self.command,
             send_signal=self._signal,
@@ -125,31 +123,29 @@ class RemoteCommand:
         )
 
     def abandon(self) -> None:
-        """Kill the command, and drop its output."""
+        """Kill the command, and discard its output."""
         if self._reply is not None:
             return
         self.command.abandoned = True
         self.command.release(0)
         if self._has_started:
-            self._conversation.say({"abandon": True})
+            self._connection.send(protocol.abandon())
         else:
-            self._conversation.take_back()
-            if not self.started.done():
-                self.started.set_exception(detached())
-                self.started.exception()  # nobody may be waiting for it any more
+            self._connection.cancel_request()
+            self._fail_start(detached())
 
     def abandon_soon(self) -> None:
-        """Kill what nobody can wait for any more; this is called in any thread."""
+        """Kill the command, for which nobody waits any more. Any thread may call this."""
         if not self.command.ended.is_set():
             self.command.abandoned = True
             try:
                 self._loop.call_soon_threadsafe(self.abandon)
-            except RuntimeError:  # the loop has been closed, without the end that runners give it
+            except RuntimeError:  # the loop was closed without `shutdown_asyncgens`
                 self.command.abandoned = False
                 self.leave()
 
     def leave(self) -> None:
-        """Hang up on a command that its loop has left running: the supervisor kills it."""
+        """Disconnect from a command whose event loop ends, so that the supervisor kills it."""
         if self.command.ended.is_set():
             return
         warning = "" if self.command.abandoned else self.unclosed()
@@ -158,7 +154,7 @@ class RemoteCommand:
             warnings.warn(warning, ResourceWarning, stacklevel=2)
 
     def unclosed(self) -> str:
-        """Return the warning for who has left it running."""
+        """Return the warning for a command that was left running."""
         return f"a command was left running in machine {self._connector.name}: {self.command.name}"
 
     def _feed(self, stream: codec.Stream, data: bytes) -> None:
@@ -166,57 +162,63 @@ class RemoteCommand:
 
     def _signal(self, signal: int) -> None:
         _check(codec.ExecSignal(1, signal), f"no signal has the number {signal}")
-        self._conversation.say({"signal": signal})
+        self._connection.send(protocol.signal(signal))
 
     def _resize(self, rows: int, columns: int) -> None:
-        wrong = f"no terminal has {rows} lines and {columns} columns"
-        _check(codec.ExecResize(1, rows, columns), wrong)
-        self._conversation.say({"resize": [rows, columns]})
+        fault = f"no terminal has {rows} lines and {columns} columns"
+        _check(codec.ExecResize(1, rows, columns), fault)
+        self._connection.send(protocol.resize(rows, columns))
 
-    def _on_line(self, line: dict[str, Any]) -> None:
-        match line:
-            case {"started": _}:
+    def _on_event(self, name: str, value: Any) -> None:
+        match name, value:
+            case "started", _:
                 self._has_started = True
                 if not self.started.done():
                     self.started.set_result(None)
-            case {"error": error}:
-                self._fail(from_json(error))
-            case {"result": {"returncode": int(returncode), "memory": int() | None as memory}} if (
+            case "error", error:
+                self._fail(error)
+            case "end", _:
+                cancelled = self.command.abandoned and not self._has_started
+                self._fail(detached() if cancelled else self._connector.lost())
+            case "result", {"returncode": int(returncode), "memory": int() | None as memory} if (
                 self._has_started
             ):
                 self._reply, self.command.memory = returncode, memory
                 self._settle()
             case _:
-                self._fail(_wrong())
-
-    def _on_end(self) -> None:
-        taken_back = self.command.abandoned and not self._has_started
-        self._fail(detached() if taken_back else self._connector.lost())
+                message = f"the supervisor of {self._connector.name} sent an invalid reply"
+                self._fail(ProtocolError(message))
 
     def _fail(self, error: MicroVMError, *, at_once: bool = False) -> None:
-        """Note why there is no exit status, and see what output there still is."""
+        """Note the error instead of an exit status, and wait for the rest of the output.
+
+        :param at_once: True to discard the rest of the output.
+        """
         if self._reply is None:
             self._reply = error
         elif not at_once:
             return
-        if not self.started.done():
-            self.started.set_exception(error)
-            self.started.exception()  # nobody may be waiting for it any more
+        self._fail_start(error)
         if isinstance(error, ExecKilled):
             self.command.mark_killed(error)
             self.command.memory = error.memory
         else:
             self.command.release(WINDOW)
         if at_once or not self._has_started:
-            for outlet in self._outlets.values():
-                outlet.close()
+            for pipe in self._pipes.values():
+                pipe.close()
         self._settle()
 
+    def _fail_start(self, error: MicroVMError) -> None:
+        if not self.started.done():
+            self.started.set_exception(error)
+            self.started.exception()  # avoids asyncio's warning if nobody waits for the start
+
     def _settle(self) -> None:
-        """Note the end, if this is it."""
-        if self._reply is None or not all(each.ended for each in self._outlets.values()):
+        """End the command if the reply has arrived and the output is complete."""
+        if self._reply is None or not all(pipe.ended for pipe in self._pipes.values()):
             return
-        self._conversation.close()
+        self._connection.close()
         match self._reply:
             case int(returncode) | ExecKilled(returncode=int(returncode)):
                 self.command.exit(returncode)
@@ -227,17 +229,13 @@ class RemoteCommand:
         self._ended(self)
 
 
-def _check(message: codec.ExecSignal | codec.ExecResize, wrong: str) -> None:
+def _check(message: codec.ExecSignal | codec.ExecResize, fault: str) -> None:
     try:
         message.encode()
     except codec.EncodeError:
-        raise UsageError(wrong) from None
+        raise UsageError(fault) from None
 
 
 def _dropped(running: weakref.ref[RemoteCommand]) -> None:
-    if (left := running()) is not None:
-        left.abandon_soon()
-
-
-def _wrong() -> ProtocolError:
-    return ProtocolError("the process that has the machine says what makes no sense")
+    if (command := running()) is not None:
+        command.abandon_soon()

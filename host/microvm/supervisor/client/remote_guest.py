@@ -1,4 +1,4 @@
-"""A `RemoteGuest` is the guest of another process, the supervisor of a named machine."""
+"""The guest of a named machine, with which we communicate through its supervisor."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ from microvm.wire import codec
 
 
 class RemoteGuest:
-    """An executor of commands; each call of it is a connection of its own.
+    """A guest that runs commands through a supervisor. Each request has its own connection.
 
-    :ivar defaults: what a command has unless its caller says something else.
+    :ivar defaults: the default options of a command.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class RemoteGuest:
         wait: bool = False,
         timeouts: Timeouts = TIMEOUTS,
     ) -> None:
-        """Prepare one.
+        """Do not connect yet.
 
-        :param wait: whether to wait for its turn while somebody else's command runs.
+        :param wait: True to wait while the command of another process runs.
         """
         self.defaults: Mapping[str, Any] = defaults or {}
         self._connector = connector
@@ -74,9 +74,10 @@ class RemoteGuest:
         return codec.Status(**await self.call("status", timeout=timeout))
 
     async def call(self, name: str, /, **arguments: Any) -> Any:
-        """Have the supervisor do something, and return what comes of it.
+        """Send a request to the supervisor, and return the result.
 
-        :raises MicroVMError: what it raises there.
+        :param name: the name of the request; see `supervisor.handlers`.
+        :raises MicroVMError: the error that the supervisor sends.
         """
         answer, descriptors = await self.call_for_files(name, **arguments)
         for descriptor in descriptors:
@@ -84,26 +85,26 @@ class RemoteGuest:
         return answer
 
     async def call_for_files(self, name: str, /, **arguments: Any) -> tuple[Any, list[int]]:
-        """Do as `call`, and return what files come with the answer, too; the caller closes them."""
+        """Send a request, and return the result and the descriptors, which the caller closes."""
         self._check_loop()
         connection = await self._ask({"call": name, **arguments})
         call = RemoteCall(connection, self._connector, self._timeouts)
         self._calls.add(call)
-        if self._closed is not None:  # meanwhile
+        if self._closed is not None:  # `close` was called while we connected
             call.fail(self._closed())
         try:
             return await call.answer()
         except asyncio.CancelledError:
-            await call.take_back()
+            await call.cancel()
             raise
         finally:
             self._calls.discard(call)
             call.close()
 
     async def close(self, why: Callable[[], MicroVMError] = detached) -> None:
-        """Kill what runs here, and let go of the machine; idempotent.
+        """Kill the commands of this object, and disconnect from the machine; idempotent.
 
-        :param why: returns the error for what is asked afterwards.
+        :param why: returns the error for later requests.
         """
         if self._closed is None:
             self._check_loop()
@@ -114,24 +115,24 @@ class RemoteGuest:
             self._leave(opening)
         for running in list(self._commands):
             running.abandon()
-        await self._gone()
+        await self._wait_killed()
         if self._until_loop_ends is not None:
             await self._until_loop_ends.aclose()
 
     def _check_loop(self) -> None:
-        """See that the running loop is the one that we have begun in."""
+        """Check that all requests are made in one event loop."""
         self._loop = self._loop or running_loop("machine")
         check_loop("machine", self._loop)
 
     async def _wait_idle(self) -> None:
-        """Wait until commands of ours that were abandoned are gone; see `Guest.wait_idle`."""
+        """Wait until abandoned commands of this object are killed; see `Guest.wait_idle`."""
         if any(not running.command.abandoned for running in self._commands):
             await asyncio.sleep(0)
             gc.collect()
-        await self._gone()
+        await self._wait_killed()
 
-    async def _gone(self) -> None:
-        """Wait until what was abandoned is gone; a kill has a deadline, and so have supervisors."""
+    async def _wait_killed(self) -> None:
+        """Wait until abandoned commands are killed. Connections have timeouts, so this ends."""
         if self._left:
             await asyncio.wait(list(self._left))
         for running in list(self._commands):
@@ -143,20 +144,20 @@ class RemoteGuest:
     ) -> RemoteCommand:
         fed = request.stdin_from == codec.StdinKind.HOST or request.rows > 0
         # `run` has further options, which the supervisor does not know.
-        told = {name: options[name] for name in options_of(ExecOptions) if name in options.given}
-        told["stdin"] = PIPE if fed else None
-        asked = {
+        given = {name: options[name] for name in options_of(ExecOptions) if name in options.given}
+        given["stdin"] = PIPE if fed else None
+        fields = {
             "call": "exec",
             "argv": [wire.plain(to_bytes(argument)) for argument in argv],
             "options": {
-                name: wire.plain(value) for name, value in told.items() if value is not None
+                name: wire.plain(value) for name, value in given.items() if value is not None
             },
         }
         if self._until_loop_ends is None:
             self._until_loop_ends = _until_loop_ends(self._commands)
             await anext(self._until_loop_ends)
-        # It is not cancelled: what has been asked for can only be taken back when that is known.
-        opening = asyncio.ensure_future(self._open(argv, request, asked, fed=fed))
+        # This task is not cancelled, because a request can only be cancelled after it was sent.
+        opening = asyncio.ensure_future(self._open(argv, request, fields, fed=fed))
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
         try:
@@ -171,16 +172,16 @@ class RemoteGuest:
         self,
         argv: Sequence[Text],
         request: codec.ExecRequest,
-        asked: Mapping[str, Any],
+        fields: Mapping[str, Any],
         *,
         fed: bool,
     ) -> RemoteCommand:
-        with ExitStack() as ours, ExitStack() as theirs:
-            source, sink = _pipe(theirs, ours)
-            (output, out), (errors, err) = _pipe(ours, theirs), _pipe(ours, theirs)
+        with ExitStack() as kept, ExitStack() as passed:
+            source, sink = _pipe(passed, kept)
+            (output, out), (errors, err) = _pipe(kept, passed), _pipe(kept, passed)
             if not fed:
                 sink.close()
-            connection = await self._ask(asked, [source, out, err], theirs.pop_all())
+            connection = await self._ask(fields, [source, out, err], passed.pop_all())
             running = RemoteCommand(
                 argv or [request.command],
                 request,
@@ -191,16 +192,16 @@ class RemoteGuest:
                 output={codec.Stream.STDOUT: output, codec.Stream.STDERR: errors},
                 ended=self._commands.discard,
             )
-            ours.pop_all()
+            kept.pop_all()
         self._commands.add(running)
         return running
 
     def _leave(self, opening: asyncio.Future[RemoteCommand]) -> None:
-        """Take a command back, as soon as it has been asked for."""
+        """Cancel a command as soon as its request has been sent."""
         self._left.add(opening)
-        opening.add_done_callback(self._take_back)
+        opening.add_done_callback(self._abandon)
 
-    def _take_back(self, opening: asyncio.Future[RemoteCommand]) -> None:
+    def _abandon(self, opening: asyncio.Future[RemoteCommand]) -> None:
         self._left.discard(opening)
         if not opening.cancelled() and opening.exception() is None:
             opening.result().abandon()
@@ -211,13 +212,16 @@ class RemoteGuest:
         files: Sequence[FileIO] = (),
         owner: ExitStack | None = None,
     ) -> socket.socket:
-        """Connect, and send a request; its files are closed by `owner`, which nobody else has."""
+        """Connect, and send a request.
+
+        :param files: the files that are passed to the supervisor. `owner` closes them.
+        """
         with owner or ExitStack() as unsent:
             if self._closed is not None:
                 raise self._closed()
-            whole = {**request, "wait": self._wait}
+            fields = {**request, "wait": self._wait}
             asking = asyncio.ensure_future(
-                in_thread(_ask, self._connector, whole, files, unsent.pop_all())
+                in_thread(_ask, self._connector, fields, files, unsent.pop_all())
             )
         try:
             return await asyncio.shield(asking)
@@ -227,9 +231,9 @@ class RemoteGuest:
 
 
 async def _until_loop_ends(commands: Set[RemoteCommand]) -> AsyncGenerator[None, None]:
-    """Yield once, and end what runs when a loop that ends closes this.
+    """Yield once, and kill the commands when the event loop shuts down and closes this generator.
 
-    By then all of its tasks have ended: nobody can wait for these commands, or end them, any more.
+    All tasks of the loop have ended by then, so nobody waits for the commands any more.
     """
     try:
         yield
@@ -241,12 +245,12 @@ async def _until_loop_ends(commands: Set[RemoteCommand]) -> AsyncGenerator[None,
 def _ask(
     connector: Connector, request: Mapping[str, Any], files: Sequence[FileIO], owner: ExitStack
 ) -> socket.socket:
-    with owner:  # in this thread: whoever waits for it may be cancelled
+    with owner:  # close the files in this thread, because the task that waits can be cancelled
         return connector.ask(request, [file.fileno() for file in files])
 
 
 def _pipe(reads: ExitStack, writes: ExitStack) -> tuple[FileIO, FileIO]:
-    """Return the two ends of a pipe, with their owners."""
+    """Create a pipe, add each end to the stack that closes it, and return the two ends."""
     reader, writer = os.pipe()
     return (
         reads.enter_context(FileIO(reader, "r")),
@@ -255,6 +259,6 @@ def _pipe(reads: ExitStack, writes: ExitStack) -> tuple[FileIO, FileIO]:
 
 
 def _close_result(asking: asyncio.Future[socket.socket]) -> None:
-    """Close a connection for which nobody waits any more."""
+    """Close a connection if the task that asked for it was cancelled."""
     if not asking.cancelled() and asking.exception() is None:
         asking.result().close()

@@ -1,6 +1,6 @@
-"""The start of a named machine, as its starter sees it: a supervisor is spawned, and has an order.
+"""The start of a named machine: a supervisor process is spawned, and receives an order.
 
-Whatever goes wrong, or ends the starter, before the machine is up, leaves nothing.
+If the start fails, or this process exits before the machine is up, nothing is left.
 """
 
 from __future__ import annotations
@@ -15,33 +15,37 @@ from types import TracebackType
 from typing import Any, Self
 
 from microvm.errors import GuestDied, MicroVMError
-from microvm.supervisor import wire
+from microvm.supervisor.client import protocol
 from microvm.supervisor.client.blocking import BlockingConnection
 from microvm.supervisor.machine_directory import LOG, MachineDirectory
 from microvm.supervisor.runtime_directory import RuntimeDirectory, unusable
 
-_LOG = 1 << 14  # of a supervisor that says why it ends, in characters
-_CLEANUP_TIMEOUT = 20.0  # of a supervisor, in seconds
+_MAX_LOG = 1 << 14  # maximum number of characters of the log in an error
+_CLEANUP_TIMEOUT = 20.0  # maximum number of seconds that a supervisor needs to clean up
 
 
 class Start:
-    """A start of a machine; leaving its block takes back one that has not come to its end.
+    """The start of a machine, as a context manager that cancels an incomplete start.
 
-    The supervisor is there from the beginning, and imports what it needs while its starter finds
-    out what to order.
+    The supervisor is spawned at once, so that it imports its modules while the caller prepares the
+    order.
 
-    :ivar name: the machine's.
+    :ivar name: the name of the machine.
     """
 
     def __init__(self, name: str | None) -> None:
-        """Make the folder of the machine, and spawn its supervisor.
+        """Create the folder of the machine, and spawn its supervisor.
 
-        :param name: what it is to be called; None for a name that is made up.
-        :raises MicroVMError: there is such a machine, or there can be none here.
+        :param name: the name of the machine; None for a random name.
+        :raises MicroVMError: there is such a machine, or its folder cannot be created.
         """
         ours, theirs = socket.socketpair()
         try:
-            with theirs, RuntimeDirectory(make=True) as runtime, runtime.create(name) as directory:
+            with (
+                theirs,
+                RuntimeDirectory(make=True) as runtime,
+                runtime.create(name) as directory,
+            ):
                 self._process = _spawn(runtime, directory, theirs)
         except BaseException:
             ours.close()
@@ -61,22 +65,22 @@ class Start:
     ) -> None:
         with self._connection:
             if not self._done:
-                self._take_back()
+                self._cancel()
+        # The process that we have spawned only forks the supervisor, and exits.
         with suppress(subprocess.TimeoutExpired):
-            self._process.wait(_CLEANUP_TIMEOUT)  # it has only begotten the supervisor
+            self._process.wait(_CLEANUP_TIMEOUT)
 
-    def _take_back(self) -> None:
-        """Have the supervisor clear up, and wait until it has."""
-        ours = self._connection.socket
+    def _cancel(self) -> None:
+        """Make the supervisor clean up, and wait until it has exited."""
         with suppress(OSError):
-            ours.shutdown(socket.SHUT_WR)
+            self._connection.socket.shutdown(socket.SHUT_WR)
         with (
             suppress(MicroVMError, OSError),
             RuntimeDirectory() as runtime,
             runtime.of(self.name) as directory,
         ):
-            if directory.dies(_CLEANUP_TIMEOUT):
-                runtime.sweep(directory)  # what one has left that could not clear up
+            if directory.wait_dead(_CLEANUP_TIMEOUT):
+                runtime.sweep(directory)  # a killed supervisor leaves its files
 
     def order(
         self,
@@ -88,15 +92,16 @@ class Start:
         max_age: float | None,
         notify: Callable[[str], object],
     ) -> dict[str, Any]:
-        """Have the machine started, wait until it is up, and return what it is.
+        """Start the machine, wait until it is up, and return its description.
 
-        :param image: its folder, or whatever else `MicroVM` takes; None with a snapshot.
-        :param snapshot: the name of one.
-        :param options: `MachineOptions`, as JSON has them.
-        :param idle_timeout: for how long nobody has to use it until it ends, in seconds.
-        :param max_age: how long after its start it ends, in seconds.
-        :param notify: called with the lines that a user should see.
-        :raises MicroVMError: it was not started.
+        :param image: the image, as `MicroVM` takes it; None if a snapshot is given.
+        :param snapshot: the name of a snapshot, or None.
+        :param options: the `MachineOptions`, with values that JSON supports.
+        :param idle_timeout: number of seconds without a command after which the machine ends, or
+            None.
+        :param max_age: number of seconds after the start at which the machine ends, or None.
+        :param notify: called with each line that the user should see.
+        :raises MicroVMError: the machine was not started.
         """
         order = {
             "image": image,
@@ -105,11 +110,9 @@ class Start:
             "idle_timeout": idle_timeout,
             "max_age": max_age,
         }
-        self._connection.send({"wire": wire.WIRE, "order": order})
+        self._connection.send(protocol.request(order=order))
         try:
-            facts: dict[str, Any] = self._connection.reply(
-                lambda line: notify(str(line.get("notice")))
-            )
+            facts: dict[str, Any] = self._connection.reply(lambda _, text: notify(str(text)))
         except GuestDied:
             if self._connection.at_end:
                 raise self._failure() from None
@@ -118,16 +121,16 @@ class Start:
         return facts
 
     def _failure(self) -> MicroVMError:
-        """Return the error for a supervisor that has ended without a word, but for its log."""
-        said = ""
+        """Return the error for a supervisor that exited without a reply, with its log."""
+        text = ""
         with (
             suppress(MicroVMError, OSError),
             RuntimeDirectory() as runtime,
             runtime.of(self.name) as directory,
             os.fdopen(directory.file(LOG, os.O_RDONLY), errors="replace") as log,
         ):
-            said = log.read(_LOG)
-        return MicroVMError(f"the supervisor of {self.name} does not start", detail=said.strip())
+            text = log.read(_MAX_LOG)
+        return MicroVMError(f"the supervisor of {self.name} does not start", detail=text.strip())
 
 
 def _spawn(
@@ -141,7 +144,7 @@ def _spawn(
     passed = (channel.fileno(), directory.descriptor)
     try:
         return subprocess.Popen(
-            # Without the folder that we are in, where anybody's modules may lie.
+            # -P: do not import modules from the working folder, which may be a stranger's.
             [sys.executable, "-P", "-m", "microvm.supervisor", directory.name, *map(str, passed)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,

@@ -1,0 +1,121 @@
+"""The client of a supervisor, without I/O: it encodes requests, and decodes bytes into events.
+
+Two drivers do the I/O: `blocking` for the command line, and `asynchronous` for the library. Each
+event is a pair of a name and a value:
+
+- `("started", True)`: the command runs;
+- `("notice", TEXT)`: a line for the user, while a machine starts;
+- `("result", VALUE)`: the reply;
+- `("error", MicroVMError)`: the reply if the request failed, or the fault in a line;
+- `("end", None)`: the supervisor has closed the connection.
+"""
+
+from __future__ import annotations
+
+from microvm.supervisor import lazy, wire
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    Event = tuple[str, Any]
+
+MAX_PINGS = 12
+"""Number of pings in a row that may stay unanswered, by default."""
+
+
+def request(**fields: object) -> bytes:
+    """Return the first line of a connection, which holds the request.
+
+    :raises UsageError: the line is too long.
+    """
+    return _line({"wire": wire.WIRE, **fields})
+
+
+def signal(number: int) -> bytes:
+    """Return the line that sends a signal to the command."""
+    return _line({"signal": number})
+
+
+def resize(lines: int, columns: int) -> bytes:
+    """Return the line that tells the command the size of its terminal."""
+    return _line({"resize": [lines, columns]})
+
+
+def abandon() -> bytes:
+    """Return the line that makes the supervisor kill the command."""
+    return _line({"abandon": True})
+
+
+def _line(value: dict[str, Any]) -> bytes:
+    try:
+        return wire.encode(value)
+    except ValueError as error:
+        raise lazy.UsageError(f"cannot send the request to the machine: {error}") from None
+
+
+class ClientProtocol:
+    """The state of a client's connection to a supervisor.
+
+    :ivar silences: number of intervals in a row in which nothing arrived.
+    """
+
+    def __init__(self, name: str, max_pings: int = MAX_PINGS) -> None:
+        """Start with an empty buffer.
+
+        :param name: the name of the machine, for messages.
+        :param max_pings: number of pings in a row that may stay unanswered.
+        """
+        self.silences = 0
+        self._name = name
+        self._max_pings = max_pings
+        self._buffer = bytearray()
+        self._is_broken = False
+
+    def receive(self, data: bytes) -> list[Event]:
+        """Return the events of the bytes that have arrived.
+
+        After an invalid line, all further bytes are ignored.
+
+        :param data: the bytes; empty at the end of file.
+        """
+        self.silences = 0
+        if not data:
+            return [("end", None)]
+        if self._is_broken:
+            return []
+        self._buffer += data
+        *lines, self._buffer = self._buffer.split(b"\n")
+        events: list[Event] = []
+        try:
+            for line in lines:
+                events += _events(wire.decode(line))
+            if len(self._buffer) > wire.LIMIT:
+                raise ValueError("it is too long")
+        except ValueError as error:
+            self._is_broken = True
+            message = f"the supervisor of {self._name} sent an invalid line: {error}"
+            events.append(("error", lazy.ProtocolError(message)))
+        return events
+
+    def ping(self) -> bytes | None:
+        """Return a ping after an interval of silence, or None if too many are unanswered.
+
+        Intervals are counted instead of measured, because something that stops both processes, such
+        as a sleeping host, does not stop the clock.
+        """
+        self.silences += 1
+        if self.silences > self._max_pings:
+            return None
+        return _line({"ping": self.silences})
+
+
+def _events(line: dict[str, Any]) -> list[Event]:
+    if "pong" in line:
+        return []
+    if "error" in line:
+        return [("error", lazy.from_json(line["error"]))]
+    for name in ("result", "started", "notice"):
+        if name in line:
+            return [(name, line[name])]
+    raise ValueError("it has no known key")
