@@ -131,7 +131,8 @@ def test_temporary_files_need_a_folder_that_nobody_can_replace(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    with private.temporary() as folder:
+    with private.temporary() as name:
+        folder = Path(name)
         assert folder.parent == tmp_path
         assert mode(folder) == 0o700
     assert not folder.exists()

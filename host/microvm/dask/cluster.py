@@ -78,7 +78,7 @@ async def _local_cluster(workers: int, machines: int | None) -> AsyncIterator[Lo
         # By default, Dask uses a folder with a fixed name in TMPDIR, even one that another user
         # created, and imports modules from it.
         folder = stack.enter_context(private.temporary())
-        stack.enter_context(config.set(_SETTINGS | _FEW | {"temporary-directory": str(folder)}))
+        stack.enter_context(config.set(_SETTINGS | _FEW | {"temporary-directory": folder}))
         # Whoever can connect to a scheduler can execute any program, so connections use TLS with
         # keys of this cluster.
         local = LocalCluster(

@@ -16,7 +16,6 @@ import fcntl
 import os
 import stat
 import time
-from contextlib import suppress
 
 from microvm.supervisor import lazy, wire
 
@@ -132,7 +131,7 @@ class MachineDirectory:
 
     def refresh(self) -> None:
         """Set the times of all files to now, because some hosts remove files that look unused."""
-        with suppress(OSError):
+        with lazy.suppress(OSError):
             os.utime(self.descriptor)
             for each in os.listdir(self.descriptor):
                 os.utime(each, dir_fd=self.descriptor, follow_symlinks=False)
@@ -156,7 +155,7 @@ class MachineDirectory:
                 file.write(wire.encode(value))
             os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
-            with suppress(OSError):
+            with lazy.suppress(OSError):
                 os.unlink(new, dir_fd=folder)
             raise
 
@@ -174,7 +173,7 @@ class MachineDirectory:
             }
         killed = {"reason": "its supervisor was killed", "asked": False, "at": time.time()}
         if not self.is_alive():
-            with suppress(OSError):  # the disk is full
+            with lazy.suppress(OSError):  # the disk is full
                 self.write(ENDED, killed)
         return killed
 

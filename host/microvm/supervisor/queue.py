@@ -42,7 +42,7 @@ class CommandQueue:
         """
         if self.runs:
             if not wait:
-                hint = "to wait until it is idle, use --wait, or wait=True"
+                hint = "--wait, or wait=True, waits until it is idle"
                 raise Busy(f"machine {self.name} is busy: {self.runs}", hint=hint)
             await self._wait()
         self.runs = purpose

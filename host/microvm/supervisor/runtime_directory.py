@@ -15,7 +15,6 @@ import fcntl
 import os
 import stat
 import time
-from contextlib import suppress
 
 from microvm.supervisor import lazy
 from microvm.supervisor.machine_directory import MachineDirectory
@@ -169,7 +168,7 @@ class RuntimeDirectory:
     def directories(self) -> Iterator[MachineDirectory]:
         """Open the folders of all machines that can be opened; the caller closes them."""
         for name in self._folders():
-            with suppress(OSError):
+            with lazy.suppress(OSError):
                 yield self.of(name)
 
     def create(self, name: str | None) -> MachineDirectory:
@@ -230,7 +229,7 @@ class RuntimeDirectory:
     def sweep_old(self) -> None:
         """Remove the machines that have been dead for `KEPT` seconds, and ignore failures."""
         for directory in self.directories():
-            with directory, suppress(lazy.MicroVMError):
+            with directory, lazy.suppress(lazy.MicroVMError):
                 self.sweep(directory, kept=KEPT)
 
     def remove(self, directory: MachineDirectory) -> None:
@@ -259,7 +258,7 @@ class RuntimeDirectory:
 
     def refresh(self) -> None:
         """Set the directory's time to now, because some hosts remove folders that look unused."""
-        with suppress(OSError):
+        with lazy.suppress(OSError):
             os.utime(self.descriptor)
 
     def trouble(self, name: str, error: OSError) -> MicroVMError:
@@ -357,7 +356,7 @@ def _opened(path: str, *, make: bool) -> int:
         where = found.path if found.path == above else f"{found.path}, on the way to it,"
         raise unusable(path, f"{where} {found.why}")
     if make:
-        with suppress(FileExistsError):
+        with lazy.suppress(FileExistsError):
             return private.make_path(path)
     return os.open(path, private.FOLDER)
 

@@ -15,12 +15,12 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from contextlib import contextmanager
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from tempfile import TemporaryDirectory
     from typing import Literal
 
     from microvm.errors import MicroVMError
@@ -125,19 +125,15 @@ def open_own(path: str | Path) -> int:
     return descriptor
 
 
-@contextmanager
-def temporary() -> Iterator[Path]:
-    """Create a folder for temporary files, which is removed with everything in it.
+def temporary() -> TemporaryDirectory[str]:
+    """Create a folder for temporary files, as a context manager that removes it.
 
     :raises MicroVMError: other users can change the folder that TMPDIR names.
     :raises OSError: it cannot be created.
     """
-    from pathlib import Path
     from tempfile import TemporaryDirectory
 
-    made = TemporaryDirectory(prefix="microvm-", dir=temporary_root(), ignore_cleanup_errors=True)
-    with made as folder:
-        yield Path(folder)
+    return TemporaryDirectory(prefix="microvm-", dir=temporary_root(), ignore_cleanup_errors=True)
 
 
 def temporary_root() -> str:

@@ -38,6 +38,6 @@ def build(image: Image) -> bytes:
 def _compile(image: Image) -> bytes:
     command = compiler(arches.find(image.manifest.arch), "sandboxd")
     with private.temporary() as folder:
-        program = folder / "init"
+        program = Path(folder, "init")
         run([*command, *_FLAGS, "-o", str(program), str(SOURCE)], what="compiling the baseline")
         return program.read_bytes()

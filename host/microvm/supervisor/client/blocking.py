@@ -18,14 +18,11 @@ from microvm.supervisor.client import protocol
 from microvm.supervisor.machine_directory import SOCKET, MachineDirectory
 from microvm.supervisor.runtime_directory import RuntimeDirectory
 from microvm.system.descriptors import wait_ready
-from microvm.system.process import is_stopped
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from typing import Any, Self
-
-    from microvm.errors import MachineError
 
 # maximum number of seconds to connect, to send a line, and to wait for a killed supervisor
 _CONNECT_TIMEOUT = 10.0
@@ -95,7 +92,7 @@ class BlockingConnection:
         except (BrokenPipeError, ConnectionResetError):
             pass
         except TimeoutError:
-            raise silent(self.name, self._pid()) from None
+            raise lazy.silent(self.name, self._pid()) from None
         finally:
             self.socket.settimeout(None)
 
@@ -123,9 +120,9 @@ class BlockingConnection:
                     readable[descriptor]()
             if not ready:
                 ping = received.ping()
-                stopped = received.silences >= _STOPPED_SILENCES and is_stopped(self._pid())
+                stopped = received.silences >= _STOPPED_SILENCES and lazy.is_stopped(self._pid())
                 if ping is None or stopped:
-                    raise silent(self.name, self._pid())
+                    raise lazy.silent(self.name, self._pid())
                 self.send(ping)
             elif self.socket.fileno() in ready:
                 for name, value in received.receive(self._received()):
@@ -135,7 +132,7 @@ class BlockingConnection:
                         raise value
                     if name == "end":
                         self.at_end = True
-                        raise ended(self.name)
+                        raise lazy.ended(self.name)
                     on_event(name, value)
 
     def _received(self) -> bytes:
@@ -193,7 +190,7 @@ def connect_to(
             if not directory.is_alive():
                 raise directory.error() from None
             if isinstance(error, TimeoutError) or time.monotonic() > deadline:
-                raise silent(directory.name) from None
+                raise lazy.silent(directory.name) from None
             # BlockingIOError: so many clients connect that the socket's backlog is full.
             if not isinstance(error, FileNotFoundError | ConnectionRefusedError | BlockingIOError):
                 raise
@@ -201,27 +198,3 @@ def connect_to(
         except BaseException:
             connected.close()
             raise
-
-
-def ended(name: str) -> MachineError:
-    """Return the error for a supervisor that exited before it replied."""
-    with RuntimeDirectory() as runtime:
-        try:
-            directory = runtime.of(name)
-        except OSError:
-            return lazy.GuestDied(f"machine {name} was stopped")
-        with directory:
-            return directory.error()
-
-
-def silent(name: str, process: int = 0) -> MachineError:
-    """Return the error for a supervisor that does not answer.
-
-    :param process: the process id of the supervisor; 0 if it is not known.
-    """
-    message = f"the supervisor of {name} does not answer"
-    look = f"`microvm inspect {name}` shows its process"
-    if is_stopped(process):
-        message = f"{message}: a signal has stopped process {process}"
-        look = f"`kill -CONT {process}` resumes it"
-    return lazy.GuestUnresponsive(message, hint=f"{look}, `microvm stop {name}` ends the machine")

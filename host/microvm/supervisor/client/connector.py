@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from microvm.errors import GuestDied, MachineError, MicroVMError, UsageError
 from microvm.printable import quoted
+from microvm.supervisor import failures
 from microvm.supervisor.client import blocking, protocol
 from microvm.supervisor.machine_directory import FACTS, MachineDirectory
 from microvm.supervisor.names import NAME_RULE
@@ -72,7 +73,7 @@ class MachineConnector:
 
     def silent(self) -> MachineError:
         """Return the error for a supervisor that does not answer."""
-        return blocking.silent(self.name, self._identity[0] or 0)
+        return failures.silent(self.name, self._identity[0] or 0)
 
     def is_replaced(self) -> bool:
         """Tell whether another machine has the name now."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import time
-from contextlib import suppress
 
 from microvm.supervisor import lazy
 from microvm.supervisor.client import protocol
@@ -162,7 +161,7 @@ class _ForegroundCommand:
 
         def restore() -> None:
             signal.signal(signal.SIGWINCH, resized)
-            with suppress(termios.error):  # the terminal was hung up
+            with lazy.suppress(termios.error):  # the terminal was hung up
                 termios.tcsetattr(0, termios.TCSADRAIN, before)
 
         self.restore = restore
@@ -200,7 +199,7 @@ class _ForegroundCommand:
     def kill(self) -> None:
         """Make the supervisor kill the command, and wait for that, but not longer than a limit."""
         connected = self.connection.socket
-        with suppress(OSError):
+        with lazy.suppress(OSError):
             connected.shutdown(1)  # SHUT_WR
             connected.settimeout(_KILL_TIMEOUT)
             while connected.recv(_CHUNK):

@@ -1,0 +1,31 @@
+"""Errors for a supervisor that has exited, or that does not answer."""
+
+from __future__ import annotations
+
+from microvm.errors import GuestDied, GuestUnresponsive, MachineError
+from microvm.supervisor.runtime_directory import RuntimeDirectory
+from microvm.system.process import is_stopped
+
+
+def ended(name: str) -> MachineError:
+    """Return the error for a supervisor that exited before it replied."""
+    with RuntimeDirectory() as runtime:
+        try:
+            directory = runtime.of(name)
+        except OSError:
+            return GuestDied(f"machine {name} was stopped")
+        with directory:
+            return directory.error()
+
+
+def silent(name: str, process: int = 0) -> MachineError:
+    """Return the error for a supervisor that does not answer.
+
+    :param process: the process id of the supervisor; 0 if it is not known.
+    """
+    message = f"the supervisor of {name} does not answer"
+    look = f"`microvm inspect {name}` shows its process"
+    if is_stopped(process):
+        message = f"{message}: a signal has stopped process {process}"
+        look = f"`kill -CONT {process}` resumes it"
+    return GuestUnresponsive(message, hint=f"{look}, `microvm stop {name}` ends the machine")
