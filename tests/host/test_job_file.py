@@ -75,36 +75,36 @@ def test_bytes_that_are_no_utf_8_reach_the_shell_unchanged() -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        ('{"argv": ["x"], "files": {"/a": 7}}', "files: '/a' is a string, or"),
-        ('{"argv": ["x"], "files": {"/a": {"base64": "?"}}}', "files holds what is no base64"),
-        ('{"argv": ["x"], "files": {"": "x"}}', 'files has "" for a path'),
-        ('{"argv": ["x"], "collect": ["a\\u0000b"]}', "for a path in the guest"),
-        ('{"argv": ["x"], "collect": [7]}', "collect has 7 for a path"),
-        ("[1", "no JSON"),
-        ("[" * 100_000, "no JSON"),
-        ('["echo", 1]', "argv has to be a non-empty array of strings"),
-        ("[]", "argv has to be a non-empty array of strings"),
-        ("{}", "argv has to be a non-empty array of strings"),
-        ('{"argv": "echo"}', 'argv has to be an array, not "echo"'),
-        ('{"argv": ["echo"], "shell": true}', "there is no 'shell' in a job"),
-        ('{"argv": ["echo"], "timeout": true}', "timeout has to be a number or a string, not true"),
-        ('{"argv": ["echo"], "timeout": NaN}', "no JSON: NaN is none"),
+        ('{"argv": ["x"], "files": {"/a": 7}}', "files: '/a' must be a string, or"),
+        ('{"argv": ["x"], "files": {"/a": {"base64": "?"}}}', "files is not Base64"),
+        ('{"argv": ["x"], "files": {"": "x"}}', 'files: "" is not a path'),
+        ('{"argv": ["x"], "collect": ["a\\u0000b"]}', "is not a path in the guest"),
+        ('{"argv": ["x"], "collect": [7]}', "collect: 7 is not a path"),
+        ("[1", "not valid JSON"),
+        ("[" * 100_000, "not valid JSON"),
+        ('["echo", 1]', "argv must be a non-empty array of strings"),
+        ("[]", "argv must be a non-empty array of strings"),
+        ("{}", "argv must be a non-empty array of strings"),
+        ('{"argv": "echo"}', 'argv must be an array, not "echo"'),
+        ('{"argv": ["echo"], "shell": true}', "a job has no key 'shell'"),
+        ('{"argv": ["echo"], "timeout": true}', "timeout must be a number or a string, not true"),
+        ('{"argv": ["echo"], "timeout": NaN}', "not valid JSON: NaN is not JSON"),
         (
             '{"argv": ["echo"], "max_memory": [64]}',
-            "max_memory has to be a number or a string, not [64]",
+            "max_memory must be a number or a string, not [64]",
         ),
         ('{"argv": ["echo"], "max_memory": "64"}', "max_memory: '64' is too little memory"),
         ('{"argv": ["echo"], "max_output": "1 K"}', "max_output: '1 K' is not a size"),
         ('{"argv": ["echo"], "timeout": "5 s"}', "timeout: '5 s' is not a duration"),
         ('{"argv": ["echo"], "grace": 0}', "grace: 0 is no time at all"),
-        ('{"argv": ["echo"], "env": {"A": 1}}', "env is an object of strings"),
+        ('{"argv": ["echo"], "env": {"A": 1}}', "env must be an object of strings"),
         ('{"argv": ["echo"], "stdin": "\\ud800"}', "stdin: '\\ud800' cannot be written as bytes"),
         ('["\\ud800"]', "'\\ud800' cannot be written as bytes"),
-        ('{"argv": ["echo"], "id": {"a": "\\udcff"}}', "id holds what is no UTF-8"),
+        ('{"argv": ["echo"], "id": {"a": "\\udcff"}}', "id contains text that is not UTF-8"),
         ('{"argv": ["echo"], "argv_base64": ["AA=="]}', "argv and argv_base64 are the same"),
-        ('{"argv_base64": ["AAA"]}', "argv_base64 holds what is no base64: 'AAA'"),
-        ('{"argv_base64": "AAA="}', "argv_base64 has to be an array, not"),
-        ('{"argv": ["cat"], "stdin_base64": "?"}', "stdin_base64 holds what is no base64"),
+        ('{"argv_base64": ["AAA"]}', "argv_base64 is not Base64: 'AAA'"),
+        ('{"argv_base64": "AAA="}', "argv_base64 must be an array, not"),
+        ('{"argv": ["cat"], "stdin_base64": "?"}', "stdin_base64 is not Base64"),
         ('["echo"] ["echo"]', "no JSON: Extra data"),
     ],
 )
@@ -118,7 +118,7 @@ def test_a_line_that_cannot_be_is_named(line: str, says: str) -> None:
 def test_a_command_that_is_no_list_says_how_one_looks(line: str) -> None:
     with pytest.raises(UsageError) as caught:
         parsed(line)
-    assert caught.value.hint.startswith('such as ["ls", "-l"]; a line that is no JSON')
+    assert caught.value.hint.startswith('such as ["ls", "-l"]; a line that is not JSON')
 
 
 def told(outcome: Outcome[Any]) -> dict[str, Any]:

@@ -227,7 +227,7 @@ def test_a_bad_line_of_a_file_is_named_before_anything_runs(
     jobs.write_text('echo hi\n["echo", 1]\n')
     result = microvm("map", str(jobs))
     assert (result.returncode, result.stdout) == (2, b"")
-    assert result.stderr.startswith(b"microvm: line 2: argv has to be a non-empty array of strings")
+    assert result.stderr.startswith(b"microvm: line 2: argv must be a non-empty array of strings")
 
 
 def test_map_ends_at_a_bad_line_after_the_jobs_before_it(microvm: Command) -> None:
@@ -236,7 +236,7 @@ def test_map_ends_at_a_bad_line_after_the_jobs_before_it(microvm: Command) -> No
         2,
         ["hi\n"],
     )
-    assert result.stderr.startswith(b"microvm: line 2: this is no JSON: ")
+    assert result.stderr.startswith(b"microvm: line 2: this is not valid JSON: ")
 
 
 @pytest.mark.parametrize(

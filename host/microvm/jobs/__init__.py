@@ -1,1 +1,1 @@
-"""Jobs for many machines: what one is, as lines of text, and the pool that they run in."""
+"""Commands for many machines: jobs, and the pool of machines that runs them."""

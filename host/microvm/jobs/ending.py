@@ -1,4 +1,4 @@
-"""The end of a command in JSON, as docs/json.md has it: for a line of `map`, and for `run`."""
+"""Describes the result of a command in JSON, for a line of `map` and for `run --json`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def facts(
     seconds: float,
     memory: int | None,
 ) -> dict[str, object]:
-    """Return what there is to say of a command that has ended, in values that JSON has.
+    """Return the properties of a finished command, as values for JSON. docs/json.md lists the keys.
 
-    What is no UTF-8 is in `argv_base64`, `stdout_base64` and `stderr_base64`, in place of the key
-    without that ending.
+    Data that is not UTF-8 is in `argv_base64`, `stdout_base64` or `stderr_base64`, instead of the
+    key without that suffix.
 
-    :param returncode: as `CompletedProcess` has it; None for a command that has not ended by
-        itself, or was never started.
-    :param error: why that is; or what has failed after its end.
-    :param output: both streams; None where they were passed on.
+    :param returncode: Value of `CompletedProcess.returncode`; None if the command was not started
+        or did not exit by itself.
+    :param error: Reason for a missing return code, or a failure after the command.
+    :param output: Standard output and error; None if they were not captured.
     """
     return {
         **_command_line(argv),
@@ -42,7 +42,7 @@ def facts(
 
 
 def status(returncode: int | None, error: BaseException | None) -> int:
-    """Return the exit status that `microvm run` has for a command that has ended so."""
+    """Return the exit status that `microvm run` has after such a result."""
     if returncode is None:
         return getattr(error, "exit_status", MicroVMError.exit_status)
     if returncode == 0 and error is not None:  # a file could not be collected
@@ -59,7 +59,7 @@ def _reason(returncode: int | None, error: BaseException | None) -> str:
 
 
 def text(name: str, data: bytes) -> dict[str, str]:
-    """Return bytes as text under a name, or under another where they are no UTF-8."""
+    """Return bytes as text under a name, or as Base64 under another name if they are not UTF-8."""
     try:
         return {name: data.decode()}
     except UnicodeDecodeError:

@@ -1,4 +1,4 @@
-"""Jobs as lines of text, and their outcomes as lines of JSON."""
+"""Reads jobs from lines of text, and writes their outcomes as lines of JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OPTIONS = {
     name: option for name, option in options_of(ExecOptions).items() if "map" in option.verbs
 }
 
-# What the parts of a type hint can be in JSON.
+# The JSON types that correspond to the types in a type hint.
 _JSON: dict[object, tuple[type, ...]] = {
     str: (str,),
     Path: (str,),
@@ -42,7 +42,7 @@ def _json_types(hint: Any) -> tuple[type, ...]:
     return _JSON.get(origin or hint, ())
 
 
-# The keys of a job that is an object, and what each may hold.
+# The keys of a job that is a JSON object, and the allowed types of their values.
 _KEYS: dict[str, tuple[type, ...]] = {
     "argv": (list,),
     "argv_base64": (list,),
@@ -54,7 +54,7 @@ _KEYS: dict[str, tuple[type, ...]] = {
     **{name: _json_types(option.type) for name, option in _OPTIONS.items()},
 }
 
-_IN_WORDS: dict[type, str] = {
+_TYPE_NAMES: dict[type, str] = {
     str: "a string",
     int: "a number",
     float: "a number",
@@ -64,9 +64,9 @@ _IN_WORDS: dict[type, str] = {
     NoneType: "null",
 }
 
-_LISTED = 'such as ["ls", "-l"]; a line that is no JSON, such as ls -l, is run by a shell'
+_LISTED = 'such as ["ls", "-l"]; a line that is not JSON, such as ls -l, is a command for the shell'
 
-_STDIN = Option("What to feed to standard input.", to_bytes, name="stdin")
+_STDIN = Option("Send this to the standard input.", to_bytes, name="stdin")
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -99,14 +99,15 @@ async def parse(
     lines: AsyncIterable[bytes],
     env: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
 ) -> AsyncIterator[LineJob]:
-    """Yield the jobs that the lines stand for.
+    """Yield the jobs that lines of text describe.
 
-    A line that begins with `[` is a JSON array, the command line; one that begins with `{` is a
-    JSON object with `argv` and options; any other is for `sh -c`. Empty lines and those that begin
-    with `#` are skipped. What is no UTF-8 is given as `argv_base64` or `stdin_base64`.
+    A line that begins with `[` is a JSON array with the arguments. A line that begins with `{` is a
+    JSON object with `argv` and options. Any other line is a command for `sh -c`. Empty lines and
+    lines that begin with `#` are ignored. `argv_base64` and `stdin_base64` accept data that is not
+    UTF-8.
 
-    :param env: variables of every job, under its own.
-    :raises UsageError: a line is not what its beginning promises; says which.
+    :param env: Environment variables of all jobs. The variables of a job take precedence.
+    :raises UsageError: If a line is invalid. The message begins with the number of the line.
     """
     variables = _OPTIONS["env"].check(env or {})
     number = 0
@@ -137,22 +138,22 @@ def _fields(line: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else error
         hint = 'a shell command that begins so is ["sh", "-c", "…"]'
-        raise UsageError(f"this is no JSON: {reason}", hint=hint) from None
+        raise UsageError(f"this is not valid JSON: {reason}", hint=hint) from None
     given: dict[str, Any] = {"argv": value} if isinstance(value, list) else value
     for key, content in given.items():
         if key not in _KEYS:
-            raise UsageError(f"there is no {key!r} in a job; there are {', '.join(_KEYS)}")
+            raise UsageError(f"a job has no key {key!r}; its keys are {', '.join(_KEYS)}")
         if key == "env" and not _is_environment(content):
-            raise UsageError("env is an object of strings")  # one of them may be a secret
+            raise UsageError("env must be an object of strings")  # the message omits secrets
         if type(content) not in _KEYS[key]:
-            expected = " or ".join(dict.fromkeys(_IN_WORDS[kind] for kind in _KEYS[key]))
-            message = f"{key} has to be {expected}, not {json.dumps(content)}"
+            expected = " or ".join(dict.fromkeys(_TYPE_NAMES[kind] for kind in _KEYS[key]))
+            message = f"{key} must be {expected}, not {json.dumps(content)}"
             raise UsageError(message, hint=_LISTED if key == "argv" else "")
     for plain in ("argv", "stdin"):
         if plain in given and f"{plain}_base64" in given:
-            raise UsageError(f"{plain} and {plain}_base64 are the same: give one")
+            raise UsageError(f"{plain} and {plain}_base64 cannot be used together: give one")
     if not _is_utf_8(json.dumps(given.get("id"), ensure_ascii=False)):
-        raise UsageError("id holds what is no UTF-8")
+        raise UsageError("id contains text that is not UTF-8")
     _argv(given)
     return given
 
@@ -162,11 +163,11 @@ def _is_environment(value: object) -> bool:
 
 
 def _argv(given: dict[str, Any]) -> None:
-    """Put a job's command line into `argv`, checked, in whichever way it was given."""
+    """Check the arguments of a job, and store them under the key `argv`."""
     name = "argv_base64" if "argv_base64" in given else "argv"
     argv = given.pop(name, None)
     if not argv or not all(isinstance(argument, str) for argument in argv):
-        raise UsageError(f"{name} has to be a non-empty array of strings", hint=_LISTED)
+        raise UsageError(f"{name} must be a non-empty array of strings", hint=_LISTED)
     if name == "argv":
         given["argv"] = argv
         for argument in argv:
@@ -179,7 +180,7 @@ def _decode_base64(name: str, text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except ValueError:
-        raise UsageError(f"{name} holds what is no base64: {text!r}") from None
+        raise UsageError(f"{name} is not Base64: {text!r}") from None
 
 
 def _files(given: Mapping[str, Any]) -> dict[str, bytes]:
@@ -192,7 +193,7 @@ def _files(given: Mapping[str, Any]) -> dict[str, bytes]:
             case {"base64": str(text), **rest} if not rest:
                 files[path] = _decode_base64("files", text)
             case _:
-                raise UsageError(f'files: {path!r} is a string, or {{"base64": "…"}}')
+                raise UsageError(f'files: {path!r} must be a string, or {{"base64": "…"}}')
     return files
 
 
@@ -204,7 +205,7 @@ def _collected(given: Sequence[Any]) -> tuple[str, ...]:
 
 def _check_path(name: str, path: object) -> None:
     if not isinstance(path, str) or not path or "\0" in path or not _is_utf_8(path):
-        raise UsageError(f"{name} has {json.dumps(path)} for a path in the guest")
+        raise UsageError(f"{name}: {json.dumps(path)} is not a path in the guest")
 
 
 def _is_utf_8(text: str) -> bool:
@@ -216,7 +217,7 @@ def _is_utf_8(text: str) -> bool:
 
 
 def _refuse(constant: str) -> None:
-    raise ValueError(f"{constant} is none")
+    raise ValueError(f"{constant} is not JSON")
 
 
 def _options(given: Mapping[str, Any], env: Mapping[bytes, bytes]) -> RunOptions:
@@ -232,16 +233,16 @@ def _options(given: Mapping[str, Any], env: Mapping[bytes, bytes]) -> RunOptions
 
 
 def status(outcome: Outcome[Any]) -> int:
-    """The exit status that `microvm run` would have for it."""
+    """Return the exit status that `microvm run` has after the same outcome."""
     completed = outcome.completed
     return ending.status(completed.returncode if completed else None, outcome.error)
 
 
 def report(outcome: Outcome[Any]) -> bytes:
-    """Write the outcome of a job as a line of ASCII.
+    """Return the outcome of a job as a line of JSON in ASCII.
 
-    It has what `ending.facts` says of its command, and no byte is lost. `id` is there for who gave
-    one, and `files` for who collects some: text by its path, or an object with `base64`.
+    The line has the keys of `ending.facts`. It also has `id` if the job has one, and `files` if the
+    job collects files: the content by path, as text or as an object with the key `base64`.
     """
     job, completed, error = cast(LineJob, outcome.job), outcome.completed, outcome.error
     source = completed or error

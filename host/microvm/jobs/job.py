@@ -1,4 +1,4 @@
-"""A job for one of many machines, and its outcome."""
+"""The public classes `Job` and `Outcome`: a command for one of many machines, and its result."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from microvm.machine.machine import MicroVM
 
 MAX_COLLECT = 16 << 20
-"""The bytes of all that a job collects, where its output has no limit."""
+"""Maximum number of bytes of all files that a job collects if `max_output` is not set."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
@@ -56,8 +56,8 @@ class Job:
         :param argv: Arguments of the command. The first one is the name of the program.
         :param files: Content of files to write into the guest before the command runs, by path.
         :param collect: Paths of files to read after the command.
-        :raises UsageError: Raised if the value of an option is invalid.
-        :raises TypeError: Raised if an option does not exist.
+        :raises UsageError: If the value of an option is invalid.
+        :raises TypeError: If an option does not exist.
         """
         self._set(argv, files, collect, read_options(RunOptions, options, "Job"))
 
@@ -77,16 +77,16 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[O_co]):
-    """The outcome of a job: `completed` or `error` is set, or both where a file could not be read.
+    """The outcome of a job: `completed` or `error` is set.
 
-    :ivar job: the job; the very object that was given, if one was.
-    :ivar seconds: the time from the request to its end, without the wait for a machine.
-    :ivar completed: the result of `MicroVM.run`.
-    :ivar error: the error that it raised: `StartError`, `ExecTimeout`, `MachineError`, …; or the
-        one of a file that could not be written before, or of the first that could not be read
-        after it.
-    :ivar files: what was in the files to be collected, by their paths, but for those that could not
-        be read.
+    Both are set if the command has run and a file could not be collected.
+
+    :ivar job: The job, as it was given to `Pool.map`.
+    :ivar seconds: Time that the job took in its machine, in seconds.
+    :ivar completed: Result of the command, as `MicroVM.run` returns it.
+    :ivar error: Error of the command, such as `StartError`, `ExecTimeout` or `MachineError`, or of
+        a file that could not be written or collected.
+    :ivar files: Content of the collected files, by path, without those that could not be read.
     """
 
     job: Job
@@ -96,9 +96,9 @@ class Outcome(Generic[O_co]):
     files: Mapping[str, bytes] = field(default_factory=dict)
 
     def result(self) -> CompletedProcess[O_co]:
-        """Return `completed`.
+        """Return `completed`, or raise `error` if it is set.
 
-        :raises Exception: `error`, if that is set.
+        :raises Exception: The value of `error`.
         """
         if self.error is not None:
             raise self.error
@@ -125,7 +125,7 @@ async def carry_out(vm: MicroVM, job: Job, common: Mapping[str, Any]) -> Outcome
         completed = await vm._run(job.argv, complete_options(RunOptions, merged))
     except Exception as raised:
         error = raised
-    # What never ran has left nothing.
+    # A command that was not started has written no files.
     if completed is not None or (started and isinstance(error, ExecKilled)):
         failed = await _collect(vm, job, how, files)
         error = error or failed
@@ -135,7 +135,7 @@ async def carry_out(vm: MicroVM, job: Job, common: Mapping[str, Any]) -> Outcome
 async def _collect(
     vm: MicroVM, job: Job, how: ExecOptions, files: dict[str, bytes]
 ) -> Exception | None:
-    """Read what can be read; the error of the first that cannot."""
+    """Read the files that can be read, and return the first error, if any."""
     failed: Exception | None = None
     left = parse_size(how.get("max_output") or MAX_COLLECT)
     for path in job.collect:
@@ -157,9 +157,9 @@ Commands = Iterable[Job | Sequence[Text]] | AsyncIterable[Job | Sequence[Text]]
 
 
 async def jobs(commands: Commands) -> AsyncGenerator[Job, None]:
-    """Yield the commands as jobs, each when it is asked for.
+    """Yield the commands as jobs, each one when the caller asks for it.
 
-    :raises UsageError: a command is one string, and no list of arguments.
+    :raises UsageError: If a command is a string instead of a list of arguments.
     """
     if isinstance(commands, AsyncIterable):
         async for command in commands:
@@ -171,6 +171,6 @@ async def jobs(commands: Commands) -> AsyncGenerator[Job, None]:
 
 def _job(command: Job | Sequence[Text]) -> Job:
     if isinstance(command, str | bytes):
-        message = f"a command is a list of arguments, not {command!r}"
+        message = f"a command must be a list of arguments, not {command!r}"
         raise UsageError(message, hint="to use a shell: ['sh', '-c', …]")
     return command if isinstance(command, Job) else Job(command)

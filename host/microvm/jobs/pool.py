@@ -1,4 +1,4 @@
-"""The pool: machines that are kept ready, each for one user, and commands spread over them."""
+"""The public class `Pool`: machines that are started ahead of time, each for one user."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _logger = Area("start")
 
 
 class Pool:
-    """A pool of machines, which are started ahead of those who need them.
+    """A pool of machines that are started before they are needed.
 
     ::
 
@@ -49,16 +49,16 @@ class Pool:
             async for outcome in pool.map([["echo", str(n)] for n in range(100)]):
                 print(outcome.result().stdout)
 
-    A machine has one user and is thrown away afterwards, and the next one is started in its place.
-    It has run a command before it is handed out, which makes the user's first one faster. One that
-    dies while nobody uses it is replaced.
+    Each machine has one user and is then deleted, and another machine is started. A new machine
+    runs a few commands before it is handed out, so that the first command of its user is faster. A
+    waiting machine that fails is replaced.
 
-    A machine that dies while it starts or warms up is started again, after a pause that grows with
-    each failure in a row. After 12 failures in a row or a minute of them, or at once where another
-    start would fail in the same way, all users that wait get the error. From then on machines are
-    started only for users that wait, until one starts.
+    If a machine fails while it starts, the start is repeated after a pause, which grows with each
+    failure. After 12 failures in a row, after a minute, or if a repetition would be useless, all
+    waiting users get the error. From then on, until a start succeeds, machines are started only for
+    waiting users.
 
-    When the block is left, however that happens, all machines end, whoever uses them.
+    Leaving the block stops all machines, including those in use.
     """
 
     @document_options(PoolOptions)
@@ -68,17 +68,18 @@ class Pool:
         image: Image | Snapshot | str | Path | None = None,
         **options: Unpack[PoolOptions],
     ) -> None:
-        """Check what they are to be; nothing is started.
+        """Check the options. Entering the block starts machines.
 
-        :param size: how many machines there are at most, whether they start, wait, are in use or
-            end; by default as many as there are CPUs. No more start at a time than there are CPUs.
-        :param image: see `MicroVM`.
-        :raises UsageError: for a value that cannot be.
+        :param size: Maximum number of machines that exist at the same time. The default is the
+            number of CPUs. At most one machine for each CPU starts at the same time.
+        :param image: See `MicroVM`.
+        :raises UsageError: If an option is invalid.
+        :raises TypeError: If an option does not exist.
         """
         self._cpus = usable_cpus()
         self.size = self._cpus if size is None else size
         if self.size < 1:
-            raise UsageError(f"a pool needs room for at least one machine, not {size}")
+            raise UsageError(f"the size of a pool must be at least 1, not {size}")
         parsed = parse_options(PoolOptions, options, "Pool")
         self._factory = partial(MicroVM._from_options, image, parsed)
         self._factory()  # checks the image and the options without starting anything
@@ -116,23 +117,22 @@ class Pool:
 
     @property
     def ready(self) -> int:
-        """The number of machines that wait for a user."""
+        """The number of started machines that have no user yet."""
         return len(self._ready)
 
     def _unclosed_warning(self) -> str:
-        """Return the warning for a pool that nobody has closed; empty if that does no harm."""
+        """Return a warning if the pool has machines, otherwise ""."""
         return f"a pool was never closed; machines: {len(self._slots)}" if self._slots else ""
 
     @asynccontextmanager
     async def machine(self) -> AsyncIterator[MicroVM]:
-        """Lease a machine that nobody has used, for as long as the block lasts.
+        """Lease an unused machine until the block is left.
 
-        Leases are given in the order of the calls. The block does not wait until its machine has
-        ended.
+        Users get machines in the order of their calls. Leaving the block does not wait until the
+        machine has stopped.
 
-        :raises MicroVMError: no machine could be started, even after repeated attempts; see
-            `MicroVM.start`.
-        :raises UsageError: the pool is closed.
+        :raises MicroVMError: If no machine could be started; see `MicroVM.start`.
+        :raises UsageError: If the pool is closed.
         """
         lease = await self._acquire()
         try:
@@ -162,22 +162,21 @@ class Pool:
     ) -> AsyncGenerator[Outcome[Any], None]:
         """Run each command in a machine of its own, and yield its outcome.
 
-        A command that fails is an outcome like any other, as is a machine that dies under its
-        command: nothing is run a second time. There are never more than `size` commands that have
-        been taken from `commands` and whose outcome has not been asked for. What `commands` raises
-        comes through when everything before it has been given.
+        A failed command yields an outcome with an error. No command runs twice. At most `size`
+        commands are taken from `commands` ahead of the outcomes that the caller has received. An
+        exception of `commands` is raised after all earlier outcomes.
 
-        When no machine can be started, the commands that run get their outcomes. Every other one,
-        also those that `commands` still yields, gets an outcome with the error `NotRun`; no machine
-        is started for it.
+        If no machine can be started, running commands finish. All other commands, including those
+        that `commands` has not yielded yet, get the error `NotRun`.
 
-        :param commands: lists of arguments, or jobs; an iterable of any length, which is asked in
-            the event loop and must not block it, or an asynchronous one.
-        :param ordered: give outcomes in the order of the commands, so that a slow one holds up
-            others; else as they come.
-        :param options: of each command that does not say otherwise; without `max_output` there is
-            no bound on what one outcome holds.
-        :raises UsageError: the pool is closed, or a command is no list of arguments.
+        :param commands: Lists of arguments, or jobs. A normal iterable is read in the event loop,
+            so it must not block.
+        :param ordered: True to yield outcomes in the order of the commands, False to yield them as
+            commands finish.
+        :param options: Options of all commands. Set `max_output` to limit the memory for the
+            output.
+        :raises UsageError: If the pool is closed, an option is invalid, or a command is not a list.
+        :raises TypeError: If an option does not exist.
         """
         checked = read_options(RunOptions, options, "map")
         complete_options(RunOptions, checked)  # raises an error now and not once for each job
@@ -213,7 +212,7 @@ class Pool:
             try:
                 await lease.vm.ping()
             except MachineError:
-                lease.released.set()  # it died while it waited
+                lease.released.set()  # it failed while it waited for a user
             except BaseException:
                 lease.released.set()
                 raise
@@ -233,7 +232,7 @@ class Pool:
             return await waiter
         except asyncio.CancelledError:
             if not waiter.cancelled() and waiter.exception() is None:
-                waiter.result().released.set()  # it came in the same moment
+                waiter.result().released.set()  # a machine arrived at the same time
             raise
         finally:
             with suppress(ValueError):
@@ -255,7 +254,7 @@ class Pool:
                 waiter.set_exception(error)
 
     def _fill(self) -> None:
-        """Start machines for the free slots; called whenever there may be more of these."""
+        """Start machines for the free slots. It is called when a slot may have become free."""
         while (
             self._open
             and self._pause is None
@@ -274,7 +273,7 @@ class Pool:
         self._fill()
 
     async def _own_machine(self) -> None:
-        """Own one machine, from before its start until it is gone: the task of a slot."""
+        """Own one machine from before its start until it has stopped: the task of a slot."""
         lease, attempt = _Lease(self._factory()), self._retries.begin()
         try:
             try:
@@ -295,7 +294,7 @@ class Pool:
             await lease.vm.stop()
 
     def _fail(self, attempt: Attempt, error: Exception) -> None:
-        """Wait after a failed start of a machine, or give up starting machines ahead."""
+        """Wait after a failed start of a machine, or stop starting machines ahead of time."""
         try:
             pause = self._retries.fail(attempt, error)
         except Exception as final:
@@ -320,7 +319,7 @@ class Pool:
             self._pause = None
 
     async def _wait_until_taken(self, lease: _Lease) -> bool:
-        """Wait until the machine is taken; return False if it died before."""
+        """Wait until the machine has a user. Return False if it fails before."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(TIMEOUTS.ping_interval):
@@ -351,11 +350,11 @@ class Pool:
 
 
 def _closed() -> UsageError:
-    return UsageError("the pool is closed", hint="use it within its block")
+    return UsageError("the pool is closed", hint="use it inside of its `with` block")
 
 
 class _Lease:
-    """A machine for one user, and whether it is taken and released."""
+    """A machine for one user, with events for the begin and the end of its use."""
 
     def __init__(self, vm: MicroVM) -> None:
         self.vm = vm

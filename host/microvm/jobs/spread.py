@@ -1,4 +1,4 @@
-"""The spreading of jobs over machines: each is taken when there is room for it."""
+"""Distributes jobs to machines. A job is taken from its source when a machine is free."""
 
 from __future__ import annotations
 
@@ -24,9 +24,8 @@ async def spread(
 ) -> AsyncGenerator[Outcome[Any], None]:
     """Run each job of a source, and yield the outcomes; then raise the error of the source, if any.
 
-    The first error that `run` raises ends the batch: it is the outcome of that job. The jobs that
-    the source yields afterwards are not run, and their outcome is `NotRun`. A UsageError is raised
-    here.
+    The first error that `run` raises stops the batch, and is the outcome of that job. Later jobs
+    are not run, and their outcome is `NotRun`. A UsageError is raised by this generator itself.
 
     :param source: an iterator that is asked for one job at a time, and is closed at the end.
     :param run: runs one job.
@@ -36,7 +35,9 @@ async def spread(
     :param spawn: creates a task of a coroutine.
     """
     running: OrderedDict[asyncio.Task[Outcome[Any]], None] = OrderedDict()
-    done: deque[asyncio.Task[Outcome[Any]]] = deque()  # of these, those that have ended, in turn
+    done: deque[asyncio.Task[Outcome[Any]]] = (
+        deque()
+    )  # the finished ones, in the order in which they finished
     pull: asyncio.Task[Job | None] | None = None
     more, failure = True, None
     moved = asyncio.Event()
