@@ -105,15 +105,8 @@ class ProbeCache(NamedTuple):
             machine_id = Path("/etc/machine-id").read_bytes()
         build = self.binary.stat()
         host = os.uname()
-        facts = (
-            machine_id,
-            host.release,
-            host.version,
-            kvm_parameters(),
-            self.binary,
-            build.st_mtime_ns,
-            build.st_size,
-        )
+        binary = self.binary, build.st_mtime_ns, build.st_size
+        facts = (machine_id, host.release, host.version, kvm_parameters(), *binary)
         return self.folder / f"{self.subject}-{sha256(repr(facts).encode()).hexdigest()[:16]}"
 
 

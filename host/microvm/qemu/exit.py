@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
-import signal
+from errno import EAGAIN, EDQUOT, EFBIG, EMFILE, ENFILE, ENOMEM, ENOSPC
+from signal import SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGKILL, SIGSEGV, SIGSYS, SIGTRAP, Signals
 from typing import Literal
 
 from microvm import cache
@@ -22,26 +22,10 @@ _BY_REASON: dict[str, tuple[ExitKind, str]] = {
 
 # The signals that a process causes by its own faults. Any other signal was sent to it, for example
 # because it exceeded a limit.
-_CRASHES = {
-    signal.SIGABRT,
-    signal.SIGBUS,
-    signal.SIGFPE,
-    signal.SIGILL,
-    signal.SIGSEGV,
-    signal.SIGSYS,
-    signal.SIGTRAP,
-}
+_CRASHES = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP}
 
 #: The errors that a process gets if the host or a resource limit refuses it memory, files or space.
-LIMITS = (
-    errno.EAGAIN,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.ENOMEM,
-    errno.ENOSPC,
-)
+LIMITS = (EAGAIN, EDQUOT, EFBIG, EMFILE, ENFILE, ENOMEM, ENOSPC)
 
 # Advice for the user for each kind of exit, if no other hint fits better.
 _HINTS: dict[ExitKind, str] = {
@@ -112,7 +96,7 @@ def classify(
     """
     if write_error:
         return _failed_write(write_error, returncode)
-    exited_alone = reason or internal_error or returncode != -signal.SIGKILL
+    exited_alone = reason or internal_error or returncode != -SIGKILL
     if killed_as is not None and not (killed_as == "ended" and exited_alone):
         kind, text, hint = _KILLED_AS[killed_as]
         return QemuExit(kind, text, returncode, hint)
@@ -124,13 +108,13 @@ def classify(
         return _exit(*_BY_REASON[reason], returncode)
     last_line = "".join(f": {_PROGRAM.sub('', line)}" for line in stderr.splitlines()[-1:])
     if returncode < 0:
-        name = signal.Signals(-returncode).name
+        name = Signals(-returncode).name
         text = f"QEMU was killed by signal {-returncode} ({name}){last_line}"
         kind = "crash" if -returncode in _CRASHES else "killed"
     else:
         text = f"QEMU exited with status {returncode}{last_line}"
         kind = "exit"
-    hint = _HINT_SIGBUS if returncode == -signal.SIGBUS else ""
+    hint = _HINT_SIGBUS if returncode == -SIGBUS else ""
     return _exit("limit" if is_about_limit(stderr) else kind, text, returncode, hint)
 
 
@@ -139,7 +123,7 @@ def _exit(kind: ExitKind, text: str, returncode: int, hint: str = "") -> QemuExi
 
 
 def _failed_write(error: str, returncode: int) -> QemuExit:
-    full = error in {os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT)}
+    full = error in {os.strerror(number) for number in (ENOSPC, EDQUOT)}
     problem = "disk full on the host" if full else "the host's disk failed"
     text = f"{problem}: cannot write the guest's scratch disk in {cache.folder('scratch')}: {error}"
     return QemuExit("limit", text, returncode, cache.HINT_FULL if full else "")

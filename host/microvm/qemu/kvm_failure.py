@@ -87,17 +87,7 @@ DISTURBED = KvmFailure(
     exits=frozenset({"killed", "limit", "quit"}),
 )
 
-FAILURES = (
-    FOREIGN,
-    ABSENT,
-    FORBIDDEN,
-    BUSY,
-    REFUSED,
-    INTERNAL_ERROR,
-    DIED,
-    SILENT,
-    DISTURBED,
-)
+FAILURES = (FOREIGN, ABSENT, FORBIDDEN, BUSY, REFUSED, INTERNAL_ERROR, DIED, SILENT, DISTURBED)
 """All rows of the table."""
 
 
