@@ -1,4 +1,4 @@
-"""The builder of guest packs: wheels that have, compiled, what guests are made of.
+"""The builder of guest packs, which are wheels with the compiled files of guests.
 
-It is no part of a distribution: `make guest-pack` runs it.
+It is not part of a distribution; `make guest-pack` runs it.
 """

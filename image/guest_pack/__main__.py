@@ -1,4 +1,4 @@
-"""`python -m guest_pack`, which `make guest-pack` runs: build the guest packs."""
+"""The command `python -m guest_pack`, which `make guest-pack` runs to build the guest packs."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from microvm.progress import on_stderr
     "names",
     multiple=True,
     type=click.Choice(list(arches.ARCHES)),
-    help="Of which guests; by default of all that there are.",
+    help="Build the pack of this architecture only; can be repeated.",
 )
 @click.option(
     "-d", "--directory", type=click.Path(path_type=Path), default=Path("dist"), show_default=True
 )
 def main(names: tuple[str, ...], directory: Path) -> None:
-    """Build a guest pack for each architecture, and print where it is."""
+    """Build a guest pack for each architecture, and print its path."""
     try:
         with on_stderr() as report:
             for arch in map(arches.find, names or arches.ARCHES):

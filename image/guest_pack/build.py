@@ -1,9 +1,8 @@
-"""The wheel of a guest pack, of its parts."""
+"""The function that builds the wheel of a guest pack from its parts."""
 
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import sys
 import tempfile
@@ -32,7 +31,7 @@ build-backend = "hatchling.build"
 [project]
 name = "{name}"
 version = "{version}"
-description = "What guests of microvm are made of, compiled for {arch}"
+description = "The compiled files of guests of microvm for {arch}"
 readme = "README.md"
 requires-python = ">=3.11"
 license = "{license}"
@@ -45,23 +44,23 @@ sbom-files = ["{sbom}"]
 
 _README = """# {name}
 
-What guests of microvm are made of, compiled for {arch}: with it and QEMU, `microvm run`
-needs no compiler and no network. It is used by the version of microvm that it was made with,
-{version}, and by others whose sources are the same; one that speaks another protocol refuses it.
+The compiled files of guests of microvm for {arch}. With this package and QEMU, `microvm run`
+needs no compiler and no network. Version {version} of microvm uses it, and so do other versions
+with the same sources. A version with another protocol refuses it.
 
-| what | licence | where its source is |
+| component | licence | source |
 |---|---|---|
 {rows}
 
 The kernel's configuration and changes are in the source distribution of microvm-proto {version},
-below image/, from which `make guest-pack` makes this again by the same compilers, bit for bit.
+below image/. With the same compilers, `make guest-pack` builds the same bytes from it.
 """
 
 
 def build(arch: Arch, parts: Mapping[str, PackPart], directory: Path) -> Path:
     """Write the wheel of a pack to a folder, and return its path.
 
-    The same parts make the same wheel.
+    The same parts always give the same wheel.
 
     :raises ImageError: hatchling failed.
     """
@@ -85,7 +84,7 @@ def _write(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
     (folder / module / "__init__.py").write_text(
-        f'"""What guests of microvm are made of, for {arch.name}: files for microvm to read."""\n'
+        f'"""The compiled files of guests of microvm for {arch.name}, which microvm reads."""\n'
     )
     manifest = {
         "version": __version__,
@@ -116,11 +115,11 @@ def _files(parts: Mapping[str, PackPart]) -> Iterable[tuple[Path, bytes]]:
 
 
 def _license(components: Iterable[Component]) -> str:
-    """Return the expression that says of all licences that each holds for a part."""
-    each = chain.from_iterable(re.split(r" AND ", of.license) for of in components)
-    return " AND ".join(sorted(set(each)))
+    """Return the SPDX expression that requires the licences of all components."""
+    licenses = chain.from_iterable(each.license.split(" AND ") for each in components)
+    return " AND ".join(sorted(set(licenses)))
 
 
 def _rows(components: Iterable[Component]) -> str:
-    rows = ((f"{of.name} {of.version}", of.license, of.source) for of in components)
+    rows = ((f"{each.name} {each.version}", each.license, each.source) for each in components)
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -1,4 +1,4 @@
-"""The components of a pack: what it consists of, whose that is, and where its source is."""
+"""The components of a pack, with their licences and the addresses of their sources."""
 
 from __future__ import annotations
 
@@ -9,15 +9,14 @@ from microvm._version import DISTRIBUTION, __version__
 
 
 class Component(NamedTuple):
-    """A component.
+    """A component of a pack.
 
-    :ivar license: the SPDX expression of its licence.
-    :ivar purl: the package URL of what it is.
-    :ivar source: where its source is, for people: with version, and digest or commit.
-    :ivar website: where the project is; may be empty.
-    :ivar sha256: the digest of the file in the pack that it is, in hex; empty where it is part of
-        one.
-    :ivar patches: what was changed in its source, as text.
+    :ivar license: The SPDX expression of its licence.
+    :ivar purl: Its package URL.
+    :ivar source: A description of its source, with version and digest or commit.
+    :ivar website: The address of its project; may be empty.
+    :ivar sha256: The digest of its file in the pack, in hex; empty if it is only a part of a file.
+    :ivar patches: The changes to its source, as text.
     """
 
     name: str
@@ -31,17 +30,17 @@ class Component(NamedTuple):
 
 
 def ours(name: str, sha256: str) -> Component:
-    """Return the component that is a program of this project."""
+    """Return the component for a program of this project."""
     purl = f"pkg:pypi/{DISTRIBUTION}@{__version__}#{name}"
     source = f"the source distribution of {DISTRIBUTION} {__version__}"
     return Component(name, __version__, "MIT", purl, source, sha256=sha256)
 
 
 def alpine(installed: str, release: str) -> Iterator[Component]:
-    """Yield the packages of Alpine's that an archive has.
+    """Yield the components for the Alpine packages in an archive.
 
-    :param installed: the text of its lib/apk/db/installed (apk-package(5)).
-    :param release: Alpine's version.
+    :param installed: The text of the archive's lib/apk/db/installed (apk-package(5)).
+    :param release: The version of Alpine.
     """
     for entry in installed.strip().split("\n\n"):
         fields = {line[0]: line[2:] for line in entry.splitlines() if line[1:2] == ":"}
@@ -51,6 +50,6 @@ def alpine(installed: str, release: str) -> Iterator[Component]:
             version,
             fields["L"],
             f"pkg:apk/alpine/{name}@{version}?arch={arch}&distro={release}",
-            f"Alpine's aports, main/{fields['o']} at commit {fields['c']}",
+            f"the aports of Alpine, main/{fields['o']} at commit {fields['c']}",
             website=fields["U"],
         )

@@ -1,4 +1,4 @@
-"""The parts of a pack: made here, each with the digest of what it was made of."""
+"""The parts of a pack, which are built here, and the digests of their sources."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from microvm_image.sources import alpine
 
 
 class PackPart(NamedTuple):
-    """A part.
+    """A part of a pack.
 
-    :ivar files: what is in its folder.
-    :ivar components: what it consists of.
+    :ivar files: The files in its folder, by name.
+    :ivar components: The components in its files.
     """
 
     files: Mapping[str, bytes]
@@ -37,7 +37,7 @@ class PackPart(NamedTuple):
 
 
 def digests(arch: Arch) -> dict[str, str]:
-    """Return the digests of what the parts are made of here, by the names of all parts."""
+    """Return the digests of the sources of all parts, by the names of the parts."""
     return {
         guest_pack.PROGRAMS: programs.source_digest(),
         guest_pack.LAUNCHER: compiler.source_digest(launcher.sources()),
@@ -51,9 +51,9 @@ def parts(
 ) -> dict[str, PackPart]:
     """Return the parts of a pack, by their names.
 
-    :param kernel: whether there is to be a kernel, which takes minutes to compile, once.
-    :param pinned: whether it is made of `PINNED`, or of the newest that there is.
-    :raises ImageError: one cannot be made.
+    :param kernel: True to include a kernel, whose compilation takes minutes.
+    :param pinned: True to compile the kernel from `PINNED`; False for the newest source.
+    :raises ImageError: A part cannot be built.
     """
     found = {
         guest_pack.PROGRAMS: _guest_programs(arch, report),
@@ -79,7 +79,7 @@ def _programs(files: Mapping[str, bytes]) -> tuple[Component, ...]:
 
 
 def _libc(arch: Arch) -> Component:
-    """Return musl, as the compiler has it."""
+    """Return the component for musl, in the version that the compiler uses."""
     command = compiler.compiler(arch, "sandboxd")
     if len(command) == 1:
         version = run(["dpkg-query", "-W", "-f", "${Version}", "musl-dev"], what="asking for musl")

@@ -1,4 +1,4 @@
-"""The bill of materials of a pack: CycloneDX 1.6, as JSON, the same each time for the same pack."""
+"""The bill of materials of a pack: CycloneDX 1.6 as JSON, which depends only on the pack."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from guest_pack.component import Component
 NAME = "guest.cdx.json"
 
 _EPOCH = datetime(1980, 1, 1, tzinfo=UTC)
-"""In the place of the time at which it was made: that of all files in a wheel."""
+"""The time in the bill, which is the time of all files in a wheel."""
 
 
 def write(name: str, version: str, components: Sequence[Component]) -> str:
     """Return the bill of a distribution.
 
-    :param name: the distribution's name.
-    :param version: its version.
+    :param name: The name of the distribution.
+    :param version: The version of the distribution.
     """
     whole = cyclonedx.Component(
         name=name,
@@ -52,25 +52,29 @@ def write(name: str, version: str, components: Sequence[Component]) -> str:
     return json.dumps(json.loads(text), indent=1, sort_keys=True) + "\n"
 
 
-def _component(of: Component) -> cyclonedx.Component:
-    references = [_reference(ExternalReferenceType.SOURCE_DISTRIBUTION, of.purl, of.source)]
-    if of.website:
-        references.append(_reference(ExternalReferenceType.WEBSITE, of.website))
+def _component(component: Component) -> cyclonedx.Component:
+    references = [
+        _reference(ExternalReferenceType.SOURCE_DISTRIBUTION, component.purl, component.source)
+    ]
+    if component.website:
+        references.append(_reference(ExternalReferenceType.WEBSITE, component.website))
     patches = [
         cyclonedx.Patch(
             type=cyclonedx.PatchClassification.UNOFFICIAL,
             diff=cyclonedx.Diff(text=AttachedText(content=patch)),
         )
-        for patch in of.patches
+        for patch in component.patches
     ]
     return cyclonedx.Component(
-        name=of.name,
-        version=of.version,
+        name=component.name,
+        version=component.version,
         type=cyclonedx.ComponentType.LIBRARY,
-        bom_ref=of.purl,
-        licenses=[LicenseFactory().make_from_string(of.license)],
-        purl=PackageURL.from_string(of.purl),
-        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=of.sha256)] if of.sha256 else None,
+        bom_ref=component.purl,
+        licenses=[LicenseFactory().make_from_string(component.license)],
+        purl=PackageURL.from_string(component.purl),
+        hashes=[HashType(alg=HashAlgorithm.SHA_256, content=component.sha256)]
+        if component.sha256
+        else None,
         external_references=references,
         pedigree=cyclonedx.Pedigree(patches=patches) if patches else None,
     )

@@ -1,7 +1,8 @@
-"""The trust that packages get from apt: their release is signed, and not older than it was.
+"""The checks of apt's releases: each is signed, and is not older than one that was seen before.
 
-A signature says who made a release, and not that it is the newest, and not every release says how
-long it is valid. So the newest date of each is kept in the cache, and an older one is refused.
+A signature proves the author of a release, but not that the release is the newest, and many
+releases have no expiry date. So the cache keeps the newest date of each release, and an older
+release is refused.
 """
 
 from __future__ import annotations
@@ -24,10 +25,10 @@ FORBIDDEN = (
     "Acquire::AllowWeakRepositories",
     "APT::Get::AllowUnauthenticated",
 )
-"""Options of apt.conf(5) by which a host may do without signatures, and we do not."""
+"""Options of apt.conf(5) by which a host accepts unsigned packages; we always disable them."""
 
 SLACK = 24 * 3600
-"""Seconds by which a release may be older than another: mirrors lag behind each other."""
+"""Number of seconds by which a release may be older than another, because mirrors lag behind."""
 
 RELEASES = "releases.json"
 """The name of the file that stores the newest date seen of each release."""
@@ -47,10 +48,9 @@ _HASHES = re.compile(r"Hashes of (expected|received) file:(?:\n +- .*)*?\n +- SH
 
 
 def refusal(said: str) -> str:
-    """Return what apt did not take and why, in a line: what was expected, and what came.
+    """Return a line that says which file apt refused and why; "" if apt failed for another reason.
 
-    :param said: what apt has written to its stderr.
-    :return: "" where it is about something else.
+    :param said: The text that apt has written to its standard error.
     """
     for pattern in (_FETCHED, _UNSIGNED, _NO_RELEASE):
         if found := pattern.search(said):
@@ -72,10 +72,11 @@ def dates(lists: Path) -> str:
 
 
 def check_dates(said: str, report: Reporter) -> None:
-    """Refuse a release that is older than one that was seen before, and remember the newest.
+    """Refuse a release that is older than one that was seen before, and store the newest dates.
 
-    :param said: lines of `NAME_InRelease:Date: …`, among others: what `grep -H ^Date:` writes.
-    :raises ImageError: one is older by more than a day.
+    :param said: A text that contains lines of the form `NAME_InRelease:Date: …`, as `grep -H
+        ^Date:` writes them.
+    :raises ImageError: A release is older by more than a day.
     """
     path = cache.folder("downloads") / RELEASES
     with lock.held(path, report):
@@ -85,9 +86,9 @@ def check_dates(said: str, report: Reporter) -> None:
             if date < newest.get(name, 0) - SLACK:
                 known = time.strftime("%a, %d %b %Y %H:%M:%S UTC", time.gmtime(newest[name]))
                 raise ImageError(
-                    f"{name}: its release is of {text}, and there was one of {known} before: "
-                    "an old one is sent again",
-                    hint=f"try another mirror; or remove {path} to have it all the same",
+                    f"{name}: the mirror sends an old release: its date is {text}, but a release "
+                    f"of {known} was seen before",
+                    hint=f"try another mirror; or remove {path} to accept the old release",
                 )
             newest[name] = max(date, newest.get(name, 0))
         with cache.staging(path) as temporary:

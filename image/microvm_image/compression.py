@@ -1,4 +1,4 @@
-"""The decompression of a layer, into a file without a name and within bounds; and the way back."""
+"""The decompression of layers within their limits, and the compression of new layers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ from microvm_image.limits import Budget
 
 _XZ_MEMORY = 160 << 20
 _ZSTD_WINDOW = 27
-"""What a decompressor may use: enough for `xz -9` and `zstd --long`, 65 and 128 MiB."""
+"""Limits of the memory of decompressors: for xz in bytes, for zstd as a binary logarithm.
+
+They suffice for `xz -9` and `zstd --long`, which need 65 and 128 MiB.
+"""
 
 DAMAGED = "it is damaged or was cut short; get it again"
 """The hint for an archive that cannot be read."""
@@ -30,7 +33,7 @@ _ZEROS = bytes(CHUNK)
 
 
 class _Gzip:
-    """The one of `zlib`, which is the caller's to feed with what it has left."""
+    """A decompressor of gzip with the methods of `StreamDecoder`, which those of `zlib` lack."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(16 + zlib.MAX_WBITS)
@@ -74,10 +77,10 @@ def unpacked(
 ) -> FileRange:
     """Return a layer in decompressed form: the layer itself, or a file that is closed with `files`.
 
-    :param name: the layer's name, for messages.
-    :param key: the layer's digest, if it is known.
-    :param any_ratio: whether the layer may be any number of times as large as its compressed form.
-    :raises ImageError: the layer is damaged or incomplete, or is beyond what is left of the budget.
+    :param name: The name of the layer, for messages.
+    :param key: The digest of the layer, if it is known.
+    :param any_ratio: True if the layer may be any number of times as large as its compressed form.
+    :raises ImageError: The layer is damaged or incomplete, or exceeds the rest of the budget.
     """
     start = packed.read(0, 8)
     new = next((new for magic, new in _FORMS if start.startswith(magic)), None)
@@ -102,9 +105,9 @@ def _counted(chunks: Iterator[bytes], budget: Budget, *, any_ratio: bool) -> Ite
 
 
 def spooled(chunks: Iterator[bytes], files: ExitStack) -> FileRange:
-    """Return what is yielded, in a file without a name, which is closed with `files`.
+    """Write chunks to an unnamed file in the cache, and return it. It is closed with `files`.
 
-    It lies in the cache, as /tmp may be memory. Zeros take no room there.
+    The file is not in /tmp, which may be in memory. Chunks of zeros take no space.
     """
     folder = cache.root()
     with cache.disk_errors():
@@ -128,7 +131,7 @@ def _named(packed: FileRange, new: Callable[[], StreamDecoder], name: str) -> It
     try:
         yield from decoded(packed.chunks(), new)
     except OSError as error:
-        if error.errno is not None:  # of the file; that of bz2 has no number
+        if error.errno is not None:  # an error of the file; the errors of bz2 have no number
             raise
         raise ImageError(f"{name}: damaged archive: {error}", hint=DAMAGED) from error
     except (EOFError, zlib.error, lzma.LZMAError) as error:
@@ -138,9 +141,9 @@ def _named(packed: FileRange, new: Callable[[], StreamDecoder], name: str) -> It
 
 
 def compressed(path: Path) -> BinaryIO:
-    """Return a new file to write to, of which zstd's is on the disk, with a checksum.
+    """Return a new file that compresses by zstd, with a checksum, everything that is written to it.
 
-    :raises ImageError: this Python cannot write it.
+    :raises ImageError: This Python cannot write zstd.
     """
     zstd = zstd_module()
     options = {zstd.CompressionParameter.checksum_flag: 1}

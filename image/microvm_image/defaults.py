@@ -1,4 +1,4 @@
-"""The image of an ordinary run: found in a millisecond, built if there is none."""
+"""The default image: found within a millisecond, and built if it does not exist."""
 
 from __future__ import annotations
 
@@ -23,30 +23,30 @@ _LIMIT = 1 << 12
 
 
 def default(*, arch: str | None = None, report: Reporter | None = None) -> Image:
-    """Return the image that the environment asks for, built if there is none.
+    """Return the default image, and build it if it does not exist.
 
-    To know which that is without compiling, hashing or asking the network, `build` leaves a note
-    of its result under a key of all that it could have found otherwise: the guest's sources and
-    pack, the archive and kernel that the environment names, the archive and small kernel in the
-    cache, and the modules that are wanted of another kernel. A newer kernel package alone is not
-    among them: `microvm image build` takes it.
+    `build` stores the name of the default image under a key. The key is a digest of everything that
+    can change the default image: the sources and the pack of the guest; the archive and the kernel
+    that the environment names; the archive and the small kernel in the cache; and the modules of
+    other kernels. So this function needs neither a compiler nor the network to find the image. A
+    newer kernel package alone does not change the key; `microvm image build` installs it.
 
-    :param arch: `x86_64` or `aarch64`; by default this machine's.
-    :param report: who is told how far a build is; nobody by default.
-    :raises ImageError: there is none, and none can be built.
+    :param arch: The architecture, `x86_64` or `aarch64`; by default the architecture of this host.
+    :param report: The receiver of progress reports; none by default.
+    :raises ImageError: The image does not exist and cannot be built.
     """
     if image := _recall(arches.find(arch)):
         return image
-    _logger.info("no image is there of what the environment asks for: building it")
+    _logger.info("the default image does not exist: building it")
     from microvm_image.build import build
 
     return build(arch=arch, report=report)
 
 
 def remember(arch: Arch, image: Image) -> None:
-    """Note that this image is what the environment asks for; drop notes of images now gone.
+    """Store the name of the default image, and remove the notes of images that no longer exist.
 
-    Where that cannot be noted, or another process does it just now, the next build takes longer.
+    If the note cannot be stored, or another process is storing it, the next build takes longer.
     """
     note = _note(arch)
     if _named_in(note) == image.name:
@@ -61,9 +61,9 @@ def remember(arch: Arch, image: Image) -> None:
 
 
 def noted(arch: Arch) -> str:
-    """Return the name of the image that an ordinary run takes; empty if none is noted.
+    """Return the stored name of the default image; "" if there is none.
 
-    :raises ImageError: the sources of the daemon are missing.
+    :raises ImageError: The sources of the daemon are missing.
     """
     return _named_in(_note(arch))
 
@@ -76,13 +76,13 @@ def _recall(arch: Arch) -> Image | None:
 
 
 def _named_in(note: Path) -> str:
-    """Return the name of the image in a note; empty if there is none that can be read."""
+    """Return the name of the image in a note; "" if the note cannot be read."""
     try:
         return cache.read(note, _LIMIT).decode()
     except UnicodeDecodeError:
         return ""
     except OSError as error:
-        if error.errno in SHORTAGES:  # it may well be there
+        if error.errno in SHORTAGES:  # the note may exist
             raise
         return ""
 
@@ -114,8 +114,8 @@ def _stamp(path: Path | None) -> tuple[str | int, ...] | None:
         return None
     try:
         status = path.stat()
-    except OSError:  # a build says so
+    except OSError:  # a build reports the error
         return str(path.absolute()), 0, 0
-    if path.is_relative_to(cache.root()):  # where names say what it is; it may be a copy
+    if path.is_relative_to(cache.root()):  # names there are unique, and copies have other times
         return path.name, status.st_size
     return str(path.absolute()), status.st_size, status.st_mtime_ns

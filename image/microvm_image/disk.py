@@ -1,7 +1,7 @@
-"""The read-only disk of an image: an EROFS file system, written without root.
+"""The read-only disk of an image: an EROFS file system, which is written without root.
 
-It is not compressed: the guest would have to decompress what it reads, slowly where it is emulated,
-and its kernel would need the code for it.
+It is not compressed, because decompression in an emulated guest is slow, and because the guest's
+kernel would need code for it.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ _PROGRAM = "mkfs.erofs"
 
 
 def write(tree: RootfsTree, out: Path, digest: str) -> None:
-    """Write a tree as a file system; the same tree and digest always give the same bytes.
+    """Write a tree as a file system. The same tree and digest always give the same bytes.
 
-    :param out: the file to make; its folder has room for the tree twice, for a while.
-    :param digest: what the file system's UUID is made of, in hex, as of the image's source.
-    :raises ImageError: mkfs.erofs is not installed, or fails; the tree is of no use.
+    :param out: The new file. Its folder temporarily needs space for twice the size of the tree.
+    :param digest: The digest from which the UUID of the file system is derived, in hex.
+    :raises ImageError: mkfs.erofs is not installed, or fails. The tree cannot be used afterwards.
     """
     environment = {**os.environ, "LC_ALL": "C"}
     command = [
@@ -60,22 +60,22 @@ def write(tree: RootfsTree, out: Path, digest: str) -> None:
             raise ImageError(
                 f"writing the disk failed{' (disk full)' * full}: {_PROGRAM} ended with status "
                 f"{status}",
-                hint=cache.HINT_FULL if full else "it must be of erofs-utils 1.7 or newer",
+                hint=cache.HINT_FULL if full else "install erofs-utils 1.7 or newer",
                 detail="\n".join(said.splitlines()[-20:]),
             )
 
 
 def _is_short(tree: RootfsTree, out: Path) -> bool:
-    """Tell whether the folder has less free space than a disk needs; mkfs.erofs may not notice."""
+    """Return True if the folder lacks the space for a disk, which mkfs.erofs may not report."""
     written = out.stat().st_blocks * cache.SECTOR if out.exists() else 0
     wanted = 2 * sum(node.size for _, node in tree.walk())
     return shutil.disk_usage(out.parent).free + written < wanted
 
 
 def _feed(maker: subprocess.Popen[bytes], tree: RootfsTree) -> int:
-    """Give the tree to a program and return the status that it ends with."""
+    """Write the tree to the input of a program, and return the exit status of the program."""
     if maker.stdin:
-        with suppress(BrokenPipeError), maker.stdin as pipe:  # of which the program says why
+        with suppress(BrokenPipeError), maker.stdin as pipe:  # the program reports its error
             tree.write_tar(pipe)
         maker.stdin = None
     finish(maker)

@@ -1,4 +1,4 @@
-"""The download of a file within a bounded time, whatever the network does."""
+"""The download of a file within a limited time, even if the network or the server hangs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from microvm.progress import Reporter
 from microvm_image.download_speed import DownloadSpeed, too_slow
 
 CONNECT_TIMEOUT = 5.0
-"""Seconds to the answer's header: name resolution, connection, TLS and redirects together."""
+"""Number of seconds until the header of the answer: name resolution, connection, TLS and redirects.
+"""
 STALL_TIMEOUT = 15.0
 TOTAL_TIMEOUT = 300.0
 SIZE_LIMIT = 64 << 20
@@ -21,28 +22,28 @@ SIZE_LIMIT = 64 << 20
 _INTERVAL = 0.1
 
 Events = queue.SimpleQueue[int | bytes | str]
-"""The body's length or 0, once; its parts; an empty part at its end, or why it failed."""
+"""The length of the body, or 0 if it is unknown; then its pieces; then b"", or an error as text."""
 
 
 class DownloadError(ImageError):
-    """The file cannot be downloaded: it is not there, or there is no way to it."""
+    """A file cannot be downloaded: it does not exist, or the server cannot be reached."""
 
 
 class TooSlowError(DownloadError):
-    """The server sends the file too slowly, so that it would take hours."""
+    """The server sends the file so slowly that the download would take hours."""
 
 
 def fetch(url: str, report: Reporter) -> bytes:
-    """Download the file at an `http:` or `https:` address; it may have at most 64 MiB.
+    """Download a file of at most 64 MiB from an `http:` or `https:` address.
 
-    :raises TooSlowError: the server sends it too slowly.
-    :raises DownloadError: it cannot be downloaded, or not in time.
-    :raises ImageError: it is larger.
+    :raises TooSlowError: The server sends the file too slowly.
+    :raises DownloadError: The file cannot be downloaded, or not in time.
+    :raises ImageError: The file is too large.
     """
     if not url.startswith(("http://", "https://")):
         raise DownloadError(f"{url}: not an http or https address")
     events: Events = queue.SimpleQueue()
-    # A thread, because nothing bounds getaddrinfo: one that does not return is left behind.
+    # getaddrinfo has no time-out, so we call it in a thread, which we abandon if it hangs.
     start_thread(_receive, url, events)
     deadline = time.monotonic() + TOTAL_TIMEOUT
     wait, total = CONNECT_TIMEOUT, 0
@@ -81,7 +82,6 @@ def _next(events: Events, until: float) -> int | bytes | str:
 
 
 def _receive(url: str, events: Events) -> None:
-    # Slow to import, and an ordinary run downloads nothing.
 
     try:
         with urllib.request.urlopen(url, timeout=STALL_TIMEOUT) as answer:  # noqa: S310 -- checked
@@ -96,5 +96,5 @@ def _receive(url: str, events: Events) -> None:
     except urllib.error.HTTPError as error:
         with error:
             events.put(f"{error.code} {error.reason}")
-    except Exception as error:  # whatever it is, the other thread waits for it
+    except Exception as error:  # the other thread waits for any outcome
         events.put(str(getattr(error, "reason", error)) or type(error).__name__)

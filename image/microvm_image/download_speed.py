@@ -1,7 +1,8 @@
-"""The pace of a download, so that a download that is too slow can be cancelled.
+"""A meter of the speed of a download, by which a download that is too slow can be cancelled.
 
-A time-out between two bytes does not help against a server that sends one byte a second. So this
-counts the bytes that arrive in each window of time, as curl's --speed-limit and --speed-time do.
+A time-out between two bytes does not help against a server that sends one byte a second. So the
+meter counts the bytes that arrive in each window of time, as curl's --speed-limit and --speed-time
+do.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ WINDOW = 60.0
 
 
 class DownloadSpeed:
-    """The pace of one download."""
+    """A meter of the speed of one download."""
 
     def __init__(self) -> None:
         """Begin the first window."""
@@ -26,16 +27,16 @@ class DownloadSpeed:
         self._before = 0
 
     def is_too_slow(self, size: int) -> bool:
-        """Tell whether too few bytes arrived in the window that has just ended.
+        """Return True if too few bytes arrived in the window that has just ended.
 
-        :param size: number of bytes since the beginning. A decrease counts as progress, too,
+        :param size: Number of bytes since the beginning. A decrease counts as progress, too,
             because received files may have been moved elsewhere.
         """
         now = time.monotonic()
         if now - self._begun < WINDOW:
             return False
-        came = abs(size - self._before)
-        is_slow = came < LEAST * (now - self._begun)
+        received = abs(size - self._before)
+        is_slow = received < LEAST * (now - self._begun)
         self._begun, self._before = now, size
         return is_slow
 

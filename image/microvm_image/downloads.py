@@ -26,9 +26,9 @@ _logger = Area("image")
 
 
 def folder() -> Path:
-    """Return the folder of the downloads, whether it exists or not.
+    """Return the path of the folder of downloads, whether it exists or not.
 
-    :raises CacheError: other users can change it; see `cache.trust`.
+    :raises CacheError: Other users can change it; see `cache.trust`.
     """
     return cache.folder("downloads")
 
@@ -52,12 +52,13 @@ def expire() -> None:
 def prune(*, unused: float = 0.0, everything: bool = False) -> list[Path] | None:
     """Remove downloads, and return their paths; return None if a build is using the downloads.
 
-    The dates of releases always stay, since they show whether a mirror sends an old one.
+    The dates of releases are never removed, because they show whether a mirror sends an old
+    release.
 
-    :param unused: the minimum number of seconds since the last use of a download.
-    :param everything: remove also the archives of default images, so that the default image is
-        built again.
-    :raises ImageError: a download cannot be removed.
+    :param unused: Minimum number of seconds since the last use of a download.
+    :param everything: True to remove also the archives of default images, so that the default image
+        is built again.
+    :raises CacheError: A download cannot be removed.
     """
     top = folder()
     kept = {RELEASES}

@@ -1,13 +1,13 @@
-"""The files of an uncompressed EROFS, read back as a layer (linux/fs/erofs/erofs_fs.h).
+"""A layer that is read from the disk of an image, which is an uncompressed EROFS file system.
 
-An image stores no other copy of its files, so another image is built from its disk, whose data are
-read in place. The tools of erofs-utils cannot do that: they extract files to folders only, and need
-root for owners and devices.
+An image stores no other copy of its files, so a build that starts from an image reads its disk, in
+the format of linux/fs/erofs/erofs_fs.h. The tools of erofs-utils cannot do that: they extract files
+only to folders, and need root for owners and devices.
 
-A disk may be hostile: any number of its folders and files may share the same blocks. The files and
-folders of a disk that `disk.write` has written share no blocks. So the reader counts the bytes of
-all files, folders and attributes, and refuses a disk that has fewer bytes than that. This bounds
-the reader's memory and time.
+A disk may be hostile: any number of its folders and files may share the same blocks, although
+`disk.write` never does that. So the reader counts the bytes of all files, folders and attributes,
+and refuses a disk that has fewer bytes than that. This limits the memory and the time of the
+reader.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ _XATTR_NAMES = {
     4: "trusted.",
     6: "security.",
 }
-_SLOT = 32  # of inodes, whose number is that of their slot
+_SLOT = 32  # size of a slot in bytes; the number of an inode is the number of its first slot
 _PLAIN, _INLINE = 0, 2  # layouts of data
 
 
 @dataclass(frozen=True, slots=True)
 class _Split:
-    """A content whose end lies behind its inode."""
+    """The content of a file whose last bytes are stored behind its inode."""
 
     blocks: FileRange
     tail: FileRange
@@ -78,16 +78,16 @@ class _Way:
 
 @dataclass(frozen=True, slots=True)
 class ErofsLayer:
-    """A disk, as `disk.write` has written it.
+    """A disk that `disk.write` has written, as a layer.
 
-    :ivar open: returns the disk.
+    :ivar open: A function that returns the disk.
     """
 
     name: str
     open: Callable[[ExitStack], FileRange]
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the members, folders before what is in them."""
+        """Yield the members, each folder before its content."""
         disk = self.open(files)
         budget.take_stored(disk.size)
         budget.take_bytes(disk.size)
@@ -101,7 +101,7 @@ class ErofsLayer:
 
 
 class _ErofsReader:
-    """A disk that is read as members, of the forms that our own ones have."""
+    """A reader of the members of a disk. It supports the forms of inodes that `disk.write` uses."""
 
     def __init__(self, disk: FileRange) -> None:
         self._disk = disk
@@ -122,7 +122,7 @@ class _ErofsReader:
             raise ValueError("its files and folders overlap")
 
     def members(self) -> Iterator[Member]:
-        """Yield the members. Of each open folder, only one block is in memory."""
+        """Yield the members. Each open folder has only one block in memory."""
         seen: dict[int, tuple[_Way, str]] = {}  # the first name of each file with hard links
         folders = {self._root}
         root, data, _ = self._inode(self._root)
@@ -198,7 +198,7 @@ class _ErofsReader:
             raise ValueError("it is compressed")
         found = _Split(blocks, self._disk.part(behind, tail)) if tail else blocks
         if found.size != size:
-            raise ValueError("a file leads out of it")
+            raise ValueError("a file extends beyond the end of the disk")
         return found
 
     def _target(self, data: FileRange | _Split) -> str:

@@ -1,4 +1,4 @@
-"""A part of an open file: an archive in an archive, and a file in that, are read where they are."""
+"""A range of bytes in an open file. Archives within archives are read in place."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ CHUNK = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class FileRange:
-    """A part of a file, which whoever opened it keeps open.
+    """A range of bytes in an open file. The owner of the file keeps it open.
 
-    :ivar descriptor: the file's.
-    :ivar start: the place of its first byte.
-    :ivar size: its length in bytes.
+    :ivar descriptor: The descriptor of the file.
+    :ivar start: The offset of the first byte in the file.
+    :ivar size: The number of bytes.
     """
 
     descriptor: int
@@ -30,16 +30,16 @@ class FileRange:
 
     @classmethod
     def of(cls, path: Path, files: ExitStack) -> FileRange:
-        """Return a whole file, opened here and closed with `files`.
+        """Open a file, and return all of its bytes as a range. The file is closed with `files`.
 
-        :raises OSError: it cannot be opened, or is no file.
+        :raises OSError: It cannot be opened, or is no regular file.
         """
         descriptor = cache.open_plain(path)
         files.callback(os.close, descriptor)
         return cls(descriptor, 0, os.fstat(descriptor).st_size)
 
     def part(self, offset: int, size: int) -> FileRange:
-        """Return a part of this part, of the bytes that it has there."""
+        """Return a range within this range, which is shortened if it extends beyond the end."""
         return FileRange(
             self.descriptor, self.start + offset, max(0, min(size, self.size - offset))
         )
@@ -52,9 +52,9 @@ class FileRange:
         return os.pread(self.descriptor, wanted, self.start + offset)
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield all bytes, in parts of up to 1 MiB.
+        """Yield all bytes, in chunks of up to 1 MiB.
 
-        :raises ImageError: the file is shorter than it was.
+        :raises ImageError: The file is shorter than it was.
         """
         offset = 0
         while offset < self.size:

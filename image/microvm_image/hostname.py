@@ -1,4 +1,4 @@
-"""The host name of a guest, and the files in an image from which programs read it."""
+"""The files of an image from which programs read the host name of the guest."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from microvm_image.node import BytesData, FileNode
 from microvm_image.tree import RootfsTree
 
 NAME = "microvm"
-"""The host name of every guest. In the guest, guest/boot.c sets it in the kernel."""
+"""The host name of every guest. guest/boot.c sets it in the kernel of the guest."""
 
 _HOSTNAME = "etc/hostname"
 _HOSTS = "etc/hosts"
@@ -18,12 +18,12 @@ _HOSTS_LIMIT = 4 << 20  # the maximum size of an image's own /etc/hosts, in byte
 
 
 def settle(tree: RootfsTree) -> None:
-    """Put the guest's host name into /etc/hostname and /etc/hosts, whatever the layers say.
+    """Write the host name of the guest to /etc/hostname and /etc/hosts of an image.
 
     The image's own /etc/hosts keeps its lines. Lines for `localhost` and the host name are added if
-    they are missing. A file of more than 4 MiB stays as it is.
+    they are missing. A file of more than 4 MiB is not changed.
 
-    :raises ImageError: the tree is beyond the limits.
+    :raises ImageError: The tree exceeds its limits.
     """
     try:
         tree.folder("etc", make=True)
@@ -48,7 +48,7 @@ def _content(tree: RootfsTree, path: str) -> bytes | None:
 
 
 def _lacking(hosts: bytes) -> bytes:
-    """Return the lines that a text of /etc/hosts needs in addition."""
+    """Return the lines that a text of /etc/hosts lacks."""
     lines = [line.partition(b"#")[0].split() for line in hosts.splitlines()]
     named = {name for line in lines for name in line[1:]}
     lacking = b""

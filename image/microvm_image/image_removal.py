@@ -1,7 +1,7 @@
-"""The removal of images from the cache: of one, and of all that nobody has a use for.
+"""The removal of images from the cache: of one image, or of all that are not needed.
 
-A machine that runs is not disturbed: it has opened what it needs. Nor is an image that was made
-from another, since it is whole by itself.
+A running machine is not disturbed, because it has opened the files of its image. An image that was
+built from another is complete by itself, so the other may be removed.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from microvm_image import defaults, stale_folders
 from microvm_image.kernel import cached
 
 Needs = Callable[[], Mapping[str, Sequence[str]]]
-"""Returns what needs which images: by an image's name, in words."""
+"""A function that returns the users of images, as phrases, by the name of the image."""
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """The record of what was removed.
+    """A record of a removal.
 
-    :ivar tags: the tags that were taken from the image.
-    :ivar image: the name of the image; empty where it stays, since it has other tags.
+    :ivar tags: The tags that were removed.
+    :ivar image: The name of the removed image; "" if it stays, because it has other tags.
     """
 
     tags: tuple[str, ...]
@@ -43,36 +43,36 @@ def remove(
     needs: Needs | None = None,
     report: Reporter | None = None,
 ) -> Removed:
-    """Remove an image, or a tag, and with an image's last tag the image.
+    """Remove an image, or a tag, and with the last tag of an image the image.
 
-    :param text: what `find` takes.
-    :param force: also an image that is needed, or that has several tags, where none of these is
-        what is given.
-    :param needs: what needs which images.
-    :raises ImageError: there is none, it has several tags, or it is needed.
+    :param text: The text that `find` takes.
+    :param force: True to remove also an image that is needed, or that has several tags none of
+        which is `text`.
+    :param needs: A function that returns the users of images.
+    :raises ImageError: The image does not exist, has several tags, or is needed.
     """
     image = find(text)
     path = folder_of(image)
     report = report or NullReporter()
     with lock.held(path, report), tags.changing(report):
-        theirs = tags.of(image)
-        if text != image and tags.parse(text) in theirs:
+        its_tags = tags.of(image)
+        if text != image and tags.parse(text) in its_tags:
             gone = [tags.parse(text)]
-        elif len(theirs) > 1 and not force:
+        elif len(its_tags) > 1 and not force:
             raise ImageError(
-                f"image {image} has several tags: {', '.join(theirs)}",
-                hint="remove them one by one, or all with the image by --force",
+                f"image {image} has several tags: {', '.join(its_tags)}",
+                hint="remove the tags one by one, or the image with all tags by --force",
             )
         else:
-            gone = theirs
+            gone = its_tags
         if not path.is_dir() and not gone:
             raise ImageError(f"no image {text}", hint="another process has removed it")
-        keep = len(gone) < len(theirs)
+        keep = len(gone) < len(its_tags)
         users = needs().get(image) if needs and not keep and path.is_dir() else None
         if users and not force:
             raise ImageError(
                 f"image {image} is needed by {', '.join(users)}",
-                hint="remove what needs it first, or only the image by --force",
+                hint="remove its users first, or only the image by --force",
             )
         return _remove(path, gone, keep=keep)
 
@@ -81,16 +81,16 @@ def remove(
 def prune(
     *, everything: bool = False, needs: Needs | None = None, report: Reporter | None = None
 ) -> list[Removed]:
-    """Remove what nobody has a use for, and tags that mean nothing.
+    """Remove images that are not needed, tags of missing images, and the remains of killed builds.
 
-    That is what is damaged or of another version of microvm, and what has no tag, but for the
-    image of an ordinary run and those that are needed; and what the steps of builds have changed;
-    also what builds that were killed have left; see `leftovers` for those in $TMPDIR.
+    An image is removed if it is damaged, if another version of microvm built it, or if it has no
+    tag and is neither the default image nor needed. The changes of the steps of builds are removed,
+    too. `stale_folders` describes the remains of builds in $TMPDIR.
 
-    :param everything: the image of an ordinary run, too, if it has no tag; it is built again when
-        it is wanted.
-    :param needs: what needs which images.
-    :raises ImageError: nothing can be removed there.
+    :param everything: True to remove also the default image, if it has no tag; it is built again
+        when it is needed.
+    :param needs: A function that returns the users of images.
+    :raises CacheError: The cache cannot be written.
     """
     report = report or NullReporter()
     kept = {*(needs() if needs else ()), *(() if everything else _defaults())}
@@ -107,7 +107,7 @@ def prune(
             continue
         with lock.attempt(path) as ours:
             if not ours:
-                continue  # a process is just making it, and gives it a tag before it is done
+                continue  # another process is building the image, and will give it a tag
             with tags.changing(report):
                 if not _is_used(path, kept):
                     removed.append(_remove(path, tags.of(path.name), keep=False))
@@ -127,14 +127,14 @@ def prune(
 
 
 def _remove(path: Path, gone: list[str], *, keep: bool) -> Removed:
-    """Remove tags and, unless it is to be kept, the image; the caller has both locks."""
+    """Remove tags and, unless `keep` is set, the image. The caller holds the locks of both."""
     for tag in gone:
         tags.clear(tag)
-    there = not keep and path.is_dir()
-    if there:
-        with cache.scratch(path) as grave:
-            path.replace(grave)  # so that nobody ever finds half an image
-    return Removed(tuple(gone), path.name if there else "")
+    is_removed = not keep and path.is_dir()
+    if is_removed:
+        with cache.scratch(path) as removed:
+            path.replace(removed)  # so that no process finds half an image
+    return Removed(tuple(gone), path.name if is_removed else "")
 
 
 def _is_used(path: Path, kept: set[str]) -> bool:

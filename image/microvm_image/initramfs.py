@@ -1,4 +1,4 @@
-"""The guest's first file system: a base, our own programs and modules, and mount points."""
+"""The initramfs, the first file system of a guest: a root file system, our programs and modules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from microvm.cpio import CpioEntry
 from microvm.errors import ImageError
 
 FOLDERS = {
-    ".": 0o755,  # the root itself, which is open to all otherwise
+    ".": 0o755,  # without an entry for the root, every user could write to it
     "dev": 0o755,
     "proc": 0o555,
     "root": 0o700,
@@ -27,12 +27,13 @@ def write(
     modules: Mapping[str, bytes],
     out: BinaryIO,
 ) -> None:
-    """Write the archive uncompressed: QEMU loads it in no time, but the guest unpacks slowly.
+    """Write an initramfs. It is not compressed, because the guest would need time to decompress it.
 
-    :param base: the members of a root file system; of two with one name the later counts.
-    :param programs: our own, by their names; `init` is the first process.
-    :param modules: modules of the kernel, by their paths below `lib/modules`; see `kernel.MODULES`.
-    :raises ImageError: a member lies inside something that is no folder.
+    :param base: The members of a root file system; if a name occurs twice, the later one counts.
+    :param programs: Our programs, by their names; `init` is the first process.
+    :param modules: The modules of the kernel, by their paths below `lib/modules`; see
+        `selection.MODULES`.
+    :raises ImageError: A member is inside something that is not a folder.
     """
     tree = {name: CpioEntry.folder(name, mode) for name, mode in FOLDERS.items()}
     tree |= {entry.name: entry for entry in base}

@@ -16,12 +16,12 @@ from microvm_image.limits import PATH_MAX, Budget
 from microvm_image.node import FileNode, Folder
 from microvm_image.programs import NAMES
 
-_MODULE = re.compile(r"lib/modules/(\w+/)?\d+\.ko", re.ASCII)  # as `kernel.MODULES` has them
+_MODULE = re.compile(r"lib/modules/(\w+/)?\d+\.ko", re.ASCII)  # the names of `selection.MODULES`
 
 
 @dataclass(frozen=True, slots=True)
 class InitramfsLayer:
-    """An initramfs without what is our own in it: programs and modules."""
+    """The initramfs of an image as a layer, without our own programs and modules."""
 
     name: str
     open: Callable[[ExitStack], FileRange]
@@ -39,8 +39,8 @@ class InitramfsLayer:
 def _members(archive: FileRange, name: str) -> Iterator[tuple[str, FileNode]]:
     """Yield the members of an archive, whose data are not read yet.
 
-    :param name: the archive's name, for messages.
-    :raises ImageError: the archive is damaged.
+    :param name: The name of the archive, for messages.
+    :raises ImageError: The archive is damaged.
     """
     offset = 0
     while True:

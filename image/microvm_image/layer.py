@@ -23,31 +23,32 @@ from microvm_image.limits import MTIME_END, Budget
 from microvm_image.node import FileNode, Folder, HardLink
 
 Member = tuple[str, FileNode | HardLink]
-"""A path from the root, as the layer says it, and what is there."""
+"""A path from the root, as the layer spells it, and the file or hard link at that path."""
 
 # maximum size of the headers of one member; the kernel's largest attribute has 64 KiB
 _HEADERS = 512 << 10
 _GLOBALS = 4 << 10  # maximum size of the global headers, which tarfile goes through for each member
-_INODE = 4096  # approximate number of bytes that a file takes on the host's disk beside its content
-_ID_END = 0xFFFFFFFF  # -1 is no user and no group
+_INODE = 4096  # approximate size of a file's metadata on the host's disk, in bytes
+_ID_END = 0xFFFFFFFF  # chown(2) does not accept this id, -1
 _XATTR = "SCHILY.xattr."
 _XATTR_KINDS = ("user.", "trusted.", "security.", "system.posix_acl_")
 _OVERLAY = ("trusted.overlay.", "user.overlay.")
-"""Extended attributes that are kept; of these, some would speak to the guest's own overlay."""
+"""The extended attributes that are kept, and exceptions that would affect the overlay of the guest.
+"""
 
 
 class Layer(Protocol):
-    """A layer: what it adds to those below it, and by whiteouts what it removes of them."""
+    """A layer: files that are added to the layers below it, and whiteouts, which remove files."""
 
     @property
     def name(self) -> str:
-        """The layer, for messages."""
+        """Name of the layer, for messages."""
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
         """Yield the members in their order.
 
-        :param files: what closes the files that the members' data are in.
-        :raises ImageError: the layer is damaged, is not what it should be, or is too large.
+        :param files: The exit stack that closes the files of the members' data.
+        :raises ImageError: The layer is damaged or too large, or differs from its digest.
         """
 
 
@@ -55,11 +56,11 @@ class Layer(Protocol):
 class TarLayer:
     """A tar archive, plain or compressed by gzip, xz, zstd or bzip2.
 
-    :ivar open: returns the archive as it is stored.
-    :ivar digest: the SHA-256 that it must have as it is stored; "" for any.
-    :ivar diff_id: the SHA-256 that it must have decompressed; "" for any.
-    :ivar is_whole: whether it is known not to be cut short by other means than its own end.
-    :ivar is_packed_here: whether we have compressed it: then its ratio says nothing.
+    :ivar open: A function that returns the archive as it is stored.
+    :ivar digest: The SHA-256 that the stored archive must have; "" for any.
+    :ivar diff_id: The SHA-256 that the decompressed archive must have; "" for any.
+    :ivar is_whole: True if the archive is known to be complete, so that it needs no end marker.
+    :ivar is_packed_here: True if microvm has compressed the archive, so that any ratio is allowed.
     """
 
     name: str
@@ -70,7 +71,7 @@ class TarLayer:
     is_packed_here: bool = False
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the members; their data stay where they are."""
+        """Yield the members, whose data are not read yet."""
         packed = self.open(files)
         check_digest(packed, self.digest, self.name)
         archive = unpacked(
@@ -88,9 +89,9 @@ class TarLayer:
 
 
 def check_digest(extent: FileRange, digest: str, name: str) -> None:
-    """Refuse what has another SHA-256, if one is wanted.
+    """Check the SHA-256 of a file range, if `digest` is not "".
 
-    :raises ImageError: it has another.
+    :raises ImageError: The file range has another SHA-256.
     """
     if digest and (actual := sha256(extent)) != digest:
         raise ImageError(
@@ -100,7 +101,7 @@ def check_digest(extent: FileRange, digest: str, name: str) -> None:
 
 
 def sha256(extent: FileRange) -> str:
-    """Return the SHA-256 in hex."""
+    """Return the SHA-256 of a file range in hex."""
     digest = hashlib.sha256()
     for chunk in extent.chunks():
         digest.update(chunk)
@@ -108,7 +109,7 @@ def sha256(extent: FileRange) -> str:
 
 
 class _Headers:
-    """The archive as `tarfile` reads it: headers only, and of one member a bounded part."""
+    """The archive as a file for `tarfile`. It limits the bytes that are read for each member."""
 
     def __init__(self, archive: FileRange) -> None:
         self._archive = archive
@@ -144,9 +145,9 @@ def _tar_members(archive: FileRange, name: str, *, is_whole: bool) -> Iterator[M
             encoding="utf-8",
             errors="surrogateescape",
         ) as tar:
-            is_empty = tar.firstmember is None  # which it has read already
+            is_empty = tar.firstmember is None  # tarfile has read the first header already
             while not is_empty and (info := tar.next()) is not None:
-                tar.members = []  # which it keeps for a second reading
+                tar.members = []  # tarfile would keep all members in memory
                 headers.left = _HEADERS
                 if sum(len(key) + len(value) for key, value in tar.pax_headers.items()) > _GLOBALS:
                     raise tarfile.ReadError(f"its global headers have more than {_GLOBALS} bytes")
@@ -158,7 +159,7 @@ def _tar_members(archive: FileRange, name: str, *, is_whole: bool) -> Iterator[M
                     if info.size < 0 or end > archive.size:
                         raise tarfile.ReadError("it is cut short")
                 yield info.name, _member(info, archive)
-        # For tarfile, any header that cannot be is an end; for us, only one of zeros.
+        # tarfile takes any invalid header for the end of the archive, but only zeros are an end.
         if headers.last.strip(b"\0") or not (headers.last or is_whole):
             raise tarfile.ReadError("it is cut short, or no tar archive")
     except (tarfile.TarError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
@@ -183,12 +184,12 @@ def _member(info: tarfile.TarInfo, archive: FileRange) -> FileNode | HardLink:
     elif info.isfifo():
         kind = stat.S_IFIFO
     else:
-        raise tarfile.ReadError(f"{info.name} is of the unknown type {info.type!r}")
+        raise tarfile.ReadError(f"{info.name} has the unknown type {info.type!r}")
     if not (0 <= info.uid < _ID_END and 0 <= info.gid < _ID_END):
-        raise tarfile.ReadError(f"{info.name} belongs to nobody that can be")
+        raise tarfile.ReadError(f"{info.name} has an invalid owner")
     device = (info.devmajor, info.devminor) if kind in {stat.S_IFCHR, stat.S_IFBLK} else (0, 0)
     if not (0 <= device[0] < 1 << 12 and 0 <= device[1] < 1 << 20):  # linux/kdev_t.h
-        raise tarfile.ReadError(f"{info.name} is a device that cannot be")
+        raise tarfile.ReadError(f"{info.name} is a device with an invalid number")
     return (Folder if kind == stat.S_IFDIR else FileNode)(
         kind | info.mode & 0o7777,
         info.uid,
@@ -217,21 +218,22 @@ def _xattrs(pairs: Iterator[tuple[str, bytes]]) -> tuple[tuple[str, bytes], ...]
 
 @dataclass(frozen=True, slots=True)
 class NodeLayer:
-    """A layer of nodes that are there already."""
+    """A layer of files that are already in memory."""
 
     name: str
     nodes: Mapping[str, FileNode]
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the nodes."""
+        """Yield the files."""
         yield from self.nodes.items()
 
 
 @dataclass(frozen=True, slots=True)
 class HostData:
-    """The content of a file of the host, which must not change until it is read.
+    """The content of a file of the host. The file must not change until it is read.
 
-    :ivar stamp: the size and the times of its last changes, in nanoseconds.
+    :ivar stamp: The size of the file, and the times of its last write and last change in
+        nanoseconds.
     """
 
     path: Path
@@ -239,7 +241,7 @@ class HostData:
 
     @property
     def size(self) -> int:
-        """Its length in bytes."""
+        """Size of the file in bytes."""
         return self.stamp[0]
 
     def check_readable(self) -> None:
@@ -264,7 +266,7 @@ class HostData:
             raise unreadable(self.path, error) from error
         try:
             if _stamp(os.fstat(descriptor)) != self.stamp:
-                raise ImageError(f"{self.path} was changed while the image was built")
+                raise ImageError(f"{self.path} has changed while the image was built")
             yield from FileRange(descriptor, 0, self.size).chunks()
         except OSError as error:
             raise unreadable(self.path, error) from error
@@ -278,13 +280,13 @@ def _stamp(status: os.stat_result) -> tuple[int, int, int]:
 
 @dataclass(frozen=True, slots=True)
 class HostLayer:
-    """A file or folder of the host, with all that is in it.
+    """A file or folder of the host, with everything in it, as a layer.
 
-    What belongs to whoever builds the image, or to their group, is root's in it. A link is what it
-    says and is not followed; sockets are left out.
+    Files of the user who builds the image, or of their group, belong to root in the layer. Symbolic
+    links are kept and not followed. Sockets are left out.
 
-    :ivar path: the file or folder.
-    :ivar destination: where it is in the image; "" for the root itself.
+    :ivar path: The path of the file or folder.
+    :ivar destination: The path in the image; "" for the root itself.
     """
 
     path: Path
@@ -292,11 +294,11 @@ class HostLayer:
 
     @property
     def name(self) -> str:
-        """The path."""
+        """Path of the file or folder."""
         return str(self.path)
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the folders before what is in them, sorted by name."""
+        """Yield each folder before its content, sorted by name."""
         seen: dict[tuple[int, int], str] = {}
         stack = [iter([(self.path, self.destination)])]
         while stack:
@@ -335,7 +337,7 @@ def unreadable(path: Path, error: OSError) -> ImageError:
 
 
 def _children(path: Path, inside: str, most: int) -> Iterator[tuple[Path, str]]:
-    """Yield the entries of a folder, sorted by name; at most one more than `most`."""
+    """Yield the entries of a folder, sorted by name, up to one more than `most`."""
     with os.scandir(path) as entries:
         names = sorted((entry.name for entry in islice(entries, most + 1)), key=os.fsencode)
     return ((path / name, f"{inside}/{name}".lstrip("/")) for name in names)

@@ -1,4 +1,4 @@
-"""The files of a root file system, as layers have them and trees keep them."""
+"""The files and folders of a root file system."""
 
 from __future__ import annotations
 
@@ -9,47 +9,47 @@ from typing import Protocol
 
 
 class FileData(Protocol):
-    """The content of a file, which stays where it is until it is asked for."""
+    """The content of a file, which is not read before it is needed."""
 
     @property
     def size(self) -> int:
-        """Its length in bytes."""
+        """Size of the content in bytes."""
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the content in parts of bounded size.
+        """Yield the content in chunks of limited size.
 
-        :raises ImageError: it is not as long as it was.
+        :raises ImageError: The content is shorter than it was.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class BytesData:
-    """A content that is in memory."""
+    """The content of a file, in memory."""
 
     data: bytes
 
     @property
     def size(self) -> int:
-        """Its length in bytes."""
+        """Size of the content in bytes."""
         return len(self.data)
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the content."""
+        """Yield the content as one chunk."""
         yield self.data
 
 
 @dataclass(slots=True, eq=False)
 class FileNode:
-    """A file, link, device or folder without its name; hard links are names of the same one.
+    """A file, symbolic link, device or folder, without its name. Hard links share one object.
 
-    Texts are decoded as `os.fsdecode` does it, since Linux gives names no encoding.
+    Texts are decoded as by `os.fsdecode`, because names in Linux are bytes without an encoding.
 
-    :ivar mode: type and permissions, as in `stat.st_mode`.
-    :ivar mtime: in seconds since the epoch.
-    :ivar device: the numbers of a device, major and minor.
-    :ivar target: what a symbolic link says.
-    :ivar xattrs: extended attributes, name and value, sorted by name.
-    :ivar data: the content of a file.
+    :ivar mode: The type and the permissions, as in `stat.st_mode`.
+    :ivar mtime: The time of the last modification, in seconds since 1970.
+    :ivar device: The major and the minor number of a device.
+    :ivar target: The target of a symbolic link.
+    :ivar xattrs: The names and values of extended attributes, sorted by name.
+    :ivar data: The content of a file.
     """
 
     mode: int
@@ -63,12 +63,12 @@ class FileNode:
 
     @property
     def is_device(self) -> bool:
-        """Whether it is a device."""
+        """True if the file is a device."""
         return stat.S_ISCHR(self.mode) or stat.S_ISBLK(self.mode)
 
     @property
     def size(self) -> int:
-        """The bytes of a file; 0 of all else."""
+        """Size of the content of a file in bytes; 0 for links, devices and folders."""
         return self.data.size if self.data else 0
 
 
@@ -76,7 +76,7 @@ class FileNode:
 class Folder(FileNode):
     """A folder.
 
-    :ivar children: what is in it, by name.
+    :ivar children: The files in the folder, by name.
     """
 
     children: dict[str, FileNode] = field(default_factory=dict)
@@ -84,9 +84,9 @@ class Folder(FileNode):
 
 @dataclass(frozen=True, slots=True)
 class HardLink:
-    """Another name of a file that is there already.
+    """Another name of a file that exists already.
 
-    :ivar target: the path of that file, from the root.
+    :ivar target: The path of that file, from the root.
     """
 
     target: str

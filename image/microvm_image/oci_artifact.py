@@ -1,11 +1,11 @@
-"""An artifact: one file that was exported, an image or a snapshot, in a registry of the user's.
+"""OCI artifacts: exported images and snapshots in a registry, each with one exported file.
 
-It is OCI's (image-spec, "Guidelines for Artifact Usage"): a manifest of a type of its own, an empty
-config, and as its only layer the file, bit for bit.
+An artifact is a manifest with its own artifact type, an empty config and one layer, which is the
+exported file unchanged (image-spec, "Guidelines for Artifact Usage").
 
-The registry may be hostile. What it sends is the artifact that its manifest says, of a bounded
-size; but which manifest that is, the registry says. Whoever reads the file compares what is in it
-with what he knows of it.
+The registry may be hostile. We check that the file has the size and the digest in the manifest, but
+the registry can send another manifest. So the caller compares the content of the file with the
+expected content.
 """
 
 from __future__ import annotations
@@ -31,16 +31,17 @@ TYPE = "application/vnd.microvm.export.v1"
 LAYER_TYPE = f"{TYPE}.tar+zstd"
 
 _EMPTY = b"{}"
-_SECONDS = 3600  # that a registry may take to send or to take an artifact
+_SECONDS = 3600  # maximum time for the transfer of an artifact
 
 
 def push(text: str, write: Callable[[BinaryIO], None], report: Reporter | None = None) -> None:
-    """Put an artifact into a registry, unless it is there.
+    """Store an artifact in a registry, unless the registry has it already.
 
-    :param text: `docker://HOST/REPOSITORY:TAG`, with a tag that stands for what is in the file.
-    :param write: writes the file.
-    :raises ImageError: the registry does not take it, cannot be reached, or has something else by
-        that name; or the disk is full.
+    :param text: `docker://HOST/REPOSITORY:TAG`, with a tag that identifies the content of the file.
+    :param write: A function that writes the file.
+    :raises ImageError: The registry cannot be reached, refuses the artifact, or has something else
+        under that tag.
+    :raises CacheError: The disk is full.
     """
     report = report or NullReporter()
     name = hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -58,12 +59,12 @@ def push(text: str, write: Callable[[BinaryIO], None], report: Reporter | None =
 
 @contextmanager
 def pull(text: str, limit: int, report: Reporter | None = None) -> Iterator[BinaryIO]:
-    """Yield the file of an artifact, which lasts as long as the block.
+    """Yield the file of an artifact, which is removed after the block.
 
     :param text: `docker://HOST/REPOSITORY:TAG`.
-    :param limit: the most bytes that the file may have.
-    :raises ImageError: there is none, or the registry cannot be reached, sends no more, or sends
-        something else.
+    :param limit: Maximum size of the file, in bytes.
+    :raises ImageError: There is no such artifact, or the registry cannot be reached, stops sending,
+        or sends something else.
     """
     report = report or NullReporter()
     found = skopeo.look_up(text)
@@ -74,12 +75,12 @@ def pull(text: str, limit: int, report: Reporter | None = None) -> Iterator[Bina
         fetched = skopeo.Pull(found.pinned(found.digest), layer.size, _SECONDS, report, files)
         extent = fetched.open(layer, files)
         if extent.size != layer.size or sha256(extent) != layer.digest:
-            raise ImageError(f"{text}: damaged: the file is not what its manifest says")
+            raise ImageError(f"{text}: damaged: the file differs from its manifest")
         yield files.enter_context(open(extent.descriptor, "rb", closefd=False))
 
 
 def _lay_out(folder: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Have a folder hold an artifact as skopeo's `dir:` has it: blobs by their digests."""
+    """Write an artifact to a folder in skopeo's format `dir:`."""
     made = folder / "layer"
     with made.open("w+b") as out:
         write(out)
@@ -107,13 +108,13 @@ def _descriptor(kind: str, digest: str, size: int) -> dict[str, object]:
 def _only_layer(manifest: Any, name: str) -> oci.BlobDescriptor:
     """Return the layer of an artifact's manifest.
 
-    :raises ImageError: it is another manifest.
+    :raises ImageError: The manifest is not that of an artifact.
     """
     layers = oci.member(manifest, "layers", list, name)
     types = [oci.member(layer, "mediaType", str, name) for layer in layers]
     if manifest.get("artifactType") != TYPE or types != [LAYER_TYPE]:
         raise ImageError(
-            f"{name}: holds something else than what `microvm` exports",
-            hint="name a repository that has nothing else in it",
+            f"{name}: the registry has something else under this tag",
+            hint="use a repository that contains only exports of microvm",
         )
     return oci.descriptor(layers[0], name)

@@ -1,4 +1,4 @@
-"""Files out of Debian packages, without root and without installing anything."""
+"""Files from Debian packages, which are extracted without root and without an installation."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from microvm_image.download_speed import DownloadSpeed, size_of, too_slow
 
 @dataclass(frozen=True, slots=True)
 class WantedPackage:
-    """A file that is wanted of a package, and what comes with it.
+    """A file that is needed from a package, and further files that accompany it.
 
-    :ivar package: the name of the package.
-    :ivar member: a pattern that the file's path in the package matches, as in `boot/vmlinuz-.*`.
-    :ivar companions: a pattern for further files that are wanted where the package has them.
-    :ivar stands_for: the beginning of the name of the dependency that has the file, where the
-        package itself is empty and depends on the newest of a kind.
-    :ivar version: the version that it has to be, the dependency's too; by default the newest.
+    :ivar package: The name of the package.
+    :ivar member: A pattern for the path of the file in the package, such as `boot/vmlinuz-.*`.
+    :ivar companions: A pattern for further files, which a package may lack.
+    :ivar stands_for: The beginning of the name of a dependency that contains the file, if the
+        package itself is empty and depends on the newest version of it.
+    :ivar version: The version of the package and of the dependency; by default the newest.
     """
 
     package: str
@@ -43,9 +43,9 @@ class WantedPackage:
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """A file from a package, in the cache, with its companions beside it.
+    """A file from a package, in the cache, together with its companions.
 
-    :ivar version: the version of the package, as Debian writes it.
+    :ivar version: The version of the package, as Debian writes it.
     """
 
     path: Path
@@ -54,9 +54,9 @@ class Extracted:
 
 @dataclass(frozen=True, slots=True)
 class _Package:
-    """A package, as apt's lists have it.
+    """A package in the lists of apt.
 
-    :ivar depends: the packages that it depends on, as Debian writes it.
+    :ivar depends: The packages that it depends on, as Debian writes it.
     """
 
     name: str
@@ -65,7 +65,7 @@ class _Package:
 
 
 class _Apt:
-    """The tools of apt, on the system's package lists or, given a folder, on lists in there."""
+    """The tools of apt, with the package lists of the system or with separate lists in a folder."""
 
     def __init__(self, arch: Arch, state: Path | None = None) -> None:
         self._options = [
@@ -93,7 +93,7 @@ class _Apt:
         ]
 
     def update(self, report: Reporter) -> None:
-        """Fetch the lists; that some cannot be had is told when a package is not in the others."""
+        """Download the lists. An error is reported only if a package is not in the other lists."""
         command = ["apt-get", *self._options, "-o=APT::Update::Error-Mode=any", "update"]
         try:
             _run(command, what="fetching the package lists", into=self._state)
@@ -107,7 +107,7 @@ class _Apt:
         if not wanted.stands_for:
             return package
         if (found := re.match(rf"{re.escape(wanted.stands_for)}\S*", package.depends)) is None:
-            raise ImageError(f"package {wanted.package} stands for no other")
+            raise ImageError(f"package {wanted.package} depends on no {wanted.stands_for}*")
         return self._show(found[0], wanted.version)
 
     def _show(self, name: str, version: str) -> _Package:
@@ -119,7 +119,7 @@ class _Apt:
             return _Package(fields["Package"], fields["Version"], fields.get("Depends", ""))
         except (ImageError, KeyError) as error:
             trouble = self._trouble
-            why = trouble.message or "this is no Debian, or has no network"
+            why = trouble.message or "this host is no Debian, or has no network"
             raise ImageError(
                 f"apt knows no package {' '.join(filter(None, (name, version)))}: {why}",
                 detail=trouble.detail or getattr(error, "detail", ""),
@@ -135,10 +135,11 @@ class _Apt:
 def _run(command: Sequence[str], *, what: str, into: Path | None, cwd: Path | None = None) -> None:
     """Run a tool of apt that downloads; cancel it if the mirror is too slow.
 
-    The limits of apt itself start anew with each byte.
+    The time-outs of apt itself start again with each byte.
 
-    :param into: the folder below which everything is downloaded.
-    :raises ImageError: it failed, and the message says what apt refused; or it is too slow.
+    :param into: The folder to which everything is downloaded.
+    :raises ImageError: The tool failed, and the message says which file apt refused; or the mirror
+        is too slow.
     """
     pace = DownloadSpeed()
 
@@ -158,12 +159,11 @@ def _run(command: Sequence[str], *, what: str, into: Path | None, cwd: Path | No
 
 
 def fetch(wanted: WantedPackage, arch: Arch, report: Reporter) -> Extracted:
-    """Return the file from the newest version of the package that can be had, or the one wanted.
+    """Return the needed file of a package, in the wanted version or the newest available one.
 
-    That is the one the system's package lists know; where they do not know it, or know one that
-    is gone, the newest in the cache; where there is none, what fresh lists say.
+    The lists of the system are tried first, then the packages in the cache, then new lists.
 
-    :raises ImageError: none can be had; this is no Debian, or there is no network.
+    :raises ImageError: The package is not available: this is no Debian, or there is no network.
     """
     try:
         return _extract(_Apt(arch), wanted, arch, report)
@@ -190,13 +190,13 @@ def fetch(wanted: WantedPackage, arch: Arch, report: Reporter) -> Extracted:
 
 
 def folder_of(wanted: WantedPackage, arch: Arch, version: str) -> Path:
-    """Return where the cache has what is wanted of a package's version, there or not."""
+    """Return the path of the files of a package in the cache, whether it exists or not."""
     stem = _stem(wanted)
     return stem.with_name(f"{stem.name}_{version.replace(':', '%3a')}_{arch.debian}")
 
 
 def _stem(wanted: WantedPackage) -> Path:
-    """Return what the names of all versions of a package begin with in the cache."""
+    """Return the common beginning of the paths of all versions of a package in the cache."""
     kept = hashlib.sha256(f"{wanted.member}\0{wanted.companions}".encode()).hexdigest()[:8]
     return cache.folder("downloads") / f"{wanted.package}-{kept}"
 
@@ -216,11 +216,11 @@ def _extract(apt: _Apt, wanted: WantedPackage, arch: Arch, report: Reporter) -> 
                 _unpack(archive, wanted, temporary)
     if found := _extracted(folder, wanted):
         return found
-    raise ImageError(f"{folder.name}: holds no {wanted.member}")
+    raise ImageError(f"package {package.name} contains no file {wanted.member}")
 
 
 def _extracted(folder: Path, wanted: WantedPackage) -> Extracted | None:
-    """Return the wanted file, or None if not all is there, or others could have changed it."""
+    """Return the needed file; None if a file is missing, or another user could change one."""
     files = [path for path in folder.rglob("*") if not path.is_dir()]
     if all(map(cache.has, files)):
         for path in files:
@@ -231,7 +231,7 @@ def _extracted(folder: Path, wanted: WantedPackage) -> Extracted | None:
 
 
 def _unpack(archive: Path, wanted: WantedPackage, folder: Path) -> None:
-    """Write what is wanted of a package to a folder, under the paths that it has there."""
+    """Write the needed files of a package to a folder, under their paths in the package."""
     patterns = re.compile("|".join(filter(None, (wanted.member, wanted.companions))))
     command = ["dpkg-deb", "--fsys-tarfile", str(archive)]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}

@@ -1,4 +1,4 @@
-"""The guest's own programs, compiled for an architecture."""
+"""The programs of microvm that run in the guest, compiled for an architecture."""
 
 from __future__ import annotations
 
@@ -18,24 +18,30 @@ from microvm.sha256 import sha256
 from microvm.system import compiler
 
 NAMES = ("init", "sandboxd", "pack", "carry")
-"""The programs by their files: the guest's first process, the daemon that it becomes, what writes
-the root's upper layer to standard output, as a tar, and what carries files in and out."""
+"""File names of the programs.
+
+They are the guest's first process, the daemon, the program that packs the changes of the root file
+system as a tar archive, and the program that copies files into the guest and out of it.
+"""
 
 PACK = ("/proc/1/fd/3", ["pack", "/proc/1/fd/4"])
-"""The command and the arguments by which root packs a guest's layer: the daemon keeps open what it
-takes, as nothing of it is in the root."""
+"""Command and arguments of `pack`.
+
+The daemon keeps the program and the folder open for root, because the root file system contains
+neither.
+"""
 
 _WHAT = "the guest's programs"
 _KEY = re.compile(r"[0-9a-f]{32}")  # the name of a folder of programs in the cache
-_DAEMON = "sandboxd"  # which stands for all of them
+_DAEMON = "sandboxd"  # the name that messages use for all programs
 
 
 class Programs(NamedTuple):
-    """The compiled programs: static binaries.
+    """The compiled programs, which are static binaries.
 
-    :ivar files: them by their `NAMES`.
-    :ivar sha256: the digest of them all, in hex.
-    :ivar schema: the digest of the schema that the daemon speaks, 16 hex digits.
+    :ivar files: The programs by their `NAMES`.
+    :ivar sha256: The digest of all programs, in hex.
+    :ivar schema: The digest of the protocol schema that the daemon uses, 16 hex digits.
     """
 
     files: Mapping[str, bytes]
@@ -46,7 +52,7 @@ class Programs(NamedTuple):
 def sources() -> Path:
     """Return the folder of the sources: in an installed wheel, or in the checkout.
 
-    :raises ImageError: they are in neither.
+    :raises ImageError: The sources are missing.
     """
     package = Path(__file__).resolve().parent
     return compiler.sources(package / "_guest", package.parents[1] / "guest", _WHAT)
@@ -55,18 +61,19 @@ def sources() -> Path:
 def source_digest() -> str:
     """Return the SHA-256 of the sources, in hex.
 
-    :raises ImageError: they are missing.
+    :raises ImageError: The sources are missing.
     """
     return compiler.source_digest(sources())
 
 
 def build(arch: Arch, report: Reporter) -> Programs:
-    """Return the programs of the guest pack, or of the cache, or compile them.
+    """Return the programs of the guest pack or of the cache, or compile them.
 
-    Either has them of the same sources, and the cache of the same compiler.
+    The pack and the cache are used only if their programs were compiled from the same sources, and
+    the cache only if also by the same compiler.
 
-    :raises ImageError: there is no compiler for this architecture, or it failed; or the guest pack
-        is damaged.
+    :raises ImageError: No compiler is installed for the architecture, or it failed; or the guest
+        pack is damaged.
     """
     if not (files := guest_pack.files(arch, guest_pack.PROGRAMS, source_digest(), NAMES)):
         if unused := _unused_pack(arch):
@@ -78,9 +85,9 @@ def build(arch: Arch, report: Reporter) -> Programs:
 
 
 def check(arch: Arch) -> None:
-    """Check that the guest pack has the programs, or that they can be compiled.
+    """Check that the guest pack contains the programs, or that they can be compiled.
 
-    :raises ImageError: the compiler is not installed; or the pack is damaged, or has another
+    :raises ImageError: The compiler is not installed; or the pack is damaged, or has another
         version of the protocol.
     """
     if are_packed(arch):
@@ -94,29 +101,29 @@ def check(arch: Arch) -> None:
 
 
 def _unused_pack(arch: Arch) -> str:
-    """Return a sentence about an installed guest pack that cannot be used; empty without one."""
+    """Return a sentence about an installed guest pack that cannot be used; "" without one."""
     pack = guest_pack.installed(arch)
     if pack is None:
         return ""
     return (
-        f"{guest_pack.distribution(arch)} {pack.version} was made of other sources, and is not "
+        f"{guest_pack.distribution(arch)} {pack.version} was built from other sources, and is not "
         f"used: `pip install '{guest_pack.wanted(arch)}'` installs the pack for these"
     )
 
 
 def are_packed(arch: Arch) -> bool:
-    """Tell whether the guest pack has them, made of the same sources.
+    """Return True if the guest pack contains programs that were compiled from the same sources.
 
-    :raises ImageError: the pack speaks another protocol, or is damaged.
+    :raises ImageError: The pack has another version of the protocol, or is damaged.
     """
     guest_pack.check(arch, schema())
     return guest_pack.part(arch, guest_pack.PROGRAMS, source_digest()) is not None
 
 
 def compiled(arch: Arch, report: Reporter) -> Path:
-    """Return the folder of the cache that has them, compiled now if they are not there.
+    """Return the folder of the programs in the cache, and compile them if they are missing.
 
-    :raises ImageError: there is no compiler for this architecture, or it failed.
+    :raises ImageError: No compiler is installed for the architecture, or it failed.
     """
     cc = compiler.compiler(arch, _DAEMON)
     path = _path(arch, cc)
@@ -140,8 +147,8 @@ def _path(arch: Arch, cc: Sequence[str]) -> Path:
 def superseded() -> list[Path]:
     """Return the folders in the cache that no build of this version and this compiler uses.
 
-    :raises ImageError: the sources are missing.
-    :raises CacheError: the cache cannot be trusted.
+    :raises ImageError: The sources are missing.
+    :raises CacheError: The cache cannot be trusted.
     """
     found = [path for path in cache.folder("programs").glob("*") if _KEY.fullmatch(path.name)]
     if not found:
@@ -161,12 +168,12 @@ def _is_built(path: Path) -> bool:
 
 
 def schema() -> str:
-    """Return the digest of the schema that they speak which are made of our sources, in hex.
+    """Return the digest of the protocol schema of our sources, in hex.
 
-    :raises ImageError: the sources are missing, or not whole.
+    :raises ImageError: The sources are missing or incomplete.
     """
     header = sources() / "protocol.h"
     pattern = r"#define SANDBOXD_SCHEMA_DIGEST 0x([0-9a-f]{16})ULL"
     if (found := re.search(pattern, header.read_text())) is None:
-        raise ImageError(f"{header}: names no schema digest", hint="run `microvm-proto gen`")
+        raise ImageError(f"{header}: has no schema digest", hint="run `microvm-proto gen`")
     return found[1]

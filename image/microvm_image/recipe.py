@@ -1,7 +1,7 @@
-"""The recipe of an image: what it is made from, and what comes on top of that.
+"""The recipe of an image: its source, its packages and the steps of its build.
 
-The command line and a machine file say the same things, and both become a `Recipe`. It holds no
-content: the name of an image digests that, too, and `microvm_image.build` puts both together.
+The command line and a machine file both become a `Recipe`. A recipe does not contain the files that
+it adds, although the name of an image depends on them; `plan` combines both.
 """
 
 from __future__ import annotations
@@ -18,22 +18,22 @@ _SHELL = ("sh", "-c")
 
 
 def shell(text: str) -> tuple[str, ...]:
-    """Return the command that a text means, which a shell in the guest reads."""
+    """Return the command that runs a text in the shell of the guest."""
     return (*_SHELL, text)
 
 
 def shown(command: tuple[str, ...]) -> str:
-    """Return a command as its user wrote it: the shell's text, or words as a shell takes them."""
+    """Return a command as text: the text of a shell command, or the words quoted for a shell."""
     return command[-1] if command[:-1] == _SHELL else shlex.join(command)
 
 
 @dataclass(frozen=True, slots=True)
 class AddStep:
-    """A step that puts a file or a folder of the host, with all that is in it, into the image.
+    """A step that adds a file or folder of the host, with everything in it, to the image.
 
-    :ivar source: where it is.
-    :ivar target: where it will be: a path from the root; with a slash at its end, a file keeps its
-        own name there.
+    :ivar source: The path on the host.
+    :ivar target: The path in the image, from the root. With a slash at the end, a file keeps its
+        own name in that folder.
     """
 
     source: Path
@@ -41,13 +41,13 @@ class AddStep:
 
     def __post_init__(self) -> None:
         if not self.target.startswith("/") or "\0" in self.target:
-            raise UsageError(f"{self.target!r} is no path from the image's root", hint="such as /x")
+            raise UsageError(f"{self.target!r} is no path from the root", hint="such as /x")
 
     @classmethod
     def parse(cls, text: str) -> AddStep:
-        """Return the step that `SOURCE:TARGET` means.
+        """Return the step for a text `SOURCE:TARGET`.
 
-        :raises UsageError: it is not that.
+        :raises UsageError: The text has another form.
         """
         source, colon, target = text.rpartition(":")
         if not (source and colon and target):
@@ -60,7 +60,7 @@ class AddStep:
 
 @dataclass(frozen=True, slots=True)
 class RunStep:
-    """A step that runs a command in a machine of the image so far, and keeps what it changed."""
+    """A step that runs a command in a machine of the unfinished image, and keeps its changes."""
 
     command: tuple[str, ...]
 
@@ -78,16 +78,19 @@ Step = AddStep | RunStep
 class Recipe:
     """The recipe of an image.
 
-    :ivar source: what it is made from, as `--from` says it; empty for the base of the default
-        image.
-    :ivar packages: what is installed where the source is a distribution.
-    :ivar steps: what is done with that, in this order.
-    :ivar warm: commands that run before a guest is saved as a template.
-    :ivar env: variables as `NAME=VALUE`, over those of the source; the steps have them, too.
-    :ivar workdir: the working directory of a run, and of commands that are steps; this and the
-        other three are None where the source's own stays.
-    :ivar folder: the folder that relative paths are in.
-    :ivar allowed: the files and folders of the host that the source and the steps may use, with
+    :ivar source: The source, as `--from` takes it; empty for the source of the default image.
+    :ivar packages: The packages to install, if the source is a distribution.
+    :ivar steps: The steps of the build, in their order.
+    :ivar warm: The commands that run before a guest is saved as a template.
+    :ivar env: Variables as `NAME=VALUE`, which replace those of the source; the steps get them,
+        too.
+    :ivar workdir: The working directory of a run and of the commands of steps; None for that of
+        the source.
+    :ivar user: The user of a run; None for the user of the source.
+    :ivar entrypoint: The entrypoint of a run; None for the entrypoint of the source.
+    :ivar cmd: The default command of a run; None for the command of the source.
+    :ivar folder: The folder of relative paths.
+    :ivar allowed: The files and folders of the host that the source and the steps may use, with
         everything in them; None for all.
     """
 
@@ -112,11 +115,11 @@ class Recipe:
             raise UsageError(str(error)) from None
 
     def config(self, source: ImageConfig) -> ImageConfig:
-        """Return what a run of the image has by default.
+        """Return the default options of a run of the image.
 
-        As docker does it, an entrypoint of one's own takes the source's command away.
+        As in docker, a recipe that sets an entrypoint disables the command of the source.
 
-        :param source: the same of the source.
+        :param source: The default options of the source.
         """
         cmd = self.cmd
         if cmd is None:
@@ -132,14 +135,14 @@ class Recipe:
     def path(self, text: str | Path) -> Path:
         """Return the path of a file or folder that the recipe names.
 
-        :raises UsageError: it is outside the allowed files and folders.
+        :raises UsageError: The path is outside the allowed files and folders.
         """
         path = self.folder / text
         if self.allowed is None:
             return path
         try:
             real, *within = (each.resolve() for each in (path, *self.allowed))
-        except (OSError, RuntimeError) as error:  # RuntimeError if links lead in a circle
+        except (OSError, RuntimeError) as error:  # RuntimeError for a loop of links
             raise UsageError(f"{text}: cannot be read: {error}") from None
         if not any(real.is_relative_to(each) for each in within):
             raise UsageError(
@@ -149,7 +152,7 @@ class Recipe:
         return path if path.is_symlink() else real
 
     def history(self) -> Iterator[str]:
-        """Yield a line for each thing that it puts on top of its source."""
+        """Yield a line for each thing that the recipe adds to its source."""
         if self.packages:
             yield f"package {' '.join(self.packages)}"
         yield from map(str, self.steps)

@@ -1,4 +1,4 @@
-"""The root file system of an image: Alpine's, or busybox where Alpine's cannot be had."""
+"""The default root file system: Alpine's minirootfs, or busybox if that is not available."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from microvm_image.sources import alpine
 if TYPE_CHECKING:
     from microvm_image.source import ImageSource
 
-_LIMIT = 64 << 20  # maximum size of the archive in bytes, twenty times the size of Alpine's
+_LIMIT = 64 << 20  # maximum size of the archive in bytes; that of Alpine is twenty times smaller
 
 
 def given(arch: Arch) -> Path | None:
-    """Return the archive that $MICROVM_ROOTFS names, if it is set."""
+    """Return the path of the archive that $MICROVM_ROOTFS names; None if it is not set."""
     named = os.environ.get("MICROVM_ROOTFS")
     return archive_at(Path(named), arch) if named else None
 
 
 def archive_at(path: Path, arch: Arch) -> Path:
-    """Return the path of the archive: the path given, or the archive's place in that folder."""
-    # Not Path.is_dir(), which raises where it may not look.
+    """Return the path of the archive: the given path, or the archive in the given folder."""
+    # Path.is_dir() raises an error in a folder that this user may not read
     return path / alpine.archive_name(arch) if os.path.isdir(path) else path  # noqa: PTH112
 
 
 def cached(arch: Arch) -> Path:
-    """Return where the cache keeps the archive, there or not."""
+    """Return the path of the archive in the cache, whether it exists or not."""
     return cache.folder("downloads") / alpine.archive_name(arch)
 
 
 def packed(arch: Arch) -> bytes:
-    """Return the archive as the guest pack has it; nothing if that has another or is not there."""
+    """Return the archive of the guest pack; b"" if the pack is missing or has another archive."""
     name = alpine.archive_name(arch)
     return guest_pack.files(arch, guest_pack.ROOTFS, arch.alpine_sha256, [name]).get(name, b"")
 
@@ -46,14 +46,14 @@ def packed(arch: Arch) -> bytes:
 def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) -> ImageSource:
     """Return the root file system for an image.
 
-    The first of: `path`, $MICROVM_ROOTFS, the cache, the guest pack, `mirror` or $MICROVM_MIRROR or
-    Alpine's own.
-    Where none has the archive, the distribution's busybox, and a notice says so. An archive once
-    found is kept in the cache, so that later images need neither the path nor the network.
+    The archive is taken from the first of these: `path`, $MICROVM_ROOTFS, the cache, the guest
+    pack, a mirror. The mirror is `mirror`, $MICROVM_MIRROR or Alpine's own. If none has the
+    archive, the busybox of the distribution is used instead, with a notice. The archive is kept in
+    the cache, so that later images need neither the path nor the network.
 
-    :param path: the archive, or a folder that holds it by its name.
-    :param mirror: an address that has Alpine's `v3.20` under it.
-    :raises ImageError: the archive is not there, or not the one that is pinned.
+    :param path: The archive, or a folder that contains it under its own name.
+    :param mirror: An address that has Alpine's `v3.20` below it.
+    :raises ImageError: The archive does not exist, or is not the pinned one.
     """
     from microvm_image.download import DownloadError, fetch
 
@@ -86,7 +86,7 @@ def _cached_archive(arch: Arch) -> ImageSource | None:
 
 
 def _cache_archive(data: bytes, arch: Arch) -> None:
-    """Keep the archive in the cache, unless that fails or another process does it."""
+    """Store the archive in the cache, unless that fails or another process is doing it."""
     if _cached_archive(arch):
         return
     path = cached(arch)

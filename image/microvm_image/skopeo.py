@@ -1,8 +1,8 @@
-"""The program skopeo, which gets images: it knows registries, mirrors and credentials.
+"""The program skopeo, which transfers images to and from registries with the user's credentials.
 
-Those are the user's own (`skopeo login`, `docker login`). What it gets is checked here against the
-digest that the reference had at first. It is stored as skopeo's `dir:` has it, and not as an OCI
-layout, for which it would have to write another manifest, of another digest.
+The credentials are those of `skopeo login` or `docker login`. Images are stored in skopeo's format
+`dir:` and not as an OCI layout, for which skopeo would write another manifest with another digest.
+Everything that skopeo downloads is compared with the digest that the reference had at first.
 """
 
 from __future__ import annotations
@@ -35,53 +35,51 @@ from microvm_image.sources.files import FolderFiles, parse_json
 
 SCHEME = "docker://"
 
-_SHORT = "--command-timeout=60s"  # of what is short
+_SHORT = "--command-timeout=60s"  # for short requests
 _SLOW = "the registry takes more than"
 _INTERVAL = 0.1
-_SLACK = 16 << 20  # for the manifest and the like
-_SIZE_LIMIT = 8 << 20  # of what is read into memory
-_SAID = 64 << 10  # number of bytes read from the end of its messages; the last message is the error
+_SLACK = 16 << 20  # maximum size of the manifest and the config, in bytes
+_SIZE_LIMIT = 8 << 20  # maximum size of an answer, in bytes
+_SAID = 64 << 10  # bytes read from the end of the messages; the last message is the error
 _MISSING = "(manifest|name) unknown|not found"
 _HINTS = {
     _SLOW.lower(): how_to_raise("seconds"),
     "unauthorized|authentication required|denied": (
-        "`skopeo login` or `docker login` first, if it is there at all"
+        "check the name; if it is private, run `skopeo login` or `docker login` first"
     ),
     "no space left": "free some space, or set MICROVM_CACHE to a folder elsewhere",
     "x509|tls: |http response to https": (
-        "this host must know its certificate; only a registry on this machine may do without TLS"
+        "install its certificate on this host; only a registry on this host may lack TLS"
     ),
-    "http status: 5|toomanyrequests|too slow": (
-        "that is the registry's own trouble: try again later"
-    ),
+    "http status: 5|toomanyrequests|too slow": ("the registry has a problem: try again later"),
     "invalid reference": "such as docker://python:3.13-slim",
-    "unknown": "is the name right, and the tag?",
+    "unknown": "check the name and the tag",
     "refused|no such host|time-?out|timed out|unreachable|deadline": (
-        "is the registry's name right, and can it be reached from here?"
+        "check the name of the registry, and whether this host can reach it"
     ),
 }
-"""What to do, by what skopeo says in lower case."""
+"""The hint for each error: a pattern for the message of skopeo in lower case, and the hint."""
 
 
 def check() -> None:
     """Check that skopeo is installed.
 
-    :raises ImageError: it is not.
+    :raises ImageError: It is not installed.
     """
     require("an image of a registry", {"skopeo": "skopeo"})
 
 
 class MissingError(ImageError):
-    """A registry says that there is nothing by that name."""
+    """A registry has no image of that name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A manifest that a registry has.
+    """A manifest in a registry.
 
-    :ivar repository: where it is: HOST/REPOSITORY.
-    :ivar digest: its SHA-256, in hex.
-    :ivar manifest: what it says.
+    :ivar repository: The repository, as HOST/REPOSITORY.
+    :ivar digest: The SHA-256 of the manifest, in hex.
+    :ivar manifest: The manifest, as a JSON object.
     """
 
     repository: str
@@ -89,43 +87,44 @@ class Found:
     manifest: Any
 
     def pinned(self, digest: str) -> str:
-        """Return the reference of another manifest in its repository, by its digest."""
+        """Return the reference of another manifest in the repository, by its digest."""
         return f"{SCHEME}{self.repository}@sha256:{digest}"
 
 
 def look_up(text: str) -> Found:
     """Return the manifest of a reference.
 
-    :param text: `docker://` and a reference, as docker has them.
-    :raises MissingError: there is none.
-    :raises ImageError: it cannot be had, is no object of JSON, or has another digest.
+    :param text: `docker://` and a reference, as docker writes it.
+    :raises MissingError: There is no such manifest.
+    :raises ImageError: The registry cannot be reached, or the manifest is no JSON object or has
+        another digest.
     """
     reference = text.removeprefix(SCHEME)
     repository, _, wanted = reference.partition("@")
     head, slash, last = repository.rpartition("/")
     repository = head + slash + last.partition(":")[0]
-    # With a digest, a tag is only for people.
+    # skopeo refuses a reference with both; the digest alone identifies the manifest
     data = inspect(f"{SCHEME}{repository}@{wanted}" if wanted else text, "--raw")
     digest = hashlib.sha256(data).hexdigest()
     if wanted and wanted != f"sha256:{digest}":
-        raise ImageError(f"{text}: wrong digest: what the registry has is sha256:{digest}")
+        raise ImageError(f"{text}: wrong digest: the registry has sha256:{digest}")
     return Found(repository, digest, _manifest(data, text))
 
 
 def inspect(text: str, *options: str) -> bytes:
-    """Return what `skopeo inspect` says of a reference, at most 8 MiB of it.
+    """Return the output of `skopeo inspect` for a reference, at most 8 MiB.
 
-    :raises MissingError: there is nothing of that name.
-    :raises ImageError: it cannot be had.
+    :raises MissingError: The registry has no image of that name.
+    :raises ImageError: The registry cannot be reached, or refuses the request.
     """
     return _run([_SHORT, "inspect", *options, *_tls("--tls-verify", text), text], text)
 
 
 def push(folder: Path, text: str, seconds: int) -> None:
-    """Put what a folder holds, as skopeo's `dir:` has it, into a registry, bit for bit.
+    """Upload the content of a folder in skopeo's format `dir:` to a registry, unchanged.
 
-    :param seconds: what it may take.
-    :raises ImageError: the registry cannot be reached, or does not take it.
+    :param seconds: Maximum number of seconds.
+    :raises ImageError: The registry cannot be reached, or refuses the upload.
     """
     options = ["--quiet", "--preserve-digests", *_tls("--dest-tls-verify", text)]
     command = [f"--command-timeout={seconds}s", "copy", *options, f"dir:{folder}", text]
@@ -134,12 +133,12 @@ def push(folder: Path, text: str, seconds: int) -> None:
 
 @dataclass(slots=True)
 class Pull:
-    """The blobs of a manifest, which are fetched when the first of them is wanted.
+    """A download of the blobs of a manifest, which starts when the first blob is needed.
 
-    :ivar pinned: the manifest's reference, by its digest.
-    :ivar size: what the blobs have together, in bytes.
-    :ivar seconds: what it may take.
-    :ivar files: what removes them again.
+    :ivar pinned: The reference of the manifest, by its digest.
+    :ivar size: The total size of the blobs, in bytes.
+    :ivar seconds: Maximum number of seconds.
+    :ivar files: The exit stack that removes the blobs.
     """
 
     pinned: str
@@ -152,7 +151,7 @@ class Pull:
     def open(self, blob: oci.BlobDescriptor, files: ExitStack) -> FileRange:
         """Return a blob, which is closed with `files`.
 
-        :raises ImageError: it cannot be had, or there is no such blob.
+        :raises ImageError: The blobs cannot be downloaded, or the blob does not exist.
         """
         if not self._folder:
             path = cache.folder("downloads") / f"pull-{self.pinned[-64:][:16]}"
@@ -170,7 +169,7 @@ class Pull:
         _run(command, self.pinned, watch, temporary=folder.parent)
 
     def _watch(self, folder: Path, process: subprocess.Popen[bytes]) -> str:
-        """Return why the pull must end, or "" when it has ended by itself."""
+        """Wait for the end of the download. Return the reason why it must be cancelled, or ""."""
         done, begun, pace = 0, time.monotonic(), DownloadSpeed()
         while process.poll() is None:
             check_stopped()
@@ -189,7 +188,7 @@ class Pull:
 
 
 def _is_loopback(text: str) -> bool:
-    """Tell whether a registry is on this machine, where docker does without TLS as well."""
+    """Return True if a registry is on this host, where docker does not require TLS either."""
     host, slash, _ = text.removeprefix(SCHEME).partition("/")
     name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
     try:
@@ -203,13 +202,13 @@ def _tls(option: str, text: str) -> list[str]:
 
 
 def _manifest(data: bytes, name: str) -> Any:
-    """Return a manifest that nothing is known of, so that it may be a web page as well."""
+    """Return the manifest in an answer, which may be anything, such as a web page."""
     with suppress(ImageError):
         if isinstance(found := parse_json(data, name), dict):
             return found
     raise ImageError(
-        f"{name}: cannot be had: what answers there sends no manifest",
-        hint="is it a registry? A proxy or a login page may have answered in its place",
+        f"cannot get {name}: the server's answer is no manifest",
+        hint="check that it is a registry; a proxy or a login page may have answered instead",
     )
 
 
@@ -225,10 +224,10 @@ def _run(
     *,
     temporary: Path | None = None,
 ) -> bytes:
-    """Run skopeo, and return what it writes.
+    """Run skopeo, and return its output.
 
-    :param watch: waits until skopeo exits, or returns the reason to kill it.
-    :param temporary: the folder for its temporary files, by default $TMPDIR.
+    :param watch: A function that waits until skopeo exits, or returns the reason to kill it.
+    :param temporary: The folder for the temporary files of skopeo; by default $TMPDIR.
     """
     check()
     with (
@@ -252,7 +251,7 @@ def _failure(name: str, said: bytes, why: str = "") -> ImageError:
     message = re.search(r'msg="((?:[^"\\]|\\.)*)"', last)
     why = why or (message[1].replace('\\"', '"') if message else last)
     kind = MissingError if re.search(_MISSING, why.lower()) else ImageError
-    return kind(f"{name}: cannot be had: {why}", hint=_hint(why, name))
+    return kind(f"cannot get {name}: {why}", hint=_hint(why, name))
 
 
 def _hint(why: str, name: str) -> str:
@@ -260,4 +259,4 @@ def _hint(why: str, name: str) -> str:
     for said, hint in _HINTS.items():
         if re.search(said, lowered):
             return hint
-    return f"`skopeo inspect {name}` tries it by itself"
+    return f"`skopeo inspect {name}` shows the error alone"

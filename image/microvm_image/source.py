@@ -1,4 +1,4 @@
-"""A source of images: a root file system as layers, and what is known before they are read."""
+"""The source of an image: a root file system as layers, which are not read yet."""
 
 from __future__ import annotations
 
@@ -14,13 +14,14 @@ from microvm_image.tree import RootfsTree
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """A source that was found, as it was at that moment.
+    """A source in the state in which it was found.
 
-    :ivar name: what people call it: `alpine-3.20.3`, `docker://python:3.13`, a file's name.
-    :ivar pinned: the same with what it was: a digest, or the versions of its packages.
-    :ivar digest: the SHA-256 over all that it is made from, in hex; no other has the same.
-    :ivar config: what a run has by default.
-    :ivar layers: the layers, the lowest first; they are read when a tree takes them.
+    :ivar name: The name for people, such as `alpine-3.20.3`, `docker://python:3.13`, or a file
+        name.
+    :ivar pinned: The name together with a digest or with the versions of the packages.
+    :ivar digest: The SHA-256 of everything in the source, in hex, which identifies the source.
+    :ivar config: The default options of a run.
+    :ivar layers: The layers, the lowest first. They are read when a tree takes them.
     """
 
     name: str
@@ -31,9 +32,9 @@ class ImageSource:
 
     @contextmanager
     def tree(self, limits: Limits | None = None) -> Iterator[RootfsTree]:
-        """Yield the layers, merged.
+        """Yield the root file system that results from all layers.
 
-        :raises ImageError: one is damaged, is not what it should be, or is beyond the limits.
+        :raises ImageError: A layer is damaged, exceeds the limits, or differs from its digest.
         """
         with RootfsTree(limits) as tree:
             for layer in self.layers:

@@ -1,9 +1,9 @@
-"""The folders in $TMPDIR that killed builds have left there.
+"""Folders that killed builds have left in $TMPDIR, and their removal.
 
 Most are from older versions of microvm. A build of this version leaves the temporary folder of a
-tool only if the tool's keeper is killed, too. File systems may be mounted in the folders of
+tool only if the keeper of the tool is killed, too. File systems may be mounted in the folders of
 mmdebstrap. A folder is removed only if it has a known name, belongs to this user, is in folders
-that nobody else can change, and is no longer in use.
+that no other user can change, and is no longer in use.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from microvm.system.namespaces import mounts_below, unmount
 from microvm.system.tools import temporary_folder
 
 _LOCKED = re.compile(r"mmdebstrap\.\w{10}|microvm-[0-9a-f]{16}", re.ASCII)
-"""The names of mmdebstrap's root folder and of a tool's temporary folder; see `namespaces`.
+"""Names of mmdebstrap's root folder and of a tool's temporary folder; see `namespaces`.
 
 A running mmdebstrap and the keeper of a running tool hold a lock on their folder.
 """
 
 _OTHERS = re.compile(r"mmdebstrap\.(?:gpghome|apt\.conf)\.\w{12}|(microvm-[a-z0-9_]{8})", re.ASCII)
-"""The names of mmdebstrap's other folders, and of the folder in which the launcher was compiled."""
+"""Names of mmdebstrap's other folders, and of the folder in which the launcher was compiled."""
 
 _LAUNCHER = "confine"
 
@@ -78,7 +78,7 @@ def _found(report: Reporter) -> Iterator[Path]:
 
 
 def _is_own_id(user: int) -> bool:
-    """Tell whether an id is ours, or is one of our ids in /etc/subuid."""
+    """Return True if a user id is our own, or one that /etc/subuid gives us."""
     own = os.geteuid()
     if user == own:
         return True
@@ -93,7 +93,7 @@ def _is_own_id(user: int) -> bool:
 
 @contextmanager
 def _claimed(path: Path) -> Iterator[bool]:
-    """Yield whether a folder is no longer in use; during the block, nobody else can lock it."""
+    """Yield True if a folder is no longer in use. The block holds its lock."""
     if other := _OTHERS.fullmatch(path.name):
         is_ours = not other[1] or {each.name for each in path.iterdir()} <= {_LAUNCHER}
         yield is_ours and path.lstat().st_mtime < time.time() - _DAY

@@ -1,4 +1,4 @@
-"""The steps of an image's recipe that are commands: each in a machine of the image so far."""
+"""The commands of a recipe, each of which runs in a machine of the unfinished image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LINE_SIZE = 1 << 12
 _SHOWN_EVERY = 256 << 20
 _LAST_LINES = 20
 
-# What programs say who look for a network.
+# the error messages of programs that need a network
 _WANTS_NETWORK = re.compile(
     r"name resolution|resolve|[Nn]etwork is unreachable|bad address|getaddrinfo|Name or service"
     r"|Temporary failure resolving|EAI_AGAIN|ENOTFOUND|no such host|DNS"
@@ -40,19 +40,19 @@ _TOO_LARGE = (
     "`microvm image build --limit unpacked=SIZE`"
 )
 
-# As the guest's programs say it, without a table of reasons of their own.
+# the programs of the guest report an error as its number, because they contain no texts
 _ERRNO = re.compile(r"\berrno ([0-9]{1,3})$", re.MULTILINE)
 
 
 class StepRunner:
-    """A `microvm_image.build.Runner`: it runs a step in a machine and has it pack what changed."""
+    """A `CommandRunner` that runs a command in a machine, which then packs the changes."""
 
     def __init__(
         self, *, limit: int = Limits().unpacked, **options: Unpack[MachineOptions]
     ) -> None:
-        """Take the options of the machines; they are booted, and have a scratch disk.
+        """Set the options of the machines, which are always booted.
 
-        :param limit: the most bytes that a step may change: `Limits.unpacked`.
+        :param limit: Maximum size of the changes of a command, in bytes, such as `Limits.unpacked`.
         """
         self._limit = limit
         self._options = options
@@ -64,11 +64,11 @@ class StepRunner:
         show: Callable[[str], None],
         layer: BinaryIO,
     ) -> None:
-        """Run a command in a machine of an image, and write what it has changed as a tar archive.
+        """Run a command in a machine of an image, and write its changes as a tar archive.
 
-        :param show: called with each line of its output.
-        :raises ImageError: it failed; `detail` has the end of its output.
-        :raises MicroVMError: the machine did not start, or died.
+        :param show: A function that is called with each line of the output.
+        :raises ImageError: The command failed; `detail` has the last lines of its output.
+        :raises MicroVMError: The machine did not start, or died.
         """
         loop = BackgroundLoop(_nothing, str)
         try:
@@ -93,7 +93,7 @@ class StepRunner:
 
 
 async def _started(image: Image, options: MachineOptions, show: Callable[[str], None]) -> MicroVM:
-    """Start a machine, and another one if it dies while it starts: no command has run yet."""
+    """Start a machine, and start another if it dies before any command has run."""
     retries = Retries()
     while True:
         machine, attempt = MicroVM(image, **options), retries.begin()
@@ -136,7 +136,7 @@ async def _command(machine: MicroVM, command: Sequence[str], show: Callable[[str
             f"the step failed: {error.message}", hint=error.hint, detail=said
         ) from error
     if status:
-        how = f"ended with status {status}" if status > 0 else f"was ended by signal {-status}"
+        how = f"exited with status {status}" if status > 0 else f"was killed by signal {-status}"
         said = "\n".join(last)
         hint = _NO_NETWORK if _WANTS_NETWORK.search(said) else ""
         raise ImageError(f"the step {how}", hint=hint, detail=said)
@@ -153,12 +153,12 @@ async def _pack(machine: MicroVM, layer: BinaryIO, limit: int, show: Callable[[s
             status = await process.wait()
         except ExecError as error:
             hint = _TOO_LARGE if isinstance(error, OutputLimit) else ""
-            message = f"what the step changed cannot be had: {error.message}"
+            message = f"cannot read the changes of the step: {error.message}"
             raise ImageError(message, hint=hint) from error
     if status:
         said = _ERRNO.sub(lambda number: os.strerror(int(number[1])), "\n".join(last))
         raise ImageError(
-            f"what the step changed cannot be had: pack ended with status {status}",
+            f"cannot read the changes of the step: pack exited with status {status}",
             hint=_TOO_LARGE if "than the limit" in said else "",
             detail=said,
         )
@@ -170,11 +170,11 @@ async def _copy(stream: OutputStream, file: BinaryIO, show: Callable[[str], None
         file.write(chunk)
         before, done = done, done + len(chunk)
         if done // _SHOWN_EVERY > before // _SHOWN_EVERY:
-            show(f"{done >> 20} MiB of what the step changed are read")
+            show(f"{done >> 20} MiB of the step's changes are read")
 
 
 async def _follow(stream: OutputStream, show: Callable[[str], None]) -> None:
-    """Show the lines of a stream; one that is too long comes in parts."""
+    """Show the lines of a stream, and split lines that are too long."""
     rest = bytearray()
     while chunk := await stream.next_chunk():
         rest += chunk

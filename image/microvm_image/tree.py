@@ -1,9 +1,9 @@
-"""A root file system, merged of layers in memory; the files' data stay in the layers.
+"""A root file system in memory, merged from layers. The content of the files stays in the layers.
 
-Nothing is ever written by a name that a layer says: paths are followed within the tree, and only
-the image is written. A layer's path is followed as the guest would: a link of a lower layer leads
-on within the root, whatever it says. Whiteouts are OCI's: `.wh.NAME` removes a name, and
-`.wh..wh..opq` all of a folder, of the layers below (image-spec, layer.md).
+Nothing is written to the paths that a layer contains. A path is followed within the tree, as the
+guest would follow it: a link of a lower layer leads to a path within the root. Whiteouts are those
+of OCI: `.wh.NAME` removes a name, and `.wh..wh..opq` removes everything of lower layers in a folder
+(image-spec, layer.md).
 """
 
 from __future__ import annotations
@@ -24,23 +24,23 @@ from microvm_image.limits import ATTRIBUTE, NAME_MAX, PATH_MAX, Budget, Limits
 from microvm_image.node import FileData, FileNode, Folder, HardLink
 
 SMALL = 16 << 20
-"""Maximum size of an initramfs: of an image's files, with their headers, in bytes."""
+"""Maximum total size of the files in an initramfs, with their headers, in bytes."""
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
-_AUFS = ".wh..wh."  # the beginning of what aufs kept for itself, as in docker's first layers
-_LINKS = 40  # followed on the way of one path, as by Linux
+_AUFS = ".wh..wh."  # the beginning of the names of aufs's own files in old layers of docker
+_LINKS = 40  # maximum number of symbolic links in one path, as in Linux
 
 
 class ByteWriter(Protocol):
-    """A file to write to, or what passes for one."""
+    """A file that can be written to, or an object with the same method."""
 
     def write(self, data: bytes, /) -> object:
         """Write all of the data."""
 
 
 class RootfsTree:
-    """A root file system; its layers' files are open until it is closed."""
+    """A root file system. The files of its layers stay open until it is closed."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._budget = Budget(limits)
@@ -61,14 +61,14 @@ class RootfsTree:
         error: BaseException | None,
         at: TracebackType | None,
     ) -> None:
-        """Close the layers' files."""
+        """Close the files of the layers."""
         self._files.close()
 
     def add(self, layer: Layer) -> None:
-        """Lay a layer over what is there.
+        """Add a layer on top of the others.
 
-        :raises ImageError: it is damaged, leads out of the root, or is beyond the limits. The tree
-            is of no use then.
+        :raises ImageError: The layer is damaged, leads out of the root, or exceeds the limits. The
+            tree cannot be used afterwards.
         """
         self._upper.clear()
         self._opaque.clear()
@@ -85,13 +85,13 @@ class RootfsTree:
                 except _PathError as error:
                     raise ImageError(
                         f"{layer.name}: {path!r}: {error}",
-                        hint="an image cannot have it: leave it out, or get the source elsewhere",
+                        hint="an image cannot contain it: leave it out, or use another source",
                     ) from None
 
     def file(self, path: str) -> FileData | None:
-        """Return the content of a file, if there is one at the path, where links lead on.
+        """Return the content of the file at a path, following links; None if there is no such file.
 
-        :raises ImageError: the path cannot be followed, or leads out.
+        :raises ImageError: The path is invalid.
         """
         try:
             for _ in range(_LINKS):
@@ -107,11 +107,11 @@ class RootfsTree:
         return None
 
     def folder(self, path: str, *, make: bool = False) -> Folder | None:
-        """Return the folder that a path means to the guest, or None if there is none.
+        """Return the folder at a path, as the guest would follow it; None if there is none.
 
-        :param path: from the root, with or without a slash at its beginning.
-        :param make: whether to make it, with those above it, if nothing is there.
-        :raises ImageError: the path cannot be followed, or leads to something else.
+        :param path: The path from the root, with or without a leading slash.
+        :param make: True to create the folder and its parents, if they do not exist.
+        :raises ImageError: The path is invalid, or leads to something else.
         """
         try:
             return self._follow(_parts(path.lstrip("/")), make=make)
@@ -121,9 +121,9 @@ class RootfsTree:
             raise ImageError(f"{path!r}: {error}") from None
 
     def put(self, path: str, node: FileNode) -> None:
-        """Put a file at a path from the root, and remove whatever is there.
+        """Put a file at a path from the root, in place of any other file.
 
-        :raises ImageError: the path cannot be followed, or the tree is beyond the limits.
+        :raises ImageError: The path is invalid, or the tree exceeds the limits.
         """
         try:
             self._place(path, node)
@@ -131,17 +131,17 @@ class RootfsTree:
             raise ImageError(f"{path!r}: {error}") from None
 
     def walk(self) -> Iterator[tuple[str, FileNode]]:
-        """Yield the root as "" and everything below it by its path.
+        """Yield the root as "", and everything below it by its path.
 
-        What is in a folder comes right behind it, sorted by the bytes of the names.
+        The content of a folder follows the folder immediately, sorted by the bytes of the names.
 
-        :raises ImageError: a path is too long.
+        :raises ImageError: A path is too long.
         """
         for way, node in self._walk():
             yield _path(way), node
 
     def _walk(self) -> Iterator[tuple[_Way, FileNode]]:
-        """Yield the path and node of each member; millions of these paths fit into memory."""
+        """Yield the path and the node of each member. Millions of these paths fit into memory."""
         yield None, self._root
         stack: list[tuple[_Way, Iterator[tuple[str, FileNode]]]] = [(None, _sorted(self._root))]
         while stack:
@@ -156,7 +156,7 @@ class RootfsTree:
                 stack.append((way, _sorted(node)))
 
     def is_small(self) -> bool:
-        """Tell whether it can be the initramfs, with all that it has."""
+        """Return True if an initramfs can contain the tree."""
         size = 0
         files: set[int] = set()
         for path, node in self.walk():
@@ -167,17 +167,17 @@ class RootfsTree:
         return True
 
     def entries(self) -> Iterator[CpioEntry]:
-        """Yield the members of an initramfs; hard links as copies, without devices."""
+        """Yield the members of an initramfs: hard links become copies, and devices are left out."""
         for path, node in self.walk():
             if node.is_device:
-                continue  # the guest has its own
+                continue  # the guest creates its own devices
             data = b"".join(node.data.chunks()) if node.data else encoded(node.target)
             yield CpioEntry(path or ".", node.mode, data, node.uid, node.gid)
 
     def write_tar(self, out: ByteWriter) -> None:
-        """Write the tree as a tar archive; the same tree always gives the same bytes.
+        """Write the tree as a tar archive. The same tree always gives the same bytes.
 
-        :raises ImageError: a file of the host was changed meanwhile.
+        :raises ImageError: A file of the host has changed.
         """
         first: dict[int, _Way] = {}  # the first name of each file
         for way, node in self._walk():
@@ -238,9 +238,9 @@ class RootfsTree:
         raise _PathError(f"a hard link to nothing: {link.target!r}")
 
     def _follow(self, parts: Sequence[str], *, make: bool = False) -> Folder:
-        """Return the folder that a path means to the guest.
+        """Return the folder at a path, as the guest would follow it.
 
-        :param make: whether it is made, with those above it, if it is not there.
+        :param make: True to create the folder and its parents, if they do not exist.
         """
         way = [self._root]
         left = [*reversed(parts)]
@@ -303,7 +303,7 @@ class RootfsTree:
             self._remove(folder, name)
 
     def _remove(self, folder: Folder, name: str) -> None:
-        """Remove a name and all below it, but what this layer has put there."""
+        """Remove a name and everything below it, except for files of the current layer."""
         node = folder.children[name]
         if (id(folder), name) not in self._upper:
             del folder.children[name]
@@ -312,7 +312,7 @@ class RootfsTree:
 
 
 class _PathError(Exception):
-    """A path of a layer cannot be followed, or is none."""
+    """A path of a layer is invalid."""
 
 
 class _NotThereError(Exception):
@@ -326,7 +326,7 @@ _Way = tuple["_Way", str] | None
 def _path(way: _Way) -> str:
     """Return a path as text.
 
-    :raises ImageError: it is too long.
+    :raises ImageError: The path is too long.
     """
     names: list[str] = []
     while way is not None:
@@ -362,7 +362,7 @@ def _checked(name: str) -> str:
 
 
 def _describe(there: FileNode, node: FileNode) -> None:
-    """Give a folder that is there another's attributes, and leave it what is in it."""
+    """Copy the attributes of a folder to an existing folder, which keeps its content."""
     there.mode, there.uid, there.gid = node.mode, node.uid, node.gid
     there.mtime, there.xattrs = node.mtime, node.xattrs
 

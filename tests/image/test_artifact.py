@@ -135,7 +135,7 @@ LAYER = {"mediaType": oci_artifact.LAYER_TYPE, "digest": f"sha256:{'0' * 64}", "
         ({"layers": [LAYER | {"mediaType": "application/vnd.example"}]}, "holds something else"),
         ({"layers": []}, "holds something else"),
         ({"layers": [LAYER] * 2}, "holds something else"),
-        ({"layers": {}}, "layers is of another type"),
+        ({"layers": {}}, "layers has the wrong type"),
         ({"layers": [1]}, "in the place of an object"),
         ({"layers": [LAYER | {"digest": "sha256:../../x"}]}, "is no valid content"),
         ({"layers": [LAYER | {"size": -1}]}, "is no valid content"),

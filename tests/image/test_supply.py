@@ -281,7 +281,7 @@ def test_a_release_is_believed_and_one_of_before_it_is_not(supply: Supply, cache
     archive.release(age=mirror.DAY * 2)
     for path in first:
         (cache / path).unlink()  # as where something else of it is wanted
-    with pytest.raises(ImageError, match=r"is of .* and there was one of .* UTC before"):
+    with pytest.raises(ImageError, match=r"its date is .* but a release of .* UTC was seen"):
         supply.get()
     assert kept(cache) == set()
     archive.release(age=mirror.DAY / 2)  # mirrors lag behind each other

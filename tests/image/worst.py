@@ -123,7 +123,7 @@ TARS = {
     ),
     "a number of many digits": Worst(
         lambda _: _extended(iter([("uid", "9" * 4000)]), tarfile.XHDTYPE) + tar(file("f")),
-        "belongs to nobody",
+        "has an invalid owner",
     ),
 }
 """Archives, plain."""

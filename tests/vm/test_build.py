@@ -247,7 +247,7 @@ async def test_what_a_step_changes_is_in_the_image_as_it_left_it(image: Image) -
 
 def test_more_than_the_limit_is_refused_at_once(image: Image) -> None:
     del image
-    with pytest.raises(ImageError, match="pack ended with status 1") as caught:
+    with pytest.raises(ImageError, match="pack exited with status 1") as caught:
         build(Recipe(steps=(run("truncate -s 200G /huge"),)), run=machine())
     assert caught.value.detail == "pack: write huge: with it, there is more than the limit"
     assert "--limit unpacked=" in caught.value.hint
@@ -274,7 +274,7 @@ def test_it_is_shown_how_much_a_step_has_changed(
     report = Lines()
     recipe = Recipe(steps=(run(f"echo {uuid.uuid4()} >/id; truncate -s 2500K /file"),))
     build(recipe, run=machine(), report=report)
-    what = "MiB of what the step changed are read"
+    what = "MiB of the step's changes are read"
     assert [line for line in report.lines if what in line] == [f"1 {what}", f"2 {what}"]
 
 
@@ -296,7 +296,7 @@ def test_a_failing_command_ends_the_build(microvm: Command, tmp_path: Path) -> N
     first, said, *_ = failed.stderr.decode().split("\n", 3)[1:]
     assert "[1/1] run echo said" in first
     assert said == "said"
-    assert b"the step ended with status 3" in failed.stderr
+    assert b"the step exited with status 3" in failed.stderr
     assert not output.exists()
     without = microvm(*map(str, command), "wget http://example.org")
     assert b"a machine has no network: fetch here what it needs" in without.stderr

@@ -1,4 +1,4 @@
-"""The kernels in the cache, which `microvm_image.kernel.small` compiled here."""
+"""The kernels in the cache, which `microvm kernel build` compiled on this host."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ WORK = "build"
 
 
 def newest(arch: Arch) -> Path | None:
-    """Return the kernel built last, which is what images get; None if there is none.
+    """Return the kernel that was built last, which new images get; None if there is none.
 
-    Those that another version of us built do not count: a guest may want what they have not got.
+    Kernels of other versions of microvm are ignored, because the guest may need features that they
+    lack.
     """
     ours = [path for path in installed() if f"-{arch.name}-" in path.name and cache.has(path)]
     if not ours:
@@ -28,13 +29,13 @@ def newest(arch: Arch) -> Path | None:
 
 
 def outdated(arch: Arch) -> bool:
-    """Tell whether kernels were built here, but all by other versions of microvm."""
+    """Return True if kernels were built here, but all by other versions of microvm."""
     ours = any(f"-{arch.name}-" in path.name for path in installed())
     return ours and newest(arch) is None
 
 
 def installed() -> Iterator[Path]:
-    """Yield the kernels in the cache, the one built last first."""
+    """Yield the kernels in the cache, the newest first."""
     yield from sorted(
         cache.folder("kernels").glob("linux-*"), key=lambda p: p.stat().st_mtime_ns, reverse=True
     )
@@ -50,7 +51,7 @@ def sweep() -> None:
 
 
 def superseded() -> list[Path]:
-    """Return the kernels that new images do not use, since a newer one fits the same guests."""
+    """Return the kernels that a newer one of the same architecture replaces in new images."""
     newest_ones = {arch.name: newest(arch) for arch in ARCHES.values()}
     return [
         path
@@ -61,9 +62,9 @@ def superseded() -> list[Path]:
 
 
 def remove(name: str) -> None:
-    """Remove a kernel from the cache; images that have it keep it.
+    """Remove a kernel from the cache. Images contain copies of their kernels.
 
-    :raises ImageError: there is none of that name.
+    :raises ImageError: There is no kernel of that name.
     """
     for path in installed():
         if path.name == name:

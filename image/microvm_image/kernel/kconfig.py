@@ -1,4 +1,4 @@
-"""The configuration of our own kernel: fragments on top of `allnoconfig`."""
+"""The configuration of our own kernel: fragments that are added to `allnoconfig`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _SET = re.compile(r"(CONFIG_\w+)=(\S.*)")
 _UNSET = re.compile(r"# (CONFIG_\w+) is not set")
 
 Options = Mapping[str, str | None]
-"""Values by the options' names, as Kconfig writes them: `y`, `64`, `"text"`; None is not set."""
+"""Values by the names of options, as Kconfig writes them: `y`, `64`, `"text"`; None if unset."""
 
 
 def fragment(arch: Arch) -> str:
-    """Return the fragment for an architecture: what all have, and what is its own.
+    """Return the fragment for an architecture: the common options and those of the architecture.
 
-    :raises ImageError: it is not there.
+    :raises ImageError: The fragment is missing.
     """
     try:
         return "\n".join((FOLDER / f"{name}.config").read_text() for name in ("common", arch.name))
@@ -32,9 +32,9 @@ def fragment(arch: Arch) -> str:
 
 
 def parse(text: str) -> dict[str, str | None]:
-    """Read a fragment or a whole `.config`.
+    """Return the options of a fragment or of a complete `.config`.
 
-    :raises ImageError: a line is neither an option nor a comment, or an option stands twice.
+    :raises ImageError: A line is neither an option nor a comment, or an option occurs twice.
     """
     options: dict[str, str | None] = {}
     for line in filter(None, map(str.strip, text.splitlines())):
@@ -47,20 +47,20 @@ def parse(text: str) -> dict[str, str | None]:
         else:
             raise ImageError(f"not a line of a kernel's configuration: {line!r}")
         if name in options:
-            raise ImageError(f"{name} stands twice in the kernel's configuration")
+            raise ImageError(f"{name} occurs twice in the kernel's configuration")
         options[name] = value
     return options
 
 
 def check(wanted: Options, made: Options) -> None:
-    """Check that Kconfig, which drops what it cannot satisfy, has taken every option.
+    """Check that Kconfig, which ignores options with unmet dependencies, has set every option.
 
-    :raises ImageError: it has not; the message names all that differ.
+    :raises ImageError: At least one option differs; the message names all of them.
     """
     if wrong := list(_differences(wanted, made)):
         raise ImageError(
-            f"this kernel source does not take {', '.join(wrong)}",
-            hint="their dependencies are others there; the fragments are to follow",
+            f"this kernel source does not accept {', '.join(wrong)}",
+            hint="their dependencies have changed: change the fragments of the configuration",
         )
 
 

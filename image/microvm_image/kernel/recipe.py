@@ -1,4 +1,4 @@
-"""The recipe of our own kernel: all that makes it what it is but the source and the compiler."""
+"""The recipe of our own kernel: its configuration and its changes to the source."""
 
 from __future__ import annotations
 
@@ -7,25 +7,25 @@ from microvm.sha256 import sha256
 from microvm_image.kernel import kconfig
 
 BUILDER = 1
-"""The version of the builder: another one makes another kernel of the same source."""
+"""Version of the builder, which is raised if it builds another kernel from the same source."""
 
-# A file, the text in it, and its replacement.
+# the path of a file, a text in it, and its replacement
 EDITS = (
-    # QEMU's local APIC counts nanoseconds, and so does KVM's: measuring that takes 0.2 s of every
-    # boot, and goes wrong on a busy host.
+    # The local APICs of QEMU and KVM count nanoseconds. Linux would measure that, which takes 0.2 s
+    # of every boot and is inaccurate on a busy host.
     (
         "arch/x86/kernel/apic/apic.c",
         "unsigned int lapic_timer_period = 0;",
         "unsigned int lapic_timer_period = 1000000000 / HZ;",
     ),
-    # Nothing that the TSC's frequency could be refined by is there without ACPI. Waiting for it,
-    # Linux changes its clock a second after the boot, and stops all CPUs for that.
+    # Without ACPI, Linux cannot refine the frequency of the TSC. It would wait for that, and change
+    # its clock a second after the boot, for which it stops all CPUs.
     (
         "arch/x86/kernel/tsc.c",
         "X86_FEATURE_TSC_KNOWN_FREQ)) {\n\t\tif (boot_cpu_has(X86_FEATURE_ART))",
         "X86_FEATURE_TSC)) {\n\t\tif (boot_cpu_has(X86_FEATURE_ART))",
     ),
-    # Without ACPI nothing can cut the power, but a reset ends QEMU as well.
+    # Without ACPI Linux cannot power off the machine, but QEMU exits after a reset, too.
     (
         "kernel/reboot.c",
         "cmd = LINUX_REBOOT_CMD_HALT;",
@@ -35,9 +35,9 @@ EDITS = (
 
 
 def digest(arch: Arch) -> str:
-    """Return the recipe's digest, 8 hexadecimal digits; a kernel with another is out of date.
+    """Return the digest of the recipe, 8 hex digits. A kernel with another digest is out of date.
 
-    :raises ImageError: a fragment is not there.
+    :raises ImageError: A fragment of the configuration is missing.
     """
     parts = (str(BUILDER), kconfig.fragment(arch), repr(EDITS))
     return sha256("\0".join(parts).encode()).hexdigest()[:8]

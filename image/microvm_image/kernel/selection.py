@@ -1,4 +1,4 @@
-"""The kernel of an image: the user's, our own, or the distribution's."""
+"""The kernel of an image: a file of the user, our own kernel, or the kernel of the distribution."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from microvm_image import package
 
 SMALL, DEBIAN = "small", "debian"
-"""Names for our own kernel and for the distribution's, where a file may be named."""
+"""Names of our own kernel and of the distribution's kernel, which can replace a file name."""
 
 _KERNEL_LIMIT = 256 << 20
 _MODULE_LIMIT = 64 << 20
@@ -27,7 +27,10 @@ _XZ_MEMORY = 160 << 20
 """Maximum size of a kernel, of a module, and of the memory to decompress a module, in bytes."""
 
 LOCAL_VERSION = "-microvm"
-"""The end of the version of our own kernel, which has virtio-mmio built in; Debian's has PCI."""
+"""Last part of the version of our own kernel.
+
+Our own kernel has virtio-mmio built in, Debian's kernel has PCI.
+"""
 
 
 MODULES = {
@@ -52,18 +55,21 @@ MODULES = {
         "fs/ext4/ext4",
     ),
 }
-"""The modules that `init` loads: for the port and the root, and where there are disks, for these.
+"""Modules that `init` loads: those for the port and the root file system, and those for disks.
 
-By their folders below `lib/modules`, where their numbers are their names: each behind those that it
-needs, and at most ten in a folder. What a kernel has built in is not there: Debian 13's cloud
-kernel has all of the first but the last, and of the others all but libcrc32c, virtio_blk, erofs."""
+The keys are folders below `lib/modules`, which can have at most ten modules each. Each module is
+named by its number, and follows the modules that it needs. A module that is built into the kernel
+is left out. Debian 13's kernel for the cloud has the first list built in except for the overlay,
+and the second list except for libcrc32c, virtio_blk and erofs.
+"""
 
 
 class Kernel(NamedTuple):
     """A kernel that QEMU can start.
 
-    :ivar version: the version, as `uname -r` prints it.
-    :ivar modules: the modules that it has not built in, by their paths below `lib/modules`.
+    :ivar version: The version, as `uname -r` prints it.
+    :ivar bus: The bus of its virtio devices.
+    :ivar modules: The modules that are not built in, by their paths below `lib/modules`.
     """
 
     data: bytes
@@ -74,11 +80,14 @@ class Kernel(NamedTuple):
 
 
 def given(arch: Arch, named: str | Path | None = None) -> Path | None:
-    """Return the kernel that `named`, $MICROVM_KERNEL, or what was built here or packed asks for.
+    """Return the file of the kernel that is asked for; None for the kernel of the distribution.
 
-    :param named: a file, or `small` or `debian`.
-    :return: a file, there or not; None is the distribution's kernel.
-    :raises ImageError: it is `small`, and none has been built.
+    Without `named`, it is $MICROVM_KERNEL, the newest small kernel in the cache, or the kernel in
+    the guest pack.
+
+    :param named: A file, `small` or `debian`.
+    :return: The path of a file, which may not exist.
+    :raises ImageError: The small kernel is asked for, but none has been built.
     """
     named = _requested(named)
     if named == DEBIAN:
@@ -91,13 +100,13 @@ def given(arch: Arch, named: str | Path | None = None) -> Path | None:
         raise ImageError(
             f"no small kernel has been built{since}",
             hint=f"`microvm kernel build` builds one; or {guest_pack.how_to_install(arch)}, which "
-            "has one",
+            "contains one",
         )
     return built
 
 
 def packed(arch: Arch) -> Path | None:
-    """Return the small kernel of the guest pack; None if it has none of our recipe."""
+    """Return the small kernel of the guest pack; None if the pack has no kernel of our recipe."""
     folder = guest_pack.part(arch, guest_pack.KERNEL, recipe.digest(arch))
     return folder / guest_pack.KERNEL if folder else None
 
@@ -112,15 +121,17 @@ def _requested(named: str | Path | None) -> str | Path | None:
 
 
 def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
-    """Return the kernel for an image: see `given` for which.
+    """Return the kernel for an image, which `given` chooses.
 
-    :raises ImageError: it is not there or is no kernel, or the package cannot be had.
+    :raises ImageError: The file does not exist or is no kernel, or the package cannot be
+        downloaded.
     """
     if chosen := given(arch, named):
         return _read(chosen, arch, _packed(arch) if chosen == packed(arch) else None)
     if not _requested(named) and cached.outdated(arch):
         report.notice(
-            "the small kernel here is of another version, and not used: `microvm kernel build`"
+            "the small kernel is not used, because another version of microvm built it: "
+            "run `microvm kernel build`"
         )
     from microvm_image import package
 
@@ -136,9 +147,10 @@ def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
 
 
 def check(arch: Arch, named: str | Path | None) -> None:
-    """Check that the kernel's file can be read, if the user or a setting names a file.
+    """Check that the file of the kernel can be read, if the user or a setting names a file.
 
-    :raises ImageError: it cannot be read; or it is to be the small kernel, and none was built.
+    :raises ImageError: The file cannot be read; or the small kernel is asked for, but none was
+        built.
     """
     if chosen := given(arch, named):
         try:
@@ -152,7 +164,7 @@ def _unreadable(path: Path, error: OSError) -> ImageError:
 
 
 def wanted(arch: Arch) -> package.WantedPackage:
-    """Return what an image needs of the package of the distribution's kernel."""
+    """Return the files that an image needs from the kernel package of the distribution."""
     from microvm_image import package
 
     return package.WantedPackage(
@@ -166,7 +178,7 @@ def wanted(arch: Arch) -> package.WantedPackage:
 def _read(path: Path, arch: Arch, data: bytes | None = None) -> Kernel:
     """Return the kernel in a file.
 
-    :param data: what is in it, where it was read before.
+    :param data: The content of the file, if it has been read already.
     """
     import hashlib
 
@@ -188,7 +200,7 @@ def _read(path: Path, arch: Arch, data: bytes | None = None) -> Kernel:
 
 
 def _modules(kernel: Path, version: str) -> dict[str, bytes]:
-    """Return the modules of a kernel that lies as distributions have it, beside lib/modules."""
+    """Return the modules of a kernel that is installed as in distributions, beside lib/modules."""
     root = kernel.resolve().parent.parent
     lib = next((lib for lib in (root / "usr/lib", root / "lib") if lib.exists()), root)
     found: dict[str, bytes] = {}
@@ -199,7 +211,7 @@ def _modules(kernel: Path, version: str) -> dict[str, bytes]:
 
 
 def _module(path: Path) -> bytes:
-    """Return a module; empty if it is not there, as it is built in."""
+    """Return a module; b"" if there is no file, because the module is built in."""
     plain, packed = path.with_name(f"{path.name}.ko"), path.with_name(f"{path.name}.ko.xz")
     if plain.exists():
         return _module_file(plain)

@@ -1,4 +1,4 @@
-"""Our own small kernel: compiled from the distribution's source, and kept in the cache."""
+"""Our own small kernel, which is compiled from the distribution's source and kept in the cache."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from microvm_image import downloads
 from microvm_image.kernel import cached, kconfig, recipe
 from microvm_image.kernel.source import PINNED, fetch
 
-# Half of the source, and no part of any of our kernels; the Kconfig files among them are read.
+# Half of the files of the source, which our kernels do not use. The Kconfig files in these folders
+# are needed.
 _NOT_UNPACKED = (
     "*/Documentation/*.[rty]*",
     "*/drivers/gpu/*.[ch]",
@@ -44,20 +45,20 @@ _PROGRAMS = {
 _HEADERS = {"stdio.h": "libc6-dev", "gelf.h": "libelf-dev"}
 
 _STEPS = 1450
-"""About how many lines `make` writes, for the progress bar: one for each file it makes."""
+"""Approximate number of lines that `make` writes, one for each file, for the progress bar."""
 
 
 def build(*, arch: str | None = None, pinned: bool = False, report: Reporter | None = None) -> Path:
-    """Compile the kernel, or take what the same compiler has made of the same source.
+    """Compile the kernel, unless the cache has a kernel of the same source and compiler.
 
-    It takes some minutes, and 1 GB of the cache's disk meanwhile.
+    This takes some minutes, and temporarily 1 GB of the cache's disk.
 
-    :param arch: `x86_64` or `aarch64`; by default this machine's.
-    :param pinned: from `PINNED`; by default from the newest that the distribution
-        has.
-    :return: the file: a vmlinux or an Image, without symbols.
-    :raises ImageError: a tool is missing, the source cannot be had or does not take our options, a
-        compiler failed, or the disk is full. Nothing half made is left.
+    :param arch: The architecture, `x86_64` or `aarch64`; by default the architecture of this host.
+    :param pinned: True to compile `PINNED`; by default the newest source of the distribution.
+    :return: The path of a vmlinux or an Image, without symbols.
+    :raises ImageError: A tool is missing, the source is not available or does not accept our
+        options, or a compiler failed. Incomplete files are removed.
+    :raises CacheError: The cache cannot be used, for example because the disk is full.
     """
     report = report or NullReporter()
     target = arches.find(arch)
@@ -87,14 +88,14 @@ def _is_built(path: Path) -> bool:
     if not cache.has(path):
         return False
     with suppress(OSError):
-        os.utime(path)  # as good as built last
+        os.utime(path)  # so that new images get this kernel
     return True
 
 
 def check_tools(arch: Arch) -> None:
-    """Check that the tools and headers are there that compiling needs.
+    """Check that the tools and headers for the compilation are installed.
 
-    :raises ImageError: it is not; the hint is the line that installs it.
+    :raises ImageError: A tool is missing; the hint is the command that installs it.
     """
     compiler = _prefix(arch) + "gcc"
     programs = {compiler: _package_of(arch), "gcc": "gcc", **_PROGRAMS}
@@ -103,7 +104,7 @@ def check_tools(arch: Arch) -> None:
         missing |= {name: owner for name, owner in _HEADERS.items() if not _has_header(name)}
     if missing:
         raise ImageError(
-            f"compiling a kernel takes {', '.join(missing)}",
+            f"cannot compile a kernel without {', '.join(missing)}",
             hint=f"apt install {' '.join(dict.fromkeys(missing.values()))}",
         )
 
@@ -126,7 +127,7 @@ def _package_of(arch: Arch) -> str:
 
 
 def _name(arch: Arch, version: str) -> str:
-    """Return the name of the kernel, which digests its recipe, source and compiler."""
+    """Return the name of the kernel, which includes digests of its recipe, source and compiler."""
     digest = hashlib.sha256("\0".join((version, *tools(arch))).encode()).hexdigest()
     return f"linux-{version.partition('-')[0]}-{arch.name}-{recipe.digest(arch)}-{digest[:8]}"
 
@@ -167,14 +168,14 @@ def _compile(arch: Arch, source: Path, work: Path, report: Reporter) -> Path:
 def _edit(path: Path, before: str, after: str) -> None:
     text = path.read_text()
     if text.count(before) != 1:
-        raise ImageError(f"this kernel source is another than expected: {path.name}: {before!r}")
+        raise ImageError(f"cannot patch this kernel source: {path.name} lacks {before!r}")
     path.write_text(text.replace(before, after))
 
 
 def tools(arch: Arch) -> list[str]:
-    """Return what the compiler and the linker say of themselves: their names, versions and more.
+    """Return the versions of the compiler and the linker, as these print them.
 
-    :raises ImageError: one is not there.
+    :raises ImageError: A tool is not installed.
     """
     return [
         run([_prefix(arch) + tool, "--version"], what=f"asking {tool} for its version")

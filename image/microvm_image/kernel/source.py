@@ -1,4 +1,4 @@
-"""The source of our own kernel: the newest that the distribution has, or one that is pinned."""
+"""The source of our own kernel: the newest of the distribution, or a pinned version."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _WANTED = package.WantedPackage(
 class Pinned:
     """A version of Debian's package of the kernel's source, whose source package is `linux`.
 
-    :ivar package: the name of the package.
-    :ivar version: the version, as Debian writes it.
-    :ivar sha256: the SHA-256 of the package, as Debian's lists have it.
-    :ivar archive_sha256: the SHA-256 of the one archive in it.
+    :ivar package: The name of the package.
+    :ivar version: The version, as Debian writes it.
+    :ivar sha256: The SHA-256 of the package, as in Debian's lists.
+    :ivar archive_sha256: The SHA-256 of the archive in the package.
     """
 
     package: str
@@ -37,13 +37,13 @@ PINNED = Pinned(
     sha256="b75bb2e78a5c7762254e2af7685085c788a67eb342cb4092ad2a05eaf9fc33b7",
     archive_sha256="17cab14f737ae8cd261506833b1a88925777f59ee977e38a8c916909108ef131",
 )
-"""The source that a kernel is built from which others get."""
+"""The source of the kernels that are distributed in guest packs."""
 
 
 def fetch(report: Reporter, *, pinned: bool) -> package.Extracted:
     """Return the archive of the source, in the cache.
 
-    :raises ImageError: it cannot be had, or is not the one that is pinned.
+    :raises ImageError: The archive is not available, or is not the pinned one.
     """
     if not pinned:
         return package.fetch(_WANTED, arches.find(), report)
@@ -53,6 +53,6 @@ def fetch(report: Reporter, *, pinned: bool) -> package.Extracted:
     if actual != PINNED.archive_sha256:
         raise ImageError(
             f"{found.path}: its SHA-256 is {actual}, not {PINNED.archive_sha256}",
-            hint="remove it, so that it is fetched anew",
+            hint="remove it, so that it is downloaded again",
         )
     return found

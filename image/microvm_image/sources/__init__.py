@@ -1,1 +1,1 @@
-"""The sources of a root file system: archives, folders, registries, and packages of Debian."""
+"""The kinds of sources of images, one module for each."""

@@ -1,4 +1,4 @@
-"""The Alpine minirootfs: one pinned release archive for each architecture."""
+"""The source `alpine`: the Alpine minirootfs, in one pinned version for each architecture."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ MIRROR = "https://dl-cdn.alpinelinux.org/alpine"
 
 
 def archive_name(arch: Arch) -> str:
-    """Return the archive's name, on a mirror and in a folder."""
+    """Return the name of the archive, on a mirror and in a folder."""
     return f"alpine-minirootfs-{VERSION}-{arch.name}.tar.gz"
 
 
 def url(arch: Arch, mirror: str) -> str:
-    """Return where a mirror keeps the archive."""
+    """Return the address of the archive on a mirror."""
     branch = VERSION.rpartition(".")[0]
     return f"{mirror.rstrip('/')}/v{branch}/releases/{arch.name}/{archive_name(arch)}"
 
@@ -30,8 +30,8 @@ def url(arch: Arch, mirror: str) -> str:
 def source(data: bytes, arch: Arch, origin: str | Path) -> ImageSource:
     """Return the archive as a source, if it is the pinned one.
 
-    :param origin: where it comes from, for messages.
-    :raises ImageError: it is cut short, damaged, or something else.
+    :param origin: The origin of the archive, for messages.
+    :raises ImageError: The archive is incomplete, damaged, or another file.
     """
     import hashlib
 
@@ -39,9 +39,9 @@ def source(data: bytes, arch: Arch, origin: str | Path) -> ImageSource:
     if actual != arch.alpine_sha256:
         raise ImageError(
             f"{origin}: wrong checksum: its SHA-256 is {actual}, not {arch.alpine_sha256}",
-            hint=f"it is cut short or is not {archive_name(arch)}; get that one again",
+            hint=f"it is incomplete or is not {archive_name(arch)}: download that file again",
         )
-    # An ordinary run asks for the archive's name alone.
+    # imported only here, because an ordinary run needs only the name of the archive
     from microvm_image.compression import spooled
     from microvm_image.layer import TarLayer
     from microvm_image.source import ImageSource

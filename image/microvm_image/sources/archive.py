@@ -1,4 +1,4 @@
-"""The sources that are one tar archive: a root file system, or an image as others store it."""
+"""The sources that are one tar archive: a root file system, or a stored OCI or docker image."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ from microvm_image.tree import RootfsTree
 STDIN = "-"
 
 KINDS = {"oci": "OCI layout", "docker-archive": "archive that `docker save` has written"}
-"""What images are stored as, by what stands before PATH:NAME."""
+"""The formats of stored images, by the prefix of PATH:NAME."""
 
 _STORED = re.compile(
     r"(\./)?([0-9a-f]{64}(\.json|\.tar)?|blobs|index\.json|manifest\.json|oci-layout|repositories)(/.*)?"
 )
-"""What is in stored images, and at the top of a root file system not."""
+"""The names in the archive of a stored image. The root of a root file system has other names."""
 
 
 def find(path: str, arch: Arch, limits: Limits, files: ExitStack) -> ImageSource:
-    """Return what an archive holds: its only image, or else a root file system.
+    """Return the content of an archive as a source: its only image, or a root file system.
 
-    :param path: of the archive; `-` for standard input.
-    :param files: what closes it.
-    :raises ImageError: it is no tar archive, has nothing in it, is damaged, or beyond the limits.
+    :param path: The path of the archive; `-` for standard input.
+    :param files: The exit stack that closes the archive.
+    :raises ImageError: The file is no tar archive, is empty or damaged, or exceeds the limits.
     """
     packed, layer = _layer(path, limits, files)
     if stored := _stored(layer, limits, files):
@@ -51,12 +51,13 @@ def find(path: str, arch: Arch, limits: Limits, files: ExitStack) -> ImageSource
 def find_stored(
     kind: str, path: Path, tag: str, arch: Arch, limits: Limits, files: ExitStack
 ) -> ImageSource:
-    """Return an image of those that are stored in a folder or an archive.
+    """Return one of the images that are stored in a folder or an archive.
 
-    :param kind: which of `KINDS` it must be.
-    :param tag: which of its images; "" for the only one.
-    :param files: what closes it.
-    :raises ImageError: it is of another kind, has no such image, is damaged, or beyond the limits.
+    :param kind: The format, one of `KINDS`.
+    :param tag: The name of the image; "" for the only one.
+    :param files: The exit stack that closes the archive.
+    :raises ImageError: The file has another format, lacks the image, is damaged, or exceeds the
+        limits.
     """
     if path.is_dir():
         if kind == "oci" and is_layout(path):
@@ -70,8 +71,7 @@ def find_stored(
                 return docker_archive.find(stored, layer.name, tag, arch)
     raise ImageError(
         f"{path}: is no {KINDS[kind]}",
-        hint="a path alone is taken for what it is: an image as others store it, or a root file "
-        "system",
+        hint="a path without a prefix can be a stored image or a root file system",
     )
 
 
@@ -80,7 +80,7 @@ def _layer(path: str, limits: Limits, files: ExitStack) -> tuple[FileRange, TarL
     budget = Budget(limits)
     if path == STDIN:
         packed = spooled(_input(budget), files)
-        budget = Budget(limits)  # which is not spent by what is compressed
+        budget = Budget(limits)  # a new one, because only decompressed bytes count
     else:
         packed = _opened(Path(path), files)
     name = path if path == STDIN else Path(path).name
@@ -90,16 +90,16 @@ def _layer(path: str, limits: Limits, files: ExitStack) -> tuple[FileRange, TarL
 
 
 def _stored(layer: TarLayer, limits: Limits, files: ExitStack) -> TarFiles | None:
-    """Return the files of an archive, if all that is in it is what images are stored as.
+    """Return the files of an archive if it is a stored image; None if it is a root file system.
 
-    :raises ImageError: there is nothing in it.
+    :raises ImageError: The archive is empty.
     """
     if not _is_stored_image(layer, limits):
         return None
     tree = files.enter_context(RootfsTree(limits))
     tree.add(layer)
     if not any(path for path, _ in tree.walk()):
-        raise ImageError(f"{layer.name}: there is nothing in it", hint="scratch is an empty image")
+        raise ImageError(f"{layer.name}: the archive is empty", hint="scratch is an empty image")
     return TarFiles(tree, layer.name)
 
 
@@ -110,13 +110,13 @@ def _has_layout(stored: Files) -> bool:
 def find_layout(path: Path, tag: str, arch: Arch) -> ImageSource:
     """Return the image of an OCI layout that is a folder.
 
-    :raises ImageError: there is none, or it is damaged.
+    :raises ImageError: The layout is empty or damaged.
     """
     return oci.find(FolderFiles(path), path.resolve().name, tag, arch)
 
 
 def is_layout(path: Path) -> bool:
-    """Tell whether a folder is an OCI layout."""
+    """Return True if a folder is an OCI layout."""
     return _has_layout(FolderFiles(path))
 
 
@@ -138,7 +138,7 @@ def _input(budget: Budget) -> Iterator[bytes]:
 
 
 def _is_stored_image(layer: TarLayer, limits: Limits) -> bool:
-    """Tell whether only what images are stored as is in an archive, which its first names show."""
+    """Return True if an archive contains only names of stored images."""
     with ExitStack() as files:
         budget = Budget(limits)
         with budget.reading(layer.name):

@@ -1,4 +1,4 @@
-"""The root file system where no Alpine archive can be had: a static busybox and its commands."""
+"""The source that replaces a missing Alpine archive: a static busybox and links to its commands."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FILES = {
 def source(arch: Arch, report: Reporter) -> ImageSource:
     """Return a small root file system with the busybox of the distribution's package.
 
-    :raises ImageError: it cannot be had.
+    :raises ImageError: The package is not available.
     """
     found = package.fetch(WANTED, arch, report)
     binary = cache.read(found.path)
@@ -46,9 +46,9 @@ def source(arch: Arch, report: Reporter) -> ImageSource:
 
 def _applets(binary: bytes, arch: Arch, report: Reporter) -> tuple[str, ...]:
     host = arches.find()
-    if arch is not host:  # ask one that runs here; Debian configures both alike
+    if arch is not host:  # a busybox that runs here has the same commands
         binary = cache.read(package.fetch(WANTED, host, report).path)
-    fd = os.memfd_create("busybox")  # the cache's file is not executable
+    fd = os.memfd_create("busybox")  # the file in the cache is not executable
     try:
         with os.fdopen(os.dup(fd), "wb") as file:
             file.write(binary)

@@ -1,7 +1,7 @@
-"""Debian by packages: `debian:trixie` and what is wanted on top, put together by mmdebstrap.
+"""The source `debian:SUITE`: a Debian with packages, which mmdebstrap builds.
 
-Mirrors and keys are those of the host's apt where it has any for Debian. What was made once is kept
-in the cache and serves again while the mirrors' releases are the same.
+Mirrors and keys are those of the host's apt, if it has any for Debian. The result is kept in the
+cache, and is used as long as the releases on the mirrors are the same.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,127}(=[A-Za-z0-9.+:~-]+)?", re.ASC
 _MIRROR = "http://deb.debian.org/debian"  # mmdebstrap's own
 # the version of the archives that `_make` writes; archives of another version are not used
 _FORMAT = "2"
-# mmdebstrap copies these from the host that it runs on, and lists that host's mirrors.
+# mmdebstrap copies these files from the host, and writes the mirrors of the host to sources.list.
 _REMOVE_HOST = 'rm -f "$1"/etc/hostname "$1"/etc/resolv.conf'
 _LIST_DEBIAN = 'rm -f "$1"/etc/apt/sources.list.d/* && echo {} >"$1"/etc/apt/sources.list'
 _SHOW_DATES = 'grep -H ^Date: "$1"/var/lib/apt/lists/*Release >&2'
@@ -60,12 +60,12 @@ def find(
     limits: Limits,
     report: Reporter,
 ) -> ImageSource:
-    """Return a Debian with these packages and what they need, made now if it is not there.
+    """Return a Debian with packages and their dependencies, and build it if it is not in the cache.
 
     :param text: `debian:` and the suite.
-    :param packages: names, or `NAME=VERSION`.
-    :raises ImageError: it cannot be made: mmdebstrap is not installed or not allowed to, there is
-        no network, or no such package.
+    :param packages: The packages, as `NAME` or `NAME=VERSION`.
+    :raises ImageError: mmdebstrap is missing or lacks permissions, there is no network, or a
+        package does not exist.
     """
     suite = text.removeprefix(SCHEME)
     _check_names(text, packages)
@@ -81,7 +81,7 @@ def find(
 def check(text: str, packages: Sequence[str], arch: Arch) -> None:
     """Check the names; unless the cache has a Debian of this suite, check also for the tools.
 
-    :raises ImageError: a name is invalid, or a tool is not installed.
+    :raises ImageError: A name is invalid, or a tool is not installed.
     """
     _check_names(text, packages)
     suite = text.removeprefix(SCHEME)
@@ -92,7 +92,7 @@ def check(text: str, packages: Sequence[str], arch: Arch) -> None:
 def _check_names(text: str, packages: Sequence[str]) -> None:
     """Check that the names of a suite and of packages have the right form.
 
-    :raises ImageError: a name is invalid.
+    :raises ImageError: A name is invalid.
     """
     if not _SUITE.fullmatch(text.removeprefix(SCHEME)):
         raise ImageError(f"{text}: not the name of a suite", hint="such as debian:trixie")
@@ -109,7 +109,7 @@ def _check_tools(suite: str) -> None:
 def _archive(
     suite: str, packages: Sequence[str], arch: Arch, seconds: int, report: Reporter
 ) -> Path:
-    """Return the root file system as a tar archive in the cache."""
+    """Return the root file system as a tar archive in the cache, and build it if necessary."""
     mirrors = _mirrors(suite)
     facts = (_FORMAT, suite, arch.debian, *packages, *mirrors)
     key = hashlib.sha256("\0".join(facts).encode()).hexdigest()
@@ -128,7 +128,7 @@ def _archive(
         contents.use(path)
         return path
     if kept and not release:
-        report.notice(f"no mirror of {SCHEME}{suite} answers: the one made before is used")
+        report.notice(f"no mirror of {SCHEME}{suite} answers: an earlier build is used")
         contents.use(kept[0])
         return kept[0]
     if slow:
@@ -136,7 +136,7 @@ def _archive(
     with lock.held(stem, report):
         if not cache.has(path):
             _check_tools(suite)
-            report.step(f"putting {SCHEME}{suite} together of its packages")
+            report.step(f"building {SCHEME}{suite} from its packages")
             with lock.held(path, report), cache.staging(path) as temporary:
                 _make(suite, packages, mirrors, arch, temporary, seconds, report)
             for old in kept:
@@ -188,7 +188,7 @@ def _debian(suite: str) -> str:
 def _release(mirrors: Sequence[str], report: Reporter) -> str:
     """Return a digest of the current release of the mirrors; "" if a mirror does not answer.
 
-    :raises TooSlowError: a mirror is too slow.
+    :raises TooSlowError: A mirror is too slow.
     """
     digest = hashlib.sha256()
     for line in mirrors:
@@ -228,8 +228,8 @@ def _make(
         *([f"--include={','.join(packages)}"] if packages else []),
         *(suite, str(out), *mirrors),
     ]
-    # With an epoch for reproducible times, Python's modules would be compiled in the form that has
-    # a digest of the source, which Python reads and digests again at every start.
+    # With SOURCE_DATE_EPOCH, compiled modules of Python would contain digests of their sources, and
+    # Python would compute each digest again at every start.
     environment = {name: text for name, text in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
     environment["LC_ALL"] = "C"
     pipe = subprocess.PIPE
@@ -273,21 +273,21 @@ def _failure(suite: str, said: str, command: str) -> ImageError:
             "and a range of ids in /etc/subuid and /etc/subgid; root needs nothing"
         )
     elif re.search(r"404|no Release|not have a Release|resolve|connect|timed out", why):
-        hint = "is the suite's name right, as in debian:trixie, and can the mirror be reached?"
+        hint = "check the name of the suite, such as debian:trixie, and the network"
     elif why:
-        hint = "the mirror has something else than was signed: try another, or later"
+        hint = "the mirror sends something else than was signed: try another one, or try later"
     else:
         hint = f"`{command}` shows more"
     why = why or (lines[-1] if lines else "mmdebstrap failed")
     return ImageError(
-        f"{SCHEME}{suite} cannot be had: {why}",
+        f"cannot get {SCHEME}{suite}: {why}",
         hint=hint,
         detail="\n".join(lines[-20:]),
     )
 
 
 def _versions(layer: TarLayer, limits: Limits) -> list[str]:
-    """Return the packages that are in it, as `NAME=VERSION`."""
+    """Return the packages in a layer, as `NAME=VERSION`."""
     with ExitStack() as files:
         tree = files.enter_context(RootfsTree(limits))
         tree.add(layer)

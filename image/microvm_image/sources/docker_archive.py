@@ -1,7 +1,8 @@
 """The archives of `docker save` and `podman save`: a list of images, their configs and layers.
 
-Newer ones of docker are OCI layouts as well and are read as such. In the older form, layers have no
-digests but those in the config, of what they are when decompressed; they are checked against these.
+Archives of newer versions of docker are also OCI layouts, and are read as such. In the older
+format, only the config contains digests of the layers, in decompressed form, so the layers are
+compared with these.
 """
 
 from __future__ import annotations
@@ -24,9 +25,9 @@ INDEX = "manifest.json"
 def find(stored: Files, name: str, tag: str, arch: Arch) -> ImageSource:
     """Return the image of an archive.
 
-    :param name: the archive, as people call it.
-    :param tag: which of its images, as `docker image ls` names them; "" for the only one.
-    :raises ImageError: there is none, or more than one; or it is damaged.
+    :param name: The name of the archive, for people.
+    :param tag: The name of the image, as `docker image ls` shows it; "" for the only one.
+    :raises ImageError: There is no such image, or more than one; or the archive is damaged.
     """
     entry = _chosen(read_json(stored, INDEX), name, tag)
     path = oci.member(entry, "Config", str, name)

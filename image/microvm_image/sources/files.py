@@ -1,4 +1,4 @@
-"""The files of an image as others store it: in a folder, or in a tar archive."""
+"""The files of a stored image, in a folder or in a tar archive."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from microvm_image.file_range import FileRange
 from microvm_image.layer import sha256
 from microvm_image.tree import RootfsTree
 
-_JSON_LIMIT = 4 << 20  # of a manifest, as registries have it (distribution-spec)
+_JSON_LIMIT = 4 << 20  # maximum size of a manifest in a registry (distribution-spec)
 
 
 class Files(Protocol):
-    """Named files, of which any may be missing or damaged."""
+    """Named files, any of which may be missing or damaged."""
 
     def has(self, name: str) -> bool:
-        """Tell whether there is a file of that name."""
+        """Return True if there is a file of that name."""
 
     def open(self, name: str, files: ExitStack) -> FileRange:
         """Return a file, which is closed with `files` or later.
 
-        :raises ImageError: there is none.
+        :raises ImageError: There is no such file.
         """
 
 
@@ -36,7 +36,7 @@ class FolderFiles:
     path: Path
 
     def has(self, name: str) -> bool:
-        """Tell whether there is a file of that name."""
+        """Return True if there is a file of that name."""
         return (self.path / name).is_file()
 
     def open(self, name: str, files: ExitStack) -> FileRange:
@@ -49,13 +49,13 @@ class FolderFiles:
 
 @dataclass(frozen=True, slots=True)
 class TarFiles:
-    """The files in a tar archive, which stay where they are; links in it are followed."""
+    """The files in a tar archive, which are read in place. Links in the archive are followed."""
 
     tree: RootfsTree
     name: str
 
     def has(self, name: str) -> bool:
-        """Tell whether there is a file of that name."""
+        """Return True if there is a file of that name."""
         return self.tree.file(name) is not None
 
     def open(self, name: str, files: ExitStack) -> FileRange:
@@ -66,10 +66,10 @@ class TarFiles:
 
 
 def read_json(stored: Files, name: str, digest: str = "") -> Any:
-    """Return what a file of JSON holds.
+    """Return the value in a JSON file.
 
-    :param digest: the SHA-256 that it must have; "" for any.
-    :raises ImageError: it is not there, is no JSON, is too long, or has another digest.
+    :param digest: The SHA-256 that the file must have; "" for any.
+    :raises ImageError: The file does not exist, is not JSON, is too long, or has another digest.
     """
     with ExitStack() as files:
         extent = stored.open(name, files)
@@ -82,9 +82,9 @@ def read_json(stored: Files, name: str, digest: str = "") -> Any:
 
 
 def parse_json(data: bytes, name: str) -> Any:
-    """Return what JSON says.
+    """Return the value of a JSON text.
 
-    :raises ImageError: it is none.
+    :raises ImageError: The text is not JSON.
     """
     try:
         return json.loads(data)

@@ -1,4 +1,4 @@
-"""The source that a text means, as `--from` takes it."""
+"""The search for the source that `--from` names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from microvm_image.sources import image as images
 SCRATCH = "scratch"
 
 _HINT = (
-    "a tar archive, a folder, an OCI layout, what `docker save` writes or `-` for its output, "
+    "a tar archive, a folder, an OCI layout, an archive of `docker save`, `-` for standard input, "
     "docker://NAME for a registry, debian:SUITE, alpine, scratch, or an image that "
     "`microvm image ls` shows"
 )
@@ -41,9 +41,9 @@ def find(
 ) -> Iterator[ImageSource]:
     """Yield the source that a text names; its files stay open until the end of the block.
 
-    :param packages: the packages to install from the distribution.
-    :param locate: the function that returns the path of a file or folder that the text names.
-    :raises ImageError: there is none, or it is not what it should be.
+    :param packages: The packages to install from the distribution.
+    :param locate: A function that returns the path of a file or folder that the text names.
+    :raises ImageError: There is no such source, or it is damaged.
     """
     with ExitStack() as files:
         with cache.disk_errors():
@@ -62,7 +62,7 @@ def _found(
 ) -> ImageSource:
 
     if packages and not text.startswith(debian.SCHEME):
-        raise ImageError(f"{text} takes no packages", hint="debian:SUITE does")
+        raise ImageError(f"packages cannot be installed in {text}", hint="use debian:SUITE")
     if text == SCRATCH:
         digest = hashlib.sha256(SCRATCH.encode()).hexdigest()
         return ImageSource(SCRATCH, SCRATCH, digest, ImageConfig(), ())
@@ -98,10 +98,10 @@ def _found(
 
 
 def split(locate: Callable[[str], Path], kind: str, text: str) -> tuple[str, str]:
-    """Return the PATH and the NAME of PATH:NAME, or PATH and ""; both may have colons in them.
+    """Split `PATH:NAME` into PATH and NAME; NAME is "" if it is missing. Both may contain colons.
 
-    :param locate: the function that returns the path of a file or folder that the text names.
-    :raises ImageError: the file or folder does not exist.
+    :param locate: A function that returns the path of a file or folder that the text names.
+    :raises ImageError: The file or folder does not exist.
     :raises UsageError: `locate` refuses the path.
     """
     path, tag = text, ""

@@ -1,4 +1,4 @@
-"""The source that is a folder of the host: a root file system, unpacked."""
+"""The source that is a folder of the host with an unpacked root file system."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from microvm_image.tree import RootfsTree
 
 
 class _Digest:
-    """A file that is only digested."""
+    """A file that computes a digest of everything that is written to it."""
 
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256()
@@ -27,9 +27,9 @@ class _Digest:
 
 
 def find(path: Path, limits: Limits) -> ImageSource:
-    """Return a folder as a source; its digest is that of a tar archive of it.
+    """Return a folder as a source. Its digest is the digest of a tar archive of the folder.
 
-    :raises ImageError: something in it cannot be read, or it is beyond the limits.
+    :raises ImageError: A file cannot be read, or the folder exceeds the limits.
     """
     layer = HostLayer(path)
     digest = _Digest()

@@ -1,4 +1,4 @@
-"""The source that is an image of ours: what is on its disk, or else in its initramfs."""
+"""The source that is an image of microvm, whose files are read from its disk or its initramfs."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from microvm_image.source import ImageSource
 def find(image: str | Path, arch: Arch) -> ImageSource:
     """Return an image as a source.
 
-    :param image: as `microvm.images.load` takes it.
-    :raises ImageError: there is none, it is damaged, or is for another architecture.
+    :param image: An image, as `microvm.images.load` takes it.
+    :raises ImageError: The image does not exist, is damaged, or has another architecture.
     """
     found = load(image)
     manifest = found.manifest

@@ -1,6 +1,6 @@
-"""OCI images: which one of an index is meant, and its manifest, config and layers (image-spec).
+"""OCI images: the choice of an image in an index, and its manifest, config and layers.
 
-Each is found by its digest and checked against it, so who trusts the first trusts all.
+Everything except the index is found by its digest, and compared with it (image-spec).
 """
 
 from __future__ import annotations
@@ -26,47 +26,47 @@ LAYOUT = "oci-layout"
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})", re.ASCII)
 _PINNED = re.compile(r"@sha256:[0-9a-f]{64}$", re.ASCII)
 _REF = "org.opencontainers.image.ref.name"
-_NESTED = 4  # indexes in indexes
+_NESTED = 4  # maximum depth of indexes in indexes
 _ENTRIES = 10_000  # maximum number of images in an index
 _SHOWN = 10  # maximum number of names in a message
 _SIZE_END = 1 << 63
 
 Read = Callable[[str], Any]
-"""A reader of the JSON that has a digest."""
+"""A function that returns the JSON value that has a digest."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlobDescriptor:
-    """A reference to other content, by its digest in hex and its size in bytes."""
+    """A reference to a blob, by its SHA-256 in hex and its size in bytes."""
 
     digest: str
     size: int
 
     @property
     def path(self) -> str:
-        """Where a layout keeps the content."""
+        """Path of the blob in a layout."""
         return f"blobs/sha256/{self.digest}"
 
 
 def member(value: Any, key: str, kind: type, name: str) -> Any:
-    """Return a member of an object of JSON, or an empty one where it is missing or null.
+    """Return a member of a JSON object, or an empty value if it is missing or null.
 
-    :raises ImageError: it is of another type, or `value` is no object.
+    :raises ImageError: The member has another type, or `value` is no object.
     """
     if not isinstance(value, dict):
-        raise ImageError(f"{name}: damaged: there is something else in the place of an object")
+        raise ImageError(f"{name}: damaged: a value is not an object")
     found = value.get(key)
     if found is None:
         return kind()
     if type(found) is not kind:
-        raise ImageError(f"{name}: damaged: {key} is of another type than it must be")
+        raise ImageError(f"{name}: damaged: {key} has the wrong type")
     return found
 
 
 def descriptor(value: Any, name: str) -> BlobDescriptor:
-    """Read a descriptor.
+    """Return the descriptor in a JSON object.
 
-    :raises ImageError: it is none, or its digest is no SHA-256.
+    :raises ImageError: The object is no descriptor, or its digest is no SHA-256.
     """
     digest = member(value, "digest", str, name)
     size = member(value, "size", int, name)
@@ -79,9 +79,9 @@ def descriptor(value: Any, name: str) -> BlobDescriptor:
 def find(stored: Files, name: str, tag: str, arch: Arch) -> ImageSource:
     """Return the image of a layout.
 
-    :param name: the layout, as people call it.
-    :param tag: which of its images; "" for the only one.
-    :raises ImageError: there is none, or more than one; or it is damaged.
+    :param name: The name of the layout, for people.
+    :param tag: The name of the image; "" for the only one.
+    :raises ImageError: There is no such image, or more than one; or the layout is damaged.
     """
     index = read_json(stored, INDEX)
     entries = [entry for entry in _manifests(index, name) if _is_called(entry, tag)]
@@ -130,16 +130,16 @@ def _annotations(entry: Any) -> Any:
 
 def _is_called(entry: Any, tag: str) -> bool:
     called = _annotations(entry).get(_REF)
-    is_other = "vnd.docker.reference.type" in _annotations(entry)  # what was attested of an image
+    is_other = "vnd.docker.reference.type" in _annotations(entry)  # an attestation, not an image
     return not is_other and (not tag or called == tag or str(called).endswith(f":{tag}"))
 
 
 def select(index: Any, read: Read, name: str, arch: Arch) -> tuple[str, Any]:
     """Return the digest and the manifest of the image for an architecture.
 
-    :param index: an index, or a manifest with the digest "".
-    :param read: gives what has a digest, checked.
-    :raises ImageError: there is none for it, or indexes are nested too deeply.
+    :param index: An index, or a manifest with the digest "".
+    :param read: A function that returns the value that has a digest.
+    :raises ImageError: There is no image for the architecture, or indexes are nested too deeply.
     """
     digest = ""
     for _ in range(_NESTED):
@@ -182,9 +182,10 @@ def source(
 ) -> ImageSource:
     """Return the source that a manifest and a config describe.
 
-    :param digest: the manifest's.
-    :param opened: opens a layer.
-    :raises ImageError: they do not fit each other, or the architecture.
+    :param digest: The digest of the manifest.
+    :param opened: A function that opens a layer.
+    :raises ImageError: The manifest and the config contradict each other, or the image has another
+        architecture.
     """
     blobs = [descriptor(entry, name) for entry in member(manifest, "layers", list, name)]
     diff_ids = checked_config(config, name, arch)
@@ -215,14 +216,14 @@ def source(
 
 
 def pinned(name: str, digest: str) -> str:
-    """Return a name with its digest, in the place of one that it may have."""
+    """Return a name with a digest, which replaces a digest that the name has already."""
     return f"{_PINNED.sub('', name)}@sha256:{digest}"
 
 
 def checked_config(config: Any, name: str, arch: Arch) -> list[str]:
-    """Return the digests of the layers when decompressed, in hex, of an image's config.
+    """Return the digests of the decompressed layers, in hex, from the config of an image.
 
-    :raises ImageError: it is the config of no image, or of one for another architecture.
+    :raises ImageError: The value is no config, or the image has another architecture.
     """
     architecture = member(config, "architecture", str, name)
     system = member(config, "os", str, name)
@@ -237,14 +238,14 @@ def checked_config(config: Any, name: str, arch: Arch) -> list[str]:
             raise ImageError(f"{name}: damaged: {str(diff_id)[:80]!r} is no digest")
         found.append(match[1])
     if "rootfs" not in config:
-        raise ImageError(f"{name}: holds no image: its config names no layers")
+        raise ImageError(f"{name}: is no image: its config names no layers")
     return found
 
 
 def run_config(config: Any, name: str) -> ImageConfig:
-    """Return what the config of an image says of its runs.
+    """Return the default options of a run, from the config of an image.
 
-    :raises ImageError: it says what cannot be.
+    :raises ImageError: An option is invalid.
     """
     run = member(config, "config", dict, name)
 

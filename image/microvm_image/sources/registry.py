@@ -1,4 +1,4 @@
-"""Images in a registry, by their references: which one is meant, and what it is made of."""
+"""The source `docker://NAME`: an image in a registry."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from microvm_image.tree import SMALL
 
 
 def find(text: str, arch: Arch, limits: Limits, report: Reporter, files: ExitStack) -> ImageSource:
-    """Return an image of a registry; its layers are fetched when they are read.
+    """Return an image of a registry. Its layers are downloaded when they are read.
 
-    :param text: `docker://` and a reference, as docker has them.
-    :param files: what removes the layers again.
-    :raises ImageError: it cannot be had, or is not what it should be.
+    :param text: `docker://` and a reference, as docker writes it.
+    :param files: The exit stack that removes the layers.
+    :raises ImageError: The image cannot be downloaded, or is damaged.
     """
     report.step(f"looking up {text}")
     top = skopeo.look_up(text)
