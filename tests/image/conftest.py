@@ -1,4 +1,4 @@
-"""An image of small parts: stand-in programs, kernel and archive, and a cache of its own."""
+"""Fixtures of images from small stand-ins for programs, kernel and archive, and of a new cache."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ print(build.build(report=progress.LineReporter()).path)
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give the test its own cache, and an environment that names nothing else."""
+    """Return the path of a new cache, and remove all variables of microvm from the environment."""
     for name in ("MICROVM_ROOTFS", "MICROVM_KERNEL", "MICROVM_MIRROR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "cache"))
@@ -67,13 +67,13 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def _launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have nobody wait for the launcher's compiler where no machine is started."""
+    """Skip the compilation of the launcher, since no machine is started."""
     monkeypatch.setattr(launcher, "is_ready", lambda: True)
 
 
 @pytest.fixture(autouse=True)
 def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Put programs that compile in a blink in the place of the real ones."""
+    """Replace the sources of the guest's programs by small ones that compile quickly."""
     folder = tmp_path / "guest"
     folder.mkdir()
     (folder / "Makefile").write_text(MAKEFILE)
@@ -85,7 +85,7 @@ def guest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def kernel(tmp_path: Path) -> Path:
-    """Give a file that passes for a kernel of every architecture."""
+    """Return a file that is accepted as a kernel of every architecture."""
     data = bytearray(64 << 10)
     data[56:60] = b"ARM\x64"
     data[0x1FE:0x206] = b"\x55\xaa\0\0HdrS"
@@ -101,9 +101,9 @@ Pin = Callable[..., Path]
 
 @pytest.fixture
 def pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pin:
-    """Give a function that makes an archive of these members the pinned one.
+    """Return a function that builds an archive and makes it the pinned one.
 
-    A member's value is its content, or a function that changes its `TarInfo`.
+    The value of a member is its content, or a function that changes its `TarInfo`.
     """
 
     def make(**members: Any) -> Path:
@@ -129,13 +129,13 @@ def pin(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pin:
 
 @pytest.fixture
 def archive(pin: Pin) -> Path:
-    """Give a small archive that is the pinned one."""
+    """Return a small archive that is the pinned one."""
     return pin(**{"./bin/sh": b"#!", "./etc/alpine-release": b"3.20.3\n"})
 
 
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Give the HOST:PORT of a registry that is open to all."""
+    """Yield the HOST:PORT of a registry that needs no login."""
     with oci.registry(tmp_path_factory.mktemp("registry")) as address:
         yield address
 
@@ -145,9 +145,10 @@ Start = Callable[..., subprocess.Popen[str]]
 
 @pytest.fixture
 def start_build(guest: Path, archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
-    """Give a function that starts a default build in a process of its own.
+    """Return a function that starts a default build in another process.
 
-    It prints `writing` when it is in the middle, and with `pause` waits there for stdin's end.
+    The process prints `writing` in the middle of the build. With `pause`, it then waits for the end
+    of its standard input.
     """
     monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
     monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
@@ -171,5 +172,5 @@ Leftovers = Callable[[], list[str]]
 
 @pytest.fixture
 def leftovers(cache: Path) -> Leftovers:
-    """Give a function that names what is in the cache for a time only: locks, temporary names."""
+    """Return a function that lists the temporary files and locks in the cache."""
     return lambda: [str(path) for path in cache.rglob(".*")]

@@ -1,4 +1,4 @@
-"""Layers for tests: tar archives of a few members, and what a tree holds of them."""
+"""Layers for tests: tar archives of a few members, and the content of the resulting tree."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ KINDS = {
 
 
 @dataclass(frozen=True)
-class Part:
-    """A member of an archive: `kind` of `KINDS`, or a file with data."""
+class LayerMember:
+    """A member of an archive: `kind` is one of `KINDS`; by default a file with data."""
 
     name: str
     data: bytes = b""
@@ -38,23 +38,23 @@ class Part:
     attributes: tuple[tuple[str, Any], ...] = ()
 
 
-def file(name: str, data: bytes = b"", **attributes: Any) -> Part:
-    return Part(name, data, attributes=tuple(attributes.items()))
+def file(name: str, data: bytes = b"", **attributes: Any) -> LayerMember:
+    return LayerMember(name, data, attributes=tuple(attributes.items()))
 
 
-def folder(name: str, **attributes: Any) -> Part:
-    return Part(name, kind="folder", attributes=tuple(attributes.items()))
+def folder(name: str, **attributes: Any) -> LayerMember:
+    return LayerMember(name, kind="folder", attributes=tuple(attributes.items()))
 
 
-def link(name: str, target: str) -> Part:
-    return Part(name, kind="link", target=target)
+def link(name: str, target: str) -> LayerMember:
+    return LayerMember(name, kind="link", target=target)
 
 
-def hard(name: str, target: str) -> Part:
-    return Part(name, kind="hard", target=target)
+def hard(name: str, target: str) -> LayerMember:
+    return LayerMember(name, kind="hard", target=target)
 
 
-def tar(*parts: Part, format: int = tarfile.PAX_FORMAT) -> bytes:  # noqa: A002 -- tarfile's name
+def tar(*parts: LayerMember, format: int = tarfile.PAX_FORMAT) -> bytes:  # noqa: A002 -- tarfile's name
     out = io.BytesIO()
     with tarfile.open(
         fileobj=out, mode="w", format=format, encoding="utf-8", errors="surrogateescape"
@@ -78,7 +78,7 @@ def layer(data: bytes, **options: Any) -> TarLayer:
 
 
 def content(*layers: bytes, limits: Limits | None = None) -> dict[str, str]:
-    """What is in the tree of these layers: `/` for folders, `-> TARGET`, or a file's text."""
+    """Return the content of a tree of layers, by path: `/`, `-> TARGET`, or the text of a file."""
     with RootfsTree(limits) as tree:
         for data in layers:
             tree.add(layer(data))

@@ -1,4 +1,4 @@
-"""A mirror on the loopback that lies: about its files, and about the signed indexes of packages."""
+"""A mirror on the loopback that can send wrong files, and signed archives of Debian packages."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ SUITE = "trixie"
 DAY = 24 * 3600
 
 Lie = Callable[[BaseHTTPRequestHandler, bytes], None]
-"""What answers in the place of a file, which it is given."""
+"""A function that sends the answer instead of the mirror, given the content of the file."""
 
 
 def send(handler: BaseHTTPRequestHandler, data: bytes, length: int | None = None) -> None:
-    """Send a file, and say that it has its own length, or another."""
+    """Send a file, with its own length in the header or with another one."""
     handler.send_response(200)
     handler.send_header("Content-Length", str(len(data) if length is None else length))
     if "/manifests/" in handler.path:
@@ -32,18 +32,18 @@ def send(handler: BaseHTTPRequestHandler, data: bytes, length: int | None = None
 
 
 def changed(handler: BaseHTTPRequestHandler, data: bytes) -> None:
-    """Send the file with one bit another."""
+    """Send the file with one changed bit."""
     middle = len(data) // 2
     send(handler, data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
 
 
 def truncated(handler: BaseHTTPRequestHandler, data: bytes) -> None:
-    """Send the file without its end, as if that were all."""
+    """Send the file without its last part, with a matching length."""
     send(handler, data[:-7])
 
 
 def broken_off(handler: BaseHTTPRequestHandler, data: bytes) -> None:
-    """Send the file without the end that was promised."""
+    """Send the file without its last part, but with the length of the complete file."""
     send(handler, data[:-7], len(data))
 
 
@@ -53,11 +53,11 @@ def other(handler: BaseHTTPRequestHandler, data: bytes) -> None:
 
 
 def endless(handler: BaseHTTPRequestHandler, data: bytes) -> None:
-    """Send the file, and go on for as long as anybody reads."""
+    """Send the file, and then more data until the client disconnects."""
     handler.send_response(200)
     handler.send_header("Content-Length", str(1 << 40))
     handler.end_headers()
-    with suppress(OSError):  # nobody reads any more
+    with suppress(OSError):  # the client has disconnected
         handler.wfile.write(data)
         while True:
             handler.wfile.write(bytes(1 << 20))
@@ -77,7 +77,7 @@ LIES: tuple[Lie, ...] = (changed, truncated, broken_off, other, endless)
 
 @contextmanager
 def serving(files: dict[str, bytes], lies: dict[str, Lie]) -> Iterator[str]:
-    """Serve files by their paths, and yield the address; both may be changed meanwhile."""
+    """Serve files by their paths, and yield the address. Both dictionaries may be changed."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -88,7 +88,7 @@ def serving(files: dict[str, bytes], lies: dict[str, Lie]) -> Iterator[str]:
                 self.send_error(404)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-            """Keep no log."""
+            """Write no log."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
@@ -101,9 +101,9 @@ def serving(files: dict[str, bytes], lies: dict[str, Lie]) -> Iterator[str]:
 
 
 class Archive:
-    """An archive of Debian packages, with indexes that are signed by a key of its own.
+    """An archive of Debian packages, with indexes that are signed by its own key.
 
-    :ivar files: what a mirror has of it, by path.
+    :ivar files: The files of the archive, by their paths on a mirror.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -116,7 +116,7 @@ class Archive:
         self.keyring.write_bytes(self._gpg("--export"))
 
     def make_key(self) -> None:
-        """Sign with a new key from now on, which nobody knows."""
+        """Create a new key, which no host trusts, and use it for all later signatures."""
         self._home = self.folder / f"gnupg-{time.monotonic_ns()}"
         self._home.mkdir(mode=0o700)
         self._gpg("--passphrase", "", "--quick-generate-key", "test", "ed25519", "sign", "never")
@@ -131,7 +131,7 @@ class Archive:
         return done.stdout
 
     def add(self, name: str, version: str, files: dict[str, bytes], *fields: str) -> str:
-        """Add a package with these files, and return its path on the mirror."""
+        """Add a package with files, and return its path on the mirror."""
         tree = self.folder / f"{name}_{version.replace(':', '')}"
         (tree / "DEBIAN").mkdir(parents=True)
         debian = arches.find().debian
@@ -160,7 +160,7 @@ class Archive:
         return path
 
     def release(self, *, age: float = 0, suite: str = SUITE, signed: bool = True) -> None:
-        """Write the indexes anew, as of some seconds ago."""
+        """Write the indexes again, with a date of some seconds ago."""
         index = f"main/binary-{arches.find().debian}/Packages"
         packages = "\n".join(self._stanzas).encode()
         now = time.strftime("%a, %d %b %Y %H:%M:%S UTC", time.gmtime(time.time() - age))
@@ -178,7 +178,7 @@ class Archive:
             self.files[f"{top}/Release"] = text
 
     def configure(self, address: str) -> Path:
-        """Write the configuration of a host whose apt has this archive, and return its path."""
+        """Write the configuration of a host whose apt uses this archive, and return its path."""
         sources = self.folder / "sources.list"
         sources.write_text(f"deb [signed-by={self.keyring}] {address} {SUITE} main\n")
         state = self.folder / "state"

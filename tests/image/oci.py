@@ -1,4 +1,4 @@
-"""Stored images for tests, made with umoci and skopeo, and a registry on the loopback."""
+"""Stored images for tests, which umoci and skopeo write, and a registry on the loopback."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ http: {{addr: 127.0.0.1:{port}}}
 """
 HTPASSWD = "auth: {{htpasswd: {{realm: test, path: {path}}}}}"
 
-#: What bcrypt makes of the password `secret`, for the user `user`.
+#: The password `secret` of the user `user`, hashed by bcrypt.
 USER = "user:$2b$04$gdQganmnWZST3wBLVmVBHeUi7.u6z9Cs8uYbURrXdGtDLjaZ0zL1q"
 
 
@@ -34,7 +34,7 @@ def run(*argv: object, **options: Any) -> str:
 
 
 def layout(path: Path, *layers: bytes, tag: str = "latest", config: tuple[str, ...] = ()) -> Path:
-    """Make an OCI layout of these layers, with `umoci config` options."""
+    """Write an OCI layout with layers, with the options of `umoci config`."""
     if not path.exists():
         run("umoci", "init", "--layout", path)
     image = f"{path}:{tag}"
@@ -50,7 +50,7 @@ def layout(path: Path, *layers: bytes, tag: str = "latest", config: tuple[str, .
 
 
 def put(path: Path, value: Any) -> dict[str, Any]:
-    """Store a blob of JSON in a layout and return its descriptor."""
+    """Store a JSON blob in a layout, and return its descriptor."""
     data = value if isinstance(value, bytes) else json.dumps(value).encode()
     digest = hashlib.sha256(data).hexdigest()
     (path / "blobs/sha256" / digest).write_bytes(data)
@@ -72,7 +72,7 @@ def manifest(path: Path) -> dict[str, Any]:
 
 
 def replace_manifest(path: Path, changed: Any) -> None:
-    """Have the layout's only image be another, under a right digest."""
+    """Replace the only image of a layout by another manifest, with the right digest."""
     (path / "index.json").write_text(
         json.dumps({"schemaVersion": 2, "manifests": [put(path, changed)]})
     )
@@ -80,7 +80,7 @@ def replace_manifest(path: Path, changed: Any) -> None:
 
 @contextmanager
 def registry(folder: Path, *, user: str = "") -> Iterator[str]:
-    """Run Debian's docker-registry, and yield its HOST:PORT; `user` is a line of htpasswd."""
+    """Run Debian's docker-registry, and yield its HOST:PORT; `user` is a line for htpasswd."""
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     auth = ""

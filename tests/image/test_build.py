@@ -1,4 +1,4 @@
-"""Whole images: the same from the same parts, once, and never half."""
+"""Tests of complete builds: the same parts give the same image, which is never incomplete."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ Leftovers = Callable[[], list[str]]
 
 @pytest.fixture
 def parts(archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the environment name the small parts."""
+    """Set the variables of the environment that name the small parts."""
     monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
     monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
 
 
 @pytest.mark.usefixtures("parts")
-def test_what_an_image_is(cache: Path, kernel: Path) -> None:
+def test_image_has_its_files_and_manifest(cache: Path, kernel: Path) -> None:
     image = build()
     assert image.path == cache / "images" / image.name
     assert image.kernel.read_bytes() == kernel.read_bytes()
@@ -55,7 +55,7 @@ def test_what_an_image_is(cache: Path, kernel: Path) -> None:
 
 @pytest.mark.usefixtures("parts")
 @pytest.mark.parametrize("mask", [0, 0o022, 0o077])
-def test_nobody_else_may_read_it(mask: int) -> None:
+def test_no_other_user_may_read_an_image(mask: int) -> None:
     before = os.umask(mask)
     try:
         image = build()
@@ -106,7 +106,7 @@ def test_the_default_is_built_once(monkeypatch: pytest.MonkeyPatch, guest: Path)
 
 
 @pytest.mark.usefixtures("parts")
-def test_a_kernel_that_is_not_there_is_not_overlooked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_kernel_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     image = build()
     monkeypatch.delenv("MICROVM_KERNEL")
     defaults.remember(arches.find(None), image)
@@ -117,14 +117,14 @@ def test_a_kernel_that_is_not_there_is_not_overlooked(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.usefixtures("parts")
-def test_the_default_follows_what_build_made(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_is_the_image_that_build_returned(monkeypatch: pytest.MonkeyPatch) -> None:
     image = build()
     monkeypatch.setattr(programs, "build", None)
     assert microvm_image.default() == image
 
 
 @pytest.mark.usefixtures("parts")
-def test_a_default_that_is_gone_or_damaged_is_built_again() -> None:
+def test_missing_or_damaged_default_is_built_again() -> None:
     image = microvm_image.default()
     image.initramfs.unlink()
     image.initramfs.write_bytes(b"")
@@ -135,7 +135,7 @@ def test_a_default_that_is_gone_or_damaged_is_built_again() -> None:
 
 
 @pytest.mark.usefixtures("parts")
-def test_notes_of_images_that_are_gone_are_dropped(guest: Path, cache: Path) -> None:
+def test_notes_of_removed_images_are_removed(guest: Path, cache: Path) -> None:
     microvm_image.remove(build().name)
     (guest / "main.c").write_text("int main(void) { return 1; }\n")
     build()
@@ -144,9 +144,7 @@ def test_notes_of_images_that_are_gone_are_dropped(guest: Path, cache: Path) -> 
 
 @pytest.mark.usefixtures("parts")
 @pytest.mark.parametrize("lost", ["manifest.json", "initramfs.cpio"])
-def test_a_build_says_that_the_old_image_was_damaged(
-    lost: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_build_reports_a_damaged_image(lost: str, capsys: pytest.CaptureFixture[str]) -> None:
     image = build(report=LineReporter())
     assert "damaged" not in capsys.readouterr().err
     (image.path / lost).unlink()
@@ -157,7 +155,7 @@ def test_a_build_says_that_the_old_image_was_damaged(
 
 
 @pytest.mark.usefixtures("parts")
-def test_a_build_that_fails_leaves_no_damaged_image(cache: Path, leftovers: Leftovers) -> None:
+def test_failed_build_leaves_no_damaged_image(cache: Path, leftovers: Leftovers) -> None:
     """A manifest beyond the limit could not be read again."""
     env = tuple(f"A{number}={'x' * 100_000}" for number in range(11))
     with pytest.raises(ImageError, match=r"have \d,\d{3},\d{3} bytes, of at most 1,047,552"):
@@ -174,7 +172,7 @@ def _flip_a_bit(path: Path) -> None:
 
 @pytest.mark.usefixtures("parts")
 @pytest.mark.parametrize("part", ["kernel", "initramfs.cpio"])
-def test_one_changed_bit_is_found(part: str) -> None:
+def test_changed_bit_is_found(part: str) -> None:
     image = microvm_image.default()
     _flip_a_bit(image.path / part)
     with pytest.raises(ImageError, match=rf"{part}: damaged image: its content has changed"):
@@ -197,7 +195,7 @@ def test_files_are_hashed_once_for_each_copy(
         return digest(*arguments)
 
     monkeypatch.setattr(hashlib, "file_digest", counted)
-    monkeypatch.setattr(verified, "_memory", {})  # as another process
+    monkeypatch.setattr(verified, "_memory", {})  # as in another process
     images.load(image.name)
     assert len(hashed) == 0
     shutil.copytree(cache, tmp_path / "copy")
@@ -210,11 +208,11 @@ def test_files_are_hashed_once_for_each_copy(
 
 @pytest.mark.usefixtures("parts")
 @pytest.mark.parametrize("record", [b"", b"[]", b"\xff", b'{"kernel": 1}', b"0" * 10_000])
-def test_a_damaged_record_of_what_was_hashed_is_written_anew(
+def test_damaged_record_of_digests_is_written_again(
     record: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     image = build()
-    monkeypatch.setattr(verified, "_memory", {})  # as another process
+    monkeypatch.setattr(verified, "_memory", {})  # as in another process
     (image.path / verified.RECORD).write_bytes(record)
     assert images.load(image.name) == image
     assert set(json.loads((image.path / verified.RECORD).read_text())) == {
@@ -225,7 +223,7 @@ def test_a_damaged_record_of_what_was_hashed_is_written_anew(
 
 @pytest.mark.usefixtures("parts")
 @pytest.mark.parametrize("lost", ["manifest.json", "kernel", "initramfs.cpio"])
-def test_a_default_that_has_lost_a_file_is_built_again(lost: str) -> None:
+def test_default_without_a_file_is_built_again(lost: str) -> None:
     image = microvm_image.default()
     (image.path / lost).unlink()
     assert microvm_image.default() == image
@@ -233,7 +231,7 @@ def test_a_default_that_has_lost_a_file_is_built_again(lost: str) -> None:
 
 
 @pytest.mark.usefixtures("parts")
-def test_notes_that_cannot_be_read_are_written_anew_or_dropped(cache: Path) -> None:
+def test_unreadable_notes_are_replaced_or_removed(cache: Path) -> None:
     image = microvm_image.default()
     (note,) = (cache / "defaults").iterdir()
     (note.parent / "folder").mkdir()
@@ -246,7 +244,7 @@ def test_notes_that_cannot_be_read_are_written_anew_or_dropped(cache: Path) -> N
 
 
 @pytest.mark.usefixtures("parts")
-def test_a_copy_of_the_cache_has_the_default(
+def test_copied_cache_has_the_default_image(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("MICROVM_ROOTFS")
@@ -261,7 +259,7 @@ def test_a_copy_of_the_cache_has_the_default(
     assert microvm_image.default().manifest == image.manifest
 
 
-def test_an_archive_given_once_serves_the_default(
+def test_given_archive_is_kept_for_the_default_image(
     archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
@@ -271,7 +269,7 @@ def test_an_archive_given_once_serves_the_default(
 
 
 @pytest.mark.usefixtures("parts")
-def test_a_folder_of_choice(tmp_path: Path, guest: Path, cache: Path) -> None:
+def test_image_is_written_to_the_output_folder(tmp_path: Path, guest: Path, cache: Path) -> None:
     output = tmp_path / "out"
     output.mkdir()
     image = build(output=output)
@@ -284,7 +282,7 @@ def test_a_folder_of_choice(tmp_path: Path, guest: Path, cache: Path) -> None:
 
 
 @pytest.mark.usefixtures("parts")
-def test_a_folder_with_something_else_is_not_touched(tmp_path: Path) -> None:
+def test_output_replaces_no_other_folder(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="is no image"):
         build(output=tmp_path)
     with pytest.raises(ImageError, match="is no image"):
@@ -294,7 +292,7 @@ def test_a_folder_with_something_else_is_not_touched(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("parts")
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "I/O error")])
-def test_a_build_that_fails_leaves_nothing(
+def test_failed_build_leaves_no_files(
     error: BaseException, monkeypatch: pytest.MonkeyPatch, cache: Path, leftovers: Leftovers
 ) -> None:
     def fail(*_: object) -> None:
@@ -312,7 +310,7 @@ def wait_until_it_writes(process: subprocess.Popen[str]) -> None:
     assert process.stdout.readline() == "writing\n"
 
 
-def test_two_at_once_build_one(start_build: Start, leftovers: Leftovers) -> None:
+def test_two_processes_build_one_image(start_build: Start, leftovers: Leftovers) -> None:
     first = start_build(pause=True)
     wait_until_it_writes(first)
     second = start_build(pause=False)
@@ -324,7 +322,7 @@ def test_two_at_once_build_one(start_build: Start, leftovers: Leftovers) -> None
     assert not leftovers()
 
 
-async def test_a_machine_tells_for_whom_it_waits(start_build: Start) -> None:
+async def test_start_names_the_process_that_it_waits_for(start_build: Start) -> None:
     first = start_build(pause=True)
     wait_until_it_writes(first)
     told: list[str] = []
@@ -335,14 +333,14 @@ async def test_a_machine_tells_for_whom_it_waits(start_build: Start) -> None:
     assert told[0].startswith(f"waiting for process {first.pid}, which makes ")
 
 
-def test_many_at_once_build_one(start_build: Start, leftovers: Leftovers) -> None:
+def test_many_processes_build_one_image(start_build: Start, leftovers: Leftovers) -> None:
     outputs = [process.communicate()[0] for process in [start_build(pause=False) for _ in range(6)]]
     assert sum("writing" in output for output in outputs) == 1
     assert len({output.splitlines()[-1] for output in outputs}) == 1
     assert not leftovers()
 
 
-def test_an_interrupt_leaves_nothing(start_build: Start, leftovers: Leftovers) -> None:
+def test_interrupted_build_leaves_no_files(start_build: Start, leftovers: Leftovers) -> None:
     process = start_build(pause=True)
     wait_until_it_writes(process)
     process.send_signal(signal.SIGINT)
@@ -352,7 +350,7 @@ def test_an_interrupt_leaves_nothing(start_build: Start, leftovers: Leftovers) -
 
 
 @pytest.mark.usefixtures("parts")
-def test_what_a_killed_build_left_is_cleared_by_the_next(
+def test_next_build_removes_files_of_a_killed_build(
     start_build: Start, cache: Path, leftovers: Leftovers
 ) -> None:
     process = start_build(pause=True)
@@ -367,7 +365,7 @@ def test_what_a_killed_build_left_is_cleared_by_the_next(
 
 @pytest.fixture
 def small_disk(cache: Path) -> Iterator[Callable[[str], None]]:
-    """Give a function that makes the cache a file system of that size."""
+    """Return a function that mounts a small file system as the cache."""
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small disk")
 
@@ -391,7 +389,7 @@ def small_disk(cache: Path) -> Iterator[Callable[[str], None]]:
 
 
 @pytest.mark.parametrize("size", ["4k", "16k", "64k", "96k", "128k", "160k"])
-def test_a_full_disk(
+def test_full_disk_is_reported(
     size: str,
     small_disk: Callable[[str], None],
     pin: Callable[..., Path],
@@ -408,10 +406,10 @@ def test_a_full_disk(
 
 
 @pytest.mark.parametrize("size", ["6m", "12m", "24m", "36m"])
-def test_a_full_disk_is_not_blamed_on_mkfs(
+def test_full_disk_is_not_reported_as_a_fault_of_mkfs(
     size: str, tmp_path: Path, small_disk: Callable[[str], None], kernel: Path
 ) -> None:
-    """A disk needs space for the files twice, and mkfs.erofs could not even write its log."""
+    """A disk needs space for the files twice, so mkfs.erofs could not even write its log."""
     source = tmp_path / "source"
     source.mkdir()
     (source / "large").write_bytes(os.urandom(18 << 20))
@@ -421,13 +419,13 @@ def test_a_full_disk_is_not_blamed_on_mkfs(
     assert "erofs-utils" not in caught.value.hint
 
 
-def test_a_cache_that_cannot_be(cache: Path) -> None:
+def test_cache_that_is_a_file_is_an_error(cache: Path) -> None:
     cache.write_text("in the way")
     with pytest.raises(CacheError, match=r"cannot use .*cache.*MICROVM_CACHE"):
         microvm_image.default()
 
 
-def test_a_manifest_that_is_none_of_ours(tmp_path: Path, archive: Path, kernel: Path) -> None:
+def test_invalid_manifest_is_refused(tmp_path: Path, archive: Path, kernel: Path) -> None:
     image = build(rootfs=archive, kernel=kernel, output=tmp_path / "out")
     manifest = image.path / "manifest.json"
     fields = json.loads(manifest.read_text())
@@ -465,7 +463,7 @@ def test_a_manifest_that_is_none_of_ours(tmp_path: Path, archive: Path, kernel: 
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "missing", "./missing", "a/b"])
-def test_an_image_that_is_not_there(name: str) -> None:
+def test_missing_image_is_an_error(name: str) -> None:
     with pytest.raises(ImageError):
         images.load(name)
     with pytest.raises(ImageError):

@@ -102,7 +102,7 @@ def test_ls_shows_the_last_use_of_a_kind(image: Image, cache: Path) -> None:
     assert facts["snapshots"]["used"] is None
 
 
-def test_prune_keeps_what_a_user_has_named(image: Image, cache: Path) -> None:
+def test_prune_keeps_tagged_images(image: Image, cache: Path) -> None:
     tags.assign("mine", image.name)
     snapshot = cache / "snapshots/kept"
     snapshot.mkdir(parents=True)
@@ -112,7 +112,7 @@ def test_prune_keeps_what_a_user_has_named(image: Image, cache: Path) -> None:
         assert snapshot.is_dir()
 
 
-def test_prune_removes_what_nobody_has_named(image: Image, cache: Path) -> None:
+def test_prune_removes_untagged_images(image: Image, cache: Path) -> None:
     package = cache / "downloads/linux-image-01234567_6.1_amd64"
     package.mkdir(parents=True)
     (package / "vmlinuz").write_bytes(os.urandom(3_000_000))

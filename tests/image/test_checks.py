@@ -29,7 +29,7 @@ from microvm_image.sources import debian
 KINDS = "which is a socket, a pipe or a device"
 
 
-class Recorder(NullReporter):
+class StepRecorder(NullReporter):
     """A reporter that collects the steps that a build has begun."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Recorder(NullReporter):
 
 def fault(recipe: Recipe, kernel: Path | None = None) -> ImageError:
     """Return the error of a build, and check that the build has begun no step."""
-    report = Recorder()
+    report = StepRecorder()
     with pytest.raises(ImageError) as caught:
         build(recipe, kernel=kernel, report=report)
     assert report.steps == []
@@ -138,7 +138,7 @@ def test_added_files_are_counted_before_downloads(tmp_path: Path) -> None:
         checks.check(recipe, arches.find(), limits=Limits(unpacked=4))
 
 
-def test_a_file_that_becomes_unreadable_is_no_fault_of_the_cache(tmp_path: Path) -> None:
+def test_unreadable_file_is_not_reported_as_a_cache_error(tmp_path: Path) -> None:
     tmp_path.chmod(0o755)
     path = tmp_path / "file"
     path.write_text("x")

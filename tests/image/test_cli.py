@@ -1,4 +1,4 @@
-"""`microvm image`, as a user types it."""
+"""Tests of `microvm image` on the command line."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def run(*arguments: str | Path) -> Result:
 
 @pytest.fixture
 def built(archive: Path, kernel: Path) -> Path:
-    """Give the folder of an image made by the command."""
+    """Return the folder of an image that the command has built."""
     result = run("build", "--rootfs", archive, "--kernel", kernel)
     assert result.exit_code == 0, result.output
     return Path(result.stdout.splitlines()[-1])
@@ -62,9 +62,9 @@ def test_ls_as_json(built: Path) -> None:
     assert facts["arch"] == os.uname().machine
 
 
-def test_created_is_when_it_was_made(built: Path) -> None:
+def test_created_is_the_time_of_the_build(built: Path) -> None:
     os.utime(built / "manifest.json", (86400, 86400))
-    os.utime(built)  # as when another image takes over one of its files
+    os.utime(built)  # the size on the disk changes when another image shares a file
     (facts,) = json.loads(run("ls", "--json").stdout)
     assert datetime.fromisoformat(facts["created"]).timestamp() == 86400
 
@@ -86,7 +86,7 @@ def test_a_line_for_each_tag(built: Path) -> None:
     assert facts["size"] > facts["shared"] == 0
 
 
-def test_what_cannot_be_used_is_listed_and_can_be_removed(built: Path) -> None:
+def test_unusable_images_are_listed_and_removed(built: Path) -> None:
     manifest = built / "manifest.json"
     text = manifest.read_text()
     for change, word, error in (
@@ -123,7 +123,7 @@ def test_inspect_for_people_and_as_json(built: Path) -> None:
     assert nothing.stdout == ""
 
 
-def test_history_from_the_source_on(built: Path) -> None:
+def test_history_begins_with_the_source(built: Path) -> None:
     manifest = json.loads((built / "manifest.json").read_text())
     manifest.update(history=["--run 'id'", "--env A=\x1b[1m"], warm=[["sh", "-c", "true"]])
     (built / "manifest.json").write_text(json.dumps(manifest))
@@ -158,11 +158,11 @@ def test_export_and_import(built: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert run("import", "--max-size", "1K", file).exception.__class__ is ImageError
 
 
-def test_an_export_that_fails_leaves_what_was_there(built: Path, tmp_path: Path) -> None:
+def test_failed_export_keeps_the_existing_file(built: Path, tmp_path: Path) -> None:
     file = tmp_path / "out" / "image"
     file.parent.mkdir()
     file.write_text("before")
-    (built / "kernel").chmod(0)  # read since before by root alone
+    (built / "kernel").chmod(0)  # only root can read it
     data = bytearray((built / "initramfs.cpio").read_bytes())
     data[-1] ^= 1
     (built / "initramfs.cpio").chmod(0o644)
@@ -205,7 +205,7 @@ def test_pull_from_a_registry(
     assert isinstance(run("pull", f"{address}/team/base:1", "../x").exception, ImageError)
 
 
-def test_prune_says_what_is_gone(built: Path) -> None:
+def test_prune_prints_what_it_removed(built: Path) -> None:
     run("tag", built.name, "python")
     assert run("prune").stdout == ""
     run("tag", built.name, "other")
@@ -214,7 +214,7 @@ def test_prune_says_what_is_gone(built: Path) -> None:
     assert run("prune").stdout == ""
 
 
-def test_a_tag_moves_and_what_it_leaves_is_pruned(built: Path, archive: Path, kernel: Path) -> None:
+def test_image_without_its_tag_is_pruned(built: Path, archive: Path, kernel: Path) -> None:
     run("tag", built.name, "python")
     kernel.write_bytes(kernel.read_bytes() + b"more")
     newer = Path(run("build", "--rootfs", archive, "--kernel", kernel).stdout.splitlines()[-1])
@@ -229,7 +229,7 @@ def test_rm(built: Path) -> None:
     assert isinstance(run("rm", built.name).exception, ImageError)
 
 
-def test_rm_says_for_whom_it_waits(built: Path) -> None:
+def test_rm_names_the_process_that_it_waits_for(built: Path) -> None:
     command = [sys.executable, "-m", "microvm", "image", "rm", built.name]
     env = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     with (
@@ -239,7 +239,7 @@ def test_rm_says_for_whom_it_waits(built: Path) -> None:
         assert process.stderr
         assert f"waiting for process {os.getpid()}, which makes" in process.stderr.readline()
         assert built.exists()
-        (built.parent / f".{built.name}.lock").unlink()  # as the end of the block will
+        (built.parent / f".{built.name}.lock").unlink()  # the end of the block clears it as well
         assert process.wait(60) == 0
     assert not built.exists()
 
@@ -263,5 +263,5 @@ def test_usage_errors(arguments: list[str]) -> None:
     assert run(*arguments).exit_code == 2
 
 
-def test_errors_are_left_to_the_caller(tmp_path: Path) -> None:
+def test_errors_are_raised_to_the_caller(tmp_path: Path) -> None:
     assert isinstance(run("build", "--kernel", tmp_path / "missing").exception, ImageError)

@@ -1,4 +1,4 @@
-"""`microvm image build` with a recipe, as a user types it; the machine of its steps is played."""
+"""Tests of `microvm image build` with recipes, with a stand-in for the machine of the steps."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from microvm.qemu import launcher
 def ran(
     archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> list[tuple[str, ...]]:
-    """Have the environment name the small parts; give the commands that machines have run."""
+    """Set the environment to the small parts, and return the list of executed commands."""
     monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
     monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
     monkeypatch.chdir(tmp_path)
@@ -69,7 +69,7 @@ step = [{ add = "one:/one" }, { run = "ls 1" }, { add = "two:/two" }, { run = "l
 """
 
 
-def test_steps_are_in_the_order_of_the_command_line_and_shown(ran: list[tuple[str, ...]]) -> None:
+def test_steps_run_and_show_in_the_given_order(ran: list[tuple[str, ...]]) -> None:
     result = build("app:1", "--memory", "512M", "--disk", "2G", "--limit", "unpacked=1G", *OPTIONS)
     assert ran[1:] == [("sh", "-c", "ls 1"), ("sh", "-c", "ls 2")]
     assert ran[0] == ("with", str(512 << 20), str(2 << 30), str(1 << 30))
@@ -90,9 +90,7 @@ def test_steps_are_in_the_order_of_the_command_line_and_shown(ran: list[tuple[st
     assert manifest.warm == (("sh", "-c", "true"),)
 
 
-def test_a_cache_that_is_filled_beforehand_has_the_launcher(
-    cache: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_build_compiles_the_launcher_too(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(launcher, "is_ready", lambda: False)
     build()
     (program,) = (cache / "programs").glob("launcher-*")
@@ -109,14 +107,14 @@ def test_a_file_and_equal_options_give_the_same_image(tmp_path: Path) -> None:
     assert build("-f", "folder/machine.toml").stdout == first.stdout
 
 
-def test_a_file_says_all_or_nothing(tmp_path: Path) -> None:
+def test_file_excludes_options_of_the_recipe(tmp_path: Path) -> None:
     (tmp_path / "machine.toml").write_text(FILE)
     result = build("-f", "machine.toml", "--from", "alpine")
     assert result.exit_code == 2
     assert "-f excludes --from: set" in result.stderr
 
 
-def test_a_file_takes_from_elsewhere_what_allow_names(tmp_path: Path) -> None:
+def test_allow_permits_files_in_other_folders(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/machine.toml").write_text("[[step]]\nadd = '../one:/one'\n")
     (tmp_path / "one").touch()
@@ -128,7 +126,7 @@ def test_a_file_takes_from_elsewhere_what_allow_names(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("source", ["oci:../layout:app", "docker-archive:/saved.tar"])
-def test_a_file_takes_no_stored_image_from_elsewhere(tmp_path: Path, source: str) -> None:
+def test_file_cannot_use_a_stored_image_elsewhere(tmp_path: Path, source: str) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder/machine.toml").write_text(f"from = '{source}'\n")
     error = build("-f", "folder/machine.toml").exception
@@ -137,14 +135,14 @@ def test_a_file_takes_no_stored_image_from_elsewhere(tmp_path: Path, source: str
     assert "is outside the folder of the machine file" in error.detail
 
 
-def test_what_is_wrong_with_a_file_is_shown() -> None:
+def test_errors_in_a_machine_file_are_shown() -> None:
     Path("machine.toml").write_text("cmd = 1\n")
     error = build("-f", "machine.toml").exception
     assert isinstance(error, UsageError)
     assert error.detail.startswith("machine.toml:1:7: error: `cmd` must be a list of strings")
 
 
-def test_a_source_that_is_empty_is_refused() -> None:
+def test_empty_source_is_refused() -> None:
     result = build("app", "--from", "")
     assert result.exit_code == 2
     assert "--from: the source is empty" in result.stderr
@@ -182,12 +180,12 @@ def test_a_limit_can_be_set() -> None:
     assert "'speed' is not one of members, " in build("--limit", "speed=1").stderr
 
 
-def test_nothing_is_built_for_a_name_that_cannot_be(cache: Path) -> None:
+def test_invalid_tag_is_refused_before_the_build(cache: Path) -> None:
     assert isinstance(build("a tag").exception, ImageError)
     assert not (cache / "images").exists()
 
 
-def test_history_tells_the_steps() -> None:
+def test_history_lists_the_steps() -> None:
     build("app", *OPTIONS)
     told = CliRunner().invoke(image, ["history", "app", "--json"])
     assert json.loads(told.stdout)["steps"][:2] == ["add one:/one", "run ls 1"]

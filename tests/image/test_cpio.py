@@ -1,4 +1,4 @@
-"""The newc archive, read back by a parser of its own and by cpio."""
+"""Tests of the newc archive, which a separate parser and cpio(1) read."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def parse(data: bytes) -> list[CpioEntry]:
 
 
 @given(st.dictionaries(NAMES, st.binary(max_size=40), max_size=8))
-def test_everything_comes_back(files: dict[str, bytes]) -> None:
+def test_archive_is_read_back_completely(files: dict[str, bytes]) -> None:
     entries = [CpioEntry.file(name, data) for name, data in files.items()]
     expected = sorted(entries, key=lambda entry: entry.name.encode())
     assert parse(archive(*entries)) == expected
@@ -62,7 +62,7 @@ def test_order_of_the_entries_does_not_matter() -> None:
     assert archive(*entries) == archive(*reversed(entries))
 
 
-def test_a_name_that_is_no_utf8_keeps_its_bytes() -> None:
+def test_name_that_is_not_utf8_keeps_its_bytes() -> None:
     name = b"caf\xe9".decode("utf-8", "surrogateescape")
     assert b"caf\xe9\0" in archive(CpioEntry.file(name, b""))
 

@@ -1,4 +1,4 @@
-"""The disk that a tree becomes, as mkfs.erofs writes it and the tools of erofs-utils read it."""
+"""Tests of the disk of an image, which mkfs.erofs writes and the tools of erofs-utils read."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_the_same_tree_gives_the_same_bytes(tmp_path: Path) -> None:
     assert {path.name for path in tmp_path.iterdir() if path.is_file()} == {"first", "second"}
 
 
-def test_what_is_in_it(tmp_path: Path) -> None:
+def test_disk_contains_all_files(tmp_path: Path) -> None:
     capability = (b"\1\0\0\2\xff\4" + bytes(14)).decode("utf-8", "surrogateescape")
     name = os.fsdecode(b"caf\xe9")
     path = made(
@@ -64,13 +64,13 @@ def test_what_is_in_it(tmp_path: Path) -> None:
     assert "Xattr size: 0" not in found
 
 
-def test_without_the_tool_it_says_which(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_mkfs_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ImageError, match=r"needs mkfs.erofs.*apt install erofs-utils"):
         made(tmp_path / "disk", tar(file("a")))
 
 
-def test_a_tool_that_fails_is_quoted(tmp_path: Path) -> None:
+def test_output_of_a_failed_mkfs_is_quoted(tmp_path: Path) -> None:
     (tmp_path / "disk").mkdir()
     with pytest.raises(ImageError, match="writing the disk failed") as caught:
         made(tmp_path / "disk", tar(file("a", bytes(1 << 20))))

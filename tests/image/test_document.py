@@ -1,4 +1,4 @@
-"""What docs/images.md claims of limits and sources."""
+"""Tests of the statements about limits and sources in docs/images.md."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ PAGE = (Path(__file__).parents[2] / "docs/images.md").read_text()
 UNITS = {"": 1, " MiB": 1 << 20, " GiB": 1 << 30}
 
 
-def test_the_limits_are_those_of_the_page() -> None:
+def test_page_has_the_real_limits() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\d+)( \w+)? \|", PAGE, re.MULTILINE)
     assert {name: int(number) * UNITS[unit] for name, number, unit in rows} == asdict(Limits())
     assert f"at most {SMALL >> 20} MiB of files" in PAGE
 
 
-def test_the_ready_made_images_are_those_of_the_page() -> None:
+def test_page_has_all_ready_made_images() -> None:
     row = r"^\| `(\w+)` \| `(docker://\S+)` \| `(debian:\w+)` with (.+) \|$"
     found = {
         name: (registry, source, tuple(re.findall(r"`(\S+)`", packages)))
@@ -38,7 +38,7 @@ def test_the_ready_made_images_are_those_of_the_page() -> None:
     }
 
 
-def test_the_hint_names_what_the_page_has() -> None:
+def test_hint_names_all_sources_of_the_page() -> None:
     with pytest.raises(ImageError) as caught, find("none", arches.find(), report=NullReporter()):
         pass
     for kind in ("docker://NAME", "debian:SUITE", "alpine", "scratch", "`-`"):

@@ -1,4 +1,4 @@
-"""A download ends in time, whatever the network does."""
+"""Tests that a download ends in time if the network or the server hangs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Serve = Callable[[socket.socket], object]
 
 @contextmanager
 def server(serve: Serve) -> Iterator[str]:
-    """Give the address of a server that does this with its one connection."""
+    """Return the address of a server that handles one connection with a function."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def run() -> None:
@@ -45,13 +45,13 @@ def failure(url: str, kind: type[ImageError] = download.DownloadError) -> str:
     return caught.value.message
 
 
-def test_the_body_comes_whole() -> None:
+def test_body_is_complete() -> None:
     body = bytes(range(256)) * 1024
     with server(lambda c: c.sendall(header(len(body)) + body)) as url:
         assert download.fetch(url, NullReporter()) == body
 
 
-def test_a_name_that_never_resolves(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_name_resolution_that_hangs_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: over.wait(10) and [])
     monkeypatch.setattr(download, "CONNECT_TIMEOUT", 0.2)
@@ -61,7 +61,7 @@ def test_a_name_that_never_resolves(monkeypatch: pytest.MonkeyPatch) -> None:
     over.set()
 
 
-def test_a_server_that_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_server_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "STALL_TIMEOUT", 0.2)
     over = threading.Event()
 
@@ -74,18 +74,18 @@ def test_a_server_that_falls_silent(monkeypatch: pytest.MonkeyPatch) -> None:
         over.set()
 
 
-def test_a_body_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_endless_body_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "SIZE_LIMIT", 1 << 20)
     with server(lambda c: c.sendall(header(4 << 20) + bytes((1 << 20) + 1))) as url:
         assert "more than 1 MiB" in failure(url, ImageError)
 
 
 @pytest.mark.parametrize("url", ["file:///etc/passwd", "ftp://x/", "x", "http://[", "http://"])
-def test_what_is_no_address(url: str) -> None:
+def test_invalid_address_is_refused(url: str) -> None:
     assert url in failure(url)
 
 
-def test_a_server_that_trickles(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_server_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download_speed, "WINDOW", 0.5)
     over = threading.Event()
 

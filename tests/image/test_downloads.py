@@ -1,4 +1,4 @@
-"""Tests of when downloads are removed from the cache, and which of them stay."""
+"""Tests of the removal of downloads from the cache."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_a_build_removes_downloads_unused_for_a_month(folder: Path) -> None:
     assert not old.exists()
 
 
-def test_the_use_of_a_package_is_noted(folder: Path) -> None:
+def test_use_of_a_package_sets_its_time(folder: Path) -> None:
     path = _package(31)
     before = path.stat().st_mtime  # the newest version is found by this time
     assert package._extracted(path, WANTED) is not None
@@ -83,7 +83,7 @@ def test_prune_keeps_all_while_a_build_runs(folder: Path) -> None:
     assert not [*folder.parent.glob(".*")]
 
 
-def test_prune_keeps_what_is_just_fetched(folder: Path) -> None:
+def test_prune_keeps_a_running_download(folder: Path) -> None:
     del folder
     path = _package(31)
     with lock.held(path, NullReporter()):
@@ -91,6 +91,6 @@ def test_prune_keeps_what_is_just_fetched(folder: Path) -> None:
     assert path.is_dir()
 
 
-def test_prune_of_no_cache(cache: Path) -> None:
+def test_prune_without_a_cache(cache: Path) -> None:
     assert downloads.prune() == []
     assert not cache.exists()

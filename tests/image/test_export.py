@@ -1,4 +1,4 @@
-"""An exported image: the same on another machine, or refused, whoever wrote the file."""
+"""Tests that another machine imports the same image, or refuses a file that was changed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ LIMIT = 1 << 30
 
 
 class Notices(NullReporter):
-    """What a user is told."""
+    """A reporter that collects the notices for the user."""
 
     def __init__(self) -> None:
         self.said: list[str] = []
@@ -45,7 +45,7 @@ class Notices(NullReporter):
 
 @pytest.fixture
 def image(archive: Path, kernel: Path) -> Image:
-    """Give an image with a disk and defaults, which no builder makes here."""
+    """Return an image with a disk and default options, which no builder writes here."""
     built = build(rootfs=archive, kernel=kernel)
     disk = os.urandom(600_001)
     (built.path / "root.erofs").write_bytes(disk)
@@ -62,7 +62,7 @@ def image(archive: Path, kernel: Path) -> Image:
 
 @pytest.fixture
 def exported(image: Image) -> bytes:
-    """Give the image, which has two tags, as one file."""
+    """Return the exported file of an image with two tags."""
     for tag in ("app", "app:3.13"):
         tags.assign(tag, image.name)
     out = io.BytesIO()
@@ -72,7 +72,7 @@ def exported(image: Image) -> bytes:
 
 @pytest.fixture
 def elsewhere(exported: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Go to a machine that has a cache of its own."""
+    """Use another, new cache, as on another machine."""
     assert exported
     monkeypatch.setenv("MICROVM_CACHE", str(tmp_path / "elsewhere"))
     return tmp_path / "elsewhere"
@@ -93,7 +93,7 @@ def members(exported: bytes) -> list[Member]:
 
 
 def packed(found: list[Member], **attributes: Any) -> bytes:
-    """An archive of these; the attributes are those of the `TarInfo` of the kernel."""
+    """Return an archive of members; the attributes are those of the kernel's `TarInfo`."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for name, data in found:
@@ -106,7 +106,7 @@ def packed(found: list[Member], **attributes: Any) -> bytes:
     return bytes(zstd_module().compress(out.getvalue()))
 
 
-def test_an_image_is_the_same_on_another_machine(
+def test_imported_image_equals_the_exported_one(
     image: Image, exported: bytes, elsewhere: Path, leftovers: Leftovers
 ) -> None:
     found, named = read(exported)
@@ -125,7 +125,9 @@ def test_an_image_is_the_same_on_another_machine(
     assert again.getvalue() == exported
 
 
-def test_it_is_a_tar_as_others_know_it(image: Image, exported: bytes, tmp_path: Path) -> None:
+def test_export_is_a_tar_that_other_tools_read(
+    image: Image, exported: bytes, tmp_path: Path
+) -> None:
     names = [name for name, _ in members(exported)]
     assert names == ["manifest.json", "tags.json", "kernel", "initramfs.cpio", "root.erofs"]
     assert dict(members(exported))["kernel"] == image.kernel.read_bytes()
@@ -133,7 +135,7 @@ def test_it_is_a_tar_as_others_know_it(image: Image, exported: bytes, tmp_path: 
 
 
 @pytest.mark.usefixtures("elsewhere")
-def test_a_second_time_it_is_there(exported: bytes) -> None:
+def test_second_import_changes_nothing(exported: bytes) -> None:
     first, _ = read(exported)
     made = first.kernel.stat()
     tags.clear("app:latest")
@@ -144,7 +146,7 @@ def test_a_second_time_it_is_there(exported: bytes) -> None:
 
 
 @pytest.mark.usefixtures("elsewhere")
-def test_one_that_is_expected_is_no_other_and_gets_no_tags(image: Image, exported: bytes) -> None:
+def test_expected_image_must_match_and_gets_no_tags(image: Image, exported: bytes) -> None:
     made = image.manifest
     for other in (made._replace(history=()), made._replace(config=ImageConfig(user="root"))):
         with pytest.raises(ImageError, match="damaged image: it contains another image, "):
@@ -153,7 +155,7 @@ def test_one_that_is_expected_is_no_other_and_gets_no_tags(image: Image, exporte
 
 
 @pytest.mark.usefixtures("elsewhere")
-def test_a_damaged_one_that_is_there_is_replaced(exported: bytes) -> None:
+def test_import_replaces_a_damaged_image(exported: bytes) -> None:
     first, _ = read(exported)
     first.kernel.chmod(0o644)
     first.kernel.write_bytes(b"")
@@ -161,9 +163,7 @@ def test_a_damaged_one_that_is_there_is_replaced(exported: bytes) -> None:
 
 
 @pytest.mark.usefixtures("elsewhere")
-def test_tags_of_others_stay_with_them_unless_they_are_asked_for(
-    exported: bytes, archive: Path, kernel: Path
-) -> None:
+def test_import_moves_a_tag_only_if_asked(exported: bytes, archive: Path, kernel: Path) -> None:
     kernel.write_bytes(kernel.read_bytes() + b"more")
     other = build(rootfs=archive, kernel=kernel)
     tags.assign("app", other.name)
@@ -193,7 +193,7 @@ def test_tags_of_others_stay_with_them_unless_they_are_asked_for(
         ("alpine:3.20", True),
     ],
 )
-def test_a_file_takes_no_name_of_our_own(
+def test_import_gives_no_reserved_tag(
     image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, *, taken: bool
 ) -> None:
     out = io.BytesIO()
@@ -214,8 +214,8 @@ def test_a_file_takes_no_name_of_our_own(
 
 @pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize("name", ["python", "app", "debian-x86_64-0123456789", "a-riscv-{}"])
-def test_an_images_name_cannot_be_a_tag(exported: bytes, name: str) -> None:
-    """If the name of one image is the tag of another, the name wins."""
+def test_name_of_an_image_precedes_a_tag(exported: bytes, name: str) -> None:
+    """If the name of an image is also a tag of another image, the name counts."""
     found = members(exported)
     manifest = json.loads(found[0][1]) | {"name": name.format("0" * 12)}
     text = json.dumps(manifest).encode()
@@ -223,12 +223,10 @@ def test_an_images_name_cannot_be_a_tag(exported: bytes, name: str) -> None:
         read(packed([("manifest.json", text), *found[1:]]))
 
 
-def test_it_stands_in_for_none_that_is_built_here(
+def test_build_does_not_use_an_imported_image(
     exported: bytes, elsewhere: Path, archive: Path, kernel: Path
 ) -> None:
-    claimed, _ = read(
-        exported
-    )  # by the name that a build has, too, and with a disk that it has not
+    claimed, _ = read(exported)  # with the name of the built image, but with a disk
     assert claimed.path.is_relative_to(elsewhere)
     built = build(rootfs=archive, kernel=kernel)
     assert built.path == claimed.path
@@ -304,7 +302,7 @@ LIES: dict[str, tuple[Callable[[list[Member]], list[Member]], str]] = {
 
 @pytest.mark.usefixtures("elsewhere")
 @pytest.mark.parametrize("lie", LIES)
-def test_a_lie_is_refused_and_nothing_is_left(
+def test_wrong_file_is_refused_and_removed(
     lie: str, exported: bytes, elsewhere: Path, leftovers: Leftovers
 ) -> None:
     change, message = LIES[lie]
@@ -329,7 +327,7 @@ def test_a_lie_is_refused_and_nothing_is_left(
     ],
     ids=str,
 )
-def test_what_is_no_plain_file_is_refused(
+def test_member_that_is_no_plain_file_is_refused(
     attributes: dict[str, Any], exported: bytes, elsewhere: Path
 ) -> None:
     with pytest.raises(ImageError, match="damaged image"):
@@ -337,7 +335,7 @@ def test_what_is_no_plain_file_is_refused(
     assert not list(elsewhere.glob("images/*"))
 
 
-def test_a_cut_or_damaged_file_is_refused_and_nothing_is_left(
+def test_incomplete_or_damaged_file_is_refused_and_removed(
     exported: bytes, elsewhere: Path
 ) -> None:
     for length in (0, 3, 100, len(exported) // 2, len(exported) - 1):
@@ -356,7 +354,7 @@ def test_a_cut_or_damaged_file_is_refused_and_nothing_is_left(
 
 
 @pytest.mark.usefixtures("elsewhere")
-def test_a_bomb_of_compression_is_left_alone(exported: bytes, elsewhere: Path) -> None:
+def test_compression_bomb_is_refused(exported: bytes, elsewhere: Path) -> None:
     library = zstd_module()
     frame = library.compress(bytes(64 << 20))
     plain = library.decompress(exported)
@@ -382,7 +380,7 @@ def test_the_limit_on_its_size_can_be_raised(exported: bytes, image: Image) -> N
     assert read(exported, limit=image.size)[0].manifest == image.manifest
 
 
-def test_an_image_that_changes_while_it_is_exported_is_refused(image: Image) -> None:
+def test_export_of_a_changing_image_fails(image: Image) -> None:
     data = bytearray(image.initramfs.read_bytes())
     data[-1] ^= 1
     image.initramfs.chmod(0o644)
@@ -396,17 +394,21 @@ def test_an_image_that_changes_while_it_is_exported_is_refused(image: Image) -> 
 
 @pytest.fixture
 def small_cache(elsewhere: Path) -> Iterator[Path]:
-    """Give a cache on a file system of 1 MiB."""
+    """Return a cache on a file system of 1 MiB."""
     with small_disk(elsewhere, "1m"):
         yield elsewhere
 
 
-def test_a_full_disk(exported: bytes, small_cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_reported(
+    exported: bytes, small_cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     filler = small_cache / "filler"
     filler.write_bytes(bytes(500 << 10))
     with pytest.raises(CacheError, match=r"disk full: .* are free in .*prune"):
         read(exported)
-    monkeypatch.setattr(export, "_check_size", lambda *_: None)  # others may fill it meanwhile
+    monkeypatch.setattr(
+        export, "_check_size", lambda *_: None
+    )  # other processes may fill it during the import
     with pytest.raises(CacheError, match="disk full while writing"):
         read(exported)
     assert not list(small_cache.glob("images/*"))
@@ -428,7 +430,7 @@ export.read(sys.stdin.buffer, "input", limit=1 << 30)
 """
 
 
-def test_one_that_is_killed_leaves_nothing_for_long(exported: bytes, elsewhere: Path) -> None:
+def test_next_import_removes_files_of_a_killed_one(exported: bytes, elsewhere: Path) -> None:
     process = subprocess.Popen(
         [sys.executable, "-c", READER],
         stdin=subprocess.PIPE,
@@ -445,5 +447,5 @@ def test_one_that_is_killed_leaves_nothing_for_long(exported: bytes, elsewhere: 
     assert [path.name for path in (elsewhere / "images").iterdir()] == [load("app").name]
 
 
-def test_facts_of_the_manifest_are_all_there(image: Image, exported: bytes) -> None:
+def test_export_contains_the_complete_manifest(image: Image, exported: bytes) -> None:
     assert json.loads(members(exported)[0][1]) == json.loads(image.manifest.json())

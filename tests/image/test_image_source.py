@@ -1,4 +1,4 @@
-"""Images of ours as sources: what comes back of a disk and of an initramfs."""
+"""Tests of images as sources: files are read back from a disk and from an initramfs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
-from tests.image.layers import Part, file, folder, hard, layer, link, tar
+from tests.image.layers import LayerMember, file, folder, hard, layer, link, tar
 
 from microvm import arches
 from microvm.errors import ImageError
@@ -29,7 +29,7 @@ NAME = os.fsdecode(b"caf\xe9")
 DEVICE = (("devmajor", 259), ("devminor", 70_000), ("mode", 0o660))
 
 
-def parts() -> list[Part]:
+def parts() -> list[LayerMember]:
     xattrs = {"SCHILY.xattr.security.capability": CAPABILITY, "SCHILY.xattr.user.x": "y" * 300}
     facts = {"mode": 0o4755, "uid": 100_000, "gid": 70_000, "mtime": 1 << 33, "pax_headers": xattrs}
     shared = {"SCHILY.xattr.user.shared": "z" * 40}
@@ -40,9 +40,9 @@ def parts() -> list[Part]:
         *(file(f"shared-{n}", b"s", pax_headers=shared) for n in range(5)),
         file(NAME, b"x" * 5000, **facts),
         hard("d/again", NAME),
-        Part("sda", kind="block", attributes=DEVICE),
-        Part("tty", kind="char", attributes=(("devmajor", 5), ("devminor", 1))),
-        Part("pipe", kind="fifo"),
+        LayerMember("sda", kind="block", attributes=DEVICE),
+        LayerMember("tty", kind="char", attributes=(("devmajor", 5), ("devminor", 1))),
+        LayerMember("pipe", kind="fifo"),
         link("long", "t" * 4000),
         link("short", NAME),
         folder("empty", mode=0o1777),
@@ -58,7 +58,7 @@ def archive(one: Layer) -> bytes:
     return out.getvalue()
 
 
-def test_a_disk_gives_back_the_tree_that_it_was_made_of(tmp_path: Path) -> None:
+def test_disk_is_read_back_as_the_same_tree(tmp_path: Path) -> None:
     data = tar(*parts())
     path = tmp_path / "disk"
     with RootfsTree() as tree:
@@ -93,10 +93,10 @@ def test_a_damaged_disk_ends_in_an_error_or_a_tree(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("is_small", [True, False])
-def test_an_image_of_an_image(tmp_path: Path, kernel: Path, *, is_small: bool) -> None:
+def test_image_is_built_from_an_image(tmp_path: Path, kernel: Path, *, is_small: bool) -> None:
     path = tmp_path / "rootfs.tar"
     members = [folder("bin", mode=0o711), file("bin/sh", b"#!", uid=5), link("l", "bin/sh")]
-    path.write_bytes(tar(*members, *([] if is_small else [Part("sda", kind="block")])))
+    path.write_bytes(tar(*members, *([] if is_small else [LayerMember("sda", kind="block")])))
     recipe = Recipe(source=str(path), workdir="/bin", cmd=("sh",))
     first = build(recipe, kernel=kernel)
     assert (first.disk is None) == is_small

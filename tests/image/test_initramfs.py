@@ -1,4 +1,4 @@
-"""Tests of the way from a tar archive to what the guest unpacks."""
+"""Tests of the initramfs that is written from a tar archive."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def initramfs_of(*base: CpioEntry, modules: Mapping[str, bytes] | None = None) -
     return out.getvalue()
 
 
-def test_our_programs_are_there_whatever_the_base_has() -> None:
+def test_our_programs_replace_those_of_the_base() -> None:
     data = initramfs_of(CpioEntry.file("init", b"other"))
     for name, program in ((b"init\0", b"first"), (b"sandboxd\0", b"daemon")):
         assert data.index(name) < data.index(program)
     assert b"other" not in data
 
 
-def test_modules_lie_in_their_folders() -> None:
+def test_modules_are_in_their_folders() -> None:
     data = initramfs_of(modules={"0.ko": b"the root's", "disk/0.ko": b"a disk's"})
     assert data.index(b"lib/modules/0.ko\0") < data.index(b"the root's")
     assert b"lib/modules/disk\0" in data

@@ -1,4 +1,4 @@
-"""Tests of what our own kernel is configured with."""
+"""Tests of the configuration of our own kernel."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def test_parsing() -> None:
 
 
 @pytest.mark.parametrize("text", ["CONFIG_A", "A=y", "CONFIG_A=y\nCONFIG_A=y", "CONFIG_A="])
-def test_what_does_not_parse(text: str) -> None:
+def test_invalid_configuration_is_refused(text: str) -> None:
     with pytest.raises(ImageError, match="kernel's configuration"):
         kconfig.parse(text)
 
 
-def test_options_that_were_not_taken_are_all_named() -> None:
+def test_all_ignored_options_are_named() -> None:
     wanted = kconfig.parse("CONFIG_A=y\nCONFIG_B=1\n# CONFIG_C is not set\n# CONFIG_D is not set\n")
     kconfig.check(wanted, {"CONFIG_A": "y", "CONFIG_B": "1", "CONFIG_C": None, "CONFIG_E": "y"})
-    with pytest.raises(ImageError, match=r"take CONFIG_A=y, CONFIG_B=1, CONFIG_C=n \("):
+    with pytest.raises(ImageError, match=r"accept CONFIG_A=y, CONFIG_B=1, CONFIG_C=n \("):
         kconfig.check(wanted, {"CONFIG_A": None, "CONFIG_B": "2", "CONFIG_C": "y"})

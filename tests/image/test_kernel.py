@@ -1,4 +1,4 @@
-"""Tests of what passes for a kernel."""
+"""Tests of the choice of a kernel and of its modules."""
 
 from __future__ import annotations
 
@@ -27,31 +27,33 @@ def find(path: Path | None, name: str | None = None) -> Kernel:
 
 
 @pytest.mark.parametrize("name", arches.ARCHES)
-def test_a_kernel_tells_its_version(kernel: Path, name: str) -> None:
+def test_version_is_read_from_the_kernel(kernel: Path, name: str) -> None:
     found = find(kernel, name)
     assert found.version == "6.1.2-test"
     assert found.bus == "pci"
 
 
-def test_the_environment_names_one(kernel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variable_names_the_kernel(
+    kernel: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
     assert find(None).version == "6.1.2-test"
 
 
 @pytest.mark.parametrize("data", [b"", b"\x7fELF", b"#!/bin/sh\n" * 999])
-def test_what_is_no_kernel(tmp_path: Path, data: bytes) -> None:
+def test_file_that_is_no_kernel_is_refused(tmp_path: Path, data: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(data)
     with pytest.raises(ImageError, match="not a kernel for"):
         find(path)
 
 
-def test_a_program_is_no_kernel() -> None:
+def test_program_is_refused_as_a_kernel() -> None:
     with pytest.raises(ImageError, match="not a kernel for"):
         find(Path(sys.executable))
 
 
-def test_a_kernel_of_another_architecture(kernel: Path) -> None:
+def test_kernel_of_another_architecture_is_refused(kernel: Path) -> None:
     data = bytearray(kernel.read_bytes())
     data[56:60] = bytes(4)
     kernel.write_bytes(data)
@@ -60,13 +62,13 @@ def test_a_kernel_of_another_architecture(kernel: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing", "."])
-def test_a_kernel_that_is_not_there(tmp_path: Path, name: str) -> None:
+def test_missing_kernel_file_is_an_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(ImageError, match="cannot read the kernel"):
         find(tmp_path / name)
 
 
 def beside(kernel: Path, modules: Mapping[str, bytes]) -> Path:
-    """The kernel, moved to where a distribution has it, and its modules where it has those."""
+    """Move the kernel and its modules to the paths of a distribution, and return the kernel."""
     root = kernel.parent / "root"
     for name, data in modules.items():
         path = root / "lib/modules/6.1.2-test/kernel" / name
@@ -76,7 +78,7 @@ def beside(kernel: Path, modules: Mapping[str, bytes]) -> Path:
     return kernel.rename(root / "boot" / "vmlinuz")
 
 
-def test_drivers_that_are_modules_come_along_in_their_order(kernel: Path) -> None:
+def test_modules_are_included_in_their_order(kernel: Path) -> None:
     modules = {
         "drivers/char/virtio_console.ko": b"last",
         "drivers/virtio/virtio.ko": b"first",
@@ -95,11 +97,11 @@ def test_drivers_that_are_modules_come_along_in_their_order(kernel: Path) -> Non
     ]
 
 
-def test_modules_have_one_digit_for_a_name() -> None:
+def test_names_of_modules_have_one_digit() -> None:
     assert max(map(len, selection.MODULES.values())) <= 10
 
 
-def test_drivers_that_are_built_in_leave_nothing_to_load(kernel: Path) -> None:
+def test_built_in_drivers_need_no_modules(kernel: Path) -> None:
     assert find(beside(kernel, {})).modules == {}
 
 
@@ -118,7 +120,7 @@ def test_other_modules_make_another_image(archive: Path, kernel: Path) -> None:
     assert b"two" in second.initramfs.read_bytes()
 
 
-def test_what_is_taken_of_a_package(tmp_path: Path) -> None:
+def test_only_needed_files_are_extracted(tmp_path: Path) -> None:
     if shutil.which("dpkg-deb") is None:
         pytest.skip("dpkg-deb is not installed")
     tree = tmp_path / "tree"
@@ -134,7 +136,7 @@ def test_what_is_taken_of_a_package(tmp_path: Path) -> None:
     assert {str(path.relative_to(taken)) for path in taken.rglob("*") if path.is_file()} == wanted
 
 
-def test_no_package_says_what_else_there_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_names_the_alternatives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nonexistent")
     with pytest.raises(ImageError, match=r"apt-get is not installed.*MICROVM_KERNEL"):
         find(None)
@@ -153,8 +155,10 @@ def test_the_package_in_the_cache_needs_no_apt(
     assert package.fetch(wanted, host, NullReporter()).version == "1:6.1-1"
 
 
-def test_what_a_download_failed_of_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lists that are fetched then fail in another way, or in none: a full disk is the first."""
+def test_error_of_a_failed_download_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message is about the full disk, and not about the lists, which are downloaded next."""
     programs = tmp_path / "bin"
     programs.mkdir()
     answers = {
@@ -170,7 +174,7 @@ def test_what_a_download_failed_of_is_said(tmp_path: Path, monkeypatch: pytest.M
         find(None)
 
 
-def test_a_program_that_cannot_run_is_not_the_caches_fault(tmp_path: Path) -> None:
+def test_program_that_cannot_run_is_no_fault_of_the_cache(tmp_path: Path) -> None:
     (tmp_path / "make").write_text("")
     with pytest.raises(ImageError, match=r"^trying failed: .*/make: Permission denied$"):
         run([str(tmp_path / "make")], what="trying")

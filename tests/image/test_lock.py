@@ -1,4 +1,4 @@
-"""Locks: whom one waits for, and how one hears of it."""
+"""Tests of locks: a waiting process names the holder."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def path(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def other(path: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that has the lock."""
+    """Another process that holds the lock."""
     with subprocess.Popen(
         [sys.executable, "-c", HOLDER, path],
         stdin=subprocess.PIPE,
@@ -47,7 +47,7 @@ def other(path: Path) -> Iterator[subprocess.Popen[str]]:
 
 
 class Listener(NullReporter):
-    """Keeps what it is told, and ends a process with the third line."""
+    """A reporter that collects notices, and terminates a process with the third one."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.lines: list[str] = []
@@ -59,7 +59,7 @@ class Listener(NullReporter):
             self._process.kill()
 
 
-def test_who_waits_is_told_for_whom_again_and_again(
+def test_waiting_process_names_the_holder_repeatedly(
     path: Path, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "REMINDER", 0.1)
@@ -69,7 +69,7 @@ def test_who_waits_is_told_for_whom_again_and_again(
     assert set(listener.lines) == {f"waiting for process {other.pid}, which makes {path}"}
 
 
-def test_who_shares_a_lock_waits_for_its_holder(
+def test_shared_lock_waits_for_the_holder(
     path: Path, other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "REMINDER", 0.1)
@@ -79,7 +79,7 @@ def test_who_shares_a_lock_waits_for_its_holder(
     assert set(listener.lines) == {f"waiting for process {other.pid}, which clears {path}"}
 
 
-def test_a_holder_that_is_stopped_is_told_as_such(path: Path, other: subprocess.Popen[str]) -> None:
+def test_stopped_holder_is_named_as_stopped(path: Path, other: subprocess.Popen[str]) -> None:
     assert lock.holder(path) == f"process {other.pid}"
     other.send_signal(signal.SIGSTOP)
     os.waitpid(other.pid, os.WUNTRACED)
@@ -89,13 +89,13 @@ def test_a_holder_that_is_stopped_is_told_as_such(path: Path, other: subprocess.
 
 
 @pytest.mark.parametrize("text", ["", "x", "-1\n", "99999999\n"])
-def test_a_holder_that_nobody_knows(path: Path, text: str) -> None:
+def test_unknown_holder_is_another_process(path: Path, text: str) -> None:
     path.parent.mkdir()
     (path.parent / ".thing.lock").write_text(text)
     assert lock.holder(path) in {"another process", f"process {text.strip()}"}
 
 
-def test_what_a_killed_holder_left_is_no_lock(path: Path, other: subprocess.Popen[str]) -> None:
+def test_lock_file_of_a_killed_holder_is_no_lock(path: Path, other: subprocess.Popen[str]) -> None:
     other.kill()
     other.wait()
     assert list(path.parent.iterdir()) == [path.parent / ".thing.lock"]
@@ -105,12 +105,12 @@ def test_what_a_killed_holder_left_is_no_lock(path: Path, other: subprocess.Pope
     assert not list(path.parent.iterdir())
 
 
-def test_nobody_else_can_lock_it(path: Path) -> None:
+def test_no_other_user_can_take_a_lock(path: Path) -> None:
     with lock.attempt(path):
         assert (path.parent / ".thing.lock").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_link_is_no_lock(path: Path, tmp_path: Path) -> None:
+def test_link_is_refused_as_a_lock(path: Path, tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("precious")
     path.parent.mkdir()
     (path.parent / ".thing.lock").symlink_to(tmp_path / "victim")

@@ -124,7 +124,7 @@ def test_without_namespaces_a_kill_leaves_nothing(folder: Path) -> None:
 
 
 def refusing(refusal: str) -> list[str]:
-    """Return the start of a command in which the kernel seems to refuse a system call."""
+    """Return the first words of a command whose system call the kernel seems to refuse."""
     quiet = ["-qq", "-o", os.devnull, "-e", "signal=none", "-e", "status=none"]
     return ["strace", "-D", "-f", *quiet, *REFUSALS[refusal]]
 
@@ -165,7 +165,7 @@ def test_if_a_step_is_refused_a_kill_leaves_nothing(folder: Path, who: str, refu
 @only_root
 @pytest.mark.parametrize("prefix", [[], WITHOUT], ids=["isolated", "not isolated"])
 def test_a_kill_of_the_keeper_kills_the_tool(folder: Path, prefix: list[str]) -> None:
-    """The signal SIGTERM to its process group does not hide this from the first process."""
+    """The first process notices it even if SIGTERM is sent to its process group."""
     script = "trap '' TERM; kill -TERM 0; setsid sleep 1000 & sleep 1000 & wait"
     command = [*prefix, sys.executable, "-c", OWNER, str(folder / "staging"), script]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -190,7 +190,7 @@ def test_a_kill_of_the_keeper_kills_the_tool(folder: Path, prefix: list[str]) ->
 
 
 def descendants(process: int, count: int) -> bool:
-    """Return whether a process has a number of descendants."""
+    """Return True if a process has a number of descendants."""
     found = 0
     ahead = [process]
     while ahead:

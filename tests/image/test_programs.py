@@ -1,4 +1,4 @@
-"""Compiling the guest's programs, once."""
+"""Tests that the programs of the guest are compiled once."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_other_sources_give_other_programs(guest: Path) -> None:
 @pytest.mark.parametrize(
     "makefile", ["all:\n\tfalse\n", "all:\n", "all:\n\tmkdir $(OUT)\n\ttouch $(OUT)/init\n"]
 )
-def test_a_failure_leaves_nothing(
+def test_failed_compilation_leaves_no_files(
     guest: Path, makefile: str, leftovers: Callable[[], list[str]], cache: Path
 ) -> None:
     (guest / "Makefile").write_text(makefile)
@@ -51,14 +51,14 @@ def test_a_failure_leaves_nothing(
     assert not list((cache / "programs").iterdir())
 
 
-def test_the_compilers_message_is_kept(guest: Path) -> None:
+def test_message_of_the_compiler_is_reported(guest: Path) -> None:
     (guest / "main.c").write_text("nonsense\n")
     with pytest.raises(ImageError) as caught:
         build()
     assert "main.c" in caught.value.detail
 
 
-def test_a_header_without_a_digest(guest: Path) -> None:
+def test_header_without_a_digest_is_an_error(guest: Path) -> None:
     (guest / "protocol.h").write_text("")
     with pytest.raises(ImageError, match="no schema digest"):
         build()

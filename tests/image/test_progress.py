@@ -1,4 +1,4 @@
-"""Tests of what a user sees of a build."""
+"""Tests of the progress of a build that a user sees."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from microvm.progress import LineReporter, TerminalReporter, on_stderr
 
 
-def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_progress_is_plain_lines_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     with on_stderr() as report:
         assert isinstance(report, LineReporter)
         report.step("downloading [x]")
@@ -20,7 +20,7 @@ def test_plain_lines_where_there_is_no_terminal(capsys: pytest.CaptureFixture[st
     assert capsys.readouterr() == ("", said)
 
 
-def test_a_moving_line_on_a_terminal(
+def test_progress_is_one_changing_line_on_a_terminal(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
@@ -40,7 +40,7 @@ def test_a_moving_line_on_a_terminal(
     assert "microvm: no Alpine [here]" in err
 
 
-def test_nothing_on_a_terminal_when_there_is_nothing_to_say(
+def test_progress_is_silent_without_steps(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)

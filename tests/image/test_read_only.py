@@ -1,4 +1,4 @@
-"""A cache that cannot be written serves what is in it."""
+"""Tests that a cache that cannot be written serves its content."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Run = Callable[..., subprocess.CompletedProcess[str]]
 
 @pytest.fixture
 def run(guest: Path, archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
-    """Give a function that runs `microvm` as an ordinary user, on the small parts."""
+    """Return a function that runs `microvm` as an ordinary user, with the small parts."""
     monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
     monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
 
@@ -56,7 +56,9 @@ def run(guest: Path, archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatc
     return run
 
 
-def test_what_is_there_is_used(run: Run, cache: Path, kernel: Path, tmp_path: Path) -> None:
+def test_read_only_cache_serves_its_content(
+    run: Run, cache: Path, kernel: Path, tmp_path: Path
+) -> None:
     image = build()
     launcher.find()
     tags.assign("python", image.name)
@@ -67,7 +69,7 @@ def test_what_is_there_is_used(run: Run, cache: Path, kernel: Path, tmp_path: Pa
     (cache / "kernels" / name).write_bytes(kernel.read_bytes())
     before = {path: path.stat().st_mtime_ns for path in cache.rglob("*")}
     with read_only(cache):
-        # Without a compiler, to find it; with one, to build it.
+        # without a compiler the image is found, and with a compiler it is built
         assert run("default", PATH="/nonexistent").stdout == f"{image.path}\n"
         built = run("image", "build")
         assert (built.stdout, built.stderr) == (f"{image.path}\n", "")
@@ -94,7 +96,7 @@ def test_what_is_there_is_used(run: Run, cache: Path, kernel: Path, tmp_path: Pa
     assert {path: path.stat().st_mtime_ns for path in cache.rglob("*")} == before
 
 
-def test_what_is_not_there_is_an_error_that_says_what_to_do(run: Run, cache: Path) -> None:
+def test_missing_content_is_an_error_with_a_hint(run: Run, cache: Path) -> None:
     cache.mkdir()
     with read_only(cache):
         for verb in ("image", "kernel", "template"):
@@ -107,7 +109,7 @@ def test_what_is_not_there_is_an_error_that_says_what_to_do(run: Run, cache: Pat
         assert list(cache.iterdir()) == []
 
 
-def test_an_image_without_its_note_is_found_by_its_parts(run: Run, cache: Path) -> None:
+def test_image_without_its_note_is_found_by_its_parts(run: Run, cache: Path) -> None:
     image = build()
     caches.clear(cache / "defaults")
     with read_only(cache):

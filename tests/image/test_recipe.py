@@ -1,4 +1,4 @@
-"""Recipes: what they put on top of a base, in which order, and that they name what comes of it."""
+"""Tests of recipes: the order of their steps, and the names of the resulting images."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ Leftovers = Callable[[], list[str]]
 
 @pytest.fixture(autouse=True)
 def _parts(archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the environment name the small parts."""
+    """Set the environment to the small parts."""
     monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
     monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> Path:
-    """A folder to add: a file, and a folder that only its owner may enter."""
+    """Return a folder with a file, and with a folder that only its owner may enter."""
     folder = tmp_path / "files"
     (folder / "secret").mkdir(parents=True)
     (folder / "secret").chmod(0o700)
@@ -38,8 +38,8 @@ def files(tmp_path: Path) -> Path:
     return folder
 
 
-class Machine:
-    """What passes for a machine: each command leaves a file of its name, with all that it saw."""
+class RecordingMachine:
+    """A stand-in for a machine, in which each command writes a file with the files that it saw."""
 
     def __init__(self) -> None:
         self.ran: list[str] = []
@@ -60,7 +60,7 @@ class Machine:
 
 
 def members(image: Image) -> dict[str, int]:
-    """The modes of the members of an image's initramfs, by name."""
+    """Return the modes of the members of an image's initramfs, by name."""
     data = image.initramfs.read_bytes()
     at = 0
     found: dict[str, int] = {}
@@ -78,7 +78,7 @@ def run(text: str) -> RunStep:
     return RunStep(shell(text))
 
 
-def test_what_is_added_keeps_its_permissions(files: Path) -> None:
+def test_added_files_keep_their_permissions(files: Path) -> None:
     steps = (
         AddStep(files, "/srv"),
         AddStep(files / "tool", "/bin/"),
@@ -90,7 +90,7 @@ def test_what_is_added_keeps_its_permissions(files: Path) -> None:
     assert "bin/sh" in found
 
 
-def test_a_file_takes_the_place_of_no_folder(files: Path) -> None:
+def test_added_file_does_not_replace_a_folder(files: Path) -> None:
     with pytest.raises(
         ImageError, match=r"tool:/bin: the image has a folder at /bin \(with a slash"
     ) as caught:
@@ -98,7 +98,7 @@ def test_a_file_takes_the_place_of_no_folder(files: Path) -> None:
     assert caught.value.exit_status == 125
 
 
-def test_what_is_not_there_cannot_be_added(tmp_path: Path) -> None:
+def test_missing_file_cannot_be_added(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="nothing:/x: there is no such file or folder"):
         build(Recipe(steps=(AddStep(Path("nothing"), "/x"),), folder=tmp_path))
 
@@ -108,8 +108,8 @@ def test_relative_paths_are_in_the_folder_of_the_recipe(files: Path) -> None:
     assert members(build(recipe))["tool"] == 0o755
 
 
-def test_steps_are_done_in_order_and_each_sees_those_before(files: Path) -> None:
-    machine = Machine()
+def test_each_step_sees_the_steps_before_it(files: Path) -> None:
+    machine = RecordingMachine()
     steps = run("one"), AddStep(files, "/srv"), run("two")
     image = build(Recipe(steps=steps), run=machine)
     assert machine.ran == ["one", "two"]
@@ -118,7 +118,7 @@ def test_steps_are_done_in_order_and_each_sees_those_before(files: Path) -> None
 
 
 def test_a_command_runs_again_only_after_a_changed_step(files: Path) -> None:
-    machine = Machine()
+    machine = RecordingMachine()
 
     def made(*steps: Step, **options: tuple[str, ...]) -> Image:
         machine.ran.clear()
@@ -138,7 +138,7 @@ def test_a_command_runs_again_only_after_a_changed_step(files: Path) -> None:
     assert machine.ran == ["one"]
 
 
-def test_the_name_digests_all_that_goes_in(files: Path) -> None:
+def test_name_depends_on_everything_in_the_image(files: Path) -> None:
     (files / "other").write_text("")
     recipes = [
         Recipe(),
@@ -154,17 +154,15 @@ def test_the_name_digests_all_that_goes_in(files: Path) -> None:
     ]
     assert len({build(recipe).name for recipe in recipes}) == len(recipes)
     first = build(recipes[1])
-    (files / "tool").touch()  # as in another checkout
+    (files / "tool").touch()  # the time of the file in another checkout
     assert build(recipes[1]) == first
     (files / "tool").chmod(0o700)
     assert build(recipes[1]) != first
 
 
-def test_a_failing_step_ends_the_build_and_leaves_nothing(
-    cache: Path, leftovers: Leftovers
-) -> None:
+def test_failed_step_ends_the_build_and_leaves_no_files(cache: Path, leftovers: Leftovers) -> None:
     with pytest.raises(ImageError) as caught:
-        build(Recipe(steps=(run("false"),)), run=Machine())
+        build(Recipe(steps=(run("false"),)), run=RecordingMachine())
     error = caught.value
     assert error.message == "run false: the step ended with status 1"
     assert (error.hint, error.detail) == ("try true", "its output")
@@ -172,7 +170,7 @@ def test_a_failing_step_ends_the_build_and_leaves_nothing(
     assert leftovers() == []
 
 
-def test_a_step_that_leaves_no_archive_is_refused(cache: Path) -> None:
+def test_step_without_an_archive_is_refused(cache: Path) -> None:
     def machine(image: Image, command: object, show: object, layer: BinaryIO) -> None:
         del image, command, show
         layer.write(b"no archive")
@@ -182,16 +180,16 @@ def test_a_step_that_leaves_no_archive_is_refused(cache: Path) -> None:
     assert list((cache / "images").iterdir()) == []
 
 
-def test_commands_need_a_machine() -> None:
+def test_commands_need_a_runner() -> None:
     with pytest.raises(ImageError, match="run one: there is no machine to run it in"):
         build(Recipe(steps=(run("one"),)))
 
 
-def test_a_working_directory_is_made() -> None:
+def test_working_directory_is_created() -> None:
     assert members(build(Recipe(workdir="/srv/app")))["srv/app"] == 0o755
 
 
-def test_the_defaults_of_a_run_are_over_those_of_the_source() -> None:
+def test_recipe_overrides_defaults_of_the_source() -> None:
     source = ImageConfig(("A=1", "B=2"), "/srv", "nobody", ("sh", "-c"), ("ls",))
     assert Recipe().config(source) == source
     assert Recipe(env=("A=3",)).config(source).env == ("A=1", "B=2", "A=3")
@@ -202,12 +200,12 @@ def test_the_defaults_of_a_run_are_over_those_of_the_source() -> None:
 
 
 @pytest.mark.parametrize("text", ["", "file", ":/x", "file:", "file:relative"])
-def test_what_is_no_step(text: str) -> None:
+def test_invalid_step_is_refused(text: str) -> None:
     with pytest.raises(UsageError):
         AddStep.parse(text)
 
 
-def test_what_is_no_recipe() -> None:
+def test_invalid_recipe_is_refused() -> None:
     with pytest.raises(UsageError, match="the variable 'A' is not"):
         Recipe(env=("A",))
     with pytest.raises(UsageError, match="a command without a name"):

@@ -1,4 +1,4 @@
-"""Tests of where the archive comes from, and what happens when it is not the right one."""
+"""Tests of the origin of the archive, and of wrong archives."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ BUSYBOX = ImageSource("busybox-1.2", "busybox-1.2", "0" * 64, ImageConfig(), ())
 
 
 class Quiet(SimpleHTTPRequestHandler):
-    """A mirror that keeps no log."""
+    """A mirror that writes no log."""
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Keep none."""
+        """Write no log."""
 
 
 @pytest.fixture
 def mirror(tmp_path: Path) -> Iterator[tuple[str, Path]]:
-    """Give a mirror's address, and where the archive belongs in it."""
+    """Return the address of a mirror, and the path of the archive on it."""
     top = tmp_path / "mirror"
     place = top / alpine.url(arches.find(), "")[1:]
     place.parent.mkdir(parents=True)
@@ -48,7 +48,7 @@ def mirror(tmp_path: Path) -> Iterator[tuple[str, Path]]:
 
 @pytest.fixture
 def no_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have no busybox package."""
+    """Make the busybox package unavailable."""
 
     def none(*_: object) -> ImageSource:
         raise ImageError("no apt here")
@@ -60,21 +60,23 @@ def find(path: Path | None = None, mirror: str = NOWHERE, report: Reporter | Non
     return rootfs.find(arches.find(), path, mirror, report or NullReporter()).name
 
 
-def test_a_file_and_a_folder_that_holds_it(archive: Path) -> None:
+def test_archive_is_found_by_its_path_or_folder(archive: Path) -> None:
     assert find(archive) == "alpine-3.20.3"
     assert find(archive.parent) == "alpine-3.20.3"
 
 
-def test_a_file_by_any_name(archive: Path) -> None:
+def test_archive_may_have_any_name(archive: Path) -> None:
     assert find(archive.rename(archive.with_name("rootfs.tgz"))) == "alpine-3.20.3"
 
 
-def test_the_environment_names_it(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_variable_names_the_archive(
+    archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MICROVM_ROOTFS", str(archive.parent))
     assert find() == "alpine-3.20.3"
 
 
-def test_what_was_found_once_stays_in_the_cache(archive: Path) -> None:
+def test_archive_is_kept_in_the_cache(archive: Path) -> None:
     find(archive)
     archive.unlink()
     assert find() == "alpine-3.20.3"
@@ -82,7 +84,7 @@ def test_what_was_found_once_stays_in_the_cache(archive: Path) -> None:
 
 @pytest.mark.usefixtures("no_package")
 @pytest.mark.parametrize("change", [lambda b: b[:-1], lambda b: b"", lambda b: b + b"\0"])
-def test_a_wrong_checksum_is_an_error(
+def test_archive_with_another_checksum_is_an_error(
     archive: Path, change: Callable[[bytes], bytes], cache: Path
 ) -> None:
     archive.write_bytes(change(archive.read_bytes()))
@@ -105,7 +107,7 @@ def test_a_named_archive_that_cannot_be_read_is_an_error(
         assert "`unset MICROVM_ROOTFS`" in caught.value.hint
 
 
-def test_an_archive_in_a_folder_that_is_closed_to_us(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_archive_in_an_unreadable_folder_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     folder = Path(tempfile.mkdtemp(prefix="microvm-test-", dir="/tmp"))
     folder.chmod(0)
     monkeypatch.setenv("MICROVM_ROOTFS", str(folder / "archive"))
@@ -114,12 +116,12 @@ def test_an_archive_in_a_folder_that_is_closed_to_us(monkeypatch: pytest.MonkeyP
     folder.rmdir()
 
 
-def test_a_mirror_has_it(archive: Path, mirror: tuple[str, Path]) -> None:
+def test_archive_is_downloaded_from_a_mirror(archive: Path, mirror: tuple[str, Path]) -> None:
     archive.rename(mirror[1])
     assert find(mirror=mirror[0]) == "alpine-3.20.3"
 
 
-def test_the_environment_names_a_mirror(
+def test_environment_variable_names_a_mirror(
     archive: Path, mirror: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     archive.rename(mirror[1])
@@ -133,7 +135,7 @@ def test_a_mirror_with_another_archive_is_an_error(mirror: tuple[str, Path]) -> 
         find(mirror=mirror[0])
 
 
-def test_busybox_instead_and_one_line_that_says_so(
+def test_busybox_replaces_the_archive_with_a_notice(
     mirror: tuple[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(busybox, "source", lambda *_: BUSYBOX)
@@ -146,7 +148,7 @@ def test_busybox_instead_and_one_line_that_says_so(
 
 
 @pytest.mark.usefixtures("no_package")
-def test_nothing_at_all_is_an_error_with_both_reasons() -> None:
+def test_error_names_both_reasons_without_any_source() -> None:
     reasons = r"guest pack microvm-proto-guest-\S+ is not installed; .*refused; no apt here"
     with pytest.raises(ImageError, match=reasons) as caught:
         find()
@@ -162,7 +164,7 @@ def test_the_archive_is_checked_before_it_is_used() -> None:
         alpine.source(b"", arches.find(), "here")
 
 
-def test_who_asks_for_the_default_image_waits_for_no_builder() -> None:
+def test_default_image_is_found_without_the_builder() -> None:
     script = "import sys, microvm_image.defaults; print(*sys.modules)"
     loaded = subprocess.check_output([sys.executable, "-c", script], text=True).split()
     assert {f"microvm_image.{each}" for each in ("layer", "tree", "build")}.isdisjoint(loaded)

@@ -1,4 +1,4 @@
-"""Our own kernel, without compiling one: a stand-in source, and `make` that writes it down."""
+"""Tests of our own kernel without compiling one: a stand-in source whose `make` writes a record."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from microvm_image.kernel.source import PINNED
 
 HOST = arches.find()
 
-# `make vmlinux` of the stand-in copies what the fragment was, and then does what the test says.
+# `make vmlinux` of the stand-in copies the fragment, and then runs the command of the test.
 MAKEFILE = """
 allnoconfig:
 	cp $(KCONFIG_ALLCONFIG) .config
@@ -46,7 +46,7 @@ Source = Callable[..., None]
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
-    """Give a function that puts a source of this version in the place of the distribution's."""
+    """Return a function that replaces the source of the distribution by one of a given version."""
     try:
         small.check_tools(HOST)
     except ImageError as error:
@@ -71,7 +71,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
 
 
 @pytest.mark.usefixtures("source")
-def test_it_is_made_once_and_nothing_else_stays(cache: Path) -> None:
+def test_kernel_is_built_once_and_leaves_no_other_files(cache: Path) -> None:
     path = small.build()
     assert path.parent == cache / "kernels"
     assert path.name.startswith(f"linux-6.1.2-{HOST.name}-")
@@ -94,9 +94,7 @@ def test_other_parts_give_another_name(source: Source, monkeypatch: pytest.Monke
     assert len(names) == 4
 
 
-def test_all_that_is_missing_is_named_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_all_missing_build_tools_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ImageError) as caught:
         small.build()
@@ -112,7 +110,7 @@ def test_a_missing_header_and_cross_compiler_are_named(monkeypatch: pytest.Monke
         small.check_tools(arches.find(other))
 
 
-def test_a_compiler_that_fails_is_quoted(source: Source, cache: Path) -> None:
+def test_output_of_a_failed_compiler_is_quoted(source: Source, cache: Path) -> None:
     source(then="echo 'no such luck' >&2; false")
     with pytest.raises(ImageError, match="compiling the kernel failed") as caught:
         small.build()
@@ -134,7 +132,7 @@ def test_a_source_that_is_not_the_pinned_one_is_refused() -> None:
         small.build(pinned=True)
 
 
-def test_an_interrupt_ends_the_compilers_and_leaves_nothing(
+def test_interrupt_ends_the_compilers_and_leaves_no_files(
     source: Source, cache: Path, tmp_path: Path
 ) -> None:
     lifeline = Lifeline(tmp_path / "lifeline")
@@ -161,7 +159,7 @@ def test_an_interrupt_ends_the_compilers_and_leaves_nothing(
 
 
 def put(cache: Path, kernel: Path, version: str) -> Path:
-    """Put the stand-in kernel where built ones are, with this version in it."""
+    """Store the stand-in kernel with a version, as if it had been built."""
     folder = cache / "kernels"
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"linux-{version}-{HOST.name}-{recipe.digest(HOST)}-01234567"
@@ -171,12 +169,12 @@ def put(cache: Path, kernel: Path, version: str) -> Path:
     return path
 
 
-def test_the_version_tells_the_bus(cache: Path, kernel: Path) -> None:
+def test_bus_depends_on_the_version(cache: Path, kernel: Path) -> None:
     found = selection.find(HOST, put(cache, kernel, "6.1.2-microvm"), NullReporter())
     assert (found.version, found.bus) == ("6.1.2-microvm", "mmio")
 
 
-def test_images_get_it_when_it_is_there(
+def test_images_get_the_small_kernel_if_it_exists(
     archive: Path, kernel: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     boot = package.folder_of(selection.wanted(HOST), HOST, "6.1-1") / "boot"
@@ -227,7 +225,7 @@ def _no_apt(*_: object) -> None:
     raise ImageError("no network")
 
 
-def test_the_commands(cache: Path, kernel: Path) -> None:
+def test_kernel_commands(cache: Path, kernel: Path) -> None:
     older, newer = (put(cache, kernel, version) for version in ("6.1.3-microvm", "6.1.2-microvm"))
     os.utime(older, (0, 0))
     assert cached.newest(HOST) == newer

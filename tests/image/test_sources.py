@@ -1,4 +1,4 @@
-"""Sources of images: archives, folders, OCI layouts, what docker saves, registries."""
+"""Tests of the sources of images: archives, folders, OCI layouts, docker archives, registries."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def found(text: object, limits: Limits | None = None) -> tuple[ImageSource, dict
 
 @pytest.fixture
 def layout(tmp_path: Path) -> Path:
-    """Give an OCI layout of two layers, the upper with whiteouts."""
+    """Return an OCI layout of two layers, the upper one with whiteouts."""
     return oci.layout(tmp_path / "layout", LOWER, UPPER, config=CONFIG)
 
 
@@ -84,9 +84,7 @@ def test_streams_of_more_than_one_part(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "pack", [gzip.compress, lzma.compress, zstd_module().compress, bz2.compress]
 )
-def test_a_bomb_is_refused_before_it_has_gone_off(
-    tmp_path: Path, pack: Callable[[bytes], bytes]
-) -> None:
+def test_bomb_is_refused_early(tmp_path: Path, pack: Callable[[bytes], bytes]) -> None:
     path = tmp_path / "bomb"
     path.write_bytes(pack(tar(file("zeros", bytes(24 << 20)))))
     with pytest.raises(ImageError, match=r"more than 16M unpacked.*build --limit unpacked=N"):
@@ -141,7 +139,7 @@ def test_an_oci_layout(layout: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["docker-archive", "oci-archive"])
-def test_what_docker_and_podman_save(
+def test_archive_of_docker_save_and_podman_save(
     layout: Path, tmp_path: Path, form: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "saved.tar"
@@ -157,7 +155,7 @@ def test_what_docker_and_podman_save(
 
 
 def _save(path: Path, layers: list[bytes], **changed: Any) -> Path:
-    """Write what older versions of `docker save` write: folders of layers, links to equal ones."""
+    """Write an archive as older versions of `docker save` do, with links to equal layers."""
     diff_ids = [f"sha256:{hashlib.sha256(data).hexdigest()}" for data in layers]
     config = json.dumps({"architecture": "amd64", "rootfs": {"diff_ids": diff_ids}}).encode()
     name = f"{hashlib.sha256(config).hexdigest()}.json"
@@ -178,7 +176,7 @@ def _save(path: Path, layers: list[bytes], **changed: Any) -> Path:
     return path
 
 
-def test_what_older_docker_saved(tmp_path: Path) -> None:
+def test_archive_of_older_docker_save(tmp_path: Path) -> None:
     assert found(_save(tmp_path / "old.tar", [LOWER, UPPER, LOWER]))[1] == SEEN | {
         "etc/a": "1",
         "d/x": "1",
@@ -194,16 +192,16 @@ def test_what_older_docker_saved(tmp_path: Path) -> None:
         ({"Layers": [1, 2]}, "damaged"),
         ({"Layers": "x"}, "Layers has the wrong type"),
         ({"Layers": [f"{1:064x}/layer.tar", f"{0:064x}/layer.tar"]}, "wrong digest"),
-        ({"Config": "manifest.json"}, "something else in the place of an object"),
+        ({"Config": "manifest.json"}, "a value is not an object"),
         ({"Config": None}, "there is no "),
     ],
 )
-def test_a_lying_archive_is_refused(tmp_path: Path, changed: dict[str, Any], says: str) -> None:
+def test_wrong_archive_is_refused(tmp_path: Path, changed: dict[str, Any], says: str) -> None:
     with pytest.raises(ImageError, match=says):
         found(_save(tmp_path / "old.tar", [LOWER, UPPER], **changed))
 
 
-def test_one_of_several_is_chosen(layout: Path, tmp_path: Path) -> None:
+def test_one_of_several_images_is_chosen(layout: Path, tmp_path: Path) -> None:
     oci.layout(layout, LOWER, tag="other")
     with pytest.raises(ImageError, match=r"more than one image: 'latest', 'other'.*oci:PATH:NAME"):
         found(layout)
@@ -342,18 +340,18 @@ def _layer(digest: str, size: object) -> Callable[[Path], None]:
         (_layer(f"sha256:{'0' * 64}", -1), "no valid content"),
         (_layer(f"sha256:{'0' * 64}", "1"), "size has the wrong type"),
         (_lie(layers={}), "layers has the wrong type"),
-        (_lie(layers=[1]), "in the place of an object"),
+        (_lie(layers=[1]), "a value is not an object"),
         (_lie(config=[]), "config has the wrong type"),
         (lambda path: oci.replace_manifest(path, []), "no object"),
         (lambda path: oci.replace_manifest(path, b"\xff"), "damaged"),
         (lambda path: (path / "index.json").write_text("{}"), "is empty"),
-        (_config({}), "holds no image"),
+        (_config({}), "is no image"),
         (_config({"rootfs": {"diff_ids": ["x"]}}), "no digest"),
         (_config({"rootfs": {"diff_ids": []}, "config": {"Env": ["x"]}}), "cannot be used"),
         (_config({"rootfs": {"diff_ids": []}, "config": {"Cmd": [1]}}), "no list of texts"),
     ],
 )
-def test_a_lying_layout_is_refused(layout: Path, lie: Callable[[Path], object], says: str) -> None:
+def test_wrong_layout_is_refused(layout: Path, lie: Callable[[Path], object], says: str) -> None:
     lie(layout)
     with pytest.raises(ImageError, match=says):
         found(layout)
@@ -365,7 +363,7 @@ def _push(layout: Path, reference: str, *options: str) -> None:
     )
 
 
-def test_a_registry(
+def test_image_is_pulled_from_a_registry(
     layout: Path, registry: str, cache: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     reference = f"docker://{registry}/base"
@@ -380,8 +378,8 @@ def test_a_registry(
     assert list(cache.rglob("*pull*")) == []
     with find(f"{reference}:1", ARCH, report=LineReporter()):
         pass
-    assert "pulling" not in capsys.readouterr().err  # the layers, which nobody has read
-    with pytest.raises(ImageError, match=r"cannot be had.*is the name right"):
+    assert "pulling" not in capsys.readouterr().err  # the layers, which have not been read
+    with pytest.raises(ImageError, match=r"cannot get.*check the name"):
         found(f"{reference}:2")
 
 
@@ -393,7 +391,7 @@ def test_a_registry_and_the_users_credentials(
         _push(layout, reference, "--dest-creds=user:secret")
         monkeypatch.setenv("HOME", str(tmp_path))
         monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-        with pytest.raises(ImageError, match=r"cannot be had.*docker login"):
+        with pytest.raises(ImageError, match=r"cannot get.*docker login"):
             found(reference)
         (tmp_path / ".docker").mkdir()
         basic = base64.b64encode(b"user:secret").decode()
@@ -402,7 +400,7 @@ def test_a_registry_and_the_users_credentials(
         assert found(reference)[1] == SEEN
 
 
-def test_a_registry_that_sends_something_else(layout: Path, tmp_path: Path, cache: Path) -> None:
+def test_pull_refuses_another_answer(layout: Path, tmp_path: Path, cache: Path) -> None:
     with oci.registry(tmp_path) as address:
         reference = f"docker://{address}/changed:1"
         _push(layout, reference)
@@ -413,17 +411,17 @@ def test_a_registry_that_sends_something_else(layout: Path, tmp_path: Path, cach
         data = bytearray(stored.read_bytes())
         data[-9] ^= 1
         stored.write_bytes(data)
-        with pytest.raises(ImageError, match="cannot be had"):
+        with pytest.raises(ImageError, match="cannot get"):
             found(reference)
         stored.write_bytes(data[:-20])
-        with pytest.raises(ImageError, match="cannot be had"):
+        with pytest.raises(ImageError, match="cannot get"):
             found(reference)
         assert list(cache.rglob("*pull*")) == []
 
 
 @contextmanager
 def _answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
-    """Run a web server that answers every GET so, and yield its HOST:PORT."""
+    """Run a web server that answers every GET in the same way, and yield its HOST:PORT."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -454,13 +452,13 @@ def _drip(handler: BaseHTTPRequestHandler, size: int) -> None:
     handler.send_response(200)
     handler.send_header("Content-Length", str(size))
     handler.end_headers()
-    with suppress(OSError):  # nobody listens any more
+    with suppress(OSError):  # the server no longer listens
         for _ in range(1000):
             handler.wfile.write(b" ")
             time.sleep(0.05)
 
 
-def test_a_registry_that_drips_a_manifest_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_manifest_of_a_registry_is_cancelled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert skopeo._SHORT == "--command-timeout=60s"
     monkeypatch.setattr(skopeo, "_SHORT", "--command-timeout=1s")
     with (
@@ -470,7 +468,7 @@ def test_a_registry_that_drips_a_manifest_is_given_up(monkeypatch: pytest.Monkey
         found(f"docker://{address}/a:1")
 
 
-def test_a_registry_that_drips_a_layer_is_given_up(layout: Path, cache: Path) -> None:
+def test_slow_layer_of_a_registry_is_cancelled(layout: Path, cache: Path) -> None:
     manifest, dripped = oci.index(layout)["manifests"][0], _layers(layout)[0]["digest"]
 
     def answer(handler: BaseHTTPRequestHandler) -> None:
@@ -499,11 +497,11 @@ def test_a_registry_that_drips_a_layer_is_given_up(layout: Path, cache: Path) ->
         (200, b"<html></html>", "sends no manifest.*is it a registry"),
         (200, b"1", "sends no manifest.*is it a registry"),
         (500, b"<html></html>", "500 Internal Server Error.*try again later"),
-        (403, b"<html></html>", r"cannot be had.*\("),
-        (404, b"<html></html>", r"cannot be had.*\("),
+        (403, b"<html></html>", r"cannot get.*\("),
+        (404, b"<html></html>", r"cannot get.*\("),
     ],
 )
-def test_a_registry_that_is_none(status: int, data: bytes, says: str) -> None:
+def test_server_that_is_no_registry_is_an_error(status: int, data: bytes, says: str) -> None:
     with (
         _answering(lambda handler: _send(handler, status, "text/html", data)) as address,
         pytest.raises(ImageError, match=says),
@@ -514,8 +512,8 @@ def test_a_registry_that_is_none(status: int, data: bytes, says: str) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("docker://127.0.0.1:9/x", "cannot be had.*can it be reached from here"),
-        ("docker://", "cannot be had.*such as docker://"),
+        ("docker://127.0.0.1:9/x", "cannot get.*check the name of the registry"),
+        ("docker://", "cannot get.*such as docker://"),
         ("nothing", "there is no such source.*docker://"),
         ("oci:nothing:tag", "there is no such file or folder.*`oci:PATH:NAME`"),
         ("oci:/nowhere", "oci:/nowhere: there is no such file or folder"),
@@ -528,11 +526,11 @@ def test_a_registry_that_is_none(status: int, data: bytes, says: str) -> None:
         ("oci:rootfs.tar:name", "rootfs.tar: is no OCI layout"),
         ("docker-archive:rootfs.tar", "is no archive that `docker save` has written"),
         ("docker-archive:folder", "is no archive that `docker save` has written"),
-        ("empty.tar", "empty.tar: there is nothing in it.*scratch"),
-        ("folder.tar", "folder.tar: there is nothing in it"),
+        ("empty.tar", "empty.tar: the archive is empty.*scratch"),
+        ("folder.tar", "folder.tar: the archive is empty"),
     ],
 )
-def test_what_is_no_source(
+def test_unknown_source_is_an_error(
     text: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -550,7 +548,7 @@ def test_packages_need_a_distribution_that_has_them(text: str, kernel: Path) -> 
         build(Recipe(source=text, packages=("python3",)), kernel=kernel)
 
 
-def test_without_skopeo_it_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_skopeo_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ImageError, match=r"needs skopeo.*apt install skopeo"):
         found("docker://localhost/x")

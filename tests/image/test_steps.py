@@ -1,4 +1,4 @@
-"""What is kept of a recipe's steps that are commands; the machine that runs them is played."""
+"""Tests of the cached changes of commands, with a stand-in for the machine that runs them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ STEP = Recipe(steps=(RunStep(("work",)),))
 GOOD = tar(file("made", b"by the step"))
 
 
-class Machine:
-    """What runs a step: it answers with an archive, or fails."""
+class StandInRunner:
+    """A stand-in for a machine: it writes an archive, or fails."""
 
     def __init__(self, archive: bytes = GOOD, error: Exception | None = None) -> None:
         self.runs = 0
@@ -52,21 +52,21 @@ def kept(cache: Path) -> Path:
 
 
 @pytest.mark.parametrize("answer", [b"no archive", tar(file("../out"))])
-def test_what_is_no_layer_is_not_kept(
+def test_invalid_layer_is_not_cached(
     answer: bytes, cache: Path, leftovers: Callable[[], list[str]]
 ) -> None:
     with pytest.raises(ImageError, match=r"work: "):
-        build(STEP, run=Machine(answer))
+        build(STEP, run=StandInRunner(answer))
     assert not list((cache / "layers").iterdir())
     assert not leftovers()
-    build(STEP, run=Machine())
+    build(STEP, run=StandInRunner())
 
 
 @pytest.mark.parametrize("how", ["changed", "short", "other", "gone", "no digest"])
-def test_a_step_runs_again_where_what_is_kept_of_it_is_damaged(
+def test_step_runs_again_if_its_cached_layer_is_damaged(
     how: str, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    machine = Machine()
+    machine = StandInRunner()
     image = build(STEP, run=machine)
     data = kept(cache).read_bytes()
     path = kept(cache)
@@ -89,26 +89,28 @@ def test_a_step_runs_again_where_what_is_kept_of_it_is_damaged(
     assert said.count("is damaged: the step runs again") == 1
 
 
-def test_a_step_may_change_what_compresses_well() -> None:
+def test_layer_of_a_step_may_have_any_ratio() -> None:
     zeros = tar(file("zeros", bytes(1 << 20)))
     limits = Limits(ratio=10, unsuspected=1 << 16)
-    build(STEP, run=Machine(zeros), limits=limits)
+    build(STEP, run=StandInRunner(zeros), limits=limits)
     with pytest.raises(ImageError, match=r"larger than it may be.*--limit unpacked="):
         build(
-            Recipe(steps=(RunStep(("more",)),)), run=Machine(zeros), limits=Limits(unpacked=1 << 19)
+            Recipe(steps=(RunStep(("more",)),)),
+            run=StandInRunner(zeros),
+            limits=Limits(unpacked=1 << 19),
         )
 
 
-def test_any_error_of_a_step_names_it() -> None:
+def test_error_of_a_step_names_the_step() -> None:
     with pytest.raises(ImageError, match=r"^run work: the guest died") as failure:
-        build(STEP, run=Machine(error=GuestDied("the guest died", detail="its last words")))
+        build(STEP, run=StandInRunner(error=GuestDied("the guest died", detail="its last words")))
     assert failure.value.detail == "its last words"
 
 
 def test_prune_removes_layers_of_steps_and_of_killed_builds(
     cache: Path, leftovers: Callable[[], list[str]]
 ) -> None:
-    machine = Machine()
+    machine = StandInRunner()
     build(STEP, run=machine)
     for name in ("layers", "downloads", "readymade"):
         (cache / name).mkdir(exist_ok=True)

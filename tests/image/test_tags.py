@@ -1,4 +1,4 @@
-"""The names that people give to images, and what they mean."""
+"""Tests of the tags of images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from microvm_image.build import build
 
 @pytest.fixture
 def images(archive: Path, kernel: Path) -> tuple[Image, Image]:
-    """Give two images that differ in their kernels."""
+    """Return two images that differ in their kernels."""
     first = build(rootfs=archive, kernel=kernel)
     kernel.write_bytes(kernel.read_bytes() + b"more")
     return first, build(rootfs=archive, kernel=kernel)
@@ -32,7 +32,7 @@ def test_a_name_without_a_version_is_the_latest(images: tuple[Image, Image]) -> 
     assert tags.of(images[1].name) == ["python:latest"]
 
 
-def test_a_digest_may_be_cut_where_it_is_still_the_only_one(images: tuple[Image, Image]) -> None:
+def test_unique_beginning_of_a_digest_is_enough(images: tuple[Image, Image]) -> None:
     first, second = images
     for length in (6, 11, 12):
         assert load(first.digest[:length]) == first
@@ -62,7 +62,7 @@ def test_a_name_precedes_a_tag_and_a_tag_precedes_a_digest(
     "text",
     ["", ":", "a:", ":b", "a:b:c", ".a", "a/b", "../a", "a b", "a\n", "a\0", "ä", "-a", "a" * 101],
 )
-def test_what_cannot_be_a_tag(text: str, images: tuple[Image, Image], cache: Path) -> None:
+def test_invalid_tags_are_refused(text: str, images: tuple[Image, Image], cache: Path) -> None:
     with pytest.raises(ImageError, match="cannot be a tag"):
         tags.assign(text, images[0].name)
     assert not list(cache.glob("tags/*"))
@@ -74,13 +74,13 @@ def test_the_longest_tag_is_a_file(images: tuple[Image, Image]) -> None:
     assert load(longest) == images[0]
 
 
-def test_only_what_is_there_gets_a_tag(cache: Path) -> None:
+def test_only_existing_images_get_tags(cache: Path) -> None:
     with pytest.raises(ImageError, match="no image nothing"):
         tags.assign("python", "nothing")
     assert not list(cache.glob("tags/*"))
 
 
-def test_a_tag_whose_image_is_gone_says_so(images: tuple[Image, Image]) -> None:
+def test_tag_of_a_missing_image_is_an_error(images: tuple[Image, Image]) -> None:
     tags.assign("python", images[0].name)
     caches.clear(images[0].path)
     with pytest.raises(ImageError, match=r"python means the image .*no longer"):
@@ -88,7 +88,7 @@ def test_a_tag_whose_image_is_gone_says_so(images: tuple[Image, Image]) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff", b"../../etc", b"x" * 2000, b".hidden"])
-def test_a_damaged_tag_is_an_image_that_is_not_there(
+def test_damaged_tag_is_a_missing_image(
     content: bytes, images: tuple[Image, Image], cache: Path
 ) -> None:
     tags.assign("python", images[0].name)
@@ -99,7 +99,7 @@ def test_a_damaged_tag_is_an_image_that_is_not_there(
     assert load("python") == images[0]
 
 
-def test_a_tag_that_moves_while_it_is_read_is_read_again(
+def test_moving_tag_is_read_again(
     images: tuple[Image, Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tags.assign("python", images[0].name)

@@ -1,4 +1,4 @@
-"""Trees: what layers do to each other, and what they cannot do to anything else."""
+"""Tests of trees: the effects of layers on each other, and hostile layers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tests.image.layers import Part, content, file, folder, hard, layer, link, shown, tar
+from tests.image.layers import LayerMember, content, file, folder, hard, layer, link, shown, tar
 
 from microvm.errors import ImageError
 from microvm_image.limits import Limits
@@ -27,7 +27,7 @@ def written(tree: RootfsTree) -> bytes:
     return out.getvalue()
 
 
-def test_an_upper_layer_is_what_is_seen() -> None:
+def test_upper_layer_hides_lower_layers() -> None:
     lower = tar(folder("etc"), file("etc/a", b"1"), file("etc/b", b"1"))
     assert content(lower, tar(file("./etc/b", b"2"), file("etc/c", b"2"))) == {
         "etc": "/",
@@ -57,7 +57,7 @@ def test_an_upper_layer_is_what_is_seen() -> None:
         ([folder("d")], None),
     ],
 )
-def test_whiteouts(upper: list[Part], left: dict[str, str] | None) -> None:
+def test_whiteouts(upper: list[LayerMember], left: dict[str, str] | None) -> None:
     lower = tar(
         *map(folder, ("d", "d/e")), *(file(f"d/{name}", b"1") for name in ("a", "b", "e/f"))
     )
@@ -68,7 +68,7 @@ def test_whiteouts(upper: list[Part], left: dict[str, str] | None) -> None:
     assert after == (before if left is None else left)
 
 
-def test_a_layer_over_a_link_lands_where_the_guest_would_see_it() -> None:
+def test_layer_follows_links_as_the_guest_does() -> None:
     lower = tar(
         folder("usr/lib"), link("lib", "usr/lib"), link("abs", "/usr"), link("up", "../../..")
     )
@@ -122,15 +122,18 @@ def test_hard_links_are_names_of_one_file() -> None:
         ([file("x/" * 200)], "folders are nested more"),
         ([file("a\0b", pax_headers={"path": "a\0b"})], "NUL"),
         ([file("a", uid=-2)], "has an invalid owner"),
-        ([Part("a", kind="char", attributes=(("devmajor", 1 << 20),))], "device with an invalid number"),
-        ([Part("a", attributes=(("type", b"Z"),))], "unknown type"),
+        (
+            [LayerMember("a", kind="char", attributes=(("devmajor", 1 << 20),))],
+            "an invalid number",
+        ),
+        ([LayerMember("a", attributes=(("type", b"Z"),))], "unknown type"),
         ([file("a", type=tarfile.GNUTYPE_SPARSE)], "sparse"),
         ([file("a", b"x", pax_headers={"size": str(1 << 60)})], "cut short"),
         ([file("a", b"x", pax_headers={"size": "-5"})], "damaged"),
         ([file("a", pax_headers={"x": "y" * (600 << 10)})], "too long"),
     ],
 )
-def test_a_hostile_member_is_refused(parts: list[Part], says: str) -> None:
+def test_a_hostile_member_is_refused(parts: list[LayerMember], says: str) -> None:
     format_ = tarfile.GNU_FORMAT if dict(parts[-1].attributes).get("uid") else tarfile.PAX_FORMAT
     with pytest.raises(ImageError, match=says):
         content(tar(*parts, format=format_))
@@ -156,24 +159,24 @@ def test_layers_are_counted() -> None:
         content(*[tar(file("a"))] * 3, limits=Limits(layers=2))
 
 
-def test_paths_that_wander_are_bounded() -> None:
+def test_number_of_path_steps_is_limited() -> None:
     way = "/".join(["."] * 2000)
     parts = [link(f"l{n}", f"{way}/l{n + 1}" if n < 30 else ".") for n in range(31)]
     with pytest.raises(ImageError, match="too long to follow"):
         content(tar(*parts, *(file(f"l0/{n}") for n in range(10))), limits=Limits(members=5000))
 
 
-def test_an_archive_cut_anywhere_is_refused() -> None:
+def test_incomplete_archive_is_refused() -> None:
     data = tar(file("a", b"x" * 700), link("b", "a"))
     end = data.rindex(b"ustar") + 255  # of the last member
     for cut in range(0, end + 1, 64):
         with pytest.raises(ImageError, match="damaged"):
             content(data[:cut])
     with RootfsTree() as tree:
-        tree.add(layer(data[:end], is_whole=True))  # as a digest has proved it
+        tree.add(layer(data[:end], is_whole=True))  # as if its digest had been compared
 
 
-def test_all_that_a_member_has_is_kept() -> None:
+def test_all_attributes_of_a_member_are_kept() -> None:
     capability = b"\1\0\0\2\xff\4" + bytes(14)
     attributes: dict[str, Any] = {
         "mode": 0o4755,
@@ -188,9 +191,9 @@ def test_all_that_a_member_has_is_kept() -> None:
     }
     name = os.fsdecode(b"caf\xe9")
     device = (("devmajor", 259), ("devminor", 70_000))
-    parts = [file(name, b"x", **attributes), Part("sda", kind="block", attributes=device)]
+    parts = [file(name, b"x", **attributes), LayerMember("sda", kind="block", attributes=device)]
     with RootfsTree() as tree:
-        tree.add(layer(tar(folder(".", mode=0o711), *parts, Part("pipe", kind="fifo"))))
+        tree.add(layer(tar(folder(".", mode=0o711), *parts, LayerMember("pipe", kind="fifo"))))
         once = written(tree)
         node = dict(tree.walk())[name]
         assert dict(node.xattrs) == {"security.capability": capability, "user.mime": b"text"}
@@ -202,7 +205,7 @@ def test_all_that_a_member_has_is_kept() -> None:
     with RootfsTree() as tree:
         tree.add(layer(once))
         assert written(tree) == once
-    # By every Python the same: the digest of a disk is compared between machines.
+    # Every Python must write the same bytes, because machines compare the digests of disks.
     assert hashlib.sha256(once).hexdigest() == (
         "a73ab504139f84cee855af9c3c09398508b5f3ccf46845bcb281792b0527425c"
     )
@@ -223,8 +226,8 @@ def _beside(path: str, prefix: str) -> str:
     return above + slash + prefix + name
 
 
-def _model(layers: list[list[Part]]) -> dict[str, str] | None:
-    """What is left of layers without links, by OCI's rules; None where one cannot be."""
+def _model(layers: list[list[LayerMember]]) -> dict[str, str] | None:
+    """Return the result of layers without links by the rules of OCI; None for an impossible one."""
     seen: dict[str, str] = {}
     for parts in layers:
         upper: dict[str, str] = {}
@@ -258,7 +261,7 @@ def _above(path: str) -> list[str]:
 
 
 @given(st.lists(st.lists(PARTS, max_size=5, unique_by=lambda part: part.name), max_size=4))
-def test_layers_do_what_the_model_does(layers: list[list[Part]]) -> None:
+def test_layers_agree_with_the_model(layers: list[list[LayerMember]]) -> None:
     expected = _model(layers)
     first = [sorted(parts, key=lambda part: ".wh." not in part.name) for parts in layers]
     if expected is None:
@@ -266,7 +269,7 @@ def test_layers_do_what_the_model_does(layers: list[list[Part]]) -> None:
             content(*(tar(*parts) for parts in first))
         return
     assert content(*(tar(*parts) for parts in first)) == expected
-    with suppress(ImageError):  # for a file that a whiteout would have removed in time
+    with suppress(ImageError):  # for a file that a later whiteout would have removed
         assert content(*(tar(*parts) for parts in layers)) == expected
 
 

@@ -1,4 +1,4 @@
-"""Caches that others can change, and what may lie in one."""
+"""Tests of caches that other users can change, and of unexpected files in a cache."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from microvm_image.build import build
 
 @pytest.fixture(autouse=True)
 def parts(archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the environment name the small parts."""
+    """Set the environment to the small parts."""
     monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
     monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
 
 
 @pytest.fixture(autouse=True)
 def _bounded() -> Iterator[None]:
-    """Interrupt what waits for the other end of a FIFO."""
+    """Interrupt a test that waits for the other end of a FIFO."""
 
     def interrupt(_: int, __: FrameType | None) -> None:
         pytest.fail("it waits")
@@ -47,7 +47,7 @@ def _bounded() -> Iterator[None]:
 
 @only_root
 @pytest.mark.parametrize("part", [".", "images"])
-def test_what_belongs_to_another_is_refused(cache: Path, part: str) -> None:
+def test_cache_of_another_user_is_refused(cache: Path, part: str) -> None:
     build()
     os.chown(cache / part, USER, USER)
     says = f"the cache .* cannot be trusted: .*belongs to user {USER} .*MICROVM_CACHE; under sudo"
@@ -58,7 +58,7 @@ def test_what_belongs_to_another_is_refused(cache: Path, part: str) -> None:
 
 @pytest.mark.parametrize("mode", [0o775, 0o757, 0o1777])
 @pytest.mark.parametrize("part", [".", "images"])
-def test_what_others_can_write_is_refused(cache: Path, part: str, mode: int) -> None:
+def test_cache_that_others_can_write_is_refused(cache: Path, part: str, mode: int) -> None:
     build()
     (cache / part).chmod(mode)
     with pytest.raises(CacheError, match="can be written by others"):
@@ -91,7 +91,7 @@ def test_a_cache_of_root_is_trusted_by_all(cache: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(("mode", "refused"), [(0o757, True), (0o777, True), (0o1777, False)])
-def test_the_folders_on_the_way_count(tmp_path: Path, mode: int, refused: bool) -> None:
+def test_parents_of_the_cache_are_checked(tmp_path: Path, mode: int, refused: bool) -> None:
     way = tmp_path / "way"
     (way / "cache").mkdir(parents=True)
     way.chmod(mode)
@@ -103,7 +103,7 @@ def test_the_folders_on_the_way_count(tmp_path: Path, mode: int, refused: bool) 
             trust.check(path)
 
 
-def test_a_group_of_ones_own_may_write_on_the_way(
+def test_private_group_may_write_to_parents(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     way = tmp_path / "way"
@@ -116,12 +116,12 @@ def test_a_group_of_ones_own_may_write_on_the_way(
         trust.check(way / "cache")
 
 
-def test_whose_groups_are_private() -> None:
+def test_groups_without_other_members_are_private() -> None:
     assert private._is_private(0)
     assert not private._is_private(54321)  # of no name
 
 
-def test_links_are_followed_to_what_they_mean(tmp_path: Path) -> None:
+def test_links_to_the_cache_are_followed(tmp_path: Path) -> None:
     (tmp_path / "open" / "cache").mkdir(parents=True)
     (tmp_path / "first").symlink_to(tmp_path / "second")
     (tmp_path / "second").symlink_to("open/../open")
@@ -136,7 +136,7 @@ def test_links_are_followed_to_what_they_mean(tmp_path: Path) -> None:
 
 
 @only_root
-def test_a_link_of_another_is_not_followed(tmp_path: Path) -> None:
+def test_link_of_another_user_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "cache").mkdir()
     (tmp_path / "link").symlink_to("cache")
     os.chown(tmp_path / "link", USER, USER, follow_symlinks=False)
@@ -158,14 +158,14 @@ def test_no_image_is_made_in_a_folder_of_another_user(cache: Path, tmp_path: Pat
 
 
 @pytest.mark.parametrize("folder", ["images", "defaults", "programs", "downloads"])
-def test_a_planted_link_empties_no_file(cache: Path, tmp_path: Path, folder: str) -> None:
+def test_link_in_place_of_a_lock_empties_no_file(cache: Path, tmp_path: Path, folder: str) -> None:
     build()
     (name,) = [path.name for path in (cache / folder).iterdir()]
     caches.clear(cache / folder / name)
     victim = tmp_path / "victim"
     victim.write_text("precious")
     (cache / folder / f".{name}.lock").symlink_to(victim)
-    with suppress(CacheError):  # what is not needed may fail in silence
+    with suppress(CacheError):  # a failure that does not stop the build is not reported
         build()
     assert victim.read_text() == "precious"
 
@@ -177,7 +177,7 @@ def test_modes_are_exact_whatever_the_umask(
     write = initramfs.write
 
     def look(*args: object) -> None:
-        """Nobody else may get at what is being written."""
+        """No other user may read files while they are written."""
         (private,) = (cache / "images").glob(".*.tmp")
         assert private.stat().st_mode & 0o777 == 0o700
         write(*args)  # type: ignore[arg-type]
@@ -235,7 +235,7 @@ FILES = (
         *itertools.product(FILES[1::2], [_folder, _link, _writable]),
     ],
 )
-def test_what_is_no_file_of_ours_is_neither_used_nor_waited_for(
+def test_special_files_are_neither_used_nor_waited_for(
     cache: Path, part: str, plant: Callable[[Path], None]
 ) -> None:
     image = build()

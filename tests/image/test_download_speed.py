@@ -1,4 +1,4 @@
-"""Tests of the pace of a download, from the bytes that have arrived at each time."""
+"""Tests of the meter of a download's speed."""
 
 from __future__ import annotations
 

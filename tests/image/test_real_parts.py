@@ -1,4 +1,4 @@
-"""Real parts: the distribution's packages, and Alpine where MICROVM_ROOTFS has it."""
+"""Tests with real parts: packages of the distribution, and Alpine's archive in MICROVM_ROOTFS."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from microvm_image.source import ImageSource
 from microvm_image.sources import busybox, debian
 from microvm_image.sources.find import find
 
-ROOTFS = os.environ.get("MICROVM_ROOTFS")  # before the tests' own environment hides it
+ROOTFS = os.environ.get("MICROVM_ROOTFS")  # before a fixture removes the variable
 CACHE = os.environ.get("MICROVM_CACHE")
 
 needs_apt = pytest.mark.skipif(not shutil.which("apt-get"), reason="apt-get is not installed")
@@ -87,7 +87,7 @@ def test_alpine(kernel: Path) -> None:
 def test_debian_by_packages(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    if CACHE:  # it takes a minute, once
+    if CACHE:  # downloaded once, which takes a minute
         monkeypatch.setenv("MICROVM_CACHE", CACHE)
     else:
         monkeypatch.delenv("MICROVM_CACHE")
@@ -149,10 +149,10 @@ def test_debian_without_its_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     "said",
     ["unable to pick chroot mode automatically", "failed to parse /etc/subuid and /etc/subgid"],
 )
-def test_debian_by_one_who_may_not(
+def test_debian_without_permissions_is_explained(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, said: str
 ) -> None:
-    """What mmdebstrap says to a user without a range of ids is explained."""
+    """The error explains the messages of mmdebstrap for a user without a range of ids."""
     program = tmp_path / "mmdebstrap"
     program.write_text(f"#!/bin/sh\necho 'E: {said}' >&2\nexit 1\n")
     program.chmod(0o755)
@@ -167,7 +167,7 @@ def test_debian_by_one_who_may_not(
 
 
 @needs_apt
-def test_a_suite_that_is_none() -> None:
+def test_unknown_suite_is_an_error() -> None:
     with (
         pytest.raises(ImageError) as caught,
         find("debian:nosuch", arches.find(), report=NullReporter()),
@@ -179,7 +179,7 @@ def test_a_suite_that_is_none() -> None:
 
 
 @needs_apt
-def test_a_failure_of_debians_names_a_command_that_shows_more(
+def test_failure_of_mmdebstrap_names_its_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(debian, "_mirrors", lambda _: ["no mirror"])
@@ -205,7 +205,7 @@ def test_a_failure_of_debians_names_a_command_that_shows_more(
         ("alpine", ["python3"], "packages cannot be installed in"),
     ],
 )
-def test_packages_that_cannot_be(text: str, packages: list[str], says: str) -> None:
+def test_invalid_packages_are_refused(text: str, packages: list[str], says: str) -> None:
     with (
         pytest.raises(ImageError, match=says),
         find(text, arches.find(), packages=packages, report=NullReporter()),

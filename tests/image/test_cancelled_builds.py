@@ -1,4 +1,4 @@
-"""A build that is ended from outside: nothing that it has started or half made stays."""
+"""Tests that a cancelled or killed build leaves no processes and no incomplete files."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def slow(
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_ends_a_build_and_all_that_it_has_started(
+def test_signal_ends_a_build_and_its_tools(
     number: signal.Signals, slow: Lifeline, temporary: Path, leftovers: Leftovers, tmp_path: Path
 ) -> None:
     with build() as process:
@@ -122,7 +122,7 @@ def build() -> subprocess.Popen[str]:
     )
 
 
-async def test_a_machine_that_is_cancelled_ends_the_build_of_its_image(
+async def test_cancelled_start_ends_the_build_of_its_image(
     slow: Lifeline, leftovers: Leftovers
 ) -> None:
     assert readymade.is_missing("python")
@@ -136,7 +136,7 @@ async def test_a_machine_that_is_cancelled_ends_the_build_of_its_image(
     assert not leftovers()
 
 
-def test_what_is_started_ends_with_its_owner(lifeline: Lifeline) -> None:
+def test_tool_ends_with_its_owner(lifeline: Lifeline) -> None:
     def work() -> None:
         with started(["sh", "-c", SLOW.format(lifeline=lifeline)]):
             lifeline.wait_for_start()
@@ -147,14 +147,14 @@ def test_what_is_started_ends_with_its_owner(lifeline: Lifeline) -> None:
     lifeline.wait_for_end()
 
 
-def test_what_ignores_signals_is_killed(lifeline: Lifeline) -> None:
+def test_tool_that_ignores_signals_is_killed(lifeline: Lifeline) -> None:
     deaf = f"trap '' TERM INT HUP; {SLOW.format(lifeline=lifeline)}"
     with started(["sh", "-c", deaf]):
         lifeline.wait_for_start()
     lifeline.wait_for_end()
 
 
-def test_a_program_says_why_it_failed() -> None:
+def test_error_quotes_the_failed_program() -> None:
     with pytest.raises(ImageError, match="trying failed: sh ended with status 3") as failure:
         run(["sh", "-c", "echo why >&2; exit 3"], what="trying")
     assert failure.value.detail == "why"
@@ -163,7 +163,7 @@ def test_a_program_says_why_it_failed() -> None:
     assert run(["sh", "-c", "printf said"], what="trying") == "said"
 
 
-def test_a_signal_that_comes_while_a_program_starts_ends_it(
+def test_signal_during_the_start_ends_a_program(
     lifeline: Lifeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Popen(subprocess.Popen[bytes]):

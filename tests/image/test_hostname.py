@@ -46,14 +46,16 @@ OURS = b"127.0.0.1\tmicrovm\n"
         (b"\xff\x00\n", b"\xff\x00\n" + LOCAL),
     ],
 )
-def test_an_image_gets_the_guests_name(brought: bytes | None, kept: bytes, times: int) -> None:
+def test_image_gets_the_host_name_of_the_guest(
+    brought: bytes | None, kept: bytes, times: int
+) -> None:
     nodes = {"etc/hostname": file(b"web1\n")}
     if brought is not None:
         nodes["etc/hosts"] = file(brought)
     assert settled(nodes, times) == {"etc/hostname": b"microvm\n", "etc/hosts": kept + OURS}
 
 
-def test_files_that_agree_are_left_alone() -> None:
+def test_matching_files_are_not_changed() -> None:
     nodes = {"etc/hostname": file(b"microvm\n"), "etc/hosts": file(b"::1 localhost\n::1 microvm\n")}
     with RootfsTree() as tree:
         tree.add(NodeLayer("brought", nodes))
@@ -71,7 +73,7 @@ def test_files_that_agree_are_left_alone() -> None:
     ],
     ids=["dangling link", "loop", "device", "folder"],
 )
-def test_what_is_no_file_is_replaced(there: FileNode) -> None:
+def test_link_or_folder_is_replaced_by_a_file(there: FileNode) -> None:
     for path in ("etc/hostname", "etc/hosts"):
         assert settled({path: there})[path].endswith(b"microvm\n")
 
@@ -82,16 +84,16 @@ def test_hosts_behind_a_link_are_kept() -> None:
     assert found["etc/hosts"] == b"::1 localhost x\n" + OURS
 
 
-def test_a_large_hosts_file_stays_as_it_is() -> None:
+def test_large_hosts_file_is_not_changed() -> None:
     large = b"0.0.0.0 advertisement\n" * 200_000
     assert settled({"etc/hosts": file(large)})["etc/hosts"] == large
 
 
-def test_an_image_whose_etc_is_no_folder_is_left_alone() -> None:
+def test_image_without_an_etc_folder_is_not_changed() -> None:
     assert settled({"etc": file(b"x")}) == {}
     assert settled({"etc": FileNode(stat.S_IFLNK | 0o777, target="etc")}) == {}
 
 
-def test_a_file_is_not_put_outside() -> None:
+def test_link_does_not_lead_out_of_the_image() -> None:
     with RootfsTree() as tree, pytest.raises(ImageError, match="leads out"):
         tree.put("../hostname", file(b""))

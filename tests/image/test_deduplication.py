@@ -1,4 +1,4 @@
-"""What is the same in several images is there once."""
+"""Tests that equal files of several images are one file."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from microvm_image.recipe import Recipe
 
 @pytest.fixture
 def images(archive: Path, kernel: Path, guest: Path) -> tuple[Image, Image]:
-    """Give two images that differ in their daemons."""
+    """Return two images that differ in their daemons."""
     first = build(rootfs=archive, kernel=kernel)
     (guest / "main.c").write_text("int main(void) { return 1; }\n")
     return first, build(rootfs=archive, kernel=kernel)
 
 
-def test_one_kernel_is_one_file(images: tuple[Image, Image]) -> None:
+def test_equal_kernels_are_one_file(images: tuple[Image, Image]) -> None:
     first, second = images
     assert first.name != second.name
     assert first.kernel.samefile(second.kernel)
@@ -37,18 +37,16 @@ def test_one_kernel_is_one_file(images: tuple[Image, Image]) -> None:
     assert usage(second.path).shared == 0
 
 
-def test_what_was_compared_with_its_digest_is_known_again(
+def test_linked_files_are_not_compared_again(
     images: tuple[Image, Image], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verified, "_memory", {})  # as another process
+    monkeypatch.setattr(verified, "_memory", {})  # as in another process
     monkeypatch.setattr(verified, "sha256", None)
     for image in images:
         assert load(image.name) == image
 
 
-def test_a_cache_of_an_older_version_is_shared_read_only(
-    images: tuple[Image, Image], guest: Path
-) -> None:
+def test_files_of_older_versions_become_read_only(images: tuple[Image, Image], guest: Path) -> None:
     first, second = images
     for image in images:
         for path, _, _ in image.files:
@@ -66,7 +64,7 @@ def test_a_damaged_file_is_not_shared(images: tuple[Image, Image], guest: Path) 
     data[-1] ^= 1
     first.kernel.chmod(0o644)
     first.kernel.write_bytes(data)
-    for image in images:  # which have it in common
+    for image in images:  # both share the kernel
         with pytest.raises(ImageError, match="damaged image"):
             load(image.name)
     again = build(kernel=guest.parent / "vmlinuz")
@@ -74,13 +72,15 @@ def test_a_damaged_file_is_not_shared(images: tuple[Image, Image], guest: Path) 
     assert not again.kernel.samefile(first.kernel)
 
 
-def test_a_folder_elsewhere_shares_nothing(archive: Path, kernel: Path, tmp_path: Path) -> None:
+def test_image_outside_the_cache_shares_no_files(
+    archive: Path, kernel: Path, tmp_path: Path
+) -> None:
     first = build(rootfs=archive, kernel=kernel)
     elsewhere = build(rootfs=archive, kernel=kernel, output=tmp_path / "out")
     assert not first.kernel.samefile(elsewhere.kernel)
 
 
-def test_where_nothing_can_be_linked_there_are_copies(
+def test_files_are_copied_if_they_cannot_be_linked(
     archive: Path, kernel: Path, guest: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -94,7 +94,7 @@ def test_where_nothing_can_be_linked_there_are_copies(
     assert load(second.name) == second
 
 
-def test_a_copy_of_a_cache_is_as_good(
+def test_copied_cache_is_valid(
     images: tuple[Image, Image], cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copytree(cache, tmp_path / "copy")
@@ -103,9 +103,11 @@ def test_a_copy_of_a_cache_is_as_good(
         assert load(image.name).manifest == image.manifest
 
 
-def test_one_tree_is_one_disk_whatever_a_run_has_by_default(tmp_path: Path, kernel: Path) -> None:
+def test_images_with_other_defaults_share_a_disk(tmp_path: Path, kernel: Path) -> None:
     base = tmp_path / "base.tar"
-    base.write_bytes(layers.tar(layers.file("bin/x", b"1"), layers.Part("dev/x", kind="char")))
+    base.write_bytes(
+        layers.tar(layers.file("bin/x", b"1"), layers.LayerMember("dev/x", kind="char"))
+    )
     first, second = (
         build(Recipe(source=str(base), env=env), kernel=kernel) for env in ((), ("A=1",))
     )

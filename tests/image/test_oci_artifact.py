@@ -1,4 +1,4 @@
-"""Artifacts, in Debian's docker-registry and in registries that lie."""
+"""Tests of OCI artifacts in Debian's docker-registry, and in registries that send wrong data."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def pulled(text: str, limit: int = LIMIT) -> bytes:
         return file.read()
 
 
-def test_a_registry_has_it_bit_for_bit_and_is_sent_it_once(
+def test_push_stores_the_same_bytes_and_only_once(
     registry: str, cache: Path, leftovers: Callable[[], list[str]]
 ) -> None:
     text = f"docker://{registry}/mine/exports:1"
-    with pytest.raises(skopeo.MissingError, match=r"cannot be had.*is the name right"):
+    with pytest.raises(skopeo.MissingError, match=r"cannot get.*check the name"):
         pulled(text)
     oci_artifact.push(text, write)
     assert pulled(text) == DATA
@@ -42,31 +42,31 @@ def test_a_registry_has_it_bit_for_bit_and_is_sent_it_once(
     assert [*(cache / "downloads").iterdir()] == []
 
 
-def test_what_somebody_else_has_there_is_left_alone(registry: str, tmp_path: Path) -> None:
+def test_push_replaces_no_other_artifact(registry: str, tmp_path: Path) -> None:
     layout = oci.layout(tmp_path / "layout")
     text = f"docker://{registry}/theirs:1"
     oci.run("skopeo", "copy", "--dest-tls-verify=false", f"oci:{layout}:latest", text)
     for use in (pulled, lambda text: oci_artifact.push(text, write)):
-        with pytest.raises(ImageError, match=r"holds something else.*a repository that has"):
+        with pytest.raises(ImageError, match=r"has something else.*a repository"):
             use(text)
 
 
-def test_a_registry_that_does_not_take_it(tmp_path: Path, cache: Path) -> None:
+def test_push_fails_if_the_registry_refuses(tmp_path: Path, cache: Path) -> None:
     with (
         oci.registry(tmp_path, user=oci.USER) as address,
-        pytest.raises(ImageError, match=r"cannot be had.*docker login"),
+        pytest.raises(ImageError, match=r"cannot get.*docker login"),
     ):
         oci_artifact.push(f"docker://{address}/a:1", write)
-    with pytest.raises(ImageError, match=r"cannot be had.*can it be reached from here"):
+    with pytest.raises(ImageError, match=r"cannot get.*check the name of the registry"):
         oci_artifact.push(f"docker://{address}/a:1", write)
     assert [*(cache / "downloads").iterdir()] == []
 
 
 class Liar:
-    """A registry with an artifact, of which it may say and send something else.
+    """A registry with an artifact, which can send another manifest or layer.
 
-    :ivar text: the artifact's reference.
-    :ivar layer: the path of its layer.
+    :ivar text: The reference of the artifact.
+    :ivar layer: The path of its layer.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -83,7 +83,7 @@ class Liar:
         self.say({})
 
     def say(self, changes: dict[str, Any]) -> None:
-        """Have the manifest say something else."""
+        """Change members of the manifest."""
         data = json.dumps(self.manifest | changes).encode()
         for name in ("1", f"sha256:{hashlib.sha256(data).hexdigest()}"):
             self.files[f"v2/a/manifests/{name}"] = data
@@ -98,7 +98,7 @@ def liar(tmp_path: Path) -> Iterator[Liar]:
 
 
 def silent(handler: BaseHTTPRequestHandler, data: bytes) -> None:
-    """Send half of it, and nothing more until the other side has gone."""
+    """Send half of the file, and then nothing until the client disconnects."""
     mirror.send(handler, data[: len(data) // 2], len(data))
     handler.connection.recv(1)
 
@@ -113,7 +113,7 @@ def silent(handler: BaseHTTPRequestHandler, data: bytes) -> None:
         (mirror.trickled, r"too slow: less than .*try again later"),
     ],
 )
-def test_a_registry_that_sends_something_else(
+def test_pull_refuses_another_answer(
     liar: Liar, cache: Path, lie: mirror.Lie, says: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert pulled(liar.text) == DATA
@@ -131,28 +131,26 @@ LAYER = {"mediaType": oci_artifact.LAYER_TYPE, "digest": f"sha256:{'0' * 64}", "
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"artifactType": "application/vnd.example"}, "holds something else"),
-        ({"layers": [LAYER | {"mediaType": "application/vnd.example"}]}, "holds something else"),
-        ({"layers": []}, "holds something else"),
-        ({"layers": [LAYER] * 2}, "holds something else"),
+        ({"artifactType": "application/vnd.example"}, "has something else"),
+        ({"layers": [LAYER | {"mediaType": "application/vnd.example"}]}, "has something else"),
+        ({"layers": []}, "has something else"),
+        ({"layers": [LAYER] * 2}, "has something else"),
         ({"layers": {}}, "layers has the wrong type"),
-        ({"layers": [1]}, "in the place of an object"),
+        ({"layers": [1]}, "a value is not an object"),
         ({"layers": [LAYER | {"digest": "sha256:../../x"}]}, "is no valid content"),
         ({"layers": [LAYER | {"size": -1}]}, "is no valid content"),
         ({"layers": [LAYER | {"size": LIMIT + 1}]}, "has 1048577 bytes, of at most 1M"),
-        ({"layers": [LAYER]}, "cannot be had"),
+        ({"layers": [LAYER]}, "cannot get"),
     ],
 )
-def test_a_manifest_of_something_else_is_refused(
-    liar: Liar, changes: dict[str, Any], says: str
-) -> None:
+def test_pull_refuses_another_manifest(liar: Liar, changes: dict[str, Any], says: str) -> None:
     liar.say(changes)
     with pytest.raises(ImageError, match=says):
         pulled(liar.text)
 
 
-def test_a_layer_of_another_size_than_was_said_is_refused(liar: Liar) -> None:
+def test_pull_refuses_a_layer_of_another_size(liar: Liar) -> None:
     (layer,) = liar.manifest["layers"]
     liar.say({"layers": [layer | {"size": LIMIT - 1}]})
-    with pytest.raises(ImageError, match=r"cannot be had|damaged"):
+    with pytest.raises(ImageError, match=r"cannot get|damaged"):
         pulled(liar.text)

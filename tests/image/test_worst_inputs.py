@@ -19,9 +19,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from tests.image import worst
+from tests.image import worst_inputs
 from tests.image.layers import file, layer, tar
-from tests.image.worst import Worst
+from tests.image.worst_inputs import Worst
 
 from microvm import arches, export_archive
 from microvm.cli import env_file
@@ -51,7 +51,7 @@ DEADLINE = 300
 
 
 class Null:
-    """A file that accepts data, and discards them."""
+    """A file that discards all data that is written to it."""
 
     def write(self, data: bytes) -> int:
         return len(data)
@@ -92,10 +92,10 @@ def initramfs(data: bytes) -> Layer:
 
 
 KINDS: dict[str, tuple[Callable[[bytes], Layer], dict[str, Worst]]] = {
-    "tar": (layer, worst.TARS),
-    "packed": (layer, worst.PACKED),
-    "disk": (disk, worst.DISKS),
-    "initramfs": (initramfs, worst.INITRAMFS),
+    "tar": (layer, worst_inputs.TARS),
+    "packed": (layer, worst_inputs.PACKED),
+    "disk": (disk, worst_inputs.DISKS),
+    "initramfs": (initramfs, worst_inputs.INITRAMFS),
 }
 CASES = [
     pytest.param(reader, input_, id=f"{kind}: {name}")
@@ -105,7 +105,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("reader", "input_"), CASES)
-def test_a_layer_is_read_within_bounds(reader: Callable[[bytes], Layer], input_: Worst) -> None:
+def test_memory_and_work_of_a_layer_are_limited(
+    reader: Callable[[bytes], Layer], input_: Worst
+) -> None:
     data = input_.make(SIZE)
     with bounded(len(data)):
         if not input_.says:
@@ -146,9 +148,9 @@ def test_twice_the_input_is_twice_the_work(reader: Callable[[bytes], Layer], inp
     assert twice < 2.2 * once
 
 
-@pytest.mark.parametrize("name", worst.DOCUMENTS)
-def test_a_document_is_read_within_bounds(name: str, tmp_path: Path) -> None:
-    input_ = worst.DOCUMENTS[name]
+@pytest.mark.parametrize("name", worst_inputs.DOCUMENTS)
+def test_memory_and_work_of_a_document_are_limited(name: str, tmp_path: Path) -> None:
+    input_ = worst_inputs.DOCUMENTS[name]
     data = input_.make(SIZE)
     (tmp_path / "index.json").write_bytes(data)
     with bounded(len(data)), pytest.raises(ImageError, match=input_.says) as caught:
@@ -165,7 +167,7 @@ def test_an_export_of_empty_streams_is_refused() -> None:
 @pytest.mark.parametrize("start", [b"", zstd_module().compress(b"")])
 def test_an_export_without_an_end_is_refused(start: bytes) -> None:
     class Endless(io.BytesIO):
-        """A file that goes on with zeros for ever."""
+        """A file of zeros without an end."""
 
         def read(self, size: int | None = -1) -> bytes:
             assert size
@@ -221,7 +223,7 @@ def test_a_package_without_a_version_is_left_out() -> None:
     assert debian._versions(layer(tar(file("var/lib/dpkg/status", status))), LIMITS) == ["b=2"]
 
 
-def test_a_layer_that_comes_again_is_stored_once() -> None:
+def test_repeated_layer_counts_once() -> None:
     data = tar(file("f", bytes(3 << 20)))
     packed = gzip.compress(data)
     limits = Limits(unsuspected=4 << 20, ratio=5 * len(data) // (2 * len(packed)))
@@ -240,13 +242,13 @@ def test_processor_time_is_limited() -> None:
 
 
 @pytest.mark.parametrize("made_of", ["kernel", "rootfs"])
-def test_a_part_without_an_end_is_refused(made_of: str, kernel: Path, archive: Path) -> None:
+def test_endless_part_is_refused(made_of: str, kernel: Path, archive: Path) -> None:
     parts = {"kernel": kernel, "rootfs": archive} | {made_of: Path("/dev/zero")}
     with bounded(0), pytest.raises(ImageError, match="not a plain file"):
         build(kernel=parts["kernel"], rootfs=parts["rootfs"])
 
 
-def test_a_module_that_is_a_bomb_is_refused(kernel: Path, tmp_path: Path) -> None:
+def test_compression_bomb_as_a_module_is_refused(kernel: Path, tmp_path: Path) -> None:
     (tmp_path / "boot").mkdir()
     kernel = kernel.rename(tmp_path / "boot/vmlinuz")
     module = tmp_path / f"lib/modules/6.1.2-test/kernel/{selection.MODULES[''][0]}.ko.xz"
@@ -256,6 +258,6 @@ def test_a_module_that_is_a_bomb_is_refused(kernel: Path, tmp_path: Path) -> Non
         selection.find(arches.find(), kernel, NullReporter())
 
 
-def test_an_env_file_without_an_end_is_refused() -> None:
+def test_endless_env_file_is_refused() -> None:
     with bounded(0), pytest.raises(UsageError, match="larger than 4 MiB"):
         env_file.read("/dev/zero")

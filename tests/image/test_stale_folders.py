@@ -58,7 +58,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def root(temporary: Path) -> Path:
-    """Return a folder that mmdebstrap left, with a link to a file that has to stay."""
+    """Return a folder that mmdebstrap left, with a link to a file that must not be removed."""
     folder = temporary / "mmdebstrap.ptzgiVBg0Q"
     (folder / "etc").mkdir(parents=True)
     (temporary.parent / "kept").write_text("kept")
@@ -165,7 +165,7 @@ def test_prune_removes_only_folders_with_names_of_a_keeper(temporary: Path, name
 def test_a_file_called_new_does_not_stop_prune(root: Path, temporary: Path) -> None:
     new = temporary / "new"
     new.mkdir()
-    new.chmod(0o777)  # as if it belonged to another user
+    new.chmod(0o777)  # pretend that it belongs to another user
     prune()
     assert not root.exists()
 

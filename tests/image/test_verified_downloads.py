@@ -1,4 +1,4 @@
-"""What is downloaded is what somebody has vouched for, or nothing: each source with a liar."""
+"""Tests that only verified downloads are used: each source with a mirror that sends wrong files."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ STATUS = "Package: apt\nStatus: install ok installed\nVersion: 1\nArchitecture: 
 
 @dataclass
 class Supply:
-    """A source of downloads with a mirror of its own.
+    """A source of downloads with its own mirror.
 
-    :ivar files: what the mirror has, by path.
-    :ivar lies: what it does in the place of sending some of them.
-    :ivar get: gets it all.
-    :ivar archive: the signed archive that it is of, if it is of one.
+    :ivar files: The files on the mirror, by path.
+    :ivar lies: The functions that send wrong answers for some of the files, by path.
+    :ivar get: A function that downloads everything.
+    :ivar archive: The signed archive of the source, if it has one.
     """
 
     files: dict[str, bytes]
@@ -70,7 +70,7 @@ def _apt(folder: Path, _: object) -> Supply:
 
 
 def _mmdebstrap(folder: Path, _: object) -> Supply:
-    """Give a Debian of one package, which does nothing but pass for one."""
+    """Return a mirror with a Debian of one empty package."""
     (folder / "true.c").write_text(TRUE)
     oci.run("gcc", "-static", "-s", "-o", folder / "true", folder / "true.c")
     programs = dict.fromkeys(
@@ -118,7 +118,7 @@ SUPPLIES = {
     "debian:SUITE": _mmdebstrap,
     "docker://": _registry,
 }
-"""What makes a supply, by its name in the table of docs/security.md."""
+"""Functions that create a supply, by the supply's name in the table of docs/security.md."""
 
 _PACKAGE = {"package": 0, "index": 1, "release": 2}
 PARTS = {
@@ -127,7 +127,7 @@ PARTS = {
     "debian:SUITE": _PACKAGE,
     "docker://": {"manifest": 1, "config": 2, "layer": 3},
 }
-"""The parts of each that may be lied about, by their places among its files."""
+"""The parts of each supply that can be wrong, by their positions among its files."""
 
 _BOTH = r"SHA-256 expected is \w{64}; the SHA-256 received is \w{64}$"
 _SIZE = r"unexpected size \(\d+ != \d+\)"
@@ -152,7 +152,7 @@ SAYS: dict[str, dict[mirror.Lie, str]] = {
         mirror.endless: "exceeded maximum|sends more than the manifest says",
     },
 }
-"""What the error says of each lie: what was expected, and what came."""
+"""The error message for each lie: the expected and the received content."""
 
 
 def cases() -> Iterator[object]:
@@ -168,7 +168,7 @@ def cases() -> Iterator[object]:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """Give a folder that every user can enter, as apt's own user must."""
+    """Return a folder that every user can enter, because apt downloads as its own user."""
     path = Path(tempfile.mkdtemp())
     path.chmod(0o755)
     yield path
@@ -179,30 +179,30 @@ def folder() -> Iterator[Path]:
 def supply(
     request: pytest.FixtureRequest, folder: Path, monkeypatch: pytest.MonkeyPatch, pin: Pin
 ) -> Iterator[Supply]:
-    """Give the supply that the test is about, on a mirror that is honest so far."""
+    """Return the supply of the test, whose mirror sends the right files at first."""
     made = SUPPLIES[request.param](folder, pin)
     monkeypatch.setattr(download, "SIZE_LIMIT", 1 << 20)
     with mirror.serving(made.files, made.lies) as made.address:
         if made.archive:
             monkeypatch.setenv("APT_CONFIG", str(made.archive.configure(made.address)))
-            if request.param == "debian:SUITE":  # which asks the host's apt for mirrors
+            if request.param == "debian:SUITE":  # mmdebstrap asks the host's apt for mirrors
                 subprocess.run(["apt-get", "-qq", "update"], check=True)
         yield made
 
 
 def kept(cache: Path) -> set[str]:
-    """Name the files in the cache, but for the dates of releases."""
+    """Return the names of the files in the cache, except for the dates of releases."""
     found = (path.relative_to(cache) for path in cache.rglob("*") if path.is_file())
     return {str(path) for path in found if path.name != "releases.json"}
 
 
 @pytest.mark.parametrize("supply", ["alpine", "docker://"], indirect=True)
-def test_who_tells_the_truth_is_believed(supply: Supply) -> None:
+def test_right_files_are_accepted(supply: Supply) -> None:
     assert supply.get()
 
 
 @pytest.mark.parametrize("supply", ["packages"], indirect=True)
-def test_a_version_can_be_wanted_that_is_not_the_newest(supply: Supply) -> None:
+def test_older_version_can_be_chosen(supply: Supply) -> None:
     assert supply.archive
     supply.archive.add("thing", "1:2-1", {"bin/thing": b""})
     supply.archive.release()
@@ -215,7 +215,7 @@ def test_a_version_can_be_wanted_that_is_not_the_newest(supply: Supply) -> None:
 
 
 @pytest.mark.parametrize(("supply", "part", "lie"), [*cases()], indirect=["supply"])
-def test_a_lie_is_refused(
+def test_wrong_files_are_refused(
     supply: Supply, part: str, lie: mirror.Lie, cache: Path, request: pytest.FixtureRequest
 ) -> None:
     name = request.node.callspec.params["supply"]
@@ -229,7 +229,7 @@ def test_a_lie_is_refused(
 @pytest.mark.parametrize(
     ("supply", "part"), [("packages", "package"), ("debian:SUITE", "release")], indirect=["supply"]
 )
-def test_a_mirror_that_trickles_is_given_up(
+def test_slow_mirror_is_cancelled(
     supply: Supply,
     part: str,
     cache: Path,
@@ -245,7 +245,7 @@ def test_a_mirror_that_trickles_is_given_up(
 
 
 @pytest.mark.parametrize("supply", ["packages", "debian:SUITE"], indirect=True)
-def test_a_release_that_nobody_known_has_signed_is_refused(supply: Supply, cache: Path) -> None:
+def test_release_signed_by_an_unknown_key_is_refused(supply: Supply, cache: Path) -> None:
     archive = supply.archive
     assert archive
     archive.release(signed=False)
@@ -259,7 +259,7 @@ def test_a_release_that_nobody_known_has_signed_is_refused(supply: Supply, cache
 
 
 @pytest.mark.parametrize("supply", ["packages"], indirect=True)
-def test_a_host_that_wants_no_signatures_changes_nothing(supply: Supply, cache: Path) -> None:
+def test_host_cannot_disable_signatures(supply: Supply, cache: Path) -> None:
     assert supply.archive
     with Path(os.environ["APT_CONFIG"]).open("a") as config:
         config.write(
@@ -272,7 +272,7 @@ def test_a_host_that_wants_no_signatures_changes_nothing(supply: Supply, cache: 
 
 
 @pytest.mark.parametrize("supply", ["packages", "debian:SUITE"], indirect=True)
-def test_a_release_is_believed_and_one_of_before_it_is_not(supply: Supply, cache: Path) -> None:
+def test_older_release_is_refused(supply: Supply, cache: Path) -> None:
     archive = supply.archive
     assert archive
     assert supply.get()
@@ -280,7 +280,7 @@ def test_a_release_is_believed_and_one_of_before_it_is_not(supply: Supply, cache
     archive.add("other", "1", {})
     archive.release(age=mirror.DAY * 2)
     for path in first:
-        (cache / path).unlink()  # as where something else of it is wanted
+        (cache / path).unlink()  # as for another file of the package
     with pytest.raises(ImageError, match=r"its date is .* but a release of .* UTC was seen"):
         supply.get()
     assert kept(cache) == set()
@@ -303,7 +303,7 @@ exec {} "$@"' {} "$@"
 
 @ordinary.only_root
 @pytest.mark.parametrize("supply", ["debian:SUITE"], indirect=True)
-def test_an_image_has_nothing_of_the_host_that_builds_it(
+def test_image_contains_nothing_of_the_build_host(
     supply: Supply, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     supply.get()
@@ -326,7 +326,7 @@ def test_an_image_has_nothing_of_the_host_that_builds_it(
 
 
 def contents(cache: Path) -> dict[str, tuple[object, ...]]:
-    """Return everything but the times of the members of the archive that mmdebstrap wrote."""
+    """Return the members of the archive that mmdebstrap wrote, without their times."""
     (path,) = cache.glob("downloads/debian-*.tar")
     with tarfile.open(path) as archive:
         return {
@@ -339,10 +339,10 @@ def contents(cache: Path) -> dict[str, tuple[object, ...]]:
 
 
 @pytest.mark.parametrize("supply", ["docker://"], indirect=True)
-def test_the_users_policy_of_signatures_holds(
+def test_policy_for_signatures_is_respected(
     supply: Supply, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What containers-policy.json(5) refuses is not had, though its digest is right."""
+    """An image that containers-policy.json(5) refuses is not used, even if its digest is right."""
     policy = tmp_path / ".config/containers/policy.json"
     policy.parent.mkdir(parents=True)
     policy.write_text('{"default": [{"type": "reject"}]}')

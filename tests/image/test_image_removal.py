@@ -1,4 +1,4 @@
-"""What is removed, what stays, and what several processes do to the same images at once."""
+"""Tests of the removal of images, also by several processes at once."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ for _ in range(rounds):
 
 @pytest.fixture
 def image(archive: Path, kernel: Path) -> Image:
-    """Give an image that is nobody's default."""
+    """Return an image that is not the default."""
     return build(rootfs=archive, kernel=kernel)
 
 
-def test_the_last_tag_takes_the_image_with_it(image: Image) -> None:
+def test_image_is_removed_with_its_last_tag(image: Image) -> None:
     for tag in ("a", "b"):
         tags.assign(tag, image.name)
     assert remove("a") == Removed(("a:latest",), "")
@@ -63,7 +63,7 @@ def test_the_last_tag_takes_the_image_with_it(image: Image) -> None:
 
 
 @pytest.mark.parametrize("by", ["name", "digest"])
-def test_an_image_with_several_tags_is_removed_by_force_only(image: Image, by: str) -> None:
+def test_image_with_several_tags_needs_force(image: Image, by: str) -> None:
     text = str(getattr(image, by))
     for tag in ("a", "b"):
         tags.assign(tag, image.name)
@@ -74,14 +74,14 @@ def test_an_image_with_several_tags_is_removed_by_force_only(image: Image, by: s
     assert tags.all_tags() == {}
 
 
-def test_an_image_with_one_tag_or_none_is_removed_by_its_name(image: Image) -> None:
+def test_image_with_at_most_one_tag_is_removed_by_name(image: Image) -> None:
     tags.assign("a", image.name)
     assert remove(image.name) == Removed(("a:latest",), image.name)
     assert build(kernel=image.path.parents[2] / "vmlinuz").name == image.name
     assert remove(image.digest[:8]) == Removed((), image.name)
 
 
-def test_an_image_that_is_needed_is_removed_by_force_only(image: Image) -> None:
+def test_needed_image_is_removed_only_by_force(image: Image) -> None:
     def needs() -> dict[str, list[str]]:
         return {image.name: ["snapshot one", "snapshot two"]}
 
@@ -96,7 +96,7 @@ def test_an_image_that_is_needed_is_removed_by_force_only(image: Image) -> None:
     assert remove(image.name, force=True, needs=needs) == Removed((), image.name)
 
 
-def test_a_damaged_image_can_be_removed_by_what_it_is_called(image: Image) -> None:
+def test_damaged_image_can_be_removed_by_its_name(image: Image) -> None:
     tags.assign("a", image.name)
     image.kernel.chmod(0o644)
     image.kernel.write_bytes(b"")
@@ -105,7 +105,7 @@ def test_a_damaged_image_can_be_removed_by_what_it_is_called(image: Image) -> No
     assert remove("a").image == image.name
 
 
-def test_a_tag_of_what_is_gone_can_be_removed(image: Image) -> None:
+def test_tag_of_a_missing_image_can_be_removed(image: Image) -> None:
     tags.assign("a", image.name)
     image.path.rename(image.path.parent / ".gone")
     assert remove("a") == Removed(("a:latest",), "")
@@ -124,7 +124,7 @@ def test_prune_removes_unnamed_images_and_keeps_the_default(
         others.append(build(kernel=other))
     tagged, untagged, busy = others
     tags.assign("tagged", tagged.name)
-    with lock.attempt(busy.path):  # as who builds it has
+    with lock.attempt(busy.path):  # as a build does
         assert [removed.image for removed in prune()] == [untagged.name]
     assert [removed.image for removed in prune()] == [busy.name]
     assert microvm_image.default() == default
@@ -133,7 +133,7 @@ def test_prune_removes_unnamed_images_and_keeps_the_default(
     assert load("tagged") == tagged
 
 
-def test_prune_takes_what_cannot_be_used_and_the_tags_of_that(
+def test_prune_removes_unusable_images_and_their_tags(
     image: Image, cache: Path, leftovers: Leftovers
 ) -> None:
     old = image.path.parent / "old-0123456789ab"
@@ -157,7 +157,7 @@ def test_prune_takes_what_cannot_be_used_and_the_tags_of_that(
 def test_prune_works_in_a_folder_that_all_users_share(
     image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A cache directly in /tmp is in such a folder."""
+    """The cache is directly in such a folder, like /tmp."""
     del image
     shared = tmp_path / "shared"
     shared.mkdir()

@@ -1,4 +1,4 @@
-"""The worst inputs of the readers of images: small files that cause much work or memory use."""
+"""The worst inputs for the readers of images: small files that cause much work or memory use."""
 
 from __future__ import annotations
 
@@ -26,8 +26,9 @@ FOLDER, FILE = stat.S_IFDIR | 0o755, stat.S_IFREG | 0o644
 class Worst:
     """A kind of input.
 
-    :ivar make: takes a number, and returns an input with about so many members, records or bytes.
-    :ivar says: a part of the error message; "" if the input is read to its end without an error.
+    :ivar make: A function that takes a number, and returns an input with about as many members,
+        records or bytes.
+    :ivar says: A part of the error message; "" if the input is read to its end without an error.
     """
 
     make: Callable[[int], bytes]
@@ -126,7 +127,7 @@ TARS = {
         "has an invalid owner",
     ),
 }
-"""Archives, plain."""
+"""Uncompressed archives."""
 
 
 def _streams(compress: Callable[[bytes], bytes], content: bytes) -> Callable[[int], bytes]:
@@ -296,7 +297,7 @@ INITRAMFS = {
     "a file of no type": Worst(lambda _: _member("f", mode="000001a4"), "does not exist"),
     "a size of 4 GiB": Worst(lambda _: _member("f", size="ffffffff"), "cut short"),
 }
-"""First file systems."""
+"""Archives of initramfs."""
 
 
 def _index(*entries: object) -> bytes:
