@@ -101,11 +101,14 @@ def test_bytes_that_are_no_utf_8_reach_the_shell_unchanged() -> None:
         ('{"argv": ["echo"], "stdin": "\\ud800"}', "stdin: '\\ud800' cannot be written as bytes"),
         ('["\\ud800"]', "'\\ud800' cannot be written as bytes"),
         ('{"argv": ["echo"], "id": {"a": "\\udcff"}}', "id contains text that is not UTF-8"),
-        ('{"argv": ["echo"], "argv_base64": ["AA=="]}', "argv and argv_base64 are the same"),
+        (
+            '{"argv": ["echo"], "argv_base64": ["AA=="]}',
+            "argv and argv_base64 cannot be used together",
+        ),
         ('{"argv_base64": ["AAA"]}', "argv_base64 is not Base64: 'AAA'"),
         ('{"argv_base64": "AAA="}', "argv_base64 must be an array, not"),
         ('{"argv": ["cat"], "stdin_base64": "?"}', "stdin_base64 is not Base64"),
-        ('["echo"] ["echo"]', "no JSON: Extra data"),
+        ('["echo"] ["echo"]', "not valid JSON: Extra data"),
     ],
 )
 def test_a_line_that_cannot_be_is_named(line: str, says: str) -> None:

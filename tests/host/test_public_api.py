@@ -17,7 +17,7 @@ import griffe
 import pytest
 
 import microvm
-from microvm import errors
+from microvm import errors, sync
 
 MODULES = ("microvm", "microvm.sync", "microvm.testing", "microvm.dask", "microvm_image")
 """The modules that have a page in the reference of the documentation."""
@@ -106,6 +106,13 @@ def test_exported_names_are_documented(name: str) -> None:
             member = module[public]
             member = member.final_target if member.is_alias else member
             assert member.docstring, f"{name}.{public} has no docstring"
+
+
+@pytest.mark.parametrize("name", sync.__all__)
+def test_sync_class_mirrors_the_async_one(name: str) -> None:
+    theirs, ours = getattr(microvm, name), getattr(sync, name)
+    public = {each for each in dir(theirs) if not each.startswith("_")}
+    assert public - set(dir(ours)) <= {"drain"}  # `write` waits
 
 
 def test_dir_lists_the_api() -> None:

@@ -15,7 +15,7 @@ from microvm.jobs.job import Job, Outcome
 from microvm.machine.snapshot import Snapshot
 from microvm.option import document_options
 from microvm.options import Text
-from microvm.sync.pool import asked, following
+from microvm.sync.pool import next_outcome, read_in_thread
 
 if TYPE_CHECKING:
     from microvm.images import Image
@@ -38,7 +38,7 @@ def map(  # noqa: A001 - as `Pool.map` is called
     :param commands: see `microvm.sync.Pool.map`.
     """
     outcomes = batch.map(
-        asked(iter(commands)),
+        read_in_thread(iter(commands)),
         client=client,
         scheduler=scheduler,
         image=image,
@@ -49,7 +49,7 @@ def map(  # noqa: A001 - as `Pool.map` is called
     )
     loop = BackgroundLoop(outcomes.aclose, lambda: "", "batch")
     try:
-        while (outcome := loop.run(following(outcomes))) is not None:
+        while (outcome := loop.run(next_outcome(outcomes))) is not None:
             yield outcome
     finally:
         loop.close()

@@ -1,15 +1,14 @@
-"""The library without `async`: the same objects, driven from ordinary code.
+"""The library without `async`: the same classes, with methods that block.
 
 ::
 
     with MicroVM() as vm:
         print(vm.run(["echo", "hello"], text=True).stdout)
 
-Nothing is implemented here a second time. Each call runs the coroutine of the same name in an
-event loop that the machine, or the pool, has in a thread of its own, and waits for it. So it works
-wherever code runs: in any thread, in several at a time (a machine still runs one command at a
-time), and where an event loop runs already, as in a notebook; that loop stands still for as long as
-the call takes. Deadlines hold between the calls, too.
+Each machine and each pool has an event loop in a thread of its own. A method runs the coroutine of
+the same name in that loop, and waits for its result. So the classes can be used in any thread, in
+several threads at the same time, and where an event loop is already running, as in a notebook. That
+event loop is blocked during the call. Time limits also apply between the calls.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The public class `AttachedVM`, without `async`."""
+"""The public class `AttachedVM` without `async`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from microvm.sync.base import Machine
 
 
 class AttachedVM(Machine):
-    """See :class:`microvm.AttachedVM`; `MicroVM.attach` gives one."""
+    """A named machine; see `microvm.AttachedVM`. `MicroVM.attach` returns it."""
 
     def __init__(self, name: str, *, wait: bool = False) -> None:
         """Find the machine; see `microvm.MicroVM.attach`."""
@@ -28,11 +28,11 @@ class AttachedVM(Machine):
         self.detach()
 
     def detach(self) -> None:
-        """Let go of the machine, which goes on; see `microvm.AttachedVM.detach`. Idempotent."""
+        """Detach from the machine, which continues to run. Further calls have no effect."""
         self._loop.close()
 
     def stop(self) -> None:
-        """End the machine, for everybody; see `microvm.AttachedVM.stop`. Idempotent."""
+        """Stop the machine, for all its users. Further calls have no effect."""
         if not self._machine._stopped:
             self._do(self._machine.stop())
         self.detach()

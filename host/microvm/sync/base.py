@@ -1,4 +1,4 @@
-"""The public class `Machine`: what can be done with a machine, whoever started it."""
+"""The public class `Machine` without `async`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from microvm.machine.snapshot import Snapshot
 from microvm.option import document_options
 from microvm.options import (
     BytesRunOptions,
+    Confinement,
     EncodedRunOptions,
     ExecOptions,
     RunOptions,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class Machine(FileMethods):
-    """See :class:`microvm.Machine`."""
+    """A running machine: a `MicroVM` or an `AttachedVM`; see `microvm.Machine`."""
 
     def __enter__(self) -> Self:
         raise NotImplementedError
@@ -37,12 +38,17 @@ class Machine(FileMethods):
         raise NotImplementedError
 
     @property
+    def confinement(self) -> Confinement:
+        """The value of the option `confinement`."""
+        return self._machine.confinement
+
+    @property
     def pid(self) -> int | None:
-        """The process id of QEMU, or None when the machine is not up."""
+        """The process id of QEMU, or None if the machine is not running."""
         return self._machine.pid
 
     def stop(self) -> None:
-        """End the machine, for everybody; idempotent."""
+        """Stop the machine, for all its users. Further calls have no effect."""
         raise NotImplementedError
 
     @document_options(ExecOptions)
@@ -70,11 +76,11 @@ class Machine(FileMethods):
     def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess[Any]: ...
     @document_options(RunOptions)
     def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess[Any]:
-        """Run a command to its end; see `microvm.MicroVM.run`."""
+        """Run a command until it exits; see `microvm.MicroVM.run`."""
         return self._do(self._machine.run(argv, **options))
 
     def ping(self, timeout: Duration = TIMEOUTS.ping) -> None:
-        """Ask the guest whether it is alive; see `microvm.MicroVM.ping`."""
+        """Check that the guest answers; see `microvm.MicroVM.ping`."""
         self._do(self._machine.ping(timeout))
 
     def status(self, timeout: Duration = TIMEOUTS.ping) -> GuestStatus:
@@ -82,11 +88,11 @@ class Machine(FileMethods):
         return self._do(self._machine.status(timeout))
 
     def checkpoint(self, name: str | None = None) -> Snapshot:
-        """Take a snapshot of the machine, which goes on; see `microvm.MicroVM.checkpoint`."""
+        """Save a snapshot of the running machine; see `microvm.MicroVM.checkpoint`."""
         return self._do(self._machine.checkpoint(name))
 
     def fork(self, count: int = 1) -> Forks:
-        """Start machines that go on from where this one is; see `microvm.MicroVM.fork`."""
+        """Start machines that continue from the current state; see `microvm.MicroVM.fork`."""
         from microvm.sync.forks import Forks
 
         count = parse_count(count, least=1)

@@ -1,4 +1,4 @@
-"""The base of all objects here: their methods run in an event loop in another thread."""
+"""The base class of the objects of this package."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class LoopBound:
-    """An object whose methods run in an event loop of ours."""
+    """An object whose methods run in an event loop in another thread."""
 
     def __init__(self, loop: BackgroundLoop) -> None:
         self._loop = loop
@@ -20,7 +20,7 @@ class LoopBound:
         return self._loop.run(coroutine)
 
     def _call(self, function: Callable[..., object], *arguments: object) -> None:
-        """Call what is no coroutine, but belongs into the loop."""
+        """Call a function, which is not a coroutine, in the event loop."""
 
         async def call() -> None:
             function(*arguments)

@@ -1,4 +1,4 @@
-"""The methods of a machine that are about files in it."""
+"""The methods of a machine for the files of its guest, without `async`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class FileMethods(LoopBound):
-    """See :class:`microvm.machine.files.FileMethods`."""
+    """The methods of a machine for files; see `microvm.Machine`."""
 
     _machine: Machine
 
@@ -50,7 +50,7 @@ class FileMethods(LoopBound):
     def read_file(
         self, path: GuestPath, *, encoding: str | None = None, **options: Unpack[ReadOptions]
     ) -> bytes | str:
-        """Return what a file holds; see `microvm.MicroVM.read_file`."""
+        """Return the content of a file of the guest; see `microvm.MicroVM.read_file`."""
         if encoding is None:
             return self._do(self._machine.read_file(path, **options))
         return self._do(self._machine.read_file(path, encoding=encoding, **options))
@@ -58,31 +58,31 @@ class FileMethods(LoopBound):
     def put(
         self, src: str | PathLike[str], dst: GuestPath, **options: Unpack[WriteOptions]
     ) -> None:
-        """Copy a file or a folder of this host into the guest; see `microvm.MicroVM.put`."""
+        """Copy a file or a folder of the host into the guest; see `microvm.MicroVM.put`."""
         self._do(self._machine.put(src, dst, **options))
 
     def get(
         self, src: GuestPath, dst: str | PathLike[str], **options: Unpack[GetOptions]
     ) -> Received:
-        """Copy a file or a folder of the guest to this host; see `microvm.MicroVM.get`."""
+        """Copy a file or a folder of the guest to the host; see `microvm.MicroVM.get`."""
         return self._do(self._machine.get(src, dst, **options))
 
     def put_archive(
         self, src: BinaryIO, dst: GuestPath, **options: Unpack[PutArchiveOptions]
     ) -> tuple[str, ...]:
-        """Put what is in an archive into the guest; see `microvm.MicroVM.put_archive`."""
+        """Extract a tar archive into a folder of the guest; see `microvm.MicroVM.put_archive`."""
         return self._do(self._machine.put_archive(src, dst, **options))
 
     def get_archive(self, src: GuestPath, dst: BinaryIO, **options: Unpack[GetOptions]) -> Received:
-        """Write files of the guest as an archive; see `microvm.MicroVM.get_archive`."""
+        """Write files of the guest to a tar archive; see `microvm.MicroVM.get_archive`."""
         return self._do(self._machine.get_archive(src, dst, **options))
 
     def stat(
         self, path: GuestPath, *, follow_symlinks: bool = True, **options: Unpack[FileOptions]
     ) -> FileStatus:
-        """Return what the guest says of a file; see `microvm.MicroVM.stat`."""
+        """Return the properties of a file of the guest; see `microvm.MicroVM.stat`."""
         return self._do(self._machine.stat(path, follow_symlinks=follow_symlinks, **options))
 
     def list(self, path: GuestPath, **options: Unpack[ListOptions]) -> tuple[FileStatus, ...]:
-        """Return what is in a folder, sorted by name; see `microvm.MicroVM.list`."""
+        """Return the entries of a folder of the guest; see `microvm.MicroVM.list`."""
         return self._do(self._machine.list(path, **options))

@@ -1,4 +1,4 @@
-"""Machines that go on from a common snapshot, without `async`."""
+"""The forks of a machine, without `async`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from microvm.system.capacity import usable_cpus
 
 
 class Forks(list[MicroVM]):
-    """See :class:`microvm.Forks`."""
+    """A list of running machines. Leaving its block stops all of them."""
 
     @classmethod
     def start(cls, snapshot: Snapshot, count: int, **options: Unpack[PoolOptions]) -> Self:
@@ -33,6 +33,6 @@ class Forks(list[MicroVM]):
         self.stop()
 
     def stop(self) -> None:
-        """End all of them, whatever state they are in; idempotent."""
+        """Stop all machines, in any state. Further calls have no effect."""
         for vm in self:
             vm.stop()

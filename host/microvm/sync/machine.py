@@ -1,4 +1,4 @@
-"""The public class `MicroVM`, without `async`."""
+"""The public class `MicroVM` without `async`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self, Unpack
 
 from microvm.concurrency.loop import BackgroundLoop
+from microvm.errors import MachineError
 from microvm.machine import machine
 from microvm.machine.snapshot import Snapshot
 from microvm.option import document_options
@@ -19,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class MicroVM(Machine):
-    """See :class:`microvm.MicroVM`, which takes the same arguments.
+    """A virtual machine; see `microvm.MicroVM`, which has the same options.
 
-    Its `notify` is called in the machine's own thread. One that nobody holds any more, nor anything
-    that came from it, is ended, with a ResourceWarning.
+    The function of the option `notify` is called in the thread of the machine. A machine that is
+    garbage-collected before it is stopped is killed, with a ResourceWarning.
     """
 
     _driven = machine.MicroVM
@@ -33,14 +34,48 @@ class MicroVM(Machine):
         image: Image | Snapshot | str | Path | None = None,
         **options: Unpack[MachineOptions],
     ) -> None:
-        """Check what it is to be; see `microvm.MicroVM`."""
+        """Check the options; see `microvm.MicroVM`."""
         self._machine: machine.MicroVM = self._driven(image, **options)
         super().__init__(BackgroundLoop(self._machine.stop, self._machine._unclosed_warning))
 
     @staticmethod
     def attach(name: str, *, wait: bool = False) -> AttachedVM:
-        """Return a named machine that is running; see `microvm.MicroVM.attach`."""
+        """Return an object to use a named machine; see `microvm.MicroVM.attach`."""
         return AttachedVM(name, wait=wait)
+
+    @property
+    def memory(self) -> int:
+        """The memory of the guest in bytes."""
+        return self._machine.memory
+
+    @property
+    def cpus(self) -> int:
+        """The number of CPUs of the guest."""
+        return self._machine.cpus
+
+    @property
+    def disk(self) -> int:
+        """The size in bytes of the disk for files that the guest writes; 0 if there is none."""
+        return self._machine.disk
+
+    @property
+    def accel(self) -> str:
+        """The accelerator that runs the guest."""
+        return self._machine.accel
+
+    @property
+    def cloned(self) -> bool:
+        """True if the machine was cloned, False if it was booted."""
+        return self._machine.cloned
+
+    @property
+    def image(self) -> Image:
+        """The image of the machine. It is known once the machine has started."""
+        return self._machine.image
+
+    def wait_lost(self) -> MachineError:
+        """Wait until the machine fails or is stopped; see `microvm.MicroVM.wait_lost`."""
+        return self._do(self._machine.wait_lost())
 
     def __repr__(self) -> str:
         return repr(self._machine)
@@ -53,7 +88,7 @@ class MicroVM(Machine):
         self.stop()
 
     def start(self) -> None:
-        """Boot the guest and wait until it is ready; see `microvm.MicroVM.start`."""
+        """Clone or boot the guest, and wait until it is ready; see `microvm.MicroVM.start`."""
         try:
             self._do(self._machine.start())
         except BaseException:
@@ -61,5 +96,5 @@ class MicroVM(Machine):
             raise
 
     def stop(self) -> None:
-        """End the machine, whatever state it is in; idempotent."""
+        """Stop the machine, in any state. Further calls have no effect."""
         self._loop.close()

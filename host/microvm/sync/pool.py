@@ -1,4 +1,4 @@
-"""The public class `Pool`, without `async`."""
+"""The public class `Pool` without `async`."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 
 class Pool(LoopBound):
-    """See :class:`microvm.Pool`, which takes the same arguments.
+    """A pool of machines that are started before they are needed; see `microvm.Pool`.
 
     ::
 
@@ -42,8 +42,8 @@ class Pool(LoopBound):
             for outcome in pool.map(["echo", str(n)] for n in range(100)):
                 print(outcome.result().stdout)
 
-    Several threads may use it at once. One that nobody holds any more, nor anything that came from
-    it, is closed, with a ResourceWarning.
+    Several threads may use a pool at the same time. A pool that is garbage-collected before it is
+    closed stops its machines, with a ResourceWarning.
     """
 
     @document_options(PoolOptions)
@@ -53,7 +53,7 @@ class Pool(LoopBound):
         image: Image | Snapshot | str | Path | None = None,
         **options: Unpack[PoolOptions],
     ) -> None:
-        """Check what they are to be; see `microvm.Pool`."""
+        """Check the options; see `microvm.Pool`."""
         self._pool = pool.Pool(size, image, **options)
         super().__init__(BackgroundLoop(self._pool.__aexit__, self._pool._unclosed_warning, "pool"))
 
@@ -67,17 +67,17 @@ class Pool(LoopBound):
 
     @property
     def size(self) -> int:
-        """How many machines there are at most."""
+        """The maximum number of machines that exist at the same time."""
         return self._pool.size
 
     @property
     def ready(self) -> int:
-        """The number of machines that wait for a user."""
+        """The number of started machines that have no user yet."""
         return self._pool.ready
 
     @contextmanager
     def machine(self) -> Iterator[MicroVM]:
-        """Lease a machine that nobody has used; see `microvm.Pool.machine`."""
+        """Lease an unused machine until the block is left; see `microvm.Pool.machine`."""
         leased = AsyncExitStack()
         try:
             vm = self._do(leased.enter_async_context(self._pool.machine()))
@@ -85,7 +85,7 @@ class Pool(LoopBound):
         finally:
             self._loop.post(leased.aclose)
 
-    # Overloads as `microvm.Pool` has them: no type says "the same, but for the kind of iterator".
+    # The overloads repeat those of `microvm.Pool`, because no type can derive them.
     @overload
     def map(
         self,
@@ -128,35 +128,35 @@ class Pool(LoopBound):
     ) -> Iterator[Outcome[Any]]:
         """Run each command in a machine of its own, and yield its outcome; see `microvm.Pool.map`.
 
-        :param commands: lists of arguments, or jobs; an iterable of any length, which may block: it
-            is asked in a thread of ours, one command at a time, while others run.
+        :param commands: Lists of arguments, or jobs. The iterable may block: it is read in another
+            thread, while commands run.
         """
-        outcomes = self._pool.map(asked(iter(commands)), ordered=ordered, **options)
+        outcomes = self._pool.map(read_in_thread(iter(commands)), ordered=ordered, **options)
         try:
-            while (outcome := self._do(following(outcomes))) is not None:
+            while (outcome := self._do(next_outcome(outcomes))) is not None:
                 yield outcome
         finally:
             self._loop.post(outcomes.aclose)
 
 
 class _Leased(MicroVM):
-    """A machine of a pool, which lives in the pool's loop and not in one of its own."""
+    """A machine of a pool. It uses the event loop of the pool."""
 
     def __init__(self, loop: BackgroundLoop, vm: machine.MicroVM) -> None:
         self._machine = vm
         LoopBound.__init__(self, loop)
 
     def stop(self) -> None:
-        """End the machine; its pool goes on."""
+        """Stop the machine. The pool continues."""
         self._do(self._machine.stop())
 
 
-async def asked(commands: Iterator[T]) -> AsyncGenerator[T, None]:
-    """Yield what an iterator does that may block."""
+async def read_in_thread(commands: Iterator[T]) -> AsyncGenerator[T, None]:
+    """Yield the items of an iterator that may block."""
     end = object()
     while (command := await in_thread(next, commands, cast(T, end))) is not end:
         yield command
 
 
-async def following(generator: AsyncGenerator[T, None]) -> T | None:
+async def next_outcome(generator: AsyncGenerator[T, None]) -> T | None:
     return await anext(generator, None)

@@ -1,4 +1,4 @@
-"""A command as its user sees it, without `async`."""
+"""The public class `Process` without `async`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from microvm.sync.streams import InputStream, OutputStream
 
 
 class Process(LoopBound):
-    """See :class:`microvm.Process`.
+    """A running command; see `microvm.Process`. `MicroVM.exec` returns it.
 
     ::
 
@@ -39,12 +39,12 @@ class Process(LoopBound):
 
     @property
     def returncode(self) -> int | None:
-        """The exit code, -N when signal N ended it, or None while it runs."""
+        """The exit status, -N if signal N killed the command, or None while it runs."""
         return self._process.returncode
 
     @property
     def memory(self) -> int | None:
-        """The most memory that it took, in bytes; see `microvm.Process.memory`."""
+        """The peak memory of the command in bytes; see `microvm.Process.memory`."""
         return self._process.memory
 
     def poll(self) -> int | None:
@@ -52,29 +52,29 @@ class Process(LoopBound):
         return self.returncode
 
     def wait(self) -> int:
-        """Wait for the command to end, and return its return code; see `microvm.Process.wait`."""
+        """Wait until the command exits, and return its return code; see `microvm.Process.wait`."""
         return self._do(self._process.wait())
 
     def communicate(self, input: bytes | None = None) -> tuple[bytes, bytes]:  # noqa: A002
-        """Feed the command and read all of its output; see `microvm.Process.communicate`."""
+        """Send input, and read all output; see `microvm.Process.communicate`."""
         return self._do(self._process.communicate(input))
 
     def send_signal(self, signal: int) -> None:
-        """Send a signal to the command's process group; nothing happens when it has ended."""
+        """Send a signal to the process group of the command, unless it has exited."""
         self._call(self._process.send_signal, signal)
 
     def resize(self, rows: int, columns: int) -> None:
-        """Set the size of its terminal; nothing happens without one, or when it has ended."""
+        """Set the size of the terminal of the command, unless it has exited or has no terminal."""
         self._call(self._process.resize, rows, columns)
 
     def abandon(self) -> None:
-        """Kill the command, and drop its output; see `microvm.Process.abandon`."""
+        """Kill the command, and discard its output; see `microvm.Process.abandon`."""
         self._call(self._process.abandon)
 
     def terminate(self) -> None:
-        """Send SIGTERM to the command's process group."""
+        """Send SIGTERM to the process group of the command."""
         self._call(self._process.terminate)
 
     def kill(self) -> None:
-        """Kill the command and everything that it has started."""
+        """Kill the command and all processes that it has started."""
         self._call(self._process.kill)

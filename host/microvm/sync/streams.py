@@ -10,14 +10,14 @@ from microvm.sync.bound import LoopBound
 
 
 class OutputStream(LoopBound):
-    """See :class:`microvm.OutputStream`; iterate over it to get chunks of bytes."""
+    """An output stream of a command, as chunks of bytes; see `microvm.OutputStream`."""
 
     def __init__(self, loop: BackgroundLoop, stream: streams.OutputStream) -> None:
         super().__init__(loop)
         self._stream = stream
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield chunks as they come, each at least one byte."""
+        """Yield chunks of at least one byte as they arrive."""
         while chunk := self._do(self._next()):
             yield chunk
 
@@ -25,8 +25,12 @@ class OutputStream(LoopBound):
         return await anext(self._stream, b"")
 
     def read(self, size: int = -1) -> bytes:
-        """Return up to `size` bytes as soon as there are any, by default all up to the end."""
+        """Return up to `size` bytes as soon as some arrive; by default, all bytes up to the end."""
         return self._do(self._stream.read(size))
+
+    def next_chunk(self) -> bytearray | bytes | memoryview:
+        """Return the next chunk without a copy; empty at the end of the stream."""
+        return self._do(self._stream.next_chunk())
 
     def readline(self) -> bytes:
         """Return one line; see `microvm.OutputStream.readline`."""
@@ -34,16 +38,16 @@ class OutputStream(LoopBound):
 
 
 class InputStream(LoopBound):
-    """See :class:`microvm.InputStream`."""
+    """The standard input of a command; see `microvm.InputStream`."""
 
     def __init__(self, loop: BackgroundLoop, stream: streams.InputStream) -> None:
         super().__init__(loop)
         self._stream = stream
 
     def write(self, data: bytes) -> None:
-        """Feed bytes to the command, and wait until they are on their way.
+        """Send bytes to the command, and wait until they can be transmitted.
 
-        :raises BrokenPipeError: the command has closed its standard input, or has ended.
+        :raises BrokenPipeError: If the command has closed its standard input or has exited.
         """
         self._do(self._write(data))
 
@@ -51,6 +55,10 @@ class InputStream(LoopBound):
         self._stream.write(data)
         await self._stream.drain()
 
+    def is_closing(self) -> bool:
+        """Return True if no more input can be written."""
+        return self._stream.is_closing()
+
     def close(self) -> None:
-        """Mark the end of the input."""
+        """Close the standard input of the command."""
         self._call(self._stream.close)
