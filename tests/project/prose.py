@@ -28,7 +28,7 @@ GENERATED = re.compile(
 #: The files that are not rewritten yet, and documents with tables that are made from such files.
 PENDING = re.compile(
     r"CHANGELOG\.md|docs/architecture\.md|(image|tests/image)/"
-    r"|host/(?!confine/|microvm/(bench|concurrency|guest|qemu|start|wire|cli)/)"
+    r"|host/(?!confine/|microvm/(bench|concurrency|guest|qemu|start|supervisor|system|wire|cli)/)"
 )
 
 #: The blocks of code in a document: fenced or indented.

@@ -18,10 +18,10 @@ HOST = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
 
 @pytest.mark.parametrize("kind", [MicroVM, Pool])
 def test_more_memory_than_the_host_has_is_refused(kind: type[MicroVM] | type[Pool]) -> None:
-    with pytest.raises(UsageError, match=r"does not fit into this host's memory \(at most"):
+    with pytest.raises(UsageError, match=r"does not fit into this host's memory \(use at most"):
         kind(memory="999T")
     most = GUEST_CPUS_PER_CPU * usable_cpus()
-    with pytest.raises(UsageError, match=rf"\(at most {most}, 8 for each\)"):
+    with pytest.raises(UsageError, match=rf"\(use at most {most}: 8 for each CPU"):
         kind(cpus=most + 1)
     with pytest.raises(UsageError, match="cpus: 0 is not a whole number from 1 on"):
         kind(cpus=0)
@@ -51,7 +51,7 @@ def test_lowest_limit_of_all_parent_cgroups_counts(cgroup: Path) -> None:
     (cgroup / "memory.max").write_text("134217728\n")
     assert usable_memory() == 128 << 20
     MicroVM(memory="128M")
-    with pytest.raises(UsageError, match=r"\(at most 128M"):
+    with pytest.raises(UsageError, match=r"\(use at most 128M"):
         MicroVM(memory="129M")
 
 

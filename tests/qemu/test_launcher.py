@@ -110,7 +110,9 @@ def test_launcher_is_in_memory_if_cache_is_read_only(cache: Path, tmp_path: Path
 def test_no_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiler, "find_spec", lambda _: None)
     monkeypatch.setenv("PATH", "/nonexistent")
-    with pytest.raises(ConfinementError, match="no C compiler that makes the launcher") as caught:
+    with pytest.raises(
+        ConfinementError, match="no C compiler that compiles the launcher"
+    ) as caught:
         launcher.find()
     assert "musl-tools" in caught.value.hint
 

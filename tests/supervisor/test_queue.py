@@ -1,4 +1,4 @@
-"""The turns at a guest: refused or in order, and never lost."""
+"""Tests of the queue of commands for a guest: each is refused or runs in order."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def test_those_who_wait_have_their_turns_in_order() -> None:
         tasks = [asyncio.create_task(take(name)) for name in "abc"]
         await _settle()
         assert turns.length == 3
-    with pytest.raises(Busy):  # it is the turn of who waits already
+    with pytest.raises(Busy):  # the waiting client is next
         async with turns.turn("late", wait=False):
             pass
     await asyncio.gather(*tasks)

@@ -246,7 +246,7 @@ def test_a_ctrl_c_that_is_ignored_says_what_a_second_does(run: Run) -> None:
     child = run("--", "sh", "-c", "trap '' INT; echo ready; while :; do sleep 0.1; done")
     child.expect("ready")
     child.sendcontrol("c")
-    child.expect_exact("sh goes on after Ctrl-C; press Ctrl-C twice within a second to end the ")
+    child.expect_exact("sh continues after Ctrl-C; press Ctrl-C twice within a second to end the ")
     child.expect_exact("machine\r\n")
     interrupt_again_until_end(child)
     assert child.signalstatus == signal.SIGINT

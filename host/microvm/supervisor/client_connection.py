@@ -1,7 +1,7 @@
 """The supervisor's side of a connection: it receives the request of a client, and sends the reply.
 
 A client may be slow or hostile. So there are limits on the size of its lines, and on the time to
-send its request and to read each line of ours.
+send its request and to read each of our lines.
 """
 
 from __future__ import annotations

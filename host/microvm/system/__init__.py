@@ -1,1 +1,1 @@
-"""The system below, as a process uses it: memory and CPUs, tools, signals, standard streams."""
+"""Access to the operating system: memory and CPUs, tools, folders, signals, descriptors."""

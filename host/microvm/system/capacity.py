@@ -1,4 +1,4 @@
-"""The capacity of this host: memory and CPUs for machines."""
+"""The memory and the CPUs that machines can use on this host."""
 
 from __future__ import annotations
 
@@ -13,17 +13,21 @@ from microvm.errors import UsageError
 from microvm.units import format_size
 
 GUEST_CPUS_PER_CPU = 8
-"""The number of CPUs a guest may have for each that we may use: with 32 times as many it boots no
-more within a minute, and what is tested with many is found with few."""
+"""Maximum number of CPUs of a guest for each CPU that we may use.
+
+With 32 times as many, a guest needs more than a minute to boot.
+"""
 
 SHORTAGES = {
     errno.EAGAIN: MORE_PROCESSES,
     errno.EMFILE: "raise the limit on open files: `ulimit -n`",
-    errno.ENFILE: "the whole host has no more open files: raise fs.file-max, or end what has many",
-    errno.ENOMEM: "free some memory, or raise the limit on it: `ulimit -v`, or that of a cgroup",
+    errno.ENFILE: "the host has too many open files: raise fs.file-max, or end programs with many",
+    errno.ENOMEM: "free some memory, or raise its limit: `ulimit -v`, or memory.max of the cgroup",
 }
-"""The errors by which this host says that it has no more of something, and what to do then. What is
-on the disk is not to blame."""
+"""The errors for a resource that this host lacks, and what to do about each.
+
+If reading a file fails with such an error, the file itself is not damaged.
+"""
 
 _PROC = Path("/proc")
 _CGROUPS = Path("/sys/fs/cgroup")
@@ -33,33 +37,33 @@ def check(*, memory: int, cpus: int) -> None:
     """Check that a guest of this size fits on this host.
 
     :param memory: the guest's memory in bytes.
-    :raises UsageError: it cannot; says what the host has.
+    :raises UsageError: it does not fit; the hint has the maximum.
     """
     most = GUEST_CPUS_PER_CPU * usable_cpus()
     if cpus > most:
         raise UsageError(
-            f"a guest with {cpus} CPUs would not come up on the {usable_cpus()} of this host",
-            hint=f"at most {most}, {GUEST_CPUS_PER_CPU} for each",
+            f"a guest with {cpus} CPUs cannot boot in time on {usable_cpus()} CPUs of this host",
+            hint=f"use at most {most}: {GUEST_CPUS_PER_CPU} for each CPU of the host",
         )
     available = usable_memory()
     if available is not None and memory > available:
         raise UsageError(
             f"a guest of {format_size(memory)} does not fit into this host's memory",
-            hint=f"at most {available >> 20}M: what the host has, or a cgroup around us allows",
+            hint=f"use at most {available >> 20}M, the memory of the host or the limit of a cgroup",
         )
 
 
 def usable_cpus() -> int:
-    """Return how many CPUs this process may use."""
+    """Return the number of CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
 def usable_memory() -> int | None:
-    """Return the bytes that our processes can have together; None where the host does not tell.
+    """Return the number of bytes that our processes can use together; None if it is not known.
 
-    The host's memory, or the limit of a cgroup (v2) around us, whichever is less.
+    This is the memory of the host, or the limit of a cgroup (v2) that we are in, if that is less.
     """
     return min(_limits(), default=None)
 
@@ -73,5 +77,7 @@ def _limits() -> Iterator[int]:
                 cgroup = _CGROUPS / line.removeprefix("0::/")
                 for folder in (cgroup, *cgroup.parents):
                     if folder.is_relative_to(_CGROUPS):
-                        with suppress(OSError, ValueError):  # there is none at the root, or "max"
+                        with suppress(
+                            OSError, ValueError
+                        ):  # the root has no such file, and "max" is no limit
                             yield int((folder / "memory.max").read_text())

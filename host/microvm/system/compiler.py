@@ -1,4 +1,4 @@
-"""The compiler of the programs in C that this project brings as sources, and how it is called."""
+"""Finds and runs the C compiler for the programs that this project contains as sources."""
 
 from __future__ import annotations
 
@@ -19,8 +19,10 @@ from microvm.sha256 import sha256
 def sources(packed: Path, checkout: Path, what: str) -> Path:
     """Return the folder of a program's sources: in an installed wheel, or in the checkout.
 
-    :param what: the program, for people.
-    :raises ImageError: they are in neither.
+    :param packed: the folder in an installed wheel.
+    :param checkout: the folder in the checkout.
+    :param what: the program, for the message.
+    :raises ImageError: neither folder has sources.
     """
     for folder in (packed, checkout):
         if (folder / "Makefile").is_file():
@@ -29,9 +31,9 @@ def sources(packed: Path, checkout: Path, what: str) -> Path:
 
 
 def source_digest(folder: Path) -> str:
-    """Return the SHA-256 of the names and contents of all that is compiled, in hex.
+    """Return the SHA-256 of the names and contents of all source files, in hex.
 
-    Each start of a machine asks: what a process has read it reads again when a file has changed.
+    Each start of a machine calls this, so a process reads the files only again if one has changed.
     """
     return _digest(os.fspath(folder), tuple(sorted(_compiled(os.fspath(folder)))))
 
@@ -46,7 +48,7 @@ def _digest(folder: str, files: tuple[tuple[str, int, int], ...]) -> str:
 
 
 def _compiled(folder: str) -> Iterator[tuple[str, int, int]]:
-    """Yield path, size and time of all that is compiled; `Path.rglob` takes twice as long."""
+    """Yield the path, size and time of each source file; `Path.rglob` takes twice as long."""
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
@@ -59,10 +61,10 @@ def _compiled(folder: str) -> Iterator[tuple[str, int, int]]:
 def compiler(arch: Arch, what: str) -> list[str]:
     """Return the command that compiles static programs for an architecture.
 
-    :param what: the program that is to be compiled, for people.
-    :raises ImageError: there is none.
+    :param what: the program to compile, for the message.
+    :raises ImageError: no such compiler is installed.
     """
-    import shutil  # QEMU is spawned without it
+    import shutil  # QEMU is spawned without this module
 
     native = os.uname().machine == arch.name
     if native and shutil.which("musl-gcc"):
@@ -71,7 +73,7 @@ def compiler(arch: Arch, what: str) -> list[str]:
         return [sys.executable, "-P", "-m", "ziglang", "cc", "-target", arch.zig_target]
     others = "`apt install musl-tools binutils make` or " * native
     raise ImageError(
-        f"no C compiler that makes {what} for {arch.name}",
+        f"no C compiler that compiles {what} for {arch.name} is installed",
         hint=f"{guest_pack.how_to_install(arch)}, which contains it; or install a compiler by "
         f"{others}`pip install ziglang`",
     )
@@ -110,7 +112,7 @@ def make(
     words = [*_make(folder, command, what), f"OUT={out}"]
     run(words, what=f"compiling {what}", temporary=out.parent)
     if not all((out / name).is_file() for name in names):
-        raise ImageError(f"compiling {what} failed: {folder / 'Makefile'} did not make all")
+        raise ImageError(f"compiling {what} failed: {folder / 'Makefile'} did not create all files")
 
 
 def make_one(folder: Path, command: Sequence[str], *, name: str, what: str) -> bytes:

@@ -1,7 +1,8 @@
-"""The Ctrl-C that ends the command line, and with it a shell's loop around it.
+"""Ends this process by SIGINT after a Ctrl-C, so that a shell also ends the loop around it.
 
-A shell that waits for a program has the Ctrl-C, too, and goes on unless the program died of it: one
-that exits, even with 130, may have used it as a key. https://www.cons.org/cracauer/sigint.html
+The shell that waits for a program receives the Ctrl-C, too. It continues its script unless SIGINT
+killed the program. A program that exits, even with 130, may have used Ctrl-C as a key. See
+https://www.cons.org/cracauer/sigint.html
 """
 
 from __future__ import annotations
@@ -15,30 +16,30 @@ if TYPE_CHECKING:
     from typing import NoReturn
 
 AGAIN = 1.0
-"""The seconds within which a second Ctrl-C is for us, and not for the command."""
+"""Seconds within which a second Ctrl-C ends this process, and is not passed to the command."""
 
 _INTERRUPTED = 128 + signal.SIGINT
-_came: set[int] = set()
+_received: set[int] = set()
 
 
 def note(number: int) -> None:
-    """Note that a signal has reached us, from whatever handles it."""
-    _came.add(number)
+    """Note that this process received a signal. Every signal handler calls this."""
+    _received.add(number)
 
 
 def leave(status: int) -> NoReturn:
-    """End this process at once, of SIGINT if that has reached us and is what the status says."""
+    """End this process at once: by SIGINT if we received it and the status is 130, or else exit."""
     if _is_due(status):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.raise_signal(signal.SIGINT)
-    os._exit(status)  # also for an init, whom its own signals do nothing
+    os._exit(status)  # also if we are PID 1, which its own signals cannot kill
 
 
 def check(status: object) -> None:
-    """Have the interpreter end as `leave` does, if that is due, when it has cleared up.
+    """Make the interpreter end like `leave`, but after its usual clean-up.
 
-    :raises KeyboardInterrupt: it is due: the interpreter dies of SIGINT for one that nobody
-        catches, here without a word.
+    :raises KeyboardInterrupt: the process has to end by SIGINT. Nobody catches the exception, so
+        the interpreter does that. It prints no traceback.
     """
     if _is_due(status):
         sys.excepthook = lambda *_: None
@@ -46,4 +47,4 @@ def check(status: object) -> None:
 
 
 def _is_due(status: object) -> bool:
-    return signal.SIGINT in _came and status == _INTERRUPTED
+    return signal.SIGINT in _received and status == _INTERRUPTED

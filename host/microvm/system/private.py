@@ -1,13 +1,13 @@
-"""The check that no other user can change a folder, and folders that only this process uses.
+"""Checks that no other user can change a folder, and creates folders that only we can use.
 
-The rule is the one that ssh has for its own files. A folder, and each folder and link on the way to
-it, belongs to us or to root, and nobody else may write to it: a user who may write to a folder can
-replace everything in it. Three things on the way do no harm. In a sticky folder such as /tmp,
-nobody moves the files of another user. A group may write if it is root's or a group of our name,
-because a umask of 002 gives it that right. The owner of `/` may be another user id, because root
+The rule is the same as ssh's rule for its own files. A folder, and each folder and link on the way
+to it, must belong to us or to root. No other user may write to it, because that user could replace
+everything in it. There are three exceptions for folders on the way. In a sticky folder such as
+/tmp, users cannot move the files of other users. The group of root, and the group with our name,
+may write, because a umask of 002 allows that. The owner of `/` may be another user id, because root
 may have another number in a user namespace.
 
-After this check a path can be used twice: nobody else can put something in its place in between.
+After this check, a path can be opened several times, because no other user can replace it.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ OTHERS = stat.S_IWGRP | stat.S_IWOTH
 """The bits of a file mode that let other users write."""
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-"""The flags for open(2) of a folder of ours."""
+"""The flags of open(2) for a folder that only we use."""
 
 _ANY_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -195,7 +195,7 @@ def _is_open_to_others(status: os.stat_result) -> bool:
 
 
 def _is_private(group: int) -> bool:
-    """Tell whether a group is root's, or has our name and so no other member; see pam_umask(8)."""
+    """Tell whether a group has no other members: the group of root, or the group with our name."""
     import grp
     import pwd
 

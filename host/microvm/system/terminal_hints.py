@@ -1,4 +1,4 @@
-"""The hints for a user at a terminal: how to pass it on, and how to end a command."""
+"""Hints for a user at a terminal: how to give it to a command, and how to end the command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from microvm.progress import STDERR
 
 # Without arguments, these programs read commands from a terminal, and exit at once without one.
-_TALKS = re.compile(
+_READS_TERMINAL = re.compile(
     r"(ba|da|a|fi|k|z)?sh|bc|cat|irb|lua|node|perl|php|psql|python[0-9.]*|ruby|sqlite3"
 )
 
@@ -22,19 +22,19 @@ def suggest_terminal(argv: Sequence[str]) -> None:
     The caller has checked that the command read no input, and that standard input is a terminal. If
     standard output is no terminal, print nothing, because a script reads the output.
     """
-    if len(argv) == 1 and os.isatty(1) and _TALKS.fullmatch(argv[0].rpartition("/")[2]):
+    if len(argv) == 1 and os.isatty(1) and _READS_TERMINAL.fullmatch(argv[0].rpartition("/")[2]):
         verb, *rest = sys.argv[1:]
         typed = shlex.join(["microvm", verb, "-t", *rest])
-        why = "because a terminal is passed on only with -t"
+        why = "because a command gets a terminal only with -t"
         STDERR.notify(f"{argv[0]} got no input, {why}: type `{typed}`")
 
 
 def explain_interrupt(command: str, purpose: str) -> None:
-    """Print the effect of a second Ctrl-C, if a command goes on after the first one.
+    """Print the effect of a second Ctrl-C, if a command continues after the first one.
 
     :param purpose: the effect, such as "to end the machine".
     """
     if os.isatty(2):
         STDERR.notify(
-            f"{command} goes on after Ctrl-C; press Ctrl-C twice within a second {purpose}"
+            f"{command} continues after Ctrl-C; press Ctrl-C twice within a second {purpose}"
         )

@@ -1,4 +1,4 @@
-"""The system's tools, run as processes, each of which ends with its owner."""
+"""Runs tools of the system as processes. If this process is killed, its tools are killed, too."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from microvm.system.namespaces import START_FAILED
 
 _logger = Area("image")
 
-_SYSTEM_PATH = "/usr/sbin:/sbin"  # which an ordinary user's PATH has not got
+_SYSTEM_PATH = "/usr/sbin:/sbin"  # missing in the PATH of an ordinary user
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _INTERVAL = 0.1
 _CLEANUP_TIMEOUT = 60.0  # maximum number of seconds to kill a tool and remove its temporary files
@@ -38,7 +38,7 @@ class ToolError(ImageError):
 
 
 def find(program: str) -> str | None:
-    """Return the path of an installed program, also of one that is for administrators."""
+    """Return the path of an installed program, even if it is only for administrators."""
     return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_PATH}")
 
 
@@ -104,7 +104,7 @@ def started(
         raise OSError(number, os.strerror(number), argv[0])
     usual = temporary_folder()
     folder, shown = (temporary.absolute(), usual) if temporary else (usual, "")
-    said, notes = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+    noted, notes = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     process = None
     try:
         command = (
@@ -128,9 +128,9 @@ def started(
             _end(process)
             # if a process of the tool cannot be killed, it keeps the write end open
             with suppress(BlockingIOError):
-                if note := os.read(said, _NOTES_LIMIT).decode(errors="replace"):
+                if note := os.read(noted, _NOTES_LIMIT).decode(errors="replace"):
                     _logger.info("%s ran %s", argv[0], note)
-        os.close(said)
+        os.close(noted)
 
 
 def temporary_folder() -> str:
@@ -146,31 +146,31 @@ def temporary_folder() -> str:
 
 @contextmanager
 def _signals_later() -> Iterator[None]:
-    """Have no signal's handler raise while a process is made that nobody owns yet."""
+    """Delay signal handlers while a process is created, because one that raises would lose it."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    came: list[int] = []
+    received: list[int] = []
     before = {number: signal.getsignal(number) for number in _ENDING}
     handled = {number: handler for number, handler in before.items() if callable(handler)}
     for number in handled:
-        signal.signal(number, lambda number, _: came.append(number))
+        signal.signal(number, lambda number, _: received.append(number))
     try:
         yield
     finally:
         for number, handler in handled.items():
             signal.signal(number, handler)
-        for late in came:
+        for late in received:
             signal.raise_signal(late)
 
 
 def finish(
     process: subprocess.Popen[bytes], watch: Callable[[], object] = bool
 ) -> tuple[bytes, bytes]:
-    """Wait for the end of a program, and return what it wrote to those of its pipes that we have.
+    """Wait until a program exits, and return the output that it wrote to our pipes.
 
     :param watch: called repeatedly while the program runs; it raises an error to end the wait.
-    :raises asyncio.CancelledError: nobody waits for the work of this thread any more.
+    :raises asyncio.CancelledError: the work of this thread was cancelled.
     """
     while True:
         try:
@@ -203,25 +203,25 @@ def output(argv: Sequence[str], *, what: str, **options: Any) -> bytes:
             out, err = finish(process, watch)
     except FileNotFoundError:
         raise ToolError(f"{what} failed: {argv[0]} is not installed") from None
-    except OSError as error:  # such as of a host that has no more processes for us
+    except OSError as error:  # for example, the limit on processes is reached
         raise ImageError(f"{what} failed: {argv[0]}: {error.strerror}") from error
     if process.returncode != 0:
-        said = err.decode(errors="replace")
-        full = " (disk full)" if is_full(said) else ""
+        errors = err.decode(errors="replace")
+        full = " (disk full)" if is_full(errors) else ""
         failure = ImageError if process.returncode == START_FAILED else ToolError
         raise failure(
             f"{what} failed{full}: {argv[0]} ended with status {process.returncode}",
-            detail="\n".join(said.strip().splitlines()[-20:]),
+            detail="\n".join(errors.strip().splitlines()[-20:]),
         )
     return out
 
 
-def is_full(said: str) -> bool:
+def is_full(errors: str) -> bool:
     """Tell from the stderr of a tool whether it failed because a disk is full.
 
-    :param said: the text of its stderr, in the locale C.
+    :param errors: the text of its stderr, in the locale C.
     """
-    return any(os.strerror(number) in said for number in (errno.ENOSPC, errno.EDQUOT))
+    return any(os.strerror(number) in errors for number in (errno.ENOSPC, errno.EDQUOT))
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

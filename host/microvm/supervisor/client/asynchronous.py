@@ -21,8 +21,8 @@ _CHUNK = 1 << 16
 class AsyncConnection:
     """A connection to a supervisor, to which the request has been sent.
 
-    :ivar descriptors: the descriptors that have arrived. Whoever removes one from this list has to
-        close it.
+    :ivar descriptors: the descriptors that have arrived. Code that removes one from this list has
+        to close it.
     """
 
     def __init__(

@@ -144,7 +144,7 @@ def _spawn(
     passed = (channel.fileno(), directory.descriptor)
     try:
         return subprocess.Popen(
-            # -P: do not import modules from the working folder, which may be a stranger's.
+            # -P: do not import modules from the working folder, which may belong to a stranger.
             [sys.executable, "-P", "-m", "microvm.supervisor", directory.name, *map(str, passed)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
