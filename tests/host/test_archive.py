@@ -84,7 +84,7 @@ PLAIN = archive(
 )
 
 
-def test_an_archive_is_what_tar_would_make_of_it() -> None:
+def test_archive_gives_the_same_tree_as_tar() -> None:
     assert read(PLAIN) == {
         ".": "0700/",
         "a": "0750/",
@@ -98,7 +98,7 @@ def test_an_archive_is_what_tar_would_make_of_it() -> None:
     }
 
 
-def test_devices_and_fifos_are_left_out_and_named() -> None:
+def test_devices_and_fifos_are_skipped_and_reported() -> None:
     with ArchiveTree("/to", TransferLimits(1 << 20, 100)) as tree:
         tree.read(io.BytesIO(PLAIN))
         assert tree.left_out == ["device", "fifo"]
@@ -108,7 +108,7 @@ def test_devices_and_fifos_are_left_out_and_named() -> None:
 
 
 @pytest.mark.parametrize("mode", ["gz", "bz2", "xz"])
-def test_it_may_be_compressed(mode: str) -> None:
+def test_compressed_archive_is_read(mode: str) -> None:
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode=f"w|{mode}") as tar:  # type: ignore[call-overload]
         tar.addfile(tarfile.TarInfo("empty"))
@@ -116,7 +116,7 @@ def test_it_may_be_compressed(mode: str) -> None:
 
 
 @pytest.mark.parametrize("format", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
-def test_names_are_bytes(format: int) -> None:  # noqa: A002
+def test_names_may_contain_any_bytes(format: int) -> None:  # noqa: A002
     assert read(archive(member("\udcff"), format=format)) == {".": "0755/", "\udcff": "0644 "}
 
 
@@ -210,7 +210,7 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-def test_an_archive_that_cannot_be_is_refused(kind: str) -> None:
+def test_invalid_archive_is_refused(kind: str) -> None:
     data, why = HOSTILE[kind]
     with pytest.raises(UsageError, match=why):
         read(data)
@@ -246,7 +246,7 @@ def archives(draw: st.DrawFn) -> bytes:
 @settings(max_examples=300, deadline=None)
 @given(archives())
 @example(negative_mode())
-def test_whatever_an_archive_is_it_is_read_or_refused(data: bytes) -> None:
+def test_random_archive_is_read_or_refused(data: bytes) -> None:
     with suppress(MicroVMError):
         read(data)
 
@@ -263,19 +263,19 @@ def test_whatever_an_archive_is_it_is_read_or_refused(data: bytes) -> None:
     ],
     ids=["size", "files", "folders", "other names", "holes", "compressed"],
 )
-def test_there_may_not_be_more_in_it_than_may_come(data: bytes, size: int, count: int) -> None:
+def test_archive_beyond_a_limit_is_refused(data: bytes, size: int, count: int) -> None:
     with pytest.raises(FileError, match="/to: it exceeds a limit of the transfer"):
         read(data, size, count)
 
 
 @pytest.mark.parametrize("mtime", ["nan", "inf", "-1e300", "9999999999999"])
-def test_a_time_that_is_none_is_now(mtime: str) -> None:
+def test_invalid_time_becomes_the_current_time(mtime: str) -> None:
     with ArchiveTree("/to", TransferLimits(1, 9)) as tree:
         tree.read(io.BytesIO(archive(member("a", pax_headers={"mtime": mtime}))))
         assert tree.root.members[b"a"].mtime == files.NOW
 
 
-def test_a_time_is_kept() -> None:
+def test_valid_time_is_kept() -> None:
     with ArchiveTree("/to", TransferLimits(1, 9)) as tree:
         tree.read(io.BytesIO(archive(member("a", mtime=1.5), member("b", mtime=-3))))
         times = [tree.root.members[name].mtime for name in (b"a", b"b")]
@@ -283,7 +283,7 @@ def test_a_time_is_kept() -> None:
 
 
 @pytest.mark.parametrize("name", ["tree", ""])
-def test_what_is_written_is_nobodys_and_is_read_again(
+def test_written_archive_belongs_to_root_and_can_be_read(
     tmp_path: Path, name: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     (tmp_path / "folder").mkdir(mode=0o755)
@@ -299,14 +299,14 @@ def test_what_is_written_is_nobodys_and_is_read_again(
     assert found[f"{at}l"] == "-> a"
 
 
-def test_a_file_alone_is_one_member(tmp_path: Path) -> None:
+def test_archive_of_a_file_has_one_member(tmp_path: Path) -> None:
     (tmp_path / "x").write_text("content")
     made = io.BytesIO()
     write(tmp_path / "x", "name", made)
     assert read(made.getvalue()) == {".": "0755/", "name": "0644 content"}
 
 
-def test_a_reader_that_has_gone_is_pythons_own_error(tmp_path: Path) -> None:
+def test_closed_reader_raises_broken_pipe_error(tmp_path: Path) -> None:
     (tmp_path / "x").write_bytes(bytes(1 << 20))
     reader, writer = os.pipe()
     os.close(reader)

@@ -19,7 +19,7 @@ from microvm.wire.codec import Ending, Stream
 from microvm.wire.session import WINDOW
 
 
-async def test_a_time_out_kills_and_keeps_the_output_so_far(guest: Guest, peer: Peer) -> None:
+async def test_timeout_kills_and_keeps_earlier_output(guest: Guest, peer: Peer) -> None:
     async def script() -> None:
         await peer.expect(codec.ExecRequest)
         await peer.write(Stream.STDOUT, b"so far")
@@ -34,9 +34,7 @@ async def test_a_time_out_kills_and_keeps_the_output_so_far(guest: Guest, peer: 
     assert guest.error is None
 
 
-async def test_a_time_out_frees_a_command_that_waits_for_its_reader(
-    guest: Guest, peer: Peer
-) -> None:
+async def test_timeout_frees_a_command_that_waits_for_its_reader(guest: Guest, peer: Peer) -> None:
     process = await peer.started(guest.exec(["yes"], timeout=0.5))
     await peer.write(Stream.STDOUT, b"a" * WINDOW)
     credit = await peer.expect(codec.ExecCredit)
@@ -64,7 +62,7 @@ async def test_output_discarded_by_a_timeout_gets_no_second_credit(
     assert await peer.hears_nothing()
 
 
-async def test_a_command_that_ends_in_time_leaves_no_deadline_behind() -> None:
+async def test_exit_in_time_cancels_the_deadline() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         process = await peer.started(guest.exec(["true"], timeout=0.5))
         await peer.exit(0)
@@ -74,7 +72,7 @@ async def test_a_command_that_ends_in_time_leaves_no_deadline_behind() -> None:
         assert await peer.hears_nothing()
 
 
-async def test_a_kill_that_was_answered_leaves_no_deadline_behind() -> None:
+async def test_exit_after_a_kill_cancels_the_deadline() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         process = await peer.started(guest.exec(["sleep", "60"]))
         process.abandon()
@@ -101,7 +99,7 @@ async def test_unanswered_kill_after_a_timeout_ends_the_guest() -> None:
             await run(guest, ["true"])
 
 
-async def test_a_cancelled_run_does_not_wait_for_ever_for_the_kill() -> None:
+async def test_cancelled_run_waits_a_limited_time_for_the_kill() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         task = asyncio.create_task(run(guest, ["sleep", "60"]))
         await peer.expect(codec.ExecRequest)
@@ -126,7 +124,7 @@ async def test_grace_sends_a_signal_before_the_kill(guest: Guest, peer: Peer) ->
     assert caught.value.stdout == b"not yet"
 
 
-async def test_a_command_that_ends_within_the_grace_is_not_killed(guest: Guest, peer: Peer) -> None:
+async def test_command_that_exits_within_grace_is_not_killed(guest: Guest, peer: Peer) -> None:
     async def script() -> None:
         await peer.expect(codec.ExecRequest)
         await peer.expect(codec.ExecTerminate)
@@ -140,7 +138,7 @@ async def test_a_command_that_ends_within_the_grace_is_not_killed(guest: Guest, 
     assert await peer.hears_nothing()
 
 
-async def test_a_flood_after_the_kill_does_not_put_its_deadline_off() -> None:
+async def test_output_after_a_kill_does_not_extend_its_deadline() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         process = await peer.started(guest.exec(["yes"], max_output=1))
 
@@ -167,7 +165,7 @@ def _stand_still(seconds: float) -> None:
     time.sleep(seconds)
 
 
-async def test_a_guest_is_not_blamed_for_what_we_did_not_read() -> None:
+async def test_time_in_which_the_loop_is_blocked_does_not_count() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         process = await peer.started(guest.exec(["yes"], timeout=SOON))
         await peer.is_killed()
@@ -179,7 +177,7 @@ async def test_a_guest_is_not_blamed_for_what_we_did_not_read() -> None:
             await process.wait()
 
 
-async def test_a_deadline_ends_even_where_the_loop_is_always_late() -> None:
+async def test_deadline_expires_even_if_the_loop_is_always_late() -> None:
     expired = asyncio.Event()
     Deadline().start(0.2, expired.set)
     for number in range(4):

@@ -92,7 +92,7 @@ def _check(home: Path, received: Received | None) -> None:
 
 @settings(max_examples=300, deadline=None)
 @given(st.one_of(st.lists(MESSAGES, max_size=12), trees()))
-def test_whatever_comes_stays_in_its_place(messages: list[files.Message]) -> None:
+def test_no_tree_is_written_outside_its_destination(messages: list[files.Message]) -> None:
     with tempfile.TemporaryDirectory() as above:
         home = Path(above, "home")
         home.mkdir()

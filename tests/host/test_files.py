@@ -104,7 +104,7 @@ def assert_inside(folder: Path, *links: str) -> None:
         assert (folder / link).resolve().is_relative_to(folder.resolve())
 
 
-async def test_a_tree_is_written_and_nothing_else_is_left(
+async def test_download_writes_the_tree_and_no_other_file(
     guest: Guest, peer: Peer, tmp_path: Path
 ) -> None:
     tree = folder(file(b"a", b"content"), folder(link(b"l", b"../a"), name=b"f"))
@@ -148,7 +148,7 @@ HOSTILE: dict[str, list[files.Message] | bytes] = {
 
 
 @pytest.mark.parametrize("kind", HOSTILE)
-async def test_a_tree_that_cannot_be_is_refused_and_leaves_nothing(
+async def test_invalid_tree_is_refused_and_removed(
     guest: Guest, peer: Peer, tmp_path: Path, kind: str
 ) -> None:
     with pytest.raises(FileError, match="/from: ") as caught:
@@ -159,7 +159,7 @@ async def test_a_tree_that_cannot_be_is_refused_and_leaves_nothing(
     assert guest.error is None
 
 
-async def test_an_archive_has_of_a_guest_what_a_copy_would_have(guest: Guest, peer: Peer) -> None:
+async def test_downloaded_archive_equals_a_copy(guest: Guest, peer: Peer) -> None:
     made = io.BytesIO()
     tree = folder(file(b"a", mode=FILE | 0o7777), link(b"out", b"/etc/passwd"), link(b"in", b"a"))
     getting = guest_files.get_archive(guest, "/from", made)
@@ -176,7 +176,7 @@ async def test_an_archive_has_of_a_guest_what_a_copy_would_have(guest: Guest, pe
 
 
 @pytest.mark.parametrize("kind", ["half a folder", "a way out", "noise"])
-async def test_of_a_tree_that_cannot_be_no_archive_is_begun(
+async def test_invalid_tree_writes_nothing_to_the_archive(
     guest: Guest, peer: Peer, kind: str
 ) -> None:
     made = io.BytesIO()
@@ -185,13 +185,15 @@ async def test_of_a_tree_that_cannot_be_no_archive_is_begun(
     assert made.getvalue() == b""
 
 
-async def test_as_deep_as_may_be_is_not_too_deep(guest: Guest, peer: Peer, tmp_path: Path) -> None:
+async def test_maximum_depth_of_folders_is_accepted(
+    guest: Guest, peer: Peer, tmp_path: Path
+) -> None:
     tree = folder(deep(files.MAX_DEPTH - 1))
     received = await got(guest, peer, [*tree, DONE], tmp_path / "to")
     assert received.files == files.MAX_DEPTH + 1
 
 
-async def test_what_is_too_deep_says_so(guest: Guest, peer: Peer, tmp_path: Path) -> None:
+async def test_deeper_folders_are_refused(guest: Guest, peer: Peer, tmp_path: Path) -> None:
     tree = folder(deep(files.MAX_DEPTH))
     with pytest.raises(
         FileError, match="/from: its folders are nested more than 128 deep"
@@ -201,7 +203,9 @@ async def test_what_is_too_deep_says_so(guest: Guest, peer: Peer, tmp_path: Path
     assert below(tmp_path) == set()
 
 
-async def test_a_device_has_no_name_of_ours(guest: Guest, peer: Peer, tmp_path: Path) -> None:
+async def test_error_about_a_device_hides_the_staging_folder(
+    guest: Guest, peer: Peer, tmp_path: Path
+) -> None:
     with pytest.raises(FileError, match="/from: it is neither a file, a folder nor a link"):
         await got(guest, peer, [entry(stat.S_IFCHR), WHOLE, DONE], tmp_path / "to")
 
@@ -216,9 +220,7 @@ async def test_existing_destination_may_be_a_mount_point(
         assert below(to) == {"a", "f", "l"}
 
 
-async def test_our_errors_name_the_place_and_not_where_it_is_prepared(
-    guest: Guest, peer: Peer, tmp_path: Path
-) -> None:
+async def test_host_errors_name_the_destination(guest: Guest, peer: Peer, tmp_path: Path) -> None:
     (tmp_path / "from/a").mkdir(parents=True)
     with pytest.raises(IsADirectoryError) as caught:
         await got(guest, peer, [*file(), DONE], tmp_path)
@@ -246,7 +248,7 @@ async def turns(each: Callable[[], int]) -> AsyncIterator[list[int]]:
         await asyncio.wait([looking])
 
 
-async def test_a_tree_of_many_files_lets_others_have_their_turn(
+async def test_download_of_many_files_lets_other_tasks_run(
     guest: Guest, peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The loop writes a few files at a time; other threads merge and remove them."""
@@ -274,7 +276,7 @@ async def test_a_tree_of_many_files_lets_others_have_their_turn(
     assert threading.main_thread() not in threads.values()
 
 
-async def test_many_pieces_for_a_guest_let_others_have_their_turn(guest: Guest, peer: Peer) -> None:
+async def test_upload_of_many_chunks_lets_other_tasks_run(guest: Guest, peer: Peer) -> None:
     given = 0
 
     def pieces() -> Iterator[bytes]:
@@ -302,7 +304,7 @@ OUT = [
 
 
 @pytest.mark.parametrize("target", OUT)
-async def test_a_link_that_may_lead_out_is_left_out(
+async def test_link_that_may_lead_out_is_skipped(
     guest: Guest, peer: Peer, tmp_path: Path, target: bytes
 ) -> None:
     tree = folder(link(b"l", target), file(b"a"))
@@ -311,7 +313,9 @@ async def test_a_link_that_may_lead_out_is_left_out(
     assert [path.name for path in (tmp_path / "to").iterdir()] == ["a"]
 
 
-async def test_no_chain_of_links_leads_out(guest: Guest, peer: Peer, tmp_path: Path) -> None:
+async def test_no_chain_of_links_leads_out_of_the_tree(
+    guest: Guest, peer: Peer, tmp_path: Path
+) -> None:
     links = [(b"self", b"."), (b"up", b".."), (b"far", b"self/self/self/../../..")]
     inner = folder(*(link(*each) for each in links), name=b"inner")
     tree = folder(inner, link(b"chain", b"inner/up/inner"))
@@ -320,9 +324,7 @@ async def test_no_chain_of_links_leads_out(guest: Guest, peer: Peer, tmp_path: P
     assert_inside(tmp_path / "to", "inner/self", "inner/up", "chain")
 
 
-async def test_of_a_mode_is_kept_what_does_no_harm(
-    guest: Guest, peer: Peer, tmp_path: Path
-) -> None:
+async def test_harmful_bits_of_a_mode_are_removed(guest: Guest, peer: Peer, tmp_path: Path) -> None:
     modes = {b"a": 0o7777, b"b": 0o4111, b"c": 0, b"d": 0o2644, b"e": 0o666}
     tree = folder(*(file(name, mode=stat.S_IFREG | mode) for name, mode in modes.items()))
     await got(guest, peer, [*tree, DONE], tmp_path / "to")
@@ -331,14 +333,14 @@ async def test_of_a_mode_is_kept_what_does_no_harm(
 
 
 @pytest.mark.parametrize("mtime", [-(1 << 63), (1 << 63) - 1])
-async def test_no_time_is_too_strange(guest: Guest, peer: Peer, tmp_path: Path, mtime: int) -> None:
+async def test_any_modification_time_is_accepted(
+    guest: Guest, peer: Peer, tmp_path: Path, mtime: int
+) -> None:
     tree = [entry(FILE, mtime=mtime), WHOLE, DONE]
     assert (await got(guest, peer, tree, tmp_path / "to")).files == 1
 
 
-async def test_what_is_there_is_never_written_through_a_link(
-    guest: Guest, peer: Peer, tmp_path: Path
-) -> None:
+async def test_existing_links_are_not_followed(guest: Guest, peer: Peer, tmp_path: Path) -> None:
     outside, to = tmp_path / "outside", tmp_path / "to/from"
     outside.mkdir()
     (outside / "a").write_text("untouched")
@@ -381,7 +383,7 @@ async def test_folders_and_files_do_not_replace_each_other(
         ({"max_files": 0}, [*file(), DONE]),
     ],
 )
-async def test_what_is_more_than_may_come_is_refused(
+async def test_download_beyond_a_limit_is_refused(
     guest: Guest, peer: Peer, tmp_path: Path, how: dict[str, Any], tree: list[files.Message]
 ) -> None:
     with pytest.raises(FileError, match="exceeds a limit") as caught:
@@ -391,7 +393,7 @@ async def test_what_is_more_than_may_come_is_refused(
     assert below(tmp_path) == set()
 
 
-async def test_endless_answers_take_no_memory_and_end(
+async def test_endless_answers_are_cut_off_without_using_memory(
     guest: Guest, peer: Peer, memory: Callable[[], int]
 ) -> None:
     names = b"".join(entry(FILE, b"%d" % number).encode() for number in range(100_000))
@@ -402,7 +404,7 @@ async def test_endless_answers_take_no_memory_and_end(
 
 
 @pytest.mark.parametrize("name", [b"../../etc/cron.d/x", b"/etc/passwd", b"a/b", b"..", b".", b""])
-async def test_what_is_no_name_is_not_listed(guest: Guest, peer: Peer, name: bytes) -> None:
+async def test_invalid_name_in_a_list_is_refused(guest: Guest, peer: Peer, name: bytes) -> None:
     with pytest.raises(FileError, match=r"/from: .* is no name of a file") as caught:
         await meanwhile(
             peer, guest_files.list(guest, "/from"), [entry(FILE, b"a"), entry(FILE, name), DONE]
@@ -410,7 +412,7 @@ async def test_what_is_no_name_is_not_listed(guest: Guest, peer: Peer, name: byt
     assert caught.value.errno == errno.EBADMSG
 
 
-async def test_a_name_is_listed_once(guest: Guest, peer: Peer) -> None:
+async def test_repeated_name_is_listed_once(guest: Guest, peer: Peer) -> None:
     """A file that is replaced while its folder is read may be sent twice without bad intent."""
     sent = [entry(FILE, b"b"), entry(LINK, b"a", b"x"), entry(FOLDER, b"b"), DONE]
     a, b = await meanwhile(peer, guest_files.list(guest, "/from"), sent)
@@ -439,7 +441,7 @@ async def test_listed_names_and_targets_are_limited(guest: Guest, peer: Peer) ->
         await meanwhile(peer, guest_files.list(guest, "/from"), long_links(4000))
 
 
-async def test_links_that_are_left_out_take_little_memory(
+async def test_skipped_links_take_little_memory(
     guest: Guest, peer: Peer, tmp_path: Path, memory: Callable[[], int]
 ) -> None:
     """Each path may have up to 32 KiB."""
@@ -473,7 +475,7 @@ def few_files(more: int) -> Iterator[None]:
 
 
 @pytest.mark.parametrize("more", range(6))
-async def test_with_few_open_files_nothing_is_left(
+async def test_shortage_of_descriptors_leaves_no_files(
     guest: Guest, peer: Peer, tmp_path: Path, more: int
 ) -> None:
     with (
@@ -492,9 +494,7 @@ async def test_few_open_files_are_enough_for_a_deep_tree(
     assert received.files == 62
 
 
-async def test_others_may_not_write_what_has_come_whatever_our_mask_is(
-    guest: Guest, peer: Peer, tmp_path: Path
-) -> None:
+async def test_downloaded_files_ignore_the_umask(guest: Guest, peer: Peer, tmp_path: Path) -> None:
     tree = folder(folder(file(b"a", mode=stat.S_IFREG | 0o777), name=b"f"))
     mask = os.umask(0)
     try:
@@ -505,7 +505,7 @@ async def test_others_may_not_write_what_has_come_whatever_our_mask_is(
         assert stat.S_IMODE(path.stat().st_mode) == 0o755
 
 
-async def test_a_folder_that_becomes_a_link_is_not_written_through(
+async def test_folder_replaced_by_a_link_is_not_followed(
     guest: Guest, peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A user who may write to the destination may change it at any time."""
@@ -528,7 +528,7 @@ async def test_a_folder_that_becomes_a_link_is_not_written_through(
     assert below(outside) == set()
 
 
-async def test_a_guest_that_never_answers_is_given_up(guest: Guest, peer: Peer) -> None:
+async def test_transfer_fails_if_the_guest_never_answers(guest: Guest, peer: Peer) -> None:
     async def silent() -> None:
         await peer.expect(codec.ExecRequest)
         await peer.say(codec.ExecStdinCredit(peer.id, PLENTY))
@@ -557,7 +557,7 @@ async def test_a_guest_that_never_answers_is_given_up(guest: Guest, peer: Peer) 
         (0xFFFFFFFF, OSError),
     ],
 )
-async def test_a_failure_is_an_error_of_pythons_kind_and_of_ours(
+async def test_failure_is_an_oserror_and_a_file_error(
     guest: Guest, peer: Peer, number: int, kind: type[OSError]
 ) -> None:
     failure = files.Failure(subject=files.Subject.PATH, error_number=number, path=b"/a\x1b\xff")
@@ -579,7 +579,7 @@ async def test_errors_show_empty_names_and_name_the_method(guest: Guest, peer: P
             getattr(guest_files, method)(guest, "/from", nope=1)
 
 
-def test_a_file_error_is_the_same_after_pickling() -> None:
+def test_file_error_survives_pickling() -> None:
     error = FileError.of(errno.ENOENT, "/a")
     error.hint = "look elsewhere"
     copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
@@ -594,7 +594,7 @@ def test_a_file_error_is_the_same_after_pickling() -> None:
 
 
 @pytest.mark.parametrize("subject", [files.Subject.USER, files.Subject.OWNER])
-async def test_nobody_of_that_name_is_no_missing_file(
+async def test_missing_user_is_not_reported_as_missing_file(
     guest: Guest, peer: Peer, subject: files.Subject
 ) -> None:
     failure = files.Failure(subject=subject, error_number=errno.ENOENT, path=b"bob")
@@ -605,13 +605,13 @@ async def test_nobody_of_that_name_is_no_missing_file(
     assert not isinstance(caught.value, FileNotFoundError)
 
 
-async def test_a_user_without_a_reason_has_a_number(guest: Guest, peer: Peer) -> None:
+async def test_unknown_error_about_a_user_shows_its_number(guest: Guest, peer: Peer) -> None:
     failure = files.Failure(subject=files.Subject.USER, error_number=4096, path=b"bob")
     with pytest.raises(FileError, match="cannot use bob as its user: errno 4096"):
         await meanwhile(peer, guest_files.read_file(guest, "/from"), [failure])
 
 
-async def test_a_guest_that_does_not_clear_up_is_not_waited_for(
+async def test_cleanup_of_the_guest_has_a_time_limit(
     guest: Guest, peer: Peer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("microvm.guest.exchange._CLEANUP_TIMEOUT", 0.05)
@@ -651,7 +651,7 @@ async def test_busy_guest_sees_end_of_input_before_it_is_killed(guest: Guest, pe
     await playing
 
 
-async def test_another_build_of_the_program_is_said(guest: Guest, peer: Peer) -> None:
+async def test_other_version_of_carry_is_reported(guest: Guest, peer: Peer) -> None:
     with pytest.raises(ImageError, match="another version of microvm") as caught:
         await meanwhile(peer, guest_files.read_file(guest, "/from"), b"", 2)
     assert "microvm image build" in caught.value.hint
@@ -663,7 +663,7 @@ async def fail_to_start(peer: Peer, stage: codec.Stage, number: int) -> None:
 
 
 @pytest.mark.parametrize("number", [errno.ENOENT, errno.EACCES, errno.ENOEXEC, errno.ELOOP])
-async def test_a_guest_without_the_program_is_said(guest: Guest, peer: Peer, number: int) -> None:
+async def test_missing_carry_is_reported(guest: Guest, peer: Peer, number: int) -> None:
     playing = asyncio.create_task(fail_to_start(peer, codec.Stage.EXEC, number))
     with pytest.raises(ImageError, match="another version of microvm") as caught:
         await guest_files.read_file(guest, "/from")
@@ -672,7 +672,7 @@ async def test_a_guest_without_the_program_is_said(guest: Guest, peer: Peer, num
 
 
 @pytest.mark.parametrize("stage", [codec.Stage.EXEC, codec.Stage.FORK])
-async def test_a_guest_without_room_for_a_program_raises_a_file_error(
+async def test_guest_without_memory_for_carry_is_a_file_error(
     guest: Guest, peer: Peer, stage: codec.Stage
 ) -> None:
     playing = asyncio.create_task(fail_to_start(peer, stage, errno.ENOMEM))
@@ -682,7 +682,7 @@ async def test_a_guest_without_room_for_a_program_raises_a_file_error(
     await playing
 
 
-async def test_a_program_that_is_killed_is_said(guest: Guest, peer: Peer) -> None:
+async def test_killed_carry_is_reported(guest: Guest, peer: Peer) -> None:
     async def die() -> None:
         await peer.expect(codec.ExecRequest)
         await peer.say(codec.ExecStdinCredit(peer.id, PLENTY))
@@ -695,7 +695,7 @@ async def test_a_program_that_is_killed_is_said(guest: Guest, peer: Peer) -> Non
     await playing
 
 
-async def test_what_cannot_be_is_not_asked(guest: Guest, tmp_path: Path) -> None:
+async def test_invalid_request_is_not_sent(guest: Guest, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError) as caught:
         await guest_files.put(guest, tmp_path / "none", "/to")
     assert not isinstance(caught.value, FileError)

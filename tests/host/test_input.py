@@ -16,7 +16,7 @@ from microvm.wire.codec import Stage, Stream
 from microvm.wire.session import WINDOW
 
 
-async def test_input_waits_for_credit_and_goes_no_further(guest: Guest, peer: Peer) -> None:
+async def test_input_is_sent_up_to_the_credit(guest: Guest, peer: Peer) -> None:
     process = guest.exec(["cat"], stdin=PIPE)
     assert (await peer.expect(codec.ExecRequest)).stdin_from is codec.StdinKind.HOST
     assert process.stdin
@@ -40,7 +40,7 @@ async def test_input_waits_for_credit_and_goes_no_further(guest: Guest, peer: Pe
     assert await peer.hears_nothing()
 
 
-async def test_credit_for_more_than_is_read_is_not_used(
+async def test_credit_is_not_used_while_the_channel_is_full(
     guest: Guest, peer: Peer, memory: Callable[[], int]
 ) -> None:
     process = await peer.started(guest.exec(["cat"], stdin=PIPE))
@@ -73,7 +73,7 @@ async def test_input_is_cut_into_frames(guest: Guest, peer: Peer) -> None:
     assert b"".join(bytes(frame.data) for frame in frames) == data
 
 
-async def test_an_end_needs_no_credit(guest: Guest, peer: Peer) -> None:
+async def test_end_of_input_needs_no_credit(guest: Guest, peer: Peer) -> None:
     process = await peer.started(guest.exec(["cat"], stdin=PIPE))
     assert process.stdin
     process.stdin.write(b"")
@@ -82,7 +82,9 @@ async def test_an_end_needs_no_credit(guest: Guest, peer: Peer) -> None:
 
 
 @pytest.mark.parametrize("how", ["closed", "ended", "lost", "failed"])
-async def test_drain_is_told_that_nobody_reads_any_more(guest: Guest, peer: Peer, how: str) -> None:
+async def test_drain_fails_when_the_command_closes_its_input(
+    guest: Guest, peer: Peer, how: str
+) -> None:
     process = await peer.started(guest.exec(["cat"], stdin=PIPE))
     assert process.stdin
     process.stdin.write(b"x" * 100)
@@ -110,9 +112,7 @@ async def test_drain_is_told_that_nobody_reads_any_more(guest: Guest, peer: Peer
         assert await process.wait() == 0
 
 
-async def test_what_is_fed_to_an_ended_command_does_not_reach_the_next(
-    guest: Guest, peer: Peer
-) -> None:
+async def test_late_input_does_not_reach_the_next_command(guest: Guest, peer: Peer) -> None:
     first = await peer.started(guest.exec(["cat"], stdin=PIPE))
     assert first.stdin
     first.stdin.write(b"of the first")
@@ -129,7 +129,7 @@ async def test_what_is_fed_to_an_ended_command_does_not_reach_the_next(
     assert await peer.hear() == codec.ExecStdin(2, b"of the second")
 
 
-async def test_communicate_feeds_and_reads_at_once(guest: Guest, peer: Peer) -> None:
+async def test_communicate_writes_and_reads_at_the_same_time(guest: Guest, peer: Peer) -> None:
     data = Random(3).randbytes(3 * WINDOW)
     process = await peer.started(guest.exec(["cat"], stdin=PIPE))
 

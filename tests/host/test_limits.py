@@ -23,7 +23,7 @@ from microvm.wire.session import Session
 
 
 @pytest.mark.parametrize("limit", [0, 1, 10, PIECE + 1])
-async def test_output_beyond_its_limit_is_cut_there_and_killed(
+async def test_output_beyond_its_limit_is_cut_and_kills(
     guest: Guest, peer: Peer, limit: int
 ) -> None:
     async def script() -> None:
@@ -41,7 +41,7 @@ async def test_output_beyond_its_limit_is_cut_there_and_killed(
     assert guest.error is None
 
 
-async def test_output_up_to_its_limit_is_no_error(guest: Guest, peer: Peer) -> None:
+async def test_output_up_to_its_limit_is_accepted(guest: Guest, peer: Peer) -> None:
     result = await answered(
         run(guest, ["cat"], max_output=10), peer.play(stdout=b"12345", stderr=b"67890")
     )
@@ -63,7 +63,7 @@ except OSError:
 @pytest.mark.parametrize(
     "frame", [codec.ExecOutput(1, Stream.STDOUT, b"x"), codec.ExecStdinCredit(1, 1)]
 )
-async def test_a_flood_holds_up_neither_deadlines_nor_others(
+async def test_flood_delays_neither_deadlines_nor_other_tasks(
     frame: codec.Message,
 ) -> None:
     frames = 0

@@ -55,18 +55,18 @@ async def _fail() -> None:
     raise ZeroDivisionError
 
 
-def test_it_returns_and_raises_what_the_coroutine_does(loop: BackgroundLoop) -> None:
+def test_run_returns_and_raises_like_the_coroutine(loop: BackgroundLoop) -> None:
     assert loop.run(_say("a")) == "a"
     with pytest.raises(ZeroDivisionError):
         loop.run(_fail())
     assert loop.run(_say("b")) == "b"
 
 
-async def test_it_can_be_called_where_a_loop_runs(loop: BackgroundLoop) -> None:
+async def test_run_works_in_a_thread_with_a_running_loop(loop: BackgroundLoop) -> None:
     assert loop.run(_say("a")) == "a"
 
 
-def test_it_can_be_called_from_several_threads_at_once(loop: BackgroundLoop) -> None:
+def test_run_works_in_several_threads_at_once(loop: BackgroundLoop) -> None:
     meeting = asyncio.Barrier(3)
 
     async def meet(word: str) -> str:
@@ -77,7 +77,7 @@ def test_it_can_be_called_from_several_threads_at_once(loop: BackgroundLoop) -> 
         assert list(executor.map(lambda word: loop.run(meet(word)), "abc")) == ["a", "b", "c"]
 
 
-def test_what_it_calls_cannot_wait_for_it(loop: BackgroundLoop) -> None:
+def test_run_inside_its_own_loop_is_refused(loop: BackgroundLoop) -> None:
     async def ask() -> None:
         loop.run(_say("never"))
 
@@ -86,9 +86,7 @@ def test_what_it_calls_cannot_wait_for_it(loop: BackgroundLoop) -> None:
 
 
 @pytest.mark.parametrize("closes", [False, True])
-def test_a_ctrl_c_cancels_and_is_raised_when_that_has_ended(
-    loop: BackgroundLoop, closes: bool
-) -> None:
+def test_ctrl_c_cancels_the_coroutine_and_waits_for_it(loop: BackgroundLoop, closes: bool) -> None:
     ended = []
 
     async def work() -> None:
@@ -108,7 +106,7 @@ def test_a_ctrl_c_cancels_and_is_raised_when_that_has_ended(
         assert loop.run(_say("still")) == "still"
 
 
-def test_a_second_ctrl_c_does_not_wait(loop: BackgroundLoop) -> None:
+def test_second_ctrl_c_is_raised_at_once(loop: BackgroundLoop) -> None:
     begun = threading.Event()
 
     async def work() -> None:
@@ -125,7 +123,7 @@ def test_a_second_ctrl_c_does_not_wait(loop: BackgroundLoop) -> None:
     assert begun.is_set()
 
 
-def test_what_is_posted_is_waited_for_by_nobody(loop: BackgroundLoop) -> None:
+def test_post_does_not_wait_for_the_coroutine(loop: BackgroundLoop) -> None:
     done = threading.Event()
 
     async def work() -> None:
@@ -144,9 +142,7 @@ def test_what_is_posted_is_waited_for_by_nobody(loop: BackgroundLoop) -> None:
     assert not done.is_set()
 
 
-def test_closing_ends_what_lives_there_and_the_thread(
-    loop: BackgroundLoop, inhabitant: Inhabitant
-) -> None:
+def test_close_runs_end_and_stops_the_thread(loop: BackgroundLoop, inhabitant: Inhabitant) -> None:
     loop.run(_say("a"))
     before = threading.active_count()
     loop.close()
@@ -157,9 +153,7 @@ def test_closing_ends_what_lives_there_and_the_thread(
         loop.run(_say("late"))
 
 
-def test_one_that_was_never_used_has_no_thread(
-    loop: BackgroundLoop, inhabitant: Inhabitant
-) -> None:
+def test_unused_loop_starts_no_thread(loop: BackgroundLoop, inhabitant: Inhabitant) -> None:
     before = threading.active_count()
     loop.close()
     assert threading.active_count() == before
@@ -168,7 +162,7 @@ def test_one_that_was_never_used_has_no_thread(
         loop.run(_say("late"))
 
 
-def test_who_waits_when_it_is_closed_is_told() -> None:
+def test_close_raises_an_error_in_waiting_calls() -> None:
     loop = Inhabitant().loop()
     begun = threading.Event()
 
@@ -185,7 +179,7 @@ def test_who_waits_when_it_is_closed_is_told() -> None:
 
 
 @pytest.mark.parametrize("leftover", ["", "something is left"])
-def test_one_that_nobody_holds_is_ended(leftover: str) -> None:
+def test_dropped_loop_is_stopped_with_a_warning(leftover: str) -> None:
     inhabitant = Inhabitant(leftover)
     loop = inhabitant.loop()
     loop.run(_say("a"))
@@ -198,7 +192,7 @@ def test_one_that_nobody_holds_is_ended(leftover: str) -> None:
     assert inhabitant.ended.wait(30)
 
 
-def test_an_error_holds_no_loop() -> None:
+def test_raised_error_does_not_keep_the_loop_alive() -> None:
     inhabitant = Inhabitant()
     loop = inhabitant.loop()
     gc.disable()
@@ -240,7 +234,7 @@ print(loop.run(say("hello")), flush=True)
         ),
     ],
 )
-def test_the_interpreter_ends(rest: str, said: str, warned: bool) -> None:
+def test_interpreter_exits_with_an_open_loop(rest: str, said: str, warned: bool) -> None:
     command = [sys.executable, "-W", "default::ResourceWarning", "-c", SCRIPT + rest]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert (result.returncode, result.stdout) == (0, said)
@@ -262,13 +256,13 @@ loop.close()
 """
 
 
-def test_a_forked_child_has_none_and_ends_none() -> None:
+def test_forked_child_neither_uses_nor_stops_the_loop() -> None:
     command = [sys.executable, "-c", SCRIPT + FORK]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert result.stdout == "hello\nUsageError\n7 in the parent\nended\n", result.stderr
 
 
-def test_a_thread_that_cannot_be_had_is_an_error_of_ours(loop: BackgroundLoop) -> None:
+def test_failure_to_start_a_thread_is_a_microvm_error(loop: BackgroundLoop) -> None:
     before = threading.stack_size(1 << 46)  # more than the address space
     try:
         with pytest.raises(MicroVMError, match="not allow more threads"):
@@ -278,7 +272,7 @@ def test_a_thread_that_cannot_be_had_is_an_error_of_ours(loop: BackgroundLoop) -
     assert loop.run(_say("now")) == "now"
 
 
-async def test_a_function_in_a_thread_returns_and_raises() -> None:
+async def test_in_thread_returns_and_raises_like_the_function() -> None:
     assert await in_thread(threading.get_ident) != threading.get_ident()
     with pytest.raises(ZeroDivisionError):
         await in_thread(lambda: 1 // 0)

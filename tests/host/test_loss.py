@@ -52,7 +52,7 @@ async def test_half_a_line_before_the_machine_died_is_read_as_a_line(
         await process.stdout.readline()
 
 
-async def test_whoever_waits_is_told_of_the_loss(guest: Guest, peer: Peer) -> None:
+async def test_loss_is_raised_in_all_waiting_tasks(guest: Guest, peer: Peer) -> None:
     process = guest.exec(["cat"])
     waiting = [
         asyncio.ensure_future(waiter)
@@ -72,7 +72,7 @@ async def test_whoever_waits_is_told_of_the_loss(guest: Guest, peer: Peer) -> No
     assert isinstance(guest.error, GuestDied)
 
 
-async def test_after_the_loss_everything_raises_its_reason(guest: Guest) -> None:
+async def test_later_calls_raise_the_reason_of_the_loss(guest: Guest) -> None:
     reason = guest.fail(GuestDied("it halted"))
     for use in (run(guest, ["true"]), guest.ping(), guest.status(), guest.ready(1)):
         with pytest.raises(GuestDied) as caught:
@@ -80,7 +80,7 @@ async def test_after_the_loss_everything_raises_its_reason(guest: Guest) -> None
         assert caught.value is reason
 
 
-async def test_a_loss_that_nobody_waits_for_is_not_reported_by_asyncio() -> None:
+async def test_unawaited_loss_is_not_logged_by_asyncio() -> None:
     unhandled: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: unhandled.append(context))
     ours, theirs = socket.socketpair()
@@ -94,7 +94,7 @@ async def test_a_loss_that_nobody_waits_for_is_not_reported_by_asyncio() -> None
     assert unhandled == []
 
 
-async def test_a_guest_that_is_lost_goes_with_its_last_user() -> None:
+async def test_lost_guest_is_collected_with_its_last_user() -> None:
     gc.disable()  # the reason does not need it
     try:
         async with connected() as (guest, peer):
@@ -108,7 +108,7 @@ async def test_a_guest_that_is_lost_goes_with_its_last_user() -> None:
         gc.enable()
 
 
-async def test_the_first_reason_counts(guest: Guest) -> None:
+async def test_first_reason_of_a_loss_is_kept(guest: Guest) -> None:
     first = guest.fail(GuestDied("first"))
     assert guest.fail(GuestUnresponsive("second")) is first
     assert guest.error is first
@@ -125,7 +125,7 @@ async def test_machine_owner_may_give_a_better_reason_in_the_grace() -> None:
             await process.wait()
 
 
-async def test_without_a_better_reason_the_grace_ends() -> None:
+async def test_grace_ends_without_a_better_reason() -> None:
     async with greeted(timeouts=Timeouts(loss_grace=SOON)) as (guest, peer):
         peer.port.close()
         with pytest.raises(GuestDied, match="the connection to the guest ended"):
@@ -157,7 +157,7 @@ async def test_a_command_lost_with_its_machine_has_a_return_code(guest: Guest, p
     assert process.returncode == 125
 
 
-async def test_what_cannot_be_handled_ends_the_guest(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_unexpected_error_fails_the_guest(monkeypatch: pytest.MonkeyPatch) -> None:
     unhandled: list[Any] = []
     async with greeted() as (guest, peer):
         asyncio.get_running_loop().set_exception_handler(lambda _, what: unhandled.append(what))
@@ -169,7 +169,7 @@ async def test_what_cannot_be_handled_ends_the_guest(monkeypatch: pytest.MonkeyP
     assert isinstance(unhandled[0]["exception"], ZeroDivisionError)
 
 
-async def test_what_came_before_the_guest_died_can_be_read(guest: Guest, peer: Peer) -> None:
+async def test_output_before_the_loss_can_be_read(guest: Guest, peer: Peer) -> None:
     process = await peer.started(guest.exec(["cat"]))
     await peer.write(Stream.STDOUT, b"last words")
     await arrives(process.stdout, len(b"last words"))

@@ -25,7 +25,7 @@ MADE = Origin(
 ELSEWHERE = {"folder", "qemu", "accel", "memory", "cpus"}
 
 
-def test_the_same_fits() -> None:
+def test_same_origin_has_no_obstacle() -> None:
     assert MADE.obstacle(MADE) == ""
     assert MADE.obstacle(MADE._replace(folder="/elsewhere", qemu="/opt/qemu")) == ""
 
@@ -43,12 +43,12 @@ def test_the_same_fits() -> None:
         ("host_sha256", "another CPU"),
     ],
 )
-def test_what_is_another_is_named(fact: str, says: str) -> None:
+def test_obstacle_names_the_difference(fact: str, says: str) -> None:
     other = 1 if fact == "scratch" else "other"
     assert says in MADE.obstacle(MADE._replace(**{fact: other}))  # type: ignore[arg-type]
 
 
-def test_every_fact_is_looked_at() -> None:
+def test_every_requirement_is_compared() -> None:
     looked_at = [
         name
         for name in Origin._fields

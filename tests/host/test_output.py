@@ -18,7 +18,7 @@ from microvm.wire.codec import Ending, Stream
 from microvm.wire.session import WINDOW
 
 
-async def test_output_comes_chunk_by_chunk_while_the_command_runs(guest: Guest, peer: Peer) -> None:
+async def test_output_arrives_in_chunks_while_the_command_runs(guest: Guest, peer: Peer) -> None:
     process = await peer.started(guest.exec(["cat"]))
     for data in (b"one", b"two"):
         await peer.write(Stream.STDERR, data)
@@ -55,7 +55,7 @@ async def test_a_slow_reader_loses_nothing(guest: Guest, peer: Peer) -> None:
     assert await process.wait() == 0
 
 
-async def test_a_signal_gets_out_though_nobody_reads(guest: Guest, peer: Peer) -> None:
+async def test_signal_is_sent_while_output_is_not_read(guest: Guest, peer: Peer) -> None:
     process = await peer.started(guest.exec(["yes"]))
     for stream in Stream:
         await peer.write(stream, bytes(WINDOW))
@@ -72,14 +72,14 @@ async def test_a_full_stream_does_not_stall_the_other(guest: Guest, peer: Peer) 
     assert len(await process.stdout.read()) == WINDOW
 
 
-async def test_a_reader_that_does_not_read_gives_no_credit(guest: Guest, peer: Peer) -> None:
+async def test_unread_output_grants_no_credit(guest: Guest, peer: Peer) -> None:
     process = await peer.started(guest.exec(["yes"]))
     await peer.write(Stream.STDOUT, bytes(WINDOW))
     assert await peer.hears_nothing()
     assert process.returncode is None
 
 
-async def test_what_is_not_read_takes_no_more_than_its_size(
+async def test_unread_output_takes_only_its_size_in_memory(
     guest: Guest, peer: Peer, memory: Callable[[], int]
 ) -> None:
     process = await peer.started(guest.exec(["yes"]))
@@ -103,7 +103,7 @@ async def test_what_is_not_read_takes_no_more_than_its_size(
     assert bytes(await anext(process.stdout)) == b"x" * rounds
 
 
-async def test_output_in_tiny_pieces_takes_no_more_than_its_size(
+async def test_tiny_chunks_take_only_their_size_in_memory(
     guest: Guest, peer: Peer, memory: Callable[[], int]
 ) -> None:
     process = await peer.started(guest.exec(["yes"]))
@@ -118,7 +118,7 @@ async def test_output_in_tiny_pieces_takes_no_more_than_its_size(
 
 
 @pytest.mark.parametrize("piece", [1, 3, 7, PIECE])
-async def test_output_can_be_read_by_lines_and_in_pieces(
+async def test_output_can_be_read_by_lines_and_by_size(
     guest: Guest, peer: Peer, piece: int
 ) -> None:
     content = b"one\ntwo\n\n" + b"x" * 100 + b"\nthree"
@@ -143,7 +143,7 @@ async def test_output_can_be_read_by_lines_and_in_pieces(
 
 
 @pytest.mark.parametrize("read", [lambda s: s.readline(), lambda s: s.read()], ids=["line", "all"])
-async def test_a_read_that_is_cancelled_loses_nothing(
+async def test_cancelled_read_loses_no_output(
     guest: Guest, peer: Peer, read: Callable[[OutputStream], Coroutine[Any, Any, bytes]]
 ) -> None:
     process = await peer.started(guest.exec(["cat"]))

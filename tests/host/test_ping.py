@@ -43,7 +43,7 @@ async def test_status_returns_the_counters(guest: Guest, peer: Peer) -> None:
     assert status == counters
 
 
-async def test_a_ping_that_is_not_answered_ends_the_guest() -> None:
+async def test_unanswered_ping_fails_the_guest() -> None:
     async with greeted(console_tail=lambda: "Kernel panic") as (guest, peer):
         with pytest.raises(GuestUnresponsive, match=r"did not answer within 0\.05 s") as caught:
             await guest.ping(SOON)
@@ -53,7 +53,7 @@ async def test_a_ping_that_is_not_answered_ends_the_guest() -> None:
 
 
 @pytest.mark.parametrize("ask", [Guest.ping, Guest.status], ids=["ping", "status"])
-async def test_the_answer_to_a_question_that_was_given_up_does_no_harm(
+async def test_answer_to_a_cancelled_request_is_ignored(
     guest: Guest, peer: Peer, ask: Callable[[Guest], Awaitable[Any]]
 ) -> None:
     with pytest.raises(TimeoutError):
@@ -82,7 +82,7 @@ async def test_guest_that_stops_answering_during_a_command_is_lost() -> None:
         assert await peer.is_left()
 
 
-async def test_a_frame_without_end_is_no_sign_of_life() -> None:
+async def test_incomplete_frame_does_not_count_as_an_answer() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         process = await peer.started(guest.exec(["cat"]))
 
@@ -110,7 +110,7 @@ async def test_an_answering_guest_is_pinged_until_the_command_ends() -> None:
         assert await peer.hears_nothing()
 
 
-async def test_an_answer_to_somebody_else_is_no_sign_of_life() -> None:
+async def test_other_answers_do_not_count_for_a_ping() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS) as (guest, peer):
         process = await peer.started(guest.exec(["cat"]))
         await peer.expect(codec.Ping)
@@ -123,6 +123,6 @@ async def test_an_answer_to_somebody_else_is_no_sign_of_life() -> None:
             await process.wait()
 
 
-async def test_an_idle_guest_is_not_asked() -> None:
+async def test_idle_guest_is_not_pinged() -> None:
     async with greeted(timeouts=SHORT_TIMEOUTS) as (_, peer):
         assert await peer.hears_nothing()

@@ -20,7 +20,7 @@ from microvm.wire import codec
 from microvm.wire.codec import Ending, Stage, Stream
 
 
-async def test_a_second_command_is_busy_and_the_first_undisturbed(guest: Guest, peer: Peer) -> None:
+async def test_second_command_is_refused_while_one_runs(guest: Guest, peer: Peer) -> None:
     process = guest.exec(["sleep", "1"])
     with pytest.raises(Busy):
         guest.exec(["true"])
@@ -31,9 +31,7 @@ async def test_a_second_command_is_busy_and_the_first_undisturbed(guest: Guest, 
     assert await process.wait() == 0
 
 
-async def test_signals_are_sent_while_the_command_runs_and_not_after(
-    guest: Guest, peer: Peer
-) -> None:
+async def test_signals_are_sent_only_while_the_command_runs(guest: Guest, peer: Peer) -> None:
     process = await peer.started(guest.exec(["sleep", "1"]))
     process.terminate()
     assert await peer.hear() == codec.ExecSignal(1, SIGTERM)
@@ -91,9 +89,7 @@ async def test_a_cancelled_wait_or_read_leaves_the_command_running(
     assert await peer.hears_nothing()
 
 
-async def test_a_block_that_is_left_early_kills_and_waits_for_the_end(
-    guest: Guest, peer: Peer
-) -> None:
+async def test_leaving_the_block_kills_and_waits_for_the_exit(guest: Guest, peer: Peer) -> None:
     async def script() -> None:
         await peer.expect(codec.ExecRequest)
         await peer.write(Stream.STDOUT, b"one")
@@ -108,7 +104,7 @@ async def test_a_block_that_is_left_early_kills_and_waits_for_the_end(
     await asyncio.gather(leave(), script())
 
 
-async def test_a_block_that_is_left_after_the_end_says_nothing(guest: Guest, peer: Peer) -> None:
+async def test_leaving_the_block_after_the_exit_sends_nothing(guest: Guest, peer: Peer) -> None:
     async with guest.exec(["true"]) as process:
         await peer.expect(codec.ExecRequest)
         await peer.exit(0)
@@ -138,7 +134,7 @@ async def test_communicate_raises_what_wait_raises() -> None:
     [lambda _: None, lambda p: p, lambda p: p.stdout, lambda p: p.stderr, lambda p: p.stdout.read],
     ids=["nothing", "itself", "stdout", "stderr", "read"],
 )
-async def test_a_process_that_nobody_holds_is_killed(
+async def test_dropped_process_is_killed(
     guest: Guest, peer: Peer, keep: Callable[[Process], object]
 ) -> None:
     kept = keep(guest.exec(["yes"]))
@@ -175,7 +171,7 @@ async def test_guest_is_ready_after_the_user_of_a_process_is_cancelled(
     assert (await following).returncode == 0
 
 
-async def test_a_process_that_only_an_error_holds_is_not_in_use(guest: Guest, peer: Peer) -> None:
+async def test_process_held_only_by_an_error_is_not_in_use(guest: Guest, peer: Peer) -> None:
     async def work() -> None:
         process = guest.exec(["sleep", "60"])
         await process.wait()
@@ -188,7 +184,7 @@ async def test_a_process_that_only_an_error_holds_is_not_in_use(guest: Guest, pe
     await following
 
 
-async def test_a_process_that_only_a_cycle_holds_is_not_in_use(guest: Guest, peer: Peer) -> None:
+async def test_process_held_only_by_a_cycle_is_not_in_use(guest: Guest, peer: Peer) -> None:
     gc.disable()
     try:
         cycle: list[object] = [guest.exec(["sleep", "60"])]
@@ -210,7 +206,7 @@ async def _next(peer: Peer) -> None:
     await peer.exit(0)
 
 
-async def test_a_process_that_is_in_use_is_not_waited_for(guest: Guest, peer: Peer) -> None:
+async def test_process_in_use_is_not_awaited(guest: Guest, peer: Peer) -> None:
     process = await peer.started(guest.exec(["sleep", "60"]))
     await guest.wait_idle()
     with pytest.raises(Busy):
@@ -227,7 +223,7 @@ def test_a_process_can_be_dropped_when_its_loop_is_closed() -> None:
     del process
 
 
-async def test_what_has_failed_is_not_kept(guest: Guest, peer: Peer) -> None:
+async def test_failed_command_is_not_kept_alive(guest: Guest, peer: Peer) -> None:
     """The traceback of the error contains the process and its output."""
     process = await peer.started(guest.exec(["x"]))
     await peer.say(codec.ExecFailed(1, Stage.EXEC, 8))

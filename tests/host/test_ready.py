@@ -14,7 +14,7 @@ from microvm.wire.codec import Stream
 from microvm.wire.session import Session
 
 
-async def test_a_guest_that_never_answers_hello_is_a_time_out() -> None:
+async def test_unanswered_hello_raises_timeout_error() -> None:
     async with connected() as (guest, _):
         with pytest.raises(TimeoutError):
             await guest.ready(SOON)
@@ -30,14 +30,14 @@ async def test_guest_can_be_awaited_again_after_a_timeout() -> None:
         await peer.expect(codec.Resume)
 
 
-async def test_the_guest_is_given_the_time_and_entropy_of_its_session() -> None:
+async def test_guest_gets_time_and_entropy_of_its_session() -> None:
     session = partial(Session, clock=lambda: 7, entropy=lambda size: b"\x05" * size)
     async with connected(session=session) as (guest, peer):
         await asyncio.gather(guest.ready(TIMEOUT), peer.greet())
         assert await peer.expect(codec.Resume) == codec.Resume(7, b"\x05" * 64)
 
 
-async def test_a_guest_can_be_left_frozen_until_it_is_told_to_go_on() -> None:
+async def test_guest_stays_frozen_until_it_is_resumed() -> None:
     async with connected() as (guest, peer):
         await asyncio.gather(guest.ready(TIMEOUT, resume=False), peer.greet())
         assert await peer.hears_nothing()
@@ -63,7 +63,7 @@ async def test_a_paused_guest_resumes_before_it_is_held() -> None:
             await peer.expect(codec.Resume)
 
 
-async def test_a_guest_keeps_what_runs_once_it_has_answered_a_ping() -> None:
+async def test_keep_waits_for_the_answer_to_a_ping() -> None:
     async with greeted() as (guest, peer):
         keeping = asyncio.create_task(guest.keep(TIMEOUT))
         await peer.expect(codec.Keep)
@@ -73,7 +73,7 @@ async def test_a_guest_keeps_what_runs_once_it_has_answered_a_ping() -> None:
         await keeping
 
 
-async def test_what_is_left_of_an_older_session_is_not_heard() -> None:
+async def test_frames_of_an_older_session_are_ignored() -> None:
     async with connected() as (guest, peer):
         await peer.say(codec.ExecOutput(9, Stream.STDOUT, b"old"), codec.Pong(1))
         await asyncio.gather(guest.ready(TIMEOUT), peer.greet())
@@ -81,14 +81,14 @@ async def test_what_is_left_of_an_older_session_is_not_heard() -> None:
         assert guest.error is None
 
 
-async def test_a_port_that_closes_before_the_answer_is_a_death() -> None:
+async def test_closed_port_before_the_answer_is_a_lost_guest() -> None:
     async with connected() as (guest, peer):
         peer.port.close()
         with pytest.raises(GuestDied, match="the connection to the guest ended"):
             await guest.ready(TIMEOUT)
 
 
-async def test_a_guest_of_another_schema_is_refused_and_left() -> None:
+async def test_guest_of_another_schema_is_refused() -> None:
     async with connected() as (guest, peer):
         await peer.greet(digest=0)
         with pytest.raises(VersionMismatch):
@@ -96,7 +96,7 @@ async def test_a_guest_of_another_schema_is_refused_and_left() -> None:
         assert await peer.is_left()
 
 
-async def test_a_guest_that_sends_garbage_is_refused_and_left() -> None:
+async def test_guest_that_sends_garbage_is_refused() -> None:
     async with connected() as (guest, peer):
         await peer.say(b"login: \r\n\r\n\r\n")
         with pytest.raises(ProtocolError, match="malformed frame"):
@@ -104,7 +104,7 @@ async def test_a_guest_that_sends_garbage_is_refused_and_left() -> None:
         assert await peer.is_left()
 
 
-async def test_nothing_can_be_run_before_it_is_ready() -> None:
+async def test_commands_are_refused_before_the_guest_is_ready() -> None:
     async with connected() as (guest, _):
         with pytest.raises(MachineError):
             guest.exec(["true"])

@@ -28,7 +28,7 @@ async def test_text_and_paths_are_sent_in_the_file_system_encoding(
     assert request.cwd == b"/tmp/\xc3\xa9"
 
 
-async def test_what_one_list_does_not_take_is_in_the_other(guest: Guest, peer: Peer) -> None:
+async def test_long_lists_continue_in_the_second_field(guest: Guest, peer: Peer) -> None:
     env = {f"V{number}": "" for number in range(16384 + 3)}
     guest.exec(["x" * 65536] * 17, command="true", env=env)
     request = await peer.expect(codec.ExecRequest)
@@ -75,7 +75,7 @@ async def test_options_replace_defaults_and_single_variables() -> None:
             await process.wait()
 
 
-async def test_nothing_is_fed_unless_it_is_asked_for(guest: Guest, peer: Peer) -> None:
+async def test_standard_input_is_empty_by_default(guest: Guest, peer: Peer) -> None:
     for options in ({}, {"stdin": None}, {"stdin": DEVNULL}):
         process = guest.exec(["cat"], **options)
         assert process.stdin is None
@@ -84,7 +84,7 @@ async def test_nothing_is_fed_unless_it_is_asked_for(guest: Guest, peer: Peer) -
         await process.wait()
 
 
-async def test_the_request_says_what_the_options_do(guest: Guest, peer: Peer) -> None:
+async def test_options_become_fields_of_the_request(guest: Guest, peer: Peer) -> None:
     options: dict[str, Any] = {
         "user": 1000,
         "tty": (5, 6),
@@ -138,7 +138,7 @@ async def test_a_user_by_name(guest: Guest, peer: Peer, user: str | bytes) -> No
     ],
     ids=str,
 )
-async def test_options_that_mean_nothing_are_refused(
+async def test_invalid_options_are_refused(
     guest: Guest, peer: Peer, options: dict[str, Any]
 ) -> None:
     with pytest.raises(UsageError):

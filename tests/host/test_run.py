@@ -32,9 +32,7 @@ async def test_run_captures_both_streams_and_the_exit_code(guest: Guest, peer: P
     assert result == CompletedProcess(["sh", "-c", "x"], 3, b"out\nmore", b"\xfferr")
 
 
-async def test_a_command_that_a_signal_ended_has_its_negative_number(
-    guest: Guest, peer: Peer
-) -> None:
+async def test_command_killed_by_a_signal_has_its_negative_number(guest: Guest, peer: Peer) -> None:
     playing = peer.play(status=9, ending=Ending.SIGNALLED)
     assert (await answered(run(guest, ["true"]), playing)).returncode == -9
 
@@ -53,7 +51,7 @@ async def test_check_raises_what_subprocess_raises(guest: Guest, peer: Peer) -> 
         (99, 2, "stage 99 failed"),
     ],
 )
-async def test_a_command_that_cannot_start_says_where_and_why(
+async def test_failed_start_reports_step_and_reason(
     guest: Guest, peer: Peer, stage: int, errno: int, says: str
 ) -> None:
     async def script() -> None:
@@ -87,7 +85,7 @@ async def test_a_cancelled_run_kills_and_leaves_the_guest_ready(guest: Guest, pe
 
 @pytest.mark.parametrize("taken", [0, 3, 10])
 @pytest.mark.parametrize("says", [False, True], ids=["ends", "closes"])
-async def test_a_command_that_takes_less_than_its_input_is_no_error(
+async def test_command_may_read_only_a_part_of_its_input(
     guest: Guest, peer: Peer, taken: int, says: bool
 ) -> None:
     async def script() -> None:
@@ -104,7 +102,7 @@ async def test_a_command_that_takes_less_than_its_input_is_no_error(
     assert (result.returncode, result.stdout) == (0, b"enough")
 
 
-async def test_empty_input_is_an_end(guest: Guest, peer: Peer) -> None:
+async def test_empty_input_closes_standard_input(guest: Guest, peer: Peer) -> None:
     async def script() -> None:
         request = await peer.expect(codec.ExecRequest)
         assert request.stdin_from is codec.StdinKind.HOST
@@ -137,7 +135,7 @@ async def test_text_is_decoded_and_encoded(guest: Guest, peer: Peer) -> None:
     ],
     ids=str,
 )
-async def test_encoding_and_errors_ask_for_text(
+async def test_encoding_or_errors_imply_text(
     guest: Guest, peer: Peer, options: dict[str, Any], expected: object
 ) -> None:
     result = await answered(run(guest, ["cat"], **options), peer.play(stderr=b"\xe9\r\n"))
@@ -152,7 +150,7 @@ async def test_undecodable_output_raises_and_the_guest_stays_usable(
     await answered(run(guest, ["cat"]), peer.play(stdout=b"\xff"))
 
 
-async def test_output_that_is_not_captured_goes_to_our_own(
+async def test_uncaptured_output_goes_to_the_standard_streams(
     capfd: pytest.CaptureFixture[str],
 ) -> None:
     async with greeted() as (guest, peer):
@@ -172,7 +170,7 @@ async def test_output_that_is_not_captured_goes_to_our_own(
     assert capfd.readouterr() == ("out\nmore\n", "err\n")
 
 
-async def test_a_reader_that_has_gone_ends_the_command(capfd: pytest.CaptureFixture[str]) -> None:
+async def test_closed_reader_ends_the_command(capfd: pytest.CaptureFixture[str]) -> None:
     reader, writer = os.pipe()
     os.close(reader)
     saved = os.dup(1)
@@ -196,7 +194,7 @@ async def test_a_reader_that_has_gone_ends_the_command(capfd: pytest.CaptureFixt
     assert capfd.readouterr() == ("", "")
 
 
-async def test_text_that_was_cut_off_does_not_hide_why(guest: Guest, peer: Peer) -> None:
+async def test_cut_text_does_not_hide_the_error(guest: Guest, peer: Peer) -> None:
     async def script() -> None:
         await peer.expect(codec.ExecRequest)
         await peer.write(Stream.STDOUT, "a\r\nä".encode()[:-1])

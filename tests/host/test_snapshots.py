@@ -52,7 +52,7 @@ def flawed(folder: Path) -> dict[str, str]:
     return damages
 
 
-def test_ls_names_what_is_wrong_with_them(flawed: dict[str, str]) -> None:
+def test_ls_names_the_flaw_of_a_snapshot(flawed: dict[str, str]) -> None:
     rows = [row.split() for row in _run("ls").output.splitlines()[1:]]
     said = {name: first if first in ("damaged", "outdated") else "" for name, first, *_ in rows}
     assert said == flawed
@@ -60,9 +60,7 @@ def test_ls_names_what_is_wrong_with_them(flawed: dict[str, str]) -> None:
     assert {each["name"]: each["flaw"] or "" for each in listed} == flawed
 
 
-def test_inspect_says_why_one_cannot_be_used_and_what_to_do(
-    folder: Path, flawed: dict[str, str]
-) -> None:
+def test_inspect_explains_an_unusable_snapshot(folder: Path, flawed: dict[str, str]) -> None:
     del flawed
     next_step = "(take the snapshot again; `microvm snapshot prune` removes this one)"
     shown = json.loads(_run("inspect", "--json", "short", "changed", "whole").output)
@@ -89,7 +87,7 @@ def test_prune_keeps_whole_snapshots_with_reasons_if_unusable(flawed: dict[str, 
     assert snapshots.STORE.installed() == []
 
 
-def test_a_changed_byte_of_memory_takes_a_digest_to_be_found(folder: Path) -> None:
+def test_changed_byte_of_memory_is_found_by_its_digest(folder: Path) -> None:
     _save("one")
     ram = folder / "one" / "ram"
     ram.chmod(0o644)
@@ -101,7 +99,7 @@ def test_a_changed_byte_of_memory_takes_a_digest_to_be_found(folder: Path) -> No
     assert _run("prune").output == "one\n"
 
 
-def test_an_image_that_they_need_is_removed_by_force_only(
+def test_image_needed_by_a_snapshot_is_removed_by_force_only(
     folder: Path, flawed: dict[str, str]
 ) -> None:
     del flawed
@@ -111,6 +109,6 @@ def test_an_image_that_they_need_is_removed_by_force_only(
     assert _run("rm", "--force", "alpine-1", of="image").output == "Deleted: alpine-1\n"
 
 
-def test_prune_removes_all_of_them_when_told_to(flawed: dict[str, str]) -> None:
+def test_prune_everything_removes_all_snapshots(flawed: dict[str, str]) -> None:
     assert sorted(_run("prune", "--all").output.split()) == sorted(flawed)
     assert snapshots.STORE.installed() == []

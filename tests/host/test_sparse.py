@@ -36,7 +36,7 @@ def _some(seed: int, count: int) -> dict[int, bytes]:
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_zeros_are_given_back_and_nothing_else_changes(tmp_path: Path, seed: int) -> None:
+def test_drop_zeros_keeps_the_content(tmp_path: Path, seed: int) -> None:
     kept = _some(seed, 40)
     zeros = dict.fromkeys(_some(seed + 100, 300), bytes(PAGE))
     file = _write(tmp_path / "file", zeros | kept)
@@ -48,7 +48,7 @@ def test_zeros_are_given_back_and_nothing_else_changes(tmp_path: Path, seed: int
 
 
 @pytest.mark.parametrize("seed", range(8))
-def test_changes_make_of_one_file_the_other(tmp_path: Path, seed: int) -> None:
+def test_copy_changes_makes_the_files_equal(tmp_path: Path, seed: int) -> None:
     old = _some(seed, 200)
     gone = dict.fromkeys(list(old)[:50], bytes(PAGE))
     base, target = (_write(tmp_path / name, old) for name in ("base", "target"))
@@ -92,7 +92,7 @@ def test_blocks_are_shared(sharing: Path) -> None:
         os.close(file)
 
 
-def test_it_says_where_blocks_cannot_be_shared(tmp_path: Path) -> None:
+def test_share_reports_an_unsupported_file_system(tmp_path: Path) -> None:
     file = _write(tmp_path / "file", {0: b"x" * PAGE})
     elsewhere = os.memfd_create("elsewhere")
     assert not sparse.share(file, elsewhere)

@@ -62,7 +62,7 @@ def read(descriptor: int) -> bytes:
     return os.pread(descriptor, os.fstat(descriptor).st_size, 0)
 
 
-def test_what_was_saved_is_what_is_opened() -> None:
+def test_opened_template_equals_the_saved_one() -> None:
     save("a")
     with template.STORE.opened("a") as memory:
         assert memory is not None
@@ -71,7 +71,7 @@ def test_what_was_saved_is_what_is_opened() -> None:
         assert os.lseek(memory.state, 0, os.SEEK_CUR) == 0
 
 
-def test_each_who_opens_it_has_a_disk_of_its_own() -> None:
+def test_each_clone_has_its_own_scratch_disk() -> None:
     path = save("a", disk=64 << 20)
     saved = (path / "scratch").read_bytes()
     assert len(saved) == 64 << 20
@@ -86,7 +86,7 @@ def test_each_who_opens_it_has_a_disk_of_its_own() -> None:
     assert (path / "scratch").read_bytes() == saved
 
 
-def test_a_disk_takes_what_makes_file_systems(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scratch_disk_needs_mkfs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tools, "_SYSTEM_PATH", "/nowhere")
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(QemuError, match=r"mkfs\.ext4") as caught:
@@ -94,7 +94,7 @@ def test_a_disk_takes_what_makes_file_systems(monkeypatch: pytest.MonkeyPatch) -
     assert caught.value.hint == "apt install e2fsprogs"
 
 
-def test_a_qemu_that_cannot_share_the_memory_gets_a_copy() -> None:
+def test_qemu_that_cannot_share_memory_gets_a_copy() -> None:
     path = save("a", copied=True)
     with template.STORE.opened("a") as memory:
         assert memory is not None
@@ -105,25 +105,25 @@ def test_a_qemu_that_cannot_share_the_memory_gets_a_copy() -> None:
     assert (path / "ram").read_bytes() == RAM
 
 
-def test_pages_of_zeros_take_no_disk() -> None:
+def test_pages_of_zeros_take_no_disk_space() -> None:
     status = (save("a") / "ram").stat()
     assert status.st_size == len(RAM)
     assert status.st_blocks * 512 <= 8 * PAGE
 
 
-def test_only_its_owner_reads_what_is_saved_and_nobody_writes_it() -> None:
+def test_template_is_readable_by_its_owner_only() -> None:
     path = save("a")
     assert {(path / part).stat().st_mode & 0o777 for part in ("ram", "state")} == {0o400}
     assert path.stat().st_mode & 0o777 == 0o700
 
 
-def test_there_may_be_none() -> None:
+def test_missing_template_is_none() -> None:
     with template.STORE.opened("a") as memory:
         assert memory is None
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "../x", ".hidden", "a/b"])
-def test_a_name_is_no_path(name: str) -> None:
+def test_template_name_must_not_be_a_path(name: str) -> None:
     with pytest.raises(TemplateError, match="not the name"), template.STORE.opened(name):
         pass
 
@@ -281,7 +281,7 @@ def test_a_changed_byte_of_a_copy_is_found(
         assert _opened()
 
 
-async def test_who_waits_takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_waiting_processes_get_the_lock_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(async_lock, "HOLDER_TIMEOUT", 0.5)
     monkeypatch.setattr(async_lock, "HEARTBEAT", 0.1)
     told: list[str] = []
@@ -298,7 +298,7 @@ async def test_who_waits_takes_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     assert told == [f"waiting for process {os.getpid()}, which saves a guest to clone"]
 
 
-async def test_nobody_waits_for_who_shows_no_life(
+async def test_holder_without_heartbeats_is_not_awaited(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(async_lock, "HOLDER_TIMEOUT", 0.2)
@@ -313,7 +313,7 @@ async def test_nobody_waits_for_who_shows_no_life(
         pass
 
 
-def test_the_least_recently_used_go_first() -> None:
+def test_prune_removes_the_least_recently_used_first() -> None:
     for age, name in enumerate(["new", "middle", "old", "damaged"]):
         save(name, used=1e9 - age)
     _edit(save("damaged"), format=0)
@@ -326,7 +326,7 @@ def test_the_least_recently_used_go_first() -> None:
     assert [each.name for each in template.STORE.installed()] == ["middle"]
 
 
-def test_using_one_makes_it_the_last_to_go() -> None:
+def test_used_template_is_removed_last() -> None:
     for name in ("a", "b"):
         save(name, used=1e9 + (name == "b"))
     with template.STORE.opened("a"):
@@ -334,14 +334,14 @@ def test_using_one_makes_it_the_last_to_go() -> None:
     assert [each.name for each in template.STORE.installed()] == ["a", "b"]
 
 
-def test_saving_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_save_removes_older_templates(monkeypatch: pytest.MonkeyPatch) -> None:
     save("a", used=1e9)
     monkeypatch.setenv("MICROVM_TEMPLATES", "1K")
     save("b")
     assert [each.name for each in template.STORE.installed()] == ["b"]
 
 
-def test_pruning_clears_what_killed_processes_have_left(folder: Path) -> None:
+def test_prune_removes_files_of_killed_processes(folder: Path) -> None:
     save("a")
     (folder / ".b.tmp").mkdir()
     (folder / ".b.lock").touch()

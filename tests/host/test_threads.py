@@ -52,7 +52,7 @@ root.main()
 
 
 @pytest.mark.parametrize(("program", "status"), [(WRITES, 1), (WAITS, 1), (ENDS, 125)])
-def test_no_thread_is_an_error_that_says_what_to_do(program: str, status: int) -> None:
+def test_failure_to_start_a_thread_has_a_hint(program: str, status: int) -> None:
     command = [sys.executable, "-c", LIMITED + program]
     ended = subprocess.run(command, capture_output=True, text=True, check=False)
     assert "this host does not allow more threads (raise the limit on processes" in ended.stderr

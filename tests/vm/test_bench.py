@@ -93,7 +93,7 @@ def test_worst_is_longest_time_and_lowest_rate(
     assert values["exec_ms"]["median"] <= values["exec_ms"]["p95"] <= values["exec_ms"]["p99"]
 
 
-def test_the_parts_of_a_boot_are_the_whole(everything: dict[str, bytes]) -> None:
+def test_steps_of_a_boot_add_up(everything: dict[str, bytes]) -> None:
     values = json.loads(everything["json"])
     parts = values["boot_ms"]
     assert set(parts) == {*boot.PARTS, "total"}
@@ -156,9 +156,7 @@ def test_the_plot_is_a_picture(everything: dict[str, bytes]) -> None:
 
 
 @pytest.mark.skipif(not importlib.util.find_spec("matplotlib"), reason="no matplotlib")
-def test_what_was_saved_is_drawn_again_and_alike(
-    everything: dict[str, bytes], tmp_path: Path
-) -> None:
+def test_saved_report_is_drawn_identically(everything: dict[str, bytes], tmp_path: Path) -> None:
     text = everything["json"].decode()
     report = export.from_json(text)
     assert export.from_json(export.to_json(report)) == report
@@ -216,7 +214,7 @@ def bare_path(image: Image) -> Iterator[Path]:
         yield folder
 
 
-async def test_modules_in_the_current_folder_are_not_ours(
+async def test_modules_in_the_current_folder_are_not_imported(
     image: Image, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("tty", "click", "microvm", "ziglang"):

@@ -75,7 +75,7 @@ async def test_a_nul_is_refused_before_anything_is_sent(
     assert (await vm.status()).frames_seen == seen + 1
 
 
-async def test_a_second_command_is_busy_and_the_first_undisturbed(vm: MicroVM) -> None:
+async def test_second_command_is_refused_while_one_runs(vm: MicroVM) -> None:
     process = await vm.exec(["sh", "-c", "sleep 0.3; echo done"])
     with pytest.raises(Busy):
         await vm.exec(["true"])
