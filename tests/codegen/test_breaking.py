@@ -77,7 +77,7 @@ def test_every_rule_has_a_fixture_and_every_fixture_a_rule() -> None:
 
 
 @pytest.mark.parametrize("expected", ERRORS, ids=lambda path: path.stem)
-def test_lint_finds_what_stands_against_a_release(
+def test_lint_reports_obstacles_to_a_release(
     expected: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -195,7 +195,7 @@ def test_ports_tell_who_sends(schema: Schema) -> None:
     )
 
 
-def test_other_protocols_are_passed_over(schema: Schema) -> None:
+def test_packets_of_other_protocols_are_ignored(schema: Schema) -> None:
     packets = [tcp(FOREIGN, 1), tcp(FOREIGN * 9, 19), udp(FOREIGN), tcp(PING, 1, client=5001)]
     lines, said = shown(schema, pcap(packets), port=None)
     assert (frames(lines), len(lines), said) == (["host ping"], 1, "")
@@ -206,7 +206,7 @@ def test_other_protocols_are_passed_over(schema: Schema) -> None:
 
 
 @pytest.mark.parametrize("acknowledged", [True, False])
-def test_a_gap_is_reported_and_a_frame_begins_behind_it(acknowledged: bool, schema: Schema) -> None:
+def test_gap_is_reported_and_next_frame_is_found(acknowledged: bool, schema: Schema) -> None:
     start = len(OUTPUT) + 100
     packets = [tcp(OUTPUT + OUTPUT[:50], 1), tcp(OUTPUT[100:], 1 + start)]
     packets += [tcp(PING, 1 + 2 * len(OUTPUT))]
@@ -231,7 +231,7 @@ def test_stream_without_its_start_is_shown_from_first_frame(schema: Schema) -> N
     assert said == ""
 
 
-def test_a_segment_behind_a_malformed_frame_begins_with_one(schema: Schema) -> None:
+def test_segment_after_a_malformed_frame_begins_with_a_frame(schema: Schema) -> None:
     packets = [tcp(b"", 0, flags=SYN), tcp(PING + NO_FRAME, 1), tcp(FOREIGN, 41), tcp(PING, 59)]
     lines, said = shown(schema, pcap(packets))
     assert frames(lines) == ["host ping", "host ping"]
@@ -249,7 +249,7 @@ def test_a_connection_of_the_same_ports_is_another(schema: Schema) -> None:
     assert said == "1 of 2 flows have errors"
 
 
-def test_each_datagram_stands_for_itself(schema: Schema) -> None:
+def test_datagrams_are_decoded_independently(schema: Schema) -> None:
     lines, said = shown(schema, pcap([udp(PING + PING[:7]), udp(PING), udp(NO_FRAME), udp(PING)]))
     assert frames(lines) == ["host ping"] * 3
     assert said == "1 of 1 flows have errors"

@@ -96,12 +96,12 @@ def test_a_value_is_reported_once_though_more_follows_from_it(read: Read) -> Non
 
 
 @pytest.mark.parametrize("end", ["both", "header_size", "max_body", "schema_digest", "version"])
-def test_an_end_is_not_called_like_a_constant_of_the_header(end: str, read: Read) -> None:
+def test_end_with_the_name_of_a_header_constant_is_refused(end: str, read: Read) -> None:
     error = refused(read, HEAD.replace('"a"', f'"{end}"'))
     assert [found.rule for found in error.diagnostics] == ["reserved-word"]
 
 
-def test_a_missing_table_is_not_blamed_for_its_keys(read: Read) -> None:
+def test_missing_table_causes_one_finding(read: Read) -> None:
     assert [found.message for found in refused(read, "").diagnostics] == [
         "the table [protocol] is missing"
     ]

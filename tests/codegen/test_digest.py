@@ -163,7 +163,7 @@ def test_since_changes_wire_digest(read: Read) -> None:
         assert read(later).digest != read(text).digest
 
 
-def test_an_open_enum_is_its_integer(read: Read) -> None:
+def test_open_enum_has_the_digest_of_its_integer(read: Read) -> None:
     text = TEXTS["everything"]
     changed = text.replace('name = "reason"\ntype = "reason"', 'name = "reason"\ntype = "u16"')
     assert changed != text

@@ -168,7 +168,7 @@ def test_ambiguous_line_is_refused(run: Run) -> None:
     assert run("explain", "00000000: 0000 0000 0800 0000 0000 0000").exit_code == 0
 
 
-def test_a_whole_packet_is_not_taken_for_a_frame(tmp_path: Path) -> None:
+def test_packet_with_headers_is_no_frame(tmp_path: Path) -> None:
     (tmp_path / "dump").write_bytes(printed("od -A x -v -t x1", STREAMS["text"]))
     printed(f"text2pcap -q -T 7000,5000 {tmp_path / 'dump'} {tmp_path / 'capture'}", b"")
     with pytest.raises(Unreadable, match="is a packet with Ethernet"):

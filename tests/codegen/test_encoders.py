@@ -88,7 +88,7 @@ def test_faults_and_messages_have_their_names(make: Callable[[Path | int], Ends]
 
 
 @pytest.mark.parametrize("list_", [Items(0, bytes(4)), Items(1, b"")], ids=["no count", "no items"])
-def test_a_list_that_is_none_is_no_empty_one_to_an_older_version(
+def test_absent_list_differs_from_empty_list_in_old_version(
     list_: Items, make: Callable[[Path | int], Ends]
 ) -> None:
     ends = make(GROWN)

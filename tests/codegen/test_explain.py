@@ -120,7 +120,7 @@ def test_caret_is_below_first_wrong_byte_of_invalid_vectors(
 
 
 @pytest.mark.parametrize("colour", [False, True])
-def test_no_byte_of_a_frame_reaches_the_terminal_as_it_is(schema: Schema, colour: bool) -> None:
+def test_bytes_of_frames_are_escaped_for_the_terminal(schema: Schema, colour: bool) -> None:
     hostile = bytes(range(256)) + b"\x1b]0;title\x07\x1b[2J\x9b31m\xc2\x9b31m"
     frames = [
         codec.ExecOutput(1, codec.Stream.STDOUT, hostile[at : at + 40]).encode()
@@ -211,7 +211,7 @@ def test_explain_stops_after_malformed_frame_without_framing(run: Run) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 11, 12, 19])
-def test_a_frame_that_is_cut_says_how_much_is_missing(size: int, run: Run) -> None:
+def test_incomplete_frame_shows_number_of_missing_bytes(size: int, run: Run) -> None:
     result = run("explain", (PING + PING[:size]).hex())
     missing = (12 if size < 12 else 20) - size
     more, rest = f"{missing} more bytes are", f"{missing} bytes are"
@@ -224,7 +224,7 @@ def test_a_frame_that_is_cut_says_how_much_is_missing(size: int, run: Run) -> No
 
 @pytest.mark.parametrize("step", [1, 50])
 @pytest.mark.parametrize("kind", ["cobs", "stream"])
-def test_explain_continues_behind_a_malformed_frame_if_framed(
+def test_explain_continues_after_malformed_frame_if_framed(
     kind: str, step: int, framed: Callable[[str], Schema]
 ) -> None:
     keys = f'kind = "{kind}"\ncheck = "crc16"\nsequence = true'
@@ -247,7 +247,7 @@ def test_explain_continues_behind_a_malformed_frame_if_framed(
         list(explain(schema, [b"\xff" * 1000]))
 
 
-def test_a_file_is_one_datagram(framed: Callable[[str], Schema]) -> None:
+def test_file_is_read_as_one_datagram(framed: Callable[[str], Schema]) -> None:
     schema = framed('kind = "datagram"')
     data = write(schema, 3, 7, bytes([1, 0, 0, 1]))
     assert next(explain(schema, [data[:5], data[5:]])) == "frame 1, at 0: measured, sent by device"

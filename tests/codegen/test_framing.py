@@ -263,7 +263,7 @@ def test_stuffing_is_undone_and_has_no_zero(size: int, zeros: int) -> None:
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_vectors_are_decoded_and_refused_alike(name: str, ends: Callable[[str], Ends]) -> None:
+def test_decoders_agree_on_all_vectors(name: str, ends: Callable[[str], Ends]) -> None:
     built = ends(name)
     final = not built.schema.framing.resynchronises
     for vector in vectors.load(built.vectors):
@@ -378,7 +378,7 @@ def samples(built: Ends, sender: str, random_: random.Random) -> list[bytes]:
 
 @pytest.mark.parametrize("name", [name for name in ALL if name != "unchecked stream"])
 @pytest.mark.parametrize("seed", range(2))
-def test_noise_is_received_alike_however_it_is_cut(
+def test_pieces_of_noise_do_not_change_the_result(
     name: str, seed: int, ends: Callable[[str], Ends]
 ) -> None:
     built, random_ = ends(name), random.Random(seed)
@@ -401,7 +401,9 @@ def test_noise_is_received_alike_however_it_is_cut(
 
 
 @pytest.mark.parametrize("name", ["cobs", "unchecked cobs"])
-def test_a_frame_is_kept_as_far_in_each_version(name: str, ends: Callable[[str], Ends]) -> None:
+def test_receivers_agree_on_a_bad_frame_in_each_version(
+    name: str, ends: Callable[[str], Ends]
+) -> None:
     built = ends(name)
     pieces = [b"\x40" + b"\1" * 63 + b"\xff\1\0"]
     for version in range(1, built.schema.version + 1):
@@ -468,7 +470,7 @@ def test_the_python_is_as_clean_as_without_framing(
 
 
 @pytest.mark.parametrize("name", ["stream", "unchecked stream", "datagram", "unchecked cobs"])
-def test_an_error_says_whether_the_decoder_goes_on(name: str, ends: Callable[[str], Ends]) -> None:
+def test_error_tells_whether_the_decoder_continues(name: str, ends: Callable[[str], Ends]) -> None:
     about = ends(name).codec.DecodeError.__doc__ or ""
     assert ("The decoder continues" in about) == (name != "unchecked stream")
 
@@ -517,7 +519,7 @@ def test_the_released_form_has_the_framing(name: str, ends: Callable[[str], Ends
     assert canonical(released) == canonical(schema)
 
 
-def test_all_of_a_framing_but_its_mtu_is_in_the_digest(tmp_path: Path) -> None:
+def test_framing_without_mtu_is_in_the_digest(tmp_path: Path) -> None:
     head, body = GROWN.read_text().split("\n[[", 1)
     keys = [
         "",
@@ -614,7 +616,7 @@ def seeded(folder: Path, change: tuple[str, str] = ("", "")) -> Schema:
 
 
 @pytest.mark.parametrize("change", OTHER_MEANINGS)
-def test_a_sender_of_another_meaning_is_foreign(change: tuple[str, str], tmp_path: Path) -> None:
+def test_frame_of_another_schema_counts_as_foreign(change: tuple[str, str], tmp_path: Path) -> None:
     schema, other = seeded(tmp_path), seeded(tmp_path, change)
     receiver = FrameReceiver(schema, "left")
     for _ in range(3):
@@ -632,14 +634,14 @@ def test_documentation_is_not_part_of_the_seed(change: tuple[str, str], tmp_path
 
 
 @pytest.mark.parametrize("change", [*OTHER_MEANINGS, *SAME_MEANINGS])
-def test_ends_of_another_meaning_are_incompatible(change: tuple[str, str], tmp_path: Path) -> None:
+def test_changed_meaning_is_incompatible(change: tuple[str, str], tmp_path: Path) -> None:
     released = tmp_path / "released.toml"
     released.write_text(canonical(seeded(tmp_path)))
     verdict = Comparison(seeded(tmp_path, change).path, released).verdict
     assert (verdict is Verdict.INCOMPATIBLE) == (change in OTHER_MEANINGS)
 
 
-def test_a_schema_has_the_seeds_of_those_it_grew_from(
+def test_schema_lists_the_seeds_of_older_versions(
     ends: Callable[[str], Ends], tmp_path: Path
 ) -> None:
     schema = ends("stream").schema

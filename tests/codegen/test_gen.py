@@ -118,7 +118,7 @@ def test_a_missing_file_is_stale(output: Path, run: Run, project: Path) -> None:
     ],
     ids=["line more", "last newline", "line ends", "not text", "empty"],
 )
-def test_any_other_byte_in_a_generated_file_is_stale(
+def test_changed_byte_makes_a_generated_file_stale(
     spoil: Callable[[bytes], bytes], run: Run, project: Path
 ) -> None:
     file = project / "protocol/SPEC.md"
@@ -180,7 +180,7 @@ def test_a_pyproject_that_is_not_toml_is_named(
     assert result.stderr.startswith("microvm-proto: pyproject.toml: Invalid value")
 
 
-def test_a_schema_that_names_no_output_is_said_to_have_none(run: Run, project: Path) -> None:
+def test_schema_without_outputs_is_reported(run: Run, project: Path) -> None:
     schema = project / "protocol/sandboxd.toml"
     text = re.sub(r"\[\[output\]\]\n(?:.+\n)*", "", schema.read_text())
     schema.write_text(text)

@@ -83,14 +83,14 @@ INSTEAD = {
 @pytest.mark.parametrize(
     ("name", "meant"), [(name, meant) for meant, names in MEANT.items() for name in names]
 )
-def test_a_type_that_is_spelled_otherwise_is_named(name: str, meant: str, read: Read) -> None:
+def test_misspelled_type_has_a_suggestion(name: str, meant: str, read: Read) -> None:
     assert of_type(read, name) == f"did you mean `{meant}`?"
 
 
 @pytest.mark.parametrize(
     ("name", "start"), [(name, start) for start, names in INSTEAD.items() for name in names.split()]
 )
-def test_a_type_that_there_is_not_has_no_other_suggested(name: str, start: str, read: Read) -> None:
+def test_unknown_type_without_a_suggestion(name: str, start: str, read: Read) -> None:
     assert of_type(read, name).startswith(start)
 
 

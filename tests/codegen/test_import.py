@@ -100,7 +100,7 @@ def test_definitions_that_cannot_be_are_refused(
     assert bool(result.stdout) == (not result.exit_code)
 
 
-def test_files_that_include_each_other_without_end_are_refused(run: Run, tmp_path: Path) -> None:
+def test_endless_includes_are_refused(run: Run, tmp_path: Path) -> None:
     for number in range(200):
         text = f"<mavlink><include>{number + 1}.xml</include></mavlink>"
         (tmp_path / f"{number}.xml").write_text(text)

@@ -265,7 +265,7 @@ def test_the_messages_of_mavlinks_own_tests_are_what_they_say(ends: Ends, tmp_pa
 
 
 @pytest.mark.skipif(not shutil.which("arm-none-eabi-gcc"), reason="no compiler for it")
-def test_all_of_it_is_compiled_for_a_cortex_m0(ends: Ends) -> None:
+def test_example_compiles_for_a_cortex_m0(ends: Ends) -> None:
     flags = "-mcpu=cortex-m0plus -mthumb -std=c11 -Os -ffreestanding -Wall -Wextra -Werror".split()
     command = ["arm-none-eabi-gcc", *flags, "-c", "-o", "shim.o", "shim.c"]
     subprocess.run(command, cwd=ends.folder, check=True)

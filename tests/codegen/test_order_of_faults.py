@@ -96,7 +96,7 @@ def test_the_table_has_every_fault_and_its_code() -> None:
         assert f"| `{fault.name}` | {fault.number} |" in text or fault.name in framing
 
 
-def test_a_field_comes_before_the_next_and_before_the_end() -> None:
+def test_faults_are_checked_in_the_order_of_fields() -> None:
     bad_magic, bad_stream = bytes(7), b"\3" + bytes(5)
     cases = {
         frame(bad_magic, HELLO): ("truncated", 1),

@@ -56,7 +56,7 @@ def test_the_backend_of_the_generator_page_works_too(bare: Path, tmp_path: Path)
     assert numbers == [[str(message.number), message.name] for message in messages]
 
 
-def test_the_module_in_the_document_is_as_clean_as_ours(tmp_path: Path) -> None:
+def test_module_in_the_document_passes_the_linters(tmp_path: Path) -> None:
     module = tmp_path / "csv_backend.py"
     (text,) = re.findall(r"```python\n(.*?)```", DOCUMENT.read_text(), re.DOTALL)
     module.write_text(text)

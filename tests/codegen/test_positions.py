@@ -292,7 +292,7 @@ def test_a_sub_table_of_an_array_belongs_to_its_last_item() -> None:
 
 
 @pytest.mark.alone
-def test_the_time_grows_with_the_text_and_not_with_its_square() -> None:
+def test_time_grows_linearly_with_the_text() -> None:
     def seconds(tables: int) -> float:
         text = '[[message]]\nname = "x"\nnumber = 1\n' * tables
         times = []

@@ -94,7 +94,7 @@ def decoded(codec: ModuleType, frame: bytes) -> Any:
     return decoder.next_message()
 
 
-def test_each_type_has_its_own_in_python(codec: ModuleType, least: Least) -> None:
+def test_each_type_has_a_python_type(codec: ModuleType, least: Least) -> None:
     scalars = decoded(codec, least("scalars", on=True, access=3, status=0x24).encode())
     assert (scalars.on, scalars.temperature, scalars.distance) == (True, None, None)
     assert scalars.access is codec.Access.READ | codec.Access.WRITE
@@ -119,7 +119,7 @@ def test_docstrings_tell_of_fields_what_is_known(name: str, codec: ModuleType) -
 
 
 @pytest.mark.parametrize("version", [1, 2, 3])
-def test_a_number_that_stands_for_none_is_the_same(
+def test_number_for_no_value_is_encoded_like_none(
     version: int, codec: ModuleType, least: Least
 ) -> None:
     later = codec.Later(1, b"")
@@ -127,7 +127,7 @@ def test_a_number_that_stands_for_none_is_the_same(
     assert dataclasses.replace(later, level=-1).encode(version) == later.encode(version)
 
 
-def test_flags_of_a_peer_that_makes_them_up_are_not_kept(codec: ModuleType, least: Least) -> None:
+def test_memory_for_unknown_flags_is_bounded(codec: ModuleType, least: Least) -> None:
     frame = least("scalars").encode()
     for number in range(0, 1 << 32, 1 << 20):
         start = codec.HEADER_SIZE + 2

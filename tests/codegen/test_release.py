@@ -28,7 +28,7 @@ Read = Callable[[str], Schema]
 
 
 @every_schema
-def test_the_released_form_says_the_same(schema: Path, read: Read) -> None:
+def test_released_form_has_the_same_meaning(schema: Path, read: Read) -> None:
     before = read_schema(schema)
     after = read(canonical(before))
     assert (after.digest, api_digest(after)) == (before.digest, api_digest(before))

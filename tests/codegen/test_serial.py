@@ -127,7 +127,7 @@ class Tap:
         return changed
 
 
-def test_no_frame_is_wrong_and_none_that_was_not_hit_is_lost(
+def test_noise_loses_only_damaged_frames(
     samples: Path, modules: Callable[[str], ModuleType], tmp_path: Path
 ) -> None:
     codec, noisy_line, reader = map(modules, ("meter", "noisy_line", "read_meter"))

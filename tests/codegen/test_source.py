@@ -51,7 +51,7 @@ def frame(output: IO[str]) -> str:
     return "".join(iter(output.readline, "\n"))
 
 
-def test_a_frame_is_shown_as_soon_as_it_is_whole() -> None:
+def test_frame_is_shown_as_soon_as_it_is_complete() -> None:
     with explaining("-", stdin=subprocess.PIPE) as process:
         assert process.stdin
         assert process.stdout

@@ -49,7 +49,7 @@ def said(document: Document, vector: Vector, version: int) -> tuple[object, ...]
 
 
 @pytest.mark.parametrize("path", SCHEMAS, ids=lambda path: path.stem)
-def test_a_codec_that_is_made_of_it_passes_every_vector(path: Path, tmp_path: Path) -> None:
+def test_codec_of_the_specification_passes_every_vector(path: Path, tmp_path: Path) -> None:
     check(read_schema(path), tmp_path)
 
 

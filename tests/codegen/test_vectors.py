@@ -185,7 +185,7 @@ def with_fields(fields: int) -> str:
     return head + enum + message + "".join(names)
 
 
-def test_the_file_grows_with_the_schema_and_not_with_its_square(
+def test_size_of_vectors_grows_linearly(
     read: Callable[[str], Schema],
 ) -> None:
     def size(fields: int) -> int:

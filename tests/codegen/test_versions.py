@@ -124,7 +124,7 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("message", "version", "fault", "said"), REFUSED)
-def test_a_refusal_says_which_version_brought_it(
+def test_refusal_names_the_version_that_added_the_value(
     message: str, version: int, fault: str, said: str, new: Pair
 ) -> None:
     with pytest.raises(new.python.EncodeError) as caught:
@@ -161,7 +161,7 @@ def test_agreed_version_applies_from_the_next_message(new: Pair) -> None:
 
 
 @pytest.mark.parametrize("version", [0, 5])
-def test_a_decoder_refuses_a_version_that_there_is_not(version: int, new: Pair) -> None:
+def test_decoder_refuses_an_unknown_version(version: int, new: Pair) -> None:
     with pytest.raises(ValueError, match=f"version {version} is not between 1 and 4"):
         new.python.Decoder("left", version)
 

@@ -99,9 +99,7 @@ def test_probe_result_that_is_a_pipe_or_a_link(probes: ProbeCache, tmp_path: Pat
     assert victim.read_text() == "works"
 
 
-def test_probe_results_make_no_cache_that_others_can_write(
-    probes: ProbeCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_probe_results_are_private(probes: ProbeCache, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MICROVM_CACHE", str(probes.folder))
     before = os.umask(0)
     try:
@@ -119,7 +117,7 @@ def test_probe_result_that_is_damaged(probes: ProbeCache) -> None:
     assert probes.recall() is None
 
 
-def test_probe_result_leaves_one_file(probes: ProbeCache) -> None:
+def test_probe_result_is_one_file(probes: ProbeCache) -> None:
     probes.remember(works=True)
     probes.remember(works=False)
     assert len(list(probes.folder.iterdir())) == 1
@@ -158,7 +156,7 @@ def test_probe_result_depends_on_parameters_of_kvm(
     assert probes.recall() is False
 
 
-def test_each_failure_is_recognised_by_one_thing() -> None:
+def test_no_two_failures_have_the_same_sign() -> None:
     errors = [number for each in kvm_failure.FAILURES for number in each.errors]
     exits = [kind for each in kvm_failure.FAILURES for kind in each.exits]
     assert len(errors) == len(set(errors))
@@ -187,7 +185,7 @@ def test_kvm_device_in_use_by_another_hypervisor(
     assert found.failure is kvm_failure.BUSY
 
 
-def test_probe_result_counts_as_long_as_it_says(probes: ProbeCache) -> None:
+def test_probe_result_expires_after_its_lifetime(probes: ProbeCache) -> None:
     probes.remember(works=False, lifetime=3600)
     os.utime(probes.path, (time.time() - 3500,) * 2)
     assert probes.recall() is False
@@ -196,7 +194,7 @@ def test_probe_result_counts_as_long_as_it_says(probes: ProbeCache) -> None:
 
 
 @pytest.mark.parametrize("text", ["broken", "broken for ever", "broken nan", "broken inf"])
-def test_probe_result_without_a_time_is_none(probes: ProbeCache, text: str) -> None:
+def test_probe_result_without_a_lifetime_is_ignored(probes: ProbeCache, text: str) -> None:
     probes.remember(works=False)
     probes.path.write_text(text)
     assert probes.recall() is (False if text == "broken inf" else None)
@@ -250,7 +248,7 @@ async def failure_to_speak(config: QemuConfig) -> QemuError | None:
             return error
 
 
-async def test_kvm_works_or_says_why_not(configure: Configure, tmp_path: Path) -> None:
+async def test_kvm_works_or_reports_a_failure(configure: Configure, tmp_path: Path) -> None:
     """With any /dev/kvm, intact or broken, the result is a guest, or a reason within seconds."""
     probes = ProbeCache(tmp_path, find_qemu("x86_64"))
     if candidates("auto", arch="x86_64", probes=probes) != ("kvm", "tcg"):

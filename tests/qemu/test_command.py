@@ -64,7 +64,7 @@ def test_inherited_kvm() -> None:
 
 
 @pytest.mark.parametrize("accel", ["kvm", "hvf"])
-def test_hardware_knows_its_own_frequency(accel: Accel) -> None:
+def test_no_tsc_frequency_with_hardware_acceleration(accel: Accel) -> None:
     assert "khz" not in kernel_command_line(CONFIG._replace(accel=accel), tsc_khz=2_500_000)
 
 
@@ -99,7 +99,7 @@ def test_loud_kernel() -> None:
     ("group", "mode", "used"),
     [(104, 0o660, 104), (104, 0o640, None), (104, 0o606, None), (0, 0o660, None)],
 )
-def test_a_device_is_used_by_its_group(
+def test_launcher_gets_the_group_of_the_device(
     tmp_path: Path, group: int, mode: int, used: int | None
 ) -> None:
     device = tmp_path / "kvm"

@@ -71,7 +71,7 @@ async def test_qemu_gets_no_secret_variables(
     assert b"secret" not in environment
 
 
-async def test_inherits_no_file_of_ours(configure: Configure, tmp_path: Path) -> None:
+async def test_qemu_inherits_only_intended_files(configure: Configure, tmp_path: Path) -> None:
     config = configure()
     with (tmp_path / "private").open("wb"):
         _, _, files = await inspected(config)

@@ -180,7 +180,7 @@ async def test_copied_socket_does_not_delay_the_report(children: list[Child]) ->
     assert (status.failure, await child.wait()) == ("option: --what", 125)
 
 
-async def test_another_thread_kills_it_before_it_has_said_anything(children: list[Child]) -> None:
+async def test_another_thread_kills_a_child_without_a_known_pid(children: list[Child]) -> None:
     child = spawned("sleep 60 & wait", children)
     starting = asyncio.create_task(child.started())
     begun = time.monotonic()

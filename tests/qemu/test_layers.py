@@ -109,7 +109,7 @@ def test_limits_grow_with_the_guest() -> None:
     assert bounds(larger)["cpu.max"] == "500000 100000"
 
 
-def test_a_program_elsewhere_brings_what_lies_beside_it(tmp_path: Path) -> None:
+def test_folders_beside_the_program_are_readable(tmp_path: Path) -> None:
     program, link = tmp_path / "opt/bin/qemu", tmp_path / "qemu"
     program.parent.mkdir(parents=True)
     program.touch()

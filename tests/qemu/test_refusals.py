@@ -41,7 +41,7 @@ def test_an_unreadable_folder_of_path_is_skipped(
         find_qemu("x86_64")
 
 
-async def test_kernel_that_is_none(configure: Configure, tmp_path: Path) -> None:
+async def test_kernel_that_is_no_kernel(configure: Configure, tmp_path: Path) -> None:
     garbage = tmp_path / "garbage"
     garbage.write_bytes(b"not a kernel" * 1000)
     with pytest.raises(QemuError, match=r"status 1: .*kernel") as caught:
