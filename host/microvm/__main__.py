@@ -42,13 +42,13 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _interrupt)
     sys.unraisablehook = _unraisable
 
-from microvm.cli import fast_path  # noqa: E402 - imported after Ctrl-C is handled
-
 
 def main() -> None:
     """Run the command line, and exit with its status."""
-    _take_absolute_paths_only()
     try:
+        from microvm.cli import fast_path  # here, so that Ctrl-C during the import is handled, too
+
+        _take_absolute_paths_only()
         if work := fast_path.prepare(sys.argv[1:]):
             try:
                 status = work()
