@@ -213,6 +213,7 @@ def _is_another_program(pid: int) -> bool:
     return False
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("moment", [0.0, 0.01])
 async def test_stopped_qemu_fails_when_its_replacement_is_stopped_too(
     image: Image, moment: float

@@ -14,7 +14,7 @@ import pytest
 from tests.support.disk import disk_image
 from tests.support.small_disk import small_disk
 
-from microvm import BootError, GuestDied, ImageError, MicroVM, arches, cache
+from microvm import BootError, CacheError, GuestDied, MicroVM, arches, cache
 from microvm.images import DISK, MANIFEST, Image
 from microvm.images.config import ImageConfig
 from microvm.progress import NullReporter
@@ -292,7 +292,7 @@ async def test_a_full_disk_of_the_host_is_no_fault_of_clones(
     filler = fill(small_scratch, leave=0)
     for cold in (False, True):
         told = rf"disk full while writing {small_scratch} \(free some space, or set "
-        with pytest.raises(ImageError, match=told):
+        with pytest.raises(CacheError, match=told):
             async with MicroVM(image, disk="64M", cold=cold):
                 pass
     filler.unlink()
