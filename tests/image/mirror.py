@@ -79,7 +79,7 @@ LIES: tuple[Lie, ...] = (changed, truncated, broken_off, other, endless)
 def serving(files: dict[str, bytes], lies: dict[str, Lie]) -> Iterator[str]:
     """Serve files by their paths, and yield the address. Both dictionaries may be changed."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class MirrorHandler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             path = self.path.lstrip("/")
             if path in files:
@@ -90,7 +90,7 @@ def serving(files: dict[str, bytes], lies: dict[str, Lie]) -> Iterator[str]:
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             """Write no log."""
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), MirrorHandler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

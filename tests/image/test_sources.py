@@ -423,14 +423,14 @@ def test_pull_refuses_another_answer(layout: Path, tmp_path: Path, cache: Path) 
 def _answering(answer: Callable[[BaseHTTPRequestHandler], None]) -> Iterator[str]:
     """Run a web server that answers every GET in the same way, and yield its HOST:PORT."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class FixedAnswer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             answer(self)
 
         def log_message(self, format: str, *args: object) -> None:  # noqa: A002
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    with ThreadingHTTPServer(("127.0.0.1", 0), FixedAnswer) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:

@@ -37,7 +37,7 @@ class Shown:
         return "".join(text for stream, text in self.streams if stream == name)
 
 
-class Kernel:
+class JupyterKernel:
     """A Jupyter kernel that runs one cell at a time."""
 
     def __init__(
@@ -78,7 +78,7 @@ class Kernel:
 
 
 @pytest.fixture(scope="module")
-def kernel(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Kernel]:
+def kernel(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterKernel]:
     """A Jupyter kernel in a folder of its own. No machine of it may remain."""
     del image
     folder = tmp_path_factory.mktemp("kernel")
@@ -90,7 +90,7 @@ def kernel(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[K
     try:
         client.start_channels()
         client.wait_for_ready(timeout=DEADLINE)
-        kernel = Kernel(manager, client, env)
+        kernel = JupyterKernel(manager, client, env)
         assert not kernel.run("%load_ext microvm").error
         yield kernel
         kernel.run("%%microvm\ntrue")
@@ -106,7 +106,7 @@ def kernel(image: Image, tmp_path_factory: pytest.TempPathFactory) -> Iterator[K
         ensure_event_loop().close()  # the client created an event loop and does not close it
 
 
-def test_a_cell_is_run_by_sh_and_what_it_does_stays(kernel: Kernel) -> None:
+def test_a_cell_is_run_by_sh_and_what_it_does_stays(kernel: JupyterKernel) -> None:
     shown = kernel.run("%%microvm\necho out; echo err >&2; touch /root/here; cd /tmp; x=1")
     assert (sorted(shown.streams), shown.error) == ([("stderr", "err\n"), ("stdout", "out\n")], [])
     assert kernel.run('%%microvm\nls; echo "$x"').stdout == "here\n\n"
@@ -116,7 +116,7 @@ def test_a_cell_is_run_by_sh_and_what_it_does_stays(kernel: Kernel) -> None:
     assert kernel.machines() == 1
 
 
-def test_a_failure_is_an_error_of_one_line(kernel: Kernel) -> None:
+def test_a_failure_is_an_error_of_one_line(kernel: JupyterKernel) -> None:
     failed = "CalledProcessError: Command 'sh' returned non-zero exit status 3."
     shown = kernel.run("%%microvm\necho before; exit 3")
     assert (shown.stdout, shown.error) == ("before\n", [failed])
@@ -129,7 +129,7 @@ def test_a_failure_is_an_error_of_one_line(kernel: Kernel) -> None:
     assert kernel.run("o, e, _exit_code").value == "('abä\ufffd', 'x\\n', -9)"
 
 
-def test_an_interruption_is_the_commands_and_not_the_kernels(kernel: Kernel) -> None:
+def test_an_interruption_is_the_commands_and_not_the_kernels(kernel: JupyterKernel) -> None:
     # A shell handles signals between two commands.
     loop = "trap 'echo bye; exit' INT; echo begun; while :; do sleep 0.1; done"
     shown = kernel.run(f"%%microvm\ntouch /root/still; {loop}", interrupt_at="begun")
@@ -141,7 +141,7 @@ def test_an_interruption_is_the_commands_and_not_the_kernels(kernel: Kernel) -> 
     assert kernel.run("%%microvm\nls /root/still; pidof yes sleep").stdout == "/root/still\n"
 
 
-def test_wrong_usage_is_said_in_a_line(kernel: Kernel) -> None:
+def test_wrong_usage_is_said_in_a_line(kernel: JupyterKernel) -> None:
     for line, said in {
         "--nope": "No such option '--nope'",
         "--memory 1": "'1' is too little memory for a guest",
@@ -155,7 +155,7 @@ def test_wrong_usage_is_said_in_a_line(kernel: Kernel) -> None:
     assert kernel.run("%%microvm --image nosuch\ntrue").error[0].startswith("ImageError: no image")
 
 
-def test_machines_are_listed_ended_and_started_anew(kernel: Kernel) -> None:
+def test_machines_are_listed_ended_and_started_anew(kernel: JupyterKernel) -> None:
     kernel.run("%%microvm --machine vm\ntouch /root/old")
     assert kernel.run("vm.write_file('/root/new', b'text'); vm.pid").value in {
         str(pid) for pid in children(kernel.pid)
@@ -172,21 +172,21 @@ def test_machines_are_listed_ended_and_started_anew(kernel: Kernel) -> None:
     assert kernel.run("%microvm") == Shown()
 
 
-def test_where_a_machine_dies_the_next_cell_has_another(kernel: Kernel) -> None:
+def test_where_a_machine_dies_the_next_cell_has_another(kernel: JupyterKernel) -> None:
     shown = kernel.run("%%microvm\ntouch /root/old; reboot -f")
     assert shown.error[0].startswith("GuestDied: the guest rebooted")
     assert "the next cell starts a new one" in shown.stderr
     assert kernel.run("%%microvm\nls /root; echo new").stdout == "new\n"
 
 
-def test_its_help_has_the_options_of_the_command_line(kernel: Kernel) -> None:
+def test_its_help_has_the_options_of_the_command_line(kernel: JupyterKernel) -> None:
     for shown in (kernel.run("%%microvm?").help, kernel.run("%microvm --help").stdout):
         assert "Usage: %%microvm [OPTIONS] [--] [CMD [ARG]...]" in shown
         assert all(name in shown for name in ("--image", "-m, --memory", "--max-output", "--out"))
         assert "--tty" not in shown
 
 
-def test_both_faces_of_the_library_work_in_cells(kernel: Kernel) -> None:
+def test_both_faces_of_the_library_work_in_cells(kernel: JupyterKernel) -> None:
     kernel.run("%xmode Minimal")  # Otherwise IPython needs a second to print the traceback
     assert not kernel.run("import microvm.sync\nvm = microvm.MicroVM()\nawait vm.start()").error
     assert kernel.run("(await vm.run(['echo', 'hello'])).stdout").value == r"b'hello\n'"
@@ -198,7 +198,7 @@ def test_both_faces_of_the_library_work_in_cells(kernel: Kernel) -> None:
 
 
 @pytest.mark.long
-def test_what_a_cell_awaits_can_be_interrupted(kernel: Kernel) -> None:
+def test_what_a_cell_awaits_can_be_interrupted(kernel: JupyterKernel) -> None:
     """The loop of the kernel handles the signal at its next event, within two seconds."""
     assert not kernel.run("import microvm\nvm = microvm.MicroVM()\nawait vm.start()").error
     shown = kernel.run("print('begun'); await vm.run(['sleep', '60'])", interrupt_at="begun")
@@ -208,7 +208,7 @@ def test_what_a_cell_awaits_can_be_interrupted(kernel: Kernel) -> None:
 
 
 @pytest.mark.long
-def test_a_cell_can_run_in_a_machine_that_has_a_name(kernel: Kernel) -> None:
+def test_a_cell_can_run_in_a_machine_that_has_a_name(kernel: JupyterKernel) -> None:
     def microvm(*arguments: str) -> None:
         command = [sys.executable, "-m", "microvm", *arguments]
         subprocess.run(command, env=kernel.env, timeout=DEADLINE, check=True)
@@ -230,7 +230,7 @@ def test_a_cell_can_run_in_a_machine_that_has_a_name(kernel: Kernel) -> None:
 
 
 @pytest.mark.long
-def test_a_cell_is_python_in_an_image_of_python(kernel: Kernel) -> None:
+def test_a_cell_is_python_in_an_image_of_python(kernel: JupyterKernel) -> None:
     """Its output appears at once, and Ctrl-C interrupts Python."""
     cell = "import time\nfor word in ('begun', 'more'):\n    print(word)\n    time.sleep(60)"
     shown = kernel.run(f"%%microvm --image python\n{cell}", interrupt_at="begun\n")
@@ -244,7 +244,7 @@ def test_a_cell_is_python_in_an_image_of_python(kernel: Kernel) -> None:
     kernel.run("%microvm --image python stop")
 
 
-def test_unloading_ends_the_machines(kernel: Kernel) -> None:
+def test_unloading_ends_the_machines(kernel: JupyterKernel) -> None:
     kernel.run("%%microvm\ntrue")
     assert not kernel.run("%unload_ext microvm").error
     assert kernel.machines() == 0

@@ -20,6 +20,8 @@ from microvm.log import Area
 from microvm.printable import printable, quoted
 from microvm.system.capacity import SHORTAGES
 
+__all__ = ["Image", "ImageManifest", "installed", "load"]
+
 _logger = Area("image")
 
 FORMAT = 4
