@@ -11,7 +11,7 @@ import pytest
 
 import microvm
 from microvm import UsageError, sync, testing
-from microvm.testing.wanted import Wanted, merged
+from microvm.testing.wanted import WantedMachine, merged
 
 pytest_plugins = "pytester"
 HOST = Path(microvm.__file__).parent
@@ -66,7 +66,7 @@ def test_or_they_are_skipped_as_the_user_wants(lacking: pytest.Pytester) -> None
     lacking.makeini("[pytest]\nmicrovm = perhaps")
     result = run(lacking)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: microvm, in the settings, is require or skip"])
+    result.stderr.fnmatch_lines(["ERROR: the setting microvm must be require or skip"])
 
 
 def test_tests_without_a_machine_load_nothing_and_can_be_chosen(pytester: pytest.Pytester) -> None:
@@ -84,7 +84,7 @@ def test_a_coroutine_that_nobody_runs_is_told_what_it_lacks(pytester: pytest.Pyt
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["*mark it with `@pytest.mark.asyncio`, or *asyncio_mode*"])
     result.stdout.no_fnmatch_line("*0.24*")
-    run(pytester).stdout.fnmatch_lines(["*has its machine from pytest-asyncio, 0.24 *"])
+    run(pytester).stdout.fnmatch_lines(["*need pytest-asyncio 0.24 or newer*"])
 
 
 def test_without_the_plugin_everything_else_works(pytester: pytest.Pytester) -> None:
@@ -110,7 +110,7 @@ def test_fixtures_and_marker_are_described(pytester: pytest.Pytester) -> None:
 MARKS = {
     "memry='1G'": "MicroVM() has no option 'memry'; did you mean 'memory'?",
     "memory='much'": "memory: 'much' is not a size*",
-    "'one', 'two'": "pytest.mark.microvm takes an image, and all else by name",
+    "'one', 'two'": "pytest.mark.microvm takes one positional argument, the image",
     "image='one', snapshot='two'": "a machine starts from an image or a snapshot*",
     "snapshot='absent'": "no snapshot absent*",
 }
@@ -146,7 +146,7 @@ def test_machines_that_differ_are_set_up_each() -> None:
 
     def kind(variant: str = "", **options: Any) -> str:
         given: Any = options
-        return Wanted.of([given], setup, variant).kind
+        return WantedMachine.of([given], setup, variant).kind
 
     assert kind(memory="1G") == kind(memory=1 << 30, console=Path("it"), image=None)
     different = [
@@ -155,8 +155,8 @@ def test_machines_that_differ_are_set_up_each() -> None:
         kind(image="one"),
         kind(cpus=2),
         kind("1"),
-        Wanted.of([{}], lambda vm: None).kind,
-        Wanted.of([{}], None).kind,
+        WantedMachine.of([{}], lambda vm: None).kind,
+        WantedMachine.of([{}], None).kind,
     ]
     assert len(set(different)) == len(different)
     with pytest.raises(UsageError, match=r"^cold: "):
@@ -166,9 +166,9 @@ def test_machines_that_differ_are_set_up_each() -> None:
 def test_a_snapshot_that_a_test_names_is_not_set_up() -> None:
     def setup(vm: sync.MicroVM) -> None: ...
 
-    assert Wanted.of([{"snapshot": "it"}], setup).setup is setup
-    assert Wanted.of([{}, {"snapshot": "it"}], setup).setup is None
-    assert Wanted.of([{"snapshot": "it"}, {"image": "it"}], setup).setup is setup
+    assert WantedMachine.of([{"snapshot": "it"}], setup).setup is setup
+    assert WantedMachine.of([{}, {"snapshot": "it"}], setup).setup is None
+    assert WantedMachine.of([{"snapshot": "it"}, {"image": "it"}], setup).setup is setup
 
 
 def test_what_cannot_set_up_a_machine_is_refused() -> None:
@@ -176,8 +176,8 @@ def test_what_cannot_set_up_a_machine_is_refused() -> None:
 
     refused: tuple[Any, ...] = (setup, "it")
     for wrong in refused:
-        with pytest.raises(UsageError, match="microvm_setup has to return a function that"):
-            Wanted.of([{}], wrong)
+        with pytest.raises(UsageError, match="microvm_setup must return a function that"):
+            WantedMachine.of([{}], wrong)
 
 
 def test_what_is_public_is_there() -> None:

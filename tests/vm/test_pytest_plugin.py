@@ -102,7 +102,7 @@ def test_each_test_has_a_fork_and_who_fails_shows_what_ran(suite: pytest.Pyteste
             "bad",
             "[[]status 3]",
             "$ sleep 60",
-            "[[]ended by SIGKILL]",
+            "[[]killed by SIGKILL]",
             "*- microvm: console -*",
             "to console",
             "*- microvm: commands of microvm_session -*",

@@ -1,6 +1,6 @@
-"""Machines in tests: what the fixtures of the pytest plugin give and take.
+"""Types of the fixtures of the pytest plugin, which give machines to tests.
 
-`microvm` itself is a `microvm.sync.MicroVM`, and in `async def` tests a `microvm.MicroVM`. See
+The fixture `microvm` is a `microvm.sync.MicroVM`, or a `microvm.MicroVM` in `async def` tests. See
 docs/pytest.md.
 """
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 __all__ = ["AsyncMicroVMFactory", "MicroVMFactory", "MicroVMOptions", "Setup"]
 
 
-# The plugin imports this in every run of pytest, whether or not it has machines.
+# Every run of pytest imports this module, also without machines, so it must be fast.
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

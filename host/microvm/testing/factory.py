@@ -1,4 +1,4 @@
-"""The makers of a test's machines, which end them."""
+"""The factories that start the machines of a test, and stop them afterwards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from microvm.option import document_options
 from microvm.options import MachineOptions
 from microvm.testing.recorded import MicroVM, SyncMicroVM
 from microvm.testing.transcript import Transcript
-from microvm.testing.wanted import MicroVMOptions, Setup, Wanted, marked
+from microvm.testing.wanted import MicroVMOptions, Setup, WantedMachine, marked
 
 if TYPE_CHECKING:
     import pytest
@@ -25,18 +25,19 @@ if TYPE_CHECKING:
 
 V = TypeVar("V", MicroVM, SyncMicroVM)
 R = TypeVar("R")
-"""What a call gives: a machine, or in coroutines one to be awaited."""
+"""Result of a call: a machine, or an awaitable that returns one."""
 
 
 class _Factory(Generic[V, R]):
-    """What both makers have in common.
+    """The common code of both factories.
 
-    :param node: the test, whose marks count, or the session, which has none.
-    :param options: what counts less.
-    :param setup: prepares a machine, of which forks are made.
-    :param variant: see `Wanted.of`.
-    :param transcripts: gets those of its machines.
-    :param name: what reports call its machines; by default nothing, and then by their numbers.
+    :param origins: Object that decides what a machine starts from.
+    :param node: Test, whose marks contain options, or session, which has no marks.
+    :param options: Options with the lowest precedence.
+    :param setup: Function that prepares a machine, of which the test gets a fork.
+    :param variant: See `WantedMachine.of`.
+    :param transcripts: List that receives the transcripts of the machines.
+    :param name: Name of the machines in reports. By default, they are numbered.
     """
 
     def __init__(
@@ -67,11 +68,11 @@ class _Factory(Generic[V, R]):
         snapshot: Snapshot | str | None = None,
         **options: Unpack[MachineOptions],
     ) -> R:
-        """Return a machine that runs, and that is ended after the test; `async def` tests await it.
+        """Start a machine, which is stopped after the test. An `async def` test awaits the call.
 
-        :param image: as `MicroVM` takes it.
-        :param snapshot: what to start from in the place of an image, or the name of it.
-        :raises MicroVMError: as `MicroVM` and its start do.
+        :param image: See `MicroVM`.
+        :param snapshot: Snapshot to start from, or its name, instead of an image.
+        :raises MicroVMError: In the same cases as by `MicroVM` and `MicroVM.start`.
         """
         return self._started({"image": image, "snapshot": snapshot, **options})
 
@@ -79,17 +80,17 @@ class _Factory(Generic[V, R]):
         raise NotImplementedError
 
     def _plain_errors(self) -> AbstractContextManager[None]:
-        """See `Origins`."""
+        """Return the context manager `Origins.plain_errors`."""
         return self._origins.plain_errors()
 
-    def _wanted(self, options: MicroVMOptions) -> Wanted:
+    def _wanted(self, options: MicroVMOptions) -> WantedMachine:
         layers = (self._options, *marked(self._node), options)
-        return Wanted.of(layers, self._setup, self._variant)
+        return WantedMachine.of(layers, self._setup, self._variant)
 
-    def _found(self, wanted: Wanted) -> Wanted:
+    def _found(self, wanted: WantedMachine) -> WantedMachine:
         return self._origins.find(wanted, self._transcripts)
 
-    def _made(self, kind: type[V], wanted: Wanted) -> V:
+    def _made(self, kind: type[V], wanted: WantedMachine) -> V:
         vm = kind(wanted.origin(), **wanted.options)
         self._count += 1
         vm.transcript.name = self._name or (f"machine {self._count}" if self._count > 1 else "")
@@ -98,7 +99,7 @@ class _Factory(Generic[V, R]):
 
 
 class MicroVMFactory(_Factory[SyncMicroVM, "sync.MicroVM"]):
-    """A function that gives machines: `microvm_factory` of tests that are not `async`."""
+    """A function that starts machines: the fixture `microvm_factory` of ordinary tests."""
 
     def __enter__(self) -> Self:
         self._machines = ExitStack()
@@ -117,7 +118,7 @@ class MicroVMFactory(_Factory[SyncMicroVM, "sync.MicroVM"]):
 
 
 class AsyncMicroVMFactory(_Factory[MicroVM, Awaitable["machine.MicroVM"]]):
-    """A function that gives machines: `microvm_factory` of `async def` tests, which await them."""
+    """A function that starts machines: the fixture `microvm_factory` of `async def` tests."""
 
     async def __aenter__(self) -> Self:
         self._machines = AsyncExitStack()
@@ -128,7 +129,7 @@ class AsyncMicroVMFactory(_Factory[MicroVM, Awaitable["machine.MicroVM"]]):
 
     async def _started(self, given: MicroVMOptions) -> machine.MicroVM:
         wanted = self._wanted(given)
-        # A set-up waits: neither this loop nor what else runs in it does.
+        # A set-up blocks, so it runs in a thread, and this event loop continues.
         wanted = await asyncio.to_thread(self._found, wanted)
         with self._origins.trial(wanted.kind):
             vm = self._made(MicroVM, wanted)

@@ -1,7 +1,7 @@
-"""The fixtures behind those of `async def` tests: of the loop in which pytest-asyncio runs one.
+"""Fixtures for `async def` tests, in the event loop in which pytest-asyncio runs a test.
 
-That may be the loop of the test, or one that it shares with its class, module, package or session.
-There is one of each fixture for each of these; the plugin chooses.
+A test has its own loop, or shares one with its class, module, package or session. Each fixture
+exists once for each of these scopes, and the plugin chooses.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _Scope = Literal["function", "class", "module", "package", "session"]
 
 
 def _define(scope: _Scope) -> None:
-    """Define the fixtures for the loop of a scope."""
+    """Define the fixtures for the event loop of a scope."""
 
     async def factory(
         request: pytest.FixtureRequest, microvm_options: MicroVMOptions, microvm_setup: Setup | None
@@ -49,7 +49,7 @@ for _scope in get_args(_Scope):
 
 
 def scope_of(item: pytest.Item) -> str:
-    """Return the scope of the loop that a test is run in; empty if pytest-asyncio runs none."""
+    """Return the scope of the event loop of a test, or "" if pytest-asyncio does not run it."""
     mark = item.get_closest_marker("asyncio")
     if mark is None or not pytest_asyncio.is_async_test(item):
         return ""

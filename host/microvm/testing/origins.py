@@ -1,8 +1,7 @@
-"""The origins of the machines of a run of pytest: images, and snapshots of what is set up once.
+"""The origins of the machines of a run of pytest: images, and snapshots of prepared machines.
 
-The first machine of a kind is a trial. If it cannot be started, no other of that kind is tried: the
-tests that need one fail at once, or are skipped, and only the first test shows the whole reason. If
-a machine is killed, the next one is tried all the same, unless several in a row were killed.
+A set-up prepares one machine and saves a snapshot of it. Each test gets a fork of that snapshot. A
+failure is remembered, so that other tests do not repeat it.
 """
 
 from __future__ import annotations
@@ -23,23 +22,23 @@ from microvm.start.retry import Attempt, Retries
 if TYPE_CHECKING:
     from microvm.testing.run import Run
     from microvm.testing.transcript import Transcript
-    from microvm.testing.wanted import Wanted
+    from microvm.testing.wanted import WantedMachine
 
 _LACKS = (QemuError, CacheError, ImageError, BootError, SnapshotError, ModuleNotFoundError)
-"""What the start of a machine raises where a host has not got what it takes."""
+"""Errors that the start of a machine raises if the host lacks something that it needs."""
 
 
 class Origins:
-    """The origins of a process's machines: images, and the snapshots that set-ups have left.
+    """The origins of the machines of one process: images, and snapshots that set-ups have saved.
 
-    :param run: what is shared with other processes; None: nothing.
-    :param skips: whether a test is skipped where no machine can be had.
+    :param run: State that is shared with other processes of the run; None if there are none.
+    :param skips: True to skip a test, instead of failing it, if no machine can be started.
     """
 
     def __init__(self, run: Run | None, *, skips: bool) -> None:
         self._run = run
         self._skips = skips
-        self._lock = threading.Lock()  # of coroutines, each of which waits in a thread
+        self._lock = threading.Lock()  # coroutines wait for it in threads
         self._of_set_up: BaseException | None = None
         self._had: set[str] = set()
         self._outcomes: dict[str, tuple[str, str]] = {}
@@ -48,18 +47,17 @@ class Origins:
         self._snapshots: dict[str, Snapshot] = {}
 
     def close(self) -> None:
-        """Give up the snapshots; those that are shared are removed by whoever leads the run."""
+        """Close the snapshots. The controller of the run removes shared snapshots."""
         for snapshot in self._snapshots.values():
             snapshot.close()
         if self._run is not None:
             self._run.leave()
 
-    def find(self, wanted: Wanted, transcripts: list[Transcript]) -> Wanted:
-        """Return what to start: the machine that is wanted, or a fork of it when it is set up.
+    def find(self, wanted: WantedMachine, transcripts: list[Transcript]) -> WantedMachine:
+        """Return the machine to start: the wanted one, or a fork of it if it has a set-up.
 
-        :param transcripts: gets that of the machine that is set up.
-        :raises BaseException: whatever the set-up raises, and pytest's own where it has failed
-            before.
+        :param transcripts: List that receives the transcript of the machine that is set up.
+        :raises BaseException: If the set-up raises it, or if the set-up has failed before.
         """
         if sys.platform != "linux":
             self._lack("microvm needs Linux")
@@ -73,9 +71,9 @@ class Origins:
 
     @contextmanager
     def trial(self, kind: str) -> Iterator[None]:
-        """Start a machine of a kind in this block, if one can be had.
+        """Return a context manager for the start of a machine, which skips or fails the test.
 
-        :raises MicroVMError: and what else the start raises.
+        :raises MicroVMError: If the start raises it.
         """
         self._again(kind)
         retries = self._starts[kind]
@@ -93,7 +91,7 @@ class Origins:
 
     @contextmanager
     def plain_errors(self) -> Iterator[None]:
-        """Say without a traceback why there is no machine, unless that is the set-up's doing."""
+        """Report the error of a start without a traceback, unless the set-up raised it."""
         try:
             yield
         except (MicroVMError, ModuleNotFoundError) as error:
@@ -104,7 +102,7 @@ class Origins:
             raise pytest.fail.Exception(said, pytrace=False) from None
 
     def _again(self, kind: str) -> None:
-        """Say what came of a kind before, if it was no machine."""
+        """Repeat the earlier outcome of this kind of machine, if it was a failure."""
         match self._outcomes.get(kind):
             case "lack", message:
                 self._lack(message)
@@ -119,7 +117,7 @@ class Origins:
             pytest.skip(said)
         pytest.fail(said, pytrace=False)
 
-    def _prepare(self, wanted: Wanted, transcripts: list[Transcript]) -> Snapshot:
+    def _prepare(self, wanted: WantedMachine, transcripts: list[Transcript]) -> Snapshot:
         run = self._run
         if run is None:
             return self._set_up(wanted, transcripts, None)
@@ -130,7 +128,7 @@ class Origins:
                 self._again(wanted.kind)
             try:
                 return Snapshot.find(name)
-            except SnapshotError:  # nobody has made it, or who was about to has died
+            except SnapshotError:  # no process has saved it, or the one that tried was killed
                 run.sweep()
             try:
                 return self._set_up(wanted, transcripts, name)
@@ -138,7 +136,9 @@ class Origins:
                 if outcome := self._outcomes.get(wanted.kind):
                     run.note(wanted.kind, *outcome)
 
-    def _set_up(self, wanted: Wanted, transcripts: list[Transcript], name: str | None) -> Snapshot:
+    def _set_up(
+        self, wanted: WantedMachine, transcripts: list[Transcript], name: str | None
+    ) -> Snapshot:
         from microvm.testing.recorded import SyncMicroVM
 
         assert wanted.setup is not None  # noqa: S101 - for the type checker

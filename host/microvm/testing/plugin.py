@@ -1,7 +1,6 @@
-"""The plugin of pytest, an entry point: fixtures, a marker, an option, and what reports show.
+"""The plugin of pytest: fixtures, a marker, an option, and sections of reports.
 
-It is loaded in every run of pytest where this distribution is installed. So it imports nothing
-more of it until a test asks for a machine.
+Modules that need a machine are imported when a test uses one, so that other runs stay fast.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ if TYPE_CHECKING:
     from microvm.testing.wanted import MicroVMOptions, Setup
 
 NAMES = frozenset({"microvm", "microvm_factory", "microvm_session"})
-"""The fixtures that give machines."""
+"""Names of the fixtures that return machines."""
 
 _NO_LOOP = (
-    "an `async def` test has its machine from pytest-asyncio, 0.24 or newer, in the test's own "
-    "loop; with another plugin, use `async with microvm.MicroVM()` in the test"
+    "the fixtures of `async def` tests need pytest-asyncio 0.24 or newer; with another plugin, "
+    "use `async with microvm.MicroVM()` in the test"
 )
 _NOT_MARKED = (
     "pytest-asyncio does not run this `async def` test: mark it with `@pytest.mark.asyncio`, or "
-    'have `asyncio_mode = "auto"` in the settings of pytest'
+    'set `asyncio_mode = "auto"` in the configuration of pytest'
 )
 
-# By package: those whose lines are left out, and those that run tests.
+# Packages whose frames are removed from tracebacks, and packages that run tests.
 _OURS = frozenset({"microvm", "microvm_image"})
 _RUNNERS = frozenset({"_pytest", "pluggy", "pytest_asyncio", *sys.stdlib_module_names})
 
@@ -45,45 +44,45 @@ _transcripts = pytest.StashKey["list[Transcript]"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option, and what stands for it in the project's settings."""
+    """Add the option `--microvm`, and the setting `microvm` of pytest's configuration."""
     help_text = (
-        "what becomes of a test that needs a virtual machine where none can be had: `require` "
-        "fails it, `skip` skips it and says why"
+        "outcome of a test whose virtual machine cannot be started on this host: `require` fails "
+        "the test, `skip` skips it"
     )
     choices = ("require", "skip")
     group = parser.getgroup("microvm", "virtual machines")
     group.addoption("--microvm", choices=choices, help=f"{help_text} (default: require)")
-    parser.addini("microvm", f"{help_text}; --microvm counts more", default="require")
+    parser.addini("microvm", f"{help_text}; --microvm takes precedence", default="require")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Describe the marker, and add what `async def` tests take where pytest-asyncio is there."""
+    """Describe the marker, and add fixtures for `async def` tests if pytest-asyncio is there."""
     if config.getini("microvm") not in {"require", "skip"}:
-        raise pytest.UsageError("microvm, in the settings, is require or skip")
+        raise pytest.UsageError("the setting microvm must be require or skip")
     config.addinivalue_line(
         "markers",
-        "microvm(image, snapshot=..., memory=..., cpus=..., disk=..., ...): what machine the test "
-        "has: its options are those of `microvm.MicroVM`, and `snapshot`, which is the name of one "
-        "or one; the nearest mark counts most. Tests whose fixtures are machines have this mark, "
-        'too: -m "not microvm" leaves them out.',
+        "microvm(image, snapshot=..., memory=..., cpus=..., disk=..., ...): set the options of the "
+        "test's machine: those of `microvm.MicroVM`, and `snapshot`, a snapshot or its name. The "
+        "nearest mark takes precedence. All tests that use machines get this mark, so "
+        '-m "not microvm" deselects them.',
     )
     if config.pluginmanager.hasplugin("asyncio"):
         try:
             from microvm.testing import in_loop
-        except (ImportError, TypeError):  # one that is too old, which is said when it is used
+        except (ImportError, TypeError):  # too old: a test that uses it fails with a message
             return
         config.pluginmanager.register(in_loop, "microvm-asyncio")
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Mark the tests that have machines."""
+    """Add the mark `microvm` to the tests that use machines."""
     if not NAMES.isdisjoint(getattr(item, "fixturenames", ())):
         item.add_marker("microvm")
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Tell a worker of pytest-xdist on this host where it shares what it prepares."""
+    """Send each worker of pytest-xdist on this host the folder that the workers share."""
     if node.gateway.spec.popen:
         if _run not in node.config.stash:
             from tempfile import mkdtemp
@@ -99,7 +98,7 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove what was prepared."""
+    """Remove the snapshots of the run."""
     if origins := config.stash.get(_origins, None):
         origins.close()
     if folder := config.stash.get(_run, None):
@@ -114,16 +113,17 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Have the report of a test show of the session's machine only what the test has done."""
+    """Clear the transcript of the session's machine, so that a report shows one test only."""
     for transcript in item.session.stash.get(_transcripts, ()):
         transcript.clear()
 
 
 @pytest.hookimpl(hookwrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Add the commands and the console of a test's machines to its report, if it has failed.
+    """Add the commands and the console of the machines of a failed test to its report.
 
-    Its traceback shows the test's own lines, and ours with `--full-trace` or `--tb=native`.
+    Lines of this library are removed from the traceback, except with `--full-trace` or
+    `--tb=native`.
     """
     own = item.stash.get(_transcripts, [])
     if not own and _transcripts not in item.session.stash:
@@ -143,20 +143,21 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.fixture(scope="session")
 def microvm_options() -> MicroVMOptions:
-    """The options of all machines of the session, unless a test has a mark: override it.
+    """The options of all machines of the session. Override this fixture to set them.
 
-    They are those of `microvm.MicroVM`, with `image`, or `snapshot`.
+    They are the options of `microvm.MicroVM`, and `image` or `snapshot`. A mark of a test takes
+    precedence.
     """
     return {}
 
 
 @pytest.fixture(scope="session")
 def microvm_setup() -> Setup | None:
-    """A function that prepares a machine, a `microvm.sync.MicroVM`, for all tests: override it.
+    """A function that prepares a `microvm.sync.MicroVM` for all tests. Override this fixture.
 
-    It is called once, also where pytest-xdist has several workers, and once more for each other
-    image or size that tests are marked with. Each test then has a fork of that machine, with what
-    it has in its memory, its processes and its files.
+    The function is called once, even with several workers of pytest-xdist, and once more for each
+    other image or size that marks of tests choose. Each test gets a fork of the prepared machine,
+    with its memory, processes and files.
     """
     return None
 
@@ -165,11 +166,11 @@ def microvm_setup() -> Setup | None:
 def _microvm_factory(
     request: pytest.FixtureRequest, microvm_options: MicroVMOptions, microvm_setup: Setup | None
 ) -> Iterator[MicroVMFactory]:
-    """A function that gives a test as many machines as it wants, and ends them after it.
+    """A function that starts machines for a test, and stops them after it.
 
-    It takes options over those of the test's mark: `microvm_factory(memory="1G")`. It is a
-    `microvm.testing.MicroVMFactory`, and in `async def` tests, which await what it gives, an
-    `AsyncMicroVMFactory`.
+    Its arguments take precedence over the mark of the test, as in `microvm_factory(memory="1G")`.
+    It is a `microvm.testing.MicroVMFactory`, or an `AsyncMicroVMFactory` in `async def` tests,
+    which await each call.
     """
     if loop := _loop_of(request.node):
         yield request.getfixturevalue(f"_microvm_factory_in_{loop}_loop")
@@ -182,10 +183,10 @@ def _microvm_factory(
 
 @pytest.fixture(name="microvm")
 def _microvm(request: pytest.FixtureRequest, microvm_factory: MicroVMFactory) -> MicroVM:
-    """A virtual machine of the test's own: a fresh clone, or a fork of what was set up.
+    """A virtual machine for one test: a new clone, or a fork of the prepared machine.
 
-    It is a `microvm.sync.MicroVM`, and in `async def` tests a `microvm.MicroVM`. What machine it
-    is, `@pytest.mark.microvm` says, and `microvm_options`.
+    It is a `microvm.sync.MicroVM`, or a `microvm.MicroVM` in `async def` tests.
+    `@pytest.mark.microvm` and `microvm_options` set its options.
     """
     if loop := _loop_of(request.node):
         machine: MicroVM = request.getfixturevalue(f"_microvm_in_{loop}_loop")
@@ -198,9 +199,10 @@ def _microvm(request: pytest.FixtureRequest, microvm_factory: MicroVMFactory) ->
 def _microvm_session(
     request: pytest.FixtureRequest, microvm_options: MicroVMOptions, microvm_setup: Setup | None
 ) -> Iterator[MicroVM]:
-    """A virtual machine that all tests of the session share, for what they only read.
+    """A virtual machine that all tests of the session share, for tests that only read.
 
-    It is a `microvm.sync.MicroVM`, in `async def` tests, too: each of those has its own loop.
+    It is a `microvm.sync.MicroVM`, also in `async def` tests, because each of them has its own
+    event loop.
     """
     from microvm.testing.factory import MicroVMFactory
 
@@ -214,7 +216,7 @@ def _microvm_session(
 def factory_arguments(
     request: pytest.FixtureRequest, options: MicroVMOptions, setup: Setup | None
 ) -> tuple[Origins, Any, MicroVMOptions, Setup | None, str, list[Transcript]]:
-    """Return what a factory is made of, for the node of a request: a test, or the session."""
+    """Return the arguments of a factory for the node of a request: a test, or the session."""
     from microvm.testing.origins import Origins
     from microvm.testing.run import Run
 
@@ -224,16 +226,16 @@ def factory_arguments(
         policy = config.getoption("--microvm") or config.getini("microvm")
         config.stash[_origins] = Origins(run, skips=policy == "skip")
     variant = ""
-    if spec := getattr(node, "callspec", None):  # each parameter of the set-up is another one
+    if spec := getattr(node, "callspec", None):  # each parameter of the set-up has its own machine
         variant = str(spec.indices.get("microvm_setup", ""))
     transcripts = node.stash.setdefault(_transcripts, [])
     return config.stash[_origins], node, options, setup, variant, transcripts
 
 
 def _without_ours(whole: TracebackType) -> TracebackType | None:
-    """Leave out our own lines, and those of the standard library below them.
+    """Remove the frames of this library, and of the standard library below them.
 
-    :return: None for a failure that is in no code of the user's.
+    :return: None if the failure is not in code of the user.
     """
     shown, below = [], False
     entry: TracebackType | None = whole
@@ -250,7 +252,7 @@ def _without_ours(whole: TracebackType) -> TracebackType | None:
 
 
 def _loop_of(item: pytest.Item) -> str:
-    """Return the scope of the event loop that a test is run in; empty if it is not `async`."""
+    """Return the scope of the event loop that runs a test, or "" if the test is not `async`."""
     if item.config.pluginmanager.hasplugin("microvm-asyncio"):
         from microvm.testing.in_loop import scope_of
 

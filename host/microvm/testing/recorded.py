@@ -1,4 +1,4 @@
-"""Machines that keep a transcript, for the report of a test that fails."""
+"""Machines that record a transcript, for the report of a failed test."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class MicroVM(machine.MicroVM):
         image: Image | Snapshot | str | Path | None = None,
         **options: Unpack[MachineOptions],
     ) -> None:
-        """Check what it is to be; see `microvm.MicroVM`."""
+        """Check the options; see `microvm.MicroVM`."""
         super().__init__(image, **options)
         self.transcript = Transcript()
 
@@ -35,12 +35,12 @@ class MicroVM(machine.MicroVM):
 
 
 class SyncMicroVM(sync.MicroVM):
-    """A `microvm.sync.MicroVM` with one."""
+    """A `microvm.sync.MicroVM` with a transcript of its commands and console."""
 
     _machine: MicroVM
     _driven = MicroVM
 
     @property
     def transcript(self) -> Transcript:
-        """The transcript of its commands and console."""
+        """The transcript of the commands and the console of the machine."""
         return self._machine.transcript

@@ -1,9 +1,9 @@
 """A run of pytest in several processes of this host, which share the snapshots of their set-ups.
 
-The process that leads them, pytest-xdist's controller, makes a folder for the run and tells the
-others. Snapshots are in the cache, under names that begin with the run's, and the controller
-removes them at the end. Where it was killed, a later run does: each process of a run that has used
-one holds a lock beside them, as long as it lives.
+The controller of pytest-xdist creates a folder for the run and sends its path to the workers. The
+snapshots are in the cache, under names that begin with the name of the run, and the controller
+removes them at the end. If the controller is killed, a later run removes them. Each process of a
+run holds a lock until it exits, so a run without locks has ended.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from microvm.progress import NullReporter
 from microvm.start import snapshots
 
 _SNAPSHOT = re.compile(r"(pytest-\w{8})-[0-9a-f]{16}", re.ASCII)
-_FOLDER = "microvm-"  # before the run's name, in the folder of temporary files
+_FOLDER = "microvm-"  # prefix of the name of a run's temporary folder
 
 
 class Run:
-    """A run, of which this process is one.
+    """A run of pytest in several processes, of which this process is one.
 
-    :ivar name: the beginning of its snapshots' names.
+    :ivar name: Prefix of the names of its snapshots.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Take part in the run of that folder."""
+        """Join the run with this folder."""
         self.name = folder.name.removeprefix(_FOLDER)
         self._folder = folder
         self._stack = ExitStack()
 
     @classmethod
     def joined(cls, folder: str | None) -> Run | None:
-        """Return the run of that folder; None without one, or where the cache cannot be written."""
+        """Join the run with this folder. Return None without a folder or a writable cache."""
         if folder is None:
             return None
         run = cls(Path(folder))
@@ -51,45 +51,45 @@ class Run:
         return None
 
     def leave(self) -> None:
-        """Say that this process has no more use for the snapshots; idempotent."""
+        """Leave the run, because this process needs no snapshots any more. Can be repeated."""
         self._stack.close()
 
     def snapshot(self, kind: str) -> str:
-        """Return the name of the snapshot of a kind of machine."""
+        """Return the name of the snapshot for a kind of machine."""
         return f"{self.name}-{kind}"
 
     @contextmanager
     def turn(self, kind: str) -> Iterator[None]:
-        """Wait until no other process prepares this kind, and keep them from it meanwhile."""
-        (self._folder / kind).touch()  # what tells the controller that there is work for it
+        """Lock the preparation of a kind of machine, so that one process at a time prepares it."""
+        (self._folder / kind).touch()  # shows the controller that it has snapshots to remove
         with lock.held(self._folder / kind, NullReporter()):
             yield
 
     def note(self, kind: str, outcome: str, message: str) -> None:
-        """Write down for the others what came of a set-up that failed."""
+        """Record the failure of a set-up for the other processes."""
         with suppress(OSError):
             (self._folder / f"{kind}.json").write_text(json.dumps([outcome, message]))
 
     def noted(self, kind: str) -> tuple[str, str] | None:
-        """Return what another has written down; None if nothing."""
+        """Return the failure that another process has recorded, or None."""
         with suppress(OSError, ValueError):
             outcome, message = json.loads((self._folder / f"{kind}.json").read_text())
             return outcome, message
         return None
 
     def remove(self) -> None:
-        """Remove the snapshots of the run: the others have ended."""
+        """Remove the snapshots of the run, after all other processes have exited."""
         _remove(re.compile(re.escape(self.name)))
 
     @staticmethod
     def sweep() -> None:
-        """Remove the snapshots of runs none of whose processes lives any more."""
+        """Remove the snapshots of runs whose processes have all exited."""
         _remove(re.compile(""))
 
 
 def _remove(wanted: re.Pattern[str]) -> None:
-    """Remove the snapshots of those runs whose names match, and that nobody takes part in."""
-    with suppress(CacheError):  # it cannot be read or written: then there is nothing of ours
+    """Remove the snapshots of matching runs that no process has joined."""
+    with suppress(CacheError):  # without a usable cache, no snapshots exist
         lock.sweep(snapshots.STORE.folder)
         for path in sorted(snapshots.STORE.folder.glob("pytest-*")):
             match = _SNAPSHOT.fullmatch(path.name)
@@ -97,6 +97,6 @@ def _remove(wanted: re.Pattern[str]) -> None:
                 continue
             with lock.attempt(snapshots.STORE.path(match[1])) as ours:
                 if ours:
-                    with suppress(SnapshotError):  # another was faster
+                    with suppress(SnapshotError):  # another process has removed it
                         snapshots.STORE.remove(path.name)
                     rmtree(Path(gettempdir()) / f"{_FOLDER}{match[1]}", ignore_errors=True)

@@ -14,18 +14,19 @@ from microvm.qemu.logged_lines import sanitised
 from microvm.wire import files
 
 MOST_COMMANDS = 20
-"""The commands that are shown, the last ones."""
+"""Maximum number of commands in a transcript, which contains the last ones."""
 
 MOST_OUTPUT = 4 << 10
-"""The bytes of a command's output that are shown, the last ones."""
+"""Maximum number of bytes of output for each command, of which the last ones are shown."""
 
-_MOST_WORDS = 1000  # characters of a command line
+_MOST_WORDS = 1000  # maximum number of characters of a command line
 
 
 class Transcript:
-    """What ran in a machine, and what came of it; bounded, and safe to print.
+    """The last commands of a machine, with their output and status. Its text is safe to print.
 
-    :ivar name: whose it is, for people; may be empty.
+    :ivar name: Name of the machine in reports; may be empty.
+    :ivar console: Function that returns the last output of the machine's console.
     """
 
     def __init__(self, name: str = "") -> None:
@@ -33,20 +34,19 @@ class Transcript:
         self._entries: deque[_Entry] = deque(maxlen=MOST_COMMANDS)
         self._count = 0
         self.console: Callable[[], str] = str
-        """Gives the end of the machine's console."""
 
     def add(self, command: Command) -> None:
-        """Take a command that has just begun, and all that it writes."""
+        """Add a command that has just started, and record its output."""
         self._entries.append(_Entry(command))
         self._count += 1
 
     def clear(self) -> None:
-        """Forget the commands so far."""
+        """Remove all commands."""
         self._entries.clear()
         self._count = 0
 
     def sections(self) -> Iterator[tuple[str, str]]:
-        """Yield the sections of a report: a title and a text each."""
+        """Yield the sections of a report: the title and the text of each."""
         of = f" of {self.name}" if self.name else ""
         if self._entries:
             dropped = self._count - len(self._entries)
@@ -57,7 +57,7 @@ class Transcript:
 
 
 class _Entry:
-    """A command, what it has written at last, and how it ended."""
+    """A command with its last output and its status."""
 
     def __init__(self, command: Command) -> None:
         self._command = command
@@ -88,12 +88,12 @@ class _Entry:
         if command.error is not None:
             return str(command.error)
         if self._is_transfer and command.returncode:
-            return "given up"  # what of this host's own failed, the test's error says
+            return "given up"  # the error of the test gives the reason
         match command.returncode:
             case None:
-                return "it runs"
+                return "running"
             case int(status) if status < 0:
-                return f"ended by {_signal(-status)}"
+                return f"killed by {_signal(-status)}"
             case status:
                 return f"status {status}"
 

@@ -1,4 +1,4 @@
-"""The machine that a test wants: an image or a snapshot, options, and a set-up."""
+"""The machine that a test wants: its image or snapshot, its options, and its set-up."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
     from microvm.sync import MicroVM
 
 Setup = Callable[["MicroVM"], object]
-"""A function that prepares a machine, from which each test then has a fork."""
+"""A function that prepares a machine. Each test gets a fork of the prepared machine."""
 
-#: What may differ between a machine that was set up, or saved, and one that goes on from it.
+#: Options that a fork of a prepared machine does not take from it.
 _OF_FORKS = ("confinement", "notify", "console")
 
 
 class MicroVMOptions(MachineOptions, total=False):
-    """What `@pytest.mark.microvm` takes, `microvm_options` returns, and factories are called with.
+    """Options of `@pytest.mark.microvm`, of the fixture `microvm_options`, and of factories.
 
-    The options of `microvm.MicroVM`, and what it starts from.
+    They are the options of `microvm.MicroVM`, and the image or the snapshot to start from.
     """
 
     image: Image | str | Path | None
@@ -38,23 +38,23 @@ class MicroVMOptions(MachineOptions, total=False):
 
 
 def marked(node: pytest.Item | pytest.Session) -> Iterator[MicroVMOptions]:
-    """Yield what the marks of a test say, the nearest last."""
+    """Yield the options in the marks of a test. Later options take precedence."""
     for mark in reversed(list(node.iter_markers("microvm"))):
         given: Any = dict(mark.kwargs)
         if len(mark.args) > 1 or (mark.args and "image" in given):
-            raise UsageError("pytest.mark.microvm takes an image, and all else by name")
+            raise UsageError("pytest.mark.microvm takes one positional argument, the image")
         if mark.args:
             given["image"] = mark.args[0]
         yield given
 
 
 def merged(layers: Sequence[MicroVMOptions]) -> dict[str, Any]:
-    """Return all options as one: what comes later counts more.
+    """Merge options. Later ones take precedence.
 
-    A snapshot takes the place of an image, and of the options that it settles; and the other way
-    round.
+    A snapshot replaces an image and the options that the snapshot determines. An image replaces a
+    snapshot.
 
-    :raises UsageError: one names both.
+    :raises UsageError: If an image and a snapshot are given together.
     """
     result: dict[str, Any] = {}
     for layer in layers:
@@ -70,14 +70,15 @@ def merged(layers: Sequence[MicroVMOptions]) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedMachine:
     """A machine that a test wants.
 
-    :ivar image: the image that `MicroVM` takes.
-    :ivar snapshot: the snapshot that it takes in the place of an image, or the name of one.
-    :ivar options: its options.
-    :ivar setup: what prepares it; None: nothing.
-    :ivar kind: a name that all machines have which are alike, of every process of a run.
+    :ivar image: Image, as `MicroVM` accepts it.
+    :ivar snapshot: Snapshot to start from instead of an image, or its name.
+    :ivar options: Options of the machine.
+    :ivar setup: Function that prepares the machine, or None.
+    :ivar kind: Digest that is equal for all machines with equal properties, in all processes of a
+        run.
     """
 
     image: Image | str | Path | None
@@ -87,12 +88,16 @@ class Wanted:
     kind: str
 
     @classmethod
-    def of(cls, layers: Sequence[MicroVMOptions], setup: Setup | None, variant: str = "") -> Wanted:
-        """Return what a test wants.
+    def of(
+        cls, layers: Sequence[MicroVMOptions], setup: Setup | None, variant: str = ""
+    ) -> WantedMachine:
+        """Return the machine that a test wants.
 
-        :param layers: options, the last of which count most; the first are those of the session.
-        :param variant: tells set-ups apart that are the same function with other variables.
-        :raises UsageError: an option cannot be, or two cannot be together.
+        :param layers: Options, of which later ones take precedence. The first ones are those of the
+            session.
+        :param variant: Text that distinguishes set-ups that are the same function with other
+            variables.
+        :raises UsageError: If an option is invalid, or two options contradict each other.
         """
         options: Any = merged(layers)
         image, snapshot = options.pop("image", None), options.pop("snapshot", None)
@@ -105,16 +110,25 @@ class Wanted:
         if setup is not None:
             _check(setup)
             if read["cold"]:
-                raise UsageError("cold: a test's machine is a fork of what microvm_setup has made")
+                raise UsageError(
+                    "cold: with microvm_setup, the machine of a test is a fork and cannot be booted"
+                )
         shape = [read[name] for name in options_of(MachineOptions) if name not in _OF_FORKS]
-        parts = (str(image), str(snapshot), shape, read["confinement"], _place(setup), variant)
+        parts = (
+            str(image),
+            str(snapshot),
+            shape,
+            read["confinement"],
+            _source_position(setup),
+            variant,
+        )
         kind = sha256(repr(parts).encode()).hexdigest()[:16]
         return cls(image, snapshot, options, setup, kind)
 
     def origin(self) -> Image | Snapshot | str | Path | None:
-        """Return what `MicroVM` takes.
+        """Return the image or the snapshot to start from.
 
-        :raises SnapshotError: there is no snapshot of that name.
+        :raises SnapshotError: If no snapshot has this name.
         """
         if not isinstance(self.snapshot, str):
             return self.snapshot or self.image
@@ -122,21 +136,21 @@ class Wanted:
 
         return Snapshot.find(self.snapshot)
 
-    def fork(self, snapshot: Snapshot) -> Wanted:
-        """Return the same as a machine that goes on from there."""
+    def fork(self, snapshot: Snapshot) -> WantedMachine:
+        """Return the same machine as a fork of a snapshot."""
         options: Any = {name: value for name, value in self.options.items() if name in _OF_FORKS}
-        return Wanted(None, snapshot, options, None, self.kind)
+        return WantedMachine(None, snapshot, options, None, self.kind)
 
 
 def _check(setup: object) -> None:
     if not callable(setup):
-        raise UsageError("microvm_setup has to return a function that takes a machine, or None")
+        raise UsageError("microvm_setup must return a function that takes a machine, or None")
     if iscoroutinefunction(setup):
-        raise UsageError("microvm_setup has to return a function that is not async")
+        raise UsageError("microvm_setup must return a function that is not async")
 
 
-def _place(setup: Setup | None) -> str:
-    """Where a function stands in the sources, which is the same in every process."""
+def _source_position(setup: Setup | None) -> str:
+    """Return the position of a function in its source file, which is equal in every process."""
     code = getattr(setup, "__code__", None)
     if code is None:
         return "" if setup is None else f"{type(setup).__module__}.{type(setup).__qualname__}"
