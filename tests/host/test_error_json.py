@@ -66,7 +66,7 @@ def crossed(error: BaseException) -> MicroVMError:
 
 
 @pytest.mark.parametrize("error", [*examples()], ids=lambda error: type(error).__name__)
-def test_an_error_comes_back_as_it_was(error: MicroVMError) -> None:
+def test_an_error_survives_the_conversion(error: MicroVMError) -> None:
     again = crossed(error)
     assert type(again) is type(error)
     assert (str(again), again.args) == (str(error), error.args)
@@ -79,19 +79,19 @@ def test_an_error_comes_back_as_it_was(error: MicroVMError) -> None:
         assert getattr(again, name, None) == getattr(error, name, None)
 
 
-def test_a_file_that_is_missing_is_pythons_own_error_of_that() -> None:
+def test_a_missing_file_is_also_a_python_file_not_found_error() -> None:
     with pytest.raises(FileNotFoundError) as caught:
         raise crossed(FileError.of(errno.ENOENT, "/none"))
     assert (caught.value.errno, caught.value.filename) == (errno.ENOENT, "/none")
 
 
-def test_an_error_of_another_kind_is_text() -> None:
+def test_an_error_of_another_library_becomes_text() -> None:
     again = crossed(OSError(errno.ENOSPC, "No space left on device"))
     assert type(again) is MicroVMError
     assert str(again) == "OSError: [Errno 28] No space left on device"
 
 
-def test_a_kind_of_a_users_own_is_not_made() -> None:
+def test_an_error_class_of_the_user_is_not_created() -> None:
     class GuestDied(MicroVMError):
         """A class that is none of our errors."""
 
@@ -115,11 +115,11 @@ def test_a_kind_of_a_users_own_is_not_made() -> None:
         {**to_json(GuestDied("x")), "attributes": []},
     ],
 )
-def test_what_is_no_error_gives_one_that_says_so(value: object) -> None:
+def test_invalid_json_gives_an_error_that_says_so(value: object) -> None:
     assert "cannot be decoded" in str(from_json(value))
 
 
-def test_a_kind_that_is_unknown_here_keeps_what_it_says() -> None:
+def test_an_unknown_error_class_keeps_its_message() -> None:
     again = from_json({**to_json(GuestDied("x", hint="y", detail="z")), "kind": "Flooded"})
     assert (type(again), again.message, again.hint, again.detail) == (MicroVMError, "x", "y", "z")
 

@@ -48,13 +48,13 @@ def run(number: int, status: int, at_once: bool) -> tuple[int, bytes, bytes]:
         (0, 130, True, 130, b"begun "),  # its own choice
     ],
 )
-def test_who_ends_for_a_ctrl_c_dies_of_it_when_all_is_cleared_up(
+def test_process_dies_of_sigint_after_its_clean_up(
     number: int, status: int, at_once: bool, returncode: int, says: bytes
 ) -> None:
     assert run(number, status, at_once) == (returncode, says, b"")
 
 
-def test_a_ctrl_c_ends_the_shells_loop_too() -> None:
+def test_a_ctrl_c_also_ends_the_loop_of_the_shell() -> None:
     loop = 'for each in 1 2; do "$@"; done; echo over'
     arguments = ["-c", loop, "-", sys.executable, "-c", SCRIPT, "0", "130", "0"]
     with pexpect.spawn("bash", arguments, timeout=60) as shell:

@@ -51,7 +51,7 @@ QUICK = Timeouts(ping_interval=0.01, ping=0.1, kill=0.1, loss_grace=0.0)
 """The time-outs of a host that waits in vain."""
 
 
-class Request:
+class ReceivedRequest:
     """A request that reached the supervisor, and its connection."""
 
     def __init__(self, connection: socket.socket) -> None:
@@ -106,8 +106,8 @@ class Played:
     name = "played"
 
     def __init__(self) -> None:
-        self.requests: asyncio.Queue[Request] = asyncio.Queue()
-        self.all: list[Request] = []
+        self.requests: asyncio.Queue[ReceivedRequest] = asyncio.Queue()
+        self.all: list[ReceivedRequest] = []
         self.loop = asyncio.get_running_loop()
 
     def ask(self, request: Mapping[str, Any], descriptors: Sequence[int] = ()) -> socket.socket:
@@ -118,7 +118,7 @@ class Played:
         return ours
 
     def _accept(self, connection: socket.socket) -> None:
-        request = Request(connection)
+        request = ReceivedRequest(connection)
         data, descriptors, _, _ = socket.recv_fds(connection, 1 << 20, 8)
         connection.setblocking(False)
         request.asked, request.descriptors = json.loads(data), descriptors
@@ -131,7 +131,7 @@ class Played:
     def silent(self) -> MachineError:
         return GuestUnresponsive("the supervisor does not answer")
 
-    async def starts(self) -> Request:
+    async def starts(self) -> ReceivedRequest:
         """Return the next request after the start of its command."""
         request = await self.requests.get()
         request.say({"started": True})
@@ -160,14 +160,14 @@ def descriptors() -> int:
 
 async def started(
     guest: RemoteGuest, played: Played, argv: list[str], **options: Any
-) -> tuple[Process, Request]:
+) -> tuple[Process, ReceivedRequest]:
     process, request = await asyncio.gather(
         guest.start(argv, exec_options(**options)), played.starts()
     )
     return process, request
 
 
-async def test_both_streams_come_to_the_end_byte_for_byte() -> None:
+async def test_both_output_streams_arrive_completely() -> None:
     async with attached() as (guest, played):
         running = asyncio.create_task(run(guest, ["x", b"\xff"], env={"A": "é"}, timeout="2m"))
         request = await played.starts()
@@ -188,7 +188,7 @@ async def test_both_streams_come_to_the_end_byte_for_byte() -> None:
         assert done.memory == MEMORY
 
 
-async def test_a_reader_that_stops_holds_the_command_and_then_goes_on() -> None:
+async def test_a_command_waits_while_its_output_is_not_read() -> None:
     async with attached() as (guest, played):
         process, request = await started(guest, played, ["yes"])
         os.set_blocking(request.descriptors[1], False)
@@ -212,7 +212,7 @@ async def test_a_reader_that_stops_holds_the_command_and_then_goes_on() -> None:
         assert await process.wait() == 0
 
 
-async def test_input_goes_in_up_to_its_end() -> None:
+async def test_input_is_written_up_to_its_end() -> None:
     data = os.urandom(5 * PIPE_SIZE)
     async with attached() as (guest, played):
         running = asyncio.create_task(run(guest, ["cat"], input=data))
@@ -224,7 +224,7 @@ async def test_input_goes_in_up_to_its_end() -> None:
         assert (await running).returncode == 0
 
 
-async def test_input_that_nobody_reads_is_refused() -> None:
+async def test_writing_input_fails_if_the_command_closed_it() -> None:
     async with attached() as (guest, played):
         process, request = await started(guest, played, ["true"], stdin=PIPE)
         assert process.stdin is not None
@@ -239,7 +239,7 @@ async def test_input_that_nobody_reads_is_refused() -> None:
         assert await process.wait() == 0
 
 
-async def test_a_command_without_input_has_none() -> None:
+async def test_a_command_without_input_reads_end_of_file() -> None:
     async with attached() as (guest, played):
         process, request = await started(guest, played, ["cat"])
         assert process.stdin is None
@@ -251,7 +251,7 @@ async def test_a_command_without_input_has_none() -> None:
 @pytest.mark.parametrize(
     "error", [ExecTimeout("x", 1.5), OutputLimit("x", 5)], ids=lambda error: type(error).__name__
 )
-async def test_what_a_killed_command_wrote_is_in_its_error(error: ExecKilled) -> None:
+async def test_error_of_a_killed_command_has_its_output(error: ExecKilled) -> None:
     async with attached() as (guest, played):
         running = asyncio.create_task(run(guest, ["x"], text=True))
         request = await played.starts()
@@ -265,7 +265,7 @@ async def test_what_a_killed_command_wrote_is_in_its_error(error: ExecKilled) ->
         assert caught.value.memory == MEMORY
 
 
-async def test_a_killed_command_ends_though_nobody_reads() -> None:
+async def test_a_killed_command_ends_although_nobody_reads_its_output() -> None:
     async with attached() as (guest, played):
         process, request = await started(guest, played, ["yes"])
         writing = asyncio.create_task(asyncio.to_thread(request.write, 1, bytes(WINDOW)))
@@ -280,7 +280,7 @@ async def test_a_killed_command_ends_though_nobody_reads() -> None:
 
 
 @pytest.mark.parametrize("error", [StartError("lookup", 2, "x"), GuestDied("dead", detail="end")])
-async def test_a_command_fails_as_it_would_have_here(error: MicroVMError) -> None:
+async def test_a_command_raises_the_error_of_the_supervisor(error: MicroVMError) -> None:
     async with attached() as (guest, played):
         process, request = await started(guest, played, ["x"])
         request.write(1, b"before")
@@ -292,7 +292,7 @@ async def test_a_command_fails_as_it_would_have_here(error: MicroVMError) -> Non
         assert await process.stdout.read(9) == b"before"
 
 
-async def test_one_that_is_busy_says_so_before_there_is_a_process() -> None:
+async def test_a_busy_machine_refuses_the_start_of_a_command() -> None:
     async with attached(wait=True) as (guest, played):
         starting = asyncio.create_task(guest.start(["true"], exec_options()))
         request = await played.requests.get()
@@ -302,7 +302,7 @@ async def test_one_that_is_busy_says_so_before_there_is_a_process() -> None:
             await starting
 
 
-async def test_a_supervisor_that_ends_is_a_machine_that_is_gone() -> None:
+async def test_an_exited_supervisor_means_that_the_guest_died() -> None:
     async with attached() as (guest, played):
         process, request = await started(guest, played, ["sleep", "9"])
         calling = asyncio.create_task(guest.ping())
@@ -319,7 +319,7 @@ async def test_a_supervisor_that_ends_is_a_machine_that_is_gone() -> None:
 
 
 @pytest.mark.parametrize("line", [b"{]\n", b"7\n", b'{"result": {}}\n', b'{"started": 1}\n[]\n'])
-async def test_a_supervisor_that_makes_no_sense_is_given_up(line: bytes) -> None:
+async def test_an_invalid_line_of_the_supervisor_is_an_error(line: bytes) -> None:
     async with attached() as (guest, played):
         starting = asyncio.create_task(run(guest, ["x"]))
         request = await played.requests.get()
@@ -329,7 +329,7 @@ async def test_a_supervisor_that_makes_no_sense_is_given_up(line: bytes) -> None
             await starting
 
 
-async def test_one_that_hangs_is_noticed() -> None:
+async def test_a_supervisor_that_does_not_answer_is_noticed() -> None:
     async with attached(timeouts=QUICK) as (guest, played):
         starting = asyncio.create_task(played.starts())
         with pytest.raises(GuestUnresponsive, match="does not answer"):
@@ -339,13 +339,13 @@ async def test_one_that_hangs_is_noticed() -> None:
         await starting
 
 
-def test_one_that_answers_pings_is_waited_for() -> None:
+def test_a_supervisor_that_answers_pings_is_waited_for() -> None:
     async def scene() -> None:
         ours, theirs = socket.socketpair()
         theirs.setblocking(False)
         silent = asyncio.Event()
         talk = AsyncConnection(ours, "one", on_event=print, on_silence=silent.set)
-        request = Request(theirs)
+        request = ReceivedRequest(theirs)
         answering = asyncio.create_task(request.hear())
         await asyncio.sleep(100 * TIMEOUTS.ping)
         assert not silent.is_set()
@@ -362,7 +362,7 @@ def test_one_that_answers_pings_is_waited_for() -> None:
         runner.run(scene())
 
 
-async def test_signals_and_sizes_are_passed_on_and_checked() -> None:
+async def test_signals_and_terminal_sizes_are_checked_and_sent() -> None:
     async with attached() as (guest, played):
         process, request = await started(guest, played, ["sh"], tty=(5, 6))
         assert request.asked["options"] == {"stdin": -1, "tty": [5, 6]}
@@ -398,7 +398,7 @@ async def test_next_command_waits_until_a_cancelled_one_is_killed() -> None:
         assert await (await following).wait() == 0
 
 
-async def test_a_start_that_is_cancelled_hangs_up() -> None:
+async def test_cancelling_a_start_closes_the_connection() -> None:
     async with attached(wait=True) as (guest, played):
         starting = asyncio.create_task(guest.start(["x"], exec_options()))
         request = await played.requests.get()
@@ -426,7 +426,7 @@ async def test_start_cancelled_before_its_reply_closes_the_connection() -> None:
             await request.hear()
 
 
-async def test_a_call_that_is_cancelled_is_taken_back_first() -> None:
+async def test_cancelling_a_call_waits_until_the_request_is_cancelled() -> None:
     async with attached() as (guest, played):
         calling = asyncio.create_task(guest.call("checkpoint"))
         request = await played.requests.get()
@@ -441,7 +441,7 @@ async def test_a_call_that_is_cancelled_is_taken_back_first() -> None:
             await calling
 
 
-async def test_what_is_taken_back_from_one_that_hangs_is_given_up() -> None:
+async def test_cancelling_ends_although_the_supervisor_hangs() -> None:
     async with attached(timeouts=QUICK) as (guest, played):
         starting = asyncio.create_task(guest.start(["x"], exec_options()))
         await played.requests.get()
@@ -468,7 +468,7 @@ async def test_a_dropped_process_is_killed() -> None:
         await guest._wait_idle()
 
 
-async def test_closing_kills_what_runs_and_takes_no_more() -> None:
+async def test_closing_kills_commands_and_refuses_new_ones() -> None:
     async with attached() as (guest, played):
         process, request = await started(guest, played, ["x"])
         waiting = asyncio.create_task(guest.start(["y"], exec_options()))
@@ -489,7 +489,7 @@ async def test_closing_kills_what_runs_and_takes_no_more() -> None:
                 await refused
 
 
-def test_what_a_loop_leaves_running_ends_with_it_and_says_so() -> None:
+def test_commands_are_killed_with_their_event_loop() -> None:
     gc.collect()
     before = descriptors()
     kept: list[Any] = []
@@ -514,7 +514,7 @@ def test_what_a_loop_leaves_running_ends_with_it_and_says_so() -> None:
     assert descriptors() == before
 
 
-def test_it_belongs_to_the_loop_that_it_was_begun_in() -> None:
+def test_a_guest_belongs_to_its_first_event_loop() -> None:
     async def begin() -> RemoteGuest:
         played = Played()
         guest = RemoteGuest(played)
@@ -532,7 +532,7 @@ def test_it_belongs_to_the_loop_that_it_was_begun_in() -> None:
     asyncio.run(use(asyncio.run(begin())))
 
 
-async def test_a_call_has_what_comes_of_it() -> None:
+async def test_a_call_returns_the_result_or_raises_the_error() -> None:
     async with attached() as (guest, played):
         calling = asyncio.create_task(guest.call("double", number=4))
         request = await played.requests.get()
@@ -541,7 +541,7 @@ async def test_a_call_has_what_comes_of_it() -> None:
         assert await calling == {"number": 8}
 
 
-async def test_files_that_come_with_an_answer_are_whose_it_is() -> None:
+async def test_descriptors_of_a_reply_belong_to_the_caller() -> None:
     async with attached() as (guest, played):
         calling = asyncio.create_task(guest.call_for_files("open"))
         request = await played.requests.get()
@@ -565,7 +565,7 @@ async def test_an_invalid_command_is_refused_before_it_is_sent() -> None:
         assert not played.all
 
 
-async def test_a_file_that_is_missing_is_missing_here_too() -> None:
+async def test_a_missing_file_in_the_guest_raises_file_not_found() -> None:
     async with attached(defaults={"cwd": "/srv"}) as (guest, played):
         reading = asyncio.create_task(read_file(guest, "none"))
         request = await played.starts()

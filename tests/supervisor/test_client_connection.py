@@ -31,7 +31,7 @@ def pair() -> Iterator[Pair]:
     theirs.close()
 
 
-async def test_a_request_comes_with_its_descriptors(pair: Pair) -> None:
+async def test_a_request_arrives_with_its_descriptors(pair: Pair) -> None:
     peer, client = pair
     before = open_files()
     BlockingConnection("one", client).send(protocol.request(name="\udcff"), (0, 1, 2))
@@ -42,7 +42,7 @@ async def test_a_request_comes_with_its_descriptors(pair: Pair) -> None:
     assert open_files().keys() <= before.keys()
 
 
-async def test_it_may_come_byte_by_byte(pair: Pair) -> None:
+async def test_a_request_may_arrive_byte_by_byte(pair: Pair) -> None:
     peer, client = pair
     asking = asyncio.create_task(peer.request())
     for byte in b'{"wire":1,"call":"x"}\n':
@@ -65,7 +65,7 @@ async def test_it_may_come_byte_by_byte(pair: Pair) -> None:
         (b'{"wire": 2}\n', "client's wire has version 2"),
     ],
 )
-async def test_what_is_no_request_is_answered(pair: Pair, line: bytes, says: str) -> None:
+async def test_an_invalid_request_is_answered(pair: Pair, line: bytes, says: str) -> None:
     peer, client = pair
     sending = asyncio.create_task(asyncio.to_thread(client.sendall, line))
     with pytest.raises(UsageError, match=says):
@@ -73,7 +73,9 @@ async def test_what_is_no_request_is_answered(pair: Pair, line: bytes, says: str
     await sending
 
 
-async def test_a_line_has_an_end(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_line_that_is_too_long_is_refused(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(wire, "LIMIT", 1000)
     peer, client = pair
     client.sendall(b" " * 100_000)
@@ -81,9 +83,7 @@ async def test_a_line_has_an_end(pair: Pair, monkeypatch: pytest.MonkeyPatch) ->
         await peer.request()
 
 
-async def test_who_says_nothing_is_not_waited_for(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_a_silent_client_times_out(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(client_connection, "TIMEOUT", 0.01)
     peer, client = pair
     client.send(b"{")
@@ -91,7 +91,7 @@ async def test_who_says_nothing_is_not_waited_for(
         await peer.request()
 
 
-async def test_who_orders_a_machine_may_take_longer(
+async def test_the_order_of_a_machine_has_no_time_limit(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(client_connection, "TIMEOUT", 0.001)
@@ -102,7 +102,7 @@ async def test_who_orders_a_machine_may_take_longer(
     assert await asking == {"wire": 1}
 
 
-async def test_who_has_gone_is_not_waited_for(pair: Pair) -> None:
+async def test_a_disconnected_client_is_noticed(pair: Pair) -> None:
     peer, client = pair
     client.send(b"{")
     client.close()
@@ -110,7 +110,9 @@ async def test_who_has_gone_is_not_waited_for(pair: Pair) -> None:
         await peer.request()
 
 
-async def test_who_takes_no_reply_goes_without(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_reply_that_the_client_does_not_read_is_dropped(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(client_connection, "TIMEOUT", 0.01)
     peer, client = pair
     await peer.send({"result": "x" * 3_000_000})
@@ -128,7 +130,7 @@ async def test_surplus_descriptors_are_refused_and_closed(pair: Pair) -> None:
     assert open_files().keys() <= before.keys()
 
 
-async def test_pings_are_answered_between_the_lines(pair: Pair) -> None:
+async def test_pings_between_lines_are_answered(pair: Pair) -> None:
     peer, client = pair
     client.sendall(b'{"wire":1}\n{"ping":7}\n{"signal":2}\n')
     await peer.request()
@@ -137,7 +139,7 @@ async def test_pings_are_answered_between_the_lines(pair: Pair) -> None:
     assert client.recv(100) == b'{"pong":7}\n'
 
 
-def test_what_is_too_long_is_not_sent() -> None:
+def test_a_request_that_is_too_long_is_not_sent() -> None:
     message = "cannot send the request to the machine: more than 4 MiB"
     with pytest.raises(UsageError, match=message):
         protocol.request(argv=["x" * wire.LIMIT])

@@ -32,7 +32,7 @@ def _pair(kind: str) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
-async def test_all_of_it_comes_and_the_flags_stay(kind: str) -> None:
+async def test_all_data_arrives_and_the_flags_are_unchanged(kind: str) -> None:
     source, sink = _pair(kind)
     ours, theirs = os.dup(source), os.dup(sink)
     with (
@@ -56,7 +56,7 @@ async def test_all_of_it_comes_and_the_flags_stay(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
-async def test_a_reader_that_has_gone_is_noticed(kind: str) -> None:
+async def test_writing_without_a_reader_is_a_broken_pipe(kind: str) -> None:
     source, sink = _pair(kind)
     with ClientDescriptor(sink, writes=True) as writes:
         os.close(source)
@@ -65,7 +65,7 @@ async def test_a_reader_that_has_gone_is_noticed(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["pipe", "socket"])
-async def test_who_never_reads_holds_up_nobody_else(kind: str) -> None:
+async def test_a_client_that_never_reads_blocks_no_other(kind: str) -> None:
     source, sink = _pair(kind)
     with ClientDescriptor(sink, writes=True) as writes:
         writing = asyncio.create_task(writes.write(BIG))
@@ -96,7 +96,7 @@ SILENT = ("eventfd", "timerfd", "signalfd", "epoll", "inotify")
 
 
 @pytest.mark.parametrize("kind", SILENT)
-async def test_a_descriptor_with_nothing_to_read_holds_up_nobody(kind: str) -> None:
+async def test_reading_without_data_blocks_no_other(kind: str) -> None:
     with ClientDescriptor(_silent(kind), writes=False) as reads:
         reading = asyncio.create_task(reads.read())
         for _ in range(5):
@@ -106,7 +106,7 @@ async def test_a_descriptor_with_nothing_to_read_holds_up_nobody(kind: str) -> N
 
 
 @pytest.mark.parametrize("kind", SILENT)
-async def test_a_descriptor_that_takes_no_text_holds_up_nobody(kind: str) -> None:
+async def test_an_unwritable_descriptor_blocks_no_other(kind: str) -> None:
     with ClientDescriptor(_silent(kind), writes=True) as writes:
         if kind == "eventfd":
             await writes.write(b"8 bytes.")
@@ -120,12 +120,12 @@ async def test_a_descriptor_that_takes_no_text_holds_up_nobody(kind: str) -> Non
                 await writes.write(b"data")
 
 
-async def test_what_an_eventfd_counts_is_read() -> None:
+async def test_the_counter_of_an_eventfd_is_read() -> None:
     with ClientDescriptor(os.eventfd(7), writes=False) as reads:
         assert await reads.read() == (7).to_bytes(8, sys.byteorder)
 
 
-async def test_the_wrong_end_of_a_pipe_is_an_end() -> None:
+async def test_reading_the_write_end_of_a_pipe_is_end_of_file() -> None:
     source, sink = os.pipe()
     os.write(sink, b"for its own reader")
     with ClientDescriptor(os.dup(sink), writes=False) as reads:
@@ -141,7 +141,7 @@ async def test_the_wrong_end_of_a_pipe_is_an_end() -> None:
 
 
 @pytest.mark.parametrize("path", ["/", "/dev/null"])
-async def test_a_folder_and_the_null_device_are_at_their_end(path: str) -> None:
+async def test_a_folder_and_the_null_device_are_at_end_of_file(path: str) -> None:
     with ClientDescriptor(os.open(path, os.O_RDONLY), writes=False) as reads:
         assert await reads.read() == b""
 
@@ -160,7 +160,7 @@ async def test_a_faster_reader_of_the_same_pipe_blocks_nobody() -> None:
     os.close(sink)
 
 
-async def test_files_are_read_and_written_where_they_are(tmp_path: Path) -> None:
+async def test_files_are_read_and_written_at_their_offset(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"some data")
     file = os.open(path, os.O_RDWR)
@@ -182,7 +182,7 @@ async def test_a_full_disk_is_an_error() -> None:
         await writes.write(b"data")
 
 
-async def test_nothing_is_read_from_nothing() -> None:
+async def test_a_closed_descriptor_is_at_end_of_file() -> None:
     with ClientDescriptor(os.open(os.devnull, os.O_RDONLY), writes=False) as reads:
         assert await reads.read() == b""
 
@@ -197,7 +197,7 @@ async def test_a_terminal_is_written() -> None:
 
 
 @pytest.mark.parametrize("writes", [False, True])
-async def test_what_cannot_be_opened_anew_works_too(
+async def test_a_descriptor_that_cannot_be_reopened_works(
     monkeypatch: pytest.MonkeyPatch, writes: bool
 ) -> None:
     source, sink = os.pipe()

@@ -19,7 +19,7 @@ def fill(path: Path) -> None:
 
 
 @pytest.mark.parametrize("reason", ["the guest rebooted", "\udcff" * 5000], ids=["short", "long"])
-def test_a_full_disk_has_room_for_them(
+def test_the_end_record_fits_on_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:
     with small_disk(tmp_path / "disk", "256k") as disk:

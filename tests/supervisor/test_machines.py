@@ -59,7 +59,7 @@ def leave(runtime: RuntimeDirectory, name: str) -> None:
         os.close(directory.file("log", os.O_WRONLY | os.O_CREAT))
 
 
-def test_a_silent_one_keeps_no_other_from_its_end(
+def test_a_silent_supervisor_delays_no_other_stop(
     runtime: RuntimeDirectory, silence: Silence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocking, "_INTERVAL", 600.0)
@@ -72,7 +72,7 @@ def test_a_silent_one_keeps_no_other_from_its_end(
     assert runtime.names() == []
 
 
-def test_those_that_are_silent_are_killed(
+def test_silent_supervisors_are_killed(
     runtime: RuntimeDirectory, silence: Silence, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(blocking, "_INTERVAL", 0.01)
@@ -82,7 +82,7 @@ def test_those_that_are_silent_are_killed(
     assert runtime.names() == []
 
 
-def test_the_beginning_of_a_name_ends_nothing(runtime: RuntimeDirectory) -> None:
+def test_stop_accepts_no_abbreviated_name(runtime: RuntimeDirectory) -> None:
     leave(runtime, "build-10")
     with pytest.raises(MicroVMError, match="there is no machine build-1") as caught:
         list(machines.stop(["build-1"]))
@@ -94,7 +94,7 @@ def test_the_beginning_of_a_name_ends_nothing(runtime: RuntimeDirectory) -> None
     assert runtime.names() == ["build-10"]
 
 
-def test_trouble_with_one_is_told_when_the_others_are_gone(
+def test_a_failed_stop_is_reported_after_the_other_stops(
     runtime: RuntimeDirectory, folder: Path
 ) -> None:
     for name in ("a", "b", "c"):
@@ -108,7 +108,7 @@ def test_trouble_with_one_is_told_when_the_others_are_gone(
         list(machines.stop(["none", "nothing"]))
 
 
-def test_those_that_are_there_are_shown_beside_what_is_not(
+def test_existing_machines_are_listed_beside_missing_ones(
     runtime: RuntimeDirectory, folder: Path
 ) -> None:
     leave(runtime, "one")
@@ -122,7 +122,9 @@ def test_those_that_are_there_are_shown_beside_what_is_not(
     assert str(failure).startswith("there is no machine none")
 
 
-def test_what_is_gone_stays_to_be_asked(runtime: RuntimeDirectory, folder: Path) -> None:
+def test_a_dead_machine_still_has_its_reason_and_console(
+    runtime: RuntimeDirectory, folder: Path
+) -> None:
     leave(runtime, "one")
     (folder / "one" / "console").write_bytes(b"hello\n")
     for _ in range(2):
@@ -135,7 +137,7 @@ def test_what_is_gone_stays_to_be_asked(runtime: RuntimeDirectory, folder: Path)
 
 
 @pytest.mark.parametrize("names", [["one"], None, ["two"]])
-def test_what_has_been_gone_for_long_can_be_named_once_more(
+def test_a_machine_that_died_long_ago_can_be_stopped(
     runtime: RuntimeDirectory, names: list[str] | None
 ) -> None:
     for name in ("one", "two"):

@@ -17,7 +17,7 @@ async def _settle() -> None:
         await asyncio.sleep(0)
 
 
-async def test_who_does_not_wait_is_told_what_runs() -> None:
+async def test_a_busy_machine_tells_its_use() -> None:
     turns = CommandQueue("one")
     async with turns.turn("make all", wait=False):
         with pytest.raises(Busy, match="machine one is busy: make all"):
@@ -26,7 +26,7 @@ async def test_who_does_not_wait_is_told_what_runs() -> None:
     assert turns.runs == ""
 
 
-async def test_those_who_wait_have_their_turns_in_order() -> None:
+async def test_waiting_requests_run_in_order() -> None:
     turns = CommandQueue("one")
     had = []
 
@@ -48,7 +48,7 @@ async def test_those_who_wait_have_their_turns_in_order() -> None:
 
 
 @pytest.mark.parametrize("when", ["before", "at"])
-async def test_a_turn_that_nobody_takes_is_the_next_ones(when: str) -> None:
+async def test_the_turn_of_a_cancelled_request_is_passed_on(when: str) -> None:
     turns = CommandQueue("one")
     had = asyncio.Event()
 
@@ -76,7 +76,7 @@ async def _take(turns: CommandQueue) -> None:
         pass
 
 
-async def test_idle_is_who_is_not_used() -> None:
+async def test_a_machine_without_requests_is_unused() -> None:
     turns = CommandQueue("one")
     async with turns.turn("first", wait=False):
         idle = asyncio.create_task(turns.wait_unused(0.001))
@@ -85,7 +85,7 @@ async def test_idle_is_who_is_not_used() -> None:
     await idle
 
 
-async def test_the_sleep_of_the_host_counts(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_sleep_of_the_host_counts_as_unused_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(clock, "MAX_SLEEP", 0.001)
     turns = CommandQueue("one")
     idle = asyncio.create_task(turns.wait_unused(1e9))
@@ -99,11 +99,11 @@ async def test_the_sleep_of_the_host_counts(monkeypatch: pytest.MonkeyPatch) -> 
         await asyncio.gather(idle, old)
 
 
-async def test_a_clock_that_goes_on_while_the_host_sleeps() -> None:
+async def test_the_clock_continues_while_the_host_sleeps() -> None:
     assert abs(clock.now() - time.clock_gettime(time.CLOCK_BOOTTIME)) < 60
 
 
-async def test_a_turn_that_was_short_begins_the_wait_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_short_turn_restarts_the_unused_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = 0.0
     monkeypatch.setattr(clock, "now", lambda: now)
     monkeypatch.setattr(clock, "MAX_SLEEP", 0.001)

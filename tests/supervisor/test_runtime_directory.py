@@ -35,7 +35,7 @@ with RuntimeDirectory(make=True) as runtime:
 """
 
 
-def test_it_is_ours_alone_whatever_the_umask(folder: Path) -> None:
+def test_only_we_can_enter_the_folders_whatever_the_umask(folder: Path) -> None:
     before = os.umask(0o777)
     try:
         with RuntimeDirectory(make=True) as runtime, runtime.create("one") as directory:
@@ -52,7 +52,7 @@ def test_it_is_ours_alone_whatever_the_umask(folder: Path) -> None:
     assert folder.is_dir()
 
 
-def test_where_there_is_none_there_are_no_machines(folder: Path) -> None:
+def test_without_a_runtime_directory_no_machine_exists(folder: Path) -> None:
     with RuntimeDirectory() as runtime:
         assert runtime.names() == []
         with pytest.raises(MicroVMError, match="there is no machine one"):
@@ -61,7 +61,7 @@ def test_where_there_is_none_there_are_no_machines(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["", None, 7, "a/b", "Web", "..", "x" * 65])
-def test_what_can_be_no_name_is_wrong_usage(name: Any) -> None:
+def test_an_invalid_name_is_a_usage_error(name: Any) -> None:
     with pytest.raises(UsageError, match="cannot be the name of a machine: a name has"):
         MicroVM.attach(name)
 
@@ -74,7 +74,7 @@ def test_a_folder_that_others_can_enter_is_refused(folder: Path) -> None:
 
 
 @only_root
-def test_another_users_is_refused(folder: Path) -> None:
+def test_the_folder_of_another_user_is_refused(folder: Path) -> None:
     folder.mkdir(mode=0o700)
     os.chown(folder, USER, USER)
     with pytest.raises(MicroVMError, match="it is of another user"):
@@ -97,7 +97,7 @@ def test_a_parent_folder_of_another_user_is_refused(
 
 
 @pytest.mark.parametrize("kind", ["link", "file"])
-def test_what_is_no_folder_is_refused(folder: Path, kind: str) -> None:
+def test_a_file_instead_of_the_folder_is_refused(folder: Path, kind: str) -> None:
     if kind == "link":
         elsewhere = folder.with_name("elsewhere")
         elsewhere.mkdir(mode=0o700)
@@ -125,7 +125,7 @@ def test_runtime_folder_falls_back_to_the_temporary_folder(
 
 
 @only_root
-def test_the_session_of_another_user_is_not_ours(
+def test_the_session_folder_of_another_user_is_not_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", "/var/tmp")
@@ -143,7 +143,7 @@ def test_names(name: str, is_one: bool) -> None:
     assert is_name(name) is is_one
 
 
-def test_names_are_made_up() -> None:
+def test_random_names_are_valid_and_differ() -> None:
     names = [name for name, _ in zip(random_names(), range(50), strict=False)]
     assert all(map(is_name, names))
     assert len(set(names)) > 20
@@ -166,7 +166,7 @@ def test_a_machine_is_found_by_its_name_or_its_unique_beginning(
         assert caught.value.hint == "did you mean web-old?"
 
 
-def test_a_name_is_taken_as_long_as_its_machine_lives(runtime: RuntimeDirectory) -> None:
+def test_a_name_is_taken_while_its_machine_is_alive(runtime: RuntimeDirectory) -> None:
     with runtime.create("one") as first:
         with pytest.raises(MicroVMError, match="there is a machine one already"):
             runtime.create("one")
@@ -179,9 +179,7 @@ def test_a_name_is_taken_as_long_as_its_machine_lives(runtime: RuntimeDirectory)
         assert runtime.names() == ["one"]
 
 
-def test_what_is_dead_is_swept_with_all_that_is_in_it(
-    runtime: RuntimeDirectory, folder: Path
-) -> None:
+def test_a_dead_machine_is_removed_with_its_files(runtime: RuntimeDirectory, folder: Path) -> None:
     leave(runtime, "one")
     (folder / "one" / "socket").touch()
     (folder / "one" / "link").symlink_to("/etc/passwd")
@@ -204,7 +202,7 @@ def leave(runtime: RuntimeDirectory, name: str) -> None:
         os.close(directory.file("log", os.O_WRONLY | os.O_CREAT))
 
 
-def test_nothing_that_is_removed_in_it_makes_room_for_a_second(
+def test_removed_files_do_not_free_the_name_of_a_machine(
     runtime: RuntimeDirectory, folder: Path
 ) -> None:
     with runtime.create("one") as first:
@@ -216,7 +214,7 @@ def test_nothing_that_is_removed_in_it_makes_room_for_a_second(
             runtime.create("one")
 
 
-def test_what_is_dead_says_since_when_and_is_swept_after_an_hour(runtime: RuntimeDirectory) -> None:
+def test_a_dead_machine_is_removed_after_an_hour(runtime: RuntimeDirectory) -> None:
     leave(runtime, "one")
     with runtime.open("one") as directory:
         said = directory.ended()
@@ -228,7 +226,7 @@ def test_what_is_dead_says_since_when_and_is_swept_after_an_hour(runtime: Runtim
             assert runtime.names() == ["three"]
 
 
-def test_what_is_no_machine_is_left_alone(runtime: RuntimeDirectory, folder: Path) -> None:
+def test_other_folders_are_left_alone(runtime: RuntimeDirectory, folder: Path) -> None:
     (folder / "file").touch()
     (folder / "link").symlink_to("/etc")
     (folder / "folder" / "more").mkdir(parents=True)
@@ -253,7 +251,7 @@ def closed(runtime: RuntimeDirectory) -> list[MachineDirectory]:
     return found
 
 
-def test_it_is_said_where_another_variable_would_lead(
+def test_the_hint_names_another_runtime_directory(
     tmp_path: Path, runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
@@ -278,7 +276,7 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         assert list((disk / "microvm").iterdir()) == []
 
 
-def test_what_looks_unused_is_refreshed(runtime: RuntimeDirectory, folder: Path) -> None:
+def test_times_of_unused_files_are_refreshed(runtime: RuntimeDirectory, folder: Path) -> None:
     with runtime.create("one") as directory:
         directory.write("machine.json", {})
         paths = [folder, folder / "one", folder / "one" / "machine.json"]
@@ -290,7 +288,9 @@ def test_what_looks_unused_is_refreshed(runtime: RuntimeDirectory, folder: Path)
         assert all(path.stat().st_atime > 1 for path in paths)
 
 
-def test_of_two_with_one_name_one_is_made(runtime: RuntimeDirectory, folder: Path) -> None:
+def test_only_one_of_two_machines_gets_the_same_name(
+    runtime: RuntimeDirectory, folder: Path
+) -> None:
     del runtime
     both = [
         subprocess.Popen(
@@ -308,7 +308,7 @@ def test_of_two_with_one_name_one_is_made(runtime: RuntimeDirectory, folder: Pat
     assert sorted(said) == ["created\n", "there is a machine one already\n"]
 
 
-def test_nobody_waits_for_ever_for_the_lock_of_the_whole(
+def test_waiting_for_the_runtime_lock_times_out(
     runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("microvm.supervisor.runtime_directory._LOCK_TIMEOUT", 0.0)
@@ -320,7 +320,7 @@ def test_nobody_waits_for_ever_for_the_lock_of_the_whole(
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"[" * 100_000, b"\xff", b"{} {}"])
-def test_a_file_that_says_nothing_is_as_good_as_none(
+def test_an_invalid_file_is_read_as_empty(
     runtime: RuntimeDirectory, folder: Path, content: bytes
 ) -> None:
     with runtime.create("one") as directory:

@@ -35,7 +35,7 @@ def test_a_supervisor_that_exits_silently_leaves_only_its_output(
     assert [each.name for each in folder.iterdir()] == []
 
 
-def test_one_that_cannot_be_run_leaves_nothing(
+def test_a_supervisor_that_cannot_be_run_leaves_nothing(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
@@ -44,13 +44,13 @@ def test_one_that_cannot_be_run_leaves_nothing(
     assert [each.name for each in folder.iterdir()] == []
 
 
-def test_one_that_gets_no_order_leaves_nothing(folder: Path) -> None:
+def test_a_supervisor_without_an_order_leaves_nothing(folder: Path) -> None:
     with pytest.raises(ZeroDivisionError), Start("one"):
         raise ZeroDivisionError
     assert [each.name for each in folder.iterdir()] == []
 
 
-def test_it_is_no_child_of_its_starter(folder: Path) -> None:
+def test_a_supervisor_is_no_child_of_its_starter(folder: Path) -> None:
     before = set(children(os.getpid()))
 
     def ours() -> list[str]:

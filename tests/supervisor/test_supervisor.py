@@ -59,7 +59,7 @@ def exec_(clients: ExitStack) -> BlockingConnection:
     return connection
 
 
-def test_who_waits_keeps_out_only_who_wants_to_wait_too(
+def test_waiting_clients_only_block_other_waiting_clients(
     runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisors, "_MOST_LASTING", MOST)
@@ -84,7 +84,7 @@ def test_who_waits_keeps_out_only_who_wants_to_wait_too(
     serve(runtime, test())
 
 
-def test_who_says_nothing_keeps_nobody_out(
+def test_silent_clients_block_no_other(
     runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(supervisors, "_MOST_SILENT", MOST)
@@ -104,12 +104,12 @@ def test_who_says_nothing_keeps_nobody_out(
     serve(runtime, test())
 
 
-def test_where_few_files_can_be_open_fewer_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_fewer_clients_may_wait_if_few_files_can_be_open(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 256))
     assert supervisors._most_lasting() == 14
 
 
-def test_who_finds_no_room_to_wait_in_tries_again(
+def test_a_client_retries_when_the_backlog_is_full(
     runtime: RuntimeDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with (
