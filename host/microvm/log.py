@@ -7,8 +7,8 @@ and on the command line `-v` and MICROVM_LOG do; see docs/logging.md.
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from logging import Logger
 

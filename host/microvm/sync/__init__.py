@@ -14,11 +14,9 @@ event loop is blocked during the call. Time limits also apply between the calls.
 from __future__ import annotations
 
 from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Any
-
     from microvm.sync.attached import AttachedVM
     from microvm.sync.base import Machine
     from microvm.sync.forks import Forks

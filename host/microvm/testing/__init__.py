@@ -6,10 +6,9 @@ docs/pytest.md.
 
 from __future__ import annotations
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from typing import Any
+from typing import TYPE_CHECKING, Any
 
+if TYPE_CHECKING:
     from microvm.testing.factory import AsyncMicroVMFactory, MicroVMFactory
     from microvm.testing.wanted import MicroVMOptions, Setup
 

@@ -7,14 +7,13 @@ exists once for each of these scopes, and the plugin chooses.
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 import pytest
 import pytest_asyncio
 
 from microvm.testing import plugin
 
-TYPE_CHECKING = False
 if TYPE_CHECKING:
     from microvm import MicroVM
     from microvm.testing.factory import AsyncMicroVMFactory
