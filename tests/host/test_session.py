@@ -390,7 +390,7 @@ def test_out_of_memory_is_valid_only_with_a_memory_limit() -> None:
     session = idle()
     asked(session, b"a", max_memory=1 << 20)
     assert hear(session, end) == [end]
-    with pytest.raises(ProtocolError, match="ExecResponse where it must not"):
+    with pytest.raises(ProtocolError, match="ExecResponse, which is not allowed now"):
         hear(running(), end)
 
 
@@ -424,7 +424,7 @@ def test_nothing_is_said_about_a_command_that_has_ended() -> None:
 
 def test_output_after_the_response_is_an_error() -> None:
     session = running()
-    with pytest.raises(ProtocolError, match="ExecOutput where it must not"):
+    with pytest.raises(ProtocolError, match="ExecOutput, which is not allowed now"):
         hear(session, codec.ExecResponse(1, Ending.EXITED, 0), OUTPUT)
 
 
@@ -497,7 +497,7 @@ def test_the_guest_may_fill_the_window_of_both_streams() -> None:
 def test_a_byte_beyond_the_credit_is_an_error(stream: Stream) -> None:
     session = running()
     hear(session, *[codec.ExecOutput(1, stream, bytes(PIECE))] * (WINDOW // PIECE))
-    with pytest.raises(ProtocolError, match="ExecOutput where it must not"):
+    with pytest.raises(ProtocolError, match="ExecOutput, which is not allowed now"):
         hear(session, codec.ExecOutput(1, stream, b"x"))
 
 

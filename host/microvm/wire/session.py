@@ -30,7 +30,7 @@ WINDOW = 1 << 20
 STDIN_CHUNK = codec.ExecStdin.MAX_BODY
 """Maximum number of bytes of standard input in one frame."""
 
-_HINT = "its daemon is none of ours, or was broken into: start another, of an image that you trust"
+_HINT = "its daemon may be compromised: start another machine, from an image that you trust"
 
 _ENTROPY_SIZE = 64
 
@@ -112,7 +112,9 @@ class Session:
         """
         following = self._from_host.get(message.TYPE)
         if following is None:
-            raise ProtocolError(f"nothing can be sent now: the session is {self.state.name}")
+            raise ProtocolError(
+                f"cannot send a message: the session is in the state {self.state.name}"
+            )
         frame = message.encode(self._version)
         if following is not self.state:
             self._enter(following)
@@ -157,13 +159,13 @@ class Session:
         :raises ProtocolError: Raised if the guest is not ready.
         """
         if self._can_say(codec.ExecKill):
-            raise Busy("a command is running on this machine, and what runs cannot be kept")
+            raise Busy("a command is running on this machine, so its processes cannot be kept")
         try:
             return self._say(codec.Keep())
         except codec.EncodeError:
             raise UsageError(
-                f"what runs in this guest cannot be kept: it speaks version {self._version} of the"
-                " protocol",
+                "the processes of this guest cannot be kept: it speaks version "
+                f"{self._version} of the protocol",
                 hint=BUILD_AGAIN,
             ) from None
 
@@ -206,7 +208,7 @@ class Session:
         try:
             frame = self._say(request)
         except codec.EncodeError as error:
-            raise UsageError(f"this command cannot be sent: {error}") from None
+            raise UsageError(f"the command cannot be sent: {error}") from None
         self._id += 1
         self._limits_memory = request.max_memory > 0
         self._credit = dict.fromkeys(codec.Stream, WINDOW)
@@ -303,7 +305,7 @@ class Session:
             return None
         try:
             if self._stale > _STALE_LIMIT:
-                raise ProtocolError("the guest sends and sends, and does not answer", hint=_HINT)
+                raise ProtocolError("the guest sends data, but does not answer", hint=_HINT)
             for _ in _DROPPED:
                 message = self._decoder.next_message()
                 if message is None:
@@ -398,5 +400,5 @@ class Session:
 
     def _out_of_order(self, message: codec.Message) -> ProtocolError:
         name = type(message).__name__
-        said = f"the guest sent {name} where it must not ({self.state.name})"
+        said = f"the guest sent {name}, which is not allowed now ({self.state.name})"
         return ProtocolError(said, hint=_HINT)
