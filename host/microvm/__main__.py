@@ -22,7 +22,7 @@ from microvm.system import interrupt  # noqa: E402
 
 
 class Interrupted(SystemExit):
-    """Raised for Ctrl-C. Unlike KeyboardInterrupt, it prints no traceback and passes click."""
+    """Raised for Ctrl-C. Unlike KeyboardInterrupt, it prints no traceback."""
 
 
 def _interrupt(number: int, _: object) -> None:
@@ -46,7 +46,7 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 def main() -> None:
     """Run the command line, and exit with its status."""
     try:
-        from microvm.cli import fast_path  # here, so that Ctrl-C during the import is handled, too
+        from microvm.cli import fast_path  # imported here, so that Ctrl-C meanwhile is handled
 
         _take_absolute_paths_only()
         if work := fast_path.prepare(sys.argv[1:]):

@@ -35,7 +35,7 @@ def read(path: str) -> dict[str, str]:
         if not line or line.startswith("#"):
             continue
         name, equals, value = line.partition("=")
-        if wrong := _wrong(name, equals):
+        if wrong := _fault_of_line(name, equals):
             raise UsageError(f"{path}: line {number}: {wrong}")
         if equals:
             variables[name] = value
@@ -44,7 +44,7 @@ def read(path: str) -> dict[str, str]:
     return variables
 
 
-def _wrong(name: str, equals: str) -> str:
+def _fault_of_line(name: str, equals: str) -> str:
     """Return the fault of a line, or an empty string.
 
     The text does not contain the value, because it may be a secret.

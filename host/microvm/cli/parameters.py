@@ -35,7 +35,7 @@ Callback = Callable[[click.Context, click.Parameter, Any], Any]
 def _listen(context: click.Context, parameter: click.Parameter, verbosity: int) -> None:
     del context, parameter
     if verbosity:
-        from microvm.cli.log import listen  # here, because importing logging takes long
+        from microvm.cli.log import listen  # imported here, because importing logging takes long
 
         listen(verbosity)
 
@@ -71,7 +71,7 @@ def completer(kind: str) -> Complete:
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         del parameter
-        from microvm.cli import names  # here, because only completion needs it
+        from microvm.cli import names  # imported here, because only completion needs it
 
         return names.complete(kind, context, incomplete)
 
@@ -251,7 +251,9 @@ def _find_preset(name: str, verb: str, context: click.Context) -> Preset | None:
     if _PRESETS not in context.meta:
         found = None
         if verb not in preset_sources.VERBS_WITHOUT_PRESETS and preset_sources.may_exist():
-            from microvm.cli.presets import Presets  # here, because most hosts have none
+            from microvm.cli.presets import (
+                Presets,
+            )  # imported here, because most hosts have no presets
 
             found = Presets()
         context.meta[_PRESETS] = found

@@ -117,10 +117,10 @@ def main(error: Exception | None = None) -> NoReturn:
                 from microvm.cli.verbs.completion import answer
 
                 answer(cli, "MICROVM_COMPLETE")
-            sys.exit(cli(standalone_mode=False))  # click returns the status
+            sys.exit(cli(standalone_mode=False))  # `cli` returns the exit status of the verb
         finally:
             sys.stdout.flush()  # flush now, so that an error of the output is reported below
     except Exception as raised:
-        from microvm.cli import failures  # here, because most command lines cause no error
+        from microvm.cli import failures  # imported here, because most command lines cause no error
 
         failures.report(raised)

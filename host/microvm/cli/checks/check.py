@@ -18,7 +18,7 @@ check has `failed`, machines do not start."""
 
 Status = Literal["ok", "skipped"] | Severity
 
-_NAME = re.compile(r"\\{\w+\\}")  # a placeholder in a text that `re.escape` has escaped
+_NAME = re.compile(r"\\{\w+\\}")  # a placeholder such as `{why}`, as `re.escape` writes it
 
 
 @dataclass(frozen=True, slots=True)
