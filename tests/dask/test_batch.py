@@ -183,7 +183,7 @@ async def test_a_job_whose_workers_die_ends_with_an_error(client: Client) -> Non
                 killed.add(address)
                 os.kill(pids[address], signal.SIGKILL)
         await asyncio.sleep(0.1)
-    assert str(outcome.result().error).startswith("2 workers have died while they ran it")
+    assert str(outcome.result().error).startswith("2 workers exited while they ran the job")
     assert len(killed) == 2
     await outcomes.aclose()
 
@@ -269,12 +269,12 @@ FORGET = "from distributed.versions import _version_cached; _version_cached.cach
         (
             FORGET + "import sys; sys.path.insert(0, {0!r})",
             FORGET + "import sys; sys.path.remove({0!r})",
-            "has microvm 0.0.1, and this is ",
+            "has microvm 0.0.1, but this process has ",
         ),
         (
             "from microvm.dask import worker; worker.gone = worker.__dict__.pop('Machines')",
             "from microvm.dask import worker; worker.Machines = worker.gone",
-            "a worker cannot take machines: .*Machines",
+            "a worker cannot load the plugin for machines: .*Machines",
         ),
     ],
     ids=["by its version", "by what is in it"],

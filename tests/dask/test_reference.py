@@ -246,5 +246,5 @@ async def test_worker_boots_the_image_if_the_snapshot_does_not_fit(
 
 async def test_a_snapshot_without_a_name_stays_where_it_is(client: Client, image: Image) -> None:
     async with MicroVM(image) as vm, await vm.checkpoint() as snapshot:
-        with pytest.raises(UsageError, match="other hosts cannot have a snapshot without a name"):
+        with pytest.raises(UsageError, match="other hosts cannot use a snapshot without a name"):
             await anext(microvm.dask.map([["true"]], client=client, image=snapshot))

@@ -1,4 +1,4 @@
-"""A batch: jobs for the machines of a Dask cluster, and their outcomes."""
+"""A batch: the jobs of one call of `map`, which run in machines of a Dask cluster."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ from microvm.progress import NoticeReporter
 if TYPE_CHECKING:
     from microvm.images import Image
 
-# Jobs that are under way for each thread of a worker: the next one is there when one has ended.
+# Number of jobs for each thread of a worker, so that the next one is there when one finishes.
 _AHEAD = 2
 
-# Of the bytes of a job, above which Dask warns.
+# Setting without which Dask warns about large jobs.
 _NO_LIMIT = {"distributed.admin.large-graph-warning-threshold": sys.maxsize}
 
-_INTERVAL = 0.02  # between two events of our own, in seconds
+_INTERVAL = 0.02  # seconds between two empty events
 
-_PROGRAMS = 32  # that Dask shows by their names
-_NOTICES = 1000  # that a user is told, of all workers
+_PROGRAMS = 32  # maximum number of programs that Dask shows by name
+_NOTICES = 1000  # maximum number of notices of all workers that the user gets
 
 _MAX_OUTPUT = options_of(ExecOptions)["max_output"].default_for("map")
-"""What an outcome holds where nobody says otherwise: as for `microvm map`."""
+"""Default of `max_output`, as for `microvm map`."""
 
-# How long workers have to say that they can have machines, in seconds.
+# Time for the workers to load the plugin, in seconds.
 _ANSWER_TIMEOUT = 10.0
 
-# How long the workers have to end their machines when a batch ends, in seconds.
+# Time for the workers to stop their machines at the end of a batch, in seconds.
 _END_TIMEOUT = 10.0
 
 
 class BatchOptions(PoolOptions, RunOptions, total=False):
-    """Keyword arguments of `map`: those of `Pool`, and those of its `map`."""
+    """Keyword arguments of `map`: the options of `Pool` and of `Pool.map`."""
 
 
 @document_options(BatchOptions)
@@ -75,33 +75,36 @@ async def map(  # noqa: A001 - as `Pool.map` is called
 ) -> AsyncGenerator[Outcome[Any], None]:
     """Run each command in a machine of its own on a cluster, and yield its outcome.
 
-    Outcomes are those of `Pool.map`, but that `max_output` is 16M where nothing else is said. A job
-    whose worker dies is run by another one, as often as the scheduler's `allowed-failures` says;
-    one whose machine dies is not run again. Commands are taken as outcomes are asked for. Each
-    worker has machines that wait, as many as it has threads, or fewer where its resource `machines`
-    or its memory says so.
+    The outcomes are those of `Pool.map`, except that `max_output` is 16M by default. If a worker
+    exits, another worker repeats its jobs, as often as Dask's setting `allowed-failures` permits.
+    If a machine fails, its job is not repeated. Commands are taken as the caller asks for outcomes.
+    Each worker keeps one machine ready for each of its threads, or fewer if its resource `machines`
+    or its memory is smaller.
 
-    If a worker cannot start machines, even after repeated attempts, the jobs on other workers
-    finish, and all others have the error `NotRun`. If the connection to the scheduler is lost, each
-    job that was sent to it has a `MicroVMError`, since the job may have run.
+    If a worker cannot start machines, the jobs on other workers finish, and all further jobs have
+    the error `NotRun`. If the connection to the scheduler is lost, each job that was sent has the
+    error MicroVMError, because it may have run.
 
-    :param commands: see `Pool.map`.
-    :param client: a client of a cluster, of whatever loop, to which another connection is made.
-    :param scheduler: the address of the cluster, where there is no client: `tcp://HOST:8786`; or
-        `local`, or `local:N` for N workers, for a cluster on this machine that ends with this.
-    :param image: see `MicroVM`; workers have to have it, or the snapshot, which needs a name.
-    :param registry: `docker://HOST/REPOSITORY`, which workers get it from where they have not got
-        it, and where it is put first if it is not there; by default the client sends it by Dask.
-    :param size: how many commands there are at most that have been taken and whose outcome has not
-        been asked for; by default twice as many as the workers have threads.
-    :param ordered: see `Pool.map`.
-    :raises UsageError: an option or a command cannot be.
-    :raises ImageError: there is no such image here.
-    :raises MicroVMError: the scheduler cannot be reached, or a worker has another microvm.
+    :param commands: See `Pool.map`.
+    :param client: Client of a cluster, in any event loop. A further connection to its cluster is
+        made.
+    :param scheduler: Address of the cluster if no client is given, such as `tcp://HOST:8786`.
+        `local` or `local:N` starts a cluster on this host, with N workers, for this call.
+    :param image: See `MicroVM`. A snapshot must have a name.
+    :param registry: Repository `docker://HOST/REPOSITORY` from which workers download the image or
+        snapshot that they lack. It is uploaded there first if necessary. By default, the client
+        sends it through Dask.
+    :param size: Maximum number of commands that are taken ahead of the outcomes that the caller has
+        received. The default is twice the number of threads of the workers.
+    :param ordered: See `Pool.map`.
+    :raises UsageError: If an option or a command is invalid.
+    :raises TypeError: If an option does not exist.
+    :raises ImageError: If the image does not exist on this host.
+    :raises MicroVMError: If the scheduler cannot be reached, or a worker has another version.
     """
     running_loop("batch")
     if size is not None and size < 1:
-        raise UsageError(f"a batch needs room for at least one job, not {size}")
+        raise UsageError(f"the size of a batch must be at least 1, not {size}")
     repository = None if registry is None else Repository(registry)
     checked = read_options(BatchOptions, options, "map")
     notify = complete_options(BatchOptions, checked)["notify"]
@@ -137,7 +140,7 @@ async def _begun(
     machine: PoolOptions,
     notify: Callable[[str], None],
 ) -> AsyncIterator[_Batch]:
-    """Have all workers, also those to come, begin with machines, which end with the block."""
+    """Give machines to all workers, also to workers that join later, until the block is left."""
     if repository is not None:
         loop = asyncio.get_running_loop()
         report = NoticeReporter(lambda text: loop.call_soon_threadsafe(notify, text))
@@ -168,7 +171,7 @@ async def _begun(
         yield _Batch(client, batch, {worker.RESOURCE: 1} if offered else {})
     finally:
         await cancel(tasks)
-        with suppress(Exception):  # of workers that have not got it, and of those that are gone
+        with suppress(Exception):  # workers may lack the plugin or have exited
             async with asyncio.timeout(_END_TIMEOUT):
                 await client.unregister_worker_plugin(batch)
 
@@ -176,31 +179,32 @@ async def _begun(
 async def _registered(
     client: Client, machines: worker.Machines, notify: Callable[[str], None]
 ) -> asyncio.Task[Any]:
-    """Give machines to the workers; return the task that waits for one which does not answer.
+    """Send the plugin to the workers. Return a task that waits for workers that do not answer.
 
-    :raises MicroVMError: a worker cannot take them.
+    :raises MicroVMError: If a worker cannot load the plugin.
     """
     task = asyncio.ensure_future(cast(Awaitable[Any], client.register_plugin(machines)))
     await asyncio.wait([task], timeout=_ANSWER_TIMEOUT)
     if not task.done():
-        notify("there are workers that do not answer; the others begin")
+        notify("some workers do not answer; the others begin")
         return task
     try:
         task.result()
     except OSError as error:
-        notify(f"there are workers that cannot be reached; the others begin: {error}")
+        notify(f"some workers cannot be reached; the others begin: {error}")
     except MicroVMError:
         raise
-    except Exception as error:  # whatever it is that a worker fails to load
-        said = f"a worker cannot take machines: {error}"
+    except Exception as error:  # any error while a worker loads the plugin
+        said = f"a worker cannot load the plugin for machines: {error}"
         raise MicroVMError(said, hint=cluster.EVERYWHERE) from error
     return task
 
 
 async def _listen(client: Client, topic: str, hear: Callable[[Any], None]) -> None:
-    """Have what a topic's events say heard from now on.
+    """Call a function with each event of a topic.
 
-    Dask does not tell when it has subscribed; an event of our own that is heard does.
+    Dask does not report when a subscription is active, so this sends empty events until one
+    arrives.
     """
     listening = asyncio.Event()
 
@@ -220,10 +224,10 @@ async def _listen(client: Client, topic: str, hear: Callable[[Any], None]) -> No
 
 
 class _Batch:
-    """A batch whose machines are there.
+    """A batch whose machines are available.
 
-    :param name: in the keys of its tasks.
-    :param resources: what a worker has to have to be given a job.
+    :param name: Name that the keys of its tasks contain.
+    :param resources: Resources that a worker needs to run a job.
     """
 
     def __init__(self, client: Client, name: str, resources: dict[str, int]) -> None:
@@ -234,21 +238,23 @@ class _Batch:
         self._programs: set[str] = set()
 
     def room(self) -> int:
-        """How many jobs may be under way."""
+        """Return the maximum number of jobs that are sent to the cluster at the same time."""
         return max(1, _AHEAD * int(self._client.scheduler_info()["total_threads"]))
 
     async def run(self, job: Job, options: RunOptions) -> Outcome[Any]:
         """Run a job on a worker.
 
-        :raises UsageError: the job does not capture its output.
-        :raises NotRun: no machine could be started for the job.
-        :raises MicroVMError: the scheduler no longer answers, or another client has cancelled the
+        :raises UsageError: If the job does not capture its output.
+        :raises NotRun: If no machine could be started for the job.
+        :raises MicroVMError: If the scheduler does not answer, or another client has cancelled the
             job.
         """
         begun = time.monotonic()
         merged: Any = {"max_output": _MAX_OUTPUT, **options, **job.options}
         if merged.get("capture_output") is False:
-            raise UsageError("capture_output: what a worker does not capture, nobody sees")
+            raise UsageError(
+                "capture_output: output on a worker cannot be seen, so it must be captured"
+            )
         sent = Job(job.argv, files=job.files, collect=job.collect, **merged)
         key = f"{self._label(job)}-{self._name}-{next(self._numbers)}"
         with config.set(_NO_LIMIT):
@@ -259,33 +265,33 @@ class _Batch:
                 sent,
                 key=key,
                 resources=self._resources,
-                fifo_timeout=0,  # else those that come within 100 ms have one priority
+                fifo_timeout=0,  # otherwise jobs within 100 ms have equal priority
                 pure=False,
             )
         try:
             result = await task
         except KilledWorker as error:
             lost = MachineError(
-                f"{error.allowed_failures + 1} workers have died while they ran it",
-                hint="their logs may say why; Dask's allowed-failures says how many may",
+                f"{error.allowed_failures + 1} workers exited while they ran the job",
+                hint="see their logs; Dask's setting allowed-failures limits the repetitions",
             )
             return Outcome(job, time.monotonic() - begun, error=lost)
         except FutureCancelledError as error:
             raise MicroVMError(f"Dask has cancelled the batch: {error.reason}") from error
-        except Exception as error:  # whatever of ours a worker fails to load, or we of its own
+        except Exception as error:  # the job or its result cannot be unpickled
             raise MicroVMError(f"Dask cannot run {key}: {error}") from error
         finally:
-            task.release()  # which ends it, too, if it runs
+            task.release()  # this also cancels a running task
         if isinstance(result, MicroVMError):
             raise NotRun(result)
         if isinstance(result, Exception):
             raise result
         if not isinstance(result, Outcome):
-            raise MicroVMError(f"the worker of {key} has sent what is no outcome")
+            raise MicroVMError(f"the worker of {key} has sent an invalid outcome")
         return replace(result, job=job)
 
     def _label(self, job: Job) -> str:
-        """Return what Dask shows of a job; it remembers each for ever, so there are few."""
+        """Return the name of a job in Dask. Dask never forgets a name, so the number is limited."""
         path = to_bytes(job.argv[0]) if job.argv else b""
         program = re.sub(rb"[^\w.]", b"", path.rpartition(b"/")[2])[:32].decode()
         if len(self._programs) < _PROGRAMS:

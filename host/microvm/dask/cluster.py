@@ -1,4 +1,4 @@
-"""The clusters that batches run on: one that is there already, or one of this machine's own."""
+"""The clusters that run batches: an existing cluster, or a temporary one on this host."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ from microvm.system import private
 from microvm.system.capacity import usable_cpus
 
 LOCAL = "local"
-"""The scheduler of those who name none: one of this machine's own, `local:N` with N workers."""
+"""Name of the default scheduler: a temporary cluster on this host. `local:N` has N workers."""
 
 EVERYWHERE = "install the same microvm, with its extra dask, on all workers and here"
-"""The hint where a worker has another microvm, or none."""
+"""Hint for a worker that lacks microvm or has another version."""
 
 # Dask's dashboard can be read by every user of this host, so it is off, and so are the measurements
 # that only it shows. A worker that is restarted may take long on a busy host: by default Dask gives
@@ -35,26 +35,27 @@ _SETTINGS: dict[str, object] = {
     "distributed.deploy.lost-worker-timeout": "1 day",
 }
 
-# Of the messages of each connection, which have jobs in them, Dask keeps 1,000 to look at.
+# By default, Dask keeps 1,000 messages of each connection, and they contain jobs.
 _FEW = {"distributed.admin.low-level-log-length": 100}
 
-_ANSWER_TIMEOUT = 10.0  # of a scheduler, in seconds
+_ANSWER_TIMEOUT = 10.0  # time for the answer of a scheduler, in seconds
 
 
 @asynccontextmanager
 async def connected(scheduler: str | Client, machines: int | None) -> AsyncIterator[Client]:
-    """Connect to a cluster; one of this machine's own ends with the block.
+    """Connect to a cluster. A temporary cluster of this host stops when the block is left.
 
-    :param scheduler: an address, `local` or `local:N`; or a client, whose cluster it is.
-    :param machines: how many machines a cluster of this machine's own is to have, together; by
-        default as many as there are CPUs.
-    :raises UsageError: it is no address.
-    :raises MicroVMError: the scheduler cannot be reached.
+    :param scheduler: Address, `local` or `local:N`, or a client whose cluster is used.
+    :param machines: Number of machines of a temporary cluster. The default is the number of CPUs.
+    :raises UsageError: If the address is invalid.
+    :raises MicroVMError: If the scheduler cannot be reached.
     """
     if isinstance(scheduler, Client):
-        reached = scheduler.scheduler  # at an address of ours: its own may be behind a tunnel
+        reached = scheduler.scheduler  # its address works here, also through a tunnel
         if reached is None or reached.address is None:
-            raise UsageError("the client is not connected", hint="use it within its `with`")
+            raise UsageError(
+                "the client is not connected", hint="use it inside of its `with` block"
+            )
         async with _client(reached.address, scheduler.security) as client:
             yield client
     elif (workers := _local(scheduler)) is not None:
@@ -72,15 +73,15 @@ async def connected(scheduler: str | Client, machines: int | None) -> AsyncItera
 async def _local_cluster(workers: int, machines: int | None) -> AsyncIterator[LocalCluster]:
     """Run a private cluster on this host, which other users of the host cannot use.
 
-    :raises MicroVMError: no private folder can be created for its workers.
+    :raises MicroVMError: If no private folder can be created for its workers.
     """
     with ExitStack() as stack:
         # By default, Dask uses a folder with a fixed name in TMPDIR, even one that another user
         # created, and imports modules from it.
         folder = stack.enter_context(private.temporary())
         stack.enter_context(config.set(_SETTINGS | _FEW | {"temporary-directory": folder}))
-        # Whoever can connect to a scheduler can execute any program, so connections use TLS with
-        # keys of this cluster.
+        # Every client of a scheduler can execute programs, so connections use TLS with keys of this
+        # cluster.
         local = LocalCluster(
             n_workers=workers,
             threads_per_worker=-(-(machines or usable_cpus()) // workers),
@@ -96,9 +97,9 @@ async def _local_cluster(workers: int, machines: int | None) -> AsyncIterator[Lo
 
 
 async def check_versions(client: Client) -> None:
-    """See that no worker has another microvm, as far as installed versions tell.
+    """Check that all workers that answer have the same version of microvm as this process.
 
-    :raises MicroVMError: one has.
+    :raises MicroVMError: If a worker has another version.
     """
     try:
         async with asyncio.timeout(_ANSWER_TIMEOUT):
@@ -109,14 +110,14 @@ async def check_versions(client: Client) -> None:
     for address, theirs in found["workers"].items():
         version = theirs["packages"][DISTRIBUTION]
         if ours and version and ours != version:
-            said = f"worker {address} has microvm {version}, and this is {ours}"
+            said = f"worker {address} has microvm {version}, but this process has {ours}"
             raise MicroVMError(said, hint=EVERYWHERE)
 
 
 async def shape(client: Client) -> str:
-    """Return how large a client's cluster is at the moment, for people.
+    """Return a text with the number of workers and machines of a cluster.
 
-    :raises OSError: the scheduler cannot be reached.
+    :raises OSError: If the scheduler cannot be reached.
     """
     assert client.scheduler is not None  # noqa: S101 - it is connected
     workers = list((await client.scheduler.identity())["workers"].values())
@@ -129,7 +130,7 @@ async def shape(client: Client) -> str:
 
 
 def _local(scheduler: str) -> int | None:
-    """Return how many workers a cluster of this machine's own has; None for another cluster."""
+    """Return the number of workers of a temporary cluster, or None for an address."""
     if scheduler == LOCAL:
         return usable_cpus()
     if match := re.fullmatch(rf"{LOCAL}:([1-9][0-9]{{0,3}})", scheduler):
@@ -143,9 +144,9 @@ def _local(scheduler: str) -> int | None:
 
 
 class Connection(Client):
-    """A client whose tasks leave nothing in the scheduler."""
+    """A client whose finished tasks use no memory in the scheduler."""
 
-    # Of each `submit` the scheduler keeps for ever what kind of collection it was, in a span.
+    # The scheduler would keep the metadata of each `submit` for ever.
     def _graph_to_futures(self, *arguments: Any, **options: Any) -> Any:
         return super()._graph_to_futures(
             *arguments, **options | {"span_metadata": {"collections": []}}
@@ -158,11 +159,17 @@ async def _client(address: str, security: Security | None) -> AsyncIterator[Clie
     try:
         try:
             with config.set(_FEW):
-                # What is no scheduler may say nothing.
+                # A server that is not a scheduler may not answer.
                 async with asyncio.timeout(2 * _ANSWER_TIMEOUT):
                     await client
-        except (OSError, ValueError, TypeError) as error:  # the last, for want of keys for TLS
-            hint = "`dask scheduler` says its address when it starts; for TLS, see Dask's settings"
+        except (
+            OSError,
+            ValueError,
+            TypeError,
+        ) as error:  # a TypeError if the keys for TLS are missing
+            hint = (
+                "`dask scheduler` prints its address when it starts; for TLS, see Dask's settings"
+            )
             said = f"cannot reach the scheduler {address}: {str(error) or 'it does not answer'}"
             raise MicroVMError(said, hint=hint) from error
         yield client

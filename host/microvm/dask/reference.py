@@ -1,4 +1,4 @@
-"""References to images and snapshots, by which another host finds its own copy of one."""
+"""References to images and snapshots, with which another host finds its own copy."""
 
 from __future__ import annotations
 
@@ -23,31 +23,31 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Reference(Protocol[T_co]):
-    """An image or a snapshot, named so that each host finds its own copy of it."""
+    """A reference to an image or a snapshot, with which each host finds its own copy."""
 
     @property
     def key(self) -> str:
-        """A digest of what is in it, in hex."""
+        """A digest of the content, in hexadecimal."""
 
     @property
     def size(self) -> int:
-        """The most bytes that an export of it has, unpacked."""
+        """The maximum size of an export in bytes, uncompressed."""
 
     def find(self) -> T_co | None:
-        """Return this host's copy; None where there is none."""
+        """Return the copy of this host, or None."""
 
     def write(self, out: BinaryIO) -> None:
-        """Export this host's copy, for another host to `read`."""
+        """Export the copy of this host, so that another host can `read` it."""
 
     def read(self, file: BinaryIO) -> None:
-        """Make of an export this host's copy."""
+        """Import an export as the copy of this host."""
 
 
 @dataclass(frozen=True, slots=True)
 class ImageReference:
-    """A reference to an image: its manifest, which has the digests of all that is in it.
+    """A reference to an image by its manifest, which contains the digests of its files.
 
-    :ivar folder: where it is, if it is in no cache.
+    :ivar folder: Path of the image if it is not in the cache, otherwise "".
     """
 
     manifest: images.ImageManifest
@@ -55,7 +55,7 @@ class ImageReference:
 
     @classmethod
     def to(cls, image: Image) -> ImageReference:
-        """Refer to an image."""
+        """Return a reference to an image."""
         return cls(image.manifest, "" if image.is_in_cache else str(image.path))
 
     def __str__(self) -> str:
@@ -63,25 +63,25 @@ class ImageReference:
 
     @property
     def key(self) -> str:
-        """A digest of what is in it, in hex."""
+        """A digest of the content, in hexadecimal."""
         return _key(self.manifest.json())
 
     @property
     def size(self) -> int:
-        """The most bytes that an export of it has, unpacked."""
+        """The maximum size of an export in bytes, uncompressed."""
         made = self.manifest
         files = made.kernel_size + made.initramfs_size + made.disk_size
         return files + image_export.HEAD_LIMIT
 
     @property
     def parts(self) -> tuple[Reference[Any], ...]:
-        """All that a host has to have."""
+        """The images and snapshots that a host needs."""
         return (self,)
 
     def find(self) -> Image | None:
-        """Return this host's copy, whatever its name is; what is in it has been compared.
+        """Return the copy of this host, under any name, after checking its digests.
 
-        :raises ImageError: it is damaged.
+        :raises ImageError: If the copy is damaged.
         """
         if self.folder:
             with suppress(ImageError):
@@ -93,19 +93,19 @@ class ImageReference:
         return None
 
     def write(self, out: BinaryIO) -> None:
-        """Export this host's copy, for another host to `read`.
+        """Export the copy of this host, so that another host can `read` it.
 
-        :raises ImageError: it is gone or damaged.
-        :raises OSError: it cannot be written.
+        :raises ImageError: If the copy does not exist or is damaged.
+        :raises OSError: If the export cannot be written.
         """
         if (image := self.find()) is None:
             raise ImageError(f"{self} is gone")
         image_export.write(image, out, named=())
 
     def read(self, file: BinaryIO) -> None:
-        """Make of an export this host's copy.
+        """Import an export as the copy of this host.
 
-        :raises ImageError: it is damaged or another one, or the disk is full.
+        :raises ImageError: If the export is damaged or contains another image.
         """
         image_export.read(file, str(self), limit=self.size, expected=self.manifest)
 
@@ -115,9 +115,9 @@ class ImageReference:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotReference:
-    """A reference to a snapshot: its manifest, which has the digests of all that is in it.
+    """A reference to a snapshot by its manifest, which contains the digests of its files.
 
-    :ivar image: the image that it is of.
+    :ivar image: Reference to the image of the saved machine.
     """
 
     manifest: SavedManifest
@@ -125,14 +125,14 @@ class SnapshotReference:
 
     @classmethod
     def to(cls, snapshot: Snapshot) -> SnapshotReference:
-        """Refer to a snapshot.
+        """Return a reference to a snapshot.
 
-        :raises UsageError: it has no name, so that only this process can have it.
-        :raises SnapshotError, ImageError: it is gone, or its image is.
+        :raises UsageError: If the snapshot has no name, so only this process can use it.
+        :raises SnapshotError, ImageError: If the snapshot or its image does not exist.
         """
         if snapshot.name is None:
             hint = "give it one: `vm.checkpoint(NAME)`"
-            raise UsageError("other hosts cannot have a snapshot without a name", hint=hint)
+            raise UsageError("other hosts cannot use a snapshot without a name", hint=hint)
         manifest = STORE.manifest(snapshot.name)
         if manifest is None:
             raise STORE.missing(snapshot.name)
@@ -144,23 +144,23 @@ class SnapshotReference:
 
     @property
     def key(self) -> str:
-        """A digest of what is in it, in hex."""
+        """A digest of the content, in hexadecimal."""
         made = self.manifest
         return _key(made.state_sha256, made.ram_sha256, made.scratch_sha256)
 
     @property
     def size(self) -> int:
-        """The most bytes that an export of it has, unpacked."""
+        """The maximum size of an export in bytes, uncompressed."""
         made = self.manifest.origin
         return saved.STATE_LIMIT + (made.memory << 20) + made.scratch
 
     @property
     def parts(self) -> tuple[Reference[Any], ...]:
-        """All that a host has to have."""
+        """The images and snapshots that a host needs."""
         return (self.image, self)
 
     def find(self) -> Snapshot | None:
-        """Return this host's copy: the one of that name, or one that has come from there."""
+        """Return the snapshot with the same name and content, or an imported copy, or None."""
         for manifest in (self.manifest, self._copy):
             with suppress(SnapshotError):
                 if STORE.manifest(manifest.name) == manifest:
@@ -168,7 +168,7 @@ class SnapshotReference:
         return None
 
     def obstacle(self) -> str:
-        """Return why it cannot be used on this host, which has its image; empty if it can."""
+        """Return the reason why the snapshot cannot be used on this host, or ""."""
         why = ""
         for made in (self._copy.origin, self.manifest.origin):
             try:
@@ -180,26 +180,27 @@ class SnapshotReference:
         return why
 
     def write(self, out: BinaryIO) -> None:
-        """Export this host's copy, for another host to `read`.
+        """Export the copy of this host, so that another host can `read` it.
 
-        :raises SnapshotError: it is gone, damaged, or another one meanwhile.
-        :raises OSError: it cannot be written.
+        :raises SnapshotError: If the copy does not exist, is damaged, or was replaced.
+        :raises OSError: If the export cannot be written.
         """
         snapshot_export.write(self.manifest, out)
 
     def read(self, file: BinaryIO) -> None:
-        """Make of an export this host's copy, under a name that is no other's.
+        """Import an export as the copy of this host, under a name that no other snapshot has.
 
-        :raises SnapshotError: it is damaged or another one.
-        :raises CacheError: the disk is full.
+        :raises SnapshotError: If the export is damaged or contains another snapshot.
+        :raises CacheError: If the disk is full.
         """
         snapshot_export.read(file, self._copy)
 
     @property
     def _copy(self) -> SavedManifest:
-        """The manifest of a copy on another host.
+        """The manifest of the imported copy on another host.
 
-        Its name may be another one's there, and its image is in the cache, by its name.
+        Its name contains a digest, because the host may have another snapshot of the same name. Its
+        image is in the cache.
         """
         made = self.manifest
         name = f"{made.name[:180]}~{self.key[:12]}"

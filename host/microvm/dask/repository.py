@@ -1,4 +1,4 @@
-"""A repository in a registry, from which workers get what a batch starts from."""
+"""A repository in a registry, from which workers download images and snapshots."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ _NAME = re.compile(r"docker://([^/@\s]+/)*[^/:@\s]+")
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """A repository of the user's, in which each image and snapshot has a tag of its own.
+    """A repository in a registry, in which each image and snapshot has a tag.
 
-    :ivar name: `docker://HOST/REPOSITORY`.
+    :ivar name: Name in the form `docker://HOST/REPOSITORY`.
     """
 
     name: str
@@ -30,9 +30,9 @@ class Repository:
             raise UsageError(f"not a repository: {self.name!r}", hint=hint)
 
     def offer(self, reference: Reference[Any], report: Reporter) -> None:
-        """Put this host's copy there, unless it is there.
+        """Upload the copy of this host, unless the repository contains it.
 
-        :raises ImageError, SnapshotError: it is gone, or the registry does not take it.
+        :raises ImageError, SnapshotError: If the copy does not exist, or the registry refuses it.
         """
 
         def write(out: BinaryIO) -> None:
@@ -42,9 +42,9 @@ class Repository:
         oci_artifact.push(self._text(reference), write, report)
 
     def receive(self, reference: Reference[Any]) -> None:
-        """Make of what is there this host's copy.
+        """Download an image or a snapshot as the copy of this host.
 
-        :raises MicroVMError: it cannot be had, or is not what it should be.
+        :raises MicroVMError: If it cannot be downloaded, or has other content than expected.
         """
         text = self._text(reference)
         with oci_artifact.pull(text, export_archive.bound(reference.size)) as file:

@@ -1,4 +1,4 @@
-"""Batches without `async`."""
+"""Batches on a Dask cluster, without `async`."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def map(  # noqa: A001 - as `Pool.map` is called
 ) -> Iterator[Outcome[Any]]:
     """Run each command in a machine of its own on a cluster; see `microvm.dask.map`.
 
-    :param commands: see `microvm.sync.Pool.map`.
+    :param commands: See `microvm.sync.Pool.map`.
     """
     outcomes = batch.map(
         read_in_thread(iter(commands)),

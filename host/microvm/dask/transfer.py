@@ -1,11 +1,11 @@
-"""The transfer of what a batch starts from to workers that have not got it, through Dask.
+"""Sends images and snapshots through Dask, from the client to the workers that lack them.
 
-A worker asks by an event of its batch. The client sends one export to some that ask for it at the
-time, piece by piece, and each piece when all have taken the one before: neither end, nor the
-scheduler between them, holds more than some pieces.
+A worker asks for an export by an event of its batch. The client sends the export to several workers
+at the same time, piece by piece, and sends each piece when all workers have taken the previous one.
+So client, scheduler and workers hold a few pieces only.
 
-All who receive or wait hear a word now and then, so that they wait for as long as the client lives.
-It is also how the client tells a worker that hangs from one whose disk or network is slow.
+The client regularly sends a message without data to each waiting worker. The worker then knows that
+the client still runs, and the client knows that the worker answers.
 """
 
 from __future__ import annotations
@@ -30,59 +30,61 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 _PIECE = 4 << 20  # bytes
-_AHEAD = 2  # pieces that have come, and wait to be read
-_INTERVAL = 0.1  # the time between two looks whether it is still wanted, in seconds
+_AHEAD = 2  # number of received pieces that wait for the reader
+_INTERVAL = 0.1  # seconds between two checks whether the thread must stop
 
 ROUND = 16
-"""How many workers are sent an export at once: the scheduler holds a piece for each of them."""
+"""Maximum number of workers that receive an export together. The scheduler holds one piece for
+each.
+"""
 
 REMINDER = 10.0
-"""The time between two words to each who receives or waits, in seconds."""
+"""Time between two messages without data to each waiting worker, in seconds."""
 
 ANSWER_TIMEOUT = 15.0
-"""How long a worker may take to answer a word, which waits for no disk, before it is left out."""
+"""Time that a worker has to answer a message without data, in seconds."""
 
 PIECE_TIMEOUT = 60.0
-"""How long a worker waits for the client, and for its disk to take a piece, in seconds."""
+"""Time that a worker waits for the client, or for its own disk, in seconds."""
 
-# Of the answer to a piece, which such a disk or network holds up.
+# Time for the answer to a piece, in seconds. A slow disk or network delays it.
 _SENT_TIMEOUT = 2 * PIECE_TIMEOUT
 
 _ENDED = "the batch has ended"
 
 
 class _Request(NamedTuple):
-    """A request of a worker's: its address, and the key of what it wants."""
+    """A request of a worker: the address of the worker, and the key of the export."""
 
     key: str
     worker: str
 
 
 class Sender:
-    """The client's end.
+    """The sender of exports, in the client.
 
-    :param batch: the name of the batch, and the topic of its events.
-    :param references: what its workers may ask for.
+    :param batch: Name of the batch, which is the topic of its events.
+    :param references: Images and snapshots that workers may ask for.
     """
 
     def __init__(self, client: Client, batch: str, references: Iterable[Reference[Any]]) -> None:
         self._client = client
         self._operation = _operation(batch)
         self._references = {reference.key: reference for reference in references}
-        self._asking: dict[_Request, None] = {}  # those that wait, the first first
+        self._asking: dict[_Request, None] = {}  # waiting requests, in order
         self._receiving: set[_Request] = set()
         self._telling: dict[_Request, asyncio.Task[bool]] = {}
         self._asked = asyncio.Event()
 
     def hear(self, event: object) -> None:
-        """Have a worker that asks by an event sent what it wants."""
+        """Queue the request in an event of a worker."""
         match event:
             case {"wanted": str(key), "worker": str(address)} if key in self._references:
                 self._asking[_Request(key, address)] = None
                 self._asked.set()
 
     async def serve(self) -> None:
-        """Send what workers ask for, and remind all of them now and then; until it is cancelled."""
+        """Send exports to the workers that ask for them, until this coroutine is cancelled."""
         async with asyncio.TaskGroup() as group:
             group.create_task(self._send_all())
             while True:
@@ -106,14 +108,14 @@ class Sender:
             self._receiving.clear()
 
     async def _send(self, key: str, number: Iterator[int]) -> str:
-        """Send an export to those who receive; return why that failed, if it did."""
+        """Send an export to the receiving workers. Return the reason of a failure, or ""."""
         loop = asyncio.get_running_loop()
 
         def send(piece: bytes) -> None:
             sent = self._tell(number=next(number), data=piece)
             _wait(asyncio.run_coroutine_threadsafe(sent, loop))
             if not self._receiving:
-                raise BrokenPipeError(errno.EPIPE, "no worker takes it")
+                raise BrokenPipeError(errno.EPIPE, "no worker receives it")
 
         def export() -> None:
             with io.BufferedWriter(_Outgoing(send), _PIECE) as out:
@@ -123,12 +125,12 @@ class Sender:
             await in_stoppable_thread(export)
         except (MicroVMError, OSError) as error:
             return str(error)
-        except Exception as error:  # whatever it is, who waits is told
+        except Exception as error:  # the waiting worker is told any error
             return repr(error)
         return ""
 
     async def _tell(self, **message: Any) -> None:
-        """Send a piece to those who receive; who does not take it receives no more."""
+        """Send a message to the receiving workers. A worker that does not take it is dropped."""
         self._telling = {
             request: asyncio.create_task(self._tell_one(request, _SENT_TIMEOUT, **message))
             for request in self._receiving
@@ -138,7 +140,7 @@ class Sender:
         self._receiving &= {request for request, took in told if took is True}
 
     async def _remind(self, request: _Request) -> None:
-        """Tell a worker that it is not forgotten; one that does not listen is."""
+        """Send a message without data to a worker. If the worker does not answer, drop it."""
         if not await self._tell_one(request, ANSWER_TIMEOUT):
             self._asking.pop(request, None)
             self._receiving.discard(request)
@@ -146,11 +148,11 @@ class Sender:
                 self._telling[request].cancel()
 
     async def _tell_one(self, request: _Request, timeout: float, **message: Any) -> bool:
-        """Tell one worker something; return whether it wants to hear more."""
+        """Send a message to one worker. Return True if the worker wants further messages."""
         assert self._client.scheduler is not None  # noqa: S101 - it is connected
         said = {"op": self._operation, "key": request.key, **message}
         answers: dict[str, object] = {}
-        with suppress(Exception):  # whatever it is, the worker has not heard it
+        with suppress(Exception):  # after any error, the worker has not received it
             async with asyncio.timeout(timeout):
                 answers = await self._client.scheduler.broadcast(
                     msg=said, workers=[request.worker], on_error="ignore"
@@ -159,9 +161,9 @@ class Sender:
 
 
 class Receiver:
-    """A worker's end.
+    """The receiver of exports, in a worker.
 
-    :param batch: the name of the batch.
+    :param batch: Name of the batch.
     """
 
     def __init__(self, worker: Worker, batch: str) -> None:
@@ -172,13 +174,13 @@ class Receiver:
         worker.handlers[_operation(batch)] = self._take
 
     def receive(self, reference: Reference[Any]) -> None:
-        """Ask the client for what a reference means, and read it; in a thread.
+        """Ask the client for an export, and read it. This method blocks, so call it in a thread.
 
-        :raises MicroVMError: it cannot be had, or it is not what it should be.
+        :raises MicroVMError: If the export cannot be received, or is not the expected one.
         """
         with _Incoming() as incoming:
             self._incoming[reference.key] = incoming
-            if self._closed:  # while another worker had the lock of what this one is to receive
+            if self._closed:  # closed while this thread waited for the lock
                 incoming.fail(MicroVMError(_ENDED))
             event = {"wanted": reference.key, "worker": self._worker.address}
             self._worker.loop.add_callback(self._worker.log_event, self._batch, event)
@@ -188,20 +190,20 @@ class Receiver:
                 del self._incoming[reference.key]
 
     def close(self) -> None:
-        """End what is being received."""
+        """Abort all transfers."""
         self._closed = True
         self._worker.handlers.pop(_operation(self._batch), None)
         for incoming in [*self._incoming.values()]:
             incoming.fail(MicroVMError(_ENDED))
 
     async def _take(self, key: str, **message: Any) -> bool:
-        """Take a message of the client's; tell whether its next one is wanted, too."""
+        """Accept a message of the client. Return True if further messages are wanted."""
         incoming = self._incoming.get(key)
         return incoming is not None and await in_thread(incoming.take, **message)
 
 
 class _Incoming(io.RawIOBase):
-    """An export that a worker is sent: a file, whose reader waits for what has not come yet."""
+    """An export that a worker receives: a file whose reader waits for the next piece."""
 
     def __init__(self) -> None:
         self._queue: queue.Queue[bytes | MicroVMError | None] = queue.Queue(_AHEAD)
@@ -212,13 +214,13 @@ class _Incoming(io.RawIOBase):
     def take(
         self, number: int | None = None, data: bytes = b"", last: bool = False, error: str = ""
     ) -> bool:
-        """Take a piece, when there is room for it; tell whether it was the one that was due.
+        """Accept a piece as soon as there is room for it. Return False if it was not the next one.
 
-        :param number: which it is; None for a word that says no more than that the client lives.
-        :param last: whether it is the end, which has no data.
+        :param number: Number of the piece; None for a message without data.
+        :param last: True for the end of the export, which has no data.
         """
         if number is None:
-            with suppress(queue.Full):  # the reader has enough to do
+            with suppress(queue.Full):  # the reader is busy, so it needs no message
                 self._queue.put_nowait(b"")
             return True
         if number != self._next:
@@ -228,12 +230,12 @@ class _Incoming(io.RawIOBase):
         try:
             self._queue.put(None if last and not error else piece, timeout=PIECE_TIMEOUT)
         except queue.Full:
-            self.fail(MicroVMError(f"nothing of it could be written for {PIECE_TIMEOUT:.0f} s"))
+            self.fail(MicroVMError(f"the export could not be written for {PIECE_TIMEOUT:.0f} s"))
             return False
         return True
 
     def fail(self, error: MicroVMError) -> None:
-        """Have the reader get an error, in the place of what it has not read yet."""
+        """Raise an error in the reader, and drop the pieces that it has not read."""
         while True:
             with suppress(queue.Empty):
                 self._queue.get_nowait()
@@ -242,13 +244,13 @@ class _Incoming(io.RawIOBase):
                 return
 
     def readable(self) -> bool:
-        """Tell that it is for reading."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """Read what has come; wait for it first.
+        """Wait for data, and read it.
 
-        :raises MicroVMError: nothing comes any more.
+        :raises MicroVMError: If the transfer has failed.
         """
         while not self._rest and not self._ended:
             try:
@@ -269,24 +271,24 @@ class _Incoming(io.RawIOBase):
 
 
 class _Outgoing(io.RawIOBase):
-    """An export that the client sends: a file, of which each piece is given to a function."""
+    """An export that the client sends: a file that passes each piece to a function."""
 
     def __init__(self, send: Callable[[bytes], None]) -> None:
         self._send = send
 
     def writable(self) -> bool:
-        """Tell that it is for writing."""
+        """Return True."""
         return True
 
     def write(self, data: ReadableBuffer) -> int:
-        """Send a piece; what is more than that comes again."""
+        """Send a piece. Return its size, which may be less than the size of the data."""
         piece = bytes(memoryview(data)[:_PIECE])
         self._send(piece)
         return len(piece)
 
 
 def _wait(call: Future[None]) -> None:
-    """Wait for a call in the loop, in a thread that may be told to stop."""
+    """Wait for a call in the event loop, in a thread that can be told to stop."""
     while not wait([call], _INTERVAL).done:
         try:
             check_stopped()
@@ -297,5 +299,5 @@ def _wait(call: Future[None]) -> None:
 
 
 def _operation(batch: str) -> str:
-    """Return what messages of a batch are called among those of Dask's."""
+    """Return the name of the messages of a batch, among the messages of Dask."""
     return f"microvm-{batch}"

@@ -1,4 +1,4 @@
-"""The machines that a batch has on a worker: a plugin of Dask's, and the task that runs a job."""
+"""The machines of a batch on one worker: a plugin of Dask, and the task that runs a job."""
 
 from __future__ import annotations
 
@@ -31,25 +31,26 @@ from microvm.progress import NoticeReporter
 T = TypeVar("T")
 
 RESOURCE = "machines"
-"""The resource of a worker, as `dask worker --resources machines=N` says it."""
+"""Resource of a worker that limits its machines, as in `dask worker --resources machines=N`."""
 
 IDLE = 60.0
-"""How long machines wait for the next job, in seconds: of a batch whose client was killed, too."""
+"""Time that machines wait for the next job, in seconds. It also ends batches of killed clients."""
 
-# The machines of a worker that closes have this long to end, in seconds: its process takes those
-# that have not.
+# Time for the machines to stop when a worker closes, in seconds. The exit of its process kills the
+# others.
 _END_TIMEOUT = 10.0
 
-# The machines of a batch may come after its first job, as another message: within seconds.
+# The plugin may arrive some seconds after the first job, as another message.
 _ARRIVAL, _INTERVAL = 10.0, 0.05
 
 _NO_JOB = Job(())
 
 
 class Machines(WorkerPlugin):
-    """The machines of a batch on one worker: a pool, in an event loop with a thread of its own.
+    """The machines of a batch on one worker: a pool, in an event loop in a thread of its own.
 
-    QEMU dies with the thread that has started it: that is none of Dask's.
+    QEMU is killed when the thread that started it exits, so it cannot be started in a thread of
+    Dask.
     """
 
     def __init__(
@@ -60,13 +61,12 @@ class Machines(WorkerPlugin):
         repository: Repository | None,
         options: PoolOptions,
     ) -> None:
-        """Say what they are; it is sent to the workers, where `setup` starts them.
+        """Store the arguments. Dask sends this object to the workers, where `setup` is called.
 
-        :param batch: the name of the batch: of the plugin, in the keys of its tasks, and of the
-            topic of its notices.
-        :param client: the identifier of its client, which is in Dask's events.
-        :param repository: where they get what they have not got; None: from the client.
-        :param options: without `notify`: what it would be called with is logged as an event.
+        :param batch: Name of the batch, and of the topic of its notices.
+        :param client: Identifier of the client in the events of Dask.
+        :param repository: Repository to download missing images from. None asks the client.
+        :param options: Options of the machines, without `notify`. Notices are sent as events.
         """
         self.name = batch
         self._reference = reference
@@ -78,7 +78,7 @@ class Machines(WorkerPlugin):
         """Prepare for the first job, which starts machines."""
         self._worker = worker
         self._lock = threading.Lock()
-        self._jobs: dict[str, asyncio.Task[Any] | None] = {}  # those that run
+        self._jobs: dict[str, asyncio.Task[Any] | None] = {}  # running jobs by key
         self._busy = 0
         self._pool: Pool | None = None
         self._last_use: asyncio.TimerHandle | None = None
@@ -88,7 +88,7 @@ class Machines(WorkerPlugin):
         self._found: asyncio.Future[Image | Snapshot] | None = None
 
     async def teardown(self, worker: Worker) -> None:
-        """End the machines; what runs in them is for another worker."""
+        """Stop the machines. Other workers repeat the running jobs."""
         del worker
         self._receiver.close()
         with self._lock:
@@ -98,7 +98,7 @@ class Machines(WorkerPlugin):
                 await in_thread(self._loop.close)
 
     def transition(self, key: Any, start: str, finish: str, **_: Any) -> None:
-        """Follow what Dask does with a job: one that is cancelled while it runs is stopped."""
+        """Stop a running job when Dask cancels it."""
         if f"-{self.name}-" not in str(key):
             return
         with self._lock:
@@ -109,17 +109,18 @@ class Machines(WorkerPlugin):
                     task.get_loop().call_soon_threadsafe(task.cancel)
 
     def run(self, key: str, job: Job) -> Outcome[Any] | Exception:
-        """Run a job in a machine of its own, from a thread of the worker's.
+        """Run a job in a machine of its own, in a thread of the worker.
 
-        An error is a result like any other: Dask would write one with all of the job into its log.
+        An error is returned as a result, because Dask would write a raised error with the whole job
+        to its log.
 
-        :raises Reschedule: the job was cancelled, or the worker closes.
+        :raises Reschedule: If the job was cancelled, or the worker is closing.
         """
         result: Outcome[Any] | Exception
         try:
             result = replace(self._loop.run(self._carry_out(key, job)), job=_NO_JOB)
         except MicroVMError as error:
-            result = copy(error)  # others get it, too
+            result = copy(error)  # other jobs get the same error
             result.message = f"worker {self._worker.address}: {error.message}"
         except Exception as error:
             result = error
@@ -143,9 +144,9 @@ class Machines(WorkerPlugin):
             self._wait_for_next()
 
     async def _begin(self) -> Pool:
-        """Return the pool, which is opened if there is none.
+        """Return the pool, and start it if necessary.
 
-        :raises MicroVMError: this worker has not got what machines start from, and cannot have it.
+        :raises MicroVMError: If this worker lacks the image or snapshot, and cannot get it.
         """
         if self._found is None:
             self._found = asyncio.ensure_future(in_stoppable_thread(self._find))
@@ -154,7 +155,7 @@ class Machines(WorkerPlugin):
             self._start = await asyncio.shield(found)
         except MicroVMError:
             if self._found is found:
-                self._found = None  # for the next job to try again
+                self._found = None  # so that the next job tries again
             raise
         if self._pool is None:
             options: PoolOptions = {**self._options, "notify": self._notify}
@@ -164,23 +165,23 @@ class Machines(WorkerPlugin):
         return self._pool
 
     def _wait_for_next(self) -> None:
-        """Have the pool end if no job comes for a while."""
+        """Stop the pool later, unless another job arrives before."""
         if self._last_use is not None:
             self._last_use.cancel()
         self._last_use = asyncio.get_running_loop().call_later(IDLE, self._end_idle)
 
     def _end_idle(self) -> None:
         if not self._busy and self._pool is not None:
-            pool, self._pool = self._pool, None  # before a job comes that would take it
+            pool, self._pool = self._pool, None  # no later job may use it
             self._ending = asyncio.ensure_future(pool.__aexit__())
             self._worker.loop.add_callback(self._leave)
 
     async def _leave(self) -> None:
-        """Have the scheduler forget the batch if its client is gone, which has not done it."""
+        """Remove the batch from the scheduler if its client has exited without doing so."""
         scheduler = self._worker.scheduler
         events = await scheduler.events(topic=self._client)
         if any(event.get("action") == "remove-client" for _, event in events):
-            with suppress(ValueError):  # another worker was faster
+            with suppress(ValueError):  # another worker has removed it
                 await scheduler.unregister_worker_plugin(name=self.name)
 
     async def _end(self) -> None:
@@ -189,7 +190,7 @@ class Machines(WorkerPlugin):
             await pool.__aexit__()
 
     def _size(self) -> int:
-        """How many machines there are: as many as jobs can run here, and have room."""
+        """Return the number of machines that this worker has threads and memory for."""
         state = self._worker.state
         size: int = state.nthreads
         offered = state.total_resources.get(RESOURCE)
@@ -201,7 +202,7 @@ class Machines(WorkerPlugin):
         return max(1, size)
 
     def _find(self) -> Image | Snapshot:
-        """Find what machines start from; for a snapshot that does not fit here, its image."""
+        """Find the image or snapshot. If the snapshot cannot be used here, return its image."""
         reference = self._reference
         if isinstance(reference, ImageReference):
             return self._have(reference)
@@ -219,7 +220,7 @@ class Machines(WorkerPlugin):
         return self._have(reference)
 
     def _have(self, reference: Reference[T]) -> T:
-        """Return this host's copy; one of its workers receives it where there is none."""
+        """Return the copy of this host. If there is none, one worker of the host receives it."""
         found = reference.find()
         if found is None:
             path = cache.folder("downloads") / reference.key[:16]
@@ -239,10 +240,12 @@ class Machines(WorkerPlugin):
 
 
 def run(batch: str, key: str, job: Job) -> Outcome[Any] | Exception:
-    """Run a job of a batch on the worker whose thread this is; see `Machines.run`."""
+    """Run a job of a batch on the worker that owns the current thread; see `Machines.run`."""
     worker, end = get_worker(), time.monotonic() + _ARRIVAL
     while not isinstance(machines := worker.plugins.get(batch), Machines):
         if time.monotonic() > end:
-            return MicroVMError(f"worker {worker.address} has not got the machines of the batch")
+            return MicroVMError(
+                f"worker {worker.address} has not received the machines of the batch"
+            )
         time.sleep(_INTERVAL)
     return machines.run(key, job)
