@@ -90,7 +90,7 @@ help:
 	@echo 'make counts     count instructions, system calls and modules anew, which tests compare'
 	@echo 'make man        write the manual pages, which a wheel has, into build/man'
 	@echo 'make docs       build the documentation as a site, into build/site'
-	@echo 'make terminal   run the first commands of the home page, and draw README's terminal'
+	@echo 'make terminal   run the first commands of the home page, and draw the terminal of README'
 	@echo 'make bench      measure starts, commands, throughput and memory, beside raw QEMU'
 	@echo 'make bench-codec  the same for the generated codec, beside protobuf and msgspec'
 	@echo 'make footprint  measure flash and RAM of the generated C, beside nanopb on a Cortex-M0+'

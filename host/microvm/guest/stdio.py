@@ -111,33 +111,33 @@ async def read(descriptor: int) -> bytes:
     """
     if not allows(descriptor, writes=False):
         return b""
+    while True:
+        await until_ready(descriptor)
+        try:
+            return os.read(descriptor, _CHUNK)
+        except BlockingIOError:  # another process has read the data first
+            continue
+        except OSError:
+            return b""  # the terminal was hung up, or the descriptor was closed
+
+
+async def until_ready(descriptor: int, *, writes: bool = False) -> None:
+    """Wait until a descriptor is readable, or writable."""
     loop = asyncio.get_running_loop()
-    readable: asyncio.Future[None] = loop.create_future()
+    ready: asyncio.Future[None] = loop.create_future()
+    add: Callable[..., object] = loop.add_writer if writes else loop.add_reader
+    remove = loop.remove_writer if writes else loop.remove_reader
     try:
-        loop.add_reader(descriptor, _wake, readable)
-    except PermissionError:
-        # epoll(7) takes no regular files and a few devices: these are readable at once.
+        add(descriptor, _wake, ready)
+    except PermissionError:  # epoll(7) does not support regular files and some devices
         await asyncio.sleep(0)
-        return _read_some(descriptor)
+        return
     try:
-        await readable
+        await ready
     finally:
-        loop.remove_reader(descriptor)
-    try:
-        return _read_some(descriptor)
-    except BlockingIOError:  # another process has read the data first
-        return await read(descriptor)
+        remove(descriptor)
 
 
 def _wake(future: asyncio.Future[None]) -> None:
     if not future.done():
         future.set_result(None)
-
-
-def _read_some(descriptor: int) -> bytes:
-    try:
-        return os.read(descriptor, _CHUNK)
-    except BlockingIOError:
-        raise
-    except OSError:
-        return b""  # the terminal was hung up, or the descriptor was closed

@@ -16,6 +16,7 @@ from typing import Any
 
 from microvm import __version__
 from microvm.errors import MicroVMError, UsageError
+from microvm.guest.stdio import until_ready
 from microvm.supervisor import wire
 from microvm.supervisor.error_json import to_json
 
@@ -113,7 +114,6 @@ class ClientConnection:
 
     async def _receive_first(self) -> bytes:
         """Receive the first bytes, and the descriptors that the client passes with them."""
-        loop = asyncio.get_running_loop()
         while True:
             try:
                 data, ancillary, flags, _ = self._socket.recvmsg(
@@ -123,12 +123,7 @@ class ClientConnection:
                 )
                 break
             except BlockingIOError:
-                readable = loop.create_future()
-                loop.add_reader(self._socket, _wake, readable)
-                try:
-                    await readable
-                finally:
-                    loop.remove_reader(self._socket)
+                await until_ready(self._socket.fileno())
             except ConnectionError:
                 raise EOFError from None
         for level, kind, content in ancillary:
@@ -154,11 +149,6 @@ class ClientConnection:
         """Send an error as the reply."""
         status = error.exit_status if isinstance(error, MicroVMError) else MicroVMError.exit_status
         await self.send({"error": to_json(error), "status": status})
-
-
-def _wake(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
 
 
 def _wrong_version(version: object) -> UsageError:

@@ -6,16 +6,15 @@ same file again if possible, in non-blocking mode.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import socket
 import stat
 import time
-from collections.abc import Callable
 from select import POLLOUT
 from typing import Self
 
 from microvm.concurrency.threads import in_thread
+from microvm.guest.stdio import until_ready
 from microvm.system.descriptors import allows, wait_ready
 
 _CHUNK = 1 << 16
@@ -133,26 +132,7 @@ class ClientDescriptor:
             os.close(descriptor)
 
     async def _ready(self) -> None:
-        """Wait until the descriptor is readable, or writable."""
-        loop = asyncio.get_running_loop()
-        ready: asyncio.Future[None] = loop.create_future()
-        add: Callable[..., object] = loop.add_writer if self._writes else loop.add_reader
-        remove = loop.remove_writer if self._writes else loop.remove_reader
-        descriptor = self._descriptor
-        try:
-            add(descriptor, _wake, ready)
-        except PermissionError:  # epoll(7) does not support regular files and some devices
-            await asyncio.sleep(0)
-            return
-        try:
-            await ready
-        finally:
-            remove(descriptor)
-
-
-def _wake(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+        await until_ready(self._descriptor, writes=self._writes)
 
 
 def _read_duplicate(descriptor: int) -> bytes:
