@@ -251,9 +251,8 @@ def _find_preset(name: str, verb: str, context: click.Context) -> Preset | None:
     if _PRESETS not in context.meta:
         found = None
         if verb not in preset_sources.VERBS_WITHOUT_PRESETS and preset_sources.may_exist():
-            from microvm.cli.presets import (
-                Presets,
-            )  # imported here, because most hosts have no presets
+            # Imported here, because most hosts have no presets.
+            from microvm.cli.presets import Presets
 
             found = Presets()
         context.meta[_PRESETS] = found
