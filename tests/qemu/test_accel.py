@@ -24,7 +24,7 @@ from microvm.qemu import accel, kvm_failure
 from microvm.qemu.accel import BOOT_TIMEOUT, ProbeCache, candidates, fallback_notice
 from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.console import Console
-from microvm.qemu.launch import find_qemu
+from microvm.qemu.launch import find_qemu, launch
 from microvm.qemu.process import Qemu
 
 Configure = Callable[..., QemuConfig]
@@ -238,7 +238,7 @@ def test_notice_is_one_line() -> None:
 async def failure_to_speak(config: QemuConfig) -> QemuError | None:
     with Console() as console:
         try:
-            async with await Qemu.start(config, console=console):
+            async with await Qemu.start(launch(config), console=console):
                 for _ in range(1000):
                     if "hello from the guest" in console.tail():
                         return None

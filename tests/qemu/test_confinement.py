@@ -14,6 +14,7 @@ from tests.support.processes import open_files, status
 from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.confinement import UIDS
 from microvm.qemu.console import Console
+from microvm.qemu.launch import launch
 from microvm.qemu.process import Qemu
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="/proc and seccomp are Linux's")
@@ -32,7 +33,7 @@ async def inspected(config: QemuConfig) -> tuple[dict[str, str], bytes, list[os.
     The files are on mounts of QEMU's own, so no path leads to them.
     """
     with Console() as console:
-        async with await Qemu.start(config, console=console) as qemu:
+        async with await Qemu.start(launch(config), console=console) as qemu:
             process = Path("/proc") / str(qemu.pid)
             environ = (process / "environ").read_bytes()
             opened = [(process / "fd" / str(number)).stat() for number in open_files(qemu.pid)]

@@ -17,6 +17,7 @@ from microvm.errors import QemuError
 from microvm.qemu import process
 from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.console import Console
+from microvm.qemu.launch import launch
 from microvm.qemu.process import Qemu
 
 pytestmark = pytest.mark.usefixtures("_leakless")
@@ -78,7 +79,7 @@ for _ in range(400):
     port.sendall(many)
 """
     with escaped(monkeypatch, flood), Console() as console:
-        async with await Qemu.start(configure(confinement="off"), console=console) as qemu:
+        async with await Qemu.start(launch(configure(confinement="off")), console=console) as qemu:
             before = resident()
             await qemu.wait()
             assert resident() - before < 16
@@ -101,7 +102,7 @@ async def test_invalid_qmp_kills_qemu(
 ) -> None:
     served = f"\nserve()\ntry:\n    {code}\nfinally:\n    time.sleep(600)\n"
     with escaped(monkeypatch, served), Console() as console:
-        async with await Qemu.start(configure(confinement="off"), console=console) as qemu:
+        async with await Qemu.start(launch(configure(confinement="off")), console=console) as qemu:
             ending = await qemu.wait()
             assert (ending.kind, ending.text) == ("killed", "QEMU sent invalid QMP")
 
@@ -125,7 +126,7 @@ async def test_a_wrong_greeting_is_an_error_that_can_be_printed(
     monkeypatch.setattr(process, "_DRAIN_TIMEOUT", 0.1)
     code = f"\n{code}\ntime.sleep(600)\n"
     with escaped(monkeypatch, code), Console() as console, pytest.raises(QemuError) as caught:
-        await Qemu.start(configure(confinement="off"), console=console)
+        await Qemu.start(launch(configure(confinement="off")), console=console)
     message = caught.value.message
     assert message.isprintable()
     assert len(message) < 1000
@@ -142,7 +143,7 @@ sys.stderr.write("\x1b[2Jgoodbye")
 sys.exit(1)
 """
     with escaped(monkeypatch, flood), Console() as console:
-        async with await Qemu.start(configure(confinement="off"), console=console) as qemu:
+        async with await Qemu.start(launch(configure(confinement="off")), console=console) as qemu:
             before = resident()
             ending = await qemu.wait()
             assert resident() - before < 16

@@ -167,7 +167,7 @@ def _no_filter(monkeypatch: pytest.MonkeyPatch) -> None:
 
 async def start(config: QemuConfig) -> None:
     with Console() as console:
-        async with await Qemu.start(config, console=console):
+        async with await Qemu.start(launch.launch(config), console=console):
             pass
 
 
@@ -188,7 +188,7 @@ async def test_guest_starts_with_each_confinement(configure: Configure, confinem
 @pytest.mark.skipif(not may_raise(), reason="this root cannot raise limits, so there is none")
 async def test_snapshot_raises_file_size_limit(configure: Configure) -> None:
     with Console() as console:
-        async with await Qemu.start(configure(), console=console) as qemu:
+        async with await Qemu.start(launch.launch(configure()), console=console) as qemu:
 
             def most() -> int:
                 return resource.prlimit(qemu.pid, resource.RLIMIT_FSIZE)[0]

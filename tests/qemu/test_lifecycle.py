@@ -22,6 +22,7 @@ from microvm.qemu import process
 from microvm.qemu.child import Child
 from microvm.qemu.command_line import QemuConfig, requests
 from microvm.qemu.console import Console
+from microvm.qemu.launch import launch
 from microvm.qemu.process import Qemu
 from microvm.qemu.qmp import Client
 
@@ -37,14 +38,14 @@ def told(ending: QemuExit) -> tuple[str, str, int]:
 
 async def ending_of(config: QemuConfig) -> QemuExit:
     with Console() as console:
-        async with await Qemu.start(config, console=console) as qemu:
+        async with await Qemu.start(launch(config), console=console) as qemu:
             return await qemu.wait()
 
 
 async def test_starts_talks_and_stops(configure: Configure) -> None:
     loggers = set(logging.getLogger().manager.loggerDict)
     with Console() as console:
-        async with await Qemu.start(configure(), console=console) as qemu:
+        async with await Qemu.start(launch(configure()), console=console) as qemu:
             await comes_true(lambda: "hello from the guest" in console.tail())
             ending = await qemu.stop()
     assert told(ending) == ("quit", "QEMU was shut down by microvm", -signal.SIGKILL)
@@ -78,7 +79,7 @@ async def test_panic(configure: Configure) -> None:
 
 async def test_exit_after_sigkill(configure: Configure) -> None:
     with Console() as console:
-        async with await Qemu.start(configure(), console=console) as qemu:
+        async with await Qemu.start(launch(configure()), console=console) as qemu:
             os.kill(qemu.pid, signal.SIGKILL)
             ending = await qemu.wait()
     assert told(ending) == ("killed", "QEMU was killed by signal 9 (SIGKILL)", -9)
@@ -86,14 +87,14 @@ async def test_exit_after_sigkill(configure: Configure) -> None:
 
 async def test_exit_after_sigterm(configure: Configure) -> None:
     with Console() as console:
-        async with await Qemu.start(configure(), console=console) as qemu:
+        async with await Qemu.start(launch(configure()), console=console) as qemu:
             os.kill(qemu.pid, signal.SIGTERM)
             assert (await qemu.wait()).kind == "killed"
 
 
 async def test_frozen_qemu_is_killed(configure: Configure) -> None:
     with Console() as console:
-        qemu = await Qemu.start(configure(), console=console)
+        qemu = await Qemu.start(launch(configure()), console=console)
         os.kill(qemu.pid, signal.SIGSTOP)
         assert (await qemu.stop()).returncode == -signal.SIGKILL
 
@@ -104,7 +105,7 @@ async def test_kill_without_pidfd(configure: Configure, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(signal, "pidfd_send_signal", refuse)
     with Console() as console:
-        async with await Qemu.start(configure(), console=console) as qemu:
+        async with await Qemu.start(launch(configure()), console=console) as qemu:
             assert (await qemu.stop()).returncode == -signal.SIGKILL
 
 
@@ -116,7 +117,7 @@ async def test_internal_error(configure: Configure, monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Client, "status", status)
     with Console() as console:
-        async with await Qemu.start(configure(), console=console) as qemu:
+        async with await Qemu.start(launch(configure()), console=console) as qemu:
             with suppress(ExecInterruptedError):
                 await qemu._qmp.execute("stop")
             ending = await qemu.wait()
@@ -125,7 +126,7 @@ async def test_internal_error(configure: Configure, monkeypatch: pytest.MonkeyPa
 
 async def test_pause_is_no_end(configure: Configure) -> None:
     with Console() as console:
-        async with await Qemu.start(configure(), console=console) as qemu:
+        async with await Qemu.start(launch(configure()), console=console) as qemu:
             await qemu._qmp.execute("stop")
             await asyncio.sleep(0.1)
             assert (await qemu.stop()).kind == "quit"
@@ -133,7 +134,7 @@ async def test_pause_is_no_end(configure: Configure) -> None:
 
 async def test_port_is_handed_over_once(configure: Configure) -> None:
     with Console() as console:
-        async with await Qemu.start(configure(), console=console) as qemu:
+        async with await Qemu.start(launch(configure()), console=console) as qemu:
             with qemu.take_port() as port:
                 assert not port.getblocking()
                 with pytest.raises(RuntimeError):
@@ -144,7 +145,7 @@ async def test_port_is_handed_over_once(configure: Configure) -> None:
 
 async def test_cancelled_wait_leaves_qemu_alone(configure: Configure) -> None:
     with Console() as console:
-        async with await Qemu.start(configure(), console=console) as qemu:
+        async with await Qemu.start(launch(configure()), console=console) as qemu:
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(qemu.wait(), 0.05)
             assert (await qemu.stop()).kind == "quit"
@@ -153,7 +154,7 @@ async def test_cancelled_wait_leaves_qemu_alone(configure: Configure) -> None:
 @pytest.mark.parametrize("milliseconds", [0, 1, 2, 5, 10, 20, 25, 30, 40])
 async def test_cancelled_start(configure: Configure, milliseconds: int) -> None:
     with Console() as console:
-        start = asyncio.create_task(Qemu.start(configure(), console=console))
+        start = asyncio.create_task(Qemu.start(launch(configure()), console=console))
         await asyncio.sleep(milliseconds / 1000)
         if start.cancel():
             with pytest.raises(asyncio.CancelledError):
@@ -178,7 +179,7 @@ async def test_failing_start_that_is_cancelled(
     monkeypatch.setattr(process, "_DRAIN_TIMEOUT", 0.01)
     before = children(os.getpid())
     with Console() as console:
-        start = asyncio.create_task(Qemu.start(configure(), console=console))
+        start = asyncio.create_task(Qemu.start(launch(configure()), console=console))
         with pytest.raises(asyncio.CancelledError):
             await start
     assert children(os.getpid()) == before
@@ -186,7 +187,7 @@ async def test_failing_start_that_is_cancelled(
 
 async def test_cancelled_stop_still_stops(configure: Configure) -> None:
     with Console() as console:
-        qemu = await Qemu.start(configure(), console=console)
+        qemu = await Qemu.start(launch(configure()), console=console)
         os.kill(qemu.pid, signal.SIGSTOP)
         stop = asyncio.create_task(qemu.stop())
         for _ in range(3):
@@ -202,7 +203,7 @@ def test_loop_that_ends_takes_qemu_along(configure: Configure) -> None:
 
     async def main() -> None:
         with Console() as console:
-            pids.append((await Qemu.start(configure(), console=console)).pid)
+            pids.append((await Qemu.start(launch(configure()), console=console)).pid)
 
     asyncio.run(main())
     with pytest.raises(ProcessLookupError):

@@ -26,6 +26,7 @@ CONTROLLER = """
 import asyncio, sys
 from pathlib import Path
 from microvm.qemu.console import Console
+from microvm.qemu.launch import launch
 from microvm.qemu.process import Qemu
 from microvm.qemu.command_line import QemuConfig
 
@@ -34,7 +35,7 @@ async def main():
     config = QemuConfig(kernel=kernel, initramfs=initramfs, bus="pci", accel="tcg", memory=64)
     print("launching", flush=True)
     with Console() as console:
-        async with await Qemu.start(config, console=console) as qemu:
+        async with await Qemu.start(launch(config), console=console) as qemu:
             print("running", flush=True)
             await qemu.wait()
 

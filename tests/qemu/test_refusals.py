@@ -15,7 +15,7 @@ from microvm.qemu import confinement, qmp
 from microvm.qemu import process as qemu_module
 from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.console import Console
-from microvm.qemu.launch import find_qemu
+from microvm.qemu.launch import find_qemu, launch
 from microvm.qemu.process import Qemu
 
 pytestmark = pytest.mark.usefixtures("_leakless")
@@ -25,7 +25,7 @@ Configure = Callable[..., QemuConfig]
 
 async def start(config: QemuConfig) -> None:
     with Console() as console:
-        async with await Qemu.start(config, console=console):
+        async with await Qemu.start(launch(config), console=console):
             pass
 
 

@@ -7,6 +7,7 @@ import asyncio
 from microvm.images import Image
 from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.console import Console
+from microvm.qemu.launch import launch
 from microvm.qemu.process import Qemu
 
 
@@ -33,7 +34,9 @@ class Machine:
             accel="tcg",
             arch=image.manifest.arch,
         )
-        self._qemu = self._loop.run_until_complete(Qemu.start(config, console=self._console))
+        self._qemu = self._loop.run_until_complete(
+            Qemu.start(launch(config), console=self._console)
+        )
         self.stream = self._qemu.take_port()
         self.stream.setblocking(True)
 

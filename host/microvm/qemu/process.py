@@ -26,11 +26,11 @@ from microvm.concurrency.tasks import cancel, wait_ended
 from microvm.errors import QemuError, QemuExit, TemplateError
 from microvm.log import Area
 from microvm.qemu import migration
-from microvm.qemu.command_line import Memory, QemuConfig
+from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.confinement import saved_size
 from microvm.qemu.console import Console
 from microvm.qemu.exit import KilledAs, classify
-from microvm.qemu.launch import Launched, launch, send_requests
+from microvm.qemu.launch import Launched, send_requests
 from microvm.qemu.logged_lines import LoggedLines, sanitised
 from microvm.qemu.qmp import Client, safe_message
 
@@ -81,7 +81,7 @@ class Qemu:
     """
 
     def __init__(self, launched: Launched, console: Console) -> None:
-        """Use :meth:`start` or :meth:`take_over` instead."""
+        """Use :meth:`start` instead."""
         self._launched = launched
         self._process = launched.child
         self._port: socket.socket | None = launched.port
@@ -95,18 +95,7 @@ class Qemu:
         self._owner = asyncio.create_task(self._own())
 
     @classmethod
-    async def start(
-        cls, config: QemuConfig, *, console: Console, memory: Memory | None = None
-    ) -> Self:
-        """Launch QEMU and start its guest, as `take_over` does.
-
-        :param memory: Files from which the guest is restored, or to which `save` saves it. The
-            caller closes them.
-        """
-        return await cls.take_over(launch(config, memory), console=console)
-
-    @classmethod
-    async def take_over(cls, launched: Launched, *, console: Console) -> Self:
+    async def start(cls, launched: Launched, *, console: Console) -> Self:
         """Start the guest in a QEMU that was launched, and take ownership of that QEMU.
 
         :param console: Receiver of the guest's console output. The caller closes it.
@@ -400,7 +389,7 @@ class Qemu:
             text = text.replace(name, str(path))
         return text
 
-    # The caller of `take_over` may be cancelled during the cleanup after a failure, which cancels
+    # The caller of `start` may be cancelled during the cleanup after a failure, which cancels
     # the cleanup, too. So these two shield their work.
 
     async def _close_qmp(self) -> None:

@@ -88,7 +88,7 @@ class RunningVM:
             raise
         async with AsyncExitStack() as owned:
             owned.callback(console.close)
-            qemu = await Qemu.take_over(launched, console=console)
+            qemu = await Qemu.start(launched, console=console)
             owned.push_async_callback(qemu.stop)
             running = time.monotonic()
             guest = Guest(defaults=defaults, console_tail=console.tail)
