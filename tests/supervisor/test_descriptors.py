@@ -182,11 +182,6 @@ async def test_a_full_disk_is_an_error() -> None:
         await writes.write(b"data")
 
 
-async def test_a_closed_descriptor_is_at_end_of_file() -> None:
-    with ClientDescriptor(os.open(os.devnull, os.O_RDONLY), writes=False) as reads:
-        assert await reads.read() == b""
-
-
 async def test_a_terminal_is_written() -> None:
     ours, theirs = pty.openpty()
     with ClientDescriptor(os.dup(theirs), writes=True) as writes:

@@ -131,7 +131,7 @@ class MachineDirectory:
 
     def refresh(self) -> None:
         """Set the times of all files to now, because some hosts remove files that look unused."""
-        with lazy.suppress(OSError):
+        with lazy.contextlib.suppress(OSError):
             os.utime(self.descriptor)
             for each in os.listdir(self.descriptor):
                 os.utime(each, dir_fd=self.descriptor, follow_symlinks=False)
@@ -155,7 +155,7 @@ class MachineDirectory:
                 file.write(wire.encode(value))
             os.rename(new, name, src_dir_fd=folder, dst_dir_fd=folder)
         except BaseException:
-            with lazy.suppress(OSError):
+            with lazy.contextlib.suppress(OSError):
                 os.unlink(new, dir_fd=folder)
             raise
 
@@ -173,7 +173,7 @@ class MachineDirectory:
             }
         killed = {"reason": "its supervisor was killed", "asked": False, "at": time.time()}
         if not self.is_alive():
-            with lazy.suppress(OSError):  # the disk is full
+            with lazy.contextlib.suppress(OSError):  # the disk is full
                 self.write(ENDED, killed)
         return killed
 
@@ -182,7 +182,7 @@ class MachineDirectory:
 
         :param reason: why the machine ended; by default, the reason in `ended.json`.
         """
-        return lazy.GuestDied(
+        return lazy.errors.GuestDied(
             f"machine {self.name} is gone: {reason or self.ended()['reason']}",
             hint=f"`microvm logs {self.name}` shows its console, "
             f"`microvm stop {self.name}` removes its files",

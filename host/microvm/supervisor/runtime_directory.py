@@ -115,7 +115,9 @@ class RuntimeDirectory:
         try:
             return self._open(name, beginning=beginning)
         except FileNotFoundError:
-            raise lazy.MicroVMError(f"there is no machine {name}", hint=self._hint(name)) from None
+            raise lazy.errors.MicroVMError(
+                f"there is no machine {name}", hint=self._hint(name)
+            ) from None
         except OSError as error:
             raise self.trouble(name, error) from None
 
@@ -128,11 +130,11 @@ class RuntimeDirectory:
         names = [each for each in self.names() if each.startswith(name)]
         if len(names) > 1:
             message = f"more than one machine begins with {name}: {', '.join(names)}"
-            raise lazy.MicroVMError(message)
+            raise lazy.errors.MicroVMError(message)
         return self.of(names[0] if names else name)
 
     def _hint(self, name: str) -> str:
-        if hint := lazy.did_you_mean(name, self.names()):
+        if hint := lazy.suggestion.did_you_mean(name, self.names()):
             return hint
         if is_name(name) and (other := _elsewhere(name, self.path)):
             return (
@@ -168,7 +170,7 @@ class RuntimeDirectory:
     def directories(self) -> Iterator[MachineDirectory]:
         """Open the folders of all machines that can be opened; the caller closes them."""
         for name in self._folders():
-            with lazy.suppress(OSError):
+            with lazy.contextlib.suppress(OSError):
                 yield self.of(name)
 
     def create(self, name: str | None) -> MachineDirectory:
@@ -183,7 +185,7 @@ class RuntimeDirectory:
         with self.locked():
             taken = set(os.listdir(self.descriptor))
             if name is None:
-                name = next(each for each in lazy.random_names() if each not in taken)
+                name = next(each for each in lazy.names.random_names() if each not in taken)
             elif name in taken:
                 self._vacate(name)
             try:
@@ -199,7 +201,7 @@ class RuntimeDirectory:
             try:
                 with self.of(name) as old:
                     if old.is_alive():
-                        raise lazy.MicroVMError(
+                        raise lazy.errors.MicroVMError(
                             f"there is a machine {name} already",
                             hint=f"choose another name, or end it: `microvm stop {name}`",
                         )
@@ -229,7 +231,7 @@ class RuntimeDirectory:
     def sweep_old(self) -> None:
         """Remove the machines that have been dead for `KEPT` seconds, and ignore failures."""
         for directory in self.directories():
-            with directory, lazy.suppress(lazy.MicroVMError):
+            with directory, lazy.contextlib.suppress(lazy.errors.MicroVMError):
                 self.sweep(directory, kept=KEPT)
 
     def remove(self, directory: MachineDirectory) -> None:
@@ -247,7 +249,7 @@ class RuntimeDirectory:
         return os.path.samestat(found, os.fstat(directory.descriptor))
 
     def _remove(self, name: str) -> None:
-        lazy.rmtree(name, dir_fd=self.descriptor)  # which does not follow links
+        lazy.shutil.rmtree(name, dir_fd=self.descriptor)  # which does not follow links
 
     def locked(self) -> RuntimeLock:
         """Return the lock of the runtime directory, as a context manager.
@@ -258,12 +260,12 @@ class RuntimeDirectory:
 
     def refresh(self) -> None:
         """Set the directory's time to now, because some hosts remove folders that look unused."""
-        with lazy.suppress(OSError):
+        with lazy.contextlib.suppress(OSError):
             os.utime(self.descriptor)
 
     def trouble(self, name: str, error: OSError) -> MicroVMError:
         """Return the error for the folder of a machine that cannot be used."""
-        return lazy.MicroVMError(
+        return lazy.errors.MicroVMError(
             f"the folder of machine {name}, {self.path}/{name}, cannot be used: {error.strerror}",
             hint="look into the folder, and remove files that do not belong there; or choose "
             "another name",
@@ -356,7 +358,7 @@ def _opened(path: str, *, make: bool) -> int:
         where = found.path if found.path == above else f"{found.path}, on the way to it,"
         raise unusable(path, f"{where} {found.why}")
     if make:
-        with lazy.suppress(FileExistsError):
+        with lazy.contextlib.suppress(FileExistsError):
             return private.make_path(path)
     return os.open(path, private.FOLDER)
 
@@ -369,4 +371,4 @@ def unusable(path: str, reason: OSError | str) -> MicroVMError:
             hint = "free space there, or set XDG_RUNTIME_DIR to another folder of your own"
         reason = str(reason.strerror)
     message = f"the folder of named machines, {path}, cannot be used: {reason}"
-    return lazy.MicroVMError(message, hint=hint)
+    return lazy.errors.MicroVMError(message, hint=hint)

@@ -92,7 +92,7 @@ class BlockingConnection:
         except (BrokenPipeError, ConnectionResetError):
             pass
         except TimeoutError:
-            raise lazy.silent(self.name, self._pid()) from None
+            raise lazy.failures.silent(self.name, self._pid()) from None
         finally:
             self.socket.settimeout(None)
 
@@ -120,9 +120,11 @@ class BlockingConnection:
                     readable[descriptor]()
             if not ready:
                 ping = received.ping()
-                stopped = received.silences >= _STOPPED_SILENCES and lazy.is_stopped(self._pid())
+                stopped = received.silences >= _STOPPED_SILENCES and lazy.process.is_stopped(
+                    self._pid()
+                )
                 if ping is None or stopped:
-                    raise lazy.silent(self.name, self._pid())
+                    raise lazy.failures.silent(self.name, self._pid())
                 self.send(ping)
             elif self.socket.fileno() in ready:
                 for name, value in received.receive(self._received()):
@@ -132,7 +134,7 @@ class BlockingConnection:
                         raise value
                     if name == "end":
                         self.at_end = True
-                        raise lazy.ended(self.name)
+                        raise lazy.failures.ended(self.name)
                     on_event(name, value)
 
     def _received(self) -> bytes:
@@ -190,7 +192,7 @@ def connect_to(
             if not directory.is_alive():
                 raise directory.error() from None
             if isinstance(error, TimeoutError) or time.monotonic() > deadline:
-                raise lazy.silent(directory.name) from None
+                raise lazy.failures.silent(directory.name) from None
             # BlockingIOError: so many clients connect that the socket's backlog is full.
             if not isinstance(error, FileNotFoundError | ConnectionRefusedError | BlockingIOError):
                 raise

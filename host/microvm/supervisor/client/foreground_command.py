@@ -55,8 +55,8 @@ def execute(
             command.kill()
             return ended.status
         except Exception as error:
-            if isinstance(error, lazy.StartError):
-                hint = lazy.start_hint(error, argv[0], command.options.get("cwd"), "`microvm cp`")
+            if isinstance(error, lazy.errors.StartError):
+                hint = lazy.hints.about(error, argv[0], command.options.get("cwd"), "`microvm cp`")
                 error.hint = hint or error.hint
             raise
         return returncode if returncode >= 0 else 128 - returncode
@@ -115,7 +115,7 @@ class _ForegroundCommand:
             signal.setitimer(signal.ITIMER_REAL, 0)
             self.restore()
         if code == 0 and terminal and standard_input is None and "stdin" not in self.options:
-            lazy.suggest_terminal(argv)
+            lazy.terminal_hints.suggest_terminal(argv)
         return code
 
     def _send_with_pipe(self, request: bytes) -> None:
@@ -161,7 +161,7 @@ class _ForegroundCommand:
 
         def restore() -> None:
             signal.signal(signal.SIGWINCH, resized)
-            with lazy.suppress(termios.error):  # the terminal was hung up
+            with lazy.contextlib.suppress(termios.error):  # the terminal was hung up
                 termios.tcsetattr(0, termios.TCSADRAIN, before)
 
         self.restore = restore
@@ -190,7 +190,7 @@ class _ForegroundCommand:
 
     def _explain(self) -> None:
         self.explained = True
-        lazy.explain_interrupt(self.command, "to kill it")
+        lazy.terminal_hints.explain_interrupt(self.command, "to kill it")
 
     def _exit(self, number: int) -> NoReturn:
         self.restore()
@@ -199,7 +199,7 @@ class _ForegroundCommand:
     def kill(self) -> None:
         """Make the supervisor kill the command, and wait for that, but not longer than a limit."""
         connected = self.connection.socket
-        with lazy.suppress(OSError):
+        with lazy.contextlib.suppress(OSError):
             connected.shutdown(1)  # SHUT_WR
             connected.settimeout(_KILL_TIMEOUT)
             while connected.recv(_CHUNK):

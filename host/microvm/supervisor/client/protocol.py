@@ -51,7 +51,7 @@ def _line(value: dict[str, Any]) -> bytes:
     try:
         return wire.encode(value)
     except ValueError as error:
-        raise lazy.UsageError(f"cannot send the request to the machine: {error}") from None
+        raise lazy.errors.UsageError(f"cannot send the request to the machine: {error}") from None
 
 
 class ClientProtocol:
@@ -95,7 +95,7 @@ class ClientProtocol:
         except ValueError as error:
             self._is_broken = True
             message = f"the supervisor of {self._name} sent an invalid line: {error}"
-            events.append(("error", lazy.ProtocolError(message)))
+            events.append(("error", lazy.errors.ProtocolError(message)))
         return events
 
     def ping(self) -> bytes | None:
@@ -114,7 +114,7 @@ def _events(line: dict[str, Any]) -> list[Event]:
     if "pong" in line:
         return []
     if "error" in line:
-        return [("error", lazy.from_json(line["error"]))]
+        return [("error", lazy.error_json.from_json(line["error"]))]
     for name in ("result", "started", "notice"):
         if name in line:
             return [(name, line[name])]
