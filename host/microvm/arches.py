@@ -1,4 +1,4 @@
-"""The table of what differs between guest architectures."""
+"""The properties of guests that depend on their architecture."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ Bus = Literal["pci", "mmio"]
 """Bus of the guest's virtio devices. The guest's kernel has a built-in driver for it."""
 
 Accel = Literal["kvm", "hvf", "tcg"]
-"""QEMU's accelerators, by QEMU's names."""
+"""Accelerators of QEMU, by the names that QEMU uses."""
 
 Magic = tuple[tuple[int, bytes], ...]
-"""Offsets and the bytes that must stand there, all of them."""
+"""Pairs of an offset and the bytes that a file must have there."""
 
 
 class Arch(NamedTuple):
     """An architecture of guests.
 
-    :ivar name: the name that `uname -m`, QEMU and Alpine have for it.
-    :ivar debian: the name that Debian has for it.
-    :ivar qemu_package: Debian's package of QEMU's program for it.
-    :ivar machine: QEMU's machine type by bus, for `-M`.
-    :ivar cpu: QEMU's CPU model by accelerator, for `-cpu`.
-    :ivar console: the kernel's name of the serial port.
-    :ivar kernel_options: further words of the kernel's command line.
-    :ivar alpine_sha256: the digest of the pinned minirootfs archive, in hex.
-    :ivar kernel_package: Debian's package that stands for the newest cloud kernel.
-    :ivar kernel_arch: the name that the kernel's Makefile has for it.
-    :ivar kernel_target: what that Makefile makes for QEMU of the target of the same name: a vmlinux
-        is not decompressed first.
-    :ivar kernel_magics: the forms of kernel that QEMU can start; one must match.
-    :ivar zig_target: what `zig cc -target` takes.
+    :ivar name: Name that `uname -m`, QEMU and Alpine use.
+    :ivar debian: Name that Debian uses.
+    :ivar qemu_package: Debian package that contains QEMU for this architecture.
+    :ivar machine: Machine type of QEMU for each bus, for its option `-M`.
+    :ivar cpu: CPU model of QEMU for each accelerator, for its option `-cpu`.
+    :ivar console: Name that the kernel uses for the serial port.
+    :ivar kernel_options: Further words of the kernel's command line.
+    :ivar alpine_sha256: SHA-256 of the pinned Alpine minirootfs archive, in hexadecimal.
+    :ivar kernel_package: Debian package that depends on the newest cloud kernel.
+    :ivar kernel_arch: Name that the kernel's Makefile uses.
+    :ivar kernel_target: Target of that Makefile which QEMU can start. A vmlinux saves
+        decompression.
+    :ivar kernel_magics: Forms of a kernel that QEMU can start, one of which must match.
+    :ivar zig_target: Target name for `zig cc -target`.
     """
 
     name: str
@@ -53,7 +53,7 @@ class Arch(NamedTuple):
 
     @property
     def qemu(self) -> str:
-        """The name of QEMU's program for the architecture."""
+        """The name of the QEMU program for this architecture."""
         return f"qemu-system-{self.name}"
 
 
@@ -65,8 +65,8 @@ ARCHES = {
             debian="amd64",
             qemu_package="qemu-system-x86",
             machine={"pci": "microvm,pcie=on", "mmio": "microvm,acpi=off"},
-            # With fsrm and erms the guest copies by `rep movs`, which TCG runs a byte at a time.
-            # Guests have no use for virtual machines of their own, or for the host's counters.
+            # With fsrm and erms, the guest copies by `rep movs`, which TCG emulates byte by byte.
+            # Nested virtualization and performance counters are disabled: guests need neither.
             cpu={"tcg": "max,-fsrm,-erms", "kvm": "host,-svm,-vmx,pmu=off", "hvf": "host"},
             console="ttyS0",
             kernel_options="reboot=t tsc=reliable",
@@ -101,14 +101,15 @@ ARCHES = {
 
 
 def find(name: str | None = None) -> Arch:
-    """Return the architecture of that name; by default this machine's.
+    """Return the architecture with a name. The default is the architecture of this host.
 
-    :raises UsageError: there are no guests of that architecture.
+    :raises UsageError: If guests of this architecture are not supported.
     """
     name = name or os.uname().machine
     try:
         return ARCHES[name]
     except KeyError:
         raise UsageError(
-            f"no guests of architecture {name!r}", hint=f"choose one of {', '.join(ARCHES)}"
+            f"guests of architecture {name!r} are not supported",
+            hint=f"choose one of {', '.join(ARCHES)}",
         ) from None

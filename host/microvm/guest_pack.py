@@ -1,12 +1,12 @@
-"""The guest pack: a distribution with the compiled parts that guests of one architecture need.
+"""The guest pack: an installed distribution with the compiled files of guests of one architecture.
 
-A part of the pack replaces the part that would be built here, if both are built from the same
-sources, recipe and pinned archive. Otherwise the part is built here. A pack for another version of
-the protocol is an error.
+It has several components: the programs of the guest, the launcher, the kernel and the archive of
+the root file system. A component is used if it was built from the same sources as this version has.
+Otherwise it is built here. A pack for another version of the protocol is an error.
 
-The host executes one part of the pack, so only a pack in a folder of installed packages is used:
-the folder of this package, and those of this Python and of this user. Python itself would also look
-in the working folder and in the folders of PYTHONPATH, which may be a stranger's.
+The host executes a file of the pack, so a pack is used only from folders of installed packages: the
+folder of this package, and those of this Python and of this user. Python would also search the
+working directory and PYTHONPATH, which other people may control.
 """
 
 from __future__ import annotations
@@ -23,37 +23,36 @@ from microvm.errors import ImageError
 from microvm.sha256 import sha256
 
 MANIFEST = "pack.json"
-"""The name of the file that says what a pack was made of."""
+"""Name of the file that describes the content of a pack."""
 
 PROGRAMS, LAUNCHER, KERNEL, ROOTFS = "programs", "launcher", "kernel", "rootfs"
-"""The parts, by the names of their folders: the guest's programs, QEMU's launcher, the small
-kernel, and the archive of the root file system."""
+"""Names of the components, which are the names of their folders."""
 
 _LIMIT = 1 << 14
 
 
-class Part(NamedTuple):
-    """A part of a pack.
+class PackPart(NamedTuple):
+    """A component of a pack.
 
-    :ivar of: the digest of what it was made of.
-    :ivar files: the SHA-256 of each file in its folder, in hex.
+    :ivar source: Digest of the sources from which it was built.
+    :ivar files: SHA-256 of each file in its folder, in hexadecimal.
     """
 
-    of: str
+    source: str
     files: Mapping[str, str]
 
 
-class Manifest(NamedTuple):
-    """What a pack is.
+class PackManifest(NamedTuple):
+    """The content of a pack.
 
-    :ivar version: the version of this project that made it.
-    :ivar schema: the digest of the protocol that its daemon speaks, 16 hex digits.
-    :ivar parts: its parts by their names.
+    :ivar version: Version of this project that built it.
+    :ivar schema: Digest of the protocol that its daemon speaks, as 16 hexadecimal digits.
+    :ivar parts: Components by name.
     """
 
     version: str
     schema: str
-    parts: Mapping[str, Part]
+    parts: Mapping[str, PackPart]
 
 
 def distribution(arch: Arch) -> str:
@@ -62,12 +61,12 @@ def distribution(arch: Arch) -> str:
 
 
 def module(arch: Arch) -> str:
-    """Return the name of the folder that it has beside the modules."""
+    """Return the name of the installed folder of the pack."""
     return f"microvm_guest_{arch.name}"
 
 
 def manifest(arch: Arch) -> Path | None:
-    """Return the path of the installed pack's manifest; None if no pack is installed."""
+    """Return the path of the installed pack's manifest, or None if no pack is installed."""
     paths = (folder / module(arch) / MANIFEST for folder in _folders())
     return next((path for path in paths if path.is_file()), None)
 
@@ -81,10 +80,10 @@ def _folders() -> Iterator[Path]:
         yield Path(site.getusersitepackages())
 
 
-def installed(arch: Arch) -> Manifest | None:
-    """Return what the installed pack is; None if none is installed.
+def installed(arch: Arch) -> PackManifest | None:
+    """Return the manifest of the installed pack, or None if no pack is installed.
 
-    :raises ImageError: it is damaged.
+    :raises ImageError: If the pack is damaged.
     """
     if (path := manifest(arch)) is None:
         return None
@@ -93,29 +92,29 @@ def installed(arch: Arch) -> Manifest | None:
         with path.open("rb") as file:
             fields = json.loads(file.read(_LIMIT))
         parts = {
-            name: Part(str(of["of"]), dict(of["files"])) for name, of in fields["parts"].items()
+            name: PackPart(str(of["of"]), dict(of["files"])) for name, of in fields["parts"].items()
         }
-        return Manifest(str(fields["version"]), str(fields["schema"]), parts)
+        return PackManifest(str(fields["version"]), str(fields["schema"]), parts)
     except (OSError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         raise _damaged(path, arch, error) from error
 
 
 def part(arch: Arch, name: str, digest: str) -> Path | None:
-    """Return the folder of a part; None if there is none that was made of that.
+    """Return the folder of a component, or None if the pack has none built from these sources.
 
-    :param digest: the digest of what it would be made of here.
-    :raises ImageError: the pack is damaged.
+    :param digest: Digest of the sources of this version.
+    :raises ImageError: If the pack is damaged.
     """
     path, found = manifest(arch), installed(arch)
     if path is None or found is None or name not in found.parts:
         return None
-    return path.parent / name if found.parts[name].of == digest else None
+    return path.parent / name if found.parts[name].source == digest else None
 
 
 def files(arch: Arch, name: str, digest: str, names: Iterable[str]) -> dict[str, bytes]:
-    """Return files of a part, by their names; empty if there is no part that was made of that.
+    """Return files of a component by name. If it was built from other sources, the result is empty.
 
-    :raises ImageError: the pack is damaged.
+    :raises ImageError: If the pack is damaged.
     """
     folder, found = part(arch, name, digest), installed(arch)
     if folder is None or found is None:
@@ -127,28 +126,28 @@ def files(arch: Arch, name: str, digest: str, names: Iterable[str]) -> dict[str,
         except OSError as error:
             raise _damaged(folder / file, arch, error) from error
         if sha256(read[file]).hexdigest() != found.parts[name].files.get(file):
-            raise _damaged(folder / file, arch, "it is another file than was packed")
+            raise _damaged(folder / file, arch, "its content is not the packed one")
     return read
 
 
 def check(arch: Arch, schema: str) -> None:
-    """Check that the pack, if there is one, speaks a protocol.
+    """Check that the pack, if one is installed, speaks a protocol.
 
-    :param schema: the protocol's digest, 16 hex digits.
-    :raises ImageError: it speaks another, or is damaged.
+    :param schema: Digest of the protocol, as 16 hexadecimal digits.
+    :raises ImageError: If the pack speaks another protocol or is damaged.
     """
     found, name = installed(arch), distribution(arch)
     if found and found.schema != schema:
         raise ImageError(
             f"{name} {found.version} speaks protocol {found.schema}, microvm {__version__} speaks "
             f"{schema}",
-            hint=f"pip install '{wanted(arch)}'; without it, after `pip uninstall {name}`, all is "
-            "made from sources",
+            hint=f"pip install '{wanted(arch)}'; or run `pip uninstall {name}` to "
+            "build everything from source",
         )
 
 
 def wanted(arch: Arch) -> str:
-    """Return the requirement that is the pack of this version."""
+    """Return the requirement that installs the pack of this version."""
     return f"{distribution(arch)}=={__version__}"
 
 

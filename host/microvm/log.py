@@ -1,7 +1,7 @@
-"""The log: events for the standard `logging`, with an area for each part of the library.
+"""The log of the library: events for the module `logging`, with one area for each part.
 
-Nobody hears of it who has not asked: those who use the library set a handler up, as for any other,
-and on the command line `-v` and MICROVM_LOG do; see docs/logging.md.
+Nothing is shown by default. Users of the library add a handler, and the command line does so for
+`-v` and MICROVM_LOG; see docs/logging.md.
 """
 
 from __future__ import annotations
@@ -13,33 +13,33 @@ if TYPE_CHECKING:
     from logging import Logger
 
 ROOT = "microvm"
-"""The logger above those of all areas."""
+"""Name of the logger above the loggers of all areas."""
 
 AREAS = ("start", "qemu", "guest", "wire", "image", "cache")
 
 WARNING = 30
-"""The level of what users are told anyway, by `notify`: why there is no KVM, or no clone."""
+"""Level of messages that `notify` also gets, such as why KVM is not used."""
 
 INFO = 20
-"""The level of what happens to a machine, a few lines for each."""
+"""Level of the main events of a machine, with a few lines for each machine."""
 
 DEBUG = 10
-"""The level of how and why: QEMU's command line, QMP, the guest's console."""
+"""Level of details, such as the command line of QEMU and the console of the guest."""
 
 TRACE = 5
-"""The level of frames, with the environment, input and output of commands in it."""
+"""Level of all frames, which contain the environment, input and output of commands."""
 
 MOST_LOGGED = 1000
-"""The number of lines, messages or frames that are logged of a sender who might never stop."""
+"""Maximum number of lines, messages or frames that are logged for one sender."""
 
 LEVELS = {"warning": WARNING, "info": INFO, "debug": DEBUG, "trace": TRACE}
 
 
 class Area:
-    """The logger of one area, one of `AREAS`.
+    """The logger of one area, which is one of `AREAS`.
 
-    To import `logging` takes longer than all else that comes before QEMU's start; and where nobody
-    has imported it, nobody listens.
+    Importing `logging` is slow, so this class uses it only if another module has imported it.
+    Otherwise no handler can exist.
     """
 
     def __init__(self, name: str) -> None:
@@ -47,25 +47,25 @@ class Area:
         self._logger: Logger | None = None
 
     def listens(self, level: int) -> bool:
-        """Tell whether somebody may want to hear of this level."""
+        """Return True if a handler may want events of this level."""
         if self._logger is None and "logging" in sys.modules:
             self._logger = _of(self._name)
         return self._logger is not None and self._logger.isEnabledFor(level)
 
     def warning(self, text: str, *args: object) -> None:
-        """Log what users are told by `notify`."""
+        """Log a message that `notify` also gets."""
         self._log(WARNING, text, args)
 
     def info(self, text: str, *args: object) -> None:
-        """Log what happens to a machine."""
+        """Log a main event of a machine."""
         self._log(INFO, text, args)
 
     def debug(self, text: str, *args: object) -> None:
-        """Log how and why something happens."""
+        """Log details."""
         self._log(DEBUG, text, args)
 
     def frame(self, sender: str, data: bytes) -> None:
-        """Log a frame, or what should have been one; the record has both as attributes."""
+        """Log a frame. The record has the sender and the frame as attributes."""
         self._log(TRACE, "the %s sends %d bytes", (sender, len(data)), sender=sender, frame=data)
 
     def _log(self, level: int, text: str, args: tuple[object, ...], **extra: object) -> None:
@@ -74,23 +74,23 @@ class Area:
 
 
 class Limit:
-    """A limit of what is logged of one sender: the first `MOST_LOGGED`, and that there is more."""
+    """A counter that allows the first `MOST_LOGGED` events of one sender to be logged."""
 
     def __init__(self, area: Area, whose: str) -> None:
-        """Begin with nothing logged; `whose` it is, is said where the limit is reached."""
+        """Create a counter. `whose` names the sender in the message about the limit."""
         self.is_reached = False
         self._area = area
         self._whose = whose
         self._left = MOST_LOGGED
 
     def allows(self) -> bool:
-        """Count one more, and tell whether it is to be logged."""
+        """Count an event, and return True if it should be logged."""
         if self._left > 0:
             self._left -= 1
             return True
         if not self.is_reached:
             self.is_reached = True
-            self._area.debug("of %s no more is shown", self._whose)
+            self._area.debug("no more is shown of %s", self._whose)
         return False
 
 
@@ -99,6 +99,6 @@ def _of(name: str) -> Logger:
 
     logging.addLevelName(TRACE, "TRACE")
     root = logging.getLogger(ROOT)
-    if not root.handlers:  # else Python writes warnings on stderr
+    if not root.handlers:  # otherwise Python writes warnings to standard error
         root.addHandler(logging.NullHandler())
     return logging.getLogger(name)

@@ -1,4 +1,4 @@
-"""The progress of a build, as reported to its user."""
+"""Reporters, which show the progress of a build to the user."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ if TYPE_CHECKING:
 
 
 class Reporter(Protocol):
-    """A receiver of progress."""
+    """An object that shows the progress of a build."""
 
     def step(self, text: str) -> None:
-        """Begin the next step of the work; `text` names it, without a full stop."""
+        """Begin the next step of the work. The text describes it, without a full stop."""
 
     def advance(self, done: int, total: int | None) -> None:
-        """Report how far this step is, in its own units; `total` is None where nobody knows."""
+        """Report the progress of this step, in any unit. The total is None if it is unknown."""
 
     def line(self, text: str) -> None:
-        """Show a line that a command of the work has written, as it comes."""
+        """Show a line of output of a command that is part of the work."""
 
     def notice(self, text: str) -> None:
-        """Tell the user something that stays true after the work."""
+        """Show a message that remains visible after the work."""
 
 
 class NullReporter:
-    """A reporter that tells nobody; the default of the library."""
+    """A reporter that shows nothing. It is the default of the library."""
 
     def step(self, text: str) -> None:
         """Ignore the step."""
@@ -47,25 +47,25 @@ class NullReporter:
 
 
 class NoticeReporter(NullReporter):
-    """A reporter that passes notices on, and nothing else."""
+    """A reporter that passes notices to a function, and shows nothing else."""
 
     def __init__(self, notify: Callable[[str], object]) -> None:
         self._notify = notify
 
     def notice(self, text: str) -> None:
-        """Pass the notice on."""
+        """Pass the notice to the function."""
         self._notify(text)
 
 
 class LineReporter:
-    """A reporter that prints a plain line for each step and notice to stderr."""
+    """A reporter that prints a line on standard error for each step and notice."""
 
     def step(self, text: str) -> None:
         """Print the step."""
         print(f"microvm: {printable(text)}", file=sys.stderr, flush=True)
 
     def advance(self, done: int, total: int | None) -> None:
-        """Ignore the progress: a log has no use for it."""
+        """Ignore the progress, because lines cannot be updated."""
 
     def line(self, text: str) -> None:
         """Print the line as it is."""
@@ -77,20 +77,20 @@ class LineReporter:
 
 
 class TerminalReporter:
-    """A reporter with a line that moves while a step lasts and is gone afterwards; notices stay."""
+    """A reporter with a progress bar, which disappears at the end. Notices remain visible."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
 
     def step(self, text: str) -> None:
-        """Show the step in place of the last one."""
+        """Replace the previous step by this one."""
         progress = self._started()
         for task in progress.task_ids:
             progress.remove_task(task)
         progress.add_task(printable(text), total=None)
 
     def advance(self, done: int, total: int | None) -> None:
-        """Move the bar."""
+        """Update the progress bar."""
         progress = self._started()
         progress.update(progress.task_ids[-1], completed=done, total=total)
 
@@ -103,13 +103,13 @@ class TerminalReporter:
         self.line(f"microvm: {text}")
 
     def close(self) -> None:
-        """Remove the bar, and give the terminal back."""
+        """Remove the progress bar."""
         if self._progress:
             self._progress.stop()
 
     def _started(self) -> Progress:
         if self._progress is None:
-            # Only now: a run that builds nothing does not pay for the import.
+            # The import is slow, and most runs build nothing.
             from rich.console import Console
             from rich.progress import (
                 BarColumn,
@@ -134,7 +134,7 @@ class TerminalReporter:
 
 
 class _Stderr:
-    """Our standard error, and what is said there beside errors."""
+    """Settings of the standard error of this process."""
 
     def __init__(self) -> None:
         self.quiet = False
@@ -146,18 +146,18 @@ class _Stderr:
 
     @property
     def moves(self) -> bool:
-        """Whether a line may move there: it is a terminal, and one that can do that."""
+        """True if standard error is a terminal that supports a progress bar."""
         terminal = os.environ.get("TERM", "")
         return not self.quiet and sys.stderr.isatty() and terminal not in ("", "dumb", "unknown")
 
 
 STDERR = _Stderr()
-"""The one that this process has; `--quiet` changes it."""
+"""The settings of this process. The option `--quiet` changes them."""
 
 
 @contextmanager
 def on_stderr() -> Iterator[Reporter]:
-    """Yield the reporter that suits stderr: moving on a terminal, plain lines elsewhere."""
+    """Yield the reporter for standard error: a progress bar on a terminal, otherwise lines."""
     if not STDERR.moves:
         yield NullReporter() if STDERR.quiet else LineReporter()
         return

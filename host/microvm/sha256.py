@@ -1,4 +1,4 @@
-"""SHA-256 of what is small: by `hashlib` where that is loaded, which OpenSSL makes slow to load."""
+"""SHA-256 for small data. It avoids the import of `hashlib`, which loads OpenSSL slowly."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from hashlib import _Hash
     from hashlib import sha256 as _own
-else:  # as the standard library's `random` finds its own
+else:  # the module `random` does the same
     try:
         from _sha2 import sha256 as _own
-    except ImportError:  # before Python 3.12, or of a build without
+    except ImportError:  # before Python 3.12, or a build without this module
         try:
             from _sha256 import sha256 as _own
         except ImportError:
@@ -21,6 +21,6 @@ else:  # as the standard library's `random` finds its own
 
 def sha256(data: bytes = b"") -> _Hash:
     """Begin a digest, as `hashlib.sha256` does."""
-    # Another thread may be importing it just now.
+    # Use `hashlib` if it is loaded. Another thread may be importing it, so it may lack the name.
     begin: Callable[[bytes], _Hash] = getattr(sys.modules.get("hashlib"), "sha256", _own)
     return begin(data)

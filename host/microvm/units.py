@@ -1,9 +1,9 @@
-"""The sizes and durations that people write: on the command line, in the API and in jobs.
+"""Sizes and durations as text, for the command line, the Python API and jobs.
 
-A size is a number and K, M, G or T, which are powers of 1024 (`64M`, `1.5G`; `64MB` and `64MiB`
-are the same, as for docker); a number alone is bytes. A duration is a number and ms, s, m, h or d
-(`500ms`, `2m`), as for timeout(1), or several, the largest first (`1h30m`), as for Go; a number
-alone is seconds. Both may be given as numbers, too.
+A size is a number with K, M, G or T, which are powers of 1024 (`64M`, `1.5G`). `64MB` and `64MiB`
+mean the same. A number alone is in bytes. A duration is a number with ms, s, m, h or d (`500ms`,
+`2m`), or several of them (`1h30m`). A number alone is in seconds. Both can also be given as
+numbers.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ Duration = float | str
 """A duration: a number of seconds, or text such as `500ms` or `2m`."""
 
 MINIMUM_MEMORY = 96 << 20
-"""The least memory a guest gets, in bytes: Debian's kernel with Alpine panics below 88 MiB."""
+"""Minimum memory of a guest in bytes. Debian's kernel with Alpine panics below 88 MiB."""
 
 MINIMUM_DISK = 16 << 20
-"""The least that a scratch disk has, in bytes: less is hardly more than its own tables."""
+"""Minimum size of a disk in bytes. A smaller one would mostly contain its own tables."""
 
 MINIMUM_LIMIT = 1 << 20
-"""The least memory that a command is limited to, in bytes: with less it can hardly be started."""
+"""Minimum memory limit of a command in bytes. With less, a command can hardly be started."""
 
 _MEBIBYTE = 1 << 20
 _NUMBER = r"([0-9]{1,18}(?:\.[0-9]{1,9})?)"
@@ -39,14 +39,13 @@ _DURATION = re.compile(
     _NUMBER + "|(?=.)" + "".join(rf"(?:{_NUMBER}{unit}(?!s))?" for unit in _UNITS), re.ASCII
 )
 _DURATIONS = "write 5s, 500ms or 1h30m; a number alone is seconds"
-_SECONDS = (1, 86400, 3600, 60, 1, 1e-3)  # of each group of `_DURATION`
+_SECONDS = (1, 86400, 3600, 60, 1, 1e-3)  # seconds of the unit of each group of `_DURATION`
 
 
 def parse_size(value: Size) -> int:
-    """Read a size.
+    """Convert a size to a number of bytes.
 
-    :return: bytes, from 0 on.
-    :raises UsageError: it is no size; says what is.
+    :raises UsageError: If the value is not a valid size.
     """
     if isinstance(value, str) and (match := _SIZE.fullmatch(value.strip())):
         unit = match[2] and match[2].upper()
@@ -63,14 +62,13 @@ def parse_size(value: Size) -> int:
 
 def _fraction(number: str, unit: str | None) -> int:
     size = float(number) * _BYTES[unit]
-    return int(size) if unit else -1  # there are no parts of a byte
+    return int(size) if unit else -1  # a byte has no fractions
 
 
 def parse_duration(value: Duration) -> float:
-    """Read a duration.
+    """Convert a duration to a positive number of seconds.
 
-    :return: seconds, more than 0.
-    :raises UsageError: it is no duration; says what is.
+    :raises UsageError: If the value is not a valid duration.
     """
     if isinstance(value, str) and (match := _DURATION.fullmatch(value.strip())):
         parts = zip(match.groups("0"), _SECONDS, strict=True)
@@ -80,16 +78,18 @@ def parse_duration(value: Duration) -> float:
     else:
         seconds = math.nan
     if seconds == 0:
-        raise UsageError(f"{value!r} is no time at all", hint=f"leave it out, or {_DURATIONS}")
+        raise UsageError(
+            f"{value!r} is not a positive duration", hint=f"leave it out, or {_DURATIONS}"
+        )
     if not 0 < seconds < math.inf:
         raise UsageError(f"{value!r} is not a duration", hint=_DURATIONS)
     return seconds
 
 
 def parse_count(value: int, *, least: int, most: float = math.inf) -> int:
-    """Read a whole number.
+    """Check that a value is a whole number from `least` to `most`, and return it.
 
-    :raises UsageError: it is no whole number from `least` to `most`.
+    :raises UsageError: If it is not.
     """
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         bounds = f"from {least} on" if most == math.inf else f"from {least} to {most}"
@@ -98,10 +98,9 @@ def parse_count(value: int, *, least: int, most: float = math.inf) -> int:
 
 
 def parse_memory(value: Size) -> int:
-    """Read a guest's memory size, as `parse_size` does.
+    """Convert a memory size of a guest to a number of bytes, which is a whole number of MiB.
 
-    :return: bytes, a whole number of MiB.
-    :raises UsageError: it is no size, no whole number of MiB, or below `MINIMUM_MEMORY`.
+    :raises UsageError: If the value is not a valid size, not a whole number of MiB, or too small.
     """
     size = parse_size(value)
     if size < MINIMUM_MEMORY:
@@ -110,10 +109,10 @@ def parse_memory(value: Size) -> int:
 
 
 def parse_disk(value: Size) -> int:
-    """Read the size of a scratch disk, as `parse_size` does.
+    """Convert the size of a disk to a number of bytes, which is a whole number of MiB.
 
-    :return: bytes, a whole number of MiB; 0 for no such disk.
-    :raises UsageError: it is no size, no whole number of MiB, or above 0 and below `MINIMUM_DISK`.
+    :return: Number of bytes; 0 is no disk.
+    :raises UsageError: If the value is not a valid size, not a whole number of MiB, or too small.
     """
     size = parse_size(value)
     if 0 < size < MINIMUM_DISK:
@@ -128,10 +127,9 @@ def _mebibytes(value: Size, size: int) -> int:
 
 
 def parse_memory_limit(value: Size) -> int:
-    """Read how much memory a command may have, as `parse_size` does.
+    """Convert the memory limit of a command to a number of bytes; 0 is no limit.
 
-    :return: bytes; 0 for all that there is.
-    :raises UsageError: it is no size, or above 0 and below `MINIMUM_LIMIT`.
+    :raises UsageError: If the value is not a valid size, or too small.
     """
     size = parse_size(value)
     if 0 < size < MINIMUM_LIMIT:
@@ -145,7 +143,7 @@ def _too_little(value: Size, least: int, purpose: str) -> UsageError:
 
 
 def format_size(size: int) -> str:
-    """Write bytes as `parse_size` reads them: whole where they are, else to a tenth."""
+    """Return a size as text for `parse_size`, rounded to a tenth of its unit."""
     for unit in "TGMK":
         if size >= _BYTES[unit]:
             number = f"{size / _BYTES[unit]:.1f}".removesuffix(".0")

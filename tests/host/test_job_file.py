@@ -96,7 +96,7 @@ def test_bytes_that_are_no_utf_8_reach_the_shell_unchanged() -> None:
         ('{"argv": ["echo"], "max_memory": "64"}', "max_memory: '64' is too little memory"),
         ('{"argv": ["echo"], "max_output": "1 K"}', "max_output: '1 K' is not a size"),
         ('{"argv": ["echo"], "timeout": "5 s"}', "timeout: '5 s' is not a duration"),
-        ('{"argv": ["echo"], "grace": 0}', "grace: 0 is no time at all"),
+        ('{"argv": ["echo"], "grace": 0}', "grace: 0 is not a positive duration"),
         ('{"argv": ["echo"], "env": {"A": 1}}', "env must be an object of strings"),
         ('{"argv": ["echo"], "stdin": "\\ud800"}', "stdin: '\\ud800' cannot be written as bytes"),
         ('["\\ud800"]', "'\\ud800' cannot be written as bytes"),

@@ -136,7 +136,7 @@ Area("wire").frame("guest", hostile)
     assert set(done.stderr) <= {"\n", *map(chr, range(0x20, 0x7F)), "\ufffd", "\xff"}
     lines = [line for line in done.stderr.splitlines() if "qemu: console: red" in line]
     assert len(lines) == 3000 + MOST_LOGGED - 1
-    assert done.stderr.count("qemu: of the console no more is shown\n") == 1
+    assert done.stderr.count("qemu: no more is shown of the console\n") == 1
 
 
 def test_frames_are_shown_as_explain_shows_them(tmp_path: Path) -> None:
@@ -235,9 +235,9 @@ async def test_frames_are_logged_in_turns_and_not_without_end(
     senders = [getattr(record, "sender", record.getMessage()) for record in caplog.records]
     assert {who: senders.count(who) for who in senders} == {
         "guest": MOST_LOGGED,
-        "of the guest's frames no more is shown": 1,
+        "no more is shown of the guest's frames": 1,
         "host": MOST_LOGGED,
-        "of the host's frames no more is shown": 1,
+        "no more is shown of the host's frames": 1,
     }
 
 
@@ -274,7 +274,7 @@ def test_lines_are_logged_one_by_one(caplog: pytest.LogCaptureFixture, said: byt
     lines.close()
     texts = [f"it says: {sanitised(line[:LINE_SIZE])}" for line in said.split(b"\n")]
     if len(texts) > MOST_LOGGED:
-        texts[MOST_LOGGED:] = ["of what it says no more is shown"]
+        texts[MOST_LOGGED:] = ["no more is shown of what it says"]
     assert caplog.messages == texts
 
 

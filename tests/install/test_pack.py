@@ -74,8 +74,8 @@ def test_a_pack_of_another_protocol_is_refused(host: Host) -> None:
         diagnosed = host.run(["microvm", "doctor"], status=1).stdout
     assert said == (
         f"microvm: {NAME} 0.0.9 speaks protocol {'0' * 16}, microvm {__version__} speaks "
-        f"{programs.schema()} (pip install '{NAME}=={__version__}'; without it, after `pip "
-        f"uninstall {NAME}`, all is made from sources)\n"
+        f"{programs.schema()} (pip install '{NAME}=={__version__}'; or run `pip uninstall "
+        f"{NAME}` to build everything from source)\n"
     )
     assert "the guest pack cannot be used" in diagnosed
 

@@ -140,7 +140,7 @@ def test_values_that_are_no_durations(duration: Any) -> None:
 
 @pytest.mark.parametrize("duration", [0, 0.0, "0", "0s", "0.0ms"])
 def test_zero_durations(duration: float | str) -> None:
-    with pytest.raises(UsageError, match="is no time at all") as caught:
+    with pytest.raises(UsageError, match="is not a positive duration") as caught:
         parse_duration(duration)
     assert caught.value.hint.startswith("leave it out, or write 5s")
 

@@ -221,7 +221,7 @@ def test_a_command_that_takes_more_memory_than_it_may_is_killed(microvm: Command
         (["--cpus", "x", "--", "true"], 2, "'--cpus': 'x' is not a whole number from 1 on"),
         (["--cpus", "999", "--", "true"], 2, "a guest with 999 CPUs cannot boot in time"),
         (["--env", "=x", "--", "true"], 2, "KEY=VALUE"),
-        (["--timeout", "0", "--", "true"], 2, "'--timeout': '0' is no time at all"),
+        (["--timeout", "0", "--", "true"], 2, "'--timeout': '0' is not a positive duration"),
         (["--timeout", "soon", "--", "true"], 2, "not a duration (write 5s, 500ms or 1h30m"),
         (["--max-output", "-1", "--", "true"], 2, "'--max-output': '-1' is not a size"),
         (["--max-processes", "-1", "--", "true"], 2, "is not a whole number from 0 to 4294967295"),
