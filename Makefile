@@ -1,7 +1,7 @@
-# make hello    install what is missing, build an image, run `echo hello` in a virtual machine
-# make test     everything that CI checks, a real guest included
-# make help     the rest
-# PYTHON=… VENV=…  with another Python, in a virtual environment of its own
+# make hello    install missing packages, build an image, run `echo hello` in a machine
+# make test     run all checks of CI, with real guests
+# make help     list all targets
+# PYTHON=… VENV=…  use another Python, with a virtual environment of its own
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -43,7 +43,7 @@ GUESTS ?= x86_64 aarch64
 CROSS_NEEDS := $(foreach guest,$(filter-out $(ARCH),x86_64 aarch64),\
 	$(guest)-linux-gnu-gcc:gcc-$(subst _,-,$(guest))-linux-gnu)
 
-# For all rungs together, or for those in FUZZ; CI and tests have less, with fixed seeds.
+# Seconds for all rungs together, or for those in FUZZ. CI and tests use less time, and fixed seeds.
 FUZZ_SECONDS ?= 300
 FUZZ ?= fuzz
 
@@ -51,10 +51,10 @@ SOAK_SECONDS ?= 1200
 
 C_FILES = $(shell find codegen examples fuzz guest host tests -name '*.[ch]')
 
-# From each of these files are made, which are kept.
+# The schemas from which committed files are generated.
 SCHEMAS := protocol/sandboxd.toml protocol/files.toml examples/sensor/sensor.toml examples/serial/meter.toml
 
-# Whichever of these is there, and has not run all of the tests, runs those that boot no guest.
+# Each of these Pythons that is installed runs the tests that boot no guest, except the one that has run all tests.
 PYTHONS := python3.11 python3.13
 NAME := 'import sys; print("python%d.%d" % sys.version_info[:2])'
 
@@ -74,42 +74,42 @@ NOT_INSTALL := --ignore=tests/install
 .PHONY: help hello test test-host test-long test-install lint format constraints gen gen-check counts man docs terminal bench bench-codec footprint scale fuzz fuzz-mutants soak test-systems dist guest-pack workflows release-check clean
 
 help:
-	@echo 'make hello      install what is missing, build an image, run echo hello in it'
-	@echo 'make test       lint, and every test but the long ones: within 15 minutes on 2 cores with one Python;'
-	@echo '                those that boot no guest by Python 3.11 and by 3.13, where both are there'
+	@echo 'make hello      install missing packages, build an image, run echo hello in a machine'
+	@echo 'make test       lint, and all tests except the long ones, on two cores; the tests that boot no guest'
+	@echo '                also with Python 3.11 and 3.13, if they are installed'
 	@echo 'make test-host  only the tests that boot no guest'
-	@echo '                PYTHON=python3.12 VENV=.venv-3.12 after any of these for another Python'
-	@echo 'make test-long  the long ones too: 100 boots on a loaded machine, thousands of examples'
-	@echo 'make test-install  the built files, where nothing else is: the first hour of a user, from wheels'
+	@echo '                add PYTHON=python3.12 VENV=.venv-3.12 to any of these to use another Python'
+	@echo 'make test-long  all tests with the long ones: 100 boots on a busy host, thousands of examples'
+	@echo 'make test-install  the tests of the built files: the first hour of a user, in an empty environment'
 	@echo 'make lint       ruff, mypy, clang-format, the C compiler'"'"'s analyzer, whether generated files are'
-	@echo '                fresh, and whether the protocol still is compatible with its released form'
-	@echo 'make format     lay out Python and C as `make lint` wants them'
-	@echo 'make constraints  renew constraints.txt, the list of what is installed: with Python 3.11'
-	@echo 'make gen        write the generated files anew'
-	@echo 'make gen-check  whether the files that are generated from schemas are fresh'
-	@echo 'make counts     count instructions, system calls and modules anew, which tests compare'
-	@echo 'make man        write the manual pages, which a wheel has, into build/man'
-	@echo 'make docs       build the documentation as a site, into build/site'
+	@echo '                up to date, and whether the protocol is compatible with its released form'
+	@echo 'make format     format Python and C as `make lint` requires'
+	@echo 'make constraints  update constraints.txt, the list of pinned packages; needs Python 3.11'
+	@echo 'make gen        generate all generated files again'
+	@echo 'make gen-check  check whether the files that are generated from schemas are up to date'
+	@echo 'make counts     count instructions, system calls and modules again, and save the counts for the tests'
+	@echo 'make man        write the manual pages of the wheel into build/man'
+	@echo 'make docs       build the documentation site in build/site'
 	@echo 'make terminal   run the first commands of the home page, and draw the terminal of README'
-	@echo 'make bench      measure starts, commands, throughput and memory, beside raw QEMU'
-	@echo 'make bench-codec  the same for the generated codec, beside protobuf and msgspec'
-	@echo 'make footprint  measure flash and RAM of the generated C, beside nanopb on a Cortex-M0+'
-	@echo 'make scale      measure batches on a cluster: a million jobs, beside map, 1 to 8 workers; root, an hour'
-	@echo 'make fuzz       every rung of the fuzzing, with a random seed; FUZZ_SECONDS=600 for longer'
-	@echo 'make fuzz-mutants  whether the fuzzing finds bugs that are put there'
-	@echo 'make soak       starts, commands and faults at random, and a failure if anything grows; SOAK_SECONDS=60'
-	@echo 'make test-systems  the wheels on Debian 12, Debian 13 and Ubuntu 24.04, as root and as a user; root, 10 minutes'
-	@echo 'make dist       build the source distribution and the wheel, into dist/: the same bytes each time'
-	@echo 'make guest-pack  build guest packs, with a kernel each, into dist/; GUESTS=x86_64 for one: minutes, once'
-	@echo 'make workflows  check what hosted runners do, .github/ and action.yml'
-	@echo 'make release-check  whether what is in dist/ can be published; TAG=v1.2.3 as that version'
-	@echo 'make clean      remove the virtual environment and what was built'
+	@echo 'make bench      measure starts, commands, throughput and memory, compared with plain QEMU'
+	@echo 'make bench-codec  measure the generated codec, compared with protobuf and msgspec'
+	@echo 'make footprint  measure flash and RAM of the generated C, compared with nanopb on a Cortex-M0+'
+	@echo 'make scale      measure batches on a cluster: a million jobs, and 1 to 8 workers; needs root and an hour'
+	@echo 'make fuzz       run every rung of the fuzzing with a random seed; FUZZ_SECONDS=600 for longer'
+	@echo 'make fuzz-mutants  check whether the fuzzing finds seeded bugs'
+	@echo 'make soak       run random starts, commands and faults; fails if a resource grows; SOAK_SECONDS=60'
+	@echo 'make test-systems  test the wheels on Debian 12, Debian 13 and Ubuntu 24.04; needs root and 10 minutes'
+	@echo 'make dist       build the source distribution and the wheel in dist/, reproducibly'
+	@echo 'make guest-pack  build guest packs with a kernel in dist/, which takes minutes; GUESTS=x86_64 for one'
+	@echo 'make workflows  check .github/ and action.yml'
+	@echo 'make release-check  check whether the files in dist/ can be published; TAG=v1.2.3 for that version'
+	@echo 'make clean      remove the virtual environments and all built files'
 
 hello: $(VENV)/vm
 	@$(call require,$(RUN_NEEDS))
 	$(BIN)/microvm run -- echo hello
 	@$(BIN)/python -c 'from microvm import arches; from microvm_image.kernel import selection; exit(not selection.given(arches.find()))' || \
-		echo '$(BIN)/microvm kernel build: once, some five minutes, and guests boot seven times faster'
+		echo '$(BIN)/microvm kernel build: takes five minutes once; then guests boot seven times faster'
 
 test: lint
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS))
@@ -131,7 +131,7 @@ test-long: lint
 	$(PIP_INSTALL) --editable '.[mavlink]'
 	$(BIN)/python -m pytest
 
-# The small kernel is what users have, who have a guest pack.
+# Build the small kernel first, because the guest packs of users contain it.
 test-install: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS) $(TEST_NEEDS) $(CONTAINER_NEEDS))
 	$(BIN)/microvm kernel build --quiet
@@ -154,11 +154,11 @@ format: $(VENV)/dev
 	$(BIN)/ruff format
 	@$(BIN)/clang-format -i $(C_FILES)
 
-# What the hook for commits runs, too.
+# The pre-commit hook runs this target, too.
 gen-check: $(VENV)/dev
 	$(foreach schema,$(SCHEMAS),$(BIN)/microvm-proto gen --check $(schema) &&) true
 
-# By the oldest Python, since what it takes all take.
+# With the oldest Python, because all other versions can install the same packages.
 constraints:
 	python3.11 -m venv .venv-constraints
 	.venv-constraints/bin/pip install --quiet '.[vm,plot,dask,bench,mavlink,docs,pack,dev]'
@@ -214,18 +214,18 @@ soak: $(VENV)/dev
 	@$(call require,$(RUN_NEEDS))
 	$(BIN)/python -m tests.soak --seconds=$(SOAK_SECONDS) $(SOAK_OPTIONS)
 
-# In root file systems that are made once, below build/systems.
+# The root file systems are created once, below build/systems.
 test-systems: dist
 	@$(call require,mmdebstrap:mmdebstrap /usr/share/keyrings/ubuntu-archive-keyring.gpg:ubuntu-keyring)
 	$(MAKE) --no-print-directory guest-pack GUESTS=$(ARCH)
 	$(BIN)/python -m tests.systems dist build/systems
 
-# By hatchling, which dates what it packs by nothing of today.
+# hatchling writes no current time into the files, so the build is reproducible.
 dist: $(VENV)/dev
 	rm -f dist/microvm_proto-*
 	$(BIN)/hatchling build
 
-# A compiler for the kernel and one for the programs, each for the other processor, too.
+# The pack of another processor needs a cross compiler for the kernel, and one for the programs.
 guest-pack: $(VENV)/dev
 	@$(call require,$(MUSL_NEEDS) $(KERNEL_NEEDS) $(if $(filter-out $(ARCH),$(GUESTS)),$(CROSS_NEEDS)))
 	$(PIP_INSTALL) --editable '.[pack]'
@@ -236,7 +236,7 @@ workflows: $(VENV)/dev
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-actions action.yml
 	$(BIN)/zizmor --offline --quiet .
 
-# What the workflow of a release runs, too.
+# The workflow of a release runs this target, too.
 release-check: dist workflows
 	$(BIN)/python -m tests.project.release dist $(TAG)
 	$(BIN)/twine check --strict dist/*
@@ -244,12 +244,12 @@ release-check: dist workflows
 clean:
 	rm -rf $(VENV) .venv-* dist guest/build host/confine/build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 
-# Two environments in one: what running needs, and what developing needs on top.
+# $(VENV)/vm contains the packages for running. $(VENV)/dev adds those for development.
 $(VENV)/vm: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { $(call install,python3-venv) }
 	$(PYTHON) -m venv $(VENV)
 	$(PIP_INSTALL) --editable '.[vm]'
-	@# Which pip does of what it copies, and not of what it leaves in its place.
+	@# pip compiles only files that it copies, and an editable install copies none.
 	$(BIN)/python -m compileall -q codegen/microvm_proto host/microvm image/microvm_image
 	@touch $@
 
@@ -257,7 +257,7 @@ $(VENV)/dev: $(VENV)/vm
 	$(PIP_INSTALL) --editable '.[vm,plot,dask,docs,dev]'
 	@touch $@
 
-# $(call require,need:package …) installs the packages of what is missing.
+# $(call require,need:package …) installs the packages of missing programs and headers.
 define require
 missing=''; \
 for need in $(1); do \
