@@ -122,7 +122,9 @@ def test_a_damaged_manifest(pack: Path, text: str) -> None:
 
 def test_a_file_that_is_gone_or_another_than_was_packed(pack: Path) -> None:
     (pack / PROGRAMS / "init").write_bytes(b"ini")
-    with pytest.raises(ImageError, match="init: the guest pack is damaged: it is another file"):
+    with pytest.raises(
+        ImageError, match="init: the guest pack is damaged: its content is not the packed one"
+    ):
         guest_pack.files(ARCH, PROGRAMS, "digest", ["init"])
     (pack / PROGRAMS / "init").unlink()
     for name in ("init", "sandboxd"):

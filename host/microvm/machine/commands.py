@@ -121,5 +121,6 @@ class CommandMethods(FileMethods):
 
         from microvm.guest.status import GuestStatus
 
-        counters = await self._guest().status(parse_duration(timeout))
+        seconds = parse_duration(timeout)
+        counters = await self._guest().status(seconds)
         return GuestStatus(**asdict(counters))
