@@ -161,7 +161,7 @@ async def test_invalid_options_are_refused(
         (["true"], {"max_memory": -1}, "max_memory: -1 is not a size"),
         (["true"], {"max_memory": 64}, "max_memory: 64 is too little"),
         (["true"], {"timeout": "5 s"}, "timeout: '5 s' is not a duration"),
-        (["true"], {"timeout": 0}, "timeout: 0 is no time"),
+        (["true"], {"timeout": 0}, "timeout: 0 is not a positive duration"),
         (["true"], {"tty": (1, 2, 3)}, "tty"),
         (["true"], {"tty": "yes"}, "tty"),
         (["true"], {"tty": (-1, 80)}, "tty: -1 is not"),
