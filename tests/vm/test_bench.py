@@ -34,6 +34,8 @@ from microvm.errors import MachineError
 from microvm.images import Image
 from microvm.qemu import launcher
 
+pytestmark = pytest.mark.alone  # since the benchmark needs the whole host
+
 DOCUMENT = Path(__file__).parents[2] / "docs" / "performance.md"
 FEW = ("--boots", "1", "--execs", "3", "--clones", "2")
 PYTHON = {"warm_python_ms", "python_answer_ms"}  # Alpine has no Python
