@@ -56,12 +56,12 @@ class Process:
         async with await vm.exec(["cat"], stdin=PIPE) as process:
             ...
 
-    When the block is left, also by an exception, a cancellation or `break`, a command that still
-    runs is killed, and the machine is free for the next command.
+    When the block is left, also by an exception or a cancellation, a command that still runs is
+    killed, and the machine is free for the next command.
 
     Without a block, cancelling `wait` or a read leaves the command running, as in
     `asyncio.subprocess`. A command is also killed when the last reference to its `Process` and
-    output streams is dropped. The next command of the machine waits until then. Note that in an
+    output streams is dropped, and the next command of the machine waits until then. Note that in an
     `except` block the error still holds references from its frames.
 
     :ivar args: Command line as it was given.

@@ -11,8 +11,8 @@ class Timeouts(NamedTuple):
     :ivar ping_interval: Interval between two pings while a command runs.
     :ivar ping: Maximum time until the answer to a ping or a request for the status.
     :ivar kill: Maximum time until the exit of a command that was killed.
-    :ivar loss_grace: Time between the loss of the connection and the failure of the guest, in which
-        the owner of the machine can report the exact cause.
+    :ivar loss_grace: Time after the loss of the connection in which the owner of the machine can
+        report the cause, before the guest fails.
     """
 
     ping_interval: float = 2.0
