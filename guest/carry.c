@@ -10,7 +10,6 @@
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "exchange.h"
@@ -43,10 +42,7 @@ static void find(struct user *user, enum files_subject subject, const char *text
 
 static void become(const struct user *user)
 {
-	/* Direct system calls, because libc's functions do this in all threads, and there is only
-	 * one. */
-	if (syscall(SYS_setgroups, user->group_count, user->groups) < 0 ||
-	    syscall(SYS_setgid, user->gid) < 0 || syscall(SYS_setuid, user->uid) < 0)
+	if (!user_become(user))
 		end_failed(FILES_SUBJECT_USER, errno, request.user);
 }
 

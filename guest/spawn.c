@@ -225,10 +225,7 @@ static void become(const struct spawn *what, struct environment *environment, st
 	for (int fd = 0; fd < 3; fd++)
 		if (what->streams[fd] >= 0)
 			(void)!fchown(fd, user->uid, user->gid);
-	/* Direct system calls, because libc's functions do this in all threads, and there is only
-	 * one. */
-	if (syscall(SYS_setgroups, user->group_count, user->groups) < 0 ||
-	    syscall(SYS_setgid, user->gid) < 0 || syscall(SYS_setuid, user->uid) < 0)
+	if (!user_become(user))
 		fail(SANDBOXD_STAGE_USER, errno);
 	environment_become(environment, user);
 }

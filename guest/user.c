@@ -272,6 +272,14 @@ void user_settle(struct user *user)
 		user->home = path;
 }
 
+bool user_become(const struct user *user)
+{
+	/* Direct system calls, because libc's functions do this in all threads, and there is only
+	 * one. */
+	return syscall(SYS_setgroups, user->group_count, user->groups) == 0 &&
+	       syscall(SYS_setgid, user->gid) == 0 && syscall(SYS_setuid, user->uid) == 0;
+}
+
 bool user_enter_home(const struct user *user)
 {
 	return chdir(*user->home ? user->home : "/") == 0 || chdir("/") == 0;

@@ -27,6 +27,9 @@ bool user_find(const char *text, struct user *user);
  * so it must be called before the process changes its uid. */
 void user_settle(struct user *user);
 
+/* Changes the user and the groups of this process. Returns false if the kernel refuses. */
+bool user_become(const struct user *user);
+
 /* Changes to the home, or to `/` if that fails. Returns false if both fail. */
 bool user_enter_home(const struct user *user);
 
