@@ -45,6 +45,7 @@ MODULES = {
 #: The names that stand first in the reference of Python, in the order in which users need them.
 FIRST = (
     *("MicroVM", "CompletedProcess", "Pool", "Job", "Outcome", "Process", "Snapshot", "Forks"),
+    *("Image", "AttachedVM", "Machine", "InputStream", "OutputStream", "FileStatus", "Received"),
     *("run", "exec", "map", "machine", "write_file", "read_file", "put", "get"),
 )
 
@@ -178,9 +179,9 @@ def of_module(name: str) -> Iterator[str]:
     """Yield the documentation of a module in Markdown; errors have a page of their own."""
     module = import_module(name)
     yield f"# {MODULES[name]}\n"
-    yield f"::: {name}"
+    yield f"::: {name}\n    options:"
     if names := getattr(module, "__all__", None):
-        yield "    options:\n      members: false\n"
+        yield "      members: false\n"
         objects = {each: getattr(module, each) for each in sorted(names, key=_rank)}
         for each, value in objects.items():
             if getattr(value, "__module__", "") not in ("", "microvm.errors"):
@@ -188,6 +189,12 @@ def of_module(name: str) -> Iterator[str]:
                 if isinstance(value, type):
                     members = [one for one in dir(value) if not one.startswith("_")]
                     yield f"      members: {sorted(members, key=_rank)}\n"
+    elif errors := [each for each, value in vars(module).items() if _is_error(value)]:
+        yield f"      members: {errors}"
+
+
+def _is_error(value: object) -> bool:
+    return isinstance(value, type) and issubclass(value, Exception)
 
 
 def _rank(name: str) -> tuple[int, str]:
