@@ -30,13 +30,11 @@ from microvm.wire import files
 
 _NEW_FOLDER = 0o755
 
-# Maximum number of bytes in one read, and so in the header of one member.
-_PIECE = 1 << 20
+_PIECE = 1 << 20  # maximum number of bytes in one read, and so in the header of a member
 # Maximum numbers of bytes in addition to the content of files: for the archive, for each member.
 _OVERHEAD, _MEMBER_OVERHEAD = 1 << 20, 1 << 12
 
 _GLOBALS = 4 << 10  # maximum number of bytes in the global headers
-
 _MODES_END = 1 << 32
 _SECONDS_END = 1 << 33  # greater times in nanoseconds do not fit into 63 bits
 
