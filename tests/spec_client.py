@@ -174,11 +174,7 @@ class Host:
         self.state, self.id, self.asked = "greeting", 0, []
         fill_up = b"\xff" * (LONGEST_FROM_HOST if fill else 0)
         hello = encode(
-            "hello",
-            version=VERSION,
-            digest=DIGEST,
-            max_body=LONGEST_FROM_GUEST,
-            nonce=nonce,
+            "hello", version=VERSION, digest=DIGEST, max_body=LONGEST_FROM_GUEST, nonce=nonce
         )
         self.send(fill_up + hello)
         ready = self.find_ready(nonce)

@@ -48,14 +48,7 @@ def make(
     return make
 
 
-COMMITTED = [
-    SANDBOXD,
-    ROOT / "examples/sensor/sensor.toml",
-    EVERYTHING,
-    GROWN,
-    TYPES,
-    SHORT_PREFIX,
-]
+COMMITTED = [SANDBOXD, ROOT / "examples/sensor/sensor.toml", EVERYTHING, GROWN, TYPES, SHORT_PREFIX]
 
 
 @given(data=st.data())

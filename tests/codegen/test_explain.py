@@ -339,9 +339,7 @@ def test_a_value_is_shown_by_its_type(
         assert any(line.endswith(f" {value}") for line in lines), value
 
 
-def test_a_unit_is_escaped_where_the_output_cannot_have_it(
-    read: Callable[[str], Schema],
-) -> None:
+def test_a_unit_is_escaped_where_the_output_cannot_have_it(read: Callable[[str], Schema]) -> None:
     heading = '[[message.field]]\nname = "heading"\ntype = "u16"\nunit = "°"\n'
     schema = read(
         '[protocol]\nname = "p"\nversion = 1\nends = ["a", "b"]\n'
@@ -354,9 +352,7 @@ def test_a_unit_is_escaped_where_the_output_cannot_have_it(
         assert f"heading          90 {unit}\n" in result.stdout
 
 
-def test_first_items_of_a_list_of_structs_are_shown(
-    generated: Callable[[Path], Path],
-) -> None:
+def test_first_items_of_a_list_of_structs_are_shown(generated: Callable[[Path], Path]) -> None:
     path = ROOT / "tests/codegen/schemas/short_prefix.toml"
     known = {each.name: each.frame for each in vectors.load(generated(path) / "vectors.json")}
     lines, _ = lines_of(read_schema(path), known["everything.entries, longest"])

@@ -47,12 +47,7 @@ CASES = [
     ("a list", "too_many", "truncated", arguments(16385, b"")),
     ("a list", "too_long", "total_too_long", arguments(9, FULL + number(131072))),
     ("a list", "truncated", "total_too_long", arguments(9, FULL + number(1))),
-    (
-        "a list",
-        "embedded_nul",
-        "total_too_long",
-        arguments(9, FULL + number(1) + b"\0"),
-    ),
+    ("a list", "embedded_nul", "total_too_long", arguments(9, FULL + number(1) + b"\0")),
 ]
 
 

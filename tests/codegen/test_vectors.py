@@ -185,9 +185,7 @@ def with_fields(fields: int) -> str:
     return head + enum + message + "".join(names)
 
 
-def test_size_of_vectors_grows_linearly(
-    read: Callable[[str], Schema],
-) -> None:
+def test_size_of_vectors_grows_linearly(read: Callable[[str], Schema]) -> None:
     def size(fields: int) -> int:
         return len(*emitted("vectors", read(with_fields(fields)), "vectors.json").values())
 

@@ -55,11 +55,7 @@ def attacked(root: bool, start: str, *options: str) -> Iterator[tuple[Scene, Att
             return by_microvm(at)
         return by_launcher(at, launcher(), *options)
 
-    with (
-        scene(user) as place,
-        scene(user) as other,
-        attacker(other, way(other), idle=1) as sibling,
-    ):
+    with scene(user) as place, scene(user) as other, attacker(other, way(other), idle=1) as sibling:
         place.mark()
         pid = sibling.process.pid
         with attacker(place, way(place), sibling=pid) as found:

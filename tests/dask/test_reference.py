@@ -19,15 +19,7 @@ from distributed import Client
 from tests.support.polling import eventually
 
 import microvm.dask
-from microvm import (
-    BootError,
-    ImageError,
-    MicroVM,
-    NotRun,
-    Snapshot,
-    SnapshotError,
-    UsageError,
-)
+from microvm import BootError, ImageError, MicroVM, NotRun, Snapshot, SnapshotError, UsageError
 from microvm.dask.reference import ImageReference, SnapshotReference
 from microvm.images import Image, load
 from microvm.images import export as image_export
@@ -176,11 +168,7 @@ async def test_workers_get_what_they_have_not_got(
 @pytest.mark.long
 @pytest.mark.deadline(600)
 async def test_what_is_sent_is_held_nowhere(
-    client: Client,
-    image: Image,
-    tmp_path: Path,
-    elsewhere: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    client: Client, image: Image, tmp_path: Path, elsewhere: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(CACHE, str(tmp_path / "here"))
     large = large_image(image, tmp_path / "here" / "images" / "large")

@@ -156,11 +156,7 @@ def test_what_does_it_no_harm(
 
 @_states()
 def test_a_child_that_stays_keeps_no_machine(
-    state: str,
-    image: Image,
-    cache: Path,
-    temporary: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    state: str, image: Image, cache: Path, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = set(children(os.getpid()))
     with controller(state, "forked", image, cache, temporary) as forked:

@@ -143,8 +143,7 @@ def limited(kind: str, more: int, image: Image) -> subprocess.CompletedProcess[s
 
 
 @pytest.mark.parametrize(
-    ("kind", "step", "most"),
-    [("RLIMIT_NPROC", 1, 12), ("RLIMIT_AS", 64 << 20, 2 << 30)],
+    ("kind", "step", "most"), [("RLIMIT_NPROC", 1, 12), ("RLIMIT_AS", 64 << 20, 2 << 30)]
 )
 @pytest.mark.long
 def test_little_memory_and_few_processes(

@@ -136,10 +136,7 @@ class TestKilled:
         script = f"head -c 60000 /dev/zero; echo err >&2; echo >{answer}; exec sleep 1000"
         id_ = sandboxd.sh(script, credit=0)
         answer.wait()
-        sandboxd.send(
-            codec.ExecCredit(id_, Stream.STDOUT, 50_000),
-            codec.ExecKill(id_),
-        )
+        sandboxd.send(codec.ExecCredit(id_, Stream.STDOUT, 50_000), codec.ExecKill(id_))
         result = sandboxd.finish(id_)
         assert (len(result.stdout), result.stderr) == (50_000, b"")
         assert result.end == codec.ExecResponse(id_, codec.Ending.SIGNALLED, 9)

@@ -43,9 +43,7 @@ def test_a_kill_reaches_the_whole_group(sandboxd: Daemon) -> None:
     eventually(lambda: not is_alive(pid))
 
 
-def test_terminate_sends_sigterm_and_then_kills_the_rest(
-    sandboxd: Daemon,
-) -> None:
+def test_terminate_sends_sigterm_and_then_kills_the_rest(sandboxd: Daemon) -> None:
     script = "trap 'echo bye; exit 5' TERM; (trap '' TERM; echo ready; exec sleep 1000) & echo $!"
     id_ = sandboxd.sh(f"{script}; while :; do wait; done")
     (pid,) = (int(line) for line in sandboxd.read_lines(2) if line != b"ready")

@@ -99,9 +99,7 @@ def test_every_hello_of_many_is_answered(daemon_process: Daemon) -> None:
     nonces = range(1000)  # as many as it reads before its first answer
     daemon_process.send(*map(hello, nonces))
     for nonce in nonces:
-        daemon_process.expect(
-            codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce),
-        )
+        daemon_process.expect(codec.Ready(codec.VERSION, codec.DIGEST, codec.MAX_BODY, nonce))
 
 
 def test_a_hello_kills_and_reaps_what_runs_before_it_is_answered(sandboxd: Daemon) -> None:

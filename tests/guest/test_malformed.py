@@ -198,17 +198,9 @@ CASES = [
         38,
         4,
     ),
+    Case("more behind a short field", frame(bytes(12) + b"x", RESUME), Fault.TRAILING_BYTES, 24),
     Case(
-        "more behind a short field",
-        frame(bytes(12) + b"x", RESUME),
-        Fault.TRAILING_BYTES,
-        24,
-    ),
-    Case(
-        "more behind the limits",
-        frame(exec_body() + b"xyz", EXEC, id_=1),
-        Fault.TRAILING_BYTES,
-        69,
+        "more behind the limits", frame(exec_body() + b"xyz", EXEC, id_=1), Fault.TRAILING_BYTES, 69
     ),
 ]
 

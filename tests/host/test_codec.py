@@ -662,11 +662,7 @@ REFUSED: dict[str, tuple[Message, Fault, str]] = {
         "stream",
     ),
     "bytes too long": (codec.Resume(0, bytes(65)), Fault.TOO_LONG, "entropy"),
-    "tail too long": (
-        codec.ExecOutput(1, Stream.STDOUT, bytes(65537)),
-        Fault.TOO_LONG,
-        "data",
-    ),
+    "tail too long": (codec.ExecOutput(1, Stream.STDOUT, bytes(65537)), Fault.TOO_LONG, "data"),
     "view too long": (
         codec.ExecOutput(1, Stream.STDOUT, memoryview(bytes(65537))),
         Fault.TOO_LONG,
@@ -677,11 +673,7 @@ REFUSED: dict[str, tuple[Message, Fault, str]] = {
         Fault.TOO_LONG,
         "argv",
     ),
-    "too many items": (
-        dataclasses.replace(OUTGOING, env=(b"",) * 16385),
-        Fault.TOO_MANY,
-        "env",
-    ),
+    "too many items": (dataclasses.replace(OUTGOING, env=(b"",) * 16385), Fault.TOO_MANY, "env"),
     "too long in all": (
         dataclasses.replace(OUTGOING, argv=(b"a" * LONG,) * 7 + (b"b" * (LAST + 1),)),
         Fault.TOTAL_TOO_LONG,
@@ -693,11 +685,7 @@ REFUSED: dict[str, tuple[Message, Fault, str]] = {
         "command",
     ),
     "NUL in cwd": (dataclasses.replace(OUTGOING, cwd=b"\0"), Fault.EMBEDDED_NUL, "cwd"),
-    "NUL in argv": (
-        dataclasses.replace(OUTGOING, argv=(b"a", b"b\0")),
-        Fault.EMBEDDED_NUL,
-        "argv",
-    ),
+    "NUL in argv": (dataclasses.replace(OUTGOING, argv=(b"a", b"b\0")), Fault.EMBEDDED_NUL, "argv"),
     "NUL in env": (dataclasses.replace(OUTGOING, env=(b"A=\0",)), Fault.EMBEDDED_NUL, "env"),
     "NUL in user": (dataclasses.replace(OUTGOING, user=b"\0"), Fault.EMBEDDED_NUL, "user"),
     "user too long": (dataclasses.replace(OUTGOING, user=b"u" * 129), Fault.TOO_LONG, "user"),

@@ -22,14 +22,7 @@ from tests.support.peer import Peer
 from tests.support.processes import open_files
 from tests.support.small_disk import small_disk
 
-from microvm.errors import (
-    ExecTimeout,
-    FileError,
-    FileNotFound,
-    ImageError,
-    NotAFolder,
-    UsageError,
-)
+from microvm.errors import ExecTimeout, FileError, FileNotFound, ImageError, NotAFolder, UsageError
 from microvm.guest import files as guest_files
 from microvm.guest import staging
 from microvm.guest.download import Received
@@ -168,11 +161,7 @@ async def test_downloaded_archive_equals_a_copy(guest: Guest, peer: Peer) -> Non
     made.seek(0)
     with tarfile.open(fileobj=made) as archive:
         members = [(each.name, each.mode, each.linkname) for each in archive]
-    assert members == [
-        ("from", 0o755, ""),
-        ("from/a", 0o755, ""),
-        ("from/in", 0o777, "a"),
-    ]
+    assert members == [("from", 0o755, ""), ("from/a", 0o755, ""), ("from/in", 0o777, "a")]
 
 
 @pytest.mark.parametrize("kind", ["half a folder", "a way out", "noise"])

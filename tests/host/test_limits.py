@@ -63,9 +63,7 @@ except OSError:
 @pytest.mark.parametrize(
     "frame", [codec.ExecOutput(1, Stream.STDOUT, b"x"), codec.ExecStdinCredit(1, 1)]
 )
-async def test_flood_delays_neither_deadlines_nor_other_tasks(
-    frame: codec.Message,
-) -> None:
+async def test_flood_delays_neither_deadlines_nor_other_tasks(frame: codec.Message) -> None:
     frames = 0
 
     def counting(

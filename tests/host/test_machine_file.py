@@ -125,10 +125,7 @@ def test_a_misspelt_key_is_shown_with_what_was_meant(write: Write) -> None:
             "1:1: error: a step must have either `add` or `run` [step]",
         ),
         ("[[step]]\nadd = 'wheels'", "2:7: error: 'wheels' is not SOURCE:TARGET [wrong-value]"),
-        (
-            "[[step]]\nadd = 'wheels:w'",
-            "2:7: error: 'w' is no path from the root [wrong-value]",
-        ),
+        ("[[step]]\nadd = 'wheels:w'", "2:7: error: 'w' is no path from the root [wrong-value]"),
         ("[[step]]\nadd = 'x:/x'", "2:7: error: x does not exist [missing-file]"),
         ("[[step]]\nrun = []", "2:7: error: a command without a name [wrong-value]"),
         ("[[step]]\nrun = 1", "2:7: error: `run` must be a string [wrong-type]"),

@@ -121,7 +121,7 @@ def test_the_command_line_has_the_options_of_its_verb(
 def test_a_job_has_the_options_of_map() -> None:
     there = {name for name, option in options_of(ExecOptions).items() if "map" in option.verbs}
     assert _KEYS.keys() == there | {
-        *("argv", "argv_base64", "id", "stdin", "stdin_base64", "files", "collect"),
+        *("argv", "argv_base64", "id", "stdin", "stdin_base64", "files", "collect")
     }
     assert set(_KEYS["env"]) == {dict}
     assert set(_KEYS["cwd"]) == {str}

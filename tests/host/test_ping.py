@@ -9,15 +9,7 @@ from contextlib import suppress
 from typing import Any
 
 import pytest
-from tests.support.peer import (
-    PIECE,
-    SHORT_TIMEOUT,
-    SHORT_TIMEOUTS,
-    SOON,
-    TIMEOUT,
-    Peer,
-    greeted,
-)
+from tests.support.peer import PIECE, SHORT_TIMEOUT, SHORT_TIMEOUTS, SOON, TIMEOUT, Peer, greeted
 
 from microvm.errors import GuestUnresponsive
 from microvm.guest.guest import Guest

@@ -156,9 +156,7 @@ def test_what_is_wrong_in_a_file_is_said_with_its_place(
         assert text in detail
 
 
-def test_what_is_wrong_in_a_variable_is_said_with_its_name(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_what_is_wrong_in_a_variable_is_said_with_its_name(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"memory": "1Q", "cold": "perhaps", "cpus": "0"}.items():
         monkeypatch.setenv(presets.variable_of(name), value)
         with pytest.raises(UsageError, match=rf"MICROVM_{name.upper()}: .*{value}"):

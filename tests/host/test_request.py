@@ -85,12 +85,7 @@ async def test_standard_input_is_empty_by_default(guest: Guest, peer: Peer) -> N
 
 
 async def test_options_become_fields_of_the_request(guest: Guest, peer: Peer) -> None:
-    options: dict[str, Any] = {
-        "user": 1000,
-        "tty": (5, 6),
-        "max_processes": 7,
-        "max_memory": "8M",
-    }
+    options: dict[str, Any] = {"user": 1000, "tty": (5, 6), "max_processes": 7, "max_memory": "8M"}
     process = guest.exec(["sh"], **options)
     request = await peer.expect(codec.ExecRequest)
     assert request.user == b"1000"

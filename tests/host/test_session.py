@@ -221,10 +221,7 @@ SAYS_OF_COMMAND: list[tuple[type[codec.Message], Callable[[Session], bytes]]] = 
 @pytest.mark.parametrize("state", State, ids=lambda state: state.name)
 @pytest.mark.parametrize(("kind", "say", "states"), SAYS)
 def test_what_can_be_said(
-    state: State,
-    kind: type[codec.Message],
-    say: Callable[[Session], bytes],
-    states: set[State],
+    state: State, kind: type[codec.Message], say: Callable[[Session], bytes], states: set[State]
 ) -> None:
     session = STATES[state]()
     if state in states:

@@ -29,9 +29,7 @@ async def start(config: QemuConfig) -> None:
             pass
 
 
-def test_an_unreadable_folder_of_path_is_skipped(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_an_unreadable_folder_of_path_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
     found = find_qemu("x86_64")
     too_long = "/" + 300 * "x"  # like a folder that we may not enter, as root always may
     monkeypatch.setenv("PATH", f"{too_long}::{os.environ['PATH']}")

@@ -73,8 +73,7 @@ class _Conversation:
     def frames_seen(self) -> int:
         request = codec.StatusRequest().encode()
         self.connection.exchange(
-            [request],
-            lambda answers: any(isinstance(answer, codec.Status) for answer in answers),
+            [request], lambda answers: any(isinstance(answer, codec.Status) for answer in answers)
         )
         (status,) = (each for each in self.connection.take() if isinstance(each, codec.Status))
         return status.frames_seen

@@ -62,9 +62,7 @@ def everything(microvm: Command, tmp_path_factory: pytest.TempPathFactory) -> di
     return forms | {form: path.read_bytes() for form, path in files.items()}
 
 
-def test_every_figure_has_samples_of_both_contenders(
-    everything: dict[str, bytes],
-) -> None:
+def test_every_figure_has_samples_of_both_contenders(everything: dict[str, bytes]) -> None:
     values = json.loads(everything["json"])
     assert set(values["figures"]) == METRICS
     counts = {"cold_ready_ms": 1, "exec_ms": 3, "ping_ms": 3, "clones_per_s": 1, "clone_pss_mib": 1}
@@ -86,9 +84,7 @@ def test_every_figure_has_samples_of_both_contenders(
     assert values["platform"]["accel"] in ("kvm", "tcg")
 
 
-def test_worst_is_longest_time_and_lowest_rate(
-    everything: dict[str, bytes],
-) -> None:
+def test_worst_is_longest_time_and_lowest_rate(everything: dict[str, bytes]) -> None:
     values = json.loads(everything["json"])["figures"]
     for name, worst in (("exec_ms", max), ("warm_true_ms", max), ("stdout_mb_s", min)):
         assert values[name]["worst"] == worst(values[name]["samples"])

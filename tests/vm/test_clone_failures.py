@@ -156,10 +156,7 @@ async def test_that_a_qemu_makes_no_clones_is_forgotten_after_a_day(
 
 
 async def test_one_that_qemu_refused_may_be_another_meanwhile(
-    image: Image,
-    cache: Path,
-    misbehave: Misbehave,
-    monkeypatch: pytest.MonkeyPatch,
+    image: Image, cache: Path, misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another process saves the template again before this start does."""
     await _start(image)

@@ -227,7 +227,7 @@ def test_what_the_page_shows_is_so(work: Path, microvm: Command) -> None:
     command = [sys.executable, "-c", example]
     ran = subprocess.run(command, capture_output=True, check=True, text=True, timeout=DEADLINE)
     assert ran.stdout.splitlines() == [
-        *("a", "b", "", "['data', 'sorted'] 4", "4 8", "/srv/none is not there"),
+        *("a", "b", "", "['data', 'sorted'] 4", "4 8", "/srv/none is not there")
     ]
 
 

@@ -205,11 +205,7 @@ async def test_a_user_without_a_home_gets_one(
 
 @pytest.mark.parametrize(
     "taken",
-    [
-        "mkdir -m 777 /home/1234; chown 77 /home/1234",
-        "ln -s /tmp /home/1234",
-        "touch /home/1234",
-    ],
+    ["mkdir -m 777 /home/1234; chown 77 /home/1234", "ln -s /tmp /home/1234", "touch /home/1234"],
     ids=["another's", "a link", "a file"],
 )
 async def test_a_home_that_others_made_is_not_used(vm: MicroVM, taken: str) -> None:
@@ -465,9 +461,7 @@ async def test_child_that_stops_its_siblings_does_not_stop_the_daemon(image: Ima
         assert (await machine.run(["id", "-u"], user="nobody")).stdout == b"65534\n"
 
 
-async def test_without_cgroups_only_the_process_group_is_killed(
-    image: Image,
-) -> None:
+async def test_without_cgroups_only_the_process_group_is_killed(image: Image) -> None:
     async with MicroVM(image) as machine:
         # No cgroup can be created any more, and the process that lives on requires a new one.
         await machine.run(

@@ -98,11 +98,7 @@ async def test_auto_uses_tcg_and_remembers(
 
 @every_way
 async def test_kvm_on_request_is_an_error(
-    image: Image,
-    folder: Path,
-    misbehave: Misbehave,
-    monkeypatch: pytest.MonkeyPatch,
-    way: str,
+    image: Image, folder: Path, misbehave: Misbehave, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
     if way == "silent":
         monkeypatch.setattr(accel, "BOOT_TIMEOUT", 0.5)

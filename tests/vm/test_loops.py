@@ -84,9 +84,7 @@ def _without_a_loop(use: Callable[[Image], Coroutine[Any, Any, None]], image: Im
 @pytest.mark.parametrize("run", [trio.run, _without_a_loop])
 @pytest.mark.parametrize("use", [_machine, _pool_alone, _batch])
 def test_without_asyncio_the_error_names_microvm_sync(
-    image: Image,
-    use: Callable[[Image], Coroutine[Any, Any, None]],
-    run: Callable[..., None],
+    image: Image, use: Callable[[Image], Coroutine[Any, Any, None]], run: Callable[..., None]
 ) -> None:
     with pytest.raises(UsageError, match=r"needs a running event loop of asyncio") as caught:
         run(use, image)

@@ -19,14 +19,7 @@ from tests.support.polling import comes_true
 from tests.support.processes import children, exists, status
 from tests.vm.conftest import kill, processes
 
-from microvm import (
-    Busy,
-    ExecTimeout,
-    MicroVM,
-    QemuError,
-    StartError,
-    UsageError,
-)
+from microvm import Busy, ExecTimeout, MicroVM, QemuError, StartError, UsageError
 from microvm.images import Image
 from microvm.wire.session import WINDOW
 

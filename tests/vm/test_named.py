@@ -117,11 +117,7 @@ def test_it_ends_as_the_command_does(
         (["exec", "on", "nonexistent"], 127, "nonexistent: not found in the guest's PATH"),
         (["exec", NAME, "/etc"], 126, "/etc: Permission denied"),
         (["exec", "--timeout", "10ms", NAME, "sleep", "9"], 124, "sleep: timed out after 0.01 s"),
-        (
-            ["exec", "two", "true"],
-            125,
-            "there is no machine two (`microvm ps` lists all machines)",
-        ),
+        (["exec", "two", "true"], 125, "there is no machine two (`microvm ps` lists all machines)"),
         (["exec", "--max-output", "3", NAME, "echo", "long"], 125, "echo: wrote more than 3 bytes"),
         (
             ["start", NAME],

@@ -64,12 +64,7 @@ async def test_what_a_guest_leaves_to_do_harm_is_packed_or_refused(image: Image)
 async def test_only_root_can_pack_and_commands_inherit_no_descriptor(vm: MicroVM) -> None:
     command, argv = PACK
     done = await vm.run(["ls", "/proc/self/fd"], text=True, check=True)
-    assert done.stdout.split() == [
-        "0",
-        "1",
-        "2",
-        "3",
-    ]  # 3 is the folder that ls reads
+    assert done.stdout.split() == ["0", "1", "2", "3"]  # 3 is the folder that ls reads
     for path in (command, argv[1]):
         seen = await vm.run(["test", "-e", path], user="nobody")
         assert seen.returncode != 0

@@ -124,9 +124,7 @@ def test_each_test_has_a_fork_and_who_fails_shows_what_ran(suite: pytest.Pyteste
     result.stdout.no_fnmatch_line("$ rm *")
 
 
-def test_workers_share_a_set_up_that_survives_a_dead_worker(
-    suite: pytest.Pytester,
-) -> None:
+def test_workers_share_a_set_up_that_survives_a_dead_worker(suite: pytest.Pytester) -> None:
     suite.makepyfile("""
         import os
         import pytest

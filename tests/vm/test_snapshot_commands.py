@@ -132,11 +132,7 @@ def test_wrong_usage(microvm: Command, kept: str) -> None:
 def test_the_page_s_example_runs() -> None:
     (example,) = re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     result = subprocess.run(
-        [sys.executable, "-c", example],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
+        [sys.executable, "-c", example], capture_output=True, text=True, timeout=120, check=True
     )
     snapshots.STORE.remove("served")
     assert result.stdout.startswith("b'HELLO\\n'\nb'Linux\\n'\n")

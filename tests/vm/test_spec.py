@@ -37,9 +37,7 @@ def test_nothing_is_sent_before_hello_and_hello_ends_processes(machine: Machine)
     assert host.run(b"kill", b"-0", left).exit_code == 1
 
 
-def test_a_kill_ends_a_command_with_all_its_children(
-    machine: Machine,
-) -> None:
+def test_a_kill_ends_a_command_with_all_its_children(machine: Machine) -> None:
     host = Host(machine.stream, deadline=machine.deadline)
     host.greet(fill=True)
     host.send(encode("keep"))

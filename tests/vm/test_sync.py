@@ -130,9 +130,7 @@ def test_a_process_that_is_dropped_is_killed(machine: MicroVM) -> None:
     assert machine.run(["echo", "next"]).stdout == b"next\n"
 
 
-def test_a_pause_between_calls_is_not_taken_for_a_dead_guest(
-    machine: MicroVM,
-) -> None:
+def test_a_pause_between_calls_is_not_taken_for_a_dead_guest(machine: MicroVM) -> None:
     process = machine.exec(["sh", "-c", "yes & yes >&2; wait"], timeout=0.5)
     next(iter(process.stdout))
     time.sleep(1)
