@@ -22,7 +22,7 @@ from microvm_image.tree import RootfsTree
 
 STDIN = "-"
 
-KINDS = {"oci": "OCI layout", "docker-archive": "archive that `docker save` has written"}
+KINDS = {"oci": "OCI layout", "docker-archive": "archive of `docker save`"}
 """The formats of stored images, by the prefix of PATH:NAME."""
 
 _STORED = re.compile(
