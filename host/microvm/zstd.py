@@ -113,10 +113,10 @@ def decoded(chunks: Iterable[bytes], new: Callable[[], StreamDecoder]) -> Iterat
     for chunk in chunks:
         check_stopped()
         size += len(chunk)
-        at, step = 0, CHUNK
-        while at < len(chunk):
-            data = chunk[at : at + step]
-            at += len(data)
+        position, step = 0, CHUNK
+        while position < len(chunk):
+            data = chunk[position : position + step]
+            position += len(data)
             if decoder is None:
                 if streams:
                     rest = data.lstrip(b"\0")
@@ -138,7 +138,7 @@ def decoded(chunks: Iterable[bytes], new: Callable[[], StreamDecoder]) -> Iterat
             yield from _pieces(decoder, data)
             step = min(2 * step, CHUNK)
             if decoder.eof:
-                at -= len(decoder.unused_data)
+                position -= len(decoder.unused_data)
                 decoder, step = None, _PIECE
     if decoder is not None or not streams:
         raise EOFError("it is cut short")

@@ -31,8 +31,8 @@ def main(names: tuple[str, ...], directory: Path) -> None:
             for arch in map(arches.find, names or arches.ARCHES):
                 click.echo(build(arch, parts(arch, report), directory.absolute()))
     except MicroVMError as error:
-        said = filter(None, (str(error), error.detail))
-        raise click.ClickException("\n".join(said)) from error
+        lines = filter(None, (str(error), error.detail))
+        raise click.ClickException("\n".join(lines)) from error
 
 
 if __name__ == "__main__":

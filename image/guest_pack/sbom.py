@@ -35,7 +35,7 @@ def write(name: str, version: str, components: Sequence[Component]) -> str:
     :param name: The name of the distribution.
     :param version: The version of the distribution.
     """
-    whole = cyclonedx.Component(
+    pack = cyclonedx.Component(
         name=name,
         version=version,
         type=cyclonedx.ComponentType.FIRMWARE,
@@ -44,10 +44,10 @@ def write(name: str, version: str, components: Sequence[Component]) -> str:
     )
     bom = Bom(
         components=map(_component, components),
-        metadata=BomMetaData(component=whole, timestamp=_EPOCH),
+        metadata=BomMetaData(component=pack, timestamp=_EPOCH),
         serial_number=uuid.uuid5(uuid.NAMESPACE_URL, repr((name, version, *components))),
     )
-    bom.register_dependency(whole, bom.components)
+    bom.register_dependency(pack, bom.components)
     text = JsonV1Dot6(bom).output_as_string()
     return json.dumps(json.loads(text), indent=1, sort_keys=True) + "\n"
 

@@ -47,13 +47,13 @@ _NO_RELEASE = re.compile(r"^E: The repository '(?P<what>.+?)' (?P<why>.+?)\.?$",
 _HASHES = re.compile(r"Hashes of (expected|received) file:(?:\n +- .*)*?\n +- SHA256:(\w+)")
 
 
-def refusal(said: str) -> str:
+def refusal(output: str) -> str:
     """Return a line that says which file apt refused and why; "" if apt failed for another reason.
 
-    :param said: The text that apt has written to its standard error.
+    :param output: The text that apt has written to its standard error.
     """
     for pattern in (_FETCHED, _UNSIGNED, _NO_RELEASE):
-        if found := pattern.search(said):
+        if found := pattern.search(output):
             parts = found.groupdict()
             hashes = dict(_HASHES.findall(parts.get("more", "")))
             compared = [f"the SHA-256 {kind} is {digest}" for kind, digest in hashes.items()]
@@ -71,17 +71,17 @@ def dates(lists: Path) -> str:
     )
 
 
-def check_dates(said: str, report: Reporter) -> None:
+def check_dates(output: str, report: Reporter) -> None:
     """Refuse a release that is older than one that was seen before, and store the newest dates.
 
-    :param said: A text that contains lines of the form `NAME_InRelease:Date: …`, as `grep -H
+    :param output: A text that contains lines of the form `NAME_InRelease:Date: …`, as `grep -H
         ^Date:` writes them.
     :raises ImageError: A release is older by more than a day.
     """
     path = cache.folder("downloads") / RELEASES
     with lock.held(path, report):
         newest = dict(_newest(path))
-        for name, text in _DATE.findall(said):
+        for name, text in _DATE.findall(output):
             date = _seconds(text)
             if date < newest.get(name, 0) - SLACK:
                 known = time.strftime("%a, %d %b %Y %H:%M:%S UTC", time.gmtime(newest[name]))

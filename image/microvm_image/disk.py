@@ -55,13 +55,13 @@ def write(tree: RootfsTree, out: Path, digest: str) -> None:
             ) from None
         if status:
             log.seek(max(0, log.tell() - 4096))
-            said = log.read(4096).decode(errors="replace").strip()
-            full = is_full(said) or _is_short(tree, out)
+            output = log.read(4096).decode(errors="replace").strip()
+            full = is_full(output) or _is_short(tree, out)
             raise ImageError(
                 f"writing the disk failed{' (disk full)' * full}: {_PROGRAM} ended with status "
                 f"{status}",
                 hint=cache.HINT_FULL if full else "install erofs-utils 1.7 or newer",
-                detail="\n".join(said.splitlines()[-20:]),
+                detail="\n".join(output.splitlines()[-20:]),
             )
 
 

@@ -230,26 +230,26 @@ class _ErofsReader:
         self._take(area)
         data = self._disk.read(offset, area)
         [shared] = _XATTRS.unpack_from(data)
-        at = _XATTRS.size + 4 * shared
+        position = _XATTRS.size + 4 * shared
         for index in range(shared):
             [number] = struct.unpack_from("<I", data, _XATTRS.size + 4 * index)
             yield self._shared_attribute(number)
-        while at + _XATTR.size <= len(data) and data[at]:
-            found, at = self._attribute(data, at)
+        while position + _XATTR.size <= len(data) and data[position]:
+            found, position = self._attribute(data, position)
             yield found
 
     def _shared_attribute(self, number: int) -> tuple[str, bytes]:
         if number not in self._shared:
             offset = self._xattrs + 4 * number
             length, _, size = _XATTR.unpack(self._disk.read(offset, _XATTR.size))
-            whole = _XATTR.size + length + size
-            self._take(whole)
-            self._shared[number] = self._attribute(self._disk.read(offset, whole), 0)[0]
+            total = _XATTR.size + length + size
+            self._take(total)
+            self._shared[number] = self._attribute(self._disk.read(offset, total), 0)[0]
         return self._shared[number]
 
-    def _attribute(self, data: bytes, at: int) -> tuple[tuple[str, bytes], int]:
-        length, kind, size = _XATTR.unpack_from(data, at)
-        begin = at + _XATTR.size
+    def _attribute(self, data: bytes, position: int) -> tuple[tuple[str, bytes], int]:
+        length, kind, size = _XATTR.unpack_from(data, position)
+        begin = position + _XATTR.size
         value = begin + length
         name = _XATTR_NAMES[kind] + data[begin:value].decode("utf-8", "surrogateescape")
         return (name, data[value : value + size]), (value + size + 3) & ~3

@@ -57,24 +57,24 @@ def remove(
     with lock.held(path, report), tags.changing(report):
         its_tags = tags.of(image)
         if text != image and tags.parse(text) in its_tags:
-            gone = [tags.parse(text)]
+            removed_tags = [tags.parse(text)]
         elif len(its_tags) > 1 and not force:
             raise ImageError(
                 f"image {image} has several tags: {', '.join(its_tags)}",
                 hint="remove the tags one by one, or the image with all tags by --force",
             )
         else:
-            gone = its_tags
-        if not path.is_dir() and not gone:
+            removed_tags = its_tags
+        if not path.is_dir() and not removed_tags:
             raise ImageError(f"no image {text}", hint="another process has removed it")
-        keep = len(gone) < len(its_tags)
+        keep = len(removed_tags) < len(its_tags)
         users = needs().get(image) if needs and not keep and path.is_dir() else None
         if users and not force:
             raise ImageError(
                 f"image {image} is needed by {', '.join(users)}",
                 hint="remove its users first, or only the image by --force",
             )
-        return _remove(path, gone, keep=keep)
+        return _remove(path, removed_tags, keep=keep)
 
 
 @cache.disk_errors()
@@ -114,10 +114,10 @@ def prune(
     dangling = {tag: name for tag, name in tags.all_tags().items() if not _is_there(name)}
     if dangling:
         with tags.changing(report):
-            gone = [tag for tag, name in dangling.items() if tags.image_of(tag) == name]
-            for tag in gone:
+            removed_tags = [tag for tag, name in dangling.items() if tags.image_of(tag) == name]
+            for tag in removed_tags:
                 tags.clear(tag)
-            removed.append(Removed(tuple(gone), ""))
+            removed.append(Removed(tuple(removed_tags), ""))
     for layer in sorted(cache.folder("layers").glob("[!.]*")):
         with lock.attempt(layer) as ours:
             if ours:
@@ -126,15 +126,15 @@ def prune(
     return removed
 
 
-def _remove(path: Path, gone: list[str], *, keep: bool) -> Removed:
+def _remove(path: Path, removed_tags: list[str], *, keep: bool) -> Removed:
     """Remove tags and, unless `keep` is set, the image. The caller holds the locks of both."""
-    for tag in gone:
+    for tag in removed_tags:
         tags.clear(tag)
     is_removed = not keep and path.is_dir()
     if is_removed:
         with cache.scratch(path) as removed:
             path.replace(removed)  # so that no process finds half an image
-    return Removed(tuple(gone), path.name if is_removed else "")
+    return Removed(tuple(removed_tags), path.name if is_removed else "")
 
 
 def _is_used(path: Path, kept: set[str]) -> bool:

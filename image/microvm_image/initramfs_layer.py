@@ -47,7 +47,7 @@ def _members(archive: FileRange, name: str) -> Iterator[tuple[str, FileNode]]:
         header = archive.read(offset, HEADER)
         try:
             # int() would also accept signs, blanks and underscores.
-            fields = [int(header[at : at + 8], 16) for at in range(len(MAGIC), HEADER, 8)]
+            fields = [int(header[index : index + 8], 16) for index in range(len(MAGIC), HEADER, 8)]
             is_header = header.startswith(MAGIC) and len(header) == HEADER and header.isalnum()
         except ValueError:
             is_header = False

@@ -114,12 +114,12 @@ class _Headers:
     def __init__(self, archive: FileRange) -> None:
         self._archive = archive
         self._position = 0
-        self.left = _HEADERS
+        self.remaining = _HEADERS
         self.last = b""
 
     def read(self, size: int) -> bytes:
-        self.left -= size
-        if size < 0 or self.left < 0:
+        self.remaining -= size
+        if size < 0 or self.remaining < 0:
             raise tarfile.ReadError("the headers of a member are too long")
         self.last = self._archive.read(self._position, size)
         self._position += len(self.last)
@@ -148,7 +148,7 @@ def _tar_members(archive: FileRange, name: str, *, is_whole: bool) -> Iterator[M
             is_empty = tar.firstmember is None  # tarfile has read the first header already
             while not is_empty and (info := tar.next()) is not None:
                 tar.members = []  # tarfile would keep all members in memory
-                headers.left = _HEADERS
+                headers.remaining = _HEADERS
                 if sum(len(key) + len(value) for key, value in tar.pax_headers.items()) > _GLOBALS:
                     raise tarfile.ReadError(f"its global headers have more than {_GLOBALS} bytes")
                 if info.offset < end:

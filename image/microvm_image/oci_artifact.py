@@ -85,9 +85,9 @@ def _lay_out(folder: Path, write: Callable[[BinaryIO], None]) -> None:
     with made.open("w+b") as out:
         write(out)
         out.flush()
-        whole = FileRange(out.fileno(), 0, out.tell())
-        digest = sha256(whole)
-    layer = _descriptor(LAYER_TYPE, digest, whole.size)
+        content = FileRange(out.fileno(), 0, out.tell())
+        digest = sha256(content)
+    layer = _descriptor(LAYER_TYPE, digest, content.size)
     made.rename(folder / digest)
     digest = hashlib.sha256(_EMPTY).hexdigest()
     (folder / digest).write_bytes(_EMPTY)

@@ -40,7 +40,7 @@ _SLOW = "the registry takes more than"
 _INTERVAL = 0.1
 _SLACK = 16 << 20  # maximum size of the manifest and the config, in bytes
 _SIZE_LIMIT = 8 << 20  # maximum size of an answer, in bytes
-_SAID = 64 << 10  # bytes read from the end of the messages; the last message is the error
+_TAIL = 64 << 10  # bytes read from the end of the messages; the last message is the error
 _MISSING = "(manifest|name) unknown|not found"
 _HINTS = {
     _SLOW.lower(): how_to_raise("seconds"),
@@ -240,13 +240,13 @@ def _run(
             why = watch(process)
         out.seek(0)
         if why or process.returncode:
-            log.seek(max(0, os.fstat(log.fileno()).st_size - _SAID))
-            raise _failure(name, log.read(_SAID), why)
+            log.seek(max(0, os.fstat(log.fileno()).st_size - _TAIL))
+            raise _failure(name, log.read(_TAIL), why)
         return out.read(_SIZE_LIMIT)
 
 
-def _failure(name: str, said: bytes, why: str = "") -> ImageError:
-    text = said.decode(errors="replace").strip()
+def _failure(name: str, output: bytes, why: str = "") -> ImageError:
+    text = output.decode(errors="replace").strip()
     last = text.splitlines()[-1] if text else ""
     message = re.search(r'msg="((?:[^"\\]|\\.)*)"', last)
     why = why or (message[1].replace('\\"', '"') if message else last)
@@ -256,7 +256,7 @@ def _failure(name: str, said: bytes, why: str = "") -> ImageError:
 
 def _hint(why: str, name: str) -> str:
     lowered = why.lower()
-    for said, hint in _HINTS.items():
-        if re.search(said, lowered):
+    for pattern, hint in _HINTS.items():
+        if re.search(pattern, lowered):
             return hint
     return f"`skopeo inspect {name}` shows the error alone"

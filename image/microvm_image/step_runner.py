@@ -131,15 +131,15 @@ async def _command(machine: MicroVM, command: Sequence[str], show: Callable[[str
             else "",
         ) from error
     except MicroVMError as error:  # such as of a guest that died
-        said = "\n".join(last) or error.detail
+        output = "\n".join(last) or error.detail
         raise ImageError(
-            f"the step failed: {error.message}", hint=error.hint, detail=said
+            f"the step failed: {error.message}", hint=error.hint, detail=output
         ) from error
     if status:
         how = f"exited with status {status}" if status > 0 else f"was killed by signal {-status}"
-        said = "\n".join(last)
-        hint = _NO_NETWORK if _WANTS_NETWORK.search(said) else ""
-        raise ImageError(f"the step {how}", hint=hint, detail=said)
+        output = "\n".join(last)
+        hint = _NO_NETWORK if _WANTS_NETWORK.search(output) else ""
+        raise ImageError(f"the step {how}", hint=hint, detail=output)
 
 
 async def _pack(machine: MicroVM, layer: BinaryIO, limit: int, show: Callable[[str], None]) -> None:
@@ -156,11 +156,11 @@ async def _pack(machine: MicroVM, layer: BinaryIO, limit: int, show: Callable[[s
             message = f"cannot read the changes of the step: {error.message}"
             raise ImageError(message, hint=hint) from error
     if status:
-        said = _ERRNO.sub(lambda number: os.strerror(int(number[1])), "\n".join(last))
+        output = _ERRNO.sub(lambda number: os.strerror(int(number[1])), "\n".join(last))
         raise ImageError(
             f"cannot read the changes of the step: pack exited with status {status}",
-            hint=_TOO_LARGE if "than the limit" in said else "",
-            detail=said,
+            hint=_TOO_LARGE if "than the limit" in output else "",
+            detail=output,
         )
 
 

@@ -59,7 +59,7 @@ class RootfsTree:
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
-        at: TracebackType | None,
+        traceback: TracebackType | None,
     ) -> None:
         """Close the files of the layers."""
         self._files.close()
@@ -220,9 +220,9 @@ class RootfsTree:
             return
         node = self._linked(member) if isinstance(member, HardLink) else member
         folder = self._follow(above, make=True)
-        there = folder.children.get(name)
-        if isinstance(node, Folder) and isinstance(there, Folder):
-            _describe(there, node)
+        existing = folder.children.get(name)
+        if isinstance(node, Folder) and isinstance(existing, Folder):
+            _describe(existing, node)
         else:
             folder.children[name] = node
         self._upper.add((id(folder), name))
@@ -243,26 +243,26 @@ class RootfsTree:
         :param make: True to create the folder and its parents, if they do not exist.
         """
         way = [self._root]
-        left = [*reversed(parts)]
-        self._budget.take_steps(len(left))
+        remaining = [*reversed(parts)]
+        self._budget.take_steps(len(remaining))
         links = 0
-        while left:
-            part = left.pop()
+        while remaining:
+            part = remaining.pop()
             if part in {"", "."}:
                 continue
             if part == "..":
                 del way[max(1, len(way) - 1) :]
                 continue
-            here = way[-1]
-            node = here.children.get(part)
+            parent = way[-1]
+            node = parent.children.get(part)
             if node is None:
                 if not make:
                     raise _NotThereError
                 self._budget.take_member(len(part))
-                node = here.children[_checked(part)] = Folder(stat.S_IFDIR | 0o755)
+                node = parent.children[_checked(part)] = Folder(stat.S_IFDIR | 0o755)
             if isinstance(node, Folder):
                 if make:
-                    self._upper.add((id(here), part))
+                    self._upper.add((id(parent), part))
                 way.append(node)
                 self._budget.check_depth(len(way))
             elif stat.S_ISLNK(node.mode):
@@ -273,7 +273,7 @@ class RootfsTree:
                     del way[1:]
                 target = node.target.split("/")
                 self._budget.take_steps(len(target))
-                left += reversed(target)
+                remaining += reversed(target)
             elif make:
                 raise _PathError(f"it lies in {part!r}, which is no folder")
             else:
@@ -281,15 +281,15 @@ class RootfsTree:
         return way[-1]
 
     def _white_out(self, above: Sequence[str], name: str) -> None:
-        gone = name.removeprefix(_WHITEOUT)
-        if gone in {"", ".", ".."}:
+        hidden = name.removeprefix(_WHITEOUT)
+        if hidden in {"", ".", ".."}:
             raise _PathError("a whiteout of no name")
         with suppress(_NotThereError):
             folder = self._follow(above)
             if name == _OPAQUE:
                 self._remove_lower(folder)
-            elif gone in folder.children:
-                self._remove(folder, gone)
+            elif hidden in folder.children:
+                self._remove(folder, hidden)
 
     def _remove_lower(self, folder: Folder) -> None:
         """Remove everything below a folder that an earlier layer has put there.
@@ -361,10 +361,10 @@ def _checked(name: str) -> str:
     return name
 
 
-def _describe(there: FileNode, node: FileNode) -> None:
+def _describe(existing: FileNode, node: FileNode) -> None:
     """Copy the attributes of a folder to an existing folder, which keeps its content."""
-    there.mode, there.uid, there.gid = node.mode, node.uid, node.gid
-    there.mtime, there.xattrs = node.mtime, node.xattrs
+    existing.mode, existing.uid, existing.gid = node.mode, node.uid, node.gid
+    existing.mtime, existing.xattrs = node.mtime, node.xattrs
 
 
 def _info(path: str, node: FileNode) -> tarfile.TarInfo:

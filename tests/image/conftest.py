@@ -133,6 +133,22 @@ def archive(pin: Pin) -> Path:
     return pin(**{"./bin/sh": b"#!", "./etc/alpine-release": b"3.20.3\n"})
 
 
+@pytest.fixture
+def parts(archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the variables of the environment that name the small archive and the small kernel."""
+    monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
+    monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
+
+
+@pytest.fixture
+def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Set $TMPDIR to a new folder, and return the folder."""
+    folder = tmp_path / "temporary files"
+    folder.mkdir()
+    monkeypatch.setenv("TMPDIR", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="module")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Yield the HOST:PORT of a registry that needs no login."""
@@ -144,14 +160,13 @@ Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture
-def start_build(guest: Path, archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
+def start_build(guest: Path, archive: Path, parts: None) -> Start:
     """Return a function that starts a default build in another process.
 
     The process prints `writing` in the middle of the build. With `pause`, it then waits for the end
     of its standard input.
     """
-    monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
-    monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
+    del parts
     digest = hashlib.sha256(archive.read_bytes()).hexdigest()
 
     def start(*, pause: bool) -> subprocess.Popen[str]:

@@ -34,14 +34,9 @@ Start = Callable[..., subprocess.Popen[str]]
 Leftovers = Callable[[], list[str]]
 
 
-@pytest.fixture
-def parts(archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set the variables of the environment that name the small parts."""
-    monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
-    monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
+pytestmark = pytest.mark.usefixtures("parts")
 
 
-@pytest.mark.usefixtures("parts")
 def test_image_has_its_files_and_manifest(cache: Path, kernel: Path) -> None:
     image = build()
     assert image.path == cache / "images" / image.name
@@ -53,7 +48,6 @@ def test_image_has_its_files_and_manifest(cache: Path, kernel: Path) -> None:
     assert images.load(image.path) == image
 
 
-@pytest.mark.usefixtures("parts")
 @pytest.mark.parametrize("mask", [0, 0o022, 0o077])
 def test_no_other_user_may_read_an_image(mask: int) -> None:
     before = os.umask(mask)
@@ -67,7 +61,6 @@ def test_no_other_user_may_read_an_image(mask: int) -> None:
     assert {path.stat().st_mode & 0o777 for path in others} == {0o600}
 
 
-@pytest.mark.usefixtures("parts")
 def test_the_same_parts_give_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,7 +71,6 @@ def test_the_same_parts_give_the_same_bytes(
     assert first.initramfs.read_bytes() == second.initramfs.read_bytes()
 
 
-@pytest.mark.usefixtures("parts")
 def test_other_parts_give_another_name(guest: Path, kernel: Path) -> None:
     names = {build().name}
     (guest / "main.c").write_text("int main(void) { return 1; }\n")
@@ -91,7 +83,6 @@ def test_other_parts_give_another_name(guest: Path, kernel: Path) -> None:
     assert len(names) == 4
 
 
-@pytest.mark.usefixtures("parts")
 def test_the_default_is_built_once(monkeypatch: pytest.MonkeyPatch, guest: Path) -> None:
     image = microvm_image.default()
 
@@ -105,7 +96,6 @@ def test_the_default_is_built_once(monkeypatch: pytest.MonkeyPatch, guest: Path)
         microvm_image.default()
 
 
-@pytest.mark.usefixtures("parts")
 def test_missing_kernel_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     image = build()
     monkeypatch.delenv("MICROVM_KERNEL")
@@ -116,14 +106,12 @@ def test_missing_kernel_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
         microvm_image.default()
 
 
-@pytest.mark.usefixtures("parts")
 def test_default_is_the_image_that_build_returned(monkeypatch: pytest.MonkeyPatch) -> None:
     image = build()
     monkeypatch.setattr(programs, "build", None)
     assert microvm_image.default() == image
 
 
-@pytest.mark.usefixtures("parts")
 def test_missing_or_damaged_default_is_built_again() -> None:
     image = microvm_image.default()
     image.initramfs.unlink()
@@ -134,7 +122,6 @@ def test_missing_or_damaged_default_is_built_again() -> None:
     assert image.initramfs.stat().st_size == image.manifest.initramfs_size
 
 
-@pytest.mark.usefixtures("parts")
 def test_notes_of_removed_images_are_removed(guest: Path, cache: Path) -> None:
     microvm_image.remove(build().name)
     (guest / "main.c").write_text("int main(void) { return 1; }\n")
@@ -142,7 +129,6 @@ def test_notes_of_removed_images_are_removed(guest: Path, cache: Path) -> None:
     assert len(list((cache / "defaults").iterdir())) == 1
 
 
-@pytest.mark.usefixtures("parts")
 @pytest.mark.parametrize("lost", ["manifest.json", "initramfs.cpio"])
 def test_build_reports_a_damaged_image(lost: str, capsys: pytest.CaptureFixture[str]) -> None:
     image = build(report=LineReporter())
@@ -154,7 +140,6 @@ def test_build_reports_a_damaged_image(lost: str, capsys: pytest.CaptureFixture[
     assert lines[0].endswith(f": {image.name} is built again")
 
 
-@pytest.mark.usefixtures("parts")
 def test_failed_build_leaves_no_damaged_image(cache: Path, leftovers: Leftovers) -> None:
     """A manifest beyond the limit could not be read again."""
     env = tuple(f"A{number}={'x' * 100_000}" for number in range(11))
@@ -170,7 +155,6 @@ def _flip_a_bit(path: Path) -> None:
     path.write_bytes(data)
 
 
-@pytest.mark.usefixtures("parts")
 @pytest.mark.parametrize("part", ["kernel", "initramfs.cpio"])
 def test_changed_bit_is_found(part: str) -> None:
     image = microvm_image.default()
@@ -182,7 +166,6 @@ def test_changed_bit_is_found(part: str) -> None:
     assert images.load(image.name) == image
 
 
-@pytest.mark.usefixtures("parts")
 def test_files_are_hashed_once_for_each_copy(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,7 +189,6 @@ def test_files_are_hashed_once_for_each_copy(
         monkeypatch.setattr(verified, "_memory", {})
 
 
-@pytest.mark.usefixtures("parts")
 @pytest.mark.parametrize("record", [b"", b"[]", b"\xff", b'{"kernel": 1}', b"0" * 10_000])
 def test_damaged_record_of_digests_is_written_again(
     record: bytes, monkeypatch: pytest.MonkeyPatch
@@ -221,7 +203,6 @@ def test_damaged_record_of_digests_is_written_again(
     }
 
 
-@pytest.mark.usefixtures("parts")
 @pytest.mark.parametrize("lost", ["manifest.json", "kernel", "initramfs.cpio"])
 def test_default_without_a_file_is_built_again(lost: str) -> None:
     image = microvm_image.default()
@@ -230,7 +211,6 @@ def test_default_without_a_file_is_built_again(lost: str) -> None:
     assert (image.path / lost).exists()
 
 
-@pytest.mark.usefixtures("parts")
 def test_unreadable_notes_are_replaced_or_removed(cache: Path) -> None:
     image = microvm_image.default()
     (note,) = (cache / "defaults").iterdir()
@@ -243,7 +223,6 @@ def test_unreadable_notes_are_replaced_or_removed(cache: Path) -> None:
         assert list(note.parent.iterdir()) == [note]
 
 
-@pytest.mark.usefixtures("parts")
 def test_copied_cache_has_the_default_image(
     cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,15 +239,14 @@ def test_copied_cache_has_the_default_image(
 
 
 def test_given_archive_is_kept_for_the_default_image(
-    archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch
+    archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
+    monkeypatch.delenv("MICROVM_ROOTFS")
     image = build(rootfs=archive)
     archive.unlink()
     assert microvm_image.default() == image
 
 
-@pytest.mark.usefixtures("parts")
 def test_image_is_written_to_the_output_folder(tmp_path: Path, guest: Path, cache: Path) -> None:
     output = tmp_path / "out"
     output.mkdir()
@@ -281,7 +259,6 @@ def test_image_is_written_to_the_output_folder(tmp_path: Path, guest: Path, cach
     assert build(output=output).name != image.name
 
 
-@pytest.mark.usefixtures("parts")
 def test_output_replaces_no_other_folder(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="is no image"):
         build(output=tmp_path)
@@ -290,7 +267,6 @@ def test_output_replaces_no_other_folder(tmp_path: Path) -> None:
     assert (tmp_path / "vmlinuz").exists()
 
 
-@pytest.mark.usefixtures("parts")
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), OSError(errno.EIO, "I/O error")])
 def test_failed_build_leaves_no_files(
     error: BaseException, monkeypatch: pytest.MonkeyPatch, cache: Path, leftovers: Leftovers
@@ -349,7 +325,6 @@ def test_interrupted_build_leaves_no_files(start_build: Start, leftovers: Leftov
     assert not leftovers()
 
 
-@pytest.mark.usefixtures("parts")
 def test_next_build_removes_files_of_a_killed_build(
     start_build: Start, cache: Path, leftovers: Leftovers
 ) -> None:

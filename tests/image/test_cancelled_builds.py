@@ -47,15 +47,6 @@ def lifeline(tmp_path: Path) -> Iterator[Lifeline]:
 
 
 @pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Set $TMPDIR to a new folder, and return the folder."""
-    folder = tmp_path / "temporary"
-    folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
-    return folder
-
-
-@pytest.fixture
 def slow(
     tmp_path: Path, lifeline: Lifeline, temporary: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Lifeline:

@@ -18,10 +18,7 @@ DAY = 24 * 3600.0
 WANTED = package.WantedPackage("linux-image", r"boot/vmlinuz-.*")
 
 
-@pytest.fixture(autouse=True)
-def parts(archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
-    monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
+pytestmark = pytest.mark.usefixtures("parts")
 
 
 @pytest.fixture

@@ -175,7 +175,7 @@ def test_unknown_suite_is_an_error() -> None:
         pass
     assert caught.value.message.startswith("cannot get debian:nosuch: ")
     assert " nosuch Release: does not have a Release file" in caught.value.message
-    assert "is the suite's name right" in caught.value.hint
+    assert "check the name of the suite" in caught.value.hint
 
 
 @needs_apt

@@ -20,11 +20,7 @@ from microvm_image.recipe import AddStep, Recipe, RunStep, Step, shell
 Leftovers = Callable[[], list[str]]
 
 
-@pytest.fixture(autouse=True)
-def _parts(archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set the environment to the small parts."""
-    monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
-    monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
+pytestmark = pytest.mark.usefixtures("parts")
 
 
 @pytest.fixture

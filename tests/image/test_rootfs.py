@@ -60,24 +60,18 @@ def find(path: Path | None = None, mirror: str = NOWHERE, report: Reporter | Non
     return rootfs.find(arches.find(), path, mirror, report or NullReporter()).name
 
 
-def test_archive_is_found_by_its_path_or_folder(archive: Path) -> None:
-    assert find(archive) == "alpine-3.20.3"
-    assert find(archive.parent) == "alpine-3.20.3"
-
-
-def test_archive_may_have_any_name(archive: Path) -> None:
-    assert find(archive.rename(archive.with_name("rootfs.tgz"))) == "alpine-3.20.3"
-
-
-def test_environment_variable_names_the_archive(
-    archive: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("place", ["folder", "another name", "variable"])
+def test_archive_is_found_and_kept_in_the_cache(
+    place: str, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("MICROVM_ROOTFS", str(archive.parent))
-    assert find() == "alpine-3.20.3"
-
-
-def test_archive_is_kept_in_the_cache(archive: Path) -> None:
-    find(archive)
+    path: Path | None = archive.parent
+    if place == "another name":
+        path = archive = archive.rename(archive.with_name("rootfs.tgz"))
+    elif place == "variable":
+        monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
+        path = None
+    assert find(path) == "alpine-3.20.3"
+    monkeypatch.delenv("MICROVM_ROOTFS", raising=False)
     archive.unlink()
     assert find() == "alpine-3.20.3"
 
@@ -116,23 +110,19 @@ def test_archive_in_an_unreadable_folder_is_an_error(monkeypatch: pytest.MonkeyP
     folder.rmdir()
 
 
-def test_archive_is_downloaded_from_a_mirror(archive: Path, mirror: tuple[str, Path]) -> None:
-    archive.rename(mirror[1])
-    assert find(mirror=mirror[0]) == "alpine-3.20.3"
-
-
-def test_environment_variable_names_a_mirror(
-    archive: Path, mirror: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("by_variable", [False, True])
+def test_archive_is_downloaded_from_a_mirror_and_compared(
+    by_variable: bool, archive: Path, mirror: tuple[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    archive.rename(mirror[1])
-    monkeypatch.setenv("MICROVM_MIRROR", mirror[0])
-    assert find(mirror="") == "alpine-3.20.3"
-
-
-def test_a_mirror_with_another_archive_is_an_error(mirror: tuple[str, Path]) -> None:
-    mirror[1].write_bytes(b"something else")
+    address, path = mirror
+    if by_variable:
+        monkeypatch.setenv("MICROVM_MIRROR", address)
+        address = ""
+    path.write_bytes(b"something else")
     with pytest.raises(ImageError, match="wrong checksum"):
-        find(mirror=mirror[0])
+        find(mirror=address)
+    archive.rename(path)
+    assert find(mirror=address) == "alpine-3.20.3"
 
 
 def test_busybox_replaces_the_archive_with_a_notice(

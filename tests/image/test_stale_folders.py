@@ -48,15 +48,6 @@ def mounts() -> Iterator[Mounts]:
 
 
 @pytest.fixture
-def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Set $TMPDIR to a new folder, and return the folder."""
-    folder = tmp_path / "temporary files"
-    folder.mkdir()
-    monkeypatch.setenv("TMPDIR", str(folder))
-    return folder
-
-
-@pytest.fixture
 def root(temporary: Path) -> Path:
     """Return a folder that mmdebstrap left, with a link to a file that must not be removed."""
     folder = temporary / "mmdebstrap.ptzgiVBg0Q"

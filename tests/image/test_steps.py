@@ -19,6 +19,8 @@ from microvm_image.image_removal import prune
 from microvm_image.limits import Limits
 from microvm_image.recipe import Recipe, RunStep
 
+pytestmark = pytest.mark.usefixtures("parts")
+
 STEP = Recipe(steps=(RunStep(("work",)),))
 GOOD = tar(file("made", b"by the step"))
 
@@ -38,12 +40,6 @@ class StandInRunner:
         if self._error:
             raise self._error
         layer.write(self._archive)
-
-
-@pytest.fixture(autouse=True)
-def _small(archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
-    monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
 
 
 def kept(cache: Path) -> Path:

@@ -23,12 +23,7 @@ from microvm.system import private
 from microvm_image import initramfs
 from microvm_image.build import build
 
-
-@pytest.fixture(autouse=True)
-def parts(archive: Path, kernel: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Set the environment to the small parts."""
-    monkeypatch.setenv("MICROVM_ROOTFS", str(archive))
-    monkeypatch.setenv("MICROVM_KERNEL", str(kernel))
+pytestmark = pytest.mark.usefixtures("parts")
 
 
 @pytest.fixture(autouse=True)

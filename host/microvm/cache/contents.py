@@ -106,15 +106,15 @@ def _measure(path: Path, seen: set[tuple[int, int]]) -> tuple[int, float]:
     """Return the size of a file or folder on the disk, and the newest modification time in it."""
     size, used, waiting = 0, 0.0, [path]
     while waiting:
-        here = waiting.pop()
+        current = waiting.pop()
         with suppress(FileNotFoundError, PermissionError):
-            status = here.lstat()
+            status = current.lstat()
             if (status.st_dev, status.st_ino) not in seen:
                 seen.add((status.st_dev, status.st_ino))
                 size += status.st_blocks * cache.SECTOR
             # comparing digests writes a record, but that is no use of the item
-            if here.name != RECORD:
+            if current.name != RECORD:
                 used = max(used, status.st_mtime)
             if stat.S_ISDIR(status.st_mode):
-                waiting += [Path(entry.path) for entry in os.scandir(here)]
+                waiting += [Path(entry.path) for entry in os.scandir(current)]
     return size, used

@@ -167,8 +167,8 @@ def _name(path: Path) -> Path:
 
 def sweep(folder: Path) -> None:
     """Remove the unfinished files and the locks of killed processes from a folder of the cache."""
-    for left in (*folder.glob(".*.tmp"), *folder.glob(".*.lock")):
-        path = folder / left.name[1:].rpartition(".")[0]
+    for unfinished in (*folder.glob(".*.tmp"), *folder.glob(".*.lock")):
+        path = folder / unfinished.name[1:].rpartition(".")[0]
         with attempt(path) as ours:
             if ours:
                 cache.clear(folder / f".{path.name}.tmp")

@@ -58,8 +58,8 @@ def _record(kind: type[T], members: object, within: str) -> T:
     types = _types(kind)  # type: ignore[arg-type] # mypy takes no class for hashable
     if not isinstance(members, dict):
         raise ValueError(f"{within.rstrip('.')} is no object")
-    if odd := members.keys() ^ types.keys():
-        raise ValueError(f"{within}{min(odd)} is missing, or unknown")
+    if unexpected := members.keys() ^ types.keys():
+        raise ValueError(f"{within}{min(unexpected)} is missing, or unknown")
     return kind(
         **{name: _value(each, members[name], within + name) for name, each in types.items()}
     )
@@ -79,7 +79,7 @@ def _value(wanted: Any, value: object, name: str) -> object:
         if not isinstance(value, list):
             raise ValueError(f"{name} is no array")
         each = get_args(wanted)[0]
-        return tuple(_value(each, item, f"{name}[{at}]") for at, item in enumerate(value))
+        return tuple(_value(each, item, f"{name}[{index}]") for index, item in enumerate(value))
     if _is_record(wanted):
         return _record(wanted, value, f"{name}.")
     if type(value) is not wanted:

@@ -34,9 +34,9 @@ def sha256(file: int) -> str:
     """Return the SHA-256 of an open file, in hex."""
     import hashlib  # loaded only here, since most starts of QEMU compute no digest
 
-    with os.fdopen(os.dup(file), "rb") as whole:
-        whole.seek(0)
-        return hashlib.file_digest(whole, "sha256").hexdigest()
+    with os.fdopen(os.dup(file), "rb") as copy:
+        copy.seek(0)
+        return hashlib.file_digest(copy, "sha256").hexdigest()
 
 
 def check(path: Path, file: int, expected: str, digest: Callable[[int], str] = sha256) -> bool:

@@ -120,12 +120,12 @@ def read(
     try:
         with export_archive.reading(file) as archive:
             manifest = _manifest(archive, name)
-            theirs = _tags(archive)
+            named_tags = _tags(archive)
             if expected is not None:
-                theirs = []
+                named_tags = []
                 if manifest != expected:
                     raise export_archive.DamagedError(f"it contains another image, {manifest.name}")
-            named = [wanted] if wanted else theirs
+            named = [wanted] if wanted else named_tags
             report.step(f"importing {manifest.name}")
             path = folder_of(manifest.name)
             with cache.disk_errors(), lock.held(path, report):

@@ -99,9 +99,9 @@ def clear(tag: str) -> None:
 
 def sweep(report: Reporter) -> None:
     """Remove the unfinished tags of killed processes."""
-    if left := [*_folder().glob(".*.tmp")]:
+    if unfinished := [*_folder().glob(".*.tmp")]:
         with changing(report):
-            for each in left:
+            for each in unfinished:
                 cache.clear(each)
 
 

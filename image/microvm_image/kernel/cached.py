@@ -44,9 +44,9 @@ def installed() -> Iterator[Path]:
 def sweep() -> None:
     """Remove the unfinished kernels that killed processes have left, up to a gigabyte each."""
     folder = cache.folder("kernels")
-    if left := [*folder.glob(".*.tmp")]:
+    if unfinished := [*folder.glob(".*.tmp")]:
         with cache.disk_errors(), lock.attempt(folder / WORK) as ours:
-            for each in left if ours else ():
+            for each in unfinished if ours else ():
                 cache.clear(each)
 
 

@@ -205,8 +205,8 @@ def _modules(kernel: Path, version: str) -> dict[str, bytes]:
     lib = next((lib for lib in (root / "usr/lib", root / "lib") if lib.exists()), root)
     found: dict[str, bytes] = {}
     for folder, names in MODULES.items():
-        there = filter(None, (_module(lib / "modules" / version / "kernel" / n) for n in names))
-        found |= {f"{folder}{number}.ko": data for number, data in enumerate(there)}
+        available = filter(None, (_module(lib / "modules" / version / "kernel" / n) for n in names))
+        found |= {f"{folder}{number}.ko": data for number, data in enumerate(available)}
     return found
 
 

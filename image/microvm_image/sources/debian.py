@@ -243,11 +243,11 @@ def _make(
         env=environment,
     ) as maker:
         _, err = finish(maker, partial(_check_time, suite, seconds, time.monotonic()))
-    said = err.decode(errors="replace")
+    output = err.decode(errors="replace")
     if maker.returncode:
         command[command.index(str(out))] = "/dev/null"
-        raise _failure(suite, said, shlex.join(command))
-    check_dates(said, report)
+        raise _failure(suite, output, shlex.join(command))
+    check_dates(output, report)
 
 
 def _check_time(suite: str, seconds: int, begun: float) -> None:
@@ -258,16 +258,16 @@ def _check_time(suite: str, seconds: int, begun: float) -> None:
         )
 
 
-def _failure(suite: str, said: str, command: str) -> ImageError:
-    why = refusal(said)
-    lines = said.strip().splitlines()
-    unknown = re.search(r"Unable to locate package (\S+)", said)
+def _failure(suite: str, output: str, command: str) -> ImageError:
+    why = refusal(output)
+    lines = output.strip().splitlines()
+    unknown = re.search(r"Unable to locate package (\S+)", output)
     if unknown:
         return ImageError(f"{SCHEME}{suite} has no package {unknown[1]}")
-    if is_full(said) or "enough free space" in said:  # the message of apt
+    if is_full(output) or "enough free space" in output:  # the message of apt
         why = "disk full"
         hint = cache.HINT_FULL
-    elif re.search(_NO_IDS, said, re.MULTILINE):
+    elif re.search(_NO_IDS, output, re.MULTILINE):
         hint = (
             "as an ordinary user it needs user namespaces, newuidmap (apt install uidmap), "
             "and a range of ids in /etc/subuid and /etc/subgid; root needs nothing"

@@ -34,8 +34,8 @@ def find(stored: Files, name: str, tag: str, arch: Arch) -> ImageSource:
     config = read_json(stored, path)
     with ExitStack() as files:
         digest = sha256(stored.open(path, files))
-    said = re.search(r"([0-9a-f]{64})(\.json)?$", path)
-    if said and said[1] != digest:
+    named = re.search(r"([0-9a-f]{64})(\.json)?$", path)
+    if named and named[1] != digest:
         raise ImageError(f"{name}: wrong digest: the SHA-256 of {path} is {digest}")
     paths = oci.member(entry, "Layers", list, name)
     diff_ids = oci.checked_config(config, name, arch)
