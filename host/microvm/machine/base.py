@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Self
 
+from microvm import machine
 from microvm.machine.commands import CommandMethods
 from microvm.options import Confinement
+from microvm.qemu.launch import launch_errors
 from microvm.units import parse_count
 
 if TYPE_CHECKING:
@@ -67,9 +69,5 @@ class Machine(CommandMethods):
             machines are then stopped.
         """
         count = parse_count(count, least=1)
-        with await self.checkpoint() as snapshot:
-            from microvm.machine.forks import Forks
-            from microvm.qemu.launch import launch_errors
-
-            with launch_errors():
-                return await Forks.start(snapshot, count, confinement=self.confinement)
+        with await self.checkpoint() as snapshot, launch_errors():
+            return await machine.Forks.start(snapshot, count, confinement=self.confinement)

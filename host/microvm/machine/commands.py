@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
+from microvm import machine
 from microvm.guest.timeouts import TIMEOUTS
 from microvm.machine.files import FileMethods
 from microvm.option import ParsedOptions, document_options, parse_options
@@ -19,7 +20,6 @@ from microvm.options import (
 )
 from microvm.units import Duration, parse_duration
 
-# The rest is imported with the first command, so that a machine starts without it.
 if TYPE_CHECKING:
     from microvm.guest.process import CompletedProcess, Process
     from microvm.guest.status import GuestStatus
@@ -89,14 +89,10 @@ class CommandMethods(FileMethods):
         :raises Busy: If another command runs in this machine.
         :raises MachineError: If the machine has failed.
         """
-        from microvm.guest.run import run
-
-        return await run(self._guest(), argv, **options)
+        return await machine.run(self._guest(), argv, **options)
 
     async def _run(self, argv: Sequence[Text], options: ParsedOptions) -> CompletedProcess[Any]:
-        from microvm.guest.run import run_parsed
-
-        return await run_parsed(self._guest(), argv, options)
+        return await machine.run_parsed(self._guest(), argv, options)
 
     async def ping(self, timeout: Duration = TIMEOUTS.ping) -> None:
         """Check that the guest answers.
@@ -117,10 +113,6 @@ class CommandMethods(FileMethods):
         :raises UsageError: If the machine is not running.
         :raises MachineError: If the machine has failed.
         """
-        from dataclasses import asdict  # its modules would delay the start of QEMU
-
-        from microvm.guest.status import GuestStatus
-
         seconds = parse_duration(timeout)
         counters = await self._guest().status(seconds)
-        return GuestStatus(**asdict(counters))
+        return machine.GuestStatus(**machine.asdict(counters))

@@ -6,6 +6,7 @@ import posixpath
 from os import PathLike
 from typing import TYPE_CHECKING, BinaryIO, TypedDict, Unpack, overload
 
+from microvm import machine
 from microvm.options import ExecOptions, to_bytes
 from microvm.units import Duration, Size, parse_duration
 
@@ -134,9 +135,9 @@ class FileMethods:
         :param options: See `WriteOptions`.
         :raises FileError: If the file cannot be written.
         """
-        from microvm.guest import files
-
-        await files.write_file(self._guest(), path, data, mode, atomic=atomic, **options)
+        await machine.guest_files.write_file(
+            self._guest(), path, data, mode, atomic=atomic, **options
+        )
 
     @overload
     async def read_file(
@@ -156,9 +157,7 @@ class FileMethods:
         :raises FileError: If the file cannot be read, or exceeds `max_size`.
         :raises UnicodeError: If the content cannot be decoded.
         """
-        from microvm.guest import files
-
-        data = await files.read_file(self._guest(), path, **options)
+        data = await machine.guest_files.read_file(self._guest(), path, **options)
         return data if encoding is None else data.decode(encoding)
 
     async def put(
@@ -176,9 +175,7 @@ class FileMethods:
         :raises OSError: If the source cannot be read.
         :raises FileError: If a file cannot be written in the guest.
         """
-        from microvm.guest import files
-
-        await files.put(self._guest(), src, dst, **options)
+        await machine.guest_files.put(self._guest(), src, dst, **options)
 
     async def get(
         self, src: GuestPath, dst: str | PathLike[str], **options: Unpack[GetOptions]
@@ -194,9 +191,7 @@ class FileMethods:
         :raises OSError: If the destination cannot be written.
         :raises FileError: If a file cannot be read in the guest, or a limit is exceeded.
         """
-        from microvm.guest import files
-
-        return await files.get(self._guest(), src, dst, **options)
+        return await machine.guest_files.get(self._guest(), src, dst, **options)
 
     async def put_archive(
         self, src: BinaryIO, dst: GuestPath, **options: Unpack[PutArchiveOptions]
@@ -216,9 +211,7 @@ class FileMethods:
         :raises OSError: If the archive cannot be read or stored.
         :raises FileError: If a file cannot be written in the guest, or a limit is exceeded.
         """
-        from microvm.guest import files
-
-        return await files.put_archive(self._guest(), src, dst, **options)
+        return await machine.guest_files.put_archive(self._guest(), src, dst, **options)
 
     async def get_archive(
         self, src: GuestPath, dst: BinaryIO, **options: Unpack[GetOptions]
@@ -234,9 +227,7 @@ class FileMethods:
         :raises OSError: If the archive cannot be written or stored.
         :raises FileError: If a file cannot be read in the guest, or a limit is exceeded.
         """
-        from microvm.guest import files
-
-        return await files.get_archive(self._guest(), src, dst, **options)
+        return await machine.guest_files.get_archive(self._guest(), src, dst, **options)
 
     async def stat(
         self, path: GuestPath, *, follow_symlinks: bool = True, **options: Unpack[FileOptions]
@@ -247,9 +238,7 @@ class FileMethods:
         :param options: See `FileOptions`.
         :raises FileError: If the properties cannot be read.
         """
-        from microvm.guest import files
-
-        return await files.stat(self._guest(), path, follow_symlinks, **options)
+        return await machine.guest_files.stat(self._guest(), path, follow_symlinks, **options)
 
     async def list(self, path: GuestPath, **options: Unpack[ListOptions]) -> tuple[FileStatus, ...]:
         """Return the entries of a folder of the guest, sorted by name. Links are not followed.
@@ -257,6 +246,4 @@ class FileMethods:
         :param options: See `ListOptions`.
         :raises FileError: If the folder cannot be read, or has more than `max_files` entries.
         """
-        from microvm.guest import files
-
-        return await files.list(self._guest(), path, **options)
+        return await machine.guest_files.list(self._guest(), path, **options)

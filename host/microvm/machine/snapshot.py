@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
+from microvm import machine
 from microvm.concurrency.threads import in_stoppable_thread
 from microvm.errors import SnapshotError, UsageError
 from microvm.log import Area
@@ -102,9 +103,7 @@ class Snapshot:
         if name is not None:
             snapshots.STORE.path(name)  # an invalid name is an error at once
         with _taking_errors(), ExitStack() as files:
-            from microvm.start import checkpoint
-
-            taken = await checkpoint.take(vm, image, files)
+            taken = await machine.checkpoint.take(vm, image, files)
             _logger.info("took a snapshot, for which what runs stood %.1f ms", 1000 * taken.pause)
             if name is not None:
                 await in_stoppable_thread(taken.keep, name)
@@ -127,12 +126,10 @@ class Snapshot:
     @classmethod
     def _from_export(cls, facts: dict[str, Any], descriptors: list[int]) -> Self:
         """Create a snapshot from the result of `_export`, and take ownership of the descriptors."""
-        from microvm.start.checkpoint import Checkpoint
-
         with ExitStack() as files:
             for descriptor in descriptors:
                 files.callback(os.close, descriptor)
-            taken = Checkpoint.of(facts, descriptors)
+            taken = machine.checkpoint.Checkpoint.of(facts, descriptors)
             return cls._of(taken, files.pop_all())
 
     def __repr__(self) -> str:
