@@ -189,12 +189,9 @@ def of_module(name: str) -> Iterator[str]:
                 if isinstance(value, type):
                     members = [one for one in dir(value) if not one.startswith("_")]
                     yield f"      members: {sorted(members, key=_rank)}\n"
-    elif errors := [each for each, value in vars(module).items() if _is_error(value)]:
-        yield f"      members: {errors}"
-
-
-def _is_error(value: object) -> bool:
-    return isinstance(value, type) and issubclass(value, Exception)
+    else:
+        public = import_module("microvm").__all__
+        yield f"      members: {[each for each in vars(module) if each in public] or None}"
 
 
 def _rank(name: str) -> tuple[int, str]:
