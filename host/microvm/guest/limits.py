@@ -52,9 +52,7 @@ class TransferLimits:
         if self.files < 0:
             raise _too_much(path, "a higher max_files allows more files")
         if self.names < 0:
-            raise _too_much(
-                path, f"the names are too long: max_files allows {_NAME} bytes for each file"
-            )
+            raise _too_much(path, f"max_files allows {_NAME} bytes of names for each file")
 
 
 def _too_much(path: str, hint: str) -> FileError:
