@@ -54,7 +54,7 @@ class NoMachines:
         """Yield a simulated machine."""
         yield self
 
-    async def run(self, argv: Any, **_: object) -> CompletedProcess[bytes]:
+    async def _run(self, argv: Any, _: object) -> CompletedProcess[bytes]:
         """Return the result of `true`."""
         return CompletedProcess(argv, 0, b"", b"")
 
