@@ -12,7 +12,7 @@ from pathlib import Path
 
 from guest_pack import sbom
 from guest_pack.component import Component
-from guest_pack.parts import PackPart, digests
+from guest_pack.parts import BuiltPart, digests
 from microvm import guest_pack
 from microvm._version import __version__
 from microvm.arches import Arch
@@ -57,7 +57,7 @@ below image/. With the same compilers, `make guest-pack` builds the same bytes f
 """
 
 
-def build(arch: Arch, parts: Mapping[str, PackPart], directory: Path) -> Path:
+def build(arch: Arch, parts: Mapping[str, BuiltPart], directory: Path) -> Path:
     """Write the wheel of a pack to a folder, and return its path.
 
     The same parts always give the same wheel.
@@ -75,7 +75,7 @@ def build(arch: Arch, parts: Mapping[str, PackPart], directory: Path) -> Path:
 
 
 def _write(
-    arch: Arch, parts: Mapping[str, PackPart], components: list[Component], folder: Path
+    arch: Arch, parts: Mapping[str, BuiltPart], components: list[Component], folder: Path
 ) -> None:
     name, module = guest_pack.distribution(arch), guest_pack.module(arch)
     facts = {"name": name, "module": module, "arch": arch.name, "version": __version__}
@@ -108,7 +108,7 @@ def _write(
     (folder / "pyproject.toml").write_text(project)
 
 
-def _files(parts: Mapping[str, PackPart]) -> Iterable[tuple[Path, bytes]]:
+def _files(parts: Mapping[str, BuiltPart]) -> Iterable[tuple[Path, bytes]]:
     for name, part in parts.items():
         for file, data in part.files.items():
             yield Path(name, file), data

@@ -25,7 +25,7 @@ from microvm_image.kernel.source import PINNED, fetch
 from microvm_image.sources import alpine
 
 
-class PackPart(NamedTuple):
+class BuiltPart(NamedTuple):
     """A part of a pack.
 
     :ivar files: The files in its folder, by name.
@@ -48,7 +48,7 @@ def digests(arch: Arch) -> dict[str, str]:
 
 def parts(
     arch: Arch, report: Reporter, *, kernel: bool = True, pinned: bool = True
-) -> dict[str, PackPart]:
+) -> dict[str, BuiltPart]:
     """Return the parts of a pack, by their names.
 
     :param kernel: True to include a kernel, whose compilation takes minutes.
@@ -63,15 +63,15 @@ def parts(
     return found | ({guest_pack.KERNEL: _kernel(arch, report, pinned=pinned)} if kernel else {})
 
 
-def _guest_programs(arch: Arch, report: Reporter) -> PackPart:
+def _guest_programs(arch: Arch, report: Reporter) -> BuiltPart:
     folder = programs.compiled(arch, report)
     files = {name: (folder / name).read_bytes() for name in programs.NAMES}
-    return PackPart(files, (*_programs(files), _libc(arch)))
+    return BuiltPart(files, (*_programs(files), _libc(arch)))
 
 
-def _launcher(arch: Arch) -> PackPart:
+def _launcher(arch: Arch) -> BuiltPart:
     files = {launcher.NAME: launcher.compiled(arch)}
-    return PackPart(files, _programs(files))
+    return BuiltPart(files, _programs(files))
 
 
 def _programs(files: Mapping[str, bytes]) -> tuple[Component, ...]:
@@ -95,7 +95,7 @@ def _libc(arch: Arch) -> Component:
     return Component("musl", version, "MIT", purl, source, website="https://musl.libc.org")
 
 
-def _kernel(arch: Arch, report: Reporter, *, pinned: bool) -> PackPart:
+def _kernel(arch: Arch, report: Reporter, *, pinned: bool) -> BuiltPart:
     path = small.build(arch=arch.name, pinned=pinned, report=report)
     found = selection.find(arch, path, report)
     source = PINNED
@@ -118,10 +118,10 @@ def _kernel(arch: Arch, report: Reporter, *, pinned: bool) -> PackPart:
             for name, before, after in recipe.EDITS
         ),
     )
-    return PackPart({guest_pack.KERNEL: found.data}, (linux,))
+    return BuiltPart({guest_pack.KERNEL: found.data}, (linux,))
 
 
-def _root(arch: Arch, report: Reporter) -> PackPart:
+def _root(arch: Arch, report: Reporter) -> BuiltPart:
     rootfs.find(arch, None, None, report)
     path = rootfs.given(arch) or rootfs.cached(arch)
     try:
@@ -133,7 +133,7 @@ def _root(arch: Arch, report: Reporter) -> PackPart:
         if member is None:
             raise ImageError(f"{path}: names no packages")
         packages = component.alpine(member.read().decode(), alpine.VERSION)
-        return PackPart({alpine.archive_name(arch): data}, tuple(packages))
+        return BuiltPart({alpine.archive_name(arch): data}, tuple(packages))
 
 
 def _sha256(data: bytes) -> str:
