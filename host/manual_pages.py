@@ -18,7 +18,7 @@ from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 ROOT = Path(__file__).parents[1]
 SOURCES = ("codegen", "host", "image")
 
-# What click prints as it stands, up to an empty line.
+# A paragraph that click prints without filling its lines.
 _AS_IT_STANDS = re.compile(r"[\b]\n((?:.*\S.*\n)*)")
 
 
@@ -42,7 +42,9 @@ def write(folder: Path) -> None:
     """Write a page for each command, and for each below it."""
     sys.path[:0] = [str(ROOT / source) for source in SOURCES]
     for name in [name for name in os.environ if name.startswith("MICROVM_")]:
-        del os.environ[name]  # defaults of who builds it are nobody else's
+        del os.environ[
+            name
+        ]  # the pages must not contain the defaults of the person who builds them
     os.environ["MICROVM_NO_CONFIG"] = "1"
     from click_man.core import write_man_pages
 

@@ -26,7 +26,7 @@ GENERATED = re.compile(
 )
 
 #: The files that are not rewritten yet, and documents with tables that are made from such files.
-PENDING = re.compile(r"CHANGELOG\.md|host/manual_pages\.py")
+PENDING = re.compile(r"CHANGELOG\.md")
 
 #: The blocks of code in a document: fenced or indented.
 _CODE = re.compile(r"```.*?```|^ {4}[^\n]*$", re.DOTALL | re.MULTILINE)
