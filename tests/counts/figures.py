@@ -36,7 +36,6 @@ def kept() -> tuple[str, Mapping[str, Counts]]:
 
 
 def keep(counts: Mapping[str, Counts]) -> None:
-    """Save counts in place of the previous ones."""
     FILE.write_text(json.dumps({"python": python(), "counts": counts}, indent=2) + "\n")
 
 

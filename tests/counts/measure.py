@@ -50,7 +50,6 @@ def controller() -> Counts:
 
 
 def modules() -> Counts:
-    """Count the modules that `microvm run` imports."""
     with tempfile.TemporaryDirectory() as folder:
         listed = Path(folder) / "imports"
         _do(sys.executable, "-P", _HERE / "imports.py", listed, "run", "--", "true")

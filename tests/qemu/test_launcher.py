@@ -36,7 +36,6 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def works(program: Path) -> bool:
-    """Return True if a launcher executes its command."""
     return confined(program, ["--read", "/"], ["/bin/true"]).code == 0
 
 

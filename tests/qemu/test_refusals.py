@@ -94,7 +94,6 @@ async def test_unknown_architecture(configure: Configure) -> None:
 
 @pytest.fixture
 def _script(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Put a script in the place of QEMU that executes QEMU."""
     name = "qemu-system-x86_64"
     with tempfile.TemporaryDirectory(prefix="microvm-test-", dir="/tmp") as folder:
         script = Path(folder, name)
