@@ -82,7 +82,7 @@ def test_archive_with_another_checksum_is_an_error(
     archive: Path, change: Callable[[bytes], bytes], cache: Path
 ) -> None:
     archive.write_bytes(change(archive.read_bytes()))
-    with pytest.raises(ImageError, match=r"wrong checksum: its SHA-256 is \w{64}, not \w{64}"):
+    with pytest.raises(ImageError, match=r"gz: wrong checksum: its SHA-256 is \w{64}, not \w{64}"):
         find(archive)
     assert not cache.exists()
 
@@ -147,11 +147,6 @@ def test_error_names_both_reasons_without_any_source() -> None:
     assert "MICROVM_ROOTFS" in hint
     assert "MICROVM_MIRROR" in hint
     assert "--" not in hint, "`microvm run` has no such option"
-
-
-def test_the_archive_is_checked_before_it_is_used() -> None:
-    with pytest.raises(ImageError, match="here: wrong checksum"):
-        alpine.source(b"", arches.find(), "here")
 
 
 def test_default_image_is_found_without_the_builder() -> None:
