@@ -13,7 +13,7 @@ import pytest
 from tests.host.test_template import ORIGIN
 from tests.support.ordinary import USER, acting_as_user, only_root
 
-from microvm import ImageError, SnapshotError, cache
+from microvm import CacheError, SnapshotError, cache
 from microvm.cache import lock, readers
 from microvm.progress import NullReporter
 from microvm.start import saved, snapshots
@@ -196,7 +196,7 @@ def test_error_says_how_root_shares_a_cache(monkeypatch: pytest.MonkeyPatch) -> 
         Path(name).chmod(0o755)
         monkeypatch.setenv("MICROVM_CACHE", f"{name}/cache")
         make("images")
-        with acting_as_user(), pytest.raises(ImageError, match="Permission denied") as caught:
+        with acting_as_user(), pytest.raises(CacheError, match="Permission denied") as caught:
             cache.folder("images")
     assert "an empty file SHARED" in caught.value.hint
 
