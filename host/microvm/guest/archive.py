@@ -1,4 +1,4 @@
-"""Tar archives, which are unpacked into a guest or created from the files of a guest.
+"""Tar archives that are unpacked into a guest, or created from the files of a guest.
 
 Both the archive and the guest may be hostile. The names in an archive for the guest never touch the
 host's file system: the archive is read completely, into a tree in memory and an unnamed file for
@@ -30,13 +30,16 @@ from microvm.wire import files
 
 _NEW_FOLDER = 0o755
 
-_PIECE = 1 << 20  # maximum number of bytes in one read, and so in the header of a member
-# Maximum numbers of bytes in addition to the content of files: for the archive, for each member.
+# maximum number of bytes that are read at once, which also limits the header of an archive's member
+_PIECE = 1 << 20
+# Maximum numbers of bytes that an archive may have in addition to the content of its files: once
+# for the archive, and for each of its members.
 _OVERHEAD, _MEMBER_OVERHEAD = 1 << 20, 1 << 12
 
-_GLOBALS = 4 << 10  # maximum number of bytes in the global headers
+_GLOBALS = 4 << 10  # maximum number of bytes in the global headers of an archive
 _MODES_END = 1 << 32
-_SECONDS_END = 1 << 33  # greater times in nanoseconds do not fit into 63 bits
+# times from this second on are replaced by the current time, as their nanoseconds exceed 63 bits
+_SECONDS_END = 1 << 33
 
 
 @dataclass(slots=True)
@@ -59,12 +62,12 @@ class ArchiveMember:
     members: dict[bytes, ArchiveMember] = field(default_factory=dict)
 
     def entry(self, name: bytes) -> files.Entry:
-        """Return the first message of the member on the wire."""
+        """Return the message that announces this member to the guest."""
         return entry(self.mode, name, size=self.size, mtime=self.mtime, target=self.target)
 
 
 class ArchiveTree:
-    """The files, folders and links of an archive; use it as a context manager.
+    """The files, folders and links of a tar archive; use it as a context manager.
 
     :ivar root: Folder that contains everything in the archive.
     :ivar left_out: Names of the devices and FIFOs in the archive, which are skipped.
@@ -89,7 +92,7 @@ class ArchiveTree:
         self._content.close()
 
     def read(self, archive: BinaryIO) -> None:
-        """Read an archive to its end, compressed or not.
+        """Read a tar archive, compressed or not, to its end, and add its files to this tree.
 
         :raises UsageError: If the file is no archive, is damaged or incomplete, or names a path
             outside of the archive.
@@ -114,7 +117,7 @@ class ArchiveTree:
         self._content.flush()
 
     async def send(self, exchange: Exchange) -> None:
-        """Send the tree to the guest."""
+        """Send the files, folders and links of this tree to the guest."""
         await self._send(exchange, b"", self.root)
 
     async def _send(self, exchange: Exchange, name: bytes, node: ArchiveMember) -> None:
@@ -149,7 +152,7 @@ class ArchiveTree:
         self._put(folder, parts[-1], node)
 
     def _node(self, archive: tarfile.TarFile, member: tarfile.TarInfo) -> ArchiveMember | None:
-        """Return the node of a member, or None for a member that is skipped, such as a device."""
+        """Return the tree's node for a member of the archive, or None if the member is skipped."""
         if not 0 <= member.mode < _MODES_END:
             raise _invalid(f"{member.name!r} has an invalid mode")
         mode, mtime = stat.S_IMODE(member.mode), _nanoseconds(member.mtime)
@@ -171,7 +174,7 @@ class ArchiveTree:
         return ArchiveMember(stat.S_IFREG | mode, mtime, offset=offset, size=self._end - offset)
 
     def _linked(self, member: tarfile.TarInfo) -> ArchiveMember:
-        """Return the node of a hard link, which becomes a copy of the file."""
+        """Return the tree's node for a hard link, which becomes a copy of the linked file."""
         node: ArchiveMember | None = self.root
         for part in _parts(member.linkname):
             node = node.members.get(part) if node is not None else None
@@ -205,13 +208,13 @@ class ArchiveTree:
 
 
 class _ArchiveReader:
-    """A forward-only reader of an archive for tarfile, which limits the number of bytes.
+    """A forward-only reader of an archive, which tarfile uses; it limits the number of bytes.
 
     :ivar last: Bytes of the last read.
     """
 
     def __init__(self, archive: BinaryIO, limit: int) -> None:
-        """Start to read an archive at its beginning.
+        """Create a reader at the beginning of an archive.
 
         :param limit: Maximum number of bytes of the unpacked archive.
         """
@@ -255,7 +258,7 @@ def _check_globals(archive: tarfile.TarFile) -> None:
 
 
 class _Prefixed:
-    """A file whose first bytes were read already; they are returned again."""
+    """A file some of whose first bytes were read already. It returns these bytes once more."""
 
     def __init__(self, first: bytes, rest: BinaryIO) -> None:
         self._first = first
@@ -293,7 +296,7 @@ def write(path: Path, name: str, archive: BinaryIO) -> None:
     with tarfile.open(
         fileobj=archive,
         mode="w|",
-        format=tarfile.GNU_FORMAT,  # which allows any bytes in names
+        format=tarfile.GNU_FORMAT,  # the GNU format allows any bytes in the names of files
         encoding="utf-8",
         errors="surrogateescape",
     ) as members:
@@ -304,20 +307,21 @@ def write(path: Path, name: str, archive: BinaryIO) -> None:
 def _reading() -> Iterator[None]:
     try:
         yield
-    except MicroVMError:  # before ValueError, because some are both
+    except MicroVMError:  # before ValueError, because some MicroVMErrors are also ValueErrors
         raise
-    except (ValueError, OverflowError):  # tarfile raises them for an invalid number
+    # tarfile raises these errors for an invalid number in the archive
+    except (ValueError, OverflowError):
         raise _invalid("the header of a member contains an invalid number") from None
     except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, RecursionError) as error:
         raise _invalid(str(error)) from None
     except OSError as error:
         if error.errno is not None:
             raise
-        raise _invalid(str(error)) from None  # an error of the decompressor
+        raise _invalid(str(error)) from None  # an error of the decompressor, for damaged data
 
 
 def _parts(name: str) -> list[bytes]:
-    """Return the components of a member's path, which must stay in the archive."""
+    """Return the components of a member's path. The path must not lead out of the archive."""
     parts = [part for part in _bytes(name).split(b"/") if part not in (b"", b".")]
     if b".." in parts:
         raise _invalid(f"{name!r} leads out of it")
@@ -332,7 +336,7 @@ def _bytes(text: str) -> bytes:
 
 
 def _nanoseconds(seconds: float) -> int:
-    if not abs(seconds) < _SECONDS_END:  # also true if it is not a number
+    if not abs(seconds) < _SECONDS_END:  # also true if the time is not a number (NaN)
         return files.NOW
     return int(seconds * 1e9) if isinstance(seconds, float) else seconds * 1_000_000_000
 

@@ -25,7 +25,7 @@ _logger = Area("guest")
 
 
 class Command:
-    """The state of a command, which its guest updates. The user has a `Process` of it."""
+    """The state of a command in a guest, set by the guest's messages. Users see it as `Process`."""
 
     def __init__(
         self,
@@ -38,8 +38,10 @@ class Command:
     ) -> None:
         """Create the state of a command.
 
-        :param consumed: Function that is called with a stream and the number of bytes read from it.
-        :param max_output: Maximum number of bytes of both streams together, or None.
+        :param consumed: Function that is called with an output stream and the number of bytes that
+            its reader has taken.
+        :param max_output: Maximum number of bytes of standard output and standard error together,
+            or None for no limit.
         """
         self.args = args
         self.stdin = stdin
@@ -60,12 +62,12 @@ class Command:
 
     @property
     def program(self) -> bytes:
-        """The path of the executed file, as it is sent to the guest."""
+        """The path of the program that the command runs, as it is sent to the guest."""
         return self._request.command
 
     @property
     def name(self) -> str:
-        """The name of the command for messages."""
+        """The name of the command in messages and errors."""
         return printable(os.fsdecode(self.args[0]))
 
     def feed(self, message: codec.ExecOutput) -> bool:
@@ -84,18 +86,18 @@ class Command:
         return False
 
     def release(self, keep: int) -> None:
-        """Stop holding back the command; keep `keep` bytes of each stream's further output."""
+        """Let the command run on although nobody reads it; keep `keep` bytes of further output."""
         self.stdout.release(keep)
         self.stderr.release(keep)
 
     def mark_killed(self, error: ExecKilled) -> None:
-        """Set the reason why the command will be killed. Its output so far is kept."""
+        """Set the error that explains why the host kills the command. Earlier output is kept."""
         _logger.info("%s", error)
         self.error = self.error or error
         self.release(WINDOW)
 
     def finish(self, message: codec.ExecResponse | codec.ExecFailed) -> None:
-        """Set the result that the guest reported."""
+        """Set the result of the command, as the guest reported it."""
         if isinstance(message, codec.ExecResponse):
             exited = message.ending is codec.Ending.EXITED
             self.returncode = message.status if exited else -message.status
@@ -112,20 +114,20 @@ class Command:
                 codec.Stage.USER: self._request.user,
                 codec.Stage.INTERPRETER: bytes(message.missing),
             }
-            # Limit the length: a surrogate would take six characters for each byte that the guest
-            # sends.
+            # Keep the text short: with surrogates (`surrogateescape`), `printable` would show each
+            # byte that is not UTF-8 as six characters, `\udcXX`.
             subject = printable(subjects.get(stage, b"").decode(errors="backslashreplace"))
             self.error = StartError(name, message.error_number, self.name, subject)
             self.returncode = self.error.exit_status
         self._end(None)
 
     def exit(self, returncode: int) -> None:
-        """Set the return code, which another client of the guest received."""
+        """Set the return code of a command whose result was sent to another client of the guest."""
         self.returncode = returncode
         self._end(None)
 
     def fail(self, error: MicroVMError) -> None:
-        """Set an error instead of a result, such as the loss of the machine."""
+        """End the command with an error instead of a result, such as the loss of the machine."""
         self.error = error
         self.returncode = error.exit_status
         self._end(error if isinstance(error, MachineError) else None)
@@ -145,7 +147,10 @@ class Command:
 
 
 def _description(request: codec.ExecRequest) -> str:
-    """Return a description for the log. It omits the values of variables, which may be secret."""
+    """Return a description of a command for the log.
+
+    The description omits the values of environment variables, which may be secret.
+    """
     argv = shlex.join(map(os.fsdecode, request.argv))
     names = " ".join(os.fsdecode(entry.partition(b"=")[0]) for entry in request.env)
     user, folder = os.fsdecode(request.user), os.fsdecode(request.cwd)

@@ -12,7 +12,7 @@ _LATE = 0.1
 class Timer:
     """A timer that calls a function once, unless it is cancelled or started again before.
 
-    :ivar is_running: True if the function will be called.
+    :ivar is_running: True while a call of the function is pending.
     """
 
     def __init__(self) -> None:
@@ -24,7 +24,7 @@ class Timer:
         return self._handle is not None
 
     def start(self, seconds: float, call: Callable[[], object]) -> None:
-        """Call a function after this number of seconds; cancel the previous call."""
+        """Call the function `call` after `seconds`; cancel a call that is still pending."""
         self.cancel()
         self._handle = self._loop.call_later(seconds, self._end, call)
 
@@ -33,23 +33,23 @@ class Timer:
         call()
 
     def cancel(self) -> None:
-        """Cancel the call; idempotent."""
+        """Cancel the pending call; idempotent."""
         if self._handle is not None:
             self._handle.cancel()
             self._handle = None
 
 
 class Deadline(Timer):
-    """A timer that counts only the time in which the event loop ran.
+    """A timer that counts only the time in which the event loop ran, in steps of half a second.
 
-    While other code blocks the loop, or no call of `microvm.sync` runs, messages from the guest
-    remain unread, and many of them may arrive before the answer. So half a second at whose end the
-    loop was late counts as 0.05 s. It counts at all because a guest that floods the host delays the
-    loop, too.
+    While other code blocks the loop, or no call of `microvm.sync` runs, the host reads no messages
+    of the guest, so the guest's answer may wait unread behind many others. A step at whose end the
+    loop was late therefore counts as 0.05 s instead of half a second. It counts at all because a
+    guest that floods the host with messages delays the loop, too.
     """
 
     def start(self, seconds: float, call: Callable[[], object]) -> None:
-        """Call a function when this number of seconds was counted; cancel the previous call."""
+        """Call the function `call` after `seconds` of counted time; cancel a pending call."""
         self.cancel()
         self._step(seconds, call)
 

@@ -1,10 +1,10 @@
 """The download of files and folders from a guest into a staging folder on the host.
 
-The guest may be hostile, so it can choose only the content of the tree. The host chooses the
-destination and its name. The tree is written into a fresh folder on the file system of the
-destination, by descriptors of its folders. No symbolic link can be followed, because the links are
-created last. In a file's mode, the same bits are kept as by the filter `data` of Python's
-`tarfile`.
+The guest may be hostile, so it can choose only the content of the downloaded tree. The host chooses
+the destination and its name. The host writes the tree into a fresh folder on the file system of the
+destination, and addresses files by descriptors of their folders. No symbolic link of the guest can
+be followed, because links are created last. Permissions of files are restricted as by the filter
+`data` of Python's `tarfile`.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from microvm.wire import files
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ROOT = "tree"
 
-# Maximum number of skipped links whose paths are kept, because each path may have 32 KiB.
+# Maximum number of skipped links whose paths are kept in memory, because each path may have 32 KiB.
 _MAX_LEFT_OUT = 100
 
 
@@ -37,11 +37,11 @@ _MAX_LEFT_OUT = 100
 class Received:
     """The result of a download.
 
-    :ivar path: Path of the file or folder on the host.
+    :ivar path: Path of the downloaded file or folder on the host.
     :ivar files: Number of files, folders and links.
     :ivar size: Number of bytes in all files.
-    :ivar left_out: Paths in the tree of the links that lead out of it and were skipped; at most
-        100.
+    :ivar left_out: Paths of links in the tree that were skipped because they lead out of the tree;
+        at most 100.
     :ivar left_out_count: Number of all links that were skipped.
     """
 
@@ -54,21 +54,21 @@ class Received:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Folder:
-    """A folder of the tree; a reference to its parent takes less memory than its path."""
+    """A folder of the downloaded tree. It refers to its parent, since a path takes more memory."""
 
     name: str
     parent: _Folder | None
     depth: int
 
     def names(self) -> list[str]:
-        """Return the names of the folders on the path, from the root of the tree to this one."""
+        """Return the names of the folders from the top of the downloaded tree to this folder."""
         above = self.parent.names() if self.parent else []
         return [*above, self.name]
 
 
 @dataclass(frozen=True, slots=True)
 class _Link:
-    """A symbolic link that was received; it is created when everything else exists."""
+    """A symbolic link that the guest sent. It is created after all files and folders."""
 
     folder: _Folder
     name: str
@@ -76,27 +76,31 @@ class _Link:
 
 
 class Download:
-    """A tree that is received from a guest; use it as a context manager.
+    """A file or folder that is being received from a guest; use it as a context manager.
 
-    Leaving the context removes the staging folder. Slow operations on many files run in threads, so
-    that they do not block the event loop.
+    Leaving the context removes the staging folder, which holds the received files. Slow operations
+    on many files run in threads, so that they do not block the event loop.
     """
 
     def __init__(self, source: str, destination: Path) -> None:
-        """Create the staging folder: in the destination if that is a folder, otherwise beside it.
+        """Create the staging folder.
 
-        :param source: Path in the guest, for messages.
-        :param destination: Path of the result on the host; an existing folder is merged with the
-            tree.
-        :raises OSError: If the staging folder cannot be created; it has the path on the host.
+        It is created in the destination if that is a folder, otherwise in the destination's parent.
+
+        :param source: Path of the file or folder in the guest, for messages.
+        :param destination: Path of the result on the host. If it is an existing folder, the
+            received folder is merged into it.
+        :raises OSError: If the staging folder cannot be created; the error has the path on the
+            host.
         """
         self._source = source
         self._destination = destination
-        # An existing folder may be a mount point, or the folder above may not be writable, so use
-        # the folder itself.
+        # An existing folder may be a mount point, or its parent may not be writable. So create the
+        # staging folder in the existing folder itself.
         self._parent = destination if destination.is_dir() else destination.parent
         self._staging = StagingFolder(self._parent)
-        # Only the innermost of the nested folders is open.
+        # Only the innermost of the nested folders is open, so the depth of the tree does not
+        # matter.
         self._descriptor = self._staging.descriptor
         self._folder: _Folder | None = None
         self._links: list[_Link] = []
@@ -114,19 +118,19 @@ class Download:
         self._enter(self._staging.descriptor)
         try:
             await in_thread(self._staging.remove)
-        except MicroVMError:  # no thread can be started
+        except MicroVMError:  # if no thread can be started
             self._staging.remove()
 
     @property
     def is_complete(self) -> bool:
-        """True if a file or a folder was received completely."""
+        """True if the whole file or folder was received."""
         return self._count > 0 and self._file is None and self._folder is None
 
     def add(self, message: files.Entry | files.Data | files.Whole) -> None:
-        """Write the content of a message to the staging folder.
+        """Write the content of a guest's message, such as a piece of a file, to the staging folder.
 
         :raises FileError: If the message is unexpected, or its name is invalid.
-        :raises OSError: If it cannot be written; the error has the path on the host.
+        :raises OSError: If the content cannot be written; the error has the path on the host.
         """
         match message:
             case files.Entry():
@@ -191,17 +195,18 @@ class Download:
     def _end_file(self, descriptor: int, entry: files.Entry) -> None:
         mode = entry.mode & 0o755 | 0o600
         os.fchmod(descriptor, mode if mode & 0o100 else mode & ~0o111)
-        with suppress(OSError, OverflowError):  # the file system may not support the time
+        # the file system may not support this modification time
+        with suppress(OSError, OverflowError):
             os.utime(descriptor, ns=(entry.mtime, entry.mtime))
         os.close(descriptor)
         self._file = None
 
     async def settle(self) -> Received:
-        """Move the complete tree to its destination. A folder is merged into an existing one.
+        """Move the received tree to its destination. A folder is merged into an existing folder.
 
         :raises FileError: If the guest sent a link twice.
-        :raises OSError: If something exists that cannot be replaced; the error has the path on the
-            host.
+        :raises OSError: If something exists at the destination that cannot be replaced; the error
+            has its path on the host.
         """
         return await in_stoppable_thread(self._settle)
 
@@ -237,7 +242,10 @@ class Download:
 
     @contextmanager
     def _host_errors(self, name: str) -> Iterator[None]:
-        """Set the path of an `OSError` to the destination's folder, except if `name` exists."""
+        """Replace an `OSError` by one with the path on the host.
+
+        If `name` exists, the guest sent it twice, which is a `FileError`.
+        """
         try:
             yield
         except FileError:
@@ -249,10 +257,10 @@ class Download:
 
 
 def name_of(entry: files.Entry, folder: str) -> str:
-    """Return the name of an entry in its folder, which is checked.
+    """Check the name of a file that the guest sent, and return it.
 
     :param folder: Path of the folder in the guest, for messages.
-    :raises FileError: If it is no valid name of a file.
+    :raises FileError: If the name is empty, `.`, `..`, or contains a slash.
     """
     name = os.fsdecode(entry.name)
     if name in ("", ".", "..") or "/" in name:
@@ -265,9 +273,12 @@ def _hostile(path: str, reason: str) -> FileError:
 
 
 def _stays_inside(target: bytes, depth: int) -> bool:
-    """Tell whether a link at this depth below the root of its tree stays in the tree.
+    """Return True if a symbolic link's target is inside the downloaded tree.
 
-    Only leading `..` are accepted, because a name before a `..` may be a link to an unknown folder.
+    A `..` is accepted only at the beginning of the target, because a name before a `..` may be a
+    link to an unknown folder.
+
+    :param depth: Number of folders from the top of the tree down to the link.
     """
     parts = [part for part in target.split(b"/") if part not in (b"", b".")]
     up = 0

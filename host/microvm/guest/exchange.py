@@ -34,16 +34,19 @@ M = TypeVar("M", files.Entry, files.Data, files.Done)
 
 Answer = files.Entry | files.Data | files.Whole | files.Done
 
-# Minimum number of bytes of small messages that are sent together.
+# Small messages are collected until they have this number of bytes, and then sent together.
 _BATCH = 1 << 16
 
-# Maximum time for the guest to remove an incomplete file, in seconds.
+# Maximum number of seconds in which the guest can remove an incomplete file after a transfer
+# failed.
 _CLEANUP_TIMEOUT = 3.0
 
-_OTHER_SCHEMA = 2  # exit status of `carry` for a protocol with another digest
-_SCARCE = (EAGAIN, ENOMEM)  # errors of a guest that is short of processes or memory
+_OTHER_SCHEMA = 2  # exit status of `carry` if it was built from another version of this protocol
+# errors of a guest that lacks processes or memory, so that `carry` cannot be started
+_SCARCE = (EAGAIN, ENOMEM)
 
-# Options of every `carry`. It starts as root and becomes the user who owns the files.
+# Options of the command that starts `carry`. It starts as root, and then becomes the user who owns
+# the files.
 _OPTIONS = parse_options(
     ExecOptions, {"command": files.PROGRAM, "user": 0, "cwd": "/", "stdin": PIPE}, "exec"
 )
@@ -53,10 +56,10 @@ _OPTIONS = parse_options(
 async def exchange(
     guest: Executor, request: files.Request, timeout: float
 ) -> AsyncIterator[Exchange]:
-    """Start `carry` with a request, and yield the exchange of messages with it.
+    """Start `carry`, the guest's program for files; send it a request, and yield the connection.
 
-    When the block ends, `carry` is killed if it still runs. Errors of the block are raised after
-    its exit.
+    If `carry` still runs when the block ends, it is killed. Errors that the block raises are raised
+    again after `carry` has exited.
 
     :param timeout: Maximum duration of the block in seconds.
     :raises Busy: If another command runs.
@@ -71,8 +74,8 @@ async def exchange(
     argv = [f"the transfer of {path}", f"{files.DIGEST:016x}"]
     process = await guest.start(argv, _OPTIONS)
     try:
-        # The guest would kill `carry` at the end of a time limit, before it can remove incomplete
-        # files. So the host holds the limit.
+        # If the guest enforced the time limit, it would kill `carry` before `carry` can remove
+        # incomplete files. So the host enforces it.
         async with asyncio.timeout(timeout) as deadline, process:
             transfer = Exchange(process, path)
             transfer.gather(frame)
@@ -82,17 +85,17 @@ async def exchange(
         raise
     except TimeoutError:
         if not deadline.expired():
-            raise  # the iterable that yields the data has raised it
+            raise  # the caller's iterable, which yields the data to send, has raised this error
         late = ExecTimeout(printable(argv[0]), timeout)
         process._record_error(late)
         raise late from None
 
 
 class Exchange:
-    """The host's side of the messages with `carry`, after the request.
+    """The host's side of a file transfer: messages to and from the guest's program `carry`.
 
-    :ivar path: Path in the guest that the request names.
-    :ivar process: Running `carry`.
+    :ivar path: Path in the guest that is read or written.
+    :ivar process: The running command `carry`.
     """
 
     def __init__(self, process: Process, path: str) -> None:
@@ -103,11 +106,11 @@ class Exchange:
         self._handled = 0
 
     def gather(self, frame: bytes) -> None:
-        """Send a small frame together with the next ones."""
+        """Keep an encoded message, which is sent together with the next ones."""
         self._gathered += frame
 
     async def send(self, message: files.Entry | files.Data | files.Whole) -> None:
-        """Send a message of a tree, perhaps together with the next ones.
+        """Send a message about a file or folder. Small messages are sent together with later ones.
 
         :raises FileError: If the guest reports an error, which stops the transfer.
         :raises UsageError: If the message cannot be encoded.
@@ -124,7 +127,7 @@ class Exchange:
             await self.flush()
 
     async def flush(self) -> None:
-        """Send the messages that were gathered.
+        """Send the messages that were kept to be sent together.
 
         :raises FileError: If the guest reports an error, which stops the transfer.
         """
@@ -138,7 +141,7 @@ class Exchange:
             raise self.misplaced() from None
 
     async def receive(self) -> Answer:
-        """Return the next message of the guest.
+        """Send all kept messages, and return the next message of the guest.
 
         :raises FileError: If the guest reports a failure, sends an invalid message, or `carry`
             exits.
@@ -163,20 +166,24 @@ class Exchange:
         return message
 
     async def _take_turn(self) -> None:
-        """Let other tasks run now and then; sending and receiving often need no waiting."""
+        """Let other tasks of the event loop run after each 64 messages.
+
+        Sending and receiving often complete without waiting, so other tasks would not run by
+        themselves.
+        """
         self._handled += 1
         if self._handled % MESSAGES_PER_TURN == 0:
             await asyncio.sleep(0)
 
     async def expect(self, kind: type[M]) -> M:
-        """Return the next message, which must have this type; errors as for `receive`."""
+        """Return the next message, which must have the type `kind`; for errors see `receive`."""
         message = await self.receive()
         if not isinstance(message, kind):
             raise self.misplaced()
         return message
 
     async def expect_or(self, kind: type[M], end: type[files.Done | files.Whole]) -> M | None:
-        """Return the next message if it has this type, or None for the message that ends a list."""
+        """Return the next message of a list: one of type `kind`, or None for the closing one."""
         message = await self.receive()
         if isinstance(message, end):
             return None
@@ -185,9 +192,9 @@ class Exchange:
         return message
 
     async def end(self) -> None:
-        """Wait for the exit of `carry`. No message may follow.
+        """Wait until `carry` exits. It must not send another message.
 
-        :raises FileError: If a message follows, or `carry` fails.
+        :raises FileError: If the guest sends another message, or `carry` fails.
         """
         if self._decoder.next_message() is not None or await self.process.stdout.next_chunk():
             raise self.misplaced()
@@ -195,7 +202,7 @@ class Exchange:
             raise await self._ended_early()
 
     def misplaced(self) -> FileError:
-        """Return the error for a valid answer that the request does not allow."""
+        """Return the error for a valid answer of the guest that does not fit the request."""
         return self._invalid("the guest sent an answer that does not fit the request")
 
     def _invalid(self, reason: str) -> FileError:
@@ -227,7 +234,7 @@ class Exchange:
 
 
 async def give_up(process: Process, timeout: float = _CLEANUP_TIMEOUT) -> None:
-    """End a request early, and give the guest time to remove an incomplete file.
+    """Cancel a file transfer, and give the guest time to remove an incomplete file.
 
     :param timeout: Maximum time to wait in seconds.
     """

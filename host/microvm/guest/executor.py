@@ -12,20 +12,20 @@ from microvm.wire import codec
 
 
 class Executor(Protocol):
-    """An object that runs commands in a guest, directly or through the supervisor of a machine.
+    """An object that runs commands in a guest: the guest itself, or a client of its supervisor.
 
     See `MicroVM.exec`, `ping` and `status`.
     """
 
     @property
     def defaults(self) -> Mapping[str, Any]:
-        """Values of the options that a command does not set."""
+        """Values of options that apply to each command that does not set them."""
 
     async def start(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
-        """Start a command. Wait first for the exit of a command that was abandoned."""
+        """Start a command. If a killed command has not exited yet, wait for that first."""
 
     async def ping(self, timeout: float) -> None:
-        """Wait for the answer of the guest to a ping."""
+        """Send a ping to the guest, and wait for its answer."""
 
     async def status(self, timeout: float) -> codec.Status:
-        """Return the daemon's counters."""
+        """Return the counters of the guest's daemon, such as the number of commands."""

@@ -1,4 +1,4 @@
-"""Reading, writing and copying the files of a guest through its program `carry`."""
+"""Functions that read, write and copy files of a guest, through the guest's program `carry`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ GuestPath = str | bytes | os.PathLike[str]
 GuestUser = str | bytes | int | None
 """A user of a guest: NAME or UID, or either with :GROUP. None is the user who runs commands."""
 
-# Default limits of a transfer: bytes, files and seconds.
+# Default limits of a transfer: number of bytes, number of files, and duration in seconds.
 MAX_READ = 64 << 20
 MAX_SIZE = 1 << 30
 MAX_FILES = 100_000
@@ -107,7 +107,9 @@ async def list(  # noqa: A001 - the method's name
 ) -> tuple[FileStatus, ...]:
     """Return the status of each file in a folder; see `MicroVM.list`."""
     limits = TransferLimits(0, parse_count(max_files, least=0))
-    found: dict[str, FileStatus] = {}  # a file that is replaced meanwhile may be sent twice
+    # A file that is replaced while the guest reads the folder may be listed twice, so use a
+    # dictionary.
+    found: dict[str, FileStatus] = {}
     async with _requested(guest, Action.LIST, path, user, timeout) as transfer:
         while entry := await transfer.expect_or(files.Entry, files.Done):
             limits.take(transfer.path, entry)
@@ -152,7 +154,7 @@ async def get(
     async with _requested(guest, Action.GET, source, user, timeout) as transfer:
         answer = (
             await transfer.receive()
-        )  # fails if the source is missing, before the host is changed
+        )  # fails if the source is missing, before anything on the host is changed
         target = _target(transfer.path, destination)
         async with Download(transfer.path, target) as download:
             while not isinstance(answer, files.Done):
@@ -220,8 +222,8 @@ async def put_archive(
     """Unpack an archive into a folder of the guest; see `MicroVM.put_archive`."""
     limits = TransferLimits(parse_size(max_size), parse_count(max_files, least=0))
     with ArchiveTree(os.fsdecode(to_bytes(destination)), limits) as tree:
-        # In a thread, which remains on cancellation, because the archive may be a pipe without
-        # data.
+        # Read the archive in a thread, because it may be a pipe without data. If the caller is
+        # cancelled, the thread remains.
         await in_thread(tree.read, archive)
         fields = {"owner": _user(owner)}
         async with (
@@ -264,7 +266,7 @@ async def get_archive(
 
 @asynccontextmanager
 async def _sending(transfer: Exchange) -> AsyncIterator[None]:
-    """Wait for the result after the block has sent its messages; on an error, end the request."""
+    """Wait for the guest's result after the block has sent all messages; cancel on an error."""
     try:
         yield
         await _finish(transfer)
@@ -325,21 +327,25 @@ def _status(entry: files.Entry, name: str) -> FileStatus:
 
 
 def _existing(source: str | os.PathLike[str]) -> str:
-    """Return the path of a file on the host, and check that it exists before the guest is asked."""
+    """Return the path of a file on the host as text. Raise an error if the file does not exist."""
     Path(source).stat()
     return os.fspath(source)
 
 
 def _basename(path: str) -> str:
-    """Return the last component of a path, or "" if only the content of the folder is meant."""
+    """Return the last component of a path; "" for a path such as `folder/.`.
+
+    A path without a last component means the content of the folder, not the folder itself.
+    """
     name = path.rstrip("/").rpartition("/")[2]
     return "" if name in (".", "..") else name
 
 
 def _target(source: str, destination: str | os.PathLike[str]) -> Path:
-    """Return the destination of a copy by the rules of `cp`, and create missing folders above it.
+    """Return the path for a copy by the rules of `cp`, and create missing folders above it.
 
-    The copy goes into an existing folder; otherwise the destination is its new name.
+    If `destination` is an existing folder, the copy is created in it; otherwise `destination` is
+    the path of the copy.
     """
     text = os.fspath(destination)
     if "\0" in text:

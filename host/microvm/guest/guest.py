@@ -1,6 +1,7 @@
-"""The running guest at the other side of a connection: its commands, pings and status.
+"""A running guest that the host is connected to: its commands, pings and status.
 
-It does not depend on QEMU: the owner of the machine reports why it failed, by :meth:`Guest.fail`.
+This module does not depend on QEMU. If QEMU fails, the owner of the machine calls
+:meth:`Guest.fail` with the reason.
 """
 
 from __future__ import annotations
@@ -42,12 +43,12 @@ T = TypeVar("T")
 class Guest:
     """A running guest, which runs one command at a time. `connect` starts a session with it.
 
-    When the guest is lost, the first reason is raised in all waiting callers, and in later ones.
-    Most methods raise this `MachineError`, also if the guest is not ready.
+    When the guest is lost, all callers that wait get an error with the first reason, and so do
+    later calls. Most methods raise this `MachineError`, also if the guest is not ready.
 
     :ivar error: Reason why the guest is lost; None while it runs.
-    :ivar defaults: Options of a command that its caller does not set.
-    :ivar on_command: Function that is called with each command when it starts, or None.
+    :ivar defaults: Options that apply to each command that does not set them.
+    :ivar on_command: Function that is called with each command at its start, or None.
     """
 
     def __init__(
@@ -59,9 +60,10 @@ class Guest:
         session: Callable[[], Session] = Session,
         channel: ChannelFactory = Channel,
     ) -> None:
-        """Create a guest that is not connected.
+        """Create a guest without a connection.
 
-        :param console_tail: Function that returns the last output of the console, for errors.
+        :param console_tail: Function that returns the last output of the guest's console, for
+            errors.
         :param session: Function that creates the session, with a clock and entropy.
         :param channel: Function that creates the channel, which transports the bytes.
         """
@@ -89,21 +91,25 @@ class Guest:
         self._loss_due = Timer()
 
     async def connect(self, port: socket.socket) -> None:
-        """Take ownership of a socket and greet the guest, which need not be listening yet."""
+        """Take ownership of a connected socket, and send `hello` to the guest.
+
+        The guest may not be listening yet.
+        """
         await self._channel.connect(port)
         self._channel.write(self._session.hello())
 
     async def ready(self, timeout: float, *, resume: bool = True) -> None:
-        """Wait for the guest's answer to the greeting, then resume the guest.
+        """Wait until the guest has answered `hello` with `ready`, then resume the guest.
 
         :param timeout: Maximum time in seconds.
-        :param resume: True to call `resume`. If False, it is called before the first command. Until
-            then, processes remain frozen, and the guest lacks the time and fresh entropy.
+        :param resume: True to call `resume` now, False to call it before the first command. Until
+            then, processes in the guest remain frozen, and the guest lacks the current time and
+            fresh entropy.
         :raises TimeoutError: If no answer arrives in time.
         :raises MachineError: If the guest is lost, or speaks another protocol.
         """
         async with asyncio.timeout(timeout):
-            # asyncio.shield() would make Python 3.14 report an error that arrives after the
+            # Do not use asyncio.shield(): in Python 3.14 it logs an error that arrives after the
             # timeout.
             await asyncio.wait([self._ready])
         self._ready.result()
@@ -112,20 +118,20 @@ class Guest:
             self.resume()
 
     def resume(self) -> None:
-        """Send the time and fresh entropy to the guest, which then resumes frozen processes."""
+        """Send the current time and entropy to the guest, which then unfreezes its processes."""
         self._check_alive()
         self._resumed = True
         self._channel.write(self._session.resume())
 
     def _begin(self) -> None:
-        """Resume the guest, if `ready` did not, before its first use."""
+        """Call `resume` before the first use of the guest, if `ready` did not call it."""
         if not self._resumed:
             self.resume()
 
     async def keep(self, timeout: float = TIMEOUTS.ping) -> None:
-        """Freeze all processes, and let them survive the next greeting, also of another host.
+        """Freeze all processes of the guest, so that they survive the next `hello` of any host.
 
-        `resume` ends both.
+        The next call of `resume` unfreezes the processes.
 
         :param timeout: Maximum time in seconds.
         :raises Busy: If a command runs.
@@ -137,11 +143,11 @@ class Guest:
         await self._ping(timeout)
 
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
-        """Start a command; see `MicroVM.exec`, and `_exec` for errors."""
+        """Start a command. See `MicroVM.exec` for the options, and `_exec` for errors."""
         return self._exec(argv, parse_options(ExecOptions, options, "exec"))
 
     async def start(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
-        """Start a command as soon as every abandoned command has exited."""
+        """Start a command. If a killed command has not exited yet, wait for that first."""
         await self.wait_idle()
         return self._exec(argv, options)
 
@@ -182,16 +188,17 @@ class Guest:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Refuse commands and delay pings within the block, so that it can call `keep`.
+        """Refuse new commands and delay pings within the block, so that the block can call `keep`.
 
-        :raises Busy: If a command runs, or another block of this method.
+        :raises Busy: If a command runs, or another such block is active.
         :raises UsageError: If the image is too old.
         """
         self._check_alive()
         if not self._free.is_set():
             raise _busy()
-        self._begin()  # gives this guest its own entropy before it is saved
-        self._session.keep()  # only checks whether `keep` is possible; the frame is not sent
+        self._begin()  # so that this guest has its own entropy before it is saved
+        # raises an error if the guest does not support `keep`; the message is not sent
+        self._session.keep()
         self._free.clear()
         try:
             yield
@@ -199,18 +206,19 @@ class Guest:
             self._free.set()
 
     async def wait_idle(self) -> None:
-        """Wait for the exit of a command that was abandoned, but not of a command in use."""
+        """Wait until a killed or forgotten command has exited. Do not wait for a command in use."""
         command = self._command
         if command is None:
             return
         if not command.abandoned:
-            # Its unused `Process` may still be referenced, by the traceback of an error that was
-            # handled in this turn of the event loop, or by a cycle. So let the turn end, and
-            # collect cycles.
+            # The caller may have dropped the command's `Process`, while a cycle or the traceback of
+            # an error that was just handled still refers to it. So let this turn of the event loop
+            # end, and collect cycles, after which the command is killed.
             await asyncio.sleep(0)
             gc.collect()
         if command.abandoned:
-            await command.ended.wait()  # a kill has a deadline
+            # bounded, because the guest counts as lost if it does not kill the command in time
+            await command.ended.wait()
 
     def _abandon(self, command: Command) -> None:
         if command is self._command:
@@ -219,14 +227,15 @@ class Guest:
             self._kill()
 
     def abandon_soon(self, command: Command) -> None:
-        """Kill a command whose `Process` was dropped; may be called in any thread."""
+        """Kill a command whose `Process` nobody holds any more; may be called in any thread."""
         if not command.ended.is_set():
             command.abandoned = True
-            with suppress(RuntimeError):  # the loop was closed, and the machine with it
+            # raised if the event loop was closed, and the machine with it
+            with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._abandon, command)
 
     async def ping(self, timeout: float = TIMEOUTS.ping) -> None:
-        """Wait at most `timeout` seconds for the answer of the guest to a ping.
+        """Send a ping to the guest, and wait at most `timeout` seconds for the answer.
 
         :raises GuestUnresponsive: If the guest does not answer in time.
         """
@@ -241,7 +250,7 @@ class Guest:
         await self._answer(pong, timeout)
 
     async def status(self, timeout: float = TIMEOUTS.ping) -> codec.Status:
-        """Return the daemon's counters, which the guest must send within `timeout` seconds.
+        """Return the counters of the guest's daemon, which must arrive within `timeout` seconds.
 
         :raises GuestUnresponsive: If the guest does not answer in time.
         """
@@ -297,7 +306,7 @@ class Guest:
             self.fail(error)
 
     def fail(self, error: MachineError) -> MachineError:
-        """Mark the guest as lost, unless it was before. Return the first reason."""
+        """Mark the guest as lost because of `error`. Return the error of the first call."""
         if self.error is not None:
             return self.error
         self.error = error
@@ -311,7 +320,8 @@ class Guest:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_exception(error)
-        # Mark the exception as retrieved, because asyncio would otherwise log it if no one waits.
+        # Mark the future's exception as retrieved, because asyncio would otherwise log it if nobody
+        # waits.
         self._ready.exception()
         return error
 
@@ -340,8 +350,8 @@ class Guest:
             self._command.stdin._flush()
 
     def _stdin_credit(self) -> int:
-        # A guest may grant credit for gigabytes and then read nothing, so a full channel also
-        # counts.
+        # A guest may allow the host to send gigabytes and then read nothing. So send nothing while
+        # the write buffer is full.
         return 0 if self._channel.is_full else self._session.stdin_credit
 
     def _expire(self, command: Command, timeout: float, grace: float | None) -> None:
@@ -354,7 +364,7 @@ class Guest:
 
     def _kill(self) -> None:
         if self._kill_due.is_running:
-            return  # more output of the command must not extend the deadline
+            return  # the command's remaining output must not extend the time limit for killing it
         self._signal(SIGKILL)
         late = partial(self._unresponsive, "a killed command did not exit")
         self._kill_due.start(self._timeouts.kill, late)
@@ -380,15 +390,15 @@ def _cancel(*timers: Timer) -> None:
 
 
 def _settle(waiter: asyncio.Future[T], result: T) -> None:
-    if not waiter.done():  # the waiting task may have been cancelled
+    if not waiter.done():  # the future may be cancelled if its waiting task was
         waiter.set_result(result)
 
 
 def _dropped(guest: weakref.ref[Guest], command: weakref.ref[Command]) -> None:
-    """Kill a command whose `Process` was dropped.
+    """Kill a command whose `Process` nobody holds any more.
 
-    Only weak references are passed here. With strong ones, an error stored in the guest or the
-    command could keep the `Process` alive forever, through the frames of its traceback.
+    The parameters are weak references. If they were strong, an error that is stored in the guest or
+    the command could keep the `Process` alive forever, because its traceback refers to frames.
     """
     if (owner := guest()) is not None and (dropped := command()) is not None:
         owner.abandon_soon(dropped)

@@ -1,4 +1,4 @@
-"""The limits of a transfer of files from a guest."""
+"""The limits on the amount of data that a guest may send in one transfer of files."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from errno import EFBIG
 from microvm.errors import FileError
 from microvm.wire.files import Data, Entry, Whole
 
-# Maximum number of bytes of all names and link targets: an amount for each allowed file, and an
-# amount for a few long names.
+# Maximum number of bytes of all names and link targets in a transfer: this number for each allowed
+# file, plus a fixed number for a few long names.
 _NAME = 100
 _LONG_NAMES = 1 << 20
 
 
 @dataclass(slots=True)
 class TransferLimits:
-    """The amounts that a transfer may still take.
+    """The amounts of data that the guest may still send in a transfer of files.
 
     :ivar size: Number of bytes of content.
     :ivar files: Number of files, folders and links.
@@ -31,7 +31,7 @@ class TransferLimits:
         self.names = _LONG_NAMES + _NAME * self.files
 
     def take(self, path: str, message: Entry | Data | Whole) -> None:
-        """Subtract a message that was received.
+        """Subtract the amounts of a received message from the limits.
 
         :param path: Path of the transfer in the guest, for messages.
         :raises FileError: If a limit is exceeded.
@@ -43,7 +43,7 @@ class TransferLimits:
                 self.count(path, names=len(message.name) + len(message.target), files=1)
 
     def count(self, path: str, *, size: int = 0, files: int = 0, names: int = 0) -> None:
-        """Subtract these amounts; otherwise as `take`."""
+        """Subtract these amounts from the limits; see `take` for errors and `path`."""
         self.size -= size
         self.files -= files
         self.names -= names

@@ -1,4 +1,4 @@
-"""A running command as its user sees it, and the result of a command."""
+"""A running command, as the user of a machine sees it, and the result of a command."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ class Process:
             ...
 
     When the block is left, also by an exception or a cancellation, a command that still runs is
-    killed, and the machine is free for the next command.
+    killed. The machine can then run the next command.
 
-    Without a block, cancelling `wait` or a read leaves the command running, as in
-    `asyncio.subprocess`. A command is also killed when the last reference to its `Process` and
-    output streams is dropped, and the next command of the machine waits until then. Note that in an
-    `except` block the error still holds references from its frames.
+    Without an `async with` block, cancelling `wait` or a read leaves the command running, as in
+    `asyncio.subprocess`. A command is also killed when the last reference to its `Process` and its
+    output streams is dropped; the next command of the machine waits for that. Note that in an
+    `except` block, the traceback of the error still holds such references.
 
     :ivar args: Command line as it was given.
     :ivar stdin: Standard input, if a pipe or a terminal was requested; otherwise None.
@@ -79,9 +79,10 @@ class Process:
         abandon: Callable[[Command], None],
         dropped: Callable[[], None],
     ) -> None:
-        """Wrap a command.
+        """Create the object through which a user controls a command.
 
-        :param dropped: Function that is called in any thread when the last reference is dropped.
+        :param dropped: Function that is called in any thread when the last reference to this object
+            and its output streams is dropped.
         """
         self._command = command
         self._send_signal = send_signal
@@ -103,7 +104,8 @@ class Process:
     async def __aexit__(self, *_: object) -> None:
         if not self._command.ended.is_set():
             self.abandon()
-            await self._command.ended.wait()  # a kill has a deadline
+            # bounded, because the guest counts as lost if it does not kill the command in time
+            await self._command.ended.wait()
 
     @property
     def returncode(self) -> int | None:
@@ -122,7 +124,8 @@ class Process:
     async def wait(self) -> int:
         """Wait until the command exits, and return its return code.
 
-        Unread output holds back the command, so read `stdout` and `stderr` at the same time.
+        A command waits while nobody reads its output, so read `stdout` and `stderr` at the same
+        time.
 
         :raises StartError: If the command could not be started.
         :raises ExecTimeout: If it exceeded its time limit and was killed.
@@ -139,10 +142,12 @@ class Process:
     async def communicate(self, input: bytes | None = None) -> tuple[bytes, bytes]:  # noqa: A002
         """Write `input` to standard input, close it, and read all output.
 
-        Like `asyncio.subprocess.Process.communicate`, it ignores that the command reads only a part
-        of the input. Cancelling it kills the command, because the output that was read is lost.
+        Like `asyncio.subprocess.Process.communicate`, it is no error if the command reads only a
+        part of the input. Cancelling this call kills the command, because the output that was read
+        is lost.
 
-        :raises StartError: Or another error of `wait`.
+        :raises StartError: If the command could not be started. The other errors are those of
+            `wait`.
         """
         async with self:
             output = await self._collect(input)
@@ -150,7 +155,7 @@ class Process:
         return output
 
     async def _collect(self, data: bytes | None) -> tuple[bytes, bytes]:
-        """Write the input and read the output as `communicate` does, without waiting for the exit.
+        """Write the input and read all output, as `communicate` does, but do not wait for the exit.
 
         :raises MachineError: If the machine failed.
         """
@@ -169,15 +174,15 @@ class Process:
             await self.stdin.drain()
 
     def _record_error(self, error: MicroVMError) -> None:
-        """Set the error that the user of the command gets, for later readers of its state."""
+        """Store the error that the caller gets, so that other users of the command see it, too."""
         self._command.error = self._command.error or error
 
     def _keep_alive_with(self, owner: object) -> None:
-        """Keep a reference to `owner` as long as this or one of its output streams exists."""
+        """Keep `owner`, such as the machine, alive with this process and its output streams."""
         self._keep_alive.owner = owner
 
     def send_signal(self, signal: int) -> None:
-        """Send a signal to the process group of the command; does nothing after its exit.
+        """Send a signal to the process group of the command. Do nothing if the command has exited.
 
         :raises UsageError: If the signal does not exist.
         """
@@ -195,13 +200,13 @@ class Process:
     def abandon(self) -> None:
         """Kill the command, and discard its unread output.
 
-        The machine is free when the command has exited. If that takes longer than `Timeouts.kill`,
-        the machine is lost.
+        The machine can run the next command when this one has exited. If that takes longer than
+        `Timeouts.kill`, the guest counts as lost.
         """
         self._abandon(self._command)
 
     def resize(self, rows: int, columns: int) -> None:
-        """Set the size of the command's terminal; no effect without a terminal or after the exit.
+        """Set the size of the command's terminal. Do nothing if it has no terminal or has exited.
 
         :raises UsageError: If a terminal cannot have this size.
         """

@@ -1,4 +1,4 @@
-"""The request to run a command: the options of its caller, checked and converted for the wire."""
+"""The request to run a command, made from the options that the caller has chosen."""
 
 from __future__ import annotations
 
@@ -12,23 +12,24 @@ from microvm.option import ParsedOptions, options_of
 from microvm.options import ExecOptions, Text, to_bytes
 from microvm.wire import codec
 
-# Maximum numbers of elements and bytes in the fields `argv` and `env`, and the size of the prefix
-# of each element.
+# Maximum numbers of elements and of bytes in each of the fields `argv` and `env` of a request, and
+# the size of the length that precedes each element.
 _ITEMS = 16384
 _TOTAL = 1 << 20
 _PREFIX = 4
 
-# Names of the options that have a field of the same name in the request.
+# Names of the options that are sent to the guest in a field of the same name.
 _CARRIED = options_of(ExecOptions).keys() & codec.ExecRequest.__dataclass_fields__.keys()
 
 
 @dataclass(frozen=True, slots=True)
 class HostLimits:
-    """The limits of a command that the host enforces; the guest enforces the others.
+    """The limits of a command that the host enforces. The guest enforces all other limits.
 
     :ivar timeout: Maximum duration in seconds, or None.
     :ivar grace: Seconds between SIGTERM and SIGKILL at the end of the timeout, or None.
-    :ivar max_output: Maximum number of bytes of both output streams together, or None.
+    :ivar max_output: Maximum number of bytes of standard output and standard error together, or
+        None.
     """
 
     timeout: float | None
@@ -39,10 +40,11 @@ class HostLimits:
 def request_of(
     argv: Sequence[Text], options: ParsedOptions, defaults: ParsedOptions | None = None
 ) -> tuple[codec.ExecRequest, HostLimits]:
-    """Check the options of a command, and return its request and the limits for the host.
+    """Check the options of a command; return the request for the guest, and the host's limits.
 
-    :param defaults: Options that apply unless `options` sets them; variables are merged one by one.
-    :return: A request, to which the session adds its own fields, and the limits.
+    :param defaults: Options that apply unless `options` sets them. Environment variables are merged
+        one by one.
+    :return: The request, in which the session sets further fields, and the limits.
     :raises UsageError: If an argument is invalid.
     """
     if isinstance(argv, str | bytes):
@@ -67,7 +69,7 @@ def request_of(
 
 
 def _split(items: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-    """Split a list into the items that fit into the first field, and those for the second one."""
+    """Split a list into the items for the first field of a request, and those for the second."""
     size = 0
     for number, item in enumerate(items):
         size += _PREFIX + len(item)

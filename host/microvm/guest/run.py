@@ -1,4 +1,4 @@
-"""Runs a command in a guest as `subprocess.run` does, with input, text and captured output."""
+"""Runs a command in a guest until it exits, as `subprocess.run` does on the host."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def run(
 async def run_parsed(
     guest: Executor, argv: Sequence[Text], options: ParsedOptions
 ) -> CompletedProcess[Any]:
-    """Run a command until it exits, with options that are already checked."""
+    """Run a command in the guest until it exits, with options that are already checked."""
     given, decode = options["input"], _decoder(options)
     if given is not None:
         if "stdin" in options.given:
@@ -57,7 +57,7 @@ async def run_parsed(
 
 @dataclass(frozen=True, slots=True)
 class _ResultDecoder:
-    """A converter of output into the requested type: bytes, or text with universal newlines."""
+    """A converter of a command's output to the type that the caller wants: bytes, or text."""
 
     text: bool
     encoding: str
@@ -69,7 +69,7 @@ class _ResultDecoder:
         return data.decode(self.encoding, self.errors).replace("\r\n", "\n").replace("\r", "\n")
 
     def cut(self, data: bytes | None) -> bytes | str | None:
-        """Convert incomplete output, which may stop in the middle of a character."""
+        """Convert output that was cut off, possibly in the middle of a character."""
         errors = "replace" if self.errors == "strict" else self.errors
         return replace(self, errors=errors)(data)
 

@@ -1,7 +1,7 @@
 """Staging folders: fresh folders that hold a downloaded tree until it is moved to its destination.
 
-Other users may be able to write to the folder above. So every operation below it uses descriptors
-and follows no symbolic link.
+Other users of the host may be able to write to the parent of a staging folder. So every operation
+in it addresses files by descriptors, and follows no symbolic link.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from stat import S_ISDIR
 from microvm.concurrency.threads import check_stopped
 from microvm.system.private import FOLDER, open_own
 
-# With O_PATH, a destination need not be readable, such as a folder of another user.
+# O_PATH also opens a folder that this process cannot read, such as a folder of another user.
 _DESTINATION = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 class StagingFolder:
-    """A fresh folder, which is removed by the caller that created it.
+    """A fresh folder for a downloaded tree. The caller that creates the folder also removes it.
 
-    :ivar descriptor: Open descriptor of the folder.
+    :ivar descriptor: Open file descriptor of the folder.
     """
 
     def __init__(self, parent: Path) -> None:
-        """Create the folder in another folder.
+        """Create a staging folder in the folder `parent`.
 
-        :raises OSError: If it cannot be created; the error has the path of the other folder.
+        :raises OSError: If the folder cannot be created; the error has the path of `parent`.
         """
         with _errors_about(parent):
             self._path = Path(tempfile.mkdtemp(prefix=".microvm-", dir=parent))
-            # Removing the content takes two descriptors. Reserve them now, because the process may
-            # have reached its limit by then.
+            # Removing the content of the folder takes two file descriptors. Reserve them now,
+            # because the process may have reached its limit of open files by then.
             self._spare: list[int] = []
             try:
                 for _ in range(2):
@@ -48,9 +48,12 @@ class StagingFolder:
                 raise
 
     def move(self, name: str, destination: Path) -> None:
-        """Move an entry of the folder to its destination. A folder is merged into an existing one.
+        """Move a file or folder from the staging folder to its destination.
 
-        :raises OSError: If something exists that cannot be replaced; the error has its path.
+        A folder is merged into an existing one.
+
+        :raises OSError: If something exists at the destination that cannot be replaced; the error
+            has its path.
         """
         if not destination.is_dir():
             _move(name, self.descriptor, str(destination), None, destination)
@@ -61,11 +64,13 @@ class StagingFolder:
                 _opened(name, self.descriptor, FOLDER, destination) as source,
                 _opened(str(destination), None, _DESTINATION, destination) as into,
             ):
-                for move in (False, True):  # find conflicts before anything is changed
+                # The first pass only looks for files that cannot be replaced, before the second
+                # pass moves anything.
+                for move in (False, True):
                     _merge(source, into, destination, move=move)
 
     def remove(self) -> None:
-        """Remove the folder with its content; errors are ignored."""
+        """Remove the staging folder and its content; errors are ignored."""
         self._free_spare()
         with suppress(OSError):
             _empty(self.descriptor)
@@ -79,7 +84,7 @@ class StagingFolder:
 
 
 def _empty(top: int) -> None:
-    """Remove the content of a folder, with a constant number of descriptors at any depth."""
+    """Remove the content of a folder. The number of open descriptors is the same at any depth."""
     fresh = map(str, itertools.count())
     names = os.listdir(top)
     while names:
@@ -94,7 +99,7 @@ def _empty(top: int) -> None:
 
 
 def _empty_into(top: int, folder: int, fresh: Iterator[str], moved: list[str]) -> None:
-    """Remove the files of a folder, and move its subfolders to the folder `top`."""
+    """Remove the files of a folder, and move its subfolders to `top`, to flatten a deep tree."""
     for name in os.listdir(folder):
         if S_ISDIR(_mode(name, folder)):
             moved.append(next(fresh))
@@ -104,7 +109,7 @@ def _empty_into(top: int, folder: int, fresh: Iterator[str], moved: list[str]) -
 
 
 def _merge(source: int, destination: int, path: Path, *, move: bool) -> None:
-    """Move the entries of a folder into another one, or only check whether that is possible."""
+    """Move the content of a folder into another one; if `move` is False, only find conflicts."""
     for name in os.listdir(source):
         check_stopped()
         target = path / name
@@ -141,7 +146,7 @@ def _opened(name: str, folder: int | None, flags: int, path: Path) -> Iterator[i
 
 @contextmanager
 def _errors_about(path: Path) -> Iterator[None]:
-    """Set the path of an `OSError` to this one, because users do not know the staging folder."""
+    """Replace the path in an `OSError` by `path`, because users do not know the staging folder."""
     try:
         yield
     except OSError as error:
@@ -149,7 +154,7 @@ def _errors_about(path: Path) -> Iterator[None]:
 
 
 def _mode(name: str, folder: int) -> int:
-    """Return the type and permissions of an entry; 0 if it does not exist."""
+    """Return the type and permissions of a file, as in `st_mode`; 0 if the file does not exist."""
     try:
         return os.lstat(name, dir_fd=folder).st_mode
     except FileNotFoundError:

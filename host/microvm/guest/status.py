@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class GuestStatus:
-    """The counters of a guest's daemon at one moment.
+    """The counters of a guest's daemon, the program `sandboxd`, at one moment.
 
     Times are in nanoseconds since the guest's kernel started.
 
@@ -17,9 +17,11 @@ class GuestStatus:
     :ivar frames_seen: Number of valid frames that the daemon has received.
     :ivar frames_refused: Number of frames that the daemon has answered with an error.
     :ivar execs: Number of commands that the daemon has started.
-    :ivar bytes_dropped: Number of bytes that the daemon skipped while it waited for a `hello`.
+    :ivar bytes_dropped: Number of bytes that the daemon skipped while it waited for a `hello` of
+        the host.
     :ivar descriptors: Number of files that the daemon has open.
-    :ivar zombies: 1 if a process has exited that the daemon has not reaped yet, otherwise 0.
+    :ivar zombies: 1 if a process in the guest has exited and the daemon has not reaped it yet,
+        otherwise 0.
     :ivar memory: Resident memory of the daemon in bytes; 0 if the guest has no `/proc`.
     """
 

@@ -22,18 +22,21 @@ WriteFunction = Callable[[bytearray | bytes | memoryview], Awaitable[object]]
 
 _CHUNK = 1 << 16
 
-# Maximum number of seconds for writing the rest of the output after the command was killed.
+# Maximum number of seconds for writing the remaining output after a command was killed.
 _LAST_OUTPUT_TIMEOUT = 1.0
 
 
 async def attach(
     process: Process, feed: Coroutine[Any, Any, None] | None, out: WriteFunction, err: WriteFunction
 ) -> int:
-    """Copy the streams of a command until it exits, and return its return code.
+    """Copy the streams of a command until the command exits, and return its return code.
 
-    :param feed: Coroutine that writes its standard input; it is cancelled when the command exits.
-    :raises BrokenPipeError: If the reader of the output closed it; the command is then killed.
-    :raises MicroVMError: If the output cannot be written, or another error of `Process.wait`.
+    :param feed: Coroutine that writes the command's standard input; it is cancelled when the
+        command exits.
+    :raises BrokenPipeError: If the program that reads the output closed it; the command is then
+        killed.
+    :raises MicroVMError: If the output cannot be written. The other errors are those of
+        `Process.wait`.
     """
     feeding = None if feed is None else asyncio.create_task(feed)
     copying = asyncio.create_task(_copy_both(process, out, err))
@@ -41,7 +44,8 @@ async def attach(
     try:
         await asyncio.wait((copying, ended), return_when=asyncio.FIRST_EXCEPTION)
         if ended.done() and isinstance(ended.exception(), ExecKilled):
-            # The reader of the output may have stopped reading, which must not delay the exit.
+            # The program that reads the output may have stopped reading, which must not delay this
+            # process.
             await asyncio.wait((copying,), timeout=_LAST_OUTPUT_TIMEOUT)
         else:
             await copying
@@ -68,24 +72,25 @@ async def _copy(stream: OutputStream, write: WriteFunction) -> None:
 
 
 async def copy_out(stream: OutputStream, descriptor: int) -> None:
-    """Write the output of a command to a descriptor. A slow reader holds back only the command.
+    """Write the output of a command to a descriptor. A slow reader slows down only this command.
 
-    :raises MachineError: If the machine failed; the output before that has been written.
-    :raises OSError: If the output cannot be written; BrokenPipeError if the reader closed it.
+    :raises MachineError: If the machine failed. The output that arrived before has been written.
+    :raises OSError: If the output cannot be written; BrokenPipeError if its reader has closed it.
     """
     await _copy(stream, partial(write, descriptor))
 
 
 async def write(descriptor: int, data: bytearray | bytes | memoryview) -> None:
-    """Write all data to a descriptor without blocking the event loop.
+    """Write all data to a file descriptor without blocking the event loop.
 
     :raises MicroVMError: If no thread can be started.
-    :raises OSError: If the data cannot be written; BrokenPipeError if the reader closed it.
+    :raises OSError: If the data cannot be written; BrokenPipeError if its reader has closed it.
     """
     if stat.S_ISREG(os.fstat(descriptor).st_mode):
         _write_all(descriptor, data)
     else:
-        # In a thread, which remains on cancellation, because the reader may have stopped reading.
+        # Write in a thread, because the reader may have stopped reading. If the caller is
+        # cancelled, the thread remains.
         await in_thread(_write_all, descriptor, data)
 
 
@@ -94,12 +99,13 @@ def _write_all(descriptor: int, chunk: bytearray | bytes | memoryview) -> None:
     while view:
         try:
             view = view[os.write(descriptor, view) :]
-        except BlockingIOError:  # another process made the shared descriptor non-blocking
+        # another process has made the descriptor, which it shares with this one, non-blocking
+        except BlockingIOError:
             wait_ready({descriptor: POLLOUT})
 
 
 async def copy_in(source: ReadFunction, stream: InputStream) -> None:
-    """Copy input to a command until the input ends, or the command closes it."""
+    """Copy input to a command until the input ends, or the command closes its standard input."""
     with suppress(BrokenPipeError):
         while data := await source():
             stream.write(data)
@@ -108,10 +114,11 @@ async def copy_in(source: ReadFunction, stream: InputStream) -> None:
 
 
 async def read(descriptor: int) -> bytes:
-    """Wait until a descriptor has data, and return the data; b"" at the end of file.
+    """Wait until a file descriptor has data, and return the data; b"" at the end of file.
 
-    The flags of the descriptor stay the same, because other processes share them. A descriptor that
-    cannot be read, such as the write end of a pipe, counts as at its end of file.
+    The descriptor's flags, such as O_NONBLOCK, stay the same, because other processes share them. A
+    descriptor that cannot be read, such as the write end of a pipe, counts as being at its end of
+    file.
     """
     if not allows(descriptor, writes=False):
         return b""
@@ -119,21 +126,23 @@ async def read(descriptor: int) -> bytes:
         await until_ready(descriptor)
         try:
             return os.read(descriptor, _CHUNK)
-        except BlockingIOError:  # another process has read the data first
+        # another process that shares the descriptor has read the data first
+        except BlockingIOError:
             continue
         except OSError:
             return b""  # the terminal was hung up, or the descriptor was closed
 
 
 async def until_ready(descriptor: int, *, writes: bool = False) -> None:
-    """Wait until a descriptor is readable, or writable."""
+    """Wait until a file descriptor is readable, or writable if `writes` is True."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
     add: Callable[..., object] = loop.add_writer if writes else loop.add_reader
     remove = loop.remove_writer if writes else loop.remove_reader
     try:
         add(descriptor, _wake, ready)
-    except PermissionError:  # epoll(7) does not support regular files and some devices
+    # epoll(7) does not support regular files and some devices, which never block
+    except PermissionError:
         await asyncio.sleep(0)
         return
     try:

@@ -11,19 +11,20 @@ from typing import Self
 from microvm.errors import MachineError
 from microvm.wire.session import STDIN_CHUNK
 
-# Smaller chunks are copied into the chunk before them. As views they would keep the whole buffer
-# that was read from the port, so a guest could make the host hold gigabytes.
+# Smaller chunks of output are copied into the chunk before them. If they were kept as views, each
+# would keep the whole buffer alive that was read from the port, so a guest could make the host hold
+# gigabytes.
 _SMALL = 1 << 14
 
 
 class OutputBuffer:
-    """A buffer of the output of one stream that its reader has not taken yet."""
+    """A buffer of the output of one stream of a command that its reader has not taken yet."""
 
     def __init__(self, consumed: Callable[[int], None]) -> None:
         """Create an empty buffer.
 
-        :param consumed: Function that is called with each number of bytes that the reader has
-            taken.
+        :param consumed: Function that is called each time with the number of bytes that the reader
+            has taken.
         """
         self._consumed = consumed
         self._chunks: deque[bytearray | bytes | memoryview] = deque()
@@ -37,9 +38,10 @@ class OutputBuffer:
         return sum(map(len, self._chunks))
 
     async def take(self) -> bytearray | bytes | memoryview:
-        """Wait for the next chunk and return it; empty at the end of the stream.
+        """Wait for the next chunk of output and return it; it is empty at the end of the stream.
 
-        :raises MachineError: If the machine failed; the output before that has been taken.
+        :raises MachineError: If the machine failed, and the output that arrived before has been
+            taken.
         """
         while not self._chunks:
             if self._error:
@@ -54,9 +56,9 @@ class OutputBuffer:
         return chunk
 
     def feed(self, data: bytes | memoryview, dropped: int = 0) -> None:
-        """Add output from the guest.
+        """Add output from the guest to the buffer.
 
-        :param dropped: Number of further bytes that arrived and are discarded.
+        :param dropped: Number of further bytes that arrived with `data`, but were discarded.
         """
         if dropped:
             self._consumed(dropped)
@@ -76,65 +78,67 @@ class OutputBuffer:
         self._wake.set()
 
     def release(self, keep: int) -> None:
-        """Stop holding back the command; of its further output, keep only `keep` bytes."""
+        """Let the command run on although nobody reads it; keep `keep` bytes of further output."""
         if self._keep is None:
             self._consumed(len(self))
             self._keep = keep
 
     def end(self, error: MachineError | None = None) -> None:
-        """Add the end of the stream, or the error that ended it early."""
+        """Mark the end of the stream, or end the stream with an error that its reader gets."""
         self._ended = True
         self._error = error
         self._wake.set()
 
 
 class KeepAlive:
-    """A token that is shared by a `Process` and its streams, to detect that all were dropped."""
+    """A token that a `Process` and its streams share. It is dropped when all of them are."""
 
     def __init__(self, dropped: Callable[[], None]) -> None:
         """Create a token.
 
-        :param dropped: Function that is called in any thread when the last reference is dropped.
+        :param dropped: Function that is called in any thread when the last reference to the token
+            is dropped.
         """
         weakref.finalize(self, dropped).atexit = False
         self.owner: object = None
-        """Object that must live as long as the token, such as the machine of the command."""
+        """Object that must live as long as the token, such as the machine that runs the command."""
 
 
 class OutputStream:
-    """An output stream of a command.
+    """Standard output or standard error of a command.
 
-    Iterate over it with `async for` to get chunks as they arrive, or call `read` or `readline`. The
-    guest sends at most :data:`microvm.wire.session.WINDOW` bytes that were not read. Then the
-    command waits, as it does when a pipe is full. If the machine fails, reading raises a
-    `MachineError` after the output before that.
+    Iterate over it with `async for` to get chunks as they arrive, or call `read` or `readline`. If
+    :data:`microvm.wire.session.WINDOW` bytes were not read, the command waits, as it does when a
+    pipe is full. If the machine fails, reading returns the output that arrived before, and then
+    raises a `MachineError`.
     """
 
     def __init__(self, buffer: OutputBuffer, keep_alive: KeepAlive) -> None:
-        """Create a reader of a buffer."""
+        """Create a stream that returns the content of a buffer."""
         self._buffer = buffer
         self._keep_alive = keep_alive
-        self._part = bytearray()  # bytes that were taken from the buffer and not returned yet
+        # bytes that were taken from the buffer, but not returned to the caller yet
+        self._part = bytearray()
 
     def __aiter__(self) -> Self:
-        """Iterate over the chunks; no chunk is empty."""
+        """Return an iterator over the chunks of output; no chunk is empty."""
         return self
 
     async def __anext__(self) -> bytes:
-        """Return the next chunk."""
+        """Return the next chunk of output."""
         if chunk := await self.next_chunk():
             return bytes(chunk)
         raise StopAsyncIteration
 
     async def next_chunk(self) -> bytearray | bytes | memoryview:
-        """Return the next chunk without copying it; empty at the end of the stream."""
+        """Return the next chunk without copying it; the chunk is empty at the end of the stream."""
         return self._cut(len(self._part)) if self._part else await self._buffer.take()
 
     async def read(self, size: int = -1) -> bytes:
         """Return up to `size` bytes as soon as some are available; by default, all up to the end.
 
-        :raises MachineError: If the machine failed before the end. `read(size)` returns earlier
-            output.
+        :raises MachineError: If the machine failed before the end of the stream. `read(size)` first
+            returns the output that arrived before.
         """
         if size >= 0:
             if size and not self._part:
@@ -144,7 +148,8 @@ class OutputStream:
         try:
             while chunk := await self._buffer.take():
                 chunks.append(chunk)
-        except BaseException:  # such as a cancellation: keep the bytes for the next read
+        # After an error such as a cancellation, keep the bytes for the next read.
+        except BaseException:
             self._part += b"".join(chunks)
             raise
         return b"".join(chunks)
@@ -160,7 +165,8 @@ class OutputStream:
             try:
                 chunk = await self._buffer.take()
             except MachineError:
-                if not seen:  # otherwise return the bytes first; the next call raises the error
+                # otherwise, return the bytes that were read; the next call raises the error
+                if not seen:
                     raise
                 chunk = b""
             if not chunk:
@@ -183,8 +189,9 @@ class InputStream:
     ) -> None:
         """Create a stream.
 
-        :param send: Function that sends one frame of data; an empty one is the end of the stream.
-        :param credit: Function that returns the number of bytes that may be sent now.
+        :param send: Function that sends one message with data; empty data is the end of the stream.
+        :param credit: Function that returns the number of bytes that the guest allows to be sent
+            now.
         """
         self._send = send
         self._credit = credit
@@ -196,10 +203,10 @@ class InputStream:
         self._drained.set()
 
     def write(self, data: bytes | memoryview) -> None:
-        """Queue data to be sent. Call `drain` after it, because the queue has no limit."""
+        """Add data to the queue of input. Call `drain` after it, because the queue has no limit."""
         if data and not self._closing and not self._refused:
             view = memoryview(data)
-            # The data may be sent later, so copy it if its owner can change it.
+            # The data may be sent later, so copy it if the caller can change it.
             self._pending.append(view if view.readonly else memoryview(bytes(view)))
             self._drained.clear()
             self._flush()
@@ -214,16 +221,16 @@ class InputStream:
             raise BrokenPipeError("the command takes no more input")
 
     def close(self) -> None:
-        """End the stream after the data that was written before."""
+        """End the stream after all data that was written before."""
         self._closing = True
         self._flush()
 
     def is_closing(self) -> bool:
-        """Tell whether the stream accepts no more data."""
+        """Return True if the stream was closed, and so accepts no more data."""
         return self._closing or self._refused
 
     def _flush(self) -> None:
-        """Send as much data as the credit allows."""
+        """Send as much of the queued data as the guest allows."""
         while self._pending and (size := min(self._credit(), STDIN_CHUNK)):
             data = self._pending.popleft()
             self._send(data[:size])
@@ -236,7 +243,7 @@ class InputStream:
                 self._send(b"")
 
     def _refuse(self) -> None:
-        """Discard all data, because the command reads no more."""
+        """Discard all queued data, because the command reads no more."""
         self._refused = True
         self._pending.clear()
         self._drained.set()

@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 
 class Timeouts(NamedTuple):
-    """The intervals and maximum waiting times for a running guest, in seconds.
+    """The intervals and time limits for a running guest, in seconds.
 
     :ivar ping_interval: Interval between two pings while a command runs.
-    :ivar ping: Maximum time until the answer to a ping or a request for the status.
-    :ivar kill: Maximum time until the exit of a command that was killed.
+    :ivar ping: Maximum time until the guest answers a ping or a request for its status.
+    :ivar kill: Maximum time until a command exits after the host has requested to kill it.
     :ivar loss_grace: Time after the loss of the connection in which the owner of the machine can
         report the cause, before the guest fails.
     """

@@ -1,6 +1,6 @@
 """The upload of files, folders and data from the host into a guest.
 
-Functions that send raise a `FileError` if the guest refuses the files.
+The functions that send files raise a `FileError` if the guest refuses a file.
 """
 
 from __future__ import annotations
@@ -17,18 +17,19 @@ from microvm.guest.exchange import Exchange
 from microvm.wire import files
 
 CHUNK = (1 << 18) - files.HEADER_SIZE
-"""Number of bytes of a file in one message, so that a message fills whole frames of the daemon."""
+"""Number of bytes of a file in one message. Such a message fills whole frames of the daemon."""
 
 FileData = bytes | bytearray | memoryview | str | BinaryIO | Iterable[bytes] | AsyncIterable[bytes]
 """The content of a file: bytes, text (written as UTF-8), an open file, or an iterable of bytes."""
 
 
 async def send_tree(exchange: Exchange, path: Path) -> None:
-    """Send a file or a folder with the files, folders and links in it.
+    """Send a file, or a folder with all files, folders and links in it.
 
-    If the path itself is a symbolic link, its target is sent. Links in a folder are sent as links.
+    If `path` is a symbolic link, the file or folder that it points to is sent. Links in a folder
+    are sent as links.
 
-    :raises OSError: If a file cannot be read; it has the path on the host.
+    :raises OSError: If a file cannot be read; the error has the path on the host.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOCTTY)
     try:
@@ -38,7 +39,7 @@ async def send_tree(exchange: Exchange, path: Path) -> None:
 
 
 async def send_data(exchange: Exchange, data: FileData, mode: int) -> None:
-    """Send a file with this content."""
+    """Send a file with the content `data` and the permissions `mode`."""
     await exchange.send(entry(stat.S_IFREG | mode, size=0, mtime=files.NOW))
     async for chunk in chunks(data):
         await _send_chunk(exchange, chunk)
@@ -46,7 +47,7 @@ async def send_data(exchange: Exchange, data: FileData, mode: int) -> None:
 
 
 async def chunks(data: FileData) -> AsyncIterator[bytes | memoryview]:
-    """Yield the data in chunks.
+    """Yield data in chunks that are sent one by one.
 
     :raises UsageError: If the data has another type than `FileData`.
     """
@@ -55,7 +56,7 @@ async def chunks(data: FileData) -> AsyncIterator[bytes | memoryview]:
     elif isinstance(data, bytes | bytearray | memoryview):
         yield memoryview(data).cast("B")
     elif hasattr(data, "read"):
-        # In a thread, because the file may be a pipe without data for a long time.
+        # Read in a thread, because the file may be a pipe that has no data for a long time.
         while chunk := _checked(await in_thread(data.read, CHUNK)):
             yield chunk
     elif isinstance(data, AsyncIterable):
@@ -126,5 +127,5 @@ async def _send_members(exchange: Exchange, folder: int, path: Path) -> None:
 def entry(
     mode: int, name: bytes = b"", *, size: int = 0, mtime: int, target: bytes = b""
 ) -> files.Entry:
-    """Return the first message about a file, a folder or a link, which makes root its owner."""
+    """Return the message that announces a file, folder or link, and makes root its owner."""
     return files.Entry(mode=mode, size=size, mtime=mtime, uid=0, gid=0, name=name, target=target)
