@@ -344,7 +344,7 @@ async def test_what_is_warmed_up_is_there_in_every_start(
         async with MicroVM(made, notify=said.append) as vm:
             assert vm.cloned
             assert (await vm.run(["cat", "/root/warmed"])).stdout == b"b\nb\n"
-            assert [line for line in said if "warming" in line] == [
+            assert [line for line in said if "warm-up" in line] == [
                 "the warm-up command `false` exited with status 1",
                 "the warm-up command `nothing`: nothing: not found in the guest's PATH",
             ], start
@@ -380,5 +380,6 @@ async def test_a_ready_made_image_is_built_once_by_its_name(
 def test_who_misses_a_command_is_told_which_image_has_it(microvm: Command) -> None:
     done = microvm("run", "--", "python3", "-c", "1")
     assert done.returncode == 127
-    assert b"python3: not found in the guest's PATH (`microvm run --image python --" in done.stderr
+    assert b"python3: not found in the guest's PATH (the image python has it: " in done.stderr
+    assert b"`microvm run --image python -- python3" in done.stderr
     assert b"--image" not in microvm("run", "--", "nothing").stderr
