@@ -1,6 +1,6 @@
-"""The command line `microvm`."""
+"""The program `microvm`, which users run in a shell."""
 
 import time
 
 BEGUN = time.monotonic()
-"""The start time of the command in seconds, on the monotonic clock. The log's times start here."""
+"""The time at which this program was started, by the monotonic clock. The log counts from it."""

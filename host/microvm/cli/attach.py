@@ -1,4 +1,4 @@
-"""Runs a command in a new machine, connected to the standard streams, terminal and signals."""
+"""Runs a command in a new machine, with the standard streams, terminal and signals of the user."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class AttachedRun:
     :param save: Name of the snapshot to save if the command exits with status 0.
     :param standard_input: True to pass standard input to the command. None passes it unless it is a
         terminal.
-    :param result: Record that stores how the command ended.
+    :param result: Record that stores the process of the command, its output and its return code.
     """
 
     def __init__(
@@ -60,19 +60,20 @@ class AttachedRun:
         self.result = result or JsonResult()
         self.process: Process | None = None
         self.interrupted_at = float("-inf")
-        self.explained = False  # True if the user was told what a second Ctrl-C does
+        self.explained = False  # True after the notice that a second Ctrl-C stops the machine
 
     async def status(self) -> int:
-        """Run the command, and return the exit status of this process.
+        """Run the command in the guest, and return the status with which `microvm` exits.
 
-        The status is 128+N if this process received signal N.
+        The status is 128+N if this host process received signal N.
         """
         return await run_until_signal(self._run(), self._interrupt)
 
     def _interrupt(self) -> bool:
-        """Send SIGINT to the command for a Ctrl-C.
+        """Handle Ctrl-C: send SIGINT to the command in the guest, and return True.
 
-        Return False for a second Ctrl-C within a second, which stops the machine.
+        For a second Ctrl-C within a second, send nothing and return False. The caller then stops
+        the machine.
         """
         now, before = time.monotonic(), self.interrupted_at
         self.interrupted_at = now
@@ -126,7 +127,7 @@ class AttachedRun:
         fed = self._forwards_stdin()
         options: ExecOptions = {**self.options, "stdin": PIPE if fed else None}  # checked
         if options.get("tty"):
-            # The variable TERM tells the command the type of the terminal.
+            # The command needs the variable TERM, which names the type of the user's terminal.
             given = cast(Mapping[bytes, bytes], options.get("env", {}))
             env = {b"TERM": os.environb.get(b"TERM", b"dumb"), **given}
             options = {**options, "tty": terminal.size(0), "env": env}
@@ -147,21 +148,21 @@ class AttachedRun:
         if error.errno != ENOENT or error.stage != "lookup" or not names.may_be_image(first):
             return ""
         command = shlex.join(rest[rest[:1] == ["--"] :])
-        if command.startswith("-"):  # options of microvm, so it is unknown where CMD begins
+        if command.startswith("-"):  # an option of microvm, so CMD begins at an unknown word
             command = "CMD"
         return f"to use an image, write `microvm run --image {first} -- {command}`"
 
     def _forwards_stdin(self) -> bool:
-        """Return whether standard input is passed to the command. With `-t`, it is by default."""
+        """Return whether to pass standard input to the command. The default is True with `-t`."""
         if self.standard_input is None:
             return bool(self.options.get("tty")) or not os.isatty(0)
         return self.standard_input
 
     def _lacked_terminal(self) -> bool:
-        """Return whether the user may have wanted `-t`.
+        """Return whether the user may have wanted `-t`, the option that gives CMD a terminal.
 
-        Then standard input is a terminal, and is not passed on because neither `-i` nor `-n` is
-        given.
+        This is the case if standard input is a terminal that is not passed to the command, because
+        the user has given neither `-i` nor `-n`.
         """
         unasked = self.standard_input is None and not self.result.is_asked_for
         return unasked and not self._forwards_stdin()
@@ -169,7 +170,7 @@ class AttachedRun:
     async def _streams(self, process: Process, *, fed: bool) -> int:
         feed = copy_in(partial(read, 0), process.stdin) if process.stdin and fed else None
         if process.stdin and not fed:
-            # A command with a terminal always has a standard input. Here it gets no data.
+            # With `-t`, the command always has a standard input. Close it if nothing is passed on.
             process.stdin.close()
         try:
             returncode = await attach(process, feed, self._write(1), self._write(2))
@@ -183,7 +184,10 @@ class AttachedRun:
         return returncode if returncode >= 0 else 128 - returncode
 
     def _write(self, descriptor: int) -> WriteFunction:
-        """Return a function that prints the output for a file descriptor, or stores it."""
+        """Return a function that prints the command's output, or stores it for the JSON result.
+
+        :param descriptor: 1 for standard output, 2 for standard error.
+        """
         if self.result.output is None:
             return partial(write, descriptor)
         kept = self.result.output[descriptor - 1]

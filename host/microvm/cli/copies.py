@@ -17,24 +17,24 @@ if TYPE_CHECKING:
     from microvm.machine.machine import MicroVM
     from microvm.options import ExecOptions
 
-# Maximum number of file names in a notice.
+# Maximum number of file names that a notice lists.
 _SHOWN = 100
 
 
 class FileCopy(NamedTuple):
-    """The source and the target path of a copy. One of them is in the guest."""
+    """The paths of a copy between host and guest: one of them is in the guest."""
 
     source: str
     target: str
 
 
 class Copies(NamedTuple):
-    """The copies before and after a command.
+    """The files that `microvm run` copies before and after the command.
 
-    :ivar before: Copies from the host into the guest.
-    :ivar after: Copies from the guest to the host.
-    :ivar max_collect: Maximum number of bytes of each copy to the host, or None for the default of
-        `MicroVM.get`.
+    :ivar before: Copies from the host into the guest, made before the command.
+    :ivar after: Copies from the guest to the host, made after the command.
+    :ivar max_collect: Maximum number of bytes that each copy to the host may have, or None for the
+        default of `MicroVM.get`.
     """
 
     before: tuple[FileCopy, ...] = ()
@@ -42,7 +42,9 @@ class Copies(NamedTuple):
     max_collect: int | None = None
 
     async def put(self, machine: MicroVM, options: ExecOptions) -> None:
-        """Copy files into the guest, as the user of the command and into its working directory.
+        """Copy the files of `before` into the guest, with the rights of the command's user.
+
+        Relative paths in the guest start at the working directory of the command.
 
         :raises MicroVMError: Raised if a file cannot be copied.
         """
@@ -51,7 +53,7 @@ class Copies(NamedTuple):
                 await machine.put(copy.source, in_folder(copy.target, options), **as_user(options))
 
     async def get(self, machine: MicroVM, options: ExecOptions) -> MicroVMError | None:
-        """Copy files out of the guest. If a copy fails, print the error and continue.
+        """Copy the files of `after` to the host. If a copy fails, print the error and continue.
 
         :return: The first error, or None if all copies succeeded.
         :raises MachineError: Raised if the machine has failed.
@@ -81,7 +83,7 @@ class Copies(NamedTuple):
 
 
 def notify_left_out(received: Received) -> None:
-    """Print a notice about links that were not copied because they point out of their folder."""
+    """Print a notice of links that were not copied because they lead out of the copied folder."""
     what = f"left out of {received.path}, because they point out of it"
     notify_names(what, received.left_out, received.left_out_count)
 
@@ -91,7 +93,7 @@ def notify_names(what: str, names: Sequence[str], count: int | None = None) -> N
 
     :param what: Text before the names.
     :param names: Names of files.
-    :param count: Number of all files, if it is larger than the number of `names`.
+    :param count: Number of all files, if `names` contains only some of them.
     """
     if not names:
         return
@@ -108,7 +110,8 @@ def converted_errors(what: str, flags: Mapping[str, str] = MappingProxyType({}))
     BrokenPipeError are not converted.
 
     :param what: Text that describes the failed copy.
-    :param flags: Options of the command line by the parameters that hints may contain.
+    :param flags: Options of the command line that replace the parameter names in hints, by these
+        names.
     :raises MicroVMError: Raised if the copy times out, or if a file of the host cannot be used.
     """
     try:

@@ -1,4 +1,4 @@
-"""Hints in the errors for options and arguments of docker, or of another verb of microvm."""
+"""Hints for users who type an option or argument of docker, or of another verb of microvm."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ _VOLUME = re.compile(r"[^:]*/[^:]*:/[^:]*(:[\w,]+)?|[\w.-]+:/[^:]*(:[\w,]+)?")
 
 
 class HintingCommand(click.Command):
-    """A click command whose errors suggest the equivalent of an unknown option or argument."""
+    """A click command whose errors suggest what to type instead of a wrong option or argument."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments.
@@ -98,15 +98,15 @@ class HintingCommand(click.Command):
 
 
 class VerboseOption(click.Option):
-    """The option `-v`, whose error has a hint for users who mean docker's option for volumes."""
+    """The option `-v` (verbose), with a hint in its error for users who mean docker's volumes."""
 
     def handle_parse_result(
         self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
     ) -> tuple[Any, list[str]]:
         """Return the value of the option.
 
-        :raises click.UsageError: Raised if the first word of an argument looks like a volume, such
-            as `/a:/b`. For docker, the word would be the value of `-v`.
+        :raises click.UsageError: Raised if the word after `-v` looks like a volume of docker, such
+            as `/a:/b`.
         """
         if opts.get(self.name or "") and any(map(_VOLUME.fullmatch, _first_words(ctx, opts))):
             instead = _no_volumes(ctx.command.name or "")
@@ -115,7 +115,7 @@ class VerboseOption(click.Option):
 
 
 def _verbs_with(spelling: str) -> str:
-    """Return the verbs that have an option, as text; empty if no verb has it."""
+    """Return the verbs that have an option with this spelling, as text; empty if none has it."""
     for kind in (MachineOptions, ExecOptions, ImageOptions):
         for option in options_of(kind).values():
             if option.verbs and spelling in (flag(option.setting), f"-{option.short}"):
@@ -130,7 +130,7 @@ def _no_volumes(verb: str) -> str:
 def _first_words(ctx: click.Context, opts: Mapping[str, Any]) -> Iterator[str]:
     for argument in ctx.command.params:
         if isinstance(argument, click.Argument):
-            # The value of a missing argument depends on the version of click.
+            # If no argument is given, the value depends on the version of click, so test its type.
             words = opts.get(argument.name or "")
             first = words[0] if isinstance(words, tuple) and words else words
             if isinstance(first, str):

@@ -6,16 +6,16 @@ import os
 
 from microvm.errors import UsageError
 
-# Maximum number of bytes in a file.
+# Maximum size of a file with variables, in bytes.
 _LIMIT = 4 << 20
 
 
 def read(path: str) -> dict[str, str]:
     """Return the variables in a file, in the order of its lines.
 
-    A line is either NAME=VALUE or NAME. The value is used unchanged, with its quotes and spaces.
-    For NAME, the variable of this process is used if it is set. Empty lines and lines that begin
-    with `#` are skipped.
+    A line is either NAME=VALUE or NAME. The value is used unchanged, with its quotes and spaces. A
+    line with only a NAME takes the value from the environment of this process; if the variable is
+    not set there, the line is skipped. Empty lines and lines that begin with `#` are skipped, too.
 
     :raises UsageError: Raised if a line has another form, or if the file is too long. The message
         contains the number of the line.
@@ -45,15 +45,15 @@ def read(path: str) -> dict[str, str]:
 
 
 def _fault_of_line(name: str, equals: str) -> str:
-    """Return the fault of a line, or an empty string.
+    """Return the reason why a line with this name is invalid, or an empty string if it is valid.
 
-    The text does not contain the value, because it may be a secret.
+    The reason does not contain the value of the variable, because it may be a secret.
     """
     if not name:
         return "there is no name before the ="
     if name.split() == [name]:
         return ""
-    if not equals:  # perhaps a further line of a value that has several lines
+    if not equals:  # the line may continue a value that has several lines
         return "the line contains spaces, but no ="
     exported = "; leave out export" if name.split(maxsplit=1)[0] == "export" else ""
     return f"the name {name!r} contains spaces{exported}"

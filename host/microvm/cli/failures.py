@@ -1,4 +1,4 @@
-"""Reports errors to the user, and exits with the documented status."""
+"""Prints errors for the user, and exits with the status that docs/exit-status.md lists."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 def report(error: Exception) -> NoReturn:
-    """Print an error of a verb on standard error, and exit with its status.
+    """Print an error that a verb has raised, and exit with the exit status for this error.
 
     :raises Exception: The error itself, if it is a bug of microvm.
     """
@@ -53,7 +53,7 @@ def report(error: Exception) -> NoReturn:
             hint = SHORTAGES.get(error.errno or 0, "")
             shown = MicroVMError(f"{name}{error.strerror or error}", hint=hint)
         case RuntimeError() if is_out_of_threads(error):
-            # asyncio can also fail to start a thread when it shuts its executor down.
+            # RuntimeError: asyncio could not start a thread, not even to shut its executor down.
             shown = thread_error()
         case _:
             raise error
@@ -62,12 +62,12 @@ def report(error: Exception) -> NoReturn:
 
 
 def show(error: MicroVMError) -> None:
-    """Print an error and its details on standard error."""
+    """Print an error with its details and its hint on standard error."""
     click.echo(f"microvm: {error}", err=True)
     if isinstance(error, UsageError):
         _print_to_stderr(error.detail)
     elif error.detail and (
-        isinstance(error, ConfinementError)  # its details are the output of the compiler
+        isinstance(error, ConfinementError)  # its details may be the compiler's output
         or not isinstance(error, QemuError | GuestDied | GuestUnresponsive)
     ):
         source = "the guest's console" if isinstance(error, BootError) else "the output"
@@ -80,9 +80,9 @@ def _print_to_stderr(text: str) -> None:
 
 
 def for_each(names: Iterable[str], work: Callable[[str], T]) -> Iterator[T]:
-    """Call `work` for each name, and yield the results. Continue with the next name after an error.
+    """Call `work` for each name, and yield the results. An error does not stop the iteration.
 
-    All errors are reported at the end, so that the user does not overlook them.
+    The errors are printed after all results, so that the user does not overlook them.
 
     :raises MicroVMError: The last error. The other errors are printed before.
     """

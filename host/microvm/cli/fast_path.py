@@ -1,12 +1,12 @@
-"""Decides whether a command line is simple, and executes simple ones without click.
+"""Executes simple command lines without the library click, which takes long to import.
 
 Importing click takes longer than starting QEMU. A command line of `microvm run` is simple if it
 consists of declared options with valid values, and if no variable or file contains presets. A
 command line of `microvm exec` is simple if it has no options. Click parses all other command lines.
 
-This is the only module of the command line whose functions import for speed: at the top it imports
-nothing that `microvm exec` does not need, and `microvm run` imports modules in the order in which
-they let QEMU start first. tests/counts holds the number of these modules.
+To save time, the imports of this module are in its functions. At the top, it imports only modules
+that `microvm exec` needs. `microvm run` first imports the modules that start QEMU, and the others
+while QEMU starts. A test in tests/counts compares the number of imported modules with a limit.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ def prepare(arguments: Sequence[str]) -> Callable[[], int] | None:
     if verb == "exec" and (simple_exec := parse_exec(rest)):
         return lambda: _exec(*simple_exec)
     if verb == "run":
-        # The collector would examine the imported modules, which stay; `run_command` enables it.
+        # Garbage collection would slow down the imports: the objects of modules are never garbage.
+        # `run_command` enables it again.
         gc.disable()
         if simple_run := parse_run(rest):
             return lambda: _run(*simple_run)
@@ -47,7 +48,10 @@ def prepare(arguments: Sequence[str]) -> Callable[[], int] | None:
 
 
 def parse_exec(arguments: Sequence[str]) -> tuple[str, list[str]] | None:
-    """Return the machine and the command of `microvm exec`; None if click must parse them."""
+    """Return the machine and the command for arguments of `microvm exec`.
+
+    Return None if click must parse the arguments.
+    """
     if len(arguments) < 2:
         return None
     name, *command = arguments
@@ -113,7 +117,10 @@ def _run(
 def _split(
     arguments: Sequence[str], by_flag: Mapping[str, Option]
 ) -> tuple[dict[str, list[str]], Sequence[str]] | None:
-    """Return the texts of the options by name, and the command; None if click must parse them."""
+    """Split arguments into options and the command. Return None if click must parse them.
+
+    :return: The texts that are given for each option, by its name, and the words of the command.
+    """
     texts: dict[str, list[str]] = {}
     words = iter(arguments)
     for word in words:
@@ -133,7 +140,7 @@ def _split(
 
 
 def _values(declared: Mapping[str, Option], texts: Mapping[str, list[str]]) -> Any:
-    """Return the values of the options that a class declares.
+    """Parse the texts of the options that a class such as `MachineOptions` declares.
 
     :raises UsageError: Raised if a value is invalid.
     """

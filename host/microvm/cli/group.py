@@ -1,4 +1,4 @@
-"""Groups of verbs whose errors suggest the verb that the user may have meant."""
+"""Groups of verbs for click, whose errors suggest the verb that the user may have meant."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 from microvm.printable import quoted
 
-# Equivalents of verbs that docker, podman and other programs have, and microvm lacks.
+# The verbs of microvm to suggest for verbs of docker, podman and other programs.
 _EQUIVALENTS = {
     "attach": "shell",
     "commit": "checkpoint",
@@ -39,10 +39,10 @@ class VerbGroup(click.Group):
     """A click group that suggests similar verbs when the user types an unknown one."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments.
+        """Parse the options before the verb, and find the verb.
 
-        :raises click.UsageError: Raised if an argument is wrong. The message contains a hint if an
-            option of a verb is before the verb.
+        :raises click.UsageError: Raised if an argument is wrong. The message contains a hint if the
+            user has typed an option of a verb before the verb.
         """
         words = list(args)
         try:
@@ -57,10 +57,10 @@ class VerbGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Find the command that the arguments begin with.
+        """Return the verb that the arguments begin with, and the arguments after it.
 
-        :raises click.UsageError: Raised if the command does not exist. The message suggests similar
-            commands.
+        :raises click.UsageError: Raised if the verb does not exist. The message suggests similar
+            verbs.
         """
         name = args[0]
         if name == "help":
@@ -73,7 +73,7 @@ class VerbGroup(click.Group):
 
 
 def no_such_command(group: click.Group, ctx: click.Context, name: str) -> click.UsageError:
-    """Return the error for an unknown verb, with a suggestion if there is one."""
+    """Return the error for an unknown verb. It suggests a similar verb if the group has one."""
     if ctx.parent is None and name in _HINTS:
         return click.UsageError(f"No such command {quoted(name)}. {_HINTS[name]}", ctx)
     similar = [f"`{ctx.command_path} {verb}`" for verb in _similar(group, ctx, name)]

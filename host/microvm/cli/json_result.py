@@ -17,9 +17,9 @@ MAX_OUTPUT = 16 << 20
 
 
 class JsonResult:
-    """The result of a command, which is written as JSON if the user asked for it.
+    """The result of the command of `microvm run`, which is written for `--json` or `--json-file`.
 
-    :param file: File to write to, or None.
+    :param file: File to write the JSON to, or None to write nothing.
     :param stores_output: True to include the output of the command, and to write the JSON to
         standard output.
     :ivar argv: Command and arguments; empty until they are known.
@@ -27,8 +27,8 @@ class JsonResult:
         included.
     :ivar process: Process of the command, or None before it is started.
     :ivar returncode: Return code of the command, or None if it has not exited by itself.
-    :ivar failed: Error of the first file that could not be collected.
-    :ivar status: Exit status of this process, or None before the end.
+    :ivar failed: Error of the first file that could not be copied to the host (`--collect`).
+    :ivar status: Exit status of `microvm`, or None before the end.
     """
 
     def __init__(self, file: TextIO | None = None, *, stores_output: bool = False) -> None:
@@ -43,12 +43,12 @@ class JsonResult:
 
     @property
     def is_asked_for(self) -> bool:
-        """True if the result is written. Then a program probably reads it, not a user."""
+        """True if the user asked for JSON. A program then probably reads the output, not a user."""
         return self._file is not None
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Measure the time of the block, which runs the command and copies its files."""
+        """Measure the time of the `with` block, which runs the command and copies its files."""
         begun = time.monotonic()
         try:
             yield
@@ -57,7 +57,7 @@ class JsonResult:
 
     @contextmanager
     def written(self) -> Iterator[None]:
-        """Write the result at the end of the block, also if the block raises an exception."""
+        """Write the result as JSON when the `with` block ends, also if it raises an exception."""
         try:
             yield
         except Exception as error:
@@ -70,7 +70,8 @@ class JsonResult:
             return
         from microvm.jobs.ending import facts, status
 
-        # If the status does not follow from the command's return code, a signal ended this process.
+        # If the exit status is not the one for the command's return code, a signal to `microvm` has
+        # interrupted the command, so the return code is not valid.
         if self.status is not None and self.status != status(self.returncode, error):
             self.returncode = None
         shown = facts(

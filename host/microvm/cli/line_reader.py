@@ -1,4 +1,4 @@
-"""Reads the lines of a file or a pipe without waiting for its end."""
+"""Reads lines from a file or a pipe, and returns each line as soon as it is complete."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from microvm.units import exact_size
 
 
 async def read_lines(descriptor: int, limit: int) -> AsyncIterator[bytes]:
-    """Yield the lines of a file descriptor, without their newlines, as soon as they are complete.
+    """Yield each line that can be read from a file descriptor, without its newline, when complete.
 
-    :raises UsageError: Raised if a line is longer than `limit` bytes.
+    :param limit: Maximum length of a line, in bytes.
+    :raises UsageError: Raised if a line is longer.
     """
     rest = bytearray()
     while data := await read(descriptor):

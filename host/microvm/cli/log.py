@@ -1,4 +1,7 @@
-"""Writes the log to standard error. Each line has the seconds since the start, and its area."""
+"""Writes the log of the program `microvm` to standard error.
+
+Each line begins with the seconds since the start and with its area, such as `qemu` or `wire`.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
     from microvm_proto.schema import Schema
 
 VARIABLE = "MICROVM_LOG"
-"""The variable that sets log levels, such as `debug`, or `wire=trace,qemu=debug,info`."""
+"""The environment variable for log levels, such as `debug`, or `wire=trace,qemu=debug,info`."""
 
 _VERBOSITY = (log.WARNING, log.INFO, log.DEBUG, log.TRACE)
 
@@ -54,10 +57,10 @@ def listen(verbosity: int = 0) -> None:
 
 
 class _StderrHandler(logging.Handler):
-    """A handler that writes log records as lines.
+    """A handler of the module logging that writes each record as a line to standard error.
 
-    Control characters are escaped, because texts of a guest or of QEMU must not control the
-    terminal.
+    Control characters are escaped, so that texts from a guest or from QEMU cannot send commands to
+    the user's terminal.
     """
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -69,7 +72,7 @@ class _StderrHandler(logging.Handler):
         if frame := getattr(record, "frame", None):
             lines += _explained(frame, record.sender)  # type: ignore[attr-defined] # set with `frame`
         text = "".join(line + _line_end() for line in lines)
-        with suppress(OSError):  # the command continues even if its log cannot be written
+        with suppress(OSError):  # the verb continues even if its log cannot be written
             # click.echo would write over a progress bar, so it is not used.
             sys.stderr.write(text if sys.stderr.isatty() else click.unstyle(text))
             sys.stderr.flush()
@@ -81,7 +84,7 @@ def _stderr() -> logging.Handler:
 
 
 def _line_end() -> str:
-    """Return the characters that end a line. A terminal in raw mode (`-t`) needs CR LF."""
+    """Return the end of a line: CR LF for a terminal in raw mode (option `-t`), else LF."""
     with suppress(termios.error, OSError):
         if not termios.tcgetattr(sys.stderr.fileno())[1] & termios.OPOST:
             return "\r\n"
@@ -89,16 +92,16 @@ def _line_end() -> str:
 
 
 def _explained(frame: bytes, sender: str) -> Iterator[str]:
-    """Yield the lines that `microvm-proto explain` prints for a frame."""
+    """Yield lines that explain the bytes of a frame, as `microvm-proto explain` prints them."""
     from microvm_proto.explain import BrokenStream, explain
 
-    with suppress(BrokenStream):  # raised after the last line, which already shows the fault
+    with suppress(BrokenStream):  # raised at the end, and the lines show the fault already
         yield from explain(_schema(), [frame], sender, colour=True)
 
 
 @cache
 def _schema() -> Schema:
-    """Return the schema of the protocol from the installed wheel, or from the checkout."""
+    """Return the schema of the protocol, from the installed wheel or else from the repository."""
     from microvm_proto.resolve import read_schema
 
     package = Path(__file__).parents[1]

@@ -1,7 +1,7 @@
 """Reads the machine file of `microvm image build -f`, which describes an image in TOML.
 
-The keys of the file are the options of `microvm image build`. The file is parsed with the tables of
-the protocol generator, because their errors contain the line and column.
+The keys of the file are the options of `microvm image build`. The file is parsed by the parser that
+also reads protocol schemas, because its errors contain the line and column.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def read(path: Path, allow: Sequence[Path] = ()) -> Recipe:
     A stranger may have written the file, so it must not use files outside of its folder.
 
     :param path: Path of the machine file.
-    :param allow: Other files and folders that the machine file may use.
+    :param allow: Files and folders outside of this folder that the machine file may use.
     :raises UsageError: Raised if the file cannot be read, or is wrong. `detail` contains the line
         of each fault, and a hint.
     """
@@ -71,12 +71,12 @@ def _recipe(table: Table, empty: Recipe) -> Recipe:
 
 
 def _check_source(table: Table, empty: Recipe, source: str) -> None:
-    """Record an error if the source is a file or folder that the recipe may not name."""
+    """Record an error if the source of the image is a file or folder that must not be used."""
     kind, colon, rest = source.partition(":")
     if not (colon and kind in KINDS):
         _allowed_path(table, "from", empty, source)
         return
-    with suppress(ImageError, OSError):  # the build reports a file that does not exist
+    with suppress(ImageError, OSError):  # the build reports it if the file does not exist
         try:
             split(empty.path, kind, rest)
         except UsageError as error:
@@ -103,7 +103,10 @@ def _steps(table: Table, empty: Recipe) -> Iterator[Step]:
 
 
 def _allowed_path(table: Table, key: str, empty: Recipe, path: str | Path) -> Path | None:
-    """Return the absolute path for a path in the file, or report that it must not be used."""
+    """Return the absolute form of a path in the machine file.
+
+    If the path must not be used, record an error and return None.
+    """
     try:
         return empty.path(path)
     except UsageError as error:
@@ -112,7 +115,7 @@ def _allowed_path(table: Table, key: str, empty: Recipe, path: str | Path) -> Pa
 
 
 def _parse(table: Table, key: str, make: Callable[[A], T], given: A) -> T | None:
-    """Return the result of `make` for a value, or report that the value is wrong."""
+    """Return `make(given)`. If `make` refuses the value of the key, record an error."""
     try:
         return make(given)
     except UsageError as error:

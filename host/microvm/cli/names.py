@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 
 def find_image(given: str | None) -> Image:
-    """Return the image for the value of `--image`, or the default image for None.
+    """Return the image for the value of `--image`; if that is None, return the default image.
 
-    The default image and ready-made images are built if they do not exist.
+    The default image and ready-made images, such as `python`, are built if they do not exist.
 
     :raises ImageError: Raised if the image does not exist or cannot be built.
     """
@@ -40,12 +40,12 @@ def find_image(given: str | None) -> Image:
 
 
 def expand_image(text: str) -> str:
-    """Return the name of an image for `microvm.images.find`, given the beginning of it.
+    """Complete the beginning of an image's name or tag, to a text for `microvm.images.find`.
 
     A tag with a version is never an abbreviation: `python:3.1` does not mean `python:3.13`.
 
-    :raises ImageError: Raised if no name or several names begin so. The message suggests similar
-        names.
+    :raises ImageError: Raised if no name begins with `text`, or if several do. The message suggests
+        similar names.
     """
     if "/" in text or text in readymade.IMAGES:
         return text
@@ -69,18 +69,19 @@ def check_image(text: str) -> str:
         find(text)
     except ImageError as error:
         if text and (hint := did_you_mean(text, _with_ready_made())):
-            # Users who type a version need this version, so keep the general hint, too.
+            # Users who type a version need this version, not a similar name. So keep the hint that
+            # says how to get an image, too.
             error.hint = f"{hint} {error.hint}" if ":" in text else hint
         raise
     return text
 
 
 def expand_snapshot(text: str) -> str:
-    """Return the name of a snapshot, given the beginning of it.
+    """Complete the beginning of a snapshot's name.
 
     If no snapshot's name begins with `text`, return `text` itself.
 
-    :raises SnapshotError: Raised if several names begin so.
+    :raises SnapshotError: Raised if the names of several snapshots begin with `text`.
     """
     if not text or STORE.path(text).exists():
         return text
@@ -100,10 +101,14 @@ def _begins(text: str, name: str) -> bool:
 
 
 def _only(text: str, begun: Mapping[str, str], noun: str, kind: type[MicroVMError]) -> str:
-    """Return one of the names that begin with `text`, if all of them mean the same object.
+    """Return one of the names that begin with `text`, after checking that all mean the same object.
 
-    :param begun: Mapping from these names to the names of the objects.
-    :raises MicroVMError: Raised, as the class `kind`, if the names mean different objects.
+    Tags and names of one image, for example, mean the same object.
+
+    :param begun: Names that begin with `text`, each with the name of its object.
+    :param noun: Kind of the objects, for the message.
+    :param kind: Class of the error.
+    :raises MicroVMError: Raised if the names mean different objects.
     """
     if len(set(begun.values())) > 1:
         message = f"the names of several {noun} begin with {text}: {', '.join(sorted(begun))}"
@@ -112,7 +117,7 @@ def _only(text: str, begun: Mapping[str, str], noun: str, kind: type[MicroVMErro
 
 
 def _images() -> dict[str, str]:
-    """Return a mapping from the tags and the names of all images to their names."""
+    """Return the names of all images, by their tags and also by the names themselves."""
     return {**tags.all_tags(), **{name: name for name in images.names()}}
 
 
@@ -133,7 +138,8 @@ def _kernels() -> Iterable[str]:
 
 
 def _machines() -> Iterable[str]:
-    # Imported only for completion, because `microvm run` imports this module before it starts QEMU.
+    # Imported here, because only the completion needs it, and because `microvm run` imports the
+    # module `names` before it starts QEMU.
     from microvm.supervisor.runtime_directory import RuntimeDirectory
 
     with RuntimeDirectory() as runtime:
@@ -150,15 +156,18 @@ _KINDS: Mapping[str, Callable[[], Iterable[str]]] = {
 
 
 def complete(kind: str, context: click.Context, incomplete: str) -> list[str]:
-    """Return the names of one kind that begin with `incomplete`, for the completion of shells.
+    """Return the names of images, snapshots or other objects that begin with `incomplete`.
 
-    Names that the command line contains already are left out.
+    The shell offers them when the user presses the Tab key. Names that the command line already
+    contains are left out.
+
+    :param kind: Kind of the objects: `image`, `snapshot`, `template`, `kernel` or `machine`.
     """
     given = {word for value in context.params.values() for word in _words(value)}
     try:
         known = sorted(_KINDS[kind]())
     except (MicroVMError, OSError):
-        return []  # a completion shows no errors; the command itself reports this one
+        return []  # a completion cannot show errors; the command reports it when it is run
     return [name for name in known if name.startswith(incomplete) and name not in given]
 
 

@@ -37,7 +37,7 @@ Start = tuple[str, ...]
 
 _SH = ("sh",)
 
-# Let Python in the machine print its output immediately, as the notebook's kernel does.
+# This variable lets Python in the machine write its output immediately, so that a cell shows it.
 _UNBUFFERED = {b"PYTHONUNBUFFERED": b"1"}
 
 HELP = """Run a cell in a virtual machine.
@@ -89,10 +89,10 @@ kernel interrupts the command.
 @parameters.options(ExecOptions, "run")
 @click.argument("words", nargs=-1, metavar="[--] [CMD [ARG]...]")
 def _line() -> None:
-    """Declare the options of the magic. click only parses them, and never calls this function."""
+    """Declare the options of `%%microvm`. click only parses them, and never calls this function."""
 
 
-# A cell has no terminal.
+# Remove the option `-t`, because a cell has no terminal.
 _line.params = [parameter for parameter in _line.params if parameter.name != "tty"]
 
 
@@ -115,9 +115,10 @@ def unload(shell: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _CellMachine:
-    """A machine that runs cells.
+    """A machine that runs the cells of a notebook.
 
-    :ivar interpreter: Command that runs the cells for which no command is given.
+    :ivar interpreter: Command that gets the text of a cell as its standard input, if the cell's
+        first line contains no command.
     :ivar options: Options that the machine was started with; empty for a named machine.
     """
 
@@ -127,7 +128,7 @@ class _CellMachine:
 
 
 class Notebook:
-    """The magic, with the machines of a notebook by the image or snapshot of each."""
+    """The magic `%%microvm` of a notebook, with one machine for each image or snapshot it uses."""
 
     def __init__(self, shell: Any) -> None:
         self._shell = shell
@@ -140,12 +141,12 @@ class Notebook:
         self._end(*self._machines)
 
     def microvm(self, line: str, cell: str | None = None) -> None:
-        """Run a cell or a line of the magic. `load` sets the help of this method."""
+        """Run the magic for a cell (`%%microvm`) or a line. `load` sets the help of this method."""
         with _shown_briefly():
             try:
                 context = _line.make_context(_line.name, shlex.split(line))
             except click.exceptions.Exit:
-                return  # the help was printed
+                return  # the line was --help, and click has printed the help
             except ValueError as error:
                 raise click.UsageError(f"{line}: {error}") from None
             start = _start_of(context)
@@ -183,9 +184,10 @@ class Notebook:
 
     @contextmanager
     def _used(self, context: click.Context, start: Start) -> Iterator[_CellMachine]:
-        """Yield the machine for a cell.
+        """Yield the machine for a cell, and release it after the cell.
 
-        A machine of `--rm` is stopped afterwards, and a machine of `--name` is detached.
+        With `--rm`, the machine is stopped after the cell. With `--name`, this process only
+        disconnects from the machine.
         """
         params = context.params
         if params["name"] is not None:
@@ -219,7 +221,8 @@ class Notebook:
         kept = _CellOutput(params["out"], params["err"])
         with self._used(context, start) as machine:
             if params["machine"]:
-                # The cell's own connection to a named machine is closed after the cell.
+                # For the variable, open another connection to a named machine, because the
+                # connection that the cell uses is closed after the cell.
                 name = params["name"]
                 variables[params["machine"]] = MicroVM.attach(name) if name else machine.vm
             argv = command or machine.interpreter
@@ -235,7 +238,7 @@ class Notebook:
 class _CellOutput:
     """The output of a cell, which is shown or stored in variables.
 
-    :ivar variables: Text by the name of the variable.
+    :ivar variables: Text of the stored output, by the name of the variable that gets it.
     """
 
     def __init__(self, out: str | None, err: str | None) -> None:
@@ -243,7 +246,7 @@ class _CellOutput:
         self.variables = {name: "" for name in (out, err) if name}
 
     def write(self, number: int, text: str) -> None:
-        """Show or store text that the command has written to a stream."""
+        """Show or store text that the command has written to standard output or error."""
         if name := self._names[number]:
             self.variables[name] += text
         else:
@@ -253,13 +256,13 @@ class _CellOutput:
 
 
 def _given_options(context: click.Context, kind: Any) -> list[str]:
-    """Return the names of the options of a class that the line contains."""
+    """Return the names of those options that the user's line contains and `kind` declares."""
     line = ParameterSource.COMMANDLINE
     return [name for name in options_of(kind) if context.get_parameter_source(name) is line]
 
 
 def _start_of(context: click.Context) -> Start:
-    """Return the options that identify the image or snapshot; empty for the default image.
+    """Return the options that name the image or snapshot to start; empty for the default image.
 
     :raises click.UsageError: Raised if the line contains `--name` and an option for a new machine.
     """
@@ -304,14 +307,14 @@ def _attach(name: str) -> _CellMachine:
 
 
 def _interpreter(image: Image) -> tuple[str, ...]:
-    """Return the command that runs cells: the image's command if it is an interpreter, else sh."""
+    """Return the command that runs cells: the image's own command, such as python3, or else sh."""
     cmd = image.manifest.config.cmd
     return cmd if len(cmd) == 1 and readymade.having(cmd[0]) else _SH
 
 
 @contextmanager
 def _shown_briefly() -> Iterator[None]:
-    """Let IPython show errors without a traceback, because no frame of it is the user's code."""
+    """Let IPython show errors without a traceback, which would not contain the user's code."""
     try:
         yield
     except click.ClickException as error:

@@ -14,19 +14,20 @@ from microvm.guest.process import Process
 from microvm.options import ExecOptions
 from microvm.sync import AttachedVM, MicroVM
 
-# Limits of a command after Ctrl-C, before it is killed: seconds, and bytes of output.
+# Limits of a command after Ctrl-C, in seconds and in bytes of output. A command that exceeds one of
+# them is killed.
 _GRACE = 5.0
 _LAST_OUTPUT = 1 << 20
 
-# Interval in seconds at which output is shown. Output within the interval is combined, because a
-# notebook's kernel drops messages if there are too many, including the last one of a cell.
+# Interval in seconds at which output is shown. The output of an interval is sent as one message,
+# because a notebook's kernel drops messages if there are too many, perhaps the last one of a cell.
 _PAUSE = 0.02
 _CHUNK = 1 << 18
 
 STDOUT, STDERR = 1, 2
 
 Write = Callable[[int, str], object]
-"""The type of functions that show output: the number of a stream (`STDOUT`, `STDERR`), and text."""
+"""The type of functions that show output. Their arguments are `STDOUT` or `STDERR`, and text."""
 
 
 def run_cell(
@@ -43,7 +44,7 @@ def run_cell(
 
     :param cell: Standard input of the command, or None for no input.
     :param write: Function that shows output. It is called in this thread.
-    :raises MicroVMError: Raised in the same cases as by `MicroVM.run`.
+    :raises MicroVMError: Raised in the cases in which `MicroVM.run` raises it.
     """
     loop, machine = vm._loop, vm._machine
     options = {**options, "stdin": None if cell is None else PIPE}
@@ -65,7 +66,7 @@ def run_cell(
 
 
 class _OutputDecoder:
-    """A decoder of the two output streams, whose bytes may end within a character."""
+    """A decoder of output into text, which keeps the bytes of a character until it is complete."""
 
     def __init__(self, write: Write) -> None:
         self._write = write
@@ -90,7 +91,7 @@ async def _next(output: Output) -> tuple[int, bytes] | None:
 
 
 async def _output(process: Process, data: bytes = b"") -> Output:
-    """Send input to a command, and yield its output as pairs of a stream's number and bytes."""
+    """Send input to a command, and yield its output: `STDOUT` or `STDERR`, and bytes."""
     feeding = asyncio.create_task(process._feed_all(data))
     streams = {STDOUT: process.stdout, STDERR: process.stderr}
     reading: dict[asyncio.Task[bytes], int] = {}
@@ -112,9 +113,9 @@ async def _output(process: Process, data: bytes = b"") -> Output:
 
 
 async def _interrupted(process: Process, output: Output) -> list[tuple[int, bytes]]:
-    """Interrupt a command, and return the output that it writes before it exits.
+    """Send SIGINT to a command, and return the output that it writes before it exits.
 
-    :param output: Iterator that has read the output until now. It is closed.
+    :param output: Iterator that has read the output until now. This function closes it.
     """
     process.send_signal(SIGINT)
     await output.aclose()  # a stream can have only one reader, and the streams are read again below

@@ -22,7 +22,7 @@ from microvm.units import parse_duration
 if TYPE_CHECKING:
     from microvm.cli.presets import Preset, Presets
 
-# Key of the presets in `click.Context.meta`.
+# Key in `click.Context.meta` under which the presets are stored, so that they are read once.
 _PRESETS = "microvm.presets"
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -46,7 +46,7 @@ def _silence(context: click.Context, parameter: click.Parameter, quiet: bool) ->
 
 
 def parser(option: Option, verb: str = "") -> Callback:
-    """Return a callback for click that parses the text of an option, as the library does.
+    """Return a callback for click that parses the text of an option, as the Python library does.
 
     :param verb: Verb that has the option. If it is empty, variables and configuration files cannot
         preset the option.
@@ -85,7 +85,10 @@ def complete_files(context: click.Context, parameter: click.Parameter, incomplet
 
 
 def _word_completer(metavar: str) -> Complete | None:
-    """Return a callback that completes file names or the words of `[ONE|OTHER]`, or None."""
+    """Return a callback that completes the value of an option, or None if it has no completion.
+
+    :param metavar: Value as the help shows it, such as `FILE`, or a choice such as `[ONE|OTHER]`.
+    """
     if metavar == "FILE":
         return complete_files
     if not (metavar.startswith("[") and "|" in metavar):
@@ -96,12 +99,12 @@ def _word_completer(metavar: str) -> Complete | None:
 
 
 def count(least: int) -> Callback:
-    """Return a callback for click that parses a whole number of at least `least`."""
+    """Return a callback for click that parses a whole number, and refuses one below `least`."""
     return parser(counted(least)(""))
 
 
 def duration(name: str, help: str) -> Callable[[F], F]:  # noqa: A002 - click uses this name
-    """Return a decorator that adds an option for a duration, without a default."""
+    """Return a decorator that adds an option with a duration such as `5m`, without a default."""
     option = Option(help, parse_duration, metavar="TIME")
     return click.option(name, metavar=option.metavar, callback=parser(option), help=help)
 
@@ -155,7 +158,7 @@ def verbose(function: F) -> F:
 
 
 class _DeclaredOption(click.Option):
-    """An option that :mod:`microvm.options` declares. Its help shows the default that applies."""
+    """An option of :mod:`microvm.options`. Its help shows the default, which may be a preset."""
 
     def __init__(self, *names: Any, declared: Option, verb: str, **more: Any) -> None:
         super().__init__(*names, **more)
@@ -166,7 +169,8 @@ class _DeclaredOption(click.Option):
         record = super().get_help_record(ctx)
         option = self._declared
         shown = "" if option.is_flag else option.default_for(self._verb) or option.default_text
-        # A wrong configuration file must not prevent the help; running the command reports it.
+        # The help must also work if a configuration file is wrong. The error is reported when the
+        # command is run.
         with suppress(UsageError):
             if preset := _find_preset(option.setting, self._verb, ctx):
                 shown = f"{printable(str(preset.given))}, by {printable(preset.where)}"
@@ -177,7 +181,7 @@ def options(kind: Any, verb: str) -> Callable[[F], F]:
     """Return a decorator that adds options to a verb.
 
     :param kind: Class of :mod:`microvm.options` that declares the options.
-    :param verb: Verb that gets those of the options that are declared for it.
+    :param verb: Verb to which the options are added, without those that are not for this verb.
     """
 
     def decorate(function: F) -> F:
@@ -246,12 +250,12 @@ _env_file = click.option(
 def _find_preset(name: str, verb: str, context: click.Context) -> Preset | None:
     """Return the value of an option from environment variables or configuration files, or None.
 
-    The files are read once for each command.
+    The files are read only once for each run of `microvm`.
     """
     if _PRESETS not in context.meta:
         found = None
         if verb not in preset_sources.VERBS_WITHOUT_PRESETS and preset_sources.may_exist():
-            # Imported here, because most hosts have no presets.
+            # Imported here to save time, because most hosts have no presets.
             from microvm.cli.presets import Presets
 
             found = Presets()
@@ -261,9 +265,10 @@ def _find_preset(name: str, verb: str, context: click.Context) -> Preset | None:
 
 
 def _preset(option: Option, verb: str, context: click.Context) -> Preset | None:
-    """Return the preset of an option that the command line does not give, or None.
+    """Return the preset of an option that the user has not typed, or None.
 
-    Presets are ignored where they have no meaning, such as the image beside `--from`.
+    A preset is ignored if another option makes it meaningless: `--from`, for example, determines
+    the image.
     """
     source = context.get_parameter_source(option.name)
     if not verb or option.preset_by == "nobody" or source is not ParameterSource.DEFAULT:
@@ -285,7 +290,7 @@ def _snapshot_options() -> set[str]:
 
 
 def given_options(kind: type[T], parsed: Mapping[str, Any]) -> T:
-    """Return the options of one class that are set, after checking that they go together.
+    """Return the options of one class that are set, after checking that they can be combined.
 
     :param kind: Class of :mod:`microvm.options` that declares the options.
     :param parsed: Values of all options of the verb, by name.
@@ -305,7 +310,7 @@ def given_options(kind: type[T], parsed: Mapping[str, Any]) -> T:
 def check_terminal(standard_input: bool | None, tty: Any) -> None:
     """Check that standard input is a terminal if both `-i` and `-t` are given, as docker does.
 
-    With `-t` alone, the command always gets a terminal, so that scripts can use it.
+    With `-t` alone, the command always gets a terminal, so scripts without a terminal can use `-t`.
 
     :raises click.UsageError: Raised if standard input is not a terminal.
     """

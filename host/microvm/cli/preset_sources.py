@@ -1,6 +1,6 @@
-"""The variables and files that can contain presets, and a fast check whether there are any.
+"""The variables and files that can set options (presets), and a fast check whether any exist.
 
-This module imports little, because every command runs the check, and mostly finds no presets.
+This module imports little, because every run of `microvm` makes the check, and most find no preset.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import os
 from pathlib import Path
 
 NO_FILES = "MICROVM_NO_CONFIG"
-"""The name of the variable that disables all configuration files if it is not empty."""
+"""The environment variable that disables all configuration files if it is not empty."""
 
 VARIABLES = {
     "MICROVM_CACHE": "folder of the cache",
@@ -24,13 +24,13 @@ VARIABLES = {
 """The environment variables that do not set an option, with their meaning."""
 
 PREFIX = "MICROVM_"
-"""The prefix of the names of all variables."""
+"""The prefix of the names of all environment variables of microvm."""
 
 VERBS_WITHOUT_PRESETS = ("exec", "shell")
-"""The verbs without presets. Their machine may belong to another project."""
+"""The verbs that ignore presets, because their machine may belong to another project."""
 
 LIMIT = 1 << 20
-"""Maximum number of bytes in a file."""
+"""Maximum size of a configuration file, in bytes."""
 
 
 def project_file() -> Path | None:
@@ -44,7 +44,10 @@ def project_file() -> Path | None:
 
 
 def user_file() -> Path | None:
-    """Return the path of the user's file, which need not exist, or None if there is no home."""
+    """Return the path of the user's configuration file, or None if the user has no home.
+
+    The file need not exist.
+    """
     folder = os.environ.get("XDG_CONFIG_HOME", "")
     if not os.path.isabs(folder):  # noqa: PTH117 - XDG ignores a relative path
         folder = os.path.expanduser("~/.config")  # noqa: PTH111 - never raises
@@ -52,10 +55,10 @@ def user_file() -> Path | None:
 
 
 def has_table(data: bytes) -> bool:
-    """Return whether a project's file may contain the table `tool.microvm`.
+    """Return whether the text of a pyproject.toml may contain the table `tool.microvm`.
 
-    Also return True for a misspelled table, such as `[tool.microvm` or `[microvm]`, so that its
-    limits are not silently ignored.
+    Also return True for a misspelled table, such as `[tool.microvm` or `[microvm]`. The file is
+    then parsed and the error is reported, so that limits in it are not silently ignored.
     """
     if b"microvm" not in data:
         return False
@@ -67,7 +70,7 @@ def has_table(data: bytes) -> bool:
 
 
 def may_exist() -> bool:
-    """Return whether a variable or a file may contain presets."""
+    """Return False if neither a variable nor a configuration file can contain presets."""
     if any(name.startswith(PREFIX) and name not in VARIABLES for name in os.environ):
         return True
     if os.environ.get(NO_FILES):

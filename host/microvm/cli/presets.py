@@ -33,18 +33,18 @@ OPTIONS: Mapping[str, Option] = {
     for option in options_of(kind).values()
     if option.verbs and option.preset_by != "nobody"
 }
-"""The options that can be preset, by name."""
+"""The options that variables and configuration files can set, by name."""
 
 _TRUTH = {"1": True, "true": True, "yes": True, "0": False, "false": False, "no": False}
 
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """The value of an option that the command line does not give.
+    """The value that an option has unless the user types it, and where the value is set.
 
-    :ivar value: Parsed value.
+    :ivar value: Value after parsing.
     :ivar given: Value as it is written in the variable or file.
-    :ivar source: Kind of the source.
+    :ivar source: Kind of the place where the value is set, such as a variable or the user's file.
     :ivar file: File that contains the value, or None for a variable or a built-in default.
     :ivar key: Key in the file, or name of the variable; empty for a built-in default.
     """
@@ -57,7 +57,7 @@ class Preset:
 
     @property
     def where(self) -> str:
-        """The source of the value, as text for the user."""
+        """The variable, or the file and key, that sets the value, as text for the user."""
         return (
             self.source if self.key == "" else f"{self.file}: {self.key}" if self.file else self.key
         )
@@ -70,7 +70,7 @@ class PresetFile:
     :ivar path: Path of the file.
     :ivar source: Kind of the file.
     :ivar state: `read`, `not there`, or the reason why the file is ignored.
-    :ivar values: Presets by verb and option. The verb is empty for the top level of the file.
+    :ivar values: Presets in the file, by verb and option. For the file's top level, the verb is "".
     """
 
     path: Path
@@ -82,8 +82,8 @@ class PresetFile:
 class Presets:
     """The presets from all variables and files.
 
-    :raises UsageError: Raised if a variable or file is wrong. The message names the variable, or
-        the file and the key.
+    :raises UsageError: Raised if a value is invalid. The message names the variable, or the file
+        and the key.
     """
 
     def __init__(self) -> None:
@@ -109,17 +109,17 @@ def verbs() -> list[str]:
 
 
 def verbs_of(option: Option) -> list[str]:
-    """Return the verbs for which an option can be preset."""
+    """Return the verbs that have an option and accept presets of it."""
     return [verb for verb in option.verbs if verb not in VERBS_WITHOUT_PRESETS]
 
 
 def table_of(verb: str) -> str:
-    """Return the name of the table for a verb in a file."""
+    """Return the name of the table in a configuration file that presets options of a verb."""
     return verb.replace(" ", "-")
 
 
 def variable_of(name: str) -> str:
-    """Return the name of the environment variable for an option."""
+    """Return the name of the environment variable that presets an option."""
     return f"{PREFIX}{name.upper()}"
 
 
@@ -159,7 +159,7 @@ def _file(path: Path, source: Source, at: tuple[str, ...]) -> PresetFile:
     except OSError as error:
         if (
             source == "project"
-        ):  # a project may have no settings of microvm, so its file need not be readable
+        ):  # an unreadable pyproject.toml probably has no settings of microvm, so it is ignored
             return PresetFile(path, source, f"ignored: {error.strerror}", {})
         hint = f"set {NO_FILES}=1 to ignore the file"
         raise UsageError(f"{path}: cannot be read: {error.strerror}", hint=hint) from None
@@ -169,11 +169,13 @@ def _file(path: Path, source: Source, at: tuple[str, ...]) -> PresetFile:
 
 
 class _Ignored(Exception):
-    """Raised if a file is not trusted, and therefore ignored."""
+    """Raised if a configuration file is ignored because other users could have written it."""
 
 
 def _read(path: Path) -> bytes:
-    """Return the content of a file that belongs to the current user or root.
+    """Return the content of a configuration file, after checking who can write to it.
+
+    The file must belong to the current user or to root.
 
     A file that every user can write to is ignored. A file that its group can write to is accepted,
     because a umask of 002 creates such files.
@@ -201,7 +203,7 @@ def _parsed(path: Path, source: Source, at: tuple[str, ...], data: bytes) -> Pre
         for key in at:
             table = table.get(key, {}) if isinstance(table, dict) else None
         reader.table(at, table)
-    except (ValueError, RecursionError):  # `_error_with_lines` reports the line of the error
+    except (ValueError, RecursionError):  # `_error_with_lines` finds the line of the error
         reader.faults.append(((), "", "", ""))
     if reader.faults:
         raise _error_with_lines(path, reader.faults)
@@ -209,11 +211,12 @@ def _parsed(path: Path, source: Source, at: tuple[str, ...], data: bytes) -> Pre
 
 
 Fault = tuple[tuple[str, ...], str, str, str]
-"""An error in a file: the path of keys, the name of the rule, the message, and a hint."""
+"""An error in a configuration file: the path of keys to the wrong value, the name of the rule that
+the value breaks, the message, and a hint."""
 
 
 class _PresetReader:
-    """Reads the tables of a file, and collects the presets and the errors."""
+    """A reader of the tables of one configuration file. It collects the presets and the errors."""
 
     def __init__(self, path: Path, source: Source) -> None:
         self.values: dict[tuple[str, str], Preset] = {}
@@ -222,7 +225,10 @@ class _PresetReader:
         self._source = source
 
     def table(self, at: tuple[str, ...], table: object, verb: str = "") -> None:
-        """Read the table of a verb, or the top-level table, which contains the tables of verbs."""
+        """Read a table of presets: the table of a verb, or the top level with the verbs' tables.
+
+        :param at: Keys that lead to the table.
+        """
         if not isinstance(table, dict):
             self.faults.append((at, "wrong-type", f"`{at[-1]}` must be a table", ""))
             return
@@ -255,7 +261,8 @@ class _PresetReader:
 def _check_harmless(option: Option, given: object) -> None:
     """Check that a project's file may set an option to this value.
 
-    The project may come from a stranger, so its file must not put the host at risk.
+    A stranger may have written the project, so its file must not set options that put the host at
+    risk.
 
     :raises UsageError: Raised if the file must not set the option.
     """
@@ -282,7 +289,7 @@ def _unknown(key: str, known: list[str], verb: str) -> tuple[str, str, str]:
 
 
 def _error_with_lines(path: Path, faults: list[Fault]) -> UsageError:
-    """Return an error that shows each fault of a file with its line."""
+    """Return an error that shows each fault of a configuration file with the number of its line."""
     from microvm_proto.diagnostics import SchemaError
     from microvm_proto.load import Document
 

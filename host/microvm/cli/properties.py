@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def time_text(seconds: float) -> str:
-    """Return a time in seconds since 1970 in the format of ISO 8601, in the local time zone."""
+    """Convert seconds since 1970 to a time in the format of ISO 8601, in the local time zone."""
     return datetime.fromtimestamp(seconds).astimezone().isoformat(" ", "seconds")
 
 
@@ -34,7 +34,7 @@ def saved_properties(saved: SavedGuest) -> dict[str, object]:
         return facts
     made = record.members(manifest)
     origin = made.pop("origin")
-    origin["memory"] <<= 20  # the manifest contains the number of MiB
+    origin["memory"] <<= 20  # convert MiB to bytes
     origin["disk"] = origin.pop("scratch")
     return {**facts, **origin, **made}
 
@@ -47,7 +47,7 @@ def echo_json(value: object) -> None:
 def echo_each(
     names: Iterable[str], facts: Callable[[str], dict[str, object]], *, as_json: bool
 ) -> None:
-    """Print the properties for each name, also if `facts` fails for some names.
+    """Print the properties of each named object. If `facts` fails for a name, continue.
 
     :param facts: Function that returns the properties for a name.
     :raises MicroVMError: Raised at the end if `facts` has failed; see `for_each`.
@@ -61,7 +61,7 @@ def echo_each(
 
 
 def echo_all(shown: list[dict[str, object]], *, as_json: bool) -> None:
-    """Print several sets of properties, as JSON or as lines with an empty line between the sets."""
+    """Print the properties of several objects, as JSON or as lines, separated by empty lines."""
     if as_json:
         echo_json(shown)
         return
@@ -72,7 +72,7 @@ def echo_all(shown: list[dict[str, object]], *, as_json: bool) -> None:
 
 
 def _echo(facts: dict[str, object], indent: str = "") -> None:
-    """Print each property on a line. Dictionaries and lists become indented lines."""
+    """Print each property on a line. A dictionary or list is printed as indented lines below it."""
     for name, value in facts.items():
         match value:
             case dict():

@@ -1,4 +1,4 @@
-"""The command `microvm` with the table of its verbs, and the entry point of the command line."""
+"""The root of the command line: the command `microvm`, with the table of its verbs."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from microvm._version import __version__
 from microvm.cli import standard_streams
 from microvm.cli.group import VerbGroup
 
-# The module of each verb in `microvm.cli.verbs`, and the help of the verb, in the groups that the
-# help shows. A colon separates the module from the name of the verb's function, if the function has
-# another name.
+# The verbs, in groups as `microvm --help` shows them. Each verb has the name of its module in
+# `microvm.cli.verbs` and one line of help. If the verb's function is not called as the verb, the
+# name of the function follows the module's after a colon.
 _GROUPS = {
     "Run commands in new machines": {
         "run": ("run", "Run CMD in a new virtual machine, then delete the machine."),
@@ -58,8 +58,8 @@ _VERBS = {verb: entry for group in _GROUPS.values() for verb, entry in group.ite
 class _LazyGroup(VerbGroup):
     """The group of all verbs, which imports the module of a verb when that verb is used.
 
-    The modules of the verbs import all that they need. The help of the group and the completion of
-    verbs use the table above instead, because importing all modules takes long.
+    Importing the modules of all verbs takes long. So the help of the group and the completion of
+    verbs use the table `_GROUPS`, and import none of them.
     """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -106,7 +106,8 @@ def cli() -> None:
 def main(error: Exception | None = None) -> NoReturn:
     """Run the command line, print an error if it fails, and exit with the documented status.
 
-    :param error: Error that a simple command line has already raised. It is reported instead.
+    :param error: Error of a simple command line that was run without click. If given, it is
+        printed, and nothing is run.
     """
     standard_streams.open_all()
     try:
@@ -119,8 +120,8 @@ def main(error: Exception | None = None) -> NoReturn:
                 answer(cli, "MICROVM_COMPLETE")
             sys.exit(cli(standalone_mode=False))  # `cli` returns the exit status of the verb
         finally:
-            sys.stdout.flush()  # flush now, so that an error of the output is reported below
+            sys.stdout.flush()  # flush now, so that a failed write is reported below
     except Exception as raised:
-        from microvm.cli import failures  # imported here, because most command lines cause no error
+        from microvm.cli import failures  # imported here, because only errors need it
 
         failures.report(raised)

@@ -41,9 +41,9 @@ def run(
     :param options: Options of the command.
     :param image: Value of `--image`.
     :param snapshot: Value of `--from`.
-    :param save: Name of the snapshot to save; see `AttachedRun`, also for `standard_input` and
-        `copies`.
-    :param result: Record that stores the result and writes it at the end.
+    :param save: Name of the snapshot to save. `AttachedRun` describes this parameter,
+        `standard_input` and `copies`.
+    :param result: Record that stores the result of the command, and writes it as JSON at the end.
     """
     result = result or JsonResult()
     result.argv = command
@@ -67,7 +67,7 @@ def run(
             check_room()
         gc.disable()  # garbage collection would slow down the imports below
         vm._launch_early()
-        # QEMU starts while these modules are imported.
+        # QEMU, which runs already, starts the guest while this process imports these modules.
         import asyncio
 
         from microvm.cli.attach import AttachedRun
@@ -78,6 +78,7 @@ def run(
         try:
             result.status = asyncio.run(running)
         finally:
-            # If Ctrl-C comes before the loop starts, Python would warn that nothing awaited this.
+            # If Ctrl-C is pressed before the event loop starts, nothing awaits this coroutine.
+            # Close it, because Python would print a warning otherwise.
             running.close()
     return result.status

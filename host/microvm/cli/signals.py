@@ -17,9 +17,9 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 def exit_on_signal() -> Iterator[None]:
     """Let SIGTERM, SIGHUP and SIGQUIT raise SystemExit with the status 128+N.
 
-    Use it for verbs that do not run in an event loop. Only the first signal raises, so that a
-    second one does not interrupt the cleanup. Signals that were ignored when this process started
-    stay ignored.
+    This is for verbs that do not run in an event loop. Only the first signal raises SystemExit, so
+    that a second signal does not interrupt the cleanup. Signals that were ignored when this process
+    started stay ignored.
     """
     ended = False
 
@@ -48,8 +48,8 @@ async def run_until_signal(
     Signals that were ignored when this process started, for example by nohup(1), stay ignored.
 
     :param work: Coroutine that returns an exit status.
-    :param take_interrupt: Function that is called for SIGINT. If it returns True, the coroutine is
-        not cancelled.
+    :param take_interrupt: Function that is called for SIGINT. It returns True if it has handled the
+        signal, and then the coroutine is not cancelled.
     :return: The exit status of the coroutine, or 128+N if signal N cancelled it.
     """
     loop = asyncio.get_running_loop()
@@ -73,7 +73,8 @@ async def run_until_signal(
     except asyncio.CancelledError:
         return 128 + ended_by
     finally:
-        # `remove_signal_handler` sets the default actions, not the previous handlers.
+        # `remove_signal_handler` sets the default actions of the signals, so restore the previous
+        # handlers afterwards.
         for number in handled:
             loop.remove_signal_handler(number)
             signal.signal(number, before[number])

@@ -28,7 +28,7 @@ def check_name(context: click.Context, parameter: click.Parameter, name: Any) ->
 
 
 def _expand(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
-    """Return the full name of an existing snapshot, given its name or the beginning of it."""
+    """Complete the beginning of a snapshot's name. This is a callback for click."""
     return None if name is None else names.expand_snapshot(check_name(context, parameter, name))
 
 
@@ -47,7 +47,7 @@ def find(name: str, image: str | None) -> Snapshot:
     """Return the snapshot that `--from` names.
 
     :param image: Value of `--image`.
-    :raises click.UsageError: Raised if an image is given, too.
+    :raises click.UsageError: Raised if `--image` is given, too.
     :raises SnapshotError: Raised if the snapshot does not exist or cannot be read.
     """
     check_alone(name, image)

@@ -19,15 +19,15 @@ READER_GONE = 128 + signal.SIGPIPE
 
 
 class _Output(io.FileIO):
-    """Standard output, whose first failed write ends the process. Later writes are discarded."""
+    """Standard output. The first write that fails raises an error; later output is discarded."""
 
     _failed = False
 
     def write(self, data: ReadableBuffer, /) -> int:
         """Write bytes, and return their number.
 
-        :raises SystemExit: Raised if the reader has closed the pipe, with the exit status that
-            SIGPIPE would cause.
+        :raises SystemExit: Raised if the process that reads the output, such as `head`, has closed
+            the pipe. The exit status is the one that SIGPIPE would cause.
         :raises OSError: Raised if the first write fails for another reason.
         """
         if not self._failed:
@@ -35,7 +35,7 @@ class _Output(io.FileIO):
                 return super().write(data)
             except BrokenPipeError:
                 self._failed = True
-                # SystemExit, because click and rich would exit with another status.
+                # Raise SystemExit: for BrokenPipeError, click and rich exit with another status.
                 raise SystemExit(READER_GONE) from None
             except OSError as error:
                 self._failed = True
@@ -44,7 +44,7 @@ class _Output(io.FileIO):
 
 
 class _ErrorOutput(io.FileIO):
-    """Standard error, which ignores failed writes, because they could not be reported."""
+    """Standard error. Failed writes are ignored, because no stream is left to report them."""
 
     def write(self, data: ReadableBuffer, /) -> int:
         """Write bytes, and return their number even if the write fails."""
@@ -55,7 +55,7 @@ class _ErrorOutput(io.FileIO):
 
 
 class BlockingStream(io.FileIO):
-    """A standard stream that always blocks, even if another process has set O_NONBLOCK."""
+    """A standard stream whose calls wait, even if another process has set O_NONBLOCK for it."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Wait for data and return it, or return no bytes at the end of the stream."""
@@ -71,9 +71,9 @@ class BlockingStream(io.FileIO):
 
 
 def open_all() -> None:
-    """Open the standard streams of this process, with replacements for closed ones.
+    """Open the standard streams of this process, and replace those that the parent has closed.
 
-    Without replacements, the next opened file would get the descriptor of a standard stream.
+    Otherwise the next opened file would get the file descriptor of a closed standard stream.
     """
     open_missing()
     sys.stdout = _text(_Output(1, "w", closefd=False), sys.stdout)
@@ -81,7 +81,7 @@ def open_all() -> None:
 
 
 def leave(status: int) -> NoReturn:
-    """Exit at once. A normal shutdown of Python takes longer than many commands."""
+    """Exit without Python's normal shutdown, which takes longer than many commands."""
     sys.stdout.flush()
     sys.stderr.flush()
     interrupt.leave(status)
@@ -100,7 +100,10 @@ def notify(text: str) -> None:
 
 
 def _text(raw: io.FileIO, before: TextIO | None) -> TextIO:
-    """Return a text stream with the encoding of the stream `before`, or UTF-8 if it was closed."""
+    """Return a text stream for `raw`, with the encoding of the stream that it replaces.
+
+    :param before: Stream that is replaced, or None if it was closed; the encoding is then UTF-8.
+    """
     encoding, errors = (before.encoding, before.errors) if before else ("utf-8", "replace")
     buffered = io.BufferedWriter(raw)
     return io.TextIOWrapper(buffered, encoding, errors, line_buffering=True)

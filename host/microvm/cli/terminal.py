@@ -17,7 +17,7 @@ from microvm.options import TERMINAL_SIZE
 def size(descriptor: int) -> tuple[int, int]:
     """Return the number of lines and columns of a terminal.
 
-    Return the default if the descriptor is not a terminal, or if the size is unknown.
+    If the descriptor is not a terminal, or if the size is unknown, return 24 lines of 80 columns.
     """
     try:
         columns, lines = os.get_terminal_size(descriptor)
@@ -30,7 +30,7 @@ def size(descriptor: int) -> tuple[int, int]:
 def raw_mode(descriptor: int, process: Process) -> Iterator[None]:
     """Put the terminal into raw mode during the block, and pass changes of its size to the command.
 
-    If the descriptor is not a terminal, do nothing, so that a script can use `-t`, too.
+    If the descriptor is not a terminal, do nothing: a script without a terminal can use `-t`, too.
     """
     if not os.isatty(descriptor):
         yield

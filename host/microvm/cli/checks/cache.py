@@ -16,14 +16,14 @@ from microvm.units import format_size
 
 _MIB = 1 << 20
 
-# Folders in which the cache can be, in a folder that belongs to the current user alone.
+# Public folders that can contain the cache, inside a folder that only the current user can open.
 _PARENTS = (Path("/var/tmp"), Path("/tmp"))  # noqa: S108
 
-# The default image and its template take 60 MiB. Creating them with Debian's kernel takes twice as
-# much.
+# Free space with which this check succeeds, and without which it fails. The default image and its
+# template take 60 MiB, and twice as much while they are created with Debian's kernel.
 _ROOM_FOR_ALL, _ROOM_AT_LEAST = 1024 * _MIB, 256 * _MIB
 
-# The command for the documentation. `_other_cache` returns the actual command.
+# The command as the documentation shows it. `_other_cache` returns the command for this host.
 _FIX = "export MICROVM_CACHE={another}"
 
 UNTRUSTED = HostFault(
@@ -70,7 +70,7 @@ def check_cache(_: EarlierResults) -> CheckResult:
 
 
 def _other_cache() -> str:
-    """Return the command that selects a folder that can be used as the cache."""
+    """Return a shell command that makes microvm use another folder as the cache."""
     with suppress(MicroVMError):
         if os.environ.get("MICROVM_CACHE") and _is_usable(caches.usual()):
             return "unset MICROVM_CACHE"

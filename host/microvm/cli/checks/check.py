@@ -1,4 +1,4 @@
-"""The records of a check: its function, the faults that it can find, and its result."""
+"""The classes for a check of `microvm doctor`: its function, its possible faults, its result."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ check has `failed`, machines do not start."""
 
 Status = Literal["ok", "skipped"] | Severity
 
-_NAME = re.compile(r"\\{\w+\\}")  # a placeholder such as `{why}`, as `re.escape` writes it
+_NAME = re.compile(r"\\{\w+\\}")  # `re.escape` has changed a placeholder `{why}` to `\{why\}`
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """The result of a check.
+    """The result of a check of `microvm doctor`.
 
-    :ivar text: One line about the state of the host, or about the fault.
+    :ivar text: One line about the state of the host, or about the fault that was found.
     :ivar fix: Shell command that fixes the fault; empty if there is none.
     :ivar hint: More information, or another way to fix the fault; may be empty.
     """
@@ -38,10 +38,10 @@ class CheckResult:
 
 @dataclass(frozen=True, slots=True)
 class HostFault:
-    """A fault of a host, which docs/troubleshooting.md lists.
+    """A possible fault of the host, such as a missing QEMU. docs/troubleshooting.md lists all.
 
-    :ivar text: Message with `{placeholders}`.
-    :ivar fix: Shell command that fixes the fault, with placeholders for quoted values.
+    :ivar text: Message for the user, with placeholders such as `{path}`.
+    :ivar fix: Shell command that fixes the fault. Values that replace placeholders are quoted.
     :ivar meaning: Cause or consequence of the fault, for the documentation only.
     :ivar hint: More information, or another way to fix the fault.
     """
@@ -62,9 +62,9 @@ class HostFault:
     ) -> CheckResult:
         """Return the result of a check that has found this fault.
 
-        :param status: Status that replaces the usual status.
-        :param fix: Command that replaces the usual command.
-        :param hint: Hint that replaces the usual hint.
+        :param status: Severity that replaces the severity of this fault.
+        :param fix: Command that replaces the command of this fault.
+        :param hint: Hint that replaces the hint of this fault.
         :param values: Values of the placeholders.
         """
         if fix is None:
@@ -73,26 +73,26 @@ class HostFault:
         return self._result(status, self.text.format(**values), fix, hint)
 
     def result_of(self, error: MicroVMError, fix: str) -> CheckResult:
-        """Return the result for an error that has the message of this fault."""
+        """Return the result of a check whose test raised an error. Its message names this fault."""
         return self._result(None, error.message, fix, error.hint)
 
     def _result(self, status: Severity | None, text: str, fix: str, hint: str) -> CheckResult:
         if os.geteuid() == 0:
-            fix = re.sub(r"\bsudo ", "", fix)  # a container may lack sudo
+            fix = re.sub(r"\bsudo ", "", fix)  # root needs no sudo, and a container may lack it
         shown = (printable(each) for each in (text, fix, hint or self.hint))
         return CheckResult(status or self.status, *shown)
 
     def matches(self, result: CheckResult) -> bool:
-        """Return whether a check has found this fault."""
+        """Return whether a result is a report of this fault, by its status and text."""
         return bool(re.fullmatch(_NAME.sub(".+", re.escape(self.text)), result.text))
 
 
 @dataclass(frozen=True, slots=True)
 class EarlierResults:
-    """The results of the checks that have already run.
+    """The names of the checks that have already run and found a fault.
 
-    :ivar failed: Names of the checks that failed.
-    :ivar noted: Names of the checks whose result is a note.
+    :ivar failed: Names of the checks with the status `failed`.
+    :ivar noted: Names of the checks with the status `note`.
     """
 
     failed: list[str] = field(default_factory=list)
@@ -101,12 +101,12 @@ class EarlierResults:
 
 @dataclass(frozen=True, slots=True)
 class HostCheck:
-    """A check of the host.
+    """A check of `microvm doctor`, which examines one resource of the host.
 
     :ivar name: Name of the check, a single word.
     :ivar about: Subject of the check, for the documentation.
-    :ivar run: Function that runs the check. It changes nothing that the start of a machine would
-        not change.
+    :ivar run: Function that runs the check. It changes nothing, except as the start of a machine
+        does: for example, it may create the cache.
     :ivar faults: Faults that the check can find.
     :ivar after: Names of other checks. If one of them fails, this check is skipped.
     :ivar within: Time limit in seconds.

@@ -1,4 +1,4 @@
-"""The checks of the host: Python, the processor, memory, limits, presets and the runtime folder."""
+"""The checks of Python, the processor, memory, limits, presets and the folder of machines."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from microvm.units import MINIMUM_MEMORY, format_size
 
 _MIB = 1 << 20
 
-# Measured: QEMU needs 1.5 GiB of addresses beside the memory of its guest, and a clone has 22 open
-# files.
+# By measurement, QEMU needs 1.5 GiB of address space in addition to the memory of its guest, and
+# the QEMU of a clone has 22 open files.
 _ADDRESS_SPACE = 1536 * _MIB
 _FILES_AT_LEAST, _FILES = 24, 256
 _PROCESSES = 64
@@ -39,7 +39,7 @@ NO_MODULES = HostFault(
 
 
 def check_python(_: EarlierResults) -> CheckResult:
-    """Import the modules of the extra `vm`."""
+    """Check Python: import the modules that the extra `vm` of this distribution installs."""
     version = ".".join(map(str, sys.version_info[:3]))
     try:
         missing = requirements.missing("vm")
@@ -59,7 +59,7 @@ NO_GUESTS = HostFault(
 
 
 def check_system(_: EarlierResults) -> CheckResult:
-    """Check that guests exist for the processor of the host."""
+    """Check that microvm has guests for the processor architecture of this host."""
     host = os.uname()
     try:
         arches.find()
@@ -90,7 +90,7 @@ def check_memory(_: EarlierResults) -> CheckResult:
 def _guest_memory() -> int:
     option = options_of(PoolOptions)["memory"]
     preset = None
-    with suppress(UsageError):  # another check reports wrong presets
+    with suppress(UsageError):  # the check `config` reports invalid presets
         preset = Presets().find("memory", "run")
     return int(option.check(preset.value if preset else option.default))
 
@@ -119,7 +119,7 @@ FEW_ADDRESSES = HostFault(
 
 
 def check_limits(_: EarlierResults) -> CheckResult:
-    """Check the limits of this process that QEMU inherits."""
+    """Check the resource limits of this process (see `ulimit`), because QEMU inherits them."""
     files, addresses = _limit("NOFILE"), _limit("AS")
     if addresses is not None and addresses < _guest_memory() + _ADDRESS_SPACE:
         fix = _raise_command("-Sv", "as")
@@ -128,7 +128,7 @@ def check_limits(_: EarlierResults) -> CheckResult:
         status: Severity = "failed" if files < _FILES_AT_LEAST else "note"
         fix = _raise_command("-Sn", "nofile", 1024)
         return FEW_FILES.result(status=status, limit=files, fix=fix)
-    processes = _limit("NPROC") if os.geteuid() != 0 else None  # the limit does not apply to root
+    processes = _limit("NPROC") if os.geteuid() != 0 else None  # root is exempt from the limit
     if processes is not None and (left := processes - _threads_of_user()) < _PROCESSES:
         fix = _raise_command("-Su", "nproc", 4096)
         return FEW_PROCESSES.result(left=max(left, 0), fix=fix)
@@ -136,13 +136,13 @@ def check_limits(_: EarlierResults) -> CheckResult:
 
 
 def _limit(name: str) -> int | None:
-    """Return a soft limit of this process, or None if it is unlimited."""
+    """Return the soft resource limit of this process for RLIMIT_`name`; None if unlimited."""
     value = resource.getrlimit(getattr(resource, f"RLIMIT_{name}"))[0]
     return None if value == resource.RLIM_INFINITY else value
 
 
 def _raise_command(flag: str, name: str, wanted: int | None = None) -> str:
-    """Return the command that raises a limit of the user's shell.
+    """Return the command that raises a resource limit of the user's shell.
 
     :param flag: Option of `ulimit` for the limit.
     :param name: Name of the limit for prlimit(1).
@@ -156,12 +156,12 @@ def _raise_command(flag: str, name: str, wanted: int | None = None) -> str:
 
 
 def _threads_of_user() -> int:
-    """Return the number of threads of the current user, as far as /proc shows them."""
+    """Return the number of threads of the current user that /proc shows."""
     count = 0
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             if process.stat().st_uid == os.getuid():
-                count += len(os.listdir(process / "task"))  # noqa: PTH208 - there may be thousands
+                count += len(os.listdir(process / "task"))  # noqa: PTH208 - thousands of names
     return count
 
 
@@ -175,7 +175,7 @@ WRONG_PRESET = HostFault(
 
 
 def check_config(_: EarlierResults) -> CheckResult:
-    """Read the presets in variables and configuration files."""
+    """Check the presets: read the values of options in variables and configuration files."""
     try:
         found = Presets()
     except UsageError as error:
@@ -196,7 +196,7 @@ NO_RUNTIME = HostFault(
 
 
 def check_runtime(_: EarlierResults) -> CheckResult:
-    """Check that the folder of named machines can be used."""
+    """Check that the folder for the sockets of named machines can be used."""
     path, why_not_given = location()
     folder = Path(path)
     try:
@@ -212,7 +212,10 @@ def check_runtime(_: EarlierResults) -> CheckResult:
 
 
 def _close_command(folder: Path) -> str:
-    """Return the command that closes the current user's folder to others, if it is open to them."""
+    """Return the command that denies other users the access to a folder of the current user.
+
+    The command is empty if the folder belongs to another user, or is not open to other users.
+    """
     with suppress(OSError):
         status = folder.lstat()
         if stat.S_ISDIR(status.st_mode) and status.st_uid == os.geteuid() and status.st_mode & 0o77:

@@ -38,7 +38,7 @@ SLOW_KERNEL = HostFault(
 
 
 def check_kernel(_: EarlierResults) -> CheckResult:
-    """Find the kernel that new images get."""
+    """Check that a kernel exists that `microvm image build` can put into new images."""
     try:
         given = selection.given(arches.find())
     except MicroVMError as error:
@@ -46,7 +46,7 @@ def check_kernel(_: EarlierResults) -> CheckResult:
         return NO_KERNEL.result(why=error.message, hint=error.hint, fix=unset)
     if given is not None:
         path = Path(given)
-        if os.path.isfile(path):  # noqa: PTH113 - Path.is_file may raise PermissionError
+        if os.path.isfile(path):  # noqa: PTH113 - unlike it, Path.is_file may raise PermissionError
             return ok(f"new images get {path}")
         return NO_KERNEL.result(why=f"{path} is not a file")
     programs = ("apt-get", "apt-cache", "dpkg-deb")
@@ -108,11 +108,11 @@ TOOLS = {
     "newuidmap": ("uidmap", "images with Debian, without root"),
     "skopeo": ("skopeo", "images from registries"),
 }
-"""Package and purpose of each program, by its name."""
+"""The Debian package and the purpose of each program that some builds of images need."""
 
 
 def check_tools(_: EarlierResults) -> CheckResult:
-    """Look for the programs that some images need."""
+    """Look for the programs that some builds of images need, such as mkfs.erofs."""
     wanted = [name for name in TOOLS if name != "newuidmap" or os.geteuid() != 0]
     missing = [name for name in wanted if find(name) is None]
     if missing:

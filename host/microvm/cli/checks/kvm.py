@@ -23,13 +23,14 @@ from microvm.qemu import accel, kvm_failure
 from microvm.qemu.kvm_failure import KvmFailure
 
 TIMEOUT = 3.0
-"""Number of seconds for the guest to answer; under KVM, a guest boots in less than one."""
+"""Maximum number of seconds until the guest answers. Under KVM, a guest boots in less than one."""
 
-# With this setting, no start tries KVM, and none prints a notice.
+# After this command, machines start without trying KVM first, and without a notice about it.
 _USE_EMULATION = "export MICROVM_ACCEL=tcg"
 _MODULES = {"vmx": "kvm_intel", "svm": "kvm_amd"}
 
-# The fault for each failure, if it is not `NOT_WORKING`.
+# The fault that the check reports for each failure of KVM. For other failures it reports
+# `NOT_WORKING`.
 _FAULTS = {
     kvm_failure.ABSENT: HostFault(
         "note",  # machines start without KVM
@@ -64,7 +65,7 @@ NOT_WORKING = HostFault(
 
 
 def fault_of(failure: KvmFailure) -> HostFault:
-    """Return the fault that this check reports for a failure of KVM."""
+    """Return the fault that this check reports if KVM has failed in this way."""
     return _FAULTS.get(failure, NOT_WORKING)
 
 
@@ -73,7 +74,7 @@ def check_kvm(earlier: EarlierResults) -> CheckResult:
     preset = _accel_preset()
     if preset and preset.value == "tcg":
         return ok(f"not tried, because {preset.where} selects emulation")
-    # A user who asks for KVM gets no machine without KVM, so the check fails.
+    # If a preset demands KVM, no machine starts without KVM, so the check fails.
     status: Severity | None = "failed" if preset and preset.value == "kvm" else None
 
     def result(
@@ -99,14 +100,14 @@ def check_kvm(earlier: EarlierResults) -> CheckResult:
 
 
 def _accel_preset() -> Preset | None:
-    """Return the accelerator that the user has preset, or None."""
-    with suppress(UsageError):  # another check reports wrong presets
+    """Return the user's preset of the option `--accel`, or None if it is not preset."""
+    with suppress(UsageError):  # the check `config` reports invalid presets
         return Presets().find("accel", "run")
     return None
 
 
 def _fix_absence() -> tuple[str, str]:
-    """Return a command for a host without /dev/kvm, and a hint."""
+    """Return the command and the hint for a user whose host has no /dev/kvm."""
     with suppress(OSError):
         flags = set(re.findall(r"\b(?:vmx|svm)\b", Path("/proc/cpuinfo").read_text()))
         for module in (_MODULES[flag] for flag in sorted(flags)):

@@ -16,14 +16,15 @@ from microvm.option import options_of
 from microvm.options import PoolOptions
 
 TIMEOUT = 150.0
-"""Number of seconds for a boot under KVM that fails, a boot without KVM, and a clone."""
+"""Maximum number of seconds of the check. They suffice if a boot under KVM fails, after which the
+guest is booted without KVM and cloned."""
 
 BUILD_TIMEOUT = 900.0
-"""Number of seconds to build the image, including downloads."""
+"""Maximum number of seconds to build the default image, including downloads."""
 
 
 class NoAnswer(MicroVMError):
-    """Raised if a machine did not run the command, or not in time."""
+    """Raised if the machine of the check did not run `echo hello` within the time limit."""
 
 
 NO_HELLO = HostFault(
@@ -36,7 +37,7 @@ NO_HELLO = HostFault(
 
 def check_machine(earlier: EarlierResults) -> CheckResult:
     """Start a machine as `microvm run` does, and run `echo hello` in it."""
-    # KVM has just failed, so this machine does not spend time on trying it again.
+    # If the check of KVM has just failed, do not try KVM again, which would take time.
     options: PoolOptions = {"accel": "tcg"} if "kvm" in earlier.noted else {}
     try:
         seconds, start = hello(**options)
@@ -50,10 +51,10 @@ def hello(within: float = TIMEOUT, **options: Unpack[PoolOptions]) -> tuple[floa
 
     The image is built first if it does not exist.
 
-    :param within: Maximum number of seconds, counted from when the image exists.
+    :param within: Time limit in seconds. The time to build the image does not count.
     :param options: Options that replace the user's presets.
-    :return: The number of seconds, and a text that describes how the machine was started.
-    :raises NoAnswer: Raised if the machine did not run the command, or not in time.
+    :return: The number of seconds that it took, and a text that says how the machine was started.
+    :raises NoAnswer: Raised if the machine did not run the command within the time limit.
     :raises MicroVMError: Raised if the machine cannot be started.
     """
     presets = Presets()

@@ -1,4 +1,4 @@
-"""The checks of QEMU: its program, and the launcher that confines it."""
+"""The checks of the program QEMU, and of the launcher, the program that confines QEMU."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OLD_QEMU = HostFault(
 
 
 def check_qemu(_: EarlierResults) -> CheckResult:
-    """Run `qemu-system-… --version`."""
+    """Check that QEMU is installed and recent enough, by the output of its `--version`."""
     target = arches.find()
     try:
         program = find_qemu(target.name)
@@ -94,7 +94,7 @@ WRONG_PACK = HostFault(
 
 
 def check_compiler(_: EarlierResults) -> CheckResult:
-    """Compile the launcher of QEMU, as the first start of a machine does."""
+    """Compile the launcher, the program that confines QEMU, unless it is already compiled."""
     target = arches.find()
     pack = guest_pack.wanted(target)
     needed: Severity = "note" if launcher.is_ready() else "failed"
@@ -139,7 +139,7 @@ NOT_CONFINED = HostFault(
 
 
 def check_confinement(_: EarlierResults) -> CheckResult:
-    """Start a test program with the restrictions of QEMU."""
+    """Start a test program with the restrictions that QEMU gets, and report missing ones."""
     found = probe()
     if lacked := missing(found):
         preset = Presets().find("confinement", "run")

@@ -1,4 +1,4 @@
-"""Finds the distributions that an extra of microvm requires, by the metadata of the installation.
+"""Finds the Python distributions that an extra of microvm, such as `vm`, requires.
 
 A requirement may have a marker, such as `python_version < '3.14' and extra == 'vm'`, as the
 specification of dependency specifiers defines it. The markers of microvm are also valid expressions
@@ -38,15 +38,18 @@ def missing(extra: str) -> list[str]:
 
 
 def install_command(*arguments: str) -> str:
-    """Return the command that installs distributions for this Python."""
+    """Return the pip or uv command that installs distributions for the running Python.
+
+    :param arguments: Names of distributions, and options of `pip install`.
+    """
     if find_spec("pip"):
         return shlex.join([sys.executable, "-m", "pip", "install", *arguments])
-    # An environment that uv has created contains no pip.
+    # An environment that uv has created contains no pip, so use uv.
     return shlex.join(["uv", "pip", "install", "--python", sys.executable, *arguments])
 
 
 def needed(requirements: list[str], extra: str) -> Iterator[str]:
-    """Yield the requirements whose markers are true on this host, without the markers.
+    """Yield the requirements that apply to an extra on this host, without their markers.
 
     :raises KeyError: Raised if a marker contains an unknown name or operator.
     """
@@ -80,7 +83,7 @@ def _value(node: ast.expr, extra: str) -> tuple[int, ...] | str:
 
 
 def _has(requirement: str) -> bool:
-    """Return whether a distribution is installed, and its module can be imported."""
+    """Return whether a distribution is installed and its package can be imported."""
     name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
     try:
         if module := _module(metadata.distribution(name)):
@@ -91,6 +94,6 @@ def _has(requirement: str) -> bool:
 
 
 def _module(distribution: metadata.Distribution) -> str:
-    """Return the name of the distribution's package, or an empty string if it is unknown."""
+    """Return the name by which a distribution is imported; empty if it is unknown."""
     folders = [file.parent for file in distribution.files or [] if file.name == "__init__.py"]
     return ".".join(min(folders, key=lambda each: len(each.parts)).parts) if folders else ""

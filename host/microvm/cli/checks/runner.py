@@ -1,4 +1,7 @@
-"""Runs the checks in a fixed order. Each has a time limit, and an error of one stops no other."""
+"""Runs the checks of `microvm doctor` in a fixed order, each with a time limit.
+
+If a check raises an error, the remaining checks run nevertheless.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,8 @@ from microvm.cli.checks.check import NOT_TRIED, CheckResult, EarlierResults, Hos
 from microvm.concurrency.threads import start_thread
 from microvm.errors import MicroVMError
 
-# The checks that start machines are the last ones, because the other faults would make them fail.
+# The checks that start machines come last, because faults that the first checks find, such as a
+# missing QEMU, make a machine fail, too.
 _FIRST = (*host.CHECKS, *cache.CHECKS, *qemu.CHECKS, *image.CHECKS, kvm.CHECK)
 CHECKS = (
     *_FIRST,
@@ -39,7 +43,7 @@ BROKEN = HostFault(
     "the check failed with an error that it does not know",
 )
 FAULTS = (NOT_TRIED, ENDLESS, BROKEN)
-"""The faults that every check can have."""
+"""The faults that the result of every check can be, such as an exceeded time limit."""
 
 
 def run(checks: Sequence[HostCheck] = CHECKS) -> Iterator[tuple[HostCheck, CheckResult]]:
@@ -61,12 +65,15 @@ def run(checks: Sequence[HostCheck] = CHECKS) -> Iterator[tuple[HostCheck, Check
 
 
 def _run_with_limit(check: HostCheck, earlier: EarlierResults) -> CheckResult:
-    """Run a check in a thread, which is abandoned if a call of a file system does not return."""
+    """Run a check in a thread, and abandon the thread after the time limit.
+
+    A call of a broken network file system may never return.
+    """
     found: queue.SimpleQueue[CheckResult] = queue.SimpleQueue()
     try:
         start_thread(lambda: found.put(_run(check, earlier)))
     except MicroVMError:
-        return _run(check, earlier)  # without a thread, so that the check can report the shortage
+        return _run(check, earlier)  # no thread can be started; the check `limits` reports why
     try:
         return found.get(timeout=check.within)
     except queue.Empty:
@@ -78,5 +85,5 @@ def _run(check: HostCheck, earlier: EarlierResults) -> CheckResult:
         return check.run(earlier)
     except MicroVMError as error:
         return BROKEN.result(error=error.message, hint=error.hint)
-    except Exception as error:  # the other checks have to run nevertheless
+    except Exception as error:  # whatever the error is, run the other checks
         return BROKEN.result(error=f"{type(error).__name__}: {error}")
