@@ -1,1 +1,1 @@
-"""Commands for many machines: jobs, and the pool of machines that runs them."""
+"""Running many commands: jobs, each with one command, and the pool of machines that runs them."""

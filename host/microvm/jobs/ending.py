@@ -1,4 +1,4 @@
-"""Describes the result of a command in JSON, for a line of `map` and for `run --json`."""
+"""Describes the result of a command for the JSON of `microvm map` and `microvm run --json`."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ def facts(
     seconds: float,
     memory: int | None,
 ) -> dict[str, object]:
-    """Return the properties of a finished command, as values for JSON. docs/json.md lists the keys.
+    """Return the result of a command as a dictionary for JSON. docs/json.md lists the keys.
 
     Data that is not UTF-8 is in `argv_base64`, `stdout_base64` or `stderr_base64`, instead of the
     key without that suffix.
 
     :param returncode: Value of `CompletedProcess.returncode`; None if the command was not started
         or did not exit by itself.
-    :param error: Reason for a missing return code, or a failure after the command.
-    :param output: Standard output and error; None if they were not captured.
+    :param error: Reason why there is no return code, or error after the command, such as a file
+        that could not be read.
+    :param output: Standard output and standard error; None if they were not captured.
     """
     return {
         **_command_line(argv),
@@ -42,7 +43,7 @@ def facts(
 
 
 def status(returncode: int | None, error: BaseException | None) -> int:
-    """Return the exit status that `microvm run` has after such a result."""
+    """Return the exit status of `microvm run` for a command with this return code and error."""
     if returncode is None:
         return getattr(error, "exit_status", MicroVMError.exit_status)
     if returncode == 0 and error is not None:  # a file could not be collected
@@ -59,7 +60,10 @@ def _reason(returncode: int | None, error: BaseException | None) -> str:
 
 
 def text(name: str, data: bytes) -> dict[str, str]:
-    """Return bytes as text under a name, or as Base64 under another name if they are not UTF-8."""
+    """Return a dictionary with `data` as text under the key `name`.
+
+    If the data is not UTF-8, return it as Base64 under the key `name` with the suffix `_base64`.
+    """
     try:
         return {name: data.decode()}
     except UnicodeDecodeError:

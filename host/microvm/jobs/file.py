@@ -1,4 +1,4 @@
-"""Reads jobs from lines of text, and writes their outcomes as lines of JSON."""
+"""Reads jobs from the input lines of `microvm map`, and writes their outcomes as lines of JSON."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _OPTIONS = {
     name: option for name, option in options_of(ExecOptions).items() if "map" in option.verbs
 }
 
-# The JSON types that correspond to the types in a type hint.
+# The JSON types that a value may have, by the type in the type hint of an option.
 _JSON: dict[object, tuple[type, ...]] = {
     str: (str,),
     Path: (str,),
@@ -71,7 +71,7 @@ _STDIN = Option("Send this to the standard input.", to_bytes, name="stdin")
 
 @dataclass(frozen=True, slots=True, init=False)
 class LineJob(Job):
-    """A job that was read from a line of a file. Its options are already checked.
+    """A job from an input line of `microvm map`. Its options are already checked.
 
     :ivar line: Number of the line, from 1.
     :ivar id: Value of the key `id` in the line, or None.
@@ -85,7 +85,7 @@ class LineJob(Job):
         argv: Sequence[Text],
         *,
         line: int = 0,
-        id: object = None,  # noqa: A002 - the key has this name
+        id: object = None,  # noqa: A002 - the name of the key
         files: Mapping[str, str | bytes] | None = None,
         collect: Sequence[str] = (),
         **options: Unpack[RunOptions],
@@ -144,7 +144,7 @@ def _fields(line: str) -> dict[str, Any]:
         if key not in _KEYS:
             raise UsageError(f"a job has no key {key!r}; its keys are {', '.join(_KEYS)}")
         if key == "env" and not _is_environment(content):
-            raise UsageError("env must be an object of strings")  # the message omits secrets
+            raise UsageError("env must be an object of strings")  # omits secret values
         if type(content) not in _KEYS[key]:
             expected = " or ".join(dict.fromkeys(_TYPE_NAMES[kind] for kind in _KEYS[key]))
             message = f"{key} must be {expected}, not {json.dumps(content)}"
@@ -163,7 +163,10 @@ def _is_environment(value: object) -> bool:
 
 
 def _argv(given: dict[str, Any]) -> None:
-    """Check the arguments of a job, and store them under the key `argv`."""
+    """Check the arguments in a job's JSON object, and store them under the key `argv`.
+
+    The object has them under the key `argv` or `argv_base64`.
+    """
     name = "argv_base64" if "argv_base64" in given else "argv"
     argv = given.pop(name, None)
     if not argv or not all(isinstance(argument, str) for argument in argv):
@@ -233,7 +236,7 @@ def _options(given: Mapping[str, Any], env: Mapping[bytes, bytes]) -> RunOptions
 
 
 def status(outcome: Outcome[Any]) -> int:
-    """Return the exit status that `microvm run` has after the same outcome."""
+    """Return the exit status that `microvm run` would have for a command with this outcome."""
     completed = outcome.completed
     return ending.status(completed.returncode if completed else None, outcome.error)
 
@@ -241,8 +244,9 @@ def status(outcome: Outcome[Any]) -> int:
 def report(outcome: Outcome[Any]) -> bytes:
     """Return the outcome of a job as a line of JSON in ASCII.
 
-    The line has the keys of `ending.facts`. It also has `id` if the job has one, and `files` if the
-    job collects files: the content by path, as text or as an object with the key `base64`.
+    The JSON object has the keys of `ending.facts`. It also has `id` if the job has one. If the job
+    collects files, `files` contains the content of each by its path, as text or as an object with
+    the key `base64`.
     """
     job, completed, error = cast(LineJob, outcome.job), outcome.completed, outcome.error
     source = completed or error

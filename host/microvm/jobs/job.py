@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from microvm.machine.machine import MicroVM
 
 MAX_COLLECT = 16 << 20
-"""Maximum number of bytes of all files that a job collects if `max_output` is not set."""
+"""Maximum total size in bytes of the files that a job collects, if `max_output` is not set."""
 
 
 @dataclass(frozen=True, slots=True, init=False)
 class Job:
-    r"""A command for `Pool.map`, with options and files of its own.
+    r"""A command that `Pool.map` runs in a machine, with its own options and files.
 
     ::
 
@@ -68,7 +68,7 @@ class Job:
         collect: Sequence[str],
         checked: Mapping[str, Any],
     ) -> None:
-        # The class is frozen, so only `object` can set the attributes.
+        # The dataclass is frozen, so its own `__setattr__` raises an error.
         object.__setattr__(self, "argv", argv)
         object.__setattr__(self, "options", checked)
         object.__setattr__(self, "files", files or {})
@@ -77,9 +77,9 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome(Generic[O_co]):
-    """The outcome of a job: `completed` or `error` is set.
+    """The outcome of a job: the result of its command in `completed`, or an error in `error`.
 
-    Both are set if the command has run and a file could not be collected.
+    Both are set if the command has run, but a file could not be collected afterwards.
 
     :ivar job: The job, as it was given to `Pool.map`.
     :ivar seconds: Time that the job took in its machine, in seconds.
@@ -102,7 +102,7 @@ class Outcome(Generic[O_co]):
         """
         if self.error is not None:
             raise self.error
-        assert self.completed is not None  # noqa: S101 - it is one or the other
+        assert self.completed is not None  # noqa: S101 - set if `error` is not
         return self.completed
 
 
@@ -125,7 +125,7 @@ async def carry_out(vm: MicroVM, job: Job, common: Mapping[str, Any]) -> Outcome
         completed = await vm._run(job.argv, complete_options(RunOptions, merged))
     except Exception as raised:
         error = raised
-    # A command that was not started has written no files.
+    # If the command was not started, it has written no files, so there is nothing to collect.
     if completed is not None or (started and isinstance(error, ExecKilled)):
         failed = await _collect(vm, job, how, files)
         error = error or failed
@@ -135,7 +135,14 @@ async def carry_out(vm: MicroVM, job: Job, common: Mapping[str, Any]) -> Outcome
 async def _collect(
     vm: MicroVM, job: Job, how: ExecOptions, files: dict[str, bytes]
 ) -> Exception | None:
-    """Read the files that can be read, and return the first error, if any."""
+    """Read the files that the job collects into `files`.
+
+    If a file cannot be read, continue with the next one.
+
+    :param how: Options of the command, for its user and working directory.
+    :param files: Dictionary that receives the content of each file, by path.
+    :return: The first error, or None if all files could be read.
+    """
     failed: Exception | None = None
     left = parse_size(how.get("max_output") or MAX_COLLECT)
     for path in job.collect:
@@ -157,7 +164,7 @@ Commands = Iterable[Job | Sequence[Text]] | AsyncIterable[Job | Sequence[Text]]
 
 
 async def jobs(commands: Commands) -> AsyncGenerator[Job, None]:
-    """Yield the commands as jobs, each one when the caller asks for it.
+    """Convert commands to jobs, and yield each job. The next command is read when it is asked for.
 
     :raises UsageError: If a command is a string instead of a list of arguments.
     """

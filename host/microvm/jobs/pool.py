@@ -1,4 +1,4 @@
-"""The public class `Pool`: machines that are started ahead of time, each for one user."""
+"""The public class `Pool`: machines that are started before they are needed."""
 
 from __future__ import annotations
 
@@ -49,12 +49,13 @@ class Pool:
             async for outcome in pool.map([["echo", str(n)] for n in range(100)]):
                 print(outcome.result().stdout)
 
-    Each machine has one user and is then deleted, and another machine is started. A new machine
-    runs a few commands before it is handed out, so that the first command of its user is faster. A
-    waiting machine that fails is replaced.
+    A user is a block of `machine`, or a command of `map`. Each machine has one user. It is then
+    deleted, and another machine is started. A new machine runs a few commands before it gets a
+    user, so that the user's first command is faster. If a machine without a user fails, it is
+    replaced.
 
     If a machine fails while it starts, the start is repeated after a pause, which grows with each
-    failure. After 12 failures in a row, after a minute, or if a repetition would be useless, all
+    failure. After 12 failures in a row, after a minute, or if another attempt would be useless, all
     waiting users get the error. From then on, until a start succeeds, machines are started only for
     waiting users.
 
@@ -82,14 +83,14 @@ class Pool:
             raise UsageError(f"the size of a pool must be at least 1, not {size}")
         parsed = parse_options(PoolOptions, options, "Pool")
         self._factory = partial(MicroVM._from_options, image, parsed)
-        self._factory()  # checks the image and the options without starting anything
+        self._factory()  # create a machine without starting it, to check the options
         self._open = False
         self._loop: asyncio.AbstractEventLoop
         self._notify = parsed["notify"]
         self._retries = Retries()
-        # the timer of the next start after a failure
+        # timer that ends the pause after a failed start; None if there is no pause
         self._pause: asyncio.TimerHandle | None = None
-        self._given_up = False  # True if machines are started only for users that wait
+        self._given_up = False  # True if machines are started only for waiting users
         self._tasks: set[asyncio.Task[Any]] = set()
         self._slots: set[asyncio.Task[None]] = set()
         self._starting: set[asyncio.Task[None]] = set()
@@ -97,7 +98,7 @@ class Pool:
         self._waiters: deque[asyncio.Future[_Lease]] = deque()
 
     async def __aenter__(self) -> Self:
-        """Begin to start machines, without waiting for them."""
+        """Begin to start machines, and return without waiting until they are ready."""
         self._loop = running_loop("pool")
         self._open = True
         self._fill()
@@ -121,14 +122,14 @@ class Pool:
         return len(self._ready)
 
     def _unclosed_warning(self) -> str:
-        """Return a warning if the pool has machines, otherwise ""."""
+        """Return the text of a ResourceWarning if the pool still has machines, otherwise ""."""
         return f"a pool was never closed; machines: {len(self._slots)}" if self._slots else ""
 
     @asynccontextmanager
     async def machine(self) -> AsyncIterator[MicroVM]:
-        """Lease an unused machine until the block is left.
+        """Give the caller a new machine for a `with` block, and stop the machine after the block.
 
-        Users get machines in the order of their calls. Leaving the block does not wait until the
+        Callers get machines in the order of their calls. Leaving the block does not wait until the
         machine has stopped.
 
         :raises MicroVMError: If no machine could be started; see `MicroVM.start`.
@@ -162,9 +163,10 @@ class Pool:
     ) -> AsyncGenerator[Outcome[Any], None]:
         """Run each command in a machine of its own, and yield its outcome.
 
-        A failed command yields an outcome with an error. No command runs twice. At most `size`
-        commands are taken from `commands` ahead of the outcomes that the caller has received. An
-        exception of `commands` is raised after all earlier outcomes.
+        If a command fails, its outcome contains the error. No command runs twice. This method
+        takes commands from `commands` only until `size` commands have an outcome that the caller
+        has not received yet. If `commands` raises an exception, it is raised after all earlier
+        outcomes.
 
         If no machine can be started, running commands finish. All other commands, including those
         that `commands` has not yielded yet, get the error `NotRun`.
@@ -179,7 +181,7 @@ class Pool:
         :raises TypeError: If an option does not exist.
         """
         checked = read_options(RunOptions, options, "map")
-        complete_options(RunOptions, checked)  # raises an error now and not once for each job
+        complete_options(RunOptions, checked)  # an error here is raised once, not for each job
         outcomes = spread(
             jobs(commands),
             lambda job: self._outcome(job, checked),
@@ -212,7 +214,7 @@ class Pool:
             try:
                 await lease.vm.ping()
             except MachineError:
-                lease.released.set()  # it failed while it waited for a user
+                lease.released.set()  # the machine failed before it had a user
             except BaseException:
                 lease.released.set()
                 raise
@@ -232,7 +234,7 @@ class Pool:
             return await waiter
         except asyncio.CancelledError:
             if not waiter.cancelled() and waiter.exception() is None:
-                waiter.result().released.set()  # a machine arrived at the same time
+                waiter.result().released.set()  # it got a machine at the same time
             raise
         finally:
             with suppress(ValueError):
@@ -254,7 +256,10 @@ class Pool:
                 waiter.set_exception(error)
 
     def _fill(self) -> None:
-        """Start machines for the free slots. It is called when a slot may have become free."""
+        """Start machines until the pool has `size` machines, or as many as may start at a time.
+
+        This method is called whenever another machine may be started.
+        """
         while (
             self._open
             and self._pause is None
@@ -273,7 +278,10 @@ class Pool:
         self._fill()
 
     async def _own_machine(self) -> None:
-        """Own one machine from before its start until it has stopped: the task of a slot."""
+        """Start a machine, wait until its user has released it, and stop it.
+
+        One task for each machine of the pool runs this coroutine.
+        """
         lease, attempt = _Lease(self._factory()), self._retries.begin()
         try:
             try:
@@ -294,7 +302,10 @@ class Pool:
             await lease.vm.stop()
 
     def _fail(self, attempt: Attempt, error: Exception) -> None:
-        """Wait after a failed start of a machine, or stop starting machines ahead of time."""
+        """Handle a failed start of a machine: pause, and then start another one.
+
+        If another attempt would be useless, pass the error to all waiting users instead.
+        """
         try:
             pause = self._retries.fail(attempt, error)
         except Exception as final:
@@ -319,7 +330,7 @@ class Pool:
             self._pause = None
 
     async def _wait_until_taken(self, lease: _Lease) -> bool:
-        """Wait until the machine has a user. Return False if it fails before."""
+        """Wait until the machine has a user. Return False if the machine fails before that."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(TIMEOUTS.ping_interval):
@@ -354,7 +365,11 @@ def _closed() -> UsageError:
 
 
 class _Lease:
-    """A machine for one user, with events for the begin and the end of its use."""
+    """A machine for one user.
+
+    :ivar taken: Event that is set when the machine gets its user.
+    :ivar released: Event that is set when the user needs the machine no longer.
+    """
 
     def __init__(self, vm: MicroVM) -> None:
         self.vm = vm
@@ -364,5 +379,5 @@ class _Lease:
 
 def _this_task() -> asyncio.Task[Any]:
     task = asyncio.current_task()
-    assert task is not None  # noqa: S101 - coroutines run in tasks here
+    assert task is not None  # noqa: S101 - only tasks call this function
     return task

@@ -1,4 +1,4 @@
-"""Distributes jobs to machines. A job is taken from its source when a machine is free."""
+"""Runs jobs from an iterator at the same time. A job is taken from it when a machine is free."""
 
 from __future__ import annotations
 
@@ -22,22 +22,24 @@ async def spread(
     ordered: bool,
     spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]],
 ) -> AsyncGenerator[Outcome[Any], None]:
-    """Run each job of a source, and yield the outcomes; then raise the error of the source, if any.
+    """Run each job of an iterator, and yield the outcomes.
 
-    The first error that `run` raises stops the batch, and is the outcome of that job. Later jobs
-    are not run, and their outcome is `NotRun`. A UsageError is raised by this generator itself.
+    If `run` raises an error, the error is the outcome of that job. Later jobs are not run, and
+    their outcome is `NotRun`. This generator itself raises a UsageError of `run` at once, and an
+    error of the iterator after the outcomes of all jobs.
 
-    :param source: an iterator that is asked for one job at a time, and is closed at the end.
-    :param run: runs one job.
-    :param room: returns the maximum number of jobs that have been taken from the source while the
-        caller has not yet asked for their outcomes.
-    :param ordered: yield outcomes in the order of the jobs, otherwise as jobs finish.
-    :param spawn: creates a task of a coroutine.
+    :param source: Iterator that is asked for one job at a time, and is closed at the end.
+    :param run: Function that runs one job.
+    :param room: Function that returns the maximum number of jobs that have been taken from the
+        iterator and whose outcomes the caller has not received yet.
+    :param ordered: True to yield outcomes in the order of the jobs, False to yield them as jobs
+        finish.
+    :param spawn: Function that creates a task for a coroutine.
     """
     running: OrderedDict[asyncio.Task[Outcome[Any]], None] = OrderedDict()
     done: deque[asyncio.Task[Outcome[Any]]] = (
         deque()
-    )  # the finished ones, in the order in which they finished
+    )  # finished jobs in the order in which they finished
     pull: asyncio.Task[Job | None] | None = None
     more, failure = True, None
     moved = asyncio.Event()

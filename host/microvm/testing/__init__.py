@@ -1,4 +1,4 @@
-"""Types of the fixtures of the pytest plugin, which give machines to tests.
+"""The public types of the pytest plugin, whose fixtures give machines to tests.
 
 The fixture `microvm` is a `microvm.sync.MicroVM`, or a `microvm.MicroVM` in `async def` tests. See
 docs/pytest.md.
@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 __all__ = ["AsyncMicroVMFactory", "MicroVMFactory", "MicroVMOptions", "Setup"]
 
 
-# Every run of pytest imports this module, also without machines, so it must be fast.
+# pytest imports this module in every run, even if no test uses a machine. To be fast, it imports
+# a name's module when the name is first used.
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,4 +1,4 @@
-"""The factories that start the machines of a test, and stop them afterwards."""
+"""The classes behind the fixture `microvm_factory`, which starts machines for a test."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
 
 V = TypeVar("V", MicroVM, SyncMicroVM)
 R = TypeVar("R")
-"""Result of a call: a machine, or an awaitable that returns one."""
+"""The result of calling a factory: a machine, or an awaitable that returns a machine."""
 
 
 class _Factory(Generic[V, R]):
-    """The common code of both factories.
+    """The common code of `MicroVMFactory` and `AsyncMicroVMFactory`.
 
-    :param origins: Object that decides what a machine starts from.
-    :param node: Test, whose marks contain options, or session, which has no marks.
+    :param origins: Object that finds the image or snapshot from which a machine starts.
+    :param node: Test, whose marks contain options of machines, or session, which has no marks.
     :param options: Options with the lowest precedence.
-    :param setup: Function that prepares a machine, of which the test gets a fork.
+    :param setup: Function that prepares a machine. The test gets a fork of this machine.
     :param variant: See `WantedMachine.of`.
-    :param transcripts: List that receives the transcripts of the machines.
+    :param transcripts: List that receives the transcript of each machine.
     :param name: Name of the machines in reports. By default, they are numbered.
     """
 
@@ -80,7 +80,7 @@ class _Factory(Generic[V, R]):
         raise NotImplementedError
 
     def _plain_errors(self) -> AbstractContextManager[None]:
-        """Return the context manager `Origins.plain_errors`."""
+        """Return a context manager that shows errors of a start without a traceback."""
         return self._origins.plain_errors()
 
     def _wanted(self, options: MicroVMOptions) -> WantedMachine:
@@ -129,7 +129,8 @@ class AsyncMicroVMFactory(_Factory[MicroVM, Awaitable["machine.MicroVM"]]):
 
     async def _started(self, given: MicroVMOptions) -> machine.MicroVM:
         wanted = self._wanted(given)
-        # A set-up blocks, so it runs in a thread, and this event loop continues.
+        # The function that prepares a machine blocks. It runs in a thread, so that this event loop
+        # continues.
         wanted = await asyncio.to_thread(self._found, wanted)
         with self._origins.trial(wanted.kind):
             vm = self._made(MicroVM, wanted)

@@ -1,7 +1,7 @@
-"""Fixtures for `async def` tests, in the event loop in which pytest-asyncio runs a test.
+"""Fixtures for `async def` tests, which run in the event loop that pytest-asyncio gives a test.
 
-A test has its own loop, or shares one with its class, module, package or session. Each fixture
-exists once for each of these scopes, and the plugin chooses.
+A test has its own event loop, or shares one with its class, module, package or session. Each
+fixture is defined once for each of these scopes, and the plugin chooses the one for a test.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _Scope = Literal["function", "class", "module", "package", "session"]
 
 
 def _define(scope: _Scope) -> None:
-    """Define the fixtures for the event loop of a scope."""
+    """Define the fixtures for tests whose event loop has this scope, such as `module`."""
 
     async def factory(
         request: pytest.FixtureRequest, microvm_options: MicroVMOptions, microvm_setup: Setup | None

@@ -1,7 +1,8 @@
-"""The origins of the machines of a run of pytest: images, and snapshots of prepared machines.
+"""The origins of the machines of tests: images, and snapshots of prepared machines.
 
-A set-up prepares one machine and saves a snapshot of it. Each test gets a fork of that snapshot. A
-failure is remembered, so that other tests do not repeat it.
+If the fixture `microvm_setup` returns a function (a set-up), it prepares one machine, of which a
+snapshot is saved. Each test gets a fork of that snapshot. A failed start or set-up is remembered,
+so that other tests do not try it again.
 """
 
 from __future__ import annotations
@@ -25,20 +26,21 @@ if TYPE_CHECKING:
     from microvm.testing.wanted import WantedMachine
 
 _LACKS = (QemuError, CacheError, ImageError, BootError, SnapshotError, ModuleNotFoundError)
-"""Errors that the start of a machine raises if the host lacks something that it needs."""
+"""Errors that the start of a machine raises if the host lacks something, such as QEMU."""
 
 
 class Origins:
-    """The origins of the machines of one process: images, and snapshots that set-ups have saved.
+    """The origins of the machines in one pytest process: images, and snapshots by set-ups.
 
-    :param run: State that is shared with other processes of the run; None if there are none.
+    :param run: Object to share snapshots with other processes of the test run; None if there are
+        none.
     :param skips: True to skip a test, instead of failing it, if no machine can be started.
     """
 
     def __init__(self, run: Run | None, *, skips: bool) -> None:
         self._run = run
         self._skips = skips
-        self._lock = threading.Lock()  # coroutines wait for it in threads
+        self._lock = threading.Lock()  # `async` factories call `find` in threads
         self._of_set_up: BaseException | None = None
         self._had: set[str] = set()
         self._outcomes: dict[str, tuple[str, str]] = {}
@@ -47,14 +49,17 @@ class Origins:
         self._snapshots: dict[str, Snapshot] = {}
 
     def close(self) -> None:
-        """Close the snapshots. The controller of the run removes shared snapshots."""
+        """Close the snapshots of this process. The pytest-xdist controller removes shared ones."""
         for snapshot in self._snapshots.values():
             snapshot.close()
         if self._run is not None:
             self._run.leave()
 
     def find(self, wanted: WantedMachine, transcripts: list[Transcript]) -> WantedMachine:
-        """Return the machine to start: the wanted one, or a fork of it if it has a set-up.
+        """Return the description of the machine to start.
+
+        That is the wanted machine itself if it has no set-up. If it has one, run the set-up unless
+        its snapshot exists already, and return a fork of the snapshot.
 
         :param transcripts: List that receives the transcript of the machine that is set up.
         :raises BaseException: If the set-up raises it, or if the set-up has failed before.
@@ -71,8 +76,12 @@ class Origins:
 
     @contextmanager
     def trial(self, kind: str) -> Iterator[None]:
-        """Return a context manager for the start of a machine, which skips or fails the test.
+        """Return a context manager for the start of a machine.
 
+        If the host lacks something, such as QEMU, it skips or fails the test, also for a start of
+        another test that has failed before.
+
+        :param kind: The `kind` of the wanted machine; see `WantedMachine`.
         :raises MicroVMError: If the start raises it.
         """
         self._again(kind)
@@ -91,7 +100,10 @@ class Origins:
 
     @contextmanager
     def plain_errors(self) -> Iterator[None]:
-        """Report the error of a start without a traceback, unless the set-up raised it."""
+        """Show errors of the start of a machine without a traceback.
+
+        Errors that the user's set-up raises keep their traceback.
+        """
         try:
             yield
         except (MicroVMError, ModuleNotFoundError) as error:
@@ -102,7 +114,7 @@ class Origins:
             raise pytest.fail.Exception(said, pytrace=False) from None
 
     def _again(self, kind: str) -> None:
-        """Repeat the earlier outcome of this kind of machine, if it was a failure."""
+        """Skip or fail the test if an earlier start or set-up of an equal machine has failed."""
         match self._outcomes.get(kind):
             case "lack", message:
                 self._lack(message)
@@ -128,7 +140,7 @@ class Origins:
                 self._again(wanted.kind)
             try:
                 return Snapshot.find(name)
-            except SnapshotError:  # no process has saved it, or the one that tried was killed
+            except SnapshotError:  # no process has saved the snapshot yet
                 run.sweep()
             try:
                 return self._set_up(wanted, transcripts, name)
@@ -167,7 +179,7 @@ class Origins:
 
 
 def _is_final(retries: Retries, attempt: Attempt, error: BaseException) -> bool:
-    """Tell whether an error is final, so that no other test tries the same start again."""
+    """Return True if another attempt would be useless, so no other test tries the same start."""
     try:
         retries.fail(attempt, error)
     except BaseException:

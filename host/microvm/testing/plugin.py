@@ -1,6 +1,7 @@
-"""The plugin of pytest: fixtures, a marker, an option, and sections of reports.
+"""The plugin for pytest: fixtures, a marker, an option, and sections in reports of failed tests.
 
-Modules that need a machine are imported when a test uses one, so that other runs stay fast.
+To keep other test runs fast, most modules of this package are imported when a test first uses a
+machine.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ _NOT_MARKED = (
     'set `asyncio_mode = "auto"` in the configuration of pytest'
 )
 
-# Packages whose frames are removed from tracebacks, and packages that run tests.
+# Packages whose frames are removed from tracebacks, and packages whose frames are not code of the
+# user, because they run the tests.
 _OURS = frozenset({"microvm", "microvm_image"})
 _RUNNERS = frozenset({"_pytest", "pluggy", "pytest_asyncio", *sys.stdlib_module_names})
 
@@ -55,7 +57,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Describe the marker, and add fixtures for `async def` tests if pytest-asyncio is there."""
+    """Register the marker, and if pytest-asyncio is installed, fixtures for `async def` tests."""
     if config.getini("microvm") not in {"require", "skip"}:
         raise pytest.UsageError("the setting microvm must be require or skip")
     config.addinivalue_line(
@@ -68,7 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.pluginmanager.hasplugin("asyncio"):
         try:
             from microvm.testing import in_loop
-        except (ImportError, TypeError):  # too old: a test that uses it fails with a message
+        except (ImportError, TypeError):  # too old; `async def` tests with a machine will fail
             return
         config.pluginmanager.register(in_loop, "microvm-asyncio")
 
@@ -81,7 +83,7 @@ def pytest_itemcollected(item: pytest.Item) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
-    """Send each worker of pytest-xdist on this host the folder that the workers share."""
+    """Send the path of a folder for shared files to each pytest-xdist worker on this host."""
     if node.gateway.spec.popen:
         if _run not in node.config.stash:
             from tempfile import mkdtemp
@@ -97,7 +99,7 @@ def pytest_configure_node(node: Any) -> None:
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """Remove the snapshots of the run."""
+    """Remove the snapshots of prepared machines when the test run ends."""
     if origins := config.stash.get(_origins, None):
         origins.close()
     if folder := config.stash.get(_run, None):
@@ -112,7 +114,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Clear the transcript of the session's machine, so that a report shows one test only."""
+    """Clear the transcript of the machine that tests share, so that a report shows one test."""
     for transcript in item.session.stash.get(_transcripts, ()):
         transcript.clear()
 
@@ -121,7 +123,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """Add the commands and the console of the machines of a failed test to its report.
 
-    Lines of this library are removed from the traceback, except with `--full-trace` or
+    Frames of this library are removed from the test's traceback, except with `--full-trace` or
     `--tb=native`.
     """
     own = item.stash.get(_transcripts, [])
@@ -215,7 +217,7 @@ def _microvm_session(
 def factory_arguments(
     request: pytest.FixtureRequest, options: MicroVMOptions, setup: Setup | None
 ) -> tuple[Origins, Any, MicroVMOptions, Setup | None, str, list[Transcript]]:
-    """Return the arguments of a factory for the node of a request: a test, or the session."""
+    """Return the arguments of a factory for the test, or session, that requests a fixture."""
     from microvm.testing.origins import Origins
     from microvm.testing.run import Run
 
@@ -225,16 +227,16 @@ def factory_arguments(
         policy = config.getoption("--microvm") or config.getini("microvm")
         config.stash[_origins] = Origins(run, skips=policy == "skip")
     variant = ""
-    if spec := getattr(node, "callspec", None):  # each parameter of the set-up has its own machine
+    if spec := getattr(node, "callspec", None):  # each parameter of `microvm_setup` has a machine
         variant = str(spec.indices.get("microvm_setup", ""))
     transcripts = node.stash.setdefault(_transcripts, [])
     return config.stash[_origins], node, options, setup, variant, transcripts
 
 
 def _without_ours(whole: TracebackType) -> TracebackType | None:
-    """Remove the frames of this library, and of the standard library below them.
+    """Remove the frames of this library, and those of the standard library that it calls.
 
-    :return: None if the failure is not in code of the user.
+    :return: The shorter traceback, or None if it contains no code of the user.
     """
     shown, below = [], False
     entry: TracebackType | None = whole

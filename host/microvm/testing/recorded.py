@@ -1,4 +1,4 @@
-"""Machines that record a transcript, for the report of a failed test."""
+"""Machines that record their commands and console, which a failed test's report shows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class MicroVM(machine.MicroVM):
-    """A `microvm.MicroVM` with a transcript of its commands and console."""
+    """A `microvm.MicroVM` that records a transcript of its commands and console."""
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class MicroVM(machine.MicroVM):
 
 
 class SyncMicroVM(sync.MicroVM):
-    """A `microvm.sync.MicroVM` with a transcript of its commands and console."""
+    """A `microvm.sync.MicroVM` that records a transcript of its commands and console."""
 
     _machine: MicroVM
     _driven = MicroVM

@@ -1,4 +1,4 @@
-"""A run of pytest in several processes of this host, which share the snapshots of their set-ups.
+"""A run of pytest in several processes of this host, which share snapshots of prepared machines.
 
 The controller of pytest-xdist creates a folder for the run and sends its path to the workers. The
 snapshots are in the cache, under names that begin with the name of the run, and the controller
@@ -22,24 +22,27 @@ from microvm.progress import NullReporter
 from microvm.start import snapshots
 
 _SNAPSHOT = re.compile(r"(pytest-\w{8})-[0-9a-f]{16}", re.ASCII)
-_FOLDER = "microvm-"  # prefix of the name of a run's temporary folder
+_FOLDER = "microvm-"  # prefix of the name of a test run's temporary folder
 
 
 class Run:
-    """A run of pytest in several processes, of which this process is one.
+    """A run of pytest in several processes, one of which is this process.
 
-    :ivar name: Prefix of the names of its snapshots.
+    :ivar name: Name of the run, with which the names of its snapshots begin.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Join the run with this folder."""
+        """Join the run whose processes share this temporary folder."""
         self.name = folder.name.removeprefix(_FOLDER)
         self._folder = folder
         self._stack = ExitStack()
 
     @classmethod
     def joined(cls, folder: str | None) -> Run | None:
-        """Join the run with this folder. Return None without a folder or a writable cache."""
+        """Join the run whose processes share this folder.
+
+        Return None if the folder is None, or if the cache cannot be written.
+        """
         if folder is None:
             return None
         run = cls(Path(folder))
@@ -51,45 +54,48 @@ class Run:
         return None
 
     def leave(self) -> None:
-        """Leave the run, because this process needs no snapshots any more. Can be repeated."""
+        """Leave the run when this process needs no more snapshots. Further calls have no effect."""
         self._stack.close()
 
     def snapshot(self, kind: str) -> str:
-        """Return the name of the snapshot for a kind of machine."""
+        """Return the name of the run's snapshot for a kind of machine; see `WantedMachine.kind`."""
         return f"{self.name}-{kind}"
 
     @contextmanager
     def turn(self, kind: str) -> Iterator[None]:
         """Lock the preparation of a kind of machine, so that one process at a time prepares it."""
-        (self._folder / kind).touch()  # shows the controller that it has snapshots to remove
+        (self._folder / kind).touch()  # tells the controller that snapshots may exist
         with lock.held(self._folder / kind, NullReporter()):
             yield
 
     def note(self, kind: str, outcome: str, message: str) -> None:
-        """Record the failure of a set-up for the other processes."""
+        """Store the failure of a set-up in the folder, so that other processes do not repeat it."""
         with suppress(OSError):
             (self._folder / f"{kind}.json").write_text(json.dumps([outcome, message]))
 
     def noted(self, kind: str) -> tuple[str, str] | None:
-        """Return the failure that another process has recorded, or None."""
+        """Return the failure of a set-up that another process has stored, or None."""
         with suppress(OSError, ValueError):
             outcome, message = json.loads((self._folder / f"{kind}.json").read_text())
             return outcome, message
         return None
 
     def remove(self) -> None:
-        """Remove the snapshots of the run, after all other processes have exited."""
+        """Remove the snapshots of the run. All other processes of the run have exited."""
         _remove(re.compile(re.escape(self.name)))
 
     @staticmethod
     def sweep() -> None:
-        """Remove the snapshots of runs whose processes have all exited."""
+        """Remove the snapshots of other runs of which no process exists any more."""
         _remove(re.compile(""))
 
 
 def _remove(wanted: re.Pattern[str]) -> None:
-    """Remove the snapshots of matching runs that no process has joined."""
-    with suppress(CacheError):  # without a usable cache, no snapshots exist
+    """Remove the snapshots of runs of which no process exists any more.
+
+    :param wanted: Pattern that matches the names of the runs.
+    """
+    with suppress(CacheError):  # if the cache cannot be used, no snapshots exist
         lock.sweep(snapshots.STORE.folder)
         for path in sorted(snapshots.STORE.folder.glob("pytest-*")):
             match = _SNAPSHOT.fullmatch(path.name)

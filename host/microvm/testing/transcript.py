@@ -1,4 +1,4 @@
-"""The transcript of a test's machine: its last commands and the end of its console."""
+"""The transcript of a machine, for the report of a test: its last commands and its console."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ from microvm.qemu.logged_lines import sanitised
 from microvm.wire import files
 
 MOST_COMMANDS = 20
-"""Maximum number of commands in a transcript, which contains the last ones."""
+"""Maximum number of commands in a transcript. Earlier commands are removed."""
 
 MOST_OUTPUT = 4 << 10
-"""Maximum number of bytes of output for each command, of which the last ones are shown."""
+"""Maximum number of bytes of each command's output in a transcript. Earlier bytes are removed."""
 
 _MOST_WORDS = 1000  # maximum number of characters of a command line
 
 
 class Transcript:
-    """The last commands of a machine, with their output and status. Its text is safe to print.
+    """The last commands of a machine, with their output and status, and the end of its console.
+
+    Control characters of the guest are escaped in the report.
 
     :ivar name: Name of the machine in reports; may be empty.
     :ivar console: Function that returns the last output of the machine's console.
@@ -46,7 +48,7 @@ class Transcript:
         self._count = 0
 
     def sections(self) -> Iterator[tuple[str, str]]:
-        """Yield the sections of a report: the title and the text of each."""
+        """Yield the sections that the transcript adds to a report: the title and text of each."""
         of = f" of {self.name}" if self.name else ""
         if self._entries:
             dropped = self._count - len(self._entries)
@@ -57,7 +59,7 @@ class Transcript:
 
 
 class _Entry:
-    """A command with its last output and its status."""
+    """A command in a transcript, with the last bytes of its output and its status."""
 
     def __init__(self, command: Command) -> None:
         self._command = command
@@ -88,7 +90,7 @@ class _Entry:
         if command.error is not None:
             return str(command.error)
         if self._is_transfer and command.returncode:
-            return "given up"  # the error of the test gives the reason
+            return "given up"  # the test's error contains the reason
         match command.returncode:
             case None:
                 return "running"

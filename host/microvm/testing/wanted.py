@@ -1,4 +1,4 @@
-"""The machine that a test wants: its image or snapshot, its options, and its set-up."""
+"""The description of the machine that a test uses: its image or snapshot, options and set-up."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Setup = Callable[["MicroVM"], object]
 """A function that prepares a machine. Each test gets a fork of the prepared machine."""
 
-#: Options that a fork of a prepared machine does not take from it.
+#: Options that the fork of a prepared machine can set. It takes the others from that machine.
 _OF_FORKS = ("confinement", "notify", "console")
 
 
@@ -38,7 +38,7 @@ class MicroVMOptions(MachineOptions, total=False):
 
 
 def marked(node: pytest.Item | pytest.Session) -> Iterator[MicroVMOptions]:
-    """Yield the options in the marks of a test. Later options take precedence."""
+    """Yield the options in each mark of a test. Options that are yielded later take precedence."""
     for mark in reversed(list(node.iter_markers("microvm"))):
         given: Any = dict(mark.kwargs)
         if len(mark.args) > 1 or (mark.args and "image" in given):
@@ -49,7 +49,7 @@ def marked(node: pytest.Item | pytest.Session) -> Iterator[MicroVMOptions]:
 
 
 def merged(layers: Sequence[MicroVMOptions]) -> dict[str, Any]:
-    """Merge options. Later ones take precedence.
+    """Merge options from several places, such as a fixture and a mark. Later ones take precedence.
 
     A snapshot replaces an image and the options that the snapshot determines. An image replaces a
     snapshot.
@@ -71,14 +71,14 @@ def merged(layers: Sequence[MicroVMOptions]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class WantedMachine:
-    """A machine that a test wants.
+    """A description of a machine that a test uses.
 
     :ivar image: Image, as `MicroVM` accepts it.
     :ivar snapshot: Snapshot to start from instead of an image, or its name.
     :ivar options: Options of the machine.
     :ivar setup: Function that prepares the machine, or None.
-    :ivar kind: Digest that is equal for all machines with equal properties, in all processes of a
-        run.
+    :ivar kind: Digest of the properties above. Equal machines have the same `kind` in all processes
+        of a test run.
     """
 
     image: Image | str | Path | None
@@ -91,12 +91,12 @@ class WantedMachine:
     def of(
         cls, layers: Sequence[MicroVMOptions], setup: Setup | None, variant: str = ""
     ) -> WantedMachine:
-        """Return the machine that a test wants.
+        """Return the description of the machine for the merged options of a test.
 
-        :param layers: Options, of which later ones take precedence. The first ones are those of the
-            session.
-        :param variant: Text that distinguishes set-ups that are the same function with other
-            variables.
+        :param layers: Options from several places. Later ones take precedence; the first ones are
+            those of the session.
+        :param variant: Text that distinguishes set-ups that are the same function with different
+            parameters of the fixture.
         :raises UsageError: If an option is invalid, or two options contradict each other.
         """
         options: Any = merged(layers)
@@ -137,7 +137,7 @@ class WantedMachine:
         return Snapshot.find(self.snapshot)
 
     def fork(self, snapshot: Snapshot) -> WantedMachine:
-        """Return the same machine as a fork of a snapshot."""
+        """Return a description of a fork of `snapshot`, which this machine's set-up has saved."""
         options: Any = {name: value for name, value in self.options.items() if name in _OF_FORKS}
         return WantedMachine(None, snapshot, options, None, self.kind)
 
@@ -150,7 +150,10 @@ def _check(setup: object) -> None:
 
 
 def _source_position(setup: Setup | None) -> str:
-    """Return the position of a function in its source file, which is equal in every process."""
+    """Return the place where a function is defined in the source code.
+
+    Unlike the function's address in memory, it is the same in every process.
+    """
     code = getattr(setup, "__code__", None)
     if code is None:
         return "" if setup is None else f"{type(setup).__module__}.{type(setup).__qualname__}"

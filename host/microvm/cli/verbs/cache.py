@@ -128,7 +128,10 @@ def _kernels() -> Iterator[str]:
 
 
 def _programs() -> Iterator[str]:
-    """Remove the compiled programs of other versions; while a build runs, all programs stay."""
+    """Remove the compiled programs of other versions of microvm, and yield their names.
+
+    While an image is being built, keep all programs.
+    """
     if not (old := [*launcher.superseded(), *programs.superseded()]):
         return
     with lock.attempt(downloads.folder()) as no_build:
@@ -141,7 +144,7 @@ def _programs() -> Iterator[str]:
 
 
 def _records() -> Iterator[str]:
-    """Remove the results of checks of this host that have expired, and yield their names."""
+    """Remove expired records, such as results of checks of this host, and yield their names."""
     for prefix in readers.RECORDS:
         for each in sorted(caches.root().glob(f"{prefix}*")):
             if contents.last_use(each) < time.time() - PROBE_LIFETIME:

@@ -1,8 +1,8 @@
 """`microvm completion`: completion of microvm's command lines in bash, zsh and fish.
 
 The scripts in `_SCRIPTS` define a shell function that runs `microvm` with the variable
-MICROVM_COMPLETE. Its value is a list of the characters `:` and `=` at which the shell splits words,
-a space, and the command line up to the cursor. `microvm` then prints one line for each completion:
+MICROVM_COMPLETE. Its value is: those of the characters `:` and `=` at which the shell splits words;
+a space; and the command line up to the cursor. `microvm` then prints one line for each completion:
 its type (`plain`, `file` or `dir`), the word, and a description, separated by tabs.
 """
 
@@ -107,7 +107,7 @@ def _install(shell: str) -> None:
         "fish": config / "fish/completions/microvm.fish",
     }[shell]
     _write(script, _SCRIPTS[shell])
-    if shell == "zsh":  # zsh does not search for scripts in the user's home
+    if shell == "zsh":  # zsh searches no folder in the user's home for scripts
         startup = Path(os.environ.get("ZDOTDIR") or Path.home()) / ".zshrc"
         _add_line(startup, f"source {shlex.quote(str(script))}")
     if shell == "bash" and not Path("/usr/share/bash-completion/bash_completion").exists():
@@ -144,7 +144,7 @@ def _add_line(path: Path, line: str) -> None:
 
 
 class _Completer(ShellComplete):
-    """The completion of the last word of a command line, for click."""
+    """A class for click that completes the last word of a command line."""
 
     def get_completion_args(self) -> tuple[list[str], str]:
         line = os.environ[self.complete_var].partition(" ")[2]
@@ -156,7 +156,8 @@ class _Completer(ShellComplete):
         words, incomplete = self.get_completion_args()
         option, equals, _ = incomplete.partition("=")
         before = option + equals if equals and option.startswith("-") else ""
-        # The shell replaces only the text after the last character at which it splits words.
+        # The shell splits words at characters such as `:`, and replaces only the last piece. So
+        # print only the text after the last such character.
         breaks = os.environ[self.complete_var].partition(" ")[0]
         kept = 1 + max((incomplete.rfind(each) for each in breaks), default=-1)
         for item in (found := self.get_completions(words, incomplete)):

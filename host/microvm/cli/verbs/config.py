@@ -27,7 +27,7 @@ def config(as_json: bool) -> None:
 
     An option whose default differs between verbs has several lines. MICROVM_NO_CONFIG=1 disables
     both files.
-    """  # noqa: D301 - click needs the backspace character
+    """  # noqa: D301 - `\b` tells click to keep the lines
     found = presets.Presets()
     rows = [row for option in presets.OPTIONS.values() for row in _rows(option, found)]
     if as_json:
@@ -41,7 +41,7 @@ def config(as_json: bool) -> None:
 
 
 Row = tuple[str, list[str], presets.Preset]
-"""The name of an option, the verbs for which it has the same default, and that default."""
+"""A row of the table: the name of an option, the verbs for which its default is equal, and it."""
 
 
 def _rows(option: Option, found: presets.Presets) -> Iterator[Row]:

@@ -26,10 +26,10 @@ _ARCHIVE = "-"
 
 @dataclass(frozen=True, slots=True)
 class _Endpoint:
-    """The source or the target of a copy.
+    """The source or the target of `microvm cp`.
 
     :ivar path: Path of a file or folder.
-    :ivar machine: Name of the machine that the path is in; empty for a path on the host.
+    :ivar machine: Name of the machine that contains the path; empty for a path on the host.
     """
 
     path: str
@@ -49,7 +49,7 @@ def _parse(context: click.Context, parameter: click.Parameter, text: str) -> _En
 def _complete(
     context: click.Context, parameter: click.Parameter, incomplete: str
 ) -> list[CompletionItem[str]]:
-    """Complete the names of machines, and of files on the host; not of files in a machine."""
+    """Complete names of machines and of files on the host. Files in a machine are not completed."""
     machines = parameters.completer("machine")(context, parameter, incomplete)
     files = [] if is_name(incomplete.partition(":")[0]) and ":" in incomplete else ["file"]
     return [
@@ -108,7 +108,7 @@ def cp(source: _Endpoint, target: _Endpoint, wait: bool, **options: Any) -> None
 
     Files from a machine are not trusted: no file is written outside of DST, and no link that points
     out of DST is copied.
-    """  # noqa: D301 - click needs the backspace character
+    """  # noqa: D301 - `\b` tells click to keep the lines
     if bool(source.machine) == bool(target.machine):
         hint = f": write ./{source.machine}:{source.path} for a file on the host"
         raise click.UsageError(

@@ -30,7 +30,7 @@ def doctor(as_json: bool) -> None:
     machine. They change nothing else. docs/troubleshooting.md lists all results.
 
     The exit status is 0 if machines start on this host, else 1.
-    """  # noqa: D301 - click needs the backspace character
+    """  # noqa: D301 - `\b` tells click to keep the lines
     found = []
     for check, result in run():
         found.append((check.name, result))

@@ -257,7 +257,7 @@ def import_(file: str, tag: str | None, max_size: int) -> None:
 
 @contextmanager
 def _written(output: Path | None) -> Iterator[BinaryIO]:
-    """Yield a file to write to: a temporary file that replaces `output` at the end.
+    """Yield a temporary file to write to, which replaces the file `output` at the end of the block.
 
     If `output` is None, yield standard output.
     """
@@ -284,7 +284,7 @@ def echo_removed(removed: Removed) -> None:
     click.echo(f"Deleted: {removed.image}")
     for each in template.STORE.installed():
         if each.manifest and each.manifest.origin.image == removed.image:
-            with suppress(TemplateError):  # another process is creating or removing this template
+            with suppress(TemplateError):  # another process uses this template
                 template.STORE.remove(each.name)
 
 
@@ -325,6 +325,7 @@ def _rows(path: Path, image: Image | ImageError) -> Iterator[tuple[str, ...]]:
 
 def _created(path: Path) -> str:
 
-    # The folder's own time changes when another image starts to share its files.
+    # Use the time of the manifest: the folder's time changes when another image starts to share the
+    # files in it.
     manifest = path / MANIFEST
     return time_text((manifest if manifest.is_file() else path).stat().st_mtime)

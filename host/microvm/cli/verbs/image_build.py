@@ -34,7 +34,8 @@ _RECIPE = ("source", "package", *_STEPS, "warm", "env", "workdir", "user", "entr
 class _Build(click.Command):
     """The click command of `microvm image build`.
 
-    It keeps the common order of the options `--add` and `--run` in the parameter `steps`.
+    The options `--add` and `--run` are steps of the build, which run in the order in which the user
+    has typed them. This class stores them in that order in the parameter `steps`.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -182,7 +183,7 @@ def build(
 
     The variables MICROVM_ROOTFS, MICROVM_KERNEL and MICROVM_MIRROR are the defaults of --rootfs,
     --kernel and --mirror.
-    """  # noqa: D301 - click needs the backspace character
+    """  # noqa: D301 - `\b` tells click to keep the lines
     if name and output:
         raise click.UsageError(
             "NAME is a tag in the cache, but --output writes elsewhere: leave out one of them"
@@ -207,7 +208,8 @@ def build(
             run=StepRunner(limit=bounds.unpacked, **machine),
             report=report,
         )
-        # Compile the launcher, too, so that the cache contains all that a later start needs.
+        # Compile the launcher, the program that confines QEMU, too. Then the first start of a
+        # machine has to build nothing.
         if not launcher.is_ready():
             launcher.find()
     click.echo(made.path)

@@ -26,10 +26,10 @@ _NAMES = (
 ).split()
 _SIZES = {"memory", "memory_used", "disk"}
 _SECONDS = {"age", "cpu_time", "idle_timeout", "max_age"}
-# Maximum number of bytes of a console line. A longer line is shown as several lines.
+# Maximum length of a line of the console, in bytes. A longer line is shown as several lines.
 _LONGEST_LINE = 4096
 
-# Maximum number of characters of a command in the table.
+# Maximum number of characters of a command in the table of `microvm ps`.
 _MOST_SHOWN = 60
 
 
@@ -64,7 +64,10 @@ def ps(as_json: bool, quiet: bool) -> None:
 
 
 def _facts(known: dict[str, Any]) -> dict[str, Any]:
-    """Return the properties of a machine by the names that docs/json.md defines."""
+    """Return the properties of a machine, under the names that docs/json.md lists.
+
+    :param known: Properties as the machine's supervisor sends them.
+    """
     facts = {name: known.get(name) for name in _NAMES}
     if facts["started"] is not None:
         facts["age"] = round(time.time() - facts["started"], 3)
@@ -112,7 +115,7 @@ def inspect(names: tuple[str, ...], as_json: bool) -> None:
 
 
 def _text(name: str, value: Any) -> Any:
-    """Return the value of a property, with its unit."""
+    """Return the value of a property as text with its unit, such as `256 MiB`."""
     if name in _SECONDS:
         return f"{value:.1f} s"
     return format_size(value) if name in _SIZES else value

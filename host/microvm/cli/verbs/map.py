@@ -32,11 +32,11 @@ from microvm.options import ExecOptions, ImageOptions, PoolOptions, RunOptions
 from microvm.progress import STDERR
 from microvm.system.capacity import usable_cpus
 
-# Interval in seconds at which the progress bar shows the number of machines or workers. It is long,
-# because a cluster answers the question with data about each worker.
+# Interval in seconds at which the number of machines or workers in the progress bar is updated. It
+# is long, because a cluster sends data about each worker to answer this question.
 _REFRESH_INTERVAL = 2.0
 
-# Maximum number of bytes of an input line. A line contains a job and its standard input.
+# Maximum length of an input line, in bytes. A line contains a job with its standard input.
 _LINE_LIMIT = 16 << 20
 
 
@@ -116,7 +116,7 @@ def map(  # noqa: A001 - the verb's name
       2       the usage was wrong, or a line of FILE was invalid
       125     microvm failed, or no machine could be started
       128+N   signal N ended microvm: 130 for Ctrl-C, 141 if the reader closed the pipe
-    """  # noqa: D301 - click needs the backspace character
+    """  # noqa: D301 - `\b` tells click to keep the lines
     if registry is not None and scheduler is None:
         raise click.UsageError("--registry is for the workers of a cluster: add --scheduler")
     machine, command_options = (
@@ -148,7 +148,7 @@ async def _map(
     total = await lines.count()
     if total == 0:
         return 0
-    machine["notify"] = cache(standard_streams.notify)  # print a notice of several machines once
+    machine["notify"] = cache(standard_streams.notify)  # print equal notices of machines once
     size = machines or (usable_cpus() if scheduler is None else None)
     if size is not None and total is not None:
         size = min(size, total)
@@ -192,9 +192,9 @@ async def _in_pool(
     options: RunOptions,
     ordered: bool,
 ) -> AsyncIterator[tuple[Outcomes, Describe]]:
-    """Run jobs on this host.
+    """Run jobs in machines on this host.
 
-    Yield the outcomes, and a function that describes the number of machines for the user.
+    Yield the outcomes of the jobs, and a function that tells the user how many machines run.
     """
     pool = Pool(size, start, **machine)
 
@@ -216,9 +216,9 @@ async def _on_cluster(
     options: RunOptions,
     ordered: bool,
 ) -> AsyncIterator[tuple[Outcomes, Describe]]:
-    """Run jobs on a Dask cluster.
+    """Run jobs in machines on the hosts of a Dask cluster.
 
-    Yield the outcomes, and a function that describes the cluster for the user.
+    Yield the outcomes of the jobs, and a function that describes the cluster for the user.
     """
     try:
         from microvm.dask.cluster import connected, shape
@@ -243,10 +243,10 @@ async def _on_cluster(
 
 @dataclass(frozen=True, slots=True)
 class _JobLines:
-    """The input of `microvm map`.
+    """The input of `microvm map`: lines that each contain a job.
 
     :ivar descriptor: File descriptor from which the lines are read.
-    :ivar env: Environment variables of all jobs.
+    :ivar env: Environment variables that all jobs get.
     """
 
     descriptor: int
@@ -321,7 +321,7 @@ async def _progress(
                 await asyncio.sleep(_REFRESH_INTERVAL)
 
         async def show(line: bytes, failed: bool) -> None:
-            if same:  # print the line above the bar
+            if same:  # the output is the same terminal, so print above the bar
                 progress.console.out(line.decode(), end="", highlight=False)
             else:
                 await write(1, line)

@@ -18,7 +18,8 @@ from microvm.units import format_size, parse_size
 class _RunCommand(docker_hints.HintingCommand):
     """The click command of `microvm run`.
 
-    CMD may be left out only with options whose image or snapshot can have a default command.
+    The user may leave out CMD only with `--image` or `--from`, because an image or a snapshot can
+    have a default command.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -159,7 +160,7 @@ def run(
 
     Ctrl-C interrupts CMD, and a second Ctrl-C within a second stops the machine. With -t, CMD gets
     every key, including Ctrl-C.
-    """  # noqa: D301 - click needs the backspace character
+    """  # noqa: D301 - `\b` tells click to keep the lines
     parameters.check_terminal(standard_input, options["tty"])
     snapshot_parameters.check_alone(snapshot, image)
     copies = Copies(options.pop("copy"), options.pop("collect"), options.pop("max_collect"))
@@ -180,9 +181,10 @@ def run(
 
 
 def result_of(options: dict[str, Any]) -> JsonResult:
-    """Remove the options of the JSON result from `options`, and return the result to fill.
+    """Return a record for the result, by the options `--json` and `--json-file`.
 
-    `max_output` gets a default if the result contains the output.
+    These options are removed from `options`. If the JSON contains the output of the command,
+    `max_output` gets a default, because the output is kept in memory.
 
     :param options: Values of all options, by name.
     :raises UsageError: Raised if two of the options exclude each other.
