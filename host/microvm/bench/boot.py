@@ -1,4 +1,4 @@
-"""The steps of a cold boot, and the duration of each."""
+"""The durations of the steps of a cold boot."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ PARTS = {
     "daemon": "sandboxd, up to its open port",
     "handshake": "the handshake: hello and ready",
 }
-"""The steps in their order, with their descriptions."""
+"""Names of the steps in their order, each with its description."""
 
 _CLOCK_READINGS = 20
 
 
 @dataclass(frozen=True, slots=True)
 class Boot:
-    """The durations in seconds of the steps of a cold boot, until `MicroVM.start` returns.
+    """The durations in seconds of the steps from the call of `MicroVM.start` until it returns.
 
     :ivar qemu: Start of QEMU, up to the first instruction of the guest.
     :ivar kernel: Firmware and kernel of the guest, up to its first process.
-    :ivar daemon: The daemon `sandboxd`, up to its open port.
-    :ivar handshake: The message `hello` through that port, and its answer `ready`.
+    :ivar daemon: Start of the daemon `sandboxd`, until it has opened its port.
+    :ivar handshake: Exchange of the message `hello` and its answer `ready` through that port.
     """
 
     qemu: float
@@ -41,17 +41,22 @@ class Boot:
         return sum(self.parts().values())
 
     def parts(self) -> dict[str, float]:
-        """Return the durations of the steps by name, in their order."""
+        """Return the durations of the steps in their order, each with its name."""
         return {name: getattr(self, name) for name in PARTS}
 
 
 def median(boots: Sequence[Boot]) -> Boot:
-    """Return the boot with the median duration. It is a measured boot, so its steps add up."""
+    """Return the boot whose total duration is the median.
+
+    Its steps add up, because it was measured.
+    """
     return sorted(boots, key=lambda boot: boot.total)[(len(boots) - 1) // 2]
 
 
 async def boot_times(vm: MicroVM, begun: float, ready: float) -> Boot:
-    """Return the durations of a machine's boot. No command may have run in the machine yet.
+    """Return the durations of the steps in which a machine was booted.
+
+    No command may have run in the machine yet.
 
     :param begun: Time of `time.monotonic()` at which `MicroVM.start` was called, in seconds.
     :param ready: Time at which it returned, on the same clock.
@@ -70,10 +75,10 @@ async def boot_times(vm: MicroVM, begun: float, ready: float) -> Boot:
 
 
 async def _daemon_times(vm: MicroVM) -> tuple[float, float]:
-    """Return when the daemon started and when it opened its port, by the clock of the host.
+    """Return the times at which the daemon started and opened its port, by the host's clock.
 
-    The guest reads its clock between our request and its answer. The reading with the shortest
-    round trip gives the most exact offset of the two clocks, as in NTP.
+    The guest reads its clock between the host's request and its own answer. The attempt with the
+    shortest round trip gives the most exact offset between the two clocks, as in NTP.
     """
     readings = [await _read_clock(vm) for _ in range(_CLOCK_READINGS)]
     _, offset, started, opened = min(readings)
@@ -81,7 +86,7 @@ async def _daemon_times(vm: MicroVM) -> tuple[float, float]:
 
 
 async def _read_clock(vm: MicroVM) -> tuple[float, float, float, float]:
-    """Return the round trip time, the offset of the clocks, and the two times of the guest."""
+    """Return the duration of a round trip, the offset of the clocks, and two times of the guest."""
     before = time.monotonic()
     status = await vm.status()
     after = time.monotonic()

@@ -1,15 +1,15 @@
-"""The interface of a contender in the benchmark: microvm and the baseline implement it."""
+"""The interface of the benchmark's contenders, which are microvm and the baseline, plain QEMU."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
 STREAM_SIZE = 64 << 20
-"""Number of bytes in one measurement of throughput; baseline/guest.c has the same number."""
+"""Number of bytes in a measurement of throughput; baseline/guest.c contains the same number."""
 
 
 class MeasuredMachine(Protocol):
-    """A running machine of a contender."""
+    """A running machine that the benchmark measures."""
 
     @property
     def pid(self) -> int:
@@ -19,7 +19,7 @@ class MeasuredMachine(Protocol):
         """Send a request to the guest, and wait for its answer."""
 
     async def run_true(self) -> None:
-        """Run `true` in the guest."""
+        """Run the program `true` in the guest."""
 
     async def run_python(self) -> None:
         """Run `python3 -c pass` in a guest that contains Python."""
@@ -35,14 +35,14 @@ class MeasuredMachine(Protocol):
 
 
 class Contender(Protocol):
-    """A program that starts machines, which are measured."""
+    """An implementation that starts the machines to measure: microvm, or plain QEMU."""
 
     @property
     def name(self) -> str:
-        """Name in reports."""
+        """Name of the contender in reports."""
 
     async def boot(self) -> MeasuredMachine:
-        """Boot a machine."""
+        """Boot a machine, without cloning."""
 
     async def clone(self) -> MeasuredMachine:
-        """Clone a saved machine. The first call boots and saves it."""
+        """Clone a saved machine. The first call boots the machine and saves it."""

@@ -1,4 +1,4 @@
-"""Measures how fast many clones start, and how much memory they take together."""
+"""Measures how fast many clones start, and how much memory they use together."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ _PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
 async def measure_density(
     clone: Callable[[], Awaitable[MeasuredMachine]], count: int, advance: Callable[[int], None]
 ) -> Density:
-    """Start `count` clones and keep them running, with one start at a time for each CPU.
+    """Start `count` clones and keep all running; as many start at a time as there are CPUs.
 
-    All clones must answer a ping. Memory is read while they are stopped one by one, so that this
-    does not slow down their start.
+    All clones must answer a ping. The memory is measured afterwards, while the clones are stopped
+    one by one, so that the measurement does not slow down their start.
 
-    :param clone: Function that starts a clone.
-    :param advance: Function that is called with the number of started clones.
+    :param clone: Function that starts one clone.
+    :param advance: Function that is called with the number of clones that have started.
     """
     machines: list[MeasuredMachine] = []
     room = asyncio.Semaphore(usable_cpus())
@@ -60,9 +60,9 @@ async def measure_density(
 
 
 def pss(pid: int) -> float | None:
-    """Return the proportional set size of a process in MiB, or None if the host does not report it.
+    """Return the proportional set size of a process in MiB; None if the host does not report it.
 
-    A page that is shared by N processes counts 1/N for each of them.
+    In this size, a page of memory that N processes share counts as 1/N of a page.
     """
     with suppress(OSError):
         if match := _PSS.search(Path(f"/proc/{pid}/smaps_rollup").read_text()):

@@ -1,4 +1,4 @@
-"""The conversion of a report to JSON and back."""
+"""Converts the report of a benchmark to JSON and back."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _BESIDE = ("baseline", "default")
 
 
 def to_json(report: Report) -> str:
-    """Return the report as JSON. The name of each number ends with its unit."""
+    """Return the report of a benchmark as JSON. The name of each number ends with its unit."""
     value = {
         "platform": asdict(report.platform),
         "figures": {figure.metric.name: _figure(figure) for figure in report.figures},
@@ -34,7 +34,7 @@ def to_json(report: Report) -> str:
 
 
 def from_json(text: str) -> Report:
-    """Return the report that `to_json` has written."""
+    """Return the report whose JSON `to_json` has returned."""
     value = json.loads(text)
     return Report(
         platform=Platform(**value["platform"]),

@@ -1,4 +1,4 @@
-"""The metrics of the benchmark, and their measured values."""
+"""The metrics of the benchmark, such as the time of a cold boot, and their measured values."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """A quantity that is measured.
+    """A quantity that the benchmark measures, such as the time of a cold boot.
 
-    :ivar name: Name, which ends with the unit.
-    :ivar title: Title for tables, with the unit.
-    :ivar baseline_metric: Name of the metric of the baseline to compare with.
-    :ivar more_is_better: True for a rate, False for a cost.
+    :ivar name: Name, which ends with the unit of the values.
+    :ivar title: Title in tables, with the unit.
+    :ivar baseline_metric: Name of the baseline's metric that this one is compared with.
+    :ivar more_is_better: True if the metric is a rate, False if it is a cost such as a time.
     """
 
     name: str
@@ -54,18 +54,18 @@ METRICS = (
     _rate("clones_per_s", "clones started per second"),
     _cost("clone_pss_mib", "memory of an idle clone, MiB"),
 )
-"""All metrics in the order of tables."""
+"""All metrics, in the order in which tables show them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """The samples of a metric in its unit; at least one sample of microvm.
+    """The measured values of a metric, in its unit. There is at least one value of microvm.
 
-    :ivar metric: Metric of the samples.
-    :ivar samples: Samples of microvm.
-    :ivar baseline: Samples of the baseline's metric; empty if the baseline was not measured.
-    :ivar default: Samples of the default image, which an image with a disk is compared with; empty
-        if it was not measured.
+    :ivar metric: Metric that was measured.
+    :ivar samples: Values of microvm.
+    :ivar baseline: Values of the baseline, plain QEMU; empty if it was not measured.
+    :ivar default: Values of microvm with its default image, for comparison with an image that has a
+        disk; empty if it was not measured.
     """
 
     metric: Metric
@@ -75,33 +75,34 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
-        """Quotient of the medians of microvm and the baseline, or None without the baseline."""
+        """Median of microvm divided by that of the baseline; None if the baseline is missing."""
         return self._beside(self.baseline)
 
     @property
     def default_ratio(self) -> float | None:
-        """Quotient of the medians of the image and the default image, or None without these."""
+        """Median of the image divided by that of the default image; None if one is missing."""
         return self._beside(self.default)
 
     def _beside(self, samples: Sequence[float]) -> float | None:
         return percentile(self.samples, 50) / percentile(samples, 50) if samples else None
 
     def tail(self, percent: float) -> float:
-        """Return the best value that at least `percent` % of the samples reach."""
+        """Return the best value that at least `percent` % of the samples reach or surpass."""
         return percentile(self.samples, percent, descending=self.metric.more_is_better)
 
 
 def percentile(samples: Sequence[float], percent: float, *, descending: bool = False) -> float:
-    """Return the lowest sample that at least `percent` % of all samples do not exceed.
+    """Return the lowest sample V such that at least `percent` % of the samples are at most V.
 
-    :param descending: If True, return the highest sample that at least `percent` % reach.
+    :param descending: True to return the highest sample V such that at least `percent` % of the
+        samples are at least V.
     """
     rank = math.ceil(len(samples) * percent / 100)
     return sorted(samples, reverse=descending)[max(rank, 1) - 1]
 
 
 def summary(figure: Figure) -> dict[str, float]:
-    """Return the reported statistics by name: median, percentiles and worst value."""
+    """Return the statistics of a figure by their names: median, percentiles and worst value."""
     return {
         "median": figure.tail(50),
         "p95": figure.tail(95),
@@ -111,5 +112,5 @@ def summary(figure: Figure) -> dict[str, float]:
 
 
 def formatted(value: float) -> str:
-    """Format a value with at least three digits."""
+    """Format a number with at least three significant digits."""
     return f"{value:.0f}" if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"

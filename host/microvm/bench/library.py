@@ -1,4 +1,4 @@
-"""microvm as a contender in the benchmark."""
+"""The library microvm as a contender in the benchmark."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from microvm.units import Size
 if TYPE_CHECKING:
     from microvm.images import Image
 
-# One process uses large reads and writes, so that the transport limits the speed.
+# A single program, dd, writes in large blocks, so that the speed of the connection is measured, and
+# not that of the program.
 _WRITER = ("dd", "if=/dev/zero", "bs=64k", f"count={STREAM_SIZE >> 16}")
 _READER = ("dd", "of=/dev/null", "bs=64k")
 _BLOCK = bytes(1 << 16)
@@ -28,14 +29,14 @@ _FILE = "/tmp/measured"  # noqa: S108 - in the guest
 
 
 class Library:
-    """The contender that starts machines with microvm.
+    """The contender that starts machines with the library microvm.
 
     :param memory: Memory of the guest, as for `MicroVM`.
     :param confinement: See `MicroVM`.
     :param notify: See `MicroVM`.
     :ivar name: Name in reports.
     :ivar image: Image that the machines boot.
-    :ivar options: Other options of the machines.
+    :ivar options: Other options with which the machines are created.
     """
 
     def __init__(
@@ -64,7 +65,7 @@ class Library:
         return await self._start(cold=True)
 
     async def clone(self) -> LibraryMachine:
-        """Clone a machine, as every start does by default."""
+        """Clone a machine from its template, as `MicroVM.start` does by default."""
         return await self._start(cold=False)
 
     async def _start(self, *, cold: bool) -> LibraryMachine:
@@ -74,7 +75,7 @@ class Library:
         return LibraryMachine(vm)
 
     async def run_process(self) -> None:
-        """Run `microvm run -- true` as a process."""
+        """Run `microvm run -- true` in a process of its own, as a user of the command line does."""
         process = await asyncio.create_subprocess_exec(
             *self._command, stdin=DEVNULL, stdout=DEVNULL, stderr=PIPE
         )
@@ -84,7 +85,10 @@ class Library:
 
 
 class LibraryMachine:
-    """A running machine of microvm. Its methods raise a `MicroVMError` if an operation fails."""
+    """A running machine of the library.
+
+    Its methods raise a `MicroVMError` if an operation fails.
+    """
 
     def __init__(self, vm: MicroVM) -> None:
         self.vm = vm
@@ -100,11 +104,11 @@ class LibraryMachine:
         await self.vm.ping()
 
     async def run_true(self) -> None:
-        """Run `true`."""
+        """Run the program `true` in the guest."""
         await self._run(("true",), 0)
 
     async def run_python(self) -> None:
-        """Run `python3 -c pass`.
+        """Run `python3 -c pass` in the guest.
 
         :raises ExecError: If the guest lacks Python.
         """
@@ -130,7 +134,7 @@ class LibraryMachine:
         await self.vm.put(file, _FILE)
 
     async def get_file(self, file: Path) -> None:
-        """Copy that file back, and empty it in the guest."""
+        """Copy the file of `put_file` back to the host, and empty it in the guest."""
         await self.vm.get(_FILE, file)
         await self.vm.write_file(_FILE, b"")
 
@@ -139,7 +143,10 @@ class LibraryMachine:
         await self.vm.stop()
 
     async def _run(self, command: tuple[str, ...], size: int) -> None:
-        """Run a command that must succeed and write `size` bytes, which are discarded."""
+        """Run a command in the guest.
+
+        It must succeed and write `size` bytes, which are discarded.
+        """
         async with await self.vm.exec(command) as process:
             received = 0
             async for chunk in process.stdout:
@@ -150,7 +157,7 @@ class LibraryMachine:
 
 
 async def clone_of(snapshot: Snapshot, confinement: Confinement) -> LibraryMachine:
-    """Start a machine from a snapshot."""
+    """Start a machine from a snapshot of the benchmark."""
     vm = MicroVM(snapshot, confinement=confinement)
     await vm.start()
     return LibraryMachine(vm)

@@ -15,9 +15,9 @@ from microvm.bench.figures import METRICS, formatted
 
 
 def to_markdown(values: dict[str, Any]) -> str:
-    """Return a run of the benchmark as a paragraph and a table.
+    """Return the result of a benchmark as a paragraph and a table in Markdown.
 
-    :param values: Result of `export.to_json` as a dictionary.
+    :param values: Report as a dictionary, decoded from the JSON of `export.to_json`.
     """
     others = {
         "baseline": ("the baseline", "ratio"),

@@ -1,4 +1,4 @@
-"""Measures real guests of microvm and of the baseline alternately."""
+"""Runs the benchmark: measures guests of microvm and of the baseline, plain QEMU, in turns."""
 
 from __future__ import annotations
 
@@ -37,34 +37,35 @@ if TYPE_CHECKING:
 
 STREAM_RUNS = 3
 
-_LEAST_MEMORY = 3 * STREAM_SIZE  # for a file of STREAM_SIZE bytes, and the guest itself
+# enough memory for a file of STREAM_SIZE bytes in the guest, and for the guest itself
+_LEAST_MEMORY = 3 * STREAM_SIZE
 
-# Number of measurements after which the other contender continues. The first ones of a turn are not
-# counted, because an emulator translates new code, and the other contender has filled the caches.
+# Number of measurements after which it is the other contender's turn. The first measurements of a
+# turn are not counted, because an emulator first translates new code, and because the other
+# contender has filled the CPU's caches.
 _TURN = 50
 _WARM_UP = 10
 
 _POLL = 0.005
 _FORKS = 10
 
-_DEFAULT = "default"  # name of the contender with the default image
+_DEFAULT = "default"  # name of the contender that is microvm with its default image
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The measurements of a run, and their machines.
+    """The choice of what a run of the benchmark measures, and with which machines.
 
-    :ivar image: Image that is measured.
+    :ivar image: Image whose guests are measured.
     :ivar memory: Memory of the guest, as for `MicroVM`; see `check_memory`.
     :ivar accel: Accelerator, as for `MicroVM`.
     :ivar confinement: Confinement, as for `MicroVM`.
-    :ivar boots: Number of machines that are booted one after another; the last one runs the
-        commands.
-    :ivar execs: Number of commands and number of pings.
-    :ivar clones: Number of clones that are started one after another in each way, and then number
+    :ivar boots: Number of machines that are booted one after another. Commands run in the last one.
+    :ivar execs: Number of commands to measure, and number of pings to measure.
+    :ivar clones: Number of clones that are started one after another in each way; also the number
         of clones that run at the same time.
-    :ivar baseline: True to measure the baseline, too.
-    :ivar default: Another image to measure, too, or None.
+    :ivar baseline: True to measure the baseline, plain QEMU, too.
+    :ivar default: Image to compare with, such as the default image, or None.
     """
 
     image: Image
@@ -78,7 +79,7 @@ class Plan:
     default: Image | None = None
 
     def __post_init__(self) -> None:
-        """Check the plan before anything is measured.
+        """Check the plan, before anything is measured.
 
         :raises UsageError: If the guest has too little memory.
         """
@@ -86,9 +87,11 @@ class Plan:
 
 
 def check_memory(memory: Size) -> None:
-    """Check that the largest file fits into the guest, whose root file system has half its memory.
+    """Check that the guest has enough memory for the files of the benchmark.
 
-    :raises UsageError: If it does not fit.
+    Half of the memory holds the guest's root file system, into which the largest file must fit.
+
+    :raises UsageError: If the guest has too little memory.
     """
     size = parse_memory(memory)
     if size < _LEAST_MEMORY:
@@ -97,9 +100,9 @@ def check_memory(memory: Size) -> None:
 
 
 async def measure(plan: Plan, report: Reporter | None = None) -> Report:
-    """Measure everything in the plan.
+    """Run the benchmark as planned, and return the report.
 
-    :param report: Receiver of progress and notices; by default, they are discarded.
+    :param report: Object that receives progress and notices; by default, they are discarded.
     :raises MicroVMError: If a machine does not start or fails, or a command fails.
     """
     report = report or NullReporter()
@@ -143,7 +146,7 @@ async def measure(plan: Plan, report: Reporter | None = None) -> Report:
 
 
 class _Measurement:
-    """The samples of a run, by contender and metric, in the unit of the metric."""
+    """A run of the benchmark, with the values measured so far by contender and metric."""
 
     def __init__(
         self,
@@ -164,7 +167,7 @@ class _Measurement:
         self._samples: defaultdict[tuple[str, str], list[float]] = defaultdict(list)
 
     def figures(self) -> tuple[Figure, ...]:
-        """Return the figures of all metrics with samples."""
+        """Return the figures of all metrics that were measured."""
         return tuple(
             Figure(
                 metric,
@@ -177,7 +180,10 @@ class _Measurement:
         )
 
     async def boot(self) -> None:
-        """Boot machines. The last one of each contender also answers pings and runs commands."""
+        """Measure cold boots.
+
+        The last machine of each contender also answers pings and runs commands.
+        """
         for number in range(self._plan.boots):
             self._step("cold boots", number, self._plan.boots)
             async with AsyncExitStack() as owned:
@@ -223,7 +229,7 @@ class _Measurement:
                 self._add(contender, name, STREAM_SIZE / 1e6 / elapsed)
 
     async def clone(self) -> None:
-        """Start clones one after another."""
+        """Measure how long clones take to start, one after another."""
         for number in range(self._plan.clones):
             self._step("clones", number, self._plan.clones)
             for contender in self._contenders:
@@ -239,7 +245,7 @@ class _Measurement:
             self._add(self._library, "warm_run_ms", elapsed * 1e3)
 
     async def python(self) -> None:
-        """Run Python in clones one after another, if the image contains it."""
+        """Measure Python in clones, one after another, if the image contains Python."""
         contenders = [contender for contender in self._contenders if contender.name != _DEFAULT]
         for number in range(self._plan.clones if self._has_python else 0):
             self._step("Python in clones", number, self._plan.clones)
@@ -253,7 +259,7 @@ class _Measurement:
                     await machine.stop()
 
     async def pool(self) -> None:
-        """Take machines from a full and idle pool, and run a command on each."""
+        """Measure commands on machines from a pool that is full and idle before each command."""
         async with Pool(image=self._library.image, **self._library.options) as pool:
             for number in range(self._plan.clones):
                 self._step("machines from a pool", number, self._plan.clones)
@@ -265,7 +271,7 @@ class _Measurement:
                 self._add(self._library, "pool_echo_ms", elapsed * 1e3)
 
     async def density(self) -> None:
-        """Run many clones at the same time."""
+        """Measure many clones that run at the same time."""
         count = self._plan.clones
         for contender in self._contenders:
             self._report.step(f"clones alive at once, {contender.name}")
@@ -278,7 +284,7 @@ class _Measurement:
                 self._add(contender, "clone_pss_mib", memory)
 
     async def snapshots(self) -> None:
-        """Take snapshots of a machine with a waiting process, and ask the process in clones."""
+        """Measure snapshots of a machine, and the answers of a process in their clones."""
         machine = await self._library.clone()
         try:
             await responder.start(machine.vm, python=self._has_python)
@@ -337,7 +343,7 @@ async def _has_python(machine: LibraryMachine) -> bool:
 
 
 async def _wait_full(pool: Pool) -> None:
-    """Wait until all machines of the pool are ready."""
+    """Wait until all machines of the pool are ready to be taken."""
     try:
         async with asyncio.timeout(BOOT_TIMEOUT):
             while pool.ready < pool.size:  # noqa: ASYNC110 - a pool has no such event

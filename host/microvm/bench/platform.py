@@ -1,4 +1,4 @@
-"""Describes the host and the guest of a measurement."""
+"""Describes the host and the guest on which a benchmark ran."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def load() -> float:
 
 
 def describe(manifest: ImageManifest, *, accel: str, memory_mib: int, load: float) -> Platform:
-    """Describe this host at this moment, and the guest that is measured on it.
+    """Return a description of this host at this moment, and of the guest that is measured on it.
 
-    :param manifest: Manifest of the guest's image.
+    :param manifest: Manifest of the image that the guest has booted.
     :param load: Load average of the host before the measurement.
     :raises QemuError: If QEMU is missing or does not report its version.
     """
@@ -53,7 +53,7 @@ def describe(manifest: ImageManifest, *, accel: str, memory_mib: int, load: floa
 
 
 def _cpu_model() -> str:
-    """Return the model name of the CPU, which Linux reports on x86, or the architecture."""
+    """Return the model name of the CPU if Linux reports it, as on x86, or the architecture."""
     with suppress(OSError):
         if match := _MODEL.search(_CPUINFO.read_text()):
             return match[1].strip()

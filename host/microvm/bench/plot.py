@@ -1,4 +1,4 @@
-"""Draws a report as a picture: the steps of a boot, the distributions of times, and memory.
+"""Draws the report of a benchmark: the steps of a boot, the distributions of times, and memory.
 
 python -m microvm.bench.plot FILE.json PICTURE, with a file from `microvm bench --json FILE.json`
 """
@@ -25,28 +25,30 @@ FORMATS = (".svg", ".png")
 
 _OURS, _BASELINE = "#1b4965", "#8d99ae"
 
-# The colours differ in lightness, so they can be distinguished without colour vision.
+# The colours differ in lightness, so people with colour blindness can distinguish them.
 _COLOURS = ("#0b2545", "#1b7fa8", "#e07a1f", "#9b2226")
 
 _STARTS = ("warm_ready_ms", "warm_true_ms", "warm_run_ms", "pool_echo_ms")
 _ROUND_TRIPS = ("ping_ms", "exec_ms")
 
 
-# Without a salt, the ids in an SVG are random. Text remains text instead of outlines.
+# With a fixed salt, the ids in an SVG are the same each time. Text is stored as text, not as
+# shapes.
 _STYLE: Any = {
     "svg.hashsalt": "microvm",
     "svg.fonttype": "none",
     "font.sans-serif": ["DejaVu Sans"],
 }
 
-# Matches indentation, and digits after the first decimal place, which only make an SVG longer.
+# Matches text to remove from an SVG, which only makes it longer: indentation, and digits after the
+# first decimal place.
 _SURPLUS = re.compile(rb"(\.\d)\d{3,}|(?<=\n) +")
 
 
 def check(file: Path) -> None:
-    """Check that a plot can be drawn, before anything is measured.
+    """Check that a picture can be drawn into this file, before anything is measured.
 
-    :raises UsageError: If the file is neither SVG nor PNG.
+    :raises UsageError: If the file's suffix is neither that of SVG nor that of PNG.
     :raises MicroVMError: If matplotlib is not installed.
     """
     if file.suffix.lower() not in FORMATS:
@@ -61,7 +63,9 @@ def check(file: Path) -> None:
 
 
 def draw(report: Report, file: Path) -> None:
-    """Draw the report. The same report and version of matplotlib give the same picture.
+    """Draw the report of a benchmark.
+
+    The same report and version of matplotlib give the same picture.
 
     :param file: Path of the picture; its suffix selects the format.
     :raises MicroVMError: If the file cannot be written.
@@ -87,7 +91,7 @@ def draw(report: Report, file: Path) -> None:
     form = file.suffix[1:].lower()
     try:
         with plt.rc_context(_STYLE):
-            # Omit the time of drawing, so that the same report gives the same SVG.
+            # Omit the date, so that the same report gives the same SVG.
             undated = {"Date": None} if form == "svg" else None
             figure.savefig(picture := BytesIO(), format=form, dpi=120, metadata=undated)
         drawn = picture.getvalue()
@@ -162,7 +166,7 @@ def _draw_distributions(axes: Axes, report: Report, names: tuple[str, ...], titl
 
 
 def _percents(samples: tuple[float, ...]) -> list[float]:
-    """Return the sample of every second percentile, which is as exact as the picture shows."""
+    """Return every second percentile of the samples, which is as exact as the picture can show."""
     return [percentile(samples, percent) for percent in range(2, 101, 2)]
 
 
@@ -171,7 +175,7 @@ def _label(figure: Figure) -> str:
 
 
 def _finish(axes: Axes) -> None:
-    """Set a logarithmic scale with plain numbers, a grid, and the legend."""
+    """Give the axes a logarithmic scale with plain numbers, a grid, and the legend."""
     from matplotlib.ticker import LogLocator
 
     axes.set_xscale("log")
@@ -184,7 +188,10 @@ def _finish(axes: Axes) -> None:
 
 
 def _add_legend(axes: Axes) -> None:
-    """Add the legend below the plot, with two entries in each column: microvm and the baseline."""
+    """Add the legend below the picture.
+
+    Each of its columns has two entries, microvm and the baseline.
+    """
     columns = math.ceil(len(axes.get_legend_handles_labels()[1]) / 2)
     axes.legend(
         loc="upper left",

@@ -1,4 +1,4 @@
-"""The report of a run of the benchmark."""
+"""The report of a run of the benchmark, with the description of the host and guest."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from microvm.bench.figures import Figure
 
 @dataclass(frozen=True, slots=True)
 class Platform:
-    """The host and the guest, on which the figures depend.
+    """The description of the host and the guest, on which the measured values depend.
 
     :ivar date: Time of the measurement in ISO 8601.
     :ivar microvm: Version of microvm.
     :ivar cpu: Model name of the host's CPU.
     :ivar cpus: Number of CPUs that the measurement could use.
-    :ivar load: Load average of the host over the minute before.
+    :ivar load: Load average of the host in the minute before the measurement.
     :ivar qemu: Version of QEMU.
     :ivar accel: Accelerator of QEMU.
     :ivar kernel: Version of the guest's kernel, as printed by `uname -r`.
@@ -41,9 +41,9 @@ class Density:
     """The measurement of many clones that run at the same time.
 
     :ivar count: Maximum number of clones.
-    :ivar seconds: Time from the start of the first clone until all were ready.
-    :ivar memory: Average proportional set size of a QEMU in MiB, by the number of running clones;
-        empty if the host does not report it.
+    :ivar seconds: Time from the start of the first clone until all clones were ready.
+    :ivar memory: Average proportional set size of a QEMU process in MiB, by the number of clones
+        that were running; empty if the host does not report it.
     """
 
     count: int
@@ -55,10 +55,10 @@ class Density:
 class Report:
     """The result of a run of the benchmark.
 
-    :ivar platform: Host and guest of the measurement.
-    :ivar boots: Durations of the cold boots, in their order.
-    :ivar figures: Figures in the order of `METRICS`.
-    :ivar densities: Densities by the name of the contender.
+    :ivar platform: Description of the host and the guest.
+    :ivar boots: Durations of the steps of the cold boots, in the order of the boots.
+    :ivar figures: Measured values, in the order of `METRICS`.
+    :ivar densities: Measurements of many clones, by the name of the contender.
     """
 
     platform: Platform

@@ -1,11 +1,11 @@
-"""A process in a machine that answers questions, also in all clones of the machine."""
+"""A process that answers questions, in a machine and in all clones of the machine."""
 
 from __future__ import annotations
 
 from microvm.errors import MicroVMError
 from microvm.machine.machine import MicroVM
 
-# Data in memory, as of a larger program, so that the guest uses about 64 MiB.
+# Random data that is kept in memory, so that the guest uses about 64 MiB, as with a larger program.
 _FILL = "head -c 32m /dev/urandom >/dev/shm/fill"
 _FIFOS = "mkfifo /run/question /run/answer"
 _SHELL = "while read n </run/question; do echo $((n * n)) >/run/answer; done"
@@ -22,9 +22,9 @@ _ANSWER = b"144"
 
 
 async def start(vm: MicroVM, *, python: bool) -> None:
-    """Start the answering process in a machine: Python with some imported modules, or a shell.
+    """Start the process that answers questions: Python with some imported modules, or a shell.
 
-    :raises MicroVMError: If the guest lacks a program that this needs.
+    :raises MicroVMError: If the guest lacks a program that the process needs.
     """
     await _run(vm, f"{_FILL}; {_FIFOS}")
     waits = ["python3", "-c", '"$1"'] if python else ["sh", "-c", '"$1"']
@@ -34,7 +34,7 @@ async def start(vm: MicroVM, *, python: bool) -> None:
 
 
 async def ask(vm: MicroVM) -> None:
-    """Ask the answering process a question, and check its answer.
+    """Ask the process in the machine a question, and check its answer.
 
     :raises MicroVMError: If no answer arrives, or a wrong one.
     """

@@ -1,4 +1,4 @@
-"""Prints the report as tables."""
+"""Prints the report of a benchmark as tables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def show(report: Report) -> None:
-    """Print the report to standard output."""
+    """Print the report of a benchmark as tables to standard output."""
     from rich.console import Console
 
     console = Console()

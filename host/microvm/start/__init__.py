@@ -1,7 +1,7 @@
 """Starting machines by booting or cloning, and saving them as templates or snapshots.
 
-The names in `_SOURCES` are imported at their first use, because a start launches QEMU first and
-imports asyncio and most modules while the guest starts. Use them as `start.NAME`.
+The names in `_SOURCES` are imported at their first use, because a start first launches QEMU, and
+imports asyncio and most modules while the guest boots. Use them as `start.NAME`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The choice of an accelerator: KVM where it works, otherwise emulation and a line for the user."""
+"""The choice of QEMU's accelerator: KVM where it works, otherwise emulation and a notice."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from microvm.qemu.launch import find_qemu
 
 
 class AcceleratorChoice:
-    """The accelerators to try for one start, and the record of which of them work.
+    """The accelerators, KVM or emulation, to try for one start, and the record of which work.
 
     :param requested: Accelerator that the user requested.
     :param arch: Architecture of the guest.
-    :param notify: Function that is called with a line if KVM is not used.
+    :param notify: Function that is called with a notice for the user if KVM is not used.
     :ivar candidates: Accelerators to try, in this order.
     :raises QemuError: If QEMU or a program that it needs is not installed.
     :raises UsageError: If this host does not support the requested accelerator.
@@ -35,22 +35,22 @@ class AcceleratorChoice:
         return accels.candidates(self._requested, arch=self._arch, probes=self._probes)
 
     def timeout(self, accel: Accel) -> float:
-        """Return the maximum number of seconds for a boot with one of the candidates."""
+        """Return the maximum number of seconds for a boot with this accelerator."""
         is_trial = accel != self.candidates[-1]
         return accels.TRIAL_TIMEOUT if is_trial else accels.BOOT_TIMEOUT
 
     @asynccontextmanager
     async def trying_alone(self) -> AsyncIterator[None]:
-        """Let only one start at a time try KVM while it is unknown whether KVM works.
+        """Within the block, let no other start try KVM while it is unknown whether KVM works.
 
-        The block is a whole start, because its result shows whether KVM works. Other starts wait
-        for it, and then use the result.
+        The block contains a whole start, because its result shows whether KVM works. Other starts
+        wait for the block to end, and then use the result.
         """
         async with AsyncExitStack() as held:
             if len(self.candidates) > 1:
                 path, purpose = self._probes.path, "finds out whether KVM works"
-                # If the lock cannot be taken, as in a read-only cache, this start tries the
-                # hardware, too.
+                # If the lock cannot be taken, for example in a read-only cache, this start tries
+                # KVM at the same time as others.
                 with suppress(CacheError):
                     await held.enter_async_context(start.lock_held(path, purpose, self._notify))
                 self.candidates = self._find()
@@ -63,7 +63,7 @@ class AcceleratorChoice:
         if self._requested != "auto" or self.candidates != ("tcg",):
             return
         if self._probes.recall() is False:
-            return  # the start that tried it has notified the user
+            return  # the start that tried KVM has notified the user
         obstacle = accels.obstacle(self._arch)
         notified = self._probes._replace(subject="obstacle")
         if obstacle is not None and obstacle.failure.told and notified.recall() is None:
@@ -71,14 +71,15 @@ class AcceleratorChoice:
             self._notify(accels.fallback_notice(obstacle.text, obstacle.hint))
 
     def failed(self, error: QemuError | BootError) -> None:
-        """Record that the last candidate failed with this error."""
+        """Record the error of the last candidate, the accelerator that was tried last."""
         if self.candidates[-1] != "tcg" and start.failure_of_start(error).remembered:
-            self._probes.forget()  # KVM worked before, so the next start tries it again
+            # KVM worked before, so forget this, and let the next start try KVM again
+            self._probes.forget()
 
     def succeeded(self, accel: Accel, error: QemuError | BootError | None) -> None:
-        """Record that a start has succeeded, and notify the user if the first candidate failed.
+        """Record that a start succeeded with this accelerator; if KVM failed, notify the user.
 
-        :param error: The error of the first candidate, or None.
+        :param error: Error of the first accelerator that was tried, or None if it did not fail.
         """
         if accel != "tcg":
             if self._probes.recall() is not True:

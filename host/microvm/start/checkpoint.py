@@ -1,9 +1,9 @@
-"""Checkpoints: copies of running guests from which clones start.
+"""Checkpoints: copies of running guests, from which clones start.
 
-QEMU sends the guest to a file without a name. The guest stops for the last part of it, some
-milliseconds, and then continues. A second QEMU, the receiver, restores the copy into memory that is
-also such a file. The host greets the copy, which freezes its processes until a clone resumes them.
-Then the receiver saves it in the way that a template is saved.
+QEMU sends the guest's state to a file without a name. The guest stops for some milliseconds while
+QEMU sends the last bytes, and then continues. A second QEMU, the receiver, restores the copy into
+memory that is also a file without a name. The host sends `hello` to the copy, whose processes stay
+frozen until a clone resumes them. Then the receiver saves the copy, as QEMU saves a template.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _SEALS = fcntl.F_SEAL_WRITE | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SHRINK | fcntl.F_
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A copy of a guest in sealed files without names, so no process can change it.
+    """A copy of a guest, in files without names that are sealed: no process can change them.
 
-    :ivar origin: Image, QEMU and options that the guest was made with.
-    :ivar pause: Number of seconds for which the processes in the guest stood still.
+    :ivar origin: Image, QEMU and options with which the guest was started.
+    :ivar pause: Number of seconds for which the guest's processes were stopped.
     :ivar copied: See `SavedManifest`.
     """
 
@@ -49,7 +49,7 @@ class Checkpoint:
 
     @contextmanager
     def opened(self) -> Iterator[Memory]:
-        """Return the memory for a new QEMU, in files of its own; see `restorable`."""
+        """Open the checkpoint for a new QEMU, which gets its own files; see `restorable`."""
         with ExitStack() as files:
             ram = _duplicate(self._memory.ram, files)
             state = os.pread(self._memory.state, os.fstat(self._memory.state).st_size, 0)
@@ -57,7 +57,7 @@ class Checkpoint:
             yield files.enter_context(memory)
 
     def parts(self) -> tuple[dict[str, Any], list[int]]:
-        """Return a record for JSON and open files, to pass to another process of the user."""
+        """Return the checkpoint as a record for JSON and open files, to pass to another process."""
         memory = self._memory
         files = {"ram": memory.ram, "state": memory.state}
         files |= {} if memory.scratch is None else {"scratch": memory.scratch}
@@ -72,14 +72,17 @@ class Checkpoint:
 
     @classmethod
     def of(cls, record: dict[str, Any], files: list[int]) -> Self:
-        """Return the checkpoint of a record and files of `parts`, which the caller still owns."""
+        """Create a checkpoint from the record and files that `parts` returned.
+
+        The caller closes the files.
+        """
         named = dict(zip(record["files"], files, strict=True))
         memory = Memory(named["ram"], named["state"], saved=False, scratch=named.get("scratch"))
         saved_origin = Origin(**record["origin"])
         return cls(saved_origin, record["pause"], record["copied"], memory, named.get("base"))
 
     def keep(self, name: str) -> None:
-        """Save the checkpoint on the disk, and replace a snapshot of that name.
+        """Save the checkpoint on the disk as a snapshot; a snapshot of the same name is replaced.
 
         :raises SnapshotError: If another process saves a snapshot under that name.
         :raises CacheError: If the disk is full or cannot be written. Incomplete files are removed.
@@ -90,9 +93,9 @@ class Checkpoint:
 
 
 async def take(vm: RunningVM, image: Image, files: ExitStack) -> Checkpoint:
-    """Take a checkpoint of a running machine, which continues afterwards.
+    """Take a checkpoint of a running machine, which continues to run afterwards.
 
-    :param image: The image that the machine has booted.
+    :param image: Image that the machine has booted.
     :param files: Stack that closes the files of the checkpoint.
     :raises Busy: If a command runs, or another checkpoint is being taken.
     :raises UsageError: If the image of the guest is too old.
@@ -125,11 +128,15 @@ async def take(vm: RunningVM, image: Image, files: ExitStack) -> Checkpoint:
 
 
 async def _send(vm: RunningVM, memory: Memory) -> tuple[RunningVM, float]:
-    """Send a guest to a receiver. Return the ready receiver, and the guest's pause in seconds."""
+    """Send a guest to a second QEMU, the receiver.
+
+    Return the receiver as a machine that is ready, and the seconds for which the guest was stopped.
+    """
 
     async def copy_disk() -> None:
         if vm.qemu.scratch is not None and memory.scratch is not None:
-            disk = _duplicate(vm.qemu.scratch, files)  # QEMU may exit and close its file
+            # a duplicate, because QEMU may exit and close its file
+            disk = _duplicate(vm.qemu.scratch, files)
             await in_stoppable_thread(scratch.copy, disk, memory.scratch)
 
     async def freeze() -> None:
@@ -144,7 +151,7 @@ async def _send(vm: RunningVM, memory: Memory) -> tuple[RunningVM, float]:
         target = os.open(f"/proc/self/fd/{sent}", os.O_WRONLY | os.O_CLOEXEC)
         files.callback(os.close, target)
         with vm.guest.held():
-            # Launch the receiver before sending, so that it starts up while the guest is sent.
+            # Launch the receiver before QEMU sends the guest, so that both happen at the same time.
             launched = launch(vm.qemu.config, memory._replace(sent=sent))
             try:
                 await vm.qemu.send(target, freeze, copy_disk)
@@ -166,12 +173,12 @@ def _duplicate(file: int, files: ExitStack) -> int:
 
 
 def _seal(file: int) -> None:
-    """Forbid all writes to a file, because a compromised QEMU could change it for other clones.
+    """Forbid all writes to a file, as a compromised QEMU could change it for other clones.
 
-    After the exit of the QEMU that wrote the file, the kernel may still hold a page of it for a
-    moment (`memfd_wait_for_pins` in mm/memfd.c), so try again.
+    After the QEMU that wrote the file has exited, the kernel may still use a page of the file for a
+    moment (`memfd_wait_for_pins` in mm/memfd.c). So try several times.
 
-    :raises OSError: If the kernel holds a page for longer than `_SEAL_TIMEOUT`.
+    :raises OSError: If the kernel uses a page for longer than `_SEAL_TIMEOUT`.
     """
     begun = time.monotonic()
     while True:
@@ -188,7 +195,7 @@ def _seal(file: int) -> None:
 
 @asynccontextmanager
 async def _snapshot_errors(vm: RunningVM) -> AsyncIterator[None]:
-    """Raise the error of the machine if it has failed; otherwise raise a `SnapshotError`."""
+    """Convert an error into a `SnapshotError`; if the machine has failed, raise its error."""
     try:
         yield
     except (MachineError, QemuError, TemplateError) as error:

@@ -1,7 +1,8 @@
-"""Exported snapshots: one file from which another host recreates a snapshot.
+"""Exported snapshots: each is one file, from which another host can import the snapshot.
 
 The file has the members `state`, `ram` and, if the machine has a scratch disk, `scratch`, in this
-order. The reader already has the manifest, and verifies the members by its digests.
+order. The host that imports it already has the manifest, and checks the members against the digests
+in the manifest.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from microvm.start.snapshots import STORE
 
 
 def write(manifest: SavedManifest, out: BinaryIO) -> None:
-    """Write the snapshot with this manifest to a file.
+    """Write the snapshot that has this manifest to a file.
 
     :raises SnapshotError: If the snapshot was removed, is damaged, or was replaced.
     :raises OSError: If the file cannot be written.
@@ -41,9 +42,9 @@ def write(manifest: SavedManifest, out: BinaryIO) -> None:
 def read(file: BinaryIO, manifest: SavedManifest) -> None:
     """Import a snapshot.
 
-    :param manifest: The manifest that the snapshot must match; it contains the snapshot's name.
-    :raises SnapshotError: If the file does not match the manifest or is incomplete, or all users
-        share the cache.
+    :param manifest: Manifest of the snapshot, which contains its name and the digests to check.
+    :raises SnapshotError: If the file does not match the manifest or is incomplete, or if the cache
+        is shared with all users.
     :raises CacheError: If the disk is full. Incomplete files are removed.
     """
     STORE.check_private()

@@ -1,4 +1,4 @@
-"""The origin of a saved guest: the image, QEMU, host and options that it was made with."""
+"""The origin of a saved guest: the image, QEMU, host and options with which it was started."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from microvm.qemu.command_line import QemuConfig
 from microvm.qemu.launch import find_qemu, qemu_arguments
 from microvm.sha256 import sha256
 
-# The fields that must be equal where the guest is restored, and the error for each difference.
+# The fields of an origin that must be equal on the host that restores the guest, each with the
+# error for a difference.
 _REQUIREMENTS = {
     "qemu_build": "it was saved by another QEMU",
     "arguments_sha256": "its QEMU had other arguments",
@@ -27,22 +28,23 @@ _REQUIREMENTS = {
 
 
 class Origin(NamedTuple):
-    """The image, QEMU, host and options that a saved guest was made with.
+    """The origin of a saved guest: the image, QEMU, host and options with which it was started.
 
-    Digests are SHA-256 in hexadecimal, or empty. A copy of the cache or of its container changes
-    only the paths.
+    Digests are SHA-256 in hexadecimal, or empty. If the cache or its container is copied to another
+    host, only the paths change.
 
-    :ivar image: Name of the image that the guest booted.
-    :ivar folder: Folder of the image; empty if the cache contains it, which finds it by its name.
+    :ivar image: Name of the image that the guest has booted.
+    :ivar folder: Folder of the image; empty if the image is in the cache, where its name is enough.
     :ivar qemu: Path of the QEMU that saved the guest.
     :ivar qemu_build: Size and modification time of that QEMU.
-    :ivar arguments_sha256: Digest of the arguments of QEMU.
-    :ivar host_sha256: Digest of the host's properties that the guest sees; empty under emulation.
+    :ivar arguments_sha256: Digest of the command-line arguments of QEMU.
+    :ivar host_sha256: Digest of the host's properties that the guest sees, such as those of the
+        CPU; empty under emulation.
     :ivar accel: Accelerator of QEMU.
     :ivar memory: Memory of the guest in MiB.
     :ivar cpus: Number of CPUs of the guest.
-    :ivar scratch: Size of the disk for changes of the root file system in bytes; 0 if they are held
-        in memory.
+    :ivar scratch: Size in bytes of the disk to which the guest writes changes of its root file
+        system; 0 if the guest holds them in memory.
     """
 
     image: str
@@ -61,13 +63,13 @@ class Origin(NamedTuple):
 
     @property
     def requirements(self) -> tuple[object, ...]:
-        """Values that must be equal on the host where the guest is restored."""
+        """Values of the origin that must be equal on the host that restores the guest."""
         return tuple(getattr(self, name) for name in _REQUIREMENTS)
 
     def obstacle(self, here: Origin) -> str:
-        """Return why a guest of this origin cannot be restored here, or an empty text.
+        """Return why a guest of this origin cannot be restored on this host; empty if it can.
 
-        :param here: The origin that a guest saved here would have.
+        :param here: Origin that a guest would have if it were saved on this host now.
         """
         for name, text in _REQUIREMENTS.items():
             if (then := getattr(self, name)) != (now := getattr(here, name)):
@@ -75,7 +77,7 @@ class Origin(NamedTuple):
         return ""
 
     def config(self, image: Image) -> QemuConfig:
-        """Return the configuration with which a guest of this origin is restored."""
+        """Return QEMU's configuration for restoring a guest of this origin."""
         return config(image, self.accel, memory=self.memory, cpus=self.cpus, scratch=self.scratch)
 
 
@@ -88,7 +90,7 @@ def config(
     scratch: int,
     confinement: Confinement = "auto",
 ) -> QemuConfig:
-    """Return the configuration of a machine that boots an image; see `QemuConfig`."""
+    """Return QEMU's configuration for booting an image; see `QemuConfig`."""
     return QemuConfig(
         kernel=image.kernel,
         initramfs=image.initramfs,
@@ -104,7 +106,7 @@ def config(
 
 
 def origin(image: Image, config: QemuConfig) -> Origin:
-    """Return the origin of a guest that this host saves now.
+    """Return the origin of a guest that is saved on this host now.
 
     :raises QemuError: If QEMU is not installed.
     """
@@ -130,5 +132,5 @@ def origin(image: Image, config: QemuConfig) -> Origin:
 
 
 def digest(value: object) -> str:
-    """Return the SHA-256 of a value's `repr`."""
+    """Return the SHA-256 of `repr(value)` in hexadecimal."""
     return sha256(repr(value).encode()).hexdigest()

@@ -19,18 +19,18 @@ from microvm.start.starter import CLONE_TIMEOUT
 
 _logger = Area("start")
 REMEDY = "take the snapshot again"
-"""The hint in the errors of snapshots that cannot be used."""
+"""Hint for the user in the errors about snapshots that cannot be used."""
 
 
 class Restorer:
     """The start of a machine from a saved guest.
 
-    :param label: Name of the saved guest in messages.
+    :param label: Name of the saved guest for messages.
     :param saved_origin: Origin of the guest.
-    :param opened: Function that opens the guest for one QEMU.
+    :param opened: Function that opens the files of the saved guest for one QEMU.
     :param console: See `MicroVM`.
     :param confinement: See `MicroVM`.
-    :ivar image: Image that the guest has booted.
+    :ivar image: Image that the saved guest has booted.
     :raises SnapshotError, QemuError: As for `image_of`.
     """
 
@@ -51,27 +51,27 @@ class Restorer:
         self._launched: Launched | None = None
 
     def launch(self) -> None:
-        """Start QEMU early; `clone` continues with it.
+        """Launch QEMU before it is needed; `clone` later uses this QEMU.
 
         :raises SnapshotError: If the saved guest was removed or is damaged.
         :raises CacheError: If the disk is full.
-        :raises OSError: If this process has reached a limit, such as the number of open files.
+        :raises OSError: If this process has reached a limit, such as its number of open files.
         """
         _logger.info("cloning %s", self._label)
         with self._opened() as memory:
             self._launched = launch(self._config, memory)
 
     def end(self) -> None:
-        """Kill the QEMU of `launch` if `clone` has not used it."""
+        """Kill the QEMU that `launch` has launched, unless `clone` has used it."""
         launched, self._launched = self._launched, None
         if launched is not None:
             launched.kill()
 
     async def clone(self) -> start.RunningVM:
-        """Restore the guest, and wait until it is ready.
+        """Restore the saved guest in a QEMU, and wait until the guest is ready.
 
-        If QEMU is killed or crashes meanwhile, restore the guest a second time, because a snapshot
-        cannot be booted instead.
+        If QEMU is killed or crashes meanwhile, restore the guest a second time. In contrast to a
+        template, a snapshot cannot be replaced by a boot.
 
         :raises SnapshotError: As for `launch`, or if QEMU cannot restore the guest.
         :raises BootError: If the guest did not become ready.
@@ -98,10 +98,10 @@ class Restorer:
 
 
 def image_of(label: str, saved_origin: Origin) -> Image:
-    """Return the image of a saved guest, after checking that the guest can be restored here.
+    """Check that a saved guest can be restored here, and return the image that it has booted.
 
-    :raises SnapshotError: If the guest does not fit this QEMU or host, or its image was changed or
-        removed.
+    :raises SnapshotError: If the guest was saved with another QEMU or on a different host, or if
+        its image was changed or removed.
     :raises QemuError: If QEMU or the launcher is not installed.
     """
     try:

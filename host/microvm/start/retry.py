@@ -1,4 +1,4 @@
-"""The rules for starting a machine again after it failed to start."""
+"""The rules that decide whether and when a machine is started again after a failed start."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 3.2
 Each pause is twice as long as the one before it.
 """
 
-# QEMU exits in these ways because of causes outside of the guest, so the next start may succeed.
+# Ways in which QEMU exits for causes outside of the guest, so that another start may succeed.
 _PASSING_EXITS = {"killed", "crash", "limit", "internal_error"}
 
 
 def is_worthwhile(error: BaseException) -> bool:
-    """Tell whether another start of a machine may succeed after this error.
+    """Return True if another start of a machine may succeed after a start failed with this error.
 
-    This is so if QEMU was killed or crashed, if the host was short of a resource, or if the guest
-    did not answer in time. The same rule applies to taking a snapshot.
+    This is true if QEMU was killed or crashed, if the host lacked memory or another resource, or if
+    the guest did not answer in time. The rule also applies to taking a snapshot.
     """
-    if isinstance(error, SnapshotError):  # the error of an attempt to take a snapshot
+    if isinstance(error, SnapshotError):  # `error` is the error of an attempt to take a snapshot
         return error.__cause__ is not None and is_worthwhile(error.__cause__)
     if isinstance(error, ConfinementError) or not isinstance(error, (QemuError, MachineError)):
         return False
@@ -55,10 +55,10 @@ def is_worthwhile(error: BaseException) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One start of a machine.
+    """An attempt to start a machine.
 
-    :ivar began: Time of `time.monotonic()` at which it began.
-    :ivar failures: Number of failed starts in a row before it.
+    :ivar began: Time at which the attempt began, of `time.monotonic()`.
+    :ivar failures: Number of attempts that had failed in a row when it began.
     """
 
     began: float
@@ -66,9 +66,9 @@ class Attempt:
 
 
 class Retries:
-    """A count of the machines that failed to start in a row.
+    """A count of the attempts to start a machine that have failed in a row.
 
-    Starts that overlap count as one failure, because one event may have ended all of them.
+    Attempts that overlap count as one failure, because one event may have ended all of them.
     """
 
     def __init__(self) -> None:
@@ -76,24 +76,24 @@ class Retries:
         self._since = 0.0
 
     def begin(self) -> Attempt:
-        """Record that a start begins, and return it."""
+        """Record that an attempt begins, and return the attempt."""
         return Attempt(time.monotonic(), self._failures)
 
     def succeed(self) -> None:
-        """Record that a machine is ready, which resets the count."""
+        """Record that a machine is ready, which sets the count of failures to 0."""
         self._failures = 0
 
     def fail(self, attempt: Attempt, error: BaseException) -> float:
-        """Record a failed start, and return the number of seconds to wait before the next one.
+        """Record a failed attempt, and return the number of seconds to wait before the next one.
 
-        :raises BaseException: The given error if no machine is to be started again. Its message
-            contains the number of failed starts, and the count is reset.
+        :raises BaseException: The error `error`, if no machine should be started again. Its message
+            then contains the number of failures, and the count is set to 0.
         """
         if not is_worthwhile(error):
             self._failures = 0
             raise error
         if attempt.failures != self._failures:
-            return 0.0  # already counted as one failure with another start
+            return 0.0  # another attempt that overlapped with this one has already been counted
         if self._failures == 0:
             self._since = attempt.began
         self._failures += 1

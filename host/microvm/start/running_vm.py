@@ -1,4 +1,4 @@
-"""A running machine: its QEMU, guest and console, and the task that waits for QEMU's exit."""
+"""A running machine: its QEMU, its guest, its console, and the task that waits until QEMU exits."""
 
 from __future__ import annotations
 
@@ -27,11 +27,12 @@ _HINT_NO_PORT = (
 
 @dataclass(frozen=True, slots=True)
 class StartTimes:
-    """The times of the steps of a start, of `time.monotonic()`, in seconds.
+    """The times at which the steps of a start ended, of `time.monotonic()`, in seconds.
 
-    :ivar begun: Just before QEMU was started.
-    :ivar running: First instruction of the guest, after its boot or restoration.
-    :ivar ready: Answer of the guest's daemon.
+    :ivar begun: Time just before QEMU was started.
+    :ivar running: Time at which the guest executed its first instruction after it was booted or
+        restored.
+    :ivar ready: Time at which the guest's daemon answered.
     """
 
     begun: float
@@ -40,16 +41,19 @@ class StartTimes:
 
 
 class RunningVM:
-    """A running machine with a guest that is ready. `start` creates it, and `end` removes it.
+    """A running machine whose guest is ready. `start` creates the machine, and `end` stops it.
 
     :ivar qemu: QEMU process of the machine.
     :ivar guest: Guest in the machine.
-    :ivar times: Times of the steps of its start; unset until the guest is ready.
+    :ivar times: Times of the steps of the start; not set before the guest is ready.
     :ivar console: Console of the guest.
     """
 
     def __init__(self, qemu: Qemu, guest: Guest, console: Console) -> None:
-        """Create a machine from its parts; :meth:`start` also waits until the guest is ready."""
+        """Create a machine from its parts.
+
+        Use :meth:`start`, which also waits until the guest is ready.
+        """
         self.qemu = qemu
         self.guest = guest
         self.times: StartTimes
@@ -69,17 +73,17 @@ class RunningVM:
     ) -> Self:
         """Let QEMU boot or restore a guest, and wait until the guest is ready.
 
-        :param launched: QEMU process, which belongs to the machine from now on.
+        :param launched: QEMU process; the new machine owns it from now on.
         :param console_log: See `MicroVM`.
         :param timeout: Maximum number of seconds until the guest is ready.
         :param defaults: See `Guest`.
         :param resume: See `Guest.ready`.
         :raises UsageError: If the file for the console cannot be opened.
         :raises QemuError: If QEMU is missing or does not start.
-        :raises TemplateError: If QEMU reports that it cannot restore or save the guest.
+        :raises TemplateError: If QEMU reports that it cannot restore or save a guest.
         :raises BootError: If the guest did not become ready; `detail` is the last output of its
             console.
-        :raises ProtocolError: If the guest speaks another protocol.
+        :raises ProtocolError: If the guest uses another protocol.
         """
         try:
             console = Console(console_log)
@@ -117,26 +121,30 @@ class RunningVM:
         self.guest.fail(reason)
 
     def check_loop(self) -> None:
-        """Check that the running event loop is the loop in which the machine was started."""
+        """Raise an error unless the running event loop is the one that started the machine."""
         check_loop("machine", self._loop)
 
     def listen(self, listener: Callable[[bytes], object]) -> None:
-        """Call a function with the last output of the console, and with all further output."""
+        """Call `listener` with the last output of the guest's console and all further output."""
         listener(self.console.end())
         self.console.listener = listener
 
     async def check(self) -> None:
-        """Raise the error of the guest if it is lost, also if QEMU has exited just now."""
+        """Raise the guest's error if the guest is lost.
+
+        Notice an exit of QEMU that has just happened, too.
+        """
         if self.qemu.ended:
             await asyncio.wait([self._watch])
         if self.guest.error is not None:
             raise self.guest.error
 
     async def end(self) -> None:
-        """Stop the machine in any state; idempotent.
+        """Stop the machine, which may be in any state; idempotent.
 
-        The guest is not shut down, because nothing of it is kept, and a shutdown takes long under
-        emulation. When this returns, QEMU has exited and all resources on the host are released.
+        QEMU is killed, and the guest is not shut down, because no data of the guest is kept, and a
+        shutdown takes long under emulation. When this method returns, QEMU has exited and all
+        resources on the host are released.
         """
         self.guest.fail(GuestDied("the machine was stopped"))
         try:

@@ -1,6 +1,6 @@
 """Saved guests on the disk: their files, and how these are written, checked and opened.
 
-A saved guest is a folder of the cache. It exists completely or not at all:
+A saved guest is a folder of the cache. The folder is created complete or not at all, and contains:
 
 - `ram`: the memory of the guest, as a sparse file. Clones map it, and share unchanged pages.
 - `state`: the rest of the machine, as written by QEMU.
@@ -39,19 +39,22 @@ from microvm.system.capacity import SHORTAGES
 T = TypeVar("T")
 
 FORMAT = 6
-"""The version of the format of saved guests. Guests of other versions cannot be used."""
+"""Version of the format of saved guests. Guests in the format of another version cannot be used."""
 
 Flaw = Literal["damaged", "outdated", "unreadable"]
-"""The kinds of flaws of a saved guest; an outdated one was saved by another version of microvm."""
+"""The kinds of flaws of a saved guest.
+
+An `outdated` guest was saved by another version of microvm.
+"""
 
 LOST = ("damaged", "outdated")
-"""The flaws of saved guests that can never be used again."""
+"""Flaws with which a saved guest can never be used again."""
 
 RAM, STATE, SCRATCH = "ram", "state", "scratch"
-"""The names of the files of a saved guest."""
+"""Names of the files in the folder of a saved guest."""
 
 STATE_LIMIT = 64 << 20
-"""Maximum number of bytes of a state."""
+"""Maximum number of bytes in the file `state`."""
 
 _MANIFEST = "manifest.json"
 _MANIFEST_LIMIT = 1 << 16
@@ -60,12 +63,12 @@ _MANIFEST_LIMIT = 1 << 16
 class SavedManifest(NamedTuple):
     """The manifest of a saved guest.
 
-    :ivar name: Name of its folder.
-    :ivar origin: Image, QEMU and options that it was made with.
-    :ivar copied: True if each clone needs a copy of the RAM, because QEMU cannot share the file.
-    :ivar state_sha256: Digest of the state, in hexadecimal.
-    :ivar ram_sha256: Digest of the RAM, in hexadecimal; see `sparse.digest`.
-    :ivar scratch_sha256: Digest of the scratch disk in the same form; empty without such a disk.
+    :ivar name: Name of the saved guest's folder.
+    :ivar origin: Image, QEMU and options with which the guest was started.
+    :ivar copied: True if each clone needs a copy of the memory, because QEMU cannot share the file.
+    :ivar state_sha256: Digest of the file `state`, in hexadecimal.
+    :ivar ram_sha256: Digest of the file `ram`, in hexadecimal; see `sparse.digest`.
+    :ivar scratch_sha256: Digest of the file `scratch` in the same form; empty if it does not exist.
     """
 
     format: int
@@ -80,11 +83,11 @@ class SavedManifest(NamedTuple):
 class SavedGuest(NamedTuple):
     """A saved guest on the disk.
 
-    :ivar name: Name of its folder.
-    :ivar manifest: Its manifest; None if it has a flaw.
-    :ivar flaw: Its flaw, or None.
-    :ivar size: Number of bytes that it occupies on the disk.
-    :ivar used: Time of its last clone, in seconds since 1970.
+    :ivar name: Name of the folder.
+    :ivar manifest: Manifest of the guest; None if the guest has a flaw.
+    :ivar flaw: Flaw, the reason why the guest cannot be used; None if it can.
+    :ivar size: Number of bytes that the guest occupies on the disk.
+    :ivar used: Time at which the guest was last cloned, in seconds since 1970.
     """
 
     name: str
@@ -95,7 +98,7 @@ class SavedGuest(NamedTuple):
 
 
 class FlawError(Exception):
-    """The error of a saved guest that cannot be used; its text may be empty.
+    """A saved guest cannot be used. The text of the error may be empty.
 
     :ivar flaw: Kind of the flaw.
     """
@@ -116,7 +119,7 @@ class OpenedGuest(NamedTuple):
 
 @contextmanager
 def blank(scratch_size: int = 0) -> Iterator[Memory]:
-    """Create files without names in which QEMU saves a guest; they are closed at the end.
+    """Yield files without names in which QEMU can save a guest. They are closed after the block.
 
     :param scratch_size: See `QemuConfig.scratch`.
     :raises CacheError, QemuError: As for `scratch.blank`.
@@ -129,7 +132,7 @@ def blank(scratch_size: int = 0) -> Iterator[Memory]:
 
 @contextmanager
 def restorable(ram: int, state: bytes, disk: int | None, *, copied: bool) -> Iterator[Memory]:
-    """Yield the memory of a saved guest for one QEMU, from its files and state.
+    """Yield the memory, state and disk of a saved guest as files that one QEMU can restore.
 
     :raises CacheError: If the disk is full, or the cache cannot be written.
     """
@@ -151,7 +154,7 @@ def restorable(ram: int, state: bytes, disk: int | None, *, copied: bool) -> Ite
 def write(
     memory: Memory, folder: Path, *, name: str, origin: Origin, copied: bool, base: int | None
 ) -> None:
-    """Write the guest that QEMU has saved in `memory` to a new folder; see `Store.save`."""
+    """Write a guest that QEMU has saved in `memory` to a new folder; see `Store.save`."""
     folder.mkdir()
     state = os.pread(memory.state, os.fstat(memory.state).st_size, 0)
     (folder / STATE).write_bytes(state)
@@ -171,7 +174,7 @@ def write(
 
 
 def complete(folder: Path, manifest: SavedManifest) -> None:
-    """Complete a saved guest by its manifest, after its other files have been written."""
+    """Write the manifest of a saved guest, whose other files are already in the folder."""
     for file in folder.iterdir():
         file.chmod(cache.READ_ONLY_MODE)
     (folder / _MANIFEST).write_text(json.dumps(record.members(manifest), indent=2) + "\n")
@@ -180,13 +183,13 @@ def complete(folder: Path, manifest: SavedManifest) -> None:
 
 
 def open_checked(path: Path, files: ExitStack, *, deep: bool = True) -> OpenedGuest:
-    """Open a saved guest, and check its files.
+    """Open the files of a saved guest, and check that they have not changed.
 
-    :param files: Stack that closes its files.
-    :param deep: True to compare files with their digests, False to compare sizes.
-    :raises FileNotFoundError: If it does not exist.
-    :raises FlawError: If it has a flaw.
-    :raises OSError: If this process has reached a limit.
+    :param files: Stack that closes the files.
+    :param deep: True to compare the files with their digests, False to compare only their sizes.
+    :raises FileNotFoundError: If the saved guest does not exist.
+    :raises FlawError: If the saved guest has a flaw.
+    :raises OSError: If this process has reached a limit, such as its number of open files.
     """
 
     def read() -> OpenedGuest:
@@ -212,7 +215,7 @@ def read_manifest(path: Path) -> SavedManifest:
 
 
 def _stable(path: Path, read: Callable[[], T]) -> T:
-    """Read a saved guest, and repeat that if another one has replaced it meanwhile."""
+    """Call `read`, which reads a saved guest; call it again if the guest was replaced meanwhile."""
     while True:
         before = _inode(path)
         try:
@@ -259,7 +262,7 @@ def _manifest(path: Path) -> SavedManifest:
 
 @contextmanager
 def _flaws(path: Path) -> Iterator[None]:
-    """Convert errors of the file system into a `FlawError`."""
+    """Convert errors of the file system about a saved guest into a `FlawError`."""
     try:
         yield
     except FileNotFoundError:
@@ -279,9 +282,9 @@ def _inode(path: Path) -> int | None:
 
 
 def _keep(source: int, path: Path, base: int | None = None) -> str:
-    """Copy a file to a path, and return the digest of the copy.
+    """Copy a file to the path `path`, and return the digest of the copy.
 
-    :param base: File that is similar, to share blocks with if possible.
+    :param base: Similar file, with which the copy shares blocks on the disk if that is possible.
     """
     with path.open("w+b") as target:
         if base is not None and sparse.share(base, target.fileno()):
@@ -293,7 +296,8 @@ def _keep(source: int, path: Path, base: int | None = None) -> str:
 
 def _copy(state: bytes, files: ExitStack) -> int:
     copy = _memfd(STATE, files)
-    with open(copy, "wb", closefd=False) as file:  # os.write() might write only a part
+    # os.write() might write only some of the bytes, so use a file object
+    with open(copy, "wb", closefd=False) as file:
         file.write(state)
     os.lseek(copy, 0, os.SEEK_SET)
     return copy

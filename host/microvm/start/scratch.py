@@ -1,6 +1,9 @@
-"""Scratch disks, to which guests write changes of their root file systems instead of to memory.
+"""Scratch disks: files to which guests write changes of their root file systems.
 
-A scratch disk is a sparse file without a name, so it is removed when its QEMU exits for any reason.
+Without a scratch disk, a guest keeps these changes in memory.
+
+A scratch disk is a sparse file without a name. So the kernel removes it when its QEMU exits for any
+reason.
 """
 
 from __future__ import annotations
@@ -14,13 +17,14 @@ from microvm import cache, start
 from microvm.errors import ImageError, QemuError
 from microvm.start import sparse
 
-# The disk is used once, so it needs no journal and no blocks reserved for root.
+# Options of mkfs.ext4. One machine uses the disk once, so it needs no journal and no blocks
+# reserved for root.
 _OPTIONS = ("-q", "-F", "-O", "^has_journal", "-m", "0", "-E", "nodiscard,lazy_itable_init=1")
 
 
 @contextmanager
 def blank(size: int) -> Iterator[int]:
-    """Create an empty ext4 file system of this number of bytes, and yield its descriptor.
+    """Create a file with an empty ext4 file system of `size` bytes, and yield its descriptor.
 
     :raises QemuError: If mkfs.ext4 is not installed, or fails.
     """
@@ -45,21 +49,21 @@ def blank(size: int) -> Iterator[int]:
 
 @contextmanager
 def empty(size: int) -> Iterator[int]:
-    """Create a file of this number of zero bytes, and yield its descriptor."""
+    """Create a file of `size` zero bytes, and yield its descriptor."""
     with _unnamed(size) as disk:
         yield disk
 
 
 @contextmanager
 def copied(saved: int) -> Iterator[int]:
-    """Copy a scratch disk, and yield the descriptor of the copy."""
+    """Copy the scratch disk of a saved guest, and yield the descriptor of the copy."""
     with _unnamed(0) as disk:
         copy(saved, disk)
         yield disk
 
 
 def copy(saved: int, disk: int) -> None:
-    """Copy the content of a scratch disk to an empty one, by their descriptors."""
+    """Copy the content of a scratch disk to an empty file; both parameters are descriptors."""
     with cache.disk_errors(cache.folder("scratch")):
         if not sparse.share(saved, disk):
             sparse.copy(saved, disk)

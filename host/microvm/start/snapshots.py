@@ -1,4 +1,4 @@
-"""Snapshots in the cache: guests that were saved under names that their users chose."""
+"""Snapshots in the cache: guests that users have saved under names of their choice."""
 
 from __future__ import annotations
 
@@ -17,13 +17,14 @@ from microvm.start.store import Store
 STORE = Store("snapshots", "snapshot", SnapshotError, restorer.REMEDY)
 """The store of all snapshots."""
 
-_LEAST = 16 << 20  # minimum number of free bytes; every snapshot is larger
+# minimum number of free bytes before a snapshot is taken; every snapshot is larger
+_LEAST = 16 << 20
 
 
 def check_room() -> None:
-    """Check before taking a snapshot that the cache can hold it.
+    """Check that the cache can hold a snapshot, before the snapshot is taken.
 
-    :raises SnapshotError: If all users share the cache.
+    :raises SnapshotError: If the cache is shared with all users.
     :raises CacheError: If the cache cannot be written, or lacks room for the smallest snapshot.
     """
     STORE.check_private()
@@ -39,8 +40,8 @@ def save(
 ) -> None:
     """Save a guest as a snapshot; see `Store.save`.
 
-    :raises SnapshotError: If another process saves a snapshot under that name, or all users share
-        the cache.
+    :raises SnapshotError: If another process is saving a snapshot of that name, or the cache is
+        shared with all users.
     :raises CacheError: If the disk is full or cannot be written. Incomplete files are removed.
     """
     STORE.check_private()
@@ -55,21 +56,23 @@ def save(
 def prune(*, unusable: bool = False, everything: bool = False) -> list[SavedGuest]:
     """Remove snapshots that are damaged or of another version of microvm, and return them.
 
-    :param unusable: Also remove snapshots that cannot be used here, such as with another QEMU.
+    :param unusable: Also remove snapshots that cannot be used here, for example because QEMU has
+        changed.
     :param everything: Remove all snapshots.
     """
     lock.sweep(STORE.folder)
     removed = []
     for saved in STORE.installed(deep=True):
         if everything or saved.flaw in LOST or (unusable and obstacle(saved.name)):
-            with suppress(SnapshotError):  # another process is saving it, or has removed it
+            # another process is saving this snapshot, or has removed it
+            with suppress(SnapshotError):
                 STORE.remove(saved.name)
                 removed.append(saved)
     return removed
 
 
 def needs() -> dict[str, list[str]]:
-    """Return texts that name the snapshots of each image in the cache, by the name of the image."""
+    """Return the snapshots that need each image in the cache, as texts by the name of the image."""
     needed: dict[str, list[str]] = {}
     for saved in STORE.installed():
         if saved.manifest is not None and not saved.manifest.origin.folder:
@@ -78,7 +81,7 @@ def needs() -> dict[str, list[str]]:
 
 
 def obstacle(name: str) -> str:
-    """Return why a snapshot cannot be used here, or an empty text."""
+    """Return the reason why a snapshot cannot be used here; empty if it can."""
     try:
         restorer.image_of(f"snapshot {name}", STORE.check(name).origin)
     except (SnapshotError, QemuError) as error:

@@ -1,6 +1,6 @@
-"""Copying and hashing sparse files without reading their holes.
+"""Functions that copy and hash sparse files without reading their holes.
 
-Functions that write raise an `OSError` if the disk is full.
+The functions that write raise an `OSError` if the disk is full.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ _CHUNK = 1 << 20
 _ZEROS = bytes(_CHUNK)
 _ZERO_PAGE = bytes(_PAGE)
 
-_FICLONE = 0x40049409  # linux/fs.h
+_FICLONE = 0x40049409  # number of the ioctl(2) FICLONE, from linux/fs.h
 
-# From linux/falloc.h: the request to turn a range into a hole, as fallocate(2) does.
+# Argument of the ioctl(2) that turns a range of a file into a hole, from linux/falloc.h.
 _SPACE = struct.Struct("=hh4xqq24x")
 _UNRESERVE = 0x4030582B
 
 
 def copy(source: int, target: int) -> None:
-    """Copy a file to an empty one; both are descriptors.
+    """Copy a file to an empty file; both parameters are descriptors.
 
-    :raises OSError: If the disk is full, or the file becomes shorter meanwhile.
+    :raises OSError: If the disk is full, or the source becomes shorter meanwhile.
     """
     os.ftruncate(target, os.fstat(source).st_size)
     for start, end in _extents(source):
@@ -43,7 +43,7 @@ def copy(source: int, target: int) -> None:
 
 
 def share(source: int, target: int) -> bool:
-    """Let a file share the blocks of another one, and tell whether the file system supports it."""
+    """Make `target` share the disk blocks of `source`; return True if that is supported."""
     try:
         fcntl.ioctl(target, _FICLONE, source)
     except OSError:
@@ -52,9 +52,10 @@ def share(source: int, target: int) -> bool:
 
 
 def copy_changes(source: int, base: int, target: int) -> None:
-    """Change a file that shares the blocks of `base` to have the content of `source`.
+    """Change `target`, which shares the blocks of `base`, so that it has the content of `source`.
 
-    Only pages that differ are written. All three files have the same length.
+    Only pages in which `source` and `base` differ are written. All three files have the same
+    length.
     """
     for offset in range(0, os.fstat(source).st_size, _CHUNK):
         check_stopped()
@@ -70,7 +71,7 @@ def copy_changes(source: int, base: int, target: int) -> None:
 
 
 def copy_without_zeros(source: int, target: int) -> None:
-    """Copy a file without its pages of zeros, which would take room on the disk and in memory."""
+    """Copy a file without its pages of zeros, which would occupy the disk and memory."""
     os.ftruncate(target, os.fstat(source).st_size)
     for offset, data, zero in _runs(source):
         if not zero:
@@ -78,13 +79,13 @@ def copy_without_zeros(source: int, target: int) -> None:
 
 
 def read(file: int) -> Iterator[bytes]:
-    """Yield the whole content of a file in chunks, with its holes as zeros."""
+    """Yield the whole content of a sparse file in chunks; holes are read as zeros."""
     for offset in range(0, os.fstat(file).st_size, _CHUNK):
         yield os.pread(file, _CHUNK, offset)
 
 
 def write(target: int, chunks: Iterable[bytes]) -> None:
-    """Write chunks to an empty file, with holes instead of pages of zeros."""
+    """Write chunks to an empty file; pages of zeros become holes."""
     offset = 0
     for chunk in chunks:
         check_stopped()
@@ -107,7 +108,7 @@ def _drop(file: int, offset: int, size: int) -> None:
 
 
 def _runs(file: int) -> Iterator[tuple[int, memoryview, bool]]:
-    """Yield the data of a file in parts: the offset, the bytes, and whether all are zeros."""
+    """Yield the data of a file as runs: the offset, the bytes, and True if all bytes are zeros."""
     for first, end in _extents(file):
         for offset in range(first, end, _CHUNK):
             check_stopped()
@@ -117,7 +118,7 @@ def _runs(file: int) -> Iterator[tuple[int, memoryview, bool]]:
 
 
 def _pages(chunk: bytes) -> Iterator[tuple[int, int, bool]]:
-    """Yield runs of pages of zeros and of other pages: start, end, and whether they are zeros."""
+    """Split a chunk into runs of pages: start, end, and True if they contain only zeros."""
     if chunk == _ZEROS[: len(chunk)]:
         yield 0, len(chunk), True
         return
@@ -131,8 +132,9 @@ def _pages(chunk: bytes) -> Iterator[tuple[int, int, bool]]:
 
 
 def digest(file: int) -> str:
-    """Return the SHA-256 of a file in hexadecimal, which is the same with and without holes."""
-    import hashlib  # loads OpenSSL, which takes long, and most clones need no digest
+    """Return the SHA-256 of a file in hexadecimal. Holes count as zeros."""
+    # imported here because hashlib loads OpenSSL, which takes long, and most clones need no digest
+    import hashlib
 
     size = os.fstat(file).st_size
     total = hashlib.sha256(size.to_bytes(8, "little"))
@@ -148,13 +150,13 @@ def digest(file: int) -> str:
 
 
 def _extents(file: int) -> Iterator[tuple[int, int]]:
-    """Yield the ranges of a file that contain data, as start and end."""
+    """Yield start and end of each range of a file that contains data, in contrast to holes."""
     end = 0
     while True:
         try:
             start = os.lseek(file, end, os.SEEK_DATA)
         except OSError as error:
-            if error.errno == errno.ENXIO:  # no more data; see lseek(2)
+            if error.errno == errno.ENXIO:  # no data after this offset; see lseek(2)
                 return
             raise
         end = os.lseek(file, start, os.SEEK_HOLE)

@@ -1,4 +1,7 @@
-"""The start of a machine as a clone of a template, which is created first if it does not exist."""
+"""The start of a machine as a clone of a template.
+
+If the template does not exist, it is created first.
+"""
 
 from __future__ import annotations
 
@@ -29,27 +32,29 @@ from microvm.start.origin import digest, origin
 _logger = Area("start")
 
 CLONE_TIMEOUT = 20.0
-"""Maximum number of seconds from the start of QEMU until a clone is ready."""
+"""Maximum number of seconds from the start of QEMU until the clone is ready."""
 
-# Exits that the guest or QEMU caused itself, in contrast to a signal from outside.
+# Ways in which QEMU exits because of the guest or of QEMU itself, and not because of a signal from
+# outside.
 _OWN_EXITS = {"exit", "panic", "reset", "shutdown"}
 
 
 class _Refused(TemplateError):
-    """QEMU reports that it cannot save or restore a guest."""
+    """QEMU itself reports that it cannot save or restore this guest."""
 
 
 class _Unavailable(Exception):
-    """A clone cannot be started now, for a reason that is not in the template."""
+    """A clone cannot be started now, for a reason that does not concern the template."""
 
 
 class Starter:
-    """A start of a machine by booting or cloning.
+    """The start of one machine, by cloning a template or by booting.
 
     :param image: Image that the machine boots.
     :param console: See `MicroVM`.
     :param timeout: Maximum number of seconds for a boot.
-    :param notify: Function that is called with a line if a template cannot be used or created.
+    :param notify: Function that is called with a notice for the user if a template cannot be used
+        or created.
     :ivar cloned: True if the machine was cloned.
     :raises QemuError: If QEMU or the launcher is not installed.
     """
@@ -82,10 +87,10 @@ class Starter:
             _logger.info("this QEMU cannot clone guests, according to %s", self._probes.path)
 
     def launch(self, *, cold: bool) -> None:
-        """Start QEMU early, to clone if a template exists, otherwise to boot.
+        """Launch QEMU before it is needed: to clone if a template exists, otherwise to boot.
 
-        `boot` or `clone` continues with it. This raises no error, because they find the same fault
-        again.
+        `boot` or `clone` later uses this QEMU. If launching fails, this method raises no error,
+        because `boot` or `clone` tries again and gets the same error.
         """
         with suppress(TemplateError, QemuError, CacheError, ImageError, OSError, _Unavailable):
             if cold or not self._may_clone:
@@ -94,13 +99,13 @@ class Starter:
                 self._launched = self._launch_clone()
 
     def end(self) -> None:
-        """Kill the QEMU of `launch` if it was not used."""
+        """Kill the QEMU that `launch` has launched, unless it was used."""
         launched, self._launched = self._launched, None
         if launched is not None:
             launched.kill()
 
     async def boot(self) -> start.RunningVM:
-        """Boot a guest.
+        """Boot a guest, without a template.
 
         :raises BootError: If the guest did not become ready.
         :raises QemuError: If QEMU does not start.
@@ -109,9 +114,11 @@ class Starter:
         return await self._start(launched or self._launch_boot(), self._console, self._timeout)
 
     async def clone(self) -> start.RunningVM:
-        """Clone a guest, from a new template if none exists. If that is impossible, boot.
+        """Clone a guest from a template, which is created if it does not exist.
 
-        Errors are those of `boot`.
+        If cloning fails, boot.
+
+        The errors are those of `boot`.
         """
         if not self._may_clone:
             return await self.boot()
@@ -127,7 +134,7 @@ class Starter:
             return vm
 
     def _disable_clones(self, error: _Refused) -> None:
-        """Record for a day that this QEMU cannot restore a guest that it has just saved."""
+        """Record for one day that this QEMU cannot restore a guest that it has just saved."""
         self._probes.remember(works=False)
         self._notify(
             f"this QEMU cannot clone guests: {error.message}; booting instead for a day"
@@ -135,7 +142,7 @@ class Starter:
         )
 
     async def _clone_or_make(self) -> start.RunningVM:
-        """Clone a template, and create it first if it does not exist or is damaged."""
+        """Clone the template. If the template does not exist or is damaged, create it first."""
         try:
             if vm := await self._clone_existing():
                 return vm
@@ -147,7 +154,10 @@ class Starter:
         raise _Unavailable(f"template {self._name} was removed right after it was made")
 
     async def _clone_existing(self) -> start.RunningVM | None:
-        """Clone the template and wait until the clone is ready; None if there is no template."""
+        """Clone the template and wait until the clone is ready.
+
+        Return None if no template exists.
+        """
         launched, self._launched = self._launched, None
         launched = launched or self._launch_clone()
         if launched is None:
@@ -186,11 +196,12 @@ class Starter:
         return await start.RunningVM.start(launched, console, timeout, self._defaults, resume=False)
 
     async def _make_template(self) -> None:
-        """Boot a guest and save it, unless another process does that first.
+        """Boot a guest and save it as the template, unless another process does that first.
 
         :raises BootError: If the guest does not boot.
         """
-        template.limit()  # raises an error for an invalid limit before the boot
+        # raises an error for an invalid limit, before a guest is booted for nothing
+        template.limit()
         with _classify_errors("no template can be saved", boots=True):
             async with template.locked(self._name, self._notify):
                 if self._exists():
@@ -217,7 +228,7 @@ class Starter:
                 _logger.info("saved template %s", self._name)
 
     def _exists(self) -> bool:
-        """Tell whether a template exists, other than the one that QEMU refused."""
+        """Return True if a template exists and is not the one that QEMU has refused."""
         try:
             with self._opened() as memory:
                 return memory is not None and memory.identity != self._tried
@@ -227,30 +238,32 @@ class Starter:
 
 @contextmanager
 def _classify_errors(action: str, *, boots: bool = False) -> Iterator[None]:
-    """Raise an error of the template as `_Refused`, and an error of the moment as `_Unavailable`.
+    """Convert errors: `_Refused` if the template is unusable, `_Unavailable` for a passing problem.
 
-    A signal, a limit, a timeout or a fault of the host does not show that the template is unusable.
+    If QEMU was killed by a signal, reached a limit, took too long or lacked a resource of the host,
+    the template may still be good.
 
-    :param boots: True if a guest boots in the block. Errors of the boot itself are raised
-        unchanged.
+    :param boots: True if a guest boots in the block. Errors of the boot itself are not converted.
     """
     try:
         yield
     except ConfinementError:
-        raise  # a boot would fail in the same way
+        raise  # a boot would fail in the same way, so report the error
     except TemplateError as error:
         raise _Refused(f"{action}: {error.message}") from error
     except (QemuError, MachineError) as error:
         kind = error.qemu_exit.kind if error.qemu_exit else None
         if boots and kind == "internal_error":
-            # A second boot would take as long and fail in the same way, so do not try it.
+            # After an internal error of QEMU, a second boot would take as long and fail in the same
+            # way. So report the error as that of a boot.
             failed = BootError(error.message, hint=error.hint, detail=error.detail)
             failed.qemu_exit = error.qemu_exit
             raise failed from error
         own = kind in _OWN_EXITS
         if boots and isinstance(error, (BootError, ProtocolError)) and (own or not error.qemu_exit):
             raise
-        # The failure of a guest that was booted here does not concern saving.
+        # If a guest that was booted in this block fails, this does not show that QEMU cannot save
+        # guests.
         refused = own and not (boots and isinstance(error, MachineError))
         raise (_Refused if refused else _Unavailable)(f"{action}: {error.message}") from error
     except (CacheError, ImageError, OSError) as error:

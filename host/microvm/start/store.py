@@ -1,4 +1,4 @@
-"""A store of saved guests in the cache: the templates, or the snapshots."""
+"""Folders of saved guests in the cache: one folder holds all templates, another all snapshots."""
 
 from __future__ import annotations
 
@@ -30,15 +30,16 @@ _NAME = re.compile(r"\w[\w.+~-]{0,199}", re.ASCII)
 
 
 class Store:
-    """A store of saved guests, which is a folder of the cache.
+    """A folder of the cache that holds saved guests: either the templates or the snapshots.
 
     Its methods raise a `TemplateError` or a `SnapshotError` if a saved guest does not exist, is
     damaged or is in use, or if its name is invalid.
 
     :param folder: Name of the folder.
-    :param noun: Word for a saved guest in messages.
+    :param noun: Word for a saved guest in messages: `template` or `snapshot`.
     :param error: Type of error to raise if a saved guest cannot be used.
-    :param remedy: Hint for the user in that case; empty if microvm replaces the saved guest itself.
+    :param remedy: Hint for the user in that error; empty if microvm replaces the saved guest
+        itself.
     """
 
     def __init__(
@@ -55,24 +56,24 @@ class Store:
 
     @property
     def folder(self) -> Path:
-        """The folder, which need not exist.
+        """Path of the folder, which may not exist yet.
 
-        :raises CacheError: If other users can change its content; see `cache.trust`.
+        :raises CacheError: If other users can change the folder's content; see `cache.trust`.
         """
         return cache.folder(self._name)
 
     def path(self, name: str) -> Path:
-        """Return the folder of a saved guest, which need not exist."""
+        """Return the path of the saved guest with this name, which may not exist."""
         if not _NAME.fullmatch(name):
             raise self._error(f"not the name of a {self._noun}: {quoted(name)}")
         return self.folder / name
 
     @contextmanager
     def opened(self, name: str, expected: SavedManifest | None = None) -> Iterator[Memory | None]:
-        """Open a saved guest and check it, as memory for QEMU; yield None if it does not exist.
+        """Open and check a saved guest, and yield it as memory for QEMU; None if it does not exist.
 
-        :param expected: Manifest that it must have, or None.
-        :raises OSError: If this process has reached a limit, such as the number of open files.
+        :param expected: Manifest that the saved guest must have; None to accept any.
+        :raises OSError: If this process has reached a limit, such as its number of open files.
         """
         path = self.path(name)
         with ExitStack() as files:
@@ -89,20 +90,20 @@ class Store:
             yield files.enter_context(restorable(guest.ram, guest.state, guest.disk, copied=copied))
 
     def check_private(self) -> None:
-        """Check before saving the data of a user that the cache is not shared with all users."""
+        """Check that the cache is not shared with all users, before a user's data is saved."""
         if cache.is_shared(self.folder.parent):
             message = f"cannot keep a {self._noun} in {self.folder.parent}: all users may read it"
             raise self._error(message, hint="MICROVM_CACHE names another folder for the cache")
 
     def check(self, name: str) -> SavedManifest:
-        """Compare a saved guest with its digests, and return its manifest."""
+        """Compare the files of a saved guest with their digests, and return its manifest."""
         with ExitStack() as files:
             return self.open(name, files).manifest
 
     def open(self, name: str, files: ExitStack) -> OpenedGuest:
-        """Compare a saved guest with its digests, and open it.
+        """Compare the files of a saved guest with their digests, and return them open.
 
-        :param files: Stack that closes its files.
+        :param files: Stack that closes the files.
         """
         guest = self._open(self.path(name), files)
         if guest is None:
@@ -147,11 +148,12 @@ class Store:
         copied: bool,
         base: int | None = None,
     ) -> None:
-        """Save the guest that QEMU has written to `memory`, and replace one of the same name.
+        """Write the guest that QEMU has saved in `memory`; replace a saved guest of the same name.
 
-        The caller holds the lock of its `path`. See `SavedManifest` for the other arguments.
+        The caller must hold the lock of `path(name)`. See `SavedManifest` for the other arguments.
 
-        :param base: Memory of a similar guest, to share blocks with if possible.
+        :param base: Memory of a similar guest, with which the file shares blocks on the disk if
+            that is possible.
         :raises CacheError: If the disk is full or cannot be written. Incomplete files are removed.
         """
         path = self.path(name)
@@ -159,16 +161,16 @@ class Store:
             saved.write(memory, folder, name=name, origin=origin, copied=copied, base=base)
 
     def installed(self, *, deep: bool = False) -> list[SavedGuest]:
-        """Return all saved guests; the one that was used last comes first.
+        """Return all saved guests. The one that was cloned last comes first.
 
-        :param deep: True to compare them with their digests, which reads files that are not
-            verified yet.
+        :param deep: True to compare their files with the digests, which reads all files that have
+            not been verified before.
         """
         found = []
         for path in self.folder.glob("[!.]*"):
             with suppress(
                 FileNotFoundError, NotADirectoryError
-            ):  # removed meanwhile, or no saved guest
+            ):  # the saved guest was removed meanwhile, or the folder is no saved guest
                 size = sum(file.stat().st_blocks * cache.SECTOR for file in path.iterdir())
                 manifest, flaw = _look(path, deep=deep)
                 found.append(SavedGuest(path.name, manifest, flaw, size, path.stat().st_mtime))
@@ -179,20 +181,20 @@ class Store:
         return sorted(path.name for path in self.folder.glob("[!.]*"))
 
     def remove(self, name: str) -> None:
-        """Remove a saved guest, without effect on running clones."""
+        """Remove a saved guest. Clones that run are not affected."""
         path = self.path(name)
         if not path.exists():
             raise self.missing(name)
         with lock.attempt(path) as is_locked:
             if not is_locked:
                 raise self._error(f"{name} is being saved by {lock.holder(path)} now")
-            # Rename it first, so that other processes never find an incomplete one. Another process
-            # may have removed it first.
+            # Rename the folder before removing it, so that other processes never find an incomplete
+            # guest. Another process may have removed the folder first.
             with cache.disk_errors(), cache.scratch(path) as gone, suppress(FileNotFoundError):
                 path.replace(gone)
 
     def missing(self, name: str) -> TemplateError | SnapshotError:
-        """Return the error for a saved guest that does not exist."""
+        """Return the error that says that a saved guest does not exist."""
         hint = did_you_mean(name, self.names()) or f"`microvm {self._noun} ls` lists them"
         return self._error(f"no {self._noun} {name}", hint=hint)
 
@@ -205,5 +207,5 @@ def _look(path: Path, *, deep: bool) -> tuple[SavedManifest | None, Flaw | None]
         raise
     except FlawError as error:
         return None, error.flaw
-    except OSError:  # this process has reached a limit
+    except OSError:  # this process has reached a limit, such as its number of open files
         return None, "unreadable"

@@ -1,8 +1,8 @@
 """Templates: guests that were booted and saved, from which machines are cloned.
 
-The name of a template ends in a digest of its image and all options that shape the guest. While a
-process makes a template, it sends heartbeats. If templates take too much room, the ones unused for
-the longest time are removed.
+The name of a template ends in a digest of its image and of all options that change the guest. A
+process that creates a template sends heartbeats, so that others know that it is alive. If the
+templates take too much room on the disk, those that were unused for the longest time are removed.
 """
 
 from __future__ import annotations
@@ -21,34 +21,34 @@ from microvm.start.store import Store
 from microvm.units import parse_size
 
 STORE = Store("templates", "template", TemplateError)
-"""The store of all templates."""
+"""The store of all templates in the cache."""
 
 LIMIT = "4G"
 """Default maximum size of all templates together; the variable MICROVM_TEMPLATES changes it."""
 
 
 def locked(name: str, notify: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
-    """Hold the lock of a template; wait while another process holds it and sends heartbeats.
+    """Hold the lock of a template. Wait while another process holds the lock and sends heartbeats.
 
-    :param notify: Function that is called with a line for the user if the wait is long.
+    :param notify: Function that is called with a notice for the user if the wait is long.
     """
     return start.lock_held(STORE.path(name), "saves a guest to clone", notify)
 
 
 def save(memory: Memory, *, name: str, origin: Origin, copied: bool) -> None:
-    """Save a guest as `Store.save` does, and remove older templates if they take too much room.
+    """Save a guest as a template, and remove old templates if all together take too much room.
 
     :raises CacheError: If the disk is full or cannot be written. Incomplete files are removed.
     """
     STORE.save(memory, name=name, origin=origin, copied=copied)
-    with suppress(CacheError):  # too many templates do not prevent the start
+    with suppress(CacheError):  # the start must not fail because old templates cannot be removed
         prune(limit(), keep=name)
 
 
 def prune(limit: int, *, keep: str = "") -> list[SavedGuest]:
-    """Remove damaged templates, then those unused for the longest time, down to `limit` bytes.
+    """Remove damaged templates, then the longest unused ones until all take at most `limit` bytes.
 
-    :param keep: Name of a template that is not removed.
+    :param keep: Name of a template that is kept in any case.
     :return: Templates that were removed.
     """
     lock.sweep(STORE.folder)
@@ -64,7 +64,7 @@ def prune(limit: int, *, keep: str = "") -> list[SavedGuest]:
 
 
 def limit() -> int:
-    """Return the maximum number of bytes of all templates together.
+    """Return the maximum number of bytes for all templates together.
 
     :raises UsageError: If MICROVM_TEMPLATES is not a size.
     """

@@ -1,6 +1,6 @@
-"""Commands that run in a guest before it is saved, so that the commands of its users are fast.
+"""Commands that run in a guest before it is saved, so that later commands in its clones are fast.
 
-The first command of a guest takes the longest, because the kernel fills caches and patches its
+The first command in a guest takes the longest, because the kernel fills caches and patches its
 code, and an emulator translates new code. A template keeps the state of the kernel, but not the
 translated code.
 """
@@ -22,7 +22,7 @@ from microvm.guest.run import run
 from microvm.log import Area
 from microvm.printable import printable
 
-# These commands use all paths of the daemon: a program, a shell, and input with output.
+# Together, these commands run all code of the daemon: a program, a shell, and input with output.
 _COMMANDS: tuple[tuple[list[str], dict[str, Any]], ...] = (
     (["true"], {}),
     (["sh", "-c", "echo"], {}),
@@ -36,26 +36,26 @@ _CLOCK = "/sys/devices/system/clocksource/clocksource0/current_clocksource"
 _EARLY_CLOCK = b"tsc-early\n"
 _CLOCK_TIMEOUT = 5.0
 _CLOCK_INTERVAL = 0.1
-_REST = 0.1  # seconds for work that the kernel does after a command
+_REST = 0.1  # number of seconds to wait for work that the kernel does after a command
 
 IMAGE_TIMEOUT = 600.0
-"""Maximum number of seconds for each warm-up command of an image."""
+"""Maximum number of seconds for each warm-up command that an image defines."""
 
-_OUTPUT = "16M"  # maximum output of a warm-up command, which is discarded
+_OUTPUT = "16M"  # maximum output of an image's warm-up command; the output is discarded
 
 
 Run = Callable[..., Awaitable[CompletedProcess[Any]]]
-"""The type of the method `run` of a machine or a guest."""
+"""Type of the method `run` of a machine or a guest."""
 
 
 async def prepare_guest(
     guest: Guest, commands: Sequence[Sequence[str]], notify: Callable[[str], None]
 ) -> None:
-    """Warm up a guest before it is saved as a template.
+    """Run warm-up commands in a guest, before it is saved as a template.
 
-    :param commands: Warm-up commands of its image; their effects exist in every clone.
-    :param notify: Function that is called with a line for each command that fails. The start
-        continues.
+    :param commands: Warm-up commands that the image defines. Their effects exist in every clone.
+    :param notify: Function that is called with a notice for the user for each command that fails.
+        The start continues.
     :raises MachineError: If the machine fails.
     """
     await warm_up(partial(run, guest))
@@ -65,27 +65,28 @@ async def prepare_guest(
 
 
 async def warm_up(run: Run) -> None:
-    """Run a few commands in a guest.
+    """Run a few commands in a guest, so that its next commands are faster.
 
     :raises MachineError: If the machine fails.
     """
     for argv, options in _COMMANDS:
-        # If the image lacks the command, the attempt to start it warms up the kernel, too.
+        # If the image lacks this program, even the failed attempt to start it warms up the kernel.
         with suppress(ExecError):
             await run(argv, timeout=_TIMEOUT, **options)
 
 
 async def _settle(guest: Guest) -> None:
-    """Wait until the kernel has chosen its final clock, and for delayed work.
+    """Wait until the guest's kernel has selected its final clock and finished delayed work.
 
-    On emulated x86, Debian's kernel changes its clock one second after the boot and stops all CPUs
-    for that. If the guest were saved before, each clone would do so, too.
+    On emulated x86, Debian's kernel switches to another clock one second after the boot, and stops
+    all CPUs for that. If the guest were saved before, each clone would do so again.
     """
     try:
         async with asyncio.timeout(_CLOCK_TIMEOUT):
             while await read_file(guest, _CLOCK) == _EARLY_CLOCK:  # noqa: ASYNC110 - no event
                 await asyncio.sleep(_CLOCK_INTERVAL)
-    except (ExecError, FileError, TimeoutError) as error:  # for example, the image is too old
+    # for example, the guest is too old to copy files
+    except (ExecError, FileError, TimeoutError) as error:
         _logger.debug("cannot read the clock of the guest: %r", error)
     await asyncio.sleep(_REST)
 

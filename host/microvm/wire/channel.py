@@ -16,17 +16,17 @@ from microvm.wire.session import Session
 _logger = Area("wire")
 
 FRAMES_PER_TURN = 512
-"""Maximum number of frames that are handled before other callbacks of the event loop run."""
+"""Maximum number of frames to handle at once, before other callbacks of the event loop run."""
 
 
 class Channel(asyncio.Protocol):
-    """The connection to one guest, as a protocol of asyncio.
+    """The connection to one guest, as an asyncio protocol that connects a session with a socket.
 
-    The channel always reads from the socket. The session's credits limit how much the guest may
-    send, so a slow reader of a command's output does not delay other messages. If the guest sends
-    more frames than can be handled in one iteration of the event loop, reading is paused.
+    The channel always reads from the socket. The session limits how much output the guest may send,
+    so if a command's output is read slowly, other messages are not delayed. If the guest sends more
+    frames than can be handled in one iteration of the event loop, reading is paused.
 
-    :ivar is_full: True if the write buffer is full, so that no more input of a command should be
+    :ivar is_full: True if the write buffer is full, so that no more standard input should be
         written.
     """
 
@@ -39,10 +39,11 @@ class Channel(asyncio.Protocol):
     ) -> None:
         """Create a channel without a socket; `connect` sets the socket.
 
-        :param session: State machine of the conversation with the guest.
-        :param on_event: Function that is called with each event of the session.
+        :param session: State machine of the protocol with the guest.
+        :param on_event: Function that is called with each message of the guest that the session
+            passes on.
         :param on_lost: Function that is called once with an error, when the guest violates the
-            protocol or the socket is closed. It is not called after `close`.
+            protocol or the connection is closed. It is not called after `close`.
         :param on_room: Function that is called when the write buffer is no longer full.
         """
         self.is_full = False
@@ -52,7 +53,7 @@ class Channel(asyncio.Protocol):
         self._on_room = on_room
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        # Scheduled call of `_take_turn`, if frames are left to handle.
+        # Scheduled call of `_take_turn`, if received frames are waiting.
         self._turn: asyncio.Handle | None = None
         # Received frames that are not logged yet.
         self._frames = Frames()
@@ -60,16 +61,16 @@ class Channel(asyncio.Protocol):
         self._host_limit = Limit(_logger, "the host's frames")
 
     async def connect(self, port: socket.socket) -> None:
-        """Use this socket, and own it from now on."""
+        """Start to use the connected socket; the channel closes it."""
         await self._loop.create_connection(lambda: self, sock=port)
 
     def write(self, *parts: bytes | memoryview) -> None:
-        """Write bytes that the session returned.
+        """Write bytes that a method of the session returned.
 
-        Callers must not write a command's input while `is_full` is True; other messages are small.
-        Bytes written after the socket is closed are discarded. The parts are joined because
-        `writelines` of Python 3.12.0 to 3.12.8, 3.13.0 and 3.13.1 never calls `pause_writing`
-        (CVE-2024-12254).
+        Callers must not write standard input of a command while `is_full` is True; other messages
+        are small enough. Bytes that are written after `close` are discarded. The parts are joined,
+        because `writelines` of Python 3.12.0 to 3.12.8, 3.13.0 and 3.13.1 never calls
+        `pause_writing` (CVE-2024-12254).
         """
         transport = self._transport
         if (data := b"".join(parts)) and transport and not transport.is_closing():
@@ -78,7 +79,7 @@ class Channel(asyncio.Protocol):
             transport.write(data)
 
     def close(self) -> None:
-        """Close the socket, and drop the callbacks. Closing twice has no effect."""
+        """Close the socket. No function of the caller is called afterwards; idempotent."""
         if self._turn is not None:
             self._turn.cancel()
         transport, self._transport = self._transport, None
@@ -91,7 +92,7 @@ class Channel(asyncio.Protocol):
         self._on_event = self._on_lost = self._on_room = _ignore
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Store the transport. asyncio calls this method."""
+        """Store the transport, through which bytes are written. asyncio calls this method."""
         # uvloop's transport has the interface of `asyncio.Transport`, but is not a subclass of it.
         self._transport = cast(asyncio.Transport, transport)
 
@@ -103,7 +104,10 @@ class Channel(asyncio.Protocol):
         self._take_turn()
 
     def _take_turn(self) -> None:
-        """Handle received frames. If some are left, pause reading until they are handled."""
+        """Handle received frames.
+
+        If some remain, pause reading from the socket until they are handled.
+        """
         put_off, self._turn = self._turn, None
         done = self._handle(FRAMES_PER_TURN)
         if self._transport is None:
@@ -116,9 +120,9 @@ class Channel(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _handle(self, most: int) -> bool:
-        """Log up to `most` frames, and report up to `most` events.
+        """Log up to `most` received frames, and pass up to `most` messages on to the caller.
 
-        Return True if nothing is left to handle.
+        Return True if no received frame remains.
         """
         try:
             logged = self._log(most)
@@ -132,13 +136,14 @@ class Channel(asyncio.Protocol):
         except MachineError as error:
             self._lose(error)
         except BaseException:
-            # A bug in the host. Report the guest as lost, so that callers do not wait forever.
+            # This error is a bug of the host. Report the guest as lost, so that callers do not wait
+            # forever.
             self._lose(GuestDied("what the guest said could not be handled"))
             raise
         return False
 
     def _log(self, most: int) -> bool:
-        """Log up to `most` frames of the guest. Return True if no frame is left to log."""
+        """Log up to `most` received frames. Return True if all received frames are logged."""
         for _ in range(most):
             frame = self._frames.next_frame()
             if frame is None:
@@ -150,23 +155,31 @@ class Channel(asyncio.Protocol):
         return False
 
     def pause_writing(self) -> None:
-        """Record that the write buffer is full. asyncio calls this method."""
+        """Note that the write buffer is full. asyncio calls this method."""
         self.is_full = True
 
     def resume_writing(self) -> None:
-        """Notify writers that the write buffer has room again. asyncio calls this method."""
+        """Note that the write buffer has room again, and notify writers.
+
+        asyncio calls this method.
+        """
         self.is_full = False
         self._on_room()
 
     def eof_received(self) -> None:
-        """Treat the end of the guest's stream as a lost connection. asyncio calls this method.
+        """Report the connection as lost, since the guest's side was closed.
 
-        Bytes that the guest has not read yet are not waited for.
+        asyncio calls this method.
+
+        Bytes that the host has written, but the guest has not read yet, are discarded.
         """
         self.connection_lost(None)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Handle all received frames, then report the loss. asyncio calls this method."""
+        """Handle all received frames, then report the connection as lost.
+
+        asyncio calls this method.
+        """
         while self._turn is not None and not self._handle(FRAMES_PER_TURN):
             pass
         reason = f": {exc}" if exc else ""
@@ -192,4 +205,4 @@ ChannelFactory: TypeAlias = Callable[
     ],
     Channel,
 ]
-"""The type of functions that create a channel, with the parameters of `Channel`."""
+"""Type of a function that creates a channel; it has the parameters of `Channel`."""

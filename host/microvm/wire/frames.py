@@ -1,4 +1,4 @@
-"""Splits a stream of bytes into frames for the log, without checking their content."""
+"""Splits a received stream of bytes into frames for the log; does not check their content."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from microvm.wire.codec import HEADER_SIZE, MAX_BODY
 
 
 class Frames:
-    """A buffer of received bytes, from which complete frames are taken."""
+    """A buffer of bytes from a stream, from which complete frames can be taken."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
 
     def receive_data(self, data: bytes) -> None:
-        """Append bytes of the stream."""
+        """Append received bytes to the buffer."""
         self._rest += data
 
     def next_frame(self) -> bytes | None:
-        """Remove and return the next complete frame, or None if none is complete.
+        """Remove and return the next complete frame of the buffer; None if no frame is complete.
 
-        If the length in the frame's header is invalid, return all bytes.
+        If the length in the frame's header is invalid, remove and return all bytes.
         """
         if len(self._rest) < HEADER_SIZE:
             return None
@@ -27,7 +27,7 @@ class Frames:
         return self._take(size) if size <= len(self._rest) else None
 
     def take_rest(self) -> bytes:
-        """Remove and return all bytes."""
+        """Remove all bytes from the buffer and return them."""
         return self._take(len(self._rest))
 
     def _take(self, size: int) -> bytes:

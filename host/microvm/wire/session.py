@@ -1,15 +1,16 @@
 """The host's side of the protocol with one guest, without I/O.
 
-A session handles the handshake, the ids of commands, and credits. It uses the lower one of the
-versions that host and guest support.
+A session handles the handshake, the ids of commands, and credits, the numbers of bytes that each
+side may send. It uses the newest version of the protocol that both host and guest support.
 
 Pass bytes from the guest to :meth:`Session.receive_data`, then call :meth:`Session.next_event`
-until it returns None and :attr:`Session.is_behind` is False. Every method that sends a message
-returns the bytes to write to the guest.
+until it returns None and :attr:`Session.is_behind` is False. Every method that sends a message only
+returns its bytes; the caller writes them to the guest.
 
-:mod:`microvm.wire.state` defines which messages are allowed in which state. If the guest sends
-another message, the session fails for good. The guest sends its messages in order, so such a
-message is not caused by a race, but by a broken or hostile guest.
+:mod:`microvm.wire.state` defines the messages that are allowed in each state. If the guest sends
+    any other message, the session fails and cannot be used again. The guest sends its messages in
+    order, so a message that is not allowed is not caused by a race, but by a broken or hostile
+    guest.
 """
 
 from __future__ import annotations
@@ -25,29 +26,30 @@ from microvm.wire import codec
 from microvm.wire.state import GUEST_STEPS, HOST_STEPS, State, Steps
 
 WINDOW = 1 << 20
-"""Number of bytes of each output stream that the guest may send before it gets new credit."""
+"""Number of bytes of each output stream that the guest may send before the host allows more."""
 
 STDIN_CHUNK = codec.ExecStdin.MAX_BODY
-"""Maximum number of bytes of standard input in one frame."""
+"""Maximum number of bytes of standard input in one message."""
 
 _HINT = "its daemon may be compromised: start another machine, from an image that you trust"
 
 _ENTROPY_SIZE = 64
 
-# Maximum number of bytes before `Ready`. An older session has at most two windows of output left.
-# If each byte of output is a frame, the frames are 14 times as long as the output.
+# Maximum number of bytes that may arrive before `Ready`. They belong to an older session, of which
+# at most two windows of output can be left. If each byte of output is a frame of its own, the
+# frames are 14 times as long as the output.
 _STALE_LIMIT = 32 * WINDOW
 
-# Frames of an older session that one call of `next_event` drops, before it returns.
+# One call of `next_event` drops at most this many messages of an older session before it returns.
 _DROPPED = range(64)
 _MAX_CREDIT = 0xFFFFFFFF
 
-# States in which all messages except `Ready` belong to an older session.
+# States in which every message except `Ready` belongs to an older session.
 _BEFORE_READY = (State.NEW, State.GREETING)
 
 
 def _by_type(steps: Steps) -> dict[State, dict[int, State]]:
-    """Return the steps with messages replaced by the numbers of their types."""
+    """Return the table `steps` with each class of messages replaced by the number of its type."""
     return {
         state: {kind.TYPE: following for kind, following in messages.items()}
         for state, messages in steps.items()
@@ -59,14 +61,14 @@ _FROM_GUEST = _by_type(GUEST_STEPS)
 
 
 class Session:
-    """The host's side of the protocol. It encodes messages, and decodes and checks answers.
+    """The host's side of the protocol: it encodes messages, and decodes and checks answers.
 
     :ivar state: Current state of the session.
-    :ivar takes_stdin: True if the running command reads standard input from the host.
+    :ivar takes_stdin: True if the running command may be sent standard input.
     :ivar stdin_credit: Number of bytes of standard input that may be sent now; 0 after the command
         has closed its standard input.
-    :ivar is_behind: True if `next_event` returned None although more messages may be available, so
-        that the caller can do other work in between.
+    :ivar is_behind: True if `next_event` returned None although it may have more messages, so that
+        the caller can do other work first.
     """
 
     def __init__(
@@ -77,9 +79,10 @@ class Session:
     ) -> None:
         """Create a session in the state NEW.
 
-        :param clock: Function that returns the time in nanoseconds since 1970, for the guest.
-        :param entropy: Function that returns the given number of random bytes, for nonces and for
+        :param clock: Function that returns the current time in nanoseconds since 1970, to send to
             the guest.
+        :param entropy: Function that returns as many random bytes as its argument says, for nonces
+            and to send to the guest.
         """
         self._clock = clock
         self._entropy = entropy
@@ -105,10 +108,10 @@ class Session:
         self._from_guest = _FROM_GUEST[state]
 
     def _say(self, message: codec.Message) -> bytes:
-        """Encode a message, and enter the state that follows it.
+        """Encode a message to the guest, and change to the state that follows the message.
 
         :raises ProtocolError: Raised if the message is not allowed in the current state.
-        :raises EncodeError: Raised if a field does not fit into the message.
+        :raises EncodeError: Raised if a value does not fit into its field.
         """
         following = self._from_host.get(message.TYPE)
         if following is None:
@@ -121,15 +124,18 @@ class Session:
         return frame
 
     def _can_say(self, kind: type[codec.Message]) -> bool:
-        """Return whether a message is allowed in the current state."""
+        """Return True if a message of this type may be sent in the current state."""
         return kind.TYPE in self._from_host
 
     def _say_of_command(self, message: codec.Message) -> bytes:
-        """Encode a message to the running command. Return no bytes if the command has exited."""
+        """Encode a message about the running command. Return no bytes if the command has exited."""
         return message.encode(self._version) if self._can_say(type(message)) else b""
 
     def hello(self) -> bytes:
-        """Start a new session: the guest kills all commands, and earlier frames are dropped.
+        """Encode `hello`, which starts a new session.
+
+        The guest then kills all commands, and the host drops all messages that the guest sent
+        before.
 
         :raises ProtocolError: Raised if the session has failed.
         """
@@ -143,16 +149,16 @@ class Session:
         return frame
 
     def resume(self) -> bytes:
-        """Send the current time and random bytes to a guest that was booted or cloned.
+        """Encode `resume`, which gives the current time and entropy to a booted or cloned guest.
 
-        :raises ProtocolError: Raised if the session is not idle.
+        :raises ProtocolError: Raised if the guest is not ready, or runs a command.
         """
         return self._say(codec.Resume(self._clock(), self._entropy(_ENTROPY_SIZE)))
 
     def keep(self) -> bytes:
-        """Ask the guest to freeze its processes until the `resume` after the next `hello`.
+        """Encode `keep`: the guest freezes its processes until the `resume` after the next `hello`.
 
-        Without this message, `hello` kills the processes.
+        Without `keep`, the next `hello` kills the processes.
 
         :raises Busy: Raised if a command is running.
         :raises UsageError: Raised if the guest is too old to support this message.
@@ -170,7 +176,7 @@ class Session:
             ) from None
 
     def ping(self, token: int) -> bytes:
-        """Ask the guest for a `Pong` with this token.
+        """Encode `ping`, which the guest answers with a `Pong` that has the same token.
 
         :raises ProtocolError: Raised if the guest is not ready.
         """
@@ -179,7 +185,7 @@ class Session:
         return frame
 
     def status_request(self) -> bytes:
-        """Ask the guest for a `Status`.
+        """Encode `status_request`, which the guest answers with a `Status`.
 
         :raises ProtocolError: Raised if the guest is not ready.
         """
@@ -188,16 +194,17 @@ class Session:
         return frame
 
     def shutdown(self) -> bytes:
-        """Ask the guest to shut down. It answers with `Goodbye`.
+        """Encode `shutdown`. The guest answers with `Goodbye`, and shuts down.
 
         :raises ProtocolError: Raised if the guest is not ready.
         """
         return self._say(codec.Shutdown())
 
     def exec_request(self, request: codec.ExecRequest) -> bytes:
-        """Ask the guest to run a command.
+        """Encode `exec_request`, which asks the guest to run a command.
 
-        :param request: Description of the command. The session replaces its id and credits.
+        :param request: Description of the command, in which the session sets the id and the
+            credits.
         :raises Busy: Raised if a command is running.
         :raises ProtocolError: Raised if the guest is not ready.
         :raises UsageError: Raised if the request is too long, or contains a NUL byte.
@@ -218,9 +225,9 @@ class Session:
         return frame
 
     def exec_signal(self, signal: int) -> bytes:
-        """Send a signal to the running command's process group.
+        """Encode a message that sends a signal to the process group of the running command.
 
-        Return no bytes if the command has exited.
+        Return no bytes if the command has exited already.
 
         :raises UsageError: Raised if no signal has this number.
         """
@@ -230,23 +237,27 @@ class Session:
             raise UsageError(f"no signal has the number {signal}") from None
 
     def exec_kill(self) -> bytes:
-        """Kill the running command. The guest still sends its `ExecResponse`.
+        """Encode a message that kills the running command.
 
-        Return no bytes if the command has exited.
+        The guest still sends its `ExecResponse`.
+
+        Return no bytes if the command has exited already.
         """
         return self._say_of_command(codec.ExecKill(self._id))
 
     def exec_terminate(self) -> bytes:
-        """Send SIGTERM to the running command; processes that it leaves behind are killed.
+        """Encode a message that sends SIGTERM to the running command.
 
-        Return no bytes if the command has exited.
+        When the command exits, the processes that it leaves behind are killed.
+
+        Return no bytes if the command has exited already.
         """
         return self._say_of_command(codec.ExecTerminate(self._id))
 
     def exec_resize(self, rows: int, columns: int) -> bytes:
-        """Change the size of the running command's terminal.
+        """Encode a message that sets the size of the running command's terminal.
 
-        Return no bytes if the command has exited.
+        Return no bytes if the command has exited already.
 
         :raises UsageError: Raised if the size is invalid.
         """
@@ -256,12 +267,12 @@ class Session:
             raise UsageError(f"no terminal has {rows} lines and {columns} columns") from None
 
     def exec_stdin(self, data: bytes | memoryview) -> tuple[bytes | memoryview, ...]:
-        """Send standard input to the running command.
+        """Encode standard input for the running command.
 
         :param data: Input, at most `stdin_credit` and at most :data:`STDIN_CHUNK` bytes. Empty data
             closes the standard input of the command.
-        :return: Parts of the frame. One of them is `data` itself, so it must not change until it is
-            sent. There are no parts if the command has exited.
+        :return: Parts of the encoded message. One of them is `data` itself, so the data must not
+            change until it is sent. The tuple is empty if the command has exited.
         :raises UsageError: Raised if the data exceeds the credit.
         """
         if not self._can_say(codec.ExecStdin):
@@ -272,9 +283,9 @@ class Session:
         return codec.ExecStdin(self._id, data).encode_parts(self._version)
 
     def consumed(self, stream: codec.Stream, amount: int) -> bytes:
-        """Record that `amount` bytes of output were consumed.
+        """Record that the reader of an output stream has taken `amount` bytes.
 
-        Return a message that gives the guest new credit, or no bytes until enough was consumed.
+        Return a message that lets the guest send more, or no bytes until enough bytes were taken.
         """
         if not self._can_say(codec.ExecCredit):
             return b""
@@ -286,20 +297,26 @@ class Session:
         return codec.ExecCredit(self._id, stream, amount).encode(self._version)
 
     def receive_data(self, data: bytes) -> None:
-        """Pass bytes from the guest to the decoder. Output messages contain views of them."""
+        """Pass bytes from the guest to the decoder.
+
+        Messages with output refer to `data` and do not copy it.
+        """
         if self.state is not State.FAILED:
             self._decoder.receive_data(data)
         if self.state in _BEFORE_READY:
             self._stale += len(data)
 
     def next_event(self) -> codec.Message | None:
-        """Return the next message for the caller, or None if more bytes are needed.
+        """Return the guest's next message for the caller; None if more bytes are needed.
 
-        Messages of an older session are dropped. If there are many of them, return None and set
+        Messages of an older session are dropped. If there are many of them, this method returns
+        None and sets :attr:`is_behind`; then call it again later.
         :attr:`is_behind`; call the method again later.
 
-        :raises VersionMismatch: Raised if the guest was built from an unknown schema.
-        :raises ProtocolError: Raised if the guest violated the protocol. The session has failed.
+        :raises VersionMismatch: Raised if the guest was built from a schema that the host does not
+            know.
+        :raises ProtocolError: Raised if the guest violated the protocol. The session cannot be used
+            again.
         """
         if self.state is State.FAILED:
             return None
@@ -326,13 +343,14 @@ class Session:
         return None
 
     def _accept(self, message: codec.Message) -> bool:
-        """Check a message, and enter the state that follows it.
+        """Check a message of the guest, and change to the state that follows the message.
 
         Return True if the message is for the caller, False if it belongs to an older session.
 
         :raises ProtocolError: Raised if the message is not allowed now, or if it reports that the
             guest refused a frame.
-        :raises VersionMismatch: Raised if the guest was built from an unknown schema.
+        :raises VersionMismatch: Raised if the guest was built from a schema that the host does not
+            know.
         """
         following = self._from_guest.get(message.TYPE)
         if following is None or self._goodbye:
@@ -375,11 +393,13 @@ class Session:
         return True
 
     def _agree(self, ready: codec.Ready) -> None:
-        """Choose the protocol version to use.
+        """Choose the protocol version to use: the older one of the versions of host and guest.
 
-        :raises VersionMismatch: Raised if the guest was built from an unknown schema.
+        :raises VersionMismatch: Raised if the guest was built from a schema that the host does not
+            know.
         """
-        # A newer guest supports the host's version: `microvm-proto breaking` ensures this.
+        # A guest with a newer schema also supports the host's version: `microvm-proto breaking`
+        # ensures this for each release.
         newer = ready.version > codec.VERSION
         if not newer and codec.DIGESTS.get(ready.version) != ready.digest:
             host = (codec.VERSION, codec.DIGEST)
@@ -387,11 +407,11 @@ class Session:
         self._version = self._decoder.version = min(codec.VERSION, ready.version)
 
     def _can_be(self, message: codec.ExecResponse | codec.ExecFailed) -> bool:
-        """Return whether the running command can have ended as the message says."""
+        """Return True if the running command can have ended as the guest's message says."""
         if isinstance(message, codec.ExecFailed) or message.ending is codec.Ending.EXITED:
             return True
         limited = message.ending is not codec.Ending.OUT_OF_MEMORY or self._limits_memory
-        # The return code is the negative number of the signal, so signal 0 would look like success.
+        # A command killed by signal N gets the return code -N, so signal 0 would look like success.
         return limited and 0 < message.status < NSIG
 
     def _expect(self, right: bool, message: codec.Message) -> None:

@@ -1,6 +1,8 @@
-"""The states of a session, with the messages that each side may send and the following states.
+"""The states of a session, and the messages that each side may send in each state.
 
-The diagram in docs/architecture.md is drawn from these tables.
+Each message is listed with the state that follows it.
+
+The diagram in docs/architecture.md is generated from these tables.
 """
 
 from __future__ import annotations
@@ -13,22 +15,25 @@ from microvm.wire import codec
 
 
 class State(enum.Enum):
-    """A state of a session."""
+    """A state of the session between host and guest."""
 
     NEW = enum.auto()
-    """No message has been sent."""
+    """The host has not sent a message yet."""
     GREETING = enum.auto()
-    """The host waits for `Ready`. Other messages of the guest belong to an older session."""
+    """The host has sent `Hello` and waits for `Ready`.
+
+    Other messages of the guest belong to an older session.
+    """
     IDLE = enum.auto()
-    """No command is running."""
+    """The guest is ready, and no command is running."""
     RUNNING = enum.auto()
-    """A command is running."""
+    """The guest is running a command."""
     FAILED = enum.auto()
-    """The guest has violated the protocol. This state is final."""
+    """The guest has violated the protocol. No other state follows."""
 
 
 Steps: TypeAlias = Mapping[State, Mapping[type[codec.Message], State]]
-"""The messages that are allowed in each state, and the state that follows each message."""
+"""For each state, the messages that one side may send, and the state that follows each message."""
 
 HOST_STEPS: Steps = {
     State.NEW: {codec.Hello: State.GREETING},

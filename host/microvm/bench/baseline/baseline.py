@@ -1,4 +1,4 @@
-"""The baseline as a contender in the benchmark."""
+"""The baseline, plain QEMU with a minimal guest, as a contender in the benchmark."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ if TYPE_CHECKING:
     from microvm.arches import Accel
     from microvm.images import Image
 
-# These options of QEMU shape the guest, so both contenders use the same values.
+# These options of QEMU affect the guest, so microvm and the baseline use the same values.
 _SHARED_OPTIONS = ("-cpu", "-m", "-smp", "-append")
 _DEVICE = {"pci": "virtio-serial-pci", "mmio": "virtio-serial-device"}
 _DISK = {"pci": "virtio-blk-pci,drive=disk", "mmio": "virtio-blk-device,drive=disk"}
 
-# Number of commands that run before the guest is saved, so that its kernel has finished delayed
-# work.
+# Number of commands that run in the guest before it is saved, so that its kernel has finished all
+# delayed work.
 _WARM_UP = 100
 
 
 class Baseline:
-    """The contender that starts machines of the baseline; `opened` creates it."""
+    """The contender that measures the baseline, plain QEMU. Create it with `opened`."""
 
     name = "baseline"
 
@@ -51,7 +51,9 @@ class Baseline:
     @classmethod
     @contextmanager
     def opened(cls, image: Image, *, accel: Accel, memory: int) -> Iterator[Self]:
-        """Compile the guest into a file in memory, which is closed at the end.
+        """Compile the baseline's guest into a file in memory, and yield the contender.
+
+        The file is closed after the block.
 
         :param image: Image whose kernel and file system the guest uses.
         :param accel: Accelerator of QEMU.
@@ -83,7 +85,7 @@ class Baseline:
             return BaselineMachine(await _start_in_thread(partial(self._start, memory)))
 
     async def clone(self) -> BaselineMachine:
-        """Clone a saved machine. The first call boots and saves it."""
+        """Clone a saved machine. The first call boots the machine and saves it."""
         if self._saved is None:
             memory = self._owned.enter_context(saved.blank())
             machine = BaselineMachine(await _start_in_thread(partial(self._start, memory)))
@@ -133,7 +135,7 @@ class Baseline:
 
 
 async def _start_in_thread(make: Callable[[], BaselineQemu]) -> BaselineQemu:
-    """Start a machine in a thread, and stop the machine if the caller is cancelled."""
+    """Start QEMU in a thread. If the caller is cancelled, stop the machine."""
     task = asyncio.create_task(in_thread(make))
     try:
         await wait_ended([task])
@@ -147,7 +149,7 @@ async def _start_in_thread(make: Callable[[], BaselineQemu]) -> BaselineQemu:
 class BaselineMachine:
     """A running machine of the baseline.
 
-    Its methods block the event loop, because switching to a thread would be measured, too.
+    The methods block the event loop, because the time to switch to a thread would be measured, too.
     """
 
     def __init__(self, machine: BaselineQemu) -> None:
@@ -159,15 +161,18 @@ class BaselineMachine:
         return self._machine.pid
 
     async def ping(self) -> None:
-        """Exchange a byte with the guest."""
+        """Send a byte to the guest, and wait until the guest sends it back."""
         self._machine.request(b"p")
 
     async def run_true(self) -> None:
-        """Run `true`."""
+        """Run the program `true` in the guest."""
         self._machine.request(b"x")
 
     async def run_python(self) -> None:
-        """Run `python3 -c pass`, or try to if the guest lacks Python."""
+        """Run `python3 -c pass` in the guest.
+
+        If the guest lacks Python, only the attempt is measured.
+        """
         self._machine.request(b"y")
 
     async def read_stream(self) -> None:
@@ -179,7 +184,7 @@ class BaselineMachine:
         self._machine.feed()
 
     async def save(self, state: int) -> None:
-        """Save the machine and stop it."""
+        """Save the machine in the file `state`, and stop the machine."""
         self._machine.save(state)
 
     async def stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Builds the guest of the baseline: the file system of the image with another first process."""
+"""Builds the guest of the baseline: the image's file system with another first process."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ _FLAGS = ("-std=c11", "-D_DEFAULT_SOURCE", "-Os", "-static", "-s")
 
 
 def build(image: Image) -> bytes:
-    """Return the initramfs of the baseline: the initramfs of the image with another first process.
+    """Return the baseline's initramfs: that of the image, with another first process.
 
     :raises ImageError: If no compiler is installed.
     """
     archive = BytesIO()
-    # The kernel accepts several archives after each other. If two files have the same name, it uses
-    # the later one.
+    # An initramfs may consist of several archives. If two of them contain the same file, the kernel
+    # uses the later one, so appending an archive replaces a file.
     archive.write(image.initramfs.read_bytes())
-    # With a disk, the `init` of the image mounts the root file system, and then executes
-    # `sandboxd`.
+    # If the root file system is on a disk, the `init` of the image mounts it, and then executes
+    # `sandboxd`. So replace `sandboxd`.
     name = "sandboxd" if image.disk else "init"
     cpio.write([cpio.CpioEntry.file(name, _compile(image), 0o755)], archive)
     return archive.getvalue()

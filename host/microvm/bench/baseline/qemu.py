@@ -1,4 +1,4 @@
-"""A QEMU process with the guest of the baseline; all methods block."""
+"""A QEMU process that runs the guest of the benchmark's baseline. All methods block."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _CAPABILITIES = [{"capability": "x-ignore-shared", "state": True}]
 
 
 class BaselineQemu:
-    """A QEMU with a ready guest. It exits at `stop`, or when this process exits.
+    """A QEMU process whose guest is ready. It exits at `stop`, or when this process exits.
 
-    :param command: QEMU and its arguments, without those of its monitor and port.
-    :param device: The virtio-serial controller.
-    :param files: Descriptors that the arguments refer to.
-    :param state: Descriptor of a saved state to restore; None boots the guest.
+    :param command: Command line of QEMU, without the options for its monitor and its port.
+    :param device: Name and properties of the virtio-serial controller, for QEMU's option `-device`.
+    :param files: File descriptors to which the command line refers.
+    :param state: Descriptor of a saved state to restore; None to boot the guest.
     :raises MachineError: If the guest does not start.
     """
 
@@ -76,10 +76,10 @@ class BaselineQemu:
         return self._process.pid
 
     def request(self, request: bytes, data_size: int = 0) -> None:
-        """Send a request, and wait for its answer.
+        """Send a request to the guest, and wait for its answer.
 
-        :param data_size: Number of bytes before the last byte of the answer.
-        :raises MachineError: If the guest has stopped.
+        :param data_size: Number of bytes in the answer before its last byte.
+        :raises MachineError: If the guest has stopped answering.
         """
         self._port.sendall(request)
         left = data_size + 1
@@ -90,17 +90,17 @@ class BaselineQemu:
             left -= received
 
     def feed(self) -> None:
-        """Send `STREAM_SIZE` bytes to the guest."""
+        """Send `STREAM_SIZE` bytes to the guest's command."""
         self._port.sendall(b"i")
         for _ in range(STREAM_SIZE // len(_BLOCK)):
             self._port.sendall(_BLOCK)
         self.request(b"")
 
     def save(self, state: int) -> None:
-        """Save the guest, whose memory is a file, and stop QEMU.
+        """Save the guest's state, apart from its memory, which is a file already; then stop QEMU.
 
-        :param state: Descriptor of the file for the state; one of `files`.
-        :raises QemuError: If QEMU refuses or fails.
+        :param state: Descriptor of the file for the state, which must be one of `files`.
+        :raises QemuError: If QEMU refuses to save the guest, or fails.
         """
         self._monitor("migrate-set-capabilities", capabilities=_CAPABILITIES)
         self._monitor("stop")
@@ -119,7 +119,7 @@ class BaselineQemu:
         self._monitor("cont")
 
     def stop(self) -> str:
-        """Kill QEMU, and return its standard error; idempotent."""
+        """Kill QEMU, and return what it wrote to standard error; idempotent."""
         if self._process.returncode is not None:
             return ""
         self._process.kill()
@@ -130,7 +130,7 @@ class BaselineQemu:
 
 
 class _Monitor:
-    """A minimal QMP connection."""
+    """A minimal connection to QEMU's monitor, with the protocol QMP."""
 
     def __init__(self, connection: socket.socket) -> None:
         connection.settimeout(_TIMEOUT)
@@ -151,6 +151,6 @@ class _Monitor:
         return reply["return"]
 
     def close(self) -> None:
-        """Close the connection."""
+        """Close the connection to QEMU's monitor."""
         self._replies.close()
         self._connection.close()
