@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from microvm._version import __version__
 
-# `import microvm` must be fast, so it imports neither `typing` nor any module of the library.
-# `__getattr__` imports the module of a name when the name is first used.
+# To be fast, `import microvm` imports neither `typing` nor any module of this library.
+# `__getattr__` below imports the module of a public name when the name is first used.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -171,7 +171,7 @@ __all__ = [
     "__version__",
 ]
 
-# The module of each name that is not an error. Errors are in `microvm.errors`.
+# The module that defines each public name, except errors, which are in `microvm.errors`.
 _MODULES = {
     "Accelerator": "microvm.options",
     "AttachedVM": "microvm.supervisor.client.attached",
@@ -239,7 +239,7 @@ def load_ipython_extension(shell: Any) -> None:
 
 
 def unload_ipython_extension(shell: Any) -> None:
-    """Remove the magic `%%microvm` and stop its machines, for `%unload_ext microvm`."""
+    """Remove the magic `%%microvm`, and stop its machines. `%unload_ext microvm` calls this."""
     from microvm.cli.notebook import unload
 
     unload(shell)

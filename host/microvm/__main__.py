@@ -1,8 +1,8 @@
 """The entry point of the command `microvm`, and of `python -m microvm`.
 
-The import of this module changes the handling of Ctrl-C: this process then exits by SIGINT without
-a traceback, as shells expect, even while the command line is still being imported. So no other
-module may import it.
+Importing this module changes what Ctrl-C does: the process is then terminated by SIGINT without a
+traceback, as shells expect, even while other modules are being imported. So no other module may
+import this one.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import sys
 
 _HERE = os.path.dirname(os.path.dirname(__file__))  # noqa: PTH120 - importing pathlib takes long
 if __name__ == "__main__" and not sys.flags.safe_path and sys.path[0] != _HERE:
-    # `python -m` searches each module in the working folder first. A stranger may have put modules
-    # there.
+    # `python -m` puts the working folder first into sys.path. A stranger may have put modules into
+    # that folder, so remove it from sys.path.
     del sys.path[0]
 
 import signal  # noqa: E402 - imported after the working folder is removed from sys.path
@@ -22,7 +22,7 @@ from microvm.system import interrupt  # noqa: E402
 
 
 class Interrupted(SystemExit):
-    """Raised for Ctrl-C. Unlike KeyboardInterrupt, it prints no traceback."""
+    """Raised when the user presses Ctrl-C. Unlike KeyboardInterrupt, it prints no traceback."""
 
 
 def _interrupt(number: int, _: object) -> None:
@@ -31,13 +31,13 @@ def _interrupt(number: int, _: object) -> None:
 
 
 def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
-    """Exit if Ctrl-C interrupted code that cannot raise, such as the callback of an import."""
+    """Exit if Ctrl-C interrupted code whose exceptions Python ignores, such as a `__del__`."""
     if isinstance(unraisable.exc_value, Interrupted):
         interrupt.leave(unraisable.exc_value.code)  # type: ignore[arg-type] # always a number here
     sys.__unraisablehook__(unraisable)
 
 
-# A parent may have set SIGINT to be ignored, and then it stays ignored.
+# If the parent process ignores SIGINT, as a shell does for a background job, keep ignoring it.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, _interrupt)
     sys.unraisablehook = _unraisable
@@ -46,7 +46,7 @@ if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
 def main() -> None:
     """Run the command line, and exit with its status."""
     try:
-        from microvm.cli import fast_path  # imported here, so that Ctrl-C meanwhile is handled
+        from microvm.cli import fast_path  # imported here, after Ctrl-C is handled
 
         _take_absolute_paths_only()
         if work := fast_path.prepare(sys.argv[1:]):
@@ -63,7 +63,7 @@ def main() -> None:
 
 
 def _run_click(error: Exception | None = None) -> None:
-    """Run the command line with click, or report the error of a simple command line."""
+    """Run the command line with click. If `error` is given, only print that error."""
     from microvm.cli import root  # imports click, which a simple command line does not need
 
     root.main(error)

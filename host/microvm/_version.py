@@ -1,4 +1,4 @@
-"""The name and the version of the distribution; the build reads the version."""
+"""The name and the version of this Python distribution. Its build reads the version here."""
 
 DISTRIBUTION = "microvm-proto"
 

@@ -1,4 +1,4 @@
-"""The properties of guests that depend on their architecture."""
+"""The properties of guests that differ between processor architectures."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import Literal, NamedTuple
 from microvm.errors import UsageError
 
 Bus = Literal["pci", "mmio"]
-"""Bus of the guest's virtio devices. The guest's kernel has a built-in driver for it."""
+"""Bus that connects the guest's virtio devices. It is one that the guest's kernel supports."""
 
 Accel = Literal["kvm", "hvf", "tcg"]
 """Accelerators of QEMU, by the names that QEMU uses."""
 
 Magic = tuple[tuple[int, bytes], ...]
-"""Pairs of an offset and the bytes that a file must have there."""
+"""Form of a file: pairs of an offset and the bytes that the file must have at that offset."""
 
 
 class Arch(NamedTuple):
-    """An architecture of guests.
+    """A processor architecture of guests, and how QEMU, Debian and the kernel refer to it.
 
     :ivar name: Name that `uname -m`, QEMU and Alpine use.
     :ivar debian: Name that Debian uses.
@@ -27,13 +27,13 @@ class Arch(NamedTuple):
     :ivar machine: Machine type of QEMU for each bus, for its option `-M`.
     :ivar cpu: CPU model of QEMU for each accelerator, for its option `-cpu`.
     :ivar console: Name that the kernel uses for the serial port.
-    :ivar kernel_options: Further words of the kernel's command line.
+    :ivar kernel_options: Words that are added to the kernel's command line.
     :ivar alpine_sha256: SHA-256 of the pinned Alpine minirootfs archive, in hexadecimal.
-    :ivar kernel_package: Debian package that depends on the newest cloud kernel.
+    :ivar kernel_package: Debian package that depends on the newest kernel for clouds.
     :ivar kernel_arch: Name that the kernel's Makefile uses.
-    :ivar kernel_target: Target of that Makefile which QEMU can start. A vmlinux saves
-        decompression.
-    :ivar kernel_magics: Forms of a kernel that QEMU can start, one of which must match.
+    :ivar kernel_target: Target of the kernel's Makefile that makes a file that QEMU can start.
+        `vmlinux` is faster to start than a file that the guest has to decompress.
+    :ivar kernel_magics: Forms of the kernel files that QEMU can start.
     :ivar zig_target: Target name for `zig cc -target`.
     """
 
@@ -65,8 +65,9 @@ ARCHES = {
             debian="amd64",
             qemu_package="qemu-system-x86",
             machine={"pci": "microvm,pcie=on", "mmio": "microvm,acpi=off"},
-            # With fsrm and erms, the guest copies by `rep movs`, which TCG emulates byte by byte.
-            # Nested virtualization and performance counters are disabled: guests need neither.
+            # If the CPU has fsrm or erms, the guest copies by `rep movs`, which TCG emulates byte
+            # by byte, so TCG gets neither. Nested virtualization and performance counters are
+            # disabled, because guests need neither.
             cpu={"tcg": "max,-fsrm,-erms", "kvm": "host,-svm,-vmx,pmu=off", "hvf": "host"},
             console="ttyS0",
             kernel_options="reboot=t tsc=reliable",
@@ -85,7 +86,8 @@ ARCHES = {
             debian="arm64",
             qemu_package="qemu-system-arm",
             machine={"pci": "virt", "mmio": "virt"},
-            # The architected pointer authentication is slow to emulate (QEMU, arm/cpu-features).
+            # QEMU emulates its own algorithm of pointer authentication faster than the default one
+        # (arm/cpu-features in QEMU's documentation).
             cpu={"tcg": "max,pauth-impdef=on", "kvm": "host", "hvf": "host"},
             console="ttyAMA0",
             kernel_options="",
@@ -101,7 +103,7 @@ ARCHES = {
 
 
 def find(name: str | None = None) -> Arch:
-    """Return the architecture with a name. The default is the architecture of this host.
+    """Return the architecture with this name, or without a name, the architecture of this host.
 
     :raises UsageError: If guests of this architecture are not supported.
     """

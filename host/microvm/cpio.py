@@ -1,4 +1,4 @@
-"""The newc format of cpio, which the kernel unpacks as its first file system.
+"""The archive format of an initramfs: cpio in the form `newc`, which Linux unpacks at boot.
 
 Each header is 110 bytes of ASCII: a magic number and 13 numbers of 8 hex digits. Names and data are
 padded to 4 bytes. The same entries always give the same bytes.
@@ -18,12 +18,12 @@ TRAILER = "TRAILER!!!"
 
 _FIELDS = 13
 HEADER = len(MAGIC) + 8 * _FIELDS
-"""Size of a header, in bytes."""
+"""Size of the header before each member of an archive, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class CpioEntry:
-    """A member of an archive.
+    """A file, folder or link to write to a cpio archive.
 
     :ivar name: The relative path, without a leading `./`.
     :ivar mode: The type and permissions, as in `stat.st_mode`.
@@ -53,12 +53,12 @@ class CpioEntry:
 
 
 def encoded(name: str) -> bytes:
-    """Return the bytes of a decoded name. Names in Linux are bytes without an encoding."""
+    """Return the bytes of a file name. `os.fsdecode` has made the text from any bytes."""
     return name.encode("utf-8", "surrogateescape")
 
 
 def write(entries: Iterable[CpioEntry], out: BinaryIO) -> None:
-    """Write an archive of the entries, sorted by name, so that a folder precedes its content.
+    """Write a cpio archive of the entries. They are sorted by name, so a folder precedes its files.
 
     :raises ImageError: An entry has the name that marks the end of an archive.
     """

@@ -43,21 +43,22 @@ from typing import Any, Literal, NamedTuple
 from microvm._version import DISTRIBUTION
 from microvm.printable import printable
 
-# Characters that command lines for a shell contain, and names of programs rarely.
+# Characters that show that a name is a command line for a shell, because names of programs rarely
+# contain them.
 _SHELL_CHARACTERS = " \t|&;<>$`"
-_EMPTY_NAME = "''"  # shown in place of an empty name
+_EMPTY_NAME = "''"  # the text that shows an empty name in messages
 _ERRNO_END = 4096  # MAX_ERRNO, include/linux/err.h
 
 BUILD_AGAIN = (
     "build the image again with this microvm: `microvm image build`, with the name that it has; "
     "a ready-made one is built again after `microvm image rm NAME`"
 )
-"""Hint for an image that another version of microvm has built."""
+"""Hint of the error for an image that another version of microvm has built."""
 
 LOOK_AT_CONSOLE = (
     "its console may show why: keep it by `microvm run --console FILE`, or by console="
 )
-"""Hint for a guest that has failed by itself."""
+"""Hint of the error for a guest that has crashed or does not answer."""
 
 ExitKind = Literal[
     "reset",
@@ -70,7 +71,7 @@ ExitKind = Literal[
     "limit",
     "exit",
 ]
-"""Kind of a QEMU exit; see `QemuExit`."""
+"""Cause for which a QEMU process has exited; `QemuExit` describes each."""
 
 
 class QemuExit(NamedTuple):
@@ -112,7 +113,8 @@ class MicroVMError(Exception):
         self.detail = detail
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By default, unpickling calls the class with the message alone.
+        # By default, unpickling an exception calls its class with the message alone. That fails for
+        # classes with other parameters.
         return _rebuild, (type(self), self.args, self.__dict__)
 
     def __str__(self) -> str:
@@ -128,7 +130,7 @@ def _rebuild(
     kind: type[MicroVMError], args: tuple[object, ...], state: dict[str, object]
 ) -> MicroVMError:
     error = kind.__new__(kind, *args)
-    error.args = args  # an OSError does not get its arguments from `__new__`
+    error.args = args  # `__new__` of OSError does not set `args` here
     error.__dict__.update(state)
     return error
 
@@ -169,7 +171,7 @@ class ConfinementError(QemuError):
 
 
 class MachineError(MicroVMError):
-    """The machine has failed and cannot be used any more. Everything in it is lost.
+    """The machine has failed and cannot be used any more. Its files and processes are lost.
 
     :ivar qemu_exit: Reason for the exit of QEMU, or None if another fault caused the error.
     """
@@ -264,13 +266,14 @@ class StartError(ExecError):
         self.stage = stage
         self.errno = errno
         self.subject = subject or command
-        # As in shells: 127 for a command that does not exist, 126 for one that cannot be executed.
+        # Shells use the exit status 127 for a command that does not exist, and 126 for one that
+        # cannot be executed.
         absent = missing and stage in ("lookup", "exec", "interpreter")
         self.exit_status = 127 if absent else 126
 
 
 def _how_to_use_a_shell(command: str) -> str:
-    """Return a hint if a command looks like a command line for a shell, otherwise ""."""
+    """Return the hint to use `sh -c` if a command looks like a shell's command line, else ""."""
     if not any(char in command for char in _SHELL_CHARACTERS):
         return ""
 
@@ -296,20 +299,20 @@ class FileError(ExecError, OSError):
 
     @staticmethod
     def of(errno: int, path: str) -> FileError:
-        """Return an error of the subclass for this error number."""
+        """Return the error for an error number, such as a FileNotFound for ENOENT."""
         return _FILE_ERRORS.get(errno, FileError)(errno, path)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # An OSError stores its attributes outside of `__dict__`.
+        # Pass the attributes of OSError as arguments, because they are not in `__dict__`.
         return type(self), (self.errno, self.filename, self.message), self.__dict__
 
 
 class FileNotFound(FileError, FileNotFoundError):
-    """The file does not exist in the guest."""
+    """A file does not exist in the guest."""
 
 
 class FileForbidden(FileError, PermissionError):
-    """The user of the guest has no permission for this access to the file."""
+    """A user of the guest has no permission for this access to a file."""
 
 
 class FileExists(FileError, FileExistsError):
@@ -337,9 +340,9 @@ _FILE_ERRORS = {
 class ExecKilled(ExecError):
     """The command exceeded a limit and was killed.
 
-    :ivar stdout: Standard output until then, if the caller captures the output: bytes, or str in
-        text mode, in which U+FFFD replaces invalid bytes.
-    :ivar stderr: Standard error until then, in the same form.
+    :ivar stdout: Standard output before the command was killed, if the caller captures the output:
+        bytes, or str in text mode. In text mode, U+FFFD replaces invalid bytes.
+    :ivar stderr: Standard error before the command was killed, of the same type as `stdout`.
     :ivar memory: Peak memory of the command, as in `CompletedProcess.memory`.
     :ivar returncode: Return code of the command, as in `CompletedProcess.returncode`.
     """

@@ -1,7 +1,7 @@
-"""The format of exported images and snapshots: a tar archive of expected files, compressed by zstd.
+"""The format of exported images and snapshots: a tar archive that is compressed by zstd.
 
-The author of the archive may be hostile, so it is never unpacked. Its reader asks for one member
-after the other, and compares the names instead of following them.
+The author of an archive may be hostile, so the archive is never unpacked to the paths in it. The
+reader expects certain members in a certain order, and refuses an archive with other names.
 """
 
 from __future__ import annotations
@@ -23,27 +23,27 @@ from microvm.zstd import (
 
 _LEVEL = 3
 _WINDOW = 23
-"""Binary logarithm of the memory that decompression may take; `_LEVEL` needs less."""
+"""Limit of the memory for decompression, as a binary logarithm: 8 MiB. `_LEVEL` needs less."""
 
 _BLOCK = tarfile.BLOCKSIZE
 
 
 class DamagedError(Exception):
-    """An archive is incomplete or was changed; the text says how."""
+    """Raised if an archive is incomplete or was changed. The message describes the fault."""
 
 
 class ForeignError(Exception):
-    """A file was not written by an `ExportWriter`; the text says how it differs."""
+    """Raised if a file is no archive of `ExportWriter`. The message describes the difference."""
 
 
 class ExportWriter:
-    """A writer of an archive, as `writing` creates it."""
+    """A writer of an exported image or snapshot. `writing` creates it."""
 
     def __init__(self, stream: BinaryIO) -> None:
         self._stream = stream
 
     def add(self, name: str, size: int, content: Iterable[bytes]) -> None:
-        """Write a member.
+        """Write a member, which is a file, to the archive.
 
         :param size: The total size of the content, in bytes.
         :raises OSError: The member cannot be written.
@@ -58,7 +58,7 @@ class ExportWriter:
 
 
 class ExportReader:
-    """A reader of the members of an archive, one after the other, as `reading` creates it."""
+    """A reader of the members of an exported image or snapshot. `reading` creates it."""
 
     def __init__(self, stream: ZstdReader) -> None:
         self._stream = stream
@@ -81,14 +81,14 @@ class ExportReader:
         self._exactly(-header.size % _BLOCK)
 
     def whole(self, name: str, limit: int) -> bytes:
-        """Return the content of the next member, with the errors of `member`."""
+        """Return the whole content of the next member. See `member` for parameters and errors."""
         with self.member(name, limit) as (_, content):
             return b"".join(content)
 
     def end(self) -> None:
-        """Check that the archive is complete and has no further member.
+        """Check that the archive ends after the members that have been read.
 
-        :raises DamagedError: The archive does not end here.
+        :raises DamagedError: The archive has a further member, or is incomplete.
         """
         rest, most = b"", tarfile.RECORDSIZE
         while len(rest) <= most and (more := self._stream.read(most)):
@@ -102,7 +102,7 @@ class ExportReader:
 
 @contextmanager
 def writing(out: BinaryIO) -> Iterator[ExportWriter]:
-    """Yield a writer of an archive. The same members always give the same bytes."""
+    """Yield a writer of an archive to `out`. The same members always give the same bytes."""
     library = zstd_module()
     chosen = library.CompressionParameter
     options = {chosen.compression_level: _LEVEL, chosen.checksum_flag: 1}
@@ -129,7 +129,7 @@ def reading(file: BinaryIO) -> Iterator[ExportReader]:
 
 
 def bound(size: int) -> int:
-    """Return the maximum size of an archive whose members have `size` bytes together."""
+    """Return an upper bound of an archive's size, given the total size of its members."""
     return size + (size >> 7) + (2 << 20)  # zstd adds less than that (ZSTD_COMPRESSBOUND)
 
 

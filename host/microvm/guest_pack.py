@@ -1,12 +1,13 @@
 """The guest pack: an installed distribution with the compiled files of guests of one architecture.
 
 It has several components: the programs of the guest, the launcher, the kernel and the archive of
-the root file system. A component is used if it was built from the same sources as this version has.
-Otherwise it is built here. A pack for another version of the protocol is an error.
+the root file system. A component is used if it was built from the same sources as this version of
+microvm would use. Otherwise the component is built on this host. A pack for another version of the
+protocol is an error.
 
-The host executes a file of the pack, so a pack is used only from folders of installed packages: the
-folder of this package, and those of this Python and of this user. Python would also search the
-working directory and PYTHONPATH, which other people may control.
+The host executes the launcher from the pack. So a pack is searched only in folders of installed
+packages: the folder of microvm itself, and those of this Python and of this user. The working
+directory and PYTHONPATH are not searched, because other people may control them.
 """
 
 from __future__ import annotations
@@ -23,19 +24,19 @@ from microvm.errors import ImageError
 from microvm.sha256 import sha256
 
 MANIFEST = "pack.json"
-"""Name of the file that describes the content of a pack."""
+"""Name of the file in a guest pack that describes its content."""
 
 PROGRAMS, LAUNCHER, KERNEL, ROOTFS = "programs", "launcher", "kernel", "rootfs"
-"""Names of the components, which are the names of their folders."""
+"""Names of the components of a guest pack, and also of their folders in it."""
 
 _LIMIT = 1 << 14
 
 
 class PackPart(NamedTuple):
-    """A component of a pack.
+    """A component of a guest pack, such as the kernel.
 
-    :ivar source: Digest of the sources from which it was built.
-    :ivar files: SHA-256 of each file in its folder, in hexadecimal.
+    :ivar source: Digest of the sources from which the component was built.
+    :ivar files: SHA-256 of each file of the component, in hexadecimal, by the file's name.
     """
 
     source: str
@@ -43,10 +44,10 @@ class PackPart(NamedTuple):
 
 
 class PackManifest(NamedTuple):
-    """The content of a pack.
+    """The manifest of a guest pack, which describes its content.
 
-    :ivar version: Version of this project that built it.
-    :ivar schema: Digest of the protocol that its daemon speaks, as 16 hexadecimal digits.
+    :ivar version: Version of microvm that built the pack.
+    :ivar schema: Digest of the protocol that the pack's daemon speaks, as 16 hexadecimal digits.
     :ivar parts: Components by name.
     """
 
@@ -56,23 +57,23 @@ class PackManifest(NamedTuple):
 
 
 def distribution(arch: Arch) -> str:
-    """Return the name of the distribution that is the pack of an architecture."""
+    """Return the name by which pip installs the guest pack of an architecture."""
     return f"{DISTRIBUTION}-guest-{arch.name.replace('_', '-')}"
 
 
 def module(arch: Arch) -> str:
-    """Return the name of the installed folder of the pack."""
+    """Return the name of the folder that the guest pack of an architecture installs."""
     return f"microvm_guest_{arch.name}"
 
 
 def manifest(arch: Arch) -> Path | None:
-    """Return the path of the installed pack's manifest, or None if no pack is installed."""
+    """Return the path of the manifest of the installed guest pack; None without such a pack."""
     paths = (folder / module(arch) / MANIFEST for folder in _folders())
     return next((path for path in paths if path.is_file()), None)
 
 
 def _folders() -> Iterator[Path]:
-    """Yield the folders in which packages are installed."""
+    """Yield the folders of installed Python packages in which a guest pack may be."""
     yield Path(__file__).absolute().parents[1]
 
     yield from map(Path, site.getsitepackages())
@@ -81,7 +82,7 @@ def _folders() -> Iterator[Path]:
 
 
 def installed(arch: Arch) -> PackManifest | None:
-    """Return the manifest of the installed pack, or None if no pack is installed.
+    """Return the manifest of the installed guest pack, or None if no pack is installed.
 
     :raises ImageError: If the pack is damaged.
     """
@@ -100,9 +101,11 @@ def installed(arch: Arch) -> PackManifest | None:
 
 
 def part(arch: Arch, name: str, digest: str) -> Path | None:
-    """Return the folder of a component, or None if the pack has none built from these sources.
+    """Return the folder of a component of the guest pack, such as the kernel.
 
-    :param digest: Digest of the sources of this version.
+    Return None if no pack is installed, or if its component was built from other sources.
+
+    :param digest: Digest of the sources from which the component must have been built.
     :raises ImageError: If the pack is damaged.
     """
     path, found = manifest(arch), installed(arch)
@@ -112,7 +115,9 @@ def part(arch: Arch, name: str, digest: str) -> Path | None:
 
 
 def files(arch: Arch, name: str, digest: str, names: Iterable[str]) -> dict[str, bytes]:
-    """Return files of a component by name. If it was built from other sources, the result is empty.
+    """Return the content of files of a component of the guest pack, by their names.
+
+    If no pack is installed, or its component was built from other sources, the result is empty.
 
     :raises ImageError: If the pack is damaged.
     """
@@ -131,7 +136,7 @@ def files(arch: Arch, name: str, digest: str, names: Iterable[str]) -> dict[str,
 
 
 def check(arch: Arch, schema: str) -> None:
-    """Check that the pack, if one is installed, speaks a protocol.
+    """Check that the daemon in the guest pack, if one is installed, speaks this protocol.
 
     :param schema: Digest of the protocol, as 16 hexadecimal digits.
     :raises ImageError: If the pack speaks another protocol or is damaged.
@@ -147,19 +152,19 @@ def check(arch: Arch, schema: str) -> None:
 
 
 def wanted(arch: Arch) -> str:
-    """Return the requirement that installs the pack of this version."""
+    """Return the argument of `pip install` for the guest pack of this version of microvm."""
     return f"{distribution(arch)}=={__version__}"
 
 
 def absence(arch: Arch) -> str:
-    """Return the reason why the pack cannot be used, as a clause for an error message."""
+    """Return the reason why no guest pack can be used, as a clause for an error message."""
     if (found := installed(arch)) is None:
         return f"the guest pack {distribution(arch)} is not installed"
     return f"the guest pack of microvm {found.version} does not fit microvm {__version__}"
 
 
 def how_to_install(arch: Arch) -> str:
-    """Return the hint for installing the pack of this version."""
+    """Return the hint that says how to install the guest pack of this version of microvm."""
     return f"install the guest pack by `pip install '{wanted(arch)}'`"
 
 

@@ -1,7 +1,7 @@
-"""The log of the library: events for the module `logging`, with one area for each part.
+"""The log of the library, which uses Python's module `logging`, with a logger for each area.
 
-Nothing is shown by default. Users of the library add a handler, and the command line does so for
-`-v` and MICROVM_LOG; see docs/logging.md.
+Nothing is shown by default. Users of the library can add a handler to a logger. The command line
+does this if `-v` or MICROVM_LOG is given; see docs/logging.md.
 """
 
 from __future__ import annotations
@@ -13,15 +13,16 @@ if TYPE_CHECKING:
     from logging import Logger
 
 ROOT = "microvm"
-"""Name of the logger above the loggers of all areas."""
+"""Name of the library's logger. The logger of an area, such as `microvm.qemu`, is below it."""
 
 AREAS = ("start", "qemu", "guest", "wire", "image", "cache")
 
 WARNING = 30
-"""Level of messages that `notify` also gets, such as why KVM is not used."""
+"""Level of notices for the user, such as why KVM is not used. The function `notify` also gets
+them."""
 
 INFO = 20
-"""Level of the main events of a machine, with a few lines for each machine."""
+"""Level of the main events of a machine, such as its start: a few lines for each machine."""
 
 DEBUG = 10
 """Level of details, such as the command line of QEMU and the console of the guest."""
@@ -36,10 +37,10 @@ LEVELS = {"warning": WARNING, "info": INFO, "debug": DEBUG, "trace": TRACE}
 
 
 class Area:
-    """The logger of one area, which is one of `AREAS`.
+    """A logger for one of `AREAS`.
 
-    Importing `logging` is slow, so this class uses it only if another module has imported it.
-    Otherwise no handler can exist.
+    Importing `logging` is slow, so this class does not import it. If no other module has imported
+    it, no handler can exist, and nothing is logged.
     """
 
     def __init__(self, name: str) -> None:
@@ -47,25 +48,28 @@ class Area:
         self._logger: Logger | None = None
 
     def listens(self, level: int) -> bool:
-        """Return True if a handler may want events of this level."""
+        """Return True if a handler may show events of this level."""
         if self._logger is None and "logging" in sys.modules:
             self._logger = _of(self._name)
         return self._logger is not None and self._logger.isEnabledFor(level)
 
     def warning(self, text: str, *args: object) -> None:
-        """Log a message that `notify` also gets."""
+        """Log a notice for the user, which the function `notify` also gets."""
         self._log(WARNING, text, args)
 
     def info(self, text: str, *args: object) -> None:
-        """Log a main event of a machine."""
+        """Log a main event of a machine, such as its start."""
         self._log(INFO, text, args)
 
     def debug(self, text: str, *args: object) -> None:
-        """Log details."""
+        """Log a detail, such as the command line of QEMU."""
         self._log(DEBUG, text, args)
 
     def frame(self, sender: str, data: bytes) -> None:
-        """Log a frame. The record has the sender and the frame as attributes."""
+        """Log a frame, a message of the protocol.
+
+        The log record has the attributes `sender` and `frame`.
+        """
         self._log(TRACE, "the %s sends %d bytes", (sender, len(data)), sender=sender, frame=data)
 
     def _log(self, level: int, text: str, args: tuple[object, ...], **extra: object) -> None:
@@ -77,7 +81,11 @@ class Limit:
     """A counter that allows the first `MOST_LOGGED` events of one sender to be logged."""
 
     def __init__(self, area: Area, whose: str) -> None:
-        """Create a counter. `whose` names the sender in the message about the limit."""
+        """Create a counter.
+
+        :param area: Logger that logs a message when the limit is reached.
+        :param whose: Name of the sender for that message.
+        """
         self.is_reached = False
         self._area = area
         self._whose = whose
@@ -99,6 +107,6 @@ def _of(name: str) -> Logger:
 
     logging.addLevelName(TRACE, "TRACE")
     root = logging.getLogger(ROOT)
-    if not root.handlers:  # otherwise Python writes warnings to standard error
+    if not root.handlers:  # without a handler, Python writes warnings to standard error
         root.addHandler(logging.NullHandler())
     return logging.getLogger(name)

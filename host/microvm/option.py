@@ -1,4 +1,4 @@
-"""The declaration of an option, and the functions that check values of options."""
+"""The class `Option`, which declares an option, and functions that check values of options."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from microvm.suggestion import did_you_mean
 
 F = TypeVar("F", bound=Callable[..., object])
 
-# Module names, and the alternative None, are left out of the types in help texts.
+# Module names and the alternative None, which help texts leave out of the types of options.
 _UNSHOWN = re.compile(r"\b[a-z_]+\.|\s\|\sNone")
 
 
@@ -39,7 +39,7 @@ class Option(NamedTuple):
         gets a tuple of all texts.
     :ivar needs: Name of another option without which this one has no effect; empty if there is
         none.
-    :ivar verb_defaults: Pairs of a verb and the text of the default that only this verb uses.
+    :ivar verb_defaults: Pairs of a verb and the text of a default that applies only to this verb.
     :ivar preset_by: Kind of configuration file that may set a default for the command line.
         `project` allows every file, also one from a stranger's project, so such an option must
         not endanger the host. `user` allows only the user's own file and variables.
@@ -66,7 +66,7 @@ class Option(NamedTuple):
 
     @property
     def default_text(self) -> str:
-        """Text that describes the default."""
+        """Text that describes the default value of the option."""
         return self.shown or ("none" if self.default is None else str(self.default))
 
     @property
@@ -80,22 +80,22 @@ class Option(NamedTuple):
         return not self.metavar
 
     def default_for(self, verb: str) -> str | None:
-        """Return the text of the default that only this verb uses, or None."""
+        """Return the text of the default that applies only to this verb, or None."""
         return dict(self.verb_defaults).get(verb)
 
     @property
     def type_text(self) -> str:
-        """Text of the type, without module names and without None."""
+        """Type of the option's values as text, without module names and without None."""
         name: str = getattr(self.type, "__name__", "") if isinstance(self.type, type) else ""
         return name or _UNSHOWN.sub("", str(self.type))
 
     def about(self) -> str:
-        """Return one line with the help, type, unit and default of the option."""
+        """Return a line that describes the option: its help, type, unit and default."""
         unit = f", {self.unit}" if self.unit else ""
         return f"{self.help} ({self.type_text}{unit}; default: {self.default_text})"
 
     def check(self, value: object) -> Any:
-        """Read a value.
+        """Check a value of the option, and return it in the form that the library uses.
 
         :raises UsageError: Raised if the value is invalid. The message begins with the option's
             name.
@@ -130,13 +130,13 @@ class ParsedOptions(Mapping[str, Any]):
         return len(self._values)
 
     def replace(self, **checked: Any) -> ParsedOptions:
-        """Return a copy in which some options have other values, which are already checked."""
+        """Return a copy with other values for some options. The new values are already checked."""
         return ParsedOptions({**self._values, **checked}, self.given | checked.keys())
 
 
 @cache
 def options_of(kind: Any) -> dict[str, Option]:
-    """Return the options that a class of :mod:`microvm.options` declares, by name, in order."""
+    """Return the options that a class of :mod:`microvm.options` declares, by name."""
     return {
         name: annotation.__metadata__[0]._replace(name=name, type=annotation.__origin__)
         for name, annotation in kind.__annotations__.items()
@@ -169,7 +169,7 @@ def read_options(kind: Any, given: Mapping[str, object], function: str) -> dict[
 
 
 def complete_options(kind: Any, checked: Mapping[str, Any]) -> ParsedOptions:
-    """Add the defaults to the values that `read_options` has returned.
+    """Add the defaults of all other options to the values that `read_options` has returned.
 
     :raises UsageError: Raised if an option is given without another one that it needs.
     """
@@ -178,15 +178,15 @@ def complete_options(kind: Any, checked: Mapping[str, Any]) -> ParsedOptions:
 
 
 def parse_options(kind: Any, given: Mapping[str, object], function: str) -> ParsedOptions:
-    """Check the keyword arguments of a function, and add the defaults.
+    """Check the keyword arguments of a function, and add the defaults of all other options.
 
-    See `read_options` for the parameters, and both functions for the errors.
+    See `read_options` for the parameters, and `complete_options` for another error.
     """
     return complete_options(kind, read_options(kind, given, function))
 
 
 def flag(name: str) -> str:
-    """Return the name of an option as the command line spells it."""
+    """Return an option as users type it on the command line: `--max-output` for max_output."""
     return f"--{name.replace('_', '-')}"
 
 
@@ -198,7 +198,7 @@ def check_needs(
     """Check that no option is given without another one that it needs.
 
     :param given: Values by name. An option whose value is None is not given.
-    :param spell: Function that converts a name to the form that the caller has used.
+    :param spell: Function that converts a name to the form in which the user knows it.
     :raises UsageError: Raised if a needed option is not given.
     """
     for name, option in options.items():
@@ -208,11 +208,15 @@ def check_needs(
 
 
 def document_options(kind: Any) -> Callable[[F], F]:
-    """Return a decorator that appends the options of a class to a docstring, for `help()`."""
+    """Return a decorator that appends the options that a class declares to a docstring.
+
+    `help()` then shows them.
+    """
 
     def decorate(function: F) -> F:
         if text := function.__doc__:  # `python -OO` removes docstrings
-            # Before Python 3.13, docstrings keep the indentation of the source.
+            # Before Python 3.13, a docstring contains the indentation of the source code, so use
+            # the same indentation.
             indent = text[len(text.rstrip(" ")) :]
             options = options_of(kind).items()
             lines = [f"{indent}:param {name}: {option.about()}" for name, option in options]

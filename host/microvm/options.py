@@ -34,7 +34,7 @@ Text = str | bytes
 """Text, such as an argument of a command. The guest receives str as UTF-8."""
 
 Accelerator = Literal["auto", "kvm", "tcg"]
-"""Choice of how the guest's CPU runs; see the option `accel` of `MicroVM`."""
+"""Choice between KVM and emulation for the guest's CPU; see the option `accel` of `MicroVM`."""
 
 Confinement = Literal["auto", "require", "off"]
 """Choice of how QEMU is restricted on the host; see the option `confinement` of `MicroVM`."""
@@ -42,7 +42,7 @@ Confinement = Literal["auto", "require", "off"]
 TERMINAL_SIZE = (24, 80)
 """Default size of a terminal: the number of lines and the number of columns."""
 
-# Largest values of the protocol's fields: a u16 and a u32.
+# Largest values that fit into fields of the protocol with the types u16 and u32.
 _MOST_LINES = 0xFFFF
 _MOST_PROCESSES = 0xFFFFFFFF
 
@@ -75,9 +75,9 @@ def _environment(value: Any) -> dict[bytes, bytes]:
 
 
 def _content(name: object, content: object) -> bytes:
-    """Return the value of a variable as bytes.
+    """Return the value of an environment variable as bytes.
 
-    The error message does not contain the value, because it may be a secret.
+    The message of the error does not contain the value, because it may be a secret.
     """
     try:
         return to_bytes(content)
@@ -94,7 +94,7 @@ def _variables(entries: tuple[str, ...]) -> dict[str, str]:
             raise UsageError("it must be KEY=VALUE or KEY, but there is no KEY before the =")
         if equals:
             variables[name] = content
-        elif name in os.environ:  # docker also ignores a variable that is not set
+        elif name in os.environ:  # like docker, ignore a variable that is not set
             variables[name] = os.environ[name]
     return variables
 
@@ -182,14 +182,14 @@ def _ignore(_: str) -> None:
 
 
 def _chosen(kind: Any) -> partial[Option]:
-    """Return a constructor of options whose value is one of the words of a `Literal` type."""
+    """Return a constructor of options whose value is one of the words of the `Literal` `kind`."""
     names = get_args(kind)
     return partial(Option, read=partial(_one_of, names), metavar=f"[{'|'.join(names)}]")
 
 
 _COMMAND = ("run", "map", "exec", "shell")
 
-# Constructors of options of the same kind.
+# Constructors of options that have some properties in common.
 _PYTHON_ONLY = partial(Option, verbs=())
 _DURATION = partial(
     Option, read=parse_duration, unit="seconds, or text such as `2m`", metavar="TIME"
@@ -240,7 +240,7 @@ class ExecOptions(TypedDict, total=False):
             verbs=_COMMAND,
             metavar="DIR",
             short="w",
-            flag_name="workdir",  # as in docker; `cwd` is the name in subprocess
+            flag_name="workdir",  # docker's name; `cwd` is the name in subprocess
             preset_by="project",
         ),
     ]
@@ -311,7 +311,7 @@ class ExecOptions(TypedDict, total=False):
         counted(0, _MOST_PROCESSES)(
             "Limit the number of processes and threads that the command has at the same time; 0 "
             "is no limit.",
-            default=1024,  # a fork bomb must not stop the guest
+            default=1024,  # a limit, so that a fork bomb cannot stop the guest
             preset_by="project",
         ),
     ]
@@ -328,7 +328,7 @@ class ExecOptions(TypedDict, total=False):
 
 
 class PlainRunOptions(ExecOptions, total=False):
-    """The options of `MicroVM.run` that do not affect the type of the output."""
+    """Keyword arguments of `MicroVM.run`, without those that determine the type of the output."""
 
     input: Annotated[
         Text | None,
@@ -381,7 +381,7 @@ class RunOptions(PlainRunOptions, total=False):
 
 
 class UncapturedRunOptions(PlainRunOptions, total=False):
-    """The `RunOptions` with which the result has no output."""
+    """Keyword arguments with which `MicroVM.run` returns no output."""
 
     capture_output: Required[Literal[False]]
     text: bool
@@ -390,7 +390,7 @@ class UncapturedRunOptions(PlainRunOptions, total=False):
 
 
 class TextRunOptions(PlainRunOptions, total=False):
-    """The `RunOptions` with which the output is str, because they set `text`."""
+    """Keyword arguments with which `MicroVM.run` returns str, because `text` is True."""
 
     capture_output: Literal[True]
     text: Required[Literal[True]]
@@ -399,7 +399,7 @@ class TextRunOptions(PlainRunOptions, total=False):
 
 
 class EncodedRunOptions(PlainRunOptions, total=False):
-    """The `RunOptions` with which the output is str, because they set `encoding`."""
+    """Keyword arguments with which `MicroVM.run` returns str, because `encoding` is given."""
 
     capture_output: Literal[True]
     text: bool
@@ -408,7 +408,7 @@ class EncodedRunOptions(PlainRunOptions, total=False):
 
 
 class BytesRunOptions(PlainRunOptions, total=False):
-    """The `RunOptions` with which the output is bytes."""
+    """Keyword arguments with which `MicroVM.run` returns the output as bytes."""
 
     capture_output: Literal[True]
     text: Literal[False]

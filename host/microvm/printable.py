@@ -1,19 +1,19 @@
-"""Text of others, made safe to print."""
+"""Functions that make text from a guest, a file or a user safe to print."""
 
 from __future__ import annotations
 
 
 def printable(text: str) -> str:
-    r"""Escape control characters and invalid ones, such as `\x1b`, `\n` and `\xff`.
+    r"""Replace control characters and invalid characters by escapes, such as `\x1b` or `\n`.
 
-    A surrogate that stands for a byte is shown as that byte, because the user typed the byte. The
-    result is always a single line, even if a guest, a file or an argument supplied the text.
+    A byte that is not valid UTF-8 is shown as an escape such as `\xff`. The result is always a
+    single line, so text from a guest, a file or an argument can be part of a message.
     """
     return text if text.isprintable() else "".join(map(_escaped, text))
 
 
 def quoted(text: str) -> str:
-    r"""Return a name in quotes, for an error that refuses the name: `'a\xff b'`."""
+    r"""Return a name in quotes and with escapes, such as `'a\xff b'`, for an error message."""
     return f"'{printable(text)}'"
 
 

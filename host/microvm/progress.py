@@ -18,16 +18,20 @@ class Reporter(Protocol):
     """An object that shows the progress of a build."""
 
     def step(self, text: str) -> None:
-        """Begin the next step of the work. The text describes it, without a full stop."""
+        """Begin the next step of the build. The text describes the step, without a full stop."""
 
     def advance(self, done: int, total: int | None) -> None:
-        """Report the progress of this step, in any unit. The total is None if it is unknown."""
+        """Report the progress of this step.
+
+        :param done: Amount of the step that is done, in any unit.
+        :param total: Amount of the whole step in the same unit, or None if it is unknown.
+        """
 
     def line(self, text: str) -> None:
-        """Show a line of output of a command that is part of the work."""
+        """Show a line of the output of a command that the build runs."""
 
     def notice(self, text: str) -> None:
-        """Show a message that remains visible after the work."""
+        """Show a message that remains visible after the build."""
 
 
 class NullReporter:
@@ -77,7 +81,7 @@ class LineReporter:
 
 
 class TerminalReporter:
-    """A reporter with a progress bar, which disappears at the end. Notices remain visible."""
+    """A reporter that shows a progress bar, and removes it at the end. Notices remain visible."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
@@ -109,7 +113,7 @@ class TerminalReporter:
 
     def _started(self) -> Progress:
         if self._progress is None:
-            # The import is slow, and most runs build nothing.
+            # Imported here, because importing rich is slow, and most commands build nothing.
             from rich.console import Console
             from rich.progress import (
                 BarColumn,
@@ -134,7 +138,7 @@ class TerminalReporter:
 
 
 class _Stderr:
-    """Settings of the standard error of this process."""
+    """Settings for messages on the standard error of this process, such as `--quiet`."""
 
     def __init__(self) -> None:
         self.quiet = False
@@ -152,7 +156,7 @@ class _Stderr:
 
 
 STDERR = _Stderr()
-"""The settings of this process. The option `--quiet` changes them."""
+"""The settings for messages of this process. The option `--quiet` changes them."""
 
 
 @contextmanager

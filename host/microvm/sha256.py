@@ -1,4 +1,4 @@
-"""SHA-256 for small data. It avoids the import of `hashlib`, which loads OpenSSL slowly."""
+"""SHA-256 of small data, without the slow import of `hashlib`, which loads OpenSSL."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from hashlib import _Hash
     from hashlib import sha256 as _own
-else:  # the module `random` does the same
+else:  # the standard module `random` also uses `_sha2`
     try:
         from _sha2 import sha256 as _own
     except ImportError:  # before Python 3.12, or a build without this module
@@ -20,7 +20,8 @@ else:  # the module `random` does the same
 
 
 def sha256(data: bytes = b"") -> _Hash:
-    """Begin a digest, as `hashlib.sha256` does."""
-    # Use `hashlib` if it is loaded. Another thread may be importing it, so it may lack the name.
+    """Return a SHA-256 object that has hashed `data`, as `hashlib.sha256` does."""
+    # Use `hashlib` if it is imported already. While another thread imports it, it may still lack
+    # the function `sha256`.
     begin: Callable[[bytes], _Hash] = getattr(sys.modules.get("hashlib"), "sha256", _own)
     return begin(data)

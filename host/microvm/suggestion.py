@@ -8,13 +8,13 @@ _MAX_NAMES = 3
 
 
 def did_you_mean(name: str, names: Iterable[str], *, quoted: bool = False) -> str:
-    """Return a question that suggests similar names, or "" if no name is similar.
+    """Return a question such as "Did you mean …?", or "" if none of the names is similar.
 
     Names that begin with the given text are preferred.
 
     :param quoted: True to put each name in quotation marks.
     """
-    from difflib import get_close_matches  # its import is slow, and only errors need it
+    from difflib import get_close_matches  # imported here: slow, and only errors need it
 
     known = list(names)
     longer = [each for each in known if name and each.startswith(name)]

@@ -23,7 +23,7 @@ MINIMUM_MEMORY = 96 << 20
 """Minimum memory of a guest in bytes. Debian's kernel with Alpine panics below 88 MiB."""
 
 MINIMUM_DISK = 16 << 20
-"""Minimum size of a disk in bytes. A smaller one would mostly contain its own tables."""
+"""Minimum size of a disk in bytes. A smaller file system would mostly contain its own metadata."""
 
 MINIMUM_LIMIT = 1 << 20
 """Minimum memory limit of a command in bytes. With less, a command can hardly be started."""
@@ -39,7 +39,7 @@ _DURATION = re.compile(
     _NUMBER + "|(?=.)" + "".join(rf"(?:{_NUMBER}{unit}(?!s))?" for unit in _UNITS), re.ASCII
 )
 _DURATIONS = "write 5s, 500ms or 1h30m; a number alone is seconds"
-_SECONDS = (1, 86400, 3600, 60, 1, 1e-3)  # seconds of the unit of each group of `_DURATION`
+_SECONDS = (1, 86400, 3600, 60, 1, 1e-3)  # seconds in the unit of each group of `_DURATION`
 
 
 def parse_size(value: Size) -> int:
@@ -62,7 +62,7 @@ def parse_size(value: Size) -> int:
 
 def _fraction(number: str, unit: str | None) -> int:
     size = float(number) * _BYTES[unit]
-    return int(size) if unit else -1  # a byte has no fractions
+    return int(size) if unit else -1  # bytes have no fractions
 
 
 def parse_duration(value: Duration) -> float:
@@ -89,7 +89,7 @@ def parse_duration(value: Duration) -> float:
 def parse_count(value: int, *, least: int, most: float = math.inf) -> int:
     """Check that a value is a whole number from `least` to `most`, and return it.
 
-    :raises UsageError: If it is not.
+    :raises UsageError: If the value is not such a number.
     """
     if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
         bounds = f"from {least} on" if most == math.inf else f"from {least} to {most}"
@@ -152,9 +152,9 @@ def format_size(size: int) -> str:
 
 
 def exact_size(size: int) -> str:
-    """Return a limit as text, in the largest unit that is exact: `20M`, `1.5G` or `1000 bytes`.
+    """Return a size as text that is not rounded, such as `20M`, `1.5G` or `1000 bytes`.
 
-    Usually this is the unit that the user has typed.
+    The largest possible unit is used, which is usually the one that the user has typed.
     """
     for name, unit in reversed(_BYTES.items()):
         if name and size >= unit and 10 * size % unit == 0:
@@ -163,9 +163,9 @@ def exact_size(size: int) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Return seconds as text: `0.5 s` below a minute, else in the form that `parse_duration` reads.
+    """Return a duration as text for the user: `0.5 s` below a minute, above it such as `1h30m`.
 
-    A number that is not whole is always in seconds.
+    A duration that is not a whole number of seconds is always in seconds, such as `90.5 s`.
     """
     if seconds < 60 or seconds % 1:
         return f"{seconds:g} s"

@@ -1,7 +1,7 @@
 """The decompression of zstd files, and of other files that consist of several compressed streams.
 
-The author of such a file may be hostile. So the number of its streams is limited, and so are the
-zeros behind them.
+The author of such a file may be hostile. So the number of streams in a file is limited, and so is
+the number of zeros after a stream.
 """
 
 from __future__ import annotations
@@ -20,16 +20,18 @@ CHUNK = 1 << 20
 """Maximum size of a piece of decompressed content, in bytes."""
 
 # An archive may have at most _FREE_STREAMS compressed streams, and one more for each _STREAM_BYTES
-# bytes of it. Some tools make a stream of each file, and such a stream is longer than that.
+# bytes of its size. Some tools write a stream for each file, and these streams are longer than
+# _STREAM_BYTES.
 _FREE_STREAMS = 1024
 _STREAM_BYTES = 64
 
-# Maximum number of zeros between and behind the compressed streams of an archive. Tapes and tools
-# pad an archive to a multiple of their block size, which is at most some hundred KiB.
+# Maximum number of zeros between and after the compressed streams of an archive. Some tools add
+# zeros until the size is a multiple of their block size, which is at most some hundred KiB.
 _PADDING = 1 << 20
 
 _READ = 1 << 17
-# size of the first piece that a new stream gets; a decoder copies the bytes after its stream
+# Number of bytes that the decoder of a new stream gets first. It is small because a decoder copies
+# the bytes after its stream, which may be short.
 _PIECE = 1 << 12
 
 
@@ -46,15 +48,15 @@ class StreamDecoder(Protocol):
 
 
 class TooManyStreamsError(Exception):
-    """An archive has too many compressed streams for its size, so reading it would take long."""
+    """Raised if an archive has too many compressed streams for its size, to limit the time."""
 
 
 class PaddingError(EOFError):
-    """A compressed archive has more zeros behind its streams than any tool adds."""
+    """Raised if a compressed archive has more zeros after its streams than any tool adds."""
 
 
 class NotZstdError(EOFError):
-    """A file is not compressed by zstd."""
+    """Raised if a file is not compressed by zstd."""
 
 
 class ZstdDecoder:
@@ -89,7 +91,7 @@ class ZstdDecoder:
 
 
 def zstd_module() -> ModuleType:
-    """Return the zstd module of the standard library, or its backport for older Pythons.
+    """Return the zstd module of the standard library, or in older Pythons its backport.
 
     :raises ImageError: The backport is not installed.
     """
@@ -102,8 +104,12 @@ def zstd_module() -> ModuleType:
 
 
 def decoded(chunks: Iterable[bytes], new: Callable[[], StreamDecoder]) -> Iterator[bytes]:
-    """Yield the content of all streams in turn; accept some zeros behind them, as gzip(1) does.
+    """Decompress all streams of a file, and yield their content in pieces.
 
+    Some zeros after a stream are ignored, as gzip(1) does.
+
+    :param chunks: Pieces of the compressed file.
+    :param new: Function that returns a decoder for the next stream.
     :raises EOFError: The last stream is incomplete.
     :raises PaddingError: There are too many zeros behind the streams.
     :raises TooManyStreamsError: There are too many streams for their size.
@@ -145,7 +151,7 @@ def decoded(chunks: Iterable[bytes], new: Callable[[], StreamDecoder]) -> Iterat
 
 
 def _pieces(decoder: StreamDecoder, data: bytes) -> Iterator[bytes]:
-    """Yield the output of a decoder for some more input."""
+    """Give more input to a decoder, and yield its output in pieces of limited size."""
     while True:
         part = decoder.decompress(data, CHUNK)
         if part:
@@ -156,20 +162,20 @@ def _pieces(decoder: StreamDecoder, data: bytes) -> Iterator[bytes]:
 
 
 class ZstdReader:
-    """A reader of a file that zstd has compressed. It holds one piece of the content in memory."""
+    """A reader of a file that zstd has compressed. It keeps only a piece of it in memory."""
 
     def __init__(self, file: BinaryIO, window: int) -> None:
-        """Prepare to read.
+        """Prepare to read a file from its current position.
 
-        :param window: the binary logarithm of the memory that decompression may take, in bytes.
+        :param window: Binary logarithm of the memory that decompression may take, in bytes.
         """
-        # if the file is a pipe, a read waits for that many bytes
+        # If the file is a pipe, each read waits until it has `_READ` bytes, or for the end.
         chunks = iter(partial(file.read, _READ), b"")
         self._parts = decoded(chunks, partial(ZstdDecoder, window))
         self._rest = memoryview(b"")
 
     def read(self, size: int) -> bytes:
-        """Return at most `size` bytes; b"" only at the end of the file.
+        """Return at most `size` bytes of the decompressed content; b"" only at its end.
 
         :raises EOFError: The file is incomplete.
         :raises NotZstdError: The file is not compressed by zstd.
