@@ -87,7 +87,7 @@ ARCHES = {
             qemu_package="qemu-system-arm",
             machine={"pci": "virt", "mmio": "virt"},
             # QEMU emulates its own algorithm of pointer authentication faster than the default one
-        # (arm/cpu-features in QEMU's documentation).
+            # (arm/cpu-features in QEMU's documentation).
             cpu={"tcg": "max,pauth-impdef=on", "kvm": "host", "hvf": "host"},
             console="ttyAMA0",
             kernel_options="",
