@@ -49,8 +49,8 @@ def test_the_story_of_a_start(microvm: Command, image: Image) -> None:
         ("start", rf"image {image.name}, 256 MiB, CPUs: 1, (TCG|KVM)"),
         ("start", rf"cloning template {image.name}-\w+"),
         ("start", r"cloned under \w+, QEMU is process \d+, ready \d+ ms after its start"),
-        ("guest", "sh begins"),
-        ("guest", "sh ended with status 3"),
+        ("guest", "sh started"),
+        ("guest", "sh exited with status 3"),
         ("start", "the machine is gone"),
     )
     for (area, text), (wanted, pattern) in zip(lines(result.stderr), story, strict=True):
@@ -106,15 +106,18 @@ def test_all_of_it_has_the_frames(microvm: Command) -> None:
 
 def test_the_environment_asks_for_areas(microvm: Command) -> None:
     result = microvm("run", "--", "true", env={**os.environ, "MICROVM_LOG": "guest=info"})
-    assert lines(result.stderr) == [("guest", "true begins"), ("guest", "true ended with status 0")]
+    assert lines(result.stderr) == [
+        ("guest", "true started"),
+        ("guest", "true exited with status 0"),
+    ]
 
 
 def test_many_machines_tell_of_themselves(microvm: Command) -> None:
     result = microvm("map", "-v", "-j", "1", "-", input=b"true\nfalse\n")
     texts = [text for _, text in lines(result.stderr)]
     assert texts.count("the machine is gone") == 2
-    assert "sh ended with status 0" in texts
-    assert "sh ended with status 1" in texts
+    assert "sh exited with status 0" in texts
+    assert "sh exited with status 1" in texts
 
 
 def test_lines_stand_above_a_bar_that_moves(image: Image, tmp_path: Path) -> None:

@@ -86,7 +86,7 @@ def _without_a_loop(use: Callable[[Image], Coroutine[Any, Any, None]], image: Im
 def test_without_asyncio_the_error_names_microvm_sync(
     image: Image, use: Callable[[Image], Coroutine[Any, Any, None]], run: Callable[..., None]
 ) -> None:
-    with pytest.raises(UsageError, match=r"needs a running event loop of asyncio") as caught:
+    with pytest.raises(UsageError, match=r"needs an event loop of asyncio") as caught:
         run(use, image)
     assert "use `microvm.sync`" in caught.value.hint
     assert "trio.to_thread.run_sync" in caught.value.hint
@@ -143,7 +143,7 @@ def test_another_loop_than_theirs_is_told_so(image: Image) -> None:
         theirs.run(pool.__aenter__())
         uses = (vm.ping, vm.stop, pool.machine().__aenter__, pool.__aexit__)
         for use in (*uses, lambda: vm.run(["true"]), lambda: anext(pool.map([["true"]]))):
-            with pytest.raises(UsageError, match="belongs to the event loop"):
+            with pytest.raises(UsageError, match="belongs to another event loop"):
                 another.run(_awaited(use()))
         theirs.run(vm.stop())
         theirs.run(pool.__aexit__())

@@ -216,7 +216,11 @@ def test_a_command_that_takes_more_memory_than_it_may_is_killed(microvm: Command
         (["--memory", "1K", "--", "true"], 2, "too little memory"),
         (["--memory", "lots", "--", "true"], 2, "'lots' is not a size (write 64M, 1K or 2G"),
         (["--memory", "256", "--", "true"], 2, "a number alone is bytes"),
-        (["--memory", "999G", "--", "true"], 2, "does not fit into this host's memory (at most"),
+        (
+            ["--memory", "999G", "--", "true"],
+            2,
+            "does not fit into this host's memory (use at most",
+        ),
         (["--cpus", "0", "--", "true"], 2, "'--cpus': 0 is not a whole number from 1 on"),
         (["--cpus", "x", "--", "true"], 2, "'--cpus': 'x' is not a whole number from 1 on"),
         (["--cpus", "999", "--", "true"], 2, "a guest with 999 CPUs cannot boot in time"),

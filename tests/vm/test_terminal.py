@@ -206,7 +206,7 @@ def test_without_t_ctrl_c_interrupts_the_command(run: Run) -> None:
 )
 def test_a_shell_without_t_says_what_to_type(run: Run, arguments: list[str], typed: str) -> None:
     child = run(*arguments)
-    child.expect_exact(f"{arguments[-1]} got no input, because a terminal is passed on only with")
+    child.expect_exact(f"{arguments[-1]} got no input, because a command gets a terminal only with")
     child.expect_exact(f": type `{typed}`")
     assert _ended(child) == 0
 
