@@ -1,10 +1,10 @@
-"""Find the backends, which generate code or documents from a schema, such as Python, C or Markdown.
+"""Find the backends, each of which generates one kind of file from a schema: Python, C, Markdown.
 
 A backend is a function `emit(schema, output)`. It returns a dictionary from the name of each
-generated file to its text. `output` is the `[[output]]` table of the schema that requested it.
-`emit` must be pure: it does no I/O, does not read the clock, and keeps the order of the schema.
-A backend that can generate code in several styles lists their names in a tuple `STYLES`, in the
-module of its `emit`.
+generated file to its text. `output` is the `[[output]]` table of the schema that requests the file.
+`emit` must be pure: it does no I/O, does not read the clock, and keeps the order of the schema. A
+backend that can generate code in several styles lists the names of the styles in a tuple `STYLES`,
+in the module that defines `emit`.
 
 Each submodule of this package is a built-in backend. Other packages add backends through entry
 points in the group `microvm_proto.backends`.
@@ -33,7 +33,7 @@ def names() -> list[str]:
 
 
 def exists(name: str) -> bool:
-    """Return True if a backend called `name` exists; do not load it."""
+    """Return True if a backend of this name exists. The backend is not loaded."""
     return name in _built_in() or any(point.name == name for point in _installed())
 
 
@@ -53,7 +53,7 @@ def find(name: str) -> Backend:
 
 
 def styles(name: str) -> tuple[str, ...]:
-    """Return the styles of the backend called `name`.
+    """Return the names of the styles in which the backend called `name` can generate code.
 
     :raises KeyError: Raised if no such backend exists.
     """

@@ -1,4 +1,4 @@
-"""Generate a Python module that holds only the constants of a schema, without a codec."""
+"""Generate a Python module that contains only the constants of a schema, without a codec."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from microvm_proto.schema import Output, Schema
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
-    """Generate the module of constants."""
+    """Generate the Python module of constants."""
     head = f'"""Constants of the protocol {schema.name}. Generated from {schema.source}."""\n'
     return {output.path.name: head + declare(schema)}
 
 
 def declare(schema: Schema) -> str:
-    """Generate an empty line and the assignments of the constants.
+    """Generate an empty line and the Python assignments of a schema's constants.
 
-    Return an empty string if the schema has no constants.
+    The result is empty if the schema has no constants.
     """
     lines = [
         f"{constant.name.upper()} = {_value(constant.value)}\n" for constant in schema.constants
@@ -26,7 +26,8 @@ def declare(schema: Schema) -> str:
 
 def _value(value: int | str) -> str:
     if isinstance(value, str):
-        # Use the quotes that a code formatter would choose.
+        # Choose the quotes as a code formatter does, so that it leaves the generated file
+        # unchanged.
         single = value.count('"') > value.count("'")
         return repr(value) if single else json.dumps(value)
     return f"0x{value:X}" if value > 0x7FFFFFFF else str(value)

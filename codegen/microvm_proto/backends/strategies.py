@@ -1,4 +1,4 @@
-"""Generate Hypothesis strategies for the messages of a generated Python codec."""
+"""Generate Hypothesis strategies that create random messages of a generated Python codec."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from microvm_proto.types import (
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
-    """Generate the module of strategies."""
+    """Generate the Python module of strategies."""
     constants: dict[str, str] = {}
     blocks = []
     for struct in schema.structs_in_order:
         before = len(constants)
         function = _function(struct, constants, [], struct.fields)
-        # The function's default arguments use these constants, so they must be defined first.
+        # The function's default arguments use these constants, so the constants come first.
         blocks += [_assigned([*constants.items()][before:]), function]
     before = len(constants)
     functions = [_of_message(message, constants, schema) for message in schema.messages]
@@ -62,9 +62,9 @@ def _imports(words: Collection[str]) -> str:
 
 
 def _import(schema: Schema) -> str:
-    """Return the statement that imports the codec as `codec`.
+    """Return the Python statement that imports the codec as `codec`.
 
-    The name of its module is that of the schema's first `[[output]]` for Python.
+    The module is that of the first `[[output]]` table of the schema with the backend `python`.
     """
     modules = [output.module for output in schema.outputs if output.backend == "python"]
     package, _, name = (modules[0] if modules else "codec").rpartition(".")
@@ -73,7 +73,7 @@ def _import(schema: Schema) -> str:
 
 
 def _of_message(message: Message, constants: dict[str, str], schema: Schema) -> str:
-    """Generate the function that builds a message's strategy from the strategies of its fields."""
+    """Generate the Python function that builds a message's strategy from those of its fields."""
     identifier = []
     if message.id != "none":
         name, least = ("_ID", 1) if message.id == "required" else ("_ID_OR_0", 0)
@@ -88,12 +88,12 @@ def _function(
     first: list[tuple[str, str, str, str]],
     fields: tuple[Field, ...],
 ) -> str:
-    """Generate the function that builds the strategy for a message or struct.
+    """Generate the Python function that returns the strategy for a message or struct.
 
-    Its parameters are the strategies of the fields, each with a default.
+    The parameters of that function are the strategies of the fields, each with a default.
 
-    :param first: Parameters that come before the fields. Each is a tuple of attribute name,
-        parameter name, type and default.
+    :param first: Parameters that come before those for fields. Each is a tuple of the attribute's
+        name, the parameter's name, the type and the default.
     """
     given = [*first]
     for field in fields:
@@ -115,7 +115,7 @@ def _function(
 
 
 def _unshadowed(name: str) -> str:
-    """Return `name`, with an underscore appended if it is the name of a module that is imported."""
+    """Return `name`; append an underscore if the generated module imports a module of that name."""
     return f"{name}_" if name in ("codec", "enum", "itertools", "st") else name
 
 
@@ -124,13 +124,13 @@ def _of_field(field: Field, constants: dict[str, str]) -> str:
     if field.absent is None:
         return name
     absent = f"{name}_ABSENT_{field.absent}".replace("-", "MINUS_")
-    # This number stands for an absent value on the wire, so it would be decoded as None.
+    # On the wire, this number stands for "no value", and a decoder returns None for it.
     constants[absent] = f"st.none() | {name}.filter(lambda number: number != {field.absent})"
     return absent
 
 
 def _of(kind: Type, constants: dict[str, str]) -> str:
-    """Add a strategy for the values of a type to `constants`, and return its name."""
+    """Add a strategy for the values of a type to `constants`, and return the constant's name."""
     annotation = ""
     match kind:
         case Integer(name=integer):

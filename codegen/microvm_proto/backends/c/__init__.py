@@ -1,7 +1,7 @@
 """Generate a C99 header with an encoder and a decoder for every message of a schema.
 
-The decoder does not copy: its results point into the received frame. The encoder writes into a
-buffer of the caller.
+The decoder does not copy: the decoded values point into the received frame. The encoder writes into
+a buffer that the caller provides.
 """
 
 from __future__ import annotations
@@ -25,13 +25,14 @@ from microvm_proto.schema import Output, Schema
 
 STYLES = ("inline", "table")
 MOST_INLINE = 25
-"""Maximum number of messages for which `inline` is the default style; above it, `table` is."""
+"""Maximum number of messages for which the style `inline` is the default; above it, `table` is."""
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
-    """Generate the header. Every identifier in it starts with the name of the schema.
+    """Generate the C header. Every identifier in it starts with the name of the schema.
 
-    Templates contain `@p@` instead of that name, and `@P@` instead of that name in capitals.
+    In the templates of the header, `@p@` stands for the name of the schema, and `@P@` for that name
+    in capitals.
     """
     name, framing = schema.name, schema.framing
     faults = [("fault_none", 0, ""), *((f"fault_{f.name}", f.number, f.doc) for f in FAULTS)]
@@ -80,12 +81,12 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
 
 
 def _named(values: Iterable[tuple[str, int, str]]) -> Iterator[tuple[str, str]]:
-    """Yield the constants of an enum, each with its name without the prefix up to the first `_`."""
+    """Yield the constants of a C enum: each with its name up to the first `_` removed."""
     return ((constant, constant.partition("_")[2]) for constant, *_ in values)
 
 
 def _inline(schema: Schema) -> Iterator[str]:
-    """Generate a decoder and an encoder for each message of a schema: the style `inline`."""
+    """Generate a decoder and an encoder for each message, without tables (style `inline`)."""
     framing = schema.framing
     yield declare.rules(schema)
     yield header.check(framing)

@@ -1,4 +1,4 @@
-"""Generate the declarations of the C header: enums, sizes, structs and the rules of messages."""
+"""Generate the declarations of a C header: enums, sizes, structs, and the rules of the messages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from microvm_proto.types import Array, Enum, Field, Flags, Struct
 
 
 def enum(name: str, kind: str, doc: str, values: Iterable[tuple[str, int, str]]) -> str:
-    """Generate the declaration of the enum `NAME_KIND`.
+    """Generate the declaration of the C enum `NAME_KIND`.
 
     :param values: Name, number and documentation of each constant.
     """
@@ -19,9 +19,9 @@ def enum(name: str, kind: str, doc: str, values: Iterable[tuple[str, int, str]])
 
 
 def _constants(head: str, values: Iterable[tuple[str, int, str]]) -> str:
-    """Generate an enum, and macros for those constants that are out of the range of `int`.
+    """Generate a C enum, and macros for the constants that do not fit into an `int`.
 
-    Standard C does not allow such constants in an enum.
+    Standard C does not allow constants in an enum that do not fit into an `int`.
     """
     inside, beyond = [], []
     for name, number, text in values:
@@ -37,7 +37,7 @@ def names(what: str, parameter: str, values: Iterable[tuple[str, str]]) -> str:
     """Generate the C function `NAME_WHAT_name`, which returns the name of a number.
 
     :param parameter: Declaration of the function's parameter.
-    :param values: Each constant with the name that the function returns for it.
+    :param values: Each C constant, with the name that the function returns for it.
     """
     value = parameter.rsplit(maxsplit=1)[-1]
     cases = "".join(
@@ -53,7 +53,7 @@ def names(what: str, parameter: str, values: Iterable[tuple[str, str]]) -> str:
 
 
 def constants(schema: Schema) -> str:
-    """Generate macros for the constants of the schema."""
+    """Generate C macros for the `[[constant]]` tables of the schema."""
     return "\n".join(
         f"{comment(constant.doc)}#define @P@_{constant.c_name.upper()} {value(constant.value)}"
         for constant in schema.constants
@@ -61,19 +61,19 @@ def constants(schema: Schema) -> str:
 
 
 def schema_enum(name: str, kind: Enum) -> str:
-    """Generate the declaration of an enum of the schema."""
+    """Generate the C declaration of an enum of the schema."""
     values = [(f"{kind.c_name}_{value.name}", value.number, value.doc) for value in kind.values]
     return enum(name, kind.c_name, kind.doc, values)
 
 
 def flags(name: str, kind: Flags) -> str:
-    """Generate an enum of the masks of a set of flags."""
+    """Generate a C enum that contains the mask of each bit of a set of flags."""
     bits = [(f"{kind.c_name}_{bit.name}", bit.mask, bit.doc) for bit in kind.bits]
     return enum(name, kind.c_name, kind.doc, bits)
 
 
 def sizes(schema: Schema) -> str:
-    """Generate constants for the header size, for the longest bodies and for field bounds."""
+    """Generate C constants: the header size, the longest bodies, and the bounds of fields."""
     framing = schema.framing
     values = [("HEADER_SIZE", framing.header_size), ("MAX_BODY", schema.max_body)]
     values += [("CHECK_SIZE", framing.check_size)] if framing.given else []
@@ -104,16 +104,16 @@ def sizes(schema: Schema) -> str:
 
 
 def _of_fields(kind: Struct | Message) -> Iterator[tuple[str, int]]:
-    """Yield name and value of the constants for the field bounds of a struct or message."""
+    """Yield names and values of C constants for the bounds of fields in a struct or message."""
     for field in kind.fields:
         for key, number in field.constants.items():
             yield f"{kind.c_name}_{field.c_name}_{key}", number
 
 
 def struct(name: str, kind: Struct | Message) -> str:
-    """Generate the C struct of a struct or message.
+    """Generate the C struct for a struct or message of the schema.
 
-    Return an empty string if it has no field that a program can set.
+    The result is empty if a program cannot set any field of it, because all have fixed values.
     """
     lines = [f"{comment(f.about, chr(9))}\t{_member(f)};" for f in kind.fields if f.equals is None]
     if not lines:
@@ -127,7 +127,7 @@ def _member(field: Field) -> str:
 
 
 def union(schema: Schema) -> str:
-    """Generate the union of the structs of all messages."""
+    """Generate the C union of the structs of all messages."""
     members = "\n".join(
         f"\tstruct @p@_{message.c_name} {message.c_name};"
         for message in schema.messages
@@ -138,7 +138,7 @@ def union(schema: Schema) -> str:
 
 
 def rules(schema: Schema) -> str:
-    """Generate the table of rules for the header of each message, by version."""
+    """Generate the C table of what the header of each message must contain, by protocol version."""
     identifiers = {"none": 0, "required": 1, "any": 2}
     rows = [
         f"\t{{ @P@_TYPE_{m.c_name.upper()}, @P@_{m.sender.upper()}, {identifiers[m.id]}, "
@@ -146,7 +146,7 @@ def rules(schema: Schema) -> str:
         for m in schema.messages
         for version in m.versions
     ]
-    # No message has the type 0, so a row with this type marks the end of the table.
+    # No message has the number 0, so a row with this number marks the end of the table.
     rows.append("\t{ 0, 0, 0, 0, 0 },")
     return (
         "/* A rule for the header of a message. It applies to all versions from `since` on, up to\n"

@@ -31,7 +31,7 @@ def decode_message(name: str, message: Message) -> str:
 
 
 def decode_any(schema: Schema) -> str:
-    """Generate the C function that decodes a body according to the type in its header."""
+    """Generate the C function that decodes a body by the message type in the frame's header."""
     cases = "".join(
         f"\tcase @P@_TYPE_{message.c_name.upper()}:\n"
         f"\t\treturn @p@_decode_{message.c_name}(body, header->body_length, version, "
@@ -60,7 +60,7 @@ def _decode_field(field: Field) -> str:
 
 
 def _decode_later(field: Field, step: str) -> str:
-    """Generate the decoding step for a field that older versions lack."""
+    """Generate the C code that decodes a field which older versions of its message lack."""
     if field.equals is not None:
         return f"(version < {field.since} || {step})"
     instead = values.assign(field.type, f"message->{field.c_name}", field.default)

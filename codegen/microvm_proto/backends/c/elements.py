@@ -1,6 +1,7 @@
-"""Generate the C functions for enums, structs, and elements of arrays and lists.
+"""Generate the C functions that handle enums, structs, and the elements of arrays and lists.
 
-Functions for structs and for elements of arrays have a parameter `count`: the number of values.
+The functions for structs and for elements of arrays have a parameter `count`, the number of values
+to handle.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from microvm_proto.types import Array, Enum, Field, Flags, List, Scalar, Struct,
 
 
 def functions(schema: Schema) -> Iterator[str]:
-    """Yield the functions, each after those that it calls."""
+    """Yield the C functions, ordered so that each follows the functions that it calls."""
     fields = [field for message in schema.messages for field in message.fields]
     used = {kind.name for kind in _parts(fields) if isinstance(kind, Struct)}
     structs = [struct for struct in schema.structs_in_order if struct.name in used]
@@ -46,7 +47,7 @@ def _parts(fields: Iterable[Field]) -> list[Type]:
 def _distinct(
     kinds: Iterable[Scalar | Struct], name: Callable[[Scalar | Struct], str]
 ) -> Iterable[Scalar | Struct]:
-    """Return the types, but only one of those that have the same name."""
+    """Return the types without those for which `name` returns the name of an earlier type."""
     return {name(kind): kind for kind in kinds}.values()
 
 
@@ -55,9 +56,9 @@ def _scalars(arrays: Iterable[Array]) -> list[Scalar | Struct]:
 
 
 def _fields(kind: Scalar | Struct, value: str = "value") -> Iterator[tuple[Type, str]]:
-    """Yield the type and the C expression of each field of a struct, or of a scalar itself.
+    """Yield the type and the C expression of each field of a struct; for a scalar, those of itself.
 
-    :param value: Expression for a pointer to the struct or scalar.
+    :param value: C expression for a pointer to the struct or scalar.
     """
     if isinstance(kind, Struct):
         yield from ((field.type, f"{value}->{field.c_name}") for field in kind.fields)
@@ -66,7 +67,10 @@ def _fields(kind: Scalar | Struct, value: str = "value") -> Iterator[tuple[Type,
 
 
 def _known(kind: Enum | Flags) -> str:
-    """Generate the C function that returns true if a value is defined in the negotiated version."""
+    """Generate the C function that checks a number against an enum's values, or against flags.
+
+    It returns true if the negotiated version of the protocol defines the value, or all bits.
+    """
     name = f"@P@_{kind.c_name.upper()}"
     if isinstance(kind, Enum):
         terms = [(each.since, f"value == {name}_{each.name.upper()}") for each in kind.values]
@@ -192,12 +196,15 @@ def _append(kind: Scalar | Struct) -> str:
 
 
 def _each(lines: Iterable[str]) -> list[str]:
-    """Return a C loop that runs the statements for each of `count` values."""
+    """Return a C loop that runs statements, which handle one value, for each of `count` values."""
     return ["for (; count > 0; count--, value++) {", *(f"\t{line}" for line in lines), "}"]
 
 
 def _function(head: str, lines: Iterable[str], end: str = "") -> str:
-    """Generate a C function. Its parameter `version`, if it has one, may be unused."""
+    """Generate a C function.
+
+    If it has a parameter `version`, its body need not use that parameter.
+    """
     body = [*lines, end] if end else [*lines]
     if "uint32_t version" in head and not uses("version", "\n".join(body)):
         body.insert(-1, "(void)version;")

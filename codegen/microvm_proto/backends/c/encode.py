@@ -13,7 +13,7 @@ from microvm_proto.types import Field
 
 
 def check(name: str, message: Message, framing: Framing) -> str:
-    """Generate the C function that checks a message against the rules that decoders apply."""
+    """Generate the C function that checks a message before it is sent, by a decoder's rules."""
     lines = [*_refusals(message)]
     text = "\n".join(lines)
     given = map(_name, _parameters(name, message, framing))
@@ -51,7 +51,7 @@ def _parameters(name: str, message: Message, framing: Framing) -> list[str]:
 
 
 def _name(parameter: str) -> str:
-    """Return the name of the parameter in a declaration such as `const struct p_ping *message`."""
+    """Return the name of a C parameter from its declaration: `message` for `struct p *message`."""
     return parameter.rsplit(maxsplit=1)[-1].lstrip("*")
 
 
@@ -66,7 +66,8 @@ def encode_message(name: str, message: Message, framing: Framing) -> str:
     size = f"@P@_HEADER_SIZE{' + @P@_CHECK_SIZE' if framing.check_size else ''}"
     frame, place = "out", ""
     if framing.kind == "cobs":
-        # The frame is first written behind a gap, because its COBS encoding in `out` is longer.
+        # The frame is first written with a gap before it, because its COBS encoding in `out` is
+        # longer and is written from the beginning of `out`.
         stuffing = framing.stuffing(message.max_body)
         size, frame = f"{size} + {stuffing}", "frame"
         place = f"\tuint8_t *frame = out + {stuffing - len(DELIMITER)};\n"
@@ -87,11 +88,12 @@ def encode_message(name: str, message: Message, framing: Framing) -> str:
 
 
 def finish(framing: Framing, frame: str, header: Mapping[str, str]) -> Iterator[str]:
-    """Yield the C statements that turn a body into a frame and return the size of the frame.
+    """Yield the C statements that complete a frame around a body, and return the frame's size.
 
-    They expect the pointer `at` at the end of the body.
+    These statements expect that the C pointer `at` points to the end of the body.
 
-    :param header: Expressions for the fields of the header, except for length and sequence.
+    :param header: C expressions for the fields of the header, except for length and sequence
+        number.
     """
     given = {"body_length": "at", "sequence": "sequence", **header}
     fields = [given[each.name] for each in framing.header if each.name != "flags"]
@@ -108,7 +110,7 @@ def _lines(statements: Iterable[str]) -> str:
 
 
 def _frame_size(message: Message) -> Iterator[str]:
-    """Yield the C statements that add the sizes of a message's fields to `size`."""
+    """Yield the C statements that add the size of each field of a message to `size`."""
     for later, run in _by_version(message):
         fields = list(run)
         fixed = sum(field.min_size for field in fields)
@@ -120,7 +122,10 @@ def _frame_size(message: Message) -> Iterator[str]:
 
 
 def _refusals(message: Message) -> Iterator[str]:
-    """Yield the C statements that return a fault, in the order in which decoders check."""
+    """Yield the C statements that return a fault if a message is invalid.
+
+    They check in the same order as a decoder.
+    """
     if message.since > 1:
         yield from values.refuse_if(f"version < {message.since}", "unknown_type")
     if message.id == "required":
@@ -135,9 +140,9 @@ def _refusals(message: Message) -> Iterator[str]:
 
 
 def _by_version(message: Message) -> Iterator[tuple[int, Iterator[Field]]]:
-    """Yield runs of consecutive fields, each with the version that introduced them.
+    """Yield groups of consecutive fields, each with the protocol version that added the fields.
 
-    The version is 0 for fields that exist in every version of the message.
+    The version is 0 for fields that every version of the message has.
     """
     return itertools.groupby(
         message.fields, lambda field: field.since if message.is_later(field) else 0

@@ -7,9 +7,9 @@ from microvm_proto.variants import for_framing
 
 
 def struct(framing: Framing) -> str:
-    """Generate the members of the header's struct.
+    """Generate the members of the C struct for a frame's header.
 
-    The struct always has the length of the body, even if the header on the wire lacks it.
+    The struct always contains the length of the body, even if frames of this protocol do not.
     """
     fields = [each for each in framing.header if each.name != "body_length"]
     declared = "".join(f"\t{_type(each)} {each.name};\n" for each in fields)
@@ -36,7 +36,7 @@ def put(framing: Framing) -> str:
 
 
 def check(framing: Framing) -> str:
-    """Generate the C function that reads and checks a header."""
+    """Generate the C function that reads the header of a frame, and checks it."""
     reads = "\n".join(
         f"\theader->{each.name} = ({_type(each)})@p@_get({_at('frame', each.offset)}, {each.size});"
         for each in framing.header

@@ -1,8 +1,8 @@
-"""Template of the C functions of the style `table` that decode a body by the rules of its message.
+"""Template of the C functions that decode a body by the rules of its message (style `table`).
 
-Here and in the template of the encoding functions, the lines between `@if KIND` and `@end` are kept
-only if the schema has such fields or such frames. `@number@`, `@index@` and similar placeholders
-become the smallest unsigned type that can hold every such value.
+In this template, and in that of the encoding functions, the lines between `@if KIND` and `@end` are
+kept only if the schema has fields or frames of that kind. `@number@`, `@index@` and similar
+placeholders are replaced by the smallest unsigned type that can hold every value of that purpose.
 """
 
 READING = """

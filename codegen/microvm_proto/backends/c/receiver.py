@@ -1,4 +1,4 @@
-"""Generate the C code for a schema with a `[framing]` table: checksums, COBS, and a receiver."""
+"""Generate the C code for schemas with a `[framing]` table: checksums, COBS, and a receiver."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from microvm_proto.variants import for_framing
 
 
 def seal(schema: Schema) -> str:
-    """Generate the functions for checksums and COBS, which encoders and the receiver use."""
+    """Generate the C functions for checksums and COBS, which the encoders and the receiver call."""
     text = _filled(_SEAL, schema)
     older = (
         f"\tif (version < {since})\n\t\treturn {seed:#x};\n" for seed, since in schema.older_seeds
@@ -17,7 +17,7 @@ def seal(schema: Schema) -> str:
 
 
 def receiver(schema: Schema) -> str:
-    """Generate the receiver."""
+    """Generate the C receiver, which finds frames in a stream of bytes or in datagrams."""
     text = _filled(_RECEIVER, schema)
     return text.replace("@FIRST@", schema.ends[0].upper()).replace(
         "@SECOND@", schema.ends[1].upper()

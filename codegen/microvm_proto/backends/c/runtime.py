@@ -1,4 +1,4 @@
-"""Templates of the C code that does not depend on the messages of a schema."""
+"""Templates of the C code that is the same for every schema, whatever its messages are."""
 
 from __future__ import annotations
 
@@ -272,7 +272,7 @@ static inline bool @p@_finite(const struct @p@_cursor *cursor, uint8_t field, un
 }
 """
 
-# Floats are passed by address, because passing a NaN by value can change its bits.
+# C functions take floats by address, because passing a NaN by value can change its bits.
 _FLOAT = """
 typedef char @p@_size_of_@f@[sizeof(@type@) == @size@ ? 1 : -1];
 
@@ -359,7 +359,7 @@ static inline enum @p@_fault @p@_check_text(const struct @p@_slice *text, uint32
 
 
 def of_types(schema: Schema) -> Iterator[str]:
-    """Yield those C functions that only some types need, for the types in a schema."""
+    """Yield the C functions that are needed for certain types, if the schema uses these types."""
     fields = [field for message in schema.messages for field in message.fields]
     kinds = [kind for field in fields for kind in within(field.type)]
     if any(isinstance(kind, Bool) for kind in kinds):

@@ -1,8 +1,8 @@
-"""Generate a C header in the style `table`.
+"""Generate a C header whose codec is driven by tables (style `table`).
 
-Such a header has tables of rules that describe each message, and functions that interpret these
-rules. If there are more than a few messages, its code is smaller than a decoder and an encoder for
-each message (style `inline`), but slower.
+The header contains tables of rules that describe each message, and functions that interpret the
+rules. If a schema has more than a few messages, this code is smaller than a decoder and an encoder
+for each message (style `inline`), but slower.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ _Numbers: TypeAlias = tuple[int | str, ...]
 
 
 def parts(schema: Schema) -> Iterator[str]:
-    """Generate the tables and functions that decode and encode the messages of a schema."""
+    """Generate the C tables and functions that decode and encode the messages of a schema."""
     table = _Table(schema)
     yield table.rules()
     yield header.check(schema.framing)
@@ -106,10 +106,10 @@ def parts(schema: Schema) -> Iterator[str]:
 
 
 class _Table:
-    """The rules of the messages and fields of a schema, and the numbers that the rules refer to."""
+    """The tables of a C header: the rules of messages and fields, and the numbers that they use."""
 
     def __init__(self, schema: Schema) -> None:
-        """Create the rules of all messages, and of the fields and structs in them."""
+        """Create the rules for all messages of a schema, and for the fields and structs in them."""
         self._schema = schema
         self._kinds: set[str] = set()
         self._fields: list[str] = []
@@ -119,8 +119,8 @@ class _Table:
         self._messages = [rule for message in schema.messages for rule in self._message(message)]
 
     def rules(self) -> str:
-        """Generate the declarations of the tables."""
-        # No message has the type 0, so a row with this type marks the end of the table.
+        """Generate the C declarations of the tables."""
+        # No message has the number 0, so a row with this number marks the end of the table.
         numbers = [", ".join(map(_written, each)) for each in self._indices]
         tables = {
             "struct @p@_field_rule @p@_field_rules": self._fields or ["{ 0, 0, 0, 0 }"],
@@ -134,11 +134,11 @@ class _Table:
         return self._fill("\n\n".join([_RULES.rstrip(), *declared]))
 
     def functions(self) -> str:
-        """Generate the functions that interpret the rules."""
+        """Generate the C functions that interpret the rules in the tables."""
         return self._fill(READING + WRITING)
 
     def _fill(self, text: str) -> str:
-        """Fill in a template: drop its unused variants, and replace its placeholders."""
+        """Fill in a C template: remove variants that are not needed, and replace placeholders."""
         schema, framing = self._schema, self._schema.framing
         structs = (_memory(struct)[0] for struct in schema.structs)
         numbers = (number for number in self._numbers if isinstance(number, int))
@@ -165,7 +165,7 @@ class _Table:
         return re.sub("@([a-z_]{2,})@", lambda name: written[name[1]], text)
 
     def _message(self, message: Message) -> Iterator[str]:
-        """Add the rules of a message's fields; yield a rule for each version that changed it."""
+        """Add rules for a message's fields; yield a rule for each version that changed it."""
         fields = [(field, *self._field(field)) for field in message.fields]
         first = len(self._fields)
         for field, kind, size, numbers in fields:
@@ -181,7 +181,10 @@ class _Table:
             yield f"{{ {name}, {first}, {longest}, {about}, {version} }}"
 
     def _add(self, kind: str, size: int, number: int, offset: str, numbers: _Numbers) -> None:
-        """Add the rule of a field. Fields with equal numbers share them."""
+        """Add the rule of a field to the table.
+
+        Rules with the same numbers, such as bounds, share them.
+        """
         self._kinds.add(kind)
         index = self._indices.setdefault(numbers, len(self._numbers))
         if index == len(self._numbers):
@@ -195,7 +198,7 @@ class _Table:
         return "CONSTANT", field.max_size, (1, bits, bits, 1)
 
     def _kind(self, kind: Type) -> tuple[str, int, _Numbers]:
-        """Return the kind of a type, the size of its value or prefix in bytes, and its numbers."""
+        """Return the kind of a type's rule, the bytes of a value or prefix, and its numbers."""
         match kind:
             case Bool():
                 return "ENUM", 1, (1, 0, 1, 1)
@@ -226,9 +229,10 @@ class _Table:
                 return "LIST", prefix.size, (kind.max_items, *self._of(kind.element))
 
     def _of(self, element: Scalar | Struct) -> _Numbers:
-        """Add the rules of an element's fields, unless they exist already.
+        """Add the rules for the element of an array or list, unless they have been added before.
 
-        Return the index of the first rule, the number of rules, and the size of the element.
+        Return the index of the first of these rules, the number of rules, and the size of an
+        element.
         """
         if element not in self._elements:
             if isinstance(element, Struct):
@@ -246,7 +250,7 @@ class _Table:
 
 
 def _functions(schema: Schema, message: Message) -> str:
-    """Generate the functions of one message."""
+    """Generate the C functions that decode, check and encode one message by the tables."""
     framing, name = schema.framing, message.c_name
     id_ = "id" if message.id != "none" else "0"
     body = "message" if message.visible else "NULL"
@@ -281,7 +285,7 @@ def _functions(schema: Schema, message: Message) -> str:
 
 
 def _bits(field: Field, number: int) -> int:
-    """Return the value of a field on the wire as an unsigned number; 0 if its size varies."""
+    """Return a field's value as an unsigned number, as on the wire; 0 if its size varies."""
     return number & ((1 << 8 * field.max_size) - 1) if field.fixed else 0
 
 
@@ -290,9 +294,9 @@ def _written(number: int | str) -> str:
 
 
 def _ranges(enum: Enum) -> _Numbers:
-    """Return the numbers of an ENUM rule: the number of ranges, and three numbers for each.
+    """Return the numbers for the rule of an enum: the number of ranges, and three numbers for each.
 
-    A range is given by its first value, its last value, and its first version.
+    The three numbers are the first value of a range, its last value, and the version that added it.
     """
     ranges: list[list[int]] = []
     wrapped = ((value.number % (1 << 8 * enum.size), value.since) for value in enum.values)
@@ -305,9 +309,9 @@ def _ranges(enum: Enum) -> _Numbers:
 
 
 def _masks(flags: Flags) -> _Numbers:
-    """Return the numbers of a FLAGS rule: the number of masks, and each mask with its version.
+    """Return the numbers for the rule of flags: the number of masks, and each mask with a version.
 
-    There is a mask for each version that added bits.
+    Each protocol version that added bits has a mask of these bits.
     """
     masks: dict[int, int] = {}
     for bit in flags.bits:
@@ -316,7 +320,7 @@ def _masks(flags: Flags) -> _Numbers:
 
 
 def _memory(kind: Type) -> tuple[int, int]:
-    """Return the size and the alignment of a type in memory, on a machine with 64-bit pointers."""
+    """Return the size and the alignment of a C type in memory, if pointers have 64 bits."""
     match kind:
         case Integer() | Float() | Bool() | Enum() | Flags():
             return kind.size, kind.size
@@ -329,7 +333,7 @@ def _memory(kind: Type) -> tuple[int, int]:
 
 
 def _laid_out(fields: Iterable[Field]) -> tuple[int, int]:
-    """Return the size and the alignment of a struct in memory."""
+    """Return the size and the alignment of a C struct in memory, if pointers have 64 bits."""
     end, widest = 0, 1
     for field in fields:
         size, alignment = _memory(field.type)
@@ -339,5 +343,5 @@ def _laid_out(fields: Iterable[Field]) -> tuple[int, int]:
 
 
 def _unsigned(most: int) -> str:
-    """Return the smallest unsigned type that can hold the number."""
+    """Return the smallest unsigned C type that can hold the number `most`."""
     return next(f"uint{bits}_t" for bits in (8, 16, 32, 64) if most < 1 << bits)

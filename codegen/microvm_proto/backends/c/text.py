@@ -1,4 +1,4 @@
-"""Format comments, function signatures, numbers and types in C."""
+"""Format comments, function signatures, numbers and names of types in C."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _TAB = 8
 
 
 def comment(text: str, indent: str = "") -> str:
-    """Return a C comment with a line break at its end, or an empty string for an empty text."""
+    """Return a C comment that ends with a line break; empty if the text is empty."""
     if not text:
         return ""
     text = text.replace("*/", "* /").replace("/*", "/ *")
@@ -40,8 +40,8 @@ def comment(text: str, indent: str = "") -> str:
 
 
 def signature(head: str, parameters: Iterable[str]) -> str:
-    """Return the head of a C function. Lines are broken only between parameters."""
-    # textwrap does not break a line at a no-break space.
+    """Return the head of a C function, in which lines are broken only between parameters."""
+    # textwrap never breaks a line at a no-break space, so each parameter stays on one line.
     kept = [text.replace(" ", "\xa0") for text in (head, *parameters)]
     text = f"{kept[0]}({', '.join(kept[1:])})"
     lines = textwrap.wrap(text, WIDTH - _TAB, break_long_words=False, break_on_hyphens=False)
@@ -49,9 +49,9 @@ def signature(head: str, parameters: Iterable[str]) -> str:
 
 
 def literal(number: int) -> str:
-    """Return a C literal for a number, which compilers accept without a warning.
+    """Return a C literal for a number that compilers accept without a warning.
 
-    C has no literal for the smallest 64-bit number, so the result for that is a difference.
+    C has no literal for the lowest 64-bit number, so the result for that number is a difference.
     """
     if number < -0x7FFFFFFFFFFFFFFF:
         return f"({number + 1}LL - 1)"
@@ -63,7 +63,7 @@ def literal(number: int) -> str:
 def value(constant: int | str) -> str:
     """Return a C literal for the value of a constant."""
     if isinstance(constant, str):
-        # Two question marks could begin a trigraph, so each is escaped.
+        # Two question marks can begin a trigraph in C, so each question mark is escaped.
         return json.dumps(constant).replace("?", "\\?")
     return f"0x{constant:x}ULL" if constant > 0x7FFFFFFF else literal(constant)
 
@@ -79,7 +79,7 @@ def boolean(value: bool) -> str:
 
 
 def c_type(kind: Type) -> str:
-    """Return the C type for a type of a schema; for an array, the type of its elements."""
+    """Return the C type of a schema's type; for an array, the C type of its elements."""
     match kind:
         case Integer(size=size, signed=signed):
             return f"{'' if signed else 'u'}int{8 * size}_t"
@@ -100,10 +100,13 @@ def c_type(kind: Type) -> str:
 
 
 def address(value: str) -> str:
-    """Return a C expression for the address of `value`: `&value`, or `pointer` for `*pointer`."""
+    """Return a C expression for an address: `&value` for `value`, `pointer` for `*pointer`."""
     return value[1:] if value.startswith("*") else f"&{value}"
 
 
 def uses(name: str, text: str) -> bool:
-    """Return True if C code uses a parameter. A struct member of the same name does not count."""
+    """Return True if C code uses a variable of this name.
+
+    A struct member of that name does not count.
+    """
     return bool(re.search(rf"(?<!->)\b{name}\b", text))

@@ -1,4 +1,4 @@
-"""Generate the C statements that decode, check and encode a value, or compare it with a default."""
+"""Generate C statements that decode, check or encode one value, or compare it with its default."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from microvm_proto.types import (
 
 
 def stored(kind: Scalar | Struct) -> str:
-    """Return the part of a C function's name for a type, if it accepts any value of the type."""
+    """Return the suffix for the names of C functions that accept any value of a type."""
     match kind:
         case Enum(base=base) | Flags(base=base):
             return base.name
@@ -37,7 +37,7 @@ def stored(kind: Scalar | Struct) -> str:
 
 
 def checked(kind: Scalar | Struct) -> str:
-    """Return the part of a C function's name for a type, if it accepts only valid values."""
+    """Return the suffix for the names of C functions that accept only valid values of a type."""
     match kind:
         case Enum(closed=True) | Flags(closed=True):
             return kind.c_name
@@ -48,11 +48,11 @@ def checked(kind: Scalar | Struct) -> str:
 
 
 def take(kind: Type, cursor: str, number: str, value: str) -> str:
-    """Generate the C condition that decodes a value and is true if that succeeds.
+    """Generate a C condition that decodes a value; the condition is true if the value is valid.
 
-    :param cursor: Expression for a pointer to the cursor.
-    :param number: Expression for the number of the field, which is used in faults.
-    :param value: Expression for the variable that receives the value.
+    :param cursor: C expression for a pointer to the cursor, the position in the body.
+    :param number: C expression for the number of the field, which is reported with a fault.
+    :param value: C expression for the variable that receives the value.
     """
     here, into = f"{cursor}, {number}", address(value)
     match kind:
@@ -86,9 +86,10 @@ def take(kind: Type, cursor: str, number: str, value: str) -> str:
 
 
 def refusals(kind: Type, value: str, there: str = "") -> Iterator[str]:
-    """Yield the C statements that return a fault if a decoder would reject the value.
+    """Yield the C statements that return a fault if a decoder would refuse the value.
 
-    :param there: Condition under which the frame contains the value; empty if it always does.
+    :param there: C condition that is true if the frame contains the value; empty if every frame
+        does.
     """
     condition = f"{there} && " if there else ""
     otherwise, instead = (f"{there} ? ", " : @P@_FAULT_NONE") if there else ("", "")
@@ -105,7 +106,7 @@ def refusals(kind: Type, value: str, there: str = "") -> Iterator[str]:
             fault = f"@p@_check_bytes(&{value}, {maximum})"
         case Text(maximum=maximum, nul=nul):
             fault = f"@p@_check_text(&{value}, {maximum}, {boolean(nul)})"
-        # Without the guard, compilers would warn that the comparison is never true.
+        # If the maximum is that of 32 bits, the comparison is never true, and compilers would warn.
         case Bytes(maximum=maximum) | Tail(maximum=maximum) if maximum < U32.maximum:
             yield from refuse_if(f"{condition}{value}.size > {maximum}", "too_long")
         case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):
@@ -121,7 +122,7 @@ def refusals(kind: Type, value: str, there: str = "") -> Iterator[str]:
 
 
 def is_refusable(kind: Type) -> bool:
-    """Return True if a C variable of this type can hold a value that decoders reject.
+    """Return True if a C variable of this type can hold values that decoders refuse.
 
     The type must have a fixed size.
     """
@@ -133,12 +134,12 @@ def is_refusable(kind: Type) -> bool:
 
 
 def refuse_if(condition: str, fault: str) -> list[str]:
-    """Return the C statement that returns a fault if a condition is true."""
+    """Return the C statement that returns a fault if the condition is true."""
     return [f"if ({condition})", f"\treturn @P@_FAULT_{fault.upper()};"]
 
 
 def put(kind: Type, value: str) -> Iterator[str]:
-    """Yield the C statements that write a value at the pointer `at` and advance `at` past it."""
+    """Yield the C statements that write a value at the pointer `at`, and advance the pointer."""
     match kind:
         case Float(name=name, size=size):
             yield f"at = @p@_put(at, {size}, @p@_bits_of_{name}({address(value)}));"
@@ -165,9 +166,9 @@ def put(kind: Type, value: str) -> Iterator[str]:
 
 
 def differs(kind: Type, value: str, default: int = 0) -> str:
-    """Return the C condition that a value differs from its default.
+    """Return a C condition that is true if a value differs from its default.
 
-    The default is the value of a field in versions of the protocol that lack the field.
+    The default is the value that the field has in versions of the protocol without the field.
     """
     match kind:
         case Bytes() | Text() | Tail():
@@ -187,7 +188,7 @@ def differs(kind: Type, value: str, default: int = 0) -> str:
 
 
 def assign(kind: Type, value: str, default: int) -> str:
-    """Return the C expression that sets a value to its default."""
+    """Return the C expression that sets a value to its default, for messages of older versions."""
     match kind:
         case Bytes() | Text() | Tail():
             return f"{value} = @p@_no_slice()"

@@ -1,4 +1,4 @@
-"""Template of the C functions of the style `table` that encode a frame by its message's rules."""
+"""Template of the C functions that encode a frame by the rules of its message (style `table`)."""
 
 WRITING = """
 /* Writes bytes to the output if there is one, and adds their number to the size. */

@@ -13,7 +13,7 @@ from microvm_proto.variants import for_framing
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
-    """Generate the file of the specification."""
+    """Generate the Markdown file of the specification."""
     parts = [
         f"# The protocol of {schema.name}, version {schema.version}",
         f"Generated from `{schema.source}` by `microvm-proto gen`; {_digests(schema)}.",

@@ -1,4 +1,4 @@
-"""Generate the section of the specification on frames: their layout, checksum and counters."""
+"""Generate the section of a specification on frames: their layout, checksum and counters."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from microvm_proto.variants import for_framing
 
 
 def section(schema: Schema) -> str:
-    """Generate the section on frames."""
+    """Generate the section of the specification that describes frames."""
     framing = schema.framing
     meanings = dict(MEANINGS)
     if framing.check_size:
@@ -32,7 +32,7 @@ def section(schema: Schema) -> str:
 
 
 def _seeds(schema: Schema) -> str:
-    """List the seeds, each with the version that introduced it."""
+    """Return a list of the seeds of the check, each with the version that introduced it."""
     each = (
         f"`{seed:#x}`{f' since version {since}' if since > 1 else ''}"
         for since, seed in schema.seeds
@@ -41,7 +41,7 @@ def _seeds(schema: Schema) -> str:
 
 
 def _longest(schema: Schema) -> str:
-    """Return a sentence about the size of the longest frame from each end."""
+    """Return a sentence that says how long the longest frame of each side of the protocol is."""
     sizes = ((end, schema.framing.wire_size(schema.max_body_from(end))) for end in schema.ends)
     longest = " and ".join(f"{size} bytes from the {end}" for end, size in sizes)
     where = " on the wire" if schema.framing.kind == "cobs" else ""
@@ -55,7 +55,7 @@ MEANINGS = {
     "id": "id of the object that the message is about; 0 if the message has no id",
     "sequence": "sequence number of the frame, from 0 on, modulo 256; each end has its own",
 }
-"""The meaning of each field of a header."""
+"""The meaning of each field in the header of a frame."""
 
 _FRAMING = """## Framing
 

@@ -1,4 +1,4 @@
-"""Generate the sections of a specification on types: their encoding, and enums, flags, structs."""
+"""Generate the sections of a specification on types: their encoding; enums, flags and structs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from microvm_proto.types import (
 
 
 def table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    """Return a table in Markdown. Line breaks in a cell become spaces."""
+    """Return a table in Markdown. Line breaks in its cells become spaces."""
     lines = [list(head), *([_cell(text) for text in row] for row in rows)]
     text = [f"| {' | '.join(line)} |" for line in lines]
     return "\n".join([text[0], f"|{'---|' * len(lines[0])}", *text[1:]])
@@ -36,9 +36,9 @@ def _cell(text: str) -> str:
 
 
 def section(schema: Schema) -> str:
-    """Generate the section on the encoding of types.
+    """Generate the section of the specification that describes how types are encoded.
 
-    Types that only some schemas use are left out if this schema does not use them.
+    The section omits some types if the schema does not use them.
     """
     used = {
         type(kind)
@@ -88,7 +88,7 @@ _ON_THE_WIRE: list[tuple[type[Type] | None, str, str]] = [
 
 
 def type_of(field: Field) -> str:
-    """Describe the type of a field, its restrictions, and the unit of its numbers."""
+    """Describe the type of a field, the restrictions on its values, and the unit of its numbers."""
     return ", ".join([*_rules(field.type, field.equals), *_measure(field)])
 
 
@@ -120,7 +120,7 @@ def _rules(kind: Type, equals: int | None = None) -> Iterator[str]:
 
 
 def _measure(field: Field) -> Iterator[str]:
-    """Yield the scale and the unit of a field's numbers, and the number that means none."""
+    """Yield texts about a field's numbers: the scale, the unit, and the number for "no value"."""
     if field.scale:
         yield f"times {field.scale:g} {field.unit}".rstrip()
     elif field.unit:
@@ -130,7 +130,7 @@ def _measure(field: Field) -> Iterator[str]:
 
 
 def since(field: Field) -> str:
-    """Return a sentence on the version that added a field, and its value in older versions."""
+    """Return a sentence about the version that added a field, and its value in older versions."""
     if field.equals is not None:
         return f" Since version {field.since}."
     return f" Since version {field.since}; in older versions, {_default(field)}."
@@ -154,7 +154,7 @@ def _default(field: Field) -> str:
 
 
 def declarations(schema: Schema) -> Iterator[str]:
-    """Yield the section on enums, and those on flags and structs if the schema has any."""
+    """Yield the section on enums, and those on flags and structs if the schema declares any."""
     yield "## Enums"
     for enum in schema.enums:
         kind = "closed: other values are invalid" if enum.closed else "open: expect other values"

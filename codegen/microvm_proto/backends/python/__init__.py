@@ -1,8 +1,8 @@
 """Generate a Python codec: one module that does no I/O and needs only the standard library.
 
-In the style `plain` each message has a table of its fields, which a general encoder and decoder
-interpret. In the style `fast`, the default, each message also has a function of its own that
-processes valid messages faster. If that function fails, the table is used.
+In the style `plain`, each message has a table of its fields, and general code interprets these
+tables to encode and decode. In the style `fast`, the default, each message also has functions of
+its own, which handle valid messages faster. If such a function fails, the table is used.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STYLES = ("fast", "plain")
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
-    """Generate the module of the codec."""
+    """Generate the Python module that contains the codec."""
     is_fast = output.style != "plain"
     straight = [*map(fast.struct, schema.structs), *map(fast.decode, schema.messages)]
     faults = ((fault.name, fault.number, fault.doc) for fault in FAULTS)

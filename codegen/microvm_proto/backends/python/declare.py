@@ -1,4 +1,4 @@
-"""Generate the classes of the codec: enums, flags, structs and messages."""
+"""Generate the Python classes of the codec: enums, flags, structs and messages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from microvm_proto.types import (
 
 
 def docstring(indent: int, text: str, paragraphs: Iterable[str] = ()) -> str:
-    """Return a docstring. Its summary line is the first sentence of `text`."""
+    """Return a Python docstring whose summary line is the first sentence of `text`."""
     margin = " " * indent
     summary, _, rest = text.replace("\n", " ").partition(". ")
     blocks = [f"{summary.rstrip('.')}.", *filter(None, [rest, *paragraphs])]
@@ -43,8 +43,8 @@ def docstring(indent: int, text: str, paragraphs: Iterable[str] = ()) -> str:
 
 
 def _wrapped(block: str, indent: int, quotes: int) -> list[str]:
-    # Continuation lines of an `:ivar` field are indented. The width leaves room for quotes at both
-    # ends of a line.
+    # In a paragraph about a field (`:ivar`), all lines but the first are indented. The width leaves
+    # room for the quotes at both ends of a docstring.
     hanging = "    " if block.startswith(":ivar") else ""
     return [
         line
@@ -60,22 +60,25 @@ def _wrapped(block: str, indent: int, quotes: int) -> list[str]:
 
 
 def enum(kind: Enum) -> str:
-    """Generate the class for an enum."""
+    """Generate the Python class for an enum of the schema."""
     members = ((value.name, value.number, value.doc) for value in kind.values)
     return named(f"{camel(kind.python_name)}(enum.IntEnum)", kind.doc or f"{kind.name}.", members)
 
 
 def flags(kind: Flags) -> str:
-    """Generate the class for flags. If they are closed, unknown bits raise `ValueError`."""
+    """Generate the Python class for flags.
+
+    If the flags are closed, unknown bits raise `ValueError`.
+    """
     boundary = "STRICT" if kind.closed else "KEEP"
     head = f"{camel(kind.python_name)}(enum.IntFlag, boundary=enum.{boundary})"
     return named(head, kind.doc or f"{kind.name}.", ((b.name, b.mask, b.doc) for b in kind.bits))
 
 
 def named(head: str, doc: str, members: Iterable[tuple[str, int, str]]) -> str:
-    """Generate a class of named numbers.
+    """Generate a Python class of named numbers, such as an enum.
 
-    :param members: Name, number and documentation of each.
+    :param members: Name, number and documentation of each named number.
     """
     lines = [f"class {head}:", docstring(4, doc), ""]
     for name, number, about in members:
@@ -109,7 +112,7 @@ def _bounds(field: Field) -> str:
 
 
 def _about(fields: Iterable[Field], message: Message | None = None) -> Iterator[str]:
-    """Yield the `:ivar` paragraph of each field that has any documentation.
+    """Yield a paragraph `:ivar` for each field that has documentation, for the class's docstring.
 
     :param message: Message that the fields belong to; None for a struct.
     """
@@ -122,14 +125,14 @@ def _about(fields: Iterable[Field], message: Message | None = None) -> Iterator[
 
 
 def struct(kind: Struct, *, is_fast: bool) -> str:
-    """Generate the class for a struct."""
+    """Generate the Python class for a struct of the schema."""
     doc = docstring(4, kind.doc or f"{kind.name}.", ["\n".join(_about(kind.fields))])
     fields = [(field.python_name, of_field(field)) for field in kind.fields]
     return "\n".join(_frozen(camel(kind.python_name), [doc, ""], fields, [], is_fast=is_fast))
 
 
 def message(message: Message, framing: Framing, *, is_fast: bool) -> str:
-    """Generate the class for a message."""
+    """Generate the Python class for a message of the schema."""
     visible = [field for field in message.visible if not message.is_later(field)]
     added = [field for field in message.visible if message.is_later(field)]
     has_id = message.id != "none"
@@ -159,12 +162,13 @@ def _frozen(
     *,
     is_fast: bool,
 ) -> Iterator[str]:
-    """Yield the lines of a class with immutable instances, without its methods.
+    """Yield the lines of a Python class whose instances are immutable, up to its methods.
 
-    :param top: Lines of the class body that come before its fields.
-    :param first: Names and types of the fields without a default.
-    :param later: Names, types and defaults of the fields that later versions added. They are
-        keyword-only, so code that creates a message still works when a version adds fields.
+    :param top: Lines that come before the fields in the class.
+    :param first: Names and types of the fields that have no default.
+    :param later: Names, types and defaults of the fields that later versions added. Their
+        parameters are keyword-only, so that code which creates a message still works after a
+        version has added fields.
     """
     if not is_fast:
         yield from ("@dataclass(frozen=True, slots=True)", f"class {name}:", *top)
@@ -196,7 +200,7 @@ def _frozen(
 
 
 def _names(head: str, names: Sequence[str]) -> Iterator[str]:
-    """Yield the lines of an assignment of a tuple to `head`."""
+    """Yield the lines of a Python assignment of a tuple of strings to the target `head`."""
     names = [f"{names[0]},"] if len(names) == 1 else names
     fits = 4 + len(f"{head} = ({', '.join(names)})") <= WIDTH
     yield from _indented(call(f"{head} = ", names, 4, one_a_line=not fits))
@@ -207,7 +211,7 @@ def _indented(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _encoders(message: Message, framing: Framing, *, is_fast: bool) -> Iterator[str]:
-    """Yield the methods that encode a message."""
+    """Yield the Python methods that encode a message."""
     if framing.resynchronises:
         more, given = (", sequence: int = 0", ", sequence") if framing.sequence else ("", "")
         yield f"def encode(self, version: int = VERSION{more}) -> bytes:"
@@ -241,7 +245,7 @@ def _raises(summary: str) -> Iterator[str]:
 
 
 def union(schema: Schema) -> str:
-    """Generate the type alias for the union of all messages."""
+    """Generate the Python type alias for the union of all message classes."""
     names = [camel(message.python_name) for message in schema.messages] or ["Never"]
     line = f"Message: TypeAlias = {' | '.join(names)}"
     if len(line) <= WIDTH:

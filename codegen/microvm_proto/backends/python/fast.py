@@ -1,9 +1,9 @@
-"""Generate the fast path of the codec: functions for each message that accept only valid input.
+"""Generate the fast path of a Python codec: functions that accept only valid messages.
 
-If such a function fails, the plain codec of :mod:`plain` encodes or decodes the message again.
+If such a function fails, the general code of :mod:`plain` encodes or decodes the message again.
 
-A run is a sequence of consecutive fields of fixed size. One call of `struct` packs a whole run. An
-array or a struct in a run is packed into bytes first, by a call of its own.
+Here, a run is a sequence of consecutive fields of fixed size, which one call of the module `struct`
+packs. An array or a struct in a run is first packed into bytes by a call of its own.
 """
 
 from __future__ import annotations
@@ -47,13 +47,14 @@ from microvm_proto.types import (
 )
 
 _MAX_FORMAT = 48
-"""Maximum length of the format of a run, so that the name derived from it fits on a line."""
+"""Maximum length of a run's `struct` format, so that the name derived from it fits on a line."""
 
 
 def helpers(schema: Schema) -> str:
-    """Generate the helper functions of the fast path."""
+    """Generate the Python helper functions that the fast path calls."""
     found = [*kinds(schema)]
-    # Further exceptions that invalid values cause: two for numbers, one for text.
+    # Exceptions that invalid values also cause: OverflowError and TypeError for floats,
+    # UnicodeError for text.
     floats = ", OverflowError, TypeError" if any(isinstance(k, Float) for k in found) else ""
     text = ", UnicodeError" if any(isinstance(kind, Text) for kind in found) else ""
     frequent = min(1024, schema.prefix.maximum + 1)
@@ -62,7 +63,7 @@ def helpers(schema: Schema) -> str:
 
 
 def _code(kind: Type) -> str:
-    """Return the code of `struct` for a value of fixed size, as part of the format of a run."""
+    """Return the part of a `struct` format for a value of fixed size, such as `I` for a `u32`."""
     match kind:
         case Array(size=size) | Struct(size=size):
             return f"{size}s"
@@ -76,9 +77,9 @@ def _scalar(kind: Type) -> Scalar:
 
 
 def _runs(message: Message) -> Iterator[tuple[bool, list[Field]]]:
-    """Yield the runs of fields of fixed size, and each field of variable size on its own.
+    """Yield the runs, groups of consecutive fields of fixed size, and each other field on its own.
 
-    The first item of each pair is True for a run.
+    The first item of each pair is True for a run, and False for a field of variable size.
     """
     for fixed, group in itertools.groupby(message.fields, lambda field: field.fixed):
         run: list[Field] = []
@@ -102,9 +103,9 @@ def _format(fields: Iterable[Field]) -> str:
 
 
 def encode(message: Message, plain: str, framing: Framing) -> Iterator[str]:
-    """Yield the statements that encode a message.
+    """Yield the Python statements that encode a message.
 
-    :param plain: Expression that encodes the message with the plain codec.
+    :param plain: Python expression that encodes the message without the fast path.
     """
     if message.versions[-1] > 1:
         yield f"if version < {message.versions[-1]}:"
@@ -161,7 +162,7 @@ def _encode_newest(message: Message, framing: Framing) -> Iterator[str]:
 
 
 def _return(message: Message, framing: Framing, head: str, tail: str) -> Iterator[str]:
-    """Yield the statement that returns the frame, or its two parts if the framing allows that."""
+    """Yield the Python statement that returns a frame, in two parts if the framing allows that."""
     if not framing.resynchronises:
         yield f"return {head}{tail}"
         return
@@ -170,9 +171,9 @@ def _return(message: Message, framing: Framing, head: str, tail: str) -> Iterato
 
 
 def _packed(field: Field, of: str) -> str:
-    """Return the expression for a field of fixed size as an argument of `struct`'s `pack`.
+    """Return the Python expression for a field of fixed size as an argument of `struct.pack`.
 
-    :param of: Expression for the message or struct.
+    :param of: Python expression for the message or struct that has the field.
     """
     value = f"{of}.{field.python_name}"
     if field.equals is not None:
@@ -193,9 +194,10 @@ def _packed(field: Field, of: str) -> str:
 
 
 def _number(kind: Scalar, value: str) -> str:
-    """Return the expression for the number of a value.
+    """Return the Python expression that converts a value to a number.
 
-    For a closed type, it is a lookup that fails if the value is unknown.
+    For a closed type, the expression is a lookup in a dictionary, which fails if the value is
+    unknown.
     """
     match kind:
         case Enum(closed=True) | Bool() | Flags():
@@ -204,7 +206,7 @@ def _number(kind: Scalar, value: str) -> str:
 
 
 def _numbers(kind: Scalar, values: str) -> str:
-    """Return the expression for the numbers of several values."""
+    """Return the Python expression that converts several values to numbers."""
     if isinstance(kind, Float) and kind.finite:
         return f"_finite(*{values})"
     number = _number(kind, "each")
@@ -212,7 +214,7 @@ def _numbers(kind: Scalar, values: str) -> str:
 
 
 def _put(field: Field) -> tuple[str, list[str]]:
-    """Return the function that packs a field of variable length, and its arguments."""
+    """Return the name of the Python function that packs a field of variable size, and arguments."""
     value = f"self.{field.python_name}"
     match field.type:
         case Bytes(maximum=maximum, nul=nul):
@@ -230,10 +232,10 @@ def _put(field: Field) -> tuple[str, list[str]]:
 
 
 def _safe_size(kind: ByteList) -> int:
-    """Return the largest size in bytes at which a list cannot exceed any of its bounds.
+    """Return the size in bytes up to which a list is certain to respect all its bounds.
 
-    The size includes the count of items. It is limited to 64 KiB, because searching a list for NUL
-    copies the list.
+    The size includes the prefix with the number of items. It is at most 64 KiB, because the fast
+    path copies the list to search it for NUL.
     """
     size = kind.prefix.size
     items = min(kind.max_item + size, kind.max_total, size * (kind.max_items + 1) - 1, 1 << 16)
@@ -241,7 +243,7 @@ def _safe_size(kind: ByteList) -> int:
 
 
 def decode(message: Message) -> str:
-    """Generate the function that decodes the body of a message."""
+    """Generate the Python function that decodes the body of a message."""
     parameters = "id_: int, frame: bytes, start: int, end: int"
     kind = camel(message.python_name)
     head = f"def _decode_{message.python_name}({parameters}) -> {kind}:"
@@ -284,8 +286,8 @@ def _decode_newest(message: Message) -> Iterator[str]:
                 yield f"{name}, at = _take_items(frame, {at}, {items}, {element.size})"
                 at = "at"
             case Tail(maximum=maximum):
-                # The length in the header is checked already. That bounds the tail too, unless the
-                # size of the fields before it varies.
+                # The length in the header has been checked. That also limits the size of the tail,
+                # the rest of the body, unless the size of the fields before it varies.
                 if at != "start":
                     wrong = f"end < {at}" + (f" or end > {at} + {maximum}" * ("start" not in at))
                     yield from _fallback_if(wrong)
@@ -310,7 +312,7 @@ def _check_finite(fields: Iterable[Field], of: str, margin: int) -> Iterator[str
         for field in fields
         if isinstance(field.type, Float) and field.type.finite
     ]
-    # This inlines `_finite`, which saves the time of a call.
+    # This is the code of `_finite`, written here because a call would take longer.
     wrong = f"not isfinite({' + '.join(numbers)})"
     if numbers and margin + len(f"if {wrong}:") <= WIDTH:
         yield from _fallback_if(wrong)
@@ -319,7 +321,7 @@ def _check_finite(fields: Iterable[Field], of: str, margin: int) -> Iterator[str
 
 
 def _unpack(names: list[str], value: str, margin: int) -> list[str]:
-    """Return the lines of an assignment to several names, formatted as a code formatter would."""
+    """Return the lines of a Python assignment to several names, in a code formatter's style."""
     joined = f"({names[0]},)" if len(names) == 1 else ", ".join(names)
     if margin + len(joined) + 3 + len(value) <= WIDTH:
         return [f"{joined} = {value}"]
@@ -332,7 +334,7 @@ def _unpack(names: list[str], value: str, margin: int) -> list[str]:
 
 
 def _decoded(field: Field) -> str:
-    """Return the expression that converts the variable of a field, as unpacked, to its value."""
+    """Return the Python expression that converts a field's unpacked variable to its value."""
     name = _local(field)
     if field.absent is not None:
         return f"None if {name} == {field.absent} else {name}"
@@ -355,7 +357,7 @@ def _decoded(field: Field) -> str:
 
 
 def _value(kind: Scalar, number: str) -> str:
-    """Return the expression that converts a number to a value of a type."""
+    """Return the Python expression that converts a number to a value of a type."""
     match kind:
         case Enum(closed=False):
             return f"{by_number(kind)}.get({number}, {number})"
@@ -363,7 +365,7 @@ def _value(kind: Scalar, number: str) -> str:
 
 
 def _values(kind: Scalar, numbers: str) -> str:
-    """Return the expression that converts a tuple of numbers to a tuple of values."""
+    """Return the Python expression that converts a tuple of numbers to a tuple of values."""
     if isinstance(kind, Float) and kind.finite:
         return f"_finite(*{numbers})"
     value = _value(kind, "each")
@@ -371,7 +373,7 @@ def _values(kind: Scalar, numbers: str) -> str:
 
 
 def _local(field: Field) -> str:
-    """Return the name of the variable for a field; it differs from the decoder's own variables."""
+    """Return the name of a field's Python variable, which differs from the decoder's others."""
     name = field.python_name
     return f"{name}_" if name in ("at", "end", "frame", "start") else name
 
@@ -381,7 +383,7 @@ def _struct(kind: Struct) -> str:
 
 
 def struct(kind: Struct) -> str:
-    """Generate a struct's layout, and functions that convert unpacked values to and from it."""
+    """Generate the Python code for a struct: its layout, and functions that convert its values."""
     name, made = kind.python_name, camel(kind.python_name)
     values = call(f"return {made}.__new__", [made, *map(_decoded, kind.fields)], 4)
     packed = (_packed(field, "value") for field in kind.fields)
@@ -410,7 +412,7 @@ def _layout(kind: Struct) -> list[str]:
 
 
 def formats(schema: Schema) -> set[str]:
-    """Return the formats of `struct` for all runs and all arrays of numbers."""
+    """Return the `struct` formats of all runs of fields, and of all arrays of numbers."""
     found = set()
     for message in schema.messages:
         runs = list(_runs(message))

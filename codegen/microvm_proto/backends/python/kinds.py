@@ -1,4 +1,4 @@
-"""Template of the classes in a codec that read, check and write values: one for each kind."""
+"""Template of the Python classes that read, check and write values: one for each kind of type."""
 
 KINDS = """
 class _Wrong(Exception):

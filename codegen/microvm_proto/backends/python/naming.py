@@ -1,4 +1,4 @@
-"""Choose names and format literals and calls in generated Python."""
+"""Choose names in generated Python code, and format its literals and calls."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ WIDTH = 100
 def annotation(kind: Type, module: str = "") -> str:
     """Return the Python type annotation for a type of the schema.
 
-    :param module: Prefix for the names of generated classes, such as `codec.`.
+    :param module: Prefix for the names of generated classes, such as `codec.`, or an empty string.
     """
     match kind:
         case Integer():
@@ -61,7 +61,7 @@ def of_field(field: Field, module: str = "") -> str:
 
 
 def default(field: Field) -> str:
-    """Return a Python expression for the value of a field in versions that lack it."""
+    """Return a Python expression for the value of a field in versions without the field."""
     if field.absent == field.default:
         return "None"
     match field.type:
@@ -108,7 +108,7 @@ def _zero(kind: Type) -> str:
 
 
 def zero(kind: Flags | Struct) -> str:
-    """Return the name of the constant for the value whose bytes are all zero."""
+    """Return the name of the Python constant for the flags or struct whose bytes are all zero."""
     return f"_ZERO_{kind.python_name.upper()}"
 
 
@@ -118,7 +118,7 @@ def literal(number: int) -> str:
 
 
 def letter(kind: Scalar) -> str:
-    """Return the format character of the module `struct` for a type."""
+    """Return the format character of the module `struct` for a type, such as `I` for `u32`."""
     match kind:
         case Enum(base=base) | Flags(base=base):
             return letter(base)
@@ -130,40 +130,41 @@ def letter(kind: Scalar) -> str:
 
 
 def of_format(format_: str) -> str:
-    """Return the name of the `struct.Struct` object with a format."""
-    # Linters reject mixed-case names that begin with a lowercase letter.
+    """Return the name of the Python object `struct.Struct` that has this format."""
+    # Linters refuse names that begin with a lowercase letter and contain capitals, so insert an
+    # `L`.
     return f"_{'L' * (format_[0].islower() and not format_.islower())}{format_}"
 
 
 def by_number(kind: Bool | Enum | Flags) -> str:
-    """Return the name of the dictionary from numbers to the values of a type."""
+    """Return the name of the Python dictionary from numbers to the values of a type."""
     return f"_AS_{'BOOL' if isinstance(kind, Bool) else kind.python_name.upper()}"
 
 
 def layout(message: Message) -> str:
-    """Return the name of the layout of a message."""
+    """Return the name of the Python object that holds the table of a message's fields."""
     return f"_LAYOUT_{message.python_name.upper()}"
 
 
 def ids(message: Message) -> str:
-    """Return the name of the range of ids that are valid in the header of a message."""
+    """Return the name of the Python range of the ids that a message may have."""
     return {"none": "_NO_ID", "required": "_SOME_ID", "any": "_ANY_ID"}[message.id]
 
 
 def of_prefix(code: str, schema: Schema) -> str:
-    """Replace `@I@` in code by the format character of lengths, and `@4@` by their size."""
+    """Replace placeholders in code: `@I@` by the `struct` format of lengths, `@4@` by its size."""
     return code.replace("@I@", letter(schema.prefix)).replace("@4@", str(schema.prefix.size))
 
 
 def header(framing: Framing, length: str, number: str, identifier: str) -> list[str]:
-    """Return the expressions that are packed into the header, in the order of its fields."""
+    """Return the Python expressions that are packed into a frame's header, field by field."""
     values = {"body_length": length, "type": number, "flags": "0", "id": identifier}
     values |= {"sequence": "sequence & 0xFF"}
     return [values[each.name] for each in framing.header]
 
 
 def header_names(framing: Framing) -> list[str]:
-    """Return the names of the variables into which the header is unpacked."""
+    """Return the names of the Python variables into which a frame's header is unpacked."""
     names = {"body_length": "length", "type": "number", "id": "id_"}
     return [names.get(each.name, each.name) for each in framing.header]
 
@@ -183,14 +184,14 @@ def kinds(schema: Schema) -> Iterator[Type]:
 def call(
     head: str, arguments: Iterable[str], margin: int, *, tail: str = "", one_a_line: bool = False
 ) -> list[str]:
-    """Return the lines of a call or a signature, formatted as a code formatter would.
+    """Return the lines of a Python call or signature, formatted as a code formatter would.
 
-    If they fit, everything is on one line, or else all arguments are on one line, or else each
-    argument has its own line.
+    If possible, all is on one line; otherwise, all arguments are on one line; otherwise, each
+    argument is on its own line.
 
     :param margin: Number of columns by which the caller will indent the lines.
     :param tail: Text that follows the closing parenthesis.
-    :param one_a_line: True to give each argument its own line in any case.
+    :param one_a_line: True to put each argument on its own line in any case.
     """
     arguments = list(arguments)
     joined = ", ".join(arguments)

@@ -1,8 +1,8 @@
-"""Generate the plain codec: a table of fields for each message, and code that interprets it.
+"""Generate the plain Python codec: a table of fields for each message, and code that interprets it.
 
-The plain codec knows every rule of the schema. In the style `plain` it is the only codec. In the
-style `fast` it encodes and decodes everything that the fast path rejects: malformed frames, values
-out of bounds, and messages of older versions. So only the plain codec reports faults.
+The plain codec checks every rule of the schema. In the style `plain` it is the only codec. In the
+style `fast` it handles everything that the fast path does not accept: malformed frames, values out
+of bounds, and messages of older versions. So faults are only reported by the plain codec.
 """
 
 from __future__ import annotations
@@ -151,7 +151,7 @@ class _Layout(Generic[_T]):
 
 
 def helpers(schema: Schema) -> str:
-    """Generate the classes that interpret the tables of fields."""
+    """Generate the Python classes that interpret the tables of fields."""
     framing = schema.framing
     text = of_prefix(KINDS + "\n" + for_framing(LAYOUT, framing), schema)
     packed = header(framing, "len(body) + len(tail)", "message.TYPE", "id_")
@@ -160,9 +160,9 @@ def helpers(schema: Schema) -> str:
 
 
 def later_values(schema: Schema) -> Iterator[str]:
-    """Yield a table for each closed enum or set of flags that later versions extended.
+    """Yield a Python dictionary for each closed enum or flags to which later versions added values.
 
-    It maps each value that was added later to the version that added it.
+    The dictionary maps each value that was added later to the version that added it.
     """
     grown = {}
     for kind in kinds(schema):
@@ -182,17 +182,17 @@ def _since(kind: Enum | Flags) -> str:
 
 
 def layouts(schema: Schema) -> str:
-    """Generate the table of fields of each struct and message."""
+    """Generate the Python tables of fields, one for each struct and message."""
     structs = (line for struct in schema.structs_in_order for line in _layout_of_struct(struct))
     messages = (line for message in schema.messages for line in _layout_of(message))
     return "\n".join([*structs, *messages])
 
 
 def zeros(schema: Schema) -> str:
-    """Generate constants for the flags and structs whose bytes are all zero.
+    """Generate Python constants for the flags and structs whose bytes are all zero.
 
-    They are the values of fields that older versions lack, so only those that are needed are
-    generated.
+    A decoder uses these constants for fields that older versions lack, so only those that are
+    needed are generated.
     """
     needed = {
         kind.name
@@ -246,7 +246,7 @@ def _field(message: Message, field: Field) -> Iterator[str]:
 
 
 def _kind(kind: Type, field: Field | None = None) -> str:
-    """Return the expression that creates the reader and writer for a type.
+    """Return the Python expression that creates the object which reads and writes values of a type.
 
     :param field: Field that has this type; None for an element of an array or list.
     """

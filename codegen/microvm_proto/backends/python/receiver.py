@@ -1,4 +1,4 @@
-"""Generate the code of a codec that depends on its framing: checksums, COBS, and the decoder."""
+"""Generate the Python code that depends on the framing: checksums, COBS, and the decoder."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from microvm_proto.variants import for_framing
 
 
 def seal(schema: Schema) -> str:
-    """Generate the functions that add and verify the checksum of a frame, and its COBS encoding."""
+    """Generate the Python functions that add and verify a frame's checksum and COBS encoding."""
     older = (
         f"    if version < {since}:\n        return 0x{seed:X}\n"
         for seed, since in schema.older_seeds
@@ -22,9 +22,9 @@ def seal(schema: Schema) -> str:
 
 
 def sealed(framing: Framing, frame: str) -> str:
-    """Return the expression for a frame as it is sent.
+    """Return the Python expression for the bytes of a frame as sent, with checksum and COBS.
 
-    :param frame: Expression for the header and the body of the frame.
+    :param frame: Python expression for the header and the body of the frame.
     """
     if framing.check_size:
         return f"_sealed({frame}, version)"
@@ -32,7 +32,7 @@ def sealed(framing: Framing, frame: str) -> str:
 
 
 def decoder(framing: Framing) -> str:
-    """Generate the decoder."""
+    """Generate the Python decoder, which finds frames in received bytes."""
     code = _DECODER if framing.resynchronises else runtime.DECODER
     code = code.replace("@version@\n", runtime.VERSION.lstrip("\n"))
     code = for_framing(code.replace("@refused@\n", runtime.REFUSED.lstrip("\n")), framing)

@@ -1,4 +1,4 @@
-"""Templates of the code in a generated codec that does not depend on the messages of a schema."""
+"""Templates of the Python code that is the same for every schema, whatever its messages are."""
 
 ERRORS = '''
 class DecodeError(Exception):

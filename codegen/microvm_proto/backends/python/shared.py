@@ -1,6 +1,7 @@
-"""Select the shared code that a generated module needs.
+"""Remove code from a generated Python module that the module does not need.
 
-Shared code is the same for every schema. A definition in it is left out if nothing uses its name.
+Shared code is the same for every schema. A definition in shared code is removed if no other code
+uses its name.
 """
 
 from __future__ import annotations
@@ -10,16 +11,18 @@ from collections.abc import Collection, Iterable
 
 
 class Shared(str):
-    """Shared code: definitions with two empty lines between them."""
+    """Python code that is the same for every schema: definitions, two empty lines apart."""
 
     __slots__ = ()
 
 
 def needed(parts: Iterable[str]) -> tuple[list[str], Collection[str]]:
-    """Remove unused definitions from shared code; return the parts and all words in their code.
+    """Remove unused definitions from shared code.
 
-    Parts that are not shared remain as they are. A definition is used if its name occurs in a part
-    that is not shared, or in another definition that is used.
+    Return all parts of the code, and all words in them.
+
+    Parts that are not `Shared` stay as they are. A definition is used if its name occurs in such a
+    part, or in another definition that is used.
     """
     words: set[str] = set()
     found = list(parts)

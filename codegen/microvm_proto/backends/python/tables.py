@@ -1,4 +1,4 @@
-"""Generate the tables of the codec: `struct.Struct` objects, and values by their numbers."""
+"""Generate the tables of a Python codec: `struct.Struct` objects, and dictionaries of values."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from microvm_proto.types import Bool, Enum, Flags, Scalar, camel
 
 
 def tables(schema: Schema, formats: Iterable[str]) -> str:
-    """Generate the tables.
+    """Generate the tables of a Python codec.
 
-    :param formats: Formats of `struct` for several values, which are needed in addition.
+    :param formats: Further formats of the module `struct` that the codec needs, for several values.
     """
     found = [kind for kind in kinds(schema) if isinstance(kind, Scalar)]
     names = {letter(schema.prefix), *map(letter, found), *formats}

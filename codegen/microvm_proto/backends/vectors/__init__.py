@@ -1,4 +1,4 @@
-"""Generate test vectors for a decoder: valid and invalid frames, in JSON."""
+"""Generate test vectors for decoders: valid and invalid frames, in JSON."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from microvm_proto.framing import Framing
 from microvm_proto.schema import Message, Output, Schema
 
 _Candidate: TypeAlias = tuple[str, str, str, bytes]
-"""Name of the vector, name of the intended fault, name of the sender, and frame."""
+"""Name of a vector, name of the fault that it should have, name of its sender, and the frame."""
 
 _FORMAT = [
     "A decoder must decode each valid frame to the given message, id and fields, and an encoder "
@@ -43,7 +43,7 @@ _SEQUENCE = "The sequence number of each frame is 0."
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
-    """Generate the file of vectors, with one vector on each line."""
+    """Generate the JSON file of test vectors, with one vector on each line."""
     head = {
         "source": f"Generated from {schema.source} by `microvm-proto gen`.",
         "format": [*_FORMAT, *_format_of(schema.framing)],
@@ -88,10 +88,10 @@ def _valid(schema: Schema) -> Iterator[dict[str, Any]]:
 
 
 def _variations(message: Message, max_id: int) -> Iterator[tuple[str, int, dict[str, Value]]]:
-    """Yield variations of a message: the suffix of the vector's name, the id and the values.
+    """Yield variations of a message for tests: the vector's name, the id, and the values of fields.
 
-    They are the least and the most values of all fields, and each value of a field, while the other
-    fields have their least values.
+    In two variations, all fields have their lowest or their highest values. In each other
+    variation, one field has another value, and the other fields have their lowest values.
     """
     choices = {field.name: values_of(field) for field in message.fields if field.equals is None}
     least = {name: next(iter(values.values())) for name, values in choices.items()}
@@ -115,8 +115,8 @@ def _invalid(schema: Schema) -> Iterator[dict[str, Any]]:
     codes = {fault.name: fault.number for fault in FAULTS}
     for name, fault, sender, frame in candidates:
         found = _fault(schema, frame, sender)
-        # Skip the frame if a decoder reports another fault first. For example, a tail that is too
-        # long can make the whole body too long.
+        # Skip the frame if a decoder must report another fault first. For example, if the tail,
+        # which is the rest of the body, is too long, the whole body can be too long.
         if found is not None and found.fault.name == fault:
             yield {
                 "name": f"{name}: {fault}",
@@ -149,7 +149,7 @@ def _unknown_types(schema: Schema) -> Iterator[_Candidate]:
                 sender,
                 write(schema, number, 0, b""),
             )
-            # If a frame has several faults, a decoder must report the first.
+            # If a frame has several faults, decoders must report the one that they check first.
             id_, length = min(1, framing.max_id), framing.max_length
             all_wrong = write(schema, number, id_, b"", flags=1, length=length)
             yield f"type {number} by {sender}, and other faults", "unknown_type", sender, all_wrong
@@ -174,7 +174,7 @@ def _faulty_frames(schema: Schema, message: Message) -> Iterator[_Candidate]:
 def _faulty_headers(
     schema: Schema, message: Message, right: bytes, body: bytes
 ) -> Iterator[_Candidate]:
-    """Yield frames with a fault in the header.
+    """Yield frames whose header has a fault, such as an unknown type.
 
     :param right: Valid frame of the message.
     :param body: Body of the valid frame.
@@ -215,7 +215,7 @@ def _least_id(message: Message) -> int:
 
 
 def _body(message: Message, values: dict[str, Value]) -> bytes:
-    """Return a body with the given values, and the least value for every other field."""
+    """Return the body of a message with these values; each other field has its lowest value."""
     return b"".join(
         pack(field.type, values[field.name]) if field.name in values else least_bytes(field)
         for field in message.fields

@@ -1,4 +1,4 @@
-"""Generate invalid encodings of each type, each with the fault that a decoder must report."""
+"""Generate invalid encodings of each type, each with the fault that decoders must report."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Faulty: TypeAlias = tuple[str, str, bytes]
 """Description of the error, name of the fault, and invalid bytes."""
 
 _LAST = ("truncated", "total_too_long")
-"""Faults after which the body ends.
+"""Faults after which the body must end, so no further fields follow.
 
 More bytes would make a truncated value complete, or a body longer than allowed.
 """
@@ -67,10 +67,10 @@ _ILL_FORMED = {
 
 
 def faulty_fields(fields: Sequence[Field]) -> Iterator[tuple[str, str, bytes]]:
-    """Yield bodies in which one field is invalid.
+    """Yield bodies in which one field has an invalid value.
 
-    Each is a tuple of the field's name with a description of the error, the name of the fault, and
-    the bytes of all fields.
+    Each result is a tuple of the field's name with a description of the error, the name of the
+    fault, and the bytes of all fields.
     """
     yield from _fields(fields, set() if is_large(fields) else None)
 
@@ -85,11 +85,11 @@ def _fields(fields: Sequence[Field], seen: set[object] | None) -> Iterator[Fault
 
 
 def _value(kind: Type, equals: int | None, seen: set[object] | None) -> Iterator[Faulty]:
-    """Yield invalid encodings of a type. Each label begins with the path to the invalid value.
+    """Yield invalid encodings of a type, each with a label that begins with the path to the error.
 
-    :param equals: Value of the field if it is a constant; None otherwise.
-    :param seen: Kinds of values whose faults have been yielded already. They are skipped, and new
-        kinds are added. None to yield the faults of every value.
+    :param equals: The only valid value of the field if it is a constant; otherwise None.
+    :param seen: Rules of types whose faults have been yielded already. Such types are skipped, and
+        new rules are added. None to yield the faults of every type.
     """
     match kind:
         case Struct(fields=fields):
@@ -113,7 +113,7 @@ def _value(kind: Type, equals: int | None, seen: set[object] | None) -> Iterator
 def _elements(
     element: Scalar | Struct, indices: Sequence[int], count: int, seen: set[object] | None
 ) -> Iterator[Faulty]:
-    """Yield encodings of `count` elements in which the element at one of `indices` is invalid."""
+    """Yield encodings of `count` elements, of which the one at an index in `indices` is invalid."""
     whole = pack(element, least(element))
     for at in indices:
         for label, fault, data in _value(element, None, seen):
@@ -122,7 +122,7 @@ def _elements(
 
 
 def _rule(kind: Type, equals: int | None) -> object:
-    """Return a key that is the same for all types that have the same faults."""
+    """Return a key that is equal for all types whose values can have the same faults."""
     match kind:
         case Enum(closed=rule) | Flags(closed=rule) | Float(finite=rule):
             return type(kind), rule
@@ -173,7 +173,7 @@ def _labelled(start: str, found: Iterable[Faulty]) -> Iterator[Faulty]:
 
 
 def _cut(whole: bytes) -> Iterator[Faulty]:
-    """Yield a value that is truncated or missing."""
+    """Yield a value without its last byte, and no bytes at all, as two invalid encodings."""
     for size in sorted({0, len(whole) - 1}):
         yield f"{size} of {len(whole)} bytes", "truncated", whole[:size]
 
@@ -196,7 +196,7 @@ def _octets(maximum: int, prefix: Integer, *, nul: bool) -> Iterator[Faulty]:
 
 
 def _above(maximum: int, prefix: Integer) -> list[int]:
-    """Return the smallest and the largest prefix above the maximum, if a prefix can exceed it."""
+    """Return the lowest and the highest prefix above `maximum`; nothing if there is none."""
     return sorted({maximum + 1, prefix.maximum}) if maximum < prefix.maximum else []
 
 
@@ -222,7 +222,7 @@ def _count(kind: ByteList | List) -> Iterator[Faulty]:
 def _byte_list(kind: ByteList) -> Iterator[Faulty]:
     yield from _count(kind)
     prefix = kind.prefix
-    # Test an invalid item as the only item, and after a valid item.
+    # Test the invalid item alone, and after a valid item.
     for before in (), (b"a",):
         start = pack(prefix, len(before) + 1) + pack(kind, before)[prefix.size :]
         for label, fault, data in _octets(kind.max_item, prefix, nul=kind.nul):
@@ -232,7 +232,8 @@ def _byte_list(kind: ByteList) -> Iterator[Faulty]:
         return
     for more in b"", b"a" * kind.max_item:
         yield f"{len(more)} bytes more", "total_too_long", pack(kind, (*longest, more))
-    # After the maximum total size, an invalid item must be reported by its own fault.
+    # If an invalid item follows items of the maximum total size, decoders must report the fault of
+    # the item, and not that of the total size.
     ahead = pack(prefix, len(longest) + 1) + pack(kind, longest)[prefix.size :]
     last = {fault: data for _, fault, data in _octets(kind.max_item, prefix, nul=kind.nul)}
     for fault, data in last.items() if longest else ():

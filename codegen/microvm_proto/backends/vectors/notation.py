@@ -1,4 +1,4 @@
-"""Format bytes for the test vectors."""
+"""Format the bytes in test vectors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ _RUN = re.compile(rb"(.)\1{15}", re.DOTALL)
 
 
 def compact(data: bytes) -> str:
-    """Format bytes in hexadecimal. A byte that is repeated 16 times or more becomes `xx*N`."""
+    """Format bytes in hexadecimal. A byte that occurs 16 times or more in a row becomes `xx*N`."""
     chunks: list[str] = []
     at = 0
     while run := _RUN.search(data, at):
@@ -19,6 +19,6 @@ def compact(data: bytes) -> str:
 
 
 def _end_of_run(data: bytes, start: int) -> int:
-    """Return the end of the run of equal bytes that begins at `start`."""
+    """Return the index after the run of equal bytes that begins at `start`."""
     run = re.compile(re.escape(data[start : start + 1]) + b"*").match(data, start)
     return run.end() if run else start

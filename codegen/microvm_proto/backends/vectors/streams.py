@@ -1,4 +1,4 @@
-"""Generate test vectors for receivers: damaged streams of frames, and the expected results."""
+"""Generate test vectors for receivers: damaged streams of frames, and what a receiver must find."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ FORMAT = [
 ]
 
 _MOST = 4
-"""Maximum number of messages of an end whose bits are flipped; further ones would test the same."""
+"""Maximum number of messages of each side whose bits are inverted; more would test the same."""
 
 _MOST_BEHIND = 16
-"""Maximum number of frames that follow a flipped frame.
+"""Maximum number of frames that follow a frame in which a bit is inverted.
 
-After a damaged length, a receiver may wait for as many bytes as the longest frame has. So many
-frames must follow that it receives them all.
+If the length in the header is damaged, a receiver may wait for as many bytes as the longest frame
+has. So many frames must follow that it gets these bytes.
 """
 
 _LONGEST = 64
-"""Maximum size on the wire of a frame whose bits are flipped, in bytes."""
+"""Maximum size in bytes of a frame in which bits are inverted, as sent."""
 
 
 def streams(schema: Schema) -> Iterator[dict[str, Any]]:
-    """Yield vectors with damaged streams of each end, and the messages and counters expected."""
+    """Yield vectors of damaged streams, with the messages and counters that are expected."""
     for end in schema.ends:
         for message in _sent_by(schema, end)[:1]:
             for name, pieces in _disturbed(schema, message, end):
@@ -61,12 +61,12 @@ def streams(schema: Schema) -> Iterator[dict[str, Any]]:
 
 
 def _fed(schema: Schema, pieces: Sequence[bytes]) -> list[bytes]:
-    """Return the chunks that a receiver is given: each datagram, or a whole stream at once."""
+    """Return the chunks to pass to a receiver: each datagram, or the whole stream at once."""
     return [*pieces] if schema.framing.kind == "datagram" else [b"".join(pieces)]
 
 
 def flipped(schema: Schema) -> Iterator[dict[str, Any]]:
-    """Yield vectors with frames of each end, and the counters expected if a bit is inverted."""
+    """Yield vectors of frames, and the counters that a receiver must have if a bit is inverted."""
     for end in schema.ends:
         for message in _sent_by(schema, end)[:_MOST]:
             before, frame = (_frame(schema, message, number) for number in (0, 1))
@@ -99,7 +99,7 @@ def _sent_by(schema: Schema, end: str) -> list[Message]:
 
 
 def _ahead(schema: Schema) -> bytes:
-    """Return bytes that protect a frame from damage to the end of the frame before it."""
+    """Return bytes that protect a frame from the effects of a damaged frame before it."""
     return DELIMITER if schema.framing.kind == "cobs" else b""
 
 

@@ -1,4 +1,4 @@
-"""Choose the values of each type for tests of a decoder: the least, the most, and edge cases."""
+"""Choose values of each type to test decoders with: the lowest, the highest, and edge cases."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from microvm_proto.types import (
 )
 
 MAX_FILLED = 1 << 16
-"""Maximum size of a list in values, or of a body in bytes, up to which a vector fills it."""
+"""Maximum number of values in a list, or of bytes in a body, up to which a vector fills it."""
 
 _MAX_VALUES = 4096
-"""Maximum number of values in the shortest body of a message that has vectors."""
+"""Maximum number of values in the shortest body of a message; larger messages have no vectors."""
 
 _MAX_LEAVES = 32
 """Maximum number of values in a message up to which each value is tested in a vector of its own.
@@ -36,11 +36,14 @@ the square of the number of values.
 """
 
 _BORDERS = [0x01, 0x7F, 0x80, 0x7FF, 0x800, 0xD7FF, 0xE000, 0xFFFF, 0x10000, 0x10FFFF]
-"""First and last character of each length in UTF-8, and the characters next to the surrogates."""
+"""The first and the last character of each length in UTF-8, and those next to the surrogates."""
 
 
 def values_of(field: Field) -> dict[str, Value]:
-    """Return the values of a field to test, by name. The least comes first, the most last."""
+    """Return the values of a field to test, each with its name.
+
+    The lowest comes first, the highest last.
+    """
     if field.absent is None:
         return values(field.type)
     known = values(field.type)
@@ -48,12 +51,15 @@ def values_of(field: Field) -> dict[str, Value]:
 
 
 def least(kind: Type) -> Value:
-    """Return the least of the values to test."""
+    """Return the lowest value of a type, which is the first one to test."""
     return next(iter(values(kind).values()))
 
 
 def values(kind: Type) -> dict[str, Value]:
-    """Return the values of a type to test, by name. The least comes first, the most last."""
+    """Return the values of a type to test, each with its name.
+
+    The lowest comes first, the highest last.
+    """
     match kind:
         case Integer(size=size, minimum=low, maximum=high):
             counted = int.from_bytes(range(1, size + 1), "little")
@@ -85,15 +91,15 @@ def values(kind: Type) -> dict[str, Value]:
 
 
 def least_bytes(field: Field) -> bytes:
-    """Return the encoding of the least value of a field."""
+    """Return the encoding of the lowest value of a field."""
     value = least(field.type) if field.equals is None else field.equals
     return pack(field.type, value)
 
 
 def combined(choices: Mapping[str, Mapping[str, Value]]) -> Iterator[tuple[str, dict[str, Value]]]:
-    """Yield combinations of values of all fields.
+    """Yield combinations of the values of several fields.
 
-    Every value occurs in at least one combination. There are as few combinations as possible.
+    Each value occurs in at least one combination, and there are as few combinations as possible.
     """
     columns = {name: list(values.values()) for name, values in choices.items()}
     for row in range(max(map(len, columns.values()), default=0)):
@@ -102,7 +108,7 @@ def combined(choices: Mapping[str, Mapping[str, Value]]) -> Iterator[tuple[str, 
 
 
 def unknown(kind: Enum, base: Integer) -> list[int]:
-    """Return numbers that an enum does not define: those next to its values, and the limits."""
+    """Return numbers that an enum does not define: the limits, and those next to its values."""
     known = {value.number for value in kind.values}
     near = {number + step for number in known for step in (-1, 1)}
     inside = {number for number in near if base.minimum <= number <= base.maximum}
@@ -110,13 +116,13 @@ def unknown(kind: Enum, base: Integer) -> list[int]:
 
 
 def quiet_nan(kind: Float) -> int:
-    """Return the bits of a quiet NaN, which no conversion changes."""
+    """Return the bits of a quiet NaN, the kind of NaN that no conversion changes."""
     lowest = kind.exponent & -kind.exponent
     return kind.exponent | lowest >> 1
 
 
 def full(kind: ByteList) -> tuple[bytes, ...]:
-    """Return items that fill a list to its maximum size, or as far as its other bounds allow."""
+    """Return items that fill a list to its maximum size, as far as its other bounds allow."""
     prefix = kind.prefix.size
     longest = min(kind.max_item, max(0, kind.max_total - prefix))
     whole, rest = divmod(kind.max_total, prefix + longest)
@@ -132,17 +138,17 @@ def full(kind: ByteList) -> tuple[bytes, ...]:
 
 
 def is_large(fields: Iterable[Field]) -> bool:
-    """Return True if the fields contain too many values for a vector for each value."""
+    """Return True if the fields have too many values to test each in a vector of its own."""
     return sum(_leaves(field.type) for field in fields) > _MAX_LEAVES
 
 
 def is_huge(fields: Iterable[Field]) -> bool:
-    """Return True if even the shortest body contains too many values for a vector."""
+    """Return True if even the shortest body of the fields has too many values for a vector."""
     return sum(_count(field.type) for field in fields) > _MAX_VALUES
 
 
 def _count(kind: Type) -> int:
-    """Return the number of values in a struct or an array; 1 for other types."""
+    """Return the number of values in a struct or an array; for other types, return 1."""
     match kind:
         case Struct(fields=fields):
             return sum(_count(field.type) for field in fields)
@@ -152,7 +158,9 @@ def _count(kind: Type) -> int:
 
 
 def _leaves(kind: Type) -> int:
-    """Return the number of values in a type. At most two elements of an array or list count."""
+    """Return the number of values to test in a type; at most two elements of an array or list
+    count.
+    """
     match kind:
         case Struct(fields=fields):
             return sum(_leaves(field.type) for field in fields)
@@ -169,7 +177,7 @@ def _floats(kind: Float) -> dict[str, Value]:
     edges: dict[str, Value] = {"zero": 0, "-0": sign, "1": one, "-1": sign | one, "subnormal": 1}
     if not kind.finite:
         edges |= {"infinity": infinity, "-infinity": sign | infinity}
-        # A signalling NaN is left out, because conversions in some languages change it.
+        # Do not test a signalling NaN, because conversions in some languages change its bits.
         edges |= {"quiet NaN": quiet_nan(kind)}
     return edges | {"largest": infinity - 1}
 
@@ -188,7 +196,7 @@ def _structs(fields: Sequence[Field]) -> dict[str, Value]:
 
 
 def _arrays(kind: Array) -> dict[str, Value]:
-    """Return arrays in which each value of the element comes first once and last once."""
+    """Return arrays to test: each value of the element comes first in one, and last in one."""
     if kind.is_octets:
         counted = (bytes(range(256)) * (kind.count // 256 + 1))[1 : kind.count + 1]
         known: dict[str, Value] = {"zeros": bytes(kind.count), "bytes in order": counted}

@@ -1,4 +1,4 @@
-"""Generate a Wireshark dissector in Lua: for UDP if the frames are datagrams, otherwise for TCP."""
+"""Generate a Wireshark dissector in Lua: for UDP if frames are datagrams, otherwise for TCP."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from microvm_proto.variants import for_framing
 
 
 def emit(schema: Schema, output: Output) -> dict[str, str]:
-    """Generate the file of the dissector."""
+    """Generate the Lua file of the dissector."""
     values = {
         "source": schema.source,
         "file": output.path.name,
@@ -52,8 +52,8 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
 
 
 def filter_name(schema: Schema) -> str:
-    """Return the prefix of field names in Wireshark filters.
+    """Return the prefix that the protocol's field names have in Wireshark's filters.
 
-    A name with a single letter is extended, because Wireshark does not accept it.
+    If the schema's name has a single letter, the prefix is longer, because Wireshark requires that.
     """
     return schema.name if len(schema.name) > 1 else f"{schema.name}_frames"

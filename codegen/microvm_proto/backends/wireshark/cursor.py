@@ -1,4 +1,4 @@
-"""Template of the Lua code that reads the body of a frame, with one function for each type."""
+"""Template of the Lua code that reads a frame's body, with one function for each kind of type."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Template of the dissector in Lua, with placeholders for the parts that depend on a schema."""
+"""Template of the Wireshark dissector in Lua, with placeholders for what a schema changes."""
 
 from __future__ import annotations
 

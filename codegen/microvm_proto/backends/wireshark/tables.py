@@ -1,4 +1,4 @@
-"""Generate the Lua tables of a dissector: how each field is shown, and its valid values."""
+"""Generate the Lua tables of a Wireshark dissector: how fields are shown, and valid values."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ from microvm_proto.types import (
 )
 
 _Entry: TypeAlias = Mapping[str, str]
-"""Keys of a Lua table, each with a Lua expression for its value."""
+"""Keys of a Lua table, each with the Lua expression for its value."""
 
 
 def table(entries: Iterable[tuple[str, str]]) -> str:
-    """Return the entries of a Lua table, one on each line."""
+    """Return the entries of a Lua table as text, one on each line."""
     return "".join(f"  [{string(key)}] = {value},\n" for key, value in entries)
 
 
 def names(numbers: Iterable[tuple[int, str]]) -> str:
-    """Return a Lua table from numbers to names."""
+    """Return a Lua table that maps numbers to names."""
     named = ", ".join(f"[{number}] = {string(name)}" for number, name in numbers)
     return f"{{ {named} }}" if named else "{}"
 
@@ -51,9 +51,9 @@ def string(text: str) -> str:
 
 
 def proto_fields(schema: Schema) -> Iterator[tuple[str, str]]:
-    """Yield the `ProtoField` of each bit of flags, and of each field of structs and messages.
+    """Yield a Lua `ProtoField` for each field of structs and messages, and for each bit of flags.
 
-    Wireshark needs a `ProtoField` for everything that it shows and filters by.
+    Wireshark needs a `ProtoField` for everything that it can show and filter by.
     """
     for flags in schema.flags:
         for bit in flags.bits:
@@ -94,20 +94,20 @@ def _integer(kind: Integer | Enum) -> str:
 
 
 def _value_names(kind: Integer | Enum) -> str:
-    # Wireshark does not support names for 64-bit numbers.
+    # Wireshark supports names only for numbers of up to 32 bits.
     if isinstance(kind, Integer) or kind.base.size > 4:
         return "nil"
     return names((value.number, value.name) for value in kind.values)
 
 
 def struct(kind: Struct) -> str:
-    """Return the Lua table of a struct, which lists its fields."""
+    """Return the Lua table that lists the fields of a struct."""
     fields = (f"    {_entry(_field(kind, field))},\n" for field in kind.fields)
     return f"  {kind.name} = {{\n{''.join(fields)}  }},\n"
 
 
 def message(message: Message) -> str:
-    """Return the entry of a message in the Lua table of all messages by type."""
+    """Return a message's entry in the Lua table of all messages, whose keys are their types."""
     head = (
         f'  [{message.number}] = {{ name = "{message.name}", sender = "{message.sender}", '
         f'id = "{message.id}", max_body = {message.max_body}, fields = {{'
@@ -120,7 +120,7 @@ def message(message: Message) -> str:
 
 
 def header_fields(schema: Schema) -> str:
-    """Return the `ProtoField` entries for the header and the checksum."""
+    """Return the Lua `ProtoField` entries for the header and the checksum of frames."""
     types = names((message.number, message.name) for message in schema.messages)
     more = {"type": f", base.DEC, {types}", "flags": ", base.HEX", "check": ", base.HEX"}
     sizes = {each.name: each.size for each in schema.framing.header}
@@ -132,7 +132,7 @@ def header_fields(schema: Schema) -> str:
 
 
 def header_shown(framing: Framing) -> str:
-    """Return the Lua statements that show the header."""
+    """Return the Lua statements that show the header of a frame."""
     return "".join(
         f"  tree:add_le(fields.{each.name}, header({each.offset}, {each.size}))\n"
         for each in framing.header
@@ -155,9 +155,9 @@ def _field(owner: Message | Struct, field: Field) -> _Entry:
 
 
 def _kind(kind: Type, shown: _Entry, equals: int | None = None) -> _Entry:
-    """Return the keys that describe a type, together with `shown`.
+    """Return the entries of a Lua table that describe a type, followed by `shown`.
 
-    :param shown: Keys that say how a value is shown, or each element of an array or list.
+    :param shown: Entries that say how the value, or each element of an array or list, is shown.
     """
     match kind:
         case Array(is_octets=False, element=element, count=count):
@@ -190,7 +190,7 @@ def _kind(kind: Type, shown: _Entry, equals: int | None = None) -> _Entry:
 
 
 def _rule(kind: Scalar, equals: int | None) -> _Entry:
-    """Return the keys for the valid values of a type of number, and how a number is read."""
+    """Return the Lua entries that say how a number is read, and which of its values are valid."""
     match kind:
         case Integer(size=size, signed=signed):
             read = f"le_{'' if signed else 'u'}int{'64' if size == 8 else ''}"
@@ -200,8 +200,9 @@ def _rule(kind: Scalar, equals: int | None) -> _Entry:
         case Bool():
             return _known(kind, [0, 1])
         case Float(size=size, finite=finite):
-            # The exponent is in the two highest bytes. This is the least value of the second
-            # highest byte in which all bits of the exponent are set.
+            # The exponent of a float is in its two highest bytes. This is the lowest value of the
+            # second highest byte in which all its bits of the exponent are set, as in NaN and the
+            # infinities.
             least = {"finite": "128" if size == 4 else "240"} if finite else {}
             return {"read": '"le_float"', **least}
         case Flags(name=name, bits=bits):
@@ -212,7 +213,8 @@ def _rule(kind: Scalar, equals: int | None) -> _Entry:
 
 
 def _known(kind: Scalar, numbers: Iterable[int] | None) -> _Entry:
-    # The keys are encoded bytes, because Lua numbers cannot represent every 64-bit number.
+    # The Lua table is indexed by encoded bytes, because Lua numbers cannot hold every 64-bit
+    # number.
     if numbers is None:
         return {}
     known = ", ".join(f'["{pack(kind, number).hex()}"] = true' for number in numbers)
