@@ -158,8 +158,9 @@ def _count(kind: Type) -> int:
 
 
 def _leaves(kind: Type) -> int:
-    """Return the number of values to test in a type; at most two elements of an array or list
-    count.
+    """Return the number of values to test in a type.
+
+    At most two elements of an array or list count.
     """
     match kind:
         case Struct(fields=fields):
