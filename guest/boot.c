@@ -16,7 +16,8 @@
 
 #define UNCOVERED "/run/microvm/proc"
 
-/* SCHED_RESET_ON_FORK of sched(7), combined with the default policy, which is 0. */
+/* PRIORITY is the nice value of the highest priority. RESET_ON_FORK is SCHED_RESET_ON_FORK of
+ * sched(7), combined with the default scheduling policy, whose number is 0. */
 enum { PRIORITY = -20, RESET_ON_FORK = 0x40000000 };
 
 static const struct {
@@ -29,12 +30,12 @@ static const struct {
 	{ "devpts", "/dev/pts", "gid=5,mode=620,ptmxmode=666", MS_NOSUID | MS_NOEXEC },
 	{ "tmpfs", "/dev/shm", "mode=1777", MS_NOSUID | MS_NODEV },
 	{ "tmpfs", "/run", "mode=755", MS_NOSUID | MS_NODEV },
-	/* Without this option, enabling a controller waits for RCU, which takes tens of
-	 * milliseconds. */
+	/* Without the option `favordynmods`, enabling a cgroup controller waits for RCU in the
+	 * kernel, which takes tens of milliseconds. */
 	{ "cgroup2", "/sys/fs/cgroup", "favordynmods", MS_NOSUID | MS_NODEV | MS_NOEXEC },
 };
 
-/* Links that programs expect and devtmpfs lacks. */
+/* Symbolic links in /dev that programs expect, and that devtmpfs does not contain. */
 static const struct {
 	const char *target, *name;
 } links[] = {
@@ -44,8 +45,8 @@ static const struct {
 	{ "/proc/self/fd/2", "/dev/stderr" },
 };
 
-/* Makes /dev/console the standard streams. Until then they are a console that the kernel has
- * opened. */
+/* Opens /dev/console as the standard streams of this process, in place of the console that the
+ * kernel has opened for it. */
 static void use_console(void)
 {
 	int console = open("/dev/console", O_RDWR | O_NOCTTY);
@@ -74,8 +75,8 @@ static bool raise_loopback(void)
 	return raised;
 }
 
-/* Mounts a file over the kernel's boot_id. The file holds the kernel's id until `resume` renews
- * it. */
+/* Mounts a file over /proc/sys/kernel/random/boot_id, because the kernel's id cannot be changed.
+ * The file holds a copy of that id until `resume` writes a new one into it. */
 static bool cover_boot_id(void)
 {
 	static const char kernels[] = "/proc/sys/kernel/random/boot_id";
@@ -95,25 +96,29 @@ static bool cover_boot_id(void)
 	return written && mount(BOOT_ID, kernels, NULL, MS_BIND, NULL) == 0;
 }
 
-/* Mounts a second /proc, in which no file is covered. Without it, the kernel would not permit
- * mounts of /proc in user namespaces (mnt_already_visible in fs/namespace.c). */
+/* Mounts a second /proc, in which no file is covered by another mount. If the machine had no such
+ * /proc, the kernel would not permit mounts of /proc in user namespaces (mnt_already_visible in
+ * fs/namespace.c). */
 static bool mount_uncovered(void)
 {
 	return mkdir(UNCOVERED, 0555) == 0 &&
 	       mount("proc", UNCOVERED, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0;
 }
 
-/* Raises the priority of this process. Its children start with the default priority. */
+/* Raises the priority of this process, which later executes the daemon. Its children start with the
+ * default priority. */
 static bool raise_priority(void)
 {
 	const struct sched_param none = { 0 };
 
-	/* A direct system call, because the function of musl always fails with ENOSYS. */
+	/* Make the system call directly, because musl's sched_setscheduler always fails with
+	 * ENOSYS. */
 	return setpriority(PRIO_PROCESS, 0, PRIORITY) == 0 &&
 	       syscall(SYS_sched_setscheduler, 0, RESET_ON_FORK, &none) == 0;
 }
 
-/* Failures are reported and then ignored, because a guest can serve without any of these. */
+/* Each failed step is reported on the console and then ignored, because a guest can run commands
+ * even if one of these steps fails. */
 void boot_prepare(void)
 {
 	umask(022);
@@ -133,7 +138,7 @@ void boot_prepare(void)
 	console_expect(mount_uncovered(), "mount ", UNCOVERED);
 	console_expect(raise_loopback(), "raise ", "lo");
 	console_expect(sethostname("microvm", sizeof "microvm" - 1) == 0, "set ", "hostname");
-	/* The OOM score need not be lowered: the OOM killer spares PID 1 (oom_unkillable_task in
-	 * mm/oom_kill.c). */
+	/* The daemon's OOM score need not be lowered, because the OOM killer spares PID 1
+	 * (oom_unkillable_task in mm/oom_kill.c). */
 	console_expect(raise_priority(), "raise ", "priority");
 }

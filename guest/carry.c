@@ -2,10 +2,10 @@
  *
  *     carry DIGEST
  *
- * Reads a request from standard input and answers on standard output, in the frames of files.h.
- * DIGEST is the digest of their schema. If carry was compiled with another schema, it exits with
- * status 2. It is started as root, and then changes to the user that the request names. It needs no
- * programs or libraries of the image in which it runs. */
+ * carry reads a request from standard input and answers it on standard output, in the frames of
+ * files.h. DIGEST is the digest of the schema of these frames. If carry was compiled with another
+ * schema, it exits with status 2. It is started as root, and then changes to the user that the
+ * request names. It needs no programs or libraries of the image in which it runs. */
 #include <errno.h>
 #include <limits.h>
 #include <stdlib.h>
@@ -46,8 +46,8 @@ static void become(const struct user *user)
 		end_failed(FILES_SUBJECT_USER, errno, request.user);
 }
 
-/* Changes to the folder in which the daemon starts commands, so that relative paths mean the
- * same. */
+/* Changes to the folder in which the daemon would start a command of this user, so that a relative
+ * path means the same file for carry as for a command. */
 static void enter_folder(const struct user *user)
 {
 	if (*request.cwd ? chdir(request.cwd) < 0 : !user_enter_home(user))

@@ -12,28 +12,30 @@
 
 #define ROOT "/sys/fs/cgroup"
 
-/* Maximum number of cgroups with background processes that are removed when they become empty. Any
- * others stay, even if they are empty. */
+/* Maximum number of old cgroups that the daemon remembers, in order to remove them when their last
+ * background process has exited. It never removes further old cgroups. */
 enum { LEFT_MAX = 64 };
 
-/* Maximum memory, of the kernel and of cached files, that a command may leave in a cgroup which the
- * next command then uses. The kernel counts it in steps of 64 pages for each CPU. */
+/* Maximum number of bytes of memory (kernel memory and cached files) that a command may leave in
+ * its cgroup if the next command is to use the same cgroup. The limit is not 0, because the kernel
+ * counts memory in steps of 64 pages for each CPU. */
 #define LEFT_MEMORY (1ULL << 20)
 
 static int root = -1;
 static int current = -1;
-static uint64_t number;	  /* number of the current cgroup, which is its name */
-static int pids_max = -1; /* descriptor of pids.max; -1 if the kernel lacks it */
-static int peak = -1;	  /* descriptor of memory.peak; -1 if it cannot be reset */
-static int events = -1;	  /* descriptor of cgroup.events */
+static uint64_t number;	  /* number of the current cgroup, which is also its name */
+static int pids_max = -1; /* descriptor of the cgroup's pids.max; -1 if the kernel lacks it */
+static int peak = -1;	  /* descriptor of its memory.peak; -1 if the peak cannot be reset */
+static int events = -1;	  /* descriptor of the current cgroup's cgroup.events */
 static uint64_t left[LEFT_MAX];
 static unsigned left_count;
 static bool limits_memory; /* true if the current command has a memory limit */
-static bool freezes;	   /* true if background processes are frozen */
+static bool freezes;	   /* true if the daemon has frozen the background processes */
 
 static bool write_file(int folder, const char *name, const char *text)
 {
-	/* O_NONBLOCK, because root may have put a FIFO here, which must not block the daemon. */
+	/* Open the file with O_NONBLOCK, because root in the guest may have put a FIFO in its
+	 * place, and opening a FIFO would block the daemon. */
 	int fd = openat(folder, name, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
 	ssize_t size = fd < 0 ? -1 : write(fd, text, strlen(text));
 
@@ -42,7 +44,8 @@ static bool write_file(int folder, const char *name, const char *text)
 	return size >= 0;
 }
 
-/* Reads up to `size` bytes of a file. Returns their number, or 0 if the file cannot be read. */
+/* Reads up to `size` bytes from the start of a file in a cgroup's folder. Returns the number of
+ * bytes, or 0 if the file cannot be read. */
 static size_t read_file(int folder, const char *name, char *into, size_t size)
 {
 	int fd = openat(folder, name, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
@@ -60,7 +63,7 @@ static void close_file(int *fd)
 	*fd = -1;
 }
 
-/* Opens a file of the current cgroup. */
+/* Opens a file of the current cgroup, such as pids.max. */
 static int open_file(const char *name, int flags)
 {
 	return openat(current, name, flags | O_NONBLOCK | O_CLOEXEC);
@@ -75,8 +78,8 @@ static void make(void)
 	close_file(&pids_max);
 	close_file(&peak);
 	close_file(&events);
-	/* Enable the controllers for every new cgroup, because a command that ran as root may have
-	 * disabled them. */
+	/* Enable the controllers again for every new cgroup, because a command that ran as root may
+	 * have disabled them. */
 	write_file(root, "cgroup.subtree_control", "+pids");
 	write_file(root, "cgroup.subtree_control", "+memory");
 	if (mkdirat(root, name, 0755) < 0)
@@ -96,7 +99,7 @@ static bool remove_numbered(uint64_t which)
 	return unlinkat(root, decimal(text, which), AT_REMOVEDIR) == 0 || errno != EBUSY;
 }
 
-/* Removes the cgroups whose last process has exited. */
+/* Removes each old cgroup whose last process has exited. */
 static void sweep(void)
 {
 	unsigned kept = 0;
@@ -114,7 +117,8 @@ const char *cgroup_init(void)
 		make();
 	if (current < 0)
 		return ROOT;
-	/* Linux has cgroup.kill since 5.14. In an empty cgroup, as here, it kills no process. */
+	/* Check that the kernel supports cgroup.kill (since Linux 5.14) by writing to it. The new
+	 * cgroup is empty, so this kills no process. */
 	if (write_file(current, "cgroup.kill", "1"))
 		return pids_max < 0 ? "pids.max" : NULL;
 	close(current);
@@ -135,8 +139,9 @@ static bool limit_processes(uint32_t processes)
 	return pids_max < 0 || pwrite(pids_max, value, strlen(value), 0) > 0;
 }
 
-/* Returns whether a file of events has a value other than 0 for a key. `key` begins with the
- * newline in front of the key and ends with a space, so it is never found in the first line. */
+/* Returns whether a cgroup file such as cgroup.events has a value other than 0 for a key. `key` is
+ * given with the newline before it and the space after it, so a key in the first line is never
+ * found. */
 static bool tells(int folder, const char *file, const char *key)
 {
 	char text[CGROUP_EVENTS_SIZE];
@@ -147,8 +152,8 @@ static bool tells(int folder, const char *file, const char *key)
 	return at + length < size && text[at + length] != '0';
 }
 
-/* Returns whether the kernel has killed a process of the current cgroup because of its memory
- * limit. */
+/* Returns whether the kernel has killed a process of the current cgroup because the cgroup exceeded
+ * its memory limit. */
 static bool had_oom_kill(void)
 {
 	return tells(current, "memory.events", "\noom_kill ");
@@ -180,7 +185,8 @@ bool cgroup_limit(uint32_t processes, uint64_t memory)
 {
 	if (current < 0)
 		return true;
-	/* An earlier kill in this cgroup would be reported as a kill of this command. */
+	/* If the kernel has already killed a process in this cgroup because of a memory limit, use
+	 * a new cgroup. Otherwise that kill would be reported as a kill of the next command. */
 	if (memory && had_oom_kill())
 		cgroup_replace();
 	return limit_processes(processes) && limit_memory(memory);
@@ -200,8 +206,8 @@ void cgroup_kill(void)
 		write_file(current, "cgroup.kill", "1");
 }
 
-/* Returns whether the current cgroup, with those below it, contains no process, and would not
- * freeze a new process. */
+/* Returns whether the current cgroup is not frozen, and neither it nor a cgroup below it contains a
+ * process. */
 static bool is_idle(void)
 {
 	static const char idle[] = "populated 0\nfrozen 0\n";
@@ -211,8 +217,8 @@ static bool is_idle(void)
 	       memcmp(text, idle, sizeof idle - 1) == 0;
 }
 
-/* Resets the peak to the memory that is in use now. Returns whether that is too much to be counted
- * as memory of the next command. */
+/* Resets the recorded peak of the current cgroup's memory use to the memory that it uses now.
+ * Returns true if that is too much for the next command to start with, or if the reset fails. */
 static bool keeps_memory(void)
 {
 	return peak >= 0 && (write(peak, "0", 1) < 0 || cgroup_memory() > LEFT_MEMORY);
@@ -245,8 +251,9 @@ static bool is_frozen(int cgroup)
 	return tells(cgroup, "cgroup.events", "\nfrozen ");
 }
 
-/* Calls a function for a cgroup that a command has left behind, and returns its result. Returns
- * true if the name is of another folder, or the cgroup is gone. */
+/* Calls a function for the old cgroup with this name, and returns the function's result. Returns
+ * true without calling it if `name` is not the name of an old cgroup, or if that cgroup no longer
+ * exists. */
 static bool visit(const char *name, bool (*what)(int cgroup))
 {
 	char text[DIGITS + 1];
@@ -259,7 +266,7 @@ static bool visit(const char *name, bool (*what)(int cgroup))
 	return done;
 }
 
-/* Calls a function for each cgroup that a command has left behind, which excludes the current one.
+/* Calls a function for each old cgroup, in which an earlier command may have left processes behind.
  * Returns true if all calls have returned true. */
 static bool each(bool (*what)(int cgroup))
 {
@@ -281,13 +288,14 @@ static bool each(bool (*what)(int cgroup))
 
 void cgroup_freeze(bool freezing)
 {
-	/* Do not thaw cgroups that root has frozen. */
+	/* If the daemon has frozen no cgroups, thaw none, because root in the guest may have frozen
+	 * them. */
 	if (!freezing && !freezes)
 		return;
 	freezes = freezing;
-	/* Before a freeze, give the next command another cgroup if processes are left in the
-	 * current one. On a thaw, a command may be running in the current one, which must stay its
-	 * cgroup to kill it. */
+	/* Before a freeze, replace the current cgroup if processes are left in it, so that they are
+	 * frozen and the next command is not. Before a thaw, do not replace it, because a command
+	 * may be running in it, and the daemon kills a command through the current cgroup. */
 	if (freezing)
 		cgroup_renew();
 	each(freeze);

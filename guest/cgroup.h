@@ -1,19 +1,19 @@
-/* The cgroup of each command: it limits the command, and kills it with every process that it
- * started. */
+/* The cgroup in which a command runs: the daemon uses it to limit the command, and to kill it with
+ * every process that it started. */
 #ifndef CGROUP_H
 #define CGROUP_H
 
 #include "protocol.h"
 
-/* Maximum size in bytes of a cgroup file that lists events. The files of Linux have about 100
- * bytes. */
+/* Maximum size in bytes of a cgroup file that counts events, such as memory.events. In Linux, these
+ * files have about 100 bytes. */
 enum { CGROUP_EVENTS_SIZE = 256 };
 
-/* Checks that the kernel supports cgroups as needed, and makes the first cgroup. Returns NULL, or
- * the name of what is missing, with errno set. */
+/* Checks that the kernel supports cgroups as needed, and creates the first cgroup. Returns NULL, or
+ * the name of the missing file or folder, with errno set. */
 const char *cgroup_init(void);
 
-/* Returns a descriptor of the next command's cgroup, for clone3. Returns -1 if there are no
+/* Returns a descriptor of the next command's cgroup, for clone3. Returns -1 if the guest cannot use
  * cgroups. */
 int cgroup_fd(void);
 
@@ -26,25 +26,25 @@ bool cgroup_limit(uint32_t processes, uint64_t memory);
 bool cgroup_out_of_memory(void);
 
 /* Returns the peak memory use of the current command and of every process that it started, in
- * bytes. Returns 0 if it is unknown. */
+ * bytes. Returns 0 if the peak is unknown. */
 uint64_t cgroup_memory(void);
 
 /* Kills every process in the current cgroup, if there is one. */
 void cgroup_kill(void);
 
-/* Prepares a cgroup for the next command. An idle cgroup without leftovers is used again; otherwise
- * a new one replaces it. */
+/* Prepares a cgroup for the next command. The last command's cgroup is used again if it left no
+ * process and little memory in it; otherwise a new cgroup replaces it. */
 void cgroup_renew(void);
 
-/* Freezes the processes that earlier commands have left behind, or thaws them. No command may be
- * running when they are frozen. */
+/* Freezes the processes that earlier commands have left behind if `freezing` is true, and otherwise
+ * thaws them. No command may be running when they are frozen. */
 void cgroup_freeze(bool freezing);
 
 /* Returns whether all processes that earlier commands have left behind are frozen. */
 bool cgroup_is_frozen(void);
 
-/* Makes a new cgroup for the next command. Processes in the old cgroup keep running. Returns false
- * if there are no cgroups. */
+/* Creates a new cgroup for the next command. Processes in the old cgroup keep running. Returns
+ * false if the guest cannot use cgroups. */
 bool cgroup_replace(void);
 
 #endif

@@ -5,10 +5,11 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Maximum number of digits of a 64-bit number. */
+/* Maximum number of decimal digits of a 64-bit number. */
 enum { DIGITS = 20 };
 
-/* Writes a number at the end of `text`, and returns a pointer to its first digit. */
+/* Writes a number in decimal, with a NUL, to the last bytes of `text`. Returns a pointer to its
+ * first digit. */
 static inline char *decimal(char text[static DIGITS + 1], uint64_t value)
 {
 	char *at = text + DIGITS;
@@ -20,8 +21,8 @@ static inline char *decimal(char text[static DIGITS + 1], uint64_t value)
 	return at;
 }
 
-/* Returns the number at the start of a text of `size` bytes, or 0 if the text starts with no
- * digit. */
+/* Returns the decimal number at the start of a text of `size` bytes, or 0 if the text starts with
+ * no digit. */
 static inline uint64_t decimal_value(const char *text, size_t size)
 {
 	uint64_t value = 0;

@@ -6,8 +6,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* SPARE is the number of descriptors that are left for the daemon itself and for the start of a
- * command. EVENTS is the maximum number of pipes that are read in one call. */
+/* SPARE is the number of file descriptors that are not used for drained pipes, because the daemon
+ * itself and the start of a command need them. EVENTS is the maximum number of pipes that one call
+ * of drain_run reads. */
 enum { SPARE = 32, EVENTS = 16 };
 
 static int set;
@@ -63,8 +64,8 @@ void drain_add(int fd)
 
 static void let_go(int fd)
 {
-	/* close alone does not remove it from the epoll set if another process has opened the same
-	 * end of the pipe. */
+	/* Remove the pipe from the epoll set explicitly. close alone does not remove it if another
+	 * process has opened the same end of the pipe. */
 	epoll_ctl(set, EPOLL_CTL_DEL, fd, NULL);
 	close(fd);
 	held[fd] = false;

@@ -1,31 +1,33 @@
-/* Pipes of finished commands to which background processes still write. The daemon reads and
- * discards this output, so that the processes neither block nor get SIGPIPE. */
+/* Output pipes of finished commands, to which background processes still write. The daemon reads
+ * and discards this output, so that the processes neither block nor get SIGPIPE. */
 #ifndef DRAIN_H
 #define DRAIN_H
 
 #include <stdbool.h>
 
-/* Maximum number of open descriptors of the daemon, if its limit can be raised to that. The memory
- * of a machine holds fewer processes. */
+/* Maximum number of open file descriptors of the daemon, if the kernel lets it raise its limit so
+ * far. This is enough, because the memory of a machine does not hold as many processes. */
 enum { DRAIN_FILES = 65536 };
 
-/* Must be called once, before drain_add. Returns false if there is no memory. */
+/* Creates the epoll set of the pipes. Must be called once, before drain_add. Returns false if the
+ * kernel lacks the memory. */
 bool drain_init(void);
 
-/* Returns a descriptor that is readable when drain_run has something to do. */
+/* Returns a descriptor for poll, which is readable when drain_run must be called. */
 int drain_fd(void);
 
-/* Takes ownership of the read end of a pipe. Closes it if the next command would lack descriptors
- * otherwise. */
+/* Takes ownership of the read end of a finished command's pipe. Closes it at once if no process can
+ * write to the pipe any more, or if the next command would otherwise lack descriptors. */
 void drain_add(int fd);
 
-/* Reads from the pipes that are ready, and closes those that no process can write to any more. */
+/* Reads and discards the output in the pipes, and closes each pipe that no process can write to any
+ * more. */
 void drain_run(void);
 
-/* Closes all pipes. */
+/* Closes all pipes that drain_add has kept. */
 void drain_clear(void);
 
-/* Returns the highest descriptor that drain_add has ever kept. */
+/* Returns the highest descriptor number that drain_add has ever kept. */
 int drain_highest(void);
 
 #endif

@@ -1,5 +1,5 @@
-/* A directory entry, as getdents64(2) returns it. opendir(3) is not used because it allocates
- * memory. */
+/* A directory entry, as getdents64(2) returns it. The guest's programs do not use opendir(3),
+ * because it allocates memory. */
 #ifndef ENTRY_H
 #define ENTRY_H
 

@@ -20,9 +20,9 @@ enum {
 static char *argv[ARGUMENTS + 1];
 static char *envp[VARIABLES + DEFAULTS + 1];
 
-/* Terminates a string in its frame. The string moves one byte to the left, over the last byte of
- * its length, which was decoded already. So there is room for the NUL, and the bytes behind the
- * string stay intact. */
+/* Adds a NUL to a string inside its frame, without a copy. Moves the string one byte to the left,
+ * over the last byte of its encoded length, which is no longer needed. That makes room for the NUL,
+ * and the bytes behind the string stay intact. */
 static char *terminate(uint8_t *frame, struct sandboxd_slice slice)
 {
 	uint8_t *text = frame + (slice.data - frame) - 1;
@@ -42,8 +42,8 @@ static size_t collect(char **out, uint8_t *frame, struct sandboxd_list list)
 	return list.count;
 }
 
-/* Returns the value in `list` of the variable that `entry` (KEY=VALUE) sets, or NULL if `list` does
- * not set it. */
+/* Returns the value that the environment `list` contains for the variable KEY, where `entry` has
+ * the form KEY=VALUE. Returns NULL if `list` does not contain this variable. */
 static const char *value_of(char **list, const char *entry)
 {
 	size_t key = (size_t)(strchr(entry, '=') - entry) + 1;
@@ -81,8 +81,7 @@ struct environment environment_of(const struct sandboxd_exec_request *request, u
 	};
 }
 
-/* Replaces a default in the environment, if it is there, by the same variable with another
- * value. */
+/* Gives a variable of the environment another value, unless the request has set this variable. */
 static void replace(char **list, int which, const char *value)
 {
 	static char texts[DEFAULTS][USER_LINE_MAX + 16];
@@ -100,7 +99,8 @@ void environment_become(struct environment *environment, const struct user *user
 	replace(environment->envp, HOME, user->home);
 	replace(environment->envp, USER, user->name);
 	replace(environment->envp, LOGNAME, user->name);
-	/* An empty shell means /bin/sh (passwd(5)), which is the default. */
+	/* Keep the default /bin/sh if the user's shell in /etc/passwd is empty, because passwd(5)
+	 * gives it the same meaning. */
 	if (*user->shell)
 		replace(environment->envp, SHELL, user->shell);
 }

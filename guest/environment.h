@@ -1,4 +1,4 @@
-/* The arguments and the environment of a command, as execve takes them. */
+/* The arguments and the environment of a command, in the form that execve takes. */
 #ifndef ENVIRONMENT_H
 #define ENVIRONMENT_H
 
@@ -8,18 +8,19 @@
 struct environment {
 	char *command;
 	char *cwd;  /* working directory; empty for the user's home */
-	char *user; /* user to run as; empty for root */
+	char *user; /* user that runs the command; empty for root */
 	char **argv;
 	char **envp;
-	const char *path; /* the value of PATH */
+	const char *path; /* value of PATH in `envp` */
 };
 
-/* Returns the arguments and the environment of a request. They point into the frame that the
- * request was decoded from, in which the strings are terminated. They are valid until the next
- * call. */
+/* Returns the arguments and the environment that an exec_request contains. The strings stay in
+ * `frame`, from which the request was decoded, and each gets a NUL there. The result is valid until
+ * the next call. */
 struct environment environment_of(const struct sandboxd_exec_request *request, uint8_t *frame);
 
-/* Sets HOME, USER, LOGNAME and SHELL to the user's values, unless the request has set them. */
+/* Sets HOME, USER, LOGNAME and SHELL to the values for a user, except those that the request has
+ * set. */
 void environment_become(struct environment *environment, const struct user *user);
 
 #endif

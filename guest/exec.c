@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* pipe2, F_SETPIPE_SZ */
+#define _GNU_SOURCE /* declares pipe2 and F_SETPIPE_SZ */
 #include "exec.h"
 
 #include <errno.h>
@@ -14,10 +14,11 @@
 #include "environment.h"
 #include "terminal.h"
 
-/* virtio_console sends at most 32 KiB for each write (port_fops_write in
- * drivers/char/virtio_console.c), and each write costs an exit to the host. So a full frame has the
- * size of two full writes. A command that fills a frame at once gets a larger pipe, to which it can
- * go on writing while its output coalesces. */
+/* CHUNK is the maximum number of bytes of output in a frame. The driver virtio_console sends at
+ * most 32 KiB for each write (port_fops_write in drivers/char/virtio_console.c), and each write
+ * costs an exit to the host. So the largest frame has exactly the size of two writes, and none of
+ * them sends only a few bytes. A command that fills a whole frame gets a larger pipe, LARGE_PIPE,
+ * so that it can go on writing while the daemon lets its output collect. */
 enum {
 	PREFIX = SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_DATA_PREFIX,
 	CHUNK = 2 * 32768 - PREFIX,
@@ -25,16 +26,18 @@ enum {
 };
 _Static_assert((int)CHUNK <= (int)SANDBOXD_EXEC_OUTPUT_DATA_MAX, "a chunk fits into its message");
 
-/* Time without output after which a terminal counts as silent. Output of a command can arrive after
- * its exit, because data that is written to a terminal passes through a queue of the kernel
- * (flush_to_ldisc in tty_buffer.c). */
+/* Time without output after which the daemon assumes that the terminal of a command that has exited
+ * has no more output. Output can arrive after the exit, because data that is written to a terminal
+ * passes through a queue of the kernel (flush_to_ldisc in tty_buffer.c). */
 #define SILENCE_NS 100000000ULL
 
-/* More bytes than a terminal can hold: 8192 in its queue (pty_common_install in drivers/tty/pty.c),
- * up to a page above that, and 4096 behind it (N_TTY_BUF_SIZE in n_tty.c). */
+/* More bytes than the kernel can hold for a terminal: 8192 in its queue (pty_common_install in
+ * drivers/tty/pty.c), up to a page above that limit, and 4096 in the buffer behind the queue
+ * (N_TTY_BUF_SIZE in n_tty.c). */
 enum { TERMINAL_HOLDS = 16384 };
 
-/* Both ends of a command's standard streams: the command's ends, and the daemon's ends. */
+/* The descriptors of a command's standard streams: first the ends that the command gets, then the
+ * ends that the daemon keeps. */
 struct ends {
 	int theirs[3];
 	int ours[3];
@@ -54,7 +57,8 @@ static void close_first(int count, int fds[static 3])
 	}
 }
 
-/* Makes a pipe. Only our end is non-blocking, because a command expects a pipe that blocks. */
+/* Creates a pipe between the daemon and a command. Only the daemon's end is non-blocking, because a
+ * command expects a pipe that blocks. */
 static bool make_pipe(int *ours, int *theirs, bool we_read)
 {
 	int ends[2];
@@ -84,7 +88,8 @@ static bool make_ends(struct ends *ends, const struct sandboxd_exec_request *req
 	if (request->stdin_from == SANDBOXD_STDIN_KIND_HOST) {
 		if (!make_pipe(&ends->ours[0], &ends->theirs[0], false))
 			return false;
-		/* Without root, as in tests, the maximum size may be lower (fs.pipe-max-size). */
+		/* If the daemon does not run as root, as in tests, the kernel may refuse a pipe of
+		 * INPUT_PIPE bytes (fs.pipe-max-size), so try a smaller one. */
 		if (fcntl(ends->ours[0], F_SETPIPE_SZ, INPUT_PIPE) < 0)
 			fcntl(ends->ours[0], F_SETPIPE_SZ, INPUT_SIZE);
 	}
@@ -124,8 +129,9 @@ static struct spawn_failure start(const struct ends *ends, pid_t *pid,
 	};
 	struct spawn_failure failure = spawn_limited(&what, pid, request);
 
-	/* Try again in a new cgroup: processes that an earlier command has left behind may have
-	 * removed the idle cgroup, or frozen it. */
+	/* If the cgroup may have caused the failure, start the command again in a new one.
+	 * Processes that an earlier command has left behind may have removed or frozen the first
+	 * one. */
 	if (is_cgroups_fault(failure) && cgroup_replace())
 		failure = spawn_limited(&what, pid, request);
 	return failure;
@@ -142,8 +148,8 @@ struct spawn_failure exec_start(struct exec *exec, uint32_t id,
 		failure = start(&ends, &pid, request, frame);
 	else
 		failure.error = errno;
-	/* Keep the write ends of output pipes open here, because the daemon would wake up when the
-	 * last one is closed. */
+	/* After a successful start, the daemon keeps the write ends of the command's output pipes
+	 * open, too. Otherwise it would wake up when the command closes the last of them. */
 	close_first(failure.stage || request->rows ? 3 : 1, ends.theirs);
 	if (failure.stage) {
 		close_first(3, ends.ours);
@@ -177,10 +183,11 @@ static void kill_all(const struct exec *exec)
 {
 	siginfo_t member;
 
-	/* Kill both the cgroup and the process group: root can leave the cgroup, and any process
-	 * can leave the group. But the group's number may belong to another group by now, unless
-	 * one of our children is in it. All processes of the command whose parents have exited are
-	 * our children. */
+	/* Kill both the cgroup and the process group, because processes of root can leave the
+	 * cgroup, and any process can leave the process group. Kill the process group only if one
+	 * of the daemon's children is in it, because otherwise its number may belong to another
+	 * group by now. Each process of the command whose parent has exited is a child of the
+	 * daemon. */
 	cgroup_kill();
 	if (waitid(P_PGID, (id_t)exec->group, &member, WEXITED | WNOHANG | WNOWAIT) == 0)
 		kill(-exec->group, SIGKILL);
@@ -250,7 +257,8 @@ void exec_poll(const struct exec *exec, bool busy, struct pollfd *fds)
 		};
 }
 
-/* Reads up to `size` bytes of output. Closes the stream at end of file. */
+/* Reads up to `size` bytes of the command's output from a stream, and closes the stream at end of
+ * file. Returns the number of bytes. */
 static uint32_t read_stream(struct exec_stream *stream, uint8_t *into, size_t size)
 {
 	ssize_t n = read(stream->fd, into, size);
@@ -272,14 +280,16 @@ static bool pump(struct exec *exec, int number, struct port *port, uint32_t vers
 
 	if (stream->last && stream->left < size)
 		size = stream->left;
-	/* Read into the frame directly, so that encoding does not copy the data. */
+	/* Read the output directly to its position in the frame, so that encoding the frame does
+	 * not copy it. */
 	struct sandboxd_exec_output output = {
 		.stream = (uint8_t)(number + SANDBOXD_STREAM_STDOUT),
 		.data = { frame + PREFIX, read_stream(stream, frame + PREFIX, size) },
 	};
 
 	if (output.data.size == 0) {
-		/* The pipe is empty, because another process has read the rest of it. A terminal,
+		/* Nothing was read. After the command has exited, an empty pipe has no more output,
+		 * even if some was expected, because another process has read it. A terminal,
 		 * however, may have more output in the kernel's queue. */
 		if (!exec->terminal || exec->killed)
 			stream->left = 0;
@@ -295,8 +305,8 @@ static bool pump(struct exec *exec, int number, struct port *port, uint32_t vers
 	return true;
 }
 
-/* Returns whether poll has found the stream empty. After the command has exited, its streams are
- * read without poll. */
+/* Returns whether poll has found that an output stream of a running command is empty. Returns false
+ * after the command has exited, because its streams are then read without poll. */
 static bool is_empty(const struct exec_stream *stream, struct pollfd polled)
 {
 	return !stream->last && polled.fd >= 0 && !polled.revents;
@@ -305,7 +315,7 @@ static bool is_empty(const struct exec_stream *stream, struct pollfd polled)
 void exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t now_ns,
 	       const struct pollfd *fds)
 {
-	static int turn; /* the stream to read first: not the one that was read last */
+	static int turn; /* number of the stream to read first: not the one that was read last */
 
 	for (int i = 0; i < EXEC_STREAMS && exec->id && !exec->coalescing && port_idle(port); i++) {
 		int number = (turn + i) % EXEC_STREAMS;
@@ -319,7 +329,8 @@ void exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t 
 	}
 }
 
-/* Returns whether a stream has output but no credit. */
+/* Returns whether an output stream has data that cannot be sent, because the host has granted no
+ * credit for it. */
 static bool is_unpaid(const struct exec_stream *stream)
 {
 	struct pollfd readable = { .fd = stream->fd, .events = POLLIN };
@@ -327,15 +338,17 @@ static bool is_unpaid(const struct exec_stream *stream)
 	return stream->credit == 0 && poll(&readable, 1, 0) > 0 && (readable.revents & POLLIN);
 }
 
-/* Returns whether a terminal has no more output. It has no end of file while any process has it
- * open, so some time without output counts as its end. */
+/* Returns whether the terminal of a command that has exited has no more output. A terminal has no
+ * end of file while any process has it open, so the output counts as complete after SILENCE_NS
+ * without output. */
 static bool is_silent(const struct exec *exec, const struct port *port, uint64_t now_ns)
 {
 	return exec->terminal && port_idle(port) && now_ns >= exec->silent_ns &&
 	       !is_unpaid(&exec->streams[0]);
 }
 
-/* Returns whether output of a command that has exited is still to be sent. */
+/* Returns whether a stream of a command that has exited may have output that is still to be
+ * sent. */
 static bool has_output_left(const struct exec *exec, const struct exec_stream *stream)
 {
 	return stream->fd >= 0 && stream->left > 0 && !(exec->killed && stream->credit == 0);

@@ -3,10 +3,10 @@
  *
  *     /init [disk] [scratch]
  *
- * The root is an overlay, so that nothing a guest writes changes its lower layer. This is the file
- * system into which the kernel has unpacked init or, with the word `disk`, the EROFS file system of
- * a read-only disk. The upper layer is in memory or, with the word `scratch`, on the other disk.
- * The kernel passes both words from its command line, and nothing else uses them. */
+ * The root file system is an overlay, so that nothing a guest writes changes its lower layer. The
+ * lower layer is the file system into which the kernel has unpacked init or, with the word `disk`,
+ * the EROFS file system of a read-only disk. The upper layer is in memory or, with the word
+ * `scratch`, on a second disk. The kernel passes these words to init from its command line. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdbool.h>
@@ -23,14 +23,15 @@
 
 #define MERGED "/run/root"
 
-/* Descriptors of files that have no path in the root. sandboxd keeps them open, and the host refers
- * to them by these numbers. */
+/* Numbers of the descriptors that sandboxd inherits and keeps open: of the program `pack`, of the
+ * upper layer of the overlay, and of the program `carry`. These have no path in the root file
+ * system, so the host refers to them by the numbers. */
 enum { PACK_FD = 3, UPPER_FD = 4, CARRY_FD = 5 };
 
 const char console_name[] = "init: ";
 
-/* Reports a step that has failed and resets the machine, because a guest is of no use without its
- * root. */
+/* Unless `done` is true, reports a failed step and resets the machine, because a guest cannot run
+ * without its root file system. */
 static void need(bool done, const char *step, const char *object)
 {
 	console_expect(done, step, object);
@@ -46,8 +47,9 @@ static bool has_word(char *const *words, const char *word)
 	return false;
 }
 
-/* Loads the kernel modules 0.ko to 9.ko of a folder, as many as there are. The image has numbered
- * them in the order in which they must be loaded. */
+/* Loads the kernel modules 0.ko to 9.ko of a folder, or as many as exist. `path` is the path of
+ * 0.ko. The builder of the image has numbered the modules in the order in which they must be
+ * loaded. */
 static void load_modules(char *path)
 {
 	for (char *number = path + strlen(path) - sizeof "0.ko" + 1; *number <= '9'; ++*number) {
@@ -60,8 +62,8 @@ static void load_modules(char *path)
 	}
 }
 
-/* Returns whether a disk is read-only. Looking for a file system on it instead would take longer
- * than everything else here. */
+/* Returns whether a disk is read-only, as only the disk with the root file system is. Looking for a
+ * file system on the disk instead would take longer than all other steps of init. */
 static bool is_read_only(const char *disk)
 {
 	int value = 0, fd = open(disk, O_RDONLY | O_CLOEXEC);
@@ -71,8 +73,8 @@ static bool is_read_only(const char *disk)
 	return is;
 }
 
-/* Returns the path of the read-only disk, or of the writable one. The kernel numbers disks in the
- * order in which it finds them, which varies. */
+/* Returns the path of the read-only disk if `read_only` is true, otherwise of the writable one. The
+ * path of each disk varies, because the kernel names disks in the order in which it finds them. */
 static const char *find_disk(bool read_only)
 {
 	return is_read_only("/dev/vda") == read_only ? "/dev/vda" : "/dev/vdb";
@@ -90,14 +92,15 @@ static void mount_scratch(void)
 {
 	const char *disk = find_disk(false);
 
-	/* The disk is not used after this boot, so it need not be consistent after a loss of
-	 * power. */
+	/* Mount the scratch disk without write barriers. Its content is not used after this boot,
+	 * so it need not be consistent after a loss of power. */
 	need(mount(disk, "/run", "ext4", MS_NOATIME, "nobarrier,noinit_itable,discard") == 0,
 	     "mount ", disk);
 }
 
-/* Mounts the overlay. Even without a disk there is one, because df and other programs do not report
- * the file system into which the kernel unpacks its archive. */
+/* Mounts the overlay that becomes the root file system. This is done even without a disk, because
+ * df and other programs do not report the file system into which the kernel unpacks the
+ * initramfs. */
 static bool mount_overlay(bool disk, bool scratch)
 {
 	static const char from_disk[] = "lowerdir=/lower,upperdir=/run/upper,workdir=/run/work";
@@ -113,7 +116,7 @@ static bool mount_overlay(bool disk, bool scratch)
 	mkdir(MERGED, 0755);
 	if (mount("overlay", MERGED, "overlay", 0, disk ? from_disk : from_memory) == 0)
 		return true;
-	umount2("/run", MNT_DETACH); /* cannot fail, so errno stays as it is */
+	umount2("/run", MNT_DETACH); /* cannot fail, so errno still says why mount has failed */
 	return false;
 }
 
@@ -122,7 +125,7 @@ static bool enter_root(void)
 	return chdir(MERGED) == 0 && mount(".", "/", NULL, MS_MOVE, NULL) == 0 && chroot(".") == 0;
 }
 
-/* Makes folders that programs expect, in case the image lacks them. */
+/* Creates /root and /tmp, in case the image lacks them, because programs expect these folders. */
 static void add_folders(void)
 {
 	struct stat status;
@@ -158,7 +161,8 @@ int main(int argc, char **argv)
 		mount_lower();
 	bool covered = mount_overlay(disk, scratch);
 
-	/* Without support for overlays, the unpacked files can still be the root. */
+	/* Resetting the machine is necessary only if a disk is used. Without a disk, the unpacked
+	 * files can be the root file system even if the kernel does not support overlays. */
 	(disk || scratch ? need : console_expect)(covered, "cover ", "/");
 	keep(open("/pack", O_RDONLY), PACK_FD);
 	keep(open("/run/upper", O_RDONLY | O_DIRECTORY), UPPER_FD);

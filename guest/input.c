@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* F_GETPIPE_SZ */
+#define _GNU_SOURCE /* declares F_GETPIPE_SZ */
 #include "input.h"
 
 #include <errno.h>
@@ -7,14 +7,16 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-/* One buffer suffices, because there is one command at a time. */
+/* The input that cannot be written to the command yet. One buffer suffices, because at most one
+ * command runs at a time. */
 static uint8_t waiting[INPUT_SIZE];
 
-/* The character VEOF of a new terminal (termios(3)), twice: in the middle of a line, the first one
- * only ends the line. */
+/* The end of file for a terminal: the character VEOF (termios(3)) twice. In the middle of a line,
+ * the first one only completes the line, and the second one is the end of file. */
 static const uint8_t end_of_file[] = { 4, 4 };
 
-/* Returns the capacity of a pipe. For a terminal, returns INPUT_SIZE. */
+/* Returns the capacity of the command's input pipe in bytes, or INPUT_SIZE if the input is a
+ * terminal. */
 static uint32_t size_of(const struct input *input)
 {
 	int size = input->is_terminal ? -1 : fcntl(input->fd, F_GETPIPE_SZ);
@@ -39,15 +41,16 @@ void input_close(struct input *input)
 static void refuse(struct input *input)
 {
 	input->refused = true;
-	/* Do not close a terminal, because that would hang up a command that has only closed its
-	 * descriptors of it. */
+	/* Do not close a terminal. The command may only have closed its own descriptors of the
+	 * terminal, and closing the daemon's descriptor would hang up the command. */
 	if (!input->is_terminal)
 		input_close(input);
 	input->ended = true;
 	input->size = 0;
 }
 
-/* Writes data without blocking, and returns the number of bytes that were written. */
+/* Writes input to the command without blocking, and returns the number of bytes that were
+ * written. */
 static uint32_t pass(struct input *input, const uint8_t *data, uint32_t size)
 {
 	ssize_t n = write(input->fd, data, size);
@@ -57,8 +60,9 @@ static uint32_t pass(struct input *input, const uint8_t *data, uint32_t size)
 	return n < 0 ? 0 : (uint32_t)n;
 }
 
-/* Keeps data that cannot be written yet. The credit of the host leaves room for it, and for the end
- * of file of a terminal. */
+/* Adds input to the buffer that cannot be written to the command yet. It fits, because the host may
+ * not send more than there is room for, and two bytes are kept free for a terminal's end of
+ * file. */
 static void keep(struct input *input, const uint8_t *data, uint32_t size)
 {
 	memcpy(waiting + input->start + input->size, data, size);
@@ -75,8 +79,8 @@ void input_add(struct input *input, struct sandboxd_slice data)
 			keep(input, end_of_file, sizeof end_of_file);
 		return;
 	}
-	/* If no older data waits, write the new data directly instead of copying it to the
-	 * buffer. */
+	/* If no older input waits in the buffer, write the new input directly instead of copying it
+	 * to the buffer. */
 	uint32_t passed = input->size ? 0 : pass(input, data.data, data.size);
 
 	if (!input->ended)
@@ -85,8 +89,8 @@ void input_add(struct input *input, struct sandboxd_slice data)
 
 struct pollfd input_poll(const struct input *input)
 {
-	/* Without events, poll still reports that the reader has gone. After the end of the input,
-	 * this no longer matters. */
+	/* Even with no events to wait for, poll reports that the command has closed its input.
+	 * After the end of the input this no longer matters, so the descriptor is not polled. */
 	return (struct pollfd){ .fd = input->ended && !input->size ? -1 : input->fd,
 				.events = input->size || input->full ? POLLOUT : 0 };
 }
@@ -106,7 +110,8 @@ static void write_on(struct input *input)
 
 void input_run(struct input *input, short events)
 {
-	/* The pipe has no reader any more, or no process has the terminal open. */
+	/* poll reports POLLERR if the pipe has no reader any more, and POLLHUP if no process has
+	 * the terminal open. */
 	if (input->fd >= 0 && (events & (input->is_terminal ? POLLHUP : POLLERR)))
 		refuse(input);
 	write_on(input);
@@ -114,7 +119,8 @@ void input_run(struct input *input, short events)
 		input_close(input);
 }
 
-/* Returns the number of bytes that can be written now, at most as many as fit into the buffer. */
+/* Returns the number of bytes that can be written to the command now, but at most as many as fit
+ * into the buffer. */
 static uint32_t free_space(struct input *input)
 {
 	uint32_t most = INPUT_SIZE - (uint32_t)sizeof end_of_file;
@@ -122,7 +128,8 @@ static uint32_t free_space(struct input *input)
 
 	if (!input->is_terminal)
 		ioctl(input->fd, FIONREAD, &held);
-	/* Another process that has the pipe open may have changed its capacity. */
+	/* Look up the capacity of a full pipe again, because another process that has the pipe open
+	 * may have changed it. */
 	if (held >= input->pipe)
 		input->pipe = size_of(input);
 	uint32_t space = held < input->pipe ? input->pipe - held : 0;
@@ -133,8 +140,8 @@ static uint32_t free_space(struct input *input)
 uint32_t input_room(struct input *input, uint32_t allowed, bool waited)
 {
 	input->full = input->withheld = false;
-	/* Give credit only while no data waits, so that new data starts at the beginning of the
-	 * buffer. */
+	/* Grant credit to the host only while the buffer is empty, so that new input starts at the
+	 * beginning of the buffer. */
 	if (input->fd < 0 || input->ended || input->size > 0)
 		return 0;
 	uint32_t space = free_space(input),

@@ -7,38 +7,41 @@
 
 #include "protocol.h"
 
-/* INPUT_SIZE is the maximum number of bytes that the host may send ahead of what was written to the
- * command's pipe. INPUT_PIPE is the capacity of this pipe, if the kernel allows it. It is twice as
- * large, so that data can be written as it arrives, without a copy, and the command has data to
- * read while more is on its way. */
+/* INPUT_SIZE is the maximum number of bytes of input that the host may send before the daemon has
+ * written them to the command's pipe. INPUT_PIPE is the capacity of this pipe, if the kernel allows
+ * it. It is twice as large as INPUT_SIZE, so that the daemon can write input as it arrives, without
+ * a copy, and the command has input to read while more is on its way. */
 enum { INPUT_SIZE = 16 * SANDBOXD_EXEC_STDIN_DATA_MAX, INPUT_PIPE = 2 * INPUT_SIZE };
 
 struct input {
-	int fd; /* the write end; -1 if it is closed */
+	int fd; /* write end of the pipe, or the terminal's master; -1 if it is closed */
 	bool is_terminal;
 	bool ended;	/* true if the host has sent end of file */
 	bool refused;	/* true if the host must be notified that the command closed its input */
-	uint32_t start; /* offset of the data that waits to be written */
-	uint32_t size;	/* number of bytes that wait to be written */
+	uint32_t start; /* offset in the buffer of the input that waits to be written */
+	uint32_t size;	/* number of bytes of input that wait to be written */
 	uint32_t pipe;	/* capacity of the pipe, when it was last looked up */
 	bool full;	/* true if the pipe has no free space */
-	bool withheld;	/* true if credit is held back until it is large or some time has passed */
+	bool withheld; /* true if a small credit is not granted until it is large or time has passed */
 };
 
-/* Takes ownership of a non-blocking descriptor; -1 means no input. */
+/* Takes ownership of a non-blocking descriptor, to which the command's input is written; -1 means
+ * that the command gets no input. */
 void input_open(struct input *input, int fd, bool is_terminal);
 void input_close(struct input *input);
 
-/* Takes data that the host has sent within its credit. Empty data means end of file. */
+/* Writes input that the host has sent, within its credit, or keeps it in a buffer until it can be
+ * written. Empty data means end of file. */
 void input_add(struct input *input, struct sandboxd_slice data);
 
 struct pollfd input_poll(const struct input *input);
 
-/* Writes data that waits. `events` is the result of poll for the descriptor, or 0. */
+/* Writes input that waits in the buffer. `events` are the events that poll has returned for the
+ * descriptor, or 0. */
 void input_run(struct input *input, short events);
 
-/* Returns the number of bytes that the host may send in addition to the `allowed` ones, or 0. A
- * small number is held back unless `waited` is true. */
+/* Returns the credit to grant: the number of bytes that the host may send in addition to the
+ * `allowed` ones, or 0. A small number is not granted yet, unless `waited` is true. */
 uint32_t input_room(struct input *input, uint32_t allowed, bool waited);
 
 #endif
