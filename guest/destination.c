@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* O_PATH */
+#define _GNU_SOURCE /* declares O_PATH */
 #include "destination.h"
 
 #include <errno.h>
@@ -8,8 +8,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Gives a folder that was just made to its new owner. It is opened without following links and then
- * checked, because a user who may write to its parent may have replaced it. */
+/* Gives a folder that was just created to the owner that the host has requested. Opens the folder
+ * without following links, and then checks its owner, because a user who may write to its parent
+ * folder may have replaced it. */
 static bool give(const struct target *target, int parent, const char *name)
 {
 	int fd = openat(parent, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -24,8 +25,8 @@ static bool give(const struct target *target, int parent, const char *name)
 	return done;
 }
 
-/* Makes a folder, if it does not exist, and opens it. Returns its descriptor and closes the parent,
- * or returns -1. */
+/* Opens the folder `name` in `parent`, and creates it first if it does not exist. On success,
+ * closes `parent` and returns the descriptor of the folder; otherwise returns -1. */
 static int enter(const struct target *target, int parent, const char *name)
 {
 	bool done = mkdirat(parent, name, 0755) == 0 ?
@@ -38,9 +39,10 @@ static int enter(const struct target *target, int parent, const char *name)
 	return fd;
 }
 
-/* Makes the parent folders of a path, as `mkdir -p` does, and opens the last of them. Each is
- * opened from the one before, so that no other user can redirect a later step. After a failure, the
- * path ends with the folder that failed. */
+/* Creates the missing parent folders of a path, as `mkdir -p` does, and returns a descriptor of the
+ * last one. Opens each folder relative to the descriptor of its parent, so that no other user can
+ * redirect a later step. After a failure, returns -1, and `path` ends with the folder that
+ * failed. */
 static int make_folders(const struct target *target, char *path)
 {
 	int fd = open(*path == '/' ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -64,8 +66,9 @@ static bool exists_as_folder(const char *path)
 	return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
 }
 
-/* Sets `path` to the path of the tree's root, by the rules of cp: if the requested path is a
- * folder, the root is in this folder. Returns 0 or an error number. */
+/* Sets `path` to the path of the top of the tree, which is the file or the outermost folder that
+ * the host sends. As with cp, if the requested path is an existing folder, the top is written into
+ * this folder. Returns 0 or an error number. */
 static int find(const struct target *target, bool is_folder, char path[static PATH_MAX])
 {
 	static char resolved[PATH_MAX];
@@ -86,7 +89,8 @@ static int find(const struct target *target, bool is_folder, char path[static PA
 	}
 	for (size = strlen(path); size > 1 && path[size - 1] == '/'; size--)
 		path[size - 1] = 0;
-	/* Links in the requested path are followed, but links in the tree are not. */
+	/* Resolve symbolic links in the requested path here, because later steps follow no links in
+	 * the tree. */
 	if (realpath(path, resolved))
 		strcpy(path, resolved);
 	return 0;

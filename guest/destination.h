@@ -1,4 +1,5 @@
-/* Finds the folder to which a tree is written, and makes its parent folders. */
+/* Finds the folder into which `carry` writes a tree of files from the host, and creates its parent
+ * folders. */
 #ifndef DESTINATION_H
 #define DESTINATION_H
 
@@ -8,12 +9,13 @@
 #include "target.h"
 
 struct destination {
-	char path[PATH_MAX]; /* path of the tree's root; after a failure, the path that failed */
-	const char *name;    /* name of the root in its folder */
+	char path[PATH_MAX]; /* path of the tree's top; after a failure, the path that failed */
+	const char *name;    /* name of the tree's top in its folder */
 };
 
-/* Opens the folder that will contain the root of the tree. `is_folder` tells whether the root is a
- * folder. Returns its descriptor, or -1 with errno. */
+/* Opens the folder that will contain the top of the tree, which is the file or the outermost folder
+ * that the host sends. `is_folder` tells whether the top is a folder. Returns the descriptor of the
+ * opened folder, or -1 with errno. */
 int destination_open(const struct target *target, bool is_folder, struct destination *destination);
 
 #endif

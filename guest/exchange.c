@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* splice */
+#define _GNU_SOURCE /* declares splice */
 #include "exchange.h"
 
 #include <errno.h>
@@ -9,7 +9,8 @@
 
 static uint8_t in[FILES_HEADER_SIZE + FILES_MAX_BODY_FROM_HOST];
 
-/* Small frames are gathered, so that one write sends many of them. */
+/* Frames are gathered in `out` until they have GATHERED bytes, so that one write sends many small
+ * frames. LONGEST is the size of the longest frame. */
 enum { GATHERED = 1 << 16, LONGEST = FILES_HEADER_SIZE + CHUNK };
 static uint8_t out[GATHERED + LONGEST];
 static size_t gathered;
@@ -80,7 +81,8 @@ static bool write_all(int fd, const uint8_t *at, size_t size)
 	return true;
 }
 
-/* Copies data to a file that splice does not support, such as one in /proc. */
+/* Copies data from standard input to a file with read and write. This is for files that splice does
+ * not support, such as those in /proc. */
 static enum received copy_data(int fd, size_t size)
 {
 	if (!read_all(in, size))
@@ -88,7 +90,8 @@ static enum received copy_data(int fd, size_t size)
 	return write_all(fd, in, size) ? RECEIVED : NOT_WRITTEN;
 }
 
-/* Moves the data with splice, which does not copy it to this process and back. */
+/* Uses splice, which moves the data from standard input to the file without copying it to this
+ * process and back. */
 enum received receive_data(int fd, size_t size)
 {
 	while (size > 0) {
@@ -118,8 +121,9 @@ static uint8_t *frame_room(void)
 	return out + gathered;
 }
 
-/* Sends a frame that was encoded behind the gathered ones. Encoders return 0 if a value does not
- * fit into a frame, but all paths and names of Linux fit. */
+/* Adds a frame, which was just encoded behind the frames that wait in `out`, to them, and sends all
+ * when there are enough. An encoder returns the size 0 if a value does not fit into a frame. That
+ * does not happen, because all paths and names of Linux fit, so it is treated as a fatal error. */
 static void send_out(size_t size)
 {
 	if (size == 0)

@@ -1,4 +1,5 @@
-/* The frames that `carry` reads from standard input, and writes to standard output. */
+/* Reads and writes the frames by which `carry`, the guest's program that copies files, talks with
+ * the host. */
 #ifndef EXCHANGE_H
 #define EXCHANGE_H
 
@@ -8,34 +9,38 @@
 
 #include "files.h"
 
-/* The path that an error message names. A path that is too long is truncated. */
+/* The path of the current file, for error messages. A path that is too long for a message is
+ * truncated. */
 struct trail {
 	size_t size;
 	char path[FILES_FAILURE_PATH_MAX + 1];
 };
 
-/* Appends `name` to the first `folder` bytes of the path, which are the path of a folder. */
+/* Sets the path to its first `folder` bytes, which are the path of a folder, followed by `name`. */
 void trail_set(struct trail *trail, size_t folder, const char *name);
 
-/* Copies a string out of a frame and terminates it. `to` must hold the longest string of the
- * field. */
+/* Copies a string out of a frame to `to`, and adds a NUL. `to` must have room for the longest
+ * string that the frame's field allows. */
 void copy_text(char *to, const struct files_slice *from);
 
-/* Reads the next frame. `body` is valid until the next call. Returns false at the end of the
- * stream, or if the frame is malformed. For a data frame it sets only the size; `receive_data`
- * reads the bytes. */
+/* Reads the next frame from standard input. `body` is valid until the next call. Returns false at
+ * the end of the input, or if the frame is malformed. If the frame contains the data of a file,
+ * only the size of the data is set in `body`, and `receive_data` must read the data. */
 bool receive(enum files_type *type, union files_body *body);
 
-/* Moves the bytes of a data frame from standard input to a file. */
+/* Moves the bytes of a data frame from standard input to a file. Returns NO_MORE if the input ends
+ * before the last byte, and NOT_WRITTEN, with errno, if the file cannot be written. */
 enum received { RECEIVED, NO_MORE, NOT_WRITTEN };
 enum received receive_data(int fd, size_t size);
 
-/* Up to CHUNK bytes of a file are read into `data_room()`, from where `send_data` sends them. */
+/* To send the content of a file, read up to CHUNK bytes of it into the memory that `data_room`
+ * returns, and call `send_data` with their number. */
 enum { CHUNK = (1 << 16) - FILES_HEADER_SIZE };
 void *data_room(void);
 void send_data(size_t size);
 
-/* Each of these functions exits the program if it cannot write to standard output. */
+/* Each of these functions sends one frame. The `end_` functions send the result of the request and
+ * exit. All exit with a failure if they cannot write to standard output. */
 void send_entry(const struct stat *status, const char *name, const char *target);
 void send_whole(void);
 _Noreturn void end_done(void);

@@ -3,7 +3,8 @@
 #include <stddef.h>
 #include <string.h>
 
-/* The arrays can be this large because memory costs nothing until it is written to. */
+/* The arrays can be this large because the kernel provides the memory of an array only when it is
+ * written to. */
 enum { SLOTS = 1 << 17, FILES_MAX = SLOTS / 2, PATHS_SIZE = 8 << 20 };
 
 static struct {

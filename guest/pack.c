@@ -3,13 +3,13 @@
  *     pack FOLDER LIMIT
  *
  * FOLDER is the upper layer of an overlay. Its changes to the layers below are written as in the
- * layers of OCI: as `.wh.NAME` for a name that was removed, and as `.wh..wh..opq` in a folder that
- * hides the same folder of the layers below.
+ * layers of OCI images: as a file `.wh.NAME` for a name that was removed, and as a file
+ * `.wh..wh..opq` in a folder that hides the same folder of the layers below.
  *
  * The files may come from an attacker, who may change them while pack runs. So pack follows no
- * links, waits for nothing, and has static memory. It fails if its memory does not suffice, or if a
- * layer cannot express something. It also fails if the files have more than LIMIT bytes in total,
- * before it writes any byte of the file that exceeds the limit. */
+ * links, never waits, and has static memory. It fails if its memory does not suffice, or if the
+ * files contain something that a layer cannot express. It also fails if the files have more than
+ * LIMIT bytes in total, before it writes any byte of the file that exceeds the limit. */
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -29,14 +29,15 @@
 #define OVERLAY "trusted.overlay."
 #define TOO_MUCH "there is too much of it\n"
 
-/* DEPTH_MAX is limited because all folders on the current path are open at the same time. */
+/* DEPTH_MAX limits how deep folders may be nested, because all folders on the current path are open
+ * at the same time. */
 enum { DEPTH_MAX = 1000, ENTRIES_SIZE = 1024, ATTRIBUTES_SIZE = 1 << 16, CHUNK = 1 << 16 };
 
-enum { SHOWN = 100 }; /* number of bytes shown of each end of a long path */
+enum { SHOWN = 100 }; /* number of bytes that a message shows of each end of a long path */
 
 enum { ATTRIBUTE_NAME_MAX = 255 }; /* XATTR_NAME_MAX of linux/limits.h */
 
-/* A folder that is being read. */
+/* A folder on the current path, whose entries are being packed. */
 struct level {
 	int fd;
 	size_t path_size;
@@ -50,7 +51,7 @@ static struct level levels[DEPTH_MAX];
 static size_t depth;
 static char path[PATH_MAX]; /* path of the current file, relative to FOLDER */
 static dev_t device;
-static uint64_t room; /* number of bytes that are left of LIMIT */
+static uint64_t room; /* number of bytes that may still be packed until LIMIT is reached */
 
 /* Returns a path for a message. A long path is shown without its middle. */
 static const char *shown(const char *whole)
@@ -74,7 +75,7 @@ static void need(bool done, const char *step, const char *object)
 	_exit(1);
 }
 
-/* Fails as `need` does, but with a reason in place of errno. */
+/* Unless `done` is true, reports that a step has failed for this reason, and exits. */
 static void need_room(bool done, const char *step, const char *reason)
 {
 	if (done)
@@ -83,7 +84,8 @@ static void need_room(bool done, const char *step, const char *reason)
 	_exit(1);
 }
 
-/* Sets the path to `prefix` and `name` in the folder whose path is the first `size` bytes. */
+/* Sets `path` to the path of an entry: its first `size` bytes, which are the path of the entry's
+ * folder, then a slash, `prefix` and `name`. */
 static void set_path(size_t size, const char *prefix, const char *name)
 {
 	size_t prefix_size = strlen(prefix), name_size = strlen(name) + 1;
@@ -109,7 +111,8 @@ static void write_mark(const struct stat *status)
 	write_member(TAR_FILE, &plain, 0, NULL);
 }
 
-/* Returns whether a folder hides the same folder of the layers below. */
+/* Returns whether a folder of the overlay's upper layer hides the same folder of the layers
+ * below. */
 static bool is_opaque(int fd)
 {
 	char value = 0;
@@ -117,8 +120,8 @@ static bool is_opaque(int fd)
 	return fgetxattr(fd, OVERLAY "opaque", &value, 1) == 1 && value == 'y';
 }
 
-/* Adds the extended attributes of an open file or folder. Other types of files have none that
- * matter. */
+/* Adds the extended attributes of an open file or folder to the next member of the archive. Other
+ * types of files, such as symbolic links, have no attributes that matter. */
 static void add_attributes(int fd)
 {
 	static char names[ATTRIBUTES_SIZE], value[ATTRIBUTES_SIZE];
@@ -131,10 +134,10 @@ static void add_attributes(int fd)
 			continue;
 		ssize_t length = fgetxattr(fd, name, value, sizeof value);
 
-		if (length < 0 && errno == ENODATA) /* removed in the meantime */
+		if (length < 0 && errno == ENODATA) /* the attribute was removed in the meantime */
 			continue;
 		need(length >= 0, "read an attribute of ", path);
-		/* A record's key ends at its first "=". */
+		/* Refuse a name with "=", because the key of a pax record ends at its first "=". */
 		need_room(!strchr(name, '='), "write all about ",
 			  "an attribute has \"=\" in its name\n");
 		memcpy(key + strlen("SCHILY.xattr."), name, strlen(name) + 1);
@@ -142,8 +145,8 @@ static void add_attributes(int fd)
 	}
 }
 
-/* Writes as many bytes as the header says, even if the file has another size by now. Additional
- * data is left out, and missing data is written as zeros. */
+/* Writes the data of a file: as many bytes as its header in the archive says, even if the file has
+ * another size by now. Additional data is left out, and missing data is written as zeros. */
 static void write_data(int fd, uint64_t size)
 {
 	static char chunk[CHUNK];
@@ -163,8 +166,8 @@ static void write_data(int fd, uint64_t size)
 	tar_pad(size);
 }
 
-/* Writes a hard link if the file was packed under another name before. Returns whether it has done
- * so. */
+/* Writes a hard link and returns true if the file was packed under another path before. Otherwise
+ * returns false. */
 static bool write_link(const struct stat *status)
 {
 	const char *first = NULL;
@@ -214,14 +217,14 @@ static void pack_folder(int fd, const struct stat *status)
 	enter(fd);
 }
 
-/* Packs a file or a folder. It is opened first and then read from the descriptor, so that it cannot
- * be replaced in between. */
+/* Packs a regular file or a folder. Opens it first, and then reads its status and content from the
+ * descriptor, so that another process cannot replace the file in between. */
 static void pack_open(int folder, const char *name)
 {
 	struct stat status;
 	int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 
-	/* The entry was removed or replaced in the meantime. */
+	/* Skip an entry that was removed or replaced in the meantime. */
 	if (fd < 0 && (errno == ENOENT || errno == ELOOP || errno == ENXIO))
 		return;
 	need(fd >= 0 && fstat(fd, &status) == 0, "open ", path);
@@ -265,7 +268,8 @@ static void pack_entry(const struct level *level, const char *name)
 		need(errno == ENOENT, "look at ", path);
 		return;
 	}
-	if (status.st_dev != device) /* it is in a file system that is mounted there */
+	/* Skip an entry in another file system, which is mounted in the folder. */
+	if (status.st_dev != device)
 		return;
 	if (S_ISCHR(status.st_mode) && status.st_rdev == 0) {
 		set_path(level->path_size, WHITEOUT, name);
@@ -282,7 +286,7 @@ static void pack_entry(const struct level *level, const char *name)
 		pack_symlink(level->fd, name, &status);
 }
 
-/* Returns the next name in a folder, or NULL at its end. */
+/* Returns the name of the next entry of a folder, or NULL if there are no more. */
 static const char *next_name(struct level *level)
 {
 	if (level->at == level->end) {

@@ -11,17 +11,18 @@
 #include "entry.h"
 
 #define PORTS "/sys/class/virtio-ports"
-/* The name of our port, with the newline that the kernel appends. */
+/* The name of the virtio port to the host, with the newline that the kernel appends to it in
+ * sysfs. */
 #define NAME SANDBOXD_PORT_NAME "\n"
 
 enum { OPEN_TRIES = 20000, OPEN_PAUSE_NS = 500000 };
 
-/* One read of a virtio port returns data of one buffer only, which is a page (port_fops_read in
- * drivers/char/virtio_console.c). readv with one vector for each page reads several buffers in one
- * call. */
+/* One read of a virtio port returns the data of only one buffer, which is a page (port_fops_read in
+ * drivers/char/virtio_console.c). So call readv with one vector for each page, which reads several
+ * buffers at once. */
 enum { PAGE = 4096, PAGES = 16 };
 
-/* Returns whether a device, such as vport0p1, is our port. */
+/* Returns whether a virtio port, such as vport0p1, is the port to the host. */
 static bool is_ours(int ports, const char *device)
 {
 	char name[sizeof NAME];
@@ -62,8 +63,8 @@ int port_open(void)
 {
 	const struct timespec pause = { 0, OPEN_PAUSE_NS };
 
-	/* The device may appear after the start of the daemon. No event announces it, so look again
-	 * after a pause. */
+	/* The device of the port may appear after the start of the daemon. No event announces it,
+	 * so look again after a pause. */
 	for (int i = 0; i < OPEN_TRIES; i++) {
 		int ports = open(PORTS, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 		int fd = ports < 0 ? -1 : open_ours(ports);

@@ -16,7 +16,8 @@ static bool is_self_or_parent(const char *name)
 	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
-/* Removes some entries of a folder. Returns false if there are no entries left. */
+/* Removes as many entries of a folder as one system call lists. Returns false if it has listed
+ * none. */
 static bool remove_some(int folder)
 {
 	_Alignas(struct entry) char entries[ENTRIES_SIZE];

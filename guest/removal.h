@@ -2,8 +2,8 @@
 #ifndef REMOVAL_H
 #define REMOVAL_H
 
-/* Removes a folder and as many of its files and folders as possible. It follows no symbolic
- * links. */
+/* Removes the folder `name` in the folder `parent`, with as many of its files and folders as
+ * possible. Follows no symbolic links. */
 void remove_tree(int parent, const char *name);
 
 #endif

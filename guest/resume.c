@@ -18,8 +18,8 @@
 
 enum { NS_PER_S = 1000000000, ID_SIZE = 37 };
 
-/* Descriptors that stay open, because on an emulated CPU opening a file takes longer than using
- * it. */
+/* Descriptors of /dev/urandom and of the file that is mounted over boot_id. They stay open, because
+ * on an emulated CPU opening a file takes longer than using it. */
 static int random_device = -1;
 static int boot_id = -1;
 
@@ -29,8 +29,8 @@ void resume_init(void)
 	boot_id = open(BOOT_ID, O_WRONLY | O_CLOEXEC);
 }
 
-/* Adds entropy to the kernel's pool. The argument of RNDADDENTROPY is a number of bits, a number of
- * bytes, and the bytes (random(4)). */
+/* Adds entropy to the pool of the kernel's random number generator. The argument of RNDADDENTROPY
+ * is a number of bits, a number of bytes, and the bytes (random(4)). */
 static void add_entropy(struct sandboxd_slice entropy)
 {
 	struct {
@@ -43,7 +43,8 @@ static void add_entropy(struct sandboxd_slice entropy)
 	ioctl(random_device, RNDRESEEDCRNG);
 }
 
-/* Writes an id as a UUID of version 4, with or without dashes, and a newline. Returns the size. */
+/* Formats an id as a UUID of version 4, with or without dashes, and a newline. Returns the size of
+ * the text. */
 static size_t write_id(char text[static ID_SIZE], uint8_t id[static 16], bool dashes)
 {
 	static const char digits[] = "0123456789abcdef";
@@ -61,18 +62,20 @@ static size_t write_id(char text[static ID_SIZE], uint8_t id[static 16], bool da
 	return size;
 }
 
-/* Writes a new id into an existing file, so that programs that watch the file are notified. */
+/* Writes a new random id into the open file, instead of replacing the file, so that programs that
+ * watch it are notified. */
 static void renew_id(int fd, bool dashes)
 {
 	char text[ID_SIZE];
 	uint8_t id[16];
 
-	/* GRND_INSECURE, because this must not block in a guest that has no entropy. */
+	/* Use GRND_INSECURE, because without it getrandom blocks in a guest that has no entropy
+	 * yet. */
 	if (getrandom(id, sizeof id, GRND_INSECURE) == sizeof id)
 		(void)!pwrite(fd, text, write_id(text, id, dashes), 0);
 }
 
-/* Renews the machine id, unless the image has none. */
+/* Writes a new id into /etc/machine-id, unless the image has no machine id. */
 static void renew_machine_id(void)
 {
 	struct stat status;

@@ -1,9 +1,12 @@
 /* sandboxd: PID 1 of a virtual machine, which runs one command at a time for the host.
  *
- *     sandboxd         as PID 1, executed by init: serves the port, which it finds by its name
- *     sandboxd FD      as an ordinary process, for tests: serves a descriptor until end of file
+ *     sandboxd [FD]
  *
- * It has one thread, one poll loop, and static memory. Nothing in the loop blocks. */
+ * Without an argument, sandboxd is PID 1, which init has executed. It finds the virtio port to the
+ * host by the port's name. With the argument FD, which is for tests, it is an ordinary process that
+ * serves the host on this descriptor, until end of file.
+ *
+ * sandboxd has one thread, one poll loop, and static memory. Nothing in the loop blocks. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -23,13 +26,14 @@
 /* CLOSE_RANGE_CLOEXEC of linux/close_range.h, which musl lacks. */
 enum { CLOEXEC_RANGE = 4 };
 
-/* Timeouts of poll: while the host is gone, while the last frame waits to be written, and while
- * processes are being frozen, whose progress no event announces. */
+/* Timeouts of poll in milliseconds: ABSENT_MS while no host is connected, GOODBYE_MS while the last
+ * frame waits to be written, and FREEZING_MS while the kernel freezes processes, because no event
+ * announces that they are frozen. */
 enum { ABSENT_MS = 20, GOODBYE_MS = 200, FREEZING_MS = 1 };
 
-/* Times for which the port must be closed until an incomplete frame is discarded, and until the
- * machine resets itself because no host controls it any more. STEP_NS is the longest time that is
- * counted at once. */
+/* When the port has been closed for CUT_NS, the daemon discards an incomplete frame. When it has
+ * been closed for ABANDONED_NS, the machine resets itself, because no host controls it any more.
+ * STEP_NS is the longest time that one look at the closed port adds. */
 #define CUT_NS 50000000ULL
 #define ABANDONED_NS 10000000000ULL
 #define STEP_NS 100000000ULL
@@ -56,8 +60,8 @@ static _Noreturn void die(const char *what, size_t size)
 }
 #define DIE(what) die("sandboxd: " what "\n", sizeof "sandboxd: " what)
 
-/* Blocks all signals. PID 1 survives them anyway, but when blocked they do not interrupt system
- * calls, either. An ordinary process can still be ended by SIGTERM and SIGINT. */
+/* Blocks all signals, so that they do not interrupt system calls. If the daemon is not PID 1, as in
+ * tests, SIGTERM and SIGINT can still end it. */
 static void block_signals(void)
 {
 	sigset_t blocked;
@@ -70,9 +74,9 @@ static void block_signals(void)
 	sigprocmask(SIG_SETMASK, &blocked, NULL);
 }
 
-/* Opens /dev/null as each standard stream that is missing. A kernel without a console starts PID 1
- * without streams. If a pipe got the number of a stream, it would be closed when a command is
- * executed. */
+/* Opens /dev/null as each standard stream that is missing, because a kernel without a console
+ * starts PID 1 without streams. Otherwise a pipe could get the number of a standard stream, and
+ * would be closed when a command is executed. */
 static void occupy_streams(void)
 {
 	int fd;
@@ -116,8 +120,8 @@ static _Noreturn void finish(enum sandboxd_goodbye_reason reason)
 	if (port_has_room(&server.port, PORT_SMALL_SIZE))
 		server.port.end += sandboxd_encode_goodbye(port_tail(&server.port), PORT_SMALL_SIZE,
 							   server.session.version, &goodbye);
-	/* Stop without POLLOUT, because a virtio port without a reader reports POLLHUP all the
-	 * time. */
+	/* Stop if poll reports anything but POLLOUT, because it reports POLLHUP for a virtio port
+	 * without a reader all the time. */
 	while (port_flush(&server.port) && !port_idle(&server.port) &&
 	       poll(&port, 1, GOODBYE_MS) > 0 && (port.revents & POLLOUT))
 		;
@@ -126,9 +130,9 @@ static _Noreturn void finish(enum sandboxd_goodbye_reason reason)
 	_exit(0);
 }
 
-/* Records that the port is closed. The time since the last call counts only up to STEP_NS, because
- * the clock jumps when a machine has been stopped, saved or moved, and no host could connect
- * meanwhile. */
+/* Records that no host has the port open. The time since the last call counts only up to STEP_NS,
+ * because the clock jumps when a machine has been stopped, saved or moved, and no host could
+ * connect meanwhile. */
 static void miss_host(void)
 {
 	uint64_t now = serve_clock(), step = server.missed_ns ? now - server.missed_ns : 0;
@@ -136,17 +140,17 @@ static void miss_host(void)
 	server.missed_ns = now;
 	server.absent_ns += step < STEP_NS ? step : STEP_NS;
 	/* Discard an incomplete frame, because the next host will not complete it. But do not
-	 * discard it at once: the first bytes of a host can arrive before the kernel reports that
-	 * the port is open (control_work in virtio_console.c). */
+	 * discard it at once, because the first bytes of a new host can arrive before the kernel
+	 * reports that the port is open (control_work in virtio_console.c). */
 	if (server.absent_ns > CUT_NS)
 		stream_cut(&server.session.in);
 	if (server.absent_ns > ABANDONED_NS && server.session.frames_seen > 0)
 		DIE("the host has gone");
 }
 
-/* Reads from the port. Returns whether a host is connected. Without a host, poll always reports a
- * virtio port as ready, and reads return end of file. A socket at end of file is closed for
- * good. */
+/* Reads from the port. Returns whether a host is connected. If no host has a virtio port open, poll
+ * always reports it as ready, and reads return end of file, so the daemon continues. But end of
+ * file on a socket, as in tests, is final, so the daemon exits. */
 static bool read_port(void)
 {
 	struct stream *in = &server.session.in;
@@ -174,8 +178,8 @@ static void read_signals(int signals)
 	serve_children(&server);
 }
 
-/* Returns the events to wait for on the port. It is not read until all frames that have arrived are
- * handled, because the daemon would exit at end of file before it has handled them. */
+/* Returns the events of the port for which poll must wait. The daemon handles all frames that have
+ * arrived before it reads again, because at end of file it would exit without handling them. */
 static short port_events(bool all_read)
 {
 	int in = all_read ? POLLIN : 0;
@@ -184,7 +188,7 @@ static short port_events(bool all_read)
 	return (short)(in | out);
 }
 
-/* Returns the time to wait for an event in milliseconds; -1 for no limit. */
+/* Returns the timeout of poll in milliseconds; -1 for no limit. */
 static int poll_timeout_ms(bool present, bool go_on)
 {
 	bool counts = server.exec.terminal && port_idle(&server.port);
@@ -223,8 +227,8 @@ static _Noreturn void loop(int signals)
 							  (struct pollfd){ .fd = -1 };
 		exec_poll(&server.exec, !serve_wants_output(&server), fds + STREAMS);
 		fds[DRAINS] = (struct pollfd){ drain_fd(), POLLIN, 0 };
-		/* The reason why serve_input has stopped may be gone by now, and no event announces
-		 * that. */
+		/* If serve_input has stopped before the last frame, it may be able to continue by
+		 * now. No event announces that, so do not wait in poll then. */
 		bool go_on = !all_read && serve_wants_input(&server);
 		int ready = poll(fds, POLLED, poll_timeout_ms(present, go_on));
 
@@ -246,7 +250,8 @@ int main(int argc, char **argv)
 {
 	serve_init(&server, getpid() == 1);
 	block_signals();
-	/* Close all other inherited descriptors on exec, so that no command gets them. */
+	/* Mark all inherited descriptors except the standard streams to be closed on exec, so that
+	 * no command gets them. */
 	syscall(SYS_close_range, STDERR_FILENO + 1, ~0U, CLOEXEC_RANGE);
 	occupy_streams();
 	int signals = open_signals();

@@ -10,8 +10,8 @@
 #include "cgroup.h"
 #include "drain.h"
 
-/* Maximum time that a keep waits for processes to freeze. A process that hangs in the kernel does
- * not freeze. */
+/* Maximum time to wait until the kernel has frozen all processes, when the host has sent a `keep`
+ * message. A process that hangs in the kernel does not freeze. */
 #define FREEZE_NS 1000000000ULL
 
 void serve_init(struct server *server, bool is_init)
@@ -50,9 +50,10 @@ bool serve_wants_output(const struct server *server)
 	return !server->renewing && port_idle(&server->port);
 }
 
-/* Handles a keep, which the host sends before it saves the machine: freezes all processes, so that
- * in a clone they run only after its clock, its entropy and its ids were set. The next frame is
- * handled when all processes are frozen, so its answer tells the host that they are. */
+/* Handles a `keep` message, which the host sends before it saves the machine. Freezes the processes
+ * of commands, so that in a clone they run only after its clock, its entropy and its ids were set.
+ * The next frame is handled when all processes are frozen, so the answer to that frame tells the
+ * host that they are. */
 static void keep(struct server *server)
 {
 	server->keep = true;
@@ -61,8 +62,8 @@ static void keep(struct server *server)
 	cgroup_freeze(true);
 }
 
-/* Handles a resume. The machine that was saved keeps its ids. A clone receives a hello before the
- * resume, and gets new ids. */
+/* Handles a `resume` message. The machine that was saved keeps its ids. A clone receives a `hello`
+ * message before the `resume`, and so gets new ids. */
 static void go_on(struct server *server, const struct sandboxd_resume *given)
 {
 	if (server->is_init)
@@ -79,8 +80,8 @@ static void kill_all(struct server *server)
 		exec_kill(&server->exec);
 }
 
-/* Handles a hello, which ends the session before it. All processes are killed, and reaped before
- * the answer is sent. */
+/* Handles a `hello` message, which begins a new session. Unless the host has sent `keep` before,
+ * all processes are killed. The daemon answers when it has reaped them. */
 static void renew(struct server *server, const struct sandboxd_hello *hello)
 {
 	if (!server->keep)
@@ -93,8 +94,9 @@ static bool is_renewed(const struct server *server, bool childless)
 {
 	if (server->keep)
 		return true;
-	/* Unless it is PID 1, the daemon does not wait for children that have left the process
-	 * group. */
+	/* PID 1 waits until it has no children. In tests, the daemon is not PID 1, and waits only
+	 * for the process of the command, because it cannot kill children that have left the
+	 * command's process group. */
 	return server->is_init ? childless : !server->exec.pid;
 }
 
@@ -157,7 +159,8 @@ static void answer_ping(struct server *server, const struct sandboxd_ping *ping)
 						 server->session.version, &pong);
 }
 
-/* Frames about an exec are always about the one in flight, because the session has checked that. */
+/* Handles a frame that the session has accepted. A frame about a command is always about the one
+ * that runs now, because the session has checked its id. */
 static void handle(struct server *server, const struct frame *frame)
 {
 	const union sandboxd_body *body = &frame->body;
@@ -263,8 +266,8 @@ static void end_exec(struct server *server)
 	server->port.end += sandboxd_encode_exec_response(port_tail(&server->port), PORT_SMALL_SIZE,
 							  server->session.version, server->exec.id,
 							  &response);
-	/* Write the response before the cleanup, so that the host gets it early. The loop notices
-	 * if the port is broken. */
+	/* Write the response before the cleanup, so that the host gets it early. Ignore a failure,
+	 * because the main loop notices that the port is broken. */
 	(void)port_flush(&server->port);
 	exec_clear(&server->exec);
 	session_end(&server->session);

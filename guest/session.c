@@ -10,8 +10,8 @@ void session_init(struct session *session)
 	stream_init(&session->in);
 }
 
-/* Returns the version that both sides speak. Each side speaks all versions from 1 up to its
- * newest. */
+/* Returns the version of the protocol that both sides speak. Each side speaks all versions from 1
+ * up to its newest. */
 static uint32_t agree(uint32_t theirs)
 {
 	return theirs > SANDBOXD_VERSION ? SANDBOXD_VERSION : theirs > 1 ? theirs : 1;
@@ -43,15 +43,16 @@ static enum sandboxd_error_code take_input(struct session *session, uint32_t siz
 	return 0;
 }
 
-/* Returns whether a frame is about an exec that has ended. The host has sent such a frame before it
- * knew of the end, so the frame is ignored. */
+/* Returns whether a frame is about a command that has ended. The host has sent such a frame before
+ * it knew of the end, so the daemon ignores it. */
 static bool is_late(const struct session *session, const struct sandboxd_header *header)
 {
 	return header->id && header->type != SANDBOXD_TYPE_EXEC_REQUEST &&
 	       header->id <= session->last_id && header->id != session->current;
 }
 
-/* Updates the session for a well-formed frame. Returns why the frame is refused, or 0. */
+/* Checks whether the host may send a well-formed frame now, and updates the session for it. Returns
+ * the error with which the frame is refused, or 0. */
 static enum sandboxd_error_code consider(struct session *session, const struct frame *frame)
 {
 	const struct sandboxd_header *header = &frame->header;

@@ -9,7 +9,7 @@
 struct session {
 	uint32_t version;      /* the version of the protocol that both sides speak */
 	uint32_t last_id;      /* highest id of an exec_request since the last hello */
-	uint32_t current;      /* id of the exec in flight; 0 if there is none */
+	uint32_t current;      /* id of the command that runs; 0 if there is none */
 	uint32_t stdin_credit; /* number of bytes of input that the host may still send */
 	uint64_t frames_seen;
 	uint64_t frames_refused;
@@ -17,22 +17,22 @@ struct session {
 };
 
 enum session_event {
-	SESSION_MORE,	 /* there is nothing to do until more bytes arrive */
+	SESSION_MORE,	 /* no complete frame is left: wait for more bytes */
 	SESSION_FRAME,	 /* `frame` must be handled */
 	SESSION_REFUSAL, /* `refusal` must be sent in answer to `frame` */
 };
 
 void session_init(struct session *session);
 
-/* Returns the next event. If the event is an exec_request, it is in flight until the caller calls
- * `session_end`. A hello ends the exec in flight, too. */
+/* Returns the next event. The command of an exec_request counts as running until the caller calls
+ * `session_end`, or until a `hello` message begins a new session. */
 enum session_event session_next(struct session *session, struct frame *frame,
 				struct sandboxd_error *refusal);
 
-/* Records that the exec in flight has exited, or could not be started. */
+/* Records that the command has exited, or could not be started. */
 void session_end(struct session *session);
 
-/* Allows the host to send `amount` more bytes of input. */
+/* Allows the host to send `amount` more bytes of standard input for the command. */
 void session_allow(struct session *session, uint32_t amount);
 
 #endif

@@ -13,10 +13,10 @@
 
 enum { ENTRIES_SIZE = 4096 };
 
-/* A folder that is being read. */
+/* A folder on the current path, whose entries are being sent. */
 struct level {
 	int fd;
-	size_t trail; /* length of the path */
+	size_t trail; /* length of the folder's path in the trail */
 	size_t at, end;
 	_Alignas(struct entry) char entries[ENTRIES_SIZE];
 };
@@ -31,8 +31,8 @@ static void need(bool done)
 		end_failed(FILES_SUBJECT_PATH, errno, trail.path);
 }
 
-/* Returns whether a call failed because the file does not exist. A file that is removed while its
- * folder is read is left out. */
+/* Returns whether the last call failed because the file does not exist. This is no error, because a
+ * file that is removed while its folder is read is left out. */
 static bool is_gone(void)
 {
 	return errno == ENOENT;
@@ -54,7 +54,7 @@ static void leave(void)
 	close(levels[--depth].fd);
 }
 
-/* Returns the next name in the innermost folder, or NULL at its end. */
+/* Returns the name of the next entry of the innermost folder, or NULL if there are no more. */
 static const char *next_name(void)
 {
 	struct level *level = &levels[depth - 1];
@@ -79,7 +79,8 @@ static const char *next_name(void)
 	return entry->name;
 }
 
-/* Sends an entry without content. */
+/* Sends the entry of a file, with its status and the target of a symbolic link, but not its
+ * content. */
 static void send_bare(int folder, const char *path, const char *name, const struct stat *status)
 {
 	static char target[FILES_ENTRY_TARGET_MAX + 1];
@@ -104,8 +105,8 @@ static void await_writer(int fd)
 	need(poll(&fifo, 1, -1) >= 0 || errno == EINTR);
 }
 
-/* Sends all data that can be read now. From a FIFO, sends data until its last writer has closed
- * it. */
+/* Sends the content of an open file. Reading ends at end of file, or when a device has no more data
+ * for now. Only for a FIFO, waits for more data, until the last writer has closed it. */
 static void send_content(int fd, bool fifo)
 {
 	ssize_t size;
@@ -124,8 +125,8 @@ static void send_content(int fd, bool fifo)
 	close(fd);
 }
 
-/* Sends the entry of an open file and its content. For a folder, sends the entry and begins to read
- * the folder. */
+/* Sends the entry of an open file, and then its content. For a folder, sends the entry and begins
+ * to read the folder's entries. */
 static void send_open(int fd, const struct stat *status, const char *name)
 {
 	send_entry(status, name, "");
@@ -148,7 +149,8 @@ static void send_member(int folder, const char *name)
 		send_bare(folder, name, name, &status);
 	if (!S_ISREG(status.st_mode) && !S_ISDIR(status.st_mode))
 		return;
-	/* It may have been replaced by now, for example by a FIFO, on which open must not block. */
+	/* Open with O_NONBLOCK, because the file may have been replaced by now, for example by a
+	 * FIFO, on which open would block. */
 	fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	if (fd < 0 && (is_gone() || errno == ELOOP || errno == ENXIO))
 		return;

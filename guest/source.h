@@ -7,8 +7,8 @@
 _Noreturn void source_stat(const char *path, bool follow);
 _Noreturn void source_list(const char *path);
 
-/* Sends the content of a file, a device or a FIFO. If `folders` is true, it sends the tree of a
- * folder as well, but devices and FIFOs without their content. */
+/* Sends the content of a file, a device or a FIFO. If `folders` is true, the path may also be that
+ * of a folder, whose whole tree is sent, and devices and FIFOs are sent without their content. */
 _Noreturn void source_get(const char *path, bool folders);
 
 #endif

@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* pipe2, prlimit */
+#define _GNU_SOURCE /* declares pipe2 and prlimit */
 #include "spawn.h"
 
 #include <elf.h>
@@ -17,8 +17,8 @@
 
 #include "drain.h"
 
-/* Maximum time until a child executes the program. Another process of the same user can stop the
- * child, and root can freeze it. */
+/* Maximum time that the daemon waits until a child process executes its program. There is a limit,
+ * because another process of the same user can stop the child, and root can freeze it. */
 enum { EXEC_TIMEOUT_MS = 5000 };
 
 /* Definitions of linux/sched.h, which musl lacks; see clone(2). */
@@ -29,19 +29,19 @@ struct clone_arguments {
 		set_tid_size, cgroup;
 };
 
-/* Memory that is shared with the child, which writes the reason of a failure into it. The daemon
- * reads it after the child has executed the program or exited. */
+/* Memory that is shared with the child process, which writes the reason of a failure into it. The
+ * daemon reads it after the child has executed its program or exited. */
 static struct spawn_failure *failure;
 static struct missing {
 	uint32_t size;
 	uint8_t path[SANDBOXD_EXEC_FAILED_MISSING_MAX];
 } *missing;
 
-static int null;	    /* standard input of commands that get none */
+static int null;	    /* descriptor of /dev/null, for commands without input */
 static struct rlimit files; /* limit of descriptors for commands: the initial limit of the daemon */
 
-/* Raises the limit of descriptors, because the daemon keeps the pipes of background processes
- * open. */
+/* Raises the daemon's limit of open file descriptors, because the daemon keeps the pipes of
+ * background processes open. */
 static void raise_limit(void)
 {
 	prlimit(0, RLIMIT_NOFILE, NULL, &files);
@@ -82,7 +82,8 @@ static struct spawn_failure execute(const char *file, const struct environment *
 	return (struct spawn_failure){ SANDBOXD_STAGE_EXEC, errno };
 }
 
-/* Returns the length of the word behind `#!`, and sets `start` to its offset. */
+/* Returns the length of the path of a script's interpreter, which is the word behind `#!`, and sets
+ * `start` to the offset of the path. */
 static size_t find_word(const char *text, size_t size, size_t *start)
 {
 	size_t end;
@@ -114,13 +115,14 @@ static size_t find_segment(const uint8_t *data, size_t size, size_t *start)
 		memcpy(&segment, data + header.e_phoff + at, sizeof segment);
 		if (segment.p_type == PT_INTERP && segment.p_filesz > 0) {
 			*start = segment.p_offset;
-			return segment.p_filesz - 1; /* it ends with a NUL */
+			return segment.p_filesz - 1; /* the path ends with a NUL */
 		}
 	}
 	return 0;
 }
 
-/* Records the path of the interpreter of a file, for `spawn_missing`. */
+/* Records the path of the interpreter that a script or an ELF program needs, so that
+ * `spawn_missing` can return it. */
 static void note_interpreter(const char *file)
 {
 	uint8_t data[1024];
@@ -138,8 +140,8 @@ static void note_interpreter(const char *file)
 	close(fd);
 }
 
-/* Executes a file and explains the failure. execve fails with ENOENT both for a missing file and
- * for a file whose interpreter is missing. */
+/* Executes a file. On failure, also finds out whether the file exists, because execve fails with
+ * ENOENT both for a missing file and for a file whose interpreter is missing. */
 static struct spawn_failure explain(const char *file, const struct environment *environment)
 {
 	struct spawn_failure failed = execute(file, environment);
@@ -167,9 +169,9 @@ static bool join(char out[static PATH_MAX], const char *folder, size_t length, c
 	return true;
 }
 
-/* Tries the command in each folder of PATH, as execvp does. If a file was found but could not be
- * executed, this failure is returned instead of "not found". The search ends at any error other
- * than EACCES, ENOENT and ENOTDIR. */
+/* Tries to execute the command in each folder of PATH, as execvp does. If a file was found but
+ * could not be executed, returns this failure instead of "not found". The search ends at any error
+ * other than EACCES, ENOENT and ENOTDIR. */
 static struct spawn_failure look_up(const struct environment *environment,
 				    struct spawn_failure (*try)(const char *file,
 								const struct environment *))
@@ -202,7 +204,8 @@ static void enter_folder(const char *cwd, const struct user *user)
 
 static void take_streams(const struct spawn *what)
 {
-	/* Without /dev/null in the guest, standard input is closed. */
+	/* A command without input reads from /dev/null. If the guest lacks /dev/null, the command's
+	 * standard input is closed. */
 	if (what->streams[0] < 0 && dup2(null, STDIN_FILENO) < 0)
 		close(STDIN_FILENO);
 	for (int fd = 0; fd < 3; fd++)
@@ -250,8 +253,9 @@ static _Noreturn void child(const struct spawn *what)
 	if (strchr(environment.command, '/')) {
 		failed = explain(environment.command, &environment);
 	} else {
-		/* Most commands are found. Only for one that is not, search again to find out
-		 * why. */
+		/* Most commands are found and executed by the first search. If it returns, search
+		 * again with `explain`, which takes longer, to find out why the command could not
+		 * be executed. */
 		look_up(&environment, execute);
 		failed = look_up(&environment, explain);
 	}
@@ -261,8 +265,9 @@ static _Noreturn void child(const struct spawn *what)
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__)
 enum { CLONE_VM_FLAG = 0x100 };
 
-/* Clones a child that shares our memory, as vfork does, because copying the page tables takes time.
- * Unlike after vfork, the child has a stack of its own, so we can wait for it with a deadline. */
+/* Clones a child that shares the daemon's memory, as vfork does, because copying the page tables
+ * takes time. Unlike after vfork, the child has a stack of its own, so the daemon can wait for it
+ * with a deadline. */
 static pid_t clone_into(struct clone_arguments *arguments, const struct spawn *what)
 {
 	static _Alignas(16) uint8_t stack[65536];
@@ -287,8 +292,8 @@ static pid_t clone_into(struct clone_arguments *arguments, const struct spawn *w
 	return result < 0 ? -1 : (pid_t)result;
 }
 #else
-/* Clones a child with a copy of our memory, because sharing the memory is implemented only
- * above. */
+/* Clones a child with a copy of the daemon's memory. This variant is used on processors other than
+ * x86-64, and with AddressSanitizer. */
 static pid_t clone_into(struct clone_arguments *arguments, const struct spawn *what)
 {
 	pid_t pid = (pid_t)syscall(SYS_clone3, arguments, sizeof *arguments);
@@ -310,8 +315,8 @@ static pid_t clone_child(const struct spawn *what)
 	return clone_into(&arguments, what);
 }
 
-/* Waits until the child has executed the program or has exited. Both close its end of the pipe.
- * Returns false if this takes too long. */
+/* Waits until the child has executed its program or has exited. Both close the child's end of the
+ * pipe, so the other end, `fd`, becomes ready. Returns false if this takes too long. */
 static bool await_exec(int fd)
 {
 	struct pollfd closed = { .fd = fd };
@@ -319,8 +324,8 @@ static bool await_exec(int fd)
 	return poll(&closed, 1, EXEC_TIMEOUT_MS) > 0;
 }
 
-/* Kills a child that has taken too long, and waits for its exit, because it uses our memory until
- * then. A process cannot block SIGKILL, so this wait is short. */
+/* Kills a child that has taken too long to execute its program. Waits for its exit, because it uses
+ * the daemon's memory until then. A process cannot block SIGKILL, so this wait is short. */
 static void give_up(pid_t pid)
 {
 	kill(pid, SIGKILL);

@@ -15,7 +15,7 @@ struct spawn_failure {
 /* The settings of a process that is to be started. */
 struct spawn {
 	struct environment environment;
-	int streams[3]; /* standard streams; -1 as input means /dev/null */
+	int streams[3]; /* descriptors of the standard streams; -1 as input means /dev/null */
 	bool terminal;	/* true if the streams are the controlling terminal */
 	int cgroup;	/* descriptor of the cgroup; -1 for the daemon's cgroup */
 };
@@ -23,11 +23,12 @@ struct spawn {
 /* Must be called once, before `spawn`. Returns false if there is no memory. */
 bool spawn_init(void);
 
-/* Starts the command in a new session, and sets `pid` to its process id. */
+/* Starts the command in a new session of the kernel (setsid(2)), and sets `pid` to its process
+ * id. */
 struct spawn_failure spawn(const struct spawn *what, pid_t *pid);
 
-/* Returns the path of the missing interpreter, if the last failure has the stage `interpreter`;
- * else an empty slice. */
+/* Returns the path of the missing interpreter, if the last call of `spawn` has failed with the
+ * stage `interpreter`; otherwise returns an empty slice. */
 struct sandboxd_slice spawn_missing(void);
 
 #endif

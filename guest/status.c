@@ -10,12 +10,12 @@
 #include "drain.h"
 
 /* DESCRIPTORS is more than the number of descriptors that the daemon has open besides drained
- * pipes. AT_ONCE is the number that one call of poll checks. It must not exceed the limit of open
- * files, but with fewer than 4 the daemon could not have started. */
+ * pipes. AT_ONCE is the number of descriptors that one call of poll checks. It must not exceed the
+ * limit of open files, and with a limit below 4 the daemon could not have started. */
 enum { DESCRIPTORS = 64, AT_ONCE = 4 };
 
-/* Counts the open descriptors among AT_ONCE numbers. For a number that is not open, poll reports
- * POLLNVAL. This does not use /proc, which may be unmounted. */
+/* Counts the open descriptors among AT_ONCE numbers, by calling poll, which reports POLLNVAL for a
+ * number that is not open. /proc would list the open descriptors, but may be unmounted. */
 static uint32_t count_from(int first)
 {
 	struct pollfd fds[AT_ONCE];
@@ -34,7 +34,8 @@ static uint32_t count_descriptors(void)
 {
 	uint32_t open = 0;
 
-	/* The kernel assigns the lowest free number, so there are no descriptors beyond this. */
+	/* The kernel assigns the lowest free number to each new descriptor, so no open descriptor
+	 * has a higher number than this limit. */
 	for (int first = 0; first <= drain_highest() + DESCRIPTORS; first += AT_ONCE)
 		open += count_from(first);
 	return open;
@@ -47,8 +48,8 @@ static bool has_zombie(void)
 	return waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0 && info.si_pid;
 }
 
-/* Returns the number of resident pages, which is the second number of statm (proc(5)). Returns 0 if
- * /proc was unmounted. */
+/* Returns the number of the daemon's resident pages, which is the second number of /proc/self/statm
+ * (proc(5)). Returns 0 if /proc was unmounted. */
 static uint64_t resident_pages(void)
 {
 	char text[64];

@@ -1,4 +1,4 @@
-/* The resources that the daemon holds, which the host checks for leaks. */
+/* Counts the resources that the daemon holds, so that the host can check it for leaks. */
 #ifndef STATUS_H
 #define STATUS_H
 

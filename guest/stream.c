@@ -2,10 +2,10 @@
 
 #include <string.h>
 
-/* A byte of the magic number, by its position on the wire. */
+/* The byte of the protocol's magic number that is at position `at` on the wire. */
 #define MAGIC(at) (uint8_t)(SANDBOXD_MAGIC >> 8 * (at))
 
-/* The first bytes of every hello: its header, then the magic number. */
+/* The first bytes of every `hello` message: its header, then the protocol's magic number. */
 enum { HELLO_START = SANDBOXD_HEADER_SIZE + 8 };
 /* clang-format off */
 static const uint8_t hello_start[HELLO_START] = {
@@ -31,7 +31,8 @@ void stream_cut(struct stream *stream)
 	stream->seeking = true;
 }
 
-/* Moves the remaining bytes to the start of the buffer, so that a whole frame fits. */
+/* Moves the bytes that are not decoded yet to the start of the buffer, so that a whole frame
+ * fits. */
 static void compact(struct stream *stream)
 {
 	size_t left = stream->end - stream->start;
@@ -43,7 +44,8 @@ static void compact(struct stream *stream)
 	stream->end = left;
 }
 
-/* Skips bytes up to the next ones that may be the start of a hello. */
+/* Skips bytes up to the next position at which a `hello` message may begin. At the end of the
+ * buffer, that can be a part of its first bytes. */
 static void seek(struct stream *stream)
 {
 	for (; stream->start < stream->end; stream->start++, stream->dropped++) {

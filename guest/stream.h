@@ -1,5 +1,5 @@
-/* Splits the bytes from the host into decoded frames. It does no I/O: the caller appends bytes at
- * `data + end`, and takes frames from `stream_next`. */
+/* Splits the bytes from the host into decoded frames. This module does no I/O: the caller appends
+ * bytes at `data + end`, and takes frames from `stream_next`. */
 #ifndef STREAM_H
 #define STREAM_H
 
@@ -11,11 +11,12 @@ struct stream {
 	uint64_t dropped; /* number of bytes that were skipped or discarded */
 	size_t start;	  /* offset of the first byte that is not consumed yet */
 	size_t end;
-	bool seeking; /* true while bytes are skipped up to the next hello, as in a new stream */
+	bool seeking; /* true while bytes are skipped up to the next `hello`, as in a new stream */
 	uint8_t data[STREAM_SIZE];
 };
 
-/* A decoded frame. Its slices point into the stream, and are valid until the next call. */
+/* A decoded frame. Its slices point into the buffer of the stream, and are valid until the next
+ * call of `stream_next`. */
 struct frame {
 	struct sandboxd_header header;
 	union sandboxd_body body;
@@ -24,12 +25,13 @@ struct frame {
 enum stream_result {
 	STREAM_MORE,  /* more bytes are needed */
 	STREAM_FRAME, /* a frame was decoded; `frame` is set */
-	STREAM_FAULT, /* `fault` and the frame's header are set; the stream is seeking */
+	STREAM_FAULT, /* a frame is malformed: `fault` and its header are set, and bytes are skipped */
 };
 
 void stream_init(struct stream *stream);
 
-/* Discards all bytes that it holds, and skips what follows up to the next hello. */
+/* Discards all bytes in the buffer, and skips the bytes that follow up to the next `hello`
+ * message. */
 void stream_cut(struct stream *stream);
 
 enum stream_result stream_next(struct stream *stream, uint32_t version, struct frame *frame,

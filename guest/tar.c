@@ -9,7 +9,7 @@
 
 enum { BLOCK = 512, RECORDS_SIZE = 1 << 18, OUT_SIZE = 1 << 16 };
 
-/* The header of a member, in the ustar format, which POSIX describes under pax. */
+/* The header of an archive's member, in the ustar format, which POSIX describes under pax. */
 struct header {
 	char name[100], mode[8], uid[8], gid[8], size[12], mtime[12], checksum[8], type,
 		target[100];
@@ -58,7 +58,8 @@ void tar_pad(uint64_t size)
 	tar_data(zeros, (size_t)(-size % BLOCK));
 }
 
-/* A record begins with its length in decimal, which includes the digits of the length. */
+/* A pax record begins with its length in decimal. The digits of the length count, too, so this
+ * function first finds out how many there are. */
 bool tar_record(const char *key, const void *value, size_t size)
 {
 	char text[DIGITS + 1];
@@ -93,7 +94,8 @@ static bool record_number(const char *key, uint64_t value, bool negative)
 	return tar_record(key, at, strlen(at));
 }
 
-/* Fills a field with octal digits and a NUL. Returns false if the value has too many digits. */
+/* Fills a field of a header with octal digits and a NUL. Returns false if the value has too many
+ * digits for the field. */
 static bool octal(char *field, size_t size, uint64_t value)
 {
 	field[size - 1] = 0;
@@ -102,8 +104,9 @@ static bool octal(char *field, size_t size, uint64_t value)
 	return value == 0;
 }
 
-/* Writes a number to a field. If it does not fit, the field gets its last digits, and a pax record
- * gets the whole number. Returns false if there is no room for the record. */
+/* Writes a number to a field of a header. If the number does not fit, the field gets its last
+ * digits, and a pax record gets the whole number. Returns false if there is no room for the
+ * record. */
 static bool number(char *field, size_t size, const char *key, uint64_t value)
 {
 	return octal(field, size, value) || record_number(key, value, false);

@@ -7,7 +7,7 @@
 #include <stdint.h>
 #include <sys/stat.h>
 
-/* The type of a member, as the header stores it. */
+/* The types of an archive's members, as a header stores them. */
 enum {
 	TAR_FILE = '0',
 	TAR_LINK = '1',
@@ -18,17 +18,18 @@ enum {
 	TAR_FIFO = '6',
 };
 
-/* Adds a pax record to the next member, for a value that the header has no field for. Returns false
- * if there is no room. */
+/* Adds a pax record to the next member of the archive, for a value that the member's header has no
+ * field for. Returns false if there is no room for the record. */
 bool tar_record(const char *key, const void *value, size_t size);
 
-/* Writes the header of a member, behind which the caller writes `size` bytes of data. `target` is
- * the target of a link, or NULL. Returns false if there is no room for the pax records of the
+/* Writes the header of a member. The caller must then write `size` bytes of data. `target` is the
+ * target of a link, or NULL. Returns false if there is no room for the pax records of the
  * member. */
 bool tar_member(const char *path, char type, const struct stat *status, uint64_t size,
 		const char *target);
 
-/* tar_data writes data of a member. tar_pad fills the last block after all `size` bytes of it. */
+/* tar_data writes data of a member of the archive. After all `size` bytes of the data, tar_pad
+ * fills their last block with zeros. */
 void tar_data(const void *data, size_t size);
 void tar_pad(uint64_t size);
 

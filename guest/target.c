@@ -1,4 +1,4 @@
-#define _GNU_SOURCE /* O_PATH */
+#define _GNU_SOURCE /* declares O_PATH */
 #include "target.h"
 
 #include <errno.h>
@@ -19,17 +19,17 @@
 
 enum { TEMPORARY_SIZE = sizeof PREFIX + DIGITS, TEMPORARIES_MAX = 1000 };
 
-/* A folder that is being written. */
+/* A folder on the current path, whose entries are being written. */
 struct level {
 	int fd;
-	size_t trail; /* length of the path */
+	size_t trail; /* length of the folder's path in the trail */
 	bool made;
 	uint32_t mode;
 	int64_t mtime;
 };
 
-/* A file or an outermost folder that is being written, and has a temporary name until it is
- * complete. */
+/* A file, or the outermost folder of the tree, that is being written. It has a temporary name until
+ * it is complete. */
 struct part {
 	char temporary[TEMPORARY_SIZE]; /* temporary name; empty if there is none */
 	char name[PATH_MAX];
@@ -55,7 +55,7 @@ static struct level *innermost(void)
 	return &levels[depth - 1];
 }
 
-/* Removes the file and the folder that are not complete. */
+/* Removes the incomplete file and the incomplete folder that have temporary names. */
 static void discard(void)
 {
 	if (file.fd >= 0 && *file_part.temporary)
@@ -80,7 +80,7 @@ static void need_not(bool wrong, int error)
 	need(!wrong);
 }
 
-/* Exits, because the host has disconnected or violates the protocol. */
+/* Exits with a failure, because the host has disconnected or violates the protocol. */
 static _Noreturn void give_up(void)
 {
 	discard();
@@ -110,8 +110,8 @@ static struct timespec time_of(int64_t mtime)
 	return time;
 }
 
-/* Sets the modification time. Failures are ignored, because only the owner may set it, and some
- * file systems have no times. */
+/* Sets the modification time of a file. Failures are ignored, because only the owner of a file may
+ * set its time, and some file systems store no times. */
 static void set_time(int fd, int64_t mtime)
 {
 	const struct timespec times[2] = { { .tv_nsec = UTIME_OMIT }, time_of(mtime) };
@@ -134,8 +134,8 @@ static void open_new(const char *name)
 	file.is_new = true;
 }
 
-/* Opens a new file under a temporary name, which is later renamed to `name`. Returns false if no
- * file can be created. */
+/* Creates a file under a temporary name, which is later changed to `name`. Returns false if no file
+ * can be created. */
 static bool open_beside(const char *name)
 {
 	for (int i = 0; i < TEMPORARIES_MAX; i++) {
@@ -157,12 +157,12 @@ static void adapt(void)
 		     (target->mode_rule == FILES_MODE_RULE_PREFER && errno == EPERM));
 }
 
-/* Opens an existing file to overwrite it in place. Sets its owner and its mode before the old
- * content is lost, so that a request that may not set them changes nothing. */
+/* Opens an existing file to overwrite it in place. Sets its owner and its mode before its old
+ * content is lost, so that the file is unchanged if the user may not set them. */
 static void open_existing(const char *name, int flags)
 {
-	int nofollow = depth > 1 ? O_NOFOLLOW :
-				   0; /* the root itself may be a link, such as /dev/stdout */
+	/* Follow a link only at the top of the tree, which may be a link such as /dev/stdout. */
+	int nofollow = depth > 1 ? O_NOFOLLOW : 0;
 
 	*file_part.temporary = 0;
 	file.is_new = false;
@@ -184,7 +184,8 @@ static bool is_link(const char *name)
 	       S_ISLNK(status.st_mode);
 }
 
-/* Opens the file that will have this name. A link inside the tree is replaced, never followed. */
+/* Opens the file that will have this name: a new file or an existing one. A symbolic link inside
+ * the tree is replaced, never followed. */
 static void open_named(const char *name)
 {
 	int nofollow = depth > 1 ? AT_SYMLINK_NOFOLLOW : 0;
@@ -230,11 +231,11 @@ static void end_file(void)
 	bool keep = file.was_there && target->mode_rule == FILES_MODE_RULE_KEEP;
 
 	if (file.is_new) {
-		if (file.was_there && !target->owned) /* only root may do this */
+		if (file.was_there && !target->owned) /* only root may change the owner */
 			(void)!fchown(fd, file.before.st_uid, file.before.st_gid);
 		dress(fd, keep ? file.before.st_mode : file.mode, file.mtime);
 	} else if (file.was_there) {
-		adapt(); /* again, because a write clears bits of the mode */
+		adapt(); /* set the mode again, because a write clears bits of it */
 		set_time(fd, file.mtime);
 	}
 	need(close(fd) == 0);
@@ -243,7 +244,7 @@ static void end_file(void)
 	file.fd = -1;
 }
 
-/* Makes a symbolic link, which replaces an existing file in one step. */
+/* Creates a symbolic link, which replaces an existing file of the same name in one step. */
 static void put_symlink(const char *name, const struct files_entry *entry)
 {
 	static char leads_to[FILES_ENTRY_TARGET_MAX + 1];
@@ -313,7 +314,8 @@ static void end_folder(void)
 	}
 }
 
-/* Returns whether a name is a single component, which cannot lead to another folder. */
+/* Returns whether a name from the host is a single component of a path, which cannot lead to
+ * another folder. */
 static bool is_name(const char *name)
 {
 	return *name && !strchr(name, '/') && strcmp(name, ".") != 0 && strcmp(name, "..") != 0;
@@ -347,7 +349,8 @@ static void put_member(const struct files_entry *entry)
 	put_entry(name, entry);
 }
 
-/* Opens the folder that will contain the root of the tree. Returns the name of the root in it. */
+/* Opens the folder that will contain the top of the tree. Returns the name of the top in this
+ * folder. */
 static const char *open_destination(bool folder)
 {
 	static struct destination destination;

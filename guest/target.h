@@ -1,4 +1,5 @@
-/* Writes files from the host: a tree below a folder, never through a symbolic link in the tree. */
+/* Writes a file or a tree of folders that the host sends. Symbolic links in the tree are never
+ * followed. */
 #ifndef TARGET_H
 #define TARGET_H
 
@@ -9,7 +10,7 @@
 
 struct target {
 	const char *path;
-	const char *name; /* see `name` in the request */
+	const char *name; /* name of the file or folder if `path` is a folder; see files.h */
 	enum files_mode_rule mode_rule;
 	bool replace;
 	bool owned; /* true if the request names an owner: `uid` and `gid` */
@@ -17,9 +18,9 @@ struct target {
 	gid_t gid;
 };
 
-/* Receives the tree from the host and writes it. New files and folders appear under their names
- * only when they are complete. An existing file is overwritten in place, or replaced if the request
- * asks for that. */
+/* Receives a file or a tree of folders from the host and writes it. New files and folders get their
+ * names only when they are complete. An existing file is overwritten in place, or replaced if the
+ * request asks for that. */
 _Noreturn void target_put(const struct target *target);
 
 #endif

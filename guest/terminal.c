@@ -5,7 +5,8 @@
 #include <termios.h>
 #include <unistd.h>
 
-/* Opens the slave without a path (ioctl_tty(2)). musl lacks this constant. */
+/* The ioctl that opens the slave of a pseudo-terminal without a path (ioctl_tty(2)). musl lacks
+ * this constant. */
 #ifndef TIOCGPTPEER
 #define TIOCGPTPEER 0x5441
 #endif

@@ -9,8 +9,9 @@
 
 #include "decimal.h"
 
-/* MACHINE is a folder that init has made, and that exists in machines only. HOMES is the folder of
- * homes for users that have none, and TEMPORARY the start of a name in it. */
+/* MACHINE is a folder that init creates, so it exists only inside machines. HOMES is the folder in
+ * which homes are created for users that have none. TEMPORARY is the start of the temporary path of
+ * such a home. */
 #define MACHINE "/run/microvm"
 #define HOMES "/home/"
 #define TEMPORARY HOMES "."
@@ -31,8 +32,8 @@ static bool open_lines(struct lines *lines, const char *path)
 {
 	struct stat status;
 
-	/* PID 1 waits for this process, so only a regular file will do, which cannot block and is
-	 * finite. */
+	/* Accept only a regular file, which cannot block and is finite, because PID 1 waits for
+	 * this process. */
 	lines->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	lines->at = lines->end = 0;
 	if (lines->fd >= 0 && (fstat(lines->fd, &status) < 0 || !S_ISREG(status.st_mode))) {
@@ -77,7 +78,7 @@ static bool next_line(struct lines *lines, char line[static USER_LINE_MAX])
 	return false;
 }
 
-/* Splits a line at its colons. Returns false if there are too few. */
+/* Splits a line into `count` fields at its colons. Returns false if the line has too few colons. */
 static bool split(char *line, char **fields, int count)
 {
 	for (int i = 0; i < count; i++) {
@@ -102,7 +103,8 @@ static bool parse_id(const char *text, uint32_t *id)
 		if (*text < '0' || *text > '9')
 			return false;
 		value = value * 10 + (uint64_t)(*text - '0');
-		/* System calls that set an id take the highest number for "no change". */
+		/* Refuse the highest number, because system calls that set an id take it for "no
+		 * change". */
 		if (value >= UINT32_MAX)
 			return false;
 	}
@@ -145,7 +147,8 @@ static bool is_member(const char *members, const char *name)
 	return false;
 }
 
-/* Sets the groups of the user: its own group, then the groups that list it as a member. */
+/* Sets the groups of the user: first its own group, then the groups of /etc/group that list it as a
+ * member. */
 static void find_groups(struct user *user)
 {
 	static char line[USER_LINE_MAX];
@@ -216,7 +219,8 @@ static bool is_folder_of(const struct stat *status, uid_t owner)
 	return S_ISDIR(status->st_mode) && status->st_uid == owner;
 }
 
-/* Appends a number to a prefix. Returns the text, which does not begin at the start of `room`. */
+/* Writes a prefix and a number in decimal to `room`. Returns the text, which does not begin at the
+ * start of `room`. */
 static char *numbered(char *room, const char *prefix, uint64_t number)
 {
 	const size_t size = strlen(prefix);
@@ -224,7 +228,8 @@ static char *numbered(char *room, const char *prefix, uint64_t number)
 	return memcpy(decimal(room + size, number) - size, prefix, size);
 }
 
-/* Returns the path of the home for a user that has none. It is valid until the next call. */
+/* Returns the path of the home that is created for a user that has none. The text is valid until
+ * the next call. */
 static char *home_of(uid_t uid)
 {
 	static char room[sizeof HOMES + DIGITS];
@@ -232,10 +237,10 @@ static char *home_of(uid_t uid)
 	return numbered(room, HOMES, uid);
 }
 
-/* Makes a folder of the user, if nothing exists at the path. The folder gets this path only when it
- * belongs to the user, because another process of the user may look at the same time. The check for
- * root's uid is necessary because another user with write access to the parent may have replaced
- * the folder. */
+/* Creates a home for the user, if nothing exists at the path. The folder has a temporary path until
+ * it belongs to the user, because another process of the user may look for its home at the same
+ * time. Before the user becomes its owner, checks that the owner is root, because another user with
+ * write access to the parent folder may have replaced the folder. */
 static void make_home(const char *path, const struct user *user)
 {
 	char room[sizeof TEMPORARY + DIGITS];
@@ -251,7 +256,7 @@ static void make_home(const char *path, const struct user *user)
 	    fchown(fd, user->uid, user->gid) == 0)
 		syscall(SYS_renameat2, AT_FDCWD, temporary, AT_FDCWD, path, NO_REPLACE);
 	close(fd);
-	rmdir(temporary); /* if it was not renamed, because the path exists by now */
+	rmdir(temporary); /* if it was not renamed, because `path` exists by now */
 }
 
 void user_settle(struct user *user)
@@ -274,8 +279,8 @@ void user_settle(struct user *user)
 
 bool user_become(const struct user *user)
 {
-	/* Direct system calls, because libc's functions do this in all threads, and there is only
-	 * one. */
+	/* Make the system calls directly, because the functions of the C library change the ids of
+	 * all threads, and there is only one thread. */
 	return syscall(SYS_setgroups, user->group_count, user->groups) == 0 &&
 	       syscall(SYS_setgid, user->gid) == 0 && syscall(SYS_setuid, user->uid) == 0;
 }

@@ -1,5 +1,5 @@
-/* Looks up users and groups in /etc/passwd and /etc/group. Reading these files may block, so PID 1
- * must not call these functions. */
+/* Looks up users and groups in /etc/passwd and /etc/group, and changes to a user. Reading these
+ * files may block, so PID 1 must not call these functions. */
 #ifndef USER_H
 #define USER_H
 
@@ -14,7 +14,8 @@ struct user {
 	gid_t gid;
 	int group_count;
 	gid_t groups[USER_GROUPS_MAX];
-	/* For a uid that is not in /etc/passwd: its number, `/`, and an empty string. */
+	/* Name, home and shell as in /etc/passwd. If the uid is not listed there: the uid in
+	 * decimal, `/`, and an empty string. */
 	const char *name, *home, *shell;
 };
 
@@ -22,15 +23,15 @@ struct user {
  * there is no such user or group. */
 bool user_find(const char *text, struct user *user);
 
-/* Makes sure that the user has a usable home. If `home` is not a folder of the user, sets it to
- * /home/UID and creates that folder. If this fails, `home` stays as it is. Only root can do this,
- * so it must be called before the process changes its uid. */
+/* Makes sure that the user has a usable home. If `home` is not a folder of the user, creates
+ * /home/UID and sets `home` to it. If this fails, `home` stays as it is. Only root can do this, so
+ * it must be called before the process changes its uid. */
 void user_settle(struct user *user);
 
 /* Changes the user and the groups of this process. Returns false if the kernel refuses. */
 bool user_become(const struct user *user);
 
-/* Changes to the home, or to `/` if that fails. Returns false if both fail. */
+/* Changes to the user's home folder, or to `/` if that fails. Returns false if both fail. */
 bool user_enter_home(const struct user *user);
 
 #endif
