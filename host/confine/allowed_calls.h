@@ -1,12 +1,13 @@
 /* The system calls that the filter allows QEMU. They are the calls that QEMU 7.2, 10.0 and 11.1
- * were measured to make with the C library of their time, and calls that other versions of this
- * library make instead. */
+ * were measured to make with the C libraries of their time, and calls that other versions of these
+ * libraries make instead. */
 #ifndef ALLOWED_CALLS_H
 #define ALLOWED_CALLS_H
 
 #include <sys/syscall.h>
 
-/* Older versions of musl lack these constants. The numbers are the same on every architecture. */
+/* Older versions of musl lack these constants. The numbers of these calls are the same on every
+ * architecture. */
 #ifndef SYS_map_shadow_stack
 #define SYS_map_shadow_stack 453
 #endif
@@ -14,13 +15,13 @@
 #define SYS_mseal 462
 #endif
 
-/* The newest call that was known when these tables were made. The filter answers later calls with
- * ENOSYS, as if the kernel lacked them. */
+/* The newest system call that was known when these tables were made. The filter answers newer calls
+ * with ENOSYS, as if the kernel lacked them. */
 enum { NEWEST_CALL = SYS_mseal };
 
-/* Calls that are allowed with any arguments. */
+/* System calls that the filter allows with any arguments. */
 static const int allowed_calls[] = {
-	/* files, as far as the mounts, Landlock and the descriptors permit */
+	/* calls for files, which the mounts, Landlock and the open descriptors restrict further */
 	SYS_read,
 	SYS_write,
 	SYS_readv,
@@ -53,11 +54,11 @@ static const int allowed_calls[] = {
 	SYS_copy_file_range,
 	SYS_dup,
 	SYS_dup3,
-	/* connected sockets */
+	/* calls for connected sockets */
 	SYS_getsockname,
 	SYS_getpeername,
 	SYS_shutdown,
-	/* waiting */
+	/* calls that wait for events */
 	SYS_ppoll,
 	SYS_pselect6,
 	SYS_epoll_create1,
@@ -73,7 +74,7 @@ static const int allowed_calls[] = {
 	SYS_clock_getres,
 	SYS_gettimeofday,
 	SYS_restart_syscall,
-	/* memory */
+	/* calls for memory */
 	SYS_brk,
 	SYS_munmap,
 	SYS_mremap,
@@ -81,7 +82,7 @@ static const int allowed_calls[] = {
 	SYS_msync,
 	SYS_mseal,
 	SYS_map_shadow_stack,
-	/* threads, and signals to them */
+	/* calls for threads, and for signals to them */
 	SYS_set_tid_address,
 	SYS_set_robust_list,
 	SYS_rseq,
@@ -98,7 +99,7 @@ static const int allowed_calls[] = {
 	SYS_sigaltstack,
 	SYS_exit,
 	SYS_exit_group,
-	/* information about the process and the system */
+	/* calls that return information about the process and the system */
 	SYS_getpid,
 	SYS_getppid,
 	SYS_gettid,
@@ -113,7 +114,7 @@ static const int allowed_calls[] = {
 	SYS_capget,
 	SYS_uname,
 	SYS_sysinfo,
-#ifdef SYS_arch_prctl /* x86-64 has older variants of some calls */
+#ifdef SYS_arch_prctl /* older variants of some calls, which only x86-64 has */
 	SYS_arch_prctl,
 	SYS_stat,
 	SYS_lstat,
@@ -130,8 +131,8 @@ static const int allowed_calls[] = {
 #endif
 };
 
-/* Calls that the filter answers with ENOSYS. The C library and QEMU then use other calls, as they
- * do on a kernel that lacks these. */
+/* System calls that the filter answers with ENOSYS. The C library and QEMU then use other calls, as
+ * they do on a kernel that lacks these calls. */
 static const int missing_calls[] = {
 	SYS_clone3,	  SYS_openat2,	      SYS_close_range,	     SYS_epoll_pwait2,
 	SYS_memfd_create, SYS_io_uring_setup, SYS_io_uring_register, SYS_io_uring_enter,

@@ -14,8 +14,8 @@ const char *cgroup_join(const struct options *options, char detail[static DETAIL
 		return "no group was given";
 	if (write(options->cgroup, "0", 1) < 0)
 		return strerror(errno);
-	/* Enter the cgroup namespace after joining the cgroup, so that this cgroup is the root of
-	 * the namespace. */
+	/* Enter a new cgroup namespace only after joining the cgroup, so that this cgroup is the
+	 * root of the namespace. */
 	if (!namespace_leave(CLONE_NEWCGROUP))
 		strcpy(detail, "with a namespace");
 	return NULL;

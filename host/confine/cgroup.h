@@ -1,4 +1,4 @@
-/* Joins the control group that counts and limits the resources of the program. */
+/* Joins the cgroup that counts and limits the resources of QEMU. */
 #ifndef CGROUP_H
 #define CGROUP_H
 

@@ -3,9 +3,9 @@
  *
  *     confine [OPTION]... -- PROGRAM ARGUMENT...
  *
- * The spawned process clones a sibling in a new pid namespace, and the sibling executes the
- * program. Both are children of the controller, and the kernel kills both when the controller
- * exits. */
+ * The controller is the process that starts confine. confine clones a second process in a new pid
+ * namespace, and that process executes the program. Both processes are children of the controller,
+ * and the kernel kills both when the controller exits. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -28,20 +28,21 @@
 #include "options.h"
 #include "status.h"
 
-/* How to apply a layer: a namespace to enter, or 0, and a function to call, or NULL. */
+/* How to apply a layer of the confinement: the namespace to enter, or 0 for none, and the function
+ * to call, or NULL. */
 struct step {
 	enum layer layer;
 	int namespace;
 	layer_lay *lay;
 };
 
-/* Layers that are applied before the process that becomes the program is cloned. */
+/* Layers that are applied before the launcher clones the process that executes QEMU. */
 static const struct step before[] = {
 	{ LAYER_USER, CLONE_NEWUSER, namespace_map },
 	{ LAYER_PID, CLONE_NEWPID, NULL },
 };
 
-/* Layers that are applied while the process has the privileges for them. */
+/* Layers that are applied while the process still has privileges, because they need these. */
 static const struct step privileged[] = {
 	{ LAYER_NET, CLONE_NEWNET, NULL }, { LAYER_IPC, CLONE_NEWIPC, NULL },
 	{ LAYER_UTS, CLONE_NEWUTS, NULL }, { LAYER_MOUNT, CLONE_NEWNS, mounts_replace },
@@ -78,8 +79,8 @@ static void die_with_parent(void)
 		status_fail("controller", strerror(errno));
 }
 
-/* Opens /dev/null as each standard stream that is closed. Otherwise the next file that is opened
- * would become this stream. */
+/* Opens /dev/null as each standard stream that is closed. Otherwise the next file that the launcher
+ * opens would become this stream. */
 static void open_streams(void)
 {
 	for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
@@ -87,7 +88,8 @@ static void open_streams(void)
 			open("/dev/null", O_RDWR);
 }
 
-/* Marks a descriptor that only the launcher uses, if there is one, to be closed on exec. */
+/* Marks a descriptor to be closed on exec, because only the launcher uses it. A negative number
+ * means that there is no descriptor. */
 static void close_on_execution(int fd)
 {
 	if (fd >= 0)
@@ -99,9 +101,9 @@ static bool has_controller(const struct options *options)
 	return !options->controller || getppid() == options->controller;
 }
 
-/* Sends the child its pid. Later, when the child has asked to be killed with the controller,
- * confirms that the controller is still alive. The child cannot check this itself, because a
- * process in a new pid namespace cannot see its parent. */
+/* Sends the child process, which will execute QEMU, its pid. Later, when the child has asked the
+ * kernel to be killed with the controller, confirms that the controller is still alive. The child
+ * cannot check this itself, because a process in a new pid namespace cannot see its parent. */
 static _Noreturn void attend(const struct options *options, pid_t child, int link)
 {
 	char word;
@@ -113,8 +115,9 @@ static _Noreturn void attend(const struct options *options, pid_t child, int lin
 	_exit(0);
 }
 
-/* Fails unless `told` is true. It is false if the other process of the launcher was killed before
- * it sent its message. The error then blames the launcher instead of the program. */
+/* Fails unless `told` is true. It is false if one of the launcher's two processes was killed before
+ * it sent its message to the other. The error message then blames the launcher instead of the
+ * program. */
 static void expect(bool told)
 {
 	if (!told)
@@ -145,8 +148,8 @@ static _Noreturn void become(struct options *options, int link)
 	LAY(options, privileged);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		status_fail("ids", strerror(errno));
-	/* Ask for the signal at the controller's exit only now, because the kernel forgets it when
-	 * the uid changes. */
+	/* Ask the kernel to kill this process at the controller's exit only now, because the kernel
+	 * forgets such a request when the uid changes. */
 	die_with_parent();
 	expect_controller(link);
 	LAY(options, last);
@@ -172,8 +175,8 @@ int main(int argc, char **argv)
 	die_with_parent();
 	if (!has_controller(&options))
 		status_fail("controller", "it is not the parent");
-	/* A process with a uid of its own needs no user namespace. This uid would not exist in one
-	 * that is made here, either. */
+	/* Make no user namespace if QEMU gets a uid of its own, because QEMU then needs none.
+	 * Besides, only the launcher's own uid would exist in the new namespace. */
 	options.left_out[LAYER_USER] |= options.has_uid;
 	if (options.has_uid)
 		reopen_prepare();

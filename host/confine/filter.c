@@ -28,7 +28,8 @@ struct program {
 	struct instruction *instructions;
 };
 
-/* The data that the filter examines, in native byte order: `struct seccomp_data` of the kernel. */
+/* The data about a system call that the filter examines, in native byte order: `struct
+ * seccomp_data` of the kernel. */
 struct call {
 	int32_t number;
 	uint32_t machine;
@@ -48,7 +49,8 @@ enum { SET_MODE_FILTER = 1, GET_NOTIF_SIZES = 3, FLAG_NEW_LISTENER = 1 << 3 };
 #define MACHINE 0xc00000b7u
 #endif
 
-/* The bits of an ioctl number that are its type, and the type of KVM's ioctls. */
+/* IOCTL_TYPE is the mask of the bits of an ioctl's number that are its type. KVM_TYPE is the type
+ * of KVM's ioctls. */
 enum { IOCTL_TYPE = 0xff00, KVM_TYPE = 0xae00 };
 
 enum { LENGTH_MAX = 512 };
@@ -56,8 +58,9 @@ enum { LENGTH_MAX = 512 };
 static struct instruction instructions[LENGTH_MAX];
 static uint16_t length;
 
-/* A random number that only the launcher knows. It passes the number to execve as a fourth
- * argument, which the kernel ignores, and the filter allows execve only with it. */
+/* A random number that only the launcher knows. The launcher passes it to execve as a fourth
+ * argument, which the kernel ignores. The filter allows execve only with this number, so QEMU
+ * cannot execute programs. */
 static uint64_t password;
 
 static void add(uint16_t code, uint8_t if_true, uint8_t if_false, uint32_t operand)
@@ -70,7 +73,8 @@ static void load(size_t offset)
 	add(LOAD, 0, 0, (uint32_t)offset);
 }
 
-/* Loads the low half of an argument, which holds an int. */
+/* Adds the instruction that loads the low half of an argument of the system call. If the argument
+ * is an int, the low half holds all of it. */
 static void load_low(unsigned argument)
 {
 	load(offsetof(struct call, arguments) + argument * sizeof(uint64_t));
@@ -86,7 +90,7 @@ static void answer(uint32_t with)
 	add(RETURN, 0, 0, with);
 }
 
-/* Returns `with` from the filter if the loaded value equals `value`. */
+/* Adds instructions that return `with` from the filter if the loaded value equals `value`. */
 static void answer_if(uint32_t value, uint32_t with)
 {
 	add(EQUAL, 0, 1, value);
@@ -105,7 +109,7 @@ static void refuse_if_any(uint32_t bits)
 	answer(FAIL(EPERM));
 }
 
-/* Allows new threads, but neither new processes nor new namespaces. */
+/* Allows clone to start new threads, but neither new processes nor new namespaces. */
 static void check_clone(void)
 {
 	load_low(0);
@@ -128,7 +132,7 @@ static void check_prctl(void)
 	answer(FAIL(EPERM));
 }
 
-/* Allows the process to read its own limits, but not to set them. */
+/* Allows prlimit64 to read the limits of the calling process, but not to set any limits. */
 static void check_prlimit(void)
 {
 	load_low(0);
@@ -145,7 +149,7 @@ static void check_tgkill(void)
 	refuse_unless((uint32_t)getpid());
 }
 
-/* Allows the ioctls of KVM only. With others, the program could for example insert input into the
+/* Allows only the ioctls of KVM. With other ioctls, QEMU could for example insert input into the
  * user's terminal. */
 static void check_ioctl(void)
 {
@@ -156,7 +160,8 @@ static void check_ioctl(void)
 
 static void check_fcntl(void)
 {
-	/* Allow neither locks, for which other processes would wait, nor signals. */
+	/* Refuse the commands of fcntl that lock files, because other processes would wait for the
+	 * locks, and the commands that request signals. */
 	enum { DUPFD, GETFD, SETFD, GETFL, SETFL, DUPFD_CLOEXEC = 1030, GET_SEALS = 1034 };
 	static const uint32_t commands[] = {
 		DUPFD, GETFD, SETFD, GETFL, DUPFD_CLOEXEC, GET_SEALS,
@@ -166,16 +171,17 @@ static void check_fcntl(void)
 	for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
 		answer_if(commands[i], ALLOW);
 	refuse_unless(SETFL);
-	/* Other processes may share the open file description, so these flags must not be set. */
+	/* Refuse flags that affect the open file description, because other processes may share
+	 * it. */
 	load_low(2);
 	refuse_if_any(O_APPEND | O_ASYNC | O_DIRECT);
 }
 
-/* True if the options permit the program to open any file or device for writing. */
+/* True if the launcher's options permit QEMU to open some file or device for writing. */
 static bool writes;
 
 /* Unless `writes` is true, refuses to open any path for writing. The read-only mounts do not
- * prevent this: /dev/fd/N leads to the user's own files. */
+ * suffice, because /dev/fd/N leads to the user's own files, outside these mounts. */
 static void check_flags(unsigned argument)
 {
 	if (writes)
@@ -196,7 +202,8 @@ static void check_open(void)
 }
 #endif
 
-/* Refuses the option that returns a handle of the peer process, which is the controller. */
+/* Allows only harmless options of getsockopt. Another option, for example, returns a handle of the
+ * peer process, which is the controller. */
 static void check_getsockopt(void)
 {
 	static const uint32_t options[] = {
@@ -209,8 +216,9 @@ static void check_getsockopt(void)
 	answer(FAIL(EPERM));
 }
 
-/* Refuses out-of-band data. It sends signals, and programs have escaped through a bug of its kernel
- * code (CVE-2025-38236). */
+/* Refuses out-of-band data of sockets, because it makes the kernel send signals, and because
+ * programs have escaped from their confinement through a bug in the kernel's code for it
+ * (CVE-2025-38236). */
 static void check_message(void)
 {
 	load_low(2);
@@ -223,11 +231,12 @@ static void check_transfer(void)
 	refuse_if_any(MSG_OOB);
 }
 
-/* Refuses to merge pages with equal pages of other processes, because the time that a write takes
- * would tell whether another process holds the same data. Refuses unknown advice, too. */
+/* Refuses to let the kernel merge pages with equal pages of other processes (MADV_MERGEABLE),
+ * because the time that a write takes would tell whether another process holds the same data.
+ * Refuses unknown advice, too. */
 static void check_madvise(void)
 {
-	enum { GUARD_REMOVE = 103 }; /* the newest advice that is known */
+	enum { GUARD_REMOVE = 103 }; /* the newest advice that was known when this was written */
 
 	load_low(2);
 	answer_if(MADV_MERGEABLE, FAIL(EPERM));
@@ -235,14 +244,15 @@ static void check_madvise(void)
 	answer(FAIL(EPERM));
 }
 
-/* Refuses huge pages, which are a scarce resource of the host. */
+/* Refuses to map huge pages, which are a scarce resource of the host. */
 static void check_mmap(void)
 {
 	load_low(3);
 	refuse_if_any(MAP_HUGETLB);
 }
 
-/* Allows QEMU to install its own filter, and the queries that libseccomp makes before. */
+/* Allows QEMU to install its own filter, and the queries that libseccomp makes before it installs
+ * one. */
 static void check_seccomp(void)
 {
 	load_low(1);
@@ -260,8 +270,8 @@ static void check_execve(void)
 	refuse_unless((uint32_t)(password >> 32));
 }
 
-/* Calls that are allowed with certain arguments only. The check returns an error from the filter,
- * or continues, and the call is allowed. */
+/* System calls that are allowed with certain arguments only. The function adds instructions that
+ * check the arguments, and return an error from the filter if one is not allowed. */
 static const struct {
 	int number;
 	void (*check)(void);
@@ -308,7 +318,8 @@ static void write_filter(void)
 		answer_if((uint32_t)allowed_calls[i], ALLOW);
 	for (size_t i = 0; i < sizeof missing_calls / sizeof *missing_calls; i++)
 		answer_if((uint32_t)missing_calls[i], FAIL(ENOSYS));
-	/* The numbers of x32 calls are also above the newest call. */
+	/* Answer all calls above the newest one with ENOSYS. The calls of the x32 ABI are among
+	 * them, because they have high numbers. */
 	add(GREATER, 0, 1, NEWEST_CALL);
 	answer(FAIL(ENOSYS));
 	answer(FAIL(EPERM));

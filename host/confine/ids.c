@@ -19,7 +19,7 @@ enum {
 	NO_SETUID_FIXUP = 1 << 2,
 	KEEP_CAPS_LOCKED = 1 << 5,
 	NO_CAP_AMBIENT_RAISE = 1 << 6,
-	/* The next higher bit of each setting locks it. */
+	/* For each of these settings, the next higher bit locks it. */
 	SECURE = NOROOT | NOROOT << 1 | NO_SETUID_FIXUP | NO_SETUID_FIXUP << 1 | KEEP_CAPS_LOCKED |
 		NO_CAP_AMBIENT_RAISE | NO_CAP_AMBIENT_RAISE << 1,
 };
@@ -33,7 +33,8 @@ struct capability_data {
 	uint32_t effective, permitted, inheritable;
 };
 
-/* The kernel's overflow id, which is shown as the owner of files whose owner is not mapped here. */
+/* The kernel's overflow id. The kernel shows it as the owner of a file whose real owner is not
+ * mapped in the user namespace. */
 enum { NOBODY = 65534 };
 
 static bool become(const struct options *options, uid_t id)
@@ -45,8 +46,8 @@ static bool become(const struct options *options, uid_t id)
 }
 
 /* Empties and locks the capability sets from which an executed program could gain capabilities. An
- * ordinary user may not do all of this, but the program cannot gain privileges anyway, because it
- * runs with no_new_privs. */
+ * ordinary user may not do all of this, but QEMU cannot gain privileges anyway, because it runs
+ * with no_new_privs. */
 static void narrow(void)
 {
 	for (unsigned long each = 0; prctl(PR_CAPBSET_DROP, each, 0, 0, 0) == 0; each++)
@@ -69,8 +70,8 @@ const char *ids_give_up(const struct options *options, char detail[static DETAIL
 
 	narrow();
 	if (options->has_uid && !become(options, options->uid)) {
-		/* Become nobody instead: a container may have few ids, and this uid is not one of
-		 * them. */
+		/* Change to the user nobody instead. The user namespace of a container may have few
+		 * ids, and the requested uid is not one of them. */
 		reason = strerror(errno);
 		become(options, NOBODY);
 	} else if (options->has_uid) {

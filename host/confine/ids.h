@@ -1,11 +1,11 @@
-/* Sets the uid and the groups of the program, and drops all its privileges. */
+/* Sets the uid and the groups of QEMU, and drops all privileges. */
 #ifndef IDS_H
 #define IDS_H
 
 #include "layers.h"
 
-/* A change of the uid clears the signal that this process gets when its parent exits, so ask for
- * this signal afterwards. */
+/* Call prctl(PR_SET_PDEATHSIG), which requests a signal at the parent's exit, only after this
+ * layer, because a change of the uid cancels the request. */
 layer_lay ids_give_up;
 
 #endif

@@ -36,7 +36,7 @@ struct path_beneath {
 	int32_t parent;
 } __attribute__((packed));
 
-/* Everything that Landlock can restrict, by the version of its ABI. */
+/* For each version of Landlock's ABI, all accesses that Landlock can restrict. */
 static const struct ruleset by_version[] = {
 	{ 0 },
 	{ (1 << 13) - 1, 0, 0 },
@@ -74,11 +74,12 @@ static bool allow(const struct rules *rules, int fd, uint64_t access)
 		rule.allowed &= OF_FILES;
 	if (syscall(SYS_landlock_add_rule, rules->fd, RULE_PATH_BENEATH, &rule, 0) == 0)
 		return true;
-	/* The file is in no file system that is mounted, for example a memfd. It needs no rule. */
+	/* The file is in no file system that is mounted, for example a memfd. Landlock does not
+	 * restrict such a file, so it needs no rule. */
 	return errno == EBADFD;
 }
 
-/* Allows access to those paths that exist. The others need no rule. */
+/* Allows access to those of the paths that exist. A path that does not exist needs no rule. */
 static bool allow_paths(const struct rules *rules, const struct paths *paths, uint64_t access)
 {
 	bool done = true;

@@ -1,4 +1,5 @@
-/* Restricts access to files, TCP and other processes with Landlock. */
+/* Restricts QEMU's access to files, TCP and other processes with Landlock, a security module of
+ * Linux. */
 #ifndef LANDLOCK_H
 #define LANDLOCK_H
 

@@ -1,4 +1,4 @@
-/* The layers of the confinement, and their names in options and in the status. */
+/* The layers of QEMU's confinement, and their names in options and in the launcher's report. */
 #ifndef LAYERS_H
 #define LAYERS_H
 
@@ -19,12 +19,14 @@ enum layer {
 
 extern const char *const layer_names[LAYERS];
 
-/* Size of the text that describes a layer in the status, after `ok`. It is empty at first. */
+/* Size of the text `detail`, in which a layer can describe what it has done. The text follows `ok`
+ * in the launcher's report, and is empty at first. */
 enum { DETAIL_SIZE = 64 };
 
 struct options;
 
-/* Applies a layer to this process. Returns NULL, or the reason why it failed. */
+/* The type of a function that applies a layer to this process. It returns NULL, or the reason why
+ * it has failed. */
 typedef const char *layer_lay(const struct options *options, char detail[static DETAIL_SIZE]);
 
 #endif

@@ -13,7 +13,7 @@
 
 static const struct {
 	int resource;
-	bool is_soft; /* soft limit only: the controller raises it while it saves a snapshot */
+	bool is_soft; /* soft limit only, which the controller raises while it saves a snapshot */
 } kinds[LIMITS] = {
 	[LIMIT_FILE_SIZE] = { RLIMIT_FSIZE, true },
 	[LIMIT_ADDRESS_SPACE] = { RLIMIT_AS, false },
@@ -21,8 +21,8 @@ static const struct {
 	[LIMIT_THREADS] = { RLIMIT_NPROC, false },
 };
 
-/* Returns whether the kernel counts the processes of a user separately in each user namespace, as
- * it does since Linux 5.14. */
+/* Returns whether the kernel counts the threads and processes of a user separately in each user
+ * namespace, as it does since Linux 5.14. */
 static bool counts_by_namespace(void)
 {
 	struct utsname name;
@@ -48,8 +48,8 @@ static bool set(int resource, rlim_t value, bool is_soft)
 	return setrlimit(resource, &limit) == 0;
 }
 
-/* Returns whether the limit of threads counts those of the program only. If it counts the user's
- * other processes, too, it must not be set. */
+/* Returns whether a limit of threads would count only QEMU's threads. If it counts the user's other
+ * processes, too, it must not be set. */
 static bool counts_threads(const struct options *options)
 {
 	return options->has_uid ? status_holds(LAYER_IDS) :
@@ -58,12 +58,13 @@ static bool counts_threads(const struct options *options)
 
 const char *limits_set(const struct options *options, char detail[static DETAIL_SIZE])
 {
-	/* 1 byte instead of 0, so that a core pattern which is a pipe gets no core, either
-	 * (core(5)). */
+	/* Limit core dumps to 1 byte instead of 0. With 0, the kernel would still write a core dump
+	 * if the core pattern is a pipe to a program (core(5)). */
 	if (!set(RLIMIT_CORE, 1, false))
 		return strerror(errno);
-	/* Limit queued signals, because the kernel counts them for all processes of a user. QEMU's
-	 * threads need few. */
+	/* Limit queued signals. The kernel counts those of all processes of a user together, so
+	 * QEMU could otherwise use up the limit of the user's other processes. QEMU's threads need
+	 * few. */
 	if (!set(RLIMIT_SIGPENDING, 256, false))
 		return strerror(errno);
 	strcpy(detail, "core");
@@ -75,7 +76,7 @@ const char *limits_set(const struct options *options, char detail[static DETAIL_
 		strcat(strcat(detail, " "), limit_names[i]); /* DETAIL_SIZE suffices */
 	}
 	/* Ignore SIGXFSZ, so that a write beyond the limit of file size fails with an error, which
-	 * QEMU handles. */
+	 * QEMU handles, and does not kill QEMU. */
 	signal(SIGXFSZ, SIG_IGN);
 	return NULL;
 }

@@ -1,4 +1,4 @@
-/* Sets the resource limits of the program. */
+/* Sets the resource limits of QEMU, such as the maximum number of open files. */
 #ifndef LIMITS_H
 #define LIMITS_H
 

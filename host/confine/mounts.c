@@ -19,7 +19,7 @@
 enum { SET_STRING = 1, CREATE = 6 };
 enum { CLOSE_ON_EXEC = 1, FROM_EMPTY_PATH = 4 };
 
-/* A copy of a part of the host's file tree, and its path in the new root, without the first
+/* A copy of a part of the host's file tree, and its path in QEMU's new root, without the first
  * slash. */
 struct tree {
 	int fd;
@@ -31,8 +31,8 @@ enum { TREES_MAX = 2 * PATHS_MAX + 2 };
 static struct tree trees[TREES_MAX];
 static unsigned count;
 
-/* The directory on which the new root is mounted for a moment. If it does not exist, nothing else
- * here works, either. */
+/* The directory on which QEMU's new root is mounted until it becomes the root of this process. If
+ * /proc does not exist, the other steps here fail, too. */
 static const char covered[] = "/proc";
 
 static bool copy(const char *path, uint64_t set)
@@ -44,7 +44,8 @@ static bool copy(const char *path, uint64_t set)
 	return fd >= 0;
 }
 
-/* Copies each path, except those that do not exist or that this user may not access. */
+/* Copies the mount at each path, except for paths that do not exist or that this user may not
+ * access. */
 static bool copy_all(const struct paths *paths, uint64_t set)
 {
 	for (unsigned i = 0; i < paths->count; i++)
@@ -54,7 +55,8 @@ static bool copy_all(const struct paths *paths, uint64_t set)
 	return true;
 }
 
-/* Returns a descriptor of an empty file system that is not mounted anywhere yet, or -1. */
+/* Creates an empty file system, which is not mounted anywhere yet, for QEMU's new root. Returns a
+ * descriptor of it, or -1. */
 static int make_root(void)
 {
 	int context = (int)syscall(SYS_fsopen, "tmpfs", CLOSE_ON_EXEC), root = -1;
@@ -68,7 +70,7 @@ static int make_root(void)
 	return root;
 }
 
-/* Makes the parent directories of a path. */
+/* Creates the parent directories of a path in the new root. */
 static bool make_parents(int root, const char *path)
 {
 	char parent[PATH_MAX];
@@ -85,7 +87,8 @@ static bool make_parents(int root, const char *path)
 	return true;
 }
 
-/* Makes the mount point of a tree: a directory for a directory, otherwise a file. */
+/* Creates the mount point of a tree in the new root. It is a directory if the tree is a directory,
+ * otherwise an empty file. */
 static bool make_place(int root, const struct tree *tree)
 {
 	struct stat status;
@@ -104,7 +107,8 @@ static bool attach(int tree, int directory, const char *path)
 
 static bool fill(int root)
 {
-	umask(S_IWGRP | S_IWOTH); /* the program may have another uid, and must enter it */
+	/* Let other users enter the new directories, because QEMU may have another uid. */
+	umask(S_IWGRP | S_IWOTH);
 	for (unsigned i = 0; i < count; i++)
 		if (!make_place(root, &trees[i]) || !attach(trees[i].fd, root, trees[i].at))
 			return false;
@@ -113,7 +117,7 @@ static bool fill(int root)
 }
 
 /* Makes a file system the root of this process. pivot_root(2) mounts the old root on top of the new
- * one, and the old root is then unmounted. */
+ * one, and then the old root is unmounted. */
 static bool enter(int root)
 {
 	return fchdir(root) == 0 && syscall(SYS_pivot_root, ".", ".") == 0 &&
@@ -134,7 +138,7 @@ static bool replace(const struct options *options, int root)
 
 	if (root < 0 || !copy_all(&options->read, READ_ONLY | NO_DEVICES) ||
 	    !copy_all(&options->devices, NO_EXECUTION) || !copy("/dev/null", NO_EXECUTION) ||
-	    /* The program needs no other part of /proc. It uses this one through /dev/fd. */
+	    /* QEMU uses /proc/self through the link /dev/fd. It needs no other part of /proc. */
 	    !copy("/proc/self", READ_ONLY | NO_DEVICES | NO_EXECUTION) ||
 	    !attach(root, AT_FDCWD, covered))
 		return false;
@@ -152,11 +156,12 @@ const char *mounts_replace(const struct options *options, char detail[static DET
 	int root;
 
 	(void)detail;
-	/* If these mounts propagated to the host, all its processes would see them. */
+	/* Make all mounts private. Otherwise the mounts that this function makes would propagate to
+	 * the host, and all processes there would see them. */
 	if (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
 		return strerror(errno);
-	/* If the program can still write to one of these files, report that this layer is missing,
-	 * but use the new root. */
+	/* If QEMU can still write to a file that it receives for reading only, report that the
+	 * layer "mount" is missing, but change to the new root anyway. */
 	unprotected = readonly_protect(&options->files) && readonly_protect(&options->disks) ?
 			      NULL :
 			      strerror(errno);

@@ -1,4 +1,4 @@
-/* Gives the program a root file system that holds only the files it needs. */
+/* Gives QEMU a root file system that holds only the files that it needs. */
 #ifndef MOUNTS_H
 #define MOUNTS_H
 

@@ -26,7 +26,8 @@ static bool write_file(const char *path, const char *text)
 	return size >= 0;
 }
 
-/* Maps an id to itself, so that files have the same owner inside the namespace as outside. */
+/* Maps a uid or a gid to itself in a new user namespace, so that files have the same owner inside
+ * the namespace as outside. */
 static bool map(const char *path, unsigned id)
 {
 	char line[32];
@@ -37,12 +38,13 @@ static bool map(const char *path, unsigned id)
 
 const char *namespace_map(const struct options *options, char detail[static DETAIL_SIZE])
 {
-	/* The ids that the launcher was executed with. In the new namespace they are not mapped
-	 * yet, so the system calls do not return them. */
+	/* Get the uid and the gid with which the launcher was executed from the auxiliary vector.
+	 * They are not mapped in the new namespace yet, so geteuid and getegid do not return
+	 * them. */
 	unsigned uid = (unsigned)getauxval(AT_EUID), gid = (unsigned)getauxval(AT_EGID);
 
 	(void)options, (void)detail;
-	/* Unless setgroups is denied first, only root on the host may write to gid_map. */
+	/* Deny setgroups first, because otherwise only root on the host may write to gid_map. */
 	return write_file("/proc/self/setgroups", "deny") && map("/proc/self/gid_map", gid) &&
 			       map("/proc/self/uid_map", uid) ?
 		       NULL :

@@ -1,11 +1,11 @@
-/* Moves the process to new namespaces, in which there are no other processes. */
+/* Moves this process to new namespaces, in which there are no other processes. */
 #ifndef NAMESPACES_H
 #define NAMESPACES_H
 
 #include "layers.h"
 
-/* Moves the process to a new namespace of a kind such as CLONE_NEWNET. Returns NULL, or the reason
- * why it failed. */
+/* Moves this process to a new namespace of a kind such as CLONE_NEWNET. Returns NULL, or the reason
+ * why the kernel has refused. */
 const char *namespace_leave(int kind);
 
 /* Maps the uid and the gid of the user into a new user namespace. */

@@ -34,7 +34,8 @@ static bool number(const char *text, uint64_t max, uint64_t *into)
 	return true;
 }
 
-/* Returns whether a path contains `..`. Such a path could lead elsewhere in the new root. */
+/* Returns whether a path contains `..`. Such a path is refused, because it could lead to another
+ * file in the new root. */
 static bool goes_up(const char *path)
 {
 	size_t length = strlen(path);
@@ -180,7 +181,8 @@ static const struct {
 	{ "--cgroup", set_cgroup },
 };
 
-/* Reads one option and its value. Returns the arguments behind them, or NULL if either is wrong. */
+/* Reads one option and its value. Returns the arguments behind the value, or NULL if the option or
+ * the value is wrong. */
 static char **read_one(struct options *options, char **arguments)
 {
 	for (size_t i = 0; i < sizeof table / sizeof *table; i++)

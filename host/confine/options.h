@@ -18,42 +18,42 @@ struct paths {
 struct files {
 	unsigned count;
 	int at[FILES_MAX];
-	bool read_only
-		[FILES_MAX]; /* true if reopen_files has reopened the file in a read-only mount */
+	/* True for a file that reopen_files has reopened in a read-only mount. */
+	bool read_only[FILES_MAX];
 };
 
-/* In the order of `limit_names`. */
+/* The resource limits of QEMU, in the order of `limit_names`. */
 enum limit { LIMIT_FILE_SIZE, LIMIT_ADDRESS_SPACE, LIMIT_OPEN_FILES, LIMIT_THREADS, LIMITS };
 
 extern const char *const limit_names[LIMITS];
 
 struct options {
 	pid_t controller; /* pid that the parent must have; 0 for any */
-	int status;	  /* descriptor to report to; -1 for none */
+	int status;	  /* descriptor of the socket for the report; -1 for none */
 	int cgroup;	  /* descriptor of a cgroup.procs file; -1 for none */
 	bool required[LAYERS];
 	bool left_out[LAYERS];
 	bool limited[LIMITS];
 	uint64_t limits[LIMITS];
 	bool has_uid;
-	uid_t uid; /* the pid of the program is added to it */
+	uid_t uid; /* base of QEMU's uid, to which learn_pid adds QEMU's pid */
 	bool has_group;
 	gid_t group;
-	struct paths read;    /* paths that may be read and executed, with all below them */
-	struct paths devices; /* devices that may be read, written and controlled */
-	struct files files;   /* files that may be reopened for reading */
-	struct files disks;   /* files that may be read, but are not reopened */
+	struct paths read;    /* paths that QEMU may read and execute, with all below them */
+	struct paths devices; /* devices that QEMU may read, write and control */
+	struct files files;   /* open files that QEMU may reopen for reading */
+	struct files disks;   /* open files that QEMU may read, but does not reopen */
 	struct files writable;
 	unsigned copied; /* number of files that reopen_files has copied to memory */
 	char **program;	 /* path of the program, and its arguments */
 };
 
-/* The largest value of --uid. With any pid added to it, the sum is still a valid uid. */
+/* The largest value of the option --uid. The sum of this value and any pid is still a valid uid. */
 enum { PID_LIMIT = 1 << 22 };
 #define UID_BASE_MAX (UINT32_MAX - 1 - PID_LIMIT)
 
-/* Reads the arguments, which do not include the launcher's own name. Returns NULL, or the argument
- * that is wrong. */
+/* Reads the launcher's command line arguments, without the launcher's own name. Returns NULL, or
+ * the argument that is wrong. */
 const char *options_read(struct options *options, char **arguments);
 
 #endif

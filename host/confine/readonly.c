@@ -21,8 +21,8 @@ static struct link link_of(int fd)
 	return link;
 }
 
-/* Returns whether the descriptor is of memory that is sealed, so that no process can write to
- * it. */
+/* Returns whether a descriptor refers to a file in memory (memfd) that is sealed, so that no
+ * process can write to it. */
 static bool is_sealed(int fd)
 {
 	int seals = fcntl(fd, F_GET_SEALS);
@@ -30,9 +30,9 @@ static bool is_sealed(int fd)
 	return seals >= 0 && (seals & F_SEAL_WRITE);
 }
 
-/* Copies the mount of a file, read-only. The descriptor itself refers to a mount in the host's
- * namespace, which cannot be copied from here. So this looks the file up by the same path in our
- * namespace, where it may no longer exist. */
+/* Copies the mount of an open file, read-only. The descriptor itself refers to a mount in the
+ * host's mount namespace, which cannot be copied from the new namespace. So this function looks the
+ * file up by its path in the new namespace, where the path may no longer exist. */
 static int copy_of(int fd)
 {
 	char path[PATH_MAX];

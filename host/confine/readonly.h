@@ -1,4 +1,4 @@
-/* Write-protects the files that the program receives for reading. */
+/* Write-protects the open files that QEMU receives for reading. */
 #ifndef READONLY_H
 #define READONLY_H
 
@@ -6,9 +6,9 @@
 
 #include "options.h"
 
-/* Reopens each file in a read-only mount, by the same descriptor number. Then the program cannot
- * open it for writing through /dev/fd/N, either, which leads to the mount of the descriptor.
- * Returns false, with errno, if any file remains writable. */
+/* Reopens each file in a read-only mount, by the same descriptor number. Otherwise QEMU could open
+ * it for writing through /dev/fd/N, because this path leads to the mount of the descriptor. Returns
+ * false, with errno, if any file remains writable. */
 bool readonly_protect(const struct files *files);
 
 #endif

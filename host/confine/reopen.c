@@ -14,7 +14,8 @@
 
 #include "mount_tree.h"
 
-/* Descriptors of the user namespace and of its two id maps; -1 if there is none. */
+/* Descriptors of a user namespace, and of the files that set its uid map and its gid map; -1 if the
+ * user namespace could not be made. */
 static int namespace = -1, uids = -1, gids = -1;
 
 static int open_of(pid_t process, const char *name, int flags)
@@ -33,7 +34,8 @@ void reopen_prepare(void)
 		_exit(0);
 	if (process < 0)
 		return;
-	/* A process that has exited keeps its namespace until it is reaped. */
+	/* Open the files before waitpid, because a process that has exited keeps its namespace only
+	 * until it is reaped. */
 	namespace = open_of(process, "ns/user", O_RDONLY);
 	uids = open_of(process, "uid_map", O_WRONLY);
 	gids = open_of(process, "gid_map", O_WRONLY);
@@ -45,7 +47,7 @@ static bool map(int file, unsigned inside, unsigned outside, unsigned number)
 	return dprintf(file, "%u %u %u", inside, outside, number) > 0;
 }
 
-/* Maps root in the namespace to this uid, and every group to itself. */
+/* Maps root in the user namespace to this uid, and every group to itself. */
 static bool map_root(uid_t uid)
 {
 	return namespace >= 0 && map(uids, 0, uid, 1) && map(gids, 0, 0, UINT32_MAX);
@@ -58,7 +60,8 @@ static bool is_open_to_all(int file)
 	return fstat(file, &status) == 0 && (status.st_mode & S_IROTH);
 }
 
-/* Makes `place` refer to the open file of `descriptor`, which is closed. */
+/* Makes the descriptor number `place` refer to the open file of `descriptor`, and closes
+ * `descriptor`. */
 static bool put(int descriptor, int place)
 {
 	bool done = descriptor >= 0 && dup2(descriptor, place) == place;
@@ -70,8 +73,9 @@ static bool put(int descriptor, int place)
 	return done;
 }
 
-/* Reopens a file in a mount in which root's files belong to the uid. If the owner of the file is
- * not root, opening it fails, or the check of its owner. */
+/* Reopens a file in a copy of its mount in which root's files belong to `uid`. Fails if the owner
+ * of the file is not root, because then the file cannot be opened there, or does not belong to
+ * `uid`. */
 static bool open_owned(int file, uid_t uid)
 {
 	int tree = tree_copy_owned(file, namespace), opened;
@@ -90,7 +94,7 @@ static bool open_owned(int file, uid_t uid)
 	return put(opened, file);
 }
 
-/* Copies the data of a file. Holes stay holes. */
+/* Copies the data of a sparse file. Its holes stay holes in the copy. */
 static bool copy_data(int file, int copy, off_t size)
 {
 	off_t at = 0, end;
@@ -121,12 +125,13 @@ static bool fill(int copy, int file)
 	       lseek(copy, 0, SEEK_SET) == 0;
 }
 
-/* Replaces a file by a copy in memory. Every uid that has the descriptor can open the copy, and no
- * process can write to it. */
+/* Replaces the open file of a descriptor by a copy in memory. Each uid that has the descriptor can
+ * open the copy, and no process can write to it. */
 static bool open_copy(int file)
 {
 	int copy = memfd_create("microvm-file", MFD_CLOEXEC | MFD_ALLOW_SEALING), error;
-	/* A copy that is too large fails with an error instead of a signal. */
+	/* Ignore SIGXFSZ, so that writing a copy that exceeds the limit of file size fails with an
+	 * error, instead of killing this process. */
 	void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
 	bool done = copy >= 0 && fill(copy, file);
 

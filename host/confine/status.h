@@ -1,11 +1,13 @@
-/* Reports to the controller what the launcher does, in lines of text. The first line is `pid N`. A
- * line `LAYER ok DETAIL` or `LAYER no REASON` follows for each layer. If the program is not
- * executed, the last line is `failed WHAT: REASON`.
+/* Reports to the controller, which has started the launcher, what the launcher does. The report
+ * consists of lines of text. The first line is `pid N`. A line `LAYER ok DETAIL` or
+ * `LAYER no REASON` follows for each layer of the confinement. If the program is not executed, the
+ * last line is `failed WHAT: REASON`.
  *
- * Just before the launcher executes the program, it shuts down the socket. So the controller sees
- * the end of the report even if another process, for example one that the controller has just
- * forked, holds a copy of the socket. If the kernel fails to execute the program after that, the
- * launcher writes the same line to standard error, and exits with the same status. */
+ * Just before the launcher executes the program, it shuts down the socket for the report. So the
+ * controller sees the end of the report even if another process, for example one that the
+ * controller has just forked, holds a copy of the socket. If the kernel fails to execute the
+ * program after that, the launcher writes the line `failed` to standard error instead, and exits
+ * with the same status as after other failures. */
 #ifndef STATUS_H
 #define STATUS_H
 
@@ -17,21 +19,21 @@
 /* Exit status of the launcher if it has not executed the program. */
 enum { EXIT_FAILED = 125 };
 
-/* Sets the descriptor of a socket or a pipe to report to. With -1, only failures are reported, on
- * standard error. */
+/* Sets the descriptor of a socket or a pipe to which the report is written. With -1, only failures
+ * are reported, on standard error. */
 void status_open(int fd);
 
-/* Writes the line with the pid at once. */
+/* Writes the line with the pid of the program at once. */
 void status_pid(pid_t pid);
 
-/* Collects the line of a layer, to be written together with all others. */
+/* Collects the line of a layer, to be written together with the lines of all other layers. */
 void status_layer(enum layer layer, bool holds, const char *detail);
 
-/* Returns whether the line of this layer says `ok`. */
+/* Returns whether the line of this layer says `ok`, which means that the layer is applied. */
 bool status_holds(enum layer layer);
 
-/* Writes the collected lines, and shuts down a socket. Later failures are reported on standard
- * error. */
+/* Writes the collected lines, and then shuts down the descriptor, if it is a socket. Later failures
+ * are reported on standard error. */
 void status_end(void);
 
 /* Writes the collected lines and the reason why the program is not executed, and exits. */
