@@ -25,24 +25,25 @@ __all__ = ["Image", "ImageManifest", "installed", "load"]
 _logger = Area("image")
 
 FORMAT = 4
-"""Version of the content of an image. Images of an older version are built again."""
+"""Version of the form and content of images. Images with an older version are built again."""
 MANIFEST = "manifest.json"
 KERNEL = "kernel"
 INITRAMFS = "initramfs.cpio"
 DISK = "root.erofs"
 IMPORTED = "imported"
-"""Name of an empty file in an image of another machine, which no build uses as its own result."""
+"""Name of an empty file in each imported image. A build never returns an image with this file."""
 MANIFEST_LIMIT = 1 << 20
-"""Maximum size of a manifest, in bytes."""
+"""Maximum size of an image's manifest, in bytes."""
 
-# maximum size in bytes of the members of a manifest that are known only after the image is written
+# Maximum size in bytes of the manifest's members that are known only after the image is written,
+# such as the digests of its files.
 _DIGESTS = 1 << 10
 _SIZE_END = 1 << 63
 _DIGEST = re.compile(r"[0-9a-f]{4,12}")
 _REFERENCE = re.compile(  # the name of an image in a registry, without the registry's address
     r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?", re.ASCII
 )
-_NAME = re.compile(r"\w[\w.+~-]{0,127}", re.ASCII)  # also a part of the names of templates
+_NAME = re.compile(r"\w[\w.+~-]{0,127}", re.ASCII)  # names of templates contain it, too
 
 
 class ImageManifest(NamedTuple):
@@ -50,7 +51,7 @@ class ImageManifest(NamedTuple):
 
     Digests are SHA-256 in hex, sizes are in bytes.
 
-    :ivar format: The `FORMAT` of the microvm that built the image.
+    :ivar format: The value of `FORMAT` in the version of microvm that built the image.
     :ivar arch: The architecture, `x86_64` or `aarch64`.
     :ivar base: The name of the source, such as `alpine-3.20.3`.
     :ivar bus: The bus of the virtio devices that the kernel supports: `pci` or `mmio`.
@@ -58,10 +59,11 @@ class ImageManifest(NamedTuple):
     :ivar source: The source with its version at the time of the build, such as
         `alpine-3.20.3@sha256:…`.
     :ivar source_sha256: The digest of everything that the root file system was built from.
-    :ivar schema: The digest of the daemon's protocol schema, 16 hex digits.
-    :ivar disk_size: The size of the disk with the root file system; 0 if the initramfs contains it.
+    :ivar schema: The digest of the schema of the protocol that the daemon speaks, 16 hex digits.
+    :ivar disk_size: The size of the disk with the root file system; 0 if the initramfs contains the
+        root file system.
     :ivar disk_sha256: The digest of the disk; empty without a disk.
-    :ivar config: The default options of a run.
+    :ivar config: The default options of a command in the image.
     :ivar warm: The commands that run before a guest is saved as a template.
     :ivar history: The steps of the build, one line each, as a user wrote them.
     """
@@ -87,12 +89,12 @@ class ImageManifest(NamedTuple):
     history: tuple[str, ...]
 
     def json(self) -> str:
-        """Return the text of `manifest.json`."""
+        """Return the manifest as the text of the file `manifest.json`."""
         return json.dumps(record.members(self), indent=2) + "\n"
 
 
 class Image(NamedTuple):
-    """An image on the disk."""
+    """An image on the host's disk: its folder, and the manifest from this folder."""
 
     path: Path
     manifest: ImageManifest
@@ -104,7 +106,7 @@ class Image(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """Last part of the name: the first 12 hex digits of a digest of the content."""
+        """First 12 hex digits of a digest of the image's content. They are the end of the name."""
         return self.manifest.name.rpartition("-")[2]
 
     @property
@@ -119,7 +121,7 @@ class Image(NamedTuple):
 
     @property
     def disk(self) -> Path | None:
-        """Path of the disk with the root file system; None if the initramfs contains it."""
+        """Path of the disk with the root file system; None if the image has no disk."""
         return self.path / DISK if self.manifest.disk_size else None
 
     @property
@@ -136,20 +138,21 @@ class Image(NamedTuple):
 
     @property
     def is_imported(self) -> bool:
-        """True if another machine built the image, so that nothing here has verified its name."""
+        """True if the image was imported, so its name may not be the name of its content."""
         return (self.path / IMPORTED).exists()
 
     @property
     def is_in_cache(self) -> bool:
-        """True if the image is in the cache, where it is found by its name."""
+        """True if the image is in the cache, so that it can be found by its name."""
         return self.path.parent == cache.folder("images")
 
     @property
     def is_ours(self) -> bool:
-        """True if nobody but us and root can change the image.
+        """True if only the current user and root can change the files of the image.
 
-        A guest of any other image is not saved for later starts. A template is found by the content
-        of the manifest, but another user could change the files after they were compared with it.
+        If other users can change them, no template is made from the image. A template is found by
+        the content of the manifest, but another user could change the files after they were
+        compared with the manifest.
         """
         if self.is_in_cache:
             return True
@@ -177,9 +180,12 @@ def folder_of(name: str) -> Path:
 
 
 def find(text: str) -> str:
-    """Return the name of the image that a text means: a name, a tag, or the beginning of a digest.
+    """Return the name of an image in the cache, given its name, its tag, or part of its digest.
 
-    :raises ImageError: The text means no image, or several.
+    Only the beginning of the digest is accepted.
+
+    :raises ImageError: No image has that name, tag or digest; or several have digests that begin
+        so.
     """
     path = folder_of(text)
     if path.is_dir():
@@ -200,10 +206,11 @@ def find(text: str) -> str:
 def load(image: str | Path) -> Image:
     """Open an image.
 
-    The files are compared with the digests of the manifest only once, because computing these takes
-    some 15 ms for 20 MB. Later calls compare the records of `cache.verified`.
+    The files are compared with the digests in the manifest only once, because computing digests
+    takes some 15 ms for 20 MB. Then `cache.verified` records the sizes and times of the files, and
+    later calls compare only these.
 
-    :param image: The text that `find` takes, or a path, which contains a slash.
+    :param image: A text for `find`, or a path, which contains a slash.
     :raises ImageError: The image does not exist or is damaged, or another version of microvm built
         it.
     :raises OSError: This process lacks a resource, such as a free descriptor.
@@ -217,13 +224,13 @@ def load(image: str | Path) -> Image:
         except ImageError:
             with suppress(ImageError):
                 if find(image) != name:
-                    continue  # the tag was moved to another image, and the old image removed
+                    continue  # another process has moved the tag, and removed the image
             raise
 
 
 def _open(path: Path, given: str | Path) -> Image:
     ours = path.parent == cache.folder("images")
-    # an image outside the cache may have any owner, because the user has chosen it
+    # An image outside the cache may belong to any user, because the caller has chosen its path.
     opener = cache.open_file if ours else cache.open_plain
     try:
         if not (path / MANIFEST).exists():
@@ -259,7 +266,7 @@ def _no_image(image: str | Path, path: Path) -> ImageError:
 
 
 def _how_to_get(image: str | Path) -> str:
-    """Return the hint for an image that does not exist: how to get it, or how to name it."""
+    """Return the hint for an image that does not exist: how to build it, or a similar name."""
     known = "`microvm image ls` lists the images in the cache"
     if isinstance(image, Path) or "/" in image:
         return known
@@ -296,11 +303,12 @@ def _manifest(path: Path, opener: Callable[[Path], int]) -> ImageManifest:
 
 
 def read_manifest(members: dict[str, object], where: str) -> ImageManifest:
-    """Return the manifest that has these members.
+    """Convert the JSON object of an image's manifest to an `ImageManifest`, after checking it.
 
-    :param where: The origin of the members, for messages.
-    :raises ValueError: The members are not those of a manifest.
-    :raises ImageError: Another version of microvm wrote them.
+    :param members: The members of the JSON object.
+    :param where: The origin of the manifest, for messages.
+    :raises ValueError: A member is missing, unknown or invalid.
+    :raises ImageError: Another version of microvm wrote the manifest.
     """
     if members.get("format") != FORMAT:
         raise ImageError(f"{where}: another version of microvm wrote it")
@@ -337,9 +345,9 @@ def check_manifest(manifest: ImageManifest) -> None:
 
 
 def manifests() -> Iterator[Image]:
-    """Yield the images of the cache whose manifests can be read, sorted by name.
+    """Yield the images in the cache whose manifests can be read, sorted by name.
 
-    Their files may be damaged.
+    The other files of these images are not checked, and may be damaged.
     """
     for path in _folders():
         with suppress(ImageError):
@@ -352,7 +360,7 @@ def installed() -> Iterator[Image]:
 
 
 def entries() -> Iterator[tuple[Path, Image | ImageError]]:
-    """Yield each path among the images of the cache, with its image or an error, sorted by name."""
+    """Yield the path of each image in the cache, with the image or the error of a damaged one."""
     for path in _folders():
         try:
             yield path, load(path)

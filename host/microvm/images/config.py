@@ -1,4 +1,4 @@
-"""The configuration of an image: the default options of a command in it."""
+"""The configuration of an image: the default options of commands in the image."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from microvm.options import ExecOptions
 
 
 class ImageConfig(NamedTuple):
-    """The default options of a run, as in the configuration of an OCI image.
+    """The default options of commands in an image, as in the configuration of an OCI image.
 
     :ivar env: Variables as `NAME=VALUE`; if a name occurs twice, the later one counts.
     :ivar workdir: The working directory; empty for the home of the user.
-    :ivar user: A name or number, optionally with `:GROUP`; empty for root.
+    :ivar user: The user's name or number, optionally with `:GROUP`; empty for root.
     :ivar entrypoint: The words that `microvm run` puts before the command.
     :ivar cmd: The command that `microvm run` runs if it is given none.
     """
@@ -25,7 +25,7 @@ class ImageConfig(NamedTuple):
     cmd: tuple[str, ...] = ()
 
     def check(self) -> Self:
-        """Return the configuration, after a check that commands can be started with it.
+        """Check that commands can be started with the configuration, and return it.
 
         :raises ValueError: A variable has no name, or a text has a NUL or cannot be encoded.
         """
@@ -35,12 +35,12 @@ class ImageConfig(NamedTuple):
         for text in (*self.env, self.workdir, self.user, *self.entrypoint, *self.cmd):
             if "\0" in text:
                 raise ValueError(f"{text!r} has a NUL in it")
-            text.encode("utf-8", "surrogateescape")  # as it is sent to the guest
+            text.encode("utf-8", "surrogateescape")  # the encoding in which it is sent to the guest
         return self
 
     @property
     def options(self) -> ExecOptions:
-        """Default options of every command in a machine of the image."""
+        """The environment, working directory and user of commands, as options of `MicroVM.run`."""
         variables = (entry.partition("=") for entry in self.env)
         return {
             "env": {name: value for name, _, value in variables},
@@ -49,7 +49,7 @@ class ImageConfig(NamedTuple):
         }
 
     def argv(self, command: Sequence[str], entrypoint: str | None = None) -> tuple[str, ...]:
-        """Return the command line of a run, by docker's rules; empty if there is no command.
+        """Combine the user's command with the entrypoint and the default command, as docker does.
 
         :param command: The user's command, which replaces `cmd`.
         :param entrypoint: A replacement of the image's entrypoint, which also disables `cmd`; ""

@@ -1,9 +1,9 @@
-"""The sharing of equal files between images: one file with several names.
+"""The sharing of equal files between images, by hard links to one file.
 
 Many images have the same kernel, and images that differ only in their default options have the same
-disk. Hard links save space on the disk, and all machines share the pages of the file in the host's
-page cache, which they would not do for copies. Each image verifies its files, so it notices a
-changed one.
+disk. Hard links save space on the host's disk. They also save memory, because all machines share
+the pages of one file in the page cache. The files of each image are compared with the digests in
+its manifest, so a change of a shared file is noticed.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ _READ = 0o555
 
 @dataclass(frozen=True, slots=True)
 class DiskUsage:
-    """The space that an image takes on the disk, in bytes.
+    """The space that an image takes on the host's disk, in bytes.
 
-    :ivar size: The size of all its files.
-    :ivar shared: The size of the files that it shares, which its removal does not free.
+    :ivar size: The size of all files of the image.
+    :ivar shared: The size of the files that other images use, too. Removing the image does not free
+        this space.
     """
 
     size: int
@@ -33,7 +34,7 @@ class DiskUsage:
 
 
 def usage(path: Path) -> DiskUsage:
-    """Return the disk usage of the folder of an image, which may be damaged."""
+    """Return the disk usage of an image, given its folder. The image may be damaged."""
     size = shared = 0
     with suppress(OSError):
         for file in path.iterdir():
@@ -46,7 +47,7 @@ def usage(path: Path) -> DiskUsage:
 def share(folder: Path, manifest: ImageManifest) -> None:
     """Replace the files of a new image by links to equal files of other images in the cache.
 
-    :param folder: The folder in which the image is built, and which no other process uses yet.
+    :param folder: The folder in which the image is built. No other process uses this folder yet.
     """
     equal = {
         (size, sha256): path
@@ -56,7 +57,7 @@ def share(folder: Path, manifest: ImageManifest) -> None:
     }
     for path, size, sha256 in Image(folder, manifest).files:
         if other_path := equal.get((size, sha256)):
-            with suppress(OSError):  # another file system, or too many links
+            with suppress(OSError):  # the file system allows no further link
                 _link(other_path, path, sha256)
 
 
@@ -66,10 +67,10 @@ def _link(existing: Path, copy: Path, sha256: str) -> None:
     try:
         if not verified.check(existing, file, sha256):
             return
-        # files of older versions of microvm can be written
+        # Older versions of microvm have left files writable. Remove that permission.
         existing.chmod(os.fstat(file).st_mode & _READ)
         link.hardlink_to(existing)
         link.replace(copy)
-        verified.remember(existing, file, sha256)  # linking has changed the time of its last change
+        verified.remember(existing, file, sha256)  # the link has changed its ctime
     finally:
         os.close(file)

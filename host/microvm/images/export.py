@@ -1,11 +1,11 @@
-"""The export of an image to one file, and the import on another machine.
+"""The export of an image to one file, and its import on the same or another host.
 
-The file is an `export_archive` with these members: `manifest.json`; `tags.json`, a list of the
-image's tags; and the files of the image, by their names in its folder.
+The exported file is an `export_archive` with these members: `manifest.json`; `tags.json`, a list of
+the image's tags; and the files of the image, by their names in its folder.
 
-The import refuses a file that differs from the size and the digest in the manifest. The name and
-the tags in the file are only claims. So an import never replaces another image, and no build uses
-an imported image as its own result.
+The import refuses the exported file if a member differs from its size or digest in the manifest.
+But the author of the exported file may have chosen any name and tags. So an import never replaces
+another image, and a build never returns an imported image.
 """
 
 from __future__ import annotations
@@ -38,17 +38,18 @@ from microvm.progress import NullReporter, Reporter
 from microvm.units import exact_size, format_size
 
 LIMIT = "16G"
-"""Default maximum size of an imported image."""
+"""Maximum size of an imported image, unless the user gives another one."""
 
 SOURCES = ("alpine", "scratch")
 DEBIAN = "debian"
-"""The names that mean sources of images; `debian` also with each suite."""
+"""The names of sources of images, which no imported tag may be. `debian` can have a suite after
+it."""
 
 _TAGS = "tags.json"
 _TAGS_LIMIT = 1 << 16
-_MOST_TAGS = 1000  # each tag is a file in the cache
+_MOST_TAGS = 1000  # limited, because each tag is a file in the cache
 HEAD_LIMIT = MANIFEST_LIMIT + _TAGS_LIMIT
-"""Maximum size of an exported image without its files, in bytes."""
+"""Maximum size of the manifest and the tags of an exported image together, in bytes."""
 
 _OTHERS = "`microvm image build NAME --from FILE` reads an archive of docker or a root file system"
 
@@ -59,9 +60,9 @@ def write(
     report: Reporter | None = None,
     named: Sequence[str] | None = None,
 ) -> None:
-    """Write an image as one file; the same image with the same tags always gives the same bytes.
+    """Write an image to one file. The same image with the same tags always gives the same bytes.
 
-    :param named: The tags in the file; by default the tags of the image.
+    :param named: The tags to store in the file; by default the tags of the image.
     :raises ImageError: A file of the image has changed.
     :raises OSError: The file cannot be written.
     """
@@ -101,15 +102,16 @@ def read(
     expected: ImageManifest | None = None,
     report: Reporter | None = None,
 ) -> tuple[Image, list[str]]:
-    """Import an image, and return it with the tags that it was given.
+    """Import an image from a file, and return the image and its new tags.
 
-    By default, the image is given those tags in the file that no other image has.
+    By default, the image gets those tags in the file that no other image has.
 
     :param name: The name of the file, for messages.
-    :param tag: A tag that the image is given instead, even if another image has it.
+    :param tag: The only tag that the image gets, even if another image has it; None for the tags in
+        the file.
     :param limit: Maximum size of the image, in bytes.
-    :param expected: The manifest that the image must have; None for any. With it, no tags are
-        given.
+    :param expected: The manifest that the image must have; None for any. If it is given, the image
+        gets no tags.
     :raises ImageError: The file is no exported image, or is damaged, incomplete or too large; or
         another image has its name. Incomplete files are removed.
     :raises CacheError: The cache cannot be written, for example because the disk is full.
@@ -149,7 +151,8 @@ def _manifest(archive: export_archive.ExportReader, name: str) -> ImageManifest:
             raise ValueError("it is not an object")
         manifest = read_manifest(found, name)
         if not re.search(rf"-{manifest.arch}-[0-9a-f]{{12}}$", manifest.name):
-            # Such a name could equal a tag, so that it would hide another image.
+            # A name without this suffix could equal a tag of another image, and would hide that
+            # image.
             raise ValueError(f"no build gives an image the name {manifest.name!r}")
         return manifest
     except (ValueError, RecursionError) as error:
@@ -170,9 +173,9 @@ def _tags(archive: export_archive.ExportReader) -> list[str]:
 
 
 def _existing(path: Path, manifest: ImageManifest) -> Image | None:
-    """Return the image if it exists, and None if it can be created.
+    """Return the image at a path if it has the same manifest, or None if the path is free.
 
-    :raises ImageError: There is another image of that name.
+    :raises ImageError: The path has another image.
     """
     try:
         image = load(path)
@@ -233,7 +236,7 @@ def _make(
 
 
 def _is_reserved(tag: str) -> bool:
-    """Return True if a full tag means a source of images."""
+    """Return True if an import must not assign this tag, because it names a source of images."""
     name, _, version = tag.partition(":")
     return name == DEBIAN or (version == tags.LATEST and name in {*readymade.IMAGES, *SOURCES})
 

@@ -1,6 +1,6 @@
-"""Ready-made images, which are built when they are first requested by name.
+"""Ready-made images, such as `python`, which are built when they are first requested by name.
 
-This is the only module below the builder that calls it.
+Other modules of this package do not import the builder of images, `microvm_image`.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ _logger = Area("image")
 
 
 class ReadyMade(NamedTuple):
-    """A ready-made image.
+    """The description of a ready-made image, such as `python`.
 
     :ivar registry: The OCI image that is its source.
     :ivar packages: The Debian packages that are its source if the registry cannot be reached.
-    :ivar commands: The commands that it has; the first is the default command of a run.
-    :ivar warm: The command that runs before a guest is saved.
+    :ivar commands: The commands that the image contains. The first one is the default command of
+        `microvm run`.
+    :ivar warm: The command that runs before a guest is saved as a template.
     """
 
     registry: str
@@ -49,16 +50,16 @@ IMAGES = {
     ),
     "node": ReadyMade("docker://node:22-slim", ("nodejs",), ("node",), ("node", "-e", "0")),
 }
-"""The ready-made images, by their names."""
+"""The descriptions of all ready-made images, by the names of the images."""
 
 
 def having(command: str) -> str:
-    """Return the name of the ready-made image that has a command; "" if none has it."""
+    """Return the name of the ready-made image that contains a command, or "" if none does."""
     return next((name for name, image in IMAGES.items() if command in image.commands), "")
 
 
 def is_missing(name: object) -> bool:
-    """Return True if a ready-made image has that name but is not built yet."""
+    """Return True if `name` is the name of a ready-made image that is not built yet."""
     if not isinstance(name, str) or name not in IMAGES:
         return False
 
@@ -66,7 +67,7 @@ def is_missing(name: object) -> bool:
 
 
 def load(image: Image | str | Path) -> Image:
-    """Return the given image, or open the image of that name, tag or path.
+    """Return `image` itself if it is an `Image`, else open the image with that name, tag or path.
 
     :raises ImageError: There is no such image.
     """
@@ -74,7 +75,9 @@ def load(image: Image | str | Path) -> Image:
 
 
 async def find_or_build(image: Image | str | Path | None, notify: Callable[[str], None]) -> Image:
-    """Return an image as `find` does, or the default image. Images are built in a thread.
+    """Return the image that `find` returns, or for None the default image.
+
+    An image that has to be built is built in a thread, so that the event loop continues.
 
     :param notify: A function that is called in the event loop with notices for the user.
     :raises ImageError: The image does not exist and cannot be built.
@@ -100,7 +103,7 @@ def find(name: str | Path, report: Reporter) -> Image:
     if is_missing(name):
         name = str(name)
         with cache.disk_errors(), lock.held(cache.folder("readymade") / name, report):
-            if is_missing(name):  # no other process built it while we waited
+            if is_missing(name):  # no other process has built it meanwhile
                 _build(name, IMAGES[name], report)
     return load(name)
 

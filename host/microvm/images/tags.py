@@ -20,18 +20,18 @@ from microvm.progress import NullReporter, Reporter
 from microvm.system.capacity import SHORTAGES
 
 LATEST = "latest"
-"""The version of a tag that is given without one."""
+"""The version that a tag gets if the user gives only its name."""
 
-_PART = r"\w[\w.+~-]{0,99}"  # two of them are the name of a file, and of one to replace it
+_PART = r"\w[\w.+~-]{0,99}"  # short, because a file name contains two of them
 _TAG = re.compile(rf"({_PART})(?::({_PART}))?", re.ASCII)
 _LIMIT = 1 << 10
 
 RULE = "a tag is NAME or NAME:VERSION, each of up to 100 letters, digits, and _ . + ~ -"
-"""The form of a tag, for hints in errors."""
+"""A sentence that describes the form of a tag, for hints in errors."""
 
 
 def parse(text: str) -> str:
-    """Return a tag in full: `python:latest` for `python`.
+    """Return a tag with its version: `python:latest` for `python`.
 
     :raises ImageError: The text cannot be a tag.
     """
@@ -44,19 +44,22 @@ def parse(text: str) -> str:
 
 
 def image_of(tag: str) -> str | None:
-    """Return the name of the image that has a full tag; None if no image has it."""
+    """Return the name of the image that has a tag; None if no image has it.
+
+    :param tag: The tag with its version, such as `python:latest`.
+    """
     try:
         return cache.read(_folder() / tag, _LIMIT).decode()
     except UnicodeDecodeError:
         return None
     except OSError as error:
-        if error.errno in SHORTAGES:  # the tag may exist
+        if error.errno in SHORTAGES:  # the file exists perhaps, but cannot be opened
             raise
         return None
 
 
 def all_tags() -> dict[str, str]:
-    """Return the names of images by their tags, sorted."""
+    """Return the name of the image of each tag, by the tag. The tags are sorted."""
     found = {path.name: image_of(path.name) for path in sorted(_folder().glob("[!.]*"))}
     return {tag: image for tag, image in found.items() if image is not None}
 
@@ -68,7 +71,7 @@ def of(image: str) -> list[str]:
 
 @contextmanager
 def changing(report: Reporter | None = None) -> Iterator[None]:
-    """Hold the lock of all tags, to change some.
+    """Hold the lock of all tags during the block, which may then change tags.
 
     :raises CacheError: The cache cannot be written.
     """
@@ -77,7 +80,9 @@ def changing(report: Reporter | None = None) -> Iterator[None]:
 
 
 def assign(text: str, image: str, report: Reporter | None = None) -> str:
-    """Give a tag to an image of the cache, take it from any other image, and return it in full.
+    """Assign a tag to an image in the cache, and return the tag with its version.
+
+    If another image has the tag, that image loses it.
 
     :raises ImageError: The text cannot be a tag, or there is no such image.
     :raises CacheError: The cache cannot be written, for example because the disk is full.
@@ -92,13 +97,13 @@ def assign(text: str, image: str, report: Reporter | None = None) -> str:
 
 
 def clear(tag: str) -> None:
-    """Remove a full tag if it exists; the caller holds `changing`."""
+    """Remove a tag with its version, if it exists. Call this in a block of `changing`."""
     with suppress(FileNotFoundError):
         (_folder() / tag).unlink()
 
 
 def sweep(report: Reporter) -> None:
-    """Remove the unfinished tags of killed processes."""
+    """Remove the temporary files that killed processes have left when they wrote a tag."""
     if unfinished := [*_folder().glob(".*.tmp")]:
         with changing(report):
             for each in unfinished:

@@ -1,7 +1,8 @@
-"""Machines as their user sees them: start and stop, commands, files, and snapshots.
+"""The public classes for machines: their start and stop, commands, files, and snapshots.
 
-The names in `_SOURCES` are imported at their first use, because a start launches QEMU first, and
-these modules are needed when the guest runs. Use them as `machine.NAME`.
+To save time, the start of a machine launches QEMU before other modules are imported. So the modules
+in `_SOURCES`, which are needed only when the guest runs, are imported when a name from them is
+first used, as `machine.NAME`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The public class `Machine`: the interface of all machines, whoever has started them."""
+"""The public class `Machine`: the common interface of `MicroVM` and `AttachedVM`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Machine(CommandMethods):
-    """A running machine: a `MicroVM` of this process, or an `AttachedVM`, which has a name.
+    """A running machine: a `MicroVM` of this process, or a named machine (`AttachedVM`).
 
     ::
 
@@ -42,7 +42,7 @@ class Machine(CommandMethods):
         raise NotImplementedError
 
     async def stop(self) -> None:
-        """Stop the machine, for all its users. Further calls have no effect.
+        """Stop the machine, also for other processes that use it. Further calls have no effect.
 
         When this method returns, QEMU has exited and all its temporary files are removed.
         """
@@ -53,7 +53,7 @@ class Machine(CommandMethods):
         raise NotImplementedError
 
     async def fork(self, count: int = 1) -> Forks:
-        """Start machines that continue from the current state of this one, which also continues.
+        """Start machines that continue from the current state of this machine, which keeps running.
 
         ::
 

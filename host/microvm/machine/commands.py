@@ -1,4 +1,4 @@
-"""The methods of a machine that run commands and ask for the state of its guest."""
+"""The methods of a machine that run commands in its guest and ask for the guest's state."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class CommandMethods(FileMethods):
-    """The methods of a machine for commands, of which one runs at a time, and for its guest."""
+    """The methods of a machine that run commands, one at a time, and ask for the guest's state."""
 
     @document_options(ExecOptions)
     async def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:

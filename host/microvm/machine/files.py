@@ -10,7 +10,8 @@ from microvm import machine
 from microvm.options import ExecOptions, to_bytes
 from microvm.units import Duration, Size, parse_duration
 
-# The rest is imported with the first file, so that a machine starts without it.
+# The other modules for files are imported when a method for files is first called, so that the
+# start of a machine does not take longer.
 if TYPE_CHECKING:
     from microvm.guest.download import Received
     from microvm.guest.executor import Executor
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from microvm.guest.upload import FileData
 
 LEAST_TO_COLLECT = 60.0
-"""Minimum time limit, in seconds, for reading a file after a command with a short time limit."""
+"""Time limit in seconds for reading a file after a command, if the command's own is shorter."""
 
 
 class FileOptions(TypedDict, total=False):
@@ -67,22 +68,30 @@ class GetOptions(ReadOptions, ListOptions, total=False):
 
 
 def in_folder(path: GuestPath, how: ExecOptions) -> bytes:
-    """Return a path of the guest, resolved against the working directory of a command."""
+    """Return a path of the guest. A relative path starts at the working directory of a command.
+
+    :param how: Options of the command.
+    """
     folder = to_bytes(how.get("cwd") or b"")
-    # A `Path` would remove a trailing `/` or `/.`, which has a meaning.
+    # Do not use `Path`, which removes a `/` or `/.` at the end. They have a meaning for copies.
     return posixpath.join(folder, to_bytes(path))
 
 
 def as_user(how: ExecOptions) -> FileOptions:
-    """Return the options with which files are accessed as the user of a command."""
+    """Return options for methods of files, to access files as the user of a command.
+
+    :param how: Options of the command.
+    """
     user = how.get("user")
     return {"user": user} if user else {}
 
 
 def collected(how: ExecOptions) -> FileOptions:
-    """Return the options with which files are read after a command.
+    """Return options for methods of files, to read files after a command.
 
-    The time limit is the one of the command, but at least `LEAST_TO_COLLECT`.
+    The time limit is the command's own limit, but at least `LEAST_TO_COLLECT`.
+
+    :param how: Options of the command.
     """
     timeout = how.get("timeout")
     if timeout is None:

@@ -13,11 +13,13 @@ from microvm.system.capacity import usable_cpus
 
 
 class Forks(list[MicroVM]):
-    """A list of running machines. Leaving its block stops all of them."""
+    """A list of running forks of one machine. Leaving its block stops all of them."""
 
     @classmethod
     async def start(cls, snapshot: Snapshot, count: int, **options: Unpack[PoolOptions]) -> Self:
-        """Start machines from a snapshot. As many start at the same time as this host has CPUs.
+        """Start machines from a snapshot, and wait until all of them are ready.
+
+        At most one machine for each CPU of this host starts at the same time.
 
         :param count: Number of machines.
         :param options: See `MicroVM`.
@@ -47,5 +49,5 @@ class Forks(list[MicroVM]):
         await self.stop()
 
     async def stop(self) -> None:
-        """Stop all machines, in any state. Further calls have no effect."""
+        """Stop all machines of the list, in any state. Further calls have no effect."""
         await wait_ended([asyncio.create_task(vm.stop()) for vm in self])

@@ -1,4 +1,4 @@
-"""Hints for users who name a command or a path that exists on the host or in another image."""
+"""Hints for a missing command or path that exists on the host or in another image."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from microvm.options import Text
 
 
 def about(error: StartError, command: Text, cwd: object, copier: str) -> str:
-    """Return a hint for a command that could not be started, or "".
+    """Return a hint for the error of a command that could not be started; "" if there is none.
 
     :param command: Name of the command.
     :param cwd: Working directory of the command, as the user gave it.

@@ -25,7 +25,8 @@ from microvm.start.accelerator import AcceleratorChoice
 from microvm.start.starter import Starter
 from microvm.system import capacity
 
-# The rest is imported when a machine starts, so that `_launch_early` can come before it.
+# Other modules are imported when a machine starts, so that `_launch_early` can start QEMU before
+# they are imported.
 if TYPE_CHECKING:
     from microvm.guest.guest import Guest
     from microvm.images import Image
@@ -291,7 +292,7 @@ class MicroVM(Machine):
         if running is not None:
             try:
                 await running.end()
-            finally:  # a cancellation is raised when all is done
+            finally:  # raise a cancellation only after everything is stopped
                 _logger.info("the machine is gone")
 
     async def checkpoint(self, name: str | None = None) -> Snapshot:
@@ -330,17 +331,20 @@ class MicroVM(Machine):
         :raises UsageError: If no machine can have this name.
         :raises MicroVMError: If the machine does not exist, or has stopped.
         """
-        # The one name from above: whoever uses machines looks for `attach` here.
+        # This package must not use the supervisor, with this exception: users look for `attach` in
+        # the class of machines.
         from microvm.supervisor.client.attached import AttachedVM
 
         return AttachedVM(name, wait=wait)
 
     def _unclosed_warning(self) -> str:
-        """Return a warning if the machine still runs, otherwise ""."""
+        """Return the text of a ResourceWarning if the machine still runs, otherwise ""."""
         return _unclosed(self._running) if self._running else ""
 
     def _listen_to_console(self, listener: Callable[[bytes], object]) -> None:
-        """Call a function with the last output of the guest's console, and with all later output.
+        """Call a function with the console's output so far, and then with all new output.
+
+        Only the last part of the output so far is kept.
 
         :raises UsageError: If the machine is not running.
         """
@@ -368,7 +372,10 @@ def _unclosed(vm: RunningVM) -> str:
 
 
 def _dropped(vm: RunningVM, owner: int) -> None:
-    """Kill the QEMU of a machine that was garbage-collected, in any thread or forked child."""
+    """Kill the QEMU process of a machine that was garbage-collected before it was stopped.
+
+    This function can be called in any thread. In a forked child of the owner, it does nothing.
+    """
     if os.getpid() == owner and (warning := _unclosed(vm)):
         vm.qemu.kill()
         warnings.warn(warning, ResourceWarning, stacklevel=2)

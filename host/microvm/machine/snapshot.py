@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 _logger = Area("start")
 
 FIXED_OPTIONS = ("memory", "cpus", "disk", "accel")
-"""Options that a machine from a snapshot takes from the saved machine."""
+"""Options that a machine takes from the snapshot from which it starts."""
 
 
 class Snapshot:
@@ -70,7 +70,7 @@ class Snapshot:
         files: ExitStack | None = None,
         pause: float = 0.0,
     ) -> None:
-        """Take ownership of the files of a snapshot. `MicroVM.checkpoint` and `find` call this."""
+        """Create the object for a saved snapshot. `MicroVM.checkpoint` and `find` call this."""
         self.name = name
         self.image = origin.image
         self.accel = origin.accel
@@ -83,14 +83,14 @@ class Snapshot:
         self._opened = opened
         self._closed = False
         self._taken: Checkpoint | None = None
-        self._lock = threading.Lock()  # one thread may close it while another opens it
+        self._lock = threading.Lock()  # a thread may close the snapshot while another opens it
         self._finalizer = weakref.finalize(self, files.close) if files else None
 
     @classmethod
     def find(cls, name: str) -> Self:
-        """Return the snapshot with a name.
+        """Return the snapshot that is stored under a name.
 
-        :raises SnapshotError: If it does not exist or cannot be read.
+        :raises SnapshotError: If the snapshot does not exist or cannot be read.
         """
         manifest = snapshots.STORE.manifest(name)
         if manifest is None:
@@ -101,7 +101,7 @@ class Snapshot:
     async def _take(cls, vm: RunningVM, image: Image, name: str | None) -> Self:
         """Save a snapshot of a machine; see `MicroVM.checkpoint`."""
         if name is not None:
-            snapshots.STORE.path(name)  # an invalid name is an error at once
+            snapshots.STORE.path(name)  # raise an error for an invalid name before saving
         with _taking_errors(), ExitStack() as files:
             taken = await machine.checkpoint.take(vm, image, files)
             _logger.info("took a snapshot, for which what runs stood %.1f ms", 1000 * taken.pause)
@@ -119,13 +119,13 @@ class Snapshot:
         return snapshot
 
     def _export(self) -> tuple[dict[str, Any], list[int]]:
-        """Return the properties and descriptors from which another process creates the snapshot."""
-        assert self._taken is not None  # noqa: S101 - it has no name
+        """Return properties and file descriptors with which another process can use the snapshot."""
+        assert self._taken is not None  # noqa: S101 - set without a name
         return self._taken.parts()
 
     @classmethod
     def _from_export(cls, facts: dict[str, Any], descriptors: list[int]) -> Self:
-        """Create a snapshot from the result of `_export`, and take ownership of the descriptors."""
+        """Create a snapshot object from the result of `_export`, and own the file descriptors."""
         with ExitStack() as files:
             for descriptor in descriptors:
                 files.callback(os.close, descriptor)
@@ -151,7 +151,7 @@ class Snapshot:
     def close(self) -> None:
         """Close the snapshot, and delete it if it has no name. Further calls have no effect.
 
-        No machine can be started from it afterwards. Running machines are not affected.
+        No machine can be started from the snapshot afterwards. Running machines are not affected.
         """
         with self._lock:
             self._closed = True

@@ -7,8 +7,9 @@
 
 Each machine and each pool has an event loop in a thread of its own. A method runs the coroutine of
 the same name in that loop, and waits for its result. So the classes can be used in any thread, in
-several threads at the same time, and where an event loop is already running, as in a notebook. That
-event loop is blocked during the call. Time limits also apply between the calls.
+several threads at the same time, and where an event loop is already running, as in a notebook. The
+running event loop is blocked during a call. The time limit of a command also applies while no
+method is being called.
 """
 
 from __future__ import annotations

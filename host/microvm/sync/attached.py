@@ -13,7 +13,7 @@ class AttachedVM(Machine):
     """A named machine; see `microvm.AttachedVM`. `MicroVM.attach` returns it."""
 
     def __init__(self, name: str, *, wait: bool = False) -> None:
-        """Find the machine; see `microvm.MicroVM.attach`."""
+        """Find the machine with a name; see `microvm.MicroVM.attach`."""
         self._machine: attached.AttachedVM = attached.AttachedVM(name, wait=wait)
         self.name, self.facts = self._machine.name, self._machine.facts
         super().__init__(BackgroundLoop(self._machine.detach, str))
@@ -32,7 +32,7 @@ class AttachedVM(Machine):
         self._loop.close()
 
     def stop(self) -> None:
-        """Stop the machine, for all its users. Further calls have no effect."""
+        """Stop the machine, also for other processes that use it. Further calls have no effect."""
         if not self._machine._stopped:
             self._do(self._machine.stop())
         self.detach()

@@ -48,7 +48,7 @@ class Machine(FileMethods):
         return self._machine.pid
 
     def stop(self) -> None:
-        """Stop the machine, for all its users. Further calls have no effect."""
+        """Stop the machine, also for other processes that use it. Further calls have no effect."""
         raise NotImplementedError
 
     @document_options(ExecOptions)

@@ -1,4 +1,4 @@
-"""The base class of the objects of this package."""
+"""The base class of the classes without `async`: their methods wait for an event loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ T = TypeVar("T")
 
 
 class LoopBound:
-    """An object whose methods run in an event loop in another thread."""
+    """An object whose methods run coroutines in an event loop in another thread, and wait."""
 
     def __init__(self, loop: BackgroundLoop) -> None:
         self._loop = loop
@@ -20,7 +20,7 @@ class LoopBound:
         return self._loop.run(coroutine)
 
     def _call(self, function: Callable[..., object], *arguments: object) -> None:
-        """Call a function, which is not a coroutine, in the event loop."""
+        """Call an ordinary function in the thread of the event loop, and wait until it returns."""
 
         async def call() -> None:
             function(*arguments)

@@ -12,7 +12,7 @@ from microvm.system.capacity import usable_cpus
 
 
 class Forks(list[MicroVM]):
-    """A list of running machines. Leaving its block stops all of them."""
+    """A list of running forks of one machine. Leaving its block stops all of them."""
 
     @classmethod
     def start(cls, snapshot: Snapshot, count: int, **options: Unpack[PoolOptions]) -> Self:
@@ -33,6 +33,6 @@ class Forks(list[MicroVM]):
         self.stop()
 
     def stop(self) -> None:
-        """Stop all machines, in any state. Further calls have no effect."""
+        """Stop all machines of the list, in any state. Further calls have no effect."""
         for vm in self:
             vm.stop()

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 class MicroVM(Machine):
     """A virtual machine; see `microvm.MicroVM`, which has the same options.
 
-    The function of the option `notify` is called in the thread of the machine. A machine that is
-    garbage-collected before it is stopped is killed, with a ResourceWarning.
+    The function of the option `notify` is called in the thread that runs the machine's event loop.
+    A machine that is garbage-collected before it is stopped is killed, with a ResourceWarning.
     """
 
     _driven = machine.MicroVM

@@ -58,7 +58,7 @@ class Pool(LoopBound):
         super().__init__(BackgroundLoop(self._pool.__aexit__, self._pool._unclosed_warning, "pool"))
 
     def __enter__(self) -> Self:
-        """Begin to start machines, without waiting for them."""
+        """Begin to start machines, and return without waiting until they are ready."""
         self._do(self._pool.__aenter__())
         return self
 
@@ -77,7 +77,7 @@ class Pool(LoopBound):
 
     @contextmanager
     def machine(self) -> Iterator[MicroVM]:
-        """Lease an unused machine until the block is left; see `microvm.Pool.machine`."""
+        """Give the caller a new machine for a `with` block; see `microvm.Pool.machine`."""
         leased = AsyncExitStack()
         try:
             vm = self._do(leased.enter_async_context(self._pool.machine()))
@@ -85,7 +85,8 @@ class Pool(LoopBound):
         finally:
             self._loop.post(leased.aclose)
 
-    # The overloads repeat those of `microvm.Pool`, because no type can derive them.
+    # These overloads repeat the overloads of `microvm.Pool.map`. Python's type hints have no way to
+    # derive them.
     @overload
     def map(
         self,
@@ -140,19 +141,19 @@ class Pool(LoopBound):
 
 
 class _Leased(MicroVM):
-    """A machine of a pool. It uses the event loop of the pool."""
+    """A machine that a pool gives to its user. It runs in the event loop of the pool."""
 
     def __init__(self, loop: BackgroundLoop, vm: machine.MicroVM) -> None:
         self._machine = vm
         LoopBound.__init__(self, loop)
 
     def stop(self) -> None:
-        """Stop the machine. The pool continues."""
+        """Stop the machine, but not the event loop, which belongs to the pool."""
         self._do(self._machine.stop())
 
 
 async def read_in_thread(commands: Iterator[T]) -> AsyncGenerator[T, None]:
-    """Yield the items of an iterator that may block."""
+    """Yield the items of an iterator, which is read in a thread because it may block."""
     end = object()
     while (command := await in_thread(next, commands, cast(T, end))) is not end:
         yield command

@@ -10,7 +10,7 @@ from microvm.sync.bound import LoopBound
 
 
 class OutputStream(LoopBound):
-    """An output stream of a command, as chunks of bytes; see `microvm.OutputStream`."""
+    """Standard output or standard error of a command; see `microvm.OutputStream`."""
 
     def __init__(self, loop: BackgroundLoop, stream: streams.OutputStream) -> None:
         super().__init__(loop)
@@ -29,7 +29,7 @@ class OutputStream(LoopBound):
         return self._do(self._stream.read(size))
 
     def next_chunk(self) -> bytearray | bytes | memoryview:
-        """Return the next chunk without a copy; empty at the end of the stream."""
+        """Return the next chunk of output without copying it; empty at the end of the stream."""
         return self._do(self._stream.next_chunk())
 
     def readline(self) -> bytes:
