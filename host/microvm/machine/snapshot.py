@@ -119,7 +119,7 @@ class Snapshot:
         return snapshot
 
     def _export(self) -> tuple[dict[str, Any], list[int]]:
-        """Return properties and file descriptors with which another process can use the snapshot."""
+        """Return properties and file descriptors for another process that uses the snapshot."""
         assert self._taken is not None  # noqa: S101 - set without a name
         return self._taken.parts()
 
