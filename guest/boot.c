@@ -16,8 +16,9 @@
 
 #define UNCOVERED "/run/microvm/proc"
 
-/* PRIORITY is the nice value of the highest priority. RESET_ON_FORK is SCHED_RESET_ON_FORK of
- * sched(7), combined with the default scheduling policy, whose number is 0. */
+/* PRIORITY is the nice value of the highest priority. RESET_ON_FORK is the flag SCHED_RESET_ON_FORK
+ * of sched(7), by which children start with the default priority. It is combined with the default
+ * scheduling policy, whose number is 0. */
 enum { PRIORITY = -20, RESET_ON_FORK = 0x40000000 };
 
 static const struct {

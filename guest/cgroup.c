@@ -12,8 +12,8 @@
 
 #define ROOT "/sys/fs/cgroup"
 
-/* Maximum number of old cgroups that the daemon remembers, in order to remove them when their last
- * background process has exited. It never removes further old cgroups. */
+/* Maximum number of old cgroups, in which background processes of earlier commands still run, that
+ * the daemon remembers in order to remove them later. Any further old cgroups are never removed. */
 enum { LEFT_MAX = 64 };
 
 /* Maximum number of bytes of memory (kernel memory and cached files) that a command may leave in
@@ -25,7 +25,7 @@ static int root = -1;
 static int current = -1;
 static uint64_t number;	  /* number of the current cgroup, which is also its name */
 static int pids_max = -1; /* descriptor of the cgroup's pids.max; -1 if the kernel lacks it */
-static int peak = -1;	  /* descriptor of its memory.peak; -1 if the peak cannot be reset */
+static int peak = -1;	  /* descriptor of the cgroup's memory.peak; -1 if it cannot be reset */
 static int events = -1;	  /* descriptor of the current cgroup's cgroup.events */
 static uint64_t left[LEFT_MAX];
 static unsigned left_count;
@@ -251,9 +251,9 @@ static bool is_frozen(int cgroup)
 	return tells(cgroup, "cgroup.events", "\nfrozen ");
 }
 
-/* Calls a function for the old cgroup with this name, and returns the function's result. Returns
- * true without calling it if `name` is not the name of an old cgroup, or if that cgroup no longer
- * exists. */
+/* Calls a function for a cgroup that an earlier command has used, and returns the function's
+ * result. If `name` is not the name of such a cgroup, or the cgroup no longer exists, returns true
+ * without calling the function. */
 static bool visit(const char *name, bool (*what)(int cgroup))
 {
 	char text[DIGITS + 1];
@@ -266,8 +266,8 @@ static bool visit(const char *name, bool (*what)(int cgroup))
 	return done;
 }
 
-/* Calls a function for each old cgroup, in which an earlier command may have left processes behind.
- * Returns true if all calls have returned true. */
+/* Calls a function for each cgroup that an earlier command has used, and in which it may have left
+ * processes behind. Returns true if all calls have returned true. */
 static bool each(bool (*what)(int cgroup))
 {
 	static _Alignas(struct entry) char entries[2048];
@@ -288,8 +288,8 @@ static bool each(bool (*what)(int cgroup))
 
 void cgroup_freeze(bool freezing)
 {
-	/* If the daemon has frozen no cgroups, thaw none, because root in the guest may have frozen
-	 * them. */
+	/* If the daemon has frozen no cgroups, thaw none. Cgroups that root in the guest has frozen
+	 * must stay frozen. */
 	if (!freezing && !freezes)
 		return;
 	freezes = freezing;

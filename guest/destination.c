@@ -89,8 +89,8 @@ static int find(const struct target *target, bool is_folder, char path[static PA
 	}
 	for (size = strlen(path); size > 1 && path[size - 1] == '/'; size--)
 		path[size - 1] = 0;
-	/* Resolve symbolic links in the requested path here, because later steps follow no links in
-	 * the tree. */
+	/* Resolve symbolic links in the requested path now. Links in the tree that is written are
+	 * not followed later. */
 	if (realpath(path, resolved))
 		strcpy(path, resolved);
 	return 0;

@@ -1,5 +1,5 @@
-/* Finds the folder into which `carry` writes a tree of files from the host, and creates its parent
- * folders. */
+/* Finds or creates the folder into which `carry`, the guest's program that copies files, writes a
+ * tree from the host. */
 #ifndef DESTINATION_H
 #define DESTINATION_H
 

@@ -81,7 +81,8 @@ struct environment environment_of(const struct sandboxd_exec_request *request, u
 	};
 }
 
-/* Gives a variable of the environment another value, unless the request has set this variable. */
+/* Replaces the default value of a variable in the environment, unless the request has set this
+ * variable. */
 static void replace(char **list, int which, const char *value)
 {
 	static char texts[DEFAULTS][USER_LINE_MAX + 16];

@@ -121,9 +121,10 @@ static uint8_t *frame_room(void)
 	return out + gathered;
 }
 
-/* Adds a frame, which was just encoded behind the frames that wait in `out`, to them, and sends all
- * when there are enough. An encoder returns the size 0 if a value does not fit into a frame. That
- * does not happen, because all paths and names of Linux fit, so it is treated as a fatal error. */
+/* Sends a frame of `size` bytes, which was just encoded behind the frames that wait in `out`.
+ * Writes all of them to standard output when there are enough bytes. An encoder returns the size 0
+ * for a value that is too long for a frame. All paths and names of Linux fit, so carry exits in
+ * this case. */
 static void send_out(size_t size)
 {
 	if (size == 0)

@@ -1,4 +1,4 @@
-/* Reads and writes the frames by which `carry`, the guest's program that copies files, talks with
+/* Reads and writes the frames that `carry`, the guest's program that copies files, exchanges with
  * the host. */
 #ifndef EXCHANGE_H
 #define EXCHANGE_H

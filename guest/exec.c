@@ -16,9 +16,9 @@
 
 /* CHUNK is the maximum number of bytes of output in a frame. The driver virtio_console sends at
  * most 32 KiB for each write (port_fops_write in drivers/char/virtio_console.c), and each write
- * costs an exit to the host. So the largest frame has exactly the size of two writes, and none of
- * them sends only a few bytes. A command that fills a whole frame gets a larger pipe, LARGE_PIPE,
- * so that it can go on writing while the daemon lets its output collect. */
+ * costs an exit to the host. So the largest frame fills exactly two writes, which wastes no exit on
+ * a small rest. A command that fills a whole frame gets a larger pipe, LARGE_PIPE, so that it can
+ * go on writing while the daemon lets its output collect. */
 enum {
 	PREFIX = SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_DATA_PREFIX,
 	CHUNK = 2 * 32768 - PREFIX,

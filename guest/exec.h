@@ -34,9 +34,9 @@ struct exec {
 	int status;	 /* exit status of the command, as waitpid returns it */
 	bool coalescing; /* true while output collects in the pipes, which are not polled or read */
 	bool terminal;
-	bool terminated; /* true if the processes that the command leaves behind are killed */
-	bool killed;	 /* true after exec_kill: the result waits for no credit and no silence */
-	uint64_t silent_ns; /* time from which the silent terminal of an exited command has ended */
+	bool terminated; /* true if processes that the command leaves behind must be killed */
+	bool killed;	 /* true after exec_kill: the result waits for neither credit nor silence */
+	uint64_t silent_ns; /* time at which a silent terminal's output counts as complete */
 	struct input input;
 	struct exec_stream streams[EXEC_STREAMS];
 };

@@ -89,8 +89,8 @@ void input_add(struct input *input, struct sandboxd_slice data)
 
 struct pollfd input_poll(const struct input *input)
 {
-	/* Even with no events to wait for, poll reports that the command has closed its input.
-	 * After the end of the input this no longer matters, so the descriptor is not polled. */
+	/* Poll the descriptor even if there is nothing to write, because poll reports when the
+	 * command closes its input. After the end of the input, this no longer matters. */
 	return (struct pollfd){ .fd = input->ended && !input->size ? -1 : input->fd,
 				.events = input->size || input->full ? POLLOUT : 0 };
 }

@@ -22,7 +22,7 @@ struct input {
 	uint32_t size;	/* number of bytes of input that wait to be written */
 	uint32_t pipe;	/* capacity of the pipe, when it was last looked up */
 	bool full;	/* true if the pipe has no free space */
-	bool withheld; /* true if a small credit is not granted until it is large or time has passed */
+	bool withheld;	/* true while a small credit waits to become larger, for a limited time */
 };
 
 /* Takes ownership of a non-blocking descriptor, to which the command's input is written; -1 means

@@ -35,7 +35,7 @@ enum { DEPTH_MAX = 1000, ENTRIES_SIZE = 1024, ATTRIBUTES_SIZE = 1 << 16, CHUNK =
 
 enum { SHOWN = 100 }; /* number of bytes that a message shows of each end of a long path */
 
-enum { ATTRIBUTE_NAME_MAX = 255 }; /* XATTR_NAME_MAX of linux/limits.h */
+enum { ATTRIBUTE_NAME_MAX = 255 }; /* the value of XATTR_NAME_MAX in linux/limits.h */
 
 /* A folder on the current path, whose entries are being packed. */
 struct level {

@@ -31,9 +31,9 @@ enum { CLOEXEC_RANGE = 4 };
  * announces that they are frozen. */
 enum { ABSENT_MS = 20, GOODBYE_MS = 200, FREEZING_MS = 1 };
 
-/* When the port has been closed for CUT_NS, the daemon discards an incomplete frame. When it has
- * been closed for ABANDONED_NS, the machine resets itself, because no host controls it any more.
- * STEP_NS is the longest time that one look at the closed port adds. */
+/* When the port has been closed for CUT_NS, the daemon discards an incomplete frame. When the port
+ * has been closed for ABANDONED_NS, the machine resets itself, because no host controls it any
+ * more. Each time the daemon finds the port closed, it counts at most STEP_NS. */
 #define CUT_NS 50000000ULL
 #define ABANDONED_NS 10000000000ULL
 #define STEP_NS 100000000ULL

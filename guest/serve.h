@@ -24,17 +24,17 @@ struct server {
 
 void serve_init(struct server *server, bool is_init);
 
-/* Handles the frames that have arrived. Returns false if it stops before the last one. The reason
- * is that the answers do not fit into the queue, that a `hello` message waits until killed
- * processes are reaped, or that a `keep` message waits until processes are frozen. */
+/* Handles the frames that have arrived. Returns false if it stops before the last one. That happens
+ * if the answers do not fit into the queue, while a `hello` message waits until killed processes
+ * are reaped, and while a `keep` message waits until processes are frozen. */
 bool serve_input(struct server *server);
 
 /* Reaps every child that has exited, and checks whether a `hello` or a `keep` message still has to
  * wait for processes. */
 void serve_children(struct server *server);
 
-/* Queues output of the command and, after the last output, its result. `fds` are passed to
- * exec_pump. */
+/* Queues output of the command and, after the last output, the result of the command. `fds` are the
+ * entries that exec_poll has set, after poll has returned. */
 void serve_output(struct server *server, const struct pollfd *fds);
 
 /* Writes standard input to the command, and grants credit for more to the host. `events` are the

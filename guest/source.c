@@ -16,7 +16,7 @@ enum { ENTRIES_SIZE = 4096 };
 /* A folder on the current path, whose entries are being sent. */
 struct level {
 	int fd;
-	size_t trail; /* length of the folder's path in the trail */
+	size_t trail; /* length of the folder's path */
 	size_t at, end;
 	_Alignas(struct entry) char entries[ENTRIES_SIZE];
 };
@@ -79,8 +79,8 @@ static const char *next_name(void)
 	return entry->name;
 }
 
-/* Sends the entry of a file, with its status and the target of a symbolic link, but not its
- * content. */
+/* Sends an `entry` frame with the status of a file, or with the target of a symbolic link. Does not
+ * send the content of the file. */
 static void send_bare(int folder, const char *path, const char *name, const struct stat *status)
 {
 	static char target[FILES_ENTRY_TARGET_MAX + 1];
@@ -125,8 +125,8 @@ static void send_content(int fd, bool fifo)
 	close(fd);
 }
 
-/* Sends the entry of an open file, and then its content. For a folder, sends the entry and begins
- * to read the folder's entries. */
+/* Sends an `entry` frame for an open file, and then the file's content. For a folder, sends the
+ * frame and begins to read the folder. */
 static void send_open(int fd, const struct stat *status, const char *name)
 {
 	send_entry(status, name, "");

@@ -8,7 +8,7 @@
 #include "protocol.h"
 
 struct spawn_failure {
-	enum sandboxd_stage stage; /* 0 if the process was started */
+	enum sandboxd_stage stage; /* the step that has failed; 0 if the process was started */
 	int error;
 };
 

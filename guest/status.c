@@ -10,8 +10,8 @@
 #include "drain.h"
 
 /* DESCRIPTORS is more than the number of descriptors that the daemon has open besides drained
- * pipes. AT_ONCE is the number of descriptors that one call of poll checks. It must not exceed the
- * limit of open files, and with a limit below 4 the daemon could not have started. */
+ * pipes. AT_ONCE is the number of descriptors that one call of poll checks. poll refuses a number
+ * above the limit of open files, but the daemon could not have started with a limit below 4. */
 enum { DESCRIPTORS = 64, AT_ONCE = 4 };
 
 /* Counts the open descriptors among AT_ONCE numbers, by calling poll, which reports POLLNVAL for a

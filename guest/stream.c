@@ -44,8 +44,8 @@ static void compact(struct stream *stream)
 	stream->end = left;
 }
 
-/* Skips bytes up to the next position at which a `hello` message may begin. At the end of the
- * buffer, that can be a part of its first bytes. */
+/* Skips bytes up to the next position at which a `hello` message begins. At the end of the buffer,
+ * the first bytes of a `hello` suffice, because the others may still arrive. */
 static void seek(struct stream *stream)
 {
 	for (; stream->start < stream->end; stream->start++, stream->dropped++) {

@@ -58,8 +58,8 @@ void tar_pad(uint64_t size)
 	tar_data(zeros, (size_t)(-size % BLOCK));
 }
 
-/* A pax record begins with its length in decimal. The digits of the length count, too, so this
- * function first finds out how many there are. */
+/* A pax record begins with its length in decimal. The length includes its own digits, so this
+ * function first finds out how many digits there are. */
 bool tar_record(const char *key, const void *value, size_t size)
 {
 	char text[DIGITS + 1];

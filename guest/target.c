@@ -22,7 +22,7 @@ enum { TEMPORARY_SIZE = sizeof PREFIX + DIGITS, TEMPORARIES_MAX = 1000 };
 /* A folder on the current path, whose entries are being written. */
 struct level {
 	int fd;
-	size_t trail; /* length of the folder's path in the trail */
+	size_t trail; /* length of the folder's path */
 	bool made;
 	uint32_t mode;
 	int64_t mtime;
@@ -206,7 +206,7 @@ static void begin_file(const char *name, const struct files_entry *entry)
 {
 	file.mode = entry->mode;
 	file.mtime = entry->mtime;
-	if (*folder_part.temporary) { /* an outer folder has a temporary name */
+	if (*folder_part.temporary) { /* the file is in a folder with a temporary name */
 		*file_part.temporary = 0;
 		file.was_there = false;
 		open_new(name);

@@ -42,7 +42,8 @@ static const struct step before[] = {
 	{ LAYER_PID, CLONE_NEWPID, NULL },
 };
 
-/* Layers that are applied while the process still has privileges, because they need these. */
+/* Layers that are applied while the process still has privileges, because these layers need
+ * privileges. */
 static const struct step privileged[] = {
 	{ LAYER_NET, CLONE_NEWNET, NULL }, { LAYER_IPC, CLONE_NEWIPC, NULL },
 	{ LAYER_UTS, CLONE_NEWUTS, NULL }, { LAYER_MOUNT, CLONE_NEWNS, mounts_replace },
@@ -175,8 +176,8 @@ int main(int argc, char **argv)
 	die_with_parent();
 	if (!has_controller(&options))
 		status_fail("controller", "it is not the parent");
-	/* Make no user namespace if QEMU gets a uid of its own, because QEMU then needs none.
-	 * Besides, only the launcher's own uid would exist in the new namespace. */
+	/* Make no user namespace if QEMU gets a uid of its own. QEMU then needs none, and this uid
+	 * would not exist in a new user namespace. */
 	options.left_out[LAYER_USER] |= options.has_uid;
 	if (options.has_uid)
 		reopen_prepare();

@@ -270,8 +270,9 @@ static void check_execve(void)
 	refuse_unless((uint32_t)(password >> 32));
 }
 
-/* System calls that are allowed with certain arguments only. The function adds instructions that
- * check the arguments, and return an error from the filter if one is not allowed. */
+/* System calls that are allowed with certain arguments only. For each call, a function adds
+ * instructions to the filter, which check the arguments and return an error if one is not
+ * allowed. */
 static const struct {
 	int number;
 	void (*check)(void);
@@ -318,8 +319,8 @@ static void write_filter(void)
 		answer_if((uint32_t)allowed_calls[i], ALLOW);
 	for (size_t i = 0; i < sizeof missing_calls / sizeof *missing_calls; i++)
 		answer_if((uint32_t)missing_calls[i], FAIL(ENOSYS));
-	/* Answer all calls above the newest one with ENOSYS. The calls of the x32 ABI are among
-	 * them, because they have high numbers. */
+	/* Answer each call whose number is above NEWEST_CALL with ENOSYS. That includes the calls
+	 * of the x32 ABI, which have high numbers. */
 	add(GREATER, 0, 1, NEWEST_CALL);
 	answer(FAIL(ENOSYS));
 	answer(FAIL(EPERM));

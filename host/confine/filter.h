@@ -6,7 +6,7 @@
 
 layer_lay filter_install;
 
-/* Executes a program. The filter allows execve only in this function. Returns on failure only. */
+/* Executes a program. The filter allows execve only from this function. Returns on failure only. */
 void filter_execute(char **program);
 
 #endif

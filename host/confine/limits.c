@@ -13,7 +13,7 @@
 
 static const struct {
 	int resource;
-	bool is_soft; /* soft limit only, which the controller raises while it saves a snapshot */
+	bool is_soft; /* true for a soft limit, which the controller raises to save a snapshot */
 } kinds[LIMITS] = {
 	[LIMIT_FILE_SIZE] = { RLIMIT_FSIZE, true },
 	[LIMIT_ADDRESS_SPACE] = { RLIMIT_AS, false },
@@ -73,7 +73,7 @@ const char *limits_set(const struct options *options, char detail[static DETAIL_
 			continue;
 		if (!set(kinds[i].resource, options->limits[i], kinds[i].is_soft))
 			return strerror(errno);
-		strcat(strcat(detail, " "), limit_names[i]); /* DETAIL_SIZE suffices */
+		strcat(strcat(detail, " "), limit_names[i]); /* `detail` has room for all names */
 	}
 	/* Ignore SIGXFSZ, so that a write beyond the limit of file size fails with an error, which
 	 * QEMU handles, and does not kill QEMU. */

@@ -45,7 +45,7 @@ struct options {
 	struct files disks;   /* open files that QEMU may read, but does not reopen */
 	struct files writable;
 	unsigned copied; /* number of files that reopen_files has copied to memory */
-	char **program;	 /* path of the program, and its arguments */
+	char **program;	 /* path of the program to execute, and its arguments */
 };
 
 /* The largest value of the option --uid. The sum of this value and any pid is still a valid uid. */

@@ -94,7 +94,7 @@ static bool open_owned(int file, uid_t uid)
 	return put(opened, file);
 }
 
-/* Copies the data of a sparse file. Its holes stay holes in the copy. */
+/* Copies the data of a file. The holes of a sparse file stay holes in the copy. */
 static bool copy_data(int file, int copy, off_t size)
 {
 	off_t at = 0, end;
@@ -125,8 +125,8 @@ static bool fill(int copy, int file)
 	       lseek(copy, 0, SEEK_SET) == 0;
 }
 
-/* Replaces the open file of a descriptor by a copy in memory. Each uid that has the descriptor can
- * open the copy, and no process can write to it. */
+/* Replaces the open file of a descriptor by a copy in memory. Through the descriptor, a process
+ * with any uid can open the copy, and no process can write to it. */
 static bool open_copy(int file)
 {
 	int copy = memfd_create("microvm-file", MFD_CLOEXEC | MFD_ALLOW_SEALING), error;
