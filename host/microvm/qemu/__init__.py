@@ -1,1 +1,1 @@
-"""QEMU: its command line, its confinement, its process, QMP, and how it came to its end."""
+"""Starts and controls QEMU: its command line, confinement, process, QMP connection and exit."""

@@ -37,7 +37,8 @@ _logger = Area("qemu")
 #: slow, and so is the first boot under a nested accelerator.
 BOOT_TIMEOUT = 60.0
 
-#: The same limit for an accelerator that may not work, if another one can be tried next.
+#: Maximum time from QEMU's start to the guest's `ready`, in seconds, under an accelerator that may
+#: not work, if another accelerator can be tried next.
 TRIAL_TIMEOUT = 20.0
 
 #: Maximum number of seconds for which the result of a probe is valid, because the host may change.
@@ -48,21 +49,22 @@ KVM = Path("/dev/kvm")
 
 _MODULES = Path("/sys/module")
 
-# <linux/kvm.h>; the version has been 12 since Linux 2.6.22, and applications should check it
-# (Documentation/virt/kvm/api.rst, 4.1).
+# Constants of KVM's interface, from <linux/kvm.h>. The version of the interface has been 12 since
+# Linux 2.6.22, and applications should check it (Documentation/virt/kvm/api.rst, 4.1).
 _KVM_GET_API_VERSION = 0xAE00
 _KVM_CREATE_VM = 0xAE01
 _KVM_API_VERSION = 12
 
 
 class ProbeCache(NamedTuple):
-    """A cache of the results of probes, which find out what works on this host.
+    """A cache of the results of probes, such as whether KVM works on this host.
 
-    A result is valid for a day, on the same host, with the same kernel, KVM parameters and QEMU.
+    A result is valid for at most a day, on the same host, with the same kernel, KVM parameters and
+    QEMU.
 
     :ivar folder: Folder of the results; created when the first result is stored.
     :ivar binary: Path of QEMU's program.
-    :ivar subject: Name of the thing that is probed; by default the hardware accelerator.
+    :ivar subject: Name of the feature that is probed; by default the hardware accelerator.
     """
 
     folder: Path
@@ -70,11 +72,12 @@ class ProbeCache(NamedTuple):
     subject: str = "accel"
 
     def recall(self) -> bool | None:
-        """Return whether the subject works, or None if no valid result is stored."""
+        """Return whether the probed feature works, as stored; None if no valid result is stored."""
         try:
             with os.fdopen(cache.open_file(self.path)) as file:
                 age = time.time() - os.fstat(file.fileno()).st_mtime
-                # The file has the result and the number of seconds for which it is valid.
+                # The file contains the result of a probe, and the number of seconds for which it is
+                # valid.
                 text, seconds = file.read().split()
             lifetime = min(float(seconds), PROBE_LIFETIME)
             return {"works": True, "broken": False}.get(text) if 0 <= age < lifetime else None
@@ -84,12 +87,12 @@ class ProbeCache(NamedTuple):
     def remember(self, *, works: bool, lifetime: float = PROBE_LIFETIME) -> None:
         """Store the result of a probe. If the file cannot be written, the next run probes again.
 
-        :param lifetime: the number of seconds for which the result is valid.
+        :param lifetime: Number of seconds for which the result is valid.
         """
         text = f"{'works' if works else 'broken'} {lifetime:.0f}\n"
         with suppress(OSError, CacheError):
             cache.make(self.folder)
-            # A process that reads a half-written file ignores it, so no lock is needed.
+            # No lock is needed, because a process that reads a half-written result ignores it.
             cache.write(self.path, text.encode())
 
     def forget(self) -> None:
@@ -99,7 +102,11 @@ class ProbeCache(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """The path of the file that holds the result. The file may not exist."""
+        """The path of the file with the result, which may not exist.
+
+        Its name contains a digest of the properties of this host and of QEMU on which the result
+        depends.
+        """
         machine_id = b""
         with suppress(OSError):
             machine_id = Path("/etc/machine-id").read_bytes()
@@ -113,7 +120,7 @@ class ProbeCache(NamedTuple):
 class Obstacle(NamedTuple):
     """A reason why the hardware cannot accelerate a guest, found without starting a guest.
 
-    :ivar failure: The row of the table of failures.
+    :ivar failure: The failure of KVM, from the table in `kvm_failure`.
     :ivar why: The cause, such as the host's error message.
     :ivar hint: Advice for the user; may be empty.
     :ivar command: Shell command that removes the obstacle; empty if none can.
@@ -133,7 +140,7 @@ class Obstacle(NamedTuple):
 def candidates(
     requested: Literal["auto", "kvm", "tcg"], *, arch: str, probes: ProbeCache
 ) -> tuple[Accel, ...]:
-    """Return the accelerators to try, in order.
+    """Return the accelerators under which a guest can be started, in the order to try them.
 
     :param arch: Architecture of the guest. Hardware accelerates only guests of its own
         architecture.
@@ -155,7 +162,7 @@ def candidates(
 
 
 def host_cpu() -> str:
-    """Return a description of this host's processor, as far as guests under KVM can see it."""
+    """Return a text with the properties of this host's processor that guests under KVM can see."""
     with suppress(OSError):
         first, _, _ = Path("/proc/cpuinfo").read_text().partition("\n\n")
         own = ("model name", "stepping", "microcode", "flags", "Features", "CPU ")
@@ -194,7 +201,7 @@ def fallback_notice(reason: str, hint: str = "") -> str:
 
 
 def obstacle(arch: str) -> Obstacle | None:
-    """Return the reason why the hardware cannot accelerate guests of `arch`; None if it may."""
+    """Return the reason why hardware cannot accelerate a guest of `arch`; None if it may work."""
     machine = os.uname().machine
     native = {each.debian: each.name for each in ARCHES.values()}.get(machine, machine)
     if arch != native:
@@ -239,7 +246,7 @@ def _create_vm(device: int) -> int:
 
 
 def _permission_hint() -> tuple[str, str]:
-    """Return a hint on how to get permission to use the device, and the command that grants it."""
+    """Return a hint on how to get permission to use /dev/kvm, and the command that grants it."""
     if os.geteuid() == 0:
         return f"in a container, start the container with `--device {KVM}`", ""
     device = KVM.stat()

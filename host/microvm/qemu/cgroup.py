@@ -18,14 +18,14 @@ ROOT = Path("/sys/fs/cgroup")
 _SELF = Path("/proc/self/cgroup")
 _PID_NAMESPACE = Path("/proc/self/ns/pid")
 _CONTROLLERS = {"memory", "pids"}
-_V2_PREFIX = "0::"  # of the line for version 2 in /proc/self/cgroup, cgroups(7)
+_V2_PREFIX = "0::"  # in /proc/self/cgroup, the line for cgroup v2 begins so; see cgroups(7)
 _V2_HELP = (
     "boot with only cgroup v2: add `systemd.unified_cgroup_hierarchy=1` to the kernel command line"
 )
 
 
 class Unavailable(Exception):
-    """No cgroup can be created for a machine here. The text contains the reason.
+    """No cgroup can be created for a machine. The message of this exception is the reason.
 
     :ivar help: Advice for the user. Empty if the advice is to start microvm in another cgroup.
     """
@@ -36,10 +36,10 @@ class Unavailable(Exception):
 
 
 def make(bounds: Mapping[str, str]) -> tuple[Path, int]:
-    """Create a cgroup with limits, and remove the cgroups of machines whose controller has died.
+    """Create a machine's cgroup with limits, and remove the cgroups that killed processes left.
 
-    :param bounds: The limits, by the names of the cgroup's files. A limit is ignored if the cgroup
-        lacks its controller.
+    :param bounds: The limits, by the names of the cgroup's files, such as `memory.max`. A limit is
+        ignored if the cgroup lacks its file, because a cgroup controller is missing.
     :return: The folder of the cgroup, which the caller must remove, and an open descriptor of its
         file `cgroup.procs`. A process that writes 0 to the descriptor joins the cgroup.
     :raises Unavailable: No cgroup can be created.
@@ -67,7 +67,10 @@ def remove(folder: Path) -> None:
 
 
 def _parent() -> Path:
-    """Return the folder of the parent of this process's cgroup."""
+    """Return the folder of the parent of this process's cgroup, if we can create cgroups there.
+
+    :raises Unavailable: We cannot.
+    """
     try:
         if not (ROOT / "cgroup.controllers").exists():
             raise Unavailable(f"cgroup v2 is not mounted at {ROOT}", _V2_HELP)
@@ -112,7 +115,7 @@ def _new(parent: Path) -> Path:
 
 
 def _sweep(parent: Path) -> None:
-    """Remove the cgroups whose controller has died without removing them."""
+    """Remove the cgroups of machines whose microvm process was killed before it removed them."""
     prefix = _prefix()
     for folder in parent.glob(f"{prefix}*-*"):
         owner = folder.name.removeprefix(prefix).partition("-")[0]
@@ -123,6 +126,7 @@ def _sweep(parent: Path) -> None:
 def _prefix() -> str:
     """Return the prefix of our cgroups' names, which contains the id of our PID namespace.
 
-    The name of a cgroup ends with the PID of its controller, which is valid in that namespace only.
+    The rest of a cgroup's name contains the PID of the process that created it. A PID is valid in
+    one PID namespace only.
     """
     return f"microvm-{_PID_NAMESPACE.stat().st_ino}-"

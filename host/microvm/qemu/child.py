@@ -1,7 +1,8 @@
 """A child process that an event loop can wait for, even if it was spawned before the loop started.
 
 On Linux, we spawn the launcher. The launcher creates another child of this process, which executes
-the program. On a socket, the launcher reports the PID of this child, and what it has set up.
+QEMU. Over a socket, the launcher reports the PID of this child, and which layers of the confinement
+it has set up.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _INTERVAL = 0.05
 
 
 class Child:
-    """A child process, which :meth:`wait` or :meth:`reap` reaps. They also remove its cgroup.
+    """A child process that runs QEMU. :meth:`wait` or :meth:`reap` reaps it and removes its cgroup.
 
     Only one thread may use it, except for :meth:`kill`, which any thread may call.
 
@@ -95,7 +96,8 @@ class Child:
     def kill(self) -> None:
         """Kill the process, unless it has exited. Any thread may call this.
 
-        If the launcher has not reported the PID yet, this kills the process group of both.
+        If the launcher has not reported the PID yet, this kills the process group of the launcher
+        and the program.
         """
         with self._closing, suppress(ProcessLookupError):
             killed = self._pidfd is not None and _kill(self._pidfd)
@@ -105,18 +107,20 @@ class Child:
                 else:
                     os.killpg(self._spawned.pid, signal.SIGKILL)
         if self._known_pid != self._spawned.pid:
-            self._spawned.kill()  # the launcher, which a signal may have stopped
+            self._spawned.kill()  # also kill the launcher, which a signal may have stopped
         with self._closing, suppress(OSError):
             if self._report_socket is not None:
-                # Another process may hold a copy of the socket, so closing would not end a read.
+                # Another process may hold a copy of our socket, so closing the socket would not end
+                # a read of the report. A shutdown ends it.
                 self._report_socket.shutdown(socket.SHUT_RD)
 
     @contextmanager
     def file_size_limit(self, size: int) -> Iterator[None]:
-        """Set the limit of the process for the size of files it writes, and restore it afterwards.
+        """While the block runs, limit the size of files that the process may write.
 
-        The limit is at most this process's own. It remains unchanged if the process has exited, or
-        if this process has no permission to raise a limit.
+        The old limit is restored afterwards. The new limit is at most the limit of our own process.
+        The limit remains unchanged if the process has exited, or if we have no permission to raise
+        a limit.
 
         :param size: Maximum size of a file in bytes.
         """
@@ -150,7 +154,7 @@ class Child:
         pid = self.pid
         self._reap_launcher(time.monotonic() + _LAUNCH_TIMEOUT)
         if self._returncode is None:
-            code = 0  # as `subprocess` reports it, if other code has reaped the child
+            code = 0  # if other code has reaped the child, as `subprocess` reports it
             with suppress(ChildProcessError):
                 code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             self._returncode = code
@@ -181,7 +185,8 @@ class Child:
 
             loop = get_running_loop()
             executed: asyncio.Future[None] = loop.create_future()
-            # `sock_recv` would lose data that it has received when this is cancelled.
+            # We do not use `sock_recv`: if this task is cancelled, it would lose data that it has
+            # received.
             loop.add_reader(self._report_socket, self._on_report, self._report_socket, executed)
             try:
                 await executed
@@ -195,13 +200,13 @@ class Child:
         with suppress(BlockingIOError):
             data = reports.recv(_CHUNK)
             self._take(data)
-            # After a failure we do not wait for the end of file, because another process may have
-            # the socket open.
+            # After the launcher has reported a failure, we do not wait for the end of file, because
+            # another process may have the socket open.
             if not data or self.report.failure:
                 _set_done(executed)
 
     def _take(self, data: bytes) -> None:
-        """Parse data of the launcher. As soon as it contains the PID, open a pidfd for it."""
+        """Parse data of the launcher's report. If it has the PID, open a pidfd of the program."""
         known = self.report.pid
         self.report.feed(data)
         if known is None and self.report.pid is not None:
@@ -234,14 +239,15 @@ class Child:
     def _await_pid(self) -> None:
         """Block until the launcher has reported the program's PID, or has exited without one.
 
-        A child whose PID is not reported yet waits for the launcher, so it cannot continue alone.
+        If the launcher exits without a report, the program is not executed, because the launcher's
+        child waits for the launcher first.
         """
         if self._pid is not None or self._report_socket is None:
             return
         deadline = time.monotonic() + _LAUNCH_TIMEOUT
         readable = {self._report_socket.fileno(): POLLIN}
         while self.report.pid is None:
-            has_exited = self._spawned.poll() is not None  # then it reports nothing more
+            has_exited = self._spawned.poll() is not None  # an exited launcher reports nothing more
             if wait_ready(readable, 0 if has_exited else _INTERVAL):
                 if data := self._report_socket.recv(_CHUNK):
                     self._take(data)

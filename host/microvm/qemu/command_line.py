@@ -1,4 +1,4 @@
-"""The command line of QEMU, and its first QMP requests, computed from a configuration."""
+"""The command line of QEMU and the first QMP requests to it, computed from a configuration."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from microvm.constants import PORT_NAME
 from microvm.options import Confinement
 
 _SANDBOX = "on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny"
-# Port 0 is reserved for a console, so the guest's port is port 1. The kernel sets up queues for
-# every possible port, so we allow no more than these two.
+# Port 0 of a virtio-serial device is reserved for a console, so host and guest communicate over
+# port 1. The guest's kernel sets up queues for every port that the device allows, so we allow only
+# these two.
 _SERIAL_DEVICE = {
     "pci": "virtio-serial-pci,max_ports=2",
     "mmio": "virtio-serial-device,max_ports=2",
@@ -21,7 +22,8 @@ _SERIAL_DEVICE = {
 _BLOCK_DEVICE = {"pci": "virtio-blk-pci", "mmio": "virtio-blk-device"}
 
 IGNORE_SHARED = "x-ignore-shared"
-"""QEMU's migration capability that leaves RAM in a shared file instead of copying it."""
+"""Name of a migration capability of QEMU: RAM that is in a shared file stays there, and is not
+copied into the migration stream."""
 
 
 class QemuConfig(NamedTuple):
@@ -38,7 +40,8 @@ class QemuConfig(NamedTuple):
     :ivar scratch: Size in bytes of the disk that stores changes of the root file system; 0 if
         memory stores them.
     :ivar quiet: True if the kernel prints no boot messages.
-    :ivar confinement: Which layers confine QEMU; see `microvm.qemu.confinement`.
+    :ivar confinement: `auto`, `require` or `off`: which layers must or may confine QEMU; see
+        `microvm.qemu.confinement`.
     """
 
     kernel: Path
@@ -62,8 +65,9 @@ class Memory(NamedTuple):
     :ivar scratch: This QEMU's own scratch disk, which stores changes of the root file system; None
         if memory stores them.
     :ivar saved: True if the files contain a guest to restore; False if QEMU shall save one there.
-    :ivar sent: File with the migration stream of a running guest, from which this QEMU starts
-        before it saves; None if the guest boots.
+    :ivar sent: File to which another QEMU has sent its running guest, as a migration stream. This
+        QEMU restores the guest from it, and then saves the guest to `ram` and `state`. None if the
+        guest boots instead.
     :ivar copied: True if the file of the memory is a private copy, which this QEMU may write.
     :ivar identity: Value that distinguishes this saved guest from a later one of the same name.
     """
@@ -90,7 +94,7 @@ class QmpRequest(NamedTuple):
 
 
 class Inherited(NamedTuple):
-    """The descriptors that QEMU inherits, so that it needs no paths and leaves no files behind."""
+    """The file descriptors that QEMU inherits, so that it needs neither paths nor socket files."""
 
     qmp: int
     port: int
@@ -103,7 +107,7 @@ class Inherited(NamedTuple):
     memory: Memory | None = None
 
     def all(self) -> tuple[int, ...]:
-        """Return all descriptors."""
+        """Return all file descriptors that QEMU inherits."""
         own = (self.qmp, self.port, self.console, self.kernel, self.initramfs)
         some: tuple[int | None, ...] = (self.kvm, self.disk, self.scratch)
         if self.memory is not None:
@@ -111,17 +115,17 @@ class Inherited(NamedTuple):
         return (*own, *(each for each in some if each is not None))
 
     def read_only(self) -> tuple[int, ...]:
-        """Return the files that QEMU reopens by /dev/fd, and may not write."""
+        """Return the descriptors of files that QEMU opens again as /dev/fd/N, and may only read."""
         memory = self.memory
         shared = (memory.ram,) if memory and memory.saved and not memory.copied else ()
         return (self.kernel, self.initramfs, *shared)
 
     def disks(self) -> tuple[int, ...]:
-        """Return the disks that QEMU reads through the inherited descriptor, and may not write."""
+        """Return the descriptors of disks that QEMU may only read, and does not open again."""
         return () if self.disk is None else (self.disk,)
 
     def writable(self) -> tuple[int, ...]:
-        """Return the files in memory that QEMU reopens by /dev/fd for writing."""
+        """Return the descriptors of memory files that QEMU opens again as /dev/fd/N for writing."""
         memory = self.memory
         if memory is None or (memory.saved and not memory.copied):
             return ()
@@ -129,7 +133,7 @@ class Inherited(NamedTuple):
 
 
 def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) -> list[str]:
-    """Return QEMU's arguments, without the name of the program.
+    """Return the arguments of QEMU's command line for a machine, without the program's name.
 
     :param tsc_khz: Frequency of the host's TSC in kHz; None if the host has none or it is unknown.
     :raises UsageError: The architecture is unknown.
@@ -139,8 +143,8 @@ def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) 
         *("-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"),
         *(("-incoming", "defer") if _restores(inherited) else ("-S",)),
         *("-sandbox", _SANDBOX),
-        # If the host merged equal pages of several guests, a guest could find out the contents of
-        # another guest's pages by measuring how long a write takes.
+        # The host must not merge equal memory pages of several guests: otherwise a guest could find
+        # out the contents of another guest's pages by measuring how long a write takes.
         *("-M", f"{target.machine[config.bus]},memory-backend=ram,mem-merge=off"),
         *("-cpu", target.cpu[config.accel]),
         *_accelerator(config.accel, inherited.kvm),
@@ -160,14 +164,15 @@ def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) 
 def requests(memory: Memory | None) -> Sequence[QmpRequest]:
     """Return the QMP requests that start the guest.
 
-    For a guest that was sent to a file, they only negotiate capabilities, because the further
-    requests depend on QEMU's version.
+    For a guest that another QEMU has sent to a file, the requests only negotiate capabilities. All
+    further requests depend on QEMU's version, which is not known yet.
     """
     asked = [QmpRequest("qmp_capabilities")]
     if memory is None or not (memory.saved or memory.sent is not None):
         asked.append(QmpRequest("cont"))
     elif memory.sent is None:
-        # The QEMU versions that need a copy of the memory cannot read a migration from a path.
+        # A QEMU version that needs its own copy of the guest's memory cannot read a migration
+        # stream from a path. So this version gets a descriptor.
         uri = f"fd:{memory.state}" if memory.copied else f"file:{descriptor_path(memory.state)}"
         shared = [{"capability": name, "state": True} for name in ("events", IGNORE_SHARED)]
         asked += [
@@ -183,10 +188,10 @@ def _restores(inherited: Inherited) -> bool:
 
 
 def _backend(config: QemuConfig, memory: Memory | None) -> list[str]:
-    """Return the options for the guest's RAM.
+    """Return QEMU's command line options for the guest's RAM.
 
-    Every QEMU gives the RAM the same name, because a guest can be restored only under this name.
-    Clones map the file of a saved guest copy-on-write.
+    The RAM has the same name in every QEMU, because QEMU finds the RAM of a saved guest by its
+    name. Clones map the file of a saved guest copy-on-write.
     """
     if memory is None:
         return ["-object", f"memory-backend-ram,id=ram,size={config.memory}M"]
@@ -198,7 +203,7 @@ def _backend(config: QemuConfig, memory: Memory | None) -> list[str]:
 
 
 def descriptor_path(descriptor: int) -> str:
-    """Return a path that reopens an inherited file, even if QEMU may not access its real path."""
+    """Return the path by which QEMU opens an inherited file, whose real path it may not access."""
     return f"/dev/fd/{descriptor}"
 
 
@@ -209,11 +214,11 @@ def _accelerator(accel: Accel, kvm: int | None) -> list[str]:
 
 
 def _disks(config: QemuConfig, inherited: Inherited) -> list[str]:
-    """Return the options for the read-only disk of the image and for the guest's scratch disk.
+    """Return QEMU's options for the image's read-only disk and for the guest's scratch disk.
 
     The scratch disk is deleted with the machine, so QEMU does not flush writes to the host's disk.
-    If the host fails to write, QEMU pauses the guest, because a program in the guest that does not
-    wait for its data would never learn that they are lost.
+    If a write to the host's disk fails, QEMU pauses the guest. Otherwise a program in the guest
+    that does not wait until its data are on the disk would never learn that they are lost.
     """
     found = []
     for number, name, descriptor, mode, errors in (
@@ -230,16 +235,17 @@ def _disks(config: QemuConfig, inherited: Inherited) -> list[str]:
 def _serial_device(config: QemuConfig) -> str:
     device = _SERIAL_DEVICE[config.bus]
     if config.accel == "tcg" and config.bus == "pci":
-        # Under emulation, a direct write to the port is cheaper than waking another thread.
+        # With `ioeventfd`, another thread of QEMU is woken when the guest writes to the port. Under
+        # emulation, it is cheaper to handle the write at once.
         device += ",ioeventfd=off"
     return device
 
 
 def kernel_command_line(config: QemuConfig, *, tsc_khz: int | None) -> str:
-    """Return the kernel's command line.
+    """Return the command line of the guest's kernel.
 
-    A kernel panic resets the machine, and then QEMU exits. `init` reads the words `disk` and
-    `scratch`, which say which disks exist.
+    With `panic=-1`, a kernel panic resets the machine, and then QEMU exits. The program `init` in
+    the guest reads the words `disk` and `scratch`, which say which disks exist.
     """
     target = arches.find(config.arch)
     words = [
@@ -251,7 +257,8 @@ def kernel_command_line(config: QemuConfig, *, tsc_khz: int | None) -> str:
         "scratch" if config.scratch else "",
     ]
     if config.accel == "tcg" and config.arch == "x86_64" and tsc_khz is not None:
-        # TCG shows the host's TSC. On a busy host, the kernel's calibration of it fails now and
-        # then, and the boot hangs, so we pass the frequency.
+        # Under TCG, the guest reads the host's time stamp counter (TSC). On a busy host, the
+        # guest's kernel sometimes fails to measure the frequency of the TSC, and then the boot
+        # hangs. So we pass the frequency.
         words.append(f"tsc_early_khz={tsc_khz}")
     return " ".join(filter(None, words))

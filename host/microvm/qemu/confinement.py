@@ -20,7 +20,7 @@ PID, which is at most 2 ** 22. systemd, FreeIPA and container engines assign onl
 
 
 class ConfinementLayer(NamedTuple):
-    """A layer of the confinement.
+    """A layer of QEMU's confinement, such as the filter of system calls.
 
     :ivar prevents: Actions of QEMU that the layer prevents.
     :ivar needs: Requirements of the layer on the host.
@@ -93,9 +93,9 @@ LAYERS = (
         "start microvm with `systemd-run --user --scope`",
     ),
 )
-"""All layers, in the order in which they are shown."""
+"""All layers of QEMU's confinement, in the order in which users see them."""
 
-_LEFT_OUT = "left out"  # reported by a launcher that root starts, as it uses one uid per machine
+_LEFT_OUT = "left out"  # the launcher's report about the layer `user` if root has started it
 _NOT_FOR_ROOT = "nothing to do: for root, each machine has its own uid, which is stronger"
 _NOT_WITHOUT_IDS = "see `ids`: root uses one uid per machine instead, but cannot do so here"
 _NO_THREADS = "threads are left out, because the kernel would count other processes of the same uid"
@@ -103,35 +103,39 @@ _NO_THREADS = "threads are left out, because the kernel would count other proces
 DEMANDED = (("ids",), ("limits",), ("seccomp",), ("landlock", "mount"))
 """The layers that `--confinement require` demands: at least one layer of each tuple."""
 
-# With `--confinement off`, QEMU must still not have the privileges of its controller.
+# The layers that stay active with `--confinement off`, because QEMU must never have the privileges
+# of the process that starts it.
 _ALWAYS = ("ids",)
 
-# The folders in which packages install QEMU's programs, libraries and data. All are public.
+# The folders in which packages install QEMU's programs, libraries and data. Every user can read
+# them.
 _READ = (
     *("/usr", "/bin", "/lib", "/lib32", "/lib64", "/nix/store", "/gnu/store"),
     *("/etc/ld.so.cache", "/etc/ld.so.preload", "/etc/alternatives", "/etc/localtime"),
 )
-# If the program is elsewhere, the folders of its own prefix, and those of Homebrew.
+# Further folders that QEMU may read if its program is not in /usr: folders of its installation
+# prefix, and folders of Homebrew.
 _PREFIX = ("lib", "lib64", "libexec", "share/qemu", "share/seabios")
 _CELLAR = "Cellar"
 _HOMEBREW = (_CELLAR, "opt")
 
 _MIB = 1 << 20
 
-# QEMU 10 was measured with 25 files and 5 threads, and one more thread for each further CPU. Its
-# disks may use 64 threads. If QEMU cannot start a thread, it aborts.
+# Maximum numbers of open files and threads. QEMU 10 was measured to use 25 files and 5 threads, and
+# one more thread for each further CPU. Its disks may use 64 threads. If QEMU cannot start a thread,
+# it aborts, so the numbers are generous.
 _OPEN_FILES = 256
 _THREADS = 128
-_DEVICES = 64 * _MIB  # more than the saved state of all devices
-# Apart from the guest's memory, QEMU was measured with 1.4 GiB of address space, of which 1 GiB is
-# for translated code, and 64 MiB for each further CPU. Each thread may need another 72 MiB, for a
-# stack and an arena of the allocator.
+_DEVICES = 64 * _MIB  # more bytes than the saved state of all devices needs
+# Address space of QEMU apart from the guest's memory. 1.4 GiB were measured, of which 1 GiB is for
+# translated code, and 64 MiB for each further CPU. Each thread may need another 72 MiB, for a stack
+# and an arena of the allocator.
 _ADDRESS_SPACE = 8192 * _MIB
-# Apart from the guest's memory, QEMU was measured with 100 MiB of memory. Translated code may use
+# Memory of QEMU apart from the guest's memory. 100 MiB were measured, but translated code may use
 # up to 1 GiB.
 _OVERHEAD = 2048 * _MIB
 _SYS_RESOURCE = 1 << 24  # CAP_SYS_RESOURCE, capabilities(7)
-_PERIOD = 100_000  # in microseconds; the default of cgroups
+_PERIOD = 100_000  # period of the CPU limit in microseconds; the default of cgroups
 
 
 class LayerResult(NamedTuple):
@@ -170,7 +174,7 @@ class LauncherReport:
             self._take(*line.decode(errors="replace").partition(" ")[::2])
 
     def _take(self, word: str, rest: str) -> None:
-        if word == "pid" and rest.isdecimal():  # `pid` is also the name of a layer
+        if word == "pid" and rest.isdecimal():  # `pid` without a number is the name of a layer
             self.pid = int(rest)
         elif word == "failed":
             self.failure = rest
@@ -248,10 +252,11 @@ def launcher_options(
     device: Path | None = None,
     cgroup: int | None = None,
 ) -> list[str]:
-    """Return the launcher's options for a machine.
+    """Return the command line options of the launcher for a machine's QEMU.
 
     :param program: Path of QEMU's program.
-    :param controller: PID of the process that spawns the launcher. QEMU exits when it exits.
+    :param controller: PID of the process that spawns the launcher. The kernel kills QEMU when that
+        process exits.
     :param status: Descriptor to which the launcher writes its report.
     :param root: True if the controller is root.
     :param group: The only group that QEMU keeps, if the controller is root.
@@ -262,7 +267,7 @@ def launcher_options(
     if root:
         options += ["--uid", str(UIDS)]
         options += [] if group is None else ["--group", str(group)]
-        # QEMU's uid has no right to open these files by itself.
+        # QEMU's own uid has no right to open these files, so the launcher must give it access.
         options += _each("--file", inherited.read_only())
     if config.confinement == "off":
         return [*options, *_each("--without", (x.name for x in LAYERS if x.name not in _ALWAYS))]
@@ -279,8 +284,8 @@ def limits(config: QemuConfig, inherited: Inherited) -> Sequence[tuple[str, int]
     """Return the names and values of a machine's resource limits, for the launcher."""
     saves = inherited.memory is not None and not inherited.memory.saved
     return [
-        # A migration of a running guest to a file needs as much as a save. If we may raise the
-        # limit later, we do so for the time of the migration only.
+        # Sending a running guest to a file needs the same limit as saving a guest. If we may raise
+        # the limit of a running QEMU, we do so only while it sends the guest.
         ("file-size", saved_size(config) if saves or not may_raise() else config.scratch),
         ("address-space", config.memory * _MIB + _ADDRESS_SPACE + config.cpus * 256 * _MIB),
         ("open-files", _OPEN_FILES + 16 * config.cpus),
@@ -311,7 +316,7 @@ def bounds(config: QemuConfig) -> Mapping[str, str]:
         # Twice the guest's memory, because a copy of it is in a file in memory during a migration.
         "memory.max": str(2 * config.memory * _MIB + _OVERHEAD),
         "pids.max": str(_THREADS + 2 * config.cpus),
-        # One more processor, for QEMU's own work.
+        # QEMU may use one processor more than its guest has, for its own work.
         "cpu.max": f"{(config.cpus + 1) * _PERIOD} {_PERIOD}",
     }
 

@@ -1,4 +1,4 @@
-"""The probe of the confinement: it confines a test program, and returns which layers work here."""
+"""Probes the confinement: confines a test program, and reports which layers work on this host."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CONFIG = QemuConfig(kernel=Path(), initramfs=Path(), bus="mmio", accel="tcg")
 
 
 def probe() -> Mapping[str, LayerResult]:
-    """Return the result of each layer of the confinement on this host, by the names of the layers.
+    """Test each layer of QEMU's confinement on this host, and return the results by layer name.
 
     The launcher confines the program `true`, as it would confine QEMU.
 
@@ -30,7 +30,8 @@ def probe() -> Mapping[str, LayerResult]:
     if program is None:
         raise ConfinementError("the program `true` is missing", hint="apt install coreutils")
     ours, theirs = socket.socketpair()
-    # Two descriptors of the program stand for a guest's files, because the launcher reopens these.
+    # The launcher opens the files of the kernel and of the initramfs again by their descriptors. In
+    # this test, we pass two descriptors of the program `true` instead.
     with ours, theirs, Path(program).open("rb") as kernel, Path(program).open("rb") as initramfs:
         end = theirs.fileno()
         inherited = Inherited(end, end, end, kernel=kernel.fileno(), initramfs=initramfs.fileno())
@@ -38,7 +39,8 @@ def probe() -> Mapping[str, LayerResult]:
         theirs.close()
         ours.settimeout(_TIMEOUT)
         try:
-            ours.recv(1)  # until the program exits, which closes its end
+            # Wait until the program exits, because its end of the socket pair is then closed.
+            ours.recv(1)
         except TimeoutError:
             raise ConfinementError(
                 f"the program `true` did not exit within {_TIMEOUT:.0f} seconds",
@@ -54,7 +56,10 @@ def probe() -> Mapping[str, LayerResult]:
 
 
 def _with_cgroup_reason(status: LauncherReport) -> Mapping[str, LayerResult]:
-    """Return the results with the reason why no cgroup exists, which the launcher does not know."""
+    """Return the layers' results, with the reason if no cgroup could be created.
+
+    The launcher does not know that reason, because this process creates the cgroup.
+    """
     found = dict(status.results)
     if "cgroup" in found and not found["cgroup"].holds:
         try:

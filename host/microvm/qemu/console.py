@@ -16,16 +16,17 @@ from microvm.qemu.logged_lines import LoggedLines, sanitised
 
 _logger = Area("qemu")
 
-#: Maximum number of bytes of the last output that are kept in memory.
+#: Maximum number of bytes of the console's last output that are kept in memory.
 TAIL_SIZE = 64 << 10
 
-#: Maximum size of the log in bytes. The output after that is not logged.
+#: Maximum size of the console's log in bytes. The output after that is not logged.
 LOG_LIMIT = 16 << 20
 
 _CUT_NOTICE = b"\n[microvm: the console's log is cut here]\n"
 _READ_SIZE = 64 << 10
 
-# A kernel prints this line without tabs. The maximum length keeps hostile output out of messages.
+# The line of a kernel panic, which contains no tabs. Error messages quote it, so its length is
+# limited in case a hostile guest prints such a line.
 _PANIC = re.compile(r"Kernel panic - not syncing: [^\t\n]{0,160}")
 
 
@@ -33,8 +34,8 @@ class Console:
     r"""The console of a guest, which receives the output of its serial port.
 
     Memory holds the last `TAIL_SIZE` bytes. The log gets all output as it arrives, up to
-    `LOG_LIMIT` bytes. If a write to the log fails, for example because the disk is full, the log is
-    closed, and nothing else changes.
+    `LOG_LIMIT` bytes. If a write to the log fails, for example because the disk is full, only the
+    log is closed.
 
     :param log: Path of the log, which is emptied first; None for no log.
     :raises UsageError: The log cannot be opened.
@@ -82,7 +83,7 @@ class Console:
             writer.close()
 
     def feed(self, data: bytes) -> None:
-        """Process the next bytes of output, which may be split at any position."""
+        """Store, log and pass on the guest's next bytes of output, which may end within a line."""
         self._lines.feed(data)
         self.listener(data)
         self._tail += data
@@ -103,15 +104,15 @@ class Console:
             self.close()
 
     def end(self) -> bytes:
-        """Return the last output, at most `TAIL_SIZE` bytes, as the guest wrote it."""
+        """Return the guest's last console output, at most `TAIL_SIZE` bytes, without changes."""
         return bytes(self._tail[-TAIL_SIZE:])
 
     def tail(self, lines: int = 20) -> str:
-        """Return the last lines of output, as text that is safe to print."""
+        """Return the last lines of the guest's console output, as text that is safe to print."""
         return "\n".join(self._text().rstrip().split("\n")[-lines:])
 
     def panic(self) -> str | None:
-        """Return the message of a kernel panic, from `Kernel panic` on; None without one."""
+        """Return the message of the guest's kernel panic; None if its console shows no panic."""
         match = _PANIC.search(self._text())
         return None if match is None else match[0].rstrip()
 
@@ -120,7 +121,8 @@ class Console:
 
 
 def _open(path: Path) -> int:
-    # Without O_NONBLOCK, a FIFO that nobody reads would block the open call, and then the machine.
+    # If the log is a FIFO that nobody reads, open(2) without O_NONBLOCK would block, and the
+    # machine with it.
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         return os.open(path, flags, 0o666)

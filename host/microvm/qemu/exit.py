@@ -11,8 +11,9 @@ from typing import Literal
 from microvm import cache
 from microvm.errors import LOOK_AT_CONSOLE, ExitKind, QemuExit
 
-# Some values of ShutdownCause in QEMU's qapi/run-state.json. For the others, QEMU's exit status
-# says as much. A guest without ACPI cannot power off, so it resets instead.
+# The kind of QEMU's exit for some of the reasons in QMP's event SHUTDOWN (the type ShutdownCause in
+# QEMU's qapi/run-state.json). For other reasons, QEMU's exit status says as much. A guest without
+# ACPI cannot power off, so it resets the machine instead.
 _BY_REASON: dict[str, tuple[ExitKind, str]] = {
     "guest-reset": ("reset", "the guest rebooted or powered off"),
     "guest-shutdown": ("shutdown", "the guest powered off"),
@@ -20,14 +21,15 @@ _BY_REASON: dict[str, tuple[ExitKind, str]] = {
     "host-signal": ("killed", "QEMU exited because of a signal"),
 }
 
-# The signals that a process causes by its own faults. Any other signal was sent to it, for example
-# because it exceeded a limit.
+# The signals that kill a process because of its own faults. If another signal killed QEMU, some
+# process sent it, or QEMU exceeded a limit.
 _CRASHES = {SIGABRT, SIGBUS, SIGFPE, SIGILL, SIGSEGV, SIGSYS, SIGTRAP}
 
-#: The errors that a process gets if the host or a resource limit refuses it memory, files or space.
+#: The error numbers that a process gets if the host or a resource limit denies it memory, open
+#: files or disk space.
 LIMITS = (EAGAIN, EDQUOT, EFBIG, EMFILE, ENFILE, ENOMEM, ENOSPC)
 
-# Advice for the user for each kind of exit, if no other hint fits better.
+# Advice for the user for each kind of QEMU's exit, if no other hint fits better.
 _HINTS: dict[ExitKind, str] = {
     "reset": LOOK_AT_CONSOLE,
     "shutdown": LOOK_AT_CONSOLE,
@@ -40,8 +42,9 @@ _HINTS: dict[ExitKind, str] = {
     "exit": "MICROVM_LOG=debug shows its command line",
 }
 KilledAs = Literal["ended", "stopped", "silent", "garbled"]
-"""The reasons why we kill QEMU: it is no longer needed, a signal has stopped it, it does not
-start a guest, or its output is not valid QMP."""
+"""The reasons why we kill QEMU: it is no longer needed (`ended`), a signal such as SIGSTOP has
+stopped it (`stopped`), it is idle and does not start the guest (`silent`), or its output is not
+valid QMP (`garbled`)."""
 
 _KILLED_AS: dict[KilledAs, tuple[ExitKind, str, str]] = {
     "ended": ("quit", "QEMU was shut down by microvm", ""),
@@ -62,14 +65,14 @@ _KILLED_AS: dict[KilledAs, tuple[ExitKind, str, str]] = {
     ),
 }
 
-# SIGBUS occurs if a clone's memory is a file on a full tmpfs.
+# QEMU is killed by SIGBUS if a clone's memory is a file on a tmpfs that is full.
 _HINT_SIGBUS = f"check whether the disk of the cache is full: {cache.HINT_FULL}"
 
 _PROGRAM = re.compile(r"^qemu[\w-]*: ")
 
 
 def is_about_limit(text: str) -> bool:
-    """Return whether a message of QEMU contains an error of `LIMITS`."""
+    """Return whether QEMU's message contains the text of an error in `LIMITS`, such as ENOMEM."""
     return any(os.strerror(number) in text for number in LIMITS)
 
 
@@ -83,7 +86,7 @@ def classify(
     killed_as: KilledAs | None = None,
     write_error: str = "",
 ) -> QemuExit:
-    """Return the kind of QEMU's exit, with a message and a hint.
+    """Return why QEMU has exited: the kind of its exit, with a message and a hint for the user.
 
     :param returncode: Exit status; -N if signal N killed QEMU.
     :param reason: Reason in QMP's first SHUTDOWN event; None if there was no such event.

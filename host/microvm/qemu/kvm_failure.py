@@ -1,6 +1,7 @@
 """The table of the ways in which KVM fails, and how microvm reacts to each.
 
-On each of these failures, `--accel auto` uses TCG, and `--accel kvm` is an error.
+After each of these failures, a machine with `--accel auto` starts under TCG, and a machine with
+`--accel kvm` fails with an error.
 """
 
 from __future__ import annotations
@@ -17,16 +18,18 @@ HOUR = 3600.0
 
 
 class KvmFailure(NamedTuple):
-    """A way in which KVM fails.
+    """A way in which KVM fails, such as a missing device file, and microvm's reaction to it.
 
     :ivar name: Name of the failure, a single word.
     :ivar message: Message for the user, with the placeholder `{why}` for the cause.
-    :ivar errors: Error numbers that show this failure, when opening the device or creating a
-        virtual machine fails with them.
-    :ivar exits: Kinds of QEMU's exit that show this failure, if the guest was not ready yet.
-    :ivar remembered: Number of seconds for which `auto` does not try KVM again; 0 if each start
-        tries it.
-    :ivar told: True if `auto` prints a notice, because the user may not expect this failure.
+    :ivar errors: Error numbers (errno) that mean this failure, if /dev/kvm cannot be opened or a
+        virtual machine cannot be created.
+    :ivar exits: Kinds of QEMU's exit that mean this failure, if QEMU exits before the guest is
+        ready.
+    :ivar remembered: Number of seconds for which `--accel auto` does not try KVM again after this
+        failure; 0 if each start tries KVM.
+    :ivar told: True if `--accel auto` prints a notice, because the user may not expect this
+        failure.
     """
 
     name: str
@@ -37,7 +40,7 @@ class KvmFailure(NamedTuple):
     told: bool = True
 
     def line(self, why: str, accel: Accel = "kvm") -> str:
-        """Return the message with its cause, for the accelerator `accel`."""
+        """Return the message for the user, with the cause `why` and the accelerator's name."""
         return self.message.replace("KVM", accel.upper()).format(why=why)
 
 
@@ -59,7 +62,7 @@ BUSY = KvmFailure(
     errors=frozenset({errno.EBUSY}),
 )
 REFUSED = KvmFailure(
-    "refused",  # also used for any error that is not in this table
+    "refused",  # also used for an error number that no other failure contains
     "KVM refuses to run a machine ({why})",
     exits=frozenset({"exit", "crash"}),
     remembered=24 * HOUR,
@@ -77,9 +80,9 @@ DIED = KvmFailure(
     remembered=24 * HOUR,
 )
 SILENT = KvmFailure(
-    "silent",  # the time limit has passed, but QEMU neither reports an error nor exits
+    "silent",  # the guest was not ready in time, but QEMU neither reported an error nor exited
     "the guest did not answer under KVM ({why})",
-    remembered=HOUR,  # the host may only have been busy
+    remembered=HOUR,  # one hour only, because the host may just have been busy
 )
 DISTURBED = KvmFailure(
     "disturbed",  # a signal or a limit ended QEMU, so we learn nothing about KVM
@@ -88,16 +91,16 @@ DISTURBED = KvmFailure(
 )
 
 FAILURES = (FOREIGN, ABSENT, FORBIDDEN, BUSY, REFUSED, INTERNAL_ERROR, DIED, SILENT, DISTURBED)
-"""All rows of the table."""
+"""All failures of KVM, in the order in which the functions below search them."""
 
 
 def failure_of_device(error: OSError) -> KvmFailure:
-    """Return the row for an error of opening /dev/kvm, or of creating a virtual machine."""
+    """Return the failure for an error of opening /dev/kvm, or of creating a virtual machine."""
     return next((each for each in FAILURES if error.errno in each.errors), REFUSED)
 
 
 def failure_of_start(error: QemuError | BootError) -> KvmFailure:
-    """Return the row for the error with which the start of a guest under KVM failed."""
+    """Return the failure for an error with which the start of a guest under KVM has failed."""
     if error.qemu_exit is None:
         cause = error.__cause__
         if isinstance(cause, OSError) and not isinstance(cause, TimeoutError):

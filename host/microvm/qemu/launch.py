@@ -1,4 +1,4 @@
-"""The spawning of QEMU: how its program is found, and which descriptors and variables it gets."""
+"""Spawns QEMU: finds its program, and chooses its descriptors and environment variables."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ _logger = Area("qemu")
 
 _GROUP = stat.S_IRGRP | stat.S_IWGRP
 _CPUINFO = Path("/proc/cpuinfo")
-_BOGOMIPS = re.compile(r"^bogomips\s*:\s*([0-9.]+)", re.MULTILINE)  # only x86 spells it so
+_BOGOMIPS = re.compile(r"^bogomips\s*:\s*([0-9.]+)", re.MULTILINE)  # in lower case only on x86
 
 
 class Launched(NamedTuple):
@@ -48,14 +48,15 @@ class Launched(NamedTuple):
     The owner must kill the process and close the sockets.
 
     :ivar config: Configuration of QEMU.
-    :ivar memory: Files from which QEMU restores its guest, or to which it saves it: QEMU's
-        descriptors.
+    :ivar memory: Files from which QEMU restores its guest, or to which it saves the guest, by their
+        descriptors in QEMU. In this process, the descriptors may be closed.
     :ivar scratch: Our descriptor of the scratch disk; None if there is none.
     :ivar base: Our descriptor of the memory that the guest shares with other clones; None if it
         shares none.
     :ivar started_at: Time of the launch by `time.monotonic()`, in seconds.
-    :ivar files: Paths of the files that QEMU knows only as /dev/fd/N, by these names.
-    :ivar requests: First QMP requests.
+    :ivar files: Real path of each file, by the path /dev/fd/N under which QEMU knows the file. The
+        real paths are then shown in QEMU's messages.
+    :ivar requests: QMP requests that start the guest.
     """
 
     config: QemuConfig
@@ -72,7 +73,7 @@ class Launched(NamedTuple):
     requests: Sequence[QmpRequest]
 
     def kill(self) -> None:
-        """Kill QEMU, and close all of our descriptors."""
+        """Kill and reap QEMU, and close our ends of its sockets, and our descriptors of files."""
         self.child.kill()
         self.child.reap()
         self.child.close()
@@ -88,13 +89,13 @@ class Launched(NamedTuple):
 
 
 def find_qemu(arch_name: str) -> Path:
-    """Return the path of QEMU's program, which is searched for in PATH.
+    """Find QEMU's program for an architecture in PATH, and return its path.
 
     :raises QemuError: The program is not installed.
     :raises UsageError: The architecture is unknown.
     """
     target = arches.find(arch_name)
-    # Importing `shutil` for `shutil.which` would take 3 ms.
+    # We do not use `shutil.which`, because importing `shutil` takes 3 ms.
     paths = (Path(folder, target.qemu) for folder in os.get_exec_path() if folder)
     found = next(filter(_is_program, paths), None)
     if found is None:
@@ -105,7 +106,7 @@ def find_qemu(arch_name: str) -> Path:
 
 
 def send_requests(qmp: socket.socket, asked: Sequence[QmpRequest]) -> None:
-    """Send the first requests to QEMU, which reads them as soon as it has started.
+    """Send the first QMP requests to QEMU, which reads them as soon as it has started.
 
     :param qmp: Our end of the QMP socket.
     """
@@ -113,7 +114,7 @@ def send_requests(qmp: socket.socket, asked: Sequence[QmpRequest]) -> None:
 
 
 def _is_program(path: Path) -> bool:
-    with suppress(OSError):  # if we may not search the folder
+    with suppress(OSError):  # raised if we may not search the program's folder
         return path.is_file() and os.access(path, os.X_OK)
     return False
 
@@ -121,14 +122,14 @@ def _is_program(path: Path) -> bool:
 def launch(
     config: QemuConfig, memory: Memory | None = None, *, scratch: int | None = None
 ) -> Launched:
-    """Spawn QEMU with a paused guest, or waiting for a guest to restore.
+    """Spawn QEMU for a machine. QEMU waits until QMP requests start or restore the guest.
 
     QEMU runs in its own session, so Ctrl-C on the terminal does not reach it. It gets none of our
     environment variables except PATH. The caller may close `memory` and `scratch` afterwards.
 
     :param memory: Files of the guest to restore, or to which it is saved; None for neither.
     :param scratch: Descriptor of the scratch disk, if `memory` is None; None for no scratch disk.
-    :raises QemuError: QEMU is not installed, or its device cannot be opened.
+    :raises QemuError: QEMU is not installed, or /dev/kvm cannot be opened.
     :raises ImageError: The kernel, the initramfs or the disk cannot be opened.
     :raises OSError: The host refused a resource, such as another open file or process.
     """
@@ -141,8 +142,9 @@ def launch(
         base = memory.ram if memory and memory.saved and not memory.copied else None
         kept_disk, kept_base = _duplicate(disk, on_failure), _duplicate(base, on_failure)
         root = os.geteuid() == 0
-        # As root, the launcher gives QEMU another uid. Then QEMU opens the device by its group, or
-        # else inherits it, which QEMU 8.2 does not support.
+        # If this process is root, the launcher gives QEMU another uid. QEMU then opens /dev/kvm
+        # with the rights of the device's group. If only root's group may open the device, QEMU
+        # inherits an open descriptor of it, which QEMU 8.2 does not support.
         drops_root = root and config.accel == "kvm"
         group = _group_of(KVM) if drops_root else None
         inherits = drops_root and group is None
@@ -159,7 +161,8 @@ def launch(
             memory=memory,
         )
         asked = requests(memory)
-        # With `require`, the guest must not start before we know that QEMU is confined.
+        # With `--confinement require`, the guest must not start before we know that QEMU is
+        # confined. So we send the requests later.
         if config.confinement != "require":
             send_requests(qmp, asked)
         command = [str(program), *arguments(config, inherited, tsc_khz=_tsc_khz())]
@@ -201,10 +204,11 @@ def spawn(
     group: int | None = None,
     device: Path | None = None,
 ) -> Child:
-    """Spawn a command as QEMU is spawned for the configuration. On Linux it is confined.
+    """Spawn a command, such as QEMU, with a machine's descriptors. On Linux, it is confined.
 
     :param command: Path of the program and its arguments.
-    :param stderr: Descriptor for its standard error. Its other standard streams are /dev/null.
+    :param stderr: Descriptor for the command's standard error. The other standard streams are
+        /dev/null.
     :param group: The only group that the command keeps, if this process is root.
     :param device: Path of the device that accelerates the guest; None under emulation.
     :raises ConfinementError: The launcher is missing and cannot be compiled.
@@ -253,7 +257,7 @@ def spawn(
 
 @contextmanager
 def launch_errors() -> Iterator[None]:
-    """Convert an `OSError` of a start into a `QemuError` with a hint.
+    """Convert an `OSError` of the block, which starts QEMU, into a `QemuError` with a hint.
 
     :raises QemuError: The host refused a resource, such as another open file or process.
     """
@@ -265,7 +269,10 @@ def launch_errors() -> Iterator[None]:
 
 
 def qemu_arguments(config: QemuConfig) -> list[str]:
-    """Return QEMU's arguments for a machine, with 0 in place of each descriptor."""
+    """Return QEMU's arguments for a machine, with 0 instead of the number of each descriptor.
+
+    So the arguments of two starts can be compared.
+    """
     disk, scratch = 0 if config.disk else None, 0 if config.scratch else None
     inherited = Inherited(0, 0, 0, 0, 0, disk=disk, scratch=scratch)
     return arguments(config, inherited, tsc_khz=_tsc_khz())
@@ -274,8 +281,8 @@ def qemu_arguments(config: QemuConfig) -> list[str]:
 def _pair(on_failure: ExitStack, temporary: ExitStack) -> tuple[socket.socket, socket.socket]:
     """Return both ends of a new socket pair: our end, which is non-blocking, and QEMU's end.
 
-    :param on_failure: Owner of our end.
-    :param temporary: Owner of QEMU's end.
+    :param on_failure: Stack that closes our end if the launch fails.
+    :param temporary: Stack that closes our copy of QEMU's end after the launch.
     """
     our_socket, qemu_socket = socket.socketpair()
     our_socket.setblocking(False)
@@ -283,7 +290,7 @@ def _pair(on_failure: ExitStack, temporary: ExitStack) -> tuple[socket.socket, s
 
 
 def _group_of(device: Path) -> int | None:
-    """Return the group that may read and write a device; None if no group but root's may."""
+    """Return the group that may read and write a device; None if that is only root's group."""
     with suppress(OSError):
         status = device.stat()
         if status.st_gid and status.st_mode & _GROUP == _GROUP:
@@ -311,9 +318,10 @@ def _open(path: Path, flags: int, failure: type[MicroVMError], opened: ExitStack
 
 @functools.cache
 def _tsc_khz() -> int | None:
-    """Return the frequency of an x86 host's TSC in kHz; None on other hosts.
+    """Return the frequency of an x86 host's time stamp counter in kHz; None on other hosts.
 
-    Linux reports twice the frequency in MHz as bogomips (calibrate_delay()).
+    The value `bogomips` in /proc/cpuinfo is twice this frequency in MHz (calibrate_delay() in
+    Linux).
     """
     with suppress(OSError):
         match = _BOGOMIPS.search(_CPUINFO.read_text())

@@ -22,15 +22,17 @@ NAME = "confine"
 
 _NAME_IN_MESSAGES = "the launcher"
 _DIGEST = 32
-# The names of launchers in the cache, also of older versions of microvm. The name of the
-# architecture is in the middle.
+# The file names of launchers in the cache, including those of older versions of microvm. The name
+# of the architecture is in the middle.
 _NAMES = re.compile(r"(confine|launcher)-(?:.*-)?([0-9a-f]+)")
-_MFD_EXEC = 0x10  # memfd_create(2); Linux 6.3
+_MFD_EXEC = 0x10  # a flag of memfd_create(2), known since Linux 6.3
 _compiling = threading.Lock()
-# The launchers whose digest was checked, with the inode, size and times of the file at that time.
+# The paths of launchers whose digest this process has checked, with the inode, size and times of
+# the file at that time.
 _checked: dict[Path, tuple[int, ...]] = {}
-# The launchers that cannot be executed in the cache, with descriptors of memory files that hold
-# them until this process exits.
+# The paths of launchers that cannot be executed in the cache, for example because its file system
+# is mounted with `noexec`. A memory file holds such a launcher until this process exits, and its
+# descriptor is the value.
 _in_memory: dict[Path, int] = {}
 
 
@@ -57,13 +59,14 @@ def find() -> Path:
         message = f"QEMU cannot be started: {error.message}"
         raise ConfinementError(message, hint=error.hint, detail=error.detail) from error
     if path in _in_memory:
-        # A child executes the launcher. It closes our descriptors first, so it needs this path.
+        # The child process that executes the launcher has closed our descriptors by then, so it
+        # cannot use /proc/self.
         return Path(f"/proc/{os.getpid()}/fd/{_in_memory[path]}")
     return path
 
 
 def is_ready() -> bool:
-    """Return whether the launcher is ready to be executed, or this system does not need it."""
+    """Return whether the launcher can be executed at once, or this system needs no launcher."""
     try:
         return sys.platform != "linux" or _is_stored(_path())
     except (CacheError, ImageError):
@@ -77,7 +80,7 @@ def _path() -> Path:
 
 
 def superseded() -> list[Path]:
-    """Return the paths of launchers in the cache that were compiled from other source code.
+    """Return the paths of launchers in the cache that were not compiled from the current sources.
 
     :raises ImageError: The source code is missing.
     :raises CacheError: The cache cannot be trusted.
@@ -100,7 +103,7 @@ def _is_stored(path: Path) -> bool:
 
 
 def _is_undamaged(path: Path) -> bool:
-    """Return whether the file is undamaged: it ends with the digest of the program before it."""
+    """Return whether a launcher's file is undamaged: it ends with a digest of all bytes before."""
     try:
         status = path.stat()
         facts = status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
@@ -129,7 +132,7 @@ def _can_be_executed(path: Path) -> bool:
 
 
 def _packed() -> bytes:
-    """Return the launcher of the guest pack; empty if the pack was built from other source code."""
+    """Return the launcher of the installed guest pack; empty if it is not from our source code."""
     digest = _digest(sources())
     return guest_pack.files(arches.find(), guest_pack.LAUNCHER, digest, [NAME]).get(NAME, b"")
 
@@ -145,7 +148,7 @@ def compiled(arch: Arch | None = None) -> bytes:
 
 
 def _store(path: Path, program: bytes) -> None:
-    """Store the launcher in the cache, or in memory if it cannot be executed there."""
+    """Store the launcher in the cache, or in memory if the cache does not allow execution."""
     with suppress(CacheError, OSError), lock.attempt(path) as ours:
         if ours:
             with cache.staging(path) as staged:
@@ -165,7 +168,8 @@ def _memory_file() -> int:
     """
     name = f"microvm-{NAME}"
     try:
-        # Older kernels do not know the flag. There, every file in memory can be executed.
+        # Kernels before 6.3 do not know the flag MFD_EXEC. On these, every memory file can be
+        # executed.
         with suppress(OSError):
             return os.memfd_create(name, os.MFD_CLOEXEC | _MFD_EXEC)
         return os.memfd_create(name, os.MFD_CLOEXEC)
@@ -179,7 +183,10 @@ def _memory_file() -> int:
 
 
 def _replace_lock() -> None:
-    """Replace the lock in a forked process, because a thread of the parent may have held it."""
+    """Replace the lock `_compiling` in a forked process.
+
+    A thread of the parent process may have held the lock during the fork.
+    """
     global _compiling  # noqa: PLW0603 - no thread of this process can release the old lock
     _compiling = threading.Lock()
 

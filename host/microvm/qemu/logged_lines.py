@@ -1,4 +1,4 @@
-"""The logging of lines that a guest or QEMU writes: limited in number, and safe to print."""
+"""Logs the lines that a guest or QEMU writes, limited in number and safe to print."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from microvm.log import DEBUG, Area, Limit
 #: Maximum number of bytes of a line that are logged.
 LINE_SIZE = 512
 
-# ECMA-48: control sequences (CSI), operating system commands (OSC), and escapes of two bytes.
+# The escape sequences of a terminal, as ECMA-48 defines them: control sequences (CSI), operating
+# system commands (OSC), and escapes of two bytes.
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)?|[ -/]*[0-~])")
 
 
@@ -22,7 +23,7 @@ def sanitised(data: bytes) -> str:
 class LoggedLines:
     """A stream of text whose lines are logged at level `debug`, up to a limit.
 
-    :param head: Text that is logged before each line.
+    :param head: Text that is logged before each line, such as `console`.
     :param whose: Name of the writer, for the message that further lines are not logged.
     """
 
@@ -44,6 +45,6 @@ class LoggedLines:
             self._area.debug("%s: %s", self._head, sanitised(line[:LINE_SIZE]))
 
     def close(self) -> None:
-        """Log the last line, if it lacks a newline."""
+        """Log the last line of the stream, if it does not end with a newline."""
         if self._rest:
             self.feed(b"\n")

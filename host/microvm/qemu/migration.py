@@ -1,4 +1,4 @@
-"""The migration of a guest: QEMU writes it to files, and another QEMU restores it from them."""
+"""Migrates a guest through files: one QEMU writes the guest to them, another QEMU restores it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ FILE_MIGRATION = (8, 2)
 MAPPED_RAM = (9, 0)
 
 # Maximum time for which QEMU may pause the guest to send the rest of its memory, in milliseconds.
-# Before the guest's processes are frozen, the limit is so low that QEMU seldom pauses it. After
-# that, the pause does no harm.
+# Before the guest's processes are frozen, the limit is so low that QEMU seldom pauses the guest.
+# When the processes are frozen, a pause does no harm.
 _NO_PAUSE_MS = 1
 _ANY_PAUSE_MS = 1_000_000
 
-# Unlimited. By default QEMU sends 128 MiB per second, in order not to block a network.
+# Maximum number of bytes per second that QEMU sends: in effect no limit. The default of 128 MiB is
+# meant for a network, but we send to files.
 _BANDWIDTH = 1 << 40
 
-# The guest's processes are frozen when at most so many bytes, or half of the memory, are left to be
-# sent. Freezing then usually completes before QEMU has sent the rest.
+# The guest's processes are frozen when QEMU has at most this many bytes left to send, or half of
+# the guest's memory if that is less. Freezing then usually completes before QEMU has sent the rest.
 _LATE = 128 << 20
 
 _INTERVAL = 0.002
@@ -95,7 +96,8 @@ async def send(
             status = await _status(events, {_PAUSED, *_FINISHED})
             if status == _PAUSED and not frozen.is_set():
                 # QEMU has paused the guest before its processes were frozen, so the guest cannot
-                # confirm that. We let it freeze them, and then send the guest again.
+                # confirm that they are frozen. We let the guest continue until it has frozen them,
+                # and then send it again.
                 await resume(qmp)
                 await _status(events, _FINISHED)
                 await freezing
@@ -114,7 +116,7 @@ async def send(
 
 
 async def _begin(qmp: Client, target: int) -> None:
-    """Start the migration to a file."""
+    """Let QEMU start to send its guest to the file with the descriptor `target`."""
     if qmp.version >= MAPPED_RAM:
         uri = f"file:{await qmp.add_descriptor(target)}"
     else:
@@ -143,12 +145,13 @@ async def _is_early(qmp: Client) -> bool:
 
 
 async def resume(qmp: Client) -> None:
-    """Let the guest continue after `send`, whether that has completed or not.
+    """Let the guest continue after `send`, whether the sending has completed or failed.
 
     :raises QMPError: QEMU has exited.
     """
     await qmp.execute("migrate_cancel")
-    # QEMU reports a completed migration shortly before it changes its own state.
+    # QEMU reports that a migration has completed shortly before it leaves the state
+    # `finish-migrate`, so we wait for that.
     while (await _run_state(qmp)) == "finish-migrate":  # noqa: ASYNC110 - QEMU has no event
         await asyncio.sleep(_INTERVAL)
     await qmp.execute("cont")
@@ -168,12 +171,12 @@ async def _set(qmp: Client, wanted: Mapping[str, bool]) -> None:
 
 
 def _mapped(qmp: Client) -> Mapping[str, bool]:
-    """Return the capability that gives each page a fixed position, if QEMU has it."""
+    """Return the capability `mapped-ram` to switch on, if this version of QEMU has it."""
     return {"mapped-ram": True} if qmp.version >= MAPPED_RAM else {}
 
 
 async def _status(events: EventListener, awaited: set[str]) -> str | None:
-    """Wait until the migration reaches one of the statuses, and return it; None if QEMU exits."""
+    """Wait until the migration reaches one of some statuses, and return it; None if QEMU exits."""
     async for event in events:
         status = field(event, str, "data", "status")
         if status in awaited:

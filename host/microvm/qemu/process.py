@@ -1,7 +1,8 @@
 """A QEMU process, from its launch until it is reaped.
 
 QEMU inherits socket pairs for QMP, the guest's port and the console. Sockets with paths would have
-to be protected and unlinked. On Linux, the kernel kills QEMU when its controller exits.
+to be protected and unlinked. On Linux, the kernel kills QEMU when the process that launched it
+exits.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ _logger = Area("qemu")
 START_TIMEOUT = 30.0
 
 #: Maximum time in which QEMU saves a guest, in seconds. To send a running guest, QEMU has a further
-#: second for each `_SLOWEST_MIB` MiB.
+#: second for each `_SLOWEST_MIB` MiB of memory and disk.
 SAVE_TIMEOUT = 30.0
 _SLOWEST_MIB = 64
 
@@ -51,7 +52,7 @@ RESUME_TIMEOUT = 10.0
 CHECK_INTERVAL = 0.5
 
 #: Number of checks in a row after which we kill a QEMU that a signal has stopped. We count checks
-#: instead of time, because a clock continues while this process is stopped, too.
+#: instead of seconds, because the clock continues when a signal stops this process, too.
 STOPPED_CHECKS = 6
 
 #: Number of checks in a row after which we kill a QEMU that sleeps before its guest has started. A
@@ -69,19 +70,20 @@ _NOT_EXECUTED = {125, 127}
 
 _STDERR_KEPT = 8 << 10
 
-# When QEMU exits, its sockets reach their end of file, unless a child that multiprocessing has
-# forked holds copies of QEMU's ends. So we do not wait longer than this, in seconds.
+# Maximum time to read the rest of QEMU's output after its exit, in seconds. Usually the end of file
+# arrives at once. But a child that `multiprocessing` has forked may hold copies of QEMU's ends of
+# the sockets, and then no end of file arrives.
 _DRAIN_TIMEOUT = 2.0
 
 
 class Qemu:
-    """A running QEMU. Use it as a context manager, or call `stop`.
+    """A running QEMU process. Use it as a context manager, or call `stop`.
 
     When the thread of the event loop exits, the kernel kills QEMU (PR_SET_PDEATHSIG).
     """
 
     def __init__(self, launched: Launched, console: Console) -> None:
-        """Use :meth:`start` instead."""
+        """Take ownership of a launched QEMU. Only :meth:`start` calls this."""
         self._launched = launched
         self._process = launched.child
         self._port: socket.socket | None = launched.port
@@ -126,7 +128,7 @@ class Qemu:
 
     @property
     def config(self) -> QemuConfig:
-        """The configuration of QEMU."""
+        """The configuration with which QEMU was launched."""
         return self._launched.config
 
     @property
@@ -144,13 +146,16 @@ class Qemu:
 
     @property
     def send_timeout(self) -> float:
-        """Maximum time in which QEMU sends the guest, in seconds, including a copy of its disk."""
+        """Maximum number of seconds to send the running guest to a file, and to copy its disk."""
         config = self._launched.config
         return SAVE_TIMEOUT + (config.memory + (config.scratch >> 20)) / _SLOWEST_MIB
 
     @property
     def maps_readonly(self) -> bool:
-        """True if clones can share the file of a guest's memory; False if each needs a copy."""
+        """True if clones can share the file of a saved guest's memory; False if each needs a copy.
+
+        This depends on QEMU's version.
+        """
         return self._qmp.version >= migration.FILE_MIGRATION
 
     @property
@@ -177,15 +182,16 @@ class Qemu:
 
     @asynccontextmanager
     async def starting(self) -> AsyncIterator[None]:
-        """Kill QEMU if a signal has stopped it, while a machine starts or is copied.
+        """While the block starts or copies a machine, kill QEMU if a signal has stopped it.
 
-        At other times it is not killed, because somebody may have stopped it on purpose.
+        At other times, a stopped QEMU is not killed, because somebody may have stopped it on
+        purpose.
         """
         async with self._killed_if("stopped", lambda: self._process.stopped, STOPPED_CHECKS):
             yield
 
     async def save(self) -> None:
-        """Save the guest to the files of `memory`, with which QEMU was started. The guest stops.
+        """Save the guest to the files that QEMU was launched with for this. The guest stops.
 
         :raises TemplateError: QEMU refuses.
         :raises QemuError: QEMU has exited, or saving takes too long.
@@ -224,19 +230,21 @@ class Qemu:
             async with asyncio.timeout(RESUME_TIMEOUT):
                 await migration.resume(self._qmp)
         except (QMPError, TimeoutError):
-            self._process.kill()  # otherwise the guest would stay paused
+            self._process.kill()  # otherwise its guest would stay paused for ever
 
     async def _migrate(self, migrated: Coroutine[Any, Any, str | None], timeout: float) -> None:
         migrating = asyncio.create_task(migrated)
         try:
             async with asyncio.timeout(timeout):
-                # QEMU's event iterator never finishes after QEMU exits, so we wait for both.
+                # QEMU's event iterator never finishes after QEMU exits, so we wait for the
+                # migration and for QEMU's exit, whichever is first.
                 either = {migrating, self._owner}
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
                 status = None
                 with suppress(QMPError):
                     status = migrating.result() if migrating.done() else None
-                # If the guest shuts down, QEMU cancels the migration, and then exits.
+                # If the guest shuts down during a migration, QEMU cancels the migration, and then
+                # exits. We then report the exit.
                 exits = status != "completed" and self._qmp.shutdown_reason is not None
                 if status is None or exits:
                     raise _exit_error(await self.wait())
@@ -253,7 +261,7 @@ class Qemu:
         return await asyncio.shield(self._owner)
 
     async def stop(self) -> QemuExit:
-        """Kill QEMU, and release all of its resources except a port that was taken.
+        """Kill QEMU, and release all of its resources, except the socket that `take_port` returned.
 
         If this is cancelled, it still completes before it raises the cancellation.
         """
@@ -339,7 +347,10 @@ class Qemu:
         )
 
     def _killed_if_idle(self) -> AbstractAsyncContextManager[None]:
-        """Kill QEMU if it sleeps instead of starting the guest."""
+        """While the block starts the guest, kill QEMU if it sleeps for some seconds.
+
+        A QEMU that still works on the start does not sleep. `SILENT_CHECKS` defines the time.
+        """
         return self._killed_if("silent", lambda: self._process.asleep, SILENT_CHECKS)
 
     @asynccontextmanager
@@ -389,8 +400,8 @@ class Qemu:
             text = text.replace(name, str(path))
         return text
 
-    # The caller of `start` may be cancelled during the cleanup after a failure, which cancels
-    # the cleanup, too. So these two shield their work.
+    # If the caller of `start` is cancelled during the cleanup after a failure, the cleanup is
+    # cancelled, too. So the following two methods shield their work from that.
 
     async def _close_qmp(self) -> None:
         await wait_ended([asyncio.create_task(self._qmp.close())])

@@ -25,10 +25,11 @@ _logger = Area("qemu")
 MINIMUM_VERSION = (7, 2)
 
 _STATUS_TIMEOUT = 5.0
-_FD_SET = 9  # the command line uses lower numbers
+_FD_SET = 9  # number of an fdset; QEMU's command line uses lower numbers
 
-# A guest may have compromised QEMU, so these limit what QEMU can make us store: the bytes of a
-# line, of which 525 were measured, and the unread events of a listener, of which 21 were measured.
+# A guest may have compromised QEMU, so two limits bound the data of QEMU that we store: the number
+# of bytes of a line (the longest measured line has 525), and the number of events that a listener
+# has not read yet (21 were measured).
 _LINE_LIMIT = 64 << 10
 _EVENT_LIMIT = 64
 
@@ -49,7 +50,8 @@ class Client(QMPClient):
 
     def __init__(self) -> None:
         super().__init__(readbuflen=_LINE_LIMIT)
-        # The base class has a listener that would store every event.
+        # The base class has a listener that would store every event, so we make it ignore all
+        # events.
         self.events.event_filter = lambda _: False
         self.version = (0, 0)
         self.shutdown_reason: str | None = None
@@ -74,7 +76,8 @@ class Client(QMPClient):
         """
         self._port = port
         self._asked = asked
-        # We do not set the `name` of the base class, because `logging` keeps a logger per name.
+        # We do not set the `name` of the base class, because `logging` would keep a logger for each
+        # name for ever.
         self._pid = pid
         self._limit = Limit(_logger, f"QMP of process {pid}")
         with suppress(AssertionError):  # raised if QEMU exits right after its last answer
@@ -84,10 +87,10 @@ class Client(QMPClient):
             raise self._refusal
 
     async def request(self, command: str, arguments: dict[str, object]) -> None:
-        """Send a request about a saved guest.
+        """Send a QMP request that saves or restores a guest.
 
-        :raises TemplateError: QEMU refuses.
-        :raises QemuError: QEMU refuses, because the host does not give it a resource such as
+        :raises TemplateError: QEMU refuses the request.
+        :raises QemuError: QEMU refuses the request, because the host denies it a resource such as
             memory.
         """
         try:
@@ -100,7 +103,7 @@ class Client(QMPClient):
 
         :raises TemplateError, QemuError: As `request`.
         """
-        # A descriptor needs a byte to travel with. QMP ignores a space.
+        # A descriptor can only be sent together with a byte. We send a space, which QMP ignores.
         socket.send_fds(self._port, [b" "], [descriptor])
         await self.request("getfd", {"fdname": name})
         return f"fd:{name}"
@@ -141,13 +144,16 @@ class Client(QMPClient):
             await self.runstate_changed()
 
     async def close(self) -> None:
-        """Disconnect. Further calls do nothing."""
+        """Disconnect from QEMU. Further calls do nothing."""
         with suppress(QMPError, OSError, EOFError):
             if self.runstate is not Runstate.IDLE:
                 await self.disconnect()
 
     async def _negotiate(self) -> None:
-        """Read the answers to the requests that were sent before, in place of the base class."""
+        """Read QEMU's answers to the requests that we have already sent.
+
+        The base class would negotiate capabilities here, but our first request does that.
+        """
         for request in self._asked:
             self._log("->", Message(request.message))
             answer = await self._recv()
@@ -164,7 +170,7 @@ class Client(QMPClient):
     async def _readline(self) -> bytes:
         line = await super()._readline()
         if not line.endswith(b"\n"):
-            raise EOFError  # QEMU exited within a message
+            raise EOFError  # QEMU exited before the end of the line
         return line
 
     async def _bh_recv_message(self) -> None:
@@ -182,7 +188,7 @@ class Client(QMPClient):
         if kind == "SHUTDOWN" and self.shutdown_reason is None:
             self.shutdown_reason = field(msg, str, "data", "reason")
         elif kind == "BLOCK_IO_ERROR" and field(msg, str, "data", "action") == "stop":
-            # Errors after which the guest continues are ignored, as there may be many.
+            # Disk errors after which the guest continues are ignored, as there may be many.
             self.write_error = self.write_error or _safe(field(msg, str, "data", "reason"))
             self._paused.set()
         elif kind == "STOP":
@@ -205,7 +211,7 @@ class Client(QMPClient):
 
 
 def field(answer: object, kind: type[_T], *names: str) -> _T:
-    """Return a field of an answer or event.
+    """Return a field of an answer or event of QEMU, after a check of its type.
 
     :param kind: Expected type of the value.
     :param names: Names of the nested objects, and of the field.
