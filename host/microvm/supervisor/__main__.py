@@ -1,9 +1,9 @@
-"""The supervisor process, `python -m microvm.supervisor`, which only `Start` runs.
+"""The supervisor process, `python -m microvm.supervisor`, which only the class `Start` runs.
 
 Its arguments are the name of the machine and two inherited descriptors: the socket to the process
-that starts the machine (the starter), and the locked folder of the machine. The order arrives over
-the socket, as a line of `wire`. Notices and the reply are sent back. If the starter exits before it
-has the reply, the machine ends.
+that starts the machine (the starter), and the locked folder of the machine. The order, which
+describes the machine, arrives over the socket, as a line of `wire`. Notices and the reply are sent
+back. If the starter exits before it has the reply, the machine ends.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from microvm.supervisor.supervisor import Supervisor
 
 
 def main() -> None:
-    """Fork the supervisor, so that it is not a child of the starter, and run it."""
+    """Fork and run the supervisor, so that it is no child of the process that started it."""
     if os.fork():
         os._exit(0)
     os.setsid()
@@ -67,13 +67,13 @@ async def _serve(
     except Exception as error:
         await starter.fail(error)
         if not isinstance(error, MicroVMError):
-            raise  # the log then has the traceback
+            raise  # the traceback is then written to the log
 
 
 async def _machine(
     starter: ClientConnection, directory: MachineDirectory, order: dict[str, Any]
 ) -> MicroVM:
-    """Start the machine of an order, in the working folder of the starter."""
+    """Start the machine that an order describes, in the working folder of the ordering process."""
     loop = asyncio.get_running_loop()
     notices: set[asyncio.Task[None]] = set()
 
@@ -99,7 +99,7 @@ async def _machine(
 
 
 async def _attended(starter: ClientConnection, start: Coroutine[Any, Any, MicroVM]) -> MicroVM:
-    """Start a machine, and cancel that if the starter disconnects.
+    """Start a machine, and cancel the start if the process that ordered it disconnects.
 
     :raises MicroVMError: the starter has disconnected.
     """

@@ -58,7 +58,7 @@ class ClientConnection:
         return user in (os.geteuid(), 0)
 
     async def request(self, *, timed: bool = True) -> dict[str, Any]:
-        """Receive the request.
+        """Receive the request of the client, which is its first line.
 
         :param timed: False to wait without a timeout.
         :raises UsageError: the line is invalid, or the client's wire has another version.
@@ -137,7 +137,7 @@ class ClientConnection:
         return data
 
     async def send(self, value: dict[str, Any], descriptors: Sequence[int] = ()) -> None:
-        """Send a line. If the client has disconnected or does not read it, give up."""
+        """Send a line to the client. Give up if the client has disconnected or does not read."""
         loop = asyncio.get_running_loop()
         with suppress(OSError, TimeoutError):
             async with asyncio.timeout(TIMEOUT), self._sending:
@@ -146,7 +146,7 @@ class ClientConnection:
                 await loop.sock_sendall(self._socket, line[sent:])
 
     async def fail(self, error: BaseException) -> None:
-        """Send an error as the reply."""
+        """Send an error to the client, as the reply to its request."""
         status = error.exit_status if isinstance(error, MicroVMError) else MicroVMError.exit_status
         await self.send({"error": to_json(error), "status": status})
 

@@ -19,14 +19,14 @@ from microvm.system.descriptors import allows, wait_ready
 
 _CHUNK = 1 << 16
 _INTERVAL = 0.2  # seconds between two checks whether the descriptor was closed
-_PTMX = os.makedev(5, 2)  # opening this device again would create another terminal
+_PTMX = os.makedev(5, 2)  # /dev/ptmx: to open it again would create another terminal
 
 PAUSE = 0.05
 """Seconds until a thread tries again to write to a descriptor that should be writable."""
 
 
 class ClientDescriptor:
-    """A descriptor that a client has passed."""
+    """A file descriptor that a client has passed, such as the standard output of its command."""
 
     def __init__(self, descriptor: int, *, writes: bool) -> None:
         """Take over the descriptor.
@@ -40,8 +40,8 @@ class ClientDescriptor:
         self._polls = True  # whether poll(2) reports that the descriptor is writable
         status = os.fstat(descriptor)
         if not allows(descriptor, writes=writes):
-            # We do not open it again, because that could open the other end of a pipe. So the first
-            # read or write fails.
+            # We do not open the descriptor again in the other direction, because that could open
+            # the other end of a pipe. So the first read or write fails.
             return
         if stat.S_ISSOCK(status.st_mode):
             self._socket = socket.socket(fileno=descriptor)
@@ -80,7 +80,7 @@ class ClientDescriptor:
             os.close(descriptor)
 
     async def read(self) -> bytes:
-        """Wait for data and return it; empty at the end of file."""
+        """Wait for data of the descriptor and return it; empty at the end of file."""
         while self._descriptor >= 0:
             try:
                 if not self._blocks:
@@ -99,7 +99,7 @@ class ClientDescriptor:
         return os.read(self._descriptor, _CHUNK)
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Write all of the data.
+        """Write all of the data to the descriptor, and wait while it takes no data.
 
         :raises BrokenPipeError: the reader has closed the pipe or the socket.
         :raises OSError: the data cannot be written.
@@ -126,7 +126,7 @@ class ClientDescriptor:
                 if not self._polls or wait_ready({descriptor: POLLOUT}, _INTERVAL):
                     try:
                         view = view[os.write(descriptor, view) :]
-                    except BlockingIOError:  # a newline needs two bytes of space in a terminal
+                    except BlockingIOError:  # a newline needs two bytes, a terminal may have one
                         time.sleep(PAUSE)
         finally:
             os.close(descriptor)

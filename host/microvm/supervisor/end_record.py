@@ -15,8 +15,8 @@ _MAX_REASON = 600  # maximum number of characters of a reason; JSON needs up to 
 class EndRecord:
     """The file `ended.json`, whose space is reserved when the machine starts.
 
-    So it can be written even if the disk is full when the machine ends. Until then it has no
-    content.
+    So the reason can be written even if the disk is full when the machine ends. Until then the file
+    contains only zeros.
     """
 
     def __init__(self, directory: MachineDirectory) -> None:

@@ -25,7 +25,7 @@ def to_json(error: BaseException) -> dict[str, Any]:
     if isinstance(error, FileError):
         attributes |= {name: getattr(error, name) for name in _OSERROR_FIELDS}
     return {
-        # the nearest base class that is defined in this library
+        # the class of the error, or its nearest base class that this library defines
         "kind": next(
             each for each in type(error).__mro__ if each in _family(MicroVMError)
         ).__name__,
@@ -37,7 +37,7 @@ def to_json(error: BaseException) -> dict[str, Any]:
 def from_json(value: Any) -> MicroVMError:
     """Return the error that `to_json` has converted, or a `MicroVMError` if its kind is unknown.
 
-    Invalid JSON gives an error that says so.
+    If the JSON is invalid, the returned error says that it cannot be decoded.
     """
     try:
         kind = _kinds().get(value["kind"], MicroVMError)

@@ -1,4 +1,4 @@
-"""The functions that handle the requests of clients, and a table of them."""
+"""The functions of a supervisor that handle the requests of clients, and a table of them."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _MAX_SHOWN = 200  # maximum number of characters of a command line that is shown
 
 
 async def _exec(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
-    """Run the command `argv` with `options`, and use the three descriptors as its streams.
+    """Run a command of the client, whose standard streams are the three descriptors of the client.
 
-    With `sized`, wait until the client has sent the size of its terminal, before any output is
-    written. The client sends the size when its terminal is ready.
+    With `sized` in the request, wait until the client has sent the size of its terminal, before any
+    output is written. The client sends the size when its terminal is ready.
     """
     argv, options = request.fields.get("argv"), request.fields.get("options", {})
     if not isinstance(argv, list) or not isinstance(options, dict):
@@ -67,7 +67,8 @@ async def _exec(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any
                 returncode = -signal.SIGPIPE
             except asyncio.CancelledError:
                 if options.get("command") == files.PROGRAM:
-                    # Otherwise a partly written file would remain in the guest.
+                    # This command transfers files. Let it remove a partly written file in the
+                    # guest.
                     await give_up(process, _CLEANUP_TIMEOUT)
                 raise
     return {"returncode": returncode, "memory": process.memory}
@@ -79,7 +80,9 @@ async def _fed(source: ClientDescriptor, stream: InputStream) -> None:
 
 
 def _control(process: Process, line: dict[str, Any], sized: asyncio.Event) -> None:
-    """Handle a line of the client about its command, and note the first size of its terminal.
+    """Handle a client's line about its running command: a signal, a terminal size, or `abandon`.
+
+    A size sets `sized`, for which a command with a terminal waits.
 
     :raises UsageError: the signal or the size is not valid.
     """
@@ -106,7 +109,7 @@ async def _stop(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any
 
 
 async def _wait(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
-    """Reply when the machine has ended, with the reason, and `asked` (True on request)."""
+    """When the machine has ended, reply with `reason`, and `asked`: True if a user wanted it."""
     del request
     return await _ended(supervisor)
 
@@ -124,7 +127,7 @@ async def _status(supervisor: Supervisor, request: ClientRequest) -> dict[str, A
 
 
 async def _checkpoint(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
-    """Take a snapshot, and keep it under `name`. Without a name, pass its files to the client."""
+    """Take a snapshot and keep it under `name`; without a name, pass its files to the client."""
     name = request.fields.get("name")
     if not isinstance(name, str | None):
         raise UsageError(f"{name!r} is not a valid name of a snapshot")

@@ -38,16 +38,19 @@ class _Bounded(io.FileIO):
 
 
 def open_log() -> None:
-    """Limit the size of standard error, which is the file of the log."""
+    """Limit the size of the supervisor's log, the file to which standard error is redirected."""
     buffered = io.BufferedWriter(_Bounded(2, "w", closefd=False))
     sys.stderr = io.TextIOWrapper(buffered, "utf-8", "backslashreplace", line_buffering=True)
 
 
 class ConsoleLog:
-    """The console of a guest, in two files of its folder: the newest output is always kept."""
+    """The console output of a guest, in two files of the machine's folder.
+
+    When the newer file is full, it replaces the older one, so the newest output is always kept.
+    """
 
     def __init__(self, directory: MachineDirectory) -> None:
-        """Create the first file at the first output."""
+        """Create no file yet. The first output creates a file."""
         self._directory = directory
         self._file = -1
         self._left = 0

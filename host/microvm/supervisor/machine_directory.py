@@ -42,7 +42,7 @@ SOCKET = "socket"
 
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MAX_READ = 1 << 20  # maximum number of bytes that are read from a JSON file
-_PAUSE = 0.01  # seconds between two looks at the lock
+_PAUSE = 0.01  # seconds between two checks of the lock
 
 
 class MachineDirectory:
@@ -54,7 +54,7 @@ class MachineDirectory:
     """
 
     def __init__(self, name: str, descriptor: int, *, held: bool = False) -> None:
-        """Take over the descriptor."""
+        """Take over the descriptor of the folder."""
         self.name = name
         self.descriptor = descriptor
         self.held = held
@@ -105,7 +105,10 @@ class MachineDirectory:
         return any(map(self.has, (LOG, FACTS, ENDED))) or self.is_alive()
 
     def lock(self) -> None:
-        """Lock the folder. Others hold the lock only for a moment, in `is_alive`."""
+        """Lock the folder of the machine.
+
+        Other processes hold this lock only for a moment, in `is_alive`.
+        """
         fcntl.flock(self.descriptor, fcntl.LOCK_EX)
         self.held = True
 
@@ -160,9 +163,11 @@ class MachineDirectory:
             raise
 
     def ended(self) -> dict[str, Any]:
-        """Return why a dead machine ended: `reason`, `asked` (True on request), and the time `at`.
+        """Return the content of `ended.json`, which tells why and when the dead machine has ended.
 
-        If its supervisor was killed before it could write that, the first caller writes it.
+        It consists of the `reason`, `asked` (True if a user wanted the end), and the time `at`.
+
+        If its supervisor was killed before it could write the reason, the first caller writes it.
         """
         read = self.read(ENDED)
         if isinstance(read.get("at"), int | float):

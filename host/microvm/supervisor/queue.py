@@ -1,4 +1,4 @@
-"""The queue of those who want to use a guest, which runs one command at a time."""
+"""The queue of requests that use a guest, because a guest runs one command at a time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from microvm.supervisor import clock
 
 
 class CommandQueue:
-    """The queue of a guest, in the order of the requests.
+    """The queue of requests that use a guest one after another, in the order of their arrival.
 
     :ivar name: the name of the machine, for messages.
     :ivar runs: the current use of the guest, for people; empty if the guest is idle.
@@ -34,7 +34,7 @@ class CommandQueue:
 
     @asynccontextmanager
     async def turn(self, purpose: str, *, wait: bool) -> AsyncIterator[None]:
-        """Use the guest alone while the block runs.
+        """Let one request use the guest alone while the block runs.
 
         :param purpose: the use of the guest, for people.
         :param wait: True to wait until the guest is idle.
@@ -60,7 +60,7 @@ class CommandQueue:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():
-                self._pass_on()  # we were cancelled at the moment when it was our turn
+                self._pass_on()  # this request was cancelled at the moment when its turn came
             elif turn in self._waiting:
                 self._waiting.remove(turn)
             raise
@@ -76,7 +76,7 @@ class CommandQueue:
         self._idle.set()
 
     async def wait_unused(self, timeout: float) -> None:
-        """Wait until the guest has been idle for this number of seconds without a break."""
+        """Wait until no request has used the guest for this number of seconds."""
         while await self._is_used_within(timeout):
             pass
 

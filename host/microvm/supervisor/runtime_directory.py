@@ -31,7 +31,8 @@ NAME_LENGTH = 64
 """Maximum number of characters in the name of a machine."""
 
 KEPT = 3600.0
-"""Number of seconds for which a dead machine is kept, so that users can see why it ended."""
+"""Number of seconds for which the files of a dead machine are kept, so that users can see why the
+machine ended."""
 
 _FIRST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 _REST = _FIRST | frozenset("_.-")
@@ -89,9 +90,9 @@ class RuntimeDirectory:
         for name in self._folders():
             try:
                 self.of(name).close()
-            except FileNotFoundError:  # it was just removed, or is not the folder of a machine
+            except FileNotFoundError:  # the folder was just removed, or is not of a machine
                 continue
-            except OSError:  # listed, so that a command with this name shows the error
+            except OSError:  # the name is listed, so that a command with this name shows the error
                 pass
             names.append(name)
         return names
@@ -196,7 +197,7 @@ class RuntimeDirectory:
             return directory
 
     def _vacate(self, name: str) -> None:
-        """Remove the folder that has a name: a dead machine, or an empty folder."""
+        """Free the name of a machine: remove the folder of a dead machine, or an empty folder."""
         try:
             try:
                 with self.of(name) as old:
@@ -212,7 +213,7 @@ class RuntimeDirectory:
             raise self.trouble(name, error) from None
 
     def sweep(self, directory: MachineDirectory, *, kept: float = 0.0) -> bool:
-        """Remove the folder of a dead machine. Return False if it is alive or already removed.
+        """Remove the folder of a dead machine. Return False if the machine is alive or removed.
 
         :param kept: minimum number of seconds that it must have been dead.
         :raises MicroVMError: the folder cannot be removed.
@@ -229,7 +230,7 @@ class RuntimeDirectory:
             return True
 
     def sweep_old(self) -> None:
-        """Remove the machines that have been dead for `KEPT` seconds, and ignore failures."""
+        """Remove the folder of each machine that has been dead for `KEPT` seconds, if possible."""
         for directory in self.directories():
             with directory, lazy.contextlib.suppress(lazy.errors.MicroVMError):
                 self.sweep(directory, kept=KEPT)
@@ -249,7 +250,7 @@ class RuntimeDirectory:
         return os.path.samestat(found, os.fstat(directory.descriptor))
 
     def _remove(self, name: str) -> None:
-        lazy.shutil.rmtree(name, dir_fd=self.descriptor)  # which does not follow links
+        lazy.shutil.rmtree(name, dir_fd=self.descriptor)  # `rmtree` does not follow links
 
     def locked(self) -> RuntimeLock:
         """Return the lock of the runtime directory, as a context manager.
@@ -336,7 +337,7 @@ def _in_temporary(folder: str) -> str:
 def _elsewhere(name: str, path: str) -> str:
     """Return another runtime directory that has a machine of this name; empty if there is none.
 
-    These are the runtime directories that would be used if the environment variables were not set.
+    The other directories are those that would be used if the environment variables were not set.
     """
     others = [
         _in_session(f"/run/user/{os.geteuid()}"),
@@ -348,7 +349,7 @@ def _elsewhere(name: str, path: str) -> str:
 
 
 def _opened(path: str, *, make: bool) -> int:
-    """Open the runtime directory. If asked to, create it first.
+    """Open the runtime directory, or create it if `make` is True. Return its descriptor.
 
     :raises MicroVMError: another user can replace the folder.
     :raises OSError: it cannot be opened or created.

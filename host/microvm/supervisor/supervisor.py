@@ -28,8 +28,8 @@ from microvm.units import format_duration
 if TYPE_CHECKING:
     from microvm.machine.machine import MicroVM
 
-# maximum number of lasting requests, number of open files that each of them needs, and number of
-# open files for everything else
+# maximum number of requests that can last for any time (`LASTING`), number of open files that each
+# of them needs, and number of open files for everything else
 _MOST_LASTING = 200
 _FILES = 4
 _OTHER_FILES = 200
@@ -41,8 +41,8 @@ _MOST_SILENT = 64  # maximum number of clients that have not sent their request 
 _PING_INTERVAL = 30.0
 _PING_TIMEOUT = 60.0
 
-# seconds between two checks that the folder and the socket exist, and between two updates of their
-# times
+# seconds between two checks that the machine's folder and socket exist, and between two updates of
+# the times of these files
 _CHECK_INTERVAL = 1.0
 _REFRESH_INTERVAL = 3600.0
 
@@ -53,7 +53,7 @@ _ACCEPT_PAUSE = 0.1  # seconds to wait after a connection could not be accepted
 
 @dataclass(frozen=True, slots=True)
 class ClientRequest:
-    """A request of a client.
+    """A request that a client has sent to the supervisor, such as to run a command.
 
     :ivar fields: the line that the client sent.
     :ivar on_line: functions that are called with each further line of the client.
@@ -71,7 +71,7 @@ class ClientRequest:
 
 @dataclass(frozen=True, slots=True)
 class Termination:
-    """The end of a machine.
+    """The reason why a machine ends, and whether its folder is kept.
 
     :ivar reason: the reason, for people.
     :ivar asked: True if somebody asked for the end.
@@ -84,7 +84,7 @@ class Termination:
 
 
 class Supervisor:
-    """The supervisor of one machine.
+    """The supervisor of one named machine: it starts the machine, and handles requests of clients.
 
     :ivar machine: the machine, after its start.
     :ivar queue: the queue of requests that need the guest.
@@ -183,7 +183,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(_PING_INTERVAL)
             if not self.queue.runs:
-                with suppress(MachineError):  # `_watch_machine` ends the machine then
+                with suppress(MachineError):  # then `_watch_machine` ends the machine
                     await self.machine.ping(_PING_TIMEOUT)
 
     async def _watch_directory(self) -> None:
@@ -237,7 +237,7 @@ class Supervisor:
             task = asyncio.create_task(self._serve(ClientConnection(connected)))
             self._connections.add(task)
             task.add_done_callback(self._connections.discard)
-            await asyncio.sleep(0)  # reads a request that has already arrived
+            await asyncio.sleep(0)  # the new task reads a request that has already arrived
             if len(self._silent) > _MOST_SILENT:
                 self._hurry()
 
@@ -280,7 +280,7 @@ class Supervisor:
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        """Count a lasting request while the block runs.
+        """Count a request that can last for any time (`LASTING`), while the block runs.
 
         :raises Busy: there are too many lasting requests.
         """
@@ -301,7 +301,7 @@ class Supervisor:
         try:
             await asyncio.wait({work, listening}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                await listening  # raises the error for an invalid line, or the client disconnected
+                await listening  # returns if the client disconnected; raises on an invalid line
                 return
         finally:
             await cancel([work, listening])
@@ -320,7 +320,7 @@ class Supervisor:
             return self.directory.error(error.message)
         explained = self.directory.error(self.ending.reason)
         if self.ending.traceless:
-            explained.hint = ""  # the console that it names is removed
+            explained.hint = ""  # the hint names the console, which is removed
         return explained
 
     def describe(self, order: dict[str, Any]) -> None:
@@ -351,13 +351,16 @@ class Supervisor:
 
 
 def _most_lasting() -> int:
-    """Return the maximum number of lasting requests, which leaves files for the request `stop`."""
+    """Return the maximum number of requests that can last.
+
+    It is so low that this process can still open files for other requests, such as `stop`.
+    """
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return max(1, min(_MOST_LASTING, (files - _OTHER_FILES) // _FILES))
 
 
 async def _listen(request: ClientRequest) -> None:
-    """Receive the lines after a request, until the client disconnects."""
+    """Pass on the lines that a client sends after its request, until the client disconnects."""
     async for line in request.client.lines():
         for function in request.on_line:
             function(line)

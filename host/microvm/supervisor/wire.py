@@ -30,7 +30,7 @@ DESCRIPTORS = 8
 
 
 def encode(value: dict[str, Any]) -> bytes:
-    """Return a value as a line.
+    """Return a JSON object encoded as a line of the wire.
 
     :raises ValueError: the line is longer than `LIMIT`.
     """
@@ -41,7 +41,7 @@ def encode(value: dict[str, Any]) -> bytes:
 
 
 def decode(line: bytes | bytearray) -> dict[str, Any]:
-    """Return the value of a line.
+    """Return the JSON object that a line of the wire contains.
 
     :raises ValueError: the line is not a JSON object.
     """
@@ -55,7 +55,7 @@ def decode(line: bytes | bytearray) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return the value of an option with its bytes decoded to text, because JSON has no bytes."""
+    """Return an option's value with all bytes decoded to text, because JSON has no bytes."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""The asyncio driver of `protocol`, for the library."""
+"""The connection of a client to a supervisor, for the library: `protocol` with asyncio's I/O."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CHUNK = 1 << 16
 
 
 class AsyncConnection:
-    """A connection to a supervisor, to which the request has been sent.
+    """A client's connection to a supervisor, over which the request has already been sent.
 
     :ivar descriptors: the descriptors that have arrived. Code that removes one from this list has
         to close it.
@@ -101,7 +101,7 @@ class AsyncConnection:
                 self._silence.cancel()
             self._on_event(name, value)
             if self._connection.fileno() < 0:
-                return  # the function that was called has closed this connection
+                return  # the function `on_event` has closed this connection
 
     def _receive_some(self) -> bytes:
         room = socket.CMSG_SPACE(wire.DESCRIPTORS * array("i").itemsize)

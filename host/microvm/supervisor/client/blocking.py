@@ -1,4 +1,4 @@
-"""The blocking driver of `protocol`, for the command line.
+"""The connection of a client to a supervisor, for the command line: `protocol` with blocking I/O.
 
 It imports very little, because `microvm exec` should take no longer than its command and the start
 of Python.
@@ -43,7 +43,7 @@ def _ignore(_name: str, _value: object) -> None:
 
 
 class BlockingConnection:
-    """A connection to a supervisor. Use it as a context manager.
+    """A client's connection to a supervisor. Use it as a context manager.
 
     :ivar name: the name of the machine.
     :ivar socket: the socket, in blocking mode.
@@ -79,7 +79,7 @@ class BlockingConnection:
         return self.reply(on_event)
 
     def send(self, line: bytes, descriptors: Sequence[int] = ()) -> None:
-        """Send a line, and descriptors with it.
+        """Send a line to the supervisor, and descriptors with it.
 
         If the supervisor has exited, this raises nothing, and `reply` raises the error.
 
@@ -103,7 +103,7 @@ class BlockingConnection:
         *,
         max_pings: int = protocol.MAX_PINGS,
     ) -> Any:
-        """Wait for the reply, and return its result.
+        """Wait for the supervisor's reply, and return the result in it.
 
         :param on_event: called with the name and the value of each event before the reply.
         :param readable: a function for each further descriptor, called when the descriptor is

@@ -41,10 +41,10 @@ class Connector(Protocol):
 
 
 class MachineConnector:
-    """The connector to the supervisor of one machine, and not of a later machine of its name."""
+    """A connector to the supervisor of one machine. It refuses a later machine of the same name."""
 
     def __init__(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Do not connect yet.
+        """Note which machine is meant; `ask` connects to it.
 
         :param facts: the content of the machine's `machine.json`.
         """
@@ -125,5 +125,5 @@ def find(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def detached() -> UsageError:
-    """Return the error for an object that was used after `detach`."""
+    """Return the error for the use of an attached machine after `detach`."""
     return UsageError("this has let go of the machine", hint="attach to it anew")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
-_PIPE = -1  # subprocess.PIPE
+_PIPE = -1  # the value of subprocess.PIPE
 _CHUNK = 1 << 16
 _KILL_TIMEOUT = 10.0  # maximum number of seconds to wait until our command is killed
 
@@ -63,12 +63,12 @@ def execute(
 
 
 class _ForegroundCommand:
-    """A command, with its own connection to the supervisor.
+    """A command in a named machine, with its own connection to the machine's supervisor.
 
     :ivar raw: True if our terminal passes all keys to the command.
     :ivar feed: the pipe to the command's input if that comes from our terminal, or -1.
     :ivar explained: True if the effect of a second Ctrl-C was explained to the user.
-    :ivar restore: restores the mode of our terminal.
+    :ivar restore: function that restores the mode of our terminal.
     """
 
     def __init__(self, connection: BlockingConnection, options: dict[str, Any]) -> None:
@@ -197,7 +197,7 @@ class _ForegroundCommand:
         interrupt.leave(128 + number)
 
     def kill(self) -> None:
-        """Make the supervisor kill the command, and wait for that, but not longer than a limit."""
+        """Make the supervisor kill the command, and wait at most 10 s until it has done so."""
         connected = self.connection.socket
         with lazy.contextlib.suppress(OSError):
             connected.shutdown(1)  # SHUT_WR

@@ -23,7 +23,7 @@ ANSWER_TIMEOUT = 1.5
 
 _MAX_PINGS = 2  # number of pings that a supervisor may leave unanswered until it is killed
 _DEATH_TIMEOUT = 5.0  # maximum number of seconds until a killed supervisor has exited
-_INTERVAL = 0.1  # seconds between two looks at a console that is followed
+_INTERVAL = 0.1  # seconds between two reads of a console that is followed
 _CHUNK = 1 << 16
 
 
@@ -91,7 +91,7 @@ class _Inspection:
             self.answer = {**self._known(), "state": "running"} if self.is_alive else None
 
     def description(self) -> dict[str, Any]:
-        """Return the description, from the answer or else from the files."""
+        """Return the machine's description, from its supervisor's answer or else from its files."""
         if self.connection is not None:
             self.connection.__exit__()
         if self.answer is not None:
@@ -103,12 +103,12 @@ class _Inspection:
         return {**known, "state": "silent" if up else "starting"}
 
     def _known(self) -> dict[str, Any]:
-        """Return the part of the description that does not need the supervisor."""
+        """Return the description in the file `machine.json`, for which no supervisor is needed."""
         return {"name": self.directory.name, **self.directory.read(FACTS)}
 
 
 def _collect(asked: list[_Inspection]) -> None:
-    """Receive the answers that arrive in time."""
+    """Receive the supervisors' answers that arrive within `ANSWER_TIMEOUT` seconds."""
     deadline = time.monotonic() + ANSWER_TIMEOUT
     waiting = {each.connection.socket.fileno(): each for each in asked if each.connection}
     while waiting and (left := deadline - time.monotonic()) > 0:
@@ -140,7 +140,8 @@ def stop(names: Sequence[str] | None) -> Iterator[str]:
             done.put((name, None))
 
     for name in ending:
-        Thread(target=end, args=(name,), daemon=True).start()  # a Ctrl-C does not wait for these
+        # Daemon threads, so that a Ctrl-C does not wait for them.
+        Thread(target=end, args=(name,), daemon=True).start()
     failures = {}
     for _ in ending:
         name, failure = done.get()
@@ -168,7 +169,7 @@ def _end(name: str) -> None:
             except UsageError:  # the wire has another version, and the connection is closed
                 with connect_to(directory) as another:
                     another.kill()
-            except MicroVMError:  # somebody has killed the supervisor
+            except MicroVMError:  # raised if somebody has killed the supervisor
                 if not directory.wait_dead(_DEATH_TIMEOUT):
                     raise
         if not directory.wait_dead(_DEATH_TIMEOUT):
@@ -189,7 +190,7 @@ def _ask(directory: MachineDirectory, opened: ExitStack, call: str) -> BlockingC
 
 
 def wait(name: str) -> dict[str, Any]:
-    """Wait until a machine has ended. Return the `reason`, and `asked` (True on request).
+    """Wait until a machine has ended. Return the `reason`, and `asked`: whether a user wanted it.
 
     :raises MicroVMError: there is no such machine.
     """
@@ -205,7 +206,7 @@ def wait(name: str) -> dict[str, Any]:
 
 
 def console(name: str, *, follow: bool) -> Iterator[bytes]:
-    """Yield the output of a machine's console, as far as it is kept.
+    """Yield the output of a machine's console that is still kept in files.
 
     :param follow: True to continue with new output until the machine has ended.
     :raises MicroVMError: there is no such machine.
@@ -242,7 +243,7 @@ def _opened(directory: MachineDirectory, name: str) -> int:
 
 
 def _has_name(directory: MachineDirectory, name: str, file: int) -> bool:
-    """Tell whether an open file still has its name."""
+    """Tell whether an open file still has this name in the folder of a machine."""
     try:
         found = os.stat(name, dir_fd=directory.descriptor, follow_symlinks=False)
     except OSError:

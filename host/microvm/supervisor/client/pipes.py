@@ -16,7 +16,7 @@ _CHUNK = 1 << 16
 class OutputPipe:
     """The read end of the pipe to which a command writes its output.
 
-    At most `WINDOW` bytes are read before the user has taken them.
+    At most `WINDOW` bytes are read ahead of the bytes that the user has taken.
 
     :ivar ended: True after the end of file.
     """
@@ -32,12 +32,12 @@ class OutputPipe:
         self._unconsumed = 0  # number of bytes that were read and not consumed
 
     def begin(self, feed: Callable[[bytes], object]) -> None:
-        """Start to read, and call `feed` with the data."""
+        """Start to read the command's output, and call `feed` with it."""
         self._feed = feed
         self._loop.add_reader(self._file, self._read)
 
     def consumed(self, amount: int) -> None:
-        """Note that the user has taken a number of bytes."""
+        """Subtract bytes that the user has taken, and read more output if there is room now."""
         was_full = self._unconsumed >= WINDOW
         self._unconsumed -= amount
         if was_full and self._unconsumed < WINDOW and not self.ended:

@@ -3,10 +3,10 @@
 Two drivers do the I/O: `blocking` for the command line, and `asynchronous` for the library. Each
 event is a pair of a name and a value:
 
-- `("started", True)`: the command runs;
+- `("started", True)`: the command of the request runs;
 - `("notice", TEXT)`: a line for the user, while a machine starts;
 - `("result", VALUE)`: the reply;
-- `("error", MicroVMError)`: the reply if the request failed, or the fault in a line;
+- `("error", MicroVMError)`: the reply if the request failed, or the error for an invalid line;
 - `("end", None)`: the supervisor has closed the connection.
 """
 

@@ -1,4 +1,4 @@
-"""Requests that a supervisor handles for us: a `RemoteCommand` for a command, or a `RemoteCall`."""
+"""A client's requests to a supervisor: `RemoteCommand` for a command, `RemoteCall` for others."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class RemoteCall:
             self._answer.set_exception(error)
 
     async def cancel(self) -> None:
-        """Ask the supervisor to cancel the request, and wait until it has."""
+        """Ask the supervisor to cancel the request, and wait until it has done so."""
         self._answer = asyncio.get_running_loop().create_future()
         self._connection.cancel_request()
         await asyncio.wait([self._answer])
@@ -72,7 +72,7 @@ class RemoteCall:
 class RemoteCommand:
     """A command that a supervisor runs for us.
 
-    It has ended when the reply has arrived and its output has reached the end of file.
+    The command has ended when the reply has arrived and the end of its output was read.
     """
 
     def __init__(
@@ -190,7 +190,7 @@ class RemoteCommand:
                 self._fail(ProtocolError(message))
 
     def _fail(self, error: MicroVMError, *, at_once: bool = False) -> None:
-        """Note the error instead of an exit status, and wait for the rest of the output.
+        """End the command with an error instead of an exit status, after the rest of its output.
 
         :param at_once: True to discard the rest of the output.
         """

@@ -1,4 +1,4 @@
-"""The guest of a named machine, with which we communicate through its supervisor."""
+"""The guest of a named machine, to which requests are sent through the machine's supervisor."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class RemoteGuest:
         wait: bool = False,
         timeouts: Timeouts = TIMEOUTS,
     ) -> None:
-        """Do not connect yet.
+        """Store the options. Each request connects to the supervisor by itself.
 
         :param wait: True to wait while the command of another process runs.
         """
@@ -85,7 +85,10 @@ class RemoteGuest:
         return answer
 
     async def call_for_files(self, name: str, /, **arguments: Any) -> tuple[Any, list[int]]:
-        """Send a request, and return the result and the descriptors, which the caller closes."""
+        """Send a request to the supervisor, and return its result and its descriptors.
+
+        The caller closes the descriptors.
+        """
         self._check_loop()
         connection = await self._ask({"call": name, **arguments})
         call = RemoteCall(connection, self._connector, self._timeouts)
@@ -156,7 +159,8 @@ class RemoteGuest:
         if self._until_loop_ends is None:
             self._until_loop_ends = _until_loop_ends(self._commands)
             await anext(self._until_loop_ends)
-        # This task is not cancelled, because a request can only be cancelled after it was sent.
+        # The task `opening` is not cancelled, because a request can only be cancelled after it was
+        # sent.
         opening = asyncio.ensure_future(self._open(argv, request, fields, fed=fed))
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
@@ -197,7 +201,7 @@ class RemoteGuest:
         return running
 
     def _leave(self, opening: asyncio.Future[RemoteCommand]) -> None:
-        """Cancel a command as soon as its request has been sent."""
+        """Cancel a command as soon as its request has been sent to the supervisor."""
         self._left.add(opening)
         opening.add_done_callback(self._abandon)
 
@@ -212,7 +216,7 @@ class RemoteGuest:
         files: Sequence[FileIO] = (),
         owner: ExitStack | None = None,
     ) -> socket.socket:
-        """Connect, and send a request.
+        """Connect to the supervisor, send a request, and return the socket.
 
         :param files: the files that are passed to the supervisor. `owner` closes them.
         """

@@ -1,6 +1,7 @@
 """The start of a named machine: a supervisor process is spawned, and receives an order.
 
-If the start fails, or this process exits before the machine is up, nothing is left.
+If the start fails, or this process exits before the machine has started, the machine's folder is
+removed.
 """
 
 from __future__ import annotations
@@ -92,7 +93,7 @@ class Start:
         max_age: float | None,
         notify: Callable[[str], object],
     ) -> dict[str, Any]:
-        """Start the machine, wait until it is up, and return its description.
+        """Send the order, wait until the machine has started, and return its description.
 
         :param image: the image, as `MicroVM` takes it; None if a snapshot is given.
         :param snapshot: the name of a snapshot, or None.
