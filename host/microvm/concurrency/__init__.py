@@ -1,1 +1,1 @@
-"""Background event loops, the end of tasks, and threads."""
+"""Event loops in background threads, the cancellation of tasks, and the start of threads."""

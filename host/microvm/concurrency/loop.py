@@ -67,7 +67,7 @@ class BackgroundLoop:
             call.abort()
             raise
         finally:
-            del call  # otherwise its error and the frame of its traceback form a cycle
+            del call  # otherwise its error and this frame would form a reference cycle
 
     def _begin(self, call: _PendingCall[T]) -> None:
         if os.getpid() != self._process:
@@ -153,7 +153,10 @@ class _PendingCall(Generic[T]):
 
 
 class _LoopThread:
-    """The thread and its loop; it does not refer to its users, so that they can be collected."""
+    """The thread of a `BackgroundLoop`, and the event loop that it runs.
+
+    This object does not refer to the `BackgroundLoop`, so that the latter can be garbage-collected.
+    """
 
     def __init__(
         self, end: Callable[[], Coroutine[Any, Any, None]], leftover: Callable[[], str]
@@ -176,7 +179,7 @@ class _LoopThread:
         return threading.current_thread() is self._thread
 
     def end(self) -> None:
-        """Let the loop run `end` and the thread exit; idempotent."""
+        """Let the loop run the user's function `end`, and let the thread exit then; idempotent."""
         if self._thread.is_alive() and not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self._stop.set)
 
@@ -193,14 +196,14 @@ class _LoopThread:
     def _drop_posted(self, task: asyncio.Task[object]) -> None:
         self._posted.discard(task)
         if not task.cancelled():
-            task.exception()  # mark it as retrieved, or asyncio logs it
+            task.exception()  # otherwise asyncio would log the error
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the thread has exited."""
         self._thread.join(timeout)
 
     def drop(self) -> None:
-        """Stop a thread that has no users, without waiting; may be called in any thread."""
+        """Stop this thread, which nobody uses now, without waiting. Any thread may call this."""
         if os.getpid() != self._process or not self._thread.is_alive():
             return
         leftover = self._leftover()

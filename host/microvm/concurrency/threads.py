@@ -1,4 +1,4 @@
-"""Starts threads, also from coroutines, on a host that may allow no more of them."""
+"""Starts threads, also from coroutines, and reports if this host allows no more threads."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
     :raises MicroVMError: If no thread can be started.
     """
-    import asyncio  # not above, because a start imports this module before it launches QEMU
+    import asyncio  # imported late, because QEMU is launched without `asyncio`
 
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -89,14 +89,14 @@ async def in_stoppable_thread(function: Callable[P, T], *args: P.args, **kwargs:
         stop.set()
         await asyncio.wait([thread], timeout=_STOP_TIMEOUT)
         if not thread.cancel() and not thread.cancelled():
-            thread.exception()  # mark it as retrieved, or asyncio logs it
+            thread.exception()  # otherwise asyncio would log the error
         raise
 
 
 def check_stopped() -> None:
     """Raise an error if the function of this thread was cancelled; see `in_stoppable_thread`.
 
-    :raises asyncio.CancelledError: If so.
+    :raises asyncio.CancelledError: If it was cancelled.
     """
     stop = _stopped.get()
     if stop is not None and stop.is_set():

@@ -34,7 +34,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 def check(*, memory: int, cpus: int) -> None:
-    """Check that a guest of this size fits on this host.
+    """Check that a guest with this memory and this number of CPUs fits on this host.
 
     :param memory: the guest's memory in bytes.
     :raises UsageError: it does not fit; the hint has the maximum.
@@ -79,5 +79,5 @@ def _limits() -> Iterator[int]:
                     if folder.is_relative_to(_CGROUPS):
                         with suppress(
                             OSError, ValueError
-                        ):  # the root has no such file, and "max" is no limit
+                        ):  # the root cgroup has no such file, and "max" means no limit
                             yield int((folder / "memory.max").read_text())

@@ -1,4 +1,4 @@
-"""Finds and runs the C compiler for the programs that this project contains as sources."""
+"""Finds and runs the C compiler for the programs that this project contains as source code."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def sources(packed: Path, checkout: Path, what: str) -> Path:
 
 
 def source_digest(folder: Path) -> str:
-    """Return the SHA-256 of the names and contents of all source files, in hex.
+    """Return the SHA-256 of the names and contents of all source files in a folder, in hex.
 
     Each start of a machine calls this, so a process reads the files only again if one has changed.
     """
@@ -48,7 +48,10 @@ def _digest(folder: str, files: tuple[tuple[str, int, int], ...]) -> str:
 
 
 def _compiled(folder: str) -> Iterator[tuple[str, int, int]]:
-    """Yield the path, size and time of each source file; `Path.rglob` takes twice as long."""
+    """Yield the path, size and modification time of each source file in a folder.
+
+    We do not use `Path.rglob`, which takes twice as long.
+    """
     with os.scandir(folder) as entries:
         for entry in entries:
             if entry.is_dir(follow_symlinks=False):
@@ -64,7 +67,7 @@ def compiler(arch: Arch, what: str) -> list[str]:
     :param what: the program to compile, for the message.
     :raises ImageError: no such compiler is installed.
     """
-    import shutil  # QEMU is spawned without this module
+    import shutil  # imported late, because QEMU is spawned without it
 
     native = os.uname().machine == arch.name
     if native and shutil.which("musl-gcc"):
@@ -100,7 +103,7 @@ def _check_make(what: str) -> None:
 def make(
     folder: Path, command: Sequence[str], out: Path, *, names: Sequence[str], what: str
 ) -> None:
-    """Compile the programs of a folder into another folder.
+    """Compile the programs whose sources are in a folder, and store them in another folder.
 
     :param command: the command of the compiler, as `compiler` returns it.
     :param out: the folder to create; the compiler's temporary files are beside it.
@@ -116,7 +119,9 @@ def make(
 
 
 def make_one(folder: Path, command: Sequence[str], *, name: str, what: str) -> bytes:
-    """Compile the program of a folder, and return its content; remove the compiler's files.
+    """Compile the program whose sources are in a folder, and return its content.
+
+    The compiler's files are removed.
 
     :param command: the command of the compiler, as `compiler` returns it.
     :param name: the name of the program's file.

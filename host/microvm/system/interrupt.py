@@ -23,7 +23,7 @@ _received: set[int] = set()
 
 
 def note(number: int) -> None:
-    """Note that this process received a signal. Every signal handler calls this."""
+    """Record that this process received a signal. Every signal handler calls this."""
     _received.add(number)
 
 
@@ -32,11 +32,11 @@ def leave(status: int) -> NoReturn:
     if _is_due(status):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.raise_signal(signal.SIGINT)
-    os._exit(status)  # also if we are PID 1, which its own signals cannot kill
+    os._exit(status)  # reached, too, if we are PID 1, which its own signals cannot kill
 
 
 def check(status: object) -> None:
-    """Make the interpreter end like `leave`, but after its usual clean-up.
+    """If this process has to end by SIGINT, let it do so after the interpreter's usual cleanup.
 
     :raises KeyboardInterrupt: the process has to end by SIGINT. Nobody catches the exception, so
         the interpreter does that. It prints no traceback.

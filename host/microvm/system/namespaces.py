@@ -1,10 +1,11 @@
-"""The namespaces of a tool, as a script: the tool, its children and its mounts end with its owner.
+"""Runs a tool of the system in its own namespaces, so that nothing of the tool outlives its owner.
 
-The owner is the process that starts this script, and the script is the keeper of one tool. The
-keeper starts the first process of a new PID namespace and mount namespace, and that one starts the
-tool. When the tool exits, when the owner exits, or on SIGTERM, the kernel kills every process of
-the PID namespace; the mount namespace is gone with them, so that nothing stays in the host's mount
-table. Then the keeper removes the tool's temporary folder.
+A tool is a program of the system, such as `mkfs.erofs`. Its owner is the process that starts this
+script. The process of this script is the keeper of the tool's namespaces. The keeper starts the
+first process of a new PID namespace and mount namespace, and this first process starts the tool.
+When the tool exits, when the owner exits, or on SIGTERM, the kernel kills every process of the PID
+namespace; the mount namespace is gone with them, so that nothing stays in the host's mount table.
+Then the keeper removes the tool's temporary folder.
 
 An ordinary user needs a user namespace, too. Some hosts refuse namespaces or mounts in them, as
 most containers do. A child process tries both first. If it fails, the tool runs in a process group.
@@ -29,7 +30,8 @@ from contextlib import suppress
 from typing import NamedTuple, NoReturn
 
 START_FAILED = 125
-"""The exit status if the tool could not be started. Standard error has the reason."""
+"""The exit status of this script if the tool could not be started. Standard error has the reason.
+"""
 
 _CLONE_NEWNS = 0x00020000
 _CLONE_NEWUSER = 0x10000000
@@ -45,7 +47,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class _Tool(NamedTuple):
-    """A tool to run.
+    """A tool to run: a program of the system, such as `mkfs.erofs`.
 
     :ivar program: its path.
     :ivar argv: its arguments; the first is the name of the tool.
@@ -74,10 +76,10 @@ def main(
 ) -> int:
     """Run a tool. Return its exit status, or 128 plus the number of the signal that killed it.
 
-    :param owner: the process id of the owner.
+    :param owner: the process id of the owner, which starts this script.
     :param notes: a descriptor to which the reason is written if the host refuses a namespace.
     :param parent: the folder in which the tool's temporary folder is created.
-    :param shown: another folder under which the tool sees its temporary folder; "" for the same. It
+    :param shown: another folder under which the tool sees its temporary folder; "" for `parent`. It
         is needed if the tool starts processes of other user ids, which cannot enter `parent`.
     :param isolate: "" for a tool that creates its own namespaces. The tool then runs in a process
         group, and every user id can enter its temporary folder.
@@ -152,8 +154,8 @@ def _enter_pid_namespace(temporary: _Temporary, notes: int) -> bool:
         try:
             _unshare_processes()
         except OSError as error:
-            # The maps are allowed, as the child process has tried them. The kernel can still refuse
-            # one more namespace.
+            # Writing the uid and gid maps is allowed, because the child process has done the same.
+            # But the kernel can refuse a further namespace, as their number is limited.
             reason = str(error.strerror)
         else:
             return True
@@ -162,7 +164,7 @@ def _enter_pid_namespace(temporary: _Temporary, notes: int) -> bool:
 
 
 def _try_namespaces(temporary: _Temporary) -> NoReturn:
-    """Enter the namespaces of a tool, and exit with 0 or with the number of the error."""
+    """Try to enter a tool's namespaces, in a child process. Exit with 0 or the error number."""
     status = 1
     try:
         _unshare_processes()
@@ -199,8 +201,8 @@ def _unshare_mounts(temporary: _Temporary) -> None:
 def _create(parent: str, shown: str, mode: int) -> _Temporary:
     """Create the temporary folder of a tool, and the folder on which it is mounted.
 
-    We hold a lock on both until we exit, so that nobody removes them as the folders of a killed
-    tool.
+    This process holds a lock on both folders until it exits. So no other process takes them for the
+    folders of a killed tool and removes them.
     """
     while True:
         name = f"microvm-{os.urandom(8).hex()}"
@@ -208,7 +210,7 @@ def _create(parent: str, shown: str, mode: int) -> _Temporary:
         os.mkdir(real, 0o700)
         if not _lock(real):
             continue
-        os.chmod(real, 0o755 if shown else mode)  # if `shown`, only its owner can enter its parent
+        os.chmod(real, 0o755 if shown else mode)  # with `shown`, only our user can enter `parent`
         if path != real:
             try:
                 os.mkdir(path, 0o700)
@@ -231,7 +233,7 @@ def _lock(folder: str) -> bool:
 
 
 def _without_mount(temporary: _Temporary) -> _Temporary:
-    """Remove the folder for the mount, and return a temporary folder that is not mounted."""
+    """Return a tool's temporary folder without a mount, and remove the folder for the mount."""
     if temporary.path != temporary.real:
         with suppress(OSError):
             os.rmdir(temporary.path)
@@ -240,9 +242,10 @@ def _without_mount(temporary: _Temporary) -> _Temporary:
 
 
 def _remove(temporary: _Temporary) -> None:
-    """Unmount the file systems in the temporary folder, and remove the folder.
+    """Unmount the file systems in the temporary folder of a tool, and remove the folder.
 
-    Nothing in it is removed while a file system is still mounted there.
+    If a file system in the folder cannot be unmounted, remove nothing, because that could remove
+    the files of the mounted file system.
     """
     if temporary.path != temporary.real:
         with suppress(OSError):
@@ -256,8 +259,8 @@ def _remove(temporary: _Temporary) -> None:
         with suppress(OSError):
             unmount(point)
     if not mounts_below(real):
-        # Without shutil, because in a user namespace this process may be unable to read Python's
-        # modules.
+        # We do not import `shutil`, because in a user namespace this process may be unable to read
+        # Python's modules.
         with suppress(OSError):
             _empty(temporary.real)
             os.rmdir(temporary.real)
@@ -276,12 +279,12 @@ def _empty(folder: str) -> None:
 
 
 def _keep(tool: _Tool, temporary: _Temporary, notes: int, *, isolated: bool) -> int:
-    """Start the first process, wait until the tool exits, and kill all processes on SIGTERM.
+    """Start the first process of the namespaces, wait for it, and kill all processes on SIGTERM.
 
-    The kernel sends SIGTERM when the owner exits.
+    This function runs in the keeper. The kernel sends it SIGTERM when the owner exits.
     """
     alive, ours = os.pipe()
-    if not isolated:  # children whose parents exit become children of this process
+    if not isolated:  # processes whose parents exit become children of this process
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     first = os.fork()
     if first == 0:
@@ -301,10 +304,10 @@ def _keep(tool: _Tool, temporary: _Temporary, notes: int, *, isolated: bool) -> 
 
 
 def _kill_orphans() -> None:
-    """Kill our child processes, and those that become our children when these have exited."""
-    with suppress(FileNotFoundError):  # the kernel may be built without lists of children
+    """Kill our child processes, and their children, which become our children when these exit."""
+    with suppress(FileNotFoundError):  # some kernels are built without lists of children
         while children := [*map(int, _read(f"/proc/self/task/{os.getpid()}/children").split())]:
-            for child in children:  # all of them before we wait for one that may not exit
+            for child in children:  # kill all before we wait for one, which may not exit
                 os.kill(child, signal.SIGKILL)
             for child in children:
                 os.waitpid(child, 0)
@@ -325,15 +328,16 @@ def _run_first(
 ) -> NoReturn:
     """Run as the first process of the namespaces: start the tool, and exit after it.
 
-    :param alive: the read end of a pipe; the keeper alone has the write end.
+    :param alive: the read end of a pipe, which reaches its end of file when the keeper exits.
     """
     status = START_FAILED
     try:
-        # In a PID namespace, the kernel kills all processes with this one. Otherwise we have to.
+        # If this is the first process of a PID namespace, the kernel kills all others when this one
+        # exits. Otherwise this process has to kill them, so it needs a signal that it can handle.
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL if isolated else signal.SIGTERM)
         poll = select.poll()
         poll.register(alive, select.POLLIN)
-        # otherwise the keeper was killed before the kernel was asked to notify us
+        # At the pipe's end of file, the keeper was killed before we asked the kernel to notify us.
         if not poll.poll(0):
             os.setsid()  # a tool that signals its own process group must not reach the keeper
             if isolated:
@@ -353,18 +357,24 @@ def _run_first(
 
 
 def _wait_inside(child: int) -> int:
-    """Return the exit status of the tool, whose processes the kernel kills after this one."""
+    """Wait in a tool's PID namespace until the tool exits, and return its exit status.
+
+    When this process exits, the kernel kills all other processes of the namespace.
+    """
     pid = 0
-    while pid != child:  # the other ones are children whose parents have exited
+    while pid != child:  # other child processes are orphans: their parents have exited
         pid, code = os.wait()
     return _exit_status(code)
 
 
 def _wait_outside(child: int, keeper: select.poll) -> int:
-    """Return the exit status of the tool; if the keeper is killed, kill the tool's processes.
+    """Wait until a tool without a PID namespace exits, and return its exit status.
 
-    :param keeper: reports an event if the keeper has exited. A SIGTERM does not tell that, because
-        the tool can send one to its process group.
+    If the keeper, the process that started this one, is killed, kill the tool and all processes
+    that the tool has started.
+
+    :param keeper: a poll object that reports an event if the keeper has exited. A SIGTERM does not
+        tell that, because the tool can send one to its process group.
     """
     while True:
         if signal.sigwait(_ENDS) == signal.SIGTERM and keeper.poll(0):
@@ -382,14 +392,14 @@ def _enter_mount_namespace(temporary: _Temporary, notes: int) -> None:
     """Create a mount namespace with its own /proc; mounts in it do not reach the host."""
     _unshare_mounts(temporary)
     if _libc.mount(b"proc", b"/proc", b"proc", _MS_NOSUID_NODEV_NOEXEC, None) != 0:
-        # The kernel refuses a new /proc in a container that hides some of /proc. The tool sees the
-        # processes of the container there.
+        # The kernel refuses a new /proc in a container that hides some of /proc. The tool then sees
+        # the processes of the container in /proc.
         os.write(notes, f"without a /proc of its own: {os.strerror(ctypes.get_errno())}".encode())
 
 
 def _execute(tool: _Tool) -> NoReturn:
     try:
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # which Python ignores
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these signals
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, tool.mask)
         os.execv(tool.program, tool.argv)  # noqa: S606 - no shell is wanted
@@ -400,7 +410,7 @@ def _execute(tool: _Tool) -> NoReturn:
 
 
 def _let_go_of_streams() -> None:
-    """Close our standard streams, so that the other side of each sees when the tool closes it."""
+    """Replace our standard streams by /dev/null, so that a pipe ends when the tool closes it."""
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)

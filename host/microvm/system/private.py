@@ -40,7 +40,8 @@ class Exposure:
     :ivar path: the folder or link that the other user controls.
     :ivar status: the status of `path`.
     :ivar by: what gives that control: the `owner` of `path`, or its `mode`.
-    :ivar why: the same in words, to follow the path in a message.
+    :ivar why: the reason in words, such as "can be written by others", to follow the path in a
+        message.
     """
 
     def __init__(self, path: str, status: os.stat_result, by: Literal["owner", "mode"]) -> None:
@@ -72,7 +73,7 @@ def is_ours(status: os.stat_result) -> bool:
 
 
 def in_words(status: os.stat_result, by: Literal["owner", "mode"]) -> str:
-    """Return the reason of an exposure in words, so that they can follow a path in a message."""
+    """Return why another user can change a file, in words that follow its path in a message."""
     return f"belongs to {_name(status.st_uid)}" if by == "owner" else "can be written by others"
 
 
@@ -87,7 +88,8 @@ def make(name: str, parent: int | None = None, mode: int = 0o700) -> int:
     :raises OSError: it cannot be created, or another user has replaced it.
     """
     os.mkdir(name, mode, dir_fd=parent)
-    # The umask may have removed our right to read the folder, so we open it without reading first.
+    # The umask may have removed our right to read the folder, so we first open it with O_PATH,
+    # which needs no right.
     found = os.open(name, _ANY_FOLDER | os.O_NOFOLLOW, dir_fd=parent)
     try:
         status = os.fstat(found)
@@ -101,13 +103,13 @@ def make(name: str, parent: int | None = None, mode: int = 0o700) -> int:
 
 
 def make_path(path: str, mode: int = 0o700) -> int:
-    """Create a folder by its path, as `make` does."""
+    """Create a folder by its path, and return its open descriptor, as `make` does."""
     above, name = os.path.split(path)
     parent = os.open(above or ".", _ANY_FOLDER)
     try:
         return make(name, parent, mode)
     except OSError as error:
-        error.filename = path  # messages need more than the last name
+        error.filename = path  # an error message needs the whole path
         raise
     finally:
         os.close(parent)
@@ -155,7 +157,7 @@ def temporary_root() -> str:
 
 
 def _unusable(folder: str, why: str) -> MicroVMError:
-    from microvm.errors import MicroVMError  # which `microvm exec` does without
+    from microvm.errors import MicroVMError  # imported late, because `microvm exec` rarely needs it
 
     message = f"cannot use {folder} for temporary files: {why}"
     return MicroVMError(message, hint="set TMPDIR to a folder of your own, or to /tmp")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 def stat_fields(process: int) -> list[str]:
-    """Return the fields that follow the name, or an empty list if the process does not exist.
+    """Return the fields of /proc/PID/stat after the name; empty if the process does not exist.
 
     The first one is the state. Field N of the manual page has the index N - 3.
 

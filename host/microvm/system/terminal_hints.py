@@ -1,4 +1,4 @@
-"""Hints for a user at a terminal: how to give it to a command, and how to end the command."""
+"""Hints for a user at a terminal: how to give a command the terminal, and how to end a command."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 from microvm.progress import STDERR
 
-# Without arguments, these programs read commands from a terminal, and exit at once without one.
+# Programs that, without arguments, read commands from a terminal, and exit at once if they have no
+# terminal.
 _READS_TERMINAL = re.compile(
     r"(ba|da|a|fi|k|z)?sh|bc|cat|irb|lua|node|perl|php|psql|python[0-9.]*|ruby|sqlite3"
 )

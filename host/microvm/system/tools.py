@@ -1,4 +1,4 @@
-"""Runs tools of the system as processes. If this process is killed, its tools are killed, too."""
+"""Runs tools of the system, such as `mkfs.erofs`, and kills them if this process is killed."""
 
 from __future__ import annotations
 
@@ -28,17 +28,18 @@ _INTERVAL = 0.1
 _CLEANUP_TIMEOUT = 60.0  # maximum number of seconds to kill a tool and remove its temporary files
 _KEEPER = Path(__file__).with_name("namespaces.py")
 _OWN_IDS = ("unshare", "--user", "--map-root-user", "--map-auto", "--")
-# AppArmor can allow a user namespace, but take the rights in it from the program that runs there.
+# The test of `may_use_all_ids`. It also creates a mount namespace, because AppArmor can allow a
+# user namespace, but deny the rights in it to the program that runs there.
 _TRY_OWN_IDS = (*_OWN_IDS, "unshare", "--mount", "--", "true")
 _NOTES_LIMIT = 1 << 10
 
 
 class ToolError(ImageError):
-    """A tool is not installed, or it ran and failed."""
+    """A tool of the system, such as `mkfs.erofs`, is not installed, or it ran and failed."""
 
 
 def find(program: str) -> str | None:
-    """Return the path of an installed program, even if it is only for administrators."""
+    """Return the path of a program in PATH, /usr/sbin or /sbin; None if it is not installed."""
     return shutil.which(program, path=f"{os.environ.get('PATH', os.defpath)}:{_SYSTEM_PATH}")
 
 
@@ -60,7 +61,7 @@ def require(what: str, programs: Mapping[str, str]) -> None:
 
 
 def may_use_all_ids() -> bool:
-    """Return whether this host allows `started` with `all_ids`, which root never needs."""
+    """Return whether this host lets us run a tool with `all_ids`; see `started`."""
     if os.geteuid() == 0:
         return True
     quiet = subprocess.DEVNULL
@@ -85,8 +86,9 @@ def started(
     """Start a tool. At the end of the block, kill it and all processes that it has started.
 
     The tool runs in namespaces of its own; see `namespaces`. If this process is killed, the tool is
-    killed, too. The process that is yielded is the keeper of the tool, and exits with the tool's
-    status, or with 128 plus the number of the signal that killed the tool.
+    killed, too. The process that is yielded is not the tool, but the keeper of its namespaces. The
+    keeper exits with the tool's status, or with 128 plus the number of the signal that killed the
+    tool.
 
     :param temporary: the folder for the tool's temporary files, by default $TMPDIR. The tool gets a
         new folder in it, which is removed when the tool exits.
@@ -126,7 +128,7 @@ def started(
     finally:
         if process is not None:
             _end(process)
-            # if a process of the tool cannot be killed, it keeps the write end open
+            # no end of file arrives if a process of the tool cannot be killed
             with suppress(BlockingIOError):
                 if note := os.read(noted, _NOTES_LIMIT).decode(errors="replace"):
                     _logger.info("%s ran %s", argv[0], note)
@@ -146,7 +148,10 @@ def temporary_folder() -> str:
 
 @contextmanager
 def _signals_later() -> Iterator[None]:
-    """Delay signal handlers while a process is created, because one that raises would lose it."""
+    """Delay signal handlers while the block creates a process.
+
+    If a handler raised an exception meanwhile, the new process would be lost.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
