@@ -1,8 +1,8 @@
 """The user's cache: images, saved guests, kernels, downloads and records.
 
-Every file appears complete, under a lock, and is synced to the disk. A cache that this process
-cannot write, such as one in the read-only image of a container, serves what it contains: only
-functions that write create folders or take locks.
+A new file of the cache is written under a lock, is synced to the disk, and gets its name when it is
+complete. A cache that this process cannot write can still be read, such as a cache in the read-only
+image of a container, because only functions that write create folders or take locks.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class NoHome(CacheError):
 
 
 def root() -> Path:
-    """Return $MICROVM_CACHE, or the folder that the platform defines for this user's caches.
+    """Return the path of the cache: $MICROVM_CACHE, or microvm's folder in the user's cache folder.
 
     :raises Untrusted: Other users can change its content; see `trust`.
     :raises NoHome: MICROVM_CACHE is not set, and there is no home folder.
@@ -63,7 +63,7 @@ def _top() -> Path:
 
 
 def usual() -> Path:
-    """Return the folder that the platform defines for this user's caches.
+    """Return the default path of the cache: microvm's folder in the user's cache folder.
 
     :raises NoHome: There is no home folder.
     """
@@ -71,7 +71,7 @@ def usual() -> Path:
 
     try:
         return Path(platformdirs.user_cache_dir("microvm"))
-    except RuntimeError:  # HOME is not set, and this user has no entry
+    except RuntimeError:  # HOME is not set, and the user database has no entry of this user
         raise NoHome("there is no home for a cache", hint=_ELSEWHERE) from None
 
 
@@ -104,8 +104,8 @@ def is_shared(path: Path) -> bool:
 def make(path: Path) -> None:
     """Create a folder and its parents, if they do not exist.
 
-    Only this user may write to them, and only the users that `readers` allows may read those of the
-    cache, whatever the umask is.
+    Whatever the umask is, only this user may write to the new folders, and only the users that
+    `readers` allows may read the new folders in the cache.
 
     :raises Untrusted: Another process created the folder first, and it cannot be trusted.
     """
@@ -137,7 +137,7 @@ def open_file(path: Path) -> int:
 
 
 def has(path: Path) -> bool:
-    """Return True if the cache has a file that can be used.
+    """Return True if a file of the cache exists, can be read, and can be changed by no other user.
 
     :raises OSError: This process lacks a resource, such as a free descriptor.
     """
@@ -176,7 +176,9 @@ def read(path: Path, limit: int = _LIMIT, opener: Callable[[Path], int] = open_f
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a short file of the cache that may get lost, or be read while it is half written.
+    """Write a short file of the cache, without a lock.
+
+    The file may get lost, and another process may read it while it is half written.
 
     :raises PermissionError: The folder of the file belongs to another user.
     :raises OSError: The file cannot be written, or is a link or no regular file.
@@ -239,7 +241,7 @@ def clear(path: Path) -> None:
         try:
             shutil.rmtree(path)
         except FileNotFoundError:
-            continue  # the keeper of a killed tool is removing its files at the same time
+            continue  # a helper process is removing the files of a killed tool at the same time
         except PermissionError:
             if os.geteuid() == 0:
                 raise
@@ -265,7 +267,7 @@ def disk_errors(path: Path | None = None) -> Iterator[None]:
 
     :param path: the file or folder that the message names if the OSError names none.
     :raises CacheError: the disk is full, or a file of the cache cannot be read or written.
-    :raises ImageError: the same of a file elsewhere.
+    :raises ImageError: the same happens to a file outside the cache.
     """
     try:
         yield

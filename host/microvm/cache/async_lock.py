@@ -14,7 +14,7 @@ HOLDER_TIMEOUT = 5.0
 """Number of seconds without a heartbeat after which other processes stop waiting for the lock."""
 
 HEARTBEAT = 0.5
-"""Number of seconds between two heartbeats."""
+"""Number of seconds between two heartbeats of the lock's holder."""
 
 
 @asynccontextmanager
@@ -26,8 +26,8 @@ async def held(path: Path, purpose: str, notify: Callable[[str], None]) -> Async
     :param notify: A function that is called with a line for the user if the wait is long.
     :raises CacheError: The cache cannot be written, or the holder sends no heartbeats.
     """
-    # We count checks instead of seconds, so that the time does not count during which this
-    # process is stopped.
+    # We count checks instead of seconds, because the clock continues while a signal such as SIGSTOP
+    # has stopped this process.
     max_checks = round(HOLDER_TIMEOUT / lock.INTERVAL)
     heartbeat, checks, silent = None, 0, 0
     while True:

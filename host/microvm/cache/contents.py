@@ -30,8 +30,8 @@ FOLDERS = {
 UNFINISHED = "unfinished"
 OTHER = "other"
 KINDS = (*dict.fromkeys(FOLDERS.values()), UNFINISHED, OTHER)
-"""All kinds. Records are small notes. An unfinished item is being created, or was left by a killed
-process."""
+"""All kinds of items in the cache. Records are small files with notes. An unfinished item is being
+created now, or was left by a killed process."""
 
 
 class CacheUsage(NamedTuple):
@@ -50,7 +50,7 @@ class CacheUsage(NamedTuple):
 
 
 def usage() -> list[CacheUsage]:
-    """Return the usage of each kind.
+    """Return the number, the size and the last use of the cache's items, for each kind of item.
 
     :raises CacheError: The cache cannot be trusted or cannot be read.
     """
@@ -112,7 +112,7 @@ def _measure(path: Path, seen: set[tuple[int, int]]) -> tuple[int, float]:
             if (status.st_dev, status.st_ino) not in seen:
                 seen.add((status.st_dev, status.st_ino))
                 size += status.st_blocks * cache.SECTOR
-            # comparing digests writes a record, but that is no use of the item
+            # this record is written when digests are compared, which is no use of the item
             if current.name != RECORD:
                 used = max(used, status.st_mtime)
             if stat.S_ISDIR(status.st_mode):

@@ -1,9 +1,9 @@
 """Locks of paths in the cache. The holder of a lock may create the file or folder at its path.
 
 A lock is a file beside the path, locked by flock(2), so it ends with its process. The file contains
-the id of the process, for messages. A process that waits tells its user for whom. A start of a
-machine waits only while the holder sends heartbeats, which set the modification time of the lock
-file.
+the id of the process, for messages. A process that waits for a lock tells its user which process
+holds it. A start of a machine waits only while the holder sends heartbeats, which set the
+modification time of the lock file.
 """
 
 from __future__ import annotations
@@ -74,11 +74,12 @@ def attempt(path: Path) -> Iterator[bool]:
     with cache.disk_errors():
         cache.make(path.parent)
         try:
-            # Nobody else may open the file: a user who can read it can lock it.
+            # No other user may open the lock file, because everyone who can read a file can lock
+            # it.
             fd = os.open(name, _FLAGS, 0o600)
         except OSError as error:
             if error.errno in {errno.EACCES, errno.EROFS}:
-                error.filename = path.parent  # more helpful to users than the lock file
+                error.filename = path.parent  # the folder tells users more than the lock file
             raise
     ours = False
     try:

@@ -61,7 +61,9 @@ def mode(owner: int, *, shared: bool) -> int:
 
 
 def set_mode(path: Path, *, shared: bool) -> None:
-    """Set the mode of a file or a folder. The owner keeps the rights to write and execute a file.
+    """Set the mode of a file or folder, so that only the allowed users may read it.
+
+    The owner keeps the rights to write and execute a file.
 
     :raises OSError: The file no longer exists, or its mode cannot be set.
     """
@@ -80,10 +82,11 @@ def is_right(status: os.stat_result, *, shared: bool) -> bool:
 def correct(top: Path, *, made_by_us: bool) -> None:
     """Set the mode of each file and folder of a cache that we own, once in each process.
 
-    Snapshots are done first. A file whose mode cannot be set, as on a read-only disk, keeps its
-    mode.
+    The private folders are corrected first. A file whose mode cannot be set, as on a read-only
+    disk, keeps its mode.
 
-    :param made_by_us: True if the folder of the cache itself has no other use.
+    :param made_by_us: True if microvm has created the folder of the cache, so that the mode of this
+        folder may be changed, too.
     """
     shared = is_shared(top)
     if (top, shared) in _corrected:

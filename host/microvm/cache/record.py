@@ -16,7 +16,7 @@ T = TypeVar("T")
 def read(
     path: Path, limit: int, opener: Callable[[Path], int] = cache.open_file
 ) -> dict[str, object]:
-    """Return the object in a file.
+    """Return the JSON object in the file of a record.
 
     :param limit: Maximum size of the file, in bytes.
     :raises OSError: The opener failed, or the file is larger than the limit.
@@ -32,10 +32,10 @@ def read(
 
 
 def make(kind: type[T], members: dict[str, Any]) -> T:
-    """Create a named tuple from members, and check that each has the type of its annotation.
+    """Create a named tuple from the members of a JSON object, whose types are checked.
 
-    The types are those of JSON, a `Literal`, a named tuple, or a tuple of any length of one of
-    them.
+    Each member must have the type of its annotation in the named tuple: a type of JSON, a
+    `Literal`, a named tuple, or a tuple of any number of values of such a type.
 
     :raises ValueError: A member is missing, unknown or of another type.
     """
@@ -43,7 +43,7 @@ def make(kind: type[T], members: dict[str, Any]) -> T:
 
 
 def members(made: Any) -> dict[str, Any]:
-    """Return the members from which `make` creates a named tuple."""
+    """Return a named tuple as members of a JSON object, from which `make` can create it again."""
     return {
         name: members(value) if _is_record(type(value)) else value
         for name, value in zip(made._fields, made, strict=True)

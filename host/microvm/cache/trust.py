@@ -1,4 +1,4 @@
-"""The check that other users cannot change a cache, whose files are executed and believed later.
+"""Checks that other users cannot change the cache, because we execute and trust its files.
 
 `microvm.system.private` defines the rule for the folder of the cache and for its parents. Within
 the cache, only its owner may write, and not even a group that has no other member.

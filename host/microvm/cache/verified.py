@@ -6,7 +6,7 @@ of the file changes at least one of these; only root can set the time of the las
 
 A faulty disk is not noticed, but neither would a new digest notice it, because the file is read
 from the page cache. The device is not recorded, because its number may differ after a reboot. A
-copy is another file, and is compared again.
+copy of a file is another file, and its digest is compared again.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RECORD = "verified.json"
 """Name of the record in a folder: for each file, its digest and its inode, size and times."""
 
 _LIMIT = 1 << 12
-_memory: dict[tuple[Path, str], list[str | int]] = {}  # for folders that we cannot write to
+_memory: dict[tuple[Path, str], list[str | int]] = {}  # records for folders that we cannot write to
 
 
 def sha256(file: int) -> str:

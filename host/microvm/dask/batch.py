@@ -36,13 +36,14 @@ from microvm.progress import NoticeReporter
 if TYPE_CHECKING:
     from microvm.images import Image
 
-# Number of jobs for each thread of a worker, so that the next one is there when one finishes.
+# Number of jobs that are sent for each thread of a worker, so that the next job has already arrived
+# when a job finishes.
 _AHEAD = 2
 
 # Setting without which Dask warns about large jobs.
 _NO_LIMIT = {"distributed.admin.large-graph-warning-threshold": sys.maxsize}
 
-_INTERVAL = 0.02  # seconds between two empty events
+_INTERVAL = 0.02  # seconds between two empty events, which `_listen` sends
 
 _PROGRAMS = 32  # maximum number of programs that Dask shows by name
 _NOTICES = 1000  # maximum number of notices of all workers that the user gets
@@ -50,10 +51,10 @@ _NOTICES = 1000  # maximum number of notices of all workers that the user gets
 _MAX_OUTPUT = options_of(ExecOptions)["max_output"].default_for("map")
 """Default of `max_output`, as for `microvm map`."""
 
-# Time for the workers to load the plugin, in seconds.
+# Maximum time to wait until the workers have loaded the plugin for machines, in seconds.
 _ANSWER_TIMEOUT = 10.0
 
-# Time for the workers to stop their machines at the end of a batch, in seconds.
+# Maximum time for the workers to stop their machines at the end of a batch, in seconds.
 _END_TIMEOUT = 10.0
 
 
@@ -140,7 +141,10 @@ async def _begun(
     machine: PoolOptions,
     notify: Callable[[str], None],
 ) -> AsyncIterator[_Batch]:
-    """Give machines to all workers, also to workers that join later, until the block is left."""
+    """While the block runs, all workers have the plugin that runs the jobs of a batch in machines.
+
+    Workers that join later get it, too.
+    """
     if repository is not None:
         loop = asyncio.get_running_loop()
         report = NoticeReporter(lambda text: loop.call_soon_threadsafe(notify, text))
@@ -163,7 +167,7 @@ async def _begun(
         await cluster.check_versions(client)
         machines = worker.Machines(batch, client.id, reference, repository, machine)
         tasks.append(await _registered(client, machines, notify))
-        assert client.scheduler is not None  # noqa: S101 - it is connected
+        assert client.scheduler is not None  # noqa: S101 - the client is connected
         workers = (await client.scheduler.identity())["workers"].values()
         if not workers:
             notify("there is no worker in the cluster; jobs wait for one")
@@ -179,7 +183,7 @@ async def _begun(
 async def _registered(
     client: Client, machines: worker.Machines, notify: Callable[[str], None]
 ) -> asyncio.Task[Any]:
-    """Send the plugin to the workers. Return a task that waits for workers that do not answer.
+    """Send the plugin for machines to the workers. Return a task that waits for their answers.
 
     :raises MicroVMError: If a worker cannot load the plugin.
     """
@@ -201,7 +205,7 @@ async def _registered(
 
 
 async def _listen(client: Client, topic: str, hear: Callable[[Any], None]) -> None:
-    """Call a function with each event of a topic.
+    """Subscribe to a topic of Dask, and call a function with each event of the topic.
 
     Dask does not report when a subscription is active, so this sends empty events until one
     arrives.
@@ -224,7 +228,7 @@ async def _listen(client: Client, topic: str, hear: Callable[[Any], None]) -> No
 
 
 class _Batch:
-    """A batch whose machines are available.
+    """A batch of jobs on a cluster whose workers have the plugin for machines.
 
     :param name: Name that the keys of its tasks contain.
     :param resources: Resources that a worker needs to run a job.
@@ -265,7 +269,7 @@ class _Batch:
                 sent,
                 key=key,
                 resources=self._resources,
-                fifo_timeout=0,  # otherwise jobs within 100 ms have equal priority
+                fifo_timeout=0,  # otherwise all jobs of the same 100 ms have equal priority
                 pure=False,
             )
         try:
@@ -291,7 +295,10 @@ class _Batch:
         return replace(result, job=job)
 
     def _label(self, job: Job) -> str:
-        """Return the name of a job in Dask. Dask never forgets a name, so the number is limited."""
+        """Return the name under which Dask shows a job: `microvm_PROGRAM`, or `microvm`.
+
+        Dask never forgets a name, so the number of names is limited.
+        """
         path = to_bytes(job.argv[0]) if job.argv else b""
         program = re.sub(rb"[^\w.]", b"", path.rpartition(b"/")[2])[:32].decode()
         if len(self._programs) < _PROGRAMS:

@@ -35,7 +35,8 @@ _SETTINGS: dict[str, object] = {
     "distributed.deploy.lost-worker-timeout": "1 day",
 }
 
-# By default, Dask keeps 1,000 messages of each connection, and they contain jobs.
+# By default, Dask keeps the last 1,000 messages of each connection in memory. They contain whole
+# jobs, so we keep fewer.
 _FEW = {"distributed.admin.low-level-log-length": 100}
 
 _ANSWER_TIMEOUT = 10.0  # time for the answer of a scheduler, in seconds
@@ -51,7 +52,7 @@ async def connected(scheduler: str | Client, machines: int | None) -> AsyncItera
     :raises MicroVMError: If the scheduler cannot be reached.
     """
     if isinstance(scheduler, Client):
-        reached = scheduler.scheduler  # its address works here, also through a tunnel
+        reached = scheduler.scheduler  # the address that the client uses, even if that is a tunnel
         if reached is None or reached.address is None:
             raise UsageError(
                 "the client is not connected", hint="use it inside of its `with` block"
@@ -119,7 +120,7 @@ async def shape(client: Client) -> str:
 
     :raises OSError: If the scheduler cannot be reached.
     """
-    assert client.scheduler is not None  # noqa: S101 - it is connected
+    assert client.scheduler is not None  # noqa: S101 - the client is connected
     workers = list((await client.scheduler.identity())["workers"].values())
     with_machines = [each for each in workers if RESOURCE in each["resources"]] or workers
     machines = sum(
@@ -130,7 +131,7 @@ async def shape(client: Client) -> str:
 
 
 def _local(scheduler: str) -> int | None:
-    """Return the number of workers of a temporary cluster, or None for an address."""
+    """Return the number of workers that `local` or `local:N` means; None for an address."""
     if scheduler == LOCAL:
         return usable_cpus()
     if match := re.fullmatch(rf"{LOCAL}:([1-9][0-9]{{0,3}})", scheduler):
@@ -146,7 +147,7 @@ def _local(scheduler: str) -> int | None:
 class Connection(Client):
     """A client whose finished tasks use no memory in the scheduler."""
 
-    # The scheduler would keep the metadata of each `submit` for ever.
+    # Without this method, the scheduler would keep the metadata of each `submit` for ever.
     def _graph_to_futures(self, *arguments: Any, **options: Any) -> Any:
         return super()._graph_to_futures(
             *arguments, **options | {"span_metadata": {"collections": []}}
@@ -159,7 +160,7 @@ async def _client(address: str, security: Security | None) -> AsyncIterator[Clie
     try:
         try:
             with config.set(_FEW):
-                # A server that is not a scheduler may not answer.
+                # A server that is not a scheduler may never answer, so we limit the time.
                 async with asyncio.timeout(2 * _ANSWER_TIMEOUT):
                     await client
         except (

@@ -1,4 +1,4 @@
-"""References to images and snapshots, with which another host finds its own copy."""
+"""References to images and snapshots, by which another host finds its own copies of them."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Reference(Protocol[T_co]):
-    """A reference to an image or a snapshot, with which each host finds its own copy."""
+    """A reference to an image or a snapshot, by which each host finds its own copy of it."""
 
     @property
     def key(self) -> str:
-        """A digest of the content, in hexadecimal."""
+        """A digest of the content of the image or snapshot, in hexadecimal."""
 
     @property
     def size(self) -> int:
-        """The maximum size of an export in bytes, uncompressed."""
+        """The maximum size of the exported image or snapshot in bytes, uncompressed."""
 
     def find(self) -> T_co | None:
-        """Return the copy of this host, or None."""
+        """Return this host's copy of the image or snapshot; None if it has none."""
 
     def write(self, out: BinaryIO) -> None:
-        """Export the copy of this host, so that another host can `read` it."""
+        """Export this host's copy of the image or snapshot, so that another host can `read` it."""
 
     def read(self, file: BinaryIO) -> None:
-        """Import an export as the copy of this host."""
+        """Import an exported image or snapshot as this host's copy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +63,25 @@ class ImageReference:
 
     @property
     def key(self) -> str:
-        """A digest of the content, in hexadecimal."""
+        """A digest of the content of the image or snapshot, in hexadecimal."""
         return _key(self.manifest.json())
 
     @property
     def size(self) -> int:
-        """The maximum size of an export in bytes, uncompressed."""
+        """The maximum size of the exported image or snapshot in bytes, uncompressed."""
         made = self.manifest
         files = made.kernel_size + made.initramfs_size + made.disk_size
         return files + image_export.HEAD_LIMIT
 
     @property
     def parts(self) -> tuple[Reference[Any], ...]:
-        """The images and snapshots that a host needs."""
+        """References to all that a host needs: this image or snapshot, and a snapshot's image."""
         return (self,)
 
     def find(self) -> Image | None:
-        """Return the copy of this host, under any name, after checking its digests.
+        """Return this host's copy of the image, which may have any name; None if it has none.
+
+        The digests of the copy's files are checked.
 
         :raises ImageError: If the copy is damaged.
         """
@@ -93,7 +95,7 @@ class ImageReference:
         return None
 
     def write(self, out: BinaryIO) -> None:
-        """Export the copy of this host, so that another host can `read` it.
+        """Export this host's copy of the image or snapshot, so that another host can `read` it.
 
         :raises ImageError: If the copy does not exist or is damaged.
         :raises OSError: If the export cannot be written.
@@ -103,7 +105,7 @@ class ImageReference:
         image_export.write(image, out, named=())
 
     def read(self, file: BinaryIO) -> None:
-        """Import an export as the copy of this host.
+        """Import an exported image or snapshot as this host's copy.
 
         :raises ImageError: If the export is damaged or contains another image.
         """
@@ -144,23 +146,23 @@ class SnapshotReference:
 
     @property
     def key(self) -> str:
-        """A digest of the content, in hexadecimal."""
+        """A digest of the content of the image or snapshot, in hexadecimal."""
         made = self.manifest
         return _key(made.state_sha256, made.ram_sha256, made.scratch_sha256)
 
     @property
     def size(self) -> int:
-        """The maximum size of an export in bytes, uncompressed."""
+        """The maximum size of the exported image or snapshot in bytes, uncompressed."""
         made = self.manifest.origin
         return saved.STATE_LIMIT + (made.memory << 20) + made.scratch
 
     @property
     def parts(self) -> tuple[Reference[Any], ...]:
-        """The images and snapshots that a host needs."""
+        """References to all that a host needs: this image or snapshot, and a snapshot's image."""
         return (self.image, self)
 
     def find(self) -> Snapshot | None:
-        """Return the snapshot with the same name and content, or an imported copy, or None."""
+        """Return this host's snapshot of that name and content, or an imported copy, or None."""
         for manifest in (self.manifest, self._copy):
             with suppress(SnapshotError):
                 if STORE.manifest(manifest.name) == manifest:
@@ -180,7 +182,7 @@ class SnapshotReference:
         return why
 
     def write(self, out: BinaryIO) -> None:
-        """Export the copy of this host, so that another host can `read` it.
+        """Export this host's copy of the image or snapshot, so that another host can `read` it.
 
         :raises SnapshotError: If the copy does not exist, is damaged, or was replaced.
         :raises OSError: If the export cannot be written.
@@ -188,7 +190,7 @@ class SnapshotReference:
         snapshot_export.write(self.manifest, out)
 
     def read(self, file: BinaryIO) -> None:
-        """Import an export as the copy of this host, under a name that no other snapshot has.
+        """Import an exported snapshot as this host's copy, under a name that no other snapshot has.
 
         :raises SnapshotError: If the export is damaged or contains another snapshot.
         :raises CacheError: If the disk is full.
@@ -197,7 +199,7 @@ class SnapshotReference:
 
     @property
     def _copy(self) -> SavedManifest:
-        """The manifest of the imported copy on another host.
+        """The manifest of the snapshot's copy that another host imports.
 
         Its name contains a digest, because the host may have another snapshot of the same name. Its
         image is in the cache.

@@ -30,7 +30,7 @@ class Repository:
             raise UsageError(f"not a repository: {self.name!r}", hint=hint)
 
     def offer(self, reference: Reference[Any], report: Reporter) -> None:
-        """Upload the copy of this host, unless the repository contains it.
+        """Upload this host's copy of an image or snapshot, unless the repository contains it.
 
         :raises ImageError, SnapshotError: If the copy does not exist, or the registry refuses it.
         """
@@ -42,7 +42,7 @@ class Repository:
         oci_artifact.push(self._text(reference), write, report)
 
     def receive(self, reference: Reference[Any]) -> None:
-        """Download an image or a snapshot as the copy of this host.
+        """Download an image or a snapshot, and store it as this host's copy.
 
         :raises MicroVMError: If it cannot be downloaded, or has other content than expected.
         """

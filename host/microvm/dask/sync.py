@@ -1,4 +1,4 @@
-"""Batches on a Dask cluster, without `async`."""
+"""Runs batches of jobs on a Dask cluster, without `async`."""
 
 from __future__ import annotations
 

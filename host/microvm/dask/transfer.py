@@ -1,8 +1,9 @@
 """Sends images and snapshots through Dask, from the client to the workers that lack them.
 
-A worker asks for an export by an event of its batch. The client sends the export to several workers
-at the same time, piece by piece, and sends each piece when all workers have taken the previous one.
-So client, scheduler and workers hold a few pieces only.
+A worker asks for an image or snapshot by an event of its batch. The export is the archive of it
+that the client sends. The client sends an export to several workers at the same time, piece by
+piece, and sends each piece when all workers have taken the previous one. So client, scheduler and
+workers hold a few pieces only.
 
 The client regularly sends a message without data to each waiting worker. The worker then knows that
 the client still runs, and the client knows that the worker answers.
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
 _PIECE = 4 << 20  # bytes
-_AHEAD = 2  # number of received pieces that wait for the reader
+_AHEAD = 2  # maximum number of received pieces that wait for the reader
 _INTERVAL = 0.1  # seconds between two checks whether the thread must stop
 
 ROUND = 16
@@ -45,23 +46,25 @@ ANSWER_TIMEOUT = 15.0
 """Time that a worker has to answer a message without data, in seconds."""
 
 PIECE_TIMEOUT = 60.0
-"""Time that a worker waits for the client, or for its own disk, in seconds."""
+"""Maximum time that a worker waits for the next piece from the client, or until its own disk has
+taken a piece, in seconds."""
 
-# Time for the answer to a piece, in seconds. A slow disk or network delays it.
+# Maximum time until a worker confirms a piece that was sent to it, in seconds. A slow disk or
+# network delays the confirmation.
 _SENT_TIMEOUT = 2 * PIECE_TIMEOUT
 
 _ENDED = "the batch has ended"
 
 
 class _Request(NamedTuple):
-    """A request of a worker: the address of the worker, and the key of the export."""
+    """A worker's request for an image or snapshot: its key, and the address of the worker."""
 
     key: str
     worker: str
 
 
 class Sender:
-    """The sender of exports, in the client.
+    """The sender of exported images and snapshots, in the client.
 
     :param batch: Name of the batch, which is the topic of its events.
     :param references: Images and snapshots that workers may ask for.
@@ -77,7 +80,7 @@ class Sender:
         self._asked = asyncio.Event()
 
     def hear(self, event: object) -> None:
-        """Queue the request in an event of a worker."""
+        """Queue a worker's request for an image or snapshot, which its event contains."""
         match event:
             case {"wanted": str(key), "worker": str(address)} if key in self._references:
                 self._asking[_Request(key, address)] = None
@@ -125,7 +128,7 @@ class Sender:
             await in_stoppable_thread(export)
         except (MicroVMError, OSError) as error:
             return str(error)
-        except Exception as error:  # the waiting worker is told any error
+        except Exception as error:  # any error is sent to the waiting workers
             return repr(error)
         return ""
 
@@ -152,7 +155,7 @@ class Sender:
         assert self._client.scheduler is not None  # noqa: S101 - it is connected
         said = {"op": self._operation, "key": request.key, **message}
         answers: dict[str, object] = {}
-        with suppress(Exception):  # after any error, the worker has not received it
+        with suppress(Exception):  # any error means that the worker has not received the message
             async with asyncio.timeout(timeout):
                 answers = await self._client.scheduler.broadcast(
                     msg=said, workers=[request.worker], on_error="ignore"
@@ -161,7 +164,7 @@ class Sender:
 
 
 class Receiver:
-    """The receiver of exports, in a worker.
+    """The receiver of exported images and snapshots, in a worker.
 
     :param batch: Name of the batch.
     """
@@ -174,13 +177,15 @@ class Receiver:
         worker.handlers[_operation(batch)] = self._take
 
     def receive(self, reference: Reference[Any]) -> None:
-        """Ask the client for an export, and read it. This method blocks, so call it in a thread.
+        """Ask the client for an image or snapshot, and import it.
+
+        This method blocks, so call it in a thread.
 
         :raises MicroVMError: If the export cannot be received, or is not the expected one.
         """
         with _Incoming() as incoming:
             self._incoming[reference.key] = incoming
-            if self._closed:  # closed while this thread waited for the lock
+            if self._closed:  # the receiver was closed while this thread waited for the lock
                 incoming.fail(MicroVMError(_ENDED))
             event = {"wanted": reference.key, "worker": self._worker.address}
             self._worker.loop.add_callback(self._worker.log_event, self._batch, event)
@@ -190,7 +195,7 @@ class Receiver:
                 del self._incoming[reference.key]
 
     def close(self) -> None:
-        """Abort all transfers."""
+        """Abort all transfers to this worker."""
         self._closed = True
         self._worker.handlers.pop(_operation(self._batch), None)
         for incoming in [*self._incoming.values()]:
@@ -235,7 +240,7 @@ class _Incoming(io.RawIOBase):
         return True
 
     def fail(self, error: MicroVMError) -> None:
-        """Raise an error in the reader, and drop the pieces that it has not read."""
+        """Make the reader's next call raise an error, and drop the pieces that it has not read."""
         while True:
             with suppress(queue.Empty):
                 self._queue.get_nowait()
@@ -244,11 +249,11 @@ class _Incoming(io.RawIOBase):
                 return
 
     def readable(self) -> bool:
-        """Return True."""
+        """Return True, because `io` asks this before it uses the stream."""
         return True
 
     def readinto(self, buffer: WriteableBuffer) -> int:
-        """Wait for data, and read it.
+        """Wait for data of the export, and copy it into the buffer. Return the number of bytes.
 
         :raises MicroVMError: If the transfer has failed.
         """
@@ -277,18 +282,18 @@ class _Outgoing(io.RawIOBase):
         self._send = send
 
     def writable(self) -> bool:
-        """Return True."""
+        """Return True, because `io` asks this before it uses the stream."""
         return True
 
     def write(self, data: ReadableBuffer) -> int:
-        """Send a piece. Return its size, which may be less than the size of the data."""
+        """Send the first piece of the data. Return the size of this piece."""
         piece = bytes(memoryview(data)[:_PIECE])
         self._send(piece)
         return len(piece)
 
 
 def _wait(call: Future[None]) -> None:
-    """Wait for a call in the event loop, in a thread that can be told to stop."""
+    """Wait until a call in the event loop is done, in a thread that can be told to stop."""
     while not wait([call], _INTERVAL).done:
         try:
             check_stopped()
@@ -299,5 +304,5 @@ def _wait(call: Future[None]) -> None:
 
 
 def _operation(batch: str) -> str:
-    """Return the name of the messages of a batch, among the messages of Dask."""
+    """Return the name by which a worker tells a batch's messages from other messages of Dask."""
     return f"microvm-{batch}"

@@ -1,4 +1,4 @@
-"""The machines of a batch on one worker: a plugin of Dask, and the task that runs a job."""
+"""The machines of a batch of jobs on one worker: a plugin of Dask, and the task that runs a job."""
 
 from __future__ import annotations
 
@@ -34,20 +34,22 @@ RESOURCE = "machines"
 """Resource of a worker that limits its machines, as in `dask worker --resources machines=N`."""
 
 IDLE = 60.0
-"""Time that machines wait for the next job, in seconds. It also ends batches of killed clients."""
+"""Time that machines wait for the next job before they stop, in seconds. If a client is killed, its
+machines stop after this time, too."""
 
-# Time for the machines to stop when a worker closes, in seconds. The exit of its process kills the
-# others.
+# Maximum time for the machines to stop when a worker closes, in seconds. Machines that have not
+# stopped by then are killed when the worker's process exits.
 _END_TIMEOUT = 10.0
 
-# The plugin may arrive some seconds after the first job, as another message.
+# Maximum time that a job waits for the plugin, and time between two checks, in seconds. Dask sends
+# the plugin in a message of its own, which may arrive some seconds after the first job.
 _ARRIVAL, _INTERVAL = 10.0, 0.05
 
 _NO_JOB = Job(())
 
 
 class Machines(WorkerPlugin):
-    """The machines of a batch on one worker: a pool, in an event loop in a thread of its own.
+    """The machines of a batch of jobs on one worker: a pool, in an event loop in its own thread.
 
     QEMU is killed when the thread that started it exits, so it cannot be started in a thread of
     Dask.
@@ -75,7 +77,7 @@ class Machines(WorkerPlugin):
         self._client = client
 
     async def setup(self, worker: Worker) -> None:
-        """Prepare for the first job, which starts machines."""
+        """Prepare this worker for jobs. The first job starts machines."""
         self._worker = worker
         self._lock = threading.Lock()
         self._jobs: dict[str, asyncio.Task[Any] | None] = {}  # running jobs by key
@@ -88,7 +90,7 @@ class Machines(WorkerPlugin):
         self._found: asyncio.Future[Image | Snapshot] | None = None
 
     async def teardown(self, worker: Worker) -> None:
-        """Stop the machines. Other workers repeat the running jobs."""
+        """Stop the machines of this worker, which closes. Other workers repeat its running jobs."""
         del worker
         self._receiver.close()
         with self._lock:
@@ -105,7 +107,7 @@ class Machines(WorkerPlugin):
             if finish == "executing":
                 self._jobs[key] = None
             elif start == "executing" and (task := self._jobs.pop(key, None)) is not None:
-                with suppress(RuntimeError):  # the loop is closed
+                with suppress(RuntimeError):  # raised if the event loop is closed
                     task.get_loop().call_soon_threadsafe(task.cancel)
 
     def run(self, key: str, job: Job) -> Outcome[Any] | Exception:
@@ -120,7 +122,7 @@ class Machines(WorkerPlugin):
         try:
             result = replace(self._loop.run(self._carry_out(key, job)), job=_NO_JOB)
         except MicroVMError as error:
-            result = copy(error)  # other jobs get the same error
+            result = copy(error)  # copied, because other jobs get the same object
             result.message = f"worker {self._worker.address}: {error.message}"
         except Exception as error:
             result = error
@@ -144,7 +146,7 @@ class Machines(WorkerPlugin):
             self._wait_for_next()
 
     async def _begin(self) -> Pool:
-        """Return the pool, and start it if necessary.
+        """Return the worker's pool of machines, and start the pool if necessary.
 
         :raises MicroVMError: If this worker lacks the image or snapshot, and cannot get it.
         """
@@ -165,7 +167,7 @@ class Machines(WorkerPlugin):
         return self._pool
 
     def _wait_for_next(self) -> None:
-        """Stop the pool later, unless another job arrives before."""
+        """Stop the pool of machines after `IDLE` seconds, unless another job arrives before."""
         if self._last_use is not None:
             self._last_use.cancel()
         self._last_use = asyncio.get_running_loop().call_later(IDLE, self._end_idle)
@@ -177,11 +179,11 @@ class Machines(WorkerPlugin):
             self._worker.loop.add_callback(self._leave)
 
     async def _leave(self) -> None:
-        """Remove the batch from the scheduler if its client has exited without doing so."""
+        """Remove the batch's plugin from the scheduler if the client exited without doing so."""
         scheduler = self._worker.scheduler
         events = await scheduler.events(topic=self._client)
         if any(event.get("action") == "remove-client" for _, event in events):
-            with suppress(ValueError):  # another worker has removed it
+            with suppress(ValueError):  # raised if another worker has removed the plugin
                 await scheduler.unregister_worker_plugin(name=self.name)
 
     async def _end(self) -> None:
@@ -202,7 +204,10 @@ class Machines(WorkerPlugin):
         return max(1, size)
 
     def _find(self) -> Image | Snapshot:
-        """Find the image or snapshot. If the snapshot cannot be used here, return its image."""
+        """Return the image or snapshot of the batch.
+
+        If this host cannot use the snapshot, return the snapshot's image.
+        """
         reference = self._reference
         if isinstance(reference, ImageReference):
             return self._have(reference)
@@ -220,7 +225,10 @@ class Machines(WorkerPlugin):
         return self._have(reference)
 
     def _have(self, reference: Reference[T]) -> T:
-        """Return the copy of this host. If there is none, one worker of the host receives it."""
+        """Return this host's copy of an image or snapshot. If there is none, receive a copy.
+
+        A lock ensures that only one worker of the host receives it.
+        """
         found = reference.find()
         if found is None:
             path = cache.folder("downloads") / reference.key[:16]
