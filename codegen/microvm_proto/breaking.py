@@ -1,7 +1,8 @@
-"""The comparison of a schema with its released form, which decides whether they are compatible.
+"""The comparison of a schema with its released form, the copy that was saved at a release.
 
-They are compatible if the schema, reduced to the released version, gives every byte the same
-meaning, and if a later version made each addition. A changed name is only worth a note.
+The two are compatible if the schema, reduced to the released version, gives every byte on the wire
+the same meaning, and if each addition belongs to a later version. A changed name is only worth a
+note.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from microvm_proto.schema import Message, Schema
 
 
 class Verdict(Choice):
-    """The relation of a schema to its released form."""
+    """The relation of a schema to its released form, such as "newer than"."""
 
     EQUIVALENT = "equivalent to"
     NEWER = "newer than"
@@ -26,8 +27,8 @@ class Verdict(Choice):
 class Comparison:
     """The differences between a schema and its released form.
 
-    :ivar verdict: Relation of the schema to its released form. Peers with these two schemas can
-        talk to each other, except if the verdict is `INCOMPATIBLE`.
+    :ivar verdict: Relation of the schema to its released form. Programs that use one schema can
+        talk to programs that use the other, except if the verdict is `INCOMPATIBLE`.
     """
 
     def __init__(self, schema: FilePath, released: FilePath) -> None:
@@ -49,12 +50,12 @@ class Comparison:
 
     @property
     def errors(self) -> int:
-        """Number of incompatible changes."""
+        """Number of changes after which older programs cannot talk to new ones."""
         documents = (self._found.new_document, self._found.old_document)
         return sum(not found.is_note for each in documents for found in each.diagnostics)
 
     def report(self) -> str:
-        """Format all findings for people; those in the released form come last."""
+        """Return all findings as text for people. Findings about the released form come last."""
         documents = (self._found.new_document, self._found.old_document)
         reports = (render(d.path, d.text, in_order(d.diagnostics)) for d in documents)
         return "\n".join(report for report in reports if report)
@@ -85,13 +86,16 @@ class Comparison:
                 self._found.error("constant-changed", path, text, "restore the value")
 
     def _seed(self) -> None:
-        """Check that older peers compute the same seed, which also covers values and units."""
+        """Check that older programs compute the same seed for the frames' check.
+
+        The seed also depends on names and units, so a change of these is found, too.
+        """
         if not self.errors and self.new.at(self.old.version).seed != self.old.seed:
             text = "the seed of the check changed, by a value, an `absent`, a unit or a scale"
             self._found.error("seed-changed", ("framing", "check"), text)
 
     def _version(self) -> None:
-        """Check that the version was not lowered, and was raised only for additions."""
+        """Check that the schema's version was not lowered, and was raised only for additions."""
         new, old, path = self.new, self.old, ("protocol", "version")
         if new.version < old.version:
             hint = f"write `version = {old.version}` or a higher version"
@@ -103,7 +107,7 @@ class Comparison:
             self._found.error("version-needless", path, message, hint)
 
     def _has_additions(self) -> bool:
-        """Return True if the schema has additions after the released version."""
+        """Return True if a later version than the released one has added something."""
         return any(
             since > self.old.version
             for since in (

@@ -1,4 +1,4 @@
-"""The comparison of the fields of messages and structs with the fields of the released form."""
+"""The comparison of the fields of messages and structs with those of an earlier release."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ from microvm_proto.types import (
 
 
 class Findings:
-    """A schema and its released form, with the findings of their comparison."""
+    """A schema, its released form (the copy saved at a release), and the differences found."""
 
     def __init__(self, schema: FilePath, released: FilePath) -> None:
-        """Read the schema and its released form.
+        """Read a schema and its released form.
 
         :raises SchemaError: Raised if one of the files is not a valid schema.
         """
@@ -46,32 +46,35 @@ class Findings:
         self.old = read(self.old_document)
 
     def error(self, rule: str, path: Path, message: str, hint: str = "") -> None:
-        """Record a change of the schema that older peers do not understand."""
+        """Record an error: a change of the schema that older programs do not understand."""
         back = f"restore it; or add another one beside it, with `since = {self.next_version}`"
         self.new_document.error(rule, path, message, hint or back)
 
     def note(self, rule: str, path: Path, message: str) -> None:
-        """Record a note about a compatible change."""
+        """Record a note about a change that older programs understand."""
         self.new_document.note(rule, path, message)
 
     def removed(self, rule: str, path: Path, message: str, hint: str = "restore it") -> None:
-        """Record an error about a removed declaration, at its position in the released form."""
+        """Record an error about a declaration that was removed.
+
+        Its position is in the released form.
+        """
         self.old_document.error(rule, path, message, hint)
 
     @property
     def next_version(self) -> int:
-        """The lowest version that may make additions."""
+        """The lowest version number that new fields and other additions may have as `since`."""
         return max(self.old.version + 1, self.new.version)
 
     @property
     def since_hint(self) -> str:
-        """A hint for an addition that lacks a later version as `since`."""
+        """A hint for an addition whose `since` is not a later version than the released one."""
         since = self.next_version
         raised = f"raise `version` to {since}, and " if self.new.version < since else ""
         return f"{raised}add `since = {since}`: only a later version can add it"
 
     def renamed(self, path: Path, old: str, new: str, language: str = "") -> None:
-        """Record a changed name: an error if the seed covers names, otherwise a note.
+        """Record a changed name: an error if the check of frames depends on names, else a note.
 
         :param language: `C` or `Python` if the name is that of one language.
         """
@@ -86,20 +89,20 @@ class Findings:
         self.note("renamed", path, text)
 
     def named(self, path: Path, old: Named, new: Named) -> None:
-        """Compare the names, including those in C and in Python."""
+        """Compare the names of a declaration, including its names in C and in Python."""
         self.renamed((*path, "name"), old.name, new.name)
         if old.name == new.name:
             self.renamed((*path, "c_name"), old.c_name, new.c_name, "C")
             self.renamed((*path, "python_name"), old.python_name, new.python_name, "Python")
 
     def since(self, path: Path, name: str, old: int, new: int) -> None:
-        """Check that the version that added a declaration is unchanged."""
+        """Check that the version that added a declaration, its `since`, has not changed."""
         if new != old:
             text = f"peers of version {old} already know `{name}`"
             self.error("since-changed", (*path, "since"), text, f"restore `since = {old}`")
 
     def reserved(self, old: Iterable[int], new: Sequence[int], path: Path) -> None:
-        """Check that no reserved number was removed from the list."""
+        """Check that no number was removed from the list of reserved numbers."""
         lost = [str(number) for number in old if number not in new]
         if lost:
             verb = "are" if lost[1:] else "is"
@@ -108,22 +111,25 @@ class Findings:
 
 
 def _is_seeded(path: Path) -> bool:
-    """Return True if the seed covers the name at `path`: that of a message, field, value or bit."""
+    """Return True if the seed of frames' checks depends on the name at `path` in the schema.
+
+    It depends on the names of messages, fields, values of enums and bits of flags.
+    """
     return path[0] == "message" or len(path) > len(("struct", 0, "name"))
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """The older reader and the older writer of a message, as the findings name them."""
+    """Phrases for findings that name the older reader and the older writer of a message."""
 
     reader: str
     writer: str
 
     def one_sided(self, what: str, *, allowed_now: bool) -> str:
-        """Return a message about a rule that was loosened or tightened.
+        """Return a message about a rule that only the new schema has, or only the old one.
 
         :param what: Subject of the message, with its verb.
-        :param allowed_now: True if the new schema allows it; False if the old one does.
+        :param allowed_now: True if the new schema allows more, False if the old schema did.
         """
         if allowed_now:
             return f"{what} malformed, so {self.reader} refuses it"
@@ -131,9 +137,9 @@ class Ends:
 
 
 class FieldComparison:
-    """A comparison of fields, and of the enums, flags and structs that are their types.
+    """A comparison of fields with earlier ones, and of the enums, flags and structs that they use.
 
-    It compares each enum, flags and struct only once.
+    Each enum, set of flags and struct is compared only once.
     """
 
     def __init__(self, found: Findings) -> None:
@@ -148,7 +154,10 @@ class FieldComparison:
         old: Message | Struct,
         ends: Ends,
     ) -> None:
-        """Compare the fields in order. Names tell which fields were inserted or moved."""
+        """Compare the fields of a message or struct in order.
+
+        Names show which ones are new or moved.
+        """
         released = {field.name for field in old.fields}
         kept = [
             (at, field)
@@ -175,7 +184,7 @@ class FieldComparison:
                     self.found.removed("field-removed", field_path, message)
 
     def moved(self, path: Path, owner: Message | Struct, field: Field, before: list[str]) -> None:
-        """Record an error for a field that was moved, or that lacks a later `since`."""
+        """Record an error for a field that was moved, or that is new without a later version."""
         if field.name in before:
             text = f"`{field.name}` was field {before.index(field.name) + 1} of `{owner.name}`"
             self.found.error("field-moved", (*path, "name"), text, "move it back")
@@ -189,7 +198,7 @@ class FieldComparison:
     def field(
         self, path: Path, owner: Message | Struct, new: Field, old: Field, ends: Ends
     ) -> None:
-        """Compare a field with the same field of the released form."""
+        """Compare a field with the field of the released form that has the same place."""
         self.found.named(path, old, new)
         self.found.since(path, new.name, old.since, new.since)
         if not self.same_type(path, new.name, new.type, old.type):
@@ -207,7 +216,7 @@ class FieldComparison:
             self.found.note("default-changed", (*path, "default"), text)
 
     def same_type(self, path: Path, name: str, new: Type, old: Type) -> bool:
-        """Check that two types have the same encoding, apart from their bounds."""
+        """Check that two types have the same encoding. Their bounds may differ."""
         if _wire_type(new) == _wire_type(old):
             return True
         text = f"the type of `{name}` is `{_wire_type(old)}` for older peers"
@@ -215,7 +224,7 @@ class FieldComparison:
         return False
 
     def absent(self, path: Path, new: Field, old: Field) -> None:
-        """Compare the numbers that mean "no value"."""
+        """Compare the numbers that mean "no value" in a field."""
         path_to_absent = (*path, "absent")
         if new.absent == old.absent:
             return
@@ -234,7 +243,7 @@ class FieldComparison:
             self.found.error("absent-changed", path_to_absent, text, hint)
 
     def type(self, path: Path, new: Type, old: Type, ends: Ends) -> None:
-        """Compare the bounds and rules of a type, and recursively the types in it."""
+        """Compare the bounds and rules of a type with the earlier ones; do so for types in it."""
         for (key, before), now in zip(bounds(old).items(), bounds(new).values(), strict=True):
             if now > before:
                 text = f"`{key}` was {before}, and {ends.reader} refuses larger values"
@@ -259,7 +268,7 @@ class FieldComparison:
                 self.closed(path, new, old, ends)
 
     def struct(self, new: Struct, old: Struct, ends: Ends) -> None:
-        """Compare the fields of a struct."""
+        """Compare the fields of a struct with the earlier ones."""
         if (new.name, old.name) in self.done:
             return
         self.done.add((new.name, old.name))
@@ -268,7 +277,7 @@ class FieldComparison:
         self.fields(path, new, old_path, old, ends)
 
     def closed(self, path: Path, new: Type, old: Type, ends: Ends) -> None:
-        """Compare two types that are integers, enums or flags, and their `closed`."""
+        """Compare the `closed` of integers, enums or flags: whether only named values are valid."""
         declared = _path(self.found.new, new) or (*path, "type")
         is_closed = isinstance(new, Enum | Flags) and new.closed
         was_closed = isinstance(old, Enum | Flags) and old.closed
@@ -288,7 +297,7 @@ class FieldComparison:
             self.found.error("type-changed", (*path, "type"), text)
 
     def values(self, path: Path, new: Enum | Flags, old: Enum | Flags, ends: Ends) -> None:
-        """Compare the values of an enum, or the bits of flags."""
+        """Compare the values of an enum, or the bits of flags, with the earlier ones."""
         released = {number: (name, since) for name, number, since in _values(old)}
         numbers = {name: number for name, number, _ in _values(old)}
         key, number_key = ("value", "number") if isinstance(new, Enum) else ("bit", "bit")
@@ -316,19 +325,19 @@ class FieldComparison:
 
 
 def _values(kind: Enum | Flags) -> list[tuple[str, int, int]]:
-    """Return the name, the number or bit, and the version of each value."""
+    """Return the name, the number and the version of each value of an enum, or bit of flags."""
     if isinstance(kind, Enum):
         return [(value.name, value.number, value.since) for value in kind.values]
     return [(bit.name, bit.bit, bit.since) for bit in kind.bits]
 
 
 def _first(kind: Enum | Flags) -> int:
-    """Return the number of built-in faults at the beginning of an enum's values."""
+    """Return how many of an enum's first values are built-in faults, which are not compared."""
     return len(FAULTS) if isinstance(kind, Enum) and kind.extends_faults else 0
 
 
 def _path(schema: Schema, kind: Type) -> Path:
-    """Return the path of a type's declaration; empty for a built-in type."""
+    """Return the path of a type's declaration in the schema file; empty for a built-in type."""
     match kind:
         case Enum():
             return "enum", [each.name for each in schema.enums].index(kind.name)
@@ -340,7 +349,7 @@ def _path(schema: Schema, kind: Type) -> Path:
 
 
 def _wire_type(kind: Type) -> str:
-    """Return a name for the encoding of a type, without its bounds and the fields of structs."""
+    """Return a name that is the same for all types with the same encoding, apart from bounds."""
     match kind:
         case Enum(base=base) | Flags(base=base):
             return base.name

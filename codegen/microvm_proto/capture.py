@@ -1,7 +1,7 @@
-"""A reader of the packets in a capture file, in pcap or pcapng format.
+"""A reader of the packets in a capture of network traffic, a file in the pcap or pcapng format.
 
-The formats are specified in draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng. Times, names and
-comments are ignored.
+The formats are specified in draft-ietf-opsawg-pcap and draft-ietf-opsawg-pcapng. The reader ignores
+times, names and comments.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _PCAP = {
     for magic, order in (
         ("d4c3b2a1", "<"),
         ("a1b2c3d4", ">"),
-        ("4d3cb2a1", "<"),  # nanoseconds
+        ("4d3cb2a1", "<"),  # with times in nanoseconds
         ("a1b23c4d", ">"),
     )
 }
@@ -37,7 +37,8 @@ class Packet(NamedTuple):
     """A captured packet, which may be truncated.
 
     :ivar number: Number of the packet in the file, from 1, as in Wireshark.
-    :ivar link: Link type, a number from the registry of LINKTYPE_ values.
+    :ivar link: Type of the link, a number from the registry of LINKTYPE_ values, such as 1 for
+        Ethernet.
     """
 
     number: int
@@ -46,7 +47,7 @@ class Packet(NamedTuple):
 
 
 def is_capture(head: bytes) -> bool:
-    """Return True if these are the first four bytes of a capture file."""
+    """Return True if a capture file, in the pcap or pcapng format, begins with these four bytes."""
     return head == _PCAPNG or head in _PCAP
 
 
@@ -54,7 +55,7 @@ def packets(pieces: Iterable[bytes]) -> Iterator[Packet]:
     """Yield the packets of a capture file, each as soon as it is complete.
 
     :param pieces: The file, in pieces of any size.
-    :raises Unreadable: Raised after the last readable packet if the file is damaged or truncated.
+    :raises Unreadable: Raised after the last readable packet if the file is damaged or incomplete.
     """
     source = _Source(pieces)
     found = _pcapng(source) if source.head() == _PCAPNG else _pcap(source)
@@ -70,7 +71,7 @@ class _Source:
         self._data = bytearray()
 
     def head(self) -> bytes:
-        """Return the first four bytes without removing them."""
+        """Return the first four bytes of the file, which can be read again."""
         self._fill(4)
         return bytes(self._data[:4])
 
@@ -93,7 +94,7 @@ class _Source:
 
 def _pcap(source: _Source) -> Iterator[tuple[int, bytes]]:
     order = _PCAP[source.head()]
-    # The low 16 bits are the link type; the others describe the checksum.
+    # The low 16 bits contain the link type, the others describe the checksum of packets.
     link = struct.unpack(f"{order}20xI", source.take(24))[0] & 0xFFFF
     header = struct.Struct(f"{order}8xI4x")
     while not source.at_end():
@@ -131,9 +132,9 @@ def _pcapng(source: _Source) -> Iterator[tuple[int, bytes]]:
 
 
 def _body(source: _Source, order: str, head: bytes, taken: int = 0) -> bytes:
-    """Return the rest of a block's body, without the length that follows the body.
+    """Return the rest of a pcapng block, without the copy of its length at the end.
 
-    :param taken: Number of bytes of the body that have been read before.
+    :param taken: Number of bytes of this rest that have been read before.
     """
     (size,) = struct.unpack(f"{order}4xI", head)
     if size % 4 or size < 12 + taken:

@@ -33,10 +33,13 @@ _SCHEMA = click.argument(
 
 
 class _Commands(click.Group):
-    """A group of subcommands that reports a failing standard output, such as a full disk."""
+    """A group of subcommands that reports an error of standard output, such as a full disk."""
 
     def main(self, *arguments: Any, **settings: Any) -> Any:
-        """Run the command line. Click itself handles a broken pipe."""
+        """Run the command line.
+
+        Click itself handles a broken pipe, so only other errors are reported.
+        """
         try:
             return super().main(*arguments, **settings)
         except OSError as error:
@@ -174,7 +177,7 @@ def gen(schema: Path | None, check: bool) -> None:
 
 
 def _write(files: list[Generated]) -> None:
-    """Write the files that are not up to date, and print the path of each."""
+    """Write the generated files that are not up to date, and print the path of each."""
     try:
         written = write(files)
     except OSError as error:
@@ -261,7 +264,7 @@ def release(schema: Path | None) -> None:
 
 
 def _comparison(path: Path) -> Comparison | None:
-    """Compare the schema with its released form; return None if that does not exist."""
+    """Compare a schema with its released form; return None if the released form does not exist."""
     from microvm_proto.breaking import Comparison
 
     target = released.path_of(path)
@@ -269,7 +272,7 @@ def _comparison(path: Path) -> Comparison | None:
 
 
 def _conclude(comparison: Comparison) -> None:
-    """Print the findings and the verdict, and exit with 1 if one of them is an error."""
+    """Print the findings and the verdict of a comparison; exit with 1 if one is an error."""
     if report := comparison.report():
         click.echo(report, err=True)
     old, new, errors = comparison.old, comparison.new, comparison.errors
@@ -331,7 +334,7 @@ def explain(
     if baud is not None and baud not in SPEEDS:
         raise click.UsageError(f"--baud must be one of {', '.join(map(str, sorted(SPEEDS)))}")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A field's unit can contain characters that the output's encoding lacks.
+        # A field's unit can contain characters that the encoding of standard output lacks.
         sys.stdout.reconfigure(errors="backslashreplace")
     given = " ".join(frames)
     name = "standard input" if given == "-" else repr(given)
@@ -342,7 +345,8 @@ def explain(
                 sys.stdout.writelines(f"{line}\n" for line in lines)
             finally:
                 sys.stdout.flush()
-    except KeyboardInterrupt:  # the usual way to stop reading from a serial port
+    # Ctrl+C is the usual way to stop reading from a serial port, so it is no error.
+    except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except Unreadable as error:
         _fail(f"{name} {error}")
@@ -354,7 +358,7 @@ def explain(
 def _explained(
     schema: Schema, pieces: Iterator[bytes], raw: bool, sender: str | None, port: int | None
 ) -> Iterator[str]:
-    """Return the lines that describe the frames in a file.
+    """Return lines of text that describe the frames in a file.
 
     :param raw: True if the file holds the bytes of frames; otherwise its format is detected.
     """
@@ -378,9 +382,9 @@ def _explained(
 
 @contextmanager
 def _source(given: str, baud: int | None) -> Iterator[tuple[Iterator[bytes], bool]]:
-    """Open the input that the arguments of `explain` name, or decode it from hexadecimal.
+    """Open the input of `explain`: a file, standard input, or the given hexadecimal digits.
 
-    Yield its bytes, and True if these are the bytes of frames.
+    Yield the input's bytes, and True if they are the bytes of frames, and not in another format.
     """
     from microvm_proto.dump import Unreadable, bytes_of
     from microvm_proto.source import ByteSource, opened
@@ -402,7 +406,7 @@ def _source(given: str, baud: int | None) -> Iterator[tuple[Iterator[bytes], boo
 
 
 def _flushing(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield the pieces, and flush standard output before waiting for the next one."""
+    """Yield pieces of input; before waiting for the next piece, flush standard output."""
     for piece in pieces:
         yield piece
         sys.stdout.flush()
@@ -424,7 +428,7 @@ def _reporting_errors() -> Iterator[None]:
 
 
 def _configured_schema() -> Path:
-    """Return the schema that the nearest pyproject.toml with [tool.microvm-proto] names."""
+    """Return the path of the schema that the nearest pyproject.toml with our table names."""
     for project in _projects(Path.cwd()):
         try:
             named: Any = tomllib.loads(content(project).decode())
@@ -441,13 +445,13 @@ def _configured_schema() -> Path:
 
 
 def _projects(folder: Path) -> list[Path]:
-    """Return each pyproject.toml in the folder and in those above it, the nearest first."""
+    """Return the pyproject.toml files in the folder and its parents, the nearest one first."""
     projects = (each / "pyproject.toml" for each in (folder, *folder.parents))
     return [project for project in projects if project.is_file()]
 
 
 def _display(path: Path) -> str:
-    """Return the path, relative to the working folder if it is inside that folder."""
+    """Return a path as text, relative to the working folder if it is inside that folder."""
     absolute = path.absolute()
     return str(absolute.relative_to(Path.cwd()) if absolute.is_relative_to(Path.cwd()) else path)
 

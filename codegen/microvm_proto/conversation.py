@@ -1,7 +1,7 @@
-"""A formatter that shows the frames of a capture to people, in the order in which they arrived.
+"""Shows the frames in a capture of network traffic to people, in the order in which they arrived.
 
-After a gap in the capture, or after a malformed frame, it looks for a segment that begins with a
-frame. The Wireshark dissector does the same.
+After bytes are missing in the capture, or after a malformed frame, frames are shown again from the
+next segment on that begins with a frame. The Wireshark dissector does the same.
 """
 
 from __future__ import annotations
@@ -26,10 +26,13 @@ def explain_capture(
     """Yield the lines that describe the frames in a capture, each as soon as it is complete.
 
     :param pieces: The capture file, in pieces of any size.
-    :param sender: Side that has sent the frames, if the ports do not tell; None for either side.
-    :param port: Port of the schema's second side; None to show every flow that contains a frame.
-    :raises BrokenStream: Raised at the end if there was no frame, or if a flow had an error.
-    :raises Unreadable: Raised at the end if the file is damaged.
+    :param sender: Side that has sent the frames, if the ports do not show it; None if either side
+        may have.
+    :param port: Port that the schema's second side uses; None to show every flow that contains a
+        frame.
+    :raises BrokenStream: Raised at the end if the capture contains no frame, or if a flow has an
+        error.
+    :raises Unreadable: Raised at the end if the capture file is damaged.
     """
     view = View(schema, colour=colour)
     segments = Segments()
@@ -61,9 +64,9 @@ def explain_capture(
 
 
 class _FlowView:
-    """A formatter of the frames of one flow.
+    """Shows the frames of one flow, which is one direction of a connection.
 
-    :ivar broken: True if a frame was malformed or incomplete, or if bytes were missing.
+    :ivar broken: True if a frame is malformed or incomplete, or if bytes are missing.
     """
 
     def __init__(self, view: View, flow: Flow, sender: str | None, *, known: bool) -> None:
@@ -72,20 +75,20 @@ class _FlowView:
         self._schema = view.schema
         self._sender = sender
         self._known = known
-        """True if the port tells that the flow is of this protocol."""
+        """True if the port shows that the flow belongs to this protocol."""
         self._stream = Stream(view, sender, known=known)
         self._at = 0
-        """Number of bytes so far, including missing ones."""
+        """Number of bytes of the flow so far, including missing bytes."""
         self._lost = None if flow.whole or view.schema.framing.resynchronises else 0
-        """Offset since when the beginning of the next frame is unknown; None if it is known."""
+        """Offset from which on it is unknown where frames begin; None while it is known."""
 
     @property
     def frames(self) -> int:
-        """Number of frames shown."""
+        """Number of frames that were shown."""
         return self._stream.frames
 
     def take(self, segment: Segment) -> Iterator[str]:
-        """Yield the lines of the frames that end in a segment, or with the flow."""
+        """Yield the lines for the frames that a segment, or the end of the flow, completes."""
         self._stream.name = f" of {self._flow.name}, packet {segment.packet}"
         if segment.missing:
             yield from self._miss(segment.missing)
@@ -133,7 +136,7 @@ class _FlowView:
             yield ""
 
     def _shown(self, lines: Iterator[str]) -> Iterator[str]:
-        """Yield lines of the stream; after a `BrokenStream`, wait for the next frame."""
+        """Yield lines about frames; after a `BrokenStream`, search for the beginning of a frame."""
         try:
             yield from lines
         except BrokenStream:

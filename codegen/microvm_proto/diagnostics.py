@@ -1,4 +1,4 @@
-"""The findings about a schema, and how they are shown: the position, the problem, and a hint."""
+"""The findings about a schema, and how they are shown to people: position, problem and hint."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Output to a terminal must not contain them, because they could mislead its reade
 """
 
 _LONGEST_SHOWN = 500
-"""Maximum length of a line of the file that is shown with a finding, in characters."""
+"""Maximum number of characters up to which a line of the file is shown with a finding."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,8 +27,8 @@ class Diagnostic:
 
     :ivar rule: Name of the rule, such as `unknown-type`.
     :ivar message: One line that describes the problem.
-    :ivar hint: One line that describes how to solve it; may be empty.
-    :ivar position: Position in the file, or None if the file could not be read.
+    :ivar hint: One line that describes how to solve the problem; may be empty.
+    :ivar position: Position of the problem in the file, or None if the file could not be read.
     :ivar is_note: True if the finding is a note rather than an error.
     """
 
@@ -55,12 +55,12 @@ class SchemaError(Exception):
 
 
 def in_order(diagnostics: Iterable[Diagnostic]) -> list[Diagnostic]:
-    """Sort findings by their position in the file."""
+    """Return findings in the order of their positions in the file."""
     return sorted(diagnostics, key=lambda found: _line_and_column(found.position))
 
 
 def render(path: Path, text: str, diagnostics: Iterable[Diagnostic]) -> str:
-    """Format findings for people, each with its line of the file and a caret below the error."""
+    """Return findings as text for people: each with its line of the file and a mark below."""
     lines = text.split("\n")
     return "\n".join(_render_one(path, lines, found) for found in diagnostics)
 
@@ -85,7 +85,7 @@ def _underlined(lines: list[str], position: Position) -> list[str]:
     source = CONTROL.sub("?", lines[line - 1].rstrip("\r")) if line <= len(lines) else ""
     if not source.strip() or len(source) > _LONGEST_SHOWN:
         return []
-    # The margin repeats the tabs of the line, so that the caret is below the right character.
+    # The margin has tabs where the line has tabs, so that the mark is below the right character.
     margin = "".join("\t" if char == "\t" else " " for char in source[: column - 1])
     caret = "^" * max(1, min(position.width, len(source) - column + 1))
     return [f"    {source}", f"    {margin}{caret}"]

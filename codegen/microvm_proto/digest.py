@@ -1,4 +1,4 @@
-"""The two digests of a schema: one for the bytes on the wire, one for the generated code."""
+"""The two digests of a schema: one of everything that shapes bytes, one of the whole schema."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ from microvm_proto.types import (
 
 
 def wire_digest(schema: Schema) -> int:
-    """Return 64 bits of SHA-256 over everything that shapes the bytes on the wire.
+    """Return 64 bits of SHA-256 over everything in a schema that shapes the bytes on the wire.
 
     The digest covers numbers, types, bounds, senders, the version that added each of them, and the
-    seed of a check. It does not cover names, documentation and the order of declarations. The
-    digest of `schema.at(version)` equals the digest that the schema had in that version.
+    seed of a check. It does not cover names, documentation and the order of declarations. For an
+    older version, the digest of `schema.at(version)` is the one that the schema had at that time.
     """
     messages: list[Any] = [
         [
@@ -49,7 +49,8 @@ def wire_digest(schema: Schema) -> int:
         for message in sorted(schema.messages, key=lambda message: message.number)
     ]
     form = [schema.version, messages]
-    # Defaults are left out, so that a new key with a default does not change existing digests.
+    # Keys that have their default value are left out, so that adding a key to the schema language
+    # does not change the digests of existing schemas.
     form += [["prefix", schema.prefix.name]] if schema.prefix != U32 else []
     form += [["framing", *_framing(schema), schema.seed]] if schema.framing != PLAIN else []
     return _digest(json.dumps(form, separators=(",", ":")))
@@ -64,11 +65,11 @@ def api_digest(schema: Schema) -> int:
 
 
 def seeds(schema: Schema) -> tuple[tuple[int, int], ...]:
-    """Return pairs of a version and the seed of the check from this version on.
+    """Return the seeds of frames' checks, each with the version from which on it is used.
 
-    A seed is a digest, of the size of the check, over everything that gives the bytes a meaning. If
-    the schemas of two peers differ in this, each refuses the frames of the other. Without a check,
-    the result is empty.
+    A seed is a digest of everything that gives the bytes a meaning, and as long as the check of a
+    frame, which includes it. So two programs whose schemas differ in such a thing refuse each
+    other's frames. The result is empty if frames have no check.
     """
     size = schema.framing.check_size
     found: dict[int, int] = {}
@@ -80,7 +81,7 @@ def seeds(schema: Schema) -> tuple[tuple[int, int], ...]:
 
 
 def _meaning(schema: Schema) -> str:
-    """Return a text of everything that gives the bytes a meaning, including names."""
+    """Return a text of everything in a schema that gives the bytes a meaning, with names."""
     messages = [
         [message.number, message.name, _sender(schema, message), message.id, _named(message.fields)]
         for message in sorted(schema.messages, key=lambda message: message.number)
@@ -89,7 +90,7 @@ def _meaning(schema: Schema) -> str:
 
 
 def _named(fields: Sequence[Field]) -> list[Any]:
-    """Describe fields for a digest, with their names and the names in their types."""
+    """Return a description of fields for a digest, including the names of their types."""
     return [
         [
             [field.name, _shape(field.type), field.equals, field.absent, field.unit, field.scale],
@@ -102,7 +103,8 @@ def _named(fields: Sequence[Field]) -> list[Any]:
 def _names(kind: Type) -> list[Any]:
     match kind:
         case Enum(values=values):
-            # Leave out the built-in faults, so that adding a fault does not change the seed.
+            # Leave out the built-in faults, so that adding one to the generator does not change the
+            # seed.
             own = values[len(FAULTS) if kind.extends_faults else 0 :]
             return sorted([value.number, value.name] for value in own)
         case Flags(bits=bits):
@@ -131,7 +133,8 @@ def _shape(kind: Type) -> list[Any]:
         case Integer(name=name) | Bool(name=name):
             return [name]
         case Enum(base=base, closed=False) | Flags(base=base, closed=False):
-            # A decoder accepts every value of an open enum, so the named values do not matter.
+            # A decoder accepts every value of an open enum, so the digest need not cover its named
+            # values.
             return [base.name]
         case Float(name=name, finite=finite):
             return [name, finite]

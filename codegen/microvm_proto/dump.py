@@ -1,8 +1,8 @@
-"""A reader of bytes in many formats: raw, in hexadecimal, or as a hex dump with offsets.
+"""A reader of bytes in many formats: raw bytes, hexadecimal digits, or a hex dump with offsets.
 
-It reads the hex dumps of `xxd`, `hexdump -C`, `od -t x1`, `tshark -x` and Wireshark. Each offset in
-a dump must equal the number of bytes before it, and a text column must match the bytes of its line.
-Ambiguous input is refused.
+The reader accepts the hex dumps of `xxd`, `hexdump -C`, `od -t x1`, `tshark -x` and Wireshark. Each
+offset in a hex dump must be the number of bytes before it, and a column of text must match the
+bytes of its line. Ambiguous input is refused.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 MAX_SIZE = 1 << 26
-"""Maximum number of bytes that a dump decodes to; a single line `*` can repeat others endlessly."""
+"""Maximum number of bytes that a dump is decoded to. A line `*` repeats bytes, without a limit."""
 
 MAX_TEXT = 1 << 26
-"""Maximum number of bytes of a text."""
+"""Maximum number of bytes in a text that is decoded."""
 
 _MAX_LINE = 2000
-"""Maximum number of characters on a line of a dump."""
+"""Maximum number of characters on a line of a hex dump."""
 
 FORMS = (
     "give raw bytes, a capture (pcap or pcapng), hexadecimal, or the output of `xxd`, "
@@ -36,7 +36,7 @@ _PAIRS = re.compile(r"[0-9A-Fa-f]{2}(?::[0-9A-Fa-f]{2})++", re.ASCII)
 _CONTROL = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
 _HEX = re.compile(r"[0-9A-Fa-f\s]*", re.ASCII)
 
-# A C array, or only its elements, which `xxd -i` prints when it reads from a pipe.
+# Matches a C array, or only its elements, which `xxd -i` prints if it reads from a pipe.
 _ARRAY = re.compile(r"([^{}]*\{)?\s*(?:0[xX][0-9A-Fa-f]{1,2}\s*(?:,\s*|(?=\}|$)))++(?(1)\}[^{}]*)")
 _ELEMENT = re.compile(r"0[xX]([0-9A-Fa-f]{1,2})(?=[\s,}]|$)")
 _ESCAPE = r"""\\(?:[\\'"abfnrtv]|x[0-9A-Fa-f]{2}|[0-3]?[0-7]{1,2})"""
@@ -48,20 +48,20 @@ _UNSHOWN = {byte: "." for byte in range(256) if not 0x20 <= byte < 0x7F}
 
 
 class Unreadable(ValueError):
-    """The input is not in a known format, or damaged.
+    """The input is not in a known format, or is damaged.
 
-    The message continues a sentence that begins with the name of the input.
+    The message of the error continues a sentence that begins with the name of the input.
     """
 
 
 def stream_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield the bytes of a binary file as they arrive, or decode a text file.
+    """Yield the bytes of a binary file as they arrive, or decode a text file such as a hex dump.
 
-    A file is binary if it contains a control character, or is not UTF-8. Frames do, because their
-    header or delimiter contains zero bytes.
+    A file is binary if it contains a control character, or is not UTF-8. A file of frames is
+    binary, because the header or the delimiter of frames contains zero bytes.
 
     :param pieces: The file, in pieces of any size.
-    :raises Unreadable: Raised if a text is not in a known format, or is ambiguous.
+    :raises Unreadable: Raised if the file is text that is ambiguous or not in a known format.
     """
     source = iter(pieces)
     decoder = codecs.getincrementaldecoder("utf-8")()
@@ -84,11 +84,11 @@ def stream_of(pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 class _NoDump(Exception):
-    """A line of the text cannot belong to a hex dump."""
+    """The text is not a hex dump, because a line of it cannot belong to one."""
 
 
 def bytes_of(text: str) -> bytes:
-    """Decode a text: a hex dump, hexadecimal digits, a C array, or a bytes literal of Python.
+    """Decode a text: a hex dump, hexadecimal digits, a C array, or a `bytes` literal of Python.
 
     :raises Unreadable: Raised if the text is not in one of these formats, or is ambiguous.
     """
@@ -118,11 +118,12 @@ def _without_colons(word: re.Match[str]) -> str:
 class _Row:
     """A line of a hex dump.
 
-    :ivar offset: Digits of the offset, in any base; empty for `*`, which repeats the line before.
+    :ivar offset: Digits of the offset, in any base; empty for a line `*`, which repeats the line
+        before.
     :ivar colon: True if a colon follows the offset.
     :ivar rest: Text after the offset.
-    :ivar end: Index in `rest` where the groups of digits end. The last group may belong to the text
-        column.
+    :ivar end: Index in `rest` at which the groups of digits end. The last group may also be text
+        that looks like digits.
     """
 
     offset: str
@@ -132,11 +133,11 @@ class _Row:
 
     @property
     def groups(self) -> list[str]:
-        """Groups of digits; the last one may belong to the text column."""
+        """Groups of digits on the line. The last group may also be text that looks like digits."""
         return self.rest[: self.end].split()
 
     def readings(self, *, swapped: bool = False) -> Iterator[tuple[bytes, bool]]:
-        """Yield the possible bytes of the line, each with True if a text column confirms them.
+        """Yield the bytes that the line may mean, and True if a column of text confirms them.
 
         :param swapped: True to reverse the bytes of each group.
         """
@@ -148,7 +149,7 @@ class _Row:
                 continue
             try:
                 data = _reversed(digits) if swapped else bytes.fromhex(digits)
-            except ValueError:  # an odd number of digits
+            except ValueError:  # the group has an odd number of digits
                 continue
             if not behind:
                 bare = data
@@ -158,7 +159,7 @@ class _Row:
             yield bare, False
 
     def is_swapped(self) -> bool:
-        """Return True if the text column shows the bytes of each group in reverse order."""
+        """Return True if the column of text shows the bytes of each group in reverse order."""
         words = any(len(group) > 2 for group in self.groups)
         return words and any(shown for _, shown in self.readings(swapped=True))
 
@@ -168,7 +169,7 @@ def _reversed(digits: str) -> bytes:
 
 
 def _is_text_of(behind: str, data: bytes) -> bool:
-    """Return True if the text after the digits is a text column that shows these bytes."""
+    """Return True if the text after the digits is a column of text that shows these bytes."""
     shown = data.decode("latin-1").translate(_UNSHOWN)
     for column in (shown.rstrip(), f"|{shown}|", f">{shown}<"):
         if behind.endswith(column) and behind.removesuffix(column).isspace():
@@ -177,9 +178,9 @@ def _is_text_of(behind: str, data: bytes) -> bool:
 
 
 def _rows(text: str) -> Iterator[_Row]:
-    """Yield the lines of a hex dump.
+    """Yield the lines of a hex dump, split into offset, digits and text.
 
-    :raises _NoDump: Raised at the first line that cannot belong to one.
+    :raises _NoDump: Raised at the first line that cannot belong to a hex dump.
     """
     repeats = False
     for line in _LINE.finditer(text):
@@ -200,7 +201,7 @@ def _rows(text: str) -> Iterator[_Row]:
 def _dumped(text: str) -> bytes | None:
     """Decode a hex dump; return None if the text is not one.
 
-    :raises Unreadable: Raised if it is a dump, but not one of single bytes in order.
+    :raises Unreadable: Raised if the text is a hex dump that does not show single bytes in order.
     """
     dump, row = _Dump(), None
     try:
@@ -217,27 +218,30 @@ def _dumped(text: str) -> bytes | None:
 
 
 class _Dump:
-    """A hex dump that is read line by line, by one reader for each possible base of its offsets."""
+    """A hex dump that is read line by line.
+
+    Each possible base of its offsets has a reader of its own.
+    """
 
     def __init__(self) -> None:
         self._readers = [_DumpReader(base) for base in (16, 8, 10)]
         self._first: _Row | None = None
         self._offset = ""
         self._marked = False
-        """True if a colon follows an offset."""
+        """True if a colon follows the offset on some line."""
         self._shown = False
-        """True if a text column confirms a line."""
+        """True if a column of text confirms the bytes of some line."""
         self._numbered = True
         """True if the offsets increase from zero and have the same number of digits."""
         self._widths: set[int] = set()
-        """Numbers of digits per group, except of each line's last group, which may be text."""
+        """Numbers of digits in the groups, except each line's last group, which may be text."""
         self._swapped = self._straight = False
-        """True if the text column of some line shows the bytes reversed, or in order."""
+        """True if the column of text on some line shows the bytes in reverse order, or in order."""
 
     def take(self, row: _Row, following: _Row | None) -> None:
-        """Add a line of the dump, and update the guesses about its format.
+        """Add a line of the dump, and update what is known about the dump's format.
 
-        :param following: The next line; None after the last one.
+        :param following: Line after this one; None if this is the last one.
         """
         self._first = self._first or row
         self._marked |= row.colon
@@ -258,7 +262,8 @@ class _Dump:
     def result(self, last: _Row) -> bytes | None:
         """Return the bytes of the dump after its last line; None if the text is not a dump.
 
-        :raises Unreadable: Raised if it is a dump, but not one of single bytes in order.
+        :raises Unreadable: Raised if the text is a hex dump that does not show single bytes in
+            order.
         """
         bases = (16,) if self._marked else (16, 8, 10)
         readers = [each for each in self._readers if each.base in bases and each.is_done]
@@ -275,7 +280,8 @@ class _Dump:
                 )
             raise Unreadable(f"is a dump of words, or of numbers that are not hexadecimal; {FORMS}")
         if not (self._marked or self._shown or any(reader.agreed for reader in readers)):
-            # The zeros at the beginning could be an offset, or the first bytes of a frame.
+            # The zeros at the beginning of the text could be an offset, or the first bytes of a
+            # frame.
             if narrow and self._first and len(self._first.groups) > 1:
                 raise Unreadable(
                     "is ambiguous: the first zeros can be an offset, or bytes; remove the offset, "
@@ -298,7 +304,7 @@ class _Dump:
 
 
 def _is_packet(data: bytes) -> bool:
-    """Return True if the bytes begin with an Ethernet header and a valid IP header."""
+    """Return True if the bytes are a packet with an Ethernet header and a valid IP header."""
     kind, ip = data[12:14], data[14:]
     if kind == b"\x08\x00" and len(ip) >= 20 and ip[0] >> 4 == 4:
         header = ip[: 4 * (ip[0] & 15)]
@@ -314,10 +320,10 @@ def _is_packet(data: bytes) -> bool:
 
 
 class _DumpReader:
-    """A reader of the lines of a dump, which assumes one base for the offsets.
+    """A reader of the lines of a hex dump, which assumes that the offsets are in a certain base.
 
-    :ivar agreed: Number of correct offsets, except offsets 0, which are always correct.
-    :ivar shown: True if a text column confirms the bytes of a line.
+    :ivar agreed: Number of offsets that were correct, except offsets of 0, which prove nothing.
+    :ivar shown: True if a column of text confirms the bytes of some line.
     """
 
     def __init__(self, base: int) -> None:
@@ -332,11 +338,11 @@ class _DumpReader:
 
     @property
     def is_done(self) -> bool:
-        """True if the dump may end after the lines so far."""
+        """True if the dump may end here. It may not end after a line `*`."""
         return bool(self.data) and not self._repeats
 
     def take(self, row: _Row, following: _Row | None) -> bool:
-        """Read a line; return False if its offset or bytes contradict the neighbouring lines."""
+        """Read a line; return False if its offset or bytes do not fit the lines around it."""
         if not row.offset:
             self._started = self._repeats = True
             return True
@@ -353,7 +359,7 @@ class _DumpReader:
             return None
 
     def _move_to(self, offset: int) -> bool:
-        """Continue at the offset of a line; return False if that offset is impossible."""
+        """Continue at the offset of the next line; return False if that offset is impossible."""
         gap = offset - self._at
         if self._repeats:
             if not self._last or gap < 0 or gap % len(self._last) or gap > MAX_SIZE:
@@ -361,7 +367,8 @@ class _DumpReader:
             self.data += self._last * (gap // len(self._last))
         elif gap and offset and self._started:
             return False
-        # The first offset may be any number, and each packet of a dump of packets begins at 0.
+        # Do not count the first offset of a hex dump, which may be any number, and offsets of 0, at
+        # which a new packet begins. Only other offsets can show that the base is right.
         self.agreed += bool(offset) and self._started
         self._at = offset
         return len(self.data) <= MAX_SIZE

@@ -1,4 +1,4 @@
-"""A formatter that shows a stream of frames to people: each field with its bytes, and each fault.
+"""Shows a stream of frames to people: each field with its bytes, and each fault of a frame.
 
 The content of frames is shown in printable ASCII, so that it cannot control the terminal.
 """
@@ -13,7 +13,7 @@ from microvm_proto.splitter import Frame, ResumingSplitter, Splitter
 from microvm_proto.types import Bool, Enum, Field, Flags, Float, Integer, Text
 
 _WIDTH = 8
-"""Maximum number of bytes that a line shows in hexadecimal."""
+"""Maximum number of bytes that a line shows in hexadecimal digits."""
 
 _MAX_DATAGRAM = (1 << 16) - 1
 _MAX_TEXT = 48
@@ -26,11 +26,14 @@ _STYLES = ("\x1b[1m", "\x1b[2m", "\x1b[1;31m", "\x1b[0m")
 
 
 class BrokenStream(Exception):
-    """A frame of the stream is malformed or incomplete. Everything readable has been shown."""
+    """A frame of the stream is malformed or incomplete.
+
+    All readable parts have been shown before.
+    """
 
 
 class Foreign(BrokenStream):
-    """The stream contains no valid header, so it may not be a stream of frames at all."""
+    """No frame of the stream has a valid header, so it is probably of another protocol."""
 
 
 def explain(
@@ -40,7 +43,7 @@ def explain(
 
     :param pieces: The stream, in pieces of any size.
     :param sender: Side that has sent the frames, one of the schema's `ends`; None for either side.
-    :raises BrokenStream: Raised if a frame is malformed, or the last one is incomplete.
+    :raises BrokenStream: Raised if a frame is malformed, or if the stream ends within a frame.
     """
     if schema.framing.kind == "datagram":
         pieces = [_datagram(pieces)]
@@ -60,18 +63,18 @@ def _datagram(pieces: Iterable[bytes]) -> bytes:
 
 
 class Stream:
-    """A stream of frames, which formats each frame as soon as its last byte arrives.
+    """A stream of frames, which shows each frame as soon as its last byte arrives.
 
     :ivar name: Text that follows the offset in the title of a frame, to distinguish streams.
-    :ivar frames: Number of frames shown, including malformed ones.
-    :ivar at: Offset of the last frame shown.
+    :ivar frames: Number of frames that were shown, including malformed ones.
+    :ivar at: Offset in the stream of the last frame that was shown.
     """
 
     def __init__(self, view: View, sender: str | None = None, *, known: bool = True) -> None:
-        """Create a stream.
+        """Create a stream of which no bytes have arrived yet.
 
-        :param known: True if the stream is certain to be of this protocol. Otherwise, bytes without
-            a valid header are not shown before the first frame.
+        :param known: True if the stream certainly belongs to this protocol. Otherwise, bytes
+            without a valid header are not shown before the first frame.
         """
         framing = view.schema.framing
         kind = ResumingSplitter if framing.resynchronises else Splitter
@@ -85,25 +88,25 @@ class Stream:
         self._bad = 0
 
     def feed(self, data: bytes) -> Iterator[str]:
-        """Yield the lines of the frames that end in these bytes.
+        """Yield the lines of text about the frames that these bytes complete.
 
-        :raises BrokenStream: Raised after a malformed frame if the next one cannot be found.
+        :raises BrokenStream: Raised after a malformed frame if the next frame cannot be found.
         """
         for frame in self.splitter.feed(data):
             yield from self._frame(frame)
 
     def rest(self) -> Iterator[str]:
-        """Yield the lines of the incomplete frame at the end of the stream, if there is one.
+        """Yield the lines about an incomplete frame at the end of the stream, if there is one.
 
-        :raises BrokenStream: Raised after these lines.
+        :raises BrokenStream: Raised after the lines about an incomplete frame.
         """
         for frame in self.splitter.end():
             yield from self._frame(frame)
 
     def end(self) -> Iterator[str]:
-        """Yield the lines of an incomplete frame at the end, and the number of lost frames.
+        """Yield the lines of text about an incomplete frame at the end, and about lost frames.
 
-        :raises BrokenStream: Raised after these lines if a frame was malformed or incomplete.
+        :raises BrokenStream: Raised after these lines if any frame was malformed or incomplete.
         """
         yield from self.rest()
         if not isinstance(self.splitter, ResumingSplitter):
@@ -141,7 +144,7 @@ class Stream:
 
 
 class View:
-    """A formatter of frames, with or without colours."""
+    """The format in which frames are shown, with or without colours."""
 
     def __init__(self, schema: Schema, *, colour: bool) -> None:
         self.schema = schema
@@ -157,7 +160,7 @@ class View:
         self._more = self._row("", b"", "", "...")
 
     def lines(self, title: str, frame: Frame) -> list[str]:
-        """Return the lines that describe a frame."""
+        """Return the lines of text that describe a frame, below a title."""
         data, broken = frame.data, frame.broken
         lines = [self._bold + title + self._sent(frame.parts) + self._plain]
         for part in frame.parts:
@@ -181,7 +184,8 @@ class View:
 
     def _row(self, offset: int | str, data: bytes, name: str, value: str) -> str:
         shown = data.hex(" ") if len(data) <= _WIDTH else data[:_WIDTH].hex(" ") + " ..."
-        # Every line passes here, and these methods are twice as fast as formats such as `:>8`.
+        # This code runs for each line, and these methods are twice as fast as formats such as
+        # `:>8`.
         where, octets, label = str(offset).rjust(8), shown.ljust(27), name.ljust(16)
         row = f"{where}  {self._dim}{octets}{self._plain}  {label} {value}"
         return row if value else row.rstrip()
@@ -209,7 +213,7 @@ class View:
         return f"{value} item{'' if value == 1 else 's'}"
 
     def _break(self, frame: Frame, broken: Malformed | Incomplete) -> Iterator[str]:
-        """Yield the lines of the bytes after the last valid part of a frame, and of the fault."""
+        """Yield the lines about a frame's fault, and about the bytes after the last valid part."""
         data = frame.data
         behind = frame.parts[-1].offset + frame.parts[-1].size if frame.parts else 0
         if isinstance(broken, Incomplete):
@@ -219,7 +223,8 @@ class View:
         if not frame.parts:
             yield self._row(0, data, "", f"{len(data)} bytes that are not a frame")
         elif broken.offset >= self._header_size:
-            # Show some bytes of the field before the fault, too.
+            # Begin some bytes before the fault, so that the first bytes of the faulty field are
+            # shown, too.
             start = max(behind, broken.offset - _WIDTH // 2)
             yield self._row(start, data[start:], broken.name, "")
             yield self._caret(broken.offset - start, broken)
@@ -236,7 +241,7 @@ def _integer(value: int) -> str:
 
 
 def _measured(field: Field, kind: Integer | Float, value: int) -> str:
-    """Format a number with its meaning: its value in the unit, or that it means "no value"."""
+    """Format a number with what it means: a quantity with its unit, or "no value"."""
     shown = _number(kind, value) if isinstance(kind, Float) else str(value)
     if value == field.absent:
         return f"{shown} (absent)"
@@ -257,7 +262,7 @@ def _bits(kind: Flags, value: int) -> str:
 
 
 def _text(data: bytes, encoding: str) -> str:
-    r"""Format bytes as printable ASCII in quotes, with escapes as in C; shorten long ones."""
+    r"""Format bytes as ASCII in quotes, with escapes as in C; shorten long texts."""
     text = data[: 4 * (_MAX_TEXT + 1)].decode(encoding, "ignore")
     shown = text[:_MAX_TEXT].translate(_ESCAPES).encode("ascii", "backslashreplace").decode()
     rest = f"... {len(data)} bytes" if len(text) > _MAX_TEXT else ""

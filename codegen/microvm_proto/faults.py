@@ -1,6 +1,6 @@
-"""The faults that a frame can have, and the checks that find them. All decoders share both.
+"""The faults that a frame can have, and the checks that find them, which all decoders share.
 
-A protocol may send a fault's number as an error code. Protocols define their own codes from 64 on.
+A protocol can send the number of a fault as an error code. Its own error codes begin at 64.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ FIRST_OWN_CODE = 64
 
 @dataclass(frozen=True, slots=True)
 class FrameFault:
-    """A reason for which decoders refuse a frame."""
+    """A reason for which every decoder refuses a frame, such as a wrong type."""
 
     name: str
     number: int
@@ -45,15 +45,16 @@ FAULTS = (
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule that decoders check.
+    """A rule that decoders check, with the fault that they report if a frame breaks the rule.
 
-    :ivar subject: The header, a field of a certain type, or the end of the body. Empty for the
-        subject of the previous rule.
-    :ivar condition: Condition that must hold.
-    :ivar fault: Name of the fault that is reported otherwise.
-    :ivar offset: Description of the reported offset, or the name of the header field there.
-    :ivar only: Framing features, separated by spaces; the rule applies to framings that have one of
-        them. Empty for every framing.
+    :ivar subject: Subject of the rule: the header, a field of a certain type, or the end of the
+        body. Empty if it is that of the previous rule.
+    :ivar condition: Condition that must be true for the subject.
+    :ivar fault: Name of the fault that is reported if the condition is false.
+    :ivar offset: Description of the offset that is reported, or the name of the header field at
+        that offset.
+    :ivar only: Features of a framing, separated by spaces. The rule applies only to framings that
+        have one of them; if empty, to all.
     """
 
     subject: str
@@ -63,7 +64,7 @@ class Rule:
     only: str = ""
 
 
-# Decoders make the checks in this order: the header, each field by its type, the end of the body.
+# Decoders check these rules in this order: the header, each field by its type, the end of the body.
 # If a frame has several faults, the order decides which of them is reported.
 CHECKS = (
     Rule("a stuffed frame", "the last run ends at its end", "bad_stuffing", "0", only="cobs"),

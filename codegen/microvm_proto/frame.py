@@ -1,6 +1,7 @@
-"""A simple, slow reader and writer of frames, which interprets the schema field by field.
+"""A simple, slow codec of frames, which interprets the schema field by field.
 
-Tests compare the generated codecs with this module. It makes its checks in the order of
+Tests compare the generated codecs with this module, which does no I/O. It makes the checks in the
+order of :data:`microvm_proto.faults.CHECKS`.
 :data:`microvm_proto.faults.CHECKS`, and does no I/O.
 """
 
@@ -31,24 +32,27 @@ from microvm_proto.types import (
 )
 
 Value: TypeAlias = "int | bytes | tuple[Value, ...] | Mapping[str, Value]"
-"""A decoded value. A float is its bits, flags are an integer, a `bool` is 0 or 1, text is its UTF-8
-bytes, an array of `u8` is bytes. Another array or list is a tuple, and a struct is a mapping from
-the names of its fields."""
+"""A decoded value.
+
+A float is represented by its bits, flags by an integer, a `bool` by 0 or 1, text by its UTF-8
+bytes, and an array of `u8` by bytes. Other arrays and lists are tuples, and a struct is a mapping
+from the names of its fields.
+"""
 
 _FAULTS = {fault.name: fault for fault in FAULTS}
 
 
 class FramePart(NamedTuple):
-    """A piece of a frame with its value: a field of the header, or a field of the body, or an item.
+    """A piece of a frame with its value: a field of the header or body, or an item of a field.
 
-    A struct is split into its fields, such as `position.x`, and an array into its elements, such as
-    `samples[3]`, except an array of `u8`. A list is split into its count and its items.
+    A struct is split into its fields, such as `position.x`. An array, except of `u8`, is split into
+    its elements, such as `samples[3]`, and a list into its count and its items.
 
     :ivar offset: Offset from the start of the frame.
-    :ivar size: Number of bytes, including the length that precedes a value.
-    :ivar number: Number of the message's field, from 1; 0 in the header.
-    :ivar field: Innermost field that contains the value: the field of a struct or of the message.
-    :ivar kind: Type of the value; for the count of a list, type of the list.
+    :ivar size: Number of bytes of the piece, including the length that precedes a value.
+    :ivar number: Number of the message's field that contains the piece, from 1; 0 in the header.
+    :ivar field: Innermost field that contains the piece: the field of a struct, or of the message.
+    :ivar kind: Type of the value. For the count of a list, it is the type of the list.
     :ivar item: Index of the item or element in the outermost list or array; None outside of one.
     """
 
@@ -63,12 +67,13 @@ class FramePart(NamedTuple):
 
 
 class Malformed(Exception):
-    """The frame is malformed, and every decoder has to refuse it.
+    """The frame is malformed, so every decoder must refuse it.
 
     :ivar fault: Fault of the frame.
     :ivar offset: Offset of the fault from the start of the frame.
     :ivar expected: One line that describes the valid bytes at that offset.
-    :ivar number: Number of the field, from 1; 0 for the header and for trailing bytes.
+    :ivar number: Number of the field with the fault, from 1; 0 for the header and for trailing
+        bytes.
     :ivar name: Name of that field; empty for the header and for trailing bytes.
     """
 
@@ -84,9 +89,9 @@ class Malformed(Exception):
 
 
 class Incomplete(Exception):
-    """The data ends before the frame does.
+    """The data ends before the end of the frame.
 
-    :ivar missing: Minimum number of bytes that are still needed.
+    :ivar missing: Minimum number of bytes that the frame still needs.
     """
 
     def __init__(self, missing: int) -> None:
@@ -96,7 +101,7 @@ class Incomplete(Exception):
 
 
 def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[FramePart]:
-    """Yield the parts of a bare frame, in order.
+    """Yield the parts of a frame without COBS encoding, in order.
 
     :param data: Bytes of the frame. More bytes may follow if the header holds the frame's length.
     :param sender: Side that has sent the frame, one of the schema's `ends`; None to accept every
@@ -137,7 +142,7 @@ def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[Fra
 
 
 def _checked(schema: Schema, header: Mapping[str, int], sender: str | None) -> Message:
-    """Check the values of a header, and return the message that its type names."""
+    """Check the values of a frame's header, and return the message that the header's type names."""
     offset_of = schema.framing.offset
     message = message_of(schema, header["type"])
     if message is None:
@@ -165,9 +170,9 @@ def write(
     length: int | None = None,
     sequence: int = 0,
 ) -> bytes:
-    """Encode a bare frame with a valid check. Nothing else of the frame is validated.
+    """Encode a frame without COBS encoding. Its check is valid; nothing else is validated.
 
-    :param length: Body length to write into the header. Default: the length of the body.
+    :param length: Length of the body to write into the header; by default, the real length.
     """
     framing = schema.framing
     values = {
@@ -182,9 +187,9 @@ def write(
 
 
 def pack(kind: Type, value: Value) -> bytes:
-    """Encode a value of a body, without a check of its bounds.
+    """Encode a value of a message's field. Its bounds are not checked.
 
-    :raises TypeError: Raised if the value does not have the field's type.
+    :raises TypeError: Raised if the value does not have the type `kind`.
     """
     match kind, value:
         case Integer(size=size, signed=signed), int():
@@ -212,15 +217,15 @@ def pack(kind: Type, value: Value) -> bytes:
 
 
 def message_of(schema: Schema, number: int) -> Message | None:
-    """Return the message with this type number, or None."""
+    """Return the message whose type has this number, or None if the schema has no such message."""
     return next((message for message in schema.messages if message.number == number), None)
 
 
 class _Cursor:
-    """A position in the body of a frame, from which the methods read fields and values.
+    """A position in the body of a frame. The methods read fields and values from there.
 
-    :ivar number: Number of the message's field that is being read.
-    :ivar name: Name of that field.
+    :ivar number: Number of the message's field that is being read, for errors.
+    :ivar name: Name of that field, for errors.
     """
 
     def __init__(self, frame: bytes, offset: int) -> None:
@@ -239,7 +244,7 @@ class _Cursor:
     def value(
         self, field: Field, kind: Type, name: str, item: int | None = None
     ) -> Iterator[FramePart]:
-        """Read the value of a field, or of a part of a field, and yield its parts."""
+        """Read the value of a field or of an item, and yield its parts."""
         start = self.offset
         match kind:
             case Struct(fields=fields):

@@ -1,8 +1,8 @@
-"""The framing of a protocol: the header and the check of a frame, and how receivers find its end.
+"""The framing of a protocol: the header and check of frames, and how a receiver finds frames.
 
-Sizes and offsets are in bytes. A *bare* frame consists of a header, a body and a check. On the
-wire, a frame can be longer, because Consistent Overhead Byte Stuffing (COBS) encodes it without
-zero bytes, so that a zero byte can delimit it.
+Sizes and offsets are in bytes. A *bare* frame consists of a header, a body and a check, such as a
+CRC. On the wire, a frame can be longer: Consistent Overhead Byte Stuffing (COBS) encodes a bare
+frame without zero bytes, so that a zero byte can mark its end.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from struct import Struct
 
 KINDS = ("stream", "cobs", "datagram")
 SIZES = {"none": 0, "u8": 1, "u16": 2, "u32": 4}
-"""Sizes of the integer types that a schema can choose for the fields of a header."""
+"""Sizes of the integer types that a schema can choose for the fields of a frame's header."""
 
 DELIMITER = b"\0"
 _BLOCK = 254
-"""Maximum number of bytes in a run of COBS."""
+"""Maximum number of bytes in a run of nonzero bytes in the encoding COBS."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """A check, such as a CRC, at the end of a frame.
+    """A kind of check, such as a CRC, which is appended to frames.
 
     :ivar size: Number of bytes that the check adds to a frame; 0 if there is no check.
-    :ivar function: Function that computes the check of a header and body.
+    :ivar function: Function that computes the check over a header and body.
     :ivar doc: Name and parameters of the algorithm, for the specification.
     """
 
@@ -75,7 +75,7 @@ CHECKS = {
 
 @dataclass(frozen=True, slots=True)
 class HeaderField:
-    """A field of the header, an unsigned integer."""
+    """A field of a frame's header, an unsigned integer."""
 
     name: str
     size: int
@@ -84,19 +84,20 @@ class HeaderField:
 
 @dataclass(frozen=True, slots=True)
 class Framing:
-    """The framing of a protocol.
+    """The framing of a protocol: the layout of frames, and how a receiver finds them.
 
-    :ivar kind: How a receiver finds the end of a frame. `stream`: the header holds the length of
-        the body. `cobs`: a zero byte delimits the frame. `datagram`: a datagram holds one frame.
-    :ivar length: Size of the body's length in the header, if the kind is `stream`.
-    :ivar type: Size of a message's number, and of a stream's flags.
-    :ivar id: Size of an id; 0 if messages have no ids.
+    :ivar kind: Way in which a receiver finds the end of a frame. `stream`: the header holds the
+        length of the body. `cobs`: a zero byte ends the frame. `datagram`: each datagram holds one
+        frame.
+    :ivar length: Size of the length of the body in the header, if the kind is `stream`.
+    :ivar type: Size of the message's number in the header, and for a stream, also of the flags.
+    :ivar id: Size of the id in the header; 0 if messages have no ids.
     :ivar sequence: True if the header holds a sequence number, modulo 256.
-    :ivar check: Name of one of :data:`CHECKS`.
+    :ivar check: Name of the check in :data:`CHECKS`.
     :ivar mtu: Maximum size of a frame on the wire; None for no limit.
     :ivar given: True if the schema has a `[framing]` table, so that C code gets a receiver.
-    :ivar header: Fields of the header, in order.
-    :ivar layout: Format of the header for the `struct` module.
+    :ivar header: Fields of the header, in their order.
+    :ivar layout: Format of the header for the module `struct`.
     """
 
     kind: str = "stream"
@@ -111,7 +112,7 @@ class Framing:
     layout: Struct = field(init=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Compute the layout of the header."""
+        """Compute the fields and the format of the header."""
         stream = self.kind == "stream"
         sizes = {
             "body_length": self.length if stream else 0,
@@ -131,37 +132,37 @@ class Framing:
 
     @property
     def letters(self) -> str:
-        """The header's format characters for the `struct` module."""
+        """Format characters of the header for the module `struct`."""
         return "".join({1: "B", 2: "H", 4: "I"}[each.size] for each in self.header)
 
     @property
     def header_size(self) -> int:
-        """Number of bytes in the header."""
+        """Number of bytes in the header of a frame."""
         return self.layout.size
 
     @property
     def check_size(self) -> int:
-        """Size of the check; 0 if frames have none."""
+        """Number of bytes in the check of a frame; 0 if frames have none."""
         return CHECKS[self.check].size
 
     @property
     def max_type(self) -> int:
-        """The highest number that a message can have."""
+        """The highest number of a message that fits into the header."""
         return (1 << (8 * self.type)) - 1
 
     @property
     def max_length(self) -> int:
-        """Maximum body length that fits the header; 0 if the header does not hold the length."""
+        """Maximum length of the body that fits into the header; 0 if the header has no length."""
         return (1 << (8 * self.length)) - 1 if self.kind == "stream" else 0
 
     @property
     def max_id(self) -> int:
-        """Maximum id; 0 if messages have no ids."""
+        """Maximum id that fits into the header; 0 if messages have no ids."""
         return (1 << (8 * self.id)) - 1
 
     @property
     def check_doc(self) -> str:
-        """Name and parameters of the check's algorithm; empty if frames have no check."""
+        """Name and parameters of the algorithm of the check; empty if frames have no check."""
         return CHECKS[self.check].doc
 
     @property
@@ -171,7 +172,7 @@ class Framing:
 
     @property
     def seals(self) -> bool:
-        """True if a frame on the wire is more than a header and a body."""
+        """True if frames on the wire have more than a header and body: a check or COBS encoding."""
         return self.kind == "cobs" or self.check_size > 0
 
     def offset(self, name: str) -> int:
@@ -180,13 +181,13 @@ class Framing:
 
     @property
     def features(self) -> frozenset[str]:
-        """Names of this framing's features, which select variants of the generated text."""
+        """Names of the features of this framing, which select parts of code templates."""
         names = {self.kind, self.check, *(each.name for each in self.header)}
         names |= {"check"} if self.check_size else set()
         return frozenset(names)
 
     def bare_size(self, body: int) -> int:
-        """Return the size of a bare frame with a body of `body` bytes."""
+        """Return the size of a frame with a body of `body` bytes, without COBS encoding."""
         return self.header_size + body + self.check_size
 
     def stuffing(self, body: int) -> int:
@@ -194,33 +195,37 @@ class Framing:
         return -(-self.bare_size(body) // _BLOCK) + len(DELIMITER) if self.kind == "cobs" else 0
 
     def wire_size(self, body: int) -> int:
-        """Return the maximum size on the wire of a frame with a body of `body` bytes."""
+        """Return the maximum size of a frame with a body of `body` bytes as it is sent."""
         return self.bare_size(body) + self.stuffing(body)
 
     def seal(self, frame: bytes, seed: int) -> bytes:
-        """Append the check, which is XORed with the protocol's seed, to a header and body."""
+        """Append the check to a header and body.
+
+        It is XORed with the seed, a number of the schema.
+        """
         value = CHECKS[self.check].function(frame) ^ seed
         return frame + (value % (1 << 8 * self.check_size)).to_bytes(self.check_size, "little")
 
     def seed_of(self, frame: bytes) -> int:
-        """Return the seed with which the check of this bare frame would be valid."""
+        """Return the seed, which is XORed with the check, for which this frame's check is valid."""
         data, check = frame[: -self.check_size], frame[-self.check_size :]
         return CHECKS[self.check].function(data) ^ int.from_bytes(check, "little")
 
     def wire(self, frame: bytes) -> bytes:
-        """Return the bytes on the wire of a bare frame."""
+        """Return the bytes that are sent for a frame, with COBS encoding if the framing uses it."""
         return stuff(frame) + DELIMITER if self.kind == "cobs" else frame
 
 
 PLAIN = Framing()
-"""The default framing, for schemas without a `[framing]` table."""
+"""The default framing, which schemas without a `[framing]` table use."""
 
 
 def stuff(data: bytes) -> bytes:
-    """Encode `data` without zero bytes, with Consistent Overhead Byte Stuffing (COBS).
+    """Encode data so that it contains no zero bytes, with Consistent Overhead Byte Stuffing (COBS).
 
-    Each run of at most 254 nonzero bytes is preceded by its length plus one. A zero byte followed
-    each run that is shorter than that, except the last.
+    The encoding consists of runs of at most 254 nonzero bytes. A byte before each run holds its
+    length plus one. After each run that is shorter than 254 bytes, except the last, the data has a
+    zero byte.
     """
     stuffed = bytearray()
     at = 0
@@ -236,10 +241,10 @@ def stuff(data: bytes) -> bytes:
 
 
 def unstuff(data: bytes, most: int) -> bytes | None:
-    """Decode data that :func:`stuff` encoded; return None if a run extends beyond its end.
+    """Decode data that :func:`stuff` has encoded; return None if the last run is incomplete.
 
-    :param most: Number of decoded bytes after which decoding stops. Longer data is returned with
-        one more byte than this.
+    :param most: Maximum number of decoded bytes. From longer data, one byte more than this is
+        returned.
     """
     bare = bytearray()
     at = 0

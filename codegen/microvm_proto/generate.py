@@ -1,4 +1,4 @@
-"""The generation of files from a schema, and functions that write them or find stale ones."""
+"""Generates files from a schema, writes them, and finds those that are not up to date."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from microvm_proto.schema import Schema
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """A generated file, which may differ from the file on the disk.
+    """A generated file. Its text may differ from the file on the disk.
 
     :ivar path: Path of the file on the disk.
-    :ivar text: Generated content, with Unix line ends.
+    :ivar text: Generated text, with Unix line ends.
     """
 
     path: Path
@@ -40,9 +40,9 @@ class Generated:
             return None
 
     def diff(self, root: Path) -> str:
-        """Return the unified diff from the file on the disk to the generated text.
+        """Return the differences from the file on the disk to the generated text, as a diff.
 
-        The diff is empty if the file is up to date.
+        The result is empty if the file is up to date.
 
         :raises OSError: Raised if the file on the disk cannot be read.
         """
@@ -56,9 +56,11 @@ class Generated:
 
 
 def write(files: Iterable[Generated]) -> list[Path]:
-    """Write the stale files, either all of them or none, and return their paths.
+    """Write the files that are not up to date, and return their paths.
 
-    :raises OSError: Raised if the file that the error names cannot be written. All files are
+    Either all are written or none.
+
+    :raises OSError: Raised if a file, which the error names, cannot be written. All files are then
         unchanged.
     """
     stale = []
@@ -81,7 +83,7 @@ def write(files: Iterable[Generated]) -> list[Path]:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Replace the name of a temporary file in an `OSError` by that of the generated file."""
+    """Replace the path in an `OSError`, that of a temporary file, by that of the generated file."""
     try:
         yield
     except OSError as error:
@@ -90,9 +92,10 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _stage(file: Generated, on_failure: contextlib.ExitStack) -> Path:
-    """Write the text to a temporary file in the same folder, and return its path.
+    """Write the text to a temporary file in the folder of the generated file, and return its path.
 
-    The file is synced, because some file systems only report a full disk then.
+    The temporary file is synced to the disk, because some file systems report a full disk only
+    then.
     """
     for folder in reversed([each for each in file.path.parents if not each.exists()]):
         folder.mkdir()
@@ -111,20 +114,20 @@ def _stage(file: Generated, on_failure: contextlib.ExitStack) -> Path:
 def _back_up(
     path: Path, kept: Path, always: contextlib.ExitStack, on_failure: contextlib.ExitStack
 ) -> None:
-    """Keep a copy of the file at `path`, if it exists, and register its restoration on failure."""
+    """Keep a copy of the file at `path`, if it exists, and restore it if a later step fails."""
     if not os.path.lexists(path):
         on_failure.callback(path.unlink, missing_ok=True)
         return
     always.callback(kept.unlink, missing_ok=True)
     try:
         os.link(path, kept, follow_symlinks=False)
-    except OSError:  # for example because the file system does not support links
+    except OSError:  # the file system may not support hard links, for example
         shutil.copy2(path, kept, follow_symlinks=False)
     on_failure.callback(kept.replace, path)
 
 
 def generate(schema: Schema) -> list[Generated]:
-    """Run the backend of each `[[output]]` table of the schema, and return the generated files."""
+    """Run the backend of each `[[output]]` table in the schema, and return the generated files."""
     return [
         Generated(output.path.parent / name, text)
         for output in schema.outputs

@@ -13,9 +13,9 @@ _TEMPLATES = Path(__file__).with_name("template")
 
 
 def protocol(folder: Path, name: str, *, project: bool) -> list[Generated]:
-    """Return the files of a new protocol with the name `name`. The first file is the schema.
+    """Return the files of a new protocol called `name`. The first file is the schema.
 
-    :param project: True to include a pyproject.toml that names the schema.
+    :param project: True to include a file pyproject.toml that names the schema.
     :raises SchemaError: Raised if the name is invalid.
     """
     paths = {"schema.toml": f"{name}.toml"}
@@ -30,7 +30,8 @@ def protocol(folder: Path, name: str, *, project: bool) -> list[Generated]:
 
 
 def _filled(template: Path, name: str) -> str:
-    # Escape the name, so that the rules of the schema report an invalid one.
+    # Escape the name, so that an invalid name is reported by the rules of the schema, and not by
+    # TOML.
     name = json.dumps(name)[1:-1]
     text = template.read_text(encoding="utf-8")
     return text.replace("@p@", name).replace("@P@", name.upper())

@@ -47,7 +47,7 @@ _C_WORDS = frozenset(
 )
 _PYTHON_WORDS = frozenset((*keyword.kwlist, *dir(builtins)))
 _RESERVED_WORDS = {"C": _C_WORDS, "Python": _PYTHON_WORDS}
-# Names of types that generated code itself declares.
+# Names of types that the generated code itself declares, so messages cannot have them.
 _OWN_TYPES = frozenset(
     """
     body cursor decode_error decoder encode_error end fault fault_at field_rule header list message
@@ -55,7 +55,7 @@ _OWN_TYPES = frozenset(
     """.split()
 )
 _OWN_WITH_FRAMING = frozenset("encoder frame receiver".split())
-# Names of constants in the C header that one of the `ends` could otherwise have.
+# Names of constants in the C header with which a name of one of the `ends` could collide.
 _OWN_CONSTANTS = frozenset(
     """
     both define_take header_size kind_any kind_byte_list kind_bytes kind_constant kind_enum
@@ -63,24 +63,24 @@ _OWN_CONSTANTS = frozenset(
     max_body protocol_h schema_digest version
     """.split()
 )
-# Names of constants in the Python codec that are not constants in C.
+# Names of constants in the Python codec that the C header does not have.
 _OWN_IN_PYTHON = frozenset("digest digests end_names".split())
-# Names of attributes of a message's Python class that are not fields.
+# Names of attributes that the Python class of a message has in addition to its fields.
 _OWN_ATTRIBUTES = frozenset("id encode encode_parts mro".split())
 FIELD_WORDS = {**_RESERVED_WORDS, "Python": _PYTHON_WORDS | _OWN_ATTRIBUTES}
 FIELD_SUFFIX = "_"
-"""Suffix for the name of a field if it is a reserved word in a language: `type_` for `type`."""
+"""Suffix for the name of a field that is a reserved word in a language: `type_` for `type`."""
 
 _MAX_FIELDS = 255
 
 
 def nearest_name(text: str) -> str:
-    """Convert a text into a name. The result may still be invalid, for example empty."""
+    """Convert a text into a name that is similar. The result may be invalid, for example empty."""
     return "_".join(re.findall("[a-z0-9]+", text.lower()))
 
 
 def lint(document: Document, schema: Schema) -> None:
-    """Check the schema, and record an error in `document` for each violation of a rule."""
+    """Check all rules for a schema, and record an error in `document` for each violation."""
     _check_names(document, [(("protocol", "name"), schema.name)], _RESERVED_WORDS)
     ends = [(("protocol", "ends", at), end) for at, end in enumerate(schema.ends)]
     _check_names(document, ends, _with(_OWN_CONSTANTS))
@@ -111,10 +111,10 @@ def _check_names(
     words: _Words = _NO_WORDS,
     taken: Iterable[str] = (),
 ) -> None:
-    """Check names that are the same in all languages.
+    """Check names for which no other name in C or in Python can be chosen.
 
     :param words: Reserved words by language.
-    :param taken: Names that are already used.
+    :param taken: Names that are used already.
     """
     seen = set(taken)
     for path, name in names:
@@ -137,10 +137,10 @@ def _check_named(
     words: _Words = _NO_WORDS,
     suffix: str = "_1",
 ) -> None:
-    """Check the names of things that can have different names in C and in Python.
+    """Check the names of declarations, which can have other names in C and in Python.
 
     :param words: Reserved words by language.
-    :param suffix: Suffix that turns a reserved word into a valid name, for hints.
+    :param suffix: Suffix that makes a reserved word a valid name, for hints.
     """
     _check_names(document, [((*path, "name"), each.name) for path, each in named])
     seen: set[tuple[str, str]] = set()
@@ -166,7 +166,7 @@ def _check_named(
 
 
 def _check_types(document: Document, schema: Schema) -> None:
-    """Check the names of all types and messages, which share one namespace in C and Python."""
+    """Check the names of all types and messages, which must be unique together in C and Python."""
     tables: list[tuple[str, Sequence[Named]]] = [
         ("enum", schema.enums),
         ("flags", schema.flags),
@@ -326,9 +326,10 @@ def _check_fields(document: Document, at: int, message: Message) -> None:
 
 
 def _check_constants(document: Document, schema: Schema) -> None:
-    """Check the names of constants in C.
+    """Check that the names of constants in C are unique.
 
-    Joining names with `_` can make two of them equal, as `a` and `b_c` with `a_b` and `c`.
+    A constant's name consists of other names, joined by `_`. So two of them can be equal, such as
+    `a_b_c` from `a` and `b_c`, or from `a_b` and `c`.
     """
     seen: dict[str, Path] = {}
     for name, path in constants(schema):
@@ -339,7 +340,7 @@ def _check_constants(document: Document, schema: Schema) -> None:
 
 
 def constants(schema: Schema) -> Iterator[tuple[str, Path]]:
-    """Yield the name of each constant of the C header, without its prefix, and its schema path."""
+    """Yield the name of each constant of the C header, without prefix, and its schema path."""
     for name in (*_OWN_CONSTANTS, "fault_none", *(f"fault_{fault.name}" for fault in FAULTS)):
         yield name, ()
     for at, end in enumerate(schema.ends):
@@ -368,7 +369,7 @@ def constants(schema: Schema) -> Iterator[tuple[str, Path]]:
 
 
 def _constants_of_framing(schema: Schema) -> Iterator[tuple[str, Path]]:
-    """Yield the constants that the C header only has for a schema with a `[framing]` table."""
+    """Yield the constants that a C header has only if the schema has a `[framing]` table."""
     yield "check_size", ("framing",)
     kinds = ["max_frame", *([] if schema.framing.kind == "datagram" else ["room"])]
     for at, end in enumerate(schema.ends):
@@ -378,7 +379,7 @@ def _constants_of_framing(schema: Schema) -> Iterator[tuple[str, Path]]:
 
 
 def _constants_of(name: str, fields: Iterable[Field], path: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the constants of the fields of a struct or message."""
+    """Yield the names of the C constants for the bounds and other numbers of fields."""
     for number, field in enumerate(fields):
         for key in field.constants:
             yield f"{name}_{field.c_name}_{key}", (*path, number, "name")
@@ -402,7 +403,7 @@ def _check_outputs(document: Document, schema: Schema) -> None:
 
 
 def _check_modules(document: Document, schema: Schema) -> None:
-    """Check that Python can import each `module`, and each codec that strategies import."""
+    """Check that Python can import each `module` in the schema, and the codec for strategies."""
     strategies = any(output.backend == "strategies" for output in schema.outputs)
     for at, output in enumerate(schema.outputs):
         named = ("output", at, "module") in document.positions

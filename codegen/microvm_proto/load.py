@@ -1,4 +1,4 @@
-"""A loader of TOML files, such as schemas, that remembers the position of each value."""
+"""A loader of TOML files, such as schemas, which remembers the position of each value."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from microvm_proto.positions import START, Path, Position
 T = TypeVar("T", str, int, bool, float)
 
 _TOML_ERROR = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
-# tomllib's memory use grows with the square of the number of parts in a dotted key.
+# tomllib needs memory that grows with the square of the number of parts in a dotted key, so long
+# keys are refused.
 _LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){32}""")
 _KINDS = {str: "a string", int: "an integer", bool: "true or false", float: "a number"}
 _SAMPLES = {str: '"…"', int: "1", bool: "true", float: "0.5"}
@@ -28,15 +29,15 @@ _PLURALS = {str: "strings", int: "integers"}
 
 
 LIMIT = 1 << 20
-"""Maximum size of a file, in bytes."""
+"""Maximum number of bytes in a TOML file."""
 
 
 def content(path: FilePath) -> bytes:
-    """Return the content of a regular file, which a stranger may have written.
+    """Return the content of a regular file that a stranger may have written.
 
-    :raises OSError: it cannot be read, is no regular file, or is longer than `LIMIT`.
+    :raises OSError: The file cannot be read, is not a regular file, or is longer than `LIMIT`.
     """
-    # Without O_NONBLOCK, opening a FIFO would wait until another process writes to it.
+    # Without O_NONBLOCK, opening a FIFO would wait until another process opens it for writing.
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     with os.fdopen(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -48,10 +49,10 @@ def content(path: FilePath) -> bytes:
 
 
 class Document:
-    """A TOML file, with the findings about it so far."""
+    """A TOML file, with the errors and notes that were recorded about it."""
 
     def __init__(self, path: FilePath, text: str | None = None) -> None:
-        """Read and parse the file at `path`, or parse `text` as if it were the file's content.
+        """Read and parse the TOML file at `path`, or parse `text` as if it were its content.
 
         :raises SchemaError: Raised if the file cannot be read, or is not TOML.
         """
@@ -75,7 +76,8 @@ class Document:
             raise self._fail("encoding", "the file is not UTF-8", where, hint) from None
         except RecursionError:
             raise self._fail("syntax", "Nested too deeply", START) from None
-        except ValueError as error:  # including integers with too many digits for Python
+        # an integer with too many digits for Python also raises this error
+        except ValueError as error:
             raise self._fail("syntax", *self._syntax_error(str(error))) from None
 
     def _fail(
@@ -93,9 +95,10 @@ class Document:
         return match[1], Position(int(match[2]), int(match[3]))
 
     def error(self, rule: str, path: Path, message: str, hint: str = "") -> None:
-        """Record an error at `path`, or at the nearest parent of it that has a position.
+        """Record an error at the path of a value, or at its nearest parent that has a position.
 
-        Only the first error at a path or below it is kept, because it probably causes the others.
+        Only the first error about a value and the values in it is kept, because it probably causes
+        the others.
         """
         if any(path[:length] in self._reported for length in range(1, len(path) + 1)):
             return
@@ -103,7 +106,7 @@ class Document:
         self.diagnostics.append(Diagnostic(rule, message, hint, self._near(path)))
 
     def note(self, rule: str, path: Path, message: str) -> None:
-        """Record a note, which is not an error, at `path`, unless the same note is recorded."""
+        """Record a note at the path of a value, unless the same note has been recorded before."""
         note = Diagnostic(rule, message, "", self._near(path), is_note=True)
         if note not in self.diagnostics:
             self.diagnostics.append(note)
@@ -114,9 +117,9 @@ class Document:
         return self.positions[path]
 
     def check(self) -> None:
-        """Raise the recorded findings, if there are any.
+        """Raise the errors and notes that were recorded, if there are any.
 
-        :raises SchemaError: Raised with all findings.
+        :raises SchemaError: Raised with all errors and notes.
         """
         if self.diagnostics:
             raise SchemaError(self.path, self.text, self.diagnostics)
@@ -127,10 +130,10 @@ class Document:
 
 
 class Table:
-    """A table of a TOML file.
+    """A table of a TOML file, from which keys are read one by one.
 
-    The methods return the values of keys and record an error if a value is invalid. Finally,
-    `done` records an error for each key that no method has asked for.
+    The methods return the values of keys, and record an error if a value is invalid. At the end,
+    `done` records an error for each key that no method has read.
     """
 
     def __init__(self, document: Document, path: Path, data: dict[str, Any]) -> None:
@@ -140,22 +143,25 @@ class Table:
         self.known_keys: list[str] = []
 
     def at(self, *keys: str | int) -> Path:
-        """Return the path of a value in this table."""
+        """Return the path of a value in this table, such as `("message", 3, "name")`."""
         return (*self.path, *keys)
 
     def error(self, rule: str, key: str, message: str, hint: str = "") -> None:
-        """Record an error at a key of this table."""
+        """Record an error about a key of this table."""
         self.document.error(rule, self.at(key), message, hint)
 
     def get(self, key: str, kind: type[T], default: T) -> T:
-        """Return an optional value, or the default if it is absent.
+        """Return the value of an optional key; the default if the key is absent.
 
-        A value of another type is an error, and the default is returned.
+        If the value has another type, record an error and return the default.
         """
         return default if (value := self.optional(key, kind)) is None else value
 
     def require(self, key: str, kind: type[T]) -> T:
-        """Return a required value. If it is missing, that is an error, and it is empty."""
+        """Return the value of a required key.
+
+        If it is missing, record an error and return an empty value.
+        """
         value = self.optional(key, kind)
         if value is None:
             if key not in self.data:
@@ -164,9 +170,9 @@ class Table:
         return value
 
     def optional(self, key: str, kind: type[T]) -> T | None:
-        """Return an optional value, or None if it is absent.
+        """Return the value of an optional key; None if the key is absent.
 
-        A value of another type is an error, and None is returned.
+        If the value has another type, record an error and return None.
         """
         self.known_keys.append(key)
         value = self.data.get(key)
@@ -185,7 +191,7 @@ class Table:
         return value
 
     def items(self, key: str, kind: type[T]) -> tuple[T, ...]:
-        """Return an optional list of values of one type; if it is absent, the list is empty."""
+        """Return the list of values of an optional key; an empty list if the key is absent."""
         self.known_keys.append(key)
         value = self.data.get(key, [])
         if not isinstance(value, list) or not all(type(item) is kind for item in value):
@@ -195,7 +201,7 @@ class Table:
         return tuple(value)
 
     def tables(self, key: str) -> Iterator[Table]:
-        """Yield the items of an optional array of tables, in order."""
+        """Yield the tables of an optional array of tables, in order."""
         self.known_keys.append(key)
         value = self.data.get(key, [])
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
@@ -207,7 +213,7 @@ class Table:
             yield Table(self.document, self.at(key, number), item)
 
     def table(self, key: str) -> Table:
-        """Return a required table. If it is missing, that is an error, and it is empty."""
+        """Return a required table. If it is missing, record an error and return an empty table."""
         self.known_keys.append(key)
         value = self.data.get(key)
         if not isinstance(value, dict):
@@ -219,7 +225,7 @@ class Table:
         return Table(self.document, self.at(key), value)
 
     def done(self) -> None:
-        """Record an error for every key that has not been asked for."""
+        """Record an error for every key that no other method has read."""
         for key in self.data:
             if key not in self.known_keys:
                 close = difflib.get_close_matches(key.lower(), self.known_keys, 1)

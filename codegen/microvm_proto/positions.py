@@ -1,8 +1,8 @@
-"""An index of the positions of keys and values in a TOML document, which tomllib does not keep.
+"""Finds the positions of keys and values in a TOML document, which tomllib does not report.
 
-The scanner finds keys and values in all of TOML's syntax: tables, arrays of tables, dotted and
-quoted keys, every kind of string, and values of several lines. It only works on documents that
-tomllib has accepted.
+The scanner knows the whole syntax of TOML: tables, arrays of tables, dotted and quoted keys, every
+kind of string, and values that span several lines. It works only on documents that tomllib has
+accepted.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _ATOM = re.compile(r"[^,\]}\n#]+")
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A position in a text.
+    """A position in the text of a TOML document.
 
     :ivar line: Line number, from 1.
     :ivar column: Column in characters, from 1.
@@ -43,9 +43,9 @@ START = Position(1, 1)
 
 
 def index(text: str) -> dict[Path, Position]:
-    """Return the position of every value, table and array item of `text`.
+    """Return the position of every value, table and array item in a TOML document.
 
-    :param text: A TOML document that `tomllib.loads` accepts.
+    :param text: Document, which `tomllib.loads` must accept.
     :returns: A mapping from paths, such as `("message", 3, "field", 0, "type")`, to positions. The
         path of the document itself is `()`.
     """
@@ -56,7 +56,7 @@ class _Scanner:
     def __init__(self, text: str) -> None:
         self.text = text
         self.at = 0
-        # The offset of each line.
+        # Offset in the text at which each line begins.
         self.lines = [0, *(match.end() for match in re.finditer("\n", text))]
         self.found: dict[Path, Position] = {(): START}
         self.implied: dict[Path, Position] = {}
@@ -95,7 +95,8 @@ class _Scanner:
         self.at += 2 if array else 1
         for key in keys[:-1]:
             path = (*path, key)
-            # The header of a table also creates its parents; their own headers may come later.
+            # The header of a table also creates the tables above it. Their own headers may come
+            # later in the document, and then give the positions.
             self.implied.setdefault(path, self.position(start, self.at))
             path = self.descend(path)
         path = (*path, keys[-1])
@@ -108,9 +109,9 @@ class _Scanner:
         return path
 
     def descend(self, path: Path) -> Path:
-        """Return the path of an array's last item, which a nested header refers to.
+        """Return the path of the last item of an array of tables, to which a nested header belongs.
 
-        The path of anything but an array of tables is returned unchanged.
+        Any other path is returned unchanged.
         """
         return (*path, self.lengths[path] - 1) if path in self.lengths else path
 

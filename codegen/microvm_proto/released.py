@@ -1,4 +1,4 @@
-"""The released form of a schema: a copy without documentation, to compare later versions with."""
+"""The released form of a schema: a copy without documentation, to compare later ones with."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ Value: TypeAlias = str | int | bool | float | list[str] | list[int]
 
 
 def path_of(schema: Path) -> Path:
-    """Return the path of a schema's released form, which is in the same folder."""
+    """Return the path of the released form of a schema, which is in the same folder."""
     return schema.parent / f"{schema.stem}.released.toml"
 
 
 def canonical(schema: Schema) -> str:
-    """Return the schema as TOML, without documentation, outputs and default values.
+    """Return a schema as TOML, without documentation, outputs and default values.
 
     Declarations keep their order, because the generated code depends on it.
     """
@@ -45,8 +45,8 @@ def canonical(schema: Schema) -> str:
 
 
 def table(head: str, keys: Mapping[str, Value | None]) -> str:
-    """Return a table of TOML, without the keys whose value is None."""
-    # Strings, numbers, booleans and lists of them have the same syntax in JSON and in TOML.
+    """Return a table as TOML, without the keys whose value is None."""
+    # In JSON, strings, numbers, booleans and lists of these have the same syntax as in TOML.
     values = {key: json.dumps(value, ensure_ascii=False) for key, value in keys.items()}
     lines = [f"{key} = {text}" for key, text in values.items() if keys[key] is not None]
     return "\n".join([head, *lines])
@@ -166,7 +166,7 @@ def _type(kind: Type) -> Mapping[str, Value | None]:
 
 
 def default_of(field: Field) -> Value | None:
-    """Return a field's default as it is written in a schema; None if it need not be written."""
+    """Return the default of a field as a schema states it; None if a schema need not state it."""
     match field.type:
         case Enum(values=values):
             names = [value.name for value in values if value.number == field.default]

@@ -1,4 +1,4 @@
-"""The step that turns a loaded schema file into a `Schema`, with its types and sizes resolved."""
+"""Turns a loaded schema file into a `Schema`, whose types and sizes are resolved."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _IDS = ("required", "none", "any")
 
 
 def read_schema(path: Path) -> Schema:
-    """Load, resolve and lint the schema at `path`.
+    """Read the schema file at `path`, and check it against all rules.
 
-    :raises SchemaError: Raised with all findings if the schema is invalid.
+    :raises SchemaError: Raised with all errors if the schema is invalid.
     """
     return read(Document(path))
 
 
 def read(document: Document) -> Schema:
-    """Resolve and lint a loaded schema file.
+    """Turn a loaded schema file into a `Schema`, and check it against all rules.
 
-    :raises SchemaError: Raised with all findings if the schema is invalid.
+    :raises SchemaError: Raised with all errors if the schema is invalid.
     """
     schema = _Resolver(document).schema()
     lint.lint(document, schema)

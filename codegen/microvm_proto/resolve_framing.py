@@ -1,4 +1,4 @@
-"""The step that turns the table `[framing]` of a schema file into a `Framing`."""
+"""Turns the table `[framing]` of a schema file into a `Framing`."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from microvm_proto.load import Document, Table
 from microvm_proto.schema import Schema
 
 _TYPES = {"type": ("u16", "u8"), "id": ("u32", "u16", "u8", "none"), "length": ("u32", "u16", "u8")}
-"""Possible types of the header's fields; the first one is the default."""
+"""Types that the fields of a frame's header can have; the first one is the default."""
 
 
 def framing(root: Table) -> Framing:
-    """Read the table `[framing]`; return the default framing if the table is absent."""
+    """Read the table `[framing]` of a schema; return the default framing if the table is absent."""
     if "framing" not in root.data:
         root.known_keys.append("framing")
         return PLAIN
@@ -45,7 +45,7 @@ def framing(root: Table) -> Framing:
 
 
 def _choice(table: Table, key: str, choices: Collection[str], value: str) -> str:
-    """Return `value` if it is one of the choices. Otherwise, record an error."""
+    """Return `value` if the key may have that value; otherwise, record an error."""
     if value in choices:
         return value
     if key in table.data:
@@ -55,7 +55,7 @@ def _choice(table: Table, key: str, choices: Collection[str], value: str) -> str
 
 
 def check_framing(document: Document, schema: Schema) -> None:
-    """Record an error for each message whose frames the framing cannot carry."""
+    """Record an error for each message that the frames of this framing cannot hold."""
     framing = schema.framing
     for index, message in enumerate(schema.messages):
         path = ("message", index, "name")

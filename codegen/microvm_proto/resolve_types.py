@@ -1,4 +1,4 @@
-"""The step that turns the tables of types and fields into the classes of `types`."""
+"""Turns the tables of types and fields in a schema file into the classes of the module `types`."""
 
 from __future__ import annotations
 
@@ -46,29 +46,29 @@ _PREFIXES = ("u8", "u16", "u32")
 _VARIABLE = ("bytes", "text", "list<bytes>", "tail")
 _LIST = re.compile(r"list<(\w+)>", re.ASCII)
 _MAX_DEPTH = 16
-"""Maximum depth of nested structs."""
+"""Maximum depth of structs that contain structs."""
 
 _MAX_PARTS = 4096
-"""Maximum number of fields in a struct or message, including the fields of nested structs."""
+"""Maximum number of fields in a struct or message, including the fields of structs in it."""
 
 _MAX_TOTAL = 1 << 16
-"""Maximum number of fields in all messages, including the fields of nested structs.
+"""Maximum number of fields in all messages, including the fields of structs in them.
 
 The size of the generated code is proportional to this number.
 """
 
 Since: TypeAlias = Callable[[Table, int], int]
-"""A function that reads the key `since` of a table. The number is its default."""
+"""Type of a function that reads the key `since` of a table. The number is the key's default."""
 
 
 def renamed(table: Table) -> Renamed:
-    """Read the names in C and in Python that replace the name in the schema."""
+    """Read the keys of a table that give other names for C and for Python."""
     c, python = table.get("c_name", str, ""), table.get("python_name", str, "")
     return Renamed(c, python) if c or python else NOT_RENAMED
 
 
 def prefix(protocol: Table) -> Integer:
-    """Read the type of every length and count."""
+    """Read the key `prefix` of a schema: the type of all lengths and counts."""
     name = protocol.get("prefix", str, "u32")
     if name not in _PREFIXES:
         names = ", ".join(f"`{known}`" for known in _PREFIXES)
@@ -79,13 +79,13 @@ def prefix(protocol: Table) -> Integer:
 
 
 class Types:
-    """The types that a schema declares, and a reader of fields, which refer to these types.
+    """The types that a schema declares, and methods that read the fields which have these types.
 
-    :ivar messages: Names of the messages, for hints.
+    :ivar messages: Names of the messages, for hints about unknown types.
     """
 
     def __init__(self, root: Table, prefix: Integer, since: Since) -> None:
-        """Read the tables of enums, flags and structs in `root`."""
+        """Read the tables of enums, flags and structs in the schema's root table."""
         self.prefix = prefix
         self.since = since
         self.constants: dict[str, Constant] = {}
@@ -168,7 +168,7 @@ class Types:
         return INTEGERS.get(name, INTEGERS["u64"])
 
     def _struct(self, name: str) -> Struct:
-        """Resolve a struct, after the structs that it contains."""
+        """Return the struct with this name, after reading it and the structs that it contains."""
         if name in self._structs:
             return self._structs[name]
         table = self._tables[name]
@@ -191,7 +191,7 @@ class Types:
         return made
 
     def _has_room(self, table: Table, fields: Iterable[Field]) -> int:
-        """Return the number of fields, including those of nested structs; 0 if it is too large."""
+        """Return the number of fields, with those of structs in them; 0 if there are too many."""
         parts = (part for field in fields for part in within(field.type))
         count = sum(1 for _ in itertools.islice(parts, _MAX_PARTS + 1))
         if count <= _MAX_PARTS:
@@ -201,7 +201,7 @@ class Types:
         return 0
 
     def fields(self, table: Table, oldest: int) -> tuple[Field, ...]:
-        """Read the fields of a message that the version `oldest` added."""
+        """Read the fields of a message or struct that the version `oldest` added."""
         fields = lay_out(self._field(item, oldest) for item in table.tables("field"))
         count = self._has_room(table, fields)
         self._total += count
@@ -223,7 +223,10 @@ class Types:
         return field
 
     def _field(self, table: Table, oldest: int) -> Field:
-        """Read a field, without its offset, of a message that the version `oldest` added."""
+        """Read a field of a message or struct that the version `oldest` added.
+
+        Its offset is set later.
+        """
         kind = self.type(table)
         equals = self._equals(table, kind)
         since = self.since(table, oldest)
@@ -272,7 +275,7 @@ class Types:
         return number
 
     def _equals(self, table: Table, kind: Type) -> int | None:
-        """Read the only valid value of a field, given as a number or as the name of a constant."""
+        """Read the key `equals`, the only valid value of a field: a number or a constant's name."""
         equals = self._equal_number(table)
         if equals is not None and not (
             isinstance(kind, Integer) and kind.minimum <= equals <= kind.maximum
@@ -295,7 +298,7 @@ class Types:
         return None
 
     def _default(self, table: Table, kind: Type, since: int, later: bool) -> int:
-        """Read the value that a decoder uses in versions of the message without the field."""
+        """Read the default of a field, its value in messages of versions that lack the field."""
         if isinstance(kind, Scalar) and "default" in table.data and not later:
             message = "`default` is useless: every version of the message has this field"
             hint = "remove it; only a field that a later version added needs a default"
@@ -354,7 +357,7 @@ class Types:
         return numbers.get(name, 0)
 
     def _check_zero(self, table: Table, kind: Type, since: int) -> None:
-        """Check that all-zero bytes are valid, because older versions decode the field as these."""
+        """Check that zero bytes are valid, as a field has them in messages of older versions."""
         if isinstance(kind, List):
             return
         for enum in within(kind):
@@ -369,7 +372,7 @@ class Types:
                     table.error("enum-default-missing", "type", message, hint)
 
     def type(self, table: Table) -> Type:
-        """Read the type of a field."""
+        """Read the key `type` of a field, and the keys for the bounds of the type."""
         name = table.require("type", str)
         match name:
             case "bytes":
@@ -402,7 +405,7 @@ class Types:
         return element
 
     def _element(self, table: Table, name: str) -> Scalar | Struct | None:
-        """Return the type of fixed size that has this name, or None."""
+        """Return the type with this name; None if it does not exist or has no fixed size."""
         if name in FLOATS:
             return replace(FLOATS[name], finite=table.get("finite", bool, False))
         if name in self._scalars:
@@ -418,7 +421,7 @@ class Types:
         return self._struct(name)
 
     def _prefix(self, table: Table, *keys: str) -> Integer:
-        """Return the type of lengths and counts, after a check that these bounds fit it."""
+        """Return the type of lengths and counts, after checking that the given bounds fit it."""
         for key in keys:
             bound = table.data.get(key)
             if isinstance(bound, int) and self.prefix.maximum < bound <= INTEGERS["u32"].maximum:

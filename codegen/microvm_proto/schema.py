@@ -1,6 +1,6 @@
-"""The classes of a validated schema: messages, constants, outputs, and the schema itself.
+"""The classes of a valid schema: messages, constants, outputs, and the schema itself.
 
-Sizes are in bytes. Offsets count from the start of the body, which follows the header of a frame.
+Sizes are in bytes. Offsets count from the start of a frame's body, which follows the header.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from microvm_proto.types import (
 )
 
 MAX_BODY = 1 << 24
-"""Maximum number of bytes in a message's body."""
+"""Maximum number of bytes in the body of a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,8 @@ class Message(Named):
     """A message of the protocol.
 
     :ivar sender: Side that sends the message: one of the schema's `ends`, or `both`.
-    :ivar id: Rule for the id in the frame's header: `required` (not 0), `none` (0) or `any`.
-    :ivar frozen: True if the layout must be the same in every version.
+    :ivar id: Rule for the id in the header of its frames: `required` (not 0), `none` (0) or `any`.
+    :ivar frozen: True if no version may change the layout of the message.
     """
 
     name: str
@@ -51,43 +51,43 @@ class Message(Named):
 
     @property
     def min_body(self) -> int:
-        """Number of bytes in the shortest body."""
+        """Number of bytes in the shortest body of the message."""
         return sum(field.min_size for field in self.fields)
 
     @property
     def max_body(self) -> int:
-        """Number of bytes in the longest body."""
+        """Number of bytes in the longest body of the message."""
         return sum(field.max_size for field in self.fields)
 
     @property
     def has_tail(self) -> bool:
-        """True if the last field is a tail."""
+        """True if the last field is a tail, a byte string that takes the rest of the body."""
         return bool(self.fields) and isinstance(self.fields[-1].type, Tail)
 
     @property
     def visible(self) -> tuple[Field, ...]:
-        """The fields whose values the caller chooses: all except those with a fixed value."""
+        """Fields whose values the program chooses: all except those with a fixed value."""
         return tuple(field for field in self.fields if field.equals is None)
 
     @property
     def versions(self) -> list[int]:
-        """Versions that added or changed the message, in ascending order."""
+        """Versions of the protocol that added or changed the message, in ascending order."""
         sinces = (since for field in self.fields for since in (field.since, *field.growth))
         return sorted({self.since, *sinces})
 
     def is_later(self, field: Field) -> bool:
-        """Return True if the message has versions without this field."""
+        """Return True if some versions of the message lack this field."""
         return field.since > self.since
 
     def at(self, version: int) -> Message:
-        """Return the message as it is in `version`."""
+        """Return the message as it is in the version `version` of the protocol."""
         fields = (field.at(version) for field in self.fields if field.since <= version)
         return replace(self, fields=lay_out(fields))
 
 
 @dataclass(frozen=True, slots=True)
 class Constant(Named):
-    """A named value that is generated for both sides: an integer of up to 64 bits, or ASCII."""
+    """A named value in the generated code of both sides: an integer of 64 bits, or ASCII text."""
 
     name: str
     value: int | str
@@ -97,7 +97,7 @@ class Constant(Named):
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A section of text in the specification, written by the author of the schema."""
+    """A section of the specification whose text the author of the schema has written."""
 
     title: str
     text: str
@@ -105,11 +105,11 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """A file that a backend writes.
+    """A file that the generator writes, and the backend that generates it.
 
     :ivar path: Absolute path of the file.
-    :ivar module: Name under which Python imports the file, if it is a module.
-    :ivar style: One of the backend's styles; empty for its default style.
+    :ivar module: Name under which Python code imports the file, if it is a module.
+    :ivar style: Style of the generated code; empty for the default of the backend.
     """
 
     backend: str
@@ -120,14 +120,14 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Schema:
-    """A protocol: the names of its two sides, its messages, and their types.
+    """A schema: the names of the protocol's two sides, its messages, and their types.
 
-    :ivar ends: Names of the two sides.
+    :ivar ends: Names of the two sides of the protocol.
     :ivar reserved: Numbers of removed messages, which no new message may use.
-    :ivar prefix: Type of every length and count in a body.
+    :ivar prefix: Integer type of every length and count in a body.
     :ivar framing: Format of the frames that carry the messages.
-    :ivar seeds: Pairs of a version and the number that frames' checks are XORed with from this
-        version on, in ascending order; empty if frames have no check.
+    :ivar seeds: Pairs of a version and a seed, in ascending order. From this version on, the checks
+        of frames are XORed with the seed. Empty if frames have no check.
     :ivar digest: 64-bit digest over everything that shapes the bytes on the wire.
     """
 
@@ -151,12 +151,12 @@ class Schema:
 
     @property
     def seed(self) -> int:
-        """The seed of the check in frames of the newest version; 0 if frames have no check."""
+        """Number with which frames' checks are XORed in the newest version; 0 without checks."""
         return self.seeds[-1][1] if self.seeds else 0
 
     @property
     def older_seeds(self) -> list[tuple[int, int]]:
-        """Pairs of an older seed and the version that replaced it."""
+        """Seeds of the check in older versions, each with the version that replaced it."""
         return [(seed, since) for (_, seed), (since, _) in itertools.pairwise(self.seeds)]
 
     @property
@@ -166,14 +166,14 @@ class Schema:
 
     @property
     def versions(self) -> list[int]:
-        """Versions that added something, version 1, and the newest version, in ascending order."""
+        """Versions that added something, with the first and newest version, in ascending order."""
         values = {value.since for enum in self.enums for value in enum.values}
         values |= {bit.since for flags in self.flags for bit in flags.bits}
         messages = {version for message in self.messages for version in message.versions}
         return sorted({1, self.version, *values, *messages})
 
     def at(self, version: int) -> Schema:
-        """Return the schema as it was in `version`. Its digest is 0."""
+        """Return the schema as it was in the version `version` of the protocol. Its digest is 0."""
         return replace(
             self,
             version=version,
@@ -187,7 +187,7 @@ class Schema:
 
     @property
     def structs_in_order(self) -> list[Struct]:
-        """The structs, ordered so that each follows the structs that it contains."""
+        """All structs, ordered so that each comes after the structs that it contains."""
         found: dict[str, Struct] = {}
         for struct in self.structs:
             for kind in reversed([*within(struct)]):
@@ -197,13 +197,14 @@ class Schema:
 
     @property
     def max_body(self) -> int:
-        """Number of bytes in the longest body of any message."""
+        """Number of bytes in the longest body that any message can have."""
         return max((message.max_body for message in self.messages), default=0)
 
     def max_body_from(self, end: str, *, tails: bool = True) -> int:
         """Return the number of bytes in the longest body that the side `end` may send.
 
-        :param tails: False to leave out messages with a tail.
+        :param tails: False to leave out messages with a tail, a byte string that takes the rest of
+            the body.
         """
         sent = (m for m in self.messages if m.sender in (end, "both"))
         return max((m.max_body for m in sent if tails or not m.has_tail), default=0)

@@ -1,7 +1,7 @@
-"""A reader of captured packets, which returns the bytes of each side of a connection in order.
+"""Puts the bytes in a network capture in order, separately for each direction of each connection.
 
-It supports TCP and UDP over IPv4 and IPv6. Packets of the private link types `USER0` to `USER15`
-are read as the bytes of a serial line.
+TCP and UDP over IPv4 and IPv6 are supported. Packets with the private link types `USER0` to
+`USER15` contain the bytes of a serial line.
 """
 
 from __future__ import annotations
@@ -18,22 +18,27 @@ from microvm_proto.capture import Packet
 from microvm_proto.dump import Unreadable
 
 MAX_FLOWS = 1024
-"""Maximum number of flows; beyond it, the flow that was silent for the longest time is ended."""
+"""Maximum number of flows.
+
+If there are more, the one without packets for the longest time is ended.
+"""
 
 MAX_WAITING = 1 << 17
-"""Maximum number of bytes that a flow buffers while earlier bytes are missing."""
+"""Maximum number of bytes that a flow keeps while it waits for earlier bytes."""
 
 _MAX_WAITING_SEGMENTS = 256
 
 _USER = range(147, 163)
-# Offset of the IP header by link type. The version in that header tells IPv4 from IPv6.
+# Offset of the IP header in a packet, by type of link. The version in that header shows whether it
+# is IPv4 or IPv6.
 _BARE = {0: 4, 12: 0, 14: 0, 101: 0, 108: 4, 228: 0, 229: 0}
-# Offsets of the IP header and of the EtherType, for Ethernet and for Linux's interface "any".
+# Offsets of the IP header and of the EtherType in a packet, by type of link, for Ethernet and for
+# Linux's interface "any".
 _TYPED = {1: (14, 12), 113: (16, 14), 276: (20, 0)}
 _VLAN = (0x8100, 0x88A8, 0x9100)
 _IP = (0x0800, 0x86DD)
 
-# Extension headers, which may follow the IPv6 header.
+# numbers of the extension headers that may follow an IPv6 header
 _OPTIONS = (0, 43, 60)
 _MAX_OPTIONS = 8
 _FRAGMENT = 44
@@ -44,12 +49,12 @@ _SYN, _ACK = 0x02, 0x10
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Flow:
-    """One direction of a connection, or of an exchange of datagrams.
+    """A flow: the bytes or datagrams that one side of a connection sends to the other.
 
-    :ivar name: Addresses of the sender and the receiver, in the format of tcpdump.
-    :ivar ports: Ports of the sender and the receiver; empty for a serial line.
+    :ivar name: Addresses of sender and receiver, in the format of tcpdump.
+    :ivar ports: Ports of sender and receiver; empty for a serial line.
     :ivar datagrams: True if each segment is a datagram.
-    :ivar whole: True if the capture contains the first byte that was sent.
+    :ivar whole: True if the capture contains the first byte of the flow.
     """
 
     name: str
@@ -59,11 +64,11 @@ class Flow:
 
 
 class Segment(NamedTuple):
-    """The next bytes of a flow.
+    """A number of consecutive bytes of a flow, as they were captured.
 
     :ivar packet: Number of the packet that contains the bytes.
-    :ivar data: The bytes; None at the end of the flow.
-    :ivar missing: Number of bytes before them that the capture lacks.
+    :ivar data: Bytes; None at the end of the flow.
+    :ivar missing: Number of bytes directly before these that the capture lacks.
     """
 
     flow: Flow
@@ -73,20 +78,20 @@ class Segment(NamedTuple):
 
 
 class Segments:
-    """A reader that splits the packets of a capture into flows and puts their segments in order.
+    """A reader that sorts the packets of a capture into flows, and puts each flow in order.
 
-    :ivar ignored: Numbers of ignored packets, by the reason.
+    :ivar ignored: Number of ignored packets, by the reason for ignoring them.
     """
 
     def __init__(self) -> None:
         self.ignored: Counter[str] = Counter()
         self._directions: dict[object, _Direction] = {}
-        """Directions by addresses and ports; the first one was silent for the longest time."""
+        """Flows by addresses and ports. The first one has had no packet for the longest time."""
 
     def read(self, packets: Iterable[Packet]) -> Iterator[Segment]:
-        """Yield the segments of all flows, each as soon as the bytes before it are known.
+        """Yield the segments of all flows, each as soon as all bytes before it have been yielded.
 
-        :raises Unreadable: Raised after the last segment if `packets` raises it.
+        :raises Unreadable: Raised after the last segment if `packets` raises this error.
         """
         number, damage = 0, None
         try:
@@ -141,7 +146,8 @@ class Segments:
             fragment = kind == _FRAGMENT
         else:
             return
-        # The size is 0 if the network adapter was to split the packet.
+        # The size in the IP header is 0 if the network adapter was to split the packet into smaller
+        # ones.
         data = ip[start : size or None]
         if fragment:
             self.ignored["IP fragments"] += 1
@@ -167,7 +173,8 @@ class Segments:
         sequence += begins
         direction = self._find(key)
         if begins and direction and not direction.begins_at(sequence):
-            # This SYN opens another connection between the same ports.
+            # This SYN packet opens a new connection between the same ports, so the flow before it
+            # has ended.
             yield from self._directions.pop(key).end(number)
             direction = None
         if direction is None and (begins or data):
@@ -180,7 +187,7 @@ class Segments:
             yield from back.acknowledge(ack)
 
     def _find(self, key: object) -> _Direction | None:
-        """Return the direction with this key, if it is known, and mark it as the most recent."""
+        """Return the flow with this key, if it exists, and mark it as the most recently used."""
         direction = self._directions.pop(key, None)
         if direction:
             self._directions[key] = direction
@@ -205,24 +212,27 @@ def _end(address: bytes, port: int) -> str:
 
 
 class _Direction:
-    """A flow, with a buffer that puts its TCP segments in order."""
+    """A flow, with a buffer for TCP segments that have arrived before earlier ones."""
 
     def __init__(self, flow: Flow, first: int = 0) -> None:
         self.flow = flow
         self._first = first
-        """Sequence number of the first byte."""
+        """Sequence number of the first byte of the flow."""
         self._at = 0
-        """Number of bytes that were yielded, or are missing."""
+        """Number of bytes of the flow that were yielded, or are known to be missing."""
         self._waiting: list[tuple[int, int, bytes]] = []
-        """Heap of the segments that wait for earlier bytes, as offset, packet number, data."""
+        """Heap of segments that wait for earlier bytes, each as offset, packet number, and data."""
         self._size = 0
 
     def begins_at(self, sequence: int) -> bool:
-        """Return True if this is the first sequence number, as in a retransmitted SYN."""
+        """Return True if this is the flow's first sequence number, as in a repeated SYN packet."""
         return (sequence - self._first) % (1 << 32) == 0
 
     def take(self, packet: int, sequence: int, data: bytes) -> Iterator[Segment]:
-        """Add a segment, which may be out of order or repeated; yield those now in order."""
+        """Add a segment, which may be out of order or repeated.
+
+        Yield all segments that are in order now.
+        """
         offset = self._offset(sequence)
         if data and offset + len(data) > self._at:
             heappush(self._waiting, (offset, packet, data))
@@ -232,18 +242,18 @@ class _Direction:
             yield from self._skip()
 
     def acknowledge(self, sequence: int) -> Iterator[Segment]:
-        """Stop waiting for bytes that the receiver has acknowledged: the capture lacks them."""
+        """Stop waiting for bytes that the receiver has acknowledged: they were not captured."""
         while self._waiting and self._waiting[0][0] <= self._offset(sequence):
             yield from self._skip()
 
     def end(self, packet: int) -> Iterator[Segment]:
-        """Yield the waiting segments, and then the segment that ends the flow."""
+        """Yield the segments that still wait for earlier bytes, and then one that ends the flow."""
         while self._waiting:
             yield from self._skip()
         yield Segment(self.flow, packet, None)
 
     def _offset(self, sequence: int) -> int:
-        """Convert a sequence number, which has 32 bits, into an offset in the flow."""
+        """Convert a TCP sequence number, which has 32 bits, into an offset in the flow."""
         ahead = (sequence - self._first - self._at) % (1 << 32)
         return self._at + ahead - (1 << 32 if ahead >> 31 else 0)
 

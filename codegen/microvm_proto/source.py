@@ -1,4 +1,4 @@
-"""A reader of files, pipes and serial ports that returns bytes as soon as they arrive."""
+"""A reader of files, pipes and serial ports, which returns bytes as soon as they arrive."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SPEEDS = {
     for name, value in vars(termios).items()
     if name[0] == "B" and name[1:].isdigit() and value
 }
-"""Mapping from the speed of a serial port, in baud, to its constant in `termios`."""
+"""Mapping from the speed of a serial port, in baud, to its constant in the module `termios`."""
 
 _READ_SIZE = 1 << 16
 
@@ -32,7 +32,7 @@ _CONTROL_FLAGS, _IN_SPEED, _OUT_SPEED = 2, 4, 5
 class ByteSource:
     """A file, a pipe or a serial port that is open for reading.
 
-    :ivar pieces: Iterator over its bytes, as they arrive.
+    :ivar pieces: Iterator over the bytes, which yields them as they arrive.
     :ivar serial: True if it is a serial port.
     """
 
@@ -42,9 +42,9 @@ class ByteSource:
 
 @contextmanager
 def opened(name: str, baud: int | None = None) -> Iterator[ByteSource]:
-    """Open a file, a pipe or a serial port by its name, or standard input if the name is `-`.
+    """Open a file, a pipe or a serial port by its path; the path `-` means standard input.
 
-    While it is open, a serial port is in raw mode, with eight bits and no parity.
+    While a serial port is open, it is in raw mode, with eight data bits and no parity.
 
     :param baud: Speed of a serial port, one of :data:`SPEEDS`; None to leave it unchanged.
     :raises OSError: Raised if the file cannot be opened.
@@ -53,7 +53,7 @@ def opened(name: str, baud: int | None = None) -> Iterator[ByteSource]:
     if name == "-":
         yield ByteSource(_pieces(cast(BufferedIOBase, sys.stdin.buffer)))
         return
-    # Without O_NONBLOCK, opening a serial port waits for a carrier signal.
+    # Without O_NONBLOCK, opening a serial port waits until the port has a carrier signal.
     flags = os.O_NOCTTY | (os.O_NONBLOCK if Path(name).is_char_device() else 0)
     with open(name, "rb", opener=lambda path, mode: os.open(path, mode | flags)) as file:
         os.set_blocking(file.fileno(), True)
@@ -65,7 +65,7 @@ def opened(name: str, baud: int | None = None) -> Iterator[ByteSource]:
 
 
 def _is_serial(descriptor: int) -> bool:
-    """Return True if the file is a terminal device, but not this process's own terminal."""
+    """Return True if the file is a serial port: a terminal, but not that of this process."""
     if not os.isatty(descriptor):
         return False
     try:
@@ -77,7 +77,7 @@ def _is_serial(descriptor: int) -> bool:
 
 @contextmanager
 def _raw(descriptor: int, baud: int | None) -> Iterator[None]:
-    """Set a serial port to raw mode, so that it delivers all bytes unchanged; restore it later."""
+    """Set a serial port to raw mode, in which bytes arrive unchanged; restore it afterwards."""
     before = termios.tcgetattr(descriptor)
     try:
         tty.setraw(descriptor, termios.TCSANOW)
@@ -90,7 +90,7 @@ def _raw(descriptor: int, baud: int | None) -> Iterator[None]:
     except termios.error as error:
         raise Unreadable(f"cannot be configured as a serial port: {error.args[1]}") from error
     finally:
-        with suppress(termios.error):  # The device may have been unplugged.
+        with suppress(termios.error):  # The serial port may have been unplugged, so ignore errors.
             termios.tcsetattr(descriptor, termios.TCSANOW, before)
 
 
@@ -103,7 +103,7 @@ def _pieces(file: BufferedIOBase) -> Iterator[bytes]:
 
 
 def peek(pieces: Iterator[bytes], size: int) -> tuple[bytes, Iterator[bytes]]:
-    """Return up to `size` bytes from the beginning, and an iterator over all pieces."""
+    """Return the first `size` bytes, or fewer at the end, and an iterator that repeats them."""
     head = bytearray()
     while len(head) < size and (piece := next(pieces, b"")):
         head += piece

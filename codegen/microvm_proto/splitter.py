@@ -1,4 +1,4 @@
-"""Splitters of a stream, which arrives in pieces, into frames."""
+"""Splits a stream of bytes, which arrives in pieces, into frames."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from microvm_proto.stream import FrameReceiver
 
 
 class Frame(NamedTuple):
-    """A frame of a stream, or bytes that are not a frame.
+    """A frame of a stream, or a run of bytes that is not a frame.
 
-    :ivar at: Offset of the first byte in the stream.
-    :ivar data: Bytes of the frame.
-    :ivar parts: Valid parts of the frame.
-    :ivar broken: Fault after these parts; None if the frame is valid.
+    :ivar at: Offset in the stream of the first byte.
+    :ivar data: Bytes of the frame or run.
+    :ivar parts: Parts of the frame before the first fault, or all parts.
+    :ivar broken: Fault of the frame; None if the frame is valid.
     """
 
     at: int
@@ -27,12 +27,13 @@ class Frame(NamedTuple):
 
 
 class Splitter:
-    """A splitter of a stream, which arrives in pieces, into frames.
+    """Splits a stream of bytes, which arrives in pieces, into frames.
 
-    It yields bytes that cannot be a frame as a broken frame. Frames after it are unreliable.
+    Bytes that cannot be a frame are yielded as a broken frame. The frames after a broken one are
+    unreliable.
 
-    :ivar at: Offset in the stream of the first byte that does not belong to a frame yet.
-    :ivar rest: Bytes from that offset on.
+    :ivar at: Offset in the stream of the first byte that does not belong to a complete frame yet.
+    :ivar rest: Bytes of the stream from that offset on.
     """
 
     def __init__(self, schema: Schema, sender: str | None) -> None:
@@ -43,12 +44,12 @@ class Splitter:
         self._max_body = {message.number: message.max_body for message in schema.messages}
 
     def begin(self, at: int) -> None:
-        """Discard the buffered bytes, and expect a frame at this offset."""
+        """Discard all buffered bytes, and expect the beginning of a frame at this offset."""
         self.at = at
         self.rest.clear()
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames that end in these bytes."""
+        """Yield the frames that these bytes complete."""
         self.rest += data
         rest, layout, at = self.rest, self._schema.framing.layout, 0
         while (body := at + layout.size) <= len(rest):
@@ -77,7 +78,7 @@ class Splitter:
 
 
 class ResumingSplitter(Splitter):
-    """A splitter that continues after a broken frame, for framings that allow this."""
+    """A splitter that can continue after a broken frame; only some framings allow this."""
 
     def __init__(self, schema: Schema, sender: str | None) -> None:
         super().__init__(schema, sender)
@@ -85,7 +86,7 @@ class ResumingSplitter(Splitter):
         self._most = schema.framing.wire_size(schema.max_body)
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames that end in these bytes, and the bytes between frames."""
+        """Yield the frames that these bytes complete, and the bytes between frames."""
         self.rest += data
         for piece in self.receiver.receive(bytes(self.rest)):
             wire = bytes(self.rest[piece.at : piece.at + piece.size])

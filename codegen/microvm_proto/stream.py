@@ -1,6 +1,6 @@
-"""A simple, slow receiver of frames, which continues after a bad frame, and counts both kinds.
+"""A simple, slow receiver, which finds and counts frames, and continues after a bad frame.
 
-Tests compare the generated receivers with it.
+Tests compare the generated receivers with this one.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from microvm_proto.schema import Schema
 
 @dataclass(slots=True)
 class Counts:
-    """Counters of a receiver.
+    """The counters of a receiver of frames.
 
     :ivar frames: Number of valid frames.
-    :ivar bad: Number of refused frames, and of runs of bytes that are no frame.
-    :ivar foreign: Number of refused frames that seem to be from another schema: their check is
-        valid with the same seed as the previous frame's check.
-    :ivar skipped: Number of refused bytes, as counted on the wire.
-    :ivar lost: Number of frames that the gaps in the sequence numbers show to be missing.
+    :ivar bad: Number of refused frames, and of runs of bytes that are not a frame.
+    :ivar foreign: Number of refused frames that seem to be from a program with another schema:
+        their check would be valid with the seed that fits the check of the frame before.
+    :ivar skipped: Number of refused bytes, as they were received.
+    :ivar lost: Number of frames that must be missing, because of gaps in the sequence numbers.
     """
 
     frames: int = 0
@@ -34,14 +34,14 @@ class Counts:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """A frame on the wire, or a run of bytes that is not a frame.
+    """A frame as it was received, or a run of bytes that is not a frame.
 
-    :ivar at: Offset of the first byte on the wire.
-    :ivar size: Number of bytes on the wire.
-    :ivar frame: The bare frame, or as much of it as could be decoded.
-    :ivar parts: Parts of the frame, up to the fault.
+    :ivar at: Offset of the first byte in the received bytes.
+    :ivar size: Number of received bytes.
+    :ivar frame: Frame without COBS encoding, or as much of it as could be decoded.
+    :ivar parts: Parts of the frame before the first fault, or all parts.
     :ivar error: Reason why the frame is refused; None if it is valid.
-    :ivar foreign: True if the frame seems to be from another schema.
+    :ivar foreign: True if the frame seems to be from a program with another schema.
     """
 
     at: int
@@ -60,12 +60,12 @@ class Piece:
 
 @dataclass(slots=True)
 class FrameReceiver:
-    """A receiver that finds the frames in a stream or in datagrams.
+    """A receiver, which finds the frames in a stream of bytes or in datagrams.
 
-    :ivar schema: The schema, in the version that the peers speak.
+    :ivar schema: Schema, in the version that both sides speak.
     :ivar sender: Side that sends the frames, one of the schema's `ends`; None for either side.
-    :ivar version: Version that the peers speak; None for the newest.
-    :ivar rest: Number of bytes at the end of the data that belong to an incomplete frame.
+    :ivar version: Version of the protocol that both sides speak; None for the newest one.
+    :ivar rest: Number of bytes at the end of the received data that may begin a frame.
     """
 
     schema: Schema
@@ -78,7 +78,7 @@ class FrameReceiver:
     _seed: int = 0
 
     def __post_init__(self) -> None:
-        """Compute the maximum size of a bare frame in any version, and select the version."""
+        """Compute the maximum size of a frame in any version, and select the schema's version."""
         ends = (self.sender,) if self.sender else self.schema.ends
         longest = max(map(self.schema.max_body_from, ends))
         self._longest = self.schema.framing.bare_size(longest)
@@ -87,7 +87,7 @@ class FrameReceiver:
         self._seed = self.schema.seed
 
     def receive(self, data: bytes) -> Iterator[Piece]:
-        """Yield and count the pieces of a complete stream, or the single piece of a datagram."""
+        """Yield and count the frames of a complete stream, or the single frame of a datagram."""
         split = {"datagram": self._datagram, "cobs": self._stuffed}
         for piece in split.get(self.schema.framing.kind, self._stream)(data):
             self._count(piece)
@@ -120,8 +120,8 @@ class FrameReceiver:
             except Incomplete:
                 break
             if piece.error and not self._ends(piece, piece.error):
-                # No valid frame begins here. If frames have a check, try the next byte; otherwise,
-                # nothing can tell where the next frame begins.
+                # No valid frame begins at this byte. If frames have a check, try the next byte.
+                # Otherwise, the beginning of the next frame cannot be found.
                 why = why or piece.error
                 at = at + 1 if framing.resynchronises else len(data)
                 continue
@@ -135,22 +135,23 @@ class FrameReceiver:
         self.rest = len(data) - at
 
     def _frame_at(self, data: bytes, at: int) -> bytes:
-        """Return the frame at an offset, or only its header if the length in it is too large.
+        """Return the frame at an offset; only its header, if the length in the header is too large.
 
-        Noise seems to contain a frame at every byte, so copying more than this would be slow.
+        In random data, each byte seems to begin a frame, so copying more bytes than this would be
+        slow.
         """
         framing = self.schema.framing
         size = framing.bare_size(int.from_bytes(data[at : at + framing.length], "little"))
         return data[at : at + (size if size <= self._longest else framing.header_size)]
 
     def _ends(self, piece: Piece, error: Malformed) -> bool:
-        """Return True if the end of a bad frame in a stream is known for certain."""
+        """Return True if it is certain where a bad frame in a stream ends."""
         framing = self.schema.framing
         checked = framing.check_size > 0 and error.fault.name != "bad_check"
         return piece.foreign or (checked and error.offset >= framing.header_size)
 
     def _piece(self, at: int, size: int | None, frame: bytes) -> Piece:
-        """Read a frame that has `size` bytes on the wire; None if the header holds its length."""
+        """Read a frame of `size` received bytes; None if the frame's header holds the length."""
         framing = self.schema.framing
         parts: list[FramePart] = []
         error: Malformed | None = None
@@ -182,7 +183,8 @@ class FrameReceiver:
         if self.schema.framing.sequence:
             number = piece.header("sequence")
             gap = (number - self._next) % 256 if self._next is not None else 0
-            # A gap of 128 or more means a number before the expected one: a late datagram.
+            # A gap of 128 or more is a number before the expected one, as of a datagram that
+            # arrives late.
             if gap < 128:
                 counts.lost += gap
                 self._next = number + 1

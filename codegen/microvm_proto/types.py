@@ -1,7 +1,7 @@
-"""The classes of fields and of their types, with the number of bytes that each takes on the wire.
+"""The classes of fields and of their types, which know their number of bytes on the wire.
 
 Integers, floats, `bool`, enums, flags, structs and arrays have a fixed size. The other types begin
-with a length or a count, except the tail, which is the rest of the body.
+with a length or a count, except the tail, a byte string that takes the rest of the body.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 @dataclass(frozen=True, slots=True)
 class Renamed:
-    """Names in C and in Python that replace the name in the schema; empty to keep that name."""
+    """Names that replace a name of the schema in C and in Python; empty to keep the name."""
 
     c: str = ""
     python: str = ""
@@ -24,7 +24,7 @@ NOT_RENAMED = Renamed()
 
 
 class Named:
-    """A base class of things whose name may be a different one in C or in Python."""
+    """A base class of declarations, such as messages, that can have other names in C or Python."""
 
     __slots__ = ()
 
@@ -33,12 +33,12 @@ class Named:
 
     @property
     def c_name(self) -> str:
-        """The name that generated C code uses."""
+        """Name of the declaration in generated C code."""
         return self.renamed.c or self.name
 
     @property
     def python_name(self) -> str:
-        """The name that generated Python code uses."""
+        """Name of the declaration in generated Python code."""
         return self.renamed.python or self.name
 
 
@@ -57,12 +57,12 @@ class Integer:
 
     @property
     def minimum(self) -> int:
-        """The lowest value of the type."""
+        """The lowest value of this integer type."""
         return -(1 << (8 * self.size - 1)) if self.signed else 0
 
     @property
     def maximum(self) -> int:
-        """The highest value of the type."""
+        """The highest value of this integer type."""
         return (1 << (8 * self.size - self.signed)) - 1
 
 
@@ -78,7 +78,7 @@ U32 = INTEGERS["u32"]
 class Float:
     """A floating-point type of IEEE 754, `f32` or `f64`.
 
-    The generator represents a value by its bits, as an unsigned integer.
+    The generator represents the value of a float by its bits, as an unsigned integer.
 
     :ivar finite: True if a decoder refuses NaN and the infinities.
     """
@@ -89,12 +89,12 @@ class Float:
 
     @property
     def bits(self) -> Integer:
-        """The unsigned integer type of the same size."""
+        """Unsigned integer type of the same size as this float type."""
         return INTEGERS[f"u{8 * self.size}"]
 
     @property
     def exponent(self) -> int:
-        """Mask of the exponent's bits, which are all 1 in NaN and the infinities."""
+        """Mask of the bits of the exponent, which are all 1 in NaN and the infinities."""
         return 0x7F800000 if self.size == 4 else 0x7FF0000000000000
 
     def number(self, bits: int) -> float:
@@ -109,7 +109,7 @@ FLOATS = {name: Float(name, size) for name, size in (("f32", 4), ("f64", 8))}
 
 @dataclass(frozen=True, slots=True)
 class Bool:
-    """A boolean type: a byte that is 0 or 1."""
+    """The boolean type: a byte that is 0 or 1."""
 
     name: str = "bool"
     size: int = 1
@@ -120,9 +120,9 @@ BOOL = Bool()
 
 @dataclass(frozen=True, slots=True)
 class EnumValue:
-    """A value of an enum.
+    """A named value of an enum.
 
-    :ivar since: Version that added the value.
+    :ivar since: Version of the protocol that added the value.
     """
 
     name: str
@@ -135,8 +135,8 @@ class EnumValue:
 class Enum(Named):
     """An enum: an integer type whose values have names.
 
-    :ivar closed: True if a decoder refuses values without a name.
-    :ivar extends_faults: True if the values begin with the faults that all decoders share.
+    :ivar closed: True if a decoder refuses numbers without a name.
+    :ivar extends_faults: True if the first values are the faults that all decoders share.
     :ivar reserved: Numbers of removed values, which no new value may use.
     """
 
@@ -151,20 +151,20 @@ class Enum(Named):
 
     @property
     def size(self) -> int:
-        """Number of bytes of the integer type."""
+        """Number of bytes of the enum's integer type."""
         return self.base.size
 
     def at(self, version: int) -> Enum:
-        """Return the enum as it is in `version`."""
+        """Return the enum as it is in the version `version` of the protocol."""
         return replace(self, values=tuple(v for v in self.values if v.since <= version))
 
 
 @dataclass(frozen=True, slots=True)
 class FlagBit:
-    """A named bit of flags.
+    """A named bit of a set of flags.
 
     :ivar bit: Number of the bit; 0 is the lowest.
-    :ivar since: Version that added the bit.
+    :ivar since: Version of the protocol that added the bit.
     """
 
     name: str
@@ -174,7 +174,7 @@ class FlagBit:
 
     @property
     def mask(self) -> int:
-        """The integer that has only this bit set."""
+        """Integer in which only this bit is set."""
         return 1 << self.bit
 
 
@@ -183,7 +183,7 @@ class Flags(Named):
     """Flags: an unsigned integer type whose bits have names.
 
     :ivar closed: True if a decoder refuses bits without a name.
-    :ivar reserved: Removed bits, which no new bit may use.
+    :ivar reserved: Numbers of removed bits, which no new bit may use.
     """
 
     name: str
@@ -196,22 +196,22 @@ class Flags(Named):
 
     @property
     def size(self) -> int:
-        """Number of bytes of the integer type."""
+        """Number of bytes of the flags' integer type."""
         return self.base.size
 
     @property
     def mask(self) -> int:
-        """The integer that has all named bits set."""
+        """Integer in which all named bits are set."""
         return sum(bit.mask for bit in self.bits)
 
     def at(self, version: int) -> Flags:
-        """Return the flags as they are in `version`."""
+        """Return the flags as they are in the version `version` of the protocol."""
         return replace(self, bits=tuple(bit for bit in self.bits if bit.since <= version))
 
 
 @dataclass(frozen=True, slots=True)
 class Struct(Named):
-    """A sequence of fields of fixed size, without padding; every version has the same fields."""
+    """A sequence of fields of fixed size, without padding. Every version has the same fields."""
 
     name: str
     doc: str
@@ -224,13 +224,13 @@ class Struct(Named):
         return sum(field.max_size for field in self.fields)
 
     def at(self, version: int) -> Struct:
-        """Return the struct with its enums and flags as they are in `version`."""
+        """Return the struct as it is in version `version`; only its enums and flags can differ."""
         return replace(self, fields=tuple(field.at(version) for field in self.fields))
 
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """A sequence of a fixed number of values of one type."""
+    """A sequence of values of one type, whose number is fixed."""
 
     element: Scalar | Struct
     count: int
@@ -242,7 +242,7 @@ class Array:
 
     @property
     def is_octets(self) -> bool:
-        """True if the array is `bytes` in Python, because its elements are `u8`."""
+        """True if the elements of the array are `u8`, so that its value in Python is `bytes`."""
         return self.element == INTEGERS["u8"]
 
 
@@ -274,7 +274,7 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class ByteList:
-    """A list of byte strings, preceded by their number.
+    """A list of byte strings, preceded by the number of items.
 
     :ivar max_items: Maximum number of items.
     :ivar max_item: Maximum number of bytes in an item.
@@ -291,7 +291,7 @@ class ByteList:
 
 @dataclass(frozen=True, slots=True)
 class List:
-    """A list of values of one type of fixed size, preceded by their number."""
+    """A list of values of one type of fixed size, preceded by the number of items."""
 
     element: Scalar | Struct
     max_items: int
@@ -300,7 +300,7 @@ class List:
 
 @dataclass(frozen=True, slots=True)
 class Tail:
-    """A byte string without a length: the rest of the body."""
+    """A byte string without a length, which takes the rest of the body."""
 
     maximum: int
 
@@ -311,7 +311,7 @@ Type: TypeAlias = Fixed | Bytes | Text | ByteList | List | Tail
 
 
 def at_version(kind: Type, version: int) -> Type:
-    """Return a type with its enums and flags as they are in `version`."""
+    """Return a type as it is in the version `version`; only its enums and flags can differ."""
     match kind:
         case Enum() | Flags() | Struct():
             return kind.at(version)
@@ -323,7 +323,7 @@ def at_version(kind: Type, version: int) -> Type:
 
 
 def sizes(kind: Type) -> tuple[int, int]:
-    """Return the sizes of the shortest and the longest value, including lengths and counts."""
+    """Return the bytes of the shortest and of the longest value, with lengths and counts."""
     match kind:
         case Bytes() | Text():
             return kind.prefix.size, kind.prefix.size + kind.maximum
@@ -337,7 +337,7 @@ def sizes(kind: Type) -> tuple[int, int]:
 
 
 def bounds(kind: Type) -> dict[str, int]:
-    """Return the bounds of a type of variable length, as a mapping from their schema keys."""
+    """Return the bounds of a type of variable size, by the names of their keys in a schema."""
     match kind:
         case Bytes(maximum=maximum) | Text(maximum=maximum) | Tail(maximum=maximum):
             return {"max": maximum}
@@ -349,7 +349,7 @@ def bounds(kind: Type) -> dict[str, int]:
 
 
 def within(kind: Type) -> Iterator[Type]:
-    """Yield a type, and recursively the types of its elements or fields."""
+    """Yield a type and the types of its elements or fields, and so on."""
     yield kind
     match kind:
         case Array(element=element) | List(element=element):
@@ -363,17 +363,17 @@ def within(kind: Type) -> Iterator[Type]:
 class Field(Named):
     """A field of a message or struct.
 
-    :ivar since: Version that added the field; 1 for every field of a struct.
-    :ivar equals: The only valid value. A field with such a value is not part of the decoded
-        message.
-    :ivar offset: Offset in the body or struct; None if a field before it has a variable length.
-    :ivar number: Number of the field, from 1, in the order in which fields were added. A tail keeps
-        its number when a later version inserts fields before it.
-    :ivar default: Value that a decoder uses if the message is of an older version without the
-        field: an integer, or the bits of a float. For other types, the value is zero or empty.
-    :ivar absent: Number that means "no value", which is None in Python.
+    :ivar since: Version of the protocol that added the field; 1 for every field of a struct.
+    :ivar equals: The only valid value, or None. A field with such a value is not an attribute of
+        decoded messages.
+    :ivar offset: Offset in the body or struct; None if a field before this one has a variable size.
+    :ivar number: Number of the field, from 1, in the order in which versions added the fields. A
+        tail keeps its number when a later version inserts fields before it.
+    :ivar default: Value that a decoder returns for a message of an older version without the field:
+        an integer, or the bits of a float. For other types, the value is zero or empty.
+    :ivar absent: Number that means "no value", for which Python has None.
     :ivar unit: Unit of the value, for documentation.
-    :ivar scale: Factor that converts the number into the unit, for documentation.
+    :ivar scale: Factor that converts the number into a quantity in the unit, for documentation.
     """
 
     name: str
@@ -398,15 +398,16 @@ class Field(Named):
 
     @property
     def growth(self) -> list[int]:
-        """Versions that added values to closed enums or flags in this field, after it was added."""
+        """Versions that added values to the field's closed enums or flags, later than the field."""
         sinces = {since for kind in within(self.type) for since in _closed_sinces(kind)}
         return sorted(since for since in sinces if since > self.since)
 
     @property
     def constants(self) -> dict[str, int]:
-        """The numbers of the field that are constants in C, by the last word of their names."""
+        """Numbers that are C constants, such as bounds, by the last word of their names in C."""
         named = bounds(self.type)
-        # The tail is the last field. If all others have a fixed size, its offset is their total.
+        # The tail is the last field. If all fields before it have a fixed size, its offset is their
+        # total size.
         if isinstance(self.type, Tail) and self.offset is not None:
             named["prefix"] = self.offset
         if isinstance(self.type, Array):
@@ -417,13 +418,14 @@ class Field(Named):
 
     @property
     def about(self) -> str:
-        """The documentation and the unit as one text; empty if the field has neither."""
+        """Documentation and unit of the field as one text; empty if the field has neither."""
         step = "" if self.scale is None else f"steps of {self.scale:g} "
         unit = self.unit or ("of its unit" if step else "")
         return " ".join(filter(None, [self.doc, f"In {step}{unit}." if unit else ""]))
 
     def at(self, version: int) -> Field:
-        """Return the field as it is in `version`, with the same offset."""
+        """Return the field as it is in the version `version`: only its enums and flags can differ.
+        """
         return replace(self, type=at_version(self.type, version))
 
 
@@ -436,7 +438,7 @@ def _closed_sinces(kind: Type) -> Iterator[int]:
 
 
 def lay_out(fields: Iterable[Field]) -> tuple[Field, ...]:
-    """Return the fields with their numbers and offsets computed."""
+    """Return the fields of a message or struct, with numbers and offsets computed."""
     given = list(fields)
     by_age = sorted(range(len(given)), key=lambda index: given[index].since)
     numbers = {index: number for number, index in enumerate(by_age, 1)}

@@ -11,7 +11,7 @@ from microvm_proto.types import INTEGERS
 _SIZED = re.compile(r"(u?)(?:int|i|s)?_?(\d+)(?:_?t)?")
 _INTEGERS = f"{', '.join(list(INTEGERS)[:-1])} and {list(INTEGERS)[-1]}"
 _FRACTIONS = "write `f32` or `f64`, or an integer with a `scale`"
-# The order matters: `list<string>` must match the pattern of lists before that of strings.
+# These patterns are tried in order: `list<string>` must match that of lists before that of strings.
 _FOREIGN = (
     (
         r"(bytes?|octets?|u8|uint8(_t)?|(unsigned )?char)\s*(\[.*\]|<.*>|\(.*\))",
@@ -69,7 +69,7 @@ _FOREIGN = (
 
 
 def hint(name: str, known: Collection[str], messages: Collection[str]) -> str:
-    """Return a hint, one line, about a field's unknown type.
+    """Return a hint of one line about a type of a field that does not exist.
 
     :param known: Names of the existing types.
     :param messages: Names of the messages, which are not types.
@@ -83,7 +83,7 @@ def hint(name: str, known: Collection[str], messages: Collection[str]) -> str:
 
 
 def hint_of_base(name: str, kind: str) -> str:
-    """Return a hint, one line, about the unknown type of an enum or of flags.
+    """Return a hint of one line about an integer type of an enum or of flags that does not exist.
 
     :param kind: `enum` or `flags`.
     """
@@ -93,7 +93,7 @@ def hint_of_base(name: str, kind: str) -> str:
 
 
 def _integer(word: str) -> str:
-    """Suggest the integer type of the same size and sign for a type of C, Rust or protobuf."""
+    """Return the integer type of the same size and sign as a type of C, Rust or protobuf."""
     sized = _SIZED.fullmatch(word)
     if sized is None:
         return ""
@@ -108,6 +108,7 @@ def _foreign(word: str) -> str:
 
 
 def _similar(word: str, known: Collection[str]) -> str:
-    # The names of integer types resemble each other, but `u16` is no good guess for `u61`.
+    # Do not guess integer types, as their names resemble each other: `u16` is no good guess for
+    # `u61`.
     close = difflib.get_close_matches(word, [each for each in known if each not in INTEGERS], 1)
     return f"did you mean `{close[0]}`?" if close else f"known: {', '.join(known)}"

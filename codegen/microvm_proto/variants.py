@@ -1,4 +1,4 @@
-"""Templates with conditional sections, which only schemas with certain features get."""
+"""Templates of code, with sections that are kept only for schemas with certain features."""
 
 from __future__ import annotations
 
@@ -8,15 +8,16 @@ from microvm_proto.framing import Framing
 
 
 def for_framing(template: str, framing: Framing) -> str:
-    """Return a template without the sections that this framing does not need."""
+    """Return a template without the sections for features that this framing lacks."""
     return variant(template, framing.features)
 
 
 def variant(template: str, features: Set[str]) -> str:
-    """Return a template without the sections that the features do not select.
+    """Return a template without the sections for features that are not in `features`.
 
     A section begins with a line `@if NAMES` and ends with a line `@end`; a line `@else` may divide
-    it. The text before `@else` is kept if one of the names is a feature, the text after it if not.
+    it. The text before `@else` is kept if at least one of the names is in `features`, the text
+    after `@else` otherwise.
     """
     kept: list[str] = []
     wanted = [True]

@@ -1,1 +1,1 @@
-"""Importers, which convert the definitions of another protocol into a schema."""
+"""Importers, which convert the definitions of another protocol, such as MAVLink, into a schema."""

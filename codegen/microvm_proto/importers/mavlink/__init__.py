@@ -1,8 +1,8 @@
-"""An importer of MAVLink message definitions.
+"""An importer, which converts MAVLink's message definitions into a schema.
 
-The body of a message has the same bytes as its payload in MAVLink 2, except that MAVLink does not
-send zeros at the end of a payload: append them before decoding it. The schema does not describe
-MAVLink's frames and checksums.
+The body of a message has the same bytes as the payload of the message in MAVLink 2, except that
+MAVLink does not send zeros at the end of a payload, so append them before decoding. The schema does
+not describe MAVLink's frames and checksums.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from microvm_proto.types import INTEGERS, Integer
 _COMMENT = "# Made by `microvm-proto import mavlink`."
 _MAX_PAYLOAD = 255
 _INSTEAD_OF_0 = 65535
-"""Number in the schema of MAVLink's message 0, the heartbeat, because 0 is invalid in a schema."""
+"""Number of MAVLink's message 0, the heartbeat, in the schema, which does not allow 0."""
 
 _LIMIT = re.compile(r"(U?)INT(8|16|32|64)_(MIN|MAX)")
 _NUMBER = re.compile(r"-?(?:\d{1,20}|0[xX][0-9a-fA-F]{1,16})")
@@ -42,10 +42,10 @@ _Table: TypeAlias = tuple[str, _Keys]
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """The schema that an import produced, and the definitions that it left out.
+    """The schema that was converted from MAVLink, and the definitions that could not be converted.
 
-    :ivar text: The schema, as TOML.
-    :ivar left_out: One line for each definition that the schema lacks, with the reason.
+    :ivar text: Text of the schema, in TOML.
+    :ivar left_out: One line for each definition that the schema lacks, which gives the reason.
     """
 
     text: str
@@ -53,7 +53,7 @@ class Imported:
 
 
 def import_(path: Path, name: str) -> Imported:
-    """Convert the definitions in the file at `path` into a schema with the name `name`.
+    """Convert the MAVLink definitions in the file at `path` into a schema called `name`.
 
     :raises Refused: Raised if the definitions are invalid.
     """
@@ -72,10 +72,11 @@ def _heads(source: str, name: str) -> Iterator[_Table]:
 
 
 class _Conversion:
-    """A conversion of a dialect into the tables of a schema.
+    """A conversion of MAVLink definitions into the TOML tables of a schema.
 
-    :ivar left_out: One line for each definition that the schema lacks, with the reason.
-    :ivar names: Names of the enums in the schema, by MAVLink's name and the integer type.
+    :ivar left_out: One line for each definition that the schema lacks, which gives the reason.
+    :ivar names: Names of the enums in the schema, by MAVLink's name of the enum and the integer
+        type.
     """
 
     def __init__(self, dialect: Dialect) -> None:
@@ -96,10 +97,11 @@ class _Conversion:
         return not obstacle
 
     def enums(self) -> Iterator[_Table]:
-        """Yield the enums, each once for every integer type of the fields that use it.
+        """Yield the schema's tables of enums, one for each integer type of an enum's fields.
 
-        Enums of MAVLink have no integer type. The enum of the first type keeps the name. An enum
-        that no field uses gets the smallest type that fits its values.
+        MAVLink's enums have no integer type. If fields of several types use an enum, the schema has
+        one enum for each type, and the first one keeps the name. An enum that no field uses gets
+        the smallest type that fits its values.
         """
         types: dict[str, dict[str, None]] = {name: {} for name in self.dialect.enums}
         for message in self.fitting:
@@ -112,7 +114,11 @@ class _Conversion:
                 yield from self.enum(enum, name, INTEGERS[kind])
 
     def enum(self, enum: MavlinkEnum, name: str, base: Integer) -> Iterator[_Table]:
-        """Yield the tables of an enum or of flags; yield nothing if no value is left."""
+        """Yield the schema's tables for a MAVLink enum, or nothing if it has no usable value.
+
+        A value is left out if it does not fit the integer type, repeats a number, or has several
+        bits in flags.
+        """
         flags = enum.bitmask and not base.signed
         values: dict[int, _Keys] = {}
         for entry, short in zip(enum.entries, _without_prefix(enum), strict=True):
@@ -123,7 +129,7 @@ class _Conversion:
                 self.left_out.append(f"{entry.name}: it is another name for {number}")
             elif flags and number.bit_count() > 1:
                 self.left_out.append(f"{entry.name}: {number} is not one bit")
-            elif number or not flags:  # flags need no name for 0
+            elif number or not flags:  # 0 is no flag, so it needs no name
                 key = {"bit": number.bit_length() - 1} if flags else {"number": number}
                 values[number] = {"name": short, **key, "doc": entry.doc or None}
         if values:
@@ -134,7 +140,7 @@ class _Conversion:
             yield from ((each, value) for value in values.values())
 
     def messages(self) -> Iterator[_Table]:
-        """Yield the messages, with their fields."""
+        """Yield the schema's tables of messages and of their fields."""
         for message in self.fitting:
             doc = sentences(message.doc, "" if message.number else "Its MAVLink number is 0")
             yield (
@@ -150,7 +156,10 @@ class _Conversion:
             yield from (("[[message.field]]", self.field(field)) for field in message.fields)
 
     def field(self, field: MavlinkField) -> _Keys:
-        """Return the keys of a field. Its `doc` describes properties that no key can express."""
+        """Return the keys of a field's table.
+
+        Its `doc` describes properties for which there is no key.
+        """
         kind = TYPES[field.type]
         enum = self.names.get((field.enum, kind))
         doc = [field.doc]
@@ -176,16 +185,16 @@ class _Conversion:
 
 
 def _names_of_field(name: str) -> _Keys:
-    """Return the keys for a field's name, with another name for languages that reserve it."""
+    """Return the keys for the name of a field, and another name for languages that reserve it."""
     taken = (language for language, words in FIELD_WORDS.items() if name in words)
     others = {f"{language.lower()}_name": name + FIELD_SUFFIX for language in taken}
     return {"name": name, **others}
 
 
 def _without_prefix(enum: MavlinkEnum) -> list[str]:
-    """Return the names of an enum's values, without the words that they share with its name.
+    """Return the names of an enum's values, without the first words, which repeat the enum's name.
 
-    A name keeps one of these words if it would otherwise begin with a digit. All names are kept
+    A name keeps one of these words if it would begin with a digit otherwise. All names stay
     unchanged if two of them would become equal.
     """
     names = [nearest_name(entry.name).split("_") for entry in enum.entries]
@@ -199,7 +208,7 @@ def _without_prefix(enum: MavlinkEnum) -> list[str]:
 
 
 def _smallest(enum: MavlinkEnum) -> str:
-    """Return the name of the smallest integer type that fits all values of an enum, or `u64`."""
+    """Return the name of the smallest integer type for the values of an enum, or `u64`."""
     low = min((entry.number for entry in enum.entries), default=0)
     high = max((entry.number for entry in enum.entries), default=0)
     wide = (name for name, i in INTEGERS.items() if i.minimum <= low and high <= i.maximum)
@@ -207,7 +216,7 @@ def _smallest(enum: MavlinkEnum) -> str:
 
 
 def _absent(invalid: str, kind: str) -> int | None:
-    """Return the number that means "no value"; None if `invalid` is not a number of this type."""
+    """Return the number that means "no value" in a field; None if MAVLink does not give one."""
     if kind not in INTEGERS:
         return None
     if limit := _LIMIT.fullmatch(invalid):

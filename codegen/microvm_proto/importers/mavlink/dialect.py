@@ -1,4 +1,4 @@
-"""A reader of MAVLink message definitions, which are an XML file and the files it includes."""
+"""A reader of MAVLink message definitions: an XML file, and the files that it includes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 
 MAX_SIZE = 1 << 21
-"""Maximum size in bytes of a file and all files that it includes.
+"""Maximum size in bytes of a file of definitions together with all files that it includes.
 
 This is twice the total size of MAVLink's own definitions.
 """
@@ -22,24 +22,24 @@ TYPES = {
     "double": "f64",
     **{f"{u}int{8 * n}_t": f"{u or 'i'}{8 * n}" for u in ("u", "") for n in (1, 2, 4, 8)},
 }
-"""Mapping from MAVLink's types of fields to the types of a schema."""
+"""Mapping from the types of fields in MAVLink to the types of a schema."""
 
 _TYPE = re.compile(r"(\w+?)(?:\[([1-9]\d{0,2})\])?")
 _POWER = re.compile(r"2\*\*(\d\d?)")
 
 
 class Refused(Exception):
-    """The definitions are invalid, or cannot be read. The message names the file and the reason."""
+    """The MAVLink definitions are invalid, or cannot be read. The message names file and reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class MavlinkField:
-    """A field of a MAVLink message.
+    """A field of a message in the MAVLink definitions.
 
-    :ivar type: Type of the value, one of `TYPES`.
+    :ivar type: Type of the value, one of the keys of `TYPES`.
     :ivar count: Number of elements of an array; 0 for a single value.
-    :ivar multiplier: Factor that converts the value into its unit, as MAVLink writes it.
-    :ivar invalid: Value that means "no value", as MAVLink writes it.
+    :ivar multiplier: Factor that converts the value into its unit, as text from the definitions.
+    :ivar invalid: Value that means "no value", as text from the definitions.
     """
 
     name: str
@@ -53,13 +53,13 @@ class MavlinkField:
 
     @property
     def size(self) -> int:
-        """Number of bytes of a single value."""
+        """Number of bytes of a single value of the field."""
         return int(TYPES[self.type][1:]) // 8
 
 
 @dataclass(frozen=True, slots=True)
 class MavlinkMessage:
-    """A MAVLink message.
+    """A message in the MAVLink definitions.
 
     :ivar fields: Fields, in their order on the wire.
     :ivar obstacle: Reason why the message cannot be imported; empty if it can.
@@ -74,7 +74,7 @@ class MavlinkMessage:
 
 @dataclass(frozen=True, slots=True)
 class MavlinkEntry:
-    """A value of a MAVLink enum."""
+    """A value of an enum in the MAVLink definitions."""
 
     name: str
     number: int
@@ -83,10 +83,10 @@ class MavlinkEntry:
 
 @dataclass(slots=True)
 class MavlinkEnum:
-    """An enum, to which several files may add values.
+    """An enum in the MAVLink definitions. Several files may add values to it.
 
-    :ivar bitmask: True if the values are bits.
-    :ivar highest: Highest number of a value so far.
+    :ivar bitmask: True if the values are bits that can be combined.
+    :ivar highest: Highest number that a value has so far.
     """
 
     name: str
@@ -96,7 +96,10 @@ class MavlinkEnum:
     highest: int = 0
 
     def add(self, name: str, number: int | None, doc: str) -> None:
-        """Add a value. If `number` is None, the value gets the next number."""
+        """Add a value to the enum.
+
+        If `number` is None, the value gets the number after the highest.
+        """
         number = self.highest + 1 if number is None else number
         self.highest = max(self.highest, number)
         self.entries.append(MavlinkEntry(name, number, doc))
@@ -104,7 +107,7 @@ class MavlinkEnum:
 
 @dataclass(slots=True)
 class Dialect:
-    """The definitions of a file and, before them, those of the files that it includes."""
+    """The MAVLink definitions of a file, after those of the files that it includes."""
 
     version: int = 0
     enums: dict[str, MavlinkEnum] = field(default_factory=dict)
@@ -112,7 +115,7 @@ class Dialect:
 
 
 def read(path: Path) -> Dialect:
-    """Read the definitions in the file at `path`, and in the files that it includes.
+    """Read the MAVLink definitions in the file at `path`, and in the files that it includes.
 
     :raises Refused: Raised if the definitions are invalid, or cannot be read.
     """
@@ -130,15 +133,16 @@ def read(path: Path) -> Dialect:
 
 class _PositionedTreeBuilder(TreeBuilder):
     def doctype(self, name: str, pubid: str | None, system: str | None) -> None:
-        # A document type can declare entities, which can expand to huge texts or read other files.
+        # Refuse a document type, because it can declare entities that expand to huge texts or read
+        # other files.
         raise Refused("the file has a document type, which message definitions must not have")
 
 
 class _Files:
-    """A reader of files, which limits their total size and number.
+    """A reader of XML files that limits their number and their total size.
 
     :ivar room: Number of bytes that may still be read.
-    :ivar known: Paths of the files that were read.
+    :ivar known: Paths of the files that were read already.
     """
 
     def __init__(self) -> None:
@@ -146,7 +150,7 @@ class _Files:
         self.known: set[Path] = set()
 
     def including(self, path: Path) -> Iterator[Element]:
-        """Yield the root elements of the files that `path` includes, and then its own.
+        """Yield the root elements of the XML files that `path` includes, and then that of `path`.
 
         :raises Refused: Raised if a file cannot be read, or is not a file of definitions.
         """
@@ -248,7 +252,7 @@ def _number(text: str, owner: str) -> int:
 
 
 def _doc(element: Element) -> str:
-    """Return the description of an element, and whether it is unfinished or deprecated."""
+    """Return the description of an XML element, and a note if it is unfinished or deprecated."""
     parts = [_prose(element.findtext("description"))]
     if element.find("wip") is not None:
         parts.append("Work in progress")
@@ -262,7 +266,7 @@ def _doc(element: Element) -> str:
 
 
 def sentences(*parts: str) -> str:
-    """Join the texts that are not empty. If there are several, each gets a full stop."""
+    """Join all texts that are not empty. If there is more than one, each ends with a full stop."""
     texts = [part for part in parts if part]
     ended = [text if text.endswith((".", "!", "?")) else f"{text}." for text in texts]
     return " ".join(ended if len(ended) > 1 else texts)
