@@ -198,7 +198,7 @@ class FieldComparison:
     def field(
         self, path: Path, owner: Message | Struct, new: Field, old: Field, ends: Ends
     ) -> None:
-        """Compare a field with the field of the released form that has the same place."""
+        """Compare a field with the field of the released form in the same place."""
         self.found.named(path, old, new)
         self.found.since(path, new.name, old.since, new.since)
         if not self.same_type(path, new.name, new.type, old.type):
@@ -243,7 +243,7 @@ class FieldComparison:
             self.found.error("absent-changed", path_to_absent, text, hint)
 
     def type(self, path: Path, new: Type, old: Type, ends: Ends) -> None:
-        """Compare the bounds and rules of a type with the earlier ones; do so for types in it."""
+        """Compare the bounds and rules of a type, and of the types in it, with the earlier ones."""
         for (key, before), now in zip(bounds(old).items(), bounds(new).values(), strict=True):
             if now > before:
                 text = f"`{key}` was {before}, and {ends.reader} refuses larger values"

@@ -80,7 +80,7 @@ class _FlowView:
         self._at = 0
         """Number of bytes of the flow so far, including missing bytes."""
         self._lost = None if flow.whole or view.schema.framing.resynchronises else 0
-        """Offset from which on it is unknown where frames begin; None while it is known."""
+        """Offset after which the beginning of the next frame is unknown; None while it is known."""
 
     @property
     def frames(self) -> int:
@@ -88,7 +88,7 @@ class _FlowView:
         return self._stream.frames
 
     def take(self, segment: Segment) -> Iterator[str]:
-        """Yield the lines for the frames that a segment, or the end of the flow, completes."""
+        """Yield the lines for the frames that a segment completes, or that the flow's end cuts."""
         self._stream.name = f" of {self._flow.name}, packet {segment.packet}"
         if segment.missing:
             yield from self._miss(segment.missing)

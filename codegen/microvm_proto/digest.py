@@ -65,11 +65,12 @@ def api_digest(schema: Schema) -> int:
 
 
 def seeds(schema: Schema) -> tuple[tuple[int, int], ...]:
-    """Return the seeds of frames' checks, each with the version from which on it is used.
+    """Return the seeds of frames' checks, each with the first version that uses it.
 
-    A seed is a digest of everything that gives the bytes a meaning, and as long as the check of a
-    frame, which includes it. So two programs whose schemas differ in such a thing refuse each
-    other's frames. The result is empty if frames have no check.
+    A seed is a digest of everything that gives the bytes a meaning, and has the size of a check.
+    The check of each frame is XORed with the seed. So if the schemas of two programs differ in such
+    a thing, each program refuses the frames of the other. The result is empty if frames have no
+    check.
     """
     size = schema.framing.check_size
     found: dict[int, int] = {}

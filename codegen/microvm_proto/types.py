@@ -424,8 +424,7 @@ class Field(Named):
         return " ".join(filter(None, [self.doc, f"In {step}{unit}." if unit else ""]))
 
     def at(self, version: int) -> Field:
-        """Return the field as it is in the version `version`: only its enums and flags can differ.
-        """
+        """Return the field as it is in a version: only its enums and flags can differ."""
         return replace(self, type=at_version(self.type, version))
 
 
