@@ -1,10 +1,11 @@
-/* Makes a running program issue system calls like an attacker who controls it: with its own threads,
- * credentials, filters and descriptors. Afterwards the program continues unchanged.
+/* Makes a running program issue system calls, as an attacker who controls the program could: with its
+ * own threads, credentials, filters and descriptors. Afterwards the program continues unchanged.
  *
- *     inject PID      as a user who may trace the process
+ *     inject PID
  *
- * Each line of standard input is a call: its number and arguments. An argument that begins with = is
- * a text, which is written below the stack. Each line of output is a result, -errno for failure. */
+ * Must be run as a user who may trace the process PID. Each line of standard input is a system call:
+ * its number and arguments. An argument that begins with = is a text, which is written below the
+ * program's stack. Each line of output is the result of a call, which is -errno for a failure. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <elf.h>
@@ -47,7 +48,8 @@ static void stop(pid_t thread)
 		fail("waitpid");
 }
 
-/* Stop the main thread first, so that it starts no other thread meanwhile. */
+/* Stop all threads of the program. Stop the main thread first, so that it starts no other thread
+ * meanwhile. */
 static void stop_all(pid_t pid)
 {
 	char path[40];
@@ -68,7 +70,8 @@ static void stop_all(pid_t pid)
 	closedir(tasks);
 }
 
-/* The instruction pointer of a sleeping thread is behind the instruction of its system call. */
+/* Return the address of the instruction that has made the system call in which the thread sleeps.
+ * The instruction pointer of the thread is behind this instruction. */
 static unsigned long long instruction(int memory, const struct user_regs_struct *registers)
 {
 	unsigned char found[2];
@@ -97,7 +100,7 @@ static long long call(pid_t thread, int memory, const struct user_regs_struct *b
 		at += strlen(word);
 	}
 	now.rip = instruction(memory, before);
-	now.orig_rax = -1ULL; /* or the kernel would restart its system call */
+	now.orig_rax = -1ULL; /* otherwise the kernel would restart the interrupted system call */
 	now.rax = words[0];
 	now.rdi = words[1];
 	now.rsi = words[2];

@@ -1,10 +1,12 @@
-/* Makes the daemon fork its children, since valgrind lacks clone3, and dump the counts before each. */
+/* Makes the daemon fork its child processes, because valgrind lacks clone3, and makes callgrind
+ * dump its counts before each fork. */
 #define _GNU_SOURCE
 #include <sys/syscall.h>
 #include <unistd.h>
 #include <valgrind/callgrind.h>
 
-#define __SANITIZE_ADDRESS__ /* no child may share the memory of the daemon */
+/* Select the variant of the daemon that shares no memory with a child, because fork copies it. */
+#define __SANITIZE_ADDRESS__
 #define syscall(number, ...) \
 	((number) == SYS_clone3 ? dump_and_fork() : syscall(number, __VA_ARGS__))
 

@@ -1,4 +1,5 @@
-/* Functions for Python that tell callgrind the beginning and the end of a counted span. */
+/* Functions by which a Python program tells callgrind where to start and stop counting
+ * instructions. */
 #include <valgrind/callgrind.h>
 
 void begin(void);

@@ -1,9 +1,9 @@
-/* A library to be preloaded, which makes calls below one folder fail, and changes the wall clock.
+/* A library for LD_PRELOAD, which makes calls for files below one folder fail, and changes the time
+ * of the wall clock.
  *
- * It has no effect until the program calls fault_arm(). From then on it counts the calls of the C
- * library that access a file below the folder, by path or by descriptor, and makes the selected
- * calls fail. fault_clock() sets the clock.
- */
+ * It has no effect until the program calls fault_arm() or fault_clock(). After fault_arm(), it
+ * counts the calls of the C library that access a file below the folder, by path or by descriptor,
+ * and makes the selected ones fail. fault_clock() sets the clock. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -21,13 +21,14 @@
 #include <unistd.h>
 
 static char below[PATH_MAX];
-static char calls[256]; /* names of the calls, each between commas */
+static char calls[256]; /* kinds of calls that fail, with a comma before and after each */
 static int error;
 static long first, last;
 static atomic_long count;
-static atomic_long off; /* seconds */
+static atomic_long off; /* by how many seconds the wall clock is wrong */
 
-/* Make calls in `names` fail with the errno `number`, from the first to the last, counted from 1. */
+/* Make calls of the kinds in `names`, such as "open,create", fail with the errno `number`: those
+ * from the call `from` to the call `to`, counted from 1. */
 void fault_arm(const char *folder, const char *names, int number, long from, long to)
 {
 	snprintf(below, sizeof below, "%s", folder);
@@ -38,7 +39,7 @@ void fault_arm(const char *folder, const char *names, int number, long from, lon
 	atomic_store(&count, 0);
 }
 
-/* Stop the failures, and return the number of counted calls. */
+/* Let no more calls fail, and return the number of calls that were counted. */
 long fault_disarm(void)
 {
 	below[0] = '\0';
@@ -99,7 +100,8 @@ static bool path_fails(const char *name, const char *path)
 	return at_fails(name, AT_FDCWD, path);
 }
 
-/* Look up the function of the C library. The cast avoids a conversion of a function pointer. */
+/* Return the C library's function of this name, which the function here replaces. The cast avoids a
+ * conversion of an object pointer to a function pointer, which ISO C forbids. */
 #define REAL(name)                                                 \
 	__extension__({                                            \
 		static __typeof__(&(name)) real;                   \

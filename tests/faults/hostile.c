@@ -1,8 +1,9 @@
-/* Programs of a hostile guest, one of which is selected by -DDOES="…"
+/* The programs of a hostile guest. The compiler's option -DDOES="NAME" selects one of them:
  *
- * In the place of sandboxd, `flood_early` never answers a hello, and sends frames of an older session
- * forever; `flood` answers, and then sends valid credit forever; `ignore` answers, and then stops
- * reading. Beside sandboxd, `spin` uses all processors with real-time priority. */
+ * `flood_early` runs in the place of sandboxd, never answers a hello, and sends frames of an older
+ * session forever. `flood` answers the hello, and then sends valid credit forever. `ignore` answers
+ * the hello, and then stops reading. `spin` runs beside sandboxd, and uses all processors with
+ * real-time priority. */
 #include <fcntl.h>
 #include <sched.h>
 #include <stdint.h>
@@ -21,7 +22,7 @@ static int open_port(void)
 {
 	int port = port_open();
 
-	fcntl(port, F_SETFL, 0); /* calls may block */
+	fcntl(port, F_SETFL, 0); /* reads and writes of the port may block */
 	return port;
 }
 
@@ -49,7 +50,7 @@ static void write_all(int port, const uint8_t *data, size_t size)
 	}
 }
 
-/* Reads the next frame, drops its body, and returns its type. */
+/* Reads the next frame, discards its body, and returns the type of the frame. */
 static unsigned next_type(int port)
 {
 	uint8_t header[SANDBOXD_HEADER_SIZE], byte;
@@ -60,7 +61,7 @@ static unsigned next_type(int port)
 	return (unsigned)sandboxd_get(header + 4, 2);
 }
 
-/* Answers the first hello with a ready, which has the same body. */
+/* Answers the first `hello` message with a `ready`, which has the same body. */
 static void answer(int port)
 {
 	uint8_t frame[SANDBOXD_HEADER_SIZE + SANDBOXD_HELLO_MAX_BODY];
@@ -70,7 +71,7 @@ static void answer(int port)
 	write_all(port, frame, sizeof frame);
 }
 
-/* Sends a frame of at most five bytes forever. */
+/* Sends the same frame, whose body has at most five bytes, again and again. */
 static _Noreturn void repeat(int port, uint16_t type, const uint8_t *body, size_t size)
 {
 	static uint8_t frames[FRAMES * (SANDBOXD_HEADER_SIZE + 5)];
@@ -121,7 +122,7 @@ static void spin(void)
 
 	(void)!write(limit, unlimited, sizeof unlimited - 1);
 	syscall(SYS_sched_setscheduler, 0, SCHED_FIFO,
-		&highest); /* musl's function only returns ENOSYS */
+		&highest); /* musl's sched_setscheduler only returns ENOSYS */
 	for (long others = sysconf(_SC_NPROCESSORS_ONLN) - 1; others > 0 && fork() > 0; others--)
 		;
 	for (;;)

@@ -1,5 +1,5 @@
-/* Makes system calls that the filter allows only with some arguments, with these and with others.
- * Prints a line for each call, which ends with its errno. */
+/* Makes the system calls that the filter allows only with certain arguments, both with these and
+ * with other arguments. Prints a line for each call, which ends with the errno of the call. */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,8 @@ static void say(const char *name, long result)
 
 static void try_clone(void)
 {
-	/* Without CLONE_SIGHAND the kernel itself refuses a thread. */
+	/* The filter must allow a new thread. The kernel itself then refuses it, because
+	 * CLONE_SIGHAND is missing. */
 	say("thread", syscall(SYS_clone, CLONE_THREAD, 0, 0, 0, 0));
 	say("fork", syscall(SYS_clone, SIGCHLD, 0, 0, 0, 0));
 	say("sibling", syscall(SYS_clone, CLONE_PARENT, 0, 0, 0, 0));
@@ -60,7 +61,8 @@ static void try_descriptors(void)
 	say("lock", fcntl(STDOUT_FILENO, F_SETLK, &lock));
 	say("owner", fcntl(STDOUT_FILENO, F_SETOWN, getpid()));
 	say("terminal", ioctl(STDIN_FILENO, TIOCSTI, ""));
-	say("kvm", ioctl(STDIN_FILENO, 0xae00, 0)); /* fails with ENOTTY on /dev/null */
+	/* The filter must allow this ioctl. /dev/null then returns ENOTTY. */
+	say("kvm", ioctl(STDIN_FILENO, 0xae00, 0));
 }
 
 static void try_seccomp(void)

@@ -1,5 +1,5 @@
-/* Makes every system call, and some that do not exist, with invalid arguments, and prints each result.
- * Before, it prints the entries of some calls in the launcher's table. */
+/* Makes every system call, and some calls that do not exist, with invalid arguments, and prints the
+ * result of each. Before, it prints the tables of the launcher's filter. */
 #include <errno.h>
 #include <stdio.h>
 #include <unistd.h>
@@ -14,11 +14,12 @@ static void list(const char *name, const int *calls, size_t size)
 		printf("%s %d\n", name, calls[i]);
 }
 
-/* uretprobe and uprobe, which only trampolines of the kernel may call on x86. No filter sees these calls,
- * and the kernel kills a process that makes them otherwise. */
+/* The system calls uretprobe and uprobe, which only trampolines of the kernel may make on x86. No
+ * filter sees these calls, and the kernel kills any other process that makes them. */
 enum { TRAMPOLINE_FIRST = 335, TRAMPOLINE_LAST = 336 };
 
-/* Some calls do not return. The exit of the process shows that they are allowed. */
+/* Return whether a system call does not return. The exit of the process shows that such a call is
+ * allowed. */
 static int is_final(long number)
 {
 	return number == SYS_exit || number == SYS_exit_group || number == SYS_rt_sigreturn ||
@@ -27,7 +28,7 @@ static int is_final(long number)
 
 static void make(long number)
 {
-	/* futex(2) returns ENOSYS for an unknown operation, too. */
+	/* Give futex(2) a valid operation, because it returns ENOSYS for an unknown one, too. */
 	long second = number == SYS_futex ? 0 : -1;
 	long result = syscall(number, -1L, second, -1L, -1L, -1L, -1L);
 
@@ -46,7 +47,8 @@ int main(void)
 #ifdef __x86_64__
 	int result;
 
-	/* getpid() in the ABIs of x32 and i386. */
+	/* Make the system call getpid through the ABIs of x32 and i386, which the filter must
+	 * refuse. */
 	make(0x40000000L | SYS_getpid);
 	__asm__ volatile("int $0x80" : "=a"(result) : "a"(20) : "memory");
 	printf("i386 %d\n", -result);

@@ -1,6 +1,8 @@
-/* Executes a program without some system calls, as on an old kernel, or in a container.
+/* Executes a program for which some system calls fail, as on an old kernel or in a container.
  *
- *     lacking ERRNO NUMBER... -- PROGRAM ARGUMENT... */
+ *     lacking ERRNO NUMBER... -- PROGRAM ARGUMENT...
+ *
+ * The system calls with these numbers fail with ERRNO. */
 #include <linux/filter.h>
 #include <linux/seccomp.h>
 #include <stddef.h>

@@ -1,4 +1,4 @@
-// Prints the numbers of the system calls, from 0 to the given one, that this kernel lacks.
+// Prints the number of each system call, from 0 to the given number, that this kernel lacks.
 
 #include <errno.h>
 #include <stdbool.h>
@@ -8,15 +8,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { TIMEOUT = 1 }; // seconds, for calls that block
+enum { TIMEOUT = 1 }; // maximum time of a call that blocks, in seconds
 
-// Makes the call in a child, which the call may kill, with arguments that are invalid for all calls.
+// Returns whether the kernel lacks a system call. Makes the call in a child, which the call may
+// kill, with arguments that are invalid for every call.
 static bool lacks(long number)
 {
 	pid_t child = fork();
 	if (child == 0) {
 		alarm(TIMEOUT);
-		// futex(2) returns ENOSYS for an unknown operation, too.
+		// Give futex(2) a valid operation, because it returns ENOSYS for an unknown one, too.
 		long operation = number == SYS_futex ? 0 : -1;
 		_exit(syscall(number, -1L, operation, -1L, -1L, -1L, -1L) == -1 && errno == ENOSYS);
 	}

@@ -1,12 +1,13 @@
-/* A program in the place of QEMU that makes the attempts of an attacker, and reports each result.
+/* A program that runs in the place of QEMU, makes the attempts of an attacker, and reports the
+ * result of each.
  *
  *     attack …        make all attempts, and then wait
- *     attack list     print the table: title, name, danger, benefit for an attacker
- *     attack victim   run as a victim: a process of the same user
+ *     attack list     print the table of attempts: title, name, danger, benefit for an attacker
+ *     attack victim   run as a victim of the attempts: a process of the same user
  *
- * Like QEMU, it has no other arguments and files. So the test writes the facts about the victims
- * into the program itself, over the text below. If possible, it makes each attempt in a child, so
- * that no attempt affects a later one. */
+ * The launcher gives this program only the arguments and files of QEMU. So the test writes the facts
+ * about the victims into the program file itself, over the text `@notes@`. If possible, the program
+ * makes each attempt in a child process, so that no attempt affects a later one. */
 #define _GNU_SOURCE
 #include "attack.h"
 #include <errno.h>
@@ -21,7 +22,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* Lines of KEY=VALUE; volatile, since the test changes the text after the compilation. */
+/* The facts about the victims, in lines of KEY=VALUE. The array is volatile, because the test
+ * changes the text in the compiled program, so the compiler must not treat it as a constant. */
 static volatile char notes[4096] = "@notes@";
 
 static const struct attempts *const groups[] = { &files,  &descriptors, &processes,
@@ -146,7 +148,8 @@ static long tried(const struct attempt *attempt)
 	return syscall(call[0], call[1], call[2], call[3], call[4], call[5], call[6]);
 }
 
-/* Return 0 for success, an errno, or -1 if the attempt has no target on this host. */
+/* Make an attempt, and return 0 if it succeeds, the errno if it fails, or -1 if it has no target on
+ * this host. */
 static int outcome(const struct attempt *attempt)
 {
 	int status;
@@ -158,7 +161,7 @@ static int outcome(const struct attempt *attempt)
 	}
 	if (child > 0) {
 		if (waitpid(child, &status, 0) != child || !WIFEXITED(status))
-			return ENOSYS; /* a signal has killed the child */
+			return ENOSYS; /* a signal has killed the child process */
 		return WEXITSTATUS(status) == 255 ? -1 : WEXITSTATUS(status);
 	}
 	if (tried(attempt) != -1)
@@ -171,7 +174,8 @@ static const char *word(int result)
 	return result == 0 ? "SUCCEEDED" : result == -1 ? "nothing" : strerrorname_np(result);
 }
 
-/* Write the name before the attempt, so that the output shows which attempt killed the process. */
+/* Make all attempts from a number on. Write the name of each before the attempt, so that the output
+ * shows which attempt killed the process. */
 static void try_all(long from)
 {
 	long number = 0;
@@ -187,7 +191,8 @@ static void try_all(long from)
 	dprintf(2, "done\n");
 }
 
-/* Refuse to run as root, who could do harm. A program with capabilities is not confined anyway. */
+/* Return whether the program has capabilities. It then refuses to run, because root could do harm
+ * to the host, and a program with capabilities is not confined anyway. */
 static bool has_capabilities(void)
 {
 	struct __user_cap_header_struct header = { _LINUX_CAPABILITY_VERSION_3, 0 };

@@ -1,6 +1,7 @@
 /* Attempts on the files that QEMU inherits as descriptors.
  *
- * Templates are open for reading only, but the user owns them, and QEMU runs as the user. */
+ * The template's files are open for reading only. But they belong to the user, and QEMU runs as
+ * this user, so only the confinement can prevent that QEMU opens them for writing. */
 #define _GNU_SOURCE
 #include "attack.h"
 #include <errno.h>
@@ -21,7 +22,8 @@
 #define FS_IOC_ENABLE_VERITY _IOW('f', 133, char[128])
 #endif
 
-/* Attempts on each file that is open for reading only, or for writing. */
+/* Define attempts, which are made on each inherited file that is open for reading only, or on each
+ * that is open for writing. */
 #define ON(kind, name, call)                   \
 	static long name##_one(int fd)         \
 	{                                      \
@@ -77,7 +79,7 @@ static long dropped(int fd)
 	return found == MAP_FAILED ? -1 : madvise(found, 4096, MADV_REMOVE);
 }
 
-/* Write to memory that is mapped for reading, through /proc/self/mem. */
+/* Write through /proc/self/mem to memory into which a file is mapped for reading only. */
 static long forced(int fd)
 {
 	char *found = mmap(NULL, 4096, PROT_READ, MAP_SHARED, fd, 0);
@@ -103,7 +105,8 @@ static long spliced(int fd)
 	return found;
 }
 
-/* Splice the file into a pipe without a copy, and overwrite the data in the pipe (CVE-2022-0847). */
+/* Splice the file into a pipe, which copies no data, and then overwrite the data in the pipe
+ * (CVE-2022-0847). */
 static long through_pipe(int fd)
 {
 	int pipes[2];
@@ -144,7 +147,8 @@ static long record_locked(int fd, int command)
 	return fcntl(fd, command, &lock);
 }
 
-/* Release the lease, since the file stays open, and the lease would block later attempts. */
+/* Attempts to lock a file. Each releases its lock or lease after a success, because the file stays
+ * open, and a lease would block later attempts. */
 
 static long locked(int fd)
 {
@@ -170,7 +174,8 @@ static long grown(int fd)
 
 	if (fstat(fd, &status) != 0)
 		return -1;
-	/* The maximum size of a file, which exceeds the disk of a machine. */
+	/* Write far beyond the end of the file, at an offset that exceeds the maximum size of a
+	 * machine's disk. */
 	return pwrite(fd, "x", 1, status.st_size + (1L << 42));
 }
 

@@ -1,4 +1,4 @@
-/* Attempts on files by their paths. */
+/* Attempts on files of the host, which the attacker opens by their paths. */
 #define _GNU_SOURCE
 #include "attack.h"
 #include <dirent.h>
@@ -254,7 +254,9 @@ static long enter_folder(void)
 	return chdir(told("folder"));
 }
 
-/* The kernel opens the program before it reads the arguments, whose address is invalid. */
+/* Return 0 if the kernel would execute the program. The address of the arguments is invalid, and
+ * the kernel opens the program before it reads them, so EFAULT shows that the program could be
+ * opened. */
 static long executes(const char *path)
 {
 	long found = syscall(SYS_execve, path, 8L, 8L);

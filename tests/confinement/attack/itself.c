@@ -1,4 +1,5 @@
-/* Attempts of the process to survive, and to change its own limits and privileges. */
+/* Attempts of the attacking process to survive the controller, and to change its own limits and
+ * privileges. */
 #define _GNU_SOURCE
 #include "attack.h"
 #include <errno.h>
@@ -12,7 +13,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* Attempts to outlive the process that started it. */
+/* Attempts to outlive the controller, the process that started this one. */
 
 static long undone(void)
 {
@@ -90,7 +91,8 @@ static long all_capabilities(void)
 	return syscall(SYS_capset, &header, sets);
 }
 
-/* The kernel queues each signal, and counts it for the user, until it is received. */
+/* Queue 1000 signals for this process, which blocks them. The kernel counts queued signals for the
+ * user until they are received, so the user's other processes could queue no more. */
 static long signals_queued(void)
 {
 	const int number = SIGRTMIN + 3;

@@ -1,4 +1,5 @@
-/* Attempts on the kernel: large interfaces, information, settings and devices. */
+/* Attempts on the kernel: on its large interfaces, on information about the host, and on the host's
+ * settings and devices. */
 #define _GNU_SOURCE
 #include "attack.h"
 #include <errno.h>
@@ -77,7 +78,8 @@ static long hidden_memory(void)
 	return closing((int)syscall(SYS_memfd_secret, 0));
 }
 
-/* If the kernel merges equal pages, a write to a merged page takes longer. */
+/* Ask the kernel to merge a page with equal pages of other processes. A write to a merged page
+ * takes longer, which would tell whether another process holds the same data. */
 static long merged(void)
 {
 	void *page = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -127,7 +129,7 @@ static long other_namespace(void)
 	return -1;
 }
 
-/* With invalid arguments, so that the call has no effect if it is allowed. */
+/* Call reboot with invalid arguments, so that it has no effect if it is allowed. */
 static long rebooted(void)
 {
 	long found = syscall(SYS_reboot, 0, 0, 0, 0);
@@ -204,7 +206,8 @@ static long typed(void)
 	return -1;
 }
 
-/* Calls of other ABIs have other numbers, which a filter might confuse with harmless calls. */
+/* Attempts to make system calls through other ABIs of the processor. Their numbers differ, so a
+ * filter might take them for harmless calls. */
 
 #if defined(__x86_64__)
 static long old_call(long number, const void *first, long second, long third)
@@ -225,12 +228,13 @@ static long old_open(void)
 
 	for (size_t i = 0; i < sizeof path - 1 && from[i] != '\0'; i++)
 		path[i] = from[i];
-	return closing((int)old_call(5, path, O_RDONLY, 0)); /* since this program is below 4 GiB */
+	/* An address of 32 bits suffices for this call, because the program is below 4 GiB. */
+	return closing((int)old_call(5, path, O_RDONLY, 0));
 }
 
 static long old_number(void)
 {
-	return old_call(20, NULL, 0, 0); /* getpid; this number is writev on x86_64 */
+	return old_call(20, NULL, 0, 0); /* this number is getpid on i386, but writev on x86-64 */
 }
 
 static long x32_socket(void)

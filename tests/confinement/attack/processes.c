@@ -1,4 +1,5 @@
-/* Attempts on other processes, and on objects that the kernel shares between a user's processes. */
+/* Attempts on other processes, and on objects that the kernel shares between all processes of a
+ * user. */
 #define _GNU_SOURCE
 #include "attack.h"
 #include <dirent.h>
@@ -25,7 +26,8 @@
 #endif
 #define KEYRING_OF_USER (-4L)
 
-/* Victims block this signal. */
+/* The signal that attempts send to victims. A victim blocks it, so the test can see it as
+ * pending. */
 #define HIT SIGUSR1
 
 #define AT_VICTIMS(name, call)              \
@@ -167,7 +169,7 @@ static long core_shared(int pid)
 	return prctl(PR_SCHED_CORE, 2 /* SHARE_TO */, pid, 0, 0);
 }
 
-/* A signal that the kernel sends for the process when data arrive in a pipe. */
+/* Let the kernel send a signal to a victim when data arrives in a pipe of the attacker. */
 static long owned(int pid)
 {
 	int pipes[2];
@@ -262,7 +264,7 @@ static long others_listed(void)
 	return found > 1 ? found : fail(ESRCH);
 }
 
-/* Objects that the kernel shares between all processes of a user. */
+/* Attempts on objects that the kernel shares between all processes of a user. */
 
 static int key(void)
 {

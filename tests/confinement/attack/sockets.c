@@ -1,4 +1,4 @@
-/* Attempts on sockets: its own, and inherited ones. */
+/* Attempts on sockets: on those that the attacker creates, and on those that QEMU inherits. */
 #define _GNU_SOURCE
 #include "attack.h"
 #include <arpa/inet.h>
@@ -174,7 +174,7 @@ static long any_family(void)
 	return fail(error);
 }
 
-/* Inherited sockets. */
+/* Attempts on the sockets that QEMU inherits. */
 
 static long connected_anew(int fd)
 {
@@ -244,7 +244,8 @@ static long peer(int fd)
 	return getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &found, &size);
 }
 
-/* Send a byte to standard error between the lines of output, which the reader ignores. */
+/* Send a byte of out-of-band data to standard error, between two lines of output. The test that
+ * reads the output ignores this byte. */
 static long urgent_sent(void)
 {
 	return send(2, "!", 1, MSG_OOB | MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -255,10 +256,12 @@ static long urgent_received(int fd)
 	char byte;
 	long found = recv(fd, &byte, 1, MSG_OOB | MSG_DONTWAIT);
 
-	return found == -1 && errno == EINVAL ? 0 : found; /* the call searched for a socket */
+	/* EINVAL shows that the call was allowed, but has found no out-of-band data. */
+	return found == -1 && errno == EINVAL ? 0 : found;
 }
 
-/* Send to standard error, which the test reads by recv(), as the controller reads its sockets. */
+/* Send a descriptor to standard error. The test reads it by recv(), as the controller reads its
+ * sockets. */
 static long descriptor_sent(void)
 {
 	union {

@@ -1,7 +1,8 @@
-/* A victim in the place of the controller: a process with everything that an attacker may want.
+/* A victim of the attempts, in the place of the controller: a process that has everything that an
+ * attacker may want.
  *
- * It prints the places of its secrets, and runs until its standard input ends. It blocks all
- * signals but SIGTERM, so that its /proc/PID/status shows which signals it received. */
+ * The victim prints where its secrets are, and runs until its standard input ends. It blocks all
+ * signals except SIGTERM, so that its /proc/PID/status shows which signals it has received. */
 #define _GNU_SOURCE
 #include "attack.h"
 #include <fcntl.h>
@@ -43,7 +44,7 @@ static int internet(int family, int type)
 				 bound(family, type, (struct sockaddr *)&six, sizeof six);
 	if (fd < 0 || getsockname(fd, (struct sockaddr *)&found, &size) != 0)
 		return 0;
-	return ntohs(found.sin6_port); /* at the same offset as in IPv4 */
+	return ntohs(found.sin6_port); /* the port is at the same offset in an IPv4 address */
 }
 
 static void abstract(int type, const char *kind)
