@@ -57,7 +57,7 @@ class Findings:
     def removed(self, rule: str, path: Path, message: str, hint: str = "restore it") -> None:
         """Record an error about a declaration that was removed.
 
-        Its position is in the released form.
+        The position of the error is in the released form.
         """
         self.old_document.error(rule, path, message, hint)
 
@@ -113,7 +113,7 @@ class Findings:
 def _is_seeded(path: Path) -> bool:
     """Return True if the seed of frames' checks depends on the name at `path` in the schema.
 
-    It depends on the names of messages, fields, values of enums and bits of flags.
+    The seed depends on the names of messages, fields, values of enums and bits of flags.
     """
     return path[0] == "message" or len(path) > len(("struct", 0, "name"))
 

@@ -201,7 +201,7 @@ class Framing:
     def seal(self, frame: bytes, seed: int) -> bytes:
         """Append the check to a header and body.
 
-        It is XORed with the seed, a number of the schema.
+        The check is XORed with the seed, a number that depends on the schema.
         """
         value = CHECKS[self.check].function(frame) ^ seed
         return frame + (value % (1 << 8 * self.check_size)).to_bytes(self.check_size, "little")

@@ -225,7 +225,7 @@ class Types:
     def _field(self, table: Table, oldest: int) -> Field:
         """Read a field of a message or struct that the version `oldest` added.
 
-        Its offset is set later.
+        The offset of the field is set later.
         """
         kind = self.type(table)
         equals = self._equals(table, kind)

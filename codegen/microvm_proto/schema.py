@@ -87,7 +87,7 @@ class Message(Named):
 
 @dataclass(frozen=True, slots=True)
 class Constant(Named):
-    """A named value in the generated code of both sides: an integer of 64 bits, or ASCII text."""
+    """A named value in the generated code of both sides: an integer or an ASCII text."""
 
     name: str
     value: int | str

@@ -87,7 +87,7 @@ class FrameReceiver:
         self._seed = self.schema.seed
 
     def receive(self, data: bytes) -> Iterator[Piece]:
-        """Yield and count the frames of a complete stream, or the single frame of a datagram."""
+        """Yield and count the frames, good and bad, of a complete stream or of one datagram."""
         split = {"datagram": self._datagram, "cobs": self._stuffed}
         for piece in split.get(self.schema.framing.kind, self._stream)(data):
             self._count(piece)

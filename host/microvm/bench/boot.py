@@ -48,7 +48,7 @@ class Boot:
 def median(boots: Sequence[Boot]) -> Boot:
     """Return the boot whose total duration is the median.
 
-    Its steps add up, because it was measured.
+    The steps of this boot add up to its total, because it was measured.
     """
     return sorted(boots, key=lambda boot: boot.total)[(len(boots) - 1) // 2]
 

@@ -87,7 +87,7 @@ class Library:
 class LibraryMachine:
     """A running machine of the library.
 
-    Its methods raise a `MicroVMError` if an operation fails.
+    The methods raise a `MicroVMError` if an operation fails.
     """
 
     def __init__(self, vm: MicroVM) -> None:
@@ -145,7 +145,7 @@ class LibraryMachine:
     async def _run(self, command: tuple[str, ...], size: int) -> None:
         """Run a command in the guest.
 
-        It must succeed and write `size` bytes, which are discarded.
+        The command must succeed and write `size` bytes, which are discarded.
         """
         async with await self.vm.exec(command) as process:
             received = 0

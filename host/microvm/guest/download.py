@@ -85,7 +85,8 @@ class Download:
     def __init__(self, source: str, destination: Path) -> None:
         """Create the staging folder.
 
-        It is created in the destination if that is a folder, otherwise in the destination's parent.
+        If the destination is a folder, the staging folder is created in it, otherwise in its
+        parent.
 
         :param source: Path of the file or folder in the guest, for messages.
         :param destination: Path of the result on the host. If it is an existing folder, the

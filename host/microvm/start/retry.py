@@ -36,8 +36,8 @@ _PASSING_EXITS = {"killed", "crash", "limit", "internal_error"}
 def is_worthwhile(error: BaseException) -> bool:
     """Return True if another start of a machine may succeed after a start failed with this error.
 
-    This is true if QEMU was killed or crashed, if the host lacked memory or another resource, or if
-    the guest did not answer in time. The rule also applies to taking a snapshot.
+    Another start may succeed if QEMU was killed or crashed, if the host lacked memory or another
+    resource, or if the guest did not answer in time. The rule also applies to taking a snapshot.
     """
     if isinstance(error, SnapshotError):  # `error` is the error of an attempt to take a snapshot
         return error.__cause__ is not None and is_worthwhile(error.__cause__)

@@ -132,7 +132,7 @@ class RunningVM:
     async def check(self) -> None:
         """Raise the guest's error if the guest is lost.
 
-        Notice an exit of QEMU that has just happened, too.
+        The guest also counts as lost if QEMU has exited just now.
         """
         if self.qemu.ended:
             await asyncio.wait([self._watch])

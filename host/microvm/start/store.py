@@ -32,7 +32,7 @@ _NAME = re.compile(r"\w[\w.+~-]{0,199}", re.ASCII)
 class Store:
     """A folder of the cache that holds saved guests: either the templates or the snapshots.
 
-    Its methods raise a `TemplateError` or a `SnapshotError` if a saved guest does not exist, is
+    The methods raise a `TemplateError` or a `SnapshotError` if a saved guest does not exist, is
     damaged or is in use, or if its name is invalid.
 
     :param folder: Name of the folder.

@@ -7,10 +7,10 @@ Pass bytes from the guest to :meth:`Session.receive_data`, then call :meth:`Sess
 until it returns None and :attr:`Session.is_behind` is False. Every method that sends a message only
 returns its bytes; the caller writes them to the guest.
 
-:mod:`microvm.wire.state` defines the messages that are allowed in each state. If the guest sends
-    any other message, the session fails and cannot be used again. The guest sends its messages in
-    order, so a message that is not allowed is not caused by a race, but by a broken or hostile
-    guest.
+The module :mod:`microvm.wire.state` defines the messages that are allowed in each state. If the
+guest sends any other message, the session fails and cannot be used again. The guest sends its
+messages in order, so a message that is not allowed is not caused by a race, but by a broken or
+hostile guest.
 """
 
 from __future__ import annotations

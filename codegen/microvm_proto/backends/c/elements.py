@@ -69,7 +69,8 @@ def _fields(kind: Scalar | Struct, value: str = "value") -> Iterator[tuple[Type,
 def _known(kind: Enum | Flags) -> str:
     """Generate the C function that checks a number against an enum's values, or against flags.
 
-    It returns true if the negotiated version of the protocol defines the value, or all bits.
+    The C function returns true if the negotiated version of the protocol defines the value, or
+    each bit of the flags.
     """
     name = f"@P@_{kind.c_name.upper()}"
     if isinstance(kind, Enum):

@@ -158,7 +158,7 @@ class _Conversion:
     def field(self, field: MavlinkField) -> _Keys:
         """Return the keys of a field's table.
 
-        Its `doc` describes properties for which there is no key.
+        The key `doc` describes those properties of the field for which no key exists.
         """
         kind = TYPES[field.type]
         enum = self.names.get((field.enum, kind))

@@ -11,7 +11,7 @@ from xml.etree.ElementTree import Element, ParseError, TreeBuilder, XMLParser
 MAX_SIZE = 1 << 21
 """Maximum size in bytes of a file of definitions together with all files that it includes.
 
-This is twice the total size of MAVLink's own definitions.
+The limit is twice the total size of MAVLink's own definitions.
 """
 MAX_FILES = 100
 
