@@ -1,4 +1,4 @@
 """The builder of guest packs, which are wheels with the compiled files of guests.
 
-It is not part of a distribution; `make guest-pack` runs it.
+`make guest-pack` runs this package. No distribution of microvm contains it.
 """

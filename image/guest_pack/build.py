@@ -1,4 +1,4 @@
-"""The function that builds the wheel of a guest pack from its parts."""
+"""The function that builds the wheel of a guest pack from the pack's compiled parts."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ below image/. With the same compilers, `make guest-pack` builds the same bytes f
 
 
 def build(arch: Arch, parts: Mapping[str, BuiltPart], directory: Path) -> Path:
-    """Write the wheel of a pack to a folder, and return its path.
+    """Write the wheel of a guest pack to a folder, and return the path of the wheel.
 
     The same parts always give the same wheel.
 
@@ -115,7 +115,7 @@ def _files(parts: Mapping[str, BuiltPart]) -> Iterable[tuple[Path, bytes]]:
 
 
 def _license(components: Iterable[Component]) -> str:
-    """Return the SPDX expression that requires the licences of all components."""
+    """Return an SPDX expression that combines the licences of all components."""
     licenses = chain.from_iterable(each.license.split(" AND ") for each in components)
     return " AND ".join(sorted(set(licenses)))
 

@@ -1,4 +1,4 @@
-"""The components of a pack, with their licences and the addresses of their sources."""
+"""The software components in a guest pack, with their licences and the origin of their sources."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from microvm._version import DISTRIBUTION, __version__
 
 
 class Component(NamedTuple):
-    """A component of a pack.
+    """A software component in a guest pack, such as musl, for the bill of materials.
 
     :ivar license: The SPDX expression of its licence.
-    :ivar purl: Its package URL.
+    :ivar purl: Its package URL (purl), an identifier for packages of any system.
     :ivar source: A description of its source, with version and digest or commit.
     :ivar website: The address of its project; may be empty.
-    :ivar sha256: The digest of its file in the pack, in hex; empty if it is only a part of a file.
+    :ivar sha256: The SHA-256 of its file in the pack, in hex; empty if the component is only a part
+        of a file.
     :ivar patches: The changes to its source, as text.
     """
 
@@ -37,7 +38,7 @@ def ours(name: str, sha256: str) -> Component:
 
 
 def alpine(installed: str, release: str) -> Iterator[Component]:
-    """Yield the components for the Alpine packages in an archive.
+    """Yield the components for the Alpine packages in the archive of the root file system.
 
     :param installed: The text of the archive's lib/apk/db/installed (apk-package(5)).
     :param release: The version of Alpine.

@@ -1,4 +1,4 @@
-"""The parts of a pack, which are built here, and the digests of their sources."""
+"""The functions that build the parts of a guest pack, such as the guest's programs."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from microvm_image.sources import alpine
 
 
 class BuiltPart(NamedTuple):
-    """A part of a pack.
+    """A compiled part of a guest pack, such as the kernel.
 
-    :ivar files: The files in its folder, by name.
-    :ivar components: The components in its files.
+    :ivar files: The content of its files, by name.
+    :ivar components: The software components in these files.
     """
 
     files: Mapping[str, bytes]
@@ -37,7 +37,7 @@ class BuiltPart(NamedTuple):
 
 
 def digests(arch: Arch) -> dict[str, str]:
-    """Return the digests of the sources of all parts, by the names of the parts."""
+    """Return the digest of the source files of each part, by the name of the part."""
     return {
         guest_pack.PROGRAMS: programs.source_digest(),
         guest_pack.LAUNCHER: compiler.source_digest(launcher.sources()),
@@ -49,10 +49,11 @@ def digests(arch: Arch) -> dict[str, str]:
 def parts(
     arch: Arch, report: Reporter, *, kernel: bool = True, pinned: bool = True
 ) -> dict[str, BuiltPart]:
-    """Return the parts of a pack, by their names.
+    """Compile the parts of a guest pack, and return them by their names.
 
     :param kernel: True to include a kernel, whose compilation takes minutes.
-    :param pinned: True to compile the kernel from `PINNED`; False for the newest source.
+    :param pinned: True to compile the kernel from the source in `PINNED`, False to compile it from
+        Debian's newest source.
     :raises ImageError: A part cannot be built.
     """
     found = {
@@ -79,7 +80,7 @@ def _programs(files: Mapping[str, bytes]) -> tuple[Component, ...]:
 
 
 def _libc(arch: Arch) -> Component:
-    """Return the component for musl, in the version that the compiler uses."""
+    """Return the component for musl, the C library in the programs, in the compiler's version."""
     command = compiler.compiler(arch, "sandboxd")
     if len(command) == 1:
         version = run(["dpkg-query", "-W", "-f", "${Version}", "musl-dev"], what="asking for musl")

@@ -1,4 +1,4 @@
-"""The bill of materials of a pack: CycloneDX 1.6 as JSON, which depends only on the pack."""
+"""The bill of materials (SBOM) of a guest pack, as JSON in the format CycloneDX 1.6."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from guest_pack.component import Component
 NAME = "guest.cdx.json"
 
 _EPOCH = datetime(1980, 1, 1, tzinfo=UTC)
-"""The time in the bill, which is the time of all files in a wheel."""
+"""The time in the bill of materials. It is fixed, so that the same pack has the same bill."""
 
 
 def write(name: str, version: str, components: Sequence[Component]) -> str:
-    """Return the bill of a distribution.
+    """Return the bill of materials of a guest pack, as JSON text.
 
     :param name: The name of the distribution.
     :param version: The version of the distribution.

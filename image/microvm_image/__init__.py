@@ -1,8 +1,8 @@
 """The builder of images.
 
-`default` returns the image that `microvm run` uses if no other is named, and builds it if it does
-not exist. `build.build` builds an image from a recipe. `microvm.images` describes and finds images
-that exist.
+`default` returns the image that `microvm run` uses by default, and builds it if it does not exist.
+`build.build` builds an image from a recipe. The package `microvm.images` of the host finds and
+describes images that exist already.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ _MODULES = {"default": "defaults", "remove": "image_removal"}
 
 
 def __getattr__(name: str) -> Any:
-    # A start of a machine needs only `default`, so each name is imported when it is first used.
+    # To save time, a name's module is imported when the name is first used: the start of a machine
+    # needs only `default`.
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

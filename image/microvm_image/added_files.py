@@ -1,4 +1,4 @@
-"""The files that a recipe adds from the host, as a layer."""
+"""The files that a recipe copies from the host into an image."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _ADDABLE = {stat.S_IFREG, stat.S_IFDIR, stat.S_IFLNK}
 
 
 class AddedFiles:
-    """A file or folder of the host as a layer.
+    """A file or folder of the host that is added to an image.
 
-    The files are listed once, when the object is created. A file that changes afterwards cannot be
-    read any more.
+    The files are listed once, when the object is created. Reading a file that has changed since
+    then raises an error.
     """
 
     def __init__(self, step: AddStep, recipe: Recipe, limits: Limits | None = None) -> None:
@@ -63,7 +63,7 @@ class AddedFiles:
             raise ImageError(f"{step}: {error.message}", hint=error.hint) from error
 
     def digest(self) -> str:
-        """Read all files, and return the SHA-256 of everything that an image gets, in hex.
+        """Read all files, and return the SHA-256 of their content, names, modes and owners, in hex.
 
         Modification times are left out, because each checkout of the same sources has other times.
         """
@@ -80,7 +80,7 @@ class AddedFiles:
         return digest.hexdigest()
 
     def add_to(self, tree: RootfsTree) -> None:
-        """Add the files to a tree. A folder that the tree has already gets the new files, too.
+        """Add the files to the tree of an image. An existing folder keeps its other files.
 
         :raises ImageError: The tree has a folder where a file is to be, or a file has changed.
         """
@@ -98,8 +98,8 @@ class AddedFiles:
         tree.add(self)
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the members that were listed, without the added folder itself."""
-        del files  # each file is opened when it is read
+        """Yield the listed files and folders, without the added folder itself."""
+        del files  # not needed: each file is opened when it is read
         for path, member in self._members:
             if isinstance(member, FileNode):
                 budget.take_bytes(member.size)

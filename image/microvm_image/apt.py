@@ -1,8 +1,8 @@
-"""The checks of apt's releases: each is signed, and is not older than one that was seen before.
+"""The checks of Debian's release files: each is signed, and not older than one seen before.
 
-A signature proves the author of a release, but not that the release is the newest, and many
-releases have no expiry date. So the cache keeps the newest date of each release, and an older
-release is refused.
+A release file lists the packages of a suite. Its signature proves its author, but a mirror could
+send an old file with known faults, and many of these files have no expiry date. So the cache keeps
+the newest date of each release file, and an older one is refused.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ FORBIDDEN = (
     "Acquire::AllowWeakRepositories",
     "APT::Get::AllowUnauthenticated",
 )
-"""Options of apt.conf(5) by which a host accepts unsigned packages; we always disable them."""
+"""Options of apt.conf(5) that accept unsigned packages. They are always disabled here."""
 
 SLACK = 24 * 3600
-"""Number of seconds by which a release may be older than another, because mirrors lag behind."""
+"""Number of seconds by which a release file may be older than a known one: mirrors lag behind."""
 
 RELEASES = "releases.json"
-"""The name of the file that stores the newest date seen of each release."""
+"""The name of the file in the cache that stores the newest date of each release file."""
 
 _LIMIT = 1 << 20
 _DATE = re.compile(r"^(?:.*/)?([^/]+)_(?:In)?Release:Date: (.+)$", re.MULTILINE)
@@ -48,7 +48,7 @@ _HASHES = re.compile(r"Hashes of (expected|received) file:(?:\n +- .*)*?\n +- SH
 
 
 def refusal(output: str) -> str:
-    """Return a line that says which file apt refused and why; "" if apt failed for another reason.
+    """Return the line of apt's output that says which file apt refused and why, or "" without one.
 
     :param output: The text that apt has written to its standard error.
     """
@@ -62,7 +62,10 @@ def refusal(output: str) -> str:
 
 
 def dates(lists: Path) -> str:
-    """Return the dates of the releases in a folder of apt's lists, as `check_dates` takes them."""
+    """Return the dates of the release files in a folder, as text for `check_dates`.
+
+    :param lists: The folder in which apt stores release files, such as /var/lib/apt/lists.
+    """
     return "\n".join(
         f"{path.name}:{line}"
         for path in lists.glob("*Release")
@@ -72,11 +75,11 @@ def dates(lists: Path) -> str:
 
 
 def check_dates(output: str, report: Reporter) -> None:
-    """Refuse a release that is older than one that was seen before, and store the newest dates.
+    """Refuse a release file that is older than one seen before, and store the newest dates.
 
     :param output: A text that contains lines of the form `NAME_InRelease:Date: …`, as `grep -H
         ^Date:` writes them.
-    :raises ImageError: A release is older by more than a day.
+    :raises ImageError: A release file is older by more than a day.
     """
     path = cache.folder("downloads") / RELEASES
     with lock.held(path, report):

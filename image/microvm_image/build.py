@@ -23,7 +23,7 @@ from microvm_image.recipe import Recipe
 from microvm_image.sources.find import find
 
 ALPINE = "alpine"
-"""The source that an image has by default."""
+"""The name of the default source of images, Alpine's minirootfs."""
 
 
 def build(
@@ -41,22 +41,23 @@ def build(
 ) -> Image:
     """Return the image of a recipe, and build it if it does not exist yet.
 
-    The changes of each command of the recipe are kept in the cache. The command runs again only if
-    something before it in the recipe has changed. If the source of the recipe is a ready-made
-    image, that is built first.
+    The changes that each command of the recipe makes are kept in the cache. A command runs again
+    only if something before it in the recipe has changed. If the source of the recipe is a
+    ready-made image, that image is built first.
 
     :param recipe: The recipe; by default the recipe of the default image.
     :param arch: The architecture, `x86_64` or `aarch64`; by default the architecture of this host.
-    :param rootfs: The Alpine archive, or its folder; see `rootfs.find` for the default.
-    :param kernel: A file, `small` or `debian`; see `selection.given` for the default.
+    :param rootfs: The path of the Alpine archive, or of its folder; see `rootfs.find` for the
+        default.
+    :param kernel: The path of a kernel, `small` or `debian`; see `selection.given` for the default.
     :param mirror: The address from which the Alpine archive is downloaded if this host lacks it.
     :param output: The folder that becomes the image; by default a folder in the cache.
     :param tag: A tag for an image in the cache.
     :param limits: The limits of the source and of the steps.
     :param run: A function that runs the commands of the recipe. It is required if there are any.
     :param report: The receiver of progress reports; none by default.
-    :raises ImageError: A file is missing or not what it should be, a step failed, or the guest pack
-        has another version of the protocol. Incomplete files are removed.
+    :raises ImageError: A file is missing or invalid, a step failed, or the guest pack has another
+        version of the protocol. Incomplete files are removed.
     :raises CacheError: The cache cannot be used, for example because the disk is full.
     """
     recipe = recipe or Recipe()
@@ -93,7 +94,8 @@ def build(
             if tag or image is None:
                 image = _existing(path, name, report)
                 image = image or ImageBuilder(plan, run, report).build(path, name)
-            # We still hold the lock here, so no other process can prune the image before this.
+            # Assign the tag while this process holds the lock of the image, so that no other
+            # process removes the image because it has no tag.
             if tag:
                 tags.assign(tag, name, report)
             if is_default:
@@ -103,15 +105,15 @@ def build(
 
 
 def _build_ready_made(recipe: Recipe, arch: Arch, report: Reporter) -> None:
-    """Build the ready-made image that the recipe uses as its source, if it does not exist yet."""
+    """Build the ready-made image that is the source of the recipe, if it does not exist yet."""
     if arch != arches.find() or recipe.packages or not readymade.is_missing(recipe.source):
         return
-    if not recipe.path(recipe.source).exists():  # a file or folder of that name has precedence
+    if not recipe.path(recipe.source).exists():  # a file of that name has precedence
         readymade.find(recipe.source, report)
 
 
 def _check_output(path: Path) -> None:
-    """Check that no other user can replace the folder that an image is written to.
+    """Check that no other user can replace the folder to which an image will be written.
 
     :raises ImageError: Another user can replace it.
     """
@@ -130,7 +132,7 @@ def _existing(path: Path, name: str, report: Reporter | None = None) -> Image | 
 
     :param name: The name of the wanted image.
     :param report: The receiver of a notice if an existing image is damaged.
-    :raises ImageError: There is something else at the path.
+    :raises ImageError: The path exists, but is not an image.
     """
     try:
         image = load(path)

@@ -34,7 +34,7 @@ from microvm_image.tree import RootfsTree
 
 _CHANGES = "changes.tar.zst"
 _DIGEST = "sha256"
-"""The names of the files that the cache keeps for a step: the changes, and the digest of these."""
+"""The names of the files that the cache keeps for a step: its changes, and their digest."""
 
 
 class CommandRunner(Protocol):
@@ -43,10 +43,10 @@ class CommandRunner(Protocol):
     def __call__(
         self, image: Image, command: Sequence[str], show: Callable[[str], None], layer: BinaryIO
     ) -> None:
-        """Run a command in a machine of an image, and write its changes as a tar archive.
+        """Run a command in a machine of an image, and write the files that it changes to `layer`.
 
         :param show: A function that is called with each line of the command's output.
-        :param layer: The file that the archive is written to.
+        :param layer: The file to which the tar archive is written.
         :raises MicroVMError: The command failed; `detail` has the last lines of its output.
         """
 
@@ -60,7 +60,7 @@ class ImageBuilder:
         self._report = report
 
     def build(self, path: Path, name: str) -> Image:
-        """Build the image at a path, whose lock the caller holds."""
+        """Build the image, and write it to a path. The caller holds the lock of this path."""
         plan = self._plan
         manifest = plan.manifest(name)
         check_manifest(manifest)
@@ -79,9 +79,10 @@ class ImageBuilder:
             return self._write(path, tree, manifest)
 
     def _add_changes(self, tree: RootfsTree, step: PlannedStep) -> None:
-        """Add the changes of a command to the tree, and run the command if the cache lacks them.
+        """Add the files that a command changes to the tree of the image.
 
-        New changes are stored in the cache after the tree has accepted them.
+        If the cache lacks these changes, run the command, and store its changes in the cache after
+        they have been added without an error.
         """
         path = cache.folder("layers") / step.digest[:32]
         if _add_cached(tree, step, path):
@@ -111,7 +112,7 @@ class ImageBuilder:
 
     @contextmanager
     def _intermediate(self, tree: RootfsTree, digest: str) -> Iterator[Image]:
-        """Yield the image as it is before a step. It is removed after the step."""
+        """Yield the unfinished image in which a step's command runs, and remove it afterwards."""
         name = self._plan.name(digest)
         manifest = self._plan.manifest(name)
         config = manifest.config._replace(user="", entrypoint=(), cmd=())
@@ -121,14 +122,15 @@ class ImageBuilder:
                 yield self._write(path, tree, manifest._replace(config=config, warm=()))
             finally:
                 if path.exists():
-                    # scratch deletes it; until then no process finds it half removed
+                    # Move the image into the scratch folder, which is deleted after the block. So
+                    # no process finds an image that is only partly removed.
                     with cache.scratch(path) as removed:
                         path.replace(removed)
 
     def _write(self, path: Path, tree: RootfsTree, manifest: ImageManifest) -> Image:
-        """Write an image at a path, completely or not at all.
+        """Write an image to a path, completely or not at all.
 
-        A small root file system goes into the initramfs, a larger one into a disk. The content of
+        A small root file system is written to the initramfs, a larger one to a disk. The content of
         the disk depends only on the tree and its source, so that images can share the file.
         """
         check_stopped()
@@ -157,7 +159,7 @@ class ImageBuilder:
 
 
 def _add_cached(tree: RootfsTree, step: PlannedStep, path: Path) -> bool:
-    """Add the changes of a command that the cache has; return False if it lacks intact ones."""
+    """Add the changes of a command from the cache. Return False if they are missing or damaged."""
     with ExitStack() as files:
         try:
             expected = cache.read(path / _DIGEST, 64)

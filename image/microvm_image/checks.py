@@ -1,4 +1,4 @@
-"""The checks before a build, which find faults before anything is downloaded or compiled."""
+"""The checks of a recipe and of this host before anything is downloaded or compiled."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def check(
 ) -> list[AddedFiles]:
     """Check a recipe, and that this host has all files and tools that the build needs.
 
-    :param kernel: The kernel that the user asks for, as `selection.given` takes it.
+    :param kernel: The kernel that the user wants, in the form for `selection.given`.
     :param limits: The limits of each file or folder that the recipe adds.
     :return: The files of each step that adds files, in the order of the steps.
     :raises ImageError: A file or tool is missing, or a file cannot be read. The message names all

@@ -1,4 +1,4 @@
-"""The decompression of layers within their limits, and the compression of new layers."""
+"""The decompression of an image's layers, with limits, and the compression of new layers."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ They suffice for `xz -9` and `zstd --long`, which need 65 and 128 MiB.
 """
 
 DAMAGED = "it is damaged or was cut short; get it again"
-"""The hint for an archive that cannot be read."""
+"""The hint of the error for an archive that cannot be read."""
 
 _ZEROS = bytes(CHUNK)
 
 
 class _Gzip:
-    """A decompressor of gzip with the methods of `StreamDecoder`, which those of `zlib` lack."""
+    """A decompressor of gzip with the interface `StreamDecoder`. The class of `zlib` lacks it."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(16 + zlib.MAX_WBITS)
@@ -75,9 +75,15 @@ def unpacked(
     key: str = "",
     any_ratio: bool = False,
 ) -> FileRange:
-    """Return a layer in decompressed form: the layer itself, or a file that is closed with `files`.
+    """Return a layer in decompressed form.
 
+    If the layer is not compressed, that is the layer itself. Otherwise it is decompressed into a
+    temporary file.
+
+    :param packed: The layer as it is stored.
     :param name: The name of the layer, for messages.
+    :param files: The exit stack that closes the temporary file.
+    :param budget: The limits of the image's source, from which the layer's size is subtracted.
     :param key: The digest of the layer, if it is known.
     :param any_ratio: True if the layer may be any number of times as large as its compressed form.
     :raises ImageError: The layer is damaged or incomplete, or exceeds the rest of the budget.
@@ -105,9 +111,12 @@ def _counted(chunks: Iterator[bytes], budget: Budget, *, any_ratio: bool) -> Ite
 
 
 def spooled(chunks: Iterator[bytes], files: ExitStack) -> FileRange:
-    """Write chunks to an unnamed file in the cache, and return it. It is closed with `files`.
+    """Write chunks to an unnamed temporary file, and return the file.
 
-    The file is not in /tmp, which may be in memory. Chunks of zeros take no space.
+    The file is in the cache's folder, because /tmp may be in memory. Chunks of zeros take no space
+    on the disk.
+
+    :param files: The exit stack that closes the file.
     """
     folder = cache.root()
     with cache.disk_errors():
@@ -131,7 +140,7 @@ def _named(packed: FileRange, new: Callable[[], StreamDecoder], name: str) -> It
     try:
         yield from decoded(packed.chunks(), new)
     except OSError as error:
-        if error.errno is not None:  # an error of the file; the errors of bz2 have no number
+        if error.errno is not None:  # an error of the file; errors of bz2 have no errno
             raise
         raise ImageError(f"{name}: damaged archive: {error}", hint=DAMAGED) from error
     except (EOFError, zlib.error, lzma.LZMAError) as error:
@@ -141,7 +150,7 @@ def _named(packed: FileRange, new: Callable[[], StreamDecoder], name: str) -> It
 
 
 def compressed(path: Path) -> BinaryIO:
-    """Return a new file that compresses by zstd, with a checksum, everything that is written to it.
+    """Create a file that compresses everything that is written to it, by zstd with a checksum.
 
     :raises ImageError: This Python cannot write zstd.
     """

@@ -1,4 +1,4 @@
-"""The default image: found within a millisecond, and built if it does not exist."""
+"""The default image of `microvm run`. It is found within a millisecond if it exists, else built."""
 
 from __future__ import annotations
 
@@ -25,11 +25,12 @@ _LIMIT = 1 << 12
 def default(*, arch: str | None = None, report: Reporter | None = None) -> Image:
     """Return the default image, and build it if it does not exist.
 
-    `build` stores the name of the default image under a key. The key is a digest of everything that
-    can change the default image: the sources and the pack of the guest; the archive and the kernel
-    that the environment names; the archive and the small kernel in the cache; and the modules of
-    other kernels. So this function needs neither a compiler nor the network to find the image. A
-    newer kernel package alone does not change the key; `microvm image build` installs it.
+    `build` stores the name of the default image in a note in the cache. The name of the note is a
+    digest of everything that can change the default image: the source files of the guest's programs
+    and the guest pack; the archive and the kernel that environment variables name; the archive and
+    the small kernel in the cache; and the modules of other kernels. So this function needs neither
+    a compiler nor the network to find the image. A newer kernel package does not change this
+    digest; `microvm image build` builds an image with the newer kernel.
 
     :param arch: The architecture, `x86_64` or `aarch64`; by default the architecture of this host.
     :param report: The receiver of progress reports; none by default.
@@ -44,9 +45,10 @@ def default(*, arch: str | None = None, report: Reporter | None = None) -> Image
 
 
 def remember(arch: Arch, image: Image) -> None:
-    """Store the name of the default image, and remove the notes of images that no longer exist.
+    """Store the name of the default image in a note, and remove notes of images that do not exist.
 
-    If the note cannot be stored, or another process is storing it, the next build takes longer.
+    If the note cannot be stored, or if another process is storing it, no error is raised: the next
+    search for the default image takes longer.
     """
     note = _note(arch)
     if _named_in(note) == image.name:
@@ -61,9 +63,9 @@ def remember(arch: Arch, image: Image) -> None:
 
 
 def noted(arch: Arch) -> str:
-    """Return the stored name of the default image; "" if there is none.
+    """Return the name of the default image from its note; "" if there is none.
 
-    :raises ImageError: The sources of the daemon are missing.
+    :raises ImageError: The source files of the guest's programs are missing.
     """
     return _named_in(_note(arch))
 
@@ -114,8 +116,8 @@ def _stamp(path: Path | None) -> tuple[str | int, ...] | None:
         return None
     try:
         status = path.stat()
-    except OSError:  # a build reports the error
+    except OSError:  # a build reports this error
         return str(path.absolute()), 0, 0
-    if path.is_relative_to(cache.root()):  # names there are unique, and copies have other times
+    if path.is_relative_to(cache.root()):  # unique names; a copy of the cache changes the times
         return path.name, status.st_size
     return str(path.absolute()), status.st_size, status.st_mtime_ns

@@ -1,7 +1,7 @@
-"""The read-only disk of an image: an EROFS file system, which is written without root.
+"""The read-only disk of an image: an EROFS file system. Writing it needs no root permissions.
 
-It is not compressed, because decompression in an emulated guest is slow, and because the guest's
-kernel would need code for it.
+The file system is not compressed, because decompression in an emulated guest is slow, and because
+the guest's kernel would have to contain the code for it.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _PROGRAM = "mkfs.erofs"
 
 
 def write(tree: RootfsTree, out: Path, digest: str) -> None:
-    """Write a tree as a file system. The same tree and digest always give the same bytes.
+    """Write a root file system to a new disk. The same tree and digest always give the same bytes.
 
-    :param out: The new file. Its folder temporarily needs space for twice the size of the tree.
+    :param out: The path of the disk. Its folder temporarily needs space for twice the tree's size.
     :param digest: The digest from which the UUID of the file system is derived, in hex.
     :raises ImageError: mkfs.erofs is not installed, or fails. The tree cannot be used afterwards.
     """
@@ -37,7 +37,7 @@ def write(tree: RootfsTree, out: Path, digest: str) -> None:
         *(_PROGRAM, "--tar=f", "--quiet", "-d1", "-b4096", "-T0", "--mkfs-time"),
         *("-U", str(uuid.UUID(digest[:32])), str(out)),
     ]
-    # The messages go to memory, because a full disk could not store them.
+    # Store the messages of mkfs.erofs in memory, because the disk may be full.
     with os.fdopen(os.memfd_create("log"), "w+b") as log:
         pipes: dict[str, Any] = {
             "stdin": subprocess.PIPE,
@@ -66,16 +66,16 @@ def write(tree: RootfsTree, out: Path, digest: str) -> None:
 
 
 def _is_short(tree: RootfsTree, out: Path) -> bool:
-    """Return True if the folder lacks the space for a disk, which mkfs.erofs may not report."""
+    """Return True if the host's disk lacks space for the tree. mkfs.erofs may not report that."""
     written = out.stat().st_blocks * cache.SECTOR if out.exists() else 0
     wanted = 2 * sum(node.size for _, node in tree.walk())
     return shutil.disk_usage(out.parent).free + written < wanted
 
 
 def _feed(maker: subprocess.Popen[bytes], tree: RootfsTree) -> int:
-    """Write the tree to the input of a program, and return the exit status of the program."""
+    """Write the tree to the input of mkfs.erofs, and return its exit status."""
     if maker.stdin:
-        with suppress(BrokenPipeError), maker.stdin as pipe:  # the program reports its error
+        with suppress(BrokenPipeError), maker.stdin as pipe:  # mkfs.erofs has failed
             tree.write_tar(pipe)
         maker.stdin = None
     finish(maker)

@@ -1,4 +1,4 @@
-"""The download of a file within a limited time, even if the network or the server hangs."""
+"""The download of a file. Its time is limited, even if the network or the server hangs."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ SIZE_LIMIT = 64 << 20
 _INTERVAL = 0.1
 
 Events = queue.SimpleQueue[int | bytes | str]
-"""The length of the body, or 0 if it is unknown; then its pieces; then b"", or an error as text."""
+"""The type of the queue by which a thread passes on a download: the length of the body, or 0 if it
+is unknown; then the pieces of the body; then b"", or an error as text."""
 
 
 class DownloadError(ImageError):
-    """A file cannot be downloaded: it does not exist, or the server cannot be reached."""
+    """Raised if a file cannot be downloaded: the server lacks it, or cannot be reached."""
 
 
 class TooSlowError(DownloadError):
-    """The server sends the file so slowly that the download would take hours."""
+    """Raised if the server sends a file so slowly that the download would take hours."""
 
 
 def fetch(url: str, report: Reporter) -> bytes:
@@ -43,7 +44,7 @@ def fetch(url: str, report: Reporter) -> bytes:
     if not url.startswith(("http://", "https://")):
         raise DownloadError(f"{url}: not an http or https address")
     events: Events = queue.SimpleQueue()
-    # getaddrinfo has no time-out, so we call it in a thread, which we abandon if it hangs.
+    # getaddrinfo has no time-out. So download in a thread, and abandon the thread if it hangs.
     start_thread(_receive, url, events)
     deadline = time.monotonic() + TOTAL_TIMEOUT
     wait, total = CONNECT_TIMEOUT, 0
@@ -96,5 +97,5 @@ def _receive(url: str, events: Events) -> None:
     except urllib.error.HTTPError as error:
         with error:
             events.put(f"{error.code} {error.reason}")
-    except Exception as error:  # the other thread waits for any outcome
+    except Exception as error:  # the waiting thread needs any result
         events.put(str(getattr(error, "reason", error)) or type(error).__name__)

@@ -1,8 +1,7 @@
-"""A meter of the speed of a download, by which a download that is too slow can be cancelled.
+"""Measures the speed of a download, so that a download that is too slow can be cancelled.
 
-A time-out between two bytes does not help against a server that sends one byte a second. So the
-meter counts the bytes that arrive in each window of time, as curl's --speed-limit and --speed-time
-do.
+A time-out between two bytes does not help against a server that sends one byte a second. So this
+module counts the bytes that arrive in each minute, as curl's --speed-limit and --speed-time do.
 """
 
 from __future__ import annotations
@@ -13,24 +12,24 @@ from contextlib import suppress
 from pathlib import Path
 
 LEAST = 1024
-"""Minimum number of bytes per second, on average over a window."""
+"""Minimum speed of a download in bytes per second, on average over a window of `WINDOW`."""
 WINDOW = 60.0
-"""Length of a window, in seconds."""
+"""Length of the window of time over which the speed is measured, in seconds."""
 
 
 class DownloadSpeed:
     """A meter of the speed of one download."""
 
     def __init__(self) -> None:
-        """Begin the first window."""
+        """Begin the first window of time."""
         self._begun = time.monotonic()
         self._before = 0
 
     def is_too_slow(self, size: int) -> bool:
         """Return True if too few bytes arrived in the window that has just ended.
 
-        :param size: Number of bytes since the beginning. A decrease counts as progress, too,
-            because received files may have been moved elsewhere.
+        :param size: Number of bytes that have arrived so far. A smaller number than before counts
+            as progress, too, because received files may have been moved elsewhere.
         """
         now = time.monotonic()
         if now - self._begun < WINDOW:
@@ -42,12 +41,12 @@ class DownloadSpeed:
 
 
 def too_slow() -> str:
-    """Return the reason why a download is too slow, for a message."""
+    """Return the text of the error for a download that is too slow."""
     return f"too slow: less than {LEAST} bytes per second for {WINDOW:g} s"
 
 
 def size_of(folder: Path) -> int:
-    """Return the size of all files below a folder, while other processes rename and remove them."""
+    """Return the total size of the files below a folder. Other processes may change the files."""
     size = 0
     with suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:

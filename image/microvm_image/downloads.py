@@ -1,7 +1,8 @@
-"""The downloads in the cache: packages, archives and sources, which can be downloaded again.
+"""The downloads in the cache: packages, archives and source files, which builds of images need.
 
-The last use of a download is the newest modification time of its files, which `contents.use` sets.
-A build holds a lock on all downloads, so that none is removed while it is read.
+A download can be removed, because it can be downloaded again. The time of its last use is the
+newest modification time of its files, which `contents.use` sets. A build holds a lock on all
+downloads, so that none is removed while the build reads it.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from microvm_image import rootfs
 from microvm_image.apt import RELEASES
 
 KEPT = 30 * 24 * 3600.0
-"""Number of seconds without use after which the next build removes a download."""
+"""Number of seconds for which an unused download is kept. The next build then removes it."""
 
 _logger = Area("image")
 
@@ -37,13 +38,13 @@ def folder() -> Path:
 def in_use(report: Reporter) -> Iterator[None]:
     """Prevent the removal of downloads while the block runs."""
     with ExitStack() as held:
-        with suppress(CacheError):  # if the cache cannot be written, no process can remove anything
+        with suppress(CacheError):  # if the cache cannot be written, nothing can be removed
             held.enter_context(lock.shared(folder(), report))
         yield
 
 
 def expire() -> None:
-    """Remove downloads that have not been used for a long time, and ignore errors."""
+    """Remove downloads that have not been used for `KEPT` seconds. Errors are ignored."""
     with suppress(CacheError, OSError):
         for path in prune(unused=KEPT) or ():
             _logger.info("removed the download %s, which was not used for long", path.name)
@@ -52,8 +53,8 @@ def expire() -> None:
 def prune(*, unused: float = 0.0, everything: bool = False) -> list[Path] | None:
     """Remove downloads, and return their paths; return None if a build is using the downloads.
 
-    The dates of releases are never removed, because they show whether a mirror sends an old
-    release.
+    The dates of Debian's release files are never removed, because a check compares them with the
+    files that mirrors send; see `apt`.
 
     :param unused: Minimum number of seconds since the last use of a download.
     :param everything: True to remove also the archives of default images, so that the default image

@@ -1,13 +1,13 @@
-"""A layer that is read from the disk of an image, which is an uncompressed EROFS file system.
+"""Reads the files of an image from its disk, which is an uncompressed EROFS file system.
 
 An image stores no other copy of its files, so a build that starts from an image reads its disk, in
 the format of linux/fs/erofs/erofs_fs.h. The tools of erofs-utils cannot do that: they extract files
 only to folders, and need root for owners and devices.
 
 A disk may be hostile: any number of its folders and files may share the same blocks, although
-`disk.write` never does that. So the reader counts the bytes of all files, folders and attributes,
-and refuses a disk that has fewer bytes than that. This limits the memory and the time of the
-reader.
+`disk.write` never writes such a disk. So the reader adds up the sizes of all files, folders and
+attributes, and refuses a disk that is smaller than their sum. This limits the memory and the time
+of the reader.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ _XATTR_NAMES = {
     6: "security.",
 }
 _SLOT = 32  # size of a slot in bytes; the number of an inode is the number of its first slot
-_PLAIN, _INLINE = 0, 2  # layouts of data
+_PLAIN, _INLINE = 0, 2  # numbers in EROFS for the layouts of a file's data
 
 
 @dataclass(frozen=True, slots=True)
 class _Split:
-    """The content of a file whose last bytes are stored behind its inode."""
+    """The content of a file whose last bytes are stored after its inode, not in blocks."""
 
     blocks: FileRange
     tail: FileRange
@@ -61,13 +61,13 @@ class _Split:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Way:
-    """A path of a folder, as its name and the path of its parent folder."""
+    """A path of a folder: its name, and the path of its parent folder. This saves memory."""
 
     name: str
     above: _Way | None
 
     def prefix(self) -> str:
-        """Return the common beginning of the paths in the folder."""
+        """Return the path of the folder with a slash, with which the paths of its files begin."""
         names = [""]
         way: _Way | None = self
         while way is not None:
@@ -78,16 +78,16 @@ class _Way:
 
 @dataclass(frozen=True, slots=True)
 class ErofsLayer:
-    """A disk that `disk.write` has written, as a layer.
+    """The files on a disk that `disk.write` has written.
 
-    :ivar open: A function that returns the disk.
+    :ivar open: A function that opens the disk.
     """
 
     name: str
     open: Callable[[ExitStack], FileRange]
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the members, each folder before its content."""
+        """Yield the files and folders on the disk, each folder before its content."""
         disk = self.open(files)
         budget.take_stored(disk.size)
         budget.take_bytes(disk.size)
@@ -101,7 +101,7 @@ class ErofsLayer:
 
 
 class _ErofsReader:
-    """A reader of the members of a disk. It supports the forms of inodes that `disk.write` uses."""
+    """A reader of a disk's files. It supports only the forms of inodes that `disk.write` uses."""
 
     def __init__(self, disk: FileRange) -> None:
         self._disk = disk
@@ -116,14 +116,17 @@ class _ErofsReader:
         self._shared: dict[int, tuple[str, bytes]] = {}
 
     def _take(self, size: int) -> None:
-        """Count bytes that a file, folder or attribute does not share with others."""
+        """Add the size of a file, folder or attribute to the sum.
+
+        :raises ValueError: The disk is smaller than the sum.
+        """
         self._left -= size
         if self._left < 0:
             raise ValueError("its files and folders overlap")
 
     def members(self) -> Iterator[Member]:
-        """Yield the members. Each open folder has only one block in memory."""
-        seen: dict[int, tuple[_Way, str]] = {}  # the first name of each file with hard links
+        """Yield the files and folders. Of each open folder, only one block is in memory."""
+        seen: dict[int, tuple[_Way, str]] = {}  # the first path of each file with hard links
         folders = {self._root}
         root, data, _ = self._inode(self._root)
         if not isinstance(root, Folder):
@@ -156,7 +159,10 @@ class _ErofsReader:
             yield path, node
 
     def _inode(self, number: int) -> tuple[FileNode, FileRange | _Split, int]:
-        """Return a file, its data, and its number of hard links."""
+        """Return the file that an inode describes, its data, and its number of hard links.
+
+        :param number: The number of the inode.
+        """
         self._take(_COMPACT.size)
         offset = self._meta + number * _SLOT
         head = self._disk.read(offset, _EXTENDED.size)

@@ -1,4 +1,4 @@
-"""A range of bytes in an open file. Archives within archives are read in place."""
+"""A range of bytes in an open file, such as an archive that is stored in another archive."""
 
 from __future__ import annotations
 
@@ -30,29 +30,30 @@ class FileRange:
 
     @classmethod
     def of(cls, path: Path, files: ExitStack) -> FileRange:
-        """Open a file, and return all of its bytes as a range. The file is closed with `files`.
+        """Open a file, and return a range with all of its bytes.
 
-        :raises OSError: It cannot be opened, or is no regular file.
+        :param files: The exit stack that closes the file.
+        :raises OSError: The file cannot be opened, or is no regular file.
         """
         descriptor = cache.open_plain(path)
         files.callback(os.close, descriptor)
         return cls(descriptor, 0, os.fstat(descriptor).st_size)
 
     def part(self, offset: int, size: int) -> FileRange:
-        """Return a range within this range, which is shortened if it extends beyond the end."""
+        """Return a range within this range. If it would extend beyond the end, it is shorter."""
         return FileRange(
             self.descriptor, self.start + offset, max(0, min(size, self.size - offset))
         )
 
     def read(self, offset: int, size: int) -> bytes:
-        """Return at most `size` bytes at an offset; fewer at the end, and none beyond it."""
+        """Return `size` bytes at an offset. At the end of the range, return fewer or none."""
         wanted = max(0, min(size, self.size - offset))
         if not wanted:
             return b""  # the offset may be too large for the kernel
         return os.pread(self.descriptor, wanted, self.start + offset)
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield all bytes, in chunks of up to 1 MiB.
+        """Yield all bytes of the range, in chunks of up to 1 MiB.
 
         :raises ImageError: The file is shorter than it was.
         """

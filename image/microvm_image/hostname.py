@@ -1,4 +1,4 @@
-"""The files of an image from which programs read the host name of the guest."""
+"""Writes the guest's host name to the files of an image from which programs read it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def settle(tree: RootfsTree) -> None:
     try:
         tree.folder("etc", make=True)
     except ImageError:
-        return  # if /etc is no folder, the image has no program that reads these files
+        return  # /etc is no folder, so no program in the image reads these files
     if _content(tree, _HOSTNAME) != f"{NAME}\n".encode():
         _write(tree, _HOSTNAME, f"{NAME}\n".encode())
     hosts = _content(tree, _HOSTS)
@@ -38,7 +38,7 @@ def settle(tree: RootfsTree) -> None:
 
 
 def _content(tree: RootfsTree, path: str) -> bytes | None:
-    """Return the content of a file; "" if it does not exist, None if it is too long."""
+    """Return the content of a file; b"" if it does not exist in the tree, None if it is too long."""
     data = None
     with suppress(ImageError):  # the path may have links that lead in a circle
         data = tree.file(path)
@@ -48,7 +48,7 @@ def _content(tree: RootfsTree, path: str) -> bytes | None:
 
 
 def _lacking(hosts: bytes) -> bytes:
-    """Return the lines that a text of /etc/hosts lacks."""
+    """Return the lines for `localhost` and the host name that a text of /etc/hosts lacks."""
     lines = [line.partition(b"#")[0].split() for line in hosts.splitlines()]
     named = {name for line in lines for name in line[1:]}
     lacking = b""

@@ -1,7 +1,7 @@
-"""The removal of images from the cache: of one image, or of all that are not needed.
+"""The removal of images from the cache: of one image, or of all unused images.
 
-A running machine is not disturbed, because it has opened the files of its image. An image that was
-built from another is complete by itself, so the other may be removed.
+A running machine is not disturbed, because it has opened the files of its image. If an image was
+built from another image, it contains copies of the files, so the other image may be removed.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from microvm_image import defaults, stale_folders
 from microvm_image.kernel import cached
 
 Needs = Callable[[], Mapping[str, Sequence[str]]]
-"""A function that returns the users of images, as phrases, by the name of the image."""
+"""A function that returns what needs each image, such as snapshots: phrases, by image name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A record of a removal.
+    """A record of the tags and the image that a removal has removed.
 
     :ivar tags: The tags that were removed.
-    :ivar image: The name of the removed image; "" if it stays, because it has other tags.
+    :ivar image: The name of the removed image; "" if no image was removed, because it has other
+        tags.
     """
 
     tags: tuple[str, ...]
@@ -43,12 +44,12 @@ def remove(
     needs: Needs | None = None,
     report: Reporter | None = None,
 ) -> Removed:
-    """Remove an image, or a tag, and with the last tag of an image the image.
+    """Remove an image with its tag, or only a tag. If it is the image's last tag, remove both.
 
-    :param text: The text that `find` takes.
+    :param text: A tag, or the name or digest of an image, as `microvm.images.find` accepts it.
     :param force: True to remove also an image that is needed, or that has several tags none of
         which is `text`.
-    :param needs: A function that returns the users of images.
+    :param needs: A function that returns what needs each image.
     :raises ImageError: The image does not exist, has several tags, or is needed.
     """
     image = find(text)
@@ -81,15 +82,15 @@ def remove(
 def prune(
     *, everything: bool = False, needs: Needs | None = None, report: Reporter | None = None
 ) -> list[Removed]:
-    """Remove images that are not needed, tags of missing images, and the remains of killed builds.
+    """Remove unused images, tags of missing images, and files that killed builds have left.
 
     An image is removed if it is damaged, if another version of microvm built it, or if it has no
-    tag and is neither the default image nor needed. The changes of the steps of builds are removed,
-    too. `stale_folders` describes the remains of builds in $TMPDIR.
+    tag and is neither the default image nor needed. The results of build steps are removed, too.
+    `stale_folders` removes the folders that killed builds have left in $TMPDIR.
 
-    :param everything: True to remove also the default image, if it has no tag; it is built again
+    :param everything: True to remove also the default image, if it has no tag. It is built again
         when it is needed.
-    :param needs: A function that returns the users of images.
+    :param needs: A function that returns what needs each image.
     :raises CacheError: The cache cannot be written.
     """
     report = report or NullReporter()
@@ -98,7 +99,7 @@ def prune(
     root = cache.root()
     lock.sweep(root)
     for folder in root.glob("[!.]*/"):
-        if folder.name not in {"kernels", "tags"}:  # the items of these two folders share one lock
+        if folder.name not in {"kernels", "tags"}:  # all files in these two folders share one lock
             lock.sweep(cache.folder(folder.name))
     tags.sweep(report)
     cached.sweep()
@@ -107,7 +108,7 @@ def prune(
             continue
         with lock.attempt(path) as ours:
             if not ours:
-                continue  # another process is building the image, and will give it a tag
+                continue  # another process is building the image and may tag it
             with tags.changing(report):
                 if not _is_used(path, kept):
                     removed.append(_remove(path, tags.of(path.name), keep=False))
@@ -133,7 +134,7 @@ def _remove(path: Path, removed_tags: list[str], *, keep: bool) -> Removed:
     is_removed = not keep and path.is_dir()
     if is_removed:
         with cache.scratch(path) as removed:
-            path.replace(removed)  # so that no process finds half an image
+            path.replace(removed)  # so that no process finds a half-removed image
     return Removed(tuple(removed_tags), path.name if is_removed else "")
 
 

@@ -1,4 +1,7 @@
-"""The initramfs, the first file system of a guest: a root file system, our programs and modules."""
+"""The initramfs, the first file system of a guest.
+
+It contains a root file system, the guest's programs of microvm, and modules of the kernel.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ from microvm.cpio import CpioEntry
 from microvm.errors import ImageError
 
 FOLDERS = {
-    ".": 0o755,  # without an entry for the root, every user could write to it
+    ".": 0o755,  # without this entry, every user could write to the root folder
     "dev": 0o755,
     "proc": 0o555,
     "root": 0o700,
@@ -29,8 +32,8 @@ def write(
 ) -> None:
     """Write an initramfs. It is not compressed, because the guest would need time to decompress it.
 
-    :param base: The members of a root file system; if a name occurs twice, the later one counts.
-    :param programs: Our programs, by their names; `init` is the first process.
+    :param base: The files of a root file system; if a name occurs twice, the later file counts.
+    :param programs: The guest's programs of microvm, by their names. `init` is the first process.
     :param modules: The modules of the kernel, by their paths below `lib/modules`; see
         `selection.MODULES`.
     :raises ImageError: A member is inside something that is not a folder.

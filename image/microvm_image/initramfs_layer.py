@@ -1,4 +1,4 @@
-"""A layer that is read from the initramfs of an image."""
+"""Reads the root file system of an image from its initramfs."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from microvm_image.limits import PATH_MAX, Budget
 from microvm_image.node import FileNode, Folder
 from microvm_image.programs import NAMES
 
-_MODULE = re.compile(r"lib/modules/(\w+/)?\d+\.ko", re.ASCII)  # the names of `selection.MODULES`
+_MODULE = re.compile(r"lib/modules/(\w+/)?\d+\.ko", re.ASCII)  # files by `selection.MODULES`
 
 
 @dataclass(frozen=True, slots=True)
 class InitramfsLayer:
-    """The initramfs of an image as a layer, without our own programs and modules."""
+    """The files in the initramfs of an image, without microvm's programs and kernel modules."""
 
     name: str
     open: Callable[[ExitStack], FileRange]
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the members."""
+        """Yield the files and folders of the root file system."""
         archive = self.open(files)
         budget.take_stored(archive.size)
         budget.take_bytes(archive.size)
@@ -37,7 +37,7 @@ class InitramfsLayer:
 
 
 def _members(archive: FileRange, name: str) -> Iterator[tuple[str, FileNode]]:
-    """Yield the members of an archive, whose data are not read yet.
+    """Yield each file in an initramfs with its path. The content of the files is not read yet.
 
     :param name: The name of the archive, for messages.
     :raises ImageError: The archive is damaged.
@@ -46,7 +46,8 @@ def _members(archive: FileRange, name: str) -> Iterator[tuple[str, FileNode]]:
     while True:
         header = archive.read(offset, HEADER)
         try:
-            # int() would also accept signs, blanks and underscores.
+            # Check that all characters are letters and digits, because int() also accepts signs,
+            # blanks and underscores.
             fields = [int(header[index : index + 8], 16) for index in range(len(MAGIC), HEADER, 8)]
             is_header = header.startswith(MAGIC) and len(header) == HEADER and header.isalnum()
         except ValueError:
