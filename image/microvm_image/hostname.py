@@ -38,7 +38,7 @@ def settle(tree: RootfsTree) -> None:
 
 
 def _content(tree: RootfsTree, path: str) -> bytes | None:
-    """Return the content of a file; b"" if it does not exist in the tree, None if it is too long."""
+    """Return the content of a file in the tree; b"" if it is missing, None if it is too long."""
     data = None
     with suppress(ImageError):  # the path may have links that lead in a circle
         data = tree.file(path)
