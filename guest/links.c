@@ -9,7 +9,7 @@ enum { SLOTS = 1 << 17, FILES_MAX = SLOTS / 2, PATHS_SIZE = 8 << 20 };
 
 static struct {
 	uint64_t inode;
-	const char *path; /* NULL if the slot is free */
+	const char *path; /* first path of the file; NULL if the slot is free */
 } slots[SLOTS];
 static char paths[PATHS_SIZE];
 static size_t paths_size, files;

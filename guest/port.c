@@ -99,7 +99,8 @@ bool port_flush(struct port *port)
 
 		if (n < 0 && errno == EINTR)
 			continue;
-		/* A virtio port may accept 0 bytes while no host is connected. */
+		/* Try again later if the port accepts no bytes now. A virtio port may accept 0
+		 * bytes while no host is connected. */
 		if (n == 0 || (n < 0 && errno == EAGAIN))
 			return true;
 		if (n < 0)

@@ -16,11 +16,12 @@ struct spawn_failure {
 struct spawn {
 	struct environment environment;
 	int streams[3]; /* descriptors of the standard streams; -1 as input means /dev/null */
-	bool terminal;	/* true if the streams are the controlling terminal */
+	bool terminal;	/* true if the streams are the controlling terminal of the process */
 	int cgroup;	/* descriptor of the cgroup; -1 for the daemon's cgroup */
 };
 
-/* Must be called once, before `spawn`. Returns false if there is no memory. */
+/* Allocates the memory that `spawn` shares with child processes, and raises the daemon's limit of
+ * open files. Must be called once, before `spawn`. Returns false if there is no memory. */
 bool spawn_init(void);
 
 /* Starts the command in a new session of the kernel (setsid(2)), and sets `pid` to its process

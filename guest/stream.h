@@ -23,8 +23,8 @@ struct frame {
 };
 
 enum stream_result {
-	STREAM_MORE,  /* more bytes are needed */
-	STREAM_FRAME, /* a frame was decoded; `frame` is set */
+	STREAM_MORE,  /* no complete frame is left: more bytes are needed */
+	STREAM_FRAME, /* a frame was decoded: `frame` is set */
 	STREAM_FAULT, /* a frame is malformed: `fault` and its header are set, and bytes are skipped */
 };
 

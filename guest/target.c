@@ -36,16 +36,16 @@ struct part {
 };
 
 static const struct target *target;
-static struct level
-	levels[FILES_MAX_DEPTH + 1]; /* the first is the folder that contains the tree */
+/* The folders on the current path. The first one will contain the top of the tree. */
+static struct level levels[FILES_MAX_DEPTH + 1];
 static size_t depth;
 static struct trail trail;
 static struct part file_part, folder_part;
 static struct {
-	int fd;		    /* -1 if no file is being written */
+	int fd;		    /* descriptor of the file; -1 if no file is being written */
 	bool is_new;	    /* false if an existing file is overwritten in place */
-	bool was_there;	    /* true if a regular file existed under the name */
-	struct stat before; /* the status of that regular file */
+	bool was_there;	    /* true if a regular file existed under the name before */
+	struct stat before; /* status of the regular file that existed under the name */
 	uint32_t mode;
 	int64_t mtime;
 } file = { .fd = -1 };

@@ -16,7 +16,7 @@
 #define HOMES "/home/"
 #define TEMPORARY HOMES "."
 
-enum { NO_REPLACE = 1 }; /* RENAME_NOREPLACE of linux/fs.h */
+enum { NO_REPLACE = 1 }; /* the value of RENAME_NOREPLACE in linux/fs.h */
 
 enum { PASSWD_NAME, PASSWD_UID = 2, PASSWD_GID, PASSWD_HOME = 5, PASSWD_SHELL, FIELDS };
 enum { GROUP_NAME, GROUP_GID = 2, GROUP_MEMBERS };

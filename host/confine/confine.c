@@ -103,8 +103,9 @@ static bool has_controller(const struct options *options)
 }
 
 /* Sends the child process, which will execute QEMU, its pid. Later, when the child has asked the
- * kernel to be killed with the controller, confirms that the controller is still alive. The child
- * cannot check this itself, because a process in a new pid namespace cannot see its parent. */
+ * kernel to be killed with the controller, confirms that the controller, which has started the
+ * launcher, is still alive. The child cannot check this itself, because a process in a new pid
+ * namespace cannot see its parent. */
 static _Noreturn void attend(const struct options *options, pid_t child, int link)
 {
 	char word;

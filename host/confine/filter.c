@@ -19,7 +19,8 @@
 /* Definitions of linux/filter.h, linux/seccomp.h and linux/audit.h, which musl lacks. */
 struct instruction {
 	uint16_t code;
-	uint8_t if_true, if_false; /* number of instructions to skip */
+	/* Number of instructions that are skipped if the condition is true, and if it is false. */
+	uint8_t if_true, if_false;
 	uint32_t operand;
 };
 
@@ -203,7 +204,7 @@ static void check_open(void)
 #endif
 
 /* Allows only harmless options of getsockopt. Another option, for example, returns a handle of the
- * peer process, which is the controller. */
+ * peer process, which is the controller that has started the launcher. */
 static void check_getsockopt(void)
 {
 	static const uint32_t options[] = {

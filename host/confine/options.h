@@ -28,7 +28,7 @@ enum limit { LIMIT_FILE_SIZE, LIMIT_ADDRESS_SPACE, LIMIT_OPEN_FILES, LIMIT_THREA
 extern const char *const limit_names[LIMITS];
 
 struct options {
-	pid_t controller; /* pid that the parent must have; 0 for any */
+	pid_t controller; /* pid that the launcher's parent must have; 0 for any */
 	int status;	  /* descriptor of the socket for the report; -1 for none */
 	int cgroup;	  /* descriptor of a cgroup.procs file; -1 for none */
 	bool required[LAYERS];

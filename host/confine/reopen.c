@@ -102,7 +102,7 @@ static bool copy_data(int file, int copy, off_t size)
 	for (;;) {
 		at = lseek(file, at, SEEK_DATA);
 		if (at < 0)
-			return errno == ENXIO; /* only a hole is left */
+			return errno == ENXIO; /* no more data, only a hole */
 		end = lseek(file, at, SEEK_HOLE);
 		if (end < 0 || lseek(copy, at, SEEK_SET) < 0)
 			return false;

@@ -23,13 +23,14 @@ enum { EXIT_FAILED = 125 };
  * are reported, on standard error. */
 void status_open(int fd);
 
-/* Writes the line with the pid of the program at once. */
+/* Writes the line with the pid of the program at once, before the lines about the layers. */
 void status_pid(pid_t pid);
 
-/* Collects the line of a layer, to be written together with the lines of all other layers. */
+/* Collects the line about a layer of the confinement, to be written together with the lines about
+ * all other layers. */
 void status_layer(enum layer layer, bool holds, const char *detail);
 
-/* Returns whether the line of this layer says `ok`, which means that the layer is applied. */
+/* Returns whether the line about this layer says `ok`, which means that the layer is applied. */
 bool status_holds(enum layer layer);
 
 /* Writes the collected lines, and then shuts down the descriptor, if it is a socket. Later failures
