@@ -1,4 +1,4 @@
-"""The layers of a root file system: tar archives, and files and folders of the host."""
+"""The layers from which a root file system is built: tar archives, and files of the host."""
 
 from __future__ import annotations
 
@@ -23,40 +23,41 @@ from microvm_image.limits import MTIME_END, Budget
 from microvm_image.node import FileNode, Folder, HardLink
 
 Member = tuple[str, FileNode | HardLink]
-"""A path from the root, as the layer spells it, and the file or hard link at that path."""
+"""A file or hard link of a layer, with its path from the root, as the layer spells the path."""
 
-# maximum size of the headers of one member; the kernel's largest attribute has 64 KiB
+# Maximum size in bytes of the headers of one file in a tar archive. They contain its extended
+# attributes, of which Linux allows 64 KiB each.
 _HEADERS = 512 << 10
-_GLOBALS = 4 << 10  # maximum size of the global headers, which tarfile goes through for each member
+_GLOBALS = 4 << 10  # maximum size of global headers, which tarfile reads again for each file
 _INODE = 4096  # approximate size of a file's metadata on the host's disk, in bytes
-_ID_END = 0xFFFFFFFF  # chown(2) does not accept this id, -1
+_ID_END = 0xFFFFFFFF  # chown(2) does not accept this id, which is -1
 _XATTR = "SCHILY.xattr."
 _XATTR_KINDS = ("user.", "trusted.", "security.", "system.posix_acl_")
 _OVERLAY = ("trusted.overlay.", "user.overlay.")
-"""The extended attributes that are kept, and exceptions that would affect the overlay of the guest.
-"""
+"""Prefixes of the extended attributes that are kept, and of those that are dropped nevertheless,
+because they would affect the overlay file system of the guest."""
 
 
 class Layer(Protocol):
-    """A layer: files that are added to the layers below it, and whiteouts, which remove files."""
+    """A layer of a root file system: files to add, and whiteouts, which remove lower files."""
 
     @property
     def name(self) -> str:
         """Name of the layer, for messages."""
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the members in their order.
+        """Yield the files, folders and hard links of the layer in their order.
 
-        :param files: The exit stack that closes the files of the members' data.
+        :param files: The exit stack that closes the open files from which contents are read.
         :raises ImageError: The layer is damaged or too large, or differs from its digest.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class TarLayer:
-    """A tar archive, plain or compressed by gzip, xz, zstd or bzip2.
+    """A layer that is a tar archive, plain or compressed by gzip, xz, zstd or bzip2.
 
-    :ivar open: A function that returns the archive as it is stored.
+    :ivar open: A function that opens the archive as it is stored.
     :ivar digest: The SHA-256 that the stored archive must have; "" for any.
     :ivar diff_id: The SHA-256 that the decompressed archive must have; "" for any.
     :ivar is_whole: True if the archive is known to be complete, so that it needs no end marker.
@@ -71,7 +72,7 @@ class TarLayer:
     is_packed_here: bool = False
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the members, whose data are not read yet."""
+        """Yield the files in the archive. Their content is not read yet."""
         packed = self.open(files)
         check_digest(packed, self.digest, self.name)
         archive = unpacked(
@@ -89,7 +90,7 @@ class TarLayer:
 
 
 def check_digest(extent: FileRange, digest: str, name: str) -> None:
-    """Check the SHA-256 of a file range, if `digest` is not "".
+    """Check that a file range has the SHA-256 `digest`. If that is "", check nothing.
 
     :raises ImageError: The file range has another SHA-256.
     """
@@ -109,7 +110,7 @@ def sha256(extent: FileRange) -> str:
 
 
 class _Headers:
-    """The archive as a file for `tarfile`. It limits the bytes that are read for each member."""
+    """A file object for `tarfile` that reads an archive. It limits the size of headers."""
 
     def __init__(self, archive: FileRange) -> None:
         self._archive = archive
@@ -145,9 +146,9 @@ def _tar_members(archive: FileRange, name: str, *, is_whole: bool) -> Iterator[M
             encoding="utf-8",
             errors="surrogateescape",
         ) as tar:
-            is_empty = tar.firstmember is None  # tarfile has read the first header already
+            is_empty = tar.firstmember is None  # tarfile has already read the first header
             while not is_empty and (info := tar.next()) is not None:
-                tar.members = []  # tarfile would keep all members in memory
+                tar.members = []  # otherwise tarfile keeps all members in memory
                 headers.remaining = _HEADERS
                 if sum(len(key) + len(value) for key, value in tar.pax_headers.items()) > _GLOBALS:
                     raise tarfile.ReadError(f"its global headers have more than {_GLOBALS} bytes")
@@ -159,7 +160,7 @@ def _tar_members(archive: FileRange, name: str, *, is_whole: bool) -> Iterator[M
                     if info.size < 0 or end > archive.size:
                         raise tarfile.ReadError("it is cut short")
                 yield info.name, _member(info, archive)
-        # tarfile takes any invalid header for the end of the archive, but only zeros are an end.
+        # tarfile treats any invalid header as the end of the archive. Accept only zeros as the end.
         if headers.last.strip(b"\0") or not (headers.last or is_whole):
             raise tarfile.ReadError("it is cut short, or no tar archive")
     except (tarfile.TarError, ValueError, ArithmeticError, LookupError, RecursionError) as error:
@@ -218,13 +219,13 @@ def _xattrs(pairs: Iterator[tuple[str, bytes]]) -> tuple[tuple[str, bytes], ...]
 
 @dataclass(frozen=True, slots=True)
 class NodeLayer:
-    """A layer of files that are already in memory."""
+    """A layer whose files are already in memory."""
 
     name: str
     nodes: Mapping[str, FileNode]
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the files."""
+        """Yield the files of the layer."""
         yield from self.nodes.items()
 
 
@@ -254,7 +255,7 @@ class HostData:
             raise unreadable(self.path, reason)
 
     def chunks(self) -> Iterator[bytes]:
-        """Yield the content in parts of up to 1 MiB.
+        """Yield the content in chunks of up to 1 MiB.
 
         :raises ImageError: The file cannot be read, or has changed since it was listed.
         """
@@ -280,13 +281,13 @@ def _stamp(status: os.stat_result) -> tuple[int, int, int]:
 
 @dataclass(frozen=True, slots=True)
 class HostLayer:
-    """A file or folder of the host, with everything in it, as a layer.
+    """A layer that is a file or folder of the host, with everything in it.
 
     Files of the user who builds the image, or of their group, belong to root in the layer. Symbolic
     links are kept and not followed. Sockets are left out.
 
     :ivar path: The path of the file or folder.
-    :ivar destination: The path in the image; "" for the root itself.
+    :ivar destination: The path in the image; "" for its root folder.
     """
 
     path: Path
@@ -298,7 +299,7 @@ class HostLayer:
         return str(self.path)
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield each folder before its content, sorted by name."""
+        """Yield the files and folders, sorted by name, each folder before its content."""
         seen: dict[tuple[int, int], str] = {}
         stack = [iter([(self.path, self.destination)])]
         while stack:
@@ -337,7 +338,10 @@ def unreadable(path: Path, error: OSError) -> ImageError:
 
 
 def _children(path: Path, inside: str, most: int) -> Iterator[tuple[Path, str]]:
-    """Yield the entries of a folder, sorted by name, up to one more than `most`."""
+    """Yield the entries of a folder of the host, sorted by name.
+
+    At most `most` + 1 entries are listed, so that the caller notices a folder with too many.
+    """
     with os.scandir(path) as entries:
         names = sorted((entry.name for entry in islice(entries, most + 1)), key=os.fsencode)
     return ((path / name, f"{inside}/{name}".lstrip("/")) for name in names)

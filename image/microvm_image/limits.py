@@ -1,8 +1,8 @@
-"""The limits of an image's source, and how much of them has been used up.
+"""The limits of size and time for the source of an image, and how much of them is used up.
 
 A source can be hostile: a few bytes of it may stand for terabytes, or for a million files. All
-layers of a tree share a `Budget`. Each reader counts its work there, and fails when the budget is
-used up. So the limits and the size of the source bound memory and time.
+layers of a root file system share a `Budget`. Each reader of a layer counts its work there, and
+fails when the budget is used up. So memory and time are limited.
 """
 
 from __future__ import annotations
@@ -17,38 +17,39 @@ from microvm.units import exact_size
 
 NAME_MAX = 255
 PATH_MAX = 4096
-"""The most bytes of a name, and of a path or a link's target with its NUL (linux/limits.h)."""
+"""Maximum number of bytes of a file name, and of a path or a link's target with its NUL
+(linux/limits.h)."""
 
 MTIME_END = 1 << 34
-"""Maximum modification time in seconds; a later time is replaced by this one."""
+"""Maximum modification time of a file, in seconds since 1970. It replaces later times."""
 
 ATTRIBUTE = 128
-"""Number of bytes of memory that an extended attribute takes beside its name and its value."""
+"""Number of bytes of memory that an extended attribute takes in addition to its name and value."""
 
-# Maximum number of steps for following paths: for all paths together, and in addition for each
-# member.
+# Maximum number of steps to follow the paths of a source, one for each folder in a path. It is
+# _FREE_STEPS, and _STEPS more for each file of the source.
 _FREE_STEPS = 1 << 18
 _STEPS = 32
 
-_SECONDS_PER_MIB = 10  # seconds of processor time; even a slow processor needs only a tenth of them
+_SECONDS_PER_MIB = 10  # of processor time; even a slow processor needs only a tenth
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """The limits of a source; sizes are in bytes.
+    """The limits for the source of an image. Sizes are in bytes.
 
-    :ivar members: number of files, folders and other members, in all layers together.
-    :ivar unpacked: size of all layers when decompressed, or of a folder of the host.
-    :ivar ratio: decompressed size of all layers, as a multiple of their compressed size. It counts
-        only for layers that are larger than `unsuspected`.
-    :ivar unsuspected: decompressed size of all layers up to which any ratio is allowed.
-    :ivar metadata: size of all names, targets of links and extended attributes; each attribute
-        counts for `ATTRIBUTE` bytes more.
-    :ivar depth: number of folders within folders.
-    :ivar layers: number of layers of an image.
-    :ivar seconds: number of seconds that a registry may take to send the layers of an image, and
-        mmdebstrap to build a Debian.
-    :ivar processor: number of seconds of processor time for reading the layers; each MiB of the
+    :ivar members: Maximum number of files, folders and links, in all layers together.
+    :ivar unpacked: Maximum size of all layers when decompressed, or of a folder of the host.
+    :ivar ratio: Maximum decompressed size of all layers, as a multiple of their compressed size. It
+        applies only if the decompressed size exceeds `unsuspected`.
+    :ivar unsuspected: Decompressed size of all layers up to which any ratio is allowed.
+    :ivar metadata: Maximum size of all names, targets of links and extended attributes. Each
+        attribute counts for `ATTRIBUTE` bytes more.
+    :ivar depth: Maximum number of folders within folders.
+    :ivar layers: Maximum number of layers of an image.
+    :ivar seconds: Maximum number of seconds for a registry to send the layers of an image, and for
+        mmdebstrap to build a root file system of Debian.
+    :ivar processor: Maximum number of seconds of processor time to read the layers. Each MiB of the
         layers, as they are stored, adds 10.
     """
 
@@ -64,7 +65,7 @@ class Limits:
 
 
 class Budget:
-    """The part of the limits that layers have not used up yet."""
+    """The part of `Limits` that the layers of a source have not used up yet."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
@@ -82,7 +83,7 @@ class Budget:
     def reading(self, name: str) -> Iterator[None]:
         """Count the processor time of the block, in which this thread reads a layer.
 
-        :param name: the layer's name, for messages.
+        :param name: The layer's name, for messages.
         """
         self._name, self._since = name, time.thread_time()
         try:
@@ -92,9 +93,9 @@ class Budget:
             self._since = None
 
     def take_stored(self, size: int, key: str = "") -> None:
-        """Add the stored size of a layer, which raises the limits of ratio and processor time.
+        """Add the stored size of a layer. It raises the limits of ratio and processor time.
 
-        :param key: the layer's digest; "" if none is known. A layer that is used twice counts once.
+        :param key: The layer's digest; "" if it is unknown. A layer that is used twice counts once.
         """
         if key not in self._keys:
             self._stored += size
@@ -102,9 +103,9 @@ class Budget:
             self._keys.add(key)
 
     def take_member(self, metadata: int) -> None:
-        """Count a member and the bytes of its metadata.
+        """Count a file, folder or link of a layer, and the bytes of its metadata.
 
-        :raises ImageError: there are too many, or reading them takes too long.
+        :raises ImageError: There are too many, or reading them takes too long.
         """
         self._members += 1
         self._metadata += metadata
@@ -116,9 +117,9 @@ class Budget:
         self._check_time()
 
     def take_steps(self, count: int) -> None:
-        """Count the steps from a folder to its members that following a path takes.
+        """Count the steps that following a path takes, one for each folder in the path.
 
-        :raises ImageError: there are too many.
+        :raises ImageError: There are too many.
         """
         self._steps += count
         if self._steps > _FREE_STEPS + _STEPS * self._members:
@@ -129,9 +130,10 @@ class Budget:
             )
 
     def check_depth(self, depth: int) -> None:
-        """Refuse a folder that is nested in too many others.
+        """Check that a folder is not nested in too many other folders.
 
-        :raises ImageError: it is.
+        :param depth: The number of the other folders.
+        :raises ImageError: The number is too large.
         """
         if depth > self.limits.depth:
             raise self._beyond("depth", f"folders are nested more than {self.limits.depth} deep")
@@ -139,7 +141,7 @@ class Budget:
     def take_bytes(self, count: int) -> None:
         """Count bytes of a layer in decompressed form.
 
-        :raises ImageError: there are too many, or reading them takes too long.
+        :raises ImageError: There are too many, or reading them takes too long.
         """
         self._unpacked += count
         if self._unpacked > self.limits.unpacked:
@@ -148,9 +150,9 @@ class Budget:
         self._check_time()
 
     def check_ratio(self) -> None:
-        """Refuse layers that are much larger than their compressed form.
+        """Check that the layers are not suspiciously large, compared with their compressed form.
 
-        :raises ImageError: they are.
+        :raises ImageError: The layers are too large.
         """
         if self._unpacked > max(self.limits.unsuspected, self._stored * self.limits.ratio):
             times = f"more than {self.limits.ratio} times its compressed size"
@@ -169,5 +171,5 @@ class Budget:
 
 
 def how_to_raise(limit: str) -> str:
-    """Return the hint for a source that is beyond a limit but may be trusted."""
+    """Return the hint that says how to raise a limit for a source that can be trusted."""
     return f"if you trust it, raise the limit: `microvm image build --limit {limit}=N`"

@@ -1,4 +1,4 @@
-"""The files and folders of a root file system."""
+"""The classes for files, folders and links in the root file system of an image."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol
 
 
 class FileData(Protocol):
-    """The content of a file, which is not read before it is needed."""
+    """The content of a file in an image. It is read when it is needed."""
 
     @property
     def size(self) -> int:
@@ -18,13 +18,13 @@ class FileData(Protocol):
     def chunks(self) -> Iterator[bytes]:
         """Yield the content in chunks of limited size.
 
-        :raises ImageError: The content is shorter than it was.
+        :raises ImageError: The content is shorter than before.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class BytesData:
-    """The content of a file, in memory."""
+    """The content of a file in an image that is stored in memory."""
 
     data: bytes
 
@@ -40,7 +40,9 @@ class BytesData:
 
 @dataclass(slots=True, eq=False)
 class FileNode:
-    """A file, symbolic link, device or folder, without its name. Hard links share one object.
+    """A file, symbolic link, device or folder of an image, without its name.
+
+    All hard links to a file share one object.
 
     Texts are decoded as by `os.fsdecode`, because names in Linux are bytes without an encoding.
 
@@ -74,9 +76,9 @@ class FileNode:
 
 @dataclass(slots=True, eq=False)
 class Folder(FileNode):
-    """A folder.
+    """A folder in the root file system of an image.
 
-    :ivar children: The files in the folder, by name.
+    :ivar children: The files and folders in this folder, by name.
     """
 
     children: dict[str, FileNode] = field(default_factory=dict)
@@ -84,7 +86,7 @@ class Folder(FileNode):
 
 @dataclass(frozen=True, slots=True)
 class HardLink:
-    """Another name of a file that exists already.
+    """A hard link: another name of a file in the same image.
 
     :ivar target: The path of that file, from the root.
     """

@@ -1,11 +1,11 @@
-"""OCI artifacts: exported images and snapshots in a registry, each with one exported file.
+"""Stores exported images and snapshots in a registry, as OCI artifacts.
 
-An artifact is a manifest with its own artifact type, an empty config and one layer, which is the
-exported file unchanged (image-spec, "Guidelines for Artifact Usage").
+An artifact is a manifest with an artifact type, an empty config and one layer, which is the
+unchanged exported file (image-spec, "Guidelines for Artifact Usage").
 
-The registry may be hostile. We check that the file has the size and the digest in the manifest, but
-the registry can send another manifest. So the caller compares the content of the file with the
-expected content.
+The registry may be hostile. This module checks that the file has the size and the digest in the
+manifest, but the registry can send another manifest. So the caller must compare the content of the
+file with the expected content.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _SECONDS = 3600  # maximum time for the transfer of an artifact
 
 
 def push(text: str, write: Callable[[BinaryIO], None], report: Reporter | None = None) -> None:
-    """Store an artifact in a registry, unless the registry has it already.
+    """Store a file as an artifact in a registry, unless the registry has the artifact already.
 
     :param text: `docker://HOST/REPOSITORY:TAG`, with a tag that identifies the content of the file.
     :param write: A function that writes the file.
@@ -59,7 +59,7 @@ def push(text: str, write: Callable[[BinaryIO], None], report: Reporter | None =
 
 @contextmanager
 def pull(text: str, limit: int, report: Reporter | None = None) -> Iterator[BinaryIO]:
-    """Yield the file of an artifact, which is removed after the block.
+    """Download an artifact from a registry, and yield its file. It is removed after the block.
 
     :param text: `docker://HOST/REPOSITORY:TAG`.
     :param limit: Maximum size of the file, in bytes.
@@ -106,9 +106,9 @@ def _descriptor(kind: str, digest: str, size: int) -> dict[str, object]:
 
 
 def _only_layer(manifest: Any, name: str) -> oci.BlobDescriptor:
-    """Return the layer of an artifact's manifest.
+    """Return the only layer in an artifact's manifest, after checking the manifest.
 
-    :raises ImageError: The manifest is not that of an artifact.
+    :raises ImageError: The manifest is no manifest of an artifact of microvm.
     """
     layers = oci.member(manifest, "layers", list, name)
     types = [oci.member(layer, "mediaType", str, name) for layer in layers]

@@ -1,4 +1,4 @@
-"""Files from Debian packages, which are extracted without root and without an installation."""
+"""Downloads Debian packages, and extracts files from them. This needs no root permissions."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from microvm_image.download_speed import DownloadSpeed, size_of, too_slow
 
 @dataclass(frozen=True, slots=True)
 class WantedPackage:
-    """A file that is needed from a package, and further files that accompany it.
+    """A description of a file that is needed from a Debian package, and of further files.
 
     :ivar package: The name of the package.
     :ivar member: A pattern for the path of the file in the package, such as `boot/vmlinuz-.*`.
-    :ivar companions: A pattern for further files, which a package may lack.
-    :ivar stands_for: The beginning of the name of a dependency that contains the file, if the
-        package itself is empty and depends on the newest version of it.
-    :ivar version: The version of the package and of the dependency; by default the newest.
+    :ivar companions: A pattern for the paths of further files, which the package may lack.
+    :ivar stands_for: The beginning of another package's name, if the package itself is empty and
+        depends on the newest version of that other package, which contains the file.
+    :ivar version: The version of both packages; by default the newest.
     """
 
     package: str
@@ -43,7 +43,7 @@ class WantedPackage:
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """A file from a package, in the cache, together with its companions.
+    """A file from a Debian package, in the cache, with the further files beside it.
 
     :ivar version: The version of the package, as Debian writes it.
     """
@@ -54,9 +54,9 @@ class Extracted:
 
 @dataclass(frozen=True, slots=True)
 class _Package:
-    """A package in the lists of apt.
+    """A package in the package lists of apt.
 
-    :ivar depends: The packages that it depends on, as Debian writes it.
+    :ivar depends: The packages on which the package depends, as Debian writes them.
     """
 
     name: str
@@ -65,7 +65,7 @@ class _Package:
 
 
 class _Apt:
-    """The tools of apt, with the package lists of the system or with separate lists in a folder."""
+    """The tools of apt. They use the package lists of this host, or separate lists in a folder."""
 
     def __init__(self, arch: Arch, state: Path | None = None) -> None:
         self._options = [
@@ -93,7 +93,7 @@ class _Apt:
         ]
 
     def update(self, report: Reporter) -> None:
-        """Download the lists. An error is reported only if a package is not in the other lists."""
+        """Download the package lists. An error is raised later, if no list has the package."""
         command = ["apt-get", *self._options, "-o=APT::Update::Error-Mode=any", "update"]
         try:
             _run(command, what="fetching the package lists", into=self._state)
@@ -133,9 +133,9 @@ class _Apt:
 
 
 def _run(command: Sequence[str], *, what: str, into: Path | None, cwd: Path | None = None) -> None:
-    """Run a tool of apt that downloads; cancel it if the mirror is too slow.
+    """Run a tool of apt that downloads files, and cancel it if the mirror is too slow.
 
-    The time-outs of apt itself start again with each byte.
+    apt's own time-outs do not suffice, because they start again with each byte.
 
     :param into: The folder to which everything is downloaded.
     :raises ImageError: The tool failed, and the message says which file apt refused; or the mirror
@@ -159,9 +159,10 @@ def _run(command: Sequence[str], *, what: str, into: Path | None, cwd: Path | No
 
 
 def fetch(wanted: WantedPackage, arch: Arch, report: Reporter) -> Extracted:
-    """Return the needed file of a package, in the wanted version or the newest available one.
+    """Return a file from a Debian package, in the wanted version or in the newest available one.
 
-    The lists of the system are tried first, then the packages in the cache, then new lists.
+    The package is searched in the package lists of this host, then in the cache, and then in newly
+    downloaded package lists.
 
     :raises ImageError: The package is not available: this is no Debian, or there is no network.
     """
@@ -190,13 +191,13 @@ def fetch(wanted: WantedPackage, arch: Arch, report: Reporter) -> Extracted:
 
 
 def folder_of(wanted: WantedPackage, arch: Arch, version: str) -> Path:
-    """Return the path of the files of a package in the cache, whether it exists or not."""
+    """Return the path of the folder in the cache for a package's files. It need not exist."""
     stem = _stem(wanted)
     return stem.with_name(f"{stem.name}_{version.replace(':', '%3a')}_{arch.debian}")
 
 
 def _stem(wanted: WantedPackage) -> Path:
-    """Return the common beginning of the paths of all versions of a package in the cache."""
+    """Return the path in the cache with which the folders of a package's versions begin."""
     kept = hashlib.sha256(f"{wanted.member}\0{wanted.companions}".encode()).hexdigest()[:8]
     return cache.folder("downloads") / f"{wanted.package}-{kept}"
 
@@ -220,7 +221,10 @@ def _extract(apt: _Apt, wanted: WantedPackage, arch: Arch, report: Reporter) -> 
 
 
 def _extracted(folder: Path, wanted: WantedPackage) -> Extracted | None:
-    """Return the needed file; None if a file is missing, or another user could change one."""
+    """Return the needed file from the cache.
+
+    Return None if a file is missing, or if another user could change one.
+    """
     files = [path for path in folder.rglob("*") if not path.is_dir()]
     if all(map(cache.has, files)):
         for path in files:
@@ -231,7 +235,7 @@ def _extracted(folder: Path, wanted: WantedPackage) -> Extracted | None:
 
 
 def _unpack(archive: Path, wanted: WantedPackage, folder: Path) -> None:
-    """Write the needed files of a package to a folder, under their paths in the package."""
+    """Extract the needed files of a package into a folder, under their paths in the package."""
     patterns = re.compile("|".join(filter(None, (wanted.member, wanted.companions))))
     command = ["dpkg-deb", "--fsys-tarfile", str(archive)]
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
@@ -241,13 +245,13 @@ def _unpack(archive: Path, wanted: WantedPackage, folder: Path) -> None:
                 for member in members:
                     name = member.name.removeprefix("./")
                     content = members.extractfile(member) if patterns.fullmatch(name) else None
-                    if content is None:  # not wanted, or no file
+                    if content is None:  # not needed, or not a regular file
                         continue
                     path = folder / name
                     path.parent.mkdir(parents=True, exist_ok=True)
                     with path.open("wb") as file:
                         shutil.copyfileobj(content, file)
                     if not wanted.companions:
-                        break  # do not unpack the rest of a large package
+                        break  # do not decompress the rest of the package
         except tarfile.TarError as error:
             raise ImageError(f"{archive.name}: damaged package: {error}") from error

@@ -1,4 +1,4 @@
-"""The plan of a build: everything that goes into an image, with the digests that name it."""
+"""The plan of a build: the list of everything that an image will contain, with digests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PlannedStep:
     """A step of a build.
 
     :ivar command: The command; empty if the step adds files.
-    :ivar text: The step as its user wrote it.
+    :ivar text: The step as the user wrote it.
     :ivar added: The files that the step adds; None if it runs a command.
     :ivar digest: A digest of everything that is in the image after the step.
     """
@@ -36,10 +36,10 @@ class PlannedStep:
 
 @dataclass(frozen=True, slots=True)
 class BuildPlan:
-    """Everything that goes into an image.
+    """The list of everything that an image will contain.
 
-    :ivar config: The default options of a run of the image.
-    :ivar digest: A digest of all of it.
+    :ivar config: The default options of commands in the image.
+    :ivar digest: A digest of everything in the image, which is a part of the image's name.
     """
 
     arch: Arch
@@ -53,7 +53,7 @@ class BuildPlan:
     digest: str
 
     def name(self, digest: str) -> str:
-        """Return the name of the image, or of the image as it is after a step.
+        """Return the name of the image, or of the unfinished image after a step.
 
         :param digest: The digest of the plan or of the step.
         """
@@ -95,7 +95,7 @@ def make_plan(
     limits: Limits,
     added: Sequence[AddedFiles],
 ) -> BuildPlan:
-    """Return the plan of a build; read all added files, to compute their digests.
+    """Return the plan of a build. All added files are read to compute their digests.
 
     :param added: The files of each step that adds files, in the order of the steps.
     :raises ImageError: An added file has changed since it was listed.
@@ -108,7 +108,7 @@ def make_plan(
         (kernel.sha256, kernel.bus),
         [(path, hashlib.sha256(data).hexdigest()) for path, data in kernel.modules.items()],
         source.digest,
-        (config.env, config.workdir),  # commands of steps get these, too
+        (config.env, config.workdir),  # the commands of steps also use these
     )
     steps, rest = [], iter(added)
     for step in recipe.steps:

@@ -1,1 +1,1 @@
-"""The kernels of images."""
+"""The kernels that images contain: their choice, and the compilation of small ones."""

@@ -12,14 +12,14 @@ from microvm.errors import ImageError
 from microvm_image.kernel import recipe
 
 WORK = "build"
-"""The name of the folder in which kernels are compiled; its lock is the lock of all kernels."""
+"""The name of the folder in which kernels are compiled. Its lock protects all kernels."""
 
 
 def newest(arch: Arch) -> Path | None:
-    """Return the kernel that was built last, which new images get; None if there is none.
+    """Return the small kernel for new images, the one that was built last; None if there is none.
 
-    Kernels of other versions of microvm are ignored, because the guest may need features that they
-    lack.
+    Kernels that other versions of microvm have built are ignored, because they may lack features
+    that the guest needs.
     """
     ours = [path for path in installed() if f"-{arch.name}-" in path.name and cache.has(path)]
     if not ours:
@@ -29,20 +29,20 @@ def newest(arch: Arch) -> Path | None:
 
 
 def outdated(arch: Arch) -> bool:
-    """Return True if kernels were built here, but all by other versions of microvm."""
+    """Return True if the cache has small kernels, but only those of other versions of microvm."""
     ours = any(f"-{arch.name}-" in path.name for path in installed())
     return ours and newest(arch) is None
 
 
 def installed() -> Iterator[Path]:
-    """Yield the kernels in the cache, the newest first."""
+    """Yield the paths of the small kernels in the cache, the newest first."""
     yield from sorted(
         cache.folder("kernels").glob("linux-*"), key=lambda p: p.stat().st_mtime_ns, reverse=True
     )
 
 
 def sweep() -> None:
-    """Remove the unfinished kernels that killed processes have left, up to a gigabyte each."""
+    """Remove unfinished kernels that killed processes have left. Each takes up to 1 GB."""
     folder = cache.folder("kernels")
     if unfinished := [*folder.glob(".*.tmp")]:
         with cache.disk_errors(), lock.attempt(folder / WORK) as ours:
@@ -51,7 +51,7 @@ def sweep() -> None:
 
 
 def superseded() -> list[Path]:
-    """Return the kernels that a newer one of the same architecture replaces in new images."""
+    """Return the kernels that no new image gets, because the cache has a newer one."""
     newest_ones = {arch.name: newest(arch) for arch in ARCHES.values()}
     return [
         path

@@ -1,4 +1,4 @@
-"""The configuration of our own kernel: fragments that are added to `allnoconfig`."""
+"""The configuration of the small kernel: options that are added to the target `allnoconfig`."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ _SET = re.compile(r"(CONFIG_\w+)=(\S.*)")
 _UNSET = re.compile(r"# (CONFIG_\w+) is not set")
 
 Options = Mapping[str, str | None]
-"""Values by the names of options, as Kconfig writes them: `y`, `64`, `"text"`; None if unset."""
+"""Values of kernel options by name, as Kconfig writes them: `y`, `64`, `"text"`; None if unset."""
 
 
 def fragment(arch: Arch) -> str:
-    """Return the fragment for an architecture: the common options and those of the architecture.
+    """Return the text of the kernel options for an architecture, in the format of `.config`.
 
-    :raises ImageError: The fragment is missing.
+    The text contains the options for all architectures, and those for this architecture.
+
+    :raises ImageError: The file with the options is missing.
     """
     try:
         return "\n".join((FOLDER / f"{name}.config").read_text() for name in ("common", arch.name))
@@ -32,7 +34,7 @@ def fragment(arch: Arch) -> str:
 
 
 def parse(text: str) -> dict[str, str | None]:
-    """Return the options of a fragment or of a complete `.config`.
+    """Return the kernel options in a text that has the format of `.config`.
 
     :raises ImageError: A line is neither an option nor a comment, or an option occurs twice.
     """
@@ -53,9 +55,13 @@ def parse(text: str) -> dict[str, str | None]:
 
 
 def check(wanted: Options, made: Options) -> None:
-    """Check that Kconfig, which ignores options with unmet dependencies, has set every option.
+    """Check that the kernel's configuration has every option that we want.
 
-    :raises ImageError: At least one option differs; the message names all of them.
+    Kconfig silently ignores an option if the options on which it depends are not set.
+
+    :param wanted: The options that we want.
+    :param made: The options in the configuration that Kconfig has made.
+    :raises ImageError: At least one option differs; the message names all that differ.
     """
     if wrong := list(_differences(wanted, made)):
         raise ImageError(

@@ -1,4 +1,4 @@
-"""The recipe of our own kernel: its configuration and its changes to the source."""
+"""The recipe of the small kernel: its configuration and its changes to the source code."""
 
 from __future__ import annotations
 
@@ -7,25 +7,27 @@ from microvm.sha256 import sha256
 from microvm_image.kernel import kconfig
 
 BUILDER = 1
-"""Version of the builder, which is raised if it builds another kernel from the same source."""
+"""Version of the code that compiles kernels. Raise it if the code changes the resulting kernel."""
 
-# the path of a file, a text in it, and its replacement
+# Changes to the kernel's source code: the path of a file, a text in the file, and the text that
+# replaces it.
 EDITS = (
-    # The local APICs of QEMU and KVM count nanoseconds. Linux would measure that, which takes 0.2 s
-    # of every boot and is inaccurate on a busy host.
+    # The timers (local APICs) of QEMU and KVM count nanoseconds. Without this change, Linux would
+    # measure their frequency, which takes 0.2 s of every boot and is inaccurate on a busy host.
     (
         "arch/x86/kernel/apic/apic.c",
         "unsigned int lapic_timer_period = 0;",
         "unsigned int lapic_timer_period = 1000000000 / HZ;",
     ),
-    # Without ACPI, Linux cannot refine the frequency of the TSC. It would wait for that, and change
-    # its clock a second after the boot, for which it stops all CPUs.
+    # Without ACPI, Linux cannot measure the frequency of the CPU's clock (TSC) more exactly. But it
+    # would try to, and stop all CPUs a second after the boot to change its clock.
     (
         "arch/x86/kernel/tsc.c",
         "X86_FEATURE_TSC_KNOWN_FREQ)) {\n\t\tif (boot_cpu_has(X86_FEATURE_ART))",
         "X86_FEATURE_TSC)) {\n\t\tif (boot_cpu_has(X86_FEATURE_ART))",
     ),
-    # Without ACPI Linux cannot power off the machine, but QEMU exits after a reset, too.
+    # Without ACPI, Linux cannot power off the machine. So `poweroff` resets it instead, and QEMU
+    # exits after a reset, because it runs with -no-reboot.
     (
         "kernel/reboot.c",
         "cmd = LINUX_REBOOT_CMD_HALT;",
@@ -35,9 +37,9 @@ EDITS = (
 
 
 def digest(arch: Arch) -> str:
-    """Return the digest of the recipe, 8 hex digits. A kernel with another digest is out of date.
+    """Return a digest of the recipe, 8 hex digits. A kernel with another digest is out of date.
 
-    :raises ImageError: A fragment of the configuration is missing.
+    :raises ImageError: A file of the configuration is missing.
     """
     parts = (str(BUILDER), kconfig.fragment(arch), repr(EDITS))
     return sha256("\0".join(parts).encode()).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""The kernel of an image: a file of the user, our own kernel, or the kernel of the distribution."""
+"""The choice of an image's kernel: a file of the user, the small kernel, or Debian's kernel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from microvm_image import package
 
 SMALL, DEBIAN = "small", "debian"
-"""Names of our own kernel and of the distribution's kernel, which can replace a file name."""
+"""Words that users can write instead of a file: the small kernel, and Debian's kernel."""
 
 _KERNEL_LIMIT = 256 << 20
 _MODULE_LIMIT = 64 << 20
@@ -27,9 +27,9 @@ _XZ_MEMORY = 160 << 20
 """Maximum size of a kernel, of a module, and of the memory to decompress a module, in bytes."""
 
 LOCAL_VERSION = "-microvm"
-"""Last part of the version of our own kernel.
+"""End of the version of the small kernel, which distinguishes it from Debian's kernel.
 
-Our own kernel has virtio-mmio built in, Debian's kernel has PCI.
+The small kernel supports virtio devices on the bus mmio, Debian's kernel supports PCI.
 """
 
 
@@ -55,11 +55,12 @@ MODULES = {
         "fs/ext4/ext4",
     ),
 }
-"""Modules that `init` loads: those for the port and the root file system, and those for disks.
+"""Kernel modules that `init`, the first process of the guest, loads.
 
-The keys are folders below `lib/modules`, which can have at most ten modules each. Each module is
-named by its number, and follows the modules that it needs. A module that is built into the kernel
-is left out. Debian 13's kernel for the cloud has the first list built in except for the overlay,
+The first list is for the port to the host and the root file system, the second list for disks. The
+keys are folders below `lib/modules`, which can have at most ten modules each. Each module is named
+by its number, and follows the modules that it needs. A module that is built into the kernel is left
+out. Debian 13's kernel for the cloud has the first list built in except for the overlay,
 and the second list except for libcrc32c, virtio_blk and erofs.
 """
 
@@ -68,8 +69,9 @@ class Kernel(NamedTuple):
     """A kernel that QEMU can start.
 
     :ivar version: The version, as `uname -r` prints it.
-    :ivar bus: The bus of its virtio devices.
-    :ivar modules: The modules that are not built in, by their paths below `lib/modules`.
+    :ivar bus: The bus of the virtio devices that the kernel supports.
+    :ivar modules: The modules of `MODULES` that are not built into the kernel, by their paths below
+        `lib/modules` of the guest.
     """
 
     data: bytes
@@ -80,14 +82,14 @@ class Kernel(NamedTuple):
 
 
 def given(arch: Arch, named: str | Path | None = None) -> Path | None:
-    """Return the file of the kernel that is asked for; None for the kernel of the distribution.
+    """Return the path of the kernel that the user wants; None for Debian's kernel.
 
-    Without `named`, it is $MICROVM_KERNEL, the newest small kernel in the cache, or the kernel in
-    the guest pack.
+    Without `named`, the first of these is used: $MICROVM_KERNEL, the newest small kernel in the
+    cache, the kernel in the guest pack.
 
-    :param named: A file, `small` or `debian`.
+    :param named: The path of a kernel, `small` or `debian`.
     :return: The path of a file, which may not exist.
-    :raises ImageError: The small kernel is asked for, but none has been built.
+    :raises ImageError: The user wants the small kernel, but none has been built.
     """
     named = _requested(named)
     if named == DEBIAN:
@@ -106,7 +108,10 @@ def given(arch: Arch, named: str | Path | None = None) -> Path | None:
 
 
 def packed(arch: Arch) -> Path | None:
-    """Return the small kernel of the guest pack; None if the pack has no kernel of our recipe."""
+    """Return the path of the small kernel in the guest pack.
+
+    Return None if no pack is installed, or if its kernel was built by another recipe.
+    """
     folder = guest_pack.part(arch, guest_pack.KERNEL, recipe.digest(arch))
     return folder / guest_pack.KERNEL if folder else None
 
@@ -121,7 +126,7 @@ def _requested(named: str | Path | None) -> str | Path | None:
 
 
 def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
-    """Return the kernel for an image, which `given` chooses.
+    """Read the kernel that `given` chooses for an image, or download Debian's kernel.
 
     :raises ImageError: The file does not exist or is no kernel, or the package cannot be
         downloaded.
@@ -147,10 +152,10 @@ def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
 
 
 def check(arch: Arch, named: str | Path | None) -> None:
-    """Check that the file of the kernel can be read, if the user or a setting names a file.
+    """Check that the file that `given` chooses as the kernel can be read.
 
-    :raises ImageError: The file cannot be read; or the small kernel is asked for, but none was
-        built.
+    :raises ImageError: The file cannot be read; or the user wants the small kernel, but none has
+        been built.
     """
     if chosen := given(arch, named):
         try:
@@ -164,7 +169,7 @@ def _unreadable(path: Path, error: OSError) -> ImageError:
 
 
 def wanted(arch: Arch) -> package.WantedPackage:
-    """Return the files that an image needs from the kernel package of the distribution."""
+    """Return a description of the files that an image needs from Debian's kernel package."""
     from microvm_image import package
 
     return package.WantedPackage(
@@ -176,7 +181,7 @@ def wanted(arch: Arch) -> package.WantedPackage:
 
 
 def _read(path: Path, arch: Arch, data: bytes | None = None) -> Kernel:
-    """Return the kernel in a file.
+    """Read a kernel from a file, after checking that QEMU can start it.
 
     :param data: The content of the file, if it has been read already.
     """
@@ -200,7 +205,11 @@ def _read(path: Path, arch: Arch, data: bytes | None = None) -> Kernel:
 
 
 def _modules(kernel: Path, version: str) -> dict[str, bytes]:
-    """Return the modules of a kernel that is installed as in distributions, beside lib/modules."""
+    """Read the modules of a kernel from lib/modules, as distributions install it.
+
+    :param kernel: The path of the kernel, such as /boot/vmlinuz.
+    :param version: The version of the kernel.
+    """
     root = kernel.resolve().parent.parent
     lib = next((lib for lib in (root / "usr/lib", root / "lib") if lib.exists()), root)
     found: dict[str, bytes] = {}
@@ -211,7 +220,7 @@ def _modules(kernel: Path, version: str) -> dict[str, bytes]:
 
 
 def _module(path: Path) -> bytes:
-    """Return a module; b"" if there is no file, because the module is built in."""
+    """Read a module, and decompress it. Return b"" if no file exists: the module is built in."""
     plain, packed = path.with_name(f"{path.name}.ko"), path.with_name(f"{path.name}.ko.xz")
     if plain.exists():
         return _module_file(plain)
@@ -243,7 +252,7 @@ def _has(data: bytes, magic: Magic) -> bool:
 
 
 def _version(data: bytes) -> str:
-    if data[0x202:0x206] == b"HdrS":  # a bzImage is compressed, but its header points to a copy
+    if data[0x202:0x206] == b"HdrS":  # a bzImage; its header points to an uncompressed text
         offset = 0x200 + int.from_bytes(data[0x20E:0x210], "little")
         found = re.match(rb"(\d[\x21-\x7e]+)", data[offset : offset + 256])
     else:

@@ -1,4 +1,4 @@
-"""Our own small kernel, which is compiled from the distribution's source and kept in the cache."""
+"""The compilation of the small kernel from Debian's source. The kernel is kept in the cache."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from microvm_image import downloads
 from microvm_image.kernel import cached, kconfig, recipe
 from microvm_image.kernel.source import PINNED, fetch
 
-# Half of the files of the source, which our kernels do not use. The Kconfig files in these folders
-# are needed.
+# Patterns for half of the files of the kernel's source, which our kernels do not need. They are not
+# unpacked. The Kconfig files in the same folders are needed.
 _NOT_UNPACKED = (
     "*/Documentation/*.[rty]*",
     "*/drivers/gpu/*.[ch]",
@@ -45,7 +45,7 @@ _PROGRAMS = {
 _HEADERS = {"stdio.h": "libc6-dev", "gelf.h": "libelf-dev"}
 
 _STEPS = 1450
-"""Approximate number of lines that `make` writes, one for each file, for the progress bar."""
+"""Approximate number of lines of output of `make`, one for each file. The progress bar uses it."""
 
 
 def build(*, arch: str | None = None, pinned: bool = False, report: Reporter | None = None) -> Path:
@@ -54,10 +54,10 @@ def build(*, arch: str | None = None, pinned: bool = False, report: Reporter | N
     This takes some minutes, and temporarily 1 GB of the cache's disk.
 
     :param arch: The architecture, `x86_64` or `aarch64`; by default the architecture of this host.
-    :param pinned: True to compile `PINNED`; by default the newest source of the distribution.
+    :param pinned: True to compile the source in `PINNED`; by default Debian's newest source.
     :return: The path of a vmlinux or an Image, without symbols.
-    :raises ImageError: A tool is missing, the source is not available or does not accept our
-        options, or a compiler failed. Incomplete files are removed.
+    :raises ImageError: A tool is missing, the source is not available or lacks one of our options,
+        or a compiler failed. Incomplete files are removed.
     :raises CacheError: The cache cannot be used, for example because the disk is full.
     """
     report = report or NullReporter()
@@ -69,7 +69,8 @@ def build(*, arch: str | None = None, pinned: bool = False, report: Reporter | N
             return path
         source = fetch(report, pinned=pinned)
         path = path.with_name(_name(target, source.version))
-        # One folder for all kernels, so that the next build removes what a killed one has left.
+        # All kernels are compiled in the same folder, so that the next build removes the files that
+        # a killed build has left.
         work = path.with_name(cached.WORK)
         if _is_built(path):
             return path
@@ -88,12 +89,12 @@ def _is_built(path: Path) -> bool:
     if not cache.has(path):
         return False
     with suppress(OSError):
-        os.utime(path)  # so that new images get this kernel
+        os.utime(path)  # new images get the kernel with the newest time
     return True
 
 
 def check_tools(arch: Arch) -> None:
-    """Check that the tools and headers for the compilation are installed.
+    """Check that the tools and C headers to compile a kernel are installed.
 
     :raises ImageError: A tool is missing; the hint is the command that installs it.
     """
@@ -127,7 +128,7 @@ def _package_of(arch: Arch) -> str:
 
 
 def _name(arch: Arch, version: str) -> str:
-    """Return the name of the kernel, which includes digests of its recipe, source and compiler."""
+    """Return the file name of a kernel, with digests of its recipe, source and compiler."""
     digest = hashlib.sha256("\0".join((version, *tools(arch))).encode()).hexdigest()
     return f"linux-{version.partition('-')[0]}-{arch.name}-{recipe.digest(arch)}-{digest[:8]}"
 
@@ -173,7 +174,7 @@ def _edit(path: Path, before: str, after: str) -> None:
 
 
 def tools(arch: Arch) -> list[str]:
-    """Return the versions of the compiler and the linker, as these print them.
+    """Return the output of `--version` of the compiler and of the linker.
 
     :raises ImageError: A tool is not installed.
     """
@@ -199,9 +200,9 @@ def _environment(source: Path) -> dict[str, str]:
 def _watch(
     command: Sequence[str], environment: dict[str, str], temporary: Path, report: Reporter
 ) -> None:
-    """Run a long `make`, and report each line of its output.
+    """Run a `make` that takes minutes, and report its progress for each line of its output.
 
-    :param temporary: the folder for the temporary files of the compiler.
+    :param temporary: The folder for the temporary files of the compiler.
     """
     last: deque[str] = deque(maxlen=20)
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}

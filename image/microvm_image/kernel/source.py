@@ -1,4 +1,4 @@
-"""The source of our own kernel: the newest of the distribution, or a pinned version."""
+"""The source code of the small kernel: Debian's newest, or a pinned version."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _WANTED = package.WantedPackage(
 
 @dataclass(frozen=True, slots=True)
 class Pinned:
-    """A version of Debian's package of the kernel's source, whose source package is `linux`.
+    """A fixed version of Debian's package with the kernel's source code.
 
     :ivar package: The name of the package.
     :ivar version: The version, as Debian writes it.
@@ -37,13 +37,14 @@ PINNED = Pinned(
     sha256="b75bb2e78a5c7762254e2af7685085c788a67eb342cb4092ad2a05eaf9fc33b7",
     archive_sha256="17cab14f737ae8cd261506833b1a88925777f59ee977e38a8c916909108ef131",
 )
-"""The source of the kernels that are distributed in guest packs."""
+"""The version of the kernel's source code from which the kernels in guest packs are compiled."""
 
 
 def fetch(report: Reporter, *, pinned: bool) -> package.Extracted:
-    """Return the archive of the source, in the cache.
+    """Download the archive of the kernel's source code, unless the cache has it.
 
-    :raises ImageError: The archive is not available, or is not the pinned one.
+    :param pinned: True for the version in `PINNED`, False for Debian's newest version.
+    :raises ImageError: The archive is not available, or is not the pinned archive.
     """
     if not pinned:
         return package.fetch(_WANTED, arches.find(), report)
