@@ -223,7 +223,7 @@ def scratch(path: Path) -> Iterator[Path]:
     try:
         yield folder / path.name
     finally:
-        with suppress(OSError):  # the next user of the path removes it
+        with suppress(OSError):  # the next process that uses this path removes the rest
             clear(folder)
 
 
@@ -301,7 +301,7 @@ def _remedy(error: OSError) -> str:
 
 
 def _settle(path: Path, *, shared: bool) -> None:
-    """Set the exact mode of everything below the path, and sync it to the disk."""
+    """Set the mode of a path and of everything below it, and sync all files to the disk."""
     if path.is_dir():
         for child in path.iterdir():
             _settle(child, shared=shared)

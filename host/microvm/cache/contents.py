@@ -38,8 +38,8 @@ class CacheUsage(NamedTuple):
     """The items of one kind in the cache.
 
     :ivar items: Number of items.
-    :ivar size: Number of bytes that they take on the disk; a file that several items share counts
-        once.
+    :ivar size: Number of bytes that the items take on the disk. A file that several items share
+        counts once.
     :ivar used: Time of the last use of any item, in seconds since 1970; 0.0 without items.
     """
 
@@ -97,7 +97,7 @@ def _items(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    with suppress(FileNotFoundError):  # another process removed it, or it does not exist yet
+    with suppress(FileNotFoundError):  # the folder was removed, or does not exist yet
         return sorted(folder.iterdir())
     return []
 

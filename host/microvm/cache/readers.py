@@ -24,15 +24,16 @@ MARK = "SHARED"
 """The name of the file by which root shares a cache with all users."""
 
 PRIVATE = ("snapshots", "scratch")
-"""The names of the folders that are never shared."""
+"""The names of the folders of a cache that are never shared, because they contain data of guests.
+"""
 
 FOLDERS = (
     *PRIVATE,
     *("templates", "layers", "readymade", "tags", "defaults", "downloads", "kernels"),
     *("images", "programs"),
 )
-"""The names of all folders of a cache. Each start checks the mode of the last one, so the last one
-is corrected after all others."""
+"""The names of all folders of a cache. Each start checks the mode of the last folder, so the last
+folder is corrected after all others."""
 
 RECORDS = ("accel-", "clone-", "obstacle-")
 """The beginnings of the names of records in the top folder of a cache: results of probes."""

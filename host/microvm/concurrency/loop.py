@@ -127,11 +127,11 @@ class _PendingCall(Generic[T]):
         self._task.add_done_callback(self._settle)
 
     def abort(self) -> None:
-        """Cancel the coroutine and wait until it has ended, or close it if it was not submitted."""
+        """Cancel the coroutine and wait until it has ended, or close it if no loop has it yet."""
         if self.loop is None:
             self._coroutine.close()
         elif not self.done.done():
-            with suppress(RuntimeError):  # the loop is closed, so the coroutine has ended
+            with suppress(RuntimeError):  # raised if the loop is closed, so the coroutine has ended
                 self.loop.call_soon_threadsafe(self._cancel)
             wait([self.done])
 
@@ -199,7 +199,7 @@ class _LoopThread:
             task.exception()  # otherwise asyncio would log the error
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait until the thread has exited."""
+        """Wait until the thread has exited, at most `timeout` seconds."""
         self._thread.join(timeout)
 
     def drop(self) -> None:

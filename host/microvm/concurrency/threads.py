@@ -60,7 +60,7 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
             )
         except BaseException as error:  # noqa: BLE001, RUF100 - raised in the waiting task
             outcome = done.set_exception, error
-        with suppress(RuntimeError):  # the loop was closed meanwhile
+        with suppress(RuntimeError):  # raised if the loop was closed meanwhile
             loop.call_soon_threadsafe(settle, *outcome)
 
     start_thread(call)
@@ -94,7 +94,9 @@ async def in_stoppable_thread(function: Callable[P, T], *args: P.args, **kwargs:
 
 
 def check_stopped() -> None:
-    """Raise an error if the function of this thread was cancelled; see `in_stoppable_thread`.
+    """Raise CancelledError if the function that runs in this thread was cancelled.
+
+    See `in_stoppable_thread`.
 
     :raises asyncio.CancelledError: If it was cancelled.
     """

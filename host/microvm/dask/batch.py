@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 # when a job finishes.
 _AHEAD = 2
 
-# Setting without which Dask warns about large jobs.
+# Setting of Dask that switches off its warning about large jobs.
 _NO_LIMIT = {"distributed.admin.large-graph-warning-threshold": sys.maxsize}
 
 _INTERVAL = 0.02  # seconds between two empty events, which `_listen` sends
@@ -49,7 +49,7 @@ _PROGRAMS = 32  # maximum number of programs that Dask shows by name
 _NOTICES = 1000  # maximum number of notices of all workers that the user gets
 
 _MAX_OUTPUT = options_of(ExecOptions)["max_output"].default_for("map")
-"""Default of `max_output`, as for `microvm map`."""
+"""Default of the option `max_output`, the same as for `microvm map`."""
 
 # Maximum time to wait until the workers have loaded the plugin for machines, in seconds.
 _ANSWER_TIMEOUT = 10.0
@@ -230,7 +230,7 @@ async def _listen(client: Client, topic: str, hear: Callable[[Any], None]) -> No
 class _Batch:
     """A batch of jobs on a cluster whose workers have the plugin for machines.
 
-    :param name: Name that the keys of its tasks contain.
+    :param name: Name of the batch, which is in the keys of its tasks in Dask.
     :param resources: Resources that a worker needs to run a job.
     """
 
@@ -246,7 +246,7 @@ class _Batch:
         return max(1, _AHEAD * int(self._client.scheduler_info()["total_threads"]))
 
     async def run(self, job: Job, options: RunOptions) -> Outcome[Any]:
-        """Run a job on a worker.
+        """Run a job on a worker of the cluster, and return its outcome.
 
         :raises UsageError: If the job does not capture its output.
         :raises NotRun: If no machine could be started for the job.

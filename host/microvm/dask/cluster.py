@@ -106,7 +106,7 @@ async def check_versions(client: Client) -> None:
         async with asyncio.timeout(_ANSWER_TIMEOUT):
             found = await cast(Awaitable[Any], client.get_versions(packages=[DISTRIBUTION]))
     except (TimeoutError, OSError):
-        return  # a worker does not answer
+        return  # some worker does not answer, and is not checked
     ours = found["client"]["packages"][DISTRIBUTION]
     for address, theirs in found["workers"].items():
         version = theirs["packages"][DISTRIBUTION]

@@ -30,7 +30,7 @@ from microvm.errors import MicroVMError
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer, WriteableBuffer
 
-_PIECE = 4 << 20  # bytes
+_PIECE = 4 << 20  # maximum number of bytes of a piece of an export
 _AHEAD = 2  # maximum number of received pieces that wait for the reader
 _INTERVAL = 0.1  # seconds between two checks whether the thread must stop
 
@@ -202,7 +202,7 @@ class Receiver:
             incoming.fail(MicroVMError(_ENDED))
 
     async def _take(self, key: str, **message: Any) -> bool:
-        """Accept a message of the client. Return True if further messages are wanted."""
+        """Accept a message of the client. Return True if this worker wants further messages."""
         incoming = self._incoming.get(key)
         return incoming is not None and await in_thread(incoming.take, **message)
 
@@ -219,13 +219,13 @@ class _Incoming(io.RawIOBase):
     def take(
         self, number: int | None = None, data: bytes = b"", last: bool = False, error: str = ""
     ) -> bool:
-        """Accept a piece as soon as there is room for it. Return False if it was not the next one.
+        """Accept a piece of the export when there is room. Return False if another piece is next.
 
         :param number: Number of the piece; None for a message without data.
         :param last: True for the end of the export, which has no data.
         """
         if number is None:
-            with suppress(queue.Full):  # the reader is busy, so it needs no message
+            with suppress(queue.Full):  # a reader that still has pieces needs no message
                 self._queue.put_nowait(b"")
             return True
         if number != self._next:

@@ -157,7 +157,7 @@ class Machines(WorkerPlugin):
             self._start = await asyncio.shield(found)
         except MicroVMError:
             if self._found is found:
-                self._found = None  # so that the next job tries again
+                self._found = None  # so that the next job tries to find it again
             raise
         if self._pool is None:
             options: PoolOptions = {**self._options, "notify": self._notify}
@@ -174,7 +174,7 @@ class Machines(WorkerPlugin):
 
     def _end_idle(self) -> None:
         if not self._busy and self._pool is not None:
-            pool, self._pool = self._pool, None  # no later job may use it
+            pool, self._pool = self._pool, None  # no later job may use this pool
             self._ending = asyncio.ensure_future(pool.__aexit__())
             self._worker.loop.add_callback(self._leave)
 

@@ -41,7 +41,8 @@ BOOT_TIMEOUT = 60.0
 #: not work, if another accelerator can be tried next.
 TRIAL_TIMEOUT = 20.0
 
-#: Maximum number of seconds for which the result of a probe is valid, because the host may change.
+#: Maximum number of seconds for which the result of a probe is valid. After that, the host may have
+#: changed.
 PROBE_LIFETIME = 24 * 3600.0
 
 #: The device file of KVM.
@@ -85,7 +86,9 @@ class ProbeCache(NamedTuple):
             return None
 
     def remember(self, *, works: bool, lifetime: float = PROBE_LIFETIME) -> None:
-        """Store the result of a probe. If the file cannot be written, the next run probes again.
+        """Store the result of a probe.
+
+        If it cannot be stored, the next start of a machine probes again.
 
         :param lifetime: Number of seconds for which the result is valid.
         """
@@ -96,7 +99,7 @@ class ProbeCache(NamedTuple):
             cache.write(self.path, text.encode())
 
     def forget(self) -> None:
-        """Remove the stored result, so that the next start probes again."""
+        """Remove the stored result of the probe, so that the next start probes again."""
         with suppress(OSError):
             self.path.unlink()
 
@@ -133,7 +136,7 @@ class Obstacle(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The failure and its cause, as one line for the user."""
+        """The failure of KVM and its cause, as one line for the user."""
         return self.failure.line(self.why)
 
 

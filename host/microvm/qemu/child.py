@@ -39,7 +39,7 @@ _INTERVAL = 0.05
 class Child:
     """A child process that runs QEMU. :meth:`wait` or :meth:`reap` reaps it and removes its cgroup.
 
-    Only one thread may use it, except for :meth:`kill`, which any thread may call.
+    Only one thread may use this object, except for :meth:`kill`, which any thread may call.
 
     :ivar report: The report of the launcher, as far as it has arrived.
     """
@@ -50,7 +50,7 @@ class Child:
         reports: socket.socket | None = None,
         group: Path | None = None,
     ) -> None:
-        """Take ownership of a spawned process.
+        """Take ownership of a process that was spawned: the launcher, or the program itself.
 
         :param reports: Our end of the launcher's socket, non-blocking. None if the program was
             spawned without a launcher.
@@ -138,7 +138,7 @@ class Child:
                 self._limit(kind, before)
 
     def _limit(self, kind: int, bounds: tuple[int, int] | None = None) -> tuple[int, int] | None:
-        """Return a resource limit of the process, and set it to `bounds` if given.
+        """Return a resource limit of the process, and change the limit to `bounds` if given.
 
         :return: The soft and the hard limit before the change; None if the process has exited.
         """
@@ -173,7 +173,8 @@ class Child:
 
     def read_report(self) -> LauncherReport:
         """Return the complete report of the launcher. The program must have been reaped."""
-        with suppress(BlockingIOError):  # no end of file if another process has the socket open
+        # If another process has the socket open, no end of file arrives, but BlockingIOError.
+        with suppress(BlockingIOError):
             while self._report_socket is not None and (data := self._report_socket.recv(_CHUNK)):
                 self.report.feed(data)
         return self.report
@@ -302,7 +303,7 @@ class Child:
 
     def _block(self, loop: asyncio.AbstractEventLoop, exited: asyncio.Future[None]) -> None:
         self.reap()
-        with suppress(RuntimeError):  # the loop may be closed by now
+        with suppress(RuntimeError):  # raised if the event loop is closed by now
             loop.call_soon_threadsafe(_set_done, exited)
 
 
@@ -322,7 +323,7 @@ def _kill(pidfd: int) -> bool:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
     except ProcessLookupError:
         raise
-    except OSError:  # from a filter or an emulator of system calls
+    except OSError:  # raised by a filter or an emulator of system calls
         return False
     return True
 

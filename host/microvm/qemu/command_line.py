@@ -69,7 +69,8 @@ class Memory(NamedTuple):
         QEMU restores the guest from it, and then saves the guest to `ram` and `state`. None if the
         guest boots instead.
     :ivar copied: True if the file of the memory is a private copy, which this QEMU may write.
-    :ivar identity: Value that distinguishes this saved guest from a later one of the same name.
+    :ivar identity: Value that distinguishes this saved guest from another one that was saved later
+        under the same name.
     """
 
     ram: int
@@ -89,7 +90,7 @@ class QmpRequest(NamedTuple):
 
     @property
     def message(self) -> dict[str, object]:
-        """The JSON object of the request."""
+        """The JSON object that is sent as the request."""
         return {"execute": self.command, "arguments": self.arguments}
 
 
@@ -162,7 +163,7 @@ def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) 
 
 
 def requests(memory: Memory | None) -> Sequence[QmpRequest]:
-    """Return the QMP requests that start the guest.
+    """Return the QMP requests that start the guest, or restore a saved guest.
 
     For a guest that another QEMU has sent to a file, the requests only negotiate capabilities. All
     further requests depend on QEMU's version, which is not known yet.

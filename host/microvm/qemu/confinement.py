@@ -139,7 +139,7 @@ _PERIOD = 100_000  # period of the CPU limit in microseconds; the default of cgr
 
 
 class LayerResult(NamedTuple):
-    """The launcher's result for one layer.
+    """The launcher's result for one layer of QEMU's confinement.
 
     :ivar holds: True if the layer is active.
     :ivar text: Details of the active layer, or the reason why it is missing.
@@ -153,7 +153,7 @@ class LayerResult(NamedTuple):
 
 
 class LauncherReport:
-    """The report of the launcher, parsed from lines of text as they arrive.
+    """The report of the launcher on QEMU's confinement, parsed from lines of text as they arrive.
 
     :ivar pid: PID of the program; None while it is unknown.
     :ivar results: Results of the layers, by their names.
@@ -168,7 +168,7 @@ class LauncherReport:
         self._rest = b""
 
     def feed(self, data: bytes) -> None:
-        """Parse the next bytes of the report, which may end within a line."""
+        """Parse the next bytes of the launcher's report, which may end within a line."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._take(*line.decode(errors="replace").partition(" ")[::2])
@@ -208,7 +208,7 @@ class LauncherReport:
 
 
 def with_help(results: Mapping[str, LayerResult]) -> Mapping[str, LayerResult]:
-    """Return the results in the order of `LAYERS`, with advice for each missing layer."""
+    """Return the layers' results in the order of `LAYERS`, with advice for each missing layer."""
 
     def help_for(layer: ConfinementLayer, result: LayerResult) -> str:
         if result.help:
@@ -313,7 +313,8 @@ def may_raise() -> bool:
 def bounds(config: QemuConfig) -> Mapping[str, str]:
     """Return the limits of a machine's cgroup, by the names of its files, see cgroups(7)."""
     return {
-        # Twice the guest's memory, because a copy of it is in a file in memory during a migration.
+        # The limit is twice the guest's memory, because during a migration a memory file has a copy
+        # of the guest's memory.
         "memory.max": str(2 * config.memory * _MIB + _OVERHEAD),
         "pids.max": str(_THREADS + 2 * config.cpus),
         # QEMU may use one processor more than its guest has, for its own work.

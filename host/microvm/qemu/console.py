@@ -58,7 +58,7 @@ class Console:
         self.close()
 
     def close(self) -> None:
-        """Close the log. The output in memory can still be read."""
+        """Close the console's log. The output that is kept in memory can still be read."""
         log, self._log = self._log, None
         if log is not None:
             os.close(log)
@@ -76,7 +76,7 @@ class Console:
         try:
             while data := await reader.read(_READ_SIZE):
                 self.feed(data)
-        except ConnectionError:  # raised when QEMU dies before it has read all input
+        except ConnectionError:  # raised if QEMU exits before it has read all input
             pass
         finally:
             self._lines.close()

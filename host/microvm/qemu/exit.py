@@ -1,4 +1,4 @@
-"""The classification of QEMU's exit, by its exit status, its output and its QMP events."""
+"""Finds out why QEMU has exited, from its exit status, its output and its QMP events."""
 
 from __future__ import annotations
 

@@ -70,7 +70,7 @@ def is_ready() -> bool:
     try:
         return sys.platform != "linux" or _is_stored(_path())
     except (CacheError, ImageError):
-        return False  # `find` raises an error with the reason
+        return False  # not ready; `find` raises an error with the reason
 
 
 def _path() -> Path:

@@ -34,7 +34,7 @@ class LoggedLines:
         self._rest = b""
 
     def feed(self, data: bytes) -> None:
-        """Log the complete lines in the next bytes, which may be split at any position."""
+        """Log the complete lines in the next bytes of the stream, which may end within a line."""
         if self._limit.is_reached or not self._area.listens(DEBUG):
             return
         *lines, rest = (self._rest + data).split(b"\n")

@@ -44,7 +44,7 @@ async def receive(qmp: Client, sent: int) -> None:
     """Let QEMU restore a guest that another QEMU has sent to a file. The guest continues to run.
 
     :param sent: Descriptor of the file, which QEMU has inherited.
-    :raises TemplateError: QEMU refuses.
+    :raises TemplateError: QEMU refuses a request.
     """
     await _set(qmp, _mapped(qmp))
     by_name = qmp.version >= MAPPED_RAM
@@ -59,7 +59,7 @@ async def save(qmp: Client, memory: Memory) -> str | None:
     paused when it is restored.
 
     :return: `completed`, or the status of the failed migration; None if QEMU has exited.
-    :raises TemplateError: QEMU refuses.
+    :raises TemplateError: QEMU refuses a request.
     """
     await _set(qmp, {IGNORE_SHARED: True})
     by_name = qmp.version >= FILE_MIGRATION
@@ -79,11 +79,12 @@ async def send(
     """Let QEMU send its running guest to a file. QEMU pauses it at the end; `resume` continues it.
 
     :param target: Descriptor of an empty file that can be written.
-    :param freeze: Function that freezes the guest's processes; called when little is left to send.
+    :param freeze: Function that freezes the guest's processes; called when little of the guest's
+        memory is left to send.
     :param on_paused: Function that is called when QEMU has paused the guest, before it sends the
         rest.
     :return: `completed`, or the status of the failed migration; None if QEMU has exited.
-    :raises TemplateError: QEMU refuses.
+    :raises TemplateError: QEMU refuses a request.
     """
     await _set(qmp, {"pause-before-switchover": True, **_mapped(qmp)})
     limits: dict[str, object] = {"max-bandwidth": _BANDWIDTH, "downtime-limit": _NO_PAUSE_MS}
@@ -127,7 +128,7 @@ async def _begin(qmp: Client, target: int) -> None:
 async def _freeze_late(
     qmp: Client, freeze: Callable[[], Awaitable[None]], frozen: asyncio.Event
 ) -> None:
-    """Freeze the guest's processes when little is left to send, then let QEMU pause the guest."""
+    """Freeze the guest's processes when little memory is left to send, then let QEMU pause it."""
     while await _is_early(qmp):  # noqa: ASYNC110 - QEMU has no event
         await asyncio.sleep(_INTERVAL)
     await freeze()

@@ -45,7 +45,8 @@ START_TIMEOUT = 30.0
 SAVE_TIMEOUT = 30.0
 _SLOWEST_MIB = 64
 
-#: Maximum time in which a guest continues after it was sent to a file, in seconds.
+#: Maximum time until a guest, which is paused at the end of its sending to a file, runs again, in
+#: seconds.
 RESUME_TIMEOUT = 10.0
 
 #: Time between two checks of a starting QEMU, in seconds.
@@ -56,7 +57,7 @@ CHECK_INTERVAL = 0.5
 STOPPED_CHECKS = 6
 
 #: Number of checks in a row after which we kill a QEMU that sleeps before its guest has started. A
-#: QEMU that is only slow does not sleep.
+#: QEMU that is only slow uses the CPU and does not sleep.
 SILENT_CHECKS = 12
 
 _HINT_BUSY = "if this host is busy, try again, or start fewer machines at once"
@@ -193,7 +194,7 @@ class Qemu:
     async def save(self) -> None:
         """Save the guest to the files that QEMU was launched with for this. The guest stops.
 
-        :raises TemplateError: QEMU refuses.
+        :raises TemplateError: QEMU refuses a request.
         :raises QemuError: QEMU has exited, or saving takes too long.
         :raises RuntimeError: QEMU was started without files to save to, which is a bug.
         """
@@ -209,12 +210,12 @@ class Qemu:
     ) -> None:
         """Copy the running guest to a file, from which another QEMU can restore it.
 
-        The guest here continues to run.
+        The guest of this QEMU continues to run.
 
         :param target: Descriptor of an empty file that can be written. The caller closes it.
         :param freeze: See `migration.send`.
         :param on_paused: See `migration.send`.
-        :raises TemplateError: QEMU refuses.
+        :raises TemplateError: QEMU refuses a request.
         :raises QemuError: QEMU has exited, or sending takes too long.
         """
         try:

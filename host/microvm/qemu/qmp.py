@@ -99,7 +99,7 @@ class Client(QMPClient):
             raise _refusal(command, str(error)) from error
 
     async def send_descriptor(self, name: str, descriptor: int) -> str:
-        """Send a descriptor to QEMU under a name, and return its URI for a migration.
+        """Send a descriptor to QEMU under a name, and return the URI that means it in a migration.
 
         :raises TemplateError, QemuError: As `request`.
         """
@@ -178,7 +178,7 @@ class Client(QMPClient):
             await super()._bh_recv_message()
         except (EOFError, OSError):
             raise
-        except Exception as error:  # invalid or too deep JSON, a line that is too long, a bad event
+        except Exception as error:  # such as invalid or too deep JSON, or a line that is too long
             self.garbled = True
             self._paused.set()
             raise ProtocolError("QEMU sent invalid QMP") from error

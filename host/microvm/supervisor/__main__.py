@@ -49,7 +49,8 @@ async def _serve(
     starter: ClientConnection, runtime: RuntimeDirectory, directory: MachineDirectory
 ) -> None:
     try:
-        # no timeout, because the starter may have to build an image first
+        # We wait without a timeout, because the process that starts the machine may have to build
+        # an image first.
         order = (await starter.request(timed=False))["order"]
     except EOFError:
         return runtime.remove(directory)

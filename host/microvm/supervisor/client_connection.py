@@ -28,7 +28,7 @@ _CREDENTIALS = struct.Struct("3i")  # struct ucred, unix(7)
 
 
 class ClientConnection:
-    """A connection to a client.
+    """A supervisor's connection to one of its clients.
 
     :ivar descriptors: the descriptors that arrived with the request. Those that are still in this
         list are closed with the connection.

@@ -20,7 +20,7 @@ class EndRecord:
     """
 
     def __init__(self, directory: MachineDirectory) -> None:
-        """Create the file.
+        """Create the file `ended.json` with reserved space, and without a reason.
 
         :raises OSError: the disk is full.
         """

@@ -14,7 +14,7 @@ from typing import Any
 from microvm.errors import FileError, MicroVMError, QemuExit
 
 _FIELDS = ("message", "hint", "detail")
-_OSERROR_FIELDS = ("errno", "strerror", "filename")  # `vars` does not return these
+_OSERROR_FIELDS = ("errno", "strerror", "filename")  # of an OSError; `vars` does not return them
 
 
 def to_json(error: BaseException) -> dict[str, Any]:

@@ -75,7 +75,7 @@ async def _exec(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any
 
 
 async def _fed(source: ClientDescriptor, stream: InputStream) -> None:
-    with source:  # closed at the end, so that the writer gets SIGPIPE
+    with source:  # close our end of the pipe afterwards, so that its writer gets SIGPIPE
         await copy_in(source.read, stream)
 
 

@@ -26,13 +26,13 @@ class _Bounded(io.FileIO):
     _left = LIMIT
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write data, or discard it, and return its size."""
+        """Write data, or discard it if it exceeds the limit. Return the size of the data."""
         size = memoryview(data).nbytes
         if size <= self._left:
             self._left -= size
             try:
                 return super().write(data)
-            except OSError:  # the disk is full
+            except OSError:  # raised if the disk is full
                 self._left = 0
         return size
 

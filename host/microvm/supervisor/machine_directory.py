@@ -26,19 +26,19 @@ if TYPE_CHECKING:
     from microvm.errors import MachineError
 
 FACTS = "machine.json"
-"""The file that describes a machine."""
+"""The name of the file that describes a machine."""
 
 ENDED = "ended.json"
-"""The file with the reason why a machine ended."""
+"""The name of the file with the reason why a machine ended."""
 
 LOG = "log"
-"""The file with the standard error of the supervisor."""
+"""The name of the file with the standard error of the supervisor."""
 
 CONSOLE = ("console.old", "console")
-"""The files of the console: the older output, and the newer output."""
+"""The names of the two files of the console: with the older output, and with the newer output."""
 
 SOCKET = "socket"
-"""The socket on which the supervisor listens."""
+"""The name of the socket on which the supervisor listens."""
 
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MAX_READ = 1 << 20  # maximum number of bytes that are read from a JSON file
@@ -101,7 +101,7 @@ class MachineDirectory:
         return True
 
     def is_machine(self) -> bool:
-        """Tell whether this is the folder of a machine, and not any other folder."""
+        """Tell whether this folder is of a machine: it has such files, or a supervisor."""
         return any(map(self.has, (LOG, FACTS, ENDED))) or self.is_alive()
 
     def lock(self) -> None:
@@ -133,7 +133,10 @@ class MachineDirectory:
         return True
 
     def refresh(self) -> None:
-        """Set the times of all files to now, because some hosts remove files that look unused."""
+        """Set the times of all files of the machine to now.
+
+        Some hosts remove files that look unused.
+        """
         with lazy.contextlib.suppress(OSError):
             os.utime(self.descriptor)
             for each in os.listdir(self.descriptor):
@@ -178,7 +181,7 @@ class MachineDirectory:
             }
         killed = {"reason": "its supervisor was killed", "asked": False, "at": time.time()}
         if not self.is_alive():
-            with lazy.contextlib.suppress(OSError):  # the disk is full
+            with lazy.contextlib.suppress(OSError):  # raised if the disk is full
                 self.write(ENDED, killed)
         return killed
 

@@ -19,7 +19,7 @@ class CommandQueue:
     """
 
     def __init__(self, name: str) -> None:
-        """Start with an idle guest."""
+        """Create the queue of a guest that is idle."""
         self.name = name
         self.runs = ""
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -29,7 +29,7 @@ class CommandQueue:
 
     @property
     def length(self) -> int:
-        """Number of requests that wait."""
+        """Number of requests that wait for the guest."""
         return len(self._waiting)
 
     @asynccontextmanager

@@ -43,14 +43,16 @@ _LOCK_PAUSE = 0.005  # seconds between two attempts to lock
 
 
 class RuntimeDirectory:
-    """The open runtime directory. Use it as a context manager.
+    """The open runtime directory, which contains the folders of all named machines.
+
+    Use it as a context manager.
 
     :ivar path: its path, for messages.
     :ivar descriptor: its descriptor; -1 if it does not exist.
     """
 
     def __init__(self, *, make: bool = False) -> None:
-        """Open the runtime directory.
+        """Open the runtime directory of this user.
 
         :param make: True to create it if it does not exist.
         :raises MicroVMError: it cannot be created, or other users can access it.
@@ -156,7 +158,7 @@ class RuntimeDirectory:
         try:
             descriptor = os.open(name, private.FOLDER, dir_fd=self.descriptor)
         except OSError as error:
-            if error.errno in (errno.ENOTDIR, errno.ELOOP):  # a file or a link
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):  # raised for a file or a link
                 raise missing from None
             raise
         directory = MachineDirectory(name, descriptor)

@@ -89,8 +89,8 @@ class Supervisor:
     :ivar machine: the machine, after its start.
     :ivar queue: the queue of requests that need the guest.
     :ivar facts: the content of `machine.json`, after the start of the machine.
-    :ivar ended: done when the machine has to end, with the reason.
-    :ivar gone: set when the machine has ended and its files are removed.
+    :ivar ended: a future, which is done when the machine has to end. Its result is the reason.
+    :ivar gone: an event, which is set when the machine has ended and its files are removed.
     :ivar ending: the result of `ended`, while and after the machine ends.
     """
 
@@ -105,13 +105,14 @@ class Supervisor:
         self.ending: Termination | None = None
         self._runtime = runtime
         self._connections: set[asyncio.Task[None]] = set()
-        self._silent: dict[ClientConnection, None] = {}  # the oldest first
+        # The clients that have sent no request yet, the oldest first.
+        self._silent: dict[ClientConnection, None] = {}
         self._lasting = 0
         self._end_record: EndRecord
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
     def end(self, reason: str, *, asked: bool = False, traceless: bool = False) -> None:
-        """Make the machine end. If this is called again, the first reason counts.
+        """Make the machine end, for a reason. If this is called again, the first reason counts.
 
         :param asked: True if somebody asked for the end.
         :param traceless: True to remove the folder with the reason, because nobody needs it.
@@ -125,7 +126,7 @@ class Supervisor:
         """Start the machine, and handle requests until it has ended and is cleaned up.
 
         :param start: starts the machine, sets `machine`, and sends the reply to the starter.
-        :param order: the order of the starter.
+        :param order: the starter's description of the machine to start.
         :raises MicroVMError: the machine could not be started.
         """
         loop = asyncio.get_running_loop()
@@ -134,7 +135,7 @@ class Supervisor:
             loop.add_signal_handler(number, self.end, f"{name} ended its supervisor")
         try:
             self._listener.bind(self.directory.path(SOCKET))
-        except OSError as error:  # the disk is full
+        except OSError as error:  # raised if raised if the disk is full
             raise unusable(self._runtime.path, error) from None
         self._listener.listen(_BACKLOG)
         tasks = [asyncio.create_task(self._accept())]
@@ -230,7 +231,7 @@ class Supervisor:
         while True:
             try:
                 connected, _ = await loop.sock_accept(self._listener)
-            except OSError:  # this process has too many open files
+            except OSError:  # raised if this process has too many open files
                 self._hurry()
                 await asyncio.sleep(_ACCEPT_PAUSE)
                 continue
@@ -307,7 +308,7 @@ class Supervisor:
             await cancel([work, listening])
         try:
             reply = {"result": work.result()}
-        except (MicroVMError, OSError, TypeError) as error:  # TypeError: an unknown option
+        except (MicroVMError, OSError, TypeError) as error:  # a TypeError means an unknown option
             await request.client.fail(self._explained(error))
         else:
             await request.client.send(reply, request.client.passed)

@@ -15,7 +15,7 @@ from microvm.units import format_size
 GUEST_CPUS_PER_CPU = 8
 """Maximum number of CPUs of a guest for each CPU that we may use.
 
-With 32 times as many, a guest needs more than a minute to boot.
+With 32 CPUs for each CPU that we may use, a guest needs more than a minute to boot.
 """
 
 SHORTAGES = {
@@ -37,7 +37,7 @@ def check(*, memory: int, cpus: int) -> None:
     """Check that a guest with this memory and this number of CPUs fits on this host.
 
     :param memory: the guest's memory in bytes.
-    :raises UsageError: it does not fit; the hint has the maximum.
+    :raises UsageError: the guest does not fit; the hint has the maximum.
     """
     most = GUEST_CPUS_PER_CPU * usable_cpus()
     if cpus > most:
@@ -61,9 +61,10 @@ def usable_cpus() -> int:
 
 
 def usable_memory() -> int | None:
-    """Return the number of bytes that our processes can use together; None if it is not known.
+    """Return the number of bytes of memory that our processes can use together; None if unknown.
 
-    This is the memory of the host, or the limit of a cgroup (v2) that we are in, if that is less.
+    The number is the memory of the host, or the limit of a cgroup (v2) that this process is in, if
+    that is less.
     """
     return min(_limits(), default=None)
 

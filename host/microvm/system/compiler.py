@@ -33,7 +33,8 @@ def sources(packed: Path, checkout: Path, what: str) -> Path:
 def source_digest(folder: Path) -> str:
     """Return the SHA-256 of the names and contents of all source files in a folder, in hex.
 
-    Each start of a machine calls this, so a process reads the files only again if one has changed.
+    Each start of a machine calls this function, so a process reads the files again only if one of
+    them has changed.
     """
     return _digest(os.fspath(folder), tuple(sorted(_compiled(os.fspath(folder)))))
 

@@ -227,7 +227,7 @@ def _lock(folder: str) -> bool:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
-    with suppress(OSError):  # some file systems have no locks
+    with suppress(OSError):  # raised on a file system that has no locks
         fcntl.flock(descriptor, fcntl.LOCK_SH)
     return os.path.exists(folder)
 
@@ -251,7 +251,7 @@ def _remove(temporary: _Temporary) -> None:
         with suppress(OSError):
             os.rmdir(temporary.path)
     with suppress(OSError):
-        os.rmdir(temporary.real)  # this is enough for most tools, which leave the folder empty
+        os.rmdir(temporary.real)  # enough for most tools, which leave the folder empty
     if not os.path.lexists(temporary.real):
         return
     real = os.path.realpath(temporary.real)
@@ -267,7 +267,7 @@ def _remove(temporary: _Temporary) -> None:
 
 
 def _empty(folder: str) -> None:
-    """Remove everything in a folder, and follow no links."""
+    """Remove everything in a folder, without following links."""
     for _, folders, files, descriptor in os.fwalk(folder, topdown=False):
         for name in files:
             os.unlink(name, dir_fd=descriptor)

@@ -1,13 +1,14 @@
 """Checks that no other user can change a folder, and creates folders that only we can use.
 
-The rule is the same as ssh's rule for its own files. A folder, and each folder and link on the way
-to it, must belong to us or to root. No other user may write to it, because that user could replace
-everything in it. There are three exceptions for folders on the way. In a sticky folder such as
-/tmp, users cannot move the files of other users. The group of root, and the group with our name,
-may write, because a umask of 002 allows that. The owner of `/` may be another user id, because root
-may have another number in a user namespace.
+The rule for such a folder is the one that ssh has for its own files. A folder, and each folder and
+link on the way to it, must belong to us or to root. No other user may write to it, because that
+user could replace everything in it. There are three exceptions for folders on the way. In a sticky
+folder such as /tmp, users cannot move the files of other users. The group of root, and the group
+with our name, may write, because a umask of 002 allows that. The owner of `/` may be another user
+id, because root may have another number in a user namespace.
 
-After this check, a path can be opened several times, because no other user can replace it.
+After this check, the same path can be opened several times, because no other user can replace the
+folder.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ OTHERS = stat.S_IWGRP | stat.S_IWOTH
 """The bits of a file mode that let other users write."""
 
 FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-"""The flags of open(2) for a folder that only we use."""
+"""The flags for opening a folder that only we use, for open(2)."""
 
 _ANY_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 def stat_fields(process: int) -> list[str]:
     """Return the fields of /proc/PID/stat after the name; empty if the process does not exist.
 
-    The first one is the state. Field N of the manual page has the index N - 3.
+    The first field is the state of the process. Field N of the manual page has the index N - 3.
 
     :param process: the process id.
     """

@@ -44,7 +44,7 @@ def find(program: str) -> str | None:
 
 
 def require(what: str, programs: Mapping[str, str]) -> None:
-    """Check that programs are installed.
+    """Check that all programs that a piece of work needs are installed.
 
     :param what: the work that needs them, for the message.
     :param programs: the name of each program, and the Debian package that contains it.
@@ -208,7 +208,7 @@ def output(argv: Sequence[str], *, what: str, **options: Any) -> bytes:
             out, err = finish(process, watch)
     except FileNotFoundError:
         raise ToolError(f"{what} failed: {argv[0]} is not installed") from None
-    except OSError as error:  # for example, the limit on processes is reached
+    except OSError as error:  # raised, for example, if the limit on processes is reached
         raise ImageError(f"{what} failed: {argv[0]}: {error.strerror}") from error
     if process.returncode != 0:
         errors = err.decode(errors="replace")

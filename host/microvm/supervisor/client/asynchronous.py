@@ -38,7 +38,7 @@ class AsyncConnection:
 
         :param name: the name of the machine, for messages.
         :param on_event: called with the name and the value of each event, see `protocol`.
-        :param on_silence: called if pings are not answered.
+        :param on_silence: called if the supervisor does not answer pings.
         """
         connection.setblocking(False)
         self.descriptors: list[int] = []
@@ -62,7 +62,7 @@ class AsyncConnection:
     def cancel_request(self) -> None:
         """Cancel the request. The supervisor then closes the connection, which is an event."""
         if self._connection.fileno() >= 0:
-            with suppress(OSError):  # the supervisor has exited
+            with suppress(OSError):  # raised if the supervisor has exited
                 self._connection.shutdown(socket.SHUT_WR)
             self._silence.start(self._timeouts.kill + self._timeouts.ping, self._on_silence)
 
@@ -93,7 +93,7 @@ class AsyncConnection:
             data = self._receive_some()
         except BlockingIOError:
             return
-        except OSError:  # the connection was reset
+        except OSError:  # raised if the connection was reset
             data = b""
         for name, value in self._protocol.receive(data):
             if name == "end":

@@ -31,7 +31,7 @@ class AttachedVM(Machine):
     """
 
     def __init__(self, name: str, *, wait: bool = False) -> None:
-        """Find the machine; see `MicroVM.attach`."""
+        """Find the running machine of a name; see `MicroVM.attach`."""
         self.name, self.facts = connector.find(name)
         self.confinement = self.facts.get("confinement", "auto")
         self._stopped = False
@@ -69,7 +69,7 @@ class AttachedVM(Machine):
             return
         try:
             await self._remote.call("stop")
-        except GuestDied:  # the machine has already ended
+        except GuestDied:  # raised if the machine has already ended
             if self._connector.is_replaced():
                 raise
         self._stopped = True

@@ -1,7 +1,7 @@
 """The connection of a client to a supervisor, for the command line: `protocol` with blocking I/O.
 
-It imports very little, because `microvm exec` should take no longer than its command and the start
-of Python.
+This module imports very little, because `microvm exec` should take no longer than its command and
+the start of Python.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class BlockingConnection:
         on_event: Callable[[str, Any], object] = _ignore,
         **fields: object,
     ) -> Any:
-        """Send a request, and return the result.
+        """Send a request to the supervisor, and return the result in its reply.
 
         :param descriptors: the descriptors that are passed to the supervisor.
         :param on_event: called with the name and the value of each event before the reply.

@@ -76,7 +76,7 @@ class MachineConnector:
         return failures.silent(self.name, self._identity[0] or 0)
 
     def is_replaced(self) -> bool:
-        """Tell whether another machine has the name now."""
+        """Tell whether another machine has the name of this machine now."""
         with (
             RuntimeDirectory() as runtime,
             suppress(OSError),

@@ -24,7 +24,7 @@ _KILL_TIMEOUT = 10.0  # maximum number of seconds to wait until our command is k
 
 
 class _Ended(Exception):
-    """A signal ends this process and the command."""
+    """Raised when a signal such as SIGTERM has to end this process and its command."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -119,9 +119,10 @@ class _ForegroundCommand:
         return code
 
     def _send_with_pipe(self, request: bytes) -> None:
-        """Send the request with a pipe as the command's input, instead of our terminal.
+        """Send the request with a pipe as the command's input, and not with our terminal.
 
-        This process reads the terminal, because only then can the shell stop and resume it.
+        This process reads the terminal itself, because only then can the shell stop and resume this
+        process.
         """
         source, self.feed = os.pipe()
         try:

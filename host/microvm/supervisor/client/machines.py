@@ -76,13 +76,13 @@ class _Inspection:
             return
         try:
             self.connection = connect_to(directory, timeout=0)
-        except (MicroVMError, OSError):  # the machine is just starting or ending
+        except (MicroVMError, OSError):  # raised if the machine is just starting or ending
             self.is_alive = directory.is_alive()
         else:
             self.connection.send(protocol.request(call="facts"))
 
     def receive(self) -> None:
-        """Receive the answer, when the connection is readable."""
+        """Receive the answer of the supervisor, when the connection is readable."""
         assert self.connection is not None  # noqa: S101 - the supervisor was asked
         try:
             self.answer = self.connection.reply()
@@ -166,7 +166,7 @@ def _end(name: str) -> None:
                 connection.reply(max_pings=_MAX_PINGS)
             except GuestUnresponsive:
                 connection.kill()
-            except UsageError:  # the wire has another version, and the connection is closed
+            except UsageError:  # the wire has another version, and the connection is closed now
                 with connect_to(directory) as another:
                     another.kill()
             except MicroVMError:  # raised if somebody has killed the supervisor

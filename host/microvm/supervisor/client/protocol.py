@@ -5,7 +5,7 @@ event is a pair of a name and a value:
 
 - `("started", True)`: the command of the request runs;
 - `("notice", TEXT)`: a line for the user, while a machine starts;
-- `("result", VALUE)`: the reply;
+- `("result", VALUE)`: the result in the reply;
 - `("error", MicroVMError)`: the reply if the request failed, or the error for an invalid line;
 - `("end", None)`: the supervisor has closed the connection.
 """
@@ -33,17 +33,17 @@ def request(**fields: object) -> bytes:
 
 
 def signal(number: int) -> bytes:
-    """Return the line that sends a signal to the command."""
+    """Return the line by which a client sends a signal to its command."""
     return _line({"signal": number})
 
 
 def resize(lines: int, columns: int) -> bytes:
-    """Return the line that tells the command the size of its terminal."""
+    """Return the line by which a client tells its command the size of the terminal."""
     return _line({"resize": [lines, columns]})
 
 
 def abandon() -> bytes:
-    """Return the line that makes the supervisor kill the command."""
+    """Return the line by which a client makes the supervisor kill its command."""
     return _line({"abandon": True})
 
 
@@ -57,7 +57,7 @@ def _line(value: dict[str, Any]) -> bytes:
 class ClientProtocol:
     """The state of a client's connection to a supervisor.
 
-    :ivar silences: number of intervals in a row in which nothing arrived.
+    :ivar silences: number of intervals in a row in which the supervisor sent nothing.
     """
 
     def __init__(self, name: str, max_pings: int = MAX_PINGS) -> None:
@@ -73,7 +73,7 @@ class ClientProtocol:
         self._is_broken = False
 
     def receive(self, data: bytes) -> list[Event]:
-        """Return the events of the bytes that have arrived.
+        """Return the events that the bytes from the supervisor contain.
 
         After an invalid line, all further bytes are ignored.
 
@@ -99,10 +99,10 @@ class ClientProtocol:
         return events
 
     def ping(self) -> bytes | None:
-        """Return a ping after an interval of silence, or None if too many are unanswered.
+        """Return a ping to send after an interval of silence; None if too many are unanswered.
 
-        Intervals are counted instead of measured, because something that stops both processes, such
-        as a sleeping host, does not stop the clock.
+        We count intervals instead of seconds, because the clock continues while both processes are
+        stopped, for example while the host sleeps.
         """
         self.silences += 1
         if self.silences > self._max_pings:

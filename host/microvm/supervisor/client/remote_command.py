@@ -25,7 +25,7 @@ from microvm.wire.session import WINDOW
 
 
 class RemoteCall:
-    """A request that is not a command, such as `status`."""
+    """A request to a supervisor that runs no command, such as `status`."""
 
     def __init__(self, connection: socket.socket, connector: Connector, timeouts: Timeouts) -> None:
         self._answer: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
@@ -45,7 +45,7 @@ class RemoteCall:
         return result, taken
 
     def fail(self, error: MicroVMError) -> None:
-        """Raise an error in `answer`, unless the reply has arrived."""
+        """Make `answer` raise an error, unless the reply has arrived."""
         if not self._answer.done():
             self._answer.set_exception(error)
 
@@ -140,7 +140,7 @@ class RemoteCommand:
             self.command.abandoned = True
             try:
                 self._loop.call_soon_threadsafe(self.abandon)
-            except RuntimeError:  # the loop was closed without `shutdown_asyncgens`
+            except RuntimeError:  # raised if the loop was closed without `shutdown_asyncgens`
                 self.command.abandoned = False
                 self.leave()
 

@@ -67,12 +67,12 @@ class Start:
         with self._connection:
             if not self._done:
                 self._cancel()
-        # The process that we have spawned only forks the supervisor, and exits.
+        # The process that we have spawned only forks the supervisor and exits, so it exits soon.
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_CLEANUP_TIMEOUT)
 
     def _cancel(self) -> None:
-        """Make the supervisor clean up, and wait until it has exited."""
+        """Make the supervisor of an incomplete start clean up, and wait until it has exited."""
         with suppress(OSError):
             self._connection.socket.shutdown(socket.SHUT_WR)
         with (
