@@ -398,7 +398,7 @@ class Field(Named):
 
     @property
     def growth(self) -> list[int]:
-        """Versions that added values to the field's closed enums or flags, later than the field."""
+        """Versions, later than that of the field, that added values to its closed enums or flags."""
         sinces = {since for kind in within(self.type) for since in _closed_sinces(kind)}
         return sorted(since for since in sinces if since > self.since)
 

@@ -100,8 +100,7 @@ class Download:
         # staging folder in the existing folder itself.
         self._parent = destination if destination.is_dir() else destination.parent
         self._staging = StagingFolder(self._parent)
-        # Only the innermost of the nested folders is open, so the depth of the tree does not
-        # matter.
+        # Only the innermost of the nested folders is open, so a deep tree takes no more descriptors.
         self._descriptor = self._staging.descriptor
         self._folder: _Folder | None = None
         self._links: list[_Link] = []

@@ -99,7 +99,7 @@ class Guest:
         self._channel.write(self._session.hello())
 
     async def ready(self, timeout: float, *, resume: bool = True) -> None:
-        """Wait until the guest has answered `hello` with `ready`, then resume the guest.
+        """Wait until the guest has answered `hello` with `ready`, then call `resume`.
 
         :param timeout: Maximum time in seconds.
         :param resume: True to call `resume` now, False to call it before the first command. Until
@@ -390,7 +390,8 @@ def _cancel(*timers: Timer) -> None:
 
 
 def _settle(waiter: asyncio.Future[T], result: T) -> None:
-    if not waiter.done():  # the future may be cancelled if its waiting task was
+    # If the task that waited for this future was cancelled, the future is cancelled, too.
+    if not waiter.done():
         waiter.set_result(result)
 
 

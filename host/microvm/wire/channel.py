@@ -53,7 +53,7 @@ class Channel(asyncio.Protocol):
         self._on_room = on_room
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        # Scheduled call of `_take_turn`, if received frames are waiting.
+        # Pending call of `_take_turn`, which handles received frames; None if no frame waits.
         self._turn: asyncio.Handle | None = None
         # Received frames that are not logged yet.
         self._frames = Frames()

@@ -81,7 +81,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
 
 
 def _named(values: Iterable[tuple[str, int, str]]) -> Iterator[tuple[str, str]]:
-    """Yield the constants of a C enum: each with its name up to the first `_` removed."""
+    """Yield each constant of a C enum, with the part of its name after the first `_`."""
     return ((constant, constant.partition("_")[2]) for constant, *_ in values)
 
 

@@ -294,9 +294,10 @@ def _written(number: int | str) -> str:
 
 
 def _ranges(enum: Enum) -> _Numbers:
-    """Return the numbers for the rule of an enum: the number of ranges, and three numbers for each.
+    """Return the numbers in the rule of an enum, which state the ranges of its valid values.
 
-    The three numbers are the first value of a range, its last value, and the version that added it.
+    The first number is the number of ranges. Three numbers follow for each range: its first value,
+    its last value, and the version that added it.
     """
     ranges: list[list[int]] = []
     wrapped = ((value.number % (1 << 8 * enum.size), value.since) for value in enum.values)
@@ -309,9 +310,10 @@ def _ranges(enum: Enum) -> _Numbers:
 
 
 def _masks(flags: Flags) -> _Numbers:
-    """Return the numbers for the rule of flags: the number of masks, and each mask with a version.
+    """Return the numbers in the rule of flags, which state the bits that are valid.
 
-    Each protocol version that added bits has a mask of these bits.
+    The first number is the number of masks. Two numbers follow for each version that added bits: a
+    mask of these bits, and the version.
     """
     masks: dict[int, int] = {}
     for bit in flags.bits:

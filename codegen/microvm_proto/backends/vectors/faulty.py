@@ -196,7 +196,7 @@ def _octets(maximum: int, prefix: Integer, *, nul: bool) -> Iterator[Faulty]:
 
 
 def _above(maximum: int, prefix: Integer) -> list[int]:
-    """Return the lowest and the highest prefix above `maximum`; nothing if there is none."""
+    """Return the lowest and the highest length above `maximum` that a length prefix can hold."""
     return sorted({maximum + 1, prefix.maximum}) if maximum < prefix.maximum else []
 
 

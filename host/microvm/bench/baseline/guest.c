@@ -7,7 +7,7 @@
  *	o	sends STREAM bytes, which dd writes to a pipe
  *	i	receives STREAM bytes, which dd reads from a pipe
  */
-#define _GNU_SOURCE /* pipe2 */
+#define _GNU_SOURCE /* declares pipe2 */
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +22,8 @@ enum { STREAM = 64 << 20, POLL_US = 500, MAX_POLLS = 1000 };
 static char buffer[1 << 16];
 static int port;
 
-/* A read returns 0 while no host is connected. If that persists, the host has exited, so the guest stops QEMU. */
+/* Waits for data from the host. A read from the port returns 0 while the host is not connected. If that persists, the
+ * host has exited, so the guest stops QEMU. */
 static size_t receive(char *data, size_t size)
 {
 	for (int polls = 0; polls < MAX_POLLS; polls++) {
@@ -81,7 +82,8 @@ static void output(void)
 	wait(0);
 }
 
-/* The first `have` bytes arrived together with the letter. A read returns at most a page, so blocks are collected. */
+/* Receives STREAM bytes and writes them to dd. The first `have` bytes are in the buffer already, as they arrived
+ * together with the letter. A read from the port returns at most a page, so bytes are collected into larger blocks. */
 static void input(size_t have)
 {
 	static char *const dd[] = { "dd", "of=/dev/null", "bs=64k", 0 };
