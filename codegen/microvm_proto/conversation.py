@@ -88,7 +88,7 @@ class _FlowView:
         return self._stream.frames
 
     def take(self, segment: Segment) -> Iterator[str]:
-        """Yield the lines for the frames that a segment completes; at the flow's end, for the rest."""
+        """Yield the lines for the frames that a segment completes; at the end, for the rest."""
         self._stream.name = f" of {self._flow.name}, packet {segment.packet}"
         if segment.missing:
             yield from self._miss(segment.missing)

@@ -398,7 +398,7 @@ class Field(Named):
 
     @property
     def growth(self) -> list[int]:
-        """Versions, later than that of the field, that added values to its closed enums or flags."""
+        """Versions after that of the field that added values to its closed enums or flags."""
         sinces = {since for kind in within(self.type) for since in _closed_sinces(kind)}
         return sorted(since for since in sinces if since > self.since)
 

@@ -100,7 +100,7 @@ class Download:
         # staging folder in the existing folder itself.
         self._parent = destination if destination.is_dir() else destination.parent
         self._staging = StagingFolder(self._parent)
-        # Only the innermost of the nested folders is open, so a deep tree takes no more descriptors.
+        # Only the innermost of the nested folders is open, so a deep tree needs few descriptors.
         self._descriptor = self._staging.descriptor
         self._folder: _Folder | None = None
         self._links: list[_Link] = []
