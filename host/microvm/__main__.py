@@ -30,6 +30,12 @@ def _interrupt(number: int, _: object) -> None:
     raise Interrupted(128 + number)
 
 
+def _exit_at_once(number: int, _: object) -> None:
+    """Handle Ctrl-C until `main` can catch `Interrupted`. There is nothing to clean up yet."""
+    interrupt.note(number)
+    interrupt.leave(128 + number)
+
+
 def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     """Exit if Ctrl-C interrupted code whose exceptions Python ignores, such as a `__del__`."""
     if isinstance(unraisable.exc_value, Interrupted):
@@ -39,13 +45,15 @@ def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
 
 # If the parent process ignores SIGINT, as a shell does for a background job, keep ignoring it.
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, _interrupt)
+    signal.signal(signal.SIGINT, _exit_at_once)
     sys.unraisablehook = _unraisable
 
 
 def main() -> None:
     """Run the command line, and exit with its status."""
     try:
+        if signal.getsignal(signal.SIGINT) is _exit_at_once:
+            signal.signal(signal.SIGINT, _interrupt)
         from microvm.cli import fast_path  # imported here, after Ctrl-C is handled
 
         _take_absolute_paths_only()

@@ -480,6 +480,12 @@ def test_a_ctrl_c_at_any_import_is_the_end_by_sigint_and_silence(image: Image, s
     assert len(statuses) > 100 // step
 
 
+def test_ctrl_c_before_main_ends_the_process_by_sigint() -> None:
+    script = "import microvm.__main__, signal; signal.raise_signal(signal.SIGINT)"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert (result.returncode, result.stdout, result.stderr) == (-signal.SIGINT, b"", b"")
+
+
 @pytest.mark.parametrize("delay", [0.0, 0.1, 0.2, 0.3, 0.5, 1.0])
 def test_an_early_ctrl_c_is_the_end_by_sigint_and_silence(image: Image, delay: float) -> None:
     del image
