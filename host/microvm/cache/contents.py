@@ -71,7 +71,7 @@ def usage() -> list[CacheUsage]:
 
 def use(path: Path) -> None:
     """Set the time of the last use of a file in the cache to now."""
-    with suppress(OSError):  # the file may belong to another user
+    with suppress(OSError):  # raised if the file belongs to another user
         os.utime(path)
 
 

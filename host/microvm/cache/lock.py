@@ -86,7 +86,7 @@ def attempt(path: Path) -> Iterator[bool]:
         with cache.disk_errors(name):
             ours = _lock(fd, name)
         if ours:
-            with suppress(OSError):  # the disk may be full
+            with suppress(OSError):  # without the process id if the disk is full
                 os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         yield ours
     finally:

@@ -27,7 +27,7 @@ RECORD = "verified.json"
 """Name of the record in a folder: for each file, its digest and its inode, size and times."""
 
 _LIMIT = 1 << 12
-_memory: dict[tuple[Path, str], list[str | int]] = {}  # records for folders that we cannot write to
+_memory: dict[tuple[Path, str], list[str | int]] = {}  # the records of this process
 
 
 def sha256(file: int) -> str:

@@ -138,7 +138,7 @@ class _PendingCall(Generic[T]):
     def _cancel(self) -> None:
         if self._task is not None:
             self._task.cancel()
-        elif not self.done.done():  # the coroutine has not been started
+        elif not self.done.done():  # the loop has not started the coroutine yet
             self._coroutine.close()
             self.done.cancel()
 
@@ -175,7 +175,7 @@ class _LoopThread:
         _running.add(self)
 
     def is_current(self) -> bool:
-        """Tell whether the caller runs in this thread."""
+        """Tell whether the caller runs in the thread of this loop."""
         return threading.current_thread() is self._thread
 
     def end(self) -> None:

@@ -45,7 +45,7 @@ _NO_LIMIT = {"distributed.admin.large-graph-warning-threshold": sys.maxsize}
 
 _INTERVAL = 0.02  # seconds between two empty events, which `_listen` sends
 
-_PROGRAMS = 32  # maximum number of programs that Dask shows by name
+_PROGRAMS = 32  # maximum number of programs whose jobs Dask shows by the program's name
 _NOTICES = 1000  # maximum number of notices of all workers that the user gets
 
 _MAX_OUTPUT = options_of(ExecOptions)["max_output"].default_for("map")
@@ -175,7 +175,7 @@ async def _begun(
         yield _Batch(client, batch, {worker.RESOURCE: 1} if offered else {})
     finally:
         await cancel(tasks)
-        with suppress(Exception):  # workers may lack the plugin or have exited
+        with suppress(Exception):  # workers may have exited, or not have the plugin
             async with asyncio.timeout(_END_TIMEOUT):
                 await client.unregister_worker_plugin(batch)
 
@@ -198,7 +198,7 @@ async def _registered(
         notify(f"some workers cannot be reached; the others begin: {error}")
     except MicroVMError:
         raise
-    except Exception as error:  # any error while a worker loads the plugin
+    except Exception as error:  # any error that a worker raises while it loads the plugin
         said = f"a worker cannot load the plugin for machines: {error}"
         raise MicroVMError(said, hint=cluster.EVERYWHERE) from error
     return task
@@ -285,7 +285,7 @@ class _Batch:
         except Exception as error:  # the job or its result cannot be unpickled
             raise MicroVMError(f"Dask cannot run {key}: {error}") from error
         finally:
-            task.release()  # this also cancels a running task
+            task.release()  # this also cancels the task if it still runs
         if isinstance(result, MicroVMError):
             raise NotRun(result)
         if isinstance(result, Exception):

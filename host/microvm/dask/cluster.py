@@ -52,7 +52,7 @@ async def connected(scheduler: str | Client, machines: int | None) -> AsyncItera
     :raises MicroVMError: If the scheduler cannot be reached.
     """
     if isinstance(scheduler, Client):
-        reached = scheduler.scheduler  # the address that the client uses, even if that is a tunnel
+        reached = scheduler.scheduler  # has the address that the client uses, even if a tunnel
         if reached is None or reached.address is None:
             raise UsageError(
                 "the client is not connected", hint="use it inside of its `with` block"
@@ -88,7 +88,7 @@ async def _local_cluster(workers: int, machines: int | None) -> AsyncIterator[Lo
             threads_per_worker=-(-(machines or usable_cpus()) // workers),
             security=True,
             dashboard_address="127.0.0.1:0",
-            # otherwise the dashboard is served if bokeh is installed
+            # without this option, Dask serves its dashboard if bokeh is installed
             scheduler_kwargs={"dashboard": False},
             silence_logs=logging.CRITICAL,
             asynchronous=True,

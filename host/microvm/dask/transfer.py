@@ -74,7 +74,7 @@ class Sender:
         self._client = client
         self._operation = _operation(batch)
         self._references = {reference.key: reference for reference in references}
-        self._asking: dict[_Request, None] = {}  # waiting requests, in order
+        self._asking: dict[_Request, None] = {}  # waiting requests, in the order of their arrival
         self._receiving: set[_Request] = set()
         self._telling: dict[_Request, asyncio.Task[bool]] = {}
         self._asked = asyncio.Event()

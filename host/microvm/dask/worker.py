@@ -80,7 +80,7 @@ class Machines(WorkerPlugin):
         """Prepare this worker for jobs. The first job starts machines."""
         self._worker = worker
         self._lock = threading.Lock()
-        self._jobs: dict[str, asyncio.Task[Any] | None] = {}  # running jobs by key
+        self._jobs: dict[str, asyncio.Task[Any] | None] = {}  # running jobs by their Dask key
         self._busy = 0
         self._pool: Pool | None = None
         self._last_use: asyncio.TimerHandle | None = None
@@ -100,7 +100,7 @@ class Machines(WorkerPlugin):
                 await in_thread(self._loop.close)
 
     def transition(self, key: Any, start: str, finish: str, **_: Any) -> None:
-        """Stop a running job when Dask cancels it."""
+        """Follow the state of a job in Dask, and stop a running job when Dask cancels it."""
         if f"-{self.name}-" not in str(key):
             return
         with self._lock:
@@ -157,7 +157,7 @@ class Machines(WorkerPlugin):
             self._start = await asyncio.shield(found)
         except MicroVMError:
             if self._found is found:
-                self._found = None  # so that the next job tries to find it again
+                self._found = None  # so that the next job tries again to find the image
             raise
         if self._pool is None:
             options: PoolOptions = {**self._options, "notify": self._notify}

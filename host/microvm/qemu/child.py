@@ -154,7 +154,7 @@ class Child:
         pid = self.pid
         self._reap_launcher(time.monotonic() + _LAUNCH_TIMEOUT)
         if self._returncode is None:
-            code = 0  # if other code has reaped the child, as `subprocess` reports it
+            code = 0  # the status if other code has reaped the child, as in `subprocess`
             with suppress(ChildProcessError):
                 code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
             self._returncode = code
@@ -182,7 +182,7 @@ class Child:
     async def started(self) -> LauncherReport:
         """Wait until the launcher has executed the program or failed, and return its report."""
         if self._report_socket is not None:
-            from asyncio import get_running_loop  # imported late, so that QEMU is spawned earlier
+            from asyncio import get_running_loop  # late, so that QEMU is spawned earlier
 
             loop = get_running_loop()
             executed: asyncio.Future[None] = loop.create_future()
@@ -309,7 +309,7 @@ class Child:
 
 def _open_pidfd(pid: int) -> int | None:
     """Return a pidfd of a child; None if the child is reaped, or the host has no pidfds."""
-    with suppress(AttributeError, OSError):  # macOS, old kernels and some containers lack the call
+    with suppress(AttributeError, OSError):  # macOS, old kernels and some containers have no pidfds
         return os.pidfd_open(pid)
     return None
 

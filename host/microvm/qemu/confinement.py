@@ -134,7 +134,7 @@ _ADDRESS_SPACE = 8192 * _MIB
 # Memory of QEMU apart from the guest's memory. 100 MiB were measured, but translated code may use
 # up to 1 GiB.
 _OVERHEAD = 2048 * _MIB
-_SYS_RESOURCE = 1 << 24  # CAP_SYS_RESOURCE, capabilities(7)
+_SYS_RESOURCE = 1 << 24  # the bit of CAP_SYS_RESOURCE in a set of capabilities(7)
 _PERIOD = 100_000  # period of the CPU limit in microseconds; the default of cgroups
 
 

@@ -82,7 +82,7 @@ DIED = KvmFailure(
 SILENT = KvmFailure(
     "silent",  # the guest was not ready in time, but QEMU neither reported an error nor exited
     "the guest did not answer under KVM ({why})",
-    remembered=HOUR,  # one hour only, because the host may just have been busy
+    remembered=HOUR,  # only one hour, because the host may just have been busy
 )
 DISTURBED = KvmFailure(
     "disturbed",  # a signal or a limit ended QEMU, so we learn nothing about KVM

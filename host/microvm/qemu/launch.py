@@ -39,7 +39,7 @@ _logger = Area("qemu")
 
 _GROUP = stat.S_IRGRP | stat.S_IWGRP
 _CPUINFO = Path("/proc/cpuinfo")
-_BOGOMIPS = re.compile(r"^bogomips\s*:\s*([0-9.]+)", re.MULTILINE)  # in lower case only on x86
+_BOGOMIPS = re.compile(r"^bogomips\s*:\s*([0-9.]+)", re.MULTILINE)  # only x86 has it in lower case
 
 
 class Launched(NamedTuple):

@@ -231,7 +231,7 @@ class Qemu:
             async with asyncio.timeout(RESUME_TIMEOUT):
                 await migration.resume(self._qmp)
         except (QMPError, TimeoutError):
-            self._process.kill()  # otherwise its guest would stay paused for ever
+            self._process.kill()  # otherwise QEMU's guest would stay paused for ever
 
     async def _migrate(self, migrated: Coroutine[Any, Any, str | None], timeout: float) -> None:
         migrating = asyncio.create_task(migrated)

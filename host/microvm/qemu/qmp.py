@@ -178,7 +178,7 @@ class Client(QMPClient):
             await super()._bh_recv_message()
         except (EOFError, OSError):
             raise
-        except Exception as error:  # such as invalid or too deep JSON, or a line that is too long
+        except Exception as error:  # QEMU sent, for example, invalid JSON or too long a line
             self.garbled = True
             self._paused.set()
             raise ProtocolError("QEMU sent invalid QMP") from error

@@ -32,7 +32,7 @@ def main() -> None:
     if os.fork():
         os._exit(0)
     os.setsid()
-    signal.signal(signal.SIGHUP, lambda *_: None)  # a machine outlives the session of its starter
+    signal.signal(signal.SIGHUP, lambda *_: None)  # a machine outlives the session that started it
     os.umask(0o077)
     open_log()
     name, *numbers = sys.argv[1:]

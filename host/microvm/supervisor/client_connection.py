@@ -24,7 +24,7 @@ TIMEOUT = 10.0
 """Maximum number of seconds until a client has sent its request, or has read a line."""
 
 _CHUNK = 1 << 16
-_CREDENTIALS = struct.Struct("3i")  # struct ucred, unix(7)
+_CREDENTIALS = struct.Struct("3i")  # a peer's PID, uid and gid: struct ucred in unix(7)
 
 
 class ClientConnection:

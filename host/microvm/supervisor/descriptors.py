@@ -29,7 +29,7 @@ class ClientDescriptor:
     """A file descriptor that a client has passed, such as the standard output of its command."""
 
     def __init__(self, descriptor: int, *, writes: bool) -> None:
-        """Take over the descriptor.
+        """Take over a descriptor, which `close` closes.
 
         :param writes: True to write to it, False to read from it.
         """
@@ -59,7 +59,7 @@ class ClientDescriptor:
         flags = mode | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         try:
             reopened = os.open(f"/proc/self/fd/{self._descriptor}", flags)
-        except OSError:  # for example, after su(1) the terminal belongs to another user
+        except OSError:  # for example, after su(1) the terminal is another user's terminal
             self._blocks = True
             return
         os.close(self._descriptor)
@@ -90,7 +90,7 @@ class ClientDescriptor:
             except BlockingIOError:
                 await self._ready()
             except OSError:
-                return b""  # a terminal that was hung up is at its end of file
+                return b""  # for example, a terminal was hung up, which is its end of file
         return b""
 
     def _read_some(self) -> bytes:

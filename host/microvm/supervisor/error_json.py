@@ -55,7 +55,7 @@ def _kinds() -> dict[str, type[MicroVMError]]:
 
 
 def _family(kind: type[MicroVMError]) -> Iterator[type[MicroVMError]]:
-    if kind.__module__ == MicroVMError.__module__:  # a class of the user may have the same name
+    if kind.__module__ == MicroVMError.__module__:  # a user's class may have the same name
         yield kind
         for child in kind.__subclasses__():
             yield from _family(child)

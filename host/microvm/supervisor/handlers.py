@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from microvm.supervisor.supervisor import ClientRequest, Supervisor
 
 _CLEANUP_TIMEOUT = 10.0  # maximum number of seconds to clean up a cancelled file transfer
-_MAX_SHOWN = 200  # maximum number of characters of a command line that is shown
+_MAX_SHOWN = 200  # maximum number of characters of a command line that users see
 
 
 async def _exec(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
@@ -55,12 +55,12 @@ async def _exec(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any
             request.on_line.append(lambda line: _control(process, line, sized))
             await request.client.send({"started": True})
             if request.fields.get("sized"):
-                await sized.wait()  # if the client disconnects, this task is cancelled
+                await sized.wait()  # cancelled if the client disconnects instead
             feed = None
             if process.stdin and options.get("stdin") == PIPE:
                 feed = _fed(source, process.stdin)
             elif process.stdin:
-                process.stdin.close()  # a command with a terminal always has an input
+                process.stdin.close()  # a command with a terminal always has an input stream
             try:
                 returncode = await attach(process, feed, out.write, err.write)
             except BrokenPipeError:

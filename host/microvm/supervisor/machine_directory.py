@@ -42,7 +42,7 @@ SOCKET = "socket"
 
 _FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _MAX_READ = 1 << 20  # maximum number of bytes that are read from a JSON file
-_PAUSE = 0.01  # seconds between two checks of the lock
+_PAUSE = 0.01  # seconds between two checks of the folder's lock
 
 
 class MachineDirectory:
@@ -86,7 +86,7 @@ class MachineDirectory:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), name)
             if flags & os.O_CREAT:
-                os.fchmod(file, 0o600)  # the umask may have removed permissions
+                os.fchmod(file, 0o600)  # the umask may have removed some of these permissions
         except BaseException:
             os.close(file)
             raise

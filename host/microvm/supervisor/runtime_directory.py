@@ -38,8 +38,8 @@ _FIRST = frozenset("abcdefghijklmnopqrstuvwxyz0123456789")
 _REST = _FIRST | frozenset("_.-")
 _OTHERS = stat.S_IRWXG | stat.S_IRWXO
 _FULL = (errno.ENOSPC, errno.EDQUOT)
-_LOCK_TIMEOUT = 10.0  # maximum number of seconds to wait for the lock
-_LOCK_PAUSE = 0.005  # seconds between two attempts to lock
+_LOCK_TIMEOUT = 10.0  # maximum number of seconds to wait for the lock of the directory
+_LOCK_PAUSE = 0.005  # seconds between two attempts to lock the directory
 
 
 class RuntimeDirectory:
@@ -75,7 +75,7 @@ class RuntimeDirectory:
             raise unusable(self.path, f"it is {whose}")
 
     def close(self) -> None:
-        """Close the directory; idempotent."""
+        """Close the descriptor of the runtime directory; idempotent."""
         if self.descriptor >= 0:
             os.close(self.descriptor)
             self.descriptor = -1
@@ -279,7 +279,7 @@ class RuntimeLock:
     """The lock of the runtime directory: only its holder creates or removes folders in it."""
 
     def __init__(self, descriptor: int, path: str) -> None:
-        """Take over a descriptor of the directory."""
+        """Take over a descriptor of the runtime directory, on which the lock is taken."""
         self._descriptor = descriptor
         self._path = path
 
@@ -323,7 +323,7 @@ def _unfit(given: str) -> str:
         found = os.stat(given)
     except OSError as error:
         return error.strerror or str(error)
-    if found.st_uid != os.geteuid():  # for example, sudo keeps the variable of the other user
+    if found.st_uid != os.geteuid():  # as under sudo, which keeps a user's variable
         return "it is of another user"
     return "others can write to it" if found.st_mode & (_OTHERS & 0o022) else ""
 

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 _MOST_LASTING = 200
 _FILES = 4
 _OTHER_FILES = 200
-_BACKLOG = 1024  # number of connections that may wait; the kernel can have a lower limit
+_BACKLOG = 1024  # number of clients that may wait to connect; the kernel can have a lower limit
 _MOST_SILENT = 64  # maximum number of clients that have not sent their request yet
 
 # An idle guest is pinged, because nothing else shows that it has halted. These are the seconds
@@ -48,7 +48,7 @@ _REFRESH_INTERVAL = 3600.0
 
 _LAST_REPLIES = 5.0  # maximum number of seconds to send replies after the machine has ended
 _TRY_AGAIN = "try again when some of them have ended"
-_ACCEPT_PAUSE = 0.1  # seconds to wait after a connection could not be accepted
+_ACCEPT_PAUSE = 0.1  # seconds to wait after a client's connection could not be accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ class Supervisor:
             loop.add_signal_handler(number, self.end, f"{name} ended its supervisor")
         try:
             self._listener.bind(self.directory.path(SOCKET))
-        except OSError as error:  # raised if raised if the disk is full
+        except OSError as error:  # raised if the disk is full
             raise unusable(self._runtime.path, error) from None
         self._listener.listen(_BACKLOG)
         tasks = [asyncio.create_task(self._accept())]
@@ -217,7 +217,7 @@ class Supervisor:
                 with suppress(MicroVMError, OSError):
                     self._runtime.remove(self.directory)
             else:
-                with suppress(OSError):  # the folder may have been removed
+                with suppress(OSError):  # the machine's folder may have been removed
                     self._end_record.write(ending.reason, asked=ending.asked)
                 with suppress(OSError):
                     os.unlink(SOCKET, dir_fd=self.directory.descriptor)
@@ -347,7 +347,7 @@ class Supervisor:
         try:
             self._end_record = EndRecord(self.directory)
             self.directory.write(FACTS, self.facts)
-        except OSError as error:  # the disk is full
+        except OSError as error:  # raised if the disk is full
             raise unusable(self._runtime.path, error) from None
 
 

@@ -68,7 +68,7 @@ def compiler(arch: Arch, what: str) -> list[str]:
     :param what: the program to compile, for the message.
     :raises ImageError: no such compiler is installed.
     """
-    import shutil  # imported late, because QEMU is spawned without it
+    import shutil  # imported late, as QEMU is spawned without `shutil`
 
     native = os.uname().machine == arch.name
     if native and shutil.which("musl-gcc"):

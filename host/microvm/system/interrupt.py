@@ -32,7 +32,7 @@ def leave(status: int) -> NoReturn:
     if _is_due(status):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.raise_signal(signal.SIGINT)
-    os._exit(status)  # reached, too, if we are PID 1, which its own signals cannot kill
+    os._exit(status)  # also for SIGINT if we are PID 1, as PID 1 cannot kill itself by a signal
 
 
 def check(status: object) -> None:

@@ -210,7 +210,7 @@ def _create(parent: str, shown: str, mode: int) -> _Temporary:
         os.mkdir(real, 0o700)
         if not _lock(real):
             continue
-        os.chmod(real, 0o755 if shown else mode)  # with `shown`, only our user can enter `parent`
+        os.chmod(real, 0o755 if shown else mode)  # with `shown`, others cannot enter `parent`
         if path != real:
             try:
                 os.mkdir(path, 0o700)
@@ -305,9 +305,9 @@ def _keep(tool: _Tool, temporary: _Temporary, notes: int, *, isolated: bool) -> 
 
 def _kill_orphans() -> None:
     """Kill our child processes, and their children, which become our children when these exit."""
-    with suppress(FileNotFoundError):  # some kernels are built without lists of children
+    with suppress(FileNotFoundError):  # some kernels do not list a process's children
         while children := [*map(int, _read(f"/proc/self/task/{os.getpid()}/children").split())]:
-            for child in children:  # kill all before we wait for one, which may not exit
+            for child in children:  # kill all of them before we wait for one that may not exit
                 os.kill(child, signal.SIGKILL)
             for child in children:
                 os.waitpid(child, 0)
@@ -399,7 +399,7 @@ def _enter_mount_namespace(temporary: _Temporary, notes: int) -> None:
 
 def _execute(tool: _Tool) -> NoReturn:
     try:
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores these signals
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # ignored by Python, but not by tools
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, tool.mask)
         os.execv(tool.program, tool.argv)  # noqa: S606 - no shell is wanted

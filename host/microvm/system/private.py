@@ -69,7 +69,7 @@ def exposure(path: str) -> Exposure | None:
 
 
 def is_ours(status: os.stat_result) -> bool:
-    """Tell whether a file belongs to us or to root."""
+    """Tell whether a file belongs to the user of this process or to root."""
     return status.st_uid in {0, os.geteuid()}
 
 
@@ -183,7 +183,7 @@ def _components(folder: str) -> Iterator[tuple[str, os.stat_result]]:
         if not stat.S_ISLNK(status.st_mode):
             here = path
             continue
-        os.stat(path)  # raises an error if links lead in a circle
+        os.stat(path)  # raises an error if symbolic links lead in a circle
         target = os.readlink(path)
         here = "/" if target.startswith("/") else here
         ahead += target.split("/")[::-1]

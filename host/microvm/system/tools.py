@@ -22,7 +22,7 @@ from microvm.system.namespaces import START_FAILED
 
 _logger = Area("image")
 
-_SYSTEM_PATH = "/usr/sbin:/sbin"  # missing in the PATH of an ordinary user
+_SYSTEM_PATH = "/usr/sbin:/sbin"  # often missing in the PATH of an ordinary user
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _INTERVAL = 0.1
 _CLEANUP_TIMEOUT = 60.0  # maximum number of seconds to kill a tool and remove its temporary files

@@ -58,7 +58,7 @@ class AttachedVM(Machine):
         await self._remote.close()
 
     async def stop(self) -> None:
-        """End the machine for everybody; idempotent.
+        """End the machine, also for other processes that use it; idempotent.
 
         When this returns, QEMU has exited, and none of the machine's files are left on the host.
 

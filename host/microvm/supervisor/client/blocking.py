@@ -29,12 +29,12 @@ _CONNECT_TIMEOUT = 10.0
 _SEND_TIMEOUT = 10.0
 _KILL_TIMEOUT = 10.0
 
-_INTERVAL = 5.0  # seconds of silence before a ping
+_INTERVAL = 5.0  # seconds of a supervisor's silence before it gets a ping
 
 # number of silent intervals after which we no longer wait for a supervisor that a signal has
 # stopped
 _STOPPED_SILENCES = 2
-_PAUSE = 0.02  # seconds between two attempts to connect
+_PAUSE = 0.02  # seconds between two attempts to connect to a supervisor
 _CHUNK = 1 << 16
 
 
@@ -152,7 +152,8 @@ class BlockingConnection:
         process = os.pidfd_open(self._pid())
         hangup = {self.socket.fileno(): POLLRDHUP}
         try:
-            # After a hangup, the process id may already belong to another process.
+            # After a hangup, the supervisor may have exited, and its process id may belong to
+            # another process.
             if not wait_ready(hangup, 0):
                 signal.pidfd_send_signal(process, signal.SIGKILL)
                 wait_ready(hangup, _KILL_TIMEOUT)
@@ -161,7 +162,7 @@ class BlockingConnection:
 
 
 def connect(name: str, *, beginning: bool = False) -> BlockingConnection:
-    """Connect to the supervisor of a machine.
+    """Connect to the supervisor of the machine with a name.
 
     :param name: the name of the machine.
     :param beginning: True if the name may be abbreviated, as long as it fits one machine.

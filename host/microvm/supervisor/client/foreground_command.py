@@ -104,7 +104,7 @@ class _ForegroundCommand:
         before = {number: signal.getsignal(number) for number in _ENDING}
         try:
             for number, handler in before.items():
-                if handler is not signal.SIG_IGN:  # nohup(1) makes us ignore SIGHUP
+                if handler is not signal.SIG_IGN:  # nohup(1) makes this process ignore SIGHUP
                     signal.signal(number, self._on_signal)
             if terminal:
                 self._send_with_pipe(request)
@@ -142,7 +142,7 @@ class _ForegroundCommand:
                 data = data[os.write(self.feed, data) :]
                 if not data:
                     return
-        except OSError:  # the terminal was hung up, or the command has closed its input
+        except OSError:  # raised if the terminal was hung up, or the command has closed its input
             pass
         del self.readable[0]
         os.close(self.feed)
@@ -168,7 +168,7 @@ class _ForegroundCommand:
         self.restore = restore
         tty.setraw(0, termios.TCSADRAIN)
         signal.signal(signal.SIGWINCH, lambda *_: self._resize())
-        self._resize()  # the size may have changed since the command was started
+        self._resize()  # the terminal's size may have changed since the command was started
 
     def _resize(self) -> None:
         self.connection.send(protocol.resize(*_size()))
@@ -201,7 +201,7 @@ class _ForegroundCommand:
         """Make the supervisor kill the command, and wait at most 10 s until it has done so."""
         connected = self.connection.socket
         with lazy.contextlib.suppress(OSError):
-            connected.shutdown(1)  # SHUT_WR
+            connected.shutdown(1)  # socket.SHUT_WR: no more data will be sent
             connected.settimeout(_KILL_TIMEOUT)
             while connected.recv(_CHUNK):
                 pass

@@ -21,7 +21,7 @@ from microvm.system.descriptors import wait_ready
 ANSWER_TIMEOUT = 1.5
 """Maximum number of seconds to wait for the answers of all supervisors together."""
 
-_MAX_PINGS = 2  # number of pings that a supervisor may leave unanswered until it is killed
+_MAX_PINGS = 2  # number of pings that a supervisor may leave unanswered before it is killed
 _DEATH_TIMEOUT = 5.0  # maximum number of seconds until a killed supervisor has exited
 _INTERVAL = 0.1  # seconds between two reads of a console that is followed
 _CHUNK = 1 << 16
@@ -134,7 +134,7 @@ def stop(names: Sequence[str] | None) -> Iterator[str]:
             _end(name)
         except MicroVMError as error:
             done.put((name, error))
-        except Exception as error:  # otherwise this error would be lost with the thread
+        except Exception as error:  # passed on, as it would be lost with the thread
             done.put((name, MicroVMError(f"machine {name} does not end: {error}")))
         else:
             done.put((name, None))
@@ -174,7 +174,7 @@ def _end(name: str) -> None:
                     raise
         if not directory.wait_dead(_DEATH_TIMEOUT):
             raise MicroVMError(f"machine {name} does not end")
-        runtime.sweep(directory)  # a killed supervisor leaves its files
+        runtime.sweep(directory)  # a supervisor that was killed leaves its files
 
 
 def _ask(directory: MachineDirectory, opened: ExitStack, call: str) -> BlockingConnection | None:
@@ -228,7 +228,7 @@ def console(name: str, *, follow: bool) -> Iterator[bytes]:
             yield from _rest(file)
             if file >= 0 and not _has_name(directory, newer, file):
                 yield from _rest(file)
-                file = -1  # this file holds the older output now
+                file = -1  # this open file has been renamed to that of the older output
             elif last or connection is None:
                 return
             else:
@@ -247,7 +247,7 @@ def _has_name(directory: MachineDirectory, name: str, file: int) -> bool:
     try:
         found = os.stat(name, dir_fd=directory.descriptor, follow_symlinks=False)
     except OSError:
-        return True  # the folder was removed
+        return True  # the machine's folder was removed, so no newer file exists
     return os.path.samestat(found, os.fstat(file))
 
 

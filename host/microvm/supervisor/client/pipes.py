@@ -29,7 +29,7 @@ class OutputPipe:
         self._on_end = on_end
         self._loop = asyncio.get_running_loop()
         self._feed: Callable[[bytes], object] = bool
-        self._unconsumed = 0  # number of bytes that were read and not consumed
+        self._unconsumed = 0  # number of bytes that were read, and not yet taken by the user
 
     def begin(self, feed: Callable[[bytes], object]) -> None:
         """Start to read the command's output, and call `feed` with it."""

@@ -70,7 +70,7 @@ class RemoteCall:
 
 
 class RemoteCommand:
-    """A command that a supervisor runs for us.
+    """A command that a supervisor runs for this client in its machine.
 
     The command has ended when the reply has arrived and the end of its output was read.
     """

@@ -146,7 +146,7 @@ class RemoteGuest:
         self, argv: Sequence[Text], request: codec.ExecRequest, options: ParsedOptions
     ) -> RemoteCommand:
         fed = request.stdin_from == codec.StdinKind.HOST or request.rows > 0
-        # `run` has further options, which the supervisor does not know.
+        # The method `run` has further options, which the supervisor does not know.
         given = {name: options[name] for name in options_of(ExecOptions) if name in options.given}
         given["stdin"] = PIPE if fed else None
         fields = {

@@ -21,7 +21,7 @@ from microvm.supervisor.client.blocking import BlockingConnection
 from microvm.supervisor.machine_directory import LOG, MachineDirectory
 from microvm.supervisor.runtime_directory import RuntimeDirectory, unusable
 
-_MAX_LOG = 1 << 14  # maximum number of characters of the log in an error
+_MAX_LOG = 1 << 14  # maximum number of characters of the supervisor's log in an error
 _CLEANUP_TIMEOUT = 20.0  # maximum number of seconds that a supervisor needs to clean up
 
 
@@ -81,7 +81,7 @@ class Start:
             runtime.of(self.name) as directory,
         ):
             if directory.wait_dead(_CLEANUP_TIMEOUT):
-                runtime.sweep(directory)  # a killed supervisor leaves its files
+                runtime.sweep(directory)  # a supervisor that was killed leaves its files
 
     def order(
         self,
