@@ -1,4 +1,4 @@
-"""An event loop in a background thread, for code without a loop, or whose loop must not wait."""
+"""An event loop in a background thread, for code that has no loop, or must not block its loop."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ class Client(QMPClient):
         return f"/dev/fdset/{_FD_SET}"
 
     async def remove_descriptors(self) -> None:
-        """Let QEMU close the descriptors of `add_descriptor`, if there are any.
+        """Let QEMU close the descriptors that `add_descriptor` has sent to it, if there are any.
 
         :raises QMPError: QEMU has exited.
         """

@@ -126,7 +126,7 @@ class ClientDescriptor:
                 if not self._polls or wait_ready({descriptor: POLLOUT}, _INTERVAL):
                     try:
                         view = view[os.write(descriptor, view) :]
-                    except BlockingIOError:  # a newline needs two bytes, a terminal may have one
+                    except BlockingIOError:  # a terminal lacks room for the two bytes of a newline
                         time.sleep(PAUSE)
         finally:
             os.close(descriptor)

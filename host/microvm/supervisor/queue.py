@@ -69,7 +69,7 @@ class CommandQueue:
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
-                turn.set_result(None)  # `runs` stays set, so that no new request is first
+                turn.set_result(None)  # `runs` stays set, so a new request has to wait
                 return
         self.runs = ""
         self._busy.clear()

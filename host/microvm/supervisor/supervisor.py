@@ -184,7 +184,7 @@ class Supervisor:
         while True:
             await asyncio.sleep(_PING_INTERVAL)
             if not self.queue.runs:
-                with suppress(MachineError):  # then `_watch_machine` ends the machine
+                with suppress(MachineError):  # without an answer, `_watch_machine` ends it
                     await self.machine.ping(_PING_TIMEOUT)
 
     async def _watch_directory(self) -> None:

@@ -80,5 +80,5 @@ def _limits() -> Iterator[int]:
                     if folder.is_relative_to(_CGROUPS):
                         with suppress(
                             OSError, ValueError
-                        ):  # the root cgroup has no such file, and "max" means no limit
+                        ):  # the root cgroup has no memory.max, and "max" means no limit
                             yield int((folder / "memory.max").read_text())

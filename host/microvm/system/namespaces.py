@@ -326,7 +326,7 @@ def _exit_status(status: int) -> int:
 def _run_first(
     tool: _Tool, temporary: _Temporary, alive: int, notes: int, *, isolated: bool
 ) -> NoReturn:
-    """Run as the first process of the namespaces: start the tool, and exit after it.
+    """Run as the first process of a tool's namespaces: start the tool, wait for it, and exit.
 
     :param alive: the read end of a pipe, which reaches its end of file when the keeper exits.
     """

@@ -162,7 +162,7 @@ class BlockingConnection:
 
 
 def connect(name: str, *, beginning: bool = False) -> BlockingConnection:
-    """Connect to the supervisor of the machine with a name.
+    """Find a machine by its name, and connect to its supervisor.
 
     :param name: the name of the machine.
     :param beginning: True if the name may be abbreviated, as long as it fits one machine.

@@ -162,7 +162,7 @@ class _ForegroundCommand:
 
         def restore() -> None:
             signal.signal(signal.SIGWINCH, resized)
-            with lazy.contextlib.suppress(termios.error):  # the terminal was hung up
+            with lazy.contextlib.suppress(termios.error):  # raised if the terminal was hung up
                 termios.tcsetattr(0, termios.TCSADRAIN, before)
 
         self.restore = restore
