@@ -25,23 +25,24 @@ system as a tar archive, and the program that copies files into the guest and ou
 """
 
 PACK = ("/proc/1/fd/3", ["pack", "/proc/1/fd/4"])
-"""Command and arguments of `pack`.
+"""Command and arguments that run the program `pack` in the guest.
 
-The daemon keeps the program and the folder open for root, because the root file system contains
-neither.
+The root file system contains neither the program nor the folder that it packs. So the daemon, which
+is process 1, keeps both open, and the guest's root user reaches them through the daemon's file
+descriptors.
 """
 
 _WHAT = "the guest's programs"
-_KEY = re.compile(r"[0-9a-f]{32}")  # the name of a folder of programs in the cache
-_DAEMON = "sandboxd"  # the name that messages use for all programs
+_KEY = re.compile(r"[0-9a-f]{32}")  # the name of a folder in the cache with compiled programs
+_DAEMON = "sandboxd"  # the name for all programs together in messages
 
 
 class Programs(NamedTuple):
-    """The compiled programs, which are static binaries.
+    """The compiled programs of the guest, which are static binaries.
 
-    :ivar files: The programs by their `NAMES`.
-    :ivar sha256: The digest of all programs, in hex.
-    :ivar schema: The digest of the protocol schema that the daemon uses, 16 hex digits.
+    :ivar files: The content of the programs, by their `NAMES`.
+    :ivar sha256: The digest of all programs together, in hex.
+    :ivar schema: The digest of the schema of the protocol that the daemon speaks, 16 hex digits.
     """
 
     files: Mapping[str, bytes]
@@ -50,7 +51,9 @@ class Programs(NamedTuple):
 
 
 def sources() -> Path:
-    """Return the folder of the sources: in an installed wheel, or in the checkout.
+    """Return the folder with the source code of the guest's programs.
+
+    It is in the installed wheel, or else in the repository.
 
     :raises ImageError: The sources are missing.
     """
@@ -59,7 +62,7 @@ def sources() -> Path:
 
 
 def source_digest() -> str:
-    """Return the SHA-256 of the sources, in hex.
+    """Return the SHA-256 of the source code of the guest's programs, in hex.
 
     :raises ImageError: The sources are missing.
     """
@@ -67,10 +70,10 @@ def source_digest() -> str:
 
 
 def build(arch: Arch, report: Reporter) -> Programs:
-    """Return the programs of the guest pack or of the cache, or compile them.
+    """Return the guest's programs from the guest pack or from the cache, or compile them.
 
-    The pack and the cache are used only if their programs were compiled from the same sources, and
-    the cache only if also by the same compiler.
+    Programs from the pack are used only if they were compiled from the source code of this version.
+    Programs from the cache must also have been compiled by the same compiler.
 
     :raises ImageError: No compiler is installed for the architecture, or it failed; or the guest
         pack is damaged.
@@ -85,7 +88,7 @@ def build(arch: Arch, report: Reporter) -> Programs:
 
 
 def check(arch: Arch) -> None:
-    """Check that the guest pack contains the programs, or that they can be compiled.
+    """Check that the guest's programs are in the guest pack, or that they can be compiled.
 
     :raises ImageError: The compiler is not installed; or the pack is damaged, or has another
         version of the protocol.
@@ -101,7 +104,7 @@ def check(arch: Arch) -> None:
 
 
 def _unused_pack(arch: Arch) -> str:
-    """Return a sentence about an installed guest pack that cannot be used; "" without one."""
+    """Return a sentence that says why the installed guest pack is not used; "" without a pack."""
     pack = guest_pack.installed(arch)
     if pack is None:
         return ""
@@ -112,7 +115,7 @@ def _unused_pack(arch: Arch) -> str:
 
 
 def are_packed(arch: Arch) -> bool:
-    """Return True if the guest pack contains programs that were compiled from the same sources.
+    """Return True if the guest pack has programs from the source code of this version.
 
     :raises ImageError: The pack has another version of the protocol, or is damaged.
     """
@@ -121,7 +124,7 @@ def are_packed(arch: Arch) -> bool:
 
 
 def compiled(arch: Arch, report: Reporter) -> Path:
-    """Return the folder of the programs in the cache, and compile them if they are missing.
+    """Compile the guest's programs unless the cache has them, and return their folder.
 
     :raises ImageError: No compiler is installed for the architecture, or it failed.
     """
@@ -145,7 +148,7 @@ def _path(arch: Arch, cc: Sequence[str]) -> Path:
 
 
 def superseded() -> list[Path]:
-    """Return the folders in the cache that no build of this version and this compiler uses.
+    """Return the folders of programs in the cache that this version and compiler do not use.
 
     :raises ImageError: The sources are missing.
     :raises CacheError: The cache cannot be trusted.
@@ -153,7 +156,7 @@ def superseded() -> list[Path]:
     found = [path for path in cache.folder("programs").glob("*") if _KEY.fullmatch(path.name)]
     if not found:
         return []
-    source_digest()  # without the sources, nothing tells which folders are in use
+    source_digest()  # raises an error without sources: used folders are unknown
     current = set()
     for arch in ARCHES.values():
         with suppress(
@@ -168,7 +171,9 @@ def _is_built(path: Path) -> bool:
 
 
 def schema() -> str:
-    """Return the digest of the protocol schema of our sources, in hex.
+    """Return the digest of the protocol's schema in the source code of the guest's programs.
+
+    It has 16 hex digits.
 
     :raises ImageError: The sources are missing or incomplete.
     """

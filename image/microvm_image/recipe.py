@@ -1,7 +1,8 @@
 """The recipe of an image: its source, its packages and the steps of its build.
 
-The command line and a machine file both become a `Recipe`. A recipe does not contain the files that
-it adds, although the name of an image depends on them; `plan` combines both.
+The options of `microvm image build` and the content of a machine file are both converted to a
+`Recipe`. A recipe contains only the paths of the files that it adds. The name of an image also
+depends on the content of these files; `plan` computes their digests.
 """
 
 from __future__ import annotations
@@ -18,22 +19,22 @@ _SHELL = ("sh", "-c")
 
 
 def shell(text: str) -> tuple[str, ...]:
-    """Return the command that runs a text in the shell of the guest."""
+    """Return the command and arguments that run a shell command in the guest, by `sh -c`."""
     return (*_SHELL, text)
 
 
 def shown(command: tuple[str, ...]) -> str:
-    """Return a command as text: the text of a shell command, or the words quoted for a shell."""
+    """Return a command as the user may have typed it: a shell command, or words with quotes."""
     return command[-1] if command[:-1] == _SHELL else shlex.join(command)
 
 
 @dataclass(frozen=True, slots=True)
 class AddStep:
-    """A step that adds a file or folder of the host, with everything in it, to the image.
+    """A build step that copies a file or folder of the host, with everything in it, into the image.
 
     :ivar source: The path on the host.
-    :ivar target: The path in the image, from the root. With a slash at the end, a file keeps its
-        own name in that folder.
+    :ivar target: The path in the image, from the root. If it ends with a slash, it is a folder in
+        which the file gets its own name.
     """
 
     source: Path
@@ -45,7 +46,7 @@ class AddStep:
 
     @classmethod
     def parse(cls, text: str) -> AddStep:
-        """Return the step for a text `SOURCE:TARGET`.
+        """Parse a text of the form `SOURCE:TARGET`.
 
         :raises UsageError: The text has another form.
         """
@@ -60,7 +61,7 @@ class AddStep:
 
 @dataclass(frozen=True, slots=True)
 class RunStep:
-    """A step that runs a command in a machine of the unfinished image, and keeps its changes."""
+    """A build step that runs a command in the unfinished image, and keeps the changed files."""
 
     command: tuple[str, ...]
 
@@ -76,20 +77,20 @@ Step = AddStep | RunStep
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """The recipe of an image.
+    """The recipe of an image: what the user wants the image to contain.
 
-    :ivar source: The source, as `--from` takes it; empty for the source of the default image.
+    :ivar source: The source in the form for `--from`; empty for the source of the default image.
     :ivar packages: The packages to install, if the source is a distribution.
     :ivar steps: The steps of the build, in their order.
     :ivar warm: The commands that run before a guest is saved as a template.
-    :ivar env: Variables as `NAME=VALUE`, which replace those of the source; the steps get them,
-        too.
-    :ivar workdir: The working directory of a run and of the commands of steps; None for that of
-        the source.
-    :ivar user: The user of a run; None for the user of the source.
-    :ivar entrypoint: The entrypoint of a run; None for the entrypoint of the source.
-    :ivar cmd: The default command of a run; None for the command of the source.
-    :ivar folder: The folder of relative paths.
+    :ivar env: Environment variables of commands as `NAME=VALUE`, which replace the variables of the
+        source. The commands of steps also get them.
+    :ivar workdir: The working directory of commands, also of the commands of steps; None for the
+        working directory of the source.
+    :ivar user: The user of commands; None for the user of the source.
+    :ivar entrypoint: The entrypoint of commands; None for the entrypoint of the source.
+    :ivar cmd: The default command of `microvm run`; None for the default command of the source.
+    :ivar folder: The folder of the host at which relative paths start.
     :ivar allowed: The files and folders of the host that the source and the steps may use, with
         everything in them; None for all.
     """
@@ -115,9 +116,9 @@ class Recipe:
             raise UsageError(str(error)) from None
 
     def config(self, source: ImageConfig) -> ImageConfig:
-        """Return the default options of a run of the image.
+        """Return the default options of commands in the image.
 
-        As in docker, a recipe that sets an entrypoint disables the command of the source.
+        As in docker, a recipe that sets an entrypoint disables the default command of the source.
 
         :param source: The default options of the source.
         """
@@ -133,7 +134,7 @@ class Recipe:
         )
 
     def path(self, text: str | Path) -> Path:
-        """Return the path of a file or folder that the recipe names.
+        """Return the absolute path of a file or folder that the recipe names.
 
         :raises UsageError: The path is outside the allowed files and folders.
         """
@@ -142,7 +143,7 @@ class Recipe:
             return path
         try:
             real, *within = (each.resolve() for each in (path, *self.allowed))
-        except (OSError, RuntimeError) as error:  # RuntimeError for a loop of links
+        except (OSError, RuntimeError) as error:  # RuntimeError: links form a loop
             raise UsageError(f"{text}: cannot be read: {error}") from None
         if not any(real.is_relative_to(each) for each in within):
             raise UsageError(
@@ -152,7 +153,7 @@ class Recipe:
         return path if path.is_symlink() else real
 
     def history(self) -> Iterator[str]:
-        """Yield a line for each thing that the recipe adds to its source."""
+        """Yield lines for `microvm image history`, one for each step or option of the recipe."""
         if self.packages:
             yield f"package {' '.join(self.packages)}"
         yield from map(str, self.steps)

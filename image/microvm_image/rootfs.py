@@ -1,4 +1,4 @@
-"""The default root file system: Alpine's minirootfs, or busybox if that is not available."""
+"""The default root file system: Alpine's minirootfs, or if it is not available, busybox."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from microvm_image.sources import alpine
 if TYPE_CHECKING:
     from microvm_image.source import ImageSource
 
-_LIMIT = 64 << 20  # maximum size of the archive in bytes; that of Alpine is twenty times smaller
+_LIMIT = 64 << 20  # maximum size of the archive in bytes, twenty times the size of Alpine's
 
 
 def given(arch: Arch) -> Path | None:
-    """Return the path of the archive that $MICROVM_ROOTFS names; None if it is not set."""
+    """Return the path of the Alpine archive that $MICROVM_ROOTFS names; None if it is not set."""
     named = os.environ.get("MICROVM_ROOTFS")
     return archive_at(Path(named), arch) if named else None
 
 
 def archive_at(path: Path, arch: Arch) -> Path:
-    """Return the path of the archive: the given path, or the archive in the given folder."""
-    # Path.is_dir() raises an error in a folder that this user may not read
+    """Return the path of the Alpine archive, given this path or the path of its folder."""
+    # Path.is_dir() would raise an error if this user may not read the folder above.
     return path / alpine.archive_name(arch) if os.path.isdir(path) else path  # noqa: PTH112
 
 
 def cached(arch: Arch) -> Path:
-    """Return the path of the archive in the cache, whether it exists or not."""
+    """Return the path of the Alpine archive in the cache. The file need not exist."""
     return cache.folder("downloads") / alpine.archive_name(arch)
 
 
 def packed(arch: Arch) -> bytes:
-    """Return the archive of the guest pack; b"" if the pack is missing or has another archive."""
+    """Return the Alpine archive in the guest pack; b"" without a pack, or if it has another one."""
     name = alpine.archive_name(arch)
     return guest_pack.files(arch, guest_pack.ROOTFS, arch.alpine_sha256, [name]).get(name, b"")
 
 
 def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) -> ImageSource:
-    """Return the root file system for an image.
+    """Return the default root file system as a source.
 
-    The archive is taken from the first of these: `path`, $MICROVM_ROOTFS, the cache, the guest
-    pack, a mirror. The mirror is `mirror`, $MICROVM_MIRROR or Alpine's own. If none has the
-    archive, the busybox of the distribution is used instead, with a notice. The archive is kept in
-    the cache, so that later images need neither the path nor the network.
+    The Alpine archive is taken from the first of these: `path`, $MICROVM_ROOTFS, the cache, the
+    guest pack, a mirror. The mirror is `mirror`, $MICROVM_MIRROR or Alpine's own. If none has the
+    archive, Debian's busybox is used instead, and a notice is shown. The archive is kept in the
+    cache, so that later builds need neither the path nor the network.
 
-    :param path: The archive, or a folder that contains it under its own name.
-    :param mirror: An address that has Alpine's `v3.20` below it.
-    :raises ImageError: The archive does not exist, or is not the pinned one.
+    :param path: The path of the archive, or of a folder that contains it under its own name.
+    :param mirror: The address of a mirror, which has Alpine's folder `v3.20`.
+    :raises ImageError: The archive does not exist, or is not the pinned version.
     """
     from microvm_image.download import DownloadError, fetch
 
@@ -86,7 +86,7 @@ def _cached_archive(arch: Arch) -> ImageSource | None:
 
 
 def _cache_archive(data: bytes, arch: Arch) -> None:
-    """Store the archive in the cache, unless that fails or another process is doing it."""
+    """Store the archive in the cache. If that fails or another process does it, do nothing."""
     if _cached_archive(arch):
         return
     path = cached(arch)
@@ -117,7 +117,8 @@ def _without_alpine(arch: Arch, error: ImageError, report: Reporter) -> ImageSou
         raise ImageError(
             f"cannot get a root file system for the guest: {guest_pack.absence(arch)}; "
             f"{error.message}; {second.message}",
-            # The hint names variables, because `microvm run` has no options for these.
+            # Name variables in the hint, because `microvm run` has no options for an archive or a
+            # mirror.
             hint=f"{guest_pack.how_to_install(arch)}, or set MICROVM_ROOTFS to the path of "
             f"{alpine.archive_name(arch)}, or MICROVM_MIRROR to a mirror of Alpine",
             detail=second.detail,

@@ -1,8 +1,8 @@
-"""The program skopeo, which transfers images to and from registries with the user's credentials.
+"""Runs the program skopeo, which transfers images to and from registries.
 
-The credentials are those of `skopeo login` or `docker login`. Images are stored in skopeo's format
-`dir:` and not as an OCI layout, for which skopeo would write another manifest with another digest.
-Everything that skopeo downloads is compared with the digest that the reference had at first.
+skopeo uses the credentials from `skopeo login` or `docker login`. Images are stored in skopeo's
+format `dir:`. For an OCI layout, skopeo would write another manifest, which has another digest. The
+manifest is looked up once, and everything that skopeo downloads is compared with its digests.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from microvm_image.sources.files import FolderFiles, parse_json
 
 SCHEME = "docker://"
 
-_SHORT = "--command-timeout=60s"  # for short requests
+_SHORT = "--command-timeout=60s"  # time limit of requests without large data
 _SLOW = "the registry takes more than"
 _INTERVAL = 0.1
-_SLACK = 16 << 20  # maximum size of the manifest and the config, in bytes
-_SIZE_LIMIT = 8 << 20  # maximum size of an answer, in bytes
-_TAIL = 64 << 10  # bytes read from the end of the messages; the last message is the error
+_SLACK = 16 << 20  # maximum size of the manifest and the config together, in bytes
+_SIZE_LIMIT = 8 << 20  # maximum size of skopeo's output, in bytes
+_TAIL = 64 << 10  # bytes to read from the end of skopeo's messages, where the error is
 _MISSING = "(manifest|name) unknown|not found"
 _HINTS = {
     _SLOW.lower(): how_to_raise("seconds"),
@@ -58,24 +58,24 @@ _HINTS = {
         "check the name of the registry, and whether this host can reach it"
     ),
 }
-"""The hint for each error: a pattern for the message of skopeo in lower case, and the hint."""
+"""Hints for errors of skopeo, by a pattern that matches the error's message in lower case."""
 
 
 def check() -> None:
     """Check that skopeo is installed.
 
-    :raises ImageError: It is not installed.
+    :raises ImageError: skopeo is not installed.
     """
     require("an image of a registry", {"skopeo": "skopeo"})
 
 
 class MissingError(ImageError):
-    """A registry has no image of that name."""
+    """Raised if a registry has no image of that name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A manifest in a registry.
+    """A manifest that was found in a registry.
 
     :ivar repository: The repository, as HOST/REPOSITORY.
     :ivar digest: The SHA-256 of the manifest, in hex.
@@ -87,12 +87,12 @@ class Found:
     manifest: Any
 
     def pinned(self, digest: str) -> str:
-        """Return the reference of another manifest in the repository, by its digest."""
+        """Return the reference of another manifest in the same repository, given its digest."""
         return f"{SCHEME}{self.repository}@sha256:{digest}"
 
 
 def look_up(text: str) -> Found:
-    """Return the manifest of a reference.
+    """Download the manifest to which a reference points.
 
     :param text: `docker://` and a reference, as docker writes it.
     :raises MissingError: There is no such manifest.
@@ -103,7 +103,8 @@ def look_up(text: str) -> Found:
     repository, _, wanted = reference.partition("@")
     head, slash, last = repository.rpartition("/")
     repository = head + slash + last.partition(":")[0]
-    # skopeo refuses a reference with both; the digest alone identifies the manifest
+    # skopeo refuses a reference with a tag and a digest. Remove the tag, because the digest alone
+    # identifies the manifest.
     data = inspect(f"{SCHEME}{repository}@{wanted}" if wanted else text, "--raw")
     digest = hashlib.sha256(data).hexdigest()
     if wanted and wanted != f"sha256:{digest}":
@@ -133,12 +134,12 @@ def push(folder: Path, text: str, seconds: int) -> None:
 
 @dataclass(slots=True)
 class Pull:
-    """A download of the blobs of a manifest, which starts when the first blob is needed.
+    """A download of an image's blobs (layers and config). It starts when the first blob is needed.
 
-    :ivar pinned: The reference of the manifest, by its digest.
+    :ivar pinned: The reference of the manifest, with its digest.
     :ivar size: The total size of the blobs, in bytes.
-    :ivar seconds: Maximum number of seconds.
-    :ivar files: The exit stack that removes the blobs.
+    :ivar seconds: Maximum number of seconds for the download.
+    :ivar files: The exit stack that removes the downloaded blobs.
     """
 
     pinned: str
@@ -149,7 +150,9 @@ class Pull:
     _folder: list[Path] = field(default_factory=list)
 
     def open(self, blob: oci.BlobDescriptor, files: ExitStack) -> FileRange:
-        """Return a blob, which is closed with `files`.
+        """Open a blob, after downloading all blobs at the first call.
+
+        :param files: The exit stack that closes the blob.
 
         :raises ImageError: The blobs cannot be downloaded, or the blob does not exist.
         """
@@ -169,7 +172,7 @@ class Pull:
         _run(command, self.pinned, watch, temporary=folder.parent)
 
     def _watch(self, folder: Path, process: subprocess.Popen[bytes]) -> str:
-        """Wait for the end of the download. Return the reason why it must be cancelled, or ""."""
+        """Wait until the download ends, and return "", or the reason why it must be cancelled."""
         done, begun, pace = 0, time.monotonic(), DownloadSpeed()
         while process.poll() is None:
             check_stopped()
@@ -188,7 +191,7 @@ class Pull:
 
 
 def _is_loopback(text: str) -> bool:
-    """Return True if a registry is on this host, where docker does not require TLS either."""
+    """Return True if the registry of a reference is on this host. It then needs no TLS."""
     host, slash, _ = text.removeprefix(SCHEME).partition("/")
     name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
     try:
@@ -202,7 +205,7 @@ def _tls(option: str, text: str) -> list[str]:
 
 
 def _manifest(data: bytes, name: str) -> Any:
-    """Return the manifest in an answer, which may be anything, such as a web page."""
+    """Parse the manifest that a registry has sent. It may be anything, such as a web page."""
     with suppress(ImageError):
         if isinstance(found := parse_json(data, name), dict):
             return found
@@ -226,12 +229,13 @@ def _run(
 ) -> bytes:
     """Run skopeo, and return its output.
 
-    :param watch: A function that waits until skopeo exits, or returns the reason to kill it.
+    :param name: The name of the image, for messages.
+    :param watch: A function that waits until skopeo exits, or returns the reason to kill skopeo.
     :param temporary: The folder for the temporary files of skopeo; by default $TMPDIR.
     """
     check()
     with (
-        # in memory, because a full disk could not store the error
+        # in memory, because the disk may be full, and then could not store the error
         os.fdopen(os.memfd_create("log"), "w+b") as log,
         tempfile.TemporaryFile(dir=temporary_folder()) as out,
     ):

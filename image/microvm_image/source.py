@@ -1,4 +1,4 @@
-"""The source of an image: a root file system as layers, which are not read yet."""
+"""The class for a source of an image: a root file system in layers, which are not read yet."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from microvm_image.tree import RootfsTree
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """A source in the state in which it was found.
+    """A source of an image, such as an image in a registry, with its current version.
 
-    :ivar name: The name for people, such as `alpine-3.20.3`, `docker://python:3.13`, or a file
+    :ivar name: The name for the user, such as `alpine-3.20.3`, `docker://python:3.13`, or a file
         name.
     :ivar pinned: The name together with a digest or with the versions of the packages.
     :ivar digest: The SHA-256 of everything in the source, in hex, which identifies the source.
-    :ivar config: The default options of a run.
-    :ivar layers: The layers, the lowest first. They are read when a tree takes them.
+    :ivar config: The default options of commands in the image.
+    :ivar layers: The layers, the lowest first. `tree` reads them.
     """
 
     name: str
@@ -32,7 +32,7 @@ class ImageSource:
 
     @contextmanager
     def tree(self, limits: Limits | None = None) -> Iterator[RootfsTree]:
-        """Yield the root file system that results from all layers.
+        """Merge all layers, and yield the root file system that results.
 
         :raises ImageError: A layer is damaged, exceeds the limits, or differs from its digest.
         """

@@ -1,9 +1,10 @@
-"""Folders that killed builds have left in $TMPDIR, and their removal.
+"""Removes folders that killed builds have left in $TMPDIR.
 
-Most are from older versions of microvm. A build of this version leaves the temporary folder of a
-tool only if the keeper of the tool is killed, too. File systems may be mounted in the folders of
-mmdebstrap. A folder is removed only if it has a known name, belongs to this user, is in folders
-that no other user can change, and is no longer in use.
+Most of these folders are from older versions of microvm. A build of this version runs a tool, such
+as mmdebstrap, under a helper process that removes the tool's temporary folder (see `namespaces`).
+So the folder is left only if the helper process is killed, too. File systems may be mounted in the
+folders of mmdebstrap. A folder is removed only if it has a known name, belongs to this user, is in
+folders that no other user can change, and is no longer in use.
 """
 
 from __future__ import annotations
@@ -25,22 +26,23 @@ from microvm.system.namespaces import mounts_below, unmount
 from microvm.system.tools import temporary_folder
 
 _LOCKED = re.compile(r"mmdebstrap\.\w{10}|microvm-[0-9a-f]{16}", re.ASCII)
-"""Names of mmdebstrap's root folder and of a tool's temporary folder; see `namespaces`.
+"""Names of the folders that are locked while they are in use.
 
-A running mmdebstrap and the keeper of a running tool hold a lock on their folder.
+They are mmdebstrap's root folder, on which mmdebstrap holds a lock, and the temporary folder of a
+tool, on which the helper process of the tool holds a lock.
 """
 
 _OTHERS = re.compile(r"mmdebstrap\.(?:gpghome|apt\.conf)\.\w{12}|(microvm-[a-z0-9_]{8})", re.ASCII)
-"""Names of mmdebstrap's other folders, and of the folder in which the launcher was compiled."""
+"""Names of folders without locks: mmdebstrap's others, and those to compile the launcher."""
 
 _LAUNCHER = "confine"
 
 _DAY = 24 * 3600
-"""Number of seconds after which a folder without a lock is no longer in use."""
+"""Number of seconds after its last change when a folder without a lock counts as unused."""
 
 
 def remove(report: Reporter) -> None:
-    """Remove the folders, and report each of them."""
+    """Remove the folders that killed builds have left in $TMPDIR, and report each of them."""
     for path in _found(report):
         try:
             with _claimed(path) as is_unused:
@@ -49,13 +51,13 @@ def remove(report: Reporter) -> None:
                     cache.clear(path)
                     report.notice(f"removed {path}, which a killed build had left")
         except FileNotFoundError:
-            continue  # its owner has removed it
+            continue  # another process has removed the folder
         except (ImageError, OSError) as error:
             report.notice(f"cannot remove {path}, which a killed build has left: {error}")
 
 
 def _found(report: Reporter) -> Iterator[Path]:
-    """Yield the real paths of the folders that have such a name and belong to this user."""
+    """Yield folders that killed builds may have left: by their names, and owned by this user."""
     folders = {Path("/tmp")}  # noqa: S108 - mmdebstrap uses /tmp if $TMPDIR is not set
     try:
         folders.add(Path(temporary_folder()))
@@ -78,7 +80,7 @@ def _found(report: Reporter) -> Iterator[Path]:
 
 
 def _is_own_id(user: int) -> bool:
-    """Return True if a user id is our own, or one that /etc/subuid gives us."""
+    """Return True if a user id is this user's own id, or one that /etc/subuid gives this user."""
     own = os.geteuid()
     if user == own:
         return True
@@ -93,7 +95,7 @@ def _is_own_id(user: int) -> bool:
 
 @contextmanager
 def _claimed(path: Path) -> Iterator[bool]:
-    """Yield True if a folder is no longer in use. The block holds its lock."""
+    """Yield True if a folder is no longer in use. During the block, its lock is held."""
     if other := _OTHERS.fullmatch(path.name):
         is_ours = not other[1] or {each.name for each in path.iterdir()} <= {_LAUNCHER}
         yield is_ours and path.lstat().st_mtime < time.time() - _DAY
@@ -111,9 +113,9 @@ def _claimed(path: Path) -> Iterator[bool]:
 
 
 def _unmount_all(path: Path) -> None:
-    """Unmount every file system below a folder.
+    """Unmount every file system that is mounted below a folder.
 
-    :raises OSError: a file system cannot be unmounted, or is still mounted there.
+    :raises OSError: A file system cannot be unmounted, or is still mounted there.
     """
     for point in mounts_below(str(path)):
         unmount(point)

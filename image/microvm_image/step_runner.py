@@ -1,4 +1,4 @@
-"""The commands of a recipe, each of which runs in a machine of the unfinished image."""
+"""Runs the commands of a recipe, each in a machine of the unfinished image."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LINE_SIZE = 1 << 12
 _SHOWN_EVERY = 256 << 20
 _LAST_LINES = 20
 
-# the error messages of programs that need a network
+# A pattern for error messages of programs that need a network, which machines do not have.
 _WANTS_NETWORK = re.compile(
     r"name resolution|resolve|[Nn]etwork is unreachable|bad address|getaddrinfo|Name or service"
     r"|Temporary failure resolving|EAI_AGAIN|ENOTFOUND|no such host|DNS"
@@ -40,19 +40,20 @@ _TOO_LARGE = (
     "`microvm image build --limit unpacked=SIZE`"
 )
 
-# the programs of the guest report an error as its number, because they contain no texts
+# The error messages of microvm's programs in the guest. They contain only the number of an error,
+# because the programs contain no texts of errors.
 _ERRNO = re.compile(r"\berrno ([0-9]{1,3})$", re.MULTILINE)
 
 
 class StepRunner:
-    """A `CommandRunner` that runs a command in a machine, which then packs the changes."""
+    """A function that runs a command in a machine, and then packs the files that it has changed."""
 
     def __init__(
         self, *, limit: int = Limits().unpacked, **options: Unpack[MachineOptions]
     ) -> None:
-        """Set the options of the machines, which are always booted.
+        """Set the options of the machines, which are always booted and never cloned.
 
-        :param limit: Maximum size of the changes of a command, in bytes, such as `Limits.unpacked`.
+        :param limit: Maximum size of the files that a command changes, in bytes.
         """
         self._limit = limit
         self._options = options
@@ -64,9 +65,10 @@ class StepRunner:
         show: Callable[[str], None],
         layer: BinaryIO,
     ) -> None:
-        """Run a command in a machine of an image, and write its changes as a tar archive.
+        """Run a command in a machine of an image, and write the files that it changes to `layer`.
 
         :param show: A function that is called with each line of the output.
+        :param layer: The file to which a tar archive is written.
         :raises ImageError: The command failed; `detail` has the last lines of its output.
         :raises MicroVMError: The machine did not start, or died.
         """
@@ -93,7 +95,7 @@ class StepRunner:
 
 
 async def _started(image: Image, options: MachineOptions, show: Callable[[str], None]) -> MicroVM:
-    """Start a machine, and start another if it dies before any command has run."""
+    """Start a machine. If the start fails, try again with another machine."""
     retries = Retries()
     while True:
         machine, attempt = MicroVM(image, **options), retries.begin()
@@ -130,7 +132,7 @@ async def _command(machine: MicroVM, command: Sequence[str], show: Callable[[str
             if without_shell
             else "",
         ) from error
-    except MicroVMError as error:  # such as of a guest that died
+    except MicroVMError as error:  # such as GuestDied
         output = "\n".join(last) or error.detail
         raise ImageError(
             f"the step failed: {error.message}", hint=error.hint, detail=output
@@ -174,7 +176,7 @@ async def _copy(stream: OutputStream, file: BinaryIO, show: Callable[[str], None
 
 
 async def _follow(stream: OutputStream, show: Callable[[str], None]) -> None:
-    """Show the lines of a stream, and split lines that are too long."""
+    """Call `show` with each line of a stream. A line that is too long is split into several."""
     rest = bytearray()
     while chunk := await stream.next_chunk():
         rest += chunk

@@ -1,9 +1,9 @@
-"""A root file system in memory, merged from layers. The content of the files stays in the layers.
+"""Merges layers into a root file system in memory. The content of files stays in the layers.
 
-Nothing is written to the paths that a layer contains. A path is followed within the tree, as the
-guest would follow it: a link of a lower layer leads to a path within the root. Whiteouts are those
-of OCI: `.wh.NAME` removes a name, and `.wh..wh..opq` removes everything of lower layers in a folder
-(image-spec, layer.md).
+A layer may be hostile, so nothing is written to the paths in it. A path is followed within the tree
+in memory, as the guest would follow it, so links lead only to paths in the tree. Whiteouts have the
+form of OCI: `.wh.NAME` removes the file NAME, and `.wh..wh..opq` removes everything that lower
+layers have in a folder (image-spec, layer.md).
 """
 
 from __future__ import annotations
@@ -24,35 +24,36 @@ from microvm_image.limits import ATTRIBUTE, NAME_MAX, PATH_MAX, Budget, Limits
 from microvm_image.node import FileData, FileNode, Folder, HardLink
 
 SMALL = 16 << 20
-"""Maximum total size of the files in an initramfs, with their headers, in bytes."""
+"""Maximum size in bytes of a root file system that is put into the initramfs. A larger root file
+system is put into a disk."""
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
-_AUFS = ".wh..wh."  # the beginning of the names of aufs's own files in old layers of docker
+_AUFS = ".wh..wh."  # prefix of files of the file system aufs in old layers of docker
 _LINKS = 40  # maximum number of symbolic links in one path, as in Linux
 
 
 class ByteWriter(Protocol):
-    """A file that can be written to, or an object with the same method."""
+    """An object with the method `write`, such as an open file."""
 
     def write(self, data: bytes, /) -> object:
         """Write all of the data."""
 
 
 class RootfsTree:
-    """A root file system. The files of its layers stay open until it is closed."""
+    """A root file system in memory. The files of its layers stay open until it is closed."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         self._budget = Budget(limits)
         self._root = Folder(stat.S_IFDIR | 0o755)
         self._files = ExitStack()
-        self._upper: set[tuple[int, str]] = set()  # folders and names in them of this layer
-        # ids of the folders in which every member belongs to this layer
+        self._upper: set[tuple[int, str]] = set()  # (id of a folder, name) in this layer
+        # ids of the folders in which all files are from the current layer
         self._opaque: set[int] = set()
         self._layers = 0
 
     def __enter__(self) -> Self:
-        """Return the tree."""
+        """Return the tree itself."""
         return self
 
     def __exit__(
@@ -65,7 +66,7 @@ class RootfsTree:
         self._files.close()
 
     def add(self, layer: Layer) -> None:
-        """Add a layer on top of the others.
+        """Add the files of a layer to the tree, and apply its whiteouts to the lower layers.
 
         :raises ImageError: The layer is damaged, leads out of the root, or exceeds the limits. The
             tree cannot be used afterwards.
@@ -89,7 +90,7 @@ class RootfsTree:
                     ) from None
 
     def file(self, path: str) -> FileData | None:
-        """Return the content of the file at a path, following links; None if there is no such file.
+        """Return the content of the file at a path, or None if no file exists. Links are followed.
 
         :raises ImageError: The path is invalid.
         """
@@ -121,7 +122,7 @@ class RootfsTree:
             raise ImageError(f"{path!r}: {error}") from None
 
     def put(self, path: str, node: FileNode) -> None:
-        """Put a file at a path from the root, in place of any other file.
+        """Add a file at a path from the root, in place of any other file at that path.
 
         :raises ImageError: The path is invalid, or the tree exceeds the limits.
         """
@@ -131,9 +132,9 @@ class RootfsTree:
             raise ImageError(f"{path!r}: {error}") from None
 
     def walk(self) -> Iterator[tuple[str, FileNode]]:
-        """Yield the root as "", and everything below it by its path.
+        """Yield the root folder as "", and all files and folders with their paths.
 
-        The content of a folder follows the folder immediately, sorted by the bytes of the names.
+        Immediately after a folder follows its content, sorted by the bytes of the names.
 
         :raises ImageError: A path is too long.
         """
@@ -141,7 +142,7 @@ class RootfsTree:
             yield _path(way), node
 
     def _walk(self) -> Iterator[tuple[_Way, FileNode]]:
-        """Yield the path and the node of each member. Millions of these paths fit into memory."""
+        """Yield each file and folder with its path, in a form that takes little memory."""
         yield None, self._root
         stack: list[tuple[_Way, Iterator[tuple[str, FileNode]]]] = [(None, _sorted(self._root))]
         while stack:
@@ -156,7 +157,10 @@ class RootfsTree:
                 stack.append((way, _sorted(node)))
 
     def is_small(self) -> bool:
-        """Return True if an initramfs can contain the tree."""
+        """Return True if an initramfs can store the tree.
+
+        Then the tree is small, and has no devices, hard links or extended attributes.
+        """
         size = 0
         files: set[int] = set()
         for path, node in self.walk():
@@ -167,7 +171,10 @@ class RootfsTree:
         return True
 
     def entries(self) -> Iterator[CpioEntry]:
-        """Yield the members of an initramfs: hard links become copies, and devices are left out."""
+        """Yield the files and folders for an initramfs, with copies instead of hard links.
+
+        Devices are left out.
+        """
         for path, node in self.walk():
             if node.is_device:
                 continue  # the guest creates its own devices
@@ -179,7 +186,7 @@ class RootfsTree:
 
         :raises ImageError: A file of the host has changed.
         """
-        first: dict[int, _Way] = {}  # the first name of each file
+        first: dict[int, _Way] = {}  # the first path of each file
         for way, node in self._walk():
             info = _info(_path(way), node)
             data = node.data
@@ -238,8 +245,9 @@ class RootfsTree:
         raise _PathError(f"a hard link to nothing: {link.target!r}")
 
     def _follow(self, parts: Sequence[str], *, make: bool = False) -> Folder:
-        """Return the folder at a path, as the guest would follow it.
+        """Return the folder at a path, following links as the guest would follow them.
 
+        :param parts: The names in the path.
         :param make: True to create the folder and its parents, if they do not exist.
         """
         way = [self._root]
@@ -292,9 +300,9 @@ class RootfsTree:
                 self._remove(folder, hidden)
 
     def _remove_lower(self, folder: Folder) -> None:
-        """Remove everything below a folder that an earlier layer has put there.
+        """Remove everything below a folder that is from lower layers.
 
-        Members that are added later belong to this layer, so a second call has nothing to do.
+        Files that are added later are from the current layer, so a second call has nothing to do.
         """
         if id(folder) in self._opaque:
             return
@@ -303,7 +311,7 @@ class RootfsTree:
             self._remove(folder, name)
 
     def _remove(self, folder: Folder, name: str) -> None:
-        """Remove a name and everything below it, except for files of the current layer."""
+        """Remove a file or folder with its content, except for files from the current layer."""
         node = folder.children[name]
         if (id(folder), name) not in self._upper:
             del folder.children[name]
@@ -312,19 +320,20 @@ class RootfsTree:
 
 
 class _PathError(Exception):
-    """A path of a layer is invalid."""
+    """Raised if a path in a layer is invalid."""
 
 
 class _NotThereError(Exception):
-    """A path leads to nothing."""
+    """Raised if no file exists at a path."""
 
 
 _Way = tuple["_Way", str] | None
-"""A path, as the path of its parent folder and a name. The text of each path could take 4 KiB."""
+"""A path, as the path of its parent folder and a name. This saves memory: the text of a path can
+take 4 KiB."""
 
 
 def _path(way: _Way) -> str:
-    """Return a path as text.
+    """Convert a path to text, with slashes between the names.
 
     :raises ImageError: The path is too long.
     """
@@ -339,7 +348,7 @@ def _path(way: _Way) -> str:
 
 
 def _sorted(folder: Folder) -> Iterator[tuple[str, FileNode]]:
-    """Yield each name and node in a folder, sorted by the bytes of the names."""
+    """Yield each file and folder in a folder with its name, sorted by the bytes of the names."""
     for name in sorted(folder.children, key=encoded):
         yield name, folder.children[name]
 
@@ -362,7 +371,7 @@ def _checked(name: str) -> str:
 
 
 def _describe(existing: FileNode, node: FileNode) -> None:
-    """Copy the attributes of a folder to an existing folder, which keeps its content."""
+    """Copy the mode, owner, time and attributes of a folder to a folder that exists already."""
     existing.mode, existing.uid, existing.gid = node.mode, node.uid, node.gid
     existing.mtime, existing.xattrs = node.mtime, node.xattrs
 

@@ -1,1 +1,1 @@
-"""The kinds of sources of images, one module for each."""
+"""The kinds of sources from which images are built, one module for each kind."""

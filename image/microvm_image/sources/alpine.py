@@ -17,21 +17,22 @@ MIRROR = "https://dl-cdn.alpinelinux.org/alpine"
 
 
 def archive_name(arch: Arch) -> str:
-    """Return the name of the archive, on a mirror and in a folder."""
+    """Return the file name of the Alpine archive, as on Alpine's mirrors."""
     return f"alpine-minirootfs-{VERSION}-{arch.name}.tar.gz"
 
 
 def url(arch: Arch, mirror: str) -> str:
-    """Return the address of the archive on a mirror."""
+    """Return the address of the Alpine archive on a mirror."""
     branch = VERSION.rpartition(".")[0]
     return f"{mirror.rstrip('/')}/v{branch}/releases/{arch.name}/{archive_name(arch)}"
 
 
 def source(data: bytes, arch: Arch, origin: str | Path) -> ImageSource:
-    """Return the archive as a source, if it is the pinned one.
+    """Return the Alpine archive as a source, after checking its digest.
 
+    :param data: The content of the archive.
     :param origin: The origin of the archive, for messages.
-    :raises ImageError: The archive is incomplete, damaged, or another file.
+    :raises ImageError: The archive is incomplete, damaged, or another version.
     """
     import hashlib
 
@@ -41,7 +42,7 @@ def source(data: bytes, arch: Arch, origin: str | Path) -> ImageSource:
             f"{origin}: wrong checksum: its SHA-256 is {actual}, not {arch.alpine_sha256}",
             hint=f"it is incomplete or is not {archive_name(arch)}: download that file again",
         )
-    # imported only here, because an ordinary run needs only the name of the archive
+    # Imported here to save time, because a start of a machine needs only the name of the archive.
     from microvm_image.compression import spooled
     from microvm_image.layer import TarLayer
     from microvm_image.source import ImageSource

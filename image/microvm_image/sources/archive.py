@@ -23,16 +23,17 @@ from microvm_image.tree import RootfsTree
 STDIN = "-"
 
 KINDS = {"oci": "OCI layout", "docker-archive": "archive of `docker save`"}
-"""The formats of stored images, by the prefix of PATH:NAME."""
+"""The formats of stored images, by the word before PATH:NAME in `--from`."""
 
 _STORED = re.compile(
     r"(\./)?([0-9a-f]{64}(\.json|\.tar)?|blobs|index\.json|manifest\.json|oci-layout|repositories)(/.*)?"
 )
-"""The names in the archive of a stored image. The root of a root file system has other names."""
+"""A pattern for the names in the archive of a stored image. Other names show that an archive
+contains a root file system."""
 
 
 def find(path: str, arch: Arch, limits: Limits, files: ExitStack) -> ImageSource:
-    """Return the content of an archive as a source: its only image, or a root file system.
+    """Return a tar archive as a source. It contains one stored image, or a root file system.
 
     :param path: The path of the archive; `-` for standard input.
     :param files: The exit stack that closes the archive.
@@ -51,10 +52,10 @@ def find(path: str, arch: Arch, limits: Limits, files: ExitStack) -> ImageSource
 def find_stored(
     kind: str, path: Path, tag: str, arch: Arch, limits: Limits, files: ExitStack
 ) -> ImageSource:
-    """Return one of the images that are stored in a folder or an archive.
+    """Return an image that is stored in a folder or an archive as a source.
 
     :param kind: The format, one of `KINDS`.
-    :param tag: The name of the image; "" for the only one.
+    :param tag: The name of the image; "" if the archive contains only one image.
     :param files: The exit stack that closes the archive.
     :raises ImageError: The file has another format, lacks the image, is damaged, or exceeds the
         limits.
@@ -76,11 +77,11 @@ def find_stored(
 
 
 def _layer(path: str, limits: Limits, files: ExitStack) -> tuple[FileRange, TarLayer]:
-    """Return an archive as it is stored, and as a layer."""
+    """Open an archive. Return it as a range of bytes, and as a layer of a root file system."""
     budget = Budget(limits)
     if path == STDIN:
         packed = spooled(_input(budget), files)
-        budget = Budget(limits)  # a new one, because only decompressed bytes count
+        budget = Budget(limits)  # a new one, because compressed bytes do not count
     else:
         packed = _opened(Path(path), files)
     name = path if path == STDIN else Path(path).name
@@ -90,7 +91,7 @@ def _layer(path: str, limits: Limits, files: ExitStack) -> tuple[FileRange, TarL
 
 
 def _stored(layer: TarLayer, limits: Limits, files: ExitStack) -> TarFiles | None:
-    """Return the files of an archive if it is a stored image; None if it is a root file system.
+    """Return the files in the archive of a stored image; None for a root file system.
 
     :raises ImageError: The archive is empty.
     """
@@ -108,7 +109,7 @@ def _has_layout(stored: Files) -> bool:
 
 
 def find_layout(path: Path, tag: str, arch: Arch) -> ImageSource:
-    """Return the image of an OCI layout that is a folder.
+    """Return the image of an OCI layout in a folder as a source.
 
     :raises ImageError: The layout is empty or damaged.
     """
@@ -138,7 +139,7 @@ def _input(budget: Budget) -> Iterator[bytes]:
 
 
 def _is_stored_image(layer: TarLayer, limits: Limits) -> bool:
-    """Return True if an archive contains only names of stored images."""
+    """Return True if an archive has only names that archives of stored images have."""
     with ExitStack() as files:
         budget = Budget(limits)
         with budget.reading(layer.name):

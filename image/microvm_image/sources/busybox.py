@@ -26,7 +26,7 @@ FILES = {
 
 
 def source(arch: Arch, report: Reporter) -> ImageSource:
-    """Return a small root file system with the busybox of the distribution's package.
+    """Return a small root file system with the busybox from Debian's package.
 
     :raises ImageError: The package is not available.
     """
@@ -46,9 +46,9 @@ def source(arch: Arch, report: Reporter) -> ImageSource:
 
 def _applets(binary: bytes, arch: Arch, report: Reporter) -> tuple[str, ...]:
     host = arches.find()
-    if arch is not host:  # a busybox that runs here has the same commands
+    if arch is not host:  # run the host's busybox, which has the same commands
         binary = cache.read(package.fetch(WANTED, host, report).path)
-    fd = os.memfd_create("busybox")  # the file in the cache is not executable
+    fd = os.memfd_create("busybox")  # a copy, as the file in the cache is not executable
     try:
         with os.fdopen(os.dup(fd), "wb") as file:
             file.write(binary)

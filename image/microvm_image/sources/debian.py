@@ -1,7 +1,7 @@
-"""The source `debian:SUITE`: a Debian with packages, which mmdebstrap builds.
+"""The source `debian:SUITE`: Debian with packages. The program mmdebstrap builds it.
 
-Mirrors and keys are those of the host's apt, if it has any for Debian. The result is kept in the
-cache, and is used as long as the releases on the mirrors are the same.
+The mirrors and keys in the configuration of the host's apt are used if they are for Debian. The
+result is kept in the cache, and is used again until the release file on a mirror changes.
 """
 
 from __future__ import annotations
@@ -38,15 +38,16 @@ SCHEME = "debian:"
 _SUITE = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,127}(=[A-Za-z0-9.+:~-]+)?", re.ASCII)
 _MIRROR = "http://deb.debian.org/debian"  # mmdebstrap's own
-# the version of the archives that `_make` writes; archives of another version are not used
+# Version of the archives that `_make` writes. Archives of another version are not used.
 _FORMAT = "2"
-# mmdebstrap copies these files from the host, and writes the mirrors of the host to sources.list.
+# Commands that mmdebstrap runs at its end. They remove files that mmdebstrap has copied from the
+# host, and replace the mirrors of the host in sources.list by Debian's own mirror.
 _REMOVE_HOST = 'rm -f "$1"/etc/hostname "$1"/etc/resolv.conf'
 _LIST_DEBIAN = 'rm -f "$1"/etc/apt/sources.list.d/* && echo {} >"$1"/etc/apt/sources.list'
 _SHOW_DATES = 'grep -H ^Date: "$1"/var/lib/apt/lists/*Release >&2'
 _STATUS = "var/lib/dpkg/status"
-_STATUS_LIMIT = 64 << 20  # maximum size of dpkg's status file; 40,000 packages take as much
-# The messages of mmdebstrap and its programs if it cannot have the ids of an ordinary user.
+_STATUS_LIMIT = 64 << 20  # maximum size of dpkg's status file, enough for 40,000 packages
+# Patterns for the errors of mmdebstrap if an ordinary user has no user ids for its namespace.
 _NO_IDS = (
     r"^(unshare|newuidmap|newgidmap): |chroot mode|/etc/sub[ug]id|user namespace|unshare syscall"
 )
@@ -60,9 +61,9 @@ def find(
     limits: Limits,
     report: Reporter,
 ) -> ImageSource:
-    """Return a Debian with packages and their dependencies, and build it if it is not in the cache.
+    """Return a root file system of Debian with packages. If it is not in the cache, build it.
 
-    :param text: `debian:` and the suite.
+    :param text: `debian:` and the suite, such as `debian:trixie`.
     :param packages: The packages, as `NAME` or `NAME=VERSION`.
     :raises ImageError: mmdebstrap is missing or lacks permissions, there is no network, or a
         package does not exist.
@@ -79,7 +80,9 @@ def find(
 
 
 def check(text: str, packages: Sequence[str], arch: Arch) -> None:
-    """Check the names; unless the cache has a Debian of this suite, check also for the tools.
+    """Check the names of the suite and the packages, and that mmdebstrap is installed.
+
+    If the cache has the root file system of this suite, mmdebstrap may be missing.
 
     :raises ImageError: A name is invalid, or a tool is not installed.
     """
@@ -145,7 +148,7 @@ def _archive(
 
 
 def _kept(stem: Path) -> list[Path]:
-    """Return the archives in the cache whose names begin like the path, the newest first."""
+    """Return the archives in the cache whose paths begin with `stem`, the newest first."""
     return sorted(
         (path for path in stem.parent.glob(f"{stem.name}-*.tar") if cache.has(path)),
         key=lambda path: path.stat().st_mtime,
@@ -165,7 +168,7 @@ def _mirrors(suite: str) -> list[str]:
             what="asking apt for its mirrors",
         )
     except ToolError:
-        return []  # the host has no apt; mmdebstrap then uses Debian's own mirror
+        return []  # the host has no apt, so use Debian's own mirror
     found: dict[str, str] = {}
     others: dict[str, str] = {}
     for line in text.splitlines():
@@ -186,7 +189,7 @@ def _debian(suite: str) -> str:
 
 
 def _release(mirrors: Sequence[str], report: Reporter) -> str:
-    """Return a digest of the current release of the mirrors; "" if a mirror does not answer.
+    """Return a digest of the current release files on the mirrors; "" if a mirror does not answer.
 
     :raises TooSlowError: A mirror is too slow.
     """
@@ -215,8 +218,8 @@ def _make(
     seconds: int,
     report: Reporter,
 ) -> None:
-    # Some hosts allow mmdebstrap the namespaces of an ordinary user, but not this process. So
-    # mmdebstrap creates them. Its user ids cannot enter the cache, so its files are in $TMPDIR.
+    # Some hosts allow mmdebstrap to create user namespaces, but not this process. Then mmdebstrap
+    # creates them itself. Its users cannot access the cache, so its files are in $TMPDIR.
     isolate = may_use_all_ids()
     command = [
         *("mmdebstrap", *([] if isolate else ["--mode=unshare"])),
@@ -228,8 +231,8 @@ def _make(
         *([f"--include={','.join(packages)}"] if packages else []),
         *(suite, str(out), *mirrors),
     ]
-    # With SOURCE_DATE_EPOCH, compiled modules of Python would contain digests of their sources, and
-    # Python would compute each digest again at every start.
+    # If SOURCE_DATE_EPOCH is set, compiled modules of Python contain digests of their source files,
+    # and Python computes each digest again at every start. So remove the variable.
     environment = {name: text for name, text in os.environ.items() if name != "SOURCE_DATE_EPOCH"}
     environment["LC_ALL"] = "C"
     pipe = subprocess.PIPE
@@ -264,7 +267,7 @@ def _failure(suite: str, output: str, command: str) -> ImageError:
     unknown = re.search(r"Unable to locate package (\S+)", output)
     if unknown:
         return ImageError(f"{SCHEME}{suite} has no package {unknown[1]}")
-    if is_full(output) or "enough free space" in output:  # the message of apt
+    if is_full(output) or "enough free space" in output:  # a message of apt
         why = "disk full"
         hint = cache.HINT_FULL
     elif re.search(_NO_IDS, output, re.MULTILINE):
@@ -287,7 +290,7 @@ def _failure(suite: str, output: str, command: str) -> ImageError:
 
 
 def _versions(layer: TarLayer, limits: Limits) -> list[str]:
-    """Return the packages in a layer, as `NAME=VERSION`."""
+    """Return the Debian packages that are installed in a layer, as `NAME=VERSION`."""
     with ExitStack() as files:
         tree = files.enter_context(RootfsTree(limits))
         tree.add(layer)

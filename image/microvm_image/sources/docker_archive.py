@@ -1,8 +1,8 @@
-"""The archives of `docker save` and `podman save`: a list of images, their configs and layers.
+"""Reads archives of `docker save` and `podman save`: a list of images, their configs and layers.
 
-Archives of newer versions of docker are also OCI layouts, and are read as such. In the older
-format, only the config contains digests of the layers, in decompressed form, so the layers are
-compared with these.
+Archives of newer versions of docker are also OCI layouts, and are read as OCI layouts. In the older
+format, only the config contains digests of the layers. They are digests of the decompressed layers,
+so each layer is decompressed and compared with its digest.
 """
 
 from __future__ import annotations
@@ -23,10 +23,12 @@ INDEX = "manifest.json"
 
 
 def find(stored: Files, name: str, tag: str, arch: Arch) -> ImageSource:
-    """Return the image of an archive.
+    """Return an image in an archive as a source.
 
-    :param name: The name of the archive, for people.
-    :param tag: The name of the image, as `docker image ls` shows it; "" for the only one.
+    :param stored: The files of the archive.
+    :param name: The name of the archive, for messages.
+    :param tag: The name of the image, as `docker image ls` shows it; "" if the archive has only
+        one image.
     :raises ImageError: There is no such image, or more than one; or the archive is damaged.
     """
     entry = _chosen(read_json(stored, INDEX), name, tag)

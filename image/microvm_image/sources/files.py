@@ -1,4 +1,4 @@
-"""The files of a stored image, in a folder or in a tar archive."""
+"""The classes that read the files of a stored image, from a folder or from a tar archive."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ _JSON_LIMIT = 4 << 20  # maximum size of a manifest in a registry (distribution-
 
 
 class Files(Protocol):
-    """Named files, any of which may be missing or damaged."""
+    """The files of a stored image, by name. Any of them may be missing or damaged."""
 
     def has(self, name: str) -> bool:
         """Return True if there is a file of that name."""
 
     def open(self, name: str, files: ExitStack) -> FileRange:
-        """Return a file, which is closed with `files` or later.
+        """Open a file.
 
+        :param files: The exit stack that closes the file. It may also stay open longer.
         :raises ImageError: There is no such file.
         """
 
 
 @dataclass(frozen=True, slots=True)
 class FolderFiles:
-    """The files in a folder."""
+    """The files of a stored image in a folder."""
 
     path: Path
 
@@ -40,7 +41,7 @@ class FolderFiles:
         return (self.path / name).is_file()
 
     def open(self, name: str, files: ExitStack) -> FileRange:
-        """Return a file, which is closed with `files`."""
+        """Open a file of the folder. `files` closes it."""
         try:
             return FileRange.of(self.path / name, files)
         except OSError as error:
@@ -49,7 +50,7 @@ class FolderFiles:
 
 @dataclass(frozen=True, slots=True)
 class TarFiles:
-    """The files in a tar archive, which are read in place. Links in the archive are followed."""
+    """The files of a stored image in a tar archive, which is not unpacked. Links are followed."""
 
     tree: RootfsTree
     name: str
@@ -59,14 +60,14 @@ class TarFiles:
         return self.tree.file(name) is not None
 
     def open(self, name: str, files: ExitStack) -> FileRange:
-        """Return a file."""
+        """Return the range of a file's content in the archive."""
         if isinstance(found := self.tree.file(name), FileRange):
             return found
         raise ImageError(f"{self.name}: there is no {name} in it")
 
 
 def read_json(stored: Files, name: str, digest: str = "") -> Any:
-    """Return the value in a JSON file.
+    """Parse a JSON file of a stored image, and return its value.
 
     :param digest: The SHA-256 that the file must have; "" for any.
     :raises ImageError: The file does not exist, is not JSON, is too long, or has another digest.
@@ -82,7 +83,9 @@ def read_json(stored: Files, name: str, digest: str = "") -> Any:
 
 
 def parse_json(data: bytes, name: str) -> Any:
-    """Return the value of a JSON text.
+    """Parse a JSON text, and return its value.
+
+    :param name: The name of the text's file, for messages.
 
     :raises ImageError: The text is not JSON.
     """

@@ -1,4 +1,4 @@
-"""The search for the source that `--from` names."""
+"""Finds the source of an image, given the value of `--from`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def find(
     limits: Limits | None = None,
     report: Reporter,
 ) -> Iterator[ImageSource]:
-    """Yield the source that a text names; its files stay open until the end of the block.
+    """Find a source, given the value of `--from`. Its files stay open until the end of the block.
 
     :param packages: The packages to install from the distribution.
     :param locate: A function that returns the path of a file or folder that the text names.
@@ -98,7 +98,9 @@ def _found(
 
 
 def split(locate: Callable[[str], Path], kind: str, text: str) -> tuple[str, str]:
-    """Split `PATH:NAME` into PATH and NAME; NAME is "" if it is missing. Both may contain colons.
+    """Split `PATH:NAME` into PATH and NAME, both of which may contain colons.
+
+    PATH is the longest path that exists. If NAME is missing, it is "".
 
     :param locate: A function that returns the path of a file or folder that the text names.
     :raises ImageError: The file or folder does not exist.
@@ -111,7 +113,7 @@ def split(locate: Callable[[str], Path], kind: str, text: str) -> tuple[str, str
             if locate(path).exists():
                 return path, tag
         except UsageError as error:
-            refusal = error  # the text can still be the path of an allowed file and a name
+            refusal = error  # a shorter part of the text may be the path of an allowed file
         path, _, name = path.rpartition(":")
         tag = f"{name}:{tag}" if tag else name
     if refusal:

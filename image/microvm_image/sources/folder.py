@@ -1,4 +1,4 @@
-"""The source that is a folder of the host with an unpacked root file system."""
+"""The source of an image that is a folder of the host with an unpacked root file system."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from microvm_image.tree import RootfsTree
 
 
 class _Digest:
-    """A file that computes a digest of everything that is written to it."""
+    """A file object that stores nothing, but computes a digest of everything written to it."""
 
     def __init__(self) -> None:
         self._sha256 = hashlib.sha256()

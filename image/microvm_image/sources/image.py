@@ -16,9 +16,9 @@ from microvm_image.source import ImageSource
 
 
 def find(image: str | Path, arch: Arch) -> ImageSource:
-    """Return an image as a source.
+    """Return an image of microvm as a source for another image.
 
-    :param image: An image, as `microvm.images.load` takes it.
+    :param image: The name or path of the image, as `microvm.images.load` accepts it.
     :raises ImageError: The image does not exist, is damaged, or has another architecture.
     """
     found = load(image)

@@ -1,6 +1,6 @@
-"""OCI images: the choice of an image in an index, and its manifest, config and layers.
+"""Reads OCI images: chooses an image from an index, and reads its manifest, config and layers.
 
-Everything except the index is found by its digest, and compared with it (image-spec).
+Everything except the index is named by its digest, and is compared with this digest (image-spec).
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _PINNED = re.compile(r"@sha256:[0-9a-f]{64}$", re.ASCII)
 _REF = "org.opencontainers.image.ref.name"
 _NESTED = 4  # maximum depth of indexes in indexes
 _ENTRIES = 10_000  # maximum number of images in an index
-_SHOWN = 10  # maximum number of names in a message
+_SHOWN = 10  # maximum number of names that a message lists
 _SIZE_END = 1 << 63
 
 Read = Callable[[str], Any]
-"""A function that returns the JSON value that has a digest."""
+"""A function that reads the JSON file with a digest, and returns its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ class BlobDescriptor:
 
     @property
     def path(self) -> str:
-        """Path of the blob in a layout."""
+        """Path of the blob's file in an OCI layout."""
         return f"blobs/sha256/{self.digest}"
 
 
@@ -64,7 +64,7 @@ def member(value: Any, key: str, kind: type, name: str) -> Any:
 
 
 def descriptor(value: Any, name: str) -> BlobDescriptor:
-    """Return the descriptor in a JSON object.
+    """Convert a JSON object to a descriptor of a blob.
 
     :raises ImageError: The object is no descriptor, or its digest is no SHA-256.
     """
@@ -77,10 +77,11 @@ def descriptor(value: Any, name: str) -> BlobDescriptor:
 
 
 def find(stored: Files, name: str, tag: str, arch: Arch) -> ImageSource:
-    """Return the image of a layout.
+    """Return an image in an OCI layout as a source.
 
-    :param name: The name of the layout, for people.
-    :param tag: The name of the image; "" for the only one.
+    :param stored: The files of the layout.
+    :param name: The name of the layout, for messages.
+    :param tag: The name of the image; "" if the layout has only one image.
     :raises ImageError: There is no such image, or more than one; or the layout is damaged.
     """
     index = read_json(stored, INDEX)
@@ -109,7 +110,7 @@ def find(stored: Files, name: str, tag: str, arch: Arch) -> ImageSource:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return names for a message: only the first ten, shortened, because a stranger chose them."""
+    """Return names for a message: at most ten, and shortened, because a stranger chose them."""
     first = [name if len(name) <= 80 else f"{name[:79]}…" for name in islice(names, _SHOWN + 1)]
     return ", ".join(first[:_SHOWN]) + (", …" if len(first) > _SHOWN else "")
 
@@ -135,10 +136,10 @@ def _is_called(entry: Any, tag: str) -> bool:
 
 
 def select(index: Any, read: Read, name: str, arch: Arch) -> tuple[str, Any]:
-    """Return the digest and the manifest of the image for an architecture.
+    """Choose the image for an architecture, and return the digest and the value of its manifest.
 
     :param index: An index, or a manifest with the digest "".
-    :param read: A function that returns the value that has a digest.
+    :param read: A function that reads the JSON file with a digest.
     :raises ImageError: There is no image for the architecture, or indexes are nested too deeply.
     """
     digest = ""
@@ -180,7 +181,7 @@ def source(
     opened: Callable[[BlobDescriptor, ExitStack], FileRange],
     arch: Arch,
 ) -> ImageSource:
-    """Return the source that a manifest and a config describe.
+    """Return the source for an image with this manifest and config.
 
     :param digest: The digest of the manifest.
     :param opened: A function that opens a layer.
@@ -216,12 +217,12 @@ def source(
 
 
 def pinned(name: str, digest: str) -> str:
-    """Return a name with a digest, which replaces a digest that the name has already."""
+    """Add a digest to the name of an image, in place of a digest that the name has already."""
     return f"{_PINNED.sub('', name)}@sha256:{digest}"
 
 
 def checked_config(config: Any, name: str, arch: Arch) -> list[str]:
-    """Return the digests of the decompressed layers, in hex, from the config of an image.
+    """Check the config of an image, and return the digests of the decompressed layers, in hex.
 
     :raises ImageError: The value is no config, or the image has another architecture.
     """
@@ -243,7 +244,7 @@ def checked_config(config: Any, name: str, arch: Arch) -> list[str]:
 
 
 def run_config(config: Any, name: str) -> ImageConfig:
-    """Return the default options of a run, from the config of an image.
+    """Return the default options of commands, from the config of an OCI image.
 
     :raises ImageError: An option is invalid.
     """

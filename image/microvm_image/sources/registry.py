@@ -21,10 +21,10 @@ from microvm_image.tree import SMALL
 
 
 def find(text: str, arch: Arch, limits: Limits, report: Reporter, files: ExitStack) -> ImageSource:
-    """Return an image of a registry. Its layers are downloaded when they are read.
+    """Return an image in a registry as a source. Its layers are downloaded when they are read.
 
     :param text: `docker://` and a reference, as docker writes it.
-    :param files: The exit stack that removes the layers.
+    :param files: The exit stack that removes the downloaded layers.
     :raises ImageError: The image cannot be downloaded, or is damaged.
     """
     report.step(f"looking up {text}")
@@ -52,7 +52,7 @@ def find(text: str, arch: Arch, limits: Limits, report: Reporter, files: ExitSta
     pull = skopeo.Pull(pinned, size, limits.seconds, report, files)
 
     def fetched(blob: oci.BlobDescriptor, files: ExitStack) -> FileRange:
-        if size > SMALL:  # the unpacked image is larger still, so it becomes a disk
+        if size > SMALL:  # the image will need a disk
             require(text, disk.TOOLS)
         return pull.open(blob, files)
 
