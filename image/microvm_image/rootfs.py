@@ -17,7 +17,7 @@ from microvm_image.sources import alpine
 if TYPE_CHECKING:
     from microvm_image.source import ImageSource
 
-_LIMIT = 64 << 20  # maximum size of the archive in bytes, twenty times the size of Alpine's
+_LIMIT = 64 << 20  # maximum size of the archive in bytes, twenty times Alpine's size
 
 
 def given(arch: Arch) -> Path | None:
