@@ -39,7 +39,7 @@ def _exit_at_once(number: int, _: object) -> None:
 def _unraisable(unraisable: sys.UnraisableHookArgs) -> None:
     """Exit if Ctrl-C interrupted code whose exceptions Python ignores, such as a `__del__`."""
     if isinstance(unraisable.exc_value, Interrupted):
-        interrupt.leave(unraisable.exc_value.code)  # type: ignore[arg-type] # always a number here
+        interrupt.leave(unraisable.exc_value.code)  # type: ignore[arg-type] # a number
     sys.__unraisablehook__(unraisable)
 
 

@@ -77,12 +77,12 @@ def _write(entry: CpioEntry, inode: int, out: BinaryIO) -> None:
         entry.mode,
         entry.uid,
         entry.gid,
-        2 if stat.S_ISDIR(entry.mode) else 1,  # links
-        0,  # mtime
+        2 if stat.S_ISDIR(entry.mode) else 1,  # number of links
+        0,  # time of modification
         len(entry.data),
-        0, 0, 0, 0,  # the device it was on, the device it is
+        0, 0, 0, 0,  # numbers of the file's device, and of a device file
         len(name),
-        0,  # checksum, unused in this form
+        0,  # checksum, which this form of cpio does not use
     )  # fmt: skip
     header = MAGIC + b"".join(b"%08x" % field for field in fields)
     for part in (header + name, entry.data):

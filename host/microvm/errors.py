@@ -46,7 +46,7 @@ from microvm.printable import printable
 # Characters that show that a name is a command line for a shell, because names of programs rarely
 # contain them.
 _SHELL_CHARACTERS = " \t|&;<>$`"
-_EMPTY_NAME = "''"  # the text that shows an empty name in messages
+_EMPTY_NAME = "''"  # text for an empty name in messages
 _ERRNO_END = 4096  # MAX_ERRNO, include/linux/err.h
 
 BUILD_AGAIN = (

@@ -121,7 +121,7 @@ def spooled(chunks: Iterator[bytes], files: ExitStack) -> FileRange:
     folder = cache.root()
     with cache.disk_errors():
         cache.make(folder)
-        new = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 -- files closes it
+        new = tempfile.TemporaryFile(dir=folder, buffering=0)  # noqa: SIM115 -- `files` closes it
         file = files.enter_context(new)
         size = 0
         for chunk in chunks:

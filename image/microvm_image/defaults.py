@@ -84,7 +84,7 @@ def _named_in(note: Path) -> str:
     except UnicodeDecodeError:
         return ""
     except OSError as error:
-        if error.errno in SHORTAGES:  # the note may exist
+        if error.errno in SHORTAGES:  # perhaps the note exists, but cannot be read
             raise
         return ""
 
@@ -118,6 +118,6 @@ def _stamp(path: Path | None) -> tuple[str | int, ...] | None:
         status = path.stat()
     except OSError:  # a build reports this error
         return str(path.absolute()), 0, 0
-    if path.is_relative_to(cache.root()):  # unique names; a copy of the cache changes the times
+    if path.is_relative_to(cache.root()):  # names there are unique, so ignore times
         return path.name, status.st_size
     return str(path.absolute()), status.st_size, status.st_mtime_ns

@@ -45,7 +45,8 @@ def write(tree: RootfsTree, out: Path, digest: str) -> None:
             "stderr": log,
         }
         try:
-            # mkfs.erofs writes a copy of the data to its temporary files.
+            # mkfs.erofs writes a copy of the data to temporary files. Put them beside `out`, where
+            # enough space is expected.
             with started(command, temporary=out.parent, env=environment, **pipes) as maker:
                 status = _feed(maker, tree)
         except FileNotFoundError:
@@ -75,7 +76,7 @@ def _is_short(tree: RootfsTree, out: Path) -> bool:
 def _feed(maker: subprocess.Popen[bytes], tree: RootfsTree) -> int:
     """Write the tree to the input of mkfs.erofs, and return its exit status."""
     if maker.stdin:
-        with suppress(BrokenPipeError), maker.stdin as pipe:  # mkfs.erofs has failed
+        with suppress(BrokenPipeError), maker.stdin as pipe:  # mkfs.erofs failed
             tree.write_tar(pipe)
         maker.stdin = None
     finish(maker)

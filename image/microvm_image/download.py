@@ -97,5 +97,5 @@ def _receive(url: str, events: Events) -> None:
     except urllib.error.HTTPError as error:
         with error:
             events.put(f"{error.code} {error.reason}")
-    except Exception as error:  # the waiting thread needs any result
+    except Exception as error:  # or the other thread would wait until its time-out
         events.put(str(getattr(error, "reason", error)) or type(error).__name__)

@@ -39,7 +39,7 @@ _XATTR_NAMES = {
     4: "trusted.",
     6: "security.",
 }
-_SLOT = 32  # size of a slot in bytes; the number of an inode is the number of its first slot
+_SLOT = 32  # size in bytes of the slots by which inodes are numbered
 _PLAIN, _INLINE = 0, 2  # numbers in EROFS for the layouts of a file's data
 
 

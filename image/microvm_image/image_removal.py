@@ -108,7 +108,7 @@ def prune(
             continue
         with lock.attempt(path) as ours:
             if not ours:
-                continue  # another process is building the image and may tag it
+                continue  # another process is building this image
             with tags.changing(report):
                 if not _is_used(path, kept):
                     removed.append(_remove(path, tags.of(path.name), keep=False))

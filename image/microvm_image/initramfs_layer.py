@@ -16,7 +16,7 @@ from microvm_image.limits import PATH_MAX, Budget
 from microvm_image.node import FileNode, Folder
 from microvm_image.programs import NAMES
 
-_MODULE = re.compile(r"lib/modules/(\w+/)?\d+\.ko", re.ASCII)  # files by `selection.MODULES`
+_MODULE = re.compile(r"lib/modules/(\w+/)?\d+\.ko", re.ASCII)  # modules; see `selection.MODULES`
 
 
 @dataclass(frozen=True, slots=True)

@@ -356,7 +356,7 @@ def _host_node(path: Path, status: os.stat_result) -> FileNode:
         0 if status.st_gid == os.getegid() else status.st_gid,
         max(0, int(status.st_mtime)),
         (os.major(status.st_rdev), os.minor(status.st_rdev)) if is_device else (0, 0),
-        os.readlink(path) if kind == stat.S_IFLNK else "",  # noqa: PTH115 -- Path changes it
+        os.readlink(path) if kind == stat.S_IFLNK else "",  # noqa: PTH115 -- Path changes the text
         _xattrs(
             (name, os.getxattr(path, name, follow_symlinks=False))
             for name in os.listxattr(path, follow_symlinks=False)

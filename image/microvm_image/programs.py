@@ -156,7 +156,7 @@ def superseded() -> list[Path]:
     found = [path for path in cache.folder("programs").glob("*") if _KEY.fullmatch(path.name)]
     if not found:
         return []
-    source_digest()  # raises an error without sources: used folders are unknown
+    source_digest()  # without the sources, it is unknown which folders are used
     current = set()
     for arch in ARCHES.values():
         with suppress(

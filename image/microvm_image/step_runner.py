@@ -40,8 +40,8 @@ _TOO_LARGE = (
     "`microvm image build --limit unpacked=SIZE`"
 )
 
-# The error messages of microvm's programs in the guest. They contain only the number of an error,
-# because the programs contain no texts of errors.
+# A pattern for the error messages of microvm's programs in the guest. To be small, the programs
+# contain no texts of errors, so their messages contain only the number of an error.
 _ERRNO = re.compile(r"\berrno ([0-9]{1,3})$", re.MULTILINE)
 
 
@@ -132,7 +132,7 @@ async def _command(machine: MicroVM, command: Sequence[str], show: Callable[[str
             if without_shell
             else "",
         ) from error
-    except MicroVMError as error:  # such as GuestDied
+    except MicroVMError as error:  # such as a GuestDied
         output = "\n".join(last) or error.detail
         raise ImageError(
             f"the step failed: {error.message}", hint=error.hint, detail=output

@@ -47,7 +47,7 @@ class RootfsTree:
         self._budget = Budget(limits)
         self._root = Folder(stat.S_IFDIR | 0o755)
         self._files = ExitStack()
-        self._upper: set[tuple[int, str]] = set()  # (id of a folder, name) in this layer
+        self._upper: set[tuple[int, str]] = set()  # (id of folder, name) of the current layer
         # ids of the folders in which all files are from the current layer
         self._opaque: set[int] = set()
         self._layers = 0

@@ -120,12 +120,12 @@ class AttachedRun:
         return status or MicroVMError.exit_status if failed else status
 
     async def _collect(self) -> MicroVMError | None:
-        self.process = None  # from now on, Ctrl-C stops the machine
+        self.process = None  # the command has ended, so Ctrl-C now stops the machine
         return await self.copies.get(self.machine, self.options)
 
     async def _command(self) -> int:
         fed = self._forwards_stdin()
-        options: ExecOptions = {**self.options, "stdin": PIPE if fed else None}  # checked
+        options: ExecOptions = {**self.options, "stdin": PIPE if fed else None}  # already checked
         if options.get("tty"):
             # The command needs the variable TERM, which names the type of the user's terminal.
             given = cast(Mapping[bytes, bytes], options.get("env", {}))

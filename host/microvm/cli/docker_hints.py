@@ -72,7 +72,7 @@ class HintingCommand(click.Command):
     """A click command whose errors suggest what to type instead of a wrong option or argument."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse the arguments.
+        """Parse the arguments of a verb, and add hints to the errors for wrong arguments.
 
         :raises click.UsageError: Raised if an argument is wrong. The message contains a hint if
             docker or another verb supports the argument.
@@ -103,7 +103,7 @@ class VerboseOption(click.Option):
     def handle_parse_result(
         self, ctx: click.Context, opts: Mapping[str, Any], args: list[str]
     ) -> tuple[Any, list[str]]:
-        """Return the value of the option.
+        """Return the value of the option `-v`, after checking that the user does not mean a volume.
 
         :raises click.UsageError: Raised if the word after `-v` looks like a volume of docker, such
             as `/a:/b`.

@@ -53,7 +53,8 @@ def report(error: Exception) -> NoReturn:
             hint = SHORTAGES.get(error.errno or 0, "")
             shown = MicroVMError(f"{name}{error.strerror or error}", hint=hint)
         case RuntimeError() if is_out_of_threads(error):
-            # RuntimeError: asyncio could not start a thread, not even to shut its executor down.
+            # This RuntimeError means that no thread could be started. asyncio also raises it when
+            # it shuts its executor down.
             shown = thread_error()
         case _:
             raise error

@@ -15,7 +15,7 @@ import gc
 import os
 import sys
 
-TYPE_CHECKING = False  # because `typing` takes longer to import than this module
+TYPE_CHECKING = False  # not from `typing`, which takes longer to import than this module
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
@@ -38,8 +38,8 @@ def prepare(arguments: Sequence[str]) -> Callable[[], int] | None:
     if verb == "exec" and (simple_exec := parse_exec(rest)):
         return lambda: _exec(*simple_exec)
     if verb == "run":
-        # Garbage collection would slow down the imports: the objects of modules are never garbage.
-        # `run_command` enables it again.
+        # Garbage collection would slow down the imports in vain, because imported modules are never
+        # garbage. `run_command` enables garbage collection again.
         gc.disable()
         if simple_run := parse_run(rest):
             return lambda: _run(*simple_run)

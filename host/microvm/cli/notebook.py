@@ -136,7 +136,7 @@ class Notebook:
         atexit.register(self.close)
 
     def close(self) -> None:
-        """Stop all machines. Closing twice has no effect."""
+        """Stop all machines of the notebook. A second call has no effect."""
         atexit.unregister(self.close)
         self._end(*self._machines)
 

@@ -49,8 +49,8 @@ def user_file() -> Path | None:
     The file need not exist.
     """
     folder = os.environ.get("XDG_CONFIG_HOME", "")
-    if not os.path.isabs(folder):  # noqa: PTH117 - XDG ignores a relative path
-        folder = os.path.expanduser("~/.config")  # noqa: PTH111 - never raises
+    if not os.path.isabs(folder):  # noqa: PTH117 - XDG demands an absolute path
+        folder = os.path.expanduser("~/.config")  # noqa: PTH111 - Path.expanduser may raise
     return Path(folder, "microvm/config.toml") if os.path.isabs(folder) else None  # noqa: PTH117
 
 

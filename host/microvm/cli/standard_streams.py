@@ -24,7 +24,7 @@ class _Output(io.FileIO):
     _failed = False
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write bytes, and return their number.
+        """Write bytes to standard output, and return their number.
 
         :raises SystemExit: Raised if the process that reads the output, such as `head`, has closed
             the pipe. The exit status is the one that SIGPIPE would cause.
@@ -47,7 +47,7 @@ class _ErrorOutput(io.FileIO):
     """Standard error. Failed writes are ignored, because no stream is left to report them."""
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write bytes, and return their number even if the write fails."""
+        """Write bytes to standard error, and return their number even if the write fails."""
         try:
             return super().write(data)
         except OSError:
@@ -58,7 +58,7 @@ class BlockingStream(io.FileIO):
     """A standard stream whose calls wait, even if another process has set O_NONBLOCK for it."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Wait for data and return it, or return no bytes at the end of the stream."""
+        """Wait until the stream has data, and return it. Return b"" at the end of the stream."""
         while (data := super().read(size)) is None:
             wait_ready({self.fileno(): POLLIN})
         return data

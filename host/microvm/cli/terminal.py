@@ -40,7 +40,7 @@ def raw_mode(descriptor: int, process: Process) -> Iterator[None]:
     try:
         tty.setraw(descriptor, termios.TCSADRAIN)
         loop.add_signal_handler(signal.SIGWINCH, lambda: process.resize(*size(descriptor)))
-        process.resize(*size(descriptor))  # the size may have changed since the command was started
+        process.resize(*size(descriptor))  # the terminal's size may have changed since the start
         yield
     finally:
         loop.remove_signal_handler(signal.SIGWINCH)

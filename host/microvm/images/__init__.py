@@ -138,7 +138,7 @@ class Image(NamedTuple):
 
     @property
     def is_imported(self) -> bool:
-        """True if the image was imported, so its name may not be the name of its content."""
+        """True if the image was imported from a file, whose author may have chosen any name."""
         return (self.path / IMPORTED).exists()
 
     @property
@@ -180,9 +180,7 @@ def folder_of(name: str) -> Path:
 
 
 def find(text: str) -> str:
-    """Return the name of an image in the cache, given its name, its tag, or part of its digest.
-
-    Only the beginning of the digest is accepted.
+    """Return the name of the image in the cache with this name, tag or beginning of its digest.
 
     :raises ImageError: No image has that name, tag or digest; or several have digests that begin
         so.
@@ -204,7 +202,7 @@ def find(text: str) -> str:
 
 
 def load(image: str | Path) -> Image:
-    """Open an image.
+    """Open an image, after checking that its files are complete and not changed.
 
     The files are compared with the digests in the manifest only once, because computing digests
     takes some 15 ms for 20 MB. Then `cache.verified` records the sizes and times of the files, and
@@ -365,7 +363,7 @@ def entries() -> Iterator[tuple[Path, Image | ImageError]]:
         try:
             yield path, load(path)
         except ImageError as error:
-            if path.exists():  # another process may have removed it
+            if path.exists():  # another process may have removed the image
                 yield path, error
 
 

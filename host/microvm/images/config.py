@@ -35,7 +35,7 @@ class ImageConfig(NamedTuple):
         for text in (*self.env, self.workdir, self.user, *self.entrypoint, *self.cmd):
             if "\0" in text:
                 raise ValueError(f"{text!r} has a NUL in it")
-            text.encode("utf-8", "surrogateescape")  # the encoding in which it is sent to the guest
+            text.encode("utf-8", "surrogateescape")  # the encoding for the guest
         return self
 
     @property

@@ -53,13 +53,13 @@ def image_of(tag: str) -> str | None:
     except UnicodeDecodeError:
         return None
     except OSError as error:
-        if error.errno in SHORTAGES:  # the file exists perhaps, but cannot be opened
+        if error.errno in SHORTAGES:  # perhaps the tag exists, but cannot be read
             raise
         return None
 
 
 def all_tags() -> dict[str, str]:
-    """Return the name of the image of each tag, by the tag. The tags are sorted."""
+    """Return a mapping from all tags, which are sorted, to the names of their images."""
     found = {path.name: image_of(path.name) for path in sorted(_folder().glob("[!.]*"))}
     return {tag: image for tag, image in found.items() if image is not None}
 

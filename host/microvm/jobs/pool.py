@@ -214,7 +214,7 @@ class Pool:
             try:
                 await lease.vm.ping()
             except MachineError:
-                lease.released.set()  # the machine failed before it had a user
+                lease.released.set()  # the machine failed before it was used
             except BaseException:
                 lease.released.set()
                 raise
@@ -234,7 +234,7 @@ class Pool:
             return await waiter
         except asyncio.CancelledError:
             if not waiter.cancelled() and waiter.exception() is None:
-                waiter.result().released.set()  # it got a machine at the same time
+                waiter.result().released.set()  # the caller was cancelled, but has got a machine
             raise
         finally:
             with suppress(ValueError):
@@ -365,7 +365,7 @@ def _closed() -> UsageError:
 
 
 class _Lease:
-    """A machine for one user.
+    """A machine of a pool for one user of the pool.
 
     :ivar taken: Event that is set when the machine gets its user.
     :ivar released: Event that is set when the user needs the machine no longer.

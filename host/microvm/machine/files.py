@@ -73,7 +73,8 @@ def in_folder(path: GuestPath, how: ExecOptions) -> bytes:
     :param how: Options of the command.
     """
     folder = to_bytes(how.get("cwd") or b"")
-    # Do not use `Path`, which removes a `/` or `/.` at the end. They have a meaning for copies.
+    # Do not use `Path`, which removes a `/` or `/.` at the end of a path. Copies need these: they
+    # say where the copy is placed.
     return posixpath.join(folder, to_bytes(path))
 
 

@@ -30,7 +30,7 @@ _LACKS = (QemuError, CacheError, ImageError, BootError, SnapshotError, ModuleNot
 
 
 class Origins:
-    """The origins of the machines in one pytest process: images, and snapshots by set-ups.
+    """The images, and the snapshots of prepared machines, from which tests get their machines.
 
     :param run: Object to share snapshots with other processes of the test run; None if there are
         none.
@@ -179,7 +179,7 @@ class Origins:
 
 
 def _is_final(retries: Retries, attempt: Attempt, error: BaseException) -> bool:
-    """Return True if another attempt would be useless, so no other test tries the same start."""
+    """Return True if the same error would occur again, so that no other test tries again."""
     try:
         retries.fail(attempt, error)
     except BaseException:

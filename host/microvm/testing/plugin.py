@@ -70,7 +70,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.pluginmanager.hasplugin("asyncio"):
         try:
             from microvm.testing import in_loop
-        except (ImportError, TypeError):  # too old; `async def` tests with a machine will fail
+        except (ImportError, TypeError):  # pytest-asyncio is too old; tests that need it fail
             return
         config.pluginmanager.register(in_loop, "microvm-asyncio")
 
@@ -227,7 +227,7 @@ def factory_arguments(
         policy = config.getoption("--microvm") or config.getini("microvm")
         config.stash[_origins] = Origins(run, skips=policy == "skip")
     variant = ""
-    if spec := getattr(node, "callspec", None):  # each parameter of `microvm_setup` has a machine
+    if spec := getattr(node, "callspec", None):  # each parameter of `microvm_setup` has a snapshot
         variant = str(spec.indices.get("microvm_setup", ""))
     transcripts = node.stash.setdefault(_transcripts, [])
     return config.stash[_origins], node, options, setup, variant, transcripts

@@ -81,17 +81,17 @@ class Run:
         return None
 
     def remove(self) -> None:
-        """Remove the snapshots of the run. All other processes of the run have exited."""
+        """Remove the snapshots of the test run. Call this after its other processes have exited."""
         _remove(re.compile(re.escape(self.name)))
 
     @staticmethod
     def sweep() -> None:
-        """Remove the snapshots of other runs of which no process exists any more."""
+        """Remove the snapshots of test runs whose processes have all exited."""
         _remove(re.compile(""))
 
 
 def _remove(wanted: re.Pattern[str]) -> None:
-    """Remove the snapshots of runs of which no process exists any more.
+    """Remove the snapshots of test runs that no process uses.
 
     :param wanted: Pattern that matches the names of the runs.
     """
@@ -103,6 +103,6 @@ def _remove(wanted: re.Pattern[str]) -> None:
                 continue
             with lock.attempt(snapshots.STORE.path(match[1])) as ours:
                 if ours:
-                    with suppress(SnapshotError):  # another process has removed it
+                    with suppress(SnapshotError):  # another process has removed the snapshot
                         snapshots.STORE.remove(path.name)
                     rmtree(Path(gettempdir()) / f"{_FOLDER}{match[1]}", ignore_errors=True)

@@ -38,12 +38,12 @@ class Transcript:
         self.console: Callable[[], str] = str
 
     def add(self, command: Command) -> None:
-        """Add a command that has just started, and record its output."""
+        """Add a command to the transcript when it has just started, and record its output."""
         self._entries.append(_Entry(command))
         self._count += 1
 
     def clear(self) -> None:
-        """Remove all commands."""
+        """Remove all commands from the transcript."""
         self._entries.clear()
         self._count = 0
 

@@ -126,7 +126,7 @@ class WantedMachine:
         return cls(image, snapshot, options, setup, kind)
 
     def origin(self) -> Image | Snapshot | str | Path | None:
-        """Return the image or the snapshot to start from.
+        """Return the image or the snapshot from which the machine starts.
 
         :raises SnapshotError: If no snapshot has this name.
         """

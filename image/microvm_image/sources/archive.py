@@ -81,7 +81,7 @@ def _layer(path: str, limits: Limits, files: ExitStack) -> tuple[FileRange, TarL
     budget = Budget(limits)
     if path == STDIN:
         packed = spooled(_input(budget), files)
-        budget = Budget(limits)  # a new one, because compressed bytes do not count
+        budget = Budget(limits)  # start anew: the compressed bytes do not count
     else:
         packed = _opened(Path(path), files)
     name = path if path == STDIN else Path(path).name

@@ -37,7 +37,7 @@ SCHEME = "debian:"
 
 _SUITE = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,127}(=[A-Za-z0-9.+:~-]+)?", re.ASCII)
-_MIRROR = "http://deb.debian.org/debian"  # mmdebstrap's own
+_MIRROR = "http://deb.debian.org/debian"  # the default of mmdebstrap
 # Version of the archives that `_make` writes. Archives of another version are not used.
 _FORMAT = "2"
 # Commands that mmdebstrap runs at its end. They remove files that mmdebstrap has copied from the

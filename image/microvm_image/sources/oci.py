@@ -131,7 +131,7 @@ def _annotations(entry: Any) -> Any:
 
 def _is_called(entry: Any, tag: str) -> bool:
     called = _annotations(entry).get(_REF)
-    is_other = "vnd.docker.reference.type" in _annotations(entry)  # an attestation, not an image
+    is_other = "vnd.docker.reference.type" in _annotations(entry)  # such as an attestation
     return not is_other and (not tag or called == tag or str(called).endswith(f":{tag}"))
 
 

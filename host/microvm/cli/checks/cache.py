@@ -19,8 +19,9 @@ _MIB = 1 << 20
 # Public folders that can contain the cache, inside a folder that only the current user can open.
 _PARENTS = (Path("/var/tmp"), Path("/tmp"))  # noqa: S108
 
-# Free space with which this check succeeds, and without which it fails. The default image and its
-# template take 60 MiB, and twice as much while they are created with Debian's kernel.
+# Free space on the disk: the check finds no fault with the first size, and fails below the second
+# size. The default image and its template take 60 MiB, and twice as much while they are being
+# created with Debian's kernel.
 _ROOM_FOR_ALL, _ROOM_AT_LEAST = 1024 * _MIB, 256 * _MIB
 
 # The command as the documentation shows it. `_other_cache` returns the command for this host.

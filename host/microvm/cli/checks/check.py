@@ -73,7 +73,7 @@ class HostFault:
         return self._result(status, self.text.format(**values), fix, hint)
 
     def result_of(self, error: MicroVMError, fix: str) -> CheckResult:
-        """Return the result of a check whose test raised an error. Its message names this fault."""
+        """Return the result of a check for a raised error whose message describes this fault."""
         return self._result(None, error.message, fix, error.hint)
 
     def _result(self, status: Severity | None, text: str, fix: str, hint: str) -> CheckResult:

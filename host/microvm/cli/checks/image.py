@@ -46,7 +46,7 @@ def check_kernel(_: EarlierResults) -> CheckResult:
         return NO_KERNEL.result(why=error.message, hint=error.hint, fix=unset)
     if given is not None:
         path = Path(given)
-        if os.path.isfile(path):  # noqa: PTH113 - unlike it, Path.is_file may raise PermissionError
+        if os.path.isfile(path):  # noqa: PTH113 - Path.is_file may raise PermissionError
             return ok(f"new images get {path}")
         return NO_KERNEL.result(why=f"{path} is not a file")
     programs = ("apt-get", "apt-cache", "dpkg-deb")

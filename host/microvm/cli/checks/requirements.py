@@ -30,7 +30,7 @@ _OPERATORS = {
 
 
 def missing(extra: str) -> list[str]:
-    """Return the requirements of an extra that are not installed, as arguments of `pip install`.
+    """Return what an extra requires and is not installed, as arguments of `pip install`.
 
     :raises PackageNotFoundError: Raised if microvm is not installed.
     """

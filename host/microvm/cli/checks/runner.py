@@ -47,7 +47,7 @@ FAULTS = (NOT_TRIED, ENDLESS, BROKEN)
 
 
 def run(checks: Sequence[HostCheck] = CHECKS) -> Iterator[tuple[HostCheck, CheckResult]]:
-    """Run the checks, and yield each with its result."""
+    """Run the checks of `microvm doctor`, and yield each check with its result."""
     earlier, skipped = EarlierResults(), list[str]()
     for check in checks:
         failed = [name for name in check.after if name in earlier.failed]

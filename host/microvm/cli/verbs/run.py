@@ -181,7 +181,7 @@ def run(
 
 
 def result_of(options: dict[str, Any]) -> JsonResult:
-    """Return a record for the result, by the options `--json` and `--json-file`.
+    """Return the record for the command's result, as `--json` and `--json-file` demand it.
 
     These options are removed from `options`. If the JSON contains the output of the command,
     `max_output` gets a default, because the output is kept in memory.
