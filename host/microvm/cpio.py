@@ -38,22 +38,22 @@ class CpioEntry:
 
     @classmethod
     def folder(cls, name: str, permissions: int = 0o755) -> CpioEntry:
-        """Return a folder that belongs to root."""
+        """Return an archive entry for a folder that belongs to root."""
         return cls(name, stat.S_IFDIR | permissions)
 
     @classmethod
     def file(cls, name: str, data: bytes, permissions: int = 0o644) -> CpioEntry:
-        """Return a file that belongs to root."""
+        """Return an archive entry for a file that belongs to root."""
         return cls(name, stat.S_IFREG | permissions, data)
 
     @classmethod
     def link(cls, name: str, target: str) -> CpioEntry:
-        """Return a symbolic link that belongs to root."""
+        """Return an archive entry for a symbolic link that belongs to root."""
         return cls(name, stat.S_IFLNK | 0o777, encoded(target))
 
 
 def encoded(name: str) -> bytes:
-    """Return the bytes of a file name. `os.fsdecode` has made the text from any bytes."""
+    """Convert the text of a file name, as `os.fsdecode` returns it, back to the original bytes."""
     return name.encode("utf-8", "surrogateescape")
 
 

@@ -113,7 +113,7 @@ def writing(out: BinaryIO) -> Iterator[ExportWriter]:
 
 @contextmanager
 def reading(file: BinaryIO) -> Iterator[ExportReader]:
-    """Yield a reader of an archive.
+    """Yield a reader of the archive in a file, which is an exported image or snapshot.
 
     :raises ForeignError: The file is no such archive.
     :raises DamagedError: The archive is incomplete.

@@ -511,7 +511,7 @@ class MachineOptions(PoolOptions, total=False):
 
 
 class ImageOptions(TypedDict, total=False):
-    """The image: a positional argument in Python, and an option on the command line."""
+    """The option `image`, which is a positional argument in Python."""
 
     image: Annotated[
         str | None,

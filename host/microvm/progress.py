@@ -38,16 +38,16 @@ class NullReporter:
     """A reporter that shows nothing. It is the default of the library."""
 
     def step(self, text: str) -> None:
-        """Ignore the step."""
+        """Show nothing for the next step of a build."""
 
     def advance(self, done: int, total: int | None) -> None:
-        """Ignore the progress."""
+        """Show nothing for the progress of a step."""
 
     def line(self, text: str) -> None:
-        """Ignore the line."""
+        """Show nothing for a line of output."""
 
     def notice(self, text: str) -> None:
-        """Ignore the notice."""
+        """Show nothing for a notice."""
 
 
 class NoticeReporter(NullReporter):
@@ -57,7 +57,7 @@ class NoticeReporter(NullReporter):
         self._notify = notify
 
     def notice(self, text: str) -> None:
-        """Pass the notice to the function."""
+        """Call the function with the notice."""
         self._notify(text)
 
 
@@ -65,18 +65,18 @@ class LineReporter:
     """A reporter that prints a line on standard error for each step and notice."""
 
     def step(self, text: str) -> None:
-        """Print the step."""
+        """Print a line that describes the next step."""
         print(f"microvm: {printable(text)}", file=sys.stderr, flush=True)
 
     def advance(self, done: int, total: int | None) -> None:
-        """Ignore the progress, because lines cannot be updated."""
+        """Show nothing for the progress of a step, because printed lines cannot be updated."""
 
     def line(self, text: str) -> None:
-        """Print the line as it is."""
+        """Print a line of output of the build unchanged."""
         print(printable(text), file=sys.stderr, flush=True)
 
     def notice(self, text: str) -> None:
-        """Print the notice."""
+        """Print a notice as a line."""
         self.step(text)
 
 
@@ -87,23 +87,23 @@ class TerminalReporter:
         self._progress: Progress | None = None
 
     def step(self, text: str) -> None:
-        """Replace the previous step by this one."""
+        """Show the next step in the progress bar, instead of the previous step."""
         progress = self._started()
         for task in progress.task_ids:
             progress.remove_task(task)
         progress.add_task(printable(text), total=None)
 
     def advance(self, done: int, total: int | None) -> None:
-        """Update the progress bar."""
+        """Update the progress bar for the progress of the current step."""
         progress = self._started()
         progress.update(progress.task_ids[-1], completed=done, total=total)
 
     def line(self, text: str) -> None:
-        """Print the line above the bar."""
+        """Print a line of output of the build above the progress bar."""
         self._started().console.print(printable(text), markup=False, highlight=False)
 
     def notice(self, text: str) -> None:
-        """Print the notice above the bar."""
+        """Print a notice above the progress bar."""
         self.line(f"microvm: {text}")
 
     def close(self) -> None:

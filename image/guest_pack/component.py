@@ -31,7 +31,7 @@ class Component(NamedTuple):
 
 
 def ours(name: str, sha256: str) -> Component:
-    """Return the component for a program of this project."""
+    """Return the component that describes a program of microvm."""
     purl = f"pkg:pypi/{DISTRIBUTION}@{__version__}#{name}"
     source = f"the source distribution of {DISTRIBUTION} {__version__}"
     return Component(name, __version__, "MIT", purl, source, sha256=sha256)

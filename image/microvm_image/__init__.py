@@ -1,4 +1,4 @@
-"""The builder of images.
+"""Builds images, the folders from which machines start.
 
 `default` returns the image that `microvm run` uses by default, and builds it if it does not exist.
 `build.build` builds an image from a recipe. The package `microvm.images` of the host finds and

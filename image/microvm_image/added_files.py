@@ -26,7 +26,7 @@ class AddedFiles:
     """
 
     def __init__(self, step: AddStep, recipe: Recipe, limits: Limits | None = None) -> None:
-        """List the file or folder that a step of the recipe names.
+        """List the file or folder that a step of the recipe adds, with everything in it.
 
         :raises ImageError: The source does not exist, cannot be read, is a socket or a device, or
             is beyond the limits.

@@ -43,7 +43,7 @@ class CommandRunner(Protocol):
     def __call__(
         self, image: Image, command: Sequence[str], show: Callable[[str], None], layer: BinaryIO
     ) -> None:
-        """Run a command in a machine of an image, and write the files that it changes to `layer`.
+        """Run a command in a machine of an image, and write all changed files to `layer`.
 
         :param show: A function that is called with each line of the command's output.
         :param layer: The file to which the tar archive is written.
@@ -79,10 +79,10 @@ class ImageBuilder:
             return self._write(path, tree, manifest)
 
     def _add_changes(self, tree: RootfsTree, step: PlannedStep) -> None:
-        """Add the files that a command changes to the tree of the image.
+        """Run a command of the recipe, and add the files that it changes to the tree of the image.
 
-        If the cache lacks these changes, run the command, and store its changes in the cache after
-        they have been added without an error.
+        If the cache contains the changes of the command, add these instead of running it. New
+        changes are stored in the cache after they have been added without an error.
         """
         path = cache.folder("layers") / step.digest[:32]
         if _add_cached(tree, step, path):
@@ -112,7 +112,7 @@ class ImageBuilder:
 
     @contextmanager
     def _intermediate(self, tree: RootfsTree, digest: str) -> Iterator[Image]:
-        """Yield the unfinished image in which a step's command runs, and remove it afterwards."""
+        """Yield the unfinished image in which a command runs, and remove it afterwards."""
         name = self._plan.name(digest)
         manifest = self._plan.manifest(name)
         config = manifest.config._replace(user="", entrypoint=(), cmd=())

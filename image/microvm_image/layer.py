@@ -90,7 +90,7 @@ class TarLayer:
 
 
 def check_digest(extent: FileRange, digest: str, name: str) -> None:
-    """Check that a file range has the SHA-256 `digest`. If that is "", check nothing.
+    """Check that a range of bytes in a file has the SHA-256 `digest`. If that is "", do nothing.
 
     :raises ImageError: The file range has another SHA-256.
     """
@@ -102,7 +102,7 @@ def check_digest(extent: FileRange, digest: str, name: str) -> None:
 
 
 def sha256(extent: FileRange) -> str:
-    """Return the SHA-256 of a file range in hex."""
+    """Return the SHA-256 of a range of bytes in a file, in hex."""
     digest = hashlib.sha256()
     for chunk in extent.chunks():
         digest.update(chunk)
@@ -242,7 +242,7 @@ class HostData:
 
     @property
     def size(self) -> int:
-        """Size of the file in bytes."""
+        """Size of the host's file in bytes."""
         return self.stamp[0]
 
     def check_readable(self) -> None:
@@ -295,7 +295,7 @@ class HostLayer:
 
     @property
     def name(self) -> str:
-        """Path of the file or folder."""
+        """Path of the file or folder on the host."""
         return str(self.path)
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:

@@ -197,7 +197,7 @@ def folder_of(wanted: WantedPackage, arch: Arch, version: str) -> Path:
 
 
 def _stem(wanted: WantedPackage) -> Path:
-    """Return the path in the cache with which the folders of a package's versions begin."""
+    """Return the common beginning of the paths of folders in the cache for a package's versions."""
     kept = hashlib.sha256(f"{wanted.member}\0{wanted.companions}".encode()).hexdigest()[:8]
     return cache.folder("downloads") / f"{wanted.package}-{kept}"
 
@@ -221,7 +221,7 @@ def _extract(apt: _Apt, wanted: WantedPackage, arch: Arch, report: Reporter) -> 
 
 
 def _extracted(folder: Path, wanted: WantedPackage) -> Extracted | None:
-    """Return the needed file from the cache.
+    """Return a package's needed file from the cache.
 
     Return None if a file is missing, or if another user could change one.
     """

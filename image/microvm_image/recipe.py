@@ -46,7 +46,7 @@ class AddStep:
 
     @classmethod
     def parse(cls, text: str) -> AddStep:
-        """Parse a text of the form `SOURCE:TARGET`.
+        """Create a step from a text of the form `SOURCE:TARGET`.
 
         :raises UsageError: The text has another form.
         """

@@ -65,7 +65,7 @@ class StepRunner:
         show: Callable[[str], None],
         layer: BinaryIO,
     ) -> None:
-        """Run a command in a machine of an image, and write the files that it changes to `layer`.
+        """Run a command in a machine of an image, and write all changed files to `layer`.
 
         :param show: A function that is called with each line of the output.
         :param layer: The file to which a tar archive is written.

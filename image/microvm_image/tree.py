@@ -37,7 +37,7 @@ class ByteWriter(Protocol):
     """An object with the method `write`, such as an open file."""
 
     def write(self, data: bytes, /) -> object:
-        """Write all of the data."""
+        """Write all bytes of `data`."""
 
 
 class RootfsTree:
@@ -53,7 +53,7 @@ class RootfsTree:
         self._layers = 0
 
     def __enter__(self) -> Self:
-        """Return the tree itself."""
+        """Return the tree itself. It is closed when the block ends."""
         return self
 
     def __exit__(
@@ -62,7 +62,7 @@ class RootfsTree:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Close the files of the layers."""
+        """Close the files of all layers, so the contents of files cannot be read any more."""
         self._files.close()
 
     def add(self, layer: Layer) -> None:
@@ -108,7 +108,7 @@ class RootfsTree:
         return None
 
     def folder(self, path: str, *, make: bool = False) -> Folder | None:
-        """Return the folder at a path, as the guest would follow it; None if there is none.
+        """Return the folder at a path, or None if no folder exists. Links are followed.
 
         :param path: The path from the root, with or without a leading slash.
         :param make: True to create the folder and its parents, if they do not exist.

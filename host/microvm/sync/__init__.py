@@ -1,4 +1,4 @@
-"""The library without `async`: the same classes, with methods that block.
+"""The library for programs without `async`: the same classes, with methods that block.
 
 ::
 

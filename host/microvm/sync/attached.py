@@ -1,4 +1,4 @@
-"""The public class `AttachedVM` without `async`."""
+"""The public class `AttachedVM` for programs without `async`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The public class `Machine` without `async`."""
+"""The public class `Machine` for programs without `async`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base class of the classes without `async`: their methods wait for an event loop."""
+"""The base class of the classes for programs without `async`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The methods of a machine for the files of its guest, without `async`."""
+"""The methods for the files of a guest, for programs without `async`."""
 
 from __future__ import annotations
 

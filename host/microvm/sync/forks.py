@@ -1,4 +1,4 @@
-"""The forks of a machine, without `async`."""
+"""The forks of a machine, for programs without `async`."""
 
 from __future__ import annotations
 

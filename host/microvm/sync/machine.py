@@ -1,4 +1,4 @@
-"""The public class `MicroVM` without `async`."""
+"""The public class `MicroVM` for programs without `async`."""
 
 from __future__ import annotations
 

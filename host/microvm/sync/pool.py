@@ -1,4 +1,4 @@
-"""The public class `Pool` without `async`."""
+"""The public class `Pool` for programs without `async`."""
 
 from __future__ import annotations
 

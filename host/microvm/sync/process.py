@@ -1,4 +1,4 @@
-"""The public class `Process` without `async`."""
+"""The public class `Process` for programs without `async`."""
 
 from __future__ import annotations
 

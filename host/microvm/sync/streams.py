@@ -1,4 +1,4 @@
-"""The streams of a command, without `async`."""
+"""The input and output streams of a command, for programs without `async`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class OutputStream(LoopBound):
         self._stream = stream
 
     def __iter__(self) -> Iterator[bytes]:
-        """Yield chunks of at least one byte as they arrive."""
+        """Yield chunks of the output, of at least one byte, as they arrive."""
         while chunk := self._do(self._next()):
             yield chunk
 
@@ -25,7 +25,7 @@ class OutputStream(LoopBound):
         return await anext(self._stream, b"")
 
     def read(self, size: int = -1) -> bytes:
-        """Return up to `size` bytes as soon as some arrive; by default, all bytes up to the end."""
+        """Return up to `size` bytes of output when some arrive; by default, all up to the end."""
         return self._do(self._stream.read(size))
 
     def next_chunk(self) -> bytearray | bytes | memoryview:

@@ -1,4 +1,4 @@
-"""The sources that are one tar archive: a root file system, or a stored OCI or docker image."""
+"""The sources of images that are tar archives: a root file system, or a stored image."""
 
 from __future__ import annotations
 

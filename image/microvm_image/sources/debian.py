@@ -112,7 +112,7 @@ def _check_tools(suite: str) -> None:
 def _archive(
     suite: str, packages: Sequence[str], arch: Arch, seconds: int, report: Reporter
 ) -> Path:
-    """Return the root file system as a tar archive in the cache, and build it if necessary."""
+    """Build a tar archive of the root file system unless the cache has it, and return its path."""
     mirrors = _mirrors(suite)
     facts = (_FORMAT, suite, arch.debian, *packages, *mirrors)
     key = hashlib.sha256("\0".join(facts).encode()).hexdigest()
@@ -157,7 +157,7 @@ def _kept(stem: Path) -> list[Path]:
 
 
 def _mirrors(suite: str) -> list[str]:
-    """Return lines of a sources.list for a suite, from the sources of the host's apt.
+    """Return lines of a sources.list for a suite, with the mirrors that the host's apt uses.
 
     :raises ImageError: apt-get cannot be started, such as if $TMPDIR cannot be used.
     """

@@ -23,7 +23,7 @@ class Files(Protocol):
         """Return True if there is a file of that name."""
 
     def open(self, name: str, files: ExitStack) -> FileRange:
-        """Open a file.
+        """Open a file of the stored image, and return the range of its bytes.
 
         :param files: The exit stack that closes the file. It may also stay open longer.
         :raises ImageError: There is no such file.
@@ -41,7 +41,7 @@ class FolderFiles:
         return (self.path / name).is_file()
 
     def open(self, name: str, files: ExitStack) -> FileRange:
-        """Open a file of the folder. `files` closes it."""
+        """Open a file in the folder. The exit stack `files` closes the file."""
         try:
             return FileRange.of(self.path / name, files)
         except OSError as error:
@@ -50,7 +50,7 @@ class FolderFiles:
 
 @dataclass(frozen=True, slots=True)
 class TarFiles:
-    """The files of a stored image in a tar archive, which is not unpacked. Links are followed."""
+    """The files of a stored image in a tar archive, which is read without unpacking it."""
 
     tree: RootfsTree
     name: str

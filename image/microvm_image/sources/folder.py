@@ -27,7 +27,9 @@ class _Digest:
 
 
 def find(path: Path, limits: Limits) -> ImageSource:
-    """Return a folder as a source. Its digest is the digest of a tar archive of the folder.
+    """Return a folder of the host as a source of an image.
+
+    The digest of the source is the digest of a tar archive with the files of the folder.
 
     :raises ImageError: A file cannot be read, or the folder exceeds the limits.
     """
