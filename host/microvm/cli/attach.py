@@ -72,8 +72,8 @@ class AttachedRun:
     def _interrupt(self) -> bool:
         """Handle Ctrl-C: send SIGINT to the command in the guest, and return True.
 
-        For a second Ctrl-C within a second, send nothing and return False. The caller then stops
-        the machine.
+        Send nothing and return False if no command is running, or for a second Ctrl-C within a
+        second. The caller then stops the machine.
         """
         now, before = time.monotonic(), self.interrupted_at
         self.interrupted_at = now

@@ -6,7 +6,8 @@ command line of `microvm exec` is simple if it has no options. Click parses all 
 
 To save time, the imports of this module are in its functions. At the top, it imports only modules
 that `microvm exec` needs. `microvm run` first imports the modules that start QEMU, and the others
-while QEMU starts. A test in tests/counts compares the number of imported modules with a limit.
+while QEMU starts. A test in tests/counts compares the number of imported modules with a recorded
+number.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Writes the log of the program `microvm` to standard error.
 
-Each line begins with the seconds since the start and with its area, such as `qemu` or `wire`.
+Each line contains the seconds since the start, and its area, such as `qemu` or `wire`.
 """
 
 from __future__ import annotations
