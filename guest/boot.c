@@ -17,8 +17,8 @@
 #define UNCOVERED "/run/microvm/proc"
 
 /* PRIORITY is the nice value of the highest priority. RESET_ON_FORK is the flag SCHED_RESET_ON_FORK
- * of sched(7), by which children start with the default priority. It is combined with the default
- * scheduling policy, whose number is 0. */
+ * of sched(7), by which children start with the default priority. The flag is passed together with
+ * the default scheduling policy, whose number is 0. */
 enum { PRIORITY = -20, RESET_ON_FORK = 0x40000000 };
 
 static const struct {
@@ -76,8 +76,9 @@ static bool raise_loopback(void)
 	return raised;
 }
 
-/* Mounts a file over /proc/sys/kernel/random/boot_id, because the kernel's id cannot be changed.
- * The file holds a copy of that id until `resume` writes a new one into it. */
+/* Mounts a file over /proc/sys/kernel/random/boot_id, because the boot id of the kernel cannot be
+ * changed, but each clone needs an id of its own. At first, the file holds a copy of the kernel's
+ * boot id. `resume` later writes a new id into the file. */
 static bool cover_boot_id(void)
 {
 	static const char kernels[] = "/proc/sys/kernel/random/boot_id";
@@ -97,9 +98,9 @@ static bool cover_boot_id(void)
 	return written && mount(BOOT_ID, kernels, NULL, MS_BIND, NULL) == 0;
 }
 
-/* Mounts a second /proc, in which no file is covered by another mount. If the machine had no such
- * /proc, the kernel would not permit mounts of /proc in user namespaces (mnt_already_visible in
- * fs/namespace.c). */
+/* Mounts a second /proc, in which no file is covered by another mount, as boot_id is in the first
+ * one. If the machine had no such /proc, the kernel would not permit mounts of /proc in user
+ * namespaces (mnt_already_visible in fs/namespace.c). */
 static bool mount_uncovered(void)
 {
 	return mkdir(UNCOVERED, 0555) == 0 &&

@@ -24,8 +24,8 @@ enum { LEFT_MAX = 64 };
 static int root = -1;
 static int current = -1;
 static uint64_t number;	  /* number of the current cgroup, which is also its name */
-static int pids_max = -1; /* descriptor of the cgroup's pids.max; -1 if the kernel lacks it */
-static int peak = -1;	  /* descriptor of the cgroup's memory.peak; -1 if it cannot be reset */
+static int pids_max = -1; /* descriptor of the current pids.max; -1 if the kernel lacks it */
+static int peak = -1;	  /* descriptor of the current memory.peak; -1 if it cannot be reset */
 static int events = -1;	  /* descriptor of the current cgroup's cgroup.events */
 static uint64_t left[LEFT_MAX];
 static unsigned left_count;
@@ -139,9 +139,9 @@ static bool limit_processes(uint32_t processes)
 	return pids_max < 0 || pwrite(pids_max, value, strlen(value), 0) > 0;
 }
 
-/* Returns whether a cgroup file such as cgroup.events has a value other than 0 for a key. `key` is
- * given with the newline before it and the space after it, so a key in the first line is never
- * found. */
+/* Returns whether a cgroup file such as cgroup.events has a value other than 0 for a key such as
+ * `frozen`. The argument `key` begins with the newline before the key, and ends with the space
+ * behind it. So a key in the first line of the file is never found. */
 static bool tells(int folder, const char *file, const char *key)
 {
 	char text[CGROUP_EVENTS_SIZE];
@@ -217,8 +217,9 @@ static bool is_idle(void)
 	       memcmp(text, idle, sizeof idle - 1) == 0;
 }
 
-/* Resets the recorded peak of the current cgroup's memory use to the memory that it uses now.
- * Returns true if that is too much for the next command to start with, or if the reset fails. */
+/* Resets the recorded peak of the current cgroup's memory use to the memory that the cgroup uses
+ * now. Returns true if the cgroup uses too much memory to be used for the next command, or if the
+ * reset fails. */
 static bool keeps_memory(void)
 {
 	return peak >= 0 && (write(peak, "0", 1) < 0 || cgroup_memory() > LEFT_MEMORY);
@@ -266,8 +267,8 @@ static bool visit(const char *name, bool (*what)(int cgroup))
 	return done;
 }
 
-/* Calls a function for each cgroup that an earlier command has used, and in which it may have left
- * processes behind. Returns true if all calls have returned true. */
+/* Calls a function for each cgroup that an earlier command has used, because background processes
+ * of the command may still be in it. Returns true if all calls have returned true. */
 static bool each(bool (*what)(int cgroup))
 {
 	static _Alignas(struct entry) char entries[2048];
@@ -293,8 +294,9 @@ void cgroup_freeze(bool freezing)
 	if (!freezing && !freezes)
 		return;
 	freezes = freezing;
-	/* Before a freeze, replace the current cgroup if processes are left in it, so that they are
-	 * frozen and the next command is not. Before a thaw, do not replace it, because a command
+	/* Only the cgroups of earlier commands are frozen, and not the current one. So if processes
+	 * are left in the current cgroup before a freeze, replace it: these processes are then
+	 * frozen, and the next command is not. Before a thaw, do not replace it, because a command
 	 * may be running in it, and the daemon kills a command through the current cgroup. */
 	if (freezing)
 		cgroup_renew();

@@ -29,7 +29,8 @@ bool cgroup_out_of_memory(void);
  * bytes. Returns 0 if the peak is unknown. */
 uint64_t cgroup_memory(void);
 
-/* Kills every process in the current cgroup, if there is one. */
+/* Kills every process of the current command through its cgroup. Does nothing if the guest cannot
+ * use cgroups. */
 void cgroup_kill(void);
 
 /* Prepares a cgroup for the next command. The last command's cgroup is used again if it left no
@@ -43,8 +44,8 @@ void cgroup_freeze(bool freezing);
 /* Returns whether all processes that earlier commands have left behind are frozen. */
 bool cgroup_is_frozen(void);
 
-/* Creates a new cgroup for the next command. Processes in the old cgroup keep running. Returns
- * false if the guest cannot use cgroups. */
+/* Creates a new cgroup for the next command, even if the last command's cgroup is empty. Processes
+ * in the old cgroup keep running. Returns false if the guest cannot use cgroups. */
 bool cgroup_replace(void);
 
 #endif

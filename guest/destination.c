@@ -68,7 +68,7 @@ static bool exists_as_folder(const char *path)
 
 /* Sets `path` to the path of the top of the tree, which is the file or the outermost folder that
  * the host sends. As with cp, if the requested path is an existing folder, the top is written into
- * this folder. Returns 0 or an error number. */
+ * this folder. `is_folder` is true if the top is a folder. Returns 0 or an error number. */
 static int find(const struct target *target, bool is_folder, char path[static PATH_MAX])
 {
 	static char resolved[PATH_MAX];

@@ -9,8 +9,11 @@
 #include "target.h"
 
 struct destination {
-	char path[PATH_MAX]; /* path of the tree's top; after a failure, the path that failed */
-	const char *name;    /* name of the tree's top in its folder */
+	/* Path at which the file or the outermost folder from the host is written. After a failure,
+	 * the path for the error message. */
+	char path[PATH_MAX];
+	/* The last component of `path`: the name in the opened folder. */
+	const char *name;
 };
 
 /* Opens the folder that will contain the top of the tree, which is the file or the outermost folder

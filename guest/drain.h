@@ -5,8 +5,9 @@
 
 #include <stdbool.h>
 
-/* Maximum number of open file descriptors of the daemon, if the kernel lets it raise its limit so
- * far. This is enough, because the memory of a machine does not hold as many processes. */
+/* Maximum number of open file descriptors of the daemon, which raises its own limit to this number
+ * if the kernel allows that. This is enough for the pipes of all background processes, because the
+ * memory of a machine cannot hold so many processes. */
 enum { DRAIN_FILES = 65536 };
 
 /* Creates the epoll set of the pipes. Must be called once, before drain_add. Returns false if the
@@ -24,10 +25,12 @@ void drain_add(int fd);
  * more. */
 void drain_run(void);
 
-/* Closes all pipes that drain_add has kept. */
+/* Closes all pipes that drain_run would still read. */
 void drain_clear(void);
 
-/* Returns the highest descriptor number that drain_add has ever kept. */
+/* Returns the highest descriptor number that any drained pipe has had so far, or 0 if none was
+ * drained. To count its open descriptors, the daemon need not look much further than this
+ * number. */
 int drain_highest(void);
 
 #endif

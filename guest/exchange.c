@@ -121,10 +121,10 @@ static uint8_t *frame_room(void)
 	return out + gathered;
 }
 
-/* Sends a frame of `size` bytes, which was just encoded behind the frames that wait in `out`.
- * Writes all of them to standard output when there are enough bytes. An encoder returns the size 0
- * for a value that is too long for a frame. All paths and names of Linux fit, so carry exits in
- * this case. */
+/* Sends a frame of `size` bytes, which was just encoded behind the frames that wait in `out`. When
+ * `out` holds at least GATHERED bytes, writes all its frames to standard output. `size` is 0 if the
+ * encoder found a value that is too long for a frame. No path or name in Linux is that long, so
+ * carry exits if this happens. */
 static void send_out(size_t size)
 {
 	if (size == 0)

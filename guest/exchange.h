@@ -16,7 +16,8 @@ struct trail {
 	char path[FILES_FAILURE_PATH_MAX + 1];
 };
 
-/* Sets the path to its first `folder` bytes, which are the path of a folder, followed by `name`. */
+/* Sets the path of `trail` to FOLDER/NAME. FOLDER is the first `folder` bytes of the path before
+ * the call, and NAME is `name`. */
 void trail_set(struct trail *trail, size_t folder, const char *name);
 
 /* Copies a string out of a frame to `to`, and adds a NUL. `to` must have room for the longest
@@ -28,8 +29,9 @@ void copy_text(char *to, const struct files_slice *from);
  * only the size of the data is set in `body`, and `receive_data` must read the data. */
 bool receive(enum files_type *type, union files_body *body);
 
-/* Moves the bytes of a data frame from standard input to a file. Returns NO_MORE if the input ends
- * before the last byte, and NOT_WRITTEN, with errno, if the file cannot be written. */
+/* Moves the data of a frame, which has `size` bytes, from standard input to the file `fd`. Returns
+ * NO_MORE if the input ends before the last byte, and NOT_WRITTEN, with errno, if the file cannot
+ * be written. */
 enum received { RECEIVED, NO_MORE, NOT_WRITTEN };
 enum received receive_data(int fd, size_t size);
 

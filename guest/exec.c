@@ -315,7 +315,7 @@ static bool is_empty(const struct exec_stream *stream, struct pollfd polled)
 void exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t now_ns,
 	       const struct pollfd *fds)
 {
-	static int turn; /* number of the stream to read first: not the one that was read last */
+	static int turn; /* number of the stream to read first, so that both streams take turns */
 
 	for (int i = 0; i < EXEC_STREAMS && exec->id && !exec->coalescing && port_idle(port); i++) {
 		int number = (turn + i) % EXEC_STREAMS;
@@ -329,8 +329,8 @@ void exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t 
 	}
 }
 
-/* Returns whether an output stream has data that cannot be sent, because the host has granted no
- * credit for it. */
+/* Returns whether an output stream has data that cannot be sent now, because the daemon has used up
+ * its credit, which is the number of bytes that the host lets it send. */
 static bool is_unpaid(const struct exec_stream *stream)
 {
 	struct pollfd readable = { .fd = stream->fd, .events = POLLIN };

@@ -11,20 +11,21 @@
 #include "protocol.h"
 #include "spawn.h"
 
-/* EXEC_STREAMS is the number of output streams. A command that writes little at a time would wake
- * the daemon for each write, and each write would cost a frame and an exit to the host. So after a
- * read that has emptied a pipe, the daemon does not read the pipes for EXEC_COALESCE_MS, while
- * further output collects in them. The first output after a pause is not delayed. */
+/* EXEC_STREAMS is the number of output streams: standard output and standard error.
+ * EXEC_COALESCE_MS is the length of a pause. Without it, a command that writes little at a time
+ * would wake the daemon for each write, and each write would cost a frame and an exit to the host.
+ * So after a read that has emptied a pipe, the daemon pauses before it reads the pipes again, while
+ * further output collects in them. Output that follows a longer silence is not delayed. */
 enum { EXEC_STREAMS = 2, EXEC_COALESCE_MS = 1 };
 
 /* An output stream of the command: the read end of a pipe, or the master of its terminal. */
 struct exec_stream {
-	int fd;	    /* read end of the pipe, or the terminal's master; -1 if it is closed */
-	int theirs; /* the daemon's copy of the pipe's write end; -1 for a terminal */
-	uint32_t credit;
-	bool large; /* true if the pipe was enlarged */
-	bool last;  /* true if the command has exited, so that at most `left` more bytes are sent */
-	size_t left; /* number of bytes that may still be sent; valid only if `last` */
+	int fd;		 /* read end of the pipe, or the terminal's master; -1 if it is closed */
+	int theirs;	 /* the daemon's copy of the pipe's write end; -1 for a terminal */
+	uint32_t credit; /* number of bytes that the host still lets the daemon send */
+	bool large;	 /* true if the pipe was enlarged */
+	bool last;	 /* true after the command's exit: at most `left` more bytes are sent */
+	size_t left;	 /* number of bytes that may still be sent; valid only if `last` */
 };
 
 struct exec {
@@ -35,8 +36,11 @@ struct exec {
 	bool coalescing; /* true while output collects in the pipes, which are not polled or read */
 	bool terminal;
 	bool terminated; /* true if processes that the command leaves behind must be killed */
-	bool killed;	 /* true after exec_kill: the result waits for neither credit nor silence */
-	uint64_t silent_ns; /* time at which a silent terminal's output counts as complete */
+	/* True after exec_kill. The result of the command is then sent even if the host lets the
+	 * daemon send no more output, and without waiting until a terminal has been silent. */
+	bool killed;
+	/* Time at which the terminal's output counts as complete, unless more output arrives. */
+	uint64_t silent_ns;
 	struct input input;
 	struct exec_stream streams[EXEC_STREAMS];
 };
@@ -56,13 +60,14 @@ void exec_add_credit(struct exec *exec, enum sandboxd_stream stream, uint32_t am
  * process of the command. */
 void exec_reaped(struct exec *exec, pid_t pid, int status, uint64_t now_ns);
 
-/* Sets `fds`, which has EXEC_STREAMS entries, to the output streams for which poll must wait. If
- * `busy` is true, because the port still has frames to send, these are none, because exec_pump
- * would not read them. */
+/* Sets the EXEC_STREAMS entries of `fds` to the output streams for which poll must wait. `busy` is
+ * true if the port still has frames to send. Then exec_pump reads no stream, so poll must not wait
+ * for any, and each entry gets the descriptor -1. */
 void exec_poll(const struct exec *exec, bool busy, struct pollfd *fds);
 
 /* Queues one frame of output if the port has no frames to send, and a stream has both output and
- * credit from the host. `fds` are the entries that exec_poll has set, after poll has returned. */
+ * credit, which is the number of bytes that the host lets the daemon send. `fds` are the entries
+ * that exec_poll has set, after poll has returned. */
 void exec_pump(struct exec *exec, struct port *port, uint32_t version, uint64_t now_ns,
 	       const struct pollfd *fds);
 
@@ -73,8 +78,8 @@ bool exec_done(const struct exec *exec, const struct port *port, uint64_t now_ns
  * the daemon continues to read these pipes and discards the output. */
 void exec_clear(struct exec *exec);
 
-/* Kills the command and every process that it started. Output is then discarded if the host has
- * granted no credit for it. */
+/* Kills the command and every process that it started. Output that the host
+ * has not yet allowed the daemon to send is then discarded. */
 void exec_kill(struct exec *exec);
 
 /* Changes the size of the command's terminal, if it has one. */

@@ -62,7 +62,7 @@ static void load_modules(char *path)
 	}
 }
 
-/* Returns whether a disk is read-only, as only the disk with the root file system is. Looking for a
+/* Returns whether a disk is read-only. Only the disk with the root file system is. Looking for a
  * file system on the disk instead would take longer than all other steps of init. */
 static bool is_read_only(const char *disk)
 {
@@ -161,8 +161,10 @@ int main(int argc, char **argv)
 		mount_lower();
 	bool covered = mount_overlay(disk, scratch);
 
-	/* Resetting the machine is necessary only if a disk is used. Without a disk, the unpacked
-	 * files can be the root file system even if the kernel does not support overlays. */
+	/* With a disk, reset the machine if the overlay cannot be mounted, because the image's
+	 * files, or the space for changes to them, are only on the disk. Without a disk, only
+	 * report the failure, for example of a kernel without overlays. The machine then uses the
+	 * file system into which the kernel has unpacked the image's files. */
 	(disk || scratch ? need : console_expect)(covered, "cover ", "/");
 	keep(open("/pack", O_RDONLY), PACK_FD);
 	keep(open("/run/upper", O_RDONLY | O_DIRECTORY), UPPER_FD);

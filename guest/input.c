@@ -60,9 +60,9 @@ static uint32_t pass(struct input *input, const uint8_t *data, uint32_t size)
 	return n < 0 ? 0 : (uint32_t)n;
 }
 
-/* Adds input to the buffer that cannot be written to the command yet. It fits, because the host may
- * not send more than there is room for, and two bytes are kept free for a terminal's end of
- * file. */
+/* Copies input that the command cannot take yet to the buffer `waiting`. The buffer has room for
+ * the input, because the host may only send as many bytes as the daemon has allowed. The daemon
+ * never allows the last two bytes of the buffer, which are for a terminal's end of file. */
 static void keep(struct input *input, const uint8_t *data, uint32_t size)
 {
 	memcpy(waiting + input->start + input->size, data, size);
@@ -90,7 +90,8 @@ void input_add(struct input *input, struct sandboxd_slice data)
 struct pollfd input_poll(const struct input *input)
 {
 	/* Poll the descriptor even if there is nothing to write, because poll reports when the
-	 * command closes its input. After the end of the input, this no longer matters. */
+	 * command closes its input. After the whole input was written, the daemon need not know
+	 * that any more. */
 	return (struct pollfd){ .fd = input->ended && !input->size ? -1 : input->fd,
 				.events = input->size || input->full ? POLLOUT : 0 };
 }
@@ -140,8 +141,8 @@ static uint32_t free_space(struct input *input)
 uint32_t input_room(struct input *input, uint32_t allowed, bool waited)
 {
 	input->full = input->withheld = false;
-	/* Grant credit to the host only while the buffer is empty, so that new input starts at the
-	 * beginning of the buffer. */
+	/* Let the host send more input only while the buffer is empty, so that new input starts at
+	 * the beginning of the buffer. */
 	if (input->fd < 0 || input->ended || input->size > 0)
 		return 0;
 	uint32_t space = free_space(input),

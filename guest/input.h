@@ -22,7 +22,10 @@ struct input {
 	uint32_t size;	/* number of bytes of input that wait to be written */
 	uint32_t pipe;	/* capacity of the pipe, when it was last looked up */
 	bool full;	/* true if the pipe has no free space */
-	bool withheld;	/* true while a small credit waits to become larger, for a limited time */
+	/* True while a credit is held back. A credit is a number of bytes that the host may send.
+	 * If it is too small to be worth a message, it is held back for some time, so that it can
+	 * grow. */
+	bool withheld;
 };
 
 /* Takes ownership of a non-blocking descriptor, to which the command's input is written; -1 means
@@ -30,18 +33,21 @@ struct input {
 void input_open(struct input *input, int fd, bool is_terminal);
 void input_close(struct input *input);
 
-/* Writes input that the host has sent, within its credit, or keeps it in a buffer until it can be
- * written. Empty data means end of file. */
+/* Writes input from the host to the command, and keeps the bytes that cannot be written yet in a
+ * buffer. The host must not send more bytes than input_room has allowed. Empty data means end of
+ * file. */
 void input_add(struct input *input, struct sandboxd_slice data);
 
 struct pollfd input_poll(const struct input *input);
 
-/* Writes input that waits in the buffer. `events` are the events that poll has returned for the
- * descriptor, or 0. */
+/* Writes input that waits in the buffer to the command. `events` are the events that poll has
+ * returned for the entry of input_poll, or 0. */
 void input_run(struct input *input, short events);
 
-/* Returns the credit to grant: the number of bytes that the host may send in addition to the
- * `allowed` ones, or 0. A small number is not granted yet, unless `waited` is true. */
+/* Returns the credit to grant to the host: the number of bytes of input that it may send in
+ * addition to the `allowed` bytes that it may send already; 0 for none. A credit that is too small
+ * to be worth a message is held back. If poll has then waited for it to grow, `waited` is true, and
+ * the credit is granted even if it is still small. */
 uint32_t input_room(struct input *input, uint32_t allowed, bool waited);
 
 #endif

@@ -16,7 +16,7 @@ static bool is_self_or_parent(const char *name)
 	return strcmp(name, ".") == 0 || strcmp(name, "..") == 0;
 }
 
-/* Removes as many entries of a folder as one system call lists. Returns false if it has listed
+/* Removes as many entries of a folder as one system call lists. Returns false if the call lists
  * none. */
 static bool remove_some(int folder)
 {

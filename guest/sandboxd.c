@@ -31,9 +31,10 @@ enum { CLOEXEC_RANGE = 4 };
  * announces that they are frozen. */
 enum { ABSENT_MS = 20, GOODBYE_MS = 200, FREEZING_MS = 1 };
 
-/* When the port has been closed for CUT_NS, the daemon discards an incomplete frame. When the port
- * has been closed for ABANDONED_NS, the machine resets itself, because no host controls it any
- * more. Each time the daemon finds the port closed, it counts at most STEP_NS. */
+/* When no host has had the port open for CUT_NS, the daemon discards an incomplete frame. After
+ * ABANDONED_NS, the machine resets itself, because no host controls it any more. Each time the
+ * daemon finds the port closed, it adds at most STEP_NS to the time for which the port was
+ * closed. */
 #define CUT_NS 50000000ULL
 #define ABANDONED_NS 10000000000ULL
 #define STEP_NS 100000000ULL
@@ -148,9 +149,10 @@ static void miss_host(void)
 		DIE("the host has gone");
 }
 
-/* Reads from the port. Returns whether a host is connected. If no host has a virtio port open, poll
- * always reports it as ready, and reads return end of file, so the daemon continues. But end of
- * file on a socket, as in tests, is final, so the daemon exits. */
+/* Reads from the port, and returns whether a host is connected. While no host has a virtio port
+ * open, each read returns end of file, and poll always reports the port as ready. Another host may
+ * open the port later, so the daemon continues. In tests, the port is a socket, which nobody can
+ * open again after end of file, so the daemon exits. */
 static bool read_port(void)
 {
 	struct stream *in = &server.session.in;

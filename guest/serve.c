@@ -62,8 +62,9 @@ static void keep(struct server *server)
 	cgroup_freeze(true);
 }
 
-/* Handles a `resume` message. The machine that was saved keeps its ids. A clone receives a `hello`
- * message before the `resume`, and so gets new ids. */
+/* Handles a `resume` message, which the host sends to a machine after saving it, and to each clone.
+ * The machine that was saved keeps its ids. A clone gets new ids: it has received a `hello` message
+ * before the `resume`, and that message has reset `keep`. */
 static void go_on(struct server *server, const struct sandboxd_resume *given)
 {
 	if (server->is_init)

@@ -9,10 +9,15 @@
 struct server {
 	bool is_init; /* true if the daemon is PID 1 of a machine */
 	bool shutdown;
-	bool keep;	       /* true if the next `hello` keeps the processes */
-	bool freezing;	       /* true while the next frame waits until all processes are frozen */
-	bool renewing;	       /* true while a `hello` waits until killed processes are reaped */
-	uint64_t frozen_by_ns; /* time until which a `keep` waits for processes to freeze */
+	/* True after a `keep` message: the next `hello` message then kills no processes. */
+	bool keep;
+	/* True while the processes that a `keep` message freezes are not all frozen. The next frame
+	 * from the host waits until they are. */
+	bool freezing;
+	/* True while the processes that a `hello` message has killed are not all reaped. */
+	bool renewing;
+	/* Time at which the daemon no longer waits until all processes are frozen. */
+	uint64_t frozen_by_ns;
 	uint64_t nonce;
 	uint64_t missed_ns; /* time at which the port was last found closed; 0 while it is open */
 	uint64_t absent_ns; /* time for which the port has been closed, in nanoseconds */
@@ -29,31 +34,33 @@ void serve_init(struct server *server, bool is_init);
  * are reaped, and while a `keep` message waits until processes are frozen. */
 bool serve_input(struct server *server);
 
-/* Reaps every child that has exited, and checks whether a `hello` or a `keep` message still has to
- * wait for processes. */
+/* Reaps every child that has exited. Then checks whether the daemon must still wait for processes:
+ * after a `hello` message, until all killed processes are reaped, and after a `keep` message, until
+ * all processes are frozen. */
 void serve_children(struct server *server);
 
-/* Queues output of the command and, after the last output, the result of the command. `fds` are the
- * entries that exec_poll has set, after poll has returned. */
+/* Queues output of the command to be sent to the host and, after the last output, the result of the
+ * command. `fds` are the entries that exec_poll has set, after poll has returned. */
 void serve_output(struct server *server, const struct pollfd *fds);
 
-/* Writes standard input to the command, and grants credit for more to the host. `events` are the
- * events that poll has returned for the input's descriptor, or 0. `waited` is true if poll has
- * timed out. */
+/* Writes standard input to the command, and grants the host credit, which lets it send more input.
+ * `events` are the events that poll has returned for the input's descriptor, or 0. `waited` is true
+ * if poll has timed out. */
 void serve_stdin(struct server *server, short events, bool waited);
 
-/* Returns whether the next frame must wait, because a `hello` or a `keep` waits for processes. No
- * event announces that this wait is over. */
+/* Returns whether the next frame from the host must wait until the processes that a `hello` message
+ * has killed are reaped, or until the processes that a `keep` message freezes are frozen. No event
+ * announces that this wait is over. */
 bool serve_waits(const struct server *server);
 
-/* Returns whether the next frame can be handled now. */
+/* Returns whether the next frame from the host can be handled now. */
 bool serve_wants_input(const struct server *server);
 
-/* Returns whether standard input can be written to the command, and credit be granted to the host,
- * now. */
+/* Returns whether the daemon can now write standard input to the command, and let the host send
+ * more input. */
 bool serve_wants_stdin(const struct server *server);
 
-/* Returns whether output of the command can be added to the queue now. */
+/* Returns whether output of the command can be queued now to be sent to the host. */
 bool serve_wants_output(const struct server *server);
 
 uint64_t serve_clock(void);

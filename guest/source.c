@@ -13,7 +13,7 @@
 
 enum { ENTRIES_SIZE = 4096 };
 
-/* A folder on the current path, whose entries are being sent. */
+/* A folder on the path of the current file. Its entries are being sent. */
 struct level {
 	int fd;
 	size_t trail; /* length of the folder's path */
@@ -105,8 +105,9 @@ static void await_writer(int fd)
 	need(poll(&fifo, 1, -1) >= 0 || errno == EINTR);
 }
 
-/* Sends the content of an open file. Reading ends at end of file, or when a device has no more data
- * for now. Only for a FIFO, waits for more data, until the last writer has closed it. */
+/* Sends the content of an open file. The content ends at end of file, or when a device has no more
+ * data for now. Only for a FIFO, this function waits for more data, until the last writer has
+ * closed the FIFO. */
 static void send_content(int fd, bool fifo)
 {
 	ssize_t size;

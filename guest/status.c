@@ -10,8 +10,9 @@
 #include "drain.h"
 
 /* DESCRIPTORS is more than the number of descriptors that the daemon has open besides drained
- * pipes. AT_ONCE is the number of descriptors that one call of poll checks. poll refuses a number
- * above the limit of open files, but the daemon could not have started with a limit below 4. */
+ * pipes. AT_ONCE is the number of descriptors that one call of poll checks. poll fails if it gets
+ * more entries than the limit of open files. A daemon with a limit below 4 could not even have
+ * started, so poll always accepts 4 entries. */
 enum { DESCRIPTORS = 64, AT_ONCE = 4 };
 
 /* Counts the open descriptors among AT_ONCE numbers, by calling poll, which reports POLLNVAL for a

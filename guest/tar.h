@@ -18,8 +18,8 @@ enum {
 	TAR_FIFO = '6',
 };
 
-/* Adds a pax record to the next member of the archive, for a value that the member's header has no
- * field for. Returns false if there is no room for the record. */
+/* Adds a pax record, which stores a value for which a member's header has no field, to the next
+ * member of the archive. Returns false if the buffer of records has no room for the record. */
 bool tar_record(const char *key, const void *value, size_t size);
 
 /* Writes the header of a member. The caller must then write `size` bytes of data. `target` is the
@@ -28,8 +28,9 @@ bool tar_record(const char *key, const void *value, size_t size);
 bool tar_member(const char *path, char type, const struct stat *status, uint64_t size,
 		const char *target);
 
-/* tar_data writes data of a member of the archive. After all `size` bytes of the data, tar_pad
- * fills their last block with zeros. */
+/* tar_data writes data of a member of the archive. tar pads data to blocks of 512 bytes: after the
+ * last call of tar_data for a member, tar_pad fills the last block of its `size` bytes with
+ * zeros. */
 void tar_data(const void *data, size_t size);
 void tar_pad(uint64_t size);
 

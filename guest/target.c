@@ -19,7 +19,7 @@
 
 enum { TEMPORARY_SIZE = sizeof PREFIX + DIGITS, TEMPORARIES_MAX = 1000 };
 
-/* A folder on the current path, whose entries are being written. */
+/* A folder on the path of the current file. Its entries are being written. */
 struct level {
 	int fd;
 	size_t trail; /* length of the folder's path */
@@ -36,7 +36,8 @@ struct part {
 };
 
 static const struct target *target;
-/* The folders on the current path. The first one will contain the top of the tree. */
+/* The folders on the path of the current file. The first one exists already, and will contain the
+ * file or the outermost folder that the host sends. */
 static struct level levels[FILES_MAX_DEPTH + 1];
 static size_t depth;
 static struct trail trail;
@@ -161,7 +162,8 @@ static void adapt(void)
  * content is lost, so that the file is unchanged if the user may not set them. */
 static void open_existing(const char *name, int flags)
 {
-	/* Follow a link only at the top of the tree, which may be a link such as /dev/stdout. */
+	/* If the path that the host has requested is itself a link, such as /dev/stdout, follow it.
+	 * Links inside a folder that the host sends are never followed. */
 	int nofollow = depth > 1 ? O_NOFOLLOW : 0;
 
 	*file_part.temporary = 0;
@@ -349,8 +351,8 @@ static void put_member(const struct files_entry *entry)
 	put_entry(name, entry);
 }
 
-/* Opens the folder that will contain the top of the tree. Returns the name of the top in this
- * folder. */
+/* Opens the folder that will contain the file or the outermost folder that the host sends. Returns
+ * the name that the file or folder will have there. */
 static const char *open_destination(bool folder)
 {
 	static struct destination destination;

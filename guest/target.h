@@ -10,7 +10,7 @@
 
 struct target {
 	const char *path;
-	const char *name; /* name of the file or folder if `path` is a folder; see files.h */
+	const char *name; /* name in the folder `path`, if `path` is a folder; see files.h */
 	enum files_mode_rule mode_rule;
 	bool replace;
 	bool owned; /* true if the request names an owner: `uid` and `gid` */
@@ -18,9 +18,9 @@ struct target {
 	gid_t gid;
 };
 
-/* Receives a file or a tree of folders from the host and writes it. New files and folders get their
- * names only when they are complete. An existing file is overwritten in place, or replaced if the
- * request asks for that. */
+/* Receives a file or a tree of folders from the host, and writes it. New files and folders get
+ * their names only when they are complete, and have temporary names until then. An existing file is
+ * overwritten in place, or replaced if the request asks for that. */
 _Noreturn void target_put(const struct target *target);
 
 #endif

@@ -9,9 +9,9 @@
 
 #include "decimal.h"
 
-/* MACHINE is a folder that init creates, so it exists only inside machines. HOMES is the folder in
- * which homes are created for users that have none. TEMPORARY is the start of the temporary path of
- * such a home. */
+/* MACHINE is a folder that init creates. It exists only inside machines, so it tells whether this
+ * process runs in one. HOMES is the folder in which homes are created for users that have none.
+ * TEMPORARY is the start of the temporary path of such a home. */
 #define MACHINE "/run/microvm"
 #define HOMES "/home/"
 #define TEMPORARY HOMES "."

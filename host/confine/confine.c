@@ -42,8 +42,8 @@ static const struct step before[] = {
 	{ LAYER_PID, CLONE_NEWPID, NULL },
 };
 
-/* Layers that are applied while the process still has privileges, because these layers need
- * privileges. */
+/* Layers that need privileges. They are applied while the process that executes QEMU still has
+ * them. */
 static const struct step privileged[] = {
 	{ LAYER_NET, CLONE_NEWNET, NULL }, { LAYER_IPC, CLONE_NEWIPC, NULL },
 	{ LAYER_UTS, CLONE_NEWUTS, NULL }, { LAYER_MOUNT, CLONE_NEWNS, mounts_replace },
@@ -102,8 +102,8 @@ static bool has_controller(const struct options *options)
 	return !options->controller || getppid() == options->controller;
 }
 
-/* Sends the child process, which will execute QEMU, its pid. Later, when the child has asked the
- * kernel to be killed with the controller, confirms that the controller, which has started the
+/* Sends the child process, which will execute QEMU, its own pid. Later, when the child has asked
+ * the kernel to be killed with the controller, confirms that the controller, which has started the
  * launcher, is still alive. The child cannot check this itself, because a process in a new pid
  * namespace cannot see its parent. */
 static _Noreturn void attend(const struct options *options, pid_t child, int link)
@@ -150,8 +150,9 @@ static _Noreturn void become(struct options *options, int link)
 	LAY(options, privileged);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		status_fail("ids", strerror(errno));
-	/* Ask the kernel to kill this process at the controller's exit only now, because the kernel
-	 * forgets such a request when the uid changes. */
+	/* Ask the kernel only now to kill this process when the controller, which has started the
+	 * launcher, exits. The kernel forgets such a request when the uid changes, and the layer
+	 * "ids" has just changed it. */
 	die_with_parent();
 	expect_controller(link);
 	LAY(options, last);

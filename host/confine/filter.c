@@ -91,7 +91,8 @@ static void answer(uint32_t with)
 	add(RETURN, 0, 0, with);
 }
 
-/* Adds instructions that return `with` from the filter if the loaded value equals `value`. */
+/* Adds instructions that answer a system call with `with`, which is ALLOW or an error, if the value
+ * that was loaded last equals `value`. */
 static void answer_if(uint32_t value, uint32_t with)
 {
 	add(EQUAL, 0, 1, value);
@@ -178,7 +179,8 @@ static void check_fcntl(void)
 	refuse_if_any(O_APPEND | O_ASYNC | O_DIRECT);
 }
 
-/* True if the launcher's options permit QEMU to open some file or device for writing. */
+/* True if an option of the launcher permits QEMU to open at least one file or device for
+ * writing. */
 static bool writes;
 
 /* Unless `writes` is true, refuses to open any path for writing. The read-only mounts do not
@@ -271,9 +273,9 @@ static void check_execve(void)
 	refuse_unless((uint32_t)(password >> 32));
 }
 
-/* System calls that are allowed with certain arguments only. For each call, a function adds
- * instructions to the filter, which check the arguments and return an error if one is not
- * allowed. */
+/* System calls that are allowed only with certain arguments. The function of each call adds
+ * instructions to the filter. They check the arguments, and answer the call with an error if one is
+ * not allowed. */
 static const struct {
 	int number;
 	void (*check)(void);

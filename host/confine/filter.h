@@ -6,7 +6,8 @@
 
 layer_lay filter_install;
 
-/* Executes a program. The filter allows execve only from this function. Returns on failure only. */
+/* Executes a program. The array `program` holds its path and its arguments. The filter allows
+ * execve only from this function. Returns on failure only. */
 void filter_execute(char **program);
 
 #endif

@@ -70,8 +70,9 @@ const char *ids_give_up(const struct options *options, char detail[static DETAIL
 
 	narrow();
 	if (options->has_uid && !become(options, options->uid)) {
-		/* Change to the user nobody instead. The user namespace of a container may have few
-		 * ids, and the requested uid is not one of them. */
+		/* The kernel has refused the requested uid, for example because the user namespace
+		 * of a container lacks it. Change to the user nobody instead, so that QEMU does not
+		 * run as root. */
 		reason = strerror(errno);
 		become(options, NOBODY);
 	} else if (options->has_uid) {

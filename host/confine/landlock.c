@@ -36,7 +36,7 @@ struct path_beneath {
 	int32_t parent;
 } __attribute__((packed));
 
-/* For each version of Landlock's ABI, all accesses that Landlock can restrict. */
+/* The accesses that Landlock can restrict. The index is the version of Landlock's ABI. */
 static const struct ruleset by_version[] = {
 	{ 0 },
 	{ (1 << 13) - 1, 0, 0 },

@@ -8,7 +8,8 @@
  * why the kernel has refused. */
 const char *namespace_leave(int kind);
 
-/* Maps the uid and the gid of the user into a new user namespace. */
+/* Maps the uid and the gid of this process to themselves in the new user namespace, to which
+ * namespace_leave has moved it. */
 layer_lay namespace_map;
 
 #endif

@@ -34,8 +34,8 @@ static bool number(const char *text, uint64_t max, uint64_t *into)
 	return true;
 }
 
-/* Returns whether a path contains `..`. Such a path is refused, because it could lead to another
- * file in the new root. */
+/* Returns whether a path contains `..`. The launcher refuses such a path, because in QEMU's new
+ * root it could lead to another file than on the host. */
 static bool goes_up(const char *path)
 {
 	size_t length = strlen(path);

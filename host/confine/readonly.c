@@ -32,7 +32,7 @@ static bool is_sealed(int fd)
 
 /* Copies the mount of an open file, read-only. The descriptor itself refers to a mount in the
  * host's mount namespace, which cannot be copied from the new namespace. So this function looks the
- * file up by its path in the new namespace, where the path may no longer exist. */
+ * file up by its path in the new namespace. It returns -1 if the path no longer exists there. */
 static int copy_of(int fd)
 {
 	char path[PATH_MAX];

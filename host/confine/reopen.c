@@ -47,7 +47,8 @@ static bool map(int file, unsigned inside, unsigned outside, unsigned number)
 	return dprintf(file, "%u %u %u", inside, outside, number) > 0;
 }
 
-/* Maps root in the user namespace to this uid, and every group to itself. */
+/* In the user namespace that reopen_prepare has made, maps root to this uid, and every group to
+ * itself. */
 static bool map_root(uid_t uid)
 {
 	return namespace >= 0 && map(uids, 0, uid, 1) && map(gids, 0, 0, UINT32_MAX);
