@@ -16,7 +16,7 @@ from microvm_proto.types import Array, Enum, Field, Flags, List, Scalar, Struct,
 
 
 def functions(schema: Schema) -> Iterator[str]:
-    """Yield the C functions, ordered so that each follows the functions that it calls."""
+    """Yield the C functions for enums, structs and elements, each after those that it calls."""
     fields = [field for message in schema.messages for field in message.fields]
     used = {kind.name for kind in _parts(fields) if isinstance(kind, Struct)}
     structs = [struct for struct in schema.structs_in_order if struct.name in used]
@@ -47,7 +47,7 @@ def _parts(fields: Iterable[Field]) -> list[Type]:
 def _distinct(
     kinds: Iterable[Scalar | Struct], name: Callable[[Scalar | Struct], str]
 ) -> Iterable[Scalar | Struct]:
-    """Return the types without those for which `name` returns the name of an earlier type."""
+    """Return only one of several types for which `name` returns the same name."""
     return {name(kind): kind for kind in kinds}.values()
 
 
@@ -56,7 +56,7 @@ def _scalars(arrays: Iterable[Array]) -> list[Scalar | Struct]:
 
 
 def _fields(kind: Scalar | Struct, value: str = "value") -> Iterator[tuple[Type, str]]:
-    """Yield the type and the C expression of each field of a struct; for a scalar, those of itself.
+    """Yield the type and the C expression of each field of a struct, or of a scalar itself.
 
     :param value: C expression for a pointer to the struct or scalar.
     """

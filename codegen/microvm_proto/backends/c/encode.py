@@ -66,8 +66,8 @@ def encode_message(name: str, message: Message, framing: Framing) -> str:
     size = f"@P@_HEADER_SIZE{' + @P@_CHECK_SIZE' if framing.check_size else ''}"
     frame, place = "out", ""
     if framing.kind == "cobs":
-        # The frame is first written with a gap before it, because its COBS encoding in `out` is
-        # longer and is written from the beginning of `out`.
+        # Write the frame into `out` behind a gap. Its COBS encoding is longer, and is then written
+        # from the beginning of `out` without overwriting bytes that have not been encoded.
         stuffing = framing.stuffing(message.max_body)
         size, frame = f"{size} + {stuffing}", "frame"
         place = f"\tuint8_t *frame = out + {stuffing - len(DELIMITER)};\n"

@@ -106,7 +106,7 @@ def parts(schema: Schema) -> Iterator[str]:
 
 
 class _Table:
-    """The tables of a C header: the rules of messages and fields, and the numbers that they use."""
+    """The tables of a C header: rules for messages and fields, and numbers such as bounds."""
 
     def __init__(self, schema: Schema) -> None:
         """Create the rules for all messages of a schema, and for the fields and structs in them."""
@@ -165,7 +165,7 @@ class _Table:
         return re.sub("@([a-z_]{2,})@", lambda name: written[name[1]], text)
 
     def _message(self, message: Message) -> Iterator[str]:
-        """Add rules for a message's fields; yield a rule for each version that changed it."""
+        """Add rules for a message's fields; yield one for each version that changed the message."""
         fields = [(field, *self._field(field)) for field in message.fields]
         first = len(self._fields)
         for field, kind, size, numbers in fields:
@@ -181,9 +181,9 @@ class _Table:
             yield f"{{ {name}, {first}, {longest}, {about}, {version} }}"
 
     def _add(self, kind: str, size: int, number: int, offset: str, numbers: _Numbers) -> None:
-        """Add the rule of a field to the table.
+        """Append a field's rule to the table; its `numbers` are its bounds, for example.
 
-        Rules with the same numbers, such as bounds, share them.
+        Rules with the same numbers share one copy of them in the generated code.
         """
         self._kinds.add(kind)
         index = self._indices.setdefault(numbers, len(self._numbers))
@@ -198,7 +198,7 @@ class _Table:
         return "CONSTANT", field.max_size, (1, bits, bits, 1)
 
     def _kind(self, kind: Type) -> tuple[str, int, _Numbers]:
-        """Return the kind of a type's rule, the bytes of a value or prefix, and its numbers."""
+        """Return the rule for a type: its kind, the size of a value or length, and its numbers."""
         match kind:
             case Bool():
                 return "ENUM", 1, (1, 0, 1, 1)

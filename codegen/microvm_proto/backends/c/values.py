@@ -106,7 +106,8 @@ def refusals(kind: Type, value: str, there: str = "") -> Iterator[str]:
             fault = f"@p@_check_bytes(&{value}, {maximum})"
         case Text(maximum=maximum, nul=nul):
             fault = f"@p@_check_text(&{value}, {maximum}, {boolean(nul)})"
-        # If the maximum is that of 32 bits, the comparison is never true, and compilers would warn.
+        # Do not compare a size with the maximum of 32 bits. The comparison would never be true, and
+        # compilers would warn.
         case Bytes(maximum=maximum) | Tail(maximum=maximum) if maximum < U32.maximum:
             yield from refuse_if(f"{condition}{value}.size > {maximum}", "too_long")
         case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):

@@ -32,7 +32,7 @@ def section(schema: Schema) -> str:
 
 
 def _seeds(schema: Schema) -> str:
-    """Return a list of the seeds of the check, each with the version that introduced it."""
+    """Return a Markdown list of the seeds of the checksum, each with its first version."""
     each = (
         f"`{seed:#x}`{f' since version {since}' if since > 1 else ''}"
         for since, seed in schema.seeds

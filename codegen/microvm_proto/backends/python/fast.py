@@ -53,8 +53,8 @@ _MAX_FORMAT = 48
 def helpers(schema: Schema) -> str:
     """Generate the Python helper functions that the fast path calls."""
     found = [*kinds(schema)]
-    # Exceptions that invalid values also cause: OverflowError and TypeError for floats,
-    # UnicodeError for text.
+    # The fast path catches the exceptions that invalid values raise. Floats and texts raise more
+    # than the other types: OverflowError and TypeError for floats, UnicodeError for text.
     floats = ", OverflowError, TypeError" if any(isinstance(k, Float) for k in found) else ""
     text = ", UnicodeError" if any(isinstance(kind, Text) for kind in found) else ""
     frequent = min(1024, schema.prefix.maximum + 1)
@@ -103,7 +103,7 @@ def _format(fields: Iterable[Field]) -> str:
 
 
 def encode(message: Message, plain: str, framing: Framing) -> Iterator[str]:
-    """Yield the Python statements that encode a message.
+    """Yield the Python statements that encode a message; if they fail, they return `plain`.
 
     :param plain: Python expression that encodes the message without the fast path.
     """
@@ -214,7 +214,7 @@ def _numbers(kind: Scalar, values: str) -> str:
 
 
 def _put(field: Field) -> tuple[str, list[str]]:
-    """Return the name of the Python function that packs a field of variable size, and arguments."""
+    """Return the Python function that packs a field of variable size, and its arguments."""
     value = f"self.{field.python_name}"
     match field.type:
         case Bytes(maximum=maximum, nul=nul):
@@ -286,8 +286,8 @@ def _decode_newest(message: Message) -> Iterator[str]:
                 yield f"{name}, at = _take_items(frame, {at}, {items}, {element.size})"
                 at = "at"
             case Tail(maximum=maximum):
-                # The length in the header has been checked. That also limits the size of the tail,
-                # the rest of the body, unless the size of the fields before it varies.
+                # The tail is the rest of the body, whose length has been checked. So check the size
+                # of the tail only if the size of a field before the tail varies.
                 if at != "start":
                     wrong = f"end < {at}" + (f" or end > {at} + {maximum}" * ("start" not in at))
                     yield from _fallback_if(wrong)
@@ -312,7 +312,7 @@ def _check_finite(fields: Iterable[Field], of: str, margin: int) -> Iterator[str
         for field in fields
         if isinstance(field.type, Float) and field.type.finite
     ]
-    # This is the code of `_finite`, written here because a call would take longer.
+    # Insert the code of the function `_finite`, because calling that function would take longer.
     wrong = f"not isfinite({' + '.join(numbers)})"
     if numbers and margin + len(f"if {wrong}:") <= WIDTH:
         yield from _fallback_if(wrong)
@@ -321,7 +321,7 @@ def _check_finite(fields: Iterable[Field], of: str, margin: int) -> Iterator[str
 
 
 def _unpack(names: list[str], value: str, margin: int) -> list[str]:
-    """Return the lines of a Python assignment to several names, in a code formatter's style."""
+    """Return the lines of a Python statement that assigns `value` to several names."""
     joined = f"({names[0]},)" if len(names) == 1 else ", ".join(names)
     if margin + len(joined) + 3 + len(value) <= WIDTH:
         return [f"{joined} = {value}"]
@@ -373,7 +373,7 @@ def _values(kind: Scalar, numbers: str) -> str:
 
 
 def _local(field: Field) -> str:
-    """Return the name of a field's Python variable, which differs from the decoder's others."""
+    """Return the name of a field's Python variable, which no other variable of a decoder has."""
     name = field.python_name
     return f"{name}_" if name in ("at", "end", "frame", "start") else name
 

@@ -142,7 +142,7 @@ def by_number(kind: Bool | Enum | Flags) -> str:
 
 
 def layout(message: Message) -> str:
-    """Return the name of the Python object that holds the table of a message's fields."""
+    """Return the name of the Python object with the table that describes a message's fields."""
     return f"_LAYOUT_{message.python_name.upper()}"
 
 

@@ -17,9 +17,7 @@ class Shared(str):
 
 
 def needed(parts: Iterable[str]) -> tuple[list[str], Collection[str]]:
-    """Remove unused definitions from shared code.
-
-    Return all parts of the code, and all words in them.
+    """Return the parts of a module without unused shared definitions, and all words in them.
 
     Parts that are not `Shared` stay as they are. A definition is used if its name occurs in such a
     part, or in another definition that is used.

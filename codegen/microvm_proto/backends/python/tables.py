@@ -1,4 +1,7 @@
-"""Generate the tables of a Python codec: `struct.Struct` objects, and dictionaries of values."""
+"""Generate tables of a Python codec: `struct.Struct` objects, and dictionaries by number.
+
+Each dictionary maps the numbers on the wire to the values of an enum, of flags or of `bool`.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from microvm_proto.types import Bool, Enum, Flags, Scalar, camel
 
 
 def tables(schema: Schema, formats: Iterable[str]) -> str:
-    """Generate the tables of a Python codec.
+    """Generate the `struct.Struct` objects of a Python codec, and its dictionaries by number.
 
     :param formats: Further formats of the module `struct` that the codec needs, for several values.
     """

@@ -115,8 +115,9 @@ def _invalid(schema: Schema) -> Iterator[dict[str, Any]]:
     codes = {fault.name: fault.number for fault in FAULTS}
     for name, fault, sender, frame in candidates:
         found = _fault(schema, frame, sender)
-        # Skip the frame if a decoder must report another fault first. For example, if the tail,
-        # which is the rest of the body, is too long, the whole body can be too long.
+        # Skip the frame if a decoder must report another fault first. For example, a tail, which is
+        # the rest of the body, can make the whole body too long. Then a decoder reports the fault
+        # of the body, and not that of the tail.
         if found is not None and found.fault.name == fault:
             yield {
                 "name": f"{name}: {fault}",
@@ -149,7 +150,8 @@ def _unknown_types(schema: Schema) -> Iterator[_Candidate]:
                 sender,
                 write(schema, number, 0, b""),
             )
-            # If a frame has several faults, decoders must report the one that they check first.
+            # If a frame has several faults, every decoder must report the same one: the fault for
+            # which it checks first.
             id_, length = min(1, framing.max_id), framing.max_length
             all_wrong = write(schema, number, id_, b"", flags=1, length=length)
             yield f"type {number} by {sender}, and other faults", "unknown_type", sender, all_wrong
@@ -174,7 +176,7 @@ def _faulty_frames(schema: Schema, message: Message) -> Iterator[_Candidate]:
 def _faulty_headers(
     schema: Schema, message: Message, right: bytes, body: bytes
 ) -> Iterator[_Candidate]:
-    """Yield frames whose header has a fault, such as an unknown type.
+    """Yield variants of a valid frame whose header has a fault, such as an unknown type.
 
     :param right: Valid frame of the message.
     :param body: Body of the valid frame.

@@ -1,4 +1,4 @@
-"""Format the bytes in test vectors."""
+"""Format the bytes in test vectors as short hexadecimal texts."""
 
 from __future__ import annotations
 

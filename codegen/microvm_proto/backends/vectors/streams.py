@@ -66,7 +66,7 @@ def _fed(schema: Schema, pieces: Sequence[bytes]) -> list[bytes]:
 
 
 def flipped(schema: Schema) -> Iterator[dict[str, Any]]:
-    """Yield vectors of frames, and the counters that a receiver must have if a bit is inverted."""
+    """Yield vectors: a frame, and the receiver's counters after each bit of it was inverted."""
     for end in schema.ends:
         for message in _sent_by(schema, end)[:_MOST]:
             before, frame = (_frame(schema, message, number) for number in (0, 1))
@@ -99,7 +99,7 @@ def _sent_by(schema: Schema, end: str) -> list[Message]:
 
 
 def _ahead(schema: Schema) -> bytes:
-    """Return bytes that protect a frame from the effects of a damaged frame before it."""
+    """Return bytes to put before a frame, so that a damaged frame before it cannot hide it."""
     return DELIMITER if schema.framing.kind == "cobs" else b""
 
 

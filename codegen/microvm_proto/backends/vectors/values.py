@@ -122,7 +122,7 @@ def quiet_nan(kind: Float) -> int:
 
 
 def full(kind: ByteList) -> tuple[bytes, ...]:
-    """Return items that fill a list to its maximum size, as far as its other bounds allow."""
+    """Return items that fill a list of byte strings to its maximum size, or to another bound."""
     prefix = kind.prefix.size
     longest = min(kind.max_item, max(0, kind.max_total - prefix))
     whole, rest = divmod(kind.max_total, prefix + longest)
@@ -197,7 +197,7 @@ def _structs(fields: Sequence[Field]) -> dict[str, Value]:
 
 
 def _arrays(kind: Array) -> dict[str, Value]:
-    """Return arrays to test: each value of the element comes first in one, and last in one."""
+    """Return arrays to test, so that each tested element is once the first and once the last."""
     if kind.is_octets:
         counted = (bytes(range(256)) * (kind.count // 256 + 1))[1 : kind.count + 1]
         known: dict[str, Value] = {"zeros": bytes(kind.count), "bytes in order": counted}

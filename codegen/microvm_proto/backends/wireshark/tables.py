@@ -94,7 +94,7 @@ def _integer(kind: Integer | Enum) -> str:
 
 
 def _value_names(kind: Integer | Enum) -> str:
-    # Wireshark supports names only for numbers of up to 32 bits.
+    # Wireshark supports names only for numbers of up to 32 bits, so larger values have no names.
     if isinstance(kind, Integer) or kind.base.size > 4:
         return "nil"
     return names((value.number, value.name) for value in kind.values)
@@ -155,9 +155,10 @@ def _field(owner: Message | Struct, field: Field) -> _Entry:
 
 
 def _kind(kind: Type, shown: _Entry, equals: int | None = None) -> _Entry:
-    """Return the entries of a Lua table that describe a type, followed by `shown`.
+    """Return the entries of the Lua table that describes the type of a field.
 
-    :param shown: Entries that say how the value, or each element of an array or list, is shown.
+    :param shown: Further entries, which say how the value, or each element of an array or list, is
+        shown.
     """
     match kind:
         case Array(is_octets=False, element=element, count=count):
@@ -190,7 +191,10 @@ def _kind(kind: Type, shown: _Entry, equals: int | None = None) -> _Entry:
 
 
 def _rule(kind: Scalar, equals: int | None) -> _Entry:
-    """Return the Lua entries that say how a number is read, and which of its values are valid."""
+    """Return the Lua entries for reading and checking a number, which must be `equals` if given.
+
+    The entries belong to the Lua table that describes the field.
+    """
     match kind:
         case Integer(size=size, signed=signed):
             read = f"le_{'' if signed else 'u'}int{'64' if size == 8 else ''}"
@@ -200,9 +204,9 @@ def _rule(kind: Scalar, equals: int | None) -> _Entry:
         case Bool():
             return _known(kind, [0, 1])
         case Float(size=size, finite=finite):
-            # The exponent of a float is in its two highest bytes. This is the lowest value of the
-            # second highest byte in which all its bits of the exponent are set, as in NaN and the
-            # infinities.
+            # The exponent of a float fills its highest byte, except the sign, and begins its second
+            # highest byte. In NaN and the infinities, all bits of the exponent are 1. So the second
+            # highest byte is at least 0x80 in an `f32`, and 0xF0 in an `f64`.
             least = {"finite": "128" if size == 4 else "240"} if finite else {}
             return {"read": '"le_float"', **least}
         case Flags(name=name, bits=bits):
@@ -213,8 +217,8 @@ def _rule(kind: Scalar, equals: int | None) -> _Entry:
 
 
 def _known(kind: Scalar, numbers: Iterable[int] | None) -> _Entry:
-    # The Lua table is indexed by encoded bytes, because Lua numbers cannot hold every 64-bit
-    # number.
+    # The keys of the Lua table `known` are the encoded bytes of the valid values, because Lua
+    # numbers cannot hold every 64-bit number.
     if numbers is None:
         return {}
     known = ", ".join(f'["{pack(kind, number).hex()}"] = true' for number in numbers)

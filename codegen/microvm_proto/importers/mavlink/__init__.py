@@ -156,7 +156,7 @@ class _Conversion:
             yield from (("[[message.field]]", self.field(field)) for field in message.fields)
 
     def field(self, field: MavlinkField) -> _Keys:
-        """Return the keys of a field's table.
+        """Return the keys and values of the table that describes a MAVLink field in the schema.
 
         The key `doc` describes those properties of the field for which no key exists.
         """
@@ -185,7 +185,7 @@ class _Conversion:
 
 
 def _names_of_field(name: str) -> _Keys:
-    """Return the keys for the name of a field, and another name for languages that reserve it."""
+    """Return the keys that name a field: `name`, and other names for languages that reserve it."""
     taken = (language for language, words in FIELD_WORDS.items() if name in words)
     others = {f"{language.lower()}_name": name + FIELD_SUFFIX for language in taken}
     return {"name": name, **others}
@@ -208,7 +208,10 @@ def _without_prefix(enum: MavlinkEnum) -> list[str]:
 
 
 def _smallest(enum: MavlinkEnum) -> str:
-    """Return the name of the smallest integer type for the values of an enum, or `u64`."""
+    """Return the name of the smallest integer type that can hold every value of an enum.
+
+    If no type can, the result is `u64`, and the values that do not fit are left out.
+    """
     low = min((entry.number for entry in enum.entries), default=0)
     high = max((entry.number for entry in enum.entries), default=0)
     wide = (name for name, i in INTEGERS.items() if i.minimum <= low and high <= i.maximum)

@@ -34,7 +34,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class MavlinkField:
-    """A field of a message in the MAVLink definitions.
+    """A field of a message in the MAVLink definitions, with its type, unit and documentation.
 
     :ivar type: Type of the value, one of the keys of `TYPES`.
     :ivar count: Number of elements of an array; 0 for a single value.
@@ -74,7 +74,7 @@ class MavlinkMessage:
 
 @dataclass(frozen=True, slots=True)
 class MavlinkEntry:
-    """A value of an enum in the MAVLink definitions."""
+    """A value of an enum in the MAVLink definitions: its name, number and documentation."""
 
     name: str
     number: int
