@@ -17,7 +17,7 @@ from microvm_proto.schema import Message, Schema
 
 
 class Verdict(Choice):
-    """The relation of a schema to its released form, such as "newer than"."""
+    """The result of comparing a schema with its last release, such as `NEWER` or `INCOMPATIBLE`."""
 
     EQUIVALENT = "equivalent to"
     NEWER = "newer than"
@@ -25,14 +25,14 @@ class Verdict(Choice):
 
 
 class Comparison:
-    """The differences between a schema and its released form.
+    """The differences between a schema and its released form, the copy saved at a release.
 
     :ivar verdict: Relation of the schema to its released form. Programs that use one schema can
         talk to programs that use the other, except if the verdict is `INCOMPATIBLE`.
     """
 
     def __init__(self, schema: FilePath, released: FilePath) -> None:
-        """Read and compare the two schema files.
+        """Read a schema file and the file of its released form, and compare the two schemas.
 
         :raises SchemaError: Raised if one of the files is not a valid schema.
         """
@@ -55,7 +55,10 @@ class Comparison:
         return sum(not found.is_note for each in documents for found in each.diagnostics)
 
     def report(self) -> str:
-        """Return all findings as text for people. Findings about the released form come last."""
+        """Return all findings, such as "field removed", as text for people.
+
+        Findings whose position is in the file of the released form come last.
+        """
         documents = (self._found.new_document, self._found.old_document)
         reports = (render(d.path, d.text, in_order(d.diagnostics)) for d in documents)
         return "\n".join(report for report in reports if report)
@@ -86,16 +89,17 @@ class Comparison:
                 self._found.error("constant-changed", path, text, "restore the value")
 
     def _seed(self) -> None:
-        """Check that older programs compute the same seed for the frames' check.
+        """Check that older programs XOR the checksum of frames with the same number, the seed.
 
-        The seed also depends on names and units, so a change of these is found, too.
+        The seed also depends on names and units in the schema, so this check finds a change of
+        these, too.
         """
         if not self.errors and self.new.at(self.old.version).seed != self.old.seed:
             text = "the seed of the check changed, by a value, an `absent`, a unit or a scale"
             self._found.error("seed-changed", ("framing", "check"), text)
 
     def _version(self) -> None:
-        """Check that the schema's version was not lowered, and was raised only for additions."""
+        """Check that the schema's `version` was not lowered, and was raised only for additions."""
         new, old, path = self.new, self.old, ("protocol", "version")
         if new.version < old.version:
             hint = f"write `version = {old.version}` or a higher version"
@@ -107,7 +111,7 @@ class Comparison:
             self._found.error("version-needless", path, message, hint)
 
     def _has_additions(self) -> bool:
-        """Return True if a later version than the released one has added something."""
+        """Return True if the `since` of any declaration is later than the released version."""
         return any(
             since > self.old.version
             for since in (

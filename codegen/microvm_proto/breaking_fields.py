@@ -74,7 +74,7 @@ class Findings:
         return f"{raised}add `since = {since}`: only a later version can add it"
 
     def renamed(self, path: Path, old: str, new: str, language: str = "") -> None:
-        """Record a changed name: an error if the check of frames depends on names, else a note.
+        """Record a changed name: an error if frames' checksums depend on the name, else a note.
 
         :param language: `C` or `Python` if the name is that of one language.
         """
@@ -89,20 +89,20 @@ class Findings:
         self.note("renamed", path, text)
 
     def named(self, path: Path, old: Named, new: Named) -> None:
-        """Compare the names of a declaration, including its names in C and in Python."""
+        """Compare the old and new name of a declaration, and its separate names in C and Python."""
         self.renamed((*path, "name"), old.name, new.name)
         if old.name == new.name:
             self.renamed((*path, "c_name"), old.c_name, new.c_name, "C")
             self.renamed((*path, "python_name"), old.python_name, new.python_name, "Python")
 
     def since(self, path: Path, name: str, old: int, new: int) -> None:
-        """Check that the version that added a declaration, its `since`, has not changed."""
+        """Check that the `since` of a declaration, the version that added it, has not changed."""
         if new != old:
             text = f"peers of version {old} already know `{name}`"
             self.error("since-changed", (*path, "since"), text, f"restore `since = {old}`")
 
     def reserved(self, old: Iterable[int], new: Sequence[int], path: Path) -> None:
-        """Check that no number was removed from the list of reserved numbers."""
+        """Check that every number that the released form reserves is still reserved."""
         lost = [str(number) for number in old if number not in new]
         if lost:
             verb = "are" if lost[1:] else "is"
@@ -111,24 +111,28 @@ class Findings:
 
 
 def _is_seeded(path: Path) -> bool:
-    """Return True if the seed of frames' checks depends on the name at `path` in the schema.
+    """Return True if frames' checksums depend on the name at `path` in the schema.
 
-    The seed depends on the names of messages, fields, values of enums and bits of flags.
+    Checksums are XORed with a seed, which is computed from the names of messages, fields, values of
+    enums and bits of flags.
     """
     return path[0] == "message" or len(path) > len(("struct", 0, "name"))
 
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Phrases for findings that name the older reader and the older writer of a message."""
+    """Phrases for the two older programs in a finding, such as "an older host" and its peer.
+
+    One program reads the message that the finding is about, and the other one writes it.
+    """
 
     reader: str
     writer: str
 
     def one_sided(self, what: str, *, allowed_now: bool) -> str:
-        """Return a message about a rule that only the new schema has, or only the old one.
+        """Return the text of a finding: only one of the two schemas allows `what`.
 
-        :param what: Subject of the message, with its verb.
+        :param what: Beginning of the text, with its verb, such as "a NUL byte was".
         :param allowed_now: True if the new schema allows more, False if the old schema did.
         """
         if allowed_now:
@@ -137,7 +141,7 @@ class Ends:
 
 
 class FieldComparison:
-    """A comparison of fields with earlier ones, and of the enums, flags and structs that they use.
+    """Compares fields, and the enums, flags and structs that they use, with those of a release.
 
     Each enum, set of flags and struct is compared only once.
     """
@@ -154,9 +158,10 @@ class FieldComparison:
         old: Message | Struct,
         ends: Ends,
     ) -> None:
-        """Compare the fields of a message or struct in order.
+        """Compare the new and old fields of a message or struct, and record incompatible changes.
 
-        Names show which ones are new or moved.
+        The order of fields matters, because it determines the bytes. Names show which fields are
+        new or moved. The findings call the older programs by the phrases in `ends`.
         """
         released = {field.name for field in old.fields}
         kept = [
@@ -184,7 +189,7 @@ class FieldComparison:
                     self.found.removed("field-removed", field_path, message)
 
     def moved(self, path: Path, owner: Message | Struct, field: Field, before: list[str]) -> None:
-        """Record an error for a field that was moved, or that is new without a later version."""
+        """Record an error: the field was moved, or is new although it has no later `since`."""
         if field.name in before:
             text = f"`{field.name}` was field {before.index(field.name) + 1} of `{owner.name}`"
             self.found.error("field-moved", (*path, "name"), text, "move it back")
@@ -198,7 +203,7 @@ class FieldComparison:
     def field(
         self, path: Path, owner: Message | Struct, new: Field, old: Field, ends: Ends
     ) -> None:
-        """Compare a field with the field of the released form in the same place."""
+        """Compare a field with the field at the same position in the released form."""
         self.found.named(path, old, new)
         self.found.since(path, new.name, old.since, new.since)
         if not self.same_type(path, new.name, new.type, old.type):
@@ -216,7 +221,7 @@ class FieldComparison:
             self.found.note("default-changed", (*path, "default"), text)
 
     def same_type(self, path: Path, name: str, new: Type, old: Type) -> bool:
-        """Check that two types have the same encoding. Their bounds may differ."""
+        """Check that a field's new and old type have the same encoding. Their bounds may differ."""
         if _wire_type(new) == _wire_type(old):
             return True
         text = f"the type of `{name}` is `{_wire_type(old)}` for older peers"
@@ -224,7 +229,7 @@ class FieldComparison:
         return False
 
     def absent(self, path: Path, new: Field, old: Field) -> None:
-        """Compare the numbers that mean "no value" in a field."""
+        """Compare the numbers that mean "no value" in the new and in the old field."""
         path_to_absent = (*path, "absent")
         if new.absent == old.absent:
             return
@@ -243,7 +248,7 @@ class FieldComparison:
             self.found.error("absent-changed", path_to_absent, text, hint)
 
     def type(self, path: Path, new: Type, old: Type, ends: Ends) -> None:
-        """Compare the bounds and rules of a type, and of the types in it, with the earlier ones."""
+        """Compare a field's new and old type, and their elements: the bounds and other rules."""
         for (key, before), now in zip(bounds(old).items(), bounds(new).values(), strict=True):
             if now > before:
                 text = f"`{key}` was {before}, and {ends.reader} refuses larger values"
@@ -268,7 +273,7 @@ class FieldComparison:
                 self.closed(path, new, old, ends)
 
     def struct(self, new: Struct, old: Struct, ends: Ends) -> None:
-        """Compare the fields of a struct with the earlier ones."""
+        """Compare the name and the fields of a struct with those in the released form."""
         if (new.name, old.name) in self.done:
             return
         self.done.add((new.name, old.name))
@@ -277,7 +282,7 @@ class FieldComparison:
         self.fields(path, new, old_path, old, ends)
 
     def closed(self, path: Path, new: Type, old: Type, ends: Ends) -> None:
-        """Compare the `closed` of integers, enums or flags: whether only named values are valid."""
+        """Compare two integers, enums or flags: the named values, and whether others are valid."""
         declared = _path(self.found.new, new) or (*path, "type")
         is_closed = isinstance(new, Enum | Flags) and new.closed
         was_closed = isinstance(old, Enum | Flags) and old.closed
@@ -297,7 +302,7 @@ class FieldComparison:
             self.found.error("type-changed", (*path, "type"), text)
 
     def values(self, path: Path, new: Enum | Flags, old: Enum | Flags, ends: Ends) -> None:
-        """Compare the values of an enum, or the bits of flags, with the earlier ones."""
+        """Compare the values of an enum, or the bits of flags, with those in the released form."""
         released = {number: (name, since) for name, number, since in _values(old)}
         numbers = {name: number for name, number, _ in _values(old)}
         key, number_key = ("value", "number") if isinstance(new, Enum) else ("bit", "bit")
@@ -325,14 +330,14 @@ class FieldComparison:
 
 
 def _values(kind: Enum | Flags) -> list[tuple[str, int, int]]:
-    """Return the name, the number and the version of each value of an enum, or bit of flags."""
+    """Return the name, number and `since` of each value of an enum, or of each bit of flags."""
     if isinstance(kind, Enum):
         return [(value.name, value.number, value.since) for value in kind.values]
     return [(bit.name, bit.bit, bit.since) for bit in kind.bits]
 
 
 def _first(kind: Enum | Flags) -> int:
-    """Return how many of an enum's first values are built-in faults, which are not compared."""
+    """Return the number of built-in faults, which are not compared, at the start of an enum."""
     return len(FAULTS) if isinstance(kind, Enum) and kind.extends_faults else 0
 
 
@@ -349,7 +354,7 @@ def _path(schema: Schema, kind: Type) -> Path:
 
 
 def _wire_type(kind: Type) -> str:
-    """Return a name that is the same for all types with the same encoding, apart from bounds."""
+    """Return a name for the encoding of a type: types that differ only in bounds have the same."""
     match kind:
         case Enum(base=base) | Flags(base=base):
             return base.name

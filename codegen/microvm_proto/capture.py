@@ -47,7 +47,7 @@ class Packet(NamedTuple):
 
 
 def is_capture(head: bytes) -> bool:
-    """Return True if a capture file, in the pcap or pcapng format, begins with these four bytes."""
+    """Return True if the first four bytes of a file show that it is a pcap or pcapng capture."""
     return head == _PCAPNG or head in _PCAP
 
 
@@ -71,7 +71,7 @@ class _Source:
         self._data = bytearray()
 
     def head(self) -> bytes:
-        """Return the first four bytes of the file, which can be read again."""
+        """Return the first four bytes of the file without consuming them."""
         self._fill(4)
         return bytes(self._data[:4])
 
@@ -94,7 +94,8 @@ class _Source:
 
 def _pcap(source: _Source) -> Iterator[tuple[int, bytes]]:
     order = _PCAP[source.head()]
-    # The low 16 bits contain the link type, the others describe the checksum of packets.
+    # Ignore the high 16 bits, which describe the checksum of packets. The low ones are the type of
+    # the link.
     link = struct.unpack(f"{order}20xI", source.take(24))[0] & 0xFFFF
     header = struct.Struct(f"{order}8xI4x")
     while not source.at_end():
@@ -132,7 +133,7 @@ def _pcapng(source: _Source) -> Iterator[tuple[int, bytes]]:
 
 
 def _body(source: _Source, order: str, head: bytes, taken: int = 0) -> bytes:
-    """Return the rest of a pcapng block, without the copy of its length at the end.
+    """Return the rest of a pcapng block that begins with `head`, without the length at its end.
 
     :param taken: Number of bytes of this rest that have been read before.
     """

@@ -36,9 +36,9 @@ class _Commands(click.Group):
     """A group of subcommands that reports an error of standard output, such as a full disk."""
 
     def main(self, *arguments: Any, **settings: Any) -> Any:
-        """Run the command line.
+        """Run the command line; fail with a message if standard output cannot be written.
 
-        Click itself handles a broken pipe, so only other errors are reported.
+        Click itself handles a broken pipe, so this method reports only other errors.
         """
         try:
             return super().main(*arguments, **settings)
@@ -334,7 +334,8 @@ def explain(
     if baud is not None and baud not in SPEEDS:
         raise click.UsageError(f"--baud must be one of {', '.join(map(str, sorted(SPEEDS)))}")
     if isinstance(sys.stdout, io.TextIOWrapper):
-        # A field's unit can contain characters that the encoding of standard output lacks.
+        # A field's unit can contain characters that the encoding of standard output lacks. Print
+        # their escapes instead of failing.
         sys.stdout.reconfigure(errors="backslashreplace")
     given = " ".join(frames)
     name = "standard input" if given == "-" else repr(given)
@@ -345,7 +346,7 @@ def explain(
                 sys.stdout.writelines(f"{line}\n" for line in lines)
             finally:
                 sys.stdout.flush()
-    # Ctrl+C is the usual way to stop reading from a serial port, so it is no error.
+    # Ctrl+C is the usual way to stop reading from a serial port, so exit without an error message.
     except KeyboardInterrupt:
         sys.exit(128 + signal.SIGINT)
     except Unreadable as error:
@@ -382,7 +383,7 @@ def _explained(
 
 @contextmanager
 def _source(given: str, baud: int | None) -> Iterator[tuple[Iterator[bytes], bool]]:
-    """Open the input of `explain`: a file, standard input, or the given hexadecimal digits.
+    """Context manager that opens the input of `explain`: a file, standard input, or hex digits.
 
     Yield the input's bytes, and True if they are the bytes of frames, and not in another format.
     """
@@ -418,7 +419,7 @@ def _read(path: Path | None) -> Schema:
 
 @contextmanager
 def _reporting_errors() -> Iterator[None]:
-    """Print the findings of a `SchemaError`, and exit with 1."""
+    """Context manager that prints the findings of a `SchemaError`, and exits with status 1."""
     try:
         yield
     except SchemaError as error:
@@ -428,7 +429,10 @@ def _reporting_errors() -> Iterator[None]:
 
 
 def _configured_schema() -> Path:
-    """Return the path of the schema that the nearest pyproject.toml with our table names."""
+    """Return the schema's path from the nearest pyproject.toml that has our [tool] table.
+
+    The table is [tool.microvm-proto], and its key `schema` holds the path.
+    """
     for project in _projects(Path.cwd()):
         try:
             named: Any = tomllib.loads(content(project).decode())

@@ -88,7 +88,11 @@ class _FlowView:
         return self._stream.frames
 
     def take(self, segment: Segment) -> Iterator[str]:
-        """Yield the lines for the frames that a segment completes; at the end, for the rest."""
+        """Yield the lines of text about the frames that this segment of the flow completes.
+
+        The last segment contains no data. For that segment, yield lines about the incomplete frame
+        at the end of the flow.
+        """
         self._stream.name = f" of {self._flow.name}, packet {segment.packet}"
         if segment.missing:
             yield from self._miss(segment.missing)
@@ -136,7 +140,7 @@ class _FlowView:
             yield ""
 
     def _shown(self, lines: Iterator[str]) -> Iterator[str]:
-        """Yield lines about frames; after a `BrokenStream`, search for the beginning of a frame."""
+        """Yield `lines`. If they raise `BrokenStream`, search later segments for the next frame."""
         try:
             yield from lines
         except BrokenStream:

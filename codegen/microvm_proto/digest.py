@@ -1,4 +1,4 @@
-"""The two digests of a schema: one of everything that shapes bytes, one of the whole schema."""
+"""Two digests of a schema: of all that determines the bytes on the wire, and of everything."""
 
 from __future__ import annotations
 
@@ -32,11 +32,12 @@ from microvm_proto.types import (
 
 
 def wire_digest(schema: Schema) -> int:
-    """Return 64 bits of SHA-256 over everything in a schema that shapes the bytes on the wire.
+    """Return 64 bits of SHA-256 over all that determines the bytes on the wire in a schema.
 
     The digest covers numbers, types, bounds, senders, the version that added each of them, and the
-    seed of a check. It does not cover names, documentation and the order of declarations. For an
-    older version, the digest of `schema.at(version)` is the one that the schema had at that time.
+    seed, with which the checksum of frames is XORed. It does not cover names, documentation and the
+    order of declarations. For an older version, the digest of `schema.at(version)` is the one that
+    the schema had at that time.
     """
     messages: list[Any] = [
         [
@@ -65,12 +66,12 @@ def api_digest(schema: Schema) -> int:
 
 
 def seeds(schema: Schema) -> tuple[tuple[int, int], ...]:
-    """Return the seeds of frames' checks, each with the first version that uses it.
+    """Return the seeds of the checksum of frames, each with the first version that uses the seed.
 
-    A seed is a digest of everything that gives the bytes a meaning, and has the size of a check.
-    The check of each frame is XORed with the seed. So if the schemas of two programs differ in such
-    a thing, each program refuses the frames of the other. The result is empty if frames have no
-    check.
+    A seed is a digest of everything in the schema that gives the bytes a meaning, including names
+    and units. The checksum of each frame is XORed with the seed, which has the same size. So if the
+    schemas of two programs differ in a name, for example, each program refuses the frames of the
+    other. The result is empty if frames have no checksum.
     """
     size = schema.framing.check_size
     found: dict[int, int] = {}
@@ -82,7 +83,7 @@ def seeds(schema: Schema) -> tuple[tuple[int, int], ...]:
 
 
 def _meaning(schema: Schema) -> str:
-    """Return a text of everything in a schema that gives the bytes a meaning, with names."""
+    """Return the text whose digest is the seed: all that gives the bytes a meaning, also names."""
     messages = [
         [message.number, message.name, _sender(schema, message), message.id, _named(message.fields)]
         for message in sorted(schema.messages, key=lambda message: message.number)
@@ -91,7 +92,7 @@ def _meaning(schema: Schema) -> str:
 
 
 def _named(fields: Sequence[Field]) -> list[Any]:
-    """Return a description of fields for a digest, including the names of their types."""
+    """Return a description of fields for a digest: names, types, and names of values and bits."""
     return [
         [
             [field.name, _shape(field.type), field.equals, field.absent, field.unit, field.scale],
@@ -134,8 +135,8 @@ def _shape(kind: Type) -> list[Any]:
         case Integer(name=name) | Bool(name=name):
             return [name]
         case Enum(base=base, closed=False) | Flags(base=base, closed=False):
-            # A decoder accepts every value of an open enum, so the digest need not cover its named
-            # values.
+            # A decoder accepts every number for an open enum, one without `closed = true`. So the
+            # digest need not cover the values that have names.
             return [base.name]
         case Float(name=name, finite=finite):
             return [name, finite]

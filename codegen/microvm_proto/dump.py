@@ -116,7 +116,7 @@ def _without_colons(word: re.Match[str]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A line of a hex dump.
+    """A line of a hex dump: an offset, and digits and characters that show the same bytes.
 
     :ivar offset: Digits of the offset, in any base; empty for a line `*`, which repeats the line
         before.
@@ -133,11 +133,13 @@ class _Row:
 
     @property
     def groups(self) -> list[str]:
-        """Groups of digits on the line. The last group may also be text that looks like digits."""
+        """Groups of digits on the line. The last one may be characters that look like digits."""
         return self.rest[: self.end].split()
 
     def readings(self, *, swapped: bool = False) -> Iterator[tuple[bytes, bool]]:
-        """Yield the bytes that the line may mean, and True if a column of text confirms them.
+        """Yield each possible reading of the line: bytes, and True if its characters show them.
+
+        It can be unclear where the digits end and the column of characters begins.
 
         :param swapped: True to reverse the bytes of each group.
         """
@@ -159,7 +161,11 @@ class _Row:
             yield bare, False
 
     def is_swapped(self) -> bool:
-        """Return True if the column of text shows the bytes of each group in reverse order."""
+        """Return True if the line's characters show that each group of digits is byte-swapped.
+
+        The end of a line shows the bytes as characters, in the right order. The digits of a group
+        are in reverse order in a dump by `xxd -e`, for example.
+        """
         words = any(len(group) > 2 for group in self.groups)
         return words and any(shown for _, shown in self.readings(swapped=True))
 
@@ -169,7 +175,7 @@ def _reversed(digits: str) -> bytes:
 
 
 def _is_text_of(behind: str, data: bytes) -> bool:
-    """Return True if the text after the digits is a column of text that shows these bytes."""
+    """Return True if `behind`, the text after the digits on a line, shows `data` as characters."""
     shown = data.decode("latin-1").translate(_UNSHOWN)
     for column in (shown.rstrip(), f"|{shown}|", f">{shown}<"):
         if behind.endswith(column) and behind.removesuffix(column).isspace():
@@ -218,9 +224,10 @@ def _dumped(text: str) -> bytes | None:
 
 
 class _Dump:
-    """A hex dump that is read line by line.
+    """A hex dump that is read line by line. Whether its offsets are hexadecimal is unknown.
 
-    Each possible base of its offsets has a reader of its own.
+    The offsets can have the base 16, 8 or 10. So one reader for each base reads the same lines,
+    until the offsets show which base is right.
     """
 
     def __init__(self) -> None:
@@ -281,7 +288,7 @@ class _Dump:
             raise Unreadable(f"is a dump of words, or of numbers that are not hexadecimal; {FORMS}")
         if not (self._marked or self._shown or any(reader.agreed for reader in readers)):
             # The zeros at the beginning of the text could be an offset, or the first bytes of a
-            # frame.
+            # frame, and nothing shows which. So refuse the text.
             if narrow and self._first and len(self._first.groups) > 1:
                 raise Unreadable(
                     "is ambiguous: the first zeros can be an offset, or bytes; remove the offset, "
@@ -320,7 +327,7 @@ def _is_packet(data: bytes) -> bool:
 
 
 class _DumpReader:
-    """A reader of the lines of a hex dump, which assumes that the offsets are in a certain base.
+    """A reader of the lines of a hex dump that takes the offsets for numbers of a certain base.
 
     :ivar agreed: Number of offsets that were correct, except offsets of 0, which prove nothing.
     :ivar shown: True if a column of text confirms the bytes of some line.
@@ -338,7 +345,7 @@ class _DumpReader:
 
     @property
     def is_done(self) -> bool:
-        """True if the dump may end here. It may not end after a line `*`."""
+        """True if the dump may end after the last line that was read, which must not be `*`."""
         return bool(self.data) and not self._repeats
 
     def take(self, row: _Row, following: _Row | None) -> bool:
@@ -367,8 +374,9 @@ class _DumpReader:
             self.data += self._last * (gap // len(self._last))
         elif gap and offset and self._started:
             return False
-        # Do not count the first offset of a hex dump, which may be any number, and offsets of 0, at
-        # which a new packet begins. Only other offsets can show that the base is right.
+        # Count this offset only if it can show that the base is right. The first offset of a dump
+        # cannot, because it may be any number. An offset of 0 cannot, because it is the same in
+        # every base.
         self.agreed += bool(offset) and self._started
         self._at = offset
         return len(self.data) <= MAX_SIZE

@@ -71,7 +71,7 @@ class Stream:
     """
 
     def __init__(self, view: View, sender: str | None = None, *, known: bool = True) -> None:
-        """Create a stream of which no bytes have arrived yet.
+        """Create an empty stream of frames from the side `sender`; None for either side.
 
         :param known: True if the stream certainly belongs to this protocol. Otherwise, bytes
             without a valid header are not shown before the first frame.
@@ -184,8 +184,8 @@ class View:
 
     def _row(self, offset: int | str, data: bytes, name: str, value: str) -> str:
         shown = data.hex(" ") if len(data) <= _WIDTH else data[:_WIDTH].hex(" ") + " ..."
-        # This code runs for each line, and these methods are twice as fast as formats such as
-        # `:>8`.
+        # This code runs for each line of output. So pad the texts with `rjust` and `ljust`, which
+        # are twice as fast as formats such as `:>8`.
         where, octets, label = str(offset).rjust(8), shown.ljust(27), name.ljust(16)
         row = f"{where}  {self._dim}{octets}{self._plain}  {label} {value}"
         return row if value else row.rstrip()
@@ -241,7 +241,7 @@ def _integer(value: int) -> str:
 
 
 def _measured(field: Field, kind: Integer | Float, value: int) -> str:
-    """Format a number with what it means: a quantity with its unit, or "no value"."""
+    """Return a field's number as text, with the quantity in the field's unit, or "absent"."""
     shown = _number(kind, value) if isinstance(kind, Float) else str(value)
     if value == field.absent:
         return f"{shown} (absent)"

@@ -45,7 +45,7 @@ FAULTS = (
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule that decoders check, with the fault that they report if a frame breaks the rule.
+    """A rule for valid frames, and the fault that decoders report if a frame breaks the rule.
 
     :ivar subject: Subject of the rule: the header, a field of a certain type, or the end of the
         body. Empty if it is that of the previous rule.

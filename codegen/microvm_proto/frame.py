@@ -2,7 +2,6 @@
 
 Tests compare the generated codecs with this module, which does no I/O. It makes the checks in the
 order of :data:`microvm_proto.faults.CHECKS`.
-:data:`microvm_proto.faults.CHECKS`, and does no I/O.
 """
 
 from __future__ import annotations
@@ -101,7 +100,7 @@ class Incomplete(Exception):
 
 
 def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[FramePart]:
-    """Yield the parts of a frame without COBS encoding, in order.
+    """Yield the fields of a frame in order, each with its value. COBS was decoded before.
 
     :param data: Bytes of the frame. More bytes may follow if the header holds the frame's length.
     :param sender: Side that has sent the frame, one of the schema's `ends`; None to accept every
@@ -170,7 +169,9 @@ def write(
     length: int | None = None,
     sequence: int = 0,
 ) -> bytes:
-    """Encode a frame without COBS encoding. Its check is valid; nothing else is validated.
+    """Return a frame with a valid checksum, without COBS encoding. The values are not checked.
+
+    So test vectors can contain frames that a decoder must refuse.
 
     :param length: Length of the body to write into the header; by default, the real length.
     """
@@ -187,7 +188,7 @@ def write(
 
 
 def pack(kind: Type, value: Value) -> bytes:
-    """Encode a value of a message's field. Its bounds are not checked.
+    """Encode a value of a message's field. The bounds of its type are not checked.
 
     :raises TypeError: Raised if the value does not have the type `kind`.
     """

@@ -187,7 +187,7 @@ class Framing:
         return frozenset(names)
 
     def bare_size(self, body: int) -> int:
-        """Return the size of a frame with a body of `body` bytes, without COBS encoding."""
+        """Return the size of a frame with a body of `body` bytes, before COBS encoding."""
         return self.header_size + body + self.check_size
 
     def stuffing(self, body: int) -> int:
@@ -199,15 +199,15 @@ class Framing:
         return self.bare_size(body) + self.stuffing(body)
 
     def seal(self, frame: bytes, seed: int) -> bytes:
-        """Append the check to a header and body.
+        """Return a frame with its checksum. The argument `frame` consists of a header and a body.
 
-        The check is XORed with the seed, a number that depends on the schema.
+        The checksum is XORed with the seed, a number that depends on the schema.
         """
         value = CHECKS[self.check].function(frame) ^ seed
         return frame + (value % (1 << 8 * self.check_size)).to_bytes(self.check_size, "little")
 
     def seed_of(self, frame: bytes) -> int:
-        """Return the seed, which is XORed with the check, for which this frame's check is valid."""
+        """Return the seed, the number XORed with checksums, that makes this checksum valid."""
         data, check = frame[: -self.check_size], frame[-self.check_size :]
         return CHECKS[self.check].function(data) ^ int.from_bytes(check, "little")
 

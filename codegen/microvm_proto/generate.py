@@ -83,7 +83,7 @@ def write(files: Iterable[Generated]) -> list[Path]:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Replace the path in an `OSError`, that of a temporary file, by that of the generated file."""
+    """Context manager that puts `path` into an `OSError`, instead of a temporary file's path."""
     try:
         yield
     except OSError as error:
@@ -92,10 +92,10 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _stage(file: Generated, on_failure: contextlib.ExitStack) -> Path:
-    """Write the text to a temporary file in the folder of the generated file, and return its path.
+    """Write the text to a temporary file in the same folder, and return the path of that file.
 
     The temporary file is synced to the disk, because some file systems report a full disk only
-    then.
+    then. If writing any file fails, `on_failure` removes the temporary file.
     """
     for folder in reversed([each for each in file.path.parents if not each.exists()]):
         folder.mkdir()
@@ -114,7 +114,10 @@ def _stage(file: Generated, on_failure: contextlib.ExitStack) -> Path:
 def _back_up(
     path: Path, kept: Path, always: contextlib.ExitStack, on_failure: contextlib.ExitStack
 ) -> None:
-    """Keep a copy of the file at `path`, if it exists, and restore it if a later step fails."""
+    """Copy the file at `path` to `kept`, from which `on_failure` restores it.
+
+    If no file exists at `path`, `on_failure` removes the new one. `always` removes the copy.
+    """
     if not os.path.lexists(path):
         on_failure.callback(path.unlink, missing_ok=True)
         return

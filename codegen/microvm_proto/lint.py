@@ -75,7 +75,7 @@ _MAX_FIELDS = 255
 
 
 def nearest_name(text: str) -> str:
-    """Convert a text into a name that is similar. The result may be invalid, for example empty."""
+    """Convert the name of a file or folder into a name for a schema; the result may be invalid."""
     return "_".join(re.findall("[a-z0-9]+", text.lower()))
 
 
@@ -111,7 +111,7 @@ def _check_names(
     words: _Words = _NO_WORDS,
     taken: Iterable[str] = (),
 ) -> None:
-    """Check names for which no other name in C or in Python can be chosen.
+    """Check names that are the same in the schema, in C and in Python, such as the protocol name.
 
     :param words: Reserved words by language.
     :param taken: Names that are used already.
@@ -340,7 +340,10 @@ def _check_constants(document: Document, schema: Schema) -> None:
 
 
 def constants(schema: Schema) -> Iterator[tuple[str, Path]]:
-    """Yield the name of each constant of the C header, without prefix, and its schema path."""
+    """Yield the name of each constant in the C header, and the path in the schema of its origin.
+
+    The names lack the prefix that all names in the header have.
+    """
     for name in (*_OWN_CONSTANTS, "fault_none", *(f"fault_{fault.name}" for fault in FAULTS)):
         yield name, ()
     for at, end in enumerate(schema.ends):
@@ -379,7 +382,11 @@ def _constants_of_framing(schema: Schema) -> Iterator[tuple[str, Path]]:
 
 
 def _constants_of(name: str, fields: Iterable[Field], path: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the names of the C constants for the bounds and other numbers of fields."""
+    """Yield the names of the C constants that describe fields, such as `ping_payload_max`.
+
+    The name consists of the name of the struct or message, the name of the field, and a key such as
+    `max`, `count` or `absent`.
+    """
     for number, field in enumerate(fields):
         for key in field.constants:
             yield f"{name}_{field.c_name}_{key}", (*path, number, "name")
@@ -403,7 +410,7 @@ def _check_outputs(document: Document, schema: Schema) -> None:
 
 
 def _check_modules(document: Document, schema: Schema) -> None:
-    """Check that Python can import each `module` in the schema, and the codec for strategies."""
+    """Check that the name of each Python module in the schema is valid in an `import` statement."""
     strategies = any(output.backend == "strategies" for output in schema.outputs)
     for at, output in enumerate(schema.outputs):
         named = ("output", at, "module") in document.positions

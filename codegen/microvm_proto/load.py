@@ -76,7 +76,7 @@ class Document:
             raise self._fail("encoding", "the file is not UTF-8", where, hint) from None
         except RecursionError:
             raise self._fail("syntax", "Nested too deeply", START) from None
-        # an integer with too many digits for Python also raises this error
+        # Python also raises `ValueError` for an integer with too many digits.
         except ValueError as error:
             raise self._fail("syntax", *self._syntax_error(str(error))) from None
 

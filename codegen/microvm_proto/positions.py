@@ -125,7 +125,7 @@ class _Scanner:
                 keys.append(_unquote(match.group()))
             else:
                 match = _BARE.match(self.text, self.at)
-                assert match is not None  # noqa: S101 - as above
+                assert match is not None  # noqa: S101 - tomllib has accepted the document
                 keys.append(match.group())
             self.at = match.end()
             self.skip(_SPACE)
@@ -152,7 +152,7 @@ class _Scanner:
             self.inline(path)
         else:
             match = (_STRING if opening in "\"'" else _ATOM).match(self.text, start)
-            assert match is not None  # noqa: S101 - as above
+            assert match is not None  # noqa: S101 - tomllib has accepted the document
             self.at = start + len(match.group().rstrip())
         self.mark(path, start, self.at)
 
@@ -186,5 +186,5 @@ class _Scanner:
 def _unquote(text: str) -> str:
     # A quoted key has the syntax of a string, so tomllib can decode its escapes.
     value = tomllib.loads(f"key = {text}")["key"]
-    assert isinstance(value, str)  # noqa: S101 - as above
+    assert isinstance(value, str)  # noqa: S101 - tomllib has accepted the document
     return value

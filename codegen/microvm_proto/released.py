@@ -1,4 +1,4 @@
-"""The released form of a schema: a copy without documentation, to compare later ones with."""
+"""The released form of a schema: a copy that is saved at a release, without documentation."""
 
 from __future__ import annotations
 

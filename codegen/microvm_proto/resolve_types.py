@@ -85,7 +85,7 @@ class Types:
     """
 
     def __init__(self, root: Table, prefix: Integer, since: Since) -> None:
-        """Read the tables of enums, flags and structs in the schema's root table."""
+        """Read the tables of enums, flags and structs. `since` reads the key of the same name."""
         self.prefix = prefix
         self.since = since
         self.constants: dict[str, Constant] = {}
@@ -191,7 +191,7 @@ class Types:
         return made
 
     def _has_room(self, table: Table, fields: Iterable[Field]) -> int:
-        """Return the number of fields, with those of structs in them; 0 if there are too many."""
+        """Return the number of fields, including those in structs; 0 and an error if too many."""
         parts = (part for field in fields for part in within(field.type))
         count = sum(1 for _ in itertools.islice(parts, _MAX_PARTS + 1))
         if count <= _MAX_PARTS:
@@ -201,7 +201,7 @@ class Types:
         return 0
 
     def fields(self, table: Table, oldest: int) -> tuple[Field, ...]:
-        """Read the fields of a message or struct that the version `oldest` added."""
+        """Read a message's fields. The version `oldest` added the message, so no field is older."""
         fields = lay_out(self._field(item, oldest) for item in table.tables("field"))
         count = self._has_room(table, fields)
         self._total += count
@@ -223,7 +223,7 @@ class Types:
         return field
 
     def _field(self, table: Table, oldest: int) -> Field:
-        """Read a field of a message or struct that the version `oldest` added.
+        """Read a field of a message. The version `oldest` added the message.
 
         The offset of the field is set later.
         """
@@ -298,7 +298,7 @@ class Types:
         return None
 
     def _default(self, table: Table, kind: Type, since: int, later: bool) -> int:
-        """Read the default of a field, its value in messages of versions that lack the field."""
+        """Read the default of a field: its value in a message of a version without the field."""
         if isinstance(kind, Scalar) and "default" in table.data and not later:
             message = "`default` is useless: every version of the message has this field"
             hint = "remove it; only a field that a later version added needs a default"
@@ -357,7 +357,7 @@ class Types:
         return numbers.get(name, 0)
 
     def _check_zero(self, table: Table, kind: Type, since: int) -> None:
-        """Check that zero bytes are valid, as a field has them in messages of older versions."""
+        """Check that zeros are valid in a field, because they are its value in older messages."""
         if isinstance(kind, List):
             return
         for enum in within(kind):
@@ -421,7 +421,7 @@ class Types:
         return self._struct(name)
 
     def _prefix(self, table: Table, *keys: str) -> Integer:
-        """Return the type of lengths and counts, after checking that the given bounds fit it."""
+        """Return the type of lengths and counts, after checking that the bounds `keys` fit it."""
         for key in keys:
             bound = table.data.get(key)
             if isinstance(bound, int) and self.prefix.maximum < bound <= INTEGERS["u32"].maximum:

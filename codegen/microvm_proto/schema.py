@@ -32,7 +32,7 @@ MAX_BODY = 1 << 24
 
 @dataclass(frozen=True, slots=True)
 class Message(Named):
-    """A message of the protocol.
+    """A message of the protocol: its name, number and fields, and the side that sends it.
 
     :ivar sender: Side that sends the message: one of the schema's `ends`, or `both`.
     :ivar id: Rule for the id in the header of its frames: `required` (not 0), `none` (0) or `any`.
@@ -80,7 +80,7 @@ class Message(Named):
         return field.since > self.since
 
     def at(self, version: int) -> Message:
-        """Return the message as it is in the version `version` of the protocol."""
+        """Return the message as it was in `version`, without the fields of later versions."""
         fields = (field.at(version) for field in self.fields if field.since <= version)
         return replace(self, fields=lay_out(fields))
 
@@ -151,12 +151,12 @@ class Schema:
 
     @property
     def seed(self) -> int:
-        """Number with which frames' checks are XORed in the newest version; 0 without checks."""
+        """Number with which the newest version XORs each frame's checksum; 0 without checksums."""
         return self.seeds[-1][1] if self.seeds else 0
 
     @property
     def older_seeds(self) -> list[tuple[int, int]]:
-        """Seeds of the check in older versions, each with the version that replaced it."""
+        """Seeds of the checksum in older versions, each with the version that replaced the seed."""
         return [(seed, since) for (_, seed), (since, _) in itertools.pairwise(self.seeds)]
 
     @property
@@ -173,7 +173,7 @@ class Schema:
         return sorted({1, self.version, *values, *messages})
 
     def at(self, version: int) -> Schema:
-        """Return the schema as it was in the version `version` of the protocol. Its digest is 0."""
+        """Return the schema as it was in `version`, without later additions. Its `digest` is 0."""
         return replace(
             self,
             version=version,

@@ -146,8 +146,8 @@ class Segments:
             fragment = kind == _FRAGMENT
         else:
             return
-        # The size in the IP header is 0 if the network adapter was to split the packet into smaller
-        # ones.
+        # The size in the IP header is 0 if the sender left it to the network adapter to split the
+        # packet. Then the data extends to the end of the captured packet.
         data = ip[start : size or None]
         if fragment:
             self.ignored["IP fragments"] += 1

@@ -42,7 +42,7 @@ class ByteSource:
 
 @contextmanager
 def opened(name: str, baud: int | None = None) -> Iterator[ByteSource]:
-    """Open a file, a pipe or a serial port by its path; the path `-` means standard input.
+    """Context manager that opens a file, pipe or serial port by its path; `-` is standard input.
 
     While a serial port is open, it is in raw mode, with eight data bits and no parity.
 
@@ -77,7 +77,10 @@ def _is_serial(descriptor: int) -> bool:
 
 @contextmanager
 def _raw(descriptor: int, baud: int | None) -> Iterator[None]:
-    """Set a serial port to raw mode, in which bytes arrive unchanged; restore it afterwards."""
+    """Context manager that sets a serial port to raw mode, in which bytes arrive unchanged.
+
+    At the end, the settings of the port are restored.
+    """
     before = termios.tcgetattr(descriptor)
     try:
         tty.setraw(descriptor, termios.TCSANOW)

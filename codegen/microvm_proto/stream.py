@@ -120,8 +120,9 @@ class FrameReceiver:
             except Incomplete:
                 break
             if piece.error and not self._ends(piece, piece.error):
-                # No valid frame begins at this byte. If frames have a check, try the next byte.
-                # Otherwise, the beginning of the next frame cannot be found.
+                # No valid frame begins at this byte. If frames have a checksum, try each later
+                # byte, because a valid checksum proves that a frame begins there. Otherwise, refuse
+                # all bytes that remain.
                 why = why or piece.error
                 at = at + 1 if framing.resynchronises else len(data)
                 continue
@@ -151,7 +152,7 @@ class FrameReceiver:
         return piece.foreign or (checked and error.offset >= framing.header_size)
 
     def _piece(self, at: int, size: int | None, frame: bytes) -> Piece:
-        """Read a frame of `size` received bytes; None if the frame's header holds the length."""
+        """Read a frame of `size` received bytes. If `size` is None, its header holds the length."""
         framing = self.schema.framing
         parts: list[FramePart] = []
         error: Malformed | None = None
@@ -183,8 +184,9 @@ class FrameReceiver:
         if self.schema.framing.sequence:
             number = piece.header("sequence")
             gap = (number - self._next) % 256 if self._next is not None else 0
-            # A gap of 128 or more is a number before the expected one, as of a datagram that
-            # arrives late.
+            # Sequence numbers are modulo 256. So a gap of 128 or more means that the number is
+            # lower than the expected one, because a datagram arrives late, for example. Then count
+            # no frames as lost.
             if gap < 128:
                 counts.lost += gap
                 self._next = number + 1

@@ -155,7 +155,7 @@ class Enum(Named):
         return self.base.size
 
     def at(self, version: int) -> Enum:
-        """Return the enum as it is in the version `version` of the protocol."""
+        """Return the enum with only the values that `version` or an older version has added."""
         return replace(self, values=tuple(v for v in self.values if v.since <= version))
 
 
@@ -205,7 +205,7 @@ class Flags(Named):
         return sum(bit.mask for bit in self.bits)
 
     def at(self, version: int) -> Flags:
-        """Return the flags as they are in the version `version` of the protocol."""
+        """Return the flags with only the bits that `version` or an older version has added."""
         return replace(self, bits=tuple(bit for bit in self.bits if bit.since <= version))
 
 
@@ -224,7 +224,7 @@ class Struct(Named):
         return sum(field.max_size for field in self.fields)
 
     def at(self, version: int) -> Struct:
-        """Return the struct as it is in version `version`; only its enums and flags can differ."""
+        """Return the struct as it was in `version`: its enums and flags may have fewer values."""
         return replace(self, fields=tuple(field.at(version) for field in self.fields))
 
 
@@ -311,7 +311,7 @@ Type: TypeAlias = Fixed | Bytes | Text | ByteList | List | Tail
 
 
 def at_version(kind: Type, version: int) -> Type:
-    """Return a type as it is in the version `version`; only its enums and flags can differ."""
+    """Return a type as it was in `version`: enums and flags in it may have fewer values."""
     match kind:
         case Enum() | Flags() | Struct():
             return kind.at(version)
@@ -323,7 +323,7 @@ def at_version(kind: Type, version: int) -> Type:
 
 
 def sizes(kind: Type) -> tuple[int, int]:
-    """Return the bytes of the shortest and of the longest value, with lengths and counts."""
+    """Return the sizes in bytes of a type's shortest and longest value, with lengths and counts."""
     match kind:
         case Bytes() | Text():
             return kind.prefix.size, kind.prefix.size + kind.maximum
@@ -349,7 +349,7 @@ def bounds(kind: Type) -> dict[str, int]:
 
 
 def within(kind: Type) -> Iterator[Type]:
-    """Yield a type and the types of its elements or fields, and so on."""
+    """Yield a type, the types of its elements or fields, the types in these, and so on."""
     yield kind
     match kind:
         case Array(element=element) | List(element=element):
@@ -398,16 +398,16 @@ class Field(Named):
 
     @property
     def growth(self) -> list[int]:
-        """Versions after that of the field that added values to its closed enums or flags."""
+        """Versions later than the field that added values to its closed enums or flags."""
         sinces = {since for kind in within(self.type) for since in _closed_sinces(kind)}
         return sorted(since for since in sinces if since > self.since)
 
     @property
     def constants(self) -> dict[str, int]:
-        """Numbers that are C constants, such as bounds, by the last word of their names in C."""
+        """Numbers of the field, such as bounds, for C constants; a key ends a constant's name."""
         named = bounds(self.type)
-        # The tail is the last field. If all fields before it have a fixed size, its offset is their
-        # total size.
+        # A tail is the last field. If all fields before it have a fixed size, C code gets their
+        # total size, which is the offset of the tail, as a constant.
         if isinstance(self.type, Tail) and self.offset is not None:
             named["prefix"] = self.offset
         if isinstance(self.type, Array):
@@ -424,7 +424,7 @@ class Field(Named):
         return " ".join(filter(None, [self.doc, f"In {step}{unit}." if unit else ""]))
 
     def at(self, version: int) -> Field:
-        """Return the field as it is in a version: only its enums and flags can differ."""
+        """Return the field as it was in `version`: its enums and flags may have fewer values."""
         return replace(self, type=at_version(self.type, version))
 
 
