@@ -41,8 +41,8 @@ static int enter(const struct target *target, int parent, const char *name)
 
 /* Creates the missing parent folders of a path, as `mkdir -p` does, and returns a descriptor of the
  * last one. Opens each folder relative to the descriptor of its parent, so that no other user can
- * redirect a later step. After a failure, returns -1, and `path` ends with the folder that
- * failed. */
+ * redirect a later step. After a failure, returns -1, and `path` is cut off behind the folder that
+ * could not be created or opened. */
 static int make_folders(const struct target *target, char *path)
 {
 	int fd = open(*path == '/' ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);

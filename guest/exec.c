@@ -129,9 +129,9 @@ static struct spawn_failure start(const struct ends *ends, pid_t *pid,
 	};
 	struct spawn_failure failure = spawn_limited(&what, pid, request);
 
-	/* If the cgroup may have caused the failure, start the command again in a new one.
-	 * Processes that an earlier command has left behind may have removed or frozen the first
-	 * one. */
+	/* If the cgroup may have caused the failure, start the command again in a new cgroup.
+	 * Processes that an earlier command has left behind may have removed or frozen the old
+	 * cgroup. */
 	if (is_cgroups_fault(failure) && cgroup_replace())
 		failure = spawn_limited(&what, pid, request);
 	return failure;
@@ -288,9 +288,9 @@ static bool pump(struct exec *exec, int number, struct port *port, uint32_t vers
 	};
 
 	if (output.data.size == 0) {
-		/* Nothing was read. After the command has exited, an empty pipe has no more output,
-		 * even if some was expected, because another process has read it. A terminal,
-		 * however, may have more output in the kernel's queue. */
+		/* Nothing was read. After the command has exited, an empty pipe has no more output.
+		 * If more output was expected, another process has read it. A terminal, however,
+		 * may have more output in the kernel's queue. */
 		if (!exec->terminal || exec->killed)
 			stream->left = 0;
 		return false;

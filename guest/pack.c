@@ -84,8 +84,8 @@ static void need_room(bool done, const char *step, const char *reason)
 	_exit(1);
 }
 
-/* Sets `path` to the path of an entry: its first `size` bytes, which are the path of the entry's
- * folder, then a slash, `prefix` and `name`. */
+/* Sets `path` to the path of an entry. Keeps the first `size` bytes of `path`, which are the path
+ * of the entry's folder, and puts a slash, `prefix` and `name` behind them. */
 static void set_path(size_t size, const char *prefix, const char *name)
 {
 	size_t prefix_size = strlen(prefix), name_size = strlen(name) + 1;

@@ -10,8 +10,8 @@
 #include "cgroup.h"
 #include "drain.h"
 
-/* Maximum time to wait until the kernel has frozen all processes, when the host has sent a `keep`
- * message. A process that hangs in the kernel does not freeze. */
+/* Maximum time to wait after a `keep` message until the kernel has frozen all processes. A process
+ * that hangs in the kernel never freezes, so without this limit the daemon would wait for ever. */
 #define FREEZE_NS 1000000000ULL
 
 void serve_init(struct server *server, bool is_init)

@@ -1,6 +1,7 @@
-/* The guest's side of a session: it checks which frames the host may send, and when. It has neither
- * I/O nor a clock. The caller appends bytes to `in`, takes events from `session_next`, and reports
- * that a command has exited or that it accepts more input. */
+/* The guest's side of a session: it checks which frames the host may send, and when. This module
+ * does no I/O and reads no clock. The caller appends bytes from the host to `in`, and takes events
+ * from `session_next`. The caller also reports when a command has exited, and when the command
+ * accepts more input. */
 #ifndef SESSION_H
 #define SESSION_H
 

@@ -17,8 +17,9 @@
 
 #include "drain.h"
 
-/* Maximum time that the daemon waits until a child process executes its program. There is a limit,
- * because another process of the same user can stop the child, and root can freeze it. */
+/* Maximum time that the daemon waits until a child process executes its program. Without this
+ * limit, the daemon would wait for ever if another process of the same user stops the child, or if
+ * root freezes it. */
 enum { EXEC_TIMEOUT_MS = 5000 };
 
 /* Definitions of linux/sched.h, which musl lacks; see clone(2). */

@@ -17,8 +17,8 @@ int tree_copy(const char *path, uint64_t set);
  * the user namespace maps the file's owner. Returns a descriptor of the file in the copy, or -1. */
 int tree_copy_owned(int file, int user_namespace);
 
-/* Applies the restrictions in `set` to an existing mount, but not to the mounts below it. Returns
- * false on failure. */
+/* Applies the restrictions in `set` to the mount with the descriptor `tree`, but not to the mounts
+ * below it. Returns false on failure. */
 bool tree_limit(int tree, uint64_t set);
 
 #endif

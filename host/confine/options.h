@@ -39,7 +39,7 @@ struct options {
 	uid_t uid; /* base of QEMU's uid, to which learn_pid adds QEMU's pid */
 	bool has_group;
 	gid_t group;
-	struct paths read;    /* paths that QEMU may read and execute, with all below them */
+	struct paths read;    /* files and whole folders that QEMU may read and execute */
 	struct paths devices; /* devices that QEMU may read, write and control */
 	struct files files;   /* open files that QEMU may reopen for reading */
 	struct files disks;   /* open files that QEMU may read, but does not reopen */

@@ -74,9 +74,9 @@ static bool put(int descriptor, int place)
 	return done;
 }
 
-/* Reopens a file in a copy of its mount in which root's files belong to `uid`. Fails if the owner
- * of the file is not root, because then the file cannot be opened there, or does not belong to
- * `uid`. */
+/* Reopens a file in a copy of its mount, in which the files of root belong to `uid`. Fails if the
+ * owner of the file is another user than root, because then the file cannot be opened in the copy,
+ * or does not belong to `uid` there. */
 static bool open_owned(int file, uid_t uid)
 {
 	int tree = tree_copy_owned(file, namespace), opened;

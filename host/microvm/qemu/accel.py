@@ -86,7 +86,7 @@ class ProbeCache(NamedTuple):
             return None
 
     def remember(self, *, works: bool, lifetime: float = PROBE_LIFETIME) -> None:
-        """Store the result of a probe.
+        """Store whether the probed feature works, as the result of a probe.
 
         If it cannot be stored, the next start of a machine probes again.
 

@@ -69,7 +69,7 @@ def remove(folder: Path) -> None:
 def _parent() -> Path:
     """Return the folder of the parent of this process's cgroup, if we can create cgroups there.
 
-    :raises Unavailable: We cannot.
+    :raises Unavailable: We cannot create cgroups there.
     """
     try:
         if not (ROOT / "cgroup.controllers").exists():

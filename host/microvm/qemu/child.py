@@ -116,11 +116,11 @@ class Child:
 
     @contextmanager
     def file_size_limit(self, size: int) -> Iterator[None]:
-        """While the block runs, limit the size of files that the process may write.
+        """Context manager that limits the size of files that the process may write.
 
-        The old limit is restored afterwards. The new limit is at most the limit of our own process.
-        The limit remains unchanged if the process has exited, or if we have no permission to raise
-        a limit.
+        The old limit is restored after the block. The new limit is at most the limit of our own
+        process. The limit remains unchanged if the process has exited, or if we have no permission
+        to raise a limit.
 
         :param size: Maximum size of a file in bytes.
         """
@@ -138,7 +138,7 @@ class Child:
                 self._limit(kind, before)
 
     def _limit(self, kind: int, bounds: tuple[int, int] | None = None) -> tuple[int, int] | None:
-        """Return a resource limit of the process, and change the limit to `bounds` if given.
+        """Return the process's limit of the resource `kind`, and change it to `bounds` if given.
 
         :return: The soft and the hard limit before the change; None if the process has exited.
         """
@@ -173,7 +173,8 @@ class Child:
 
     def read_report(self) -> LauncherReport:
         """Return the complete report of the launcher. The program must have been reaped."""
-        # If another process has the socket open, no end of file arrives, but BlockingIOError.
+        # If another process has the socket open, `recv` finds no end of file after the last data,
+        # and raises BlockingIOError.
         with suppress(BlockingIOError):
             while self._report_socket is not None and (data := self._report_socket.recv(_CHUNK)):
                 self.report.feed(data)
@@ -271,7 +272,7 @@ class Child:
             self._kill_stuck_launcher(deadline)
 
     def _kill_stuck_launcher(self, deadline: float) -> None:
-        """Kill the launcher's process group if a signal has stopped it or the deadline is over."""
+        """Kill the launcher's process group if a signal stopped it, or the deadline has passed."""
         if _is_stopped(self._spawned.pid) or time.monotonic() > deadline:
             with suppress(ProcessLookupError):
                 os.killpg(self._spawned.pid, signal.SIGKILL)

@@ -27,7 +27,7 @@ copied into the migration stream."""
 
 
 class QemuConfig(NamedTuple):
-    """The configuration of QEMU for a machine.
+    """The configuration of QEMU for one machine, such as its kernel, memory and CPUs.
 
     :ivar kernel: Path of the kernel: a bzImage, an Image or a PVH ELF file.
     :ivar initramfs: Path of the initramfs, a cpio archive.
@@ -83,14 +83,14 @@ class Memory(NamedTuple):
 
 
 class QmpRequest(NamedTuple):
-    """A request in QMP, the QEMU Machine Protocol."""
+    """A request to QEMU in QMP, the QEMU Machine Protocol: a command and its arguments."""
 
     command: str
     arguments: Mapping[str, object] = {}
 
     @property
     def message(self) -> dict[str, object]:
-        """The JSON object that is sent as the request."""
+        """The request as the JSON object that is sent to QEMU."""
         return {"execute": self.command, "arguments": self.arguments}
 
 
@@ -116,13 +116,13 @@ class Inherited(NamedTuple):
         return (*own, *(each for each in some if each is not None))
 
     def read_only(self) -> tuple[int, ...]:
-        """Return the descriptors of files that QEMU opens again as /dev/fd/N, and may only read."""
+        """Return the descriptors of files that QEMU opens again as /dev/fd/N, only for reading."""
         memory = self.memory
         shared = (memory.ram,) if memory and memory.saved and not memory.copied else ()
         return (self.kernel, self.initramfs, *shared)
 
     def disks(self) -> tuple[int, ...]:
-        """Return the descriptors of disks that QEMU may only read, and does not open again."""
+        """Return the descriptors of disks that QEMU may only read, and does not open by a path."""
         return () if self.disk is None else (self.disk,)
 
     def writable(self) -> tuple[int, ...]:
@@ -163,7 +163,7 @@ def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) 
 
 
 def requests(memory: Memory | None) -> Sequence[QmpRequest]:
-    """Return the QMP requests that start the guest, or restore a saved guest.
+    """Return the QMP requests that start the guest or, if `memory` has a saved guest, restore it.
 
     For a guest that another QEMU has sent to a file, the requests only negotiate capabilities. All
     further requests depend on QEMU's version, which is not known yet.
@@ -189,7 +189,7 @@ def _restores(inherited: Inherited) -> bool:
 
 
 def _backend(config: QemuConfig, memory: Memory | None) -> list[str]:
-    """Return QEMU's command line options for the guest's RAM.
+    """Return QEMU's options for the guest's RAM, which is a file if `memory` is not None.
 
     The RAM has the same name in every QEMU, because QEMU finds the RAM of a saved guest by its
     name. Clones map the file of a saved guest copy-on-write.
@@ -243,7 +243,7 @@ def _serial_device(config: QemuConfig) -> str:
 
 
 def kernel_command_line(config: QemuConfig, *, tsc_khz: int | None) -> str:
-    """Return the command line of the guest's kernel.
+    """Return the guest kernel's command line, which contains the TSC's frequency if it is given.
 
     With `panic=-1`, a kernel panic resets the machine, and then QEMU exits. The program `init` in
     the guest reads the words `disk` and `scratch`, which say which disks exist.

@@ -95,7 +95,7 @@ LAYERS = (
 )
 """All layers of QEMU's confinement, in the order in which users see them."""
 
-_LEFT_OUT = "left out"  # the launcher's report about the layer `user` if root has started it
+_LEFT_OUT = "left out"  # the report about the layer `user` of a launcher that root runs
 _NOT_FOR_ROOT = "nothing to do: for root, each machine has its own uid, which is stronger"
 _NOT_WITHOUT_IDS = "see `ids`: root uses one uid per machine instead, but cannot do so here"
 _NO_THREADS = "threads are left out, because the kernel would count other processes of the same uid"
@@ -281,7 +281,7 @@ def launcher_options(
 
 
 def limits(config: QemuConfig, inherited: Inherited) -> Sequence[tuple[str, int]]:
-    """Return the names and values of a machine's resource limits, for the launcher."""
+    """Return the names and values of a QEMU's resource limits, as options of the launcher."""
     saves = inherited.memory is not None and not inherited.memory.saved
     return [
         # Sending a running guest to a file needs the same limit as saving a guest. If we may raise

@@ -83,7 +83,10 @@ class Console:
             writer.close()
 
     def feed(self, data: bytes) -> None:
-        """Store, log and pass on the guest's next bytes of output, which may end within a line."""
+        """Store and log the guest's next bytes of output, which may end within a line.
+
+        Then pass them on to `listener`.
+        """
         self._lines.feed(data)
         self.listener(data)
         self._tail += data
@@ -104,7 +107,7 @@ class Console:
             self.close()
 
     def end(self) -> bytes:
-        """Return the guest's last console output, at most `TAIL_SIZE` bytes, without changes."""
+        """Return the last bytes of the console's output, at most `TAIL_SIZE`, as they arrived."""
         return bytes(self._tail[-TAIL_SIZE:])
 
     def tail(self, lines: int = 20) -> str:

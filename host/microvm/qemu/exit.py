@@ -12,8 +12,8 @@ from microvm import cache
 from microvm.errors import LOOK_AT_CONSOLE, ExitKind, QemuExit
 
 # The kind of QEMU's exit for some of the reasons in QMP's event SHUTDOWN (the type ShutdownCause in
-# QEMU's qapi/run-state.json). For other reasons, QEMU's exit status says as much. A guest without
-# ACPI cannot power off, so it resets the machine instead.
+# QEMU's qapi/run-state.json). For other reasons, the kind is found from QEMU's exit status. A guest
+# without ACPI cannot power off, so it resets the machine instead.
 _BY_REASON: dict[str, tuple[ExitKind, str]] = {
     "guest-reset": ("reset", "the guest rebooted or powered off"),
     "guest-shutdown": ("shutdown", "the guest powered off"),

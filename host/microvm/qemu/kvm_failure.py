@@ -40,7 +40,7 @@ class KvmFailure(NamedTuple):
     told: bool = True
 
     def line(self, why: str, accel: Accel = "kvm") -> str:
-        """Return the message for the user, with the cause `why` and the accelerator's name."""
+        """Return the message for the user, with the cause `why` and the name of the accelerator."""
         return self.message.replace("KVM", accel.upper()).format(why=why)
 
 
@@ -95,12 +95,12 @@ FAILURES = (FOREIGN, ABSENT, FORBIDDEN, BUSY, REFUSED, INTERNAL_ERROR, DIED, SIL
 
 
 def failure_of_device(error: OSError) -> KvmFailure:
-    """Return the failure for an error of opening /dev/kvm, or of creating a virtual machine."""
+    """Return the KVM failure for an error from opening /dev/kvm or creating a virtual machine."""
     return next((each for each in FAILURES if error.errno in each.errors), REFUSED)
 
 
 def failure_of_start(error: QemuError | BootError) -> KvmFailure:
-    """Return the failure for an error with which the start of a guest under KVM has failed."""
+    """Return the KVM failure for an error because of which a guest did not start under KVM."""
     if error.qemu_exit is None:
         cause = error.__cause__
         if isinstance(cause, OSError) and not isinstance(cause, TimeoutError):

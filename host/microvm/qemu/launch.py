@@ -106,7 +106,7 @@ def find_qemu(arch_name: str) -> Path:
 
 
 def send_requests(qmp: socket.socket, asked: Sequence[QmpRequest]) -> None:
-    """Send the first QMP requests to QEMU, which reads them as soon as it has started.
+    """Send QEMU its first QMP requests, `asked`. QEMU reads them as soon as it has started.
 
     :param qmp: Our end of the QMP socket.
     """
@@ -257,7 +257,7 @@ def spawn(
 
 @contextmanager
 def launch_errors() -> Iterator[None]:
-    """Convert an `OSError` of the block, which starts QEMU, into a `QemuError` with a hint.
+    """Context manager whose block starts QEMU. An `OSError` of the block becomes a `QemuError`.
 
     :raises QemuError: The host refused a resource, such as another open file or process.
     """
@@ -271,7 +271,7 @@ def launch_errors() -> Iterator[None]:
 def qemu_arguments(config: QemuConfig) -> list[str]:
     """Return QEMU's arguments for a machine, with 0 instead of the number of each descriptor.
 
-    So the arguments of two starts can be compared.
+    So the arguments for two configurations can be compared.
     """
     disk, scratch = 0 if config.disk else None, 0 if config.scratch else None
     inherited = Inherited(0, 0, 0, 0, 0, disk=disk, scratch=scratch)
@@ -280,6 +280,8 @@ def qemu_arguments(config: QemuConfig) -> list[str]:
 
 def _pair(on_failure: ExitStack, temporary: ExitStack) -> tuple[socket.socket, socket.socket]:
     """Return both ends of a new socket pair: our end, which is non-blocking, and QEMU's end.
+
+    Each end is closed by one of the two stacks.
 
     :param on_failure: Stack that closes our end if the launch fails.
     :param temporary: Stack that closes our copy of QEMU's end after the launch.

@@ -41,7 +41,7 @@ _FINISHED = {"completed", "failed", "cancelled"}
 
 
 async def receive(qmp: Client, sent: int) -> None:
-    """Let QEMU restore a guest that another QEMU has sent to a file. The guest continues to run.
+    """Let this QEMU restore and run a guest that another QEMU has sent to a file.
 
     :param sent: Descriptor of the file, which QEMU has inherited.
     :raises TemplateError: QEMU refuses a request.
@@ -76,7 +76,7 @@ async def send(
     freeze: Callable[[], Awaitable[None]],
     on_paused: Callable[[], Awaitable[None]],
 ) -> str | None:
-    """Let QEMU send its running guest to a file. QEMU pauses it at the end; `resume` continues it.
+    """Let QEMU send its running guest to a file. QEMU pauses the guest at the end, until `resume`.
 
     :param target: Descriptor of an empty file that can be written.
     :param freeze: Function that freezes the guest's processes; called when little of the guest's
@@ -128,7 +128,10 @@ async def _begin(qmp: Client, target: int) -> None:
 async def _freeze_late(
     qmp: Client, freeze: Callable[[], Awaitable[None]], frozen: asyncio.Event
 ) -> None:
-    """Freeze the guest's processes when little memory is left to send, then let QEMU pause it."""
+    """Wait until QEMU has little of the guest's memory left to send, then freeze its processes.
+
+    Then set `frozen`, and let QEMU pause the guest for as long as it needs.
+    """
     while await _is_early(qmp):  # noqa: ASYNC110 - QEMU has no event
         await asyncio.sleep(_INTERVAL)
     await freeze()
@@ -177,7 +180,7 @@ def _mapped(qmp: Client) -> Mapping[str, bool]:
 
 
 async def _status(events: EventListener, awaited: set[str]) -> str | None:
-    """Wait until the migration reaches one of some statuses, and return it; None if QEMU exits."""
+    """Wait until the status of the migration is in `awaited`, and return it; None if QEMU exits."""
     async for event in events:
         status = field(event, str, "data", "status")
         if status in awaited:

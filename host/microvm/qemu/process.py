@@ -45,8 +45,8 @@ START_TIMEOUT = 30.0
 SAVE_TIMEOUT = 30.0
 _SLOWEST_MIB = 64
 
-#: Maximum time until a guest, which is paused at the end of its sending to a file, runs again, in
-#: seconds.
+#: Maximum time until the guest runs again, in seconds, after QEMU has paused it to send the last
+#: part of its memory to a file.
 RESUME_TIMEOUT = 10.0
 
 #: Time between two checks of a starting QEMU, in seconds.
@@ -183,7 +183,7 @@ class Qemu:
 
     @asynccontextmanager
     async def starting(self) -> AsyncIterator[None]:
-        """While the block starts or copies a machine, kill QEMU if a signal has stopped it.
+        """Context manager whose block starts or copies a machine: kill QEMU if a signal stops it.
 
         At other times, a stopped QEMU is not killed, because somebody may have stopped it on
         purpose.
@@ -192,7 +192,7 @@ class Qemu:
             yield
 
     async def save(self) -> None:
-        """Save the guest to the files that QEMU was launched with for this. The guest stops.
+        """Save the guest to the files of `Launched.memory`. After that, the guest no longer runs.
 
         :raises TemplateError: QEMU refuses a request.
         :raises QemuError: QEMU has exited, or saving takes too long.
@@ -208,13 +208,13 @@ class Qemu:
         freeze: Callable[[], Awaitable[None]],
         on_paused: Callable[[], Awaitable[None]],
     ) -> None:
-        """Copy the running guest to a file, from which another QEMU can restore it.
+        """Copy the running guest to a file, from which another QEMU can restore a copy of it.
 
         The guest of this QEMU continues to run.
 
         :param target: Descriptor of an empty file that can be written. The caller closes it.
-        :param freeze: See `migration.send`.
-        :param on_paused: See `migration.send`.
+        :param freeze: Function that freezes the guest's processes; see `migration.send`.
+        :param on_paused: Function that is called when the guest is paused; see `migration.send`.
         :raises TemplateError: QEMU refuses a request.
         :raises QemuError: QEMU has exited, or sending takes too long.
         """
@@ -320,7 +320,7 @@ class Qemu:
             await migration.receive(self._qmp, memory.sent)
 
     async def _failure(self, error: Exception, readers: list[asyncio.Task[None]]) -> QemuError:
-        """Return the error for a guest that did not start, with QEMU's message if it has exited."""
+        """Return the error for a guest that did not start, with the output that `readers` read."""
         try:
             async with asyncio.timeout(2 * _DRAIN_TIMEOUT):
                 ending = await self._exit(readers)
@@ -348,7 +348,7 @@ class Qemu:
         )
 
     def _killed_if_idle(self) -> AbstractAsyncContextManager[None]:
-        """While the block starts the guest, kill QEMU if it sleeps for some seconds.
+        """Context manager whose block starts the guest: kill QEMU if it sleeps for some seconds.
 
         A QEMU that still works on the start does not sleep. `SILENT_CHECKS` defines the time.
         """
@@ -373,7 +373,7 @@ class Qemu:
             await cancel([watch])
 
     async def _kill_on_error(self) -> None:
-        """Kill QEMU if it has paused the guest because of an error, or has sent invalid QMP."""
+        """Kill QEMU if an error has made it pause the guest, or if it has sent invalid QMP."""
         while True:
             await self._qmp.wait_paused()
             if self._qmp.garbled:

@@ -99,9 +99,10 @@ class Client(QMPClient):
             raise _refusal(command, str(error)) from error
 
     async def send_descriptor(self, name: str, descriptor: int) -> str:
-        """Send a descriptor to QEMU under a name, and return the URI that means it in a migration.
+        """Send a descriptor to QEMU under a name, and return its URI for the request `migrate`.
 
-        :raises TemplateError, QemuError: As `request`.
+        :raises TemplateError, QemuError: QEMU refuses the descriptor, for the reasons that
+            `request` lists.
         """
         # A descriptor can only be sent together with a byte. We send a space, which QMP ignores.
         socket.send_fds(self._port, [b" "], [descriptor])
@@ -111,7 +112,8 @@ class Client(QMPClient):
     async def add_descriptor(self, descriptor: int) -> str:
         """Send a writable descriptor to QEMU, and return a path by which QEMU can open it.
 
-        :raises TemplateError, QemuError: As `request`.
+        :raises TemplateError, QemuError: QEMU refuses the descriptor, for the reasons that
+            `request` lists.
         """
         socket.send_fds(self._port, [b" "], [descriptor])
         await self.request("add-fd", {"fdset-id": _FD_SET})
@@ -134,7 +136,10 @@ class Client(QMPClient):
         return None
 
     async def wait_paused(self) -> None:
-        """Wait until QEMU has paused its guest since the last call, or has sent invalid QMP."""
+        """Wait until QEMU pauses its guest, or sends invalid QMP.
+
+        This also returns if QEMU has done so since the last call.
+        """
         await self._paused.wait()
         self._paused.clear()
 
@@ -211,7 +216,7 @@ class Client(QMPClient):
 
 
 def field(answer: object, kind: type[_T], *names: str) -> _T:
-    """Return a field of an answer or event of QEMU, after a check of its type.
+    """Return a field of an answer or event of QEMU, after a check that the field is a `kind`.
 
     :param kind: Expected type of the value.
     :param names: Names of the nested objects, and of the field.

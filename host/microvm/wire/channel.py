@@ -61,7 +61,7 @@ class Channel(asyncio.Protocol):
         self._host_limit = Limit(_logger, "the host's frames")
 
     async def connect(self, port: socket.socket) -> None:
-        """Start to use the connected socket; the channel closes it."""
+        """Start to use `port`, a connected socket. The channel closes it."""
         await self._loop.create_connection(lambda: self, sock=port)
 
     def write(self, *parts: bytes | memoryview) -> None:
@@ -79,7 +79,11 @@ class Channel(asyncio.Protocol):
             transport.write(data)
 
     def close(self) -> None:
-        """Close the socket. No function of the caller is called afterwards; idempotent."""
+        """Close the socket.
+
+        After that, no function that the caller gave to the channel is called. Further calls do
+        nothing.
+        """
         if self._turn is not None:
             self._turn.cancel()
         transport, self._transport = self._transport, None
@@ -104,9 +108,9 @@ class Channel(asyncio.Protocol):
         self._take_turn()
 
     def _take_turn(self) -> None:
-        """Handle received frames.
+        """Handle received frames, but not more than `FRAMES_PER_TURN` at once.
 
-        If some remain, pause reading from the socket until they are handled.
+        If frames remain, pause reading from the socket until they are handled.
         """
         put_off, self._turn = self._turn, None
         done = self._handle(FRAMES_PER_TURN)

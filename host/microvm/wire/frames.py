@@ -27,7 +27,7 @@ class Frames:
         return self._take(size) if size <= len(self._rest) else None
 
     def take_rest(self) -> bytes:
-        """Remove all bytes from the buffer and return them."""
+        """Remove all bytes from the buffer, such as an incomplete frame, and return them."""
         return self._take(len(self._rest))
 
     def _take(self, size: int) -> bytes:

@@ -156,9 +156,9 @@ class Session:
         return self._say(codec.Resume(self._clock(), self._entropy(_ENTROPY_SIZE)))
 
     def keep(self) -> bytes:
-        """Encode `keep`: the guest freezes its processes until the `resume` after the next `hello`.
+        """Encode `keep`, so that the next `hello` does not kill the processes in the guest.
 
-        Without `keep`, the next `hello` kills the processes.
+        The guest freezes the processes, and lets them continue at the next `resume`.
 
         :raises Busy: Raised if a command is running.
         :raises UsageError: Raised if the guest is too old to support this message.
@@ -267,10 +267,9 @@ class Session:
             raise UsageError(f"no terminal has {rows} lines and {columns} columns") from None
 
     def exec_stdin(self, data: bytes | memoryview) -> tuple[bytes | memoryview, ...]:
-        """Encode standard input for the running command.
+        """Encode standard input for the running command; empty data closes its standard input.
 
-        :param data: Input, at most `stdin_credit` and at most :data:`STDIN_CHUNK` bytes. Empty data
-            closes the standard input of the command.
+        :param data: Input, at most `stdin_credit` and at most :data:`STDIN_CHUNK` bytes.
         :return: Parts of the encoded message. One of them is `data` itself, so the data must not
             change until it is sent. The tuple is empty if the command has exited.
         :raises UsageError: Raised if the data exceeds the credit.
@@ -283,9 +282,10 @@ class Session:
         return codec.ExecStdin(self._id, data).encode_parts(self._version)
 
     def consumed(self, stream: codec.Stream, amount: int) -> bytes:
-        """Record that the reader of an output stream has taken `amount` bytes.
+        """Record that the caller has read `amount` bytes of an output stream of the guest.
 
-        Return a message that lets the guest send more, or no bytes until enough bytes were taken.
+        Return an encoded message that lets the guest send more. While few bytes were read since the
+        last message, return no bytes, because a message for each read would be wasteful.
         """
         if not self._can_say(codec.ExecCredit):
             return b""
@@ -311,7 +311,6 @@ class Session:
 
         Messages of an older session are dropped. If there are many of them, this method returns
         None and sets :attr:`is_behind`; then call it again later.
-        :attr:`is_behind`; call the method again later.
 
         :raises VersionMismatch: Raised if the guest was built from a schema that the host does not
             know.
@@ -407,7 +406,7 @@ class Session:
         self._version = self._decoder.version = min(codec.VERSION, ready.version)
 
     def _can_be(self, message: codec.ExecResponse | codec.ExecFailed) -> bool:
-        """Return True if the running command can have ended as the guest's message says."""
+        """Return True if the running command can have ended in the way that the guest reports."""
         if isinstance(message, codec.ExecFailed) or message.ending is codec.Ending.EXITED:
             return True
         limited = message.ending is not codec.Ending.OUT_OF_MEMORY or self._limits_memory
