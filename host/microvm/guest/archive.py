@@ -74,7 +74,7 @@ class ArchiveTree:
     """
 
     def __init__(self, path: str, limits: TransferLimits) -> None:
-        """Create an empty tree.
+        """Create an empty tree, whose content will be unpacked at `path` in the guest.
 
         :param path: Path of the destination in the guest, for messages.
         """
@@ -110,8 +110,9 @@ class ArchiveTree:
                     members.members = []  # type: ignore[attr-defined]
                     _check_globals(members)
                     self._add(members, member)
-            # tarfile takes any block that is no header as the end of the archive. Only a block of
-            # zeros is a real end.
+            # tarfile takes any block that is no header as the end of the archive, so a damaged
+            # archive would seem complete. Check that the block consists of zeros, as the end of an
+            # archive does.
             if len(stream.last) < tarfile.BLOCKSIZE or any(stream.last):
                 raise _invalid("it is cut short, or damaged")
         self._content.flush()
@@ -252,7 +253,7 @@ class _ArchiveReader:
 
 
 def _check_globals(archive: tarfile.TarFile) -> None:
-    """Refuse long global headers, because tarfile copies all of them for each member."""
+    """Refuse long global headers of an archive, because tarfile copies them for each member."""
     if sum(len(key) + len(value) for key, value in archive.pax_headers.items()) > _GLOBALS:
         raise _invalid(f"its global headers have more than {_GLOBALS} bytes")
 
@@ -307,7 +308,8 @@ def write(path: Path, name: str, archive: BinaryIO) -> None:
 def _reading() -> Iterator[None]:
     try:
         yield
-    except MicroVMError:  # before ValueError, because some MicroVMErrors are also ValueErrors
+    # Must be before ValueError, because some MicroVMErrors are also ValueErrors.
+    except MicroVMError:
         raise
     # tarfile raises these errors for an invalid number in the archive
     except (ValueError, OverflowError):

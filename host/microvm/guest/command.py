@@ -36,7 +36,7 @@ class Command:
         consumed: Callable[[codec.Stream, int], None],
         max_output: int | None,
     ) -> None:
-        """Create the state of a command.
+        """Create the state of a command that the host starts with the message `request`.
 
         :param consumed: Function that is called with an output stream and the number of bytes that
             its reader has taken.
@@ -86,7 +86,7 @@ class Command:
         return False
 
     def release(self, keep: int) -> None:
-        """Let the command run on although nobody reads it; keep `keep` bytes of further output."""
+        """Store only `keep` more bytes of output, so that the command never waits for a reader."""
         self.stdout.release(keep)
         self.stderr.release(keep)
 
@@ -114,8 +114,9 @@ class Command:
                 codec.Stage.USER: self._request.user,
                 codec.Stage.INTERPRETER: bytes(message.missing),
             }
-            # Keep the text short: with surrogates (`surrogateescape`), `printable` would show each
-            # byte that is not UTF-8 as six characters, `\udcXX`.
+            # Keep the text short. `backslashreplace` shows a byte that is not UTF-8 as four
+            # characters, `\xNN`. After `surrogateescape`, `printable` would show such a byte as six
+            # characters, `\udcXX`.
             subject = printable(subjects.get(stage, b"").decode(errors="backslashreplace"))
             self.error = StartError(name, message.error_number, self.name, subject)
             self.returncode = self.error.exit_status

@@ -49,7 +49,7 @@ class Deadline(Timer):
     """
 
     def start(self, seconds: float, call: Callable[[], object]) -> None:
-        """Call the function `call` after `seconds` of counted time; cancel a pending call."""
+        """Call `call` when the event loop has run for `seconds`; cancel a call that is pending."""
         self.cancel()
         self._step(seconds, call)
 

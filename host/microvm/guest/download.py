@@ -29,7 +29,8 @@ from microvm.wire import files
 _NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 _ROOT = "tree"
 
-# Maximum number of skipped links whose paths are kept in memory, because each path may have 32 KiB.
+# Maximum number of skipped links whose paths are kept. More paths could fill the host's memory,
+# because each path may have 32 KiB.
 _MAX_LEFT_OUT = 100
 
 
@@ -83,7 +84,7 @@ class Download:
     """
 
     def __init__(self, source: str, destination: Path) -> None:
-        """Create the staging folder.
+        """Create the staging folder for the file or folder that is received from the guest.
 
         If the destination is a folder, the staging folder is created in it, otherwise in its
         parent.
@@ -118,7 +119,7 @@ class Download:
         self._enter(self._staging.descriptor)
         try:
             await in_thread(self._staging.remove)
-        except MicroVMError:  # if no thread can be started
+        except MicroVMError:  # raised if no thread can be started
             self._staging.remove()
 
     @property
@@ -242,7 +243,7 @@ class Download:
 
     @contextmanager
     def _host_errors(self, name: str) -> Iterator[None]:
-        """Replace an `OSError` by one with the path on the host.
+        """Context manager that replaces an `OSError` by one with the path on the host.
 
         If `name` exists, the guest sent it twice, which is a `FileError`.
         """

@@ -56,7 +56,7 @@ _OPTIONS = parse_options(
 async def exchange(
     guest: Executor, request: files.Request, timeout: float
 ) -> AsyncIterator[Exchange]:
-    """Start `carry`, the guest's program for files; send it a request, and yield the connection.
+    """Context manager that starts `carry`, the guest's program for files, and sends it a request.
 
     If `carry` still runs when the block ends, it is killed. Errors that the block raises are raised
     again after `carry` has exited.
@@ -183,7 +183,7 @@ class Exchange:
         return message
 
     async def expect_or(self, kind: type[M], end: type[files.Done | files.Whole]) -> M | None:
-        """Return the next message of a list: one of type `kind`, or None for the closing one."""
+        """Return the next message, of type `kind`; None for a message of type `end`."""
         message = await self.receive()
         if isinstance(message, end):
             return None
@@ -192,7 +192,7 @@ class Exchange:
         return message
 
     async def end(self) -> None:
-        """Wait until `carry` exits. It must not send another message.
+        """Wait until `carry` exits, and check that it sends no other message before.
 
         :raises FileError: If the guest sends another message, or `carry` fails.
         """

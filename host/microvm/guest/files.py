@@ -107,8 +107,8 @@ async def list(  # noqa: A001 - the method's name
 ) -> tuple[FileStatus, ...]:
     """Return the status of each file in a folder; see `MicroVM.list`."""
     limits = TransferLimits(0, parse_count(max_files, least=0))
-    # A file that is replaced while the guest reads the folder may be listed twice, so use a
-    # dictionary.
+    # If a file is replaced while the guest reads the folder, the guest may list the file twice. The
+    # dictionary keeps one status for each name.
     found: dict[str, FileStatus] = {}
     async with _requested(guest, Action.LIST, path, user, timeout) as transfer:
         while entry := await transfer.expect_or(files.Entry, files.Done):
@@ -152,9 +152,8 @@ async def get(
     """Copy a file or a folder to the host; see `MicroVM.get`."""
     limits = TransferLimits(parse_size(max_size), parse_count(max_files, least=0))
     async with _requested(guest, Action.GET, source, user, timeout) as transfer:
-        answer = (
-            await transfer.receive()
-        )  # fails if the source is missing, before anything on the host is changed
+        # If the source is missing, this raises an error before anything on the host is changed.
+        answer = await transfer.receive()
         target = _target(transfer.path, destination)
         async with Download(transfer.path, target) as download:
             while not isinstance(answer, files.Done):
@@ -266,7 +265,10 @@ async def get_archive(
 
 @asynccontextmanager
 async def _sending(transfer: Exchange) -> AsyncIterator[None]:
-    """Wait for the guest's result after the block has sent all messages; cancel on an error."""
+    """Context manager whose block sends messages. Then wait for the guest's result.
+
+    If the block fails, cancel the transfer.
+    """
     try:
         yield
         await _finish(transfer)

@@ -99,7 +99,7 @@ class Guest:
         self._channel.write(self._session.hello())
 
     async def ready(self, timeout: float, *, resume: bool = True) -> None:
-        """Wait until the guest has answered `hello` with `ready`, then call `resume`.
+        """Wait until the guest answers `hello`. With `resume`, then send it the time and entropy.
 
         :param timeout: Maximum time in seconds.
         :param resume: True to call `resume` now, False to call it before the first command. Until
@@ -129,7 +129,7 @@ class Guest:
             self.resume()
 
     async def keep(self, timeout: float = TIMEOUTS.ping) -> None:
-        """Freeze all processes of the guest, so that they survive the next `hello` of any host.
+        """Freeze the guest's processes, so that the next `hello` of a host does not stop them.
 
         The next call of `resume` unfreezes the processes.
 
@@ -152,7 +152,7 @@ class Guest:
         return self._exec(argv, options)
 
     def _exec(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
-        """Start a command.
+        """Start a command, whose options are already checked.
 
         :raises Busy: If another command runs.
         :raises UsageError: If an argument is invalid or cannot be encoded.
@@ -188,7 +188,7 @@ class Guest:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Refuse new commands and delay pings within the block, so that the block can call `keep`.
+        """Context manager that refuses commands and delays pings, so its block can call `keep`.
 
         :raises Busy: If a command runs, or another such block is active.
         :raises UsageError: If the image is too old.
@@ -196,8 +196,9 @@ class Guest:
         self._check_alive()
         if not self._free.is_set():
             raise _busy()
-        self._begin()  # so that this guest has its own entropy before it is saved
-        # raises an error if the guest does not support `keep`; the message is not sent
+        self._begin()  # gives this guest its own entropy, before the guest is saved
+        # Encoded only to raise an error if the guest does not support `keep`. The message is not
+        # sent.
         self._session.keep()
         self._free.clear()
         try:
@@ -206,18 +207,20 @@ class Guest:
             self._free.set()
 
     async def wait_idle(self) -> None:
-        """Wait until a killed or forgotten command has exited. Do not wait for a command in use."""
+        """Wait until a killed or dropped command has exited. Do not wait for other commands."""
         command = self._command
         if command is None:
             return
         if not command.abandoned:
-            # The caller may have dropped the command's `Process`, while a cycle or the traceback of
-            # an error that was just handled still refers to it. So let this turn of the event loop
-            # end, and collect cycles, after which the command is killed.
+            # The caller may have dropped the command's `Process`, although a reference cycle, or
+            # the traceback of an error that was just handled, still refers to it. So let the event
+            # loop run once, and collect cycles. The command of a `Process` that was dropped is
+            # killed then.
             await asyncio.sleep(0)
             gc.collect()
         if command.abandoned:
-            # bounded, because the guest counts as lost if it does not kill the command in time
+            # This wait always ends: if the guest does not kill the command in time, it counts as
+            # lost.
             await command.ended.wait()
 
     def _abandon(self, command: Command) -> None:
@@ -227,10 +230,10 @@ class Guest:
             self._kill()
 
     def abandon_soon(self, command: Command) -> None:
-        """Kill a command whose `Process` nobody holds any more; may be called in any thread."""
+        """Kill a command to whose `Process` nobody refers any more. Any thread may call this."""
         if not command.ended.is_set():
             command.abandoned = True
-            # raised if the event loop was closed, and the machine with it
+            # raised if the event loop was closed, and the machine was ended with it
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._abandon, command)
 
@@ -350,8 +353,9 @@ class Guest:
             self._command.stdin._flush()
 
     def _stdin_credit(self) -> int:
-        # A guest may allow the host to send gigabytes and then read nothing. So send nothing while
-        # the write buffer is full.
+        # A hostile guest may allow the host to send gigabytes, and then read nothing. So send
+        # nothing while the host's write buffer is full. Otherwise that buffer would grow without
+        # limit.
         return 0 if self._channel.is_full else self._session.stdin_credit
 
     def _expire(self, command: Command, timeout: float, grace: float | None) -> None:
@@ -390,13 +394,13 @@ def _cancel(*timers: Timer) -> None:
 
 
 def _settle(waiter: asyncio.Future[T], result: T) -> None:
-    # If the task that waited for this future was cancelled, the future is cancelled, too.
+    # The future is already done if the task that waited for it was cancelled.
     if not waiter.done():
         waiter.set_result(result)
 
 
 def _dropped(guest: weakref.ref[Guest], command: weakref.ref[Command]) -> None:
-    """Kill a command whose `Process` nobody holds any more.
+    """Kill a command to whose `Process` nobody refers any more.
 
     The parameters are weak references. If they were strong, an error that is stored in the guest or
     the command could keep the `Process` alive forever, because its traceback refers to frames.

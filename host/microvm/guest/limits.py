@@ -8,8 +8,8 @@ from errno import EFBIG
 from microvm.errors import FileError
 from microvm.wire.files import Data, Entry, Whole
 
-# Maximum number of bytes of all names and link targets in a transfer: this number for each allowed
-# file, plus a fixed number for a few long names.
+# The names and link targets in a transfer may have this number of bytes for each allowed file, and
+# in addition the second number of bytes, so that a few names may be long.
 _NAME = 100
 _LONG_NAMES = 1 << 20
 
@@ -31,7 +31,7 @@ class TransferLimits:
         self.names = _LONG_NAMES + _NAME * self.files
 
     def take(self, path: str, message: Entry | Data | Whole) -> None:
-        """Subtract the amounts of a received message from the limits.
+        """Subtract the files and bytes of a received message from what the guest may still send.
 
         :param path: Path of the transfer in the guest, for messages.
         :raises FileError: If a limit is exceeded.
@@ -43,7 +43,10 @@ class TransferLimits:
                 self.count(path, names=len(message.name) + len(message.target), files=1)
 
     def count(self, path: str, *, size: int = 0, files: int = 0, names: int = 0) -> None:
-        """Subtract these amounts from the limits; see `take` for errors and `path`."""
+        """Subtract bytes of content, files, and bytes of names from what the guest may still send.
+
+        See `take` for the errors and for `path`.
+        """
         self.size -= size
         self.files -= files
         self.names -= names

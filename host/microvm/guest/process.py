@@ -104,7 +104,8 @@ class Process:
     async def __aexit__(self, *_: object) -> None:
         if not self._command.ended.is_set():
             self.abandon()
-            # bounded, because the guest counts as lost if it does not kill the command in time
+            # This wait always ends: if the guest does not kill the command in time, it counts as
+            # lost.
             await self._command.ended.wait()
 
     @property

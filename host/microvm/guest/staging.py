@@ -146,7 +146,7 @@ def _opened(name: str, folder: int | None, flags: int, path: Path) -> Iterator[i
 
 @contextmanager
 def _errors_about(path: Path) -> Iterator[None]:
-    """Replace the path in an `OSError` by `path`, because users do not know the staging folder."""
+    """Context manager that replaces the path in an `OSError` by `path`, which the user knows."""
     try:
         yield
     except OSError as error:

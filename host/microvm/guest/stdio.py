@@ -29,7 +29,7 @@ _LAST_OUTPUT_TIMEOUT = 1.0
 async def attach(
     process: Process, feed: Coroutine[Any, Any, None] | None, out: WriteFunction, err: WriteFunction
 ) -> int:
-    """Copy the streams of a command until the command exits, and return its return code.
+    """Write a command's output with `out` and `err` until it exits; return its return code.
 
     :param feed: Coroutine that writes the command's standard input; it is cancelled when the
         command exits.
@@ -44,8 +44,8 @@ async def attach(
     try:
         await asyncio.wait((copying, ended), return_when=asyncio.FIRST_EXCEPTION)
         if ended.done() and isinstance(ended.exception(), ExecKilled):
-            # The program that reads the output may have stopped reading, which must not delay this
-            # process.
+            # Wait only for a limited time: the program that reads the output may have stopped
+            # reading, which must not delay this process.
             await asyncio.wait((copying,), timeout=_LAST_OUTPUT_TIMEOUT)
         else:
             await copying
@@ -99,7 +99,7 @@ def _write_all(descriptor: int, chunk: bytearray | bytes | memoryview) -> None:
     while view:
         try:
             view = view[os.write(descriptor, view) :]
-        # another process has made the descriptor, which it shares with this one, non-blocking
+        # another process, which shares the descriptor, has set O_NONBLOCK
         except BlockingIOError:
             wait_ready({descriptor: POLLOUT})
 

@@ -11,17 +11,17 @@ from typing import Self
 from microvm.errors import MachineError
 from microvm.wire.session import STDIN_CHUNK
 
-# Smaller chunks of output are copied into the chunk before them. If they were kept as views, each
-# would keep the whole buffer alive that was read from the port, so a guest could make the host hold
-# gigabytes.
+# Chunks of output that are smaller than this are copied, and joined with a small chunk before them.
+# A small chunk that was kept as a view would keep alive the whole buffer that was read from the
+# port, so a guest could make the host hold gigabytes.
 _SMALL = 1 << 14
 
 
 class OutputBuffer:
-    """A buffer of the output of one stream of a command that its reader has not taken yet."""
+    """A buffer that holds the output of a command's stream until the reader takes it."""
 
     def __init__(self, consumed: Callable[[int], None]) -> None:
-        """Create an empty buffer.
+        """Create an empty buffer, which calls `consumed` with the number of bytes that were taken.
 
         :param consumed: Function that is called each time with the number of bytes that the reader
             has taken.
@@ -56,7 +56,7 @@ class OutputBuffer:
         return chunk
 
     def feed(self, data: bytes | memoryview, dropped: int = 0) -> None:
-        """Add output from the guest to the buffer.
+        """Add output `data` from the guest. With it arrived `dropped` more bytes, now discarded.
 
         :param dropped: Number of further bytes that arrived with `data`, but were discarded.
         """
@@ -78,23 +78,23 @@ class OutputBuffer:
         self._wake.set()
 
     def release(self, keep: int) -> None:
-        """Let the command run on although nobody reads it; keep `keep` bytes of further output."""
+        """Store only `keep` more bytes of output, so that the command never waits for a reader."""
         if self._keep is None:
             self._consumed(len(self))
             self._keep = keep
 
     def end(self, error: MachineError | None = None) -> None:
-        """Mark the end of the stream, or end the stream with an error that its reader gets."""
+        """Mark the end of the stream. With `error`, the reader gets that error after the output."""
         self._ended = True
         self._error = error
         self._wake.set()
 
 
 class KeepAlive:
-    """A token that a `Process` and its streams share. It is dropped when all of them are."""
+    """A token that a `Process` and its streams share, to detect when nobody refers to them."""
 
     def __init__(self, dropped: Callable[[], None]) -> None:
-        """Create a token.
+        """Create a token that calls `dropped` when nobody refers to the token any more.
 
         :param dropped: Function that is called in any thread when the last reference to the token
             is dropped.
@@ -114,7 +114,7 @@ class OutputStream:
     """
 
     def __init__(self, buffer: OutputBuffer, keep_alive: KeepAlive) -> None:
-        """Create a stream that returns the content of a buffer."""
+        """Create a stream that reads from `buffer`, and refers to `keep_alive` while it exists."""
         self._buffer = buffer
         self._keep_alive = keep_alive
         # bytes that were taken from the buffer, but not returned to the caller yet
@@ -165,7 +165,7 @@ class OutputStream:
             try:
                 chunk = await self._buffer.take()
             except MachineError:
-                # otherwise, return the bytes that were read; the next call raises the error
+                # if bytes were read before the error, return them; the next call raises the error
                 if not seen:
                     raise
                 chunk = b""
@@ -187,7 +187,7 @@ class InputStream:
     def __init__(
         self, send: Callable[[bytes | memoryview], None], credit: Callable[[], int]
     ) -> None:
-        """Create a stream.
+        """Create a stream that sends input with `send`, at most `credit()` bytes at a time.
 
         :param send: Function that sends one message with data; empty data is the end of the stream.
         :param credit: Function that returns the number of bytes that the guest allows to be sent
@@ -243,7 +243,7 @@ class InputStream:
                 self._send(b"")
 
     def _refuse(self) -> None:
-        """Discard all queued data, because the command reads no more."""
+        """Discard all queued input, because the command has exited or closed its standard input."""
         self._refused = True
         self._pending.clear()
         self._drained.set()

@@ -127,5 +127,5 @@ async def _send_members(exchange: Exchange, folder: int, path: Path) -> None:
 def entry(
     mode: int, name: bytes = b"", *, size: int = 0, mtime: int, target: bytes = b""
 ) -> files.Entry:
-    """Return the message that announces a file, folder or link, and makes root its owner."""
+    """Return the message that announces a file, folder or link to the guest, with root as owner."""
     return files.Entry(mode=mode, size=size, mtime=mtime, uid=0, gid=0, name=name, target=target)

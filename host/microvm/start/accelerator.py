@@ -71,9 +71,10 @@ class AcceleratorChoice:
             self._notify(accels.fallback_notice(obstacle.text, obstacle.hint))
 
     def failed(self, error: QemuError | BootError) -> None:
-        """Record the error of the last candidate, the accelerator that was tried last."""
+        """Record that the start failed with the accelerator that was tried last."""
         if self.candidates[-1] != "tcg" and start.failure_of_start(error).remembered:
-            # KVM worked before, so forget this, and let the next start try KVM again
+            # KVM worked before, and has failed now. So delete the record that KVM works, and the
+            # next start tests KVM again.
             self._probes.forget()
 
     def succeeded(self, accel: Accel, error: QemuError | BootError | None) -> None:

@@ -195,7 +195,10 @@ def _seal(file: int) -> None:
 
 @asynccontextmanager
 async def _snapshot_errors(vm: RunningVM) -> AsyncIterator[None]:
-    """Convert an error into a `SnapshotError`; if the machine has failed, raise its error."""
+    """Context manager that converts an error of its block into a `SnapshotError`.
+
+    If the machine has failed, raise the error of the machine instead.
+    """
     try:
         yield
     except (MachineError, QemuError, TemplateError) as error:

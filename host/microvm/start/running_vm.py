@@ -50,7 +50,7 @@ class RunningVM:
     """
 
     def __init__(self, qemu: Qemu, guest: Guest, console: Console) -> None:
-        """Create a machine from its parts.
+        """Create a machine from its QEMU process, its guest, and the guest's console.
 
         Use :meth:`start`, which also waits until the guest is ready.
         """

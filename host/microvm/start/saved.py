@@ -61,7 +61,7 @@ _MANIFEST_LIMIT = 1 << 16
 
 
 class SavedManifest(NamedTuple):
-    """The manifest of a saved guest.
+    """The manifest of a saved guest: its origin, and the digests of its files.
 
     :ivar name: Name of the saved guest's folder.
     :ivar origin: Image, QEMU and options with which the guest was started.
@@ -81,7 +81,7 @@ class SavedManifest(NamedTuple):
 
 
 class SavedGuest(NamedTuple):
-    """A saved guest on the disk.
+    """A saved guest in the cache: its manifest, size and last use, or its flaw if it has one.
 
     :ivar name: Name of the folder.
     :ivar manifest: Manifest of the guest; None if the guest has a flaw.
@@ -98,7 +98,7 @@ class SavedGuest(NamedTuple):
 
 
 class FlawError(Exception):
-    """A saved guest cannot be used. The text of the error may be empty.
+    """An error that says that a saved guest cannot be used. Its text may be empty.
 
     :ivar flaw: Kind of the flaw.
     """
@@ -119,7 +119,9 @@ class OpenedGuest(NamedTuple):
 
 @contextmanager
 def blank(scratch_size: int = 0) -> Iterator[Memory]:
-    """Yield files without names in which QEMU can save a guest. They are closed after the block.
+    """Context manager that yields files without names, in which QEMU can save a guest.
+
+    The files are closed after the block.
 
     :param scratch_size: See `QemuConfig.scratch`.
     :raises CacheError, QemuError: As for `scratch.blank`.
@@ -132,7 +134,7 @@ def blank(scratch_size: int = 0) -> Iterator[Memory]:
 
 @contextmanager
 def restorable(ram: int, state: bytes, disk: int | None, *, copied: bool) -> Iterator[Memory]:
-    """Yield the memory, state and disk of a saved guest as files that one QEMU can restore.
+    """Yield a saved guest as files for one QEMU; with `copied`, QEMU gets its own copy of the RAM.
 
     :raises CacheError: If the disk is full, or the cache cannot be written.
     """
@@ -183,7 +185,7 @@ def complete(folder: Path, manifest: SavedManifest) -> None:
 
 
 def open_checked(path: Path, files: ExitStack, *, deep: bool = True) -> OpenedGuest:
-    """Open the files of a saved guest, and check that they have not changed.
+    """Open the files of a saved guest and check their sizes; if `deep`, also their digests.
 
     :param files: Stack that closes the files.
     :param deep: True to compare the files with their digests, False to compare only their sizes.
@@ -262,7 +264,7 @@ def _manifest(path: Path) -> SavedManifest:
 
 @contextmanager
 def _flaws(path: Path) -> Iterator[None]:
-    """Convert errors of the file system about a saved guest into a `FlawError`."""
+    """Context manager that converts file system errors about a saved guest to a `FlawError`."""
     try:
         yield
     except FileNotFoundError:
@@ -282,7 +284,7 @@ def _inode(path: Path) -> int | None:
 
 
 def _keep(source: int, path: Path, base: int | None = None) -> str:
-    """Copy a file to the path `path`, and return the digest of the copy.
+    """Copy the open file `source` to the path `path`, and return the digest of the copy.
 
     :param base: Similar file, with which the copy shares blocks on the disk if that is possible.
     """

@@ -134,7 +134,10 @@ class Starter:
             return vm
 
     def _disable_clones(self, error: _Refused) -> None:
-        """Record for one day that this QEMU cannot restore a guest that it has just saved."""
+        """Record that this QEMU cannot restore a guest that it has saved; valid for one day.
+
+        Until then, each start boots.
+        """
         self._probes.remember(works=False)
         self._notify(
             f"this QEMU cannot clone guests: {error.message}; booting instead for a day"
@@ -200,7 +203,7 @@ class Starter:
 
         :raises BootError: If the guest does not boot.
         """
-        # raises an error for an invalid limit, before a guest is booted for nothing
+        # checks the user's limit for templates before a guest is booted for nothing
         template.limit()
         with _classify_errors("no template can be saved", boots=True):
             async with template.locked(self._name, self._notify):

@@ -189,7 +189,7 @@ class Store:
             if not is_locked:
                 raise self._error(f"{name} is being saved by {lock.holder(path)} now")
             # Rename the folder before removing it, so that other processes never find an incomplete
-            # guest. Another process may have removed the folder first.
+            # guest. If another process has removed the folder first, FileNotFoundError is ignored.
             with cache.disk_errors(), cache.scratch(path) as gone, suppress(FileNotFoundError):
                 path.replace(gone)
 

@@ -65,7 +65,7 @@ async def prepare_guest(
 
 
 async def warm_up(run: Run) -> None:
-    """Run a few commands in a guest, so that its next commands are faster.
+    """Run a few commands in a guest with the function `run`, so that later commands are faster.
 
     :raises MachineError: If the machine fails.
     """
@@ -85,7 +85,7 @@ async def _settle(guest: Guest) -> None:
         async with asyncio.timeout(_CLOCK_TIMEOUT):
             while await read_file(guest, _CLOCK) == _EARLY_CLOCK:  # noqa: ASYNC110 - no event
                 await asyncio.sleep(_CLOCK_INTERVAL)
-    # for example, the guest is too old to copy files
+    # raised, for example, if the guest is too old to copy files
     except (ExecError, FileError, TimeoutError) as error:
         _logger.debug("cannot read the clock of the guest: %r", error)
     await asyncio.sleep(_REST)
