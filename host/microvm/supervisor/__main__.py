@@ -28,11 +28,15 @@ from microvm.supervisor.supervisor import Supervisor
 
 
 def main() -> None:
-    """Fork and run the supervisor, so that it is no child of the process that started it."""
+    """Fork and run the supervisor in the child process, so that it outlives its caller.
+
+    Then the supervisor is no child of the process that started it.
+    """
     if os.fork():
         os._exit(0)
     os.setsid()
-    signal.signal(signal.SIGHUP, lambda *_: None)  # a machine outlives the session that started it
+    # Do not exit on SIGHUP, because a machine outlives the session that started it.
+    signal.signal(signal.SIGHUP, lambda *_: None)
     os.umask(0o077)
     open_log()
     name, *numbers = sys.argv[1:]
@@ -49,8 +53,8 @@ async def _serve(
     starter: ClientConnection, runtime: RuntimeDirectory, directory: MachineDirectory
 ) -> None:
     try:
-        # We wait without a timeout, because the process that starts the machine may have to build
-        # an image first.
+        # Do not limit this wait, because the process that starts the machine may first have to
+        # build an image.
         order = (await starter.request(timed=False))["order"]
     except EOFError:
         return runtime.remove(directory)
@@ -68,13 +72,13 @@ async def _serve(
     except Exception as error:
         await starter.fail(error)
         if not isinstance(error, MicroVMError):
-            raise  # the traceback is then written to the log
+            raise  # the interpreter then writes the traceback to the log
 
 
 async def _machine(
     starter: ClientConnection, directory: MachineDirectory, order: dict[str, Any]
 ) -> MicroVM:
-    """Start the machine that an order describes, in the working folder of the ordering process."""
+    """Start the machine that `order` describes, in the working folder of the starter."""
     loop = asyncio.get_running_loop()
     notices: set[asyncio.Task[None]] = set()
 
@@ -100,7 +104,7 @@ async def _machine(
 
 
 async def _attended(starter: ClientConnection, start: Coroutine[Any, Any, MicroVM]) -> MicroVM:
-    """Start a machine, and cancel the start if the process that ordered it disconnects.
+    """Await `start`, which starts a machine; cancel it if the starter disconnects.
 
     :raises MicroVMError: the starter has disconnected.
     """

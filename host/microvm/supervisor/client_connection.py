@@ -36,7 +36,7 @@ class ClientConnection:
     """
 
     def __init__(self, connected: socket.socket) -> None:
-        """Take over an accepted socket, which is in non-blocking mode."""
+        """Use an accepted socket, which is in non-blocking mode; `close` closes it."""
         self.descriptors: list[int] = []
         self.passed: list[int] = []
         self._socket = connected
@@ -52,13 +52,13 @@ class ClientConnection:
                 os.close(each.pop())
 
     def is_ours(self) -> bool:
-        """Tell whether the client process belongs to this user or to root."""
+        """Tell whether the client process belongs to the user of this process or to root."""
         data = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         _, user, _ = _CREDENTIALS.unpack(data)
         return user in (os.geteuid(), 0)
 
     async def request(self, *, timed: bool = True) -> dict[str, Any]:
-        """Receive the request of the client, which is its first line.
+        """Receive the request of the client, which is its first line; wait forever if not `timed`.
 
         :param timed: False to wait without a timeout.
         :raises UsageError: the line is invalid, or the client's wire has another version.
@@ -74,12 +74,12 @@ class ClientConnection:
         return line
 
     def hurry(self) -> None:
-        """Make `request` raise TimeoutError now, unless the request has arrived."""
+        """Make `request` raise TimeoutError now, unless the client's request has arrived."""
         if not self._deadline.expired():
             self._deadline.reschedule(0)
 
     async def lines(self) -> AsyncIterator[dict[str, Any]]:
-        """Yield the lines after the request until the client disconnects, and answer pings.
+        """Yield the client's lines after its request until it disconnects, and answer its pings.
 
         :raises UsageError: a line is invalid.
         """

@@ -15,7 +15,10 @@ def now() -> float:
 
 
 async def sleep(seconds: float) -> None:
-    """Sleep for some seconds. If the host sleeps past that time, return soon after it wakes up."""
+    """Sleep for some seconds. The time for which the host is suspended counts, too.
+
+    If the time ends while the host is suspended, return soon after the host wakes up.
+    """
     end = now() + seconds
     while (left := end - now()) > 0:  # noqa: ASYNC110 - no event exists for this
         await asyncio.sleep(min(left, MAX_SLEEP))

@@ -19,7 +19,8 @@ from microvm.system.descriptors import allows, wait_ready
 
 _CHUNK = 1 << 16
 _INTERVAL = 0.2  # seconds between two checks whether the descriptor was closed
-_PTMX = os.makedev(5, 2)  # /dev/ptmx: to open it again would create another terminal
+# /dev/ptmx, which we never open again, because each opening creates another terminal.
+_PTMX = os.makedev(5, 2)
 
 PAUSE = 0.05
 """Seconds until a thread tries again to write to a descriptor that should be writable."""
@@ -29,7 +30,7 @@ class ClientDescriptor:
     """A file descriptor that a client has passed, such as the standard output of its command."""
 
     def __init__(self, descriptor: int, *, writes: bool) -> None:
-        """Take over a descriptor, which `close` closes.
+        """Use a client's descriptor for writing or reading only; `close` closes it.
 
         :param writes: True to write to it, False to read from it.
         """
@@ -37,11 +38,12 @@ class ClientDescriptor:
         self._writes = writes
         self._socket: socket.socket | None = None
         self._blocks = False
-        self._polls = True  # whether poll(2) reports that the descriptor is writable
+        self._polls = True  # True if poll(2) shows whether the descriptor is ready
         status = os.fstat(descriptor)
         if not allows(descriptor, writes=writes):
-            # We do not open the descriptor again in the other direction, because that could open
-            # the other end of a pipe. So the first read or write fails.
+            # The client has opened this descriptor only for the opposite direction. Do not open its
+            # file again, because that could open the other end of a pipe. Instead, the first read
+            # or write fails.
             return
         if stat.S_ISSOCK(status.st_mode):
             self._socket = socket.socket(fileno=descriptor)
@@ -50,7 +52,8 @@ class ClientDescriptor:
         ):
             self._reopen()
         else:
-            # An eventfd(2), a timerfd or a signalfd has no file type, and reading it can block.
+            # Apart from regular files and folders, reading may block, as for an eventfd(2), a
+            # timerfd or a signalfd, which have no file type.
             self._blocks = not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode)
             self._polls = stat.S_ISCHR(status.st_mode)
 
@@ -80,7 +83,7 @@ class ClientDescriptor:
             os.close(descriptor)
 
     async def read(self) -> bytes:
-        """Wait for data of the descriptor and return it; empty at the end of file."""
+        """Wait for data from the descriptor and return it; empty at the end of file."""
         while self._descriptor >= 0:
             try:
                 if not self._blocks:
@@ -99,7 +102,7 @@ class ClientDescriptor:
         return os.read(self._descriptor, _CHUNK)
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Write all of the data to the descriptor, and wait while it takes no data.
+        """Write all of the data to the descriptor. Wait while its reader takes no data.
 
         :raises BrokenPipeError: the reader has closed the pipe or the socket.
         :raises OSError: the data cannot be written.
@@ -120,13 +123,19 @@ class ClientDescriptor:
         return os.write(self._descriptor, view)
 
     def _write_duplicate(self, descriptor: int, view: memoryview) -> None:
-        """Write in a thread, until `close` is called, because a thread cannot be cancelled."""
+        """Write data to a duplicate of the descriptor, in a thread, until all is written.
+
+        A thread cannot be cancelled, so it checks regularly whether `close` was called, and then
+        stops.
+        """
         try:
             while view and self._descriptor >= 0:
                 if not self._polls or wait_ready({descriptor: POLLOUT}, _INTERVAL):
                     try:
                         view = view[os.write(descriptor, view) :]
-                    except BlockingIOError:  # a terminal lacks room for the two bytes of a newline
+                    # Raised by a terminal that lacks room for the two bytes of a newline; try
+                    # again.
+                    except BlockingIOError:
                         time.sleep(PAUSE)
         finally:
             os.close(descriptor)

@@ -9,7 +9,8 @@ import time
 from microvm.supervisor.machine_directory import ENDED, MachineDirectory
 
 _SIZE = 4096
-_MAX_REASON = 600  # maximum number of characters of a reason; JSON needs up to 6 bytes for each
+# Maximum number of characters of a reason; JSON needs up to 6 bytes for a character.
+_MAX_REASON = 600
 
 
 class EndRecord:

@@ -14,7 +14,8 @@ from typing import Any
 from microvm.errors import FileError, MicroVMError, QemuExit
 
 _FIELDS = ("message", "hint", "detail")
-_OSERROR_FIELDS = ("errno", "strerror", "filename")  # of an OSError; `vars` does not return them
+# Attributes of an OSError, which `vars` does not return.
+_OSERROR_FIELDS = ("errno", "strerror", "filename")
 
 
 def to_json(error: BaseException) -> dict[str, Any]:
@@ -55,7 +56,8 @@ def _kinds() -> dict[str, type[MicroVMError]]:
 
 
 def _family(kind: type[MicroVMError]) -> Iterator[type[MicroVMError]]:
-    if kind.__module__ == MicroVMError.__module__:  # a user's class may have the same name
+    # Compared, because a user's class may have the same name.
+    if kind.__module__ == MicroVMError.__module__:
         yield kind
         for child in kind.__subclasses__():
             yield from _family(child)

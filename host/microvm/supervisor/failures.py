@@ -8,7 +8,7 @@ from microvm.system.process import is_stopped
 
 
 def ended(name: str) -> MachineError:
-    """Return the error for a supervisor that exited before it replied."""
+    """Return the error to raise if the supervisor of machine `name` exited before it replied."""
     with RuntimeDirectory() as runtime:
         try:
             directory = runtime.of(name)
@@ -19,7 +19,7 @@ def ended(name: str) -> MachineError:
 
 
 def silent(name: str, process: int = 0) -> MachineError:
-    """Return the error for a supervisor that does not answer.
+    """Return the error to raise if the supervisor of machine `name` does not answer.
 
     :param process: the process id of the supervisor; 0 if it is not known.
     """

@@ -32,7 +32,7 @@ _MAX_SHOWN = 200  # maximum number of characters of a command line that users se
 
 
 async def _exec(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
-    """Run a command of the client, whose standard streams are the three descriptors of the client.
+    """Run a client's command, whose standard streams are the descriptors that the client sent.
 
     With `sized` in the request, wait until the client has sent the size of its terminal, before any
     output is written. The client sends the size when its terminal is ready.
@@ -55,32 +55,33 @@ async def _exec(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any
             request.on_line.append(lambda line: _control(process, line, sized))
             await request.client.send({"started": True})
             if request.fields.get("sized"):
-                await sized.wait()  # cancelled if the client disconnects instead
+                await sized.wait()  # is cancelled if the client disconnects without sending a size
             feed = None
             if process.stdin and options.get("stdin") == PIPE:
                 feed = _fed(source, process.stdin)
             elif process.stdin:
-                process.stdin.close()  # a command with a terminal always has an input stream
+                # A command with a terminal has an input stream even if none was requested.
+                process.stdin.close()
             try:
                 returncode = await attach(process, feed, out.write, err.write)
             except BrokenPipeError:
                 returncode = -signal.SIGPIPE
             except asyncio.CancelledError:
                 if options.get("command") == files.PROGRAM:
-                    # This command transfers files. Let it remove a partly written file in the
-                    # guest.
+                    # This command, `carry`, transfers files. Let it remove a partly written file in
+                    # the guest.
                     await give_up(process, _CLEANUP_TIMEOUT)
                 raise
     return {"returncode": returncode, "memory": process.memory}
 
 
 async def _fed(source: ClientDescriptor, stream: InputStream) -> None:
-    with source:  # close our end of the pipe afterwards, so that its writer gets SIGPIPE
+    with source:  # closes our end of the pipe at the end, so that its writer gets SIGPIPE
         await copy_in(source.read, stream)
 
 
 def _control(process: Process, line: dict[str, Any], sized: asyncio.Event) -> None:
-    """Handle a client's line about its running command: a signal, a terminal size, or `abandon`.
+    """Handle a client's line about its command: a signal, a terminal size, or `abandon` (kill).
 
     A size sets `sized`, for which a command with a terminal waits.
 
@@ -102,14 +103,14 @@ def _shown(argv: list[Any]) -> str:
 
 
 async def _stop(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
-    """End the machine, and reply when its files are removed."""
+    """End the machine, and reply with the reason after its files were removed."""
     del request
     supervisor.end("it was stopped", asked=True, traceless=True)
     return await _ended(supervisor)
 
 
 async def _wait(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
-    """When the machine has ended, reply with `reason`, and `asked`: True if a user wanted it."""
+    """Reply when the machine has ended: with `reason`, and `asked` (True if a user wanted it)."""
     del request
     return await _ended(supervisor)
 
@@ -127,7 +128,7 @@ async def _status(supervisor: Supervisor, request: ClientRequest) -> dict[str, A
 
 
 async def _checkpoint(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
-    """Take a snapshot and keep it under `name`; without a name, pass its files to the client."""
+    """Take a snapshot and save it as `name`. Without a name, send its open files to the client."""
     name = request.fields.get("name")
     if not isinstance(name, str | None):
         raise UsageError(f"{name!r} is not a valid name of a snapshot")
@@ -142,7 +143,7 @@ async def _checkpoint(supervisor: Supervisor, request: ClientRequest) -> dict[st
 
 
 async def _facts(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
-    """Reply with the description of the machine and its current state."""
+    """Reply with the description of the machine, as in `machine.json`, and its current state."""
     del request
     qemu = supervisor.facts.get("qemu")
     return {
@@ -155,7 +156,7 @@ async def _facts(supervisor: Supervisor, request: ClientRequest) -> dict[str, An
 
 
 def _usage(pid: int) -> dict[str, Any]:
-    """Return QEMU's `memory_used` (resident bytes) and `cpu_time` (seconds); empty if it exited."""
+    """Return the memory (resident bytes) and CPU time (seconds) of QEMU; empty if it exited."""
     if not (fields := stat_fields(pid)):
         return {}
     return {

@@ -38,5 +38,5 @@ _PARENTS = {
 
 def __getattr__(name: str) -> object:
     path = _PARENTS.get(name, "microvm.") + name
-    __import__(path)  # not by `importlib`, which would have to be imported first
+    __import__(path)  # `importlib` would do the same, but would have to be imported first
     return sys.modules[path]

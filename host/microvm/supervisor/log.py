@@ -21,12 +21,12 @@ LIMIT = 1 << 20
 
 
 class _Bounded(io.FileIO):
-    """A file that discards data beyond its limit, or if the disk is full."""
+    """A log file that discards data beyond its maximum size, or if the disk is full."""
 
     _left = LIMIT
 
     def write(self, data: ReadableBuffer, /) -> int:
-        """Write data, or discard it if it exceeds the limit. Return the size of the data."""
+        """Write data, or discard it if the file would become too large. Return the data's size."""
         size = memoryview(data).nbytes
         if size <= self._left:
             self._left -= size
@@ -38,7 +38,7 @@ class _Bounded(io.FileIO):
 
 
 def open_log() -> None:
-    """Limit the size of the supervisor's log, the file to which standard error is redirected."""
+    """Limit the size of the supervisor's log, the file to which its standard error is written."""
     buffered = io.BufferedWriter(_Bounded(2, "w", closefd=False))
     sys.stderr = io.TextIOWrapper(buffered, "utf-8", "backslashreplace", line_buffering=True)
 
@@ -50,13 +50,13 @@ class ConsoleLog:
     """
 
     def __init__(self, directory: MachineDirectory) -> None:
-        """Create no file yet. The first output creates a file."""
+        """Store the folder of the machine. The first output creates a file in it."""
         self._directory = directory
         self._file = -1
         self._left = 0
 
     def write(self, data: bytes) -> None:
-        """Write output of the guest, or discard it if the disk is full."""
+        """Write console output of the guest to the newer file; discard it if the disk is full."""
         with suppress(OSError):
             if len(data) > self._left:
                 self._rotate()

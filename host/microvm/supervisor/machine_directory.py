@@ -54,7 +54,7 @@ class MachineDirectory:
     """
 
     def __init__(self, name: str, descriptor: int, *, held: bool = False) -> None:
-        """Take over the descriptor of the folder."""
+        """Use an open descriptor of the folder, which `close` closes."""
         self.name = name
         self.descriptor = descriptor
         self.held = held
@@ -73,11 +73,11 @@ class MachineDirectory:
         self.close()
 
     def path(self, name: str) -> str:
-        """Return a path of a file in the folder, short enough for the address of a socket."""
+        """Return a path of the file `name` in the folder, short enough for a socket's address."""
         return f"/proc/self/fd/{self.descriptor}/{name}"
 
     def file(self, name: str, flags: int) -> int:
-        """Open a file in the folder, and return its descriptor. Only we may access a new file.
+        """Open the file `name` in the folder; only this user may access a file that is created.
 
         :raises OSError: the file cannot be opened, or is not a regular file.
         """
@@ -101,11 +101,11 @@ class MachineDirectory:
         return True
 
     def is_machine(self) -> bool:
-        """Tell whether this folder is of a machine: it has such files, or a supervisor."""
+        """Tell whether this is a machine's folder: it has such files, or a supervisor's lock."""
         return any(map(self.has, (LOG, FACTS, ENDED))) or self.is_alive()
 
     def lock(self) -> None:
-        """Lock the folder of the machine.
+        """Lock the folder of the machine, as its supervisor does until it exits.
 
         Other processes hold this lock only for a moment, in `is_alive`.
         """
@@ -113,7 +113,7 @@ class MachineDirectory:
         self.held = True
 
     def is_alive(self) -> bool:
-        """Tell whether the supervisor is running or starting."""
+        """Tell whether the machine's supervisor is running or starting."""
         if self.held:
             return True
         try:
@@ -124,7 +124,7 @@ class MachineDirectory:
         return False
 
     def wait_dead(self, timeout: float) -> bool:
-        """Wait until the supervisor has exited. Return False after the timeout, in seconds."""
+        """Wait until the supervisor has exited; return False after `timeout` seconds."""
         deadline = time.monotonic() + timeout
         while self.is_alive():
             if time.monotonic() > deadline:
@@ -133,7 +133,7 @@ class MachineDirectory:
         return True
 
     def refresh(self) -> None:
-        """Set the times of all files of the machine to now.
+        """Set the modification times of all files of the machine to now.
 
         Some hosts remove files that look unused.
         """
@@ -151,7 +151,7 @@ class MachineDirectory:
             return {}
 
     def write(self, name: str, value: dict[str, Any]) -> None:
-        """Replace a JSON file in one step, so that nobody reads half of it.
+        """Replace the JSON file `name` in one step, so that no process reads a part of it.
 
         :raises OSError: the file cannot be written.
         """

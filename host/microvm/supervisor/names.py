@@ -24,7 +24,7 @@ _SECOND = (
 
 
 def random_names() -> Iterator[str]:
-    """Yield random names, endlessly: first some of two words, then names with a number, too."""
+    """Yield random names without end: first names of two words, later names with a number, too."""
     choose = random.SystemRandom().choice
     for _ in range(20):
         yield f"{choose(_FIRST)}-{choose(_SECOND)}"

@@ -19,7 +19,7 @@ class CommandQueue:
     """
 
     def __init__(self, name: str) -> None:
-        """Create the queue of a guest that is idle."""
+        """Create the queue of an idle guest, for a machine whose `name` is for messages."""
         self.name = name
         self.runs = ""
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -34,7 +34,7 @@ class CommandQueue:
 
     @asynccontextmanager
     async def turn(self, purpose: str, *, wait: bool) -> AsyncIterator[None]:
-        """Let one request use the guest alone while the block runs.
+        """Context manager: one request uses the guest alone, for `purpose`, while the block runs.
 
         :param purpose: the use of the guest, for people.
         :param wait: True to wait until the guest is idle.
@@ -60,7 +60,9 @@ class CommandQueue:
             await turn
         except asyncio.CancelledError:
             if not turn.cancelled():
-                self._pass_on()  # this request was cancelled at the moment when its turn came
+                # This request was cancelled just when its turn came, so the next request gets the
+                # turn.
+                self._pass_on()
             elif turn in self._waiting:
                 self._waiting.remove(turn)
             raise
@@ -69,14 +71,15 @@ class CommandQueue:
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
-                turn.set_result(None)  # `runs` stays set, so a new request has to wait
+                # `runs` stays set, so that a new request cannot overtake the one whose turn it is.
+                turn.set_result(None)
                 return
         self.runs = ""
         self._busy.clear()
         self._idle.set()
 
     async def wait_unused(self, timeout: float) -> None:
-        """Wait until no request has used the guest for this number of seconds."""
+        """Wait until no request has used the guest for `timeout` seconds without interruption."""
         while await self._is_used_within(timeout):
             pass
 

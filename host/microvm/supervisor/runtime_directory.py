@@ -52,7 +52,7 @@ class RuntimeDirectory:
     """
 
     def __init__(self, *, make: bool = False) -> None:
-        """Open the runtime directory of this user.
+        """Open the runtime directory of this user. With `make`, create it if it does not exist.
 
         :param make: True to create it if it does not exist.
         :raises MicroVMError: it cannot be created, or other users can access it.
@@ -87,14 +87,17 @@ class RuntimeDirectory:
         self.close()
 
     def names(self) -> list[str]:
-        """Return the sorted names of all machines, including dead ones."""
+        """Return the sorted names of all machines, including machines that have ended."""
         names = []
         for name in self._folders():
             try:
                 self.of(name).close()
-            except FileNotFoundError:  # the folder was just removed, or is not of a machine
+            # The folder was just removed, or is not the folder of a machine.
+            except FileNotFoundError:
                 continue
-            except OSError:  # the name is listed, so that a command with this name shows the error
+            # List the name, so that a command with this name reports why the folder cannot be
+            # opened.
+            except OSError:
                 pass
             names.append(name)
         return names
@@ -108,7 +111,7 @@ class RuntimeDirectory:
         return sorted(filter(is_name, folders))
 
     def open(self, name: str, *, beginning: bool = False) -> MachineDirectory:
-        """Open the folder of a machine.
+        """Open the folder of a machine; with `beginning`, the name may be abbreviated.
 
         :param name: the name of the machine.
         :param beginning: True if the name may be abbreviated, as long as it fits one machine. Do
@@ -147,7 +150,7 @@ class RuntimeDirectory:
         return "`microvm ps` lists all machines"
 
     def of(self, name: str) -> MachineDirectory:
-        """Open the folder of the machine with exactly this name.
+        """Open the folder of the machine with exactly this name; abbreviations are not accepted.
 
         :raises FileNotFoundError: there is no such machine.
         :raises OSError: the folder cannot be opened.
@@ -158,7 +161,7 @@ class RuntimeDirectory:
         try:
             descriptor = os.open(name, private.FOLDER, dir_fd=self.descriptor)
         except OSError as error:
-            if error.errno in (errno.ENOTDIR, errno.ELOOP):  # raised for a file or a link
+            if error.errno in (errno.ENOTDIR, errno.ELOOP):  # raised for a file or a symbolic link
                 raise missing from None
             raise
         directory = MachineDirectory(name, descriptor)
@@ -177,7 +180,7 @@ class RuntimeDirectory:
                 yield self.of(name)
 
     def create(self, name: str | None) -> MachineDirectory:
-        """Create and lock the folder of a new machine.
+        """Create and lock the folder of a new machine. Without a name, it gets a random one.
 
         If a dead machine of that name left a folder, remove that first.
 
@@ -199,7 +202,7 @@ class RuntimeDirectory:
             return directory
 
     def _vacate(self, name: str) -> None:
-        """Free the name of a machine: remove the folder of a dead machine, or an empty folder."""
+        """Free a name for a new machine: remove a dead machine's folder, or an empty folder."""
         try:
             try:
                 with self.of(name) as old:
@@ -215,7 +218,10 @@ class RuntimeDirectory:
             raise self.trouble(name, error) from None
 
     def sweep(self, directory: MachineDirectory, *, kept: float = 0.0) -> bool:
-        """Remove the folder of a dead machine. Return False if the machine is alive or removed.
+        """Remove the folder of a machine that has been dead for `kept` seconds, and return True.
+
+        Return False if the machine is alive, has been dead for less time, or was removed by another
+        process.
 
         :param kept: minimum number of seconds that it must have been dead.
         :raises MicroVMError: the folder cannot be removed.
@@ -244,7 +250,7 @@ class RuntimeDirectory:
                 self._remove(directory.name)
 
     def has(self, directory: MachineDirectory) -> bool:
-        """Tell whether the folder of a machine is still in the runtime directory."""
+        """Tell whether the open folder of a machine is still in the runtime directory."""
         try:
             found = os.stat(directory.name, dir_fd=self.descriptor, follow_symlinks=False)
         except OSError:
@@ -255,7 +261,7 @@ class RuntimeDirectory:
         lazy.shutil.rmtree(name, dir_fd=self.descriptor)  # `rmtree` does not follow links
 
     def locked(self) -> RuntimeLock:
-        """Return the lock of the runtime directory, as a context manager.
+        """Return the lock of the runtime directory as a context manager; its block holds the lock.
 
         :raises MicroVMError: another process holds the lock for too long.
         """
@@ -267,7 +273,7 @@ class RuntimeDirectory:
             os.utime(self.descriptor)
 
     def trouble(self, name: str, error: OSError) -> MicroVMError:
-        """Return the error for the folder of a machine that cannot be used."""
+        """Return the error to raise if the system refuses access to the folder of a machine."""
         return lazy.errors.MicroVMError(
             f"the folder of machine {name}, {self.path}/{name}, cannot be used: {error.strerror}",
             hint="look into the folder, and remove files that do not belong there; or choose "
@@ -279,7 +285,7 @@ class RuntimeLock:
     """The lock of the runtime directory: only its holder creates or removes folders in it."""
 
     def __init__(self, descriptor: int, path: str) -> None:
-        """Take over a descriptor of the runtime directory, on which the lock is taken."""
+        """Use an open descriptor of the runtime directory, whose `path` is only for messages."""
         self._descriptor = descriptor
         self._path = path
 
@@ -316,14 +322,15 @@ def location() -> tuple[str, str]:
 
 
 def _unfit(given: str) -> str:
-    """Return why the runtime directory cannot be in a folder; empty if it can."""
+    """Return the reason why the runtime directory cannot be in a folder; empty if it can."""
     if not given.startswith("/"):
         return "it is no absolute path"
     try:
         found = os.stat(given)
     except OSError as error:
         return error.strerror or str(error)
-    if found.st_uid != os.geteuid():  # as under sudo, which keeps a user's variable
+    # For example, sudo keeps the variable of the user who called it.
+    if found.st_uid != os.geteuid():
         return "it is of another user"
     return "others can write to it" if found.st_mode & (_OTHERS & 0o022) else ""
 
@@ -337,7 +344,7 @@ def _in_temporary(folder: str) -> str:
 
 
 def _elsewhere(name: str, path: str) -> str:
-    """Return another runtime directory that has a machine of this name; empty if there is none.
+    """Return another possible runtime directory that has a machine of this name; empty if none.
 
     The other directories are those that would be used if the environment variables were not set.
     """
@@ -351,7 +358,7 @@ def _elsewhere(name: str, path: str) -> str:
 
 
 def _opened(path: str, *, make: bool) -> int:
-    """Open the runtime directory, or create it if `make` is True. Return its descriptor.
+    """Open the runtime directory and return its descriptor. With `make`, create a missing one.
 
     :raises MicroVMError: another user can replace the folder.
     :raises OSError: it cannot be opened or created.
@@ -367,7 +374,7 @@ def _opened(path: str, *, make: bool) -> int:
 
 
 def unusable(path: str, reason: OSError | str) -> MicroVMError:
-    """Return the error for a runtime directory that cannot be used."""
+    """Return the error to raise if the runtime directory cannot be used."""
     hint = "set XDG_RUNTIME_DIR to a folder of your own that nobody else can enter"
     if isinstance(reason, OSError):
         if reason.errno in _FULL:

@@ -28,21 +28,21 @@ from microvm.units import format_duration
 if TYPE_CHECKING:
     from microvm.machine.machine import MicroVM
 
-# maximum number of requests that can last for any time (`LASTING`), number of open files that each
-# of them needs, and number of open files for everything else
+# Maximum number of simultaneous requests that have no time limit (`LASTING`), such as a command.
+# Each of them needs `_FILES` open files. `_OTHER_FILES` are reserved for everything else.
 _MOST_LASTING = 200
 _FILES = 4
 _OTHER_FILES = 200
 _BACKLOG = 1024  # number of clients that may wait to connect; the kernel can have a lower limit
 _MOST_SILENT = 64  # maximum number of clients that have not sent their request yet
 
-# An idle guest is pinged, because nothing else shows that it has halted. These are the seconds
-# between two pings, and the maximum number of seconds until it answers.
+# An idle guest is pinged, because nothing else shows that it has halted. The first number is the
+# seconds between two pings, the second is the maximum number of seconds for an answer.
 _PING_INTERVAL = 30.0
 _PING_TIMEOUT = 60.0
 
-# seconds between two checks that the machine's folder and socket exist, and between two updates of
-# the times of these files
+# Seconds between two checks that the machine's folder and socket exist, and seconds between two
+# updates of the modification times of these files.
 _CHECK_INTERVAL = 1.0
 _REFRESH_INTERVAL = 3600.0
 
@@ -53,7 +53,7 @@ _ACCEPT_PAUSE = 0.1  # seconds to wait after a client's connection could not be 
 
 @dataclass(frozen=True, slots=True)
 class ClientRequest:
-    """A request that a client has sent to the supervisor, such as to run a command.
+    """A client's request to the supervisor, such as to run a command.
 
     :ivar fields: the line that the client sent.
     :ivar on_line: functions that are called with each further line of the client.
@@ -65,13 +65,13 @@ class ClientRequest:
 
     @property
     def waits(self) -> bool:
-        """True if the request waits while the guest is in use."""
+        """True if the request waits for its turn while the guest is in use, instead of failing."""
         return bool(self.fields.get("wait"))
 
 
 @dataclass(frozen=True, slots=True)
 class Termination:
-    """The reason why a machine ends, and whether its folder is kept.
+    """The reason why a machine ends, whether a user wanted that, and whether its folder is kept.
 
     :ivar reason: the reason, for people.
     :ivar asked: True if somebody asked for the end.
@@ -95,7 +95,7 @@ class Supervisor:
     """
 
     def __init__(self, runtime: RuntimeDirectory, directory: MachineDirectory) -> None:
-        """Take over the folder of the machine, whose lock we hold."""
+        """Store the runtime directory and the machine's folder, whose lock this process holds."""
         self.directory = directory
         self.machine: MicroVM
         self.queue = CommandQueue(directory.name)
@@ -105,14 +105,14 @@ class Supervisor:
         self.ending: Termination | None = None
         self._runtime = runtime
         self._connections: set[asyncio.Task[None]] = set()
-        # The clients that have sent no request yet, the oldest first.
+        # Clients that have connected and sent no request yet, in the order of their connections.
         self._silent: dict[ClientConnection, None] = {}
         self._lasting = 0
         self._end_record: EndRecord
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
     def end(self, reason: str, *, asked: bool = False, traceless: bool = False) -> None:
-        """Make the machine end, for a reason. If this is called again, the first reason counts.
+        """Make the machine end, for a reason. Only the first call has an effect.
 
         :param asked: True if somebody asked for the end.
         :param traceless: True to remove the folder with the reason, because nobody needs it.
@@ -123,7 +123,7 @@ class Supervisor:
     async def supervise(
         self, start: Callable[[], Coroutine[Any, Any, None]], order: dict[str, Any]
     ) -> None:
-        """Start the machine, and handle requests until it has ended and is cleaned up.
+        """Start the machine with `start`, and handle requests until the machine has ended.
 
         :param start: starts the machine, sets `machine`, and sends the reply to the starter.
         :param order: the starter's description of the machine to start.
@@ -184,11 +184,15 @@ class Supervisor:
         while True:
             await asyncio.sleep(_PING_INTERVAL)
             if not self.queue.runs:
-                with suppress(MachineError):  # without an answer, `_watch_machine` ends it
+                # If the guest does not answer, `_watch_machine` ends the machine.
+                with suppress(MachineError):
                     await self.machine.ping(_PING_TIMEOUT)
 
     async def _watch_directory(self) -> None:
-        """End the machine if its folder or its socket was removed, because nobody could stop it.
+        """End the machine if its folder or socket was removed: no client could reach or stop it.
+
+        Some hosts remove files that look unused. So also update the modification times of these
+        files.
 
         Some hosts remove files that look unused, so update the times of the files, too.
         """
@@ -205,7 +209,7 @@ class Supervisor:
             await asyncio.sleep(_CHECK_INTERVAL)
 
     async def _clean_up(self) -> None:
-        """End the machine, write the reason, and answer the clients that wait for the end."""
+        """End the machine, write the reason to its folder, and reply to waiting clients."""
         self._listener.close()
         try:
             if hasattr(self, "machine"):
@@ -217,7 +221,7 @@ class Supervisor:
                 with suppress(MicroVMError, OSError):
                     self._runtime.remove(self.directory)
             else:
-                with suppress(OSError):  # the machine's folder may have been removed
+                with suppress(OSError):  # raised if the machine's folder was removed
                     self._end_record.write(ending.reason, asked=ending.asked)
                 with suppress(OSError):
                     os.unlink(SOCKET, dir_fd=self.directory.descriptor)
@@ -238,12 +242,12 @@ class Supervisor:
             task = asyncio.create_task(self._serve(ClientConnection(connected)))
             self._connections.add(task)
             task.add_done_callback(self._connections.discard)
-            await asyncio.sleep(0)  # the new task reads a request that has already arrived
+            await asyncio.sleep(0)  # let the new task read a request that has already arrived
             if len(self._silent) > _MOST_SILENT:
                 self._hurry()
 
     def _hurry(self) -> None:
-        """Refuse the client whose request we have awaited for the longest time."""
+        """Refuse the client that has waited for the longest time before sending a request."""
         for client in self._silent:
             client.hurry()
             del self._silent[client]
@@ -281,7 +285,7 @@ class Supervisor:
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        """Count a request that can last for any time (`LASTING`), while the block runs.
+        """Context manager that counts a request without a time limit (`LASTING`) during its block.
 
         :raises Busy: there are too many lasting requests.
         """
@@ -302,30 +306,33 @@ class Supervisor:
         try:
             await asyncio.wait({work, listening}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                await listening  # returns if the client disconnected; raises on an invalid line
+                # Returns if the client has disconnected, and raises an error for an invalid line.
+                await listening
                 return
         finally:
             await cancel([work, listening])
         try:
             reply = {"result": work.result()}
-        except (MicroVMError, OSError, TypeError) as error:  # a TypeError means an unknown option
+        # A TypeError means that the request has an unknown option.
+        except (MicroVMError, OSError, TypeError) as error:
             await request.client.fail(self._explained(error))
         else:
             await request.client.send(reply, request.client.passed)
 
     def _explained(self, error: BaseException) -> BaseException:
-        """Return the error for the client, with the reason if the machine has ended."""
+        """Return the error to send to the client, with the reason if the machine has ended."""
         if not isinstance(error, MachineError):
             return error
         if self.ending is None:
             return self.directory.error(error.message)
         explained = self.directory.error(self.ending.reason)
         if self.ending.traceless:
-            explained.hint = ""  # the hint names the console, which is removed
+            # The hint refers to the console output, which is removed with the folder.
+            explained.hint = ""
         return explained
 
     def describe(self, order: dict[str, Any]) -> None:
-        """Write `machine.json`, after the start of the machine."""
+        """Write the file `machine.json`, which describes the machine that has started."""
         machine = self.machine
         self.facts |= {
             "image": machine.image.name,
@@ -352,7 +359,9 @@ class Supervisor:
 
 
 def _most_lasting() -> int:
-    """Return the maximum number of requests that can last.
+    """Return the maximum number of simultaneous requests without a time limit (`LASTING`).
+
+    It is so low that this process can still open files for other requests, such as `stop`.
 
     It is so low that this process can still open files for other requests, such as `stop`.
     """
@@ -361,7 +370,7 @@ def _most_lasting() -> int:
 
 
 async def _listen(request: ClientRequest) -> None:
-    """Pass on the lines that a client sends after its request, until the client disconnects."""
+    """Call the request's functions with each further line of its client, until it disconnects."""
     async for line in request.client.lines():
         for function in request.on_line:
             function(line)

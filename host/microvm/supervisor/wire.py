@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import json
 
-# Importing the module `typing` takes longer than a command in a machine.
+# Define this constant here, because importing the module `typing` takes longer than a command takes
+# in a machine.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -30,7 +31,7 @@ DESCRIPTORS = 8
 
 
 def encode(value: dict[str, Any]) -> bytes:
-    """Return a JSON object encoded as a line of the wire.
+    """Return a JSON object as one line of bytes, to send between supervisor and client.
 
     :raises ValueError: the line is longer than `LIMIT`.
     """
@@ -41,7 +42,7 @@ def encode(value: dict[str, Any]) -> bytes:
 
 
 def decode(line: bytes | bytearray) -> dict[str, Any]:
-    """Return the JSON object that a line of the wire contains.
+    """Return the JSON object that one received line contains.
 
     :raises ValueError: the line is not a JSON object.
     """
@@ -55,7 +56,7 @@ def decode(line: bytes | bytearray) -> dict[str, Any]:
 
 
 def plain(value: Any) -> Any:
-    """Return an option's value with all bytes decoded to text, because JSON has no bytes."""
+    """Return the value of an option with all bytes decoded to text, because JSON has no bytes."""
     if isinstance(value, bytes):
         return value.decode("utf-8", "surrogateescape")
     if isinstance(value, dict):

@@ -34,7 +34,7 @@ class AsyncConnection:
         on_silence: Callable[[], None],
         timeouts: Timeouts = TIMEOUTS,
     ) -> None:
-        """Take over a connected socket.
+        """Use a connected socket; call `on_event` for each event, and `on_silence` if pings fail.
 
         :param name: the name of the machine, for messages.
         :param on_event: called with the name and the value of each event, see `protocol`.
@@ -81,7 +81,7 @@ class AsyncConnection:
             del self._unsent[: self._connection.send(self._unsent)]
         except BlockingIOError:
             pass
-        except OSError:  # The supervisor has exited. Its last lines can still be read.
+        except OSError:  # The supervisor has exited. Go on to read the lines that it sent before.
             self._unsent.clear()
         if self._unsent:
             self._loop.add_writer(self._connection, self._send)

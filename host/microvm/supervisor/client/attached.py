@@ -31,7 +31,7 @@ class AttachedVM(Machine):
     """
 
     def __init__(self, name: str, *, wait: bool = False) -> None:
-        """Find the running machine of a name; see `MicroVM.attach`."""
+        """Find the running machine `name`; with `wait`, commands wait while others run."""
         self.name, self.facts = connector.find(name)
         self.confinement = self.facts.get("confinement", "auto")
         self._stopped = False
@@ -58,7 +58,7 @@ class AttachedVM(Machine):
         await self._remote.close()
 
     async def stop(self) -> None:
-        """End the machine, also for other processes that use it; idempotent.
+        """End the machine, for all processes that use it; idempotent.
 
         When this returns, QEMU has exited, and none of the machine's files are left on the host.
 

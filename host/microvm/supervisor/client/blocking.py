@@ -31,8 +31,8 @@ _KILL_TIMEOUT = 10.0
 
 _INTERVAL = 5.0  # seconds of a supervisor's silence before it gets a ping
 
-# number of silent intervals after which we no longer wait for a supervisor that a signal has
-# stopped
+# Number of silent intervals after which a client gives up, if its supervisor was stopped by a
+# signal such as SIGSTOP.
 _STOPPED_SILENCES = 2
 _PAUSE = 0.02  # seconds between two attempts to connect to a supervisor
 _CHUNK = 1 << 16
@@ -69,7 +69,7 @@ class BlockingConnection:
         on_event: Callable[[str, Any], object] = _ignore,
         **fields: object,
     ) -> Any:
-        """Send a request to the supervisor, and return the result in its reply.
+        """Send the supervisor a request named `call`, and return the result in its reply.
 
         :param descriptors: the descriptors that are passed to the supervisor.
         :param on_event: called with the name and the value of each event before the reply.
@@ -103,7 +103,7 @@ class BlockingConnection:
         *,
         max_pings: int = protocol.MAX_PINGS,
     ) -> Any:
-        """Wait for the supervisor's reply, and return the result in it.
+        """Wait for the supervisor's reply, and return its result; meanwhile, handle other events.
 
         :param on_event: called with the name and the value of each event before the reply.
         :param readable: a function for each further descriptor, called when the descriptor is
@@ -148,12 +148,12 @@ class BlockingConnection:
         return int.from_bytes(data[:4], sys.byteorder)
 
     def kill(self) -> None:
-        """Kill the supervisor, which does not answer, and wait until it has exited."""
+        """Kill the supervisor, which does not answer any more, and wait until it has exited."""
         process = os.pidfd_open(self._pid())
         hangup = {self.socket.fileno(): POLLRDHUP}
         try:
-            # After a hangup, the supervisor may have exited, and its process id may belong to
-            # another process.
+            # Send no signal after a hangup: the supervisor may have exited, and another process may
+            # have its process id now.
             if not wait_ready(hangup, 0):
                 signal.pidfd_send_signal(process, signal.SIGKILL)
                 wait_ready(hangup, _KILL_TIMEOUT)
@@ -162,7 +162,7 @@ class BlockingConnection:
 
 
 def connect(name: str, *, beginning: bool = False) -> BlockingConnection:
-    """Find a machine by its name, and connect to its supervisor.
+    """Connect to the supervisor of machine `name`; `beginning` permits an abbreviated name.
 
     :param name: the name of the machine.
     :param beginning: True if the name may be abbreviated, as long as it fits one machine.
@@ -175,7 +175,7 @@ def connect(name: str, *, beginning: bool = False) -> BlockingConnection:
 def connect_to(
     directory: MachineDirectory, timeout: float = _CONNECT_TIMEOUT
 ) -> BlockingConnection:
-    """Connect to the supervisor of a machine, and wait if it is just starting or ending.
+    """Connect to a machine's supervisor. If it is starting or ending, try until `timeout`.
 
     :param timeout: maximum number of seconds to wait.
     :raises MicroVMError: the machine has ended; the message has the reason.
@@ -194,7 +194,8 @@ def connect_to(
                 raise directory.error() from None
             if isinstance(error, TimeoutError) or time.monotonic() > deadline:
                 raise lazy.failures.silent(directory.name) from None
-            # BlockingIOError: so many clients connect that the socket's backlog is full.
+            # BlockingIOError is raised if so many clients connect that the socket's backlog is
+            # full.
             if not isinstance(error, FileNotFoundError | ConnectionRefusedError | BlockingIOError):
                 raise
             time.sleep(_PAUSE)

@@ -44,7 +44,7 @@ class MachineConnector:
     """A connector to the supervisor of one machine. It refuses a later machine of the same name."""
 
     def __init__(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Note which machine is meant; `ask` connects to it.
+        """Store the name of a machine, and `facts` by which it is distinguished from a later one.
 
         :param facts: the content of the machine's `machine.json`.
         """
@@ -72,11 +72,11 @@ class MachineConnector:
             return error
 
     def silent(self) -> MachineError:
-        """Return the error for a supervisor that does not answer."""
+        """Return the error to raise if the supervisor does not answer."""
         return failures.silent(self.name, self._identity[0] or 0)
 
     def is_replaced(self) -> bool:
-        """Tell whether another machine has the name of this machine now."""
+        """Tell whether this machine has ended, and another machine has its name now."""
         with (
             RuntimeDirectory() as runtime,
             suppress(OSError),
@@ -86,7 +86,7 @@ class MachineConnector:
         return False
 
     def _directory(self) -> MachineDirectory:
-        """Open the folder of the machine.
+        """Open the folder of the machine, to which the connector belongs.
 
         :raises MachineError: the folder was removed.
         """
@@ -102,7 +102,7 @@ class MachineConnector:
 
 
 def _identity(facts: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return values that differ between two machines of the same name."""
+    """Return values of a machine's `facts` that differ between machines of the same name."""
     return facts.get("supervisor"), facts.get("started")
 
 
@@ -125,5 +125,5 @@ def find(name: str) -> tuple[str, dict[str, Any]]:
 
 
 def detached() -> UsageError:
-    """Return the error for the use of an attached machine after `detach`."""
+    """Return the error to raise if an attached machine is used after `detach`."""
     return UsageError("this has let go of the machine", hint="attach to it anew")

@@ -1,4 +1,4 @@
-"""A command in a named machine that uses our standard streams, our terminal and our signals."""
+"""Runs a command in a named machine with our standard streams and terminal; forwards Ctrl-C."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _KILL_TIMEOUT = 10.0  # maximum number of seconds to wait until our command is k
 
 
 class _Ended(Exception):
-    """Raised when a signal such as SIGTERM has to end this process and its command."""
+    """Raised when this process and its command have to end because of a signal, such as SIGTERM."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
@@ -119,7 +119,10 @@ class _ForegroundCommand:
         return code
 
     def _send_with_pipe(self, request: bytes) -> None:
-        """Send the request with a pipe as the command's input, and not with our terminal.
+        """Send the request with a pipe as the command's input, instead of our terminal.
+
+        This process reads from the terminal and copies to the pipe, because only then can the shell
+        stop and resume this process.
 
         This process reads the terminal itself, because only then can the shell stop and resume this
         process.
@@ -135,7 +138,7 @@ class _ForegroundCommand:
             os.close(self.feed)
 
     def _feed(self) -> None:
-        """Copy data from our terminal to the command."""
+        """Copy data from our terminal to the pipe that is the command's input."""
         try:
             data = os.read(0, _CHUNK)
             while data:
@@ -168,7 +171,8 @@ class _ForegroundCommand:
         self.restore = restore
         tty.setraw(0, termios.TCSADRAIN)
         signal.signal(signal.SIGWINCH, lambda *_: self._resize())
-        self._resize()  # the terminal's size may have changed since the command was started
+        # Send the current size, because it may have changed since the command was started.
+        self._resize()
 
     def _resize(self) -> None:
         self.connection.send(protocol.resize(*_size()))
@@ -201,7 +205,8 @@ class _ForegroundCommand:
         """Make the supervisor kill the command, and wait at most 10 s until it has done so."""
         connected = self.connection.socket
         with lazy.contextlib.suppress(OSError):
-            connected.shutdown(1)  # socket.SHUT_WR: no more data will be sent
+            # 1 is socket.SHUT_WR: we send no more, so the supervisor kills the command.
+            connected.shutdown(1)
             connected.settimeout(_KILL_TIMEOUT)
             while connected.recv(_CHUNK):
                 pass

@@ -58,7 +58,7 @@ def inspect(
 
 
 def _together(failures: Sequence[MicroVMError]) -> MicroVMError | None:
-    """Return one error for several errors; None if there are none."""
+    """Combine several errors in one error; return None if there are none."""
     if len(failures) < 2:
         return failures[0] if failures else None
     return MicroVMError("; ".join(each.message for each in failures))
@@ -76,17 +76,19 @@ class _Inspection:
             return
         try:
             self.connection = connect_to(directory, timeout=0)
-        except (MicroVMError, OSError):  # raised if the machine is just starting or ending
+        # Raised if the machine is just starting or ending, so that its supervisor does not answer.
+        except (MicroVMError, OSError):
             self.is_alive = directory.is_alive()
         else:
             self.connection.send(protocol.request(call="facts"))
 
     def receive(self) -> None:
-        """Receive the answer of the supervisor, when the connection is readable."""
+        """Receive the answer of the supervisor. Called when the connection has data to read."""
         assert self.connection is not None  # noqa: S101 - the supervisor was asked
         try:
             self.answer = self.connection.reply()
-        except MicroVMError:  # the machine has just ended, or its wire has another version
+        # Raised if the machine has just ended, or its supervisor speaks another version.
+        except MicroVMError:
             self.is_alive = self.directory.is_alive()
             self.answer = {**self._known(), "state": "running"} if self.is_alive else None
 
@@ -103,12 +105,12 @@ class _Inspection:
         return {**known, "state": "silent" if up else "starting"}
 
     def _known(self) -> dict[str, Any]:
-        """Return the description in the file `machine.json`, for which no supervisor is needed."""
+        """Return the description in the file `machine.json`, without asking the supervisor."""
         return {"name": self.directory.name, **self.directory.read(FACTS)}
 
 
 def _collect(asked: list[_Inspection]) -> None:
-    """Receive the supervisors' answers that arrive within `ANSWER_TIMEOUT` seconds."""
+    """Wait at most `ANSWER_TIMEOUT` seconds for the supervisors' answers, and receive them."""
     deadline = time.monotonic() + ANSWER_TIMEOUT
     waiting = {each.connection.socket.fileno(): each for each in asked if each.connection}
     while waiting and (left := deadline - time.monotonic()) > 0:
@@ -134,13 +136,15 @@ def stop(names: Sequence[str] | None) -> Iterator[str]:
             _end(name)
         except MicroVMError as error:
             done.put((name, error))
-        except Exception as error:  # passed on, as it would be lost with the thread
+        # Put into the queue, because an exception would be lost with the thread.
+        except Exception as error:
             done.put((name, MicroVMError(f"machine {name} does not end: {error}")))
         else:
             done.put((name, None))
 
     for name in ending:
-        # Daemon threads, so that a Ctrl-C does not wait for them.
+        # Use daemon threads: when this process exits, such as after Ctrl-C, Python does not wait
+        # for them.
         Thread(target=end, args=(name,), daemon=True).start()
     failures = {}
     for _ in ending:
@@ -166,7 +170,8 @@ def _end(name: str) -> None:
                 connection.reply(max_pings=_MAX_PINGS)
             except GuestUnresponsive:
                 connection.kill()
-            except UsageError:  # the wire has another version, and the connection is closed now
+            # Raised if the supervisor speaks another version; the connection is closed now.
+            except UsageError:
                 with connect_to(directory) as another:
                     another.kill()
             except MicroVMError:  # raised if somebody has killed the supervisor
@@ -174,11 +179,12 @@ def _end(name: str) -> None:
                     raise
         if not directory.wait_dead(_DEATH_TIMEOUT):
             raise MicroVMError(f"machine {name} does not end")
-        runtime.sweep(directory)  # a supervisor that was killed leaves its files
+        # Remove the files of a supervisor that was killed, as it could not do so itself.
+        runtime.sweep(directory)
 
 
 def _ask(directory: MachineDirectory, opened: ExitStack, call: str) -> BlockingConnection | None:
-    """Send a request to a supervisor; return None if the machine is dead."""
+    """Send a request named `call` to a supervisor; return None if the machine has ended."""
     try:
         connection = opened.enter_context(connect_to(directory))
     except MicroVMError:
@@ -190,7 +196,7 @@ def _ask(directory: MachineDirectory, opened: ExitStack, call: str) -> BlockingC
 
 
 def wait(name: str) -> dict[str, Any]:
-    """Wait until a machine has ended. Return the `reason`, and `asked`: whether a user wanted it.
+    """Wait until a machine has ended. Return why, and `asked`: True if a user wanted the end.
 
     :raises MicroVMError: there is no such machine.
     """
@@ -206,7 +212,7 @@ def wait(name: str) -> dict[str, Any]:
 
 
 def console(name: str, *, follow: bool) -> Iterator[bytes]:
-    """Yield the output of a machine's console that is still kept in files.
+    """Yield the console output of a machine that is in its files; with `follow`, also new output.
 
     :param follow: True to continue with new output until the machine has ended.
     :raises MicroVMError: there is no such machine.
@@ -228,7 +234,8 @@ def console(name: str, *, follow: bool) -> Iterator[bytes]:
             yield from _rest(file)
             if file >= 0 and not _has_name(directory, newer, file):
                 yield from _rest(file)
-                file = -1  # this open file has been renamed to that of the older output
+                # The file was renamed when it was full, so open the new file for further output.
+                file = -1
             elif last or connection is None:
                 return
             else:
@@ -243,11 +250,11 @@ def _opened(directory: MachineDirectory, name: str) -> int:
 
 
 def _has_name(directory: MachineDirectory, name: str, file: int) -> bool:
-    """Tell whether an open file still has this name in the folder of a machine."""
+    """Tell whether an open file still is the file `name` in the folder of a machine."""
     try:
         found = os.stat(name, dir_fd=directory.descriptor, follow_symlinks=False)
     except OSError:
-        return True  # the machine's folder was removed, so no newer file exists
+        return True  # the machine's folder was removed, so this is the last file
     return os.path.samestat(found, os.fstat(file))
 
 

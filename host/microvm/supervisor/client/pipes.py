@@ -14,7 +14,7 @@ _CHUNK = 1 << 16
 
 
 class OutputPipe:
-    """The read end of the pipe to which a command writes its output.
+    """The read end of the pipe through which a client receives the output of its command.
 
     At most `WINDOW` bytes are read ahead of the bytes that the user has taken.
 
@@ -32,12 +32,15 @@ class OutputPipe:
         self._unconsumed = 0  # number of bytes that were read, and not yet taken by the user
 
     def begin(self, feed: Callable[[bytes], object]) -> None:
-        """Start to read the command's output, and call `feed` with it."""
+        """Start to read the command's output, and call `feed` with each piece of it."""
         self._feed = feed
         self._loop.add_reader(self._file, self._read)
 
     def consumed(self, amount: int) -> None:
-        """Subtract bytes that the user has taken, and read more output if there is room now."""
+        """Note that the user has taken `amount` bytes, and read on if there is room again.
+
+        At most `WINDOW` bytes are buffered for the user.
+        """
         was_full = self._unconsumed >= WINDOW
         self._unconsumed -= amount
         if was_full and self._unconsumed < WINDOW and not self.ended:
@@ -52,7 +55,7 @@ class OutputPipe:
 
     def _read(self) -> None:
         data = self._file.read(_CHUNK)
-        if data is None:  # the pipe is empty, although the event loop reported data
+        if data is None:  # the event loop reported data, but the pipe is empty
             return
         if not data:
             self.close()
@@ -65,13 +68,13 @@ class OutputPipe:
 
 
 class InputPipe:
-    """The write end of the pipe from which a command reads its input.
+    """The write end of the pipe through which a client sends input to its command.
 
     :ivar stream: the stream that the user writes to.
     """
 
     def __init__(self, file: FileIO) -> None:
-        """Take over the write end of a pipe."""
+        """Use the write end of a pipe, which `close` closes."""
         os.set_blocking(file.fileno(), False)
         self.stream = InputStream(self._send, self._room)
         self._file = file

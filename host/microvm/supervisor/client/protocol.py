@@ -25,7 +25,7 @@ MAX_PINGS = 12
 
 
 def request(**fields: object) -> bytes:
-    """Return the first line of a connection, which holds the request.
+    """Return the line with a client's request, which is the first line of its connection.
 
     :raises UsageError: the line is too long.
     """
@@ -38,12 +38,12 @@ def signal(number: int) -> bytes:
 
 
 def resize(lines: int, columns: int) -> bytes:
-    """Return the line by which a client tells its command the size of the terminal."""
+    """Return the line by which a client sends a new terminal size to its command."""
     return _line({"resize": [lines, columns]})
 
 
 def abandon() -> bytes:
-    """Return the line by which a client makes the supervisor kill its command."""
+    """Return the line by which a client asks the supervisor to kill the client's command."""
     return _line({"abandon": True})
 
 
@@ -61,7 +61,7 @@ class ClientProtocol:
     """
 
     def __init__(self, name: str, max_pings: int = MAX_PINGS) -> None:
-        """Start with an empty buffer.
+        """Create the state of a new connection, on which nothing has been received yet.
 
         :param name: the name of the machine, for messages.
         :param max_pings: number of pings in a row that may stay unanswered.
@@ -73,7 +73,7 @@ class ClientProtocol:
         self._is_broken = False
 
     def receive(self, data: bytes) -> list[Event]:
-        """Return the events that the bytes from the supervisor contain.
+        """Return the events that are complete with these further bytes from the supervisor.
 
         After an invalid line, all further bytes are ignored.
 
@@ -99,7 +99,7 @@ class ClientProtocol:
         return events
 
     def ping(self) -> bytes | None:
-        """Return a ping to send after an interval of silence; None if too many are unanswered.
+        """Return a ping to send after a silent interval; None if too many pings are unanswered.
 
         We count intervals instead of seconds, because the clock continues while both processes are
         stopped, for example while the host sleeps.

@@ -45,7 +45,7 @@ class RemoteCall:
         return result, taken
 
     def fail(self, error: MicroVMError) -> None:
-        """Make `answer` raise an error, unless the reply has arrived."""
+        """Make `answer` raise this error, unless the supervisor's reply has arrived."""
         if not self._answer.done():
             self._answer.set_exception(error)
 
@@ -57,7 +57,7 @@ class RemoteCall:
         self._answer.exception()
 
     def close(self) -> None:
-        """Close the connection; idempotent."""
+        """Close the connection to the supervisor; idempotent."""
         self._connection.close()
 
     def _on_event(self, name: str, value: Any) -> None:
@@ -113,7 +113,7 @@ class RemoteCommand:
             pipe.begin(partial(self._feed, stream))
 
     def process(self) -> Process:
-        """Return the `Process` for the user. The command is killed if the user drops it."""
+        """Return the `Process` for the user. If the user drops it, the command is killed."""
         return Process(
             self.command,
             send_signal=self._signal,
@@ -135,7 +135,7 @@ class RemoteCommand:
             self._fail_start(detached())
 
     def abandon_soon(self) -> None:
-        """Kill the command, for which nobody waits any more. Any thread may call this."""
+        """Kill the command after its `Process` was dropped. Any thread may call this."""
         if not self.command.ended.is_set():
             self.command.abandoned = True
             try:
@@ -145,7 +145,7 @@ class RemoteCommand:
                 self.leave()
 
     def leave(self) -> None:
-        """Disconnect from a command whose event loop ends, so that the supervisor kills it."""
+        """Let the supervisor kill the command, because the event loop of this client ends."""
         if self.command.ended.is_set():
             return
         warning = "" if self.command.abandoned else self.unclosed()
@@ -154,7 +154,7 @@ class RemoteCommand:
             warnings.warn(warning, ResourceWarning, stacklevel=2)
 
     def unclosed(self) -> str:
-        """Return the warning for a command that was left running."""
+        """Return the text of the warning for a command that still ran when its event loop ended."""
         return f"a command was left running in machine {self._connector.name}: {self.command.name}"
 
     def _feed(self, stream: codec.Stream, data: bytes) -> None:
@@ -190,7 +190,7 @@ class RemoteCommand:
                 self._fail(ProtocolError(message))
 
     def _fail(self, error: MicroVMError, *, at_once: bool = False) -> None:
-        """End the command with an error instead of an exit status, after the rest of its output.
+        """Record the error of a command. It ends after its output, or now if `at_once` is True.
 
         :param at_once: True to discard the rest of the output.
         """
@@ -212,7 +212,8 @@ class RemoteCommand:
     def _fail_start(self, error: MicroVMError) -> None:
         if not self.started.done():
             self.started.set_exception(error)
-            self.started.exception()  # avoids asyncio's warning if nobody waits for the start
+            # Retrieve the error, because asyncio would log it if nobody waits for the start.
+            self.started.exception()
 
     def _settle(self) -> None:
         """End the command if the reply has arrived and the output is complete."""

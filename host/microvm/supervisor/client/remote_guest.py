@@ -41,7 +41,7 @@ class RemoteGuest:
         wait: bool = False,
         timeouts: Timeouts = TIMEOUTS,
     ) -> None:
-        """Store the options. Each request connects to the supervisor by itself.
+        """Store the arguments. No connection exists before the first request.
 
         :param wait: True to wait while the command of another process runs.
         """
@@ -66,7 +66,7 @@ class RemoteGuest:
         return running.process()
 
     async def ping(self, timeout: float = TIMEOUTS.ping) -> None:
-        """Ask the guest whether it is alive; see `MicroVM.ping`."""
+        """Send a ping to the guest, and wait for its answer; see `MicroVM.ping`."""
         await self.call("status", timeout=timeout)
 
     async def status(self, timeout: float = TIMEOUTS.ping) -> codec.Status:
@@ -74,7 +74,7 @@ class RemoteGuest:
         return codec.Status(**await self.call("status", timeout=timeout))
 
     async def call(self, name: str, /, **arguments: Any) -> Any:
-        """Send a request to the supervisor, and return the result.
+        """Send a request named `name` to the supervisor, and return its result.
 
         :param name: the name of the request; see `supervisor.handlers`.
         :raises MicroVMError: the error that the supervisor sends.
@@ -85,7 +85,7 @@ class RemoteGuest:
         return answer
 
     async def call_for_files(self, name: str, /, **arguments: Any) -> tuple[Any, list[int]]:
-        """Send a request to the supervisor, and return its result and its descriptors.
+        """Send a request to the supervisor, and return its result and the files that it sent.
 
         The caller closes the descriptors.
         """
@@ -93,7 +93,7 @@ class RemoteGuest:
         connection = await self._ask({"call": name, **arguments})
         call = RemoteCall(connection, self._connector, self._timeouts)
         self._calls.add(call)
-        if self._closed is not None:  # `close` was called while we connected
+        if self._closed is not None:  # `close` was called while this thread connected
             call.fail(self._closed())
         try:
             return await call.answer()
@@ -128,14 +128,14 @@ class RemoteGuest:
         check_loop("machine", self._loop)
 
     async def _wait_idle(self) -> None:
-        """Wait until abandoned commands of this object are killed; see `Guest.wait_idle`."""
+        """Wait until the abandoned commands of this object are killed; see `Guest.wait_idle`."""
         if any(not running.command.abandoned for running in self._commands):
             await asyncio.sleep(0)
             gc.collect()
         await self._wait_killed()
 
     async def _wait_killed(self) -> None:
-        """Wait until abandoned commands are killed. Connections have timeouts, so this ends."""
+        """Wait until abandoned commands are killed. This ends, since connections have timeouts."""
         if self._left:
             await asyncio.wait(list(self._left))
         for running in list(self._commands):
@@ -146,7 +146,7 @@ class RemoteGuest:
         self, argv: Sequence[Text], request: codec.ExecRequest, options: ParsedOptions
     ) -> RemoteCommand:
         fed = request.stdin_from == codec.StdinKind.HOST or request.rows > 0
-        # The method `run` has further options, which the supervisor does not know.
+        # Keep only the options of the command itself. The supervisor does not know those of `run`.
         given = {name: options[name] for name in options_of(ExecOptions) if name in options.given}
         given["stdin"] = PIPE if fed else None
         fields = {
@@ -159,8 +159,7 @@ class RemoteGuest:
         if self._until_loop_ends is None:
             self._until_loop_ends = _until_loop_ends(self._commands)
             await anext(self._until_loop_ends)
-        # The task `opening` is not cancelled, because a request can only be cancelled after it was
-        # sent.
+        # Do not cancel the task `opening`: only a request that was sent can be cancelled.
         opening = asyncio.ensure_future(self._open(argv, request, fields, fed=fed))
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
@@ -216,7 +215,7 @@ class RemoteGuest:
         files: Sequence[FileIO] = (),
         owner: ExitStack | None = None,
     ) -> socket.socket:
-        """Connect to the supervisor, send a request, and return the socket.
+        """Connect to the supervisor, send a request with open files, and return the socket.
 
         :param files: the files that are passed to the supervisor. `owner` closes them.
         """
@@ -249,7 +248,7 @@ async def _until_loop_ends(commands: Set[RemoteCommand]) -> AsyncGenerator[None,
 def _ask(
     connector: Connector, request: Mapping[str, Any], files: Sequence[FileIO], owner: ExitStack
 ) -> socket.socket:
-    with owner:  # close the files in this thread, because the task that waits can be cancelled
+    with owner:  # this thread closes the files, because the task that waits for it can be cancelled
         return connector.ask(request, [file.fileno() for file in files])
 
 

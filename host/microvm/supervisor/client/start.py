@@ -35,7 +35,7 @@ class Start:
     """
 
     def __init__(self, name: str | None) -> None:
-        """Create the folder of the machine, and spawn its supervisor.
+        """Create the folder of a machine and spawn its supervisor. Without a name, choose one.
 
         :param name: the name of the machine; None for a random name.
         :raises MicroVMError: there is such a machine, or its folder cannot be created.
@@ -67,7 +67,7 @@ class Start:
         with self._connection:
             if not self._done:
                 self._cancel()
-        # The process that we have spawned only forks the supervisor and exits, so it exits soon.
+        # This process exits soon: it only forks the supervisor.
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_CLEANUP_TIMEOUT)
 
@@ -81,7 +81,8 @@ class Start:
             runtime.of(self.name) as directory,
         ):
             if directory.wait_dead(_CLEANUP_TIMEOUT):
-                runtime.sweep(directory)  # a supervisor that was killed leaves its files
+                # Remove the files of a supervisor that was killed, as it could not do so itself.
+                runtime.sweep(directory)
 
     def order(
         self,
@@ -145,7 +146,7 @@ def _spawn(
     passed = (channel.fileno(), directory.descriptor)
     try:
         return subprocess.Popen(
-            # -P: do not import modules from the working folder, which may belong to a stranger.
+            # `-P` prevents imports from the working folder, whose files another user may control.
             [sys.executable, "-P", "-m", "microvm.supervisor", directory.name, *map(str, passed)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
