@@ -86,7 +86,10 @@ async def _daemon_times(vm: MicroVM) -> tuple[float, float]:
 
 
 async def _read_clock(vm: MicroVM) -> tuple[float, float, float, float]:
-    """Return the duration of a round trip, the offset of the clocks, and two times of the guest."""
+    """Return the duration of a request, the offset of the clocks, and two times of the daemon.
+
+    The times are those at which the daemon started and opened its port, by the guest's clock.
+    """
     before = time.monotonic()
     status = await vm.status()
     after = time.monotonic()

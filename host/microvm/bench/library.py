@@ -61,7 +61,7 @@ class Library:
         )
 
     async def boot(self) -> LibraryMachine:
-        """Boot a machine."""
+        """Boot a machine with the library microvm."""
         return await self._start(cold=True)
 
     async def clone(self) -> LibraryMachine:

@@ -37,12 +37,13 @@ if TYPE_CHECKING:
 
 STREAM_RUNS = 3
 
-# enough memory for a file of STREAM_SIZE bytes in the guest, and for the guest itself
+# Minimum memory of the guest in bytes: enough for a file of STREAM_SIZE bytes, and for the guest
+# itself.
 _LEAST_MEMORY = 3 * STREAM_SIZE
 
-# Number of measurements after which it is the other contender's turn. The first measurements of a
-# turn are not counted, because an emulator first translates new code, and because the other
-# contender has filled the CPU's caches.
+# The contenders take turns: each is measured `_TURN` times, then the other one. The first
+# `_WARM_UP` measurements of a turn are not counted, because an emulator first translates new code,
+# and because the other contender has filled the CPU's caches.
 _TURN = 50
 _WARM_UP = 10
 

@@ -40,8 +40,8 @@ _STYLE: Any = {
     "font.sans-serif": ["DejaVu Sans"],
 }
 
-# Matches text to remove from an SVG, which only makes it longer: indentation, and digits after the
-# first decimal place.
+# Matches the parts of an SVG that are removed because they only make it longer: indentation, and
+# digits after the first decimal place.
 _SURPLUS = re.compile(rb"(\.\d)\d{3,}|(?<=\n) +")
 
 
@@ -166,7 +166,7 @@ def _draw_distributions(axes: Axes, report: Report, names: tuple[str, ...], titl
 
 
 def _percents(samples: tuple[float, ...]) -> list[float]:
-    """Return every second percentile of the samples, which is as exact as the picture can show."""
+    """Return every second percentile of the samples; the picture could not show more."""
     return [percentile(samples, percent) for percent in range(2, 101, 2)]
 
 

@@ -41,7 +41,7 @@ _WRITE = os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CREAT
 
 
 class NoHome(CacheError):
-    """There is no home folder for the cache, and MICROVM_CACHE is not set."""
+    """Error: MICROVM_CACHE is not set, and there is no home folder for the default cache."""
 
 
 def root() -> Path:
@@ -93,7 +93,7 @@ def folder(name: str) -> Path:
 
 
 def is_shared(path: Path) -> bool:
-    """Return True if root shares the part of the cache that contains a path with all users."""
+    """Return True if `path` is in a part of the cache that root shares with all users."""
     top = _top()
     if not path.is_relative_to(top):
         return False
@@ -163,7 +163,7 @@ def open_plain(path: Path, flags: int = _READ & ~os.O_NOFOLLOW) -> int:
 
 
 def read(path: Path, limit: int = _LIMIT, opener: Callable[[Path], int] = open_file) -> bytes:
-    """Return the content of a file of the cache.
+    """Return the content of a file of at most `limit` bytes, which `opener` opens.
 
     :param limit: Maximum size of the file, in bytes.
     :param opener: `open_file`, or `open_plain` for a file outside the cache.
@@ -263,7 +263,7 @@ def _clear_all_ids(path: Path) -> None:
 
 @contextmanager
 def disk_errors(path: Path | None = None) -> Iterator[None]:
-    """Turn an OSError of the block into an error of this library, with a hint.
+    """Context manager that turns an `OSError` into an error of this library, with a hint.
 
     :param path: the file or folder that the message names if the OSError names none.
     :raises CacheError: the disk is full, or a file of the cache cannot be read or written.
@@ -301,7 +301,7 @@ def _remedy(error: OSError) -> str:
 
 
 def _settle(path: Path, *, shared: bool) -> None:
-    """Set the mode of a path and of everything below it, and sync all files to the disk."""
+    """Set the modes of `path` and of everything in it, and sync all its files to the disk."""
     if path.is_dir():
         for child in path.iterdir():
             _settle(child, shared=shared)

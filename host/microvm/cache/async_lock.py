@@ -19,15 +19,16 @@ HEARTBEAT = 0.5
 
 @asynccontextmanager
 async def held(path: Path, purpose: str, notify: Callable[[str], None]) -> AsyncIterator[None]:
-    """Hold the lock of `path`. Wait while another process holds it and sends heartbeats.
+    """Context manager: wait for the lock of `path`, hold it, and send heartbeats meanwhile.
 
     :param purpose: The work of the holder, for messages: a verb and its object, such as "saves a
         guest".
     :param notify: A function that is called with a line for the user if the wait is long.
     :raises CacheError: The cache cannot be written, or the holder sends no heartbeats.
     """
-    # We count checks instead of seconds, because the clock continues while a signal such as SIGSTOP
-    # has stopped this process.
+    # Count checks instead of seconds. The clock continues while a signal such as SIGSTOP has
+    # stopped both this process and the holder, so the holder would seem to have sent no heartbeats
+    # for too long.
     max_checks = round(HOLDER_TIMEOUT / lock.INTERVAL)
     heartbeat, checks, silent = None, 0, 0
     while True:

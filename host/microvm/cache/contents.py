@@ -64,7 +64,7 @@ def usage() -> list[CacheUsage]:
                 kind, before.items + 1, before.size + size, max(before.used, used)
             )
     images, templates = found["images"], found["templates"]
-    if images.items:  # a machine that is cloned from a template uses the template's image
+    if images.items:  # a machine that is cloned from a template uses the template's image, too
         found["images"] = images._replace(used=max(images.used, templates.used))
     return list(found.values())
 
@@ -91,7 +91,7 @@ def _items(root: Path) -> Iterator[tuple[str, Path]]:
                 yield UNFINISHED if item.name.startswith(".") else kind, item
         elif path.name.startswith(RECORDS) or path.name == MARK:
             yield "records", path
-        # files in `scratch` have no names, so an empty folder is normal
+        # `scratch` only holds files without names, so an empty folder is normal
         elif path.name != "scratch" or any(_entries(path)):
             yield OTHER, path
 
@@ -112,7 +112,8 @@ def _measure(path: Path, seen: set[tuple[int, int]]) -> tuple[int, float]:
             if (status.st_dev, status.st_ino) not in seen:
                 seen.add((status.st_dev, status.st_ino))
                 size += status.st_blocks * cache.SECTOR
-            # this record is written when digests are compared, which is no use of the item
+            # This record is written when digests are compared. That does not mean that the item was
+            # used.
             if current.name != RECORD:
                 used = max(used, status.st_mtime)
             if stat.S_ISDIR(status.st_mode):

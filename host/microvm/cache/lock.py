@@ -32,7 +32,7 @@ _FLAGS = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 
 @contextmanager
 def held(path: Path, report: Reporter) -> Iterator[None]:
-    """Hold the lock of `path`. Wait while another process holds it, and notify the user repeatedly.
+    """Context manager: wait for the lock of `path`, and hold it. `report` shows who holds it now.
 
     :raises CacheError: The lock file cannot be created.
     """
@@ -79,14 +79,16 @@ def attempt(path: Path) -> Iterator[bool]:
             fd = os.open(name, _FLAGS, 0o600)
         except OSError as error:
             if error.errno in {errno.EACCES, errno.EROFS}:
-                error.filename = path.parent  # the folder tells users more than the lock file
+                # Name the folder in the error, because users do not know the lock file.
+                error.filename = path.parent
             raise
     ours = False
     try:
         with cache.disk_errors(name):
             ours = _lock(fd, name)
         if ours:
-            with suppress(OSError):  # without the process id if the disk is full
+            # If the disk is full, the lock file does not contain the process id.
+            with suppress(OSError):
                 os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         yield ours
     finally:
@@ -149,7 +151,7 @@ def holder(path: Path) -> str:
 
 
 def heartbeat(path: Path) -> None:
-    """Show the processes that wait for the lock of `path` that its holder makes progress."""
+    """Signal progress to the processes that wait for the lock of `path`, which we hold."""
     with suppress(OSError):
         os.utime(_name(path))
 

@@ -45,7 +45,7 @@ _corrected: set[tuple[Path, bool]] = set()
 
 
 def is_shared(top: Path, name: str = "") -> bool:
-    """Return True if every user may read a cache, or one folder of it.
+    """Return True if we are root, and every user may read the cache, or its folder `name`.
 
     :param top: The path of the cache.
     :param name: The name of the folder.
@@ -54,7 +54,7 @@ def is_shared(top: Path, name: str = "") -> bool:
 
 
 def mode(owner: int, *, shared: bool) -> int:
-    """Return the mode for a file or folder of the cache.
+    """Return the mode of a file or folder with the owner's rights; if `shared`, all may read it.
 
     :param owner: The rights of its owner, such as 0o600.
     """
@@ -62,7 +62,7 @@ def mode(owner: int, *, shared: bool) -> int:
 
 
 def set_mode(path: Path, *, shared: bool) -> None:
-    """Set the mode of a file or folder, so that only the allowed users may read it.
+    """Set the mode of a file or folder: only its owner may read it, or all users if `shared`.
 
     The owner keeps the rights to write and execute a file.
 
@@ -76,7 +76,10 @@ def set_mode(path: Path, *, shared: bool) -> None:
 
 
 def is_right(status: os.stat_result, *, shared: bool) -> bool:
-    """Return True if only the allowed users may read a folder, or if we are not its owner."""
+    """Return True if a folder's mode fits `shared`, or if another user owns the folder.
+
+    The mode fits if only the owner may read the folder, or, if `shared`, all users may.
+    """
     return status.st_uid != os.geteuid() or status.st_mode & _OTHERS == (_READ if shared else 0)
 
 

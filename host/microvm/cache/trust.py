@@ -17,7 +17,7 @@ from microvm.system import private
 
 
 class Untrusted(CacheError):
-    """A cache that other users can change; the hint says how to solve that.
+    """Error: other users can change the cache. The hint says how to solve that.
 
     :ivar path: The folder or link that other users can change: the cache or one of its parents.
     :ivar by: The reason why they can change it: its `owner` or its `mode`.

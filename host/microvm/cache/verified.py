@@ -27,7 +27,8 @@ RECORD = "verified.json"
 """Name of the record in a folder: for each file, its digest and its inode, size and times."""
 
 _LIMIT = 1 << 12
-_memory: dict[tuple[Path, str], list[str | int]] = {}  # the records of this process
+# The records that this process has made, because it may be unable to write files.
+_memory: dict[tuple[Path, str], list[str | int]] = {}
 
 
 def sha256(file: int) -> str:
@@ -58,7 +59,7 @@ def check(path: Path, file: int, expected: str, digest: Callable[[int], str] = s
 
 
 def remember(path: Path, file: int, expected: str) -> None:
-    """Record that a file has this digest, in its folder or else in the memory of this process."""
+    """Record that a file has this digest: in memory, and in the file's folder if possible."""
     known = _facts(file, expected)
     _memory[path.parent, path.name] = known
     with suppress(OSError):

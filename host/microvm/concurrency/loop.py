@@ -67,7 +67,7 @@ class BackgroundLoop:
             call.abort()
             raise
         finally:
-            del call  # otherwise its error and this frame would form a reference cycle
+            del call  # otherwise the error and this frame would refer to each other
 
     def _begin(self, call: _PendingCall[T]) -> None:
         if os.getpid() != self._process:
@@ -196,7 +196,7 @@ class _LoopThread:
     def _drop_posted(self, task: asyncio.Task[object]) -> None:
         self._posted.discard(task)
         if not task.cancelled():
-            task.exception()  # otherwise asyncio would log the error
+            task.exception()  # retrieve the error, because asyncio would otherwise log it
 
     def join(self, timeout: float | None = None) -> None:
         """Wait until the thread has exited, at most `timeout` seconds."""

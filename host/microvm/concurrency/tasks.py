@@ -10,7 +10,7 @@ from microvm.errors import UsageError
 
 
 async def cancel(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel tasks, and wait for them as `wait_ended` does.
+    """Cancel tasks, wait until they have ended, and ignore their errors.
 
     :raises CancelledError: If the caller was cancelled meanwhile.
     """

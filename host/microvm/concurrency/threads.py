@@ -43,7 +43,7 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
     :raises MicroVMError: If no thread can be started.
     """
-    import asyncio  # imported late, because QEMU is launched without `asyncio`
+    import asyncio  # imported here, because QEMU is launched before `asyncio` is imported
 
     loop = asyncio.get_running_loop()
     done: asyncio.Future[T] = loop.create_future()
@@ -89,7 +89,7 @@ async def in_stoppable_thread(function: Callable[P, T], *args: P.args, **kwargs:
         stop.set()
         await asyncio.wait([thread], timeout=_STOP_TIMEOUT)
         if not thread.cancel() and not thread.cancelled():
-            thread.exception()  # otherwise asyncio would log the error
+            thread.exception()  # retrieve the error, because asyncio would otherwise log it
         raise
 
 

@@ -141,7 +141,7 @@ async def _begun(
     machine: PoolOptions,
     notify: Callable[[str], None],
 ) -> AsyncIterator[_Batch]:
-    """While the block runs, all workers have the plugin that runs the jobs of a batch in machines.
+    """Context manager during which all workers have the plugin that runs a batch's jobs.
 
     Workers that join later get it, too.
     """

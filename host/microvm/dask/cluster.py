@@ -24,9 +24,10 @@ LOCAL = "local"
 EVERYWHERE = "install the same microvm, with its extra dask, on all workers and here"
 """Hint for a worker that lacks microvm or has another version."""
 
-# Dask's dashboard can be read by every user of this host, so it is off, and so are the measurements
-# that only it shows. A worker that is restarted may take long on a busy host: by default Dask gives
-# up after 15 s.
+# Settings of Dask for a temporary cluster. Every user of this host could read Dask's dashboard, so
+# the dashboard is off, and so are the measurements that only the dashboard shows. On a busy host,
+# the restart of a worker may take longer than 15 s, after which Dask gives up by default. So the
+# limit is a day.
 _SETTINGS: dict[str, object] = {
     "distributed.scheduler.http.routes": [],
     "distributed.worker.http.routes": [],
@@ -52,7 +53,8 @@ async def connected(scheduler: str | Client, machines: int | None) -> AsyncItera
     :raises MicroVMError: If the scheduler cannot be reached.
     """
     if isinstance(scheduler, Client):
-        reached = scheduler.scheduler  # has the address that the client uses, even if a tunnel
+        # Holds the address that the client uses, which may be that of a tunnel.
+        reached = scheduler.scheduler
         if reached is None or reached.address is None:
             raise UsageError(
                 "the client is not connected", hint="use it inside of its `with` block"
@@ -106,7 +108,7 @@ async def check_versions(client: Client) -> None:
         async with asyncio.timeout(_ANSWER_TIMEOUT):
             found = await cast(Awaitable[Any], client.get_versions(packages=[DISTRIBUTION]))
     except (TimeoutError, OSError):
-        return  # some worker does not answer, and is not checked
+        return  # a worker does not answer, so no versions are checked
     ours = found["client"]["packages"][DISTRIBUTION]
     for address, theirs in found["workers"].items():
         version = theirs["packages"][DISTRIBUTION]
@@ -131,7 +133,7 @@ async def shape(client: Client) -> str:
 
 
 def _local(scheduler: str) -> int | None:
-    """Return the number of workers that `local` or `local:N` means; None for an address."""
+    """Return the number of workers if `scheduler` is `local` or `local:N`; None for an address."""
     if scheduler == LOCAL:
         return usable_cpus()
     if match := re.fullmatch(rf"{LOCAL}:([1-9][0-9]{{0,3}})", scheduler):
@@ -147,7 +149,7 @@ def _local(scheduler: str) -> int | None:
 class Connection(Client):
     """A client whose finished tasks use no memory in the scheduler."""
 
-    # Without this method, the scheduler would keep the metadata of each `submit` for ever.
+    # Send no metadata with each `submit`, because the scheduler would keep it for ever.
     def _graph_to_futures(self, *arguments: Any, **options: Any) -> Any:
         return super()._graph_to_futures(
             *arguments, **options | {"span_metadata": {"collections": []}}

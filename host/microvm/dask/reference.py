@@ -23,7 +23,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class Reference(Protocol[T_co]):
-    """A reference to an image or a snapshot, by which each host finds its own copy of it."""
+    """A reference to an image or a snapshot, by which each host finds or imports a copy of it."""
 
     @property
     def key(self) -> str:
@@ -45,7 +45,7 @@ class Reference(Protocol[T_co]):
 
 @dataclass(frozen=True, slots=True)
 class ImageReference:
-    """A reference to an image by its manifest, which contains the digests of its files.
+    """A reference to an image: its manifest, which contains the digests of the image's files.
 
     :ivar folder: Path of the image if it is not in the cache, otherwise "".
     """
@@ -117,7 +117,7 @@ class ImageReference:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotReference:
-    """A reference to a snapshot by its manifest, which contains the digests of its files.
+    """A reference to a snapshot: its manifest, which contains the digests of its files.
 
     :ivar image: Reference to the image of the saved machine.
     """

@@ -219,13 +219,14 @@ class _Incoming(io.RawIOBase):
     def take(
         self, number: int | None = None, data: bytes = b"", last: bool = False, error: str = ""
     ) -> bool:
-        """Accept a piece of the export when there is room. Return False if another piece is next.
+        """Pass a piece of the export to its reader. Return False if no further piece is wanted.
 
         :param number: Number of the piece; None for a message without data.
         :param last: True for the end of the export, which has no data.
         """
         if number is None:
-            with suppress(queue.Full):  # a reader that still has pieces needs no message
+            # The queue is full if the reader still has pieces; then it needs no message.
+            with suppress(queue.Full):
                 self._queue.put_nowait(b"")
             return True
         if number != self._next:

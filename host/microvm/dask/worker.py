@@ -90,7 +90,7 @@ class Machines(WorkerPlugin):
         self._found: asyncio.Future[Image | Snapshot] | None = None
 
     async def teardown(self, worker: Worker) -> None:
-        """Stop the machines of this worker, which closes. Other workers repeat its running jobs."""
+        """Stop the machines of this worker, because it closes. Other workers repeat its jobs."""
         del worker
         self._receiver.close()
         with self._lock:
@@ -157,7 +157,7 @@ class Machines(WorkerPlugin):
             self._start = await asyncio.shield(found)
         except MicroVMError:
             if self._found is found:
-                self._found = None  # so that the next job tries again to find the image
+                self._found = None  # so that the next job looks for the image again
             raise
         if self._pool is None:
             options: PoolOptions = {**self._options, "notify": self._notify}
@@ -174,7 +174,8 @@ class Machines(WorkerPlugin):
 
     def _end_idle(self) -> None:
         if not self._busy and self._pool is not None:
-            pool, self._pool = self._pool, None  # no later job may use this pool
+            # No later job may use this pool, which is stopped now.
+            pool, self._pool = self._pool, None
             self._ending = asyncio.ensure_future(pool.__aexit__())
             self._worker.loop.add_callback(self._leave)
 

@@ -17,7 +17,7 @@ from microvm.sha256 import sha256
 
 
 def sources(packed: Path, checkout: Path, what: str) -> Path:
-    """Return the folder of a program's sources: in an installed wheel, or in the checkout.
+    """Return the folder of a program's source code: `packed` in a wheel, or else `checkout`.
 
     :param packed: the folder in an installed wheel.
     :param checkout: the folder in the checkout.
@@ -68,7 +68,7 @@ def compiler(arch: Arch, what: str) -> list[str]:
     :param what: the program to compile, for the message.
     :raises ImageError: no such compiler is installed.
     """
-    import shutil  # imported late, as QEMU is spawned without `shutil`
+    import shutil  # imported here, because a process that only spawns QEMU does not need `shutil`
 
     native = os.uname().machine == arch.name
     if native and shutil.which("musl-gcc"):

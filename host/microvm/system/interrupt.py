@@ -36,7 +36,9 @@ def leave(status: int) -> NoReturn:
 
 
 def check(status: object) -> None:
-    """If this process has to end by SIGINT, let it do so after the interpreter's usual cleanup.
+    """Raise KeyboardInterrupt if this process has to end by SIGINT.
+
+    The interpreter then ends this process by SIGINT after its usual cleanup.
 
     :raises KeyboardInterrupt: the process has to end by SIGINT. Nobody catches the exception, so
         the interpreter does that. It prints no traceback.

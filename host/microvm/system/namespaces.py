@@ -87,7 +87,7 @@ def main(
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() != int(owner):
-        return START_FAILED  # the owner exited before the kernel was asked to notify us of that
+        return START_FAILED  # the owner has already exited, so the kernel would not notify us
     os.set_inheritable(int(notes), False)
     tool = _Tool(program, argv, {*map(signal.Signals, mask)})
     try:
@@ -154,8 +154,9 @@ def _enter_pid_namespace(temporary: _Temporary, notes: int) -> bool:
         try:
             _unshare_processes()
         except OSError as error:
-            # Writing the uid and gid maps is allowed, because the child process has done the same.
-            # But the kernel can refuse a further namespace, as their number is limited.
+            # The child process has already written the same uid and gid maps, so the kernel does
+            # not refuse the maps here. But it can refuse a further namespace, because the number of
+            # namespaces is limited.
             reason = str(error.strerror)
         else:
             return True
@@ -210,7 +211,8 @@ def _create(parent: str, shown: str, mode: int) -> _Temporary:
         os.mkdir(real, 0o700)
         if not _lock(real):
             continue
-        os.chmod(real, 0o755 if shown else mode)  # with `shown`, others cannot enter `parent`
+        # With `shown`, mode 0755 is safe, because other user ids cannot enter `parent`.
+        os.chmod(real, 0o755 if shown else mode)
         if path != real:
             try:
                 os.mkdir(path, 0o700)
@@ -227,13 +229,13 @@ def _lock(folder: str) -> bool:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
-    with suppress(OSError):  # raised on a file system that has no locks
+    with suppress(OSError):  # raised if the file system does not support locks
         fcntl.flock(descriptor, fcntl.LOCK_SH)
     return os.path.exists(folder)
 
 
 def _without_mount(temporary: _Temporary) -> _Temporary:
-    """Return a tool's temporary folder without a mount, and remove the folder for the mount."""
+    """Return a tool's temporary folder with its real path, and remove the folder for its mount."""
     if temporary.path != temporary.real:
         with suppress(OSError):
             os.rmdir(temporary.path)
@@ -251,7 +253,7 @@ def _remove(temporary: _Temporary) -> None:
         with suppress(OSError):
             os.rmdir(temporary.path)
     with suppress(OSError):
-        os.rmdir(temporary.real)  # enough for most tools, which leave the folder empty
+        os.rmdir(temporary.real)  # this is enough for most tools, which leave the folder empty
     if not os.path.lexists(temporary.real):
         return
     real = os.path.realpath(temporary.real)
@@ -284,7 +286,7 @@ def _keep(tool: _Tool, temporary: _Temporary, notes: int, *, isolated: bool) -> 
     This function runs in the keeper. The kernel sends it SIGTERM when the owner exits.
     """
     alive, ours = os.pipe()
-    if not isolated:  # processes whose parents exit become children of this process
+    if not isolated:  # then orphans, whose parents have exited, become children of this process
         _libc.prctl(_PR_SET_CHILD_SUBREAPER, 1)
     first = os.fork()
     if first == 0:
@@ -304,10 +306,11 @@ def _keep(tool: _Tool, temporary: _Temporary, notes: int, *, isolated: bool) -> 
 
 
 def _kill_orphans() -> None:
-    """Kill our child processes, and their children, which become our children when these exit."""
-    with suppress(FileNotFoundError):  # some kernels do not list a process's children
+    """Kill our children. Their children then become our children, and are killed, too."""
+    # Raised by kernels that do not list the children of a process.
+    with suppress(FileNotFoundError):
         while children := [*map(int, _read(f"/proc/self/task/{os.getpid()}/children").split())]:
-            for child in children:  # kill all of them before we wait for one that may not exit
+            for child in children:  # kill all of them before the wait, because one may not exit
                 os.kill(child, signal.SIGKILL)
             for child in children:
                 os.waitpid(child, 0)
@@ -332,12 +335,15 @@ def _run_first(
     """
     status = START_FAILED
     try:
-        # If this is the first process of a PID namespace, the kernel kills all others when this one
-        # exits. Otherwise this process has to kill them, so it needs a signal that it can handle.
+        # The kernel signals this process when the keeper exits. In a PID namespace, SIGKILL is
+        # enough, because the kernel kills all processes of the namespace when its first process
+        # exits. Otherwise this process has to kill them itself, so it needs SIGTERM, which it can
+        # handle.
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL if isolated else signal.SIGTERM)
         poll = select.poll()
         poll.register(alive, select.POLLIN)
-        # At the pipe's end of file, the keeper was killed before we asked the kernel to notify us.
+        # At the pipe's end of file, the keeper exited before we asked the kernel for this signal,
+        # so no signal will arrive. Then do not start the tool.
         if not poll.poll(0):
             os.setsid()  # a tool that signals its own process group must not reach the keeper
             if isolated:
@@ -399,7 +405,8 @@ def _enter_mount_namespace(temporary: _Temporary, notes: int) -> None:
 
 def _execute(tool: _Tool) -> NoReturn:
     try:
-        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # ignored by Python, but not by tools
+        # Python ignores these signals, but tools need their default effects.
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_SETMASK, tool.mask)
         os.execv(tool.program, tool.argv)  # noqa: S606 - no shell is wanted
@@ -410,7 +417,10 @@ def _execute(tool: _Tool) -> NoReturn:
 
 
 def _let_go_of_streams() -> None:
-    """Replace our standard streams by /dev/null, so that a pipe ends when the tool closes it."""
+    """Replace our standard streams by /dev/null, so that a pipe ends when the tool closes it.
+
+    Otherwise this process would keep the pipe open.
+    """
     null = os.open(os.devnull, os.O_RDWR)
     for stream in (0, 1, 2):
         os.dup2(null, stream)

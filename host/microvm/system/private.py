@@ -79,7 +79,7 @@ def in_words(status: os.stat_result, by: Literal["owner", "mode"]) -> str:
 
 
 def make(name: str, parent: int | None = None, mode: int = 0o700) -> int:
-    """Create a folder, whatever the umask is, and return its open descriptor.
+    """Create a folder with exactly this mode, despite the umask; return its open descriptor.
 
     The descriptor belongs to our folder, even if another user renames files in the parent.
 
@@ -89,15 +89,16 @@ def make(name: str, parent: int | None = None, mode: int = 0o700) -> int:
     :raises OSError: it cannot be created, or another user has replaced it.
     """
     os.mkdir(name, mode, dir_fd=parent)
-    # The umask may have removed our right to read the folder, so we first open it with O_PATH,
-    # which needs no right.
+    # The umask may have removed our right to read the folder. So first open it with O_PATH, which
+    # needs no right.
     found = os.open(name, _ANY_FOLDER | os.O_NOFOLLOW, dir_fd=parent)
     try:
         status = os.fstat(found)
         if status.st_uid != os.geteuid():
             raise PermissionError(errno.EPERM, "another user has replaced it", name)
         if stat.S_IMODE(status.st_mode) != mode:
-            os.chmod(f"/proc/self/fd/{found}", mode)  # fchmod(2) refuses a descriptor with O_PATH
+            # Works for a descriptor with O_PATH, unlike fchmod(2).
+            os.chmod(f"/proc/self/fd/{found}", mode)
         return os.open(".", FOLDER, dir_fd=found)
     finally:
         os.close(found)

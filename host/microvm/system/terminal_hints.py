@@ -31,7 +31,7 @@ def suggest_terminal(argv: Sequence[str]) -> None:
 
 
 def explain_interrupt(command: str, purpose: str) -> None:
-    """Print the effect of a second Ctrl-C, if a command continues after the first one.
+    """Print what a second Ctrl-C does to a command that continues after the first one.
 
     :param purpose: the effect, such as "to end the machine".
     """

@@ -28,14 +28,15 @@ _INTERVAL = 0.1
 _CLEANUP_TIMEOUT = 60.0  # maximum number of seconds to kill a tool and remove its temporary files
 _KEEPER = Path(__file__).with_name("namespaces.py")
 _OWN_IDS = ("unshare", "--user", "--map-root-user", "--map-auto", "--")
-# The test of `may_use_all_ids`. It also creates a mount namespace, because AppArmor can allow a
-# user namespace, but deny the rights in it to the program that runs there.
+# Command with which `may_use_all_ids` tries to create a user namespace. It also creates a mount
+# namespace in it, because AppArmor can allow a user namespace, but deny the rights in it to the
+# program that runs there.
 _TRY_OWN_IDS = (*_OWN_IDS, "unshare", "--mount", "--", "true")
 _NOTES_LIMIT = 1 << 10
 
 
 class ToolError(ImageError):
-    """A tool of the system, such as `mkfs.erofs`, is not installed, or it ran and failed."""
+    """Error: a tool of the system, such as `mkfs.erofs`, is not installed or has failed."""
 
 
 def find(program: str) -> str | None:
@@ -61,7 +62,10 @@ def require(what: str, programs: Mapping[str, str]) -> None:
 
 
 def may_use_all_ids() -> bool:
-    """Return whether this host lets us run a tool with `all_ids`; see `started`."""
+    """Return whether tools may run in a user namespace with the ids of /etc/subuid and subgid.
+
+    They do so if `started` is called with `all_ids`.
+    """
     if os.geteuid() == 0:
         return True
     quiet = subprocess.DEVNULL
@@ -128,7 +132,7 @@ def started(
     finally:
         if process is not None:
             _end(process)
-            # no end of file arrives if a process of the tool cannot be killed
+            # The pipe's end of file may never arrive, if a process of the tool cannot be killed.
             with suppress(BlockingIOError):
                 if note := os.read(noted, _NOTES_LIMIT).decode(errors="replace"):
                     _logger.info("%s ran %s", argv[0], note)
@@ -148,7 +152,7 @@ def temporary_folder() -> str:
 
 @contextmanager
 def _signals_later() -> Iterator[None]:
-    """Delay signal handlers while the block creates a process.
+    """Context manager that delays signal handlers while its block creates a process.
 
     If a handler raised an exception meanwhile, the new process would be lost.
     """

@@ -41,7 +41,7 @@ class Baseline:
     def __init__(
         self, config: QemuConfig, initramfs: int, disk: int | None, owned: ExitStack
     ) -> None:
-        """Store the values that :meth:`opened` has prepared."""
+        """Create the contender from the files that :meth:`opened` has prepared."""
         self._config = config
         self._initramfs = initramfs
         self._disk = disk
@@ -80,12 +80,12 @@ class Baseline:
             yield cls(config, initramfs, disk, owned)
 
     async def boot(self) -> BaselineMachine:
-        """Boot a machine."""
+        """Boot a machine of the baseline."""
         with saved.blank() as memory:
             return BaselineMachine(await _start_in_thread(partial(self._start, memory)))
 
     async def clone(self) -> BaselineMachine:
-        """Clone a saved machine. The first call boots the machine and saves it."""
+        """Clone a saved machine of the baseline. The first call boots the machine and saves it."""
         if self._saved is None:
             memory = self._owned.enter_context(saved.blank())
             machine = BaselineMachine(await _start_in_thread(partial(self._start, memory)))

@@ -1,4 +1,4 @@
-"""Builds the guest of the baseline: the image's file system with another first process."""
+"""Builds the guest of the baseline: the image's file system, with its first process replaced."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _FLAGS = ("-std=c11", "-D_DEFAULT_SOURCE", "-Os", "-static", "-s")
 
 
 def build(image: Image) -> bytes:
-    """Return the baseline's initramfs: that of the image, with another first process.
+    """Return the image's initramfs, with its first process replaced by the baseline's program.
 
     :raises ImageError: If no compiler is installed.
     """

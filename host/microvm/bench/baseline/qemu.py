@@ -90,7 +90,7 @@ class BaselineQemu:
             left -= received
 
     def feed(self) -> None:
-        """Send `STREAM_SIZE` bytes to the guest's command."""
+        """Send `STREAM_SIZE` bytes to the command that runs in the guest."""
         self._port.sendall(b"i")
         for _ in range(STREAM_SIZE // len(_BLOCK)):
             self._port.sendall(_BLOCK)
