@@ -111,7 +111,7 @@ class Sender:
             self._receiving.clear()
 
     async def _send(self, key: str, number: Iterator[int]) -> str:
-        """Send an export to the receiving workers. Return the reason of a failure, or ""."""
+        """Send the image or snapshot `key` to the receiving workers. Return an error text or ""."""
         loop = asyncio.get_running_loop()
 
         def send(piece: bytes) -> None:

@@ -189,12 +189,10 @@ class Supervisor:
                     await self.machine.ping(_PING_TIMEOUT)
 
     async def _watch_directory(self) -> None:
-        """End the machine if its folder or socket was removed: no client could reach or stop it.
+        """End the machine if its folder or socket was removed, as clients cannot reach it then.
 
         Some hosts remove files that look unused. So also update the modification times of these
         files.
-
-        Some hosts remove files that look unused, so update the times of the files, too.
         """
         refreshed = -_REFRESH_INTERVAL
         while True:
@@ -360,8 +358,6 @@ class Supervisor:
 
 def _most_lasting() -> int:
     """Return the maximum number of simultaneous requests without a time limit (`LASTING`).
-
-    It is so low that this process can still open files for other requests, such as `stop`.
 
     It is so low that this process can still open files for other requests, such as `stop`.
     """

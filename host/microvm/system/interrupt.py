@@ -38,10 +38,8 @@ def leave(status: int) -> NoReturn:
 def check(status: object) -> None:
     """Raise KeyboardInterrupt if this process has to end by SIGINT.
 
-    The interpreter then ends this process by SIGINT after its usual cleanup.
-
     :raises KeyboardInterrupt: the process has to end by SIGINT. Nobody catches the exception, so
-        the interpreter does that. It prints no traceback.
+        the interpreter does that after its usual cleanup. It prints no traceback.
     """
     if _is_due(status):
         sys.excepthook = lambda *_: None

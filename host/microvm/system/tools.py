@@ -64,7 +64,7 @@ def require(what: str, programs: Mapping[str, str]) -> None:
 def may_use_all_ids() -> bool:
     """Return whether tools may run in a user namespace with the ids of /etc/subuid and subgid.
 
-    They do so if `started` is called with `all_ids`.
+    The parameter `all_ids` of `started` requires this.
     """
     if os.geteuid() == 0:
         return True

@@ -123,9 +123,6 @@ class _ForegroundCommand:
 
         This process reads from the terminal and copies to the pipe, because only then can the shell
         stop and resume this process.
-
-        This process reads the terminal itself, because only then can the shell stop and resume this
-        process.
         """
         source, self.feed = os.pipe()
         try:
