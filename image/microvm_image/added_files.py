@@ -99,7 +99,7 @@ class AddedFiles:
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
         """Yield the listed files and folders, without the added folder itself."""
-        del files  # not needed: each file is opened when it is read
+        del files  # this method opens no file, because each file is opened when it is read
         for path, member in self._members:
             if isinstance(member, FileNode):
                 budget.take_bytes(member.size)

@@ -108,7 +108,8 @@ def _build_ready_made(recipe: Recipe, arch: Arch, report: Reporter) -> None:
     """Build the ready-made image that is the source of the recipe, if it does not exist yet."""
     if arch != arches.find() or recipe.packages or not readymade.is_missing(recipe.source):
         return
-    if not recipe.path(recipe.source).exists():  # a file has precedence over an image
+    # if a file or folder has the name of a ready-made image, it is the source
+    if not recipe.path(recipe.source).exists():
         readymade.find(recipe.source, report)
 
 
@@ -148,5 +149,6 @@ def _existing(path: Path, name: str, report: Reporter | None = None) -> Image | 
 
 def _is_replaceable(path: Path) -> bool:
     if path.parent == cache.folder("images"):
-        return True  # only microvm writes to the cache
+        # whatever is at this path, it is an image, because only microvm writes to the cache
+        return True
     return path.is_dir() and ((path / MANIFEST).exists() or not any(path.iterdir()))

@@ -112,12 +112,13 @@ class ImageBuilder:
 
     @contextmanager
     def _intermediate(self, tree: RootfsTree, digest: str) -> Iterator[Image]:
-        """Yield the unfinished image in which a command runs, and remove it afterwards."""
+        """Context manager that yields the unfinished image for a command, and then removes it."""
         name = self._plan.name(digest)
         manifest = self._plan.manifest(name)
         config = manifest.config._replace(user="", entrypoint=(), cmd=())
         path = folder_of(name)
-        with lock.held(path, self._report):  # so that no other process prunes the image
+        # hold the image's lock, so that no other process prunes the image
+        with lock.held(path, self._report):
             try:
                 yield self._write(path, tree, manifest._replace(config=config, warm=()))
             finally:

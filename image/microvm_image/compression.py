@@ -75,16 +75,16 @@ def unpacked(
     key: str = "",
     any_ratio: bool = False,
 ) -> FileRange:
-    """Return a layer in decompressed form.
+    """Return a layer in decompressed form: `packed` itself, or a temporary file.
 
-    If the layer is not compressed, that is the layer itself. Otherwise it is decompressed into a
-    temporary file.
+    If the layer is compressed, its decompressed content is written to the temporary file.
 
     :param packed: The layer as it is stored.
     :param name: The name of the layer, for messages.
     :param files: The exit stack that closes the temporary file.
     :param budget: The limits of the image's source, from which the layer's size is subtracted.
-    :param key: The digest of the layer, if it is known.
+    :param key: The digest of the layer, or "" if it is unknown. The stored size of a layer that is
+        used twice counts once in the budget.
     :param any_ratio: True if the layer may be any number of times as large as its compressed form.
     :raises ImageError: The layer is damaged or incomplete, or exceeds the rest of the budget.
     """
@@ -111,7 +111,7 @@ def _counted(chunks: Iterator[bytes], budget: Budget, *, any_ratio: bool) -> Ite
 
 
 def spooled(chunks: Iterator[bytes], files: ExitStack) -> FileRange:
-    """Write chunks to an unnamed temporary file, and return the file.
+    """Write chunks to an unnamed temporary file, which `files` closes later, and return it.
 
     The file is in the cache's folder, because /tmp may be in memory. Chunks of zeros take no space
     on the disk.
@@ -140,7 +140,8 @@ def _named(packed: FileRange, new: Callable[[], StreamDecoder], name: str) -> It
     try:
         yield from decoded(packed.chunks(), new)
     except OSError as error:
-        if error.errno is not None:  # an error of the file; errors of bz2 have no errno
+        # an error of reading the file; an error of decompression has no errno
+        if error.errno is not None:
             raise
         raise ImageError(f"{name}: damaged archive: {error}", hint=DAMAGED) from error
     except (EOFError, zlib.error, lzma.LZMAError) as error:

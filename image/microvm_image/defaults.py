@@ -84,7 +84,8 @@ def _named_in(note: Path) -> str:
     except UnicodeDecodeError:
         return ""
     except OSError as error:
-        if error.errno in SHORTAGES:  # perhaps the note exists, but cannot be read
+        # the note may exist: this process lacks a resource, such as a free descriptor, to read it
+        if error.errno in SHORTAGES:
             raise
         return ""
 
@@ -116,8 +117,9 @@ def _stamp(path: Path | None) -> tuple[str | int, ...] | None:
         return None
     try:
         status = path.stat()
-    except OSError:  # a build reports this error
+    except OSError:  # a missing file is no error here, because the build reports it
         return str(path.absolute()), 0, 0
-    if path.is_relative_to(cache.root()):  # names there are unique, so ignore times
+    # a name in the cache stands for one content, so the file's time does not matter
+    if path.is_relative_to(cache.root()):
         return path.name, status.st_size
     return str(path.absolute()), status.st_size, status.st_mtime_ns

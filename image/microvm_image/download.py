@@ -97,5 +97,6 @@ def _receive(url: str, events: Events) -> None:
     except urllib.error.HTTPError as error:
         with error:
             events.put(f"{error.code} {error.reason}")
-    except Exception as error:  # or the other thread would wait until its time-out
+    # report every error, because the other thread would otherwise wait until its time-out
+    except Exception as error:
         events.put(str(getattr(error, "reason", error)) or type(error).__name__)

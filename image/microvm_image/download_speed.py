@@ -21,12 +21,12 @@ class DownloadSpeed:
     """A meter of the speed of one download."""
 
     def __init__(self) -> None:
-        """Begin the first window of time."""
+        """Begin the first window of time, in which the bytes that arrive are counted."""
         self._begun = time.monotonic()
         self._before = 0
 
     def is_too_slow(self, size: int) -> bool:
-        """Return True if too few bytes arrived in the window that has just ended.
+        """Return True if a window of time has just ended in which too few bytes arrived.
 
         :param size: Number of bytes that have arrived so far. A smaller number than before counts
             as progress, too, because received files may have been moved elsewhere.

@@ -36,9 +36,10 @@ def folder() -> Path:
 
 @contextmanager
 def in_use(report: Reporter) -> Iterator[None]:
-    """Prevent the removal of downloads while the block runs."""
+    """Context manager that prevents the removal of downloads while its block runs."""
     with ExitStack() as held:
-        with suppress(CacheError):  # if the cache cannot be written, nothing can be removed
+        # in a cache that cannot be written, no download can be removed, so no lock is needed
+        with suppress(CacheError):
             held.enter_context(lock.shared(folder(), report))
         yield
 
@@ -51,7 +52,7 @@ def expire() -> None:
 
 
 def prune(*, unused: float = 0.0, everything: bool = False) -> list[Path] | None:
-    """Remove downloads, and return their paths; return None if a build is using the downloads.
+    """Remove downloads, and return their paths. Do nothing and return None during a build.
 
     The dates of Debian's release files are never removed, because a check compares them with the
     files that mirrors send; see `apt`.

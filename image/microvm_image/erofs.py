@@ -39,7 +39,7 @@ _XATTR_NAMES = {
     4: "trusted.",
     6: "security.",
 }
-_SLOT = 32  # size in bytes of the slots by which inodes are numbered
+_SLOT = 32  # size in bytes of a slot; the number of an inode is the number of its first slot
 _PLAIN, _INLINE = 0, 2  # numbers in EROFS for the layouts of a file's data
 
 
@@ -61,13 +61,13 @@ class _Split:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Way:
-    """A path of a folder: its name, and the path of its parent folder. This saves memory."""
+    """The path of a folder, as its name and its parent's path, to need less memory than text."""
 
     name: str
     above: _Way | None
 
     def prefix(self) -> str:
-        """Return the path of the folder with a slash, with which the paths of its files begin."""
+        """Return the path of the folder and a slash: the beginning of the paths of its files."""
         names = [""]
         way: _Way | None = self
         while way is not None:
@@ -78,7 +78,7 @@ class _Way:
 
 @dataclass(frozen=True, slots=True)
 class ErofsLayer:
-    """The files on a disk that `disk.write` has written.
+    """A layer with the files on an image's disk, which `disk.write` has written.
 
     :ivar open: A function that opens the disk.
     """
@@ -116,7 +116,7 @@ class _ErofsReader:
         self._shared: dict[int, tuple[str, bytes]] = {}
 
     def _take(self, size: int) -> None:
-        """Add the size of a file, folder or attribute to the sum.
+        """Add the size of a file, folder or attribute to the sum of all sizes on the disk.
 
         :raises ValueError: The disk is smaller than the sum.
         """

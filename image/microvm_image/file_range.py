@@ -49,7 +49,7 @@ class FileRange:
         """Return `size` bytes at an offset. At the end of the range, return fewer or none."""
         wanted = max(0, min(size, self.size - offset))
         if not wanted:
-            return b""  # pread would refuse an offset that is too large
+            return b""  # do not call pread, which raises an error for an offset that is too large
         return os.pread(self.descriptor, wanted, self.start + offset)
 
     def chunks(self) -> Iterator[bytes]:

@@ -14,7 +14,8 @@ NAME = "microvm"
 
 _HOSTNAME = "etc/hostname"
 _HOSTS = "etc/hosts"
-_HOSTS_LIMIT = 4 << 20  # the maximum size of an image's own /etc/hosts, in bytes
+# maximum size in bytes of an image's own /etc/hosts; a larger file is not changed
+_HOSTS_LIMIT = 4 << 20
 
 
 def settle(tree: RootfsTree) -> None:

@@ -99,7 +99,9 @@ def prune(
     root = cache.root()
     lock.sweep(root)
     for folder in root.glob("[!.]*/"):
-        if folder.name not in {"kernels", "tags"}:  # all files in these two folders share one lock
+        # all files in these two folders share one lock; `tags.sweep` and `cached.sweep` clean them
+        # up
+        if folder.name not in {"kernels", "tags"}:
             lock.sweep(cache.folder(folder.name))
     tags.sweep(report)
     cached.sweep()
@@ -108,7 +110,7 @@ def prune(
             continue
         with lock.attempt(path) as ours:
             if not ours:
-                continue  # another process is building this image
+                continue  # another process holds the image's lock, because it is building the image
             with tags.changing(report):
                 if not _is_used(path, kept):
                     removed.append(_remove(path, tags.of(path.name), keep=False))
@@ -134,7 +136,8 @@ def _remove(path: Path, removed_tags: list[str], *, keep: bool) -> Removed:
     is_removed = not keep and path.is_dir()
     if is_removed:
         with cache.scratch(path) as removed:
-            path.replace(removed)  # so that no process finds a half-removed image
+            # rename the image first, so that no process finds an image that is only partly removed
+            path.replace(removed)
     return Removed(tuple(removed_tags), path.name if is_removed else "")
 
 

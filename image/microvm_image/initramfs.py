@@ -14,7 +14,7 @@ from microvm.cpio import CpioEntry
 from microvm.errors import ImageError
 
 FOLDERS = {
-    ".": 0o755,  # without this entry, every user could write to the root folder
+    ".": 0o755,  # without this entry, every user of the guest could write to its root folder
     "dev": 0o755,
     "proc": 0o555,
     "root": 0o700,
@@ -30,7 +30,9 @@ def write(
     modules: Mapping[str, bytes],
     out: BinaryIO,
 ) -> None:
-    """Write an initramfs. It is not compressed, because the guest would need time to decompress it.
+    """Write an initramfs: the files of a root file system, microvm's programs and kernel modules.
+
+    It is not compressed, because the guest would need time to decompress it.
 
     :param base: The files of a root file system; if a name occurs twice, the later file counts.
     :param programs: The guest's programs of microvm, by their names. `init` is the first process.

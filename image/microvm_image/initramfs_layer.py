@@ -16,7 +16,8 @@ from microvm_image.limits import PATH_MAX, Budget
 from microvm_image.node import FileNode, Folder
 from microvm_image.programs import NAMES
 
-_MODULE = re.compile(r"lib/modules/(\w+/)?\d+\.ko", re.ASCII)  # modules; see `selection.MODULES`
+# Matches the paths of kernel modules in an initramfs; see `selection.MODULES`.
+_MODULE = re.compile(r"lib/modules/(\w+/)?\d+\.ko", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)

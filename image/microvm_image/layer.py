@@ -28,9 +28,10 @@ Member = tuple[str, FileNode | HardLink]
 # Maximum size in bytes of the headers of one file in a tar archive. They contain its extended
 # attributes, of which Linux allows 64 KiB each.
 _HEADERS = 512 << 10
-_GLOBALS = 4 << 10  # maximum size of global headers, which tarfile reads again for each file
+# maximum size in bytes of an archive's global headers, which tarfile copies again for each file
+_GLOBALS = 4 << 10
 _INODE = 4096  # approximate size of a file's metadata on the host's disk, in bytes
-_ID_END = 0xFFFFFFFF  # chown(2) does not accept this id, which is -1
+_ID_END = 0xFFFFFFFF  # no valid user or group id, because chown(2) reads it as -1
 _XATTR = "SCHILY.xattr."
 _XATTR_KINDS = ("user.", "trusted.", "security.", "system.posix_acl_")
 _OVERLAY = ("trusted.overlay.", "user.overlay.")
@@ -72,7 +73,7 @@ class TarLayer:
     is_packed_here: bool = False
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the files in the archive. Their content is not read yet."""
+        """Yield the files in the archive. The contents of the files are not read yet."""
         packed = self.open(files)
         check_digest(packed, self.digest, self.name)
         archive = unpacked(
@@ -110,7 +111,7 @@ def sha256(extent: FileRange) -> str:
 
 
 class _Headers:
-    """A file object for `tarfile` that reads an archive. It limits the size of headers."""
+    """A file object from which `tarfile` reads an archive. It limits the size of the headers."""
 
     def __init__(self, archive: FileRange) -> None:
         self._archive = archive
@@ -146,9 +147,10 @@ def _tar_members(archive: FileRange, name: str, *, is_whole: bool) -> Iterator[M
             encoding="utf-8",
             errors="surrogateescape",
         ) as tar:
-            is_empty = tar.firstmember is None  # tarfile has already read the first header
+            is_empty = tar.firstmember is None  # `tarfile.open` has already read the first header
             while not is_empty and (info := tar.next()) is not None:
-                tar.members = []  # otherwise tarfile keeps all members in memory
+                # delete the list in which tarfile would keep all members in memory
+                tar.members = []
                 headers.remaining = _HEADERS
                 if sum(len(key) + len(value) for key, value in tar.pax_headers.items()) > _GLOBALS:
                     raise tarfile.ReadError(f"its global headers have more than {_GLOBALS} bytes")
@@ -189,7 +191,8 @@ def _member(info: tarfile.TarInfo, archive: FileRange) -> FileNode | HardLink:
     if not (0 <= info.uid < _ID_END and 0 <= info.gid < _ID_END):
         raise tarfile.ReadError(f"{info.name} has an invalid owner")
     device = (info.devmajor, info.devminor) if kind in {stat.S_IFCHR, stat.S_IFBLK} else (0, 0)
-    if not (0 <= device[0] < 1 << 12 and 0 <= device[1] < 1 << 20):  # linux/kdev_t.h
+    # Linux's limits of device numbers
+    if not (0 <= device[0] < 1 << 12 and 0 <= device[1] < 1 << 20):
         raise tarfile.ReadError(f"{info.name} is a device with an invalid number")
     return (Folder if kind == stat.S_IFDIR else FileNode)(
         kind | info.mode & 0o7777,
@@ -219,13 +222,13 @@ def _xattrs(pairs: Iterator[tuple[str, bytes]]) -> tuple[tuple[str, bytes], ...]
 
 @dataclass(frozen=True, slots=True)
 class NodeLayer:
-    """A layer whose files are already in memory."""
+    """A layer whose files are already in memory, as `FileNode` objects."""
 
     name: str
     nodes: Mapping[str, FileNode]
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the files of the layer."""
+        """Yield the files of the layer from memory."""
         yield from self.nodes.items()
 
 
@@ -338,9 +341,9 @@ def unreadable(path: Path, error: OSError) -> ImageError:
 
 
 def _children(path: Path, inside: str, most: int) -> Iterator[tuple[Path, str]]:
-    """Yield the entries of a folder of the host, sorted by name.
+    """Yield at most `most` + 1 entries of a folder of the host, sorted by name.
 
-    At most `most` + 1 entries are listed, so that the caller notices a folder with too many.
+    From the one entry beyond `most`, the caller sees that the folder has too many.
     """
     with os.scandir(path) as entries:
         names = sorted((entry.name for entry in islice(entries, most + 1)), key=os.fsencode)

@@ -26,12 +26,14 @@ MTIME_END = 1 << 34
 ATTRIBUTE = 128
 """Number of bytes of memory that an extended attribute takes in addition to its name and value."""
 
-# Maximum number of steps to follow the paths of a source, one for each folder in a path. It is
-# _FREE_STEPS, and _STEPS more for each file of the source.
+# Maximum number of steps to follow the paths of a source: _FREE_STEPS, plus _STEPS for each file of
+# the source. Each folder in a path is one step.
 _FREE_STEPS = 1 << 18
 _STEPS = 32
 
-_SECONDS_PER_MIB = 10  # of processor time; even a slow processor needs only a tenth
+# Additional seconds of processor time for each MiB of the layers. Even a slow processor needs only
+# a tenth of it.
+_SECONDS_PER_MIB = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Limits:
 
 
 class Budget:
-    """The part of `Limits` that the layers of a source have not used up yet."""
+    """The part of the `Limits` of a source that the layers read so far have not used up."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
@@ -81,7 +83,7 @@ class Budget:
 
     @contextmanager
     def reading(self, name: str) -> Iterator[None]:
-        """Count the processor time of the block, in which this thread reads a layer.
+        """Context manager that counts the processor time of its block, which reads a layer.
 
         :param name: The layer's name, for messages.
         """
@@ -93,7 +95,7 @@ class Budget:
             self._since = None
 
     def take_stored(self, size: int, key: str = "") -> None:
-        """Add the stored size of a layer. It raises the limits of ratio and processor time.
+        """Count a layer's stored size, once for each `key`. It raises the limits of ratio and time.
 
         :param key: The layer's digest; "" if it is unknown. A layer that is used twice counts once.
         """
@@ -103,7 +105,7 @@ class Budget:
             self._keys.add(key)
 
     def take_member(self, metadata: int) -> None:
-        """Count a file, folder or link of a layer, and the bytes of its metadata.
+        """Count one file, folder or link of a layer, and the bytes of its names and attributes.
 
         :raises ImageError: There are too many, or reading them takes too long.
         """
@@ -130,7 +132,7 @@ class Budget:
             )
 
     def check_depth(self, depth: int) -> None:
-        """Check that a folder is not nested in too many other folders.
+        """Check that a folder is not nested too deeply: in at most `Limits.depth` other folders.
 
         :param depth: The number of the other folders.
         :raises ImageError: The number is too large.

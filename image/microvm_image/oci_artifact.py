@@ -31,7 +31,7 @@ TYPE = "application/vnd.microvm.export.v1"
 LAYER_TYPE = f"{TYPE}.tar+zstd"
 
 _EMPTY = b"{}"
-_SECONDS = 3600  # maximum time for the transfer of an artifact
+_SECONDS = 3600  # maximum time for the transfer of an artifact, in seconds
 
 
 def push(text: str, write: Callable[[BinaryIO], None], report: Reporter | None = None) -> None:
@@ -59,7 +59,9 @@ def push(text: str, write: Callable[[BinaryIO], None], report: Reporter | None =
 
 @contextmanager
 def pull(text: str, limit: int, report: Reporter | None = None) -> Iterator[BinaryIO]:
-    """Download an artifact from a registry, and yield its file. It is removed after the block.
+    """Context manager that downloads the file of an artifact from a registry, and yields the file.
+
+    The file is removed at the end of the block.
 
     :param text: `docker://HOST/REPOSITORY:TAG`.
     :param limit: Maximum size of the file, in bytes.

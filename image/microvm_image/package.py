@@ -24,7 +24,7 @@ from microvm_image.download_speed import DownloadSpeed, size_of, too_slow
 
 @dataclass(frozen=True, slots=True)
 class WantedPackage:
-    """A description of a file that is needed from a Debian package, and of further files.
+    """The name of a Debian package, and patterns for the files that are needed from it.
 
     :ivar package: The name of the package.
     :ivar member: A pattern for the path of the file in the package, such as `boot/vmlinuz-.*`.
@@ -43,7 +43,7 @@ class WantedPackage:
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """A file from a Debian package, in the cache, with the further files beside it.
+    """A needed file that was extracted from a Debian package into the cache, with its companions.
 
     :ivar version: The version of the package, as Debian writes it.
     """
@@ -133,7 +133,7 @@ class _Apt:
 
 
 def _run(command: Sequence[str], *, what: str, into: Path | None, cwd: Path | None = None) -> None:
-    """Run a tool of apt that downloads files, and cancel it if the mirror is too slow.
+    """Run a tool of apt that downloads files, and kill the tool if the mirror is too slow.
 
     apt's own time-outs do not suffice, because they start again with each byte.
 
@@ -221,9 +221,9 @@ def _extract(apt: _Apt, wanted: WantedPackage, arch: Arch, report: Reporter) -> 
 
 
 def _extracted(folder: Path, wanted: WantedPackage) -> Extracted | None:
-    """Return a package's needed file from the cache.
+    """Return the needed file of a package from the cache; None if it is missing or not trusted.
 
-    Return None if a file is missing, or if another user could change one.
+    A file that another user could change is not trusted.
     """
     files = [path for path in folder.rglob("*") if not path.is_dir()]
     if all(map(cache.has, files)):
@@ -245,7 +245,8 @@ def _unpack(archive: Path, wanted: WantedPackage, folder: Path) -> None:
                 for member in members:
                     name = member.name.removeprefix("./")
                     content = members.extractfile(member) if patterns.fullmatch(name) else None
-                    if content is None:  # not needed, or not a regular file
+                    # this file of the package is not needed, or is not a regular file
+                    if content is None:
                         continue
                     path = folder / name
                     path.parent.mkdir(parents=True, exist_ok=True)

@@ -20,7 +20,7 @@ from microvm_image.source import ImageSource
 
 @dataclass(frozen=True, slots=True)
 class PlannedStep:
-    """A step of a build.
+    """A step of a build: a command to run, or files to add, with a digest of its result.
 
     :ivar command: The command; empty if the step adds files.
     :ivar text: The step as the user wrote it.
@@ -108,7 +108,8 @@ def make_plan(
         (kernel.sha256, kernel.bus),
         [(path, hashlib.sha256(data).hexdigest()) for path, data in kernel.modules.items()],
         source.digest,
-        (config.env, config.workdir),  # the commands of steps also use these
+        # commands of the steps also get these options, so the result of each step depends on them
+        (config.env, config.workdir),
     )
     steps, rest = [], iter(added)
     for step in recipe.steps:

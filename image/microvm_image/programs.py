@@ -33,8 +33,8 @@ descriptors.
 """
 
 _WHAT = "the guest's programs"
-_KEY = re.compile(r"[0-9a-f]{32}")  # the name of a folder in the cache with compiled programs
-_DAEMON = "sandboxd"  # the name for all programs together in messages
+_KEY = re.compile(r"[0-9a-f]{32}")  # matches the name of a cache folder with compiled programs
+_DAEMON = "sandboxd"  # the name that messages use for all programs together
 
 
 class Programs(NamedTuple):

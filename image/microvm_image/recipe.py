@@ -143,7 +143,7 @@ class Recipe:
             return path
         try:
             real, *within = (each.resolve() for each in (path, *self.allowed))
-        except (OSError, RuntimeError) as error:  # RuntimeError: links form a loop
+        except (OSError, RuntimeError) as error:  # RuntimeError: links of the path form a loop
             raise UsageError(f"{text}: cannot be read: {error}") from None
         if not any(real.is_relative_to(each) for each in within):
             raise UsageError(

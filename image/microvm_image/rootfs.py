@@ -17,7 +17,7 @@ from microvm_image.sources import alpine
 if TYPE_CHECKING:
     from microvm_image.source import ImageSource
 
-_LIMIT = 64 << 20  # maximum size of the archive in bytes, twenty times Alpine's size
+_LIMIT = 64 << 20  # maximum size of the archive in bytes, twenty times the size of Alpine's archive
 
 
 def given(arch: Arch) -> Path | None:
@@ -38,13 +38,13 @@ def cached(arch: Arch) -> Path:
 
 
 def packed(arch: Arch) -> bytes:
-    """Return the Alpine archive in the guest pack; b"" without a pack, or if it has another one."""
+    """Return the Alpine archive from the guest pack; b"" if there is no pack or another archive."""
     name = alpine.archive_name(arch)
     return guest_pack.files(arch, guest_pack.ROOTFS, arch.alpine_sha256, [name]).get(name, b"")
 
 
 def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) -> ImageSource:
-    """Return the default root file system as a source.
+    """Find the default root file system, which is Alpine or else busybox, as a source of an image.
 
     The Alpine archive is taken from the first of these: `path`, $MICROVM_ROOTFS, the cache, the
     guest pack, a mirror. The mirror is `mirror`, $MICROVM_MIRROR or Alpine's own. If none has the
@@ -86,7 +86,7 @@ def _cached_archive(arch: Arch) -> ImageSource | None:
 
 
 def _cache_archive(data: bytes, arch: Arch) -> None:
-    """Store the archive in the cache. If that fails or another process does it, do nothing."""
+    """Store the Alpine archive in the cache, unless that fails or another process stores it."""
     if _cached_archive(arch):
         return
     path = cached(arch)
@@ -117,8 +117,8 @@ def _without_alpine(arch: Arch, error: ImageError, report: Reporter) -> ImageSou
         raise ImageError(
             f"cannot get a root file system for the guest: {guest_pack.absence(arch)}; "
             f"{error.message}; {second.message}",
-            # Name variables in the hint, because `microvm run` has no options for an archive or a
-            # mirror.
+            # The hint names environment variables, because `microvm run` has no options for an
+            # archive or a mirror.
             hint=f"{guest_pack.how_to_install(arch)}, or set MICROVM_ROOTFS to the path of "
             f"{alpine.archive_name(arch)}, or MICROVM_MIRROR to a mirror of Alpine",
             detail=second.detail,

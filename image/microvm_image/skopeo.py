@@ -35,7 +35,7 @@ from microvm_image.sources.files import FolderFiles, parse_json
 
 SCHEME = "docker://"
 
-_SHORT = "--command-timeout=60s"  # time limit of requests without large data
+_SHORT = "--command-timeout=60s"  # time limit of requests that transfer no layers
 _SLOW = "the registry takes more than"
 _INTERVAL = 0.1
 _SLACK = 16 << 20  # maximum size of the manifest and the config together, in bytes
@@ -235,7 +235,8 @@ def _run(
     """
     check()
     with (
-        # in memory, because the disk may be full, and then could not store the error
+        # Keep skopeo's messages in memory, because a full disk could not store the message that
+        # says so.
         os.fdopen(os.memfd_create("log"), "w+b") as log,
         tempfile.TemporaryFile(dir=temporary_folder()) as out,
     ):

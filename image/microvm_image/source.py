@@ -32,7 +32,7 @@ class ImageSource:
 
     @contextmanager
     def tree(self, limits: Limits | None = None) -> Iterator[RootfsTree]:
-        """Merge all layers, and yield the root file system that results.
+        """Context manager that merges all layers, and yields the resulting root file system.
 
         :raises ImageError: A layer is damaged, exceeds the limits, or differs from its digest.
         """

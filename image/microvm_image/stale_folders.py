@@ -95,7 +95,7 @@ def _is_own_id(user: int) -> bool:
 
 @contextmanager
 def _claimed(path: Path) -> Iterator[bool]:
-    """Yield True if a folder is no longer in use. During the block, its lock is held."""
+    """Context manager that locks a folder if it can, and yields True if no process uses it."""
     if other := _OTHERS.fullmatch(path.name):
         is_ours = not other[1] or {each.name for each in path.iterdir()} <= {_LAUNCHER}
         yield is_ours and path.lstat().st_mtime < time.time() - _DAY

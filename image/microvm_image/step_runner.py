@@ -46,12 +46,14 @@ _ERRNO = re.compile(r"\berrno ([0-9]{1,3})$", re.MULTILINE)
 
 
 class StepRunner:
-    """A function that runs a command in a machine, and then packs the files that it has changed."""
+    """Runs the commands of a recipe in machines, and packs the files that each command changes."""
 
     def __init__(
         self, *, limit: int = Limits().unpacked, **options: Unpack[MachineOptions]
     ) -> None:
-        """Set the options of the machines, which are always booted and never cloned.
+        """Set the options of the machines that run the commands, and the limit of changed bytes.
+
+        Each machine is booted, and never cloned.
 
         :param limit: Maximum size of the files that a command changes, in bytes.
         """
@@ -65,7 +67,7 @@ class StepRunner:
         show: Callable[[str], None],
         layer: BinaryIO,
     ) -> None:
-        """Run a command in a machine of an image, and write all changed files to `layer`.
+        """Run a command in a new machine, and write the changed files to `layer` as a tar archive.
 
         :param show: A function that is called with each line of the output.
         :param layer: The file to which a tar archive is written.
@@ -95,7 +97,7 @@ class StepRunner:
 
 
 async def _started(image: Image, options: MachineOptions, show: Callable[[str], None]) -> MicroVM:
-    """Start a machine. If the start fails, try again with another machine."""
+    """Start a machine for a command. If the start fails, try again with another machine."""
     retries = Retries()
     while True:
         machine, attempt = MicroVM(image, **options), retries.begin()
@@ -132,7 +134,7 @@ async def _command(machine: MicroVM, command: Sequence[str], show: Callable[[str
             if without_shell
             else "",
         ) from error
-    except MicroVMError as error:  # such as a GuestDied
+    except MicroVMError as error:  # such as GuestDied, if the guest crashed
         output = "\n".join(last) or error.detail
         raise ImageError(
             f"the step failed: {error.message}", hint=error.hint, detail=output
@@ -176,7 +178,7 @@ async def _copy(stream: OutputStream, file: BinaryIO, show: Callable[[str], None
 
 
 async def _follow(stream: OutputStream, show: Callable[[str], None]) -> None:
-    """Call `show` with each line of a stream. A line that is too long is split into several."""
+    """Call `show` with each line of a command's output. A line that is too long is split."""
     rest = bytearray()
     while chunk := await stream.next_chunk():
         rest += chunk

@@ -47,13 +47,14 @@ class RootfsTree:
         self._budget = Budget(limits)
         self._root = Folder(stat.S_IFDIR | 0o755)
         self._files = ExitStack()
-        self._upper: set[tuple[int, str]] = set()  # (id of folder, name) of the current layer
-        # ids of the folders in which all files are from the current layer
+        # The files of the current layer, each as the id of its folder object and its name.
+        self._upper: set[tuple[int, str]] = set()
+        # The ids of the folder objects in which all files are from the current layer.
         self._opaque: set[int] = set()
         self._layers = 0
 
     def __enter__(self) -> Self:
-        """Return the tree itself. It is closed when the block ends."""
+        """Return the tree itself. The tree is closed when the `with` block ends."""
         return self
 
     def __exit__(
@@ -108,7 +109,7 @@ class RootfsTree:
         return None
 
     def folder(self, path: str, *, make: bool = False) -> Folder | None:
-        """Return the folder at a path, or None if no folder exists. Links are followed.
+        """Return the folder at a path, following links. If none exists, `make` it or return None.
 
         :param path: The path from the root, with or without a leading slash.
         :param make: True to create the folder and its parents, if they do not exist.
@@ -142,7 +143,7 @@ class RootfsTree:
             yield _path(way), node
 
     def _walk(self) -> Iterator[tuple[_Way, FileNode]]:
-        """Yield each file and folder with its path, in a form that takes little memory."""
+        """Yield each file and folder with its path, as a `_Way`, which takes little memory."""
         yield None, self._root
         stack: list[tuple[_Way, Iterator[tuple[str, FileNode]]]] = [(None, _sorted(self._root))]
         while stack:
@@ -157,9 +158,9 @@ class RootfsTree:
                 stack.append((way, _sorted(node)))
 
     def is_small(self) -> bool:
-        """Return True if an initramfs can store the tree.
+        """Return True if the tree is small and simple enough to be stored in an initramfs.
 
-        Then the tree is small, and has no devices, hard links or extended attributes.
+        A simple tree has no devices, hard links or extended attributes.
         """
         size = 0
         files: set[int] = set()
@@ -177,7 +178,7 @@ class RootfsTree:
         """
         for path, node in self.walk():
             if node.is_device:
-                continue  # the guest creates its own devices
+                continue  # leave devices out, because the guest creates its own devices
             data = b"".join(node.data.chunks()) if node.data else encoded(node.target)
             yield CpioEntry(path or ".", node.mode, data, node.uid, node.gid)
 
@@ -186,7 +187,8 @@ class RootfsTree:
 
         :raises ImageError: A file of the host has changed.
         """
-        first: dict[int, _Way] = {}  # the first path of each file
+        # the first path of each file, by the id of its object; later paths are hard links to it
+        first: dict[int, _Way] = {}
         for way, node in self._walk():
             info = _info(_path(way), node)
             data = node.data
@@ -245,7 +247,7 @@ class RootfsTree:
         raise _PathError(f"a hard link to nothing: {link.target!r}")
 
     def _follow(self, parts: Sequence[str], *, make: bool = False) -> Folder:
-        """Return the folder at a path, following links as the guest would follow them.
+        """Return the folder at a path, following links as the guest would. With `make`, create it.
 
         :param parts: The names in the path.
         :param make: True to create the folder and its parents, if they do not exist.
@@ -371,7 +373,7 @@ def _checked(name: str) -> str:
 
 
 def _describe(existing: FileNode, node: FileNode) -> None:
-    """Copy the mode, owner, time and attributes of a folder to a folder that exists already."""
+    """Copy the mode, owner, time and attributes of the folder `node` to the folder `existing`."""
     existing.mode, existing.uid, existing.gid = node.mode, node.uid, node.gid
     existing.mtime, existing.xattrs = node.mtime, node.xattrs
 

@@ -19,8 +19,9 @@ EDITS = (
         "unsigned int lapic_timer_period = 0;",
         "unsigned int lapic_timer_period = 1000000000 / HZ;",
     ),
-    # Without ACPI, Linux cannot measure the frequency of the CPU's clock (TSC) more exactly. But it
-    # would try to, and stop all CPUs a second after the boot to change its clock.
+    # At boot, Linux measures the frequency of the TSC, the clock of the CPU. A second later, it
+    # would refine this measurement, and stop all CPUs to switch to that clock. Without ACPI, the
+    # refinement cannot succeed, so this change skips it: Linux uses the TSC from the start.
     (
         "arch/x86/kernel/tsc.c",
         "X86_FEATURE_TSC_KNOWN_FREQ)) {\n\t\tif (boot_cpu_has(X86_FEATURE_ART))",

@@ -49,7 +49,7 @@ _STEPS = 1450
 
 
 def build(*, arch: str | None = None, pinned: bool = False, report: Reporter | None = None) -> Path:
-    """Compile the kernel, unless the cache has a kernel of the same source and compiler.
+    """Compile the small kernel, unless the cache has one from the same source and compiler.
 
     This takes some minutes, and temporarily 1 GB of the cache's disk.
 
@@ -89,7 +89,8 @@ def _is_built(path: Path) -> bool:
     if not cache.has(path):
         return False
     with suppress(OSError):
-        os.utime(path)  # new images get the kernel with the newest time
+        # make this kernel the newest, because new images get the kernel with the newest time
+        os.utime(path)
     return True
 
 

@@ -52,7 +52,7 @@ def find(path: str, arch: Arch, limits: Limits, files: ExitStack) -> ImageSource
 def find_stored(
     kind: str, path: Path, tag: str, arch: Arch, limits: Limits, files: ExitStack
 ) -> ImageSource:
-    """Return an image that is stored in a folder or an archive as a source.
+    """Return a source: an image that another tool has stored in a folder or a tar archive.
 
     :param kind: The format, one of `KINDS`.
     :param tag: The name of the image; "" if the archive contains only one image.
@@ -81,7 +81,8 @@ def _layer(path: str, limits: Limits, files: ExitStack) -> tuple[FileRange, TarL
     budget = Budget(limits)
     if path == STDIN:
         packed = spooled(_input(budget), files)
-        budget = Budget(limits)  # start anew: the compressed bytes do not count
+        # begin a new count, without the bytes that were read from standard input
+        budget = Budget(limits)
     else:
         packed = _opened(Path(path), files)
     name = path if path == STDIN else Path(path).name

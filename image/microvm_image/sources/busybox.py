@@ -46,9 +46,12 @@ def source(arch: Arch, report: Reporter) -> ImageSource:
 
 def _applets(binary: bytes, arch: Arch, report: Reporter) -> tuple[str, ...]:
     host = arches.find()
-    if arch is not host:  # run the host's busybox, which has the same commands
+    # The host cannot run the guest's busybox. To list the commands, run the busybox of the same
+    # Debian package for the host's architecture.
+    if arch is not host:
         binary = cache.read(package.fetch(WANTED, host, report).path)
-    fd = os.memfd_create("busybox")  # a copy, as the file in the cache is not executable
+    # run a copy in memory, because the file in the cache is not executable
+    fd = os.memfd_create("busybox")
     try:
         with os.fdopen(os.dup(fd), "wb") as file:
             file.write(binary)

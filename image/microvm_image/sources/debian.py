@@ -37,7 +37,7 @@ SCHEME = "debian:"
 
 _SUITE = re.compile(r"[a-z][a-z0-9-]{0,31}", re.ASCII)
 _PACKAGE = re.compile(r"[a-z0-9][a-z0-9+.-]{1,127}(=[A-Za-z0-9.+:~-]+)?", re.ASCII)
-_MIRROR = "http://deb.debian.org/debian"  # the default of mmdebstrap
+_MIRROR = "http://deb.debian.org/debian"  # Debian's own mirror, the default of mmdebstrap
 # Version of the archives that `_make` writes. Archives of another version are not used.
 _FORMAT = "2"
 # Commands that mmdebstrap runs at its end. They remove files that mmdebstrap has copied from the
@@ -112,7 +112,8 @@ def _check_tools(suite: str) -> None:
 def _archive(
     suite: str, packages: Sequence[str], arch: Arch, seconds: int, report: Reporter
 ) -> Path:
-    """Build a tar archive of the root file system unless the cache has it, and return its path."""
+    """Return the path of a tar archive with Debian's root file system; build it if it is missing.
+    """
     mirrors = _mirrors(suite)
     facts = (_FORMAT, suite, arch.debian, *packages, *mirrors)
     key = hashlib.sha256("\0".join(facts).encode()).hexdigest()
@@ -189,7 +190,7 @@ def _debian(suite: str) -> str:
 
 
 def _release(mirrors: Sequence[str], report: Reporter) -> str:
-    """Return a digest of the current release files on the mirrors; "" if a mirror does not answer.
+    """Return a digest of the mirrors' current release files; "" if a mirror does not answer.
 
     :raises TooSlowError: A mirror is too slow.
     """
@@ -267,7 +268,8 @@ def _failure(suite: str, output: str, command: str) -> ImageError:
     unknown = re.search(r"Unable to locate package (\S+)", output)
     if unknown:
         return ImageError(f"{SCHEME}{suite} has no package {unknown[1]}")
-    if is_full(output) or "enough free space" in output:  # a message of apt
+    # "enough free space" is in apt's message about a full disk
+    if is_full(output) or "enough free space" in output:
         why = "disk full"
         hint = cache.HINT_FULL
     elif re.search(_NO_IDS, output, re.MULTILINE):

@@ -13,11 +13,14 @@ from microvm_image.file_range import FileRange
 from microvm_image.layer import sha256
 from microvm_image.tree import RootfsTree
 
-_JSON_LIMIT = 4 << 20  # maximum size of a manifest in a registry (distribution-spec)
+_JSON_LIMIT = 4 << 20  # maximum size of a manifest in a registry, in bytes (distribution-spec)
 
 
 class Files(Protocol):
-    """The files of a stored image, by name. Any of them may be missing or damaged."""
+    """The files of an image that a tool such as `docker save` has stored, by name.
+
+    Any of the files may be missing or damaged.
+    """
 
     def has(self, name: str) -> bool:
         """Return True if there is a file of that name."""
@@ -32,7 +35,7 @@ class Files(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class FolderFiles:
-    """The files of a stored image in a folder."""
+    """The files of an image that a tool such as skopeo has stored in a folder."""
 
     path: Path
 
@@ -50,7 +53,7 @@ class FolderFiles:
 
 @dataclass(frozen=True, slots=True)
 class TarFiles:
-    """The files of a stored image in a tar archive, which is read without unpacking it."""
+    """The files of an image in a tar archive, such as from `docker save`, which is not unpacked."""
 
     tree: RootfsTree
     name: str
@@ -60,7 +63,7 @@ class TarFiles:
         return self.tree.file(name) is not None
 
     def open(self, name: str, files: ExitStack) -> FileRange:
-        """Return the range of a file's content in the archive."""
+        """Return the range of the archive's bytes that holds the content of a file."""
         if isinstance(found := self.tree.file(name), FileRange):
             return found
         raise ImageError(f"{self.name}: there is no {name} in it")

@@ -39,7 +39,9 @@ def find(
     limits: Limits | None = None,
     report: Reporter,
 ) -> Iterator[ImageSource]:
-    """Find a source, given the value of `--from`. Its files stay open until the end of the block.
+    """Context manager that finds the source for the value of `--from`.
+
+    The files of the source stay open until the end of the block.
 
     :param packages: The packages to install from the distribution.
     :param locate: A function that returns the path of a file or folder that the text names.
@@ -113,7 +115,8 @@ def split(locate: Callable[[str], Path], kind: str, text: str) -> tuple[str, str
             if locate(path).exists():
                 return path, tag
         except UsageError as error:
-            refusal = error  # a shorter part of the text may be the path of an allowed file
+            # no error yet, because a shorter part of the text may be the path of an allowed file
+            refusal = error
         path, _, name = path.rpartition(":")
         tag = f"{name}:{tag}" if tag else name
     if refusal:

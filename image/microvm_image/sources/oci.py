@@ -49,7 +49,7 @@ class BlobDescriptor:
 
 
 def member(value: Any, key: str, kind: type, name: str) -> Any:
-    """Return a member of a JSON object, or an empty value if it is missing or null.
+    """Return the member `key` of a JSON object; an empty `kind`, such as {}, if missing or null.
 
     :raises ImageError: The member has another type, or `value` is no object.
     """
@@ -131,7 +131,8 @@ def _annotations(entry: Any) -> Any:
 
 def _is_called(entry: Any, tag: str) -> bool:
     called = _annotations(entry).get(_REF)
-    is_other = "vnd.docker.reference.type" in _annotations(entry)  # such as an attestation
+    # the entry is no image, but describes one, such as an attestation
+    is_other = "vnd.docker.reference.type" in _annotations(entry)
     return not is_other and (not tag or called == tag or str(called).endswith(f":{tag}"))
 
 

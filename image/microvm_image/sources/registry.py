@@ -52,7 +52,7 @@ def find(text: str, arch: Arch, limits: Limits, report: Reporter, files: ExitSta
     pull = skopeo.Pull(pinned, size, limits.seconds, report, files)
 
     def fetched(blob: oci.BlobDescriptor, files: ExitStack) -> FileRange:
-        if size > SMALL:  # too large for an initramfs
+        if size > SMALL:  # the image needs a disk, because it is too large for an initramfs
             require(text, disk.TOOLS)
         return pull.open(blob, files)
 
