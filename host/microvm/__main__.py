@@ -31,7 +31,7 @@ def _interrupt(number: int, _: object) -> None:
 
 
 def _exit_at_once(number: int, _: object) -> None:
-    """Handle Ctrl-C until `main` can catch `Interrupted`. There is nothing to clean up yet."""
+    """Handle SIGINT (Ctrl-C) while `main` cannot yet catch `Interrupted`: exit without cleanup."""
     interrupt.note(number)
     interrupt.leave(128 + number)
 
@@ -54,7 +54,8 @@ def main() -> None:
     try:
         if signal.getsignal(signal.SIGINT) is _exit_at_once:
             signal.signal(signal.SIGINT, _interrupt)
-        from microvm.cli import fast_path  # imported here, after Ctrl-C is handled
+        # imported here, so that Ctrl-C is handled during the import
+        from microvm.cli import fast_path
 
         _take_absolute_paths_only()
         if work := fast_path.prepare(sys.argv[1:]):
@@ -72,7 +73,8 @@ def main() -> None:
 
 def _run_click(error: Exception | None = None) -> None:
     """Run the command line with click. If `error` is given, only print that error."""
-    from microvm.cli import root  # imports click, which a simple command line does not need
+    # imported here, because it imports click, which a simple command line does not need
+    from microvm.cli import root
 
     root.main(error)
 

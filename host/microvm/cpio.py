@@ -38,17 +38,17 @@ class CpioEntry:
 
     @classmethod
     def folder(cls, name: str, permissions: int = 0o755) -> CpioEntry:
-        """Return an archive entry for a folder that belongs to root."""
+        """Return a cpio archive's entry for a folder that belongs to root."""
         return cls(name, stat.S_IFDIR | permissions)
 
     @classmethod
     def file(cls, name: str, data: bytes, permissions: int = 0o644) -> CpioEntry:
-        """Return an archive entry for a file that belongs to root."""
+        """Return a cpio archive's entry for a file that belongs to root."""
         return cls(name, stat.S_IFREG | permissions, data)
 
     @classmethod
     def link(cls, name: str, target: str) -> CpioEntry:
-        """Return an archive entry for a symbolic link that belongs to root."""
+        """Return a cpio archive's entry for a symbolic link that belongs to root."""
         return cls(name, stat.S_IFLNK | 0o777, encoded(target))
 
 

@@ -46,8 +46,8 @@ from microvm.printable import printable
 # Characters that show that a name is a command line for a shell, because names of programs rarely
 # contain them.
 _SHELL_CHARACTERS = " \t|&;<>$`"
-_EMPTY_NAME = "''"  # text for an empty name in messages
-_ERRNO_END = 4096  # MAX_ERRNO, include/linux/err.h
+_EMPTY_NAME = "''"  # text that messages show for an empty name
+_ERRNO_END = 4096  # largest error number of Linux (MAX_ERRNO in include/linux/err.h)
 
 BUILD_AGAIN = (
     "build the image again with this microvm: `microvm image build`, with the name that it has; "
@@ -130,7 +130,8 @@ def _rebuild(
     kind: type[MicroVMError], args: tuple[object, ...], state: dict[str, object]
 ) -> MicroVMError:
     error = kind.__new__(kind, *args)
-    error.args = args  # `__new__` of OSError does not set `args` here
+    # for a subclass of OSError, `kind.__new__` has not set `args`, so set it here
+    error.args = args
     error.__dict__.update(state)
     return error
 
@@ -362,7 +363,8 @@ class ExecTimeout(ExecKilled, TimeoutError):
     exit_status = 124
 
     def __init__(self, command: str, timeout: float) -> None:
-        from microvm.units import format_duration  # that module imports this one
+        # imported here, because that module imports this one
+        from microvm.units import format_duration
 
         super().__init__(f"{command}: timed out after {format_duration(timeout)}")
         self.timeout = timeout

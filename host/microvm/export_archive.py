@@ -65,7 +65,7 @@ class ExportReader:
 
     @contextmanager
     def member(self, name: str, limit: int) -> Iterator[tuple[int, Iterator[bytes]]]:
-        """Yield the size of the next member, and its content in chunks.
+        """Context manager that yields the next member: its size, and its content in chunks.
 
         :param name: The name that the member must have.
         :param limit: Maximum size of the member, in bytes.
@@ -81,7 +81,7 @@ class ExportReader:
         self._exactly(-header.size % _BLOCK)
 
     def whole(self, name: str, limit: int) -> bytes:
-        """Return the whole content of the next member. See `member` for parameters and errors."""
+        """Return the whole content of the archive's next member, as bytes; see `member`."""
         with self.member(name, limit) as (_, content):
             return b"".join(content)
 
@@ -102,7 +102,10 @@ class ExportReader:
 
 @contextmanager
 def writing(out: BinaryIO) -> Iterator[ExportWriter]:
-    """Yield a writer of an archive to `out`. The same members always give the same bytes."""
+    """Context manager that yields a writer of an archive to `out`.
+
+    The same members always give the same bytes.
+    """
     library = zstd_module()
     chosen = library.CompressionParameter
     options = {chosen.compression_level: _LEVEL, chosen.checksum_flag: 1}
@@ -113,7 +116,7 @@ def writing(out: BinaryIO) -> Iterator[ExportWriter]:
 
 @contextmanager
 def reading(file: BinaryIO) -> Iterator[ExportReader]:
-    """Yield a reader of the archive in a file, which is an exported image or snapshot.
+    """Context manager that yields a reader of an exported image or snapshot, an archive in `file`.
 
     :raises ForeignError: The file is no such archive.
     :raises DamagedError: The archive is incomplete.
@@ -129,8 +132,9 @@ def reading(file: BinaryIO) -> Iterator[ExportReader]:
 
 
 def bound(size: int) -> int:
-    """Return an upper bound of an archive's size, given the total size of its members."""
-    return size + (size >> 7) + (2 << 20)  # zstd adds less than that (ZSTD_COMPRESSBOUND)
+    """Return an upper bound of a compressed archive's size, given the total size of its members."""
+    # zstd adds less than this to data that cannot be compressed (ZSTD_COMPRESSBOUND)
+    return size + (size >> 7) + (2 << 20)
 
 
 def chunks(file: BinaryIO | ZstdReader, size: int) -> Iterator[bytes]:

@@ -101,7 +101,7 @@ def installed(arch: Arch) -> PackManifest | None:
 
 
 def part(arch: Arch, name: str, digest: str) -> Path | None:
-    """Return the folder of a component of the guest pack, such as the kernel.
+    """Return the folder of a component of the installed guest pack, such as the kernel, or None.
 
     Return None if no pack is installed, or if its component was built from other sources.
 
@@ -157,7 +157,7 @@ def wanted(arch: Arch) -> str:
 
 
 def absence(arch: Arch) -> str:
-    """Return the reason why no guest pack can be used, as a clause for an error message."""
+    """Return why no guest pack can be used for `arch`, as a clause for an error message."""
     if (found := installed(arch)) is None:
         return f"the guest pack {distribution(arch)} is not installed"
     return f"the guest pack of microvm {found.version} does not fit microvm {__version__}"

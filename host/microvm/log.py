@@ -66,7 +66,7 @@ class Area:
         self._log(DEBUG, text, args)
 
     def frame(self, sender: str, data: bytes) -> None:
-        """Log a frame, a message of the protocol.
+        """Log a frame, a message of the protocol, with the name of its sender.
 
         The log record has the attributes `sender` and `frame`.
         """
@@ -78,10 +78,10 @@ class Area:
 
 
 class Limit:
-    """A counter that allows the first `MOST_LOGGED` events of one sender to be logged."""
+    """A counter that lets the first `MOST_LOGGED` events of a sender, such as QEMU, be logged."""
 
     def __init__(self, area: Area, whose: str) -> None:
-        """Create a counter.
+        """Create a counter for the sender `whose`; `area` logs a message when the limit is reached.
 
         :param area: Logger that logs a message when the limit is reached.
         :param whose: Name of the sender for that message.
@@ -107,6 +107,8 @@ def _of(name: str) -> Logger:
 
     logging.addLevelName(TRACE, "TRACE")
     root = logging.getLogger(ROOT)
-    if not root.handlers:  # without a handler, Python writes warnings to standard error
+    # Add a handler that shows nothing. Without any handler, Python would write warnings to standard
+    # error.
+    if not root.handlers:
         root.addHandler(logging.NullHandler())
     return logging.getLogger(name)

@@ -80,7 +80,7 @@ class Option(NamedTuple):
         return not self.metavar
 
     def default_for(self, verb: str) -> str | None:
-        """Return the text of the default that applies only to this verb, or None."""
+        """Return the text of the default that only this verb of the command line has, or None."""
         return dict(self.verb_defaults).get(verb)
 
     @property
@@ -130,7 +130,7 @@ class ParsedOptions(Mapping[str, Any]):
         return len(self._values)
 
     def replace(self, **checked: Any) -> ParsedOptions:
-        """Return a copy with other values for some options. The new values are already checked."""
+        """Return a copy with other values for some options. The caller has checked these values."""
         return ParsedOptions({**self._values, **checked}, self.given | checked.keys())
 
 
@@ -195,7 +195,7 @@ def check_needs(
     given: Mapping[str, object],
     spell: Callable[[str], str] = str,
 ) -> None:
-    """Check that no option is given without another one that it needs.
+    """Check that each option in `given` is given together with the option that it needs.
 
     :param given: Values by name. An option whose value is None is not given.
     :param spell: Function that converts a name to the form in which the user knows it.
@@ -214,7 +214,7 @@ def document_options(kind: Any) -> Callable[[F], F]:
     """
 
     def decorate(function: F) -> F:
-        if text := function.__doc__:  # `python -OO` removes docstrings
+        if text := function.__doc__:  # with `python -OO`, the object has no docstring
             # Before Python 3.13, a docstring contains the indentation of the source code, so use
             # the same indentation.
             indent = text[len(text.rstrip(" ")) :]

@@ -75,7 +75,7 @@ def _environment(value: Any) -> dict[bytes, bytes]:
 
 
 def _content(name: object, content: object) -> bytes:
-    """Return the value of an environment variable as bytes.
+    """Check the value of an environment variable with this name, and return the value as bytes.
 
     The message of the error does not contain the value, because it may be a secret.
     """
@@ -94,7 +94,9 @@ def _variables(entries: tuple[str, ...]) -> dict[str, str]:
             raise UsageError("it must be KEY=VALUE or KEY, but there is no KEY before the =")
         if equals:
             variables[name] = content
-        elif name in os.environ:  # like docker, ignore a variable that is not set
+        # a name without a value means this process's variable; like docker, ignore one that is not
+        # set
+        elif name in os.environ:
             variables[name] = os.environ[name]
     return variables
 
@@ -240,7 +242,7 @@ class ExecOptions(TypedDict, total=False):
             verbs=_COMMAND,
             metavar="DIR",
             short="w",
-            flag_name="workdir",  # docker's name; `cwd` is the name in subprocess
+            flag_name="workdir",  # docker's name for the option that subprocess calls `cwd`
             preset_by="project",
         ),
     ]
@@ -311,7 +313,7 @@ class ExecOptions(TypedDict, total=False):
         counted(0, _MOST_PROCESSES)(
             "Limit the number of processes and threads that the command has at the same time; 0 "
             "is no limit.",
-            default=1024,  # a limit, so that a fork bomb cannot stop the guest
+            default=1024,  # limited by default, so that a fork bomb cannot stop the guest
             preset_by="project",
         ),
     ]

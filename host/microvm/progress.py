@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Reporter(Protocol):
-    """An object that shows the progress of a build."""
+    """An object that shows the progress of a build of an image to the user."""
 
     def step(self, text: str) -> None:
         """Begin the next step of the build. The text describes the step, without a full stop."""
@@ -38,16 +38,16 @@ class NullReporter:
     """A reporter that shows nothing. It is the default of the library."""
 
     def step(self, text: str) -> None:
-        """Show nothing for the next step of a build."""
+        """Ignore the next step of a build."""
 
     def advance(self, done: int, total: int | None) -> None:
-        """Show nothing for the progress of a step."""
+        """Ignore the progress of a step."""
 
     def line(self, text: str) -> None:
-        """Show nothing for a line of output."""
+        """Ignore a line of a command's output."""
 
     def notice(self, text: str) -> None:
-        """Show nothing for a notice."""
+        """Ignore a notice for the user."""
 
 
 class NoticeReporter(NullReporter):
@@ -57,7 +57,7 @@ class NoticeReporter(NullReporter):
         self._notify = notify
 
     def notice(self, text: str) -> None:
-        """Call the function with the notice."""
+        """Pass the notice to the function."""
         self._notify(text)
 
 
@@ -69,7 +69,7 @@ class LineReporter:
         print(f"microvm: {printable(text)}", file=sys.stderr, flush=True)
 
     def advance(self, done: int, total: int | None) -> None:
-        """Show nothing for the progress of a step, because printed lines cannot be updated."""
+        """Ignore the progress of a step, because printed lines cannot be updated."""
 
     def line(self, text: str) -> None:
         """Print a line of output of the build unchanged."""
@@ -161,7 +161,7 @@ STDERR = _Stderr()
 
 @contextmanager
 def on_stderr() -> Iterator[Reporter]:
-    """Yield the reporter for standard error: a progress bar on a terminal, otherwise lines."""
+    """Context manager that yields a reporter: a progress bar on a terminal, or else plain lines."""
     if not STDERR.moves:
         yield NullReporter() if STDERR.quiet else LineReporter()
         return

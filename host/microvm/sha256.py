@@ -9,10 +9,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from hashlib import _Hash
     from hashlib import sha256 as _own
-else:  # the standard module `random` also uses `_sha2`
+else:  # `_sha2` is not public, but the standard module `random` also uses it
     try:
         from _sha2 import sha256 as _own
-    except ImportError:  # before Python 3.12, or a build without this module
+    except ImportError:  # `_sha2` is missing before Python 3.12, and in some builds of Python
         try:
             from _sha256 import sha256 as _own
         except ImportError:

@@ -14,7 +14,8 @@ def did_you_mean(name: str, names: Iterable[str], *, quoted: bool = False) -> st
 
     :param quoted: True to put each name in quotation marks.
     """
-    from difflib import get_close_matches  # imported here: slow, and only errors need it
+    # imported here, because the import is slow, and only errors need it
+    from difflib import get_close_matches
 
     known = list(names)
     longer = [each for each in known if name and each.startswith(name)]

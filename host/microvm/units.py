@@ -39,7 +39,8 @@ _DURATION = re.compile(
     _NUMBER + "|(?=.)" + "".join(rf"(?:{_NUMBER}{unit}(?!s))?" for unit in _UNITS), re.ASCII
 )
 _DURATIONS = "write 5s, 500ms or 1h30m; a number alone is seconds"
-_SECONDS = (1, 86400, 3600, 60, 1, 1e-3)  # seconds in the unit of each group of `_DURATION`
+# number of seconds in the unit of each group of `_DURATION`: days, hours and so on
+_SECONDS = (1, 86400, 3600, 60, 1, 1e-3)
 
 
 def parse_size(value: Size) -> int:
@@ -62,7 +63,8 @@ def parse_size(value: Size) -> int:
 
 def _fraction(number: str, unit: str | None) -> int:
     size = float(number) * _BYTES[unit]
-    return int(size) if unit else -1  # bytes have no fractions
+    # -1 is invalid: a number without a unit is in bytes, which have no fractions
+    return int(size) if unit else -1
 
 
 def parse_duration(value: Duration) -> float:

@@ -104,7 +104,7 @@ def zstd_module() -> ModuleType:
 
 
 def decoded(chunks: Iterable[bytes], new: Callable[[], StreamDecoder]) -> Iterator[bytes]:
-    """Decompress all streams of a file, and yield their content in pieces.
+    """Decompress all streams of a file with decoders from `new`, and yield the content in pieces.
 
     Some zeros after a stream are ignored, as gzip(1) does.
 
@@ -151,7 +151,7 @@ def decoded(chunks: Iterable[bytes], new: Callable[[], StreamDecoder]) -> Iterat
 
 
 def _pieces(decoder: StreamDecoder, data: bytes) -> Iterator[bytes]:
-    """Give more input to a decoder, and yield its output in pieces of limited size."""
+    """Give more compressed input to a decoder, and yield its output in pieces of limited size."""
     while True:
         part = decoder.decompress(data, CHUNK)
         if part:
@@ -162,7 +162,7 @@ def _pieces(decoder: StreamDecoder, data: bytes) -> Iterator[bytes]:
 
 
 class ZstdReader:
-    """A reader of a file that zstd has compressed. It keeps only a piece of it in memory."""
+    """A reader of a file that zstd has compressed. Only a piece of the file is in memory."""
 
     def __init__(self, file: BinaryIO, window: int) -> None:
         """Prepare to read a file from its current position.

@@ -34,7 +34,7 @@ from microvm_image.tree import RootfsTree
 
 _CHANGES = "changes.tar.zst"
 _DIGEST = "sha256"
-"""The names of the files that the cache keeps for a step: its changes, and their digest."""
+"""The names of the files that the cache keeps for a build step: its changes, and their digest."""
 
 
 class CommandRunner(Protocol):

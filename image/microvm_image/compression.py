@@ -21,7 +21,7 @@ from microvm_image.limits import Budget
 
 _XZ_MEMORY = 160 << 20
 _ZSTD_WINDOW = 27
-"""Limits of the memory of decompressors: for xz in bytes, for zstd as a binary logarithm.
+"""Maximum memory of the decompressors: for xz in bytes, for zstd as a binary logarithm.
 
 They suffice for `xz -9` and `zstd --long`, which need 65 and 128 MiB.
 """

@@ -33,7 +33,7 @@ tool, on which the helper process of the tool holds a lock.
 """
 
 _OTHERS = re.compile(r"mmdebstrap\.(?:gpghome|apt\.conf)\.\w{12}|(microvm-[a-z0-9_]{8})", re.ASCII)
-"""Names of folders without locks: mmdebstrap's others, and those to compile the launcher."""
+"""Names of folders without locks: other folders of mmdebstrap, and those of launcher builds."""
 
 _LAUNCHER = "confine"
 

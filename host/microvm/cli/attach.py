@@ -120,12 +120,15 @@ class AttachedRun:
         return status or MicroVMError.exit_status if failed else status
 
     async def _collect(self) -> MicroVMError | None:
-        self.process = None  # the command has ended, so Ctrl-C now stops the machine
+        # Without a process, Ctrl-C stops the machine. The command has ended, so no Ctrl-C is sent
+        # to it.
+        self.process = None
         return await self.copies.get(self.machine, self.options)
 
     async def _command(self) -> int:
         fed = self._forwards_stdin()
-        options: ExecOptions = {**self.options, "stdin": PIPE if fed else None}  # already checked
+        # the values have already been checked
+        options: ExecOptions = {**self.options, "stdin": PIPE if fed else None}
         if options.get("tty"):
             # The command needs the variable TERM, which names the type of the user's terminal.
             given = cast(Mapping[bytes, bytes], options.get("env", {}))
@@ -148,12 +151,14 @@ class AttachedRun:
         if error.errno != ENOENT or error.stage != "lookup" or not names.may_be_image(first):
             return ""
         command = shlex.join(rest[rest[:1] == ["--"] :])
-        if command.startswith("-"):  # an option of microvm, so CMD begins at an unknown word
+        # the user wrote an option of microvm here, so it is unknown at which word the command
+        # begins
+        if command.startswith("-"):
             command = "CMD"
         return f"to use an image, write `microvm run --image {first} -- {command}`"
 
     def _forwards_stdin(self) -> bool:
-        """Return whether to pass standard input to the command. The default is True with `-t`."""
+        """Return True to pass standard input on: by default, if it is no terminal or with `-t`."""
         if self.standard_input is None:
             return bool(self.options.get("tty")) or not os.isatty(0)
         return self.standard_input

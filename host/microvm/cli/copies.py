@@ -53,7 +53,7 @@ class Copies(NamedTuple):
                 await machine.put(copy.source, in_folder(copy.target, options), **as_user(options))
 
     async def get(self, machine: MicroVM, options: ExecOptions) -> MicroVMError | None:
-        """Copy the files of `after` to the host. If a copy fails, print the error and continue.
+        """Copy the files of `after` to the host. If a copy fails, print the error and go on.
 
         :return: The first error, or None if all copies succeeded.
         :raises MachineError: Raised if the machine has failed.
@@ -89,7 +89,7 @@ def notify_left_out(received: Received) -> None:
 
 
 def notify_names(what: str, names: Sequence[str], count: int | None = None) -> None:
-    """Print a notice with the names of files, unless there are none.
+    """Print a notice that consists of `what` and the names of files, unless there are no names.
 
     :param what: Text before the names.
     :param names: Names of files.
@@ -104,7 +104,7 @@ def notify_names(what: str, names: Sequence[str], count: int | None = None) -> N
 
 @contextmanager
 def converted_errors(what: str, flags: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
-    """Convert errors of a copy into errors that say which copy failed.
+    """Context manager: its block copies files. Convert its errors to errors that name the copy.
 
     An ExecTimeout becomes a MicroVMError, because no command timed out. A FileError and a
     BrokenPipeError are not converted.

@@ -115,7 +115,7 @@ class VerboseOption(click.Option):
 
 
 def _verbs_with(spelling: str) -> str:
-    """Return the verbs that have an option with this spelling, as text; empty if none has it."""
+    """Return the verbs of microvm that have an option of this spelling, as text; "" if none."""
     for kind in (MachineOptions, ExecOptions, ImageOptions):
         for option in options_of(kind).values():
             if option.verbs and spelling in (flag(option.setting), f"-{option.short}"):

@@ -45,7 +45,7 @@ def read(path: str) -> dict[str, str]:
 
 
 def _fault_of_line(name: str, equals: str) -> str:
-    """Return the reason why a line with this name is invalid, or an empty string if it is valid.
+    """Return why a line `NAME=VALUE` with this name is invalid, or "" if it is valid.
 
     The reason does not contain the value of the variable, because it may be a secret.
     """
@@ -53,7 +53,8 @@ def _fault_of_line(name: str, equals: str) -> str:
         return "there is no name before the ="
     if name.split() == [name]:
         return ""
-    if not equals:  # the line may continue a value that has several lines
+    # do not show the line, which may be a part of a secret value that has several lines
+    if not equals:
         return "the line contains spaces, but no ="
     exported = "; leave out export" if name.split(maxsplit=1)[0] == "export" else ""
     return f"the name {name!r} contains spaces{exported}"

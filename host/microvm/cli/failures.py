@@ -39,7 +39,7 @@ def report(error: Exception) -> NoReturn:
             error.show(text)
             _print_to_stderr(text.getvalue())
             sys.exit(error.exit_code)
-        case click.Abort():  # Ctrl-C before a command has started
+        case click.Abort():  # the user pressed Ctrl-C before the command was started
             sys.exit(128 + signal.SIGINT)
         case MicroVMError():
             shown = error
@@ -68,7 +68,8 @@ def show(error: MicroVMError) -> None:
     if isinstance(error, UsageError):
         _print_to_stderr(error.detail)
     elif error.detail and (
-        isinstance(error, ConfinementError)  # its details may be the compiler's output
+        # its `detail` may be the output of the compiler of the launcher
+        isinstance(error, ConfinementError)
         or not isinstance(error, QemuError | GuestDied | GuestUnresponsive)
     ):
         source = "the guest's console" if isinstance(error, BootError) else "the output"

@@ -16,7 +16,8 @@ import gc
 import os
 import sys
 
-TYPE_CHECKING = False  # not from `typing`, which takes longer to import than this module
+# do not import this from `typing`, which takes longer to import than this module
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
     from typing import Any
@@ -72,7 +73,7 @@ def _exec(name: str, command: list[str]) -> int:
 
 
 def parse_run(arguments: Sequence[str]) -> SimpleRun | None:
-    """Parse the arguments of `microvm run`.
+    """Parse the arguments of `microvm run`; return None if click must parse them.
 
     :return: The command, the options of the machine, the options of the command, and the value of
         `--image`; None if click must parse the arguments.
@@ -118,7 +119,7 @@ def _run(
 def _split(
     arguments: Sequence[str], by_flag: Mapping[str, Option]
 ) -> tuple[dict[str, list[str]], Sequence[str]] | None:
-    """Split arguments into options and the command. Return None if click must parse them.
+    """Split arguments into options and the command; return None if click must parse them.
 
     :return: The texts that are given for each option, by its name, and the words of the command.
     """

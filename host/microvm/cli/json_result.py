@@ -48,7 +48,7 @@ class JsonResult:
 
     @contextmanager
     def timed(self) -> Iterator[None]:
-        """Measure the time of the `with` block, which runs the command and copies its files."""
+        """Context manager: measure the time of its block, which runs the command and the copies."""
         begun = time.monotonic()
         try:
             yield
@@ -57,7 +57,7 @@ class JsonResult:
 
     @contextmanager
     def written(self) -> Iterator[None]:
-        """Write the result as JSON when the `with` block ends, also if it raises an exception."""
+        """Context manager: write the result as JSON when its block ends, also by an exception."""
         try:
             yield
         except Exception as error:

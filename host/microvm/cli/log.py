@@ -65,7 +65,7 @@ class _StderrHandler(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= log.WARNING:
-            return  # `standard_streams.notify` prints warnings
+            return  # the user sees warnings already, because `standard_streams.notify` prints them
         area = record.name.removeprefix(f"{log.ROOT}.")
         text = f"microvm: {time.monotonic() - BEGUN:.3f} s: {area}: {record.getMessage()}"
         lines = [printable(text)]
@@ -95,7 +95,8 @@ def _explained(frame: bytes, sender: str) -> Iterator[str]:
     """Yield lines that explain the bytes of a frame, as `microvm-proto explain` prints them."""
     from microvm_proto.explain import BrokenStream, explain
 
-    with suppress(BrokenStream):  # raised at the end, and the lines show the fault already
+    # BrokenStream is raised after the last line, and the lines show the fault already
+    with suppress(BrokenStream):
         yield from explain(_schema(), [frame], sender, colour=True)
 
 

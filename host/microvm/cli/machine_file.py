@@ -71,12 +71,12 @@ def _recipe(table: Table, empty: Recipe) -> Recipe:
 
 
 def _check_source(table: Table, empty: Recipe, source: str) -> None:
-    """Record an error if the source of the image is a file or folder that must not be used."""
+    """Record an error if the source of the image is a path that a machine file must not use."""
     kind, colon, rest = source.partition(":")
     if not (colon and kind in KINDS):
         _allowed_path(table, "from", empty, source)
         return
-    with suppress(ImageError, OSError):  # the build reports it if the file does not exist
+    with suppress(ImageError, OSError):  # if the file does not exist, the build reports it later
         try:
             split(empty.path, kind, rest)
         except UsageError as error:

@@ -90,7 +90,7 @@ def expand_snapshot(text: str) -> str:
 
 
 def may_be_image(word: str) -> bool:
-    """Return whether a word looks like the name of an image, with or without its version."""
+    """Return True if a word may be the name of an image, with or without its version."""
     return ":" in word or any(
         each == word or each.startswith((f"{word}:", f"{word}-")) for each in _with_ready_made()
     )
@@ -101,7 +101,7 @@ def _begins(text: str, name: str) -> bool:
 
 
 def _only(text: str, begun: Mapping[str, str], noun: str, kind: type[MicroVMError]) -> str:
-    """Return one of the names that begin with `text`, after checking that all mean the same object.
+    """Return one of `begun`, the names that begin with `text`. Check that all mean one object.
 
     Tags and names of one image, for example, mean the same object.
 
@@ -167,7 +167,8 @@ def complete(kind: str, context: click.Context, incomplete: str) -> list[str]:
     try:
         known = sorted(_KINDS[kind]())
     except (MicroVMError, OSError):
-        return []  # a completion cannot show errors; the command reports it when it is run
+        # a completion cannot show errors; the command reports the error when the user runs it
+        return []
     return [name for name in known if name.startswith(incomplete) and name not in given]
 
 

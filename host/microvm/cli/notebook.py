@@ -115,7 +115,7 @@ def unload(shell: Any) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _CellMachine:
-    """A machine that runs the cells of a notebook.
+    """A machine that runs cells of a notebook, with the command that interprets the cells.
 
     :ivar interpreter: Command that gets the text of a cell as its standard input, if the cell's
         first line contains no command.
@@ -146,7 +146,7 @@ class Notebook:
             try:
                 context = _line.make_context(_line.name, shlex.split(line))
             except click.exceptions.Exit:
-                return  # the line was --help, and click has printed the help
+                return  # the line contains --help, and click has already printed the help
             except ValueError as error:
                 raise click.UsageError(f"{line}: {error}") from None
             start = _start_of(context)
@@ -184,7 +184,7 @@ class Notebook:
 
     @contextmanager
     def _used(self, context: click.Context, start: Start) -> Iterator[_CellMachine]:
-        """Yield the machine for a cell, and release it after the cell.
+        """Context manager that yields the machine for a cell, and releases it after the cell.
 
         With `--rm`, the machine is stopped after the cell. With `--name`, this process only
         disconnects from the machine.
@@ -302,7 +302,7 @@ def _attach(name: str) -> _CellMachine:
     vm = MicroVM.attach(name)
     try:
         return _CellMachine(vm, _interpreter(readymade.load(vm.facts["image"])))
-    except ImageError:  # the image was removed while the machine was running
+    except ImageError:  # use `sh`, because the image was removed after the machine was started
         return _CellMachine(vm, _SH)
 
 
@@ -314,7 +314,7 @@ def _interpreter(image: Image) -> tuple[str, ...]:
 
 @contextmanager
 def _shown_briefly() -> Iterator[None]:
-    """Let IPython show errors without a traceback, which would not contain the user's code."""
+    """Context manager: let IPython show errors without traceback, as it has no user code."""
     try:
         yield
     except click.ClickException as error:

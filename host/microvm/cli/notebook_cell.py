@@ -118,7 +118,8 @@ async def _interrupted(process: Process, output: Output) -> list[tuple[int, byte
     :param output: Iterator that has read the output until now. This function closes it.
     """
     process.send_signal(SIGINT)
-    await output.aclose()  # a stream can have only one reader, and is read again below
+    # stop reading the output here, because it is read again below, and can have only one reader
+    await output.aclose()
     chunks: list[tuple[int, bytes]] = []
     with suppress(TimeoutError):
         async with asyncio.timeout(_GRACE), aclosing(_output(process)) as rest:

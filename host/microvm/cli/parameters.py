@@ -35,7 +35,8 @@ Callback = Callable[[click.Context, click.Parameter, Any], Any]
 def _listen(context: click.Context, parameter: click.Parameter, verbosity: int) -> None:
     del context, parameter
     if verbosity:
-        from microvm.cli.log import listen  # imported here, because importing logging takes long
+        # imported here, because it imports logging, which takes long
+        from microvm.cli.log import listen
 
         listen(verbosity)
 
@@ -67,7 +68,7 @@ def parser(option: Option, verb: str = "") -> Callback:
 
 
 def completer(kind: str) -> Complete:
-    """Return a callback for click that completes names of one kind, such as `image`."""
+    """Return a callback for click that completes the names of objects, such as of images."""
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         del parameter
@@ -79,7 +80,7 @@ def completer(kind: str) -> Complete:
 
 
 def complete_files(context: click.Context, parameter: click.Parameter, incomplete: str) -> Any:
-    """Let the shell complete a file name. This is a callback for click."""
+    """Let the shell complete the name of a file. This is a callback for click."""
     del context, parameter
     return [CompletionItem(incomplete, type="file")]
 
@@ -99,7 +100,7 @@ def _word_completer(metavar: str) -> Complete | None:
 
 
 def count(least: int) -> Callback:
-    """Return a callback for click that parses a whole number, and refuses one below `least`."""
+    """Return a callback for click that parses a whole number, and refuses numbers below `least`."""
     return parser(counted(least)(""))
 
 
@@ -278,7 +279,8 @@ def _preset(option: Option, verb: str, context: click.Context) -> Preset | None:
     if context.params.get("snapshot") is not None and option.name in _snapshot_options():
         return None
     if context.params.get("kernel") is not None and option.name == "image":
-        return None  # `bench --kernel` builds an image, so no other image is used
+        # `bench --kernel` builds its own image, so a preset of `--image` has no meaning
+        return None
     return _find_preset(option.setting, verb, context)
 
 
@@ -290,7 +292,7 @@ def _snapshot_options() -> set[str]:
 
 
 def given_options(kind: type[T], parsed: Mapping[str, Any]) -> T:
-    """Return the options of one class that are set, after checking that they can be combined.
+    """Return those set options that the class `kind` declares. Check that none lacks another.
 
     :param kind: Class of :mod:`microvm.options` that declares the options.
     :param parsed: Values of all options of the verb, by name.

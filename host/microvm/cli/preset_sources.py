@@ -27,7 +27,7 @@ PREFIX = "MICROVM_"
 """The prefix of the names of all environment variables of microvm."""
 
 VERBS_WITHOUT_PRESETS = ("exec", "shell")
-"""The verbs that ignore presets, because their machine may belong to another project."""
+"""The verbs that ignore presets, because their machine may be of another project."""
 
 LIMIT = 1 << 20
 """Maximum size of a configuration file, in bytes."""
@@ -37,7 +37,7 @@ def project_file() -> Path | None:
     """Return the path of the nearest pyproject.toml in the current folder or above, or None."""
     try:
         here = Path.cwd()
-    except OSError:  # the current folder was removed
+    except OSError:  # the current folder does not exist any more, so no project's file is found
         return None
     paths = (folder / "pyproject.toml" for folder in (here, *here.parents))
     return next((path for path in paths if os.path.lexists(path)), None)
@@ -55,7 +55,7 @@ def user_file() -> Path | None:
 
 
 def has_table(data: bytes) -> bool:
-    """Return whether the text of a pyproject.toml may contain the table `tool.microvm`.
+    """Return True if the text of a pyproject.toml may contain the table `tool.microvm`.
 
     Also return True for a misspelled table, such as `[tool.microvm` or `[microvm]`. The file is
     then parsed and the error is reported, so that limits in it are not silently ignored.
@@ -82,7 +82,7 @@ def may_exist() -> bool:
 
 
 def _head(path: Path) -> bytes:
-    """Return the first `LIMIT` bytes of a file, or no bytes if it cannot be read."""
+    """Return the first `LIMIT` bytes of a configuration file; no bytes if it cannot be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:

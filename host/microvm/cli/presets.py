@@ -104,7 +104,7 @@ class Presets:
 
 
 def verbs() -> list[str]:
-    """Return the verbs that have options with presets."""
+    """Return the names of all verbs with options for which presets are possible."""
     return list(dict.fromkeys(chain.from_iterable(map(verbs_of, OPTIONS.values()))))
 
 
@@ -159,7 +159,7 @@ def _file(path: Path, source: Source, at: tuple[str, ...]) -> PresetFile:
     except OSError as error:
         if (
             source == "project"
-        ):  # an unreadable pyproject.toml probably has no settings of microvm, so it is ignored
+        ):  # a pyproject.toml that cannot be read probably has no settings of microvm, so ignore it
             return PresetFile(path, source, f"ignored: {error.strerror}", {})
         hint = f"set {NO_FILES}=1 to ignore the file"
         raise UsageError(f"{path}: cannot be read: {error.strerror}", hint=hint) from None
@@ -211,8 +211,8 @@ def _parsed(path: Path, source: Source, at: tuple[str, ...], data: bytes) -> Pre
 
 
 Fault = tuple[tuple[str, ...], str, str, str]
-"""An error in a configuration file: the path of keys to the wrong value, the name of the rule that
-the value breaks, the message, and a hint."""
+"""An error in a configuration file: the keys that lead to the wrong value, the name of the rule
+that the value breaks, the message for the user, and a hint."""
 
 
 class _PresetReader:
@@ -225,7 +225,7 @@ class _PresetReader:
         self._source = source
 
     def table(self, at: tuple[str, ...], table: object, verb: str = "") -> None:
-        """Read a table of presets: the table of a verb, or the top level with the verbs' tables.
+        """Read presets from a table of the file: a verb's table, or the top level with all of them.
 
         :param at: Keys that lead to the table.
         """
@@ -259,7 +259,7 @@ class _PresetReader:
 
 
 def _check_harmless(option: Option, given: object) -> None:
-    """Check that a project's file may set an option to this value.
+    """Check that a project's configuration file may set an option to the value `given`.
 
     A stranger may have written the project, so its file must not set options that put the host at
     risk.

@@ -34,7 +34,7 @@ def saved_properties(saved: SavedGuest) -> dict[str, object]:
         return facts
     made = record.members(manifest)
     origin = made.pop("origin")
-    origin["memory"] <<= 20  # convert MiB to bytes
+    origin["memory"] <<= 20  # convert the memory from MiB to bytes
     origin["disk"] = origin.pop("scratch")
     return {**facts, **origin, **made}
 
@@ -47,7 +47,7 @@ def echo_json(value: object) -> None:
 def echo_each(
     names: Iterable[str], facts: Callable[[str], dict[str, object]], *, as_json: bool
 ) -> None:
-    """Print the properties of each named object. If `facts` fails for a name, continue.
+    """Print the properties of each named object, as `facts(name)` returns them.
 
     :param facts: Function that returns the properties for a name.
     :raises MicroVMError: Raised at the end if `facts` has failed; see `for_each`.
@@ -72,7 +72,7 @@ def echo_all(shown: list[dict[str, object]], *, as_json: bool) -> None:
 
 
 def _echo(facts: dict[str, object], indent: str = "") -> None:
-    """Print each property on a line. A dictionary or list is printed as indented lines below it."""
+    """Print each property on a line. A dictionary or list follows as indented lines."""
     for name, value in facts.items():
         match value:
             case dict():

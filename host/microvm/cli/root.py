@@ -118,9 +118,11 @@ def main(error: Exception | None = None) -> NoReturn:
                 from microvm.cli.verbs.completion import answer
 
                 answer(cli, "MICROVM_COMPLETE")
-            sys.exit(cli(standalone_mode=False))  # `cli` returns the exit status of the verb
+            # `cli` returns the exit status of the verb, because it is not in standalone mode
+            sys.exit(cli(standalone_mode=False))
         finally:
-            sys.stdout.flush()  # flush now, so that a failed write is reported below
+            # write the buffered output now, so that a failed write is reported below
+            sys.stdout.flush()
     except Exception as raised:
         from microvm.cli import failures  # imported here, because only errors need it
 

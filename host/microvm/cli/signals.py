@@ -15,7 +15,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 @contextmanager
 def exit_on_signal() -> Iterator[None]:
-    """Let SIGTERM, SIGHUP and SIGQUIT raise SystemExit with the status 128+N.
+    """Let SIGTERM, SIGHUP and SIGQUIT raise SystemExit with the status 128 + signal number.
 
     This is for verbs that do not run in an event loop. Only the first signal raises SystemExit, so
     that a second signal does not interrupt the cleanup. Signals that were ignored when this process

@@ -1,4 +1,4 @@
-"""Options and arguments for click that name snapshots."""
+"""Options and arguments of verbs that name snapshots, and their callbacks for click."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check_name(context: click.Context, parameter: click.Parameter, name: Any) ->
 
 
 def _expand(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
-    """Complete the beginning of a snapshot's name. This is a callback for click."""
+    """Return the full name of the snapshot whose name begins so. This is a callback for click."""
     return None if name is None else names.expand_snapshot(check_name(context, parameter, name))
 
 

@@ -28,7 +28,7 @@ def size(descriptor: int) -> tuple[int, int]:
 
 @contextmanager
 def raw_mode(descriptor: int, process: Process) -> Iterator[None]:
-    """Put the terminal into raw mode during the block, and pass changes of its size to the command.
+    """Context manager: put the terminal into raw mode, and pass its size to the command `process`.
 
     If the descriptor is not a terminal, do nothing: a script without a terminal can use `-t`, too.
     """
@@ -40,7 +40,8 @@ def raw_mode(descriptor: int, process: Process) -> Iterator[None]:
     try:
         tty.setraw(descriptor, termios.TCSADRAIN)
         loop.add_signal_handler(signal.SIGWINCH, lambda: process.resize(*size(descriptor)))
-        process.resize(*size(descriptor))  # the terminal's size may have changed since the start
+        # send the size again, because it may have changed since the command was started
+        process.resize(*size(descriptor))
         yield
     finally:
         loop.remove_signal_handler(signal.SIGWINCH)

@@ -43,7 +43,8 @@ _DIGEST = re.compile(r"[0-9a-f]{4,12}")
 _REFERENCE = re.compile(  # the name of an image in a registry, without the registry's address
     r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?", re.ASCII
 )
-_NAME = re.compile(r"\w[\w.+~-]{0,127}", re.ASCII)  # names of templates contain it, too
+# an image's name is also a part of template names, so its length is limited
+_NAME = re.compile(r"\w[\w.+~-]{0,127}", re.ASCII)
 
 
 class ImageManifest(NamedTuple):
@@ -202,7 +203,7 @@ def find(text: str) -> str:
 
 
 def load(image: str | Path) -> Image:
-    """Open an image, after checking that its files are complete and not changed.
+    """Open an image by its name or path, after checking that its files are complete and unchanged.
 
     The files are compared with the digests in the manifest only once, because computing digests
     takes some 15 ms for 20 MB. Then `cache.verified` records the sizes and times of the files, and
@@ -222,7 +223,9 @@ def load(image: str | Path) -> Image:
         except ImageError:
             with suppress(ImageError):
                 if find(image) != name:
-                    continue  # another process has moved the tag, and removed the image
+                    # The image was removed after `find` had returned its name. If another process
+                    # has moved the tag to a new image, open that one.
+                    continue
             raise
 
 
@@ -264,7 +267,7 @@ def _no_image(image: str | Path, path: Path) -> ImageError:
 
 
 def _how_to_get(image: str | Path) -> str:
-    """Return the hint for an image that does not exist: how to build it, or a similar name."""
+    """Return the hint for a missing image: how to build the image, or a similar name."""
     known = "`microvm image ls` lists the images in the cache"
     if isinstance(image, Path) or "/" in image:
         return known
@@ -363,7 +366,7 @@ def entries() -> Iterator[tuple[Path, Image | ImageError]]:
         try:
             yield path, load(path)
         except ImageError as error:
-            if path.exists():  # another process may have removed the image
+            if path.exists():  # no error: another process may have removed the image meanwhile
                 yield path, error
 
 

@@ -35,7 +35,8 @@ class ImageConfig(NamedTuple):
         for text in (*self.env, self.workdir, self.user, *self.entrypoint, *self.cmd):
             if "\0" in text:
                 raise ValueError(f"{text!r} has a NUL in it")
-            text.encode("utf-8", "surrogateescape")  # the encoding for the guest
+            # raises an error if a text cannot be encoded for the guest
+            text.encode("utf-8", "surrogateescape")
         return self
 
     @property

@@ -57,7 +57,7 @@ def share(folder: Path, manifest: ImageManifest) -> None:
     }
     for path, size, sha256 in Image(folder, manifest).files:
         if other_path := equal.get((size, sha256)):
-            with suppress(OSError):  # the file system allows no further link
+            with suppress(OSError):  # keep the copy if no further link to the file is possible
                 _link(other_path, path, sha256)
 
 
@@ -71,6 +71,7 @@ def _link(existing: Path, copy: Path, sha256: str) -> None:
         existing.chmod(os.fstat(file).st_mode & _READ)
         link.hardlink_to(existing)
         link.replace(copy)
-        verified.remember(existing, file, sha256)  # the link has changed its ctime
+        # record the file's times again, because the new link has changed its ctime
+        verified.remember(existing, file, sha256)
     finally:
         os.close(file)

@@ -47,7 +47,9 @@ it."""
 
 _TAGS = "tags.json"
 _TAGS_LIMIT = 1 << 16
-_MOST_TAGS = 1000  # limited, because each tag is a file in the cache
+# Maximum number of tags in an exported image. Each tag becomes a file in the cache, so the number
+# must be limited.
+_MOST_TAGS = 1000
 HEAD_LIMIT = MANIFEST_LIMIT + _TAGS_LIMIT
 """Maximum size of the manifest and the tags of an exported image together, in bytes."""
 
@@ -60,7 +62,7 @@ def write(
     report: Reporter | None = None,
     named: Sequence[str] | None = None,
 ) -> None:
-    """Write an image to one file. The same image with the same tags always gives the same bytes.
+    """Write an image and its tags (or `named`) to one file. The same image gives the same bytes.
 
     :param named: The tags to store in the file; by default the tags of the image.
     :raises ImageError: A file of the image has changed.
@@ -102,7 +104,7 @@ def read(
     expected: ImageManifest | None = None,
     report: Reporter | None = None,
 ) -> tuple[Image, list[str]]:
-    """Import an image from a file, and return the image and its new tags.
+    """Import an image from an exported file of up to `limit` bytes; return it and its new tags.
 
     By default, the image gets those tags in the file that no other image has.
 
@@ -180,7 +182,7 @@ def _existing(path: Path, manifest: ImageManifest) -> Image | None:
     try:
         image = load(path)
     except ImageError:
-        return None  # a damaged image is replaced
+        return None  # the path has a damaged image, which the import replaces
     if image.manifest == manifest:
         return image
     raise ImageError(

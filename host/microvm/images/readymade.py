@@ -75,9 +75,9 @@ def load(image: Image | str | Path) -> Image:
 
 
 async def find_or_build(image: Image | str | Path | None, notify: Callable[[str], None]) -> Image:
-    """Return the image that `find` returns, or for None the default image.
+    """Return the image of that name, tag or path, or for None the default; build it if missing.
 
-    An image that has to be built is built in a thread, so that the event loop continues.
+    See `find`. A missing image is built in a thread, so that the event loop continues.
 
     :param notify: A function that is called in the event loop with notices for the user.
     :raises ImageError: The image does not exist and cannot be built.
@@ -103,7 +103,9 @@ def find(name: str | Path, report: Reporter) -> Image:
     if is_missing(name):
         name = str(name)
         with cache.disk_errors(), lock.held(cache.folder("readymade") / name, report):
-            if is_missing(name):  # no other process has built it meanwhile
+            # build the image, unless another process has built it while this process waited for the
+            # lock
+            if is_missing(name):
                 _build(name, IMAGES[name], report)
     return load(name)
 

@@ -22,7 +22,8 @@ from microvm.system.capacity import SHORTAGES
 LATEST = "latest"
 """The version that a tag gets if the user gives only its name."""
 
-_PART = r"\w[\w.+~-]{0,99}"  # short, because a file name contains two of them
+# at most 100 characters, because the name of a tag's file contains two such parts
+_PART = r"\w[\w.+~-]{0,99}"
 _TAG = re.compile(rf"({_PART})(?::({_PART}))?", re.ASCII)
 _LIMIT = 1 << 10
 
@@ -53,7 +54,8 @@ def image_of(tag: str) -> str | None:
     except UnicodeDecodeError:
         return None
     except OSError as error:
-        if error.errno in SHORTAGES:  # perhaps the tag exists, but cannot be read
+        # the tag may exist: this process lacks a resource, such as a free descriptor, to read it
+        if error.errno in SHORTAGES:
             raise
         return None
 
@@ -65,13 +67,13 @@ def all_tags() -> dict[str, str]:
 
 
 def of(image: str) -> list[str]:
-    """Return the tags of an image, sorted."""
+    """Return the tags of the image with this name, sorted."""
     return [tag for tag, name in all_tags().items() if name == image]
 
 
 @contextmanager
 def changing(report: Reporter | None = None) -> Iterator[None]:
-    """Hold the lock of all tags during the block, which may then change tags.
+    """Context manager that holds the lock of all tags, so that its block may change tags.
 
     :raises CacheError: The cache cannot be written.
     """

@@ -43,10 +43,11 @@ def facts(
 
 
 def status(returncode: int | None, error: BaseException | None) -> int:
-    """Return the exit status of `microvm run` for a command with this return code and error."""
+    """Return the exit status of `microvm run` for a command with this return code or error."""
     if returncode is None:
         return getattr(error, "exit_status", MicroVMError.exit_status)
-    if returncode == 0 and error is not None:  # a file could not be collected
+    # the command succeeded, but a file could not be collected afterwards
+    if returncode == 0 and error is not None:
         return MicroVMError.exit_status
     return returncode if returncode >= 0 else 128 - returncode
 

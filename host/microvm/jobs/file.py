@@ -20,7 +20,7 @@ _OPTIONS = {
     name: option for name, option in options_of(ExecOptions).items() if "map" in option.verbs
 }
 
-# The JSON types that a value may have, by the type in the type hint of an option.
+# For each type in the type hint of an option, the types that its value may have in JSON.
 _JSON: dict[object, tuple[type, ...]] = {
     str: (str,),
     Path: (str,),
@@ -99,7 +99,7 @@ async def parse(
     lines: AsyncIterable[bytes],
     env: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
 ) -> AsyncIterator[LineJob]:
-    """Yield the jobs that lines of text describe.
+    """Yield the jobs that lines of text describe, one job for each line; `env` applies to all.
 
     A line that begins with `[` is a JSON array with the arguments. A line that begins with `{` is a
     JSON object with `argv` and options. Any other line is a command for `sh -c`. Empty lines and
@@ -144,7 +144,8 @@ def _fields(line: str) -> dict[str, Any]:
         if key not in _KEYS:
             raise UsageError(f"a job has no key {key!r}; its keys are {', '.join(_KEYS)}")
         if key == "env" and not _is_environment(content):
-            raise UsageError("env must be an object of strings")  # omits secret values
+            # unlike the messages below, this one does not show the value, which may be secret
+            raise UsageError("env must be an object of strings")
         if type(content) not in _KEYS[key]:
             expected = " or ".join(dict.fromkeys(_TYPE_NAMES[kind] for kind in _KEYS[key]))
             message = f"{key} must be {expected}, not {json.dumps(content)}"
@@ -163,9 +164,9 @@ def _is_environment(value: object) -> bool:
 
 
 def _argv(given: dict[str, Any]) -> None:
-    """Check the arguments in a job's JSON object, and store them under the key `argv`.
+    """Check the arguments of the command in a job's JSON object, and store them under `argv`.
 
-    The object has them under the key `argv` or `argv_base64`.
+    Until then, the object has the arguments under the key `argv` or `argv_base64`.
     """
     name = "argv_base64" if "argv_base64" in given else "argv"
     argv = given.pop(name, None)

@@ -51,7 +51,7 @@ class Job:
         collect: Sequence[str] = (),
         **options: Unpack[RunOptions],
     ) -> None:
-        """Check the options. The command runs when the job is given to `Pool.map`.
+        """Check the options of the job. Its command runs when the job is given to `Pool.map`.
 
         :param argv: Arguments of the command. The first one is the name of the program.
         :param files: Content of files to write into the guest before the command runs, by path.
@@ -135,7 +135,7 @@ async def carry_out(vm: MicroVM, job: Job, common: Mapping[str, Any]) -> Outcome
 async def _collect(
     vm: MicroVM, job: Job, how: ExecOptions, files: dict[str, bytes]
 ) -> Exception | None:
-    """Read the files that the job collects into `files`.
+    """Read the files of the guest that the job collects, and store their contents in `files`.
 
     If a file cannot be read, continue with the next one.
 
@@ -164,7 +164,7 @@ Commands = Iterable[Job | Sequence[Text]] | AsyncIterable[Job | Sequence[Text]]
 
 
 async def jobs(commands: Commands) -> AsyncGenerator[Job, None]:
-    """Convert commands to jobs, and yield each job. The next command is read when it is asked for.
+    """Convert commands to jobs, and yield them. A command is read only when its job is asked for.
 
     :raises UsageError: If a command is a string instead of a list of arguments.
     """

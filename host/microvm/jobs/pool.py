@@ -69,7 +69,7 @@ class Pool:
         image: Image | Snapshot | str | Path | None = None,
         **options: Unpack[PoolOptions],
     ) -> None:
-        """Check the options. Entering the block starts machines.
+        """Check the options. Entering the `async with` block starts the machines.
 
         :param size: Maximum number of machines that exist at the same time. The default is the
             number of CPUs. At most one machine for each CPU starts at the same time.
@@ -83,7 +83,7 @@ class Pool:
             raise UsageError(f"the size of a pool must be at least 1, not {size}")
         parsed = parse_options(PoolOptions, options, "Pool")
         self._factory = partial(MicroVM._from_options, image, parsed)
-        self._factory()  # create a machine without starting it, to check the options
+        self._factory()  # this machine is never started: creating it checks the options
         self._open = False
         self._loop: asyncio.AbstractEventLoop
         self._notify = parsed["notify"]
@@ -98,7 +98,7 @@ class Pool:
         self._waiters: deque[asyncio.Future[_Lease]] = deque()
 
     async def __aenter__(self) -> Self:
-        """Begin to start machines, and return without waiting until they are ready."""
+        """Begin to start the pool's machines, and return without waiting until they are ready."""
         self._loop = running_loop("pool")
         self._open = True
         self._fill()
@@ -127,7 +127,7 @@ class Pool:
 
     @asynccontextmanager
     async def machine(self) -> AsyncIterator[MicroVM]:
-        """Give the caller a new machine for a `with` block, and stop the machine after the block.
+        """Context manager that gives the caller a new machine, and stops it after the block.
 
         Callers get machines in the order of their calls. Leaving the block does not wait until the
         machine has stopped.
@@ -181,7 +181,8 @@ class Pool:
         :raises TypeError: If an option does not exist.
         """
         checked = read_options(RunOptions, options, "map")
-        complete_options(RunOptions, checked)  # an error here is raised once, not for each job
+        # check the common options here, so that an error is raised once and not for each job
+        complete_options(RunOptions, checked)
         outcomes = spread(
             jobs(commands),
             lambda job: self._outcome(job, checked),
@@ -214,7 +215,7 @@ class Pool:
             try:
                 await lease.vm.ping()
             except MachineError:
-                lease.released.set()  # the machine failed before it was used
+                lease.released.set()  # the machine failed before it got a user
             except BaseException:
                 lease.released.set()
                 raise
@@ -234,7 +235,8 @@ class Pool:
             return await waiter
         except asyncio.CancelledError:
             if not waiter.cancelled() and waiter.exception() is None:
-                waiter.result().released.set()  # the caller was cancelled, but has got a machine
+                # the caller was cancelled just when it got a machine, so release that machine
+                waiter.result().released.set()
             raise
         finally:
             with suppress(ValueError):
@@ -256,7 +258,7 @@ class Pool:
                 waiter.set_exception(error)
 
     def _fill(self) -> None:
-        """Start machines until the pool has `size` machines, or as many as may start at a time.
+        """Start machines until the pool has `size` of them, or too many are starting at a time.
 
         This method is called whenever another machine may be started.
         """
@@ -330,7 +332,7 @@ class Pool:
             self._pause = None
 
     async def _wait_until_taken(self, lease: _Lease) -> bool:
-        """Wait until the machine has a user. Return False if the machine fails before that."""
+        """Wait until a lease's machine gets its user. Return False if the machine fails first."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(TIMEOUTS.ping_interval):
@@ -365,7 +367,7 @@ def _closed() -> UsageError:
 
 
 class _Lease:
-    """A machine of a pool for one user of the pool.
+    """A machine of a pool, with events that tell when its only user takes it and releases it.
 
     :ivar taken: Event that is set when the machine gets its user.
     :ivar released: Event that is set when the user needs the machine no longer.

@@ -22,7 +22,7 @@ async def spread(
     ordered: bool,
     spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]],
 ) -> AsyncGenerator[Outcome[Any], None]:
-    """Run each job of an iterator, and yield the outcomes.
+    """Run the jobs of `source`, at most `room()` at the same time, and yield their outcomes.
 
     If `run` raises an error, the error is the outcome of that job. Later jobs are not run, and
     their outcome is `NotRun`. This generator itself raises a UsageError of `run` at once, and an
@@ -39,7 +39,7 @@ async def spread(
     running: OrderedDict[asyncio.Task[Outcome[Any]], None] = OrderedDict()
     done: deque[asyncio.Task[Outcome[Any]]] = (
         deque()
-    )  # finished jobs in the order in which they finished
+    )  # the jobs that have finished, in the order in which they finished
     pull: asyncio.Task[Job | None] | None = None
     more, failure = True, None
     moved = asyncio.Event()

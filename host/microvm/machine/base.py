@@ -25,7 +25,7 @@ class Machine(CommandMethods):
 
     Leaving the block stops a `MicroVM`, and detaches from an `AttachedVM`, which continues to run.
 
-    :ivar confinement: Value of the option `confinement`.
+    :ivar confinement: Value of the option `confinement`: how QEMU is restricted on the host.
     """
 
     confinement: Confinement

@@ -62,7 +62,7 @@ class MicroVM(Machine):
         image: Image | Snapshot | str | Path | None = None,
         **options: Unpack[MachineOptions],
     ) -> None:
-        """Check the options. `start`, or entering the block, starts the machine.
+        """Check the options. `start`, or entering an `async with` block, starts the machine.
 
         :param image: Image, or its tag, name or folder. None is the default image. The default
             image and ready-made images, such as `python`, are built if they do not exist. If a
@@ -127,7 +127,7 @@ class MicroVM(Machine):
 
     @property
     def _start_times(self) -> StartTimes | None:
-        """The times of the steps of the start, or None if the machine is not running."""
+        """The times of the steps of the machine's start, or None if the machine is not running."""
         return self._running.times if self._running else None
 
     @property
@@ -292,7 +292,9 @@ class MicroVM(Machine):
         if running is not None:
             try:
                 await running.end()
-            finally:  # raise a cancellation only after everything is stopped
+            # also if this task was cancelled: `end` raises CancelledError only after it has stopped
+            # everything
+            finally:
                 _logger.info("the machine is gone")
 
     async def checkpoint(self, name: str | None = None) -> Snapshot:
@@ -342,7 +344,7 @@ class MicroVM(Machine):
         return _unclosed(self._running) if self._running else ""
 
     def _listen_to_console(self, listener: Callable[[bytes], object]) -> None:
-        """Call a function with the console's output so far, and then with all new output.
+        """Call `listener` with the console's output so far, and from then on with all new output.
 
         Only the last part of the output so far is kept.
 
@@ -374,7 +376,8 @@ def _unclosed(vm: RunningVM) -> str:
 def _dropped(vm: RunningVM, owner: int) -> None:
     """Kill the QEMU process of a machine that was garbage-collected before it was stopped.
 
-    This function can be called in any thread. In a forked child of the owner, it does nothing.
+    This function can be called in any thread. `owner` is the id of the process that started the
+    machine; in a forked child of that process, this function does nothing.
     """
     if os.getpid() == owner and (warning := _unclosed(vm)):
         vm.qemu.kill()

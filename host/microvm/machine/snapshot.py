@@ -70,7 +70,7 @@ class Snapshot:
         files: ExitStack | None = None,
         pause: float = 0.0,
     ) -> None:
-        """Create the object for a saved snapshot. `MicroVM.checkpoint` and `find` call this."""
+        """Create the object for a saved snapshot, as `MicroVM.checkpoint` and `find` do."""
         self.name = name
         self.image = origin.image
         self.accel = origin.accel
@@ -83,7 +83,8 @@ class Snapshot:
         self._opened = opened
         self._closed = False
         self._taken: Checkpoint | None = None
-        self._lock = threading.Lock()  # a thread may close the snapshot while another opens it
+        # needed because one thread may close the snapshot while another thread opens it
+        self._lock = threading.Lock()
         self._finalizer = weakref.finalize(self, files.close) if files else None
 
     @classmethod
@@ -99,9 +100,10 @@ class Snapshot:
 
     @classmethod
     async def _take(cls, vm: RunningVM, image: Image, name: str | None) -> Self:
-        """Save a snapshot of a machine; see `MicroVM.checkpoint`."""
+        """Save a snapshot of a running machine, and return it; see `MicroVM.checkpoint`."""
         if name is not None:
-            snapshots.STORE.path(name)  # raise an error for an invalid name before saving
+            # raise the error for an invalid name now, before the guest is paused and saved
+            snapshots.STORE.path(name)
         with _taking_errors(), ExitStack() as files:
             taken = await machine.checkpoint.take(vm, image, files)
             _logger.info("took a snapshot, for which what runs stood %.1f ms", 1000 * taken.pause)
@@ -119,13 +121,13 @@ class Snapshot:
         return snapshot
 
     def _export(self) -> tuple[dict[str, Any], list[int]]:
-        """Return properties and file descriptors for another process that uses the snapshot."""
+        """Return the properties and open files that another process needs to use the snapshot."""
         assert self._taken is not None  # noqa: S101 - set without a name
         return self._taken.parts()
 
     @classmethod
     def _from_export(cls, facts: dict[str, Any], descriptors: list[int]) -> Self:
-        """Create a snapshot object from the result of `_export`, and own the file descriptors."""
+        """Create a snapshot object from the result of `_export`. It will close the descriptors."""
         with ExitStack() as files:
             for descriptor in descriptors:
                 files.callback(os.close, descriptor)

@@ -39,7 +39,7 @@ class Machine(FileMethods):
 
     @property
     def confinement(self) -> Confinement:
-        """The value of the option `confinement`."""
+        """The value of the option `confinement`: how QEMU is restricted on the host."""
         return self._machine.confinement
 
     @property
@@ -53,7 +53,7 @@ class Machine(FileMethods):
 
     @document_options(ExecOptions)
     def exec(self, argv: Sequence[Text], **options: Unpack[ExecOptions]) -> Process:
-        """Start a command; see `microvm.MicroVM.exec`."""
+        """Start a command, and return its `Process`; see `microvm.MicroVM.exec`."""
         return Process(self._loop, self._do(self._machine.exec(argv, **options)))
 
     @overload
@@ -76,7 +76,7 @@ class Machine(FileMethods):
     def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess[Any]: ...
     @document_options(RunOptions)
     def run(self, argv: Sequence[Text], **options: Unpack[RunOptions]) -> CompletedProcess[Any]:
-        """Run a command until it exits; see `microvm.MicroVM.run`."""
+        """Run a command until it exits, and return its result; see `microvm.MicroVM.run`."""
         return self._do(self._machine.run(argv, **options))
 
     def ping(self, timeout: Duration = TIMEOUTS.ping) -> None:

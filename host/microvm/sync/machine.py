@@ -34,13 +34,13 @@ class MicroVM(Machine):
         image: Image | Snapshot | str | Path | None = None,
         **options: Unpack[MachineOptions],
     ) -> None:
-        """Check the options; see `microvm.MicroVM`."""
+        """Check the options of the machine, without starting it; see `microvm.MicroVM`."""
         self._machine: machine.MicroVM = self._driven(image, **options)
         super().__init__(BackgroundLoop(self._machine.stop, self._machine._unclosed_warning))
 
     @staticmethod
     def attach(name: str, *, wait: bool = False) -> AttachedVM:
-        """Return an object to use a named machine; see `microvm.MicroVM.attach`."""
+        """Return an `AttachedVM`, to use a named machine; see `microvm.MicroVM.attach`."""
         return AttachedVM(name, wait=wait)
 
     @property
@@ -70,7 +70,7 @@ class MicroVM(Machine):
 
     @property
     def image(self) -> Image:
-        """The image of the machine. It is known once the machine has started."""
+        """The image of the machine. It is known as soon as the machine has started."""
         return self._machine.image
 
     def wait_lost(self) -> MachineError:

@@ -53,12 +53,12 @@ class Pool(LoopBound):
         image: Image | Snapshot | str | Path | None = None,
         **options: Unpack[PoolOptions],
     ) -> None:
-        """Check the options; see `microvm.Pool`."""
+        """Check the options of the pool and its machines; see `microvm.Pool`."""
         self._pool = pool.Pool(size, image, **options)
         super().__init__(BackgroundLoop(self._pool.__aexit__, self._pool._unclosed_warning, "pool"))
 
     def __enter__(self) -> Self:
-        """Begin to start machines, and return without waiting until they are ready."""
+        """Begin to start the pool's machines, and return without waiting until they are ready."""
         self._do(self._pool.__aenter__())
         return self
 
@@ -77,7 +77,7 @@ class Pool(LoopBound):
 
     @contextmanager
     def machine(self) -> Iterator[MicroVM]:
-        """Give the caller a new machine for a `with` block; see `microvm.Pool.machine`."""
+        """Context manager that gives the caller a new machine; see `microvm.Pool.machine`."""
         leased = AsyncExitStack()
         try:
             vm = self._do(leased.enter_async_context(self._pool.machine()))

@@ -25,7 +25,7 @@ class OutputStream(LoopBound):
         return await anext(self._stream, b"")
 
     def read(self, size: int = -1) -> bytes:
-        """Return up to `size` bytes of output when some arrive; by default, all up to the end."""
+        """Wait for output, and return up to `size` bytes; by default, all output up to its end."""
         return self._do(self._stream.read(size))
 
     def next_chunk(self) -> bytearray | bytes | memoryview:
@@ -33,7 +33,7 @@ class OutputStream(LoopBound):
         return self._do(self._stream.next_chunk())
 
     def readline(self) -> bytes:
-        """Return one line; see `microvm.OutputStream.readline`."""
+        """Return the next line of output; see `microvm.OutputStream.readline`."""
         return self._do(self._stream.readline())
 
 
@@ -56,7 +56,7 @@ class InputStream(LoopBound):
         await self._stream.drain()
 
     def is_closing(self) -> bool:
-        """Return True if no more input can be written."""
+        """Return True if no more input can be written, because the input was or is being closed."""
         return self._stream.is_closing()
 
     def close(self) -> None:

@@ -29,7 +29,7 @@ R = TypeVar("R")
 
 
 class _Factory(Generic[V, R]):
-    """The common code of `MicroVMFactory` and `AsyncMicroVMFactory`.
+    """The common code of the machine factories `MicroVMFactory` and `AsyncMicroVMFactory`.
 
     :param origins: Object that finds the image or snapshot from which a machine starts.
     :param node: Test, whose marks contain options of machines, or session, which has no marks.

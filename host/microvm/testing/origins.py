@@ -40,7 +40,8 @@ class Origins:
     def __init__(self, run: Run | None, *, skips: bool) -> None:
         self._run = run
         self._skips = skips
-        self._lock = threading.Lock()  # `async` factories call `find` in threads
+        # needed because `async` factories call `find` in several threads
+        self._lock = threading.Lock()
         self._of_set_up: BaseException | None = None
         self._had: set[str] = set()
         self._outcomes: dict[str, tuple[str, str]] = {}
@@ -49,17 +50,17 @@ class Origins:
         self._snapshots: dict[str, Snapshot] = {}
 
     def close(self) -> None:
-        """Close the snapshots of this process. The pytest-xdist controller removes shared ones."""
+        """Close this process's snapshots. The controller of pytest-xdist removes shared ones."""
         for snapshot in self._snapshots.values():
             snapshot.close()
         if self._run is not None:
             self._run.leave()
 
     def find(self, wanted: WantedMachine, transcripts: list[Transcript]) -> WantedMachine:
-        """Return the description of the machine to start.
+        """Return the description of the machine to start; without a set-up, that is `wanted`.
 
-        That is the wanted machine itself if it has no set-up. If it has one, run the set-up unless
-        its snapshot exists already, and return a fork of the snapshot.
+        A machine without a set-up function is started as `wanted`. Otherwise, prepare a machine
+        with the set-up function and save its snapshot, unless the snapshot exists already.
 
         :param transcripts: List that receives the transcript of the machine that is set up.
         :raises BaseException: If the set-up raises it, or if the set-up has failed before.
@@ -76,10 +77,11 @@ class Origins:
 
     @contextmanager
     def trial(self, kind: str) -> Iterator[None]:
-        """Return a context manager for the start of a machine.
+        """Return a context manager for a block that starts a machine of this kind.
 
-        If the host lacks something, such as QEMU, it skips or fails the test, also for a start of
-        another test that has failed before.
+        If the host lacks something that machines need, such as QEMU, the context manager skips or
+        fails the test. It does so at once if the start of an equal machine has failed in an earlier
+        test.
 
         :param kind: The `kind` of the wanted machine; see `WantedMachine`.
         :raises MicroVMError: If the start raises it.
@@ -100,7 +102,7 @@ class Origins:
 
     @contextmanager
     def plain_errors(self) -> Iterator[None]:
-        """Show errors of the start of a machine without a traceback.
+        """Context manager: its block starts a machine, whose errors are shown without traceback.
 
         Errors that the user's set-up raises keep their traceback.
         """
@@ -140,7 +142,7 @@ class Origins:
                 self._again(wanted.kind)
             try:
                 return Snapshot.find(name)
-            except SnapshotError:  # no process has saved the snapshot yet
+            except SnapshotError:  # no process has saved the snapshot yet, so run the set-up here
                 run.sweep()
             try:
                 return self._set_up(wanted, transcripts, name)

@@ -45,7 +45,7 @@ _transcripts = pytest.StashKey["list[Transcript]"]()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option `--microvm`, and the setting `microvm` of pytest's configuration."""
+    """Add the command-line option `--microvm` and the setting `microvm` to pytest."""
     help_text = (
         "outcome of a test whose virtual machine cannot be started on this host: `require` fails "
         "the test, `skip` skips it"
@@ -70,7 +70,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.pluginmanager.hasplugin("asyncio"):
         try:
             from microvm.testing import in_loop
-        except (ImportError, TypeError):  # pytest-asyncio is too old; tests that need it fail
+        # pytest-asyncio is too old for these fixtures, so `async def` tests that use machines fail
+        except (ImportError, TypeError):
             return
         config.pluginmanager.register(in_loop, "microvm-asyncio")
 
@@ -217,7 +218,7 @@ def _microvm_session(
 def factory_arguments(
     request: pytest.FixtureRequest, options: MicroVMOptions, setup: Setup | None
 ) -> tuple[Origins, Any, MicroVMOptions, Setup | None, str, list[Transcript]]:
-    """Return the arguments of a factory for the test, or session, that requests a fixture."""
+    """Return the arguments of a machine factory for the test or session that requests a fixture."""
     from microvm.testing.origins import Origins
     from microvm.testing.run import Run
 
@@ -227,14 +228,15 @@ def factory_arguments(
         policy = config.getoption("--microvm") or config.getini("microvm")
         config.stash[_origins] = Origins(run, skips=policy == "skip")
     variant = ""
-    if spec := getattr(node, "callspec", None):  # each parameter of `microvm_setup` has a snapshot
+    # if `microvm_setup` has parameters, each of them gets a snapshot of its own
+    if spec := getattr(node, "callspec", None):
         variant = str(spec.indices.get("microvm_setup", ""))
     transcripts = node.stash.setdefault(_transcripts, [])
     return config.stash[_origins], node, options, setup, variant, transcripts
 
 
 def _without_ours(whole: TracebackType) -> TracebackType | None:
-    """Remove the frames of this library, and those of the standard library that it calls.
+    """Remove from a traceback the frames of this library, and of library code that it calls.
 
     :return: The shorter traceback, or None if it contains no code of the user.
     """

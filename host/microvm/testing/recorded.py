@@ -24,7 +24,7 @@ class MicroVM(machine.MicroVM):
         image: Image | Snapshot | str | Path | None = None,
         **options: Unpack[MachineOptions],
     ) -> None:
-        """Check the options; see `microvm.MicroVM`."""
+        """Check the options, and create an empty transcript; see `microvm.MicroVM`."""
         super().__init__(image, **options)
         self.transcript = Transcript()
 

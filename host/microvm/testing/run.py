@@ -26,22 +26,22 @@ _FOLDER = "microvm-"  # prefix of the name of a test run's temporary folder
 
 
 class Run:
-    """A run of pytest in several processes, one of which is this process.
+    """A run of pytest in several processes, such as workers of pytest-xdist, including this one.
 
     :ivar name: Name of the run, with which the names of its snapshots begin.
     """
 
     def __init__(self, folder: Path) -> None:
-        """Join the run whose processes share this temporary folder."""
+        """Join the test run whose processes share this temporary folder."""
         self.name = folder.name.removeprefix(_FOLDER)
         self._folder = folder
         self._stack = ExitStack()
 
     @classmethod
     def joined(cls, folder: str | None) -> Run | None:
-        """Join the run whose processes share this folder.
+        """Join the test run whose processes share this folder; return None if that is impossible.
 
-        Return None if the folder is None, or if the cache cannot be written.
+        It is impossible if the folder is None, or if the cache cannot be written.
         """
         if folder is None:
             return None
@@ -54,7 +54,7 @@ class Run:
         return None
 
     def leave(self) -> None:
-        """Leave the run when this process needs no more snapshots. Further calls have no effect."""
+        """Leave the test run: this process needs no more snapshots. Further calls do nothing."""
         self._stack.close()
 
     def snapshot(self, kind: str) -> str:
@@ -63,18 +63,19 @@ class Run:
 
     @contextmanager
     def turn(self, kind: str) -> Iterator[None]:
-        """Lock the preparation of a kind of machine, so that one process at a time prepares it."""
-        (self._folder / kind).touch()  # tells the controller that snapshots may exist
+        """Context manager: its block prepares a kind of machine, in one process at a time."""
+        # This file tells the controller of pytest-xdist that snapshots may exist.
+        (self._folder / kind).touch()
         with lock.held(self._folder / kind, NullReporter()):
             yield
 
     def note(self, kind: str, outcome: str, message: str) -> None:
-        """Store the failure of a set-up in the folder, so that other processes do not repeat it."""
+        """Store the error of a failed set-up function, so that no other process calls it again."""
         with suppress(OSError):
             (self._folder / f"{kind}.json").write_text(json.dumps([outcome, message]))
 
     def noted(self, kind: str) -> tuple[str, str] | None:
-        """Return the failure of a set-up that another process has stored, or None."""
+        """Return the error of a failed set-up function that another process has stored, or None."""
         with suppress(OSError, ValueError):
             outcome, message = json.loads((self._folder / f"{kind}.json").read_text())
             return outcome, message
@@ -95,7 +96,7 @@ def _remove(wanted: re.Pattern[str]) -> None:
 
     :param wanted: Pattern that matches the names of the runs.
     """
-    with suppress(CacheError):  # if the cache cannot be used, no snapshots exist
+    with suppress(CacheError):  # a cache that cannot be used contains no snapshots
         lock.sweep(snapshots.STORE.folder)
         for path in sorted(snapshots.STORE.folder.glob("pytest-*")):
             match = _SNAPSHOT.fullmatch(path.name)
@@ -103,6 +104,7 @@ def _remove(wanted: re.Pattern[str]) -> None:
                 continue
             with lock.attempt(snapshots.STORE.path(match[1])) as ours:
                 if ours:
-                    with suppress(SnapshotError):  # another process has removed the snapshot
+                    # no error: another process has removed the snapshot meanwhile
+                    with suppress(SnapshotError):
                         snapshots.STORE.remove(path.name)
                     rmtree(Path(gettempdir()) / f"{_FOLDER}{match[1]}", ignore_errors=True)

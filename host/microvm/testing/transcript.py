@@ -23,7 +23,7 @@ _MOST_WORDS = 1000  # maximum number of characters of a command line
 
 
 class Transcript:
-    """The last commands of a machine, with their output and status, and the end of its console.
+    """The last commands of a machine, with their output and status, and the console's last output.
 
     Control characters of the guest are escaped in the report.
 
@@ -90,7 +90,7 @@ class _Entry:
         if command.error is not None:
             return str(command.error)
         if self._is_transfer and command.returncode:
-            return "given up"  # the test's error contains the reason
+            return "given up"  # the command has failed, and the error of the test says why
         match command.returncode:
             case None:
                 return "running"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 Setup = Callable[["MicroVM"], object]
 """A function that prepares a machine. Each test gets a fork of the prepared machine."""
 
-#: Options that the fork of a prepared machine can set. It takes the others from that machine.
+#: Options that a fork of a prepared machine can set. All others are those of the prepared machine.
 _OF_FORKS = ("confinement", "notify", "console")
 
 
@@ -49,7 +49,7 @@ def marked(node: pytest.Item | pytest.Session) -> Iterator[MicroVMOptions]:
 
 
 def merged(layers: Sequence[MicroVMOptions]) -> dict[str, Any]:
-    """Merge options from several places, such as a fixture and a mark. Later ones take precedence.
+    """Merge options from several places, such as a fixture and a mark. The last value counts.
 
     A snapshot replaces an image and the options that the snapshot determines. An image replaces a
     snapshot.
@@ -71,7 +71,7 @@ def merged(layers: Sequence[MicroVMOptions]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class WantedMachine:
-    """A description of a machine that a test uses.
+    """A description of the machine that a test uses: its image or snapshot, options and set-up.
 
     :ivar image: Image, as `MicroVM` accepts it.
     :ivar snapshot: Snapshot to start from instead of an image, or its name.
@@ -137,7 +137,7 @@ class WantedMachine:
         return Snapshot.find(self.snapshot)
 
     def fork(self, snapshot: Snapshot) -> WantedMachine:
-        """Return a description of a fork of `snapshot`, which this machine's set-up has saved."""
+        """Describe a fork of `snapshot`, in which the set-up of this machine has been saved."""
         options: Any = {name: value for name, value in self.options.items() if name in _OF_FORKS}
         return WantedMachine(None, snapshot, options, None, self.kind)
 
@@ -150,7 +150,7 @@ def _check(setup: object) -> None:
 
 
 def _source_position(setup: Setup | None) -> str:
-    """Return the place where a function is defined in the source code.
+    """Return the position in the source code at which a set-up function is defined.
 
     Unlike the function's address in memory, it is the same in every process.
     """

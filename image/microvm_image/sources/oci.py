@@ -32,7 +32,7 @@ _SHOWN = 10  # maximum number of names that a message lists
 _SIZE_END = 1 << 63
 
 Read = Callable[[str], Any]
-"""A function that reads the JSON file with a digest, and returns its value."""
+"""A function that gets a digest, reads the JSON file with that digest, and returns its value."""
 
 
 @dataclass(frozen=True, slots=True)

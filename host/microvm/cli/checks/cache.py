@@ -16,15 +16,17 @@ from microvm.units import format_size
 
 _MIB = 1 << 20
 
-# Public folders that can contain the cache, inside a folder that only the current user can open.
+# Public folders in which the check suggests a new folder for the cache, if the usual one cannot be
+# used. Only the current user can open the new folder.
 _PARENTS = (Path("/var/tmp"), Path("/tmp"))  # noqa: S108
 
-# Free space on the disk: the check finds no fault with the first size, and fails below the second
-# size. The default image and its template take 60 MiB, and twice as much while they are being
-# created with Debian's kernel.
+# Free space on the disk. With the first size or more, the check finds no fault; below the second
+# size, it fails; in between, it prints a note. The default image and its template take 60 MiB, and
+# twice as much while they are being created with Debian's kernel.
 _ROOM_FOR_ALL, _ROOM_AT_LEAST = 1024 * _MIB, 256 * _MIB
 
-# The command as the documentation shows it. `_other_cache` returns the command for this host.
+# The command that fixes an unusable cache, as the documentation shows it. `_other_cache` returns
+# the command with a path for this host.
 _FIX = "export MICROVM_CACHE={another}"
 
 UNTRUSTED = HostFault(
@@ -90,7 +92,7 @@ def _is_usable(folder: Path) -> bool:
 
 
 def _nearest(folder: Path) -> Path:
-    """Return the folder if it exists, else the nearest folder above it that exists."""
+    """Return `folder` if it exists, else the nearest folder above it that exists."""
     return next(path for path in (folder, *folder.parents) if os.path.lexists(path))
 
 

@@ -18,7 +18,8 @@ check has `failed`, machines do not start."""
 
 Status = Literal["ok", "skipped"] | Severity
 
-_NAME = re.compile(r"\\{\w+\\}")  # `re.escape` has changed a placeholder `{why}` to `\{why\}`
+# Matches a placeholder, such as `{why}`, which `re.escape` has changed to `\{why\}`.
+_NAME = re.compile(r"\\{\w+\\}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,17 +74,18 @@ class HostFault:
         return self._result(status, self.text.format(**values), fix, hint)
 
     def result_of(self, error: MicroVMError, fix: str) -> CheckResult:
-        """Return the result of a check for a raised error whose message describes this fault."""
+        """Return the result of a check that raised `error`, whose message describes this fault."""
         return self._result(None, error.message, fix, error.hint)
 
     def _result(self, status: Severity | None, text: str, fix: str, hint: str) -> CheckResult:
         if os.geteuid() == 0:
-            fix = re.sub(r"\bsudo ", "", fix)  # root needs no sudo, and a container may lack it
+            # leave out sudo, because root does not need it, and a container may lack it
+            fix = re.sub(r"\bsudo ", "", fix)
         shown = (printable(each) for each in (text, fix, hint or self.hint))
         return CheckResult(status or self.status, *shown)
 
     def matches(self, result: CheckResult) -> bool:
-        """Return whether a result is a report of this fault, by its status and text."""
+        """Return True if the text of a result is the text of this fault, with any values."""
         return bool(re.fullmatch(_NAME.sub(".+", re.escape(self.text)), result.text))
 
 

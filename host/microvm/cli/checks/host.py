@@ -90,7 +90,8 @@ def check_memory(_: EarlierResults) -> CheckResult:
 def _guest_memory() -> int:
     option = options_of(PoolOptions)["memory"]
     preset = None
-    with suppress(UsageError):  # the check `config` reports invalid presets
+    # ignore invalid presets here, because the check `config` reports them
+    with suppress(UsageError):
         preset = Presets().find("memory", "run")
     return int(option.check(preset.value if preset else option.default))
 
@@ -128,7 +129,7 @@ def check_limits(_: EarlierResults) -> CheckResult:
         status: Severity = "failed" if files < _FILES_AT_LEAST else "note"
         fix = _raise_command("-Sn", "nofile", 1024)
         return FEW_FILES.result(status=status, limit=files, fix=fix)
-    processes = _limit("NPROC") if os.geteuid() != 0 else None  # root is exempt from the limit
+    processes = _limit("NPROC") if os.geteuid() != 0 else None  # the limit does not apply to root
     if processes is not None and (left := processes - _threads_of_user()) < _PROCESSES:
         fix = _raise_command("-Su", "nproc", 4096)
         return FEW_PROCESSES.result(left=max(left, 0), fix=fix)

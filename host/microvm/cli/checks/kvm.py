@@ -25,7 +25,7 @@ from microvm.qemu.kvm_failure import KvmFailure
 TIMEOUT = 3.0
 """Maximum number of seconds until the guest answers. Under KVM, a guest boots in less than one."""
 
-# After this command, machines start without trying KVM first, and without a notice about it.
+# The command that fixes a missing KVM: machines then use emulation at once, without a notice.
 _USE_EMULATION = "export MICROVM_ACCEL=tcg"
 _MODULES = {"vmx": "kvm_intel", "svm": "kvm_amd"}
 
@@ -33,7 +33,7 @@ _MODULES = {"vmx": "kvm_intel", "svm": "kvm_amd"}
 # `NOT_WORKING`.
 _FAULTS = {
     kvm_failure.ABSENT: HostFault(
-        "note",  # machines start without KVM
+        "note",  # no failure, because machines also start without KVM
         f"{kvm_failure.ABSENT.message}: guests are emulated, which is slower",
         _USE_EMULATION,
         "the processor lacks virtualization, or hides it from this virtual machine or container; "
@@ -65,7 +65,7 @@ NOT_WORKING = HostFault(
 
 
 def fault_of(failure: KvmFailure) -> HostFault:
-    """Return the fault that this check reports if KVM has failed in this way."""
+    """Return the fault that the check of KVM reports for this failure of KVM."""
     return _FAULTS.get(failure, NOT_WORKING)
 
 
@@ -101,7 +101,8 @@ def check_kvm(earlier: EarlierResults) -> CheckResult:
 
 def _accel_preset() -> Preset | None:
     """Return the user's preset of the option `--accel`, or None if it is not preset."""
-    with suppress(UsageError):  # the check `config` reports invalid presets
+    # ignore invalid presets here, because the check `config` reports them
+    with suppress(UsageError):
         return Presets().find("accel", "run")
     return None
 

@@ -30,7 +30,7 @@ _OPERATORS = {
 
 
 def missing(extra: str) -> list[str]:
-    """Return what an extra requires and is not installed, as arguments of `pip install`.
+    """Return the missing distributions of an extra such as `vm`, as arguments of `pip install`.
 
     :raises PackageNotFoundError: Raised if microvm is not installed.
     """
@@ -83,12 +83,12 @@ def _value(node: ast.expr, extra: str) -> tuple[int, ...] | str:
 
 
 def _has(requirement: str) -> bool:
-    """Return whether a distribution is installed and its package can be imported."""
+    """Return True if a required distribution is installed, and its module can be imported."""
     name = re.split(r"[^\w.-]", requirement, maxsplit=1)[0]
     try:
         if module := _module(metadata.distribution(name)):
             import_module(module)
-    except ImportError:  # includes PackageNotFoundError
+    except ImportError:  # also PackageNotFoundError, which is a subclass
         return False
     return True
 

@@ -73,7 +73,9 @@ def _run_with_limit(check: HostCheck, earlier: EarlierResults) -> CheckResult:
     try:
         start_thread(lambda: found.put(_run(check, earlier)))
     except MicroVMError:
-        return _run(check, earlier)  # no thread can be started; the check `limits` reports why
+        # No thread can be started, so run the check without a time limit. The check `limits`
+        # reports why.
+        return _run(check, earlier)
     try:
         return found.get(timeout=check.within)
     except queue.Empty:
@@ -85,5 +87,6 @@ def _run(check: HostCheck, earlier: EarlierResults) -> CheckResult:
         return check.run(earlier)
     except MicroVMError as error:
         return BROKEN.result(error=error.message, hint=error.hint)
-    except Exception as error:  # whatever the error is, run the other checks
+    # report every error as a fault, so that the remaining checks are run
+    except Exception as error:
         return BROKEN.result(error=f"{type(error).__name__}: {error}")

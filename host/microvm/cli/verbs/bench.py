@@ -98,7 +98,8 @@ def bench(
     machine = complete_options(PoolOptions, parameters.given_options(PoolOptions, options))
     if image is not None and kernel:
         raise click.UsageError("--image includes a kernel: leave out --kernel or --image")
-    check_memory(machine["memory"])  # check before the image is built, which takes long
+    # check the memory now, before the image is built, because building takes long
+    check_memory(machine["memory"])
     for path in (json_file, plot_file):
         if path and str(path) != "-" and not os.access(path.parent, os.W_OK):
             raise click.UsageError(f"cannot write {path}: its folder is missing or not writable")

@@ -107,7 +107,8 @@ def _install(shell: str) -> None:
         "fish": config / "fish/completions/microvm.fish",
     }[shell]
     _write(script, _SCRIPTS[shell])
-    if shell == "zsh":  # zsh searches no folder in the user's home for scripts
+    # load the script in .zshrc, because zsh searches no folder in the user's home for scripts
+    if shell == "zsh":
         startup = Path(os.environ.get("ZDOTDIR") or Path.home()) / ".zshrc"
         _add_line(startup, f"source {shlex.quote(str(script))}")
     if shell == "bash" and not Path("/usr/share/bash-completion/bash_completion").exists():

@@ -41,7 +41,7 @@ def config(as_json: bool) -> None:
 
 
 Row = tuple[str, list[str], presets.Preset]
-"""A row of the table: the name of an option, the verbs for which its default is equal, and it."""
+"""A row of the table: the name of an option, verbs with the same default, and this default."""
 
 
 def _rows(option: Option, found: presets.Presets) -> Iterator[Row]:

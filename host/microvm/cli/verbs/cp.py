@@ -26,7 +26,7 @@ _ARCHIVE = "-"
 
 @dataclass(frozen=True, slots=True)
 class _Endpoint:
-    """The source or the target of `microvm cp`.
+    """The source or the target of `microvm cp`: a path on the host or in a machine.
 
     :ivar path: Path of a file or folder.
     :ivar machine: Name of the machine that contains the path; empty for a path on the host.

@@ -17,7 +17,7 @@ _SHELL = ["sh", "-c", 'exec "${SHELL:-/bin/sh}" -l']
 
 
 def as_json(options: dict[str, Any]) -> dict[str, Any]:
-    """Select the options for the command from the options of a verb, as values for JSON."""
+    """Select from a verb's options those of the command, converted to values for JSON."""
     return {
         name: plain(value) for name, value in parameters.given_options(ExecOptions, options).items()
     }

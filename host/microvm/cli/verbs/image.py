@@ -257,7 +257,7 @@ def import_(file: str, tag: str | None, max_size: int) -> None:
 
 @contextmanager
 def _written(output: Path | None) -> Iterator[BinaryIO]:
-    """Yield a temporary file to write to, which replaces the file `output` at the end of the block.
+    """Context manager that yields a temporary file, which replaces the file `output` at the end.
 
     If `output` is None, yield standard output.
     """
@@ -284,7 +284,7 @@ def echo_removed(removed: Removed) -> None:
     click.echo(f"Deleted: {removed.image}")
     for each in template.STORE.installed():
         if each.manifest and each.manifest.origin.image == removed.image:
-            with suppress(TemplateError):  # another process uses this template
+            with suppress(TemplateError):  # keep a template that another process uses
                 template.STORE.remove(each.name)
 
 

@@ -148,7 +148,8 @@ async def _map(
     total = await lines.count()
     if total == 0:
         return 0
-    machine["notify"] = cache(standard_streams.notify)  # print equal notices of machines once
+    # if several machines give the same notice, print it only once
+    machine["notify"] = cache(standard_streams.notify)
     size = machines or (usable_cpus() if scheduler is None else None)
     if size is not None and total is not None:
         size = min(size, total)
@@ -192,9 +193,9 @@ async def _in_pool(
     options: RunOptions,
     ordered: bool,
 ) -> AsyncIterator[tuple[Outcomes, Describe]]:
-    """Run jobs in machines on this host.
+    """Context manager that runs jobs in machines on this host.
 
-    Yield the outcomes of the jobs, and a function that tells the user how many machines run.
+    It yields the outcomes of the jobs, and a function that tells the user how many machines run.
     """
     pool = Pool(size, start, **machine)
 
@@ -216,9 +217,9 @@ async def _on_cluster(
     options: RunOptions,
     ordered: bool,
 ) -> AsyncIterator[tuple[Outcomes, Describe]]:
-    """Run jobs in machines on the hosts of a Dask cluster.
+    """Context manager that runs jobs in machines on the hosts of a Dask cluster.
 
-    Yield the outcomes of the jobs, and a function that describes the cluster for the user.
+    It yields the outcomes of the jobs, and a function that describes the cluster for the user.
     """
     try:
         from microvm.dask.cluster import connected, shape
@@ -275,10 +276,10 @@ class _JobLines:
 async def _progress(
     total: int | None, describe: Describe
 ) -> AsyncIterator[Callable[[bytes, bool], Awaitable[None]]]:
-    """Show a progress bar if standard error is a terminal.
+    """Context manager that shows a progress bar for jobs if standard error is a terminal.
 
-    Yield a function that prints the result of a job and updates the bar. Its arguments are the line
-    to print, and True if the job failed.
+    It yields a function that prints the result of a job and updates the bar. The arguments of this
+    function are the line to print, and True if the job failed.
 
     :param total: Number of jobs, or None if it is unknown.
     :param describe: Function that describes the machines or the cluster for the user. It is called
@@ -321,7 +322,8 @@ async def _progress(
                 await asyncio.sleep(_REFRESH_INTERVAL)
 
         async def show(line: bytes, failed: bool) -> None:
-            if same:  # the output is the same terminal, so print above the bar
+            # the results go to the terminal that shows the bar, so print them above the bar
+            if same:
                 progress.console.out(line.decode(), end="", highlight=False)
             else:
                 await write(1, line)
