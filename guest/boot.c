@@ -78,7 +78,7 @@ static bool raise_loopback(void)
 
 /* Mounts a file over /proc/sys/kernel/random/boot_id, because the boot id of the kernel cannot be
  * changed, but each clone needs an id of its own. At first, the file holds a copy of the kernel's
- * boot id. `resume` later writes a new id into the file. */
+ * boot id. Later, the function `resume` writes a new id into the file. */
 static bool cover_boot_id(void)
 {
 	static const char kernels[] = "/proc/sys/kernel/random/boot_id";
@@ -107,8 +107,8 @@ static bool mount_uncovered(void)
 	       mount("proc", UNCOVERED, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) == 0;
 }
 
-/* Raises the priority of this process, which later executes the daemon. Its children start with the
- * default priority. */
+/* Raises the priority of this process, which later executes the daemon. The commands that the
+ * daemon starts get the default priority again. */
 static bool raise_priority(void)
 {
 	const struct sched_param none = { 0 };

@@ -18,15 +18,16 @@ enum { LEFT_MAX = 64 };
 
 /* Maximum number of bytes of memory (kernel memory and cached files) that a command may leave in
  * its cgroup if the next command is to use the same cgroup. The limit is not 0, because the kernel
- * counts memory in steps of 64 pages for each CPU. */
+ * counts memory in steps of 64 pages for each CPU, so an empty cgroup can seem to use some. */
 #define LEFT_MEMORY (1ULL << 20)
 
 static int root = -1;
 static int current = -1;
-static uint64_t number;	  /* number of the current cgroup, which is also its name */
-static int pids_max = -1; /* descriptor of the current pids.max; -1 if the kernel lacks it */
-static int peak = -1;	  /* descriptor of the current memory.peak; -1 if it cannot be reset */
-static int events = -1;	  /* descriptor of the current cgroup's cgroup.events */
+static uint64_t number; /* number of the current cgroup, which is also its name */
+/* The next three variables are file descriptors. */
+static int pids_max = -1; /* pids.max of the current cgroup; -1 if the kernel lacks it */
+static int peak = -1;	  /* memory.peak of the current cgroup; -1 if it cannot be reset */
+static int events = -1;	  /* cgroup.events of the current cgroup */
 static uint64_t left[LEFT_MAX];
 static unsigned left_count;
 static bool limits_memory; /* true if the current command has a memory limit */
@@ -34,8 +35,8 @@ static bool freezes;	   /* true if the daemon has frozen the background processe
 
 static bool write_file(int folder, const char *name, const char *text)
 {
-	/* Open the file with O_NONBLOCK, because root in the guest may have put a FIFO in its
-	 * place, and opening a FIFO would block the daemon. */
+	/* Open the file with O_NONBLOCK, because root in the guest may have replaced it by a FIFO,
+	 * and opening a FIFO would block the daemon. */
 	int fd = openat(folder, name, O_WRONLY | O_NONBLOCK | O_CLOEXEC);
 	ssize_t size = fd < 0 ? -1 : write(fd, text, strlen(text));
 

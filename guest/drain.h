@@ -25,7 +25,7 @@ void drain_add(int fd);
  * more. */
 void drain_run(void);
 
-/* Closes all pipes that drain_run would still read. */
+/* Closes all pipes whose output drain_run still discards. */
 void drain_clear(void);
 
 /* Returns the highest descriptor number that any drained pipe has had so far, or 0 if none was

@@ -149,7 +149,8 @@ struct spawn_failure exec_start(struct exec *exec, uint32_t id,
 	else
 		failure.error = errno;
 	/* After a successful start, the daemon keeps the write ends of the command's output pipes
-	 * open, too. Otherwise it would wake up when the command closes the last of them. */
+	 * open, too. Otherwise poll would wake the daemon when the command closes the last write
+	 * end. */
 	close_first(failure.stage || request->rows ? 3 : 1, ends.theirs);
 	if (failure.stage) {
 		close_first(3, ends.ours);

@@ -33,7 +33,7 @@ struct exec {
 	pid_t pid;	 /* process id of the command; 0 after it was reaped */
 	pid_t group;	 /* process group of the command, which can outlive the process */
 	int status;	 /* exit status of the command, as waitpid returns it */
-	bool coalescing; /* true while output collects in the pipes, which are not polled or read */
+	bool coalescing; /* true during EXEC_COALESCE_MS, while output collects in the pipes */
 	bool terminal;
 	bool terminated; /* true if processes that the command leaves behind must be killed */
 	/* True after exec_kill. The result of the command is then sent even if the host lets the

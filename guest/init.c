@@ -62,8 +62,8 @@ static void load_modules(char *path)
 	}
 }
 
-/* Returns whether a disk is read-only. Only the disk with the root file system is. Looking for a
- * file system on the disk instead would take longer than all other steps of init. */
+/* Returns whether a disk is read-only. Only the disk with the root file system is read-only.
+ * Looking for a file system on the disk instead would take longer than all other steps of init. */
 static bool is_read_only(const char *disk)
 {
 	int value = 0, fd = open(disk, O_RDONLY | O_CLOEXEC);

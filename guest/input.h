@@ -9,8 +9,8 @@
 
 /* INPUT_SIZE is the maximum number of bytes of input that the host may send before the daemon has
  * written them to the command's pipe. INPUT_PIPE is the capacity of this pipe, if the kernel allows
- * it. It is twice as large as INPUT_SIZE, so that the daemon can write input as it arrives, without
- * a copy, and the command has input to read while more is on its way. */
+ * it. The pipe is twice as large as INPUT_SIZE, so that the daemon can write input as it arrives,
+ * without a copy, and the command has input to read while more is on its way. */
 enum { INPUT_SIZE = 16 * SANDBOXD_EXEC_STDIN_DATA_MAX, INPUT_PIPE = 2 * INPUT_SIZE };
 
 struct input {

@@ -29,19 +29,19 @@
 #define OVERLAY "trusted.overlay."
 #define TOO_MUCH "there is too much of it\n"
 
-/* DEPTH_MAX limits how deep folders may be nested, because all folders on the current path are open
- * at the same time. */
+/* DEPTH_MAX limits how deep folders may be nested, because all folders on the path of the current
+ * file are open at the same time. */
 enum { DEPTH_MAX = 1000, ENTRIES_SIZE = 1024, ATTRIBUTES_SIZE = 1 << 16, CHUNK = 1 << 16 };
 
 enum { SHOWN = 100 }; /* number of bytes that a message shows of each end of a long path */
 
 enum { ATTRIBUTE_NAME_MAX = 255 }; /* the value of XATTR_NAME_MAX in linux/limits.h */
 
-/* A folder on the current path, whose entries are being packed. */
+/* A folder on the path of the current file. Its entries are being packed. */
 struct level {
 	int fd;
 	size_t path_size;
-	size_t at, end; /* start and end of the entries that are not packed yet */
+	size_t at, end; /* offsets of the entries that are not packed yet */
 	_Alignas(struct entry) char entries[ENTRIES_SIZE];
 };
 

@@ -121,8 +121,8 @@ static _Noreturn void finish(enum sandboxd_goodbye_reason reason)
 	if (port_has_room(&server.port, PORT_SMALL_SIZE))
 		server.port.end += sandboxd_encode_goodbye(port_tail(&server.port), PORT_SMALL_SIZE,
 							   server.session.version, &goodbye);
-	/* Stop if poll reports anything but POLLOUT, because it reports POLLHUP for a virtio port
-	 * without a reader all the time. */
+	/* Stop if poll reports anything but POLLOUT. If no host has the virtio port open, poll
+	 * always returns POLLHUP at once, so otherwise this loop would not end. */
 	while (port_flush(&server.port) && !port_idle(&server.port) &&
 	       poll(&port, 1, GOODBYE_MS) > 0 && (port.revents & POLLOUT))
 		;

@@ -51,9 +51,9 @@ bool serve_wants_output(const struct server *server)
 }
 
 /* Handles a `keep` message, which the host sends before it saves the machine. Freezes the processes
- * of commands, so that in a clone they run only after its clock, its entropy and its ids were set.
- * The next frame is handled when all processes are frozen, so the answer to that frame tells the
- * host that they are. */
+ * of commands, so that in a clone these processes run only after the clone's clock, entropy and ids
+ * were set. The next frame is handled when all processes are frozen, so the answer to that frame
+ * tells the host that they are. */
 static void keep(struct server *server)
 {
 	server->keep = true;

@@ -43,8 +43,8 @@ static enum sandboxd_error_code take_input(struct session *session, uint32_t siz
 	return 0;
 }
 
-/* Returns whether a frame is about a command that has ended. The host has sent such a frame before
- * it knew of the end, so the daemon ignores it. */
+/* Returns whether a frame is about a command that has ended. The host sent this frame before it
+ * knew that the command had ended, so the daemon ignores the frame. */
 static bool is_late(const struct session *session, const struct sandboxd_header *header)
 {
 	return header->id && header->type != SANDBOXD_TYPE_EXEC_REQUEST &&

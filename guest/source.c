@@ -31,8 +31,8 @@ static void need(bool done)
 		end_failed(FILES_SUBJECT_PATH, errno, trail.path);
 }
 
-/* Returns whether the last call failed because the file does not exist. This is no error, because a
- * file that is removed while its folder is read is left out. */
+/* Returns whether the last call failed because the file does not exist. The callers leave such a
+ * file out, because it was removed while its folder was read. */
 static bool is_gone(void)
 {
 	return errno == ENOENT;

@@ -325,8 +325,9 @@ static bool await_exec(int fd)
 	return poll(&closed, 1, EXEC_TIMEOUT_MS) > 0;
 }
 
-/* Kills a child that has taken too long to execute its program. Waits for its exit, because it uses
- * the daemon's memory until then. A process cannot block SIGKILL, so this wait is short. */
+/* Kills a child that has taken too long to execute its program. Waits for the child's exit, because
+ * the child uses the daemon's memory until then. A process cannot block SIGKILL, so this wait is
+ * short. */
 static void give_up(pid_t pid)
 {
 	kill(pid, SIGKILL);

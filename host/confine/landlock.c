@@ -49,8 +49,8 @@ static const struct ruleset by_version[] = {
 
 enum { NEWEST = sizeof by_version / sizeof *by_version - 1 };
 
-/* Returns the size of a ruleset up to its last field that is not 0. A kernel accepts nothing but
- * zeros beyond the size that it knows. */
+/* Returns the size of a ruleset up to its last field that is not 0. An older kernel knows fewer
+ * fields, and accepts nothing but zeros behind them. */
 static size_t size_of(const struct ruleset *ruleset)
 {
 	return ruleset->scoped ? sizeof *ruleset :

@@ -13,7 +13,9 @@
 
 static const struct {
 	int resource;
-	bool is_soft; /* true for a soft limit, which the controller raises to save a snapshot */
+	/* True if only the soft limit is set, so that the controller can raise it to save a
+	 * snapshot. */
+	bool is_soft;
 } kinds[LIMITS] = {
 	[LIMIT_FILE_SIZE] = { RLIMIT_FSIZE, true },
 	[LIMIT_ADDRESS_SPACE] = { RLIMIT_AS, false },
@@ -48,8 +50,8 @@ static bool set(int resource, rlim_t value, bool is_soft)
 	return setrlimit(resource, &limit) == 0;
 }
 
-/* Returns whether a limit of threads would count only QEMU's threads. If it counts the user's other
- * processes, too, it must not be set. */
+/* Returns whether a limit of threads would count only QEMU's threads. A limit that also counts the
+ * user's other processes must not be set. */
 static bool counts_threads(const struct options *options)
 {
 	return options->has_uid ? status_holds(LAYER_IDS) :

@@ -183,7 +183,7 @@ class Child:
     async def started(self) -> LauncherReport:
         """Wait until the launcher has executed the program or failed, and return its report."""
         if self._report_socket is not None:
-            from asyncio import get_running_loop  # late, so that QEMU is spawned earlier
+            from asyncio import get_running_loop  # imported late, to spawn QEMU earlier
 
             loop = get_running_loop()
             executed: asyncio.Future[None] = loop.create_future()

@@ -172,8 +172,8 @@ def requests(memory: Memory | None) -> Sequence[QmpRequest]:
     if memory is None or not (memory.saved or memory.sent is not None):
         asked.append(QmpRequest("cont"))
     elif memory.sent is None:
-        # A QEMU version that needs its own copy of the guest's memory cannot read a migration
-        # stream from a path. So this version gets a descriptor.
+        # If this version of QEMU needs its own copy of the guest's memory, it is also too old to
+        # read a migration stream from a path. So it gets a descriptor instead.
         uri = f"fd:{memory.state}" if memory.copied else f"file:{descriptor_path(memory.state)}"
         shared = [{"capability": name, "state": True} for name in ("events", IGNORE_SHARED)]
         asked += [

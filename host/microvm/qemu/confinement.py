@@ -267,7 +267,7 @@ def launcher_options(
     if root:
         options += ["--uid", str(UIDS)]
         options += [] if group is None else ["--group", str(group)]
-        # QEMU's own uid has no right to open these files, so the launcher must give it access.
+        # QEMU's own uid has no right to open these files, so the launcher must give QEMU access.
         options += _each("--file", inherited.read_only())
     if config.confinement == "off":
         return [*options, *_each("--without", (x.name for x in LAYERS if x.name not in _ALWAYS))]
@@ -281,11 +281,11 @@ def launcher_options(
 
 
 def limits(config: QemuConfig, inherited: Inherited) -> Sequence[tuple[str, int]]:
-    """Return the names and values of a QEMU's resource limits, as options of the launcher."""
+    """Return the names and values of QEMU's resource limits, for options of the launcher."""
     saves = inherited.memory is not None and not inherited.memory.saved
     return [
-        # Sending a running guest to a file needs the same limit as saving a guest. If we may raise
-        # the limit of a running QEMU, we do so only while it sends the guest.
+        # To send a running guest to a file, QEMU needs the same limit of file size as to save a
+        # guest. If we may raise the limit of a running QEMU, we do so only while it sends.
         ("file-size", saved_size(config) if saves or not may_raise() else config.scratch),
         ("address-space", config.memory * _MIB + _ADDRESS_SPACE + config.cpus * 256 * _MIB),
         ("open-files", _OPEN_FILES + 16 * config.cpus),

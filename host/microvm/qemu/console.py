@@ -124,8 +124,7 @@ class Console:
 
 
 def _open(path: Path) -> int:
-    # If the log is a FIFO that nobody reads, open(2) without O_NONBLOCK would block, and the
-    # machine with it.
+    # If the log is a FIFO that nobody reads, open(2) without O_NONBLOCK would block this process.
     flags = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK | os.O_CLOEXEC
     try:
         return os.open(path, flags, 0o666)

@@ -121,7 +121,7 @@ def _is_undamaged(path: Path) -> bool:
 
 
 def _sealed(program: bytes) -> bytes:
-    """Return a program with its digest appended, which the kernel ignores when it executes it."""
+    """Return a program with its digest appended, by which `_is_undamaged` checks a stored file."""
     return program + sha256(program).digest()
 
 

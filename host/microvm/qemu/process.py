@@ -402,7 +402,7 @@ class Qemu:
         return text
 
     # If the caller of `start` is cancelled during the cleanup after a failure, the cleanup is
-    # cancelled, too. So the following two methods shield their work from that.
+    # cancelled, too. So the following two methods shield their work from a cancellation.
 
     async def _close_qmp(self) -> None:
         await wait_ended([asyncio.create_task(self._qmp.close())])

@@ -25,7 +25,7 @@ _logger = Area("qemu")
 MINIMUM_VERSION = (7, 2)
 
 _STATUS_TIMEOUT = 5.0
-_FD_SET = 9  # number of an fdset; QEMU's command line uses lower numbers
+_FD_SET = 9  # number of a set of descriptors; QEMU's command line uses lower numbers
 
 # A guest may have compromised QEMU, so two limits bound the data of QEMU that we store: the number
 # of bytes of a line (the longest measured line has 525), and the number of events that a listener

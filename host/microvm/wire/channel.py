@@ -79,11 +79,7 @@ class Channel(asyncio.Protocol):
             transport.write(data)
 
     def close(self) -> None:
-        """Close the socket.
-
-        After that, no function that the caller gave to the channel is called. Further calls do
-        nothing.
-        """
+        """Close the socket, and call no function of the caller any more. Can be called again."""
         if self._turn is not None:
             self._turn.cancel()
         transport, self._transport = self._transport, None

@@ -36,8 +36,8 @@ _HINT = "its daemon may be compromised: start another machine, from an image tha
 _ENTROPY_SIZE = 64
 
 # Maximum number of bytes that may arrive before `Ready`. They belong to an older session, of which
-# at most two windows of output can be left. If each byte of output is a frame of its own, the
-# frames are 14 times as long as the output.
+# at most `WINDOW` bytes of output can be left for each of the two output streams. If each byte is a
+# frame of its own, the frames are 14 times as long as the output.
 _STALE_LIMIT = 32 * WINDOW
 
 # One call of `next_event` drops at most this many messages of an older session before it returns.
@@ -77,7 +77,7 @@ class Session:
         clock: Callable[[], int] = time.time_ns,
         entropy: Callable[[int], bytes] = os.urandom,
     ) -> None:
-        """Create a session in the state NEW.
+        """Create a session in the state NEW. `clock` and `entropy` yield values for the guest.
 
         :param clock: Function that returns the current time in nanoseconds since 1970, to send to
             the guest.

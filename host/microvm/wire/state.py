@@ -15,7 +15,7 @@ from microvm.wire import codec
 
 
 class State(enum.Enum):
-    """A state of the session between host and guest."""
+    """A state of the session between host and guest, such as a running command."""
 
     NEW = enum.auto()
     """The host has not sent a message yet."""
