@@ -81,7 +81,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
 
 
 def _named(values: Iterable[tuple[str, int, str]]) -> Iterator[tuple[str, str]]:
-    """Yield each constant of a C enum, with the part of its name after the first `_`."""
+    """Yield each constant of a C enum with its short name, the part after the first `_`."""
     return ((constant, constant.partition("_")[2]) for constant, *_ in values)
 
 

@@ -34,7 +34,7 @@ def _constants(head: str, values: Iterable[tuple[str, int, str]]) -> str:
 
 
 def names(what: str, parameter: str, values: Iterable[tuple[str, str]]) -> str:
-    """Generate the C function `NAME_WHAT_name`, which returns the name of a number.
+    """Generate the C function `NAME_WHAT_name`, which converts a number into its name.
 
     :param parameter: Declaration of the function's parameter.
     :param values: Each C constant, with the name that the function returns for it.
@@ -138,7 +138,7 @@ def union(schema: Schema) -> str:
 
 
 def rules(schema: Schema) -> str:
-    """Generate the C table of what the header of each message must contain, by protocol version."""
+    """Generate the C table of rules for the headers of all messages, by protocol version."""
     identifiers = {"none": 0, "required": 1, "any": 2}
     rows = [
         f"\t{{ @P@_TYPE_{m.c_name.upper()}, @P@_{m.sender.upper()}, {identifiers[m.id]}, "

@@ -202,7 +202,7 @@ def _each(lines: Iterable[str]) -> list[str]:
 
 
 def _function(head: str, lines: Iterable[str], end: str = "") -> str:
-    """Generate a C function.
+    """Generate a C function with this head; its body is `lines` and then the statement `end`.
 
     If it has a parameter `version`, its body need not use that parameter.
     """

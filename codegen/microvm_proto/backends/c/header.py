@@ -17,7 +17,7 @@ def struct(framing: Framing) -> str:
 
 
 def put(framing: Framing) -> str:
-    """Generate the C function that writes a header in front of its body."""
+    """Generate the C function that writes the header of a frame to the address `out`."""
     parameters = ["uint8_t *out"]
     parameters += ["const uint8_t *end"] if "body_length" in framing.features else []
     parameters += [

@@ -105,7 +105,7 @@ def address(value: str) -> str:
 
 
 def uses(name: str, text: str) -> bool:
-    """Return True if C code uses a variable of this name.
+    """Return True if the C code `text` uses a variable called `name`.
 
     A struct member of that name does not count.
     """

@@ -1,4 +1,4 @@
-"""Generate tables of a Python codec: `struct.Struct` objects, and dictionaries by number.
+"""Generate tables of a Python codec: `struct.Struct` objects, and dictionaries of enum values.
 
 Each dictionary maps the numbers on the wire to the values of an enum, of flags or of `bool`.
 """
@@ -13,7 +13,7 @@ from microvm_proto.types import Bool, Enum, Flags, Scalar, camel
 
 
 def tables(schema: Schema, formats: Iterable[str]) -> str:
-    """Generate the `struct.Struct` objects of a Python codec, and its dictionaries by number.
+    """Generate a Python codec's `struct.Struct` objects, and dictionaries from numbers to values.
 
     :param formats: Further formats of the module `struct` that the codec needs, for several values.
     """

@@ -179,7 +179,7 @@ def _labelled(start: str, found: Iterable[Faulty]) -> Iterator[Faulty]:
 
 
 def _cut(whole: bytes) -> Iterator[Faulty]:
-    """Yield a value without its last byte, and no bytes at all, as two invalid encodings."""
+    """Yield two truncated encodings: `whole` without its last byte, and no bytes at all."""
     for size in sorted({0, len(whole) - 1}):
         yield f"{size} of {len(whole)} bytes", "truncated", whole[:size]
 

@@ -39,7 +39,7 @@ _LONGEST = 64
 
 
 def streams(schema: Schema) -> Iterator[dict[str, Any]]:
-    """Yield vectors of damaged streams, with the messages and counters that are expected."""
+    """Yield vectors: damaged streams, with the messages and counters that a receiver must have."""
     for end in schema.ends:
         for message in _sent_by(schema, end)[:1]:
             for name, pieces in _disturbed(schema, message, end):

@@ -148,7 +148,7 @@ def is_huge(fields: Iterable[Field]) -> bool:
 
 
 def _count(kind: Type) -> int:
-    """Return the number of values in a struct or an array; for other types, return 1."""
+    """Return the number of values in a struct or an array; 1 for types without elements."""
     match kind:
         case Struct(fields=fields):
             return sum(_count(field.type) for field in fields)
@@ -158,7 +158,7 @@ def _count(kind: Type) -> int:
 
 
 def _leaves(kind: Type) -> int:
-    """Return the number of values to test in a type.
+    """Return the number of values to test in a type, including its elements and fields.
 
     At most two elements of an array or list count.
     """

@@ -107,7 +107,7 @@ def struct(kind: Struct) -> str:
 
 
 def message(message: Message) -> str:
-    """Return a message's entry in the Lua table of all messages, whose keys are their types."""
+    """Return a message's entry in the Lua table of all messages, with its number as the key."""
     head = (
         f'  [{message.number}] = {{ name = "{message.name}", sender = "{message.sender}", '
         f'id = "{message.id}", max_body = {message.max_body}, fields = {{'

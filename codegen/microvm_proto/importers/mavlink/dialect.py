@@ -59,7 +59,7 @@ class MavlinkField:
 
 @dataclass(frozen=True, slots=True)
 class MavlinkMessage:
-    """A message in the MAVLink definitions.
+    """A message in the MAVLink definitions: its name, number, documentation and fields.
 
     :ivar fields: Fields, in their order on the wire.
     :ivar obstacle: Reason why the message cannot be imported; empty if it can.
@@ -96,7 +96,7 @@ class MavlinkEnum:
     highest: int = 0
 
     def add(self, name: str, number: int | None, doc: str) -> None:
-        """Add a value to the enum.
+        """Add a value to the enum: its name, number and documentation.
 
         If `number` is None, the value gets the number after the highest.
         """
