@@ -36,7 +36,7 @@ class Findings:
     """A schema, its released form (the copy saved at a release), and the differences found."""
 
     def __init__(self, schema: FilePath, released: FilePath) -> None:
-        """Read a schema and its released form.
+        """Read a schema and its released form, the copy that was saved at a release.
 
         :raises SchemaError: Raised if one of the files is not a valid schema.
         """
@@ -68,7 +68,7 @@ class Findings:
 
     @property
     def since_hint(self) -> str:
-        """A hint for an addition whose `since` is not a later version than the released one."""
+        """Hint for an addition that needs a higher `since`, the version that adds it."""
         since = self.next_version
         raised = f"raise `version` to {since}, and " if self.new.version < since else ""
         return f"{raised}add `since = {since}`: only a later version can add it"
@@ -130,7 +130,7 @@ class Ends:
     writer: str
 
     def one_sided(self, what: str, *, allowed_now: bool) -> str:
-        """Return the text of a finding: only one of the two schemas allows `what`.
+        """Return the text of a finding: the new schema allows `what`, or only the old one did.
 
         :param what: Beginning of the text, with its verb, such as "a NUL byte was".
         :param allowed_now: True if the new schema allows more, False if the old schema did.
@@ -189,7 +189,10 @@ class FieldComparison:
                     self.found.removed("field-removed", field_path, message)
 
     def moved(self, path: Path, owner: Message | Struct, field: Field, before: list[str]) -> None:
-        """Record an error: the field was moved, or is new although it has no later `since`."""
+        """Record an error: the field was moved, or is new although it has no later `since`.
+
+        `before` lists the names of the fields in the released form, in their order.
+        """
         if field.name in before:
             text = f"`{field.name}` was field {before.index(field.name) + 1} of `{owner.name}`"
             self.found.error("field-moved", (*path, "name"), text, "move it back")

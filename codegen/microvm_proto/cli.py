@@ -1,4 +1,4 @@
-"""The command line of `microvm-proto`."""
+"""The command line of `microvm-proto`, which generates the code of a protocol from a schema."""
 
 from __future__ import annotations
 
@@ -272,7 +272,7 @@ def _comparison(path: Path) -> Comparison | None:
 
 
 def _conclude(comparison: Comparison) -> None:
-    """Print the findings and the verdict of a comparison; exit with 1 if one is an error."""
+    """Print the findings and the verdict of a comparison. Exit with status 1 if one is an error."""
     if report := comparison.report():
         click.echo(report, err=True)
     old, new, errors = comparison.old, comparison.new, comparison.errors
@@ -359,7 +359,7 @@ def explain(
 def _explained(
     schema: Schema, pieces: Iterator[bytes], raw: bool, sender: str | None, port: int | None
 ) -> Iterator[str]:
-    """Return lines of text that describe the frames in a file.
+    """Return lines of text that describe the frames in a file: raw bytes, a text or a capture.
 
     :param raw: True if the file holds the bytes of frames; otherwise its format is detected.
     """
@@ -407,7 +407,7 @@ def _source(given: str, baud: int | None) -> Iterator[tuple[Iterator[bytes], boo
 
 
 def _flushing(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield pieces of input; before waiting for the next piece, flush standard output."""
+    """Yield pieces of input. Flush standard output each time before waiting for the next piece."""
     for piece in pieces:
         yield piece
         sys.stdout.flush()

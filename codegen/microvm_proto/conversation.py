@@ -84,7 +84,7 @@ class _FlowView:
 
     @property
     def frames(self) -> int:
-        """Number of frames that were shown."""
+        """Number of frames of this flow that were shown, including malformed ones."""
         return self._stream.frames
 
     def take(self, segment: Segment) -> Iterator[str]:

@@ -23,7 +23,7 @@ _LONGEST_SHOWN = 500
 
 @dataclass(frozen=True, slots=True)
 class Diagnostic:
-    """A finding about a schema file.
+    """An error or a note about a schema file, with the broken rule, a message and a hint.
 
     :ivar rule: Name of the rule, such as `unknown-type`.
     :ivar message: One line that describes the problem.

@@ -1,4 +1,4 @@
-"""Two digests of a schema: of all that determines the bytes on the wire, and of everything."""
+"""Two digests of a schema: one over what determines the wire format, one over everything."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from microvm_proto.types import (
 
 
 def wire_digest(schema: Schema) -> int:
-    """Return 64 bits of SHA-256 over all that determines the bytes on the wire in a schema.
+    """Return 64 bits of SHA-256 over all in a schema that determines the bytes on the wire.
 
     The digest covers numbers, types, bounds, senders, the version that added each of them, and the
     seed, with which the checksum of frames is XORed. It does not cover names, documentation and the
@@ -83,7 +83,7 @@ def seeds(schema: Schema) -> tuple[tuple[int, int], ...]:
 
 
 def _meaning(schema: Schema) -> str:
-    """Return the text whose digest is the seed: all that gives the bytes a meaning, also names."""
+    """Return the text that is hashed to a seed: the layout of messages, with names and units."""
     messages = [
         [message.number, message.name, _sender(schema, message), message.id, _named(message.fields)]
         for message in sorted(schema.messages, key=lambda message: message.number)

@@ -224,7 +224,7 @@ def _dumped(text: str) -> bytes | None:
 
 
 class _Dump:
-    """A hex dump that is read line by line. Whether its offsets are hexadecimal is unknown.
+    """A hex dump that is read line by line. At first, the base of its offsets is unknown.
 
     The offsets can have the base 16, 8 or 10. So one reader for each base reads the same lines,
     until the offsets show which base is right.
@@ -246,7 +246,7 @@ class _Dump:
         """True if the column of text on some line shows the bytes in reverse order, or in order."""
 
     def take(self, row: _Row, following: _Row | None) -> None:
-        """Add a line of the dump, and update what is known about the dump's format.
+        """Read a line of the dump, and note what it shows about the format, such as byte order.
 
         :param following: Line after this one; None if this is the last one.
         """

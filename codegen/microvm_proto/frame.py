@@ -100,7 +100,7 @@ class Incomplete(Exception):
 
 
 def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[FramePart]:
-    """Yield the fields of a frame in order, each with its value. COBS was decoded before.
+    """Yield the fields of a frame in order, each with its value. `data` has no COBS encoding.
 
     :param data: Bytes of the frame. More bytes may follow if the header holds the frame's length.
     :param sender: Side that has sent the frame, one of the schema's `ends`; None to accept every
@@ -169,9 +169,9 @@ def write(
     length: int | None = None,
     sequence: int = 0,
 ) -> bytes:
-    """Return a frame with a valid checksum, without COBS encoding. The values are not checked.
+    """Return a frame that has this header, this body and a valid checksum, without COBS encoding.
 
-    So test vectors can contain frames that a decoder must refuse.
+    The values are not checked, so that test vectors can contain frames that a decoder must refuse.
 
     :param length: Length of the body to write into the header; by default, the real length.
     """
@@ -218,7 +218,7 @@ def pack(kind: Type, value: Value) -> bytes:
 
 
 def message_of(schema: Schema, number: int) -> Message | None:
-    """Return the message whose type has this number, or None if the schema has no such message."""
+    """Return the message with this number, which frames hold as their type; None if none has it."""
     return next((message for message in schema.messages if message.number == number), None)
 
 

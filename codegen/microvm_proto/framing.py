@@ -1,7 +1,7 @@
-"""The framing of a protocol: the header and check of frames, and how a receiver finds frames.
+"""The framing of a protocol: header and checksum of frames, and how a receiver finds frames.
 
-Sizes and offsets are in bytes. A *bare* frame consists of a header, a body and a check, such as a
-CRC. On the wire, a frame can be longer: Consistent Overhead Byte Stuffing (COBS) encodes a bare
+Sizes and offsets are in bytes. A *bare* frame consists of a header, a body and a checksum, such as
+a CRC. On the wire, a frame can be longer: Consistent Overhead Byte Stuffing (COBS) encodes a bare
 frame without zero bytes, so that a zero byte can mark its end.
 """
 
@@ -23,10 +23,10 @@ _BLOCK = 254
 
 @dataclass(frozen=True, slots=True)
 class Checksum:
-    """A kind of check, such as a CRC, which is appended to frames.
+    """A kind of checksum, such as a CRC, which is appended to frames.
 
-    :ivar size: Number of bytes that the check adds to a frame; 0 if there is no check.
-    :ivar function: Function that computes the check over a header and body.
+    :ivar size: Number of bytes that the checksum adds to a frame; 0 if there is no checksum.
+    :ivar function: Function that computes the checksum over a header and body.
     :ivar doc: Name and parameters of the algorithm, for the specification.
     """
 
@@ -75,7 +75,7 @@ CHECKS = {
 
 @dataclass(frozen=True, slots=True)
 class HeaderField:
-    """A field of a frame's header, an unsigned integer."""
+    """A field of a frame's header, such as the body's length. Its type is an unsigned integer."""
 
     name: str
     size: int
@@ -93,7 +93,7 @@ class Framing:
     :ivar type: Size of the message's number in the header, and for a stream, also of the flags.
     :ivar id: Size of the id in the header; 0 if messages have no ids.
     :ivar sequence: True if the header holds a sequence number, modulo 256.
-    :ivar check: Name of the check in :data:`CHECKS`.
+    :ivar check: Name of the kind of checksum in :data:`CHECKS`.
     :ivar mtu: Maximum size of a frame on the wire; None for no limit.
     :ivar given: True if the schema has a `[framing]` table, so that C code gets a receiver.
     :ivar header: Fields of the header, in their order.
@@ -132,7 +132,7 @@ class Framing:
 
     @property
     def letters(self) -> str:
-        """Format characters of the header for the module `struct`."""
+        """Characters that describe the header in a `struct` format, such as `IHI`."""
         return "".join({1: "B", 2: "H", 4: "I"}[each.size] for each in self.header)
 
     @property
@@ -142,7 +142,7 @@ class Framing:
 
     @property
     def check_size(self) -> int:
-        """Number of bytes in the check of a frame; 0 if frames have none."""
+        """Number of bytes in the checksum of a frame; 0 if frames have none."""
         return CHECKS[self.check].size
 
     @property
@@ -162,7 +162,7 @@ class Framing:
 
     @property
     def check_doc(self) -> str:
-        """Name and parameters of the algorithm of the check; empty if frames have no check."""
+        """Name and parameters of the checksum's algorithm; empty if frames have no checksum."""
         return CHECKS[self.check].doc
 
     @property
@@ -172,7 +172,7 @@ class Framing:
 
     @property
     def seals(self) -> bool:
-        """True if frames on the wire have more than a header and body: a check or COBS encoding."""
+        """True if frames have a checksum or a COBS encoding in addition to header and body."""
         return self.kind == "cobs" or self.check_size > 0
 
     def offset(self, name: str) -> int:
@@ -199,7 +199,7 @@ class Framing:
         return self.bare_size(body) + self.stuffing(body)
 
     def seal(self, frame: bytes, seed: int) -> bytes:
-        """Return a frame with its checksum. The argument `frame` consists of a header and a body.
+        """Return `frame`, which is a header and a body, with the checksum appended.
 
         The checksum is XORed with the seed, a number that depends on the schema.
         """

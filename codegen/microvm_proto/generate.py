@@ -18,7 +18,7 @@ from microvm_proto.schema import Schema
 
 @dataclass(frozen=True, slots=True)
 class Generated:
-    """A generated file. Its text may differ from the file on the disk.
+    """Path and text of a generated file. The file on the disk may have another text or not exist.
 
     :ivar path: Path of the file on the disk.
     :ivar text: Generated text, with Unix line ends.
@@ -40,7 +40,7 @@ class Generated:
             return None
 
     def diff(self, root: Path) -> str:
-        """Return the differences from the file on the disk to the generated text, as a diff.
+        """Return a diff from the file on the disk to the generated text, with paths below `root`.
 
         The result is empty if the file is up to date.
 
@@ -92,7 +92,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _stage(file: Generated, on_failure: contextlib.ExitStack) -> Path:
-    """Write the text to a temporary file in the same folder, and return the path of that file.
+    """Write a generated text to a temporary file in the same folder, and return its path.
 
     The temporary file is synced to the disk, because some file systems report a full disk only
     then. If writing any file fails, `on_failure` removes the temporary file.
@@ -114,7 +114,7 @@ def _stage(file: Generated, on_failure: contextlib.ExitStack) -> Path:
 def _back_up(
     path: Path, kept: Path, always: contextlib.ExitStack, on_failure: contextlib.ExitStack
 ) -> None:
-    """Copy the file at `path` to `kept`, from which `on_failure` restores it.
+    """Copy the file at `path`, if one exists, to `kept`, from which `on_failure` restores it.
 
     If no file exists at `path`, `on_failure` removes the new one. `always` removes the copy.
     """

@@ -372,7 +372,7 @@ def constants(schema: Schema) -> Iterator[tuple[str, Path]]:
 
 
 def _constants_of_framing(schema: Schema) -> Iterator[tuple[str, Path]]:
-    """Yield the constants that a C header has only if the schema has a `[framing]` table."""
+    """Yield names of the C constants that exist only if the schema has a `[framing]` table."""
     yield "check_size", ("framing",)
     kinds = ["max_frame", *([] if schema.framing.kind == "datagram" else ["room"])]
     for at, end in enumerate(schema.ends):

@@ -33,7 +33,7 @@ LIMIT = 1 << 20
 
 
 def content(path: FilePath) -> bytes:
-    """Return the content of a regular file that a stranger may have written.
+    """Return the content of a file, which must be regular and not longer than `LIMIT`.
 
     :raises OSError: The file cannot be read, is not a regular file, or is longer than `LIMIT`.
     """
@@ -117,7 +117,7 @@ class Document:
         return self.positions[path]
 
     def check(self) -> None:
-        """Raise the errors and notes that were recorded, if there are any.
+        """Raise a `SchemaError` if any error or note was recorded.
 
         :raises SchemaError: Raised with all errors and notes.
         """

@@ -46,7 +46,8 @@ def canonical(schema: Schema) -> str:
 
 def table(head: str, keys: Mapping[str, Value | None]) -> str:
     """Return a table as TOML, without the keys whose value is None."""
-    # In JSON, strings, numbers, booleans and lists of these have the same syntax as in TOML.
+    # Strings, numbers, booleans and lists of these have the same syntax in JSON as in TOML, so
+    # write them as JSON.
     values = {key: json.dumps(value, ensure_ascii=False) for key, value in keys.items()}
     lines = [f"{key} = {text}" for key, text in values.items() if keys[key] is not None]
     return "\n".join([head, *lines])

@@ -62,7 +62,7 @@ Since: TypeAlias = Callable[[Table, int], int]
 
 
 def renamed(table: Table) -> Renamed:
-    """Read the keys of a table that give other names for C and for Python."""
+    """Read `c_name` and `python_name`, the keys that give a declaration other names in code."""
     c, python = table.get("c_name", str, ""), table.get("python_name", str, "")
     return Renamed(c, python) if c or python else NOT_RENAMED
 
@@ -405,7 +405,7 @@ class Types:
         return element
 
     def _element(self, table: Table, name: str) -> Scalar | Struct | None:
-        """Return the type with this name; None if it does not exist or has no fixed size."""
+        """Return the type called `name`; None if none exists or its size is not fixed."""
         if name in FLOATS:
             return replace(FLOATS[name], finite=table.get("finite", bool, False))
         if name in self._scalars:

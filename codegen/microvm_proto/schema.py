@@ -76,7 +76,7 @@ class Message(Named):
         return sorted({self.since, *sinces})
 
     def is_later(self, field: Field) -> bool:
-        """Return True if some versions of the message lack this field."""
+        """Return True if older versions of the message lack this field."""
         return field.since > self.since
 
     def at(self, version: int) -> Message:
@@ -126,8 +126,8 @@ class Schema:
     :ivar reserved: Numbers of removed messages, which no new message may use.
     :ivar prefix: Integer type of every length and count in a body.
     :ivar framing: Format of the frames that carry the messages.
-    :ivar seeds: Pairs of a version and a seed, in ascending order. From this version on, the checks
-        of frames are XORed with the seed. Empty if frames have no check.
+    :ivar seeds: Pairs of a version and a seed, in ascending order. From this version on, the
+        checksum of each frame is XORed with the seed. Empty if frames have no checksum.
     :ivar digest: 64-bit digest over everything that shapes the bytes on the wire.
     """
 

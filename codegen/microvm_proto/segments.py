@@ -64,7 +64,7 @@ class Flow:
 
 
 class Segment(NamedTuple):
-    """A number of consecutive bytes of a flow, as they were captured.
+    """Consecutive bytes of a flow from one captured packet, or the end of the flow.
 
     :ivar packet: Number of the packet that contains the bytes.
     :ivar data: Bytes; None at the end of the flow.
@@ -225,7 +225,7 @@ class _Direction:
         self._size = 0
 
     def begins_at(self, sequence: int) -> bool:
-        """Return True if this is the flow's first sequence number, as in a repeated SYN packet."""
+        """Return True if the flow begins with this sequence number, as in a repeated SYN packet."""
         return (sequence - self._first) % (1 << 32) == 0
 
     def take(self, packet: int, sequence: int, data: bytes) -> Iterator[Segment]:

@@ -86,7 +86,7 @@ class ResumingSplitter(Splitter):
         self._most = schema.framing.wire_size(schema.max_body)
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Yield the frames that these bytes complete, and the bytes between frames."""
+        """Yield the frames that these bytes complete, and runs of bytes that are not a frame."""
         self.rest += data
         for piece in self.receiver.receive(bytes(self.rest)):
             wire = bytes(self.rest[piece.at : piece.at + piece.size])

@@ -15,12 +15,12 @@ from microvm_proto.schema import Schema
 
 @dataclass(slots=True)
 class Counts:
-    """The counters of a receiver of frames.
+    """The counters of a receiver, such as the number of valid and of refused frames.
 
     :ivar frames: Number of valid frames.
     :ivar bad: Number of refused frames, and of runs of bytes that are not a frame.
     :ivar foreign: Number of refused frames that seem to be from a program with another schema:
-        their check would be valid with the seed that fits the check of the frame before.
+        their checksum would be valid with the seed that fits the checksum of the frame before.
     :ivar skipped: Number of refused bytes, as they were received.
     :ivar lost: Number of frames that must be missing, because of gaps in the sequence numbers.
     """
@@ -146,7 +146,7 @@ class FrameReceiver:
         return data[at : at + (size if size <= self._longest else framing.header_size)]
 
     def _ends(self, piece: Piece, error: Malformed) -> bool:
-        """Return True if it is certain where a bad frame in a stream ends."""
+        """Return True if the end of a bad frame is certain, so that the next frame begins there."""
         framing = self.schema.framing
         checked = framing.check_size > 0 and error.fault.name != "bad_check"
         return piece.foreign or (checked and error.offset >= framing.header_size)

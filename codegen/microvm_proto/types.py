@@ -120,7 +120,7 @@ BOOL = Bool()
 
 @dataclass(frozen=True, slots=True)
 class EnumValue:
-    """A named value of an enum.
+    """A value of an enum: its name, its number and its documentation.
 
     :ivar since: Version of the protocol that added the value.
     """
@@ -161,7 +161,7 @@ class Enum(Named):
 
 @dataclass(frozen=True, slots=True)
 class FlagBit:
-    """A named bit of a set of flags.
+    """A bit of flags: its name, its number and its documentation.
 
     :ivar bit: Number of the bit; 0 is the lowest.
     :ivar since: Version of the protocol that added the bit.
@@ -337,7 +337,10 @@ def sizes(kind: Type) -> tuple[int, int]:
 
 
 def bounds(kind: Type) -> dict[str, int]:
-    """Return the bounds of a type of variable size, by the names of their keys in a schema."""
+    """Return the bounds of a type, such as `max`, by their keys in a schema.
+
+    Only types of variable size have bounds.
+    """
     match kind:
         case Bytes(maximum=maximum) | Text(maximum=maximum) | Tail(maximum=maximum):
             return {"max": maximum}
@@ -361,7 +364,7 @@ def within(kind: Type) -> Iterator[Type]:
 
 @dataclass(frozen=True, slots=True)
 class Field(Named):
-    """A field of a message or struct.
+    """A field of a message or struct: name, type, offset, and properties such as the unit.
 
     :ivar since: Version of the protocol that added the field; 1 for every field of a struct.
     :ivar equals: The only valid value, or None. A field with such a value is not an attribute of
@@ -404,7 +407,7 @@ class Field(Named):
 
     @property
     def constants(self) -> dict[str, int]:
-        """Numbers of the field, such as bounds, for C constants; a key ends a constant's name."""
+        """Numbers that C code gets as constants, such as bounds. Each key ends the name of one."""
         named = bounds(self.type)
         # A tail is the last field. If all fields before it have a fixed size, C code gets their
         # total size, which is the offset of the tail, as a constant.
@@ -437,7 +440,7 @@ def _closed_sinces(kind: Type) -> Iterator[int]:
 
 
 def lay_out(fields: Iterable[Field]) -> tuple[Field, ...]:
-    """Return the fields of a message or struct, with numbers and offsets computed."""
+    """Return the fields of a message or struct, after computing their numbers and offsets."""
     given = list(fields)
     by_age = sorted(range(len(given)), key=lambda index: given[index].since)
     numbers = {index: number for number, index in enumerate(by_age, 1)}
