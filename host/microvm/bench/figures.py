@@ -75,7 +75,7 @@ class Figure:
 
     @property
     def ratio(self) -> float | None:
-        """Median of microvm divided by that of the baseline; None if the baseline is missing."""
+        """Median of microvm's values divided by the baseline's median; None without a baseline."""
         return self._beside(self.baseline)
 
     @property

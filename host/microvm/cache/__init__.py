@@ -223,7 +223,8 @@ def scratch(path: Path) -> Iterator[Path]:
     try:
         yield folder / path.name
     finally:
-        with suppress(OSError):  # the next process that uses this path removes the rest
+        # Ignore errors, because the next process that uses this path removes the rest.
+        with suppress(OSError):
             clear(folder)
 
 
@@ -241,7 +242,9 @@ def clear(path: Path) -> None:
         try:
             shutil.rmtree(path)
         except FileNotFoundError:
-            continue  # a helper process is removing the files of a killed tool at the same time
+            # Try again, because a helper process is removing the files of a killed tool at the same
+            # time.
+            continue
         except PermissionError:
             if os.geteuid() == 0:
                 raise

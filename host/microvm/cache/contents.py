@@ -71,7 +71,7 @@ def usage() -> list[CacheUsage]:
 
 def use(path: Path) -> None:
     """Set the time of the last use of a file in the cache to now."""
-    with suppress(OSError):  # raised if the file belongs to another user
+    with suppress(OSError):  # ignore the error if the file belongs to another user
         os.utime(path)
 
 
@@ -97,7 +97,8 @@ def _items(root: Path) -> Iterator[tuple[str, Path]]:
 
 
 def _entries(folder: Path) -> list[Path]:
-    with suppress(FileNotFoundError):  # the folder was removed, or does not exist yet
+    # A folder that was removed or does not exist yet has no items.
+    with suppress(FileNotFoundError):
         return sorted(folder.iterdir())
     return []
 

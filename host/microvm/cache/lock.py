@@ -93,7 +93,8 @@ def attempt(path: Path) -> Iterator[bool]:
         yield ours
     finally:
         if ours:
-            with suppress(OSError):  # a lock file that nobody holds does no harm
+            # Ignore errors, because a lock file that nobody holds does no harm.
+            with suppress(OSError):
                 name.unlink()
         os.close(fd)
 
@@ -114,7 +115,7 @@ def shared(path: Path, report: Reporter) -> Iterator[None]:
     try:
         yield
     finally:
-        with suppress(OSError):  # a lock file that nobody holds does no harm
+        with suppress(OSError):  # ignore errors, because a lock file that nobody holds does no harm
             if _lock(fd, name):
                 name.unlink()
         os.close(fd)
@@ -157,7 +158,7 @@ def heartbeat(path: Path) -> None:
 
 
 def last_heartbeat(path: Path) -> tuple[int, int] | None:
-    """Return a value that changes with each heartbeat and each holder; None without a holder."""
+    """Return a value that changes with each heartbeat or holder of a lock; None if it is free."""
     with suppress(OSError):
         status = _name(path).stat()
         return status.st_ino, status.st_mtime_ns

@@ -131,7 +131,8 @@ class _PendingCall(Generic[T]):
         if self.loop is None:
             self._coroutine.close()
         elif not self.done.done():
-            with suppress(RuntimeError):  # raised if the loop is closed, so the coroutine has ended
+            # Ignore the error: if the loop is closed, the coroutine has ended.
+            with suppress(RuntimeError):
                 self.loop.call_soon_threadsafe(self._cancel)
             wait([self.done])
 

@@ -60,7 +60,7 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
             )
         except BaseException as error:  # noqa: BLE001, RUF100 - raised in the waiting task
             outcome = done.set_exception, error
-        with suppress(RuntimeError):  # raised if the event loop was closed meanwhile
+        with suppress(RuntimeError):  # ignore the error if the event loop was closed meanwhile
             loop.call_soon_threadsafe(settle, *outcome)
 
     start_thread(call)

@@ -175,7 +175,8 @@ async def _begun(
         yield _Batch(client, batch, {worker.RESOURCE: 1} if offered else {})
     finally:
         await cancel(tasks)
-        with suppress(Exception):  # workers may have exited, or not have the plugin
+        # Ignore errors of workers that have exited, or do not have the plugin.
+        with suppress(Exception):
             async with asyncio.timeout(_END_TIMEOUT):
                 await client.unregister_worker_plugin(batch)
 
@@ -198,7 +199,8 @@ async def _registered(
         notify(f"some workers cannot be reached; the others begin: {error}")
     except MicroVMError:
         raise
-    except Exception as error:  # any error that a worker raises while it loads the plugin
+    # For example, an error that a worker raises while it loads the plugin.
+    except Exception as error:
         said = f"a worker cannot load the plugin for machines: {error}"
         raise MicroVMError(said, hint=cluster.EVERYWHERE) from error
     return task
@@ -269,7 +271,8 @@ class _Batch:
                 sent,
                 key=key,
                 resources=self._resources,
-                fifo_timeout=0,  # otherwise all jobs of the same 100 ms have equal priority
+                # Without this option, all jobs of the same 100 ms have equal priority.
+                fifo_timeout=0,
                 pure=False,
             )
         try:
@@ -282,7 +285,7 @@ class _Batch:
             return Outcome(job, time.monotonic() - begun, error=lost)
         except FutureCancelledError as error:
             raise MicroVMError(f"Dask has cancelled the batch: {error.reason}") from error
-        except Exception as error:  # the job or its result cannot be unpickled
+        except Exception as error:  # for example, the job or its result cannot be unpickled
             raise MicroVMError(f"Dask cannot run {key}: {error}") from error
         finally:
             task.release()  # this also cancels the task if it still runs

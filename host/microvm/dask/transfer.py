@@ -128,7 +128,7 @@ class Sender:
             await in_stoppable_thread(export)
         except (MicroVMError, OSError) as error:
             return str(error)
-        except Exception as error:  # any error is sent to the waiting workers
+        except Exception as error:  # report every error to the waiting workers
             return repr(error)
         return ""
 
@@ -155,7 +155,7 @@ class Sender:
         assert self._client.scheduler is not None  # noqa: S101 - it is connected
         said = {"op": self._operation, "key": request.key, **message}
         answers: dict[str, object] = {}
-        with suppress(Exception):  # any error means that the worker has not received the message
+        with suppress(Exception):  # every error means that the worker has not received the message
             async with asyncio.timeout(timeout):
                 answers = await self._client.scheduler.broadcast(
                     msg=said, workers=[request.worker], on_error="ignore"
@@ -185,7 +185,8 @@ class Receiver:
         """
         with _Incoming() as incoming:
             self._incoming[reference.key] = incoming
-            if self._closed:  # the receiver was closed while this thread waited for the lock
+            # Return if the receiver was closed while this thread waited for the lock.
+            if self._closed:
                 incoming.fail(MicroVMError(_ENDED))
             event = {"wanted": reference.key, "worker": self._worker.address}
             self._worker.loop.add_callback(self._worker.log_event, self._batch, event)

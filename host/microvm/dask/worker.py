@@ -80,7 +80,8 @@ class Machines(WorkerPlugin):
         """Prepare this worker for jobs. The first job starts machines."""
         self._worker = worker
         self._lock = threading.Lock()
-        self._jobs: dict[str, asyncio.Task[Any] | None] = {}  # running jobs by their Dask key
+        # Running jobs, by the keys of their tasks in Dask.
+        self._jobs: dict[str, asyncio.Task[Any] | None] = {}
         self._busy = 0
         self._pool: Pool | None = None
         self._last_use: asyncio.TimerHandle | None = None
@@ -107,7 +108,7 @@ class Machines(WorkerPlugin):
             if finish == "executing":
                 self._jobs[key] = None
             elif start == "executing" and (task := self._jobs.pop(key, None)) is not None:
-                with suppress(RuntimeError):  # raised if the event loop is closed
+                with suppress(RuntimeError):  # ignore the error if the event loop is closed
                     task.get_loop().call_soon_threadsafe(task.cancel)
 
     def run(self, key: str, job: Job) -> Outcome[Any] | Exception:
@@ -122,7 +123,7 @@ class Machines(WorkerPlugin):
         try:
             result = replace(self._loop.run(self._carry_out(key, job)), job=_NO_JOB)
         except MicroVMError as error:
-            result = copy(error)  # copied, because other jobs get the same object
+            result = copy(error)  # copy the error, because other jobs get the same object
             result.message = f"worker {self._worker.address}: {error.message}"
         except Exception as error:
             result = error
@@ -157,7 +158,7 @@ class Machines(WorkerPlugin):
             self._start = await asyncio.shield(found)
         except MicroVMError:
             if self._found is found:
-                self._found = None  # so that the next job looks for the image again
+                self._found = None  # let the next job look for the image again
             raise
         if self._pool is None:
             options: PoolOptions = {**self._options, "notify": self._notify}
@@ -184,7 +185,7 @@ class Machines(WorkerPlugin):
         scheduler = self._worker.scheduler
         events = await scheduler.events(topic=self._client)
         if any(event.get("action") == "remove-client" for _, event in events):
-            with suppress(ValueError):  # raised if another worker has removed the plugin
+            with suppress(ValueError):  # ignore the error if another worker has removed the plugin
                 await scheduler.unregister_worker_plugin(name=self.name)
 
     async def _end(self) -> None:

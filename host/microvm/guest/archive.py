@@ -38,7 +38,8 @@ _OVERHEAD, _MEMBER_OVERHEAD = 1 << 20, 1 << 12
 
 _GLOBALS = 4 << 10  # maximum number of bytes in the global headers of an archive
 _MODES_END = 1 << 32
-# times from this second on are replaced by the current time, as their nanoseconds exceed 63 bits
+# Times from this second on are replaced by the current time, because their number of nanoseconds
+# needs more than 63 bits.
 _SECONDS_END = 1 << 33
 
 
@@ -215,7 +216,7 @@ class _ArchiveReader:
     """
 
     def __init__(self, archive: BinaryIO, limit: int) -> None:
-        """Create a reader at the beginning of an archive.
+        """Create a reader for an archive that may have at most `limit` bytes when it is unpacked.
 
         :param limit: Maximum number of bytes of the unpacked archive.
         """
@@ -311,7 +312,7 @@ def _reading() -> Iterator[None]:
     # Must be before ValueError, because some MicroVMErrors are also ValueErrors.
     except MicroVMError:
         raise
-    # tarfile raises these errors for an invalid number in the archive
+    # errors of tarfile for an invalid number in the archive
     except (ValueError, OverflowError):
         raise _invalid("the header of a member contains an invalid number") from None
     except (tarfile.TarError, EOFError, lzma.LZMAError, zlib.error, RecursionError) as error:
@@ -319,7 +320,8 @@ def _reading() -> Iterator[None]:
     except OSError as error:
         if error.errno is not None:
             raise
-        raise _invalid(str(error)) from None  # an error of the decompressor, for damaged data
+        # An error of the decompressor, which means that the data is damaged.
+        raise _invalid(str(error)) from None
 
 
 def _parts(name: str) -> list[bytes]:
@@ -338,7 +340,8 @@ def _bytes(text: str) -> bytes:
 
 
 def _nanoseconds(seconds: float) -> int:
-    if not abs(seconds) < _SECONDS_END:  # also true if the time is not a number (NaN)
+    # This form of the comparison is also true for NaN, which is not a number.
+    if not abs(seconds) < _SECONDS_END:
         return files.NOW
     return int(seconds * 1e9) if isinstance(seconds, float) else seconds * 1_000_000_000
 

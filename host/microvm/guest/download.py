@@ -119,7 +119,7 @@ class Download:
         self._enter(self._staging.descriptor)
         try:
             await in_thread(self._staging.remove)
-        except MicroVMError:  # raised if no thread can be started
+        except MicroVMError:  # a MicroVMError means that no thread can be started
             self._staging.remove()
 
     @property
@@ -196,7 +196,7 @@ class Download:
     def _end_file(self, descriptor: int, entry: files.Entry) -> None:
         mode = entry.mode & 0o755 | 0o600
         os.fchmod(descriptor, mode if mode & 0o100 else mode & ~0o111)
-        # the file system may not support this modification time
+        # ignore the error if the file system does not support this modification time
         with suppress(OSError, OverflowError):
             os.utime(descriptor, ns=(entry.mtime, entry.mtime))
         os.close(descriptor)

@@ -37,11 +37,10 @@ Answer = files.Entry | files.Data | files.Whole | files.Done
 # Small messages are collected until they have this number of bytes, and then sent together.
 _BATCH = 1 << 16
 
-# Maximum number of seconds in which the guest can remove an incomplete file after a transfer
-# failed.
+# Maximum number of seconds for the guest to remove an incomplete file after a transfer has failed.
 _CLEANUP_TIMEOUT = 3.0
 
-_OTHER_SCHEMA = 2  # exit status of `carry` if it was built from another version of this protocol
+_OTHER_SCHEMA = 2  # exit status of `carry` if it was built for another version of this protocol
 # errors of a guest that lacks processes or memory, so that `carry` cannot be started
 _SCARCE = (EAGAIN, ENOMEM)
 
@@ -85,7 +84,7 @@ async def exchange(
         raise
     except TimeoutError:
         if not deadline.expired():
-            raise  # the caller's iterable, which yields the data to send, has raised this error
+            raise  # this error comes from the caller's iterable, which yields the data to send
         late = ExecTimeout(printable(argv[0]), timeout)
         process._record_error(late)
         raise late from None
@@ -106,7 +105,7 @@ class Exchange:
         self._handled = 0
 
     def gather(self, frame: bytes) -> None:
-        """Keep an encoded message, which is sent together with the next ones."""
+        """Keep the encoded message `frame`, which is sent together with the next messages."""
         self._gathered += frame
 
     async def send(self, message: files.Entry | files.Data | files.Whole) -> None:

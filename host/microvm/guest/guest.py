@@ -219,8 +219,7 @@ class Guest:
             await asyncio.sleep(0)
             gc.collect()
         if command.abandoned:
-            # This wait always ends: if the guest does not kill the command in time, it counts as
-            # lost.
+            # This wait always ends: if the command is not killed in time, the guest counts as lost.
             await command.ended.wait()
 
     def _abandon(self, command: Command) -> None:
@@ -233,7 +232,7 @@ class Guest:
         """Kill a command to whose `Process` nobody refers any more. Any thread may call this."""
         if not command.ended.is_set():
             command.abandoned = True
-            # raised if the event loop was closed, and the machine was ended with it
+            # a RuntimeError means that the event loop was closed, and so the machine has ended
             with suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._abandon, command)
 
@@ -394,7 +393,8 @@ def _cancel(*timers: Timer) -> None:
 
 
 def _settle(waiter: asyncio.Future[T], result: T) -> None:
-    # The future is already done if the task that waited for it was cancelled.
+    # If the task that waited for the future was cancelled, the future is already done, and setting
+    # its result would raise an error.
     if not waiter.done():
         waiter.set_result(result)
 

@@ -104,8 +104,7 @@ class Process:
     async def __aexit__(self, *_: object) -> None:
         if not self._command.ended.is_set():
             self.abandon()
-            # This wait always ends: if the guest does not kill the command in time, it counts as
-            # lost.
+            # This wait always ends: if the command is not killed in time, the guest counts as lost.
             await self._command.ended.wait()
 
     @property

@@ -69,7 +69,7 @@ def request_of(
 
 
 def _split(items: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], tuple[bytes, ...]]:
-    """Split a list into the items for the first field of a request, and those for the second."""
+    """Split a list in two: the items that fit into one field of a request, and the others."""
     size = 0
     for number, item in enumerate(items):
         size += _PREFIX + len(item)

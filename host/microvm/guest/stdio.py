@@ -126,11 +126,12 @@ async def read(descriptor: int) -> bytes:
         await until_ready(descriptor)
         try:
             return os.read(descriptor, _CHUNK)
-        # another process that shares the descriptor has read the data first
+        # another process that shares the descriptor read the data first, so wait again
         except BlockingIOError:
             continue
         except OSError:
-            return b""  # the terminal was hung up, or the descriptor was closed
+            # If the terminal was hung up or the descriptor was closed, no more data will arrive.
+            return b""
 
 
 async def until_ready(descriptor: int, *, writes: bool = False) -> None:

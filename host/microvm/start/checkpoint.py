@@ -135,7 +135,7 @@ async def _send(vm: RunningVM, memory: Memory) -> tuple[RunningVM, float]:
 
     async def copy_disk() -> None:
         if vm.qemu.scratch is not None and memory.scratch is not None:
-            # a duplicate, because QEMU may exit and close its file
+            # pass a duplicate, because this file is closed if QEMU exits meanwhile
             disk = _duplicate(vm.qemu.scratch, files)
             await in_stoppable_thread(scratch.copy, disk, memory.scratch)
 

@@ -71,7 +71,7 @@ class RunningVM:
         *,
         resume: bool = True,
     ) -> Self:
-        """Let QEMU boot or restore a guest, and wait until the guest is ready.
+        """Let the QEMU process `launched` boot or restore a guest, and wait until it is ready.
 
         :param launched: QEMU process; the new machine owns it from now on.
         :param console_log: See `MicroVM`.

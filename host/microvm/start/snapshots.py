@@ -64,7 +64,7 @@ def prune(*, unusable: bool = False, everything: bool = False) -> list[SavedGues
     removed = []
     for saved in STORE.installed(deep=True):
         if everything or saved.flaw in LOST or (unusable and obstacle(saved.name)):
-            # another process is saving this snapshot, or has removed it
+            # skip this snapshot: another process is saving it, or has removed it
             with suppress(SnapshotError):
                 STORE.remove(saved.name)
                 removed.append(saved)

@@ -156,7 +156,8 @@ def _extents(file: int) -> Iterator[tuple[int, int]]:
         try:
             start = os.lseek(file, end, os.SEEK_DATA)
         except OSError as error:
-            if error.errno == errno.ENXIO:  # no data after this offset; see lseek(2)
+            # The error ENXIO means that no data follows this offset; see lseek(2).
+            if error.errno == errno.ENXIO:
                 return
             raise
         end = os.lseek(file, start, os.SEEK_HOLE)

@@ -40,11 +40,11 @@ _OWN_EXITS = {"exit", "panic", "reset", "shutdown"}
 
 
 class _Refused(TemplateError):
-    """QEMU itself reports that it cannot save or restore this guest."""
+    """Error: QEMU itself reports that it cannot save or restore this guest."""
 
 
 class _Unavailable(Exception):
-    """A clone cannot be started now, for a reason that does not concern the template."""
+    """Error: a clone cannot be started now, for a reason that does not concern the template."""
 
 
 class Starter:
@@ -203,7 +203,8 @@ class Starter:
 
         :raises BootError: If the guest does not boot.
         """
-        # checks the user's limit for templates before a guest is booted for nothing
+        # Raise an error for an invalid limit on templates now, before a guest is booted for
+        # nothing.
         template.limit()
         with _classify_errors("no template can be saved", boots=True):
             async with template.locked(self._name, self._notify):
@@ -266,7 +267,7 @@ def _classify_errors(action: str, *, boots: bool = False) -> Iterator[None]:
         if boots and isinstance(error, (BootError, ProtocolError)) and (own or not error.qemu_exit):
             raise
         # If a guest that was booted in this block fails, this does not show that QEMU cannot save
-        # guests.
+        # guests. So do not raise `_Refused` then.
         refused = own and not (boots and isinstance(error, MachineError))
         raise (_Refused if refused else _Unavailable)(f"{action}: {error.message}") from error
     except (CacheError, ImageError, OSError) as error:

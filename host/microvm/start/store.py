@@ -168,9 +168,8 @@ class Store:
         """
         found = []
         for path in self.folder.glob("[!.]*"):
-            with suppress(
-                FileNotFoundError, NotADirectoryError
-            ):  # the saved guest was removed meanwhile, or the folder is no saved guest
+            # Skip a saved guest that was removed meanwhile, and a file that is no saved guest.
+            with suppress(FileNotFoundError, NotADirectoryError):
                 size = sum(file.stat().st_blocks * cache.SECTOR for file in path.iterdir())
                 manifest, flaw = _look(path, deep=deep)
                 found.append(SavedGuest(path.name, manifest, flaw, size, path.stat().st_mtime))

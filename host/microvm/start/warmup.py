@@ -22,7 +22,8 @@ from microvm.guest.run import run
 from microvm.log import Area
 from microvm.printable import printable
 
-# Together, these commands run all code of the daemon: a program, a shell, and input with output.
+# Together, these commands run all code of the daemon: they start a program, start a shell, and copy
+# input to output.
 _COMMANDS: tuple[tuple[list[str], dict[str, Any]], ...] = (
     (["true"], {}),
     (["sh", "-c", "echo"], {}),
@@ -85,7 +86,7 @@ async def _settle(guest: Guest) -> None:
         async with asyncio.timeout(_CLOCK_TIMEOUT):
             while await read_file(guest, _CLOCK) == _EARLY_CLOCK:  # noqa: ASYNC110 - no event
                 await asyncio.sleep(_CLOCK_INTERVAL)
-    # raised, for example, if the guest is too old to copy files
+    # for example, the guest is too old to copy files; continue without waiting for its clock
     except (ExecError, FileError, TimeoutError) as error:
         _logger.debug("cannot read the clock of the guest: %r", error)
     await asyncio.sleep(_REST)

@@ -62,7 +62,8 @@ class ClientDescriptor:
         flags = mode | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         try:
             reopened = os.open(f"/proc/self/fd/{self._descriptor}", flags)
-        except OSError:  # for example, after su(1) the terminal is another user's terminal
+        # The file cannot be opened again, such as a terminal of another user after su(1).
+        except OSError:
             self._blocks = True
             return
         os.close(self._descriptor)
@@ -93,7 +94,7 @@ class ClientDescriptor:
             except BlockingIOError:
                 await self._ready()
             except OSError:
-                return b""  # for example, a terminal was hung up, which is its end of file
+                return b""  # for example, the terminal was hung up, so no more data will arrive
         return b""
 
     def _read_some(self) -> bytes:

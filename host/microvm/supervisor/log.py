@@ -32,7 +32,7 @@ class _Bounded(io.FileIO):
             self._left -= size
             try:
                 return super().write(data)
-            except OSError:  # raised if the disk is full
+            except OSError:  # the disk is full, so discard this and all later data
                 self._left = 0
         return size
 

@@ -86,7 +86,8 @@ class MachineDirectory:
             if not stat.S_ISREG(os.fstat(file).st_mode):
                 raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), name)
             if flags & os.O_CREAT:
-                os.fchmod(file, 0o600)  # the umask may have removed some of these permissions
+                # Set the mode again, because the umask may have removed some of these permissions.
+                os.fchmod(file, 0o600)
         except BaseException:
             os.close(file)
             raise
@@ -181,7 +182,7 @@ class MachineDirectory:
             }
         killed = {"reason": "its supervisor was killed", "asked": False, "at": time.time()}
         if not self.is_alive():
-            with lazy.contextlib.suppress(OSError):  # raised if the disk is full
+            with lazy.contextlib.suppress(OSError):  # ignore the error if the disk is full
                 self.write(ENDED, killed)
         return killed
 

@@ -34,7 +34,7 @@ class CommandQueue:
 
     @asynccontextmanager
     async def turn(self, purpose: str, *, wait: bool) -> AsyncIterator[None]:
-        """Context manager: one request uses the guest alone, for `purpose`, while the block runs.
+        """Context manager whose block uses the guest alone. With `wait`, first wait until idle.
 
         :param purpose: the use of the guest, for people.
         :param wait: True to wait until the guest is idle.

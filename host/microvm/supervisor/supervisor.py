@@ -105,7 +105,8 @@ class Supervisor:
         self.ending: Termination | None = None
         self._runtime = runtime
         self._connections: set[asyncio.Task[None]] = set()
-        # Clients that have connected and sent no request yet, in the order of their connections.
+        # Clients that have connected and not sent a request yet; the client that has waited the
+        # longest comes first.
         self._silent: dict[ClientConnection, None] = {}
         self._lasting = 0
         self._end_record: EndRecord
@@ -135,7 +136,7 @@ class Supervisor:
             loop.add_signal_handler(number, self.end, f"{name} ended its supervisor")
         try:
             self._listener.bind(self.directory.path(SOCKET))
-        except OSError as error:  # raised if the disk is full
+        except OSError as error:  # for example, the disk is full
             raise unusable(self._runtime.path, error) from None
         self._listener.listen(_BACKLOG)
         tasks = [asyncio.create_task(self._accept())]
@@ -219,7 +220,7 @@ class Supervisor:
                 with suppress(MicroVMError, OSError):
                     self._runtime.remove(self.directory)
             else:
-                with suppress(OSError):  # raised if the machine's folder was removed
+                with suppress(OSError):  # ignore the error if the machine's folder was removed
                     self._end_record.write(ending.reason, asked=ending.asked)
                 with suppress(OSError):
                     os.unlink(SOCKET, dir_fd=self.directory.descriptor)
@@ -233,7 +234,8 @@ class Supervisor:
         while True:
             try:
                 connected, _ = await loop.sock_accept(self._listener)
-            except OSError:  # raised if this process has too many open files
+            # For example, this process has too many open files; try again after a pause.
+            except OSError:
                 self._hurry()
                 await asyncio.sleep(_ACCEPT_PAUSE)
                 continue
@@ -352,7 +354,7 @@ class Supervisor:
         try:
             self._end_record = EndRecord(self.directory)
             self.directory.write(FACTS, self.facts)
-        except OSError as error:  # raised if the disk is full
+        except OSError as error:  # for example, the disk is full
             raise unusable(self._runtime.path, error) from None
 
 

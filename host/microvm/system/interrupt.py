@@ -32,7 +32,8 @@ def leave(status: int) -> NoReturn:
     if _is_due(status):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.raise_signal(signal.SIGINT)
-    os._exit(status)  # also for SIGINT if we are PID 1, as PID 1 cannot kill itself by a signal
+    # This also handles SIGINT if we are PID 1, which cannot kill itself by a signal.
+    os._exit(status)
 
 
 def check(status: object) -> None:

@@ -200,7 +200,7 @@ def _unshare_mounts(temporary: _Temporary) -> None:
 
 
 def _create(parent: str, shown: str, mode: int) -> _Temporary:
-    """Create the temporary folder of a tool, and the folder on which it is mounted.
+    """Create the temporary folder of a tool in `parent`, and with `shown` a folder to mount it on.
 
     This process holds a lock on both folders until it exits. So no other process takes them for the
     folders of a killed tool and removes them.
@@ -229,7 +229,7 @@ def _lock(folder: str) -> bool:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except FileNotFoundError:
         return False
-    with suppress(OSError):  # raised if the file system does not support locks
+    with suppress(OSError):  # ignore the error of a file system that does not support locks
         fcntl.flock(descriptor, fcntl.LOCK_SH)
     return os.path.exists(folder)
 

@@ -111,7 +111,7 @@ def make_path(path: str, mode: int = 0o700) -> int:
     try:
         return make(name, parent, mode)
     except OSError as error:
-        error.filename = path  # an error message needs the whole path
+        error.filename = path  # put the whole path into the error, because it appears in a message
         raise
     finally:
         os.close(parent)
@@ -184,7 +184,7 @@ def _components(folder: str) -> Iterator[tuple[str, os.stat_result]]:
         if not stat.S_ISLNK(status.st_mode):
             here = path
             continue
-        os.stat(path)  # raises an error if symbolic links lead in a circle
+        os.stat(path)  # This raises an error if symbolic links lead in a circle.
         target = os.readlink(path)
         here = "/" if target.startswith("/") else here
         ahead += target.split("/")[::-1]

@@ -22,7 +22,8 @@ from microvm.system.namespaces import START_FAILED
 
 _logger = Area("image")
 
-_SYSTEM_PATH = "/usr/sbin:/sbin"  # often missing in the PATH of an ordinary user
+# Folders of system programs, which the PATH of an ordinary user often lacks.
+_SYSTEM_PATH = "/usr/sbin:/sbin"
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 _INTERVAL = 0.1
 _CLEANUP_TIMEOUT = 60.0  # maximum number of seconds to kill a tool and remove its temporary files
@@ -212,7 +213,7 @@ def output(argv: Sequence[str], *, what: str, **options: Any) -> bytes:
             out, err = finish(process, watch)
     except FileNotFoundError:
         raise ToolError(f"{what} failed: {argv[0]} is not installed") from None
-    except OSError as error:  # raised, for example, if the limit on processes is reached
+    except OSError as error:  # for example, the limit on processes is reached
         raise ImageError(f"{what} failed: {argv[0]}: {error.strerror}") from error
     if process.returncode != 0:
         errors = err.decode(errors="replace")

@@ -62,7 +62,7 @@ class AsyncConnection:
     def cancel_request(self) -> None:
         """Cancel the request. The supervisor then closes the connection, which is an event."""
         if self._connection.fileno() >= 0:
-            with suppress(OSError):  # raised if the supervisor has exited
+            with suppress(OSError):  # ignore the error if the supervisor has exited
                 self._connection.shutdown(socket.SHUT_WR)
             self._silence.start(self._timeouts.kill + self._timeouts.ping, self._on_silence)
 
@@ -93,7 +93,8 @@ class AsyncConnection:
             data = self._receive_some()
         except BlockingIOError:
             return
-        except OSError:  # raised if the connection was reset
+        # An OSError means that the connection was reset, so no more data will arrive.
+        except OSError:
             data = b""
         for name, value in self._protocol.receive(data):
             if name == "end":

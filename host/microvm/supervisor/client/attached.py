@@ -69,7 +69,7 @@ class AttachedVM(Machine):
             return
         try:
             await self._remote.call("stop")
-        except GuestDied:  # raised if the machine has already ended
+        except GuestDied:  # do nothing if the machine has already ended
             if self._connector.is_replaced():
                 raise
         self._stopped = True

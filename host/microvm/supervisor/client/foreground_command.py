@@ -104,7 +104,8 @@ class _ForegroundCommand:
         before = {number: signal.getsignal(number) for number in _ENDING}
         try:
             for number, handler in before.items():
-                if handler is not signal.SIG_IGN:  # nohup(1) makes this process ignore SIGHUP
+                # Keep the handler SIG_IGN, which nohup(1) sets so that this process ignores SIGHUP.
+                if handler is not signal.SIG_IGN:
                     signal.signal(number, self._on_signal)
             if terminal:
                 self._send_with_pipe(request)
@@ -142,7 +143,8 @@ class _ForegroundCommand:
                 data = data[os.write(self.feed, data) :]
                 if not data:
                     return
-        except OSError:  # raised if the terminal was hung up, or the command has closed its input
+        # The terminal was hung up, or the command has closed its input, so stop copying.
+        except OSError:
             pass
         del self.readable[0]
         os.close(self.feed)
@@ -162,7 +164,8 @@ class _ForegroundCommand:
 
         def restore() -> None:
             signal.signal(signal.SIGWINCH, resized)
-            with lazy.contextlib.suppress(termios.error):  # raised if the terminal was hung up
+            # Ignore the error if the terminal was hung up.
+            with lazy.contextlib.suppress(termios.error):
                 termios.tcsetattr(0, termios.TCSADRAIN, before)
 
         self.restore = restore

@@ -174,7 +174,9 @@ def _end(name: str) -> None:
             except UsageError:
                 with connect_to(directory) as another:
                     another.kill()
-            except MicroVMError:  # raised if somebody has killed the supervisor
+            # This error also occurs if somebody has killed the supervisor, so the machine may be
+            # dead.
+            except MicroVMError:
                 if not directory.wait_dead(_DEATH_TIMEOUT):
                     raise
         if not directory.wait_dead(_DEATH_TIMEOUT):

@@ -140,7 +140,9 @@ class RemoteCommand:
             self.command.abandoned = True
             try:
                 self._loop.call_soon_threadsafe(self.abandon)
-            except RuntimeError:  # raised if the loop was closed without `shutdown_asyncgens`
+            # A RuntimeError means that the event loop was closed without `shutdown_asyncgens`. Then
+            # disconnect from this thread.
+            except RuntimeError:
                 self.command.abandoned = False
                 self.leave()
 

@@ -248,7 +248,9 @@ async def _until_loop_ends(commands: Set[RemoteCommand]) -> AsyncGenerator[None,
 def _ask(
     connector: Connector, request: Mapping[str, Any], files: Sequence[FileIO], owner: ExitStack
 ) -> socket.socket:
-    with owner:  # this thread closes the files, because the task that waits for it can be cancelled
+    # Close the files in this thread, because the task that waits for this thread may be cancelled
+    # first.
+    with owner:
         return connector.ask(request, [file.fileno() for file in files])
 
 

@@ -67,7 +67,7 @@ class Start:
         with self._connection:
             if not self._done:
                 self._cancel()
-        # This process exits soon: it only forks the supervisor.
+        # The spawned process exits soon, because it only forks the supervisor.
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_CLEANUP_TIMEOUT)
 
