@@ -299,7 +299,7 @@ async def test_what_cannot_be_is_refused(client: Client, image: Image, tmp_path:
     for options, says in (
         ({"memory": "1K"}, "too little memory for a guest"),
         ({"scheduler": "head"}, "not a scheduler: 'head'"),
-        ({"size": 0}, "at least one job, not 0"),
+        ({"size": 0}, "size of a batch must be at least 1, not 0"),
         ({"client": client, "capture_output": False}, "capture_output: "),
     ):
         with pytest.raises(UsageError, match=says):

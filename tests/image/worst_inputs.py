@@ -269,7 +269,7 @@ DISKS = {
     "a file of no type": Worst(lambda _: _one(1, _inode(0o644)), "a type that does not exist"),
     "a socket": Worst(lambda _: _one(1, _inode(stat.S_IFSOCK)), "a type that does not exist"),
     "a file beyond the disk": Worst(
-        lambda _: _one(1, _inode(FILE, 5, 0xFFFFFFFF)), "leads out of it"
+        lambda _: _one(1, _inode(FILE, 5, 0xFFFFFFFF)), "extends beyond the end"
     ),
     "a long link": Worst(
         lambda _: _one(1, _inode(stat.S_IFLNK | 0o777, BLOCK + 1, 1)), "link is too long"

@@ -1,7 +1,7 @@
 """A codec that is built at run time from a generated specification alone.
 
-It reads the tables of the document. The rules that the document states in prose are written here,
-from the document and not from the generator. So a wrong or incomplete specification makes test
+It reads the tables of the document. The rules that the document states in prose are written here.
+They follow the document and not the generator, so a wrong or incomplete specification makes test
 vectors fail.
 """
 
