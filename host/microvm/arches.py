@@ -76,8 +76,9 @@ ARCHES = {
             kernel_arch="x86_64",
             kernel_target="vmlinux",
             kernel_magics=(
-                ((0x1FE, b"\x55\xaa"), (0x202, b"HdrS")),  # the header of a bzImage
-                ((0, b"\x7fELF\x02\x01"), (18, b"\x3e\x00")),  # the ELF header of a vmlinux
+                ((0x1FE, b"\x55\xaa"), (0x202, b"HdrS")),  # bytes in the header of a bzImage
+                # bytes in the ELF header of a vmlinux
+                ((0, b"\x7fELF\x02\x01"), (18, b"\x3e\x00")),
             ),
             zig_target="x86_64-linux-musl",
         ),

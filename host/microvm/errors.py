@@ -363,7 +363,8 @@ class ExecTimeout(ExecKilled, TimeoutError):
     exit_status = 124
 
     def __init__(self, command: str, timeout: float) -> None:
-        # imported here, because that module imports this one
+        # imported here, because imported here, because imported here, because that module imports
+        # this one
         from microvm.units import format_duration
 
         super().__init__(f"{command}: timed out after {format_duration(timeout)}")
@@ -377,7 +378,8 @@ class OutputLimit(ExecKilled):
     """
 
     def __init__(self, command: str, limit: int) -> None:
-        from microvm.units import exact_size  # that module imports this one
+        # imported here, because that module imports this one
+        from microvm.units import exact_size
 
         message = f"{command}: wrote more than {exact_size(limit)}, and was killed"
         super().__init__(message, hint="--max-output and max_output set that limit")
@@ -395,7 +397,8 @@ class MemoryLimit(ExecKilled):
     exit_status = 128 + SIGKILL
 
     def __init__(self, command: str, limit: int) -> None:
-        from microvm.units import exact_size  # that module imports this one
+        # imported here, because that module imports this one
+        from microvm.units import exact_size
 
         message = f"{command}: took more than {exact_size(limit)} of memory, and was killed"
         super().__init__(message, hint="--max-memory and max_memory set that limit")

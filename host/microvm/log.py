@@ -37,7 +37,7 @@ LEVELS = {"warning": WARNING, "info": INFO, "debug": DEBUG, "trace": TRACE}
 
 
 class Area:
-    """A logger for one of `AREAS`.
+    """A logger for one of the `AREAS` of this library, such as `qemu`.
 
     Importing `logging` is slow, so this class does not import it. If no other module has imported
     it, no handler can exist, and nothing is logged.

@@ -214,7 +214,7 @@ def document_options(kind: Any) -> Callable[[F], F]:
     """
 
     def decorate(function: F) -> F:
-        if text := function.__doc__:  # with `python -OO`, the object has no docstring
+        if text := function.__doc__:  # with `python -OO`, the function has no docstring
             # Before Python 3.13, a docstring contains the indentation of the source code, so use
             # the same indentation.
             indent = text[len(text.rstrip(" ")) :]

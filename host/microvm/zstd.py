@@ -30,8 +30,8 @@ _STREAM_BYTES = 64
 _PADDING = 1 << 20
 
 _READ = 1 << 17
-# Number of bytes that the decoder of a new stream gets first. It is small because a decoder copies
-# the bytes after its stream, which may be short.
+# Number of bytes that the decoder of a new stream gets first. A stream may be short, and its
+# decoder copies all bytes that follow the stream, so the number is small.
 _PIECE = 1 << 12
 
 
@@ -169,7 +169,8 @@ class ZstdReader:
 
         :param window: Binary logarithm of the memory that decompression may take, in bytes.
         """
-        # If the file is a pipe, each read waits until it has `_READ` bytes, or for the end.
+        # If the file is a pipe, each read waits until `_READ` bytes have arrived or the pipe has
+        # ended.
         chunks = iter(partial(file.read, _READ), b"")
         self._parts = decoded(chunks, partial(ZstdDecoder, window))
         self._rest = memoryview(b"")

@@ -80,7 +80,7 @@ def _programs(files: Mapping[str, bytes]) -> tuple[Component, ...]:
 
 
 def _libc(arch: Arch) -> Component:
-    """Return the component for musl, the C library in the programs, in the compiler's version."""
+    """Return the component that describes musl, the C library that the programs contain."""
     command = compiler.compiler(arch, "sandboxd")
     if len(command) == 1:
         version = run(["dpkg-query", "-W", "-f", "${Version}", "musl-dev"], what="asking for musl")

@@ -63,7 +63,7 @@ def remember(arch: Arch, image: Image) -> None:
 
 
 def noted(arch: Arch) -> str:
-    """Return the name of the default image from its note; "" if there is none.
+    """Return the name of the default image from the note in the cache; "" if no note exists.
 
     :raises ImageError: The source files of the guest's programs are missing.
     """

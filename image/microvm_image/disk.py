@@ -76,7 +76,7 @@ def _is_short(tree: RootfsTree, out: Path) -> bool:
 def _feed(maker: subprocess.Popen[bytes], tree: RootfsTree) -> int:
     """Write the tree to the input of mkfs.erofs, and return its exit status."""
     if maker.stdin:
-        # mkfs.erofs has exited; its exit status tells why
+        # if mkfs.erofs has exited early, its exit status tells why
         with suppress(BrokenPipeError), maker.stdin as pipe:
             tree.write_tar(pipe)
         maker.stdin = None

@@ -40,7 +40,7 @@ _XATTR_NAMES = {
     6: "security.",
 }
 _SLOT = 32  # size in bytes of a slot; the number of an inode is the number of its first slot
-_PLAIN, _INLINE = 0, 2  # numbers in EROFS for the layouts of a file's data
+_PLAIN, _INLINE = 0, 2  # EROFS's numbers for the ways in which the data of a file can be stored
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ Needs = Callable[[], Mapping[str, Sequence[str]]]
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A record of the tags and the image that a removal has removed.
+    """A record of the tags that were removed, and of the image if it was removed with them.
 
     :ivar tags: The tags that were removed.
     :ivar image: The name of the removed image; "" if no image was removed, because it has other
@@ -99,8 +99,8 @@ def prune(
     root = cache.root()
     lock.sweep(root)
     for folder in root.glob("[!.]*/"):
-        # all files in these two folders share one lock; `tags.sweep` and `cached.sweep` clean them
-        # up
+        # these two folders have one lock each for all files; `cached.sweep` and `tags.sweep` clean
+        # them up
         if folder.name not in {"kernels", "tags"}:
             lock.sweep(cache.folder(folder.name))
     tags.sweep(report)

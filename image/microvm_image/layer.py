@@ -40,7 +40,7 @@ because they would affect the overlay file system of the guest."""
 
 
 class Layer(Protocol):
-    """A layer of a root file system: files to add, and whiteouts, which remove lower files."""
+    """A layer of a root file system: files to add, and whiteouts, which remove files below it."""
 
     @property
     def name(self) -> str:
@@ -147,7 +147,8 @@ def _tar_members(archive: FileRange, name: str, *, is_whole: bool) -> Iterator[M
             encoding="utf-8",
             errors="surrogateescape",
         ) as tar:
-            is_empty = tar.firstmember is None  # `tarfile.open` has already read the first header
+            # `tarfile.open` has already read the first header; None if the archive has no member
+            is_empty = tar.firstmember is None
             while not is_empty and (info := tar.next()) is not None:
                 # delete the list in which tarfile would keep all members in memory
                 tar.members = []
@@ -191,7 +192,7 @@ def _member(info: tarfile.TarInfo, archive: FileRange) -> FileNode | HardLink:
     if not (0 <= info.uid < _ID_END and 0 <= info.gid < _ID_END):
         raise tarfile.ReadError(f"{info.name} has an invalid owner")
     device = (info.devmajor, info.devminor) if kind in {stat.S_IFCHR, stat.S_IFBLK} else (0, 0)
-    # Linux's limits of device numbers
+    # Linux's limits of device numbers: 12 bits for the major number, 20 bits for the minor
     if not (0 <= device[0] < 1 << 12 and 0 <= device[1] < 1 << 20):
         raise tarfile.ReadError(f"{info.name} is a device with an invalid number")
     return (Folder if kind == stat.S_IFDIR else FileNode)(

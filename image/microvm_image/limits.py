@@ -119,7 +119,7 @@ class Budget:
         self._check_time()
 
     def take_steps(self, count: int) -> None:
-        """Count the steps that following a path takes, one for each folder in the path.
+        """Count the steps of following a path. Each folder in the path is one step.
 
         :raises ImageError: There are too many.
         """
@@ -173,5 +173,5 @@ class Budget:
 
 
 def how_to_raise(limit: str) -> str:
-    """Return the hint that says how to raise a limit for a source that can be trusted."""
+    """Return the hint that says how to raise the limit of this name, for a trusted source."""
     return f"if you trust it, raise the limit: `microvm image build --limit {limit}=N`"

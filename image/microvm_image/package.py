@@ -54,7 +54,7 @@ class Extracted:
 
 @dataclass(frozen=True, slots=True)
 class _Package:
-    """A package in the package lists of apt.
+    """A package that apt's package lists offer: its name, version and dependencies.
 
     :ivar depends: The packages on which the package depends, as Debian writes them.
     """

@@ -143,7 +143,8 @@ class Recipe:
             return path
         try:
             real, *within = (each.resolve() for each in (path, *self.allowed))
-        except (OSError, RuntimeError) as error:  # RuntimeError: links of the path form a loop
+        # RuntimeError is raised if links in the path form a loop
+        except (OSError, RuntimeError) as error:
             raise UsageError(f"{text}: cannot be read: {error}") from None
         if not any(real.is_relative_to(each) for each in within):
             raise UsageError(

@@ -40,7 +40,8 @@ _SLOW = "the registry takes more than"
 _INTERVAL = 0.1
 _SLACK = 16 << 20  # maximum size of the manifest and the config together, in bytes
 _SIZE_LIMIT = 8 << 20  # maximum size of skopeo's output, in bytes
-_TAIL = 64 << 10  # bytes to read from the end of skopeo's messages, where the error is
+# number of bytes to read from the end of skopeo's messages, where its last error is
+_TAIL = 64 << 10
 _MISSING = "(manifest|name) unknown|not found"
 _HINTS = {
     _SLOW.lower(): how_to_raise("seconds"),

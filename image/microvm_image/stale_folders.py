@@ -51,13 +51,13 @@ def remove(report: Reporter) -> None:
                     cache.clear(path)
                     report.notice(f"removed {path}, which a killed build had left")
         except FileNotFoundError:
-            continue  # another process has removed the folder
+            continue  # no error: another process has removed the folder meanwhile
         except (ImageError, OSError) as error:
             report.notice(f"cannot remove {path}, which a killed build has left: {error}")
 
 
 def _found(report: Reporter) -> Iterator[Path]:
-    """Yield folders that killed builds may have left: by their names, and owned by this user."""
+    """Yield this user's folders in $TMPDIR that, by their names, killed builds may have left."""
     folders = {Path("/tmp")}  # noqa: S108 - mmdebstrap uses /tmp if $TMPDIR is not set
     try:
         folders.add(Path(temporary_folder()))

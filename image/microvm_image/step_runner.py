@@ -40,8 +40,8 @@ _TOO_LARGE = (
     "`microvm image build --limit unpacked=SIZE`"
 )
 
-# A pattern for the error messages of microvm's programs in the guest. To be small, the programs
-# contain no texts of errors, so their messages contain only the number of an error.
+# A pattern for the error messages of microvm's programs in the guest. The programs print only the
+# number of an error, because texts of errors would make them larger.
 _ERRNO = re.compile(r"\berrno ([0-9]{1,3})$", re.MULTILINE)
 
 
@@ -134,7 +134,7 @@ async def _command(machine: MicroVM, command: Sequence[str], show: Callable[[str
             if without_shell
             else "",
         ) from error
-    except MicroVMError as error:  # such as GuestDied, if the guest crashed
+    except MicroVMError as error:  # the machine failed during the command, such as by GuestDied
         output = "\n".join(last) or error.detail
         raise ImageError(
             f"the step failed: {error.message}", hint=error.hint, detail=output

@@ -29,7 +29,8 @@ system is put into a disk."""
 
 _WHITEOUT = ".wh."
 _OPAQUE = ".wh..wh..opq"
-_AUFS = ".wh..wh."  # prefix of files of the file system aufs in old layers of docker
+# names with this prefix are files of the file system aufs, which old layers of docker contain
+_AUFS = ".wh..wh."
 _LINKS = 40  # maximum number of symbolic links in one path, as in Linux
 
 
@@ -302,7 +303,7 @@ class RootfsTree:
                 self._remove(folder, hidden)
 
     def _remove_lower(self, folder: Folder) -> None:
-        """Remove everything below a folder that is from lower layers.
+        """Remove from a folder everything that layers below the current one have put there.
 
         Files that are added later are from the current layer, so a second call has nothing to do.
         """

@@ -127,7 +127,7 @@ class AttachedRun:
 
     async def _command(self) -> int:
         fed = self._forwards_stdin()
-        # the values have already been checked
+        # these options need no check, because they were checked with the command line
         options: ExecOptions = {**self.options, "stdin": PIPE if fed else None}
         if options.get("tty"):
             # The command needs the variable TERM, which names the type of the user's terminal.

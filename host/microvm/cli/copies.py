@@ -22,7 +22,7 @@ _SHOWN = 100
 
 
 class FileCopy(NamedTuple):
-    """The paths of a copy between host and guest: one of them is in the guest."""
+    """The source path and the target path of a copy: one on the host, the other in the guest."""
 
     source: str
     target: str

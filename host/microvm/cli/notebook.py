@@ -221,8 +221,9 @@ class Notebook:
         kept = _CellOutput(params["out"], params["err"])
         with self._used(context, start) as machine:
             if params["machine"]:
-                # For the variable, open another connection to a named machine, because the
-                # connection that the cell uses is closed after the cell.
+                # Store the machine in the variable that the user has named. For a named machine,
+                # open another connection, because the connection that the cell uses is closed after
+                # the cell.
                 name = params["name"]
                 variables[params["machine"]] = MicroVM.attach(name) if name else machine.vm
             argv = command or machine.interpreter

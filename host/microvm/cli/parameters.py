@@ -68,7 +68,7 @@ def parser(option: Option, verb: str = "") -> Callback:
 
 
 def completer(kind: str) -> Complete:
-    """Return a callback for click that completes the names of objects, such as of images."""
+    """Return a callback for click that completes names of objects of a kind, such as `image`."""
 
     def complete(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
         del parameter
@@ -179,7 +179,7 @@ class _DeclaredOption(click.Option):
 
 
 def options(kind: Any, verb: str) -> Callable[[F], F]:
-    """Return a decorator that adds options to a verb.
+    """Return a decorator that adds the options of the class `kind` to a verb of the command line.
 
     :param kind: Class of :mod:`microvm.options` that declares the options.
     :param verb: Verb to which the options are added, without those that are not for this verb.

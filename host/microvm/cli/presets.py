@@ -203,7 +203,8 @@ def _parsed(path: Path, source: Source, at: tuple[str, ...], data: bytes) -> Pre
         for key in at:
             table = table.get(key, {}) if isinstance(table, dict) else None
         reader.table(at, table)
-    except (ValueError, RecursionError):  # `_error_with_lines` finds the line of the error
+    # add an empty fault; `_error_with_lines` finds the error and its line
+    except (ValueError, RecursionError):
         reader.faults.append(((), "", "", ""))
     if reader.faults:
         raise _error_with_lines(path, reader.faults)

@@ -61,7 +61,7 @@ def image_of(tag: str) -> str | None:
 
 
 def all_tags() -> dict[str, str]:
-    """Return a mapping from all tags, which are sorted, to the names of their images."""
+    """Return a mapping that is sorted by tag: from each tag to the name of its image."""
     found = {path.name: image_of(path.name) for path in sorted(_folder().glob("[!.]*"))}
     return {tag: image for tag, image in found.items() if image is not None}
 
@@ -99,7 +99,7 @@ def assign(text: str, image: str, report: Reporter | None = None) -> str:
 
 
 def clear(tag: str) -> None:
-    """Remove a tag with its version, if it exists. Call this in a block of `changing`."""
+    """Remove a tag, such as `python:latest`, if it exists. Call this in a block of `changing`."""
     with suppress(FileNotFoundError):
         (_folder() / tag).unlink()
 

@@ -68,7 +68,7 @@ class Job:
         collect: Sequence[str],
         checked: Mapping[str, Any],
     ) -> None:
-        # The dataclass is frozen, so its own `__setattr__` raises an error.
+        # Use `object.__setattr__`, because the method of a frozen dataclass raises an error.
         object.__setattr__(self, "argv", argv)
         object.__setattr__(self, "options", checked)
         object.__setattr__(self, "files", files or {})

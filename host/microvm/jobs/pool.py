@@ -90,7 +90,8 @@ class Pool:
         self._retries = Retries()
         # timer that ends the pause after a failed start; None if there is no pause
         self._pause: asyncio.TimerHandle | None = None
-        self._given_up = False  # True if machines are started only for waiting users
+        # True after repeated failures: machines are then started only for users that wait for one
+        self._given_up = False
         self._tasks: set[asyncio.Task[Any]] = set()
         self._slots: set[asyncio.Task[None]] = set()
         self._starting: set[asyncio.Task[None]] = set()

@@ -39,7 +39,7 @@ async def spread(
     running: OrderedDict[asyncio.Task[Outcome[Any]], None] = OrderedDict()
     done: deque[asyncio.Task[Outcome[Any]]] = (
         deque()
-    )  # the jobs that have finished, in the order in which they finished
+    )  # tasks of finished jobs, in the order in which they finished
     pull: asyncio.Task[Job | None] | None = None
     more, failure = True, None
     moved = asyncio.Event()

@@ -10,8 +10,8 @@ from microvm import machine
 from microvm.options import ExecOptions, to_bytes
 from microvm.units import Duration, Size, parse_duration
 
-# The other modules for files are imported when a method for files is first called, so that the
-# start of a machine does not take longer.
+# The other modules that copy files are imported when a method of `FileMethods` is first called, so
+# that the start of a machine does not take longer.
 if TYPE_CHECKING:
     from microvm.guest.download import Received
     from microvm.guest.executor import Executor
@@ -68,18 +68,18 @@ class GetOptions(ReadOptions, ListOptions, total=False):
 
 
 def in_folder(path: GuestPath, how: ExecOptions) -> bytes:
-    """Return a path of the guest. A relative path starts at the working directory of a command.
+    """Return a path of the guest. A relative `path` starts at the working directory of a command.
 
     :param how: Options of the command.
     """
     folder = to_bytes(how.get("cwd") or b"")
-    # Do not use `Path`, which removes a `/` or `/.` at the end of a path. Copies need these: they
-    # say where the copy is placed.
+    # Do not use `Path`, which removes a `/` or `/.` at the end of a path. This end says where a
+    # copy is placed, so it must be kept.
     return posixpath.join(folder, to_bytes(path))
 
 
 def as_user(how: ExecOptions) -> FileOptions:
-    """Return options for methods of files, to access files as the user of a command.
+    """Return options of file methods, to access files as the user of a command with options `how`.
 
     :param how: Options of the command.
     """
@@ -88,7 +88,7 @@ def as_user(how: ExecOptions) -> FileOptions:
 
 
 def collected(how: ExecOptions) -> FileOptions:
-    """Return options for methods of files, to read files after a command.
+    """Return options of file methods, to read files after a command with the options `how`.
 
     The time limit is the command's own limit, but at least `LEAST_TO_COLLECT`.
 

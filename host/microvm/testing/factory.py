@@ -80,7 +80,7 @@ class _Factory(Generic[V, R]):
         raise NotImplementedError
 
     def _plain_errors(self) -> AbstractContextManager[None]:
-        """Return a context manager that shows errors of a start without a traceback."""
+        """Return a context manager that shows errors of a machine's start without a traceback."""
         return self._origins.plain_errors()
 
     def _wanted(self, options: MicroVMOptions) -> WantedMachine:

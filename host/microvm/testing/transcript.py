@@ -19,7 +19,7 @@ MOST_COMMANDS = 20
 MOST_OUTPUT = 4 << 10
 """Maximum number of bytes of each command's output in a transcript. Earlier bytes are removed."""
 
-_MOST_WORDS = 1000  # maximum number of characters of a command line
+_MOST_WORDS = 1000  # maximum number of characters that a transcript shows of a command line
 
 
 class Transcript:

@@ -26,9 +26,9 @@ LAYOUT = "oci-layout"
 _DIGEST = re.compile(r"sha256:([0-9a-f]{64})", re.ASCII)
 _PINNED = re.compile(r"@sha256:[0-9a-f]{64}$", re.ASCII)
 _REF = "org.opencontainers.image.ref.name"
-_NESTED = 4  # maximum depth of indexes in indexes
+_NESTED = 4  # maximum depth of nesting, because an index may refer to other indexes
 _ENTRIES = 10_000  # maximum number of images in an index
-_SHOWN = 10  # maximum number of names that a message lists
+_SHOWN = 10  # maximum number of image names that an error message lists
 _SIZE_END = 1 << 63
 
 Read = Callable[[str], Any]

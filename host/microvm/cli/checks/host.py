@@ -129,7 +129,8 @@ def check_limits(_: EarlierResults) -> CheckResult:
         status: Severity = "failed" if files < _FILES_AT_LEAST else "note"
         fix = _raise_command("-Sn", "nofile", 1024)
         return FEW_FILES.result(status=status, limit=files, fix=fix)
-    processes = _limit("NPROC") if os.geteuid() != 0 else None  # the limit does not apply to root
+    # root may have any number of processes
+    processes = _limit("NPROC") if os.geteuid() != 0 else None
     if processes is not None and (left := processes - _threads_of_user()) < _PROCESSES:
         fix = _raise_command("-Su", "nproc", 4096)
         return FEW_PROCESSES.result(left=max(left, 0), fix=fix)

@@ -88,7 +88,8 @@ def _has(requirement: str) -> bool:
     try:
         if module := _module(metadata.distribution(name)):
             import_module(module)
-    except ImportError:  # also PackageNotFoundError, which is a subclass
+    # its subclass PackageNotFoundError is raised if the distribution is missing
+    except ImportError:
         return False
     return True
 

@@ -12,7 +12,7 @@ from microvm.options import ExecOptions
 from microvm.supervisor.client.foreground_command import execute
 from microvm.supervisor.wire import plain
 
-# The user's login shell, as login(1) starts it.
+# The command that starts the user's login shell, as login(1) does.
 _SHELL = ["sh", "-c", 'exec "${SHELL:-/bin/sh}" -l']
 
 

@@ -33,7 +33,7 @@ from microvm.progress import STDERR
 from microvm.system.capacity import usable_cpus
 
 # Interval in seconds at which the number of machines or workers in the progress bar is updated. It
-# is long, because a cluster sends data about each worker to answer this question.
+# is long, because for each update, a cluster sends data about all of its workers.
 _REFRESH_INTERVAL = 2.0
 
 # Maximum length of an input line, in bytes. A line contains a job with its standard input.
