@@ -17,7 +17,7 @@ _PCAP = {
     for magic, order in (
         ("d4c3b2a1", "<"),
         ("a1b2c3d4", ">"),
-        ("4d3cb2a1", "<"),  # with times in nanoseconds
+        ("4d3cb2a1", "<"),  # a file with times in nanoseconds
         ("a1b23c4d", ">"),
     )
 }
@@ -94,8 +94,8 @@ class _Source:
 
 def _pcap(source: _Source) -> Iterator[tuple[int, bytes]]:
     order = _PCAP[source.head()]
-    # Ignore the high 16 bits, which describe the checksum of packets. The low ones are the type of
-    # the link.
+    # Ignore the high 16 bits, which describe the checksum of packets. The low 16 bits are the type
+    # of the link.
     link = struct.unpack(f"{order}20xI", source.take(24))[0] & 0xFFFF
     header = struct.Struct(f"{order}8xI4x")
     while not source.at_end():

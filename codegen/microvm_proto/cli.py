@@ -272,7 +272,7 @@ def _comparison(path: Path) -> Comparison | None:
 
 
 def _conclude(comparison: Comparison) -> None:
-    """Print the findings and the verdict of a comparison. Exit with status 1 if one is an error."""
+    """Print the findings and the verdict of a comparison. Exit with status 1 after an error."""
     if report := comparison.report():
         click.echo(report, err=True)
     old, new, errors = comparison.old, comparison.new, comparison.errors

@@ -121,7 +121,7 @@ class _Row:
     :ivar offset: Digits of the offset, in any base; empty for a line `*`, which repeats the line
         before.
     :ivar colon: True if a colon follows the offset.
-    :ivar rest: Text after the offset.
+    :ivar rest: Text of the line after the offset.
     :ivar end: Index in `rest` at which the groups of digits end. The last group may also be text
         that looks like digits.
     """

@@ -124,7 +124,7 @@ def _back_up(
     always.callback(kept.unlink, missing_ok=True)
     try:
         os.link(path, kept, follow_symlinks=False)
-    except OSError:  # the file system may not support hard links, for example
+    except OSError:  # such as a file system without hard links
         shutil.copy2(path, kept, follow_symlinks=False)
     on_failure.callback(kept.replace, path)
 

@@ -47,7 +47,7 @@ _C_WORDS = frozenset(
 )
 _PYTHON_WORDS = frozenset((*keyword.kwlist, *dir(builtins)))
 _RESERVED_WORDS = {"C": _C_WORDS, "Python": _PYTHON_WORDS}
-# Names of types that the generated code itself declares, so messages cannot have them.
+# Names of types that the generated code declares for every schema, so messages cannot have them.
 _OWN_TYPES = frozenset(
     """
     body cursor decode_error decoder encode_error end fault fault_at field_rule header list message
@@ -55,7 +55,8 @@ _OWN_TYPES = frozenset(
     """.split()
 )
 _OWN_WITH_FRAMING = frozenset("encoder frame receiver".split())
-# Names of constants in the C header with which a name of one of the `ends` could collide.
+# Names of constants that every C header can declare. So the constants of a schema, and the two
+# sides of its protocol, cannot have these names.
 _OWN_CONSTANTS = frozenset(
     """
     both define_take header_size kind_any kind_byte_list kind_bytes kind_constant kind_enum
@@ -63,9 +64,11 @@ _OWN_CONSTANTS = frozenset(
     max_body protocol_h schema_digest version
     """.split()
 )
-# Names of constants in the Python codec that the C header does not have.
+# Further names of constants that every Python codec declares, so constants of a schema cannot have
+# them in Python.
 _OWN_IN_PYTHON = frozenset("digest digests end_names".split())
-# Names of attributes that the Python class of a message has in addition to its fields.
+# Names of attributes that the Python class of every message has, so fields cannot have them in
+# Python.
 _OWN_ATTRIBUTES = frozenset("id encode encode_parts mro".split())
 FIELD_WORDS = {**_RESERVED_WORDS, "Python": _PYTHON_WORDS | _OWN_ATTRIBUTES}
 FIELD_SUFFIX = "_"

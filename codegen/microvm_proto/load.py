@@ -19,8 +19,8 @@ from microvm_proto.positions import START, Path, Position
 T = TypeVar("T", str, int, bool, float)
 
 _TOML_ERROR = re.compile(r"(.*) \(at (?:line (\d+), column (\d+)|end of document)\)$", re.DOTALL)
-# tomllib needs memory that grows with the square of the number of parts in a dotted key, so long
-# keys are refused.
+# Matches dotted keys that have too many parts, such as `a.b.c`. These keys are refused, because the
+# memory that tomllib needs for a key grows with the square of the number of its parts.
 _LONG_KEY = re.compile(r"""(?<![\w-])(?:(?:[\w-]+|"[^"\n]*"|'[^'\n]*')[ \t]*\.[ \t]*){32}""")
 _KINDS = {str: "a string", int: "an integer", bool: "true or false", float: "a number"}
 _SAMPLES = {str: '"…"', int: "1", bool: "true", float: "0.5"}

@@ -95,8 +95,8 @@ class _Scanner:
         self.at += 2 if array else 1
         for key in keys[:-1]:
             path = (*path, key)
-            # The header of a table also creates the tables above it. Their own headers may come
-            # later in the document, and then give the positions.
+            # The header of a table also creates the tables above it, so record a position for them.
+            # If their own headers come later in the document, these give the positions instead.
             self.implied.setdefault(path, self.position(start, self.at))
             path = self.descend(path)
         path = (*path, keys[-1])

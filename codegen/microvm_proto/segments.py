@@ -38,7 +38,7 @@ _TYPED = {1: (14, 12), 113: (16, 14), 276: (20, 0)}
 _VLAN = (0x8100, 0x88A8, 0x9100)
 _IP = (0x0800, 0x86DD)
 
-# numbers of the extension headers that may follow an IPv6 header
+# numbers of the extension headers that may follow an IPv6 header and must be skipped
 _OPTIONS = (0, 43, 60)
 _MAX_OPTIONS = 8
 _FRAGMENT = 44

@@ -124,7 +124,8 @@ def _of_field(field: Field, constants: dict[str, str]) -> str:
     if field.absent is None:
         return name
     absent = f"{name}_ABSENT_{field.absent}".replace("-", "MINUS_")
-    # On the wire, this number stands for "no value", and a decoder returns None for it.
+    # On the wire, this number stands for "no value", and a decoder returns None for it. So the
+    # strategy generates None instead of this number.
     constants[absent] = f"st.none() | {name}.filter(lambda number: number != {field.absent})"
     return absent
 

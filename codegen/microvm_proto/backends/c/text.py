@@ -41,7 +41,8 @@ def comment(text: str, indent: str = "") -> str:
 
 def signature(head: str, parameters: Iterable[str]) -> str:
     """Return the head of a C function, in which lines are broken only between parameters."""
-    # textwrap never breaks a line at a no-break space, so each parameter stays on one line.
+    # Replace the spaces in each parameter by no-break spaces, at which textwrap never breaks a
+    # line. So each parameter stays on one line.
     kept = [text.replace(" ", "\xa0") for text in (head, *parameters)]
     text = f"{kept[0]}({', '.join(kept[1:])})"
     lines = textwrap.wrap(text, WIDTH - _TAB, break_long_words=False, break_on_hyphens=False)

@@ -289,8 +289,8 @@ def _decode_newest(message: Message) -> Iterator[str]:
                 yield f"{name}, at = _take_items(frame, {at}, {items}, {element.size})"
                 at = "at"
             case Tail(maximum=maximum):
-                # The tail is the rest of the body, whose length has been checked. So check the size
-                # of the tail only if the size of a field before the tail varies.
+                # The tail is the rest of the body, whose length has been checked. So check the
+                # maximum size of the tail only if the size of a field before the tail varies.
                 if at != "start":
                     wrong = f"end < {at}" + (f" or end > {at} + {maximum}" * ("start" not in at))
                     yield from _fallback_if(wrong)

@@ -131,8 +131,8 @@ def letter(kind: Scalar) -> str:
 
 def of_format(format_: str) -> str:
     """Return the name of the Python object `struct.Struct` that has this format."""
-    # Linters refuse names that begin with a lowercase letter and contain capitals, so insert an
-    # `L`.
+    # Linters refuse names such as `_bI`, in which capitals follow a lowercase letter. So call the
+    # object `_LbI`.
     return f"_{'L' * (format_[0].islower() and not format_.islower())}{format_}"
 
 

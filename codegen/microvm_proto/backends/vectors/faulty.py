@@ -228,7 +228,7 @@ def _count(kind: ByteList | List) -> Iterator[Faulty]:
 def _byte_list(kind: ByteList) -> Iterator[Faulty]:
     yield from _count(kind)
     prefix = kind.prefix
-    # Test the invalid item alone, and after a valid item.
+    # Test the invalid item as the only item of the list, and after a valid item.
     for before in (), (b"a",):
         start = pack(prefix, len(before) + 1) + pack(kind, before)[prefix.size :]
         for label, fault, data in _octets(kind.max_item, prefix, nul=kind.nul):

@@ -129,7 +129,7 @@ class _Conversion:
                 self.left_out.append(f"{entry.name}: it is another name for {number}")
             elif flags and number.bit_count() > 1:
                 self.left_out.append(f"{entry.name}: {number} is not one bit")
-            elif number or not flags:  # 0 is no flag, so it needs no name
+            elif number or not flags:  # 0 means that no bit is set, so it needs no name
                 key = {"bit": number.bit_length() - 1} if flags else {"number": number}
                 values[number] = {"name": short, **key, "doc": entry.doc or None}
         if values:
