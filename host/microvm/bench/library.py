@@ -157,7 +157,7 @@ class LibraryMachine:
 
 
 async def clone_of(snapshot: Snapshot, confinement: Confinement) -> LibraryMachine:
-    """Start a machine from a snapshot of the benchmark."""
+    """Start a machine from a snapshot that the benchmark has taken."""
     vm = MicroVM(snapshot, confinement=confinement)
     await vm.start()
     return LibraryMachine(vm)

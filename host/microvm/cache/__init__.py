@@ -192,7 +192,7 @@ def write(path: Path, data: bytes) -> None:
 
 @contextmanager
 def staging(path: Path) -> Iterator[Path]:
-    """Yield a temporary path for a file or folder, which is renamed to `path` after the block.
+    """Context manager that yields a temporary path, which is renamed to `path` after the block.
 
     The caller holds the lock of `path`, so the temporary path is always the same, and files that a
     killed process left there are removed first. If the block raises an exception, the temporary
@@ -211,7 +211,7 @@ def staging(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch(path: Path) -> Iterator[Path]:
-    """Yield a path for a temporary file or folder named like `path`, and remove it afterwards.
+    """Context manager that yields a temporary path named like `path`, and removes it at the end.
 
     The path is in a private folder beside `path`: with a umask of 0, every user could otherwise
     read and write the files.

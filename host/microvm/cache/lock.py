@@ -66,7 +66,7 @@ class _Wait:
 
 @contextmanager
 def attempt(path: Path) -> Iterator[bool]:
-    """Take the lock of `path` if it is free. Yield True if this process holds it now.
+    """Context manager that takes the lock of `path` if it is free. It yields False if it is not.
 
     :raises CacheError: The lock file cannot be created.
     """
@@ -101,7 +101,7 @@ def attempt(path: Path) -> Iterator[bool]:
 
 @contextmanager
 def shared(path: Path, report: Reporter) -> Iterator[None]:
-    """Share the lock of `path` with other processes, so that no process can hold it alone.
+    """Context manager that shares the lock of `path`, so that no process can hold it alone.
 
     If a process holds the lock alone, wait, and notify the user repeatedly.
 

@@ -45,7 +45,7 @@ _ANSWER_TIMEOUT = 10.0  # time for the answer of a scheduler, in seconds
 
 @asynccontextmanager
 async def connected(scheduler: str | Client, machines: int | None) -> AsyncIterator[Client]:
-    """Connect to a cluster. A temporary cluster of this host stops when the block is left.
+    """Context manager that connects to a cluster. A temporary cluster stops after the block.
 
     :param scheduler: Address, `local` or `local:N`, or a client whose cluster is used.
     :param machines: Number of machines of a temporary cluster. The default is the number of CPUs.
@@ -74,7 +74,7 @@ async def connected(scheduler: str | Client, machines: int | None) -> AsyncItera
 
 @asynccontextmanager
 async def _local_cluster(workers: int, machines: int | None) -> AsyncIterator[LocalCluster]:
-    """Run a private cluster on this host, which other users of the host cannot use.
+    """Context manager that runs a private cluster, which other users of this host cannot use.
 
     :raises MicroVMError: If no private folder can be created for its workers.
     """

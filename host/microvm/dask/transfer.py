@@ -295,7 +295,7 @@ class _Outgoing(io.RawIOBase):
 
 
 def _wait(call: Future[None]) -> None:
-    """Wait until a call in the event loop is done, in a thread that can be told to stop."""
+    """In a thread that can be told to stop, wait until a call in the event loop is done."""
     while not wait([call], _INTERVAL).done:
         try:
             check_stopped()

@@ -274,7 +274,7 @@ def _hostile(path: str, reason: str) -> FileError:
 
 
 def _stays_inside(target: bytes, depth: int) -> bool:
-    """Return True if a symbolic link's target is inside the downloaded tree.
+    """Return True if the target of a link, `depth` folders deep, is inside the downloaded tree.
 
     A `..` is accepted only at the beginning of the target, because a name before a `..` may be a
     link to an unknown folder.

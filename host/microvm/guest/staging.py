@@ -84,7 +84,7 @@ class StagingFolder:
 
 
 def _empty(top: int) -> None:
-    """Remove the content of a folder. The number of open descriptors is the same at any depth."""
+    """Remove the content of the open folder `top`, with few descriptors even in a deep tree."""
     fresh = map(str, itertools.count())
     names = os.listdir(top)
     while names:
@@ -99,7 +99,10 @@ def _empty(top: int) -> None:
 
 
 def _empty_into(top: int, folder: int, fresh: Iterator[str], moved: list[str]) -> None:
-    """Remove the files of a folder, and move its subfolders to `top`, to flatten a deep tree."""
+    """Remove the files of `folder`; move its subfolders into `top`, under names from `fresh`.
+
+    This flattens a deep tree. The new names are added to `moved`.
+    """
     for name in os.listdir(folder):
         if S_ISDIR(_mode(name, folder)):
             moved.append(next(fresh))

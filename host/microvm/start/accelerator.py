@@ -41,7 +41,7 @@ class AcceleratorChoice:
 
     @asynccontextmanager
     async def trying_alone(self) -> AsyncIterator[None]:
-        """Within the block, let no other start try KVM while it is unknown whether KVM works.
+        """Context manager: no other start tries KVM until it is known whether KVM works.
 
         The block contains a whole start, because its result shows whether KVM works. Other starts
         wait for the block to end, and then use the result.

@@ -40,7 +40,7 @@ def write(manifest: SavedManifest, out: BinaryIO) -> None:
 
 
 def read(file: BinaryIO, manifest: SavedManifest) -> None:
-    """Import a snapshot.
+    """Import the exported snapshot in `file`, whose manifest is already known.
 
     :param manifest: Manifest of the snapshot, which contains its name and the digests to check.
     :raises SnapshotError: If the file does not match the manifest or is incomplete, or if the cache

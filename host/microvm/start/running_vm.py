@@ -27,7 +27,7 @@ _HINT_NO_PORT = (
 
 @dataclass(frozen=True, slots=True)
 class StartTimes:
-    """The times at which the steps of a start ended, of `time.monotonic()`, in seconds.
+    """The times at which the steps of a start ended, in seconds of `time.monotonic()`.
 
     :ivar begun: Time just before QEMU was started.
     :ivar running: Time at which the guest executed its first instruction after it was booted or

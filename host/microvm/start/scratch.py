@@ -24,7 +24,9 @@ _OPTIONS = ("-q", "-F", "-O", "^has_journal", "-m", "0", "-E", "nodiscard,lazy_i
 
 @contextmanager
 def blank(size: int) -> Iterator[int]:
-    """Create a file with an empty ext4 file system of `size` bytes, and yield its descriptor.
+    """Context manager that creates an empty ext4 file system in a file of `size` bytes.
+
+    It yields the descriptor of the file, which has no name.
 
     :raises QemuError: If mkfs.ext4 is not installed, or fails.
     """
@@ -49,14 +51,14 @@ def blank(size: int) -> Iterator[int]:
 
 @contextmanager
 def empty(size: int) -> Iterator[int]:
-    """Create a file of `size` zero bytes, and yield its descriptor."""
+    """Context manager that creates a file of `size` zero bytes, and yields its descriptor."""
     with _unnamed(size) as disk:
         yield disk
 
 
 @contextmanager
 def copied(saved: int) -> Iterator[int]:
-    """Copy the scratch disk of a saved guest, and yield the descriptor of the copy."""
+    """Context manager that copies a saved guest's scratch disk, and yields its descriptor."""
     with _unnamed(0) as disk:
         copy(saved, disk)
         yield disk

@@ -242,7 +242,7 @@ class Starter:
 
 @contextmanager
 def _classify_errors(action: str, *, boots: bool = False) -> Iterator[None]:
-    """Convert errors: `_Refused` if the template is unusable, `_Unavailable` for a passing problem.
+    """Context manager that turns errors into `_Refused` (bad template) or `_Unavailable`.
 
     If QEMU was killed by a signal, reached a limit, took too long or lacked a resource of the host,
     the template may still be good.

@@ -70,7 +70,9 @@ class Store:
 
     @contextmanager
     def opened(self, name: str, expected: SavedManifest | None = None) -> Iterator[Memory | None]:
-        """Open and check a saved guest, and yield it as memory for QEMU; None if it does not exist.
+        """Context manager that opens and checks a saved guest, and yields it as memory for QEMU.
+
+        It yields None if the saved guest does not exist.
 
         :param expected: Manifest that the saved guest must have; None to accept any.
         :raises OSError: If this process has reached a limit, such as its number of open files.
@@ -193,7 +195,7 @@ class Store:
                 path.replace(gone)
 
     def missing(self, name: str) -> TemplateError | SnapshotError:
-        """Return the error that says that a saved guest does not exist."""
+        """Return the error to raise if the saved guest `name` does not exist."""
         hint = did_you_mean(name, self.names()) or f"`microvm {self._noun} ls` lists them"
         return self._error(f"no {self._noun} {name}", hint=hint)
 

@@ -28,7 +28,9 @@ LIMIT = "4G"
 
 
 def locked(name: str, notify: Callable[[str], None]) -> AbstractAsyncContextManager[None]:
-    """Hold the lock of a template. Wait while another process holds the lock and sends heartbeats.
+    """Context manager: wait for the lock of the template `name`, and hold it.
+
+    While another process holds the lock, it must send heartbeats.
 
     :param notify: Function that is called with a notice for the user if the wait is long.
     """

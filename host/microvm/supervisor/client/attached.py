@@ -31,7 +31,7 @@ class AttachedVM(Machine):
     """
 
     def __init__(self, name: str, *, wait: bool = False) -> None:
-        """Find the running machine `name`; with `wait`, commands wait while others run."""
+        """Find machine `name`. With `wait`, its commands wait while commands of others run."""
         self.name, self.facts = connector.find(name)
         self.confinement = self.facts.get("confinement", "auto")
         self._stopped = False

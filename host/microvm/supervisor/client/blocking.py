@@ -51,7 +51,7 @@ class BlockingConnection:
     """
 
     def __init__(self, name: str, connected: socket.socket) -> None:
-        """Take over a connected socket."""
+        """Use a connected socket, which is closed with the connection."""
         self.name = name
         self.socket = connected
         self.at_end = False

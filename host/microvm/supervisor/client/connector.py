@@ -86,7 +86,7 @@ class MachineConnector:
         return False
 
     def _directory(self) -> MachineDirectory:
-        """Open the folder of the machine, to which the connector belongs.
+        """Open the folder of this connector's machine.
 
         :raises MachineError: the folder was removed.
         """

@@ -192,7 +192,7 @@ class RemoteCommand:
                 self._fail(ProtocolError(message))
 
     def _fail(self, error: MicroVMError, *, at_once: bool = False) -> None:
-        """Record the error of a command. It ends after its output, or now if `at_once` is True.
+        """End a command with an error, after the rest of its output, or now if `at_once` is True.
 
         :param at_once: True to discard the rest of the output.
         """
