@@ -181,7 +181,7 @@ class _Measurement:
         )
 
     async def boot(self) -> None:
-        """Measure cold boots.
+        """Measure how long machines take to boot, one after another.
 
         The last machine of each contender also answers pings and runs commands.
         """
@@ -272,7 +272,7 @@ class _Measurement:
                 self._add(self._library, "pool_echo_ms", elapsed * 1e3)
 
     async def density(self) -> None:
-        """Measure many clones that run at the same time."""
+        """Measure the start and the memory of many clones that run at the same time."""
         count = self._plan.clones
         for contender in self._contenders:
             self._report.step(f"clones alive at once, {contender.name}")

@@ -35,7 +35,7 @@ created now, or was left by a killed process."""
 
 
 class CacheUsage(NamedTuple):
-    """The items of one kind in the cache.
+    """The items of one kind in the cache, such as images: their number, size and last use.
 
     :ivar items: Number of items.
     :ivar size: Number of bytes that the items take on the disk. A file that several items share
@@ -81,7 +81,7 @@ def last_use(path: Path) -> float:
 
 
 def _items(root: Path) -> Iterator[tuple[str, Path]]:
-    """Yield the path of each item in the cache, with its kind."""
+    """Yield each item in the cache: its kind, such as images, and its path."""
     for path in _entries(root):
         kind = FOLDERS.get(path.name)
         if path.name.startswith("."):

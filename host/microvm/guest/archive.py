@@ -282,7 +282,7 @@ _DECOMPRESSORS: dict[bytes, Callable[[Any], Any]] = {
 
 
 def write(path: Path, name: str, archive: BinaryIO) -> None:
-    """Write a file or a folder of the host to an archive.
+    """Write the file or folder `path` of the host to an archive, under the name `name`.
 
     :param name: Name of the file or folder in the archive; empty for the folder that contains
         everything.

@@ -36,7 +36,7 @@ _MAX_LEFT_OUT = 100
 
 @dataclass(frozen=True, slots=True)
 class Received:
-    """The result of a download.
+    """The result of a download from a guest: the path on the host, and the number of files.
 
     :ivar path: Path of the downloaded file or folder on the host.
     :ivar files: Number of files, folders and links.

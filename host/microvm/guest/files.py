@@ -46,7 +46,7 @@ _USER = options_of(ExecOptions)["user"]
 
 @dataclass(frozen=True, slots=True)
 class FileStatus:
-    """The status of a file in a guest.
+    """The status of a file in a guest, such as its type, size and owner.
 
     :ivar name: Name of the file in its folder; for `stat`, the path that was given.
     :ivar mode: Type and permissions, as in `os.stat_result.st_mode`.
@@ -67,17 +67,17 @@ class FileStatus:
 
     @property
     def is_file(self) -> bool:
-        """True if it is a regular file."""
+        """True if the file is a regular file, in contrast to a folder, a link or a device."""
         return S_ISREG(self.mode)
 
     @property
     def is_folder(self) -> bool:
-        """True if it is a folder."""
+        """True if the file is a folder."""
         return S_ISDIR(self.mode)
 
     @property
     def is_symlink(self) -> bool:
-        """True if it is a symbolic link; `target` is its target."""
+        """True if the file is a symbolic link; `target` is then the target of the link."""
         return S_ISLNK(self.mode)
 
 

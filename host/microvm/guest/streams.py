@@ -56,7 +56,7 @@ class OutputBuffer:
         return chunk
 
     def feed(self, data: bytes | memoryview, dropped: int = 0) -> None:
-        """Add output `data` from the guest. With it arrived `dropped` more bytes, now discarded.
+        """Add output from the guest, of which the host has already discarded `dropped` bytes.
 
         :param dropped: Number of further bytes that arrived with `data`, but were discarded.
         """

@@ -258,7 +258,8 @@ class RuntimeDirectory:
         return os.path.samestat(found, os.fstat(directory.descriptor))
 
     def _remove(self, name: str) -> None:
-        lazy.shutil.rmtree(name, dir_fd=self.descriptor)  # `rmtree` does not follow links
+        # Remove the folder and the files in it; `rmtree` follows no links.
+        lazy.shutil.rmtree(name, dir_fd=self.descriptor)
 
     def locked(self) -> RuntimeLock:
         """Return the lock of the runtime directory as a context manager; its block holds the lock.

@@ -104,7 +104,7 @@ def _check_make(what: str) -> None:
 def make(
     folder: Path, command: Sequence[str], out: Path, *, names: Sequence[str], what: str
 ) -> None:
-    """Compile the programs whose sources are in a folder, and store them in another folder.
+    """Compile the programs whose source code is in `folder`, and store them in `out`.
 
     :param command: the command of the compiler, as `compiler` returns it.
     :param out: the folder to create; the compiler's temporary files are beside it.
@@ -120,7 +120,7 @@ def make(
 
 
 def make_one(folder: Path, command: Sequence[str], *, name: str, what: str) -> bytes:
-    """Compile the program whose sources are in a folder, and return its content.
+    """Compile the program `name`, whose source code is in `folder`, and return its content.
 
     The compiler's files are removed.
 

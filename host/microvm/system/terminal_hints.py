@@ -18,7 +18,7 @@ _READS_TERMINAL = re.compile(
 
 
 def suggest_terminal(argv: Sequence[str]) -> None:
-    """Print the command line with `-t`, for a command that needs a terminal and got no input.
+    """Print a hint to use `-t`, for a command that needs a terminal and got no input.
 
     The caller has checked that the command read no input, and that standard input is a terminal. If
     standard output is no terminal, print nothing, because a script reads the output.

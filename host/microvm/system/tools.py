@@ -46,7 +46,7 @@ def find(program: str) -> str | None:
 
 
 def require(what: str, programs: Mapping[str, str]) -> None:
-    """Check that all programs that a piece of work needs are installed.
+    """Check that the programs are installed that the work `what` needs.
 
     :param what: the work that needs them, for the message.
     :param programs: the name of each program, and the Debian package that contains it.
@@ -88,7 +88,7 @@ def started(
     pass_fds: Sequence[int] = (),
     **options: Any,
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a tool. At the end of the block, kill it and all processes that it has started.
+    """Context manager that starts a tool, and kills all processes of the tool at its end.
 
     The tool runs in namespaces of its own; see `namespaces`. If this process is killed, the tool is
     killed, too. The process that is yielded is not the tool, but the keeper of its namespaces. The
@@ -177,7 +177,7 @@ def _signals_later() -> Iterator[None]:
 def finish(
     process: subprocess.Popen[bytes], watch: Callable[[], object] = bool
 ) -> tuple[bytes, bytes]:
-    """Wait until a program exits, and return the output that it wrote to our pipes.
+    """Call `watch` until a program exits. Return the output that it wrote to our pipes.
 
     :param watch: called repeatedly while the program runs; it raises an error to end the wait.
     :raises asyncio.CancelledError: the work of this thread was cancelled.

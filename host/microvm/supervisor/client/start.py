@@ -1,4 +1,4 @@
-"""The start of a named machine: a supervisor process is spawned, and receives an order.
+"""The start of a named machine: spawn its supervisor, and send it a description of the machine.
 
 If the start fails, or this process exits before the machine has started, the machine's folder is
 removed.
@@ -94,7 +94,9 @@ class Start:
         max_age: float | None,
         notify: Callable[[str], object],
     ) -> dict[str, Any]:
-        """Send the order, wait until the machine has started, and return its description.
+        """Send the order, a description of the machine, and wait until the machine has started.
+
+        Return the description of the running machine, as `machine.json` contains it.
 
         :param image: the image, as `MicroVM` takes it; None if a snapshot is given.
         :param snapshot: the name of a snapshot, or None.
