@@ -44,7 +44,7 @@ class PackPart(NamedTuple):
 
 
 class PackManifest(NamedTuple):
-    """The manifest of a guest pack, which describes its content.
+    """The manifest of a guest pack: its version, its protocol and the digests of its components.
 
     :ivar version: Version of microvm that built the pack.
     :ivar schema: Digest of the protocol that the pack's daemon speaks, as 16 hexadecimal digits.
@@ -115,7 +115,7 @@ def part(arch: Arch, name: str, digest: str) -> Path | None:
 
 
 def files(arch: Arch, name: str, digest: str, names: Iterable[str]) -> dict[str, bytes]:
-    """Return the content of files of a component of the guest pack, by their names.
+    """Return the contents of the files `names` of a component of the guest pack, by name.
 
     If no pack is installed, or its component was built from other sources, the result is empty.
 
@@ -136,7 +136,7 @@ def files(arch: Arch, name: str, digest: str, names: Iterable[str]) -> dict[str,
 
 
 def check(arch: Arch, schema: str) -> None:
-    """Check that the daemon in the guest pack, if one is installed, speaks this protocol.
+    """Check that an installed guest pack's daemon speaks the protocol with the digest `schema`.
 
     :param schema: Digest of the protocol, as 16 hexadecimal digits.
     :raises ImageError: If the pack speaks another protocol or is damaged.

@@ -48,7 +48,7 @@ class Area:
         self._logger: Logger | None = None
 
     def listens(self, level: int) -> bool:
-        """Return True if a handler may show events of this level."""
+        """Return True if a handler of `logging` may show events of this level."""
         if self._logger is None and "logging" in sys.modules:
             self._logger = _of(self._name)
         return self._logger is not None and self._logger.isEnabledFor(level)

@@ -21,7 +21,7 @@ def _same(value: Any) -> Any:
 
 
 class Option(NamedTuple):
-    """The declaration of an option.
+    """The declaration of an option of the library and the command line: help, default and check.
 
     :ivar help: Description of the option, in one or two sentences.
     :ivar read: Function that checks a value and converts it to the form that the library uses. It

@@ -104,7 +104,7 @@ def notify_names(what: str, names: Sequence[str], count: int | None = None) -> N
 
 @contextmanager
 def converted_errors(what: str, flags: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
-    """Context manager: its block copies files. Convert its errors to errors that name the copy.
+    """Context manager for a copy of files: converts errors of its block, to say which copy failed.
 
     An ExecTimeout becomes a MicroVMError, because no command timed out. A FileError and a
     BrokenPipeError are not converted.

@@ -115,7 +115,7 @@ def _allowed_path(table: Table, key: str, empty: Recipe, path: str | Path) -> Pa
 
 
 def _parse(table: Table, key: str, make: Callable[[A], T], given: A) -> T | None:
-    """Return `make(given)`. If `make` refuses the value of the key, record an error."""
+    """Return `make(given)`. If it raises a UsageError, record an error for this key of the file."""
     try:
         return make(given)
     except UsageError as error:

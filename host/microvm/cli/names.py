@@ -117,7 +117,7 @@ def _only(text: str, begun: Mapping[str, str], noun: str, kind: type[MicroVMErro
 
 
 def _images() -> dict[str, str]:
-    """Return the names of all images, by their tags and also by the names themselves."""
+    """Return a mapping from all tags and names of images to the names of these images."""
     return {**tags.all_tags(), **{name: name for name in images.names()}}
 
 

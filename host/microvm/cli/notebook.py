@@ -315,7 +315,10 @@ def _interpreter(image: Image) -> tuple[str, ...]:
 
 @contextmanager
 def _shown_briefly() -> Iterator[None]:
-    """Context manager: let IPython show errors without traceback, as it has no user code."""
+    """Context manager: IPython shows errors of its block without a traceback.
+
+    The traceback would not contain the user's code.
+    """
     try:
         yield
     except click.ClickException as error:

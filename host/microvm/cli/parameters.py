@@ -249,7 +249,7 @@ _env_file = click.option(
 
 
 def _find_preset(name: str, verb: str, context: click.Context) -> Preset | None:
-    """Return the value of an option from environment variables or configuration files, or None.
+    """Return an option's value from environment variables or configuration files, or None.
 
     The files are read only once for each run of `microvm`.
     """
@@ -292,7 +292,7 @@ def _snapshot_options() -> set[str]:
 
 
 def given_options(kind: type[T], parsed: Mapping[str, Any]) -> T:
-    """Return those set options that the class `kind` declares. Check that none lacks another.
+    """Return the options in `parsed` that are set and that the class `kind` declares; check them.
 
     :param kind: Class of :mod:`microvm.options` that declares the options.
     :param parsed: Values of all options of the verb, by name.

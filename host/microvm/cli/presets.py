@@ -109,7 +109,7 @@ def verbs() -> list[str]:
 
 
 def verbs_of(option: Option) -> list[str]:
-    """Return the verbs that have an option and accept presets of it."""
+    """Return the verbs that have this option and accept a preset of it."""
     return [verb for verb in option.verbs if verb not in VERBS_WITHOUT_PRESETS]
 
 

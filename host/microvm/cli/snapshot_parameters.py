@@ -28,7 +28,7 @@ def check_name(context: click.Context, parameter: click.Parameter, name: Any) ->
 
 
 def _expand(context: click.Context, parameter: click.Parameter, name: Any) -> Any:
-    """Return the full name of the snapshot whose name begins so. This is a callback for click."""
+    """Return the full name of the snapshot whose name begins with `name`. A callback for click."""
     return None if name is None else names.expand_snapshot(check_name(context, parameter, name))
 
 

@@ -79,7 +79,7 @@ def in_folder(path: GuestPath, how: ExecOptions) -> bytes:
 
 
 def as_user(how: ExecOptions) -> FileOptions:
-    """Return options of file methods, to access files as the user of a command with options `how`.
+    """Return options for file methods, to access files as the user of a command with options `how`.
 
     :param how: Options of the command.
     """
@@ -88,7 +88,7 @@ def as_user(how: ExecOptions) -> FileOptions:
 
 
 def collected(how: ExecOptions) -> FileOptions:
-    """Return options of file methods, to read files after a command with the options `how`.
+    """Return options for file methods, to read files after a command with the options `how`.
 
     The time limit is the command's own limit, but at least `LEAST_TO_COLLECT`.
 

@@ -137,7 +137,7 @@ class WantedMachine:
         return Snapshot.find(self.snapshot)
 
     def fork(self, snapshot: Snapshot) -> WantedMachine:
-        """Describe a fork of `snapshot`, in which the set-up of this machine has been saved."""
+        """Describe a fork of `snapshot`, which was saved after the set-up of this machine."""
         options: Any = {name: value for name, value in self.options.items() if name in _OF_FORKS}
         return WantedMachine(None, snapshot, options, None, self.kind)
 

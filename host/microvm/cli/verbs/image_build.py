@@ -32,7 +32,7 @@ _RECIPE = ("source", "package", *_STEPS, "warm", "env", "workdir", "user", "entr
 
 
 class _Build(click.Command):
-    """The click command of `microvm image build`.
+    """The click command of `microvm image build`, which keeps the order of `--add` and `--run`.
 
     The options `--add` and `--run` are steps of the build, which run in the order in which the user
     has typed them. This class stores them in that order in the parameter `steps`.

@@ -16,7 +16,7 @@ from microvm.units import format_size, parse_size
 
 
 class _RunCommand(docker_hints.HintingCommand):
-    """The click command of `microvm run`.
+    """The click command of `microvm run`, which requires CMD unless an image is given.
 
     The user may leave out CMD only with `--image` or `--from`, because an image or a snapshot can
     have a default command.
@@ -181,7 +181,7 @@ def run(
 
 
 def result_of(options: dict[str, Any]) -> JsonResult:
-    """Return the record for the command's result, as `--json` and `--json-file` demand it.
+    """Return a `JsonResult` for the command, as the options `--json` and `--json-file` demand.
 
     These options are removed from `options`. If the JSON contains the output of the command,
     `max_output` gets a default, because the output is kept in memory.
