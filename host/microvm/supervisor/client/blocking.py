@@ -103,7 +103,7 @@ class BlockingConnection:
         *,
         max_pings: int = protocol.MAX_PINGS,
     ) -> Any:
-        """Wait for the supervisor's reply, and return its result; meanwhile, handle other events.
+        """Wait for the supervisor's reply, and return its result. Call `on_event` for other events.
 
         :param on_event: called with the name and the value of each event before the reply.
         :param readable: a function for each further descriptor, called when the descriptor is

@@ -22,7 +22,7 @@ class OutputPipe:
     """
 
     def __init__(self, file: FileIO, on_end: Callable[[], None]) -> None:
-        """Take over the read end of a pipe; `on_end` is called once, at the end of file."""
+        """Use the read end of a pipe, which `close` closes; call `on_end` at the end of file."""
         os.set_blocking(file.fileno(), False)
         self.ended = False
         self._file = file
