@@ -1,8 +1,8 @@
 """The comparison of a schema with its released form, the copy that was saved at a release.
 
 The two are compatible if the schema, reduced to the released version, gives every byte on the wire
-the same meaning, and if each addition belongs to a later version. A changed name is only worth a
-note.
+the same meaning, and if each addition belongs to a later version. A changed name is an error only
+if the checksum of frames depends on that name; otherwise, it is worth a note.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Shows the frames in a capture of network traffic to people, in the order in which they arrived.
 
-After bytes are missing in the capture, or after a malformed frame, frames are shown again from the
-next segment on that begins with a frame. The Wireshark dissector does the same.
+If the capture lacks bytes, or a frame is malformed, it is unknown where the next frame begins. Then
+frames are shown again from the next segment that begins with a frame. The Wireshark dissector does
+the same.
 """
 
 from __future__ import annotations

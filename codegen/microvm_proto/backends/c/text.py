@@ -52,7 +52,8 @@ def signature(head: str, parameters: Iterable[str]) -> str:
 def literal(number: int) -> str:
     """Return a C literal for a number that compilers accept without a warning.
 
-    C has no literal for the lowest 64-bit number, so the result for that number is a difference.
+    C has no literal for the lowest 64-bit number, so that number is written as a difference of two
+    other numbers.
     """
     if number < -0x7FFFFFFFFFFFFFFF:
         return f"({number + 1}LL - 1)"

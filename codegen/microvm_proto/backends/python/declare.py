@@ -66,7 +66,7 @@ def enum(kind: Enum) -> str:
 
 
 def flags(kind: Flags) -> str:
-    """Generate the Python class for flags.
+    """Generate the Python class for flags of the schema.
 
     If the flags are closed, unknown bits raise `ValueError`.
     """

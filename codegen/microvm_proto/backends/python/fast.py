@@ -164,7 +164,8 @@ def _encode_newest(message: Message, framing: Framing) -> Iterator[str]:
 def _return(message: Message, framing: Framing, head: str, tail: str) -> Iterator[str]:
     """Yield the Python statement that returns a frame: as bytes, or as a head and the tail.
 
-    The encoder may return two objects only if the frame needs neither a checksum nor COBS.
+    Returning both without joining them avoids a copy. But a checksum or COBS encoding needs the
+    whole frame.
     """
     if not framing.resynchronises:
         yield f"return {head}{tail}"
