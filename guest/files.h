@@ -18,7 +18,7 @@
 #define FILES_PROGRAM "/proc/1/fd/5"
 /* Maximum number of nested folders, including the outermost one. */
 #define FILES_MAX_DEPTH 128
-/* The `mtime` of an entry that is to get the time of the write. */
+/* The value of `mtime` by which an entry gets the time at which it is written. */
 #define FILES_NOW (-9223372036854775807LL - 1)
 
 /* The two ends of a connection. The sender of a message is one of them, or both. */
@@ -147,11 +147,13 @@ static inline const char *files_message_name(uint16_t type)
 
 /* The kind of request. */
 enum files_action {
-	/* One entry without content. A link is followed. */
+	/* The guest sends one entry without content. If the path is a symbolic link, the entry is that
+	 * of its target. */
 	FILES_ACTION_STAT = 1,
-	/* One entry without content. A link is not followed. */
+	/* The guest sends one entry without content. If the path is a symbolic link, the entry is that
+	 * of the link. */
 	FILES_ACTION_LSTAT = 2,
-	/* An entry without content for each entry of a folder. */
+	/* The guest sends an entry without content for each file and folder in a folder. */
 	FILES_ACTION_LIST = 3,
 	/* The content of anything but a folder: all bytes that can be read now, or from a FIFO all
 	 * bytes up to its end. */
@@ -165,9 +167,9 @@ enum files_action {
 
 /* The subject of a failure. */
 enum files_subject {
-	/* A path. */
+	/* The path of a file or folder. */
 	FILES_SUBJECT_PATH = 1,
-	/* The user to act as. */
+	/* The user with whose rights the request is executed. */
 	FILES_SUBJECT_USER = 2,
 	/* The owner of the written files. */
 	FILES_SUBJECT_OWNER = 3,
@@ -289,20 +291,21 @@ struct files_entry {
 	uint64_t size;
 	/* The time of the last modification, in nanoseconds since 1970-01-01 UTC. */
 	int64_t mtime;
-	/* The owner's uid. The guest ignores it. */
+	/* The uid of the file's owner. The guest ignores it. */
 	uint32_t uid;
-	/* The gid. The guest ignores it. */
+	/* The gid of the file's group. The guest ignores it. */
 	uint32_t gid;
-	/* The name in the folder; empty for the root of a tree. */
+	/* The name in the folder that contains the entry; empty for the outermost file or folder of a
+	 * tree. */
 	struct files_slice name;
-	/* The target of a link. */
+	/* The target of a symbolic link; empty for any other entry. */
 	struct files_slice target;
 };
 
 /* Content of the file whose entry was sent last. The frame has at most 256 KiB, including the
  * header. */
 struct files_data {
-	/* The bytes. */
+	/* The next bytes of the file. */
 	struct files_slice data;
 };
 

@@ -68,8 +68,8 @@ enum sandboxd_type {
 	SANDBOXD_TYPE_HELLO = 1,
 	/* Answers `hello`. */
 	SANDBOXD_TYPE_READY = 2,
-	/* Gives a machine that was just started or restored the time and random bytes. A guest that is
-	 * not PID 1 ignores it. */
+	/* Gives a machine that was just started or restored the time and random bytes. A daemon that is
+	 * not PID 1, as in tests, ignores the message. */
 	SANDBOXD_TYPE_RESUME = 3,
 	/* Asks whether the guest is alive. The guest also answers while a command runs. */
 	SANDBOXD_TYPE_PING = 4,
@@ -86,8 +86,8 @@ enum sandboxd_type {
 	SANDBOXD_TYPE_GOODBYE = 9,
 	/* Refuses a frame. The header's id is that of the refused frame. */
 	SANDBOXD_TYPE_ERROR = 10,
-	/* Freezes all processes, so that the next `hello` keeps them. Refused as `busy` while a command
-	 * runs. */
+	/* Freezes all processes, and the next `hello` does not kill them. Refused as `busy` while a
+	 * command runs. */
 	SANDBOXD_TYPE_KEEP = 11,
 	/* Runs a command. */
 	SANDBOXD_TYPE_EXEC_REQUEST = 16,
@@ -99,17 +99,17 @@ enum sandboxd_type {
 	SANDBOXD_TYPE_EXEC_FAILED = 19,
 	/* Sends a signal to the command's process group. */
 	SANDBOXD_TYPE_EXEC_SIGNAL = 20,
-	/* Kills the command and all processes that it has started. The guest then sends the response
-	 * without waiting for credit. */
+	/* Kills the command and all processes that it has started. The guest then sends the response,
+	 * even if the host does not allow it to send the rest of the output. */
 	SANDBOXD_TYPE_EXEC_KILL = 21,
 	/* Asks the command to exit, by SIGTERM. When it has exited, the guest kills all processes that
 	 * it leaves behind. */
 	SANDBOXD_TYPE_EXEC_TERMINATE = 27,
-	/* Allows more output. */
+	/* Allows the guest to send more output of the command. */
 	SANDBOXD_TYPE_EXEC_CREDIT = 22,
 	/* Bytes for the standard input of the command. An empty message is the end of file. */
 	SANDBOXD_TYPE_EXEC_STDIN = 23,
-	/* Allows more standard input. */
+	/* Allows the host to send more standard input for the command. */
 	SANDBOXD_TYPE_EXEC_STDIN_CREDIT = 24,
 	/* The command has closed its standard input. The guest drops any more input. */
 	SANDBOXD_TYPE_EXEC_STDIN_CLOSED = 25,
@@ -247,13 +247,14 @@ enum sandboxd_error_code {
 	SANDBOXD_ERROR_CODE_BAD_CHECK = 15,
 	/* The bytes between two delimiters are not a stuffed frame. */
 	SANDBOXD_ERROR_CODE_BAD_STUFFING = 16,
-	/* Another exec is in flight. */
+	/* Another command is still running. */
 	SANDBOXD_ERROR_CODE_BUSY = 64,
-	/* The id is higher than the id of every `exec_request` so far. */
+	/* The message is about a command that was never requested: its id is higher than that of every
+	 * `exec_request` so far. */
 	SANDBOXD_ERROR_CODE_UNKNOWN_ID = 65,
-	/* An `exec_request` whose id is not higher than all earlier ids. */
+	/* The id of an `exec_request` is not higher than the ids of all earlier ones. */
 	SANDBOXD_ERROR_CODE_STALE_ID = 66,
-	/* An `exec_stdin` with more data than the guest has given credit for. */
+	/* An `exec_stdin` contains more data than the guest has allowed by `exec_stdin_credit`. */
 	SANDBOXD_ERROR_CODE_OVER_CREDIT = 67,
 };
 
@@ -267,9 +268,9 @@ enum sandboxd_stream {
 
 /* The ways in which a command can end. */
 enum sandboxd_ending {
-	/* It exited by itself; the status is its exit code. */
+	/* The command exited by itself; the status is its exit code. */
 	SANDBOXD_ENDING_EXITED = 0,
-	/* A signal ended it; the status is the signal's number. */
+	/* A signal killed the command; the status is the signal's number. */
 	SANDBOXD_ENDING_SIGNALLED = 1,
 	/* The kernel killed the command and all processes that it had started, because together they
 	 * exceeded `max_memory`. The status is the signal's number. A host that speaks version 1 gets
@@ -279,7 +280,7 @@ enum sandboxd_ending {
 
 /* The steps of a command's start, at each of which it can fail. */
 enum sandboxd_stage {
-	/* Creating the pipes. */
+	/* Creating the pipes for the command's standard streams. */
 	SANDBOXD_STAGE_PIPE = 1,
 	/* Creating the process. */
 	SANDBOXD_STAGE_FORK = 2,
@@ -301,17 +302,17 @@ enum sandboxd_stage {
 
 /* The sources of a command's standard input. */
 enum sandboxd_stdin_kind {
-	/* `/dev/null`. */
+	/* `/dev/null`, so that the command has no input. */
 	SANDBOXD_STDIN_KIND_NULL = 0,
-	/* The host, by `exec_stdin`. */
+	/* The host, which sends the input in `exec_stdin` messages. */
 	SANDBOXD_STDIN_KIND_HOST = 1,
 };
 
 /* The reasons why the guest shuts itself down. */
 enum sandboxd_goodbye_reason {
-	/* The host asked for it. */
+	/* The host has sent `shutdown`. */
 	SANDBOXD_GOODBYE_REASON_SHUTDOWN = 1,
-	/* The daemon cannot continue, or its stream has ended. */
+	/* The daemon cannot continue, or its connection to the host has ended. */
 	SANDBOXD_GOODBYE_REASON_BROKEN = 2,
 };
 
@@ -421,7 +422,7 @@ struct sandboxd_hello {
 	uint64_t digest;
 	/* The longest body that the sender can receive, in bytes; information only. */
 	uint32_t max_body;
-	/* Random, fresh for each `hello`. */
+	/* A random number, which is a new one for each `hello`. */
 	uint64_t nonce;
 };
 
@@ -437,12 +438,12 @@ struct sandboxd_ready {
 	uint64_t nonce;
 };
 
-/* Gives a machine that was just started or restored the time and random bytes. A guest that is
- * not PID 1 ignores it. */
+/* Gives a machine that was just started or restored the time and random bytes. A daemon that is
+ * not PID 1, as in tests, ignores the message. */
 struct sandboxd_resume {
 	/* The wall clock, in nanoseconds since 1970-01-01 UTC. */
 	uint64_t realtime_ns;
-	/* Random bytes for the guest's kernel, credited in full. */
+	/* Random bytes for the guest's kernel, which counts all their bits as entropy. */
 	struct sandboxd_slice entropy;
 };
 
@@ -463,7 +464,7 @@ struct sandboxd_pong {
 struct sandboxd_status {
 	/* The time at which the daemon started. */
 	uint64_t started_ns;
-	/* The time at which the daemon had opened its port. */
+	/* The time at which the daemon had opened its port to the host. */
 	uint64_t opened_ns;
 	/* The time at which the daemon wrote this message. */
 	uint64_t now_ns;
@@ -512,26 +513,27 @@ struct sandboxd_exec_request {
 	struct sandboxd_slice cwd;
 	/* The arguments, as for `execve`: the first is the program's own name. */
 	struct sandboxd_list argv;
-	/* Entries `KEY=VALUE`. Defaults whose keys are not among them are added after them. */
+	/* The environment variables, as `KEY=VALUE`. The guest adds defaults, such as PATH, for those
+	 * that are missing. */
 	struct sandboxd_list env;
-	/* The credit for standard output at the start, in bytes. */
+	/* Number of bytes of standard output that the guest may send before the first `exec_credit`. */
 	uint32_t stdout_credit;
-	/* The credit for standard error at the start, in bytes. */
+	/* Number of bytes of standard error that the guest may send before the first `exec_credit`. */
 	uint32_t stderr_credit;
 	/* The user to run as: `NAME`, `UID`, or either with `:GROUP`. If it is empty, the daemon's own
 	 * user, which is root in a machine. */
 	struct sandboxd_slice user;
 	/* The source of standard input. The source for a terminal is always the host. */
 	uint8_t stdin_from;
-	/* Number of lines of the terminal; 0: no terminal. */
+	/* Number of lines of the command's terminal; 0: the command has no terminal. */
 	uint16_t rows;
 	/* Number of columns of the terminal. */
 	uint16_t columns;
-	/* Maximum number of processes and threads at a time, if there are cgroups; 0: as many as the
-	 * kernel allows. */
+	/* Maximum number of processes and threads of the command at a time, if the guest has cgroups;
+	 * 0: as many as the kernel allows. */
 	uint32_t max_processes;
-	/* Maximum number of bytes of memory that they may use together, if there are cgroups; 0: no
-	 * limit. */
+	/* Maximum number of bytes of memory that the command's processes may use together, if the guest
+	 * has cgroups; 0: no limit. */
 	uint64_t max_memory;
 	/* The arguments after those in `argv`, for which `argv` has no room. */
 	struct sandboxd_list more_argv;
@@ -575,11 +577,12 @@ struct sandboxd_exec_signal {
 	uint8_t signal;
 };
 
-/* Allows more output. */
+/* Allows the guest to send more output of the command. */
 struct sandboxd_exec_credit {
-	/* The stream that the credit is for. */
+	/* The output stream of which the guest may send more. */
 	uint8_t stream;
-	/* Number of additional bytes. The total credit is at most 4294967295; anything above is lost. */
+	/* Number of bytes that the guest may send in addition. The total number that it may send is
+	 * limited to 4294967295. */
 	uint32_t amount;
 };
 
@@ -589,9 +592,9 @@ struct sandboxd_exec_stdin {
 	struct sandboxd_slice data;
 };
 
-/* Allows more standard input. */
+/* Allows the host to send more standard input for the command. */
 struct sandboxd_exec_stdin_credit {
-	/* Number of additional bytes, at least one. */
+	/* Number of bytes that the host may send in addition, at least one. */
 	uint32_t amount;
 };
 

@@ -101,13 +101,15 @@ class ErrorCode(enum.IntEnum):
     BAD_STUFFING = 16
     """The bytes between two delimiters are not a stuffed frame."""
     BUSY = 64
-    """Another exec is in flight."""
+    """Another command is still running."""
     UNKNOWN_ID = 65
-    """The id is higher than the id of every `exec_request` so far."""
+    """The message is about a command that was never requested: its id is higher than that of
+    every `exec_request` so far.
+    """
     STALE_ID = 66
-    """An `exec_request` whose id is not higher than all earlier ids."""
+    """The id of an `exec_request` is not higher than the ids of all earlier ones."""
     OVER_CREDIT = 67
-    """An `exec_stdin` with more data than the guest has given credit for."""
+    """An `exec_stdin` contains more data than the guest has allowed by `exec_stdin_credit`."""
 
 
 class Stream(enum.IntEnum):
@@ -123,9 +125,9 @@ class Ending(enum.IntEnum):
     """The ways in which a command can end."""
 
     EXITED = 0
-    """It exited by itself; the status is its exit code."""
+    """The command exited by itself; the status is its exit code."""
     SIGNALLED = 1
-    """A signal ended it; the status is the signal's number."""
+    """A signal killed the command; the status is the signal's number."""
     OUT_OF_MEMORY = 2
     """The kernel killed the command and all processes that it had started, because together they
     exceeded `max_memory`.
@@ -138,7 +140,7 @@ class Stage(enum.IntEnum):
     """The steps of a command's start, at each of which it can fail."""
 
     PIPE = 1
-    """Creating the pipes."""
+    """Creating the pipes for the command's standard streams."""
     FORK = 2
     """Creating the process."""
     SETUP = 3
@@ -161,18 +163,18 @@ class StdinKind(enum.IntEnum):
     """The sources of a command's standard input."""
 
     NULL = 0
-    """`/dev/null`."""
+    """`/dev/null`, so that the command has no input."""
     HOST = 1
-    """The host, by `exec_stdin`."""
+    """The host, which sends the input in `exec_stdin` messages."""
 
 
 class GoodbyeReason(enum.IntEnum):
     """The reasons why the guest shuts itself down."""
 
     SHUTDOWN = 1
-    """The host asked for it."""
+    """The host has sent `shutdown`."""
     BROKEN = 2
-    """The daemon cannot continue, or its stream has ended."""
+    """The daemon cannot continue, or its connection to the host has ended."""
 
 
 class DecodeError(Exception):
@@ -287,7 +289,7 @@ class Hello(_Frozen, init=False):
     :ivar version: The highest version of this protocol that the sender speaks.
     :ivar digest: The digest of the sender's schema.
     :ivar max_body: The longest body that the sender can receive, in bytes; information only.
-    :ivar nonce: Random, fresh for each `hello`.
+    :ivar nonce: A random number, which is a new one for each `hello`.
     """
 
     TYPE: ClassVar[int] = 1
@@ -368,10 +370,11 @@ class Ready(_Frozen, init=False):
 class Resume(_Frozen, init=False):
     """Gives a machine that was just started or restored the time and random bytes.
 
-    A guest that is not PID 1 ignores it.
+    A daemon that is not PID 1, as in tests, ignores the message.
 
     :ivar realtime_ns: The wall clock, in nanoseconds since 1970-01-01 UTC.
-    :ivar entropy: Random bytes for the guest's kernel, credited in full. At most 64 bytes.
+    :ivar entropy: Random bytes for the guest's kernel, which counts all their bits as entropy. At
+        most 64 bytes.
     """
 
     TYPE: ClassVar[int] = 3
@@ -495,7 +498,7 @@ class Status(_Frozen, init=False):
     Times are of CLOCK_MONOTONIC, in nanoseconds since the guest's kernel started.
 
     :ivar started_ns: The time at which the daemon started.
-    :ivar opened_ns: The time at which the daemon had opened its port.
+    :ivar opened_ns: The time at which the daemon had opened its port to the host.
     :ivar now_ns: The time at which the daemon wrote this message.
     :ivar frames_seen: Number of well-formed frames since the daemon started, including the
         `status_request`.
@@ -691,7 +694,7 @@ class Error(_Frozen, init=False):
 
 
 class Keep(_Frozen):
-    """Freezes all processes, so that the next `hello` keeps them.
+    """Freezes all processes, and the next `hello` does not kill them.
 
     Refused as `busy` while a command runs.
     """
@@ -725,20 +728,22 @@ class ExecRequest(_Frozen, init=False):
     :ivar argv: The arguments, as for `execve`: the first is the program's own name. At most 16384
         items of at most 131071 bytes, without NUL. At most 1048576 bytes in all, including 4 bytes
         for each item.
-    :ivar env: Entries `KEY=VALUE`. Defaults whose keys are not among them are added after them. At
-        most 16384 items of at most 131071 bytes, without NUL. At most 1048576 bytes in all,
-        including 4 bytes for each item.
-    :ivar stdout_credit: The credit for standard output at the start, in bytes.
-    :ivar stderr_credit: The credit for standard error at the start, in bytes.
+    :ivar env: The environment variables, as `KEY=VALUE`. The guest adds defaults, such as PATH, for
+        those that are missing. At most 16384 items of at most 131071 bytes, without NUL. At most
+        1048576 bytes in all, including 4 bytes for each item.
+    :ivar stdout_credit: Number of bytes of standard output that the guest may send before the first
+        `exec_credit`.
+    :ivar stderr_credit: Number of bytes of standard error that the guest may send before the first
+        `exec_credit`.
     :ivar user: The user to run as: `NAME`, `UID`, or either with `:GROUP`. If it is empty, the
         daemon's own user, which is root in a machine. At most 128 bytes, without NUL.
     :ivar stdin_from: The source of standard input. The source for a terminal is always the host.
-    :ivar rows: Number of lines of the terminal; 0: no terminal.
+    :ivar rows: Number of lines of the command's terminal; 0: the command has no terminal.
     :ivar columns: Number of columns of the terminal.
-    :ivar max_processes: Maximum number of processes and threads at a time, if there are cgroups; 0:
-        as many as the kernel allows.
-    :ivar max_memory: Maximum number of bytes of memory that they may use together, if there are
-        cgroups; 0: no limit.
+    :ivar max_processes: Maximum number of processes and threads of the command at a time, if the
+        guest has cgroups; 0: as many as the kernel allows.
+    :ivar max_memory: Maximum number of bytes of memory that the command's processes may use
+        together, if the guest has cgroups; 0: no limit.
     :ivar more_argv: The arguments after those in `argv`, for which `argv` has no room. At most
         262144 items of at most 131071 bytes, without NUL. At most 2097152 bytes in all, including 4
         bytes for each item. Since version 2.
@@ -1034,7 +1039,8 @@ class ExecSignal(_Frozen, init=False):
 class ExecKill(_Frozen, init=False):
     """Kills the command and all processes that it has started.
 
-    The guest then sends the response without waiting for credit.
+    The guest then sends the response, even if the host does not allow it to send the rest of the
+    output.
 
     :ivar id: The id in the frame's header.
     """
@@ -1098,12 +1104,12 @@ class ExecTerminate(_Frozen, init=False):
 
 
 class ExecCredit(_Frozen, init=False):
-    """Allows more output.
+    """Allows the guest to send more output of the command.
 
     :ivar id: The id in the frame's header.
-    :ivar stream: The stream that the credit is for.
-    :ivar amount: Number of additional bytes. The total credit is at most 4294967295; anything above
-        is lost.
+    :ivar stream: The output stream of which the guest may send more.
+    :ivar amount: Number of bytes that the guest may send in addition. The total number that it may
+        send is limited to 4294967295.
     """
 
     TYPE: ClassVar[int] = 22
@@ -1181,10 +1187,10 @@ class ExecStdin(_Frozen, init=False):
 
 
 class ExecStdinCredit(_Frozen, init=False):
-    """Allows more standard input.
+    """Allows the host to send more standard input for the command.
 
     :ivar id: The id in the frame's header.
-    :ivar amount: Number of additional bytes, at least one.
+    :ivar amount: Number of bytes that the host may send in addition, at least one.
     """
 
     TYPE: ClassVar[int] = 24

@@ -67,17 +67,17 @@ class Action(enum.IntEnum):
     """The kind of request."""
 
     STAT = 1
-    """One entry without content.
+    """The guest sends one entry without content.
 
-    A link is followed.
+    If the path is a symbolic link, the entry is that of its target.
     """
     LSTAT = 2
-    """One entry without content.
+    """The guest sends one entry without content.
 
-    A link is not followed.
+    If the path is a symbolic link, the entry is that of the link.
     """
     LIST = 3
-    """An entry without content for each entry of a folder."""
+    """The guest sends an entry without content for each file and folder in a folder."""
     READ = 4
     """The content of anything but a folder: all bytes that can be read now, or from a FIFO all
     bytes up to its end.
@@ -95,9 +95,9 @@ class Subject(enum.IntEnum):
     """The subject of a failure."""
 
     PATH = 1
-    """A path."""
+    """The path of a file or folder."""
     USER = 2
-    """The user to act as."""
+    """The user with whose rights the request is executed."""
     OWNER = 3
     """The owner of the written files."""
 
@@ -318,11 +318,12 @@ class Entry(_Frozen, init=False):
     :ivar mode: The type and permissions, as in Linux's `st_mode`.
     :ivar size: The size in bytes. The data that follow may be longer or shorter.
     :ivar mtime: The time of the last modification, in nanoseconds since 1970-01-01 UTC.
-    :ivar uid: The owner's uid. The guest ignores it.
-    :ivar gid: The gid. The guest ignores it.
-    :ivar name: The name in the folder; empty for the root of a tree. At most 255 bytes, without
-        NUL.
-    :ivar target: The target of a link. At most 4095 bytes, without NUL.
+    :ivar uid: The uid of the file's owner. The guest ignores it.
+    :ivar gid: The gid of the file's group. The guest ignores it.
+    :ivar name: The name in the folder that contains the entry; empty for the outermost file or
+        folder of a tree. At most 255 bytes, without NUL.
+    :ivar target: The target of a symbolic link; empty for any other entry. At most 4095 bytes,
+        without NUL.
     """
 
     TYPE: ClassVar[int] = 2
@@ -375,7 +376,7 @@ class Data(_Frozen, init=False):
 
     The frame has at most 256 KiB, including the header.
 
-    :ivar data: The bytes. At most 262132 bytes.
+    :ivar data: The next bytes of the file. At most 262132 bytes.
     """
 
     TYPE: ClassVar[int] = 3
