@@ -54,7 +54,7 @@ def median(boots: Sequence[Boot]) -> Boot:
 
 
 async def boot_times(vm: MicroVM, begun: float, ready: float) -> Boot:
-    """Return the durations of the steps in which a machine was booted.
+    """Return the durations of the steps of a boot, which took from `begun` until `ready`.
 
     No command may have run in the machine yet.
 
@@ -75,7 +75,7 @@ async def boot_times(vm: MicroVM, begun: float, ready: float) -> Boot:
 
 
 async def _daemon_times(vm: MicroVM) -> tuple[float, float]:
-    """Return the times at which the daemon started and opened its port, by the host's clock.
+    """Return when the guest's daemon started, and when it opened its port, by the host's clock.
 
     The guest reads its clock between the host's request and its own answer. The attempt with the
     shortest round trip gives the most exact offset between the two clocks, as in NTP.
@@ -86,9 +86,10 @@ async def _daemon_times(vm: MicroVM) -> tuple[float, float]:
 
 
 async def _read_clock(vm: MicroVM) -> tuple[float, float, float, float]:
-    """Return the duration of a request, the offset of the clocks, and two times of the daemon.
+    """Ask the guest for its time once, and return how far its clock differs from the host's clock.
 
-    The times are those at which the daemon started and opened its port, by the guest's clock.
+    Return four numbers of seconds: the duration of the request, the difference of the clocks, and
+    the times at which the daemon started and opened its port, by the guest's clock.
     """
     before = time.monotonic()
     status = await vm.status()

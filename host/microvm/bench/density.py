@@ -21,8 +21,9 @@ _PSS = re.compile(r"^Pss:\s+(\d+) kB", re.MULTILINE)
 async def measure_density(
     clone: Callable[[], Awaitable[MeasuredMachine]], count: int, advance: Callable[[int], None]
 ) -> Density:
-    """Start `count` clones and keep all running; as many start at a time as there are CPUs.
+    """Start `count` clones, keep all running, and call `advance` after each start.
 
+    As many clones start at the same time as there are CPUs.
     All clones must answer a ping. The memory is measured afterwards, while the clones are stopped
     one by one, so that the measurement does not slow down their start.
 

@@ -80,19 +80,21 @@ class Figure:
 
     @property
     def default_ratio(self) -> float | None:
-        """Median of the image divided by that of the default image; None if one is missing."""
+        """Median of microvm's values divided by the default image's median; None without it."""
         return self._beside(self.default)
 
     def _beside(self, samples: Sequence[float]) -> float | None:
         return percentile(self.samples, 50) / percentile(samples, 50) if samples else None
 
     def tail(self, percent: float) -> float:
-        """Return the best value that at least `percent` % of the samples reach or surpass."""
+        """Return the percentile that at least `percent` % of the samples reach or surpass."""
         return percentile(self.samples, percent, descending=self.metric.more_is_better)
 
 
 def percentile(samples: Sequence[float], percent: float, *, descending: bool = False) -> float:
-    """Return the lowest sample V such that at least `percent` % of the samples are at most V.
+    """Return a percentile of the samples, counted from the highest sample if `descending`.
+
+    This is the lowest sample V such that at least `percent` % of the samples are at most V.
 
     :param descending: True to return the highest sample V such that at least `percent` % of the
         samples are at least V.

@@ -143,9 +143,9 @@ class LibraryMachine:
         await self.vm.stop()
 
     async def _run(self, command: tuple[str, ...], size: int) -> None:
-        """Run a command in the guest.
+        """Run a command in the guest, and check that it succeeds and writes `size` bytes.
 
-        The command must succeed and write `size` bytes, which are discarded.
+        The bytes are discarded.
         """
         async with await self.vm.exec(command) as process:
             received = 0
@@ -157,7 +157,7 @@ class LibraryMachine:
 
 
 async def clone_of(snapshot: Snapshot, confinement: Confinement) -> LibraryMachine:
-    """Start a machine from a snapshot that the benchmark has taken."""
+    """Start a machine from a snapshot. `confinement` is the option of `MicroVM`."""
     vm = MicroVM(snapshot, confinement=confinement)
     await vm.start()
     return LibraryMachine(vm)

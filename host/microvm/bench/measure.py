@@ -88,7 +88,7 @@ class Plan:
 
 
 def check_memory(memory: Size) -> None:
-    """Check that the guest has enough memory for the files of the benchmark.
+    """Check that the guest has enough memory for the files that the benchmark copies into it.
 
     Half of the memory holds the guest's root file system, into which the largest file must fit.
 
@@ -285,7 +285,7 @@ class _Measurement:
                 self._add(contender, "clone_pss_mib", memory)
 
     async def snapshots(self) -> None:
-        """Measure snapshots of a machine, and the answers of a process in their clones."""
+        """Measure how long a snapshot takes, and how soon a process in its clones answers."""
         machine = await self._library.clone()
         try:
             await responder.start(machine.vm, python=self._has_python)

@@ -242,8 +242,9 @@ def clear(path: Path) -> None:
         try:
             shutil.rmtree(path)
         except FileNotFoundError:
-            # Try again, because a helper process is removing the files of a killed tool at the same
-            # time.
+            # Another process has removed a file in this folder meanwhile. For example, after
+            # a tool such as mkfs.erofs was killed, its parent process removes its temporary files.
+            # So try again.
             continue
         except PermissionError:
             if os.geteuid() == 0:
@@ -266,7 +267,7 @@ def _clear_all_ids(path: Path) -> None:
 
 @contextmanager
 def disk_errors(path: Path | None = None) -> Iterator[None]:
-    """Context manager that turns an `OSError` into an error of this library, with a hint.
+    """Context manager that turns an `OSError` into a `CacheError` or `ImageError` with a hint.
 
     :param path: the file or folder that the message names if the OSError names none.
     :raises CacheError: the disk is full, or a file of the cache cannot be read or written.
@@ -304,7 +305,10 @@ def _remedy(error: OSError) -> str:
 
 
 def _settle(path: Path, *, shared: bool) -> None:
-    """Set the modes of `path` and of everything in it, and sync all its files to the disk."""
+    """Make `path` readable for its owner, or for all users if `shared`, and sync it to the disk.
+
+    This includes everything in a folder.
+    """
     if path.is_dir():
         for child in path.iterdir():
             _settle(child, shared=shared)

@@ -19,16 +19,18 @@ HEARTBEAT = 0.5
 
 @asynccontextmanager
 async def held(path: Path, purpose: str, notify: Callable[[str], None]) -> AsyncIterator[None]:
-    """Context manager: wait for the lock of `path`, hold it, and send heartbeats meanwhile.
+    """Context manager: wait for the lock of `path` and hold it; `purpose` appears in messages.
+
+    While this process holds the lock, it sends heartbeats, which show others its progress.
 
     :param purpose: The work of the holder, for messages: a verb and its object, such as "saves a
         guest".
     :param notify: A function that is called with a line for the user if the wait is long.
     :raises CacheError: The cache cannot be written, or the holder sends no heartbeats.
     """
-    # Count checks instead of seconds. The clock continues while a signal such as SIGSTOP has
-    # stopped both this process and the holder, so the holder would seem to have sent no heartbeats
-    # for too long.
+    # Limit the number of checks without a new heartbeat, and not the seconds. If a signal such as
+    # SIGSTOP stops both this process and the holder of the lock, the clock continues. So by the
+    # clock, the holder would seem to have sent no heartbeat for too long.
     max_checks = round(HOLDER_TIMEOUT / lock.INTERVAL)
     heartbeat, checks, silent = None, 0, 0
     while True:

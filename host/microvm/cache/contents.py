@@ -91,7 +91,8 @@ def _items(root: Path) -> Iterator[tuple[str, Path]]:
                 yield UNFINISHED if item.name.startswith(".") else kind, item
         elif path.name.startswith(RECORDS) or path.name == MARK:
             yield "records", path
-        # `scratch` only holds files without names, so an empty folder is normal
+        # The files in the folder `scratch` have no names, so the folder is normally empty. Only
+        # files with names are reported.
         elif path.name != "scratch" or any(_entries(path)):
             yield OTHER, path
 
@@ -104,7 +105,11 @@ def _entries(folder: Path) -> list[Path]:
 
 
 def _measure(path: Path, seen: set[tuple[int, int]]) -> tuple[int, float]:
-    """Return the size of a file or folder on the disk, and the newest modification time in it."""
+    """Return the size of a file or folder on the disk, and the newest modification time in it.
+
+    :param seen: Device and inode of each file that was counted before. The size omits these files,
+        so a file with several hard links counts once.
+    """
     size, used, waiting = 0, 0.0, [path]
     while waiting:
         current = waiting.pop()
@@ -113,8 +118,8 @@ def _measure(path: Path, seen: set[tuple[int, int]]) -> tuple[int, float]:
             if (status.st_dev, status.st_ino) not in seen:
                 seen.add((status.st_dev, status.st_ino))
                 size += status.st_blocks * cache.SECTOR
-            # This record is written when digests are compared. That does not mean that the item was
-            # used.
+            # Ignore the record of compared digests, because it is also written when an item is only
+            # verified, and not used.
             if current.name != RECORD:
                 used = max(used, status.st_mtime)
             if stat.S_ISDIR(status.st_mode):

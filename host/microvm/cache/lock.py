@@ -87,7 +87,8 @@ def attempt(path: Path) -> Iterator[bool]:
         with cache.disk_errors(name):
             ours = _lock(fd, name)
         if ours:
-            # If the disk is full, the lock file does not contain the process id.
+            # If the disk is full, the process id cannot be written. Ignore the error, because the
+            # id only serves messages about the holder of the lock.
             with suppress(OSError):
                 os.pwrite(fd, b"%d\n" % os.getpid(), 0)
         yield ours

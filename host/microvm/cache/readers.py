@@ -76,16 +76,17 @@ def set_mode(path: Path, *, shared: bool) -> None:
 
 
 def is_right(status: os.stat_result, *, shared: bool) -> bool:
-    """Return True if a folder's mode fits `shared`, or if another user owns the folder.
+    """Return True if only its owner may read a folder, or, if `shared`, all users may.
 
-    The mode fits if only the owner may read the folder, or, if `shared`, all users may.
+    Also return True if another user owns the folder, because its mode cannot be corrected then.
     """
     return status.st_uid != os.geteuid() or status.st_mode & _OTHERS == (_READ if shared else 0)
 
 
 def correct(top: Path, *, made_by_us: bool) -> None:
-    """Set the mode of each file and folder of a cache that we own, once in each process.
+    """Set the mode of each file and folder in the cache `top` that we own, once in each process.
 
+    The mode of the folder `top` itself is set only if `made_by_us` or if root shares the cache.
     The private folders are corrected first. A file whose mode cannot be set, as on a read-only
     disk, keeps its mode.
 

@@ -1,4 +1,4 @@
-"""Records of files whose digests have been compared, so that each file is read only once.
+"""Records of files whose digests were verified, so that no file is read twice to verify it.
 
 Computing a digest takes as long as starting a clone. So we compute it once for each file, and
 record the inode, the size, and the times of the last write and of the last change. A later change
@@ -27,7 +27,7 @@ RECORD = "verified.json"
 """Name of the record in a folder: for each file, its digest and its inode, size and times."""
 
 _LIMIT = 1 << 12
-# The records that this process has made, because it may be unable to write files.
+# Records of verified digests in memory, for a process that cannot write files in the cache.
 _memory: dict[tuple[Path, str], list[str | int]] = {}
 
 
@@ -41,7 +41,7 @@ def sha256(file: int) -> str:
 
 
 def check(path: Path, file: int, expected: str, digest: Callable[[int], str] = sha256) -> bool:
-    """Return True if a file has the expected digest, by its record or else by reading it.
+    """Return True if a file has the digest `expected`. If a record says so, do not read the file.
 
     :param path: The path of the file, in whose folder the record is.
     :param file: A descriptor of the file.

@@ -99,7 +99,7 @@ class BackgroundLoop:
             self._thread.post(function)
 
     def close(self) -> None:
-        """Run `end` in the loop, stop the loop, and wait for both; idempotent."""
+        """Run the user's function `end` in the loop, then stop the loop, and wait; idempotent."""
         if os.getpid() != self._process:
             return
         with self._lock:
@@ -127,7 +127,7 @@ class _PendingCall(Generic[T]):
         self._task.add_done_callback(self._settle)
 
     def abort(self) -> None:
-        """Cancel the coroutine and wait until it has ended, or close it if no loop has it yet."""
+        """Cancel the coroutine and wait until it has ended. If it has not started, close it."""
         if self.loop is None:
             self._coroutine.close()
         elif not self.done.done():
@@ -180,7 +180,7 @@ class _LoopThread:
         return threading.current_thread() is self._thread
 
     def end(self) -> None:
-        """Let the loop run the user's function `end`, and let the thread exit then; idempotent."""
+        """Request that the loop runs the function `end` of its user and then stops; idempotent."""
         if self._thread.is_alive() and not self.loop.is_closed():
             self.loop.call_soon_threadsafe(self._stop.set)
 

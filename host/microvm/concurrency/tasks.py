@@ -38,7 +38,7 @@ async def wait_ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
 
 
 def running_loop(kind: str) -> asyncio.AbstractEventLoop:
-    """Return the asyncio event loop that runs in this thread.
+    """Return the asyncio event loop of this thread. `kind` names the object that needs a loop.
 
     :param kind: Word for the object that needs the loop, such as machine.
     :raises UsageError: If no asyncio loop runs in this thread, such as under trio.
@@ -53,7 +53,7 @@ def running_loop(kind: str) -> asyncio.AbstractEventLoop:
 
 
 def check_loop(kind: str, loop: asyncio.AbstractEventLoop) -> None:
-    """Check that the running event loop is the loop in which an object was created.
+    """Check that the running event loop is `loop`, in which an object of this `kind` was created.
 
     A task that waits for the object in another loop would wait forever.
 

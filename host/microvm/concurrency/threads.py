@@ -68,9 +68,10 @@ async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs)
 
 
 async def in_stoppable_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run a function in a new thread and return its result. Cancelling stops the function.
+    """Run a function, which calls `check_stopped` repeatedly, in a new thread; return its result.
 
-    The function stops at its next call of `check_stopped`. The task waits for it at most 10 s.
+    If the task is cancelled, the next call of `check_stopped` stops the function. The task waits
+    for that at most 10 s.
 
     :raises MicroVMError: If no thread can be started.
     """

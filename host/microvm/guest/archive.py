@@ -309,7 +309,7 @@ def write(path: Path, name: str, archive: BinaryIO) -> None:
 def _reading() -> Iterator[None]:
     try:
         yield
-    # Must be before ValueError, because some MicroVMErrors are also ValueErrors.
+    # This clause must precede the one for ValueError, because some MicroVMErrors are ValueErrors.
     except MicroVMError:
         raise
     # errors of tarfile for an invalid number in the archive
@@ -340,7 +340,8 @@ def _bytes(text: str) -> bytes:
 
 
 def _nanoseconds(seconds: float) -> int:
-    # This form of the comparison is also true for NaN, which is not a number.
+    # `>=` would be false for NaN, "not a number". `not <` is true, so NaN becomes the current
+    # time, too.
     if not abs(seconds) < _SECONDS_END:
         return files.NOW
     return int(seconds * 1e9) if isinstance(seconds, float) else seconds * 1_000_000_000

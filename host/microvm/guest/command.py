@@ -36,7 +36,7 @@ class Command:
         consumed: Callable[[codec.Stream, int], None],
         max_output: int | None,
     ) -> None:
-        """Create the state of a command that the host starts with the message `request`.
+        """Create the state of the command in `request`; call `consumed` when its output is read.
 
         :param consumed: Function that is called with an output stream and the number of bytes that
             its reader has taken.
@@ -86,7 +86,7 @@ class Command:
         return False
 
     def release(self, keep: int) -> None:
-        """Store only `keep` more bytes of output, so that the command never waits for a reader."""
+        """Discard output after `keep` more bytes, so that the command never waits for a reader."""
         self.stdout.release(keep)
         self.stderr.release(keep)
 
@@ -114,16 +114,15 @@ class Command:
                 codec.Stage.USER: self._request.user,
                 codec.Stage.INTERPRETER: bytes(message.missing),
             }
-            # Keep the text short. `backslashreplace` shows a byte that is not UTF-8 as four
-            # characters, `\xNN`. After `surrogateescape`, `printable` would show such a byte as six
-            # characters, `\udcXX`.
+            # Decode with `backslashreplace`, which shows a byte that is not UTF-8 as `\xNN`. With
+            # `surrogateescape`, `printable` would show the longer `\udcXX`.
             subject = printable(subjects.get(stage, b"").decode(errors="backslashreplace"))
             self.error = StartError(name, message.error_number, self.name, subject)
             self.returncode = self.error.exit_status
         self._end(None)
 
     def exit(self, returncode: int) -> None:
-        """Set the return code of a command whose result was sent to another client of the guest."""
+        """Set the return code of a command that another process, the supervisor, ran for us."""
         self.returncode = returncode
         self._end(None)
 

@@ -12,7 +12,9 @@ from microvm.wire import codec
 
 
 class Executor(Protocol):
-    """An object that runs commands in a guest: the guest itself, or a client of its supervisor.
+    """An object that runs commands in a guest, directly or through another process.
+
+    The other process is the supervisor, which owns a machine with a name.
 
     See `MicroVM.exec`, `ping` and `status`.
     """
@@ -22,7 +24,7 @@ class Executor(Protocol):
         """Values of options that apply to each command that does not set them."""
 
     async def start(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
-        """Start a command. If a killed command has not exited yet, wait for that first."""
+        """Start a command. If an earlier command was killed, first wait until it has exited."""
 
     async def ping(self, timeout: float) -> None:
         """Send a ping to the guest, and wait for its answer."""

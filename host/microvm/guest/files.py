@@ -265,7 +265,7 @@ async def get_archive(
 
 @asynccontextmanager
 async def _sending(transfer: Exchange) -> AsyncIterator[None]:
-    """Context manager that waits for the guest's result after its block has sent all messages.
+    """Context manager: its block sends files to the guest. Then wait for the guest's result.
 
     If the block fails, cancel the transfer.
     """

@@ -60,7 +60,7 @@ class Guest:
         session: Callable[[], Session] = Session,
         channel: ChannelFactory = Channel,
     ) -> None:
-        """Create a guest without a connection.
+        """Create a guest without a connection, and its session and channel with these functions.
 
         :param console_tail: Function that returns the last output of the guest's console, for
             errors.
@@ -99,7 +99,7 @@ class Guest:
         self._channel.write(self._session.hello())
 
     async def ready(self, timeout: float, *, resume: bool = True) -> None:
-        """Wait until the guest answers `hello`. With `resume`, then send it the time and entropy.
+        """Wait until the guest answers `hello`; then call `resume`, unless `resume` is False.
 
         :param timeout: Maximum time in seconds.
         :param resume: True to call `resume` now, False to call it before the first command. Until
@@ -129,8 +129,9 @@ class Guest:
             self.resume()
 
     async def keep(self, timeout: float = TIMEOUTS.ping) -> None:
-        """Freeze the guest's processes, so that the next `hello` of a host does not stop them.
+        """Freeze the guest's processes before the guest is saved, so that clones continue them.
 
+        Otherwise the `hello` with which a host begins a session would stop the processes.
         The next call of `resume` unfreezes the processes.
 
         :param timeout: Maximum time in seconds.
@@ -147,7 +148,7 @@ class Guest:
         return self._exec(argv, parse_options(ExecOptions, options, "exec"))
 
     async def start(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
-        """Start a command. If a killed command has not exited yet, wait for that first."""
+        """Start a command. If an earlier command was killed, first wait until it has exited."""
         await self.wait_idle()
         return self._exec(argv, options)
 
@@ -188,7 +189,7 @@ class Guest:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Context manager that refuses commands and delays pings, so its block can call `keep`.
+        """Context manager during which no command starts and no ping is sent, as `keep` requires.
 
         :raises Busy: If a command runs, or another such block is active.
         :raises UsageError: If the image is too old.
@@ -197,8 +198,8 @@ class Guest:
         if not self._free.is_set():
             raise _busy()
         self._begin()  # gives this guest its own entropy, before the guest is saved
-        # Encoded only to raise an error if the guest does not support `keep`. The message is not
-        # sent.
+        # Encode the message `keep` without sending it. This raises an error if the guest does not
+        # support the message.
         self._session.keep()
         self._free.clear()
         try:

@@ -8,8 +8,8 @@ from errno import EFBIG
 from microvm.errors import FileError
 from microvm.wire.files import Data, Entry, Whole
 
-# The names and link targets in a transfer may have this number of bytes for each allowed file, and
-# in addition the second number of bytes, so that a few names may be long.
+# Limits of the total length of all names and link targets in a transfer: _NAME bytes for each file
+# that the transfer may have, plus _LONG_NAMES bytes, so that a few names may be long.
 _NAME = 100
 _LONG_NAMES = 1 << 20
 

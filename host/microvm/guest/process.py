@@ -79,8 +79,9 @@ class Process:
         abandon: Callable[[Command], None],
         dropped: Callable[[], None],
     ) -> None:
-        """Create the object through which a user controls a command.
+        """Create the object for a command. It calls the functions when the user uses or drops it.
 
+        :param abandon: Function that kills the command when the user calls `abandon`.
         :param dropped: Function that is called in any thread when the last reference to this object
             and its output streams is dropped.
         """
@@ -178,7 +179,7 @@ class Process:
         self._command.error = self._command.error or error
 
     def _keep_alive_with(self, owner: object) -> None:
-        """Keep `owner`, such as the machine, alive with this process and its output streams."""
+        """Keep `owner`, such as the machine, alive while this object or a stream of it exists."""
         self._keep_alive.owner = owner
 
     def send_signal(self, signal: int) -> None:

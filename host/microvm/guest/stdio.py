@@ -29,7 +29,9 @@ _LAST_OUTPUT_TIMEOUT = 1.0
 async def attach(
     process: Process, feed: Coroutine[Any, Any, None] | None, out: WriteFunction, err: WriteFunction
 ) -> int:
-    """Write a command's output with `out` and `err` until it exits; return its return code.
+    """Run `feed`, which writes a command's input, and write its output with `out` and `err`.
+
+    Return the return code when the command has exited.
 
     :param feed: Coroutine that writes the command's standard input; it is cancelled when the
         command exits.
@@ -99,7 +101,7 @@ def _write_all(descriptor: int, chunk: bytearray | bytes | memoryview) -> None:
     while view:
         try:
             view = view[os.write(descriptor, view) :]
-        # another process, which shares the descriptor, has set O_NONBLOCK
+        # Another process that shares the descriptor has set O_NONBLOCK, so wait for room.
         except BlockingIOError:
             wait_ready({descriptor: POLLOUT})
 

@@ -11,9 +11,9 @@ from typing import Self
 from microvm.errors import MachineError
 from microvm.wire.session import STDIN_CHUNK
 
-# Chunks of output that are smaller than this are copied, and joined with a small chunk before them.
-# A small chunk that was kept as a view would keep alive the whole buffer that was read from the
-# port, so a guest could make the host hold gigabytes.
+# Chunks of output with fewer bytes are copied, and appended to a small chunk before them. Without
+# the copy, a chunk is a view into the large buffer that was read from the port, and keeps all of
+# this buffer in memory. So a guest that sends tiny chunks could make the host hold gigabytes.
 _SMALL = 1 << 14
 
 
@@ -56,9 +56,9 @@ class OutputBuffer:
         return chunk
 
     def feed(self, data: bytes | memoryview, dropped: int = 0) -> None:
-        """Add output from the guest, of which the host has already discarded `dropped` bytes.
+        """Add the output `data`. `dropped` more bytes arrived with it, but were discarded.
 
-        :param dropped: Number of further bytes that arrived with `data`, but were discarded.
+        The discarded bytes count as consumed, so the guest may send as many again.
         """
         if dropped:
             self._consumed(dropped)
@@ -78,7 +78,7 @@ class OutputBuffer:
         self._wake.set()
 
     def release(self, keep: int) -> None:
-        """Store only `keep` more bytes of output, so that the command never waits for a reader."""
+        """Discard output after `keep` more bytes, so that the command never waits for a reader."""
         if self._keep is None:
             self._consumed(len(self))
             self._keep = keep

@@ -14,7 +14,7 @@ from microvm.qemu.launch import find_qemu
 
 
 class AcceleratorChoice:
-    """The accelerators, KVM or emulation, to try for one start, and the record of which work.
+    """The choice of the accelerators, KVM or emulation, for one start. It records if KVM works.
 
     :param requested: Accelerator that the user requested.
     :param arch: Architecture of the guest.

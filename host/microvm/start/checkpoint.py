@@ -49,7 +49,7 @@ class Checkpoint:
 
     @contextmanager
     def opened(self) -> Iterator[Memory]:
-        """Open the checkpoint for a new QEMU, which gets its own files; see `restorable`."""
+        """Open the checkpoint for a new QEMU, as files for this QEMU alone; see `restorable`."""
         with ExitStack() as files:
             ram = _duplicate(self._memory.ram, files)
             state = os.pread(self._memory.state, os.fstat(self._memory.state).st_size, 0)
@@ -93,7 +93,9 @@ class Checkpoint:
 
 
 async def take(vm: RunningVM, image: Image, files: ExitStack) -> Checkpoint:
-    """Take a checkpoint of a running machine, which continues to run afterwards.
+    """Take a checkpoint of a running machine; `files` closes the files of the checkpoint.
+
+    The machine continues to run afterwards.
 
     :param image: Image that the machine has booted.
     :param files: Stack that closes the files of the checkpoint.
@@ -135,7 +137,8 @@ async def _send(vm: RunningVM, memory: Memory) -> tuple[RunningVM, float]:
 
     async def copy_disk() -> None:
         if vm.qemu.scratch is not None and memory.scratch is not None:
-            # pass a duplicate, because this file is closed if QEMU exits meanwhile
+            # If QEMU exits during the copy, the descriptor of its scratch disk is closed. So the
+            # thread that copies the disk gets a duplicate of the descriptor.
             disk = _duplicate(vm.qemu.scratch, files)
             await in_stoppable_thread(scratch.copy, disk, memory.scratch)
 

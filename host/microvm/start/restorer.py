@@ -98,8 +98,9 @@ class Restorer:
 
 
 def image_of(label: str, saved_origin: Origin) -> Image:
-    """Check that a saved guest can be restored here, and return the image that it has booted.
+    """Check that a saved guest can be restored here, and return its image.
 
+    :param label: Name of the saved guest for messages.
     :raises SnapshotError: If the guest was saved with another QEMU or on a different host, or if
         its image was changed or removed.
     :raises QemuError: If QEMU or the launcher is not installed.

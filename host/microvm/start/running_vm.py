@@ -71,7 +71,7 @@ class RunningVM:
         *,
         resume: bool = True,
     ) -> Self:
-        """Let the QEMU process `launched` boot or restore a guest, and wait until it is ready.
+        """Boot or restore a guest in the QEMU `launched`, wait for it, and return the machine.
 
         :param launched: QEMU process; the new machine owns it from now on.
         :param console_log: See `MicroVM`.

@@ -81,7 +81,7 @@ class SavedManifest(NamedTuple):
 
 
 class SavedGuest(NamedTuple):
-    """A saved guest in the cache: its manifest, size and last use, or its flaw if it has one.
+    """A saved guest in the cache: its manifest, or the reason why the guest cannot be used.
 
     :ivar name: Name of the folder.
     :ivar manifest: Manifest of the guest; None if the guest has a flaw.
@@ -98,7 +98,9 @@ class SavedGuest(NamedTuple):
 
 
 class FlawError(Exception):
-    """An error that says that a saved guest cannot be used. Its text may be empty.
+    """Error: a saved guest cannot be used, because its files are damaged, outdated or unreadable.
+
+    The text explains the flaw further, or is empty.
 
     :ivar flaw: Kind of the flaw.
     """
@@ -134,7 +136,7 @@ def blank(scratch_size: int = 0) -> Iterator[Memory]:
 
 @contextmanager
 def restorable(ram: int, state: bytes, disk: int | None, *, copied: bool) -> Iterator[Memory]:
-    """Yield a saved guest as files for one QEMU; with `copied`, QEMU gets its own copy of the RAM.
+    """Yield files from which one QEMU restores a guest. If `copied`, their RAM is a copy.
 
     :raises CacheError: If the disk is full, or the cache cannot be written.
     """
@@ -156,7 +158,10 @@ def restorable(ram: int, state: bytes, disk: int | None, *, copied: bool) -> Ite
 def write(
     memory: Memory, folder: Path, *, name: str, origin: Origin, copied: bool, base: int | None
 ) -> None:
-    """Write a guest that QEMU has saved in `memory` to a new folder; see `Store.save`."""
+    """Write a guest that QEMU has saved in `memory` to a new folder.
+
+    See `Store.save` for the arguments.
+    """
     folder.mkdir()
     state = os.pread(memory.state, os.fstat(memory.state).st_size, 0)
     (folder / STATE).write_bytes(state)
@@ -284,9 +289,11 @@ def _inode(path: Path) -> int | None:
 
 
 def _keep(source: int, path: Path, base: int | None = None) -> str:
-    """Copy the open file `source` to the path `path`, and return the digest of the copy.
+    """Copy a file to `path`; share disk blocks with `base` if possible; return the digest.
 
-    :param base: Similar file, with which the copy shares blocks on the disk if that is possible.
+    :param source: Descriptor of the file.
+    :param base: Descriptor of a similar file, with which the copy shares blocks on the disk if that
+        is possible.
     """
     with path.open("w+b") as target:
         if base is not None and sparse.share(base, target.fileno()):

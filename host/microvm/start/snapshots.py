@@ -54,7 +54,10 @@ def save(
 
 
 def prune(*, unusable: bool = False, everything: bool = False) -> list[SavedGuest]:
-    """Remove snapshots that are damaged or of another version of microvm, and return them.
+    """Remove damaged and outdated snapshots, those that are `unusable` here, or `everything`.
+
+    An outdated snapshot was saved by another version of microvm. Return the snapshots that were
+    removed.
 
     :param unusable: Also remove snapshots that cannot be used here, for example because QEMU has
         changed.

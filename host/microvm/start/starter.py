@@ -134,10 +134,7 @@ class Starter:
             return vm
 
     def _disable_clones(self, error: _Refused) -> None:
-        """Record that this QEMU cannot restore a guest that it has saved; valid for one day.
-
-        Until then, each start boots.
-        """
+        """Record that this QEMU cannot restore guests, so that machines boot for the next day."""
         self._probes.remember(works=False)
         self._notify(
             f"this QEMU cannot clone guests: {error.message}; booting instead for a day"
@@ -242,8 +239,9 @@ class Starter:
 
 @contextmanager
 def _classify_errors(action: str, *, boots: bool = False) -> Iterator[None]:
-    """Context manager that turns errors into `_Refused` (bad template) or `_Unavailable`.
+    """Context manager that turns errors of QEMU into `_Refused` or `_Unavailable`; see `boots`.
 
+    `_Refused` means that QEMU cannot save or restore this guest.
     If QEMU was killed by a signal, reached a limit, took too long or lacked a resource of the host,
     the template may still be good.
 

@@ -70,9 +70,9 @@ class Store:
 
     @contextmanager
     def opened(self, name: str, expected: SavedManifest | None = None) -> Iterator[Memory | None]:
-        """Context manager that opens and checks a saved guest, and yields it as memory for QEMU.
+        """Context manager that opens and checks a saved guest; its manifest must be `expected`.
 
-        It yields None if the saved guest does not exist.
+        It yields the guest as memory for QEMU. It yields None if the saved guest does not exist.
 
         :param expected: Manifest that the saved guest must have; None to accept any.
         :raises OSError: If this process has reached a limit, such as its number of open files.
@@ -150,7 +150,9 @@ class Store:
         copied: bool,
         base: int | None = None,
     ) -> None:
-        """Write the guest that QEMU has saved in `memory`; replace a saved guest of the same name.
+        """Write the guest that QEMU has saved in `memory` to the cache, under the name `name`.
+
+        A saved guest of the same name is replaced.
 
         The caller must hold the lock of `path(name)`. See `SavedManifest` for the other arguments.
 
@@ -163,7 +165,7 @@ class Store:
             saved.write(memory, folder, name=name, origin=origin, copied=copied, base=base)
 
     def installed(self, *, deep: bool = False) -> list[SavedGuest]:
-        """Return all saved guests. The one that was cloned last comes first.
+        """Return all saved guests, the last cloned first; if `deep`, check their files' digests.
 
         :param deep: True to compare their files with the digests, which reads all files that have
             not been verified before.

@@ -40,6 +40,8 @@ def locked(name: str, notify: Callable[[str], None]) -> AbstractAsyncContextMana
 def save(memory: Memory, *, name: str, origin: Origin, copied: bool) -> None:
     """Save a guest as a template, and remove old templates if all together take too much room.
 
+    See `Store.save` for the arguments.
+
     :raises CacheError: If the disk is full or cannot be written. Incomplete files are removed.
     """
     STORE.save(memory, name=name, origin=origin, copied=copied)

@@ -86,7 +86,8 @@ async def _settle(guest: Guest) -> None:
         async with asyncio.timeout(_CLOCK_TIMEOUT):
             while await read_file(guest, _CLOCK) == _EARLY_CLOCK:  # noqa: ASYNC110 - no event
                 await asyncio.sleep(_CLOCK_INTERVAL)
-    # for example, the guest is too old to copy files; continue without waiting for its clock
+    # If the clock cannot be read, for example because the guest is too old to copy files, do not
+    # wait until the kernel has selected its final clock.
     except (ExecError, FileError, TimeoutError) as error:
         _logger.debug("cannot read the clock of the guest: %r", error)
     await asyncio.sleep(_REST)

@@ -17,7 +17,7 @@ from microvm.sha256 import sha256
 
 
 def sources(packed: Path, checkout: Path, what: str) -> Path:
-    """Return the folder of a program's source code: `packed` in a wheel, or else `checkout`.
+    """Return the folder with the source of the program `what`: `packed`, or else `checkout`.
 
     :param packed: the folder in an installed wheel.
     :param checkout: the folder in the checkout.
@@ -63,7 +63,7 @@ def _compiled(folder: str) -> Iterator[tuple[str, int, int]]:
 
 
 def compiler(arch: Arch, what: str) -> list[str]:
-    """Return the command that compiles static programs for an architecture.
+    """Return the command that compiles the static program `what` for an architecture.
 
     :param what: the program to compile, for the message.
     :raises ImageError: no such compiler is installed.
@@ -104,7 +104,7 @@ def _check_make(what: str) -> None:
 def make(
     folder: Path, command: Sequence[str], out: Path, *, names: Sequence[str], what: str
 ) -> None:
-    """Compile the programs whose source code is in `folder`, and store them in `out`.
+    """Compile the source code in `folder`, which messages call `what`, to the folder `out`.
 
     :param command: the command of the compiler, as `compiler` returns it.
     :param out: the folder to create; the compiler's temporary files are beside it.

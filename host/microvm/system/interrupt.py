@@ -1,4 +1,4 @@
-"""Ends this process by SIGINT after a Ctrl-C, so that a shell also ends the loop around it.
+"""Ends this process by SIGINT after a Ctrl-C, so that a shell also stops a loop that runs it.
 
 The shell that waits for a program receives the Ctrl-C, too. It continues its script unless SIGINT
 killed the program. A program that exits, even with 130, may have used Ctrl-C as a key. See
@@ -37,7 +37,7 @@ def leave(status: int) -> NoReturn:
 
 
 def check(status: object) -> None:
-    """Raise KeyboardInterrupt if this process has to end by SIGINT.
+    """Raise KeyboardInterrupt if the exit status is 130, and this process received SIGINT.
 
     :raises KeyboardInterrupt: the process has to end by SIGINT. Nobody catches the exception, so
         the interpreter does that after its usual cleanup. It prints no traceback.

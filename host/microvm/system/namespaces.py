@@ -74,7 +74,9 @@ class _Temporary(NamedTuple):
 def main(
     owner: str, notes: str, parent: str, shown: str, isolate: str, program: str, *argv: str
 ) -> int:
-    """Run a tool. Return its exit status, or 128 plus the number of the signal that killed it.
+    """Run the tool `program` until it exits, or until the process `owner` exits.
+
+    Return the exit status of the tool, or 128 plus the number of the signal that killed it.
 
     :param owner: the process id of the owner, which starts this script.
     :param notes: a descriptor to which the reason is written if the host refuses a namespace.
@@ -140,7 +142,9 @@ def _failed(error: OSError, program: str) -> int:
 
 
 def _enter_pid_namespace(temporary: _Temporary, notes: int) -> bool:
-    """Create a PID namespace for our next child process; return False if the host refuses.
+    """Create a PID namespace for our next child process; if the host refuses, return False.
+
+    The reason for a refusal is written to the descriptor `notes`.
 
     A process cannot leave a user namespace again. AppArmor and some containers allow namespaces,
     but refuse the map of user ids or mounts in them. So a child process tries everything first.
@@ -200,7 +204,9 @@ def _unshare_mounts(temporary: _Temporary) -> None:
 
 
 def _create(parent: str, shown: str, mode: int) -> _Temporary:
-    """Create the temporary folder of a tool in `parent`, and with `shown` a folder to mount it on.
+    """Create a tool's temporary folder in `parent`, and a folder in `shown` as its mount point.
+
+    If `shown` is "", create no mount point.
 
     This process holds a lock on both folders until it exits. So no other process takes them for the
     folders of a killed tool and removes them.
@@ -211,7 +217,8 @@ def _create(parent: str, shown: str, mode: int) -> _Temporary:
         os.mkdir(real, 0o700)
         if not _lock(real):
             continue
-        # With `shown`, mode 0755 is safe, because other user ids cannot enter `parent`.
+        # If the folder is mounted in `shown`, processes of other user ids have to enter it, so its
+        # mode is 0755. That is safe, because other users cannot enter `parent`.
         os.chmod(real, 0o755 if shown else mode)
         if path != real:
             try:
@@ -235,7 +242,10 @@ def _lock(folder: str) -> bool:
 
 
 def _without_mount(temporary: _Temporary) -> _Temporary:
-    """Return a tool's temporary folder with its real path, and remove the folder for its mount."""
+    """Remove the mount point of a tool's temporary folder, since mounts are not possible.
+
+    Return the temporary folder, whose path is then `real` for the tool, too.
+    """
     if temporary.path != temporary.real:
         with suppress(OSError):
             os.rmdir(temporary.path)
@@ -281,9 +291,10 @@ def _empty(folder: str) -> None:
 
 
 def _keep(tool: _Tool, temporary: _Temporary, notes: int, *, isolated: bool) -> int:
-    """Start the first process of the namespaces, wait for it, and kill all processes on SIGTERM.
+    """Start the first process of a tool's namespaces, and wait until it exits.
 
-    This function runs in the keeper. The kernel sends it SIGTERM when the owner exits.
+    This function runs in the keeper. On SIGTERM, which the kernel sends when the owner exits, it
+    kills all processes of the tool.
     """
     alive, ours = os.pipe()
     if not isolated:  # then orphans, whose parents have exited, become children of this process
@@ -307,7 +318,7 @@ def _keep(tool: _Tool, temporary: _Temporary, notes: int, *, isolated: bool) -> 
 
 def _kill_orphans() -> None:
     """Kill our children. Their children then become our children, and are killed, too."""
-    # Raised by kernels that do not list the children of a process.
+    # Some kernels do not list the children of a process, so the file does not exist.
     with suppress(FileNotFoundError):
         while children := [*map(int, _read(f"/proc/self/task/{os.getpid()}/children").split())]:
             for child in children:  # kill all of them before the wait, because one may not exit
@@ -329,21 +340,21 @@ def _exit_status(status: int) -> int:
 def _run_first(
     tool: _Tool, temporary: _Temporary, alive: int, notes: int, *, isolated: bool
 ) -> NoReturn:
-    """Run as the first process of a tool's namespaces: start the tool, wait for it, and exit.
+    """Start a tool in the first process of its namespaces, wait for it, and exit.
 
     :param alive: the read end of a pipe, which reaches its end of file when the keeper exits.
     """
     status = START_FAILED
     try:
-        # The kernel signals this process when the keeper exits. In a PID namespace, SIGKILL is
-        # enough, because the kernel kills all processes of the namespace when its first process
-        # exits. Otherwise this process has to kill them itself, so it needs SIGTERM, which it can
-        # handle.
+        # Ask the kernel for a signal when the keeper, our parent, exits. In a PID namespace,
+        # SIGKILL is enough, because the kernel kills all processes of the namespace when its first
+        # process exits. Without the namespace, this process has to kill the tool's processes, so it
+        # needs a signal that it can handle: SIGTERM.
         _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL if isolated else signal.SIGTERM)
         poll = select.poll()
         poll.register(alive, select.POLLIN)
-        # At the pipe's end of file, the keeper exited before we asked the kernel for this signal,
-        # so no signal will arrive. Then do not start the tool.
+        # If the pipe is at its end of file, the keeper exited before we asked the kernel for the
+        # signal. Then no signal will arrive, so do not start the tool.
         if not poll.poll(0):
             os.setsid()  # a tool that signals its own process group must not reach the keeper
             if isolated:
@@ -374,10 +385,10 @@ def _wait_inside(child: int) -> int:
 
 
 def _wait_outside(child: int, keeper: select.poll) -> int:
-    """Wait until a tool without a PID namespace exits, and return its exit status.
+    """Wait until a tool without a PID namespace exits, or kill it if the keeper exits.
 
-    If the keeper, the process that started this one, is killed, kill the tool and all processes
-    that the tool has started.
+    Return the exit status of the tool. The keeper is the process that started this one. If it is
+    killed, kill the tool and all processes that the tool has started.
 
     :param keeper: a poll object that reports an event if the keeper has exited. A SIGTERM does not
         tell that, because the tool can send one to its process group.

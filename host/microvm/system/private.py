@@ -74,7 +74,10 @@ def is_ours(status: os.stat_result) -> bool:
 
 
 def in_words(status: os.stat_result, by: Literal["owner", "mode"]) -> str:
-    """Return why another user can change a file, in words that follow its path in a message."""
+    """Return why another user can change a file: because of its owner, or because of its mode.
+
+    The words follow the path of the file in a message.
+    """
     return f"belongs to {_name(status.st_uid)}" if by == "owner" else "can be written by others"
 
 
@@ -97,7 +100,7 @@ def make(name: str, parent: int | None = None, mode: int = 0o700) -> int:
         if status.st_uid != os.geteuid():
             raise PermissionError(errno.EPERM, "another user has replaced it", name)
         if stat.S_IMODE(status.st_mode) != mode:
-            # Works for a descriptor with O_PATH, unlike fchmod(2).
+            # fchmod(2) refuses a descriptor that was opened with O_PATH, so use its path in /proc.
             os.chmod(f"/proc/self/fd/{found}", mode)
         return os.open(".", FOLDER, dir_fd=found)
     finally:

@@ -31,7 +31,7 @@ def suggest_terminal(argv: Sequence[str]) -> None:
 
 
 def explain_interrupt(command: str, purpose: str) -> None:
-    """Print what a second Ctrl-C does to a command that continues after the first one.
+    """Print that `command` continues after Ctrl-C, and that a second one has the effect `purpose`.
 
     :param purpose: the effect, such as "to end the machine".
     """

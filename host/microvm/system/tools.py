@@ -46,7 +46,7 @@ def find(program: str) -> str | None:
 
 
 def require(what: str, programs: Mapping[str, str]) -> None:
-    """Check that the programs are installed that the work `what` needs.
+    """Check that `programs` are installed. The error names those missing, and the work `what`.
 
     :param what: the work that needs them, for the message.
     :param programs: the name of each program, and the Debian package that contains it.
@@ -133,7 +133,8 @@ def started(
     finally:
         if process is not None:
             _end(process)
-            # The pipe's end of file may never arrive, if a process of the tool cannot be killed.
+            # Read the notes of the tool's parent without waiting. If a process of the tool cannot
+            # be killed, it keeps the pipe open, so the end of file would never arrive.
             with suppress(BlockingIOError):
                 if note := os.read(noted, _NOTES_LIMIT).decode(errors="replace"):
                     _logger.info("%s ran %s", argv[0], note)
@@ -193,7 +194,7 @@ def finish(
 
 
 def run(argv: Sequence[str], *, what: str, **options: Any) -> str:
-    """Run a tool until it exits, and return the text that it wrote to stdout.
+    """Run a tool until it exits, and return the text of its stdout. Errors name the work `what`.
 
     :param what: the work, for the message "WORK failed".
     :param options: options of `started`, and `watch` of :func:`finish`.

@@ -135,7 +135,7 @@ class Baseline:
 
 
 async def _start_in_thread(make: Callable[[], BaselineQemu]) -> BaselineQemu:
-    """Start QEMU in a thread. If the caller is cancelled, stop the machine."""
+    """Call `make`, which starts QEMU, in a thread. If the caller is cancelled, stop QEMU."""
     task = asyncio.create_task(in_thread(make))
     try:
         await wait_ended([task])

@@ -109,7 +109,7 @@ int main(void)
 	mount("dev", "/dev", "devtmpfs", 0, 0);
 	while ((port = open("/dev/vport0p1", O_RDWR)) < 0 &&
 	       (port = open("/dev/vport1p1", O_RDWR)) < 0)
-		usleep(POLL_US); /* the device of the port has number 1 if a disk has number 0 */
+		usleep(POLL_US); /* the port is vport1p1 if a disk is device 0 */
 	for (;;) {
 		size_t n = receive(buffer, sizeof buffer);
 		char letter = buffer[0];

@@ -76,9 +76,9 @@ class BaselineQemu:
         return self._process.pid
 
     def request(self, request: bytes, data_size: int = 0) -> None:
-        """Send a request to the guest, and wait for its answer.
+        """Send a request to the guest, and wait for its answer: `data_size` bytes and one more.
 
-        :param data_size: Number of bytes in the answer before its last byte.
+        :param data_size: Number of bytes in the answer before its last byte, which is a letter.
         :raises MachineError: If the guest has stopped answering.
         """
         self._port.sendall(request)
