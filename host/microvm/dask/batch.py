@@ -51,7 +51,7 @@ _NOTICES = 1000  # maximum number of notices of all workers that the user gets
 _MAX_OUTPUT = options_of(ExecOptions)["max_output"].default_for("map")
 """Default of the option `max_output`, the same as for `microvm map`."""
 
-# Maximum time to wait until the workers have loaded the plugin for machines, in seconds.
+# Maximum time to wait until the workers have loaded the plugin `Machines`, in seconds.
 _ANSWER_TIMEOUT = 10.0
 
 # Maximum time for the workers to stop their machines at the end of a batch, in seconds.
@@ -59,7 +59,7 @@ _END_TIMEOUT = 10.0
 
 
 class BatchOptions(PoolOptions, RunOptions, total=False):
-    """Keyword arguments of `map`: the options of `Pool` and of `Pool.map`."""
+    """Keyword arguments that `map` has in common with `Pool` and `Pool.map`."""
 
 
 @document_options(BatchOptions)
@@ -141,9 +141,13 @@ async def _begun(
     machine: PoolOptions,
     notify: Callable[[str], None],
 ) -> AsyncIterator[_Batch]:
-    """Context manager during which all workers have the plugin that runs a batch's jobs.
+    """Context manager that installs the plugin `Machines` on all workers, and yields the batch.
 
-    Workers that join later get it, too.
+    The plugin runs the batch's jobs in machines. Workers that join later get the plugin, too.
+
+    :param reference: Reference to the image or snapshot from which the machines start.
+    :param repository: Repository from which workers download the image or snapshot. None sends it
+        through Dask.
     """
     if repository is not None:
         loop = asyncio.get_running_loop()
@@ -184,7 +188,7 @@ async def _begun(
 async def _registered(
     client: Client, machines: worker.Machines, notify: Callable[[str], None]
 ) -> asyncio.Task[Any]:
-    """Send the plugin for machines to the workers. Return a task that waits for their answers.
+    """Send the plugin `Machines` to the workers. Return a task that waits until they loaded it.
 
     :raises MicroVMError: If a worker cannot load the plugin.
     """
@@ -199,7 +203,7 @@ async def _registered(
         notify(f"some workers cannot be reached; the others begin: {error}")
     except MicroVMError:
         raise
-    # For example, an error that a worker raises while it loads the plugin.
+    # Catch all errors, because a worker that cannot load the plugin may raise any kind of error.
     except Exception as error:
         said = f"a worker cannot load the plugin for machines: {error}"
         raise MicroVMError(said, hint=cluster.EVERYWHERE) from error
@@ -230,7 +234,7 @@ async def _listen(client: Client, topic: str, hear: Callable[[Any], None]) -> No
 
 
 class _Batch:
-    """A batch of jobs on a cluster whose workers have the plugin for machines.
+    """A batch of jobs on a cluster whose workers have the plugin `Machines`, which runs the jobs.
 
     :param name: Name of the batch, which is in the keys of its tasks in Dask.
     :param resources: Resources that a worker needs to run a job.
@@ -271,7 +275,8 @@ class _Batch:
                 sent,
                 key=key,
                 resources=self._resources,
-                # Without this option, all jobs of the same 100 ms have equal priority.
+                # Give earlier jobs a higher priority. By default, Dask gives the same priority to
+                # all jobs that are submitted within a tenth of a second.
                 fifo_timeout=0,
                 pure=False,
             )

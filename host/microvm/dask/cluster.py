@@ -45,7 +45,9 @@ _ANSWER_TIMEOUT = 10.0  # time for the answer of a scheduler, in seconds
 
 @asynccontextmanager
 async def connected(scheduler: str | Client, machines: int | None) -> AsyncIterator[Client]:
-    """Context manager that connects to a cluster. A temporary cluster stops after the block.
+    """Context manager that connects to a cluster, or to a temporary one with `machines` machines.
+
+    A temporary cluster stops after the block.
 
     :param scheduler: Address, `local` or `local:N`, or a client whose cluster is used.
     :param machines: Number of machines of a temporary cluster. The default is the number of CPUs.
@@ -53,7 +55,8 @@ async def connected(scheduler: str | Client, machines: int | None) -> AsyncItera
     :raises MicroVMError: If the scheduler cannot be reached.
     """
     if isinstance(scheduler, Client):
-        # Holds the address that the client uses, which may be that of a tunnel.
+        # Connect to the address that the given client uses, which may be the address of a tunnel to
+        # the scheduler.
         reached = scheduler.scheduler
         if reached is None or reached.address is None:
             raise UsageError(
@@ -74,8 +77,11 @@ async def connected(scheduler: str | Client, machines: int | None) -> AsyncItera
 
 @asynccontextmanager
 async def _local_cluster(workers: int, machines: int | None) -> AsyncIterator[LocalCluster]:
-    """Context manager that runs a private cluster, which other users of this host cannot use.
+    """Context manager that runs a temporary cluster, which other users of this host cannot use.
 
+    :param workers: Number of worker processes.
+    :param machines: Number of machines of all workers, which is rounded up to a multiple of
+        `workers`. The default is the number of CPUs.
     :raises MicroVMError: If no private folder can be created for its workers.
     """
     with ExitStack() as stack:
@@ -90,7 +96,7 @@ async def _local_cluster(workers: int, machines: int | None) -> AsyncIterator[Lo
             threads_per_worker=-(-(machines or usable_cpus()) // workers),
             security=True,
             dashboard_address="127.0.0.1:0",
-            # without this option, Dask serves its dashboard if bokeh is installed
+            # switch off the dashboard, which Dask serves by default if bokeh is installed
             scheduler_kwargs={"dashboard": False},
             silence_logs=logging.CRITICAL,
             asynchronous=True,
@@ -147,7 +153,7 @@ def _local(scheduler: str) -> int | None:
 
 
 class Connection(Client):
-    """A client whose finished tasks use no memory in the scheduler."""
+    """A client of Dask whose finished tasks use no memory in the scheduler."""
 
     # Send no metadata with each `submit`, because the scheduler would keep it for ever.
     def _graph_to_futures(self, *arguments: Any, **options: Any) -> Any:

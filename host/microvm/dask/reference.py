@@ -75,11 +75,11 @@ class ImageReference:
 
     @property
     def parts(self) -> tuple[Reference[Any], ...]:
-        """References to all that a host needs: this image or snapshot, and a snapshot's image."""
+        """References to all that a host needs to start machines: here only the image."""
         return (self,)
 
     def find(self) -> Image | None:
-        """Return this host's copy of the image, which may have any name; None if it has none.
+        """Return this host's copy of the image, whatever the copy's name; None if there is no copy.
 
         The digests of the copy's files are checked.
 
@@ -158,11 +158,11 @@ class SnapshotReference:
 
     @property
     def parts(self) -> tuple[Reference[Any], ...]:
-        """References to all that a host needs: this image or snapshot, and a snapshot's image."""
+        """References to all that a host needs to start machines: the image, then the snapshot."""
         return (self.image, self)
 
     def find(self) -> Snapshot | None:
-        """Return this host's snapshot of that name and content, or an imported copy, or None."""
+        """Return this host's original or imported copy of the snapshot; None if it has neither."""
         for manifest in (self.manifest, self._copy):
             with suppress(SnapshotError):
                 if STORE.manifest(manifest.name) == manifest:
@@ -199,10 +199,10 @@ class SnapshotReference:
 
     @property
     def _copy(self) -> SavedManifest:
-        """The manifest of the snapshot's copy that another host imports.
+        """The snapshot's manifest as another host stores it, after it has imported the snapshot.
 
-        Its name contains a digest, because the host may have another snapshot of the same name. Its
-        image is in the cache.
+        The manifest's name contains a digest, because the host may have another snapshot of the
+        same name. The image of this copy is in the cache.
         """
         made = self.manifest
         name = f"{made.name[:180]}~{self.key[:12]}"

@@ -80,7 +80,7 @@ class Sender:
         self._asked = asyncio.Event()
 
     def hear(self, event: object) -> None:
-        """Queue a worker's request for an image or snapshot, which its event contains."""
+        """Queue the request for an image or snapshot that a worker has sent in an event."""
         match event:
             case {"wanted": str(key), "worker": str(address)} if key in self._references:
                 self._asking[_Request(key, address)] = None
@@ -111,7 +111,12 @@ class Sender:
             self._receiving.clear()
 
     async def _send(self, key: str, number: Iterator[int]) -> str:
-        """Send the image or snapshot `key` to the receiving workers. Return an error text or ""."""
+        """Send the image or snapshot with the digest `key` to the receiving workers, in pieces.
+
+        Return the text of an error, or "" if all pieces were sent.
+
+        :param number: Yields the number of each piece.
+        """
         loop = asyncio.get_running_loop()
 
         def send(piece: bytes) -> None:
@@ -133,7 +138,7 @@ class Sender:
         return ""
 
     async def _tell(self, **message: Any) -> None:
-        """Send a message to the receiving workers. A worker that does not take it is dropped."""
+        """Send a message to the receiving workers. Send no more to those that refuse it."""
         self._telling = {
             request: asyncio.create_task(self._tell_one(request, _SENT_TIMEOUT, **message))
             for request in self._receiving
@@ -143,7 +148,7 @@ class Sender:
         self._receiving &= {request for request, took in told if took is True}
 
     async def _remind(self, request: _Request) -> None:
-        """Send a message without data to a worker. If the worker does not answer, drop it."""
+        """Check that a worker answers a message without data. If not, drop the worker's request."""
         if not await self._tell_one(request, ANSWER_TIMEOUT):
             self._asking.pop(request, None)
             self._receiving.discard(request)
@@ -220,13 +225,14 @@ class _Incoming(io.RawIOBase):
     def take(
         self, number: int | None = None, data: bytes = b"", last: bool = False, error: str = ""
     ) -> bool:
-        """Pass a piece of the export to its reader. Return False if no further piece is wanted.
+        """Pass a numbered piece of the export to its reader. Return False to refuse further pieces.
 
         :param number: Number of the piece; None for a message without data.
         :param last: True for the end of the export, which has no data.
         """
         if number is None:
-            # The queue is full if the reader still has pieces; then it needs no message.
+            # An empty piece shows a waiting reader that the client still runs. If the queue is
+            # full, the reader does not wait, so the empty piece is not necessary.
             with suppress(queue.Full):
                 self._queue.put_nowait(b"")
             return True
@@ -288,14 +294,14 @@ class _Outgoing(io.RawIOBase):
         return True
 
     def write(self, data: ReadableBuffer) -> int:
-        """Send the first piece of the data. Return the size of this piece."""
+        """Send at most `_PIECE` bytes of the data. Return the number of bytes that were sent."""
         piece = bytes(memoryview(data)[:_PIECE])
         self._send(piece)
         return len(piece)
 
 
 def _wait(call: Future[None]) -> None:
-    """In a thread that can be told to stop, wait until a call in the event loop is done."""
+    """Wait in a thread for a call in the event loop. Cancel the call if the thread has to stop."""
     while not wait([call], _INTERVAL).done:
         try:
             check_stopped()

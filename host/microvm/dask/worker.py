@@ -41,8 +41,9 @@ machines stop after this time, too."""
 # stopped by then are killed when the worker's process exits.
 _END_TIMEOUT = 10.0
 
-# Maximum time that a job waits for the plugin, and time between two checks, in seconds. Dask sends
-# the plugin in a message of its own, which may arrive some seconds after the first job.
+# Maximum time that a job waits until the plugin `Machines` has arrived, and the time between two
+# checks whether it has, in seconds. Dask sends the plugin separately, so the plugin may arrive some
+# seconds after the first job.
 _ARRIVAL, _INTERVAL = 10.0, 0.05
 
 _NO_JOB = Job(())
@@ -91,7 +92,7 @@ class Machines(WorkerPlugin):
         self._found: asyncio.Future[Image | Snapshot] | None = None
 
     async def teardown(self, worker: Worker) -> None:
-        """Stop the machines of this worker, because it closes. Other workers repeat its jobs."""
+        """Stop the machines when the worker closes. Other workers repeat the interrupted jobs."""
         del worker
         self._receiver.close()
         with self._lock:

@@ -78,7 +78,12 @@ async def _serve(
 async def _machine(
     starter: ClientConnection, directory: MachineDirectory, order: dict[str, Any]
 ) -> MicroVM:
-    """Start the machine that `order` describes, in the working folder of the starter."""
+    """Start the machine that `order` describes, and send notices about the start to `starter`.
+
+    The working folder is still that of the starter, so relative paths refer to it.
+
+    :param starter: the connection to the process that starts the machine.
+    """
     loop = asyncio.get_running_loop()
     notices: set[asyncio.Task[None]] = set()
 
@@ -106,6 +111,7 @@ async def _machine(
 async def _attended(starter: ClientConnection, start: Coroutine[Any, Any, MicroVM]) -> MicroVM:
     """Await `start`, which starts a machine; cancel it if the starter disconnects.
 
+    :param starter: the connection to the process that starts the machine.
     :raises MicroVMError: the starter has disconnected.
     """
     starting = asyncio.create_task(start)

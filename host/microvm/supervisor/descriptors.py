@@ -19,7 +19,8 @@ from microvm.system.descriptors import allows, wait_ready
 
 _CHUNK = 1 << 16
 _INTERVAL = 0.2  # seconds between two checks whether the descriptor was closed
-# /dev/ptmx, which we never open again, because each opening creates another terminal.
+# Device number of /dev/ptmx. Each opening of this device creates another terminal, so we use the
+# client's descriptor and do not open the device again.
 _PTMX = os.makedev(5, 2)
 
 PAUSE = 0.05
@@ -52,8 +53,8 @@ class ClientDescriptor:
         ):
             self._reopen()
         else:
-            # Apart from regular files and folders, reading may block, as for an eventfd(2), a
-            # timerfd or a signalfd, which have no file type.
+            # Regular files and folders do not block. Everything else may block, such as an
+            # eventfd(2), a timerfd or a signalfd, all of which have no file type.
             self._blocks = not stat.S_ISREG(status.st_mode) and not stat.S_ISDIR(status.st_mode)
             self._polls = stat.S_ISCHR(status.st_mode)
 
@@ -62,7 +63,8 @@ class ClientDescriptor:
         flags = mode | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         try:
             reopened = os.open(f"/proc/self/fd/{self._descriptor}", flags)
-        # The file cannot be opened again, such as a terminal of another user after su(1).
+        # The file cannot be opened again, for example a terminal of another user after su(1). So
+        # read and write it in threads, which may block.
         except OSError:
             self._blocks = True
             return

@@ -9,15 +9,16 @@ import time
 from microvm.supervisor.machine_directory import ENDED, MachineDirectory
 
 _SIZE = 4096
-# Maximum number of characters of a reason; JSON needs up to 6 bytes for a character.
+# Maximum number of characters of a reason. JSON needs up to 6 bytes for nearly every character, so
+# the reason fits into `_SIZE` bytes.
 _MAX_REASON = 600
 
 
 class EndRecord:
-    """The file `ended.json`, whose space is reserved when the machine starts.
+    """The file `ended.json`, which can be written at a machine's end even if the disk is full.
 
-    So the reason can be written even if the disk is full when the machine ends. Until then the file
-    contains only zeros.
+    Its space is reserved when the machine starts. Until the machine ends, the file contains only
+    zeros.
     """
 
     def __init__(self, directory: MachineDirectory) -> None:

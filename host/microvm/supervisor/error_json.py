@@ -56,7 +56,7 @@ def _kinds() -> dict[str, type[MicroVMError]]:
 
 
 def _family(kind: type[MicroVMError]) -> Iterator[type[MicroVMError]]:
-    # Compared, because a user's class may have the same name.
+    # Use only the classes of this library, because a user's class may have the name of one of them.
     if kind.__module__ == MicroVMError.__module__:
         yield kind
         for child in kind.__subclasses__():

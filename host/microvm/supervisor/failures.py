@@ -19,7 +19,7 @@ def ended(name: str) -> MachineError:
 
 
 def silent(name: str, process: int = 0) -> MachineError:
-    """Return the error to raise if the supervisor of machine `name` does not answer.
+    """Return the error for machine `name`, whose supervisor (process id `process`) does not answer.
 
     :param process: the process id of the supervisor; 0 if it is not known.
     """

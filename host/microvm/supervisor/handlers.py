@@ -81,9 +81,9 @@ async def _fed(source: ClientDescriptor, stream: InputStream) -> None:
 
 
 def _control(process: Process, line: dict[str, Any], sized: asyncio.Event) -> None:
-    """Handle a client's line about its command: a signal, a terminal size, or `abandon` (kill).
+    """Handle a client's line: a signal, a terminal size (also set the event `sized`), or `abandon`.
 
-    A size sets `sized`, for which a command with a terminal waits.
+    A command with a terminal waits for `sized`. The line `abandon` kills the command.
 
     :raises UsageError: the signal or the size is not valid.
     """
@@ -122,7 +122,7 @@ async def _ended(supervisor: Supervisor) -> dict[str, Any]:
 
 
 async def _status(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any]:
-    """Reply with the counters of the guest's daemon, which answers within `timeout` seconds."""
+    """Reply with the counters of `sandboxd`, the guest's daemon; fail after `timeout` seconds."""
     timeout = request.fields.get("timeout", TIMEOUTS.ping)
     return asdict(await supervisor.machine.status(parse_duration(timeout)))
 

@@ -44,9 +44,9 @@ def open_log() -> None:
 
 
 class ConsoleLog:
-    """The console output of a guest, in two files of the machine's folder.
+    """The console output of a guest, in two files. When the newer is full, it replaces the older.
 
-    When the newer file is full, it replaces the older one, so the newest output is always kept.
+    So the newest output is always kept. The files are in the machine's folder.
     """
 
     def __init__(self, directory: MachineDirectory) -> None:
@@ -56,7 +56,7 @@ class ConsoleLog:
         self._left = 0
 
     def write(self, data: bytes) -> None:
-        """Write console output of the guest to the newer file; discard it if the disk is full."""
+        """Append console output to the newer of two files. Discard it if the disk is full."""
         with suppress(OSError):
             if len(data) > self._left:
                 self._rotate()

@@ -54,7 +54,10 @@ class MachineDirectory:
     """
 
     def __init__(self, name: str, descriptor: int, *, held: bool = False) -> None:
-        """Use an open descriptor of the folder, which `close` closes."""
+        """Use an open descriptor of the folder. `held` tells if this descriptor holds the lock.
+
+        `close` closes the descriptor.
+        """
         self.name = name
         self.descriptor = descriptor
         self.held = held
@@ -102,7 +105,7 @@ class MachineDirectory:
         return True
 
     def is_machine(self) -> bool:
-        """Tell whether this is a machine's folder: it has such files, or a supervisor's lock."""
+        """Tell whether the folder belongs to a machine, by its files or a supervisor's lock."""
         return any(map(self.has, (LOG, FACTS, ENDED))) or self.is_alive()
 
     def lock(self) -> None:

@@ -19,7 +19,7 @@ class CommandQueue:
     """
 
     def __init__(self, name: str) -> None:
-        """Create the queue of an idle guest, for a machine whose `name` is for messages."""
+        """Create the queue of an idle guest. Error messages call the guest's machine `name`."""
         self.name = name
         self.runs = ""
         self._waiting: deque[asyncio.Future[None]] = deque()
@@ -34,7 +34,7 @@ class CommandQueue:
 
     @asynccontextmanager
     async def turn(self, purpose: str, *, wait: bool) -> AsyncIterator[None]:
-        """Context manager whose block uses the guest alone. With `wait`, first wait until idle.
+        """Context manager that reserves the guest. If the guest is busy, wait or raise `Busy`.
 
         :param purpose: the use of the guest, for people.
         :param wait: True to wait until the guest is idle.
@@ -71,7 +71,8 @@ class CommandQueue:
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
-                # `runs` stays set, so that a new request cannot overtake the one whose turn it is.
+                # Do not clear `runs` here. Otherwise a new request could use the guest before the
+                # request whose turn it is.
                 turn.set_result(None)
                 return
         self.runs = ""

@@ -286,7 +286,7 @@ class RuntimeLock:
     """The lock of the runtime directory: only its holder creates or removes folders in it."""
 
     def __init__(self, descriptor: int, path: str) -> None:
-        """Use an open descriptor of the runtime directory, whose `path` is only for messages."""
+        """Use an open descriptor of the runtime directory. Error messages show the `path`."""
         self._descriptor = descriptor
         self._path = path
 
@@ -330,7 +330,8 @@ def _unfit(given: str) -> str:
         found = os.stat(given)
     except OSError as error:
         return error.strerror or str(error)
-    # For example, sudo keeps the variable of the user who called it.
+    # The folder may belong to another user: for example, sudo keeps XDG_RUNTIME_DIR of the user who
+    # called it.
     if found.st_uid != os.geteuid():
         return "it is of another user"
     return "others can write to it" if found.st_mode & (_OTHERS & 0o022) else ""
@@ -345,7 +346,7 @@ def _in_temporary(folder: str) -> str:
 
 
 def _elsewhere(name: str, path: str) -> str:
-    """Return another possible runtime directory that has a machine of this name; empty if none.
+    """Return a runtime directory other than `path` that has a machine `name`; empty if none has.
 
     The other directories are those that would be used if the environment variables were not set.
     """

@@ -113,7 +113,7 @@ class Supervisor:
         self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
 
     def end(self, reason: str, *, asked: bool = False, traceless: bool = False) -> None:
-        """Make the machine end, for a reason. Only the first call has an effect.
+        """Make the machine end. `traceless` removes its folder, too. Only the first call counts.
 
         :param asked: True if somebody asked for the end.
         :param traceless: True to remove the folder with the reason, because nobody needs it.
@@ -124,10 +124,10 @@ class Supervisor:
     async def supervise(
         self, start: Callable[[], Coroutine[Any, Any, None]], order: dict[str, Any]
     ) -> None:
-        """Start the machine with `start`, and handle requests until the machine has ended.
+        """Call `start`, and handle requests until the machine ends, or reaches a limit in `order`.
 
         :param start: starts the machine, sets `machine`, and sends the reply to the starter.
-        :param order: the starter's description of the machine to start.
+        :param order: the starter's description of the machine, with its maximum age and idle time.
         :raises MicroVMError: the machine could not be started.
         """
         loop = asyncio.get_running_loop()
@@ -185,7 +185,8 @@ class Supervisor:
         while True:
             await asyncio.sleep(_PING_INTERVAL)
             if not self.queue.runs:
-                # If the guest does not answer, `_watch_machine` ends the machine.
+                # Ignore the error, because `_watch_machine` ends the machine if the guest does not
+                # answer.
                 with suppress(MachineError):
                     await self.machine.ping(_PING_TIMEOUT)
 
@@ -234,7 +235,8 @@ class Supervisor:
         while True:
             try:
                 connected, _ = await loop.sock_accept(self._listener)
-            # For example, this process has too many open files; try again after a pause.
+            # For example, this process has too many open files. Refuse a client that has sent no
+            # request, and try again after a pause.
             except OSError:
                 self._hurry()
                 await asyncio.sleep(_ACCEPT_PAUSE)
@@ -247,7 +249,7 @@ class Supervisor:
                 self._hurry()
 
     def _hurry(self) -> None:
-        """Refuse the client that has waited for the longest time before sending a request."""
+        """Free a connection: refuse the client that has sent no request for the longest time."""
         for client in self._silent:
             client.hurry()
             del self._silent[client]
@@ -306,7 +308,8 @@ class Supervisor:
         try:
             await asyncio.wait({work, listening}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
-                # Returns if the client has disconnected, and raises an error for an invalid line.
+                # `_listen` returns if the client has disconnected, and raises an error for an
+                # invalid line. In both cases, the request is cancelled.
                 await listening
                 return
         finally:
@@ -327,7 +330,8 @@ class Supervisor:
             return self.directory.error(error.message)
         explained = self.directory.error(self.ending.reason)
         if self.ending.traceless:
-            # The hint refers to the console output, which is removed with the folder.
+            # Remove the hint, because it refers to the console output, which was removed with the
+            # folder.
             explained.hint = ""
         return explained
 
@@ -368,7 +372,10 @@ def _most_lasting() -> int:
 
 
 async def _listen(request: ClientRequest) -> None:
-    """Call the request's functions with each further line of its client, until it disconnects."""
+    """Call the functions in `request.on_line` with each line that the client still sends.
+
+    Return when the client has disconnected.
+    """
     async for line in request.client.lines():
         for function in request.on_line:
             function(line)

@@ -1,4 +1,4 @@
-"""The connection of a client to a supervisor, for the library: `protocol` with asyncio's I/O."""
+"""The connection of a client to a supervisor, with asyncio, for the Python library."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ class AsyncConnection:
             self._send()
 
     def cancel_request(self) -> None:
-        """Cancel the request. The supervisor then closes the connection, which is an event."""
+        """Cancel the request. The supervisor closes the connection, so `on_event` gets `end`."""
         if self._connection.fileno() >= 0:
             with suppress(OSError):  # ignore the error if the supervisor has exited
                 self._connection.shutdown(socket.SHUT_WR)
             self._silence.start(self._timeouts.kill + self._timeouts.ping, self._on_silence)
 
     def close(self) -> None:
-        """Close the connection, and the descriptors that are still in `descriptors`; idempotent."""
+        """Close the connection, and all received descriptors that nobody has taken; idempotent."""
         if self._connection.fileno() >= 0:
             self._silence.cancel()
             self._loop.remove_reader(self._connection)

@@ -31,7 +31,7 @@ class AttachedVM(Machine):
     """
 
     def __init__(self, name: str, *, wait: bool = False) -> None:
-        """Find machine `name`. With `wait`, its commands wait while commands of others run."""
+        """Find machine `name`. If it is busy, commands raise `Busy`, or wait if `wait` is True."""
         self.name, self.facts = connector.find(name)
         self.confinement = self.facts.get("confinement", "auto")
         self._stopped = False

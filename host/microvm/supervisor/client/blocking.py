@@ -1,4 +1,4 @@
-"""The connection of a client to a supervisor, for the command line: `protocol` with blocking I/O.
+"""The connection of a client to a supervisor, with blocking calls, for the command line.
 
 This module imports very little, because `microvm exec` should take no longer than its command and
 the start of Python.
@@ -31,8 +31,8 @@ _KILL_TIMEOUT = 10.0
 
 _INTERVAL = 5.0  # seconds of a supervisor's silence before it gets a ping
 
-# Number of silent intervals after which a client gives up, if its supervisor was stopped by a
-# signal such as SIGSTOP.
+# Number of intervals without data from the supervisor, after which a client checks whether a signal
+# such as SIGSTOP has stopped the supervisor. If so, the client gives up.
 _STOPPED_SILENCES = 2
 _PAUSE = 0.02  # seconds between two attempts to connect to a supervisor
 _CHUNK = 1 << 16
@@ -103,7 +103,7 @@ class BlockingConnection:
         *,
         max_pings: int = protocol.MAX_PINGS,
     ) -> Any:
-        """Wait for the supervisor's reply, and return its result. Call `on_event` for other events.
+        """Return the result in the supervisor's reply. Until it arrives, handle all other events.
 
         :param on_event: called with the name and the value of each event before the reply.
         :param readable: a function for each further descriptor, called when the descriptor is
@@ -152,8 +152,8 @@ class BlockingConnection:
         process = os.pidfd_open(self._pid())
         hangup = {self.socket.fileno(): POLLRDHUP}
         try:
-            # Send no signal after a hangup: the supervisor may have exited, and another process may
-            # have its process id now.
+            # If the supervisor has closed the socket, send no signal: it may have exited, and its
+            # process id may belong to another process now.
             if not wait_ready(hangup, 0):
                 signal.pidfd_send_signal(process, signal.SIGKILL)
                 wait_ready(hangup, _KILL_TIMEOUT)

@@ -87,7 +87,8 @@ class _Inspection:
         assert self.connection is not None  # noqa: S101 - the supervisor was asked
         try:
             self.answer = self.connection.reply()
-        # Raised if the machine has just ended, or its supervisor speaks another version.
+        # Raised if the machine has just ended, or if its supervisor uses another version of the
+        # protocol.
         except MicroVMError:
             self.is_alive = self.directory.is_alive()
             self.answer = {**self._known(), "state": "running"} if self.is_alive else None
@@ -136,7 +137,8 @@ def stop(names: Sequence[str] | None) -> Iterator[str]:
             _end(name)
         except MicroVMError as error:
             done.put((name, error))
-        # Put into the queue, because an exception would be lost with the thread.
+        # Put the error into the queue, because the thread that reads the queue does not see
+        # exceptions of this thread.
         except Exception as error:
             done.put((name, MicroVMError(f"machine {name} does not end: {error}")))
         else:
@@ -170,7 +172,8 @@ def _end(name: str) -> None:
                 connection.reply(max_pings=_MAX_PINGS)
             except GuestUnresponsive:
                 connection.kill()
-            # Raised if the supervisor speaks another version; the connection is closed now.
+            # Raised if the supervisor uses another version of the protocol. It has closed the
+            # connection, so connect again to kill it.
             except UsageError:
                 with connect_to(directory) as another:
                     another.kill()
@@ -186,7 +189,12 @@ def _end(name: str) -> None:
 
 
 def _ask(directory: MachineDirectory, opened: ExitStack, call: str) -> BlockingConnection | None:
-    """Send a request named `call` to a supervisor; return None if the machine has ended."""
+    """Send a request named `call` to a supervisor, and return the connection.
+
+    Return None if the machine has ended.
+
+    :param opened: closes the connection later.
+    """
     try:
         connection = opened.enter_context(connect_to(directory))
     except MicroVMError:
@@ -198,7 +206,7 @@ def _ask(directory: MachineDirectory, opened: ExitStack, call: str) -> BlockingC
 
 
 def wait(name: str) -> dict[str, Any]:
-    """Wait until a machine has ended. Return why, and `asked`: True if a user wanted the end.
+    """Wait until a machine has ended. Return its `reason`, and whether a user `asked` for the end.
 
     :raises MicroVMError: there is no such machine.
     """
@@ -214,7 +222,7 @@ def wait(name: str) -> dict[str, Any]:
 
 
 def console(name: str, *, follow: bool) -> Iterator[bytes]:
-    """Yield the console output of a machine that is in its files; with `follow`, also new output.
+    """Yield a machine's stored console output. With `follow`, continue until the machine has ended.
 
     :param follow: True to continue with new output until the machine has ended.
     :raises MicroVMError: there is no such machine.

@@ -73,7 +73,7 @@ class ClientProtocol:
         self._is_broken = False
 
     def receive(self, data: bytes) -> list[Event]:
-        """Return the events that are complete with these further bytes from the supervisor.
+        """Decode further bytes from the supervisor, and return the events that they complete.
 
         After an invalid line, all further bytes are ignored.
 

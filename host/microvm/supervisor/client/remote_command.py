@@ -140,14 +140,14 @@ class RemoteCommand:
             self.command.abandoned = True
             try:
                 self._loop.call_soon_threadsafe(self.abandon)
-            # A RuntimeError means that the event loop was closed without `shutdown_asyncgens`. Then
-            # disconnect from this thread.
+            # A RuntimeError means that the event loop was closed without `shutdown_asyncgens`, and
+            # cannot call `abandon`. So disconnect in this thread.
             except RuntimeError:
                 self.command.abandoned = False
                 self.leave()
 
     def leave(self) -> None:
-        """Let the supervisor kill the command, because the event loop of this client ends."""
+        """Disconnect, so that the supervisor kills the command, because the event loop ends."""
         if self.command.ended.is_set():
             return
         warning = "" if self.command.abandoned else self.unclosed()
@@ -214,7 +214,8 @@ class RemoteCommand:
     def _fail_start(self, error: MicroVMError) -> None:
         if not self.started.done():
             self.started.set_exception(error)
-            # Retrieve the error, because asyncio would log it if nobody waits for the start.
+            # Read the error once. Otherwise asyncio logs it if nobody waits until the command has
+            # started.
             self.started.exception()
 
     def _settle(self) -> None:

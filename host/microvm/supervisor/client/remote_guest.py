@@ -41,8 +41,9 @@ class RemoteGuest:
         wait: bool = False,
         timeouts: Timeouts = TIMEOUTS,
     ) -> None:
-        """Store the arguments. No connection exists before the first request.
+        """Use `connector` to open a connection for each request.
 
+        :param defaults: the default options of a command.
         :param wait: True to wait while the command of another process runs.
         """
         self.defaults: Mapping[str, Any] = defaults or {}
@@ -70,7 +71,7 @@ class RemoteGuest:
         await self.call("status", timeout=timeout)
 
     async def status(self, timeout: float = TIMEOUTS.ping) -> codec.Status:
-        """Return the daemon's counters; see `MicroVM.status`."""
+        """Return the counters of `sandboxd`, the guest's daemon; see `MicroVM.status`."""
         return codec.Status(**await self.call("status", timeout=timeout))
 
     async def call(self, name: str, /, **arguments: Any) -> Any:
@@ -135,7 +136,7 @@ class RemoteGuest:
         await self._wait_killed()
 
     async def _wait_killed(self) -> None:
-        """Wait until abandoned commands are killed. This ends, since connections have timeouts."""
+        """Wait until abandoned commands are killed. Timeouts of the connections limit this wait."""
         if self._left:
             await asyncio.wait(list(self._left))
         for running in list(self._commands):
@@ -159,7 +160,8 @@ class RemoteGuest:
         if self._until_loop_ends is None:
             self._until_loop_ends = _until_loop_ends(self._commands)
             await anext(self._until_loop_ends)
-        # Do not cancel the task `opening`: only a request that was sent can be cancelled.
+        # If this method is cancelled, the task `opening` continues until the request is sent,
+        # because only then `_leave` can cancel the request.
         opening = asyncio.ensure_future(self._open(argv, request, fields, fed=fed))
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
@@ -215,9 +217,9 @@ class RemoteGuest:
         files: Sequence[FileIO] = (),
         owner: ExitStack | None = None,
     ) -> socket.socket:
-        """Connect to the supervisor, send a request with open files, and return the socket.
+        """Connect, send a request with open files, and return the socket. `owner` closes the files.
 
-        :param files: the files that are passed to the supervisor. `owner` closes them.
+        :param files: the files that are passed to the supervisor.
         """
         with owner or ExitStack() as unsent:
             if self._closed is not None:
