@@ -20,8 +20,8 @@ _MODULES = {"default": "defaults", "remove": "image_removal"}
 
 
 def __getattr__(name: str) -> Any:
-    # To save time, a name's module is imported when the name is first used: the start of a machine
-    # needs only `default`.
+    # Import the module of a function only when the function is first used. This saves time at the
+    # start of a machine, which uses only the function `default`.
     if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)

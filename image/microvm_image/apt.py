@@ -1,4 +1,4 @@
-"""The checks of Debian's release files: each is signed, and not older than one seen before.
+"""Checks that Debian's release files, which list its packages, are signed and not outdated.
 
 A release file lists the packages of a suite. Its signature proves its author, but a mirror could
 send an old file with known faults, and many of these files have no expiry date. So the cache keeps
@@ -48,7 +48,7 @@ _HASHES = re.compile(r"Hashes of (expected|received) file:(?:\n +- .*)*?\n +- SH
 
 
 def refusal(output: str) -> str:
-    """Return the line of apt's output that says which file apt refused and why, or "" without one.
+    """Return the line of apt's output that says which file apt refused, and why; "" if none does.
 
     :param output: The text that apt has written to its standard error.
     """
@@ -62,7 +62,7 @@ def refusal(output: str) -> str:
 
 
 def dates(lists: Path) -> str:
-    """Return the dates of the release files in a folder, as text for `check_dates`.
+    """Return the lines with the dates of all release files in a folder, for `check_dates`.
 
     :param lists: The folder in which apt stores release files, such as /var/lib/apt/lists.
     """
@@ -75,7 +75,9 @@ def dates(lists: Path) -> str:
 
 
 def check_dates(output: str, report: Reporter) -> None:
-    """Refuse a release file that is older than one seen before, and store the newest dates.
+    """Check that no date of a release file in `output` is older than one seen before.
+
+    The newest date of each release file is then stored in the cache.
 
     :param output: A text that contains lines of the form `NAME_InRelease:Date: …`, as `grep -H
         ^Date:` writes them.

@@ -108,7 +108,8 @@ def _build_ready_made(recipe: Recipe, arch: Arch, report: Reporter) -> None:
     """Build the ready-made image that is the source of the recipe, if it does not exist yet."""
     if arch != arches.find() or recipe.packages or not readymade.is_missing(recipe.source):
         return
-    # if a file or folder has the name of a ready-made image, it is the source
+    # if a file or folder has the same name as a ready-made image, the recipe means the file or
+    # folder
     if not recipe.path(recipe.source).exists():
         readymade.find(recipe.source, report)
 
@@ -129,7 +130,7 @@ def _check_output(path: Path) -> None:
 
 
 def _existing(path: Path, name: str, report: Reporter | None = None) -> Image | None:
-    """Return the image at a path, or None if the image has to be built there.
+    """Return the image at a path; None if it is missing, damaged or not the wanted one.
 
     :param name: The name of the wanted image.
     :param report: The receiver of a notice if an existing image is damaged.

@@ -112,7 +112,10 @@ class ImageBuilder:
 
     @contextmanager
     def _intermediate(self, tree: RootfsTree, digest: str) -> Iterator[Image]:
-        """Context manager that yields the unfinished image for a command, and then removes it."""
+        """Context manager that yields a temporary image of the tree, in which a command can run.
+
+        :param digest: The digest of the command's step, which is used for the name of the image.
+        """
         name = self._plan.name(digest)
         manifest = self._plan.manifest(name)
         config = manifest.config._replace(user="", entrypoint=(), cmd=())
@@ -123,8 +126,8 @@ class ImageBuilder:
                 yield self._write(path, tree, manifest._replace(config=config, warm=()))
             finally:
                 if path.exists():
-                    # Move the image into the scratch folder, which is deleted after the block. So
-                    # no process finds an image that is only partly removed.
+                    # Move the image into a temporary folder, which `cache.scratch` deletes at the
+                    # end of the block. So no process finds an image that is only partly removed.
                     with cache.scratch(path) as removed:
                         path.replace(removed)
 
@@ -160,7 +163,10 @@ class ImageBuilder:
 
 
 def _add_cached(tree: RootfsTree, step: PlannedStep, path: Path) -> bool:
-    """Add the changes of a command from the cache. Return False if they are missing or damaged."""
+    """Add the files that a command has changed, as stored in the cache, to the tree of an image.
+
+    Return False if the cache lacks these files, or if they are damaged.
+    """
     with ExitStack() as files:
         try:
             expected = cache.read(path / _DIGEST, 64)

@@ -33,7 +33,7 @@ _ZEROS = bytes(CHUNK)
 
 
 class _Gzip:
-    """A decompressor of gzip with the interface `StreamDecoder`. The class of `zlib` lacks it."""
+    """A gzip decompressor with the interface `StreamDecoder`, which zlib's decompressor lacks."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(16 + zlib.MAX_WBITS)
@@ -75,9 +75,7 @@ def unpacked(
     key: str = "",
     any_ratio: bool = False,
 ) -> FileRange:
-    """Return a layer in decompressed form: `packed` itself, or a temporary file.
-
-    If the layer is compressed, its decompressed content is written to the temporary file.
+    """Return the decompressed content of a layer, in a temporary file if `packed` is compressed.
 
     :param packed: The layer as it is stored.
     :param name: The name of the layer, for messages.
@@ -140,7 +138,8 @@ def _named(packed: FileRange, new: Callable[[], StreamDecoder], name: str) -> It
     try:
         yield from decoded(packed.chunks(), new)
     except OSError as error:
-        # an error of reading the file; an error of decompression has no errno
+        # An errno means that the file could not be read, so raise the error unchanged. If the
+        # archive is damaged, the decompressors raise OSError without an errno.
         if error.errno is not None:
             raise
         raise ImageError(f"{name}: damaged archive: {error}", hint=DAMAGED) from error
@@ -151,7 +150,9 @@ def _named(packed: FileRange, new: Callable[[], StreamDecoder], name: str) -> It
 
 
 def compressed(path: Path) -> BinaryIO:
-    """Create a file that compresses everything that is written to it, by zstd with a checksum.
+    """Create a file that compresses everything that is written to it, in the format zstd.
+
+    The compressed data contain a checksum, so that a reader notices damage.
 
     :raises ImageError: This Python cannot write zstd.
     """

@@ -45,8 +45,9 @@ def default(*, arch: str | None = None, report: Reporter | None = None) -> Image
 
 
 def remember(arch: Arch, image: Image) -> None:
-    """Store the name of the default image in a note, and remove notes of images that do not exist.
+    """Store the name of the default image in a file of the cache, so that it is found quickly.
 
+    This file is called the note. Notes with the names of images that do not exist are removed.
     If the note cannot be stored, or if another process is storing it, no error is raised: the next
     search for the default image takes longer.
     """
@@ -63,7 +64,7 @@ def remember(arch: Arch, image: Image) -> None:
 
 
 def noted(arch: Arch) -> str:
-    """Return the name of the default image from the note in the cache; "" if no note exists.
+    """Return the name of the default image that `remember` has stored; "" if it has stored none.
 
     :raises ImageError: The source files of the guest's programs are missing.
     """
@@ -84,7 +85,8 @@ def _named_in(note: Path) -> str:
     except UnicodeDecodeError:
         return ""
     except OSError as error:
-        # the note may exist: this process lacks a resource, such as a free descriptor, to read it
+        # Raise the error if this process lacks a resource, such as a free descriptor, because the
+        # file may exist nevertheless.
         if error.errno in SHORTAGES:
             raise
         return ""
@@ -119,7 +121,7 @@ def _stamp(path: Path | None) -> tuple[str | int, ...] | None:
         status = path.stat()
     except OSError:  # a missing file is no error here, because the build reports it
         return str(path.absolute()), 0, 0
-    # a name in the cache stands for one content, so the file's time does not matter
+    # files in the cache are never changed, so a name and a size identify them without the time
     if path.is_relative_to(cache.root()):
         return path.name, status.st_size
     return str(path.absolute()), status.st_size, status.st_mtime_ns

@@ -97,6 +97,7 @@ def _receive(url: str, events: Events) -> None:
     except urllib.error.HTTPError as error:
         with error:
             events.put(f"{error.code} {error.reason}")
-    # report every error, because the other thread would otherwise wait until its time-out
+    # send every error to the thread that waits for the download, or it would wait until its
+    # time-out
     except Exception as error:
         events.put(str(getattr(error, "reason", error)) or type(error).__name__)

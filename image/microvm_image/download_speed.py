@@ -26,7 +26,7 @@ class DownloadSpeed:
         self._before = 0
 
     def is_too_slow(self, size: int) -> bool:
-        """Return True if a window of time has just ended in which too few bytes arrived.
+        """Return True if a window of time has just ended, and `size` grew too little in it.
 
         :param size: Number of bytes that have arrived so far. A smaller number than before counts
             as progress, too, because received files may have been moved elsewhere.

@@ -52,7 +52,9 @@ def expire() -> None:
 
 
 def prune(*, unused: float = 0.0, everything: bool = False) -> list[Path] | None:
-    """Remove downloads, and return their paths. Do nothing and return None during a build.
+    """Remove downloads that were not used for `unused` seconds, and return their paths.
+
+    During a build, nothing is removed, and None is returned.
 
     The dates of Debian's release files are never removed, because a check compares them with the
     files that mirrors send; see `apt`.

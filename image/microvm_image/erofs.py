@@ -61,7 +61,7 @@ class _Split:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Way:
-    """The path of a folder, as its name and its parent's path, to need less memory than text."""
+    """The path of a folder: its name, and its parent's path. It takes less memory than text."""
 
     name: str
     above: _Way | None
@@ -116,9 +116,9 @@ class _ErofsReader:
         self._shared: dict[int, tuple[str, bytes]] = {}
 
     def _take(self, size: int) -> None:
-        """Add the size of a file, folder or attribute to the sum of all sizes on the disk.
+        """Count the size of a file, folder or attribute, to detect overlapping data.
 
-        :raises ValueError: The disk is smaller than the sum.
+        :raises ValueError: The sum of all sizes exceeds the size of the disk.
         """
         self._left -= size
         if self._left < 0:

@@ -30,7 +30,7 @@ class FileRange:
 
     @classmethod
     def of(cls, path: Path, files: ExitStack) -> FileRange:
-        """Open a file, and return a range with all of its bytes.
+        """Open a file, which `files` closes later, and return a range with all of its bytes.
 
         :param files: The exit stack that closes the file.
         :raises OSError: The file cannot be opened, or is no regular file.

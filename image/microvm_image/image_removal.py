@@ -44,7 +44,9 @@ def remove(
     needs: Needs | None = None,
     report: Reporter | None = None,
 ) -> Removed:
-    """Remove an image with its tag, or only a tag. If it is the image's last tag, remove both.
+    """Remove an image with its tag; or only the tag, if the image has further tags.
+
+    If `text` is the image's name or digest, not a tag, the image must not have several tags.
 
     :param text: A tag, or the name or digest of an image, as `microvm.images.find` accepts it.
     :param force: True to remove also an image that is needed, or that has several tags none of
@@ -99,8 +101,8 @@ def prune(
     root = cache.root()
     lock.sweep(root)
     for folder in root.glob("[!.]*/"):
-        # these two folders have one lock each for all files; `cached.sweep` and `tags.sweep` clean
-        # them up
+        # `cached.sweep` and `tags.sweep` clean up the folders of kernels and tags, because each of
+        # these folders has one lock for all its files.
         if folder.name not in {"kernels", "tags"}:
             lock.sweep(cache.folder(folder.name))
     tags.sweep(report)

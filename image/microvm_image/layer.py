@@ -40,7 +40,7 @@ because they would affect the overlay file system of the guest."""
 
 
 class Layer(Protocol):
-    """A layer of a root file system: files to add, and whiteouts, which remove files below it."""
+    """A layer of a root file system: files to add, and whiteouts (marks of files to remove)."""
 
     @property
     def name(self) -> str:
@@ -147,7 +147,8 @@ def _tar_members(archive: FileRange, name: str, *, is_whole: bool) -> Iterator[M
             encoding="utf-8",
             errors="surrogateescape",
         ) as tar:
-            # `tarfile.open` has already read the first header; None if the archive has no member
+            # `tarfile.open` has already read the first header. If it found none, the archive is
+            # empty.
             is_empty = tar.firstmember is None
             while not is_empty and (info := tar.next()) is not None:
                 # delete the list in which tarfile would keep all members in memory
@@ -342,9 +343,9 @@ def unreadable(path: Path, error: OSError) -> ImageError:
 
 
 def _children(path: Path, inside: str, most: int) -> Iterator[tuple[Path, str]]:
-    """Yield at most `most` + 1 entries of a folder of the host, sorted by name.
+    """Yield a host folder's entries, sorted: at most `most`, and one more if it has too many.
 
-    From the one entry beyond `most`, the caller sees that the folder has too many.
+    The caller refuses the folder when it receives the entry beyond `most`.
     """
     with os.scandir(path) as entries:
         names = sorted((entry.name for entry in islice(entries, most + 1)), key=os.fsencode)

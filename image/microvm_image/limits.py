@@ -67,7 +67,7 @@ class Limits:
 
 
 class Budget:
-    """The part of the `Limits` of a source that the layers read so far have not used up."""
+    """The limits of a source, and the part of them that the layers read so far have used up."""
 
     def __init__(self, limits: Limits | None = None) -> None:
         self.limits = limits or Limits()
@@ -95,7 +95,7 @@ class Budget:
             self._since = None
 
     def take_stored(self, size: int, key: str = "") -> None:
-        """Count a layer's stored size, once for each `key`. It raises the limits of ratio and time.
+        """Count the stored size of a layer. It raises the limits of decompressed size and time.
 
         :param key: The layer's digest; "" if it is unknown. A layer that is used twice counts once.
         """

@@ -43,7 +43,9 @@ class WantedPackage:
 
 @dataclass(frozen=True, slots=True)
 class Extracted:
-    """A needed file that was extracted from a Debian package into the cache, with its companions.
+    """A file that was extracted from a Debian package into the cache, such as a kernel.
+
+    Other needed files of the package, its companions, are in the cache, too.
 
     :ivar version: The version of the package, as Debian writes it.
     """
@@ -93,7 +95,10 @@ class _Apt:
         ]
 
     def update(self, report: Reporter) -> None:
-        """Download the package lists. An error is raised later, if no list has the package."""
+        """Download the package lists. If that fails, the error is stored, and not raised.
+
+        If a package is not found later, the error for this package contains the stored one.
+        """
         command = ["apt-get", *self._options, "-o=APT::Update::Error-Mode=any", "update"]
         try:
             _run(command, what="fetching the package lists", into=self._state)
@@ -133,11 +138,12 @@ class _Apt:
 
 
 def _run(command: Sequence[str], *, what: str, into: Path | None, cwd: Path | None = None) -> None:
-    """Run a tool of apt that downloads files, and kill the tool if the mirror is too slow.
+    """Run a tool of apt that downloads files to `into`, and kill it if the mirror is too slow.
 
     apt's own time-outs do not suffice, because they start again with each byte.
 
-    :param into: The folder to which everything is downloaded.
+    :param what: The purpose of the tool, for messages.
+    :param into: The folder to which everything is downloaded; None to allow any speed.
     :raises ImageError: The tool failed, and the message says which file apt refused; or the mirror
         is too slow.
     """
@@ -159,7 +165,7 @@ def _run(command: Sequence[str], *, what: str, into: Path | None, cwd: Path | No
 
 
 def fetch(wanted: WantedPackage, arch: Arch, report: Reporter) -> Extracted:
-    """Return a file from a Debian package, in the wanted version or in the newest available one.
+    """Download a Debian package, unless the cache has it, and return the file wanted from it.
 
     The package is searched in the package lists of this host, then in the cache, and then in newly
     downloaded package lists.
@@ -197,7 +203,7 @@ def folder_of(wanted: WantedPackage, arch: Arch, version: str) -> Path:
 
 
 def _stem(wanted: WantedPackage) -> Path:
-    """Return the common beginning of the paths of folders in the cache for a package's versions."""
+    """Return the path of a package's folder in the cache, but without version and architecture."""
     kept = hashlib.sha256(f"{wanted.member}\0{wanted.companions}".encode()).hexdigest()[:8]
     return cache.folder("downloads") / f"{wanted.package}-{kept}"
 
@@ -221,9 +227,9 @@ def _extract(apt: _Apt, wanted: WantedPackage, arch: Arch, report: Reporter) -> 
 
 
 def _extracted(folder: Path, wanted: WantedPackage) -> Extracted | None:
-    """Return the needed file of a package from the cache; None if it is missing or not trusted.
+    """Return the needed file of a package, if the cache has it and no other user can change it.
 
-    A file that another user could change is not trusted.
+    Otherwise return None.
     """
     files = [path for path in folder.rglob("*") if not path.is_dir()]
     if all(map(cache.has, files)):

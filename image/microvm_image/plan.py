@@ -53,9 +53,9 @@ class BuildPlan:
     digest: str
 
     def name(self, digest: str) -> str:
-        """Return the name of the image, or of the unfinished image after a step.
+        """Return a name for the image: its source, its architecture and a part of the digest.
 
-        :param digest: The digest of the plan or of the step.
+        :param digest: The digest of the plan; or of a step, for the unfinished image after it.
         """
         source, *_ = self.source.name.rpartition("//")[2].split()
         base = re.sub(r"[^A-Za-z0-9.+~-]+", "-", source).strip("-.~+")
@@ -108,7 +108,8 @@ def make_plan(
         (kernel.sha256, kernel.bus),
         [(path, hashlib.sha256(data).hexdigest()) for path, data in kernel.modules.items()],
         source.digest,
-        # commands of the steps also get these options, so the result of each step depends on them
+        # the commands of steps run with this environment and working directory, which may change
+        # results
         (config.env, config.workdir),
     )
     steps, rest = [], iter(added)

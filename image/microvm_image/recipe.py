@@ -24,7 +24,7 @@ def shell(text: str) -> tuple[str, ...]:
 
 
 def shown(command: tuple[str, ...]) -> str:
-    """Return a command as the user may have typed it: a shell command, or words with quotes."""
+    """Convert a command to one line for the user: a shell command, or its words with quotes."""
     return command[-1] if command[:-1] == _SHELL else shlex.join(command)
 
 
@@ -116,7 +116,7 @@ class Recipe:
             raise UsageError(str(error)) from None
 
     def config(self, source: ImageConfig) -> ImageConfig:
-        """Return the default options of commands in the image.
+        """Combine the default options of commands from the recipe and from its source.
 
         As in docker, a recipe that sets an entrypoint disables the default command of the source.
 

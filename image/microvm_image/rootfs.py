@@ -38,7 +38,7 @@ def cached(arch: Arch) -> Path:
 
 
 def packed(arch: Arch) -> bytes:
-    """Return the Alpine archive from the guest pack; b"" if there is no pack or another archive."""
+    """Return the Alpine archive from the guest pack; b"" if no pack has it in this version."""
     name = alpine.archive_name(arch)
     return guest_pack.files(arch, guest_pack.ROOTFS, arch.alpine_sha256, [name]).get(name, b"")
 
@@ -86,7 +86,7 @@ def _cached_archive(arch: Arch) -> ImageSource | None:
 
 
 def _cache_archive(data: bytes, arch: Arch) -> None:
-    """Store the Alpine archive in the cache, unless that fails or another process stores it."""
+    """Try to store the Alpine archive in the cache, if it is not there. Ignore errors."""
     if _cached_archive(arch):
         return
     path = cached(arch)
@@ -117,8 +117,8 @@ def _without_alpine(arch: Arch, error: ImageError, report: Reporter) -> ImageSou
         raise ImageError(
             f"cannot get a root file system for the guest: {guest_pack.absence(arch)}; "
             f"{error.message}; {second.message}",
-            # The hint names environment variables, because `microvm run` has no options for an
-            # archive or a mirror.
+            # Suggest environment variables, because `microvm run` has no options for an archive or
+            # a mirror.
             hint=f"{guest_pack.how_to_install(arch)}, or set MICROVM_ROOTFS to the path of "
             f"{alpine.archive_name(arch)}, or MICROVM_MIRROR to a mirror of Alpine",
             detail=second.detail,

@@ -236,8 +236,8 @@ def _run(
     """
     check()
     with (
-        # Keep skopeo's messages in memory, because a full disk could not store the message that
-        # says so.
+        # Keep skopeo's messages in memory. If the disk is full, no file could store its message
+        # about that.
         os.fdopen(os.memfd_create("log"), "w+b") as log,
         tempfile.TemporaryFile(dir=temporary_folder()) as out,
     ):

@@ -14,7 +14,7 @@ from microvm_image.tree import RootfsTree
 
 @dataclass(frozen=True, slots=True)
 class ImageSource:
-    """A source of an image, such as an image in a registry, with its current version.
+    """A source from which an image is built, such as an image in a registry.
 
     :ivar name: The name for the user, such as `alpine-3.20.3`, `docker://python:3.13`, or a file
         name.

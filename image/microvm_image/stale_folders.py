@@ -57,7 +57,10 @@ def remove(report: Reporter) -> None:
 
 
 def _found(report: Reporter) -> Iterator[Path]:
-    """Yield this user's folders in $TMPDIR that, by their names, killed builds may have left."""
+    """Yield the folders in $TMPDIR and /tmp that killed builds of this user may have left.
+
+    The folders are recognized by their names, owners and modes.
+    """
     folders = {Path("/tmp")}  # noqa: S108 - mmdebstrap uses /tmp if $TMPDIR is not set
     try:
         folders.add(Path(temporary_folder()))
@@ -95,7 +98,11 @@ def _is_own_id(user: int) -> bool:
 
 @contextmanager
 def _claimed(path: Path) -> Iterator[bool]:
-    """Context manager that locks a folder if it can, and yields True if no process uses it."""
+    """Context manager that yields True if no process uses the folder.
+
+    If the folder is of a kind that is locked while in use, it stays locked until the end of the
+    block. A folder of another kind counts as unused a day after its last change.
+    """
     if other := _OTHERS.fullmatch(path.name):
         is_ours = not other[1] or {each.name for each in path.iterdir()} <= {_LAUNCHER}
         yield is_ours and path.lstat().st_mtime < time.time() - _DAY

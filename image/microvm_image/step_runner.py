@@ -40,8 +40,8 @@ _TOO_LARGE = (
     "`microvm image build --limit unpacked=SIZE`"
 )
 
-# A pattern for the error messages of microvm's programs in the guest. The programs print only the
-# number of an error, because texts of errors would make them larger.
+# A pattern for errors of microvm's programs in the guest, such as "errno 28". The programs contain
+# no texts of errors, to be smaller. So the host replaces each number by its text.
 _ERRNO = re.compile(r"\berrno ([0-9]{1,3})$", re.MULTILINE)
 
 

@@ -110,10 +110,11 @@ class RootfsTree:
         return None
 
     def folder(self, path: str, *, make: bool = False) -> Folder | None:
-        """Return the folder at a path, following links. If none exists, `make` it or return None.
+        """Return the folder at a path, following links. With `make`, create it if it is missing.
 
         :param path: The path from the root, with or without a leading slash.
         :param make: True to create the folder and its parents, if they do not exist.
+        :return: The folder; None if it does not exist and `make` is false.
         :raises ImageError: The path is invalid, or leads to something else.
         """
         try:
@@ -144,7 +145,7 @@ class RootfsTree:
             yield _path(way), node
 
     def _walk(self) -> Iterator[tuple[_Way, FileNode]]:
-        """Yield each file and folder with its path, as a `_Way`, which takes little memory."""
+        """Yield each file and folder with its path, as nested tuples to save memory."""
         yield None, self._root
         stack: list[tuple[_Way, Iterator[tuple[str, FileNode]]]] = [(None, _sorted(self._root))]
         while stack:
@@ -252,6 +253,7 @@ class RootfsTree:
 
         :param parts: The names in the path.
         :param make: True to create the folder and its parents, if they do not exist.
+        :return: The folder; None if it does not exist and `make` is false.
         """
         way = [self._root]
         remaining = [*reversed(parts)]
@@ -314,7 +316,10 @@ class RootfsTree:
             self._remove(folder, name)
 
     def _remove(self, folder: Folder, name: str) -> None:
-        """Remove a file or folder with its content, except for files from the current layer."""
+        """Remove a file, or a folder with its content, unless the current layer has added it.
+
+        In a folder from the current layer, everything from lower layers is removed.
+        """
         node = folder.children[name]
         if (id(folder), name) not in self._upper:
             del folder.children[name]

@@ -35,15 +35,15 @@ IMPORTED = "imported"
 MANIFEST_LIMIT = 1 << 20
 """Maximum size of an image's manifest, in bytes."""
 
-# Maximum size in bytes of the manifest's members that are known only after the image is written,
-# such as the digests of its files.
+# Number of bytes that `check_manifest` reserves for those members of a manifest that are set after
+# the check, such as the digests of the image's files.
 _DIGESTS = 1 << 10
 _SIZE_END = 1 << 63
 _DIGEST = re.compile(r"[0-9a-f]{4,12}")
 _REFERENCE = re.compile(  # the name of an image in a registry, without the registry's address
     r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?", re.ASCII
 )
-# an image's name is also a part of template names, so its length is limited
+# an image's name becomes a part of the names of its templates, so its length is limited
 _NAME = re.compile(r"\w[\w.+~-]{0,127}", re.ASCII)
 
 
@@ -139,7 +139,7 @@ class Image(NamedTuple):
 
     @property
     def is_imported(self) -> bool:
-        """True if the image was imported from a file, whose author may have chosen any name."""
+        """True if the image was imported from a file. Its name does not prove its content."""
         return (self.path / IMPORTED).exists()
 
     @property
@@ -181,10 +181,12 @@ def folder_of(name: str) -> Path:
 
 
 def find(text: str) -> str:
-    """Return the name of the image in the cache with this name, tag or beginning of its digest.
+    """Find an image in the cache by its name, tag or digest, and return its name.
 
-    :raises ImageError: No image has that name, tag or digest; or several have digests that begin
-        so.
+    The first four digits of the digest suffice, if no other image's digest begins with them.
+
+    :raises ImageError: No image has that name, tag or digest; or several digests begin with these
+        digits.
     """
     path = folder_of(text)
     if path.is_dir():
@@ -304,7 +306,7 @@ def _manifest(path: Path, opener: Callable[[Path], int]) -> ImageManifest:
 
 
 def read_manifest(members: dict[str, object], where: str) -> ImageManifest:
-    """Convert the JSON object of an image's manifest to an `ImageManifest`, after checking it.
+    """Convert a JSON object that was read from `where` to an image's manifest, after checking it.
 
     :param members: The members of the JSON object.
     :param where: The origin of the manifest, for messages.
@@ -328,7 +330,7 @@ def read_manifest(members: dict[str, object], where: str) -> ImageManifest:
 
 
 def check_manifest(manifest: ImageManifest) -> None:
-    """Check that the manifest of a new image can be read again later.
+    """Check that a new image's manifest is not too long, and that all its members are valid.
 
     :raises ImageError: The manifest is too long, or has an invalid member.
     """
@@ -361,7 +363,7 @@ def installed() -> Iterator[Image]:
 
 
 def entries() -> Iterator[tuple[Path, Image | ImageError]]:
-    """Yield the path of each image in the cache, with the image or the error of a damaged one."""
+    """Yield the path of each image in the cache, with its `Image`, or an error if it is damaged."""
     for path in _folders():
         try:
             yield path, load(path)

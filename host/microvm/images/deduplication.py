@@ -71,7 +71,8 @@ def _link(existing: Path, copy: Path, sha256: str) -> None:
         existing.chmod(os.fstat(file).st_mode & _READ)
         link.hardlink_to(existing)
         link.replace(copy)
-        # record the file's times again, because the new link has changed its ctime
+        # Store the file's times again, because the new link has changed its ctime. Otherwise
+        # `verified` would compute the digest of the whole file at the next check.
         verified.remember(existing, file, sha256)
     finally:
         os.close(file)

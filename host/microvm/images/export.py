@@ -62,7 +62,9 @@ def write(
     report: Reporter | None = None,
     named: Sequence[str] | None = None,
 ) -> None:
-    """Write an image and its tags (or `named`) to one file. The same image gives the same bytes.
+    """Write an image and its tags, or the tags in `named` instead, to one file.
+
+    The same image and tags always give the same bytes.
 
     :param named: The tags to store in the file; by default the tags of the image.
     :raises ImageError: A file of the image has changed.
@@ -104,7 +106,7 @@ def read(
     expected: ImageManifest | None = None,
     report: Reporter | None = None,
 ) -> tuple[Image, list[str]]:
-    """Import an image from an exported file of up to `limit` bytes; return it and its new tags.
+    """Import an image of at most `limit` bytes from a file, and return it with its new tags.
 
     By default, the image gets those tags in the file that no other image has.
 
@@ -153,8 +155,8 @@ def _manifest(archive: export_archive.ExportReader, name: str) -> ImageManifest:
             raise ValueError("it is not an object")
         manifest = read_manifest(found, name)
         if not re.search(rf"-{manifest.arch}-[0-9a-f]{{12}}$", manifest.name):
-            # A name without this suffix could equal a tag of another image, and would hide that
-            # image.
+            # Require the suffix `-ARCH-DIGEST`. A name without this suffix could be the same as the
+            # tag of another image, which could then not be found by its tag.
             raise ValueError(f"no build gives an image the name {manifest.name!r}")
         return manifest
     except (ValueError, RecursionError) as error:
@@ -175,9 +177,9 @@ def _tags(archive: export_archive.ExportReader) -> list[str]:
 
 
 def _existing(path: Path, manifest: ImageManifest) -> Image | None:
-    """Return the image at a path if it has the same manifest, or None if the path is free.
+    """Return the image at a path, which must have this manifest; None if no intact image exists.
 
-    :raises ImageError: The path has another image.
+    :raises ImageError: The image at the path has another manifest.
     """
     try:
         image = load(path)

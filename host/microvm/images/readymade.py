@@ -75,9 +75,10 @@ def load(image: Image | str | Path) -> Image:
 
 
 async def find_or_build(image: Image | str | Path | None, notify: Callable[[str], None]) -> Image:
-    """Return the image of that name, tag or path, or for None the default; build it if missing.
+    """Find or build the image with this name, tag or path, or for None the default image.
 
-    See `find`. A missing image is built in a thread, so that the event loop continues.
+    A missing image is built only if it is the default image or ready-made. It is built in a thread,
+    so that the event loop continues.
 
     :param notify: A function that is called in the event loop with notices for the user.
     :raises ImageError: The image does not exist and cannot be built.

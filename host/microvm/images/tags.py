@@ -22,7 +22,8 @@ from microvm.system.capacity import SHORTAGES
 LATEST = "latest"
 """The version that a tag gets if the user gives only its name."""
 
-# at most 100 characters, because the name of a tag's file contains two such parts
+# The form of NAME and of VERSION in a tag. The file of a tag is called NAME:VERSION, so each has at
+# most 100 characters: file names in Linux have at most 255.
 _PART = r"\w[\w.+~-]{0,99}"
 _TAG = re.compile(rf"({_PART})(?::({_PART}))?", re.ASCII)
 _LIMIT = 1 << 10
@@ -54,14 +55,15 @@ def image_of(tag: str) -> str | None:
     except UnicodeDecodeError:
         return None
     except OSError as error:
-        # the tag may exist: this process lacks a resource, such as a free descriptor, to read it
+        # Raise the error if this process lacks a resource, such as a free descriptor, because the
+        # tag may exist nevertheless.
         if error.errno in SHORTAGES:
             raise
         return None
 
 
 def all_tags() -> dict[str, str]:
-    """Return a mapping that is sorted by tag: from each tag to the name of its image."""
+    """Return all tags, sorted, each with the name of its image."""
     found = {path.name: image_of(path.name) for path in sorted(_folder().glob("[!.]*"))}
     return {tag: image for tag, image in found.items() if image is not None}
 

@@ -62,7 +62,7 @@ def superseded() -> list[Path]:
 
 
 def remove(name: str) -> None:
-    """Remove a kernel from the cache. Images contain copies of their kernels.
+    """Remove a kernel from the cache. Images still start, because they contain their own copies.
 
     :raises ImageError: There is no kernel of that name.
     """

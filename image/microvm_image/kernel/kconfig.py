@@ -1,4 +1,4 @@
-"""The configuration of the small kernel: options that are added to the target `allnoconfig`."""
+"""The configuration of the small kernel: the options that differ from `make allnoconfig`."""
 
 from __future__ import annotations
 

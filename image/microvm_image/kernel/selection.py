@@ -108,7 +108,7 @@ def given(arch: Arch, named: str | Path | None = None) -> Path | None:
 
 
 def packed(arch: Arch) -> Path | None:
-    """Return the path of the small kernel in the guest pack.
+    """Return the path of the small kernel in the guest pack, a wheel with compiled guest files.
 
     Return None if no pack is installed, or if its kernel was built by another recipe.
     """
@@ -126,7 +126,9 @@ def _requested(named: str | Path | None) -> str | Path | None:
 
 
 def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
-    """Read the kernel that `given` chooses for an image, or download Debian's kernel.
+    """Return the kernel for an image: the user's file, a small kernel, or else Debian's kernel.
+
+    Debian's kernel is downloaded, unless the cache has it.
 
     :raises ImageError: The file does not exist or is no kernel, or the package cannot be
         downloaded.
@@ -152,7 +154,7 @@ def find(arch: Arch, named: str | Path | None, report: Reporter) -> Kernel:
 
 
 def check(arch: Arch, named: str | Path | None) -> None:
-    """Check that the file that `given` chooses as the kernel can be read.
+    """Check that the file of the wanted kernel can be read. Debian's kernel is not checked.
 
     :raises ImageError: The file cannot be read; or the user wants the small kernel, but none has
         been built.
@@ -181,9 +183,10 @@ def wanted(arch: Arch) -> package.WantedPackage:
 
 
 def _read(path: Path, arch: Arch, data: bytes | None = None) -> Kernel:
-    """Read a kernel from a file, after checking that QEMU can start it.
+    """Return the kernel in a file, or in its content `data`, after checking its format.
 
     :param data: The content of the file, if it has been read already.
+    :raises ImageError: The file cannot be read, or QEMU cannot start it.
     """
     import hashlib
 
@@ -205,7 +208,7 @@ def _read(path: Path, arch: Arch, data: bytes | None = None) -> Kernel:
 
 
 def _modules(kernel: Path, version: str) -> dict[str, bytes]:
-    """Read the modules of a kernel from lib/modules, as distributions install it.
+    """Read a kernel's modules from the folder lib/modules, where distributions install them.
 
     :param kernel: The path of the kernel, such as /boot/vmlinuz.
     :param version: The version of the kernel.

@@ -23,8 +23,9 @@ from microvm_image import downloads
 from microvm_image.kernel import cached, kconfig, recipe
 from microvm_image.kernel.source import PINNED, fetch
 
-# Patterns for half of the files of the kernel's source, which our kernels do not need. They are not
-# unpacked. The Kconfig files in the same folders are needed.
+# Patterns for about half of the files of the kernel's source. They are not unpacked, because our
+# kernels do not need them. The Kconfig files in the same folders are unpacked, because every
+# configuration reads them.
 _NOT_UNPACKED = (
     "*/Documentation/*.[rty]*",
     "*/drivers/gpu/*.[ch]",

@@ -28,7 +28,7 @@ def url(arch: Arch, mirror: str) -> str:
 
 
 def source(data: bytes, arch: Arch, origin: str | Path) -> ImageSource:
-    """Return the Alpine archive as a source, after checking its digest.
+    """Check the digest of an Alpine archive from `origin`, and return the archive as a source.
 
     :param data: The content of the archive.
     :param origin: The origin of the archive, for messages.

@@ -52,7 +52,7 @@ def find(path: str, arch: Arch, limits: Limits, files: ExitStack) -> ImageSource
 def find_stored(
     kind: str, path: Path, tag: str, arch: Arch, limits: Limits, files: ExitStack
 ) -> ImageSource:
-    """Return a source: an image that another tool has stored in a folder or a tar archive.
+    """Return the image that another tool has stored at `path`, in the format `kind`, as a source.
 
     :param kind: The format, one of `KINDS`.
     :param tag: The name of the image; "" if the archive contains only one image.
@@ -81,7 +81,8 @@ def _layer(path: str, limits: Limits, files: ExitStack) -> tuple[FileRange, TarL
     budget = Budget(limits)
     if path == STDIN:
         packed = spooled(_input(budget), files)
-        # begin a new count, without the bytes that were read from standard input
+        # Begin a new budget. The bytes from standard input would otherwise count twice, because
+        # `unpacked` counts them, too.
         budget = Budget(limits)
     else:
         packed = _opened(Path(path), files)
@@ -92,7 +93,7 @@ def _layer(path: str, limits: Limits, files: ExitStack) -> tuple[FileRange, TarL
 
 
 def _stored(layer: TarLayer, limits: Limits, files: ExitStack) -> TarFiles | None:
-    """Return the files in the archive of a stored image; None for a root file system.
+    """Return the files of the stored image in an archive; None if it holds a root file system.
 
     :raises ImageError: The archive is empty.
     """

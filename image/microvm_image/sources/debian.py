@@ -47,7 +47,8 @@ _LIST_DEBIAN = 'rm -f "$1"/etc/apt/sources.list.d/* && echo {} >"$1"/etc/apt/sou
 _SHOW_DATES = 'grep -H ^Date: "$1"/var/lib/apt/lists/*Release >&2'
 _STATUS = "var/lib/dpkg/status"
 _STATUS_LIMIT = 64 << 20  # maximum size of dpkg's status file, enough for 40,000 packages
-# Patterns for the errors of mmdebstrap if an ordinary user has no user ids for its namespace.
+# Patterns for the errors of mmdebstrap if an ordinary user may not create a user namespace, or has
+# no range of ids for it in /etc/subuid.
 _NO_IDS = (
     r"^(unshare|newuidmap|newgidmap): |chroot mode|/etc/sub[ug]id|user namespace|unshare syscall"
 )
@@ -218,8 +219,9 @@ def _make(
     seconds: int,
     report: Reporter,
 ) -> None:
-    # Some hosts allow mmdebstrap to create user namespaces, but not this process. Then mmdebstrap
-    # creates them itself. Its users cannot access the cache, so its files are in $TMPDIR.
+    # Some hosts allow mmdebstrap, but not this process, to create a user namespace. Then mmdebstrap
+    # creates its namespace itself. Its processes run with ids that cannot access the cache, so its
+    # temporary files are in $TMPDIR.
     isolate = may_use_all_ids()
     command = [
         *("mmdebstrap", *([] if isolate else ["--mode=unshare"])),
@@ -267,7 +269,8 @@ def _failure(suite: str, output: str, command: str) -> ImageError:
     unknown = re.search(r"Unable to locate package (\S+)", output)
     if unknown:
         return ImageError(f"{SCHEME}{suite} has no package {unknown[1]}")
-    # "enough free space" is in apt's message about a full disk
+    # `is_full` does not know apt's own message about a full disk, which contains "enough free
+    # space"
     if is_full(output) or "enough free space" in output:
         why = "disk full"
         hint = cache.HINT_FULL

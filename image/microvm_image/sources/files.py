@@ -70,7 +70,7 @@ class TarFiles:
 
 
 def read_json(stored: Files, name: str, digest: str = "") -> Any:
-    """Parse a JSON file of a stored image, and return its value.
+    """Parse a JSON file of a stored image, after checking its `digest`, and return its value.
 
     :param digest: The SHA-256 that the file must have; "" for any.
     :raises ImageError: The file does not exist, is not JSON, is too long, or has another digest.

@@ -39,7 +39,7 @@ def find(
     limits: Limits | None = None,
     report: Reporter,
 ) -> Iterator[ImageSource]:
-    """Context manager that finds the source for the value of `--from`.
+    """Context manager that yields the source of an image, given the value of `--from`.
 
     The files of the source stay open until the end of the block.
 
@@ -100,9 +100,9 @@ def _found(
 
 
 def split(locate: Callable[[str], Path], kind: str, text: str) -> tuple[str, str]:
-    """Split `PATH:NAME` into PATH and NAME, both of which may contain colons.
+    """Split `PATH:NAME`, the text after the prefix `kind` of a source, into PATH and NAME.
 
-    PATH is the longest path that exists. If NAME is missing, it is "".
+    Both may contain colons. PATH is the longest path that exists. If NAME is missing, it is "".
 
     :param locate: A function that returns the path of a file or folder that the text names.
     :raises ImageError: The file or folder does not exist.
@@ -115,7 +115,8 @@ def split(locate: Callable[[str], Path], kind: str, text: str) -> tuple[str, str
             if locate(path).exists():
                 return path, tag
         except UsageError as error:
-            # no error yet, because a shorter part of the text may be the path of an allowed file
+            # do not raise the error yet: a shorter beginning of the text may be the path of an
+            # allowed file
             refusal = error
         path, _, name = path.rpartition(":")
         tag = f"{name}:{tag}" if tag else name

@@ -49,7 +49,7 @@ class BlobDescriptor:
 
 
 def member(value: Any, key: str, kind: type, name: str) -> Any:
-    """Return the member `key` of a JSON object; an empty `kind`, such as {}, if missing or null.
+    """Return a JSON object's member `key`; if it is missing or null, the empty value of `kind`.
 
     :raises ImageError: The member has another type, or `value` is no object.
     """
@@ -110,7 +110,10 @@ def find(stored: Files, name: str, tag: str, arch: Arch) -> ImageSource:
 
 
 def listed(names: Iterable[str]) -> str:
-    """Return names for a message: at most ten, and shortened, because a stranger chose them."""
+    """Return names as text for a message: at most ten, each shortened to 80 characters.
+
+    An untrusted image contains these names, which may be many and long.
+    """
     first = [name if len(name) <= 80 else f"{name[:79]}…" for name in islice(names, _SHOWN + 1)]
     return ", ".join(first[:_SHOWN]) + (", …" if len(first) > _SHOWN else "")
 
