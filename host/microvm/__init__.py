@@ -171,7 +171,8 @@ __all__ = [
     "__version__",
 ]
 
-# The module that defines each public name, except errors, which are in `microvm.errors`.
+# For each public name, the module that defines it. The errors are not listed, because
+# `microvm.errors` defines all of them.
 _MODULES = {
     "Accelerator": "microvm.options",
     "AttachedVM": "microvm.supervisor.client.attached",

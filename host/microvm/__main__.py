@@ -80,7 +80,11 @@ def _run_click(error: Exception | None = None) -> None:
 
 
 def _take_absolute_paths_only() -> None:
-    """Remove relative folders from PATH, because a stranger may have put programs there."""
+    """Remove relative folders from PATH.
+
+    A relative folder starts at the working folder, into which a stranger may have put programs with
+    usual names.
+    """
     folders = os.environ.get("PATH", os.defpath).split(os.pathsep)
     absolute = [folder for folder in folders if folder.startswith("/")]
     if absolute != folders:

@@ -65,9 +65,10 @@ ARCHES = {
             debian="amd64",
             qemu_package="qemu-system-x86",
             machine={"pci": "microvm,pcie=on", "mmio": "microvm,acpi=off"},
-            # If the CPU has fsrm or erms, the guest copies by `rep movs`, which TCG emulates byte
-            # by byte, so TCG gets neither. Nested virtualization and performance counters are
-            # disabled, because guests need neither.
+            # Hide the CPU flags fsrm and erms from guests under TCG (emulation). A guest's kernel
+            # that sees them copies memory by the instruction `rep movs`, which TCG emulates slowly,
+            # byte by byte. Nested virtualization and performance counters are disabled, because
+            # guests need neither.
             cpu={"tcg": "max,-fsrm,-erms", "kvm": "host,-svm,-vmx,pmu=off", "hvf": "host"},
             console="ttyS0",
             kernel_options="reboot=t tsc=reliable",
@@ -77,7 +78,7 @@ ARCHES = {
             kernel_target="vmlinux",
             kernel_magics=(
                 ((0x1FE, b"\x55\xaa"), (0x202, b"HdrS")),  # bytes in the header of a bzImage
-                # bytes in the ELF header of a vmlinux
+                # the bytes by which a vmlinux, an ELF file for this processor, is recognized
                 ((0, b"\x7fELF\x02\x01"), (18, b"\x3e\x00")),
             ),
             zig_target="x86_64-linux-musl",
@@ -87,8 +88,9 @@ ARCHES = {
             debian="arm64",
             qemu_package="qemu-system-arm",
             machine={"pci": "virt", "mmio": "virt"},
-            # QEMU emulates its own algorithm of pointer authentication faster than the default one
-            # (arm/cpu-features in QEMU's documentation).
+            # Select QEMU's own algorithm of pointer authentication, because QEMU emulates the
+            # processor's default algorithm more slowly (see arm/cpu-features in QEMU's
+            # documentation).
             cpu={"tcg": "max,pauth-impdef=on", "kvm": "host", "hvf": "host"},
             console="ttyAMA0",
             kernel_options="",

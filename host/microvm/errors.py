@@ -113,8 +113,9 @@ class MicroVMError(Exception):
         self.detail = detail
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By default, unpickling an exception calls its class with the message alone. That fails for
-        # classes with other parameters.
+        # By default, unpickling calls the class of an exception with the message alone, which fails
+        # for classes with other parameters. So let `_rebuild` create the object without calling the
+        # class.
         return _rebuild, (type(self), self.args, self.__dict__)
 
     def __str__(self) -> str:
@@ -130,7 +131,8 @@ def _rebuild(
     kind: type[MicroVMError], args: tuple[object, ...], state: dict[str, object]
 ) -> MicroVMError:
     error = kind.__new__(kind, *args)
-    # for a subclass of OSError, `kind.__new__` has not set `args`, so set it here
+    # `kind.__new__` sets the attribute `args` of the error, except in subclasses of OSError. So set
+    # it here for all classes.
     error.args = args
     error.__dict__.update(state)
     return error
@@ -226,7 +228,7 @@ class NotRun(MicroVMError):
 
 
 class ExecError(MicroVMError):
-    """A command failed without an exit status of its own. The machine can run other commands."""
+    """A command did not start or was killed, or a file access failed. The machine still works."""
 
 
 class Busy(ExecError):
@@ -234,7 +236,7 @@ class Busy(ExecError):
 
 
 def errno_text(number: int) -> str:
-    """Return the text of a Linux error number. A guest may send a number that does not exist."""
+    """Return the text of a Linux error number, or `errno N` for an unknown number from a guest."""
     return os.strerror(number) if 0 < number < _ERRNO_END else f"errno {number}"
 
 
@@ -267,8 +269,8 @@ class StartError(ExecError):
         self.stage = stage
         self.errno = errno
         self.subject = subject or command
-        # Shells use the exit status 127 for a command that does not exist, and 126 for one that
-        # cannot be executed.
+        # Use the exit statuses of shells: 127 for a command that does not exist, and 126 for one
+        # that cannot be executed.
         absent = missing and stage in ("lookup", "exec", "interpreter")
         self.exit_status = 127 if absent else 126
 
@@ -304,7 +306,8 @@ class FileError(ExecError, OSError):
         return _FILE_ERRORS.get(errno, FileError)(errno, path)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Pass the attributes of OSError as arguments, because they are not in `__dict__`.
+        # A copy of the error would lose the attributes that OSError stores outside of `__dict__`.
+        # So pass them as arguments.
         return type(self), (self.errno, self.filename, self.message), self.__dict__
 
 
@@ -363,8 +366,7 @@ class ExecTimeout(ExecKilled, TimeoutError):
     exit_status = 124
 
     def __init__(self, command: str, timeout: float) -> None:
-        # imported here, because imported here, because imported here, because that module imports
-        # this one
+        # imported here, because `microvm.units` imports this module
         from microvm.units import format_duration
 
         super().__init__(f"{command}: timed out after {format_duration(timeout)}")
@@ -378,7 +380,7 @@ class OutputLimit(ExecKilled):
     """
 
     def __init__(self, command: str, limit: int) -> None:
-        # imported here, because that module imports this one
+        # imported here, because `microvm.units` imports this module
         from microvm.units import exact_size
 
         message = f"{command}: wrote more than {exact_size(limit)}, and was killed"
@@ -397,7 +399,7 @@ class MemoryLimit(ExecKilled):
     exit_status = 128 + SIGKILL
 
     def __init__(self, command: str, limit: int) -> None:
-        # imported here, because that module imports this one
+        # imported here, because `microvm.units` imports this module
         from microvm.units import exact_size
 
         message = f"{command}: took more than {exact_size(limit)} of memory, and was killed"

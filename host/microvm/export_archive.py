@@ -65,7 +65,9 @@ class ExportReader:
 
     @contextmanager
     def member(self, name: str, limit: int) -> Iterator[tuple[int, Iterator[bytes]]]:
-        """Context manager that yields the next member: its size, and its content in chunks.
+        """Context manager that reads the next member of the archive. It must have the name `name`.
+
+        It yields the size of the member, and an iterator over its content in chunks.
 
         :param name: The name that the member must have.
         :param limit: Maximum size of the member, in bytes.
@@ -133,7 +135,8 @@ def reading(file: BinaryIO) -> Iterator[ExportReader]:
 
 def bound(size: int) -> int:
     """Return an upper bound of a compressed archive's size, given the total size of its members."""
-    # zstd adds less than this to data that cannot be compressed (ZSTD_COMPRESSBOUND)
+    # The sum allows for data that cannot be compressed: zstd adds fewer bytes than these to such
+    # data (see ZSTD_COMPRESSBOUND).
     return size + (size >> 7) + (2 << 20)
 
 

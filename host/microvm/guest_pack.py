@@ -101,7 +101,7 @@ def installed(arch: Arch) -> PackManifest | None:
 
 
 def part(arch: Arch, name: str, digest: str) -> Path | None:
-    """Return the folder of a component of the installed guest pack, such as the kernel, or None.
+    """Return the folder of a component, such as the kernel, of the installed guest pack.
 
     Return None if no pack is installed, or if its component was built from other sources.
 
@@ -115,10 +115,13 @@ def part(arch: Arch, name: str, digest: str) -> Path | None:
 
 
 def files(arch: Arch, name: str, digest: str, names: Iterable[str]) -> dict[str, bytes]:
-    """Return the contents of the files `names` of a component of the guest pack, by name.
+    """Return the contents of files of a component of the guest pack, by the names of the files.
 
     If no pack is installed, or its component was built from other sources, the result is empty.
 
+    :param name: Name of the component, such as the kernel.
+    :param digest: Digest of the sources from which the component must have been built.
+    :param names: Names of the files in the folder of the component.
     :raises ImageError: If the pack is damaged.
     """
     folder, found = part(arch, name, digest), installed(arch)
@@ -136,7 +139,7 @@ def files(arch: Arch, name: str, digest: str, names: Iterable[str]) -> dict[str,
 
 
 def check(arch: Arch, schema: str) -> None:
-    """Check that an installed guest pack's daemon speaks the protocol with the digest `schema`.
+    """Check that the daemon in the installed guest pack, if any, speaks the protocol of the host.
 
     :param schema: Digest of the protocol, as 16 hexadecimal digits.
     :raises ImageError: If the pack speaks another protocol or is damaged.

@@ -54,7 +54,7 @@ class Area:
         return self._logger is not None and self._logger.isEnabledFor(level)
 
     def warning(self, text: str, *args: object) -> None:
-        """Log a notice for the user, which the function `notify` also gets."""
+        """Log a notice for the user. The function in a machine's option `notify` gets it, too."""
         self._log(WARNING, text, args)
 
     def info(self, text: str, *args: object) -> None:
@@ -78,10 +78,13 @@ class Area:
 
 
 class Limit:
-    """A counter that lets the first `MOST_LOGGED` events of a sender, such as QEMU, be logged."""
+    """A limit for log messages: only the first `MOST_LOGGED` events of a sender are logged.
+
+    A sender is, for example, QEMU.
+    """
 
     def __init__(self, area: Area, whose: str) -> None:
-        """Create a counter for the sender `whose`; `area` logs a message when the limit is reached.
+        """Create a limit for the log messages about a sender, with no events counted yet.
 
         :param area: Logger that logs a message when the limit is reached.
         :param whose: Name of the sender for that message.

@@ -80,7 +80,7 @@ class Option(NamedTuple):
         return not self.metavar
 
     def default_for(self, verb: str) -> str | None:
-        """Return the text of the default that only this verb of the command line has, or None."""
+        """Return the text of the default for this verb alone, or None without such a default."""
         return dict(self.verb_defaults).get(verb)
 
     @property

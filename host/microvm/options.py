@@ -75,7 +75,7 @@ def _environment(value: Any) -> dict[bytes, bytes]:
 
 
 def _content(name: object, content: object) -> bytes:
-    """Check the value of an environment variable with this name, and return the value as bytes.
+    """Return the value of an environment variable as bytes, after checking its type.
 
     The message of the error does not contain the value, because it may be a secret.
     """
@@ -94,8 +94,8 @@ def _variables(entries: tuple[str, ...]) -> dict[str, str]:
             raise UsageError("it must be KEY=VALUE or KEY, but there is no KEY before the =")
         if equals:
             variables[name] = content
-        # a name without a value means this process's variable; like docker, ignore one that is not
-        # set
+        # A name without `=` stands for the variable of this process. Like docker, ignore the name
+        # if this process has no such variable.
         elif name in os.environ:
             variables[name] = os.environ[name]
     return variables
@@ -184,14 +184,17 @@ def _ignore(_: str) -> None:
 
 
 def _chosen(kind: Any) -> partial[Option]:
-    """Return a constructor of options whose value is one of the words of the `Literal` `kind`."""
+    """Return a constructor of options that accept one of several words.
+
+    :param kind: Type `Literal` with these words.
+    """
     names = get_args(kind)
     return partial(Option, read=partial(_one_of, names), metavar=f"[{'|'.join(names)}]")
 
 
 _COMMAND = ("run", "map", "exec", "shell")
 
-# Constructors of options that have some properties in common.
+# Constructors of similar options, for example of all options whose value is a duration.
 _PYTHON_ONLY = partial(Option, verbs=())
 _DURATION = partial(
     Option, read=parse_duration, unit="seconds, or text such as `2m`", metavar="TIME"
@@ -513,7 +516,7 @@ class MachineOptions(PoolOptions, total=False):
 
 
 class ImageOptions(TypedDict, total=False):
-    """The option `image`, which is a positional argument in Python."""
+    """The option `image` of the command line. In Python, it is a positional argument instead."""
 
     image: Annotated[
         str | None,

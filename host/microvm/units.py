@@ -63,7 +63,8 @@ def parse_size(value: Size) -> int:
 
 def _fraction(number: str, unit: str | None) -> int:
     size = float(number) * _BYTES[unit]
-    # -1 is invalid: a number without a unit is in bytes, which have no fractions
+    # Without a unit, a size is a number of bytes, which must be whole. So return -1, which is an
+    # invalid size.
     return int(size) if unit else -1
 
 
@@ -129,7 +130,7 @@ def _mebibytes(value: Size, size: int) -> int:
 
 
 def parse_memory_limit(value: Size) -> int:
-    """Convert the memory limit of a command to a number of bytes; 0 is no limit.
+    """Convert the memory limit of a command to a number of bytes; 0 means that there is no limit.
 
     :raises UsageError: If the value is not a valid size, or too small.
     """
@@ -165,7 +166,7 @@ def exact_size(size: int) -> str:
 
 
 def format_duration(seconds: float) -> str:
-    """Return a duration as text for the user: `0.5 s` below a minute, above it such as `1h30m`.
+    """Return a duration as text for the user, such as `0.5 s` or, from a minute on, `1h30m`.
 
     A duration that is not a whole number of seconds is always in seconds, such as `90.5 s`.
     """

@@ -19,9 +19,9 @@ from microvm.errors import ImageError, how_to_install
 CHUNK = 1 << 20
 """Maximum size of a piece of decompressed content, in bytes."""
 
-# An archive may have at most _FREE_STREAMS compressed streams, and one more for each _STREAM_BYTES
-# bytes of its size. Some tools write a stream for each file, and these streams are longer than
-# _STREAM_BYTES.
+# An archive may contain at most `_FREE_STREAMS` compressed streams, and in addition one for each
+# `_STREAM_BYTES` bytes of its size. So it may contain a stream for each of its files, as some tools
+# write: such a stream is longer than `_STREAM_BYTES`.
 _FREE_STREAMS = 1024
 _STREAM_BYTES = 64
 
@@ -30,13 +30,13 @@ _STREAM_BYTES = 64
 _PADDING = 1 << 20
 
 _READ = 1 << 17
-# Number of bytes that the decoder of a new stream gets first. A stream may be short, and its
-# decoder copies all bytes that follow the stream, so the number is small.
+# Number of bytes that a new stream's decoder gets first. It is small, because the stream may be
+# short, and the decoder copies all bytes that follow the end of the stream.
 _PIECE = 1 << 12
 
 
 class StreamDecoder(Protocol):
-    """A decompressor of one stream, such as the classes of `bz2`, `lzma` and `zstd`."""
+    """A decompressor of one compressed stream. Classes of `bz2`, `lzma` and `zstd` are examples."""
 
     @property
     def eof(self) -> bool: ...
@@ -169,8 +169,8 @@ class ZstdReader:
 
         :param window: Binary logarithm of the memory that decompression may take, in bytes.
         """
-        # If the file is a pipe, each read waits until `_READ` bytes have arrived or the pipe has
-        # ended.
+        # If the file is a pipe, each call of `read` waits until `_READ` bytes have arrived or until
+        # the pipe reaches its end.
         chunks = iter(partial(file.read, _READ), b"")
         self._parts = decoded(chunks, partial(ZstdDecoder, window))
         self._rest = memoryview(b"")

@@ -70,7 +70,7 @@ class AttachedRun:
         return await run_until_signal(self._run(), self._interrupt)
 
     def _interrupt(self) -> bool:
-        """Handle Ctrl-C: send SIGINT to the command in the guest, and return True.
+        """Handle Ctrl-C: send SIGINT to the command in the guest. Return True if it has been sent.
 
         Send nothing and return False if no command is running, or for a second Ctrl-C within a
         second. The caller then stops the machine.
@@ -120,14 +120,14 @@ class AttachedRun:
         return status or MicroVMError.exit_status if failed else status
 
     async def _collect(self) -> MicroVMError | None:
-        # Without a process, Ctrl-C stops the machine. The command has ended, so no Ctrl-C is sent
-        # to it.
+        # The command has ended, so forget its process. While files are collected, Ctrl-C then stops
+        # the machine instead of being sent to the command.
         self.process = None
         return await self.copies.get(self.machine, self.options)
 
     async def _command(self) -> int:
         fed = self._forwards_stdin()
-        # these options need no check, because they were checked with the command line
+        # the parser of the command line has already checked the options in `self.options`
         options: ExecOptions = {**self.options, "stdin": PIPE if fed else None}
         if options.get("tty"):
             # The command needs the variable TERM, which names the type of the user's terminal.
@@ -151,14 +151,18 @@ class AttachedRun:
         if error.errno != ENOENT or error.stage != "lookup" or not names.may_be_image(first):
             return ""
         command = shlex.join(rest[rest[:1] == ["--"] :])
-        # the user wrote an option of microvm here, so it is unknown at which word the command
-        # begins
+        # After the name of the image, the user wrote another option of microvm. So it is unknown at
+        # which word the command begins.
         if command.startswith("-"):
             command = "CMD"
         return f"to use an image, write `microvm run --image {first} -- {command}`"
 
     def _forwards_stdin(self) -> bool:
-        """Return True to pass standard input on: by default, if it is no terminal or with `-t`."""
+        """Return True if the command gets the standard input of this process.
+
+        Unless the user has given `-i` or `-n`, this is the case with `-t`, or if standard input is
+        no terminal.
+        """
         if self.standard_input is None:
             return bool(self.options.get("tty")) or not os.isatty(0)
         return self.standard_input
@@ -175,7 +179,8 @@ class AttachedRun:
     async def _streams(self, process: Process, *, fed: bool) -> int:
         feed = copy_in(partial(read, 0), process.stdin) if process.stdin and fed else None
         if process.stdin and not fed:
-            # With `-t`, the command always has a standard input. Close it if nothing is passed on.
+            # With `-t`, the command always has a standard input. If nothing is passed on to it,
+            # close it, so that the command reads the end of file.
             process.stdin.close()
         try:
             returncode = await attach(process, feed, self._write(1), self._write(2))

@@ -42,9 +42,10 @@ class Copies(NamedTuple):
     max_collect: int | None = None
 
     async def put(self, machine: MicroVM, options: ExecOptions) -> None:
-        """Copy the files of `before` into the guest, with the rights of the command's user.
+        """Copy the files that the field `before` lists into the guest.
 
-        Relative paths in the guest start at the working directory of the command.
+        They are written with the rights of the command's user. Relative paths in the guest start at
+        the working directory of the command.
 
         :raises MicroVMError: Raised if a file cannot be copied.
         """
@@ -53,7 +54,7 @@ class Copies(NamedTuple):
                 await machine.put(copy.source, in_folder(copy.target, options), **as_user(options))
 
     async def get(self, machine: MicroVM, options: ExecOptions) -> MicroVMError | None:
-        """Copy the files of `after` to the host. If a copy fails, print the error and go on.
+        """Copy the files that the field `after` lists to the host. Print errors, and continue.
 
         :return: The first error, or None if all copies succeeded.
         :raises MachineError: Raised if the machine has failed.
@@ -89,7 +90,7 @@ def notify_left_out(received: Received) -> None:
 
 
 def notify_names(what: str, names: Sequence[str], count: int | None = None) -> None:
-    """Print a notice that consists of `what` and the names of files, unless there are no names.
+    """Print a notice that consists of `what` and names of files. Print none if there are no names.
 
     :param what: Text before the names.
     :param names: Names of files.
@@ -104,10 +105,10 @@ def notify_names(what: str, names: Sequence[str], count: int | None = None) -> N
 
 @contextmanager
 def converted_errors(what: str, flags: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
-    """Context manager for a copy of files: converts errors of its block, to say which copy failed.
+    """Context manager: converts errors of a copy of files, so that they say which copy has failed.
 
-    An ExecTimeout becomes a MicroVMError, because no command timed out. A FileError and a
-    BrokenPipeError are not converted.
+    Its block makes the copy. An ExecTimeout becomes a MicroVMError, because no command timed out. A
+    FileError and a BrokenPipeError are not converted.
 
     :param what: Text that describes the failed copy.
     :param flags: Options of the command line that replace the parameter names in hints, by these

@@ -53,8 +53,8 @@ def report(error: Exception) -> NoReturn:
             hint = SHORTAGES.get(error.errno or 0, "")
             shown = MicroVMError(f"{name}{error.strerror or error}", hint=hint)
         case RuntimeError() if is_out_of_threads(error):
-            # This RuntimeError means that no thread could be started. asyncio also raises it when
-            # it shuts its executor down.
+            # No thread could be started. asyncio may raise this error, too, because it starts a
+            # thread to shut its executor down.
             shown = thread_error()
         case _:
             raise error
@@ -68,7 +68,8 @@ def show(error: MicroVMError) -> None:
     if isinstance(error, UsageError):
         _print_to_stderr(error.detail)
     elif error.detail and (
-        # its `detail` may be the output of the compiler of the launcher
+        # print the `detail` of a ConfinementError, which may be the output of the launcher's
+        # compiler
         isinstance(error, ConfinementError)
         or not isinstance(error, QemuError | GuestDied | GuestUnresponsive)
     ):

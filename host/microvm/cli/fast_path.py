@@ -16,7 +16,8 @@ import gc
 import os
 import sys
 
-# do not import this from `typing`, which takes longer to import than this module
+# Define this constant here. An import of `typing`, which also has it, takes longer than an import
+# of this whole module.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -40,8 +41,8 @@ def prepare(arguments: Sequence[str]) -> Callable[[], int] | None:
     if verb == "exec" and (simple_exec := parse_exec(rest)):
         return lambda: _exec(*simple_exec)
     if verb == "run":
-        # Garbage collection would slow down the imports in vain, because imported modules are never
-        # garbage. `run_command` enables garbage collection again.
+        # Disable garbage collection while modules are imported: it would take time and free
+        # nothing. `run_command` enables it again.
         gc.disable()
         if simple_run := parse_run(rest):
             return lambda: _run(*simple_run)
@@ -142,8 +143,10 @@ def _split(
 
 
 def _values(declared: Mapping[str, Option], texts: Mapping[str, list[str]]) -> Any:
-    """Parse the texts of the options that a class such as `MachineOptions` declares.
+    """Return the values of the given options, by name, without options that `declared` lacks.
 
+    :param declared: Options that a class such as `MachineOptions` declares, by name.
+    :param texts: Texts that the user has given for each option, by the option's name.
     :raises UsageError: Raised if a value is invalid.
     """
     return {name: _value(declared[name], each) for name, each in texts.items() if name in declared}

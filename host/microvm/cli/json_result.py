@@ -70,8 +70,8 @@ class JsonResult:
             return
         from microvm.jobs.ending import facts, status
 
-        # If the exit status is not the one for the command's return code, a signal to `microvm` has
-        # interrupted the command, so the return code is not valid.
+        # If the exit status does not correspond to the command's return code, a signal to `microvm`
+        # has interrupted the command. The return code is then not valid.
         if self.status is not None and self.status != status(self.returncode, error):
             self.returncode = None
         shown = facts(

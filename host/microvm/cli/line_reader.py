@@ -10,7 +10,9 @@ from microvm.units import exact_size
 
 
 async def read_lines(descriptor: int, limit: int) -> AsyncIterator[bytes]:
-    """Yield each line that can be read from a file descriptor, without its newline, when complete.
+    """Yield lines that are read from a file descriptor, each as soon as it is complete.
+
+    The lines are yielded without their newlines.
 
     :param limit: Maximum length of a line, in bytes.
     :raises UsageError: Raised if a line is longer.

@@ -95,7 +95,8 @@ def _explained(frame: bytes, sender: str) -> Iterator[str]:
     """Yield lines that explain the bytes of a frame, as `microvm-proto explain` prints them."""
     from microvm_proto.explain import BrokenStream, explain
 
-    # BrokenStream is raised after the last line, and the lines show the fault already
+    # `explain` raises BrokenStream after its last line. Ignore this error, because the yielded
+    # lines already show what is wrong with the frame.
     with suppress(BrokenStream):
         yield from explain(_schema(), [frame], sender, colour=True)
 

@@ -103,9 +103,9 @@ def _steps(table: Table, empty: Recipe) -> Iterator[Step]:
 
 
 def _allowed_path(table: Table, key: str, empty: Recipe, path: str | Path) -> Path | None:
-    """Return the absolute form of a path in the machine file.
+    """Return the absolute form of a path that the machine file contains.
 
-    If the path must not be used, record an error and return None.
+    If machine files must not use this path, record an error and return None.
     """
     try:
         return empty.path(path)

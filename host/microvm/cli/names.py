@@ -40,7 +40,7 @@ def find_image(given: str | None) -> Image:
 
 
 def expand_image(text: str) -> str:
-    """Complete the beginning of an image's name or tag, to a text for `microvm.images.find`.
+    """Return the image's name or tag that begins with `text`, in a form that `images.find` accepts.
 
     A tag with a version is never an abbreviation: `python:3.1` does not mean `python:3.13`.
 
@@ -69,8 +69,9 @@ def check_image(text: str) -> str:
         find(text)
     except ImageError as error:
         if text and (hint := did_you_mean(text, _with_ready_made())):
-            # Users who type a version need this version, not a similar name. So keep the hint that
-            # says how to get an image, too.
+            # A user who types a version needs exactly this version, and not only an image with a
+            # similar name. So add the suggestion to the error's own hint, which says how to get an
+            # image, instead of replacing that hint.
             error.hint = f"{hint} {error.hint}" if ":" in text else hint
         raise
     return text
@@ -101,7 +102,7 @@ def _begins(text: str, name: str) -> bool:
 
 
 def _only(text: str, begun: Mapping[str, str], noun: str, kind: type[MicroVMError]) -> str:
-    """Return one of `begun`, the names that begin with `text`. Check that all mean one object.
+    """Return one of several names that begin with `text`, after checking that all mean one object.
 
     Tags and names of one image, for example, mean the same object.
 

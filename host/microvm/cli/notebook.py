@@ -221,9 +221,9 @@ class Notebook:
         kept = _CellOutput(params["out"], params["err"])
         with self._used(context, start) as machine:
             if params["machine"]:
-                # Store the machine in the variable that the user has named. For a named machine,
-                # open another connection, because the connection that the cell uses is closed after
-                # the cell.
+                # Store the machine in the variable that the user has named. The connection to a
+                # named machine is closed after the cell, so open another connection for the
+                # variable.
                 name = params["name"]
                 variables[params["machine"]] = MicroVM.attach(name) if name else machine.vm
             argv = command or machine.interpreter

@@ -91,7 +91,10 @@ async def _next(output: Output) -> tuple[int, bytes] | None:
 
 
 async def _output(process: Process, data: bytes = b"") -> Output:
-    """Send input to a command, and yield its output: `STDOUT` or `STDERR`, and bytes."""
+    """Send `data` to a command, and yield its output in chunks.
+
+    Each chunk is yielded as a pair: the number of its stream, `STDOUT` or `STDERR`, and its bytes.
+    """
     feeding = asyncio.create_task(process._feed_all(data))
     streams = {STDOUT: process.stdout, STDERR: process.stderr}
     reading: dict[asyncio.Task[bytes], int] = {}
@@ -118,7 +121,8 @@ async def _interrupted(process: Process, output: Output) -> list[tuple[int, byte
     :param output: Iterator that has read the output until now. This function closes it.
     """
     process.send_signal(SIGINT)
-    # stop reading the output here, because it is read again below, and can have only one reader
+    # Close this iterator before `_output` reads the rest of the output in a new iterator, because a
+    # stream can have only one reader.
     await output.aclose()
     chunks: list[tuple[int, bytes]] = []
     with suppress(TimeoutError):

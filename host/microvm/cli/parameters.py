@@ -47,7 +47,7 @@ def _silence(context: click.Context, parameter: click.Parameter, quiet: bool) ->
 
 
 def parser(option: Option, verb: str = "") -> Callback:
-    """Return a callback for click that parses the text of an option, as the Python library does.
+    """Return a callback for click that parses an option's text by the rules of the Python library.
 
     :param verb: Verb that has the option. If it is empty, variables and configuration files cannot
         preset the option.
@@ -86,7 +86,7 @@ def complete_files(context: click.Context, parameter: click.Parameter, incomplet
 
 
 def _word_completer(metavar: str) -> Complete | None:
-    """Return a callback that completes the value of an option, or None if it has no completion.
+    """Return a callback that completes the value of an option; None if no completion is possible.
 
     :param metavar: Value as the help shows it, such as `FILE`, or a choice such as `[ONE|OTHER]`.
     """
@@ -249,9 +249,9 @@ _env_file = click.option(
 
 
 def _find_preset(name: str, verb: str, context: click.Context) -> Preset | None:
-    """Return an option's value from environment variables or configuration files, or None.
+    """Look up the preset of an option in environment variables and configuration files.
 
-    The files are read only once for each run of `microvm`.
+    Return None if there is no preset. The files are read only once for each run of `microvm`.
     """
     if _PRESETS not in context.meta:
         found = None
@@ -266,10 +266,10 @@ def _find_preset(name: str, verb: str, context: click.Context) -> Preset | None:
 
 
 def _preset(option: Option, verb: str, context: click.Context) -> Preset | None:
-    """Return the preset of an option that the user has not typed, or None.
+    """Return the preset that applies to an option, or None if there is none or if it is ignored.
 
-    A preset is ignored if another option makes it meaningless: `--from`, for example, determines
-    the image.
+    A preset is ignored if the user has typed the option, or if another option makes the preset
+    meaningless: `--from`, for example, determines the image.
     """
     source = context.get_parameter_source(option.name)
     if not verb or option.preset_by == "nobody" or source is not ParameterSource.DEFAULT:

@@ -203,7 +203,8 @@ def _parsed(path: Path, source: Source, at: tuple[str, ...], data: bytes) -> Pre
         for key in at:
             table = table.get(key, {}) if isinstance(table, dict) else None
         reader.table(at, table)
-    # add an empty fault; `_error_with_lines` finds the error and its line
+    # The file is no valid TOML. Add an empty fault here, because `_error_with_lines` reads the file
+    # again, and describes the error with its line.
     except (ValueError, RecursionError):
         reader.faults.append(((), "", "", ""))
     if reader.faults:
@@ -226,7 +227,10 @@ class _PresetReader:
         self._source = source
 
     def table(self, at: tuple[str, ...], table: object, verb: str = "") -> None:
-        """Read presets from a table of the file: a verb's table, or the top level with all of them.
+        """Read the presets in a table of the file.
+
+        The table is that of one verb, or without `verb`, the top-level table, which contains the
+        presets for all verbs and the tables of single verbs.
 
         :param at: Keys that lead to the table.
         """

@@ -14,9 +14,9 @@ from microvm._version import __version__
 from microvm.cli import standard_streams
 from microvm.cli.group import VerbGroup
 
-# The verbs, in groups as `microvm --help` shows them. Each verb has the name of its module in
-# `microvm.cli.verbs` and one line of help. If the verb's function is not called as the verb, the
-# name of the function follows the module's after a colon.
+# The verbs, in groups as `microvm --help` shows them. For each verb, a pair: the name of its module
+# in `microvm.cli.verbs`, and its line of help. The function for a verb has the name of the verb,
+# unless another name follows the module's name after a colon.
 _GROUPS = {
     "Run commands in new machines": {
         "run": ("run", "Run CMD in a new virtual machine, then delete the machine."),
@@ -118,7 +118,8 @@ def main(error: Exception | None = None) -> NoReturn:
                 from microvm.cli.verbs.completion import answer
 
                 answer(cli, "MICROVM_COMPLETE")
-            # `cli` returns the exit status of the verb, because it is not in standalone mode
+            # With `standalone_mode=False`, click raises errors instead of printing them, and `cli`
+            # returns the exit status of the verb.
             sys.exit(cli(standalone_mode=False))
         finally:
             # write the buffered output now, so that a failed write is reported below

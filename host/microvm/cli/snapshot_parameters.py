@@ -44,7 +44,7 @@ from_snapshot = click.option(
 
 
 def find(name: str, image: str | None) -> Snapshot:
-    """Return the snapshot that `--from` names.
+    """Return the snapshot that `--from` names, after checking that `--image` is not given.
 
     :param image: Value of `--image`.
     :raises click.UsageError: Raised if `--image` is given, too.

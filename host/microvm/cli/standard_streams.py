@@ -35,7 +35,8 @@ class _Output(io.FileIO):
                 return super().write(data)
             except BrokenPipeError:
                 self._failed = True
-                # Raise SystemExit: for BrokenPipeError, click and rich exit with another status.
+                # Raise SystemExit with the status that docs/exit-status.md lists. For a
+                # BrokenPipeError, click and rich would exit with another status.
                 raise SystemExit(READER_GONE) from None
             except OSError as error:
                 self._failed = True

@@ -46,7 +46,8 @@ def status(returncode: int | None, error: BaseException | None) -> int:
     """Return the exit status of `microvm run` for a command with this return code or error."""
     if returncode is None:
         return getattr(error, "exit_status", MicroVMError.exit_status)
-    # the command succeeded, but a file could not be collected afterwards
+    # The command succeeded, but a file could not be collected afterwards. `microvm run` then exits
+    # with the status for errors of microvm.
     if returncode == 0 and error is not None:
         return MicroVMError.exit_status
     return returncode if returncode >= 0 else 128 - returncode
@@ -61,9 +62,9 @@ def _reason(returncode: int | None, error: BaseException | None) -> str:
 
 
 def text(name: str, data: bytes) -> dict[str, str]:
-    """Return a dictionary with `data` as text under the key `name`.
+    """Return an item for a JSON object, as a dictionary: `name` as its key and `data` as text.
 
-    If the data is not UTF-8, return it as Base64 under the key `name` with the suffix `_base64`.
+    If the data is not UTF-8, the text is Base64, and the key is `name` with the suffix `_base64`.
     """
     try:
         return {name: data.decode()}

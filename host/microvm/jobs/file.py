@@ -20,7 +20,8 @@ _OPTIONS = {
     name: option for name, option in options_of(ExecOptions).items() if "map" in option.verbs
 }
 
-# For each type in the type hint of an option, the types that its value may have in JSON.
+# A mapping from types in the type hints of options to the Python types that a value of such an
+# option may have after it is read from JSON.
 _JSON: dict[object, tuple[type, ...]] = {
     str: (str,),
     Path: (str,),
@@ -99,7 +100,7 @@ async def parse(
     lines: AsyncIterable[bytes],
     env: Mapping[str, str] | Mapping[bytes, bytes] | None = None,
 ) -> AsyncIterator[LineJob]:
-    """Yield the jobs that lines of text describe, one job for each line; `env` applies to all.
+    """Yield the jobs that lines of text describe, one job for each line.
 
     A line that begins with `[` is a JSON array with the arguments. A line that begins with `{` is a
     JSON object with `argv` and options. Any other line is a command for `sh -c`. Empty lines and
@@ -144,7 +145,7 @@ def _fields(line: str) -> dict[str, Any]:
         if key not in _KEYS:
             raise UsageError(f"a job has no key {key!r}; its keys are {', '.join(_KEYS)}")
         if key == "env" and not _is_environment(content):
-            # unlike the messages below, this one does not show the value, which may be secret
+            # do not show the value of `env` in the error, because it may contain secrets
             raise UsageError("env must be an object of strings")
         if type(content) not in _KEYS[key]:
             expected = " or ".join(dict.fromkeys(_TYPE_NAMES[kind] for kind in _KEYS[key]))

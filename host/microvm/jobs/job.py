@@ -68,7 +68,8 @@ class Job:
         collect: Sequence[str],
         checked: Mapping[str, Any],
     ) -> None:
-        # Use `object.__setattr__`, because the method of a frozen dataclass raises an error.
+        # Use `object.__setattr__`, because this class is a frozen dataclass, whose own
+        # `__setattr__` raises an error.
         object.__setattr__(self, "argv", argv)
         object.__setattr__(self, "options", checked)
         object.__setattr__(self, "files", files or {})
@@ -107,7 +108,7 @@ class Outcome(Generic[O_co]):
 
 
 async def carry_out(vm: MicroVM, job: Job, common: Mapping[str, Any]) -> Outcome[Any]:
-    """Run a job in a machine: write its files, run its command, and collect files.
+    """Run a job in a machine: write the job's files, run its command, and collect files.
 
     :param common: Checked options of all jobs. The options of the job take precedence.
     """

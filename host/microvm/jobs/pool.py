@@ -259,7 +259,7 @@ class Pool:
                 waiter.set_exception(error)
 
     def _fill(self) -> None:
-        """Start machines until the pool has `size` of them, or too many are starting at a time.
+        """Start missing machines of the pool, at most as many at the same time as there are CPUs.
 
         This method is called whenever another machine may be started.
         """
@@ -333,7 +333,7 @@ class Pool:
             self._pause = None
 
     async def _wait_until_taken(self, lease: _Lease) -> bool:
-        """Wait until a lease's machine gets its user. Return False if the machine fails first."""
+        """Wait until the machine in `lease` has a user; return False if the machine fails first."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(TIMEOUTS.ping_interval):
@@ -368,7 +368,7 @@ def _closed() -> UsageError:
 
 
 class _Lease:
-    """A machine of a pool, with events that tell when its only user takes it and releases it.
+    """A machine of a pool, with events for the times at which a user takes it and releases it.
 
     :ivar taken: Event that is set when the machine gets its user.
     :ivar released: Event that is set when the user needs the machine no longer.

@@ -68,18 +68,20 @@ class GetOptions(ReadOptions, ListOptions, total=False):
 
 
 def in_folder(path: GuestPath, how: ExecOptions) -> bytes:
-    """Return a path of the guest. A relative `path` starts at the working directory of a command.
+    """Return the path that a command of the guest would use for `path`.
+
+    A relative path starts at the working directory of the command.
 
     :param how: Options of the command.
     """
     folder = to_bytes(how.get("cwd") or b"")
-    # Do not use `Path`, which removes a `/` or `/.` at the end of a path. This end says where a
-    # copy is placed, so it must be kept.
+    # Do not use `Path`, because it removes a `/` or `/.` at the end of a path. These characters
+    # must be kept, because they decide whether a copy is placed into a folder.
     return posixpath.join(folder, to_bytes(path))
 
 
 def as_user(how: ExecOptions) -> FileOptions:
-    """Return options for file methods, to access files as the user of a command with options `how`.
+    """Return the option for methods that access files, so that they act as the command's user.
 
     :param how: Options of the command.
     """
@@ -88,9 +90,10 @@ def as_user(how: ExecOptions) -> FileOptions:
 
 
 def collected(how: ExecOptions) -> FileOptions:
-    """Return options for file methods, to read files after a command with the options `how`.
+    """Return options for methods that read files, to collect files after a command has ended.
 
-    The time limit is the command's own limit, but at least `LEAST_TO_COLLECT`.
+    The files are read as the user of the command. The time limit is the command's own limit, but at
+    least `LEAST_TO_COLLECT`.
 
     :param how: Options of the command.
     """

@@ -13,7 +13,7 @@ from microvm.system.capacity import usable_cpus
 
 
 class Forks(list[MicroVM]):
-    """A list of running forks of one machine. Leaving its block stops all of them."""
+    """A list of running forks of one machine. As a context manager, it stops them at the end."""
 
     @classmethod
     async def start(cls, snapshot: Snapshot, count: int, **options: Unpack[PoolOptions]) -> Self:

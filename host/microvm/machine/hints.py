@@ -12,7 +12,7 @@ from microvm.options import Text
 
 
 def about(error: StartError, command: Text, cwd: object, copier: str) -> str:
-    """Return a hint for a command that could not be started; "" if no hint is known.
+    """Return a hint for a command that failed because of a missing file; "" if none is known.
 
     :param command: Name of the command.
     :param cwd: Working directory of the command, as the user gave it.

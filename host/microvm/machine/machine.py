@@ -292,8 +292,8 @@ class MicroVM(Machine):
         if running is not None:
             try:
                 await running.end()
-            # also if this task was cancelled: `end` raises CancelledError only after it has stopped
-            # everything
+            # This also logs the end if the task was cancelled: `end` raises CancelledError only
+            # after everything has been stopped.
             finally:
                 _logger.info("the machine is gone")
 
@@ -333,8 +333,8 @@ class MicroVM(Machine):
         :raises UsageError: If no machine can have this name.
         :raises MicroVMError: If the machine does not exist, or has stopped.
         """
-        # This package must not use the supervisor, with this exception: users look for `attach` in
-        # the class of machines.
+        # No other code of this package may use the supervisor. This method is the exception,
+        # because users look for `attach` in the class of machines.
         from microvm.supervisor.client.attached import AttachedVM
 
         return AttachedVM(name, wait=wait)
@@ -374,7 +374,7 @@ def _unclosed(vm: RunningVM) -> str:
 
 
 def _dropped(vm: RunningVM, owner: int) -> None:
-    """Kill the QEMU process of a machine that was garbage-collected before it was stopped.
+    """Kill QEMU if a machine is garbage-collected while it is still running.
 
     This function can be called in any thread. `owner` is the id of the process that started the
     machine; in a forked child of that process, this function does nothing.

@@ -70,7 +70,14 @@ class Snapshot:
         files: ExitStack | None = None,
         pause: float = 0.0,
     ) -> None:
-        """Create the object for a saved snapshot, as `MicroVM.checkpoint` and `find` do."""
+        """Create the object for a snapshot that is already saved. Users call `find` instead.
+
+        :param origin: Image and options of the saved machine.
+        :param opened: Function that returns a context manager, which opens the saved memory.
+        :param name: Name under which the snapshot is stored, if it has one.
+        :param files: Open files of a snapshot without a name. They are closed with the snapshot.
+        :param pause: Time for which the machine was paused, in seconds.
+        """
         self.name = name
         self.image = origin.image
         self.accel = origin.accel
@@ -83,7 +90,7 @@ class Snapshot:
         self._opened = opened
         self._closed = False
         self._taken: Checkpoint | None = None
-        # needed because one thread may close the snapshot while another thread opens it
+        # Protects the snapshot if one thread closes it while another thread opens it.
         self._lock = threading.Lock()
         self._finalizer = weakref.finalize(self, files.close) if files else None
 

@@ -20,7 +20,7 @@ class LoopBound:
         return self._loop.run(coroutine)
 
     def _call(self, function: Callable[..., object], *arguments: object) -> None:
-        """Call a function that is no coroutine in the event loop's thread, and wait for its end."""
+        """Call an ordinary function in the event loop's thread, and wait until it returns."""
 
         async def call() -> None:
             function(*arguments)

@@ -55,7 +55,7 @@ class MicroVM(Machine):
 
     @property
     def disk(self) -> int:
-        """The size in bytes of the disk for files that the guest writes; 0 if there is none."""
+        """The size in bytes of the disk for files that the guest writes; 0 without such a disk."""
         return self._machine.disk
 
     @property

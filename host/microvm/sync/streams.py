@@ -45,7 +45,7 @@ class InputStream(LoopBound):
         self._stream = stream
 
     def write(self, data: bytes) -> None:
-        """Send bytes to the command, and wait until they can be transmitted.
+        """Write bytes to the command's input, and wait while too many bytes are still unsent.
 
         :raises BrokenPipeError: If the command has closed its standard input or has exited.
         """

@@ -40,7 +40,7 @@ class Origins:
     def __init__(self, run: Run | None, *, skips: bool) -> None:
         self._run = run
         self._skips = skips
-        # needed because `async` factories call `find` in several threads
+        # The factories of `async def` tests call `find` in several threads, so this lock is needed.
         self._lock = threading.Lock()
         self._of_set_up: BaseException | None = None
         self._had: set[str] = set()
@@ -57,7 +57,7 @@ class Origins:
             self._run.leave()
 
     def find(self, wanted: WantedMachine, transcripts: list[Transcript]) -> WantedMachine:
-        """Return the description of the machine to start; without a set-up, that is `wanted`.
+        """Return the description of the machine that the test gets; with a set-up, that is a fork.
 
         A machine without a set-up function is started as `wanted`. Otherwise, prepare a machine
         with the set-up function and save its snapshot, unless the snapshot exists already.
@@ -77,7 +77,7 @@ class Origins:
 
     @contextmanager
     def trial(self, kind: str) -> Iterator[None]:
-        """Return a context manager for a block that starts a machine of this kind.
+        """Return a context manager for a block that starts a machine. It may skip or fail the test.
 
         If the host lacks something that machines need, such as QEMU, the context manager skips or
         fails the test. It does so at once if the start of an equal machine has failed in an earlier
@@ -102,7 +102,7 @@ class Origins:
 
     @contextmanager
     def plain_errors(self) -> Iterator[None]:
-        """Context manager: its block starts a machine, whose errors are shown without traceback.
+        """Context manager: if its block fails to start a machine, show the error without traceback.
 
         Errors that the user's set-up raises keep their traceback.
         """
@@ -116,7 +116,7 @@ class Origins:
             raise pytest.fail.Exception(said, pytrace=False) from None
 
     def _again(self, kind: str) -> None:
-        """Skip or fail the test if an earlier start or set-up of an equal machine has failed."""
+        """Skip or fail the test if an earlier test could not start or prepare an equal machine."""
         match self._outcomes.get(kind):
             case "lack", message:
                 self._lack(message)
@@ -181,7 +181,7 @@ class Origins:
 
 
 def _is_final(retries: Retries, attempt: Attempt, error: BaseException) -> bool:
-    """Return True if the same error would occur again, so that no other test tries again."""
+    """Record a failed attempt. Return True if further attempts would fail with the same error."""
     try:
         retries.fail(attempt, error)
     except BaseException:

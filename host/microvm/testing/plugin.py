@@ -34,8 +34,8 @@ _NOT_MARKED = (
     'set `asyncio_mode = "auto"` in the configuration of pytest'
 )
 
-# Packages whose frames are removed from tracebacks, and packages whose frames are not code of the
-# user, because they run the tests.
+# `_OURS`: packages whose frames are removed from tracebacks. `_RUNNERS`: packages that run tests,
+# so that their frames are not code of the user.
 _OURS = frozenset({"microvm", "microvm_image"})
 _RUNNERS = frozenset({"_pytest", "pluggy", "pytest_asyncio", *sys.stdlib_module_names})
 
@@ -70,7 +70,8 @@ def pytest_configure(config: pytest.Config) -> None:
     if config.pluginmanager.hasplugin("asyncio"):
         try:
             from microvm.testing import in_loop
-        # pytest-asyncio is too old for these fixtures, so `async def` tests that use machines fail
+        # The installed pytest-asyncio is too old for the fixtures in `in_loop`. Do not register
+        # them, so that only `async def` tests that use machines fail.
         except (ImportError, TypeError):
             return
         config.pluginmanager.register(in_loop, "microvm-asyncio")
@@ -115,7 +116,7 @@ def pytest_unconfigure(config: pytest.Config) -> None:
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Clear the transcript of the machine that tests share, so that a report shows one test."""
+    """Clear the transcripts of shared machines, because a report must describe only one test."""
     for transcript in item.session.stash.get(_transcripts, ()):
         transcript.clear()
 
@@ -228,7 +229,8 @@ def factory_arguments(
         policy = config.getoption("--microvm") or config.getini("microvm")
         config.stash[_origins] = Origins(run, skips=policy == "skip")
     variant = ""
-    # if `microvm_setup` has parameters, each of them gets a snapshot of its own
+    # The fixture `microvm_setup` may have several parameters. Each parameter gets its own snapshot,
+    # which the parameter's index distinguishes.
     if spec := getattr(node, "callspec", None):
         variant = str(spec.indices.get("microvm_setup", ""))
     transcripts = node.stash.setdefault(_transcripts, [])

@@ -39,9 +39,9 @@ class Run:
 
     @classmethod
     def joined(cls, folder: str | None) -> Run | None:
-        """Join the test run whose processes share this folder; return None if that is impossible.
+        """Join the test run whose processes share this folder, and return the run.
 
-        It is impossible if the folder is None, or if the cache cannot be written.
+        Return None if the folder is None, or if the cache cannot be written.
         """
         if folder is None:
             return None
@@ -63,8 +63,9 @@ class Run:
 
     @contextmanager
     def turn(self, kind: str) -> Iterator[None]:
-        """Context manager: its block prepares a kind of machine, in one process at a time."""
-        # This file tells the controller of pytest-xdist that snapshots may exist.
+        """Context manager for preparing a machine of this kind, in only one process at a time."""
+        # The existence of this file tells the controller of pytest-xdist that the test run may have
+        # saved snapshots.
         (self._folder / kind).touch()
         with lock.held(self._folder / kind, NullReporter()):
             yield
@@ -92,7 +93,7 @@ class Run:
 
 
 def _remove(wanted: re.Pattern[str]) -> None:
-    """Remove the snapshots of test runs that no process uses.
+    """Remove the snapshots of matching test runs, unless a process still uses the run.
 
     :param wanted: Pattern that matches the names of the runs.
     """

@@ -49,7 +49,7 @@ def marked(node: pytest.Item | pytest.Session) -> Iterator[MicroVMOptions]:
 
 
 def merged(layers: Sequence[MicroVMOptions]) -> dict[str, Any]:
-    """Merge options from several places, such as a fixture and a mark. The last value counts.
+    """Merge the options of several layers, such as a fixture and a mark. Later layers win.
 
     A snapshot replaces an image and the options that the snapshot determines. An image replaces a
     snapshot.
@@ -91,7 +91,7 @@ class WantedMachine:
     def of(
         cls, layers: Sequence[MicroVMOptions], setup: Setup | None, variant: str = ""
     ) -> WantedMachine:
-        """Return the description of the machine for the merged options of a test.
+        """Return the description of the machine that a test with these options and set-up needs.
 
         :param layers: Options from several places. Later ones take precedence; the first ones are
             those of the session.

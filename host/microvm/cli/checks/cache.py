@@ -20,9 +20,10 @@ _MIB = 1 << 20
 # used. Only the current user can open the new folder.
 _PARENTS = (Path("/var/tmp"), Path("/tmp"))  # noqa: S108
 
-# Free space on the disk. With the first size or more, the check finds no fault. Below the second
-# size, it fails if there is no default image yet. Otherwise it prints a note. The default image and
-# its template take 60 MiB, and twice as much while they are being created with Debian's kernel.
+# Limits of the check of free disk space. If at least `_ROOM_FOR_ALL` bytes are free, the check is
+# ok. If fewer than `_ROOM_AT_LEAST` bytes are free and the default image does not exist yet, the
+# check fails. Otherwise it prints a note. The default image and its template take 60 MiB, and twice
+# as much while they are being created with Debian's kernel.
 _ROOM_FOR_ALL, _ROOM_AT_LEAST = 1024 * _MIB, 256 * _MIB
 
 # The command that fixes an unusable cache, as the documentation shows it. `_other_cache` returns

@@ -85,7 +85,7 @@ class HostFault:
         return CheckResult(status or self.status, *shown)
 
     def matches(self, result: CheckResult) -> bool:
-        """Return True if the text of a result is the text of this fault, with any values."""
+        """Return True if the text of a result describes this fault, whatever values it contains."""
         return bool(re.fullmatch(_NAME.sub(".+", re.escape(self.text)), result.text))
 
 

@@ -59,7 +59,7 @@ NO_GUESTS = HostFault(
 
 
 def check_system(_: EarlierResults) -> CheckResult:
-    """Check that microvm has guests for the processor architecture of this host."""
+    """Check that microvm supports guests of this host's processor architecture."""
     host = os.uname()
     try:
         arches.find()

@@ -25,7 +25,8 @@ from microvm.qemu.kvm_failure import KvmFailure
 TIMEOUT = 3.0
 """Maximum number of seconds until the guest answers. Under KVM, a guest boots in less than one."""
 
-# The command that fixes a missing KVM: machines then use emulation at once, without a notice.
+# The command to suggest if KVM cannot be used: it makes machines use emulation from the start, so
+# that no notice about KVM is printed.
 _USE_EMULATION = "export MICROVM_ACCEL=tcg"
 _MODULES = {"vmx": "kvm_intel", "svm": "kvm_amd"}
 

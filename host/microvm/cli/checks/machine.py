@@ -47,9 +47,9 @@ def check_machine(earlier: EarlierResults) -> CheckResult:
 
 
 def hello(within: float = TIMEOUT, **options: Unpack[PoolOptions]) -> tuple[float, str]:
-    """Start the machine of `microvm run` without options, and run `echo hello` in it.
+    """Start the machine that `microvm run` would start if it got no options, and test a command.
 
-    The image is built first if it does not exist.
+    The command is `echo hello`. The image is built first if it does not exist.
 
     :param within: Time limit in seconds. The time to build the image does not count.
     :param options: Options that replace the user's presets.

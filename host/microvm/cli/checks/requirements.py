@@ -49,7 +49,9 @@ def install_command(*arguments: str) -> str:
 
 
 def needed(requirements: list[str], extra: str) -> Iterator[str]:
-    """Yield the requirements that apply to an extra on this host, without their markers.
+    """Yield the requirements whose markers (conditions) apply to an extra on this host.
+
+    The markers are removed from the yielded requirements.
 
     :raises KeyError: Raised if a marker contains an unknown name or operator.
     """
@@ -88,7 +90,8 @@ def _has(requirement: str) -> bool:
     try:
         if module := _module(metadata.distribution(name)):
             import_module(module)
-    # its subclass PackageNotFoundError is raised if the distribution is missing
+    # This also catches PackageNotFoundError, a subclass of ImportError, which
+    # `metadata.distribution` raises for a missing distribution.
     except ImportError:
         return False
     return True

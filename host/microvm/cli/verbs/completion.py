@@ -170,7 +170,7 @@ class _Completer(ShellComplete):
 
 
 def answer(cli: click.Command, variable: str) -> NoReturn:
-    """Print the completions for a shell, and exit.
+    """Print completions for the command line that a shell has passed in the environment, and exit.
 
     :param cli: Root command of the command line.
     :param variable: Name of the environment variable that the shell's function has set.

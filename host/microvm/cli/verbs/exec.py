@@ -17,7 +17,10 @@ _SHELL = ["sh", "-c", 'exec "${SHELL:-/bin/sh}" -l']
 
 
 def as_json(options: dict[str, Any]) -> dict[str, Any]:
-    """Select from a verb's options those of the command, converted to values for JSON."""
+    """Return the options that apply to the command, with values that can be written as JSON.
+
+    :param options: All options of the verb, by name.
+    """
     return {
         name: plain(value) for name, value in parameters.given_options(ExecOptions, options).items()
     }

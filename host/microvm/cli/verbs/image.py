@@ -324,8 +324,8 @@ def _rows(path: Path, image: Image | ImageError) -> Iterator[tuple[str, ...]]:
 
 
 def _created(path: Path) -> str:
-
-    # Use the time of the manifest: the folder's time changes when another image starts to share the
-    # files in it.
+    # Show the modification time of the manifest as the time at which the image was created. The
+    # modification time of the folder does not fit, because it changes when another image starts to
+    # share the folder's files.
     manifest = path / MANIFEST
     return time_text((manifest if manifest.is_file() else path).stat().st_mtime)

@@ -258,7 +258,7 @@ class _JobLines:
         return parse(read_lines(self.descriptor, _LINE_LIMIT), self.env)
 
     async def count(self) -> int | None:
-        """Check all input lines if they are in a regular file, and return the number of jobs.
+        """Check all lines of a regular input file, and return the number of jobs.
 
         Return None for other inputs, because they can be read only once.
         """
