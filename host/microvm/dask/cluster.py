@@ -106,7 +106,9 @@ async def _local_cluster(workers: int, machines: int | None) -> AsyncIterator[Lo
 
 
 async def check_versions(client: Client) -> None:
-    """Check that all workers that answer have the same version of microvm as this process.
+    """Check that all workers have the same version of microvm as this process.
+
+    If the workers do not answer in time, their versions are not checked.
 
     :raises MicroVMError: If a worker has another version.
     """

@@ -190,7 +190,7 @@ class Receiver:
         """
         with _Incoming() as incoming:
             self._incoming[reference.key] = incoming
-            # Return if the receiver was closed while this thread waited for the lock.
+            # `close` does not abort a transfer that begins after it, so abort this transfer here.
             if self._closed:
                 incoming.fail(MicroVMError(_ENDED))
             event = {"wanted": reference.key, "worker": self._worker.address}

@@ -24,7 +24,7 @@ _SECOND = (
 
 
 def random_names() -> Iterator[str]:
-    """Yield random names without end: first names of two words, later names with a number, too."""
+    """Yield random names without end: first two words, later two words and a number."""
     choose = random.SystemRandom().choice
     for _ in range(20):
         yield f"{choose(_FIRST)}-{choose(_SECOND)}"

@@ -92,7 +92,7 @@ class RuntimeDirectory:
         for name in self._folders():
             try:
                 self.of(name).close()
-            # The folder was just removed, or is not the folder of a machine.
+            # Skip the folder, because it was just removed, or is not the folder of a machine.
             except FileNotFoundError:
                 continue
             # List the name, so that a command with this name reports why the folder cannot be

@@ -44,7 +44,7 @@ class MachineConnector:
     """A connector to the supervisor of one machine. It refuses a later machine of the same name."""
 
     def __init__(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Store the name of a machine, and `facts` by which it is distinguished from a later one.
+        """Store a machine's name, and `facts` that no later machine of the same name has.
 
         :param facts: the content of the machine's `machine.json`.
         """

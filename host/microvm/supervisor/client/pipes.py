@@ -37,7 +37,7 @@ class OutputPipe:
         self._loop.add_reader(self._file, self._read)
 
     def consumed(self, amount: int) -> None:
-        """Note that the user has taken `amount` bytes, and read on if there is room again.
+        """Count `amount` bytes as taken by the user. If the buffer was full, read again.
 
         At most `WINDOW` bytes are buffered for the user.
         """
