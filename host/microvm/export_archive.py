@@ -135,8 +135,8 @@ def reading(file: BinaryIO) -> Iterator[ExportReader]:
 
 def bound(size: int) -> int:
     """Return an upper bound of a compressed archive's size, given the total size of its members."""
-    # The sum allows for data that cannot be compressed: zstd adds fewer bytes than these to such
-    # data (see ZSTD_COMPRESSBOUND).
+    # zstd enlarges data that cannot be compressed, but by fewer bytes than this sum adds to `size`
+    # (see ZSTD_COMPRESSBOUND).
     return size + (size >> 7) + (2 << 20)
 
 

@@ -16,8 +16,8 @@ import gc
 import os
 import sys
 
-# Define this constant here. An import of `typing`, which also has it, takes longer than an import
-# of this whole module.
+# Define TYPE_CHECKING here, because an import of `typing`, which also defines it, takes longer than
+# an import of this whole module.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

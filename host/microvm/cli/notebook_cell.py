@@ -121,8 +121,8 @@ async def _interrupted(process: Process, output: Output) -> list[tuple[int, byte
     :param output: Iterator that has read the output until now. This function closes it.
     """
     process.send_signal(SIGINT)
-    # Close this iterator before `_output` reads the rest of the output in a new iterator, because a
-    # stream can have only one reader.
+    # Close the iterator `output`, because a stream can have only one reader, and a new iterator
+    # reads the rest of the output.
     await output.aclose()
     chunks: list[tuple[int, bytes]] = []
     with suppress(TimeoutError):

@@ -292,8 +292,8 @@ class MicroVM(Machine):
         if running is not None:
             try:
                 await running.end()
-            # This also logs the end if the task was cancelled: `end` raises CancelledError only
-            # after everything has been stopped.
+            # Log the end of the machine even if the task was cancelled, because `end` raises
+            # CancelledError only after everything has been stopped.
             finally:
                 _logger.info("the machine is gone")
 

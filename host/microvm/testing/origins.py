@@ -57,7 +57,7 @@ class Origins:
             self._run.leave()
 
     def find(self, wanted: WantedMachine, transcripts: list[Transcript]) -> WantedMachine:
-        """Return the description of the machine that the test gets; with a set-up, that is a fork.
+        """Return the description of the machine to start: `wanted`, or a fork if there is a set-up.
 
         A machine without a set-up function is started as `wanted`. Otherwise, prepare a machine
         with the set-up function and save its snapshot, unless the snapshot exists already.

@@ -64,8 +64,8 @@ class Run:
     @contextmanager
     def turn(self, kind: str) -> Iterator[None]:
         """Context manager for preparing a machine of this kind, in only one process at a time."""
-        # The existence of this file tells the controller of pytest-xdist that the test run may have
-        # saved snapshots.
+        # Create a file of this name, because it tells the controller of pytest-xdist that the test
+        # run may have saved snapshots.
         (self._folder / kind).touch()
         with lock.held(self._folder / kind, NullReporter()):
             yield
