@@ -121,16 +121,16 @@ def _is_seeded(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Phrases for the two older programs in a finding, such as "an older host" and its peer.
+    """Names of the programs of the earlier release in findings, such as "an older host".
 
-    One program reads the message that the finding is about, and the other one writes it.
+    `reader` is the program that reads the message in question, and `writer` the one that sends it.
     """
 
     reader: str
     writer: str
 
     def one_sided(self, what: str, *, allowed_now: bool) -> str:
-        """Return the text of a finding: the new schema allows `what`, or only the old one did.
+        """Return the text of a finding about something that only one of the two schemas allows.
 
         :param what: Beginning of the text, with its verb, such as "a NUL byte was".
         :param allowed_now: True if the new schema allows more, False if the old schema did.
@@ -189,9 +189,10 @@ class FieldComparison:
                     self.found.removed("field-removed", field_path, message)
 
     def moved(self, path: Path, owner: Message | Struct, field: Field, before: list[str]) -> None:
-        """Record an error: the field was moved, or is new although it has no later `since`.
+        """Record an error about a field that was moved, or that is new without a later `since`.
 
-        `before` lists the names of the fields in the released form, in their order.
+        :param owner: Message or struct that has the field.
+        :param before: Names of the fields in the released form, in their order.
         """
         if field.name in before:
             text = f"`{field.name}` was field {before.index(field.name) + 1} of `{owner.name}`"
@@ -340,7 +341,10 @@ def _values(kind: Enum | Flags) -> list[tuple[str, int, int]]:
 
 
 def _first(kind: Enum | Flags) -> int:
-    """Return the number of built-in faults, which are not compared, at the start of an enum."""
+    """Return the index of the first value of an enum to compare, which follows the built-in faults.
+
+    The result is 0 for flags, and for an enum without the built-in faults.
+    """
     return len(FAULTS) if isinstance(kind, Enum) and kind.extends_faults else 0
 
 

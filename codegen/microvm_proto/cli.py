@@ -429,7 +429,7 @@ def _reporting_errors() -> Iterator[None]:
 
 
 def _configured_schema() -> Path:
-    """Return the schema's path from the nearest pyproject.toml that has our [tool] table.
+    """Return the path of the schema from the nearest pyproject.toml that states one.
 
     The table is [tool.microvm-proto], and its key `schema` holds the path.
     """

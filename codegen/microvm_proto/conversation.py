@@ -141,7 +141,7 @@ class _FlowView:
             yield ""
 
     def _shown(self, lines: Iterator[str]) -> Iterator[str]:
-        """Yield `lines`. If they raise `BrokenStream`, search later segments for the next frame."""
+        """Yield `lines`. If a frame is broken, resume at a frame in a later segment of the flow."""
         try:
             yield from lines
         except BrokenStream:

@@ -66,7 +66,7 @@ def api_digest(schema: Schema) -> int:
 
 
 def seeds(schema: Schema) -> tuple[tuple[int, int], ...]:
-    """Return the seeds of the checksum of frames, each with the first version that uses the seed.
+    """Return the seeds, numbers XORed with frames' checksums, each with its first version.
 
     A seed is a digest of everything in the schema that gives the bytes a meaning, including names
     and units. The checksum of each frame is XORed with the seed, which has the same size. So if the
@@ -105,8 +105,8 @@ def _named(fields: Sequence[Field]) -> list[Any]:
 def _names(kind: Type) -> list[Any]:
     match kind:
         case Enum(values=values):
-            # Leave out the built-in faults, so that adding one to the generator does not change the
-            # seed.
+            # Leave out the faults that are built into the generator. So a new built-in fault does
+            # not change the seeds of existing schemas.
             own = values[len(FAULTS) if kind.extends_faults else 0 :]
             return sorted([value.number, value.name] for value in own)
         case Flags(bits=bits):

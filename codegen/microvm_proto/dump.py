@@ -133,11 +133,11 @@ class _Row:
 
     @property
     def groups(self) -> list[str]:
-        """Groups of digits on the line. The last one may be characters that look like digits."""
+        """Groups of digits on the line. The last group may be text that looks like digits."""
         return self.rest[: self.end].split()
 
     def readings(self, *, swapped: bool = False) -> Iterator[tuple[bytes, bool]]:
-        """Yield each possible reading of the line: bytes, and True if its characters show them.
+        """Yield each possible reading of the line: its bytes, and True if its text confirms them.
 
         It can be unclear where the digits end and the column of characters begins.
 
@@ -246,7 +246,7 @@ class _Dump:
         """True if the column of text on some line shows the bytes in reverse order, or in order."""
 
     def take(self, row: _Row, following: _Row | None) -> None:
-        """Read a line of the dump, and note what it shows about the format, such as byte order.
+        """Read a line of the dump, and record properties of the format, such as the byte order.
 
         :param following: Line after this one; None if this is the last one.
         """
@@ -327,7 +327,7 @@ def _is_packet(data: bytes) -> bool:
 
 
 class _DumpReader:
-    """A reader of the lines of a hex dump that takes the offsets for numbers of a certain base.
+    """A reader of a hex dump that assumes a base for the dump's offsets: 8, 10 or 16.
 
     :ivar agreed: Number of offsets that were correct, except offsets of 0, which prove nothing.
     :ivar shown: True if a column of text confirms the bytes of some line.
@@ -345,7 +345,10 @@ class _DumpReader:
 
     @property
     def is_done(self) -> bool:
-        """True if the dump may end after the last line that was read, which must not be `*`."""
+        """True if the dump may end here: it has bytes, and the last line that was read is not `*`.
+
+        A line `*` stands for repeated lines, so another line must follow.
+        """
         return bool(self.data) and not self._repeats
 
     def take(self, row: _Row, following: _Row | None) -> bool:

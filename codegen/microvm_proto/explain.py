@@ -213,7 +213,7 @@ class View:
         return f"{value} item{'' if value == 1 else 's'}"
 
     def _break(self, frame: Frame, broken: Malformed | Incomplete) -> Iterator[str]:
-        """Yield the lines about a frame's fault, and about the bytes after the last valid part."""
+        """Yield lines that show a frame's bytes after its last valid part, and name its fault."""
         data = frame.data
         behind = frame.parts[-1].offset + frame.parts[-1].size if frame.parts else 0
         if isinstance(broken, Incomplete):

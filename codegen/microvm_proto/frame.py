@@ -218,7 +218,10 @@ def pack(kind: Type, value: Value) -> bytes:
 
 
 def message_of(schema: Schema, number: int) -> Message | None:
-    """Return the message with this number, which frames hold as their type; None if none has it."""
+    """Return the message whose number is `number`; None if no message has this number.
+
+    The header of a frame holds the number of its message as the frame's type.
+    """
     return next((message for message in schema.messages if message.number == number), None)
 
 

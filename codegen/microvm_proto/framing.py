@@ -207,7 +207,10 @@ class Framing:
         return frame + (value % (1 << 8 * self.check_size)).to_bytes(self.check_size, "little")
 
     def seed_of(self, frame: bytes) -> int:
-        """Return the seed, the number XORed with checksums, that makes this checksum valid."""
+        """Return the seed for which the checksum of `frame` is valid.
+
+        A sender XORs the checksum with the seed, a number that identifies its schema and version.
+        """
         data, check = frame[: -self.check_size], frame[-self.check_size :]
         return CHECKS[self.check].function(data) ^ int.from_bytes(check, "little")
 
@@ -241,7 +244,7 @@ def stuff(data: bytes) -> bytes:
 
 
 def unstuff(data: bytes, most: int) -> bytes | None:
-    """Decode data that :func:`stuff` has encoded; return None if the last run is incomplete.
+    """Decode data that :func:`stuff` has encoded; return None if the data is incomplete.
 
     :param most: Maximum number of decoded bytes. From longer data, one byte more than this is
         returned.

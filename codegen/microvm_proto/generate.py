@@ -83,7 +83,7 @@ def write(files: Iterable[Generated]) -> list[Path]:
 
 @contextlib.contextmanager
 def _naming(path: Path) -> Iterator[None]:
-    """Context manager that puts `path` into an `OSError`, instead of a temporary file's path."""
+    """Context manager that makes an `OSError` name `path`, and not the path of a temporary file."""
     try:
         yield
     except OSError as error:
@@ -92,10 +92,12 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _stage(file: Generated, on_failure: contextlib.ExitStack) -> Path:
-    """Write a generated text to a temporary file in the same folder, and return its path.
+    """Write a generated text to a temporary file in the folder of its final file.
 
     The temporary file is synced to the disk, because some file systems report a full disk only
     then. If writing any file fails, `on_failure` removes the temporary file.
+
+    :return: Path of the temporary file.
     """
     for folder in reversed([each for each in file.path.parents if not each.exists()]):
         folder.mkdir()
@@ -114,9 +116,11 @@ def _stage(file: Generated, on_failure: contextlib.ExitStack) -> Path:
 def _back_up(
     path: Path, kept: Path, always: contextlib.ExitStack, on_failure: contextlib.ExitStack
 ) -> None:
-    """Copy the file at `path`, if one exists, to `kept`, from which `on_failure` restores it.
+    """Copy the file at `path` to `kept`, and add callbacks that restore it or remove the copy.
 
-    If no file exists at `path`, `on_failure` removes the new one. `always` removes the copy.
+    :param always: Stack that is closed in any case, and then removes the copy.
+    :param on_failure: Stack that is closed if writing any file fails. It then restores the file
+        from the copy, or removes the new file if no file existed at `path`.
     """
     if not os.path.lexists(path):
         on_failure.callback(path.unlink, missing_ok=True)

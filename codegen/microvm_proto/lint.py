@@ -343,9 +343,10 @@ def _check_constants(document: Document, schema: Schema) -> None:
 
 
 def constants(schema: Schema) -> Iterator[tuple[str, Path]]:
-    """Yield the name of each constant in the C header, and the path in the schema of its origin.
+    """Yield the name of each constant in the C header, and the path of its origin in the schema.
 
-    The names lack the prefix that all names in the header have.
+    The names lack the prefix that all names in the header have. The path is empty for constants
+    that every header has.
     """
     for name in (*_OWN_CONSTANTS, "fault_none", *(f"fault_{fault.name}" for fault in FAULTS)):
         yield name, ()

@@ -76,7 +76,8 @@ class Document:
             raise self._fail("encoding", "the file is not UTF-8", where, hint) from None
         except RecursionError:
             raise self._fail("syntax", "Nested too deeply", START) from None
-        # Python also raises `ValueError` for an integer with too many digits.
+        # tomllib raises a `ValueError` for a syntax error, and Python for an integer with too many
+        # digits. Both are reported as syntax errors.
         except ValueError as error:
             raise self._fail("syntax", *self._syntax_error(str(error))) from None
 

@@ -109,9 +109,9 @@ class _Scanner:
         return path
 
     def descend(self, path: Path) -> Path:
-        """Return the path of the last item if `path` is that of an array of tables.
+        """Return `path`, or the path of the last item if `path` is that of an array of tables.
 
-        The header of a nested table belongs to that item. Any other path is returned unchanged.
+        The header of a nested table belongs to the last item of the array.
         """
         return (*path, self.lengths[path] - 1) if path in self.lengths else path
 

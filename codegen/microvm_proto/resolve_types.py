@@ -85,7 +85,11 @@ class Types:
     """
 
     def __init__(self, root: Table, prefix: Integer, since: Since) -> None:
-        """Read the tables of enums, flags and structs. `since` reads the key of the same name."""
+        """Read the tables of enums, flags and structs.
+
+        :param prefix: Type of all lengths and counts.
+        :param since: Function that reads the key `since` of a table.
+        """
         self.prefix = prefix
         self.since = since
         self.constants: dict[str, Constant] = {}
@@ -191,7 +195,10 @@ class Types:
         return made
 
     def _has_room(self, table: Table, fields: Iterable[Field]) -> int:
-        """Return the number of fields, including those in structs; 0 and an error if too many."""
+        """Count the fields, including those in structs. Record an error if there are too many.
+
+        Return the number of fields, but at least 1; after an error, return 0.
+        """
         parts = (part for field in fields for part in within(field.type))
         count = sum(1 for _ in itertools.islice(parts, _MAX_PARTS + 1))
         if count <= _MAX_PARTS:
@@ -298,7 +305,10 @@ class Types:
         return None
 
     def _default(self, table: Table, kind: Type, since: int, later: bool) -> int:
-        """Read the default of a field: its value in a message of a version without the field."""
+        """Read the default of a field: its value in a message of a version without the field.
+
+        :param later: True if older versions of the message lack the field.
+        """
         if isinstance(kind, Scalar) and "default" in table.data and not later:
             message = "`default` is useless: every version of the message has this field"
             hint = "remove it; only a field that a later version added needs a default"
@@ -421,7 +431,10 @@ class Types:
         return self._struct(name)
 
     def _prefix(self, table: Table, *keys: str) -> Integer:
-        """Return the type of lengths and counts, after checking that the bounds `keys` fit it."""
+        """Return the type of lengths and counts. Record an error if a bound does not fit into it.
+
+        :param keys: Keys of the bounds in the table.
+        """
         for key in keys:
             bound = table.data.get(key)
             if isinstance(bound, int) and self.prefix.maximum < bound <= INTEGERS["u32"].maximum:

@@ -156,7 +156,7 @@ class Schema:
 
     @property
     def older_seeds(self) -> list[tuple[int, int]]:
-        """Seeds of the checksum in older versions, each with the version that replaced the seed."""
+        """Older seeds of the checksum, each with the version that introduced the next seed."""
         return [(seed, since) for (_, seed), (since, _) in itertools.pairwise(self.seeds)]
 
     @property

@@ -78,7 +78,7 @@ class FrameReceiver:
     _seed: int = 0
 
     def __post_init__(self) -> None:
-        """Compute the maximum size of a frame in any version, and select the schema's version."""
+        """Compute the maximum size of a frame in any version. Reduce the schema to `version`."""
         ends = (self.sender,) if self.sender else self.schema.ends
         longest = max(map(self.schema.max_body_from, ends))
         self._longest = self.schema.framing.bare_size(longest)
@@ -152,7 +152,13 @@ class FrameReceiver:
         return piece.foreign or (checked and error.offset >= framing.header_size)
 
     def _piece(self, at: int, size: int | None, frame: bytes) -> Piece:
-        """Read a frame of `size` received bytes. If `size` is None, its header holds the length."""
+        """Read the parts of a received frame, and find its fault, if it has one.
+
+        :param at: Offset of the frame in the received bytes.
+        :param size: Number of received bytes of the frame; None to compute it from the length in
+            the header.
+        :param frame: Bytes of the frame without COBS encoding.
+        """
         framing = self.schema.framing
         parts: list[FramePart] = []
         error: Malformed | None = None

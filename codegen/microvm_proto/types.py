@@ -401,13 +401,19 @@ class Field(Named):
 
     @property
     def growth(self) -> list[int]:
-        """Versions later than the field that added values to its closed enums or flags."""
+        """Later versions that added values to closed enums or flags in the field's type.
+
+        Only versions after the one that added the field are included.
+        """
         sinces = {since for kind in within(self.type) for since in _closed_sinces(kind)}
         return sorted(since for since in sinces if since > self.since)
 
     @property
     def constants(self) -> dict[str, int]:
-        """Numbers that C code gets as constants, such as bounds. Each key ends the name of one."""
+        """Bounds and other numbers of the field that C code gets as constants.
+
+        Each key is the end of a constant's name.
+        """
         named = bounds(self.type)
         # A tail is the last field. If all fields before it have a fixed size, C code gets their
         # total size, which is the offset of the tail, as a constant.

@@ -69,7 +69,7 @@ _FOREIGN = (
 
 
 def hint(name: str, known: Collection[str], messages: Collection[str]) -> str:
-    """Return a hint of one line about a type of a field that does not exist.
+    """Return a hint of one line for a field whose type, called `name`, does not exist.
 
     :param known: Names of the existing types.
     :param messages: Names of the messages, which are not types.
@@ -83,7 +83,7 @@ def hint(name: str, known: Collection[str], messages: Collection[str]) -> str:
 
 
 def hint_of_base(name: str, kind: str) -> str:
-    """Return a hint of one line about an integer type of an enum or of flags that does not exist.
+    """Return a hint of one line for an enum or flags whose integer type `name` does not exist.
 
     :param kind: `enum` or `flags`.
     """

@@ -81,7 +81,10 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
 
 
 def _named(values: Iterable[tuple[str, int, str]]) -> Iterator[tuple[str, str]]:
-    """Yield each constant of a C enum with its short name, the part after the first `_`."""
+    """Yield the name of each constant in C, with a short name: the part after the first `_`.
+
+    :param values: Name, number and documentation of each constant.
+    """
     return ((constant, constant.partition("_")[2]) for constant, *_ in values)
 
 

@@ -12,6 +12,9 @@ from microvm_proto.types import Array, Enum, Field, Flags, Struct
 def enum(name: str, kind: str, doc: str, values: Iterable[tuple[str, int, str]]) -> str:
     """Generate the declaration of the C enum `NAME_KIND`.
 
+    :param name: Beginning of the names of the enum and of its constants.
+    :param kind: Noun for the constants, such as `type`. It ends the name of the enum.
+    :param doc: Text of the comment above the enum.
     :param values: Name, number and documentation of each constant.
     """
     named = [(f"{name.upper()}_{value.upper()}", number, text) for value, number, text in values]
@@ -22,6 +25,9 @@ def _constants(head: str, values: Iterable[tuple[str, int, str]]) -> str:
     """Generate a C enum, and macros for the constants that do not fit into an `int`.
 
     Standard C does not allow constants in an enum that do not fit into an `int`.
+
+    :param head: Beginning of the declaration: `enum`, and the enum's name if it has one.
+    :param values: Name, number and documentation of each constant.
     """
     inside, beyond = [], []
     for name, number, text in values:
@@ -36,6 +42,7 @@ def _constants(head: str, values: Iterable[tuple[str, int, str]]) -> str:
 def names(what: str, parameter: str, values: Iterable[tuple[str, str]]) -> str:
     """Generate the C function `NAME_WHAT_name`, which converts a number into its name.
 
+    :param what: Noun for the numbers, such as `fault`. It is a part of the function's name.
     :param parameter: Declaration of the function's parameter.
     :param values: Each C constant, with the name that the function returns for it.
     """
@@ -138,7 +145,10 @@ def union(schema: Schema) -> str:
 
 
 def rules(schema: Schema) -> str:
-    """Generate the C table of rules for the headers of all messages, by protocol version."""
+    """Generate the C table of valid headers: the sender, id and maximum body size of each message.
+
+    Each row of the table is a rule, which applies to a message from a version of the protocol on.
+    """
     identifiers = {"none": 0, "required": 1, "any": 2}
     rows = [
         f"\t{{ @P@_TYPE_{m.c_name.upper()}, @P@_{m.sender.upper()}, {identifiers[m.id]}, "

@@ -60,7 +60,10 @@ def _decode_field(field: Field) -> str:
 
 
 def _decode_later(field: Field, step: str) -> str:
-    """Generate the C code that decodes a field which older versions of its message lack."""
+    """Generate the C condition that decodes a field, or sets its default if the version lacks it.
+
+    :param step: C condition that decodes the field if the version has it.
+    """
     if field.equals is not None:
         return f"(version < {field.since} || {step})"
     instead = values.assign(field.type, f"message->{field.c_name}", field.default)

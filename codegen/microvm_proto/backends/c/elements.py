@@ -47,7 +47,7 @@ def _parts(fields: Iterable[Field]) -> list[Type]:
 def _distinct(
     kinds: Iterable[Scalar | Struct], name: Callable[[Scalar | Struct], str]
 ) -> Iterable[Scalar | Struct]:
-    """Return only one of several types for which `name` returns the same name."""
+    """Return the types, but only one of those for which `name` returns the same name."""
     return {name(kind): kind for kind in kinds}.values()
 
 
@@ -56,7 +56,7 @@ def _scalars(arrays: Iterable[Array]) -> list[Scalar | Struct]:
 
 
 def _fields(kind: Scalar | Struct, value: str = "value") -> Iterator[tuple[Type, str]]:
-    """Yield the type and the C expression of each field of a struct, or of a scalar itself.
+    """Yield the type and the C expression of each field of a struct, or of the scalar `value`.
 
     :param value: C expression for a pointer to the struct or scalar.
     """
@@ -197,7 +197,10 @@ def _append(kind: Scalar | Struct) -> str:
 
 
 def _each(lines: Iterable[str]) -> list[str]:
-    """Return a C loop that runs statements, which handle one value, for each of `count` values."""
+    """Return a C loop over `count` values, which runs the statements in `lines` for each value.
+
+    In these statements, the C pointer `value` points to the current value.
+    """
     return ["for (; count > 0; count--, value++) {", *(f"\t{line}" for line in lines), "}"]
 
 

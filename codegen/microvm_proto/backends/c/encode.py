@@ -13,7 +13,10 @@ from microvm_proto.types import Field
 
 
 def check(name: str, message: Message, framing: Framing) -> str:
-    """Generate the C function that checks a message before it is sent, by a decoder's rules."""
+    """Generate the C function that finds the fault for which a decoder would refuse a message.
+
+    The C function that encodes the message calls it first, so that no invalid message is sent.
+    """
     lines = [*_refusals(message)]
     text = "\n".join(lines)
     given = map(_name, _parameters(name, message, framing))
@@ -66,8 +69,9 @@ def encode_message(name: str, message: Message, framing: Framing) -> str:
     size = f"@P@_HEADER_SIZE{' + @P@_CHECK_SIZE' if framing.check_size else ''}"
     frame, place = "out", ""
     if framing.kind == "cobs":
-        # Write the frame into `out` behind a gap. Its COBS encoding is longer, and is then written
-        # from the beginning of `out` without overwriting bytes that have not been encoded.
+        # The COBS encoding of a frame is longer than the frame. So write the frame into `out`
+        # behind a gap for the additional bytes. Its encoding is then written from the beginning of
+        # `out`, and overwrites only bytes of the frame that have been encoded already.
         stuffing = framing.stuffing(message.max_body)
         size, frame = f"{size} + {stuffing}", "frame"
         place = f"\tuint8_t *frame = out + {stuffing - len(DELIMITER)};\n"
@@ -88,10 +92,12 @@ def encode_message(name: str, message: Message, framing: Framing) -> str:
 
 
 def finish(framing: Framing, frame: str, header: Mapping[str, str]) -> Iterator[str]:
-    """Yield the C statements that complete a frame around a body, and return the frame's size.
+    """Yield the C statements that write a frame's header, checksum and COBS encoding.
 
-    These statements expect that the C pointer `at` points to the end of the body.
+    These statements expect that the C pointer `at` points to the end of the body. The last one
+    returns the size of the frame from the generated function.
 
+    :param frame: C expression for the address at which the frame begins.
     :param header: C expressions for the fields of the header, except for length and sequence
         number.
     """

@@ -359,7 +359,7 @@ static inline enum @p@_fault @p@_check_text(const struct @p@_slice *text, uint32
 
 
 def of_types(schema: Schema) -> Iterator[str]:
-    """Yield the C functions that are needed for certain types, if the schema uses these types."""
+    """Yield those C functions for booleans, byte arrays, floats and texts that the schema needs."""
     fields = [field for message in schema.messages for field in message.fields]
     kinds = [kind for field in fields for kind in within(field.type)]
     if any(isinstance(kind, Bool) for kind in kinds):

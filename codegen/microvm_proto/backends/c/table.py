@@ -106,10 +106,14 @@ def parts(schema: Schema) -> Iterator[str]:
 
 
 class _Table:
-    """The tables of a C header: rules for messages and fields, and numbers such as bounds."""
+    """The tables of a C header: a rule for each message and field, and the numbers in the rules.
+
+    A rule says how to decode, check and encode a message or field. Its numbers, such as bounds, are
+    in a table of their own.
+    """
 
     def __init__(self, schema: Schema) -> None:
-        """Create the rules for all messages of a schema, and for the fields and structs in them."""
+        """Create the rules by which C code handles messages, and the fields and structs in them."""
         self._schema = schema
         self._kinds: set[str] = set()
         self._fields: list[str] = []
@@ -165,7 +169,10 @@ class _Table:
         return re.sub("@([a-z_]{2,})@", lambda name: written[name[1]], text)
 
     def _message(self, message: Message) -> Iterator[str]:
-        """Add rules for a message's fields; yield one for each version that changed the message."""
+        """Add the rules for the fields of a message, and yield the rules for the message itself.
+
+        The message has a rule for each version that added or changed the message.
+        """
         fields = [(field, *self._field(field)) for field in message.fields]
         first = len(self._fields)
         for field, kind, size, numbers in fields:
@@ -181,9 +188,14 @@ class _Table:
             yield f"{{ {name}, {first}, {longest}, {about}, {version} }}"
 
     def _add(self, kind: str, size: int, number: int, offset: str, numbers: _Numbers) -> None:
-        """Append a field's rule to the table; its `numbers` are its bounds, for example.
+        """Append the rule for a field to the table of fields.
 
-        Rules with the same numbers share one copy of them in the generated code.
+        :param kind: Kind of the field's type, such as `ENUM`.
+        :param size: Number of bytes of a scalar, or of the length before a value; otherwise 0.
+        :param number: Number of the field, which is reported with a fault.
+        :param offset: C expression for the offset of the field in its C struct.
+        :param numbers: Further numbers of the rule, such as bounds. Rules with the same numbers
+            share one copy of them in the generated code.
         """
         self._kinds.add(kind)
         index = self._indices.setdefault(numbers, len(self._numbers))
@@ -198,7 +210,10 @@ class _Table:
         return "CONSTANT", field.max_size, (1, bits, bits, 1)
 
     def _kind(self, kind: Type) -> tuple[str, int, _Numbers]:
-        """Return the rule for a type: its kind, the size of a value or length, and its numbers."""
+        """Return the rule for a type: its kind, a size in bytes, and numbers such as bounds.
+
+        The size is that of a scalar, or of the length before a value; otherwise 0.
+        """
         match kind:
             case Bool():
                 return "ENUM", 1, (1, 0, 1, 1)
@@ -285,7 +300,10 @@ def _functions(schema: Schema, message: Message) -> str:
 
 
 def _bits(field: Field, number: int) -> int:
-    """Return a field's value as an unsigned number, as on the wire; 0 if its size varies."""
+    """Convert a field's number to the unsigned number that has the same bits on the wire.
+
+    Return 0 if the size of the field varies, as that of a byte string does.
+    """
     return number & ((1 << 8 * field.max_size) - 1) if field.fixed else 0
 
 
@@ -294,7 +312,7 @@ def _written(number: int | str) -> str:
 
 
 def _ranges(enum: Enum) -> _Numbers:
-    """Return the numbers in the rule of an enum, which state the ranges of its valid values.
+    """Return the ranges of an enum's valid values, as numbers for the C table.
 
     The first number is the number of ranges. Three numbers follow for each range: its first value,
     its last value, and the version that added it.
@@ -310,7 +328,7 @@ def _ranges(enum: Enum) -> _Numbers:
 
 
 def _masks(flags: Flags) -> _Numbers:
-    """Return the numbers in the rule of flags, which state the bits that are valid.
+    """Return the valid bits of flags, as numbers for the C table.
 
     The first number is the number of masks. Two numbers follow for each version that added bits: a
     mask of these bits, and the version.

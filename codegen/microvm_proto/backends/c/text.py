@@ -50,7 +50,7 @@ def signature(head: str, parameters: Iterable[str]) -> str:
 
 
 def literal(number: int) -> str:
-    """Return a C literal for a number that compilers accept without a warning.
+    """Return a number as a C literal, which compilers accept without a warning.
 
     C has no literal for the lowest 64-bit number, so that number is written as a difference of two
     other numbers.

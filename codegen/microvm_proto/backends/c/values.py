@@ -26,7 +26,11 @@ from microvm_proto.types import (
 
 
 def stored(kind: Scalar | Struct) -> str:
-    """Return the suffix for the names of C functions that accept any value of a type."""
+    """Return the suffix for C functions that also accept numbers without a name in a closed enum.
+
+    They also accept bits without a name in flags, and NaN and the infinities in floats. For an
+    enum, the suffix is the name of its integer type, such as `u8`.
+    """
     match kind:
         case Enum(base=base) | Flags(base=base):
             return base.name
@@ -37,7 +41,11 @@ def stored(kind: Scalar | Struct) -> str:
 
 
 def checked(kind: Scalar | Struct) -> str:
-    """Return the suffix for the names of C functions that accept only valid values of a type."""
+    """Return the suffix for C functions that refuse numbers without a name in a closed enum.
+
+    They also refuse bits without a name in closed flags, and NaN and the infinities in finite
+    floats. For all other types, the suffix is that of :func:`stored`.
+    """
     match kind:
         case Enum(closed=True) | Flags(closed=True):
             return kind.c_name
@@ -106,8 +114,8 @@ def refusals(kind: Type, value: str, there: str = "") -> Iterator[str]:
             fault = f"@p@_check_bytes(&{value}, {maximum})"
         case Text(maximum=maximum, nul=nul):
             fault = f"@p@_check_text(&{value}, {maximum}, {boolean(nul)})"
-        # Do not compare a size with the maximum of 32 bits. The comparison would never be true, and
-        # compilers would warn.
+        # Do not compare a size, which has 32 bits, with the highest number of 32 bits. No size can
+        # exceed that number, so compilers would warn about the comparison.
         case Bytes(maximum=maximum) | Tail(maximum=maximum) if maximum < U32.maximum:
             yield from refuse_if(f"{condition}{value}.size > {maximum}", "too_long")
         case ByteList(max_items=items, max_item=item, max_total=total, nul=nul):

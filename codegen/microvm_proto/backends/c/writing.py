@@ -1,4 +1,7 @@
-"""Template of the C functions that encode a frame by the rules of its message (style `table`)."""
+"""Template of the C functions that encode a message by a table of rules (style `table`).
+
+A rule describes one field: the kind of its type, its position in the C struct, and its bounds.
+"""
 
 WRITING = """
 /* Writes bytes to the output if there is one, and adds their number to the size. */

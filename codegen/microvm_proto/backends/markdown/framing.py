@@ -32,7 +32,7 @@ def section(schema: Schema) -> str:
 
 
 def _seeds(schema: Schema) -> str:
-    """Return a Markdown list of the seeds of the checksum, each with its first version."""
+    """Return the seeds, numbers XORed with checksums, as text, each with its first version."""
     each = (
         f"`{seed:#x}`{f' since version {since}' if since > 1 else ''}"
         for since, seed in schema.seeds

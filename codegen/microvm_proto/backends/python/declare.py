@@ -78,6 +78,7 @@ def flags(kind: Flags) -> str:
 def named(head: str, doc: str, members: Iterable[tuple[str, int, str]]) -> str:
     """Generate a Python class of named numbers, such as an enum.
 
+    :param head: Name of the class, followed by its base class in parentheses.
     :param members: Name, number and documentation of each named number.
     """
     lines = [f"class {head}:", docstring(4, doc), ""]
@@ -125,14 +126,20 @@ def _about(fields: Iterable[Field], message: Message | None = None) -> Iterator[
 
 
 def struct(kind: Struct, *, is_fast: bool) -> str:
-    """Generate the Python class for a struct of the schema."""
+    """Generate the Python class for a struct of the schema.
+
+    :param is_fast: False for style `plain`, whose code is shorter and slower.
+    """
     doc = docstring(4, kind.doc or f"{kind.name}.", ["\n".join(_about(kind.fields))])
     fields = [(field.python_name, of_field(field)) for field in kind.fields]
     return "\n".join(_frozen(camel(kind.python_name), [doc, ""], fields, [], is_fast=is_fast))
 
 
 def message(message: Message, framing: Framing, *, is_fast: bool) -> str:
-    """Generate the Python class for a message of the schema."""
+    """Generate the Python class for a message of the schema.
+
+    :param is_fast: False for style `plain`, whose code is shorter and slower.
+    """
     visible = [field for field in message.visible if not message.is_later(field)]
     added = [field for field in message.visible if message.is_later(field)]
     has_id = message.id != "none"
@@ -162,13 +169,14 @@ def _frozen(
     *,
     is_fast: bool,
 ) -> Iterator[str]:
-    """Yield the lines of a Python class whose instances are immutable, up to its methods.
+    """Yield the first lines of a class with immutable instances: head, fields and constructor.
 
     :param top: Lines that come before the fields in the class.
     :param first: Names and types of the fields that have no default.
     :param later: Names, types and defaults of the fields that later versions added. Their
         parameters are keyword-only, so that code which creates a message still works after a
         version has added fields.
+    :param is_fast: False to use `dataclasses`, which makes instances slower to create.
     """
     if not is_fast:
         yield from ("@dataclass(frozen=True, slots=True)", f"class {name}:", *top)
@@ -211,7 +219,10 @@ def _indented(lines: Iterable[str]) -> Iterator[str]:
 
 
 def _encoders(message: Message, framing: Framing, *, is_fast: bool) -> Iterator[str]:
-    """Yield the Python methods that encode a message."""
+    """Yield the Python methods that encode a message.
+
+    :param is_fast: False for style `plain`, whose code is shorter and slower.
+    """
     if framing.resynchronises:
         more, given = (", sequence: int = 0", ", sequence") if framing.sequence else ("", "")
         yield f"def encode(self, version: int = VERSION{more}) -> bytes:"

@@ -1,6 +1,7 @@
-"""Generate the fast path of a Python codec: functions that accept only valid messages.
+"""Generate the fast path of a Python codec: functions that give up if a message is invalid.
 
-If such a function fails, the general code of :mod:`plain` encodes or decodes the message again.
+If such a function gives up, the general code of :mod:`plain` encodes or decodes the message again,
+and reports its fault.
 
 Here, a run is a sequence of consecutive fields of fixed size, which one call of the module `struct`
 packs. An array or a struct in a run is first packed into bytes by a call of its own.
@@ -77,9 +78,10 @@ def _scalar(kind: Type) -> Scalar:
 
 
 def _runs(message: Message) -> Iterator[tuple[bool, list[Field]]]:
-    """Yield the runs, groups of consecutive fields of fixed size, and each other field on its own.
+    """Yield the runs of a message: groups of consecutive fields that have a fixed size.
 
-    The first item of each pair is True for a run, and False for a field of variable size.
+    Each field of variable size is yielded in a group of its own. A very long run is split. The
+    first item of each pair is True for a run, and False for a field of variable size.
     """
     for fixed, group in itertools.groupby(message.fields, lambda field: field.fixed):
         run: list[Field] = []
@@ -103,7 +105,7 @@ def _format(fields: Iterable[Field]) -> str:
 
 
 def encode(message: Message, plain: str, framing: Framing) -> Iterator[str]:
-    """Yield the Python statements that encode a message; if they fail, they return `plain`.
+    """Yield the Python statements that encode a message fast, or by `plain` if that fails.
 
     :param plain: Python expression that encodes the message without the fast path.
     """
@@ -162,10 +164,13 @@ def _encode_newest(message: Message, framing: Framing) -> Iterator[str]:
 
 
 def _return(message: Message, framing: Framing, head: str, tail: str) -> Iterator[str]:
-    """Yield the Python statement that returns a frame: as bytes, or as a head and the tail.
+    """Yield the Python statement that returns an encoded frame, whose tail may be separate.
 
-    Returning both without joining them avoids a copy. But a checksum or COBS encoding needs the
-    whole frame.
+    Returning the tail without joining it to the rest avoids a copy. But a checksum or COBS encoding
+    needs the whole frame.
+
+    :param head: Python expression for the bytes before the tail.
+    :param tail: A comma and the Python expression for the tail; empty if the message has none.
     """
     if not framing.resynchronises:
         yield f"return {head}{tail}"
@@ -175,7 +180,7 @@ def _return(message: Message, framing: Framing, head: str, tail: str) -> Iterato
 
 
 def _packed(field: Field, of: str) -> str:
-    """Return the Python expression for a field of fixed size as an argument of `struct.pack`.
+    """Return the Python expression that `struct.pack` gets as argument for a field of fixed size.
 
     :param of: Python expression for the message or struct that has the field.
     """
@@ -236,7 +241,7 @@ def _put(field: Field) -> tuple[str, list[str]]:
 
 
 def _safe_size(kind: ByteList) -> int:
-    """Return the size in bytes up to which a list is certain to respect all its bounds.
+    """Return the largest size in bytes at which no list of byte strings can exceed its bounds.
 
     The size includes the prefix with the number of items. It is at most 64 KiB, because the fast
     path copies the list to search it for NUL.
@@ -290,8 +295,9 @@ def _decode_newest(message: Message) -> Iterator[str]:
                 yield f"{name}, at = _take_items(frame, {at}, {items}, {element.size})"
                 at = "at"
             case Tail(maximum=maximum):
-                # The tail is the rest of the body, whose length has been checked. So check the
-                # maximum size of the tail only if the size of a field before the tail varies.
+                # The tail is the rest of the body, and the length of the body has been checked. If
+                # all fields before the tail have a fixed size, the tail cannot be too long. So
+                # check its maximum size only if the size of a field before it varies.
                 if at != "start":
                     wrong = f"end < {at}" + (f" or end > {at} + {maximum}" * ("start" not in at))
                     yield from _fallback_if(wrong)
@@ -338,7 +344,10 @@ def _unpack(names: list[str], value: str, margin: int) -> list[str]:
 
 
 def _decoded(field: Field) -> str:
-    """Return the Python expression that converts a field's unpacked variable to its value."""
+    """Return the Python expression for a field's value, from the bytes or number decoded for it.
+
+    The bytes or the number are in the Python variable that :func:`_local` names.
+    """
     name = _local(field)
     if field.absent is not None:
         return f"None if {name} == {field.absent} else {name}"
@@ -387,7 +396,11 @@ def _struct(kind: Struct) -> str:
 
 
 def struct(kind: Struct) -> str:
-    """Generate the Python code for a struct: its layout, and functions that convert its values."""
+    """Generate the Python code for a struct: its `struct.Struct`, and functions that use it.
+
+    `_of_NAME` packs an instance of the struct's class into bytes. `_as_NAME` creates an instance
+    from unpacked values.
+    """
     name, made = kind.python_name, camel(kind.python_name)
     values = call(f"return {made}.__new__", [made, *map(_decoded, kind.fields)], 4)
     packed = (_packed(field, "value") for field in kind.fields)
@@ -416,7 +429,10 @@ def _layout(kind: Struct) -> list[str]:
 
 
 def formats(schema: Schema) -> set[str]:
-    """Return the `struct` formats of all runs of fields, and of all arrays of numbers."""
+    """Return the `struct` formats that the fast path uses for runs of fields, and for arrays.
+
+    A run is a sequence of consecutive fields of fixed size.
+    """
     found = set()
     for message in schema.messages:
         runs = list(_runs(message))

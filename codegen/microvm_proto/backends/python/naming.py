@@ -108,7 +108,7 @@ def _zero(kind: Type) -> str:
 
 
 def zero(kind: Flags | Struct) -> str:
-    """Return the name of the Python constant for the flags or struct whose bytes are all zero."""
+    """Return the name of the Python constant for flags without bits, or for a struct of zeros."""
     return f"_ZERO_{kind.python_name.upper()}"
 
 
@@ -131,8 +131,8 @@ def letter(kind: Scalar) -> str:
 
 def of_format(format_: str) -> str:
     """Return the name of the Python object `struct.Struct` that has this format."""
-    # Linters refuse names such as `_bI`, in which capitals follow a lowercase letter. So call the
-    # object `_LbI`.
+    # Linters refuse names in which capitals follow a lowercase letter. So the name for the format
+    # `bI` is `_LbI`, and not `_bI`.
     return f"_{'L' * (format_[0].islower() and not format_.islower())}{format_}"
 
 
@@ -152,7 +152,7 @@ def ids(message: Message) -> str:
 
 
 def of_prefix(code: str, schema: Schema) -> str:
-    """Replace placeholders in code: `@I@` by the `struct` format of lengths, `@4@` by its size."""
+    """Replace `@I@` in code by the `struct` format of lengths and counts, `@4@` by their size."""
     return code.replace("@I@", letter(schema.prefix)).replace("@4@", str(schema.prefix.size))
 
 

@@ -11,13 +11,18 @@ from collections.abc import Collection, Iterable
 
 
 class Shared(str):
-    """Python code that is the same for every schema: definitions, two empty lines apart."""
+    """Definitions in Python that are the same for every schema, separated by two empty lines.
+
+    :func:`needed` removes the definitions that a module does not use.
+    """
 
     __slots__ = ()
 
 
 def needed(parts: Iterable[str]) -> tuple[list[str], Collection[str]]:
-    """Return the parts of a module without unused shared definitions, and all words in them.
+    """Remove the shared definitions that a Python module does not use from the module's parts.
+
+    Return the remaining parts, and the words that occur in them.
 
     Parts that are not `Shared` stay as they are. A definition is used if its name occurs in such a
     part, or in another definition that is used.

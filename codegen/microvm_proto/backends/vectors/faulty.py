@@ -116,7 +116,10 @@ def _value(kind: Type, equals: int | None, seen: set[object] | None) -> Iterator
 def _elements(
     element: Scalar | Struct, indices: Sequence[int], count: int, seen: set[object] | None
 ) -> Iterator[Faulty]:
-    """Yield encodings of `count` elements, all valid except the one at an index in `indices`."""
+    """Yield encodings of `count` elements with one invalid element, at an index in `indices`.
+
+    :param seen: As the parameter of :func:`_value`.
+    """
     whole = pack(element, least(element))
     for at in indices:
         for label, fault, data in _value(element, None, seen):

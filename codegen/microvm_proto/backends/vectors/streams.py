@@ -39,7 +39,7 @@ _LONGEST = 64
 
 
 def streams(schema: Schema) -> Iterator[dict[str, Any]]:
-    """Yield vectors: damaged streams, with the messages and counters that a receiver must have."""
+    """Yield test vectors: damaged streams, and the messages and counters expected of a receiver."""
     for end in schema.ends:
         for message in _sent_by(schema, end)[:1]:
             for name, pieces in _disturbed(schema, message, end):

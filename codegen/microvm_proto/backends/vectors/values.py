@@ -97,9 +97,9 @@ def least_bytes(field: Field) -> bytes:
 
 
 def combined(choices: Mapping[str, Mapping[str, Value]]) -> Iterator[tuple[str, dict[str, Value]]]:
-    """Yield combinations of the values of several fields.
+    """Yield combinations of field values, as few as suffice to test each value once.
 
-    Each value occurs in at least one combination, and there are as few combinations as possible.
+    :param choices: The values to test of each field, by the names of the fields and values.
     """
     columns = {name: list(values.values()) for name, values in choices.items()}
     for row in range(max(map(len, columns.values()), default=0)):
@@ -122,7 +122,11 @@ def quiet_nan(kind: Float) -> int:
 
 
 def full(kind: ByteList) -> tuple[bytes, ...]:
-    """Return items that fill a list of byte strings to its maximum size, or to another bound."""
+    """Return the items of a list of byte strings that is as large as all its bounds allow.
+
+    The result is empty if the maximum total size has room for more than `MAX_FILLED` of the
+    longest items.
+    """
     prefix = kind.prefix.size
     longest = min(kind.max_item, max(0, kind.max_total - prefix))
     whole, rest = divmod(kind.max_total, prefix + longest)
@@ -143,7 +147,7 @@ def is_large(fields: Iterable[Field]) -> bool:
 
 
 def is_huge(fields: Iterable[Field]) -> bool:
-    """Return True if even the shortest body of the fields has too many values for a vector."""
+    """Return True if every body of these fields has too many values for a test vector."""
     return sum(_count(field.type) for field in fields) > _MAX_VALUES
 
 

@@ -204,8 +204,8 @@ def _rule(kind: Scalar, equals: int | None) -> _Entry:
         case Bool():
             return _known(kind, [0, 1])
         case Float(size=size, finite=finite):
-            # The exponent of a float fills its highest byte, except the sign, and begins its second
-            # highest byte. In NaN and the infinities, all bits of the exponent are 1. So the second
+            # The dissector recognizes NaN and the infinities by their two highest bytes, because
+            # all bits of the exponent are 1. The highest byte is 0x7F without the sign. The second
             # highest byte is at least 0x80 in an `f32`, and 0xF0 in an `f64`.
             least = {"finite": "128" if size == 4 else "240"} if finite else {}
             return {"read": '"le_float"', **least}

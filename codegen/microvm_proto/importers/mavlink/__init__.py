@@ -97,7 +97,7 @@ class _Conversion:
         return not obstacle
 
     def enums(self) -> Iterator[_Table]:
-        """Yield the schema's tables of enums, one for each integer type of an enum's fields.
+        """Yield the schema's tables of enums. An enum of MAVLink can become several in the schema.
 
         MAVLink's enums have no integer type. If fields of several types use an enum, the schema has
         one enum for each type, and the first one keeps the name. An enum that no field uses gets
@@ -185,7 +185,7 @@ class _Conversion:
 
 
 def _names_of_field(name: str) -> _Keys:
-    """Return the keys that name a field: `name`, and other names for languages that reserve it."""
+    """Return the keys for a field's name, and for other names in languages where it is reserved."""
     taken = (language for language, words in FIELD_WORDS.items() if name in words)
     others = {f"{language.lower()}_name": name + FIELD_SUFFIX for language in taken}
     return {"name": name, **others}
