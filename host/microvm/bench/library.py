@@ -65,7 +65,7 @@ class Library:
         return await self._start(cold=True)
 
     async def clone(self) -> LibraryMachine:
-        """Clone a machine from its template, as `MicroVM.start` does by default."""
+        """Start a machine as a clone of a template, as `MicroVM.start` does by default."""
         return await self._start(cold=False)
 
     async def _start(self, *, cold: bool) -> LibraryMachine:

@@ -147,7 +147,7 @@ async def measure(plan: Plan, report: Reporter | None = None) -> Report:
 
 
 class _Measurement:
-    """A run of the benchmark, with the values measured so far by contender and metric."""
+    """A run of the benchmark. It stores the values that it has measured for each contender."""
 
     def __init__(
         self,

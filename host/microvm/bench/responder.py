@@ -5,7 +5,8 @@ from __future__ import annotations
 from microvm.errors import MicroVMError
 from microvm.machine.machine import MicroVM
 
-# Random data that is kept in memory, so that the guest uses about 64 MiB, as with a larger program.
+# Shell command that keeps random data in memory. The guest then uses about 64 MiB, as if a larger
+# program ran in it.
 _FILL = "head -c 32m /dev/urandom >/dev/shm/fill"
 _FIFOS = "mkfifo /run/question /run/answer"
 _SHELL = "while read n </run/question; do echo $((n * n)) >/run/answer; done"

@@ -211,10 +211,10 @@ def staging(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch(path: Path) -> Iterator[Path]:
-    """Context manager that yields a temporary path named like `path`, and removes it at the end.
+    """Context manager that yields a temporary path for a file or folder, which it later removes.
 
-    The path is in a private folder beside `path`: with a umask of 0, every user could otherwise
-    read and write the files.
+    The name is that of `path`. The folder is a private folder beside `path`: with a umask of 0,
+    every user could otherwise read and write the files.
     """
     folder = path.parent / f".{path.name}.tmp"
     make(path.parent)

@@ -1,4 +1,4 @@
-"""The asynchronous lock of a path in the cache, whose holder sends heartbeats."""
+"""An asynchronous lock of a path in the cache. The holder of the lock sends heartbeats."""
 
 from __future__ import annotations
 

@@ -54,9 +54,9 @@ def is_shared(top: Path, name: str = "") -> bool:
 
 
 def mode(owner: int, *, shared: bool) -> int:
-    """Return the mode of a file or folder with the owner's rights; if `shared`, all may read it.
+    """Return the mode that gives the owner the rights `owner`, and if `shared`, all may read.
 
-    :param owner: The rights of its owner, such as 0o600.
+    :param owner: The rights of the owner of the file or folder, such as 0o600.
     """
     return owner | ((owner >> 3 | owner >> 6) & _READ if shared else 0)
 

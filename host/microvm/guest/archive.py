@@ -290,7 +290,8 @@ def write(path: Path, name: str, archive: BinaryIO) -> None:
     """
 
     def owned_by_root(member: tarfile.TarInfo) -> tarfile.TarInfo:
-        # The files on the host belong to its user, and the archive must not disclose that user.
+        # The archive must not disclose which user of the host owns the files, so all members
+        # belong to root.
         member.uid = member.gid = 0
         member.uname = member.gname = "root"
         return member

@@ -25,7 +25,7 @@ _logger = Area("guest")
 
 
 class Command:
-    """The state of a command in a guest, set by the guest's messages. Users see it as `Process`."""
+    """The state of a command, which messages of the guest change. Users see it as `Process`."""
 
     def __init__(
         self,

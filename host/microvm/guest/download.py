@@ -243,7 +243,7 @@ class Download:
 
     @contextmanager
     def _host_errors(self, name: str) -> Iterator[None]:
-        """Context manager that replaces an `OSError` by one with the path on the host.
+        """Context manager that puts the path of the file on the host into an `OSError`.
 
         If `name` exists, the guest sent it twice, which is a `FileError`.
         """

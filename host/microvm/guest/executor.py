@@ -21,7 +21,7 @@ class Executor(Protocol):
 
     @property
     def defaults(self) -> Mapping[str, Any]:
-        """Values of options that apply to each command that does not set them."""
+        """Default values of options, for commands that do not set these options."""
 
     async def start(self, argv: Sequence[Text], options: ParsedOptions) -> Process:
         """Start a command. If an earlier command was killed, first wait until it has exited."""

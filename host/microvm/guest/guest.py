@@ -309,7 +309,7 @@ class Guest:
             self.fail(error)
 
     def fail(self, error: MachineError) -> MachineError:
-        """Mark the guest as lost because of `error`. Return the error of the first call."""
+        """Mark the guest as lost because of `error`; if it was lost before, return that error."""
         if self.error is not None:
             return self.error
         self.error = error

@@ -175,7 +175,7 @@ class Process:
             await self.stdin.drain()
 
     def _record_error(self, error: MicroVMError) -> None:
-        """Store the error that the caller gets, so that other users of the command see it, too."""
+        """Store `error` as the error of the command, unless the command already has an error."""
         self._command.error = self._command.error or error
 
     def _keep_alive_with(self, owner: object) -> None:

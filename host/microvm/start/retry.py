@@ -55,7 +55,7 @@ def is_worthwhile(error: BaseException) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An attempt to start a machine: its time, and the number of failures just before it.
+    """An attempt to start a machine: when it began, and how many attempts failed just before.
 
     :ivar began: Time at which the attempt began, of `time.monotonic()`.
     :ivar failures: Number of attempts that had failed in a row when it began.

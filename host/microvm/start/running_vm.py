@@ -125,7 +125,7 @@ class RunningVM:
         check_loop("machine", self._loop)
 
     def listen(self, listener: Callable[[bytes], object]) -> None:
-        """Call `listener` with the last output of the guest's console and all further output."""
+        """Call `listener` with the recent output of the guest's console, then with new output."""
         listener(self.console.end())
         self.console.listener = listener
 

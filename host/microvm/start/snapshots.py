@@ -75,7 +75,7 @@ def prune(*, unusable: bool = False, everything: bool = False) -> list[SavedGues
 
 
 def needs() -> dict[str, list[str]]:
-    """Return, by the name of each image in the cache, the snapshots that need the image."""
+    """Return the names of images in the cache, each with the snapshots that need the image."""
     needed: dict[str, list[str]] = {}
     for saved in STORE.installed():
         if saved.manifest is not None and not saved.manifest.origin.folder:

@@ -32,7 +32,7 @@ def leave(status: int) -> NoReturn:
     if _is_due(status):
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.raise_signal(signal.SIGINT)
-    # This also handles SIGINT if we are PID 1, which cannot kill itself by a signal.
+    # A process with PID 1 cannot kill itself by a signal, so it exits here even after SIGINT.
     os._exit(status)
 
 

@@ -178,7 +178,9 @@ def _signals_later() -> Iterator[None]:
 def finish(
     process: subprocess.Popen[bytes], watch: Callable[[], object] = bool
 ) -> tuple[bytes, bytes]:
-    """Call `watch` until a program exits. Return the output that it wrote to our pipes.
+    """Wait until a program exits, and call `watch` repeatedly meanwhile; return its output.
+
+    The output is what the program wrote to the pipes of `process`.
 
     :param watch: called repeatedly while the program runs; it raises an error to end the wait.
     :raises asyncio.CancelledError: the work of this thread was cancelled.
