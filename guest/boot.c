@@ -16,9 +16,10 @@
 
 #define UNCOVERED "/run/microvm/proc"
 
-/* PRIORITY is the nice value of the highest priority. RESET_ON_FORK is the flag SCHED_RESET_ON_FORK
- * of sched(7), by which children start with the default priority. The flag is passed together with
- * the default scheduling policy, whose number is 0. */
+/* PRIORITY is the nice value of the highest priority, which the daemon gets. RESET_ON_FORK is the
+ * flag SCHED_RESET_ON_FORK of sched(7), because of which the processes that the daemon starts get
+ * the default priority. The flag is passed together with the number of the default scheduling
+ * policy, which is 0. */
 enum { PRIORITY = -20, RESET_ON_FORK = 0x40000000 };
 
 static const struct {
@@ -31,8 +32,8 @@ static const struct {
 	{ "devpts", "/dev/pts", "gid=5,mode=620,ptmxmode=666", MS_NOSUID | MS_NOEXEC },
 	{ "tmpfs", "/dev/shm", "mode=1777", MS_NOSUID | MS_NODEV },
 	{ "tmpfs", "/run", "mode=755", MS_NOSUID | MS_NODEV },
-	/* Without the option `favordynmods`, enabling a cgroup controller waits for RCU in the
-	 * kernel, which takes tens of milliseconds. */
+	/* `favordynmods` is an option of cgroup2. Without it, enabling a controller of cgroups
+	 * waits for RCU in the kernel, which takes tens of milliseconds. */
 	{ "cgroup2", "/sys/fs/cgroup", "favordynmods", MS_NOSUID | MS_NODEV | MS_NOEXEC },
 };
 
@@ -76,9 +77,9 @@ static bool raise_loopback(void)
 	return raised;
 }
 
-/* Mounts a file over /proc/sys/kernel/random/boot_id, because the boot id of the kernel cannot be
- * changed, but each clone needs an id of its own. At first, the file holds a copy of the kernel's
- * boot id. Later, the function `resume` writes a new id into the file. */
+/* Mounts a file over /proc/sys/kernel/random/boot_id. The boot id of the kernel cannot be changed,
+ * but each clone of a machine needs a boot id of its own. At first, the file holds a copy of the
+ * kernel's boot id. Later, the function `resume` writes a new id into the file. */
 static bool cover_boot_id(void)
 {
 	static const char kernels[] = "/proc/sys/kernel/random/boot_id";
@@ -98,9 +99,9 @@ static bool cover_boot_id(void)
 	return written && mount(BOOT_ID, kernels, NULL, MS_BIND, NULL) == 0;
 }
 
-/* Mounts a second /proc, in which no file is covered by another mount, as boot_id is in the first
- * one. If the machine had no such /proc, the kernel would not permit mounts of /proc in user
- * namespaces (mnt_already_visible in fs/namespace.c). */
+/* Mounts a second /proc, in which no file is covered by another mount. In the first /proc, a mount
+ * covers the file boot_id. If the machine had only that /proc, the kernel would not permit mounts
+ * of /proc in user namespaces (mnt_already_visible in fs/namespace.c). */
 static bool mount_uncovered(void)
 {
 	return mkdir(UNCOVERED, 0555) == 0 &&

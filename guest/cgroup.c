@@ -16,9 +16,9 @@
  * the daemon remembers in order to remove them later. Any further old cgroups are never removed. */
 enum { LEFT_MAX = 64 };
 
-/* Maximum number of bytes of memory (kernel memory and cached files) that a command may leave in
- * its cgroup if the next command is to use the same cgroup. The limit is not 0, because the kernel
- * counts memory in steps of 64 pages for each CPU, so an empty cgroup can seem to use some. */
+/* Maximum memory in bytes (kernel memory and cached files) that a command may leave in its cgroup
+ * if the next command is to use the same cgroup. The limit is not 0, because the kernel counts
+ * memory in steps of 64 pages for each CPU, so even an empty cgroup can seem to use memory. */
 #define LEFT_MEMORY (1ULL << 20)
 
 static int root = -1;
@@ -168,8 +168,8 @@ static bool limit_memory(uint64_t memory)
 	limits_memory = false;
 	if (!memory && !limited)
 		return true;
-	/* Let the kernel kill all processes of the command together, because a command that has
-	 * lost only one of its processes is of no use. */
+	/* If the command exceeds its memory limit, let the kernel kill all processes of the command
+	 * together, because a command that has lost only one of its processes is of no use. */
 	write_file(current, "memory.oom.group", "1");
 	if (!write_file(current, "memory.max", memory ? decimal(text, memory) : "max"))
 		return false;
@@ -295,10 +295,10 @@ void cgroup_freeze(bool freezing)
 	if (!freezing && !freezes)
 		return;
 	freezes = freezing;
-	/* Only the cgroups of earlier commands are frozen, and not the current one. So if processes
-	 * are left in the current cgroup before a freeze, replace it: these processes are then
-	 * frozen, and the next command is not. Before a thaw, do not replace it, because a command
-	 * may be running in it, and the daemon kills a command through the current cgroup. */
+	/* The current cgroup is not frozen, because the next command starts in it. So before a
+	 * freeze, replace the current cgroup if it contains processes. They are then frozen with
+	 * the old cgroup. Before a thaw, keep the current cgroup, because a command may be running
+	 * in it, and the daemon kills a command through the current cgroup. */
 	if (freezing)
 		cgroup_renew();
 	each(freeze);

@@ -13,8 +13,8 @@ enum { CGROUP_EVENTS_SIZE = 256 };
  * the name of the missing file or folder, with errno set. */
 const char *cgroup_init(void);
 
-/* Returns a descriptor of the next command's cgroup, for clone3. Returns -1 if the guest cannot use
- * cgroups. */
+/* Returns a descriptor of the cgroup in which clone3 is to start the next command. Returns -1 if
+ * the guest cannot use cgroups. */
 int cgroup_fd(void);
 
 /* Limits the number of processes and the memory (in bytes) of the next command; 0 means no limit.

@@ -40,9 +40,10 @@ static int enter(const struct target *target, int parent, const char *name)
 }
 
 /* Creates the missing parent folders of a path, as `mkdir -p` does, and returns a descriptor of the
- * last one. Opens each folder relative to the descriptor of its parent, so that no other user can
- * redirect a later step. After a failure, returns -1, and `path` is cut off behind the folder that
- * could not be created or opened. */
+ * last one. Opens each folder relative to the descriptor of its parent. So if another user replaces
+ * a folder of the path by a link meanwhile, the later folders are still created in the folder that
+ * was opened. After a failure, returns -1, and `path` is cut off behind the folder that could not
+ * be created or opened. */
 static int make_folders(const struct target *target, char *path)
 {
 	int fd = open(*path == '/' ? "/" : ".", O_PATH | O_DIRECTORY | O_CLOEXEC);
@@ -66,9 +67,10 @@ static bool exists_as_folder(const char *path)
 	return stat(path, &status) == 0 && S_ISDIR(status.st_mode);
 }
 
-/* Sets `path` to the path of the top of the tree, which is the file or the outermost folder that
- * the host sends. As with cp, if the requested path is an existing folder, the top is written into
- * this folder. `is_folder` is true if the top is a folder. Returns 0 or an error number. */
+/* Finds out where the top of the tree is written, and sets `path` to that path. The top is the file
+ * or the outermost folder that the host sends, and `is_folder` is true if it is a folder. As with
+ * cp, if the requested path is an existing folder, the top is written into this folder. Returns 0
+ * or an error number. */
 static int find(const struct target *target, bool is_folder, char path[static PATH_MAX])
 {
 	static char resolved[PATH_MAX];

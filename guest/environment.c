@@ -100,8 +100,8 @@ void environment_become(struct environment *environment, const struct user *user
 	replace(environment->envp, HOME, user->home);
 	replace(environment->envp, USER, user->name);
 	replace(environment->envp, LOGNAME, user->name);
-	/* Keep the default /bin/sh if the user's shell in /etc/passwd is empty, because passwd(5)
-	 * gives it the same meaning. */
+	/* Keep the default /bin/sh if the user's shell in /etc/passwd is empty, because an empty
+	 * shell means /bin/sh there (passwd(5)). */
 	if (*user->shell)
 		replace(environment->envp, SHELL, user->shell);
 }

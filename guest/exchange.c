@@ -90,8 +90,7 @@ static enum received copy_data(int fd, size_t size)
 	return write_all(fd, in, size) ? RECEIVED : NOT_WRITTEN;
 }
 
-/* Uses splice, which moves the data from standard input to the file without copying it to this
- * process and back. */
+/* Moves the data with splice, so that the kernel does not copy it to this process and back. */
 enum received receive_data(int fd, size_t size)
 {
 	while (size > 0) {

@@ -16,8 +16,8 @@ struct trail {
 	char path[FILES_FAILURE_PATH_MAX + 1];
 };
 
-/* Sets the path of `trail` to FOLDER/NAME. FOLDER is the first `folder` bytes of the path before
- * the call, and NAME is `name`. */
+/* Replaces the end of the path in `trail`. Keeps the first `folder` bytes, which are the path of a
+ * folder, and puts a slash and `name` behind them. */
 void trail_set(struct trail *trail, size_t folder, const char *name);
 
 /* Copies a string out of a frame to `to`, and adds a NUL. `to` must have room for the longest

@@ -16,9 +16,9 @@
 
 /* CHUNK is the maximum number of bytes of output in a frame. The driver virtio_console sends at
  * most 32 KiB for each write (port_fops_write in drivers/char/virtio_console.c), and each write
- * costs an exit to the host. So the largest frame fills exactly two writes, which wastes no exit on
- * a small rest. A command that fills a whole frame gets a larger pipe, LARGE_PIPE, so that it can
- * go on writing while the daemon lets its output collect. */
+ * costs an exit to the host. So the largest frame fills exactly two writes, because a slightly
+ * larger one would cost a third exit. A command that fills a whole frame gets a larger pipe,
+ * LARGE_PIPE, so that it can go on writing while the daemon lets its output collect. */
 enum {
 	PREFIX = SANDBOXD_HEADER_SIZE + SANDBOXD_EXEC_OUTPUT_DATA_PREFIX,
 	CHUNK = 2 * 32768 - PREFIX,
@@ -149,8 +149,8 @@ struct spawn_failure exec_start(struct exec *exec, uint32_t id,
 	else
 		failure.error = errno;
 	/* After a successful start, the daemon keeps the write ends of the command's output pipes
-	 * open, too. Otherwise poll would wake the daemon when the command closes the last write
-	 * end. */
+	 * open, too. So when the command closes the last write end of its own, the pipe has no end
+	 * of file, and poll does not wake the daemon for it. */
 	close_first(failure.stage || request->rows ? 3 : 1, ends.theirs);
 	if (failure.stage) {
 		close_first(3, ends.ours);
@@ -289,9 +289,10 @@ static bool pump(struct exec *exec, int number, struct port *port, uint32_t vers
 	};
 
 	if (output.data.size == 0) {
-		/* Nothing was read. After the command has exited, an empty pipe has no more output.
-		 * If more output was expected, another process has read it. A terminal, however,
-		 * may have more output in the kernel's queue. */
+		/* Nothing was read, so the stream is empty. After the command has exited, no more
+		 * output of the command can arrive in an empty pipe. If `left` is not 0, another
+		 * process has read the missing bytes. In a terminal, however, more output may
+		 * arrive from the kernel's queue. */
 		if (!exec->terminal || exec->killed)
 			stream->left = 0;
 		return false;

@@ -12,10 +12,11 @@
 #include "spawn.h"
 
 /* EXEC_STREAMS is the number of output streams: standard output and standard error.
- * EXEC_COALESCE_MS is the length of a pause. Without it, a command that writes little at a time
- * would wake the daemon for each write, and each write would cost a frame and an exit to the host.
- * So after a read that has emptied a pipe, the daemon pauses before it reads the pipes again, while
- * further output collects in them. Output that follows a longer silence is not delayed. */
+ * EXEC_COALESCE_MS is the length of a pause in milliseconds. After a read that has emptied a pipe,
+ * the daemon pauses before it reads the pipes again, while further output collects in them. Without
+ * the pause, a command that writes little at a time would wake the daemon for each write, and each
+ * write would cost a frame and an exit to the host. Output that follows a longer silence is not
+ * delayed. */
 enum { EXEC_STREAMS = 2, EXEC_COALESCE_MS = 1 };
 
 /* An output stream of the command: the read end of a pipe, or the master of its terminal. */
@@ -36,8 +37,9 @@ struct exec {
 	bool coalescing; /* true during EXEC_COALESCE_MS, while output collects in the pipes */
 	bool terminal;
 	bool terminated; /* true if processes that the command leaves behind must be killed */
-	/* True after exec_kill. The result of the command is then sent even if the host lets the
-	 * daemon send no more output, and without waiting until a terminal has been silent. */
+	/* True after exec_kill. The daemon then sends the result of the command without delay: it
+	 * neither waits until the host lets it send more output, nor until a terminal has had no
+	 * output for some time. */
 	bool killed;
 	/* Time at which the terminal's output counts as complete, unless more output arrives. */
 	uint64_t silent_ns;

@@ -23,9 +23,10 @@
 
 #define MERGED "/run/root"
 
-/* Numbers of the descriptors that sandboxd inherits and keeps open: of the program `pack`, of the
- * upper layer of the overlay, and of the program `carry`. These have no path in the root file
- * system, so the host refers to them by the numbers. */
+/* Numbers of the descriptors that sandboxd inherits and keeps open: PACK_FD of the program that
+ * archives changed files, UPPER_FD of the overlay's upper layer, which holds these files, and
+ * CARRY_FD of the program that copies files. They have no path in the root file system, so the host
+ * refers to them by these numbers. */
 enum { PACK_FD = 3, UPPER_FD = 4, CARRY_FD = 5 };
 
 const char console_name[] = "init: ";
@@ -62,8 +63,9 @@ static void load_modules(char *path)
 	}
 }
 
-/* Returns whether a disk is read-only. Only the disk with the root file system is read-only.
- * Looking for a file system on the disk instead would take longer than all other steps of init. */
+/* Returns whether a disk is read-only. Only the disk with the root file system is read-only, so
+ * init recognises it in this way. To look for a file system on the disk would take longer than all
+ * other steps of init. */
 static bool is_read_only(const char *disk)
 {
 	int value = 0, fd = open(disk, O_RDONLY | O_CLOEXEC);

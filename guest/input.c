@@ -89,9 +89,9 @@ void input_add(struct input *input, struct sandboxd_slice data)
 
 struct pollfd input_poll(const struct input *input)
 {
-	/* Poll the descriptor even if there is nothing to write, because poll reports when the
-	 * command closes its input. After the whole input was written, the daemon need not know
-	 * that any more. */
+	/* Poll the descriptor even if there is nothing to write, because poll also reports that the
+	 * command has closed its input. Poll it no longer when the host has sent end of file and
+	 * all input was written, because the host then need not be notified. */
 	return (struct pollfd){ .fd = input->ended && !input->size ? -1 : input->fd,
 				.events = input->size || input->full ? POLLOUT : 0 };
 }

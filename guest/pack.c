@@ -41,7 +41,7 @@ enum { ATTRIBUTE_NAME_MAX = 255 }; /* the value of XATTR_NAME_MAX in linux/limit
 struct level {
 	int fd;
 	size_t path_size;
-	size_t at, end; /* offsets of the entries that are not packed yet */
+	size_t at, end; /* the part of `entries` that is not packed yet */
 	_Alignas(struct entry) char entries[ENTRIES_SIZE];
 };
 
@@ -121,7 +121,7 @@ static bool is_opaque(int fd)
 }
 
 /* Adds the extended attributes of an open file or folder to the next member of the archive. Other
- * types of files, such as symbolic links, have no attributes that matter. */
+ * types of files, such as symbolic links, are packed without extended attributes. */
 static void add_attributes(int fd)
 {
 	static char names[ATTRIBUTES_SIZE], value[ATTRIBUTES_SIZE];
@@ -137,7 +137,8 @@ static void add_attributes(int fd)
 		if (length < 0 && errno == ENODATA) /* the attribute was removed in the meantime */
 			continue;
 		need(length >= 0, "read an attribute of ", path);
-		/* Refuse a name with "=", because the key of a pax record ends at its first "=". */
+		/* Refuse an attribute with "=" in its name, because the name is put into the key of
+		 * a pax record, and the key ends at its first "=". */
 		need_room(!strchr(name, '='), "write all about ",
 			  "an attribute has \"=\" in its name\n");
 		memcpy(key + strlen("SCHILY.xattr."), name, strlen(name) + 1);

@@ -18,8 +18,8 @@
 enum { OPEN_TRIES = 20000, OPEN_PAUSE_NS = 500000 };
 
 /* One read of a virtio port returns the data of only one buffer, which is a page (port_fops_read in
- * drivers/char/virtio_console.c). So call readv with one vector for each page, which reads several
- * buffers at once. */
+ * drivers/char/virtio_console.c). So call readv with one vector for each page. One call then reads
+ * several buffers. */
 enum { PAGE = 4096, PAGES = 16 };
 
 /* Returns whether a virtio port, such as vport0p1, is the port to the host. */

@@ -2,8 +2,9 @@
 #ifndef REMOVAL_H
 #define REMOVAL_H
 
-/* Removes the folder `name` in the folder `parent`, with as many of its files and folders as
- * possible. Follows no symbolic links. */
+/* Removes the folder `name` in the folder `parent`, with everything in it. If a file cannot be
+ * removed, it remains with the folders that contain it, and all others are removed. Follows no
+ * symbolic links. */
 void remove_tree(int parent, const char *name);
 
 #endif

@@ -230,7 +230,8 @@ static _Noreturn void loop(int signals)
 		exec_poll(&server.exec, !serve_wants_output(&server), fds + STREAMS);
 		fds[DRAINS] = (struct pollfd){ drain_fd(), POLLIN, 0 };
 		/* If serve_input has stopped before the last frame, it may be able to continue by
-		 * now. No event announces that, so do not wait in poll then. */
+		 * now, for example because the queue has room for an answer again. No event
+		 * announces that, so do not wait in poll then. */
 		bool go_on = !all_read && serve_wants_input(&server);
 		int ready = poll(fds, POLLED, poll_timeout_ms(present, go_on));
 

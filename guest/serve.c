@@ -63,8 +63,9 @@ static void keep(struct server *server)
 }
 
 /* Handles a `resume` message, which the host sends to a machine after saving it, and to each clone.
- * The machine that was saved keeps its ids. A clone gets new ids: it has received a `hello` message
- * before the `resume`, and that message has reset `keep`. */
+ * A clone gets new ids, and the machine that was saved keeps its ids. `keep` tells which one this
+ * is. It is still true in the machine that was saved. A clone has received a `hello` message since,
+ * which has set `keep` to false. */
 static void go_on(struct server *server, const struct sandboxd_resume *given)
 {
 	if (server->is_init)

@@ -10,8 +10,9 @@ void session_init(struct session *session)
 	stream_init(&session->in);
 }
 
-/* Returns the version of the protocol that both sides speak. Each side speaks all versions from 1
- * up to its newest. */
+/* Returns the version of the protocol to use, where `theirs` is the newest version of the host.
+ * Each side speaks all versions from 1 up to its newest, so the lower one of the two newest
+ * versions is used. */
 static uint32_t agree(uint32_t theirs)
 {
 	return theirs > SANDBOXD_VERSION ? SANDBOXD_VERSION : theirs > 1 ? theirs : 1;

@@ -28,8 +28,8 @@ bool spawn_init(void);
  * id. */
 struct spawn_failure spawn(const struct spawn *what, pid_t *pid);
 
-/* Returns the path of the missing interpreter, if the last call of `spawn` has failed with the
- * stage `interpreter`; otherwise returns an empty slice. */
+/* Returns the path of the interpreter that a script or an ELF program needs, if the last call of
+ * `spawn` has failed because this interpreter is missing. Otherwise returns an empty slice. */
 struct sandboxd_slice spawn_missing(void);
 
 #endif

@@ -10,9 +10,9 @@
 #include "drain.h"
 
 /* DESCRIPTORS is more than the number of descriptors that the daemon has open besides drained
- * pipes. AT_ONCE is the number of descriptors that one call of poll checks. poll fails if it gets
- * more entries than the limit of open files. A daemon with a limit below 4 could not even have
- * started, so poll always accepts 4 entries. */
+ * pipes. AT_ONCE is the number of descriptors that one call of poll checks. It is small, because
+ * poll fails if it gets more entries than the limit of open files. A daemon with a limit below
+ * AT_ONCE could not even have started. */
 enum { DESCRIPTORS = 64, AT_ONCE = 4 };
 
 /* Counts the open descriptors among AT_ONCE numbers, by calling poll, which reports POLLNVAL for a
@@ -35,8 +35,8 @@ static uint32_t count_descriptors(void)
 {
 	uint32_t open = 0;
 
-	/* The kernel assigns the lowest free number to each new descriptor, so no open descriptor
-	 * has a higher number than this limit. */
+	/* The kernel assigns the lowest free number to each new descriptor. So no open descriptor
+	 * has a higher number than the sum of drain_highest() and DESCRIPTORS. */
 	for (int first = 0; first <= drain_highest() + DESCRIPTORS; first += AT_ONCE)
 		open += count_from(first);
 	return open;

@@ -25,7 +25,7 @@ struct frame {
 enum stream_result {
 	STREAM_MORE,  /* no complete frame is left: more bytes are needed */
 	STREAM_FRAME, /* a frame was decoded: `frame` is set */
-	STREAM_FAULT, /* a frame is malformed: `fault` and its header are set, and bytes are skipped */
+	STREAM_FAULT, /* a frame is malformed: its header and `fault` are set, bytes are skipped */
 };
 
 void stream_init(struct stream *stream);

@@ -219,8 +219,8 @@ static bool is_folder_of(const struct stat *status, uid_t owner)
 	return S_ISDIR(status->st_mode) && status->st_uid == owner;
 }
 
-/* Writes a prefix and a number in decimal to `room`. Returns the text, which does not begin at the
- * start of `room`. */
+/* Writes a prefix and a number in decimal to the last bytes of `room`. Returns the start of the
+ * text, which is not always the start of `room`. */
 static char *numbered(char *room, const char *prefix, uint64_t number)
 {
 	const size_t size = strlen(prefix);
@@ -279,8 +279,8 @@ void user_settle(struct user *user)
 
 bool user_become(const struct user *user)
 {
-	/* Make the system calls directly, because the functions of the C library change the ids of
-	 * all threads, and there is only one thread. */
+	/* Make the system calls directly. The functions of the C library would also change the ids
+	 * of all other threads, which takes time, although this process has only one thread. */
 	return syscall(SYS_setgroups, user->group_count, user->groups) == 0 &&
 	       syscall(SYS_setgid, user->gid) == 0 && syscall(SYS_setuid, user->uid) == 0;
 }

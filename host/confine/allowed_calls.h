@@ -1,6 +1,6 @@
-/* The system calls that the filter allows QEMU. They are the calls that QEMU 7.2, 10.0 and 11.1
- * were measured to make with the C libraries of their time, and calls that other versions of these
- * libraries make instead. */
+/* The system calls that the filter allows QEMU. QEMU 7.2, 10.0 and 11.1, each with a C library of
+ * its time, made most of these calls in measurements. The others are calls that other versions of
+ * the C libraries make instead. */
 #ifndef ALLOWED_CALLS_H
 #define ALLOWED_CALLS_H
 

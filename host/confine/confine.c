@@ -102,10 +102,11 @@ static bool has_controller(const struct options *options)
 	return !options->controller || getppid() == options->controller;
 }
 
-/* Sends the child process, which will execute QEMU, its own pid. Later, when the child has asked
- * the kernel to be killed with the controller, confirms that the controller, which has started the
- * launcher, is still alive. The child cannot check this itself, because a process in a new pid
- * namespace cannot see its parent. */
+/* The last steps of the launcher's first process. It sends its child process, which will execute
+ * QEMU, the child's own pid. Then it waits until the child has asked the kernel to be killed with
+ * the controller, which is the process that started the launcher. If the controller is still alive,
+ * it confirms that to the child. The child cannot find out either by itself, because it is in a new
+ * pid namespace. */
 static _Noreturn void attend(const struct options *options, pid_t child, int link)
 {
 	char word;

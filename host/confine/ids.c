@@ -45,9 +45,9 @@ static bool become(const struct options *options, uid_t id)
 	       setresuid(id, id, id) == 0;
 }
 
-/* Empties and locks the capability sets from which an executed program could gain capabilities. An
- * ordinary user may not do all of this, but QEMU cannot gain privileges anyway, because it runs
- * with no_new_privs. */
+/* Empties and locks the capability sets from which an executed program could gain capabilities. The
+ * kernel refuses some of that to an ordinary user, and the failure is ignored. QEMU cannot gain
+ * privileges anyway, because it runs with no_new_privs. */
 static void narrow(void)
 {
 	for (unsigned long each = 0; prctl(PR_CAPBSET_DROP, each, 0, 0, 0) == 0; each++)

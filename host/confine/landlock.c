@@ -36,7 +36,7 @@ struct path_beneath {
 	int32_t parent;
 } __attribute__((packed));
 
-/* The accesses that Landlock can restrict. The index is the version of Landlock's ABI. */
+/* The accesses that each version of Landlock's ABI can restrict. The version is the index. */
 static const struct ruleset by_version[] = {
 	{ 0 },
 	{ (1 << 13) - 1, 0, 0 },
@@ -74,8 +74,8 @@ static bool allow(const struct rules *rules, int fd, uint64_t access)
 		rule.allowed &= OF_FILES;
 	if (syscall(SYS_landlock_add_rule, rules->fd, RULE_PATH_BENEATH, &rule, 0) == 0)
 		return true;
-	/* The file is in no file system that is mounted, for example a memfd. Landlock does not
-	 * restrict such a file, so it needs no rule. */
+	/* EBADFD means that the file is in no file system that is mounted, for example that it is a
+	 * memfd. Landlock does not restrict such a file, so the file needs no rule. */
 	return errno == EBADFD;
 }
 

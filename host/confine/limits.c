@@ -13,8 +13,8 @@
 
 static const struct {
 	int resource;
-	/* True if only the soft limit is set, so that the controller can raise it to save a
-	 * snapshot. */
+	/* True if only the soft limit is set. The controller, which has started the launcher, can
+	 * then raise the limit to save a snapshot. */
 	bool is_soft;
 } kinds[LIMITS] = {
 	[LIMIT_FILE_SIZE] = { RLIMIT_FSIZE, true },

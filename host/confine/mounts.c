@@ -31,8 +31,8 @@ enum { TREES_MAX = 2 * PATHS_MAX + 2 };
 static struct tree trees[TREES_MAX];
 static unsigned count;
 
-/* The directory on which QEMU's new root is mounted until it becomes the root of this process. The
- * directory must exist, and /proc does, because the other steps need it. */
+/* The directory on which QEMU's new root is mounted until it becomes the root of this process. Any
+ * directory that exists would do, and /proc always exists, because the other steps need it. */
 static const char covered[] = "/proc";
 
 static bool copy(const char *path, uint64_t set)

@@ -30,9 +30,10 @@ static bool is_sealed(int fd)
 	return seals >= 0 && (seals & F_SEAL_WRITE);
 }
 
-/* Copies the mount of an open file, read-only. The descriptor itself refers to a mount in the
- * host's mount namespace, which cannot be copied from the new namespace. So this function looks the
- * file up by its path in the new namespace. It returns -1 if the path no longer exists there. */
+/* Makes a read-only copy of the mount of an open file, and returns a descriptor of the file in the
+ * copy. Does not copy the mount of the descriptor itself, because it belongs to the host's mount
+ * namespace, and only mounts of the new namespace can be copied. So this function looks the file up
+ * by its path in the new namespace. It returns -1 if the path no longer exists there. */
 static int copy_of(int fd)
 {
 	char path[PATH_MAX];

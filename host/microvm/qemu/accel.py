@@ -105,7 +105,7 @@ class ProbeCache(NamedTuple):
 
     @property
     def path(self) -> Path:
-        """The path of the file with the result, which may not exist.
+        """The path of the file that stores the result. The file may not exist.
 
         Its name contains a digest of the properties of this host and of QEMU on which the result
         depends.
@@ -199,7 +199,7 @@ def _parameters(loaded: tuple[tuple[Path, int, int], ...]) -> list[tuple[str, st
 
 
 def fallback_notice(reason: str, hint: str = "") -> str:
-    """Return the notice that a machine runs under TCG, with the reason why KVM is not used."""
+    """Return the notice that a machine uses TCG, with the `reason` and a `hint` for the user."""
     return f"{reason}; using TCG, which is slower" + (f" ({hint})" if hint else "")
 
 

@@ -36,7 +36,9 @@ class Unavailable(Exception):
 
 
 def make(bounds: Mapping[str, str]) -> tuple[Path, int]:
-    """Create a machine's cgroup with limits, and remove the cgroups that killed processes left.
+    """Create a machine's cgroup with the limits `bounds`, and remove cgroups that are left over.
+
+    A cgroup is left over if its microvm process was killed before it could remove the cgroup.
 
     :param bounds: The limits, by the names of the cgroup's files, such as `memory.max`. A limit is
         ignored if the cgroup lacks its file, because a cgroup controller is missing.
@@ -67,9 +69,9 @@ def remove(folder: Path) -> None:
 
 
 def _parent() -> Path:
-    """Return the folder of the parent of this process's cgroup, if we can create cgroups there.
+    """Return the folder in which we can create cgroups: the parent of this process's own cgroup.
 
-    :raises Unavailable: We cannot create cgroups there.
+    :raises Unavailable: We cannot create cgroups in that folder.
     """
     try:
         if not (ROOT / "cgroup.controllers").exists():

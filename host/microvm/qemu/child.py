@@ -50,7 +50,7 @@ class Child:
         reports: socket.socket | None = None,
         group: Path | None = None,
     ) -> None:
-        """Take ownership of a process that was spawned: the launcher, or the program itself.
+        """Take ownership of a spawned process: the program, or the launcher that will execute it.
 
         :param reports: Our end of the launcher's socket, non-blocking. None if the program was
             spawned without a launcher.
@@ -173,8 +173,8 @@ class Child:
 
     def read_report(self) -> LauncherReport:
         """Return the complete report of the launcher. The program must have been reaped."""
-        # If another process has the socket open, `recv` finds no end of file after the last data,
-        # and raises BlockingIOError.
+        # If another process has the socket open, no end of file follows the last data. `recv` then
+        # raises BlockingIOError, and the report is complete, too.
         with suppress(BlockingIOError):
             while self._report_socket is not None and (data := self._report_socket.recv(_CHUNK)):
                 self.report.feed(data)
@@ -264,7 +264,7 @@ class Child:
         self._pid = self.report.pid or self._spawned.pid
 
     def _reap_launcher(self, deadline: float) -> None:
-        """Block until the launcher exits, and reap it. After the deadline, kill it first."""
+        """Reap the launcher when it exits. Kill it if it is stopped, or after the deadline."""
         while self._spawned.pid != self._pid and self._spawned.returncode is None:
             with suppress(subprocess.TimeoutExpired):
                 self._spawned.wait(_INTERVAL)

@@ -134,7 +134,9 @@ class Inherited(NamedTuple):
 
 
 def arguments(config: QemuConfig, inherited: Inherited, *, tsc_khz: int | None) -> list[str]:
-    """Return the arguments of QEMU's command line for a machine, without the program's name.
+    """Return QEMU's arguments for a machine, which also tell the guest the TSC's frequency.
+
+    The name of the program is not among the arguments.
 
     :param tsc_khz: Frequency of the host's TSC in kHz; None if the host has none or it is unknown.
     :raises UsageError: The architecture is unknown.

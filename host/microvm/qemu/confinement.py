@@ -183,7 +183,7 @@ class LauncherReport:
             self.results[word] = LayerResult(word, verdict == "ok", text)
 
     def check(self, *, required: bool) -> None:
-        """Check that the launcher executed the program, and set up the required layers.
+        """Raise an error if the program was not executed, or if a required layer is missing.
 
         :param required: True if the layers of `DEMANDED` are required.
         :raises ConfinementError: A required layer is missing.
@@ -285,7 +285,8 @@ def limits(config: QemuConfig, inherited: Inherited) -> Sequence[tuple[str, int]
     saves = inherited.memory is not None and not inherited.memory.saved
     return [
         # To send a running guest to a file, QEMU needs the same limit of file size as to save a
-        # guest. If we may raise the limit of a running QEMU, we do so only while it sends.
+        # guest. If we may raise a limit of a running QEMU, we raise this one later, while QEMU
+        # sends. Otherwise QEMU gets the high limit from the start.
         ("file-size", saved_size(config) if saves or not may_raise() else config.scratch),
         ("address-space", config.memory * _MIB + _ADDRESS_SPACE + config.cpus * 256 * _MIB),
         ("open-files", _OPEN_FILES + 16 * config.cpus),

@@ -39,7 +39,8 @@ def probe() -> Mapping[str, LayerResult]:
         theirs.close()
         ours.settimeout(_TIMEOUT)
         try:
-            # Wait until the program exits, because its end of the socket pair is then closed.
+            # This call returns when the program exits, because the program's end of the socket pair
+            # is closed then.
             ours.recv(1)
         except TimeoutError:
             raise ConfinementError(

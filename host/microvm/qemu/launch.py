@@ -144,7 +144,7 @@ def launch(
         root = os.geteuid() == 0
         # If this process is root, the launcher gives QEMU another uid. QEMU then opens /dev/kvm
         # with the rights of the device's group. If only root's group may open the device, QEMU
-        # inherits an open descriptor of it, which QEMU 8.2 does not support.
+        # inherits an open descriptor of the device instead. QEMU 8.2 cannot use such a descriptor.
         drops_root = root and config.accel == "kvm"
         group = _group_of(KVM) if drops_root else None
         inherits = drops_root and group is None
@@ -204,7 +204,7 @@ def spawn(
     group: int | None = None,
     device: Path | None = None,
 ) -> Child:
-    """Spawn a command, such as QEMU, with a machine's descriptors. On Linux, it is confined.
+    """Spawn a command, such as QEMU, with the descriptors `inherited`. On Linux, confine it.
 
     :param command: Path of the program and its arguments.
     :param stderr: Descriptor for the command's standard error. The other standard streams are

@@ -30,9 +30,9 @@ _compiling = threading.Lock()
 # The paths of launchers whose digest this process has checked, with the inode, size and times of
 # the file at that time.
 _checked: dict[Path, tuple[int, ...]] = {}
-# The paths of launchers that cannot be executed in the cache, for example because its file system
-# is mounted with `noexec`. A memory file holds such a launcher until this process exits, and its
-# descriptor is the value.
+# For each launcher that cannot be executed in the cache, its path there, and the descriptor of a
+# copy in a memory file, which exists until this process exits. A launcher cannot be executed, for
+# example, if the file system of the cache is mounted with `noexec`.
 _in_memory: dict[Path, int] = {}
 
 
@@ -59,8 +59,8 @@ def find() -> Path:
         message = f"QEMU cannot be started: {error.message}"
         raise ConfinementError(message, hint=error.hint, detail=error.detail) from error
     if path in _in_memory:
-        # The child process that executes the launcher has closed our descriptors by then, so it
-        # cannot use /proc/self.
+        # The path does not contain /proc/self, because a child process executes the launcher, and
+        # that process has closed its copies of our descriptors.
         return Path(f"/proc/{os.getpid()}/fd/{_in_memory[path]}")
     return path
 
@@ -132,7 +132,7 @@ def _can_be_executed(path: Path) -> bool:
 
 
 def _packed() -> bytes:
-    """Return the launcher of the installed guest pack; empty if it is not from our source code."""
+    """Return the guest pack's launcher; empty if it was not compiled from our source code."""
     digest = _digest(sources())
     return guest_pack.files(arches.find(), guest_pack.LAUNCHER, digest, [NAME]).get(NAME, b"")
 
@@ -183,7 +183,7 @@ def _memory_file() -> int:
 
 
 def _replace_lock() -> None:
-    """Replace the lock `_compiling` in a forked process.
+    """Replace the lock `_compiling` in a forked process, where it might never be released.
 
     A thread of the parent process may have held the lock during the fork.
     """

@@ -76,7 +76,9 @@ async def send(
     freeze: Callable[[], Awaitable[None]],
     on_paused: Callable[[], Awaitable[None]],
 ) -> str | None:
-    """Let QEMU send its running guest to a file. QEMU pauses the guest at the end, until `resume`.
+    """Let QEMU send its running guest to a file, and call `freeze` and `on_paused` near the end.
+
+    At the end, QEMU pauses the guest, until `resume` is called.
 
     :param target: Descriptor of an empty file that can be written.
     :param freeze: Function that freezes the guest's processes; called when little of the guest's
@@ -155,7 +157,7 @@ async def resume(qmp: Client) -> None:
     """
     await qmp.execute("migrate_cancel")
     # QEMU reports that a migration has completed shortly before it leaves the state
-    # `finish-migrate`, so we wait for that.
+    # `finish-migrate`. In this state, QEMU refuses `cont`, so we wait until it has left the state.
     while (await _run_state(qmp)) == "finish-migrate":  # noqa: ASYNC110 - QEMU has no event
         await asyncio.sleep(_INTERVAL)
     await qmp.execute("cont")
@@ -175,7 +177,7 @@ async def _set(qmp: Client, wanted: Mapping[str, bool]) -> None:
 
 
 def _mapped(qmp: Client) -> Mapping[str, bool]:
-    """Return the capability `mapped-ram` to switch on, if this version of QEMU has it."""
+    """Return the setting that enables `mapped-ram`; empty if this version of QEMU lacks it."""
     return {"mapped-ram": True} if qmp.version >= MAPPED_RAM else {}
 
 

@@ -183,7 +183,7 @@ class Qemu:
 
     @asynccontextmanager
     async def starting(self) -> AsyncIterator[None]:
-        """Context manager whose block starts or copies a machine: kill QEMU if a signal stops it.
+        """Context manager: kill QEMU if a signal stops it while the block starts or copies a guest.
 
         At other times, a stopped QEMU is not killed, because somebody may have stopped it on
         purpose.
@@ -237,7 +237,7 @@ class Qemu:
         migrating = asyncio.create_task(migrated)
         try:
             async with asyncio.timeout(timeout):
-                # QEMU's event iterator never finishes after QEMU exits, so we wait for the
+                # The iterator over QEMU's events does not end when QEMU exits. So we wait for the
                 # migration and for QEMU's exit, whichever is first.
                 either = {migrating, self._owner}
                 await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -348,7 +348,7 @@ class Qemu:
         )
 
     def _killed_if_idle(self) -> AbstractAsyncContextManager[None]:
-        """Context manager whose block starts the guest: kill QEMU if it sleeps for some seconds.
+        """Context manager: kill QEMU if it sleeps too long while the block starts the guest.
 
         A QEMU that still works on the start does not sleep. `SILENT_CHECKS` defines the time.
         """
@@ -401,8 +401,8 @@ class Qemu:
             text = text.replace(name, str(path))
         return text
 
-    # If the caller of `start` is cancelled during the cleanup after a failure, the cleanup is
-    # cancelled, too. So the following two methods shield their work from a cancellation.
+    # The following two methods clean up after a failed start. They protect their work from a
+    # cancellation, because the caller of `start` may be cancelled during the cleanup.
 
     async def _close_qmp(self) -> None:
         await wait_ended([asyncio.create_task(self._qmp.close())])

@@ -87,7 +87,7 @@ class Client(QMPClient):
             raise self._refusal
 
     async def request(self, command: str, arguments: dict[str, object]) -> None:
-        """Send a QMP request that saves or restores a guest.
+        """Send a QMP request that saves or restores a guest, and wait until QEMU has accepted it.
 
         :raises TemplateError: QEMU refuses the request.
         :raises QemuError: QEMU refuses the request, because the host denies it a resource such as

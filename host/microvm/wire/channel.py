@@ -37,7 +37,9 @@ class Channel(asyncio.Protocol):
         on_lost: Callable[[MachineError], None],
         on_room: Callable[[], None],
     ) -> None:
-        """Create a channel without a socket; `connect` sets the socket.
+        """Create a channel without a socket, with the functions that it calls for each event.
+
+        The method `connect` sets the socket.
 
         :param session: State machine of the protocol with the guest.
         :param on_event: Function that is called with each message of the guest that the session

@@ -36,8 +36,8 @@ _HINT = "its daemon may be compromised: start another machine, from an image tha
 _ENTROPY_SIZE = 64
 
 # Maximum number of bytes that may arrive before `Ready`. They belong to an older session, of which
-# at most `WINDOW` bytes of output can be left for each of the two output streams. If each byte is a
-# frame of its own, the frames are 14 times as long as the output.
+# at most `WINDOW` bytes of output can be left for each of the two output streams. If each byte is
+# in a frame of its own, which has 14 bytes, the output alone has 28 times `WINDOW` bytes.
 _STALE_LIMIT = 32 * WINDOW
 
 # One call of `next_event` drops at most this many messages of an older session before it returns.
@@ -49,7 +49,7 @@ _BEFORE_READY = (State.NEW, State.GREETING)
 
 
 def _by_type(steps: Steps) -> dict[State, dict[int, State]]:
-    """Return the table `steps` with each class of messages replaced by the number of its type."""
+    """Return a copy of `steps` whose keys are the type numbers of messages, not their classes."""
     return {
         state: {kind.TYPE: following for kind, following in messages.items()}
         for state, messages in steps.items()
@@ -282,9 +282,9 @@ class Session:
         return codec.ExecStdin(self._id, data).encode_parts(self._version)
 
     def consumed(self, stream: codec.Stream, amount: int) -> bytes:
-        """Record that the caller has read `amount` bytes of an output stream of the guest.
+        """Record that the caller has read output. Encode a message that lets the guest send more.
 
-        Return an encoded message that lets the guest send more. While few bytes were read since the
+        The caller has read `amount` bytes of the stream. While few bytes were read since the
         last message, return no bytes, because a message for each read would be wasteful.
         """
         if not self._can_say(codec.ExecCredit):
@@ -410,7 +410,8 @@ class Session:
         if isinstance(message, codec.ExecFailed) or message.ending is codec.Ending.EXITED:
             return True
         limited = message.ending is not codec.Ending.OUT_OF_MEMORY or self._limits_memory
-        # A command killed by signal N gets the return code -N, so signal 0 would look like success.
+        # A command killed by signal N gets the return code -N. So we refuse signal 0, which would
+        # look like success.
         return limited and 0 < message.status < NSIG
 
     def _expect(self, right: bool, message: codec.Message) -> None:
