@@ -18,7 +18,11 @@ def fill(path: Path) -> None:
             file.write(bytes(4096))
 
 
-@pytest.mark.parametrize("reason", ["the guest rebooted", "\udcff" * 5000], ids=["short", "long"])
+@pytest.mark.parametrize(
+    "reason",
+    ["the guest rebooted", "\udcff" * 5000, "\U0001f600" * 5000],
+    ids=["short", "long", "long in JSON"],
+)
 def test_the_end_record_fits_on_a_full_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, reason: str
 ) -> None:

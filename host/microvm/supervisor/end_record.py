@@ -8,9 +8,9 @@ import time
 
 from microvm.supervisor.machine_directory import ENDED, MachineDirectory
 
-_SIZE = 4096
-# Maximum number of characters of a reason. JSON needs up to 6 bytes for nearly every character, so
-# the reason fits into `_SIZE` bytes.
+_SIZE = 8192
+# Maximum number of characters of a reason. JSON needs up to 12 bytes for a character, such as an
+# emoji, so the reason fits into `_SIZE` bytes.
 _MAX_REASON = 600
 
 
