@@ -211,7 +211,7 @@ def staging(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def scratch(path: Path) -> Iterator[Path]:
-    """Context manager that yields a temporary path for a file or folder, which it later removes.
+    """Context manager that yields a temporary path beside `path`, and removes its file later.
 
     The name is that of `path`. The folder is a private folder beside `path`: with a umask of 0,
     every user could otherwise read and write the files.
@@ -243,8 +243,8 @@ def clear(path: Path) -> None:
             shutil.rmtree(path)
         except FileNotFoundError:
             # Another process has removed a file in this folder meanwhile. For example, after
-            # a tool such as mkfs.erofs was killed, its parent process removes its temporary files.
-            # So try again.
+            # a tool such as mkfs.erofs was killed, its parent process removes the temporary files
+            # of the tool. So try again.
             continue
         except PermissionError:
             if os.geteuid() == 0:

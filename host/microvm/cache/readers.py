@@ -54,7 +54,7 @@ def is_shared(top: Path, name: str = "") -> bool:
 
 
 def mode(owner: int, *, shared: bool) -> int:
-    """Return the mode that gives the owner the rights `owner`, and if `shared`, all may read.
+    """Return a mode: the owner has the rights `owner`, and all users may read if `shared`.
 
     :param owner: The rights of the owner of the file or folder, such as 0o600.
     """

@@ -60,7 +60,7 @@ class Guest:
         session: Callable[[], Session] = Session,
         channel: ChannelFactory = Channel,
     ) -> None:
-        """Create a guest without a connection, and its session and channel with these functions.
+        """Create a guest that is not connected yet, with a new session and a new channel.
 
         :param console_tail: Function that returns the last output of the guest's console, for
             errors.

@@ -104,7 +104,7 @@ def _check_make(what: str) -> None:
 def make(
     folder: Path, command: Sequence[str], out: Path, *, names: Sequence[str], what: str
 ) -> None:
-    """Compile the source code in `folder`, which messages call `what`, to the folder `out`.
+    """Compile the source code in `folder` to the folder `out`; `what` names it in messages.
 
     :param command: the command of the compiler, as `compiler` returns it.
     :param out: the folder to create; the compiler's temporary files are beside it.

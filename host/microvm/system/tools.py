@@ -133,8 +133,8 @@ def started(
     finally:
         if process is not None:
             _end(process)
-            # Read the notes of the tool's parent without waiting. If a process of the tool cannot
-            # be killed, it keeps the pipe open, so the end of file would never arrive.
+            # The pipe contains a note if the host refused namespaces. Read it without waiting. If a
+            # process of the tool cannot be killed, the pipe never reaches its end of file.
             with suppress(BlockingIOError):
                 if note := os.read(noted, _NOTES_LIMIT).decode(errors="replace"):
                     _logger.info("%s ran %s", argv[0], note)

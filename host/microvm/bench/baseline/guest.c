@@ -107,9 +107,10 @@ int main(void)
 	setenv("HOME", "/root", 1);
 	mkdir("/dev", 0755);
 	mount("dev", "/dev", "devtmpfs", 0, 0);
+	/* If the guest has a disk, the disk is device 0, so the port is vport1p1. */
 	while ((port = open("/dev/vport0p1", O_RDWR)) < 0 &&
 	       (port = open("/dev/vport1p1", O_RDWR)) < 0)
-		usleep(POLL_US); /* the port is vport1p1 if a disk is device 0 */
+		usleep(POLL_US);
 	for (;;) {
 		size_t n = receive(buffer, sizeof buffer);
 		char letter = buffer[0];
