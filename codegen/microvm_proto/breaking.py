@@ -89,10 +89,10 @@ class Comparison:
                 self._found.error("constant-changed", path, text, "restore the value")
 
     def _seed(self) -> None:
-        """Check that older programs XOR the checksum of frames with the same number, the seed.
+        """Check that the seed, a number that is XORed with the checksum of frames, is unchanged.
 
-        The seed also depends on names and units in the schema, so this check finds a change of
-        these, too.
+        Otherwise, older and new programs refuse each other's frames. The seed also depends on names
+        and units in the schema, so this check finds a change of these, too.
         """
         if not self.errors and self.new.at(self.old.version).seed != self.old.seed:
             text = "the seed of the check changed, by a value, an `absent`, a unit or a scale"

@@ -407,7 +407,10 @@ def _source(given: str, baud: int | None) -> Iterator[tuple[Iterator[bytes], boo
 
 
 def _flushing(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield pieces of input. Flush standard output each time before waiting for the next piece."""
+    """Yield pieces of input, and flush standard output before waiting for each next piece.
+
+    So the frames of a piece are shown at once, and not when more input arrives.
+    """
     for piece in pieces:
         yield piece
         sys.stdout.flush()

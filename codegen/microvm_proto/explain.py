@@ -71,8 +71,9 @@ class Stream:
     """
 
     def __init__(self, view: View, sender: str | None = None, *, known: bool = True) -> None:
-        """Create an empty stream of frames from the side `sender`; None for either side.
+        """Create an empty stream, to which :meth:`feed` adds bytes.
 
+        :param sender: Side of the protocol that sends the frames; None if either side may.
         :param known: True if the stream certainly belongs to this protocol. Otherwise, bytes
             without a valid header are not shown before the first frame.
         """

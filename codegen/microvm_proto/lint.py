@@ -169,7 +169,7 @@ def _check_named(
 
 
 def _check_types(document: Document, schema: Schema) -> None:
-    """Check the names of all types and messages, which must be unique together in C and Python."""
+    """Check that no two of all types and messages have the same name in C or in Python."""
     tables: list[tuple[str, Sequence[Named]]] = [
         ("enum", schema.enums),
         ("flags", schema.flags),

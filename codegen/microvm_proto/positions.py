@@ -95,8 +95,8 @@ class _Scanner:
         self.at += 2 if array else 1
         for key in keys[:-1]:
             path = (*path, key)
-            # The header of a table also creates the tables above it, so record a position for them.
-            # If their own headers come later in the document, these give the positions instead.
+            # The header `[a.b]` also creates the table `a`, so record its position as that of `a`.
+            # If the header `[a]` comes later in the document, its position replaces this one.
             self.implied.setdefault(path, self.position(start, self.at))
             path = self.descend(path)
         path = (*path, keys[-1])

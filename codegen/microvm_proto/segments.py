@@ -242,7 +242,10 @@ class _Direction:
             yield from self._skip()
 
     def acknowledge(self, sequence: int) -> Iterator[Segment]:
-        """Stop waiting for bytes that the receiver has acknowledged: they were not captured."""
+        """Stop waiting for bytes that the receiver has acknowledged; the capture lacks them.
+
+        Yield the segments after these bytes.
+        """
         while self._waiting and self._waiting[0][0] <= self._offset(sequence):
             yield from self._skip()
 

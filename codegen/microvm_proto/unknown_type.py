@@ -11,7 +11,8 @@ from microvm_proto.types import INTEGERS
 _SIZED = re.compile(r"(u?)(?:int|i|s)?_?(\d+)(?:_?t)?")
 _INTEGERS = f"{', '.join(list(INTEGERS)[:-1])} and {list(INTEGERS)[-1]}"
 _FRACTIONS = "write `f32` or `f64`, or an integer with a `scale`"
-# These patterns are tried in order: `list<string>` must match that of lists before that of strings.
+# These patterns are tried in order, because a type can match several of them. For example,
+# `varchar[]` matches the pattern of lists, which comes first, and also that of strings.
 _FOREIGN = (
     (
         r"(bytes?|octets?|u8|uint8(_t)?|(unsigned )?char)\s*(\[.*\]|<.*>|\(.*\))",

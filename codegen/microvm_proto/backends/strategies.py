@@ -73,7 +73,11 @@ def _import(schema: Schema) -> str:
 
 
 def _of_message(message: Message, constants: dict[str, str], schema: Schema) -> str:
-    """Generate the Python function that builds a message's strategy from those of its fields."""
+    """Generate the Python function that returns the strategy for a message.
+
+    :param constants: Names of the Python constants that hold strategies, with their expressions.
+        Those for the message's fields are added.
+    """
     identifier = []
     if message.id != "none":
         name, least = ("_ID", 1) if message.id == "required" else ("_ID_OR_0", 0)

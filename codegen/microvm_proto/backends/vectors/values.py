@@ -201,7 +201,7 @@ def _structs(fields: Sequence[Field]) -> dict[str, Value]:
 
 
 def _arrays(kind: Array) -> dict[str, Value]:
-    """Return arrays to test, so that each tested element is once the first and once the last."""
+    """Return arrays that have each value to test once as first and once as last element."""
     if kind.is_octets:
         counted = (bytes(range(256)) * (kind.count // 256 + 1))[1 : kind.count + 1]
         known: dict[str, Value] = {"zeros": bytes(kind.count), "bytes in order": counted}
