@@ -66,7 +66,7 @@ def _fed(schema: Schema, pieces: Sequence[bytes]) -> list[bytes]:
 
 
 def flipped(schema: Schema) -> Iterator[dict[str, Any]]:
-    """Yield vectors: a frame, and the receiver's counters after each bit of it was inverted."""
+    """Yield test vectors: a frame, and a receiver's counters after any one bit was inverted."""
     for end in schema.ends:
         for message in _sent_by(schema, end)[:_MOST]:
             before, frame = (_frame(schema, message, number) for number in (0, 1))
@@ -99,7 +99,10 @@ def _sent_by(schema: Schema, end: str) -> list[Message]:
 
 
 def _ahead(schema: Schema) -> bytes:
-    """Return bytes to put before a frame, so that a damaged frame before it cannot hide it."""
+    """Return bytes to send before a frame, so that a receiver finds it behind a damaged frame.
+
+    With COBS, they are a delimiter, because that of the damaged frame may be damaged, too.
+    """
     return DELIMITER if schema.framing.kind == "cobs" else b""
 
 

@@ -159,6 +159,7 @@ def _kind(kind: Type, shown: _Entry, equals: int | None = None) -> _Entry:
 
     :param shown: Further entries, which say how the value, or each element of an array or list, is
         shown.
+    :param equals: The only valid value of the field if it is a constant; otherwise None.
     """
     match kind:
         case Array(is_octets=False, element=element, count=count):
