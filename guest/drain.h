@@ -28,9 +28,9 @@ void drain_run(void);
 /* Closes all pipes whose output drain_run still discards. */
 void drain_clear(void);
 
-/* Returns the highest descriptor number that any drained pipe has had so far, or 0 if none was
- * drained. To count its open descriptors, the daemon need not look much further than this
- * number. */
+/* Returns the highest descriptor number that any pipe of drain_add has had so far, or 0 if there
+ * was no pipe. The other descriptors of the daemon have low numbers. So to count its open
+ * descriptors, the daemon need not look much further than this number. */
 int drain_highest(void);
 
 #endif

@@ -3,8 +3,8 @@
 #include <stddef.h>
 #include <string.h>
 
-/* The arrays can be this large because the kernel provides the memory of an array only when it is
- * written to. */
+/* The sizes of the arrays. Large arrays cost nothing, because the kernel provides a page of memory
+ * only when the program writes to the page. */
 enum { SLOTS = 1 << 17, FILES_MAX = SLOTS / 2, PATHS_SIZE = 8 << 20 };
 
 static struct {

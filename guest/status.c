@@ -9,8 +9,8 @@
 #include "decimal.h"
 #include "drain.h"
 
-/* DESCRIPTORS is more than the number of descriptors that the daemon has open besides drained
- * pipes. AT_ONCE is the number of descriptors that one call of poll checks. It is small, because
+/* DESCRIPTORS is more than the number of descriptors that the daemon has open besides the pipes of
+ * drain.h. AT_ONCE is the number of descriptors that one call of poll checks. It is small, because
  * poll fails if it gets more entries than the limit of open files. A daemon with a limit below
  * AT_ONCE could not even have started. */
 enum { DESCRIPTORS = 64, AT_ONCE = 4 };

@@ -208,7 +208,8 @@ static void begin_file(const char *name, const struct files_entry *entry)
 {
 	file.mode = entry->mode;
 	file.mtime = entry->mtime;
-	if (*folder_part.temporary) { /* the file is in a folder with a temporary name */
+	if (*folder_part.temporary) {
+		/* The file needs no temporary name, because a folder around it has one. */
 		*file_part.temporary = 0;
 		file.was_there = false;
 		open_new(name);

@@ -256,7 +256,8 @@ static void make_home(const char *path, const struct user *user)
 	    fchown(fd, user->uid, user->gid) == 0)
 		syscall(SYS_renameat2, AT_FDCWD, temporary, AT_FDCWD, path, NO_REPLACE);
 	close(fd);
-	rmdir(temporary); /* if it was not renamed, because `path` exists by now */
+	/* Remove the folder if it was not renamed, because `path` exists by now. */
+	rmdir(temporary);
 }
 
 void user_settle(struct user *user)

@@ -75,7 +75,8 @@ const char *limits_set(const struct options *options, char detail[static DETAIL_
 			continue;
 		if (!set(kinds[i].resource, options->limits[i], kinds[i].is_soft))
 			return strerror(errno);
-		strcat(strcat(detail, " "), limit_names[i]); /* `detail` has room for all names */
+		/* `detail` has room for the names of all limits. */
+		strcat(strcat(detail, " "), limit_names[i]);
 	}
 	/* Ignore SIGXFSZ, so that a write beyond the limit of file size fails with an error, which
 	 * QEMU handles, and does not kill QEMU. */

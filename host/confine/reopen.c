@@ -34,8 +34,8 @@ void reopen_prepare(void)
 		_exit(0);
 	if (process < 0)
 		return;
-	/* Open the files before waitpid, because a process that has exited keeps its namespace only
-	 * until it is reaped. */
+	/* Open the files of the process in /proc before waitpid, because a process that has exited
+	 * keeps its namespace only until it is reaped. */
 	namespace = open_of(process, "ns/user", O_RDONLY);
 	uids = open_of(process, "uid_map", O_WRONLY);
 	gids = open_of(process, "gid_map", O_WRONLY);
@@ -47,8 +47,8 @@ static bool map(int file, unsigned inside, unsigned outside, unsigned number)
 	return dprintf(file, "%u %u %u", inside, outside, number) > 0;
 }
 
-/* In the user namespace that reopen_prepare has made, maps root to this uid, and every group to
- * itself. */
+/* Sets the maps of the user namespace that reopen_prepare has made: uid 0 inside it is `uid`
+ * outside it, and every group is the same. */
 static bool map_root(uid_t uid)
 {
 	return namespace >= 0 && map(uids, 0, uid, 1) && map(gids, 0, 0, UINT32_MAX);

@@ -6,7 +6,8 @@
 #include <unistd.h>
 
 static int descriptor = -1;
-/* The lines of the report that are not written yet. There is room for the lines of all layers. */
+/* The lines of the launcher's report that are not written yet. There is room for one line about
+ * each layer of the confinement. */
 static char text[LAYERS * 2 * DETAIL_SIZE];
 static size_t used;
 static bool held[LAYERS];
@@ -16,7 +17,7 @@ void status_open(int fd)
 	descriptor = fd;
 }
 
-/* Writes the lines of the report that status_layer has collected. */
+/* Writes the lines of the launcher's report that status_layer has collected. */
 static void write_kept(void)
 {
 	if (descriptor >= 0)
