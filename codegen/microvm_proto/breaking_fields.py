@@ -121,7 +121,7 @@ def _is_seeded(path: Path) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Ends:
-    """Names of the programs of the earlier release in findings, such as "an older host".
+    """Words for the two programs of the earlier release in findings, such as "an older host".
 
     `reader` is the program that reads the message in question, and `writer` the one that sends it.
     """
@@ -130,7 +130,7 @@ class Ends:
     writer: str
 
     def one_sided(self, what: str, *, allowed_now: bool) -> str:
-        """Return the text of a finding about something that only one of the two schemas allows.
+        """Return the text of a finding about what either the new or the old schema alone allows.
 
         :param what: Beginning of the text, with its verb, such as "a NUL byte was".
         :param allowed_now: True if the new schema allows more, False if the old schema did.
@@ -161,7 +161,11 @@ class FieldComparison:
         """Compare the new and old fields of a message or struct, and record incompatible changes.
 
         The order of fields matters, because it determines the bytes. Names show which fields are
-        new or moved. The findings call the older programs by the phrases in `ends`.
+        new or moved.
+
+        :param path: Path of the new message or struct in its schema file.
+        :param old_path: Path of the old message or struct in the released form.
+        :param ends: Words for the older programs in the findings.
         """
         released = {field.name for field in old.fields}
         kept = [
@@ -189,7 +193,7 @@ class FieldComparison:
                     self.found.removed("field-removed", field_path, message)
 
     def moved(self, path: Path, owner: Message | Struct, field: Field, before: list[str]) -> None:
-        """Record an error about a field that was moved, or that is new without a later `since`.
+        """Record an error about a field that was moved, or added without a higher `since`.
 
         :param owner: Message or struct that has the field.
         :param before: Names of the fields in the released form, in their order.
@@ -207,7 +211,7 @@ class FieldComparison:
     def field(
         self, path: Path, owner: Message | Struct, new: Field, old: Field, ends: Ends
     ) -> None:
-        """Compare a field with the field at the same position in the released form."""
+        """Compare a field of `owner`, a message or struct, with its old form in the release."""
         self.found.named(path, old, new)
         self.found.since(path, new.name, old.since, new.since)
         if not self.same_type(path, new.name, new.type, old.type):
@@ -252,7 +256,7 @@ class FieldComparison:
             self.found.error("absent-changed", path_to_absent, text, hint)
 
     def type(self, path: Path, new: Type, old: Type, ends: Ends) -> None:
-        """Compare a field's new and old type, and their elements: the bounds and other rules."""
+        """Compare the bounds and other rules of a field's new and old type, and of elements."""
         for (key, before), now in zip(bounds(old).items(), bounds(new).values(), strict=True):
             if now > before:
                 text = f"`{key}` was {before}, and {ends.reader} refuses larger values"
@@ -341,9 +345,9 @@ def _values(kind: Enum | Flags) -> list[tuple[str, int, int]]:
 
 
 def _first(kind: Enum | Flags) -> int:
-    """Return the index of the first value of an enum to compare, which follows the built-in faults.
+    """Return how many values of an enum to skip, because they are the generator's own faults.
 
-    The result is 0 for flags, and for an enum without the built-in faults.
+    The result is 0 for flags, and for an enum that does not extend these faults.
     """
     return len(FAULTS) if isinstance(kind, Enum) and kind.extends_faults else 0
 

@@ -133,11 +133,11 @@ def _pcapng(source: _Source) -> Iterator[tuple[int, bytes]]:
 
 
 def _body(source: _Source, order: str, head: bytes, taken: int = 0) -> bytes:
-    """Return the content of a pcapng block: the bytes between its head and the length at its end.
+    """Read a pcapng block after its head and `taken` further bytes, up to the length at its end.
 
     :param order: Byte order of the capture, as in a format of the module `struct`.
     :param head: First 8 bytes of the block, which hold its type and its size.
-    :param taken: Number of bytes of the content that have been read before. The result lacks them.
+    :param taken: Number of bytes behind the head that have been read before. The result lacks them.
     """
     (size,) = struct.unpack(f"{order}4xI", head)
     if size % 4 or size < 12 + taken:

@@ -359,9 +359,11 @@ def explain(
 def _explained(
     schema: Schema, pieces: Iterator[bytes], raw: bool, sender: str | None, port: int | None
 ) -> Iterator[str]:
-    """Return lines of text that describe the frames in a file: raw bytes, a text or a capture.
+    """Describe the frames in a file, given in pieces: raw bytes, a text or a network capture.
 
     :param raw: True if the file holds the bytes of frames; otherwise its format is detected.
+    :param sender: Side of the protocol that has sent the frames; None if either side may have.
+    :param port: Port that the schema's second side uses in a capture.
     """
     from microvm_proto.capture import is_capture
     from microvm_proto.conversation import explain_capture

@@ -24,7 +24,7 @@ def explain_capture(
     port: int | None = None,
     colour: bool = False,
 ) -> Iterator[str]:
-    """Yield the lines that describe the frames in a capture, each as soon as it is complete.
+    """Yield lines that describe the frames in a capture, as soon as each frame is complete.
 
     :param pieces: The capture file, in pieces of any size.
     :param sender: Side that has sent the frames, if the ports do not show it; None if either side

@@ -137,7 +137,7 @@ class _Row:
         return self.rest[: self.end].split()
 
     def readings(self, *, swapped: bool = False) -> Iterator[tuple[bytes, bool]]:
-        """Yield each possible reading of the line: its bytes, and True if its text confirms them.
+        """Yield each possible reading of the line: its bytes, and True if its text shows them, too.
 
         It can be unclear where the digits end and the column of characters begins.
 
@@ -246,7 +246,7 @@ class _Dump:
         """True if the column of text on some line shows the bytes in reverse order, or in order."""
 
     def take(self, row: _Row, following: _Row | None) -> None:
-        """Read a line of the dump, and record properties of the format, such as the byte order.
+        """Read the line `row`, and record properties of the dump, such as the byte order.
 
         :param following: Line after this one; None if this is the last one.
         """

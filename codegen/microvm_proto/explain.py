@@ -33,13 +33,13 @@ class BrokenStream(Exception):
 
 
 class Foreign(BrokenStream):
-    """No frame of the stream has a valid header, so it is probably of another protocol."""
+    """No frame of the stream has a valid header, so the stream probably has another protocol."""
 
 
 def explain(
     schema: Schema, pieces: Iterable[bytes], sender: str | None = None, *, colour: bool = False
 ) -> Iterator[str]:
-    """Yield the lines that describe the frames of a stream, each as soon as it is complete.
+    """Yield lines that describe the frames of a stream, as soon as each frame is complete.
 
     :param pieces: The stream, in pieces of any size.
     :param sender: Side that has sent the frames, one of the schema's `ends`; None for either side.
@@ -71,7 +71,7 @@ class Stream:
     """
 
     def __init__(self, view: View, sender: str | None = None, *, known: bool = True) -> None:
-        """Create an empty stream, to which :meth:`feed` adds bytes.
+        """Create an empty stream of frames from `sender`. Its bytes are passed to :meth:`feed`.
 
         :param sender: Side of the protocol that sends the frames; None if either side may.
         :param known: True if the stream certainly belongs to this protocol. Otherwise, bytes

@@ -100,9 +100,10 @@ class Incomplete(Exception):
 
 
 def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[FramePart]:
-    """Yield the fields of a frame in order, each with its value. `data` has no COBS encoding.
+    """Yield the fields of the frame in `data`, each with its value, and check the frame.
 
-    :param data: Bytes of the frame. More bytes may follow if the header holds the frame's length.
+    :param data: Bytes of the frame, without COBS encoding. More bytes may follow if the header
+        holds the frame's length.
     :param sender: Side that has sent the frame, one of the schema's `ends`; None to accept every
         message.
     :raises Malformed: Raised after the last valid part if the frame is malformed.
@@ -141,7 +142,7 @@ def read(schema: Schema, data: bytes, sender: str | None = None) -> Iterator[Fra
 
 
 def _checked(schema: Schema, header: Mapping[str, int], sender: str | None) -> Message:
-    """Check the values of a frame's header, and return the message that the header's type names."""
+    """Check a frame's header, and that `sender` may send the frame; return the frame's message."""
     offset_of = schema.framing.offset
     message = message_of(schema, header["type"])
     if message is None:
@@ -248,7 +249,7 @@ class _Cursor:
     def value(
         self, field: Field, kind: Type, name: str, item: int | None = None
     ) -> Iterator[FramePart]:
-        """Read the value of a field or of an item, and yield its parts."""
+        """Read the value of a field, or of the item with the index `item`, and yield its parts."""
         start = self.offset
         match kind:
             case Struct(fields=fields):

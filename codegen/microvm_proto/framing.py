@@ -199,17 +199,17 @@ class Framing:
         return self.bare_size(body) + self.stuffing(body)
 
     def seal(self, frame: bytes, seed: int) -> bytes:
-        """Return `frame`, which is a header and a body, with the checksum appended.
+        """Return `frame`, which is a header and a body, with its checksum appended.
 
-        The checksum is XORed with the seed, a number that depends on the schema.
+        The checksum is XORed with `seed`, a number that identifies the sender's schema and version.
         """
         value = CHECKS[self.check].function(frame) ^ seed
         return frame + (value % (1 << 8 * self.check_size)).to_bytes(self.check_size, "little")
 
     def seed_of(self, frame: bytes) -> int:
-        """Return the seed for which the checksum of `frame` is valid.
+        """Return the number with which the sender has XORed the checksum of `frame`: the seed.
 
-        A sender XORs the checksum with the seed, a number that identifies its schema and version.
+        The seed identifies the sender's schema and version.
         """
         data, check = frame[: -self.check_size], frame[-self.check_size :]
         return CHECKS[self.check].function(data) ^ int.from_bytes(check, "little")

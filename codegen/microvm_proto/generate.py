@@ -92,7 +92,7 @@ def _naming(path: Path) -> Iterator[None]:
 
 
 def _stage(file: Generated, on_failure: contextlib.ExitStack) -> Path:
-    """Write a generated text to a temporary file in the folder of its final file.
+    """Write a generated text to a temporary file in the folder where the final file belongs.
 
     The temporary file is synced to the disk, because some file systems report a full disk only
     then. If writing any file fails, `on_failure` removes the temporary file.
@@ -116,7 +116,7 @@ def _stage(file: Generated, on_failure: contextlib.ExitStack) -> Path:
 def _back_up(
     path: Path, kept: Path, always: contextlib.ExitStack, on_failure: contextlib.ExitStack
 ) -> None:
-    """Copy the file at `path` to `kept`, and add callbacks that restore it or remove the copy.
+    """Copy the file at `path` to `kept`. Add callbacks to two stacks, to restore or clean up.
 
     :param always: Stack that is closed in any case, and then removes the copy.
     :param on_failure: Stack that is closed if writing any file fails. It then restores the file

@@ -114,10 +114,10 @@ def _check_names(
     words: _Words = _NO_WORDS,
     taken: Iterable[str] = (),
 ) -> None:
-    """Check names that are the same in the schema, in C and in Python, such as the protocol name.
+    """Check that names are well-formed, not reserved as one of `words`, and not `taken` already.
 
     :param words: Reserved words by language.
-    :param taken: Names that are used already.
+    :param taken: Names that are used already, which these names must not repeat.
     """
     seen = set(taken)
     for path, name in names:
@@ -140,7 +140,7 @@ def _check_named(
     words: _Words = _NO_WORDS,
     suffix: str = "_1",
 ) -> None:
-    """Check the names of declarations, which can have other names in C and in Python.
+    """Check the names that declarations have in the schema, in C and in Python.
 
     :param words: Reserved words by language.
     :param suffix: Suffix that makes a reserved word a valid name, for hints.
@@ -169,7 +169,7 @@ def _check_named(
 
 
 def _check_types(document: Document, schema: Schema) -> None:
-    """Check that no two of all types and messages have the same name in C or in Python."""
+    """Check the names of types and messages: all must be different in C, and in Python."""
     tables: list[tuple[str, Sequence[Named]]] = [
         ("enum", schema.enums),
         ("flags", schema.flags),
@@ -343,7 +343,7 @@ def _check_constants(document: Document, schema: Schema) -> None:
 
 
 def constants(schema: Schema) -> Iterator[tuple[str, Path]]:
-    """Yield the name of each constant in the C header, and the path of its origin in the schema.
+    """Yield each constant in the C header: its name, and the path in the schema that causes it.
 
     The names lack the prefix that all names in the header have. The path is empty for constants
     that every header has.

@@ -33,7 +33,7 @@ LIMIT = 1 << 20
 
 
 def content(path: FilePath) -> bytes:
-    """Return the content of a file, which must be regular and not longer than `LIMIT`.
+    """Return the content of a regular file that has at most `LIMIT` bytes.
 
     :raises OSError: The file cannot be read, is not a regular file, or is longer than `LIMIT`.
     """

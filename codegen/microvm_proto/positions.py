@@ -109,7 +109,7 @@ class _Scanner:
         return path
 
     def descend(self, path: Path) -> Path:
-        """Return `path`, or the path of the last item if `path` is that of an array of tables.
+        """Return `path`, extended to the last item if it is the path of an array of tables.
 
         The header of a nested table belongs to the last item of the array.
         """

@@ -55,7 +55,7 @@ def _choice(table: Table, key: str, choices: Collection[str], value: str) -> str
 
 
 def check_framing(document: Document, schema: Schema) -> None:
-    """Record an error for each message that the frames of this framing cannot hold."""
+    """Record an error for each message that does not fit into a frame of the schema's framing."""
     framing = schema.framing
     for index, message in enumerate(schema.messages):
         path = ("message", index, "name")

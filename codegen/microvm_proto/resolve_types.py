@@ -85,7 +85,7 @@ class Types:
     """
 
     def __init__(self, root: Table, prefix: Integer, since: Since) -> None:
-        """Read the tables of enums, flags and structs.
+        """Read the tables of enums, flags and structs in the schema file with the table `root`.
 
         :param prefix: Type of all lengths and counts.
         :param since: Function that reads the key `since` of a table.
@@ -305,7 +305,7 @@ class Types:
         return None
 
     def _default(self, table: Table, kind: Type, since: int, later: bool) -> int:
-        """Read the default of a field: its value in a message of a version without the field.
+        """Read the default of a field: its value in messages of versions before `since`.
 
         :param later: True if older versions of the message lack the field.
         """
@@ -367,7 +367,7 @@ class Types:
         return numbers.get(name, 0)
 
     def _check_zero(self, table: Table, kind: Type, since: int) -> None:
-        """Check that zeros are valid in a field, because they are its value in older messages."""
+        """Check that a field may be all zeros, as it is in messages older than `since`."""
         if isinstance(kind, List):
             return
         for enum in within(kind):
@@ -431,7 +431,7 @@ class Types:
         return self._struct(name)
 
     def _prefix(self, table: Table, *keys: str) -> Integer:
-        """Return the type of lengths and counts. Record an error if a bound does not fit into it.
+        """Return the type of lengths and counts, and check that the bounds at `keys` fit into it.
 
         :param keys: Keys of the bounds in the table.
         """

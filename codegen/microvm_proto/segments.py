@@ -229,9 +229,11 @@ class _Direction:
         return (sequence - self._first) % (1 << 32) == 0
 
     def take(self, packet: int, sequence: int, data: bytes) -> Iterator[Segment]:
-        """Add a segment, which may be out of order or repeated.
+        """Add the bytes of a TCP segment, which may be out of order, and yield all that follow on.
 
-        Yield all segments that are in order now.
+        :param packet: Number of the packet in the capture.
+        :param sequence: Sequence number of the first byte.
+        :param data: Bytes of the segment, which may have been added before.
         """
         offset = self._offset(sequence)
         if data and offset + len(data) > self._at:
@@ -242,15 +244,20 @@ class _Direction:
             yield from self._skip()
 
     def acknowledge(self, sequence: int) -> Iterator[Segment]:
-        """Stop waiting for bytes that the receiver has acknowledged; the capture lacks them.
+        """Skip missing bytes before `sequence`: the receiver got them, the capture lost them.
 
-        Yield the segments after these bytes.
+        Yield the segments that waited for these bytes.
+
+        :param sequence: Acknowledgement number that the receiver has sent.
         """
         while self._waiting and self._waiting[0][0] <= self._offset(sequence):
             yield from self._skip()
 
     def end(self, packet: int) -> Iterator[Segment]:
-        """Yield the segments that still wait for earlier bytes, and then one that ends the flow."""
+        """End the flow: yield the segments that wait for missing bytes, and then the end.
+
+        :param packet: Number of the packet at which the flow ends.
+        """
         while self._waiting:
             yield from self._skip()
         yield Segment(self.flow, packet, None)

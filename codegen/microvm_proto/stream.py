@@ -78,7 +78,7 @@ class FrameReceiver:
     _seed: int = 0
 
     def __post_init__(self) -> None:
-        """Compute the maximum size of a frame in any version. Reduce the schema to `version`."""
+        """Compute the maximum size of a frame. If `version` is given, use the schema of then."""
         ends = (self.sender,) if self.sender else self.schema.ends
         longest = max(map(self.schema.max_body_from, ends))
         self._longest = self.schema.framing.bare_size(longest)
@@ -146,7 +146,10 @@ class FrameReceiver:
         return data[at : at + (size if size <= self._longest else framing.header_size)]
 
     def _ends(self, piece: Piece, error: Malformed) -> bool:
-        """Return True if the end of a bad frame is certain, so that the next frame begins there."""
+        """Return True if the length of the bad frame `piece` is certain.
+
+        Then the next frame begins at its end.
+        """
         framing = self.schema.framing
         checked = framing.check_size > 0 and error.fault.name != "bad_check"
         return piece.foreign or (checked and error.offset >= framing.header_size)

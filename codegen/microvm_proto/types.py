@@ -230,7 +230,7 @@ class Struct(Named):
 
 @dataclass(frozen=True, slots=True)
 class Array:
-    """A sequence of values of one type, whose number is fixed."""
+    """A sequence with a fixed number of values of one type."""
 
     element: Scalar | Struct
     count: int
@@ -446,7 +446,10 @@ def _closed_sinces(kind: Type) -> Iterator[int]:
 
 
 def lay_out(fields: Iterable[Field]) -> tuple[Field, ...]:
-    """Return the fields of a message or struct, after computing their numbers and offsets."""
+    """Return the fields of a message or struct, each with its number and offset set.
+
+    Fields are numbered by age, so that a new field does not change the numbers of older ones.
+    """
     given = list(fields)
     by_age = sorted(range(len(given)), key=lambda index: given[index].since)
     numbers = {index: number for number, index in enumerate(by_age, 1)}

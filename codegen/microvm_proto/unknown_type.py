@@ -70,7 +70,7 @@ _FOREIGN = (
 
 
 def hint(name: str, known: Collection[str], messages: Collection[str]) -> str:
-    """Return a hint of one line for a field whose type, called `name`, does not exist.
+    """Return a hint for a field whose type `name` does not exist, such as a known type instead.
 
     :param known: Names of the existing types.
     :param messages: Names of the messages, which are not types.
@@ -94,7 +94,7 @@ def hint_of_base(name: str, kind: str) -> str:
 
 
 def _integer(word: str) -> str:
-    """Return the integer type of the same size and sign as a type of C, Rust or protobuf."""
+    """Return a hint for `word`, such as `u8` for `uint8_t`; empty if it is no integer type."""
     sized = _SIZED.fullmatch(word)
     if sized is None:
         return ""

@@ -73,7 +73,7 @@ def _import(schema: Schema) -> str:
 
 
 def _of_message(message: Message, constants: dict[str, str], schema: Schema) -> str:
-    """Generate the Python function that returns the strategy for a message.
+    """Generate a function that returns a message's strategy, and add to `constants` what it uses.
 
     :param constants: Names of the Python constants that hold strategies, with their expressions.
         Those for the message's fields are added.
@@ -92,7 +92,7 @@ def _function(
     first: list[tuple[str, str, str, str]],
     fields: tuple[Field, ...],
 ) -> str:
-    """Generate the Python function that returns the strategy for a message or struct.
+    """Generate a Python function that returns the strategy for the message or struct `made`.
 
     The parameters of that function are the strategies of the fields, each with a default.
 

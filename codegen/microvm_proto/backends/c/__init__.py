@@ -81,7 +81,7 @@ def emit(schema: Schema, output: Output) -> dict[str, str]:
 
 
 def _named(values: Iterable[tuple[str, int, str]]) -> Iterator[tuple[str, str]]:
-    """Yield the name of each constant in C, with a short name: the part after the first `_`.
+    """Yield the C name of each constant, and the part of this name after its first `_`.
 
     :param values: Name, number and documentation of each constant.
     """

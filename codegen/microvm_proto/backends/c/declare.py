@@ -10,7 +10,7 @@ from microvm_proto.types import Array, Enum, Field, Flags, Struct
 
 
 def enum(name: str, kind: str, doc: str, values: Iterable[tuple[str, int, str]]) -> str:
-    """Generate the declaration of the C enum `NAME_KIND`.
+    """Generate a C enum with these values, such as `enum NAME_type` if `kind` is `type`.
 
     :param name: Beginning of the names of the enum and of its constants.
     :param kind: Noun for the constants, such as `type`. It ends the name of the enum.
@@ -22,7 +22,7 @@ def enum(name: str, kind: str, doc: str, values: Iterable[tuple[str, int, str]])
 
 
 def _constants(head: str, values: Iterable[tuple[str, int, str]]) -> str:
-    """Generate a C enum, and macros for the constants that do not fit into an `int`.
+    """Generate a C enum of these values, and macros for the values that do not fit into an `int`.
 
     Standard C does not allow constants in an enum that do not fit into an `int`.
 
@@ -40,7 +40,7 @@ def _constants(head: str, values: Iterable[tuple[str, int, str]]) -> str:
 
 
 def names(what: str, parameter: str, values: Iterable[tuple[str, str]]) -> str:
-    """Generate the C function `NAME_WHAT_name`, which converts a number into its name.
+    """Generate the C function `NAME_WHAT_name`, which returns the name of a number.
 
     :param what: Noun for the numbers, such as `fault`. It is a part of the function's name.
     :param parameter: Declaration of the function's parameter.

@@ -60,7 +60,7 @@ def _decode_field(field: Field) -> str:
 
 
 def _decode_later(field: Field, step: str) -> str:
-    """Generate the C condition that decodes a field, or sets its default if the version lacks it.
+    """Generate a C condition: decode a field by `step`, or set its default in older versions.
 
     :param step: C condition that decodes the field if the version has it.
     """

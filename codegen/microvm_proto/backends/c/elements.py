@@ -56,7 +56,7 @@ def _scalars(arrays: Iterable[Array]) -> list[Scalar | Struct]:
 
 
 def _fields(kind: Scalar | Struct, value: str = "value") -> Iterator[tuple[Type, str]]:
-    """Yield the type and the C expression of each field of a struct, or of the scalar `value`.
+    """Yield type and C expression of each field of the struct `value`, or of the scalar `value`.
 
     :param value: C expression for a pointer to the struct or scalar.
     """

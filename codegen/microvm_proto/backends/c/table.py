@@ -113,7 +113,7 @@ class _Table:
     """
 
     def __init__(self, schema: Schema) -> None:
-        """Create the rules by which C code handles messages, and the fields and structs in them."""
+        """Create the rules that tell C code how to read and write each message and its fields."""
         self._schema = schema
         self._kinds: set[str] = set()
         self._fields: list[str] = []
@@ -188,7 +188,7 @@ class _Table:
             yield f"{{ {name}, {first}, {longest}, {about}, {version} }}"
 
     def _add(self, kind: str, size: int, number: int, offset: str, numbers: _Numbers) -> None:
-        """Append the rule for a field to the table of fields.
+        """Append a rule, which describes a field by these values, to the C table of fields.
 
         :param kind: Kind of the field's type, such as `ENUM`.
         :param size: Number of bytes of a scalar, or of the length before a value; otherwise 0.
@@ -210,9 +210,9 @@ class _Table:
         return "CONSTANT", field.max_size, (1, bits, bits, 1)
 
     def _kind(self, kind: Type) -> tuple[str, int, _Numbers]:
-        """Return the rule for a type: its kind, a size in bytes, and numbers such as bounds.
+        """Return the rule for a type: a kind such as `ENUM`, a size, and numbers such as bounds.
 
-        The size is that of a scalar, or of the length before a value; otherwise 0.
+        The size in bytes is that of a scalar, or of the length before a value; otherwise 0.
         """
         match kind:
             case Bool():
@@ -265,7 +265,7 @@ class _Table:
 
 
 def _functions(schema: Schema, message: Message) -> str:
-    """Generate the C functions that decode, check and encode one message by the tables."""
+    """Generate the C functions that decode, check and encode a message by the tables of rules."""
     framing, name = schema.framing, message.c_name
     id_ = "id" if message.id != "none" else "0"
     body = "message" if message.visible else "NULL"
@@ -312,7 +312,7 @@ def _written(number: int | str) -> str:
 
 
 def _ranges(enum: Enum) -> _Numbers:
-    """Return the ranges of an enum's valid values, as numbers for the C table.
+    """Return the ranges of an enum's valid values, as numbers for a rule in the C tables.
 
     The first number is the number of ranges. Three numbers follow for each range: its first value,
     its last value, and the version that added it.
@@ -328,7 +328,7 @@ def _ranges(enum: Enum) -> _Numbers:
 
 
 def _masks(flags: Flags) -> _Numbers:
-    """Return the valid bits of flags, as numbers for the C table.
+    """Return the valid bits of flags, as numbers for a rule in the C tables.
 
     The first number is the number of masks. Two numbers follow for each version that added bits: a
     mask of these bits, and the version.

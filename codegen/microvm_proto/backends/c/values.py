@@ -26,10 +26,10 @@ from microvm_proto.types import (
 
 
 def stored(kind: Scalar | Struct) -> str:
-    """Return the suffix for C functions that also accept numbers without a name in a closed enum.
+    """Return the end of the names of C functions that accept any number for a closed enum.
 
     They also accept bits without a name in flags, and NaN and the infinities in floats. For an
-    enum, the suffix is the name of its integer type, such as `u8`.
+    enum, the result is the name of its integer type, such as `u8`.
     """
     match kind:
         case Enum(base=base) | Flags(base=base):
@@ -41,10 +41,10 @@ def stored(kind: Scalar | Struct) -> str:
 
 
 def checked(kind: Scalar | Struct) -> str:
-    """Return the suffix for C functions that refuse numbers without a name in a closed enum.
+    """Return the end of the names of C functions that refuse unnamed numbers for a closed enum.
 
     They also refuse bits without a name in closed flags, and NaN and the infinities in finite
-    floats. For all other types, the suffix is that of :func:`stored`.
+    floats. For all other types, the result is that of :func:`stored`.
     """
     match kind:
         case Enum(closed=True) | Flags(closed=True):
@@ -56,7 +56,7 @@ def checked(kind: Scalar | Struct) -> str:
 
 
 def take(kind: Type, cursor: str, number: str, value: str) -> str:
-    """Generate a C condition that decodes a value; the condition is true if the value is valid.
+    """Generate a C condition that decodes a value at the cursor, and is true if it is valid.
 
     :param cursor: C expression for a pointer to the cursor, the position in the body.
     :param number: C expression for the number of the field, which is reported with a fault.
@@ -94,7 +94,7 @@ def take(kind: Type, cursor: str, number: str, value: str) -> str:
 
 
 def refusals(kind: Type, value: str, there: str = "") -> Iterator[str]:
-    """Yield the C statements that return a fault if a decoder would refuse the value.
+    """Yield C statements that return a fault if a value is `there`, and decoders would refuse it.
 
     :param there: C condition that is true if the frame contains the value; empty if every frame
         does.
@@ -197,7 +197,7 @@ def differs(kind: Type, value: str, default: int = 0) -> str:
 
 
 def assign(kind: Type, value: str, default: int) -> str:
-    """Return the C expression that sets a value to its default, for messages of older versions."""
+    """Return the C expression that sets a value to its default, because older messages lack it."""
     match kind:
         case Bytes() | Text() | Tail():
             return f"{value} = @p@_no_slice()"

@@ -169,7 +169,7 @@ def _frozen(
     *,
     is_fast: bool,
 ) -> Iterator[str]:
-    """Yield the first lines of a class with immutable instances: head, fields and constructor.
+    """Yield the first lines of an immutable class: head, the lines `top`, fields and constructor.
 
     :param top: Lines that come before the fields in the class.
     :param first: Names and types of the fields that have no default.
@@ -208,7 +208,7 @@ def _frozen(
 
 
 def _names(head: str, names: Sequence[str]) -> Iterator[str]:
-    """Yield the lines of a Python assignment of a tuple of strings to the target `head`."""
+    """Yield the lines of a Python statement that assigns the tuple of `names` to `head`."""
     names = [f"{names[0]},"] if len(names) == 1 else names
     fits = 4 + len(f"{head} = ({', '.join(names)})") <= WIDTH
     yield from _indented(call(f"{head} = ", names, 4, one_a_line=not fits))

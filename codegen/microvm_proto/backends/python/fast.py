@@ -105,7 +105,7 @@ def _format(fields: Iterable[Field]) -> str:
 
 
 def encode(message: Message, plain: str, framing: Framing) -> Iterator[str]:
-    """Yield the Python statements that encode a message fast, or by `plain` if that fails.
+    """Yield Python statements that encode a message fast, or by the code `plain` if that fails.
 
     :param plain: Python expression that encodes the message without the fast path.
     """
@@ -164,10 +164,9 @@ def _encode_newest(message: Message, framing: Framing) -> Iterator[str]:
 
 
 def _return(message: Message, framing: Framing, head: str, tail: str) -> Iterator[str]:
-    """Yield the Python statement that returns an encoded frame, whose tail may be separate.
+    """Yield the Python statement that returns a frame as bytes, or as a pair: `head` and `tail`.
 
-    Returning the tail without joining it to the rest avoids a copy. But a checksum or COBS encoding
-    needs the whole frame.
+    The pair avoids a copy of the tail. But a checksum or COBS encoding needs the whole frame.
 
     :param head: Python expression for the bytes before the tail.
     :param tail: A comma and the Python expression for the tail; empty if the message has none.
@@ -180,7 +179,7 @@ def _return(message: Message, framing: Framing, head: str, tail: str) -> Iterato
 
 
 def _packed(field: Field, of: str) -> str:
-    """Return the Python expression that `struct.pack` gets as argument for a field of fixed size.
+    """Return the Python expression for a field of fixed size, as an argument of `struct.pack`.
 
     :param of: Python expression for the message or struct that has the field.
     """
@@ -331,7 +330,10 @@ def _check_finite(fields: Iterable[Field], of: str, margin: int) -> Iterator[str
 
 
 def _unpack(names: list[str], value: str, margin: int) -> list[str]:
-    """Return the lines of a Python statement that assigns `value` to several names."""
+    """Return the lines of a Python statement that assigns `value` to `names`.
+
+    :param margin: Number of columns by which the caller will indent the lines.
+    """
     joined = f"({names[0]},)" if len(names) == 1 else ", ".join(names)
     if margin + len(joined) + 3 + len(value) <= WIDTH:
         return [f"{joined} = {value}"]

@@ -29,7 +29,7 @@ WIDTH = 100
 
 
 def annotation(kind: Type, module: str = "") -> str:
-    """Return the Python type annotation for a type of the schema.
+    """Return the Python annotation for a type; class names in it begin with the prefix `module`.
 
     :param module: Prefix for the names of generated classes, such as `codec.`, or an empty string.
     """
@@ -56,7 +56,7 @@ def annotation(kind: Type, module: str = "") -> str:
 
 
 def of_field(field: Field, module: str = "") -> str:
-    """Return the Python type annotation for a field; see :func:`annotation`."""
+    """Return the Python annotation for a field, with the parameters of :func:`annotation`."""
     return annotation(field.type, module) + (" | None" if field.absent is not None else "")
 
 
@@ -152,12 +152,16 @@ def ids(message: Message) -> str:
 
 
 def of_prefix(code: str, schema: Schema) -> str:
-    """Replace `@I@` in code by the `struct` format of lengths and counts, `@4@` by their size."""
+    """Replace `@I@` in code by the `struct` format of a length or count, and `@4@` by its size."""
     return code.replace("@I@", letter(schema.prefix)).replace("@4@", str(schema.prefix.size))
 
 
 def header(framing: Framing, length: str, number: str, identifier: str) -> list[str]:
-    """Return the Python expressions that are packed into a frame's header, field by field."""
+    """Return the Python expressions for the fields of a header, given those for three of them.
+
+    :param number: Expression for the number that identifies the type of the message.
+    :param identifier: Expression for the id of the message.
+    """
     values = {"body_length": length, "type": number, "flags": "0", "id": identifier}
     values |= {"sequence": "sequence & 0xFF"}
     return [values[each.name] for each in framing.header]
@@ -184,7 +188,7 @@ def kinds(schema: Schema) -> Iterator[Type]:
 def call(
     head: str, arguments: Iterable[str], margin: int, *, tail: str = "", one_a_line: bool = False
 ) -> list[str]:
-    """Return the lines of a Python call or signature, formatted as a code formatter would.
+    """Return the lines of the Python code `head(arguments)`, as a code formatter would break it.
 
     If possible, all is on one line; otherwise, all arguments are on one line; otherwise, each
     argument is on its own line.

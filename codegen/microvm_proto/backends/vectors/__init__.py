@@ -88,7 +88,7 @@ def _valid(schema: Schema) -> Iterator[dict[str, Any]]:
 
 
 def _variations(message: Message, max_id: int) -> Iterator[tuple[str, int, dict[str, Value]]]:
-    """Yield variations of a message for tests: the vector's name, the id, and the values of fields.
+    """Yield variations of a message to test: a name, an id up to `max_id`, and values of fields.
 
     In two variations, all fields have their lowest or their highest values. In each other
     variation, one field has another value, and the other fields have their lowest values.
@@ -176,7 +176,7 @@ def _faulty_frames(schema: Schema, message: Message) -> Iterator[_Candidate]:
 def _faulty_headers(
     schema: Schema, message: Message, right: bytes, body: bytes
 ) -> Iterator[_Candidate]:
-    """Yield variants of a valid frame whose header has a fault, such as an unknown type.
+    """Yield variants of the valid frame `right`, each with a fault in its header.
 
     :param right: Valid frame of the message.
     :param body: Body of the valid frame.

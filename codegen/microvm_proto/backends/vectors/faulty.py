@@ -85,10 +85,10 @@ def _fields(fields: Sequence[Field], seen: set[object] | None) -> Iterator[Fault
 
 
 def _value(kind: Type, equals: int | None, seen: set[object] | None) -> Iterator[Faulty]:
-    """Yield invalid encodings of a type, each with the fault that decoders must report.
+    """Yield invalid encodings of a type, each with its fault, unless the type was `seen` before.
 
-    Each result also has a description of the error, which begins with the path to the error in the
-    value, such as the name of a field in a struct.
+    Decoders must report this fault. Each result also has a description of the error, which begins
+    with the path to the error in the value, such as the name of a field in a struct.
 
     :param equals: The only valid value of the field if it is a constant; otherwise None.
     :param seen: Rules of types whose faults have been yielded already. Such types are skipped, and
@@ -116,7 +116,7 @@ def _value(kind: Type, equals: int | None, seen: set[object] | None) -> Iterator
 def _elements(
     element: Scalar | Struct, indices: Sequence[int], count: int, seen: set[object] | None
 ) -> Iterator[Faulty]:
-    """Yield encodings of `count` elements with one invalid element, at an index in `indices`.
+    """Yield encodings of `count` elements, of which one, at an index in `indices`, is invalid.
 
     :param seen: As the parameter of :func:`_value`.
     """
@@ -128,9 +128,10 @@ def _elements(
 
 
 def _rule(kind: Type, equals: int | None) -> object:
-    """Return a key that is equal for all types whose values can have the same faults.
+    """Return a key that is the same for all types of fields that can have the same faults.
 
-    Whether a field has only one valid value, `equals`, is a part of the key.
+    :param equals: The only valid value of the field if it is a constant; otherwise None. A constant
+        has another key than other fields of the type.
     """
     match kind:
         case Enum(closed=rule) | Flags(closed=rule) | Float(finite=rule):

@@ -61,7 +61,7 @@ def streams(schema: Schema) -> Iterator[dict[str, Any]]:
 
 
 def _fed(schema: Schema, pieces: Sequence[bytes]) -> list[bytes]:
-    """Return the chunks to pass to a receiver: each datagram, or the whole stream at once."""
+    """Return what to pass to a receiver: each piece as a datagram, or all joined to one stream."""
     return [*pieces] if schema.framing.kind == "datagram" else [b"".join(pieces)]
 
 
@@ -99,7 +99,7 @@ def _sent_by(schema: Schema, end: str) -> list[Message]:
 
 
 def _ahead(schema: Schema) -> bytes:
-    """Return bytes to send before a frame, so that a receiver finds it behind a damaged frame.
+    """Return bytes to send after a damaged frame, so that a receiver finds the next frame.
 
     With COBS, they are a delimiter, because that of the damaged frame may be damaged, too.
     """

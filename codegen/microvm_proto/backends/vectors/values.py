@@ -108,7 +108,7 @@ def combined(choices: Mapping[str, Mapping[str, Value]]) -> Iterator[tuple[str, 
 
 
 def unknown(kind: Enum, base: Integer) -> list[int]:
-    """Return numbers that an enum does not define: the limits, and those next to its values."""
+    """Return numbers that an enum lacks: next to its values, and the limits of the type `base`."""
     known = {value.number for value in kind.values}
     near = {number + step for number in known for step in (-1, 1)}
     inside = {number for number in near if base.minimum <= number <= base.maximum}
@@ -147,7 +147,7 @@ def is_large(fields: Iterable[Field]) -> bool:
 
 
 def is_huge(fields: Iterable[Field]) -> bool:
-    """Return True if every body of these fields has too many values for a test vector."""
+    """Return True if a body with these fields always has too many values for a test vector."""
     return sum(_count(field.type) for field in fields) > _MAX_VALUES
 
 
@@ -162,9 +162,9 @@ def _count(kind: Type) -> int:
 
 
 def _leaves(kind: Type) -> int:
-    """Return the number of values to test in a type, including its elements and fields.
+    """Return how many values of a type are tested separately, including its elements and fields.
 
-    At most two elements of an array or list count.
+    At most two elements of an array or list are tested.
     """
     match kind:
         case Struct(fields=fields):

@@ -155,7 +155,7 @@ def _field(owner: Message | Struct, field: Field) -> _Entry:
 
 
 def _kind(kind: Type, shown: _Entry, equals: int | None = None) -> _Entry:
-    """Return the entries of the Lua table that describes the type of a field.
+    """Return the entries of the Lua table that says how to read, check and show a field's value.
 
     :param shown: Further entries, which say how the value, or each element of an array or list, is
         shown.

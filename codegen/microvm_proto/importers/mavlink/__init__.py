@@ -114,10 +114,10 @@ class _Conversion:
                 yield from self.enum(enum, name, INTEGERS[kind])
 
     def enum(self, enum: MavlinkEnum, name: str, base: Integer) -> Iterator[_Table]:
-        """Yield the schema's tables for a MAVLink enum, or nothing if it has no usable value.
+        """Yield the tables that declare a MAVLink enum in the schema, as `name` of type `base`.
 
-        A value is left out if it does not fit the integer type, repeats a number, or has several
-        bits in flags.
+        Yield nothing if all values are left out. A value is left out if it does not fit `base`,
+        repeats a number, or has several bits in flags.
         """
         flags = enum.bitmask and not base.signed
         values: dict[int, _Keys] = {}
@@ -219,7 +219,11 @@ def _smallest(enum: MavlinkEnum) -> str:
 
 
 def _absent(invalid: str, kind: str) -> int | None:
-    """Return the number that means "no value" in a field; None if MAVLink does not give one."""
+    """Return the number that means "no value" in a field; None if `invalid` states none.
+
+    :param invalid: Value of MAVLink's attribute `invalid`, such as `UINT16_MAX` or `0`.
+    :param kind: Type of the field in the schema.
+    """
     if kind not in INTEGERS:
         return None
     if limit := _LIMIT.fullmatch(invalid):
