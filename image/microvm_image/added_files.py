@@ -26,8 +26,9 @@ class AddedFiles:
     """
 
     def __init__(self, step: AddStep, recipe: Recipe, limits: Limits | None = None) -> None:
-        """List the file or folder that a step of the recipe adds, with everything in it.
+        """List the host's file or folder that a step of the recipe adds, with everything in it.
 
+        :param limits: The limits for the number and the sizes of the files; by default `Limits()`.
         :raises ImageError: The source does not exist, cannot be read, is a socket or a device, or
             is beyond the limits.
         :raises UsageError: The source is outside the folders that the recipe may use.
@@ -98,7 +99,11 @@ class AddedFiles:
         tree.add(self)
 
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
-        """Yield the added file; or the content of the added folder, without the folder itself."""
+        """Yield the added file; or the content of the added folder, without the folder itself.
+
+        :param files: Unused, because each file is opened when it is read.
+        :param budget: The limits, from which the sizes of the files are subtracted.
+        """
         del files  # this method opens no file, because each file is opened when it is read
         for path, member in self._members:
             if isinstance(member, FileNode):

@@ -75,9 +75,9 @@ def dates(lists: Path) -> str:
 
 
 def check_dates(output: str, report: Reporter) -> None:
-    """Check that no date of a release file in `output` is older than one seen before.
+    """Check that no release file listed in `output` is older than it was at an earlier download.
 
-    The newest date of each release file is then stored in the cache.
+    For that, the newest date of each release file is stored in the cache.
 
     :param output: A text that contains lines of the form `NAME_InRelease:Date: …`, as `grep -H
         ^Date:` writes them.

@@ -130,7 +130,7 @@ def _check_output(path: Path) -> None:
 
 
 def _existing(path: Path, name: str, report: Reporter | None = None) -> Image | None:
-    """Return the image at a path; None if it is missing, damaged or not the wanted one.
+    """Return the image at a path; None if it is missing, damaged, imported or not called `name`.
 
     :param name: The name of the wanted image.
     :param report: The receiver of a notice if an existing image is damaged.
@@ -150,6 +150,7 @@ def _existing(path: Path, name: str, report: Reporter | None = None) -> Image | 
 
 def _is_replaceable(path: Path) -> bool:
     if path.parent == cache.folder("images"):
-        # whatever is at this path, it is an image, because only microvm writes to the cache
+        # Only microvm writes to the cache. So everything at this path is an image, even if damaged,
+        # and may be replaced.
         return True
     return path.is_dir() and ((path / MANIFEST).exists() or not any(path.iterdir()))

@@ -43,7 +43,7 @@ class CommandRunner(Protocol):
     def __call__(
         self, image: Image, command: Sequence[str], show: Callable[[str], None], layer: BinaryIO
     ) -> None:
-        """Run a command in a machine of an image, and write all changed files to `layer`.
+        """Run a command in a machine of an image, and write the files that it changes to `layer`.
 
         :param show: A function that is called with each line of the command's output.
         :param layer: The file to which the tar archive is written.
@@ -112,9 +112,12 @@ class ImageBuilder:
 
     @contextmanager
     def _intermediate(self, tree: RootfsTree, digest: str) -> Iterator[Image]:
-        """Context manager that yields a temporary image of the tree, in which a command can run.
+        """Context manager that yields a temporary image with the files built so far.
 
-        :param digest: The digest of the command's step, which is used for the name of the image.
+        The next command of the recipe runs in this image.
+
+        :param tree: The files built so far.
+        :param digest: The digest of the command's step. The name of the image contains it.
         """
         name = self._plan.name(digest)
         manifest = self._plan.manifest(name)
@@ -126,8 +129,9 @@ class ImageBuilder:
                 yield self._write(path, tree, manifest._replace(config=config, warm=()))
             finally:
                 if path.exists():
-                    # Move the image into a temporary folder, which `cache.scratch` deletes at the
-                    # end of the block. So no process finds an image that is only partly removed.
+                    # Rename the image to a temporary folder before its files are deleted, so that
+                    # no process finds an image that is only partly removed. `cache.scratch` deletes
+                    # the folder at the end of the `with` block.
                     with cache.scratch(path) as removed:
                         path.replace(removed)
 
@@ -163,9 +167,12 @@ class ImageBuilder:
 
 
 def _add_cached(tree: RootfsTree, step: PlannedStep, path: Path) -> bool:
-    """Add the files that a command has changed, as stored in the cache, to the tree of an image.
+    """Add the result of an earlier run of a command, which the cache has, to an image's tree.
 
-    Return False if the cache lacks these files, or if they are damaged.
+    The result is the files that the command changed. Return False if the cache lacks them, or if
+    they are damaged.
+
+    :param path: The folder in the cache that has the result of the step.
     """
     with ExitStack() as files:
         try:

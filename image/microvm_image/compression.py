@@ -33,7 +33,7 @@ _ZEROS = bytes(CHUNK)
 
 
 class _Gzip:
-    """A gzip decompressor with the interface `StreamDecoder`, which zlib's decompressor lacks."""
+    """A gzip decompressor with the same interface as the decompressors of xz, zstd and bzip2."""
 
     def __init__(self) -> None:
         self._stream = zlib.decompressobj(16 + zlib.MAX_WBITS)
@@ -75,7 +75,9 @@ def unpacked(
     key: str = "",
     any_ratio: bool = False,
 ) -> FileRange:
-    """Return the decompressed content of a layer, in a temporary file if `packed` is compressed.
+    """Decompress the layer `packed` to a temporary file, and return its content.
+
+    A layer that is not compressed is returned unchanged.
 
     :param packed: The layer as it is stored.
     :param name: The name of the layer, for messages.

@@ -79,14 +79,14 @@ def _recall(arch: Arch) -> Image | None:
 
 
 def _named_in(note: Path) -> str:
-    """Return the name of the image in a note; "" if the note cannot be read."""
+    """Return the name of the image that the file `note` contains; "" if it cannot be read."""
     try:
         return cache.read(note, _LIMIT).decode()
     except UnicodeDecodeError:
         return ""
     except OSError as error:
-        # Raise the error if this process lacks a resource, such as a free descriptor, because the
-        # file may exist nevertheless.
+        # If this process lacks a resource, such as a free descriptor, the note may exist. So raise
+        # the error, and do not report that the note cannot be read.
         if error.errno in SHORTAGES:
             raise
         return ""
@@ -121,7 +121,8 @@ def _stamp(path: Path | None) -> tuple[str | int, ...] | None:
         status = path.stat()
     except OSError:  # a missing file is no error here, because the build reports it
         return str(path.absolute()), 0, 0
-    # files in the cache are never changed, so a name and a size identify them without the time
+    # Identify a file in the cache by its name and size, without its time of modification, because
+    # files in the cache are never changed.
     if path.is_relative_to(cache.root()):
         return path.name, status.st_size
     return str(path.absolute()), status.st_size, status.st_mtime_ns

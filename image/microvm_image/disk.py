@@ -26,7 +26,9 @@ _PROGRAM = "mkfs.erofs"
 
 
 def write(tree: RootfsTree, out: Path, digest: str) -> None:
-    """Write a root file system to a new disk. The same tree and digest always give the same bytes.
+    """Write a root file system to the new file `out`: the image's disk.
+
+    The same tree and digest always give the same bytes.
 
     :param out: The path of the disk. Its folder temporarily needs space for twice the tree's size.
     :param digest: The digest from which the UUID of the file system is derived, in hex.

@@ -97,7 +97,7 @@ def _receive(url: str, events: Events) -> None:
     except urllib.error.HTTPError as error:
         with error:
             events.put(f"{error.code} {error.reason}")
-    # send every error to the thread that waits for the download, or it would wait until its
-    # time-out
+    # Send every error to the thread that waits for the download. Without the error, that thread
+    # would wait until its time-out.
     except Exception as error:
         events.put(str(getattr(error, "reason", error)) or type(error).__name__)

@@ -116,9 +116,11 @@ class _ErofsReader:
         self._shared: dict[int, tuple[str, bytes]] = {}
 
     def _take(self, size: int) -> None:
-        """Count the size of a file, folder or attribute, to detect overlapping data.
+        """Add `size` to the sum of all sizes on the disk, which may not exceed the disk's size.
 
-        :raises ValueError: The sum of all sizes exceeds the size of the disk.
+        A larger sum shows that the disk is damaged: its files, folders or attributes overlap.
+
+        :raises ValueError: The sum exceeds the size of the disk.
         """
         self._left -= size
         if self._left < 0:

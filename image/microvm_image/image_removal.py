@@ -25,7 +25,7 @@ Needs = Callable[[], Mapping[str, Sequence[str]]]
 
 @dataclass(frozen=True, slots=True)
 class Removed:
-    """A record of the tags that were removed, and of the image if it was removed with them.
+    """The result of a removal: the tags that were removed, and the image if it was removed, too.
 
     :ivar tags: The tags that were removed.
     :ivar image: The name of the removed image; "" if no image was removed, because it has other
@@ -44,9 +44,10 @@ def remove(
     needs: Needs | None = None,
     report: Reporter | None = None,
 ) -> Removed:
-    """Remove an image with its tag; or only the tag, if the image has further tags.
+    """Remove the image with this tag, name or digest; or only the tag, if the image has more tags.
 
-    If `text` is the image's name or digest, not a tag, the image must not have several tags.
+    If `text` is the name or digest, the image must not have several tags. An image that a
+    snapshot needs is not removed. `force` disables both checks.
 
     :param text: A tag, or the name or digest of an image, as `microvm.images.find` accepts it.
     :param force: True to remove also an image that is needed, or that has several tags none of
@@ -84,7 +85,7 @@ def remove(
 def prune(
     *, everything: bool = False, needs: Needs | None = None, report: Reporter | None = None
 ) -> list[Removed]:
-    """Remove unused images, tags of missing images, and files that killed builds have left.
+    """Remove the images that nothing needs, tags of missing images, and files of killed builds.
 
     An image is removed if it is damaged, if another version of microvm built it, or if it has no
     tag and is neither the default image nor needed. The results of build steps are removed, too.
@@ -101,8 +102,8 @@ def prune(
     root = cache.root()
     lock.sweep(root)
     for folder in root.glob("[!.]*/"):
-        # `cached.sweep` and `tags.sweep` clean up the folders of kernels and tags, because each of
-        # these folders has one lock for all its files.
+        # `lock.sweep` expects one lock for each file. The folders of kernels and of tags have one
+        # lock for all their files, so `cached.sweep` and `tags.sweep` clean them up below.
         if folder.name not in {"kernels", "tags"}:
             lock.sweep(cache.folder(folder.name))
     tags.sweep(report)

@@ -16,7 +16,8 @@ from microvm_image.limits import PATH_MAX, Budget
 from microvm_image.node import FileNode, Folder
 from microvm_image.programs import NAMES
 
-# Matches the paths of kernel modules in an initramfs; see `selection.MODULES`.
+# Matches the paths of kernel modules that microvm has added to an initramfs, such as
+# `lib/modules/0.ko`.
 _MODULE = re.compile(r"lib/modules/(\w+/)?\d+\.ko", re.ASCII)
 
 

@@ -49,7 +49,9 @@ class Layer(Protocol):
     def members(self, files: ExitStack, budget: Budget) -> Iterator[Member]:
         """Yield the files, folders and hard links of the layer in their order.
 
-        :param files: The exit stack that closes the open files from which contents are read.
+        Their number and sizes are subtracted from `budget`, the rest of the limits.
+
+        :param files: The exit stack that keeps the files open from which contents are read later.
         :raises ImageError: The layer is damaged or too large, or differs from its digest.
         """
 
@@ -343,9 +345,12 @@ def unreadable(path: Path, error: OSError) -> ImageError:
 
 
 def _children(path: Path, inside: str, most: int) -> Iterator[tuple[Path, str]]:
-    """Yield a host folder's entries, sorted: at most `most`, and one more if it has too many.
+    """Yield the path of each entry of a host's folder, and its path in the image, sorted.
 
-    The caller refuses the folder when it receives the entry beyond `most`.
+    At most `most` + 1 entries are yielded. The caller refuses the folder if it receives more than
+    `most`.
+
+    :param inside: The path of the folder in the image.
     """
     with os.scandir(path) as entries:
         names = sorted((entry.name for entry in islice(entries, most + 1)), key=os.fsencode)

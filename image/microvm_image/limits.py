@@ -31,8 +31,8 @@ ATTRIBUTE = 128
 _FREE_STEPS = 1 << 18
 _STEPS = 32
 
-# Additional seconds of processor time for each MiB of the layers. Even a slow processor needs only
-# a tenth of it.
+# Number of seconds by which each MiB of the layers raises the limit of processor time. Even a slow
+# processor needs only a tenth of these seconds.
 _SECONDS_PER_MIB = 10
 
 
@@ -95,7 +95,7 @@ class Budget:
             self._since = None
 
     def take_stored(self, size: int, key: str = "") -> None:
-        """Count the stored size of a layer. It raises the limits of decompressed size and time.
+        """Count the stored size of a layer. The limits of decompressed size and time grow with it.
 
         :param key: The layer's digest; "" if it is unknown. A layer that is used twice counts once.
         """

@@ -24,7 +24,7 @@ class FileData(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class BytesData:
-    """The content of a file in an image that is stored in memory."""
+    """The content of a file of an image, as bytes in memory."""
 
     data: bytes
 

@@ -35,7 +35,7 @@ _SECONDS = 3600  # maximum time for the transfer of an artifact, in seconds
 
 
 def push(text: str, write: Callable[[BinaryIO], None], report: Reporter | None = None) -> None:
-    """Store a file as an artifact in a registry, unless the registry has the artifact already.
+    """Upload the file that `write` produces to a registry, unless the registry has it already.
 
     :param text: `docker://HOST/REPOSITORY:TAG`, with a tag that identifies the content of the file.
     :param write: A function that writes the file.
@@ -59,7 +59,7 @@ def push(text: str, write: Callable[[BinaryIO], None], report: Reporter | None =
 
 @contextmanager
 def pull(text: str, limit: int, report: Reporter | None = None) -> Iterator[BinaryIO]:
-    """Context manager that downloads the file of an artifact from a registry, and yields the file.
+    """Context manager that downloads a file that `push` has stored in a registry, and yields it.
 
     The file is removed at the end of the block.
 
@@ -82,7 +82,12 @@ def pull(text: str, limit: int, report: Reporter | None = None) -> Iterator[Bina
 
 
 def _lay_out(folder: Path, write: Callable[[BinaryIO], None]) -> None:
-    """Write an artifact to a folder in skopeo's format `dir:`."""
+    """Write the files of an artifact to a folder, from which skopeo uploads them.
+
+    The folder has skopeo's format `dir:`.
+
+    :param write: A function that writes the artifact's only layer: the exported file.
+    """
     made = folder / "layer"
     with made.open("w+b") as out:
         write(out)

@@ -142,7 +142,7 @@ def _run(command: Sequence[str], *, what: str, into: Path | None, cwd: Path | No
 
     apt's own time-outs do not suffice, because they start again with each byte.
 
-    :param what: The purpose of the tool, for messages.
+    :param what: The task of the command, such as "fetching the package lists", for messages.
     :param into: The folder to which everything is downloaded; None to allow any speed.
     :raises ImageError: The tool failed, and the message says which file apt refused; or the mirror
         is too slow.

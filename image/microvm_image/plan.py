@@ -108,8 +108,8 @@ def make_plan(
         (kernel.sha256, kernel.bus),
         [(path, hashlib.sha256(data).hexdigest()) for path, data in kernel.modules.items()],
         source.digest,
-        # the commands of steps run with this environment and working directory, which may change
-        # results
+        # The digest includes the environment and the working directory of the commands, because the
+        # results of the commands may depend on them.
         (config.env, config.workdir),
     )
     steps, rest = [], iter(added)

@@ -171,9 +171,9 @@ def _is_built(path: Path) -> bool:
 
 
 def schema() -> str:
-    """Return the digest of the protocol's schema in the source code of the guest's programs.
+    """Return the digest of the schema of the protocol between the host and the guest's programs.
 
-    It has 16 hex digits.
+    The digest is read from the source code of the programs. It has 16 hex digits.
 
     :raises ImageError: The sources are missing or incomplete.
     """

@@ -44,7 +44,7 @@ def packed(arch: Arch) -> bytes:
 
 
 def find(arch: Arch, path: Path | None, mirror: str | None, report: Reporter) -> ImageSource:
-    """Find the default root file system, which is Alpine or else busybox, as a source of an image.
+    """Return the default root file system for a new image: Alpine, or else busybox.
 
     The Alpine archive is taken from the first of these: `path`, $MICROVM_ROOTFS, the cache, the
     guest pack, a mirror. The mirror is `mirror`, $MICROVM_MIRROR or Alpine's own. If none has the
@@ -117,8 +117,8 @@ def _without_alpine(arch: Arch, error: ImageError, report: Reporter) -> ImageSou
         raise ImageError(
             f"cannot get a root file system for the guest: {guest_pack.absence(arch)}; "
             f"{error.message}; {second.message}",
-            # Suggest environment variables, because `microvm run` has no options for an archive or
-            # a mirror.
+            # The hint suggests environment variables, because `microvm run` has no options to
+            # choose the Alpine archive or the mirror from which it is downloaded.
             hint=f"{guest_pack.how_to_install(arch)}, or set MICROVM_ROOTFS to the path of "
             f"{alpine.archive_name(arch)}, or MICROVM_MIRROR to a mirror of Alpine",
             detail=second.detail,

@@ -93,7 +93,7 @@ class Found:
 
 
 def look_up(text: str) -> Found:
-    """Download the manifest to which a reference points.
+    """Download the manifest that a reference, such as `docker://debian:13`, names.
 
     :param text: `docker://` and a reference, as docker writes it.
     :raises MissingError: There is no such manifest.
@@ -123,9 +123,11 @@ def inspect(text: str, *options: str) -> bytes:
 
 
 def push(folder: Path, text: str, seconds: int) -> None:
-    """Upload the content of a folder in skopeo's format `dir:` to a registry, unchanged.
+    """Upload the image or artifact in a folder to a registry, unchanged, within `seconds`.
 
-    :param seconds: Maximum number of seconds.
+    :param folder: A folder in skopeo's format `dir:`.
+    :param text: `docker://` and a reference, as docker writes it.
+    :param seconds: Maximum duration of the upload.
     :raises ImageError: The registry cannot be reached, or refuses the upload.
     """
     options = ["--quiet", "--preserve-digests", *_tls("--dest-tls-verify", text)]
@@ -228,7 +230,7 @@ def _run(
     *,
     temporary: Path | None = None,
 ) -> bytes:
-    """Run skopeo, and return its output.
+    """Run skopeo with the arguments `command`, and return its output.
 
     :param name: The name of the image, for messages.
     :param watch: A function that waits until skopeo exits, or returns the reason to kill skopeo.

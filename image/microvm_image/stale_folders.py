@@ -98,7 +98,7 @@ def _is_own_id(user: int) -> bool:
 
 @contextmanager
 def _claimed(path: Path) -> Iterator[bool]:
-    """Context manager that yields True if no process uses the folder.
+    """Context manager that yields True if no process uses the folder, so that it may be removed.
 
     If the folder is of a kind that is locked while in use, it stays locked until the end of the
     block. A folder of another kind counts as unused a day after its last change.

@@ -48,9 +48,11 @@ class RootfsTree:
         self._budget = Budget(limits)
         self._root = Folder(stat.S_IFDIR | 0o755)
         self._files = ExitStack()
-        # The files of the current layer, each as the id of its folder object and its name.
+        # The files that the current layer has added, each as the id of its folder object and its
+        # name. A whiteout of the same layer does not remove them.
         self._upper: set[tuple[int, str]] = set()
-        # The ids of the folder objects in which all files are from the current layer.
+        # The ids of the folder objects from which the current layer has removed all files of lower
+        # layers.
         self._opaque: set[int] = set()
         self._layers = 0
 

@@ -43,12 +43,13 @@ _DIGEST = re.compile(r"[0-9a-f]{4,12}")
 _REFERENCE = re.compile(  # the name of an image in a registry, without the registry's address
     r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*(?::\w[\w.-]{0,127})?(?:@sha256:[0-9a-f]{64})?", re.ASCII
 )
-# an image's name becomes a part of the names of its templates, so its length is limited
+# The name of an image. Its length is limited, because it becomes a part of the names of the image's
+# templates (saved guests).
 _NAME = re.compile(r"\w[\w.+~-]{0,127}", re.ASCII)
 
 
 class ImageManifest(NamedTuple):
-    """The manifest of an image: its origin, and the sizes and digests of its files.
+    """The manifest of an image: how it was built, and the sizes and digests of its files.
 
     Digests are SHA-256 in hex, sizes are in bytes.
 
@@ -107,7 +108,7 @@ class Image(NamedTuple):
 
     @property
     def digest(self) -> str:
-        """First 12 hex digits of a digest of the image's content. They are the end of the name."""
+        """The last part of the image's name: 12 hex digits of a digest of the image's content."""
         return self.manifest.name.rpartition("-")[2]
 
     @property
@@ -139,7 +140,7 @@ class Image(NamedTuple):
 
     @property
     def is_imported(self) -> bool:
-        """True if the image was imported from a file. Its name does not prove its content."""
+        """True if the image was imported from a file, so its content may not match its name."""
         return (self.path / IMPORTED).exists()
 
     @property
@@ -233,7 +234,8 @@ def load(image: str | Path) -> Image:
 
 def _open(path: Path, given: str | Path) -> Image:
     ours = path.parent == cache.folder("images")
-    # An image outside the cache may belong to any user, because the caller has chosen its path.
+    # In the cache, refuse files that other users can change. Accept them in an image outside the
+    # cache, because the caller has chosen its path.
     opener = cache.open_file if ours else cache.open_plain
     try:
         if not (path / MANIFEST).exists():
@@ -306,9 +308,9 @@ def _manifest(path: Path, opener: Callable[[Path], int]) -> ImageManifest:
 
 
 def read_manifest(members: dict[str, object], where: str) -> ImageManifest:
-    """Convert a JSON object that was read from `where` to an image's manifest, after checking it.
+    """Check the `members` of a JSON object, and return the image's manifest that they describe.
 
-    :param members: The members of the JSON object.
+    :param members: The members of the JSON object, by name.
     :param where: The origin of the manifest, for messages.
     :raises ValueError: A member is missing, unknown or invalid.
     :raises ImageError: Another version of microvm wrote the manifest.
@@ -363,7 +365,7 @@ def installed() -> Iterator[Image]:
 
 
 def entries() -> Iterator[tuple[Path, Image | ImageError]]:
-    """Yield the path of each image in the cache, with its `Image`, or an error if it is damaged."""
+    """Yield the path of each image in the cache, and its `Image`, or the error if it is damaged."""
     for path in _folders():
         try:
             yield path, load(path)

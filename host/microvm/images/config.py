@@ -35,7 +35,7 @@ class ImageConfig(NamedTuple):
         for text in (*self.env, self.workdir, self.user, *self.entrypoint, *self.cmd):
             if "\0" in text:
                 raise ValueError(f"{text!r} has a NUL in it")
-            # raises an error if a text cannot be encoded for the guest
+            # encode the text only to raise an error if it cannot be encoded for the guest
             text.encode("utf-8", "surrogateescape")
         return self
 
@@ -50,7 +50,9 @@ class ImageConfig(NamedTuple):
         }
 
     def argv(self, command: Sequence[str], entrypoint: str | None = None) -> tuple[str, ...]:
-        """Combine the user's command with the entrypoint and the default command, as docker does.
+        """Return the command to run: the entrypoint, and `command` or else the default command.
+
+        This is docker's rule.
 
         :param command: The user's command, which replaces `cmd`.
         :param entrypoint: A replacement of the image's entrypoint, which also disables `cmd`; ""

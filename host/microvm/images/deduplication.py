@@ -71,8 +71,8 @@ def _link(existing: Path, copy: Path, sha256: str) -> None:
         existing.chmod(os.fstat(file).st_mode & _READ)
         link.hardlink_to(existing)
         link.replace(copy)
-        # Store the file's times again, because the new link has changed its ctime. Otherwise
-        # `verified` would compute the digest of the whole file at the next check.
+        # The new link has changed the file's ctime. Record the new ctime, or the next check would
+        # take the file for a changed one, and compute its digest again.
         verified.remember(existing, file, sha256)
     finally:
         os.close(file)

@@ -106,7 +106,7 @@ def read(
     expected: ImageManifest | None = None,
     report: Reporter | None = None,
 ) -> tuple[Image, list[str]]:
-    """Import an image of at most `limit` bytes from a file, and return it with its new tags.
+    """Import an image of at most `limit` bytes from a file, and return it and its new tags.
 
     By default, the image gets those tags in the file that no other image has.
 
@@ -240,7 +240,11 @@ def _make(
 
 
 def _is_reserved(tag: str) -> bool:
-    """Return True if an import must not assign this tag, because it names a source of images."""
+    """Return True if an import must not assign this tag, such as `alpine:latest`.
+
+    Such tags are names of sources or of ready-made images. An imported image with such a tag could
+    be mistaken for them.
+    """
     name, _, version = tag.partition(":")
     return name == DEBIAN or (version == tags.LATEST and name in {*readymade.IMAGES, *SOURCES})
 

@@ -75,7 +75,7 @@ def load(image: Image | str | Path) -> Image:
 
 
 async def find_or_build(image: Image | str | Path | None, notify: Callable[[str], None]) -> Image:
-    """Find or build the image with this name, tag or path, or for None the default image.
+    """Return an image by its name, tag or path; for None the default image. Build it if missing.
 
     A missing image is built only if it is the default image or ready-made. It is built in a thread,
     so that the event loop continues.

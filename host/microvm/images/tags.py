@@ -55,8 +55,8 @@ def image_of(tag: str) -> str | None:
     except UnicodeDecodeError:
         return None
     except OSError as error:
-        # Raise the error if this process lacks a resource, such as a free descriptor, because the
-        # tag may exist nevertheless.
+        # If this process lacks a resource, such as a free descriptor, the tag may exist. So raise
+        # the error, and do not report that no image has the tag.
         if error.errno in SHORTAGES:
             raise
         return None

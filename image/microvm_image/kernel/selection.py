@@ -255,7 +255,7 @@ def _has(data: bytes, magic: Magic) -> bool:
 
 
 def _version(data: bytes) -> str:
-    # a bzImage: its header contains the offset of the text with the version
+    # If the kernel is a bzImage, its header contains the offset of the text with the version.
     if data[0x202:0x206] == b"HdrS":
         offset = 0x200 + int.from_bytes(data[0x20E:0x210], "little")
         found = re.match(rb"(\d[\x21-\x7e]+)", data[offset : offset + 256])

@@ -50,9 +50,10 @@ _STEPS = 1450
 
 
 def build(*, arch: str | None = None, pinned: bool = False, report: Reporter | None = None) -> Path:
-    """Compile the small kernel, unless the cache has one from the same source and compiler.
+    """Compile the small kernel, unless the cache has it, and return its path.
 
-    This takes some minutes, and temporarily 1 GB of the cache's disk.
+    A kernel in the cache is used if it is from the same source and compiler. A compilation takes
+    some minutes, and temporarily 1 GB of the cache's disk.
 
     :param arch: The architecture, `x86_64` or `aarch64`; by default the architecture of this host.
     :param pinned: True to compile the source in `PINNED`; by default Debian's newest source.
@@ -202,8 +203,9 @@ def _environment(source: Path) -> dict[str, str]:
 def _watch(
     command: Sequence[str], environment: dict[str, str], temporary: Path, report: Reporter
 ) -> None:
-    """Run a `make` that takes minutes, and report its progress for each line of its output.
+    """Run a `make` that takes minutes, and report progress after each line of its output.
 
+    :param command: The call of `make`.
     :param temporary: The folder for the temporary files of the compiler.
     """
     last: deque[str] = deque(maxlen=20)

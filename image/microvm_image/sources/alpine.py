@@ -28,7 +28,7 @@ def url(arch: Arch, mirror: str) -> str:
 
 
 def source(data: bytes, arch: Arch, origin: str | Path) -> ImageSource:
-    """Check the digest of an Alpine archive from `origin`, and return the archive as a source.
+    """Check the digest of an Alpine archive, and return it as a source for a new image.
 
     :param data: The content of the archive.
     :param origin: The origin of the archive, for messages.
@@ -42,7 +42,8 @@ def source(data: bytes, arch: Arch, origin: str | Path) -> ImageSource:
             f"{origin}: wrong checksum: its SHA-256 is {actual}, not {arch.alpine_sha256}",
             hint=f"it is incomplete or is not {archive_name(arch)}: download that file again",
         )
-    # Imported here to save time, because a start of a machine needs only the name of the archive.
+    # These modules take time to import. Import them only here, because a start of a machine uses
+    # only `archive_name` of this module.
     from microvm_image.compression import spooled
     from microvm_image.layer import TarLayer
     from microvm_image.source import ImageSource

@@ -33,7 +33,9 @@ contains a root file system."""
 
 
 def find(path: str, arch: Arch, limits: Limits, files: ExitStack) -> ImageSource:
-    """Return a tar archive as a source. It contains one stored image, or a root file system.
+    """Return a tar archive as a source for a new image.
+
+    The archive contains one stored image, or a root file system.
 
     :param path: The path of the archive; `-` for standard input.
     :param files: The exit stack that closes the archive.
@@ -52,7 +54,9 @@ def find(path: str, arch: Arch, limits: Limits, files: ExitStack) -> ImageSource
 def find_stored(
     kind: str, path: Path, tag: str, arch: Arch, limits: Limits, files: ExitStack
 ) -> ImageSource:
-    """Return the image that another tool has stored at `path`, in the format `kind`, as a source.
+    """Return the image `tag` that another tool has stored at `path`, in the format `kind`.
+
+    It is returned as a source for a new image of microvm.
 
     :param kind: The format, one of `KINDS`.
     :param tag: The name of the image; "" if the archive contains only one image.
@@ -81,8 +85,8 @@ def _layer(path: str, limits: Limits, files: ExitStack) -> tuple[FileRange, TarL
     budget = Budget(limits)
     if path == STDIN:
         packed = spooled(_input(budget), files)
-        # Begin a new budget. The bytes from standard input would otherwise count twice, because
-        # `unpacked` counts them, too.
+        # The old budget has counted the bytes from standard input. Begin a new budget, because
+        # `unpacked` counts the same bytes again.
         budget = Budget(limits)
     else:
         packed = _opened(Path(path), files)
@@ -111,8 +115,9 @@ def _has_layout(stored: Files) -> bool:
 
 
 def find_layout(path: Path, tag: str, arch: Arch) -> ImageSource:
-    """Return the image of an OCI layout in a folder as a source.
+    """Return the image called `tag` in the OCI layout at `path`, as a source for a new image.
 
+    :param tag: The name of the image; "" if the layout has only one image.
     :raises ImageError: The layout is empty or damaged.
     """
     return oci.find(FolderFiles(path), path.resolve().name, tag, arch)

@@ -23,7 +23,7 @@ INDEX = "manifest.json"
 
 
 def find(stored: Files, name: str, tag: str, arch: Arch) -> ImageSource:
-    """Return an image in an archive as a source.
+    """Return the image called `tag` in an archive of `docker save`, as a source for a new image.
 
     :param stored: The files of the archive.
     :param name: The name of the archive, for messages.

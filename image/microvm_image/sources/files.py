@@ -86,10 +86,9 @@ def read_json(stored: Files, name: str, digest: str = "") -> Any:
 
 
 def parse_json(data: bytes, name: str) -> Any:
-    """Parse a JSON text, and return its value.
+    """Parse the JSON text from the file `name`, and return its value.
 
-    :param name: The name of the text's file, for messages.
-
+    :param name: The name of the file, for messages.
     :raises ImageError: The text is not JSON.
     """
     try:

@@ -39,7 +39,7 @@ def find(
     limits: Limits | None = None,
     report: Reporter,
 ) -> Iterator[ImageSource]:
-    """Context manager that yields the source of an image, given the value of `--from`.
+    """Context manager that yields the source of a new image, given `text`, the value of `--from`.
 
     The files of the source stay open until the end of the block.
 
@@ -100,10 +100,11 @@ def _found(
 
 
 def split(locate: Callable[[str], Path], kind: str, text: str) -> tuple[str, str]:
-    """Split `PATH:NAME`, the text after the prefix `kind` of a source, into PATH and NAME.
+    """Split `PATH:NAME`, which names an image in a folder or archive, into PATH and NAME.
 
     Both may contain colons. PATH is the longest path that exists. If NAME is missing, it is "".
 
+    :param kind: The prefix of the text in the value of `--from`, such as `oci`, for messages.
     :param locate: A function that returns the path of a file or folder that the text names.
     :raises ImageError: The file or folder does not exist.
     :raises UsageError: `locate` refuses the path.
@@ -115,8 +116,8 @@ def split(locate: Callable[[str], Path], kind: str, text: str) -> tuple[str, str
             if locate(path).exists():
                 return path, tag
         except UsageError as error:
-            # do not raise the error yet: a shorter beginning of the text may be the path of an
-            # allowed file
+            # The recipe may not use this path. Raise the error only at the end, because a shorter
+            # part of the text may be a path that is allowed.
             refusal = error
         path, _, name = path.rpartition(":")
         tag = f"{name}:{tag}" if tag else name

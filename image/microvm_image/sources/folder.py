@@ -27,7 +27,7 @@ class _Digest:
 
 
 def find(path: Path, limits: Limits) -> ImageSource:
-    """Return a folder of the host as a source of an image.
+    """Return a folder of the host as a source for a new image.
 
     The digest of the source is the digest of a tar archive with the files of the folder.
 

@@ -64,7 +64,7 @@ def member(value: Any, key: str, kind: type, name: str) -> Any:
 
 
 def descriptor(value: Any, name: str) -> BlobDescriptor:
-    """Convert a JSON object to a descriptor of a blob.
+    """Convert a JSON object from the file `name` to a descriptor of a blob.
 
     :raises ImageError: The object is no descriptor, or its digest is no SHA-256.
     """
@@ -77,7 +77,7 @@ def descriptor(value: Any, name: str) -> BlobDescriptor:
 
 
 def find(stored: Files, name: str, tag: str, arch: Arch) -> ImageSource:
-    """Return an image in an OCI layout as a source.
+    """Return the image called `tag` in an OCI layout, as a source for a new image.
 
     :param stored: The files of the layout.
     :param name: The name of the layout, for messages.
@@ -134,13 +134,15 @@ def _annotations(entry: Any) -> Any:
 
 def _is_called(entry: Any, tag: str) -> bool:
     called = _annotations(entry).get(_REF)
-    # the entry is no image, but describes one, such as an attestation
+    # ignore an entry that is not an image, but describes one, such as an attestation
     is_other = "vnd.docker.reference.type" in _annotations(entry)
     return not is_other and (not tag or called == tag or str(called).endswith(f":{tag}"))
 
 
 def select(index: Any, read: Read, name: str, arch: Arch) -> tuple[str, Any]:
-    """Choose the image for an architecture, and return the digest and the value of its manifest.
+    """Choose an architecture's image from `index`, and return its manifest's digest and value.
+
+    The value of a manifest is its parsed JSON.
 
     :param index: An index, or a manifest with the digest "".
     :param read: A function that reads the JSON file with a digest.
@@ -185,10 +187,10 @@ def source(
     opened: Callable[[BlobDescriptor, ExitStack], FileRange],
     arch: Arch,
 ) -> ImageSource:
-    """Return the source for an image with this manifest and config.
+    """Return an OCI image, given its manifest and config, as a source for a new image.
 
     :param digest: The digest of the manifest.
-    :param opened: A function that opens a layer.
+    :param opened: A function that opens the blob of a layer.
     :raises ImageError: The manifest and the config contradict each other, or the image has another
         architecture.
     """

@@ -21,7 +21,9 @@ from microvm_image.tree import SMALL
 
 
 def find(text: str, arch: Arch, limits: Limits, report: Reporter, files: ExitStack) -> ImageSource:
-    """Return an image in a registry as a source. Its layers are downloaded when they are read.
+    """Return an image in a registry as a source for a new image.
+
+    The layers of the image are downloaded when they are read.
 
     :param text: `docker://` and a reference, as docker writes it.
     :param files: The exit stack that removes the downloaded layers.
