@@ -33,7 +33,7 @@ class DamagedError(Exception):
 
 
 class ForeignError(Exception):
-    """Raised if a file is no archive of `ExportWriter`. The message describes the difference."""
+    """Raised if a file is no exported image or snapshot. The message says why."""
 
 
 class ExportWriter:
@@ -65,7 +65,7 @@ class ExportReader:
 
     @contextmanager
     def member(self, name: str, limit: int) -> Iterator[tuple[int, Iterator[bytes]]]:
-        """Context manager that reads the next member of the archive. It must have the name `name`.
+        """Context manager: reads the next member, `name`, which may have at most `limit` bytes.
 
         It yields the size of the member, and an iterator over its content in chunks.
 
@@ -83,7 +83,7 @@ class ExportReader:
         self._exactly(-header.size % _BLOCK)
 
     def whole(self, name: str, limit: int) -> bytes:
-        """Return the whole content of the archive's next member, as bytes; see `member`."""
+        """Return the content of the next member, `name`, which may have at most `limit` bytes."""
         with self.member(name, limit) as (_, content):
             return b"".join(content)
 
@@ -135,8 +135,8 @@ def reading(file: BinaryIO) -> Iterator[ExportReader]:
 
 def bound(size: int) -> int:
     """Return an upper bound of a compressed archive's size, given the total size of its members."""
-    # zstd enlarges data that cannot be compressed, but by fewer bytes than this sum adds to `size`
-    # (see ZSTD_COMPRESSBOUND).
+    # zstd enlarges large data that cannot be compressed by at most 1/256 (see ZSTD_COMPRESSBOUND).
+    # So a size that is larger by 1/128 and 2 MiB is an upper bound.
     return size + (size >> 7) + (2 << 20)
 
 

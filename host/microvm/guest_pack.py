@@ -101,10 +101,11 @@ def installed(arch: Arch) -> PackManifest | None:
 
 
 def part(arch: Arch, name: str, digest: str) -> Path | None:
-    """Return the folder of a component, such as the kernel, of the installed guest pack.
+    """Return the guest pack's folder of the component `name`, if `digest` matches its sources.
 
     Return None if no pack is installed, or if its component was built from other sources.
 
+    :param name: Name of the component, such as the kernel.
     :param digest: Digest of the sources from which the component must have been built.
     :raises ImageError: If the pack is damaged.
     """
@@ -115,9 +116,10 @@ def part(arch: Arch, name: str, digest: str) -> Path | None:
 
 
 def files(arch: Arch, name: str, digest: str, names: Iterable[str]) -> dict[str, bytes]:
-    """Return the contents of files of a component of the guest pack, by the names of the files.
+    """Read the files `names` of the component `name`, such as the kernel, of the guest pack.
 
-    If no pack is installed, or its component was built from other sources, the result is empty.
+    The result contains the content of each file by its name. If no pack is installed, or if
+    `digest` is not the digest of the sources of its component, the result is empty.
 
     :param name: Name of the component, such as the kernel.
     :param digest: Digest of the sources from which the component must have been built.
@@ -139,9 +141,9 @@ def files(arch: Arch, name: str, digest: str, names: Iterable[str]) -> dict[str,
 
 
 def check(arch: Arch, schema: str) -> None:
-    """Check that the daemon in the installed guest pack, if any, speaks the protocol of the host.
+    """Check that the installed guest pack, if any, uses the protocol whose digest is `schema`.
 
-    :param schema: Digest of the protocol, as 16 hexadecimal digits.
+    :param schema: Digest of the host's protocol, as 16 hexadecimal digits.
     :raises ImageError: If the pack speaks another protocol or is damaged.
     """
     found, name = installed(arch), distribution(arch)

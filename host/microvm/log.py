@@ -84,7 +84,7 @@ class Limit:
     """
 
     def __init__(self, area: Area, whose: str) -> None:
-        """Create a limit for the log messages about a sender, with no events counted yet.
+        """Create a limit for the log messages about the sender `whose`, with no events counted yet.
 
         :param area: Logger that logs a message when the limit is reached.
         :param whose: Name of the sender for that message.

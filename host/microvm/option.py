@@ -80,7 +80,7 @@ class Option(NamedTuple):
         return not self.metavar
 
     def default_for(self, verb: str) -> str | None:
-        """Return the text of the default for this verb alone, or None without such a default."""
+        """Return the default of this option as text if `verb` has a default of its own, else None."""
         return dict(self.verb_defaults).get(verb)
 
     @property
@@ -152,7 +152,9 @@ def _defaults(kind: Any) -> dict[str, Any]:
 
 
 def read_options(kind: Any, given: Mapping[str, object], function: str) -> dict[str, Any]:
-    """Check the keyword arguments of a function, and return the values of those that are not None.
+    """Check the arguments `given` to a function as options of `kind`; return all that are not None.
+
+    The returned values are in the form that the library uses.
 
     :param kind: Class that declares the options.
     :param function: Name of the function, for error messages.
@@ -178,7 +180,7 @@ def complete_options(kind: Any, checked: Mapping[str, Any]) -> ParsedOptions:
 
 
 def parse_options(kind: Any, given: Mapping[str, object], function: str) -> ParsedOptions:
-    """Check the keyword arguments of a function, and add the defaults of all other options.
+    """Check the arguments `given` to a function as options of `kind`, and add all other defaults.
 
     See `read_options` for the parameters, and `complete_options` for another error.
     """
@@ -195,7 +197,7 @@ def check_needs(
     given: Mapping[str, object],
     spell: Callable[[str], str] = str,
 ) -> None:
-    """Check that each option in `given` is given together with the option that it needs.
+    """Check that each given option has the other option that it needs; an error names both.
 
     :param given: Values by name. An option whose value is None is not given.
     :param spell: Function that converts a name to the form in which the user knows it.

@@ -184,9 +184,9 @@ def _ignore(_: str) -> None:
 
 
 def _chosen(kind: Any) -> partial[Option]:
-    """Return a constructor of options that accept one of several words.
+    """Return a function that creates an `Option` for one of the words of the Literal type `kind`.
 
-    :param kind: Type `Literal` with these words.
+    :param kind: Type such as `Literal["on", "off"]`, which lists the words.
     """
     names = get_args(kind)
     return partial(Option, read=partial(_one_of, names), metavar=f"[{'|'.join(names)}]")
@@ -203,7 +203,7 @@ _SIZE = partial(Option, read=parse_size, unit="bytes, or text such as `64M`", me
 
 
 def counted(least: int, most: float = math.inf) -> partial[Option]:
-    """Return a constructor of options whose value is a whole number from `least` to `most`."""
+    """Return a function that creates an `Option` for a whole number from `least` to `most`."""
     read = partial(parse_count, least=least, most=most)
     return partial(Option, read=read, metavar="N", from_text=_number)
 

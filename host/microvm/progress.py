@@ -21,9 +21,9 @@ class Reporter(Protocol):
         """Begin the next step of the build. The text describes the step, without a full stop."""
 
     def advance(self, done: int, total: int | None) -> None:
-        """Report the progress of this step.
+        """Report that of `total` units of the current step, `done` units are done.
 
-        :param done: Amount of the step that is done, in any unit.
+        :param done: Amount that is done, in any unit, such as bytes.
         :param total: Amount of the whole step in the same unit, or None if it is unknown.
         """
 

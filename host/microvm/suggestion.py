@@ -8,11 +8,11 @@ _MAX_NAMES = 3
 
 
 def did_you_mean(name: str, names: Iterable[str], *, quoted: bool = False) -> str:
-    """Return a question such as "Did you mean …?", or "" if none of the names is similar.
+    """Return the question "did you mean …?" with those `names` that are similar to `name`, or "".
 
-    Names that begin with the given text are preferred.
+    Names that begin with `name` are preferred.
 
-    :param quoted: True to put each name in quotation marks.
+    :param quoted: True to put each suggested name in quotation marks.
     """
     # imported here, because the import is slow, and only errors need it
     from difflib import get_close_matches

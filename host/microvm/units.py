@@ -63,8 +63,8 @@ def parse_size(value: Size) -> int:
 
 def _fraction(number: str, unit: str | None) -> int:
     size = float(number) * _BYTES[unit]
-    # Without a unit, a size is a number of bytes, which must be whole. So return -1, which is an
-    # invalid size.
+    # A size without a unit is in bytes, so it must not have a fraction. Return -1 for such a size:
+    # the caller refuses negative sizes.
     return int(size) if unit else -1
 
 
@@ -146,7 +146,7 @@ def _too_little(value: Size, least: int, purpose: str) -> UsageError:
 
 
 def format_size(size: int) -> str:
-    """Return a size as text for `parse_size`, rounded to a tenth of its unit."""
+    """Return a size as text that `parse_size` accepts, such as `1.5G`, with at most one decimal."""
     for unit in "TGMK":
         if size >= _BYTES[unit]:
             number = f"{size / _BYTES[unit]:.1f}".removesuffix(".0")

@@ -20,8 +20,8 @@ CHUNK = 1 << 20
 """Maximum size of a piece of decompressed content, in bytes."""
 
 # An archive may contain at most `_FREE_STREAMS` compressed streams, and in addition one for each
-# `_STREAM_BYTES` bytes of its size. So it may contain a stream for each of its files, as some tools
-# write: such a stream is longer than `_STREAM_BYTES`.
+# `_STREAM_BYTES` bytes of its size. Some tools write a separate stream for each file. This limit
+# allows their archives, because the stream of a file is longer than `_STREAM_BYTES`.
 _FREE_STREAMS = 1024
 _STREAM_BYTES = 64
 
@@ -48,7 +48,7 @@ class StreamDecoder(Protocol):
 
 
 class TooManyStreamsError(Exception):
-    """Raised if an archive has too many compressed streams for its size, to limit the time."""
+    """Raised if an archive has so many compressed streams that reading it could take too long."""
 
 
 class PaddingError(EOFError):
@@ -165,12 +165,12 @@ class ZstdReader:
     """A reader of a file that zstd has compressed. Only a piece of the file is in memory."""
 
     def __init__(self, file: BinaryIO, window: int) -> None:
-        """Prepare to read a file from its current position.
+        """Prepare to read a file from its position, using at most 2 ** `window` bytes of memory.
 
         :param window: Binary logarithm of the memory that decompression may take, in bytes.
         """
-        # If the file is a pipe, each call of `read` waits until `_READ` bytes have arrived or until
-        # the pipe reaches its end.
+        # If the file is a pipe, `file.read` returns only when `_READ` bytes have arrived, or at the
+        # end of the pipe. So decompression lags behind the pipe's writer by up to `_READ` bytes.
         chunks = iter(partial(file.read, _READ), b"")
         self._parts = decoded(chunks, partial(ZstdDecoder, window))
         self._rest = memoryview(b"")

@@ -127,7 +127,8 @@ class AttachedRun:
 
     async def _command(self) -> int:
         fed = self._forwards_stdin()
-        # the parser of the command line has already checked the options in `self.options`
+        # Do not check the options in `self.options` again: the parser of the command line has
+        # already checked them.
         options: ExecOptions = {**self.options, "stdin": PIPE if fed else None}
         if options.get("tty"):
             # The command needs the variable TERM, which names the type of the user's terminal.
@@ -151,8 +152,8 @@ class AttachedRun:
         if error.errno != ENOENT or error.stage != "lookup" or not names.may_be_image(first):
             return ""
         command = shlex.join(rest[rest[:1] == ["--"] :])
-        # After the name of the image, the user wrote another option of microvm. So it is unknown at
-        # which word the command begins.
+        # If an option follows the name of the image, it is unknown where the command
+        # begins. So show the placeholder CMD in the hint.
         if command.startswith("-"):
             command = "CMD"
         return f"to use an image, write `microvm run --image {first} -- {command}`"
@@ -179,8 +180,8 @@ class AttachedRun:
     async def _streams(self, process: Process, *, fed: bool) -> int:
         feed = copy_in(partial(read, 0), process.stdin) if process.stdin and fed else None
         if process.stdin and not fed:
-            # With `-t`, the command always has a standard input. If nothing is passed on to it,
-            # close it, so that the command reads the end of file.
+            # With `-t`, the command always has a standard input. This process does not forward its
+            # own standard input, so close that of the command, which then reads the end of file.
             process.stdin.close()
         try:
             returncode = await attach(process, feed, self._write(1), self._write(2))
@@ -194,9 +195,9 @@ class AttachedRun:
         return returncode if returncode >= 0 else 128 - returncode
 
     def _write(self, descriptor: int) -> WriteFunction:
-        """Return a function that prints the command's output, or stores it for the JSON result.
+        """Return a function that prints the output of one stream, or stores it for the JSON result.
 
-        :param descriptor: 1 for standard output, 2 for standard error.
+        :param descriptor: Stream of the command: 1 for standard output, 2 for standard error.
         """
         if self.result.output is None:
             return partial(write, descriptor)

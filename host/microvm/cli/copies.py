@@ -42,10 +42,10 @@ class Copies(NamedTuple):
     max_collect: int | None = None
 
     async def put(self, machine: MicroVM, options: ExecOptions) -> None:
-        """Copy the files that the field `before` lists into the guest.
+        """Copy the files in the field `before` into the guest, as the user that `options` name.
 
-        They are written with the rights of the command's user. Relative paths in the guest start at
-        the working directory of the command.
+        The guest writes the files with the rights of this user. Relative paths in the guest start
+        at the working directory of the command.
 
         :raises MicroVMError: Raised if a file cannot be copied.
         """
@@ -54,7 +54,7 @@ class Copies(NamedTuple):
                 await machine.put(copy.source, in_folder(copy.target, options), **as_user(options))
 
     async def get(self, machine: MicroVM, options: ExecOptions) -> MicroVMError | None:
-        """Copy the files that the field `after` lists to the host. Print errors, and continue.
+        """Copy the files in the field `after` to the host. Print errors, and copy the other files.
 
         :return: The first error, or None if all copies succeeded.
         :raises MachineError: Raised if the machine has failed.
@@ -90,10 +90,10 @@ def notify_left_out(received: Received) -> None:
 
 
 def notify_names(what: str, names: Sequence[str], count: int | None = None) -> None:
-    """Print a notice that consists of `what` and names of files. Print none if there are no names.
+    """Print the notice "`what`: `names`" about files; print nothing if there are no names.
 
     :param what: Text before the names.
-    :param names: Names of files.
+    :param names: Names of the files. If there are many, the notice lists the first ones.
     :param count: Number of all files, if `names` contains only some of them.
     """
     if not names:
@@ -105,10 +105,10 @@ def notify_names(what: str, names: Sequence[str], count: int | None = None) -> N
 
 @contextmanager
 def converted_errors(what: str, flags: Mapping[str, str] = MappingProxyType({})) -> Iterator[None]:
-    """Context manager: converts errors of a copy of files, so that they say which copy has failed.
+    """Context manager: puts `what`, a description of the copy of files, into errors of its block.
 
-    Its block makes the copy. An ExecTimeout becomes a MicroVMError, because no command timed out. A
-    FileError and a BrokenPipeError are not converted.
+    Its block copies the files. An ExecTimeout becomes a MicroVMError, because no command timed out.
+    A FileError and a BrokenPipeError are not converted.
 
     :param what: Text that describes the failed copy.
     :param flags: Options of the command line that replace the parameter names in hints, by these

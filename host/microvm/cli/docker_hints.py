@@ -130,8 +130,8 @@ def _no_volumes(verb: str) -> str:
 def _first_words(ctx: click.Context, opts: Mapping[str, Any]) -> Iterator[str]:
     for argument in ctx.command.params:
         if isinstance(argument, click.Argument):
-            # If the user has not given this argument, its value in `opts` depends on the version of
-            # click. So test the type of the value.
+            # For an argument that the user has not given, some versions of click store a value that
+            # is neither text nor None. So accept only text.
             words = opts.get(argument.name or "")
             first = words[0] if isinstance(words, tuple) and words else words
             if isinstance(first, str):

@@ -53,8 +53,8 @@ def report(error: Exception) -> NoReturn:
             hint = SHORTAGES.get(error.errno or 0, "")
             shown = MicroVMError(f"{name}{error.strerror or error}", hint=hint)
         case RuntimeError() if is_out_of_threads(error):
-            # No thread could be started. asyncio may raise this error, too, because it starts a
-            # thread to shut its executor down.
+            # No thread could be started. microvm itself raises a MicroVMError in this case, but
+            # asyncio raises this RuntimeError, for example when it shuts its executor down.
             shown = thread_error()
         case _:
             raise error

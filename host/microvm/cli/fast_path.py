@@ -120,7 +120,7 @@ def _run(
 def _split(
     arguments: Sequence[str], by_flag: Mapping[str, Option]
 ) -> tuple[dict[str, list[str]], Sequence[str]] | None:
-    """Split arguments into options and the command; return None if click must parse them.
+    """Split arguments into options of `by_flag` and the command; None if click must parse them.
 
     :return: The texts that are given for each option, by its name, and the words of the command.
     """
@@ -143,7 +143,7 @@ def _split(
 
 
 def _values(declared: Mapping[str, Option], texts: Mapping[str, list[str]]) -> Any:
-    """Return the values of the given options, by name, without options that `declared` lacks.
+    """Parse `texts` of options, and return the values of those that `declared` contains.
 
     :param declared: Options that a class such as `MachineOptions` declares, by name.
     :param texts: Texts that the user has given for each option, by the option's name.

@@ -26,9 +26,10 @@ _COMMAND = "write a command as text for a shell, or as a list of words"
 
 
 def read(path: Path, allow: Sequence[Path] = ()) -> Recipe:
-    """Return the recipe in a machine file. Relative paths in the file start at its folder.
+    """Return the recipe in a machine file, which may use only files in its folder and in `allow`.
 
-    A stranger may have written the file, so it must not use files outside of its folder.
+    A stranger may have written the file, so it must not use other files of the host. Relative paths
+    in the file start at its folder.
 
     :param path: Path of the machine file.
     :param allow: Files and folders outside of this folder that the machine file may use.
@@ -71,7 +72,7 @@ def _recipe(table: Table, empty: Recipe) -> Recipe:
 
 
 def _check_source(table: Table, empty: Recipe, source: str) -> None:
-    """Record an error if the source of the image is a path that a machine file must not use."""
+    """Record an error in `table` if `source`, the image's source, is a path that is not allowed."""
     kind, colon, rest = source.partition(":")
     if not (colon and kind in KINDS):
         _allowed_path(table, "from", empty, source)
@@ -103,9 +104,12 @@ def _steps(table: Table, empty: Recipe) -> Iterator[Step]:
 
 
 def _allowed_path(table: Table, key: str, empty: Recipe, path: str | Path) -> Path | None:
-    """Return the absolute form of a path that the machine file contains.
+    """Make a path of a machine file absolute; record an error if the file must not use this path.
 
-    If machine files must not use this path, record an error and return None.
+    :param table: Table of the machine file that contains the path.
+    :param key: Key of the path in this table, for the error.
+    :param empty: Recipe that contains only the allowed paths, and the folder of relative paths.
+    :return: The absolute path, or None after an error.
     """
     try:
         return empty.path(path)

@@ -102,12 +102,12 @@ def _begins(text: str, name: str) -> bool:
 
 
 def _only(text: str, begun: Mapping[str, str], noun: str, kind: type[MicroVMError]) -> str:
-    """Return one of several names that begin with `text`, after checking that all mean one object.
+    """Return one of the names `begun`, which begin with `text`; check that all mean one object.
 
     Tags and names of one image, for example, mean the same object.
 
     :param begun: Names that begin with `text`, each with the name of its object.
-    :param noun: Kind of the objects, for the message.
+    :param noun: Kind of the objects in the plural, for the message, such as "images".
     :param kind: Class of the error.
     :raises MicroVMError: Raised if the names mean different objects.
     """

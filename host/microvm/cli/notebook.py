@@ -168,7 +168,7 @@ class Notebook:
                 machine.vm.stop()
 
     def _machine(self, context: click.Context, start: Start) -> _CellMachine:
-        """Return the machine for an image or snapshot, and start it if it is not running."""
+        """Return the machine for `start`, an image or snapshot; start one if none is running."""
         asked = parameters.given_options(PoolOptions, context.params)
         if start not in self._machines:
             self._machines[start] = _start(context.params, asked)
@@ -184,7 +184,7 @@ class Notebook:
 
     @contextmanager
     def _used(self, context: click.Context, start: Start) -> Iterator[_CellMachine]:
-        """Context manager that yields the machine for a cell, and releases it after the cell.
+        """Context manager that yields the machine for a cell, as the options in `context` demand.
 
         With `--rm`, the machine is stopped after the cell. With `--name`, this process only
         disconnects from the machine.
@@ -247,7 +247,7 @@ class _CellOutput:
         self.variables = {name: "" for name in (out, err) if name}
 
     def write(self, number: int, text: str) -> None:
-        """Show or store text that the command has written to standard output or error."""
+        """Show or store text that the command wrote to `number`, its standard output or error."""
         if name := self._names[number]:
             self.variables[name] += text
         else:

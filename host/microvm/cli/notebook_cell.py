@@ -37,7 +37,9 @@ def run_cell(
     cell: str | None,
     write: Write,
 ) -> int:
-    """Run a command, and return its return code: the exit status, or -N if signal N killed it.
+    """Run the command `argv` with the input `cell`, pass its output to `write`; return its status.
+
+    The status is the exit status, or -N if signal N killed the command.
 
     Ctrl-C is sent to the command. KeyboardInterrupt is raised when the command has exited. If the
     command does not exit soon, or if Ctrl-C is pressed again, the command is killed.
@@ -116,9 +118,10 @@ async def _output(process: Process, data: bytes = b"") -> Output:
 
 
 async def _interrupted(process: Process, output: Output) -> list[tuple[int, bytes]]:
-    """Send SIGINT to a command, and return the output that it writes before it exits.
+    """Send SIGINT to a command, close the iterator `output`, and return the rest of the output.
 
-    :param output: Iterator that has read the output until now. This function closes it.
+    :param output: Iterator that has read the output of the command until now.
+    :return: Chunks of output that the command writes before it exits or exceeds a limit.
     """
     process.send_signal(SIGINT)
     # Close the iterator `output`, because a stream can have only one reader, and a new iterator

@@ -47,7 +47,7 @@ def _silence(context: click.Context, parameter: click.Parameter, quiet: bool) ->
 
 
 def parser(option: Option, verb: str = "") -> Callback:
-    """Return a callback for click that parses an option's text by the rules of the Python library.
+    """Return a callback for click that parses the text of an option, or uses its preset for `verb`.
 
     :param verb: Verb that has the option. If it is empty, variables and configuration files cannot
         preset the option.
@@ -86,9 +86,10 @@ def complete_files(context: click.Context, parameter: click.Parameter, incomplet
 
 
 def _word_completer(metavar: str) -> Complete | None:
-    """Return a callback that completes the value of an option; None if no completion is possible.
+    """Return a callback that completes option values that the help shows as `metavar`, or None.
 
     :param metavar: Value as the help shows it, such as `FILE`, or a choice such as `[ONE|OTHER]`.
+    :return: The callback, or None if such values cannot be completed.
     """
     if metavar == "FILE":
         return complete_files
@@ -170,8 +171,8 @@ class _DeclaredOption(click.Option):
         record = super().get_help_record(ctx)
         option = self._declared
         shown = "" if option.is_flag else option.default_for(self._verb) or option.default_text
-        # The help must also work if a configuration file is wrong. The error is reported when the
-        # command is run.
+        # If a configuration file is wrong, show the help without presets. The error is reported
+        # when the user runs the command.
         with suppress(UsageError):
             if preset := _find_preset(option.setting, self._verb, ctx):
                 shown = f"{printable(str(preset.given))}, by {printable(preset.where)}"
@@ -256,7 +257,7 @@ def _find_preset(name: str, verb: str, context: click.Context) -> Preset | None:
     if _PRESETS not in context.meta:
         found = None
         if verb not in preset_sources.VERBS_WITHOUT_PRESETS and preset_sources.may_exist():
-            # Imported here to save time, because most hosts have no presets.
+            # Imported here to save time, because the module is only needed if presets exist.
             from microvm.cli.presets import Presets
 
             found = Presets()
@@ -279,7 +280,7 @@ def _preset(option: Option, verb: str, context: click.Context) -> Preset | None:
     if context.params.get("snapshot") is not None and option.name in _snapshot_options():
         return None
     if context.params.get("kernel") is not None and option.name == "image":
-        # `bench --kernel` builds its own image, so a preset of `--image` has no meaning
+        # ignore a preset of `--image`, because `bench --kernel` builds its own image
         return None
     return _find_preset(option.setting, verb, context)
 

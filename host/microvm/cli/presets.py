@@ -203,8 +203,8 @@ def _parsed(path: Path, source: Source, at: tuple[str, ...], data: bytes) -> Pre
         for key in at:
             table = table.get(key, {}) if isinstance(table, dict) else None
         reader.table(at, table)
-    # The file is no valid TOML. Add an empty fault here, because `_error_with_lines` reads the file
-    # again, and describes the error with its line.
+    # The file is no valid TOML. Add a fault without a text: it only causes the call of
+    # `_error_with_lines`, which reads the file again, and describes the error with its line.
     except (ValueError, RecursionError):
         reader.faults.append(((), "", "", ""))
     if reader.faults:
@@ -227,12 +227,12 @@ class _PresetReader:
         self._source = source
 
     def table(self, at: tuple[str, ...], table: object, verb: str = "") -> None:
-        """Read the presets in a table of the file.
-
-        The table is that of one verb, or without `verb`, the top-level table, which contains the
-        presets for all verbs and the tables of single verbs.
+        """Collect the presets in `table`, which the configuration file has under the keys `at`.
 
         :param at: Keys that lead to the table.
+        :param table: Content of the table.
+        :param verb: Verb whose presets the table contains. If it is empty, the table is the
+            top-level one, which contains the presets for all verbs and the tables of single verbs.
         """
         if not isinstance(table, dict):
             self.faults.append((at, "wrong-type", f"`{at[-1]}` must be a table", ""))

@@ -104,10 +104,9 @@ def cli() -> None:
 
 
 def main(error: Exception | None = None) -> NoReturn:
-    """Run the command line, print an error if it fails, and exit with the documented status.
+    """Run the command line, or only report `error` if it is given. Exit with the documented status.
 
-    :param error: Error of a simple command line that was run without click. If given, it is
-        printed, and nothing is run.
+    :param error: Error of a simple command line that was run without click.
     """
     standard_streams.open_all()
     try:

@@ -65,7 +65,7 @@ def run(
         vm = MicroVM._from_options(start or booted, complete_options(MachineOptions, machine))
         if save is not None:
             check_room()
-        # Garbage collection would slow down the imports below, and find nothing to free.
+        # Disable garbage collection: it would slow down the imports below, and free nothing.
         gc.disable()
         vm._launch_early()
         # QEMU, which runs already, starts the guest while this process imports these modules.

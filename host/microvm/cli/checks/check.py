@@ -18,7 +18,8 @@ check has `failed`, machines do not start."""
 
 Status = Literal["ok", "skipped"] | Severity
 
-# Matches a placeholder, such as `{why}`, which `re.escape` has changed to `\{why\}`.
+# Matches a placeholder in the text of a fault. `re.escape` has changed it, for example from `{why}`
+# to `\{why\}`.
 _NAME = re.compile(r"\\{\w+\\}")
 
 
@@ -61,12 +62,12 @@ class HostFault:
         hint: str = "",
         **values: object,
     ) -> CheckResult:
-        """Return the result of a check that has found this fault.
+        """Return the result of a check that found this fault; `values` replace its placeholders.
 
         :param status: Severity that replaces the severity of this fault.
         :param fix: Command that replaces the command of this fault.
         :param hint: Hint that replaces the hint of this fault.
-        :param values: Values of the placeholders.
+        :param values: Values of the placeholders in the text and the command of this fault.
         """
         if fix is None:
             quoted = {name: shlex.quote(str(value)) for name, value in values.items()}
@@ -74,12 +75,12 @@ class HostFault:
         return self._result(status, self.text.format(**values), fix, hint)
 
     def result_of(self, error: MicroVMError, fix: str) -> CheckResult:
-        """Return the result of a check that raised `error`, whose message describes this fault."""
+        """Return the result of a check that raised `error` for this fault, with the command `fix`."""
         return self._result(None, error.message, fix, error.hint)
 
     def _result(self, status: Severity | None, text: str, fix: str, hint: str) -> CheckResult:
         if os.geteuid() == 0:
-            # leave out sudo, because root does not need it, and a container may lack it
+            # remove sudo from the command: root does not need it, and a container may lack it
             fix = re.sub(r"\bsudo ", "", fix)
         shown = (printable(each) for each in (text, fix, hint or self.hint))
         return CheckResult(status or self.status, *shown)

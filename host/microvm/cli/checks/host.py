@@ -129,7 +129,7 @@ def check_limits(_: EarlierResults) -> CheckResult:
         status: Severity = "failed" if files < _FILES_AT_LEAST else "note"
         fix = _raise_command("-Sn", "nofile", 1024)
         return FEW_FILES.result(status=status, limit=files, fix=fix)
-    # root may have any number of processes
+    # do not check the limit for root, to whom the kernel does not apply it
     processes = _limit("NPROC") if os.geteuid() != 0 else None
     if processes is not None and (left := processes - _threads_of_user()) < _PROCESSES:
         fix = _raise_command("-Su", "nproc", 4096)
@@ -144,10 +144,10 @@ def _limit(name: str) -> int | None:
 
 
 def _raise_command(flag: str, name: str, wanted: int | None = None) -> str:
-    """Return the command that raises a resource limit of the user's shell.
+    """Return the shell command that raises the resource limit `name` to the value `wanted`.
 
-    :param flag: Option of `ulimit` for the limit.
-    :param name: Name of the limit for prlimit(1).
+    :param flag: Option of `ulimit` for the limit, such as `-Sn`.
+    :param name: Name of the limit for prlimit(1), such as `nofile`.
     :param wanted: New value, or None for no limit.
     """
     hard = resource.getrlimit(getattr(resource, f"RLIMIT_{name.upper()}"))[1]
@@ -158,7 +158,7 @@ def _raise_command(flag: str, name: str, wanted: int | None = None) -> str:
 
 
 def _threads_of_user() -> int:
-    """Return the number of threads of the current user that /proc shows."""
+    """Count the threads of the current user in /proc, and return their number."""
     count = 0
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):

@@ -47,7 +47,7 @@ def check_machine(earlier: EarlierResults) -> CheckResult:
 
 
 def hello(within: float = TIMEOUT, **options: Unpack[PoolOptions]) -> tuple[float, str]:
-    """Start the machine that `microvm run` would start if it got no options, and test a command.
+    """Start a machine as `microvm run` does by default, run a command, and return the time taken.
 
     The command is `echo hello`. The image is built first if it does not exist.
 

@@ -90,8 +90,8 @@ def _has(requirement: str) -> bool:
     try:
         if module := _module(metadata.distribution(name)):
             import_module(module)
-    # ImportError is also the base class of PackageNotFoundError, which `metadata.distribution`
-    # raises for a missing distribution.
+    # This also catches PackageNotFoundError, a subclass of ImportError, which
+    # `metadata.distribution` raises for a missing distribution.
     except ImportError:
         return False
     return True

@@ -73,8 +73,8 @@ def _run_with_limit(check: HostCheck, earlier: EarlierResults) -> CheckResult:
     try:
         start_thread(lambda: found.put(_run(check, earlier)))
     except MicroVMError:
-        # No thread can be started, so run the check without a time limit. The check `limits`
-        # reports why.
+        # No thread can be started, for example because the user has too many processes. So run the
+        # check in this thread, without a time limit. The check `limits` reports the cause.
         return _run(check, earlier)
     try:
         return found.get(timeout=check.within)

@@ -257,9 +257,9 @@ def import_(file: str, tag: str | None, max_size: int) -> None:
 
 @contextmanager
 def _written(output: Path | None) -> Iterator[BinaryIO]:
-    """Context manager that yields a temporary file, which replaces the file `output` at the end.
+    """Context manager that yields a file to write `output` to; for None, yield standard output.
 
-    If `output` is None, yield standard output.
+    The yielded file is temporary. At the end of the block, it replaces the file `output`.
     """
     if output is None:
         yield sys.stdout.buffer

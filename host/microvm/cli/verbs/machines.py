@@ -64,7 +64,7 @@ def ps(as_json: bool, quiet: bool) -> None:
 
 
 def _facts(known: dict[str, Any]) -> dict[str, Any]:
-    """Return the properties of a machine, under the names that docs/json.md lists.
+    """Convert the properties `known` of a machine to the form that docs/json.md defines.
 
     :param known: Properties as the machine's supervisor sends them.
     """

@@ -193,9 +193,13 @@ async def _in_pool(
     options: RunOptions,
     ordered: bool,
 ) -> AsyncIterator[tuple[Outcomes, Describe]]:
-    """Context manager that runs jobs in machines on this host.
+    """Context manager: runs `jobs` in `size` machines on this host, and yields their outcomes.
 
-    It yields the outcomes of the jobs, and a function that tells the user how many machines run.
+    It also yields a function that returns how many machines run, as text for the user.
+
+    :param size: Number of machines; None for the default of `Pool`.
+    :param start: Snapshot or image from which the machines start.
+    :param ordered: True to yield the outcomes in the order of the jobs.
     """
     pool = Pool(size, start, **machine)
 
@@ -217,9 +221,9 @@ async def _on_cluster(
     options: RunOptions,
     ordered: bool,
 ) -> AsyncIterator[tuple[Outcomes, Describe]]:
-    """Context manager that runs jobs in machines on the hosts of a Dask cluster.
+    """Context manager: runs `jobs` on the Dask cluster of `scheduler`, and yields their outcomes.
 
-    It yields the outcomes of the jobs, and a function that describes the cluster for the user.
+    It also yields a function that returns a description of the cluster for the user.
     """
     try:
         from microvm.dask.cluster import connected, shape
@@ -276,10 +280,11 @@ class _JobLines:
 async def _progress(
     total: int | None, describe: Describe
 ) -> AsyncIterator[Callable[[bytes, bool], Awaitable[None]]]:
-    """Context manager that shows a progress bar for jobs if standard error is a terminal.
+    """Context manager: shows a progress bar for `total` jobs, with the text from `describe`.
 
-    It yields a function that prints the result of a job and updates the bar. The arguments of this
-    function are the line to print, and True if the job failed.
+    The bar is shown only if standard error is a terminal. The context manager yields a function
+    that prints the result of a job and updates the bar. The arguments of this function are the line
+    to print, and True if the job failed.
 
     :param total: Number of jobs, or None if it is unknown.
     :param describe: Function that describes the machines or the cluster for the user. It is called
