@@ -80,7 +80,7 @@ class Option(NamedTuple):
         return not self.metavar
 
     def default_for(self, verb: str) -> str | None:
-        """Return the default of this option as text if `verb` has a default of its own, else None."""
+        """Return the text of the default that `verb` has instead of the usual one, or else None."""
         return dict(self.verb_defaults).get(verb)
 
     @property
