@@ -40,7 +40,8 @@ if TYPE_CHECKING:
 # when a job finishes.
 _AHEAD = 2
 
-# Setting of Dask that switches off its warning about large jobs.
+# Setting of Dask: the size from which it warns that a job is large. With this value, it never
+# warns.
 _NO_LIMIT = {"distributed.admin.large-graph-warning-threshold": sys.maxsize}
 
 _INTERVAL = 0.02  # seconds between two empty events, which `_listen` sends
@@ -59,7 +60,7 @@ _END_TIMEOUT = 10.0
 
 
 class BatchOptions(PoolOptions, RunOptions, total=False):
-    """Keyword arguments that `map` has in common with `Pool` and `Pool.map`."""
+    """Options of `map`, as keyword arguments: the options of its machines and of its commands."""
 
 
 @document_options(BatchOptions)
@@ -141,7 +142,7 @@ async def _begun(
     machine: PoolOptions,
     notify: Callable[[str], None],
 ) -> AsyncIterator[_Batch]:
-    """Context manager that installs the plugin `Machines` on all workers, and yields the batch.
+    """Context manager that lets all workers start machines from `reference`; yields a `_Batch`.
 
     The plugin runs the batch's jobs in machines. Workers that join later get the plugin, too.
 
@@ -179,7 +180,8 @@ async def _begun(
         yield _Batch(client, batch, {worker.RESOURCE: 1} if offered else {})
     finally:
         await cancel(tasks)
-        # Ignore errors of workers that have exited, or do not have the plugin.
+        # Ignore errors when the plugin is removed: a worker may have exited, or may lack the
+        # plugin.
         with suppress(Exception):
             async with asyncio.timeout(_END_TIMEOUT):
                 await client.unregister_worker_plugin(batch)
@@ -188,7 +190,7 @@ async def _begun(
 async def _registered(
     client: Client, machines: worker.Machines, notify: Callable[[str], None]
 ) -> asyncio.Task[Any]:
-    """Send the plugin `Machines` to the workers. Return a task that waits until they loaded it.
+    """Send the plugin `machines` to all workers; return the task that waits for their answers.
 
     :raises MicroVMError: If a worker cannot load the plugin.
     """

@@ -45,7 +45,7 @@ _ANSWER_TIMEOUT = 10.0  # time for the answer of a scheduler, in seconds
 
 @asynccontextmanager
 async def connected(scheduler: str | Client, machines: int | None) -> AsyncIterator[Client]:
-    """Context manager that connects to a cluster, or to a temporary one with `machines` machines.
+    """Context manager that connects to a cluster, or starts one for `machines` machines.
 
     A temporary cluster stops after the block.
 
@@ -55,8 +55,8 @@ async def connected(scheduler: str | Client, machines: int | None) -> AsyncItera
     :raises MicroVMError: If the scheduler cannot be reached.
     """
     if isinstance(scheduler, Client):
-        # Connect to the address that the given client uses, which may be the address of a tunnel to
-        # the scheduler.
+        # Use the address to which the caller's client has connected. If this client uses a tunnel,
+        # the scheduler's own address may be unreachable.
         reached = scheduler.scheduler
         if reached is None or reached.address is None:
             raise UsageError(
@@ -77,7 +77,7 @@ async def connected(scheduler: str | Client, machines: int | None) -> AsyncItera
 
 @asynccontextmanager
 async def _local_cluster(workers: int, machines: int | None) -> AsyncIterator[LocalCluster]:
-    """Context manager that runs a temporary cluster, which other users of this host cannot use.
+    """Context manager that runs a cluster of `workers` processes, which only this user can use.
 
     :param workers: Number of worker processes.
     :param machines: Number of machines of all workers, which is rounded up to a multiple of
@@ -85,12 +85,12 @@ async def _local_cluster(workers: int, machines: int | None) -> AsyncIterator[Lo
     :raises MicroVMError: If no private folder can be created for its workers.
     """
     with ExitStack() as stack:
-        # By default, Dask uses a folder with a fixed name in TMPDIR, even one that another user
-        # created, and imports modules from it.
+        # By default, Dask imports modules from a folder with a fixed name in TMPDIR, even if
+        # another user has created this folder. So give Dask a private folder.
         folder = stack.enter_context(private.temporary())
         stack.enter_context(config.set(_SETTINGS | _FEW | {"temporary-directory": folder}))
-        # Every client of a scheduler can execute programs, so connections use TLS with keys of this
-        # cluster.
+        # Every client of a scheduler can execute programs on its workers. So connections use TLS
+        # with keys that are created for this cluster and that other users do not have.
         local = LocalCluster(
             n_workers=workers,
             threads_per_worker=-(-(machines or usable_cpus()) // workers),

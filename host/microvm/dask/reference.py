@@ -75,7 +75,7 @@ class ImageReference:
 
     @property
     def parts(self) -> tuple[Reference[Any], ...]:
-        """References to all that a host needs to start machines: here only the image."""
+        """References that a host needs to start machines from the image: only this one."""
         return (self,)
 
     def find(self) -> Image | None:
@@ -158,7 +158,7 @@ class SnapshotReference:
 
     @property
     def parts(self) -> tuple[Reference[Any], ...]:
-        """References to all that a host needs to start machines: the image, then the snapshot."""
+        """References that a host needs to start machines from the snapshot: its image, and this."""
         return (self.image, self)
 
     def find(self) -> Snapshot | None:
@@ -199,7 +199,7 @@ class SnapshotReference:
 
     @property
     def _copy(self) -> SavedManifest:
-        """The snapshot's manifest as another host stores it, after it has imported the snapshot.
+        """The manifest that another host stores for its imported copy of the snapshot.
 
         The manifest's name contains a digest, because the host may have another snapshot of the
         same name. The image of this copy is in the cache.

@@ -111,7 +111,7 @@ class Sender:
             self._receiving.clear()
 
     async def _send(self, key: str, number: Iterator[int]) -> str:
-        """Send the image or snapshot with the digest `key` to the receiving workers, in pieces.
+        """Send the image or snapshot of digest `key` to all workers in `_receiving`, in pieces.
 
         Return the text of an error, or "" if all pieces were sent.
 
@@ -138,7 +138,7 @@ class Sender:
         return ""
 
     async def _tell(self, **message: Any) -> None:
-        """Send a message to the receiving workers. Send no more to those that refuse it."""
+        """Send a message to all workers in `_receiving`, and remove those that do not accept it."""
         self._telling = {
             request: asyncio.create_task(self._tell_one(request, _SENT_TIMEOUT, **message))
             for request in self._receiving
@@ -148,7 +148,7 @@ class Sender:
         self._receiving &= {request for request, took in told if took is True}
 
     async def _remind(self, request: _Request) -> None:
-        """Check that a worker answers a message without data. If not, drop the worker's request."""
+        """Send an empty message to a waiting worker. If it does not answer, drop its request."""
         if not await self._tell_one(request, ANSWER_TIMEOUT):
             self._asking.pop(request, None)
             self._receiving.discard(request)
@@ -156,7 +156,7 @@ class Sender:
                 self._telling[request].cancel()
 
     async def _tell_one(self, request: _Request, timeout: float, **message: Any) -> bool:
-        """Send a message to one worker. Return True if the worker wants further messages."""
+        """Send a message to the worker of `request`. Return True if the worker has accepted it."""
         assert self._client.scheduler is not None  # noqa: S101 - it is connected
         said = {"op": self._operation, "key": request.key, **message}
         answers: dict[str, object] = {}
@@ -190,7 +190,8 @@ class Receiver:
         """
         with _Incoming() as incoming:
             self._incoming[reference.key] = incoming
-            # `close` does not abort a transfer that begins after it, so abort this transfer here.
+            # If `close` was called before, it has not aborted this transfer. So abort the transfer
+            # here.
             if self._closed:
                 incoming.fail(MicroVMError(_ENDED))
             event = {"wanted": reference.key, "worker": self._worker.address}
@@ -208,7 +209,7 @@ class Receiver:
             incoming.fail(MicroVMError(_ENDED))
 
     async def _take(self, key: str, **message: Any) -> bool:
-        """Accept a message of the client. Return True if this worker wants further messages."""
+        """Handle a message about the image or snapshot `key`. Return False to refuse it."""
         incoming = self._incoming.get(key)
         return incoming is not None and await in_thread(incoming.take, **message)
 
@@ -225,7 +226,7 @@ class _Incoming(io.RawIOBase):
     def take(
         self, number: int | None = None, data: bytes = b"", last: bool = False, error: str = ""
     ) -> bool:
-        """Pass a numbered piece of the export to its reader. Return False to refuse further pieces.
+        """Pass a piece, the end or an error of the export to its reader; return False to refuse it.
 
         :param number: Number of the piece; None for a message without data.
         :param last: True for the end of the export, which has no data.

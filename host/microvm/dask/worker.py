@@ -176,13 +176,13 @@ class Machines(WorkerPlugin):
 
     def _end_idle(self) -> None:
         if not self._busy and self._pool is not None:
-            # No later job may use this pool, which is stopped now.
+            # This pool is stopped now. Forget it, so that the next job starts a new pool.
             pool, self._pool = self._pool, None
             self._ending = asyncio.ensure_future(pool.__aexit__())
             self._worker.loop.add_callback(self._leave)
 
     async def _leave(self) -> None:
-        """Remove the batch's plugin from the scheduler if the client exited without doing so."""
+        """If the client exited without removing this plugin from the scheduler, remove it."""
         scheduler = self._worker.scheduler
         events = await scheduler.events(topic=self._client)
         if any(event.get("action") == "remove-client" for _, event in events):
@@ -195,7 +195,7 @@ class Machines(WorkerPlugin):
             await pool.__aexit__()
 
     def _size(self) -> int:
-        """Return the number of machines that this worker has threads and memory for."""
+        """Return the number of machines for which this worker has enough threads and memory."""
         state = self._worker.state
         size: int = state.nthreads
         offered = state.total_resources.get(RESOURCE)
@@ -251,7 +251,7 @@ class Machines(WorkerPlugin):
 
 
 def run(batch: str, key: str, job: Job) -> Outcome[Any] | Exception:
-    """Run a job of a batch on the worker that owns the current thread; see `Machines.run`."""
+    """Run a job, the Dask task `key`, in this worker's machines for `batch`; see `Machines.run`."""
     worker, end = get_worker(), time.monotonic() + _ARRIVAL
     while not isinstance(machines := worker.plugins.get(batch), Machines):
         if time.monotonic() > end:

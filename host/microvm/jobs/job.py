@@ -136,7 +136,7 @@ async def carry_out(vm: MicroVM, job: Job, common: Mapping[str, Any]) -> Outcome
 async def _collect(
     vm: MicroVM, job: Job, how: ExecOptions, files: dict[str, bytes]
 ) -> Exception | None:
-    """Read the files of the guest that the job collects, and store their contents in `files`.
+    """Read the guest's files in `job.collect` into `files`; return the first error, or None.
 
     If a file cannot be read, continue with the next one.
 
@@ -165,7 +165,7 @@ Commands = Iterable[Job | Sequence[Text]] | AsyncIterable[Job | Sequence[Text]]
 
 
 async def jobs(commands: Commands) -> AsyncGenerator[Job, None]:
-    """Convert commands to jobs, and yield them. A command is read only when its job is asked for.
+    """Yield a job for each command. Read the next command only when the next job is requested.
 
     :raises UsageError: If a command is a string instead of a list of arguments.
     """

@@ -1,4 +1,4 @@
-"""Runs jobs from an iterator at the same time. A job is taken from it when a machine is free."""
+"""Runs jobs at the same time. Takes the next job from an iterator when a machine is free."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def spread(
     ordered: bool,
     spawn: Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]],
 ) -> AsyncGenerator[Outcome[Any], None]:
-    """Run the jobs of `source`, at most `room()` at the same time, and yield their outcomes.
+    """Run the jobs of `source` in tasks, at most `room()` at a time, and yield their outcomes.
 
     If `run` raises an error, the error is the outcome of that job. Later jobs are not run, and
     their outcome is `NotRun`. This generator itself raises a UsageError of `run` at once, and an

@@ -10,8 +10,8 @@ from microvm import machine
 from microvm.options import ExecOptions, to_bytes
 from microvm.units import Duration, Size, parse_duration
 
-# The other modules that copy files are imported when a method of `FileMethods` is first called, so
-# that the start of a machine does not take longer.
+# Import the other modules that copy files when a method of `FileMethods` is first called. An import
+# here would make the start of each machine slower.
 if TYPE_CHECKING:
     from microvm.guest.download import Received
     from microvm.guest.executor import Executor
@@ -68,7 +68,7 @@ class GetOptions(ReadOptions, ListOptions, total=False):
 
 
 def in_folder(path: GuestPath, how: ExecOptions) -> bytes:
-    """Return the path that a command of the guest would use for `path`.
+    """Return the path in the guest to which `path` refers for a command with the options `how`.
 
     A relative path starts at the working directory of the command.
 
@@ -81,7 +81,7 @@ def in_folder(path: GuestPath, how: ExecOptions) -> bytes:
 
 
 def as_user(how: ExecOptions) -> FileOptions:
-    """Return the option for methods that access files, so that they act as the command's user.
+    """Return the option `user` for file methods: the user in `how`, the options of a command.
 
     :param how: Options of the command.
     """
@@ -90,7 +90,7 @@ def as_user(how: ExecOptions) -> FileOptions:
 
 
 def collected(how: ExecOptions) -> FileOptions:
-    """Return options for methods that read files, to collect files after a command has ended.
+    """Return options for file methods that read the results of a command with the options `how`.
 
     The files are read as the user of the command. The time limit is the command's own limit, but at
     least `LEAST_TO_COLLECT`.

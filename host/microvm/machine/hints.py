@@ -12,7 +12,9 @@ from microvm.options import Text
 
 
 def about(error: StartError, command: Text, cwd: object, copier: str) -> str:
-    """Return a hint for a command that failed because of a missing file; "" if none is known.
+    """Return a hint if `command` was not started because it, or its folder `cwd`, is missing.
+
+    If no hint is known, return "".
 
     :param command: Name of the command.
     :param cwd: Working directory of the command, as the user gave it.

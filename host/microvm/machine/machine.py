@@ -25,8 +25,8 @@ from microvm.start.accelerator import AcceleratorChoice
 from microvm.start.starter import Starter
 from microvm.system import capacity
 
-# Other modules are imported when a machine starts, so that `_launch_early` can start QEMU before
-# they are imported.
+# Import other modules only when a machine starts. So `_launch_early` can start QEMU first, and QEMU
+# starts while the modules are imported.
 if TYPE_CHECKING:
     from microvm.guest.guest import Guest
     from microvm.images import Image
@@ -333,8 +333,8 @@ class MicroVM(Machine):
         :raises UsageError: If no machine can have this name.
         :raises MicroVMError: If the machine does not exist, or has stopped.
         """
-        # No other code of this package may use the supervisor. This method is the exception,
-        # because users look for `attach` in the class of machines.
+        # This package must not import the supervisor. Only this method does, because users look for
+        # `attach` in the class of machines.
         from microvm.supervisor.client.attached import AttachedVM
 
         return AttachedVM(name, wait=wait)
@@ -374,7 +374,7 @@ def _unclosed(vm: RunningVM) -> str:
 
 
 def _dropped(vm: RunningVM, owner: int) -> None:
-    """Kill QEMU if a machine is garbage-collected while it is still running.
+    """Kill QEMU and warn, after the object of a machine that still runs was garbage-collected.
 
     This function can be called in any thread. `owner` is the id of the process that started the
     machine; in a forked child of that process, this function does nothing.

@@ -70,7 +70,7 @@ class Snapshot:
         files: ExitStack | None = None,
         pause: float = 0.0,
     ) -> None:
-        """Create the object for a snapshot that is already saved. Users call `find` instead.
+        """Create the object of a saved snapshot, whose memory `opened` opens. Users call `find`.
 
         :param origin: Image and options of the saved machine.
         :param opened: Function that returns a context manager, which opens the saved memory.
@@ -128,13 +128,13 @@ class Snapshot:
         return snapshot
 
     def _export(self) -> tuple[dict[str, Any], list[int]]:
-        """Return the properties and open files that another process needs to use the snapshot."""
+        """Return the properties and descriptors with which another process can use the snapshot."""
         assert self._taken is not None  # noqa: S101 - set without a name
         return self._taken.parts()
 
     @classmethod
     def _from_export(cls, facts: dict[str, Any], descriptors: list[int]) -> Self:
-        """Create a snapshot object from the result of `_export`. It will close the descriptors."""
+        """Create a snapshot from the result of `_export`. `close` closes its open `descriptors`."""
         with ExitStack() as files:
             for descriptor in descriptors:
                 files.callback(os.close, descriptor)
@@ -191,7 +191,7 @@ class Snapshot:
         return image_of(self._label, self._origin)
 
     def _make_restorer(self, console: Path | None, confinement: Confinement) -> Restorer:
-        """Return an object that starts a machine from the snapshot, with options of `MicroVM`.
+        """Return an object that starts one machine, with these two options, from the snapshot.
 
         :raises UsageError: If the snapshot is closed.
         :raises SnapshotError: If the snapshot cannot be used here.

@@ -28,7 +28,7 @@ from microvm.supervisor.supervisor import Supervisor
 
 
 def main() -> None:
-    """Fork and run the supervisor in the child process, so that it outlives its caller.
+    """Run the supervisor in a forked child process, so that it outlives the calling process.
 
     Then the supervisor is no child of the process that started it.
     """
@@ -131,7 +131,7 @@ async def _disconnected(starter: ClientConnection) -> None:
 
 
 def _leave_working_folder() -> None:
-    """Make relative paths in the environment absolute, and change to `/`.
+    """Change to the folder `/`, after making the relative paths in the environment absolute.
 
     Otherwise the supervisor would keep the working folder of the starter in use.
     """

@@ -19,8 +19,8 @@ from microvm.system.descriptors import allows, wait_ready
 
 _CHUNK = 1 << 16
 _INTERVAL = 0.2  # seconds between two checks whether the descriptor was closed
-# Device number of /dev/ptmx. Each opening of this device creates another terminal, so we use the
-# client's descriptor and do not open the device again.
+# Device number of /dev/ptmx. Each opening of this device creates another terminal. So use the
+# client's descriptor, instead of opening the file again in non-blocking mode.
 _PTMX = os.makedev(5, 2)
 
 PAUSE = 0.05
@@ -63,8 +63,9 @@ class ClientDescriptor:
         flags = mode | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
         try:
             reopened = os.open(f"/proc/self/fd/{self._descriptor}", flags)
-        # The file cannot be opened again, for example a terminal of another user after su(1). So
-        # read and write it in threads, which may block.
+        # This file cannot be opened a second time, in non-blocking mode. An example is a terminal
+        # of another user after su(1). So read and write the file in threads, where blocking does no
+        # harm.
         except OSError:
             self._blocks = True
             return

@@ -68,8 +68,8 @@ async def _exec(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any
                 returncode = -signal.SIGPIPE
             except asyncio.CancelledError:
                 if options.get("command") == files.PROGRAM:
-                    # This command, `carry`, transfers files. Let it remove a partly written file in
-                    # the guest.
+                    # The program `carry` transfers files. Give it time to remove a partly written
+                    # file in the guest.
                     await give_up(process, _CLEANUP_TIMEOUT)
                 raise
     return {"returncode": returncode, "memory": process.memory}

@@ -1,4 +1,4 @@
-"""Modules that are imported at their first use, because most clients never use them.
+"""Imports modules at their first use, because most clients of a supervisor never use them.
 
 `microvm exec` needs them only if something fails, or does not need them at all. Together, they take
 longer to import than a command in a machine takes. Use them as `lazy.MODULE`.

@@ -21,7 +21,7 @@ LIMIT = 1 << 20
 
 
 class _Bounded(io.FileIO):
-    """A log file that discards data beyond its maximum size, or if the disk is full."""
+    """A log file that discards further data when it is full or the disk is full."""
 
     _left = LIMIT
 
@@ -38,7 +38,7 @@ class _Bounded(io.FileIO):
 
 
 def open_log() -> None:
-    """Limit the size of the supervisor's log, the file to which its standard error is written."""
+    """Make `sys.stderr` discard text when the supervisor's log, its file, has reached `LIMIT`."""
     buffered = io.BufferedWriter(_Bounded(2, "w", closefd=False))
     sys.stderr = io.TextIOWrapper(buffered, "utf-8", "backslashreplace", line_buffering=True)
 

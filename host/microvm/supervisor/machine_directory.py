@@ -54,7 +54,7 @@ class MachineDirectory:
     """
 
     def __init__(self, name: str, descriptor: int, *, held: bool = False) -> None:
-        """Use an open descriptor of the folder. `held` tells if this descriptor holds the lock.
+        """Use an open descriptor of the folder. `held` is True if it holds the supervisor's lock.
 
         `close` closes the descriptor.
         """

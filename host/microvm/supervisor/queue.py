@@ -71,8 +71,8 @@ class CommandQueue:
         while self._waiting:
             turn = self._waiting.popleft()
             if not turn.done():
-                # Do not clear `runs` here. Otherwise a new request could use the guest before the
-                # request whose turn it is.
+                # Do not clear `runs`, which marks the guest as busy, before the next request takes
+                # its turn. Otherwise a new request could use the guest first.
                 turn.set_result(None)
                 return
         self.runs = ""

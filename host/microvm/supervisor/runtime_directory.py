@@ -92,11 +92,11 @@ class RuntimeDirectory:
         for name in self._folders():
             try:
                 self.of(name).close()
-            # Skip the folder, because it was just removed, or is not the folder of a machine.
+            # This folder was just removed, or does not belong to a machine, so skip it.
             except FileNotFoundError:
                 continue
-            # List the name, so that a command with this name reports why the folder cannot be
-            # opened.
+            # This folder cannot be opened. List its name all the same, so that users can try a
+            # command with this name, which reports the reason.
             except OSError:
                 pass
             names.append(name)
@@ -218,7 +218,7 @@ class RuntimeDirectory:
             raise self.trouble(name, error) from None
 
     def sweep(self, directory: MachineDirectory, *, kept: float = 0.0) -> bool:
-        """Remove the folder of a machine that has been dead for `kept` seconds, and return True.
+        """Remove the folder of a machine if it has been dead for `kept` seconds; tell if removed.
 
         Return False if the machine is alive, has been dead for less time, or was removed by another
         process.
@@ -346,7 +346,7 @@ def _in_temporary(folder: str) -> str:
 
 
 def _elsewhere(name: str, path: str) -> str:
-    """Return a runtime directory other than `path` that has a machine `name`; empty if none has.
+    """Return another runtime directory than `path` if it has a machine `name`, otherwise "".
 
     The other directories are those that would be used if the environment variables were not set.
     """

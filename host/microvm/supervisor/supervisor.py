@@ -28,21 +28,23 @@ from microvm.units import format_duration
 if TYPE_CHECKING:
     from microvm.machine.machine import MicroVM
 
-# Maximum number of simultaneous requests that have no time limit (`LASTING`), such as a command.
-# Each of them needs `_FILES` open files. `_OTHER_FILES` are reserved for everything else.
+# `_MOST_LASTING`: maximum number of simultaneous requests without a time limit, such as commands.
+# `_FILES`: number of open files that each of them needs. `_OTHER_FILES`: number of open files that
+# are reserved for everything else. If the process may open fewer files, the maximum is lower.
 _MOST_LASTING = 200
 _FILES = 4
 _OTHER_FILES = 200
 _BACKLOG = 1024  # number of clients that may wait to connect; the kernel can have a lower limit
 _MOST_SILENT = 64  # maximum number of clients that have not sent their request yet
 
-# An idle guest is pinged, because nothing else shows that it has halted. The first number is the
-# seconds between two pings, the second is the maximum number of seconds for an answer.
+# Seconds between two pings to an idle guest, and maximum number of seconds for its answer. Nothing
+# but a missing answer shows that an idle guest has halted.
 _PING_INTERVAL = 30.0
 _PING_TIMEOUT = 60.0
 
-# Seconds between two checks that the machine's folder and socket exist, and seconds between two
-# updates of the modification times of these files.
+# `_CHECK_INTERVAL`: seconds between two checks that the machine's folder and socket exist.
+# `_REFRESH_INTERVAL`: seconds between two updates of the modification times of these files, so that
+# the host does not remove them as unused.
 _CHECK_INTERVAL = 1.0
 _REFRESH_INTERVAL = 3600.0
 
@@ -71,7 +73,7 @@ class ClientRequest:
 
 @dataclass(frozen=True, slots=True)
 class Termination:
-    """The reason why a machine ends, whether a user wanted that, and whether its folder is kept.
+    """The reason why a machine ends, whether a user wanted its end, and if its folder is kept.
 
     :ivar reason: the reason, for people.
     :ivar asked: True if somebody asked for the end.
@@ -124,7 +126,7 @@ class Supervisor:
     async def supervise(
         self, start: Callable[[], Coroutine[Any, Any, None]], order: dict[str, Any]
     ) -> None:
-        """Call `start`, and handle requests until the machine ends, or reaches a limit in `order`.
+        """Call `start`, and handle requests until the machine ends. `order` limits its age.
 
         :param start: starts the machine, sets `machine`, and sends the reply to the starter.
         :param order: the starter's description of the machine, with its maximum age and idle time.
@@ -235,8 +237,8 @@ class Supervisor:
         while True:
             try:
                 connected, _ = await loop.sock_accept(self._listener)
-            # For example, this process has too many open files. Refuse a client that has sent no
-            # request, and try again after a pause.
+            # A connection cannot be accepted, for example because this process has too many open
+            # files. Refuse a client that has sent no request, and try again after a pause.
             except OSError:
                 self._hurry()
                 await asyncio.sleep(_ACCEPT_PAUSE)
@@ -287,7 +289,7 @@ class Supervisor:
 
     @contextmanager
     def _counted(self) -> Iterator[None]:
-        """Context manager that counts a request without a time limit (`LASTING`) during its block.
+        """Context manager for a request without a time limit; raises `Busy` if too many run.
 
         :raises Busy: there are too many lasting requests.
         """
@@ -323,15 +325,15 @@ class Supervisor:
             await request.client.send(reply, request.client.passed)
 
     def _explained(self, error: BaseException) -> BaseException:
-        """Return the error to send to the client, with the reason if the machine has ended."""
+        """Return `error` as it is sent to a client: with the reason if the machine has ended."""
         if not isinstance(error, MachineError):
             return error
         if self.ending is None:
             return self.directory.error(error.message)
         explained = self.directory.error(self.ending.reason)
         if self.ending.traceless:
-            # Remove the hint, because it refers to the console output, which was removed with the
-            # folder.
+            # The hint refers to the stored console output, which was removed with the machine's
+            # folder. So remove the hint.
             explained.hint = ""
         return explained
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 
 import json
 
-# Define this constant here, because importing the module `typing` takes longer than a command takes
-# in a machine.
+# Do not import this constant from the module `typing`, because that import takes longer than a
+# command in a machine.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any

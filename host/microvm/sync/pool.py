@@ -85,8 +85,8 @@ class Pool(LoopBound):
         finally:
             self._loop.post(leased.aclose)
 
-    # These overloads repeat the overloads of `microvm.Pool.map`. Python's type hints have no way to
-    # derive them.
+    # These overloads repeat those of the asynchronous `microvm.Pool.map`, because type hints cannot
+    # derive the blocking variant of a method.
     @overload
     def map(
         self,

@@ -129,8 +129,8 @@ class AsyncMicroVMFactory(_Factory[MicroVM, Awaitable["machine.MicroVM"]]):
 
     async def _started(self, given: MicroVMOptions) -> machine.MicroVM:
         wanted = self._wanted(given)
-        # Finding the machine's description may run the user's set-up function, which blocks. So do
-        # this in a thread, while this event loop continues.
+        # `_found` may call the user's set-up function, which blocks. So call `_found` in a thread,
+        # so that this event loop continues.
         wanted = await asyncio.to_thread(self._found, wanted)
         with self._origins.trial(wanted.kind):
             vm = self._made(MicroVM, wanted)

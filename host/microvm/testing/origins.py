@@ -1,4 +1,4 @@
-"""The origins of the machines of tests: images, and snapshots of prepared machines.
+"""The images, and the snapshots of prepared machines, from which the machines of tests start.
 
 If the fixture `microvm_setup` returns a function (a set-up), it prepares one machine, of which a
 snapshot is saved. Each test gets a fork of that snapshot. A failed start or set-up is remembered,
@@ -30,7 +30,7 @@ _LACKS = (QemuError, CacheError, ImageError, BootError, SnapshotError, ModuleNot
 
 
 class Origins:
-    """The images, and the snapshots of prepared machines, from which tests get their machines.
+    """The store of snapshots of prepared machines, from which the machines of tests start.
 
     :param run: Object to share snapshots with other processes of the test run; None if there are
         none.
@@ -57,7 +57,7 @@ class Origins:
             self._run.leave()
 
     def find(self, wanted: WantedMachine, transcripts: list[Transcript]) -> WantedMachine:
-        """Return the description of the machine to start: `wanted`, or a fork if there is a set-up.
+        """Return `wanted`; if it has a set-up, return the description of a fork of that machine.
 
         A machine without a set-up function is started as `wanted`. Otherwise, prepare a machine
         with the set-up function and save its snapshot, unless the snapshot exists already.
@@ -77,7 +77,7 @@ class Origins:
 
     @contextmanager
     def trial(self, kind: str) -> Iterator[None]:
-        """Return a context manager for a block that starts a machine. It may skip or fail the test.
+        """Context manager whose block starts a machine. If that fails, skip or fail the test.
 
         If the host lacks something that machines need, such as QEMU, the context manager skips or
         fails the test. It does so at once if the start of an equal machine has failed in an earlier
@@ -116,7 +116,10 @@ class Origins:
             raise pytest.fail.Exception(said, pytrace=False) from None
 
     def _again(self, kind: str) -> None:
-        """Skip or fail the test if an earlier test could not start or prepare an equal machine."""
+        """Skip or fail the test if an earlier one could not start or prepare a machine of `kind`.
+
+        Machines with equal images, options and set-up functions have the same `kind`.
+        """
         match self._outcomes.get(kind):
             case "lack", message:
                 self._lack(message)
@@ -181,7 +184,7 @@ class Origins:
 
 
 def _is_final(retries: Retries, attempt: Attempt, error: BaseException) -> bool:
-    """Record a failed attempt. Return True if further attempts would fail with the same error."""
+    """Record a failed attempt. Return True if later tests must not try again."""
     try:
         retries.fail(attempt, error)
     except BaseException:

@@ -34,8 +34,8 @@ _NOT_MARKED = (
     'set `asyncio_mode = "auto"` in the configuration of pytest'
 )
 
-# `_OURS`: packages whose frames are removed from tracebacks. `_RUNNERS`: packages that run tests,
-# so that their frames are not code of the user.
+# `_OURS`: packages whose frames are removed from tracebacks. `_RUNNERS`: packages that run tests.
+# Frames of these packages do not count as code of the user.
 _OURS = frozenset({"microvm", "microvm_image"})
 _RUNNERS = frozenset({"_pytest", "pluggy", "pytest_asyncio", *sys.stdlib_module_names})
 
@@ -146,7 +146,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.fixture(scope="session")
 def microvm_options() -> MicroVMOptions:
-    """The options of all machines of the session. Override this fixture to set them.
+    """The options of the machines of all tests. Override this fixture to set the options.
 
     They are the options of `microvm.MicroVM`, and `image` or `snapshot`. A mark of a test takes
     precedence.
@@ -219,7 +219,7 @@ def _microvm_session(
 def factory_arguments(
     request: pytest.FixtureRequest, options: MicroVMOptions, setup: Setup | None
 ) -> tuple[Origins, Any, MicroVMOptions, Setup | None, str, list[Transcript]]:
-    """Return the arguments of a machine factory for the test or session that requests a fixture."""
+    """Return the arguments of a new machine factory for the test or session in `request`."""
     from microvm.testing.origins import Origins
     from microvm.testing.run import Run
 
@@ -229,8 +229,8 @@ def factory_arguments(
         policy = config.getoption("--microvm") or config.getini("microvm")
         config.stash[_origins] = Origins(run, skips=policy == "skip")
     variant = ""
-    # The fixture `microvm_setup` may have several parameters. Each parameter gets its own snapshot,
-    # which the parameter's index distinguishes.
+    # If the fixture `microvm_setup` has several parameters, each of them may prepare the machine
+    # differently. So each gets its own snapshot, which the index of the parameter distinguishes.
     if spec := getattr(node, "callspec", None):
         variant = str(spec.indices.get("microvm_setup", ""))
     transcripts = node.stash.setdefault(_transcripts, [])

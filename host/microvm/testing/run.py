@@ -39,7 +39,7 @@ class Run:
 
     @classmethod
     def joined(cls, folder: str | None) -> Run | None:
-        """Join the test run whose processes share this folder, and return the run.
+        """Return the test run whose processes share `folder`, after this process has joined it.
 
         Return None if the folder is None, or if the cache cannot be written.
         """
@@ -58,25 +58,25 @@ class Run:
         self._stack.close()
 
     def snapshot(self, kind: str) -> str:
-        """Return the name of the run's snapshot for a kind of machine; see `WantedMachine.kind`."""
+        """Return the name of the run's snapshot of a machine whose `WantedMachine.kind` this is."""
         return f"{self.name}-{kind}"
 
     @contextmanager
     def turn(self, kind: str) -> Iterator[None]:
-        """Context manager for preparing a machine of this kind, in only one process at a time."""
-        # Create a file of this name, because it tells the controller of pytest-xdist that the test
-        # run may have saved snapshots.
+        """Context manager: while its block prepares a machine of `kind`, other processes wait."""
+        # Create this file, because its existence tells the controller of pytest-xdist that the test
+        # run may have saved snapshots, which the controller then removes.
         (self._folder / kind).touch()
         with lock.held(self._folder / kind, NullReporter()):
             yield
 
     def note(self, kind: str, outcome: str, message: str) -> None:
-        """Store the error of a failed set-up function, so that no other process calls it again."""
+        """Store why the set-up of this `kind` has failed, so that no other process repeats it."""
         with suppress(OSError):
             (self._folder / f"{kind}.json").write_text(json.dumps([outcome, message]))
 
     def noted(self, kind: str) -> tuple[str, str] | None:
-        """Return the error of a failed set-up function that another process has stored, or None."""
+        """Return the `outcome` and `message` that a process has stored with `note`, or None."""
         with suppress(OSError, ValueError):
             outcome, message = json.loads((self._folder / f"{kind}.json").read_text())
             return outcome, message

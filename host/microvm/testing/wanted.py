@@ -49,7 +49,7 @@ def marked(node: pytest.Item | pytest.Session) -> Iterator[MicroVMOptions]:
 
 
 def merged(layers: Sequence[MicroVMOptions]) -> dict[str, Any]:
-    """Merge the options of several layers, such as a fixture and a mark. Later layers win.
+    """Merge options from several places, such as a fixture and a mark. The later ones win.
 
     A snapshot replaces an image and the options that the snapshot determines. An image replaces a
     snapshot.
@@ -91,7 +91,7 @@ class WantedMachine:
     def of(
         cls, layers: Sequence[MicroVMOptions], setup: Setup | None, variant: str = ""
     ) -> WantedMachine:
-        """Return the description of the machine that a test with these options and set-up needs.
+        """Return the description of a machine. Later `layers` of options take precedence.
 
         :param layers: Options from several places. Later ones take precedence; the first ones are
             those of the session.
@@ -137,7 +137,7 @@ class WantedMachine:
         return Snapshot.find(self.snapshot)
 
     def fork(self, snapshot: Snapshot) -> WantedMachine:
-        """Describe a fork of `snapshot`, which was saved after the set-up of this machine."""
+        """Return the description of a fork of `snapshot`, which was saved after this set-up."""
         options: Any = {name: value for name, value in self.options.items() if name in _OF_FORKS}
         return WantedMachine(None, snapshot, options, None, self.kind)
 
@@ -150,7 +150,7 @@ def _check(setup: object) -> None:
 
 
 def _source_position(setup: Setup | None) -> str:
-    """Return the position in the source code at which a set-up function is defined.
+    """Return the file and line at which a set-up function is defined.
 
     Unlike the function's address in memory, it is the same in every process.
     """

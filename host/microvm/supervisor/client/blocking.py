@@ -31,8 +31,8 @@ _KILL_TIMEOUT = 10.0
 
 _INTERVAL = 5.0  # seconds of a supervisor's silence before it gets a ping
 
-# Number of intervals without data from the supervisor, after which a client checks whether a signal
-# such as SIGSTOP has stopped the supervisor. If so, the client gives up.
+# Number of intervals that a client waits for data before it checks whether the supervisor is
+# stopped, for example by SIGSTOP. If the supervisor is stopped, the client gives up.
 _STOPPED_SILENCES = 2
 _PAUSE = 0.02  # seconds between two attempts to connect to a supervisor
 _CHUNK = 1 << 16
@@ -148,7 +148,7 @@ class BlockingConnection:
         return int.from_bytes(data[:4], sys.byteorder)
 
     def kill(self) -> None:
-        """Kill the supervisor, which does not answer any more, and wait until it has exited."""
+        """Kill a supervisor that does not answer any more, and wait until it has exited."""
         process = os.pidfd_open(self._pid())
         hangup = {self.socket.fileno(): POLLRDHUP}
         try:

@@ -41,10 +41,10 @@ class Connector(Protocol):
 
 
 class MachineConnector:
-    """A connector to the supervisor of one machine. It refuses a later machine of the same name."""
+    """A connector to one machine's supervisor, but not to that of a later machine of that name."""
 
     def __init__(self, name: str, facts: Mapping[str, Any]) -> None:
-        """Store a machine's name, and `facts` that no later machine of the same name has.
+        """Store a machine's name, and the values in `facts` that tell it from later machines.
 
         :param facts: the content of the machine's `machine.json`.
         """
@@ -102,7 +102,7 @@ class MachineConnector:
 
 
 def _identity(facts: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Return values of a machine's `facts` that differ between machines of the same name."""
+    """Return the values in `facts` that tell a machine from an earlier one of the same name."""
     return facts.get("supervisor"), facts.get("started")
 
 

@@ -30,7 +30,7 @@ _CHUNK = 1 << 16
 def inspect(
     names: Sequence[str] | None = None,
 ) -> tuple[list[dict[str, Any]], MicroVMError | None]:
-    """Return the descriptions of machines, and the error for those that cannot be described.
+    """Return descriptions of these or all machines, and an error for names that are not found.
 
     The machines are sorted by name, or in the order of `names`. Each description has `name` and
     `state`: `starting`, `running`, `ending`, `silent` (the supervisor does not answer), or `gone`
@@ -76,7 +76,8 @@ class _Inspection:
             return
         try:
             self.connection = connect_to(directory, timeout=0)
-        # Raised if the machine is just starting or ending, so that its supervisor does not answer.
+        # This error means that the supervisor does not answer, because its machine is just starting
+        # or ending.
         except (MicroVMError, OSError):
             self.is_alive = directory.is_alive()
         else:
@@ -87,8 +88,8 @@ class _Inspection:
         assert self.connection is not None  # noqa: S101 - the supervisor was asked
         try:
             self.answer = self.connection.reply()
-        # Raised if the machine has just ended, or if its supervisor uses another version of the
-        # protocol.
+        # This error means that the machine has just ended, or that its supervisor uses another
+        # version of the protocol.
         except MicroVMError:
             self.is_alive = self.directory.is_alive()
             self.answer = {**self._known(), "state": "running"} if self.is_alive else None
@@ -172,19 +173,19 @@ def _end(name: str) -> None:
                 connection.reply(max_pings=_MAX_PINGS)
             except GuestUnresponsive:
                 connection.kill()
-            # Raised if the supervisor uses another version of the protocol. It has closed the
-            # connection, so connect again to kill it.
+            # This error means that the supervisor uses another version of the protocol. The
+            # supervisor has closed the connection, so connect again to kill it.
             except UsageError:
                 with connect_to(directory) as another:
                     another.kill()
-            # This error also occurs if somebody has killed the supervisor, so the machine may be
-            # dead.
+            # Ignore this error if the supervisor is dead, because somebody may have killed it. The
+            # machine has then ended, too.
             except MicroVMError:
                 if not directory.wait_dead(_DEATH_TIMEOUT):
                     raise
         if not directory.wait_dead(_DEATH_TIMEOUT):
             raise MicroVMError(f"machine {name} does not end")
-        # Remove the files of a supervisor that was killed, as it could not do so itself.
+        # A supervisor that was killed could not remove its files, so remove them here.
         runtime.sweep(directory)
 
 
@@ -206,7 +207,7 @@ def _ask(directory: MachineDirectory, opened: ExitStack, call: str) -> BlockingC
 
 
 def wait(name: str) -> dict[str, Any]:
-    """Wait until a machine has ended. Return its `reason`, and whether a user `asked` for the end.
+    """Wait until a machine has ended. Return the `reason`, and `asked`: True if a user wanted it.
 
     :raises MicroVMError: there is no such machine.
     """

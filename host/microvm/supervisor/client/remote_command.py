@@ -39,7 +39,7 @@ class RemoteCall:
         )
 
     async def answer(self) -> tuple[Any, list[int]]:
-        """Wait for the reply, and return its result and descriptors, which the caller closes."""
+        """Wait for the reply. Return its result, and its descriptors, which the caller closes."""
         result = await self._answer
         taken, self._connection.descriptors = self._connection.descriptors, []
         return result, taken
@@ -140,8 +140,8 @@ class RemoteCommand:
             self.command.abandoned = True
             try:
                 self._loop.call_soon_threadsafe(self.abandon)
-            # A RuntimeError means that the event loop was closed without `shutdown_asyncgens`, and
-            # cannot call `abandon`. So disconnect in this thread.
+            # A RuntimeError means that the event loop is already closed, so it cannot call
+            # `abandon`. So disconnect in this thread.
             except RuntimeError:
                 self.command.abandoned = False
                 self.leave()
@@ -214,8 +214,7 @@ class RemoteCommand:
     def _fail_start(self, error: MicroVMError) -> None:
         if not self.started.done():
             self.started.set_exception(error)
-            # Read the error once. Otherwise asyncio logs it if nobody waits until the command has
-            # started.
+            # Read the error once, because asyncio would log an error that nobody has read.
             self.started.exception()
 
     def _settle(self) -> None:

@@ -41,7 +41,7 @@ class RemoteGuest:
         wait: bool = False,
         timeouts: Timeouts = TIMEOUTS,
     ) -> None:
-        """Use `connector` to open a connection for each request.
+        """Use `connector` to open connections. If `wait`, commands wait for those of others.
 
         :param defaults: the default options of a command.
         :param wait: True to wait while the command of another process runs.
@@ -124,7 +124,7 @@ class RemoteGuest:
             await self._until_loop_ends.aclose()
 
     def _check_loop(self) -> None:
-        """Check that all requests are made in one event loop."""
+        """Raise an error if this request is made in another event loop than the first one."""
         self._loop = self._loop or running_loop("machine")
         check_loop("machine", self._loop)
 
@@ -136,7 +136,7 @@ class RemoteGuest:
         await self._wait_killed()
 
     async def _wait_killed(self) -> None:
-        """Wait until abandoned commands are killed. Timeouts of the connections limit this wait."""
+        """Wait until abandoned commands are killed, or the timeouts of their connections end."""
         if self._left:
             await asyncio.wait(list(self._left))
         for running in list(self._commands):
@@ -147,7 +147,8 @@ class RemoteGuest:
         self, argv: Sequence[Text], request: codec.ExecRequest, options: ParsedOptions
     ) -> RemoteCommand:
         fed = request.stdin_from == codec.StdinKind.HOST or request.rows > 0
-        # Keep only the options of the command itself. The supervisor does not know those of `run`.
+        # Send only the options of `exec`, because the supervisor does not know the other options of
+        # `run`.
         given = {name: options[name] for name in options_of(ExecOptions) if name in options.given}
         given["stdin"] = PIPE if fed else None
         fields = {
@@ -160,8 +161,8 @@ class RemoteGuest:
         if self._until_loop_ends is None:
             self._until_loop_ends = _until_loop_ends(self._commands)
             await anext(self._until_loop_ends)
-        # If this method is cancelled, the task `opening` continues until the request is sent,
-        # because only then `_leave` can cancel the request.
+        # Use a task of its own, because a request can only be cancelled after it was sent. If this
+        # method is cancelled, the task continues until then, and `_leave` cancels the request.
         opening = asyncio.ensure_future(self._open(argv, request, fields, fed=fed))
         self._opening.add(opening)
         opening.add_done_callback(self._opening.discard)
@@ -217,7 +218,7 @@ class RemoteGuest:
         files: Sequence[FileIO] = (),
         owner: ExitStack | None = None,
     ) -> socket.socket:
-        """Connect, send a request with open files, and return the socket. `owner` closes the files.
+        """Connect, send a request with open `files`, and return the socket; closes all of `owner`.
 
         :param files: the files that are passed to the supervisor.
         """
@@ -250,8 +251,8 @@ async def _until_loop_ends(commands: Set[RemoteCommand]) -> AsyncGenerator[None,
 def _ask(
     connector: Connector, request: Mapping[str, Any], files: Sequence[FileIO], owner: ExitStack
 ) -> socket.socket:
-    # Close the files in this thread, because the task that waits for this thread may be cancelled
-    # first.
+    # Close the files here in the thread that uses them. If the waiting task closed them, it could
+    # do so too early, because it may be cancelled.
     with owner:
         return connector.ask(request, [file.fileno() for file in files])
 
@@ -266,6 +267,6 @@ def _pipe(reads: ExitStack, writes: ExitStack) -> tuple[FileIO, FileIO]:
 
 
 def _close_result(asking: asyncio.Future[socket.socket]) -> None:
-    """Close a connection if the task that asked for it was cancelled."""
+    """Close the connection that `asking` has opened, because the task that waited is cancelled."""
     if not asking.cancelled() and asking.exception() is None:
         asking.result().close()

@@ -67,7 +67,8 @@ class Start:
         with self._connection:
             if not self._done:
                 self._cancel()
-        # The spawned process exits soon, because it only forks the supervisor.
+        # Collect the exit status of the spawned process, which exits as soon as it has forked the
+        # supervisor.
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_CLEANUP_TIMEOUT)
 
@@ -81,7 +82,7 @@ class Start:
             runtime.of(self.name) as directory,
         ):
             if directory.wait_dead(_CLEANUP_TIMEOUT):
-                # Remove the files of a supervisor that was killed, as it could not do so itself.
+                # A supervisor that was killed could not remove its files, so remove them here.
                 runtime.sweep(directory)
 
     def order(
