@@ -111,7 +111,7 @@ class Sender:
             self._receiving.clear()
 
     async def _send(self, key: str, number: Iterator[int]) -> str:
-        """Send the image or snapshot of digest `key` to all workers in `_receiving`, in pieces.
+        """Send the image or snapshot `key` to all workers in `_receiving`, as pieces with a number.
 
         Return the text of an error, or "" if all pieces were sent.
 
@@ -209,7 +209,7 @@ class Receiver:
             incoming.fail(MicroVMError(_ENDED))
 
     async def _take(self, key: str, **message: Any) -> bool:
-        """Handle a message about the image or snapshot `key`. Return False to refuse it."""
+        """Handle a message about image or snapshot `key`. Return False to refuse the message."""
         incoming = self._incoming.get(key)
         return incoming is not None and await in_thread(incoming.take, **message)
 
@@ -249,7 +249,7 @@ class _Incoming(io.RawIOBase):
         return True
 
     def fail(self, error: MicroVMError) -> None:
-        """Make the reader's next call raise an error, and drop the pieces that it has not read."""
+        """Abort the transfer: drop unread pieces, and let the reader's next call raise `error`."""
         while True:
             with suppress(queue.Empty):
                 self._queue.get_nowait()

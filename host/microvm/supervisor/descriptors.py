@@ -42,9 +42,9 @@ class ClientDescriptor:
         self._polls = True  # True if poll(2) shows whether the descriptor is ready
         status = os.fstat(descriptor)
         if not allows(descriptor, writes=writes):
-            # The client has opened this descriptor only for the opposite direction. Do not open its
-            # file again, because that could open the other end of a pipe. Instead, the first read
-            # or write fails.
+            # The client has opened this descriptor only for the opposite direction, so each read or
+            # write will fail. Do not open its file again, because that could open the other end of
+            # a pipe.
             return
         if stat.S_ISSOCK(status.st_mode):
             self._socket = socket.socket(fileno=descriptor)
@@ -137,8 +137,8 @@ class ClientDescriptor:
                 if not self._polls or wait_ready({descriptor: POLLOUT}, _INTERVAL):
                     try:
                         view = view[os.write(descriptor, view) :]
-                    # Raised by a terminal that lacks room for the two bytes of a newline; try
-                    # again.
+                    # A terminal raises this error if it lacks room for the two bytes of a newline.
+                    # So try again.
                     except BlockingIOError:
                         time.sleep(PAUSE)
         finally:

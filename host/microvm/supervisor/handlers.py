@@ -60,7 +60,8 @@ async def _exec(supervisor: Supervisor, request: ClientRequest) -> dict[str, Any
             if process.stdin and options.get("stdin") == PIPE:
                 feed = _fed(source, process.stdin)
             elif process.stdin:
-                # A command with a terminal has an input stream even if none was requested.
+                # A command with a terminal has an input stream even if none was requested. So close
+                # this stream.
                 process.stdin.close()
             try:
                 returncode = await attach(process, feed, out.write, err.write)

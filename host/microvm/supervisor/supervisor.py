@@ -318,7 +318,8 @@ class Supervisor:
             await cancel([work, listening])
         try:
             reply = {"result": work.result()}
-        # A TypeError means that the request has an unknown option.
+        # A TypeError means that the request has an unknown option, so report this error to the
+        # client, too.
         except (MicroVMError, OSError, TypeError) as error:
             await request.client.fail(self._explained(error))
         else:

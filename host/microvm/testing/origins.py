@@ -57,7 +57,7 @@ class Origins:
             self._run.leave()
 
     def find(self, wanted: WantedMachine, transcripts: list[Transcript]) -> WantedMachine:
-        """Return `wanted`; if it has a set-up, return the description of a fork of that machine.
+        """Return `wanted`, or if it has a set-up, the description of a fork of that machine.
 
         A machine without a set-up function is started as `wanted`. Otherwise, prepare a machine
         with the set-up function and save its snapshot, unless the snapshot exists already.

@@ -51,7 +51,7 @@ class BlockingConnection:
     """
 
     def __init__(self, name: str, connected: socket.socket) -> None:
-        """Use a connected socket, which is closed with the connection."""
+        """Use a socket that is connected to the supervisor of machine `name`; owns the socket."""
         self.name = name
         self.socket = connected
         self.at_end = False
@@ -103,7 +103,7 @@ class BlockingConnection:
         *,
         max_pings: int = protocol.MAX_PINGS,
     ) -> Any:
-        """Return the result in the supervisor's reply. Until it arrives, handle all other events.
+        """Wait for the supervisor's reply, and return its result. Meanwhile, handle other events.
 
         :param on_event: called with the name and the value of each event before the reply.
         :param readable: a function for each further descriptor, called when the descriptor is
@@ -194,8 +194,9 @@ def connect_to(
                 raise directory.error() from None
             if isinstance(error, TimeoutError) or time.monotonic() > deadline:
                 raise lazy.failures.silent(directory.name) from None
-            # BlockingIOError is raised if so many clients connect that the socket's backlog is
-            # full.
+            # The first two errors mean that the supervisor is starting or ending. A BlockingIOError
+            # means that so many clients connect that the socket's backlog is full. In all three
+            # cases, try again.
             if not isinstance(error, FileNotFoundError | ConnectionRefusedError | BlockingIOError):
                 raise
             time.sleep(_PAUSE)

@@ -61,7 +61,7 @@ class ClientProtocol:
     """
 
     def __init__(self, name: str, max_pings: int = MAX_PINGS) -> None:
-        """Create the state of a new connection, on which nothing has been received yet.
+        """Create the state of a new connection to the supervisor of machine `name`.
 
         :param name: the name of the machine, for messages.
         :param max_pings: number of pings in a row that may stay unanswered.

@@ -28,7 +28,7 @@ from microvm.wire import codec
 
 
 class RemoteGuest:
-    """A guest that runs commands through a supervisor. Each request has its own connection.
+    """A named machine's guest. Each request has its own connection to the machine's supervisor.
 
     :ivar defaults: the default options of a command.
     """
@@ -41,7 +41,7 @@ class RemoteGuest:
         wait: bool = False,
         timeouts: Timeouts = TIMEOUTS,
     ) -> None:
-        """Use `connector` to open connections. If `wait`, commands wait for those of others.
+        """Use `connector` for each request. With `wait`, commands wait for those of other users.
 
         :param defaults: the default options of a command.
         :param wait: True to wait while the command of another process runs.
