@@ -21,12 +21,14 @@ class DownloadSpeed:
     """A meter of the speed of one download."""
 
     def __init__(self) -> None:
-        """Begin the first window of time, in which the bytes that arrive are counted."""
+        """Begin the first window of time. The bytes that arrive in each window are counted."""
         self._begun = time.monotonic()
         self._before = 0
 
     def is_too_slow(self, size: int) -> bool:
-        """Return True if a window of time has just ended, and `size` grew too little in it.
+        """Return True if `size`, the bytes received so far, grew too little in the last window.
+
+        A window is a period of `WINDOW` seconds. Return False before the end of a window.
 
         :param size: Number of bytes that have arrived so far. A smaller number than before counts
             as progress, too, because received files may have been moved elsewhere.

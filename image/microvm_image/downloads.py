@@ -36,7 +36,7 @@ def folder() -> Path:
 
 @contextmanager
 def in_use(report: Reporter) -> Iterator[None]:
-    """Context manager that prevents the removal of downloads while its block runs."""
+    """Context manager that prevents the removal of downloads during its `with` block."""
     with ExitStack() as held:
         # in a cache that cannot be written, no download can be removed, so no lock is needed
         with suppress(CacheError):

@@ -78,7 +78,9 @@ class _Way:
 
 @dataclass(frozen=True, slots=True)
 class ErofsLayer:
-    """A layer with the files on an image's disk, which `disk.write` has written.
+    """A layer with the files of an image of microvm, read from the image's EROFS disk.
+
+    The disk was written by `disk.write`.
 
     :ivar open: A function that opens the disk.
     """

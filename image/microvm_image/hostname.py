@@ -50,7 +50,7 @@ def _content(tree: RootfsTree, path: str) -> bytes | None:
 
 
 def _lacking(hosts: bytes) -> bytes:
-    """Return the lines for `localhost` and the host name that a text of /etc/hosts lacks."""
+    """Return the lines for `localhost` and the host name that `hosts`, a /etc/hosts, lacks."""
     lines = [line.partition(b"#")[0].split() for line in hosts.splitlines()]
     named = {name for line in lines for name in line[1:]}
     lacking = b""

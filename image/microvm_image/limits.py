@@ -83,7 +83,7 @@ class Budget:
 
     @contextmanager
     def reading(self, name: str) -> Iterator[None]:
-        """Context manager that counts the processor time of its block, which reads a layer.
+        """Context manager that counts the processor time of its `with` block, which reads a layer.
 
         :param name: The layer's name, for messages.
         """

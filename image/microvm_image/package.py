@@ -203,7 +203,7 @@ def folder_of(wanted: WantedPackage, arch: Arch, version: str) -> Path:
 
 
 def _stem(wanted: WantedPackage) -> Path:
-    """Return the path of a package's folder in the cache, but without version and architecture."""
+    """Return the beginning of `folder_of`'s path: without the version and the architecture."""
     kept = hashlib.sha256(f"{wanted.member}\0{wanted.companions}".encode()).hexdigest()[:8]
     return cache.folder("downloads") / f"{wanted.package}-{kept}"
 

@@ -116,7 +116,7 @@ class Recipe:
             raise UsageError(str(error)) from None
 
     def config(self, source: ImageConfig) -> ImageConfig:
-        """Combine the default options of commands from the recipe and from its source.
+        """Combine the default options of commands in the recipe with those of its source.
 
         As in docker, a recipe that sets an entrypoint disables the default command of the source.
 

@@ -271,7 +271,7 @@ def _no_image(image: str | Path, path: Path) -> ImageError:
 
 
 def _how_to_get(image: str | Path) -> str:
-    """Return the hint for a missing image: how to build the image, or a similar name."""
+    """Return the hint for a missing image: how to list all images, or how to get this one."""
     known = "`microvm image ls` lists the images in the cache"
     if isinstance(image, Path) or "/" in image:
         return known

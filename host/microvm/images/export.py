@@ -155,8 +155,8 @@ def _manifest(archive: export_archive.ExportReader, name: str) -> ImageManifest:
             raise ValueError("it is not an object")
         manifest = read_manifest(found, name)
         if not re.search(rf"-{manifest.arch}-[0-9a-f]{{12}}$", manifest.name):
-            # Require the suffix `-ARCH-DIGEST`. A name without this suffix could be the same as the
-            # tag of another image, which could then not be found by its tag.
+            # Require the suffix `-ARCH-DIGEST`. Without this rule, an import could be called
+            # `python`, for example, and be found instead of the image with the tag `python`.
             raise ValueError(f"no build gives an image the name {manifest.name!r}")
         return manifest
     except (ValueError, RecursionError) as error:

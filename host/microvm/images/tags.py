@@ -75,7 +75,7 @@ def of(image: str) -> list[str]:
 
 @contextmanager
 def changing(report: Reporter | None = None) -> Iterator[None]:
-    """Context manager that holds the lock of all tags, so that its block may change tags.
+    """Context manager that locks all tags. Tags may be changed only in its `with` block.
 
     :raises CacheError: The cache cannot be written.
     """
@@ -84,7 +84,7 @@ def changing(report: Reporter | None = None) -> Iterator[None]:
 
 
 def assign(text: str, image: str, report: Reporter | None = None) -> str:
-    """Assign a tag to an image in the cache, and return the tag with its version.
+    """Assign the tag `text` to an image in the cache, and return the tag with its version.
 
     If another image has the tag, that image loses it.
 
@@ -101,7 +101,7 @@ def assign(text: str, image: str, report: Reporter | None = None) -> str:
 
 
 def clear(tag: str) -> None:
-    """Remove a tag, such as `python:latest`, if it exists. Call this in a block of `changing`."""
+    """Remove a tag, such as `python:latest`, if it exists. The caller holds the lock `changing`."""
     with suppress(FileNotFoundError):
         (_folder() / tag).unlink()
 

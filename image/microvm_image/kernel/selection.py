@@ -223,7 +223,7 @@ def _modules(kernel: Path, version: str) -> dict[str, bytes]:
 
 
 def _module(path: Path) -> bytes:
-    """Read a module, and decompress it. Return b"" if no file exists: the module is built in."""
+    """Read and decompress a module's file; b"" if the file is missing, as for built-in modules."""
     plain, packed = path.with_name(f"{path.name}.ko"), path.with_name(f"{path.name}.ko.xz")
     if plain.exists():
         return _module_file(plain)

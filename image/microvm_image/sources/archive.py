@@ -97,7 +97,7 @@ def _layer(path: str, limits: Limits, files: ExitStack) -> tuple[FileRange, TarL
 
 
 def _stored(layer: TarLayer, limits: Limits, files: ExitStack) -> TarFiles | None:
-    """Return the files of the stored image in an archive; None if it holds a root file system.
+    """Return the files of the stored image in an archive; None if it is a root file system.
 
     :raises ImageError: The archive is empty.
     """

@@ -62,7 +62,7 @@ def find(
     limits: Limits,
     report: Reporter,
 ) -> ImageSource:
-    """Return a root file system of Debian with packages. If it is not in the cache, build it.
+    """Return a root file system of Debian with packages. If the cache lacks it, build it.
 
     :param text: `debian:` and the suite, such as `debian:trixie`.
     :param packages: The packages, as `NAME` or `NAME=VERSION`.
@@ -149,7 +149,7 @@ def _archive(
 
 
 def _kept(stem: Path) -> list[Path]:
-    """Return the archives in the cache whose paths begin with `stem`, the newest first."""
+    """Return the archives of Debian in the cache whose paths begin with `stem`, newest first."""
     return sorted(
         (path for path in stem.parent.glob(f"{stem.name}-*.tar") if cache.has(path)),
         key=lambda path: path.stat().st_mtime,
@@ -158,7 +158,7 @@ def _kept(stem: Path) -> list[Path]:
 
 
 def _mirrors(suite: str) -> list[str]:
-    """Return lines of a sources.list for a suite, with the mirrors that the host's apt uses.
+    """Return the lines of a sources.list for a suite. They name the mirrors of the host's apt.
 
     :raises ImageError: apt-get cannot be started, such as if $TMPDIR cannot be used.
     """
